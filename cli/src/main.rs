@@ -1,0 +1,3 @@
+//! The meshproof command.
+
+fn main() {}

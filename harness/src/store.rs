@@ -1,0 +1,121 @@
+//! Where evidence is kept while a scenario runs.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use meshproof_reports::{Evidence, EvidenceId, Fact, Side};
+
+/// How many pieces of evidence a scenario keeps; a flood beyond it is counted, not kept.
+pub const MAX_EVIDENCE: usize = 20_000;
+
+/// How many bytes of one log line, header block or clear text are kept.
+pub const MAX_TEXT: usize = 16 * 1024;
+
+/// The evidence of one scenario configuration. Clones share it; every side writes, in the order of arrival.
+#[derive(Clone)]
+pub struct Store {
+    started: Instant,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    evidence: Vec<Evidence>,
+    step: usize,
+    dropped: u64,
+    issued: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Store {
+    /// An empty store; its clock starts now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { started: Instant::now(), inner: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A writer that panicked left whole entries behind: each is pushed at once.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Microseconds since the scenario started.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Keeps one fact and returns its name. Beyond [`MAX_EVIDENCE`] it is counted and not kept.
+    pub fn record(&self, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
+        let at_us = self.now_us();
+        let mut inner = self.lock();
+        inner.issued += 1;
+        let id = EvidenceId(format!("e{}", inner.issued));
+        if inner.evidence.len() < MAX_EVIDENCE {
+            let step = inner.step;
+            inner.evidence.push(Evidence { id: id.clone(), at_us, step, side, token, fact });
+        } else {
+            inner.dropped += 1;
+        }
+        id
+    }
+
+    /// Changes a fact that is still growing, such as a connection whose handshake has now failed.
+    pub fn amend(&self, id: &EvidenceId, change: impl FnOnce(&mut Fact)) {
+        if let Some(e) = self.lock().evidence.iter_mut().rev().find(|e| &e.id == id) {
+            change(&mut e.fact);
+        }
+    }
+
+    /// From now on, evidence belongs to this step.
+    pub fn set_step(&self, step: usize) {
+        self.lock().step = step;
+    }
+
+    /// How many facts did not fit.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// How many facts are kept; a mark for [`Store::with`] slices.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().evidence.len()
+    }
+
+    /// Whether nothing was recorded yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads all evidence, in order of arrival, under the lock.
+    pub fn with<T>(&self, read: impl FnOnce(&[Evidence]) -> T) -> T {
+        read(&self.lock().evidence)
+    }
+
+    /// Takes everything out, for the report.
+    #[must_use]
+    pub fn take(&self) -> Vec<Evidence> {
+        std::mem::take(&mut self.lock().evidence)
+    }
+}
+
+/// Cuts a text to at most `max` bytes at a character boundary and says how much was cut.
+#[must_use]
+pub fn bounded(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let mut end = max;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}... ({} more bytes)", &text[..end], text.len() - end)
+}

@@ -1,0 +1,88 @@
+//! What a scenario finds in place before its document begins: workloads with their sidecars, gateways, services
+//! inside the mesh. A target makes it; the document's resources are applied on top.
+
+use std::collections::BTreeMap;
+
+/// What is in place before the document begins.
+#[derive(Clone, Debug, Default)]
+pub struct Topology {
+    /// Applications with a sidecar each.
+    pub workloads: Vec<Workload>,
+    /// Gateways, each a proxy without an application.
+    pub gateways: Vec<Gateway>,
+    /// Services in the mesh's registry that the suite runs without a sidecar, to be called from inside.
+    pub services: Vec<PlainService>,
+}
+
+/// An application with a sidecar.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Also its sidecar's name, and its `app` label.
+    pub name: &'static str,
+    /// Where it lives.
+    pub namespace: &'static str,
+    /// The ports it may dial through its sidecar; each is a capture address in a local target.
+    pub dials: &'static [u16],
+    /// The port that its application serves, as Service NAME in its namespace; none for a client alone.
+    pub serves: Option<u16>,
+}
+
+/// A gateway.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// Also the name of its Service.
+    pub name: &'static str,
+    /// Where it lives; `credentialName`s are looked up there.
+    pub namespace: &'static str,
+    /// What a `Gateway` resource selects it by.
+    pub labels: BTreeMap<String, String>,
+    /// The ports of its Service.
+    pub ports: &'static [u16],
+}
+
+/// A service in the registry, without a sidecar, that the suite runs.
+#[derive(Clone, Debug)]
+pub struct PlainService {
+    /// `welcome`.
+    pub name: &'static str,
+    /// Where it lives.
+    pub namespace: &'static str,
+    /// The Service's port; it speaks HTTP/1.1 in plain text.
+    pub port: u16,
+    /// What it answers to every request.
+    pub body: &'static str,
+}
+
+impl Workload {
+    /// The documents' `sleep` pod in the namespace `default`, which dials ports 80 and 443.
+    #[must_use]
+    pub const fn sleep() -> Self {
+        Self { name: "sleep", namespace: "default", dials: &[80, 443], serves: None }
+    }
+}
+
+impl Gateway {
+    fn istio(name: &'static str, selector: &str, ports: &'static [u16]) -> Self {
+        let labels =
+            BTreeMap::from([("istio".to_owned(), selector.to_owned()), ("app".to_owned(), name.to_owned())]);
+        Self { name, namespace: "istio-system", labels, ports }
+    }
+
+    /// `istio-egressgateway` in `istio-system`, ports 80 and 443.
+    #[must_use]
+    pub fn egress() -> Self {
+        Self::istio("istio-egressgateway", "egressgateway", &[80, 443])
+    }
+
+    /// `istio-ingressgateway` in `istio-system`, port 80.
+    #[must_use]
+    pub fn ingress() -> Self {
+        Self::istio("istio-ingressgateway", "ingressgateway", &[80])
+    }
+}
+
+/// `NAME.NAMESPACE.svc.cluster.local`.
+#[must_use]
+pub fn service_host(name: &str, namespace: &str) -> String {
+    format!("{name}.{namespace}.svc.cluster.local")
+}

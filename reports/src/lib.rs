@@ -1,0 +1,24 @@
+//! The report: its data model, and what renders it.
+//!
+//! This crate is a leaf. It knows nothing of targets, scenarios or networks: what goes in is a
+//! [`Report`], what comes out is text for people or machines. A renderer never asks anything of the
+//! implementation that was judged.
+//!
+//! Words are those of the project's vocabulary: an *implementation* is judged by *scenarios*, each made
+//! of *checks*; a check's *verdict* rests on *evidence* from the workload, the proxies and the external
+//! services.
+
+pub mod event;
+pub mod evidence;
+pub mod report;
+
+pub use event::Event;
+pub use evidence::{
+    AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, EvidenceId, Exchange,
+    ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
+    ServerRequest, Side, TlsFacts,
+};
+pub use report::{
+    CheckResult, Document, ExternalService, Implementation, Level, Report, Run, SCHEMA, ScenarioResult, Step,
+    SuiteFault, Tally, Timing, Verdict,
+};
