@@ -1,3 +1,9 @@
-//! The meshproof command.
+//! The `meshproof` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    ExitCode::from(meshproof::main(meshproof::args::Arguments::parse()))
+}

@@ -395,7 +395,7 @@ pub struct LogFields {
     /// `%ROUTE_NAME%`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route_name: Option<String>,
-    /// Members of a JSON line that no field above holds.
+    /// Members of a JSON line that no field above holds; of a text line of Istio 1.3 to 1.7, `istio.mixer:status`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other: BTreeMap<String, String>,
 }

@@ -8,9 +8,19 @@
 //! of *checks*; a check's *verdict* rests on *evidence* from the workload, the proxies and the external
 //! services.
 
+#[cfg(test)]
+mod arbitrary;
+mod describe;
 pub mod event;
 pub mod evidence;
+pub mod html;
+pub mod json;
 pub mod report;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
+pub mod terminal;
+pub mod visible;
+pub mod words;
 
 pub use event::Event;
 pub use evidence::{
@@ -18,6 +28,7 @@ pub use evidence::{
     ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
     ServerRequest, Side, TlsFacts,
 };
+pub use json::{from_json, schema, to_json};
 pub use report::{
     CheckResult, Document, ExternalService, Implementation, Level, Report, Run, SCHEMA, ScenarioResult, Step,
     SuiteFault, Tally, Timing, Verdict,

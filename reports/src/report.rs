@@ -7,7 +7,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Evidence, EvidenceId};
+use crate::evidence::{Change, Evidence, EvidenceId, Fact};
 
 /// The version of the report's JSON, found in its `schema` field.
 pub const SCHEMA: &str = "meshproof.report/1";
@@ -174,6 +174,23 @@ impl ScenarioResult {
             return Verdict::Skipped;
         }
         asked.filter(counts).map(|c| c.verdict).max().unwrap_or(Verdict::Passed)
+    }
+
+    /// The configuration change that was the last before the last piece of evidence that a check rests on; without
+    /// evidence, the scenario's last one.
+    #[must_use]
+    pub fn last_change(&self, check: &CheckResult) -> Option<(&Evidence, &Change)> {
+        let judged_at = check.evidence.iter().filter_map(|id| self.evidence(id)).map(|e| e.at_us).max();
+        let changes = self.evidence.iter().filter_map(|e| match &e.fact {
+            Fact::Change(change) => Some((e, change)),
+            Fact::Exchange(_)
+            | Fact::AccessLog(_)
+            | Fact::Connection(_)
+            | Fact::Request(_)
+            | Fact::Credential(_)
+            | Fact::Note { .. } => None,
+        });
+        changes.filter(|(e, _)| judged_at.is_none_or(|at| e.at_us <= at)).max_by_key(|(e, _)| e.at_us)
     }
 
     /// The piece of evidence with this id.

@@ -1,9 +1,15 @@
 //! External services: the servers outside the mesh that TLS is originated to. One specification, several kinds of
 //! server that carry it out: the embedded one on rustls, and a real nginx. All record the same facts.
 
+pub(crate) mod embedded;
+mod nginx;
+
 use std::net::SocketAddr;
 
 use meshproof_reports::ExternalService;
+
+pub use embedded::start_embedded;
+pub use nginx::{find_nginx, start_nginx};
 
 /// What an external service must be, whatever kind of server it is.
 #[derive(Clone, Debug)]
@@ -16,6 +22,27 @@ pub struct ExternalSpec {
     pub tls: Option<TlsPort>,
     /// What it answers by path, on the TLS port (and on the plain port where that serves content). Other paths: 404.
     pub pages: Vec<Page>,
+}
+
+/// Which kind of server is to be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExternalChoice {
+    /// The suite's choice: nginx for the scenarios whose document names it, where it is installed; else the embedded one.
+    #[default]
+    Auto,
+    /// The embedded one for everything.
+    Embedded,
+    /// A real nginx for everything; a missing one is an environment error.
+    Nginx,
+}
+
+/// What the document itself uses as its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Documented {
+    /// Some site on the internet: any server will do.
+    Site,
+    /// A real nginx.
+    Nginx,
 }
 
 /// What the plain port does.

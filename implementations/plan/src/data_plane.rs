@@ -20,6 +20,10 @@ pub trait DataPlaneFactory: Send + Sync {
     /// The implementation cannot be used on this machine; the message names the mend.
     async fn identify(&self) -> Result<Implementation, DataPlaneError>;
 
+    /// Sees the resources before a plan is made of them, and may change them. Only a saboteur that misreads Istio's
+    /// resources does; everybody else leaves this out.
+    fn misread(&self, _resources: &mut Vec<Resource>) {}
+
     /// Starts a data plane with nothing in force yet.
     ///
     /// # Errors

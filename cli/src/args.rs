@@ -1,0 +1,185 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use meshproof_harness::external::ExternalChoice;
+use meshproof_harness::names::did_you_mean;
+use meshproof_harness::timeouts::NAMED;
+
+/// Judges what a service mesh does when it opens TLS on an application's behalf.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do; without a command, `run`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const AFTER_HELP: &str = "Without a command, all scenarios run against the embedded reference.
+
+Exit codes: 0 every MUST passed; 1 a MUST failed or is inconclusive; 2 usage; 3 environment or suite error, or nothing was executed.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run scenarios against an implementation and write a report
+    Run(Run),
+    /// List the scenarios and their checks
+    List(List),
+    /// Explain a scenario or a check: what it demands, why, where the document says so, how it is observed
+    Explain(Explain),
+    /// Break the reference in every known way and show which checks notice (the kill matrix)
+    Sabotage(Sabotage),
+    /// Find and remove what a killed run left behind
+    Cleanup(Cleanup),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Run(Run::default())
+    }
+}
+
+/// `meshproof run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// What to run: SCENARIO, SCENARIO:CONFIGURATION, SCENARIO/CHECK or SCENARIO:CONFIGURATION/CHECK; without any,
+    /// everything
+    #[arg(value_name = "SCENARIO")]
+    pub selectors: Vec<String>,
+    /// How to reach the implementation: `reference`, or `reference:SABOTEUR`
+    #[arg(long, default_value = "reference")]
+    pub target: String,
+    /// Which external services to use
+    #[arg(long, value_enum, default_value_t = External::Auto)]
+    pub external: External,
+    /// Where the report is written
+    #[arg(long, value_name = "DIR", default_value = "meshproof-report")]
+    pub out: PathBuf,
+    /// How many scenarios run side by side [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Stop at the first check that fails the run
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Leave the run's working folder behind for a look
+    #[arg(long)]
+    pub keep: bool,
+    /// Set a timeout, such as `request=2s`; see `meshproof list --timeouts`
+    #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = timeout)]
+    pub timeouts: Vec<(&'static str, Duration)>,
+    /// Take manifests from DIR/SCENARIO/NAME.yaml where they exist, instead of the built-in ones
+    #[arg(long, value_name = "DIR")]
+    pub fixtures: Option<PathBuf>,
+    /// The nginx to use [default: the one on PATH]
+    #[arg(long, value_name = "PATH", env = "MESHPROOF_NGINX")]
+    pub nginx: Option<PathBuf>,
+    /// Show nothing but the summary
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Show one line a check
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            selectors: Vec::new(),
+            target: "reference".to_owned(),
+            external: External::Auto,
+            out: PathBuf::from("meshproof-report"),
+            jobs: None,
+            fail_fast: false,
+            keep: false,
+            timeouts: Vec::new(),
+            fixtures: None,
+            nginx: None,
+            quiet: false,
+            verbose: false,
+        }
+    }
+}
+
+/// Which external services to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum External {
+    /// A real nginx where the document uses one and it is installed; else the embedded service
+    #[default]
+    Auto,
+    /// The embedded service for everything
+    Embedded,
+    /// A real nginx for everything; it must be installed
+    Nginx,
+}
+
+impl From<External> for ExternalChoice {
+    fn from(e: External) -> Self {
+        match e {
+            External::Auto => Self::Auto,
+            External::Embedded => Self::Embedded,
+            External::Nginx => Self::Nginx,
+        }
+    }
+}
+
+/// `meshproof list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The timeouts instead, with the condition that each bounds
+    #[arg(long, conflicts_with = "json")]
+    pub timeouts: bool,
+}
+
+/// `meshproof explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// SCENARIO or SCENARIO/CHECK
+    pub id: String,
+}
+
+/// `meshproof sabotage`.
+#[derive(Debug, Args)]
+pub struct Sabotage {
+    /// Only these saboteurs
+    #[arg(value_name = "SABOTEUR")]
+    pub saboteurs: Vec<String>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// List the saboteurs without running them
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// `meshproof cleanup`.
+#[derive(Debug, Args)]
+pub struct Cleanup {
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn timeout(text: &str) -> Result<(&'static str, Duration), String> {
+    let (name, duration) = text.split_once('=').ok_or("it must be NAME=DURATION, such as request=2s")?;
+    let known = NAMED.iter().find(|(known, ..)| *known == name).map(|(known, ..)| *known);
+    let known = known.ok_or_else(|| {
+        let names: Vec<&str> = NAMED.iter().map(|(n, ..)| *n).collect();
+        format!(
+            "no timeout is named {name:?}{}; the timeouts are {}",
+            did_you_mean(name, names.iter().copied()),
+            names.join(", ")
+        )
+    })?;
+    let duration = humantime::parse_duration(duration)
+        .map_err(|e| format!("{duration:?} is no duration ({e}); write 500ms, 2s or 1m"))?;
+    if duration.is_zero() {
+        return Err("a timeout must be longer than nothing".to_owned());
+    }
+    Ok((known, duration))
+}

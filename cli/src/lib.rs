@@ -1,0 +1,73 @@
+//! The `meshproof` command, as a library so that tests and benchmarks run just what the command runs.
+
+pub mod args;
+pub mod catalogue;
+pub mod cleanup;
+pub mod run;
+pub mod sabotage;
+
+use std::io::Write;
+
+/// Exit codes: 0 every MUST passed; 1 a MUST failed or is inconclusive; 2 usage; 3 environment or suite error, or
+/// nothing was executed.
+pub mod exit {
+    /// Every MUST passed, or the command did what it was asked.
+    pub const OK: u8 = 0;
+    /// A MUST failed or is inconclusive.
+    pub const FAILED: u8 = 1;
+    /// The command line is wrong.
+    pub const USAGE: u8 = 2;
+    /// The environment or the suite kept the run from its judgement.
+    pub const ERROR: u8 = 3;
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The command line is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The environment or the suite is at fault; the message names the mend.
+    #[error("{0}")]
+    Environment(String),
+}
+
+impl Refusal {
+    /// The process's exit code.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => exit::USAGE,
+            Self::Environment(_) => exit::ERROR,
+        }
+    }
+}
+
+/// Carries out a command line and returns the exit code.
+pub fn main(arguments: args::Arguments) -> u8 {
+    let done = match arguments.command.unwrap_or_default() {
+        args::Command::Run(run) => run::command(run),
+        args::Command::List(list) => catalogue::list(&list),
+        args::Command::Explain(explain) => catalogue::explain(&explain),
+        args::Command::Sabotage(sabotage) => sabotage::command(&sabotage),
+        args::Command::Cleanup(cleanup) => cleanup::command(&cleanup),
+    };
+    done.unwrap_or_else(|refusal| {
+        // Nowhere to say it: the exit code must do.
+        let _unsaid = writeln!(std::io::stderr(), "meshproof: {refusal}");
+        refusal.exit_code()
+    })
+}
+
+/// Writes a command's answer; a reader that went away (`meshproof list | head`) is no fault.
+fn answer(text: &str) {
+    let _reader_went_away = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// The runtime that commands run on.
+fn runtime() -> Result<tokio::runtime::Runtime, Refusal> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Refusal::Environment(format!("the runtime cannot start: {e}")))
+}

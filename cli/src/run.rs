@@ -1,0 +1,208 @@
+//! `meshproof run`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use meshproof_harness::runner::{self, Options, Selected};
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_reports::terminal::{Look, Progress, Verbosity, summary};
+use meshproof_reports::{Event, Report};
+use meshproof_scenarios::select::select;
+use tokio::sync::watch;
+
+use crate::{Refusal, args, exit, runtime};
+
+/// Runs what the command line asks for, writes the report and the summary.
+///
+/// # Errors
+/// The command line is wrong, or the run could not begin or be written down.
+pub fn command(args: args::Run) -> Result<u8, Refusal> {
+    let selection = select(&args.selectors).map_err(|e| {
+        Refusal::Usage(format!("{e}\n`meshproof list` shows all scenarios, configurations and checks"))
+    })?;
+    let settings = meshproof_targets::Settings { nginx: args.nginx.clone() };
+    let target = meshproof_targets::by_name(&args.target, &settings).map_err(|e| Refusal::Usage(e.to_string()))?;
+    if let Some(folder) = args.fixtures.as_ref().filter(|f| !f.is_dir()) {
+        return Err(Refusal::Usage(format!("--fixtures {}: no such folder", folder.display())));
+    }
+    let out = OutFolder::open(&args.out)?;
+    let mut timeouts = Timeouts::default();
+    for (name, duration) in &args.timeouts {
+        timeouts.set(name, *duration).map_err(|e| Refusal::Usage(e.to_string()))?;
+    }
+    let verbosity = match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (false, true) => Verbosity::Verbose,
+        (false, false) => Verbosity::Normal,
+    };
+    let progress = Arc::new(Mutex::new(Progress::new(
+        std::io::stderr(),
+        Look::of(&std::io::stderr()),
+        verbosity,
+    )));
+    let shown = Arc::clone(&progress);
+    let (interrupt, interrupted) = watch::channel(None);
+    let options = Options {
+        target,
+        jobs: args.jobs.map_or(selection.len(), usize::from),
+        selection,
+        external: args.external.into(),
+        fail_fast: args.fail_fast,
+        keep: args.keep,
+        timeouts,
+        work: std::env::temp_dir(),
+        fixtures: args.fixtures.clone(),
+        events: Arc::new(move |event| {
+            let mut progress = shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            // Progress that cannot be shown loses nothing: the report holds it all.
+            let _unshown = progress.on(&event);
+        }),
+        interrupt: interrupted,
+        command: repeat(&args, true),
+        repeat: repeat(&args, false),
+    };
+    let runtime = runtime()?;
+    let report = runtime
+        .block_on(async {
+            let events = Arc::clone(&options.events);
+            let watching = tokio::spawn(watch_signals(interrupt, events));
+            let report = runner::run(options).await;
+            watching.abort();
+            report
+        })
+        .map_err(|e| Refusal::Environment(e.to_string()))?;
+    // Whatever a connection still does must not hold up the answer.
+    runtime.shutdown_background();
+    {
+        let mut progress = progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _unshown = progress.finish();
+    }
+    let page = out.write(&report)?;
+    let mut text = Vec::new();
+    summary(&mut text, &report, Some(&page.display().to_string()), Look::of(&std::io::stdout()))
+        .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
+    crate::answer(&String::from_utf8_lossy(&text));
+    Ok(report.exit_code())
+}
+
+/// The folder that a report goes to, found writable before the run.
+pub struct OutFolder(PathBuf);
+
+impl OutFolder {
+    /// Makes the folder where it does not exist.
+    ///
+    /// # Errors
+    /// It cannot be made or written to.
+    pub fn open(path: &Path) -> Result<Self, Refusal> {
+        let refused = |e: std::io::Error| {
+            Refusal::Environment(format!(
+                "the report's folder {} cannot be written to: {e}; name another with --out DIR",
+                path.display()
+            ))
+        };
+        std::fs::create_dir_all(path).map_err(refused)?;
+        tempfile_in(path).map_err(refused)?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Writes `report.json` and `index.html` and returns the page's path.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn write(&self, report: &Report) -> Result<PathBuf, Refusal> {
+        let json = meshproof_reports::to_json(report)
+            .map_err(|e| Refusal::Environment(format!("the report cannot be put into JSON: {e}")))?;
+        let page = self.0.join("index.html");
+        for (path, text) in
+            [(self.0.join("report.json"), json), (page.clone(), meshproof_reports::html::html(report))]
+        {
+            replace(&path, text.as_bytes()).map_err(|e| {
+                Refusal::Environment(format!(
+                    "{} cannot be written: {e}; name another folder with --out DIR",
+                    path.display()
+                ))
+            })?;
+        }
+        Ok(page)
+    }
+}
+
+/// Writes beside the file and renames, so that a reader never sees half a report.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = path.with_extension(format!("{}.partial", std::process::id()));
+    std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)).inspect_err(|_| {
+        let _gone_already = std::fs::remove_file(&beside);
+    })
+}
+
+fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+    let probe = folder.join(format!(".meshproof-{}", std::process::id()));
+    std::fs::write(&probe, b"")?;
+    std::fs::remove_file(&probe)
+}
+
+/// The command that repeats the run; without the selectors, where a check's own is added.
+fn repeat(args: &args::Run, selectors: bool) -> String {
+    let mut words = vec!["meshproof run".to_owned()];
+    if args.target != "reference" {
+        words.push(format!("--target {}", args.target));
+    }
+    match args.external {
+        args::External::Auto => {}
+        args::External::Embedded => words.push("--external embedded".to_owned()),
+        args::External::Nginx => words.push("--external nginx".to_owned()),
+    }
+    if let Some(folder) = &args.fixtures {
+        words.push(format!("--fixtures {}", folder.display()));
+    }
+    for (name, duration) in &args.timeouts {
+        words.push(format!("--timeout {name}={}", humantime::format_duration(*duration).to_string().replace(' ', "")));
+    }
+    if selectors {
+        words.extend(args.selectors.iter().cloned());
+    }
+    words.join(" ")
+}
+
+/// The first signal asks the run to take itself down; the second ends the process.
+async fn watch_signals(interrupt: watch::Sender<Option<String>>, events: meshproof_harness::mesh::Events) {
+    let reason = next_signal().await;
+    events(Event::Interrupted { reason: reason.clone() });
+    let _run_is_over = interrupt.send(Some(reason));
+    next_signal().await;
+    let _unsaid = writeln!(
+        std::io::stderr(),
+        "meshproof: ended without taking everything down; `meshproof cleanup` finds what is left"
+    );
+    std::process::exit(i32::from(exit::ERROR));
+}
+
+#[cfg(unix)]
+async fn next_signal() -> String {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        let _interrupted = tokio::signal::ctrl_c().await;
+        return "Ctrl-C".to_owned();
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => "Ctrl-C".to_owned(),
+        _ = terminate.recv() => "SIGTERM".to_owned(),
+        _ = hangup.recv() => "SIGHUP".to_owned(),
+    }
+}
+
+#[cfg(not(unix))]
+async fn next_signal() -> String {
+    let _interrupted = tokio::signal::ctrl_c().await;
+    "Ctrl-C".to_owned()
+}
+
+/// Every configuration of every scenario, as the runner takes it.
+///
+/// # Errors
+/// Never: nothing is asked for by name.
+pub fn everything() -> Result<Vec<Selected>, Refusal> {
+    select(&[]).map_err(|e| Refusal::Usage(e.to_string()))
+}

@@ -1,0 +1,94 @@
+//! Istio's JSON format. Envoy escapes its values, so its readings need no counting.
+
+use std::fmt;
+
+use meshproof_reports::LogFields;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::{Field, Unreadable};
+
+const KNOWN: &[Field] = &[
+    Field::StartTime,
+    Field::Method,
+    Field::Path,
+    Field::Protocol,
+    Field::ResponseCode,
+    Field::ResponseFlags,
+    Field::ResponseCodeDetails,
+    Field::ConnectionTerminationDetails,
+    Field::UpstreamTransportFailureReason,
+    Field::BytesReceived,
+    Field::BytesSent,
+    Field::Duration,
+    Field::UpstreamServiceTime,
+    Field::XForwardedFor,
+    Field::UserAgent,
+    Field::RequestId,
+    Field::Authority,
+    Field::UpstreamHost,
+    Field::UpstreamCluster,
+    Field::UpstreamLocalAddress,
+    Field::DownstreamLocalAddress,
+    Field::DownstreamRemoteAddress,
+    Field::RequestedServerName,
+    Field::RouteName,
+];
+
+/// Without these an object is some other JSON log, such as that of the proxy's own agent.
+const REQUIRED: &[Field] = &[Field::StartTime, Field::ResponseCode];
+
+/// Reads an object. Values are strings, numbers or null; what no field holds goes to `other`, as it is if it is a string
+/// and as JSON if it is not.
+pub(super) fn read(line: &str) -> Result<LogFields, Unreadable> {
+    let Members(members) = serde_json::from_str(line).map_err(|e| Unreadable::Json(e.to_string()))?;
+    let mut fields = LogFields::default();
+    let mut seen = std::collections::BTreeSet::new();
+    for (key, value) in &members {
+        // Whoever writes values unescaped could have one member shadow another.
+        if !seen.insert(key.as_str()) {
+            return Err(Unreadable::DuplicateMember(key.clone()));
+        }
+        let value = match value {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => text.clone(),
+            other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                other.to_string()
+            }
+        };
+        if let Some(field) = KNOWN.iter().find(|field| field.key() == key) {
+            field.put(&mut fields, &value)?;
+        } else if value != "-" {
+            fields.other.insert(key.clone(), value);
+        }
+    }
+    match REQUIRED.iter().find(|field| !seen.contains(field.key())) {
+        Some(missing) => Err(Unreadable::MissingMember(missing.key())),
+        None => Ok(fields),
+    }
+}
+
+/// An object's members as they stand, doubled ones included.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}

@@ -1,0 +1,356 @@
+//! Claims on what an external service saw.
+
+use meshproof_reports::{Connection, Evidence, EvidenceId, Fact, ServerRequest, Side, TlsFacts};
+
+use super::matcher::Matcher;
+use super::{Claim, Claims, Count, Finding, Reply, View};
+use crate::certificates::Issued;
+
+fn at<'a>(host: &str, evidence: &'a [Evidence]) -> impl Iterator<Item = &'a Evidence> {
+    let host = host.to_owned();
+    evidence.iter().filter(move |e| matches!(&e.side, Side::Service { host: h } if *h == host))
+}
+
+/// The requests that carry the token, in order of arrival.
+fn requests<'a>(host: &str, token: &str, view: View<'a>) -> Vec<(&'a EvidenceId, &'a ServerRequest)> {
+    at(host, view.evidence)
+        .filter(|e| e.token.as_deref() == Some(token))
+        .filter_map(|e| match &e.fact {
+            Fact::Request(r) => Some((&e.id, r)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn describe_request(r: &ServerRequest) -> String {
+    let over = match r.tls.as_ref() {
+        Some(t) => format!(
+            "{} with server name {}",
+            t.version.as_deref().unwrap_or("TLS"),
+            t.server_name.as_deref().unwrap_or("(none)")
+        ),
+        None if r.over_tls => "TLS".to_owned(),
+        None => "plain text".to_owned(),
+    };
+    format!("{} {} for {} on port {} in {over} from {}", r.method, r.target, r.authority, r.port, r.peer)
+}
+
+fn describe_connection(c: &Connection) -> String {
+    let what = match &c.tls {
+        Some(TlsFacts { failure: Some(f), .. }) => format!("TLS handshake failed: {f}"),
+        Some(t) => format!("TLS with server name {}", t.server_name.as_deref().unwrap_or("(none)")),
+        None if c.clear_bytes.is_empty() => "nothing sent".to_owned(),
+        None => format!("plain text {:?}", crate::store::bounded(&c.clear_bytes, 80)),
+    };
+    format!("connection {} from {} to port {}: {what}", c.number, c.peer, c.port)
+}
+
+/// What a service saw of one request: the requests that carry its token.
+#[must_use = "a claim that is not judged asserts nothing"]
+pub struct Sighting {
+    host: String,
+    token: String,
+    port: Option<u16>,
+    matcher: Matcher<ServerRequest>,
+}
+
+impl Sighting {
+    pub(crate) fn new(host: &str, port: Option<u16>, reply: &Reply) -> Self {
+        let place = port.map_or_else(|| host.to_owned(), |p| format!("{host} port {p}"));
+        Self {
+            host: host.to_owned(),
+            token: reply.token.clone(),
+            port,
+            matcher: Matcher::new(format!("requests of it at {place}"), Count::AtLeast(1)),
+        }
+    }
+
+    fn text(
+        mut self,
+        name: &'static str,
+        expected: &str,
+        get: impl Fn(&ServerRequest) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.matcher.demand_text(name, expected, get);
+        self
+    }
+
+    /// So many, no more and no fewer, to the end of the scenario.
+    pub fn exactly(mut self, count: usize) -> Self {
+        self.matcher.count(Count::Exactly(count));
+        self
+    }
+
+    /// None at all, to the end of the scenario.
+    pub fn none(self) -> Self {
+        self.exactly(0)
+    }
+
+    /// Inside TLS, on the TLS port.
+    pub fn over_tls(mut self) -> Self {
+        self.matcher.demand("TLS", |r| if r.over_tls { Ok(()) } else { Err("plain text".to_owned()) });
+        self
+    }
+
+    /// Outside TLS.
+    pub fn in_clear(mut self) -> Self {
+        self.matcher.demand("plain text", |r| if r.over_tls { Err("TLS".to_owned()) } else { Ok(()) });
+        self
+    }
+
+    /// The ClientHello's server name.
+    pub fn server_name(self, name: &str) -> Self {
+        self.text("server name", name, |r| r.tls.as_ref().and_then(|t| t.server_name.clone()))
+    }
+
+    /// Host or `:authority`. A default port beside it is as good as none.
+    pub fn host(self, host: &str) -> Self {
+        self.text("Host", host, |r| {
+            let bare = r.authority.strip_suffix(":80").or_else(|| r.authority.strip_suffix(":443"));
+            Some(bare.unwrap_or(&r.authority).to_owned())
+        })
+    }
+
+    /// The method.
+    pub fn method(self, method: &str) -> Self {
+        self.text("method", method, |r| Some(r.method.clone()))
+    }
+
+    /// Path and query.
+    pub fn target(self, target: &str) -> Self {
+        self.text("path", target, |r| Some(r.target.clone()))
+    }
+
+    /// A header's value.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.matcher.demand_text(name, value, move |r| r.header(name).map(str::to_owned));
+        self
+    }
+
+    /// The ALPN protocols that the ClientHello offered, where the service can see them.
+    pub fn alpn_offered(mut self, offered: &'static [&'static str]) -> Self {
+        self.matcher.demand(format!("ALPN offer {}", offered.join(",")), move |r| {
+            let Some(seen) = r.tls.as_ref().and_then(|t| t.alpn_offered.as_ref()) else { return Ok(()) };
+            if seen.iter().eq(offered) { Ok(()) } else { Err(format!("ALPN offer {}", seen.join(","))) }
+        });
+        self
+    }
+
+    /// This very client certificate, and the service verified it.
+    pub fn client_certificate(mut self, issued: &Issued) -> Self {
+        let (subject, serial) = (issued.subject().to_owned(), issued.serial().to_owned());
+        self.matcher.demand(format!("a verified client certificate {subject} serial {serial}"), move |r| {
+            let tls = r.tls.as_ref();
+            let Some(seen) = tls.and_then(|t| t.peer_certificate.as_ref()) else {
+                return Err("no client certificate".to_owned());
+            };
+            let verified = tls.and_then(|t| t.peer_verification.as_deref()).unwrap_or("NONE");
+            if seen.subject == subject && seen.serial == serial && verified == "SUCCESS" {
+                Ok(())
+            } else {
+                Err(format!("client certificate {} serial {} ({verified})", seen.subject, seen.serial))
+            }
+        });
+        self
+    }
+}
+
+impl From<Sighting> for Claim {
+    fn from(s: Sighting) -> Self {
+        Self::new(move |view| {
+            let mut found = requests(&s.host, &s.token, view);
+            found.retain(|(_, r)| s.port.is_none_or(|p| p == r.port));
+            s.matcher.judge(&found, describe_request)
+        })
+    }
+}
+
+/// What a service saw from the moment a request was sent until the suite's next one: everything is attributed to it,
+/// with or without a token.
+#[derive(Clone)]
+#[must_use]
+pub struct Window {
+    host: String,
+    mark: usize,
+    token: String,
+}
+
+impl Window {
+    pub(crate) fn new(host: &str, reply: &Reply) -> Self {
+        Self { host: host.to_owned(), mark: reply.mark, token: reply.token.clone() }
+    }
+
+    /// No connection was opened and no request arrived.
+    pub fn nothing(&self) -> Claim {
+        let this = self.clone();
+        Claim::new(move |view| {
+            let expected = format!("{} to see nothing of it", this.host);
+            let mut seen = Vec::new();
+            let mut ids = Vec::new();
+            for e in at(&this.host, view.window(this.mark)) {
+                match &e.fact {
+                    Fact::Connection(c) => seen.push(describe_connection(c)),
+                    Fact::Request(r) => seen.push(describe_request(r)),
+                    _ => continue,
+                }
+                ids.push(e.id.clone());
+            }
+            // A request may have come on a connection that was open before, and after the window.
+            for (id, r) in requests(&this.host, &this.token, view) {
+                if !ids.contains(id) {
+                    seen.push(describe_request(r));
+                    ids.push(id.clone());
+                }
+            }
+            if seen.is_empty() {
+                Finding::holds(expected, format!("nothing at {}", this.host), ids)
+            } else {
+                Finding::broken(expected, seen.join(" | "), ids)
+            }
+        })
+    }
+
+    fn all_requests<'a>(&self, view: View<'a>) -> Vec<(&'a EvidenceId, &'a ServerRequest)> {
+        let mut seen: Vec<(&EvidenceId, &ServerRequest)> = at(&self.host, view.window(self.mark))
+            .filter_map(|e| match &e.fact {
+                Fact::Request(r) => Some((&e.id, r)),
+                _ => None,
+            })
+            .collect();
+        for found in requests(&self.host, &self.token, view) {
+            if !seen.iter().any(|(id, _)| *id == found.0) {
+                seen.push(found);
+            }
+        }
+        seen
+    }
+
+    fn no_request_that(
+        &self,
+        expected: &'static str,
+        counts: impl Fn(&ServerRequest) -> bool + Send + Sync + 'static,
+    ) -> Claim {
+        let this = self.clone();
+        Claim::new(move |view| {
+            let expected = format!("{} {expected}", this.host);
+            let mut seen = this.all_requests(view);
+            seen.retain(|(_, r)| counts(r));
+            if seen.is_empty() {
+                return Finding::holds(expected, format!("none at {}", this.host), Vec::new());
+            }
+            let ids = seen.iter().map(|(id, _)| (*id).clone()).collect();
+            let words: Vec<String> = seen.iter().map(|(_, r)| describe_request(r)).collect();
+            Finding::broken(expected, words.join(" | "), ids)
+        })
+    }
+
+    /// No request arrived, with this token or without. Connections that failed in their handshake do not count.
+    pub fn no_request(&self) -> Claim {
+        self.no_request_that("to see no request", |_| true)
+    }
+
+    /// No request was answered with anything but a refusal (4xx or 5xx).
+    pub fn served_nothing(&self) -> Claim {
+        self.no_request_that("to serve nothing", |r| r.status < 400)
+    }
+
+    /// The service refused a client: by 400 to its certificate, as nginx does it, or in the handshake; and it served
+    /// nothing.
+    pub fn refused_client(&self) -> Claim {
+        let this = self.clone();
+        let refused = Claim::new(move |view| {
+            let expected = format!("{} to refuse the client", this.host);
+            if let Some((id, r)) = this.all_requests(view).into_iter().find(|(_, r)| r.status == 400) {
+                return Finding::holds(expected, format!("400 to {}", describe_request(r)), vec![id.clone()]);
+            }
+            for e in at(&this.host, view.window(this.mark)) {
+                if let Fact::Connection(c) = &e.fact
+                    && c.tls.as_ref().is_some_and(|t| t.failure.is_some())
+                {
+                    return Finding::holds(expected, describe_connection(c), vec![e.id.clone()]);
+                }
+            }
+            Finding::broken(expected, format!("no refusal at {}", this.host), Vec::new())
+        });
+        self.served_nothing().and(refused)
+    }
+
+    /// Every connection that was opened is the one on which the request of this token came.
+    pub fn no_other_connection(&self) -> Claim {
+        let this = self.clone();
+        Claim::new(move |view| {
+            let expected = format!("no connection at {} but the one that the request came on", this.host);
+            let own: Vec<&str> =
+                requests(&this.host, &this.token, view).into_iter().map(|(_, r)| r.peer.as_str()).collect();
+            let others: Vec<(&EvidenceId, &Connection)> = at(&this.host, view.window(this.mark))
+                .filter_map(|e| match &e.fact {
+                    Fact::Connection(c) if !own.contains(&c.peer.as_str()) => Some((&e.id, c)),
+                    _ => None,
+                })
+                .collect();
+            if others.is_empty() {
+                return Finding::holds(expected, format!("no other connection at {}", this.host), Vec::new());
+            }
+            let ids = others.iter().map(|(id, _)| (*id).clone()).collect();
+            let words: Vec<String> = others.iter().map(|(_, c)| describe_connection(c)).collect();
+            Finding::broken(expected, words.join(" | "), ids)
+        })
+    }
+
+    /// Nothing arrived outside TLS: no connection to the plain port, and none of `secrets` in any clear bytes.
+    pub fn no_plaintext(&self, secrets: &[&str]) -> Claim {
+        let this = self.clone();
+        let secrets: Vec<String> = secrets.iter().map(|s| (*s).to_owned()).collect();
+        Claim::new(move |view| {
+            let expected = format!(
+                "nothing outside TLS at {}: no connection to its plain port, no {} in clear bytes",
+                this.host,
+                secrets.join(" or ")
+            );
+            let mut leaks = Vec::new();
+            let mut ids = Vec::new();
+            for e in at(&this.host, view.window(this.mark)) {
+                let leak = match &e.fact {
+                    Fact::Connection(c) => {
+                        let told = secrets.iter().find(|s| c.clear_bytes.contains(s.as_str()));
+                        (!c.tls_port || told.is_some()).then(|| describe_connection(c))
+                    }
+                    Fact::Request(r) => (!r.over_tls).then(|| describe_request(r)),
+                    _ => None,
+                };
+                if let Some(leak) = leak {
+                    leaks.push(leak);
+                    ids.push(e.id.clone());
+                }
+            }
+            for (id, r) in requests(&this.host, &this.token, view) {
+                if !r.over_tls && !ids.contains(id) {
+                    leaks.push(describe_request(r));
+                    ids.push(id.clone());
+                }
+            }
+            if leaks.is_empty() {
+                Finding::holds(expected, format!("nothing outside TLS at {}", this.host), ids)
+            } else {
+                Finding::broken(expected, leaks.join(" | "), ids)
+            }
+        })
+    }
+
+    /// The plain port saw this text in clear, in a connection or a request of this token.
+    pub fn saw_in_clear(&self, text: &str) -> Claim {
+        let (this, text) = (self.clone(), text.to_owned());
+        Claim::new(move |view| {
+            let expected = format!("{} to see {text} in clear text", this.host);
+            for (id, r) in requests(&this.host, &this.token, view) {
+                if !r.over_tls && r.target.contains(&text) {
+                    return Finding::holds(expected, describe_request(r), vec![id.clone()]);
+                }
+            }
+            let seen: Vec<String> =
+                requests(&this.host, &this.token, view).into_iter().map(|(_, r)| describe_request(r)).collect();
+            let seen = if seen.is_empty() { format!("no request of it at {}", this.host) } else { seen.join(" | ") };
+            Finding::broken(expected, seen, Vec::new())
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! Claims: what a check demands of the evidence. A claim is a pure function of the evidence, so it can be judged
+//! when the scenario states it and once more at the scenario's end, when whatever came late has come too.
+
+mod credentials;
+mod external;
+mod matcher;
+mod proxy;
+mod reply;
+
+use std::sync::Arc;
+
+use meshproof_reports::{Evidence, EvidenceId, Verdict};
+
+pub use external::{Sighting, Window};
+pub use matcher::Count;
+pub use credentials::Credentials;
+pub use proxy::{ConnectionLine, Logged};
+pub(crate) use proxy::{opened_by, recorded};
+pub use reply::{HopClaim, OnlyResponse, Reply};
+
+/// The evidence as far as it has come, and where each request's part of it begins.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// In order of arrival.
+    pub evidence: &'a [Evidence],
+    /// Indices into `evidence` at which the suite began a request or changed the configuration, ascending.
+    pub marks: &'a [usize],
+}
+
+impl<'a> View<'a> {
+    /// What arrived from the mark `from` until the next one.
+    #[must_use]
+    pub fn window(&self, from: usize) -> &'a [Evidence] {
+        let end = self.marks.iter().copied().find(|&m| m > from).unwrap_or(self.evidence.len());
+        &self.evidence[from.min(self.evidence.len())..end.min(self.evidence.len())]
+    }
+}
+
+/// What a claim found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// [`Verdict::Passed`], [`Verdict::Failed`] or [`Verdict::Inconclusive`].
+    pub verdict: Verdict,
+    /// What the evidence had to show.
+    pub expected: String,
+    /// What it shows.
+    pub seen: String,
+    /// The pieces that this rests on.
+    pub evidence: Vec<EvidenceId>,
+}
+
+impl Finding {
+    /// The evidence shows what is expected.
+    #[must_use]
+    pub fn holds(expected: impl Into<String>, seen: impl Into<String>, evidence: Vec<EvidenceId>) -> Self {
+        Self { verdict: Verdict::Passed, expected: expected.into(), seen: seen.into(), evidence }
+    }
+
+    /// The evidence shows something else.
+    #[must_use]
+    pub fn broken(expected: impl Into<String>, seen: impl Into<String>, evidence: Vec<EvidenceId>) -> Self {
+        Self { verdict: Verdict::Failed, expected: expected.into(), seen: seen.into(), evidence }
+    }
+
+    /// One sentence for the report.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self.verdict {
+            Verdict::Passed => self.seen.clone(),
+            Verdict::Failed => format!("expected {}; saw {}", self.expected, self.seen),
+            Verdict::Inconclusive => format!("cannot be decided: {}", self.seen),
+            Verdict::Skipped | Verdict::Error => self.seen.clone(),
+        }
+    }
+}
+
+/// What a check demands of the evidence.
+#[derive(Clone)]
+#[must_use = "a claim that is not judged asserts nothing"]
+pub struct Claim {
+    judge: Arc<dyn Fn(View<'_>) -> Finding + Send + Sync>,
+}
+
+impl Claim {
+    /// A claim that is judged by this function, which must depend on nothing but the evidence.
+    pub fn new(judge: impl Fn(View<'_>) -> Finding + Send + Sync + 'static) -> Self {
+        Self { judge: Arc::new(judge) }
+    }
+
+    /// Judges it.
+    #[must_use]
+    pub fn judge(&self, view: View<'_>) -> Finding {
+        (self.judge)(view)
+    }
+
+    /// Every one of these holds. The finding is the first that does not, or all of them put together.
+    pub fn all(claims: impl IntoIterator<Item = Self>) -> Self {
+        let claims: Vec<Self> = claims.into_iter().collect();
+        Self::new(move |view| {
+            let findings: Vec<Finding> = claims.iter().map(|c| c.judge(view)).collect();
+            // A broken part decides, whatever cannot be decided beside it.
+            for verdict in [Verdict::Failed, Verdict::Inconclusive] {
+                if let Some(first) = findings.iter().find(|f| f.verdict == verdict) {
+                    return first.clone();
+                }
+            }
+            let mut evidence = Vec::new();
+            for id in findings.iter().flat_map(|f| &f.evidence) {
+                if !evidence.contains(id) {
+                    evidence.push(id.clone());
+                }
+            }
+            let join = |part: fn(&Finding) -> &str| {
+                let mut parts: Vec<&str> = Vec::new();
+                for text in findings.iter().map(part) {
+                    if !parts.contains(&text) {
+                        parts.push(text);
+                    }
+                }
+                parts.join("; ")
+            };
+            Finding::holds(join(|f| &f.expected), join(|f| &f.seen), evidence)
+        })
+    }
+}
+
+/// How claims are put together; for claims and for what becomes one.
+pub trait Claims: Into<Claim> {
+    /// Both hold.
+    fn and(self, other: impl Into<Claim>) -> Claim {
+        Claim::all([self.into(), other.into()])
+    }
+
+    /// A negative with its positive twin: the twin differs in the one field under test and must have succeeded, or else
+    /// that this claim holds says nothing. A broken claim stays broken.
+    fn provided(self, twin_is: &str, twin: impl Into<Claim>) -> Claim {
+        let (own_claim, twin, twin_is) = (self.into(), twin.into(), twin_is.to_owned());
+        Claim::new(move |view| {
+            let own = own_claim.judge(view);
+            if own.verdict != Verdict::Passed {
+                return own;
+            }
+            let other = twin.judge(view);
+            if other.verdict == Verdict::Passed {
+                let mut evidence = own.evidence;
+                evidence.extend(other.evidence);
+                return Finding::holds(own.expected, format!("{}; and {twin_is}: {}", own.seen, other.seen), evidence);
+            }
+            Finding {
+                verdict: Verdict::Inconclusive,
+                expected: own.expected,
+                seen: format!(
+                    "{}, but so it must be with a twin that works, and {twin_is} did not: expected {}, saw {}",
+                    own.seen, other.expected, other.seen
+                ),
+                evidence: own.evidence.into_iter().chain(other.evidence).collect(),
+            }
+        })
+    }
+
+    /// The claim with words put before what it expects and saw, to tell apart several of a kind.
+    fn of(self, what: &str) -> Claim {
+        let (claim, what) = (self.into(), what.to_owned());
+        Claim::new(move |view| {
+            let f = claim.judge(view);
+            Finding {
+                expected: format!("{what}: {}", f.expected),
+                seen: format!("{what}: {}", f.seen),
+                ..f
+            }
+        })
+    }
+}
+
+impl<T: Into<Claim>> Claims for T {}

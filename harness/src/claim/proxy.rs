@@ -1,0 +1,246 @@
+//! Claims on what a proxy logged.
+
+use meshproof_reports::{AccessLog, Evidence, EvidenceId, Fact, ServerRequest, Side};
+
+use super::matcher::Matcher;
+use super::{Claim, Count, Finding, Reply, View};
+
+fn lines<'a>(proxy: &str, evidence: &'a [Evidence]) -> impl Iterator<Item = (&'a Evidence, &'a AccessLog)> {
+    let proxy = proxy.to_owned();
+    evidence.iter().filter_map(move |e| match (&e.side, &e.fact) {
+        (Side::Proxy { name }, Fact::AccessLog(log)) if *name == proxy => Some((e, log)),
+        _ => None,
+    })
+}
+
+fn describe_line(log: &AccessLog) -> String {
+    crate::store::bounded(&log.line, 600)
+}
+
+fn field<T: Clone>(log: &AccessLog, get: impl Fn(&meshproof_reports::LogFields) -> Option<T>) -> Option<T> {
+    log.fields.as_ref().and_then(get)
+}
+
+/// What a proxy logged of one request: the lines that carry its token. Exactly one, unless told otherwise.
+#[must_use = "a claim that is not judged asserts nothing"]
+pub struct Logged {
+    proxy: String,
+    token: String,
+    matcher: Matcher<AccessLog>,
+}
+
+impl Logged {
+    pub(crate) fn new(proxy: &str, reply: &Reply) -> Self {
+        Self {
+            proxy: proxy.to_owned(),
+            token: reply.token.clone(),
+            matcher: Matcher::new(format!("access-log lines of it at {proxy}"), Count::Exactly(1)),
+        }
+    }
+
+    fn text(
+        mut self,
+        name: &'static str,
+        expected: &str,
+        get: impl Fn(&meshproof_reports::LogFields) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.matcher.demand_text(name, expected, move |log: &AccessLog| field(log, &get));
+        self
+    }
+
+    /// Another number of lines.
+    pub fn count(mut self, count: Count) -> Self {
+        self.matcher.count(count);
+        self
+    }
+
+    /// `%REQ(:METHOD)%`.
+    pub fn method(self, method: &str) -> Self {
+        self.text("method", method, |f| f.method.clone())
+    }
+
+    /// `%REQ(:PATH)%`, with the query.
+    pub fn path(self, path: &str) -> Self {
+        self.text("path", path, |f| f.path.clone())
+    }
+
+    /// `%RESPONSE_CODE%`.
+    pub fn status(self, status: u16) -> Self {
+        self.text("status", &status.to_string(), |f| f.response_code.map(|c| c.to_string()))
+    }
+
+    /// `%REQ(:AUTHORITY)%`; a default port beside the host is as good as none.
+    pub fn authority(self, authority: &str) -> Self {
+        self.text("authority", authority, |f| {
+            let a = f.authority.as_deref()?;
+            Some(a.strip_suffix(":80").or_else(|| a.strip_suffix(":443")).unwrap_or(a).to_owned())
+        })
+    }
+
+    /// `%UPSTREAM_HOST%`.
+    pub fn upstream_host(self, address: Option<&str>) -> Self {
+        match address {
+            Some(address) => self.text("upstream host", address, |f| f.upstream_host.clone()),
+            None => self.text("upstream host", "(an address that the suite knows)", |_| None),
+        }
+    }
+
+    /// The cluster, where the format shows it; the older default formats do not.
+    pub fn upstream_cluster(mut self, cluster: &str) -> Self {
+        let wanted = cluster.to_owned();
+        self.matcher.demand(format!("upstream cluster {cluster}"), move |log| {
+            let shows = log.format.as_deref().is_none_or(|f| !f.starts_with("envoy-2018"));
+            match field(log, |f| f.upstream_cluster.clone()) {
+                // `%UPSTREAM_CLUSTER_RAW%` ends here; `%UPSTREAM_CLUSTER%` may append `;`.
+                Some(seen) if seen.trim_end_matches(';') == wanted => Ok(()),
+                Some(seen) => Err(format!("upstream cluster {seen}")),
+                None if !shows => Ok(()),
+                None => Err("no upstream cluster".to_owned()),
+            }
+        });
+        self
+    }
+
+    /// `%REQUESTED_SERVER_NAME%`.
+    pub fn requested_server_name(self, name: &str) -> Self {
+        self.text("requested server name", name, |f| f.requested_server_name.clone())
+    }
+}
+
+impl From<Logged> for Claim {
+    fn from(l: Logged) -> Self {
+        Self::new(move |view| {
+            let found: Vec<(&EvidenceId, &AccessLog)> = lines(&l.proxy, view.evidence)
+                .filter(|(e, _)| e.token.as_deref() == Some(l.token.as_str()))
+                .map(|(e, log)| (&e.id, log))
+                .collect();
+            let mut finding = l.matcher.judge(&found, describe_line);
+            if found.is_empty() {
+                finding.seen.push_str(&unreadable(&l.proxy, view));
+            }
+            finding
+        })
+    }
+}
+
+/// Says so when lines were there that could not be read: the reader must not think that the log was empty.
+fn unreadable(proxy: &str, view: View<'_>) -> String {
+    let broken: Vec<&AccessLog> =
+        lines(proxy, view.evidence).map(|(_, l)| l).filter(|l| l.unreadable.is_some()).collect();
+    match broken.last() {
+        Some(last) => format!(" ({} lines could not be read, the last: {:?})", broken.len(), describe_line(last)),
+        None => String::new(),
+    }
+}
+
+/// Lines of connections that were passed through: they carry no token, and are attributed by their place in time.
+#[must_use = "a claim that is not judged asserts nothing"]
+pub struct ConnectionLine {
+    proxy: String,
+    reply: Reply,
+    server_name: String,
+}
+
+impl ConnectionLine {
+    pub(crate) fn new(proxy: &str, reply: &Reply, server_name: &str) -> Self {
+        Self { proxy: proxy.to_owned(), reply: reply.clone(), server_name: server_name.to_owned() }
+    }
+}
+
+impl From<ConnectionLine> for Claim {
+    /// Exactly one line with the server name, and no line of the window shows a method or a path.
+    fn from(c: ConnectionLine) -> Self {
+        Self::new(move |view| {
+            let expected = format!(
+                "one access-log line at {} with server name {}, and no method or path",
+                c.proxy, c.server_name
+            );
+            let found: Vec<(&Evidence, &AccessLog)> = lines(&c.proxy, view.window(c.reply.mark)).collect();
+            let ids: Vec<EvidenceId> = found.iter().map(|(e, _)| e.id.clone()).collect();
+            let shows_http = |log: &AccessLog| {
+                field(log, |f| f.path.clone().or_else(|| f.method.clone())).is_some()
+            };
+            if let Some((e, log)) = found.iter().find(|(_, l)| shows_http(l)) {
+                let seen = format!("a line with method or path: {}", describe_line(log));
+                return Finding::broken(expected, seen, vec![e.id.clone()]);
+            }
+            let named: Vec<_> = found
+                .iter()
+                .filter(|(_, l)| {
+                    field(l, |f| f.requested_server_name.clone()).as_deref() == Some(c.server_name.as_str())
+                })
+                .collect();
+            match named.as_slice() {
+                [(_, log)] => Finding::holds(expected, describe_line(log), ids),
+                [] if found.is_empty() => {
+                    let seen = format!("no line at {}{}", c.proxy, unreadable(&c.proxy, view));
+                    Finding::broken(expected, seen, ids)
+                }
+                [] => Finding::broken(expected, format!("no such line, but {}", describe_line(found[0].1)), ids),
+                several => Finding::broken(expected, format!("{} such lines", several.len()), ids),
+            }
+        })
+    }
+}
+
+/// The connection on which an external service got a request was opened by this proxy: the proxy's log names, as its own
+/// end of the upstream connection, the address that the service saw.
+pub(crate) fn opened_by(proxy: &str, host: &str, reply: &Reply) -> Claim {
+    let (proxy, host, token) = (proxy.to_owned(), host.to_owned(), reply.token.clone());
+    Claim::new(move |view| {
+        let expected = format!("the connection to {host} to come from {proxy}");
+        let request: Option<(&EvidenceId, &ServerRequest)> = view.evidence.iter().find_map(|e| match (&e.side, &e.fact) {
+            (Side::Service { host: h }, Fact::Request(r)) if *h == host && e.token.as_deref() == Some(&token) => {
+                Some((&e.id, r))
+            }
+            _ => None,
+        });
+        let Some((request_id, request)) = request else {
+            return Finding::broken(expected, format!("no request of it at {host}"), Vec::new());
+        };
+        let line = lines(&proxy, view.evidence).find(|(e, _)| e.token.as_deref() == Some(&token));
+        let Some((line_id, log)) = line.map(|(e, l)| (&e.id, l)) else {
+            let seen = format!("no access-log line of it at {proxy}, and a connection from {}", request.peer);
+            return Finding::broken(expected, seen, vec![request_id.clone()]);
+        };
+        let ids = vec![request_id.clone(), line_id.clone()];
+        match field(log, |f| f.upstream_local_address.clone()) {
+            Some(local) if local == request.peer => {
+                Finding::holds(expected, format!("{proxy} logs {local}, {host} saw {}", request.peer), ids)
+            }
+            Some(local) => {
+                Finding::broken(expected, format!("{proxy} logs {local}, {host} saw {}", request.peer), ids)
+            }
+            None => Finding {
+                verdict: meshproof_reports::Verdict::Inconclusive,
+                expected,
+                seen: format!("{proxy} does not log its own end of the connection: {}", describe_line(log)),
+                evidence: ids,
+            },
+        }
+    })
+}
+
+/// A fact of a log line, whatever it is. Inconclusive where there is no line to take it from.
+pub(crate) fn recorded(
+    proxy: &str,
+    reply: &Reply,
+    what: &'static str,
+    get: impl Fn(&AccessLog, &Reply) -> Option<String> + Send + Sync + 'static,
+) -> Claim {
+    let (proxy, reply) = (proxy.to_owned(), reply.clone());
+    Claim::new(move |view| {
+        let expected = format!("the {what}, whatever it is, in the access log of {proxy}");
+        let line = lines(&proxy, view.evidence).find(|(e, _)| e.token.as_deref() == Some(&reply.token));
+        let found = line.and_then(|(e, log)| Some((e.id.clone(), get(log, &reply)?)));
+        match found {
+            Some((id, seen)) => Finding::holds(expected, format!("{what} {seen}"), vec![id]),
+            None => Finding {
+                verdict: meshproof_reports::Verdict::Inconclusive,
+                expected,
+                seen: format!("no access-log line of it at {proxy} shows a {what}{}", unreadable(&proxy, view)),
+                evidence: vec![reply.id.clone()],
+            },
+        }
+    })
+}

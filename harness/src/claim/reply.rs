@@ -1,0 +1,309 @@
+//! Claims on what the application saw.
+
+use meshproof_reports::{
+    EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, Hop, HopResult, Response, Side,
+};
+
+use super::{Claim, Finding, View};
+
+/// The answer to one request, with whatever redirects were followed.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Reply {
+    /// The exchange, as evidence.
+    pub id: EvidenceId,
+    /// The request's correlation token.
+    pub token: String,
+    /// The exchange itself.
+    pub exchange: Exchange,
+    /// Where the request's part of the evidence begins.
+    pub(crate) mark: usize,
+}
+
+/// A hop in a few words: `GET http://host/path -> 301`.
+fn describe_hop(hop: &Hop) -> String {
+    format!("{} {} -> {}", hop.method, hop.url, describe_result(&hop.result))
+}
+
+fn describe_result(result: &HopResult) -> String {
+    match result {
+        HopResult::Response(r) => {
+            let location = r.header("location").map(|l| format!(" to {l}")).unwrap_or_default();
+            format!("{} {}{location}", r.version, r.status)
+        }
+        HopResult::Error(ExchangeError { kind, message }) => {
+            let kind = match kind {
+                ExchangeErrorKind::ConnectionRefused => "connection refused",
+                ExchangeErrorKind::ConnectionClosed => "connection closed without an answer",
+                ExchangeErrorKind::Tls => "TLS failure",
+                ExchangeErrorKind::Protocol => "not HTTP",
+                ExchangeErrorKind::Timeout => "timeout",
+                ExchangeErrorKind::Other => "failure",
+            };
+            format!("{kind} ({message})")
+        }
+    }
+}
+
+impl Reply {
+    /// The exchange in a few words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        self.exchange.hops.iter().map(describe_hop).collect::<Vec<_>>().join(", then ")
+    }
+
+    fn fixed(&self, expected: String, verdict: Result<(), String>) -> Claim {
+        // The exchange is over: the finding cannot change any more.
+        let evidence = vec![self.id.clone()];
+        let finding = match verdict {
+            Ok(()) => Finding::holds(expected, format!("the application saw {}", self.describe()), evidence),
+            Err(seen) => Finding::broken(expected, seen, evidence),
+        };
+        Claim::new(move |_| finding.clone())
+    }
+
+    /// The application saw just these statuses, one a hop, in this order.
+    pub fn statuses(&self, wanted: &[u16]) -> Claim {
+        let seen: Vec<Option<u16>> =
+            self.exchange.hops.iter().map(|h| h.response().map(|r| r.status)).collect();
+        let same = seen.len() == wanted.len() && seen.iter().zip(wanted).all(|(s, w)| *s == Some(*w));
+        let words: Vec<String> = wanted.iter().map(u16::to_string).collect();
+        self.fixed(
+            format!("the application sees {}", words.join(", then ")),
+            same.then_some(()).ok_or_else(|| format!("the application saw {}", self.describe())),
+        )
+    }
+
+    /// Exactly one response and no redirect anywhere: not followed, and none offered.
+    pub fn only_response(&self) -> OnlyResponse {
+        let claim = match self.exchange.hops.as_slice() {
+            [hop] => match hop.response() {
+                Some(r) if (300..400).contains(&r.status) || r.header("location").is_some() => {
+                    Err(format!("a redirect: {}", self.describe()))
+                }
+                Some(_) => Ok(()),
+                None => Err(format!("no response: {}", self.describe())),
+            },
+            _ => Err(format!("{} requests: {}", self.exchange.hops.len(), self.describe())),
+        };
+        let claim = self.fixed("one response and no redirect at the application".to_owned(), claim);
+        OnlyResponse { reply: self.clone(), claims: vec![claim] }
+    }
+
+    /// One hop, counted from 0.
+    pub fn hop(&self, index: usize) -> HopClaim {
+        HopClaim { reply: self.clone(), index, claims: Vec::new() }
+    }
+
+    /// The request failed: an error or a status of 400 and above. What that is worth is a matter of its twin.
+    pub fn fails(&self) -> Claim {
+        let failed = match self.exchange.hops.last().map(|h| &h.result) {
+            Some(HopResult::Response(r)) => r.status >= 400,
+            Some(HopResult::Error(e)) => e.kind != ExchangeErrorKind::Timeout && e.kind != ExchangeErrorKind::Other,
+            None => false,
+        };
+        self.fixed(
+            "the request to fail at the application (4xx, 5xx, refused or closed connection)".to_owned(),
+            failed.then_some(()).ok_or_else(|| format!("the application saw {}", self.describe())),
+        )
+    }
+
+    /// The last response has this status, however many hops it took.
+    pub fn ends_with(&self, status: u16) -> Claim {
+        let ok = self.exchange.last_response().is_some_and(|r| r.status == status);
+        self.fixed(
+            format!("the application gets {status} in the end"),
+            ok.then_some(()).ok_or_else(|| format!("the application saw {}", self.describe())),
+        )
+    }
+
+    /// The application saw the same as in another exchange: as many hops, and for each the same status or sort of failure.
+    pub fn ends_as(&self, other: &Self) -> Claim {
+        let outline = |reply: &Self| -> Vec<Result<u16, ExchangeErrorKind>> {
+            let outcome = |hop: &Hop| match &hop.result {
+                HopResult::Response(r) => Ok(r.status),
+                HopResult::Error(e) => Err(e.kind),
+            };
+            reply.exchange.hops.iter().map(outcome).collect()
+        };
+        self.fixed(
+            format!("the application to see what it saw before ({})", other.describe()),
+            (outline(self) == outline(other))
+                .then_some(())
+                .ok_or_else(|| format!("the application saw {}", self.describe())),
+        )
+    }
+
+    /// The connection was refused or closed, or the TLS handshake failed: no HTTP answer at all.
+    pub fn is_cut_off(&self) -> Claim {
+        let cut = match self.exchange.hops.last().map(|h| &h.result) {
+            Some(HopResult::Error(e)) => matches!(
+                e.kind,
+                ExchangeErrorKind::ConnectionRefused | ExchangeErrorKind::ConnectionClosed | ExchangeErrorKind::Tls
+            ),
+            Some(HopResult::Response(_)) | None => false,
+        };
+        self.fixed(
+            "the connection to be refused".to_owned(),
+            cut.then_some(()).ok_or_else(|| format!("the client saw {}", self.describe())),
+        )
+    }
+
+    /// What the application wrote is, byte for byte, what it wrote for the first hop of `before`, but for the correlation
+    /// token; and it wrote nothing more.
+    pub fn sent_just_what_it_sent_first_in(&self, before: &Self) -> Claim {
+        let expected = "the application's request to be the same, byte for byte, and its only one".to_owned();
+        let first = |reply: &Self| {
+            reply.exchange.hops.first().map(|h| h.sent.replace(&reply.token, "TOKEN")).unwrap_or_default()
+        };
+        let (was, is) = (first(before), first(self));
+        let verdict = if was.is_empty() {
+            Err("nothing recorded of the earlier request".to_owned())
+        } else if self.exchange.hops.len() != 1 {
+            Err(format!("the application had to send {} requests: {}", self.exchange.hops.len(), self.describe()))
+        } else if was != is {
+            Err(format!("the application wrote {is:?} where it had written {was:?}"))
+        } else {
+            Ok(())
+        };
+        let evidence = vec![before.id.clone(), self.id.clone()];
+        let finding = match verdict {
+            Ok(()) => Finding::holds(expected, format!("the same {} bytes, once", is.len()), evidence),
+            Err(seen) => Finding::broken(expected, seen, evidence),
+        };
+        Claim::new(move |_| finding.clone())
+    }
+
+    /// The exchange of another workload that this request led to, as its application recorded it.
+    #[must_use]
+    pub fn nested(&self, view: View<'_>, workload: &str) -> Option<Self> {
+        view.evidence.iter().find_map(|e| match (&e.side, &e.fact) {
+            (Side::Workload { name }, Fact::Exchange(x))
+                if name == workload && e.token.as_ref() == Some(&self.token) && e.id != self.id =>
+            {
+                Some(Self {
+                    id: e.id.clone(),
+                    token: self.token.clone(),
+                    exchange: x.clone(),
+                    mark: self.mark,
+                })
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Claims on the one response.
+#[must_use = "a claim that is not judged asserts nothing"]
+pub struct OnlyResponse {
+    reply: Reply,
+    claims: Vec<Claim>,
+}
+
+impl OnlyResponse {
+    fn with(mut self, expected: String, test: impl FnOnce(&Response) -> Result<(), String>) -> Self {
+        let verdict = match self.reply.exchange.last_response() {
+            Some(r) => test(r),
+            None => Err(format!("no response: {}", self.reply.describe())),
+        };
+        let claim = self.reply.fixed(expected, verdict);
+        self.claims.push(claim);
+        self
+    }
+
+    /// Its status.
+    pub fn is(self, status: u16) -> Self {
+        self.with(format!("status {status} at the application"), |r| {
+            (r.status == status).then_some(()).ok_or_else(|| format!("status {}, body {:?}", r.status, excerpt(&r.body)))
+        })
+    }
+
+    /// A text in its body.
+    pub fn body_contains(self, text: &str) -> Self {
+        self.with(format!("a body with {text:?}"), |r| {
+            r.body.contains(text).then_some(()).ok_or_else(|| format!("the body {:?}", excerpt(&r.body)))
+        })
+    }
+
+    /// A text that must not be in its body.
+    pub fn body_lacks(self, text: &str) -> Self {
+        self.with(format!("a body without {text:?}"), |r| {
+            (!r.body.contains(text)).then_some(()).ok_or_else(|| format!("the body {:?}", excerpt(&r.body)))
+        })
+    }
+}
+
+fn excerpt(body: &str) -> String {
+    crate::store::bounded(body, 200)
+}
+
+impl From<OnlyResponse> for Claim {
+    fn from(value: OnlyResponse) -> Self {
+        Self::all(value.claims)
+    }
+}
+
+/// Claims on one hop.
+#[must_use = "a claim that is not judged asserts nothing"]
+pub struct HopClaim {
+    reply: Reply,
+    index: usize,
+    claims: Vec<Claim>,
+}
+
+impl HopClaim {
+    fn with(mut self, expected: String, test: impl FnOnce(&Hop) -> Result<(), String>) -> Self {
+        let expected = format!("request {} of the application: {expected}", self.index + 1);
+        let verdict = match self.reply.exchange.hops.get(self.index) {
+            Some(hop) => test(hop),
+            None => Err(format!("only {} request(s): {}", self.reply.exchange.hops.len(), self.reply.describe())),
+        };
+        let claim = self.reply.fixed(expected, verdict);
+        self.claims.push(claim);
+        self
+    }
+
+    /// A redirect with this status and Location.
+    pub fn redirects(self, status: u16, location: &str) -> Self {
+        self.with(format!("{status} with Location {location}"), |hop| {
+            let right = hop
+                .response()
+                .is_some_and(|r| r.status == status && r.header("location") == Some(location));
+            right.then_some(()).ok_or_else(|| describe_hop(hop))
+        })
+    }
+
+    /// A response with this status over this HTTP version (`HTTP/2`).
+    pub fn answers(self, status: u16, version: &str) -> Self {
+        self.with(format!("{version} {status}"), |hop| {
+            let right = hop.response().is_some_and(|r| r.status == status && r.version == version);
+            right.then_some(()).ok_or_else(|| describe_hop(hop))
+        })
+    }
+
+    /// The server's certificate, by the SHA-256 of its DER in lower-case hex, as the application's own TLS saw it.
+    pub fn certificate(self, sha256: &str) -> Self {
+        self.with(format!("the external service's own certificate ({})", short(sha256)), |hop| {
+            let seen = hop.tls.as_ref().and_then(|t| t.peer_certificate.as_ref());
+            match seen.and_then(|c| c.sha256.as_deref()) {
+                Some(s) if s == sha256 => Ok(()),
+                Some(s) => Err(format!(
+                    "another certificate ({}), issued by {}",
+                    short(s),
+                    seen.map(|c| c.issuer.as_str()).unwrap_or_default()
+                )),
+                None => Err(format!("no certificate: {}", describe_hop(hop))),
+            }
+        })
+    }
+}
+
+fn short(sha256: &str) -> &str {
+    sha256.get(..12).unwrap_or(sha256)
+}
+
+impl From<HopClaim> for Claim {
+    fn from(value: HopClaim) -> Self {
+        Self::all(value.claims)
+    }
+}

@@ -1,0 +1,137 @@
+//! The folder that a run keeps its files in, and how what a killed run left is found.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Every run's folder begins with this.
+pub const PREFIX: &str = "meshproof-";
+
+/// A new run id: short, lower case, and in the order of time.
+#[must_use]
+pub fn new_run_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Milliseconds and the process's id: two runs started at once on one machine differ in the latter.
+    let mut value = u128::from(std::process::id() % 46_656) + now.as_millis() * 46_656;
+    let mut digits = Vec::new();
+    while value > 0 {
+        let digit = u8::try_from(value % 36).unwrap_or_default();
+        digits.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
+        value /= 36;
+    }
+    digits.iter().rev().collect()
+}
+
+/// Makes the run's folder, for its owner's eyes only, and notes whose it is.
+///
+/// # Errors
+/// It cannot be made or written to.
+pub fn create(work: &Path, run: &str) -> io::Result<PathBuf> {
+    let folder = work.join(format!("{PREFIX}{run}"));
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(&folder)?;
+    std::fs::write(folder.join("owner.pid"), std::process::id().to_string())?;
+    Ok(folder)
+}
+
+/// Removes the run's folder. What cannot be removed is left for `meshproof cleanup` to find.
+pub fn remove(folder: &Path) {
+    let _left_for_cleanup = std::fs::remove_dir_all(folder);
+}
+
+/// What a run whose process is gone has left.
+#[derive(Debug)]
+pub struct Leftover {
+    folder: PathBuf,
+    processes: Vec<u32>,
+}
+
+/// The folders of runs whose process is gone.
+///
+/// # Errors
+/// `work` cannot be read.
+pub fn leftovers(work: &Path) -> io::Result<Vec<Leftover>> {
+    let mut left = Vec::new();
+    for entry in std::fs::read_dir(work)? {
+        let Ok(entry) = entry else { continue };
+        let folder = entry.path();
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let Some(owner) = ours.then(|| read_pid(&folder.join("owner.pid"))).flatten() else { continue };
+        if !is_running(owner) {
+            let processes = pid_files(&folder, 3).into_iter().filter(|pid| works_in(*pid, &folder)).collect();
+            left.push(Leftover { folder, processes });
+        }
+    }
+    left.sort_by(|a, b| a.folder.cmp(&b.folder));
+    Ok(left)
+}
+
+impl Leftover {
+    /// For people: the folder, and the processes that still run in it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self.processes.as_slice() {
+            [] => self.folder.display().to_string(),
+            pids => {
+                let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+                format!("{} and process {} in it", self.folder.display(), pids.join(", "))
+            }
+        }
+    }
+
+    /// Ends the processes and removes the folder.
+    ///
+    /// # Errors
+    /// The folder cannot be removed, or a process cannot be ended.
+    pub fn remove(&self) -> io::Result<()> {
+        for pid in &self.processes {
+            // Looked at again: the number may have gone to another process meanwhile.
+            if works_in(*pid, &self.folder) {
+                let status = std::process::Command::new("kill").arg(pid.to_string()).status()?;
+                if !status.success() {
+                    return Err(io::Error::other(format!("process {pid} cannot be ended")));
+                }
+            }
+        }
+        std::fs::remove_dir_all(&self.folder)
+    }
+}
+
+fn read_pid(path: &Path) -> Option<u32> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn is_running(pid: u32) -> bool {
+    // Where there is no /proc, `kill -0` tells.
+    if Path::new("/proc/self").exists() {
+        return Path::new(&format!("/proc/{pid}")).exists();
+    }
+    let asked = std::process::Command::new("kill").args(["-0", &pid.to_string()]).output();
+    asked.is_ok_and(|o| o.status.success())
+}
+
+/// The numbers in the files `*.pid` of a folder and its sub-folders.
+fn pid_files(folder: &Path, depth: usize) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
+        if is_folder && depth > 0 {
+            found.extend(pid_files(&path, depth - 1));
+        } else if path.extension().is_some_and(|e| e == "pid") && !path.ends_with("owner.pid") {
+            found.extend(read_pid(&path));
+        }
+    }
+    found
+}
+
+/// Whether the process's command line names the folder: then it is one that the run started.
+fn works_in(pid: u32, folder: &Path) -> bool {
+    let folder = folder.display().to_string();
+    let told = std::process::Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).output();
+    std::fs::read(format!("/proc/{pid}/cmdline"))
+        .or_else(|_| told.map(|o| o.stdout))
+        .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&folder))
+}

@@ -1,0 +1,338 @@
+//! Runs scenarios side by side and makes the report.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use meshproof_reports::{
+    CheckResult, Document, Event, Implementation, Report, Run, SCHEMA, ScenarioResult, SuiteFault, Timing, Verdict,
+};
+use tokio::sync::{Semaphore, watch};
+
+use crate::certificates::{Authority, KeyAlgorithm};
+use crate::external::ExternalChoice;
+use crate::mesh::{Events, Finished, Mesh, Setting, Stop, Unreached, micros};
+use crate::scenario::Scenario;
+use crate::store::Store;
+use crate::target::{Seat, Target, TargetError};
+use crate::timeouts::Timeouts;
+
+/// One scenario configuration that is to run.
+#[derive(Clone)]
+pub struct Selected {
+    /// The scenario.
+    pub scenario: &'static Scenario,
+    /// One of its configurations.
+    pub configuration: &'static str,
+    /// The checks to judge, by name; absent: all.
+    pub checks: Option<Vec<String>>,
+}
+
+/// How to run.
+pub struct Options {
+    /// How the implementation is reached.
+    pub target: Arc<dyn Target>,
+    /// What runs, in the order of the report.
+    pub selection: Vec<Selected>,
+    /// Which kind of external service to use.
+    pub external: ExternalChoice,
+    /// How many scenarios run side by side.
+    pub jobs: usize,
+    /// Stop at the first check that fails the run.
+    pub fail_fast: bool,
+    /// Leave the run's folder behind.
+    pub keep: bool,
+    /// The timeouts.
+    pub timeouts: Timeouts,
+    /// Where the run's folder is made.
+    pub work: PathBuf,
+    /// Manifests that replace the built-in ones of the same name.
+    pub fixtures: Option<PathBuf>,
+    /// Takes events as they happen.
+    pub events: Events,
+    /// Becomes a reason when the run is to stop.
+    pub interrupt: watch::Receiver<Option<String>>,
+    /// The command that repeats the run.
+    pub command: String,
+    /// The command that repeats a check, to which its selector is added.
+    pub repeat: String,
+}
+
+/// Why a run did not begin. Always the environment's or the suite's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The target cannot be used.
+    #[error("{0}")]
+    Target(String),
+    /// The run's folder cannot be made.
+    #[error("the run's folder {} cannot be made: {source}; set TMPDIR to a folder that you may write to", path.display())]
+    Folder {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The suite's own CA could not be made.
+    #[error("the suite's certificate authority could not be made: {0}")]
+    Certificates(String),
+}
+
+/// Runs the selection and returns the report.
+///
+/// # Errors
+/// The run could not begin: nothing was judged.
+pub async fn run(options: Options) -> Result<Report, RunError> {
+    let begun = Instant::now();
+    let started = jiff::Timestamp::now();
+    let id = crate::run_folder::new_run_id();
+    let implementation =
+        Arc::new(options.target.identify().await.map_err(|e| RunError::Target(e.to_string()))?);
+    let folder = crate::run_folder::create(&options.work, &id)
+        .map_err(|source| RunError::Folder { path: options.work.clone(), source })?;
+    let public = Authority::named("meshproof public CA", "meshproof", KeyAlgorithm::EcdsaP256)
+        .map_err(|e| RunError::Certificates(e.to_string()))?;
+    let public = Arc::new(public);
+    (options.events)(Event::RunStarted {
+        implementation: format!("{} {}", implementation.name, implementation.version),
+        scenarios: options.selection.len(),
+        checks: options.selection.iter().map(|s| selected_checks(s).count()).sum(),
+    });
+    let seats = Arc::new(Semaphore::new(options.jobs.max(1)));
+    let failed = Arc::new(AtomicBool::new(false));
+    let shared = Arc::new(Shared { options, id: id.clone(), implementation, public, folder, failed, seats });
+    let mut running: FuturesOrdered<_> = shared
+        .options
+        .selection
+        .iter()
+        .cloned()
+        .map(|selected| {
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                let result = one(&shared, selected).await;
+                (shared.options.events)(Event::ScenarioFinished { result: Box::new(result.clone()) });
+                result
+            })
+        })
+        .collect();
+    let mut scenarios = Vec::new();
+    let mut index = 0;
+    while let Some(result) = running.next().await {
+        let result = result.unwrap_or_else(|e| {
+            // `one` catches the scenario's panics itself; this is the suite's own, and must not lose the other results.
+            let reason = format!("the suite panicked: {e}");
+            unreached(&shared, &shared.options.selection[index], &Unreached {
+                verdict: Verdict::Error,
+                reason: reason.clone(),
+                fault: Some(reason),
+            })
+        });
+        index += 1;
+        scenarios.push(result);
+    }
+    if !shared.options.keep {
+        crate::run_folder::remove(&shared.folder);
+    }
+    let interrupted = shared.options.interrupt.borrow().clone();
+    Ok(Report {
+        schema: SCHEMA.to_owned(),
+        run: Run {
+            id,
+            meshproof: env!("CARGO_PKG_VERSION").to_owned(),
+            started: started.to_string(),
+            duration_us: micros(begun.elapsed()),
+            partial: interrupted.is_some(),
+            partial_reason: interrupted,
+            command: shared.options.command.clone(),
+        },
+        implementation: Implementation::clone(&shared.implementation),
+        scenarios,
+    })
+}
+
+struct Shared {
+    options: Options,
+    id: String,
+    implementation: Arc<Implementation>,
+    public: Arc<Authority>,
+    folder: PathBuf,
+    failed: Arc<AtomicBool>,
+    seats: Arc<Semaphore>,
+}
+
+fn selected_checks(selected: &Selected) -> impl Iterator<Item = &'static crate::scenario::Check> {
+    let only = selected.checks.clone();
+    selected
+        .scenario
+        .checks
+        .iter()
+        .filter(move |c| only.as_ref().is_none_or(|o| o.iter().any(|id| id == c.id)))
+        .filter(|c| c.is_in(selected.configuration))
+}
+
+/// A result in which no check was reached.
+fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioResult {
+    let checks = selected_checks(selected)
+        .map(|check| CheckResult {
+            id: selected.scenario.check_id(check),
+            level: check.level,
+            control: check.control,
+            verdict: why.verdict,
+            reason: why.reason.clone(),
+            requirement: check.requirement.to_owned(),
+            section: check.section.to_owned(),
+            expected: check.requirement.to_owned(),
+            seen: why.reason.clone(),
+            evidence: Vec::new(),
+            feature: check.feature.map(str::to_owned),
+            repeat: format!(
+                "{} {}:{}/{}",
+                shared.options.repeat, selected.scenario.id, selected.configuration, check.id
+            ),
+        })
+        .collect();
+    let faults = why.fault.iter().map(|m| SuiteFault { message: m.clone(), step: None }).collect();
+    let finished = Finished {
+        checks,
+        steps: Vec::new(),
+        externals: Vec::new(),
+        evidence: Vec::new(),
+        timing: Timing::default(),
+        faults,
+    };
+    assemble(selected, finished)
+}
+
+fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
+    let scenario = selected.scenario;
+    ScenarioResult {
+        id: scenario.id.to_owned(),
+        configuration: selected.configuration.to_owned(),
+        title: scenario.title.to_owned(),
+        document: Document { title: scenario.document.to_owned(), url: scenario.url.to_owned() },
+        checks: finished.checks,
+        external_services: finished.externals,
+        steps: finished.steps,
+        evidence: finished.evidence,
+        timing: finished.timing,
+        faults: finished.faults,
+    }
+}
+
+fn skipped(reason: String) -> Unreached {
+    Unreached { verdict: Verdict::Skipped, reason, fault: None }
+}
+
+/// Who is to blame for the checks that were not reached.
+fn blame(stop: Stop) -> Unreached {
+    match stop {
+        Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_))) => {
+            Unreached { verdict: Verdict::Failed, reason: e.to_string(), fault: None }
+        }
+        Stop::Target(TargetError::Unsupported(feature)) => {
+            skipped(format!("the implementation does not support {feature}"))
+        }
+        Stop::Target(TargetError::Environment(message)) | Stop::Suite(message) => {
+            Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message) }
+        }
+        e @ Stop::FailFast => skipped(e.to_string()),
+    }
+}
+
+fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    words.unwrap_or("no message").to_owned()
+}
+
+/// Resolves when the run is asked to stop, with the reason.
+async fn interrupted(mut interrupt: watch::Receiver<Option<String>>) -> String {
+    let reason = interrupt.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+    match reason {
+        Some(reason) => reason,
+        // Nobody is left who could ask.
+        None => std::future::pending().await,
+    }
+}
+
+async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
+    let options = &shared.options;
+    let cut_short = |reason: &str| skipped(format!("not judged: the run was cut short ({reason})"));
+    let _seat = tokio::select! {
+        biased;
+        reason = interrupted(options.interrupt.clone()) => return unreached(shared, &selected, &cut_short(&reason)),
+        permit = shared.seats.acquire() => permit,
+    };
+    if options.fail_fast && shared.failed.load(Ordering::Relaxed) {
+        return unreached(shared, &selected, &blame(Stop::FailFast));
+    }
+    let scenario = selected.scenario;
+    let selector = format!("{}:{}", scenario.id, selected.configuration);
+    (options.events)(Event::ScenarioStarted { scenario: selector });
+    let name = format!("{}-{}", scenario.id, selected.configuration);
+    let store = Store::new();
+    let seat = Seat {
+        run: shared.id.clone(),
+        folder: shared.folder.join(&name),
+        name,
+        topology: (scenario.topology)(),
+        store: store.clone(),
+        timeouts: options.timeouts.clone(),
+        external: options.external,
+        public_roots: shared.public.certificate_pem().into(),
+    };
+    let limit = options.timeouts.get("implementation-ready");
+    let started = tokio::time::timeout(limit, options.target.start(seat.clone())).await.unwrap_or_else(|_| {
+        Err(TargetError::Gone(format!("it did not start within the timeout `implementation-ready` ({limit:?})")))
+    });
+    let instance = match started {
+        Ok(instance) => instance,
+        Err(e) => return unreached(shared, &selected, &blame(Stop::Target(e))),
+    };
+    let setup_us = store.now_us();
+    let mesh = Mesh::new(
+        Setting {
+            scenario,
+            configuration: selected.configuration,
+            seat,
+            implementation: Arc::clone(&shared.implementation),
+            public: Arc::clone(&shared.public),
+            fixtures: options.fixtures.clone(),
+            only_checks: selected.checks.clone(),
+            fail_fast: options.fail_fast,
+            events: Arc::clone(&options.events),
+            repeat: options.repeat.clone(),
+        },
+        instance,
+    );
+    let limit = options.timeouts.get("scenario");
+    let stop = tokio::select! {
+        biased;
+        reason = interrupted(options.interrupt.clone()) => Some(cut_short(&reason)),
+        told = tokio::time::timeout(limit, AssertUnwindSafe((scenario.run)(&mesh)).catch_unwind()) => match told {
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(stop))) => Some(blame(stop)),
+            Ok(Err(panic)) => {
+                let message = format!("the scenario panicked: {}", panic_words(panic.as_ref()));
+                Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message) })
+            }
+            Err(_) => {
+                let message = format!("the scenario did not end within the timeout `scenario` ({limit:?})");
+                Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message) })
+            }
+        },
+    };
+    let mut finished = mesh.finish(stop).await;
+    // Certificates and external services are made in the scenario's first step: what is neither waiting nor asking is set-up.
+    let t = &mut finished.timing;
+    t.setup_us = setup_us.max(
+        t.total_us.saturating_sub(t.convergence_us).saturating_sub(t.requests_us).saturating_sub(t.teardown_us),
+    );
+    if finished.checks.iter().any(CheckResult::fails_run) {
+        shared.failed.store(true, Ordering::Relaxed);
+    }
+    assemble(&selected, finished)
+}

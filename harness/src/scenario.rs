@@ -1,0 +1,146 @@
+//! What a scenario is: data for `list` and `explain`, and a function that tells the document's story.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use meshproof_reports::Level;
+
+use crate::mesh::{Mesh, Stop};
+use crate::topology::Topology;
+
+/// One documented task.
+pub struct Scenario {
+    /// Stable: `sidecar-origination`. Also the stem of its file and its fixture folder.
+    pub id: &'static str,
+    /// One line.
+    pub title: &'static str,
+    /// The document's title.
+    pub document: &'static str,
+    /// Where the document is published.
+    pub url: &'static str,
+    /// Its variants, each run and reported on its own. Never empty.
+    pub configurations: &'static [Configuration],
+    /// What it checks, in the order in which a reader of the document meets it.
+    pub checks: &'static [Check],
+    /// The manifests, by file stem.
+    pub fixtures: &'static [(&'static str, &'static str)],
+    /// What is in place before the document begins.
+    pub topology: fn() -> Topology,
+    /// The story. Every check of the configuration is judged once, unless the function ends early.
+    pub run: for<'a> fn(&'a Mesh) -> Story<'a>,
+}
+
+/// What a scenario function returns.
+pub type Story<'a> = Pin<Box<dyn Future<Output = Result<(), Stop>> + Send + 'a>>;
+
+/// A variant of a scenario.
+#[derive(Debug)]
+pub struct Configuration {
+    /// Stable: `port-rewrite`.
+    pub id: &'static str,
+    /// One line.
+    pub title: &'static str,
+}
+
+/// One named requirement.
+#[derive(Debug)]
+pub struct Check {
+    /// Stable within its scenario: `single-response`.
+    pub id: &'static str,
+    /// How binding it is.
+    pub level: Level,
+    /// Whether it is a control: it proves that the suite can see what a later check denies.
+    pub control: bool,
+    /// The document's section.
+    pub section: &'static str,
+    /// What must hold, in one sentence.
+    pub requirement: &'static str,
+    /// Why anybody should care.
+    pub why: &'static str,
+    /// Which side's evidence decides.
+    pub observed: &'static str,
+    /// The configurations that have it; empty: all.
+    pub only_in: &'static [&'static str],
+    /// The feature that an implementation must declare to be asked.
+    pub feature: Option<&'static str>,
+}
+
+impl Check {
+    /// A MUST that every configuration has.
+    #[must_use]
+    pub const fn must(id: &'static str, section: &'static str, requirement: &'static str) -> Self {
+        Self {
+            id,
+            level: Level::Must,
+            control: false,
+            section,
+            requirement,
+            why: "",
+            observed: "",
+            only_in: &[],
+            feature: None,
+        }
+    }
+
+    /// The same with another level.
+    #[must_use]
+    pub const fn level(mut self, level: Level) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// The same as a control.
+    #[must_use]
+    pub const fn control(mut self) -> Self {
+        self.control = true;
+        self
+    }
+
+    /// The same with its reason.
+    #[must_use]
+    pub const fn why(mut self, why: &'static str) -> Self {
+        self.why = why;
+        self
+    }
+
+    /// The same with how it is observed.
+    #[must_use]
+    pub const fn observed(mut self, observed: &'static str) -> Self {
+        self.observed = observed;
+        self
+    }
+
+    /// The same for some configurations only.
+    #[must_use]
+    pub const fn only_in(mut self, configurations: &'static [&'static str]) -> Self {
+        self.only_in = configurations;
+        self
+    }
+
+    /// The same, asked only of implementations that declare this feature.
+    #[must_use]
+    pub const fn feature(mut self, feature: &'static str) -> Self {
+        self.feature = Some(feature);
+        self
+    }
+
+    /// Whether this configuration has it.
+    #[must_use]
+    pub fn is_in(&self, configuration: &str) -> bool {
+        self.only_in.is_empty() || self.only_in.contains(&configuration)
+    }
+}
+
+impl Scenario {
+    /// `scenario/check`.
+    #[must_use]
+    pub fn check_id(&self, check: &Check) -> String {
+        format!("{}/{}", self.id, check.id)
+    }
+
+    /// The check of this name.
+    #[must_use]
+    pub fn check(&self, id: &str) -> Option<&'static Check> {
+        self.checks.iter().find(|c| c.id == id)
+    }
+}

@@ -1,0 +1,90 @@
+//! A stream that lets somebody watch what passes, and changes nothing.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::tls;
+
+/// Watches a stream. Called with each piece once it has passed.
+pub(crate) trait Watch: Send + Sync {
+    /// These bytes were read from the other end.
+    fn received(&self, _bytes: &[u8]) {}
+    /// These bytes were written to the other end.
+    fn sent(&self, _bytes: &[u8]) {}
+    /// Reading or writing failed.
+    fn failed(&self, _error: &io::Error) {}
+}
+
+/// Remembers why TLS failed. HTTP/2's library hands an I/O error on as text only, and an alert that comes after the
+/// handshake, as TLS 1.3 has them, would not be known for one.
+#[derive(Clone, Default)]
+pub(crate) struct TlsFailure(Arc<Mutex<Option<String>>>);
+
+impl TlsFailure {
+    pub(crate) fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Watch for TlsFailure {
+    fn failed(&self, error: &io::Error) {
+        if let Some(error) = tls::inside(error) {
+            let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert_with(|| error.to_string());
+        }
+    }
+}
+
+/// A watched stream.
+pub(crate) struct Tap<S, W> {
+    stream: S,
+    watch: W,
+}
+
+impl<S, W> Tap<S, W> {
+    pub(crate) fn new(stream: S, watch: W) -> Self {
+        Self { stream, watch }
+    }
+}
+
+impl<S: AsyncRead + Unpin, W: Watch + Unpin> AsyncRead for Tap<S, W> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.watch.received(&buffer.filled()[before..]);
+        }
+        if let Poll::Ready(Err(e)) = &polled {
+            self.watch.failed(e);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin, W: Watch + Unpin> AsyncWrite for Tap<S, W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        match &polled {
+            Poll::Ready(Ok(count)) => self.watch.sent(&bytes[..*count]),
+            Poll::Ready(Err(e)) => self.watch.failed(e),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

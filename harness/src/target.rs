@@ -1,0 +1,164 @@
+//! How the suite reaches an implementation. A target makes instances; an instance is one implementation's mesh
+//! for the length of one scenario.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use meshproof_reports::{CredentialStatus, Exchange, ExternalService, Implementation};
+
+use crate::external::{Documented, ExternalChoice, ExternalSpec};
+use crate::resource::{Resource, ResourceId};
+use crate::store::Store;
+use crate::timeouts::Timeouts;
+use crate::topology::Topology;
+use crate::workload::RequestSpec;
+
+/// One way to reach an implementation: the reference in this process, Envoy processes, an adapter, a cluster.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// What is judged: name, version, features. Asked once, before anything else.
+    ///
+    /// # Errors
+    /// It cannot be used here; the message names the mend.
+    async fn identify(&self) -> Result<Implementation, TargetError>;
+
+    /// Puts the topology in place, with none of the document's resources applied.
+    ///
+    /// # Errors
+    /// It did not come up.
+    async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError>;
+}
+
+/// What an instance is given: its scenario's place in the run.
+#[derive(Clone)]
+pub struct Seat {
+    /// The run's id; whatever the instance makes carries it.
+    pub run: String,
+    /// `sidecar-origination-port-rewrite`: unique in the run, fit for names.
+    pub name: String,
+    /// A folder of its own.
+    pub folder: PathBuf,
+    /// What must be in place.
+    pub topology: Topology,
+    /// Where evidence goes.
+    pub store: Store,
+    /// The run's timeouts.
+    pub timeouts: Timeouts,
+    /// Which kind of external service to use.
+    pub external: ExternalChoice,
+    /// PEM: the suite's public CA. It stands for the system's roots, at the workloads and at the proxies.
+    pub public_roots: Arc<str>,
+}
+
+/// A change to the configuration, brought into force as one.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigChange {
+    /// Created, or replaced where one of the same id is in force.
+    pub apply: Vec<Resource>,
+    /// Deleted; absent ones are not an error.
+    pub delete: Vec<ResourceId>,
+}
+
+/// A question asked past the workload's sidecar, to learn what a server does on its own.
+#[derive(Clone, Debug)]
+pub enum Probe {
+    /// To an external service's port directly, from outside the mesh. The URL says which.
+    External,
+    /// To a gateway's Service port directly, as somebody inside the network without a mesh identity would.
+    Gateway {
+        /// The gateway's name.
+        gateway: String,
+        /// The port of its Service.
+        port: u16,
+    },
+    /// To a workload's served port directly, without a mesh identity.
+    Workload {
+        /// The workload's name.
+        workload: String,
+    },
+}
+
+/// One implementation's mesh, for one scenario.
+#[async_trait]
+pub trait Instance: Send + Sync {
+    /// Deploys an external service and makes its host name lead there.
+    ///
+    /// # Errors
+    /// The environment's: it did not come up.
+    async fn deploy_external(
+        &self,
+        spec: ExternalSpec,
+        documented: Documented,
+    ) -> Result<ExternalService, TargetError>;
+
+    /// Brings a change into force; returns when it is.
+    ///
+    /// # Errors
+    /// [`TargetError::Refused`] with the implementation's words, [`TargetError::Unsupported`] with the feature, or it is
+    /// gone, or the environment's.
+    async fn change(&self, change: &ConfigChange) -> Result<(), TargetError>;
+
+    /// Takes a proxy away, or brings it back.
+    ///
+    /// # Errors
+    /// As for [`Instance::change`].
+    async fn set_running(&self, proxy: &str, running: bool) -> Result<(), TargetError>;
+
+    /// Sets an environment variable of a workload's application.
+    ///
+    /// # Errors
+    /// The environment's.
+    async fn set_variable(&self, workload: &str, name: &str, value: &str) -> Result<(), TargetError>;
+
+    /// Sends a request from a workload, through its sidecar. That no answer came is part of the exchange, not an error.
+    ///
+    /// # Errors
+    /// The environment's: the request could not be sent at all.
+    async fn send(&self, workload: &str, request: &RequestSpec) -> Result<Exchange, TargetError>;
+
+    /// Sends a request directly to a server, past every proxy but the one that is asked.
+    ///
+    /// # Errors
+    /// The environment's.
+    async fn probe(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError>;
+
+    /// Returns when the evidence of every exchange that has ended is in the store.
+    ///
+    /// # Errors
+    /// The implementation or an external service is gone, or the timeout `evidence-settled` ran out.
+    async fn settle(&self) -> Result<(), TargetError>;
+
+    /// What a proxy says of its credentials. Only asked with the feature `credential-status`.
+    ///
+    /// # Errors
+    /// The implementation is gone.
+    async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, TargetError>;
+
+    /// The `address:port` that access logs must show for a connection to this host and port; none where the host leads
+    /// nowhere.
+    fn upstream_address(&self, host: &str, port: u16) -> Option<String>;
+
+    /// Takes everything down. Called once, also after a failure.
+    ///
+    /// # Errors
+    /// Something is left; the message names it.
+    async fn stop(&self) -> Result<(), TargetError>;
+}
+
+/// What a target may say instead of yes. The variants decide who is to blame.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The implementation refuses a documented configuration: its fault.
+    #[error("the implementation refused the configuration: {0}")]
+    Refused(String),
+    /// The implementation declares that it cannot do this: what needs it is skipped.
+    #[error("the implementation does not support this: {0}")]
+    Unsupported(String),
+    /// The implementation died or broke the target's contract: its fault.
+    #[error("the implementation is gone: {0}")]
+    Gone(String),
+    /// The environment's or the suite's fault; the message names the mend.
+    #[error("{0}")]
+    Environment(String),
+}

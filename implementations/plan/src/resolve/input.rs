@@ -1,0 +1,149 @@
+//! What the plan is made from, and what comes out.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use meshproof_harness::resource::{Resource, ResourceId};
+
+use crate::model::{Credential, OriginalDestination, Plan};
+
+/// Everything that decides what the proxies must do.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// All resources in force, in order of creation. Istio's kinds and Secrets count; other kinds (Service, Deployment,
+    /// Namespace, ConfigMap, Telemetry) are left alone.
+    pub resources: &'a [Resource],
+    /// The Kubernetes services.
+    pub registry: &'a [Service],
+    /// The proxies that are running.
+    pub proxies: &'a [Proxy],
+    /// Where the `host:port`s outside the mesh lead on this machine.
+    pub endpoints: &'a [OriginalDestination],
+    /// The mesh-wide settings.
+    pub mesh: &'a MeshConfig,
+}
+
+/// A Kubernetes service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// `istio-egressgateway.istio-system.svc.cluster.local`.
+    pub host: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+}
+
+/// A port of a Kubernetes service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// What clients dial.
+    pub number: u16,
+    /// May be empty.
+    pub name: String,
+    /// `HTTP`, `HTTP2`, `HTTPS`, `TLS`, `TCP`; empty where nothing says, and Istio looks at the bytes.
+    pub protocol: String,
+    /// Where it leads on this machine.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One address behind a service's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// On this machine.
+    pub address: SocketAddr,
+    /// The SPIFFE identity, where a proxy of the mesh stands before it.
+    pub identity: Option<String>,
+}
+
+/// What a proxy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// Beside an application.
+    Sidecar,
+    /// On its own; `Gateway` resources select it.
+    Gateway,
+}
+
+/// A running proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Unique within a scenario.
+    pub name: String,
+    /// Where it lives; its Secrets are those of this namespace.
+    pub namespace: String,
+    /// What it is.
+    pub kind: ProxyKind,
+    /// Its pod's labels.
+    pub labels: BTreeMap<String, String>,
+    /// `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT`.
+    pub identity: String,
+    /// Of a sidecar: each captured port, and the address that stands for its capture.
+    pub outbound: Vec<(u16, SocketAddr)>,
+    /// Of a sidecar: the ports that its application serves.
+    pub inbound: Vec<Inbound>,
+    /// Of a gateway: each port of its Service, and the address to listen on for it.
+    pub servers: Vec<(u16, SocketAddr)>,
+}
+
+/// A port that an application serves behind its sidecar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inbound {
+    /// The application's port.
+    pub port: u16,
+    /// Where the sidecar listens for it.
+    pub bind: SocketAddr,
+    /// Where the application listens.
+    pub application: SocketAddr,
+}
+
+/// The mesh-wide settings (Istio's MeshConfig).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshConfig {
+    /// `cluster.local`.
+    pub trust_domain: String,
+    /// `istio-system`.
+    pub root_namespace: String,
+    /// What becomes of traffic to hosts that the registry does not know.
+    pub outbound: OutboundPolicy,
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            trust_domain: "cluster.local".to_owned(),
+            root_namespace: "istio-system".to_owned(),
+            outbound: OutboundPolicy::AllowAny,
+        }
+    }
+}
+
+/// What becomes of traffic to hosts that the registry does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutboundPolicy {
+    /// It passes, as it is.
+    AllowAny,
+    /// It is refused.
+    RegistryOnly,
+}
+
+/// What the resources come to.
+#[derive(Clone, Debug, Default)]
+pub struct Resolution {
+    /// What every proxy must do.
+    pub plan: Plan,
+    /// By the proxy's name: what its `credentialName`s lead to. A name without a usable Secret is absent.
+    pub credentials: BTreeMap<String, Vec<Credential>>,
+    /// What istiod would log or report in a resource's status without refusing it.
+    pub warnings: Vec<String>,
+}
+
+/// A resource that cannot be in force: istiod's validation would refuse it, or the plan does not carry it out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{resource}: {reason}")]
+pub struct Rejected {
+    /// Which resource.
+    pub resource: ResourceId,
+    /// Why.
+    pub reason: String,
+}

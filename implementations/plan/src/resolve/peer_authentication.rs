@@ -1,0 +1,60 @@
+//! PeerAuthentication: what a workload accepts.
+
+use super::input::Proxy;
+use crate::resources::Named;
+use crate::resources::common::labels_match;
+use crate::resources::gateway::{MutualTlsMode, PeerAuthentication};
+
+/// What a workload accepts on one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepts {
+    /// Plain text alone.
+    Plain,
+    /// Mesh TLS and plain text.
+    Both,
+    /// Mesh TLS alone.
+    MeshTls,
+}
+
+/// `ComposePeerAuthentication` (pilot/pkg/security/authn/policy_applier.go): the mesh's policy, overridden by the
+/// namespace's, overridden by the workload's, overridden by its `portLevelMtls`; UNSET inherits; without any, both are
+/// accepted. Of equals the oldest.
+pub(crate) fn accepts(
+    policies: &[Named<PeerAuthentication>],
+    proxy: &Proxy,
+    port: u16,
+    root: &str,
+) -> Accepts {
+    let of_all = |namespace: &str| {
+        policies.iter().find(|p| p.id.namespace == namespace && p.spec.selects_all()).map(|p| &p.spec)
+    };
+    let namespace = if proxy.namespace == root { None } else { of_all(&proxy.namespace) };
+    // A selector in the root namespace selects nothing.
+    let workload = policies.iter().find(|p| {
+        p.id.namespace == proxy.namespace
+            && p.id.namespace != root
+            && !p.spec.selects_all()
+            && p.spec.selector.as_ref().is_some_and(|s| labels_match(&s.match_labels, &proxy.labels))
+    });
+    let of_port = workload
+        .and_then(|w| w.spec.port_level_mtls.as_ref())
+        .and_then(|ports| ports.get(&port.to_string()))
+        .map(|m| m.mode);
+    let mode = |p: &PeerAuthentication| p.mtls.map(|m| m.mode);
+    let layers = [
+        of_port,
+        workload.and_then(|w| mode(&w.spec)),
+        namespace.and_then(mode),
+        of_all(root).and_then(mode),
+    ];
+    layers
+        .into_iter()
+        .flatten()
+        .find_map(|m| match m {
+            MutualTlsMode::Unset => None,
+            MutualTlsMode::Disable => Some(Accepts::Plain),
+            MutualTlsMode::Permissive => Some(Accepts::Both),
+            MutualTlsMode::Strict => Some(Accepts::MeshTls),
+        })
+        .unwrap_or(Accepts::Both)
+}

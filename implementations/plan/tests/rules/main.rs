@@ -1,0 +1,15 @@
+//! Istio's rules, one test each: the situation as manifests, the outcome as a plan.
+
+mod credentials;
+mod destination_rules;
+mod documents;
+mod fuzz;
+mod gateways;
+mod inbound;
+mod mutations;
+mod origination;
+mod outbound;
+mod refusals;
+mod routes;
+mod visibility;
+mod world;

@@ -1,0 +1,136 @@
+//! What a connection begins with: a ClientHello and its server name, or anything else.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+/// The longest ClientHello that is looked at, in bytes; Envoy's TLS inspector stops at 64 KiB
+/// (`source/extensions/filters/listener/tls_inspector`).
+const MAX_HELLO: usize = 64 * 1024;
+
+/// The content type of a TLS handshake record, RFC 8446 section 5.1.
+const HANDSHAKE: u8 = 22;
+
+/// What a connection began with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// It began with a TLS record of a handshake.
+    pub(crate) tls: bool,
+    /// The ClientHello's server name, in lower case.
+    pub(crate) server_name: Option<String>,
+}
+
+/// Reads as much as is needed to tell, and returns what was read. A connection that ends without a byte has no facts.
+///
+/// # Errors
+/// The socket's.
+pub(crate) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<Facts>, Bytes)> {
+    let mut read = BytesMut::with_capacity(2048);
+    if stream.read_buf(&mut read).await? == 0 {
+        return Ok((None, read.freeze()));
+    }
+    if read.first() != Some(&HANDSHAKE) {
+        return Ok((Some(Facts::default()), read.freeze()));
+    }
+    let mut acceptor = Acceptor::default();
+    let mut fed = 0;
+    loop {
+        while let Some(mut unread) = read.get(fed..).filter(|u| !u.is_empty()) {
+            match acceptor.read_tls(&mut unread) {
+                Ok(n) if n > 0 => fed += n,
+                Ok(_) | Err(_) => break,
+            }
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => {
+                    let server_name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
+                    return Ok((Some(Facts { tls: true, server_name }), read.freeze()));
+                }
+                // Not for us to judge: whoever terminates it will say what is wrong.
+                Err(_) => return Ok((Some(Facts { tls: true, server_name: None }), read.freeze())),
+            }
+        }
+        if read.len() >= MAX_HELLO || stream.read_buf(&mut read).await? == 0 {
+            return Ok((Some(Facts { tls: true, server_name: None }), read.freeze()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(name: &str) -> Vec<u8> {
+        let config = rustls::ClientConfig::builder_with_provider(crate::tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let name = rustls_pki_types::ServerName::try_from(name.to_owned()).unwrap();
+        let mut connection = rustls::ClientConnection::new(config.into(), name).unwrap();
+        let mut bytes = Vec::new();
+        connection.write_tls(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn client_hello_in_single_bytes_gives_its_name_and_every_byte_back() {
+        let sent = hello("Edition.CNN.com");
+        let mut builder = tokio_test_reader(&sent);
+        let (facts, read) = sniff(&mut builder).await.unwrap();
+        assert_eq!(facts, Some(Facts { tls: true, server_name: Some("edition.cnn.com".to_owned()) }));
+        assert_eq!(read, sent);
+    }
+
+    #[tokio::test]
+    async fn underscores_and_digits_of_istios_mesh_names_are_names() {
+        let sent = hello("outbound_.80_.cnn_.istio-egressgateway.istio-system.svc.cluster.local");
+        let (facts, _) = sniff(&mut sent.as_slice()).await.unwrap();
+        assert_eq!(
+            facts.unwrap().server_name.as_deref(),
+            Some("outbound_.80_.cnn_.istio-egressgateway.istio-system.svc.cluster.local")
+        );
+    }
+
+    #[tokio::test]
+    async fn plain_http_is_not_tls_and_silence_has_no_facts() {
+        let (facts, read) = sniff(&mut &b"GET / HTTP/1.1\r\n"[..]).await.unwrap();
+        assert_eq!((facts, &read[..]), (Some(Facts::default()), &b"GET / HTTP/1.1\r\n"[..]));
+        assert_eq!(sniff(&mut &b""[..]).await.unwrap().0, None);
+    }
+
+    #[tokio::test]
+    async fn a_hello_that_never_ends_is_let_go_at_its_bound() {
+        // A record that claims 16 KiB, of a handshake message that claims 16 MiB, over and over.
+        let mut endless = Vec::new();
+        while endless.len() < 4 * MAX_HELLO {
+            endless.extend([22, 3, 1, 0x40, 0x00]);
+            endless.extend([1, 0xff, 0xff, 0xff]);
+            endless.resize(endless.len() + 0x4000 - 4, 0);
+        }
+        let (facts, read) = sniff(&mut endless.as_slice()).await.unwrap();
+        assert_eq!(facts, Some(Facts { tls: true, server_name: None }));
+        assert!(read.len() <= 2 * MAX_HELLO, "{}", read.len());
+    }
+
+    /// A reader that gives one byte at a time.
+    fn tokio_test_reader(bytes: &[u8]) -> impl AsyncRead + Unpin + '_ {
+        struct Single<'a>(&'a [u8]);
+        impl AsyncRead for Single<'_> {
+            fn poll_read(
+                mut self: std::pin::Pin<&mut Self>,
+                _cx: &mut std::task::Context<'_>,
+                buf: &mut tokio::io::ReadBuf<'_>,
+            ) -> std::task::Poll<io::Result<()>> {
+                if let Some((first, rest)) = self.0.split_first() {
+                    buf.put_slice(&[*first]);
+                    self.0 = rest;
+                }
+                std::task::Poll::Ready(Ok(()))
+            }
+        }
+        Single(bytes)
+    }
+}

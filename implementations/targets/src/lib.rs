@@ -1,0 +1,88 @@
+//! Every target by its name: what `--target` and `MESHPROOF_TARGET` take.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use meshproof_harness::names::did_you_mean;
+use meshproof_harness::target::Target;
+use meshproof_plan::local::LocalTarget;
+use meshproof_reference::{Reference, Saboteur, UnknownSaboteur};
+
+/// The choices, with what each is.
+pub const CHOICES: &[(&str, &str)] = &[
+    ("reference", "the embedded data plane; nothing needs to be installed"),
+    ("reference:SABOTEUR", "the same, broken on purpose in one way (see `meshproof sabotage --list`)"),
+];
+
+/// What targets may be told.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The nginx to use as an external service; absent: the one on PATH.
+    pub nginx: Option<PathBuf>,
+}
+
+/// No target has this name.
+#[derive(Debug, thiserror::Error)]
+pub enum UnknownTarget {
+    /// The name is not among [`CHOICES`].
+    #[error("no target is named {name:?}{suggestion}\nthe targets are:\n{}", choices())]
+    Name {
+        /// What was asked for.
+        name: String,
+        /// Near names.
+        suggestion: String,
+    },
+    /// The target exists, its saboteur does not.
+    #[error(transparent)]
+    Saboteur(#[from] UnknownSaboteur),
+}
+
+fn choices() -> String {
+    CHOICES.iter().map(|(name, what)| format!("  {name:<20} {what}")).collect::<Vec<_>>().join("\n")
+}
+
+/// The target of this name.
+///
+/// # Errors
+/// There is none; the message lists the choices.
+pub fn by_name(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, UnknownTarget> {
+    let local = |reference: Reference| -> Arc<dyn Target> {
+        Arc::new(LocalTarget::new(Arc::new(reference), settings.nginx.clone()))
+    };
+    match name.split_once(':') {
+        None if name == "reference" => Ok(local(Reference::new())),
+        Some(("reference", saboteur)) => Ok(local(Reference::sabotaged(saboteur.parse::<Saboteur>()?))),
+        _ => Err(UnknownTarget::Name {
+            name: name.to_owned(),
+            suggestion: did_you_mean(name, ["reference"]),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(name: &str) -> String {
+        by_name(name, &Settings::default()).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn an_unknown_target_lists_the_choices_and_the_near_name() {
+        let message = refusal("refrence");
+        assert!(message.contains("did you mean reference?"), "{message}");
+        assert!(message.contains("the embedded data plane"), "{message}");
+    }
+
+    #[test]
+    fn an_unknown_saboteur_names_near_ones() {
+        assert!(refusal("reference:no-snj").contains("no-sni"));
+    }
+
+    #[test]
+    fn every_saboteur_is_a_target() {
+        for saboteur in Saboteur::ALL {
+            assert!(by_name(&format!("reference:{saboteur}"), &Settings::default()).is_ok());
+        }
+    }
+}

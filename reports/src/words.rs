@@ -1,0 +1,187 @@
+//! What renderers say alike: symbols, durations, and what a report comes to.
+
+use std::fmt;
+
+use crate::report::{CheckResult, Level, Report, Tally, Verdict};
+
+/// Every level, the most binding first.
+pub const LEVELS: [Level; 3] = [Level::Must, Level::Should, Level::May];
+
+/// A sign that goes with the verdict's word, so that neither colour nor the sign alone carries it.
+#[must_use]
+pub const fn symbol(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "✓",
+        Verdict::Failed => "✗",
+        Verdict::Inconclusive => "?",
+        Verdict::Error => "!",
+        Verdict::Skipped => "-",
+    }
+}
+
+/// Microseconds for people: `870 µs`, `12 ms`, `1.4 s`, `2 min 5 s`.
+#[derive(Clone, Copy, Debug)]
+pub struct Micros(pub u64);
+
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = self.0;
+        match us {
+            0..1_000 => write!(f, "{us} µs"),
+            1_000..1_000_000 => write!(f, "{} ms", us / 1_000),
+            1_000_000..60_000_000 => write!(f, "{}.{} s", us / 1_000_000, us / 100_000 % 10),
+            _ => write!(f, "{} min {} s", us / 60_000_000, us / 1_000_000 % 60),
+        }
+    }
+}
+
+/// What a report comes to, in line with [`Report::exit_code`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conclusion {
+    /// `Passed`, `Failed` (a MUST failed or is inconclusive) or `Error` (the run says too little).
+    pub verdict: Verdict,
+    /// One sentence without the verdict's word and without a full stop.
+    pub sentence: String,
+}
+
+/// What a report comes to.
+#[must_use]
+pub fn conclusion(report: &Report) -> Conclusion {
+    let must = Tally::of(report.checks(), |c| c.level == Level::Must);
+    let all = Tally::of(report.checks(), |_| true);
+    let asked = must.total() - must.count(Verdict::Skipped);
+    let faults: usize = report.scenarios.iter().map(|s| s.faults.len()).sum();
+    let verdict = match report.exit_code() {
+        0 => Verdict::Passed,
+        1 => Verdict::Failed,
+        _ => Verdict::Error,
+    };
+    let mut parts = Vec::new();
+    let mut count = |n: usize, text: &dyn Fn(usize) -> String| {
+        if n > 0 {
+            parts.push(text(n));
+        }
+    };
+    count(must.count(Verdict::Failed), &|n| format!("{n} of {} failed", of_must(asked)));
+    count(must.count(Verdict::Inconclusive), &|n| format!("{} inconclusive", of_must(n)));
+    count(all.count(Verdict::Error), &|n| format!("{} could not be judged", plural(n, "check")));
+    count(faults, &|n| format!("{} of the environment or the suite", plural(n, "fault")));
+    if report.run.partial {
+        parts.push("the run was cut short".to_owned());
+    }
+    let executed = all.count(Verdict::Passed) + all.count(Verdict::Failed);
+    if executed == 0 {
+        parts.push("no check was judged".to_owned());
+    }
+    if verdict == Verdict::Passed {
+        parts.push(if asked == 0 {
+            "no MUST check was asked".to_owned()
+        } else {
+            format!("{} passed", of_must(asked))
+        });
+    }
+    let skipped = all.count(Verdict::Skipped);
+    if skipped > 0 {
+        parts.push(format!("{} skipped", plural(skipped, "check")));
+    }
+    Conclusion { verdict, sentence: parts.join(", ") }
+}
+
+fn of_must(n: usize) -> String {
+    plural(n, "MUST check")
+}
+
+/// `1 check`, `2 checks`.
+#[must_use]
+pub fn plural(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Whether the check belongs to what a summary explains: failed, inconclusive or error, at any level.
+#[must_use]
+pub const fn needs_a_look(check: &CheckResult) -> bool {
+    match check.verdict {
+        Verdict::Failed | Verdict::Inconclusive | Verdict::Error => true,
+        Verdict::Passed | Verdict::Skipped => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn concluded(change: impl FnOnce(&mut Report)) -> (Verdict, String) {
+        let mut report = sample::passing();
+        change(&mut report);
+        let conclusion = conclusion(&report);
+        (conclusion.verdict, conclusion.sentence)
+    }
+
+    #[test]
+    fn durations_have_the_unit_that_fits() {
+        let shown = |us| Micros(us).to_string();
+        let bounds = [0, 999, 1_000, 999_999, 1_000_000, 1_450_000, 59_999_999, 60_000_000, 125_000_000];
+        let wanted =
+            ["0 µs", "999 µs", "1 ms", "999 ms", "1.0 s", "1.4 s", "59.9 s", "1 min 0 s", "2 min 5 s"];
+        assert_eq!(bounds.map(shown), wanted);
+    }
+
+    #[test]
+    fn a_run_whose_must_checks_pass_is_passed() {
+        assert_eq!(concluded(|_| {}), (Verdict::Passed, "2 MUST checks passed".to_owned()));
+    }
+
+    #[test]
+    fn an_inconclusive_must_fails_the_run() {
+        let (verdict, sentence) = concluded(|r| r.scenarios[0].checks[0].verdict = Verdict::Inconclusive);
+        assert_eq!((verdict, sentence.as_str()), (Verdict::Failed, "1 MUST check inconclusive"));
+    }
+
+    #[test]
+    fn a_failed_should_or_may_does_not_fail_the_run() {
+        for level in [Level::Should, Level::May] {
+            let (verdict, sentence) = concluded(|r| {
+                let check = &mut r.scenarios[0].checks[2];
+                (check.level, check.verdict) = (level, Verdict::Failed);
+            });
+            assert_eq!((verdict, sentence.as_str()), (Verdict::Passed, "2 MUST checks passed"));
+        }
+    }
+
+    #[test]
+    fn a_failed_must_outranks_an_error() {
+        let (verdict, sentence) = concluded(|r| {
+            r.scenarios[0].checks[0].verdict = Verdict::Failed;
+            r.scenarios[0].checks[1].verdict = Verdict::Error;
+        });
+        assert_eq!(verdict, Verdict::Failed);
+        assert_eq!(sentence, "1 of 2 MUST checks failed, 1 check could not be judged");
+    }
+
+    #[test]
+    fn skipped_checks_are_not_counted_as_asked() {
+        let (_, sentence) = concluded(|r| r.scenarios[0].checks[0].verdict = Verdict::Skipped);
+        assert_eq!(sentence, "1 MUST check passed, 1 check skipped");
+    }
+
+    #[test]
+    fn a_run_in_which_everything_was_skipped_is_an_error() {
+        let (verdict, sentence) =
+            concluded(|r| r.scenarios[0].checks.iter_mut().for_each(|c| c.verdict = Verdict::Skipped));
+        assert_eq!((verdict, sentence.as_str()), (Verdict::Error, "no check was judged, 3 checks skipped"));
+    }
+
+    #[test]
+    fn the_last_change_before_the_evidence_is_the_one_in_force() {
+        let report = sample::report();
+        let scenario = &report.scenarios[0];
+        let change =
+            |check: usize| scenario.last_change(&scenario.checks[check]).map(|(e, _)| e.id.0.as_str());
+        assert_eq!(change(0), None, "nothing had been changed when e1 was seen");
+        assert_eq!(change(1), Some("e2"));
+        let mut without = scenario.checks[0].clone();
+        without.evidence.clear();
+        assert_eq!(scenario.last_change(&without).map(|(e, _)| e.id.0.as_str()), Some("e2"));
+    }
+}

@@ -1,0 +1,235 @@
+//! "Istio Egress TLS Origination" (path based routing setup via a Gateway): an ingress gateway sends some paths to an
+//! S3 bucket over TLS and all others to a service inside the mesh.
+
+use meshproof_harness::claim::{Claim, Claims};
+use meshproof_harness::external::Documented;
+use meshproof_harness::mesh::{Mesh, Stop};
+use meshproof_harness::scenario::{Check, Configuration, Scenario};
+use meshproof_harness::topology::{Gateway, PlainService, Topology, Workload};
+use meshproof_reports::Level;
+
+use crate::sites::{self, BUCKET, DISCOVERY_KEYS, OPENID_CONFIGURATION};
+
+const ROUTES: &str = "VirtualService";
+const ORIGINATION: &str = "DestinationRule";
+const ENTRY: &str = "ServiceEntry";
+const GATEWAY_SECTION: &str = "Gateway";
+const GATEWAY: &str = "istio-ingressgateway";
+const WELCOME: &str = "welcome.default.svc.cluster.local";
+const WELCOME_BODY: &str = "<!DOCTYPE html><title>Welcome</title><h1>Welcome to the internal service</h1>";
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "path-based-routing",
+    title: "An ingress gateway sends some paths to an S3 bucket over TLS",
+    document: "Istio Egress TLS Origination: path based routing via a Gateway",
+    url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-tls-origination/",
+    configurations: &[Configuration { id: "ingress-gateway", title: "TLS ends at the load balancer before the gateway" }],
+    checks: &[
+        Check::must(
+            "without-origination-fails",
+            ROUTES,
+            "Before the DestinationRule both external paths fail (4xx or 5xx), never 200, and the bucket serves nothing.",
+        )
+        .why("Istio does not perform TLS origination automatically; a plain request must not slip through.")
+        .observed("The client's exchanges and the bucket's requests; the twins are the same requests with the DestinationRule."),
+        Check::must(
+            "without-origination-text",
+            ROUTES,
+            "Status, body and response flags of the failure are recorded; the document shows \"upstream connect error ... protocol error\".",
+        )
+        .level(Level::May)
+        .why("The wording depends on the server: nginx answers 400 itself, a silent close gives UC 503, a TLS alert UPE 502.")
+        .observed("The client's exchange and the gateway's access log."),
+        Check::must(
+            "external-paths-over-tls",
+            ORIGINATION,
+            "With the DestinationRule, both external paths give the bucket's documents, over TLS.",
+        )
+        .why("This is what the task is for.")
+        .observed("The client's exchanges and the bucket's requests."),
+        Check::must(
+            "internal-root",
+            ROUTES,
+            "/ and every other path go to welcome:8080 over plain HTTP inside the mesh; the bucket sees nothing of them.",
+        )
+        .why("Origination for some paths must leave the others as they were.")
+        .observed("The client's exchanges, the internal service's requests, the bucket's connections."),
+        Check::must(
+            "host-rewritten",
+            ROUTES,
+            "The bucket sees its own host name as Host and as server name.",
+        )
+        .why("A bucket that is asked for another host serves nothing, or somebody else's content.")
+        .observed("The bucket's requests and handshakes."),
+        Check::must(
+            "forwarded-proto",
+            ROUTES,
+            "The bucket sees X-Forwarded-Proto: https.",
+        )
+        .why("The client came by HTTPS, which ended at the load balancer; the route says so.")
+        .observed("The bucket's requests."),
+        Check::must(
+            "prefix-boundaries",
+            ROUTES,
+            "Sub-paths of the two prefixes go out, siblings stay in.",
+        )
+        .why("A prefix that takes too little breaks clients; one that takes too much sends internal requests outside.")
+        .observed("The client's exchanges, the bucket's and the internal service's requests."),
+        Check::must(
+            "unknown-host-not-served",
+            GATEWAY_SECTION,
+            "Another Host at the gateway gets 404.",
+        )
+        .why("The gateway serves example.com and nothing else.")
+        .observed("The client's exchange; the twin is the same path with the gateway's own host."),
+        Check::must(
+            "export-confined",
+            ENTRY,
+            "ServiceEntry and DestinationRule with exportTo \".\" in the gateway's namespace do not serve another namespace's sidecar.",
+        )
+        .why("The bucket is opened to the gateway, not to every application.")
+        .observed("An application's exchange and the bucket's connections; the twin is the same ServiceEntry exported to all."),
+        Check::must(
+            "catch-all-first",
+            ROUTES,
+            "With / listed first, as the document prints it, every path goes to welcome; with / last, the routing is the intended one.",
+        )
+        .why("Routes are tried in order; the document's order does not work as printed.")
+        .observed("The client's exchanges, the bucket's and the internal service's requests, for both orders."),
+    ],
+    fixtures: crate::fixtures!("path-based-routing":
+        "bucket", "exported", "gateway", "originate", "registry-only", "routes", "routes-as-printed"),
+    topology: || Topology {
+        workloads: vec![Workload::sleep()],
+        gateways: vec![Gateway::ingress()],
+        services: vec![PlainService { name: "welcome", namespace: "default", port: 8080, body: WELCOME_BODY }],
+    },
+    run: |mesh| Box::pin(run(mesh)),
+};
+
+const OPENID: &str = "http://example.com/.well-known/openid-configuration";
+const KEYS: &str = "http://example.com/oauth/discovery/keys";
+
+async fn run(mesh: &Mesh) -> Result<(), Stop> {
+    mesh.step(ENTRY);
+    let certificate = mesh.public_authority().server(BUCKET).issue()?;
+    let bucket = mesh.deploy_external(sites::bucket(&certificate), Documented::Site).await?;
+    let welcome = mesh.service(WELCOME);
+    let gateway = mesh.proxy(GATEWAY);
+    mesh.apply(&["bucket"]).await?;
+
+    mesh.step("Gateway and VirtualService");
+    mesh.apply(&["gateway"]).await?;
+    mesh.apply(&["routes"]).await?;
+    let openid_before = gateway.probe(80).get(OPENID).await?;
+    let keys_before = gateway.probe(80).get(KEYS).await?;
+    mesh.check("without-origination-text", gateway.failure_recorded(&openid_before))?;
+
+    mesh.step(ORIGINATION);
+    mesh.apply(&["originate"]).await?;
+    let openid = gateway.probe(80).get(OPENID).await?;
+    let keys = gateway.probe(80).get(KEYS).await?;
+    let openid_works = openid.only_response().is(200).body_contains(OPENID_CONFIGURATION);
+    let keys_work = keys.only_response().is(200).body_contains(DISCOVERY_KEYS);
+    let both_work = openid_works.and(keys_work);
+    mesh.check(
+        "external-paths-over-tls",
+        both_work
+            .clone()
+            .and(bucket.saw(&openid).exactly(1).over_tls())
+            .and(bucket.saw(&keys).exactly(1).over_tls()),
+    )?;
+    mesh.check(
+        "without-origination-fails",
+        openid_before
+            .fails()
+            .and(keys_before.fails())
+            .and(bucket.during(&openid_before).served_nothing())
+            .and(bucket.during(&keys_before).served_nothing())
+            .provided("the same with the DestinationRule", both_work.clone()),
+    )?;
+    mesh.check(
+        "host-rewritten",
+        bucket
+            .saw(&openid)
+            .host(BUCKET)
+            .server_name(BUCKET)
+            .and(bucket.saw(&keys).host(BUCKET).server_name(BUCKET)),
+    )?;
+    mesh.check(
+        "forwarded-proto",
+        bucket
+            .saw(&openid)
+            .header("x-forwarded-proto", "https")
+            .and(bucket.saw(&keys).header("x-forwarded-proto", "https")),
+    )?;
+    let mut internal = Vec::new();
+    for path in ["/", "/index.html", "/about/us?page=2"] {
+        let reply = gateway.probe(80).get(&format!("http://example.com{path}")).await?;
+        internal.push(
+            reply
+                .only_response()
+                .is(200)
+                .body_contains(WELCOME_BODY)
+                .and(welcome.saw(&reply).exactly(1).in_clear().target(path))
+                .and(bucket.during(&reply).nothing()),
+        );
+    }
+    mesh.check("internal-root", Claim::all(internal))?;
+
+    mesh.step("Paths beside and below the two prefixes");
+    let mut boundaries = Vec::new();
+    for path in ["/.well-known/openid-configuration/v2", "/oauth/discovery/keys/sample"] {
+        let reply = gateway.probe(80).get(&format!("http://example.com{path}")).await?;
+        let outside = bucket.saw(&reply).exactly(1).over_tls().target(path);
+        boundaries.push(reply.only_response().is(200).and(outside).and(welcome.saw(&reply).none()));
+    }
+    for path in ["/.well-known/security.txt", "/oauth/discovery", "/oauth/token"] {
+        let reply = gateway.probe(80).get(&format!("http://example.com{path}")).await?;
+        let inside = welcome.saw(&reply).exactly(1).target(path);
+        boundaries.push(reply.only_response().is(200).and(inside).and(bucket.during(&reply).nothing()));
+    }
+    mesh.check("prefix-boundaries", Claim::all(boundaries))?;
+
+    mesh.step("Another host");
+    let unknown = gateway.probe(80).get("http://example.net/").await?;
+    let known = gateway.probe(80).get("http://example.com/").await?;
+    mesh.check(
+        "unknown-host-not-served",
+        unknown
+            .only_response()
+            .is(404)
+            .and(welcome.saw(&unknown).none())
+            .and(bucket.during(&unknown).nothing())
+            .provided("the same path with the gateway's host", known.ends_with(200)),
+    )?;
+
+    mesh.step("Another namespace");
+    mesh.apply(&["registry-only"]).await?;
+    let https = format!("https://{BUCKET}/oauth/discovery/keys");
+    let confined = mesh.workload("sleep").get(&https).await?;
+    mesh.apply(&["exported"]).await?;
+    let exported = mesh.workload("sleep").get(&https).await?;
+    mesh.apply(&["bucket"]).await?;
+    mesh.delete(&["registry-only"]).await?;
+    mesh.check(
+        "export-confined",
+        confined.fails().and(bucket.during(&confined).nothing()).provided(
+            "the same with the ServiceEntry exported to all",
+            exported.only_response().is(200).and(exported.hop(0).certificate(certificate.sha256())),
+        ),
+    )?;
+
+    mesh.step("The routes in the document's order");
+    mesh.apply(&["routes-as-printed"]).await?;
+    let mut order = Vec::new();
+    for url in [OPENID, KEYS, "http://example.com/"] {
+        let reply = gateway.probe(80).get(url).await?;
+        let inside = welcome.saw(&reply).exactly(1).and(bucket.during(&reply).nothing());
+        order.push(reply.only_response().is(200).body_contains(WELCOME_BODY).and(inside).of("with / first"));
+    }
+    mesh.apply(&["routes"]).await?;
+    let again = gateway.probe(80).get(OPENID).await?;
+    order.push(again.only_response().is(200).body_contains(OPENID_CONFIGURATION).and(both_work).of("with / last"));
+    mesh.check("catch-all-first", Claim::all(order))
+}
