@@ -1,6 +1,6 @@
 //! A stream that lets somebody watch what passes, and changes nothing.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -78,6 +78,34 @@ impl<S: AsyncWrite + Unpin, W: Watch + Unpin> AsyncWrite for Tap<S, W> {
             Poll::Pending => {}
         }
         polled
+    }
+
+    // Handed on as it is: TLS writes an alert together with what must go before it, in one piece.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        match &polled {
+            Poll::Ready(Ok(count)) => {
+                let mut left = *count;
+                for piece in pieces {
+                    let passed = piece.len().min(left);
+                    if passed > 0 {
+                        self.watch.sent(&piece[..passed]);
+                    }
+                    left -= passed;
+                }
+            }
+            Poll::Ready(Err(e)) => self.watch.failed(e),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

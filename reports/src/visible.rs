@@ -10,7 +10,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     shown(text, false)
 }
 
-/// Text for several lines: as [`line`], but line ends (`\n`, `\r\n`) stay, and a tab becomes four spaces.
+/// Text for several lines: as [`line()`], but line ends (`\n`, `\r\n`) stay, and a tab becomes four spaces.
 #[must_use]
 pub fn block(text: &str) -> Cow<'_, str> {
     shown(text, true)

@@ -1,10 +1,10 @@
 //! What may be said of a certificate before it is issued.
 
+use rcgen::string::Ia5String;
 use rcgen::{
     CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyUsagePurpose, SanType, SerialNumber,
 };
-use rcgen::string::Ia5String;
 use time::{Duration, OffsetDateTime};
 
 use super::{
@@ -87,7 +87,10 @@ impl ServerShape {
             .iter()
             .map(|name| Ia5String::try_from(name.as_str()))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| CertificateError::Issue { what: format!("a certificate for {}", self.host), source })?;
+            .map_err(|source| CertificateError::Issue {
+                what: format!("a certificate for {}", self.host),
+                source,
+            })?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages.clone_from(&self.usages);
         // Two that the library writes otherwise: CA:FALSE only together with a subjectKeyIdentifier, the alternative
@@ -256,11 +259,7 @@ impl<'a> MeshIdentityBuilder<'a> {
 ///
 /// # Errors
 /// The key or the certificate could not be made.
-pub fn self_signed(
-    keys: &KeyPool,
-    host: &str,
-    algorithm: KeyAlgorithm,
-) -> Result<Issued, CertificateError> {
+pub fn self_signed(keys: &KeyPool, host: &str, algorithm: KeyAlgorithm) -> Result<Issued, CertificateError> {
     let key = keys.take(algorithm)?;
     let shape = ServerShape::new(host);
     let certificate = shape.params()?.self_signed(&*key).map_err(|source| CertificateError::Issue {
@@ -286,9 +285,9 @@ fn dns_names(names: &[Ia5String]) -> Vec<u8> {
     yasna::construct_der(|writer| {
         writer.write_sequence(|writer| {
             for name in names {
-                writer
-                    .next()
-                    .write_tagged_implicit(yasna::Tag::context(2), |writer| writer.write_ia5_string(name.as_str()));
+                writer.next().write_tagged_implicit(yasna::Tag::context(2), |writer| {
+                    writer.write_ia5_string(name.as_str())
+                });
             }
         });
     })

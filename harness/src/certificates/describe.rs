@@ -30,7 +30,10 @@ pub fn describe(der: &[u8]) -> Option<PeerCertificate> {
 
 fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
     // The report shows names and URIs; the other forms are not used by any document.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of many forms, of which two are wanted")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a foreign enum of many forms, of which two are wanted"
+    )]
     match name {
         GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
         _ => None,

@@ -2,8 +2,8 @@
 //! certificates and keys"), and the broken ones that a correct client must refuse.
 //!
 //! Two deviations from what the document's `openssl` commands give. A certificate without extensions is X.509 v3
-//! here where `openssl x509 -req` writes v1, because rustls refuses v1. The server certificate with a SAN has an RSA key of 2048 bits, not of 4096, because its
-//! length is nothing that any check looks at and 4096 bits cost a second.
+//! here where `openssl x509 -req` writes v1, because rustls refuses v1. The server certificate with a SAN has an RSA
+//! key of 2048 bits, not of 4096, because its length is nothing that any check looks at and 4096 bits cost a second.
 
 mod builder;
 mod describe;
@@ -144,20 +144,17 @@ impl Authority {
 
     /// A server's certificate: `CN=HOST, O=some organization`, serial 0, with the extensions of the document's
     /// `san.conf`, the host as its alternative name.
-    #[must_use]
     pub fn server(&self, host: &str) -> ServerCertificateBuilder<'_> {
         ServerCertificateBuilder::new(self, host)
     }
 
     /// A client's certificate: `CN=..., O=client organization`, serial 1, no extensions.
-    #[must_use]
     pub fn client(&self, common_name: &str) -> ClientCertificateBuilder<'_> {
         ClientCertificateBuilder::new(self, common_name)
     }
 
     /// A proxy's certificate in the mesh, as istiod issues it: no subject, the SPIFFE identity as the one critical
     /// alternative name. The key is always ECDSA.
-    #[must_use]
     pub fn mesh_identity(&self, spiffe: &str) -> MeshIdentityBuilder<'_> {
         MeshIdentityBuilder::new(self, spiffe)
     }

@@ -54,6 +54,10 @@ fn kind_of_io(error: &io::Error) -> Option<ExchangeErrorKind> {
     if tls::inside(error).is_some() {
         return Some(ExchangeErrorKind::Tls);
     }
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a foreign enum of many kinds, of which a few are told apart"
+    )]
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Some(ExchangeErrorKind::ConnectionRefused),
         io::ErrorKind::ConnectionReset

@@ -266,8 +266,7 @@ impl WorkloadClient {
             return Ok(self.anonymous.clone());
         }
         let mut config = if special {
-            let verifier =
-                if request.accept_any_server { trust::anybody() } else { self.verifier.clone() };
+            let verifier = if request.accept_any_server { trust::anybody() } else { self.verifier.clone() };
             trust::config(verifier, request.identity.as_ref())?
         } else {
             rustls::ClientConfig::clone(&self.anonymous)

@@ -41,9 +41,7 @@ pub(super) fn config(
             let chain = tls::certificates(&identity.certificate)
                 .map_err(|e| format!("the client's certificate: {e}"))?;
             let key = tls::private_key(&identity.key).map_err(|e| format!("the client's key: {e}"))?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|e| format!("the client's certificate: {e}"))?
+            builder.with_client_auth_cert(chain, key).map_err(|e| format!("the client's certificate: {e}"))?
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -42,7 +42,9 @@ fn the_root_is_the_documents_root_and_rsa_2048_where_asked() {
         let PublicKey::RSA(key) = c.public_key().parsed().unwrap() else { panic!("not RSA") };
         assert_eq!(key.key_size(), 2048);
         let constraints = c.basic_constraints().unwrap().unwrap();
-        assert!(constraints.critical && constraints.value.ca && constraints.value.path_len_constraint.is_none());
+        assert!(
+            constraints.critical && constraints.value.ca && constraints.value.path_len_constraint.is_none()
+        );
         let days = (c.validity().not_after.timestamp() - c.validity().not_before.timestamp()) / 86_400;
         assert_eq!(days, 365);
         assert!(c.validity().is_valid());
@@ -90,7 +92,10 @@ fn a_serial_that_was_set_is_the_serial_that_was_issued() {
     let root = ecdsa();
     assert_eq!(root.client("c").serial(0xab_cdef).issue().unwrap().serial(), "ABCDEF");
     assert_eq!(root.server(HOST).serial(u64::MAX).issue().unwrap().serial(), "FFFFFFFFFFFFFFFF");
-    assert_eq!(root.mesh_identity("spiffe://cluster.local/ns/a/sa/b").serial(9).issue().unwrap().serial(), "09");
+    assert_eq!(
+        root.mesh_identity("spiffe://cluster.local/ns/a/sa/b").serial(9).issue().unwrap().serial(),
+        "09"
+    );
 }
 
 #[test]

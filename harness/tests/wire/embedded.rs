@@ -75,7 +75,10 @@ async fn a_redirect_leads_to_https_where_http2_is_spoken() {
     assert_eq!((&seen.alpn, &seen.version, &seen.cipher), (&tls.alpn, &tls.version, &tls.cipher));
     assert_eq!((seen.peer_certificate, seen.peer_verification, seen.failure), (None, None, None));
     let [_, request] = requests(&store).try_into().unwrap();
-    assert_eq!((request.version.as_str(), request.over_tls, request.authority.as_str()), ("HTTP/2", true, HOST));
+    assert_eq!(
+        (request.version.as_str(), request.over_tls, request.authority.as_str()),
+        ("HTTP/2", true, HOST)
+    );
     service.stop().await.unwrap();
 }
 
@@ -288,7 +291,10 @@ async fn echo_says_what_arrived_and_a_large_body_arrives_whole() {
         let seen: serde_json::Value = serde_json::from_str(&response(&exchange).body).unwrap();
         assert_eq!(seen["method"], "POST");
         assert_eq!(seen["target"], "/echo?q");
-        assert_eq!((&seen["body_bytes"], &seen["body_sha256"]), (&3_000_000.into(), &expected.as_str().into()));
+        assert_eq!(
+            (&seen["body_bytes"], &seen["body_sha256"]),
+            (&3_000_000.into(), &expected.as_str().into())
+        );
         let headers = seen["headers"].as_array().unwrap();
         assert!(headers.iter().any(|h| h["name"] == "x-custom" && h["value"] == "yes"));
     }

@@ -34,8 +34,7 @@ pub(crate) fn parties() -> &'static Parties {
     static PARTIES: OnceLock<Parties> = OnceLock::new();
     PARTIES.get_or_init(|| {
         let keys = KeyPool::new();
-        let ca =
-            Authority::with_keys(&keys, "example.com", "example Inc.", KeyAlgorithm::EcdsaP256).unwrap();
+        let ca = Authority::with_keys(&keys, "example.com", "example Inc.", KeyAlgorithm::EcdsaP256).unwrap();
         let stranger_ca =
             Authority::with_keys(&keys, "stranger.com", "stranger Inc.", KeyAlgorithm::EcdsaP256).unwrap();
         Parties {

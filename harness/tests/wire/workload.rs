@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use meshproof_harness::external::{ExternalSpec, Page, PlainPort, RunningService, start_embedded};
+use meshproof_harness::external::{ExternalSpec, Page, PlainPort, start_embedded};
 use meshproof_harness::store::Store;
 use meshproof_harness::workload::{
     HttpChoice, MAX_BODY_KEPT, MAX_BODY_READ, MAX_HOPS, RawEnd, RequestSpec, Route, WorkloadClient, raw,
@@ -126,7 +126,8 @@ async fn a_reset_and_an_early_close_are_connection_closed() {
     assert_eq!(error_kind(&against(Script::Answer(Vec::new())).await), ExchangeErrorKind::ConnectionClosed);
     let half_head = against(Script::Answer(b"HTTP/1.1 200 OK\r\nCont".to_vec())).await;
     assert_eq!(error_kind(&half_head), ExchangeErrorKind::ConnectionClosed);
-    let half_body = against(Script::Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal".to_vec())).await;
+    let half_body =
+        against(Script::Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal".to_vec())).await;
     assert_eq!(error_kind(&half_body), ExchangeErrorKind::ConnectionClosed);
 }
 
@@ -165,7 +166,10 @@ async fn plain_text_from_a_tls_port_is_a_tls_error() {
 
 #[tokio::test]
 async fn what_is_not_http_is_a_protocol_error() {
-    assert_eq!(error_kind(&against(Script::Answer(b"SSH-2.0-x\r\n\r\n".to_vec())).await), ExchangeErrorKind::Protocol);
+    assert_eq!(
+        error_kind(&against(Script::Answer(b"SSH-2.0-x\r\n\r\n".to_vec())).await),
+        ExchangeErrorKind::Protocol
+    );
     let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(200_000));
     assert_eq!(error_kind(&against(Script::Answer(huge.into_bytes())).await), ExchangeErrorKind::Protocol);
 }
@@ -180,7 +184,10 @@ async fn a_server_that_stalls_runs_into_the_timeout_request() {
         assert_eq!(error_kind(&exchange), ExchangeErrorKind::Timeout);
         assert!(error(&exchange).message.contains("request"), "named");
         assert!(started.elapsed() >= limit && exchange.duration_us >= 100_000);
-        assert!(exchange.hops[0].sent.starts_with("GET / HTTP/1.1\r\n"), "what was sent is known all the same");
+        assert!(
+            exchange.hops[0].sent.starts_with("GET / HTTP/1.1\r\n"),
+            "what was sent is known all the same"
+        );
         // The connection is gone, too.
         task.await.unwrap();
     }

@@ -113,6 +113,7 @@ enum Kind {
 /// What is to be done when a response is at its end.
 pub(crate) struct Ending {
     pub(crate) record: Record,
+    #[expect(dead_code, reason = "held until the response has ended")]
     pub(crate) in_flight: InFlight,
     pub(crate) lease: Option<Lease>,
     pub(crate) progress: Arc<Progress>,

@@ -252,13 +252,12 @@ impl Pool {
 /// Opens a TCP connection; the error is in Envoy's words for a connection that failed.
 pub(crate) async fn dial(address: SocketAddr) -> Result<Socket, String> {
     TcpStream::connect(address).await.map(Socket::new).map_err(|e| {
-        let known = match e.kind() {
-            std::io::ErrorKind::ConnectionRefused => "Connection refused",
-            std::io::ErrorKind::ConnectionReset => "Connection reset by peer",
-            std::io::ErrorKind::TimedOut => "Connection timed out",
-            _ => return format!("delayed connect error: {}", e.kind()),
-        };
-        format!("delayed connect error: {known}")
+        // Envoy gives the C library's words; the most frequent ones are the same everywhere.
+        if e.kind() == std::io::ErrorKind::ConnectionRefused {
+            "delayed connect error: Connection refused".to_owned()
+        } else {
+            format!("delayed connect error: {}", e.kind())
+        }
     })
 }
 

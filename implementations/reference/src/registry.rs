@@ -99,12 +99,6 @@ impl Drop for Connection {
 /// A request that has not ended.
 pub(crate) struct InFlight(Arc<Connection>);
 
-impl InFlight {
-    pub(crate) fn connection(&self) -> &Arc<Connection> {
-        &self.0
-    }
-}
-
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::SeqCst);

@@ -213,6 +213,8 @@ impl State {
         let named = |e: String| format!("listener {}: {e}", listener.name);
         let mut chains = Vec::new();
         let mut mesh = None;
+        let anonymous = world.saboteur == Some(Saboteur::GatewayAcceptsAnonymous)
+            && listener.direction == Direction::Gateway;
         for chain in &listener.chains {
             let tls = match &chain.tls {
                 None => None,
@@ -222,7 +224,7 @@ impl State {
                             .identity
                             .ok_or_else(|| named("the proxy has no identity in the mesh".to_owned()))?;
                         mesh = Some(
-                            server::mesh_mutual(identity, sources.mesh_roots, world.saboteur)
+                            server::mesh_mutual(identity, sources.mesh_roots, anonymous)
                                 .map_err(named)?,
                         );
                     }

@@ -36,8 +36,8 @@ const HTTPS: u16 = 443;
 /// Starts the embedded kind of external service. The store gets a connection when it is accepted and a request before
 /// it is answered, on the side `Service`.
 ///
-/// Besides the pages there is `/echo` on every port that serves pages: it answers 200 with a JSON object of what arrived
-/// (`method`, `target`, `version`, `headers`, `body_bytes`, `body_sha256`).
+/// Besides the pages there is `/echo` on every port that serves pages: it answers 200 with a JSON object of what
+/// arrived (`method`, `target`, `authority`, `version`, `headers`, `body_bytes`, `body_sha256`).
 ///
 /// # Errors
 /// A certificate, key or CA cannot be read; no port can be had.

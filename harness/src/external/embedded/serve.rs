@@ -240,10 +240,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for OnServi
 type Answered = Result<Response<Full<Bytes>>, hyper::Error>;
 
 /// Records a request at once, before anything is awaited, and answers it.
-fn answer(
-    request: Request<Body>,
-    site: &Site<'_>,
-) -> impl Future<Output = Answered> + Send + use<> {
+fn answer(request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answered> + Send + use<> {
     let (head, body) = request.into_parts();
     let http2 = head.version == Version::HTTP_2;
     let authority = match head.uri.authority() {
@@ -337,4 +334,3 @@ fn response(answer: Answer, is_head: bool, http2: bool) -> Response<Full<Bytes>>
     }
     response
 }
-

@@ -57,7 +57,6 @@ impl TlsSettings {
         Ok(Self { config: Arc::new(config), clients, http: port.http })
     }
 
-    #[expect(clippy::type_complexity, reason = "two values that only exist together, used once")]
     fn verifier(port: &TlsPort) -> Result<(Option<Arc<dyn ClientCertVerifier>>, Clients), String> {
         let Some(ca) = &port.client_ca else { return Ok((None, Clients::Anybody)) };
         let roots = tls::roots(ca).map_err(|e| format!("the clients' CA: {e}"))?;

@@ -127,8 +127,7 @@ impl Recorder {
             .collect();
         let header = |name: &str| headers.iter().find(|h| h.name == name).map(|h| h.value.clone());
         let authority = header("host").unwrap_or_default();
-        let token =
-            header("user-agent").and_then(|agent| token_of(&agent).map(|token| bounded(token, 200)));
+        let token = header("user-agent").and_then(|agent| token_of(&agent).map(|token| bounded(token, 200)));
         let peer = format!("{}:{}", line.remote_addr, line.remote_port);
         let (store, side) = (&self.store, &self.side);
         self.connections.entry(number).or_insert_with(|| {
@@ -138,7 +137,8 @@ impl Recorder {
                 (None, host) => format!("{}\r\nHost: {host}\r\n", line.request),
             };
             let clear_bytes = bounded(&clear_bytes, MAX_TEXT);
-            let fact = Connection { number, port, tls_port, peer: peer.clone(), clear_bytes, tls: tls.clone() };
+            let fact =
+                Connection { number, port, tls_port, peer: peer.clone(), clear_bytes, tls: tls.clone() };
             store.record(side.clone(), None, Fact::Connection(fact))
         });
         if line.method.is_empty() {

@@ -31,6 +31,8 @@ const POLL: Duration = Duration::from_millis(5);
 /// How long a request that is answered may still be held open by what its client sends: `lingering_time` in the
 /// template, and a little.
 const LINGERING: Duration = Duration::from_millis(1200);
+/// How many turns a connection takes from being accepted to being logged.
+const TURNS: usize = 3;
 /// How much of nginx's own words goes into an error.
 const MAX_WORDS: usize = 2000;
 /// `nginx -e FILE` came with 1.19.5 (nginx, "Command-line parameters").
@@ -48,8 +50,8 @@ pub fn find_nginx() -> Option<PathBuf> {
 }
 
 /// Starts nginx as an external service, in a folder that it makes in `folder` and removes at its end. `program` is the
-/// nginx to run; none: see [`find_nginx`]. Evidence arrives on [`RunningService::settle`]. Unlike other services it ends when it is
-/// dropped, too.
+/// nginx to run; none: see [`find_nginx`]. Evidence arrives on [`RunningService::settle`]. Unlike other services it
+/// ends when it is dropped, too.
 ///
 /// # Errors
 /// nginx is missing, does not start, or cannot do what the specification asks (HTTP/2 alone).
@@ -142,8 +144,7 @@ impl Process {
             command.arg("-e").arg(folder.path().join("error.log"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).kill_on_drop(true);
-        let child =
-            command.spawn().map_err(|e| other(format!("cannot run {}: {e}", program.display())))?;
+        let child = command.spawn().map_err(|e| other(format!("cannot run {}: {e}", program.display())))?;
         let control = (Ipv4Addr::LOCALHOST, ports.control).into();
         let mut process = Self { child, folder, control, nonce };
         process.ready().await?;
@@ -161,7 +162,11 @@ impl Process {
             let words = self.words();
             // nginx itself would try the same port for some seconds more.
             if words.contains("bind() to") {
-                return if words.contains("in use") { Err(Failure::PortTaken) } else { Err(Failure::Other(words)) };
+                return if words.contains("in use") {
+                    Err(Failure::PortTaken)
+                } else {
+                    Err(Failure::Other(words))
+                };
             }
             if let Some(status) = ended {
                 return Err(Failure::Other(format!("it ended with {status}: {words}")));
@@ -233,12 +238,15 @@ impl Nginx {
 impl Running {
     /// Returns when everything that happened before is in the logs.
     ///
-    /// nginx works through its events in the order in which they came, and writes a line of a log before it turns to the
-    /// next event. So an answer to a request that was sent later proves the lines written. Twice, because a connection that
-    /// is opened and closed at once takes two turns. The exception are answered requests whose
-    /// connection lingers: they count as in progress until they are logged.
+    /// nginx works through its events in the order in which they came, and writes a line of a log before it turns to
+    /// the next event. So an answer to a request that was sent later proves the lines written. More than
+    /// once, because a connection that is opened, used and closed at once takes some turns: it is accepted, read from, and
+    /// found closed. The exception are answered requests whose connection lingers: they count as in progress until they
+    /// are logged.
     async fn barrier(&self, limit: Duration) -> Option<()> {
-        self.process.fence(limit).await?;
+        for _ in 1..TURNS {
+            self.process.fence(limit).await?;
+        }
         let lingering_ends = Instant::now() + LINGERING;
         while self.process.fence(limit).await? > 1 {
             if Instant::now() > lingering_ends {

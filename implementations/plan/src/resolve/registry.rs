@@ -195,7 +195,7 @@ impl Scope {
             ProxyKind::Sidecar => sidecar_for(proxy, &input.mesh.root_namespace, sidecars),
             ProxyKind::Gateway => None,
         };
-        let egress = sidecar.filter(|s| !s.spec.egress.is_empty()).map(|s| egress_hosts(s));
+        let egress = sidecar.filter(|s| !s.spec.egress.is_empty()).map(egress_hosts);
         // An absent mode is REGISTRY_ONLY, the enum's zero value; an absent policy is the mesh's (convertToSidecarScope).
         let outbound = match sidecar.and_then(|s| s.spec.outbound_traffic_policy.as_ref()).map(|p| p.mode) {
             Some(OutboundMode::RegistryOnly) => OutboundPolicy::RegistryOnly,
@@ -223,7 +223,7 @@ impl Scope {
             let destinations: Vec<String> = virtual_services
                 .iter()
                 .filter(|v| scope.imports(&v.id.namespace, &v.spec.hosts))
-                .flat_map(|v| destination_hosts(v))
+                .flat_map(destination_hosts)
                 .collect();
             let wanted = |s: &&Service| destinations.contains(&s.host);
             others.into_iter().filter(wanted).for_each(|s| scope.append(s));

@@ -41,7 +41,6 @@ pub(crate) struct Context {
     pub(crate) shared: Arc<Shared>,
     pub(crate) state: Arc<State>,
     pub(crate) bound: Arc<Bound>,
-    pub(crate) facts: Facts,
     pub(crate) connection: Arc<Connection>,
     pub(crate) secure: bool,
 }
@@ -146,7 +145,7 @@ async fn handle(
         }
         return response;
     };
-    let context = Context { shared, state, bound, facts, connection, secure };
+    let context = Context { shared, state, bound, connection, secure };
     headers::arrived(&mut request, &context);
     if let Some(fields) = &mut ending.record.fields.request {
         fields.take_headers(request.headers());

@@ -8,24 +8,23 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::{certificates, certified_key, provider};
-use crate::saboteurs::Saboteur;
 
 /// ALPN that a proxy accepts from another: HTTP, and behind it the mesh-internal values, so that a client that
 /// offers those alone is not turned away (BoringSSL goes on without ALPN, rustls would refuse).
 const ALPN: [&str; 5] = ["h2", "http/1.1", "istio-h2", "istio-http/1.1", "istio"];
 
-/// For a listener's mesh mutual TLS. The error names what cannot be used.
+/// For a listener's mesh mutual TLS; `anonymous`: a client without a certificate is let in. The error names what cannot be used.
 pub(crate) fn mesh_mutual(
     identity: &MeshCertificate,
     mesh_roots: &str,
-    saboteur: Option<Saboteur>,
+    anonymous: bool,
 ) -> Result<Arc<ServerConfig>, String> {
     let mut roots = RootCertStore::empty();
     for root in certificates(mesh_roots).map_err(|e| format!("the mesh's roots: {e}"))? {
         roots.add(root).map_err(|e| format!("the mesh's roots: {e}"))?;
     }
     let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-    if saboteur == Some(Saboteur::GatewayAcceptsAnonymous) {
+    if anonymous {
         verifier = verifier.allow_unauthenticated();
     }
     let verifier = verifier.build().map_err(|e| format!("the mesh's roots: {e}"))?;
@@ -41,7 +40,7 @@ pub(crate) fn mesh_mutual(
     Ok(Arc::new(config))
 }
 
-/// For [`Saboteur::TerminateApplicationTls`]: the proxy's certificate, for anybody.
+/// For the saboteur `terminate-application-tls`: the proxy's certificate, for anybody.
 pub(crate) fn intruder(identity: &MeshCertificate) -> Result<Arc<ServerConfig>, String> {
     let key = certified_key(&identity.certificate, &identity.key)?;
     let mut config =

@@ -1,0 +1,262 @@
+//! An upstream server that remembers what it saw.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{Acceptor, WebPkiClientVerifier};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_rustls::LazyConfigAcceptor;
+
+use super::authority::Issued;
+
+/// What a handshake showed.
+#[derive(Clone, Debug, Default)]
+pub struct Hello {
+    pub sni: Option<String>,
+    pub alpn: Vec<String>,
+    pub client_certificate: Option<Vec<u8>>,
+    pub completed: bool,
+}
+
+/// What a request was.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: String,
+    pub target: String,
+    pub host: String,
+    pub version: Version,
+    pub headers: HeaderMap,
+    pub body_bytes: usize,
+    pub trailers: Option<HeaderMap>,
+}
+
+#[derive(Default)]
+pub struct Memory {
+    pub connections: AtomicUsize,
+    pub hellos: Mutex<Vec<Hello>>,
+    pub requests: Mutex<Vec<Seen>>,
+    /// `/held` answers when told to.
+    pub release: Notify,
+    pub holding: AtomicUsize,
+}
+
+impl Memory {
+    pub fn requests(&self) -> Vec<Seen> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    #[track_caller]
+    pub fn only_request(&self) -> Seen {
+        let all = self.requests();
+        assert_eq!(all.len(), 1, "{all:#?}");
+        all[0].clone()
+    }
+
+    pub fn hellos(&self) -> Vec<Hello> {
+        self.hellos.lock().unwrap().clone()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+pub struct Server {
+    pub address: SocketAddr,
+    pub memory: Arc<Memory>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// How a server does TLS.
+#[derive(Clone)]
+pub struct Tls {
+    pub issued: Issued,
+    pub client_ca: Option<String>,
+    pub alpn: &'static [&'static str],
+    pub versions: &'static [&'static rustls::SupportedProtocolVersion],
+}
+
+impl Tls {
+    pub fn of(issued: Issued) -> Self {
+        Self { issued, client_ca: None, alpn: &["http/1.1"], versions: rustls::ALL_VERSIONS }
+    }
+
+    pub fn config(&self) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(self.versions)
+            .unwrap();
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(ca) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let chain = CertificateDer::pem_slice_iter(self.issued.certificate.as_bytes());
+        let chain = chain.map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(self.issued.key.as_bytes()).unwrap();
+        let mut config = builder.with_single_cert(chain, key).unwrap();
+        config.alpn_protocols = self.alpn.iter().map(|a| a.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+}
+
+impl Server {
+    pub async fn plain() -> Self {
+        Self::start(None).await
+    }
+
+    pub async fn tls(issued: Issued) -> Self {
+        Self::start(Some(Tls::of(issued))).await
+    }
+
+    pub async fn start(tls: Option<Tls>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let memory = Arc::new(Memory::default());
+        let config = tls.map(|t| t.config());
+        let kept = memory.clone();
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((tcp, _)) = listener.accept().await {
+                kept.connections.fetch_add(1, Ordering::SeqCst);
+                let (memory, config) = (kept.clone(), config.clone());
+                connections.spawn(async move {
+                    match config {
+                        None => serve(memory, TokioIo::new(tcp)).await,
+                        Some(config) => handshake(memory, config, tcp).await,
+                    }
+                });
+            }
+        });
+        Self { address, memory, task }
+    }
+}
+
+async fn handshake(memory: Arc<Memory>, config: Arc<ServerConfig>, tcp: TcpStream) {
+    let Ok(start) = LazyConfigAcceptor::new(Acceptor::default(), tcp).await else { return };
+    let hello = start.client_hello();
+    let seen = Hello {
+        sni: hello.server_name().map(str::to_owned),
+        alpn: hello
+            .alpn()
+            .into_iter()
+            .flatten()
+            .map(|a| String::from_utf8_lossy(a).into_owned())
+            .collect(),
+        ..Hello::default()
+    };
+    let index = {
+        let mut all = memory.hellos.lock().unwrap();
+        all.push(seen);
+        all.len() - 1
+    };
+    let Ok(stream) = start.into_stream(config).await else { return };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|c| c.first()).map(|c| c.to_vec());
+    {
+        let mut all = memory.hellos.lock().unwrap();
+        all[index].client_certificate = certificate;
+        all[index].completed = true;
+    }
+    serve(memory, TokioIo::new(stream)).await;
+}
+
+type Body = BoxBody<Bytes, Infallible>;
+
+async fn serve<I>(memory: Arc<Memory>, io: I)
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let memory = memory.clone();
+        async move { Ok::<_, Infallible>(answer(&memory, request).await) }
+    });
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let _ = builder.serve_connection_with_upgrades(io, service).await;
+}
+
+async fn answer(memory: &Memory, mut request: Request<Incoming>) -> Response<Body> {
+    let upgrade = request.headers().contains_key("upgrade").then(|| hyper::upgrade::on(&mut request));
+    let (parts, body) = request.into_parts();
+    let collected = body.collect().await.ok();
+    let trailers = collected.as_ref().and_then(|c| c.trailers().cloned());
+    let body = collected.map(|c| c.to_bytes()).unwrap_or_default();
+    let host = parts
+        .uri
+        .authority()
+        .map(|a| a.to_string())
+        .or_else(|| parts.headers.get("host").map(|h| h.to_str().unwrap().to_owned()))
+        .unwrap_or_default();
+    memory.requests.lock().unwrap().push(Seen {
+        method: parts.method.to_string(),
+        target: parts.uri.path_and_query().map(|p| p.to_string()).unwrap_or_default(),
+        host,
+        version: parts.version,
+        headers: parts.headers.clone(),
+        body_bytes: body.len(),
+        trailers,
+    });
+    let full = |bytes: Bytes| Full::new(bytes).boxed();
+    let mut response = Response::new(full(Bytes::from_static(b"hello")));
+    match parts.uri.path() {
+        "/echo" => *response.body_mut() = full(body),
+        "/nothing" => {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            *response.body_mut() = Empty::new().boxed();
+        }
+        "/moved" => {
+            *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+            response.headers_mut().insert("location", HeaderValue::from_static("https://other.example/there"));
+        }
+        "/large" => *response.body_mut() = full(Bytes::from(vec![b'x'; 3 << 20])),
+        "/chunks" => {
+            let frames = (0..5).map(|n| Ok(Frame::data(Bytes::from(format!("chunk {n};")))));
+            let mut end = HeaderMap::new();
+            end.insert("x-sum", HeaderValue::from_static("5"));
+            let frames = frames.chain([Ok(Frame::trailers(end))]);
+            response.headers_mut().insert("trailer", HeaderValue::from_static("x-sum"));
+            *response.body_mut() = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)));
+        }
+        "/held" => {
+            memory.holding.fetch_add(1, Ordering::SeqCst);
+            memory.release.notified().await;
+        }
+        "/echo-socket" => {
+            let upgrade = upgrade.unwrap();
+            tokio::spawn(async move {
+                let mut io = TokioIo::new(upgrade.await.unwrap());
+                let (mut read, mut write) = tokio::io::split(&mut io);
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
+            response.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
+            *response.body_mut() = Empty::new().boxed();
+        }
+        _ => {}
+    }
+    response
+}
