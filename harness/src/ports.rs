@@ -45,9 +45,12 @@ mod tests {
 
     #[test]
     fn a_port_that_somebody_holds_is_not_handed_out() {
-        let held: Vec<_> =
-            (0..20).filter_map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, take().ok()?)).ok()).collect();
-        let held: BTreeSet<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
-        assert!((0..50).all(|_| !held.contains(&take().unwrap())));
+        // The next in turn, so that handing out goes over them.
+        let next = take().unwrap() + 1;
+        let held: Vec<_> = (next..next + 40)
+            .filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
+            .collect();
+        let ports: BTreeSet<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
+        assert!((0..60).all(|_| !ports.contains(&take().unwrap())));
     }
 }

@@ -1,13 +1,16 @@
 //! The documents, one file a scenario. A scenario says what its document promises, in the document's order; what a
 //! target does to make it happen is not its business.
 
+mod credentials;
 mod egress_gateway_mutual;
 mod egress_gateway_simple;
 mod external_web_service;
+mod origination_scope;
 mod path_based_routing;
 pub mod select;
 mod sidecar_origination;
 mod sites;
+mod tls_verification;
 
 use meshproof_harness::scenario::Scenario;
 
@@ -18,6 +21,9 @@ pub static ALL: &[&Scenario] = &[
     &egress_gateway_mutual::SCENARIO,
     &path_based_routing::SCENARIO,
     &external_web_service::SCENARIO,
+    &tls_verification::SCENARIO,
+    &credentials::SCENARIO,
+    &origination_scope::SCENARIO,
 ];
 
 /// The fixtures of a scenario, by file stem, built in.

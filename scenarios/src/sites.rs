@@ -87,3 +87,13 @@ pub(crate) fn books(certificate: &Issued) -> ExternalSpec {
         pages: vec![page("/books/v1/volumes", "application/json", &body)],
     }
 }
+
+/// A server outside that serves one page over TLS and sends plain requests there.
+pub(crate) fn origin(host: &str, certificate: &Issued) -> ExternalSpec {
+    ExternalSpec {
+        host: host.to_owned(),
+        plain: PlainPort::RedirectToHttps,
+        tls: Some(tls(certificate, None)),
+        pages: vec![page("/private/report", "text/plain", "for your eyes only")],
+    }
+}

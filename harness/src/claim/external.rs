@@ -136,6 +136,24 @@ impl Sighting {
         self
     }
 
+    /// Every ALPN protocol that the ClientHello offered is one of these; none is fine. A service that cannot see the offer
+    /// cannot tell.
+    pub fn alpn_offered_among(mut self, allowed: &'static [&'static str]) -> Self {
+        self.matcher.demand(format!("an ALPN offer among {}", allowed.join(",")), move |r| {
+            let Some(seen) = r.tls.as_ref().and_then(|t| t.alpn_offered.as_ref()) else {
+                return Err("an ALPN offer that the service cannot see".to_owned());
+            };
+            let all = seen.iter().all(|s| allowed.contains(&s.as_str()));
+            all.then_some(()).ok_or_else(|| format!("ALPN offer {}", seen.join(",")))
+        });
+        self
+    }
+
+    /// The TLS version.
+    pub fn tls_version(self, version: &str) -> Self {
+        self.text("TLS version", version, |r| r.tls.as_ref().and_then(|t| t.version.clone()))
+    }
+
     /// This very client certificate, and the service verified it.
     pub fn client_certificate(mut self, issued: &Issued) -> Self {
         let (subject, serial) = (issued.subject().to_owned(), issued.serial().to_owned());

@@ -43,6 +43,9 @@ pub enum Documented {
     Site,
     /// A real nginx.
     Nginx,
+    /// A server whose evidence or behaviour a stock nginx cannot give (the ALPN that a client offers, a trailer): the
+    /// embedded one, whatever was chosen.
+    Embedded,
 }
 
 /// What the plain port does.

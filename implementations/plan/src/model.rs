@@ -242,7 +242,7 @@ pub struct Forward {
 /// One of several destinations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightedCluster {
-    /// The cluster's name.
+    /// The cluster's name. One that the plan does not hold (no such service, port or subset): 503, `NC`.
     pub cluster: String,
     /// Its share; the shares' sum is the whole.
     pub weight: u32,

@@ -79,9 +79,7 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 }
 
 async fn open(shared: &Arc<Shared>, bind: SocketAddr, tcp: TcpStream, peer: SocketAddr) {
-    let state = shared.state.load_full();
-    let Some(bound) = state.listeners.get(&bind).cloned() else { return };
-    drop(state);
+    let Some(bound) = shared.state.load().listener(&bind) else { return };
     let socket = Socket::new(tcp);
     let opened = shared.registry.open(&shared.tasks, bind, &bound.proxy.name, peer, &socket.0);
     let Some(connection) = opened else { return };
@@ -108,10 +106,8 @@ async fn serve(shared: &Arc<Shared>, connection: &Arc<Connection>, bound: &Bound
     };
     connection.set_facts(facts.clone());
     // The configuration may have changed while the first bytes were waited for.
-    let state = shared.state.load_full();
-    let Some(bound) = state.listeners.get(&bind).filter(|b| b.proxy.name == connection.proxy).cloned() else {
-        return;
-    };
+    let now = shared.state.load().listener(&bind);
+    let Some(bound) = now.filter(|b| b.proxy.name == connection.proxy) else { return };
     let Some(chain) = bound.chain(&facts) else { return };
     let stream = Prefixed::new(first, socket);
     match &chain.tls {

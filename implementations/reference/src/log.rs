@@ -173,6 +173,10 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        // A request that is dropped without an answer has lost its client.
+        if self.fields.request.is_some() && self.fields.status == 0 {
+            self.ended("DC", "downstream_remote_disconnect");
+        }
         self.write();
     }
 }

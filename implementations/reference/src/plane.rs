@@ -24,6 +24,8 @@ use crate::tls;
 
 /// How long settling waits for a connection whose client has closed one direction while the other goes on.
 const SETTLED: Duration = Duration::from_secs(2);
+/// How long a change waits for requests that began before it to be with the last proxy on their way.
+const HANDED_ON: Duration = Duration::from_millis(500);
 /// How long a change waits for idle connections to close that it has no use for.
 const DRAINED: Duration = Duration::from_secs(2);
 
@@ -99,10 +101,19 @@ impl DataPlane for Plane {
             let socket = TcpListener::bind(bind).await.map_err(|e| cannot_listen(*bind, &e))?;
             sockets.push((*bind, socket));
         }
-        let before = shared.state.swap(Arc::clone(&state));
+        state.succeed(shared.state.load_full());
         for (bind, socket) in sockets {
             control.listening.insert(bind, Listening::start(shared, bind, socket));
         }
+        let before = shared.state.swap(Arc::clone(&state));
+        if shared.saboteur == Some(Saboteur::DropInFlightOnChange) {
+            shared.registry.connections().iter().for_each(|c| c.abort.cancel());
+        }
+        // Each request holds the state that it began with until it has its response's head; besides them only this
+        // function and the new state do.
+        shared.registry.wait(HANDED_ON, || Arc::strong_count(&before) <= 2).await;
+        state.settle_in();
+        drop(before);
         let gone: Vec<SocketAddr> =
             control.listening.keys().filter(|b| !state.listeners.contains_key(*b)).copied().collect();
         for bind in gone {
@@ -112,10 +123,6 @@ impl DataPlane for Plane {
         }
         let displaced: Vec<Arc<Connection>> =
             shared.registry.connections().into_iter().filter(|c| !has_place(&state, c)).collect();
-        drop(before);
-        if shared.saboteur == Some(Saboteur::DropInFlightOnChange) {
-            shared.registry.connections().iter().for_each(|c| c.abort.cancel());
-        }
         shared.registry.drain(displaced, DRAINED).await;
         Ok(())
     }

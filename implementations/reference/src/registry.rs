@@ -177,10 +177,10 @@ impl Registry {
     /// Returns when every connection whose client has closed it has ended, or `bound` has passed: a peer that closed
     /// one direction may keep the other open for as long as it likes.
     pub(crate) async fn settle(&self, bound: Duration) {
-        let _ = tokio::time::timeout(bound, self.wait(|| {
+        self.wait(bound, || {
             self.orphans.load(Ordering::SeqCst) == 0
                 && self.connections().iter().all(|c| c.peer_state() == Peer::Quiet)
-        }))
+        })
         .await;
     }
 
@@ -198,18 +198,19 @@ impl Registry {
         these.iter().for_each(|c| c.drain.cancel());
         drop(these);
         let done = || waiting.iter().all(|w| w.upgrade().is_none_or(|c| !c.is_idle()));
-        let _ = tokio::time::timeout(bound, self.wait(done)).await;
+        self.wait(bound, done).await;
     }
 
-    /// Returns when a condition holds. It is looked at whenever something ends, and otherwise from time to time: that a
-    /// socket was read from is nobody's event.
-    async fn wait(&self, holds: impl Fn() -> bool) {
+    /// Returns when a condition holds or `bound` has passed. It is looked at whenever something ends, and otherwise from
+    /// time to time: that a socket was read from is nobody's event.
+    pub(crate) async fn wait(&self, bound: Duration, holds: impl Fn() -> bool) {
         const LOOK_AGAIN: Duration = Duration::from_millis(1);
+        let last = Instant::now() + bound;
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if holds() {
+            if holds() || Instant::now() >= last {
                 return;
             }
             let _ = tokio::time::timeout_at(Instant::now() + LOOK_AGAIN, changed).await;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::ArcSwapOption;
 use meshproof_plan::data_plane::{Boot, DataPlaneError};
 use meshproof_plan::model::{
     Action, Cluster, Credential, Direction, Discovery, DownstreamTls, Listener, OriginalDestination, Plan,
@@ -30,6 +31,9 @@ pub(crate) struct State {
     pub(crate) listeners: HashMap<SocketAddr, Arc<Bound>>,
     /// For saboteurs, which go where they should not.
     pub(crate) endpoints: Vec<OriginalDestination>,
+    /// While a change is under way: what was in force before. A request that one proxy sent on under the old state is
+    /// still served by the next.
+    previous: ArcSwapOption<Self>,
 }
 
 /// One proxy.
@@ -152,6 +156,25 @@ pub(crate) struct World<'a> {
 }
 
 impl State {
+    /// Begins a change: until [`State::settle_in`], what has no place here is looked for in `old`.
+    pub(crate) fn succeed(&self, old: Arc<Self>) {
+        self.previous.store(Some(old));
+    }
+
+    /// Ends a change.
+    pub(crate) fn settle_in(&self) {
+        self.previous.store(None);
+    }
+
+    pub(crate) fn previous(&self) -> Option<Arc<Self>> {
+        self.previous.load_full()
+    }
+
+    /// The listener of an address, also one that is about to go.
+    pub(crate) fn listener(&self, bind: &SocketAddr) -> Option<Arc<Bound>> {
+        self.listeners.get(bind).cloned().or_else(|| self.previous()?.listeners.get(bind).cloned())
+    }
+
     /// Compiles a plan. Clusters that are as they were in `old` keep their connections.
     ///
     /// # Errors

@@ -194,12 +194,11 @@ impl LocalInstance {
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<Box<dyn RunningService>, TargetError> {
-        let real = match self.seat.external {
-            ExternalChoice::Embedded => false,
-            ExternalChoice::Nginx => true,
-            ExternalChoice::Auto => {
-                documented == Documented::Nginx && (self.nginx.is_some() || find_nginx().is_some())
-            }
+        let real = match (self.seat.external, documented) {
+            (ExternalChoice::Embedded, _) | (_, Documented::Embedded) => false,
+            (ExternalChoice::Nginx, Documented::Site | Documented::Nginx) => true,
+            (ExternalChoice::Auto, Documented::Nginx) => self.nginx.is_some() || find_nginx().is_some(),
+            (ExternalChoice::Auto, Documented::Site) => false,
         };
         let store = self.seat.store.clone();
         if real {

@@ -12,13 +12,10 @@ pub(crate) enum Export {
 }
 
 /// Whether and how a resource of namespace `owner` reaches namespace `to`. Nothing listed means `*`, the mesh's default
-/// (`initVirtualServices` and `initServiceRegistry` in pilot/pkg/model/push_context.go).
+/// (`~` is no namespace, so that it reaches none; `initVirtualServices` and `initServiceRegistry` in pilot/pkg/model/push_context.go).
 pub(crate) fn exported_to(export_to: &[String], owner: &str, to: &str) -> Option<Export> {
     if export_to.is_empty() || export_to.iter().any(|e| e == "*") {
         return Some(Export::Public);
-    }
-    if export_to.iter().any(|e| e == "~") {
-        return None;
     }
     let own = export_to.iter().any(|e| e == ".") && owner == to;
     if own && export_to.len() == 1 {

@@ -129,7 +129,8 @@ fn a_reference_may_name_its_scheme_and_its_own_namespace_and_no_other() {
         let got = found_as(name, &[secret("c", "istio-system", data)]).unwrap_or_else(|| panic!("{name}"));
         assert_eq!(got.name, name);
     }
-    assert_eq!(found_as("kubernetes://default/c", &[secret("c", "default", data)]), None);
+    let both = [secret("c", "default", data), secret("c", "istio-system", data)];
+    assert_eq!(found_as("kubernetes://default/c", &both), None);
 }
 
 #[test]

@@ -141,6 +141,8 @@ fn a_private_rule_serves_its_own_namespace_alone() {
     let rest = format!("{}\n  exportTo: [default]", tls("named"));
     let plan = plan_with(&[rule("named", "services", "edition.cnn.com", &rest)]);
     assert_eq!(followed(&plan, ON_80).as_deref(), Some("named.test"));
+    let plan = plan_with(&[rule("named", "services", "edition.cnn.com", &rest.replace("default", "third"))]);
+    assert_eq!(followed(&plan, ON_80), None, "exported, and not to this namespace");
 }
 
 #[test]
@@ -224,4 +226,14 @@ fn rules_with_different_export_are_not_merged() {
     // SidecarScope.DestinationRule takes the last rule without a selector.
     assert_eq!(followed(&plan, ON_80), None);
     assert_eq!(followed(&plan, SUBSET), None);
+}
+
+#[test]
+fn a_private_rule_without_a_selector_is_lost_to_one_with_a_selector() {
+    // mergeDestinationRule as it stands: rules with a selector come first, equal exportTo merges, and the merged rule keeps
+    // the selector. So a workload that is not selected follows neither.
+    let all = rule("all", "default", "edition.cnn.com", &format!("{}\n  exportTo: ['.']", tls("all")));
+    let rest = format!("{}\n  workloadSelector: {{matchLabels: {{app: other}}}}", tls("selected"));
+    let plan = plan_with(&[all, rule("selecting", "default", "edition.cnn.com", &rest)]);
+    assert_eq!(followed(&plan, ON_80), None);
 }

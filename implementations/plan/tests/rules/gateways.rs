@@ -97,6 +97,12 @@ fn the_narrower_of_server_and_virtual_service_hosts_is_served() {
     for host in ["a.example.com", "b.test"] {
         assert!(plan.route(INGRESS, 80, host, "/").is_some(), "{host}");
     }
+    let elsewhere = virtual_service("b", "[c.org]", "[g]", &format!("[{{{}}}]", to("welcome")));
+    let plan = World::new().resolve(&format!("{}{service}{elsewhere}", gateway("g", servers))).plan;
+    assert!(
+        plan.proxy(INGRESS).cluster(&cluster("welcome")).is_none(),
+        "a host that is not served leads nowhere"
+    );
     for host in ["c.example.com", "c.test", "c.org"] {
         assert!(plan.route(INGRESS, 80, host, "/").is_none(), "{host}");
     }

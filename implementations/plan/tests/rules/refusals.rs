@@ -286,7 +286,7 @@ fn a_delegate_is_accepted_and_inert() {
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: x}
-spec: {http: [{directResponse: {status: 418}}]}
+spec: {http: [{route: [{destination: {host: welcome, port: {number: 8080}}}]}]}
 ";
     let with = World::new().resolve(manifest).plan;
     assert_eq!(with, World::new().resolve("").plan);

@@ -118,12 +118,18 @@ fn entries_of_one_namespace_and_host_are_merged_and_of_others_the_older_counts()
 fn a_kubernetes_service_beats_an_entry_for_its_host() {
     let mut world = World::new();
     world.registry.push(service("web", "default", (80, "http"), 14_080, None));
-    let manifest = entry("squatter", "default", HTTP, "")
-        .replace("edition.cnn.com", "web.default.svc.cluster.local")
-        .replace("resolution: DNS", "resolution: STATIC\n  endpoints: [{address: 127.0.0.9}]");
-    let plan = world.resolve(&manifest).plan;
-    let cluster = plan.cluster(SLEEP, "outbound|80||web.default.svc.cluster.local");
-    assert_eq!(cluster.discovery, Discovery::Endpoints(vec![at(14_080)]));
+    let both = "[{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}]";
+    // A private entry comes before a public service when services are gathered, and still yields.
+    for export_to in ["['*']", "['.']"] {
+        let manifest = entry("squatter", "default", both, &format!("  exportTo: {export_to}"))
+            .replace("edition.cnn.com", "web.default.svc.cluster.local")
+            .replace("resolution: DNS", "resolution: STATIC\n  endpoints: [{address: 127.0.0.9}]");
+        let plan = world.resolve(&manifest.replace("exportTo: ['*']", "exportTo: []")).plan;
+        let cluster = plan.cluster(SLEEP, "outbound|80||web.default.svc.cluster.local");
+        assert_eq!(cluster.discovery, Discovery::Endpoints(vec![at(14_080)]), "{export_to}");
+        let tls = plan.tls_goes_to(SLEEP, 443, "web.default.svc.cluster.local");
+        assert_eq!(tls, Some("PassthroughCluster"), "nothing of the entry is merged into the service");
+    }
 }
 
 #[test]

@@ -137,7 +137,8 @@ async fn handle(
         ending.record.fields.flag = Some("NR");
         answer(StatusCode::NOT_FOUND, "route_not_found".into(), String::new(), ending)
     };
-    let Some((bound, routes)) = current(&state, &connection, &facts, secure) else {
+    let place = place(&state, &connection, &facts, secure, &asked(&request, &authority));
+    let Some((bound, routes)) = place else {
         let mut response = not_found(ending);
         // This connection has no place in the configuration any more.
         if request.version() == Version::HTTP_11 {
@@ -174,6 +175,24 @@ async fn handle(
             forward::forward(&context, route, forwarding, request, authority, ending).await
         }
     }
+}
+
+/// The routes that a request is looked up in: those in force, or while a change is under way those of before where only
+/// they take it.
+fn place(
+    state: &State,
+    connection: &Connection,
+    facts: &Facts,
+    secure: bool,
+    asked: &Asked<'_>,
+) -> Option<(Arc<Bound>, Arc<Routes>)> {
+    let now = current(state, connection, facts, secure);
+    let Some(previous) = state.previous() else { return now };
+    if now.as_ref().is_some_and(|(_, routes)| routes.find(asked).is_some()) {
+        return now;
+    }
+    let before = current(&previous, connection, facts, secure);
+    before.filter(|(_, routes)| routes.find(asked).is_some()).or(now)
 }
 
 /// The routes in force for a connection, if it still has a place in the configuration.

@@ -1,5 +1,8 @@
 //! A connection that changed its protocol (WebSocket): bytes both ways until it ends, then its log line.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
@@ -8,8 +11,6 @@ use super::Context;
 use crate::body::Ending;
 use crate::io::{Counted, Counts};
 use crate::pool::Lease;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Joins both ends once each has changed over.
 pub(super) fn join(
@@ -17,11 +18,13 @@ pub(super) fn join(
     downstream: OnUpgrade,
     upstream: OnUpgrade,
     lease: Lease,
-    mut ending: Ending,
+    ending: Ending,
 ) {
     let drain = context.connection.drain.clone();
     context.shared.tasks.spawn(async move {
         let _lease = lease;
+        // Taken whole: the connection counts as busy until this is over.
+        let mut ending = ending;
         if let (Ok(down), Ok(up)) = (downstream.await, upstream.await) {
             let counts = Arc::new(Counts::default());
             let mut down = Counted::new(TokioIo::new(down), Arc::clone(&counts));

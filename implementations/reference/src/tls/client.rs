@@ -113,7 +113,7 @@ impl Client {
                 ServerName::IpAddress(std::net::IpAddr::from([127, 0, 0, 1]).into())
             }
         };
-        TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|e| format!("TLS error: {e}"))
+        TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|e| reason(&e))
     }
 
     fn offer(&self, wish: Wish) -> Vec<Vec<u8>> {
@@ -125,6 +125,17 @@ impl Client {
             Wish::Http2 => all().filter(http2).collect(),
         };
         if some.is_empty() { all().collect() } else { some }
+    }
+}
+
+/// In words that name BoringSSL's reason, as Envoy's do.
+fn reason(error: &std::io::Error) -> String {
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            format!("TLS error: CERTIFICATE_VERIFY_FAILED: {error}")
+        }
+        Some(_) | None => format!("TLS error: {error}"),
     }
 }
 

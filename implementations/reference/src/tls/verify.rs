@@ -197,6 +197,7 @@ fn refused(error: webpki::Error) -> Error {
         W::CertRevoked => CertificateError::Revoked,
         W::UnknownIssuer => CertificateError::UnknownIssuer,
         W::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
+        W::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
         W::InvalidSignatureForPublicKey => CertificateError::BadSignature,
         other => CertificateError::Other(OtherError(Arc::new(other))),
     })

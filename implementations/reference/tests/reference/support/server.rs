@@ -238,7 +238,7 @@ async fn answer(memory: &Memory, mut request: Request<Incoming>) -> Response<Bod
             end.insert("x-sum", HeaderValue::from_static("5"));
             let frames = frames.chain([Ok(Frame::trailers(end))]);
             response.headers_mut().insert("trailer", HeaderValue::from_static("x-sum"));
-            *response.body_mut() = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)));
+            *response.body_mut() = StreamBody::new(futures_util::stream::iter(frames)).boxed();
         }
         "/held" => {
             memory.holding.fetch_add(1, Ordering::SeqCst);

@@ -1,0 +1,212 @@
+//! Istio reference, DestinationRule, "ClientTLSSettings": whom a proxy believes when it opens TLS. One server for each
+//! kind of certificate that must not be believed, and one that must.
+
+use meshproof_harness::certificates::{Authority, CertificateError, Issued, KeyAlgorithm, KeyPool, self_signed};
+use meshproof_harness::claim::{Claim, Claims, Reply};
+use meshproof_harness::external::{Documented, ExternalSpec, TlsVersions};
+use meshproof_harness::mesh::{External, Mesh, Stop};
+use meshproof_harness::scenario::{Check, Configuration, Scenario};
+use meshproof_harness::topology::{Topology, Workload};
+
+use crate::sites;
+
+const SETTINGS: &str = "ClientTLSSettings";
+const HEADERS: &str = "Headers.HeaderOperations";
+
+/// A negative that is told in one sentence.
+const fn refused(id: &'static str, requirement: &'static str, why: &'static str) -> Check {
+    Check::must(id, SETTINGS, requirement).why(why).observed(
+        "The workload's exchange and the server's requests on both its ports; the twin is the same server with insecureSkipVerify.",
+    )
+}
+
+pub(crate) static SCENARIO: Scenario = Scenario {
+    id: "tls-verification",
+    title: "A proxy that opens TLS verifies whom it talks to",
+    document: "Destination Rule: ClientTLSSettings",
+    url: "https://istio.io/latest/docs/reference/config/networking/destination-rule/#ClientTLSSettings",
+    configurations: &[Configuration { id: "sidecar", title: "origination at the sidecar" }],
+    checks: &[
+        refused(
+            "unknown-ca-refused",
+            "A server whose certificate comes from a CA that nobody configured is refused: the request does not reach it.",
+            "Without it anybody on the way can answer in the server's place.",
+        ),
+        refused(
+            "self-signed-refused",
+            "A server whose certificate signed itself is refused: the request does not reach it.",
+            "It is the certificate that an attacker has first.",
+        ),
+        refused(
+            "expired-certificate-refused",
+            "A server whose certificate has expired is refused: the request does not reach it.",
+            "Expiry bounds the harm of a lost key.",
+        ),
+        refused(
+            "not-yet-valid-refused",
+            "A server whose certificate is not valid yet is refused: the request does not reach it.",
+            "The period of validity has two ends (RFC 5280, 4.1.2.5).",
+        ),
+        refused(
+            "wrong-host-refused",
+            "A server whose certificate names another host is refused, with neither sni nor subjectAltNames configured: the request does not reach it.",
+            "A trusted CA has issued certificates to everybody; only the name tells them apart.",
+        ),
+        refused(
+            "server-auth-eku-required",
+            "A server whose certificate was issued for clients alone is refused: the request does not reach it.",
+            "A client's certificate must not make a server of it (RFC 5280, 4.2.1.12).",
+        ),
+        Check::must(
+            "verification-can-be-disabled",
+            SETTINGS,
+            "With insecureSkipVerify: true, each of those servers is talked to, over TLS.",
+        )
+        .why("It is the documented way out, and it proves that nothing but verification refused them.")
+        .observed("The workload's exchanges and the servers' requests."),
+        Check::must(
+            "system-roots-by-default",
+            SETTINGS,
+            "With no CA configured, a CA among the system's roots is believed and a private one is not.",
+        )
+        .why("The default decides for everybody who configures nothing.")
+        .observed("The workload's exchanges and the servers' requests."),
+        Check::must(
+            "sni-follows-host-rewrite",
+            HEADERS,
+            "After a Host rewrite, the automatic server name and the verified name are the new host's.",
+        )
+        .why("A server name that disagrees with Host reaches the wrong server, or none.")
+        .observed("The server's handshake and request."),
+        Check::must(
+            "external-alpn",
+            SETTINGS,
+            "The ALPN offered to a server outside is http/1.1, h2, both or none; never a mesh-internal value.",
+        )
+        .why("Mesh-internal values tell outsiders what runs here, and make strict servers refuse the handshake.")
+        .observed("The ALPN offers in the server's handshakes."),
+        Check::must(
+            "tls12-only-origin",
+            SETTINGS,
+            "A server that speaks TLS 1.2 alone is talked to in TLS 1.2.",
+        )
+        .why("Many servers outside are older than the mesh.")
+        .observed("The server's handshake and the workload's exchange."),
+        Check::must(
+            "tls13-origin",
+            SETTINGS,
+            "A server that speaks TLS 1.3 alone is talked to in TLS 1.3.",
+        )
+        .why("Some servers outside have given up what is older.")
+        .observed("The server's handshake and the workload's exchange."),
+    ],
+    fixtures: crate::fixtures!("tls-verification": "servers", "originate", "originate-unverified"),
+    topology: || Topology { workloads: vec![Workload::sleep()], ..Topology::default() },
+    run: |mesh| Box::pin(run(mesh)),
+};
+
+/// A server with a certificate that must be refused, and the check that says so.
+struct Bad<'a> {
+    check: &'static str,
+    host: &'static str,
+    server: External<'a>,
+}
+
+fn url(host: &str) -> String {
+    format!("http://{host}/private/report?of=today")
+}
+
+async fn deploy<'a>(mesh: &'a Mesh, host: &str, certificate: &Issued) -> Result<External<'a>, Stop> {
+    mesh.deploy_external(sites::origin(host, certificate), Documented::Site).await
+}
+
+fn bad_certificate(mesh: &Mesh, host: &str) -> Result<Issued, CertificateError> {
+    let ca = mesh.public_authority();
+    match host {
+        "unknown-ca.origin.example" => {
+            Authority::named("A private CA", "nobody in particular", KeyAlgorithm::EcdsaP256)?.server(host).issue()
+        }
+        "self-signed.origin.example" => self_signed(&KeyPool::fresh(), host, KeyAlgorithm::EcdsaP256),
+        "expired.origin.example" => ca.server(host).expired().issue(),
+        "not-yet-valid.origin.example" => ca.server(host).not_yet_valid().issue(),
+        "wrong-host.origin.example" => ca.server("somewhere-else.example").issue(),
+        _ => ca.server(host).client_auth_only().issue(),
+    }
+}
+
+async fn run(mesh: &Mesh) -> Result<(), Stop> {
+    mesh.step("Servers with certificates of every kind");
+    let ca = mesh.public_authority();
+    let mut bad = Vec::new();
+    for (check, host) in [
+        ("unknown-ca-refused", "unknown-ca.origin.example"),
+        ("self-signed-refused", "self-signed.origin.example"),
+        ("expired-certificate-refused", "expired.origin.example"),
+        ("not-yet-valid-refused", "not-yet-valid.origin.example"),
+        ("wrong-host-refused", "wrong-host.origin.example"),
+        ("server-auth-eku-required", "client-only.origin.example"),
+    ] {
+        let server = deploy(mesh, host, &bad_certificate(mesh, host)?).await?;
+        bad.push(Bad { check, host, server });
+    }
+    let trusted = sites::origin("trusted.origin.example", &ca.server("trusted.origin.example").issue()?);
+    // A stock nginx does not show the ALPN that a client offers.
+    let trusted = mesh.deploy_external(trusted, Documented::Embedded).await?;
+    let mut versions = Vec::new();
+    for (check, host, only, name) in [
+        ("tls12-only-origin", "tls12.origin.example", TlsVersions::Tls12, "TLSv1.2"),
+        ("tls13-origin", "tls13.origin.example", TlsVersions::Tls13, "TLSv1.3"),
+    ] {
+        let mut spec: ExternalSpec = sites::origin(host, &ca.server(host).issue()?);
+        if let Some(tls) = &mut spec.tls {
+            tls.versions = only;
+        }
+        let server = mesh.deploy_external(spec, Documented::Site).await?;
+        versions.push((check, host, name, server));
+    }
+    mesh.apply(&["servers"]).await?;
+
+    mesh.step("Origination with nothing said of a CA");
+    mesh.apply(&["originate"]).await?;
+    let mut refused: Vec<Reply> = Vec::new();
+    for b in &bad {
+        refused.push(mesh.workload("sleep").get(&url(b.host)).await?);
+    }
+    let believed = mesh.workload("sleep").get(&url("trusted.origin.example")).await?;
+    let believed_works = believed.only_response().is(200).and(trusted.saw(&believed).exactly(1).over_tls());
+    for (check, host, version, server) in &versions {
+        let reply = mesh.workload("sleep").get(&url(host)).await?;
+        mesh.check(check, reply.only_response().is(200).and(server.saw(&reply).exactly(1).tls_version(version)))?;
+    }
+    let alias = mesh.workload("sleep").get(&url("alias.origin.example")).await?;
+    mesh.check(
+        "sni-follows-host-rewrite",
+        alias.only_response().is(200).and(
+            trusted.saw(&alias).exactly(1).host("trusted.origin.example").server_name("trusted.origin.example"),
+        ),
+    )?;
+    mesh.check(
+        "external-alpn",
+        trusted.saw(&believed).alpn_offered_among(&["h2", "http/1.1"]).and(believed_works.clone()),
+    )?;
+
+    mesh.step("Origination with insecureSkipVerify");
+    mesh.apply(&["originate-unverified"]).await?;
+    let mut unverified = Vec::new();
+    for b in &bad {
+        let reply = mesh.workload("sleep").get(&url(b.host)).await?;
+        unverified.push(reply.only_response().is(200).and(b.server.saw(&reply).exactly(1).over_tls()).of(b.host));
+    }
+    let mut private_refused = None;
+    for ((b, reply), twin) in bad.iter().zip(&refused).zip(&unverified) {
+        let claim = reply
+            .fails()
+            .and(b.server.during(reply).no_request())
+            .and(b.server.during(reply).no_plaintext(&["/private/report"]))
+            .provided("the same with insecureSkipVerify", twin.clone());
+        private_refused.get_or_insert_with(|| claim.clone());
+        mesh.check(b.check, claim)?;
+    }
+    mesh.check("system-roots-by-default", Claim::all(private_refused).and(believed_works))?;
+    mesh.check("verification-can-be-disabled", Claim::all(unverified))
+}
