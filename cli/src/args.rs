@@ -49,7 +49,7 @@ pub struct Run {
     /// everything
     #[arg(value_name = "SCENARIO")]
     pub selectors: Vec<String>,
-    /// How to reach the implementation: `reference`, or `reference:SABOTEUR`
+    /// How to reach the implementation: `reference`, `reference:SABOTEUR`, or `adapter:COMMAND`
     #[arg(long, default_value = "reference")]
     pub target: String,
     /// Which external services to use

@@ -47,13 +47,14 @@ pub fn as_json() -> Value {
             "requirement": c.requirement,
             "configurations":
                 s.configurations.iter().map(|k| k.id).filter(|k| c.is_in(k)).collect::<Vec<_>>(),
-            "feature": c.feature,
+            "features": c.needs().collect::<Vec<_>>(),
         })
     };
     let scenario = |s: &&Scenario| {
         json!({
             "id": s.id,
             "title": s.title,
+            "features": s.features,
             "document": { "title": s.document, "url": s.url },
             "configurations": s
                 .configurations
@@ -133,8 +134,9 @@ fn explain_check(s: &Scenario, c: &Check) -> Result<String, Refusal> {
     if !c.only_in.is_empty() {
         row("only in", &c.only_in.join(", "));
     }
-    if let Some(feature) = c.feature {
-        row("feature", &format!("asked only of implementations that declare {feature}"));
+    let features: Vec<&str> = s.features.iter().copied().chain(c.needs()).collect();
+    if !features.is_empty() {
+        row("features", &format!("asked only of implementations that declare {}", features.join(", ")));
     }
     let killers = sabotage::killers_of(&s.check_id(c))?;
     row("fails under", &killers.join(", "));

@@ -21,16 +21,17 @@ pub fn command(args: args::Run) -> Result<u8, Refusal> {
     let selection = select(&args.selectors).map_err(|e| {
         Refusal::Usage(format!("{e}\n`meshproof list` shows all scenarios, configurations and checks"))
     })?;
-    let settings = meshproof_targets::Settings { nginx: args.nginx.clone() };
+    let mut timeouts = Timeouts::default();
+    for (name, duration) in &args.timeouts {
+        timeouts.set(name, *duration).map_err(|e| Refusal::Usage(e.to_string()))?;
+    }
+    let settings =
+        meshproof_targets::Settings { nginx: args.nginx.clone(), timeouts: timeouts.clone() };
     let target = meshproof_targets::by_name(&args.target, &settings).map_err(|e| Refusal::Usage(e.to_string()))?;
     if let Some(folder) = args.fixtures.as_ref().filter(|f| !f.is_dir()) {
         return Err(Refusal::Usage(format!("--fixtures {}: no such folder", folder.display())));
     }
     let out = OutFolder::open(&args.out)?;
-    let mut timeouts = Timeouts::default();
-    for (name, duration) in &args.timeouts {
-        timeouts.set(name, *duration).map_err(|e| Refusal::Usage(e.to_string()))?;
-    }
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
         (false, true) => Verbosity::Verbose,
@@ -146,7 +147,7 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
 fn repeat(args: &args::Run, selectors: bool) -> String {
     let mut words = vec!["meshproof run".to_owned()];
     if args.target != "reference" {
-        words.push(format!("--target {}", args.target));
+        words.push(format!("--target {}", quoted(&args.target)));
     }
     match args.external {
         args::External::Auto => {}
@@ -163,6 +164,12 @@ fn repeat(args: &args::Run, selectors: bool) -> String {
         words.extend(args.selectors.iter().cloned());
     }
     words.join(" ")
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// The first signal asks the run to take itself down; the second ends the process.

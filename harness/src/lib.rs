@@ -4,7 +4,9 @@
 pub mod access_log;
 pub mod apps;
 pub mod certificates;
+pub mod digest;
 pub mod external;
+pub mod feature;
 pub mod resource;
 pub mod store;
 pub mod timeouts;

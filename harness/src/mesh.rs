@@ -1,6 +1,8 @@
 //! What a scenario function holds in its hands: the mesh as a reader of the document sees it. Every operation goes
 //! to the target; everything seen goes into the evidence.
 
+mod client;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,14 +15,18 @@ use meshproof_reports::{
 
 use crate::certificates::{Authority, CertificateError};
 use crate::claim::{
-    Claim, ConnectionLine, Credentials, Finding, Logged, Reply, Sighting, View, Window, opened_by, recorded,
+    Claim, ConnectionLine, Credentials, Finding, Logged, Reply, Sighting, View, Window, connections_of, opened_by,
+    recorded,
 };
 use crate::external::{Documented, ExternalSpec};
+use crate::feature;
 use crate::resource::{ManifestError, Resource, ResourceId};
 use crate::scenario::{Check, Scenario};
 use crate::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use crate::token::Tokens;
 use crate::workload::RequestSpec;
+
+pub use client::Client;
 
 /// Why a scenario ends before its last step. The variant decides who is to blame for the checks that were not reached.
 #[derive(Debug, thiserror::Error)]
@@ -277,7 +283,6 @@ impl Mesh {
     }
 
     /// A workload, by its name.
-    #[must_use]
     pub fn workload(&self, name: &'static str) -> Client<'_> {
         let request = RequestSpec { follow_redirects: true, ..RequestSpec::get("", "") };
         Client { mesh: self, from: Origin::Workload(name), request }
@@ -331,7 +336,7 @@ impl Mesh {
     }
 
     fn missing_feature(&self, check: &Check) -> Option<&'static str> {
-        check.feature.filter(|f| !self.has_feature(f))
+        feature::missing(check.needs(), &self.setting.implementation.features)
     }
 
     fn result(&self, check: &Check, finding: &Finding) -> CheckResult {
@@ -351,7 +356,9 @@ impl Mesh {
             expected: finding.expected.clone(),
             seen: finding.seen.clone(),
             evidence: finding.evidence.clone(),
-            feature: check.feature.map(str::to_owned),
+            differences: finding.differences.clone(),
+            expected_failure: None,
+            feature: self.missing_feature(check).or_else(|| check.needs().next()).map(str::to_owned),
         }
     }
 
@@ -382,32 +389,17 @@ impl Mesh {
         }
     }
 
-    async fn exchange(&self, from: &Origin, mut request: RequestSpec) -> Result<Reply, Stop> {
-        let mark = self.mark();
-        let token = self.tokens.next();
-        request.token.clone_from(&token);
-        let begun = Instant::now();
-        let (side, sent) = match from {
-            Origin::Workload(name) => {
-                (Side::Workload { name: (*name).to_owned() }, self.instance.send(name, &request).await)
-            }
-            Origin::Probe(probe) => (Side::Suite, self.instance.probe(probe, &request).await),
-        };
-        let exchange = sent?;
-        self.within("evidence-settled", "deliver its access logs", self.instance.settle()).await?;
-        self.state().timing.requests_us += micros(begun.elapsed());
-        let id = self.setting.seat.store.record(side, Some(token.clone()), Fact::Exchange(exchange.clone()));
-        Ok(Reply { id, token, exchange, mark })
-    }
-
     /// Ends the scenario: judges every claim once more, takes the instance down, and puts together the checks' results.
     pub(crate) async fn finish(self, stop: Option<Unreached>) -> Finished {
         // Late evidence: whatever the implementation still does for an answered request must be in before the last judgement.
-        if let Err(e) =
-            self.within("evidence-settled", "deliver its access logs", self.instance.settle()).await
-            && stop.is_none()
-        {
-            self.fault(format!("the last evidence could not be collected: {e}"));
+        let settled = self.within("evidence-settled", "deliver its access logs", self.instance.settle()).await;
+        let mut gone = None;
+        match settled {
+            Err(TargetError::Gone(words)) if stop.is_none() => gone = Some(words),
+            Err(e) if stop.is_none() => {
+                self.fault(format!("the last evidence could not be collected: {e}"));
+            }
+            Ok(()) | Err(_) => {}
         }
         let mut checks = Vec::new();
         for check in self.setting.scenario.checks {
@@ -418,32 +410,41 @@ impl Mesh {
             let finding = match (self.missing_feature(check), claim, &stop) {
                 (Some(feature), _, _) => Finding {
                     verdict: Verdict::Skipped,
-                    expected: check.requirement.to_owned(),
-                    seen: format!("the implementation does not declare the feature {feature}"),
-                    evidence: Vec::new(),
+                    ..Finding::holds(
+                        check.requirement,
+                        feature::why_skipped(feature),
+                        Vec::new(),
+                    )
                 },
                 (None, Some(claim), _) => self.view(|view| claim.judge(view)),
                 (None, None, Some(unreached)) => Finding {
                     verdict: unreached.verdict,
-                    expected: check.requirement.to_owned(),
-                    seen: unreached.reason.clone(),
-                    evidence: Vec::new(),
+                    ..Finding::holds(check.requirement, unreached.reason.clone(), Vec::new())
                 },
                 (None, None, None) => {
                     self.fault(format!("the scenario ended without judging {:?}", check.id));
                     Finding {
                         verdict: Verdict::Error,
-                        expected: check.requirement.to_owned(),
-                        seen: "the scenario ended without judging it".to_owned(),
-                        evidence: Vec::new(),
+                        ..Finding::holds(check.requirement, "the scenario ended without judging it", Vec::new())
                     }
                 }
             };
             checks.push(self.result(check, &finding));
         }
         let begun = Instant::now();
-        if let Err(e) = self.within("teardown", "stop", self.instance.stop()).await {
-            self.fault(format!("not everything was taken down: {e}"));
+        let limit = self.setting.seat.timeouts.get("teardown");
+        match tokio::time::timeout(limit, self.instance.stop()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(TargetError::Gone(words))) => gone = gone.or(Some(words)),
+            Ok(Err(e)) => self.fault(format!("not everything was taken down: {e}")),
+            Err(_) => self.fault(format!(
+                "not everything was taken down within the timeout `teardown` ({limit:?}); --timeout \
+                 teardown=DURATION sets another"
+            )),
+        }
+        if let Some(words) = gone {
+            let finding = Finding::broken(UNTIL_STOPPED.requirement, words, Vec::new());
+            checks.push(self.result(&UNTIL_STOPPED, &finding));
         }
         let teardown_us = micros(begun.elapsed());
         let dropped = self.setting.seat.store.dropped();
@@ -471,6 +472,15 @@ impl Mesh {
     }
 }
 
+/// In no catalogue, because it is no document's: added to a scenario's checks where it does not hold.
+static UNTIL_STOPPED: Check = Check::must(
+    "runs-until-stopped",
+    "Cleanup",
+    "The implementation runs until it is told to stop, and then ends everything that it started.",
+)
+.why("What dies by itself carries nobody's traffic; what does not end is left behind.")
+.observed("The implementation's answer to being told to stop, and its processes.");
+
 /// Why checks were not reached, and what that makes of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Unreached {
@@ -478,6 +488,8 @@ pub(crate) struct Unreached {
     pub(crate) reason: String,
     /// Set where the fault is not the implementation's.
     pub(crate) fault: Option<String>,
+    /// The feature whose lack is the reason.
+    pub(crate) feature: Option<&'static str>,
 }
 
 /// What is left of a mesh for the report.
@@ -498,38 +510,6 @@ pub(crate) fn micros(d: Duration) -> u64 {
 enum Origin {
     Workload(&'static str),
     Probe(Probe),
-}
-
-/// Somebody who sends requests. Redirects are followed, as with the documents' `curl -L`.
-#[must_use]
-pub struct Client<'a> {
-    mesh: &'a Mesh,
-    from: Origin,
-    request: RequestSpec,
-}
-
-impl Client<'_> {
-    /// With another header.
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.request.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// With another Host than the URL's.
-    pub fn host(mut self, host: &str) -> Self {
-        self.request.host_header = Some(host.to_owned());
-        self
-    }
-
-    /// GET.
-    ///
-    /// # Errors
-    /// The request could not be sent at all, or its evidence could not be collected.
-    pub async fn get(mut self, url: &str) -> Result<Reply, Stop> {
-        url.clone_into(&mut self.request.url);
-        let (mesh, from) = (self.mesh, self.from.clone());
-        mesh.exchange(&from, self.request).await
-    }
 }
 
 /// An external service that a scenario deployed.
@@ -553,6 +533,11 @@ impl<'a> External<'a> {
     /// What it saw from the moment of a request until the suite's next one.
     pub fn during(&self, reply: &Reply) -> Window {
         Window::new(&self.host, reply)
+    }
+
+    /// All of the requests of this reply came, over no more TLS connections than these.
+    pub fn saw_all_over(&self, most: usize, reply: &Reply) -> Claim {
+        connections_of(&self.host, reply, reply.exchange.hops.len(), most)
     }
 
     /// Its connection for this request was opened by that proxy.

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::certificates::{Authority, KeyAlgorithm};
 use crate::external::ExternalChoice;
+use crate::feature;
 use crate::mesh::{Events, Finished, Mesh, Setting, Stop, Unreached, micros};
 use crate::scenario::Scenario;
 use crate::store::Store;
@@ -90,8 +91,14 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     let begun = Instant::now();
     let started = jiff::Timestamp::now();
     let id = crate::run_folder::new_run_id();
-    let implementation =
-        Arc::new(options.target.identify().await.map_err(|e| RunError::Target(e.to_string()))?);
+    let (implementation, gone) = match options.target.identify().await {
+        Ok(implementation) => (Arc::new(implementation), None),
+        // Its own fault, so a finding: every check fails with it.
+        Err(TargetError::Gone(words)) => (Arc::new(nameless()), Some(words)),
+        Err(
+            e @ (TargetError::Refused(_) | TargetError::Unsupported(_) | TargetError::Environment(_)),
+        ) => return Err(RunError::Target(e.to_string())),
+    };
     let folder = crate::run_folder::create(&options.work, &id)
         .map_err(|source| RunError::Folder { path: options.work.clone(), source })?;
     let public = Authority::named("meshproof public CA", "meshproof", KeyAlgorithm::EcdsaP256)
@@ -104,7 +111,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     });
     let seats = Arc::new(Semaphore::new(options.jobs.max(1)));
     let failed = Arc::new(AtomicBool::new(false));
-    let shared = Arc::new(Shared { options, id: id.clone(), implementation, public, folder, failed, seats });
+    let shared = Arc::new(Shared { options, id: id.clone(), implementation, gone, public, folder, failed, seats });
     let mut running: FuturesOrdered<_> = shared
         .options
         .selection
@@ -129,6 +136,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
                 verdict: Verdict::Error,
                 reason: reason.clone(),
                 fault: Some(reason),
+                feature: None,
             })
         });
         index += 1;
@@ -158,6 +166,8 @@ struct Shared {
     options: Options,
     id: String,
     implementation: Arc<Implementation>,
+    /// Why the implementation could not even say who it is.
+    gone: Option<String>,
     public: Arc<Authority>,
     folder: PathBuf,
     failed: Arc<AtomicBool>,
@@ -188,7 +198,9 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
             expected: check.requirement.to_owned(),
             seen: why.reason.clone(),
             evidence: Vec::new(),
-            feature: check.feature.map(str::to_owned),
+            differences: Vec::new(),
+            expected_failure: None,
+            feature: why.feature.or_else(|| check.needs().next()).map(str::to_owned),
             repeat: format!(
                 "{} {}:{}/{}",
                 shared.options.repeat, selected.scenario.id, selected.configuration, check.id
@@ -223,21 +235,33 @@ fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
     }
 }
 
+/// An implementation that did not say who it is.
+fn nameless() -> Implementation {
+    let unknown = || "unknown".to_owned();
+    Implementation {
+        name: unknown(),
+        version: unknown(),
+        target: unknown(),
+        features: Vec::new(),
+        details: std::collections::BTreeMap::new(),
+    }
+}
+
 fn skipped(reason: String) -> Unreached {
-    Unreached { verdict: Verdict::Skipped, reason, fault: None }
+    Unreached { verdict: Verdict::Skipped, reason, fault: None, feature: None }
 }
 
 /// Who is to blame for the checks that were not reached.
 fn blame(stop: Stop) -> Unreached {
     match stop {
         Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_))) => {
-            Unreached { verdict: Verdict::Failed, reason: e.to_string(), fault: None }
+            Unreached { verdict: Verdict::Failed, reason: e.to_string(), fault: None, feature: None }
         }
         Stop::Target(TargetError::Unsupported(feature)) => {
             skipped(format!("the implementation does not support {feature}"))
         }
         Stop::Target(TargetError::Environment(message)) | Stop::Suite(message) => {
-            Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message) }
+            Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None }
         }
         e @ Stop::FailFast => skipped(e.to_string()),
     }
@@ -270,6 +294,14 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         return unreached(shared, &selected, &blame(Stop::FailFast));
     }
     let scenario = selected.scenario;
+    if let Some(words) = &shared.gone {
+        return unreached(shared, &selected, &blame(Stop::Target(TargetError::Gone(words.clone()))));
+    }
+    let declared = &shared.implementation.features;
+    if let Some(feature) = feature::missing(scenario.features.iter().copied(), declared) {
+        let why = skipped(feature::why_skipped(feature));
+        return unreached(shared, &selected, &Unreached { feature: Some(feature), ..why });
+    }
     let selector = format!("{}:{}", scenario.id, selected.configuration);
     (options.events)(Event::ScenarioStarted { scenario: selector });
     let name = format!("{}-{}", scenario.id, selected.configuration);
@@ -317,11 +349,11 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
             Ok(Ok(Err(stop))) => Some(blame(stop)),
             Ok(Err(panic)) => {
                 let message = format!("the scenario panicked: {}", panic_words(panic.as_ref()));
-                Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message) })
+                Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None })
             }
             Err(_) => {
                 let message = format!("the scenario did not end within the timeout `scenario` ({limit:?})");
-                Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message) })
+                Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None })
             }
         },
     };

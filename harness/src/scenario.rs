@@ -18,6 +18,8 @@ pub struct Scenario {
     pub document: &'static str,
     /// Where the document is published.
     pub url: &'static str,
+    /// What an implementation must declare ([`crate::feature`]) to be asked at all; without one, every check is skipped.
+    pub features: &'static [&'static str],
     /// Its variants, each run and reported on its own. Never empty.
     pub configurations: &'static [Configuration],
     /// What it checks, in the order in which a reader of the document meets it.
@@ -61,8 +63,10 @@ pub struct Check {
     pub observed: &'static str,
     /// The configurations that have it; empty: all.
     pub only_in: &'static [&'static str],
-    /// The feature that an implementation must declare to be asked.
+    /// The feature that an implementation must declare to be asked, beside those of the scenario.
     pub feature: Option<&'static str>,
+    /// Further ones.
+    pub features: &'static [&'static str],
 }
 
 impl Check {
@@ -79,6 +83,7 @@ impl Check {
             observed: "",
             only_in: &[],
             feature: None,
+            features: &[],
         }
     }
 
@@ -122,6 +127,18 @@ impl Check {
     pub const fn feature(mut self, feature: &'static str) -> Self {
         self.feature = Some(feature);
         self
+    }
+
+    /// The same, asked only of implementations that declare all of these features.
+    #[must_use]
+    pub const fn features(mut self, features: &'static [&'static str]) -> Self {
+        self.features = features;
+        self
+    }
+
+    /// Every feature that an implementation must declare to be asked, beside those of the scenario.
+    pub fn needs(&self) -> impl Iterator<Item = &'static str> {
+        self.feature.into_iter().chain(self.features.iter().copied())
     }
 
     /// Whether this configuration has it.

@@ -50,7 +50,8 @@ impl Store {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Keeps one fact and returns its name. Beyond [`MAX_EVIDENCE`] it is counted and not kept.
+    /// Keeps one fact and returns its name, for whoever wants to refer to it. Beyond [`MAX_EVIDENCE`] it is counted and not kept.
+    #[allow(clippy::must_use_candidate, reason = "most callers record and go on")]
     pub fn record(&self, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
         let at_us = self.now_us();
         let mut inner = self.lock();

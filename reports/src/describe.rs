@@ -85,7 +85,7 @@ pub(crate) fn result(result: &HopResult) -> String {
     }
 }
 
-const fn error_kind(kind: ExchangeErrorKind) -> &'static str {
+pub(crate) const fn error_kind(kind: ExchangeErrorKind) -> &'static str {
     match kind {
         ExchangeErrorKind::ConnectionRefused => "connection refused",
         ExchangeErrorKind::ConnectionClosed => "connection closed",
@@ -113,11 +113,20 @@ pub(crate) fn hop_rows(hop: &Hop) -> Vec<Row> {
             for header in &response.headers {
                 head.push_str(&format!("{}: {}\n", header.name, header.value));
             }
+            for interim in response.informational.iter().rev() {
+                head.insert_str(0, &format!("{} {interim}\n", response.version));
+            }
             rows.push(("received", head.trim_end().to_owned()));
             if response.body_bytes > 0 {
                 let cut = if response.body_truncated { ", and more" } else { "" };
-                rows.push(("body", format!("{}({} bytes{cut})", ended(&response.body), response.body_bytes)));
+                let sum = response.body_sha256.as_ref().map(|s| format!(", SHA-256 {s}")).unwrap_or_default();
+                rows.push((
+                    "body",
+                    format!("{}({} bytes{cut}{sum})", ended(&response.body), response.body_bytes),
+                ));
             }
+            rows.extend(response.trailers.iter().map(|t| ("trailer", format!("{}: {}", t.name, t.value))));
+            rows.extend(response.messages.iter().map(|m| ("message", m.clone())));
         }
         HopResult::Error(_) => rows.push(("received", result(&hop.result))),
     }
@@ -223,6 +232,14 @@ fn request_rows(request: &ServerRequest) -> Vec<Row> {
         head.push_str(&format!("{}: {}\n", header.name, header.value));
     }
     let mut rows = vec![("request", head.trim_end().to_owned())];
+    if let Some(bytes) = request.body_bytes.filter(|bytes| *bytes > 0) {
+        let sum = request.body_sha256.as_ref().map(|s| format!(", SHA-256 {s}")).unwrap_or_default();
+        rows.push(("body", format!("{bytes} bytes{sum}")));
+    }
+    if let Some(bytes) = request.body_bytes {
+        let sha256 = request.body_sha256.as_ref().map(|sum| format!(", SHA-256 {sum}")).unwrap_or_default();
+        rows.push(("body", format!("{bytes} bytes{sha256}")));
+    }
     rows.push(("peer", format!("{} (connection {})", request.peer, request.connection)));
     rows.extend(request.tls.as_ref().map(|tls| ("TLS", tls_line(tls))));
     rows
@@ -248,7 +265,7 @@ fn change_headline(change: &Change) -> String {
 }
 
 /// `DestinationRule default/edition-cnn-com`, as far as the text shows it without being parsed.
-fn manifest_name(yaml: &str) -> String {
+pub(crate) fn manifest_name(yaml: &str) -> String {
     let field = |key: &str| {
         let value = yaml.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
         Some(value.trim().trim_matches(['"', '\'']).to_owned())

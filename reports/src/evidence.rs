@@ -83,6 +83,45 @@ pub enum Fact {
     },
 }
 
+// Each match is whole, so that a new kind of fact is placed everywhere.
+impl Fact {
+    /// The exchange, if it is one.
+    #[must_use]
+    pub const fn as_exchange(&self) -> Option<&Exchange> {
+        match self {
+            Self::Exchange(fact) => Some(fact),
+            Self::AccessLog(_) | Self::Connection(_) | Self::Request(_) | Self::Change(_) | Self::Credential(_) | Self::Note { .. } => None,
+        }
+    }
+
+    /// The access-log line, if it is one.
+    #[must_use]
+    pub const fn as_access_log(&self) -> Option<&AccessLog> {
+        match self {
+            Self::AccessLog(fact) => Some(fact),
+            Self::Exchange(_) | Self::Connection(_) | Self::Request(_) | Self::Change(_) | Self::Credential(_) | Self::Note { .. } => None,
+        }
+    }
+
+    /// The connection, if it is one.
+    #[must_use]
+    pub const fn as_connection(&self) -> Option<&Connection> {
+        match self {
+            Self::Connection(fact) => Some(fact),
+            Self::Exchange(_) | Self::AccessLog(_) | Self::Request(_) | Self::Change(_) | Self::Credential(_) | Self::Note { .. } => None,
+        }
+    }
+
+    /// The request at a service, if it is one.
+    #[must_use]
+    pub const fn as_request(&self) -> Option<&ServerRequest> {
+        match self {
+            Self::Request(fact) => Some(fact),
+            Self::Exchange(_) | Self::AccessLog(_) | Self::Connection(_) | Self::Change(_) | Self::Credential(_) | Self::Note { .. } => None,
+        }
+    }
+}
+
 /// A header's name and value; a value that is not UTF-8 is shown with replacement characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Header {
@@ -97,7 +136,8 @@ pub struct Header {
 pub struct Exchange {
     /// The URL that was asked for first.
     pub url: String,
-    /// One entry a request sent: more than one where redirects were followed. Never empty.
+    /// One entry a request sent: more than one where redirects were followed, or where the same request was sent several
+    /// times over one connection. Never empty.
     pub hops: Vec<Hop>,
     /// How long it took in microseconds, redirects included.
     pub duration_us: u64,
@@ -193,6 +233,19 @@ pub struct Response {
     pub body_bytes: u64,
     /// True when the body was longer than the bound.
     pub body_truncated: bool,
+    /// SHA-256 of the body in lower-case hex; absent where there is none, where it was not read to its end, or where
+    /// this client does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_sha256: Option<String>,
+    /// What followed the body (RFC 9110, section 6.5); bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trailers: Vec<Header>,
+    /// The statuses of interim responses (RFC 9110, section 15.2) that came before it, where this client shows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub informational: Vec<u16>,
+    /// What came back as WebSocket messages after a 101; bounded and lossily decoded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
 }
 
 impl Response {
@@ -290,6 +343,12 @@ pub struct ServerRequest {
     pub headers: Vec<Header>,
     /// The status that the service answered.
     pub status: u16,
+    /// The body's length in bytes, once it has come to its end; absent where the service does not show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes: Option<u64>,
+    /// SHA-256 of the body in lower-case hex, likewise; absent where there is no body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_sha256: Option<String>,
     /// The handshake facts of its connection, where it arrived inside TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,

@@ -10,14 +10,17 @@
 
 #[cfg(test)]
 mod arbitrary;
+pub mod compare;
 mod describe;
 pub mod event;
 pub mod evidence;
 pub mod html;
 pub mod json;
+mod points;
 pub mod report;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
+pub mod story;
 pub mod terminal;
 pub mod visible;
 pub mod words;
@@ -30,6 +33,6 @@ pub use evidence::{
 };
 pub use json::{from_json, schema, to_json};
 pub use report::{
-    CheckResult, Document, ExternalService, Implementation, Level, Report, Run, SCHEMA, ScenarioResult, Step,
+    CheckResult, Difference, Document, ExpectedFailure, ExternalService, Implementation, Level, Report, Run, SCHEMA, ScenarioResult, Step,
     SuiteFault, Tally, Timing, Verdict,
 };

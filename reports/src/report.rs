@@ -224,6 +224,12 @@ pub struct CheckResult {
     pub seen: String,
     /// The pieces of evidence that the verdict rests on.
     pub evidence: Vec<EvidenceId>,
+    /// Where a piece of evidence shows something else than was expected, as far as it can be told field by field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
+    /// Set where a failure of this check is expected; then a failure does not fail the run, and a success does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_failure: Option<ExpectedFailure>,
     /// The feature that the check needs, where it is not asked of everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature: Option<String>,
@@ -232,11 +238,43 @@ pub struct CheckResult {
 }
 
 impl CheckResult {
-    /// Whether this result fails the run: a MUST that failed or is inconclusive.
+    /// Whether this result fails the run: a MUST that failed or is inconclusive, unless that was expected; an expected
+    /// failure that passed.
     #[must_use]
     pub fn fails_run(&self) -> bool {
-        self.level == Level::Must && matches!(self.verdict, Verdict::Failed | Verdict::Inconclusive)
+        let broken = matches!(self.verdict, Verdict::Failed | Verdict::Inconclusive);
+        match self.expected_failure {
+            Some(_) => self.verdict == Verdict::Passed,
+            None => self.level == Level::Must && broken,
+        }
     }
+
+    /// Whether this result is a failure that was expected.
+    #[must_use]
+    pub fn failed_as_expected(&self) -> bool {
+        self.expected_failure.is_some() && matches!(self.verdict, Verdict::Failed | Verdict::Inconclusive)
+    }
+}
+
+/// One point at which a piece of evidence shows something else than was expected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Difference {
+    /// The piece that shows it.
+    pub evidence: EvidenceId,
+    /// What it had to show: `server name edition.cnn.com`.
+    pub expected: String,
+    /// What it shows: `no server name`.
+    pub seen: String,
+}
+
+/// Why a check is known to fail for this implementation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExpectedFailure {
+    /// Why it is known to fail.
+    pub reason: String,
+    /// The last day, `YYYY-MM-DD` in UTC, on which the failure is expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }
 
 /// A server outside the mesh, as it was deployed.

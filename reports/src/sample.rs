@@ -124,6 +124,8 @@ fn check(id: &str, level: Level, verdict: Verdict, reason: &str, evidence: &[&st
         expected: "one response with status 200".to_owned(),
         seen: reason.to_owned(),
         evidence: evidence.iter().map(|&e| EvidenceId(e.to_owned())).collect(),
+        differences: vec![],
+        expected_failure: None,
         feature: None,
         repeat: format!("meshproof run cluster {scenario} --check {id}"),
     }
@@ -154,6 +156,10 @@ fn response(status: u16, headers: Vec<Header>, body: &str) -> HopResult {
         body: body.to_owned(),
         body_bytes: body.len() as u64,
         body_truncated: false,
+        body_sha256: None,
+        trailers: Vec::new(),
+        informational: Vec::new(),
+        messages: Vec::new(),
     })
 }
 
@@ -246,6 +252,8 @@ fn request(target: &str, over_tls: bool, headers: Vec<Header>, status: u16) -> F
         version: "HTTP/1.1".to_owned(),
         headers,
         status,
+        body_bytes: Some(0),
+        body_sha256: None,
         tls: over_tls.then(tls),
     })
 }

@@ -21,6 +21,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "A gateway's credential is missing, replaced, revoked, or a CA alone",
     document: "Egress Gateways with TLS Origination",
     url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-gateway-tls-origination/",
+    features: &["sidecar", "egress-gateway", "mesh-mtls", "mutual-origination"],
     configurations: &[Configuration { id: "egress-gateway", title: "origination at the egress gateway" }],
     checks: &[
         Check::must(

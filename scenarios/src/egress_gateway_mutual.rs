@@ -23,6 +23,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "An egress gateway opens mutual TLS with a certificate of its own",
     document: "Egress Gateways with TLS Origination",
     url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-gateway-tls-origination/",
+    features: &["sidecar", "egress-gateway", "mesh-mtls", "mutual-origination"],
     configurations: &[
         Configuration { id: "rsa-2048", title: "RSA keys of 2048 bits, as the document makes them" },
         Configuration { id: "ecdsa-p256", title: "ECDSA keys on P-256" },
@@ -78,6 +79,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "The egress gateway logs one line: GET /, 200, authority my-nginx.mesh-external.svc.cluster.local, upstream address:443.",
         )
+        .feature("access-log")
         .why("The document asks its reader to look for this line.")
         .observed("The gateway's access log."),
         Check::must(
@@ -85,6 +87,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             CERTIFICATES,
             "With subjectAltNames set to the name in the server's certificate, the request succeeds.",
         )
+        .feature("san-validation")
         .why("SAN validation must not refuse the right server.")
         .observed("The workload's exchange and nginx's requests."),
         Check::must(
@@ -92,6 +95,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             CERTIFICATES,
             "With subjectAltNames set to another name, the request fails and nginx sees no request.",
         )
+        .feature("san-validation")
         .why("SAN validation that does not refuse the wrong server protects nobody.")
         .observed("The workload's exchange and nginx's requests; the twin is san-match-accepted."),
         Check::must(

@@ -21,6 +21,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "A Bookinfo service calls an external web service, by HTTPS and by originated TLS",
     document: "Consuming External Web Services",
     url: "https://istio.io/latest/blog/2018/egress-https/",
+    features: &["sidecar"],
     configurations: &[Configuration { id: "bookinfo-details", title: "details v2 and the books service" }],
     checks: &[
         Check::must(
@@ -28,6 +29,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             HTTPS,
             "Under REGISTRY_ONLY without a ServiceEntry, http and https to the service fail; the application keeps answering with its error message.",
         )
+        .features(&["registry-only", "tls-passthrough"])
         .why("Nothing outside may be reached that was not allowed, and one failing service must not take others down.")
         .observed("The workload's exchanges and the external service's connections; the twins are the same requests once allowed."),
         Check::must(
@@ -35,6 +37,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ENABLE,
             "With the ServiceEntry and routing by server name, the application's own HTTPS works end to end.",
         )
+        .feature("tls-passthrough")
         .why("The first of the two patterns: encryption is the application's own.")
         .observed("The application's answer, its handshake, the external service's request."),
         Check::must(
@@ -42,6 +45,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             CAVEAT,
             "For the application's own HTTPS the sidecar logs the server name and no path.",
         )
+        .features(&["tls-passthrough", "access-log"])
         .why("Istio can only know the server name of encrypted requests; a log that shows more has looked inside.")
         .observed("The sidecar's access log, from the request until the suite's next one."),
         Check::must(
@@ -49,6 +53,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ENABLE,
             "The ServiceEntry deleted, the request fails; created again, it works.",
         )
+        .features(&["reconfigure-without-restart", "registry-only", "tls-passthrough"])
         .why("Operators decide dynamically which domains may be reached, without redeploying anything.")
         .observed("The workload's exchanges and the external service's connections."),
         Check::must(
@@ -91,6 +96,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "The sidecar logs GET /books/v1/volumes?q=isbn:0486424618, 200, authority, upstream address.",
         )
+        .feature("access-log")
         .why("Monitoring and policy by path are the reason to let Istio open TLS.")
         .observed("The sidecar's access log."),
         Check::must(
@@ -106,6 +112,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             CLEANUP,
             "After the resources are deleted the service is blocked again.",
         )
+        .feature("registry-only")
         .why("Configuration that outlives its deletion cannot be operated.")
         .observed("The workload's exchange and the external service's connections."),
     ],

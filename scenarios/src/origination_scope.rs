@@ -19,6 +19,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "A rule that opens TLS reaches its own ports and host, and no further",
     document: "Destination Rule",
     url: "https://istio.io/latest/docs/reference/config/networking/destination-rule/",
+    features: &["sidecar"],
     configurations: &[Configuration { id: "sidecar", title: "origination at the sidecar" }],
     checks: &[
         Check::must(

@@ -22,6 +22,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "The sidecar opens TLS for an application that sends plain HTTP",
     document: "TLS Origination for Egress Traffic",
     url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-tls-origination/",
+    features: &["sidecar"],
     configurations: &[
         Configuration { id: "port-rewrite", title: "a VirtualService sends port 80 to port 443" },
         Configuration { id: "target-port", title: "the ServiceEntry's port 80 has the target port 443" },
@@ -33,6 +34,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             "Without origination, a plain request is redirected: 301 with the https URL as Location, then 200.",
         )
         .control()
+        .feature("tls-passthrough")
         .why("The redirect that origination removes must have been there.")
         .observed("The workload's exchange, redirects followed."),
         Check::must(
@@ -48,6 +50,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ACCESS,
             "The application's own HTTPS is passed through: its ALPN offer, the external service's certificate, HTTP/2.",
         )
+        .feature("tls-passthrough")
         .why("A proxy that ends the application's TLS breaks what end-to-end encryption promises.")
         .observed("The workload's handshake, held against the external service's."),
         Check::must(
@@ -98,6 +101,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             "With origination in force, an application's own HTTPS still works end to end: HTTP/2 200.",
         )
         .only_in(&["target-port"])
+        .feature("tls-passthrough")
         .why("Applications that use HTTPS share the service entry with those that do not.")
         .observed("The workload's handshake and response."),
         Check::must(
@@ -105,6 +109,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "The sidecar logs the request once: method, path, 200, authority, upstream host, upstream cluster.",
         )
+        .feature("access-log")
         .why("Better telemetry is the document's reason to let the mesh open TLS.")
         .observed("The sidecar's access log."),
         Check::must(

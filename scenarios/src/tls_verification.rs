@@ -25,6 +25,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "A proxy that opens TLS verifies whom it talks to",
     document: "Destination Rule: ClientTLSSettings",
     url: "https://istio.io/latest/docs/reference/config/networking/destination-rule/#ClientTLSSettings",
+    features: &["sidecar"],
     configurations: &[Configuration { id: "sidecar", title: "origination at the sidecar" }],
     checks: &[
         refused(

@@ -42,7 +42,8 @@ impl Credentials {
             Finding::holds(expected, self.describe(), ids)
         } else {
             Finding::broken(expected, self.describe(), ids)
-        };
+        }
+        .at(format!("at proxy {}", self.proxy));
         Claim::new(move |_| finding.clone())
     }
 

@@ -1,6 +1,6 @@
 //! Claims on what an external service saw.
 
-use meshproof_reports::{Connection, Evidence, EvidenceId, Fact, ServerRequest, Side, TlsFacts};
+use meshproof_reports::{Connection, Evidence, EvidenceId, ServerRequest, Side, TlsFacts};
 
 use super::matcher::Matcher;
 use super::{Claim, Claims, Count, Finding, Reply, View};
@@ -11,14 +11,15 @@ fn at<'a>(host: &str, evidence: &'a [Evidence]) -> impl Iterator<Item = &'a Evid
     evidence.iter().filter(move |e| matches!(&e.side, Side::Service { host: h } if *h == host))
 }
 
+pub(super) fn hop_to(host: &str) -> String {
+    format!("on the hop to external service {host}")
+}
+
 /// The requests that carry the token, in order of arrival.
-fn requests<'a>(host: &str, token: &str, view: View<'a>) -> Vec<(&'a EvidenceId, &'a ServerRequest)> {
+pub(super) fn requests<'a>(host: &str, token: &str, view: View<'a>) -> Vec<(&'a EvidenceId, &'a ServerRequest)> {
     at(host, view.evidence)
         .filter(|e| e.token.as_deref() == Some(token))
-        .filter_map(|e| match &e.fact {
-            Fact::Request(r) => Some((&e.id, r)),
-            _ => None,
-        })
+        .filter_map(|e| Some((&e.id, e.fact.as_request()?)))
         .collect()
 }
 
@@ -50,6 +51,7 @@ fn describe_connection(c: &Connection) -> String {
 pub struct Sighting {
     host: String,
     token: String,
+    exchange: EvidenceId,
     port: Option<u16>,
     matcher: Matcher<ServerRequest>,
 }
@@ -60,8 +62,9 @@ impl Sighting {
         Self {
             host: host.to_owned(),
             token: reply.token.clone(),
+            exchange: reply.id.clone(),
             port,
-            matcher: Matcher::new(format!("requests of it at {place}"), Count::AtLeast(1)),
+            matcher: Matcher::new(format!("request of it at {place}"), Count::AtLeast(1)),
         }
     }
 
@@ -72,6 +75,15 @@ impl Sighting {
         get: impl Fn(&ServerRequest) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         self.matcher.demand_text(name, expected, get);
+        self
+    }
+
+    pub(super) fn demand(
+        mut self,
+        expected: String,
+        test: impl Fn(&ServerRequest) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.matcher.demand(expected, test);
         self
     }
 
@@ -178,7 +190,7 @@ impl From<Sighting> for Claim {
         Self::new(move |view| {
             let mut found = requests(&s.host, &s.token, view);
             found.retain(|(_, r)| s.port.is_none_or(|p| p == r.port));
-            s.matcher.judge(&found, describe_request)
+            s.matcher.judge(&found, describe_request).at(hop_to(&s.host)).about(&s.exchange)
         })
     }
 }
@@ -191,27 +203,37 @@ pub struct Window {
     host: String,
     mark: usize,
     token: String,
+    exchange: EvidenceId,
 }
 
 impl Window {
     pub(crate) fn new(host: &str, reply: &Reply) -> Self {
-        Self { host: host.to_owned(), mark: reply.mark, token: reply.token.clone() }
+        Self {
+            host: host.to_owned(),
+            mark: reply.mark,
+            token: reply.token.clone(),
+            exchange: reply.id.clone(),
+        }
+    }
+
+    /// A claim on this window.
+    fn claim(&self, judge: impl Fn(&Self, View<'_>) -> Finding + Send + Sync + 'static) -> Claim {
+        let this = self.clone();
+        Claim::new(move |view| judge(&this, view).at(hop_to(&this.host)).about(&this.exchange))
     }
 
     /// No connection was opened and no request arrived.
     pub fn nothing(&self) -> Claim {
-        let this = self.clone();
-        Claim::new(move |view| {
+        self.claim(move |this, view| {
             let expected = format!("{} to see nothing of it", this.host);
             let mut seen = Vec::new();
             let mut ids = Vec::new();
             for e in at(&this.host, view.window(this.mark)) {
-                match &e.fact {
-                    Fact::Connection(c) => seen.push(describe_connection(c)),
-                    Fact::Request(r) => seen.push(describe_request(r)),
-                    _ => continue,
+                let connection = e.fact.as_connection().map(describe_connection);
+                if let Some(what) = connection.or_else(|| e.fact.as_request().map(describe_request)) {
+                    seen.push(what);
+                    ids.push(e.id.clone());
                 }
-                ids.push(e.id.clone());
             }
             // A request may have come on a connection that was open before, and after the window.
             for (id, r) in requests(&this.host, &this.token, view) {
@@ -230,10 +252,7 @@ impl Window {
 
     fn all_requests<'a>(&self, view: View<'a>) -> Vec<(&'a EvidenceId, &'a ServerRequest)> {
         let mut seen: Vec<(&EvidenceId, &ServerRequest)> = at(&self.host, view.window(self.mark))
-            .filter_map(|e| match &e.fact {
-                Fact::Request(r) => Some((&e.id, r)),
-                _ => None,
-            })
+            .filter_map(|e| Some((&e.id, e.fact.as_request()?)))
             .collect();
         for found in requests(&self.host, &self.token, view) {
             if !seen.iter().any(|(id, _)| *id == found.0) {
@@ -248,8 +267,7 @@ impl Window {
         expected: &'static str,
         counts: impl Fn(&ServerRequest) -> bool + Send + Sync + 'static,
     ) -> Claim {
-        let this = self.clone();
-        Claim::new(move |view| {
+        self.claim(move |this, view| {
             let expected = format!("{} {expected}", this.host);
             let mut seen = this.all_requests(view);
             seen.retain(|(_, r)| counts(r));
@@ -275,14 +293,13 @@ impl Window {
     /// The service refused a client: by 400 to its certificate, as nginx does it, or in the handshake; and it served
     /// nothing.
     pub fn refused_client(&self) -> Claim {
-        let this = self.clone();
-        let refused = Claim::new(move |view| {
+        let refused = self.claim(move |this, view| {
             let expected = format!("{} to refuse the client", this.host);
             if let Some((id, r)) = this.all_requests(view).into_iter().find(|(_, r)| r.status == 400) {
                 return Finding::holds(expected, format!("400 to {}", describe_request(r)), vec![id.clone()]);
             }
             for e in at(&this.host, view.window(this.mark)) {
-                if let Fact::Connection(c) = &e.fact
+                if let Some(c) = e.fact.as_connection()
                     && c.tls.as_ref().is_some_and(|t| t.failure.is_some())
                 {
                     return Finding::holds(expected, describe_connection(c), vec![e.id.clone()]);
@@ -295,16 +312,13 @@ impl Window {
 
     /// Every connection that was opened is the one on which the request of this token came.
     pub fn no_other_connection(&self) -> Claim {
-        let this = self.clone();
-        Claim::new(move |view| {
+        self.claim(move |this, view| {
             let expected = format!("no connection at {} but the one that the request came on", this.host);
             let own: Vec<&str> =
                 requests(&this.host, &this.token, view).into_iter().map(|(_, r)| r.peer.as_str()).collect();
             let others: Vec<(&EvidenceId, &Connection)> = at(&this.host, view.window(this.mark))
-                .filter_map(|e| match &e.fact {
-                    Fact::Connection(c) if !own.contains(&c.peer.as_str()) => Some((&e.id, c)),
-                    _ => None,
-                })
+                .filter_map(|e| Some((&e.id, e.fact.as_connection()?)))
+                .filter(|(_, c)| !own.contains(&c.peer.as_str()))
                 .collect();
             if others.is_empty() {
                 return Finding::holds(expected, format!("no other connection at {}", this.host), Vec::new());
@@ -328,14 +342,11 @@ impl Window {
             let mut leaks = Vec::new();
             let mut ids = Vec::new();
             for e in at(&this.host, view.window(this.mark)) {
-                let leak = match &e.fact {
-                    Fact::Connection(c) => {
-                        let told = secrets.iter().find(|s| c.clear_bytes.contains(s.as_str()));
-                        (!c.tls_port || told.is_some()).then(|| describe_connection(c))
-                    }
-                    Fact::Request(r) => (!r.over_tls).then(|| describe_request(r)),
-                    _ => None,
-                };
+                let connection = e.fact.as_connection().filter(|c| {
+                    !c.tls_port || secrets.iter().any(|s| c.clear_bytes.contains(s.as_str()))
+                });
+                let request = e.fact.as_request().filter(|r| !r.over_tls);
+                let leak = connection.map(describe_connection).or_else(|| request.map(describe_request));
                 if let Some(leak) = leak {
                     leaks.push(leak);
                     ids.push(e.id.clone());
@@ -357,8 +368,8 @@ impl Window {
 
     /// The plain port saw this text in clear, in a connection or a request of this token.
     pub fn saw_in_clear(&self, text: &str) -> Claim {
-        let (this, text) = (self.clone(), text.to_owned());
-        Claim::new(move |view| {
+        let text = text.to_owned();
+        self.claim(move |this, view| {
             let expected = format!("{} to see {text} in clear text", this.host);
             for (id, r) in requests(&this.host, &this.token, view) {
                 if !r.over_tls && r.target.contains(&text) {

@@ -1,6 +1,6 @@
 //! Counting pieces of evidence and holding each against conditions; shared by the claims on all three sides.
 
-use meshproof_reports::EvidenceId;
+use meshproof_reports::{Difference, EvidenceId};
 
 use super::Finding;
 
@@ -17,7 +17,7 @@ type Test<T> = Box<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
 
 /// What pieces of one kind must be like.
 pub(super) struct Matcher<T> {
-    /// What is counted, in the plural: `requests at edition.cnn.com`.
+    /// What is counted, in the singular: `request of it at edition.cnn.com`.
     what: String,
     count: Count,
     conditions: Vec<(String, Test<T>)>,
@@ -56,18 +56,26 @@ impl<T> Matcher<T> {
         });
     }
 
+    /// `1 request of it at HOST`, `2 requests of it at HOST`.
+    fn counted(&self, n: usize) -> String {
+        match self.what.split_once(' ') {
+            Some((noun, rest)) if n != 1 && noun != "access-log" => format!("{n} {noun}s {rest}"),
+            Some(_) | None if n != 1 => format!("{n} {}", self.what.replacen("line", "lines", 1)),
+            Some(_) | None => format!("{n} {}", self.what),
+        }
+    }
+
     pub(super) fn judge<'a>(
         &self,
         items: &[(&'a EvidenceId, &'a T)],
         describe: impl Fn(&T) -> String,
     ) -> Finding {
         let evidence: Vec<EvidenceId> = items.iter().map(|(id, _)| (*id).clone()).collect();
-        let number = match self.count {
-            Count::Exactly(0) => "no".to_owned(),
-            Count::Exactly(n) => format!("exactly {n}"),
-            Count::AtLeast(n) => format!("at least {n}"),
+        let mut expected = match self.count {
+            Count::Exactly(0) => format!("no {}", self.what),
+            Count::Exactly(n) => format!("exactly {}", self.counted(n)),
+            Count::AtLeast(n) => format!("at least {}", self.counted(n)),
         };
-        let mut expected = format!("{number} {}", self.what);
         if !self.conditions.is_empty() && self.count != Count::Exactly(0) {
             let conditions: Vec<&str> = self.conditions.iter().map(|(e, _)| e.as_str()).collect();
             expected = format!("{expected} with {}", conditions.join(", "));
@@ -85,15 +93,23 @@ impl<T> Matcher<T> {
             let seen = if items.is_empty() {
                 format!("no {}", self.what)
             } else {
-                format!("{} {}: {}", items.len(), self.what, listed(3))
+                format!("{}: {}", self.counted(items.len()), listed(3))
             };
             return Finding::broken(expected, seen, evidence);
         }
         for (id, item) in items {
-            let wrong: Vec<String> = self.conditions.iter().filter_map(|(_, test)| test(item).err()).collect();
-            if !wrong.is_empty() {
+            let differences: Vec<Difference> = self
+                .conditions
+                .iter()
+                .filter_map(|(expected, test)| {
+                    let seen = test(item).err()?;
+                    Some(Difference { evidence: (*id).clone(), expected: expected.clone(), seen })
+                })
+                .collect();
+            if !differences.is_empty() {
+                let wrong: Vec<&str> = differences.iter().map(|d| d.seen.as_str()).collect();
                 let seen = format!("{} in {}", wrong.join(", "), describe(item));
-                return Finding::broken(expected, seen, vec![(*id).clone()]);
+                return Finding { differences, ..Finding::broken(expected, seen, vec![(*id).clone()]) };
             }
         }
         let seen = if items.is_empty() { format!("no {}", self.what) } else { listed(3) };

@@ -3,15 +3,19 @@
 
 mod credentials;
 mod external;
+mod fidelity;
+mod load;
 mod matcher;
 mod proxy;
 mod reply;
 
 use std::sync::Arc;
 
-use meshproof_reports::{Evidence, EvidenceId, Verdict};
+use meshproof_reports::{Difference, Evidence, EvidenceId, Verdict};
 
 pub use external::{Sighting, Window};
+pub(crate) use fidelity::connections_of;
+pub use load::Load;
 pub use matcher::Count;
 pub use credentials::Credentials;
 pub use proxy::{ConnectionLine, Logged};
@@ -47,19 +51,52 @@ pub struct Finding {
     pub seen: String,
     /// The pieces that this rests on.
     pub evidence: Vec<EvidenceId>,
+    /// Where one of them shows something else than was expected, field by field.
+    pub differences: Vec<Difference>,
+    /// Where it was seen: `on the hop to external service edition.cnn.com`. Empty where that is clear without words.
+    pub place: String,
 }
 
 impl Finding {
     /// The evidence shows what is expected.
     #[must_use]
     pub fn holds(expected: impl Into<String>, seen: impl Into<String>, evidence: Vec<EvidenceId>) -> Self {
-        Self { verdict: Verdict::Passed, expected: expected.into(), seen: seen.into(), evidence }
+        Self {
+            verdict: Verdict::Passed,
+            expected: expected.into(),
+            seen: seen.into(),
+            evidence,
+            differences: Vec::new(),
+            place: String::new(),
+        }
     }
 
     /// The evidence shows something else.
     #[must_use]
     pub fn broken(expected: impl Into<String>, seen: impl Into<String>, evidence: Vec<EvidenceId>) -> Self {
-        Self { verdict: Verdict::Failed, expected: expected.into(), seen: seen.into(), evidence }
+        Self { verdict: Verdict::Failed, ..Self::holds(expected, seen, evidence) }
+    }
+
+    /// The evidence decides neither way.
+    #[must_use]
+    pub fn undecided(expected: impl Into<String>, seen: impl Into<String>, evidence: Vec<EvidenceId>) -> Self {
+        Self { verdict: Verdict::Inconclusive, ..Self::holds(expected, seen, evidence) }
+    }
+
+    /// The same, seen there.
+    #[must_use]
+    pub fn at(mut self, place: impl Into<String>) -> Self {
+        self.place = place.into();
+        self
+    }
+
+    /// The same, resting on this exchange too: so that a reader finds what was asked even where nothing answered.
+    #[must_use]
+    pub fn about(mut self, exchange: &EvidenceId) -> Self {
+        if !self.evidence.contains(exchange) {
+            self.evidence.push(exchange.clone());
+        }
+        self
     }
 
     /// One sentence for the report.
@@ -67,7 +104,8 @@ impl Finding {
     pub fn reason(&self) -> String {
         match self.verdict {
             Verdict::Passed => self.seen.clone(),
-            Verdict::Failed => format!("expected {}; saw {}", self.expected, self.seen),
+            Verdict::Failed if self.place.is_empty() => format!("expected {}; saw {}", self.expected, self.seen),
+            Verdict::Failed => format!("{}: expected {}; saw {}", self.place, self.expected, self.seen),
             Verdict::Inconclusive => format!("cannot be decided: {}", self.seen),
             Verdict::Skipped | Verdict::Error => self.seen.clone(),
         }
@@ -98,6 +136,9 @@ impl Claim {
         let claims: Vec<Self> = claims.into_iter().collect();
         Self::new(move |view| {
             let findings: Vec<Finding> = claims.iter().map(|c| c.judge(view)).collect();
+            if findings.is_empty() {
+                return Finding::undecided("something to be claimed", "nothing was claimed", Vec::new());
+            }
             // A broken part decides, whatever cannot be decided beside it.
             for verdict in [Verdict::Failed, Verdict::Inconclusive] {
                 if let Some(first) = findings.iter().find(|f| f.verdict == verdict) {
@@ -146,14 +187,18 @@ pub trait Claims: Into<Claim> {
                 evidence.extend(other.evidence);
                 return Finding::holds(own.expected, format!("{}; and {twin_is}: {}", own.seen, other.seen), evidence);
             }
+            let twin_at = if other.place.is_empty() { String::new() } else { format!("{}, ", other.place) };
             Finding {
-                verdict: Verdict::Inconclusive,
-                expected: own.expected,
-                seen: format!(
-                    "{}, but so it must be with a twin that works, and {twin_is} did not: expected {}, saw {}",
-                    own.seen, other.expected, other.seen
-                ),
-                evidence: own.evidence.into_iter().chain(other.evidence).collect(),
+                differences: other.differences,
+                ..Finding::undecided(
+                    own.expected,
+                    format!(
+                        "{}, but that proves something only if {twin_is} works, and it did not: {twin_at}expected {}, \
+                         saw {}",
+                        own.seen, other.expected, other.seen
+                    ),
+                    own.evidence.into_iter().chain(other.evidence).collect(),
+                )
             }
         })
     }

@@ -26,6 +26,7 @@ fn field<T: Clone>(log: &AccessLog, get: impl Fn(&meshproof_reports::LogFields) 
 pub struct Logged {
     proxy: String,
     token: String,
+    exchange: EvidenceId,
     matcher: Matcher<AccessLog>,
 }
 
@@ -34,7 +35,8 @@ impl Logged {
         Self {
             proxy: proxy.to_owned(),
             token: reply.token.clone(),
-            matcher: Matcher::new(format!("access-log lines of it at {proxy}"), Count::Exactly(1)),
+            exchange: reply.id.clone(),
+            matcher: Matcher::new(format!("access-log line of it at {proxy}"), Count::Exactly(1)),
         }
     }
 
@@ -118,7 +120,7 @@ impl From<Logged> for Claim {
             if found.is_empty() {
                 finding.seen.push_str(&unreadable(&l.proxy, view));
             }
-            finding
+            finding.at(format!("in the access log of proxy {}", l.proxy)).about(&l.exchange)
         })
     }
 }
@@ -128,7 +130,9 @@ fn unreadable(proxy: &str, view: View<'_>) -> String {
     let broken: Vec<&AccessLog> =
         lines(proxy, view.evidence).map(|(_, l)| l).filter(|l| l.unreadable.is_some()).collect();
     match broken.last() {
-        Some(last) => format!(" ({} lines could not be read, the last: {:?})", broken.len(), describe_line(last)),
+        Some(last) => {
+            format!(" ({} lines could not be read, the last: {:?})", broken.len(), describe_line(last))
+        }
         None => String::new(),
     }
 }
@@ -151,35 +155,41 @@ impl From<ConnectionLine> for Claim {
     /// Exactly one line with the server name, and no line of the window shows a method or a path.
     fn from(c: ConnectionLine) -> Self {
         Self::new(move |view| {
-            let expected = format!(
-                "one access-log line at {} with server name {}, and no method or path",
-                c.proxy, c.server_name
-            );
-            let found: Vec<(&Evidence, &AccessLog)> = lines(&c.proxy, view.window(c.reply.mark)).collect();
-            let ids: Vec<EvidenceId> = found.iter().map(|(e, _)| e.id.clone()).collect();
-            let shows_http = |log: &AccessLog| {
-                field(log, |f| f.path.clone().or_else(|| f.method.clone())).is_some()
-            };
-            if let Some((e, log)) = found.iter().find(|(_, l)| shows_http(l)) {
-                let seen = format!("a line with method or path: {}", describe_line(log));
-                return Finding::broken(expected, seen, vec![e.id.clone()]);
-            }
-            let named: Vec<_> = found
-                .iter()
-                .filter(|(_, l)| {
-                    field(l, |f| f.requested_server_name.clone()).as_deref() == Some(c.server_name.as_str())
-                })
-                .collect();
-            match named.as_slice() {
-                [(_, log)] => Finding::holds(expected, describe_line(log), ids),
-                [] if found.is_empty() => {
-                    let seen = format!("no line at {}{}", c.proxy, unreadable(&c.proxy, view));
-                    Finding::broken(expected, seen, ids)
-                }
-                [] => Finding::broken(expected, format!("no such line, but {}", describe_line(found[0].1)), ids),
-                several => Finding::broken(expected, format!("{} such lines", several.len()), ids),
-            }
+            c.judge(view).at(format!("in the access log of proxy {}", c.proxy)).about(&c.reply.id)
         })
+    }
+}
+
+impl ConnectionLine {
+    fn judge(&self, view: View<'_>) -> Finding {
+        let c = self;
+        let expected = format!(
+            "one access-log line at {} with server name {}, and no method or path",
+            c.proxy, c.server_name
+        );
+        let found: Vec<(&Evidence, &AccessLog)> = lines(&c.proxy, view.window(c.reply.mark)).collect();
+        let ids: Vec<EvidenceId> = found.iter().map(|(e, _)| e.id.clone()).collect();
+        let shows_http =
+            |log: &AccessLog| field(log, |f| f.path.clone().or_else(|| f.method.clone())).is_some();
+        if let Some((e, log)) = found.iter().find(|(_, l)| shows_http(l)) {
+            let seen = format!("a line with method or path: {}", describe_line(log));
+            return Finding::broken(expected, seen, vec![e.id.clone()]);
+        }
+        let named: Vec<_> = found
+            .iter()
+            .filter(|(_, l)| {
+                field(l, |f| f.requested_server_name.clone()).as_deref() == Some(c.server_name.as_str())
+            })
+            .collect();
+        match named.as_slice() {
+            [(_, log)] => Finding::holds(expected, describe_line(log), ids),
+            [] if found.is_empty() => {
+                let seen = format!("no line at {}{}", c.proxy, unreadable(&c.proxy, view));
+                Finding::broken(expected, seen, ids)
+            }
+            [] => Finding::broken(expected, format!("no such line, but {}", describe_line(found[0].1)), ids),
+            several => Finding::broken(expected, format!("{} such lines", several.len()), ids),
+        }
     }
 }
 
@@ -187,14 +197,18 @@ impl From<ConnectionLine> for Claim {
 /// end of the upstream connection, the address that the service saw.
 pub(crate) fn opened_by(proxy: &str, host: &str, reply: &Reply) -> Claim {
     let (proxy, host, token) = (proxy.to_owned(), host.to_owned(), reply.token.clone());
-    Claim::new(move |view| {
+    let (exchange, place) = (reply.id.clone(), format!("on the hop to external service {host}"));
+    let claim = Claim::new(move |view| {
         let expected = format!("the connection to {host} to come from {proxy}");
-        let request: Option<(&EvidenceId, &ServerRequest)> = view.evidence.iter().find_map(|e| match (&e.side, &e.fact) {
-            (Side::Service { host: h }, Fact::Request(r)) if *h == host && e.token.as_deref() == Some(&token) => {
-                Some((&e.id, r))
-            }
-            _ => None,
-        });
+        let request: Option<(&EvidenceId, &ServerRequest)> =
+            view.evidence.iter().find_map(|e| match (&e.side, &e.fact) {
+                (Side::Service { host: h }, Fact::Request(r))
+                    if *h == host && e.token.as_deref() == Some(&token) =>
+                {
+                    Some((&e.id, r))
+                }
+                _ => None,
+            });
         let Some((request_id, request)) = request else {
             return Finding::broken(expected, format!("no request of it at {host}"), Vec::new());
         };
@@ -211,14 +225,14 @@ pub(crate) fn opened_by(proxy: &str, host: &str, reply: &Reply) -> Claim {
             Some(local) => {
                 Finding::broken(expected, format!("{proxy} logs {local}, {host} saw {}", request.peer), ids)
             }
-            None => Finding {
-                verdict: meshproof_reports::Verdict::Inconclusive,
-                expected,
-                seen: format!("{proxy} does not log its own end of the connection: {}", describe_line(log)),
-                evidence: ids,
-            },
+            None => {
+                let seen =
+                    format!("{proxy} does not log its own end of the connection: {}", describe_line(log));
+                Finding::undecided(expected, seen, ids)
+            }
         }
-    })
+    });
+    Claim::new(move |view| claim.judge(view).at(place.clone()).about(&exchange))
 }
 
 /// A fact of a log line, whatever it is. Inconclusive where there is no line to take it from.
@@ -235,12 +249,11 @@ pub(crate) fn recorded(
         let found = line.and_then(|(e, log)| Some((e.id.clone(), get(log, &reply)?)));
         match found {
             Some((id, seen)) => Finding::holds(expected, format!("{what} {seen}"), vec![id]),
-            None => Finding {
-                verdict: meshproof_reports::Verdict::Inconclusive,
-                expected,
-                seen: format!("no access-log line of it at {proxy} shows a {what}{}", unreadable(&proxy, view)),
-                evidence: vec![reply.id.clone()],
-            },
+            None => {
+                let seen =
+                    format!("no access-log line of it at {proxy} shows a {what}{}", unreadable(&proxy, view));
+                Finding::undecided(expected, seen, vec![reply.id.clone()])
+            }
         }
     })
 }

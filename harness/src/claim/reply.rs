@@ -1,7 +1,7 @@
 //! Claims on what the application saw.
 
 use meshproof_reports::{
-    EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, Hop, HopResult, Response, Side,
+    Difference, EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, Hop, HopResult, Response, Side,
 };
 
 use super::{Claim, Finding, View};
@@ -16,6 +16,8 @@ pub struct Reply {
     pub token: String,
     /// The exchange itself.
     pub exchange: Exchange,
+    /// Who asked: `at workload sleep`.
+    pub(crate) place: String,
     /// Where the request's part of the evidence begins.
     pub(crate) mark: usize,
 }
@@ -57,8 +59,16 @@ impl Reply {
         let evidence = vec![self.id.clone()];
         let finding = match verdict {
             Ok(()) => Finding::holds(expected, format!("the application saw {}", self.describe()), evidence),
-            Err(seen) => Finding::broken(expected, seen, evidence),
-        };
+            Err(seen) => Finding {
+                differences: vec![Difference {
+                    evidence: self.id.clone(),
+                    expected: expected.clone(),
+                    seen: seen.clone(),
+                }],
+                ..Finding::broken(expected, seen, evidence)
+            },
+        }
+        .at(self.place.clone());
         Claim::new(move |_| finding.clone())
     }
 
@@ -170,7 +180,8 @@ impl Reply {
         let finding = match verdict {
             Ok(()) => Finding::holds(expected, format!("the same {} bytes, once", is.len()), evidence),
             Err(seen) => Finding::broken(expected, seen, evidence),
-        };
+        }
+        .at(self.place.clone());
         Claim::new(move |_| finding.clone())
     }
 
@@ -185,6 +196,7 @@ impl Reply {
                     id: e.id.clone(),
                     token: self.token.clone(),
                     exchange: x.clone(),
+                    place: format!("at workload {name}"),
                     mark: self.mark,
                 })
             }
@@ -201,7 +213,7 @@ pub struct OnlyResponse {
 }
 
 impl OnlyResponse {
-    fn with(mut self, expected: String, test: impl FnOnce(&Response) -> Result<(), String>) -> Self {
+    pub(super) fn with(mut self, expected: String, test: impl FnOnce(&Response) -> Result<(), String>) -> Self {
         let verdict = match self.reply.exchange.last_response() {
             Some(r) => test(r),
             None => Err(format!("no response: {}", self.reply.describe())),

@@ -6,10 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{HeaderMap, Method, Request, Uri, Version};
-use http_body_util::{BodyExt, Full};
+use futures_util::{SinkExt, StreamExt};
+use http::header::{
+    CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use meshproof_reports::{ExchangeError, ExchangeErrorKind, Response, TlsFacts};
 use rustls_pki_types::ServerName;
@@ -17,9 +21,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
+use super::body::{Delivery, Interim, Outgoing};
 use super::failure::sorted;
 use super::{HttpChoice, MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEAD};
+use crate::digest::Sum;
 use crate::http_facts;
 use crate::store::MAX_TEXT;
 use crate::tap::{Tap, TlsFailure, Watch};
@@ -34,6 +44,7 @@ const MAX_HEADERS: usize = 256;
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// A request with everything decided.
+#[derive(Clone)]
 pub(super) struct Target {
     pub(super) address: SocketAddr,
     pub(super) tls: Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
@@ -42,6 +53,11 @@ pub(super) struct Target {
     pub(super) path_and_query: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    pub(super) delivery: Delivery,
+    /// The timeout `continue`.
+    pub(super) patience: Duration,
+    pub(super) websocket: Option<String>,
+    pub(super) times: usize,
     pub(super) http: HttpChoice,
 }
 
@@ -50,6 +66,7 @@ pub(super) struct Target {
 pub(super) struct Observed {
     wire: Arc<Wire>,
     tls: Mutex<Option<TlsFacts>>,
+    earlier: Mutex<Vec<Response>>,
 }
 
 #[derive(Default)]
@@ -83,6 +100,11 @@ impl Observed {
         (String::from_utf8_lossy(shown).into_owned(), self.wire.total.load(Ordering::Relaxed), tls)
     }
 
+    /// The answers to all but the last of several requests over one connection.
+    pub(super) fn take_earlier(&self) -> Vec<Response> {
+        std::mem::take(&mut *self.earlier.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn note(&self, change: impl FnOnce(&mut TlsFacts)) {
         let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         change(tls.get_or_insert_default());
@@ -112,7 +134,7 @@ pub(super) async fn attempt(target: Target, observed: &Observed) -> Result<Respo
     let stream = Tap::new(stream, observed.wire.clone());
     let Some((name, config)) = target.tls.clone() else {
         let http2 = target.http == HttpChoice::Http2;
-        return speak(stream, target, http2).await;
+        return speak(stream, target, http2, observed).await;
     };
     observed.note(|_| {});
     let stream = match TlsConnector::from(config).connect(name, stream).await {
@@ -125,7 +147,7 @@ pub(super) async fn attempt(target: Target, observed: &Observed) -> Result<Respo
     observed.note(|facts| tls::note_agreement(facts, stream.get_ref().1));
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2") || target.http == HttpChoice::Http2;
     let failure = TlsFailure::default();
-    let spoken = speak(Tap::new(stream, failure.clone()), target, http2).await;
+    let spoken = speak(Tap::new(stream, failure.clone()), target, http2, observed).await;
     match (spoken, failure.take()) {
         (Err(e), Some(reason)) => {
             // In TLS 1.3 a client learns after its own handshake that the server refuses it.
@@ -136,37 +158,137 @@ pub(super) async fn attempt(target: Target, observed: &Observed) -> Result<Respo
     }
 }
 
-async fn speak<S>(stream: S, target: Target, http2: bool) -> Result<Response, ExchangeError>
+async fn speak<S>(
+    stream: S,
+    target: Target,
+    http2: bool,
+    observed: &Observed,
+) -> Result<Response, ExchangeError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let io = TokioIo::new(stream);
-    let request = request(target, http2)?;
     if http2 {
         let tasks = Tasks::default();
-        let mut builder = hyper::client::conn::http2::Builder::new(tasks.clone());
+        let mut builder = http2::Builder::new(tasks.clone());
         builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
-        let (mut sender, connection) = builder.handshake(io).await.map_err(|e| sorted(&e))?;
-        let spoken = drive(connection, async move { sender.send_request(request).await }).await;
+        let (sender, connection) = builder.handshake(io).await.map_err(|e| sorted(&e))?;
+        let spoken = drive(connection, ask(Sender::Http2(sender), target, observed)).await;
         tasks.farewell().await;
         spoken
     } else {
-        let mut builder = hyper::client::conn::http1::Builder::new();
+        let mut builder = http1::Builder::new();
         builder.title_case_headers(true).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
-        let (mut sender, connection) = builder.handshake(io).await.map_err(|e| sorted(&e))?;
-        drive(connection, async move { sender.send_request(request).await }).await
+        let (sender, connection) = builder.handshake(io).await.map_err(|e| sorted(&e))?;
+        drive(connection.with_upgrades(), ask(Sender::Http1(sender), target, observed)).await
     }
 }
 
-fn request(target: Target, http2: bool) -> Result<Request<Full<Bytes>>, ExchangeError> {
+enum Sender {
+    Http1(http1::SendRequest<Outgoing>),
+    Http2(http2::SendRequest<Outgoing>),
+}
+
+impl Sender {
+    async fn send(&mut self, request: Request<Outgoing>) -> hyper::Result<http::Response<Incoming>> {
+        match self {
+            Self::Http1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Self::Http2(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+        }
+    }
+}
+
+/// Sends the request as often as it is wanted, one after the other, and returns the last answer; also says whether it
+/// was read to its end.
+async fn ask(
+    mut sender: Sender,
+    target: Target,
+    observed: &Observed,
+) -> Result<(Response, bool), ExchangeError> {
+    let http2 = matches!(sender, Sender::Http2(_));
+    for _ in 1..target.times {
+        let (response, whole) = ask_once(&mut sender, target.clone(), http2).await?;
+        observed.earlier.lock().unwrap_or_else(PoisonError::into_inner).push(response);
+        if !whole {
+            let message = "an answer was too long to be read whole, so that none could follow".to_owned();
+            return Err(ExchangeError { kind: ExchangeErrorKind::Other, message });
+        }
+    }
+    ask_once(&mut sender, target, http2).await
+}
+
+async fn ask_once(
+    sender: &mut Sender,
+    target: Target,
+    http2: bool,
+) -> Result<(Response, bool), ExchangeError> {
+    let interim = Interim::default();
+    let (message, delivery) = (target.websocket.clone(), target.delivery.clone());
+    let mut request = request(target, http2, &interim)?;
+    interim.watch(&mut request);
+    let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
+    let mut answer = sender.send(request).await.map_err(|e| sorted(&e))?;
+    if let (Some(message), Some(key), StatusCode::SWITCHING_PROTOCOLS) = (message, key, answer.status()) {
+        let upgrade = hyper::upgrade::on(&mut answer);
+        let (mut response, _) = read(answer, &interim, None).await.map_err(|e| sorted(&e))?;
+        if response.header(SEC_WEBSOCKET_ACCEPT.as_str()) != Some(&derive_accept_key(key.as_bytes())) {
+            let message = "the Sec-WebSocket-Accept does not answer the Sec-WebSocket-Key".to_owned();
+            return Err(ExchangeError { kind: ExchangeErrorKind::Protocol, message });
+        }
+        let stream = upgrade.await.map_err(|e| sorted(&e))?;
+        response.messages = exchange_messages(TokioIo::new(stream), message).await?;
+        return Ok((response, true));
+    }
+    let hold = if let Delivery::Held(hold) = &delivery { Some(hold) } else { None };
+    read(answer, &interim, hold).await.map_err(|e| sorted(&e))
+}
+
+/// Says one thing, hears one thing, and closes as RFC 6455, section 7, has it.
+async fn exchange_messages(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    message: String,
+) -> Result<Vec<String>, ExchangeError> {
+    let config =
+        WebSocketConfig::default().max_message_size(Some(MAX_BODY_KEPT)).max_frame_size(Some(MAX_BODY_KEPT));
+    let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
+    let conversation = async {
+        socket.send(Message::text(message)).await?;
+        let mut heard = Vec::new();
+        while let Some(message) = socket.next().await {
+            let message = message?;
+            if message.is_text() || message.is_binary() {
+                heard.push(String::from_utf8_lossy(&message.into_data()).into_owned());
+                socket.close(None).await?;
+            }
+        }
+        Ok(heard)
+    };
+    conversation.await.map_err(|e: tokio_tungstenite::tungstenite::Error| sorted(&e))
+}
+
+fn request(target: Target, http2: bool, interim: &Interim) -> Result<Request<Outgoing>, ExchangeError> {
     let unsendable = |e: http::Error| ExchangeError {
         kind: ExchangeErrorKind::Other,
         message: format!("the request cannot be written: {e}"),
     };
     let scheme = if target.tls.is_some() { "https" } else { "http" };
-    let mut request = Request::new(Full::new(target.body));
+    let mut request = Request::new(target.delivery.body(target.body, interim, target.patience));
     *request.method_mut() = target.method;
     *request.headers_mut() = target.headers;
+    if target.websocket.is_some() {
+        let key = HeaderValue::from_str(&generate_key()).map_err(|e| unsendable(e.into()))?;
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(SEC_WEBSOCKET_KEY, key);
+    }
     let path = if target.path_and_query.is_empty() { "/" } else { &target.path_and_query };
     *request.uri_mut() = if http2 {
         // The authority stands for Host (RFC 9113, section 8.3.1).
@@ -184,18 +306,18 @@ fn request(target: Target, http2: bool) -> Result<Request<Full<Bytes>>, Exchange
     Ok(request)
 }
 
-/// Runs a connection beside the request that it serves, and lets it say goodbye once the answer is there.
+/// Runs a connection beside the requests that it serves, and lets it say goodbye once the answer is there.
 async fn drive(
     connection: impl Future<Output = hyper::Result<()>>,
-    sending: impl Future<Output = hyper::Result<http::Response<Incoming>>>,
+    answering: impl Future<Output = Result<(Response, bool), ExchangeError>>,
 ) -> Result<Response, ExchangeError> {
     let mut connection = std::pin::pin!(connection);
     let mut ended = None;
-    let mut answered = std::pin::pin!(async { read(sending.await?).await });
+    let mut answering = std::pin::pin!(answering);
     let answered = loop {
         tokio::select! {
             biased;
-            answered = &mut answered => break answered,
+            answered = &mut answering => break answered,
             end = &mut connection, if ended.is_none() => ended = Some(end),
         }
     };
@@ -207,26 +329,39 @@ async fn drive(
             }
             Ok(response)
         }
-        Err(e) => {
-            let error = sorted(&e);
-            // The connection's own end often says more than the request's: an alert, for instance.
-            match ended {
-                Some(Err(end)) if error.kind == ExchangeErrorKind::ConnectionClosed => Err(sorted(&end)),
-                Some(_) | None => Err(error),
-            }
-        }
+        // The connection's own end often says more than the request's: an alert, for instance.
+        Err(error) => match ended {
+            Some(Err(end)) if error.kind == ExchangeErrorKind::ConnectionClosed => Err(sorted(&end)),
+            Some(_) | None => Err(error),
+        },
     }
 }
 
 /// Reads an answer as far as the bounds allow; also says whether it was read to its end.
-async fn read(response: http::Response<Incoming>) -> hyper::Result<(Response, bool)> {
+async fn read(
+    response: http::Response<Incoming>,
+    interim: &Interim,
+    hold: Option<&super::Hold>,
+) -> hyper::Result<(Response, bool)> {
     let (head, mut body) = response.into_parts();
     let mut kept = Vec::new();
     let mut length = 0u64;
     let mut whole = true;
+    let mut sum = Sum::default();
+    let mut trailers = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let data = match frame?.into_data() {
+            Ok(data) => data,
+            Err(other) => {
+                trailers.extend(other.trailers_ref().map(http_facts::headers).unwrap_or_default());
+                continue;
+            }
+        };
+        if let Some(hold) = hold {
+            hold.note_in_flight();
+        }
         length += data.len() as u64;
+        sum.update(&data);
         let room = MAX_BODY_KEPT - kept.len();
         kept.extend_from_slice(&data[..data.len().min(room)]);
         if length >= MAX_BODY_READ {
@@ -241,6 +376,10 @@ async fn read(response: http::Response<Incoming>) -> hyper::Result<(Response, bo
         body: String::from_utf8_lossy(&kept).into_owned(),
         body_bytes: length,
         body_truncated: length > kept.len() as u64,
+        body_sha256: (whole && length > 0).then(|| sum.finish()),
+        trailers,
+        informational: interim.take(),
+        messages: Vec::new(),
     };
     Ok((response, whole))
 }

@@ -4,6 +4,7 @@
 //! It stands on hyper and rustls themselves and not on a client library above them, because only here can be seen
 //! what leaves the application byte for byte, what the ClientHello held and what the handshake agreed on.
 
+mod body;
 mod connection;
 mod failure;
 mod raw;
@@ -14,12 +15,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{
+    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, LOCATION, TRANSFER_ENCODING, USER_AGENT,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use meshproof_reports::{Exchange, ExchangeError, ExchangeErrorKind, Hop, HopResult, TlsFacts};
 use rustls::client::danger::ServerCertVerifier;
 use url::Url;
 
+pub use body::{Delivery, Hold};
 pub use raw::{RawEnd, RawReply, raw};
 
 use crate::external::PrivateKeyPem;
@@ -112,8 +116,14 @@ pub struct RequestSpec {
     pub url: String,
     /// Beside Host, User-Agent and Accept, which are there always; one of the same name replaces those.
     pub headers: Vec<(String, String)>,
-    /// With its length in `content-length`; empty: none.
+    /// Empty: none.
     pub body: Bytes,
+    /// How the body is sent.
+    pub delivery: Delivery,
+    /// A WebSocket handshake (RFC 6455, section 4.1; HTTP/1.1) that is followed by this text message; the answer is waited for.
+    pub websocket: Option<String>,
+    /// How often the request is sent, one after the other over one connection; more than once: no redirect is followed.
+    pub times: usize,
     /// Whether redirects are followed, as with `curl -L`.
     pub follow_redirects: bool,
     /// The correlation token, which goes into the User-Agent.
@@ -139,6 +149,9 @@ impl RequestSpec {
             url: url.into(),
             headers: Vec::new(),
             body: Bytes::new(),
+            delivery: Delivery::default(),
+            websocket: None,
+            times: 1,
             follow_redirects: false,
             token: token.into(),
             host_header: None,
@@ -168,6 +181,7 @@ pub struct WorkloadClient {
     verifier: Arc<dyn ServerCertVerifier>,
     anonymous: Arc<rustls::ClientConfig>,
     limit: Duration,
+    patience: Duration,
 }
 
 impl std::fmt::Debug for WorkloadClient {
@@ -194,8 +208,8 @@ impl WorkloadClient {
         let failed = |reason| ClientError { client: name.to_owned(), reason };
         let verifier = trust::believing(trust_roots_pem).map_err(failed)?;
         let anonymous = trust::config(verifier.clone(), None).map_err(failed)?;
-        let limit = timeouts.get("request");
-        Ok(Self { name: name.to_owned(), route, verifier, anonymous: Arc::new(anonymous), limit })
+        let (limit, patience) = (timeouts.get("request"), timeouts.get("continue"));
+        Ok(Self { name: name.to_owned(), route, verifier, anonymous: Arc::new(anonymous), limit, patience })
     }
 
     /// The workload's name.
@@ -210,6 +224,10 @@ impl WorkloadClient {
         let deadline = tokio::time::Instant::now() + self.limit;
         let hops = self.follow(request, deadline).await;
         let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Delivery::Held(hold) = &request.delivery {
+            // Nobody must wait for a request that is over.
+            hold.note_in_flight();
+        }
         Exchange { url: request.url.clone(), hops, duration_us }
     }
 
@@ -224,9 +242,10 @@ impl WorkloadClient {
             Err(reason) => return vec![unsent(&request, reason)],
         };
         while hops.len() < MAX_HOPS {
-            let hop = self.hop(&request, &url, &tls, deadline).await;
-            let next = request.follow_redirects.then(|| redirect(&hop, &url)).flatten();
-            hops.push(hop);
+            let follows = request.follow_redirects && request.times <= 1;
+            let mut sent = self.hop(&request, &url, &tls, deadline).await;
+            let next = sent.last().filter(|_| follows).and_then(|hop| redirect(hop, &url));
+            hops.append(&mut sent);
             let Some((status, target)) = next else { break };
             adapt(&mut request, status);
             request.url = target.to_string();
@@ -235,20 +254,21 @@ impl WorkloadClient {
         hops
     }
 
+    /// Sends to one URL: one hop, or as many as the request is to be sent times.
     async fn hop(
         &self,
         request: &RequestSpec,
         url: &Url,
         tls: &Arc<rustls::ClientConfig>,
         deadline: tokio::time::Instant,
-    ) -> Hop {
+    ) -> Vec<Hop> {
         let target = match self.target(request, url, tls) {
             Ok(target) => target,
-            Err(reason) => return unsent(request, reason),
+            Err(reason) => return vec![unsent(request, reason)],
         };
         let observed = connection::Observed::default();
         let attempt = connection::attempt(target, &observed);
-        let result = match tokio::time::timeout_at(deadline, attempt).await {
+        let last = match tokio::time::timeout_at(deadline, attempt).await {
             Ok(Ok(response)) => HopResult::Response(response),
             Ok(Err(error)) => HopResult::Error(error),
             Err(_) => HopResult::Error(ExchangeError {
@@ -256,8 +276,23 @@ impl WorkloadClient {
                 message: format!("request: no whole answer within {:?}", self.limit),
             }),
         };
+        let earlier = observed.take_earlier();
         let (sent, sent_bytes, tls) = observed.into_parts();
-        Hop { method: request.method.to_string(), url: request.url.clone(), sent, sent_bytes, tls, result }
+        let hop = |result| Hop {
+            method: request.method.to_string(),
+            url: request.url.clone(),
+            sent: String::new(),
+            sent_bytes: 0,
+            tls: None,
+            result,
+        };
+        let mut hops: Vec<Hop> = earlier.into_iter().map(|r| hop(HopResult::Response(r))).collect();
+        hops.push(hop(last));
+        // What is known of the connection stands with the first that was sent over it.
+        if let Some(first) = hops.first_mut() {
+            (first.sent, first.sent_bytes, first.tls) = (sent, sent_bytes, tls);
+        }
+        hops
     }
 
     fn tls_config(&self, request: &RequestSpec) -> Result<Arc<rustls::ClientConfig>, String> {
@@ -311,6 +346,10 @@ impl WorkloadClient {
             path_and_query: url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
             headers: headers(request, authority)?,
             body: request.body.clone(),
+            delivery: request.delivery.clone(),
+            patience: self.patience,
+            websocket: request.websocket.clone(),
+            times: request.times,
             http: request.http,
         })
     }
@@ -332,8 +371,12 @@ fn headers(request: &RequestSpec, authority: &str) -> Result<HeaderMap, String> 
             headers.append(name, value(text)?);
         }
     }
-    if !request.body.is_empty() && !headers.contains_key(TRANSFER_ENCODING) {
+    let announced = request.delivery.has_length() && !headers.contains_key(TRANSFER_ENCODING);
+    if !request.body.is_empty() && announced {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+    }
+    if matches!(request.delivery, Delivery::Expecting) {
+        headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
     }
     Ok(headers)
 }
@@ -368,6 +411,7 @@ fn adapt(request: &mut RequestSpec, status: StatusCode) {
     if becomes_get {
         request.method = Method::GET;
         request.body = Bytes::new();
+        request.delivery = Delivery::Whole;
         request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(CONTENT_TYPE.as_str()));
     }
 }

@@ -252,7 +252,7 @@ async fn a_connection_that_sends_nothing_is_seen_on_both_ports() {
     drop(open);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn settling_under_load_misses_no_connection_and_no_request() {
     let (service, store) = start(site(PlainPort::Serve, Some(open_port(&parties().server)))).await;
     let client = client_of(&*service);
@@ -265,12 +265,32 @@ async fn settling_under_load_misses_no_connection_and_no_request() {
         for exchange in futures_util::future::join_all(sent).await {
             assert_eq!(response(&exchange.unwrap()).status, 200);
         }
-        let mut half = TcpStream::connect(service.address(80).unwrap()).await.unwrap();
-        half.write_all(b"GET /half").await.unwrap();
+        for n in 0..20 {
+            let port = [80, 443][n % 2];
+            let mut half = TcpStream::connect(service.address(port).unwrap()).await.unwrap();
+            half.write_all(b"GET /half").await.unwrap();
+        }
         service.settle().await.unwrap();
         assert_eq!(requests(&store).len(), 10 * round);
-        assert_eq!(connections(&store).len(), 11 * round);
-        assert_eq!(connections(&store).iter().filter(|c| c.clear_bytes == "GET /half").count(), round);
+        assert_eq!(connections(&store).len(), 30 * round);
+        let halves = connections(&store).iter().filter(|c| c.clear_bytes == "GET /half").count();
+        assert_eq!(halves, 20 * round);
+    }
+    service.stop().await.unwrap();
+}
+
+/// All at once from the service's point of view: the connections are made while its runtime has no time for them.
+#[tokio::test]
+async fn half_sent_requests_that_wait_in_the_queue_are_settled_too() {
+    use std::io::Write;
+    let (service, store) = start(site(PlainPort::Serve, None)).await;
+    for round in 1..=5usize {
+        for _ in 0..100 {
+            let mut half = std::net::TcpStream::connect(service.address(80).unwrap()).unwrap();
+            half.write_all(b"GET /half").unwrap();
+        }
+        service.settle().await.unwrap();
+        assert_eq!(connections(&store).iter().filter(|c| c.clear_bytes == "GET /half").count(), 100 * round);
     }
     service.stop().await.unwrap();
 }
@@ -353,7 +373,8 @@ async fn after_stop_nobody_listens_and_open_connections_have_ended() {
     service.settle().await.unwrap();
     service.stop().await.unwrap();
     let mut byte = [0];
-    let ended = tokio::io::AsyncReadExt::read(&mut open, &mut byte).await;
+    let read = tokio::io::AsyncReadExt::read(&mut open, &mut byte);
+    let ended = tokio::time::timeout(LIMIT, read).await.expect("teardown: the connection has ended");
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
     for address in addresses {
         assert_eq!(raw(address, b"", LIMIT).await.end, RawEnd::Refused);

@@ -218,6 +218,37 @@ async fn settling_under_load_misses_no_request_and_ties_it_to_the_clients_port()
     service.stop().await.unwrap();
 }
 
+/// Sends these bytes to the plain port of a running nginx, reads the status line, and settles with the connection
+/// still open.
+async fn answered_and_open(bytes: &[u8], status_line: &[u8; 12]) -> Option<Store> {
+    let folder = folder();
+    let (service, store) = start(site(PlainPort::Serve, None), folder.path()).await?;
+    let mut stream = TcpStream::connect(service.address(80).unwrap()).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, bytes).await.unwrap();
+    let mut first = [0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut first).await.unwrap();
+    assert_eq!(&first, status_line);
+    service.settle().await.unwrap();
+    service.stop().await.unwrap();
+    Some(store)
+}
+
+#[tokio::test]
+async fn an_answered_request_whose_body_is_still_awaited_is_settled() {
+    let request =
+        b"POST /politics HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 99999\r\n\r\nsome";
+    let Some(store) = answered_and_open(request, b"HTTP/1.1 405").await else { return };
+    assert_eq!(requests(&store).iter().map(|r| r.status).collect::<Vec<_>>(), [405]);
+}
+
+#[tokio::test]
+async fn an_answered_request_that_could_not_be_read_is_settled() {
+    let Some(store) = answered_and_open(b"\x01 nonsense\r\n\r\nmore", b"HTTP/1.1 400").await else {
+        return;
+    };
+    assert_eq!(connections(&store).len(), 1);
+}
+
 #[tokio::test]
 async fn garbage_becomes_a_connection_and_no_request() {
     let folder = folder();
@@ -243,18 +274,28 @@ async fn garbage_becomes_a_connection_and_no_request() {
     service.stop().await.unwrap();
 }
 
+async fn signal(signal: &str, pid: u32) {
+    let sent = tokio::process::Command::new("kill").args([signal, &pid.to_string()]).status().await.unwrap();
+    assert!(sent.success());
+}
+
 #[tokio::test]
-async fn a_half_sent_request_whose_client_goes_away_is_a_connection() {
+async fn half_sent_requests_that_wait_in_the_queue_are_settled_too() {
     let folder = folder();
     let spec = site(PlainPort::Serve, None);
     let Some((service, store)) = start(spec, folder.path()).await else { return };
-    for _ in 0..20 {
+    // As when the machine is busy: everything is there before nginx gets a turn.
+    let pid = pid(folder.path());
+    signal("-STOP", pid).await;
+    for _ in 0..400 {
         let mut stream = TcpStream::connect(service.address(80).unwrap()).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /half HT").await.unwrap();
         drop(stream);
     }
-    service.settle().await.unwrap();
-    assert_eq!(connections(&store).len(), 20, "{:?}", connections(&store));
+    let (settled, ()) = tokio::join!(service.settle(), signal("-CONT", pid));
+    settled.unwrap();
+    assert_eq!(connections(&store).len(), 400);
+    assert!(connections(&store).iter().all(|c| c.clear_bytes == "GET /half HT"));
     service.stop().await.unwrap();
 }
 
@@ -351,12 +392,7 @@ async fn what_nginx_cannot_do_is_said_before_it_starts() {
 async fn an_nginx_that_dies_is_reported_as_dead() {
     let folder = folder();
     let Some((service, _)) = start(site(PlainPort::Serve, None), folder.path()).await else { return };
-    let killed = tokio::process::Command::new("kill")
-        .args(["-9", &pid(folder.path()).to_string()])
-        .status()
-        .await
-        .unwrap();
-    assert!(killed.success());
+    signal("-KILL", pid(folder.path())).await;
     let failed = service.settle().await.err().unwrap();
     assert!(matches!(failed, ExternalError::Died { .. }), "{failed}");
     service.stop().await.unwrap();

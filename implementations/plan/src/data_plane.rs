@@ -58,6 +58,9 @@ pub struct MeshCertificate {
 pub trait LogSink: Send + Sync {
     /// One line, without its line end.
     fn line(&self, proxy: &str, line: &str);
+
+    /// Anything else that is worth keeping as evidence: a process's stderr. Bounded by the caller.
+    fn note(&self, _text: &str) {}
 }
 
 /// One state of the configuration: whole, not a difference.

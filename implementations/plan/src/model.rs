@@ -6,18 +6,19 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What every proxy of a scenario must do. A proxy that is running and absent from a plan must stop: its
 /// listeners close, its connections are refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// One entry a running proxy.
     pub proxies: Vec<ProxyPlan>,
 }
 
 /// What one proxy must do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProxyPlan {
     /// `sleep`, `istio-egressgateway`; unique within a scenario.
     pub name: String,
@@ -40,7 +41,7 @@ impl ProxyPlan {
 }
 
 /// Which way the traffic of a listener goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// A sidecar's capture of what its application sends.
@@ -52,7 +53,7 @@ pub enum Direction {
 }
 
 /// One listening socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listener {
     /// istiod's name for it: `0.0.0.0_80`, `virtualInbound`.
     pub name: String,
@@ -67,7 +68,7 @@ pub struct Listener {
 }
 
 /// What to do with a connection that matches.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FilterChain {
     /// For people.
     pub name: String,
@@ -80,7 +81,7 @@ pub struct FilterChain {
 }
 
 /// Which connections a chain takes. Both conditions must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChainMatch {
     /// Whether the connection begins with a TLS ClientHello (found by looking at its first bytes).
     pub transport: Transport,
@@ -89,7 +90,7 @@ pub struct ChainMatch {
 }
 
 /// What a connection begins with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Transport {
     /// Either; no need to look.
@@ -102,7 +103,7 @@ pub enum Transport {
 }
 
 /// How a proxy terminates TLS.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DownstreamTls {
     /// ISTIO_MUTUAL: the proxy's own mesh certificate; a client certificate of the mesh's CA is required.
@@ -111,7 +112,7 @@ pub enum DownstreamTls {
 }
 
 /// What to do with a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Speak HTTP/1.1 or HTTP/2 and route each request.
@@ -124,7 +125,7 @@ pub enum Action {
 }
 
 /// The routes of one HTTP listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HttpRoutes {
     /// istiod's route configuration name: `80`, `http.8080`, `https.443.https.istio-egressgateway.default`.
     pub name: String,
@@ -133,7 +134,7 @@ pub struct HttpRoutes {
 }
 
 /// The routes of one set of hosts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VirtualHost {
     /// `edition.cnn.com:80`, `allow_any`, `block_all`.
     pub name: String,
@@ -144,7 +145,7 @@ pub struct VirtualHost {
 }
 
 /// One route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Route {
     /// `%ROUTE_NAME%` of the access log: the VirtualService route's name, `default`, `allow_any`, `block_all`.
     pub name: String,
@@ -155,7 +156,7 @@ pub struct Route {
 }
 
 /// Which requests a route takes. All conditions must hold; an empty one always does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RouteMatch {
     /// On the path without the query.
     pub path: PathMatch,
@@ -166,7 +167,7 @@ pub struct RouteMatch {
 }
 
 /// A condition on a path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PathMatch {
     /// Every path.
@@ -181,7 +182,7 @@ pub enum PathMatch {
 }
 
 /// A condition on a value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StringMatch {
     /// Is this text.
@@ -195,7 +196,7 @@ pub enum StringMatch {
 }
 
 /// What becomes of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteAction {
     /// Send it on.
@@ -223,7 +224,7 @@ pub enum RouteAction {
 }
 
 /// Where a request is sent, and how it is changed on the way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Forward {
     /// Cluster names with their weights; a choice by weight. Never empty.
     pub clusters: Vec<WeightedCluster>,
@@ -240,7 +241,7 @@ pub struct Forward {
 }
 
 /// One of several destinations.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WeightedCluster {
     /// The cluster's name. One that the plan does not hold (no such service, port or subset): 503, `NC`.
     pub cluster: String,
@@ -249,7 +250,7 @@ pub struct WeightedCluster {
 }
 
 /// Changes to headers, in this order: remove, set, add. Names in lower case.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeaderChanges {
     /// Removed.
     pub remove: Vec<String>,
@@ -260,7 +261,7 @@ pub struct HeaderChanges {
 }
 
 /// Where a proxy connects to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cluster {
     /// istiod's name, shown in access logs: `outbound|443||edition.cnn.com`, `outbound|80|cnn|istio-egressgateway...`,
     /// `inbound|9080||`, `PassthroughCluster`, `BlackHoleCluster`.
@@ -274,7 +275,7 @@ pub struct Cluster {
 }
 
 /// How a cluster finds an address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Discovery {
     /// One of these, in turn. Empty: 503, `UH`.
@@ -288,7 +289,7 @@ pub enum Discovery {
 }
 
 /// Where a host name and port lead on this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OriginalDestination {
     /// Lower case.
     pub host: String,
@@ -299,7 +300,7 @@ pub struct OriginalDestination {
 }
 
 /// What is spoken with an upstream host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpstreamProtocol {
     /// HTTP/1.1; also for TCP, where it means nothing.
@@ -311,7 +312,7 @@ pub enum UpstreamProtocol {
 }
 
 /// How a proxy opens TLS.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpstreamTls {
     /// ISTIO_MUTUAL: the proxy's own mesh certificate, the mesh's CA.
@@ -328,7 +329,7 @@ pub enum UpstreamTls {
 }
 
 /// TLS to a server outside the mesh.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Origination {
     /// The ClientHello's server name.
     pub sni: ServerName,
@@ -349,7 +350,7 @@ pub struct Origination {
 }
 
 /// TLS protocol versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsVersion {
     /// 1.2.
@@ -359,7 +360,7 @@ pub enum TlsVersion {
 }
 
 /// Where a ClientHello's server name comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServerName {
     /// The DestinationRule's `sni`.
@@ -371,7 +372,7 @@ pub enum ServerName {
 }
 
 /// Whose certificates are believed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trust {
     /// The system's roots, which for a local target are `Boot::system_roots`.
@@ -385,7 +386,7 @@ pub enum Trust {
 }
 
 /// Which names the server's certificate must hold. Only looked at where [`Trust`] is not `Anybody`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NameCheck {
     /// The request's Host after any rewrite (Envoy's auto_san_validation).
@@ -397,7 +398,7 @@ pub enum NameCheck {
 }
 
 /// The certificate that a proxy shows to a server outside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientCertificate {
     /// `certificate` and `key` of the credential with this name. While it is missing, no connection is made: 503.

@@ -52,7 +52,9 @@ impl Failure {
         match self {
             Self::Connect(reason) => Some(reason),
             Self::Reset(reason) => reason.as_deref(),
-            Self::NoHealthyUpstream | Self::NoCluster | Self::Protocol | Self::Timeout | Self::Downstream => None,
+            Self::NoHealthyUpstream | Self::NoCluster | Self::Protocol | Self::Timeout | Self::Downstream => {
+                None
+            }
         }
     }
 
@@ -60,11 +62,9 @@ impl Failure {
         match self {
             Self::Connect(_) => "remote connection failure",
             Self::Protocol => "protocol error",
-            Self::Reset(_)
-            | Self::NoHealthyUpstream
-            | Self::NoCluster
-            | Self::Timeout
-            | Self::Downstream => "connection termination",
+            Self::Reset(_) | Self::NoHealthyUpstream | Self::NoCluster | Self::Timeout | Self::Downstream => {
+                "connection termination"
+            }
         }
     }
 

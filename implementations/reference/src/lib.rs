@@ -76,5 +76,5 @@ impl DataPlaneFactory for Reference {
     }
 }
 
-/// The features that the reference declares.
-pub const FEATURES: &[&str] = &["credential-status", "mesh-mtls"];
+/// The features that the reference declares: all.
+pub const FEATURES: &[&str] = meshproof_harness::feature::NAMES;

@@ -160,7 +160,8 @@ impl Pool {
             Err(_) => return Err(Failure::Connect("connection timeout".to_owned())),
         };
         if let Sender::Http2(sender) = &idle.sender {
-            let shared = Idle { sender: Sender::Http2(sender.clone()), local: idle.local, alive: idle.alive.clone() };
+            let shared =
+                Idle { sender: Sender::Http2(sender.clone()), local: idle.local, alive: idle.alive.clone() };
             self.put(destination.clone(), shared);
         }
         Ok(self.lend(idle, destination, false))
@@ -322,7 +323,8 @@ impl Lease {
     pub(crate) fn give_back(mut self) {
         if let (Some(Sender::Http1(sender)), Some(home)) = (self.sender.take(), self.home.take()) {
             if !sender.is_closed() {
-                let idle = Idle { sender: Sender::Http1(sender), local: self.local, alive: self.alive.clone() };
+                let idle =
+                    Idle { sender: Sender::Http1(sender), local: self.local, alive: self.alive.clone() };
                 home.put(self.destination.clone(), idle);
             }
         }

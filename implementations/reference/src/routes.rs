@@ -45,7 +45,10 @@ enum Text {
 /// What becomes of a request, compiled.
 pub(crate) enum Action {
     Forward(Box<Forwarding>),
-    DirectResponse { status: u16, body: String },
+    DirectResponse {
+        status: u16,
+        body: String,
+    },
     Redirect {
         status: u16,
         scheme: Option<String>,
@@ -85,8 +88,7 @@ pub(crate) struct Asked<'a> {
 impl Routes {
     /// The error names what cannot be carried out.
     pub(crate) fn new(planned: &HttpRoutes) -> Result<Self, String> {
-        let mut routes =
-            Self { exact: HashMap::new(), suffixes: Vec::new(), any: None, hosts: Vec::new() };
+        let mut routes = Self { exact: HashMap::new(), suffixes: Vec::new(), any: None, hosts: Vec::new() };
         for (index, host) in planned.virtual_hosts.iter().enumerate() {
             for domain in &host.domains {
                 if domain == "*" {
@@ -240,10 +242,9 @@ fn whole(expression: &str) -> Result<Regex, String> {
 impl Forwarding {
     fn new(plan: &Forward) -> Result<Self, String> {
         let host_rewrite = match &plan.host_rewrite {
-            Some(host) => Some(
-                HeaderValue::from_str(host)
-                    .map_err(|_| format!("{host:?} cannot be a Host"))?,
-            ),
+            Some(host) => {
+                Some(HeaderValue::from_str(host).map_err(|_| format!("{host:?} cannot be a Host"))?)
+            }
             None => None,
         };
         Ok(Self {

@@ -99,9 +99,9 @@ impl Upstream {
                 let turn = self.turn.fetch_add(1, Ordering::Relaxed);
                 list.get(turn % list.len()).map_or(Found::Nobody, |a| Found::At(*a))
             }
-            Discovery::OriginalDestination(list) => host
-                .and_then(|host| lookup(list, host, port))
-                .map_or(Found::Unresolved, Found::At),
+            Discovery::OriginalDestination(list) => {
+                host.and_then(|host| lookup(list, host, port)).map_or(Found::Unresolved, Found::At)
+            }
         }
     }
 }
@@ -210,12 +210,8 @@ impl State {
                 }
                 Some(_) | None => None,
             };
-            let proxy = Arc::new(Proxy {
-                name: planned.name.clone(),
-                clusters,
-                saboteur: world.saboteur,
-                intruder,
-            });
+            let proxy =
+                Arc::new(Proxy { name: planned.name.clone(), clusters, saboteur: world.saboteur, intruder });
             for listener in &planned.listeners {
                 let bound = Self::bound(listener, &proxy, &sources, world).map_err(refused)?;
                 if state.listeners.insert(listener.bind, Arc::new(bound)).is_some() {
@@ -247,8 +243,7 @@ impl State {
                             .identity
                             .ok_or_else(|| named("the proxy has no identity in the mesh".to_owned()))?;
                         mesh = Some(
-                            server::mesh_mutual(identity, sources.mesh_roots, anonymous)
-                                .map_err(named)?,
+                            server::mesh_mutual(identity, sources.mesh_roots, anonymous).map_err(named)?,
                         );
                     }
                     mesh.clone()

@@ -49,11 +49,6 @@ impl Tasks {
         self.tracker.close();
         self.tracker.wait().await;
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.tracker.len()
-    }
 }
 
 /// hyper's own tasks (HTTP/2 streams) are ours too.

@@ -64,7 +64,8 @@ pub(crate) async fn pass(
         let local = tcp.0.local_addr().ok();
         Ok::<_, String>((secure(upstream, tcp, facts).await?, local))
     };
-    let connected = timeout(CONNECTED, connecting).await.unwrap_or_else(|_| Err("connection timeout".to_owned()));
+    let connected =
+        timeout(CONNECTED, connecting).await.unwrap_or_else(|_| Err("connection timeout".to_owned()));
     let (up, local) = match connected {
         Ok(connected) => connected,
         Err(reason) => {
@@ -108,7 +109,11 @@ async fn run(mut down: impl Stream, mut up: Box<dyn Stream>, counts: &Counts, dr
     }
 }
 
-async fn secure(upstream: &Upstream, tcp: crate::io::Socket, facts: &Facts) -> Result<Box<dyn Stream>, String> {
+async fn secure(
+    upstream: &Upstream,
+    tcp: crate::io::Socket,
+    facts: &Facts,
+) -> Result<Box<dyn Stream>, String> {
     match &upstream.tls {
         None => Ok(Box::new(tcp)),
         Some(Err(reason)) => Err(reason.clone()),

@@ -3,14 +3,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use meshproof_adapter::{Adapter, BadCommand};
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::target::Target;
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_plan::data_plane::DataPlaneFactory;
 use meshproof_plan::local::LocalTarget;
 use meshproof_reference::{Reference, Saboteur, UnknownSaboteur};
 
 /// The choices, with what each is.
 pub const CHOICES: &[(&str, &str)] = &[
     ("reference", "the embedded data plane; nothing needs to be installed"),
+    ("adapter:COMMAND", "any program that speaks the adapter contract (see docs/adapters.md)"),
     ("reference:SABOTEUR", "the same, broken on purpose in one way (see `meshproof sabotage --list`)"),
 ];
 
@@ -19,6 +23,8 @@ pub const CHOICES: &[(&str, &str)] = &[
 pub struct Settings {
     /// The nginx to use as an external service; absent: the one on PATH.
     pub nginx: Option<PathBuf>,
+    /// How long a program that is judged may take.
+    pub timeouts: Timeouts,
 }
 
 /// No target has this name.
@@ -35,6 +41,9 @@ pub enum UnknownTarget {
     /// The target exists, its saboteur does not.
     #[error(transparent)]
     Saboteur(#[from] UnknownSaboteur),
+    /// The adapter's command is none.
+    #[error(transparent)]
+    Adapter(#[from] BadCommand),
 }
 
 fn choices() -> String {
@@ -46,15 +55,17 @@ fn choices() -> String {
 /// # Errors
 /// There is none; the message lists the choices.
 pub fn by_name(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, UnknownTarget> {
-    let local = |reference: Reference| -> Arc<dyn Target> {
-        Arc::new(LocalTarget::new(Arc::new(reference), settings.nginx.clone()))
+    let on = |factory: Arc<dyn DataPlaneFactory>| -> Arc<dyn Target> {
+        Arc::new(LocalTarget::new(factory, settings.nginx.clone()))
     };
+    let local = |reference: Reference| on(Arc::new(reference));
     match name.split_once(':') {
         None if name == "reference" => Ok(local(Reference::new())),
         Some(("reference", saboteur)) => Ok(local(Reference::sabotaged(saboteur.parse::<Saboteur>()?))),
+        Some(("adapter", command)) => Ok(on(Arc::new(Adapter::new(command, &settings.timeouts)?))),
         _ => Err(UnknownTarget::Name {
             name: name.to_owned(),
-            suggestion: did_you_mean(name, ["reference"]),
+            suggestion: did_you_mean(name, ["reference", "adapter"]),
         }),
     }
 }
@@ -77,6 +88,13 @@ mod tests {
     #[test]
     fn an_unknown_saboteur_names_near_ones() {
         assert!(refusal("reference:no-snj").contains("no-sni"));
+    }
+
+    #[test]
+    fn an_adapter_without_a_command_says_what_to_write() {
+        assert!(refusal("adapter:").contains("adapter:COMMAND"));
+        assert!(refusal("adapter:a 'b").contains("quote"));
+        assert!(by_name("adapter:python3 'my adapter.py'", &Settings::default()).is_ok());
     }
 
     #[test]

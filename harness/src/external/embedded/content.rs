@@ -8,6 +8,7 @@ use meshproof_reports::Header;
 use serde_json::json;
 
 use super::super::Page;
+use super::behaviour::{self, Early, Framing};
 
 /// The path of the page that says what arrived.
 const ECHO: &str = "/echo";
@@ -35,6 +36,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(HeaderName, String)>,
     pub(crate) body: Bytes,
+    pub(crate) framing: Framing,
     /// Whether the connection ends after it.
     pub(crate) close: bool,
 }
@@ -42,7 +44,14 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn new(status: StatusCode, content_type: &str, body: impl Into<Bytes>) -> Self {
         let headers = vec![(CONTENT_TYPE, content_type.to_owned())];
-        Self { status, headers, body: body.into(), close: false }
+        Self { status, headers, body: body.into(), framing: Framing::Length, close: false }
+    }
+
+    /// 405 for everything but GET and HEAD.
+    pub(super) fn method_not_allowed() -> Self {
+        let mut refusal = Self::nginx_page(StatusCode::METHOD_NOT_ALLOWED, None);
+        refusal.headers.push((ALLOW, "GET, HEAD".to_owned()));
+        refusal
     }
 
     /// A page in the form of nginx's own: the title says the status or what is wrong, and some of them end the
@@ -65,9 +74,14 @@ impl Answer {
 pub(crate) trait Content: Send + Sync {
     /// The answer to a request. Its status is in the store before it is sent.
     async fn answer(&self, incoming: Incoming) -> Answer;
+
+    /// What is answered to this path before the request has come to its end.
+    fn early(&self, _path: &str) -> Option<Early> {
+        None
+    }
 }
 
-/// Pages by path, and the echo page.
+/// Pages by path, the echo page, and the behaviours.
 pub(super) struct Pages(Vec<Page>);
 
 impl Pages {
@@ -83,15 +97,18 @@ impl Content for Pages {
             return if incoming.path == ECHO {
                 echo(&incoming)
             } else {
-                Answer::nginx_page(StatusCode::NOT_FOUND, None)
+                behaviour::answer(&incoming.method, &incoming.path)
+                    .unwrap_or_else(|| Answer::nginx_page(StatusCode::NOT_FOUND, None))
             };
         };
         if incoming.method != Method::GET && incoming.method != Method::HEAD {
-            let mut refusal = Answer::nginx_page(StatusCode::METHOD_NOT_ALLOWED, None);
-            refusal.headers.push((ALLOW, "GET, HEAD".to_owned()));
-            return refusal;
+            return Answer::method_not_allowed();
         }
         Answer::new(StatusCode::OK, page.content_type, page.body.clone())
+    }
+
+    fn early(&self, path: &str) -> Option<Early> {
+        if self.0.iter().any(|page| page.path == path) { None } else { Early::of(path) }
     }
 }
 

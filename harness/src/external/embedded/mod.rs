@@ -1,6 +1,7 @@
 //! The embedded external service: hyper on rustls, on ephemeral ports of loopback. It answers as nginx would and
 //! records what it sees at the moment that it sees it.
 
+pub(crate) mod behaviour;
 mod content;
 mod serve;
 mod settings;
@@ -37,7 +38,17 @@ const HTTPS: u16 = 443;
 /// it is answered, on the side `Service`.
 ///
 /// Besides the pages there is `/echo` on every port that serves pages: it answers 200 with a JSON object of what
-/// arrived (`method`, `target`, `authority`, `version`, `headers`, `body_bytes`, `body_sha256`).
+/// arrived (`method`, `target`, `authority`, `version`, `headers`, `body_bytes`, `body_sha256`). And there are the forms
+/// that a body and a connection can have, with N bytes of [`crate::digest::sample`]:
+///
+/// | path | answer |
+/// | --- | --- |
+/// | `/bytes/N` | with their length |
+/// | `/chunked/N` | in pieces, without a length |
+/// | `/trailers/N` | likewise, and the trailer `x-body-sha256` |
+/// | `/no-content` | 204 |
+/// | `/echo-stream` | what arrives, piece by piece, as it arrives |
+/// | `/websocket` | 101, then every message is sent back |
 ///
 /// # Errors
 /// A certificate, key or CA cannot be read; no port can be had.
@@ -156,9 +167,8 @@ impl Embedded {
         Ok(Self { host: host.to_owned(), addresses, shared })
     }
 
-    async fn barrier(&self) -> std::io::Result<()> {
-        // The queue of accepted connections is first in, first out: when a connection of our own comes out of it, so
-        // has every connection that was there before.
+    /// Sends a connection of our own through the queue of each port; the queue is first in, first out.
+    async fn fence(&self) -> std::io::Result<()> {
         for address in self.addresses.values() {
             let socket = TcpSocket::new_v4()?;
             socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
@@ -171,6 +181,15 @@ impl Embedded {
             }
             let _connection = connected?;
             wait.await.map_err(|_| std::io::Error::other("the accepting task has ended"))?;
+        }
+        Ok(())
+    }
+
+    async fn barrier(&self) -> std::io::Result<()> {
+        // When a connection of our own comes out of the queue, so has every connection that was there before. When a
+        // second one does, the runtime has also heard of all that had arrived on those by the first.
+        for _ in 0..2 {
+            self.fence().await?;
         }
         // Then every connection says that it has dealt with what had arrived: its task works before it answers a ping.
         let open: Vec<_> =
@@ -245,7 +264,7 @@ fn enter(
     place: tokio::sync::OwnedSemaphorePermit,
 ) {
     let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
-    let record = serve::ConnectionRecord::new(shared, number, port, peer);
+    let record = Arc::new(serve::ConnectionRecord::new(shared, number, port, peer));
     let (pings, mut asked) = mpsc::unbounded_channel::<Ping>();
     shared.open.lock().unwrap_or_else(PoisonError::into_inner).insert(number, pings);
     let (port, owner) = (port.clone(), shared.clone());

@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, SERVER, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming as Body;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -16,9 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
+use super::behaviour::{AnswerBody, Entry, Framing};
 use super::content::{Answer, Incoming};
 use super::settings::{Clients, TlsSettings};
 use super::{Port, Shared};
+use crate::digest::Sum;
 use crate::external::HttpVersions;
 use crate::http_facts;
 use crate::store::bounded;
@@ -31,9 +32,12 @@ const MAX_CLEAR: usize = 4096;
 /// How much of a request's head is read.
 const MAX_HEAD: usize = 64 * 1024;
 /// How much of a request's body is read; beyond it the answer is 413.
-const MAX_BODY: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_BODY: u64 = 64 * 1024 * 1024;
 /// How much of a request's target is kept.
 const MAX_TARGET: usize = 4096;
+
+/// What the service calls itself.
+pub(super) const SERVER_NAME: HeaderValue = HeaderValue::from_static("meshproof-embedded");
 
 /// The first byte of a TLS handshake record (RFC 8446, section 5.1), and the mark of an SSLv2 one, by which nginx
 /// too tells TLS from plain HTTP (`ngx_http_ssl_handshake`).
@@ -90,14 +94,14 @@ enum Clear {
 }
 
 /// Watches what arrives on a connection.
-struct ClearBytes<'a> {
-    record: &'a ConnectionRecord,
+struct ClearBytes {
+    record: Arc<ConnectionRecord>,
     state: Mutex<(Clear, Vec<u8>)>,
 }
 
-impl<'a> ClearBytes<'a> {
-    fn new(record: &'a ConnectionRecord, clear: Clear) -> Self {
-        Self { record, state: Mutex::new((clear, Vec::new())) }
+impl ClearBytes {
+    fn new(record: &Arc<ConnectionRecord>, clear: Clear) -> Arc<Self> {
+        Arc::new(Self { record: Arc::clone(record), state: Mutex::new((clear, Vec::new())) })
     }
 
     fn turn(&self, clear: Clear) {
@@ -114,7 +118,7 @@ impl<'a> ClearBytes<'a> {
     }
 }
 
-impl Watch for &ClearBytes<'_> {
+impl Watch for Arc<ClearBytes> {
     fn received(&self, bytes: &[u8]) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let room = MAX_CLEAR - state.1.len();
@@ -132,7 +136,7 @@ impl Watch for &ClearBytes<'_> {
 pub(super) async fn connection(
     stream: TcpStream,
     port: &Arc<Port>,
-    record: &ConnectionRecord,
+    record: &Arc<ConnectionRecord>,
     shared: &Arc<Shared>,
 ) {
     let site = Site { port, record, shared, refusal: None, tls: None };
@@ -140,7 +144,7 @@ pub(super) async fn connection(
     let _only_slower = stream.set_nodelay(true);
     let Some(settings) = &port.tls else {
         let watch = ClearBytes::new(record, Clear::Show);
-        return http1(Tap::new(stream, &watch), site).await.unwrap_or_default();
+        return http1(Tap::new(stream, watch), site).await.unwrap_or_default();
     };
     let mut first = [0];
     if !matches!(stream.peek(&mut first).await, Ok(1..)) {
@@ -151,14 +155,14 @@ pub(super) async fn connection(
     }
     let watch = ClearBytes::new(record, Clear::Show);
     let refusal = Some("The plain HTTP request was sent to HTTPS port");
-    http1(Tap::new(stream, &watch), Site { refusal, ..site }).await.unwrap_or_default();
+    http1(Tap::new(stream, watch), Site { refusal, ..site }).await.unwrap_or_default();
 }
 
 async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>) {
     let record = site.record;
     let watch = ClearBytes::new(record, Clear::Hold);
     let mut facts = TlsFacts::default();
-    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Tap::new(stream, &watch)).await;
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Tap::new(stream, watch.clone())).await;
     let start = match hello {
         Ok(start) => start,
         Err(e) => {
@@ -206,17 +210,21 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
 /// Where requests of a connection arrive, and what is known of it.
 struct Site<'a> {
     port: &'a Arc<Port>,
-    record: &'a ConnectionRecord,
+    record: &'a Arc<ConnectionRecord>,
     shared: &'a Arc<Shared>,
     /// What every request of this connection is told instead of an answer.
     refusal: Option<&'static str>,
     tls: Option<TlsFacts>,
 }
 
-async fn http1(stream: impl AsyncRead + AsyncWrite + Unpin, site: Site<'_>) -> hyper::Result<()> {
+async fn http1(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    site: Site<'_>,
+) -> hyper::Result<()> {
     hyper::server::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, &site)))
+        .with_upgrades()
         .await
 }
 
@@ -237,10 +245,12 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for OnServi
     }
 }
 
-type Answered = Result<Response<Full<Bytes>>, hyper::Error>;
+type Answered = Result<Response<AnswerBody>, hyper::Error>;
 
 /// Records a request at once, before anything is awaited, and answers it.
-fn answer(request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answered> + Send + use<> {
+fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answered> + Send + use<> {
+    let early = site.port.content.early(request.uri().path()).filter(|_| site.refusal.is_none());
+    let upgrade = early.is_some().then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     let http2 = head.version == Version::HTTP_2;
     let authority = match head.uri.authority() {
@@ -265,11 +275,12 @@ fn answer(request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answe
         headers: http_facts::headers(&head.headers),
         // Not answered yet.
         status: 0,
+        body_bytes: None,
+        body_sha256: None,
         tls: site.tls.clone(),
     };
-    let (store, side) = (site.shared.store.clone(), site.shared.side.clone());
     let incoming = Incoming {
-        method: head.method,
+        method: head.method.clone(),
         path: head.uri.path().to_owned(),
         target,
         authority,
@@ -279,22 +290,25 @@ fn answer(request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answe
         body_bytes: 0,
         body_sha256: String::new(),
     };
-    let id = store.record(side, token, Fact::Request(request));
+    let id = site.shared.store.record(site.shared.side.clone(), token, Fact::Request(request));
+    let entry = Entry { shared: Arc::clone(site.shared), id };
     let (port, refusal) = (site.port.clone(), site.refusal);
     async move {
+        if let Some(early) = early {
+            return Ok(early.answer(head, body, upgrade, entry));
+        }
         let is_head = incoming.method == Method::HEAD;
         let answer = match drain(body).await? {
             None => Answer { close: true, ..Answer::nginx_page(StatusCode::PAYLOAD_TOO_LARGE, None) },
-            Some((body_bytes, body_sha256)) => match refusal {
-                Some(problem) => Answer::nginx_page(StatusCode::BAD_REQUEST, Some(problem)),
-                None => port.content.answer(Incoming { body_bytes, body_sha256, ..incoming }).await,
-            },
-        };
-        store.amend(&id, |fact| {
-            if let Fact::Request(request) = fact {
-                request.status = answer.status.as_u16();
+            Some((body_bytes, body_sha256)) => {
+                entry.body_ended(body_bytes, body_sha256.clone());
+                match refusal {
+                    Some(problem) => Answer::nginx_page(StatusCode::BAD_REQUEST, Some(problem)),
+                    None => port.content.answer(Incoming { body_bytes, body_sha256, ..incoming }).await,
+                }
             }
-        });
+        };
+        entry.amend(|r| r.status = answer.status.as_u16());
         Ok(response(answer, is_head, http2))
     }
 }
@@ -302,7 +316,7 @@ fn answer(request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answe
 /// Reads a body to its end; none when it is too long.
 async fn drain(mut body: Body) -> Result<Option<(u64, String)>, hyper::Error> {
     let mut length = 0u64;
-    let mut sum = digest::Context::new(&digest::SHA256);
+    let mut sum = Sum::default();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
             length += data.len() as u64;
@@ -312,22 +326,29 @@ async fn drain(mut body: Body) -> Result<Option<(u64, String)>, hyper::Error> {
             sum.update(&data);
         }
     }
-    Ok(Some((length, sum.finish().as_ref().iter().map(|b| format!("{b:02x}")).collect())))
+    Ok(Some((length, sum.finish())))
 }
 
-fn response(answer: Answer, is_head: bool, http2: bool) -> Response<Full<Bytes>> {
+fn response(answer: Answer, is_head: bool, http2: bool) -> Response<AnswerBody> {
     let length = answer.body.len();
-    let mut response = Response::new(Full::new(if is_head { Bytes::new() } else { answer.body }));
+    // A 204 has no length (RFC 9110, section 8.6).
+    let has_length = answer.framing == Framing::Length && answer.status != StatusCode::NO_CONTENT;
+    let body =
+        if is_head { Framing::Length.body(Bytes::new()) } else { answer.framing.body(answer.body) };
+    let mut response = Response::new(body);
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
-    headers.insert(SERVER, HeaderValue::from_static("meshproof-embedded"));
+    headers.insert(SERVER, SERVER_NAME);
     for (name, value) in answer.headers {
         // A value that a request brought along and that cannot stand in a header is left out.
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.append(name, value);
         }
     }
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    if has_length {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    answer.framing.announce(headers);
     // HTTP/2 has no such header (RFC 9113, section 8.2.2).
     if answer.close && !http2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

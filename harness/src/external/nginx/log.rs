@@ -160,6 +160,8 @@ impl Recorder {
             version,
             headers,
             status,
+            body_bytes: None,
+            body_sha256: None,
             tls,
         };
         self.store.record(self.side.clone(), token, Fact::Request(fact));

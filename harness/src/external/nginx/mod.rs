@@ -183,7 +183,12 @@ impl Process {
         let text = String::from_utf8_lossy(&reply.received);
         let mut words = text.split_once("\r\n\r\n")?.1.split_whitespace();
         let ours = words.next() == Some("fence") && words.next() == Some(&self.nonce);
-        if ours { words.next()?.parse().ok() } else { None }
+        if !ours {
+            return None;
+        }
+        // A request that could not be read counts as being read for as long as its connection lingers.
+        let (reading, writing): (u64, u64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(reading + writing)
     }
 
     /// nginx's last words.

@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 
 use super::environment;
 use super::seat::{Addresses, in_cluster, plain_service};
-use crate::data_plane::{Boot, DataPlane, DataPlaneFactory, LogSink, MeshCertificate, Update};
+use crate::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update};
 use crate::model::OriginalDestination;
 use crate::resolve::{Input, MeshConfig, Service, resolve};
 use meshproof_harness::resource::Resource;
@@ -62,6 +62,10 @@ impl LogSink for Lines {
         let log = access_log::read_line(line.as_bytes());
         let token = log.fields.as_ref().and_then(access_log::token).map(str::to_owned);
         self.store.record(Side::Proxy { name: proxy.to_owned() }, token, Fact::AccessLog(log));
+    }
+
+    fn note(&self, text: &str) {
+        self.store.record(Side::Suite, None, Fact::Note { text: text.to_owned() });
     }
 }
 
@@ -367,8 +371,11 @@ impl Instance for LocalInstance {
 
     async fn stop(&self) -> Result<(), TargetError> {
         let mut left = Vec::new();
-        if let Err(e) = self.data_plane.stop().await {
-            left.push(e.to_string());
+        let mut gone = None;
+        match self.data_plane.stop().await {
+            Ok(()) => {}
+            Err(DataPlaneError::Gone(words)) => gone = Some(words),
+            Err(e) => left.push(e.to_string()),
         }
         for service in self.deployed() {
             if let Err(e) = service.stop().await {
@@ -385,6 +392,10 @@ impl Instance for LocalInstance {
                 left.push(e.to_string());
             }
         }
-        if left.is_empty() { Ok(()) } else { Err(TargetError::Environment(left.join("; "))) }
+        match (left.is_empty(), gone) {
+            (true, None) => Ok(()),
+            (true, Some(words)) => Err(TargetError::Gone(words)),
+            (false, _) => Err(TargetError::Environment(left.join("; "))),
+        }
     }
 }

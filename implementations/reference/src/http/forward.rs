@@ -72,12 +72,8 @@ pub(super) async fn forward(
         (None, _) => headers::path_and_query(&parts.uri),
     };
     mischief::outgoing(context, &mut parts.method, &mut parts.headers, &mut target);
-    let authority = parts
-        .headers
-        .get(header::HOST)
-        .and_then(|h| h.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
+    let authority =
+        parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default().to_owned();
     if let Some(fields) = &mut ending.record.fields.request {
         fields.authority.clone_from(&authority);
         fields.take_headers(&parts.headers);
@@ -170,8 +166,7 @@ pub(super) async fn forward(
         || parts.status == StatusCode::NOT_MODIFIED
         || announced == Some(0);
     ending.lease = Some(lease);
-    let deadline =
-        limit.map(|limit| Box::pin(tokio::time::sleep(limit.saturating_sub(started.elapsed()))));
+    let deadline = limit.map(|limit| Box::pin(tokio::time::sleep(limit.saturating_sub(started.elapsed()))));
     let body =
         ResponseBody::upstream(inner, announced, nothing_follows, deadline, ending, context.saboteur());
     Response::from_parts(parts, body)

@@ -41,9 +41,10 @@ pub(super) fn authority(request: &Request<Incoming>) -> Option<String> {
 
 /// The protocol that a request asks to upgrade to, RFC 9110 section 7.8.
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers.get_all(header::CONNECTION).iter().any(|v| {
-        v.to_str().is_ok_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case("upgrade")))
-    });
+    let asked = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .any(|v| v.to_str().is_ok_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case("upgrade"))));
     headers.get(header::UPGRADE).filter(|_| asked).cloned()
 }
 

@@ -240,7 +240,12 @@ fn asked<'a>(request: &'a Request<Incoming>, authority: &'a str) -> Asked<'a> {
 }
 
 /// An answer of the proxy's own.
-pub(crate) fn local(status: StatusCode, text: String, bodiless: bool, mut ending: Ending) -> Response<ResponseBody> {
+pub(crate) fn local(
+    status: StatusCode,
+    text: String,
+    bodiless: bool,
+    mut ending: Ending,
+) -> Response<ResponseBody> {
     ending.record.fields.status = status.as_u16();
     let has_text = !text.is_empty();
     let length = text.len();

@@ -174,7 +174,10 @@ mod tests {
         let mut names = std::collections::BTreeSet::new();
         for s in Saboteur::ALL {
             assert!(names.insert(s.name()), "{s} twice");
-            assert!(s.name().chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{s}");
+            assert!(
+                s.name().chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'),
+                "{s}"
+            );
             assert_eq!(s.name().parse::<Saboteur>().unwrap(), *s);
             assert!(s.description().ends_with('.') && !s.description().contains('\n'), "{s}");
         }

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_plan::data_plane::Update;
 use meshproof_plan::model::{
-    Action, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, Listener, NameCheck, Origination,
-    Plan, ProxyPlan, RouteAction, ServerName, Transport, Trust, UpstreamProtocol, UpstreamTls,
+    Action, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, Listener, NameCheck,
+    Origination, Plan, ProxyPlan, RouteAction, ServerName, Transport, Trust, UpstreamProtocol, UpstreamTls,
 };
 use meshproof_plan::mutation;
 
@@ -321,8 +321,7 @@ fn redirect<'a>(
                     let RouteAction::Forward(forward) = &mut route.action else { continue };
                     let gateway = forward.clusters.first().and_then(|c| to_gateway.get(&c.cluster));
                     let way = gateway.and_then(|bind| ways.get(bind)).and_then(|list| {
-                        list.iter()
-                            .find(|w| w.domains.iter().any(|d| d == "*" || host.domains.contains(d)))
+                        list.iter().find(|w| w.domains.iter().any(|d| d == "*" || host.domains.contains(d)))
                     });
                     if let Some(way) = way {
                         *forward = way.forward.clone();

@@ -139,7 +139,10 @@ fn reason(error: &std::io::Error) -> String {
     }
 }
 
-fn versions(floor: Option<TlsVersion>, ceiling: Option<TlsVersion>) -> Vec<&'static SupportedProtocolVersion> {
+fn versions(
+    floor: Option<TlsVersion>,
+    ceiling: Option<TlsVersion>,
+) -> Vec<&'static SupportedProtocolVersion> {
     let floor = floor.unwrap_or(TlsVersion::Tls12);
     let ceiling = ceiling.unwrap_or(TlsVersion::Tls13);
     [(TlsVersion::Tls13, &rustls::version::TLS13), (TlsVersion::Tls12, &rustls::version::TLS12)]
@@ -173,4 +176,3 @@ fn config(
 pub(crate) fn is_http2(stream: &TlsStream<Socket>) -> Option<bool> {
     stream.get_ref().1.alpn_protocol().map(|a| a == b"h2" || a == b"istio-h2")
 }
-

@@ -74,9 +74,7 @@ impl Inputs {
                 let client = match &o.client_certificate {
                     None => Ok(None),
                     Some(ClientCertificate::Credential(name)) => credential(name)
-                        .and_then(|c| {
-                            Some(Pair { certificate: c.certificate.clone()?, key: c.key.clone()? })
-                        })
+                        .and_then(|c| Some(Pair { certificate: c.certificate.clone()?, key: c.key.clone()? }))
                         .map(Some)
                         .ok_or_else(|| NO_SECRET.to_owned()),
                     Some(ClientCertificate::Files { certificate, key }) => sources

@@ -42,8 +42,12 @@ pub(crate) fn certified_key(certificate: &str, key: &str) -> Result<Arc<Certifie
     match certified.keys_match() {
         // Some certificates (X.509 version 1) cannot be read well enough to compare; what they are good for is for the
         // other end to decide.
-        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(Arc::new(certified)),
-        Err(rustls::Error::InconsistentKeys(_)) => Err("certificate and key do not belong together".to_owned()),
+        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
+            Ok(Arc::new(certified))
+        }
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            Err("certificate and key do not belong together".to_owned())
+        }
         Err(_) => Ok(Arc::new(certified)),
     }
 }

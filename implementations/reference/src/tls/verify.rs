@@ -79,15 +79,7 @@ impl Anchored {
                 .ok()
                 .map(|b| b.with_expiration_policy(ExpirationPolicy::Enforce).build());
             certificate
-                .verify_for_usage(
-                    algorithms.all,
-                    &self.anchors,
-                    intermediates,
-                    now,
-                    usage,
-                    revocation,
-                    None,
-                )
+                .verify_for_usage(algorithms.all, &self.anchors, intermediates, now, usage, revocation, None)
                 .map(|_| ())
         };
         let error = match verify(KeyUsage::server_auth()) {
@@ -111,8 +103,7 @@ impl Anchored {
         let Ok((_, parsed)) = x509_parser::parse_x509_certificate(end_entity) else { return false };
         let validity = parsed.validity();
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let in_time =
-            validity.not_before.timestamp() <= seconds && seconds <= validity.not_after.timestamp();
+        let in_time = validity.not_before.timestamp() <= seconds && seconds <= validity.not_after.timestamp();
         let for_servers = match parsed.extended_key_usage() {
             Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
             Ok(None) => true,
@@ -166,9 +157,9 @@ impl Verifier {
             }
             Names::Identity(identities) => {
                 let uris = uris(certificate);
-                let holds = uris.iter().any(|u| {
-                    u.starts_with("spiffe://") && (identities.is_empty() || identities.contains(u))
-                });
+                let holds = uris
+                    .iter()
+                    .any(|u| u.starts_with("spiffe://") && (identities.is_empty() || identities.contains(u)));
                 if holds { Ok(()) } else { Err(Error::InvalidCertificate(CertificateError::NotValidForName)) }
             }
         }
@@ -187,7 +178,10 @@ fn uris(certificate: &CertificateDer<'_>) -> Vec<String> {
 }
 
 /// The alert that rustls sends depends on the error's kind.
-#[expect(clippy::wildcard_enum_match_arm, reason = "webpki's errors are open-ended; the rest keep their own words")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "webpki's errors are open-ended; the rest keep their own words"
+)]
 fn refused(error: webpki::Error) -> Error {
     use webpki::Error as W;
     Error::InvalidCertificate(match error {

@@ -39,7 +39,10 @@ async fn request_arrives_as_it_was_sent_and_is_logged_once() {
     assert!(!seen.headers.contains_key("x-forwarded-for") && !seen.headers.contains_key("connection"));
     let line = bench.only_line("sleep").await;
     let address = server.address;
-    assert!(line.contains("\"GET /Politics?q=a%20b&q=2 HTTP/1.1\" 200 - via_upstream - \"-\" 0 5 "), "{line}");
+    assert!(
+        line.contains("\"GET /Politics?q=a%20b&q=2 HTTP/1.1\" 200 - via_upstream - \"-\" 0 5 "),
+        "{line}"
+    );
     assert!(
         line.contains(&format!(
             " \"-\" \"meshproof/test.00001\" \"{id}\" \"Edition.CNN.com\" \"{address}\" \
@@ -92,6 +95,21 @@ async fn bodies_of_every_shape_arrive_whole() {
     assert_eq!((head.header("content-length"), head.body.as_str()), (Some("3145728"), ""));
     assert_eq!(server.memory.requests()[0].body_bytes, 2 << 20);
     assert!(bench.lines("sleep").await[0].contains(" 2097152 2097152 "));
+}
+
+#[tokio::test]
+async fn request_trailers_arrive() {
+    let (_bench, server, bind) = plain().await;
+    let mut tcp = tokio::net::TcpStream::connect(bind).await.unwrap();
+    let request = format!(
+        "POST /echo HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\
+         Connection: close\r\n\r\n4\r\nbody\r\n0\r\nx-sum: 4\r\n\r\n"
+    );
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("body"), "{answer}");
+    assert_eq!(server.memory.only_request().trailers.unwrap()["x-sum"], "4");
 }
 
 #[tokio::test]
@@ -235,7 +253,10 @@ async fn first_route_that_matches_is_taken_and_no_route_is_404_nr() {
     versioned.headers_mut().insert("x-version", "v2".parse().unwrap());
     assert_eq!(client.send(versioned).await.unwrap().body, "header");
     let moved = client.get(HOST, "/old?q=1").await;
-    assert_eq!((moved.status.as_u16(), moved.header("location")), (308, Some("https://edition.cnn.com/old?q=1")));
+    assert_eq!(
+        (moved.status.as_u16(), moved.header("location")),
+        (308, Some("https://edition.cnn.com/old?q=1"))
+    );
     assert_eq!(client.get("unknown.example", "/").await.status.as_u16(), 404);
     let lines = bench.lines("sleep").await;
     assert!(lines[0].contains(" 200 - direct_response ") && lines[0].ends_with(" default"), "{}", lines[0]);
@@ -289,10 +310,8 @@ async fn weights_share_requests_out_exactly() {
     ];
     let route = plans::route(PathMatch::Any, RouteAction::Forward(forward));
     let listener = plans::outbound(bind, vec![plans::any_http(vec![plans::host(HOST, vec![route])])]);
-    let clusters = vec![
-        plans::cluster("a", servers[0].address, None),
-        plans::cluster("b", servers[1].address, None),
-    ];
+    let clusters =
+        vec![plans::cluster("a", servers[0].address, None), plans::cluster("b", servers[1].address, None)];
     bench.apply(&plans::plan(vec![plans::proxy("sleep", vec![listener], clusters)])).await;
     let mut client = Client::connect(bind).await;
     for _ in 0..100 {
@@ -357,13 +376,23 @@ async fn upstream_failures_are_told_and_logged_in_envoys_words() {
 
     let upstream = "upstream connect error or disconnect/reset before headers. reset reason: ";
     for (host, status, flag, body) in [
-        ("dead", 503, "UF", "remote connection failure, transport failure reason: delayed connect error: Connection refused"),
+        (
+            "dead",
+            503,
+            "UF",
+            "remote connection failure, transport failure reason: delayed connect error: Connection refused",
+        ),
         ("silent", 503, "UC", "connection termination"),
         ("babbler", 502, "UPE", "protocol error"),
         ("empty", 503, "UH", "no healthy upstream"),
         ("blackholecluster", 503, "UH", "no healthy upstream"),
         ("absent", 503, "NC", ""),
-        ("unknown.example", 503, "UF", "remote connection failure, transport failure reason: DNS resolution failed"),
+        (
+            "unknown.example",
+            503,
+            "UF",
+            "remote connection failure, transport failure reason: DNS resolution failed",
+        ),
     ] {
         let reply = client::get(bind, host, "/").await;
         assert_eq!(reply.status.as_u16(), status, "{host}: {reply:?}");

@@ -82,11 +82,10 @@ async fn removed_listener_is_refused_and_its_idle_connections_are_closed() {
         plans::sidecar(bind, plans::cluster("c", server.address, None)),
         plans::proxy(
             "istio-egressgateway",
-            vec![plans::outbound(other, vec![plans::chain(
-                plans::on(Transport::Any),
-                None,
-                plans::tcp("c"),
-            )])],
+            vec![plans::outbound(
+                other,
+                vec![plans::chain(plans::on(Transport::Any), None, plans::tcp("c"))],
+            )],
             vec![plans::cluster("c", server.address, None)],
         ),
     ]);
@@ -107,7 +106,10 @@ async fn removed_listener_is_refused_and_its_idle_connections_are_closed() {
 
     bench.apply(&Plan::default()).await;
     for address in [bind, other] {
-        assert_eq!(TcpStream::connect(address).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            TcpStream::connect(address).await.unwrap_err().kind(),
+            std::io::ErrorKind::ConnectionRefused
+        );
     }
     idle.closed().await;
     let mut rest = Vec::new();
@@ -154,7 +156,10 @@ async fn taken_port_is_the_environments_fault_and_leaves_the_old_state_in_force(
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let error = bench.try_apply(&plain(taken.local_addr().unwrap(), server.address)).await.unwrap_err();
     let DataPlaneError::Environment(text) = error else { panic!("{error:?}") };
-    assert!(text.contains(&taken.local_addr().unwrap().to_string()) && text.contains("another process"), "{text}");
+    assert!(
+        text.contains(&taken.local_addr().unwrap().to_string()) && text.contains("another process"),
+        "{text}"
+    );
     assert_eq!(client::get(bind, HOST, "/").await.status.as_u16(), 200);
 }
 

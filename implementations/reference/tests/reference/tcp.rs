@@ -29,7 +29,8 @@ fn passing(bind: std::net::SocketAddr, destinations: &[(&str, std::net::SocketAd
     );
     let mut hole = plans::cluster("BlackHoleCluster", bind, None);
     hole.discovery = Discovery::Nowhere;
-    let blocked = ChainMatch { transport: Transport::Tls, server_names: vec!["*.blocked.example".to_owned()] };
+    let blocked =
+        ChainMatch { transport: Transport::Tls, server_names: vec!["*.blocked.example".to_owned()] };
     let chains: Vec<FilterChain> = vec![
         plans::chain(blocked, None, plans::tcp("BlackHoleCluster")),
         plans::chain(plans::on(Transport::Tls), None, plans::tcp("PassthroughCluster")),
@@ -78,8 +79,11 @@ async fn bytes_pass_unchanged_both_ways_and_half_closed_connections_go_on() {
     });
     let (mut bench, bind) = (Bench::start().await, free());
     let chains = vec![plans::chain(ChainMatch::default(), None, plans::tcp("tcp"))];
-    let proxy =
-        plans::proxy("sleep", vec![plans::outbound(bind, chains)], vec![plans::cluster("tcp", address, None)]);
+    let proxy = plans::proxy(
+        "sleep",
+        vec![plans::outbound(bind, chains)],
+        vec![plans::cluster("tcp", address, None)],
+    );
     bench.apply(&plans::plan(vec![proxy])).await;
     let mut tcp = TcpStream::connect(bind).await.unwrap();
     let mut greeting = [0; 11];

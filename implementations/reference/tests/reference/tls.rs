@@ -10,12 +10,8 @@ use rcgen::ExtendedKeyUsagePurpose;
 use crate::support::authority::{Authority, Issued, Says, self_signed};
 use crate::support::client::{self, Client};
 use crate::support::plans::{self, EXTERNAL, HOST};
-use crate::support::server::{Server, Tls};
+use crate::support::server::{Server, TLS12, TLS13, Tls};
 use crate::support::{Bench, free};
-
-type Versions = &'static [&'static rustls::SupportedProtocolVersion];
-const TLS12: Versions = &[&rustls::version::TLS12];
-const TLS13: Versions = &[&rustls::version::TLS13];
 
 /// What a client gets of an originating sidecar: the status, and the last log line.
 async fn ask(origination: Origination, server: &Server, roots: &str) -> (u16, String) {
@@ -59,7 +55,10 @@ async fn each_fault_of_a_certificate_is_refused_and_the_request_stays_here() {
         let server = Server::tls(issued).await;
         let (status, line) = ask(plans::simple(), &server, &ca.pem()).await;
         assert_eq!(status, 503, "{fault}: {line}");
-        assert!(line.contains(" 503 UF ") && line.contains("\"TLS_error:_CERTIFICATE_VERIFY_FAILED:"), "{fault}: {line}");
+        assert!(
+            line.contains(" 503 UF ") && line.contains("\"TLS_error:_CERTIFICATE_VERIFY_FAILED:"),
+            "{fault}: {line}"
+        );
         let lower = |s: &str| s.to_lowercase().replace('_', "");
         assert!(lower(&line).contains(&lower(words)), "{fault}: {line}");
         assert_eq!(server.memory.requests().len(), 0, "{fault}");
@@ -185,12 +184,16 @@ async fn client_certificate_is_shown_and_its_secret_awaited_rotated_and_let_go()
     bench.apply(&plan).await;
     assert_eq!(client::get(bind, HOST, "/").await.status.as_u16(), 503);
     let line = bench.lines("sleep").await.pop().unwrap();
-    assert!(line.contains(" 503 UF ") && line.contains("\"TLS_error:_Secret_is_not_supplied_by_SDS\""), "{line}");
+    assert!(
+        line.contains(" 503 UF ") && line.contains("\"TLS_error:_Secret_is_not_supplied_by_SDS\""),
+        "{line}"
+    );
 }
 
 #[tokio::test]
 async fn client_certificate_that_the_server_refuses_is_503() {
-    let (ca, clients, other) = (Authority::new("servers"), Authority::new("clients"), Authority::new("other"));
+    let (ca, clients, other) =
+        (Authority::new("servers"), Authority::new("clients"), Authority::new("other"));
     for versions in [TLS13, TLS12] {
         let mut tls = Tls::of(ca.server(HOST));
         tls.client_ca = Some(clients.pem());
@@ -299,8 +302,7 @@ async fn gateway_demands_a_mesh_identity_and_logs_the_server_name() {
     let ca = Authority::new("public");
     let server = Server::tls(ca.server(HOST)).await;
     let (mut bench, bind, gateway) = (Bench::with(Reference::new(), &ca.pem()).await, free(), free());
-    let external =
-        plans::cluster(EXTERNAL, server.address, Some(UpstreamTls::Originate(plans::simple())));
+    let external = plans::cluster(EXTERNAL, server.address, Some(UpstreamTls::Originate(plans::simple())));
     bench.apply(&plans::through_gateway(bind, gateway, external)).await;
 
     assert_eq!(client::get(bind, HOST, "/politics").await.status.as_u16(), 200);

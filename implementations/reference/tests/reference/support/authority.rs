@@ -2,8 +2,8 @@
 
 use meshproof_plan::data_plane::MeshCertificate;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 
 /// A CA.
@@ -31,14 +31,7 @@ pub struct Says<'a> {
 
 impl Default for Says<'_> {
     fn default() -> Self {
-        Self {
-            name: "somebody",
-            dns: &[],
-            uri: None,
-            serial: 7,
-            usage: None,
-            years: (2020, 2096),
-        }
+        Self { name: "somebody", dns: &[], uri: None, serial: 7, usage: None, years: (2020, 2096) }
     }
 }
 

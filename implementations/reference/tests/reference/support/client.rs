@@ -84,9 +84,13 @@ impl Client {
     }
 
     pub async fn closed(&mut self) {
-        timeout(PATIENCE, async { while self.sender.ready().await.is_ok() { tokio::task::yield_now().await } })
-            .await
-            .expect("the connection is closed in time");
+        timeout(PATIENCE, async {
+            while self.sender.ready().await.is_ok() {
+                tokio::task::yield_now().await
+            }
+        })
+        .await
+        .expect("the connection is closed in time");
     }
 
     /// Closes the connection; returns when it is closed.
@@ -137,7 +141,11 @@ pub async fn get_http2(address: SocketAddr, authority: &str, target: &str) -> Re
 }
 
 /// A request over TLS to whoever answers, showing an identity or none.
-pub async fn get_over_mesh(address: SocketAddr, host: &str, identity: Option<&Issued>) -> std::io::Result<Reply> {
+pub async fn get_over_mesh(
+    address: SocketAddr,
+    host: &str,
+    identity: Option<&Issued>,
+) -> std::io::Result<Reply> {
     let stream = tls(address, host, identity).await?;
     let mut client = Client::over(TokioIo::new(stream)).await;
     client.send(request(host, "/")).await.map_err(std::io::Error::other)

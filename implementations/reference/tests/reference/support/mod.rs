@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use meshproof_harness::resource::Resource;
 use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
 use meshproof_plan::model::{Credential, OriginalDestination, Plan};
-use meshproof_reference::{Reference, Saboteur};
+use meshproof_reference::Reference;
 
 use authority::Authority;
 
@@ -52,10 +52,6 @@ pub fn identity(proxy: &str) -> String {
 impl Bench {
     pub async fn start() -> Self {
         Self::with(Reference::new(), "").await
-    }
-
-    pub async fn sabotaged(saboteur: Saboteur) -> Self {
-        Self::with(Reference::sabotaged(saboteur), "").await
     }
 
     pub async fn with(reference: Reference, system_roots: &str) -> Self {

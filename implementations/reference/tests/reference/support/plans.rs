@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use meshproof_plan::model::{
-    Action, ChainMatch, ClientCertificate, Cluster, Credential, Direction, Discovery, DownstreamTls, FilterChain,
-    Forward, HeaderChanges, HttpRoutes, Listener, NameCheck, Origination, PathMatch, Plan, ProxyPlan, Route,
-    RouteAction, RouteMatch, ServerName, Transport, Trust, UpstreamProtocol, UpstreamTls, VirtualHost,
-    WeightedCluster,
+    Action, ChainMatch, ClientCertificate, Cluster, Credential, Direction, Discovery, DownstreamTls,
+    FilterChain, Forward, HeaderChanges, HttpRoutes, Listener, NameCheck, Origination, PathMatch, Plan,
+    ProxyPlan, Route, RouteAction, RouteMatch, ServerName, Transport, Trust, UpstreamProtocol, UpstreamTls,
+    VirtualHost, WeightedCluster,
 };
 
 use super::authority::Issued;
@@ -159,10 +159,6 @@ pub fn through_gateway(bind: SocketAddr, gateway: SocketAddr, external: Cluster)
     )];
     plan(vec![
         sidecar(bind, cluster(TO_GATEWAY, gateway, Some(mesh))),
-        proxy(
-            "istio-egressgateway",
-            vec![listener(gateway, 80, Direction::Gateway, chains)],
-            vec![external],
-        ),
+        proxy("istio-egressgateway", vec![listener(gateway, 80, Direction::Gateway, chains)], vec![external]),
     ])
 }

@@ -87,13 +87,21 @@ impl Drop for Server {
     }
 }
 
+/// Versions of TLS.
+pub type Versions = &'static [&'static rustls::SupportedProtocolVersion];
+
+/// 1.2 alone.
+pub const TLS12: Versions = &[&rustls::version::TLS12];
+/// 1.3 alone.
+pub const TLS13: Versions = &[&rustls::version::TLS13];
+
 /// How a server does TLS.
 #[derive(Clone)]
 pub struct Tls {
     pub issued: Issued,
     pub client_ca: Option<String>,
     pub alpn: &'static [&'static str],
-    pub versions: &'static [&'static rustls::SupportedProtocolVersion],
+    pub versions: Versions,
 }
 
 impl Tls {
@@ -161,12 +169,7 @@ async fn handshake(memory: Arc<Memory>, config: Arc<ServerConfig>, tcp: TcpStrea
     let hello = start.client_hello();
     let seen = Hello {
         sni: hello.server_name().map(str::to_owned),
-        alpn: hello
-            .alpn()
-            .into_iter()
-            .flatten()
-            .map(|a| String::from_utf8_lossy(a).into_owned())
-            .collect(),
+        alpn: hello.alpn().into_iter().flatten().map(|a| String::from_utf8_lossy(a).into_owned()).collect(),
         ..Hello::default()
     };
     let index = {
@@ -229,7 +232,9 @@ async fn answer(memory: &Memory, mut request: Request<Incoming>) -> Response<Bod
         }
         "/moved" => {
             *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-            response.headers_mut().insert("location", HeaderValue::from_static("https://other.example/there"));
+            response
+                .headers_mut()
+                .insert("location", HeaderValue::from_static("https://other.example/there"));
         }
         "/large" => *response.body_mut() = full(Bytes::from(vec![b'x'; 3 << 20])),
         "/chunks" => {

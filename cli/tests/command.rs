@@ -1,0 +1,358 @@
+//! The command as its users meet it: exit codes, what is said about bad input, and that nothing is lost or left.
+
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn meshproof() -> Command {
+    let mut command = Command::cargo_bin("meshproof").expect("the binary is built with its tests");
+    command.env_remove("MESHPROOF_NGINX").env("NO_COLOR", "1");
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn ran(command: &mut Command, code: i32) -> Output {
+    let output = command.output().expect("it starts");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "stdout:\n{}\nstderr:\n{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    output
+}
+
+#[track_caller]
+fn refused(arguments: &[&str], code: i32, words: &[&str]) {
+    let output = ran(meshproof().args(arguments), code);
+    let said = text(&output.stderr);
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in:\n{said}");
+    }
+}
+
+fn report(folder: &Path) -> Value {
+    let text = std::fs::read(folder.join("report.json")).expect("a report is left");
+    serde_json::from_slice(&text).expect("it is JSON")
+}
+
+#[test]
+fn an_unknown_target_lists_the_choices() {
+    refused(
+        &["run", "--target", "refrence"],
+        2,
+        &["no target is named \"refrence\"", "did you mean reference?", "the embedded data plane"],
+    );
+}
+
+#[test]
+fn an_unknown_saboteur_shows_near_names() {
+    refused(&["run", "--target", "reference:no-snj"], 2, &["no-sni"]);
+    refused(&["sabotage", "no-snj"], 2, &["no-sni", "meshproof sabotage --list"]);
+}
+
+#[test]
+fn an_unknown_scenario_shows_near_names() {
+    refused(
+        &["run", "sidecar-orignation"],
+        2,
+        &["no scenario is named", "did you mean sidecar-origination?", "meshproof list"],
+    );
+}
+
+#[test]
+fn an_unknown_check_shows_near_names() {
+    refused(
+        &["run", "sidecar-origination/single-respons"],
+        2,
+        &["no check of sidecar-origination is named", "did you mean single-response?"],
+    );
+    refused(&["explain", "sidecar-origination/single-respons"], 2, &["did you mean single-response?"]);
+}
+
+#[test]
+fn an_unknown_timeout_lists_the_timeouts() {
+    refused(
+        &["run", "--timeout", "requst=2s"],
+        2,
+        &["no timeout is named \"requst\"", "did you mean request?", "external-service-ready"],
+    );
+}
+
+#[test]
+fn a_timeout_that_is_no_duration_shows_one() {
+    refused(&["run", "--timeout", "request=soon"], 2, &["\"soon\" is no duration", "500ms"]);
+    refused(&["run", "--timeout", "request=0s"], 2, &["longer than nothing"]);
+    refused(&["run", "--timeout", "request"], 2, &["NAME=DURATION"]);
+}
+
+#[test]
+fn an_unknown_option_is_a_usage_error() {
+    refused(&["run", "--no-such-option"], 2, &["--no-such-option"]);
+    refused(&["run", "--jobs", "0"], 2, &["0"]);
+}
+
+#[test]
+fn an_out_folder_that_cannot_be_written_to_is_found_before_the_run() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("a-file");
+    std::fs::write(&file, "").unwrap();
+    let out = file.join("below");
+    refused(
+        &["run", "--out", out.to_str().unwrap()],
+        3,
+        &["the report's folder", "cannot be written to", "--out DIR"],
+    );
+}
+
+#[test]
+fn a_demanded_nginx_that_is_missing_is_an_environment_error_with_its_mend() {
+    let out = TempDir::new().unwrap();
+    let output = ran(
+        meshproof()
+            .args(["run", "sidecar-origination:target-port", "--external", "nginx", "--out"])
+            .arg(out.path())
+            .env("PATH", "/nonexistent"),
+        3,
+    );
+    let said = text(&output.stdout);
+    assert!(said.contains("nginx") && said.contains("--external embedded"), "{said}");
+    let report = report(out.path());
+    assert!(report["scenarios"][0]["checks"].as_array().unwrap().iter().all(|c| c["verdict"] == "error"));
+}
+
+#[test]
+fn an_nginx_that_dies_at_its_start_is_an_environment_error_in_its_own_words() {
+    let folder = TempDir::new().unwrap();
+    let program = script(folder.path(), "echo 'nginx: [emerg] this one cannot' >&2; exit 1");
+    let output = ran(
+        meshproof()
+            .args(["run", "egress-gateway-mutual:ecdsa-p256", "--external", "nginx", "--nginx"])
+            .arg(&program)
+            .arg("--out")
+            .arg(folder.path().join("out")),
+        3,
+    );
+    let said = text(&output.stdout);
+    assert!(said.contains("this one cannot"), "{said}");
+}
+
+/// A program that answers `-v` as nginx does and otherwise does what it is told.
+fn script(folder: &Path, body: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join("nginx");
+    let text = format!("#!/bin/sh\nif [ \"$1\" = -v ]; then echo 'nginx version: nginx/0.0.0' >&2; exit 0; fi\n{body}\n");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn fixtures(yaml: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let scenario = folder.path().join("sidecar-origination");
+    std::fs::create_dir(&scenario).unwrap();
+    std::fs::write(scenario.join("target-port-access.yaml"), yaml).unwrap();
+    folder
+}
+
+#[track_caller]
+fn run_with_fixture(yaml: &str, words: &[&str]) {
+    let fixtures = fixtures(yaml);
+    let output = ran(
+        meshproof()
+            .args(["run", "sidecar-origination:target-port", "--fixtures"])
+            .arg(fixtures.path())
+            .arg("--out")
+            .arg(fixtures.path().join("out")),
+        3,
+    );
+    let said = text(&output.stdout);
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in:\n{said}");
+    }
+}
+
+#[test]
+fn a_fixture_that_is_not_yaml_is_an_error_that_names_file_and_line() {
+    run_with_fixture("kind: [", &["target-port-access.yaml", "not valid YAML"]);
+}
+
+#[test]
+fn a_fixture_that_istio_rejects_is_an_error_that_names_the_resource_and_the_reason() {
+    let yaml = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: cnn\nspec:\n  hots: [edition.cnn.com]\n";
+    run_with_fixture(yaml, &["ServiceEntry default/cnn", "hots", "mend the fixture"]);
+}
+
+#[test]
+fn a_folder_of_fixtures_that_does_not_exist_is_a_usage_error() {
+    refused(&["run", "--fixtures", "/nonexistent"], 2, &["/nonexistent", "no such folder"]);
+}
+
+#[test]
+fn a_run_writes_the_report_that_the_documentation_describes() {
+    let out = TempDir::new().unwrap();
+    let output = ran(
+        meshproof().args(["run", "sidecar-origination", "--external", "embedded", "--out"]).arg(out.path()),
+        0,
+    );
+    assert!(text(&output.stdout).contains("PASSED"));
+    let report = report(out.path());
+    assert_eq!(report["schema"], "meshproof.report/1");
+    assert_eq!(report["implementation"]["name"], "meshproof reference");
+    let scenario = &report["scenarios"][0];
+    assert_eq!(scenario["id"], "sidecar-origination");
+    for check in scenario["checks"].as_array().unwrap() {
+        assert!(check["id"].as_str().unwrap().starts_with("sidecar-origination/"), "{check}");
+        assert_eq!(check["level"], "MUST");
+        assert_eq!(check["verdict"], "passed");
+        assert!(!check["reason"].as_str().unwrap().is_empty());
+    }
+    let page = std::fs::read_to_string(out.path().join("index.html")).unwrap();
+    assert!(page.contains("sidecar-origination"));
+}
+
+#[test]
+fn a_broken_implementation_fails_the_run_and_the_summary_shows_why() {
+    let out = TempDir::new().unwrap();
+    let output = ran(
+        meshproof()
+            .args(["run", "sidecar-origination:target-port/sni-is-host", "--target", "reference:no-sni", "--out"])
+            .arg(out.path()),
+        1,
+    );
+    let said = text(&output.stdout);
+    for word in ["sidecar-origination/sni-is-host", "edition.cnn.com", "meshproof run --target reference:no-sni"] {
+        assert!(said.contains(word), "{word:?} is not in:\n{said}");
+    }
+}
+
+#[test]
+fn quiet_shows_nothing_but_the_summary_and_verbose_each_check() {
+    let out = TempDir::new().unwrap();
+    let run = |flag: &str| {
+        let mut command = meshproof();
+        command.args(["run", "sidecar-origination:target-port", "--external", "embedded", flag, "--out"]);
+        ran(command.arg(out.path()), 0)
+    };
+    assert_eq!(text(&run("-q").stderr), "");
+    assert!(text(&run("-v").stderr).contains("single-response"));
+    refused(&["run", "-q", "-v"], 2, &["cannot be used with"]);
+}
+
+#[test]
+fn list_names_every_check_with_its_full_id_level_document_and_section() {
+    let output = ran(meshproof().args(["list", "--json"]), 0);
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let scenarios = list["scenarios"].as_array().unwrap();
+    assert!(scenarios.len() >= 5);
+    for scenario in scenarios {
+        for check in scenario["checks"].as_array().unwrap() {
+            let id = check["id"].as_str().unwrap();
+            assert!(id.starts_with(&format!("{}/", scenario["id"].as_str().unwrap())), "{id}");
+            for field in ["level", "document", "section"] {
+                assert!(check[field].as_str().is_some_and(|s| !s.is_empty()), "{id}: {field}");
+            }
+        }
+    }
+    let output = ran(meshproof().arg("list"), 0);
+    assert!(text(&output.stdout).contains("egress-gateway-simple/no-bypass"));
+}
+
+#[test]
+fn explain_says_what_why_where_how_and_what_breaks_it() {
+    let output = ran(meshproof().args(["explain", "egress-gateway-simple/no-bypass"]), 0);
+    insta::assert_snapshot!("explain", text(&output.stdout));
+}
+
+#[test]
+fn list_timeouts_names_the_condition_of_each() {
+    let output = ran(meshproof().args(["list", "--timeouts"]), 0);
+    insta::assert_snapshot!("timeouts", text(&output.stdout));
+}
+
+#[test]
+fn the_help_names_commands_and_exit_codes() {
+    let output = ran(meshproof().arg("--help"), 0);
+    let said = text(&output.stdout);
+    for word in ["run", "list", "explain", "sabotage", "cleanup", "Exit codes"] {
+        assert!(said.contains(word), "{word:?} is not in:\n{said}");
+    }
+}
+
+#[cfg(unix)]
+mod signals {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command as Process, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn ctrl_c_in_the_middle_takes_everything_down_and_leaves_a_partial_report() {
+        let folder = TempDir::new().unwrap();
+        let work = folder.path().join("tmp");
+        std::fs::create_dir(&work).unwrap();
+        let out = folder.path().join("out");
+        // RSA first: the run is surely under way when the first line appears.
+        let mut run = Process::new(assert_cmd::cargo::cargo_bin("meshproof"))
+            .args(["run", "--external", "embedded", "--jobs", "1", "-v", "--out"])
+            .arg(&out)
+            .env("TMPDIR", &work)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
+        // The first scenario has ended: others are to come.
+        let first = lines.find(|l| l.as_ref().is_ok_and(|l| l.contains("passed")));
+        assert!(first.is_some(), "progress is shown");
+        let killed = Process::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let rest: Vec<String> = lines.map_while(Result::ok).collect();
+        let status = run.wait().unwrap();
+        assert_eq!(status.code(), Some(3), "{rest:?}");
+        let report = report(&out);
+        assert_eq!(report["run"]["partial"], true);
+        assert_eq!(report["run"]["partial_reason"], "Ctrl-C");
+        assert_eq!(report["scenarios"][0]["checks"][0]["verdict"], "passed", "what was judged is kept");
+        let last = report["scenarios"].as_array().unwrap().last().unwrap();
+        assert!(last["checks"][0]["reason"].as_str().unwrap().contains("cut short"), "{last}");
+        let left: Vec<_> = std::fs::read_dir(&work).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_found_and_removed_by_cleanup_and_a_living_run_is_let_alone() {
+        let work = TempDir::new().unwrap();
+        let mut sleeper = Process::new("sleep").arg("60").spawn().unwrap();
+        let mut dead = Process::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        for (name, owner) in [("meshproof-dead", dead.id()), ("meshproof-alive", sleeper.id())] {
+            std::fs::create_dir(work.path().join(name)).unwrap();
+            std::fs::write(work.path().join(name).join("owner.pid"), owner.to_string()).unwrap();
+        }
+        std::fs::create_dir(work.path().join("somebody-elses")).unwrap();
+        let cleanup = |dry: bool| {
+            let mut command = meshproof();
+            command.arg("cleanup").env("TMPDIR", work.path());
+            if dry {
+                command.arg("--dry-run");
+            }
+            text(&ran(&mut command, 0).stdout)
+        };
+        assert!(cleanup(true).contains("would remove") && work.path().join("meshproof-dead").exists());
+        assert!(cleanup(false).contains("meshproof-dead"));
+        assert!(!work.path().join("meshproof-dead").exists());
+        assert!(work.path().join("meshproof-alive").exists() && work.path().join("somebody-elses").exists());
+        assert_eq!(cleanup(false), "nothing is left of earlier runs\n");
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+    }
+}

@@ -1,0 +1,85 @@
+//! The suite judged by the saboteurs: every check can fail, every saboteur is noticed, and by the checks that ought to.
+
+use std::collections::BTreeSet;
+
+use meshproof::sabotage::{KillMatrix, compute};
+use meshproof_reference::Saboteur;
+use meshproof_scenarios::ALL;
+
+/// For each saboteur, checks that ought to notice it. It may be noticed by more: what follows from a broken step.
+const OUGHT: &[(&str, &[&str])] = &[
+    ("plaintext-upstream", &["sidecar-origination/no-plaintext-leak", "egress-gateway-simple/one-upstream-request"]),
+    ("fall-back-to-plaintext", &["tls-verification/unknown-ca-refused"]),
+    ("no-sni", &["sidecar-origination/sni-is-host", "egress-gateway-mutual/sni-as-configured"]),
+    ("wrong-sni", &["sidecar-origination/sni-is-host", "external-web-service/sni-is-host"]),
+    ("ignore-certificate", &["tls-verification/unknown-ca-refused", "tls-verification/self-signed-refused"]),
+    ("ignore-sans", &["egress-gateway-mutual/san-mismatch-refused"]),
+    ("no-client-certificate", &["egress-gateway-mutual/client-certificate-presented"]),
+    ("other-client-certificate", &["egress-gateway-mutual/client-certificate-presented"]),
+    ("credential-from-any-namespace", &["egress-gateway-mutual/credential-in-wrong-namespace"]),
+    ("stale-credential", &["credentials/credential-rotation", "egress-gateway-mutual/untrusted-client-refused"]),
+    ("originate-at-sidecar", &["egress-gateway-simple/originated-by-gateway", "egress-gateway-simple/gateway-access-log"]),
+    ("bypass-when-gateway-down", &["egress-gateway-simple/no-bypass"]),
+    ("no-mutual-tls-to-gateway", &["egress-gateway-simple/hop-to-gateway-is-mutual-tls"]),
+    ("gateway-accepts-anonymous", &["egress-gateway-simple/hop-to-gateway-is-mutual-tls"]),
+    ("terminate-application-tls", &["sidecar-origination/https-end-to-end-before-origination"]),
+    ("follow-redirect", &["sidecar-origination/redirect-before-origination"]),
+    ("send-twice", &["sidecar-origination/one-upstream-request"]),
+    ("probe-plain-port", &["sidecar-origination/no-plaintext-leak"]),
+    ("no-access-log", &["sidecar-origination/sidecar-access-log", "egress-gateway-simple/gateway-access-log"]),
+    ("log-twice", &["sidecar-origination/sidecar-access-log"]),
+    ("log-wrong-authority", &["sidecar-origination/sidecar-access-log"]),
+    ("log-passthrough-path", &["external-web-service/only-sni-visible"]),
+    ("most-specific-route", &["path-based-routing/catch-all-first"]),
+    ("prefix-as-exact", &["path-based-routing/prefix-boundaries"]),
+    ("host-not-rewritten", &["path-based-routing/host-rewritten"]),
+    ("forwarded-proto-http", &["path-based-routing/forwarded-proto"]),
+    ("export-to-ignored", &["path-based-routing/export-confined"]),
+    ("allow-any", &["external-web-service/blocked-by-default"]),
+    ("stale-configuration", &["sidecar-origination/cleanup-restores", "external-web-service/cleanup-restores"]),
+    ("mesh-alpn", &["tls-verification/external-alpn"]),
+];
+
+fn check_ids() -> BTreeSet<String> {
+    ALL.iter().flat_map(|s| s.checks.iter().map(|c| s.check_id(c))).collect()
+}
+
+#[test]
+fn the_list_of_who_ought_to_notice_names_only_saboteurs_and_checks_that_exist() {
+    let checks = check_ids();
+    for (saboteur, ought) in OUGHT {
+        assert!(saboteur.parse::<Saboteur>().is_ok(), "{saboteur}");
+        for check in *ought {
+            assert!(checks.contains(*check), "{check}");
+        }
+    }
+}
+
+/// Runs the whole suite once for each saboteur; about a minute in a debug build.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_check_is_killed_and_every_saboteur_is_noticed_by_the_checks_that_ought_to() {
+    let matrix = compute(Saboteur::ALL, |_, _| {}).await.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(matrix.unnoticed(), Vec::<&str>::new(), "saboteurs that no check notices");
+    assert_eq!(matrix.idle_checks(), Vec::<&str>::new(), "checks that notice no saboteur");
+    assert_eq!(matrix.checks, check_ids());
+    for (saboteur, ought) in OUGHT {
+        for check in *ought {
+            assert!(matrix.kills[*saboteur].contains(*check), "{saboteur} ought to be noticed by {check}");
+        }
+    }
+    if std::env::var_os("MESHPROOF_BLESS").is_some() {
+        let text = serde_json::to_string_pretty(&matrix).unwrap() + "\n";
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/kill-matrix.json"), text).unwrap();
+        return;
+    }
+    let kept = KillMatrix::kept().unwrap();
+    for (saboteur, kills) in &matrix.kills {
+        assert_eq!(
+            kept.kills.get(saboteur),
+            Some(kills),
+            "cli/kill-matrix.json is not what a run shows for {saboteur}; read the difference, then rewrite it with \
+             MESHPROOF_BLESS=1 cargo test -p meshproof --test kill_matrix"
+        );
+    }
+    assert_eq!(kept, matrix, "cli/kill-matrix.json holds more than a run shows");
+}

@@ -1,0 +1,53 @@
+//! What came of requests that went on while something changed.
+
+use bytes::Bytes;
+
+use super::fidelity::has_body;
+use super::{Claim, Finding, Reply};
+
+/// Requests that went on while something changed.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Load {
+    /// In flight from before the change until after it; each must get its own body back.
+    pub held: Vec<Reply>,
+    /// One after another, from before the change until after it; in the order of their ends.
+    pub steady: Vec<Reply>,
+    /// The body that the held ones sent.
+    pub(crate) body: Bytes,
+}
+
+impl Load {
+    /// Every request was answered with 200, and those in flight got back what they had sent, whole.
+    pub fn loses_nothing(&self) -> Claim {
+        let expected = format!(
+            "{} requests in flight during the change and {} around it, each answered with 200, whole",
+            self.held.len(),
+            self.steady.len()
+        );
+        let ok = |reply: &Reply, body: Option<&Bytes>| match reply.exchange.last_response() {
+            Some(r) if r.status == 200 => body.map_or(Ok(()), |body| has_body(r, body)),
+            Some(_) | None => Err(reply.describe()),
+        };
+        let held = self.held.iter().map(|r| (r, ok(r, Some(&self.body)), "in flight during the change"));
+        let steady = self.steady.iter().map(|r| (r, ok(r, None), "around the change"));
+        let lost: Vec<_> = held.chain(steady).filter_map(|(r, ok, when)| Some((r, ok.err()?, when))).collect();
+        let finding = match lost.first() {
+            _ if self.held.is_empty() || self.steady.is_empty() => {
+                Finding::undecided(expected, "no requests", Vec::new())
+            }
+            None => {
+                let all = self.held.iter().chain(&self.steady).map(|r| r.id.clone()).collect();
+                let words = format!("{} of {0} requests", self.held.len() + self.steady.len());
+                Finding::holds(expected, words, all)
+            }
+            Some((first, why, when)) => {
+                let all = self.held.len() + self.steady.len();
+                let ids = lost.iter().map(|(r, ..)| r.id.clone()).collect();
+                let seen = format!("{} of {all} requests lost, the first {when}: {why}", lost.len());
+                Finding::broken(expected, seen, ids).at(first.place.clone())
+            }
+        };
+        Claim::new(move |_| finding.clone())
+    }
+}

@@ -1,0 +1,76 @@
+//! Digests of bodies, and a body whose digest is known beforehand.
+
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+
+/// The largest [`sample`], in bytes.
+pub const MAX_SAMPLE: usize = 8 * 1024 * 1024;
+
+/// A SHA-256 that grows with what passes.
+pub(crate) struct Sum(digest::Context);
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+}
+
+impl Sum {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Lower-case hex.
+    pub(crate) fn finish(self) -> String {
+        self.0.finish().as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let _infallible = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+/// SHA-256 of these bytes in lower-case hex.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    let mut sum = Sum::default();
+    sum.update(bytes);
+    sum.finish()
+}
+
+/// So many bytes (at most [`MAX_SAMPLE`]) of numbered lines: whatever is lost, doubled or out of order changes the digest,
+/// and the text shows where. The embedded external service answers with the same ones.
+#[must_use]
+pub fn sample(bytes: usize) -> Bytes {
+    const LINE: usize = 64;
+    let bytes = bytes.min(MAX_SAMPLE);
+    let mut text = String::with_capacity(bytes + LINE);
+    for number in 0..bytes.div_ceil(LINE) {
+        let _infallible = writeln!(text, "{:09} the quick brown fox jumps over the lazy dog, 42 times", number);
+    }
+    text.truncate(bytes);
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_has_its_length_and_no_two_of_its_lines_are_the_same() {
+        for bytes in [0, 1, 64, 65, 100_000] {
+            assert_eq!(sample(bytes).len(), bytes);
+        }
+        let text = String::from_utf8(sample(100_000).to_vec()).unwrap();
+        let lines: std::collections::BTreeSet<&str> = text.lines().collect();
+        assert_eq!(lines.len(), text.lines().count());
+        assert_eq!(sample(usize::MAX).len(), MAX_SAMPLE);
+    }
+
+    #[test]
+    fn the_digest_is_sha256_in_lower_case_hex() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(sha256(b""), empty);
+    }
+}

@@ -1,0 +1,132 @@
+//! How a request's body leaves the client.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use http::Request;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use tokio_util::sync::CancellationToken;
+
+/// The body of a request that is sent.
+pub(super) type Outgoing = UnsyncBoxBody<Bytes, Infallible>;
+
+/// How large the pieces of a body without a length are.
+const PIECE: usize = 16 * 1024;
+/// How many interim responses are kept.
+const MAX_INTERIM: usize = 16;
+
+/// How a request's body is sent.
+#[derive(Clone, Debug, Default)]
+pub enum Delivery {
+    /// In one piece, with its length in `content-length`; an empty one: not at all.
+    #[default]
+    Whole,
+    /// In pieces, without a length.
+    Pieces,
+    /// With its length, after `Expect: 100-continue` was answered (RFC 9110, section 10.1.1). Where no answer comes
+    /// within the timeout `continue`, it is sent all the same, as curl does.
+    Expecting,
+    /// In two pieces, without a length: the second one when the hold is released.
+    Held(Hold),
+}
+
+/// Keeps a request in flight for as long as somebody wants.
+#[derive(Clone, Debug, Default)]
+pub struct Hold {
+    in_flight: CancellationToken,
+    released: CancellationToken,
+}
+
+impl Hold {
+    /// Returns when the request is in flight (the first bytes of its answer are there), or has come to its end already.
+    pub async fn in_flight(&self) {
+        self.in_flight.cancelled().await;
+    }
+
+    /// Lets it go on.
+    pub fn release(&self) {
+        self.released.cancel();
+    }
+
+    /// For whoever sends the request: it is in flight, or over.
+    pub fn note_in_flight(&self) {
+        self.in_flight.cancel();
+    }
+}
+
+/// What came before the final response.
+#[derive(Clone, Default)]
+pub(super) struct Interim {
+    statuses: Arc<Mutex<Vec<u16>>>,
+    go_on: CancellationToken,
+}
+
+impl Interim {
+    /// Takes note of what comes in answer to this request. HTTP/1.1 alone; hyper shows none of HTTP/2.
+    pub(super) fn watch<B>(&self, request: &mut Request<B>) {
+        let this = self.clone();
+        hyper::ext::on_informational(request, move |response| {
+            let status = response.status().as_u16();
+            let mut statuses = this.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+            if statuses.len() < MAX_INTERIM {
+                statuses.push(status);
+            }
+            if status == 100 {
+                this.go_on.cancel();
+            }
+        });
+    }
+
+    pub(super) fn take(&self) -> Vec<u16> {
+        std::mem::take(&mut *self.statuses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Delivery {
+    /// Whether the length is said beforehand.
+    pub(super) fn has_length(&self) -> bool {
+        match self {
+            Self::Whole | Self::Expecting => true,
+            Self::Pieces | Self::Held(_) => false,
+        }
+    }
+
+    /// The body as it is sent. `patience`: the timeout `continue`.
+    pub(super) fn body(&self, whole: Bytes, interim: &Interim, patience: Duration) -> Outgoing {
+        match self {
+            Self::Whole => Full::new(whole).boxed_unsync(),
+            Self::Pieces => {
+                let pieces: Vec<_> = (0..whole.len())
+                    .step_by(PIECE)
+                    .map(|at| Ok(Frame::data(whole.slice(at..whole.len().min(at + PIECE)))))
+                    .collect();
+                BodyExt::boxed_unsync(StreamBody::new(stream::iter(pieces)))
+            }
+            Self::Expecting => {
+                let go_on = interim.go_on.clone();
+                let waiting = async move {
+                    // Both ways it is sent; which it was is told by the interim responses.
+                    let _told_or_not = tokio::time::timeout(patience, go_on.cancelled()).await;
+                    Ok(Frame::data(whole))
+                };
+                BodyExt::boxed_unsync(StreamBody::new(stream::once(waiting)))
+            }
+            Self::Held(hold) => {
+                let middle = whole.len() / 2;
+                let (first, second) = (whole.slice(..middle), whole.slice(middle..));
+                let released = hold.released.clone();
+                let rest = async move {
+                    released.cancelled().await;
+                    Ok(Frame::data(second))
+                };
+                let pieces = stream::iter([Ok(Frame::data(first))]).chain(stream::once(rest));
+                BodyExt::boxed_unsync(StreamBody::new(pieces))
+            }
+        }
+    }
+}

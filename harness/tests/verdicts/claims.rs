@@ -1,0 +1,62 @@
+//! Claims, held against evidence made by hand.
+
+use meshproof_harness::claim::{Claim, Claims, Finding, View};
+use meshproof_reports::{EvidenceId, Verdict};
+
+fn fixed(verdict: Verdict, word: &str) -> Claim {
+    let finding = Finding {
+        verdict,
+        expected: format!("{word} expected"),
+        seen: format!("{word} seen"),
+        evidence: vec![EvidenceId(word.to_owned())],
+    };
+    Claim::new(move |_| finding.clone())
+}
+
+fn judged(claim: &Claim) -> Finding {
+    claim.judge(View { evidence: &[], marks: &[] })
+}
+
+#[test]
+fn a_conjunction_holds_only_if_every_part_does() {
+    let (yes, no, unknown) =
+        (fixed(Verdict::Passed, "a"), fixed(Verdict::Failed, "b"), fixed(Verdict::Inconclusive, "c"));
+    let verdict = |parts: &[&Claim]| judged(&Claim::all(parts.iter().map(|c| (*c).clone()))).verdict;
+    assert_eq!(verdict(&[&yes, &yes]), Verdict::Passed);
+    assert_eq!(verdict(&[&yes, &unknown]), Verdict::Inconclusive);
+    assert_eq!(verdict(&[&unknown, &no]), Verdict::Failed, "a broken part decides");
+    assert_eq!(verdict(&[&no, &yes]), Verdict::Failed);
+}
+
+#[test]
+fn a_conjunction_of_nothing_proves_nothing() {
+    assert_eq!(judged(&Claim::all([])).verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn a_failed_part_speaks_for_the_conjunction() {
+    let finding = judged(&fixed(Verdict::Passed, "a").and(fixed(Verdict::Failed, "b")));
+    assert_eq!(finding.reason(), "expected b expected; saw b seen");
+    assert_eq!(finding.evidence, [EvidenceId("b".into())]);
+}
+
+#[test]
+fn a_conjunction_that_holds_keeps_all_its_evidence_once() {
+    let finding = judged(&Claim::all([
+        fixed(Verdict::Passed, "a"),
+        fixed(Verdict::Passed, "b"),
+        fixed(Verdict::Passed, "a"),
+    ]));
+    assert_eq!(finding.evidence, [EvidenceId("a".into()), EvidenceId("b".into())]);
+    assert_eq!(finding.seen, "a seen; b seen");
+}
+
+#[test]
+fn a_negative_is_worth_what_its_twin_is() {
+    let with = |own, twin| judged(&fixed(own, "own").provided("the twin", fixed(twin, "twin"))).verdict;
+    assert_eq!(with(Verdict::Passed, Verdict::Passed), Verdict::Passed);
+    assert_eq!(with(Verdict::Passed, Verdict::Failed), Verdict::Inconclusive);
+    assert_eq!(with(Verdict::Passed, Verdict::Inconclusive), Verdict::Inconclusive);
+    assert_eq!(with(Verdict::Failed, Verdict::Passed), Verdict::Failed);
+    assert_eq!(with(Verdict::Failed, Verdict::Failed), Verdict::Failed);
+}

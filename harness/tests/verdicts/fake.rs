@@ -1,0 +1,271 @@
+//! A target that does what a test tells it to.
+
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
+use meshproof_harness::mesh::Stop;
+use meshproof_harness::runner::{Options, Selected, run};
+use meshproof_harness::scenario::Scenario;
+use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::workload::RequestSpec;
+use meshproof_reports::{
+    CredentialStatus, Event, Exchange, ExternalService, Fact, Hop, HopResult, Implementation, Report, Response,
+    ServerRequest, Side,
+};
+use tokio::sync::watch;
+
+/// What the fake does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Behaviour {
+    /// Answers 200 and shows one request at the service.
+    #[default]
+    Good,
+    /// The same, and at the last settling before the end a second request turns up.
+    LateSecondRequest,
+    /// Answers 503 to everything.
+    AlwaysFails,
+    /// Refuses every change.
+    Refuses,
+    /// Says that it does not support a change.
+    DoesNotSupport,
+    /// Never answers a change.
+    Stalls,
+    /// Cannot start.
+    CannotStart,
+    /// The environment breaks on the first request.
+    EnvironmentBreaks,
+    /// Cannot be taken down.
+    LeavesSomething,
+    /// Writes more evidence than is kept.
+    Floods,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Fake {
+    pub(crate) behaviour: Behaviour,
+    pub(crate) stopped: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Target for Fake {
+    async fn identify(&self) -> Result<Implementation, TargetError> {
+        Ok(Implementation {
+            name: "fake".into(),
+            version: "1".into(),
+            target: "fake".into(),
+            features: vec!["present".into()],
+            details: Default::default(),
+        })
+    }
+
+    async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
+        if self.behaviour == Behaviour::CannotStart {
+            return Err(TargetError::Environment("port 80 is taken; end the program that has it".into()));
+        }
+        Ok(Box::new(FakeInstance { fake: self.clone(), seat, settled: AtomicUsize::new(0), last: Mutex::default() }))
+    }
+}
+
+struct FakeInstance {
+    fake: Fake,
+    seat: Seat,
+    settled: AtomicUsize,
+    last: Mutex<Option<String>>,
+}
+
+pub(crate) const HOST: &str = "service.example";
+
+impl FakeInstance {
+    fn show_request(&self, token: &str) {
+        let request = ServerRequest {
+            connection: 1,
+            port: 443,
+            over_tls: true,
+            peer: "127.0.0.1:1".into(),
+            method: "GET".into(),
+            target: "/".into(),
+            authority: HOST.into(),
+            version: "HTTP/1.1".into(),
+            headers: Vec::new(),
+            status: 200,
+            ..blank_request()
+        };
+        let side = Side::Service { host: HOST.into() };
+        self.seat.store.record(side, Some(token.into()), Fact::Request(request));
+    }
+}
+
+/// A request with nothing in it, so that a new field of the model needs no mention here.
+fn blank_request() -> ServerRequest {
+    serde_json::from_value(serde_json::json!({
+        "connection": 0, "port": 0, "over_tls": false, "peer": "", "method": "", "target": "", "authority": "",
+        "version": "", "headers": [], "status": 0,
+    }))
+    .unwrap()
+}
+
+pub(crate) fn exchange(url: &str, status: u16) -> Exchange {
+    let response: Response = serde_json::from_value(serde_json::json!({
+        "version": "HTTP/1.1", "status": status, "headers": [], "body": "", "body_bytes": 0, "body_truncated": false,
+    }))
+    .unwrap();
+    let hop: Hop = serde_json::from_value(serde_json::json!({
+        "method": "GET", "url": url, "sent": "GET / HTTP/1.1\r\n", "sent_bytes": 16,
+        "result": serde_json::to_value(HopResult::Response(response)).unwrap(),
+    }))
+    .unwrap();
+    Exchange { url: url.into(), hops: vec![hop], duration_us: 1 }
+}
+
+#[async_trait]
+impl Instance for FakeInstance {
+    async fn deploy_external(&self, spec: ExternalSpec, _: Documented) -> Result<ExternalService, TargetError> {
+        Ok(ExternalService { host: spec.host, kind: "fake".into(), version: "1".into() })
+    }
+
+    async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {
+        match self.fake.behaviour {
+            Behaviour::Refuses => Err(TargetError::Refused("unknown field `tls`".into())),
+            Behaviour::DoesNotSupport => Err(TargetError::Unsupported("mutual-origination".into())),
+            Behaviour::Stalls => pending().await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn set_running(&self, _: &str, _: bool) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    async fn set_variable(&self, _: &str, _: &str, _: &str) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    async fn send(&self, _: &str, request: &RequestSpec) -> Result<Exchange, TargetError> {
+        if self.fake.behaviour == Behaviour::EnvironmentBreaks {
+            return Err(TargetError::Environment("no file descriptor is left; raise `ulimit -n`".into()));
+        }
+        if self.fake.behaviour == Behaviour::AlwaysFails {
+            return Ok(exchange(&request.url, 503));
+        }
+        self.show_request(&request.token);
+        if self.fake.behaviour == Behaviour::Floods {
+            for _ in 0..meshproof_harness::store::MAX_EVIDENCE {
+                self.seat.store.record(Side::Suite, None, Fact::Note { text: "flood".into() });
+            }
+        }
+        *self.last.lock().unwrap() = Some(request.token.clone());
+        Ok(exchange(&request.url, 200))
+    }
+
+    async fn probe(&self, _: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError> {
+        Ok(exchange(&request.url, 403))
+    }
+
+    async fn settle(&self) -> Result<(), TargetError> {
+        // The first settling belongs to the request; the next is the scenario's end.
+        if self.settled.fetch_add(1, Ordering::SeqCst) == 1 && self.fake.behaviour == Behaviour::LateSecondRequest {
+            let token = self.last.lock().unwrap().clone().unwrap();
+            self.show_request(&token);
+        }
+        Ok(())
+    }
+
+    async fn credentials(&self, _: &str) -> Result<Vec<CredentialStatus>, TargetError> {
+        Ok(Vec::new())
+    }
+
+    fn upstream_address(&self, _: &str, _: u16) -> Option<String> {
+        None
+    }
+
+    async fn stop(&self) -> Result<(), TargetError> {
+        self.fake.stopped.fetch_add(1, Ordering::SeqCst);
+        if self.fake.behaviour == Behaviour::LeavesSomething {
+            return Err(TargetError::Environment("process 4711 does not end".into()));
+        }
+        Ok(())
+    }
+}
+
+/// What came of a run.
+pub(crate) struct Outcome {
+    pub(crate) report: Report,
+    pub(crate) events: Vec<Event>,
+    pub(crate) stopped: usize,
+}
+
+/// How a run is asked for.
+pub(crate) struct Asked {
+    pub(crate) behaviour: Behaviour,
+    pub(crate) checks: Option<Vec<&'static str>>,
+    pub(crate) fail_fast: bool,
+    pub(crate) applied: Duration,
+    /// Interrupt when this event's scenario step begins.
+    pub(crate) interrupt_at: Option<&'static str>,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            behaviour: Behaviour::Good,
+            checks: None,
+            fail_fast: false,
+            applied: Duration::from_secs(5),
+            interrupt_at: None,
+        }
+    }
+}
+
+pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outcome {
+    let fake = Fake { behaviour: asked.behaviour, ..Fake::default() };
+    let stopped = Arc::clone(&fake.stopped);
+    let mut timeouts = Timeouts::default();
+    timeouts.set("applied", asked.applied).unwrap();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&events);
+    let (interrupt, interrupted) = watch::channel(None);
+    let work = tempfile::tempdir().unwrap();
+    let report = run(Options {
+        target: Arc::new(fake),
+        selection: scenarios
+            .iter()
+            .map(|scenario| Selected {
+                scenario,
+                configuration: "only",
+                checks: asked.checks.as_ref().map(|c| c.iter().map(|s| (*s).to_owned()).collect()),
+            })
+            .collect(),
+        external: ExternalChoice::Embedded,
+        jobs: 1,
+        fail_fast: asked.fail_fast,
+        keep: false,
+        timeouts,
+        work: work.path().to_owned(),
+        fixtures: None,
+        events: Arc::new(move |event| {
+            if let Event::StepStarted { title, .. } = &event
+                && asked.interrupt_at == Some(title)
+            {
+                interrupt.send(Some("Ctrl-C".to_owned())).unwrap();
+            }
+            seen.lock().unwrap().push(event);
+        }),
+        interrupt: interrupted,
+        command: "meshproof run".into(),
+        repeat: "meshproof run".into(),
+    })
+    .await
+    .unwrap();
+    let left: Vec<_> = std::fs::read_dir(work.path()).unwrap().collect();
+    assert!(left.is_empty(), "the run's folder is removed: {left:?}");
+    let events = std::mem::take(&mut *events.lock().unwrap());
+    Outcome { report, events, stopped: stopped.load(Ordering::SeqCst) }
+}
+
+/// A scenario's function as the catalogue wants it.
+pub(crate) type Told = Result<(), Stop>;

@@ -1,0 +1,289 @@
+//! Whole runs against a scripted implementation.
+
+use meshproof_harness::claim::Claims;
+use meshproof_harness::mesh::Mesh;
+use meshproof_harness::scenario::{Check, Configuration, Scenario, Story};
+use meshproof_harness::target::ConfigChange;
+use meshproof_harness::topology::Topology;
+use meshproof_reports::{Event, Level, Verdict};
+
+use crate::fake::{Asked, Behaviour, HOST, Outcome, Told, judge};
+
+const fn scenario(id: &'static str, checks: &'static [Check], run: for<'a> fn(&'a Mesh) -> Story<'a>) -> Scenario {
+    Scenario {
+        id,
+        title: "a story",
+        document: "a document",
+        url: "https://example.com/",
+        configurations: &[Configuration { id: "only", title: "the only one" }],
+        checks,
+        fixtures: &[("broken", "kind: ["), ("nameless", "apiVersion: v1\nkind: Secret\n")],
+        topology: Topology::default,
+        run,
+        ..BLANK
+    }
+}
+
+/// What a scenario has that no test here is about.
+const BLANK: Scenario = Scenario {
+    id: "",
+    title: "",
+    document: "",
+    url: "",
+    features: &[],
+    configurations: &[],
+    checks: &[],
+    fixtures: &[],
+    topology: Topology::default,
+    run: |_| Box::pin(async { Ok(()) }),
+};
+
+static STORY: Scenario = scenario(
+    "story",
+    &[
+        Check::must("answered", "A", "The request is answered."),
+        Check::must("asked-once", "B", "The service is asked once."),
+        Check::must("optional", "C", "Something optional.").feature("absent"),
+        Check::must("wish", "D", "Something nice.").level(Level::Should),
+    ],
+    |mesh| Box::pin(story(mesh)),
+);
+
+async fn story(mesh: &Mesh) -> Told {
+    mesh.step("configure");
+    mesh.change(ConfigChange::default()).await?;
+    mesh.step("request");
+    let reply = mesh.workload("sleep").get("http://service.example/").await?;
+    mesh.check("answered", reply.only_response().is(200))?;
+    mesh.step("look");
+    tokio::task::yield_now().await;
+    mesh.check("asked-once", mesh.service(HOST).saw(&reply).exactly(1))?;
+    mesh.check("optional", reply.ends_with(500))?;
+    mesh.check("wish", reply.ends_with(204))
+}
+
+async fn told(behaviour: Behaviour) -> Outcome {
+    judge(&[&STORY], Asked { behaviour, applied: std::time::Duration::from_millis(50), ..Asked::default() }).await
+}
+
+fn verdicts(outcome: &Outcome) -> Vec<(String, Verdict)> {
+    outcome.report.checks().map(|c| (c.id.rsplit('/').next().unwrap().to_owned(), c.verdict)).collect()
+}
+
+#[track_caller]
+fn assert_all(outcome: &Outcome, verdict: Verdict, reason: &str) {
+    for check in outcome.report.checks().filter(|c| c.feature.is_none()) {
+        assert_eq!(check.verdict, verdict, "{}: {}", check.id, check.reason);
+        assert!(check.reason.contains(reason), "{}: {}", check.id, check.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_good_implementation_passes_what_it_was_asked_and_a_missed_should_does_not_fail_the_run() {
+    let outcome = told(Behaviour::Good).await;
+    assert_eq!(
+        verdicts(&outcome),
+        [
+            ("answered".to_owned(), Verdict::Passed),
+            ("asked-once".to_owned(), Verdict::Passed),
+            ("optional".to_owned(), Verdict::Skipped),
+            ("wish".to_owned(), Verdict::Failed),
+        ]
+    );
+    let skipped = outcome.report.checks().find(|c| c.verdict == Verdict::Skipped).unwrap();
+    assert!(skipped.reason.contains("feature absent"), "{}", skipped.reason);
+    assert_eq!(outcome.report.exit_code(), 0);
+    assert_eq!(outcome.stopped, 1);
+}
+
+#[tokio::test]
+async fn a_second_request_that_comes_after_the_check_passed_fails_it() {
+    let outcome = told(Behaviour::LateSecondRequest).await;
+    let first_word = outcome.events.iter().find_map(|e| match e {
+        Event::CheckJudged { result, .. } if result.id == "story/asked-once" => Some(result.verdict),
+        _ => None,
+    });
+    assert_eq!(first_word, Some(Verdict::Passed), "it passed when it was first judged");
+    assert_eq!(verdicts(&outcome)[1], ("asked-once".to_owned(), Verdict::Failed));
+    assert_eq!(outcome.report.exit_code(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_documented_configuration_is_the_implementations_failure_in_its_own_words() {
+    let outcome = told(Behaviour::Refuses).await;
+    assert_all(&outcome, Verdict::Failed, "unknown field `tls`");
+    assert_eq!(outcome.report.exit_code(), 1);
+    assert!(outcome.report.scenarios[0].faults.is_empty());
+    assert_eq!(outcome.stopped, 1);
+}
+
+#[tokio::test]
+async fn an_unsupported_feature_skips_what_needs_it_and_a_run_of_nothing_but_skips_is_an_error() {
+    let outcome = told(Behaviour::DoesNotSupport).await;
+    assert_all(&outcome, Verdict::Skipped, "mutual-origination");
+    assert_eq!(outcome.report.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn a_change_that_never_comes_into_force_fails_and_names_the_timeout() {
+    let outcome = told(Behaviour::Stalls).await;
+    assert_all(&outcome, Verdict::Failed, "timeout `applied` (50ms)");
+    assert_eq!(outcome.stopped, 1);
+}
+
+#[tokio::test]
+async fn an_implementation_that_cannot_start_for_the_environments_fault_is_an_error_with_the_mend() {
+    let outcome = told(Behaviour::CannotStart).await;
+    for check in outcome.report.checks() {
+        assert_eq!(check.verdict, Verdict::Error, "{}", check.id);
+        assert!(check.reason.contains("end the program that has it"), "{}", check.reason);
+    }
+    assert_eq!(outcome.report.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn an_environment_that_breaks_in_the_middle_is_an_error_and_no_failed_check() {
+    let outcome = told(Behaviour::EnvironmentBreaks).await;
+    assert_all(&outcome, Verdict::Error, "ulimit -n");
+    assert_eq!(outcome.report.exit_code(), 3);
+    assert_eq!(outcome.report.scenarios[0].faults[0].step.as_deref(), Some("request"));
+    assert_eq!(outcome.stopped, 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_down_is_a_fault_and_the_verdicts_stand() {
+    let outcome = told(Behaviour::LeavesSomething).await;
+    assert_eq!(verdicts(&outcome)[0].1, Verdict::Passed);
+    assert!(outcome.report.scenarios[0].faults[0].message.contains("process 4711"));
+    assert_eq!(outcome.report.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn a_flood_of_evidence_is_bounded_and_said() {
+    let outcome = told(Behaviour::Floods).await;
+    assert_eq!(outcome.report.scenarios[0].evidence.len(), meshproof_harness::store::MAX_EVIDENCE);
+    assert!(outcome.report.scenarios[0].faults[0].message.contains("floods"));
+    assert_eq!(outcome.report.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn an_interrupt_keeps_what_was_judged_takes_down_and_makes_a_partial_report() {
+    let asked = Asked { interrupt_at: Some("look"), ..Asked::default() };
+    let outcome = judge(&[&STORY, &LATER], asked).await;
+    assert_eq!(verdicts(&outcome)[0], ("answered".to_owned(), Verdict::Passed));
+    assert_eq!(verdicts(&outcome)[1], ("asked-once".to_owned(), Verdict::Skipped));
+    assert_eq!(verdicts(&outcome)[4], ("later".to_owned(), Verdict::Skipped));
+    assert!(outcome.report.run.partial);
+    assert_eq!(outcome.report.run.partial_reason.as_deref(), Some("Ctrl-C"));
+    assert_eq!(outcome.report.exit_code(), 3);
+    assert_eq!(outcome.stopped, 1, "the one that ran was taken down, the other never started");
+}
+
+static LATER: Scenario = scenario("later", &[Check::must("later", "A", "It comes later.")], |mesh| {
+    Box::pin(async move {
+        let reply = mesh.workload("sleep").get("http://service.example/").await?;
+        mesh.check("later", reply.ends_with(200))
+    })
+});
+
+#[tokio::test]
+async fn fail_fast_leaves_out_what_comes_after_the_first_failed_must() {
+    let asked = Asked { behaviour: Behaviour::AlwaysFails, fail_fast: true, ..Asked::default() };
+    let outcome = judge(&[&STORY, &LATER], asked).await;
+    assert_eq!(verdicts(&outcome)[0], ("answered".to_owned(), Verdict::Failed));
+    assert_eq!(verdicts(&outcome)[1], ("asked-once".to_owned(), Verdict::Skipped));
+    assert_eq!(verdicts(&outcome)[4], ("later".to_owned(), Verdict::Skipped));
+    assert_eq!(outcome.report.exit_code(), 1);
+}
+
+#[tokio::test]
+async fn a_selected_check_is_the_only_one_in_the_report() {
+    let outcome = judge(&[&STORY], Asked { checks: Some(vec!["asked-once"]), ..Asked::default() }).await;
+    assert_eq!(verdicts(&outcome), [("asked-once".to_owned(), Verdict::Passed)]);
+    let check = outcome.report.checks().next().unwrap();
+    assert_eq!(check.repeat, "meshproof run story:only/asked-once");
+}
+
+static CARELESS: Scenario = scenario(
+    "careless",
+    &[Check::must("first", "A", "First."), Check::must("forgotten", "B", "Forgotten.")],
+    |mesh| {
+        Box::pin(async move {
+            let reply = mesh.workload("sleep").get("http://service.example/").await?;
+            mesh.check("first", reply.ends_with(200))?;
+            mesh.check("first", reply.ends_with(200))?;
+            mesh.check("unheard-of", reply.ends_with(200))
+        })
+    },
+);
+
+#[tokio::test]
+async fn a_scenario_that_forgets_repeats_or_invents_a_check_is_the_suites_fault() {
+    let outcome = judge(&[&CARELESS], Asked::default()).await;
+    assert_eq!(verdicts(&outcome)[1], ("forgotten".to_owned(), Verdict::Error));
+    let faults: Vec<&str> = outcome.report.scenarios[0].faults.iter().map(|f| f.message.as_str()).collect();
+    assert!(faults.iter().any(|f| f.contains("judges \"first\" twice")), "{faults:?}");
+    assert!(faults.iter().any(|f| f.contains("\"unheard-of\", which its catalogue does not list")), "{faults:?}");
+    assert!(faults.iter().any(|f| f.contains("without judging \"forgotten\"")), "{faults:?}");
+    assert_eq!(outcome.report.exit_code(), 3);
+}
+
+static PANICS: Scenario = scenario("panics", &[Check::must("never", "A", "Never.")], |_| {
+    Box::pin(async move { panic!("the suite has a bug") })
+});
+
+#[tokio::test]
+async fn a_scenario_that_panics_is_taken_down_and_its_checks_are_errors() {
+    let outcome = judge(&[&PANICS, &LATER], Asked::default()).await;
+    assert_eq!(verdicts(&outcome)[0], ("never".to_owned(), Verdict::Error));
+    assert!(outcome.report.scenarios[0].faults[0].message.contains("the suite has a bug"));
+    assert_eq!(verdicts(&outcome)[1], ("later".to_owned(), Verdict::Passed), "the others go on");
+    assert_eq!(outcome.stopped, 2);
+}
+
+macro_rules! fixture_scenario {
+    ($name:ident, $fixture:literal) => {
+        static $name: Scenario = scenario("fixture", &[Check::must("never", "A", "Never.")], |mesh| {
+            Box::pin(async move { mesh.apply(&[$fixture]).await })
+        });
+    };
+}
+fixture_scenario!(BROKEN, "broken");
+fixture_scenario!(NAMELESS, "nameless");
+fixture_scenario!(MISSING, "missing");
+
+#[tokio::test]
+async fn a_broken_manifest_is_an_error_that_names_the_file_and_the_place() {
+    for (scenario, words) in [
+        (&BROKEN, "fixtures/fixture/broken.yaml: not valid YAML"),
+        (&NAMELESS, "fixtures/fixture/nameless.yaml: document 1: `metadata.name` is missing"),
+        (&MISSING, "fixtures/fixture/missing.yaml does not exist"),
+    ] {
+        let outcome = judge(&[scenario], Asked::default()).await;
+        assert_all(&outcome, Verdict::Error, words);
+        assert_eq!(outcome.report.exit_code(), 3);
+    }
+}
+
+static TWINLESS: Scenario = scenario("twinless", &[Check::must("refused", "A", "Refused.")], |mesh| {
+    Box::pin(async move {
+        let bad = mesh.workload("sleep").get("http://service.example/bad").await?;
+        let twin = mesh.workload("sleep").get("http://service.example/good").await?;
+        mesh.check("refused", bad.fails().provided("the good one", twin.ends_with(200)))
+    })
+});
+
+#[tokio::test]
+async fn a_negative_whose_twin_fails_too_is_inconclusive_and_fails_the_run() {
+    let outcome = judge(&[&TWINLESS], Asked { behaviour: Behaviour::AlwaysFails, ..Asked::default() }).await;
+    assert_eq!(verdicts(&outcome)[0], ("refused".to_owned(), Verdict::Inconclusive));
+    let reason = &outcome.report.checks().next().unwrap().reason;
+    assert!(reason.contains("the good one did not"), "{reason}");
+    assert_eq!(outcome.report.exit_code(), 1);
+}
+
+#[tokio::test]
+async fn a_negative_that_does_not_fail_is_failed_whatever_its_twin_does() {
+    let outcome = judge(&[&TWINLESS], Asked::default()).await;
+    assert_eq!(verdicts(&outcome)[0], ("refused".to_owned(), Verdict::Failed));
+}

@@ -1,0 +1,177 @@
+//! Saboteurs between sidecar and gateway, between applications, and over time.
+
+use meshproof_plan::model::{
+    Direction, Discovery, DownstreamTls, OriginalDestination, Plan, Transport, UpstreamProtocol, UpstreamTls,
+};
+use meshproof_reference::{Reference, Saboteur};
+use serde_json::json;
+
+use crate::support::authority::Authority;
+use crate::support::client::{self, Client};
+use crate::support::plans::{self, EXTERNAL, HOST};
+use crate::support::server::Server;
+use crate::support::{Bench, free};
+
+fn reference(saboteur: Option<Saboteur>) -> Reference {
+    saboteur.map_or_else(Reference::new, Reference::sabotaged)
+}
+
+/// What a request through sidecar and gateway came to.
+struct ThroughGateway {
+    status: u16,
+    gateway_lines: usize,
+    plain_at_gateway: bool,
+    anonymous_at_gateway: bool,
+    status_without_gateway: u16,
+}
+
+async fn through_gateway(saboteur: Option<Saboteur>) -> ThroughGateway {
+    let ca = Authority::new("public");
+    let server = Server::tls(ca.server(HOST)).await;
+    let mut bench = Bench::with(reference(saboteur), &ca.pem()).await;
+    bench.endpoint(HOST, 443, server.address);
+    let (bind, gateway) = (free(), free());
+    let external = plans::cluster(EXTERNAL, server.address, Some(UpstreamTls::Originate(plans::simple())));
+    let mut plan = plans::through_gateway(bind, gateway, external);
+    bench.apply(&plan).await;
+    let status = client::get(bind, HOST, "/").await.status.as_u16();
+    let gateway_lines = bench.lines("istio-egressgateway").await.len();
+    let plain_at_gateway = Client::connect(gateway).await.send(client::request(HOST, "/")).await.is_ok();
+    let anonymous_at_gateway = client::get_over_mesh(gateway, HOST, None).await.is_ok();
+    plan.proxies.truncate(1);
+    bench.apply(&plan).await;
+    let status_without_gateway = client::get(bind, HOST, "/").await.status.as_u16();
+    ThroughGateway { status, gateway_lines, plain_at_gateway, anonymous_at_gateway, status_without_gateway }
+}
+
+#[tokio::test]
+async fn the_way_through_the_gateway() {
+    let sound = through_gateway(None).await;
+    assert_eq!((sound.status, sound.gateway_lines, sound.status_without_gateway), (200, 1, 503));
+    assert!(!sound.plain_at_gateway && !sound.anonymous_at_gateway);
+    let past = through_gateway(Some(Saboteur::OriginateAtSidecar)).await;
+    assert_eq!((past.status, past.gateway_lines), (200, 0));
+    let bypass = through_gateway(Some(Saboteur::BypassWhenGatewayDown)).await;
+    assert_eq!((bypass.status, bypass.gateway_lines, bypass.status_without_gateway), (200, 1, 200));
+    let clear = through_gateway(Some(Saboteur::NoMutualTlsToGateway)).await;
+    assert_eq!((clear.status, clear.gateway_lines, clear.plain_at_gateway), (200, 1, true));
+    let open = through_gateway(Some(Saboteur::GatewayAcceptsAnonymous)).await;
+    assert!(open.anonymous_at_gateway && !open.plain_at_gateway && open.status == 200);
+}
+
+#[tokio::test]
+async fn strict_inbound_lets_plain_text_in() {
+    for (saboteur, served) in [(None, false), (Some(Saboteur::PermissiveInbound), true)] {
+        let server = Server::plain().await;
+        let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
+        let chains = vec![plans::chain(
+            plans::on(Transport::Tls),
+            Some(DownstreamTls::MeshMutual),
+            plans::http_action(vec![plans::host(HOST, vec![plans::to("inbound|80||")])]),
+        )];
+        let listener = plans::listener(bind, 80, Direction::Inbound, chains);
+        let cluster = plans::cluster("inbound|80||", server.address, None);
+        bench.apply(&plans::plan(vec![plans::proxy("sleep", vec![listener], vec![cluster])])).await;
+        let answered = Client::connect(bind).await.send(client::request(HOST, "/")).await.is_ok();
+        assert_eq!(answered, served, "{saboteur:?}");
+    }
+}
+
+/// A sidecar that passes HTTPS through beside one origination.
+fn https_beside_origination(bind: std::net::SocketAddr, server: std::net::SocketAddr) -> Plan {
+    let mut through = plans::cluster("PassthroughCluster", server, None);
+    through.protocol = UpstreamProtocol::Downstream;
+    through.discovery = Discovery::OriginalDestination(vec![OriginalDestination {
+        host: HOST.to_owned(),
+        port: 80,
+        address: server,
+    }]);
+    let chains = vec![plans::chain(plans::on(Transport::Tls), None, plans::tcp("PassthroughCluster"))];
+    let originating = plans::cluster(EXTERNAL, server, Some(UpstreamTls::Originate(plans::simple())));
+    plans::plan(vec![plans::proxy("sleep", vec![plans::outbound(bind, chains)], vec![through, originating])])
+}
+
+#[tokio::test]
+async fn the_applications_own_https() {
+    for (saboteur, served, ends_at_the_server, claims) in [
+        (None, true, true, false),
+        (Some(Saboteur::TerminateApplicationTls), true, false, false),
+        (Some(Saboteur::BlockPassthroughHttps), false, false, false),
+        (Some(Saboteur::DoubleTls), false, false, false),
+        (Some(Saboteur::LogPassthroughPath), true, true, true),
+    ] {
+        let ca = Authority::new("public");
+        let issued = ca.server(HOST);
+        let server = Server::tls(issued.clone()).await;
+        let (mut bench, bind) = (Bench::with(reference(saboteur), &ca.pem()).await, free());
+        bench.apply(&https_beside_origination(bind, server.address)).await;
+        let mut shown = Vec::new();
+        let mut answered = false;
+        if let Ok(stream) = client::tls(bind, HOST, None).await {
+            shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+            let mut client = Client::over(hyper_util::rt::TokioIo::new(stream)).await;
+            answered = client.send(client::request(HOST, "/")).await.is_ok();
+            client.close().await;
+        }
+        use rustls::pki_types::pem::PemObject as _;
+        let own = rustls::pki_types::CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
+        assert_eq!(answered, served, "{saboteur:?}");
+        assert_eq!(shown == own.to_vec(), ends_at_the_server, "{saboteur:?}");
+        let lines = bench.lines("sleep").await;
+        assert_eq!(lines.iter().any(|l| l.contains("\"GET / HTTP/1.1\"")), claims, "{saboteur:?}: {lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn settings_of_one_port_reach_another() {
+    for (saboteur, hellos) in [(None, 0), (Some(Saboteur::TopLevelPolicyEverywhere), 1)] {
+        let ca = Authority::new("public");
+        let server = Server::tls(ca.server(HOST)).await;
+        let (mut bench, bind) = (Bench::with(reference(saboteur), &ca.pem()).await, free());
+        let mut sidecar =
+            plans::sidecar(bind, plans::cluster("outbound|80||edition.cnn.com", server.address, None));
+        let origination = UpstreamTls::Originate(plans::simple());
+        sidecar.clusters.push(plans::cluster(EXTERNAL, server.address, Some(origination)));
+        bench.apply(&plans::plan(vec![sidecar])).await;
+        client::get(bind, HOST, "/").await;
+        let completed = server.memory.hellos().iter().filter(|h| h.completed).count();
+        assert_eq!(completed, hellos, "{saboteur:?}");
+    }
+}
+
+#[tokio::test]
+async fn deleted_resources_stay_in_force() {
+    for (saboteur, status) in [(None, 404), (Some(Saboteur::StaleConfiguration), 200)] {
+        let server = Server::plain().await;
+        let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
+        let mut plan = plans::plan(vec![plans::sidecar(bind, plans::cluster("c", server.address, None))]);
+        let resource = json!({"kind": "VirtualService", "metadata": {"name": "a", "namespace": "b"}});
+        bench.resources = vec![meshproof_harness::resource::Resource(resource)];
+        bench.apply(&plan).await;
+        assert_eq!(client::get(bind, HOST, "/").await.status.as_u16(), 200);
+        bench.resources.clear();
+        plan.proxies[0].listeners[0].chains = vec![plans::any_http(vec![])];
+        bench.apply(&plan).await;
+        assert_eq!(client::get(bind, HOST, "/").await.status.as_u16(), status, "{saboteur:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_breaks_off_what_is_in_flight() {
+    for (saboteur, answered) in [(None, true), (Some(Saboteur::DropInFlightOnChange), false)] {
+        let server = Server::plain().await;
+        let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
+        let plan = plans::plan(vec![plans::sidecar(bind, plans::cluster("c", server.address, None))]);
+        bench.apply(&plan).await;
+        let mut client = Client::connect(bind).await;
+        let mut pending = Box::pin(client.sender().send_request(client::request(HOST, "/held")));
+        let memory = server.memory.clone();
+        tokio::select! {
+            _ = &mut pending => panic!("answered"),
+            () = crate::support::until("it is held", || memory.holding.load(std::sync::atomic::Ordering::SeqCst) == 1) => {}
+        }
+        bench.apply(&plan).await;
+        server.memory.release.notify_one();
+        assert_eq!(pending.await.is_ok(), answered, "{saboteur:?}");
+    }
+}
