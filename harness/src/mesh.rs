@@ -374,6 +374,15 @@ impl Mesh {
         mark
     }
 
+    /// The instance bounds each side that it waits for; this is for one that does not.
+    async fn settle(&self) -> Result<(), TargetError> {
+        let limit = 3 * self.setting.seat.timeouts.get("evidence-settled");
+        let settled = tokio::time::timeout(limit, self.instance.settle()).await;
+        settled.unwrap_or_else(|_| {
+            Err(TargetError::Environment(format!("the target did not collect its evidence within {limit:?}")))
+        })
+    }
+
     async fn within<T>(
         &self,
         timeout: &str,
@@ -392,7 +401,7 @@ impl Mesh {
     /// Ends the scenario: judges every claim once more, takes the instance down, and puts together the checks' results.
     pub(crate) async fn finish(self, stop: Option<Unreached>) -> Finished {
         // Late evidence: whatever the implementation still does for an answered request must be in before the last judgement.
-        let settled = self.within("evidence-settled", "deliver its access logs", self.instance.settle()).await;
+        let settled = self.settle().await;
         let mut gone = None;
         match settled {
             Err(TargetError::Gone(words)) if stop.is_none() => gone = Some(words),

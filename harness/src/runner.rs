@@ -317,9 +317,13 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         public_roots: shared.public.certificate_pem().into(),
     };
     let limit = options.timeouts.get("implementation-ready");
-    let started = tokio::time::timeout(limit, options.target.start(seat.clone())).await.unwrap_or_else(|_| {
-        Err(TargetError::Gone(format!("it did not start within the timeout `implementation-ready` ({limit:?})")))
-    });
+    let started = tokio::select! {
+        biased;
+        reason = interrupted(options.interrupt.clone()) => return unreached(shared, &selected, &cut_short(&reason)),
+        started = tokio::time::timeout(limit, options.target.start(seat.clone())) => started.unwrap_or_else(|_| {
+            Err(TargetError::Gone(format!("it did not start within the timeout `implementation-ready` ({limit:?})")))
+        }),
+    };
     let instance = match started {
         Ok(instance) => instance,
         Err(e) => return unreached(shared, &selected, &blame(Stop::Target(e))),

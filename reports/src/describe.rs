@@ -236,7 +236,7 @@ fn request_rows(request: &ServerRequest) -> Vec<Row> {
         let sum = request.body_sha256.as_ref().map(|s| format!(", SHA-256 {s}")).unwrap_or_default();
         rows.push(("body", format!("{bytes} bytes{sum}")));
     }
-    if let Some(bytes) = request.body_bytes {
+    if let Some(bytes) = request.body_bytes.filter(|bytes| *bytes > 0) {
         let sha256 = request.body_sha256.as_ref().map(|sum| format!(", SHA-256 {sum}")).unwrap_or_default();
         rows.push(("body", format!("{bytes} bytes{sha256}")));
     }

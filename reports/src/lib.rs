@@ -16,6 +16,7 @@ pub mod event;
 pub mod evidence;
 pub mod html;
 pub mod json;
+pub mod kills;
 mod points;
 pub mod report;
 #[cfg(any(test, feature = "sample"))]

@@ -1,13 +1,14 @@
 //! Made-up reports for tests: every verdict, every level, every kind of evidence, and text that tries to break out of
 //! whatever it is rendered in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::{
     AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, EvidenceId, Exchange,
     ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
     ServerRequest, Side, TlsFacts,
 };
+use crate::kills::{KillCheck, KillMatrix, KillSaboteur};
 use crate::report::{
     CheckResult, Document, ExternalService, Implementation, Level, Report, Run, SCHEMA, ScenarioResult, Step,
     SuiteFault, Timing, Verdict,
@@ -59,6 +60,26 @@ pub fn partial() -> Report {
     report.run.partial = true;
     report.run.partial_reason = Some("interrupted (Ctrl-C)".to_owned());
     report
+}
+
+/// A kill matrix with a check that notices nothing and a saboteur that nobody notices.
+#[must_use]
+pub fn kills() -> KillMatrix {
+    let check = |id: &str| KillCheck {
+        id: id.to_owned(),
+        level: Level::Must,
+        requirement: "It must hold.".to_owned(),
+    };
+    let saboteur =
+        |name: &str| KillSaboteur { name: name.to_owned(), description: format!("Does it wrong. {HOSTILE}") };
+    KillMatrix {
+        checks: vec![check("sidecar-origination/sni-is-host"), check("sidecar-origination/idle"), check(HOSTILE)],
+        saboteurs: vec![saboteur("no-sni"), saboteur("unnoticed"), saboteur(HOSTILE)],
+        kills: BTreeMap::from([
+            ("no-sni".to_owned(), BTreeSet::from(["sidecar-origination/sni-is-host".to_owned()])),
+            (HOSTILE.to_owned(), BTreeSet::from([HOSTILE.to_owned()])),
+        ]),
+    }
 }
 
 fn run() -> Run {

@@ -27,7 +27,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         Check::must(
             "missing-credential-refused",
             ORIGINATION,
-            "While the secret is missing the request fails and the server sees no request; when it appears, the request works without a restart.",
+            "While the secret is missing the request fails, the server sees no request and the gateway does not call the credential ACTIVE; when it appears, the request works without a restart.",
         )
         .why("A proxy that goes on without the credential shows an anonymous client to the server.")
         .observed("The workload's exchanges and nginx's requests; the twin is the same request with the secret."),
@@ -88,6 +88,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
 
     mesh.step("The secret is missing, then appears");
     let missing = mesh.workload("sleep").get(URL).await?;
+    let while_missing = mesh.proxy("istio-egressgateway").credentials().await?;
     let client = ca.client("client.example.com").serial(1).issue()?;
     supply(mesh, &client, &ca, None).await?;
     let appeared = mesh.workload("sleep").get(URL).await?;
@@ -98,6 +99,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         missing
             .fails()
             .and(nginx.during(&missing).no_request())
+            .and(while_missing.gone("kubernetes://client-credential"))
             .provided("the same request with the secret", appeared_works),
     )?;
 

@@ -11,6 +11,7 @@ pub mod select;
 mod sidecar_origination;
 mod sites;
 mod tls_verification;
+mod traffic_fidelity;
 
 use meshproof_harness::scenario::Scenario;
 
@@ -24,6 +25,7 @@ pub static ALL: &[&Scenario] = &[
     &tls_verification::SCENARIO,
     &credentials::SCENARIO,
     &origination_scope::SCENARIO,
+    &traffic_fidelity::SCENARIO,
 ];
 
 /// The fixtures of a scenario, by file stem, built in.

@@ -27,6 +27,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             SETTINGS,
             "TLS opened on a port whose clients already encrypt fails cleanly: the application's handshake fails, nothing is served.",
         )
+        .feature("tls-passthrough")
         .why("It is the commonest mistake with origination; it must be seen at once, not hang or half work.")
         .observed("The workload's exchange and the external service's requests; the twin is the same request without the rule."),
         Check::must(
@@ -34,6 +35,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             SETTINGS,
             "With such a rule in force, the application's own HTTPS to another host still works end to end.",
         )
+        .feature("tls-passthrough")
         .why("One host's mistake must not become another's outage.")
         .observed("The workload's handshake and response."),
         Check::must(
@@ -41,6 +43,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             PORTS,
             "What is said of a port replaces what is said of all: port 80 is originated, port 443 stays the application's own.",
         )
+        .feature("tls-passthrough")
         .why("Settings that leak from port to port encrypt twice, or not at all.")
         .observed("The workload's exchanges and the external service's requests on both ports."),
         Check::must(

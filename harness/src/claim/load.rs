@@ -9,19 +9,19 @@ use super::{Claim, Finding, Reply};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Load {
-    /// In flight from before the change until after it; each must get its own body back.
+    /// In flight when the change was made: at the server, which withheld its answer.
     pub held: Vec<Reply>,
     /// One after another, from before the change until after it; in the order of their ends.
     pub steady: Vec<Reply>,
-    /// The body that the held ones sent.
+    /// The body that each of those must get.
     pub(crate) body: Bytes,
 }
 
 impl Load {
-    /// Every request was answered with 200, and those in flight got back what they had sent, whole.
+    /// Every request was answered with 200, and those in flight whole.
     pub fn loses_nothing(&self) -> Claim {
         let expected = format!(
-            "{} requests in flight during the change and {} around it, each answered with 200, whole",
+            "{} requests in flight when the change is made and {} around it, each answered with 200",
             self.held.len(),
             self.steady.len()
         );
@@ -29,7 +29,7 @@ impl Load {
             Some(r) if r.status == 200 => body.map_or(Ok(()), |body| has_body(r, body)),
             Some(_) | None => Err(reply.describe()),
         };
-        let held = self.held.iter().map(|r| (r, ok(r, Some(&self.body)), "in flight during the change"));
+        let held = self.held.iter().map(|r| (r, ok(r, Some(&self.body)), "in flight when the change was made"));
         let steady = self.steady.iter().map(|r| (r, ok(r, None), "around the change"));
         let lost: Vec<_> = held.chain(steady).filter_map(|(r, ok, when)| Some((r, ok.err()?, when))).collect();
         let finding = match lost.first() {

@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
-use http::Method;
 use meshproof_reports::{Exchange, Fact, Side};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{Mesh, Origin, Stop, micros};
 use crate::claim::{Load, Reply};
 use crate::digest::sample;
-use crate::workload::{Delivery, Hold, HttpChoice, RequestSpec};
+use crate::external::embedded::behaviour::HELD_BODY;
+use crate::target::Probe;
+use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 
 /// How many requests are in flight during a change.
 const HELD: usize = 4;
-/// How large the body is that each of them sends and gets back.
-const HELD_BODY: usize = 4096;
 /// How many clients ask one request after another around a change.
 const STEADY: usize = 3;
 /// The rate of each of these.
@@ -96,60 +96,99 @@ impl Client<'_> {
         Ok(mesh.told(&from, asked, mark))
     }
 
-    /// Makes a change while requests go on. Some are in flight when it begins and end after it is in force: they POST to
-    /// `held`, which must send back what it gets as it gets it (`/echo-stream` of the embedded service). Others ask
-    /// `steady`, one after another, from before the change until after it.
+    /// Makes a change while requests to `origin` (`http://api.example.com`) go on. Some are in flight when it is made: they
+    /// have arrived at the server, which withholds its answer until the change is in force. Others ask for `steady`, one
+    /// after another, from before the change until after it. The server must be the embedded one.
     ///
     /// # Errors
     /// The change's, or as for [`Client::get`].
     pub async fn under_load(
         self,
+        origin: &str,
         steady: &str,
-        held: &str,
         change: impl Future<Output = Result<(), Stop>>,
     ) -> Result<Load, Stop> {
         let Self { mesh, from, request } = self;
-        let body = sample(HELD_BODY);
-        let holds: Vec<Hold> = (0..HELD).map(|_| Hold::default()).collect();
-        let holding = holds.iter().map(|hold| {
-            let delivery = Delivery::Held(hold.clone());
-            let (method, url) = (Method::POST, held.to_owned());
-            mesh.ask(&from, RequestSpec { method, url, body: body.clone(), delivery, ..request.clone() })
-        });
-        let steady = RequestSpec { url: steady.to_owned(), ..request.clone() };
+        let key = mesh.tokens.next();
+        let at = |path: &str| RequestSpec { url: format!("{origin}{path}"), ..request.clone() };
+        let (hold, steady) = (at(&format!("/hold/{key}")), at(steady));
         let mark = mesh.mark();
         let begun = Instant::now();
+        let lost = CancellationToken::new();
+        let holding = join_all((0..HELD).map(|_| async {
+            let asked = mesh.ask(&from, hold.clone()).await;
+            lost.cancel();
+            asked
+        }));
+        let door = Door { mesh, origin, key: &key, lost: &lost };
         let around = async {
-            let result = around(mesh, &from, &steady, &holds, change).await;
-            holds.iter().for_each(Hold::release);
+            let result = around(&door, &from, &steady, change).await;
+            // Also after a failure: nobody is left waiting.
+            door.ask("release", "").await?;
             result
         };
-        let (held, (steady, changing)) = match join(join_all(holding), pin!(around)).await {
-            (held, Ok(around)) => (held.into_iter().collect::<Result<Vec<_>, _>>()?, around),
-            (_, Err(stop)) => return Err(stop),
-        };
+        let (held, around) = join(holding, around).await;
+        let (steady, changing) = around?;
+        let held = held.into_iter().collect::<Result<Vec<_>, _>>()?;
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed().saturating_sub(changing));
         let told = |asked: Vec<Asked>| asked.into_iter().map(|a| mesh.told(&from, a, mark)).collect();
-        Ok(Load { held: told(held), steady: told(steady), body })
+        Ok(Load { held: told(held), steady: told(steady), body: sample(HELD_BODY) })
+    }
+}
+
+/// The server's own door to the requests that it withholds, past every proxy.
+struct Door<'a> {
+    mesh: &'a Mesh,
+    origin: &'a str,
+    key: &'a str,
+    /// One of them has come to its end.
+    lost: &'a CancellationToken,
+}
+
+impl Door<'_> {
+    async fn ask(&self, verb: &str, rest: &str) -> Result<(), Stop> {
+        let url = format!("{}/{verb}/{}{rest}", self.origin, self.key);
+        let from = Origin::Probe(Probe::External);
+        let asked = self.mesh.ask(&from, RequestSpec::get(url, "")).await?;
+        match asked.exchange.last_response() {
+            Some(response) if response.status == 200 => Ok(()),
+            Some(_) | None => {
+                Err(Stop::Suite(format!("{} did not let go of what it withheld: {:?}", self.origin, asked.exchange)))
+            }
+        }
     }
 }
 
 /// What goes on beside the requests that are held; also says how long the change took.
 async fn around(
-    mesh: &Mesh,
+    door: &Door<'_>,
     from: &Origin,
     steady: &RequestSpec,
-    holds: &[Hold],
     change: impl Future<Output = Result<(), Stop>>,
 ) -> Result<(Vec<Asked>, Duration), Stop> {
+    let mesh = door.mesh;
     let first = join_all((0..STEADY).map(|_| mesh.ask(from, steady.clone()))).await;
     let mut asked = first.into_iter().collect::<Result<Vec<_>, _>>()?;
-    join_all(holds.iter().map(Hold::in_flight)).await;
+    let number = format!("/{HELD}");
+    tokio::select! {
+        arrived = door.ask("held", &number) => arrived?,
+        // It will not arrive any more, and says so itself.
+        () = door.lost.cancelled() => {}
+    }
     let over = AtomicBool::new(false);
+    // Those in flight must not run into their own timeout where a change takes long.
+    let patience = mesh.setting.seat.timeouts.get("request") / 2;
     let changing = async {
         let begun = Instant::now();
-        let result = change.await;
+        let mut change = pin!(change);
+        let result = match timeout(patience, &mut change).await {
+            Ok(result) => result,
+            Err(_) => match door.ask("release", "").await {
+                Ok(()) => change.await,
+                Err(stop) => Err(stop),
+            },
+        };
         over.store(true, Ordering::SeqCst);
         result.map(|()| begun.elapsed())
     };
@@ -205,7 +244,7 @@ impl Mesh {
     }
 
     async fn settled(&self) -> Result<(), Stop> {
-        Ok(self.within("evidence-settled", "deliver its access logs", self.instance.settle()).await?)
+        Ok(self.settle().await?)
     }
 
     /// Records what came of a request.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream;
 use http::Request;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -21,7 +21,7 @@ const PIECE: usize = 16 * 1024;
 const MAX_INTERIM: usize = 16;
 
 /// How a request's body is sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
     /// In one piece, with its length in `content-length`; an empty one: not at all.
     #[default]
@@ -31,32 +31,6 @@ pub enum Delivery {
     /// With its length, after `Expect: 100-continue` was answered (RFC 9110, section 10.1.1). Where no answer comes
     /// within the timeout `continue`, it is sent all the same, as curl does.
     Expecting,
-    /// In two pieces, without a length: the second one when the hold is released.
-    Held(Hold),
-}
-
-/// Keeps a request in flight for as long as somebody wants.
-#[derive(Clone, Debug, Default)]
-pub struct Hold {
-    in_flight: CancellationToken,
-    released: CancellationToken,
-}
-
-impl Hold {
-    /// Returns when the request is in flight (the first bytes of its answer are there), or has come to its end already.
-    pub async fn in_flight(&self) {
-        self.in_flight.cancelled().await;
-    }
-
-    /// Lets it go on.
-    pub fn release(&self) {
-        self.released.cancel();
-    }
-
-    /// For whoever sends the request: it is in flight, or over.
-    pub fn note_in_flight(&self) {
-        self.in_flight.cancel();
-    }
 }
 
 /// What came before the final response.
@@ -89,15 +63,15 @@ impl Interim {
 
 impl Delivery {
     /// Whether the length is said beforehand.
-    pub(super) fn has_length(&self) -> bool {
+    pub(super) fn has_length(self) -> bool {
         match self {
             Self::Whole | Self::Expecting => true,
-            Self::Pieces | Self::Held(_) => false,
+            Self::Pieces => false,
         }
     }
 
     /// The body as it is sent. `patience`: the timeout `continue`.
-    pub(super) fn body(&self, whole: Bytes, interim: &Interim, patience: Duration) -> Outgoing {
+    pub(super) fn body(self, whole: Bytes, interim: &Interim, patience: Duration) -> Outgoing {
         match self {
             Self::Whole => Full::new(whole).boxed_unsync(),
             Self::Pieces => {
@@ -115,17 +89,6 @@ impl Delivery {
                     Ok(Frame::data(whole))
                 };
                 BodyExt::boxed_unsync(StreamBody::new(stream::once(waiting)))
-            }
-            Self::Held(hold) => {
-                let middle = whole.len() / 2;
-                let (first, second) = (whole.slice(..middle), whole.slice(middle..));
-                let released = hold.released.clone();
-                let rest = async move {
-                    released.cancelled().await;
-                    Ok(Frame::data(second))
-                };
-                let pieces = stream::iter([Ok(Frame::data(first))]).chain(stream::once(rest));
-                BodyExt::boxed_unsync(StreamBody::new(pieces))
             }
         }
     }

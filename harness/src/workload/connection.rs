@@ -229,14 +229,14 @@ async fn ask_once(
     http2: bool,
 ) -> Result<(Response, bool), ExchangeError> {
     let interim = Interim::default();
-    let (message, delivery) = (target.websocket.clone(), target.delivery.clone());
+    let message = target.websocket.clone();
     let mut request = request(target, http2, &interim)?;
     interim.watch(&mut request);
     let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
     let mut answer = sender.send(request).await.map_err(|e| sorted(&e))?;
     if let (Some(message), Some(key), StatusCode::SWITCHING_PROTOCOLS) = (message, key, answer.status()) {
         let upgrade = hyper::upgrade::on(&mut answer);
-        let (mut response, _) = read(answer, &interim, None).await.map_err(|e| sorted(&e))?;
+        let (mut response, _) = read(answer, &interim).await.map_err(|e| sorted(&e))?;
         if response.header(SEC_WEBSOCKET_ACCEPT.as_str()) != Some(&derive_accept_key(key.as_bytes())) {
             let message = "the Sec-WebSocket-Accept does not answer the Sec-WebSocket-Key".to_owned();
             return Err(ExchangeError { kind: ExchangeErrorKind::Protocol, message });
@@ -245,8 +245,7 @@ async fn ask_once(
         response.messages = exchange_messages(TokioIo::new(stream), message).await?;
         return Ok((response, true));
     }
-    let hold = if let Delivery::Held(hold) = &delivery { Some(hold) } else { None };
-    read(answer, &interim, hold).await.map_err(|e| sorted(&e))
+    read(answer, &interim).await.map_err(|e| sorted(&e))
 }
 
 /// Says one thing, hears one thing, and closes as RFC 6455, section 7, has it.
@@ -338,11 +337,7 @@ async fn drive(
 }
 
 /// Reads an answer as far as the bounds allow; also says whether it was read to its end.
-async fn read(
-    response: http::Response<Incoming>,
-    interim: &Interim,
-    hold: Option<&super::Hold>,
-) -> hyper::Result<(Response, bool)> {
+async fn read(response: http::Response<Incoming>, interim: &Interim) -> hyper::Result<(Response, bool)> {
     let (head, mut body) = response.into_parts();
     let mut kept = Vec::new();
     let mut length = 0u64;
@@ -357,9 +352,6 @@ async fn read(
                 continue;
             }
         };
-        if let Some(hold) = hold {
-            hold.note_in_flight();
-        }
         length += data.len() as u64;
         sum.update(&data);
         let room = MAX_BODY_KEPT - kept.len();

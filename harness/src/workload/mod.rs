@@ -18,12 +18,13 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, LOCATION, TRANSFER_ENCODING, USER_AGENT,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use meshproof_reports::{Exchange, ExchangeError, ExchangeErrorKind, Hop, HopResult, TlsFacts};
 use rustls::client::danger::ServerCertVerifier;
 use url::Url;
 
-pub use body::{Delivery, Hold};
+pub use body::Delivery;
+pub use http::Method;
 pub use raw::{RawEnd, RawReply, raw};
 
 use crate::external::PrivateKeyPem;
@@ -224,10 +225,6 @@ impl WorkloadClient {
         let deadline = tokio::time::Instant::now() + self.limit;
         let hops = self.follow(request, deadline).await;
         let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        if let Delivery::Held(hold) = &request.delivery {
-            // Nobody must wait for a request that is over.
-            hold.note_in_flight();
-        }
         Exchange { url: request.url.clone(), hops, duration_us }
     }
 
@@ -346,7 +343,7 @@ impl WorkloadClient {
             path_and_query: url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
             headers: headers(request, authority)?,
             body: request.body.clone(),
-            delivery: request.delivery.clone(),
+            delivery: request.delivery,
             patience: self.patience,
             websocket: request.websocket.clone(),
             times: request.times,
@@ -375,7 +372,7 @@ fn headers(request: &RequestSpec, authority: &str) -> Result<HeaderMap, String> 
     if !request.body.is_empty() && announced {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
     }
-    if matches!(request.delivery, Delivery::Expecting) {
+    if request.delivery == Delivery::Expecting {
         headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
     }
     Ok(headers)

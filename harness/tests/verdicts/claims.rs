@@ -4,12 +4,8 @@ use meshproof_harness::claim::{Claim, Claims, Finding, View};
 use meshproof_reports::{EvidenceId, Verdict};
 
 fn fixed(verdict: Verdict, word: &str) -> Claim {
-    let finding = Finding {
-        verdict,
-        expected: format!("{word} expected"),
-        seen: format!("{word} seen"),
-        evidence: vec![EvidenceId(word.to_owned())],
-    };
+    let (expected, seen) = (format!("{word} expected"), format!("{word} seen"));
+    let finding = Finding { verdict, ..Finding::holds(expected, seen, vec![EvidenceId(word.to_owned())]) };
     Claim::new(move |_| finding.clone())
 }
 

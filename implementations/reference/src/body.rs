@@ -165,10 +165,10 @@ impl ResponseBody {
         saboteur: Option<Saboteur>,
     ) -> Self {
         let mut ending = Some(ending);
-        if bodiless || inner.is_end_stream() {
-            if let Some(ending) = ending.take() {
-                ending.whole();
-            }
+        if (bodiless || inner.is_end_stream())
+            && let Some(ending) = ending.take()
+        {
+            ending.whole();
         }
         Self { kind: Kind::Upstream { inner, left: announced, deadline }, ending, saboteur }
     }
@@ -220,10 +220,18 @@ impl Body for ResponseBody {
                         return Poll::Ready(Some(Err(Cut::Timeout)));
                     }
                 }
-                if last {
-                    if let Some(ending) = this.ending.take() {
-                        ending.whole();
+                let cuts = this.saboteur == Some(Saboteur::CutChunkedBody);
+                if cuts && left.is_none() && frame.is_data() && !last {
+                    // What is still to come is left on a connection that nobody uses again.
+                    if let Some(mut ending) = this.ending.take() {
+                        ending.record.write();
+                        ending.lease = None;
                     }
+                    this.kind = Kind::Text(Full::default());
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                if last && let Some(ending) = this.ending.take() {
+                    ending.whole();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

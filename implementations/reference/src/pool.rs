@@ -321,12 +321,11 @@ impl Lease {
 
     /// The response was read to its end: the connection may serve another request.
     pub(crate) fn give_back(mut self) {
-        if let (Some(Sender::Http1(sender)), Some(home)) = (self.sender.take(), self.home.take()) {
-            if !sender.is_closed() {
-                let idle =
-                    Idle { sender: Sender::Http1(sender), local: self.local, alive: self.alive.clone() };
-                home.put(self.destination.clone(), idle);
-            }
+        if let (Some(Sender::Http1(sender)), Some(home)) = (self.sender.take(), self.home.take())
+            && !sender.is_closed()
+        {
+            let idle = Idle { sender: Sender::Http1(sender), local: self.local, alive: self.alive.clone() };
+            home.put(self.destination.clone(), idle);
         }
     }
 }

@@ -17,11 +17,6 @@ pub(super) fn brief(text: &str, max: usize) -> String {
     clipped(&visible::line(text), max).into_owned()
 }
 
-/// Untrusted text of several lines.
-pub(super) fn block(text: &str) -> Markup {
-    html! { pre { (clipped(&visible::block(text), MAX_VALUE)) } }
-}
-
 /// A command, with a button that copies it where there is a script.
 pub(super) fn command(text: &str) -> Markup {
     html! { div.command { pre { code { (line(text)) } } button.copy type="button" hidden { "Copy" } } }

@@ -1,35 +1,41 @@
 //! What the embedded service can do besides serving pages: the forms of body and connection that a mesh has to pass on.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, SERVER, TRAILER, UPGRADE};
+use http::header::{HeaderName, HeaderValue, SERVER, TRAILER, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
-use hyper::body::{Frame, Incoming as Body};
+use hyper::body::Frame;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use meshproof_reports::{EvidenceId, Fact};
+use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::content::Answer;
-use super::serve::{MAX_BODY, SERVER_NAME};
+use super::serve::SERVER_NAME;
 use super::Shared;
-use crate::digest::{MAX_SAMPLE, Sum, sample, sha256};
+use crate::digest::{MAX_SAMPLE, sample, sha256};
 
 /// How large the pieces of a body without a length are.
 const PIECE: usize = 16 * 1024;
 /// How large a WebSocket message may be.
-pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
+const MAX_MESSAGE: usize = 64 * 1024;
+/// How large the body is that a withheld answer has.
+pub(crate) const HELD_BODY: usize = 4096;
+/// How many keys requests are held under.
+const MAX_HOLDS: usize = 64;
+/// How long a key may be.
+const MAX_KEY: usize = 200;
 /// The trailer of `/trailers`: the digest of the body before it.
-pub(crate) const CHECKSUM: HeaderName = HeaderName::from_static("x-body-sha256");
+const CHECKSUM: HeaderName = HeaderName::from_static("x-body-sha256");
 
 /// What may be wrong while a body is sent.
 type Trouble = Box<dyn std::error::Error + Send + Sync>;
@@ -100,54 +106,11 @@ fn pieces(whole: Bytes, trailers: Option<HeaderMap>) -> AnswerBody {
     BodyExt::boxed_unsync(StreamBody::new(futures_util::stream::iter(frames)))
 }
 
-/// A behaviour that answers before the request has come to its end.
-pub(crate) enum Early {
-    /// Sends the request's body back, piece by piece, as it comes.
-    EchoStream,
-    /// Sends WebSocket messages back.
-    WebSocket,
-}
+/// The path on which connections switch over to WebSocket.
+pub(super) const WEB_SOCKET: &str = "/websocket";
 
-impl Early {
-    pub(super) fn of(path: &str) -> Option<Self> {
-        match path {
-            "/echo-stream" => Some(Self::EchoStream),
-            "/websocket" => Some(Self::WebSocket),
-            _ => None,
-        }
-    }
-
-    /// The answer. Its status is in the store before it is sent.
-    pub(super) fn answer(
-        self,
-        head: Parts,
-        body: Body,
-        upgrade: Option<OnUpgrade>,
-        entry: Entry,
-    ) -> Response<AnswerBody> {
-        match self {
-            Self::EchoStream => {
-                entry.amend(|r| r.status = 200);
-                let echo = Echo { inner: body, sum: Some(Sum::default()), bytes: 0, entry };
-                let mut response = Response::new(echo.boxed_unsync());
-                response.headers_mut().insert(SERVER, SERVER_NAME);
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-                response
-            }
-            Self::WebSocket => {
-                let response = web_socket(head, upgrade, &entry.shared);
-                entry.amend(|r| {
-                    r.status = response.status().as_u16();
-                    r.body_bytes = Some(0);
-                });
-                response
-            }
-        }
-    }
-}
-
-/// Switches over as RFC 6455, section 4.2.2, has it; what is no WebSocket handshake gets 426.
-fn web_socket(head: Parts, upgrade: Option<OnUpgrade>, shared: &Arc<Shared>) -> Response<AnswerBody> {
+/// Switches over as RFC 6455, section 4.2.2, has it, and sends every message back; what is no WebSocket handshake gets 426.
+pub(super) fn web_socket(head: Parts, upgrade: OnUpgrade, shared: &Arc<Shared>) -> Response<AnswerBody> {
     let refused = |status| {
         let mut response = Response::new(nothing());
         *response.status_mut() = status;
@@ -157,8 +120,7 @@ fn web_socket(head: Parts, upgrade: Option<OnUpgrade>, shared: &Arc<Shared>) -> 
         }
         response
     };
-    let switched = create_response(&Request::from_parts(head, ())).ok();
-    let (Some(switched), Some(upgrade)) = (switched, upgrade) else {
+    let Ok(switched) = create_response(&Request::from_parts(head, ())) else {
         return refused(StatusCode::UPGRADE_REQUIRED);
     };
     let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
@@ -189,40 +151,70 @@ fn nothing() -> AnswerBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// The request's body as the response's.
-struct Echo {
-    inner: Body,
-    sum: Option<Sum>,
-    bytes: u64,
-    entry: Entry,
+/// Requests whose answers are withheld, by a key that somebody chose.
+#[derive(Default)]
+pub(super) struct Holds(Mutex<BTreeMap<String, watch::Sender<Held>>>);
+
+#[derive(Default)]
+struct Held {
+    requests: usize,
+    released: bool,
 }
 
-impl hyper::body::Body for Echo {
-    type Data = Bytes;
-    type Error = Trouble;
+/// Counts a request for as long as it is held.
+struct Counted(watch::Sender<Held>);
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Trouble>>> {
-        loop {
-            let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)) else {
-                if let Some(sum) = self.sum.take() {
-                    let bytes = self.bytes;
-                    self.entry.body_ended(bytes, sum.finish());
-                }
-                return Poll::Ready(None);
-            };
-            let Ok(data) = frame?.into_data() else { continue };
-            self.bytes += data.len() as u64;
-            if self.bytes > MAX_BODY {
-                return Poll::Ready(Some(Err("the request's body is longer than the service reads".into())));
-            }
-            if let Some(sum) = &mut self.sum {
-                sum.update(&data);
-            }
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+impl Counted {
+    fn new(held: watch::Sender<Held>) -> Self {
+        held.send_modify(|h| h.requests += 1);
+        Self(held)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|h| h.requests = h.requests.saturating_sub(1));
+    }
+}
+
+impl Holds {
+    /// `/hold/KEY` is answered after `/release/KEY` was asked for; `/held/KEY/N` when N are held.
+    pub(super) async fn answer(&self, method: &Method, path: &str) -> Option<Answer> {
+        let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        let (verb, key, number) = match parts.as_slice() {
+            ["hold", key] => ("hold", *key, 0),
+            ["release", key] => ("release", *key, 0),
+            ["held", key, number] => ("held", *key, number.parse::<usize>().ok()?),
+            _ => return None,
+        };
+        if method != Method::GET {
+            return Some(Answer::method_not_allowed());
         }
+        let Some(held) = self.of(key) else {
+            return Some(Answer::nginx_page(StatusCode::SERVICE_UNAVAILABLE, None));
+        };
+        let mut changes = held.subscribe();
+        match verb {
+            "hold" => {
+                let _counted = Counted::new(held);
+                // Whoever waits gives up, or the service stops: this wait ends with the connection.
+                let _released = changes.wait_for(|h| h.released).await.is_ok();
+                return Some(Answer::new(StatusCode::OK, "text/plain", sample(HELD_BODY)));
+            }
+            "held" => {
+                let _enough = changes.wait_for(|h| h.requests >= number).await.is_ok();
+            }
+            _ => held.send_modify(|h| h.released = true),
+        }
+        Some(Answer::new(StatusCode::OK, "text/plain", "done\n"))
+    }
+
+    fn of(&self, key: &str) -> Option<watch::Sender<Held>> {
+        let mut holds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !holds.contains_key(key) && (holds.len() >= MAX_HOLDS || key.len() > MAX_KEY) {
+            return None;
+        }
+        Some(holds.entry(key.to_owned()).or_insert_with(|| watch::Sender::new(Held::default())).clone())
     }
 }
 

@@ -8,7 +8,7 @@ use meshproof_reports::Header;
 use serde_json::json;
 
 use super::super::Page;
-use super::behaviour::{self, Early, Framing};
+use super::behaviour::{self, Framing, Holds, WEB_SOCKET};
 
 /// The path of the page that says what arrived.
 const ECHO: &str = "/echo";
@@ -75,30 +75,42 @@ pub(crate) trait Content: Send + Sync {
     /// The answer to a request. Its status is in the store before it is sent.
     async fn answer(&self, incoming: Incoming) -> Answer;
 
-    /// What is answered to this path before the request has come to its end.
-    fn early(&self, _path: &str) -> Option<Early> {
-        None
+    /// Whether connections switch over to WebSocket on this path.
+    fn switches_over(&self, _path: &str) -> bool {
+        false
     }
 }
 
 /// Pages by path, the echo page, and the behaviours.
-pub(super) struct Pages(Vec<Page>);
+pub(super) struct Pages {
+    pages: Vec<Page>,
+    holds: Holds,
+}
 
 impl Pages {
     pub(super) fn new(pages: Vec<Page>) -> Self {
-        Self(pages)
+        Self { pages, holds: Holds::default() }
+    }
+
+    fn page(&self, path: &str) -> Option<&Page> {
+        self.pages.iter().find(|page| page.path == path)
     }
 }
 
 #[async_trait]
 impl Content for Pages {
     async fn answer(&self, incoming: Incoming) -> Answer {
-        let Some(page) = self.0.iter().find(|page| page.path == incoming.path) else {
-            return if incoming.path == ECHO {
-                echo(&incoming)
-            } else {
-                behaviour::answer(&incoming.method, &incoming.path)
-                    .unwrap_or_else(|| Answer::nginx_page(StatusCode::NOT_FOUND, None))
+        let Some(page) = self.page(&incoming.path) else {
+            if incoming.path == ECHO {
+                return echo(&incoming);
+            }
+            let (method, path) = (&incoming.method, &incoming.path);
+            return match behaviour::answer(method, path) {
+                Some(answer) => answer,
+                None => match self.holds.answer(method, path).await {
+                    Some(answer) => answer,
+                    None => Answer::nginx_page(StatusCode::NOT_FOUND, None),
+                },
             };
         };
         if incoming.method != Method::GET && incoming.method != Method::HEAD {
@@ -107,8 +119,8 @@ impl Content for Pages {
         Answer::new(StatusCode::OK, page.content_type, page.body.clone())
     }
 
-    fn early(&self, path: &str) -> Option<Early> {
-        if self.0.iter().any(|page| page.path == path) { None } else { Early::of(path) }
+    fn switches_over(&self, path: &str) -> bool {
+        path == WEB_SOCKET && self.page(path).is_none()
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
-use super::behaviour::{AnswerBody, Entry, Framing};
+use super::behaviour::{AnswerBody, Entry, Framing, web_socket};
 use super::content::{Answer, Incoming};
 use super::settings::{Clients, TlsSettings};
 use super::{Port, Shared};
@@ -32,7 +32,7 @@ const MAX_CLEAR: usize = 4096;
 /// How much of a request's head is read.
 const MAX_HEAD: usize = 64 * 1024;
 /// How much of a request's body is read; beyond it the answer is 413.
-pub(super) const MAX_BODY: u64 = 64 * 1024 * 1024;
+const MAX_BODY: u64 = 64 * 1024 * 1024;
 /// How much of a request's target is kept.
 const MAX_TARGET: usize = 4096;
 
@@ -249,8 +249,8 @@ type Answered = Result<Response<AnswerBody>, hyper::Error>;
 
 /// Records a request at once, before anything is awaited, and answers it.
 fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answered> + Send + use<> {
-    let early = site.port.content.early(request.uri().path()).filter(|_| site.refusal.is_none());
-    let upgrade = early.is_some().then(|| hyper::upgrade::on(&mut request));
+    let switches_over = site.refusal.is_none() && site.port.content.switches_over(request.uri().path());
+    let upgrade = switches_over.then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     let http2 = head.version == Version::HTTP_2;
     let authority = match head.uri.authority() {
@@ -294,8 +294,10 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
     let entry = Entry { shared: Arc::clone(site.shared), id };
     let (port, refusal) = (site.port.clone(), site.refusal);
     async move {
-        if let Some(early) = early {
-            return Ok(early.answer(head, body, upgrade, entry));
+        if let Some(upgrade) = upgrade {
+            let response = web_socket(head, upgrade, &entry.shared);
+            entry.amend(|r| r.status = response.status().as_u16());
+            return Ok(response);
         }
         let is_head = incoming.method == Method::HEAD;
         let answer = match drain(body).await? {

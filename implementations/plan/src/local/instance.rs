@@ -343,7 +343,13 @@ impl Instance for LocalInstance {
     }
 
     async fn settle(&self) -> Result<(), TargetError> {
-        self.data_plane.settle().await?;
+        // Bounded apart from the external services: who keeps the suite waiting decides who is to blame.
+        let limit = self.seat.timeouts.get("evidence-settled");
+        tokio::time::timeout(limit, self.data_plane.settle()).await.map_err(|_| {
+            TargetError::Gone(format!(
+                "it did not deliver its access logs within the timeout `evidence-settled` ({limit:?})"
+            ))
+        })??;
         for service in self.deployed() {
             service.settle().await.map_err(environment)?;
         }

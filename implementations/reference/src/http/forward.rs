@@ -52,6 +52,9 @@ pub(super) async fn forward(
 
     let (mut parts, body) = request.into_parts();
     headers::strip(&mut parts.headers);
+    if context.saboteur() == Some(Saboteur::RefuseExpect) && parts.headers.contains_key(header::EXPECT) {
+        return local(StatusCode::EXPECTATION_FAILED, String::new(), bodiless, ending);
+    }
     // Envoy answers `100-continue` itself: here hyper does, when the body is first asked for.
     parts.headers.remove(header::EXPECT);
     if let Some(protocol) = &upgrade {

@@ -26,10 +26,10 @@ pub(super) fn outgoing(context: &Context, method: &mut Method, headers: &mut Hea
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("leaked"));
         }
     }
-    if saboteur == Saboteur::DropQuery {
-        if let Some((path, _)) = target.split_once('?') {
-            *target = path.to_owned();
-        }
+    if saboteur == Saboteur::DropQuery
+        && let Some((path, _)) = target.split_once('?')
+    {
+        *target = path.to_owned();
     }
     if saboteur == Saboteur::NormalizePath {
         *target = target.to_ascii_lowercase();
@@ -136,7 +136,7 @@ async fn detour(
         protocol: UpstreamProtocol::Http1,
         tls,
     };
-    let inputs = cluster.tls.is_some().then(|| crate::tls::inputs::Inputs {
+    let inputs = cluster.tls.is_some().then_some(crate::tls::inputs::Inputs {
         roots: Ok(crate::tls::inputs::Roots::Anybody),
         client: Ok(None),
         crl: None,

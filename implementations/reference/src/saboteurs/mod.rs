@@ -112,6 +112,9 @@ saboteurs! {
     MethodToGet "method-to-get" "Turns every HEAD into a GET.";
     DropBody "drop-body" "Loses the request's body.";
     DropTrailers "drop-trailers" "Loses the response's trailers.";
+    CutChunkedBody "cut-chunked-body" "Ends a response without a length after its first piece, as if that were all.";
+    RefuseExpect "refuse-expect" "Answers 417 to a request that waits for 100 Continue.";
+    Http2Upstream "http2-upstream" "Speaks HTTP/2 to every external service.";
     TruncateLargeBody "truncate-large-body" "Loses what exceeds 64 KiB of a response's body.";
     RefuseUpgrade "refuse-upgrade" "Does not pass a protocol upgrade on.";
     NoAccessLog "no-access-log" "Writes no access log.";

@@ -28,6 +28,7 @@ const TABLE: &[(Saboteur, Mutation)] = &[
     (Saboteur::NoMutualTlsToGateway, |w, _| mutation::no_mutual_tls_to_gateway(&mut w.plan)),
     (Saboteur::NoVerificationByDefault, |w, _| no_verification_by_default(&mut w.plan)),
     (Saboteur::NoHttp2Upstream, |w, _| no_http2_upstream(&mut w.plan)),
+    (Saboteur::Http2Upstream, |w, _| http2_upstream(&mut w.plan)),
     (Saboteur::TlsBelowFloor, |w, _| originations(&mut w.plan).for_each(|o| o.min_version = None)),
     (Saboteur::TopLevelPolicyEverywhere, |w, _| top_level_policy_everywhere(&mut w.plan)),
     (Saboteur::PermissiveInbound, |w, _| permissive_inbound(&mut w.plan)),
@@ -99,6 +100,15 @@ fn no_http2_upstream(plan: &mut Plan) {
     }
     for o in originations(plan) {
         o.alpn = vec!["http/1.1".to_owned()];
+    }
+}
+
+fn http2_upstream(plan: &mut Plan) {
+    for cluster in plan.proxies.iter_mut().flat_map(|p| &mut p.clusters).filter(|c| originates(c)) {
+        cluster.protocol = UpstreamProtocol::Http2;
+    }
+    for o in originations(plan) {
+        o.alpn = vec!["h2".to_owned()];
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn misread(saboteur: Saboteur, resources: &mut Vec<Resource>) {
 
 /// Within each VirtualService, routes that take every path are tried after all others, where Istio stops at the first of
 /// them.
+#[expect(clippy::ptr_arg, reason = "one of the table's mutations")]
 fn catch_all_last(resources: &mut Vec<Resource>) {
     for resource in resources.iter_mut().filter(|r| r.kind() == "VirtualService") {
         if let Some(Value::Array(routes)) = resource.0.pointer_mut("/spec/http") {

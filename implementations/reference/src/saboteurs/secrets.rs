@@ -106,15 +106,15 @@ fn anonymous(wanted: &mut Wanted) {
         let held = wanted.credentials.get(&proxy.name).map_or(&[][..], Vec::as_slice);
         for cluster in &mut proxy.clusters {
             let Some(UpstreamTls::Originate(o)) = &mut cluster.tls else { continue };
-            if let Some(ClientCertificate::Credential(name)) = &o.client_certificate {
-                if !held.iter().any(|c| c.name == *name && c.key.is_some()) {
-                    o.client_certificate = None;
-                }
+            if let Some(ClientCertificate::Credential(name)) = &o.client_certificate
+                && !held.iter().any(|c| c.name == *name && c.key.is_some())
+            {
+                o.client_certificate = None;
             }
-            if let Trust::Credential(name) = &o.trust {
-                if !held.iter().any(|c| c.name == *name && c.ca.is_some()) {
-                    o.trust = Trust::Anybody;
-                }
+            if let Trust::Credential(name) = &o.trust
+                && !held.iter().any(|c| c.name == *name && c.ca.is_some())
+            {
+                o.trust = Trust::Anybody;
             }
         }
     }

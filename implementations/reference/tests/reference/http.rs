@@ -60,7 +60,9 @@ async fn answered_request_is_logged_without_any_waiting() {
     for n in 1..50 {
         let target = ["/", "/nothing", "/chunks", "/large", "/absent"][n % 5];
         client.get(HOST, target).await;
-        assert_eq!(bench.lines_now("sleep").len(), n, "{target}");
+        let lines = bench.lines_now("sleep");
+        assert_eq!(lines.len(), n, "{target}");
+        assert!(lines[n - 1].contains(" - via_upstream "), "{}", lines[n - 1]);
     }
 }
 
@@ -407,6 +409,35 @@ async fn upstream_failures_are_told_and_logged_in_envoys_words() {
     assert_eq!(client::get(bind, "Known.example:8080", "/").await.status.as_u16(), 200);
     closer.abort();
     talker.abort();
+}
+
+#[tokio::test]
+async fn request_on_a_connection_that_its_server_closes_is_repeated_if_it_may_be() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Answers one request a connection, and closes when the next has come.
+    let fickle = tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = tcp.read(&mut [0; 4096]).await;
+                let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+                let _ = tcp.read(&mut [0; 4096]).await;
+            });
+        }
+    });
+    let (mut bench, bind) = (Bench::start().await, free());
+    bench.apply(&plans::plan(vec![plans::sidecar(bind, plans::cluster("c", address, None))])).await;
+    let mut client = Client::connect(bind).await;
+    for _ in 0..3 {
+        assert_eq!(client.get(HOST, "/").await.status.as_u16(), 200);
+    }
+    let mut post = client::request(HOST, "/");
+    *post.method_mut() = Method::POST;
+    *post.body_mut() = "x".into();
+    let reply = client.send(post).await.unwrap();
+    assert_eq!(reply.status.as_u16(), 503);
+    assert!(bench.lines("sleep").await[3].contains(" 503 UC "));
+    fickle.abort();
 }
 
 #[tokio::test]

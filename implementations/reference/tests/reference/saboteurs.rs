@@ -85,6 +85,7 @@ async fn what_the_client_hello_offers() {
     differs(Saboteur::MeshAlpn, usual, alpn, "http/1.1", "istio,http/1.1").await;
     let http2 = |s: &mut Situation| s.origination.alpn = vec!["h2".to_owned(), "http/1.1".to_owned()];
     differs(Saboteur::NoHttp2Upstream, http2, alpn, "h2,http/1.1", "http/1.1").await;
+    differs(Saboteur::Http2Upstream, usual, alpn, "http/1.1", "h2").await;
     differs(
         Saboteur::TlsBelowFloor,
         |s| {
@@ -225,6 +226,15 @@ async fn what_becomes_of_the_response() {
         "false",
     )
     .await;
+    differs(
+        Saboteur::CutChunkedBody,
+        |s| s.target = "/chunks".to_owned(),
+        |saw| format!("{} {}", saw.status, saw.body_bytes),
+        "200 40",
+        "200 8",
+    )
+    .await;
+    differs(Saboteur::RefuseExpect, |s| s.expect = true, status, "200", "417").await;
 }
 
 #[tokio::test]
@@ -275,7 +285,7 @@ fn misread_resources_are_those_of_the_saboteur() {
     let resource = meshproof_harness::resource::Resource(rule);
     let mut sound = vec![resource.clone()];
     Reference::new().misread(&mut sound);
-    assert_eq!(sound, [resource.clone()]);
+    assert_eq!(sound, std::slice::from_ref(&resource));
     let mut broken = vec![resource];
     Reference::sabotaged(Saboteur::ExportToIgnored).misread(&mut broken);
     assert_eq!(broken[0].spec().get("exportTo"), None);

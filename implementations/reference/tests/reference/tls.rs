@@ -7,7 +7,7 @@ use meshproof_reference::Reference;
 use meshproof_reports::CredentialState;
 use rcgen::ExtendedKeyUsagePurpose;
 
-use crate::support::authority::{Authority, Issued, Says, self_signed};
+use crate::support::authority::{Authority, Issued, Says, self_signed, self_signed_ca};
 use crate::support::client::{self, Client};
 use crate::support::plans::{self, EXTERNAL, HOST};
 use crate::support::server::{Server, TLS12, TLS13, Tls};
@@ -70,12 +70,14 @@ async fn each_fault_of_a_certificate_is_refused_and_the_request_stays_here() {
 
 #[tokio::test]
 async fn self_signed_certificate_among_the_roots_is_believed() {
-    let issued = self_signed(&Says { dns: &[HOST], ..Says::default() });
-    let server = Server::tls(issued.clone()).await;
-    assert_eq!(ask(plans::simple(), &server, &issued.certificate).await.0, 200);
-    let expired = self_signed(&Says { dns: &[HOST], years: (2020, 2021), ..Says::default() });
-    let server = Server::tls(expired.clone()).await;
-    assert_eq!(ask(plans::simple(), &server, &expired.certificate).await.0, 503);
+    for sign in [self_signed, self_signed_ca] {
+        let issued = sign(&Says { dns: &[HOST], ..Says::default() });
+        let server = Server::tls(issued.clone()).await;
+        assert_eq!(ask(plans::simple(), &server, &issued.certificate).await.0, 200);
+        let expired = sign(&Says { dns: &[HOST], years: (2020, 2021), ..Says::default() });
+        let server = Server::tls(expired.clone()).await;
+        assert_eq!(ask(plans::simple(), &server, &expired.certificate).await.0, 503);
+    }
 }
 
 #[tokio::test]

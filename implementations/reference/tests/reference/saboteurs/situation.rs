@@ -29,6 +29,7 @@ pub struct Situation {
     pub target: String,
     pub body: String,
     pub upgrade: bool,
+    pub expect: bool,
     pub times: usize,
     pub rewrite: Option<String>,
     pub forwarded_proto: Option<String>,
@@ -72,6 +73,7 @@ pub async fn run(saboteur: Option<Saboteur>, change: &impl Fn(&mut Situation)) -
         target: "/".to_owned(),
         body: String::new(),
         upgrade: false,
+        expect: false,
         times: 1,
         rewrite: None,
         forwarded_proto: None,
@@ -115,6 +117,9 @@ pub async fn run(saboteur: Option<Saboteur>, change: &impl Fn(&mut Situation)) -
         *request.method_mut() = s.method.clone();
         *request.body_mut() = s.body.clone().into();
         request.headers_mut().insert("te", "trailers".parse().unwrap());
+        if s.expect {
+            request.headers_mut().insert("expect", "100-continue".parse().unwrap());
+        }
         if s.upgrade {
             request.headers_mut().insert("connection", "upgrade".parse().unwrap());
             request.headers_mut().insert("upgrade", "websocket".parse().unwrap());

@@ -89,8 +89,19 @@ impl Authority {
 
 /// A certificate that signed itself.
 pub fn self_signed(says: &Says<'_>) -> Issued {
+    signed_by_itself(params(says))
+}
+
+/// Likewise, and a CA besides: what `openssl req -x509` makes.
+pub fn self_signed_ca(says: &Says<'_>) -> Issued {
+    let mut params = params(says);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    signed_by_itself(params)
+}
+
+fn signed_by_itself(params: CertificateParams) -> Issued {
     let key = KeyPair::generate().unwrap();
-    let certificate = params(says).self_signed(&key).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
     Issued { certificate: certificate.pem(), key: key.serialize_pem() }
 }
 

@@ -1,0 +1,127 @@
+"""Adapters that break the contract, one way each: `hostile.py WAY`. Without a way it keeps the contract."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+WAY = sys.argv[1] if len(sys.argv) > 1 else "honest"
+
+
+def say(**message):
+    print(json.dumps(message), flush=True)
+
+
+def daemon(folder):
+    """A process that leaves the group and keeps all pipes."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    with open(os.path.join(folder, "daemon.number"), "w") as note:
+        note.write(str(child.pid))
+
+
+def raw(data):
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def hello(message):
+    folder = message["folder"]
+    with open(os.path.join(folder, "leader.number"), "w") as note:
+        note.write(str(os.getpid()))
+    if WAY == "dies-at-hello":
+        print("no licence found", file=sys.stderr, flush=True)
+        sys.exit(7)
+    if WAY == "silent":
+        return
+    if WAY == "daemon-and-exit":
+        daemon(folder)
+        sys.exit(0)
+    if WAY == "leaves-daemon":
+        daemon(folder)
+    if WAY == "garbage":
+        raw(b"Starting up, please wait...\n")
+    if WAY == "invalid-utf8":
+        raw(b'{"type":"hello","contract":1,"name":"\xff\xfe","version":"1","features":[]}\n')
+    if WAY == "unknown-type":
+        say(type="greetings")
+    if WAY == "huge-line":
+        chunk = b"x" * (1 << 20)
+        for _ in range(1024):
+            raw(chunk)
+        raw(b"\n")
+    if WAY == "floods-stderr":
+        for _ in range(64):
+            sys.stderr.write("y" * (1 << 20))
+        sys.stderr.flush()
+    if WAY == "closes-stdout":
+        os.close(1)
+        time.sleep(600)
+    contract = 2 if WAY == "wrong-contract" else 1
+    say(type="hello", contract=contract, name="hostile", version="1", features=["sidecar"])
+    if WAY == "unasked":
+        say(type="settled")
+    if WAY == "deaf":
+        time.sleep(600)
+
+
+def apply(message):
+    revision = message["revision"]
+    if WAY == "dies-in-the-middle":
+        print("out of luck", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if WAY == "hangs-in-the-middle":
+        time.sleep(600)
+    if WAY == "million-lines":
+        for number in range(1_000_000):
+            say(type="log", proxy="sleep", line="line %d" % number)
+    if WAY == "long-lines":
+        for number in range(100):
+            say(type="log", proxy="sleep", line="z" * 500_000)
+    if WAY == "logs-for-a-stranger":
+        say(type="log", proxy="somebody", line="a line")
+    if WAY == "tells-keys":
+        with open(message["identities"]["sleep"]["key"]) as file:
+            key = file.read()
+        print(key, file=sys.stderr, flush=True)
+        say(type="log", proxy="sleep", line=key)
+        return say(type="rejected", revision=revision, reason="the key " + key)
+    if WAY == "rejects":
+        return say(type="rejected", revision=revision, reason="a listener of mine is taken")
+    if WAY == "unsupported":
+        return say(type="unsupported", revision=revision, feature="mesh-mtls")
+    if WAY == "unsupported-though-declared":
+        return say(type="unsupported", revision=revision, feature="sidecar")
+    say(type="applied", revision=revision + (1 if WAY == "wrong-revision" else 0), took="1 ms")
+
+
+def main():
+    if WAY == "ignores-stop":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for line in sys.stdin:
+        message = json.loads(line)
+        kind = message["type"]
+        if kind == "hello":
+            hello(message)
+        elif kind == "apply":
+            apply(message)
+        elif kind == "credentials":
+            proxy = "another" if WAY == "wrong-proxy" else message["proxy"]
+            say(type="credential-status", proxy=proxy, credentials=[])
+        elif kind == "settle":
+            say(type="log", proxy="sleep", line="a line before settled")
+            say(type="settled")
+            if WAY == "dies-after-settling":
+                os._exit(3)
+        elif kind == "stop":
+            if WAY == "ignores-stop":
+                time.sleep(600)
+            if WAY == "exits-without-stopped":
+                return
+            say(type="stopped")
+            if WAY == "stays-after-stopped":
+                time.sleep(600)
+            return
+
+
+main()

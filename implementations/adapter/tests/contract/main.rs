@@ -1,0 +1,6 @@
+//! The contract from the suite's side: adapters that keep it, and adapters that break it in every way.
+
+mod hostile;
+mod memory;
+mod runs;
+mod support;

@@ -1,0 +1,146 @@
+//! Whole runs: whose fault an adapter's misbehaviour is, and what is asked of an adapter that declares little.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use meshproof_adapter::Adapter;
+use meshproof_harness::external::ExternalChoice;
+use meshproof_harness::runner::{self, Options, RunError, Selected};
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_plan::local::LocalTarget;
+use meshproof_reports::{CheckResult, Fact, Report, Verdict};
+use meshproof_scenarios::select::select;
+use tokio::sync::watch;
+
+use crate::support::{hostile, installed, timeouts};
+
+async fn run(command: &str, selectors: &[&str], timeouts: Timeouts) -> Result<Report, RunError> {
+    let selectors: Vec<String> = selectors.iter().map(|s| (*s).to_owned()).collect();
+    let selection: Vec<Selected> = select(&selectors).unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let (_never, interrupt) = watch::channel(None);
+    let factory = Adapter::new(command, &timeouts).unwrap();
+    let report = runner::run(Options {
+        target: Arc::new(LocalTarget::new(Arc::new(factory), None)),
+        jobs: 2,
+        selection,
+        external: ExternalChoice::Embedded,
+        fail_fast: false,
+        keep: false,
+        timeouts,
+        work: work.path().to_owned(),
+        fixtures: None,
+        events: Arc::new(|_| {}),
+        interrupt,
+        command: String::new(),
+        repeat: String::new(),
+    })
+    .await;
+    let left: Vec<_> = std::fs::read_dir(work.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    report
+}
+
+fn verdicts(report: &Report) -> Vec<(&str, Verdict, &str)> {
+    report.checks().map(|c| (c.id.as_str(), c.verdict, c.reason.as_str())).collect()
+}
+
+#[track_caller]
+fn assert_all_fail(report: &Report, reason: &str) {
+    let wrong = |c: &&CheckResult| c.verdict != Verdict::Failed || !c.reason.contains(reason);
+    let wrong: Vec<_> = report.checks().filter(wrong).map(|c| (&c.id, c.verdict, &c.reason)).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(report.checks().count() > 0);
+    assert_eq!(report.exit_code(), 1);
+}
+
+#[tokio::test]
+async fn an_adapter_that_dies_at_hello_fails_every_check_and_is_no_error_of_the_suite() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let report = run(&hostile("dies-at-hello"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
+    assert_all_fail(&report, "no licence found");
+}
+
+#[tokio::test]
+async fn an_adapter_that_dies_in_the_middle_fails_what_is_left() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let report =
+        run(&hostile("dies-in-the-middle"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
+    assert_all_fail(&report, "out of luck");
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_exist_is_an_error_before_the_run() {
+    let error = run("/no/such/adapter", &["sidecar-origination"], timeouts("")).await.unwrap_err();
+    assert!(error.to_string().contains("/no/such/adapter"), "{error}");
+}
+
+#[tokio::test]
+async fn an_unsupported_feature_skips_what_is_left_and_is_named() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let report = run(&hostile("unsupported"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
+    for (id, verdict, reason) in verdicts(&report) {
+        assert_eq!(verdict, Verdict::Skipped, "{id}");
+        assert!(reason.contains("mesh-mtls") || reason.contains("does not declare"), "{id}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_scenario_that_needs_an_undeclared_feature_is_skipped_and_names_it() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let report = run(&hostile("rejects"), &["egress-gateway-simple"], timeouts("")).await.unwrap();
+    for check in report.checks() {
+        assert_eq!(check.verdict, Verdict::Skipped, "{}", check.id);
+        assert_eq!(check.feature.as_deref(), Some("egress-gateway"), "{}", check.id);
+    }
+    // Nothing was asked, so nothing was proved.
+    assert_eq!(report.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn an_adapter_that_ignores_stop_fails_a_check_of_its_own() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    // Applies whatever it is told and does nothing, so that the scenario runs to its end.
+    let report =
+        run(&hostile("stays-after-stopped"), &["sidecar-origination:target-port"], timeouts("adapter-stop")).await;
+    // The same misbehaviour at the introduction would end the run before the scenario.
+    let report = report.unwrap();
+    assert!(report.checks().any(|c| c.reason.contains("`adapter-stop`")), "{:#?}", verdicts(&report));
+    assert_eq!(report.exit_code(), 1);
+}
+
+#[tokio::test]
+async fn the_python_example_passes_what_it_declares() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/python/adapter.py");
+    let command = format!("python3 '{}'", program.display());
+    let report = run(&command, &[], Timeouts::default()).await.unwrap();
+    let wrong: Vec<_> = verdicts(&report)
+        .into_iter()
+        .filter(|(id, v, _)| !matches!(v, Verdict::Passed | Verdict::Skipped) && !SHOULD.contains(id))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let passed = |id: &str| verdicts(&report).iter().any(|(i, v, _)| *i == id && *v == Verdict::Passed);
+    for check in ["single-response", "one-upstream-request", "no-plaintext-leak", "sni-is-host", "sidecar-access-log"] {
+        assert!(passed(&format!("sidecar-origination/{check}")), "{check}");
+    }
+    let logged = |s: &meshproof_reports::ScenarioResult| {
+        s.evidence.iter().any(|e| matches!(&e.fact, Fact::AccessLog(log) if log.fields.is_some()))
+    };
+    assert!(report.scenarios.iter().any(logged));
+}
+
+/// What the example fails and may fail: it opens a connection for each request.
+const SHOULD: &[&str] = &["traffic-fidelity/connection-reuse"];

@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+"""The worked example of docs/adapters.md: a forwarding proxy in plain Python that opens TLS, as a meshproof adapter.
+
+It listens where the plan says, routes each request as the plan says, and where the plan demands TLS opens it, with the
+server's certificate and name verified. It does no more than that, and its `hello` claims no more.
+"""
+import datetime
+import http.client
+import json
+import ssl
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+FEATURES = ["sidecar", "registry-only", "access-log"]
+
+speaking = threading.Lock()
+
+
+def say(**message):
+    """One message to the suite: one line of JSON. Log lines come from many threads."""
+    with speaking:
+        print(json.dumps(message), flush=True)
+
+
+class Unsupported(Exception):
+    """The plan asks for a feature that this proxy lacks."""
+
+
+class State:
+    """One applied plan, in the form in which a request is answered: every lookup done before."""
+
+    def __init__(self, apply):
+        self.listeners = {}  # address -> (proxy's name, listener, route table, clusters by name)
+        self.tls = {}  # cluster's name -> (ssl.SSLContext, server name or none for the request's host)
+        for proxy in apply["plan"]["proxies"]:
+            clusters = {c["name"]: c for c in proxy["clusters"]}
+            for cluster in clusters.values():
+                if cluster["tls"]:
+                    self.tls[proxy["name"], cluster["name"]] = client_tls(proxy["name"], cluster["tls"], apply)
+            for listener in proxy["listeners"]:
+                for chain in listener["chains"]:
+                    # TLS that the application speaks itself needs the feature tls-passthrough.
+                    if "http" in chain["action"] and chain["matches"]["transport"] != "tls":
+                        if chain["tls"]:
+                            raise Unsupported("mesh-mtls")
+                        hosts = chain["action"]["http"]["virtual_hosts"]
+                        self.listeners[listener["bind"]] = (proxy["name"], listener, hosts, clusters)
+
+
+def client_tls(proxy, tls, apply):
+    """How TLS is opened to a server outside."""
+    if "mesh-mutual" in tls:
+        raise Unsupported("mesh-mtls")
+    tls = tls["originate"]
+    if tls["client_certificate"]:
+        raise Unsupported("mutual-origination")
+    fixed = tls["sni"]["fixed"] if "fixed" in tls["sni"] else None
+    if tls["trust"] == "anybody":
+        context = ssl._create_unverified_context()
+    elif tls["trust"] == "system-roots":
+        context = ssl.create_default_context(cafile=apply["system_roots"])
+    else:
+        raise Unsupported("roots of its own")
+    if tls["trust"] != "anybody":
+        # Python holds the certificate against the server name that it sends, and against no other.
+        if tls["names"] == "chain-only":
+            context.check_hostname = False
+        elif tls["names"] != ("from-host" if fixed is None else {"one-of": [fixed]}):
+            raise Unsupported("san-validation")
+    context.set_alpn_protocols(["http/1.1"])
+    return context, fixed
+
+
+def virtual_host(hosts, authority):
+    """An exact domain before the longest `*.suffix` before `*`."""
+    def rank(domain):
+        if domain == authority:
+            return 3, 0
+        if domain.startswith("*.") and authority.endswith(domain[1:]):
+            return 2, len(domain)
+        return (1, 0) if domain == "*" else (0, 0)
+
+    ranked = [(rank(d), h) for h in hosts for d in h["domains"]]
+    best = max(ranked, key=lambda r: r[0], default=((0, 0), None))
+    return best[1] if best[0] > (0, 0) else None
+
+
+def takes(match, path):
+    """Whether a route takes this path. Headers and queries play no part in the scenarios that this proxy can run."""
+    if match["headers"] or match["query"]:
+        return False
+    kind = match["path"]
+    if kind == "any":
+        return True
+    (kind, text), = kind.items()
+    return path.startswith(text) if kind == "prefix" else path == text
+
+
+def address_of(cluster, host, port):
+    """Where a cluster leads: (address, port), or none."""
+    found = cluster["discovery"]
+    if found == "nowhere":
+        return None
+    addresses = found.get("endpoints") or [
+        d["address"] for d in found.get("original-destination", []) if d["host"] == host and d["port"] == port]
+    if not addresses:
+        return None
+    name, _, number = addresses[0].rpartition(":")
+    return name, int(number)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def forward(self):
+        # The state is read once a request: whatever is applied meanwhile holds for the next one.
+        state, bind = self.server.proxy.state, self.server.bind
+        if bind not in state.listeners:
+            self.close_connection = True
+            return
+        name, listener, hosts, clusters = state.listeners[bind]
+        authority = self.headers.get("Host", "").lower()
+        body = self.body()
+        log = dict(start_time=datetime.datetime.now(datetime.timezone.utc).isoformat(), method=self.command,
+                   path=self.path, protocol=self.request_version, authority=authority,
+                   user_agent=self.headers.get("User-Agent", "-"), upstream_host="-", upstream_cluster="-")
+        try:
+            status, headers, content = self.answer(state, name, listener, hosts, clusters, authority, body, log)
+        except (OSError, http.client.HTTPException) as error:
+            status, headers, content = 503, [], f"upstream failed: {error}\n".encode()
+        # Before the answer: once the client has it, the line is out, and `settle` has nothing to wait for.
+        say(type="log", proxy=name, line=json.dumps({**log, "response_code": status}))
+        self.send_response_only(status)
+        bodiless = self.command == "HEAD" or status in (204, 304)
+        hop_by_hop = ("connection", "keep-alive", "transfer-encoding") + (() if bodiless else ("content-length",))
+        for header, value in headers:
+            if header.lower() not in hop_by_hop:
+                self.send_header(header, value)
+        if not bodiless:
+            self.send_header("Content-Length", len(content))
+        self.end_headers()
+        self.wfile.write(b"" if bodiless else content)
+
+    def body(self):
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return b"".join(chunks)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = forward
+
+    def answer(self, state, proxy, listener, hosts, clusters, authority, body, log):
+        host = virtual_host(hosts, authority)
+        path = self.path.partition("?")[0]
+        route = next((r for r in host["routes"] if takes(r["matches"], path)), None) if host else None
+        if route is None:
+            return 404, [], b""
+        if "forward" not in route["action"]:
+            direct = route["action"].get("direct-response", {"status": 500, "body": "no such action\n"})
+            return direct["status"], [], direct["body"].encode()
+        forward = route["action"]["forward"]
+        cluster = clusters[forward["clusters"][0]["cluster"]]
+        authority = forward["host_rewrite"] or authority
+        name = authority.partition(":")[0]
+        address = address_of(cluster, name, listener["port"])
+        log["upstream_cluster"] = cluster["name"]
+        if address is None:
+            return 503, [], b"no healthy upstream\n"
+        log["upstream_host"] = "%s:%d" % address
+        upstream = http.client.HTTPConnection(*address, timeout=30)
+        upstream.connect()
+        try:
+            if (proxy, cluster["name"]) in state.tls:
+                context, fixed = state.tls[proxy, cluster["name"]]
+                upstream.sock = context.wrap_socket(upstream.sock, server_hostname=fixed or name)
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            upstream.putheader("Host", authority)
+            for header, value in self.headers.items():
+                if header.lower() not in ("host", "connection", "keep-alive", "transfer-encoding", "content-length", "expect"):
+                    upstream.putheader(header, value)
+            if body or self.command in ("POST", "PUT"):
+                upstream.putheader("Content-Length", str(len(body)))
+            upstream.endheaders(body)
+            response = upstream.getresponse()
+            return response.status, response.getheaders(), response.read()
+        finally:
+            upstream.close()
+
+    def log_message(self, *_):
+        pass
+
+
+class Proxy:
+    def __init__(self):
+        self.state, self.servers = None, {}
+
+    def apply(self, message):
+        state = State(message)
+        for bind in state.listeners.keys() - self.servers.keys():
+            host, _, port = bind.rpartition(":")
+            server = ThreadingHTTPServer((host, int(port)), Handler)
+            server.daemon_threads, server.proxy, server.bind = True, self, bind
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            self.servers[bind] = server
+        self.state = state
+        for bind in self.servers.keys() - state.listeners.keys():
+            self.close(bind)
+
+    def close(self, bind):
+        server = self.servers.pop(bind)
+        server.shutdown()
+        server.server_close()
+
+
+def main():
+    proxy = Proxy()
+    for line in sys.stdin:
+        message = json.loads(line)
+        kind = message["type"]
+        if kind == "hello":
+            version = "%d.%d.%d" % sys.version_info[:3]
+            say(type="hello", contract=1, name="Python example", version=version, features=FEATURES)
+        elif kind == "apply":
+            revision = message["revision"]
+            try:
+                proxy.apply(message)
+                say(type="applied", revision=revision)
+            except Unsupported as lack:
+                say(type="unsupported", revision=revision, feature=str(lack))
+            except OSError as error:
+                say(type="rejected", revision=revision, reason=str(error))
+        elif kind == "settle":
+            say(type="settled")
+        elif kind == "stop":
+            for bind in list(proxy.servers):
+                proxy.close(bind)
+            say(type="stopped")
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+//! Secrets: which ones a plan uses, by the names that they have under Istio, and how Envoy is told of them.
+//!
+//! Names: `kubernetes://NAME` and `kubernetes://NAME-cacert` for credentials
+//! (`ApplyCustomSDSToClientCommonTLSContext`, pilot/pkg/security/model/authentication.go), `file-cert:CERT~KEY` and
+//! `file-root:PATH` for files (`SdsCertificateConfig`, pkg/security/security.go).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use meshproof_plan::model::{ClientCertificate, Credential, Origination, ProxyPlan, Trust, UpstreamTls};
+use serde_json::{Value, json};
+
+use super::bootstrap::SECRET;
+
+/// The longest PEM file that is read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// One secret's content, in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    Pair { certificate: String, key: String },
+    Roots { ca: String, crl: Option<String> },
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pair { .. } => "Pair(withheld)",
+            Self::Roots { .. } => "Roots",
+        })
+    }
+}
+
+/// How a cluster refers to a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// The file that Envoy reads it from.
+    pub(crate) path: PathBuf,
+    /// Another one whenever its content is another; says nothing about the content.
+    pub(crate) version: String,
+}
+
+/// Istio's name for a credential's certificate and key.
+pub(crate) fn pair_name(credential: &str) -> String {
+    format!("kubernetes://{credential}")
+}
+
+/// Istio's name for a credential's roots; of a credential that is itself named `NAME-cacert`, that very name.
+pub(crate) fn roots_name(credential: &str) -> String {
+    format!("kubernetes://{}-cacert", credential.strip_suffix("-cacert").unwrap_or(credential))
+}
+
+fn file_pair_name(certificate: &str, key: &str) -> String {
+    format!("file-cert:{certificate}~{key}")
+}
+
+/// What a client certificate is called.
+pub(super) fn client_name(client: &ClientCertificate) -> String {
+    match client {
+        ClientCertificate::Credential(name) => pair_name(name),
+        ClientCertificate::Files { certificate, key } => file_pair_name(certificate, key),
+    }
+}
+
+/// What the trusted roots are called; none where the secret is there from the start, or none is used.
+pub(super) fn trust_name(trust: &Trust) -> Option<String> {
+    match trust {
+        Trust::Credential(name) => Some(roots_name(name)),
+        Trust::File(path) => Some(format!("file-root:{path}")),
+        Trust::SystemRoots | Trust::Anybody => None,
+    }
+}
+
+/// Every secret that a plan's clusters use, with what there is of it now. `folder` is looked in before the rest of the file
+/// system.
+pub(crate) fn used(
+    plan: &ProxyPlan,
+    credentials: &[Credential],
+    folder: &Path,
+) -> BTreeMap<String, Option<Content>> {
+    let mut found = BTreeMap::new();
+    for cluster in &plan.clusters {
+        if let Some(UpstreamTls::Originate(origination)) = &cluster.tls {
+            of_origination(origination, credentials, folder, &mut found);
+        }
+    }
+    found
+}
+
+fn of_origination(
+    origination: &Origination,
+    credentials: &[Credential],
+    folder: &Path,
+    found: &mut BTreeMap<String, Option<Content>>,
+) {
+    let credential = |name: &str| credentials.iter().find(|c| c.name == name);
+    // An empty text is no PEM, and Envoy would take empty roots for "believe anybody".
+    let some = |text: &Option<String>| text.clone().filter(|t| !t.trim().is_empty());
+    let crl = || origination.credential.as_deref().and_then(credential).and_then(|c| some(&c.crl));
+    if let Some(client) = &origination.client_certificate {
+        let content = match client {
+            ClientCertificate::Credential(name) => {
+                credential(name).and_then(|c| some(&c.certificate).zip(some(&c.key)))
+            }
+            ClientCertificate::Files { certificate, key } => read(folder, certificate).zip(read(folder, key)),
+        };
+        let content = content.map(|(certificate, key)| Content::Pair { certificate, key });
+        found.insert(client_name(client), content);
+    }
+    if let Some(name) = trust_name(&origination.trust) {
+        let ca = match &origination.trust {
+            Trust::Credential(name) => credential(name).and_then(|c| some(&c.ca)),
+            Trust::File(path) => read(folder, path),
+            Trust::SystemRoots | Trust::Anybody => None,
+        };
+        found.insert(name, ca.map(|ca| Content::Roots { ca, crl: crl() }));
+    }
+}
+
+/// A file of the proxy's own file system: below its folder where it is there, else where the path says. What cannot be
+/// read is as absent as a missing Secret; in a cluster the agent then supplies nothing.
+fn read(folder: &Path, path: &str) -> Option<String> {
+    let own = folder.join(path.trim_start_matches('/'));
+    let chosen = if own.is_file() { own } else { PathBuf::from(path) };
+    let mut text = String::new();
+    File::open(chosen).ok()?.take(MAX_FILE).read_to_string(&mut text).ok()?;
+    (!text.trim().is_empty()).then_some(text)
+}
+
+/// The discovery response that holds a secret, or none.
+pub(crate) fn response(name: &str, version: &str, content: Option<&Content>) -> Value {
+    let resources = match content {
+        None => Vec::new(),
+        Some(content) => vec![resource(name, content)],
+    };
+    json!({"version_info": version, "resources": resources})
+}
+
+/// The secret itself.
+pub(crate) fn resource(name: &str, content: &Content) -> Value {
+    let mut secret = json!({"@type": SECRET, "name": name});
+    match content {
+        Content::Pair { certificate, key } => {
+            secret["tls_certificate"] = json!({
+                "certificate_chain": {"inline_string": certificate},
+                "private_key": {"inline_string": key},
+            });
+        }
+        Content::Roots { ca, crl } => {
+            let mut context = json!({"trusted_ca": {"inline_string": ca}});
+            if let Some(crl) = crl {
+                context["crl"] = json!({"inline_string": crl});
+            }
+            secret["validation_context"] = context;
+        }
+    }
+    secret
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_whose_name_ends_in_cacert_keeps_its_name() {
+        assert_eq!(roots_name("client-credential"), "kubernetes://client-credential-cacert");
+        assert_eq!(roots_name("client-credential-cacert"), "kubernetes://client-credential-cacert");
+    }
+
+    #[test]
+    fn a_key_is_withheld_from_debug_output() {
+        let content = Content::Pair { certificate: "CERT".to_owned(), key: "KEY".to_owned() };
+        assert!(!format!("{content:?}").contains("KEY"));
+    }
+
+    #[test]
+    fn empty_roots_count_as_missing_because_envoy_would_believe_anybody() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("empty.pem"), " \n").unwrap();
+        std::fs::write(folder.path().join("full.pem"), "PEM").unwrap();
+        assert_eq!(read(folder.path(), "/empty.pem"), None);
+        assert_eq!(read(folder.path(), "/full.pem").as_deref(), Some("PEM"));
+    }
+}

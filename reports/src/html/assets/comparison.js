@@ -1,0 +1,285 @@
+const heads = [...document.querySelectorAll("#matrix thead th")].slice(1);
+const keys = heads.map((head) => head.dataset.key);
+const names = heads.map((head) => head.textContent);
+const bodies = [...document.querySelectorAll("#matrix tbody")];
+const VERDICTS = ["passed", "failed", "inconclusive", "error", "skipped", "missing"];
+
+const table = bodies.flatMap((body) => {
+  const scenario = body.dataset.scenario;
+  return [...body.rows].filter((row) => !row.classList.contains("group")).map((row, number) => ({
+    element: row, body, number, scenario,
+    name: row.cells[0].querySelector("span.level").nextSibling.textContent.trim(),
+    level: row.cells[0].querySelector("span.level").textContent.toLowerCase(),
+    differs: row.hasAttribute("data-d"), control: row.hasAttribute("data-c"),
+    text: (scenario + "/" + row.cells[0].textContent).toLowerCase(),
+    verdicts: null,
+  }));
+});
+
+/** Read from the cells when first asked for: most of a large matrix is never asked. */
+function verdicts(row) {
+  row.verdicts ??= [...row.element.cells].slice(1).map((cell) => cell.className || "missing");
+  return row.verdicts;
+}
+
+/** Columns whose name begins so; a name in full counts alone. */
+function columnsOf(name) {
+  const exact = keys.indexOf(name);
+  if (exact >= 0) return [exact];
+  return keys.map((key, n) => (key.startsWith(name) || key.split("-").some((w) => w.startsWith(name)) ? n : -1)).filter((n) => n >= 0);
+}
+
+/** A query as a test of a row, or what is wrong with it. */
+function parse(query) {
+  const tests = [];
+  for (const [, minus, quoted, plain] of query.matchAll(/(-?)(?:"([^"]*)"|(\S+))/g)) {
+    let test;
+    const colon = plain === undefined ? -1 : plain.indexOf(":");
+    if (colon <= 0) {
+      const word = (quoted ?? plain).toLowerCase();
+      test = (row) => row.text.includes(word);
+    } else {
+      test = term(plain.slice(0, colon).toLowerCase(), plain.slice(colon + 1).toLowerCase().split("|"));
+      if (typeof test === "string") return { problem: test };
+    }
+    tests.push(minus ? (row) => !test(row) : test);
+  }
+  return { fits: (row) => tests.every((test) => test(row)) };
+}
+
+function term(name, values) {
+  const only = (allowed) => values.find((value) => !allowed.includes(value));
+  if (name === "level") {
+    const wrong = only(["must", "should", "may"]);
+    return wrong === undefined ? (row) => values.includes(row.level) : `“${wrong}” is no level; the levels are must, should, may`;
+  }
+  if (name === "scenario") return (row) => values.some((value) => row.scenario.toLowerCase().includes(value));
+  if (name === "is") {
+    const kinds = {
+      different: (row) => row.differs, control: (row) => row.control,
+      regression: (row) => row.element.textContent.includes("▼"), fix: (row) => row.element.textContent.includes("▲"),
+    };
+    const wrong = only(Object.keys(kinds));
+    return wrong === undefined ? (row) => values.some((value) => kinds[value](row)) : `“is:${wrong}” is unknown; there are is:${Object.keys(kinds).join(", is:")}`;
+  }
+  const wrong = only(VERDICTS);
+  if (wrong !== undefined) return `“${wrong}” is no verdict; the verdicts are ${VERDICTS.join(", ")}`;
+  const has = (row, n) => values.includes(verdicts(row)[n]);
+  if (name === "any") return (row) => keys.some((_, n) => has(row, n));
+  if (name === "all") return (row) => keys.every((_, n) => has(row, n));
+  const columns = columnsOf(name);
+  if (columns.length === 0) return `no implementation is named “${name}”; they are ${keys.join(", ")}`;
+  return (row) => columns.every((n) => has(row, n));
+}
+
+const anyDiffers = table.some((row) => row.differs);
+let state = {};
+
+function apply() {
+  const { fits, problem } = parse($("query").value);
+  $("problem").textContent = problem ?? "";
+  if (problem) return;
+  const all = $("all").checked || !anyDiffers;
+  const shownIn = new Map();
+  let shown = 0;
+  for (const row of table) {
+    const visible = (all || row.differs) && fits(row);
+    row.element.hidden = !visible;
+    if (visible) { shown += 1; shownIn.set(row.body, true); }
+  }
+  for (const body of bodies) body.hidden = !shownIn.has(body);
+  $("count").textContent = `${shown} of ${table.length} checks` + (all ? "" : ", only differences");
+}
+
+function write(push) {
+  const hash = hashOf({ q: $("query").value, all: $("all").checked ? "1" : "", cell: state.cell, beside: state.beside });
+  if (hash === location.hash || (hash === "#" && !location.hash)) return;
+  history[push ? "pushState" : "replaceState"](null, "", hash);
+}
+
+function restore() {
+  const read = readHash();
+  $("query").value = read.q ?? "";
+  $("all").checked = read.all === "1";
+  state = { cell: read.cell, beside: read.beside };
+  apply();
+  if (read.cell) show(); else if ($("cell").open) $("cell").close();
+}
+
+const idOf = (row, column) => `${row.scenario}/${row.name}@${keys[column]}`;
+
+function find(id) {
+  const at = id.lastIndexOf("@");
+  const column = keys.indexOf(id.slice(at + 1));
+  const row = table.find((r) => `${r.scenario}/${r.name}` === id.slice(0, at));
+  return row && column >= 0 ? { row, column } : null;
+}
+
+/** The neighbour to compare with: the nearest to the left, then to the right, that has another verdict; else the nearest. */
+function neighbour(row, column) {
+  const own = verdicts(row);
+  const near = keys.map((_, n) => n).filter((n) => n !== column && own[n] !== "missing")
+    .sort((a, b) => Math.abs(a - column) - Math.abs(b - column) || a - b);
+  return near.find((n) => own[n] !== own[column]) ?? near[0] ?? column;
+}
+
+const order = (piece) => (piece.side.startsWith("workload") ? 1 : piece.side.startsWith("proxy") ? 2 : piece.side.startsWith("external") ? 3 : 0);
+
+/** A cell's pieces, by who saw what sort of thing for the how manieth time, as the comparison itself pairs them. */
+function slots(data, column, number) {
+  const judged = data.k[column]?.c[number];
+  if (!judged) return null;
+  const [reason, expected, seen, repeat, story, decides] = judged;
+  const counts = new Map();
+  const found = new Map();
+  for (const index of story) {
+    const one = piece(data, column, index);
+    const kind = one.side + "\u0001" + one.kind;
+    const nth = counts.get(kind) ?? 0;
+    counts.set(kind, nth + 1);
+    one.decides = decides.includes(index);
+    const key = [order(one), one.side, one.kind === "connection" ? 0 : 1, one.kind, String(nth).padStart(4, "0")].join("\u0001");
+    found.set(key, one);
+  }
+  const text = (n) => data.s[n];
+  return { reason: text(reason), expected: text(expected), seen: text(seen), repeat: text(repeat), found };
+}
+
+function pairs(here, there) {
+  const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+  const all = [...new Set([...(here?.found.keys() ?? []), ...(there?.found.keys() ?? [])])].sort(compare);
+  return all.map((key) => [here?.found.get(key), there?.found.get(key)]);
+}
+
+function fieldsOf(a, b) {
+  const out = [];
+  const there = new Map(b?.fields ?? []);
+  for (const [field, value] of a?.fields ?? []) { out.push([field, value, there.get(field)]); there.delete(field); }
+  for (const [field, value] of there) out.push([field, undefined, value]);
+  return out;
+}
+
+function side(name, verdict, judged) {
+  const box = el("div", "", el("h3", "", name, " ", el("span", "verdict " + verdict, verdict)));
+  if (!judged) { box.append(el("p", "soft", "This report lacks the check.")); return box; }
+  box.append(el("p", "reason " + verdict, judged.reason));
+  box.append(el("dl", "", el("dt", "", "expected"), el("dd", "", judged.expected), el("dt", "", "seen"), el("dd", "", judged.seen),
+    el("dt", "", "repeat"), el("dd", "", el("pre", "", judged.repeat))));
+  return box;
+}
+
+async function show() {
+  const target = state.cell && find(state.cell);
+  if (!target) return;
+  const { row, column } = target;
+  const beside = state.beside !== undefined && keys.includes(state.beside) ? keys.indexOf(state.beside) : neighbour(row, column);
+  $("cell-title").textContent = `${row.scenario}/${row.name}`;
+  $("beside").value = String(beside);
+  const sides = $("sides");
+  sides.replaceChildren(el("p", "soft", "Unpacking …"));
+  if (!$("cell").open) $("cell").showModal();
+  try {
+    const data = await block("block-" + row.body.dataset.block);
+    if (state.cell === idOf(row, column)) sides.replaceChildren(...compared(data, row, column, beside));
+  } catch (error) {
+    sides.replaceChildren(trouble(error));
+  }
+}
+
+function compared(data, row, column, beside) {
+  const own = verdicts(row);
+  const here = slots(data, column, row.number);
+  const there = slots(data, beside, row.number);
+  const out = [el("div", "pair", side(names[column], own[column], here), side(names[beside], own[beside], there))];
+  const summary = el("p", "diverges");
+  out.push(summary, el("h3", "", "Evidence, side by side"));
+  let first = null;
+  for (const [a, b] of pairs(here, there)) {
+    const shown = a ?? b;
+    const slot = el("section", "slot");
+    slot.append(el("h4", "", shown.side + ", " + shown.kind + ((a?.decides || b?.decides) ? " ● decides" : "")));
+    const fields = el("table", "fields");
+    fields.append(el("thead", "", el("tr", "", el("th", "", "field"), el("th", "", names[column]), el("th", "", names[beside]))));
+    const body = el("tbody");
+    for (const [field, left, right] of fieldsOf(a, b)) {
+      const departs = left !== right;
+      const head = el("th", "", field);
+      head.scope = "row";
+      const line = el("tr", departs ? "departs" : "", head, el("td", "", left ?? "–"), el("td", "", right ?? "–"));
+      if (departs && !first) {
+        first = a && b ? `${shown.side}, ${shown.kind}, ${field}: ${left ?? "nothing"} here, ${right ?? "nothing"} there`
+          : `${shown.side}, ${shown.kind}: ${a ? "only here" : "only there"}`;
+        line.className = "first";
+        head.append(" ◀ first divergence");
+        slot.classList.add("first");
+      }
+      body.append(line);
+    }
+    fields.append(body);
+    slot.append(fields);
+    const more = el("details", "", el("summary", "", "All of it"));
+    const pair = el("div", "pair");
+    for (const one of [a, b]) pair.append(one ? el("div", "", el("p", "soft", one.headline), rowsOf(one)) : el("p", "soft", "Nothing of the kind."));
+    more.append(pair);
+    slot.append(more);
+    out.push(slot);
+  }
+  summary.textContent = first ? "First divergence: " + first : "Nothing that can be compared diverges.";
+  if (!first) summary.classList.remove("diverges");
+  return out;
+}
+
+$("bar").hidden = false;
+for (const id of ["query", "all"]) $(id).addEventListener("input", () => { apply(); write(false); });
+$("matrix").addEventListener("click", (event) => {
+  const cell = event.target.closest("td");
+  if (!cell?.firstElementChild) return;
+  const row = table.find((r) => r.element === cell.parentElement);
+  state = { cell: idOf(row, cell.cellIndex - 1) };
+  write(true);
+  show();
+});
+$("beside").addEventListener("change", () => { state.beside = keys[Number($("beside").value)]; write(false); show(); });
+$("close").addEventListener("click", () => $("cell").close());
+$("cell").addEventListener("close", () => {
+  if (!state.cell) return;
+  const target = find(state.cell);
+  state = {};
+  write(true);
+  target?.row.element.cells[target.column + 1].querySelector("button")?.focus();
+});
+
+// One stop for the tab key in the whole matrix; the arrows move within it.
+let current = document.querySelector("#matrix td button");
+for (const button of document.querySelectorAll("#matrix td button")) if (button !== current) button.tabIndex = -1;
+$("matrix").addEventListener("focusin", (event) => {
+  if (!event.target.matches("td button")) return;
+  if (current) current.tabIndex = -1;
+  current = event.target;
+  current.tabIndex = 0;
+});
+$("matrix").addEventListener("keydown", (event) => {
+  const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+  const cell = event.target.closest("td");
+  if (!step || !cell) return;
+  const rows = table.filter((r) => !r.element.hidden);
+  let at = rows.findIndex((r) => r.element === cell.parentElement);
+  let column = cell.cellIndex;
+  for (;;) {
+    at += step[0];
+    column += step[1];
+    const next = rows[at]?.element.cells[column];
+    if (!next || column < 1) return;
+    if (next.firstElementChild) { event.preventDefault(); next.firstElementChild.focus(); return; }
+  }
+});
+addEventListener("keydown", (event) => {
+  if (event.key === "/" && !$("cell").open && !/INPUT|SELECT|TEXTAREA/.test(document.activeElement.tagName)) {
+    event.preventDefault();
+    $("query").focus();
+  }
+});
+addEventListener("popstate", restore);
+addEventListener("hashchange", restore);
+restore();
+document.documentElement.dataset.ready = "yes";
