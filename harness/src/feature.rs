@@ -7,7 +7,7 @@ pub const KNOWN: &[(&str, &str)] = &[
     ("sidecar", "runs a proxy beside an application, which captures what the application sends"),
     ("egress-gateway", "runs a proxy through which requests leave the mesh"),
     ("ingress-gateway", "runs a proxy through which requests enter the mesh, and routes them by host and path"),
-    ("mesh-mtls", "speaks mutual TLS between its own proxies with their mesh certificates (ISTIO_MUTUAL), and demands it"),
+    ("mesh-mtls", "speaks mutual TLS between its own proxies (ISTIO_MUTUAL), and demands it where the plan does"),
     ("mutual-origination", "shows a client certificate from a credential when it opens TLS"),
     ("san-validation", "holds the server's certificate against configured names that differ from the server name sent"),
     ("tls-passthrough", "passes an application's own TLS on by its server name, without ending it"),

@@ -9,7 +9,7 @@ use super::{Claim, Finding, Reply};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Load {
-    /// In flight when the change was made: at the server, which withheld its answer.
+    /// In flight when the change was made: at the server, which withheld half of its answer.
     pub held: Vec<Reply>,
     /// One after another, from before the change until after it; in the order of their ends.
     pub steady: Vec<Reply>,

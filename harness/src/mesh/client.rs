@@ -97,7 +97,7 @@ impl Client<'_> {
     }
 
     /// Makes a change while requests to `origin` (`http://api.example.com`) go on. Some are in flight when it is made: they
-    /// have arrived at the server, which withholds its answer until the change is in force. Others ask for `steady`, one
+    /// have arrived at the server, which withholds half of its answer until the change is in force. Others ask for `steady`, one
     /// after another, from before the change until after it. The server must be the embedded one.
     ///
     /// # Errors

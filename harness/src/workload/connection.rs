@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::header::{
     CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -256,19 +256,28 @@ async fn exchange_messages(
     let config =
         WebSocketConfig::default().max_message_size(Some(MAX_BODY_KEPT)).max_frame_size(Some(MAX_BODY_KEPT));
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
-    let conversation = async {
-        socket.send(Message::text(message)).await?;
-        let mut heard = Vec::new();
-        while let Some(message) = socket.next().await {
-            let message = message?;
-            if message.is_text() || message.is_binary() {
-                heard.push(String::from_utf8_lossy(&message.into_data()).into_owned());
-                socket.close(None).await?;
+    socket.send(Message::text(message)).await.map_err(|e| sorted(&e))?;
+    let mut heard = Vec::new();
+    while let Some(message) = socket.next().await {
+        let message = message.map_err(|e| sorted(&e))?;
+        if message.is_text() || message.is_binary() {
+            heard.push(String::from_utf8_lossy(&message.into_data()).into_owned());
+            break;
+        }
+    }
+    // The answer stands whatever becomes of the farewell.
+    let farewell = async {
+        socket.close(None).await?;
+        while let Some(late) = socket.next().await {
+            let late = late?;
+            if late.is_text() || late.is_binary() {
+                heard.push(String::from_utf8_lossy(&late.into_data()).into_owned());
             }
         }
-        Ok(heard)
+        Ok::<_, tokio_tungstenite::tungstenite::Error>(())
     };
-    conversation.await.map_err(|e: tokio_tungstenite::tungstenite::Error| sorted(&e))
+    let _farewell = tokio::time::timeout(FAREWELL, farewell).await;
+    Ok(heard)
 }
 
 fn request(target: Target, http2: bool, interim: &Interim) -> Result<Request<Outgoing>, ExchangeError> {
@@ -310,7 +319,8 @@ async fn drive(
     connection: impl Future<Output = hyper::Result<()>>,
     answering: impl Future<Output = Result<(Response, bool), ExchangeError>>,
 ) -> Result<Response, ExchangeError> {
-    let mut connection = std::pin::pin!(connection);
+    // Fused: it is dropped when it has ended, or else nobody would tell whoever wants to send once more.
+    let mut connection = std::pin::pin!(connection.fuse());
     let mut ended = None;
     let mut answering = std::pin::pin!(answering);
     let answered = loop {

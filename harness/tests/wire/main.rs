@@ -6,6 +6,7 @@
 mod apps;
 mod certificates;
 mod embedded;
+mod fidelity;
 mod nginx;
 mod support;
 mod workload;

@@ -96,7 +96,10 @@ fn normal(store: &Store, known: &[&str]) -> Facts {
             let mut headers = r.headers;
             headers.retain(|h| known.contains(&h.name.as_str()));
             headers.sort_by(|a, b| a.name.cmp(&b.name));
-            ServerRequest { connection: 0, peer: String::new(), headers, tls: normal_tls(r.tls), ..r }
+            // nginx does not tell of bodies.
+            let (body_bytes, body_sha256) = (None, None);
+            let (peer, tls) = (String::new(), normal_tls(r.tls));
+            ServerRequest { connection: 0, peer, headers, tls, body_bytes, body_sha256, ..r }
         })
         .collect();
     (connections, requests)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::resource::Resource;
 use meshproof_reports::{CredentialStatus, Implementation};
 
@@ -23,6 +24,10 @@ pub trait DataPlaneFactory: Send + Sync {
     /// Sees the resources before a plan is made of them, and may change them. Only a saboteur that misreads Istio's
     /// resources does; everybody else leaves this out.
     fn misread(&self, _resources: &mut Vec<Resource>) {}
+
+    /// Sees the external service that is about to be deployed, and may change it. Only a saboteur of the external
+    /// services does, to prove that the controls can fail; everybody else leaves this out.
+    fn spoil_external(&self, _spec: &mut ExternalSpec) {}
 
     /// Starts a data plane with nothing in force yet.
     ///

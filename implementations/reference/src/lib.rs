@@ -24,6 +24,7 @@ mod tls;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::resource::Resource;
 use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
 use meshproof_reports::Implementation;
@@ -68,6 +69,12 @@ impl DataPlaneFactory for Reference {
     fn misread(&self, resources: &mut Vec<Resource>) {
         if let Some(saboteur) = self.saboteur {
             saboteurs::resources::misread(saboteur, resources);
+        }
+    }
+
+    fn spoil_external(&self, spec: &mut ExternalSpec) {
+        if let Some(saboteur) = self.saboteur {
+            saboteurs::external::spoil(saboteur, spec);
         }
     }
 

@@ -71,6 +71,11 @@ fn head(report: &Report, name: &str) -> Markup {
         header {
             p.kicker { "meshproof · conformance report" }
             h1 { (line(name)) }
+            p.soft {
+                "target " (brief(&report.implementation.target, 60))
+                @for (name, value) in &report.implementation.details { " · " (brief(name, 60)) " " strong { (brief(value, 120)) } }
+                " · " (brief(&run.started, 40)) " · " (Micros(run.duration_us))
+            }
             div.verdict-row {
                 p class=(format!("conclusion {}", class(conclusion.verdict))) {
                     (badge(conclusion.verdict)) " " span { (line(&conclusion.sentence)) }

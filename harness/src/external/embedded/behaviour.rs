@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, stream};
 use http::header::{HeaderName, HeaderValue, SERVER, TRAILER, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -14,6 +14,7 @@ use hyper::body::Frame;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use meshproof_reports::{EvidenceId, Fact};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
@@ -63,7 +64,7 @@ pub(super) fn answer(method: &Method, path: &str) -> Option<Answer> {
 }
 
 /// How a response's body is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub(crate) enum Framing {
     /// In one piece, with its length.
     #[default]
@@ -72,6 +73,8 @@ pub(crate) enum Framing {
     Pieces,
     /// Likewise, and [`CHECKSUM`] after it.
     PiecesWithChecksum,
+    /// With its length, the first half at once and the second one when it is released.
+    Withheld(Withheld),
 }
 
 impl Framing {
@@ -83,13 +86,22 @@ impl Framing {
                 let sum = HeaderValue::from_str(&sha256(&whole)).ok();
                 pieces(whole, sum.map(|sum| HeaderMap::from_iter([(CHECKSUM, sum)])))
             }
+            Self::Withheld(withheld) => withheld.body(whole),
+        }
+    }
+
+    /// Whether the body's length is said beforehand.
+    pub(super) fn has_length(&self) -> bool {
+        match self {
+            Self::Length | Self::Withheld(_) => true,
+            Self::Pieces | Self::PiecesWithChecksum => false,
         }
     }
 
     /// HTTP/1.1 says beforehand which trailers there will be (RFC 9110, section 6.6.2).
-    pub(super) fn announce(self, headers: &mut HeaderMap) {
+    pub(super) fn announce(&self, headers: &mut HeaderMap) {
         match self {
-            Self::Length | Self::Pieces => {}
+            Self::Length | Self::Pieces | Self::Withheld(_) => {}
             Self::PiecesWithChecksum => {
                 headers.insert(TRAILER, HeaderValue::from_name(CHECKSUM));
             }
@@ -103,7 +115,7 @@ fn pieces(whole: Bytes, trailers: Option<HeaderMap>) -> AnswerBody {
         .map(|at| Ok(Frame::data(whole.slice(at..whole.len().min(at + PIECE)))))
         .collect();
     frames.extend(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
-    BodyExt::boxed_unsync(StreamBody::new(futures_util::stream::iter(frames)))
+    BodyExt::boxed_unsync(StreamBody::new(stream::iter(frames)))
 }
 
 /// The path on which connections switch over to WebSocket.
@@ -141,6 +153,8 @@ pub(super) fn web_socket(head: Parts, upgrade: OnUpgrade, shared: &Arc<Shared>) 
                 return;
             }
         }
+        // TLS's farewell; the other end may be gone.
+        let _farewell = socket.get_mut().shutdown().await;
     });
     let (mut parts, ()) = switched.into_parts();
     parts.headers.insert(SERVER, SERVER_NAME);
@@ -156,29 +170,41 @@ fn nothing() -> AnswerBody {
 pub(super) struct Holds(Mutex<BTreeMap<String, watch::Sender<Held>>>);
 
 #[derive(Default)]
-struct Held {
+pub(crate) struct Held {
     requests: usize,
     released: bool,
 }
 
-/// Counts a request for as long as it is held.
-struct Counted(watch::Sender<Held>);
+/// One of them, counted for as long as it is held.
+pub(crate) struct Withheld(watch::Sender<Held>);
 
-impl Counted {
+impl Withheld {
     fn new(held: watch::Sender<Held>) -> Self {
         held.send_modify(|h| h.requests += 1);
         Self(held)
     }
+
+    fn body(self, whole: Bytes) -> AnswerBody {
+        let middle = whole.len() / 2;
+        let (first, second) = (whole.slice(..middle), whole.slice(middle..));
+        let rest = async move {
+            // Whoever waits gives up, or the service stops: this wait ends with the connection.
+            let _released = self.0.subscribe().wait_for(|h| h.released).await.is_ok();
+            Ok::<_, Trouble>(Frame::data(second))
+        };
+        let pieces = stream::iter([Ok(Frame::data(first))]).chain(stream::once(rest));
+        BodyExt::boxed_unsync(StreamBody::new(pieces))
+    }
 }
 
-impl Drop for Counted {
+impl Drop for Withheld {
     fn drop(&mut self) {
         self.0.send_modify(|h| h.requests = h.requests.saturating_sub(1));
     }
 }
 
 impl Holds {
-    /// `/hold/KEY` is answered after `/release/KEY` was asked for; `/held/KEY/N` when N are held.
+    /// `/hold/KEY` is answered in full after `/release/KEY` was asked for; `/held/KEY/N` when N are held.
     pub(super) async fn answer(&self, method: &Method, path: &str) -> Option<Answer> {
         let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         let (verb, key, number) = match parts.as_slice() {
@@ -193,16 +219,14 @@ impl Holds {
         let Some(held) = self.of(key) else {
             return Some(Answer::nginx_page(StatusCode::SERVICE_UNAVAILABLE, None));
         };
-        let mut changes = held.subscribe();
         match verb {
             "hold" => {
-                let _counted = Counted::new(held);
-                // Whoever waits gives up, or the service stops: this wait ends with the connection.
-                let _released = changes.wait_for(|h| h.released).await.is_ok();
-                return Some(Answer::new(StatusCode::OK, "text/plain", sample(HELD_BODY)));
+                let framing = Framing::Withheld(Withheld::new(held));
+                let answer = Answer::new(StatusCode::OK, "text/plain", sample(HELD_BODY));
+                return Some(Answer { framing, ..answer });
             }
             "held" => {
-                let _enough = changes.wait_for(|h| h.requests >= number).await.is_ok();
+                let _enough = held.subscribe().wait_for(|h| h.requests >= number).await.is_ok();
             }
             _ => held.send_modify(|h| h.released = true),
         }

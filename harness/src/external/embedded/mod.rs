@@ -47,7 +47,7 @@ const HTTPS: u16 = 443;
 /// | `/chunked/N` | in pieces, without a length |
 /// | `/trailers/N` | likewise, and the trailer `x-body-sha256` |
 /// | `/no-content` | 204 |
-/// | `/hold/KEY` | 200, withheld until `/release/KEY` was asked for |
+/// | `/hold/KEY` | with their length (N is 4096), the second half withheld until `/release/KEY` was asked for |
 /// | `/held/KEY/N` | 200, when N requests are withheld under KEY |
 /// | `/websocket` | 101, then every message is sent back |
 ///

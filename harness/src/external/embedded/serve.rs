@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, SERVER, USER_AGENT};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming as Body;
 use hyper::service::service_fn;
@@ -334,10 +334,13 @@ async fn drain(mut body: Body) -> Result<Option<(u64, String)>, hyper::Error> {
 fn response(answer: Answer, is_head: bool, http2: bool) -> Response<AnswerBody> {
     let length = answer.body.len();
     // A 204 has no length (RFC 9110, section 8.6).
-    let has_length = answer.framing == Framing::Length && answer.status != StatusCode::NO_CONTENT;
+    let has_length = answer.framing.has_length() && answer.status != StatusCode::NO_CONTENT;
+    let mut announced = HeaderMap::new();
+    answer.framing.announce(&mut announced);
     let body =
         if is_head { Framing::Length.body(Bytes::new()) } else { answer.framing.body(answer.body) };
     let mut response = Response::new(body);
+    *response.headers_mut() = announced;
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(SERVER, SERVER_NAME);
@@ -350,7 +353,6 @@ fn response(answer: Answer, is_head: bool, http2: bool) -> Response<AnswerBody> 
     if has_length {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    answer.framing.announce(headers);
     // HTTP/2 has no such header (RFC 9113, section 8.2.2).
     if answer.close && !http2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -28,6 +28,7 @@ use meshproof_harness::resource::Resource;
 
 pub(super) struct LocalInstance {
     seat: Seat,
+    factory: Arc<dyn DataPlaneFactory>,
     nginx: Option<PathBuf>,
     addresses: Addresses,
     data_plane: Box<dyn DataPlane>,
@@ -71,7 +72,7 @@ impl LogSink for Lines {
 
 impl LocalInstance {
     pub(super) async fn start(
-        factory: &dyn DataPlaneFactory,
+        factory: Arc<dyn DataPlaneFactory>,
         seat: Seat,
         nginx: Option<PathBuf>,
     ) -> Result<Self, TargetError> {
@@ -123,6 +124,7 @@ impl LocalInstance {
         let data_plane = factory.start(boot).await?;
         let instance = Self {
             seat,
+            factory,
             nginx,
             addresses,
             data_plane,
@@ -170,8 +172,10 @@ impl LocalInstance {
         }
         let running: Vec<_> =
             self.addresses.proxies.iter().filter(|p| !state.stopped.contains(&p.name)).cloned().collect();
+        let mut understood = state.resources.clone();
+        self.factory.misread(&mut understood);
         let input = Input {
-            resources: &state.resources,
+            resources: &understood,
             registry: &registry,
             proxies: &running,
             endpoints: &endpoints,
@@ -266,10 +270,11 @@ fn private_folder(path: &std::path::Path) -> Result<(), TargetError> {
 impl Instance for LocalInstance {
     async fn deploy_external(
         &self,
-        spec: ExternalSpec,
+        mut spec: ExternalSpec,
         documented: Documented,
     ) -> Result<ExternalService, TargetError> {
         let mut state = self.state.lock().await;
+        self.factory.spoil_external(&mut spec);
         let host = spec.host.clone();
         let service: Arc<dyn RunningService> = self.start_external(spec, documented).await?.into();
         let described = service.describe();

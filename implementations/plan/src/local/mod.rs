@@ -36,7 +36,7 @@ impl Target for LocalTarget {
 
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
         let instance =
-            instance::LocalInstance::start(self.factory.as_ref(), seat, self.nginx.clone()).await?;
+            instance::LocalInstance::start(Arc::clone(&self.factory), seat, self.nginx.clone()).await?;
         Ok(Box::new(instance))
     }
 }

@@ -3,6 +3,7 @@
 //! Those that misread the configuration are in [`resources`], [`plan`] and [`secrets`]; those that break the data plane
 //! itself are switches at the place that they break, found by the variant's name.
 
+pub(crate) mod external;
 pub(crate) mod plan;
 pub(crate) mod resources;
 pub(crate) mod secrets;
@@ -68,6 +69,8 @@ macro_rules! saboteurs {
 
 saboteurs! {
     PlaintextUpstream "plaintext-upstream" "Sends in plain text what should be sent over TLS.";
+    PlainPortUpstream "plain-port-upstream" "Sends to the host's plain port what should be sent over TLS.";
+    OriginateUnasked "originate-unasked" "Opens TLS to the host's TLS port where nothing asks for it.";
     FallBackToPlaintext "fall-back-to-plaintext" "When TLS fails, sends the request to the host's plain port instead.";
     NoSni "no-sni" "Opens TLS without a server name.";
     WrongSni "wrong-sni" "Opens TLS with a server name of its own.";
@@ -93,7 +96,6 @@ saboteurs! {
     StrictBreaksOrigination "strict-breaks-origination" "With mesh mutual TLS STRICT, uses the mesh's certificate and CA outside the mesh too.";
     MeshAlpn "mesh-alpn" "Offers mesh-internal ALPN values to external services.";
     NoHttp2Upstream "no-http2-upstream" "Never speaks HTTP/2 to an external service.";
-    TlsBelowFloor "tls-below-floor" "Ignores the configured minimum version of TLS.";
     TerminateApplicationTls "terminate-application-tls" "Terminates the application's own HTTPS and encrypts it again.";
     BlockPassthroughHttps "block-passthrough-https" "Closes the application's own HTTPS once TLS origination is configured.";
     DoubleTls "double-tls" "Wraps the application's own HTTPS into another TLS connection.";
@@ -128,6 +130,8 @@ saboteurs! {
     ServeUnknownHost "serve-unknown-host" "Serves any Host at a gateway by the first virtual host.";
     ExportToIgnored "export-to-ignored" "Lets every namespace see resources that are exported to their own alone.";
     AllowAny "allow-any" "Ignores REGISTRY_ONLY.";
+    LenientServer "lenient-server" "The external service demands no client certificate.";
+    ServerOfAnotherCa "server-of-another-ca" "The external service demands client certificates of another CA.";
     StaleConfiguration "stale-configuration" "Keeps deleted resources in force.";
 }
 

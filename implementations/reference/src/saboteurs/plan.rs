@@ -7,7 +7,7 @@ use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_plan::data_plane::Update;
 use meshproof_plan::model::{
     Action, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, Listener, NameCheck,
-    Origination, Plan, ProxyPlan, RouteAction, ServerName, Transport, Trust, UpstreamProtocol, UpstreamTls,
+    OriginalDestination, Origination, Plan, ProxyPlan, RouteAction, ServerName, Transport, Trust, UpstreamProtocol, UpstreamTls,
 };
 use meshproof_plan::mutation;
 
@@ -29,7 +29,6 @@ const TABLE: &[(Saboteur, Mutation)] = &[
     (Saboteur::NoVerificationByDefault, |w, _| no_verification_by_default(&mut w.plan)),
     (Saboteur::NoHttp2Upstream, |w, _| no_http2_upstream(&mut w.plan)),
     (Saboteur::Http2Upstream, |w, _| http2_upstream(&mut w.plan)),
-    (Saboteur::TlsBelowFloor, |w, _| originations(&mut w.plan).for_each(|o| o.min_version = None)),
     (Saboteur::TopLevelPolicyEverywhere, |w, _| top_level_policy_everywhere(&mut w.plan)),
     (Saboteur::PermissiveInbound, |w, _| permissive_inbound(&mut w.plan)),
     (Saboteur::StrictBreaksOrigination, |w, resources| strict_breaks_origination(&mut w.plan, resources)),
@@ -51,6 +50,10 @@ impl Memory {
     pub(crate) fn twist(&mut self, saboteur: Saboteur, update: &Update<'_>, wanted: &mut Wanted) {
         if saboteur == Saboteur::StaleConfiguration {
             self.keep_deleted(update, wanted);
+        } else if saboteur == Saboteur::PlainPortUpstream {
+            plain_port_upstream(&mut wanted.plan, update.endpoints);
+        } else if saboteur == Saboteur::OriginateUnasked {
+            originate_unasked(&mut wanted.plan, update.endpoints);
         } else if let Some((_, mutation)) = TABLE.iter().find(|(s, _)| *s == saboteur) {
             mutation(wanted, update.resources);
         }
@@ -68,6 +71,45 @@ impl Memory {
             Some(_) | None => {
                 self.seen = ids;
                 self.plan = Some(wanted.plan.clone());
+            }
+        }
+    }
+}
+
+/// Where a host's other port leads, for an address that one of its ports leads to.
+fn other_port(endpoints: &[OriginalDestination], address: SocketAddr, from: u16, to: u16) -> Option<SocketAddr> {
+    let host = &endpoints.iter().find(|e| e.address == address && e.port == from)?.host;
+    endpoints.iter().find(|e| e.host == *host && e.port == to).map(|e| e.address)
+}
+
+fn plain_port_upstream(plan: &mut Plan, endpoints: &[OriginalDestination]) {
+    for cluster in plan.proxies.iter_mut().flat_map(|p| &mut p.clusters).filter(|c| originates(c)) {
+        let Discovery::Endpoints(addresses) = &mut cluster.discovery else { continue };
+        for address in addresses {
+            if let Some(plain) = other_port(endpoints, *address, 443, 80) {
+                *address = plain;
+                cluster.tls = None;
+            }
+        }
+    }
+}
+
+fn originate_unasked(plan: &mut Plan, endpoints: &[OriginalDestination]) {
+    for cluster in plan.proxies.iter_mut().flat_map(|p| &mut p.clusters).filter(|c| c.tls.is_none()) {
+        let Discovery::Endpoints(addresses) = &mut cluster.discovery else { continue };
+        for address in addresses {
+            if let Some(secure) = other_port(endpoints, *address, 80, 443) {
+                *address = secure;
+                cluster.tls = Some(UpstreamTls::Originate(Origination {
+                    sni: ServerName::FromHost,
+                    trust: Trust::SystemRoots,
+                    names: NameCheck::FromHost,
+                    client_certificate: None,
+                    alpn: Vec::new(),
+                    min_version: None,
+                    max_version: None,
+                    credential: None,
+                }));
             }
         }
     }

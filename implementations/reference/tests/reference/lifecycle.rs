@@ -127,6 +127,17 @@ async fn removed_listener_is_refused_and_its_idle_connections_are_closed() {
 }
 
 #[tokio::test]
+async fn listener_that_nobody_uses_is_refused_the_moment_it_is_removed() {
+    let (mut bench, bind) = (Bench::start().await, free());
+    for _ in 0..20 {
+        bench.apply(&plain(bind, bind)).await;
+        drop(std::net::TcpStream::connect(bind).unwrap());
+        bench.apply(&Plan::default()).await;
+        refused(bind);
+    }
+}
+
+#[tokio::test]
 async fn kept_connection_takes_the_new_routes_at_its_next_request() {
     let servers = [Server::plain().await, Server::plain().await];
     let (mut bench, bind) = (Bench::start().await, free());

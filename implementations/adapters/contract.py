@@ -1,0 +1,214 @@
+"""The adapter's side of the contract (docs/adapters.md), for the adapters beside this file: messages in, messages out,
+and what their proxies have in common."""
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+
+class Unsupported(Exception):
+    """The plan asks for a feature that the proxy lacks; the feature's name."""
+
+
+class Rejected(Exception):
+    """The proxy refuses the configuration; its own words."""
+
+
+def say(**message):
+    print(json.dumps(message), flush=True)
+
+
+def log(proxy, line):
+    say(type="log", proxy=proxy, line=line)
+
+
+def serve(implementation):
+    """Answers the suite until it says stop or goes away.
+
+    `implementation` has `name`, `version`, `features`, and `hello(folder)`, `apply(message)`, `settle()`, `stop()`. It may
+    have `streams()`: file objects to be watched meanwhile, each with a callback."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if shutil.which(implementation.program) is None:
+        sys.exit("%s is not installed" % implementation.program)
+    try:
+        pending = b""
+        while True:
+            wait_for_stdin(implementation)
+            chunk = os.read(0, 1 << 16)
+            if not chunk:
+                return
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                if answer(implementation, json.loads(line)):
+                    return
+    finally:
+        implementation.stop()
+
+
+def wait_for_stdin(implementation):
+    with selectors.DefaultSelector() as selector:
+        selector.register(0, selectors.EVENT_READ)
+        for stream, callback in getattr(implementation, "streams", list)():
+            selector.register(stream, selectors.EVENT_READ, callback)
+        while True:
+            ready = [key for key, _ in selector.select()]
+            for key in ready:
+                # A stream that has ended is watched no more; its process is seen to elsewhere.
+                if key.fd != 0 and not key.data():
+                    selector.unregister(key.fileobj)
+            if any(key.fd == 0 for key in ready):
+                return
+
+
+def answer(implementation, message):
+    """Answers one message; true when it was the last."""
+    kind = message["type"]
+    if kind == "hello":
+        implementation.hello(message["folder"])
+        say(type="hello", contract=1, name=implementation.name, version=implementation.version(),
+            features=implementation.features)
+    elif kind == "apply":
+        revision = message["revision"]
+        try:
+            implementation.apply(message)
+            say(type="applied", revision=revision)
+        except Unsupported as lack:
+            say(type="unsupported", revision=revision, feature=str(lack))
+        except Rejected as words:
+            say(type="rejected", revision=revision, reason=str(words))
+    elif kind == "settle":
+        implementation.settle()
+        say(type="settled")
+    elif kind == "stop":
+        implementation.stop()
+        say(type="stopped")
+    return kind == "stop"
+
+
+def until(holds, what, limit=10.0):
+    """Waits until `holds()`; there is nothing to be woken by."""
+    deadline = time.monotonic() + limit
+    while not holds():
+        if time.monotonic() > deadline:
+            raise Rejected("not within %g seconds: %s" % (limit, what))
+        time.sleep(0.005)
+
+
+def private(path, content):
+    """Writes a file that its owner alone may read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(content)
+    return path
+
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def end(process, limit=5.0):
+    """Ends a process of ours and waits for it."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class MeshAuthority:
+    """Certificates for the hop between the proxies.
+
+    nginx and HAProxy hold a server's certificate against a DNS name, never against a SPIFFE identity (a URI). An operator
+    who wants that hop verified on both sides gives them a CA with DNS names of its own, and so does this."""
+
+    def __init__(self, folder):
+        self.folder, self.issued = folder, {}
+        self.roots = os.path.join(folder, "hop-ca.pem")
+        self.key = os.path.join(folder, "hop-ca.key")
+        self.openssl("-keyout", self.key, "-out", self.roots, "-subj", "/O=cluster.local/CN=hop CA",
+                     "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+
+    def openssl(self, *arguments):
+        made = subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+             *arguments], capture_output=True, text=True, umask=0o077)
+        if made.returncode:
+            raise Rejected("openssl: " + made.stderr)
+
+    def certificate(self, proxy, names):
+        """Certificate and key files for a proxy, valid for these names, as server and as client."""
+        names = tuple(sorted(set(names))) or ("%s.proxy" % proxy,)
+        if (proxy, names) not in self.issued:
+            base = os.path.join(self.folder, "hop-%d" % len(self.issued))
+            self.openssl("-CA", self.roots, "-CAkey", self.key, "-keyout", base + ".key", "-out", base + ".pem",
+                         "-subj", "/O=cluster.local/OU=%s" % proxy,
+                         "-addext", "basicConstraints=critical,CA:FALSE",
+                         "-addext", "extendedKeyUsage=serverAuth,clientAuth",
+                         "-addext", "subjectAltName=" + ",".join("DNS:" + name for name in names))
+            self.issued[proxy, names] = base + ".pem", base + ".key"
+        return self.issued[proxy, names]
+
+
+def names_asked_of(plan):
+    """For each address of a proxy that takes mesh mutual TLS: the server names that the plan's other proxies send there."""
+    names = {}
+    for proxy in plan["proxies"]:
+        for cluster in proxy["clusters"]:
+            if cluster["tls"] and "mesh-mutual" in cluster["tls"]:
+                for address in cluster["discovery"].get("endpoints", []):
+                    names.setdefault(address, set()).add(cluster["tls"]["mesh-mutual"]["sni"])
+    return names
+
+
+class Origin:
+    """How TLS is opened to a server outside, in words that any proxy's configuration knows."""
+
+    def __init__(self, tls, credentials, system_roots):
+        self.sni = tls["sni"]["fixed"] if "fixed" in tls["sni"] else None
+        self.missing = False
+        self.certificate = self.key = self.crl = None
+        by_name = {c["name"]: c for c in credentials}
+
+        def credential(name, *fields):
+            found = by_name.get(name, {})
+            if any(found.get(f) is None for f in fields):
+                self.missing = True
+            return [found.get(f) for f in fields]
+
+        trust = tls["trust"]
+        self.verified = trust != "anybody"
+        if trust == "system-roots":
+            self.roots = system_roots
+        elif "file" in trust:
+            self.roots = trust["file"]
+        else:
+            self.roots, = credential(trust["credential"], "ca") if self.verified else [None]
+        client = tls["client_certificate"] or {}
+        if "credential" in client:
+            self.certificate, self.key = credential(client["credential"], "certificate", "key")
+        elif "files" in client:
+            self.certificate, self.key = client["files"]["certificate"], client["files"]["key"]
+        if tls["credential"]:
+            self.crl = by_name.get(tls["credential"], {}).get("crl")
+        self.alpn = tls["alpn"]
+        self.names = tls["names"]
+        self.min_version, self.max_version = tls["min_version"], tls["max_version"]
+
+    def needs_other_names(self):
+        """Whether the certificate is to be held against a name that differs from the server name sent."""
+        if not self.verified or self.names == "chain-only":
+            return False
+        if self.names == "from-host":
+            return self.sni is not None
+        return self.names["one-of"] != [self.sni]
+
+
+def domain_rank(domain):
+    """Virtual hosts are found by an exact domain before the longest `*.suffix` before `*`: the higher, the sooner."""
+    return (0, 0) if domain == "*" else (1, len(domain)) if domain.startswith("*.") else (2, 0)

@@ -1,0 +1,203 @@
+//! Route configurations (pilot/pkg/networking/core/httproute.go and core/route/route.go).
+
+use meshproof_plan::data_plane::DataPlaneError;
+use meshproof_plan::model::{
+    Direction, Forward, HeaderChanges, HttpRoutes, Listener, PathMatch, ProxyPlan, Route, RouteAction,
+    StringMatch,
+};
+use serde_json::{Value, json};
+
+use super::{UNRESOLVED, by_host, destination};
+
+const ROUTES: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+const PREVIOUS_HOSTS: &str =
+    "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+
+pub(super) fn configuration(
+    http: &HttpRoutes,
+    listener: &Listener,
+    plan: &ProxyPlan,
+) -> Result<Value, DataPlaneError> {
+    let mut hosts = Vec::new();
+    for host in &http.virtual_hosts {
+        let mut routes = Vec::new();
+        for route in &host.routes {
+            routes.extend(expanded(route, listener, plan)?);
+        }
+        hosts.push(json!({
+            "name": host.name,
+            "domains": host.domains,
+            "routes": routes,
+            "include_request_attempt_count": true,
+        }));
+    }
+    Ok(json!({
+        "@type": ROUTES,
+        "name": http.name,
+        "virtual_hosts": hosts,
+        "validate_clusters": false,
+        // Plans list an inbound listener's hosts as `*` alone.
+        "ignore_port_in_host_matching": listener.direction != Direction::Inbound,
+    }))
+}
+
+/// One route; or, where it leads to where the application was going, one for each such place, told apart by the host.
+fn expanded(route: &Route, listener: &Listener, plan: &ProxyPlan) -> Result<Vec<Value>, DataPlaneError> {
+    let RouteAction::Forward(forward) = &route.action else {
+        return Ok(vec![translated(route, listener, None)?]);
+    };
+    let places = forward
+        .clusters
+        .iter()
+        .filter_map(|w| plan.cluster(&w.cluster))
+        .find_map(|cluster| by_host(cluster, listener.port));
+    let Some(places) = places else { return Ok(vec![translated(route, listener, None)?]) };
+    let mut routes = Vec::new();
+    for (host, at) in places {
+        let mut value = translated(route, listener, Some(&at.to_string()))?;
+        // The Host as it came: a rewrite comes after the choice of the route.
+        let condition = json!({
+            "name": ":authority",
+            "string_match": {"safe_regex": {"regex": format!("(?i){}(:[0-9]+)?", regex_syntax::escape(&host))}},
+        });
+        match value["match"]["headers"].as_array_mut() {
+            Some(conditions) => conditions.push(condition),
+            None => value["match"]["headers"] = json!([condition]),
+        }
+        routes.push(value);
+    }
+    routes.push(translated(route, listener, Some(UNRESOLVED))?);
+    Ok(routes)
+}
+
+fn translated(route: &Route, listener: &Listener, to: Option<&str>) -> Result<Value, DataPlaneError> {
+    let mut value = json!({"name": route.name, "match": condition(route)});
+    match &route.action {
+        RouteAction::Forward(forward) => {
+            value["route"] = action(forward, listener.direction, to);
+            changes(&mut value, "request", &forward.request_headers);
+            changes(&mut value, "response", &forward.response_headers);
+        }
+        RouteAction::DirectResponse { status, body } => {
+            value["direct_response"] = if body.is_empty() {
+                json!({"status": status})
+            } else {
+                json!({"status": status, "body": {"inline_string": body}})
+            };
+        }
+        RouteAction::Redirect { status, scheme, authority, path, port } => {
+            let mut redirect = json!({"response_code": redirect_word(*status)?});
+            for (field, text) in
+                [("scheme_redirect", scheme), ("host_redirect", authority), ("path_redirect", path)]
+            {
+                if let Some(text) = text {
+                    redirect[field] = json!(text);
+                }
+            }
+            if let Some(port) = port {
+                redirect["port_redirect"] = json!(port);
+            }
+            value["redirect"] = redirect;
+        }
+    }
+    Ok(value)
+}
+
+fn redirect_word(status: u16) -> Result<&'static str, DataPlaneError> {
+    match status {
+        301 => Ok("MOVED_PERMANENTLY"),
+        302 => Ok("FOUND"),
+        303 => Ok("SEE_OTHER"),
+        307 => Ok("TEMPORARY_REDIRECT"),
+        308 => Ok("PERMANENT_REDIRECT"),
+        other => Err(DataPlaneError::Unsupported(format!("a redirect with the status {other}; Envoy has 301, 302, 303, 307, 308"))),
+    }
+}
+
+/// `TranslateRouteMatch`.
+fn condition(route: &Route) -> Value {
+    let matches = &route.matches;
+    let mut condition = match &matches.path {
+        PathMatch::Any => json!({"prefix": "/"}),
+        PathMatch::Prefix(prefix) => json!({"prefix": prefix}),
+        PathMatch::Exact(path) => json!({"path": path}),
+        PathMatch::Regex(regex) => json!({"safe_regex": {"regex": regex}}),
+    };
+    if !matches.headers.is_empty() {
+        let each = matches.headers.iter().map(|(name, m)| matcher(name, m));
+        condition["headers"] = each.collect();
+    }
+    if !matches.query.is_empty() {
+        condition["query_parameters"] = matches.query.iter().map(|(name, m)| matcher(name, m)).collect();
+    }
+    condition
+}
+
+fn matcher(name: &str, m: &StringMatch) -> Value {
+    match m {
+        StringMatch::Exact(text) => json!({"name": name, "string_match": {"exact": text}}),
+        // Every text begins with the empty one, which Envoy has no word for.
+        StringMatch::Prefix(text) if text.is_empty() => json!({"name": name, "present_match": true}),
+        StringMatch::Prefix(text) => json!({"name": name, "string_match": {"prefix": text}}),
+        StringMatch::Regex(regex) => json!({"name": name, "string_match": {"safe_regex": {"regex": regex}}}),
+        StringMatch::Present => json!({"name": name, "present_match": true}),
+    }
+}
+
+fn action(forward: &Forward, direction: Direction, to: Option<&str>) -> Value {
+    let mut action = json!({"timeout": duration(forward.timeout_ms.unwrap_or(0))});
+    match forward.clusters.as_slice() {
+        [only] => action["cluster"] = json!(only.cluster),
+        several => {
+            let each = several.iter().map(|w| json!({"name": w.cluster, "weight": w.weight}));
+            action["weighted_clusters"] = json!({"clusters": each.collect::<Vec<_>>()});
+        }
+    }
+    if let Some(host) = &forward.host_rewrite {
+        action["host_rewrite_literal"] = json!(host);
+    }
+    if let Some(path) = &forward.path_rewrite {
+        action["prefix_rewrite"] = json!(path);
+    }
+    match to {
+        Some(to) => action["metadata_match"] = destination(to),
+        None => action["retry_policy"] = retries(direction),
+    }
+    action
+}
+
+/// `DefaultPolicy` and `DefaultInboundPolicy` (core/route/retry/retry.go); what passes through is not retried.
+fn retries(direction: Direction) -> Value {
+    match direction {
+        Direction::Inbound => json!({"retry_on": "reset-before-request", "num_retries": 2}),
+        Direction::Outbound | Direction::Gateway => json!({
+            "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+            "num_retries": 2,
+            "retry_host_predicate": [{
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {"@type": PREVIOUS_HOSTS},
+            }],
+            "host_selection_retry_max_attempts": 5,
+        }),
+    }
+}
+
+fn duration(milliseconds: u64) -> String {
+    format!("{}.{:03}s", milliseconds / 1000, milliseconds % 1000)
+}
+
+/// Envoy removes before it adds, as the plan asks for.
+fn changes(value: &mut Value, of: &str, changes: &HeaderChanges) {
+    let option = |(name, text): &(String, String), action: &str| {
+        json!({"header": {"key": name, "value": text}, "append_action": action, "keep_empty_value": true})
+    };
+    let set = changes.set.iter().map(|pair| option(pair, "OVERWRITE_IF_EXISTS_OR_ADD"));
+    let add = changes.add.iter().map(|pair| option(pair, "APPEND_IF_EXISTS_OR_ADD"));
+    let all: Vec<Value> = set.chain(add).collect();
+    if !all.is_empty() {
+        value[format!("{of}_headers_to_add")] = all.into();
+    }
+    if !changes.remove.is_empty() {
+        value[format!("{of}_headers_to_remove")] = json!(changes.remove);
+    }
+}
