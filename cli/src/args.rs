@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::timeouts::NAMED;
+use meshproof_reports::formats::Format;
 
 /// Judges what a service mesh does when it opens TLS on an application's behalf.
 #[derive(Debug, Parser)]
@@ -32,6 +33,12 @@ pub enum Command {
     Explain(Explain),
     /// Break the reference in every known way and show which checks notice (the kill matrix)
     Sabotage(Sabotage),
+    /// Render a report again, in any format, without running anything
+    Report(Render),
+    /// Put reports side by side: which checks differ, and what diverges first
+    Compare(Compare),
+    /// Write the file of expected failures (`run --expect`) that a report's failures make
+    Baseline(Baseline),
     /// Find and remove what a killed run left behind
     Cleanup(Cleanup),
 }
@@ -49,7 +56,7 @@ pub struct Run {
     /// everything
     #[arg(value_name = "SCENARIO")]
     pub selectors: Vec<String>,
-    /// How to reach the implementation: `reference`, `reference:SABOTEUR`, or `adapter:COMMAND`
+    /// How to reach the implementation: `reference`, `reference:SABOTEUR`, `envoy`, or `adapter:COMMAND`
     #[arg(long, default_value = "reference")]
     pub target: String,
     /// Which external services to use
@@ -58,6 +65,14 @@ pub struct Run {
     /// Where the report is written
     #[arg(long, value_name = "DIR", default_value = "meshproof-report")]
     pub out: PathBuf,
+    /// What is written besides report.json: html, junit, markdown, github, badge, badge-svg, text; may be repeated
+    /// [default: html]
+    #[arg(long = "format", value_name = "FORMAT")]
+    pub formats: Vec<Format>,
+    /// Checks that are known to fail, as `meshproof baseline` writes them: such a failure does not fail the run, and a
+    /// success does
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
     /// How many scenarios run side by side [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
@@ -76,6 +91,9 @@ pub struct Run {
     /// The nginx to use [default: the one on PATH]
     #[arg(long, value_name = "PATH", env = "MESHPROOF_NGINX")]
     pub nginx: Option<PathBuf>,
+    /// The Envoy to run for `--target envoy` [default: the one on PATH]
+    #[arg(long, value_name = "PATH", env = "MESHPROOF_ENVOY")]
+    pub envoy: Option<PathBuf>,
     /// Show nothing but the summary
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -91,12 +109,15 @@ impl Default for Run {
             target: "reference".to_owned(),
             external: External::Auto,
             out: PathBuf::from("meshproof-report"),
+            formats: Vec::new(),
+            expect: None,
             jobs: None,
             fail_fast: false,
             keep: false,
             timeouts: Vec::new(),
             fixtures: None,
             nginx: None,
+            envoy: None,
             quiet: false,
             verbose: false,
         }
@@ -152,9 +173,61 @@ pub struct Sabotage {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// Write the matrix as a page too
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// List the saboteurs without running them
     #[arg(long)]
     pub list: bool,
+}
+
+/// `meshproof report`.
+#[derive(Debug, Args)]
+pub struct Render {
+    /// A report.json, or the folder that a run left
+    pub report: PathBuf,
+    /// As what: html, json, junit, markdown, github, badge, badge-svg, text; may be repeated with --out [default: text]
+    #[arg(long = "format", value_name = "FORMAT")]
+    pub formats: Vec<Format>,
+    /// The folder that the files go to; without it, the one format goes to standard output
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Checks that are known to fail, as for `run`
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+}
+
+/// `meshproof compare`.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// Each a report.json, or the folder that a run left
+    #[arg(required = true, value_name = "REPORT")]
+    pub reports: Vec<PathBuf>,
+    /// Mark regressions and fixes against this report; a regression gives exit code 1
+    #[arg(long, value_name = "REPORT")]
+    pub baseline: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Write the comparison as a page too
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Leave the evidence out of the page
+    #[arg(long, requires = "html")]
+    pub no_evidence: bool,
+    /// Show the checks without a difference too
+    #[arg(long, conflicts_with = "json")]
+    pub all: bool,
+}
+
+/// `meshproof baseline`.
+#[derive(Debug, Args)]
+pub struct Baseline {
+    /// A report.json, or the folder that a run left
+    pub report: PathBuf,
+    /// The file to write; without it, standard output
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// `meshproof cleanup`.

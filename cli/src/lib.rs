@@ -3,6 +3,7 @@
 pub mod args;
 pub mod catalogue;
 pub mod cleanup;
+pub mod render;
 pub mod run;
 pub mod sabotage;
 
@@ -50,6 +51,9 @@ pub fn main(arguments: args::Arguments) -> u8 {
         args::Command::List(list) => catalogue::list(&list),
         args::Command::Explain(explain) => catalogue::explain(&explain),
         args::Command::Sabotage(sabotage) => sabotage::command(&sabotage),
+        args::Command::Report(render) => render::report(&render),
+        args::Command::Compare(compare) => render::compare(&compare),
+        args::Command::Baseline(baseline) => render::baseline(&baseline),
         args::Command::Cleanup(cleanup) => cleanup::command(&cleanup),
     };
     done.unwrap_or_else(|refusal| {
@@ -57,6 +61,12 @@ pub fn main(arguments: args::Arguments) -> u8 {
         let _unsaid = writeln!(std::io::stderr(), "meshproof: {refusal}");
         refusal.exit_code()
     })
+}
+
+/// Says something beside a command's answer.
+fn complain(text: &str) {
+    // Nowhere else to say it.
+    let _unsaid = writeln!(std::io::stderr(), "meshproof: {text}");
 }
 
 /// Writes a command's answer; a reader that went away (`meshproof list | head`) is no fault.

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_reports::formats::Format;
 use meshproof_reports::terminal::{Look, Progress, Verbosity, summary};
 use meshproof_reports::{Event, Report};
 use meshproof_scenarios::select::select;
 use tokio::sync::watch;
 
+use crate::render::{expect, read_expectations};
 use crate::{Refusal, args, exit, runtime};
 
 /// Runs what the command line asks for, writes the report and the summary.
@@ -25,12 +27,16 @@ pub fn command(args: args::Run) -> Result<u8, Refusal> {
     for (name, duration) in &args.timeouts {
         timeouts.set(name, *duration).map_err(|e| Refusal::Usage(e.to_string()))?;
     }
-    let settings =
-        meshproof_targets::Settings { nginx: args.nginx.clone(), timeouts: timeouts.clone() };
+    let settings = meshproof_targets::Settings {
+        nginx: args.nginx.clone(),
+        envoy: args.envoy.clone(),
+        timeouts: timeouts.clone(),
+    };
     let target = meshproof_targets::by_name(&args.target, &settings).map_err(|e| Refusal::Usage(e.to_string()))?;
     if let Some(folder) = args.fixtures.as_ref().filter(|f| !f.is_dir()) {
         return Err(Refusal::Usage(format!("--fixtures {}: no such folder", folder.display())));
     }
+    let expectations = args.expect.as_deref().map(read_expectations).transpose()?;
     let out = OutFolder::open(&args.out)?;
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
@@ -64,7 +70,7 @@ pub fn command(args: args::Run) -> Result<u8, Refusal> {
         repeat: repeat(&args, false),
     };
     let runtime = runtime()?;
-    let report = runtime
+    let mut report = runtime
         .block_on(async {
             let events = Arc::clone(&options.events);
             let watching = tokio::spawn(watch_signals(interrupt, events));
@@ -79,7 +85,10 @@ pub fn command(args: args::Run) -> Result<u8, Refusal> {
         let mut progress = progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let _unshown = progress.finish();
     }
-    let page = out.write(&report)?;
+    if let Some(expectations) = &expectations {
+        expect(expectations, &mut report);
+    }
+    let page = out.write(&report, &args.formats)?;
     let mut text = Vec::new();
     summary(&mut text, &report, Some(&page.display().to_string()), Look::of(&std::io::stdout()))
         .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
@@ -107,26 +116,47 @@ impl OutFolder {
         Ok(Self(path.to_owned()))
     }
 
-    /// Writes `report.json` and `index.html` and returns the page's path.
+    /// Writes `report.json` and the formats, without any the page; returns the path of the page, or of what a reader may
+    /// open in its place. What GitHub annotates by is written to standard output too, where GitHub looks for it.
     ///
     /// # Errors
     /// They cannot be written.
-    pub fn write(&self, report: &Report) -> Result<PathBuf, Refusal> {
-        let json = meshproof_reports::to_json(report)
-            .map_err(|e| Refusal::Environment(format!("the report cannot be put into JSON: {e}")))?;
-        let page = self.0.join("index.html");
-        for (path, text) in
-            [(self.0.join("report.json"), json), (page.clone(), meshproof_reports::html::html(report))]
-        {
-            replace(&path, text.as_bytes()).map_err(|e| {
-                Refusal::Environment(format!(
-                    "{} cannot be written: {e}; name another folder with --out DIR",
-                    path.display()
-                ))
-            })?;
+    pub fn write(&self, report: &Report, formats: &[Format]) -> Result<PathBuf, Refusal> {
+        let json = self.write_as(report, Format::Json)?;
+        let formats = if formats.is_empty() { &[Format::Html] } else { formats };
+        let mut shown = json;
+        for &format in formats.iter().filter(|f| **f != Format::Json) {
+            let path = self.write_as(report, format)?;
+            if format == Format::Github {
+                let text = format.render(report).map_err(|e| Refusal::Environment(e.to_string()))?;
+                crate::answer(&text);
+            }
+            if format == Format::Html {
+                shown = path;
+            }
         }
-        Ok(page)
+        Ok(shown)
     }
+
+    /// Writes one format and returns its path.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_as(&self, report: &Report, format: Format) -> Result<PathBuf, Refusal> {
+        let text = format.render(report).map_err(|e| Refusal::Environment(e.to_string()))?;
+        let path = self.0.join(format.file_name());
+        write_file(&path, text.as_bytes(), "another folder with --out DIR")?;
+        Ok(path)
+    }
+}
+
+/// Writes a file that the command line asks for; `mend` is how to ask for another.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8], mend: &str) -> Result<(), Refusal> {
+    replace(path, bytes)
+        .map_err(|e| Refusal::Environment(format!("{} cannot be written: {e}; name {mend}", path.display())))
 }
 
 /// Writes beside the file and renames, so that a reader never sees half a report.
@@ -156,6 +186,9 @@ fn repeat(args: &args::Run, selectors: bool) -> String {
     }
     if let Some(folder) = &args.fixtures {
         words.push(format!("--fixtures {}", folder.display()));
+    }
+    if let Some(file) = &args.expect {
+        words.push(format!("--expect {}", file.display()));
     }
     for (name, duration) in &args.timeouts {
         words.push(format!("--timeout {name}={}", humantime::format_duration(*duration).to_string().replace(' ', "")));

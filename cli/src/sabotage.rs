@@ -11,7 +11,7 @@ use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_reference::Saboteur;
-use meshproof_reports::{Report, Verdict};
+use meshproof_reports::{Level, Report, Verdict, kills};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -163,6 +163,10 @@ pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
             let _unshown = writeln!(Stderr, "{name}: noticed by {} checks", noticed.len());
         }
     }))?;
+    if let Some(file) = &args.html {
+        let page = meshproof_reports::html::kill_matrix(&as_model(&matrix, whole));
+        crate::run::write_file(file, page.as_bytes(), "another file with --html FILE")?;
+    }
     let text = if args.json {
         let text = serde_json::to_string_pretty(&matrix);
         text.map_err(|e| Refusal::Environment(format!("the matrix cannot be put into JSON: {e}")))? + "\n"
@@ -172,6 +176,36 @@ pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
     crate::answer(&text);
     let gap = !matrix.unnoticed().is_empty() || (whole && !matrix.idle_checks().is_empty());
     Ok(if gap { exit::FAILED } else { exit::OK })
+}
+
+/// The matrix with what its names mean, as the page takes it.
+#[must_use]
+pub fn as_model(matrix: &KillMatrix, whole: bool) -> kills::KillMatrix {
+    let of = |id: &str| {
+        let (scenario, check) = id.split_once('/')?;
+        meshproof_scenarios::ALL.iter().find(|s| s.id == scenario)?.check(check)
+    };
+    kills::KillMatrix {
+        checks: matrix
+            .checks
+            .iter()
+            .map(|id| kills::KillCheck {
+                id: id.clone(),
+                level: of(id).map_or(Level::Must, |c| c.level),
+                requirement: of(id).map(|c| c.requirement.to_owned()).unwrap_or_default(),
+            })
+            .collect(),
+        saboteurs: matrix
+            .kills
+            .keys()
+            .map(|name| kills::KillSaboteur {
+                name: name.clone(),
+                description: name.parse::<Saboteur>().map(|s| s.description().to_owned()).unwrap_or_default(),
+            })
+            .collect(),
+        whole,
+        kills: matrix.kills.clone(),
+    }
 }
 
 /// For people: a row a check, a column a saboteur.

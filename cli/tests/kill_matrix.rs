@@ -38,6 +38,20 @@ const OUGHT: &[(&str, &[&str])] = &[
     ("allow-any", &["external-web-service/blocked-by-default"]),
     ("stale-configuration", &["sidecar-origination/cleanup-restores", "external-web-service/cleanup-restores"]),
     ("mesh-alpn", &["tls-verification/external-alpn"]),
+    ("handshake-per-request", &["traffic-fidelity/connection-reuse"]),
+    ("drop-in-flight-on-change", &["traffic-fidelity/hitless-origination"]),
+    ("leak-mesh-headers", &["traffic-fidelity/header-hygiene"]),
+    ("authority-with-port", &["sidecar-origination/host-and-path-preserved", "traffic-fidelity/request-body-preserved"]),
+    ("normalize-path", &["sidecar-origination/host-and-path-preserved", "traffic-fidelity/request-body-preserved"]),
+    ("method-to-get", &["egress-gateway-simple/host-and-path-preserved", "traffic-fidelity/head-and-204"]),
+    ("drop-body", &["traffic-fidelity/request-body-preserved", "traffic-fidelity/expect-continue"]),
+    ("refuse-expect", &["traffic-fidelity/expect-continue"]),
+    ("drop-trailers", &["traffic-fidelity/response-trailers"]),
+    ("truncate-large-body", &["traffic-fidelity/large-body"]),
+    ("cut-chunked-body", &["traffic-fidelity/chunked-body"]),
+    ("refuse-upgrade", &["traffic-fidelity/websocket-upgrade"]),
+    ("no-http2-upstream", &["traffic-fidelity/http2-origin"]),
+    ("http2-upstream", &["traffic-fidelity/http1-only-origin"]),
 ];
 
 fn check_ids() -> BTreeSet<String> {

@@ -47,7 +47,8 @@ pub fn sample(bytes: usize) -> Bytes {
     let bytes = bytes.min(MAX_SAMPLE);
     let mut text = String::with_capacity(bytes + LINE);
     for number in 0..bytes.div_ceil(LINE) {
-        let _infallible = writeln!(text, "{:09} the quick brown fox jumps over the lazy dog, 42 times", number);
+        let _infallible =
+            writeln!(text, "{:09} the quick brown fox jumps over the lazy dog, 42 times", number);
     }
     text.truncate(bytes);
     text.into()

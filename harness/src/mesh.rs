@@ -261,17 +261,23 @@ impl Mesh {
     /// Deploys an external service and makes its host name lead there.
     ///
     /// # Errors
-    /// The environment's: it did not come up.
+    /// The environment's: it did not come up. The implementation's, where it cannot take up the new address.
     pub async fn deploy_external(
         &self,
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<External<'_>, Stop> {
         let host = spec.host.clone();
-        let described = self
-            .within("external-service-ready", "start the external service", self.instance.deploy_external(spec, documented))
-            .await
-            .map_err(|e| TargetError::Environment(e.to_string()))?;
+        // A service that does not come up is the environment's fault; that the implementation refuses to know its address, or
+        // dies of it, is not.
+        let limit = self.setting.seat.timeouts.get("external-service-ready");
+        let deployed = tokio::time::timeout(limit, self.instance.deploy_external(spec, documented)).await;
+        let described = deployed.unwrap_or_else(|_| {
+            Err(TargetError::Environment(format!(
+                "the external service did not start within the timeout `external-service-ready` ({limit:?}); --timeout \
+                 external-service-ready=DURATION sets another"
+            )))
+        })?;
         self.state().externals.push(described);
         Ok(External { mesh: self, host })
     }

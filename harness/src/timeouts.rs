@@ -17,7 +17,7 @@ pub const NAMED: &[(&str, u64, &str)] = &[
     ("external-service-ready", 15_000, "an external service accepts connections"),
     ("implementation-ready", 30_000, "the implementation has started"),
     ("adapter-hello", 10_000, "an adapter has said hello"),
-    ("adapter-answer", 20_000, "an adapter has answered a message"),
+    ("adapter-answer", 10_000, "an adapter has answered a message"),
     ("adapter-stop", 10_000, "an adapter and all that it started have ended"),
     ("applied", 60_000, "a changed configuration is in force"),
     ("evidence-settled", 10_000, "the access logs of finished requests have arrived"),

@@ -171,6 +171,7 @@ class Origin:
 
     def __init__(self, tls, credentials, system_roots):
         self.sni = tls["sni"]["fixed"] if "fixed" in tls["sni"] else None
+        self.sni_from_host = tls["sni"] == "from-host"
         self.missing = False
         self.certificate = self.key = self.crl = None
         by_name = {c["name"]: c for c in credentials}
@@ -205,8 +206,8 @@ class Origin:
         if not self.verified or self.names == "chain-only":
             return False
         if self.names == "from-host":
-            return self.sni is not None
-        return self.names["one-of"] != [self.sni]
+            return not self.sni_from_host
+        return len(self.names["one-of"]) > 1 or self.sni_from_host or self.sni not in (None, *self.names["one-of"])
 
 
 def domain_rank(domain):

@@ -43,6 +43,9 @@ pub struct Column {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// What else it said of itself: build, revision, saboteur.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
     /// How the suite reached it.
     pub target: String,
     /// The run's id.
@@ -133,6 +136,15 @@ pub struct Divergence {
     pub there: Option<String>,
 }
 
+impl Column {
+    /// What a reader tells it from the others by: name, version, details.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let details: String = self.details.values().map(|value| format!(" · {value}")).collect();
+        format!("{} {}{details}", self.name, self.version)
+    }
+}
+
 impl Divergence {
     /// One line: `proxy sleep, access-log line, status: 503 here, 200 there`.
     #[must_use]
@@ -198,7 +210,10 @@ fn columns(reports: &[&Report]) -> Vec<Column> {
     let mut taken = HashSet::new();
     let mut unique = |mut key: String, report: &Report| {
         if names.get(&key).is_some_and(|n| *n > 1) {
-            key = slug(&format!("{key}-{}", report.implementation.version));
+            let implementation = &report.implementation;
+            let details: Vec<&str> = implementation.details.values().map(String::as_str).collect();
+            let what = if details.is_empty() { implementation.version.clone() } else { details.join("-") };
+            key = slug(&format!("{key}-{what}"));
         }
         let mut candidate = key.clone();
         let mut number = 1;
@@ -217,6 +232,7 @@ fn columns(reports: &[&Report]) -> Vec<Column> {
                 key: unique(slug(&implementation.name), report),
                 name: implementation.name.clone(),
                 version: implementation.version.clone(),
+                details: implementation.details.clone(),
                 target: implementation.target.clone(),
                 run: report.run.id.clone(),
                 started: report.run.started.clone(),
@@ -426,7 +442,7 @@ fn first_difference(mine: &[Point], other: &[Point]) -> Option<(String, Option<S
 }
 
 fn in_short(points: &[Point]) -> String {
-    let parts: Vec<String> = points.iter().take(4).map(|(field, value)| format!("{field} {value}")).collect();
+    let parts: Vec<String> = points.iter().filter(|(_, value)| !value.is_empty()).take(4).map(|(field, value)| format!("{field} {value}")).collect();
     parts.join(", ")
 }
 

@@ -12,6 +12,8 @@ pub struct KillMatrix {
     pub checks: Vec<KillCheck>,
     /// The saboteurs, likewise.
     pub saboteurs: Vec<KillSaboteur>,
+    /// Whether every known saboteur was set loose: only then does a check that notices nothing tell of a gap.
+    pub whole: bool,
     /// By the saboteur's name: the ids of the checks that did not pass.
     pub kills: BTreeMap<String, BTreeSet<String>>,
 }
@@ -43,9 +45,12 @@ impl KillMatrix {
         self.kills.get(saboteur).is_some_and(|checks| checks.contains(check))
     }
 
-    /// Checks that notice no saboteur.
+    /// Checks that notice no saboteur; none unless the matrix is whole.
     #[must_use]
     pub fn idle_checks(&self) -> Vec<&KillCheck> {
+        if !self.whole {
+            return Vec::new();
+        }
         self.checks.iter().filter(|c| !self.kills.values().any(|k| k.contains(&c.id))).collect()
     }
 

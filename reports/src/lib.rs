@@ -14,6 +14,8 @@ pub mod compare;
 mod describe;
 pub mod event;
 pub mod evidence;
+pub mod expectations;
+pub mod formats;
 pub mod html;
 pub mod json;
 pub mod kills;

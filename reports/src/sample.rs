@@ -75,6 +75,7 @@ pub fn kills() -> KillMatrix {
     KillMatrix {
         checks: vec![check("sidecar-origination/sni-is-host"), check("sidecar-origination/idle"), check(HOSTILE)],
         saboteurs: vec![saboteur("no-sni"), saboteur("unnoticed"), saboteur(HOSTILE)],
+        whole: true,
         kills: BTreeMap::from([
             ("no-sni".to_owned(), BTreeSet::from(["sidecar-origination/sni-is-host".to_owned()])),
             (HOSTILE.to_owned(), BTreeSet::from([HOSTILE.to_owned()])),

@@ -48,6 +48,7 @@ pub struct Conclusion {
 #[must_use]
 pub fn conclusion(report: &Report) -> Conclusion {
     let must = Tally::of(report.checks(), |c| c.level == Level::Must);
+    let unforeseen = Tally::of(report.checks(), |c| c.level == Level::Must && c.expected_failure.is_none());
     let all = Tally::of(report.checks(), |_| true);
     let asked = must.total() - must.count(Verdict::Skipped);
     let faults: usize = report.scenarios.iter().map(|s| s.faults.len()).sum();
@@ -62,8 +63,10 @@ pub fn conclusion(report: &Report) -> Conclusion {
             parts.push(text(n));
         }
     };
-    count(must.count(Verdict::Failed), &|n| format!("{n} of {} failed", of_must(asked)));
-    count(must.count(Verdict::Inconclusive), &|n| format!("{} inconclusive", of_must(n)));
+    count(unforeseen.count(Verdict::Failed), &|n| format!("{n} of {} failed", of_must(asked)));
+    count(unforeseen.count(Verdict::Inconclusive), &|n| format!("{} inconclusive", of_must(n)));
+    let surprises = report.checks().filter(|c| c.fails_run() && c.verdict == Verdict::Passed).count();
+    count(surprises, &|n| format!("{} passed although a failure was expected", plural(n, "check")));
     count(all.count(Verdict::Error), &|n| format!("{} could not be judged", plural(n, "check")));
     count(faults, &|n| format!("{} of the environment or the suite", plural(n, "fault")));
     if report.run.partial {
@@ -74,11 +77,18 @@ pub fn conclusion(report: &Report) -> Conclusion {
         parts.push("no check was judged".to_owned());
     }
     if verdict == Verdict::Passed {
+        let passed = must.count(Verdict::Passed);
         parts.push(if asked == 0 {
             "no MUST check was asked".to_owned()
-        } else {
+        } else if passed == asked {
             format!("{} passed", of_must(asked))
+        } else {
+            format!("{passed} of {} passed", of_must(asked))
         });
+    }
+    let foreseen = report.checks().filter(|c| c.failed_as_expected()).count();
+    if foreseen > 0 {
+        parts.push(format!("{} failed as expected", plural(foreseen, "check")));
     }
     let skipped = all.count(Verdict::Skipped);
     if skipped > 0 {

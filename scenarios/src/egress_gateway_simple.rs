@@ -5,6 +5,7 @@ use meshproof_harness::external::Documented;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
+use meshproof_harness::workload::Method;
 use meshproof_reports::Level;
 
 use crate::sites::{self, CNN, CNN_POLITICS};
@@ -65,7 +66,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             "Host, path, query and method arrive as the application sent them, through both proxies.",
         )
         .why("Origination is about the transport; the request is the application's.")
-        .observed("The external service's request, for a request with a query."),
+        .observed("The external service's request, for a GET and a HEAD with upper case and a query."),
         Check::must(
             "gateway-access-log",
             ORIGINATION,
@@ -173,10 +174,18 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
                 .upstream_host(mesh.upstream_address(GATEWAY_HOST, 80).as_deref()),
         ),
     )?;
-    let query = mesh.workload("sleep").get("http://edition.cnn.com/politics?edition=world&page=2").await?;
+    let target = "/Politics/Today~1?Edition=World&q=a%20b+c&empty=";
+    let url = format!("http://{CNN}{target}");
+    let get = mesh.workload("sleep").get(&url).await?;
+    let head = mesh.workload("sleep").method(Method::HEAD).get(&url).await?;
     mesh.check(
         "host-and-path-preserved",
-        cnn.saw(&query).exactly(1).method("GET").host(CNN).target("/politics?edition=world&page=2"),
+        cnn.saw(&get)
+            .exactly(1)
+            .method("GET")
+            .authority(CNN)
+            .target(target)
+            .and(cnn.saw(&head).exactly(1).method("HEAD").authority(CNN).target(target)),
     )?;
 
     mesh.step("Ask the gateway without a mesh identity");

@@ -10,6 +10,7 @@ use meshproof_harness::external::Documented;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Topology, Workload};
+use meshproof_harness::workload::Method;
 
 use crate::sites::{self, CNN, CNN_POLITICS};
 
@@ -87,7 +88,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             "Host, path, query and method arrive as the application sent them.",
         )
         .why("Origination is about the transport; the request is the application's.")
-        .observed("The external service's request, for a request with a query."),
+        .observed("The external service's request, for a GET and a HEAD with upper case and a query."),
         Check::must(
             "client-unchanged",
             ORIGINATION,
@@ -169,10 +170,18 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .provided("the request itself", after.ends_with(200)),
     )?;
     mesh.check("sni-is-host", cnn.saw_on(443, &after).server_name(CNN))?;
-    let query = mesh.workload("sleep").get("http://edition.cnn.com/politics?edition=world&page=2").await?;
+    let target = "/Politics/Today~1?Edition=World&q=a%20b+c&empty=";
+    let url = format!("http://{CNN}{target}");
+    let get = mesh.workload("sleep").get(&url).await?;
+    let head = mesh.workload("sleep").method(Method::HEAD).get(&url).await?;
     mesh.check(
         "host-and-path-preserved",
-        cnn.saw(&query).exactly(1).method("GET").host(CNN).target("/politics?edition=world&page=2"),
+        cnn.saw(&get)
+            .exactly(1)
+            .method("GET")
+            .authority(CNN)
+            .target(target)
+            .and(cnn.saw(&head).exactly(1).method("HEAD").authority(CNN).target(target)),
     )?;
     mesh.check("client-unchanged", after.sent_just_what_it_sent_first_in(&before))?;
     if mesh.configuration() == "target-port" {

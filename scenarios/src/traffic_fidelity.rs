@@ -19,12 +19,13 @@ const SEMANTICS: &str = "TLS origination for egress traffic; RFC 9110, sections 
 const EXPECT: &str = "TLS origination for egress traffic; RFC 9110, section 10.1.1";
 const WEB_SOCKET: &str = "TLS origination for egress traffic; RFC 6455, section 4";
 const PERSISTENCE: &str = "TLS origination for egress traffic; RFC 9112, section 9.3";
-const UPGRADE: &str = "Destination Rule: ConnectionPoolSettings.HTTPSettings, h2UpgradePolicy; RFC 9113, section 3.2";
-const TRAILERS: &str = "Destination Rule: ConnectionPoolSettings.HTTPSettings, h2UpgradePolicy; RFC 9110, section 6.5";
+const UPGRADE: &str =
+    "Destination Rule: ConnectionPoolSettings.HTTPSettings, h2UpgradePolicy; RFC 9113, section 3.2";
+const TRAILERS: &str =
+    "Destination Rule: ConnectionPoolSettings.HTTPSettings, h2UpgradePolicy; RFC 9110, section 6.5";
 
 /// The server as it sees the request, and the application as it sees the answer.
-const BOTH_ENDS: &str =
-    "The workload's exchange and the external service's request: lengths and SHA-256 digests of what was sent.";
+const BOTH_ENDS: &str = "The workload's exchange and the external service's request: lengths and SHA-256 digests of what was sent.";
 
 pub(crate) static SCENARIO: Scenario = Scenario {
     id: "traffic-fidelity",
@@ -181,9 +182,11 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     };
     mesh.check(
         "request-body-preserved",
-        post.only_response().is(200).and(arrived(&post, "POST")).of("with a length").and(
-            put.only_response().is(200).and(arrived(&put, "PUT")).of("in chunks"),
-        ),
+        post.only_response()
+            .is(200)
+            .and(arrived(&post, "POST"))
+            .of("with a length")
+            .and(put.only_response().is(200).and(arrived(&put, "PUT")).of("in chunks")),
     )?;
 
     let head = client().method(Method::HEAD).get(PAGE).await?;
@@ -209,7 +212,11 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let expecting = client().method(Method::POST).body(&body, Delivery::Expecting).get(&url).await?;
     mesh.check(
         "expect-continue",
-        expecting.only_response().is(200).after_interim(100).and(arrived(&expecting, "POST")),
+        expecting
+            .only_response()
+            .is(200)
+            .after_interim(100)
+            .and(api.saw(&expecting).exactly(1).over_tls().body_is(&body)),
     )?;
     let socket = client().web_socket("is anybody there?").get("http://api.example.com/websocket").await?;
     mesh.check(

@@ -331,9 +331,8 @@ impl Window {
 
     /// Nothing arrived outside TLS: no connection to the plain port, and none of `secrets` in any clear bytes.
     pub fn no_plaintext(&self, secrets: &[&str]) -> Claim {
-        let this = self.clone();
         let secrets: Vec<String> = secrets.iter().map(|s| (*s).to_owned()).collect();
-        Claim::new(move |view| {
+        self.claim(move |this, view| {
             let expected = format!(
                 "nothing outside TLS at {}: no connection to its plain port, no {} in clear bytes",
                 this.host,

@@ -39,7 +39,9 @@ pub(super) fn has_body(r: &Response, body: &Bytes) -> Result<(), String> {
 impl OnlyResponse {
     /// The HTTP version that the application was answered in: `HTTP/2`.
     pub fn version(self, version: &str) -> Self {
-        self.with(format!("{version} at the application"), |r| holds(r.version == version, || r.version.clone()))
+        self.with(format!("{version} at the application"), |r| {
+            holds(r.version == version, || r.version.clone())
+        })
     }
 
     /// Its body is this one, whole.
@@ -164,4 +166,171 @@ pub(crate) fn connections_of(host: &str, reply: &Reply, requested: usize, most: 
             if right { Finding::holds(expected, words, ids) } else { Finding::broken(expected, words, ids) };
         finding.at(hop_to(&host)).about(&exchange)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use meshproof_reports::{Evidence, Exchange, Fact, Hop, HopResult, Side, Verdict};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::claim::View;
+
+    const HOST: &str = "api.example.com";
+
+    /// A reply whose one response has these members.
+    fn reply(members: Value) -> Reply {
+        let mut response = json!({
+            "version": "HTTP/1.1", "status": 200, "headers": [{"name": "content-length", "value": "5"}],
+            "body": "hello", "body_bytes": 5, "body_truncated": false,
+        });
+        merge(&mut response, members);
+        let response: Response = serde_json::from_value(response).unwrap();
+        let hop = Hop {
+            method: "GET".into(),
+            url: format!("http://{HOST}/"),
+            sent: String::new(),
+            sent_bytes: 0,
+            tls: None,
+            result: HopResult::Response(response),
+        };
+        let exchange = Exchange { url: hop.url.clone(), hops: vec![hop], duration_us: 1 };
+        let id = EvidenceId("e1".into());
+        Reply { id, token: "t".into(), exchange, place: "at workload sleep".into(), mark: 0 }
+    }
+
+    /// A request that the service saw, with these members.
+    fn seen(members: Value) -> Evidence {
+        let mut request = json!({
+            "connection": 1, "port": 443, "over_tls": true, "peer": "", "method": "GET", "target": "/",
+            "authority": HOST, "version": "HTTP/1.1", "headers": [{"name": "x-request-id", "value": "1"}],
+            "status": 200, "tls": {"alpn": "h2"},
+        });
+        merge(&mut request, members);
+        Evidence {
+            id: EvidenceId("e2".into()),
+            at_us: 0,
+            step: 0,
+            side: Side::Service { host: HOST.into() },
+            token: Some("t".into()),
+            fact: Fact::Request(serde_json::from_value(request).unwrap()),
+        }
+    }
+
+    fn merge(into: &mut Value, members: Value) {
+        let members = members.as_object().unwrap().clone();
+        into.as_object_mut().unwrap().extend(members);
+    }
+
+    fn verdict(claim: impl Into<Claim>, evidence: &[Evidence]) -> Verdict {
+        claim.into().judge(View { evidence, marks: &[] }).verdict
+    }
+
+    /// The claim holds of the first response and of none of the others.
+    fn tells_apart(claim: impl Fn(OnlyResponse) -> OnlyResponse, right: Value, wrong: &[Value]) {
+        assert_eq!(verdict(claim(reply(right.clone()).only_response()), &[]), Verdict::Passed, "{right}");
+        for wrong in wrong {
+            assert_eq!(verdict(claim(reply(wrong.clone()).only_response()), &[]), Verdict::Failed, "{wrong}");
+        }
+    }
+
+    /// The claim holds of the first request and of none of the others.
+    fn tells_requests_apart(claim: impl Fn(Sighting) -> Sighting, right: Value, wrong: &[Value]) {
+        let judged = |members: &Value| {
+            verdict(claim(Sighting::new(HOST, None, &reply(json!({})))), &[seen(members.clone())])
+        };
+        assert_eq!(judged(&right), Verdict::Passed, "{right}");
+        for wrong in wrong {
+            assert_eq!(judged(wrong), Verdict::Failed, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_told_from_another_of_its_length_and_from_a_part_of_it() {
+        let (hello, large) = (Bytes::from("hello"), sample());
+        let other = sha256(b"other");
+        tells_apart(
+            |r| r.body_is(&hello),
+            json!({"body_sha256": sha256(&hello)}),
+            &[
+                json!({"body_sha256": other}),
+                json!({"body": "hellx"}),
+                json!({"body": "hell", "body_bytes": 4}),
+            ],
+        );
+        let start = |bytes: u64| json!({"body": "0000", "body_bytes": bytes, "body_truncated": true});
+        tells_apart(
+            |r| r.body_is(&large),
+            start(large.len() as u64),
+            &[start(4), start(large.len() as u64 + 1)],
+        );
+        tells_apart(|r| r.no_body(), json!({"body": "", "body_bytes": 0}), &[json!({})]);
+    }
+
+    fn sample() -> Bytes {
+        crate::digest::sample(100_000)
+    }
+
+    #[test]
+    fn headers_trailers_version_interim_responses_and_messages_are_told_apart() {
+        tells_apart(
+            |r| r.header("Content-Length", "5"),
+            json!({}),
+            &[json!({"headers": []}), json!({"headers": [{"name": "content-length", "value": "6"}]})],
+        );
+        tells_apart(|r| r.lacks_headers(&["content-length", "x"]), json!({"headers": []}), &[json!({})]);
+        let trailer = |value: &str| json!({"trailers": [{"name": "x-sum", "value": value}]});
+        tells_apart(|r| r.trailer("x-sum", "1"), trailer("1"), &[trailer("2"), json!({})]);
+        tells_apart(|r| r.version("HTTP/2"), json!({"version": "HTTP/2"}), &[json!({})]);
+        let interim = |statuses: &[u16]| json!({"informational": statuses});
+        tells_apart(|r| r.after_interim(100), interim(&[103, 100]), &[interim(&[103]), json!({})]);
+        let messages = |texts: &[&str]| json!({"messages": texts});
+        tells_apart(
+            |r| r.message("hi"),
+            messages(&["hi"]),
+            &[messages(&[]), messages(&["hi", "hi"]), messages(&["x"])],
+        );
+    }
+
+    #[test]
+    fn what_the_service_saw_is_told_apart() {
+        let body = Bytes::from("hello");
+        let of =
+            |bytes: u64, text: &str| json!({"body_bytes": bytes, "body_sha256": sha256(text.as_bytes())});
+        tells_requests_apart(
+            |s| s.body_is(&body),
+            of(5, "hello"),
+            &[of(5, "hellx"), of(6, "hello"), json!({"body_bytes": 0}), json!({"body_bytes": 5}), json!({})],
+        );
+        tells_requests_apart(
+            |s| s.authority(HOST),
+            json!({}),
+            &[json!({"authority": "api.example.com:80"}), json!({"authority": "API.example.com"})],
+        );
+        tells_requests_apart(|s| s.version("HTTP/1.1"), json!({}), &[json!({"version": "HTTP/2"})]);
+        tells_requests_apart(
+            |s| s.alpn(Some("h2")),
+            json!({}),
+            &[json!({"tls": {}}), json!({"tls": {"alpn": "x"}})],
+        );
+        tells_requests_apart(|s| s.alpn(None), json!({"tls": {}}), &[json!({})]);
+        tells_requests_apart(
+            |s| s.no_header_beginning_with(&["x-envoy-"]),
+            json!({}),
+            &[json!({"headers": [{"name": "X-Envoy-Attempt-Count", "value": "1"}]})],
+        );
+    }
+
+    #[test]
+    fn connections_are_counted_by_the_requests_that_came_on_them() {
+        let on = |connections: &[u64]| -> Vec<Evidence> {
+            connections.iter().map(|c| seen(json!({"connection": c}))).collect()
+        };
+        let judged = |evidence: &[Evidence]| verdict(connections_of(HOST, &reply(json!({})), 3, 2), evidence);
+        assert_eq!(judged(&on(&[1, 1, 2])), Verdict::Passed);
+        assert_eq!(judged(&on(&[1, 2, 3])), Verdict::Failed);
+        assert_eq!(judged(&on(&[1, 1])), Verdict::Failed, "one did not come");
+        let plain: Vec<_> = (0..3).map(|_| seen(json!({"over_tls": false}))).collect();
+        assert_eq!(judged(&plain), Verdict::Failed);
+    }
 }

@@ -29,9 +29,11 @@ impl Load {
             Some(r) if r.status == 200 => body.map_or(Ok(()), |body| has_body(r, body)),
             Some(_) | None => Err(reply.describe()),
         };
-        let held = self.held.iter().map(|r| (r, ok(r, Some(&self.body)), "in flight when the change was made"));
+        let held =
+            self.held.iter().map(|r| (r, ok(r, Some(&self.body)), "in flight when the change was made"));
         let steady = self.steady.iter().map(|r| (r, ok(r, None), "around the change"));
-        let lost: Vec<_> = held.chain(steady).filter_map(|(r, ok, when)| Some((r, ok.err()?, when))).collect();
+        let lost: Vec<_> =
+            held.chain(steady).filter_map(|(r, ok, when)| Some((r, ok.err()?, when))).collect();
         let finding = match lost.first() {
             _ if self.held.is_empty() || self.steady.is_empty() => {
                 Finding::undecided(expected, "no requests", Vec::new())

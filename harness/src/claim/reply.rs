@@ -80,7 +80,7 @@ impl Reply {
         let words: Vec<String> = wanted.iter().map(u16::to_string).collect();
         self.fixed(
             format!("the application sees {}", words.join(", then ")),
-            same.then_some(()).ok_or_else(|| format!("the application saw {}", self.describe())),
+            same.then_some(()).ok_or_else(|| self.describe()),
         )
     }
 
@@ -114,7 +114,7 @@ impl Reply {
         };
         self.fixed(
             "the request to fail at the application (4xx, 5xx, refused or closed connection)".to_owned(),
-            failed.then_some(()).ok_or_else(|| format!("the application saw {}", self.describe())),
+            failed.then_some(()).ok_or_else(|| self.describe()),
         )
     }
 
@@ -123,7 +123,7 @@ impl Reply {
         let ok = self.exchange.last_response().is_some_and(|r| r.status == status);
         self.fixed(
             format!("the application gets {status} in the end"),
-            ok.then_some(()).ok_or_else(|| format!("the application saw {}", self.describe())),
+            ok.then_some(()).ok_or_else(|| self.describe()),
         )
     }
 
@@ -140,7 +140,7 @@ impl Reply {
             format!("the application to see what it saw before ({})", other.describe()),
             (outline(self) == outline(other))
                 .then_some(())
-                .ok_or_else(|| format!("the application saw {}", self.describe())),
+                .ok_or_else(|| self.describe()),
         )
     }
 
@@ -155,7 +155,7 @@ impl Reply {
         };
         self.fixed(
             "the connection to be refused".to_owned(),
-            cut.then_some(()).ok_or_else(|| format!("the client saw {}", self.describe())),
+            cut.then_some(()).ok_or_else(|| self.describe()),
         )
     }
 

@@ -153,9 +153,10 @@ impl Door<'_> {
         let asked = self.mesh.ask(&from, RequestSpec::get(url, "")).await?;
         match asked.exchange.last_response() {
             Some(response) if response.status == 200 => Ok(()),
-            Some(_) | None => {
-                Err(Stop::Suite(format!("{} did not let go of what it withheld: {:?}", self.origin, asked.exchange)))
-            }
+            Some(_) | None => Err(Stop::Suite(format!(
+                "{} did not let go of what it withheld: {:?}",
+                self.origin, asked.exchange
+            ))),
         }
     }
 }
@@ -254,7 +255,14 @@ impl Mesh {
             Origin::Workload(name) => {
                 (Side::Workload { name: (*name).to_owned() }, format!("at workload {name}"))
             }
-            Origin::Probe(_) => (Side::Suite, "at the suite's own client".to_owned()),
+            Origin::Probe(probe) => {
+                let to = match probe {
+                    Probe::External => "the external service".to_owned(),
+                    Probe::Gateway { gateway, port } => format!("port {port} of gateway {gateway}"),
+                    Probe::Workload { workload } => format!("workload {workload}"),
+                };
+                (Side::Suite, format!("on the hop from the suite's own client to {to}"))
+            }
         };
         let fact = Fact::Exchange(exchange.clone());
         let id = self.setting.seat.store.record(side, Some(token.clone()), fact);

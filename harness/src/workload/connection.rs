@@ -40,6 +40,9 @@ const MAX_OPAQUE: usize = 256;
 /// How many headers a response may have.
 const MAX_HEADERS: usize = 256;
 
+/// How many WebSocket messages are kept; one is expected.
+const MAX_MESSAGES: usize = 16;
+
 /// How long the end of a connection may take once the answer is there. The answer stands whatever becomes of it.
 const FAREWELL: Duration = Duration::from_millis(200);
 
@@ -270,7 +273,7 @@ async fn exchange_messages(
         socket.close(None).await?;
         while let Some(late) = socket.next().await {
             let late = late?;
-            if late.is_text() || late.is_binary() {
+            if (late.is_text() || late.is_binary()) && heard.len() < MAX_MESSAGES {
                 heard.push(String::from_utf8_lossy(&late.into_data()).into_owned());
             }
         }

@@ -55,7 +55,8 @@ async fn a_body_in_pieces_has_no_length_and_arrives_whole() {
 async fn trailers_come_over_http2_and_over_http1_to_whoever_takes_them() {
     let (service, _) = service().await;
     let client = client_of(&*service);
-    let takes = RequestSpec { headers: vec![("te".to_owned(), "trailers".to_owned())], ..to("/trailers/1000") };
+    let takes =
+        RequestSpec { headers: vec![("te".to_owned(), "trailers".to_owned())], ..to("/trailers/1000") };
     let http2 = RequestSpec { http: HttpChoice::Http2, ..get("https://edition.cnn.com/trailers/1000") };
     for (request, expected) in [(takes, 1), (http2, 1), (to("/trailers/1000"), 0)] {
         let exchange = client.exchange(&request).await;
@@ -164,11 +165,8 @@ fn talking(path: &str) -> RequestSpec {
 async fn a_web_socket_message_comes_back_and_the_handshake_is_recorded() {
     for url in [ORIGIN, "https://edition.cnn.com"] {
         let (service, store) = service().await;
-        let request = RequestSpec {
-            url: format!("{url}/websocket"),
-            http: HttpChoice::Http1,
-            ..talking("/websocket")
-        };
+        let request =
+            RequestSpec { url: format!("{url}/websocket"), http: HttpChoice::Http1, ..talking("/websocket") };
         let exchange = client_of(&*service).exchange(&request).await;
         assert_eq!(response(&exchange).status, 101, "{exchange:#?}");
         assert_eq!(response(&exchange).messages, ["is anybody there?"]);

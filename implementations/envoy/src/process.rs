@@ -21,6 +21,9 @@ const MAX_WORDS: usize = 40;
 /// How long one of them may be, in characters.
 const MAX_WORD: usize = 1500;
 
+/// What Envoy's words on a refused file begin with.
+const REFUSED: &str = "config update rejected: ";
+
 /// A running Envoy.
 pub(crate) struct Process {
     said: Arc<Said>,
@@ -34,6 +37,7 @@ pub(crate) struct Process {
 #[derive(Default)]
 pub(crate) struct Said {
     words: Mutex<VecDeque<String>>,
+    refusals: Mutex<VecDeque<String>>,
     fences: Mutex<HashMap<String, oneshot::Sender<()>>>,
     connections: AtomicU64,
 }
@@ -46,6 +50,15 @@ impl Said {
     /// The last words on standard error, oldest first.
     pub(crate) fn words(&self) -> Vec<String> {
         locked(&self.words).iter().cloned().collect()
+    }
+
+    /// Why it refused a configuration, where it has since [`Said::forget_refusals`].
+    pub(crate) fn refusal(&self) -> Option<String> {
+        locked(&self.refusals).front().cloned()
+    }
+
+    pub(crate) fn forget_refusals(&self) {
+        locked(&self.refusals).clear();
     }
 
     /// How many connections have been logged.
@@ -78,12 +91,22 @@ impl Said {
         if line.contains("PRIVATE KEY") {
             return;
         }
-        let mut words = locked(&self.words);
-        if words.len() == MAX_WORDS {
-            words.pop_front();
+        let line: String = line.chars().filter(|c| !c.is_control()).take(MAX_WORD).collect();
+        // FilesystemSubscriptionImpl::configRejected. An empty secret is refused too, and meant to be.
+        if let Some((_, why)) = line.split_once(REFUSED)
+            && !why.starts_with("Missing SDS resources")
+        {
+            keep(&mut locked(&self.refusals), why.to_owned());
         }
-        words.push_back(line.chars().filter(|c| !c.is_control()).take(MAX_WORD).collect());
+        keep(&mut locked(&self.words), line);
     }
+}
+
+fn keep(words: &mut VecDeque<String>, word: String) {
+    if words.len() == MAX_WORDS {
+        words.pop_front();
+    }
+    words.push_back(word);
 }
 
 fn deliver(logs: Option<&dyn LogSink>, proxy: &str, line: &str) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use meshproof_adapter::{Adapter, BadCommand};
+use meshproof_envoy::{Envoy, Mutation, UnknownMutation};
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::Timeouts;
@@ -14,8 +15,10 @@ use meshproof_reference::{Reference, Saboteur, UnknownSaboteur};
 /// The choices, with what each is.
 pub const CHOICES: &[(&str, &str)] = &[
     ("reference", "the embedded data plane; nothing needs to be installed"),
+    ("envoy", "Envoy processes on this machine, one a proxy, configured as istiod would"),
     ("adapter:COMMAND", "any program that speaks the adapter contract (see docs/adapters.md)"),
     ("reference:SABOTEUR", "the same, broken on purpose in one way (see `meshproof sabotage --list`)"),
+    ("envoy:MUTATION", "the same, told something else: no-sni, no-ca, no-client-certificate, plaintext, wrong-port, no-log"),
 ];
 
 /// What targets may be told.
@@ -23,6 +26,8 @@ pub const CHOICES: &[(&str, &str)] = &[
 pub struct Settings {
     /// The nginx to use as an external service; absent: the one on PATH.
     pub nginx: Option<PathBuf>,
+    /// The Envoy to run; absent: `MESHPROOF_ENVOY`, else the one on PATH.
+    pub envoy: Option<PathBuf>,
     /// How long a program that is judged may take.
     pub timeouts: Timeouts,
 }
@@ -41,6 +46,9 @@ pub enum UnknownTarget {
     /// The target exists, its saboteur does not.
     #[error(transparent)]
     Saboteur(#[from] UnknownSaboteur),
+    /// Envoy cannot be broken in this way.
+    #[error(transparent)]
+    Mutation(#[from] UnknownMutation),
     /// The adapter's command is none.
     #[error(transparent)]
     Adapter(#[from] BadCommand),
@@ -62,10 +70,14 @@ pub fn by_name(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, Unkno
     match name.split_once(':') {
         None if name == "reference" => Ok(local(Reference::new())),
         Some(("reference", saboteur)) => Ok(local(Reference::sabotaged(saboteur.parse::<Saboteur>()?))),
+        None if name == "envoy" => Ok(on(Arc::new(Envoy::new(settings.envoy.clone())))),
+        Some(("envoy", mutation)) => {
+            Ok(on(Arc::new(Envoy::mutated(settings.envoy.clone(), mutation.parse::<Mutation>()?))))
+        }
         Some(("adapter", command)) => Ok(on(Arc::new(Adapter::new(command, &settings.timeouts)?))),
         _ => Err(UnknownTarget::Name {
             name: name.to_owned(),
-            suggestion: did_you_mean(name, ["reference", "adapter"]),
+            suggestion: did_you_mean(name, ["reference", "envoy", "adapter"]),
         }),
     }
 }
@@ -102,5 +114,16 @@ mod tests {
         for saboteur in Saboteur::ALL {
             assert!(by_name(&format!("reference:{saboteur}"), &Settings::default()).is_ok());
         }
+    }
+
+    #[test]
+    fn every_mutation_of_envoy_is_a_target_and_listed() {
+        let listed = CHOICES.iter().find(|(name, _)| *name == "envoy:MUTATION").unwrap().1;
+        for mutation in Mutation::ALL {
+            assert!(by_name(&format!("envoy:{mutation}"), &Settings::default()).is_ok());
+            assert!(listed.contains(mutation.name()), "{mutation}");
+        }
+        assert!(refusal("envoy:no-snj").contains("no-sni"));
+        assert!(refusal("envoi").contains("did you mean envoy?"));
     }
 }

@@ -120,15 +120,18 @@ fn a_baseline_tells_regressions_from_fixes() {
 }
 
 #[test]
-fn columns_of_one_name_are_told_apart_by_version_and_then_by_number() {
+fn columns_of_one_name_are_told_apart_by_details_or_version_and_then_by_number() {
+    let mut broken = base();
+    broken.implementation.details.insert("saboteur".to_owned(), "no-sni".to_owned());
     let mut other = base();
     other.implementation.version = "0.2.0".to_owned();
-    let comparison = compare(&[&base(), &other, &other, &sample::report()], None);
+    let comparison = compare(&[&base(), &other, &other, &broken, &sample::report()], None);
     let keys: Vec<&str> = comparison.columns.iter().map(|c| c.key.as_str()).collect();
     assert_eq!(keys, [
         "meshproof-reference-0-1-0",
         "meshproof-reference-0-2-0",
         "meshproof-reference-0-2-0-2",
+        "meshproof-reference-no-sni",
         "istio"
     ]);
 }
@@ -148,4 +151,35 @@ fn the_published_schema_is_the_generated_one() {
     let validator = jsonschema::draft202012::new(&serde_json::to_value(&schema).unwrap()).unwrap();
     let comparison = compare(&[&sample::report(), &changed(failing)], Some(0));
     assert!(validator.is_valid(&serde_json::to_value(&comparison).unwrap()));
+}
+
+fn three() -> Comparison {
+    let broken = changed(|s| {
+        failing(s);
+        s.evidence.remove(3);
+    });
+    compare(&[&base(), &broken, &sample::report()], Some(0))
+}
+
+#[test]
+fn the_comparison_on_a_terminal_is_as_reviewed() {
+    let mut out = Vec::new();
+    crate::terminal::comparison(&mut out, &three(), false, crate::terminal::Look::PLAIN).unwrap();
+    insta::assert_snapshot!(String::from_utf8(out).unwrap());
+}
+
+#[test]
+fn the_comparison_as_json_is_as_reviewed() {
+    let mut comparison = three();
+    comparison.scenarios.truncate(1);
+    insta::assert_json_snapshot!(comparison);
+}
+
+#[test]
+fn hostile_text_in_a_comparison_reaches_no_terminal() {
+    let mut out = Vec::new();
+    crate::terminal::comparison(&mut out, &three(), true, crate::terminal::Look::PLAIN).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.chars().find(|c| c.is_control() && *c != '\n'), None);
+    assert!(!text.contains("##["));
 }

@@ -64,7 +64,7 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
             ul.cards {
                 @for (number, column) in comparison.columns.iter().enumerate() {
                     li class=(format!("card {}", class(column.verdict))) {
-                        h3 { (brief(&column.name, 80)) " " (brief(&column.version, 60)) }
+                        h3 { (brief(&column.label(), 160)) }
                         p {
                             (badge(column.verdict)) " " (column.must_passed) " of " (column.must_asked) " MUST checks passed"
                             @if comparison.baseline == Some(number) { " · " strong { "baseline" } }
@@ -109,7 +109,7 @@ fn matrix(comparison: &Comparison) -> Markup {
             thead { tr {
                 th scope="col" { "check" }
                 @for column in &comparison.columns {
-                    th scope="col" data-key=(brief(&column.key, 120)) { strong { (brief(&column.name, 40)) } (brief(&column.version, 30)) }
+                    th scope="col" data-key=(brief(&column.key, 120)) { strong { (brief(&column.name, 40)) } " " (brief(column.label().strip_prefix(column.name.as_str()).unwrap_or_default().trim(), 60)) }
                 }
             } }
             @for (number, group) in comparison.scenarios.iter().enumerate() { (rows_of(number, group, comparison)) }
@@ -154,7 +154,7 @@ fn dialog(comparison: &Comparison) -> Markup {
             div.top {
                 h2 #cell-title {}
                 label { "beside " select #beside { @for (n, column) in comparison.columns.iter().enumerate() {
-                    option value=(n) { (brief(&column.name, 60)) " " (brief(&column.version, 40)) }
+                    option value=(n) { (brief(&column.label(), 120)) }
                 } } }
                 button #close type="button" { "Close (Esc)" }
             }

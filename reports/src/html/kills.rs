@@ -48,13 +48,21 @@ fn head(matrix: &KillMatrix) -> Markup {
             h1 { "Can every check fail?" }
             p { "The reference implementation was broken on purpose in " strong { (matrix.saboteurs.len()) } " ways, and " strong { (matrix.checks.len()) } " checks judged each. A check that notices nothing could not fail; a fault that nobody notices is a gap in the suite." }
             @if idle.is_empty() && unnoticed.is_empty() {
-                p.conclusion.passed { span.verdict { "✓ yes" } " " span { "Every check notices at least one saboteur, and every saboteur is noticed by at least one check." } }
-            } @else {
-                div.conclusion.failed {
-                    p { span.verdict { "✗ not all" } }
-                    @if !idle.is_empty() { p { strong { (plural(idle.len(), "check")) " notice no saboteur: " } @for check in &idle { (line(&check.id)) " " } } }
-                    @if !unnoticed.is_empty() { p { strong { (plural(unnoticed.len(), "saboteur")) " are noticed by no check: " } @for s in &unnoticed { (line(&s.name)) " " } } }
+                p.conclusion.passed {
+                    span.verdict { "✓ " @if matrix.whole { "yes" } @else { "so far" } } " "
+                    span {
+                        @if matrix.whole { "Every check notices at least one saboteur, and every saboteur is noticed by at least one check." }
+                        @else { "Each of these saboteurs is noticed; only a run of all of them shows whether every check can fail." }
+                    }
                 }
+            } @else {
+                p.conclusion.failed { span.verdict { "✗ not all" } " " span {
+                    (plural(idle.len(), "check")) " without a saboteur that it notices, " (plural(unnoticed.len(), "saboteur")) " that no check notices."
+                } }
+                details open { summary { "The gaps" } div.body { ul {
+                    @for check in &idle { li { "check " (line(&check.id)) } }
+                    @for saboteur in &unnoticed { li { "saboteur " (line(&saboteur.name)) } }
+                } } }
             }
         }
     }

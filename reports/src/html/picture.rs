@@ -47,6 +47,8 @@ impl Transport {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Node {
+    /// The suite's own client, outside the mesh.
+    Suite,
     Client(String),
     Proxy(String),
     Service(String),
@@ -55,6 +57,7 @@ enum Node {
 impl Node {
     fn name(&self) -> &str {
         match self {
+            Self::Suite => "the suite's own client",
             Self::Client(name) | Self::Proxy(name) | Self::Service(name) => name,
         }
     }
@@ -240,6 +243,7 @@ impl Picture {
             Some((Side::Proxy { name }, _)) => {
                 self.failing_node = self.nodes.iter().position(|n| *n == Node::Proxy(name.clone()));
             }
+            Some((Side::Suite, _)) if !self.edges.iter().any(|e| e.trouble) => self.fail_out_of(&Node::Suite),
             Some((Side::Workload { .. } | Side::Suite, _)) | None => self.fail_where_trouble_is(check),
         }
     }
@@ -283,7 +287,7 @@ fn client(piece: &Evidence) -> Option<Node> {
     piece.fact.as_exchange()?;
     match &piece.side {
         Side::Workload { name } => Some(Node::Client(name.clone())),
-        Side::Suite => Some(Node::Client("the suite's client".to_owned())),
+        Side::Suite => Some(Node::Suite),
         Side::Proxy { .. } | Side::Service { .. } => None,
     }
 }
@@ -424,6 +428,7 @@ fn hop(edge: &Edge, from: (usize, usize), to: (usize, usize)) -> Markup {
 
 fn boxed(node: &Node, (x, y): (usize, usize), failing: bool) -> Markup {
     let (class, kind) = match node {
+        Node::Suite => ("client", "client outside the mesh"),
         Node::Client(_) => ("client", "workload"),
         Node::Proxy(_) => ("proxy", "proxy"),
         Node::Service(_) => ("service", "external service"),
@@ -469,3 +474,6 @@ pub(super) fn key() -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

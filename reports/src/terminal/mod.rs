@@ -1,6 +1,7 @@
 //! The run on a terminal: progress while it lasts, and a summary at its end. Both write into any
 //! [`Write`](std::io::Write) and look the same in a log file, but for colour and the line that changes in place.
 
+mod comparison;
 mod progress;
 mod summary;
 
@@ -12,6 +13,7 @@ use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
 
+pub use comparison::comparison;
 pub use progress::Progress;
 pub use summary::summary;
 

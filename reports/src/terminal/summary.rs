@@ -47,10 +47,11 @@ impl<W: Write> Summary<'_, W> {
         for scenario in &report.scenarios {
             // A manifest is shown with the first of the checks that it concerns.
             let mut manifest_of = None;
-            for check in scenario.checks.iter().filter(|c| needs_a_look(c)) {
+            for check in scenario.checks.iter().filter(|c| needs_a_look(c) && !c.failed_as_expected()) {
                 self.check(scenario, check, &mut manifest_of)?;
             }
         }
+        self.expectations(report)?;
         self.faults(report)?;
         self.end(report, report_path)
     }
@@ -175,6 +176,27 @@ impl<W: Write> Summary<'_, W> {
         self.row(2, "last change", &lines)?;
         for text in block(&change.applied.join("---\n"), MANIFEST_LINES) {
             writeln!(self.out, "    {} {text}", self.look.dim("|"))?;
+        }
+        Ok(())
+    }
+
+    /// Failures that were expected, and successes that were not: a line each.
+    fn expectations(&mut self, report: &Report) -> io::Result<()> {
+        for (scenario, check) in report.scenarios.iter().flat_map(|s| s.checks.iter().map(move |c| (s, c))) {
+            let Some(expected) = &check.expected_failure else { continue };
+            let word = match (check.failed_as_expected(), check.fails_run()) {
+                (true, _) => format!("{} as expected", check.verdict),
+                (false, true) => "passed although a failure was expected".to_owned(),
+                (false, false) => continue,
+            };
+            let verdict = if check.fails_run() { Verdict::Failed } else { Verdict::Skipped };
+            let word = self.look.verdict(verdict, &word);
+            let id = format!("{}/{}", scenario.selector(), crate::compare::short(scenario, check));
+            writeln!(self.out, "\n{word} {} {}", check.level, self.look.bold(&line(&id)))?;
+            self.row(2, "because", &[line(&expected.reason)])?;
+            if check.fails_run() {
+                self.row(2, "mend", &["take it out of the file of expected failures".to_owned()])?;
+            }
         }
         Ok(())
     }

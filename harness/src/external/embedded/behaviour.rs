@@ -20,9 +20,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use super::Shared;
 use super::content::Answer;
 use super::serve::SERVER_NAME;
-use super::Shared;
 use crate::digest::{MAX_SAMPLE, sample, sha256};
 
 /// How large the pieces of a body without a length are.
@@ -141,9 +141,8 @@ pub(super) fn web_socket(head: Parts, upgrade: OnUpgrade, shared: &Arc<Shared>) 
     shared.spawn(async move {
         let _place = place;
         let Ok(stream) = upgrade.await else { return };
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_MESSAGE));
+        let config =
+            WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
         let mut socket =
             WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(config)).await;
         while let Some(Ok(message)) = socket.next().await {

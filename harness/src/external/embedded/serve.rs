@@ -162,7 +162,8 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
     let record = site.record;
     let watch = ClearBytes::new(record, Clear::Hold);
     let mut facts = TlsFacts::default();
-    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Tap::new(stream, watch.clone())).await;
+    let hello =
+        LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Tap::new(stream, watch.clone())).await;
     let start = match hello {
         Ok(start) => start,
         Err(e) => {
@@ -337,8 +338,7 @@ fn response(answer: Answer, is_head: bool, http2: bool) -> Response<AnswerBody> 
     let has_length = answer.framing.has_length() && answer.status != StatusCode::NO_CONTENT;
     let mut announced = HeaderMap::new();
     answer.framing.announce(&mut announced);
-    let body =
-        if is_head { Framing::Length.body(Bytes::new()) } else { answer.framing.body(answer.body) };
+    let body = if is_head { Framing::Length.body(Bytes::new()) } else { answer.framing.body(answer.body) };
     let mut response = Response::new(body);
     *response.headers_mut() = announced;
     *response.status_mut() = answer.status;

@@ -41,12 +41,11 @@ const EARLY_ERROR_LOG: Version = (1, 19, 5);
 /// Folders of one process differ by this.
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
-/// Where nginx is installed: on PATH, or where distributions put it.
+/// The nginx on PATH, and no other: whether a run uses it must not depend on what lies about.
 #[must_use]
 pub fn find_nginx() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(usual).map(|folder| folder.join("nginx")).find(|file| file.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join("nginx")).find(|file| file.is_file())
 }
 
 /// Starts nginx as an external service, in a folder that it makes in `folder` and removes at its end. `program` is the

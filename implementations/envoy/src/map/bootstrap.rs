@@ -27,6 +27,19 @@ pub(crate) const TCP_STATS: &str = "tcp";
 /// The name of the fence's listener.
 pub(crate) const FENCE: &str = "fence";
 
+/// How the names of all statistics end that are looked at.
+pub(crate) const STATISTICS: &[&str] = &[
+    ".version_text",
+    ".update_rejected",
+    "cluster_manager.warming_clusters",
+    "listener_manager.total_listeners_warming",
+    "listener_manager.listener_create_failure",
+    "listener_manager.total_listeners_draining",
+    "listener_manager.total_filter_chains_draining",
+    ".downstream_cx_active",
+    "tcp.tcp.downstream_cx_total",
+];
+
 /// What a line on standard output begins with, and so what wrote it.
 pub(crate) mod mark {
     /// A request.
@@ -87,7 +100,10 @@ pub(crate) fn bootstrap(
         "node": {"id": proxy, "cluster": proxy},
         // Any free port of loopback; Envoy writes down which.
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
-        // Istio sets none either: a limit would be one more thing that can fail.
+        // All that is asked for: every other statistic costs time at each change, and at each look.
+        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns":
+            STATISTICS.iter().map(|suffix| json!({"suffix": suffix})).collect::<Vec<_>>()
+        }}},
         "static_resources": {"listeners": [fence()], "secrets": secrets},
         "dynamic_resources": {
             "cds_config": source(&folder.join("cds.json")),

@@ -97,7 +97,7 @@ fn filters(
         Action::Http(http) => {
             let value = routes::configuration(http, listener, plan)?;
             let name = place(http.name.clone(), Routing { direction: listener.direction, value }, into);
-            Ok(vec![(chain.matches.clone(), connection_manager(&name, listener.direction, around))])
+            Ok(vec![(chain.matches.clone(), connection_manager(&name, &statistics(listener, chain), listener.direction, around))])
         }
         Action::Tcp { cluster } => {
             let planned = plan.cluster(cluster);
@@ -150,12 +150,18 @@ fn place(name: String, routing: Routing, into: &mut BTreeMap<String, Routing>) -
     chosen
 }
 
+/// A name for a chain's statistics, which tell whether anybody is still connected to it.
+fn statistics(listener: &Listener, chain: &FilterChain) -> String {
+    let plain = chain.name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' });
+    format!("{}_{}", listener.bind.port(), plain.collect::<String>())
+}
+
 /// `buildHTTPConnectionManager` (listener_builder.go), with `buildSidecarOutboundHTTPListenerOpts`,
 /// `buildSidecarInboundHTTPOpts` and `buildGatewayConnectionManager`.
-fn connection_manager(routes: &str, direction: Direction, around: &Surroundings<'_>) -> Value {
+fn connection_manager(routes: &str, statistics: &str, direction: Direction, around: &Surroundings<'_>) -> Value {
     let mut manager = json!({
         "@type": HTTP,
-        "stat_prefix": "http",
+        "stat_prefix": statistics,
         "codec_type": "AUTO",
         "rds": {"route_config_name": routes, "config_source": source(&around.folder.join(file_name("rds", routes)))},
         "use_remote_address": direction == Direction::Gateway,

@@ -7,7 +7,8 @@ use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_plan::data_plane::Update;
 use meshproof_plan::model::{
     Action, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, Listener, NameCheck,
-    OriginalDestination, Origination, Plan, ProxyPlan, RouteAction, ServerName, Transport, Trust, UpstreamProtocol, UpstreamTls,
+    OriginalDestination, Origination, Plan, ProxyPlan, RouteAction, ServerName, Transport, Trust,
+    UpstreamProtocol, UpstreamTls,
 };
 use meshproof_plan::mutation;
 
@@ -77,7 +78,12 @@ impl Memory {
 }
 
 /// Where a host's other port leads, for an address that one of its ports leads to.
-fn other_port(endpoints: &[OriginalDestination], address: SocketAddr, from: u16, to: u16) -> Option<SocketAddr> {
+fn other_port(
+    endpoints: &[OriginalDestination],
+    address: SocketAddr,
+    from: u16,
+    to: u16,
+) -> Option<SocketAddr> {
     let host = &endpoints.iter().find(|e| e.address == address && e.port == from)?.host;
     endpoints.iter().find(|e| e.host == *host && e.port == to).map(|e| e.address)
 }

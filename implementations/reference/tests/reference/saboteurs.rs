@@ -6,8 +6,11 @@ mod situation;
 
 use std::collections::BTreeSet;
 
+use meshproof_harness::external::{
+    ExternalSpec, HttpVersions, PlainPort, PrivateKeyPem, Refusal, TlsPort, TlsVersions,
+};
 use meshproof_plan::data_plane::DataPlaneFactory as _;
-use meshproof_plan::model::{NameCheck, Origination, TlsVersion, Trust};
+use meshproof_plan::model::{NameCheck, Origination, Trust};
 use meshproof_reference::{Reference, Saboteur};
 use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::json;
@@ -41,6 +44,9 @@ async fn where_and_how_it_connects() {
     let plain = |saw: &Saw| format!("{} plain, {} tls", saw.plain_requests.len(), saw.tls_requests.len());
     differs(Saboteur::ProbePlainPort, usual, plain, "0 plain, 1 tls", "1 plain, 1 tls").await;
     differs(Saboteur::SendTwice, usual, plain, "0 plain, 1 tls", "0 plain, 2 tls").await;
+    differs(Saboteur::PlainPortUpstream, usual, plain, "0 plain, 1 tls", "1 plain, 0 tls").await;
+    let unencrypted = |s: &mut Situation| s.encrypted = false;
+    differs(Saboteur::OriginateUnasked, unencrypted, plain, "1 plain, 0 tls", "0 plain, 1 tls").await;
     // A TLS port gets plain text; what it does with it is its own affair.
     differs(
         Saboteur::PlaintextUpstream,
@@ -86,17 +92,6 @@ async fn what_the_client_hello_offers() {
     let http2 = |s: &mut Situation| s.origination.alpn = vec!["h2".to_owned(), "http/1.1".to_owned()];
     differs(Saboteur::NoHttp2Upstream, http2, alpn, "h2,http/1.1", "http/1.1").await;
     differs(Saboteur::Http2Upstream, usual, alpn, "http/1.1", "h2").await;
-    differs(
-        Saboteur::TlsBelowFloor,
-        |s| {
-            s.origination.min_version = Some(TlsVersion::Tls13);
-            s.server.versions = crate::support::server::TLS12;
-        },
-        status,
-        "503",
-        "200",
-    )
-    .await;
 }
 
 #[tokio::test]
@@ -289,6 +284,32 @@ fn misread_resources_are_those_of_the_saboteur() {
     let mut broken = vec![resource];
     Reference::sabotaged(Saboteur::ExportToIgnored).misread(&mut broken);
     assert_eq!(broken[0].spec().get("exportTo"), None);
+}
+
+#[test]
+fn external_service_that_demands_certificates_is_deployed_otherwise() {
+    let asked = ExternalSpec {
+        host: HOST.to_owned(),
+        plain: PlainPort::Closed,
+        tls: Some(TlsPort {
+            certificate: String::new(),
+            key: PrivateKeyPem(String::new()),
+            client_ca: Some("asked for".to_owned()),
+            refusal: Refusal::default(),
+            versions: TlsVersions::default(),
+            http: HttpVersions::default(),
+        }),
+        pages: Vec::new(),
+    };
+    let deployed = |reference: Reference| {
+        let mut spec = asked.clone();
+        reference.spoil_external(&mut spec);
+        spec.tls.unwrap().client_ca
+    };
+    assert_eq!(deployed(Reference::new()).as_deref(), Some("asked for"));
+    assert_eq!(deployed(Reference::sabotaged(Saboteur::LenientServer)), None);
+    let other = deployed(Reference::sabotaged(Saboteur::ServerOfAnotherCa)).unwrap();
+    assert!(other.starts_with("-----BEGIN CERTIFICATE-----"), "{other}");
 }
 
 /// Those that the tests of these modules show at work; a new saboteur must be added to one.

@@ -29,6 +29,8 @@ pub struct Situation {
     pub target: String,
     pub body: String,
     pub upgrade: bool,
+    /// Whether the plan opens TLS; otherwise it goes to the plain port.
+    pub encrypted: bool,
     pub expect: bool,
     pub times: usize,
     pub rewrite: Option<String>,
@@ -73,6 +75,7 @@ pub async fn run(saboteur: Option<Saboteur>, change: &impl Fn(&mut Situation)) -
         target: "/".to_owned(),
         body: String::new(),
         upgrade: false,
+        encrypted: true,
         expect: false,
         times: 1,
         rewrite: None,
@@ -101,7 +104,11 @@ pub async fn run(saboteur: Option<Saboteur>, change: &impl Fn(&mut Situation)) -
     };
     let path = s.prefix.clone().map_or(PathMatch::Any, PathMatch::Prefix);
     let route = plans::route(path, RouteAction::Forward(forward));
-    let external = plans::cluster(EXTERNAL, tls.address, Some(UpstreamTls::Originate(s.origination.clone())));
+    let external = if s.encrypted {
+        plans::cluster(EXTERNAL, tls.address, Some(UpstreamTls::Originate(s.origination.clone())))
+    } else {
+        plans::cluster(EXTERNAL, plain.address, None)
+    };
     let mut sidecar = plans::sidecar(bind, external);
     sidecar.listeners[0].direction = if s.gateway { Direction::Gateway } else { Direction::Outbound };
     if let Action::Http(routes) = &mut sidecar.listeners[0].chains[0].action {

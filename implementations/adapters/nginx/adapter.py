@@ -1,0 +1,320 @@
+#!/usr/bin/env python3
+"""nginx as a meshproof adapter: one nginx for each proxy of the plan, configured as an operator would.
+
+nginx.conf beside this file holds what is the same for all; what a plan adds are `server` blocks (listeners and virtual
+hosts), a `location` for each route, and an `upstream` for each cluster. TLS that an application speaks itself would need
+the stream module, which Debian's nginx does not bring; so this adapter does not pass it on, and does not say so."""
+import getpass
+import http.client
+import os
+import re
+import socket
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import contract
+from contract import Rejected, Unsupported
+
+TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "nginx.conf")
+FEATURES = ["sidecar", "egress-gateway", "ingress-gateway", "mesh-mtls", "mutual-origination", "registry-only",
+            "reconfigure-without-restart", "web-socket", "access-log"]
+
+
+def word(text):
+    """One argument, whatever is in it. nginx has no escape for a dollar sign, which begins a variable."""
+    if "$" in text or any(ord(c) < 32 for c in text):
+        raise Rejected("nginx cannot write %r" % text)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def pattern(match):
+    """A route's condition on the path as a regular expression: only those are tried in the order in which they stand."""
+    if match == "any":
+        return "^"
+    (kind, text), = match.items()
+    return {"prefix": "^%s", "exact": "^%s$", "regex": "^(?:%s)$"}[kind] % (text if kind == "regex" else re.escape(text))
+
+
+class Configuration:
+    """One proxy's part of a plan as nginx's configuration."""
+
+    def __init__(self, proxy, message, hop, hop_names):
+        self.proxy, self.message, self.hop, self.hop_names = proxy, message, hop, hop_names
+        self.clusters = {c["name"]: c for c in proxy["clusters"]}
+        self.credentials = message["credentials"].get(proxy["name"], [])
+        self.blocks, self.upstreams, self.maps = [], {}, set()
+        for listener in proxy["listeners"]:
+            self.listener(listener)
+
+    def text(self):
+        return "\n".join(self.blocks)
+
+    def listener(self, listener):
+        chains = [c for c in listener["chains"] if "http" in c["action"]]
+        mesh = next((c for c in chains if c["tls"]), None)
+        plain = next((c for c in chains if not c["tls"] and c["matches"]["transport"] != "tls"), None)
+        if mesh:
+            self.servers(listener, mesh, plain)
+        elif plain:
+            self.servers(listener, plain, None)
+
+    def servers(self, listener, chain, plain):
+        """The `server` blocks of an address. With mesh TLS, `plain` says whether plain requests are taken beside it."""
+        hosts, tls = chain["action"]["http"]["virtual_hosts"], chain["tls"] is not None
+        listen = "    listen %s%s%%s;\n" % (listener["bind"], " ssl" if tls else "")
+        common = "    set $cluster -;\n    set $route -;\n    set $authority $http_host;\n"
+        names = chain["matches"]["server_names"]
+        if tls:
+            certificate, key = self.hop.certificate(self.proxy["name"], self.hop_names.get(listener["bind"], ()))
+            common += ("    ssl_certificate %s;\n    ssl_certificate_key %s;\n    ssl_client_certificate %s;\n"
+                       "    ssl_verify_client on;\n" % (certificate, key, self.hop.roots))
+            # nginx answers a client without a certificate, or without TLS, with 400; 444 closes the connection instead.
+            common += "    error_page 495 496%s = @cut;\n    location @cut { return 444; }\n" % ("" if plain else " 497")
+            if plain:
+                # The one route of an application's own port, for clients outside the mesh.
+                route = plain["action"]["http"]["virtual_hosts"][0]["routes"][0]
+                common += "    error_page 497 = @plain;\n    location @plain {\n%s    }\n" % self.route(listener, route)
+            if names:
+                # A server name that is not configured: the handshake is refused.
+                self.blocks.append("server {\n%s    ssl_reject_handshake on;\n}" % (listen % " default_server"))
+        rest = False
+        for host in hosts:
+            domains = sorted({d.rpartition(":")[0] or d for d in host["domains"]})
+            default = "*" in domains
+            rest = rest or default
+            mine = " default_server" if default and not (tls and names) else ""
+            served = [d for d in domains if d != "*"] or ([*names] if default and names else ["_"])
+            routes = "".join("    location ~ %s {\n%s    }\n" % (word(pattern(r["matches"]["path"])), self.route(listener, r))
+                             for r in host["routes"] if self.simple(r))
+            self.blocks.append("server {\n%s    server_name %s;\n%s%s    location / { return 404; }\n}" % (
+                listen % mine, " ".join(map(word, served)), common, routes))
+        if not rest and not (tls and names):
+            self.blocks.append("server {\n%s    server_name _;\n%s    location / { return 404; }\n}" % (
+                listen % " default_server", common))
+
+    def simple(self, route):
+        if route["matches"]["headers"] or route["matches"]["query"]:
+            raise Unsupported("header-and-query-matches")
+        return True
+
+    def route(self, listener, route):
+        """The inside of a route's location."""
+        lines = ["set $route %s;" % word(route["name"] or "-")]
+        action = route["action"]
+        if "direct-response" in action:
+            direct = action["direct-response"]
+            lines.append("return %d%s;" % (direct["status"], " " + word(direct["body"]) if direct["body"] else ""))
+        elif "redirect" in action:
+            raise Unsupported("redirects")
+        else:
+            lines += self.forward(listener, action["forward"])
+        return "".join("        %s\n" % line for line in lines)
+
+    def forward(self, listener, forward):
+        if len(forward["clusters"]) != 1:
+            raise Unsupported("weighted-destinations")
+        if forward["path_rewrite"]:
+            raise Unsupported("path-rewrites")
+        if forward["request_headers"]["add"]:
+            raise Unsupported("headers-added-twice")
+        cluster = self.clusters[forward["clusters"][0]["cluster"]]
+        lines = ["set $cluster %s;" % word(cluster["name"])]
+        if forward["host_rewrite"]:
+            lines.append("set $authority %s;" % word(forward["host_rewrite"]))
+        # One proxy_set_header in a location replaces all that is inherited.
+        headers = [("Host", "$authority"), ("Connection", "$onward_connection"), ("Upgrade", "$http_upgrade")]
+        headers += [(n, word(v)) for n, v in forward["request_headers"]["set"]]
+        headers += [(n, '""') for n in forward["request_headers"]["remove"]]
+        lines += ["proxy_set_header %s %s;" % header for header in headers]
+        response = forward["response_headers"]
+        lines += ["proxy_hide_header %s;" % n for n in response["remove"] + [n for n, _ in response["set"]]]
+        lines += ["add_header %s %s always;" % (n, word(v)) for n, v in response["set"] + response["add"]]
+        if forward["timeout_ms"]:
+            lines.append("proxy_read_timeout %dms;" % forward["timeout_ms"])
+        tls = self.origination(cluster, forward)
+        found = cluster["discovery"]
+        if tls is None or found == "nowhere" or found.get("endpoints") == []:
+            return lines + ["return 503;"]
+        scheme = "https" if cluster["tls"] else "http"
+        if "endpoints" in found:
+            return lines + tls + ["proxy_pass %s://%s;" % (scheme, self.upstream(cluster))]
+        name = self.destinations(found["original-destination"], listener["port"])
+        return lines + tls + ['if (%s = "") { return 503; }' % name, "proxy_pass %s://%s;" % (scheme, name)]
+
+    def upstream(self, cluster):
+        if cluster["name"] not in self.upstreams:
+            name = self.upstreams[cluster["name"]] = "cluster-%d" % len(self.upstreams)
+            servers = "".join("    server %s max_fails=0;\n" % e for e in cluster["discovery"]["endpoints"])
+            self.blocks.insert(0, "upstream %s {\n%s    keepalive 16;\n}" % (name, servers))
+        return self.upstreams[cluster["name"]]
+
+    def destinations(self, destinations, port):
+        """The variable that holds where the application was going."""
+        if port not in self.maps:
+            self.maps.add(port)
+            rows = "".join("    %s %s;\n" % (word(d["host"]), d["address"]) for d in destinations if d["port"] == port)
+            self.blocks.insert(0, 'map $host $destination_%d {\n    default "";\n%s}' % (port, rows))
+        return "$destination_%d" % port
+
+    def origination(self, cluster, forward):
+        """How TLS is opened; none while a credential is missing."""
+        tls = cluster["tls"]
+        if tls is None:
+            return []
+        if "mesh-mutual" in tls:
+            certificate, key = self.hop.certificate(self.proxy["name"], ())
+            return ["proxy_ssl_verify on;", "proxy_ssl_trusted_certificate %s;" % self.hop.roots,
+                    "proxy_ssl_name %s;" % word(tls["mesh-mutual"]["sni"]),
+                    "proxy_ssl_certificate %s;" % certificate, "proxy_ssl_certificate_key %s;" % key]
+        origin = contract.Origin(tls["originate"], self.credentials, self.message["system_roots"])
+        if origin.missing:
+            return None
+        if origin.needs_other_names():
+            # proxy_ssl_name "allows overriding the server name used to verify the certificate of the proxied HTTPS server and
+            # to be passed through SNI": one directive for both (nginx, ngx_http_proxy_module, proxy_ssl_name).
+            raise Unsupported("san-validation")
+        name = origin.sni or forward["host_rewrite"]
+        lines = ["proxy_ssl_name %s;" % (word(name) if name else "$host")]
+        if origin.verified:
+            lines += ["proxy_ssl_verify on;", "proxy_ssl_trusted_certificate %s;" % origin.roots]
+            if origin.crl:
+                lines.append("proxy_ssl_crl %s;" % origin.crl)
+        if origin.certificate:
+            lines += ["proxy_ssl_certificate %s;" % origin.certificate, "proxy_ssl_certificate_key %s;" % origin.key]
+        if origin.min_version or origin.max_version:
+            first, last = origin.min_version or "tls12", origin.max_version or "tls13"
+            versions = [v for v in ("tls12", "tls13") if first <= v <= last]
+            lines.append("proxy_ssl_protocols %s;" % " ".join({"tls12": "TLSv1.2", "tls13": "TLSv1.3"}[v] for v in versions))
+        return lines
+
+
+class Status(http.client.HTTPConnection):
+    """A connection to a worker's status server."""
+
+    def __init__(self, path):
+        super().__init__("status", timeout=10)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+    def ask(self):
+        """The revision that the worker at the other end has in force."""
+        self.request("GET", "/")
+        return self.getresponse().read().decode()
+
+    def wait_for_end(self):
+        """Returns when the worker takes no more connections: then it closes its idle ones."""
+        try:
+            while self.sock and self.sock.recv(1):
+                pass
+        except ConnectionError:
+            pass
+
+
+class Proxy:
+    """One proxy of the plan: an nginx with one worker."""
+
+    def __init__(self, name, folder):
+        self.name, self.folder = name, folder
+        self.process = self.worker = self.text = None
+        self.revision, self.unread = 0, b""
+        os.makedirs(folder, 0o700, exist_ok=True)
+        self.errors = open(os.path.join(folder, "stderr"), "wb")
+        self.log = open(os.path.join(folder, "access.log"), "a+b")
+
+    def apply(self, text):
+        if text == self.text:
+            return
+        self.revision += 1
+        user = "user %s;" % getpass.getuser() if os.geteuid() == 0 else ""
+        filled = contract.read(TEMPLATE).replace("@user@", user).replace("@revision@", str(self.revision))
+        filled = filled.replace("@status@", os.path.join(self.folder, "status")).replace("@sections@", text)
+        next_one = contract.private(os.path.join(self.folder, "next.conf"), filled)
+        command = ["nginx", "-p", self.folder, "-e", "stderr", "-c"]
+        checked = subprocess.run(command + [next_one, "-t"], capture_output=True, text=True)
+        if checked.returncode:
+            raise Rejected(checked.stderr)
+        configuration = os.path.join(self.folder, "nginx.conf")
+        os.replace(next_one, configuration)
+        if self.process is None:
+            self.process = subprocess.Popen(command + [configuration], stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.DEVNULL, stderr=self.errors)
+            contract.until(lambda: self.process.poll() is not None or self.connects(), "nginx answers")
+            if self.process.poll() is not None:
+                raise Rejected(contract.read(self.errors.name))
+        else:
+            self.process.send_signal(1)  # SIGHUP: reload
+            self.worker.wait_for_end()
+            contract.until(self.connects, "the new nginx answers")
+        self.text = text
+
+    def connects(self):
+        """Whether a worker with the present revision answers; keeps the connection to it."""
+        try:
+            self.worker = Status(os.path.join(self.folder, "status"))
+            return self.worker.ask() == str(self.revision)
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def settle(self):
+        # nginx writes a request's line in the same turn in which it sends the last of the answer, so what the worker answers
+        # now comes after all of them.
+        try:
+            self.worker.ask()
+        except (OSError, http.client.HTTPException):
+            self.connects()
+        self.read()
+
+    def read(self):
+        *lines, self.unread = (self.unread + self.log.read()).split(b"\n")
+        for line in lines:
+            contract.log(self.name, line.decode("utf-8", "replace"))
+
+    def stop(self):
+        if self.process:
+            contract.end(self.process)
+            self.read()
+        self.log.close()
+        self.errors.close()
+
+
+class Nginx:
+    program, name, features = "nginx", "nginx", FEATURES
+
+    def __init__(self):
+        self.proxies, self.folder, self.hop = {}, None, None
+
+    def version(self):
+        return subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip().rpartition("/")[2]
+
+    def hello(self, folder):
+        self.folder = folder
+
+    def apply(self, message):
+        if self.hop is None:
+            self.hop = contract.MeshAuthority(self.folder)
+        hop_names = contract.names_asked_of(message["plan"])
+        texts = {p["name"]: Configuration(p, message, self.hop, hop_names).text() for p in message["plan"]["proxies"]}
+        for name in self.proxies.keys() - texts.keys():
+            self.proxies.pop(name).stop()
+        for name, text in texts.items():
+            if name not in self.proxies:
+                folder = os.path.join(self.folder, "n%s" % "".join(c for c in name if c.isalnum())[:20])
+                self.proxies[name] = Proxy(name, folder)
+            self.proxies[name].apply(text)
+
+    def settle(self):
+        for proxy in self.proxies.values():
+            proxy.settle()
+
+    def stop(self):
+        for proxy in self.proxies.values():
+            proxy.stop()
+        self.proxies = {}
+
+
+contract.serve(Nginx())

@@ -1,0 +1,526 @@
+//! One proxy: its process, what it was told, and what it says of that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use meshproof_plan::data_plane::{Boot, DataPlaneError, LogSink, MeshCertificate};
+use meshproof_plan::model::{Credential, ProxyPlan};
+use meshproof_reports::CredentialStatus;
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use tokio::sync::Mutex;
+
+use crate::admin::Line;
+use crate::files;
+use crate::map::{Config, Surroundings, bootstrap, bridge, file_name, secrets};
+use crate::process::Process;
+use crate::secrets_dump;
+use crate::stats::{Stats, Wanted};
+use crate::vault::Vault;
+
+/// Until an Envoy that was started answers. A cold disk and a busy machine are allowed for.
+const STARTED: Duration = Duration::from_secs(25);
+/// Until a configuration that was handed over is in force or refused.
+const IN_FORCE: Duration = Duration::from_secs(30);
+/// How long a secret may take that Envoy does not take up; what needs it then fails as it would in a cluster.
+const SECRETS: Duration = Duration::from_secs(2);
+/// How long connections of a configuration that is gone may go on; beyond Envoy's own `--drain-time-s`.
+const DRAINED: Duration = Duration::from_secs(4);
+/// How long settling waits for a connection whose client is gone while its server goes on.
+const SETTLED: Duration = Duration::from_secs(2);
+/// Until the fence has answered and logged.
+const FENCED: Duration = Duration::from_secs(10);
+/// Until the last words of a process are read, and its refusals.
+const SAID: Duration = Duration::from_secs(1);
+/// The longest pause between two looks.
+const PAUSE: Duration = Duration::from_millis(15);
+
+/// A running proxy.
+pub(crate) struct Proxy {
+    name: String,
+    folder: PathBuf,
+    process: Process,
+    admin: Line,
+    fence: Line,
+    /// Part of the names of the fence's statistics.
+    fences: AtomicU64,
+    told: Mutex<Told>,
+}
+
+/// What a proxy was told.
+#[derive(Default)]
+struct Told {
+    config: Config,
+    next: Config,
+    vault: Vault,
+    versions: u64,
+    clusters: String,
+    listeners: String,
+    routes: BTreeMap<String, String>,
+    stats: Stats,
+    /// What is in its files may differ from `config`.
+    unsure: bool,
+}
+
+impl Told {
+    fn version(&mut self, kind: &str) -> String {
+        self.versions += 1;
+        format!("{kind}{}", self.versions)
+    }
+
+    /// What is to be in force for a configuration whose files have been written. Secrets count where its clusters use them.
+    fn wanted(&self, config: &Config) -> Wanted {
+        let uses: BTreeSet<String> = config.clusters.values().flat_map(secret_names).collect();
+        Wanted {
+            clusters: self.clusters.clone(),
+            listeners: self.listeners.clone(),
+            routes: config.routes.keys().filter_map(|name| self.routes.get(name).cloned()).collect(),
+            secrets: self
+                .vault
+                .present()
+                .into_iter()
+                .filter(|(name, _)| uses.contains(name))
+                .map(|(_, version)| version)
+                .collect(),
+        }
+    }
+}
+
+/// The names of the secrets that a cluster gets over SDS.
+fn secret_names(cluster: &Value) -> Vec<String> {
+    let credentials = &cluster["metadata"]["filter_metadata"]["meshproof"]["credentials"];
+    credentials.as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// Pauses that grow from nothing to [`PAUSE`].
+struct Pauses(Duration);
+
+impl Pauses {
+    const fn new() -> Self {
+        Self(Duration::from_micros(250))
+    }
+
+    async fn pause(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(PAUSE);
+    }
+}
+
+fn write_failed(path: &Path, e: &std::io::Error) -> DataPlaneError {
+    DataPlaneError::Environment(format!("{} cannot be written: {e}; see whether the disk is full", path.display()))
+}
+
+impl Proxy {
+    /// Starts a proxy with nothing in force and returns when it answers.
+    ///
+    /// # Errors
+    /// It did not start.
+    pub(crate) async fn start(
+        program: &Path,
+        name: &str,
+        identity: &MeshCertificate,
+        boot: &Boot,
+        logs: Option<Arc<dyn LogSink>>,
+    ) -> Result<Self, DataPlaneError> {
+        let folder = boot.folder.join(file_name("proxy", name).trim_end_matches(".json"));
+        files::folder(&folder).map_err(|e| write_failed(&folder, &e))?;
+        let start = bootstrap::bootstrap(name, &folder, identity, &boot.mesh_roots, &boot.system_roots);
+        let nothing = json!({"version_info": "0", "resources": []});
+        for (file, value) in [("bootstrap.json", &start), ("cds.json", &nothing), ("lds.json", &nothing)] {
+            let path = folder.join(file);
+            files::replace(&path, value).map_err(|e| write_failed(&path, &e))?;
+        }
+        let process = Process::start(program, name, &folder, logs)?;
+        let (admin, fence) = match tokio::time::timeout(STARTED, ready(&process, &folder)).await {
+            Ok(Ok(lines)) => lines,
+            Ok(Err(why)) => return Err(not_started(&process, name, &why).await),
+            Err(_) => {
+                return Err(not_started(&process, name, &format!("it did not answer within {STARTED:?}")).await);
+            }
+        };
+        let told = Told { clusters: "0".to_owned(), listeners: "0".to_owned(), ..Told::default() };
+        Ok(Self {
+            name: name.to_owned(),
+            folder,
+            process,
+            admin,
+            fence,
+            fences: AtomicU64::default(),
+            told: Mutex::new(told),
+        })
+    }
+
+    /// Takes note of what comes, and puts everything new into place beside what is in force.
+    ///
+    /// # Errors
+    /// As for [`meshproof_plan::data_plane::DataPlane::apply`].
+    pub(crate) async fn prepare(&self, plan: &ProxyPlan, credentials: &[Credential]) -> Result<(), DataPlaneError> {
+        let mut told = self.told.lock().await;
+        let used = secrets::used(plan, credentials, &self.folder);
+        told.vault.fill(&self.folder, used).map_err(|e| write_failed(&self.folder, &e))?;
+        told.next = Config::of(plan, &Surroundings { folder: &self.folder, secrets: &told.vault.held() })?;
+        let prepared = bridge::prepared(&told.config, &told.next);
+        self.push(&mut told, prepared).await
+    }
+
+    /// Moves what sends traffic over to the new.
+    ///
+    /// # Errors
+    /// As for [`Proxy::prepare`].
+    pub(crate) async fn move_over(&self) -> Result<(), DataPlaneError> {
+        let mut told = self.told.lock().await;
+        let moved = bridge::moved(&told.config, &told.next);
+        self.push(&mut told, moved).await
+    }
+
+    /// Takes away what is used no more.
+    ///
+    /// # Errors
+    /// As for [`Proxy::prepare`].
+    pub(crate) async fn finish(&self) -> Result<(), DataPlaneError> {
+        let mut told = self.told.lock().await;
+        let (before, next) = (told.config.clone(), told.next.clone());
+        self.push(&mut told, next).await?;
+        let uses: BTreeSet<String> = told.config.clusters.values().flat_map(secret_names).collect();
+        if told.vault.forget(|name| uses.contains(name)) {
+            self.await_secrets_gone(&told).await?;
+        }
+        let gone = before.listeners.iter().filter(|(name, _)| !told.config.listeners.contains_key(*name));
+        for bind in gone.map(|(_, l)| l.bind) {
+            self.await_closed(bind).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands a configuration over and returns when it is in force.
+    async fn push(&self, told: &mut Told, config: Config) -> Result<(), DataPlaneError> {
+        if config == told.config && !told.unsure {
+            return Ok(());
+        }
+        let result = self.hand_over(told, &config).await;
+        told.unsure = result.is_err();
+        if result.is_ok() {
+            told.config = config;
+        }
+        result
+    }
+
+    async fn hand_over(&self, told: &mut Told, config: &Config) -> Result<(), DataPlaneError> {
+        let all = told.unsure;
+        // Whoever is led to must be there before, and may go only afterwards.
+        let kept = told.config.clusters.keys().all(|name| config.clusters.contains_key(name));
+        let clusters_changed = all || config.clusters != told.config.clusters;
+        if clusters_changed && kept {
+            self.hand_over_clusters(told, config).await?;
+        }
+        let closed = self.hand_over_listeners(told, config, all).await?;
+        if clusters_changed && !kept {
+            self.hand_over_clusters(told, config).await?;
+        }
+        self.fence().await?;
+        self.await_drained(&closed).await
+    }
+
+    async fn hand_over_clusters(&self, told: &mut Told, config: &Config) -> Result<(), DataPlaneError> {
+        self.process.said().forget_refusals();
+        told.clusters = told.version("c");
+        let value = json!({"version_info": told.clusters, "resources": config.clusters.values().collect::<Vec<_>>()});
+        self.write("cds.json", &value)?;
+        let routes = Config { routes: told.config.routes.clone(), ..config.clone() };
+        self.await_in_force(told, &routes).await
+    }
+
+    /// Returns the HTTP chains that are gone.
+    async fn hand_over_listeners(
+        &self,
+        told: &mut Told,
+        config: &Config,
+        all: bool,
+    ) -> Result<Vec<String>, DataPlaneError> {
+        self.process.said().forget_refusals();
+        let mut written = false;
+        for (name, routing) in &config.routes {
+            if !all && told.config.routes.get(name) == Some(routing) && told.routes.contains_key(name) {
+                continue;
+            }
+            let version = told.version("r");
+            let value = json!({"version_info": version, "resources": [routing.value]});
+            self.write(&file_name("rds", name), &value)?;
+            told.routes.insert(name.clone(), version);
+            written = true;
+        }
+        told.routes.retain(|name, _| config.routes.contains_key(name));
+        let mut closed = Vec::new();
+        if all || config.listeners != told.config.listeners {
+            told.listeners = told.version("l");
+            let resources: Vec<&Value> = config.listeners.values().map(|l| &l.value).collect();
+            self.write("lds.json", &json!({"version_info": told.listeners, "resources": resources}))?;
+            written = true;
+            closed = lost_chains(&told.config, config);
+        }
+        if written {
+            self.await_in_force(told, config).await?;
+        }
+        Ok(closed)
+    }
+
+    fn write(&self, file: &str, value: &Value) -> Result<(), DataPlaneError> {
+        let path = self.folder.join(file);
+        files::replace(&path, value).map_err(|e| write_failed(&path, &e))
+    }
+
+    async fn stats(&self) -> Result<Stats, DataPlaneError> {
+        Ok(Stats::read(&self.ask("/stats").await?))
+    }
+
+    /// Asks the admin interface. A process that ends meanwhile is noticed at once.
+    async fn ask(&self, path: &str) -> Result<String, DataPlaneError> {
+        let answer = tokio::select! {
+            biased;
+            answer = self.admin.get(path) => answer,
+            _ = self.process.end() => return Err(self.gone("").await),
+        };
+        match answer {
+            Ok((200, body)) => Ok(body),
+            Ok((status, _)) => Err(self.gone(&format!("its admin interface answers {status} to {path}")).await),
+            Err(why) => Err(self.gone(&format!("its admin interface does not answer: {why}")).await),
+        }
+    }
+
+    /// It died or does not answer: with its last words.
+    async fn gone(&self, why: &str) -> DataPlaneError {
+        // Where a connection breaks, the process's end is told a moment later.
+        let ended = tokio::time::timeout(SAID, self.process.end()).await.ok();
+        let how = ended.map_or_else(|| why.to_owned(), |how| format!("it ended by itself ({how})"));
+        DataPlaneError::Gone(format!("Envoy for {}: {how}{}", self.name, last_words(&self.process)))
+    }
+
+    async fn await_in_force(&self, told: &mut Told, config: &Config) -> Result<(), DataPlaneError> {
+        let wanted = told.wanted(config);
+        let begun = Instant::now();
+        let mut pauses = Pauses::new();
+        loop {
+            let stats = self.stats().await?;
+            if stats.refused_since(&told.stats) {
+                told.stats = stats;
+                return Err(self.refusal().await);
+            }
+            let have = stats.have(&wanted);
+            if have && (stats.have_secrets(&wanted) || begun.elapsed() > SECRETS) {
+                told.stats = stats;
+                return Ok(());
+            }
+            if begun.elapsed() > IN_FORCE {
+                let words = last_words(&self.process);
+                return Err(DataPlaneError::Gone(format!(
+                    "Envoy for {} neither took its configuration up nor refused it within {IN_FORCE:?}{words}",
+                    self.name
+                )));
+            }
+            pauses.pause().await;
+        }
+    }
+
+    /// Envoy's words for its refusal, which it writes before it counts it.
+    async fn refusal(&self) -> DataPlaneError {
+        let begun = Instant::now();
+        let mut pauses = Pauses::new();
+        let words = loop {
+            match self.process.said().refusal() {
+                Some(words) => break words,
+                None if begun.elapsed() > SAID => break "without a word".to_owned(),
+                None => pauses.pause().await,
+            }
+        };
+        if words.contains("cannot bind") || words.contains("Address already in use") {
+            return DataPlaneError::Environment(format!(
+                "Envoy for {} cannot listen: {words}; end the process that listens there, or run again",
+                self.name
+            ));
+        }
+        DataPlaneError::Refused(format!("Envoy for {}: {words}", self.name))
+    }
+
+    /// Returns when the worker has done everything that came before, and its log lines are delivered.
+    async fn fence(&self) -> Result<(), DataPlaneError> {
+        let path = format!("/{}", self.fences.fetch_add(1, Ordering::Relaxed));
+        let logged = self.process.said().await_fence(&path);
+        let passed = async {
+            self.fence.get(&path).await?;
+            logged.await.map_err(|_| "its log ended".to_owned())
+        };
+        let passed = tokio::select! {
+            biased;
+            passed = tokio::time::timeout(FENCED, passed) => passed,
+            _ = self.process.end() => return Err(self.gone("").await),
+        };
+        match passed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(self.gone(&format!("its worker does not answer: {why}")).await),
+            Err(_) => Err(self.gone(&format!("its worker did not answer and log within {FENCED:?}")).await),
+        }
+    }
+
+    /// Returns when every line of what has ended is delivered.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(crate) async fn settle(&self) -> Result<(), DataPlaneError> {
+        self.fence().await?;
+        let begun = Instant::now();
+        let mut pauses = Pauses::new();
+        loop {
+            let stats = self.stats().await?;
+            // The client of a connection that is passed on is done when the server is, which Envoy waits for.
+            if stats.number(TCP_TOTAL) <= self.process.said().connections() || begun.elapsed() > SETTLED {
+                return Ok(());
+            }
+            pauses.pause().await;
+        }
+    }
+
+    /// Returns when no request can come any more on connections to chains that are gone. Bytes that are passed on may flow
+    /// for as long as Envoy lets them.
+    async fn await_drained(&self, chains: &[String]) -> Result<(), DataPlaneError> {
+        let begun = Instant::now();
+        let mut pauses = Pauses::new();
+        while !chains.is_empty() && !self.stats().await?.are_drained(chains) && begun.elapsed() < DRAINED {
+            pauses.pause().await;
+        }
+        Ok(())
+    }
+
+    /// Returns when nobody listens there any more.
+    async fn await_closed(&self, bind: SocketAddr) -> Result<(), DataPlaneError> {
+        let begun = Instant::now();
+        let mut pauses = Pauses::new();
+        while !is_free(bind) {
+            if begun.elapsed() > IN_FORCE {
+                let what = format!("it still listens on {bind}, {IN_FORCE:?} after it was told to stop");
+                return Err(DataPlaneError::Gone(format!("Envoy for {}: {what}", self.name)));
+            }
+            pauses.pause().await;
+        }
+        Ok(())
+    }
+
+    /// Envoy keeps a secret until the last cluster that used it is gone, a moment after it was told.
+    async fn await_secrets_gone(&self, told: &Told) -> Result<(), DataPlaneError> {
+        let begun = Instant::now();
+        let mut pauses = Pauses::new();
+        loop {
+            let active = self.ask(secrets_dump::ACTIVE).await?;
+            let left = secrets_dump::names(&active).iter().any(|name| !told.vault.present().contains_key(name));
+            if !left || begun.elapsed() > SECRETS {
+                return Ok(());
+            }
+            pauses.pause().await;
+        }
+    }
+
+    /// The secrets that Envoy has of those that are credentials.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(crate) async fn credentials(&self) -> Result<Vec<CredentialStatus>, DataPlaneError> {
+        let told = self.told.lock().await;
+        let active = self.ask(secrets_dump::ACTIVE).await?;
+        let warming = self.ask(secrets_dump::WARMING).await?;
+        Ok(secrets_dump::statuses(&active, &warming, |name| told.vault.is_absent(name)))
+    }
+
+    /// Ends it.
+    pub(crate) async fn stop(&self) {
+        self.process.stop().await;
+    }
+}
+
+/// All connections that are passed on, since the start.
+const TCP_TOTAL: &str = "tcp.tcp.downstream_cx_total";
+
+/// The `stat_prefix` of every HTTP chain that is there in `old` and not as it was in `new`.
+fn lost_chains(old: &Config, new: &Config) -> Vec<String> {
+    let chains = |value: Option<&Value>| {
+        value.and_then(|v| v["filter_chains"].as_array()).cloned().unwrap_or_default()
+    };
+    let mut lost = Vec::new();
+    for (name, before) in &old.listeners {
+        let kept = chains(new.listeners.get(name).map(|l| &l.value));
+        let gone = chains(Some(&before.value)).into_iter().filter(|chain| !kept.contains(chain));
+        lost.extend(gone.filter_map(|chain| {
+            let filter = &chain["filters"][0];
+            let speaks_http = filter["name"] == "envoy.filters.network.http_connection_manager";
+            filter["typed_config"]["stat_prefix"].as_str().filter(|_| speaks_http).map(str::to_owned)
+        }));
+    }
+    lost
+}
+
+/// Binds without listening, which does not disturb whoever does.
+fn is_free(bind: SocketAddr) -> bool {
+    let bound = Socket::new(Domain::for_address(bind), Type::STREAM, None).and_then(|socket| {
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&bind.into())
+    });
+    bound.is_ok()
+}
+
+/// Waits until Envoy answers, and finds its fence.
+async fn ready(process: &Process, folder: &Path) -> Result<(Line, Line), String> {
+    let mut pauses = Pauses::new();
+    let admin: SocketAddr = loop {
+        if process.ended().is_some() {
+            return Err("it ended at its start".to_owned());
+        }
+        // Written whole or not yet; half an address is no address.
+        let told = std::fs::read_to_string(folder.join("admin")).unwrap_or_default();
+        match told.trim().parse() {
+            Ok(at) => break at,
+            Err(_) => pauses.pause().await,
+        }
+    };
+    let admin = Line::to(admin);
+    let mut pauses = Pauses::new();
+    while !matches!(admin.get("/ready").await, Ok((200, _))) {
+        if process.ended().is_some() {
+            return Err("it ended at its start".to_owned());
+        }
+        pauses.pause().await;
+    }
+    let (_, listeners) = admin.get("/listeners?format=json").await?;
+    let listeners: Value = serde_json::from_str(&listeners).map_err(|e| format!("its list of listeners: {e}"))?;
+    let port = listeners["listener_statuses"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|l| l["name"] == bootstrap::FENCE)
+        .and_then(|l| l["local_address"]["socket_address"]["port_value"].as_u64())
+        .and_then(|port| u16::try_from(port).ok())
+        .ok_or("its list of listeners does not hold the fence")?;
+    Ok((admin, Line::to(SocketAddr::from(([127, 0, 0, 1], port)))))
+}
+
+async fn not_started(process: &Process, name: &str, why: &str) -> DataPlaneError {
+    process.stop().await;
+    let how = process.ended().unwrap_or_default();
+    let words = last_words(process);
+    DataPlaneError::Environment(format!(
+        "Envoy for {name} did not start: {why} ({how}){words}; see whether it runs by itself, 1.28 or later"
+    ))
+}
+
+/// What it said last, if anything that matters.
+fn last_words(process: &Process) -> String {
+    let words: Vec<String> =
+        process.said().words().into_iter().filter(|w| !w.contains("Missing SDS resources")).collect();
+    let from = words.len().saturating_sub(5);
+    match words.get(from..) {
+        None | Some([]) => String::new(),
+        Some(last) => format!("; its last words: {}", last.join(" | ")),
+    }
+}
