@@ -98,7 +98,11 @@ fn refused(url: &str) -> Exchange {
 
 #[async_trait]
 impl Instance for Null {
-    async fn deploy_external(&self, spec: ExternalSpec, _: Documented) -> Result<ExternalService, TargetError> {
+    async fn deploy_external(
+        &self,
+        spec: ExternalSpec,
+        _: Documented,
+    ) -> Result<ExternalService, TargetError> {
         Ok(ExternalService { host: spec.host, kind: "null".to_owned(), version: String::new() })
     }
 
@@ -217,8 +221,14 @@ fn main() {
     println!("| first run, all keys and certificates included | {:.0} ms |", ms(cold));
     println!("| a later run (median of {repetitions}) | {:.0} ms |", ms(passing));
     println!("| checks a second, first run | {:.0} |", checks as f64 / cold.as_secs_f64());
-    println!("| the suite's own work a check (against a target that does nothing) | {:.2} ms |", ms(own) / checks as f64);
-    println!("| a run in which the implementation never listens, against a passing one | {:.2} times |", ms(failing) / ms(passing));
+    println!(
+        "| the suite's own work a check (against a target that does nothing) | {:.2} ms |",
+        ms(own) / checks as f64
+    );
+    println!(
+        "| a run in which the implementation never listens, against a passing one | {:.2} times |",
+        ms(failing) / ms(passing)
+    );
     println!("| runs whose verdicts differ from the first's | {different} of {repetitions} |");
     for (what, memory) in [("after the first run", after_one), ("after all of them", peak_memory())] {
         match memory {

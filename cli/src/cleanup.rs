@@ -8,8 +8,9 @@ use meshproof_harness::run_folder;
 /// # Errors
 /// Something could not be removed; the message names it.
 pub fn command(args: &args::Cleanup) -> Result<u8, Refusal> {
-    let left = run_folder::leftovers(&std::env::temp_dir())
-        .map_err(|e| Refusal::Environment(format!("{} cannot be read: {e}", std::env::temp_dir().display())))?;
+    let left = run_folder::leftovers(&std::env::temp_dir()).map_err(|e| {
+        Refusal::Environment(format!("{} cannot be read: {e}", std::env::temp_dir().display()))
+    })?;
     if left.is_empty() {
         crate::answer("nothing is left of earlier runs\n");
         return Ok(exit::OK);

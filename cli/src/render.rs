@@ -62,7 +62,8 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
     }
     if args.json {
         let text = serde_json::to_string_pretty(&comparison);
-        let text = text.map_err(|e| Refusal::Environment(format!("the comparison cannot be put into JSON: {e}")))?;
+        let text =
+            text.map_err(|e| Refusal::Environment(format!("the comparison cannot be put into JSON: {e}")))?;
         crate::answer(&(text + "\n"));
     } else {
         let mut text = Vec::new();
@@ -116,7 +117,8 @@ pub fn expect(expectations: &Expectations, report: &mut Report) {
 
 fn read_bounded(file: &Path, most: usize) -> Result<Vec<u8>, Refusal> {
     let shown = file.display();
-    let size = std::fs::metadata(file).map_err(|e| Refusal::Usage(format!("{shown} cannot be read: {e}")))?.len();
+    let size =
+        std::fs::metadata(file).map_err(|e| Refusal::Usage(format!("{shown} cannot be read: {e}")))?.len();
     if size > most as u64 {
         return Err(Refusal::Usage(format!("{shown} has {size} bytes; at most {most} are read")));
     }

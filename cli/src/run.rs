@@ -32,7 +32,8 @@ pub fn command(args: args::Run) -> Result<u8, Refusal> {
         envoy: args.envoy.clone(),
         timeouts: timeouts.clone(),
     };
-    let target = meshproof_targets::by_name(&args.target, &settings).map_err(|e| Refusal::Usage(e.to_string()))?;
+    let target =
+        meshproof_targets::by_name(&args.target, &settings).map_err(|e| Refusal::Usage(e.to_string()))?;
     if let Some(folder) = args.fixtures.as_ref().filter(|f| !f.is_dir()) {
         return Err(Refusal::Usage(format!("--fixtures {}: no such folder", folder.display())));
     }
@@ -43,11 +44,8 @@ pub fn command(args: args::Run) -> Result<u8, Refusal> {
         (false, true) => Verbosity::Verbose,
         (false, false) => Verbosity::Normal,
     };
-    let progress = Arc::new(Mutex::new(Progress::new(
-        std::io::stderr(),
-        Look::of(&std::io::stderr()),
-        verbosity,
-    )));
+    let progress =
+        Arc::new(Mutex::new(Progress::new(std::io::stderr(), Look::of(&std::io::stderr()), verbosity)));
     let shown = Arc::clone(&progress);
     let (interrupt, interrupted) = watch::channel(None);
     let options = Options {
@@ -191,7 +189,10 @@ fn repeat(args: &args::Run, selectors: bool) -> String {
         words.push(format!("--expect {}", file.display()));
     }
     for (name, duration) in &args.timeouts {
-        words.push(format!("--timeout {name}={}", humantime::format_duration(*duration).to_string().replace(' ', "")));
+        words.push(format!(
+            "--timeout {name}={}",
+            humantime::format_duration(*duration).to_string().replace(' ', "")
+        ));
     }
     if selectors {
         words.extend(args.selectors.iter().cloned());

@@ -108,10 +108,8 @@ pub async fn compute(
             missed.join(", ")
         )));
     }
-    let mut matrix = KillMatrix {
-        checks: whole.checks().map(|c| c.id.clone()).collect(),
-        kills: BTreeMap::new(),
-    };
+    let mut matrix =
+        KillMatrix { checks: whole.checks().map(|c| c.id.clone()).collect(), kills: BTreeMap::new() };
     let mut runs = stream::iter(saboteurs.iter().copied())
         .map(|saboteur| async move { (saboteur, run_one(Some(saboteur)).await) })
         .buffer_unordered(2);
@@ -120,7 +118,10 @@ pub async fn compute(
         if let Some((scenario, fault)) =
             report.scenarios.iter().find_map(|s| s.faults.first().map(|f| (s.selector(), f)))
         {
-            return Err(Refusal::Environment(format!("{saboteur}: {scenario}: a fault of the suite: {}", fault.message)));
+            return Err(Refusal::Environment(format!(
+                "{saboteur}: {scenario}: a fault of the suite: {}",
+                fault.message
+            )));
         }
         let noticed = not_passed(&report);
         progress(saboteur.name(), &noticed);
@@ -150,9 +151,10 @@ pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
     }
     let mut saboteurs = Vec::new();
     for name in &args.saboteurs {
-        saboteurs.push(name.parse::<Saboteur>().map_err(|e| {
-            Refusal::Usage(format!("{e}\n`meshproof sabotage --list` shows all of them"))
-        })?);
+        saboteurs
+            .push(name.parse::<Saboteur>().map_err(|e| {
+                Refusal::Usage(format!("{e}\n`meshproof sabotage --list` shows all of them"))
+            })?);
     }
     let whole = saboteurs.is_empty();
     if whole {
@@ -211,7 +213,9 @@ pub fn as_model(matrix: &KillMatrix, whole: bool) -> kills::KillMatrix {
 /// For people: a row a check, a column a saboteur.
 #[must_use]
 pub fn as_text(matrix: &KillMatrix, whole: bool) -> String {
-    let mut text = String::from("The kill matrix: a row a check, a column a saboteur, # where the check notices it.\n\n");
+    let mut text = String::from(
+        "The kill matrix: a row a check, a column a saboteur, # where the check notices it.\n\n",
+    );
     for (number, (saboteur, kills)) in matrix.kills.iter().enumerate() {
         let _infallible = writeln!(text, "{:>4} {saboteur}: {} checks", number + 1, kills.len());
     }
@@ -225,8 +229,7 @@ pub fn as_text(matrix: &KillMatrix, whole: bool) -> String {
         text.push('\n');
     }
     for check in &matrix.checks {
-        let row: String =
-            matrix.kills.values().map(|k| if k.contains(check) { '#' } else { '.' }).collect();
+        let row: String = matrix.kills.values().map(|k| if k.contains(check) { '#' } else { '.' }).collect();
         let _infallible = writeln!(text, "{check:widest$} {row}");
     }
     let mut gap = |what: &str, names: Vec<&str>| {

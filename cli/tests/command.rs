@@ -149,7 +149,9 @@ fn an_nginx_that_dies_at_its_start_is_an_environment_error_in_its_own_words() {
 fn script(folder: &Path, body: &str) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let path = folder.join("nginx");
-    let text = format!("#!/bin/sh\nif [ \"$1\" = -v ]; then echo 'nginx version: nginx/0.0.0' >&2; exit 0; fi\n{body}\n");
+    let text = format!(
+        "#!/bin/sh\nif [ \"$1\" = -v ]; then echo 'nginx version: nginx/0.0.0' >&2; exit 0; fi\n{body}\n"
+    );
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
@@ -224,12 +226,20 @@ fn a_broken_implementation_fails_the_run_and_the_summary_shows_why() {
     let out = TempDir::new().unwrap();
     let output = ran(
         meshproof()
-            .args(["run", "sidecar-origination:target-port/sni-is-host", "--target", "reference:no-sni", "--out"])
+            .args([
+                "run",
+                "sidecar-origination:target-port/sni-is-host",
+                "--target",
+                "reference:no-sni",
+                "--out",
+            ])
             .arg(out.path()),
         1,
     );
     let said = text(&output.stdout);
-    for word in ["sidecar-origination/sni-is-host", "edition.cnn.com", "meshproof run --target reference:no-sni"] {
+    for word in
+        ["sidecar-origination/sni-is-host", "edition.cnn.com", "meshproof run --target reference:no-sni"]
+    {
         assert!(said.contains(word), "{word:?} is not in:\n{said}");
     }
 }

@@ -8,7 +8,10 @@ use meshproof_scenarios::ALL;
 
 /// For each saboteur, checks that ought to notice it. It may be noticed by more: what follows from a broken step.
 const OUGHT: &[(&str, &[&str])] = &[
-    ("plaintext-upstream", &["sidecar-origination/no-plaintext-leak", "egress-gateway-simple/one-upstream-request"]),
+    (
+        "plaintext-upstream",
+        &["sidecar-origination/no-plaintext-leak", "egress-gateway-simple/one-upstream-request"],
+    ),
     ("fall-back-to-plaintext", &["tls-verification/unknown-ca-refused"]),
     ("no-sni", &["sidecar-origination/sni-is-host", "egress-gateway-mutual/sni-as-configured"]),
     ("wrong-sni", &["sidecar-origination/sni-is-host", "external-web-service/sni-is-host"]),
@@ -17,8 +20,14 @@ const OUGHT: &[(&str, &[&str])] = &[
     ("no-client-certificate", &["egress-gateway-mutual/client-certificate-presented"]),
     ("other-client-certificate", &["egress-gateway-mutual/client-certificate-presented"]),
     ("credential-from-any-namespace", &["egress-gateway-mutual/credential-in-wrong-namespace"]),
-    ("stale-credential", &["credentials/credential-rotation", "egress-gateway-mutual/untrusted-client-refused"]),
-    ("originate-at-sidecar", &["egress-gateway-simple/originated-by-gateway", "egress-gateway-simple/gateway-access-log"]),
+    (
+        "stale-credential",
+        &["credentials/credential-rotation", "egress-gateway-mutual/untrusted-client-refused"],
+    ),
+    (
+        "originate-at-sidecar",
+        &["egress-gateway-simple/originated-by-gateway", "egress-gateway-simple/gateway-access-log"],
+    ),
     ("bypass-when-gateway-down", &["egress-gateway-simple/no-bypass"]),
     ("no-mutual-tls-to-gateway", &["egress-gateway-simple/hop-to-gateway-is-mutual-tls"]),
     ("gateway-accepts-anonymous", &["egress-gateway-simple/hop-to-gateway-is-mutual-tls"]),
@@ -26,7 +35,10 @@ const OUGHT: &[(&str, &[&str])] = &[
     ("follow-redirect", &["sidecar-origination/redirect-before-origination"]),
     ("send-twice", &["sidecar-origination/one-upstream-request"]),
     ("probe-plain-port", &["sidecar-origination/no-plaintext-leak"]),
-    ("no-access-log", &["sidecar-origination/sidecar-access-log", "egress-gateway-simple/gateway-access-log"]),
+    (
+        "no-access-log",
+        &["sidecar-origination/sidecar-access-log", "egress-gateway-simple/gateway-access-log"],
+    ),
     ("log-twice", &["sidecar-origination/sidecar-access-log"]),
     ("log-wrong-authority", &["sidecar-origination/sidecar-access-log"]),
     ("log-passthrough-path", &["external-web-service/only-sni-visible"]),
@@ -36,13 +48,22 @@ const OUGHT: &[(&str, &[&str])] = &[
     ("forwarded-proto-http", &["path-based-routing/forwarded-proto"]),
     ("export-to-ignored", &["path-based-routing/export-confined"]),
     ("allow-any", &["external-web-service/blocked-by-default"]),
-    ("stale-configuration", &["sidecar-origination/cleanup-restores", "external-web-service/cleanup-restores"]),
+    (
+        "stale-configuration",
+        &["sidecar-origination/cleanup-restores", "external-web-service/cleanup-restores"],
+    ),
     ("mesh-alpn", &["tls-verification/external-alpn"]),
     ("handshake-per-request", &["traffic-fidelity/connection-reuse"]),
     ("drop-in-flight-on-change", &["traffic-fidelity/hitless-origination"]),
     ("leak-mesh-headers", &["traffic-fidelity/header-hygiene"]),
-    ("authority-with-port", &["sidecar-origination/host-and-path-preserved", "traffic-fidelity/request-body-preserved"]),
-    ("normalize-path", &["sidecar-origination/host-and-path-preserved", "traffic-fidelity/request-body-preserved"]),
+    (
+        "authority-with-port",
+        &["sidecar-origination/host-and-path-preserved", "traffic-fidelity/request-body-preserved"],
+    ),
+    (
+        "normalize-path",
+        &["sidecar-origination/host-and-path-preserved", "traffic-fidelity/request-body-preserved"],
+    ),
     ("method-to-get", &["egress-gateway-simple/host-and-path-preserved", "traffic-fidelity/head-and-204"]),
     ("drop-body", &["traffic-fidelity/request-body-preserved", "traffic-fidelity/expect-continue"]),
     ("refuse-expect", &["traffic-fidelity/expect-continue"]),

@@ -6,18 +6,36 @@
 pub const KNOWN: &[(&str, &str)] = &[
     ("sidecar", "runs a proxy beside an application, which captures what the application sends"),
     ("egress-gateway", "runs a proxy through which requests leave the mesh"),
-    ("ingress-gateway", "runs a proxy through which requests enter the mesh, and routes them by host and path"),
-    ("mesh-mtls", "speaks mutual TLS between its own proxies (ISTIO_MUTUAL), and demands it where the plan does"),
+    (
+        "ingress-gateway",
+        "runs a proxy through which requests enter the mesh, and routes them by host and path",
+    ),
+    (
+        "mesh-mtls",
+        "speaks mutual TLS between its own proxies (ISTIO_MUTUAL), and demands it where the plan does",
+    ),
     ("mutual-origination", "shows a client certificate from a credential when it opens TLS"),
-    ("san-validation", "holds the server's certificate against configured names that differ from the server name sent"),
+    (
+        "san-validation",
+        "holds the server's certificate against configured names that differ from the server name sent",
+    ),
     ("tls-passthrough", "passes an application's own TLS on by its server name, without ending it"),
     ("registry-only", "refuses hosts that are not registered (outbound policy REGISTRY_ONLY)"),
-    ("reconfigure-without-restart", "takes up a changed configuration while it runs, and loses no request over it"),
-    ("http2", "speaks HTTP/2 to servers where a DestinationRule says so, and to applications with prior knowledge"),
+    (
+        "reconfigure-without-restart",
+        "takes up a changed configuration while it runs, and loses no request over it",
+    ),
+    (
+        "http2",
+        "speaks HTTP/2 to servers where a DestinationRule says so, and to applications with prior knowledge",
+    ),
     ("web-socket", "passes a WebSocket handshake on, and the messages that follow it"),
     ("http2", "speaks HTTP/2 with servers and clients that offer it, trailers included"),
     ("web-socket", "passes on a connection that is upgraded to WebSocket"),
-    ("access-log", "writes a line a request, and a line a connection that it passes on, in a format that the suite reads"),
+    (
+        "access-log",
+        "writes a line a request, and a line a connection that it passes on, in a format that the suite reads",
+    ),
     ("upstream-local-address", "shows in its access log its own end of the connection to the server"),
     ("credential-status", "tells which credentials it holds, and their serial numbers"),
 ];
@@ -35,10 +53,7 @@ pub const NAMES: &[&str] = &{
 
 /// The first of `needed` that is not among `declared`.
 #[must_use]
-pub fn missing(
-    needed: impl IntoIterator<Item = &'static str>,
-    declared: &[String],
-) -> Option<&'static str> {
+pub fn missing(needed: impl IntoIterator<Item = &'static str>, declared: &[String]) -> Option<&'static str> {
     needed.into_iter().find(|n| !declared.iter().any(|d| d == n))
 }
 

@@ -2,6 +2,8 @@
 //! to the target; everything seen goes into the evidence.
 
 mod client;
+mod finish;
+mod handles;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -9,15 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use meshproof_reports::{
-    Change, CheckResult, Event, Evidence, ExternalService, Fact, Implementation, Side, Step,
-    SuiteFault, Timing, Verdict,
+    Change, CheckResult, Event, ExternalService, Fact, Implementation, Side, Step, SuiteFault, Timing,
 };
 
 use crate::certificates::{Authority, CertificateError};
-use crate::claim::{
-    Claim, ConnectionLine, Credentials, Finding, Logged, Reply, Sighting, View, Window, connections_of, opened_by,
-    recorded,
-};
+use crate::claim::{Claim, Finding, View};
 use crate::external::{Documented, ExternalSpec};
 use crate::feature;
 use crate::resource::{ManifestError, Resource, ResourceId};
@@ -27,6 +25,8 @@ use crate::token::Tokens;
 use crate::workload::RequestSpec;
 
 pub use client::Client;
+pub(crate) use finish::{Finished, Unreached};
+pub use handles::{External, Proxy};
 
 /// Why a scenario ends before its last step. The variant decides who is to blame for the checks that were not reached.
 #[derive(Debug, thiserror::Error)]
@@ -141,8 +141,9 @@ impl Mesh {
             let path = folder.join(self.setting.scenario.id).join(format!("{name}.yaml"));
             if path.exists() {
                 let shown = path.display().to_string();
-                let yaml = std::fs::read_to_string(&path)
-                    .map_err(|e| Stop::Suite(format!("{shown} cannot be read: {e}; check its permissions")))?;
+                let yaml = std::fs::read_to_string(&path).map_err(|e| {
+                    Stop::Suite(format!("{shown} cannot be read: {e}; check its permissions"))
+                })?;
                 return Ok(Resource::read_manifest(&shown, &yaml, namespace)?);
             }
         }
@@ -219,7 +220,8 @@ impl Mesh {
     pub async fn change(&self, change: ConfigChange) -> Result<(), Stop> {
         self.mark();
         let begun = Instant::now();
-        let result = self.within("applied", "bring the change into force", self.instance.change(&change)).await;
+        let result =
+            self.within("applied", "bring the change into force", self.instance.change(&change)).await;
         let convergence_us = micros(begun.elapsed());
         self.state().timing.convergence_us += convergence_us;
         let fact = Change {
@@ -318,7 +320,8 @@ impl Mesh {
     /// The check failed and the run stops at the first failure.
     pub fn check(&self, id: &str, claim: impl Into<Claim>) -> Result<(), Stop> {
         let claim = claim.into();
-        let Some(check) = self.setting.scenario.check(id).filter(|c| c.is_in(self.setting.configuration)) else {
+        let Some(check) = self.setting.scenario.check(id).filter(|c| c.is_in(self.setting.configuration))
+        else {
             self.fault(format!("the scenario judges {id:?}, which its catalogue does not list"));
             return Ok(());
         };
@@ -403,118 +406,6 @@ impl Mesh {
             ))),
         }
     }
-
-    /// Ends the scenario: judges every claim once more, takes the instance down, and puts together the checks' results.
-    pub(crate) async fn finish(self, stop: Option<Unreached>) -> Finished {
-        // Late evidence: whatever the implementation still does for an answered request must be in before the last judgement.
-        let settled = self.settle().await;
-        let mut gone = None;
-        match settled {
-            Err(TargetError::Gone(words)) if stop.is_none() => gone = Some(words),
-            Err(e) if stop.is_none() => {
-                self.fault(format!("the last evidence could not be collected: {e}"));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        let mut checks = Vec::new();
-        for check in self.setting.scenario.checks {
-            if !check.is_in(self.setting.configuration) || !self.is_selected(check) {
-                continue;
-            }
-            let claim = self.state().judged.iter().find(|(c, _)| c.id == check.id).map(|(_, c)| c.clone());
-            let finding = match (self.missing_feature(check), claim, &stop) {
-                (Some(feature), _, _) => Finding {
-                    verdict: Verdict::Skipped,
-                    ..Finding::holds(
-                        check.requirement,
-                        feature::why_skipped(feature),
-                        Vec::new(),
-                    )
-                },
-                (None, Some(claim), _) => self.view(|view| claim.judge(view)),
-                (None, None, Some(unreached)) => Finding {
-                    verdict: unreached.verdict,
-                    ..Finding::holds(check.requirement, unreached.reason.clone(), Vec::new())
-                },
-                (None, None, None) => {
-                    self.fault(format!("the scenario ended without judging {:?}", check.id));
-                    Finding {
-                        verdict: Verdict::Error,
-                        ..Finding::holds(check.requirement, "the scenario ended without judging it", Vec::new())
-                    }
-                }
-            };
-            checks.push(self.result(check, &finding));
-        }
-        let begun = Instant::now();
-        let limit = self.setting.seat.timeouts.get("teardown");
-        match tokio::time::timeout(limit, self.instance.stop()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(TargetError::Gone(words))) => gone = gone.or(Some(words)),
-            Ok(Err(e)) => self.fault(format!("not everything was taken down: {e}")),
-            Err(_) => self.fault(format!(
-                "not everything was taken down within the timeout `teardown` ({limit:?}); --timeout \
-                 teardown=DURATION sets another"
-            )),
-        }
-        if let Some(words) = gone {
-            let finding = Finding::broken(UNTIL_STOPPED.requirement, words, Vec::new());
-            checks.push(self.result(&UNTIL_STOPPED, &finding));
-        }
-        let teardown_us = micros(begun.elapsed());
-        let dropped = self.setting.seat.store.dropped();
-        if dropped > 0 {
-            self.fault(format!(
-                "{dropped} pieces of evidence beyond the first {} were not kept: something floods the suite",
-                crate::store::MAX_EVIDENCE
-            ));
-        }
-        let total_us = self.setting.seat.store.now_us();
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut faults = state.faults;
-        if let Some(Unreached { fault: Some(message), .. }) = stop {
-            let step = state.steps.last().map(|s| s.title.clone());
-            faults.insert(0, SuiteFault { message, step });
-        }
-        Finished {
-            checks,
-            steps: state.steps,
-            externals: state.externals,
-            evidence: self.setting.seat.store.take(),
-            timing: Timing { teardown_us, total_us, ..state.timing },
-            faults,
-        }
-    }
-}
-
-/// In no catalogue, because it is no document's: added to a scenario's checks where it does not hold.
-static UNTIL_STOPPED: Check = Check::must(
-    "runs-until-stopped",
-    "Cleanup",
-    "The implementation runs until it is told to stop, and then ends everything that it started.",
-)
-.why("What dies by itself carries nobody's traffic; what does not end is left behind.")
-.observed("The implementation's answer to being told to stop, and its processes.");
-
-/// Why checks were not reached, and what that makes of them.
-#[derive(Clone, Debug)]
-pub(crate) struct Unreached {
-    pub(crate) verdict: Verdict,
-    pub(crate) reason: String,
-    /// Set where the fault is not the implementation's.
-    pub(crate) fault: Option<String>,
-    /// The feature whose lack is the reason.
-    pub(crate) feature: Option<&'static str>,
-}
-
-/// What is left of a mesh for the report.
-pub(crate) struct Finished {
-    pub(crate) checks: Vec<CheckResult>,
-    pub(crate) steps: Vec<Step>,
-    pub(crate) externals: Vec<ExternalService>,
-    pub(crate) evidence: Vec<Evidence>,
-    pub(crate) timing: Timing,
-    pub(crate) faults: Vec<SuiteFault>,
 }
 
 pub(crate) fn micros(d: Duration) -> u64 {
@@ -525,112 +416,4 @@ pub(crate) fn micros(d: Duration) -> u64 {
 enum Origin {
     Workload(&'static str),
     Probe(Probe),
-}
-
-/// An external service that a scenario deployed.
-#[derive(Clone)]
-pub struct External<'a> {
-    mesh: &'a Mesh,
-    host: String,
-}
-
-impl<'a> External<'a> {
-    /// What it saw of a request.
-    pub fn saw(&self, reply: &Reply) -> Sighting {
-        Sighting::new(&self.host, None, reply)
-    }
-
-    /// What it saw of a request on one of its ports.
-    pub fn saw_on(&self, port: u16, reply: &Reply) -> Sighting {
-        Sighting::new(&self.host, Some(port), reply)
-    }
-
-    /// What it saw from the moment of a request until the suite's next one.
-    pub fn during(&self, reply: &Reply) -> Window {
-        Window::new(&self.host, reply)
-    }
-
-    /// All of the requests of this reply came, over no more TLS connections than these.
-    pub fn saw_all_over(&self, most: usize, reply: &Reply) -> Claim {
-        connections_of(&self.host, reply, reply.exchange.hops.len(), most)
-    }
-
-    /// Its connection for this request was opened by that proxy.
-    pub fn connection_opened_by(&self, proxy: &str, reply: &Reply) -> Claim {
-        opened_by(proxy, &self.host, reply)
-    }
-
-    /// Asks it directly from outside the mesh, with a client certificate or without.
-    pub fn probe(&self, identity: Option<&crate::certificates::Issued>) -> Client<'a> {
-        // What the server demands is the question, not whether its certificate pleases the client.
-        let request = RequestSpec {
-            identity: identity.map(Into::into),
-            accept_any_server: true,
-            ..RequestSpec::get("", "")
-        };
-        Client { mesh: self.mesh, from: Origin::Probe(Probe::External), request }
-    }
-}
-
-/// A proxy of the implementation.
-#[derive(Clone, Copy)]
-pub struct Proxy<'a> {
-    mesh: &'a Mesh,
-    name: &'static str,
-}
-
-impl<'a> Proxy<'a> {
-    /// What it logged of a request: exactly one line.
-    pub fn logged(&self, reply: &Reply) -> Logged {
-        Logged::new(self.name, reply)
-    }
-
-    /// What it logged of a connection that it passed through.
-    pub fn passed_through(&self, reply: &Reply, server_name: &str) -> ConnectionLine {
-        ConnectionLine::new(self.name, reply, server_name)
-    }
-
-    /// Asks the gateway's port directly, as somebody without a mesh identity would.
-    pub fn probe(&self, port: u16) -> Client<'a> {
-        let probe = Probe::Gateway { gateway: self.name.to_owned(), port };
-        let request = RequestSpec { accept_any_server: true, ..RequestSpec::get("", "") };
-        Client { mesh: self.mesh, from: Origin::Probe(probe), request }
-    }
-
-    /// Asks the workload's served port directly, as somebody without a mesh identity would.
-    pub fn probe_inbound(&self) -> Client<'a> {
-        let probe = Probe::Workload { workload: self.name.to_owned() };
-        Client { mesh: self.mesh, from: Origin::Probe(probe), request: RequestSpec::get("", "") }
-    }
-
-    /// The protocol that it logged, whatever it is: for a check that records and never fails.
-    pub fn protocol_recorded(&self, reply: &Reply) -> Claim {
-        recorded(self.name, reply, "protocol", |log, _| log.fields.as_ref()?.protocol.clone())
-    }
-
-    /// How a request failed, in the client's and the proxy's words: for a check that records and never fails.
-    pub fn failure_recorded(&self, reply: &Reply) -> Claim {
-        recorded(self.name, reply, "failure", |log, reply| {
-            let fields = log.fields.as_ref()?;
-            let body = reply.exchange.last_response().map(|r| crate::store::bounded(r.body.trim(), 200));
-            let flags = fields.response_flags.join(",");
-            Some(format!("{}, flags {flags:?}, body {:?}", fields.response_code?, body.unwrap_or_default()))
-        })
-    }
-
-    /// What it says of its credentials; recorded as evidence. Nothing without the feature `credential-status`.
-    ///
-    /// # Errors
-    /// The implementation is gone.
-    pub async fn credentials(&self) -> Result<Credentials, Stop> {
-        let mut seen = Vec::new();
-        if self.mesh.has_feature("credential-status") {
-            for status in self.mesh.instance.credentials(self.name).await? {
-                let side = Side::Proxy { name: self.name.to_owned() };
-                let id = self.mesh.setting.seat.store.record(side, None, Fact::Credential(status.clone()));
-                seen.push((id, status));
-            }
-        }
-        Ok(Credentials::new(self.name, self.mesh.has_feature("credential-status"), seen))
-    }
 }

@@ -10,7 +10,8 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use meshproof_reports::{
-    CheckResult, Document, Event, Implementation, Report, Run, SCHEMA, ScenarioResult, SuiteFault, Timing, Verdict,
+    CheckResult, Document, Event, Implementation, Report, Run, SCHEMA, ScenarioResult, SuiteFault, Timing,
+    Verdict,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -95,9 +96,9 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         Ok(implementation) => (Arc::new(implementation), None),
         // Its own fault, so a finding: every check fails with it.
         Err(TargetError::Gone(words)) => (Arc::new(nameless()), Some(words)),
-        Err(
-            e @ (TargetError::Refused(_) | TargetError::Unsupported(_) | TargetError::Environment(_)),
-        ) => return Err(RunError::Target(e.to_string())),
+        Err(e @ (TargetError::Refused(_) | TargetError::Unsupported(_) | TargetError::Environment(_))) => {
+            return Err(RunError::Target(e.to_string()));
+        }
     };
     let folder = crate::run_folder::create(&options.work, &id)
         .map_err(|source| RunError::Folder { path: options.work.clone(), source })?;
@@ -111,7 +112,8 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     });
     let seats = Arc::new(Semaphore::new(options.jobs.max(1)));
     let failed = Arc::new(AtomicBool::new(false));
-    let shared = Arc::new(Shared { options, id: id.clone(), implementation, gone, public, folder, failed, seats });
+    let shared =
+        Arc::new(Shared { options, id: id.clone(), implementation, gone, public, folder, failed, seats });
     let mut running: FuturesOrdered<_> = shared
         .options
         .selection
@@ -132,12 +134,16 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         let result = result.unwrap_or_else(|e| {
             // `one` catches the scenario's panics itself; this is the suite's own, and must not lose the other results.
             let reason = format!("the suite panicked: {e}");
-            unreached(&shared, &shared.options.selection[index], &Unreached {
-                verdict: Verdict::Error,
-                reason: reason.clone(),
-                fault: Some(reason),
-                feature: None,
-            })
+            unreached(
+                &shared,
+                &shared.options.selection[index],
+                &Unreached {
+                    verdict: Verdict::Error,
+                    reason: reason.clone(),
+                    fault: Some(reason),
+                    feature: None,
+                },
+            )
         });
         index += 1;
         scenarios.push(result);
@@ -260,15 +266,19 @@ fn blame(stop: Stop) -> Unreached {
         Stop::Target(TargetError::Unsupported(feature)) => {
             skipped(format!("the implementation does not support {feature}"))
         }
-        Stop::Target(TargetError::Environment(message)) | Stop::Suite(message) => {
-            Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None }
-        }
+        Stop::Target(TargetError::Environment(message)) | Stop::Suite(message) => Unreached {
+            verdict: Verdict::Error,
+            reason: message.clone(),
+            fault: Some(message),
+            feature: None,
+        },
         e @ Stop::FailFast => skipped(e.to_string()),
     }
 }
 
 fn panic_words(panic: &(dyn Any + Send)) -> String {
-    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let words =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     words.unwrap_or("no message").to_owned()
 }
 
@@ -365,7 +375,10 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     // Certificates and external services are made in the scenario's first step: what is neither waiting nor asking is set-up.
     let t = &mut finished.timing;
     t.setup_us = setup_us.max(
-        t.total_us.saturating_sub(t.convergence_us).saturating_sub(t.requests_us).saturating_sub(t.teardown_us),
+        t.total_us
+            .saturating_sub(t.convergence_us)
+            .saturating_sub(t.requests_us)
+            .saturating_sub(t.teardown_us),
     );
     if finished.checks.iter().any(CheckResult::fails_run) {
         shared.failed.store(true, Ordering::Relaxed);

@@ -13,7 +13,11 @@ pub struct Timeouts {
 /// Name, default in milliseconds, and the condition that it bounds.
 pub const NAMED: &[(&str, u64, &str)] = &[
     ("request", 10_000, "a request has its whole answer, or its connection failed"),
-    ("continue", 1_000, "100 Continue has answered a request that waits for it; then its body is sent all the same"),
+    (
+        "continue",
+        1_000,
+        "100 Continue has answered a request that waits for it; then its body is sent all the same",
+    ),
     ("external-service-ready", 15_000, "an external service accepts connections"),
     ("implementation-ready", 30_000, "the implementation has started"),
     ("adapter-hello", 10_000, "an adapter has said hello"),

@@ -151,7 +151,13 @@ impl Divergence {
     pub fn sentence(&self) -> String {
         let field = if self.field.is_empty() { String::new() } else { format!(", {}", self.field) };
         let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-        format!("{}, {}{field}: {} here, {} there", self.place, self.kind, side(&self.here), side(&self.there))
+        format!(
+            "{}, {}{field}: {} here, {} there",
+            self.place,
+            self.kind,
+            side(&self.here),
+            side(&self.there)
+        )
     }
 }
 
@@ -199,7 +205,10 @@ pub(crate) fn parts(n: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
 
 fn columns(reports: &[&Report]) -> Vec<Column> {
     let slug = |text: &str| {
-        let text: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+        let text: String = text
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .collect();
         let words: Vec<&str> = text.split('-').filter(|w| !w.is_empty()).collect();
         if words.is_empty() { "implementation".to_owned() } else { words.join("-") }
     };
@@ -430,7 +439,8 @@ fn order(kind: &str) -> u8 {
 }
 
 fn first_difference(mine: &[Point], other: &[Point]) -> Option<(String, Option<String>, Option<String>)> {
-    let value = |points: &[Point], field: &str| points.iter().find(|(f, _)| f == field).map(|(_, v)| v.clone());
+    let value =
+        |points: &[Point], field: &str| points.iter().find(|(f, _)| f == field).map(|(_, v)| v.clone());
     for (field, here) in mine {
         let there = value(other, field);
         if there.as_ref() != Some(here) {
@@ -442,7 +452,12 @@ fn first_difference(mine: &[Point], other: &[Point]) -> Option<(String, Option<S
 }
 
 fn in_short(points: &[Point]) -> String {
-    let parts: Vec<String> = points.iter().filter(|(_, value)| !value.is_empty()).take(4).map(|(field, value)| format!("{field} {value}")).collect();
+    let parts: Vec<String> = points
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .take(4)
+        .map(|(field, value)| format!("{field} {value}"))
+        .collect();
     parts.join(", ")
 }
 

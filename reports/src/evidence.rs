@@ -90,7 +90,12 @@ impl Fact {
     pub const fn as_exchange(&self) -> Option<&Exchange> {
         match self {
             Self::Exchange(fact) => Some(fact),
-            Self::AccessLog(_) | Self::Connection(_) | Self::Request(_) | Self::Change(_) | Self::Credential(_) | Self::Note { .. } => None,
+            Self::AccessLog(_)
+            | Self::Connection(_)
+            | Self::Request(_)
+            | Self::Change(_)
+            | Self::Credential(_)
+            | Self::Note { .. } => None,
         }
     }
 
@@ -99,7 +104,12 @@ impl Fact {
     pub const fn as_access_log(&self) -> Option<&AccessLog> {
         match self {
             Self::AccessLog(fact) => Some(fact),
-            Self::Exchange(_) | Self::Connection(_) | Self::Request(_) | Self::Change(_) | Self::Credential(_) | Self::Note { .. } => None,
+            Self::Exchange(_)
+            | Self::Connection(_)
+            | Self::Request(_)
+            | Self::Change(_)
+            | Self::Credential(_)
+            | Self::Note { .. } => None,
         }
     }
 
@@ -108,7 +118,12 @@ impl Fact {
     pub const fn as_connection(&self) -> Option<&Connection> {
         match self {
             Self::Connection(fact) => Some(fact),
-            Self::Exchange(_) | Self::AccessLog(_) | Self::Request(_) | Self::Change(_) | Self::Credential(_) | Self::Note { .. } => None,
+            Self::Exchange(_)
+            | Self::AccessLog(_)
+            | Self::Request(_)
+            | Self::Change(_)
+            | Self::Credential(_)
+            | Self::Note { .. } => None,
         }
     }
 
@@ -117,7 +132,12 @@ impl Fact {
     pub const fn as_request(&self) -> Option<&ServerRequest> {
         match self {
             Self::Request(fact) => Some(fact),
-            Self::Exchange(_) | Self::AccessLog(_) | Self::Connection(_) | Self::Change(_) | Self::Credential(_) | Self::Note { .. } => None,
+            Self::Exchange(_)
+            | Self::AccessLog(_)
+            | Self::Connection(_)
+            | Self::Change(_)
+            | Self::Credential(_)
+            | Self::Note { .. } => None,
         }
     }
 }

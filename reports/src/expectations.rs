@@ -65,8 +65,8 @@ impl Expectations {
         if text.len() > MAX_BYTES {
             return Err(ExpectationError::TooLarge(text.len()));
         }
-        let read: Self =
-            serde_saphyr::from_str(text).map_err(|e| ExpectationError::Yaml(line(&e.to_string()).into_owned()))?;
+        let read: Self = serde_saphyr::from_str(text)
+            .map_err(|e| ExpectationError::Yaml(line(&e.to_string()).into_owned()))?;
         for (number, entry) in read.expected_failures.iter().enumerate() {
             if entry.reason.trim().is_empty() {
                 return Err(ExpectationError::NoReason(entry.check.clone()));
@@ -123,7 +123,11 @@ impl Expectations {
                 let selector = scenario.selector();
                 let id = scenario.id.clone();
                 for check in &mut scenario.checks {
-                    let name = check.id.strip_prefix(id.as_str()).and_then(|r| r.strip_prefix('/')).unwrap_or(&check.id);
+                    let name = check
+                        .id
+                        .strip_prefix(id.as_str())
+                        .and_then(|r| r.strip_prefix('/'))
+                        .unwrap_or(&check.id);
                     let fits = entry.check == check.id || entry.check == format!("{selector}/{name}");
                     found |= fits;
                     if fits && !expired {
@@ -137,7 +141,10 @@ impl Expectations {
             if !found {
                 notes.push(format!("{} is expected to fail and was not run", line(&entry.check)));
             } else if let (true, Some(until)) = (expired, entry.until) {
-                notes.push(format!("the expectation that {} fails ended on {until}; a failure counts again", line(&entry.check)));
+                notes.push(format!(
+                    "the expectation that {} fails ended on {until}; a failure counts again",
+                    line(&entry.check)
+                ));
             }
         }
         notes
@@ -162,7 +169,8 @@ mod tests {
         report
     }
 
-    const ENTRY: &str = "expected_failures:\n- check: sidecar-origination:target-port/sni-is-host\n  reason: known\n";
+    const ENTRY: &str =
+        "expected_failures:\n- check: sidecar-origination:target-port/sni-is-host\n  reason: known\n";
 
     #[test]
     fn an_expected_failure_does_not_fail_the_run() {
@@ -193,7 +201,8 @@ mod tests {
     #[test]
     fn an_entry_without_a_configuration_fits_every_one() {
         let mut report = report(Verdict::Failed);
-        read("expected_failures: [{check: sidecar-origination/sni-is-host, reason: known}]").apply(&mut report, TODAY);
+        read("expected_failures: [{check: sidecar-origination/sni-is-host, reason: known}]")
+            .apply(&mut report, TODAY);
         assert_eq!(report.exit_code(), 0);
     }
 

@@ -36,6 +36,6 @@ pub use evidence::{
 };
 pub use json::{from_json, schema, to_json};
 pub use report::{
-    CheckResult, Difference, Document, ExpectedFailure, ExternalService, Implementation, Level, Report, Run, SCHEMA, ScenarioResult, Step,
-    SuiteFault, Tally, Timing, Verdict,
+    CheckResult, Difference, Document, ExpectedFailure, ExternalService, Implementation, Level, Report, Run,
+    SCHEMA, ScenarioResult, Step, SuiteFault, Tally, Timing, Verdict,
 };

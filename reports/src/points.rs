@@ -3,8 +3,8 @@
 
 use crate::describe;
 use crate::evidence::{
-    AccessLog, Change, Connection, CredentialState, CredentialStatus, Exchange, Fact, Hop, HopResult, ServerRequest,
-    TlsFacts,
+    AccessLog, Change, Connection, CredentialState, CredentialStatus, Exchange, Fact, Hop, HopResult,
+    ServerRequest, TlsFacts,
 };
 
 /// A field and its value.
@@ -70,7 +70,9 @@ impl Points {
                     self.put(prefix, "location", location.to_owned());
                 }
             }
-            HopResult::Error(error) => self.put(prefix, "status", describe::error_kind(error.kind).to_owned()),
+            HopResult::Error(error) => {
+                self.put(prefix, "status", describe::error_kind(error.kind).to_owned())
+            }
         }
         if let Some(tls) = &hop.tls {
             self.tls(prefix, tls, "server certificate");

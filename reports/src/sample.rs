@@ -73,7 +73,11 @@ pub fn kills() -> KillMatrix {
     let saboteur =
         |name: &str| KillSaboteur { name: name.to_owned(), description: format!("Does it wrong. {HOSTILE}") };
     KillMatrix {
-        checks: vec![check("sidecar-origination/sni-is-host"), check("sidecar-origination/idle"), check(HOSTILE)],
+        checks: vec![
+            check("sidecar-origination/sni-is-host"),
+            check("sidecar-origination/idle"),
+            check(HOSTILE),
+        ],
         saboteurs: vec![saboteur("no-sni"), saboteur("unnoticed"), saboteur(HOSTILE)],
         whole: true,
         kills: BTreeMap::from([

@@ -99,7 +99,11 @@ impl<'r> Threads<'r> {
         order.truncate(MAX_PIECES);
         let pieces = order
             .into_iter()
-            .map(|index| Bearing { index, piece: &evidence[index], decides: listed.binary_search(&index).is_ok() })
+            .map(|index| Bearing {
+                index,
+                piece: &evidence[index],
+                decides: listed.binary_search(&index).is_ok(),
+            })
             .collect();
         Story { pieces, left_out, missing }
     }
@@ -192,7 +196,9 @@ mod tests {
         let mut report = sample::passing();
         let scenario = &mut report.scenarios[0];
         let piece = scenario.evidence[3].clone();
-        scenario.evidence.extend((0..500).map(|n| Evidence { id: EvidenceId(format!("x{n}")), ..piece.clone() }));
+        scenario
+            .evidence
+            .extend((0..500).map(|n| Evidence { id: EvidenceId(format!("x{n}")), ..piece.clone() }));
         scenario.checks[0].evidence.push(piece.id);
         let story = Threads::of(scenario).story(&scenario.checks[0]);
         assert_eq!(story.pieces.len(), MAX_PIECES);

@@ -72,7 +72,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
 
 async fn supply(mesh: &Mesh, client: &Issued, ca: &Authority, crl: Option<&str>) -> Result<(), Stop> {
     let (key, certificate) = (client.key(), client.certificate_pem());
-    let mut entries = vec![("tls.key", key.0.as_str()), ("tls.crt", certificate), ("ca.crt", ca.certificate_pem())];
+    let mut entries =
+        vec![("tls.key", key.0.as_str()), ("tls.crt", certificate), ("ca.crt", ca.certificate_pem())];
     entries.extend(crl.map(|crl| ("ca.crl", crl)));
     mesh.create_secret(NAMESPACE, SECRET, &entries).await
 }
@@ -145,11 +146,10 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let wrong = mesh.workload("sleep").get(URL).await?;
     mesh.check(
         "ca-only-credential",
-        wrong
-            .fails()
-            .and(nginx.during(&wrong).no_request())
-            .of("with another CA")
-            .provided("with the server's CA", right.only_response().is(200).and(nginx.saw(&right).exactly(1).over_tls())),
+        wrong.fails().and(nginx.during(&wrong).no_request()).of("with another CA").provided(
+            "with the server's CA",
+            right.only_response().is(200).and(nginx.saw(&right).exactly(1).over_tls()),
+        ),
     )?;
     mesh.apply(&["originate-name-ends-in-cacert"]).await?;
     mesh.create_secret(NAMESPACE, "origin-cacert", &[("ca.crt", ca.certificate_pem())]).await?;

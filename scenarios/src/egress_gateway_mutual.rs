@@ -141,7 +141,12 @@ const URL: &str = "http://my-nginx.mesh-external.svc.cluster.local/";
 const URL_TLS: &str = "https://my-nginx.mesh-external.svc.cluster.local/";
 
 /// Generic secret with the keys that the document uses.
-async fn documented_secret(mesh: &Mesh, namespace: &str, client: &Issued, ca: &Authority) -> Result<(), Stop> {
+async fn documented_secret(
+    mesh: &Mesh,
+    namespace: &str,
+    client: &Issued,
+    ca: &Authority,
+) -> Result<(), Stop> {
     let (key, certificate) = (client.key(), client.certificate_pem());
     let entries = [("tls.key", key.0.as_str()), ("tls.crt", certificate), ("ca.crt", ca.certificate_pem())];
     mesh.create_secret(namespace, SECRET, &entries).await

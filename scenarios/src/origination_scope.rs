@@ -110,6 +110,10 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let merged = mesh.workload("sleep").get(HTTP).await?;
     mesh.check(
         "second-destination-rule",
-        merged.only_response().is(200).body_contains(CNN_POLITICS).and(cnn.saw(&merged).exactly(1).over_tls()),
+        merged
+            .only_response()
+            .is(200)
+            .body_contains(CNN_POLITICS)
+            .and(cnn.saw(&merged).exactly(1).over_tls()),
     )
 }

@@ -233,6 +233,8 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     }
     mesh.apply(&["routes"]).await?;
     let again = gateway.probe(80).get(OPENID).await?;
-    order.push(again.only_response().is(200).body_contains(OPENID_CONFIGURATION).and(both_work).of("with / last"));
+    order.push(
+        again.only_response().is(200).body_contains(OPENID_CONFIGURATION).and(both_work).of("with / last"),
+    );
     mesh.check("catch-all-first", Claim::all(order))
 }

@@ -65,7 +65,8 @@ pub fn select(selectors: &[String]) -> Result<Vec<Selected>, NoMatch> {
             add(&mut chosen, scenario, c.id, check);
         }
         if let (false, Some(name)) = (any, check) {
-            let known = scenario.checks.iter().filter(|c| configuration.is_none_or(|n| c.is_in(n))).map(|c| c.id);
+            let known =
+                scenario.checks.iter().filter(|c| configuration.is_none_or(|n| c.is_in(n))).map(|c| c.id);
             return Err(no_match(format!("check of {path}"), name, known));
         }
     }
@@ -90,8 +91,7 @@ fn add(
     configuration: &'static str,
     check: Option<&str>,
 ) {
-    let known =
-        chosen.iter_mut().find(|s| s.scenario.id == scenario.id && s.configuration == configuration);
+    let known = chosen.iter_mut().find(|s| s.scenario.id == scenario.id && s.configuration == configuration);
     match (known, check) {
         // Everything of it was asked for before, or is now.
         (Some(Selected { checks: None, .. }), _) => {}
@@ -140,7 +140,10 @@ mod tests {
 
     #[test]
     fn a_scenario_beside_one_of_its_checks_selects_it_whole() {
-        for order in [["egress-gateway-simple", "egress-gateway-simple/no-bypass"], ["egress-gateway-simple/no-bypass", "egress-gateway-simple"]] {
+        for order in [
+            ["egress-gateway-simple", "egress-gateway-simple/no-bypass"],
+            ["egress-gateway-simple/no-bypass", "egress-gateway-simple"],
+        ] {
             assert_eq!(selected(&order), ["egress-gateway-simple:simple"]);
         }
     }

@@ -188,7 +188,11 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         let https = mesh.workload("sleep").get("https://edition.cnn.com/politics").await?;
         mesh.check(
             "https-clients-unaffected",
-            https.hop(0).answers(200, "HTTP/2").certificate(certificate.sha256()).and(cnn.saw(&https).exactly(1)),
+            https
+                .hop(0)
+                .answers(200, "HTTP/2")
+                .certificate(certificate.sha256())
+                .and(cnn.saw(&https).exactly(1)),
         )?;
     }
     mesh.check(

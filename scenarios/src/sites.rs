@@ -50,7 +50,8 @@ pub(crate) fn nginx(host: &str, certificate: &Issued, client_ca: &str) -> Extern
 /// The bucket of document 003.
 pub(crate) const BUCKET: &str = "samplebucket1234.s3.ap-southeast-2.amazonaws.com";
 /// Its OpenID configuration.
-pub(crate) const OPENID_CONFIGURATION: &str = r#"{"issuer":"https://example.com","jwks_uri":"https://example.com/oauth/discovery/keys"}"#;
+pub(crate) const OPENID_CONFIGURATION: &str =
+    r#"{"issuer":"https://example.com","jwks_uri":"https://example.com/oauth/discovery/keys"}"#;
 /// Its keys.
 pub(crate) const DISCOVERY_KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"sample"}]}"#;
 

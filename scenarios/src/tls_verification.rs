@@ -1,7 +1,9 @@
 //! Istio reference, DestinationRule, "ClientTLSSettings": whom a proxy believes when it opens TLS. One server for each
 //! kind of certificate that must not be believed, and one that must.
 
-use meshproof_harness::certificates::{Authority, CertificateError, Issued, KeyAlgorithm, KeyPool, self_signed};
+use meshproof_harness::certificates::{
+    Authority, CertificateError, Issued, KeyAlgorithm, KeyPool, self_signed,
+};
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::external::{Documented, ExternalSpec, TlsVersions};
 use meshproof_harness::mesh::{External, Mesh, Stop};
@@ -125,7 +127,9 @@ fn bad_certificate(mesh: &Mesh, host: &str) -> Result<Issued, CertificateError> 
     let ca = mesh.public_authority();
     match host {
         "unknown-ca.origin.example" => {
-            Authority::named("A private CA", "nobody in particular", KeyAlgorithm::EcdsaP256)?.server(host).issue()
+            Authority::named("A private CA", "nobody in particular", KeyAlgorithm::EcdsaP256)?
+                .server(host)
+                .issue()
         }
         "self-signed.origin.example" => self_signed(&KeyPool::fresh(), host, KeyAlgorithm::EcdsaP256),
         "expired.origin.example" => ca.server(host).expired().issue(),
@@ -177,13 +181,20 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let believed_works = believed.only_response().is(200).and(trusted.saw(&believed).exactly(1).over_tls());
     for (check, host, version, server) in &versions {
         let reply = mesh.workload("sleep").get(&url(host)).await?;
-        mesh.check(check, reply.only_response().is(200).and(server.saw(&reply).exactly(1).tls_version(version)))?;
+        mesh.check(
+            check,
+            reply.only_response().is(200).and(server.saw(&reply).exactly(1).tls_version(version)),
+        )?;
     }
     let alias = mesh.workload("sleep").get(&url("alias.origin.example")).await?;
     mesh.check(
         "sni-follows-host-rewrite",
         alias.only_response().is(200).and(
-            trusted.saw(&alias).exactly(1).host("trusted.origin.example").server_name("trusted.origin.example"),
+            trusted
+                .saw(&alias)
+                .exactly(1)
+                .host("trusted.origin.example")
+                .server_name("trusted.origin.example"),
         ),
     )?;
     mesh.check(
@@ -196,7 +207,8 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let mut unverified = Vec::new();
     for b in &bad {
         let reply = mesh.workload("sleep").get(&url(b.host)).await?;
-        unverified.push(reply.only_response().is(200).and(b.server.saw(&reply).exactly(1).over_tls()).of(b.host));
+        unverified
+            .push(reply.only_response().is(200).and(b.server.saw(&reply).exactly(1).over_tls()).of(b.host));
     }
     let mut private_refused = None;
     for ((b, reply), twin) in bad.iter().zip(&refused).zip(&unverified) {

@@ -64,7 +64,10 @@ fn every_check_says_what_why_and_how_and_has_a_name_of_its_own() {
             assert!(!check.why.is_empty() && !check.observed.is_empty(), "{id}: why, and how observed?");
             assert!(!check.section.is_empty(), "{id}: which section?");
             for configuration in check.only_in {
-                assert!(scenario.configurations.iter().any(|c| c.id == *configuration), "{id}: {configuration}");
+                assert!(
+                    scenario.configurations.iter().any(|c| c.id == *configuration),
+                    "{id}: {configuration}"
+                );
             }
         }
     }

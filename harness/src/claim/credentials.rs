@@ -65,7 +65,8 @@ impl Credentials {
         if self.asked {
             return self.fixed(expected, holds);
         }
-        let finding = Finding::holds(expected, "the implementation does not show its credentials", Vec::new());
+        let finding =
+            Finding::holds(expected, "the implementation does not show its credentials", Vec::new());
         Claim::new(move |_| finding.clone())
     }
 }

@@ -16,7 +16,11 @@ pub(super) fn hop_to(host: &str) -> String {
 }
 
 /// The requests that carry the token, in order of arrival.
-pub(super) fn requests<'a>(host: &str, token: &str, view: View<'a>) -> Vec<(&'a EvidenceId, &'a ServerRequest)> {
+pub(super) fn requests<'a>(
+    host: &str,
+    token: &str,
+    view: View<'a>,
+) -> Vec<(&'a EvidenceId, &'a ServerRequest)> {
     at(host, view.evidence)
         .filter(|e| e.token.as_deref() == Some(token))
         .filter_map(|e| Some((&e.id, e.fact.as_request()?)))
@@ -341,9 +345,10 @@ impl Window {
             let mut leaks = Vec::new();
             let mut ids = Vec::new();
             for e in at(&this.host, view.window(this.mark)) {
-                let connection = e.fact.as_connection().filter(|c| {
-                    !c.tls_port || secrets.iter().any(|s| c.clear_bytes.contains(s.as_str()))
-                });
+                let connection = e
+                    .fact
+                    .as_connection()
+                    .filter(|c| !c.tls_port || secrets.iter().any(|s| c.clear_bytes.contains(s.as_str())));
                 let request = e.fact.as_request().filter(|r| !r.over_tls);
                 let leak = connection.map(describe_connection).or_else(|| request.map(describe_request));
                 if let Some(leak) = leak {
@@ -375,9 +380,12 @@ impl Window {
                     return Finding::holds(expected, describe_request(r), vec![id.clone()]);
                 }
             }
-            let seen: Vec<String> =
-                requests(&this.host, &this.token, view).into_iter().map(|(_, r)| describe_request(r)).collect();
-            let seen = if seen.is_empty() { format!("no request of it at {}", this.host) } else { seen.join(" | ") };
+            let seen: Vec<String> = requests(&this.host, &this.token, view)
+                .into_iter()
+                .map(|(_, r)| describe_request(r))
+                .collect();
+            let seen =
+                if seen.is_empty() { format!("no request of it at {}", this.host) } else { seen.join(" | ") };
             Finding::broken(expected, seen, Vec::new())
         })
     }

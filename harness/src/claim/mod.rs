@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use meshproof_reports::{Difference, Evidence, EvidenceId, Verdict};
 
+pub use credentials::Credentials;
 pub use external::{Sighting, Window};
 pub(crate) use fidelity::connections_of;
 pub use load::Load;
 pub use matcher::Count;
-pub use credentials::Credentials;
 pub use proxy::{ConnectionLine, Logged};
 pub(crate) use proxy::{opened_by, recorded};
 pub use reply::{HopClaim, OnlyResponse, Reply};
@@ -79,7 +79,11 @@ impl Finding {
 
     /// The evidence decides neither way.
     #[must_use]
-    pub fn undecided(expected: impl Into<String>, seen: impl Into<String>, evidence: Vec<EvidenceId>) -> Self {
+    pub fn undecided(
+        expected: impl Into<String>,
+        seen: impl Into<String>,
+        evidence: Vec<EvidenceId>,
+    ) -> Self {
         Self { verdict: Verdict::Inconclusive, ..Self::holds(expected, seen, evidence) }
     }
 
@@ -104,7 +108,9 @@ impl Finding {
     pub fn reason(&self) -> String {
         match self.verdict {
             Verdict::Passed => self.seen.clone(),
-            Verdict::Failed if self.place.is_empty() => format!("expected {}; saw {}", self.expected, self.seen),
+            Verdict::Failed if self.place.is_empty() => {
+                format!("expected {}; saw {}", self.expected, self.seen)
+            }
             Verdict::Failed => format!("{}: expected {}; saw {}", self.place, self.expected, self.seen),
             Verdict::Inconclusive => format!("cannot be decided: {}", self.seen),
             Verdict::Skipped | Verdict::Error => self.seen.clone(),
@@ -185,7 +191,11 @@ pub trait Claims: Into<Claim> {
             if other.verdict == Verdict::Passed {
                 let mut evidence = own.evidence;
                 evidence.extend(other.evidence);
-                return Finding::holds(own.expected, format!("{}; and {twin_is}: {}", own.seen, other.seen), evidence);
+                return Finding::holds(
+                    own.expected,
+                    format!("{}; and {twin_is}: {}", own.seen, other.seen),
+                    evidence,
+                );
             }
             let twin_at = if other.place.is_empty() { String::new() } else { format!("{}, ", other.place) };
             Finding {
@@ -208,11 +218,7 @@ pub trait Claims: Into<Claim> {
         let (claim, what) = (self.into(), what.to_owned());
         Claim::new(move |view| {
             let f = claim.judge(view);
-            Finding {
-                expected: format!("{what}: {}", f.expected),
-                seen: format!("{what}: {}", f.seen),
-                ..f
-            }
+            Finding { expected: format!("{what}: {}", f.expected), seen: format!("{what}: {}", f.seen), ..f }
         })
     }
 }

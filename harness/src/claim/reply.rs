@@ -109,7 +109,9 @@ impl Reply {
     pub fn fails(&self) -> Claim {
         let failed = match self.exchange.hops.last().map(|h| &h.result) {
             Some(HopResult::Response(r)) => r.status >= 400,
-            Some(HopResult::Error(e)) => e.kind != ExchangeErrorKind::Timeout && e.kind != ExchangeErrorKind::Other,
+            Some(HopResult::Error(e)) => {
+                e.kind != ExchangeErrorKind::Timeout && e.kind != ExchangeErrorKind::Other
+            }
             None => false,
         };
         self.fixed(
@@ -138,9 +140,7 @@ impl Reply {
         };
         self.fixed(
             format!("the application to see what it saw before ({})", other.describe()),
-            (outline(self) == outline(other))
-                .then_some(())
-                .ok_or_else(|| self.describe()),
+            (outline(self) == outline(other)).then_some(()).ok_or_else(|| self.describe()),
         )
     }
 
@@ -149,7 +149,9 @@ impl Reply {
         let cut = match self.exchange.hops.last().map(|h| &h.result) {
             Some(HopResult::Error(e)) => matches!(
                 e.kind,
-                ExchangeErrorKind::ConnectionRefused | ExchangeErrorKind::ConnectionClosed | ExchangeErrorKind::Tls
+                ExchangeErrorKind::ConnectionRefused
+                    | ExchangeErrorKind::ConnectionClosed
+                    | ExchangeErrorKind::Tls
             ),
             Some(HopResult::Response(_)) | None => false,
         };
@@ -170,7 +172,11 @@ impl Reply {
         let verdict = if was.is_empty() {
             Err("nothing recorded of the earlier request".to_owned())
         } else if self.exchange.hops.len() != 1 {
-            Err(format!("the application had to send {} requests: {}", self.exchange.hops.len(), self.describe()))
+            Err(format!(
+                "the application had to send {} requests: {}",
+                self.exchange.hops.len(),
+                self.describe()
+            ))
         } else if was != is {
             Err(format!("the application wrote {is:?} where it had written {was:?}"))
         } else {
@@ -213,7 +219,11 @@ pub struct OnlyResponse {
 }
 
 impl OnlyResponse {
-    pub(super) fn with(mut self, expected: String, test: impl FnOnce(&Response) -> Result<(), String>) -> Self {
+    pub(super) fn with(
+        mut self,
+        expected: String,
+        test: impl FnOnce(&Response) -> Result<(), String>,
+    ) -> Self {
         let verdict = match self.reply.exchange.last_response() {
             Some(r) => test(r),
             None => Err(format!("no response: {}", self.reply.describe())),
@@ -226,7 +236,9 @@ impl OnlyResponse {
     /// Its status.
     pub fn is(self, status: u16) -> Self {
         self.with(format!("status {status} at the application"), |r| {
-            (r.status == status).then_some(()).ok_or_else(|| format!("status {}, body {:?}", r.status, excerpt(&r.body)))
+            (r.status == status)
+                .then_some(())
+                .ok_or_else(|| format!("status {}, body {:?}", r.status, excerpt(&r.body)))
         })
     }
 
@@ -268,7 +280,9 @@ impl HopClaim {
         let expected = format!("request {} of the application: {expected}", self.index + 1);
         let verdict = match self.reply.exchange.hops.get(self.index) {
             Some(hop) => test(hop),
-            None => Err(format!("only {} request(s): {}", self.reply.exchange.hops.len(), self.reply.describe())),
+            None => {
+                Err(format!("only {} request(s): {}", self.reply.exchange.hops.len(), self.reply.describe()))
+            }
         };
         let claim = self.reply.fixed(expected, verdict);
         self.claims.push(claim);
@@ -278,9 +292,8 @@ impl HopClaim {
     /// A redirect with this status and Location.
     pub fn redirects(self, status: u16, location: &str) -> Self {
         self.with(format!("{status} with Location {location}"), |hop| {
-            let right = hop
-                .response()
-                .is_some_and(|r| r.status == status && r.header("location") == Some(location));
+            let right =
+                hop.response().is_some_and(|r| r.status == status && r.header("location") == Some(location));
             right.then_some(()).ok_or_else(|| describe_hop(hop))
         })
     }

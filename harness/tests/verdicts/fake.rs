@@ -14,8 +14,8 @@ use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, Tar
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_reports::{
-    CredentialStatus, Event, Exchange, ExternalService, Fact, Hop, HopResult, Implementation, Report, Response,
-    ServerRequest, Side,
+    CredentialStatus, Event, Exchange, ExternalService, Fact, Hop, HopResult, Implementation, Report,
+    Response, ServerRequest, Side,
 };
 use tokio::sync::watch;
 
@@ -67,7 +67,12 @@ impl Target for Fake {
         if self.behaviour == Behaviour::CannotStart {
             return Err(TargetError::Environment("port 80 is taken; end the program that has it".into()));
         }
-        Ok(Box::new(FakeInstance { fake: self.clone(), seat, settled: AtomicUsize::new(0), last: Mutex::default() }))
+        Ok(Box::new(FakeInstance {
+            fake: self.clone(),
+            seat,
+            settled: AtomicUsize::new(0),
+            last: Mutex::default(),
+        }))
     }
 }
 
@@ -124,7 +129,11 @@ pub(crate) fn exchange(url: &str, status: u16) -> Exchange {
 
 #[async_trait]
 impl Instance for FakeInstance {
-    async fn deploy_external(&self, spec: ExternalSpec, _: Documented) -> Result<ExternalService, TargetError> {
+    async fn deploy_external(
+        &self,
+        spec: ExternalSpec,
+        _: Documented,
+    ) -> Result<ExternalService, TargetError> {
         Ok(ExternalService { host: spec.host, kind: "fake".into(), version: "1".into() })
     }
 
@@ -168,7 +177,9 @@ impl Instance for FakeInstance {
 
     async fn settle(&self) -> Result<(), TargetError> {
         // The first settling belongs to the request; the next is the scenario's end.
-        if self.settled.fetch_add(1, Ordering::SeqCst) == 1 && self.fake.behaviour == Behaviour::LateSecondRequest {
+        if self.settled.fetch_add(1, Ordering::SeqCst) == 1
+            && self.fake.behaviour == Behaviour::LateSecondRequest
+        {
             let token = self.last.lock().unwrap().clone().unwrap();
             self.show_request(&token);
         }

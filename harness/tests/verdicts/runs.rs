@@ -9,7 +9,11 @@ use meshproof_reports::{Event, Level, Verdict};
 
 use crate::fake::{Asked, Behaviour, HOST, Outcome, Told, judge};
 
-const fn scenario(id: &'static str, checks: &'static [Check], run: for<'a> fn(&'a Mesh) -> Story<'a>) -> Scenario {
+const fn scenario(
+    id: &'static str,
+    checks: &'static [Check],
+    run: for<'a> fn(&'a Mesh) -> Story<'a>,
+) -> Scenario {
     Scenario {
         id,
         title: "a story",
@@ -63,7 +67,8 @@ async fn story(mesh: &Mesh) -> Told {
 }
 
 async fn told(behaviour: Behaviour) -> Outcome {
-    judge(&[&STORY], Asked { behaviour, applied: std::time::Duration::from_millis(50), ..Asked::default() }).await
+    judge(&[&STORY], Asked { behaviour, applied: std::time::Duration::from_millis(50), ..Asked::default() })
+        .await
 }
 
 fn verdicts(outcome: &Outcome) -> Vec<(String, Verdict)> {
@@ -223,7 +228,10 @@ async fn a_scenario_that_forgets_repeats_or_invents_a_check_is_the_suites_fault(
     assert_eq!(verdicts(&outcome)[1], ("forgotten".to_owned(), Verdict::Error));
     let faults: Vec<&str> = outcome.report.scenarios[0].faults.iter().map(|f| f.message.as_str()).collect();
     assert!(faults.iter().any(|f| f.contains("judges \"first\" twice")), "{faults:?}");
-    assert!(faults.iter().any(|f| f.contains("\"unheard-of\", which its catalogue does not list")), "{faults:?}");
+    assert!(
+        faults.iter().any(|f| f.contains("\"unheard-of\", which its catalogue does not list")),
+        "{faults:?}"
+    );
     assert!(faults.iter().any(|f| f.contains("without judging \"forgotten\"")), "{faults:?}");
     assert_eq!(outcome.report.exit_code(), 3);
 }

@@ -37,7 +37,10 @@ fn environment(path: &Path, error: &std::io::Error) -> DataPlaneError {
 /// A path as the contract sends it.
 pub(crate) fn text(path: &Path) -> Result<String, DataPlaneError> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
-        DataPlaneError::Environment(format!("the path {} is not UTF-8; set TMPDIR to one that is", path.display()))
+        DataPlaneError::Environment(format!(
+            "the path {} is not UTF-8; set TMPDIR to one that is",
+            path.display()
+        ))
     })
 }
 
@@ -169,11 +172,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let of = OfRevision::write(folder.path(), 3, &BTreeMap::new(), &[secret()]).unwrap();
         let shown = serde_json::to_string(&of.resources).unwrap();
-        assert!(!shown.contains("the-key-itself") && !shown.contains(&STANDARD.encode("the-key-itself")), "{shown}");
+        assert!(
+            !shown.contains("the-key-itself") && !shown.contains(&STANDARD.encode("the-key-itself")),
+            "{shown}"
+        );
         let files = of.resources[0]["files"].as_object().unwrap();
         assert_eq!(std::fs::read_to_string(files["tls.key"].as_str().unwrap()).unwrap(), "the-key-itself");
         assert_eq!(std::fs::read_to_string(files["tls.crt"].as_str().unwrap()).unwrap(), "a certificate");
-        assert!(files.values().all(|p| Path::new(p.as_str().unwrap()).starts_with(folder.path())), "{files:?}");
+        assert!(
+            files.values().all(|p| Path::new(p.as_str().unwrap()).starts_with(folder.path())),
+            "{files:?}"
+        );
     }
 
     #[cfg(unix)]
@@ -194,7 +203,10 @@ mod tests {
         let key = files.key.unwrap();
         assert_eq!(std::fs::read_to_string(&key).unwrap(), "key");
         assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::metadata(Path::new(&key).parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            std::fs::metadata(Path::new(&key).parent().unwrap()).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         assert_eq!(files.ca, None);
         of.remove();
         assert!(!Path::new(&key).exists());

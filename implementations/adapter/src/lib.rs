@@ -62,11 +62,10 @@ mod tests {
 
     #[test]
     fn a_command_is_split_as_a_shell_splits_words() {
-        assert_eq!(words("python3 'my adapter.py' --port=\"1 2\"").unwrap(), [
-            "python3",
-            "my adapter.py",
-            "--port=1 2"
-        ]);
+        assert_eq!(
+            words("python3 'my adapter.py' --port=\"1 2\"").unwrap(),
+            ["python3", "my adapter.py", "--port=1 2"]
+        );
     }
 
     #[test]

@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_member_that_the_suite_does_not_know_is_ignored() {
-        let read: FromAdapter = serde_json::from_str(r#"{"type":"applied","revision":3,"took":"2ms"}"#).unwrap();
+        let read: FromAdapter =
+            serde_json::from_str(r#"{"type":"applied","revision":3,"took":"2ms"}"#).unwrap();
         assert_eq!(read, FromAdapter::Applied { revision: 3 });
     }
 

@@ -73,7 +73,9 @@ pub(crate) async fn introduce(session: &Session, folder: &str) -> Result<Introdu
 impl DataPlaneFactory for Adapter {
     async fn identify(&self) -> Result<Implementation, DataPlaneError> {
         let folder = tempfile::Builder::new().prefix("meshproof-").tempdir().map_err(|e| {
-            DataPlaneError::Environment(format!("no temporary folder: {e}; set TMPDIR to one that you may write to"))
+            DataPlaneError::Environment(format!(
+                "no temporary folder: {e}; set TMPDIR to one that you may write to"
+            ))
         })?;
         let log = Log { sink: Arc::new(Nowhere), proxies: BTreeSet::new() };
         let session = self.open(log)?;
@@ -90,8 +92,7 @@ impl DataPlaneFactory for Adapter {
 
     async fn start(&self, boot: Boot) -> Result<Box<dyn DataPlane>, DataPlaneError> {
         let lasting = Lasting::write(&boot.folder, &boot)?;
-        let log =
-            Log { sink: Arc::clone(&boot.logs), proxies: boot.identities.keys().cloned().collect() };
+        let log = Log { sink: Arc::clone(&boot.logs), proxies: boot.identities.keys().cloned().collect() };
         let session = self.open(log)?;
         let told = introduce(&session, &files::text(&boot.folder)?).await;
         let plane = Plane {
@@ -163,8 +164,7 @@ impl Plane {
 impl DataPlane for Plane {
     async fn apply(&self, update: Update<'_>) -> Result<(), DataPlaneError> {
         let mut in_force = self.in_force.lock().await;
-        let given =
-            OfRevision::write(&self.folder, update.revision, update.credentials, update.resources)?;
+        let given = OfRevision::write(&self.folder, update.revision, update.credentials, update.resources)?;
         let message = ToAdapter::Apply(Box::new(Apply {
             revision: update.revision,
             plan: update.plan,

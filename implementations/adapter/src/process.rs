@@ -97,7 +97,9 @@ impl Family {
         let wanted = format!("{TAG}={}", self.tag).into_bytes();
         let mut found = Vec::new();
         for entry in entries.flatten() {
-            let Some(number) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+            let Some(number) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else {
+                continue;
+            };
             // Other users' processes cannot be read, and a zombie's environment is empty.
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
             if environment.split(|b| *b == 0).any(|variable| variable == wanted) {

@@ -46,7 +46,10 @@ mod tests {
 
     #[test]
     fn a_private_key_whose_beginning_is_missing_is_withheld_too() {
-        assert_eq!(without_keys("c2Vj\n-----END PRIVATE KEY-----\nafter"), "(a private key, withheld)\nafter");
+        assert_eq!(
+            without_keys("c2Vj\n-----END PRIVATE KEY-----\nafter"),
+            "(a private key, withheld)\nafter"
+        );
     }
 
     #[test]

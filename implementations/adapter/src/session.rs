@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use meshproof_harness::store::bounded;
 use meshproof_plan::data_plane::LogSink;
@@ -107,7 +108,6 @@ impl Session {
     /// # Errors
     /// The adapter is gone, in words: it died, hung beyond the timeout, or broke the contract. Then it is ended.
     pub(crate) async fn ask(&self, message: &ToAdapter<'_>) -> Result<FromAdapter, String> {
-        let mut talk = self.talk.lock().await;
         let (name, limit) = match message {
             ToAdapter::Hello { .. } => ("adapter-hello", self.limits.hello),
             ToAdapter::Apply(_) | ToAdapter::Credentials { .. } | ToAdapter::Settle => {
@@ -115,26 +115,47 @@ impl Session {
             }
             ToAdapter::Stop => ("adapter-stop", self.limits.stop),
         };
+        match serde_json::to_vec(message) {
+            Ok(line) => self.ask_line(message.kind(), line, name, limit).await,
+            Err(e) => Err(self.breach(format!("the suite cannot write `{}`: {e}", message.kind())).await),
+        }
+    }
+
+    /// The same with a line that is not made from a message.
+    pub(crate) async fn ask_line(
+        &self,
+        kind: &'static str,
+        line: Vec<u8>,
+        name: &str,
+        limit: Duration,
+    ) -> Result<FromAdapter, String> {
+        let mut talk = self.talk.lock().await;
         if let Ok(early) = talk.answers.try_recv() {
             return Err(self.breach(format!("it sent `{}`, which nobody asked for", early.kind())).await);
         }
         // Whoever stops waiting leaves an answer on the way that would be taken for the next one's.
-        let waiting = Waiting { abort: Some(&self.abort), kind: message.kind() };
-        let answer = tokio::time::timeout(limit, talk.exchange(message)).await;
+        let waiting = Waiting { abort: Some(&self.abort), kind };
+        let answer = tokio::time::timeout(limit, talk.exchange(line)).await;
         waiting.over();
         match answer {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(self.ended().await),
-            Err(_) => {
-                let kind = message.kind();
-                Err(self
-                    .breach(format!(
-                        "it did not answer `{kind}` within the timeout `{name}` ({limit:?}); \
+            Err(_) => Err(self
+                .breach(format!(
+                    "it did not answer `{kind}` within the timeout `{name}` ({limit:?}); \
                          --timeout {name}=DURATION sets another"
-                    ))
-                    .await)
-            }
+                ))
+                .await),
         }
+    }
+
+    /// Asks to settle, with a member that no version of the contract has.
+    ///
+    /// # Errors
+    /// As for [`Session::ask`].
+    pub(crate) async fn ask_with_unknown_member(&self) -> Result<FromAdapter, String> {
+        let line = br#"{"type":"settle","a-member-of-a-later-version":{"of":["any","shape"]}}"#.to_vec();
+        self.ask_line("settle", line, "adapter-answer", self.limits.answer).await
     }
 
     /// Ends the adapter for a breach of the contract and returns the words for it.
@@ -194,6 +215,26 @@ impl Session {
         if words.is_empty() { Ok(()) } else { Err(words) }
     }
 
+    /// Closes its stdin without a word, as a suite that was killed would, and returns when nothing of it runs.
+    ///
+    /// # Errors
+    /// It did not exit by itself, or left something running. Nothing of it runs all the same.
+    pub(crate) async fn hang_up(&self) -> Result<(), String> {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.talk.lock().await.stdin = None;
+        let mut end = self.end.clone();
+        let limit = self.limits.stop;
+        let ended = tokio::time::timeout(limit, end.wait_for(Option::is_some)).await.map(|_| ());
+        if ended.is_err() {
+            let words = format!(
+                "it did not exit within the timeout `adapter-stop` ({limit:?}) after its stdin ended"
+            );
+            return Err(self.breach(words).await);
+        }
+        let words = self.ended_words();
+        if words.is_empty() { Ok(()) } else { Err(words) }
+    }
+
     fn ended_words(&self) -> String {
         self.end.borrow().clone().unwrap_or_default()
     }
@@ -209,8 +250,7 @@ impl Drop for Session {
 
 impl Talk {
     /// None where the adapter has ended.
-    async fn exchange(&mut self, message: &ToAdapter<'_>) -> Option<FromAdapter> {
-        let mut line = serde_json::to_vec(message).ok()?;
+    async fn exchange(&mut self, mut line: Vec<u8>) -> Option<FromAdapter> {
         line.push(b'\n');
         if let Some(stdin) = &mut self.stdin {
             // An adapter that does not listen is found out by its silence.
@@ -286,7 +326,9 @@ impl Attendant {
                 let drained = tokio::time::timeout(self.limits.stop, self.drain(&mut lines)).await;
                 match drained {
                     Ok(Err(words)) => Some(words),
-                    Ok(Ok(())) | Err(_) if !stopping => Some(format!("its process ended{}", described(status))),
+                    Ok(Ok(())) | Err(_) if !stopping => {
+                        Some(format!("its process ended{}", described(status)))
+                    }
                     Ok(Ok(())) | Err(_) if left.is_empty() => None,
                     Ok(Ok(())) | Err(_) => {
                         let names: Vec<String> = left.iter().map(ToString::to_string).collect();

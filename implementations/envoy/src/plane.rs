@@ -63,7 +63,9 @@ impl Plane {
 
     fn proxy(&self, name: &str) -> Result<&Proxy, DataPlaneError> {
         self.proxies.get(name).ok_or_else(|| {
-            DataPlaneError::Environment(format!("the plan has a proxy {name} that the scenario has no identity for"))
+            DataPlaneError::Environment(format!(
+                "the plan has a proxy {name} that the scenario has no identity for"
+            ))
         })
     }
 }

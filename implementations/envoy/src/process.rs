@@ -127,7 +127,10 @@ impl Process {
         logs: Option<Arc<dyn LogSink>>,
     ) -> Result<Self, DataPlaneError> {
         let environment = |what: &str, e: std::io::Error| {
-            DataPlaneError::Environment(format!("{}: {what}: {e}; see whether it runs by itself", program.display()))
+            DataPlaneError::Environment(format!(
+                "{}: {what}: {e}; see whether it runs by itself",
+                program.display()
+            ))
         };
         let mut child = Command::new(program)
             // The folder in the command line is what `meshproof cleanup` knows the process by.
@@ -148,7 +151,8 @@ impl Process {
             .map_err(|e| environment("it cannot be started", e))?;
         let pid_file = folder.join("envoy.pid");
         if let Some(pid) = child.id() {
-            std::fs::write(&pid_file, pid.to_string()).map_err(|e| environment("its pid cannot be noted", e))?;
+            std::fs::write(&pid_file, pid.to_string())
+                .map_err(|e| environment("its pid cannot be noted", e))?;
         }
         let said = Arc::new(Said::default());
         let mut tasks = Vec::new();

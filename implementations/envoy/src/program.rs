@@ -57,8 +57,9 @@ fn missing(what: &str) -> DataPlaneError {
 /// # Errors
 /// [`DataPlaneError::Environment`]: it cannot be run, or it is no Envoy.
 pub(crate) async fn version(program: &Path) -> Result<Version, DataPlaneError> {
-    let environment =
-        |why: String| DataPlaneError::Environment(format!("{} cannot be used: {why}; {}", program.display(), MEND));
+    let environment = |why: String| {
+        DataPlaneError::Environment(format!("{} cannot be used: {why}; {}", program.display(), MEND))
+    };
     let asked = Command::new(program)
         .arg("--version")
         .stdin(Stdio::null())
@@ -70,7 +71,8 @@ pub(crate) async fn version(program: &Path) -> Result<Version, DataPlaneError> {
         .map_err(|_| environment(format!("it did not tell its version within {TOLD:?}")))?
         .map_err(|e| environment(e.to_string()))?;
     let text: Vec<u8> = answer.stdout.into_iter().take(MAX_ANSWER).collect();
-    parse(&String::from_utf8_lossy(&text)).ok_or_else(|| environment("it does not tell an Envoy's version".to_owned()))
+    parse(&String::from_utf8_lossy(&text))
+        .ok_or_else(|| environment("it does not tell an Envoy's version".to_owned()))
 }
 
 const MEND: &str = "name another with --envoy PATH or MESHPROOF_ENVOY";

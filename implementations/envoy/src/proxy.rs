@@ -111,7 +111,10 @@ impl Pauses {
 }
 
 fn write_failed(path: &Path, e: &std::io::Error) -> DataPlaneError {
-    DataPlaneError::Environment(format!("{} cannot be written: {e}; see whether the disk is full", path.display()))
+    DataPlaneError::Environment(format!(
+        "{} cannot be written: {e}; see whether the disk is full",
+        path.display()
+    ))
 }
 
 impl Proxy {
@@ -139,7 +142,9 @@ impl Proxy {
             Ok(Ok(lines)) => lines,
             Ok(Err(why)) => return Err(not_started(&process, name, &why).await),
             Err(_) => {
-                return Err(not_started(&process, name, &format!("it did not answer within {STARTED:?}")).await);
+                return Err(
+                    not_started(&process, name, &format!("it did not answer within {STARTED:?}")).await
+                );
             }
         };
         let told = Told { clusters: "0".to_owned(), listeners: "0".to_owned(), ..Told::default() };
@@ -158,7 +163,11 @@ impl Proxy {
     ///
     /// # Errors
     /// As for [`meshproof_plan::data_plane::DataPlane::apply`].
-    pub(crate) async fn prepare(&self, plan: &ProxyPlan, credentials: &[Credential]) -> Result<(), DataPlaneError> {
+    pub(crate) async fn prepare(
+        &self,
+        plan: &ProxyPlan,
+        credentials: &[Credential],
+    ) -> Result<(), DataPlaneError> {
         let mut told = self.told.lock().await;
         let used = secrets::used(plan, credentials, &self.folder);
         told.vault.fill(&self.folder, used).map_err(|e| write_failed(&self.folder, &e))?;
@@ -228,7 +237,8 @@ impl Proxy {
     async fn hand_over_clusters(&self, told: &mut Told, config: &Config) -> Result<(), DataPlaneError> {
         self.process.said().forget_refusals();
         told.clusters = told.version("c");
-        let value = json!({"version_info": told.clusters, "resources": config.clusters.values().collect::<Vec<_>>()});
+        let value =
+            json!({"version_info": told.clusters, "resources": config.clusters.values().collect::<Vec<_>>()});
         self.write("cds.json", &value)?;
         let routes = Config { routes: told.config.routes.clone(), ..config.clone() };
         self.await_in_force(told, &routes).await
@@ -286,7 +296,9 @@ impl Proxy {
         };
         match answer {
             Ok((200, body)) => Ok(body),
-            Ok((status, _)) => Err(self.gone(&format!("its admin interface answers {status} to {path}")).await),
+            Ok((status, _)) => {
+                Err(self.gone(&format!("its admin interface answers {status} to {path}")).await)
+            }
             Err(why) => Err(self.gone(&format!("its admin interface does not answer: {why}")).await),
         }
     }
@@ -414,7 +426,8 @@ impl Proxy {
         let mut pauses = Pauses::new();
         loop {
             let active = self.ask(secrets_dump::ACTIVE).await?;
-            let left = secrets_dump::names(&active).iter().any(|name| !told.vault.present().contains_key(name));
+            let left =
+                secrets_dump::names(&active).iter().any(|name| !told.vault.present().contains_key(name));
             if !left || begun.elapsed() > SECRETS {
                 return Ok(());
             }
@@ -493,7 +506,8 @@ async fn ready(process: &Process, folder: &Path) -> Result<(Line, Line), String>
         pauses.pause().await;
     }
     let (_, listeners) = admin.get("/listeners?format=json").await?;
-    let listeners: Value = serde_json::from_str(&listeners).map_err(|e| format!("its list of listeners: {e}"))?;
+    let listeners: Value =
+        serde_json::from_str(&listeners).map_err(|e| format!("its list of listeners: {e}"))?;
     let port = listeners["listener_statuses"]
         .as_array()
         .into_iter()

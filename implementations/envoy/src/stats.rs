@@ -97,14 +97,24 @@ mod tests {
 
     fn wanted() -> Wanted {
         let text = |t: &str| t.to_owned();
-        Wanted { clusters: text("c1"), listeners: text("l1"), routes: vec![text("r1")], secrets: vec![text("s1")] }
+        Wanted {
+            clusters: text("c1"),
+            listeners: text("l1"),
+            routes: vec![text("r1")],
+            secrets: vec![text("s1")],
+        }
     }
 
     #[test]
     fn what_was_asked_for_is_in_force_only_when_every_version_is() {
         let stats = Stats::read(ANSWER);
         assert!(stats.have(&wanted()) && stats.have_secrets(&wanted()));
-        for (from, to) in [("\"c1\"", "\"c0\""), ("\"r1\"", "\"r0\""), ("\"l1\"", "\"\""), ("warming_clusters: 0", "warming_clusters: 1")] {
+        for (from, to) in [
+            ("\"c1\"", "\"c0\""),
+            ("\"r1\"", "\"r0\""),
+            ("\"l1\"", "\"\""),
+            ("warming_clusters: 0", "warming_clusters: 1"),
+        ] {
             assert!(!Stats::read(&ANSWER.replace(from, to)).have(&wanted()), "{from}");
         }
         assert!(!Stats::read(&ANSWER.replace("\"s1\"", "\"\"")).have_secrets(&wanted()));

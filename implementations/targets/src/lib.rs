@@ -18,7 +18,10 @@ pub const CHOICES: &[(&str, &str)] = &[
     ("envoy", "Envoy processes on this machine, one a proxy, configured as istiod would"),
     ("adapter:COMMAND", "any program that speaks the adapter contract (see docs/adapters.md)"),
     ("reference:SABOTEUR", "the same, broken on purpose in one way (see `meshproof sabotage --list`)"),
-    ("envoy:MUTATION", "the same, told something else: no-sni, no-ca, no-client-certificate, plaintext, wrong-port, no-log"),
+    (
+        "envoy:MUTATION",
+        "the same, told something else: no-sni, no-ca, no-client-certificate, plaintext, wrong-port, no-log",
+    ),
 ];
 
 /// What targets may be told.

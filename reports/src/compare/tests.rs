@@ -98,12 +98,15 @@ fn a_check_that_a_report_lacks_leaves_its_cell_empty_and_is_no_difference() {
 fn scenarios_that_only_a_later_report_has_are_rows_too() {
     let comparison = compare(&[&base(), &sample::report()], None);
     let selectors: Vec<&str> = comparison.scenarios.iter().map(|g| g.selector.as_str()).collect();
-    assert_eq!(selectors, [
-        "sidecar-origination:target-port",
-        "egress-gateway-mutual",
-        "path-based-routing:root-last",
-        "external-web-service"
-    ]);
+    assert_eq!(
+        selectors,
+        [
+            "sidecar-origination:target-port",
+            "egress-gateway-mutual",
+            "path-based-routing:root-last",
+            "external-web-service"
+        ]
+    );
 }
 
 #[test]
@@ -127,13 +130,16 @@ fn columns_of_one_name_are_told_apart_by_details_or_version_and_then_by_number()
     other.implementation.version = "0.2.0".to_owned();
     let comparison = compare(&[&base(), &other, &other, &broken, &sample::report()], None);
     let keys: Vec<&str> = comparison.columns.iter().map(|c| c.key.as_str()).collect();
-    assert_eq!(keys, [
-        "meshproof-reference-0-1-0",
-        "meshproof-reference-0-2-0",
-        "meshproof-reference-0-2-0-2",
-        "meshproof-reference-no-sni",
-        "istio"
-    ]);
+    assert_eq!(
+        keys,
+        [
+            "meshproof-reference-0-1-0",
+            "meshproof-reference-0-2-0",
+            "meshproof-reference-0-2-0-2",
+            "meshproof-reference-no-sni",
+            "istio"
+        ]
+    );
 }
 
 #[test]
@@ -147,7 +153,10 @@ fn the_published_schema_is_the_generated_one() {
         std::fs::write(SCHEMA_FILE, &generated).unwrap();
     }
     let published = std::fs::read_to_string(SCHEMA_FILE).unwrap_or_default();
-    assert!(published == generated, "{SCHEMA_FILE} is stale; MESHPROOF_BLESS=1 cargo test -p meshproof-reports rewrites it");
+    assert!(
+        published == generated,
+        "{SCHEMA_FILE} is stale; MESHPROOF_BLESS=1 cargo test -p meshproof-reports rewrites it"
+    );
     let validator = jsonschema::draft202012::new(&serde_json::to_value(&schema).unwrap()).unwrap();
     let comparison = compare(&[&sample::report(), &changed(failing)], Some(0));
     assert!(validator.is_valid(&serde_json::to_value(&comparison).unwrap()));

@@ -58,7 +58,8 @@ pub(super) fn annotations(report: &Report) -> String {
         }
         if found.len() > shown {
             let rest = plural(found.len() - shown, "check");
-            let _infallible = writeln!(out, "::{} title=meshproof::and {rest} more; the report has them", sort.word());
+            let _infallible =
+                writeln!(out, "::{} title=meshproof::and {rest} more; the report has them", sort.word());
         }
     }
     let faults = report.scenarios.iter().flat_map(|s| s.faults.iter().map(move |f| (s, f)));
@@ -76,7 +77,9 @@ fn message(scenario: &ScenarioResult, check: &CheckResult) -> (String, String) {
     let name = format!("{}/{}", scenario.selector(), crate::compare::short(scenario, check));
     let title = format!("{} {}: {name}", check.level, check.verdict);
     let reason = match (&check.expected_failure, check.verdict) {
-        (Some(expected), Verdict::Passed) => format!("passed, although a failure was expected ({})", expected.reason),
+        (Some(expected), Verdict::Passed) => {
+            format!("passed, although a failure was expected ({})", expected.reason)
+        }
         (Some(expected), _) => format!("{} (expected: {})", check.reason, expected.reason),
         (None, _) => check.reason.clone(),
     };

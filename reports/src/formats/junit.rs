@@ -64,7 +64,10 @@ fn status(scenario: &ScenarioResult, check: &CheckResult) -> TestCaseStatus {
         Verdict::Failed | Verdict::Inconclusive => {
             let why = match &check.expected_failure {
                 Some(expected) => format!("{} as expected: {}", check.verdict, expected.reason),
-                None => format!("{} {}, which does not fail the run: {}", check.level, check.verdict, check.reason),
+                None => format!(
+                    "{} {}, which does not fail the run: {}",
+                    check.level, check.verdict, check.reason
+                ),
             };
             let mut status = TestCaseStatus::skipped();
             status.set_message(text(&why));

@@ -24,7 +24,8 @@ pub(super) fn markdown(report: &Report) -> String {
     );
     if report.run.partial {
         let why = report.run.partial_reason.as_deref().unwrap_or("no reason was recorded");
-        let _infallible = writeln!(out, "**Partial run**: {}; what is missing was not judged.\n", span(why, 300));
+        let _infallible =
+            writeln!(out, "**Partial run**: {}; what is missing was not judged.\n", span(why, 300));
     }
     score(&mut out, report);
     scenarios(&mut out, report);
@@ -46,8 +47,12 @@ pub(super) fn markdown(report: &Report) -> String {
     }
     for (scenario, fault) in report.scenarios.iter().flat_map(|s| s.faults.iter().map(move |f| (s, f))) {
         if out.len() < MAX_BYTES {
-            let _infallible =
-                writeln!(out, "\n**! fault** in {}: {}", span(&scenario.selector(), 200), span(&fault.message, 600));
+            let _infallible = writeln!(
+                out,
+                "\n**! fault** in {}: {}",
+                span(&scenario.selector(), 200),
+                span(&fault.message, 600)
+            );
         }
     }
     let _infallible = writeln!(

@@ -12,8 +12,10 @@ fn rendered(format: Format, report: &Report) -> String {
 fn with_expectations() -> Report {
     let mut report = sample::report();
     for check in [1, 2] {
-        report.scenarios[0].checks[check].expected_failure =
-            Some(ExpectedFailure { reason: "known: issue 7".to_owned(), until: Some("2027-01-31".to_owned()) });
+        report.scenarios[0].checks[check].expected_failure = Some(ExpectedFailure {
+            reason: "known: issue 7".to_owned(),
+            until: Some("2027-01-31".to_owned()),
+        });
     }
     report
 }
@@ -54,7 +56,8 @@ fn junit_fails_just_where_the_run_fails() {
         assert_eq!(xml.matches("<error ").count(), errors);
         let skipped = xml.matches("<skipped ").count();
         let tests = report.checks().count();
-        let head = format!("tests=\"{tests}\" skipped=\"{skipped}\" failures=\"{fails}\" errors=\"{errors}\"");
+        let head =
+            format!("tests=\"{tests}\" skipped=\"{skipped}\" failures=\"{fails}\" errors=\"{errors}\"");
         assert!(xml.contains(&head), "{head}");
     }
 }
@@ -91,7 +94,10 @@ fn junit_has_the_elements_and_attributes_of_the_common_schema() {
 fn an_annotation_is_one_line_whatever_is_in_it() {
     let text = rendered(Format::Github, &sample::report());
     for line in text.lines() {
-        assert!(["::error title=", "::warning title=", "::notice title="].iter().any(|s| line.starts_with(s)), "{line}");
+        assert!(
+            ["::error title=", "::warning title=", "::notice title="].iter().any(|s| line.starts_with(s)),
+            "{line}"
+        );
         assert_eq!(visible::line(line), line);
     }
     assert!(text.contains("%0Arepeat: meshproof"));
@@ -135,9 +141,10 @@ fn bare(line: &str) -> String {
         let run = rest[at..].len() - rest[at..].trim_start_matches('`').len();
         let fence = "`".repeat(run);
         let inside = &rest[at + run..];
-        let Some(end) = inside.match_indices(&fence).find(|(i, _)| {
-            !inside[..*i].ends_with('`') && !inside[i + run..].starts_with('`')
-        }) else {
+        let Some(end) = inside
+            .match_indices(&fence)
+            .find(|(i, _)| !inside[..*i].ends_with('`') && !inside[i + run..].starts_with('`'))
+        else {
             return out + rest;
         };
         rest = &inside[end.0 + run..];

@@ -69,7 +69,12 @@ fn swatch(number: usize, x: u64, y: u64, width: u64) -> Markup {
 
 fn bar(row: u64, scenario: &ScenarioResult, longest: u64) -> Markup {
     // In floating point, and to the last pixel: figures from a report may be as large as they like.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "pixels")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "pixels"
+    )]
     let scale = |us: u64| (us as f64 / longest as f64 * BAR as f64).clamp(0.0, BAR as f64) as u64;
     let y = row * ROW + 6;
     let mut x = LABEL;

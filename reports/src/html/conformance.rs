@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::parts::{anchor, badge, brief, class, command, legend, level, line, link, term, terms};
 use super::manifests::{self, ChangeView, Deed, Mark};
+use super::parts::{anchor, badge, brief, class, command, legend, level, line, link, term, terms};
 use super::{chart, pack, page, picture, timeline};
 use crate::compare::{parts, short};
 use crate::describe;
@@ -36,7 +36,8 @@ pub fn html(report: &Report) -> String {
         }
         noscript { p.banner { "Without a script the page shows everything but the details of each piece of evidence; report.json has those too." } }
     };
-    let data = rendered.into_iter().enumerate().map(|(n, (_, packed))| (format!("block-{n}"), packed)).collect();
+    let data =
+        rendered.into_iter().enumerate().map(|(n, (_, packed))| (format!("block-{n}"), packed)).collect();
     page::Page { title: name, script: include_str!("assets/conformance.js"), body, data }.render()
 }
 
@@ -46,7 +47,8 @@ fn rendered(report: &Report) -> Vec<(Markup, String)> {
         let threads: Vec<_> = parts(report.scenarios.len())
             .map(|part| {
                 scope.spawn(move || {
-                    let one = |n: usize| (section(n, &report.scenarios[n]), pack::scenario(&report.scenarios[n]));
+                    let one =
+                        |n: usize| (section(n, &report.scenarios[n]), pack::scenario(&report.scenarios[n]));
                     part.map(one).collect::<Vec<_>>()
                 })
             })
@@ -134,7 +136,11 @@ fn score(report: &Report) -> Markup {
 fn looks(report: &Report) -> Markup {
     let all = || {
         report.scenarios.iter().enumerate().flat_map(|(n, s)| {
-            s.checks.iter().enumerate().filter(|(_, c)| needs_a_look(c) || c.fails_run()).map(move |(i, c)| (n, i, s, c))
+            s.checks
+                .iter()
+                .enumerate()
+                .filter(|(_, c)| needs_a_look(c) || c.fails_run())
+                .map(move |(i, c)| (n, i, s, c))
         })
     };
     let (expected, unexpected): (Vec<_>, Vec<_>) = all().partition(|(_, _, _, c)| c.failed_as_expected());

@@ -147,8 +147,12 @@ mod tests {
         let history = history(&scenario);
         assert_eq!(history[0].items[0].deed, Deed::Created);
         assert_eq!(history[1].items[0].deed, Deed::Changed);
-        let marked: Vec<_> = history[1].items[0].lines.iter().filter(|(m, _)| *m != Mark::Same).cloned().collect();
-        assert_eq!(marked, [(Mark::Removed, "  port: 80".to_owned()), (Mark::Added, "  port: 443".to_owned())]);
+        let marked: Vec<_> =
+            history[1].items[0].lines.iter().filter(|(m, _)| *m != Mark::Same).cloned().collect();
+        assert_eq!(
+            marked,
+            [(Mark::Removed, "  port: 80".to_owned()), (Mark::Added, "  port: 443".to_owned())]
+        );
     }
 
     #[test]

@@ -199,7 +199,8 @@ mod tests {
         let report = sample::report();
         let block = unpacked(&scenario(&report.scenarios[0]));
         assert_eq!(block["k"][0]["p"].as_array().unwrap().len(), report.scenarios[0].evidence.len());
-        let mut texts: Vec<&str> = block["s"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+        let mut texts: Vec<&str> =
+            block["s"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
         let count = texts.len();
         texts.sort_unstable();
         texts.dedup();
@@ -212,7 +213,11 @@ mod tests {
         let block = unpacked(&scenario(&report.scenarios[0]));
         let texts = block["s"].as_array().unwrap();
         let with: Vec<_> = texts.iter().filter(|t| t.as_str().unwrap().contains("7f3a91-so.00002")).collect();
-        assert_eq!(with.len(), 2, "the token itself, and the sample's first exchange, which carries another's: {with:#?}");
+        assert_eq!(
+            with.len(),
+            2,
+            "the token itself, and the sample's first exchange, which carries another's: {with:#?}"
+        );
     }
 
     #[test]

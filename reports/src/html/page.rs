@@ -51,7 +51,8 @@ impl Page {
 /// The page's own style and script by their hashes and nothing else: no image, no form, no frame, no base address, no
 /// connection (Content Security Policy Level 3), and no text turned into markup by a script (Trusted Types).
 fn policy(script: &str) -> String {
-    let hash = |text: &str| base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, text.as_bytes()));
+    let hash =
+        |text: &str| base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, text.as_bytes()));
     format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
          require-trusted-types-for 'script'; trusted-types 'none'",

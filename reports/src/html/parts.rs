@@ -55,7 +55,11 @@ pub(super) fn link(url: &str, text: &str) -> Markup {
 /// An `id` attribute that a link may name: the id itself where it is of plain characters, else the number.
 pub(super) fn anchor(text: &str, number: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | ':' | '_');
-    if !text.is_empty() && text.len() <= 200 && text.chars().all(plain) { text.to_owned() } else { number.to_owned() }
+    if !text.is_empty() && text.len() <= 200 && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        number.to_owned()
+    }
 }
 
 pub(super) const fn meaning(verdict: Verdict) -> &'static str {
@@ -65,7 +69,9 @@ pub(super) const fn meaning(verdict: Verdict) -> &'static str {
         Verdict::Inconclusive => {
             "The evidence decides neither way, for instance because the positive twin of a negative failed. It counts as a failure."
         }
-        Verdict::Error => "The environment or the suite kept the check from being judged; it says nothing of the implementation.",
+        Verdict::Error => {
+            "The environment or the suite kept the check from being judged; it says nothing of the implementation."
+        }
         Verdict::Skipped => "Not asked, for the reason given.",
     }
 }
@@ -73,7 +79,9 @@ pub(super) const fn meaning(verdict: Verdict) -> &'static str {
 pub(super) const fn level_meaning(level: Level) -> &'static str {
     match level {
         Level::Must => "An absolute requirement (RFC 2119). A failure fails the run.",
-        Level::Should => "May be set aside for a good reason (RFC 2119). A failure is shown and does not fail the run.",
+        Level::Should => {
+            "May be set aside for a good reason (RFC 2119). A failure is shown and does not fail the run."
+        }
         Level::May => "Recorded for the reader; never fails the run.",
     }
 }
@@ -88,14 +96,26 @@ const TERMS: &[(&str, &str)] = &[
     ("check", "One named requirement of a scenario, with a level and the document's section."),
     ("control", CONTROL),
     ("verdict", "What the suite concluded about a check."),
-    ("evidence", "What the three sides saw: the workload's exchanges, the proxies' access logs, the external service's connections and requests."),
+    (
+        "evidence",
+        "What the three sides saw: the workload's exchanges, the proxies' access logs, the external service's connections and requests.",
+    ),
     ("workload", "The application that sends requests."),
     ("proxy", "A sidecar, an egress gateway or an ingress gateway of the implementation."),
     ("external service", "The server outside the mesh that TLS is originated to."),
-    ("token", "Names one request. It travels in the User-Agent, so that what the three sides saw can be put together."),
-    ("positive twin", "The same request with the one field under test right. A refusal proves something only if its twin succeeded."),
+    (
+        "token",
+        "Names one request. It travels in the User-Agent, so that what the three sides saw can be put together.",
+    ),
+    (
+        "positive twin",
+        "The same request with the one field under test right. A refusal proves something only if its twin succeeded.",
+    ),
     ("convergence", "From a change of the configuration until the implementation had it in force."),
-    ("expected failure", "A failure that a file of expectations names with its reason; it does not fail the run, and a success does."),
+    (
+        "expected failure",
+        "A failure that a file of expectations names with its reason; it does not fail the run, and a success does.",
+    ),
 ];
 
 /// Explains every word of the page.

@@ -55,6 +55,22 @@ enum Node {
 }
 
 impl Node {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Suite => "client outside the mesh",
+            Self::Client(_) => "workload",
+            Self::Proxy(_) => "proxy",
+            Self::Service(_) => "external service",
+        }
+    }
+
+    fn title(&self) -> String {
+        match self {
+            Self::Suite => self.name().to_owned(),
+            Self::Client(name) | Self::Proxy(name) | Self::Service(name) => format!("{} {name}", self.kind()),
+        }
+    }
+
     fn name(&self) -> &str {
         match self {
             Self::Suite => "the suite's own client",
@@ -87,14 +103,21 @@ struct Line<'r> {
 }
 
 /// The scenario's picture: the story of the first check that needs a look, else the one with most to show.
-pub(super) fn of_scenario<'r>(scenario: &'r ScenarioResult, threads: &Threads<'r>) -> Option<(&'r CheckResult, Picture)> {
+pub(super) fn of_scenario<'r>(
+    scenario: &'r ScenarioResult,
+    threads: &Threads<'r>,
+) -> Option<(&'r CheckResult, Picture)> {
     let pictures = || scenario.checks.iter().map(|c| (c, of_check(scenario, threads, c)));
     let wrong = pictures().find(|(c, p)| needs_a_look(c) && p.edges.len() > 1);
     wrong.or_else(|| pictures().max_by_key(|(_, p)| p.worth())).filter(|(_, p)| !p.edges.is_empty())
 }
 
 /// The picture of one check.
-pub(super) fn of_check<'r>(scenario: &'r ScenarioResult, threads: &Threads<'r>, check: &'r CheckResult) -> Picture {
+pub(super) fn of_check<'r>(
+    scenario: &'r ScenarioResult,
+    threads: &Threads<'r>,
+    check: &'r CheckResult,
+) -> Picture {
     let story = threads.story(check);
     let mut picture = Picture::default();
     picture.read(scenario, &story);
@@ -108,7 +131,11 @@ impl Picture {
     /// How much a reader learns from it.
     fn worth(&self) -> (usize, usize) {
         let tls = self.edges.iter().filter(|e| e.transports.iter().any(|t| *t >= Transport::Tls)).count();
-        let clean = self.edges.iter().filter(|e| e.transports.len() == 1 && e.transports[0] != Transport::Unseen).count();
+        let clean = self
+            .edges
+            .iter()
+            .filter(|e| e.transports.len() == 1 && e.transports[0] != Transport::Unseen)
+            .count();
         (tls + clean, self.edges.len())
     }
 
@@ -206,12 +233,17 @@ impl Picture {
     ) {
         let Some(service) = scenario.external_services.first() else { return };
         let ends: Vec<usize> = if lines.is_empty() {
-            if reached.is_empty() { clients.iter().filter_map(|n| self.node(n.clone())).collect() } else { vec![] }
+            if reached.is_empty() {
+                clients.iter().filter_map(|n| self.node(n.clone())).collect()
+            } else {
+                vec![]
+            }
         } else {
             let stuck = |own: &&Line<'_>| {
                 let local = own.fields.upstream_local_address.as_deref();
                 let onward = local.is_some_and(|l| {
-                    reached.contains(&l) || lines.iter().any(|o| o.fields.downstream_remote_address.as_deref() == Some(l))
+                    reached.contains(&l)
+                        || lines.iter().any(|o| o.fields.downstream_remote_address.as_deref() == Some(l))
                 });
                 !onward && troubled(own.fields)
             };
@@ -237,7 +269,9 @@ impl Picture {
             .max_by_key(|b| crate::compare::rank(&b.piece.side));
         match decisive.map(|b| (&b.piece.side, &b.piece.fact)) {
             Some((Side::Service { host }, _)) => self.fail_into(&Node::Service(host.clone())),
-            Some((Side::Proxy { name }, Fact::AccessLog(AccessLog { fields: Some(fields), .. }))) if troubled(fields) => {
+            Some((Side::Proxy { name }, Fact::AccessLog(AccessLog { fields: Some(fields), .. })))
+                if troubled(fields) =>
+            {
                 self.fail_out_of(&Node::Proxy(name.clone()));
             }
             Some((Side::Proxy { name }, _)) => {
@@ -305,17 +339,24 @@ fn troubled(fields: &LogFields) -> bool {
 /// What a service says of a connection or request: host, peer, transport, and whether something went wrong.
 fn arrival(piece: &Evidence) -> Option<(&str, &str, Transport, bool)> {
     let Side::Service { host } = &piece.side else { return None };
-    let of = |tls: &crate::TlsFacts| if tls.peer_certificate.is_some() { Transport::Mutual } else { Transport::Tls };
+    let of = |tls: &crate::TlsFacts| {
+        if tls.peer_certificate.is_some() { Transport::Mutual } else { Transport::Tls }
+    };
     match &piece.fact {
         Fact::Connection(c) => {
-            let failed = c.tls.as_ref().is_some_and(|t| t.failure.is_some()) || (c.tls_port && c.tls.is_none());
+            let failed =
+                c.tls.as_ref().is_some_and(|t| t.failure.is_some()) || (c.tls_port && c.tls.is_none());
             Some((host, &c.peer, c.tls.as_ref().map_or(Transport::Plain, of), failed))
         }
         Fact::Request(r) => {
             let plain = if r.over_tls { Transport::Tls } else { Transport::Plain };
             Some((host, &r.peer, r.tls.as_ref().map_or(plain, of), false))
         }
-        Fact::Exchange(_) | Fact::AccessLog(_) | Fact::Change(_) | Fact::Credential(_) | Fact::Note { .. } => None,
+        Fact::Exchange(_)
+        | Fact::AccessLog(_)
+        | Fact::Change(_)
+        | Fact::Credential(_)
+        | Fact::Note { .. } => None,
     }
 }
 
@@ -368,16 +409,24 @@ impl Picture {
 
     /// In words, for who cannot see it.
     fn words(&self) -> String {
-        let hops: Vec<String> = self
-            .edges
-            .iter()
+        let layers = self.layers();
+        let mut edges: Vec<&Edge> = self.edges.iter().collect();
+        edges.sort_by_key(|e| layers[e.from]);
+        let hops: Vec<String> = edges
+            .into_iter()
             .map(|e| {
                 let how: Vec<&str> = e.transports.iter().map(|t| t.word()).collect();
                 let fails = if e.failing { " (the failing hop)" } else { "" };
-                format!("{} to {}: {}{fails}", self.nodes[e.from].name(), self.nodes[e.to].name(), how.join(", then "))
+                format!(
+                    "{} to {}: {}{fails}",
+                    self.nodes[e.from].title(),
+                    self.nodes[e.to].title(),
+                    how.join(", then ")
+                )
             })
             .collect();
-        let at = self.failing_node.map(|n| format!("; fails at {}", self.nodes[n].name())).unwrap_or_default();
+        let at =
+            self.failing_node.map(|n| format!("; fails at {}", self.nodes[n].title())).unwrap_or_default();
         format!("{}{at}", hops.join("; "))
     }
 
@@ -394,7 +443,8 @@ impl Picture {
         let columns = layers.iter().max().map_or(1, |l| l + 1);
         let height = filled.values().max().copied().unwrap_or(1) * (HEIGHT + SPACE) + 6;
         let width = columns * WIDTH + columns.saturating_sub(1) * GAP + 6;
-        let at = |node: usize| (3 + layers[node] * (WIDTH + GAP), 3 + SPACE / 2 + rows[node] * (HEIGHT + SPACE));
+        let at =
+            |node: usize| (3 + layers[node] * (WIDTH + GAP), 3 + SPACE / 2 + rows[node] * (HEIGHT + SPACE));
         html! {
             svg.picture role="img" aria-label=(brief(&self.words(), 1_000)) viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) {
                 @for edge in &self.edges { (hop(edge, at(edge.from), at(edge.to))) }
@@ -427,11 +477,10 @@ fn hop(edge: &Edge, from: (usize, usize), to: (usize, usize)) -> Markup {
 }
 
 fn boxed(node: &Node, (x, y): (usize, usize), failing: bool) -> Markup {
-    let (class, kind) = match node {
-        Node::Suite => ("client", "client outside the mesh"),
-        Node::Client(_) => ("client", "workload"),
-        Node::Proxy(_) => ("proxy", "proxy"),
-        Node::Service(_) => ("service", "external service"),
+    let class = match node {
+        Node::Suite | Node::Client(_) => "client",
+        Node::Proxy(_) => "proxy",
+        Node::Service(_) => "service",
     };
     let name = brief(node.name(), 2 * FITS);
     let cut = if name.chars().count() <= FITS { None } else { break_at(&name) };
@@ -440,9 +489,9 @@ fn boxed(node: &Node, (x, y): (usize, usize), failing: bool) -> Markup {
     let round = if class.contains("service") { 2 } else { 10 };
     html! {
         g class=(class) {
-            title { (kind) " " (line(node.name())) }
+            title { (line(&node.title())) }
             rect x=(x) y=(y) width=(WIDTH) height=(HEIGHT) rx=(round) {}
-            text.kind x=(x + 10) y=(y + 16) { (kind) @if failing { " ✗ fails here" } }
+            text.kind x=(x + 10) y=(y + 16) { (node.kind()) @if failing { " ✗ fails here" } }
             text x=(x + 10) y=(y + if second.is_empty() { 38 } else { 32 }) { (first) }
             @if !second.is_empty() { text x=(x + 10) y=(y + 48) { (brief(second, FITS)) } }
         }

@@ -73,7 +73,18 @@ fn hostile_text_adds_no_element_no_attribute_and_no_script_address() {
 fn the_page_asks_nothing_of_the_network() {
     for page in pages() {
         assert!(page.contains("content=\"default-src 'none'; style-src 'sha256-"));
-        for way in ["src=", "url(h", "@import", "<link", "<img", "<iframe", "srcset", "fetch(", "XMLHttpRequest", "import("] {
+        for way in [
+            "src=",
+            "url(h",
+            "@import",
+            "<link",
+            "<img",
+            "<iframe",
+            "srcset",
+            "fetch(",
+            "XMLHttpRequest",
+            "import(",
+        ] {
             assert!(!page.contains(way), "{way} is on the page");
         }
     }
@@ -83,7 +94,9 @@ fn the_page_asks_nothing_of_the_network() {
 fn the_policy_names_the_page_s_own_style_and_script_by_their_hashes() {
     use base64::Engine as _;
     for page in pages() {
-        for (start, end, directive) in [("<style>", "</style>", "style-src"), ("<script>", "</script>", "script-src")] {
+        for (start, end, directive) in
+            [("<style>", "</style>", "style-src"), ("<script>", "</script>", "script-src")]
+        {
             let text = page.split_once(start).unwrap().1.split_once(end).unwrap().0;
             let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
             let hash = base64::engine::general_purpose::STANDARD.encode(digest);
@@ -109,7 +122,10 @@ fn every_verdict_is_a_word_and_a_sign() {
     let page = html(&sample::report());
     for verdict in Verdict::ALL {
         let badge = format!("class=\"verdict {verdict}\"");
-        assert!(page.contains(&badge) && page.contains(&format!("{} {verdict}</span>", symbol(verdict))), "{badge}");
+        assert!(
+            page.contains(&badge) && page.contains(&format!("{} {verdict}</span>", symbol(verdict))),
+            "{badge}"
+        );
     }
 }
 
@@ -138,7 +154,8 @@ fn a_reader_finds_conclusion_score_requirement_document_evidence_and_command() {
 fn checks_that_need_a_look_are_open_and_others_closed() {
     let page = html(&sample::report());
     let id = |name: &str| format!("id=\"sidecar-origination:target-port/{name}\" data-verdict=");
-    let open = |name: &str| page.split_once(&id(name)).unwrap().1.split_once('>').unwrap().0.ends_with(" open");
+    let open =
+        |name: &str| page.split_once(&id(name)).unwrap().1.split_once('>').unwrap().0.ends_with(" open");
     assert!(open("single-response"), "a failed check is closed");
     assert!(!open("sni-is-host"), "a passed check is open");
 }
@@ -156,7 +173,8 @@ fn an_expected_failure_is_told_apart_from_one_that_needs_a_look() {
     let mut report = sample::passing();
     let check = &mut report.scenarios[0].checks[1];
     check.verdict = Verdict::Failed;
-    check.expected_failure = Some(crate::ExpectedFailure { reason: "known since 1.30".to_owned(), until: None });
+    check.expected_failure =
+        Some(crate::ExpectedFailure { reason: "known since 1.30".to_owned(), until: None });
     let page = html(&report);
     assert!(page.contains("1 failure, as expected") && page.contains("known since 1.30"));
     assert!(page.contains("Nothing: no check failed"));
@@ -187,7 +205,8 @@ fn a_partial_run_carries_a_banner_and_a_whole_one_none() {
 #[test]
 fn a_comparison_without_evidence_holds_verdicts_and_no_packed_block() {
     let (report, passing) = (sample::report(), sample::passing());
-    let (with, without) = (comparison(&[&report, &passing], None, true), comparison(&[&report, &passing], None, false));
+    let (with, without) =
+        (comparison(&[&report, &passing], None, true), comparison(&[&report, &passing], None, false));
     assert!(with.contains("id=\"block-0\"") && !without.contains("id=\"block-0\""));
     assert!(without.contains("✗ failed"));
 }
@@ -197,7 +216,10 @@ fn a_kill_matrix_names_its_gaps() {
     let matrix = sample::kills();
     let page = kill_matrix(&matrix);
     assert_harmless(&page);
-    assert!(page.contains("<li>check sidecar-origination/idle</li>") && page.contains("<li>saboteur unnoticed</li>"));
+    assert!(
+        page.contains("<li>check sidecar-origination/idle</li>")
+            && page.contains("<li>saboteur unnoticed</li>")
+    );
 }
 
 #[test]

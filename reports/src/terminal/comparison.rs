@@ -96,7 +96,8 @@ fn remark(out: &mut impl Write, number: usize, cell: &Cell, look: Look) -> io::R
         None if moved.is_empty() => return Ok(()),
         None => moved.trim_end_matches("; ").to_owned(),
     };
-    let options = textwrap::Options::new(look.width.max(40)).initial_indent("      ").subsequent_indent("        ");
+    let options =
+        textwrap::Options::new(look.width.max(40)).initial_indent("      ").subsequent_indent("        ");
     for wrapped in textwrap::wrap(&format!("{}: {}", number + 1, line(&text)), options) {
         writeln!(out, "{}", no_command(&wrapped))?;
     }

@@ -78,9 +78,10 @@ pub async fn start_nginx(
 fn missing() -> ExternalError {
     ExternalError::Missing {
         program: "nginx".to_owned(),
-        mend: "install it (Debian and Ubuntu: apt-get install nginx-light; macOS: brew install nginx), or do \
+        mend:
+            "install it (Debian and Ubuntu: apt-get install nginx-light; macOS: brew install nginx), or do \
                without it: --external embedded"
-            .to_owned(),
+                .to_owned(),
     }
 }
 

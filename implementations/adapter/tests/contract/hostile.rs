@@ -57,10 +57,10 @@ async fn an_adapter_that_keeps_the_contract_is_asked_and_stopped() {
     apply(plane.as_ref(), 1).await.unwrap();
     apply(plane.as_ref(), 2).await.unwrap();
     plane.settle().await.unwrap();
-    assert_eq!(place.seen.lines.lock().unwrap().as_slice(), [(
-        "sleep".to_owned(),
-        "a line before settled".to_owned()
-    )]);
+    assert_eq!(
+        place.seen.lines.lock().unwrap().as_slice(),
+        [("sleep".to_owned(), "a line before settled".to_owned())]
+    );
     assert_eq!(plane.credentials("sleep").await.unwrap(), []);
     plane.stop().await.unwrap();
     assert_ends(place.process("leader.number"));
@@ -106,7 +106,10 @@ async fn silence_at_hello_ends_with_the_named_timeout() {
 #[tokio::test]
 async fn text_that_is_no_message_is_quoted() {
     needs_python!();
-    assert_says(&at_hello("garbage", "").await.1, &["no message of the contract", "Starting up, please wait..."]);
+    assert_says(
+        &at_hello("garbage", "").await.1,
+        &["no message of the contract", "Starting up, please wait..."],
+    );
 }
 
 #[tokio::test]
@@ -138,7 +141,10 @@ async fn a_child_that_is_forked_away_does_not_hide_the_parents_death_and_is_ende
 #[tokio::test]
 async fn a_closed_stdout_ends_with_the_named_timeout() {
     needs_python!();
-    assert_says(&at_hello("closes-stdout", "adapter-stop").await.1, &["closed its stdout", "`adapter-stop` (300ms)"]);
+    assert_says(
+        &at_hello("closes-stdout", "adapter-stop").await.1,
+        &["closed its stdout", "`adapter-stop` (300ms)"],
+    );
 }
 
 #[tokio::test]
@@ -174,7 +180,10 @@ async fn silence_in_the_middle_ends_with_the_named_timeout() {
 #[tokio::test]
 async fn an_answer_for_another_revision_is_a_breach() {
     needs_python!();
-    assert_says(&at_apply("wrong-revision", "").await.1, &["`apply` of revision 1", "`applied` for revision 2"]);
+    assert_says(
+        &at_apply("wrong-revision", "").await.1,
+        &["`apply` of revision 1", "`applied` for revision 2"],
+    );
 }
 
 #[tokio::test]
@@ -206,9 +215,10 @@ async fn a_refusal_is_told_in_the_implementations_words_and_it_goes_on() {
 #[tokio::test]
 async fn a_feature_that_is_lacking_is_named_and_one_that_was_declared_is_a_failure() {
     needs_python!();
-    for (way, unsupported, words) in
-        [("unsupported", true, "mesh-mtls"), ("unsupported-though-declared", false, "declares the feature sidecar")]
-    {
+    for (way, unsupported, words) in [
+        ("unsupported", true, "mesh-mtls"),
+        ("unsupported-though-declared", false, "declares the feature sidecar"),
+    ] {
         let place = Place::new();
         let plane = place.start(&hostile(way), &Timeouts::default()).await.unwrap();
         let error = apply(plane.as_ref(), 1).await.unwrap_err();

@@ -57,7 +57,8 @@ async fn one_flood() {
         }
         Err(error) => gone::<()>(Err(error)),
     };
-    let expected = if way == "huge-line" { "a line of more than 1048576 bytes" } else { "it floods the suite" };
+    let expected =
+        if way == "huge-line" { "a line of more than 1048576 bytes" } else { "it floods the suite" };
     assert!(words.contains(expected), "{words}");
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();

@@ -59,7 +59,8 @@ async fn an_adapter_that_dies_at_hello_fails_every_check_and_is_no_error_of_the_
     if !installed("python3", "--version") {
         return;
     }
-    let report = run(&hostile("dies-at-hello"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
+    let report =
+        run(&hostile("dies-at-hello"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
     assert_all_fail(&report, "no licence found");
 }
 
@@ -68,8 +69,9 @@ async fn an_adapter_that_dies_in_the_middle_fails_what_is_left() {
     if !installed("python3", "--version") {
         return;
     }
-    let report =
-        run(&hostile("dies-in-the-middle"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
+    let report = run(&hostile("dies-in-the-middle"), &["sidecar-origination:target-port"], timeouts(""))
+        .await
+        .unwrap();
     assert_all_fail(&report, "out of luck");
 }
 
@@ -84,7 +86,8 @@ async fn an_unsupported_feature_skips_what_is_left_and_is_named() {
     if !installed("python3", "--version") {
         return;
     }
-    let report = run(&hostile("unsupported"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
+    let report =
+        run(&hostile("unsupported"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
     for (id, verdict, reason) in verdicts(&report) {
         assert_eq!(verdict, Verdict::Skipped, "{id}");
         assert!(reason.contains("mesh-mtls") || reason.contains("does not declare"), "{id}: {reason}");
@@ -112,7 +115,8 @@ async fn an_adapter_that_ignores_stop_fails_a_check_of_its_own() {
     }
     // Applies whatever it is told and does nothing, so that the scenario runs to its end.
     let report =
-        run(&hostile("stays-after-stopped"), &["sidecar-origination:target-port"], timeouts("adapter-stop")).await;
+        run(&hostile("stays-after-stopped"), &["sidecar-origination:target-port"], timeouts("adapter-stop"))
+            .await;
     // The same misbehaviour at the introduction would end the run before the scenario.
     let report = report.unwrap();
     assert!(report.checks().any(|c| c.reason.contains("`adapter-stop`")), "{:#?}", verdicts(&report));
@@ -133,7 +137,9 @@ async fn the_python_example_passes_what_it_declares() {
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     let passed = |id: &str| verdicts(&report).iter().any(|(i, v, _)| *i == id && *v == Verdict::Passed);
-    for check in ["single-response", "one-upstream-request", "no-plaintext-leak", "sni-is-host", "sidecar-access-log"] {
+    for check in
+        ["single-response", "one-upstream-request", "no-plaintext-leak", "sni-is-host", "sidecar-access-log"]
+    {
         assert!(passed(&format!("sidecar-origination/{check}")), "{check}");
     }
     let logged = |s: &meshproof_reports::ScenarioResult| {

@@ -27,7 +27,9 @@ pub(crate) fn prepared(old: &Config, new: &Config) -> Config {
     }
     for (name, before) in &old.listeners {
         match config.listeners.get_mut(name) {
-            Some(now) if before.direction != Direction::Outbound => join_chains(&before.value, &mut now.value),
+            Some(now) if before.direction != Direction::Outbound => {
+                join_chains(&before.value, &mut now.value)
+            }
             Some(_) | None => {
                 config.listeners.insert(name.clone(), before.clone());
             }

@@ -40,8 +40,7 @@ pub(super) fn cluster(cluster: &Cluster, around: &Surroundings<'_>) -> Value {
     }
     let mut options = protocol(cluster.protocol);
     if let Some(tls) = &cluster.tls {
-        value["transport_socket"] =
-            json!({"name": "envoy.transport_sockets.tls", "typed_config": context(tls, cluster.protocol, around)});
+        value["transport_socket"] = json!({"name": "envoy.transport_sockets.tls", "typed_config": context(tls, cluster.protocol, around)});
         if let UpstreamTls::Originate(o) = tls {
             let names = json!({
                 "auto_sni": o.sni == ServerName::FromHost,
@@ -55,7 +54,8 @@ pub(super) fn cluster(cluster: &Cluster, around: &Surroundings<'_>) -> Value {
             }
         }
     }
-    value["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options});
+    value["typed_extension_protocol_options"] =
+        json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options});
     value
 }
 
@@ -86,8 +86,12 @@ fn endpoints(discovery: &Discovery) -> Vec<Value> {
 
 fn protocol(protocol: UpstreamProtocol) -> Value {
     match protocol {
-        UpstreamProtocol::Http1 => json!({"@type": PROTOCOL, "explicit_http_config": {"http_protocol_options": {}}}),
-        UpstreamProtocol::Http2 => json!({"@type": PROTOCOL, "explicit_http_config": {"http2_protocol_options": {}}}),
+        UpstreamProtocol::Http1 => {
+            json!({"@type": PROTOCOL, "explicit_http_config": {"http_protocol_options": {}}})
+        }
+        UpstreamProtocol::Http2 => {
+            json!({"@type": PROTOCOL, "explicit_http_config": {"http2_protocol_options": {}}})
+        }
         UpstreamProtocol::Downstream => json!({
             "@type": PROTOCOL,
             "use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": {}},

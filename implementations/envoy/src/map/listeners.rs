@@ -97,15 +97,17 @@ fn filters(
         Action::Http(http) => {
             let value = routes::configuration(http, listener, plan)?;
             let name = place(http.name.clone(), Routing { direction: listener.direction, value }, into);
-            Ok(vec![(chain.matches.clone(), connection_manager(&name, &statistics(listener, chain), listener.direction, around))])
+            Ok(vec![(
+                chain.matches.clone(),
+                connection_manager(&name, &statistics(listener, chain), listener.direction, around),
+            )])
         }
         Action::Tcp { cluster } => {
             let planned = plan.cluster(cluster);
             let mut found = Vec::new();
             if let Some(places) = planned.and_then(|c| by_host(c, listener.port)) {
-                let before = |host: &str| {
-                    taken.iter().any(|m| m.transport != Transport::Plain && names(m, host))
-                };
+                let before =
+                    |host: &str| taken.iter().any(|m| m.transport != Transport::Plain && names(m, host));
                 let wanted = |host: &str| {
                     chain.matches.transport != Transport::Plain
                         && (chain.matches.server_names.is_empty() || names(&chain.matches, host))
@@ -158,7 +160,12 @@ fn statistics(listener: &Listener, chain: &FilterChain) -> String {
 
 /// `buildHTTPConnectionManager` (listener_builder.go), with `buildSidecarOutboundHTTPListenerOpts`,
 /// `buildSidecarInboundHTTPOpts` and `buildGatewayConnectionManager`.
-fn connection_manager(routes: &str, statistics: &str, direction: Direction, around: &Surroundings<'_>) -> Value {
+fn connection_manager(
+    routes: &str,
+    statistics: &str,
+    direction: Direction,
+    around: &Surroundings<'_>,
+) -> Value {
     let mut manager = json!({
         "@type": HTTP,
         "stat_prefix": statistics,

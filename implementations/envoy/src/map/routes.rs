@@ -110,7 +110,9 @@ fn redirect_word(status: u16) -> Result<&'static str, DataPlaneError> {
         303 => Ok("SEE_OTHER"),
         307 => Ok("TEMPORARY_REDIRECT"),
         308 => Ok("PERMANENT_REDIRECT"),
-        other => Err(DataPlaneError::Unsupported(format!("a redirect with the status {other}; Envoy has 301, 302, 303, 307, 308"))),
+        other => Err(DataPlaneError::Unsupported(format!(
+            "a redirect with the status {other}; Envoy has 301, 302, 303, 307, 308"
+        ))),
     }
 }
 
@@ -188,9 +190,7 @@ fn duration(milliseconds: u64) -> String {
 
 /// Envoy removes before it adds, as the plan asks for.
 fn changes(value: &mut Value, of: &str, changes: &HeaderChanges) {
-    let option = |(name, text): &(String, String), action: &str| {
-        json!({"header": {"key": name, "value": text}, "append_action": action, "keep_empty_value": true})
-    };
+    let option = |(name, text): &(String, String), action: &str| json!({"header": {"key": name, "value": text}, "append_action": action, "keep_empty_value": true});
     let set = changes.set.iter().map(|pair| option(pair, "OVERWRITE_IF_EXISTS_OR_ADD"));
     let add = changes.add.iter().map(|pair| option(pair, "APPEND_IF_EXISTS_OR_ADD"));
     let all: Vec<Value> = set.chain(add).collect();

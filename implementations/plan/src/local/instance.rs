@@ -21,7 +21,9 @@ use tokio::sync::Mutex;
 
 use super::environment;
 use super::seat::{Addresses, in_cluster, plain_service};
-use crate::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update};
+use crate::data_plane::{
+    Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update,
+};
 use crate::model::OriginalDestination;
 use crate::resolve::{Input, MeshConfig, Service, resolve};
 use meshproof_harness::resource::Resource;

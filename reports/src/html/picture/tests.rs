@@ -35,7 +35,13 @@ fn exchange(side: &str, status: u16) -> serde_json::Value {
     })
 }
 
-fn log(proxy: &str, from: &str, local: Option<&str>, server_name: Option<&str>, code: u16) -> serde_json::Value {
+fn log(
+    proxy: &str,
+    from: &str,
+    local: Option<&str>,
+    server_name: Option<&str>,
+    code: u16,
+) -> serde_json::Value {
     let flags: &[&str] = if code >= 500 { &["UF"] } else { &[] };
     serde_json::json!({
         "id": proxy, "at_us": 5, "step": 0, "side": {"side": "proxy", "name": proxy}, "token": "run-token.1",
@@ -78,14 +84,18 @@ fn through_the_gateway(verdict: Verdict, decides: &[&str]) -> ScenarioResult {
 fn addresses_tell_the_way_from_the_workload_through_both_proxies() {
     assert_eq!(
         words(&through_the_gateway(Verdict::Passed, &["exchange"])),
-        "sleep to gateway: mutual TLS; sleep to sleep: plain text; gateway to edition.cnn.com: TLS"
+        "workload sleep to proxy sleep: plain text; proxy sleep to proxy gateway: mutual TLS; \
+         proxy gateway to external service edition.cnn.com: TLS"
     );
 }
 
 #[test]
 fn a_check_on_the_external_service_s_view_fails_on_the_hop_to_it() {
     let words = words(&through_the_gateway(Verdict::Failed, &["request", "exchange"]));
-    assert!(words.ends_with("gateway to edition.cnn.com: TLS (the failing hop)"), "{words}");
+    assert!(
+        words.ends_with("proxy gateway to external service edition.cnn.com: TLS (the failing hop)"),
+        "{words}"
+    );
     assert_eq!(words.matches("failing").count(), 1);
 }
 
@@ -99,14 +109,17 @@ fn a_client_certificate_makes_the_hop_mutual() {
         exchange("sleep", 200)
     ]);
     let words = words(&scenario(facts, &["exchange"], Verdict::Passed));
-    assert!(words.contains("sleep to edition.cnn.com: mutual TLS"), "{words}");
+    assert!(words.contains("proxy sleep to external service edition.cnn.com: mutual TLS"), "{words}");
 }
 
 #[test]
 fn a_proxy_that_got_no_further_shows_that_nothing_arrived() {
     let facts = serde_json::json!([log("sleep", "10.0.0.1:1", None, None, 503), exchange("sleep", 503)]);
     let words = words(&scenario(facts, &["exchange"], Verdict::Failed));
-    assert!(words.ends_with("sleep to edition.cnn.com: nothing arrived (the failing hop)"), "{words}");
+    assert!(
+        words.ends_with("proxy sleep to external service edition.cnn.com: nothing arrived (the failing hop)"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -117,14 +130,17 @@ fn a_client_of_the_suite_s_own_that_is_not_refused_fails_on_its_own_hop() {
         exchange("suite", 200)
     ]);
     let words = words(&scenario(facts, &["exchange"], Verdict::Failed));
-    assert!(words.starts_with("the suite's own client to gateway: plain text (the failing hop)"), "{words}");
+    assert!(
+        words.starts_with("the suite's own client to proxy gateway: plain text (the failing hop)"),
+        "{words}"
+    );
 }
 
 #[test]
 fn a_missing_log_line_leaves_the_hop_that_the_service_saw() {
     let facts = serde_json::json!([request("10.0.0.3:3", None), exchange("sleep", 200)]);
     let words = words(&scenario(facts, &["exchange"], Verdict::Passed));
-    assert_eq!(words, "sleep to edition.cnn.com: plain text");
+    assert_eq!(words, "workload sleep to external service edition.cnn.com: plain text");
 }
 
 #[test]

@@ -1,0 +1,126 @@
+//! The end of a scenario: the last judgement, and the taking down.
+
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use meshproof_reports::{CheckResult, Evidence, ExternalService, Step, SuiteFault, Timing, Verdict};
+
+use super::{Mesh, micros};
+use crate::claim::Finding;
+use crate::feature;
+use crate::scenario::Check;
+use crate::target::TargetError;
+
+/// In no catalogue, because it is no document's: added to a scenario's checks where it does not hold.
+static UNTIL_STOPPED: Check = Check::must(
+    "runs-until-stopped",
+    "Cleanup",
+    "The implementation runs until it is told to stop, and then ends everything that it started.",
+)
+.why("What dies by itself carries nobody's traffic; what does not end is left behind.")
+.observed("The implementation's answer to being told to stop, and its processes.");
+
+/// Why checks were not reached, and what that makes of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Unreached {
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: String,
+    /// Set where the fault is not the implementation's.
+    pub(crate) fault: Option<String>,
+    /// The feature whose lack is the reason.
+    pub(crate) feature: Option<&'static str>,
+}
+
+/// What is left of a mesh for the report.
+pub(crate) struct Finished {
+    pub(crate) checks: Vec<CheckResult>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) externals: Vec<ExternalService>,
+    pub(crate) evidence: Vec<Evidence>,
+    pub(crate) timing: Timing,
+    pub(crate) faults: Vec<SuiteFault>,
+}
+
+impl Mesh {
+    /// Ends the scenario: judges every claim once more, takes the instance down, and puts together the checks' results.
+    pub(crate) async fn finish(self, stop: Option<Unreached>) -> Finished {
+        // Late evidence: whatever the implementation still does for an answered request must be in before the last judgement.
+        let settled = self.settle().await;
+        let mut gone = None;
+        match settled {
+            Err(TargetError::Gone(words)) if stop.is_none() => gone = Some(words),
+            Err(e) if stop.is_none() => {
+                self.fault(format!("the last evidence could not be collected: {e}"));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let mut checks = Vec::new();
+        for check in self.setting.scenario.checks {
+            if !check.is_in(self.setting.configuration) || !self.is_selected(check) {
+                continue;
+            }
+            let claim = self.state().judged.iter().find(|(c, _)| c.id == check.id).map(|(_, c)| c.clone());
+            let finding = match (self.missing_feature(check), claim, &stop) {
+                (Some(feature), _, _) => Finding {
+                    verdict: Verdict::Skipped,
+                    ..Finding::holds(check.requirement, feature::why_skipped(feature), Vec::new())
+                },
+                (None, Some(claim), _) => self.view(|view| claim.judge(view)),
+                (None, None, Some(unreached)) => Finding {
+                    verdict: unreached.verdict,
+                    ..Finding::holds(check.requirement, unreached.reason.clone(), Vec::new())
+                },
+                (None, None, None) => {
+                    self.fault(format!("the scenario ended without judging {:?}", check.id));
+                    Finding {
+                        verdict: Verdict::Error,
+                        ..Finding::holds(
+                            check.requirement,
+                            "the scenario ended without judging it",
+                            Vec::new(),
+                        )
+                    }
+                }
+            };
+            checks.push(self.result(check, &finding));
+        }
+        let begun = Instant::now();
+        let limit = self.setting.seat.timeouts.get("teardown");
+        match tokio::time::timeout(limit, self.instance.stop()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(TargetError::Gone(words))) => gone = gone.or(Some(words)),
+            Ok(Err(e)) => self.fault(format!("not everything was taken down: {e}")),
+            Err(_) => self.fault(format!(
+                "not everything was taken down within the timeout `teardown` ({limit:?}); --timeout \
+                 teardown=DURATION sets another"
+            )),
+        }
+        if let Some(words) = gone {
+            let finding = Finding::broken(UNTIL_STOPPED.requirement, words, Vec::new());
+            checks.push(self.result(&UNTIL_STOPPED, &finding));
+        }
+        let teardown_us = micros(begun.elapsed());
+        let dropped = self.setting.seat.store.dropped();
+        if dropped > 0 {
+            self.fault(format!(
+                "{dropped} pieces of evidence beyond the first {} were not kept: something floods the suite",
+                crate::store::MAX_EVIDENCE
+            ));
+        }
+        let total_us = self.setting.seat.store.now_us();
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = state.faults;
+        if let Some(Unreached { fault: Some(message), .. }) = stop {
+            let step = state.steps.last().map(|s| s.title.clone());
+            faults.insert(0, SuiteFault { message, step });
+        }
+        Finished {
+            checks,
+            steps: state.steps,
+            externals: state.externals,
+            evidence: self.setting.seat.store.take(),
+            timing: Timing { teardown_us, total_us, ..state.timing },
+            faults,
+        }
+    }
+}

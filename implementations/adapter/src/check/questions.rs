@@ -1,0 +1,379 @@
+//! The questions, in their order.
+
+use std::collections::BTreeMap;
+
+use meshproof_harness::access_log;
+use meshproof_harness::feature;
+use meshproof_harness::names::did_you_mean;
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_plan::data_plane::DataPlaneError;
+use meshproof_plan::model::{Direction, OriginalDestination, Plan};
+use meshproof_reports::AccessLog;
+
+use super::world::{Gets, HOST, PATH, World, free_address};
+use super::{Outcome, Unchecked};
+use crate::Adapter;
+use crate::files::Lasting;
+use crate::message::{Apply, FromAdapter, ToAdapter};
+use crate::plane::{Introduction, introduce};
+use crate::session::Session;
+
+/// What the checker answers where the plan names a status: no server sends it by itself.
+const OWN_STATUS: u16 = 418;
+
+/// What became of each point that was asked.
+pub(super) async fn ask_all(
+    adapter: &Adapter,
+    timeouts: &Timeouts,
+) -> Result<BTreeMap<&'static str, Outcome>, Unchecked> {
+    let world = World::new(timeouts).await?;
+    let mut points = Points::default();
+    let told = first_process(adapter, &world, &mut points).await?;
+    if let Some((told, proxy)) = told {
+        second_process(adapter, &world, &mut points, &told, proxy).await?;
+    }
+    // Nothing of the check's depends on how its own server ends.
+    let _ended = world.server.stop().await;
+    Ok(points.0)
+}
+
+#[derive(Default)]
+struct Points(BTreeMap<&'static str, Outcome>);
+
+impl Points {
+    fn put(&mut self, id: &'static str, outcome: Outcome) {
+        self.0.insert(id, outcome);
+    }
+
+    /// Notes how it went; false where it is not kept.
+    fn judge(&mut self, id: &'static str, result: Result<String, String>) -> bool {
+        let kept = result.is_ok();
+        self.put(id, result.map_or_else(Outcome::Broken, Outcome::Kept));
+        kept
+    }
+}
+
+/// An adapter in conversation.
+struct Talk<'a> {
+    session: Session,
+    lasting: Lasting,
+    proxy: &'static str,
+    direction: Direction,
+    revision: u64,
+    world: &'a World,
+}
+
+impl Talk<'_> {
+    /// Its answer to the plan, in a word: none for `applied`, else how it declined.
+    async fn apply(&mut self, plan: &Plan) -> Result<Option<String>, String> {
+        self.revision += 1;
+        let asked = self.revision;
+        let credentials = BTreeMap::new();
+        let endpoints =
+            [OriginalDestination { host: HOST.to_owned(), port: 80, address: self.world.upstream }];
+        let message = ToAdapter::Apply(Box::new(Apply {
+            revision: asked,
+            plan,
+            resources: &[],
+            endpoints: &endpoints,
+            credentials: &credentials,
+            identities: &self.lasting.identities,
+            mesh_roots: &self.lasting.mesh_roots,
+            system_roots: &self.lasting.system_roots,
+        }));
+        match self.session.ask(&message).await? {
+            FromAdapter::Applied { revision } if revision == asked => Ok(None),
+            FromAdapter::Rejected { revision, reason } if revision == asked => {
+                Ok(Some(format!("`rejected`: {}", crate::redact::without_keys(&reason))))
+            }
+            FromAdapter::Unsupported { revision, feature } if revision == asked => {
+                Ok(Some(format!("`unsupported`: {feature}")))
+            }
+            other => Err(format!("`apply` of revision {asked} was answered with {other:?}")),
+        }
+    }
+
+    async fn must_apply(&mut self, plan: &Plan) -> Result<(), String> {
+        self.apply(plan).await?.map_or(Ok(()), |declined| Err(format!("it answered {declined}")))
+    }
+
+    async fn settle(&self) -> Result<Vec<AccessLog>, String> {
+        match self.session.ask(&ToAdapter::Settle).await? {
+            FromAdapter::Settled => Ok(self.world.lines.take()),
+            other => Err(format!("`settle` was answered with `{}`", other.kind())),
+        }
+    }
+
+    fn listening(&self, gets: Gets) -> Plan {
+        self.world.plan(self.proxy, self.direction, &[self.world.listener], gets)
+    }
+
+    async fn request(&self, expected: u16) -> Result<String, String> {
+        match self.world.request().await {
+            (Ok(status), token) if status == expected => Ok(token),
+            (Ok(status), _) => Err(format!("a request got {status}, expected {expected}")),
+            (Err(words), _) => Err(format!("a request got no answer, expected {expected}: {words}")),
+        }
+    }
+
+    /// Connecting must fail. A listener that takes the connection and never answers is still one.
+    async fn closed(&self) -> Result<String, String> {
+        match tokio::net::TcpStream::connect(self.world.listener).await {
+            Ok(_) => Err(format!("{} still takes connections", self.world.listener)),
+            Err(e) => Ok(format!("{}: {e}", self.world.listener)),
+        }
+    }
+}
+
+fn open<'a>(
+    adapter: &Adapter,
+    world: &'a World,
+    name: &str,
+    proxy: &'static str,
+) -> Result<(Talk<'a>, String), Unchecked> {
+    let (folder, lasting) = world.seat(name, proxy)?;
+    // Which kind of proxy it is comes out at hello; until then it may log for either.
+    let session = adapter.open(world.log(&[SIDECAR, GATEWAY])).map_err(|e| match e {
+        DataPlaneError::Environment(words)
+        | DataPlaneError::Refused(words)
+        | DataPlaneError::Unsupported(words)
+        | DataPlaneError::Gone(words) => Unchecked::Environment(words),
+    })?;
+    Ok((Talk { session, lasting, proxy, direction: Direction::Outbound, revision: 0, world }, folder))
+}
+
+const SIDECAR: &str = "sleep";
+const GATEWAY: &str = "istio-ingressgateway";
+
+async fn first_process(
+    adapter: &Adapter,
+    world: &World,
+    points: &mut Points,
+) -> Result<Option<(Introduction, &'static str)>, Unchecked> {
+    let (mut talk, folder) = open(adapter, world, "first", SIDECAR)?;
+    let told = match introduce(&talk.session, &folder).await {
+        Ok(told) => told,
+        Err(words) => {
+            points.judge("hello", Err(words));
+            return Ok(None);
+        }
+    };
+    let features = if told.features.is_empty() { "none".to_owned() } else { told.features.join(", ") };
+    points.judge("hello", Ok(format!("{} {}, features: {features}", told.name, told.version)));
+    points.judge("features-known", features_known(&told.features));
+    if !told.features.iter().any(|f| f == "sidecar") {
+        (talk.proxy, talk.direction) = (GATEWAY, Direction::Gateway);
+    }
+    let proxy = talk.proxy;
+    // A breach ends the process: nothing more can be asked of it.
+    let going = conversation(&mut talk, points, &told).await;
+    if going.is_some() {
+        let stopped = talk.session.stop().await;
+        let stopped = match stopped {
+            Ok(()) => talk.closed().await,
+            Err(words) => Err(words),
+        };
+        points.judge("stop", stopped);
+    }
+    Ok(Some((told, proxy)))
+}
+
+fn features_known(features: &[String]) -> Result<String, String> {
+    let unknown: Vec<String> = features
+        .iter()
+        .filter(|f| !feature::NAMES.contains(&f.as_str()))
+        .map(|f| format!("{f:?}{}", did_you_mean(f, feature::NAMES.iter().copied())))
+        .collect();
+    if unknown.is_empty() {
+        Ok(format!("{} features", features.len()))
+    } else {
+        Err(format!(
+            "no feature is named {}; the features are {}",
+            unknown.join(", "),
+            feature::NAMES.join(", ")
+        ))
+    }
+}
+
+/// None where the adapter cannot be asked any more.
+async fn conversation(talk: &mut Talk<'_>, points: &mut Points, told: &Introduction) -> Option<()> {
+    let alive = |talk: &Talk<'_>| (!talk.session.is_over()).then_some(());
+    let empty = talk.must_apply(&Plan::default()).await;
+    points.judge("apply-empty", empty.map(|()| "revision 1".to_owned()));
+    alive(talk)?;
+
+    let plan = talk.listening(Gets::Cluster);
+    let listens = match talk.must_apply(&plan).await {
+        Ok(()) => talk.request(200).await,
+        Err(words) => Err(words),
+    };
+    let token = listens.clone().ok();
+    points.judge("apply-listens", listens.map(|_| format!("200 from {}", talk.world.upstream)));
+    alive(talk)?;
+    logs(talk, points, told, token.as_deref()).await;
+    alive(talk)?;
+    if token.is_none() {
+        let why = "without a listener that answers there is nothing to ask".to_owned();
+        for id in ["apply-changes", "address-taken", "listener-closes"] {
+            points.put(id, Outcome::NotAsked(why.clone()));
+        }
+    } else {
+        let plan = talk.listening(Gets::Status(OWN_STATUS));
+        let changes = match talk.must_apply(&plan).await {
+            Ok(()) => talk.request(OWN_STATUS).await,
+            Err(words) => Err(words),
+        };
+        points.judge("apply-changes", changes.map(|_| format!("{OWN_STATUS} from the proxy itself")));
+        alive(talk)?;
+        let taken = address_taken(talk).await;
+        points.judge("address-taken", taken);
+        alive(talk)?;
+        let closes = match talk.must_apply(&Plan::default()).await {
+            Ok(()) => talk.closed().await,
+            Err(words) => Err(words),
+        };
+        points.judge("listener-closes", closes);
+        alive(talk)?;
+    }
+    let answer = talk.session.ask_with_unknown_member().await;
+    points.judge(
+        "unknown-members",
+        match answer {
+            Ok(FromAdapter::Settled) => {
+                Ok("`settle` with one more member was answered with `settled`".to_owned())
+            }
+            Ok(other) => Err(format!("`settle` with one more member was answered with `{}`", other.kind())),
+            Err(words) => Err(words),
+        },
+    );
+    alive(talk)?;
+    if told.features.iter().any(|f| f == "credential-status") {
+        let status = credential_status(talk).await;
+        points.judge("credential-status", status);
+        alive(talk)?;
+    } else {
+        let why = "it does not declare the feature credential-status".to_owned();
+        points.put("credential-status", Outcome::NotAsked(why));
+    }
+    Some(())
+}
+
+async fn credential_status(talk: &Talk<'_>) -> Result<String, String> {
+    match talk.session.ask(&ToAdapter::Credentials { proxy: talk.proxy }).await? {
+        FromAdapter::CredentialStatus { proxy, credentials } if proxy == talk.proxy => {
+            Ok(format!("{} credentials of {proxy}", credentials.len()))
+        }
+        other => Err(format!("`credentials` of {} was answered with {other:?}", talk.proxy)),
+    }
+}
+
+async fn address_taken(talk: &mut Talk<'_>) -> Result<String, String> {
+    let taken = free_address().map_err(|e| e.to_string())?;
+    let _holding =
+        std::net::TcpListener::bind(taken).map_err(|e| format!("the suite cannot bind {taken}: {e}"))?;
+    let binds = [talk.world.listener, taken];
+    let plan = talk.world.plan(talk.proxy, talk.direction, &binds, Gets::Cluster);
+    let declined = talk.apply(&plan).await?;
+    let declined =
+        declined.ok_or_else(|| format!("it said `applied`, though it cannot listen on {taken}"))?;
+    talk.request(OWN_STATUS).await.map_err(|e| format!("it answered {declined}; but after that {e}"))?;
+    Ok(meshproof_harness::store::bounded(&declined, 200))
+}
+
+/// Two points: that the line came in time, and what it says.
+async fn logs(talk: &Talk<'_>, points: &mut Points, told: &Introduction, token: Option<&str>) {
+    let settled = talk.settle().await;
+    let why = if told.features.iter().any(|f| f == "access-log") {
+        "no request was answered"
+    } else {
+        "it does not declare the feature access-log"
+    };
+    let Some(token) = token.filter(|_| told.features.iter().any(|f| f == "access-log")) else {
+        let delivered = match settled {
+            Ok(_) => Outcome::NotAsked(why.to_owned()),
+            Err(words) => Outcome::Broken(words),
+        };
+        points.put("log-delivered", delivered);
+        points.put("log-readable", Outcome::NotAsked(why.to_owned()));
+        return;
+    };
+    let lines = match settled {
+        Ok(lines) => lines,
+        Err(words) => {
+            points.judge("log-delivered", Err(words));
+            return;
+        }
+    };
+    let delivered = match lines.as_slice() {
+        [_] => Ok("one line".to_owned()),
+        [] => Err("no line had come when it said `settled`".to_owned()),
+        more => Err(format!("{} lines came for one request", more.len())),
+    };
+    points.judge("log-delivered", delivered);
+    match lines.first() {
+        Some(line) => {
+            let upstream = talk.world.upstream.to_string();
+            points.judge("log-readable", readable(line, token, &upstream));
+        }
+        None => points.put("log-readable", Outcome::NotAsked("no line had come".to_owned())),
+    }
+}
+
+fn readable(log: &AccessLog, token: &str, upstream: &str) -> Result<String, String> {
+    let line = meshproof_harness::store::bounded(&log.line, 300);
+    let Some(fields) = &log.fields else {
+        return Err(format!("{}: {line}", log.unreadable.as_deref().unwrap_or("it cannot be read")));
+    };
+    let path = format!("{PATH}?n=1");
+    let status = fields.response_code.map(|c| c.to_string());
+    let demands = [
+        ("method", fields.method.as_deref(), "GET"),
+        ("path", fields.path.as_deref(), path.as_str()),
+        ("response code", status.as_deref(), "200"),
+        ("User-Agent's token", access_log::token(fields), token),
+        ("authority", fields.authority.as_deref(), HOST),
+        ("upstream host", fields.upstream_host.as_deref(), upstream),
+    ];
+    let wrong: Vec<String> = demands
+        .into_iter()
+        .filter(|(_, seen, expected)| *seen != Some(*expected))
+        .map(|(name, seen, expected)| format!("{name} is {}, expected {expected}", seen.unwrap_or("absent")))
+        .collect();
+    if wrong.is_empty() {
+        Ok(format!("format {}", log.format.as_deref().unwrap_or("unknown")))
+    } else {
+        Err(format!("{}: {line}", wrong.join("; ")))
+    }
+}
+
+/// What a killed suite would leave.
+async fn second_process(
+    adapter: &Adapter,
+    world: &World,
+    points: &mut Points,
+    told: &Introduction,
+    proxy: &'static str,
+) -> Result<(), Unchecked> {
+    let (mut talk, folder) = open(adapter, world, "second", proxy)?;
+    if proxy == GATEWAY {
+        talk.direction = Direction::Gateway;
+    }
+    let result = match introduce(&talk.session, &folder).await {
+        Err(words) => Err(words),
+        Ok(again) if again.features != told.features => {
+            Err("a second process of it declares other features".to_owned())
+        }
+        Ok(_) => {
+            let plan = talk.listening(Gets::Cluster);
+            match talk.must_apply(&plan).await {
+                Err(words) => Err(words),
+                Ok(()) => match talk.session.hang_up().await {
+                    Err(words) => Err(words),
+                    Ok(()) => talk.closed().await,
+                },
+            }
+        }
+    };
+    points.judge("end-of-input", result);
+    Ok(())
+}

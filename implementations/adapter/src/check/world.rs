@@ -1,0 +1,213 @@
+//! What the check gives an adapter to work with: a server of the suite's, a client, and plans.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use meshproof_harness::access_log;
+use meshproof_harness::certificates::{Authority, KeyAlgorithm};
+use meshproof_harness::external::{ExternalSpec, Page, PlainPort, RunningService, start_embedded};
+use meshproof_harness::ports;
+use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::workload::{RequestSpec, Route as Dials, WorkloadClient};
+use meshproof_plan::data_plane::{Boot, LogSink, MeshCertificate};
+use meshproof_plan::model::{
+    Action, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, HeaderChanges, HttpRoutes,
+    Listener, Plan, ProxyPlan, Route, RouteAction, RouteMatch, UpstreamProtocol, VirtualHost,
+    WeightedCluster,
+};
+use meshproof_reports::AccessLog;
+
+use super::Unchecked;
+use crate::files::Lasting;
+use crate::session::Log;
+
+/// Whom the check asks for.
+pub(super) const HOST: &str = "origin.example";
+/// The path of every request; its page exists.
+pub(super) const PATH: &str = "/answer";
+/// The cluster's name in the plans.
+pub(super) const CLUSTER: &str = "outbound|80||origin.example";
+
+pub(super) struct World {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) server: Box<dyn RunningService>,
+    pub(super) upstream: SocketAddr,
+    pub(super) listener: SocketAddr,
+    pub(super) lines: Arc<Lines>,
+    identity: MeshCertificate,
+    roots: String,
+    timeouts: Timeouts,
+    requests: Mutex<u32>,
+}
+
+/// Collects log lines.
+#[derive(Default)]
+pub(super) struct Lines(Mutex<Vec<AccessLog>>);
+
+impl LogSink for Lines {
+    fn line(&self, _proxy: &str, line: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(access_log::read_line(line.as_bytes()));
+    }
+}
+
+impl Lines {
+    pub(super) fn take(&self) -> Vec<AccessLog> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn environment(e: impl std::fmt::Display) -> Unchecked {
+    Unchecked::Environment(e.to_string())
+}
+
+/// An address of this machine that is free now.
+pub(super) fn free_address() -> Result<SocketAddr, Unchecked> {
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, ports::take().map_err(environment)?)))
+}
+
+impl World {
+    pub(super) async fn new(timeouts: &Timeouts) -> Result<Self, Unchecked> {
+        let folder = tempfile::Builder::new().prefix("meshproof-").tempdir().map_err(environment)?;
+        let spec = ExternalSpec {
+            host: HOST.to_owned(),
+            plain: PlainPort::Serve,
+            tls: None,
+            pages: vec![Page {
+                path: PATH.to_owned(),
+                content_type: "text/plain",
+                body: "answered\n".to_owned(),
+            }],
+        };
+        let server = start_embedded(spec, Store::new()).await.map_err(environment)?;
+        let upstream =
+            server.address(80).ok_or_else(|| environment("the suite's server has no plain port"))?;
+        let ca = Authority::named("meshproof check CA", "cluster.local", KeyAlgorithm::EcdsaP256)
+            .map_err(environment)?;
+        let issued =
+            ca.mesh_identity("spiffe://cluster.local/ns/default/sa/sleep").issue().map_err(environment)?;
+        Ok(Self {
+            folder,
+            server,
+            upstream,
+            listener: free_address()?,
+            lines: Arc::default(),
+            identity: MeshCertificate {
+                certificate: issued.certificate_pem().to_owned(),
+                key: issued.key().0,
+            },
+            roots: ca.certificate_pem().to_owned(),
+            timeouts: timeouts.clone(),
+            requests: Mutex::new(0),
+        })
+    }
+
+    /// A private folder for one adapter process, and the files in it.
+    pub(super) fn seat(&self, name: &str, proxy: &str) -> Result<(String, Lasting), Unchecked> {
+        let folder = self.folder.path().join(name);
+        crate::files::private_folder(&folder).map_err(environment)?;
+        let boot = Boot {
+            folder: folder.clone(),
+            identities: BTreeMap::from([(proxy.to_owned(), self.identity.clone())]),
+            mesh_roots: self.roots.clone(),
+            system_roots: self.roots.clone(),
+            logs: Arc::clone(&self.lines) as Arc<dyn LogSink>,
+        };
+        let lasting = Lasting::write(Path::new(&folder), &boot).map_err(environment)?;
+        Ok((crate::files::text(&folder).map_err(environment)?, lasting))
+    }
+
+    pub(super) fn log(&self, proxies: &[&str]) -> Log {
+        let proxies: BTreeSet<String> = proxies.iter().map(|p| (*p).to_owned()).collect();
+        Log { sink: Arc::clone(&self.lines) as Arc<dyn LogSink>, proxies }
+    }
+
+    /// Sends one request to the listener. What came back: the status, or the failure in words. And its token.
+    pub(super) async fn request(&self) -> (Result<u16, String>, String) {
+        let number = {
+            let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+            *requests += 1;
+            *requests
+        };
+        let token = format!("check.{number:05}");
+        let route = Dials::capture([(80, self.listener)]);
+        let client = match WorkloadClient::new("check", route, &self.roots, &self.timeouts) {
+            Ok(client) => client,
+            Err(e) => return (Err(e.to_string()), token),
+        };
+        let spec = RequestSpec::get(format!("http://{HOST}{PATH}?n={number}"), token.clone());
+        let exchange = client.exchange(&spec).await;
+        let answer = match exchange.last_response() {
+            Some(response) => Ok(response.status),
+            None => Err(match exchange.hops.last().map(|h| &h.result) {
+                Some(meshproof_reports::HopResult::Error(e)) => e.message.clone(),
+                Some(meshproof_reports::HopResult::Response(_)) | None => "no answer".to_owned(),
+            }),
+        };
+        (answer, token)
+    }
+}
+
+/// What a request gets.
+#[derive(Clone, Copy)]
+pub(super) enum Gets {
+    /// The server's answer.
+    Cluster,
+    /// This status, from the proxy itself.
+    Status(u16),
+}
+
+impl World {
+    /// A plan with one proxy that listens here.
+    pub(super) fn plan(&self, proxy: &str, direction: Direction, binds: &[SocketAddr], gets: Gets) -> Plan {
+        let action = match gets {
+            Gets::Status(status) => RouteAction::DirectResponse { status, body: String::new() },
+            Gets::Cluster => RouteAction::Forward(Forward {
+                clusters: vec![WeightedCluster { cluster: CLUSTER.to_owned(), weight: 1 }],
+                host_rewrite: None,
+                path_rewrite: None,
+                request_headers: HeaderChanges::default(),
+                response_headers: HeaderChanges::default(),
+                timeout_ms: None,
+            }),
+        };
+        let listener = |(number, bind): (usize, &SocketAddr)| Listener {
+            name: format!("0.0.0.0_{}", 80 + number),
+            port: 80,
+            bind: *bind,
+            direction,
+            chains: vec![FilterChain {
+                name: "plain".to_owned(),
+                matches: ChainMatch::default(),
+                tls: None,
+                action: Action::Http(HttpRoutes {
+                    name: "80".to_owned(),
+                    virtual_hosts: vec![VirtualHost {
+                        name: format!("{HOST}:80"),
+                        domains: vec![HOST.to_owned(), format!("{HOST}:80")],
+                        routes: vec![Route {
+                            name: "default".to_owned(),
+                            matches: RouteMatch::default(),
+                            action: action.clone(),
+                        }],
+                    }],
+                }),
+            }],
+        };
+        let proxy = ProxyPlan {
+            name: proxy.to_owned(),
+            namespace: "default".to_owned(),
+            identity: "spiffe://cluster.local/ns/default/sa/sleep".to_owned(),
+            listeners: binds.iter().enumerate().map(listener).collect(),
+            clusters: vec![Cluster {
+                name: CLUSTER.to_owned(),
+                discovery: Discovery::Endpoints(vec![self.upstream]),
+                protocol: UpstreamProtocol::Http1,
+                tls: None,
+            }],
+        };
+        Plan { proxies: vec![proxy] }
+    }
+}
