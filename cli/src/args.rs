@@ -41,6 +41,9 @@ pub enum Command {
     Baseline(Baseline),
     /// Find and remove what a killed run left behind
     Cleanup(Cleanup),
+    /// For authors of an adapter (see docs/adapters.md)
+    #[command(subcommand)]
+    Adapter(Adapter),
 }
 
 impl Default for Command {
@@ -228,6 +231,23 @@ pub struct Baseline {
     /// The file to write; without it, standard output
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+/// `meshproof adapter`.
+#[derive(Debug, Subcommand)]
+pub enum Adapter {
+    /// Exercise the adapter contract on a program and say what is wrong in its answers
+    Check(AdapterCheck),
+}
+
+/// `meshproof adapter check`.
+#[derive(Debug, Args)]
+pub struct AdapterCheck {
+    /// What starts the adapter, as for `--target adapter:COMMAND`: one argument, split as a shell splits words
+    pub command: String,
+    /// Set a timeout, such as `adapter-stop=2s`
+    #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = timeout)]
+    pub timeouts: Vec<(&'static str, Duration)>,
 }
 
 /// `meshproof cleanup`.

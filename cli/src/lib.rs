@@ -1,5 +1,6 @@
 //! The `meshproof` command, as a library so that tests and benchmarks run just what the command runs.
 
+pub mod adapter;
 pub mod args;
 pub mod catalogue;
 pub mod cleanup;
@@ -55,6 +56,7 @@ pub fn main(arguments: args::Arguments) -> u8 {
         args::Command::Compare(compare) => render::compare(&compare),
         args::Command::Baseline(baseline) => render::baseline(&baseline),
         args::Command::Cleanup(cleanup) => cleanup::command(&cleanup),
+        args::Command::Adapter(args::Adapter::Check(check)) => adapter::command(&check),
     };
     done.unwrap_or_else(|refusal| {
         // Nowhere to say it: the exit code must do.

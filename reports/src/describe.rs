@@ -296,3 +296,26 @@ fn credential_headline(credential: &CredentialStatus) -> String {
         None => format!("credential {}: {state}", credential.name),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interim_responses_digest_trailers_and_messages_are_shown_with_what_was_received() {
+        let hop: Hop = serde_json::from_value(serde_json::json!({
+            "method": "GET", "url": "http://a/", "sent": "", "sent_bytes": 0,
+            "result": {"response": {
+                "version": "HTTP/1.1", "status": 200, "headers": [], "body": "hi", "body_bytes": 2,
+                "body_truncated": false, "body_sha256": "8f43", "informational": [103, 100],
+                "trailers": [{"name": "x-sum", "value": "1"}], "messages": ["hello"],
+            }},
+        }))
+        .unwrap();
+        let rows = hop_rows(&hop);
+        let of = |label: &str| rows.iter().find(|(l, _)| *l == label).map(|(_, text)| text.as_str());
+        assert_eq!(of("received"), Some("HTTP/1.1 103\nHTTP/1.1 100\nHTTP/1.1 200"));
+        assert_eq!(of("body"), Some("hi\n(2 bytes, SHA-256 8f43)"));
+        assert_eq!((of("trailer"), of("message")), (Some("x-sum: 1"), Some("hello")));
+    }
+}

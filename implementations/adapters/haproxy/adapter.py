@@ -286,12 +286,14 @@ class Proxy:
         errors.close()
         os.set_blocking(process.stdout.fileno(), False)
         process.unread = b""
+        contract.until(lambda: process.poll() is not None or ask(admin, "show info") is not None, "HAProxy answers")
+        if process.poll() is not None:
+            # The old process has not been told to finish: that comes once the new one listens.
+            process.stdout.close()
+            raise Rejected(contract.read(errors.name))
         before = self.admin
         self.processes.append(process)
         self.admin, self.text = admin, text
-        contract.until(lambda: process.poll() is not None or ask(admin, "show info") is not None, "HAProxy answers")
-        if process.poll() is not None:
-            raise Rejected(contract.read(errors.name))
         if before:
             # An old process that is told to finish closes its own admin socket with all its listeners.
             contract.until(lambda: ask(before, "show info") is None, "the old HAProxy listens no more")

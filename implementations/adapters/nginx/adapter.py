@@ -8,6 +8,8 @@ import getpass
 import http.client
 import os
 import re
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -206,13 +208,12 @@ class Status(http.client.HTTPConnection):
         self.request("GET", "/")
         return self.getresponse().read().decode()
 
-    def wait_for_end(self):
-        """Returns when the worker takes no more connections: then it closes its idle ones."""
+    def has_ended(self):
+        """Whether the worker takes no more connections: then it closes its idle ones, as this one is."""
         try:
-            while self.sock and self.sock.recv(1):
-                pass
+            return self.sock is None or bool(select.select([self.sock], [], [], 0)[0]) and not self.sock.recv(1)
         except ConnectionError:
-            pass
+            return True
 
 
 class Proxy:
@@ -247,10 +248,19 @@ class Proxy:
             if self.process.poll() is not None:
                 raise Rejected(contract.read(self.errors.name))
         else:
-            self.process.send_signal(1)  # SIGHUP: reload
-            self.worker.wait_for_end()
+            before = os.path.getsize(self.errors.name)
+            self.process.send_signal(signal.SIGHUP)
+            # A configuration that cannot come into force (an address is taken) is told on stderr, and the old one goes on.
+            contract.until(lambda: self.worker.has_ended() or b"[emerg]" in self.told_since(before), "nginx reloads")
+            if b"[emerg]" in self.told_since(before):
+                raise Rejected(self.told_since(before).decode("utf-8", "replace"))
             contract.until(self.connects, "the new nginx answers")
         self.text = text
+
+    def told_since(self, position):
+        with open(self.errors.name, "rb") as errors:
+            errors.seek(position)
+            return errors.read()
 
     def connects(self):
         """Whether a worker with the present revision answers; keeps the connection to it."""

@@ -329,7 +329,8 @@ impl Proxy {
             if begun.elapsed() > IN_FORCE {
                 let words = last_words(&self.process);
                 return Err(DataPlaneError::Gone(format!(
-                    "Envoy for {} neither took its configuration up nor refused it within {IN_FORCE:?}{words}",
+                    "Envoy for {} neither took its configuration up nor refused it within {IN_FORCE:?} ({wanted:?}; it \
+                     says {stats:?}){words}",
                     self.name
                 )));
             }

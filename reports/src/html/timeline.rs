@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::parts::{brief, line, term};
+use super::parts::{brief, line};
 use crate::describe;
 use crate::evidence::Side;
 use crate::report::{CheckResult, Verdict};
@@ -24,7 +24,7 @@ pub(super) fn timeline(number: usize, check: &CheckResult, story: &Story<'_>) ->
         return html! { p.soft { "No evidence: nothing was asked." } };
     }
     html! {
-        div.lanes aria-hidden="true" { span { (term("workload", "workload")) } span { (term("proxy", "proxies")) } span { (term("external service", "external service")) } }
+        div.lanes aria-hidden="true" { span { "workload" } span { "proxies" } span { "external service" } }
         ol.timeline {
             @for bearing in &story.pieces { (piece(number, check, bearing)) }
         }

@@ -73,9 +73,10 @@ pub(super) async fn send(
         (Saboteur::FallBackToPlaintext, Err(_)) if originates => {
             detour(context, shipment, &host, 80, spare, sent).await
         }
-        (Saboteur::BypassWhenGatewayDown, Err(Undone { failure: Failure::Connect(_), .. }))
-            if !originates =>
-        {
+        (
+            Saboteur::BypassWhenGatewayDown,
+            Err(Undone { failure: Failure::Connect(_) | Failure::NoHealthyUpstream | Failure::NoCluster, .. }),
+        ) if !originates => {
             detour(context, shipment, &host, 443, spare, sent).await
         }
         (Saboteur::FollowRedirect, Ok((response, _))) if response.status().is_redirection() => {

@@ -54,7 +54,9 @@ function restore() {
       if (target.hidden || target.closest("[hidden]")) { $("search").value = ""; $("verdict").value = ""; $("level").value = ""; apply(); }
       for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
       target.scrollIntoView();
-      (target.querySelector("summary") ?? target).focus({ preventScroll: true });
+      const focus = () => (target.querySelector("summary") ?? target).focus({ preventScroll: true });
+      // The browser's own way to the fragment ends with the page's loading, and takes the focus away.
+      if (document.readyState === "complete") focus(); else addEventListener("load", () => setTimeout(focus));
     }
     return;
   }

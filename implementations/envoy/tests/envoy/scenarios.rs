@@ -1,0 +1,101 @@
+//! The suite itself, on a real Envoy: whole it passes, and told something else it does not.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use meshproof_envoy::{Envoy, Mutation};
+use meshproof_harness::external::ExternalChoice;
+use meshproof_harness::runner::{self, Options};
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_plan::local::LocalTarget;
+use meshproof_reports::{Level, Report, Verdict};
+use meshproof_scenarios::select::select;
+use tokio::sync::watch;
+
+use crate::support::installed;
+
+async fn run(program: PathBuf, mutation: Option<Mutation>, selectors: &[&str]) -> Report {
+    let envoy = match mutation {
+        None => Envoy::new(Some(program)),
+        Some(mutation) => Envoy::mutated(Some(program), mutation),
+    };
+    let selectors: Vec<String> = selectors.iter().map(|&s| s.to_owned()).collect();
+    let selection = select(&selectors).unwrap();
+    let (_never, interrupt) = watch::channel(None);
+    let options = Options {
+        target: Arc::new(LocalTarget::new(Arc::new(envoy), None)),
+        jobs: selection.len(),
+        selection,
+        external: ExternalChoice::Embedded,
+        fail_fast: false,
+        keep: false,
+        timeouts: Timeouts::default(),
+        work: std::env::temp_dir(),
+        fixtures: None,
+        events: Arc::new(|_| {}),
+        interrupt,
+        command: "meshproof run --target envoy".to_owned(),
+        repeat: "meshproof run --target envoy".to_owned(),
+    };
+    runner::run(options).await.unwrap()
+}
+
+/// Every MUST that did not pass, with what was seen.
+fn missed(report: &Report) -> Vec<(String, String)> {
+    assert!(report.scenarios.iter().all(|s| s.faults.is_empty()), "a fault of the suite");
+    report
+        .checks()
+        .filter(|c| c.level == Level::Must && c.verdict != Verdict::Passed)
+        .map(|c| (c.id.clone(), format!("{:?}: {}", c.verdict, c.seen)))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_must_of_every_scenario_passes() {
+    let Some(program) = installed() else { return };
+    let report = run(program, None, &[]).await;
+    assert_eq!(missed(&report), Vec::new());
+    assert!(report.checks().count() > 60, "hardly anything was executed");
+}
+
+/// What must notice a mutation, in the smallest scenarios that do.
+const NOTICED_BY: &[(Mutation, &str, &[&str])] = &[
+    (Mutation::NoSni, "sidecar-origination:target-port", &["sidecar-origination/sni-is-host"]),
+    (
+        Mutation::NoCa,
+        "tls-verification",
+        &["tls-verification/unknown-ca-refused", "tls-verification/expired-certificate-refused"],
+    ),
+    (
+        Mutation::NoClientCertificate,
+        "egress-gateway-mutual:ecdsa-p256",
+        &["egress-gateway-mutual/welcome-page", "egress-gateway-mutual/client-certificate-presented"],
+    ),
+    (
+        Mutation::Plaintext,
+        "sidecar-origination:target-port",
+        &["sidecar-origination/no-plaintext-leak", "sidecar-origination/sni-is-host"],
+    ),
+    (Mutation::WrongPort, "sidecar-origination:port-rewrite", &["sidecar-origination/no-plaintext-leak"]),
+    (Mutation::NoLog, "sidecar-origination:target-port", &["sidecar-origination/sidecar-access-log"]),
+];
+
+#[test]
+fn every_mutation_has_checks_that_must_notice_it() {
+    let told: BTreeSet<Mutation> = NOTICED_BY.iter().map(|(m, ..)| *m).collect();
+    assert!(Mutation::ALL.iter().all(|m| told.contains(m)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mutation_is_noticed_by_the_checks_that_look_there() {
+    let Some(program) = installed() else { return };
+    for (mutation, scenario, checks) in NOTICED_BY {
+        let report = run(program.clone(), Some(*mutation), &[scenario]).await;
+        let missed: Vec<String> = missed(&report).into_iter().map(|(id, _)| id).collect();
+        for check in *checks {
+            assert!(missed.iter().any(|id| id == check), "{mutation}: {check} passed; not passed: {missed:?}");
+        }
+        assert_eq!(report.exit_code(), 1, "{mutation}");
+    }
+}

@@ -1,0 +1,26 @@
+//! The pages in a real browser. Skipped, visibly, where there is none.
+
+mod accessible;
+mod comparison;
+mod conformance;
+mod driver;
+mod hostile;
+mod kills;
+
+use meshproof_reports::{EvidenceId, Fact, Report, Verdict, sample};
+
+/// The sample, and the sample with a failed check that has something to diverge in.
+fn pair() -> [Report; 2] {
+    let good = {
+        let mut report = sample::passing();
+        report.scenarios[0].checks[1].evidence = vec![EvidenceId("e4".to_owned())];
+        report
+    };
+    let mut bad = good.clone();
+    bad.implementation.name = "Envoy".to_owned();
+    let scenario = &mut bad.scenarios[0];
+    scenario.checks[1].verdict = Verdict::Failed;
+    let Fact::AccessLog(log) = &mut scenario.evidence[3].fact else { unreachable!() };
+    log.fields.as_mut().unwrap().upstream_cluster = Some("PassthroughCluster".to_owned());
+    [good, bad]
+}
