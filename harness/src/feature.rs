@@ -30,8 +30,6 @@ pub const KNOWN: &[(&str, &str)] = &[
         "speaks HTTP/2 to servers where a DestinationRule says so, and to applications with prior knowledge",
     ),
     ("web-socket", "passes a WebSocket handshake on, and the messages that follow it"),
-    ("http2", "speaks HTTP/2 with servers and clients that offer it, trailers included"),
-    ("web-socket", "passes on a connection that is upgraded to WebSocket"),
     (
         "access-log",
         "writes a line a request, and a line a connection that it passes on, in a format that the suite reads",
@@ -73,5 +71,11 @@ mod tests {
         assert_eq!(missing(["sidecar", "tls-passthrough", "mesh-mtls"], &declared), Some("tls-passthrough"));
         assert_eq!(missing(["sidecar", "access-log"], &declared), None);
         assert_eq!(missing([], &declared), None);
+    }
+
+    #[test]
+    fn no_feature_is_there_twice() {
+        let different: std::collections::BTreeSet<&str> = NAMES.iter().copied().collect();
+        assert_eq!(different.len(), NAMES.len());
     }
 }

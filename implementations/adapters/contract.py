@@ -68,6 +68,8 @@ def answer(implementation, message):
     """Answers one message; true when it was the last."""
     kind = message["type"]
     if kind == "hello":
+        # Paths of sockets are short everywhere, and the folder's may be long: they are relative to it.
+        os.chdir(message["folder"])
         implementation.hello(message["folder"])
         say(type="hello", contract=1, name=implementation.name, version=implementation.version(),
             features=implementation.features)

@@ -49,7 +49,7 @@ class Configuration:
     """One proxy's part of a plan as HAProxy's configuration."""
 
     def __init__(self, proxy, message, folder, hop, hop_names):
-        self.inner = os.path.dirname(folder)
+        self.inner = os.path.basename(os.path.dirname(folder))
         self.proxy, self.message, self.folder, self.hop, self.hop_names = proxy, message, folder, hop, hop_names
         self.clusters = {c["name"]: c for c in proxy["clusters"]}
         self.credentials = message["credentials"].get(proxy["name"], [])
@@ -270,7 +270,7 @@ class Proxy:
         if text == self.text:
             return
         self.revision += 1
-        admin = os.path.join(self.folder, "a%d" % self.revision)
+        admin = os.path.join(os.path.basename(self.folder), "a%d" % self.revision)
         configuration = contract.private(
             os.path.join(self.folder, "haproxy-%d.cfg" % self.revision),
             contract.read(TEMPLATE).replace("@admin@", admin).replace("@sections@", text))

@@ -221,6 +221,7 @@ class Proxy:
 
     def __init__(self, name, folder):
         self.name, self.folder = name, folder
+        self.status = os.path.join(os.path.basename(folder), "status")
         self.process = self.worker = self.text = None
         self.revision, self.unread = 0, b""
         os.makedirs(folder, 0o700, exist_ok=True)
@@ -233,7 +234,7 @@ class Proxy:
         self.revision += 1
         user = "user %s;" % getpass.getuser() if os.geteuid() == 0 else ""
         filled = contract.read(TEMPLATE).replace("@user@", user).replace("@revision@", str(self.revision))
-        filled = filled.replace("@status@", os.path.join(self.folder, "status")).replace("@sections@", text)
+        filled = filled.replace("@status@", self.status).replace("@sections@", text)
         next_one = contract.private(os.path.join(self.folder, "next.conf"), filled)
         command = ["nginx", "-p", self.folder, "-e", "stderr", "-c"]
         checked = subprocess.run(command + [next_one, "-t"], capture_output=True, text=True)
@@ -265,7 +266,7 @@ class Proxy:
     def connects(self):
         """Whether a worker with the present revision answers; keeps the connection to it."""
         try:
-            self.worker = Status(os.path.join(self.folder, "status"))
+            self.worker = Status(self.status)
             return self.worker.ask() == str(self.revision)
         except (OSError, http.client.HTTPException):
             return False

@@ -58,9 +58,10 @@ struct Told {
     next: Config,
     vault: Vault,
     versions: u64,
-    clusters: String,
-    listeners: String,
+    /// The versions of the route configurations in `config`.
     routes: BTreeMap<String, String>,
+    /// What was last written of each route configuration, in force or not, with its version.
+    handed_over: BTreeMap<String, (Value, String)>,
     stats: Stats,
     /// What is in its files may differ from `config`.
     unsure: bool,
@@ -72,21 +73,11 @@ impl Told {
         format!("{kind}{}", self.versions)
     }
 
-    /// What is to be in force for a configuration whose files have been written. Secrets count where its clusters use them.
-    fn wanted(&self, config: &Config) -> Wanted {
-        let uses: BTreeSet<String> = config.clusters.values().flat_map(secret_names).collect();
-        Wanted {
-            clusters: self.clusters.clone(),
-            listeners: self.listeners.clone(),
-            routes: config.routes.keys().filter_map(|name| self.routes.get(name).cloned()).collect(),
-            secrets: self
-                .vault
-                .present()
-                .into_iter()
-                .filter(|(name, _)| uses.contains(name))
-                .map(|(_, version)| version)
-                .collect(),
-        }
+    /// The versions of the secrets that these clusters use, as far as there are any.
+    fn secrets(&self, clusters: &BTreeMap<String, Value>) -> Vec<String> {
+        let uses: BTreeSet<String> = clusters.values().flat_map(secret_names).collect();
+        let there = self.vault.present().into_iter().filter(|(name, _)| uses.contains(name));
+        there.map(|(_, version)| version).collect()
     }
 }
 
@@ -147,7 +138,6 @@ impl Proxy {
                 );
             }
         };
-        let told = Told { clusters: "0".to_owned(), listeners: "0".to_owned(), ..Told::default() };
         Ok(Self {
             name: name.to_owned(),
             folder,
@@ -155,7 +145,7 @@ impl Proxy {
             admin,
             fence,
             fences: AtomicU64::default(),
-            told: Mutex::new(told),
+            told: Mutex::default(),
         })
     }
 
@@ -236,12 +226,11 @@ impl Proxy {
 
     async fn hand_over_clusters(&self, told: &mut Told, config: &Config) -> Result<(), DataPlaneError> {
         self.process.said().forget_refusals();
-        told.clusters = told.version("c");
-        let value =
-            json!({"version_info": told.clusters, "resources": config.clusters.values().collect::<Vec<_>>()});
-        self.write("cds.json", &value)?;
-        let routes = Config { routes: told.config.routes.clone(), ..config.clone() };
-        self.await_in_force(told, &routes).await
+        let version = told.version("c");
+        let resources: Vec<&Value> = config.clusters.values().collect();
+        self.write("cds.json", &json!({"version_info": version, "resources": resources}))?;
+        let secrets = told.secrets(&config.clusters);
+        self.await_in_force(told, &Wanted { clusters: Some(version), secrets, ..Wanted::default() }).await
     }
 
     /// Returns the HTTP chains that are gone.
@@ -252,29 +241,42 @@ impl Proxy {
         all: bool,
     ) -> Result<Vec<String>, DataPlaneError> {
         self.process.said().forget_refusals();
-        let mut written = false;
+        let mut wanted = Wanted::default();
+        let mut versions = BTreeMap::new();
+        let stats = if all { self.stats().await? } else { Stats::default() };
         for (name, routing) in &config.routes {
-            if !all && told.config.routes.get(name) == Some(routing) && told.routes.contains_key(name) {
+            let kept = told.config.routes.get(name).filter(|before| *before == routing);
+            let kept = kept.and_then(|_| told.routes.get(name).cloned());
+            if let (Some(version), false) = (&kept, all) {
+                versions.insert(name.clone(), version.clone());
                 continue;
             }
-            let version = told.version("r");
+            // Envoy does not take note of another version where it has the content already: of what was in force before a
+            // change failed, or of what was handed over with that change.
+            let with_failed = told.handed_over.get(name).filter(|(before, _)| *before == routing.value);
+            let version = kept
+                .into_iter()
+                .chain(with_failed.map(|(_, version)| version.clone()))
+                .find(|version| stats.has_routes(version))
+                .unwrap_or_else(|| told.version("r"));
             let value = json!({"version_info": version, "resources": [routing.value]});
             self.write(&file_name("rds", name), &value)?;
-            told.routes.insert(name.clone(), version);
-            written = true;
+            told.handed_over.insert(name.clone(), (routing.value.clone(), version.clone()));
+            wanted.routes.push(version.clone());
+            versions.insert(name.clone(), version);
         }
-        told.routes.retain(|name, _| config.routes.contains_key(name));
         let mut closed = Vec::new();
         if all || config.listeners != told.config.listeners {
-            told.listeners = told.version("l");
+            let version = told.version("l");
             let resources: Vec<&Value> = config.listeners.values().map(|l| &l.value).collect();
-            self.write("lds.json", &json!({"version_info": told.listeners, "resources": resources}))?;
-            written = true;
+            self.write("lds.json", &json!({"version_info": version, "resources": resources}))?;
+            wanted.listeners = Some(version);
             closed = lost_chains(&told.config, config);
         }
-        if written {
-            self.await_in_force(told, config).await?;
+        if wanted != Wanted::default() {
+            self.await_in_force(told, &wanted).await?;
         }
+        told.routes = versions;
         Ok(closed)
     }
 
@@ -311,8 +313,7 @@ impl Proxy {
         DataPlaneError::Gone(format!("Envoy for {}: {how}{}", self.name, last_words(&self.process)))
     }
 
-    async fn await_in_force(&self, told: &mut Told, config: &Config) -> Result<(), DataPlaneError> {
-        let wanted = told.wanted(config);
+    async fn await_in_force(&self, told: &mut Told, wanted: &Wanted) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
         let mut pauses = Pauses::new();
         loop {
@@ -321,8 +322,8 @@ impl Proxy {
                 told.stats = stats;
                 return Err(self.refusal().await);
             }
-            let have = stats.have(&wanted);
-            if have && (stats.have_secrets(&wanted) || begun.elapsed() > SECRETS) {
+            let have = stats.have(wanted);
+            if have && (stats.have_secrets(wanted) || begun.elapsed() > SECRETS) {
                 told.stats = stats;
                 return Ok(());
             }

@@ -38,11 +38,17 @@ impl Stats {
         self.texts.iter().filter(|(name, _)| holds(name)).map(|(_, v)| v.as_str()).collect()
     }
 
+    /// Whether some route configuration of this version is in force.
+    pub(crate) fn has_routes(&self, version: &str) -> bool {
+        self.versions(is_of_routes).contains(version)
+    }
+
     /// Whether this is in force, as far as the process's main thread is concerned.
     pub(crate) fn have(&self, wanted: &Wanted) -> bool {
-        let routes = self.versions(|name| name.contains(".rds."));
-        self.text("cluster_manager.cds.version_text") == Some(&wanted.clusters)
-            && self.text("listener_manager.lds.version_text") == Some(&wanted.listeners)
+        let routes = self.versions(is_of_routes);
+        let told = |name: &str, version: &Option<String>| version.is_none() || self.text(name) == version.as_deref();
+        told("cluster_manager.cds.version_text", &wanted.clusters)
+            && told("listener_manager.lds.version_text", &wanted.listeners)
             && wanted.routes.iter().all(|v| routes.contains(v.as_str()))
             && self.number("cluster_manager.warming_clusters") == 0
             && self.number("listener_manager.total_listeners_warming") == 0
@@ -71,13 +77,17 @@ impl Stats {
     }
 }
 
+fn is_of_routes(name: &str) -> bool {
+    name.contains(".rds.")
+}
+
 const CREATE_FAILURE: &str = "listener_manager.listener_create_failure";
 
-/// The versions that are to be in force.
+/// The versions that are to be in force; nothing is asked of what is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    pub(crate) clusters: String,
-    pub(crate) listeners: String,
+    pub(crate) clusters: Option<String>,
+    pub(crate) listeners: Option<String>,
     pub(crate) routes: Vec<String>,
     pub(crate) secrets: Vec<String>,
 }
@@ -98,8 +108,8 @@ mod tests {
     fn wanted() -> Wanted {
         let text = |t: &str| t.to_owned();
         Wanted {
-            clusters: text("c1"),
-            listeners: text("l1"),
+            clusters: Some(text("c1")),
+            listeners: Some(text("l1")),
             routes: vec![text("r1")],
             secrets: vec![text("s1")],
         }

@@ -61,11 +61,20 @@ pub const POINTS: &[(&str, &str)] = &[
     ("hello", "It answers `hello` with its name, its version, its features and the contract's version."),
     ("features-known", "Every feature that it declares is one that the suite knows."),
     ("apply-empty", "It applies a plan without proxies and repeats the revision."),
-    ("apply-listens", "It applies a plan with a listener; when it says `applied`, a request there is answered by the cluster."),
+    (
+        "apply-listens",
+        "It applies a plan with a listener; when it says `applied`, a request there is answered by the cluster.",
+    ),
     ("log-delivered", "When it says `settled`, the log line of every answered request has been sent, once."),
-    ("log-readable", "The log line is in a format that the suite reads, with method, path, status, User-Agent and upstream address."),
+    (
+        "log-readable",
+        "The log line is in a format that the suite reads, with method, path, status, User-Agent and upstream address.",
+    ),
     ("apply-changes", "When it says `applied`, the next request is handled by the new plan."),
-    ("address-taken", "A plan with an address that is taken is not `applied`, and the plan before stays in force."),
+    (
+        "address-taken",
+        "A plan with an address that is taken is not `applied`, and the plan before stays in force.",
+    ),
     ("unknown-members", "Members of a message that it does not know are ignored."),
     ("credential-status", "It answers `credentials` for the proxy that was asked."),
     ("listener-closes", "A proxy that is in the plan no more listens no more."),

@@ -58,7 +58,7 @@ def hello(message):
         os.close(1)
         time.sleep(600)
     contract = 2 if WAY == "wrong-contract" else 1
-    say(type="hello", contract=contract, name="hostile", version="1", features=["sidecar"])
+    say(type="hello", contract=contract, name="hostile", version="1", features=["telepathy"] if WAY == "unknown-feature" else ["sidecar"])
     if WAY == "unasked":
         say(type="settled")
     if WAY == "deaf":
@@ -122,6 +122,8 @@ def main():
             if WAY == "stays-after-stopped":
                 time.sleep(600)
             return
+    if WAY == "stays-after-its-input":
+        time.sleep(600)
 
 
 main()

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
 use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{
-    ChainMatch, ClientCertificate, Credential, NameCheck, Origination, PathMatch, Plan, RouteAction, ServerName,
+    ChainMatch, ClientCertificate, Credential, FilterChain, NameCheck, Origination, PathMatch, Plan, RouteAction, ServerName,
     Transport, Trust, UpstreamTls,
 };
 use meshproof_reports::CredentialState;
@@ -74,7 +74,8 @@ async fn no_request_is_lost_while_the_destination_and_the_chains_change_under_lo
     let (to_one, mut to_two) = (everything_to(at, one.at), everything_to(at, two.at));
     // The second state has one more chain beside the one that the load goes through, as origination brings along.
     let beside = ChainMatch { transport: Transport::Tls, server_names: vec!["a.example".to_owned()] };
-    to_two.proxies[0].listeners[0].chains.insert(0, chain(beside, http(forward("c"))));
+    let beside = FilterChain { name: "beside".to_owned(), ..chain(beside, http(forward("c"))) };
+    to_two.proxies[0].listeners[0].chains.insert(0, beside);
     to_two.proxies[0].clusters[0].name = "d".to_owned();
     to_two.proxies[0].listeners[0].chains[1].action = http(forward("d"));
     running.apply(&to_one).await.unwrap();
@@ -118,6 +119,37 @@ async fn a_refused_configuration_is_told_in_envoys_words_and_the_next_good_one_w
     assert!(get(at, "/").await.unwrap().ends_with("good"), "what was in force is not any more");
     running.apply(&answering(at, "better")).await.unwrap();
     assert!(get(at, "/").await.unwrap().ends_with("better"));
+    running.plane.stop().await.unwrap();
+}
+
+/// Two ports; what the second answers, or what it is refused for.
+fn two_ports(at: [std::net::SocketAddr; 2], first: &str, second: Result<&str, &str>) -> Plan {
+    let mut both = answering(at[0], first);
+    let mut other = answering(at[1], second.unwrap_or("never"));
+    let mut listener = other.proxies[0].listeners.remove(0);
+    if let meshproof_plan::model::Action::Http(http) = &mut listener.chains[0].action {
+        http.name = "81".to_owned();
+        if let Err(regex) = second {
+            http.virtual_hosts[0].routes[0].matches.path = PathMatch::Regex(regex.to_owned());
+        }
+    }
+    both.proxies[0].listeners.push(listener);
+    both
+}
+
+#[tokio::test]
+async fn after_a_change_of_which_half_was_refused_every_next_one_is_in_force() {
+    let Some(program) = installed() else { return };
+    let running = start(program).await.unwrap();
+    let at = [bind(), bind()];
+    running.apply(&two_ports(at, "a", Ok("x"))).await.unwrap();
+    for first in ["a", "b"] {
+        // One half was taken up, the other was not; then the very same half comes again, or what was before.
+        assert!(running.apply(&two_ports(at, "b", Err("(?=x)"))).await.is_err());
+        running.apply(&two_ports(at, first, Ok("y"))).await.unwrap();
+        assert!(get(at[0], "/").await.unwrap().ends_with(first));
+        assert!(get(at[1], "/").await.unwrap().ends_with('y'));
+    }
     running.plane.stop().await.unwrap();
 }
 

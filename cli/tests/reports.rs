@@ -1,0 +1,179 @@
+//! Reports that were kept: rendered again, compared, taken as a baseline; and the sample report of the repository.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/samples/no-sni.json");
+const SAMPLED: [&str; 3] =
+    ["sidecar-origination:target-port", "egress-gateway-simple", "egress-gateway-mutual:ecdsa-p256"];
+
+fn meshproof(arguments: &[&str], code: i32) -> Output {
+    let output = Command::cargo_bin("meshproof")
+        .expect("the binary is built with its tests")
+        .env("NO_COLOR", "1")
+        .args(arguments)
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{}\n{said}", String::from_utf8_lossy(&output.stdout));
+    output
+}
+
+fn said(arguments: &[&str], code: i32) -> String {
+    String::from_utf8(meshproof(arguments, code).stdout).expect("it is text")
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("it is UTF-8")
+}
+
+/// What a run says that another run on another day says too.
+fn outline(report: &Value) -> Value {
+    let scenario = |s: &Value| {
+        let checks = s["checks"].as_array().expect("checks").iter();
+        let steps = s["steps"].as_array().expect("steps").iter();
+        json!({
+            "id": s["id"], "configuration": s["configuration"], "title": s["title"], "document": s["document"],
+            "steps": steps.map(|step| step["title"].clone()).collect::<Vec<_>>(),
+            "checks": checks
+                .map(|c| {
+                    let parts = ["id", "level", "control", "verdict", "requirement", "section", "differences"];
+                    let mut kept: Vec<Value> = parts.iter().map(|p| c[p].clone()).collect();
+                    // Evidence is numbered as it comes, and proxies write their logs when they like.
+                    if let Some(list) = kept[6].as_array_mut() {
+                        for d in list { d["evidence"] = Value::Null; }
+                    }
+                    kept
+                })
+                .collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "schema": report["schema"],
+        "scenarios": report["scenarios"].as_array().expect("scenarios").iter().map(scenario).collect::<Vec<_>>(),
+    })
+}
+
+#[test]
+fn the_sample_report_is_what_a_run_writes_today() {
+    let out = TempDir::new().expect("a folder");
+    let mut arguments =
+        vec!["run", "-q", "--target", "reference:no-sni", "--external", "embedded", "--out", path(out.path())];
+    arguments.extend(SAMPLED);
+    meshproof(&arguments, 1);
+    let written = std::fs::read(out.path().join("report.json")).expect("a report");
+    if std::env::var_os("MESHPROOF_BLESS").is_some_and(|v| v == "1") {
+        std::fs::write(SAMPLE, &written).expect("the sample can be written");
+    }
+    let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).expect("JSON");
+    let sample = std::fs::read(SAMPLE).unwrap_or_else(|_| b"{\"scenarios\": []}".to_vec());
+    assert!(
+        outline(&read(&sample)) == outline(&read(&written)),
+        "reports/samples/no-sni.json is not what a run writes; look at the change, then\n  \
+         MESHPROOF_BLESS=1 cargo test -p meshproof --test reports the_sample"
+    );
+}
+
+#[test]
+fn a_kept_report_is_rendered_in_every_format_without_a_run() {
+    let out = TempDir::new().expect("a folder");
+    let formats = ["html", "json", "junit", "markdown", "github", "badge", "badge-svg", "text"];
+    let mut arguments = vec!["report", SAMPLE, "--out", path(out.path())];
+    for format in formats {
+        arguments.extend(["--format", format]);
+    }
+    let listed = said(&arguments, 0);
+    assert_eq!(listed.lines().count(), formats.len());
+    for file in listed.lines() {
+        assert!(std::fs::metadata(file).expect("it is there").len() > 50, "{file}");
+    }
+}
+
+#[test]
+fn one_format_goes_to_standard_output_and_several_need_a_folder() {
+    assert!(said(&["report", SAMPLE, "--format", "junit"], 0).starts_with("<?xml"));
+    let refused = meshproof(&["report", SAMPLE, "--format", "junit", "--format", "badge"], 2);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--out DIR"));
+}
+
+#[test]
+fn a_file_that_is_no_report_is_refused_with_what_it_is() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("x.json");
+    std::fs::write(&file, "{}").expect("written");
+    let refused = meshproof(&["report", path(&file)], 2);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("not a meshproof report"));
+    meshproof(&["compare", path(&folder.path().join("gone")), SAMPLE], 2);
+}
+
+fn run(out: &Path, more: &[&str], code: i32) -> PathBuf {
+    let mut arguments = vec!["run", "-q", "--external", "embedded", "--out", path(out)];
+    arguments.extend(more);
+    arguments.push("sidecar-origination:target-port");
+    meshproof(&arguments, code);
+    out.to_owned()
+}
+
+#[test]
+fn a_comparison_tells_a_regression_from_a_baseline_and_writes_its_page() {
+    let folder = TempDir::new().expect("a folder");
+    let good = run(&folder.path().join("good"), &[], 0);
+    let bad = run(&folder.path().join("bad"), &["--target", "reference:no-sni"], 1);
+    let page = folder.path().join("page.html");
+    let text = said(&["compare", "--baseline", path(&good), path(&bad), "--html", path(&page)], 1);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let wanted = "2: regression; first divergence from 1: external service edition.cnn.com, connection, server name: none \
+                  here, edition.cnn.com there";
+    assert!(words.join(" ").contains(wanted), "{text}");
+    assert!(std::fs::read_to_string(&page).expect("a page").contains("▼ regression"));
+    assert!(said(&["compare", "--baseline", path(&bad), path(&good)], 0).contains("1 fixed"));
+    let json: Value = serde_json::from_str(&said(&["compare", path(&good), path(&bad), "--json"], 0)).expect("JSON");
+    assert_eq!(json["schema"], "meshproof.comparison/1");
+}
+
+#[test]
+fn a_baseline_lets_a_run_with_known_failures_pass_and_an_unexpected_success_fails_it() {
+    let folder = TempDir::new().expect("a folder");
+    let bad = run(&folder.path().join("bad"), &["--target", "reference:no-sni"], 1);
+    let known = folder.path().join("known.yaml");
+    meshproof(&["baseline", path(&bad), "--out", path(&known)], 0);
+    run(&bad, &["--target", "reference:no-sni", "--expect", path(&known)], 0);
+    let report = run(&folder.path().join("good"), &["--expect", path(&known)], 1);
+    let text = said(&["report", path(&report)], 0);
+    assert!(text.contains("passed although a failure was expected"), "{text}");
+}
+
+#[test]
+fn a_file_of_expected_failures_that_is_broken_is_refused_before_the_run() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("known.yaml");
+    std::fs::write(&file, "expected_failures: [{check: a/b}]").expect("written");
+    let refused = meshproof(&["run", "--expect", path(&file)], 2);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("known.yaml"));
+}
+
+#[test]
+fn a_run_writes_the_formats_that_it_is_asked_for_and_annotates_on_standard_output() {
+    let folder = TempDir::new().expect("a folder");
+    let out = path(folder.path());
+    let arguments = ["run", "-q", "--target", "reference:no-sni", "--external", "embedded", "--out", out];
+    let more = ["--format", "junit", "--format", "github", "sidecar-origination:target-port"];
+    let text = said(&[arguments.as_slice(), &more].concat(), 1);
+    assert!(text.contains("::error title=MUST failed%3A sidecar-origination%3Atarget-port/sni-is-host::"), "{text}");
+    let mut files: Vec<String> = std::fs::read_dir(folder.path())
+        .expect("a folder")
+        .map(|f| f.expect("a file").file_name().into_string().expect("UTF-8"))
+        .collect();
+    files.sort();
+    assert_eq!(files, ["annotations.txt", "junit.xml", "report.json"]);
+}
+
+#[test]
+fn an_unknown_format_lists_the_formats() {
+    let refused = meshproof(&["run", "--format", "yaml"], 2);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("html, json, junit"));
+}

@@ -1,0 +1,148 @@
+//! The adapters of this repository keep the contract, and their proxies pass what they declare.
+
+use std::path::Path;
+
+use meshproof_adapter::check::{Outcome, check};
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_reports::{Level, Report, Verdict};
+
+use crate::runs::run;
+use crate::support::{hostile, installed};
+
+fn command(name: &str) -> String {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../adapters/{name}/adapter.py"));
+    format!("python3 '{}'", program.display())
+}
+
+async fn broken(command: &str) -> Vec<(&'static str, String)> {
+    let points = check(command, &Timeouts::default()).await.unwrap();
+    points
+        .into_iter()
+        .filter_map(|p| match p.outcome {
+            Outcome::Broken(words) => Some((p.id, words)),
+            Outcome::Kept(_) | Outcome::NotAsked(_) => None,
+        })
+        .collect()
+}
+
+/// Every MUST that is asked passes; what is skipped lacks one of these features; and these checks are among those passed.
+#[track_caller]
+fn assert_passes(report: &Report, lacks: &[&str], passes: &[&str]) {
+    let mut wrong = Vec::new();
+    for check in report.checks() {
+        let fine = match check.verdict {
+            Verdict::Passed => true,
+            Verdict::Skipped => {
+                lacks.iter().any(|f| check.reason.ends_with(f))
+                    || check.reason.ends_with(&["support ", lacks[0]].concat())
+            }
+            Verdict::Failed | Verdict::Inconclusive | Verdict::Error => check.level != Level::Must,
+        };
+        if !fine {
+            wrong.push(format!("{} {}: {}", check.verdict, check.id, check.reason));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for id in passes {
+        let all = report.checks().filter(|c| c.id == *id).all(|c| c.verdict == Verdict::Passed);
+        assert!(all && report.checks().any(|c| c.id == *id), "{id}");
+    }
+}
+
+/// Every request within seconds: the example reads a whole request before it answers, so that one check's story waits.
+fn hasty() -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    timeouts.set("request", std::time::Duration::from_secs(3)).unwrap();
+    timeouts
+}
+
+#[tokio::test]
+async fn the_python_example_keeps_the_contract_and_passes_what_it_declares() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    assert_eq!(broken(&command("python")).await, []);
+    let report = run(&command("python"), &[], hasty()).await.unwrap();
+    assert_passes(
+        &report,
+        &[
+            "mesh-mtls",
+            "tls-passthrough",
+            "egress-gateway",
+            "ingress-gateway",
+            "http2",
+            "web-socket",
+            "reconfigure-without-restart",
+        ],
+        &[
+            "sidecar-origination/single-response",
+            "sidecar-origination/one-upstream-request",
+            "sidecar-origination/no-plaintext-leak",
+            "sidecar-origination/sidecar-access-log",
+            "tls-verification/wrong-host-refused",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn haproxy_keeps_the_contract_and_passes_what_it_declares() {
+    if !(installed("python3", "--version") && installed("haproxy", "-v") && installed("openssl", "version")) {
+        return;
+    }
+    assert_eq!(broken(&command("haproxy")).await, []);
+    let report = run(&command("haproxy"), &[], Timeouts::default()).await.unwrap();
+    assert_passes(
+        &report,
+        &["san-validation", "credential-status"],
+        &[
+            "sidecar-origination/https-clients-unaffected",
+            "egress-gateway-simple/originated-by-gateway",
+            "egress-gateway-mutual/client-certificate-presented",
+            "path-based-routing/export-confined",
+            "external-web-service/only-sni-visible",
+            "tls-verification/wrong-host-refused",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn nginx_keeps_the_contract_and_passes_what_it_declares() {
+    if !(installed("python3", "--version") && installed("nginx", "-v") && installed("openssl", "version")) {
+        return;
+    }
+    assert_eq!(broken(&command("nginx")).await, []);
+    let report = run(&command("nginx"), &[], Timeouts::default()).await.unwrap();
+    assert_passes(
+        &report,
+        &["tls-passthrough", "san-validation", "credential-status", "http2", "upstream-local-address"],
+        &[
+            "sidecar-origination/single-response",
+            "egress-gateway-simple/no-bypass",
+            "egress-gateway-mutual/client-certificate-presented",
+            "path-based-routing/host-rewritten",
+            "external-web-service/http-by-application-originated",
+            "tls-verification/wrong-host-refused",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn the_check_names_the_point_that_an_adapter_breaks() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    for (way, point) in [
+        ("dies-at-hello", "hello"),
+        ("unknown-feature", "features-known"),
+        ("wrong-revision", "apply-empty"),
+        ("", "apply-listens"),
+        ("exits-without-stopped", "stop"),
+        ("stays-after-its-input", "end-of-input"),
+    ] {
+        let mut timeouts = Timeouts::default();
+        timeouts.set("adapter-stop", std::time::Duration::from_secs(1)).unwrap();
+        let points = check(&hostile(way), &timeouts).await.unwrap();
+        let outcome = &points.iter().find(|p| p.id == point).unwrap().outcome;
+        assert!(matches!(outcome, Outcome::Broken(_)), "{way}: {point}: {outcome:?}");
+    }
+}
