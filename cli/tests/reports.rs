@@ -61,8 +61,16 @@ fn outline(report: &Value) -> Value {
 #[test]
 fn the_sample_report_is_what_a_run_writes_today() {
     let out = TempDir::new().expect("a folder");
-    let mut arguments =
-        vec!["run", "-q", "--target", "reference:no-sni", "--external", "embedded", "--out", path(out.path())];
+    let mut arguments = vec![
+        "run",
+        "-q",
+        "--target",
+        "reference:no-sni",
+        "--external",
+        "embedded",
+        "--out",
+        path(out.path()),
+    ];
     arguments.extend(SAMPLED);
     meshproof(&arguments, 1);
     let written = std::fs::read(out.path().join("report.json")).expect("a report");
@@ -131,7 +139,8 @@ fn a_comparison_tells_a_regression_from_a_baseline_and_writes_its_page() {
     assert!(words.join(" ").contains(wanted), "{text}");
     assert!(std::fs::read_to_string(&page).expect("a page").contains("▼ regression"));
     assert!(said(&["compare", "--baseline", path(&bad), path(&good)], 0).contains("1 fixed"));
-    let json: Value = serde_json::from_str(&said(&["compare", path(&good), path(&bad), "--json"], 0)).expect("JSON");
+    let json: Value =
+        serde_json::from_str(&said(&["compare", path(&good), path(&bad), "--json"], 0)).expect("JSON");
     assert_eq!(json["schema"], "meshproof.comparison/1");
 }
 
@@ -163,7 +172,10 @@ fn a_run_writes_the_formats_that_it_is_asked_for_and_annotates_on_standard_outpu
     let arguments = ["run", "-q", "--target", "reference:no-sni", "--external", "embedded", "--out", out];
     let more = ["--format", "junit", "--format", "github", "sidecar-origination:target-port"];
     let text = said(&[arguments.as_slice(), &more].concat(), 1);
-    assert!(text.contains("::error title=MUST failed%3A sidecar-origination%3Atarget-port/sni-is-host::"), "{text}");
+    assert!(
+        text.contains("::error title=MUST failed%3A sidecar-origination%3Atarget-port/sni-is-host::"),
+        "{text}"
+    );
     let mut files: Vec<String> = std::fs::read_dir(folder.path())
         .expect("a folder")
         .map(|f| f.expect("a file").file_name().into_string().expect("UTF-8"))

@@ -41,6 +41,11 @@ pub fn remove(folder: &Path) {
     let _left_for_cleanup = std::fs::remove_dir_all(folder);
 }
 
+/// Whether this folder is, or is in, that of a run whose process is still there.
+pub(crate) fn is_in_use(folder: &Path) -> bool {
+    folder.ancestors().find_map(|f| read_pid(&f.join("owner.pid"))).is_some_and(is_running)
+}
+
 /// What a run whose process is gone has left.
 #[derive(Debug)]
 pub struct Leftover {

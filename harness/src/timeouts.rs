@@ -19,6 +19,7 @@ pub const NAMED: &[(&str, u64, &str)] = &[
         "100 Continue has answered a request that waits for it; then its body is sent all the same",
     ),
     ("external-service-ready", 15_000, "an external service accepts connections"),
+    ("image-fetched", 300_000, "the image of a containerised external service is on this machine"),
     ("implementation-ready", 30_000, "the implementation has started"),
     ("adapter-hello", 10_000, "an adapter has said hello"),
     ("adapter-answer", 10_000, "an adapter has answered a message"),

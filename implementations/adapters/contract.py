@@ -100,6 +100,12 @@ def until(holds, what, limit=10.0):
         time.sleep(0.005)
 
 
+def alive(process, name, errors):
+    """Ends the adapter, and so tells the suite, where a proxy died by itself."""
+    if process.poll() is not None:
+        sys.exit("%s died by itself (%d): %s" % (name, process.returncode, read(errors)[-2000:]))
+
+
 def private(path, content):
     """Writes a file that its owner alone may read."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

@@ -23,7 +23,9 @@ fn report(number: usize) -> Report {
     let text = String::from_utf8(REAL.to_vec()).unwrap();
     let real = from_json(REAL).unwrap();
     let port = |p: &str| format!("127.0.0.1:{}{p}", number % 10);
-    let text = text.replace(&real.run.id, &format!("run{number:03}{}", &real.run.id[6..])).replace("127.0.0.1:4", &port(""));
+    let text = text
+        .replace(&real.run.id, &format!("run{number:03}{}", &real.run.id[6..]))
+        .replace("127.0.0.1:4", &port(""));
     let mut report = from_json(text.as_bytes()).unwrap();
     report.implementation.name = format!("Implementation {number}");
     let scenarios = std::mem::take(&mut report.scenarios);
@@ -104,9 +106,11 @@ fn main() {
         let (took, page) = timed(page);
         let size = page.len() as f64 / MIB;
         let ready = runtime.block_on(ready(page));
-        let usable = ready.map_or("no browser".to_owned(), |r| format!("usable in {:.0} ms", r.as_secs_f64() * 1e3));
+        let usable =
+            ready.map_or("no browser".to_owned(), |r| format!("usable in {:.0} ms", r.as_secs_f64() * 1e3));
         println!("{name:<34} rendered in {:>6.0} ms, {size:>5.2} MiB, {usable}", took.as_secs_f64() * 1e3);
-        missed |= took.as_secs_f64() > seconds || size > mib || ready.is_some_and(|r| r > Duration::from_secs(1));
+        missed |=
+            took.as_secs_f64() > seconds || size > mib || ready.is_some_and(|r| r > Duration::from_secs(1));
     };
     figure("comparison with full evidence", &|| html::comparison(&all, Some(0), true), 1.0, 8.0);
     figure("comparison without evidence", &|| html::comparison(&all, Some(0), false), 1.0, 2.0);

@@ -1,6 +1,9 @@
 //! External services: the servers outside the mesh that TLS is originated to. One specification, several kinds of
-//! server that carry it out: the embedded one on rustls, and a real nginx. All record the same facts.
+//! server that carry it out: the embedded one on rustls, and a real nginx, as a process or in a container. All record
+//! the same facts.
 
+mod accepting;
+mod container;
 pub(crate) mod embedded;
 mod nginx;
 
@@ -8,6 +11,10 @@ use std::net::SocketAddr;
 
 use meshproof_reports::ExternalService;
 
+pub use container::{
+    DEFAULT_IMAGE, IMAGE_VARIABLE, LeftContainer, find_engine, left_containers, prepare_container,
+    start_nginx_container,
+};
 pub use embedded::start_embedded;
 pub use nginx::{find_nginx, start_nginx};
 
@@ -34,6 +41,8 @@ pub enum ExternalChoice {
     Embedded,
     /// A real nginx for everything; a missing one is an environment error.
     Nginx,
+    /// A real nginx in a container for everything; a missing container engine is an environment error.
+    Container,
 }
 
 /// What the document itself uses as its server.
@@ -163,6 +172,14 @@ pub enum ExternalError {
     Missing {
         /// `nginx`.
         program: String,
+        /// What to do about it.
+        mend: String,
+    },
+    /// No container engine answers.
+    #[error("no container engine (Docker or Podman) answers ({reason}): {mend}")]
+    Engine {
+        /// In the client library's words.
+        reason: String,
         /// What to do about it.
         mend: String,
     },

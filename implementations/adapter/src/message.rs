@@ -172,6 +172,50 @@ impl FromAdapter {
     }
 }
 
+/// What an adapter made of a state.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Applied,
+    Rejected(String),
+    Unsupported(String),
+}
+
+impl FromAdapter {
+    /// The answer to `apply` of this revision; itself where it is none.
+    pub(crate) fn decision(self, asked: u64) -> Result<Decision, Self> {
+        match self {
+            Self::Applied { revision } if revision == asked => Ok(Decision::Applied),
+            Self::Rejected { revision, reason } if revision == asked => Ok(Decision::Rejected(reason)),
+            Self::Unsupported { revision, feature } if revision == asked => {
+                Ok(Decision::Unsupported(feature))
+            }
+            other @ (Self::Hello { .. }
+            | Self::Applied { .. }
+            | Self::Rejected { .. }
+            | Self::Unsupported { .. }
+            | Self::CredentialStatus { .. }
+            | Self::Settled
+            | Self::Stopped
+            | Self::Log { .. }) => Err(other),
+        }
+    }
+
+    /// The answer to `credentials` of this proxy; itself where it is none.
+    pub(crate) fn status_of(self, asked: &str) -> Result<Vec<CredentialStatus>, Self> {
+        match self {
+            Self::CredentialStatus { proxy, credentials } if proxy == asked => Ok(credentials),
+            other @ (Self::Hello { .. }
+            | Self::Applied { .. }
+            | Self::Rejected { .. }
+            | Self::Unsupported { .. }
+            | Self::CredentialStatus { .. }
+            | Self::Settled
+            | Self::Stopped
+            | Self::Log { .. }) => Err(other),
+        }
+    }
+}
+
 impl ToAdapter<'_> {
     /// The message's `type`.
     #[must_use]

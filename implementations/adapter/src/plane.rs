@@ -12,7 +12,7 @@ use meshproof_reports::{CredentialStatus, Implementation};
 use tokio::sync::Mutex;
 
 use crate::files::{self, Lasting, OfRevision};
-use crate::message::{Apply, CONTRACT, FromAdapter, ToAdapter};
+use crate::message::{Apply, CONTRACT, Decision, FromAdapter, ToAdapter};
 use crate::session::{Log, Session};
 use crate::{BadCommand, Limits, words};
 
@@ -20,6 +20,8 @@ use crate::{BadCommand, Limits, words};
 const MAX_WORDS: usize = 2000;
 /// How many characters a name, a version or a feature may have.
 const MAX_NAME: usize = 200;
+/// How many credentials one proxy may tell of.
+const MAX_CREDENTIALS: usize = 100;
 
 /// Makes data planes that are a program of somebody else's, one process each.
 #[derive(Clone, Debug)]
@@ -175,17 +177,17 @@ impl DataPlane for Plane {
             mesh_roots: &self.lasting.mesh_roots,
             system_roots: &self.lasting.system_roots,
         }));
-        let refusal = match self.ask(&message).await? {
-            FromAdapter::Applied { revision } if revision == update.revision => {
+        let refusal = match self.ask(&message).await?.decision(update.revision) {
+            Ok(Decision::Applied) => {
                 if let Some(before) = in_force.replace(given) {
                     before.remove();
                 }
                 return Ok(());
             }
-            FromAdapter::Rejected { revision, reason } if revision == update.revision => {
+            Ok(Decision::Rejected(reason)) => {
                 DataPlaneError::Refused(bounded(&crate::redact::without_keys(&reason), MAX_WORDS))
             }
-            FromAdapter::Unsupported { revision, feature } if revision == update.revision => {
+            Ok(Decision::Unsupported(feature)) => {
                 let feature = bounded(&feature, MAX_NAME);
                 if self.features.contains(&feature) {
                     // A claim is a claim: what is claimed and then not done is a failure.
@@ -196,31 +198,29 @@ impl DataPlane for Plane {
                     DataPlaneError::Unsupported(feature)
                 }
             }
-            other => self.breach(&format!("`apply` of revision {}", update.revision), &other).await,
+            Err(other) => self.breach(&format!("`apply` of revision {}", update.revision), &other).await,
         };
         given.remove();
         Err(refusal)
     }
 
     async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, DataPlaneError> {
-        match self.ask(&ToAdapter::Credentials { proxy }).await? {
-            FromAdapter::CredentialStatus { proxy: answered, mut credentials } if answered == proxy => {
-                credentials.truncate(100);
+        match self.ask(&ToAdapter::Credentials { proxy }).await?.status_of(proxy) {
+            Ok(mut credentials) => {
+                credentials.truncate(MAX_CREDENTIALS);
                 for status in &mut credentials {
                     status.name = bounded(&status.name, MAX_NAME);
                     status.serial = status.serial.take().map(|s| bounded(&s, MAX_NAME));
                 }
                 Ok(credentials)
             }
-            other => Err(self.breach(&format!("`credentials` of {proxy:?}"), &other).await),
+            Err(other) => Err(self.breach(&format!("`credentials` of {proxy:?}"), &other).await),
         }
     }
 
     async fn settle(&self) -> Result<(), DataPlaneError> {
-        match self.ask(&ToAdapter::Settle).await? {
-            FromAdapter::Settled => Ok(()),
-            other => Err(self.breach("`settle`", &other).await),
-        }
+        let answer = self.ask(&ToAdapter::Settle).await?;
+        if answer == FromAdapter::Settled { Ok(()) } else { Err(self.breach("`settle`", &answer).await) }
     }
 
     async fn stop(&self) -> Result<(), DataPlaneError> {

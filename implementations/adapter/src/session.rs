@@ -52,10 +52,13 @@ pub(crate) struct Log {
 /// Why a program did not even start: the environment's fault.
 pub(crate) fn cannot_start(words: &[String], error: &std::io::Error) -> String {
     let program = words.first().map(String::as_str).unwrap_or_default();
-    let mend = match error.kind() {
-        std::io::ErrorKind::NotFound => "name a program on PATH, or its path from here",
-        std::io::ErrorKind::PermissionDenied => "make it executable (chmod +x)",
-        _ => "see whether it runs from a shell",
+    let kind = error.kind();
+    let mend = if kind == std::io::ErrorKind::NotFound {
+        "name a program on PATH, or its path from here"
+    } else if kind == std::io::ErrorKind::PermissionDenied {
+        "make it executable (chmod +x)"
+    } else {
+        "see whether it runs from a shell"
     };
     format!("the adapter {program:?} cannot be run: {error}; {mend}")
 }

@@ -4,6 +4,7 @@
 haproxy.cfg beside this file holds what is the same for all; what a plan adds are frontends (where to listen), their rules
 (which virtual host, which route) and a backend for each route (where to, and how TLS is opened)."""
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -285,7 +286,7 @@ class Proxy:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
         errors.close()
         os.set_blocking(process.stdout.fileno(), False)
-        process.unread = b""
+        process.unread, process.revision = b"", self.revision
         contract.until(lambda: process.poll() is not None or ask(admin, "show info") is not None, "HAProxy answers")
         if process.poll() is not None:
             # The old process has not been told to finish: that comes once the new one listens.
@@ -313,6 +314,7 @@ class Proxy:
 
     def settle(self):
         """Waits until no request is in hand, then takes the log. A connection that stays open is not waited for."""
+        contract.alive(self.processes[-1], "HAProxy", os.path.join(self.folder, "stderr-%d" % self.processes[-1].revision))
         try:
             contract.until(lambda: not busy(self.admin), "all requests are done", 2.0)
         except Rejected:
@@ -346,9 +348,11 @@ def ask(admin, question):
 
 
 def busy(admin):
-    """Whether a stream is in hand other than the question's own."""
-    streams = ask(admin, "show sess") or ""
-    return any("proto=unix_stream" not in line or "fe=GLOBAL" not in line for line in streams.splitlines() if line.strip())
+    """Whether a request is in hand, or a connection that its client has closed already (it has no read timeout any more)."""
+    for line in (ask(admin, "show sess") or "").splitlines():
+        if " fe=requests-" in line or (" fe=connections-" in line and re.search(r" rq\[[^]]*rx=,", line)):
+            return True
+    return False
 
 
 class HAProxy:

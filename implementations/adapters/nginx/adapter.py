@@ -272,6 +272,7 @@ class Proxy:
             return False
 
     def settle(self):
+        contract.alive(self.process, "nginx", self.errors.name)
         # nginx writes a request's line in the same turn in which it sends the last of the answer, so what the worker answers
         # now comes after all of them.
         try:

@@ -2,20 +2,23 @@
 //! configure them.
 //!
 //! A process is started once for a scenario and never again: clusters, listeners, routes and secrets reach it through its
-//! own dynamic configuration (CDS, LDS, RDS, SDS over watched files). What is in force is known from Envoy's statistics
-//! and from a fence, a listener of the suite's own that the same worker serves; so neither applying nor settling
-//! guesses at a time.
+//! own dynamic configuration (CDS, LDS, RDS, SDS over watched files). What is in force is known from Envoy's statistics,
+//! and that a log is complete from a fence, a listener of the suite's own whose line comes after all others; so neither
+//! applying nor settling guesses at a time.
 
 mod admin;
 mod files;
 mod map;
 mod mutation;
+mod pauses;
 mod plane;
 mod process;
 mod program;
 mod proxy;
 mod secrets_dump;
+mod startup;
 mod stats;
+mod told;
 mod vault;
 
 use std::path::PathBuf;

@@ -17,13 +17,13 @@ use tokio::sync::Mutex;
 use crate::admin::Line;
 use crate::files;
 use crate::map::{Config, Surroundings, bootstrap, bridge, file_name, secrets};
+use crate::pauses::Pauses;
 use crate::process::Process;
-use crate::secrets_dump;
+use crate::startup::last_words;
 use crate::stats::{Stats, Wanted};
-use crate::vault::Vault;
+use crate::told::{Told, lost_chains, secret_names};
+use crate::{secrets_dump, startup};
 
-/// Until an Envoy that was started answers. A cold disk and a busy machine are allowed for.
-const STARTED: Duration = Duration::from_secs(25);
 /// Until a configuration that was handed over is in force or refused.
 const IN_FORCE: Duration = Duration::from_secs(30);
 /// How long a secret may take that Envoy does not take up; what needs it then fails as it would in a cluster.
@@ -36,9 +36,6 @@ const SETTLED: Duration = Duration::from_secs(2);
 const FENCED: Duration = Duration::from_secs(10);
 /// Until the last words of a process are read, and its refusals.
 const SAID: Duration = Duration::from_secs(1);
-/// The longest pause between two looks.
-const PAUSE: Duration = Duration::from_millis(15);
-
 /// A running proxy.
 pub(crate) struct Proxy {
     name: String,
@@ -49,56 +46,6 @@ pub(crate) struct Proxy {
     /// Part of the names of the fence's statistics.
     fences: AtomicU64,
     told: Mutex<Told>,
-}
-
-/// What a proxy was told.
-#[derive(Default)]
-struct Told {
-    config: Config,
-    next: Config,
-    vault: Vault,
-    versions: u64,
-    /// The versions of the route configurations in `config`.
-    routes: BTreeMap<String, String>,
-    /// What was last written of each route configuration, in force or not, with its version.
-    handed_over: BTreeMap<String, (Value, String)>,
-    stats: Stats,
-    /// What is in its files may differ from `config`.
-    unsure: bool,
-}
-
-impl Told {
-    fn version(&mut self, kind: &str) -> String {
-        self.versions += 1;
-        format!("{kind}{}", self.versions)
-    }
-
-    /// The versions of the secrets that these clusters use, as far as there are any.
-    fn secrets(&self, clusters: &BTreeMap<String, Value>) -> Vec<String> {
-        let uses: BTreeSet<String> = clusters.values().flat_map(secret_names).collect();
-        let there = self.vault.present().into_iter().filter(|(name, _)| uses.contains(name));
-        there.map(|(_, version)| version).collect()
-    }
-}
-
-/// The names of the secrets that a cluster gets over SDS.
-fn secret_names(cluster: &Value) -> Vec<String> {
-    let credentials = &cluster["metadata"]["filter_metadata"]["meshproof"]["credentials"];
-    credentials.as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
-}
-
-/// Pauses that grow from nothing to [`PAUSE`].
-struct Pauses(Duration);
-
-impl Pauses {
-    const fn new() -> Self {
-        Self(Duration::from_micros(250))
-    }
-
-    async fn pause(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(PAUSE);
-    }
 }
 
 fn write_failed(path: &Path, e: &std::io::Error) -> DataPlaneError {
@@ -129,15 +76,7 @@ impl Proxy {
             files::replace(&path, value).map_err(|e| write_failed(&path, &e))?;
         }
         let process = Process::start(program, name, &folder, logs)?;
-        let (admin, fence) = match tokio::time::timeout(STARTED, ready(&process, &folder)).await {
-            Ok(Ok(lines)) => lines,
-            Ok(Err(why)) => return Err(not_started(&process, name, &why).await),
-            Err(_) => {
-                return Err(
-                    not_started(&process, name, &format!("it did not answer within {STARTED:?}")).await
-                );
-            }
-        };
+        let (admin, fence) = startup::answering(&process, name, &folder).await?;
         Ok(Self {
             name: name.to_owned(),
             folder,
@@ -220,7 +159,8 @@ impl Proxy {
         if clusters_changed && !kept {
             self.hand_over_clusters(told, config).await?;
         }
-        self.fence().await?;
+        // What the main thread has taken up it has passed to the worker, which reads nothing that comes later before that:
+        // a dispatcher's posted callbacks and its sockets' events are served in the order in which they came.
         self.await_drained(&closed).await
     }
 
@@ -359,7 +299,7 @@ impl Proxy {
         DataPlaneError::Refused(format!("Envoy for {}: {words}", self.name))
     }
 
-    /// Returns when the worker has done everything that came before, and its log lines are delivered.
+    /// Returns when the log lines of everything that the worker did before are delivered.
     async fn fence(&self) -> Result<(), DataPlaneError> {
         let path = format!("/{}", self.fences.fetch_add(1, Ordering::Relaxed));
         let logged = self.process.said().await_fence(&path);
@@ -457,24 +397,6 @@ impl Proxy {
 /// All connections that are passed on, since the start.
 const TCP_TOTAL: &str = "tcp.tcp.downstream_cx_total";
 
-/// The `stat_prefix` of every HTTP chain that is there in `old` and not as it was in `new`.
-fn lost_chains(old: &Config, new: &Config) -> Vec<String> {
-    let chains = |value: Option<&Value>| {
-        value.and_then(|v| v["filter_chains"].as_array()).cloned().unwrap_or_default()
-    };
-    let mut lost = Vec::new();
-    for (name, before) in &old.listeners {
-        let kept = chains(new.listeners.get(name).map(|l| &l.value));
-        let gone = chains(Some(&before.value)).into_iter().filter(|chain| !kept.contains(chain));
-        lost.extend(gone.filter_map(|chain| {
-            let filter = &chain["filters"][0];
-            let speaks_http = filter["name"] == "envoy.filters.network.http_connection_manager";
-            filter["typed_config"]["stat_prefix"].as_str().filter(|_| speaks_http).map(str::to_owned)
-        }));
-    }
-    lost
-}
-
 /// Binds without listening, which does not disturb whoever does.
 fn is_free(bind: SocketAddr) -> bool {
     let bound = Socket::new(Domain::for_address(bind), Type::STREAM, None).and_then(|socket| {
@@ -483,60 +405,4 @@ fn is_free(bind: SocketAddr) -> bool {
         socket.bind(&bind.into())
     });
     bound.is_ok()
-}
-
-/// Waits until Envoy answers, and finds its fence.
-async fn ready(process: &Process, folder: &Path) -> Result<(Line, Line), String> {
-    let mut pauses = Pauses::new();
-    let admin: SocketAddr = loop {
-        if process.ended().is_some() {
-            return Err("it ended at its start".to_owned());
-        }
-        // Written whole or not yet; half an address is no address.
-        let told = std::fs::read_to_string(folder.join("admin")).unwrap_or_default();
-        match told.trim().parse() {
-            Ok(at) => break at,
-            Err(_) => pauses.pause().await,
-        }
-    };
-    let admin = Line::to(admin);
-    let mut pauses = Pauses::new();
-    while !matches!(admin.get("/ready").await, Ok((200, _))) {
-        if process.ended().is_some() {
-            return Err("it ended at its start".to_owned());
-        }
-        pauses.pause().await;
-    }
-    let (_, listeners) = admin.get("/listeners?format=json").await?;
-    let listeners: Value =
-        serde_json::from_str(&listeners).map_err(|e| format!("its list of listeners: {e}"))?;
-    let port = listeners["listener_statuses"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|l| l["name"] == bootstrap::FENCE)
-        .and_then(|l| l["local_address"]["socket_address"]["port_value"].as_u64())
-        .and_then(|port| u16::try_from(port).ok())
-        .ok_or("its list of listeners does not hold the fence")?;
-    Ok((admin, Line::to(SocketAddr::from(([127, 0, 0, 1], port)))))
-}
-
-async fn not_started(process: &Process, name: &str, why: &str) -> DataPlaneError {
-    process.stop().await;
-    let how = process.ended().unwrap_or_default();
-    let words = last_words(process);
-    DataPlaneError::Environment(format!(
-        "Envoy for {name} did not start: {why} ({how}){words}; see whether it runs by itself, 1.28 or later"
-    ))
-}
-
-/// What it said last, if anything that matters.
-fn last_words(process: &Process) -> String {
-    let words: Vec<String> =
-        process.said().words().into_iter().filter(|w| !w.contains("Missing SDS resources")).collect();
-    let from = words.len().saturating_sub(5);
-    match words.get(from..) {
-        None | Some([]) => String::new(),
-        Some(last) => format!("; its last words: {}", last.join(" | ")),
-    }
 }

@@ -46,7 +46,8 @@ impl Stats {
     /// Whether this is in force, as far as the process's main thread is concerned.
     pub(crate) fn have(&self, wanted: &Wanted) -> bool {
         let routes = self.versions(is_of_routes);
-        let told = |name: &str, version: &Option<String>| version.is_none() || self.text(name) == version.as_deref();
+        let told =
+            |name: &str, version: &Option<String>| version.is_none() || self.text(name) == version.as_deref();
         told("cluster_manager.cds.version_text", &wanted.clusters)
             && told("listener_manager.lds.version_text", &wanted.listeners)
             && wanted.routes.iter().all(|v| routes.contains(v.as_str()))

@@ -9,7 +9,8 @@ const SHOWN: &str = "return [...document.querySelectorAll('#matrix tbody:not([hi
 
 async fn query(page: &Page, text: &str) {
     let text = json!(text);
-    page.run(&format!("query.value = {text}; query.dispatchEvent(new Event('input', {{bubbles: true}}))")).await;
+    page.run(&format!("query.value = {text}; query.dispatchEvent(new Event('input', {{bubbles: true}}))"))
+        .await;
 }
 
 #[tokio::test]
@@ -19,7 +20,10 @@ async fn only_differences_are_shown_until_all_are_asked_for() {
         page.open(&html::comparison(&[&good, &bad], None, true), "").await;
         assert_eq!(page.run(SHOWN).await, json!(["sni-is-host"]));
         page.run("all.click()").await;
-        assert_eq!(page.run(SHOWN).await, json!(["redirect-before-origination", "sni-is-host", "gateway-log-protocol"]));
+        assert_eq!(
+            page.run(SHOWN).await,
+            json!(["redirect-before-origination", "sni-is-host", "gateway-log-protocol"])
+        );
         assert_eq!(page.run("return location.hash").await, json!("#all=1"));
     })
     .await;

@@ -14,7 +14,13 @@ async fn a_page_opens_from_disk_and_asks_for_nothing_but_itself() {
             page.requests().await;
             page.open(&html, "").await;
             let asked = page.requests().await;
-            assert!(asked.iter().all(|url| url.starts_with("file://") && url.ends_with("page.html") || url == "about:blank"), "{asked:?}");
+            assert!(
+                asked
+                    .iter()
+                    .all(|url| url.starts_with("file://") && url.ends_with("page.html")
+                        || url == "about:blank"),
+                "{asked:?}"
+            );
             assert_eq!(page.console().await, Vec::<String>::new());
         }
     })
@@ -81,7 +87,10 @@ async fn a_term_is_explained_at_a_press_of_its_button() {
         let tip = "document.getElementById('term-MUST')";
         assert_eq!(page.run(&format!("return {tip}.matches(':popover-open')")).await, json!(false));
         page.run("document.querySelector('[popovertarget=term-MUST]').click()").await;
-        page.until(&format!("return {tip}.matches(':popover-open') && {tip}.textContent.includes('RFC 2119')")).await;
+        page.until(&format!(
+            "return {tip}.matches(':popover-open') && {tip}.textContent.includes('RFC 2119')"
+        ))
+        .await;
     })
     .await;
 }
@@ -113,7 +122,9 @@ async fn a_printed_page_shows_its_failures_and_leaves_out_the_controls() {
     with_browser(async |page| {
         page.open(&html::html(&sample::report()), "").await;
         page.devtools("Emulation.setEmulatedMedia", json!({"media": "print"})).await;
-        let shown = |what: &str| format!("return getComputedStyle(document.querySelector('{what}')).display !== 'none'");
+        let shown = |what: &str| {
+            format!("return getComputedStyle(document.querySelector('{what}')).display !== 'none'")
+        };
         assert_eq!(page.run(&shown("#filter")).await, json!(false));
         assert_eq!(page.run(&shown("details.check[data-verdict=failed] .reason")).await, json!(true));
         let pdf = page.command("POST", "/print", json!({})).await;

@@ -120,7 +120,8 @@ impl Page {
     }
 
     async fn end(&self) {
-        let _gone_already = call(self.port, "DELETE", &format!("/session/{}", self.session), &Value::Null).await;
+        let _gone_already =
+            call(self.port, "DELETE", &format!("/session/{}", self.session), &Value::Null).await;
     }
 
     /// A command of this session.
@@ -163,7 +164,9 @@ impl Page {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(CONDITION, holds).await.unwrap_or_else(|_| panic!("not within {CONDITION:?}: {script}"));
+        tokio::time::timeout(CONDITION, holds)
+            .await
+            .unwrap_or_else(|_| panic!("not within {CONDITION:?}: {script}"));
     }
 
     /// A command of the DevTools protocol.
@@ -189,7 +192,8 @@ impl Page {
     pub(crate) async fn requests(&self) -> Vec<String> {
         let log = self.command("POST", "/se/log", json!({"type": "performance"})).await;
         let entries = log.as_array().unwrap().iter();
-        let messages = entries.map(|e| serde_json::from_str::<Value>(e["message"].as_str().unwrap()).unwrap());
+        let messages =
+            entries.map(|e| serde_json::from_str::<Value>(e["message"].as_str().unwrap()).unwrap());
         let sent = messages.filter(|m| m["message"]["method"] == "Network.requestWillBeSent");
         sent.map(|m| m["message"]["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
     }
@@ -216,5 +220,7 @@ async fn call(port: u16, method: &str, path: &str, body: &Value) -> Result<Value
         let value = answer["value"].take();
         if good { Ok(value) } else { Err(value["message"].as_str().unwrap_or_default().to_owned()) }
     };
-    tokio::time::timeout(ANSWERED, asked).await.unwrap_or_else(|_| Err(format!("no answer within {ANSWERED:?}")))
+    tokio::time::timeout(ANSWERED, asked)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {ANSWERED:?}")))
 }

@@ -35,7 +35,8 @@ fn replace(value: &mut Value, key: &str, next: &mut usize) {
 /// Opens everything that opens, then asks whether anything ran, got out of its place, or tore the layout.
 async fn assert_harmless(page: &Page, turn: usize) {
     page.run("for (const d of document.querySelectorAll('details')) d.open = true").await;
-    page.until("return [...document.querySelectorAll('.piece[open] > .details')].every((d) => d.firstChild)").await;
+    page.until("return [...document.querySelectorAll('.piece[open] > .details')].every((d) => d.firstChild)")
+        .await;
     let facts = page
         .run(
             "const known = new Set(['script', 'style', 'meta', 'title', 'html', 'head', 'body']);\
@@ -53,11 +54,20 @@ async fn assert_harmless(page: &Page, turn: usize) {
         .await;
     assert_eq!(facts["ran"], Value::Null, "turn {turn}: a script ran");
     assert_eq!(facts["scripts"], json!(1), "turn {turn}");
-    for (name, wanted) in [("title", json!(true)), ("active", json!(0)), ("handlers", json!(0)), ("links", json!(0)), ("over", json!(0))] {
+    for (name, wanted) in [
+        ("title", json!(true)),
+        ("active", json!(0)),
+        ("handlers", json!(0)),
+        ("links", json!(0)),
+        ("over", json!(0)),
+    ] {
         assert_eq!(facts[name], wanted, "turn {turn}: {name}");
     }
     let outside = facts["outside"].as_str().unwrap();
-    assert!(["A MAIN SCRIPT", "A MAIN NOSCRIPT SCRIPT", "A MAIN DIALOG DIV NOSCRIPT SCRIPT"].contains(&outside), "turn {turn}: {outside}");
+    assert!(
+        ["A MAIN SCRIPT", "A MAIN NOSCRIPT SCRIPT", "A MAIN DIALOG DIV NOSCRIPT SCRIPT"].contains(&outside),
+        "turn {turn}: {outside}"
+    );
     assert_eq!(page.console().await, Vec::<String>::new(), "turn {turn}");
 }
 
@@ -90,7 +100,8 @@ async fn no_hostile_string_in_any_field_of_compared_reports_runs_or_tears_their_
 async fn no_hostile_string_in_a_kill_matrix_runs_or_tears_its_page() {
     with_browser(async |page| {
         for turn in 0..sample::HOSTILE_STRINGS.len() {
-            let text = |n: usize| sample::HOSTILE_STRINGS[(turn + n) % sample::HOSTILE_STRINGS.len()].to_owned();
+            let text =
+                |n: usize| sample::HOSTILE_STRINGS[(turn + n) % sample::HOSTILE_STRINGS.len()].to_owned();
             let mut matrix: KillMatrix = sample::kills();
             matrix.checks[0].id = text(0);
             matrix.checks[1].requirement = text(1);

@@ -135,10 +135,10 @@ pub(super) fn web_socket(head: Parts, upgrade: OnUpgrade, shared: &Arc<Shared>) 
     let Ok(switched) = create_response(&Request::from_parts(head, ())) else {
         return refused(StatusCode::UPGRADE_REQUIRED);
     };
-    let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
+    let Some(place) = shared.accepting.place() else {
         return refused(StatusCode::SERVICE_UNAVAILABLE);
     };
-    shared.spawn(async move {
+    shared.accepting.spawn(async move {
         let _place = place;
         let Ok(stream) = upgrade.await else { return };
         let config =

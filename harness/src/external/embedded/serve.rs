@@ -242,7 +242,7 @@ struct OnService(Arc<Shared>);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for OnService {
     fn execute(&self, work: F) {
-        self.0.spawn(work);
+        self.0.accepting.spawn(work);
     }
 }
 

@@ -11,7 +11,7 @@ use super::super::{ExternalSpec, HttpVersions, PlainPort, TlsVersions};
 const TEMPLATE: &str = include_str!("../../../../fixtures/external/nginx.conf");
 
 /// nginx's version, as three numbers.
-pub(super) type Version = (u32, u32, u32);
+pub(in crate::external) type Version = (u32, u32, u32);
 
 /// `$ssl_alpn_protocol` came with 1.21.4 (nginx, "ngx_http_ssl_module").
 const ALPN_VARIABLE: Version = (1, 21, 4);
@@ -20,24 +20,47 @@ const HTTP2_DIRECTIVE: Version = (1, 25, 1);
 
 /// The ports of one nginx.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ports {
-    pub(super) plain: u16,
-    pub(super) tls: u16,
-    pub(super) control: u16,
+pub(in crate::external) struct Ports {
+    pub(in crate::external) plain: u16,
+    pub(in crate::external) tls: u16,
+    pub(in crate::external) control: u16,
 }
 
 impl Ports {
-    pub(super) fn take() -> io::Result<Self> {
+    pub(in crate::external) fn take() -> io::Result<Self> {
         Ok(Self { plain: crate::ports::take()?, tls: crate::ports::take()?, control: crate::ports::take()? })
+    }
+
+    /// The documents' ports on which this specification listens, each with nginx's own.
+    pub(in crate::external) fn of(self, spec: &ExternalSpec) -> impl Iterator<Item = (u16, u16)> + use<> {
+        let plain = (spec.plain != PlainPort::Closed).then_some((80, self.plain));
+        plain.into_iter().chain(spec.tls.is_some().then_some((443, self.tls)))
     }
 }
 
+/// As nginx writes it: `nginx/1.28.0`.
+pub(in crate::external) fn version_text((major, minor, patch): Version) -> String {
+    format!("nginx/{major}.{minor}.{patch}")
+}
+
+/// Where an nginx runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::external) enum Site {
+    /// On this machine, on loopback.
+    Machine,
+    /// In a container, behind a relay that says who its clients are.
+    Container {
+        /// As root, with no right to be anybody else.
+        root: bool,
+    },
+}
+
 /// A folder that goes away with its owner.
-pub(super) struct Folder(PathBuf);
+pub(in crate::external) struct Folder(PathBuf);
 
 impl Folder {
     /// Makes a folder that only this user can enter.
-    pub(super) fn create(parent: &Path, name: &str) -> io::Result<Self> {
+    pub(in crate::external) fn create(parent: &Path, name: &str) -> io::Result<Self> {
         let path = parent.join(name);
         let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
@@ -46,11 +69,11 @@ impl Folder {
         Ok(Self(path.canonicalize()?))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::external) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub(super) fn remove(&self) -> io::Result<()> {
+    pub(in crate::external) fn remove(&self) -> io::Result<()> {
         match fs::remove_dir_all(&self.0) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             Ok(()) | Err(_) => Ok(()),
@@ -78,14 +101,15 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// The specification asks for something that nginx or its configuration language cannot do; or the folder cannot be
 /// written.
-pub(super) fn write(
+pub(in crate::external) fn write(
     folder: &Path,
     spec: &ExternalSpec,
     ports: Ports,
     nonce: &str,
     version: Version,
+    site: Site,
 ) -> Result<(), String> {
-    let text = render(folder, spec, ports, nonce, version)?;
+    let text = render(folder, spec, ports, nonce, version, site)?;
     let failed = |e: io::Error| format!("cannot write into {}: {e}", folder.display());
     let put = |name: &str, text: &str| write_private(&folder.join(name), text).map_err(failed);
     put("nginx.conf", &text)?;
@@ -112,6 +136,7 @@ fn render(
     ports: Ports,
     nonce: &str,
     version: Version,
+    site: Site,
 ) -> Result<String, String> {
     let folder = folder.to_str().ok_or("the folder's name is not UTF-8")?;
     for (what, text) in [("folder", folder), ("host", &spec.host)] {
@@ -131,7 +156,15 @@ fn render(
         TlsVersions::Tls12 => "TLSv1.2",
         TlsVersions::Tls13 => "TLSv1.3",
     };
+    // The relay's header has the client's own address; nginx itself sees the container engine's.
+    let (bind, relayed, remote_addr, remote_port) = match site {
+        Site::Machine => ("127.0.0.1", "", "$remote_addr", "$remote_port"),
+        Site::Container { .. } => {
+            ("0.0.0.0", " proxy_protocol", "$proxy_protocol_addr", "$proxy_protocol_port")
+        }
+    };
     let applies = |condition: &str| match condition {
+        "root" => site == Site::Container { root: true },
         "alpn-variable" => version >= ALPN_VARIABLE,
         "plain" => spec.plain != PlainPort::Closed,
         "redirect" => spec.plain == PlainPort::RedirectToHttps,
@@ -148,6 +181,10 @@ fn render(
         ("{{tls_port}}", &ports.tls.to_string()),
         ("{{control_port}}", &ports.control.to_string()),
         ("{{nonce}}", nonce),
+        ("{{bind}}", bind),
+        ("{{relayed}}", relayed),
+        ("{{remote_addr}}", remote_addr),
+        ("{{remote_port}}", remote_port),
         ("{{protocols}}", protocols),
         ("{{http2_old}}", if http2 && !directive { " http2" } else { "" }),
         ("{{http2_new}}", if http2 && directive { "http2 on;" } else { "" }),

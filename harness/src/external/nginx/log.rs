@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use meshproof_reports::{
     Connection, EvidenceId, Fact, Header, PeerCertificate, ServerRequest, Side, TlsFacts,
@@ -15,6 +16,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;
 
+use super::super::ExternalSpec;
+use super::config::{Ports, Site};
 use crate::certificates::describe;
 use crate::store::{MAX_TEXT, Store, bounded};
 use crate::token::token_of;
@@ -22,19 +25,64 @@ use crate::token::token_of;
 /// How much of a log is read at a time; what is beyond it is read the next time.
 const MAX_READ: u64 = 32 * 1024 * 1024;
 
+/// How much of nginx's own words goes into an error.
+const MAX_WORDS: usize = 2000;
+
+/// The logs of one nginx.
+pub(in crate::external) struct Logs {
+    access: Tail,
+    errors: Tail,
+    recorder: Recorder,
+}
+
+impl Logs {
+    pub(in crate::external) fn new(
+        folder: &Path,
+        spec: &ExternalSpec,
+        ports: Ports,
+        site: Site,
+        store: Store,
+    ) -> Self {
+        Self {
+            access: Tail::new(folder.join("access.log")),
+            errors: Tail::new(folder.join("error.log")),
+            recorder: Recorder::new(store, spec, ports, site),
+        }
+    }
+
+    /// Turns what was written since the last time into evidence.
+    pub(in crate::external) fn collect(&mut self) -> io::Result<()> {
+        for line in self.access.lines()? {
+            self.recorder.access(&line);
+        }
+        for line in self.errors.lines()? {
+            self.recorder.error(&line);
+        }
+        Ok(())
+    }
+}
+
+/// The last words of the nginx in this folder.
+pub(in crate::external) fn words(folder: &Path) -> String {
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_default();
+    let bytes = [read("stderr.log"), read("error.log")].concat();
+    let tail = &bytes[bytes.len().saturating_sub(MAX_WORDS)..];
+    String::from_utf8_lossy(tail).trim().to_owned()
+}
+
 /// A growing file, read line by line.
-pub(super) struct Tail {
+struct Tail {
     path: PathBuf,
     offset: u64,
 }
 
 impl Tail {
-    pub(super) fn new(path: PathBuf) -> Self {
+    fn new(path: PathBuf) -> Self {
         Self { path, offset: 0 }
     }
 
     /// The whole lines that were written since the last time.
-    pub(super) fn lines(&mut self) -> io::Result<Vec<String>> {
+    fn lines(&mut self) -> io::Result<Vec<String>> {
         let mut file = match File::open(&self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             opened => opened?,
@@ -82,19 +130,26 @@ struct TlsPart {
 }
 
 /// Turns log lines into evidence.
-pub(super) struct Recorder {
+struct Recorder {
     store: Store,
     side: Side,
     /// nginx's port, the documents' port, whether it speaks TLS.
     ports: Vec<(u16, u16, bool)>,
     asks_clients: bool,
+    site: Site,
     connections: BTreeMap<u64, EvidenceId>,
 }
 
 impl Recorder {
-    pub(super) fn new(store: Store, host: &str, ports: Vec<(u16, u16, bool)>, asks_clients: bool) -> Self {
-        let side = Side::Service { host: host.to_owned() };
-        Self { store, side, ports, asks_clients, connections: BTreeMap::new() }
+    fn new(store: Store, spec: &ExternalSpec, ports: Ports, site: Site) -> Self {
+        Self {
+            store,
+            side: Side::Service { host: spec.host.clone() },
+            ports: vec![(ports.plain, 80, false), (ports.tls, 443, true)],
+            asks_clients: spec.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+            site,
+            connections: BTreeMap::new(),
+        }
     }
 
     fn documented(&self, port: &str) -> Option<(u16, bool)> {
@@ -103,7 +158,7 @@ impl Recorder {
     }
 
     /// One line of the access log.
-    pub(super) fn access(&mut self, text: &str) {
+    fn access(&mut self, text: &str) {
         let readable = serde_json::from_str::<Line>(text).map_err(|e| e.to_string());
         if let Err(reason) = readable.and_then(|line| self.request(line)) {
             let text =
@@ -184,7 +239,7 @@ impl Recorder {
     }
 
     /// One line of the error log. Those that tell of a connection which brought no request become evidence.
-    pub(super) fn error(&mut self, text: &str) {
+    fn error(&mut self, text: &str) {
         let Some((number, words, server_port)) = connection_line(text) else { return };
         let Some((port, tls_port)) = self.documented(server_port) else { return };
         let failure = (words.contains("SSL_do_handshake() failed") || words.contains("in SSL handshake"))
@@ -200,7 +255,11 @@ impl Recorder {
             return;
         }
         let client = text.rsplit_once(", client: ").map_or("", |(_, rest)| rest);
-        let peer = client.split(',').next().unwrap_or_default().to_owned();
+        let peer = match self.site {
+            Site::Machine => client.split(',').next().unwrap_or_default().to_owned(),
+            // The line has the address that the relay came from, and the relay listens on loopback alone.
+            Site::Container { .. } => Ipv4Addr::LOCALHOST.to_string(),
+        };
         let tls = failure.map(|failure| TlsFacts { failure: Some(failure), ..TlsFacts::default() });
         let fact = Connection { number, port, tls_port, peer, clear_bytes: String::new(), tls };
         let id = self.store.record(self.side.clone(), None, Fact::Connection(fact));

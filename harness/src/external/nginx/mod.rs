@@ -1,9 +1,11 @@
 //! A real nginx as an external service: a process of its own, without privileges, in a folder of its own, on loopback.
 
-mod config;
-mod log;
+pub(super) mod config;
+pub(super) mod door;
+pub(super) mod log;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,30 +18,41 @@ use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use config::{Folder, Ports, Version};
-use log::{Recorder, Tail};
+use config::{Folder, Ports, Site, Version};
+use door::Door;
+use log::Logs;
 
-use super::{ExternalError, ExternalSpec, PlainPort, RunningService};
+use super::{ExternalError, ExternalSpec, RunningService};
 use crate::store::{Store, bounded};
 use crate::timeouts::Timeouts;
-use crate::workload::raw;
 
 /// How often nginx is started anew when somebody else was faster to take a port.
 const ATTEMPTS: usize = 8;
 /// How often a condition is looked at that nobody announces.
-const POLL: Duration = Duration::from_millis(5);
-/// How long a request that is answered may still be held open by what its client sends: `lingering_time` in the
-/// template, and a little.
-const LINGERING: Duration = Duration::from_millis(1200);
-/// How many turns a connection takes from being accepted to being logged.
-const TURNS: usize = 3;
-/// How much of nginx's own words goes into an error.
+pub(super) const POLL: Duration = Duration::from_millis(5);
+/// How much of a program's own words goes into an error.
 const MAX_WORDS: usize = 2000;
 /// `nginx -e FILE` came with 1.19.5 (nginx, "Command-line parameters").
 const EARLY_ERROR_LOG: Version = (1, 19, 5);
 
-/// Folders of one process differ by this.
-static NUMBER: AtomicU64 = AtomicU64::new(1);
+/// What tells one nginx of this machine from another, and the name of its folder in `parent`.
+pub(super) fn new_folder(parent: &Path) -> Result<(String, Folder), String> {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    let nonce = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let folder = Folder::create(parent, &format!("nginx-{nonce}"))
+        .map_err(|e| format!("cannot make a folder in {}: {e}", parent.display()))?;
+    Ok((nonce, folder))
+}
+
+/// What nginx is told about the folder of its configuration.
+pub(super) fn arguments(folder: &Path, version: Version) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> =
+        vec!["-p".into(), folder.into(), "-c".into(), folder.join("nginx.conf").into()];
+    if version >= EARLY_ERROR_LOG {
+        arguments.extend(["-e".into(), folder.join("error.log").into()]);
+    }
+    arguments
+}
 
 /// The nginx on PATH, and no other: whether a run uses it must not depend on what lies about.
 #[must_use]
@@ -103,7 +116,7 @@ fn unusable(program: &Path, reason: &str) -> ExternalError {
     ExternalError::Start { service: program.display().to_string(), reason: bounded(reason, MAX_WORDS) }
 }
 
-fn read_version(words: &str) -> Option<Version> {
+pub(super) fn read_version(words: &str) -> Option<Version> {
     let (_, rest) = words.split_once('/')?;
     let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?))
@@ -119,8 +132,7 @@ enum Failure {
 struct Process {
     child: Child,
     folder: Folder,
-    control: SocketAddr,
-    nonce: String,
+    door: Door,
 }
 
 impl Process {
@@ -132,21 +144,16 @@ impl Process {
         parent: &Path,
     ) -> Result<Self, Failure> {
         let other = Failure::Other;
-        let nonce = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let folder = Folder::create(parent, &format!("nginx-{nonce}"))
-            .map_err(|e| other(format!("cannot make a folder in {}: {e}", parent.display())))?;
-        config::write(folder.path(), spec, ports, &nonce, version).map_err(other)?;
+        let (nonce, folder) = new_folder(parent).map_err(other)?;
+        config::write(folder.path(), spec, ports, &nonce, version, Site::Machine).map_err(other)?;
         let stderr = std::fs::File::create(folder.path().join("stderr.log"))
             .map_err(|e| other(format!("cannot write into its folder: {e}")))?;
         let mut command = Command::new(program);
-        command.arg("-p").arg(folder.path()).arg("-c").arg(folder.path().join("nginx.conf"));
-        if version >= EARLY_ERROR_LOG {
-            command.arg("-e").arg(folder.path().join("error.log"));
-        }
+        command.args(arguments(folder.path(), version));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).kill_on_drop(true);
         let child = command.spawn().map_err(|e| other(format!("cannot run {}: {e}", program.display())))?;
-        let control = (Ipv4Addr::LOCALHOST, ports.control).into();
-        let mut process = Self { child, folder, control, nonce };
+        let door = Door::new((Ipv4Addr::LOCALHOST, ports.control).into(), nonce);
+        let mut process = Self { child, folder, door };
         process.ready().await?;
         Ok(process)
     }
@@ -155,7 +162,7 @@ impl Process {
         let limit = Timeouts::default().get("external-service-ready");
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
-            if self.fence(limit).await.is_some() {
+            if self.door.fence(limit).await.is_some() {
                 return Ok(());
             }
             let ended = self.child.try_wait().map_err(|e| Failure::Other(e.to_string()))?;
@@ -176,27 +183,8 @@ impl Process {
         Err(Failure::Other(format!("external-service-ready: no answer within {limit:?}: {}", self.words())))
     }
 
-    /// Asks the suite's own door; the answer is the number of requests in progress, this one included. None: no answer,
-    /// or another's.
-    async fn fence(&self, limit: Duration) -> Option<u64> {
-        let reply = raw(self.control, b"GET /fence HTTP/1.0\r\n\r\n", limit).await;
-        let text = String::from_utf8_lossy(&reply.received);
-        let mut words = text.split_once("\r\n\r\n")?.1.split_whitespace();
-        let ours = words.next() == Some("fence") && words.next() == Some(&self.nonce);
-        if !ours {
-            return None;
-        }
-        // A request that could not be read counts as being read for as long as its connection lingers.
-        let (reading, writing): (u64, u64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        Some(reading + writing)
-    }
-
-    /// nginx's last words.
     fn words(&self) -> String {
-        let read = |name: &str| std::fs::read(self.folder.path().join(name)).unwrap_or_default();
-        let bytes = [read("stderr.log"), read("error.log")].concat();
-        let tail = &bytes[bytes.len().saturating_sub(MAX_WORDS)..];
-        String::from_utf8_lossy(tail).trim().to_owned()
+        log::words(self.folder.path())
     }
 }
 
@@ -210,28 +198,17 @@ struct Nginx {
 
 struct Running {
     process: Process,
-    access: Tail,
-    errors: Tail,
-    recorder: Recorder,
+    logs: Logs,
 }
 
 impl Nginx {
     fn new(process: Process, spec: &ExternalSpec, ports: Ports, version: Version, store: Store) -> Self {
-        let mut addresses = BTreeMap::new();
-        if spec.plain != PlainPort::Closed {
-            addresses.insert(80, (Ipv4Addr::LOCALHOST, ports.plain).into());
-        }
-        if spec.tls.is_some() {
-            addresses.insert(443, (Ipv4Addr::LOCALHOST, ports.tls).into());
-        }
-        let asks_clients = spec.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-        let known = vec![(ports.plain, 80, false), (ports.tls, 443, true)];
-        let running = Running {
-            access: Tail::new(process.folder.path().join("access.log")),
-            errors: Tail::new(process.folder.path().join("error.log")),
-            recorder: Recorder::new(store, &spec.host, known, asks_clients),
-            process,
-        };
+        let addresses = ports
+            .of(spec)
+            .map(|(documented, own)| (documented, (Ipv4Addr::LOCALHOST, own).into()))
+            .collect();
+        let logs = Logs::new(process.folder.path(), spec, ports, Site::Machine, store);
+        let running = Running { logs, process };
         Self { host: spec.host.clone(), version, addresses, running: Mutex::new(Some(running)) }
     }
 
@@ -240,48 +217,13 @@ impl Nginx {
     }
 }
 
-impl Running {
-    /// Returns when everything that happened before is in the logs.
-    ///
-    /// nginx works through its events in the order in which they came, and writes a line of a log before it turns to
-    /// the next event. So an answer to a request that was sent later proves the lines written. More than
-    /// once, because a connection that is opened, used and closed at once takes some turns: it is accepted, read from, and
-    /// found closed. The exception are answered requests whose connection lingers: they count as in progress until they
-    /// are logged.
-    async fn barrier(&self, limit: Duration) -> Option<()> {
-        for _ in 1..TURNS {
-            self.process.fence(limit).await?;
-        }
-        let lingering_ends = Instant::now() + LINGERING;
-        while self.process.fence(limit).await? > 1 {
-            if Instant::now() > lingering_ends {
-                // What is still in progress has no answer.
-                break;
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Some(())
-    }
-
-    fn collect(&mut self) -> std::io::Result<()> {
-        for line in self.access.lines()? {
-            self.recorder.access(&line);
-        }
-        for line in self.errors.lines()? {
-            self.recorder.error(&line);
-        }
-        Ok(())
-    }
-}
-
 #[async_trait]
 impl RunningService for Nginx {
     fn describe(&self) -> ExternalService {
-        let (major, minor, patch) = self.version;
         ExternalService {
             host: self.host.clone(),
             kind: "nginx".to_owned(),
-            version: format!("nginx/{major}.{minor}.{patch}"),
+            version: config::version_text(self.version),
         }
     }
 
@@ -293,9 +235,9 @@ impl RunningService for Nginx {
         let limit = Timeouts::default().get("evidence-settled");
         let mut running = self.running.lock().await;
         let Some(running) = running.as_mut() else { return Ok(()) };
-        let reached = running.barrier(limit).await;
+        let reached = running.process.door.barrier(limit).await;
         // What is in the logs is evidence also of one that died.
-        let collected = running.collect();
+        let collected = running.logs.collect();
         if reached.is_none() {
             let reason = match running.process.child.try_wait() {
                 Ok(Some(status)) => format!("it ended with {status}: {}", running.process.words()),

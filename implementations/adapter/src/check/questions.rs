@@ -14,7 +14,7 @@ use super::world::{Gets, HOST, PATH, World, free_address};
 use super::{Outcome, Unchecked};
 use crate::Adapter;
 use crate::files::Lasting;
-use crate::message::{Apply, FromAdapter, ToAdapter};
+use crate::message::{Apply, Decision, FromAdapter, ToAdapter};
 use crate::plane::{Introduction, introduce};
 use crate::session::Session;
 
@@ -81,15 +81,13 @@ impl Talk<'_> {
             mesh_roots: &self.lasting.mesh_roots,
             system_roots: &self.lasting.system_roots,
         }));
-        match self.session.ask(&message).await? {
-            FromAdapter::Applied { revision } if revision == asked => Ok(None),
-            FromAdapter::Rejected { revision, reason } if revision == asked => {
+        match self.session.ask(&message).await?.decision(asked) {
+            Ok(Decision::Applied) => Ok(None),
+            Ok(Decision::Rejected(reason)) => {
                 Ok(Some(format!("`rejected`: {}", crate::redact::without_keys(&reason))))
             }
-            FromAdapter::Unsupported { revision, feature } if revision == asked => {
-                Ok(Some(format!("`unsupported`: {feature}")))
-            }
-            other => Err(format!("`apply` of revision {asked} was answered with {other:?}")),
+            Ok(Decision::Unsupported(feature)) => Ok(Some(format!("`unsupported`: {feature}"))),
+            Err(other) => Err(format!("`apply` of revision {asked} was answered with {}", shown(&other))),
         }
     }
 
@@ -98,9 +96,11 @@ impl Talk<'_> {
     }
 
     async fn settle(&self) -> Result<Vec<AccessLog>, String> {
-        match self.session.ask(&ToAdapter::Settle).await? {
-            FromAdapter::Settled => Ok(self.world.lines.take()),
-            other => Err(format!("`settle` was answered with `{}`", other.kind())),
+        let answer = self.session.ask(&ToAdapter::Settle).await?;
+        if answer == FromAdapter::Settled {
+            Ok(self.world.lines.take())
+        } else {
+            Err(format!("`settle` was answered with `{}`", answer.kind()))
         }
     }
 
@@ -259,12 +259,16 @@ async fn conversation(talk: &mut Talk<'_>, points: &mut Points, told: &Introduct
 }
 
 async fn credential_status(talk: &Talk<'_>) -> Result<String, String> {
-    match talk.session.ask(&ToAdapter::Credentials { proxy: talk.proxy }).await? {
-        FromAdapter::CredentialStatus { proxy, credentials } if proxy == talk.proxy => {
-            Ok(format!("{} credentials of {proxy}", credentials.len()))
-        }
-        other => Err(format!("`credentials` of {} was answered with {other:?}", talk.proxy)),
+    match talk.session.ask(&ToAdapter::Credentials { proxy: talk.proxy }).await?.status_of(talk.proxy) {
+        Ok(credentials) => Ok(format!("{} credentials of {}", credentials.len(), talk.proxy)),
+        Err(other) => Err(format!("`credentials` of {} was answered with {}", talk.proxy, shown(&other))),
     }
+}
+
+/// An answer that fits no question, for people.
+fn shown(answer: &FromAdapter) -> String {
+    let text = format!("{answer:?}");
+    meshproof_harness::store::bounded(&crate::redact::without_keys(&text), 200)
 }
 
 async fn address_taken(talk: &mut Talk<'_>) -> Result<String, String> {

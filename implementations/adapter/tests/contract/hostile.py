@@ -65,7 +65,12 @@ def hello(message):
         time.sleep(600)
 
 
+applied = False
+
+
 def apply(message):
+    global applied
+    applied = True
     revision = message["revision"]
     if WAY == "dies-in-the-middle":
         print("out of luck", file=sys.stderr, flush=True)
@@ -116,6 +121,8 @@ def main():
         elif kind == "stop":
             if WAY == "ignores-stop":
                 time.sleep(600)
+            if WAY == "dies-at-the-end" and applied:
+                os._exit(9)
             if WAY == "exits-without-stopped":
                 return
             say(type="stopped")

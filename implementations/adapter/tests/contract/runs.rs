@@ -108,16 +108,31 @@ async fn a_scenario_that_needs_an_undeclared_feature_is_skipped_and_names_it() {
 }
 
 #[tokio::test]
-async fn an_adapter_that_ignores_stop_fails_a_check_of_its_own() {
+async fn an_adapter_that_does_not_stop_when_it_introduces_itself_fails_every_check() {
     if !installed("python3", "--version") {
         return;
     }
-    // Applies whatever it is told and does nothing, so that the scenario runs to its end.
-    let report =
-        run(&hostile("stays-after-stopped"), &["sidecar-origination:target-port"], timeouts("adapter-stop"))
-            .await;
-    // The same misbehaviour at the introduction would end the run before the scenario.
-    let report = report.unwrap();
-    assert!(report.checks().any(|c| c.reason.contains("`adapter-stop`")), "{:#?}", verdicts(&report));
-    assert_eq!(report.exit_code(), 1);
+    let selectors = ["sidecar-origination:target-port"];
+    let report = run(&hostile("stays-after-stopped"), &selectors, timeouts("adapter-stop")).await.unwrap();
+    assert_all_fail(&report, "did not exit within the timeout `adapter-stop` (300ms)");
+}
+
+#[tokio::test]
+async fn an_adapter_that_dies_when_it_is_told_to_stop_fails_a_check_of_its_own_and_no_other() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    // It applies whatever it is told and does nothing, so that the scenario comes to its end.
+    let selectors = ["sidecar-origination:target-port"];
+    let (honest, dying) = (hostile(""), hostile("dies-at-the-end"));
+    let (honest, dying) =
+        tokio::join!(run(&honest, &selectors, timeouts("")), run(&dying, &selectors, timeouts("")),);
+    let (honest, dying) = (honest.unwrap(), dying.unwrap());
+    let told = |report: &Report| -> Vec<(String, Verdict)> {
+        report.checks().map(|c| (c.id.clone(), c.verdict)).collect()
+    };
+    let mut expected = told(&honest);
+    expected.push(("sidecar-origination/runs-until-stopped".to_owned(), Verdict::Failed));
+    assert_eq!(told(&dying), expected);
+    assert!(dying.scenarios[0].faults.is_empty(), "{:?}", dying.scenarios[0].faults);
 }

@@ -112,8 +112,8 @@ pub(crate) fn bootstrap(
     })
 }
 
-/// A listener of the suite's own, served by the worker that serves everything else: what it answers, it answers after all
-/// that came before. So it tells when a configuration has reached the worker, and when its log is complete.
+/// A listener of the suite's own, served by the worker that serves everything else: what it logs, it logs after all that
+/// came before.
 fn fence() -> Value {
     let answers = json!({
         "@type": HTTP,

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use meshproof_harness::resource::Resource;
 use meshproof_plan::model::{
     Action, ChainMatch, ClientCertificate, Cluster, DownstreamTls, FilterChain, Forward, HeaderChanges,
-    HttpRoutes, Listener, NameCheck, OriginalDestination, Origination, PathMatch, ProxyPlan, Route, RouteAction,
-    RouteMatch, ServerName, StringMatch, Transport, Trust, UpstreamProtocol, UpstreamTls, VirtualHost,
-    WeightedCluster,
+    HttpRoutes, Listener, NameCheck, OriginalDestination, Origination, PathMatch, ProxyPlan, Route,
+    RouteAction, RouteMatch, ServerName, StringMatch, Transport, Trust, UpstreamProtocol, UpstreamTls,
+    VirtualHost, WeightedCluster,
 };
 use meshproof_plan::{Endpoint, Input, MeshConfig, Proxy, ProxyKind, Service, ServicePort, resolve};
 use serde_json::{Value, json};
@@ -67,12 +67,13 @@ fn document(files: &[&str], proxy: &str) -> Value {
             servers: vec![(80, at(10080)), (443, at(10443))],
         },
     ];
-    let port = |number, name: &str, protocol: &str, address: SocketAddr, identity: Option<&String>| ServicePort {
-        number,
-        name: name.to_owned(),
-        protocol: protocol.to_owned(),
-        endpoints: vec![Endpoint { address, identity: identity.cloned() }],
-    };
+    let port =
+        |number, name: &str, protocol: &str, address: SocketAddr, identity: Option<&String>| ServicePort {
+            number,
+            name: name.to_owned(),
+            protocol: protocol.to_owned(),
+            endpoints: vec![Endpoint { address, identity: identity.cloned() }],
+        };
     let registry = [
         Service {
             host: "istio-egressgateway.istio-system.svc.cluster.local".to_owned(),
@@ -217,8 +218,9 @@ const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 #[test]
 fn names_come_from_the_host_only_where_the_plan_says_so() {
-    let names = |o: Origination| only_cluster(o)["typed_extension_protocol_options"][OPTIONS]
-        ["upstream_http_protocol_options"].clone();
+    let names = |o: Origination| {
+        only_cluster(o)["typed_extension_protocol_options"][OPTIONS]["upstream_http_protocol_options"].clone()
+    };
     assert_eq!(names(origination()), json!({"auto_sni": true, "auto_san_validation": true}));
     let fixed = Origination {
         sni: ServerName::Fixed("a.example".to_owned()),
@@ -233,8 +235,10 @@ fn names_come_from_the_host_only_where_the_plan_says_so() {
 
 #[test]
 fn nothing_is_verified_only_where_anybody_is_trusted() {
-    let validation = |o| only_cluster(o)["transport_socket"]["typed_config"]["common_tls_context"]
-        ["combined_validation_context"].clone();
+    let validation = |o| {
+        only_cluster(o)["transport_socket"]["typed_config"]["common_tls_context"]
+        ["combined_validation_context"].clone()
+    };
     assert_eq!(validation(Origination { trust: Trust::Anybody, ..origination() }), Value::Null);
     let system = validation(origination());
     assert_eq!(system["validation_context_sds_secret_config"], json!({"name": "file-root:system"}));
@@ -293,7 +297,8 @@ fn a_cluster_that_speaks_as_its_client_does_offers_no_fixed_alpn() {
     let offered = |protocol| {
         let cluster = Cluster { protocol, ..cluster("c", Discovery::Nowhere, Some(mesh.clone())) };
         let config = config(&plan(Vec::new(), vec![cluster], Direction::Outbound));
-        config.clusters["c"]["transport_socket"]["typed_config"]["common_tls_context"]["alpn_protocols"].clone()
+        config.clusters["c"]["transport_socket"]["typed_config"]["common_tls_context"]["alpn_protocols"]
+            .clone()
     };
     assert_eq!(offered(UpstreamProtocol::Downstream), json!([]));
     assert_eq!(offered(UpstreamProtocol::Http2), json!(["istio-h2", "h2"]));
@@ -312,7 +317,8 @@ fn what_passes_through_is_found_by_server_name_and_by_host_on_its_port() {
     let names: Vec<Value> =
         chains(&config).iter().map(|c| c["filter_chain_match"]["server_names"].clone()).collect();
     assert_eq!(names, [json!(["a.example"]), json!(["b.example"]), Value::Null, Value::Null]);
-    let chosen = |value: &Value| value["metadata_match"]["filter_metadata"]["envoy.lb"]["destination"].clone();
+    let chosen =
+        |value: &Value| value["metadata_match"]["filter_metadata"]["envoy.lb"]["destination"].clone();
     let first = &chains(&config)[0]["filters"][0]["typed_config"];
     assert_eq!((chosen(first), &first["cluster"]), (json!("127.0.0.1:1"), &json!("PassthroughCluster")));
     let routes = config.routes["443"].value["virtual_hosts"][0]["routes"].as_array().unwrap().clone();
@@ -328,7 +334,8 @@ fn what_passes_through_is_found_by_server_name_and_by_host_on_its_port() {
 fn a_pattern_that_is_tried_first_is_not_overtaken_by_an_exact_name_that_passes_through() {
     let wild = tcp(Transport::Tls, &["*.example"], "wild");
     let through = tcp(Transport::Tls, &[], "PassthroughCluster");
-    let clusters = vec![cluster("wild", Discovery::Nowhere, None), anywhere(&[("a.example", 1), ("other", 2)])];
+    let clusters =
+        vec![cluster("wild", Discovery::Nowhere, None), anywhere(&[("a.example", 1), ("other", 2)])];
     let config = config(&plan(vec![wild, through], clusters, Direction::Outbound));
     let names: Vec<Value> =
         chains(&config).iter().map(|c| c["filter_chain_match"]["server_names"].clone()).collect();
@@ -403,15 +410,14 @@ fn conditions_changes_and_weights_keep_their_meaning() {
     );
     let action = &value["route"];
     assert_eq!(action["weighted_clusters"]["clusters"][1], json!({"name": "b", "weight": 3}));
-    assert_eq!((&action["host_rewrite_literal"], &action["prefix_rewrite"]), (&json!("h.example"), &json!("/new")));
+    assert_eq!(
+        (&action["host_rewrite_literal"], &action["prefix_rewrite"]),
+        (&json!("h.example"), &json!("/new"))
+    );
     assert_eq!(action["timeout"], "1.500s");
     assert_eq!(value["request_headers_to_remove"], json!(["x-gone"]));
-    let actions: Vec<&Value> = value["request_headers_to_add"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|o| &o["append_action"])
-        .collect();
+    let actions: Vec<&Value> =
+        value["request_headers_to_add"].as_array().unwrap().iter().map(|o| &o["append_action"]).collect();
     assert_eq!(actions, ["OVERWRITE_IF_EXISTS_OR_ADD", "APPEND_IF_EXISTS_OR_ADD"]);
 }
 

@@ -23,7 +23,8 @@ async fn a_killed_envoy_is_gone_whatever_is_asked_of_it_and_soon() {
     let running = start(program).await.unwrap();
     let at = bind();
     running.apply(&answering(at, "x")).await.unwrap();
-    let killed = std::process::Command::new("kill").args(["-9", &running.pid().to_string()]).status().unwrap();
+    let killed =
+        std::process::Command::new("kill").args(["-9", &running.pid().to_string()]).status().unwrap();
     assert!(killed.success());
     let begun = std::time::Instant::now();
     let answers = [
@@ -46,7 +47,8 @@ async fn while_it_runs_its_command_line_names_the_folder_and_afterwards_nothing_
     let at = bind();
     running.apply(&answering(at, "x")).await.unwrap();
     let pid = running.pid();
-    let listed = std::process::Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).output().unwrap();
+    let listed =
+        std::process::Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).output().unwrap();
     let line = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(line.contains(&running.folder.path().display().to_string()), "{line}");
     running.plane.stop().await.unwrap();

@@ -94,7 +94,10 @@ async fn every_mutation_is_noticed_by_the_checks_that_look_there() {
         let report = run(program.clone(), Some(*mutation), &[scenario]).await;
         let missed: Vec<String> = missed(&report).into_iter().map(|(id, _)| id).collect();
         for check in *checks {
-            assert!(missed.iter().any(|id| id == check), "{mutation}: {check} passed; not passed: {missed:?}");
+            assert!(
+                missed.iter().any(|id| id == check),
+                "{mutation}: {check} passed; not passed: {missed:?}"
+            );
         }
         assert_eq!(report.exit_code(), 1, "{mutation}");
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meshproof_envoy::{Envoy, find};
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
@@ -40,17 +40,25 @@ pub(crate) fn installed() -> Option<PathBuf> {
 
 /// Keeps lines.
 #[derive(Default)]
-pub(crate) struct Lines(Mutex<Vec<String>>);
+pub(crate) struct Lines {
+    kept: Mutex<Vec<String>>,
+    /// How long it is busy with a line.
+    busy: Duration,
+}
 
 impl Lines {
     pub(crate) fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.kept.lock().unwrap().clone()
     }
 }
 
 impl LogSink for Lines {
     fn line(&self, _proxy: &str, line: &str) {
-        self.0.lock().unwrap().push(line.to_owned());
+        let begun = Instant::now();
+        while begun.elapsed() < self.busy {
+            std::hint::spin_loop();
+        }
+        self.kept.lock().unwrap().push(line.to_owned());
     }
 }
 
@@ -63,8 +71,17 @@ pub(crate) struct Running {
 }
 
 pub(crate) async fn start(program: PathBuf) -> Result<Running, DataPlaneError> {
+    start_with(program, Lines::default()).await
+}
+
+/// The same, where each line takes its time.
+pub(crate) async fn start_slow(program: PathBuf) -> Result<Running, DataPlaneError> {
+    start_with(program, Lines { busy: Duration::from_millis(3), ..Lines::default() }).await
+}
+
+async fn start_with(program: PathBuf, lines: Lines) -> Result<Running, DataPlaneError> {
     let folder = tempfile::Builder::new().prefix("meshproof-test-").tempdir().unwrap();
-    let lines = Arc::new(Lines::default());
+    let lines = Arc::new(lines);
     let mesh = Authority::named("mesh", "cluster.local", KeyAlgorithm::EcdsaP256).unwrap();
     let issued = mesh.mesh_identity("spiffe://cluster.local/ns/default/sa/sleep").issue().unwrap();
     let identity = MeshCertificate { certificate: issued.certificate_pem().to_owned(), key: issued.key().0 };
@@ -84,7 +101,11 @@ impl Running {
         self.apply_with(plan, Vec::new()).await
     }
 
-    pub(crate) async fn apply_with(&self, plan: &Plan, secrets: Vec<Credential>) -> Result<(), DataPlaneError> {
+    pub(crate) async fn apply_with(
+        &self,
+        plan: &Plan,
+        secrets: Vec<Credential>,
+    ) -> Result<(), DataPlaneError> {
         let credentials = BTreeMap::from([("sleep".to_owned(), secrets)]);
         let revision = self.revision.fetch_add(1, Ordering::Relaxed);
         let update = Update { revision, resources: &[], plan, credentials: &credentials, endpoints: &[] };
@@ -136,8 +157,7 @@ pub(crate) fn forward(to: &str) -> RouteAction {
 /// Every request of every host.
 pub(crate) fn http(action: RouteAction) -> Action {
     let route = Route { name: "default".to_owned(), matches: RouteMatch::default(), action };
-    let host =
-        VirtualHost { name: "all".to_owned(), domains: vec!["*".to_owned()], routes: vec![route] };
+    let host = VirtualHost { name: "all".to_owned(), domains: vec!["*".to_owned()], routes: vec![route] };
     Action::Http(HttpRoutes { name: "80".to_owned(), virtual_hosts: vec![host] })
 }
 
@@ -196,7 +216,8 @@ pub(crate) async fn server(name: &'static str) -> Server {
                 while stream.read_buf(&mut read).await.is_ok_and(|n| n > 0) {
                     while let Some(end) = read.windows(4).position(|w| w == b"\r\n\r\n") {
                         read.drain(..end + 4);
-                        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+                        let answer =
+                            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
                         if stream.write_all(answer.as_bytes()).await.is_err() {
                             return;
                         }

@@ -196,13 +196,17 @@ function compared(data, row, column, beside) {
   let first = null;
   for (const [a, b] of pairs(here, there)) {
     const shown = a ?? b;
-    const slot = el("section", "slot");
-    slot.append(el("h4", "", shown.side + ", " + shown.kind + ((a?.decides || b?.decides) ? " ● decides" : "")));
+    // What is alike stays folded, so that the divergence is in sight.
+    const slot = el("details", "slot");
+    const title = el("summary", "", el("strong", "", shown.side + ", " + shown.kind), (a?.decides || b?.decides) ? " ● decides" : "");
+    slot.append(title);
+    let alike = true;
     const fields = el("table", "fields");
     fields.append(el("thead", "", el("tr", "", el("th", "", "field"), el("th", "", names[column]), el("th", "", names[beside]))));
     const body = el("tbody");
     for (const [field, left, right] of fieldsOf(a, b)) {
       const departs = left !== right;
+      if (departs) alike = false;
       const head = el("th", "", field);
       head.scope = "row";
       const line = el("tr", departs ? "departs" : "", head, el("td", "", left ?? "–"), el("td", "", right ?? "–"));
@@ -216,6 +220,8 @@ function compared(data, row, column, beside) {
       body.append(line);
     }
     fields.append(body);
+    slot.open = !alike;
+    if (alike) title.append(" = alike");
     slot.append(fields);
     const more = el("details", "", el("summary", "", "All of it"));
     const pair = el("div", "pair");

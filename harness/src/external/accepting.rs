@@ -1,0 +1,194 @@
+//! What every server inside this process needs: a task for each connection, an orderly end, and a barrier that proves
+//! that everything which had arrived has been dealt with.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How many connections one service holds at a time; further ones wait in the system's queue.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// Asks a connection's task to say when it has dealt with all that has arrived.
+type Ping = oneshot::Sender<()>;
+
+/// What is done with a connection.
+pub(super) struct Connection<F> {
+    /// Runs until the connection has ended. It deals with all that has arrived before it waits for more.
+    pub(super) work: F,
+    /// Once set, all that has arrived has been dealt with only when `work` ends.
+    pub(super) until_its_end: Arc<AtomicBool>,
+}
+
+/// The tasks of one service.
+pub(super) struct Accepting {
+    places: Arc<Semaphore>,
+    numbers: AtomicU64,
+    /// The suite's own connections, by their local address: they mark a place in the queue and are no evidence.
+    fences: Mutex<HashMap<SocketAddr, Ping>>,
+    open: Mutex<HashMap<u64, mpsc::UnboundedSender<Ping>>>,
+    stopped: CancellationToken,
+    tasks: TaskTracker,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Accepting {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            numbers: AtomicU64::new(1),
+            fences: Mutex::default(),
+            open: Mutex::default(),
+            stopped: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// A place for one more connection; none where all are taken.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Runs something until it ends or the service stops.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stopped = self.stopped.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// Accepts connections until the service stops. `enter` is given each one with its number, from 1, in the order of
+    /// their arrival.
+    pub(super) fn listen<F>(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        enter: impl Fn(TcpStream, SocketAddr, u64) -> Connection<F> + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let accepting = Arc::clone(self);
+        self.spawn(async move {
+            loop {
+                let Ok(place) = Arc::clone(&accepting.places).acquire_owned().await else { return };
+                match listener.accept().await {
+                    Ok((stream, peer)) => match accepting.take_fence(&peer) {
+                        Some(reached) => {
+                            let _waiting_given_up = reached.send(());
+                        }
+                        None => accepting.enter(place, |number| enter(stream, peer, number)),
+                    },
+                    // The peer has gone again, or the system is out of file descriptors: others may fare better.
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        });
+    }
+
+    fn enter<F>(self: &Arc<Self>, place: OwnedSemaphorePermit, enter: impl FnOnce(u64) -> Connection<F>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let Connection { work, until_its_end } = enter(number);
+        let (pings, mut asked) = mpsc::unbounded_channel::<Ping>();
+        lock(&self.open).insert(number, pings);
+        let accepting = Arc::clone(self);
+        self.spawn(async move {
+            let _place = place;
+            // Dropped at the end, which is an answer too.
+            let mut held = Vec::new();
+            tokio::pin!(work);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut work => break,
+                    Some(done) = asked.recv() => {
+                        if until_its_end.load(Ordering::SeqCst) {
+                            held.push(done);
+                        } else {
+                            let _waiting_given_up = done.send(());
+                        }
+                    }
+                }
+            }
+            lock(&accepting.open).remove(&number);
+        });
+    }
+
+    fn take_fence(&self, peer: &SocketAddr) -> Option<Ping> {
+        lock(&self.fences).remove(peer)
+    }
+
+    /// Sends a connection of our own through the queue of each port; the queue is first in, first out.
+    async fn fence(&self, addresses: &[SocketAddr]) -> io::Result<()> {
+        for address in addresses {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+            let local = socket.local_addr()?;
+            let (reached, wait) = oneshot::channel();
+            lock(&self.fences).insert(local, reached);
+            let connected = socket.connect(*address).await;
+            if connected.is_err() {
+                self.take_fence(&local);
+            }
+            let _connection = connected?;
+            wait.await.map_err(|_| io::Error::other("the accepting task has ended"))?;
+        }
+        Ok(())
+    }
+
+    /// Returns when everything that had arrived at these addresses, on which this service listens, has been dealt with.
+    ///
+    /// # Errors
+    /// The service does not reach itself.
+    pub(super) async fn barrier(&self, addresses: &[SocketAddr]) -> io::Result<()> {
+        // When a connection of our own comes out of the queue, so has every connection that was there before. When a
+        // second one does, the runtime has also heard of all that had arrived on those by the first.
+        for _ in 0..2 {
+            self.fence(addresses).await?;
+        }
+        // Then every connection says that it has dealt with what had arrived: its task works before it answers a ping.
+        let open: Vec<_> = lock(&self.open).values().cloned().collect();
+        let mut waiting = Vec::new();
+        for connection in open {
+            let (done, wait) = oneshot::channel();
+            if connection.send(done).is_ok() {
+                waiting.push(wait);
+            }
+        }
+        for wait in waiting {
+            // An error means that it has ended, with all it had to say in the store.
+            let _ended = wait.await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.is_cancelled()
+    }
+
+    /// Asks all tasks to end, without waiting for it.
+    pub(super) fn cancel(&self) {
+        self.stopped.cancel();
+    }
+
+    /// Ends all tasks. None is left when it returns.
+    pub(super) async fn stop(&self) {
+        self.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,67 @@
+//! What a proxy was told, and what that makes necessary.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::map::Config;
+use crate::stats::Stats;
+use crate::vault::Vault;
+
+/// What a proxy was told.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// What is in force.
+    pub(crate) config: Config,
+    /// What is being brought into force.
+    pub(crate) next: Config,
+    pub(crate) vault: Vault,
+    versions: u64,
+    /// The versions of the route configurations in `config`.
+    pub(crate) routes: BTreeMap<String, String>,
+    /// What was last written of each route configuration, in force or not, with its version.
+    pub(crate) handed_over: BTreeMap<String, (Value, String)>,
+    /// As last looked at.
+    pub(crate) stats: Stats,
+    /// What is in its files may differ from `config`.
+    pub(crate) unsure: bool,
+}
+
+impl Told {
+    /// A version that was never used before.
+    pub(crate) fn version(&mut self, kind: &str) -> String {
+        self.versions += 1;
+        format!("{kind}{}", self.versions)
+    }
+
+    /// The versions of the secrets that these clusters use, as far as there are any.
+    pub(crate) fn secrets(&self, clusters: &BTreeMap<String, Value>) -> Vec<String> {
+        let uses: BTreeSet<String> = clusters.values().flat_map(secret_names).collect();
+        let there = self.vault.present().into_iter().filter(|(name, _)| uses.contains(name));
+        there.map(|(_, version)| version).collect()
+    }
+}
+
+/// The names of the secrets that a cluster gets over SDS.
+pub(crate) fn secret_names(cluster: &Value) -> Vec<String> {
+    let credentials = &cluster["metadata"]["filter_metadata"]["meshproof"]["credentials"];
+    credentials.as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// The `stat_prefix` of every HTTP chain that is there in `old` and not as it was in `new`.
+pub(crate) fn lost_chains(old: &Config, new: &Config) -> Vec<String> {
+    let chains = |value: Option<&Value>| {
+        value.and_then(|v| v["filter_chains"].as_array()).cloned().unwrap_or_default()
+    };
+    let mut lost = Vec::new();
+    for (name, before) in &old.listeners {
+        let kept = chains(new.listeners.get(name).map(|l| &l.value));
+        let gone = chains(Some(&before.value)).into_iter().filter(|chain| !kept.contains(chain));
+        lost.extend(gone.filter_map(|chain| {
+            let filter = &chain["filters"][0];
+            let speaks_http = filter["name"] == "envoy.filters.network.http_connection_manager";
+            filter["typed_config"]["stat_prefix"].as_str().filter(|_| speaks_http).map(str::to_owned)
+        }));
+    }
+    lost
+}
