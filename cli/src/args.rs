@@ -94,6 +94,9 @@ pub struct Run {
     /// The nginx to use [default: the one on PATH]
     #[arg(long, value_name = "PATH", env = "MESHPROOF_NGINX")]
     pub nginx: Option<PathBuf>,
+    /// The image to use for `--external container` [default: docker.io/library/nginx:1.28.0]
+    #[arg(long, value_name = "IMAGE", env = "MESHPROOF_NGINX_IMAGE")]
+    pub nginx_image: Option<String>,
     /// The Envoy to run for `--target envoy` [default: the one on PATH]
     #[arg(long, value_name = "PATH", env = "MESHPROOF_ENVOY")]
     pub envoy: Option<PathBuf>,
@@ -120,6 +123,7 @@ impl Default for Run {
             timeouts: Vec::new(),
             fixtures: None,
             nginx: None,
+            nginx_image: None,
             envoy: None,
             quiet: false,
             verbose: false,
@@ -137,6 +141,8 @@ pub enum External {
     Embedded,
     /// A real nginx for everything; it must be installed
     Nginx,
+    /// A real nginx in a container for everything; Docker or Podman must run
+    Container,
 }
 
 impl From<External> for ExternalChoice {
@@ -145,6 +151,7 @@ impl From<External> for ExternalChoice {
             External::Auto => Self::Auto,
             External::Embedded => Self::Embedded,
             External::Nginx => Self::Nginx,
+            External::Container => Self::Container,
         }
     }
 }

@@ -1,30 +1,41 @@
 //! `meshproof cleanup`: what a killed run left on this machine.
 
 use crate::{Refusal, args, exit};
+use meshproof_harness::external::left_containers;
 use meshproof_harness::run_folder;
 
-/// Finds the folders of runs whose process is gone, ends what still runs in them, and removes them.
+/// Finds the containers and folders of runs whose process is gone, ends what still runs in them, and removes them.
 ///
 /// # Errors
-/// Something could not be removed; the message names it.
+/// Something could not be listed or removed; the message names it.
 pub fn command(args: &args::Cleanup) -> Result<u8, Refusal> {
-    let left = run_folder::leftovers(&std::env::temp_dir()).map_err(|e| {
-        Refusal::Environment(format!("{} cannot be read: {e}", std::env::temp_dir().display()))
-    })?;
-    if left.is_empty() {
+    let runtime = crate::runtime()?;
+    let work = std::env::temp_dir();
+    let folders = run_folder::leftovers(&work)
+        .map_err(|e| Refusal::Environment(format!("{} cannot be read: {e}", work.display())))?;
+    let containers = runtime
+        .block_on(left_containers())
+        .map_err(|e| Refusal::Environment(format!("the containers cannot be listed: {e}")))?;
+    if containers.is_empty() && folders.is_empty() {
         crate::answer("nothing is left of earlier runs\n");
         return Ok(exit::OK);
     }
     let mut failed = Vec::new();
-    for leftover in left {
-        let what = leftover.describe();
+    let mut done = |what: String, remove: &dyn Fn() -> std::io::Result<()>| {
         if args.dry_run {
             crate::answer(&format!("would remove {what}\n"));
-        } else if let Err(e) = leftover.remove() {
+        } else if let Err(e) = remove() {
             failed.push(format!("{what}: {e}"));
         } else {
             crate::answer(&format!("removed {what}\n"));
         }
+    };
+    // Containers first: they work in the folders.
+    for container in &containers {
+        done(container.describe(), &|| runtime.block_on(container.remove()));
+    }
+    for folder in &folders {
+        done(folder.describe(), &|| folder.remove());
     }
     if failed.is_empty() { Ok(exit::OK) } else { Err(Refusal::Environment(failed.join("\n"))) }
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use meshproof_harness::external::prepare_container;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_reports::formats::Format;
@@ -29,6 +30,7 @@ pub fn command(args: args::Run) -> Result<u8, Refusal> {
     }
     let settings = meshproof_targets::Settings {
         nginx: args.nginx.clone(),
+        nginx_image: args.nginx_image.clone(),
         envoy: args.envoy.clone(),
         timeouts: timeouts.clone(),
     };
@@ -68,6 +70,10 @@ pub fn command(args: args::Run) -> Result<u8, Refusal> {
         repeat: repeat(&args, false),
     };
     let runtime = runtime()?;
+    if args.external == args::External::Container {
+        let prepared = prepare_container(args.nginx_image.as_deref(), &options.timeouts);
+        runtime.block_on(prepared).map_err(|e| Refusal::Environment(e.to_string()))?;
+    }
     let mut report = runtime
         .block_on(async {
             let events = Arc::clone(&options.events);
@@ -181,6 +187,10 @@ fn repeat(args: &args::Run, selectors: bool) -> String {
         args::External::Auto => {}
         args::External::Embedded => words.push("--external embedded".to_owned()),
         args::External::Nginx => words.push("--external nginx".to_owned()),
+        args::External::Container => {
+            words.push("--external container".to_owned());
+            words.extend(args.nginx_image.iter().map(|image| format!("--nginx-image {}", quoted(image))));
+        }
     }
     if let Some(folder) = &args.fixtures {
         words.push(format!("--fixtures {}", folder.display()));

@@ -1,5 +1,7 @@
 //! Reports as earlier versions wrote them are read and rendered for ever.
 
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::path::Path;
 
 use meshproof_reports::formats::Format;

@@ -1,14 +1,14 @@
 //! Every scenario configuration as a Rust test: `cargo test -p meshproof-scenarios --test conformance`.
 //!
 //! `MESHPROOF_TARGET` picks the implementation (a wrong value lists the choices), `MESHPROOF_EXTERNAL` the external
-//! services (`auto`, `embedded`, `nginx`), `MESHPROOF_OUT` the folder that the report is left in.
+//! services (`auto`, `embedded`, `nginx`, `container`), `MESHPROOF_OUT` the folder that the report is left in.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use meshproof_harness::external::ExternalChoice;
+use meshproof_harness::external::{ExternalChoice, prepare_container};
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::Timeouts;
@@ -61,11 +61,16 @@ impl World {
             Ok("auto") | Err(_) => ExternalChoice::Auto,
             Ok("embedded") => ExternalChoice::Embedded,
             Ok("nginx") => ExternalChoice::Nginx,
+            Ok("container") => ExternalChoice::Container,
             Ok(other) => {
-                return Err(format!("MESHPROOF_EXTERNAL: {other:?} is none of auto, embedded, nginx"));
+                return Err(format!("MESHPROOF_EXTERNAL: {other:?} is none of auto, embedded, nginx, container"));
             }
         };
         let runtime = Runtime::new().map_err(|e| e.to_string())?;
+        if external == ExternalChoice::Container {
+            let prepared = runtime.block_on(prepare_container(None, &Timeouts::default()));
+            prepared.map_err(|e| format!("MESHPROOF_EXTERNAL: {e}"))?;
+        }
         Ok(Self { runtime, name, target, external, reports: Mutex::default() })
     }
 

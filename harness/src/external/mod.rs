@@ -183,6 +183,14 @@ pub enum ExternalError {
         /// What to do about it.
         mend: String,
     },
+    /// An image is missing.
+    #[error("the container image {name} is not on this machine: {mend}")]
+    Image {
+        /// As it was asked for.
+        name: String,
+        /// What to do about it.
+        mend: String,
+    },
     /// It did not start.
     #[error("{service} did not start: {reason}")]
     Start {

@@ -3,4 +3,5 @@
 
 mod claims;
 mod fake;
+mod hunt;
 mod runs;

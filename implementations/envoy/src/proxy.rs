@@ -406,3 +406,22 @@ fn is_free(bind: SocketAddr) -> bool {
     });
     bound.is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_port_is_free_when_nobody_listens_there_whoever_is_still_connected() {
+        let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+        let bind = listening.local_addr().unwrap();
+        assert!(!is_free(bind));
+        let client = TcpStream::connect(bind).unwrap();
+        let (accepted, _) = listening.accept().unwrap();
+        drop(listening);
+        assert!(is_free(bind));
+        drop((client, accepted));
+    }
+}

@@ -29,6 +29,8 @@ pub const CHOICES: &[(&str, &str)] = &[
 pub struct Settings {
     /// The nginx to use as an external service; absent: the one on PATH.
     pub nginx: Option<PathBuf>,
+    /// The image to use for nginx in a container; absent: `MESHPROOF_NGINX_IMAGE`, else that of nginx's makers.
+    pub nginx_image: Option<String>,
     /// The Envoy to run; absent: `MESHPROOF_ENVOY`, else the one on PATH.
     pub envoy: Option<PathBuf>,
     /// How long a program that is judged may take.
@@ -67,7 +69,8 @@ fn choices() -> String {
 /// There is none; the message lists the choices.
 pub fn by_name(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, UnknownTarget> {
     let on = |factory: Arc<dyn DataPlaneFactory>| -> Arc<dyn Target> {
-        Arc::new(LocalTarget::new(factory, settings.nginx.clone()))
+        let target = LocalTarget::new(factory, settings.nginx.clone());
+        Arc::new(target.with_nginx_image(settings.nginx_image.clone()))
     };
     let local = |reference: Reference| on(Arc::new(reference));
     match name.split_once(':') {

@@ -57,6 +57,6 @@ fn policy(script: &str) -> String {
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
          require-trusted-types-for 'script'; trusted-types 'none'",
         hash(STYLE),
-        hash(&script)
+        hash(script)
     )
 }

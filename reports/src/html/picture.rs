@@ -216,8 +216,8 @@ impl Picture {
             (Some(own), _) => self.node(Node::Proxy(own.proxy.to_owned())),
             (None, Some(_)) => {
                 let open = |node: &usize| !self.edges.iter().any(|e| e.from == *node);
-                let proxies = (0..self.nodes.len()).filter(|n| matches!(self.nodes[*n], Node::Proxy(_)));
-                proxies.clone().rfind(open).or_else(|| proxies.last())
+                let mut proxies = (0..self.nodes.len()).filter(|n| matches!(self.nodes[*n], Node::Proxy(_)));
+                proxies.clone().rfind(open).or_else(|| proxies.next_back())
             }
             (None, None) => clients.first().and_then(|node| self.node(node.clone())),
         }

@@ -1,5 +1,7 @@
 //! The pages in a real browser. Skipped, visibly, where there is none.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test says what went wrong by panicking, and why it is skipped")]
+
 mod accessible;
 mod comparison;
 mod conformance;

@@ -122,8 +122,8 @@ async fn find_image(engine: &Docker, name: &str) -> Result<Option<Image>, Extern
 /// # Errors
 /// It is not here: nothing is fetched.
 pub(super) async fn image(engine: &Docker, name: &str) -> Result<Image, ExternalError> {
-    find_image(engine, name).await?.ok_or_else(|| ExternalError::Missing {
-        program: format!("the container image {name}"),
+    find_image(engine, name).await?.ok_or_else(|| ExternalError::Image {
+        name: name.to_owned(),
         mend: format!("fetch it (docker pull {name}), or name another with {IMAGE_VARIABLE}"),
     })
 }
@@ -138,11 +138,11 @@ pub async fn prepare_container(image: Option<&str>, timeouts: &Timeouts) -> Resu
     if find_image(&engine, &name).await?.is_some() {
         return Ok(());
     }
-    let missing = |reason: &str| ExternalError::Missing {
-        program: format!("the container image {name}"),
+    let missing = |reason: &str| ExternalError::Image {
+        name: name.clone(),
         mend: format!(
-            "it cannot be fetched ({}); name one that is here with {IMAGE_VARIABLE}, or do without it: --external \
-             nginx or --external embedded",
+            "it cannot be fetched ({}); name one that is with {IMAGE_VARIABLE}, or do without it: --external nginx or \
+             --external embedded",
             bounded(reason, MAX_WORDS)
         ),
     };
@@ -156,7 +156,12 @@ pub async fn prepare_container(image: Option<&str>, timeouts: &Timeouts) -> Resu
 }
 
 /// The version of the image's nginx: it is asked once.
-pub(super) async fn version_of(engine: &Docker, image: &Image, run: &str) -> Result<Version, ExternalError> {
+pub(super) async fn version_of(
+    engine: &Docker,
+    image: &Image,
+    run: &str,
+    folder: &Path,
+) -> Result<Version, ExternalError> {
     static KNOWN: Mutex<BTreeMap<String, Version>> = Mutex::const_new(BTreeMap::new());
     let mut known = KNOWN.lock().await;
     if let Some(version) = known.get(&image.id) {
@@ -169,8 +174,7 @@ pub(super) async fn version_of(engine: &Docker, image: &Image, run: &str) -> Res
         network_disabled: Some(true),
         ..ContainerCreateBody::default()
     };
-    let wanted =
-        Wanted { image: image.id.clone(), run: run.to_owned(), folder: std::env::temp_dir(), body };
+    let wanted = Wanted { image: image.id.clone(), run: run.to_owned(), folder: folder.to_owned(), body };
     let container = Container::start(engine, wanted).await.map_err(|e| failed(&e))?;
     // It ends by itself; that it has ended badly, its words tell.
     let _status = engine.wait_container(container.id(), None).next().await;

@@ -53,7 +53,7 @@ pub async fn start_nginx_container(
 ) -> Result<Box<dyn RunningService>, ExternalError> {
     let engine = engine::connect().await?;
     let image = engine::image(&engine, &engine::image_name(image)).await?;
-    let version = engine::version_of(&engine, &image, run).await?;
+    let version = engine::version_of(&engine, &image, run, folder).await?;
     let rootless = engine::is_rootless(&engine).await?;
     let start = |reason: String| ExternalError::Start { service: label(&spec.host), reason };
     let (nonce, folder) = new_folder(folder).map_err(start)?;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
 use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{
-    Action, ChainMatch, ClientCertificate, Credential, NameCheck, Origination, PathMatch, Plan, RouteAction,
-    ServerName, Transport, Trust, UpstreamTls,
+    Action, ChainMatch, ClientCertificate, Credential, Direction, NameCheck, Origination, PathMatch, Plan,
+    RouteAction, ServerName, Transport, Trust, UpstreamTls,
 };
 use meshproof_reports::CredentialState;
 
@@ -153,11 +153,22 @@ async fn after_a_change_of_which_half_was_refused_every_next_one_is_in_force() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let at = [bind(), bind()];
-    running.apply(&two_ports(at, "a", Ok("x"))).await.unwrap();
-    for first in ["a", "b"] {
-        // One half was taken up, the other was not; then the very same half comes again, or what was before.
-        assert!(running.apply(&two_ports(at, "b", Err("(?=x)"))).await.is_err());
-        running.apply(&two_ports(at, first, Ok("y"))).await.unwrap();
+    // What receives is prepared in another order than what sends.
+    for (direction, first) in [
+        (Direction::Outbound, "a"),
+        (Direction::Outbound, "b"),
+        (Direction::Gateway, "a"),
+        (Direction::Gateway, "b"),
+    ] {
+        let apply = async |first, second| {
+            let mut plan = two_ports(at, first, second);
+            plan.proxies[0].listeners.iter_mut().for_each(|l| l.direction = direction);
+            running.apply(&plan).await
+        };
+        apply("a", Ok("x")).await.unwrap();
+        // One half is taken up, the other is not; then the very same half comes again, or what was before.
+        assert!(apply("b", Err("(?=x)")).await.is_err());
+        apply(first, Ok("y")).await.unwrap();
         assert!(get(at[0], "/").await.unwrap().ends_with(first));
         assert!(get(at[1], "/").await.unwrap().ends_with('y'));
     }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,6 +10,7 @@ use meshproof_harness::apps::{self, Details};
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::external::{
     Documented, ExternalChoice, ExternalSpec, RunningService, find_nginx, start_embedded, start_nginx,
+    start_nginx_container,
 };
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
@@ -20,6 +20,7 @@ use meshproof_reports::{CredentialStatus, Exchange, ExternalService, Fact, Side}
 use tokio::sync::Mutex;
 
 use super::environment;
+use super::Servers;
 use super::seat::{Addresses, in_cluster, plain_service};
 use crate::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update,
@@ -31,7 +32,7 @@ use meshproof_harness::resource::Resource;
 pub(super) struct LocalInstance {
     seat: Seat,
     factory: Arc<dyn DataPlaneFactory>,
-    nginx: Option<PathBuf>,
+    servers: Servers,
     addresses: Addresses,
     data_plane: Box<dyn DataPlane>,
     workloads: BTreeMap<String, WorkloadClient>,
@@ -76,7 +77,7 @@ impl LocalInstance {
     pub(super) async fn start(
         factory: Arc<dyn DataPlaneFactory>,
         seat: Seat,
-        nginx: Option<PathBuf>,
+        servers: Servers,
     ) -> Result<Self, TargetError> {
         private_folder(&seat.folder)?;
         let mut addresses = Addresses::of(&seat.topology)?;
@@ -127,7 +128,7 @@ impl LocalInstance {
         let instance = Self {
             seat,
             factory,
-            nginx,
+            servers,
             addresses,
             data_plane,
             workloads,
@@ -204,18 +205,23 @@ impl LocalInstance {
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<Box<dyn RunningService>, TargetError> {
-        let real = match (self.seat.external, documented) {
-            (ExternalChoice::Embedded, _) | (_, Documented::Embedded) => false,
-            (ExternalChoice::Nginx, Documented::Site | Documented::Nginx) => true,
-            (ExternalChoice::Auto, Documented::Nginx) => self.nginx.is_some() || find_nginx().is_some(),
-            (ExternalChoice::Auto, Documented::Site) => false,
+        let Servers { nginx, image } = &self.servers;
+        let kind = match (self.seat.external, documented) {
+            (_, Documented::Embedded) | (ExternalChoice::Auto, Documented::Site) => ExternalChoice::Embedded,
+            (ExternalChoice::Auto, Documented::Nginx) if nginx.is_some() || find_nginx().is_some() => {
+                ExternalChoice::Nginx
+            }
+            (chosen, Documented::Site | Documented::Nginx) => chosen,
         };
-        let store = self.seat.store.clone();
-        if real {
-            start_nginx(spec, store, &self.seat.folder, self.nginx.as_deref()).await.map_err(environment)
-        } else {
-            start_embedded(spec, store).await.map_err(environment)
-        }
+        let (store, folder) = (self.seat.store.clone(), &self.seat.folder);
+        let started = match kind {
+            ExternalChoice::Auto | ExternalChoice::Embedded => start_embedded(spec, store).await,
+            ExternalChoice::Nginx => start_nginx(spec, store, folder, nginx.as_deref()).await,
+            ExternalChoice::Container => {
+                start_nginx_container(spec, store, folder, &self.seat.run, image.as_deref()).await
+            }
+        };
+        started.map_err(environment)
     }
 
     fn external_address(&self, host: &str, port: u16) -> Option<SocketAddr> {

@@ -14,17 +14,31 @@ use meshproof_reports::Implementation;
 
 use crate::data_plane::{DataPlaneError, DataPlaneFactory};
 
+/// What a real nginx is started from.
+#[derive(Clone, Default)]
+struct Servers {
+    nginx: Option<PathBuf>,
+    image: Option<String>,
+}
+
 /// A target whose implementation is a data plane on this machine.
 pub struct LocalTarget {
     factory: Arc<dyn DataPlaneFactory>,
-    nginx: Option<PathBuf>,
+    servers: Servers,
 }
 
 impl LocalTarget {
     /// A target on this data plane. `nginx` is the program to use for a real nginx; absent: the one on PATH.
     #[must_use]
     pub fn new(factory: Arc<dyn DataPlaneFactory>, nginx: Option<PathBuf>) -> Self {
-        Self { factory, nginx }
+        Self { factory, servers: Servers { nginx, image: None } }
+    }
+
+    /// The same with this image for nginx in a container; absent: `MESHPROOF_NGINX_IMAGE`, else the harness's own choice.
+    #[must_use]
+    pub fn with_nginx_image(mut self, image: Option<String>) -> Self {
+        self.servers.image = image;
+        self
     }
 }
 
@@ -36,7 +50,7 @@ impl Target for LocalTarget {
 
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
         let instance =
-            instance::LocalInstance::start(Arc::clone(&self.factory), seat, self.nginx.clone()).await?;
+            instance::LocalInstance::start(Arc::clone(&self.factory), seat, self.servers.clone()).await?;
         Ok(Box::new(instance))
     }
 }
