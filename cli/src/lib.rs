@@ -46,6 +46,7 @@ impl Refusal {
 }
 
 /// Carries out a command line and returns the exit code.
+#[must_use]
 pub fn main(arguments: args::Arguments) -> u8 {
     let done = match arguments.command.unwrap_or_default() {
         args::Command::Run(run) => run::command(run),

@@ -1,5 +1,7 @@
 //! `meshproof adapter check` and `--target adapter:COMMAND`, as somebody types them.
 
+#![allow(clippy::print_stdout, reason = "a test that is skipped says why")]
+
 use assert_cmd::Command;
 
 /// Runs it and returns what it wrote to stdout and to stderr; the exit code must be this one.

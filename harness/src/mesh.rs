@@ -83,6 +83,7 @@ pub struct Mesh {
 struct State {
     judged: Vec<(&'static Check, Claim)>,
     marks: Vec<usize>,
+    changes: Vec<usize>,
     steps: Vec<Step>,
     timing: Timing,
     externals: Vec<ExternalService>,
@@ -218,7 +219,7 @@ impl Mesh {
     /// # Errors
     /// The implementation refuses it, does not bring it into force within the timeout `applied`, or is gone.
     pub async fn change(&self, change: ConfigChange) -> Result<(), Stop> {
-        self.mark();
+        self.mark_change();
         let begun = Instant::now();
         let result =
             self.within("applied", "bring the change into force", self.instance.change(&change)).await;
@@ -239,7 +240,7 @@ impl Mesh {
     /// # Errors
     /// The target cannot, or the implementation is gone.
     pub async fn set_running(&self, proxy: &str, running: bool) -> Result<(), Stop> {
-        self.mark();
+        self.mark_change();
         let begun = Instant::now();
         let what = if running { "start the proxy" } else { "stop the proxy" };
         let result = self.within("applied", what, self.instance.set_running(proxy, running)).await;
@@ -272,7 +273,9 @@ impl Mesh {
         let host = spec.host.clone();
         // A service that does not come up is the environment's fault; that the implementation refuses to know its address, or
         // dies of it, is not.
-        let limit = self.setting.seat.timeouts.get("external-service-ready");
+        let timeouts = &self.setting.seat.timeouts;
+        // The implementation's taking up of the address is bounded by the target, as `applied`.
+        let limit = timeouts.get("external-service-ready") + timeouts.get("applied");
         let deployed = tokio::time::timeout(limit, self.instance.deploy_external(spec, documented)).await;
         let described = deployed.unwrap_or_else(|_| {
             Err(TargetError::Environment(format!(
@@ -310,11 +313,15 @@ impl Mesh {
 
     /// Reads the evidence so far.
     pub fn view<T>(&self, read: impl FnOnce(View<'_>) -> T) -> T {
-        let marks = self.state().marks.clone();
-        self.setting.seat.store.with(|evidence| read(View { evidence, marks: &marks }))
+        let (marks, changes) = {
+            let state = self.state();
+            (state.marks.clone(), state.changes.clone())
+        };
+        self.setting.seat.store.with(|evidence| read(View { evidence, marks: &marks, changes: &changes }))
     }
 
-    /// Judges a check now, and once more at the scenario's end; the worse finding counts.
+    /// Judges a check now, for whoever watches, and once more at the scenario's end, when late evidence has come: that
+    /// finding counts.
     ///
     /// # Errors
     /// The check failed and the run stops at the first failure.
@@ -375,6 +382,12 @@ impl Mesh {
         let mut state = self.state();
         let step = state.steps.last().map(|s| s.title.clone());
         state.faults.push(SuiteFault { message, step });
+    }
+
+    /// A mark at which what the implementation is told changes, too.
+    fn mark_change(&self) {
+        let mark = self.mark();
+        self.state().changes.push(mark);
     }
 
     fn mark(&self) -> usize {

@@ -2,28 +2,77 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Below the ports that operating systems hand out for connections (Linux from 32768, others from 49152), so that none
 /// of those can be in the way.
 const FIRST: u32 = 20_000;
 const COUNT: u32 = 12_000;
+/// Ports are claimed in blocks. A block belongs to the process that listens on its first port, so that two runs side by
+/// side never hand out the same port: between handing out and binding it is nobody's for a moment.
+const BLOCK: u32 = 100;
+/// After so many blocks a process goes round its own again.
+const MOST_BLOCKS: usize = 8;
 
-static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+static CLAIMED: Mutex<Claimed> = Mutex::new(Claimed { blocks: Vec::new(), next: 0 });
 
-/// A port of loopback that is free now and that this process has not handed out lately. Another process may still take
-/// it first: who fails to bind it asks for another one.
+struct Claimed {
+    /// Each block's first port, and what keeps others out of it.
+    blocks: Vec<(u32, Option<TcpListener>)>,
+    /// Counts through the ports of the blocks.
+    next: u32,
+}
+
+fn bind(port: u32) -> io::Result<TcpListener> {
+    let port = u16::try_from(port).map_err(io::Error::other)?;
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+}
+
+impl Claimed {
+    /// One more block, if there is one that nobody claims.
+    fn claim(&mut self) {
+        // Processes that run side by side begin in different places.
+        let begin = std::process::id().wrapping_mul(7) % (COUNT / BLOCK);
+        for number in 0..COUNT / BLOCK {
+            let first = FIRST + (begin + number) % (COUNT / BLOCK) * BLOCK;
+            if let Ok(guard) = bind(first) {
+                self.blocks.push((first, Some(guard)));
+                return;
+            }
+        }
+        if self.blocks.is_empty() {
+            // With every block claimed, a port may still be free; it is only less sure to stay so.
+            self.blocks.push((FIRST + begin * BLOCK, None));
+        }
+    }
+
+    /// The port whose turn it is.
+    fn turn(&mut self) -> u32 {
+        let per_block = BLOCK - 1;
+        if self.blocks.len() < MOST_BLOCKS && self.next as usize == self.blocks.len() * per_block as usize {
+            self.claim();
+        }
+        if self.next as usize >= self.blocks.len() * per_block as usize {
+            self.next = 0;
+        }
+        let (block, offset) = (self.next / per_block, self.next % per_block);
+        self.next += 1;
+        self.blocks[block as usize].0 + 1 + offset
+    }
+}
+
+/// A port of loopback that is free now and that no process of the suite has handed out lately. Some other program may still
+/// take it first: who fails to bind it asks for another one.
 ///
 /// # Errors
 /// No port in the range is free.
 pub fn take() -> io::Result<u16> {
-    // Processes that run side by side begin in different places.
-    let next = NEXT.get_or_init(|| AtomicU32::new(std::process::id().wrapping_mul(797) % COUNT));
+    let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..COUNT {
-        let index = next.fetch_add(1, Ordering::Relaxed) % COUNT;
-        let Ok(port) = u16::try_from(FIRST + index) else { continue };
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let port = claimed.turn();
+        if bind(port).is_ok()
+            && let Ok(port) = u16::try_from(port)
+        {
             return Ok(port);
         }
     }
@@ -52,5 +101,28 @@ mod tests {
             .collect();
         let ports: BTreeSet<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
         assert!((0..60).all(|_| !ports.contains(&take().unwrap())));
+    }
+
+    #[test]
+    fn a_block_that_another_process_claims_is_left_to_it() {
+        // As another process would: by listening on the first port of a block.
+        let claimed: Vec<TcpListener> =
+            (0..COUNT / BLOCK).step_by(2).filter_map(|n| bind(FIRST + n * BLOCK).ok()).collect();
+        let others: BTreeSet<u32> =
+            claimed.iter().map(|l| u32::from(l.local_addr().unwrap().port()) / BLOCK).collect();
+        let mut mine = Claimed { blocks: Vec::new(), next: 0 };
+        for _ in 0..300 {
+            let port = mine.turn();
+            assert!(!others.contains(&(port / BLOCK)), "{port}");
+        }
+        assert!(mine.blocks.len() > 2 && mine.blocks.iter().all(|(_, guard)| guard.is_some()));
+    }
+
+    #[test]
+    fn a_process_goes_round_its_own_blocks_after_the_last_one() {
+        let mut mine = Claimed { blocks: Vec::new(), next: 0 };
+        let seen: BTreeSet<u32> = (0..3000).map(|_| mine.turn()).collect();
+        assert!(mine.blocks.len() <= MOST_BLOCKS);
+        assert_eq!(seen.len(), mine.blocks.len() * (BLOCK as usize - 1));
     }
 }

@@ -258,11 +258,18 @@ fn skipped(reason: String) -> Unreached {
 }
 
 /// Who is to blame for the checks that were not reached.
-fn blame(stop: Stop) -> Unreached {
+fn blame(stop: Stop, declared: &[String]) -> Unreached {
     match stop {
         Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_))) => {
             Unreached { verdict: Verdict::Failed, reason: e.to_string(), fault: None, feature: None }
         }
+        // What was declared and is then not done is a failure, or anybody could skip their way to a pass.
+        Stop::Target(TargetError::Unsupported(feature)) if declares(declared, &feature) => Unreached {
+            verdict: Verdict::Failed,
+            reason: format!("the implementation declares {feature} and then says that it does not support it"),
+            fault: None,
+            feature: None,
+        },
         Stop::Target(TargetError::Unsupported(feature)) => {
             skipped(format!("the implementation does not support {feature}"))
         }
@@ -274,6 +281,12 @@ fn blame(stop: Stop) -> Unreached {
         },
         e @ Stop::FailFast => skipped(e.to_string()),
     }
+}
+
+/// Whether what is called unsupported begins with the name of a declared feature.
+fn declares(declared: &[String], unsupported: &str) -> bool {
+    let name = unsupported.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).next().unwrap_or_default();
+    declared.iter().any(|d| d == name)
 }
 
 fn panic_words(panic: &(dyn Any + Send)) -> String {
@@ -301,14 +314,14 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         permit = shared.seats.acquire() => permit,
     };
     if options.fail_fast && shared.failed.load(Ordering::Relaxed) {
-        return unreached(shared, &selected, &blame(Stop::FailFast));
+        return unreached(shared, &selected, &blame(Stop::FailFast, &[]));
     }
     let scenario = selected.scenario;
     if let Some(words) = &shared.gone {
-        return unreached(shared, &selected, &blame(Stop::Target(TargetError::Gone(words.clone()))));
+        return unreached(shared, &selected, &blame(Stop::Target(TargetError::Gone(words.clone())), &[]));
     }
     let declared = &shared.implementation.features;
-    if let Some(feature) = feature::missing(scenario.features.iter().copied(), declared) {
+    if let Some(feature) = feature::missing(scenario.needs(selected.configuration), declared) {
         let why = skipped(feature::why_skipped(feature));
         return unreached(shared, &selected, &Unreached { feature: Some(feature), ..why });
     }
@@ -336,7 +349,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     };
     let instance = match started {
         Ok(instance) => instance,
-        Err(e) => return unreached(shared, &selected, &blame(Stop::Target(e))),
+        Err(e) => return unreached(shared, &selected, &blame(Stop::Target(e), &shared.implementation.features)),
     };
     let setup_us = store.now_us();
     let mesh = Mesh::new(
@@ -360,7 +373,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         reason = interrupted(options.interrupt.clone()) => Some(cut_short(&reason)),
         told = tokio::time::timeout(limit, AssertUnwindSafe((scenario.run)(&mesh)).catch_unwind()) => match told {
             Ok(Ok(Ok(()))) => None,
-            Ok(Ok(Err(stop))) => Some(blame(stop)),
+            Ok(Ok(Err(stop))) => Some(blame(stop, &shared.implementation.features)),
             Ok(Err(panic)) => {
                 let message = format!("the scenario panicked: {}", panic_words(panic.as_ref()));
                 Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None })

@@ -38,7 +38,8 @@ pub type Story<'a> = Pin<Box<dyn Future<Output = Result<(), Stop>> + Send + 'a>>
 /// A variant of a scenario.
 #[derive(Debug)]
 pub struct Configuration {
-    /// Stable: `port-rewrite`.
+    /// Stable: `port-rewrite`. One that is called after a feature (`ingress-gateway`: origination happens there) needs that
+    /// feature too.
     pub id: &'static str,
     /// One line.
     pub title: &'static str,
@@ -149,6 +150,12 @@ impl Check {
 }
 
 impl Scenario {
+    /// Every feature that an implementation must declare to be asked at all in this configuration.
+    pub fn needs(&self, configuration: &str) -> impl Iterator<Item = &'static str> {
+        let called_after = crate::feature::NAMES.iter().find(|name| **name == configuration);
+        self.features.iter().chain(called_after).copied()
+    }
+
     /// `scenario/check`.
     #[must_use]
     pub fn check_id(&self, check: &Check) -> String {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
+use crate::formats::Format;
 use crate::terminal::{Look, Progress, Verbosity, summary};
 use crate::{Event, Report, SCHEMA, from_json, html, sample, to_json};
 
@@ -101,6 +102,26 @@ proptest! {
         }
         let out = String::from_utf8(out).unwrap();
         assert_harmless(&out);
+    }
+
+    #[test]
+    fn any_report_is_rendered_in_every_format_and_annotates_by_whole_lines_only(report in report()) {
+        for format in Format::ALL {
+            prop_assert!(format.render(&report).is_ok());
+        }
+        for line in Format::Github.render(&report).unwrap().lines() {
+            let known = ["::error title=", "::warning title=", "::notice title="];
+            prop_assert!(known.iter().any(|start| line.starts_with(start)) && !line.contains("##["), "{}", line);
+        }
+    }
+
+    #[test]
+    fn any_two_reports_make_a_harmless_comparison(one in report(), other in report()) {
+        html::tests::assert_harmless(&html::comparison(&[&one, &other], Some(0), true));
+        let mut out = Vec::new();
+        let compared = crate::compare::compare(&[&one, &other], Some(0));
+        crate::terminal::comparison(&mut out, &compared, true, Look::PLAIN).unwrap();
+        assert_harmless(&String::from_utf8(out).unwrap());
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         Check::must(
             "credential-name-ends-in-cacert",
             ORIGINATION,
-            "A CA-only secret whose name itself ends in -cacert works like any other.",
+            "A CA-only secret whose name itself ends in -cacert works like any other, and its CA decides.",
         )
         .why("Istio asks for a credential's CA under NAME-cacert; a name that ends so already is easily cut short.")
         .observed("The workload's exchange and nginx's requests."),
@@ -154,8 +154,14 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     mesh.apply(&["originate-name-ends-in-cacert"]).await?;
     mesh.create_secret(NAMESPACE, "origin-cacert", &[("ca.crt", ca.certificate_pem())]).await?;
     let suffix = mesh.workload("sleep").get(URL).await?;
+    mesh.create_secret(NAMESPACE, "origin-cacert", &[("ca.crt", stranger.certificate_pem())]).await?;
+    let wrong = mesh.workload("sleep").get(URL).await?;
     mesh.check(
         "credential-name-ends-in-cacert",
-        suffix.only_response().is(200).and(nginx.saw(&suffix).exactly(1).over_tls()),
+        wrong
+            .fails()
+            .and(nginx.during(&wrong).no_request())
+            .of("with another CA")
+            .provided("with the server's CA", suffix.only_response().is(200).and(nginx.saw(&suffix).exactly(1).over_tls())),
     )
 }

@@ -70,10 +70,17 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         Check::must(
             "sni-as-configured",
             ORIGINATION,
-            "The server name in the gateway's ClientHello is the DestinationRule's sni.",
+            "The server name in the gateway's ClientHello is the DestinationRule's sni, whether it is the host or another name.",
         )
         .why("The document sets it, and servers that share an address choose by it.")
         .observed("nginx's view of the handshake."),
+        Check::must(
+            "server-of-another-ca-refused",
+            ORIGINATION,
+            "A server whose certificate comes from another CA than the credential's is refused: the request does not reach it.",
+        )
+        .why("Mutual TLS is mutual: a gateway that shows its certificate to anybody has verified nobody.")
+        .observed("The workload's exchange and the server's requests; the twin is the server of the right CA."),
         Check::must(
             "gateway-access-log",
             ORIGINATION,
@@ -128,7 +135,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         .observed("The workload's exchange, nginx's connections, the gateway's own word on its credentials."),
     ],
     fixtures: crate::fixtures!("egress-gateway-mutual":
-        "gateway", "route", "originate", "originate-san-match", "originate-san-mismatch"),
+        "gateway", "route", "originate", "originate-another-sni", "originate-san-match", "originate-san-mismatch"),
     topology: || Topology {
         workloads: vec![Workload::sleep()],
         gateways: vec![Gateway::egress()],
@@ -188,7 +195,6 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let welcome = mesh.workload("sleep").get(URL).await?;
     mesh.check("welcome-page", welcome.only_response().is(200).body_contains("Welcome to nginx!"))?;
     mesh.check("client-certificate-presented", nginx.saw(&welcome).exactly(1).client_certificate(&client))?;
-    mesh.check("sni-as-configured", nginx.saw(&welcome).server_name(HOST))?;
     mesh.check(
         "gateway-access-log",
         gateway
@@ -199,6 +205,26 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .authority(HOST)
             .upstream_host(mesh.upstream_address(HOST, 443).as_deref()),
     )?;
+
+    mesh.step("Another server name, another CA");
+    mesh.apply(&["originate-another-sni"]).await?;
+    let renamed = mesh.workload("sleep").get(URL).await?;
+    mesh.check(
+        "sni-as-configured",
+        nginx.saw(&welcome).server_name(HOST).and(nginx.saw(&renamed).exactly(1).server_name("nginx.example.com")),
+    )?;
+    mesh.apply(&["originate"]).await?;
+    let foreign = Authority::new(algorithm)?.server(HOST).without_san().issue()?;
+    let impostor = mesh.deploy_external(sites::nginx(HOST, &foreign, ca.certificate_pem()), Documented::Nginx).await?;
+    let deceived = mesh.workload("sleep").get(URL).await?;
+    mesh.check(
+        "server-of-another-ca-refused",
+        deceived
+            .fails()
+            .and(impostor.during(&deceived).no_request())
+            .provided("the server of the right CA", welcome.ends_with(200)),
+    )?;
+    let nginx = mesh.deploy_external(sites::nginx(HOST, &server, ca.certificate_pem()), Documented::Nginx).await?;
 
     let nginx = match mesh.has_feature("san-validation") {
         true => san_validation(mesh, &ca).await?,
@@ -213,7 +239,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         "untrusted-client-refused",
         untrusted
             .fails()
-            .and(nginx.during(&untrusted).refused_client())
+            .and(nginx.during(&untrusted).refused_client(&stranger))
             .provided("the documented credential", welcome.ends_with(200)),
     )?;
 
@@ -228,7 +254,16 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     for (number, format) in (2u64..).zip(Format::ALL) {
         let client = ca.client("client.example.com").serial(number).issue()?;
         format.create(mesh, &client, &ca).await?;
-        formats.push(works_with(mesh, &nginx, &client).await?.of(format.name()));
+        let mut works = works_with(mesh, &nginx, &client).await?;
+        if format == Format::SeparateCa {
+            // That CA must be the one that decides.
+            let other = Authority::new(algorithm)?;
+            mesh.create_secret(BESIDE_GATEWAY, "client-credential-cacert", &[("ca.crt", other.certificate_pem())])
+                .await?;
+            let refused = mesh.workload("sleep").get(URL).await?;
+            works = works.and(refused.fails().and(nginx.during(&refused).no_request()).of("with another CA"));
+        }
+        formats.push(works.of(format.name()));
         format.delete(mesh).await?;
     }
     mesh.check(
@@ -269,13 +304,21 @@ async fn san_validation<'a>(mesh: &'a Mesh, ca: &Authority) -> Result<External<'
     mesh.check("san-match-accepted", match_works.clone().and(nginx.saw(&matched).exactly(1)))?;
     mesh.apply(&["originate-san-mismatch"]).await?;
     let mismatched = mesh.workload("sleep").get(URL).await?;
+    // And the other way round: the right name configured, a server that holds another. Only who reads the certificate
+    // tells it from the first.
+    mesh.apply(&["originate-san-match"]).await?;
+    let other = ca.server("another-nginx.mesh-external.svc.cluster.local").issue()?;
+    let elsewhere = mesh.deploy_external(sites::nginx(HOST, &other, ca.certificate_pem()), Documented::Nginx).await?;
+    let misnamed = mesh.workload("sleep").get(URL).await?;
     mesh.check(
         "san-mismatch-refused",
         mismatched
             .fails()
             .and(nginx.during(&mismatched).no_request())
+            .and(misnamed.fails().and(elsewhere.during(&misnamed).no_request()).of("a server with another name"))
             .provided("the same with the right name", match_works),
     )?;
+    let nginx = mesh.deploy_external(sites::nginx(HOST, &named, ca.certificate_pem()), Documented::Nginx).await?;
     mesh.apply(&["originate"]).await?;
     Ok(nginx)
 }
@@ -286,7 +329,7 @@ async fn works_with(mesh: &Mesh, nginx: &External<'_>, client: &Issued) -> Resul
 }
 
 /// A Secret's layout.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
     Tls,
     Generic,

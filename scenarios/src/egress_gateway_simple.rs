@@ -1,5 +1,6 @@
 //! Istio, "Egress Gateways with TLS Origination": "Perform TLS origination with an egress gateway".
 
+use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::claim::Claims;
 use meshproof_harness::external::Documented;
 use meshproof_harness::mesh::{Mesh, Stop};
@@ -12,6 +13,8 @@ use crate::sites::{self, CNN, CNN_POLITICS};
 
 const ORIGINATION: &str = "Perform TLS origination with an egress gateway";
 const CLEANUP: &str = "Cleanup the TLS origination example";
+/// The name that an impostor would claim; it is the certificate's issuer that must count.
+const SLEEP_IDENTITY: &str = "spiffe://cluster.local/ns/default/sa/sleep";
 const GATEWAY: &str = "istio-egressgateway";
 const GATEWAY_HOST: &str = "istio-egressgateway.istio-system.svc.cluster.local";
 
@@ -87,11 +90,11 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         Check::must(
             "hop-to-gateway-is-mutual-tls",
             ORIGINATION,
-            "Sidecar and gateway speak mesh mutual TLS with the configured server name; a plain or anonymous client of the gateway's port is refused.",
+            "Sidecar and gateway speak mesh mutual TLS with the configured server name; a plain or anonymous client of the gateway's port, or one with another CA's certificate, is refused.",
         )
         .feature("access-log")
         .why("A gateway that takes anybody's requests is a way out of the mesh for everybody.")
-        .observed("The gateway's access log, and the suite's own plain and anonymous clients."),
+        .observed("The gateway's access log, and the suite's own clients: plain, anonymous, and with a certificate of another CA."),
         Check::must(
             "originated-by-gateway",
             ORIGINATION,
@@ -145,7 +148,10 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let gateway = mesh.proxy(GATEWAY);
     let after = mesh.workload("sleep").get(POLITICS).await?;
     mesh.check("single-response", after.only_response().is(200).body_contains(CNN_POLITICS))?;
-    mesh.check("one-upstream-request", cnn.saw(&after).exactly(1).over_tls())?;
+    mesh.check(
+        "one-upstream-request",
+        cnn.saw(&after).exactly(1).over_tls().and(cnn.during(&after).only_request()),
+    )?;
     mesh.check(
         "no-plaintext-leak",
         cnn.during(&after)
@@ -185,18 +191,23 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .method("GET")
             .authority(CNN)
             .target(target)
-            .and(cnn.saw(&head).exactly(1).method("HEAD").authority(CNN).target(target)),
+            .over_tls()
+            .and(cnn.saw(&head).exactly(1).method("HEAD").authority(CNN).target(target).over_tls()),
     )?;
 
     mesh.step("Ask the gateway without a mesh identity");
     let plain = gateway.probe(80).get(POLITICS).await?;
     let anonymous = gateway.probe(80).get("https://edition.cnn.com/politics").await?;
+    let impostor = Authority::new(KeyAlgorithm::EcdsaP256)?.mesh_identity(SLEEP_IDENTITY).issue()?;
+    let stranger = gateway.probe(80).identity(&impostor).get("https://edition.cnn.com/politics").await?;
     mesh.check(
         "hop-to-gateway-is-mutual-tls",
         plain
-            .is_cut_off()
+            .is_refused()
             .of("a plain client of the gateway's port")
-            .and(anonymous.is_cut_off().of("an anonymous TLS client of the gateway's port"))
+            .and(anonymous.is_refused().of("an anonymous TLS client of the gateway's port"))
+            .and(stranger.is_refused().of("a client with a certificate of another CA"))
+            .and(cnn.during(&stranger).nothing())
             .and(cnn.during(&plain).nothing())
             .and(cnn.during(&anonymous).nothing())
             .provided("the sidecar's own request", after.ends_with(200))

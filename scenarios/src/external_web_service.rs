@@ -199,7 +199,10 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .and(books.saw(&http).over_tls().target(TARGET).host(BOOKS)),
     )?;
     mesh.check("single-response", http.only_response().is(200).body_contains(BOOK_TITLE))?;
-    mesh.check("one-upstream-request", books.saw(&http).exactly(1).over_tls())?;
+    mesh.check(
+        "one-upstream-request",
+        books.saw(&http).exactly(1).over_tls().and(books.during(&http).only_request()),
+    )?;
     mesh.check(
         "no-plaintext-leak",
         books
@@ -246,7 +249,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
                 .and(books.saw(&strict).exactly(1).over_tls())
                 .and(shows_book(&off))
                 .and(books.saw(&off).exactly(1).over_tls())
-                .and(strict_plain.is_cut_off().of("a plain client of the application under STRICT"))
+                .and(strict_plain.is_refused().of("a plain client of the application under STRICT"))
                 .provided("a plain client without mesh mutual TLS", shows_book(&off_plain)),
         )?;
     }

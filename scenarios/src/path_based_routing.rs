@@ -73,7 +73,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         Check::must(
             "prefix-boundaries",
             ROUTES,
-            "Sub-paths of the two prefixes go out, siblings stay in.",
+            "What begins with one of the two prefixes goes out (a prefix is text: /keys-of-old too), siblings and other spellings stay in.",
         )
         .why("A prefix that takes too little breaks clients; one that takes too much sends internal requests outside.")
         .observed("The client's exchanges, the bucket's and the internal service's requests."),
@@ -182,12 +182,20 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
 
     mesh.step("Paths beside and below the two prefixes");
     let mut boundaries = Vec::new();
-    for path in ["/.well-known/openid-configuration/v2", "/oauth/discovery/keys/sample"] {
+    for path in
+        ["/.well-known/openid-configuration/v2", "/oauth/discovery/keys/sample", "/oauth/discovery/keys-of-old"]
+    {
         let reply = gateway.probe(80).get(&format!("http://example.com{path}")).await?;
         let outside = bucket.saw(&reply).exactly(1).over_tls().target(path);
         boundaries.push(reply.only_response().is(200).and(outside).and(welcome.saw(&reply).none()));
     }
-    for path in ["/.well-known/security.txt", "/oauth/discovery", "/oauth/token"] {
+    for path in [
+        "/.well-known/security.txt",
+        "/oauth/discovery",
+        "/oauth/token",
+        "/internal/oauth/discovery/keys",
+        "/OAUTH/discovery/keys",
+    ] {
         let reply = gateway.probe(80).get(&format!("http://example.com{path}")).await?;
         let inside = welcome.saw(&reply).exactly(1).target(path);
         boundaries.push(reply.only_response().is(200).and(inside).and(bucket.during(&reply).nothing()));
@@ -195,16 +203,21 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     mesh.check("prefix-boundaries", Claim::all(boundaries))?;
 
     mesh.step("Another host");
-    let unknown = gateway.probe(80).get("http://example.net/").await?;
+    let mut unknown = Vec::new();
+    for url in [
+        "http://example.net/",
+        "http://notexample.com/",
+        "http://example.com.example.net/",
+        "http://example.net/oauth/discovery/keys",
+    ] {
+        let reply = gateway.probe(80).get(url).await?;
+        let unseen = welcome.saw(&reply).none().and(bucket.during(&reply).nothing());
+        unknown.push(reply.only_response().is(404).and(unseen).of(url));
+    }
     let known = gateway.probe(80).get("http://example.com/").await?;
     mesh.check(
         "unknown-host-not-served",
-        unknown
-            .only_response()
-            .is(404)
-            .and(welcome.saw(&unknown).none())
-            .and(bucket.during(&unknown).nothing())
-            .provided("the same path with the gateway's host", known.ends_with(200)),
+        Claim::all(unknown).provided("the gateway's own host", known.ends_with(200)),
     )?;
 
     mesh.step("Another namespace");

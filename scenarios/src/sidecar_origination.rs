@@ -161,7 +161,10 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     mesh.apply(&[originate]).await?;
     let after = mesh.workload("sleep").get(POLITICS).await?;
     mesh.check("single-response", after.only_response().is(200).body_contains(CNN_POLITICS))?;
-    mesh.check("one-upstream-request", cnn.saw(&after).exactly(1).over_tls())?;
+    mesh.check(
+        "one-upstream-request",
+        cnn.saw(&after).exactly(1).over_tls().and(cnn.during(&after).only_request()),
+    )?;
     mesh.check(
         "no-plaintext-leak",
         cnn.during(&after)
@@ -181,7 +184,8 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .method("GET")
             .authority(CNN)
             .target(target)
-            .and(cnn.saw(&head).exactly(1).method("HEAD").authority(CNN).target(target)),
+            .over_tls()
+            .and(cnn.saw(&head).exactly(1).method("HEAD").authority(CNN).target(target).over_tls()),
     )?;
     mesh.check("client-unchanged", after.sent_just_what_it_sent_first_in(&before))?;
     if mesh.configuration() == "target-port" {

@@ -67,6 +67,7 @@ pub(crate) fn bucket(certificate: &Issued) -> ExternalSpec {
             page("/.well-known/openid-configuration/v2", json, OPENID_CONFIGURATION),
             page("/oauth/discovery/keys", json, DISCOVERY_KEYS),
             page("/oauth/discovery/keys/sample", json, DISCOVERY_KEYS),
+            page("/oauth/discovery/keys-of-old", json, DISCOVERY_KEYS),
         ],
     }
 }

@@ -8,7 +8,7 @@ use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::external::{Documented, ExternalSpec, TlsVersions};
 use meshproof_harness::mesh::{External, Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
-use meshproof_harness::topology::{Topology, Workload};
+use meshproof_harness::topology::{Gateway, Topology, Workload};
 
 use crate::sites;
 
@@ -28,7 +28,10 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     document: "Destination Rule: ClientTLSSettings",
     url: "https://istio.io/latest/docs/reference/config/networking/destination-rule/#ClientTLSSettings",
     features: &["sidecar"],
-    configurations: &[Configuration { id: "sidecar", title: "origination at the sidecar" }],
+    configurations: &[
+        Configuration { id: "sidecar", title: "origination at the sidecar" },
+        Configuration { id: "ingress-gateway", title: "origination at a gateway" },
+    ],
     checks: &[
         refused(
             "unknown-ca-refused",
@@ -63,7 +66,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         Check::must(
             "verification-can-be-disabled",
             SETTINGS,
-            "With insecureSkipVerify: true, each of those servers is talked to, over TLS.",
+            "With insecureSkipVerify: true, each of those servers is talked to, over TLS; and only then: without it again, each is refused again.",
         )
         .why("It is the documented way out, and it proves that nothing but verification refused them.")
         .observed("The workload's exchanges and the servers' requests."),
@@ -103,8 +106,12 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         .why("Some servers outside have given up what is older.")
         .observed("The server's handshake and the workload's exchange."),
     ],
-    fixtures: crate::fixtures!("tls-verification": "servers", "originate", "originate-unverified"),
-    topology: || Topology { workloads: vec![Workload::sleep()], ..Topology::default() },
+    fixtures: crate::fixtures!("tls-verification": "servers", "gateway", "originate", "originate-unverified"),
+    topology: || Topology {
+        workloads: vec![Workload::sleep()],
+        gateways: vec![Gateway::ingress()],
+        ..Topology::default()
+    },
     run: |mesh| Box::pin(run(mesh)),
 };
 
@@ -115,8 +122,13 @@ struct Bad<'a> {
     server: External<'a>,
 }
 
-fn url(host: &str) -> String {
-    format!("http://{host}/private/report?of=today")
+/// The same request, to the proxy that is judged: the application's through its sidecar, or an outsider's to the gateway.
+async fn ask(mesh: &Mesh, host: &str) -> Result<Reply, Stop> {
+    let url = format!("http://{host}/private/report?of=today");
+    match mesh.configuration() {
+        "sidecar" => mesh.workload("sleep").get(&url).await,
+        _ => mesh.proxy("istio-ingressgateway").probe(80).get(&url).await,
+    }
 }
 
 async fn deploy<'a>(mesh: &'a Mesh, host: &str, certificate: &Issued) -> Result<External<'a>, Stop> {
@@ -134,6 +146,8 @@ fn bad_certificate(mesh: &Mesh, host: &str) -> Result<Issued, CertificateError> 
         "self-signed.origin.example" => self_signed(&KeyPool::fresh(), host, KeyAlgorithm::EcdsaP256),
         "expired.origin.example" => ca.server(host).expired().issue(),
         "not-yet-valid.origin.example" => ca.server(host).not_yet_valid().issue(),
+        // A name that this very proxy talks to, and still not this host's.
+        "neighbour.origin.example" => ca.server("trusted.origin.example").issue(),
         "wrong-host.origin.example" => ca.server("somewhere-else.example").issue(),
         _ => ca.server(host).client_auth_only().issue(),
     }
@@ -149,6 +163,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         ("expired-certificate-refused", "expired.origin.example"),
         ("not-yet-valid-refused", "not-yet-valid.origin.example"),
         ("wrong-host-refused", "wrong-host.origin.example"),
+        ("wrong-host-refused", "neighbour.origin.example"),
         ("server-auth-eku-required", "client-only.origin.example"),
     ] {
         let server = deploy(mesh, host, &bad_certificate(mesh, host)?).await?;
@@ -170,23 +185,26 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         versions.push((check, host, name, server));
     }
     mesh.apply(&["servers"]).await?;
+    if mesh.configuration() == "ingress-gateway" {
+        mesh.apply(&["gateway"]).await?;
+    }
 
     mesh.step("Origination with nothing said of a CA");
     mesh.apply(&["originate"]).await?;
     let mut refused: Vec<Reply> = Vec::new();
     for b in &bad {
-        refused.push(mesh.workload("sleep").get(&url(b.host)).await?);
+        refused.push(ask(mesh, b.host).await?);
     }
-    let believed = mesh.workload("sleep").get(&url("trusted.origin.example")).await?;
+    let believed = ask(mesh, "trusted.origin.example").await?;
     let believed_works = believed.only_response().is(200).and(trusted.saw(&believed).exactly(1).over_tls());
     for (check, host, version, server) in &versions {
-        let reply = mesh.workload("sleep").get(&url(host)).await?;
+        let reply = ask(mesh, host).await?;
         mesh.check(
             check,
             reply.only_response().is(200).and(server.saw(&reply).exactly(1).tls_version(version)),
         )?;
     }
-    let alias = mesh.workload("sleep").get(&url("alias.origin.example")).await?;
+    let alias = ask(mesh, "alias.origin.example").await?;
     mesh.check(
         "sni-follows-host-rewrite",
         alias.only_response().is(200).and(
@@ -206,20 +224,39 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     mesh.apply(&["originate-unverified"]).await?;
     let mut unverified = Vec::new();
     for b in &bad {
-        let reply = mesh.workload("sleep").get(&url(b.host)).await?;
+        let reply = ask(mesh, b.host).await?;
         unverified
             .push(reply.only_response().is(200).and(b.server.saw(&reply).exactly(1).over_tls()).of(b.host));
     }
-    let mut private_refused = None;
+
+    mesh.step("Origination with verification again");
+    mesh.apply(&["originate"]).await?;
+    let mut again = Vec::new();
+    for b in &bad {
+        let reply = ask(mesh, b.host).await?;
+        again.push(reply.fails().and(b.server.during(&reply).no_request()).of(b.host));
+    }
+    let mut judged: Vec<(&str, Vec<Claim>)> = Vec::new();
     for ((b, reply), twin) in bad.iter().zip(&refused).zip(&unverified) {
         let claim = reply
             .fails()
             .and(b.server.during(reply).no_request())
             .and(b.server.during(reply).no_plaintext(&["/private/report"]))
+            .of(b.host)
             .provided("the same with insecureSkipVerify", twin.clone());
-        private_refused.get_or_insert_with(|| claim.clone());
-        mesh.check(b.check, claim)?;
+        match judged.iter_mut().find(|(check, _)| *check == b.check) {
+            Some((_, claims)) => claims.push(claim),
+            None => judged.push((b.check, vec![claim])),
+        }
+    }
+    let private_refused = judged.first().map(|(_, claims)| Claim::all(claims.clone()));
+    for (check, claims) in judged {
+        mesh.check(check, Claim::all(claims))?;
     }
     mesh.check("system-roots-by-default", Claim::all(private_refused).and(believed_works))?;
-    mesh.check("verification-can-be-disabled", Claim::all(unverified))
+    mesh.check(
+        "verification-can-be-disabled",
+        Claim::all(unverified.clone())
+            .and(Claim::all(again).of("verified again").provided("the same before", Claim::all(unverified))),
+    )
 }

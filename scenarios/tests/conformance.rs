@@ -63,7 +63,9 @@ impl World {
             Ok("nginx") => ExternalChoice::Nginx,
             Ok("container") => ExternalChoice::Container,
             Ok(other) => {
-                return Err(format!("MESHPROOF_EXTERNAL: {other:?} is none of auto, embedded, nginx, container"));
+                return Err(format!(
+                    "MESHPROOF_EXTERNAL: {other:?} is none of auto, embedded, nginx, container"
+                ));
             }
         };
         let runtime = Runtime::new().map_err(|e| e.to_string())?;

@@ -1,6 +1,6 @@
 //! Claims on what an external service saw.
 
-use meshproof_reports::{Connection, Evidence, EvidenceId, ServerRequest, Side, TlsFacts};
+use meshproof_reports::{Connection, Evidence, EvidenceId, PeerCertificate, ServerRequest, Side, TlsFacts};
 
 use super::matcher::Matcher;
 use super::{Claim, Claims, Count, Finding, Reply, View};
@@ -139,7 +139,12 @@ impl Sighting {
 
     /// A header's value.
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.matcher.demand_text(name, value, move |r| r.header(name).map(str::to_owned));
+        self.matcher.demand_text(name, value, move |r| {
+            let values: Vec<&str> =
+                r.headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.as_str()).collect();
+            // Two of it are two opinions; who reads it will take one or the other.
+            (!values.is_empty()).then(|| values.join(" and "))
+        });
         self
     }
 
@@ -291,27 +296,59 @@ impl Window {
 
     /// No request was answered with anything but a refusal (4xx or 5xx).
     pub fn served_nothing(&self) -> Claim {
-        self.no_request_that("to serve nothing", |r| r.status < 400)
+        // 0: it was never answered.
+        self.no_request_that("to serve nothing", |r| (100..400).contains(&r.status))
     }
 
-    /// The service refused a client: by 400 to its certificate, as nginx does it, or in the handshake; and it served
-    /// nothing.
-    pub fn refused_client(&self) -> Claim {
+    /// The service refused this very client certificate, by 400 as nginx does it or in the handshake; and it served
+    /// nothing. That the client gave up first, or showed nothing, is no refusal.
+    pub fn refused_client(&self, stranger: &Issued) -> Claim {
+        let (subject, serial) = (stranger.subject().to_owned(), stranger.serial().to_owned());
         let refused = self.claim(move |this, view| {
-            let expected = format!("{} to refuse the client", this.host);
-            if let Some((id, r)) = this.all_requests(view).into_iter().find(|(_, r)| r.status == 400) {
-                return Finding::holds(expected, format!("400 to {}", describe_request(r)), vec![id.clone()]);
-            }
-            for e in at(&this.host, view.window(this.mark)) {
-                if let Some(c) = e.fact.as_connection()
-                    && c.tls.as_ref().is_some_and(|t| t.failure.is_some())
-                {
-                    return Finding::holds(expected, describe_connection(c), vec![e.id.clone()]);
+            let expected = format!("{} to refuse the certificate {subject} serial {serial}", this.host);
+            let shown = |t: &TlsFacts| {
+                let failed = t.peer_verification.as_deref().is_some_and(|v| v.starts_with("FAILED"));
+                let same = |c: &PeerCertificate| c.subject == subject && c.serial == serial;
+                failed && t.peer_certificate.as_ref().is_some_and(same)
+            };
+            for (id, r) in this.all_requests(view) {
+                if r.status == 400 && r.tls.as_ref().is_some_and(shown) {
+                    return Finding::holds(expected, format!("400 to {}", describe_request(r)), vec![id.clone()]);
                 }
             }
-            Finding::broken(expected, format!("no refusal at {}", this.host), Vec::new())
+            let mut seen = Vec::new();
+            for e in at(&this.host, view.window(this.mark)) {
+                let Some(c) = e.fact.as_connection() else { continue };
+                let failure = c.tls.as_ref().and_then(|t| t.failure.as_deref());
+                // An alert that was received is the client's word, not the service's.
+                if failure.is_some_and(|f| !f.contains("received") && !f.contains("alert number")) {
+                    return Finding::holds(expected, describe_connection(c), vec![e.id.clone()]);
+                }
+                seen.push(describe_connection(c));
+            }
+            seen.extend(this.all_requests(view).iter().map(|(_, r)| format!("{} to {}", r.status, describe_request(r))));
+            let seen = if seen.is_empty() { format!("no refusal at {}", this.host) } else { seen.join(" | ") };
+            Finding::broken(expected, seen, Vec::new())
         });
         self.served_nothing().and(refused)
+    }
+
+    /// Exactly one request arrived until the suite's next one, and it carries the token.
+    pub fn only_request(&self) -> Claim {
+        self.claim(move |this, view| {
+            let expected = format!("one request at {}, and none beside it", this.host);
+            let all = this.all_requests(view);
+            let ids = all.iter().map(|(id, _)| (*id).clone()).collect();
+            let own = requests(&this.host, &this.token, view);
+            match all.as_slice() {
+                [(_, one)] if own.len() == 1 => Finding::holds(expected, describe_request(one), ids),
+                [] => Finding::broken(expected, format!("no request at {}", this.host), ids),
+                several => {
+                    let words: Vec<String> = several.iter().map(|(_, r)| describe_request(r)).collect();
+                    Finding::broken(expected, words.join(" | "), ids)
+                }
+            }
+        })
     }
 
     /// Every connection that was opened is the one on which the request of this token came.
@@ -333,7 +370,8 @@ impl Window {
         })
     }
 
-    /// Nothing arrived outside TLS: no connection to the plain port, and none of `secrets` in any clear bytes.
+    /// Nothing arrived outside TLS until the configuration changed next: no connection to the plain port, and none of
+    /// `secrets` in any clear bytes.
     pub fn no_plaintext(&self, secrets: &[&str]) -> Claim {
         let secrets: Vec<String> = secrets.iter().map(|s| (*s).to_owned()).collect();
         self.claim(move |this, view| {
@@ -344,7 +382,7 @@ impl Window {
             );
             let mut leaks = Vec::new();
             let mut ids = Vec::new();
-            for e in at(&this.host, view.window(this.mark)) {
+            for e in at(&this.host, view.phase(this.mark)) {
                 let connection = e
                     .fact
                     .as_connection()

@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn verdict(claim: impl Into<Claim>, evidence: &[Evidence]) -> Verdict {
-        claim.into().judge(View { evidence, marks: &[] }).verdict
+        claim.into().judge(View { evidence, marks: &[], changes: &[] }).verdict
     }
 
     /// The claim holds of the first response and of none of the others.

@@ -29,13 +29,26 @@ pub struct View<'a> {
     pub evidence: &'a [Evidence],
     /// Indices into `evidence` at which the suite began a request or changed the configuration, ascending.
     pub marks: &'a [usize],
+    /// Those of the marks at which the configuration changed.
+    pub changes: &'a [usize],
 }
 
 impl<'a> View<'a> {
     /// What arrived from the mark `from` until the next one.
     #[must_use]
     pub fn window(&self, from: usize) -> &'a [Evidence] {
-        let end = self.marks.iter().copied().find(|&m| m > from).unwrap_or(self.evidence.len());
+        self.until(self.marks, from)
+    }
+
+    /// What arrived from the mark `from` until the configuration changed next: what belongs to a request and may come later
+    /// than its answer.
+    #[must_use]
+    pub fn phase(&self, from: usize) -> &'a [Evidence] {
+        self.until(self.changes, from)
+    }
+
+    fn until(&self, marks: &[usize], from: usize) -> &'a [Evidence] {
+        let end = marks.iter().copied().find(|&m| m > from).unwrap_or(self.evidence.len());
         &self.evidence[from.min(self.evidence.len())..end.min(self.evidence.len())]
     }
 }

@@ -1,8 +1,10 @@
 //! Claims on what a proxy logged.
 
-use meshproof_reports::{AccessLog, Evidence, EvidenceId, Fact, ServerRequest, Side};
+use meshproof_reports::{AccessLog, Evidence, EvidenceId, Verdict, Fact, ServerRequest, Side};
 
 use super::matcher::Matcher;
+use crate::access_log::ENVOY_TEXT;
+
 use super::{Claim, Count, Finding, Reply, View};
 
 fn lines<'a>(proxy: &str, evidence: &'a [Evidence]) -> impl Iterator<Item = (&'a Evidence, &'a AccessLog)> {
@@ -91,7 +93,7 @@ impl Logged {
     pub fn upstream_cluster(mut self, cluster: &str) -> Self {
         let wanted = cluster.to_owned();
         self.matcher.demand(format!("upstream cluster {cluster}"), move |log| {
-            let shows = log.format.as_deref().is_none_or(|f| !f.starts_with("envoy-2018"));
+            let shows = log.format.as_deref() != Some(ENVOY_TEXT);
             match field(log, |f| f.upstream_cluster.clone()) {
                 // `%UPSTREAM_CLUSTER_RAW%` ends here; `%UPSTREAM_CLUSTER%` may append `;`.
                 Some(seen) if seen.trim_end_matches(';') == wanted => Ok(()),
@@ -119,6 +121,13 @@ impl From<Logged> for Claim {
             let mut finding = l.matcher.judge(&found, describe_line);
             if found.is_empty() {
                 finding.seen.push_str(&unreadable(&l.proxy, view));
+            }
+            // A line that cannot be read and yet holds the token may be one more of this request.
+            let told_again = lines(&l.proxy, view.evidence)
+                .find(|(_, log)| log.unreadable.is_some() && log.line.contains(l.token.as_str()));
+            if let (Verdict::Passed, Some((e, log))) = (finding.verdict, told_again) {
+                let seen = format!("a line of it that cannot be read: {:?}", describe_line(log));
+                finding = Finding::undecided(finding.expected, seen, vec![e.id.clone()]);
             }
             finding.at(format!("in the access log of proxy {}", l.proxy)).about(&l.exchange)
         })
@@ -174,6 +183,10 @@ impl ConnectionLine {
         if let Some((e, log)) = found.iter().find(|(_, l)| shows_http(l)) {
             let seen = format!("a line with method or path: {}", describe_line(log));
             return Finding::broken(expected, seen, vec![e.id.clone()]);
+        }
+        if let Some((e, log)) = found.iter().find(|(_, l)| l.unreadable.is_some()) {
+            let seen = format!("a line that cannot be read: {:?}", describe_line(log));
+            return Finding::undecided(expected, seen, vec![e.id.clone()]);
         }
         let named: Vec<_> = found
             .iter()

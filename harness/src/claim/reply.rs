@@ -161,6 +161,25 @@ impl Reply {
         )
     }
 
+    /// Refused: the connection is cut off, or the answer is a 4xx. Servers differ in how they turn away who has no
+    /// certificate, or none that they believe: Envoy and rustls cut off, nginx and Go answer 400.
+    pub fn is_refused(&self) -> Claim {
+        let refused = match self.exchange.hops.last().map(|h| &h.result) {
+            Some(HopResult::Response(r)) => (400..500).contains(&r.status),
+            Some(HopResult::Error(e)) => matches!(
+                e.kind,
+                ExchangeErrorKind::ConnectionRefused
+                    | ExchangeErrorKind::ConnectionClosed
+                    | ExchangeErrorKind::Tls
+            ),
+            None => false,
+        };
+        self.fixed(
+            "the client to be refused (cut off, or 4xx)".to_owned(),
+            refused.then_some(()).ok_or_else(|| format!("the client saw {}", self.describe())),
+        )
+    }
+
     /// What the application wrote is, byte for byte, what it wrote for the first hop of `before`, but for the correlation
     /// token; and it wrote nothing more.
     pub fn sent_just_what_it_sent_first_in(&self, before: &Self) -> Claim {

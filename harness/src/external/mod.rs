@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use meshproof_reports::ExternalService;
 
 pub use container::{
-    DEFAULT_IMAGE, IMAGE_VARIABLE, LeftContainer, find_engine, left_containers, prepare_container,
+    DEFAULT_IMAGE, IMAGE_VARIABLE, LeftContainer, check_container, left_containers, prepare_container,
     start_nginx_container,
 };
 pub use embedded::start_embedded;

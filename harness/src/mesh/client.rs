@@ -38,6 +38,12 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
+    /// With a client certificate to show.
+    pub fn identity(mut self, issued: &crate::certificates::Issued) -> Self {
+        self.request.identity = Some(issued.into());
+        self
+    }
+
     /// With another header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request.headers.push((name.to_owned(), value.to_owned()));

@@ -1,12 +1,13 @@
 //! The end of a scenario: the last judgement, and the taking down.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 use std::time::Instant;
 
 use meshproof_reports::{CheckResult, Evidence, ExternalService, Step, SuiteFault, Timing, Verdict};
 
 use super::{Mesh, micros};
-use crate::claim::Finding;
+use crate::claim::{Claim, Finding};
 use crate::feature;
 use crate::scenario::Check;
 use crate::target::TargetError;
@@ -42,6 +43,18 @@ pub(crate) struct Finished {
 }
 
 impl Mesh {
+    /// A claim that panics is the suite's fault, and must not keep the instance from being taken down.
+    fn judge_last(&self, check: &Check, claim: &Claim) -> Finding {
+        let judged = catch_unwind(AssertUnwindSafe(|| self.view(|view| claim.judge(view))));
+        judged.unwrap_or_else(|_| {
+            self.fault(format!("the claim of {:?} panicked", check.id));
+            Finding {
+                verdict: Verdict::Error,
+                ..Finding::holds(check.requirement, "its claim panicked", Vec::new())
+            }
+        })
+    }
+
     /// Ends the scenario: judges every claim once more, takes the instance down, and puts together the checks' results.
     pub(crate) async fn finish(self, stop: Option<Unreached>) -> Finished {
         // Late evidence: whatever the implementation still does for an answered request must be in before the last judgement.
@@ -65,7 +78,7 @@ impl Mesh {
                     verdict: Verdict::Skipped,
                     ..Finding::holds(check.requirement, feature::why_skipped(feature), Vec::new())
                 },
-                (None, Some(claim), _) => self.view(|view| claim.judge(view)),
+                (None, Some(claim), _) => self.judge_last(check, &claim),
                 (None, None, Some(unreached)) => Finding {
                     verdict: unreached.verdict,
                     ..Finding::holds(check.requirement, unreached.reason.clone(), Vec::new())

@@ -5,6 +5,7 @@
 
 mod apps;
 mod certificates;
+mod container;
 mod embedded;
 mod fidelity;
 mod nginx;

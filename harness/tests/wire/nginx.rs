@@ -147,58 +147,70 @@ async fn traffic(service: &dyn RunningService) {
     service.settle().await.unwrap();
 }
 
+/// What differs in the services whose facts are compared.
+pub(crate) const KINDS_OF_PORT: [(TlsVersions, HttpVersions); 2] =
+    [(TlsVersions::Both, HttpVersions::Both), (TlsVersions::Tls12, HttpVersions::Http1)];
+
+/// A service that redirects, and demands certificates.
+pub(crate) fn demanding((versions, http): (TlsVersions, HttpVersions)) -> ExternalSpec {
+    let port = TlsPort { versions, http, ..mutual_port(Refusal::Http400) };
+    site(PlainPort::RedirectToHttps, Some(port))
+}
+
+/// The same traffic for this nginx and for the embedded service is the same in the evidence.
+pub(crate) async fn assert_shows_what_the_embedded_service_shows(
+    spec: ExternalSpec,
+    real: &dyn RunningService,
+    real_store: &Store,
+) {
+    let store = Store::new();
+    let embedded = start_embedded(spec, store.clone()).await.unwrap();
+    traffic(real).await;
+    traffic(&*embedded).await;
+    let known = ["host", "user-agent", "accept", "x-forwarded-proto", "x-request-id"];
+    let (mut seen, mut expected) = (normal(real_store, &known), normal(&store, &known));
+    assert_eq!(expected.0.len(), 10);
+    assert_eq!(expected.1.len(), 7);
+    // Each has its own favourite among the cipher suites.
+    for facts in [&mut seen, &mut expected] {
+        for tls in facts.0.iter_mut().filter_map(|c| c.tls.as_mut()) {
+            assert!(tls.version.is_none() || tls.cipher.as_ref().unwrap().starts_with("TLS_"), "{tls:?}");
+            tls.cipher = None;
+        }
+        facts.1.iter_mut().filter_map(|r| r.tls.as_mut()).for_each(|tls| tls.cipher = None);
+        facts.0.sort_by_key(|c| format!("{c:?}"));
+        // HTTP/2 has its Host in another place.
+        for request in &mut facts.1 {
+            request.headers.retain(|h| h.name != "host");
+        }
+    }
+    assert_eq!(seen.1, expected.1);
+    assert_eq!(seen.0, expected.0);
+    let tokens = |store: &Store| {
+        store.with(|all| {
+            all.iter()
+                .filter(|e| matches!(e.fact, Fact::Request(_)))
+                .map(|e| e.token.clone())
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(tokens(real_store), tokens(&store));
+    embedded.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn nginx_and_the_embedded_service_show_the_same_facts_for_the_same_traffic() {
-    for (versions, http) in
-        [(TlsVersions::Both, HttpVersions::Both), (TlsVersions::Tls12, HttpVersions::Http1)]
-    {
+    for kind in KINDS_OF_PORT {
         let folder = folder();
-        let port = TlsPort { versions, http, ..mutual_port(Refusal::Http400) };
-        let spec = site(PlainPort::RedirectToHttps, Some(port));
-        let Some((real, real_store)) = start(spec.clone(), folder.path()).await else { return };
-        let store = Store::new();
-        let embedded = start_embedded(spec, store.clone()).await.unwrap();
-        traffic(&*real).await;
-        traffic(&*embedded).await;
-        let known = ["host", "user-agent", "accept", "x-forwarded-proto", "x-request-id"];
-        let (mut seen, mut expected) = (normal(&real_store, &known), normal(&store, &known));
-        assert_eq!(expected.0.len(), 10);
-        assert_eq!(expected.1.len(), 7);
-        // Each has its own favourite among the cipher suites.
-        for facts in [&mut seen, &mut expected] {
-            for tls in facts.0.iter_mut().filter_map(|c| c.tls.as_mut()) {
-                assert!(tls.version.is_none() || tls.cipher.as_ref().unwrap().starts_with("TLS_"), "{tls:?}");
-                tls.cipher = None;
-            }
-            facts.1.iter_mut().filter_map(|r| r.tls.as_mut()).for_each(|tls| tls.cipher = None);
-            facts.0.sort_by_key(|c| format!("{c:?}"));
-            // HTTP/2 has its Host in another place.
-            for request in &mut facts.1 {
-                request.headers.retain(|h| h.name != "host");
-            }
-        }
-        assert_eq!(seen.1, expected.1);
-        assert_eq!(seen.0, expected.0);
-        let tokens = |store: &Store| {
-            store.with(|all| {
-                all.iter()
-                    .filter(|e| matches!(e.fact, Fact::Request(_)))
-                    .map(|e| e.token.clone())
-                    .collect::<Vec<_>>()
-            })
-        };
-        assert_eq!(tokens(&real_store), tokens(&store));
-        embedded.stop().await.unwrap();
+        let Some((real, store)) = start(demanding(kind), folder.path()).await else { return };
+        assert_shows_what_the_embedded_service_shows(demanding(kind), &*real, &store).await;
         real.stop().await.unwrap();
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn settling_under_load_misses_no_request_and_ties_it_to_the_clients_port() {
-    let folder = folder();
-    let spec = site(PlainPort::Serve, Some(open_port(&parties().server)));
-    let Some((service, store)) = start(spec, folder.path()).await else { return };
-    let client = client_of(&*service);
+/// Requests of many clients at once, some with a body that nobody wants, are all there when it has settled.
+pub(crate) async fn assert_settles_under_load(service: &dyn RunningService, store: &Store) {
+    let client = client_of(service);
     for round in 1..=10usize {
         let urls = ["http://edition.cnn.com/politics", "https://edition.cnn.com/politics"];
         let sent = (0..12).map(|n| {
@@ -214,10 +226,18 @@ async fn settling_under_load_misses_no_request_and_ties_it_to_the_clients_port()
             response(&exchange.unwrap());
         }
         service.settle().await.unwrap();
-        assert_eq!(requests(&store).len(), 12 * round);
-        assert_eq!(connections(&store).len(), 12 * round);
+        assert_eq!(requests(store).len(), 12 * round);
+        assert_eq!(connections(store).len(), 12 * round);
     }
-    assert!(requests(&store).iter().all(|r| r.peer.starts_with("127.0.0.1:") && r.status != 0));
+    assert!(requests(store).iter().all(|r| r.peer.starts_with("127.0.0.1:") && r.status != 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn settling_under_load_misses_no_request_and_ties_it_to_the_clients_port() {
+    let folder = folder();
+    let spec = site(PlainPort::Serve, Some(open_port(&parties().server)));
+    let Some((service, store)) = start(spec, folder.path()).await else { return };
+    assert_settles_under_load(&*service, &store).await;
     service.stop().await.unwrap();
 }
 

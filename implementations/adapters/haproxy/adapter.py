@@ -321,6 +321,10 @@ class Proxy:
             pass
         for process in list(self.processes):
             if not self.read(process) and process.poll() is not None and process is not self.processes[-1]:
+                if process.returncode:
+                    # What a run's report shows of it: the suite keeps this as evidence.
+                    print("%s: the HAProxy of revision %d, told to finish, ended with %d"
+                          % (self.name, process.revision, process.returncode), file=sys.stderr, flush=True)
                 process.stdout.close()
                 self.processes.remove(process)
 

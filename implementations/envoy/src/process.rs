@@ -132,8 +132,13 @@ impl Process {
                 program.display()
             ))
         };
-        let mut child = Command::new(program)
-            // The folder in the command line is what `meshproof cleanup` knows the process by.
+        let pid_file = folder.join("envoy.pid");
+        let mut child = Command::new("/bin/sh")
+            // The process notes its own number before it becomes Envoy: were the suite killed between a start and its note,
+            // `meshproof cleanup` could not find what is left. It knows the process by the folder in its command line.
+            .args(["-c", "echo $$ > \"$0\" && exec \"$@\""])
+            .arg(&pid_file)
+            .arg(program)
             .arg("-c")
             .arg(folder.join("bootstrap.json"))
             .arg("--admin-address-path")
@@ -149,11 +154,6 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .map_err(|e| environment("it cannot be started", e))?;
-        let pid_file = folder.join("envoy.pid");
-        if let Some(pid) = child.id() {
-            std::fs::write(&pid_file, pid.to_string())
-                .map_err(|e| environment("its pid cannot be noted", e))?;
-        }
         let said = Arc::new(Said::default());
         let mut tasks = Vec::new();
         if let Some(out) = child.stdout.take() {

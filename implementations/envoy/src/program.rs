@@ -31,7 +31,10 @@ pub(crate) struct Version {
 pub fn find(named: Option<&Path>) -> Result<PathBuf, DataPlaneError> {
     let variable = std::env::var_os(VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    search(named.map(Path::to_owned).or(variable), std::env::split_paths(&path))
+    let program = search(named.map(Path::to_owned).or(variable), std::env::split_paths(&path))?;
+    // It is started in another folder.
+    std::path::absolute(&program)
+        .map_err(|e| DataPlaneError::Environment(format!("{}: {e}; {MEND}", program.display())))
 }
 
 fn search(named: Option<PathBuf>, path: impl Iterator<Item = PathBuf>) -> Result<PathBuf, DataPlaneError> {

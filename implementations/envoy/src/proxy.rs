@@ -183,25 +183,15 @@ impl Proxy {
         self.process.said().forget_refusals();
         let mut wanted = Wanted::default();
         let mut versions = BTreeMap::new();
-        let stats = if all { self.stats().await? } else { Stats::default() };
         for (name, routing) in &config.routes {
-            let kept = told.config.routes.get(name).filter(|before| *before == routing);
-            let kept = kept.and_then(|_| told.routes.get(name).cloned());
-            if let (Some(version), false) = (&kept, all) {
-                versions.insert(name.clone(), version.clone());
+            let kept = told.config.routes.get(name).filter(|before| *before == routing && !all);
+            if let Some(version) = kept.and_then(|_| told.routes.get(name).cloned()) {
+                versions.insert(name.clone(), version);
                 continue;
             }
-            // Envoy does not take note of another version where it has the content already: of what was in force before a
-            // change failed, or of what was handed over with that change.
-            let with_failed = told.handed_over.get(name).filter(|(before, _)| *before == routing.value);
-            let version = kept
-                .into_iter()
-                .chain(with_failed.map(|(_, version)| version.clone()))
-                .find(|version| stats.has_routes(version))
-                .unwrap_or_else(|| told.version("r"));
+            let version = told.version("r");
             let value = json!({"version_info": version, "resources": [routing.value]});
             self.write(&file_name("rds", name), &value)?;
-            told.handed_over.insert(name.clone(), (routing.value.clone(), version.clone()));
             wanted.routes.push(version.clone());
             versions.insert(name.clone(), version);
         }

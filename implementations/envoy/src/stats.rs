@@ -38,14 +38,9 @@ impl Stats {
         self.texts.iter().filter(|(name, _)| holds(name)).map(|(_, v)| v.as_str()).collect()
     }
 
-    /// Whether some route configuration of this version is in force.
-    pub(crate) fn has_routes(&self, version: &str) -> bool {
-        self.versions(is_of_routes).contains(version)
-    }
-
     /// Whether this is in force, as far as the process's main thread is concerned.
     pub(crate) fn have(&self, wanted: &Wanted) -> bool {
-        let routes = self.versions(is_of_routes);
+        let routes = self.versions(|name| name.contains(".rds."));
         let told =
             |name: &str, version: &Option<String>| version.is_none() || self.text(name) == version.as_deref();
         told("cluster_manager.cds.version_text", &wanted.clusters)
@@ -76,10 +71,6 @@ impl Stats {
         let connected = chains.iter().any(|c| self.number(&format!("http.{c}.downstream_cx_active")) > 0);
         draining == 0 || !connected
     }
-}
-
-fn is_of_routes(name: &str) -> bool {
-    name.contains(".rds.")
 }
 
 const CREATE_FAILURE: &str = "listener_manager.listener_create_failure";

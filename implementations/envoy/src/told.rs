@@ -19,8 +19,6 @@ pub(crate) struct Told {
     versions: u64,
     /// The versions of the route configurations in `config`.
     pub(crate) routes: BTreeMap<String, String>,
-    /// What was last written of each route configuration, in force or not, with its version.
-    pub(crate) handed_over: BTreeMap<String, (Value, String)>,
     /// As last looked at.
     pub(crate) stats: Stats,
     /// What is in its files may differ from `config`.

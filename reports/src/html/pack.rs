@@ -41,7 +41,7 @@ impl Texts {
     fn keep(&mut self, text: String, token: Option<&str>) -> usize {
         let text = match token {
             // A short token might stand in a text by chance; it would only be less compact to leave it there.
-            Some(token) if token.len() >= 8 && text.contains(token) => text.clone(),
+            Some(token) if token.len() >= 8 && text.contains(token) => text.replace(token, TOKEN),
             Some(_) | None => text,
         };
         if let Some(&known) = self.index.get(&text) {

@@ -1,6 +1,10 @@
 //! The pages in a real browser. Skipped, visibly, where there is none.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test says what went wrong by panicking, and why it is skipped")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by panicking, and why it is skipped"
+)]
 
 mod accessible;
 mod comparison;
@@ -23,6 +27,8 @@ fn pair() -> [Report; 2] {
     let scenario = &mut bad.scenarios[0];
     scenario.checks[1].verdict = Verdict::Failed;
     let Fact::AccessLog(log) = &mut scenario.evidence[3].fact else { unreachable!() };
-    log.fields.as_mut().unwrap().upstream_cluster = Some("PassthroughCluster".to_owned());
+    let fields = log.fields.as_mut().unwrap();
+    fields.upstream_cluster = Some("PassthroughCluster".to_owned());
+    fields.response_code_details = Some("route_not_found".to_owned());
     [good, bad]
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use bollard::Docker;
 use bollard::container::LogOutput;
@@ -35,8 +36,7 @@ const FOLDER: &str = "meshproof.folder";
 /// How much of a program's own words goes into an error.
 const MAX_WORDS: usize = 2000;
 
-const MEND: &str =
-    "start it (Docker: systemctl start docker, or Docker Desktop; Podman: systemctl --user start \
+const MEND: &str = "start it (Docker: systemctl start docker, or Docker Desktop; Podman: systemctl --user start \
                     podman.socket), set DOCKER_HOST where its socket is elsewhere (unix:///PATH), or do without it: \
                     --external nginx or --external embedded";
 
@@ -61,11 +61,6 @@ pub(super) struct Image {
 pub(super) fn image_name(asked: Option<&str>) -> String {
     let set = || std::env::var(IMAGE_VARIABLE).ok().filter(|name| !name.is_empty());
     asked.map(str::to_owned).or_else(set).unwrap_or_else(|| DEFAULT_IMAGE.to_owned())
-}
-
-/// Whether an engine answers, without a word about why not.
-pub async fn find_engine() -> bool {
-    connect().await.is_ok()
 }
 
 pub(super) async fn connect() -> Result<Docker, ExternalError> {
@@ -128,6 +123,15 @@ pub(super) async fn image(engine: &Docker, name: &str) -> Result<Image, External
     })
 }
 
+/// Whether containers can be started: an engine answers, and the image is here. Nothing is fetched. `image`: as for
+/// [`super::start_nginx_container`].
+///
+/// # Errors
+/// What is missing. The message names the mend.
+pub async fn check_container(image: Option<&str>) -> Result<(), ExternalError> {
+    self::image(&connect().await?, &image_name(image)).await.map(|_| ())
+}
+
 /// Makes sure that containers can be started: an engine answers, and the image is here. Fetches it where it is not.
 ///
 /// # Errors
@@ -177,7 +181,11 @@ pub(super) async fn version_of(
     let wanted = Wanted { image: image.id.clone(), run: run.to_owned(), folder: folder.to_owned(), body };
     let container = Container::start(engine, wanted).await.map_err(|e| failed(&e))?;
     // It ends by itself; that it has ended badly, its words tell.
-    let _status = engine.wait_container(container.id(), None).next().await;
+    let limit = Timeouts::default().get("external-service-ready");
+    let mut ended = pin!(engine.wait_container(container.id(), None));
+    if tokio::time::timeout(limit, ended.next()).await.is_err() {
+        return Err(failed("`nginx -v` does not end"));
+    }
     let said = container.words().await;
     container.remove().await.map_err(|e| failed(&e))?;
     let version = read_version(&said).ok_or_else(|| failed(&format!("`nginx -v` says {said:?}")))?;
@@ -187,10 +195,10 @@ pub(super) async fn version_of(
 
 /// Whether the engine's root is this user: then what its root writes is this user's, and nobody else's is.
 pub(super) async fn is_rootless(engine: &Docker) -> Result<bool, ExternalError> {
-    let info = engine.info().await.map_err(|e| ExternalError::Engine {
-        reason: words(&e),
-        mend: MEND.to_owned(),
-    })?;
+    let info = engine
+        .info()
+        .await
+        .map_err(|e| ExternalError::Engine { reason: words(&e), mend: MEND.to_owned() })?;
     Ok(info.security_options.unwrap_or_default().iter().any(|option| option.contains("rootless")))
 }
 
@@ -209,8 +217,7 @@ impl Container {
                 (RUN.to_owned(), wanted.run.clone()),
                 (FOLDER.to_owned(), wanted.folder.display().to_string()),
             ]);
-            let body =
-                ContainerCreateBody { image: Some(wanted.image), labels: Some(labels), ..wanted.body };
+            let body = ContainerCreateBody { image: Some(wanted.image), labels: Some(labels), ..wanted.body };
             let options = CreateContainerOptionsBuilder::default().build();
             let made = engine.create_container(Some(options), body).await.map_err(|e| words(&e))?;
             let container = Self { engine, id: Some(made.id) };

@@ -18,7 +18,7 @@ use engine::{Container, Image, Wanted};
 use relay::Relay;
 
 pub use engine::{
-    DEFAULT_IMAGE, IMAGE_VARIABLE, LeftContainer, find_engine, left_containers, prepare_container,
+    DEFAULT_IMAGE, IMAGE_VARIABLE, LeftContainer, check_container, left_containers, prepare_container,
 };
 
 use super::nginx::config::{self, Folder, Ports, Site, Version};
@@ -65,16 +65,16 @@ pub async fn start_nginx_container(
         Wanted { image: image.id.clone(), run: run.to_owned(), folder: folder.path().to_owned(), body };
     let container = Container::start(&engine, wanted).await.map_err(start)?;
     let ports = published(&container).await.map_err(start)?;
-    let at = |own: u16| {
-        let port = ports.get(&own).ok_or_else(|| {
-            "the engine published no ports: its bridge network is switched off; switch it on".to_owned()
-        });
-        port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))
+    let Some(control) = ports.get(&PORTS.control) else {
+        // What has ended has no ports either.
+        let ended = ended(&container, folder.path()).await.map_err(start)?;
+        let reason = "the engine publishes no ports: its bridge network is switched off; switch it on";
+        return Err(start(ended.unwrap_or_else(|| reason.to_owned())));
     };
-    let door = Door::new(at(PORTS.control).map_err(start)?, nonce);
-    let relayed = PORTS.of(&spec).map(|(documented, own)| Ok((documented, at(own)?)));
-    let relayed = relayed.collect::<Result<_, _>>().map_err(start)?;
-    let relay = Relay::start(relayed).await.map_err(|e| start(format!("cannot listen on loopback: {e}")))?;
+    let door = Door::new(*control, nonce);
+    let relayed = PORTS.of(&spec).filter_map(|(documented, own)| Some((documented, *ports.get(&own)?)));
+    let relay = Relay::start(relayed.collect()).await;
+    let relay = relay.map_err(|e| start(format!("cannot listen on loopback: {e}")))?;
     let logs = Logs::new(folder.path(), &spec, PORTS, site, store);
     let running = Running { relay, container, folder, door, logs };
     running.ready().await.map_err(start)?;
@@ -101,16 +101,16 @@ fn owner(_: &Path) -> Result<(u32, u32), String> {
 }
 
 fn body(folder: &Path, (user, group): (u32, u32), version: Version) -> Result<ContainerCreateBody, String> {
-    let text = |path: &std::ffi::OsStr| path.to_str().map(str::to_owned).ok_or("the folder's name is not UTF-8");
+    let text =
+        |path: &std::ffi::OsStr| path.to_str().map(str::to_owned).ok_or("the folder's name is not UTF-8");
     let place = text(folder.as_os_str())?;
     let command = arguments(folder, version).iter().map(|word| text(word)).collect::<Result<_, _>>()?;
     let own = [PORTS.plain, PORTS.tls, PORTS.control].map(|port| format!("{port}/tcp"));
     // Any free port of loopback.
-    let binding = PortBinding {
-        host_ip: Some(Ipv4Addr::LOCALHOST.to_string()),
-        host_port: Some(String::new()),
-    };
-    let bindings: HashMap<_, _> = own.iter().map(|port| (port.clone(), Some(vec![binding.clone()]))).collect();
+    let binding =
+        PortBinding { host_ip: Some(Ipv4Addr::LOCALHOST.to_string()), host_port: Some(String::new()) };
+    let bindings: HashMap<_, _> =
+        own.iter().map(|port| (port.clone(), Some(vec![binding.clone()]))).collect();
     let mount = Mount {
         target: Some(place.clone()),
         source: Some(place),
@@ -137,16 +137,32 @@ fn body(folder: &Path, (user, group): (u32, u32), version: Version) -> Result<Co
     })
 }
 
-/// nginx's ports, each with the one that the engine published it on.
-async fn published(container: &Container) -> Result<BTreeMap<u16, u16>, String> {
+/// nginx's ports, each with the address that the engine published it on.
+async fn published(container: &Container) -> Result<BTreeMap<u16, SocketAddr>, String> {
     let facts = container.inspect().await?;
     let ports = facts.network_settings.and_then(|n| n.ports).unwrap_or_default();
     let one = |(own, bindings): (String, Option<Vec<PortBinding>>)| {
         let own = own.strip_suffix("/tcp")?.parse().ok()?;
-        let port = bindings?.into_iter().find_map(|b| b.host_port?.parse().ok())?;
-        Some((own, port))
+        let port: u16 = bindings?.into_iter().find_map(|b| b.host_port?.parse().ok())?;
+        Some((own, (Ipv4Addr::LOCALHOST, port).into()))
     };
     Ok(ports.into_iter().filter_map(one).collect())
+}
+
+/// How it has ended; none while it runs.
+async fn ended(container: &Container, folder: &Path) -> Result<Option<String>, String> {
+    let state = container.inspect().await?.state.unwrap_or_default();
+    if state.running == Some(true) {
+        return Ok(None);
+    }
+    let code = state.exit_code.unwrap_or_default();
+    Ok(Some(format!("it ended with exit code {code}: {}", words(container, folder).await)))
+}
+
+/// nginx's last words.
+async fn words(container: &Container, folder: &Path) -> String {
+    let said = format!("{}\n{}", container.words().await, log::words(folder));
+    bounded(said.trim(), MAX_WORDS)
 }
 
 struct Contained {
@@ -183,19 +199,12 @@ impl Running {
         Err(format!("external-service-ready: no answer within {limit:?}: {}", self.words().await))
     }
 
-    /// How it has ended; none while it runs.
     async fn ended(&self) -> Result<Option<String>, String> {
-        let state = self.container.inspect().await?.state.unwrap_or_default();
-        if state.running == Some(true) {
-            return Ok(None);
-        }
-        let code = state.exit_code.unwrap_or_default();
-        Ok(Some(format!("it ended with exit code {code}: {}", self.words().await)))
+        ended(&self.container, self.folder.path()).await
     }
 
     async fn words(&self) -> String {
-        let said = format!("{}\n{}", self.container.words().await, log::words(self.folder.path()));
-        bounded(said.trim(), MAX_WORDS)
+        words(&self.container, self.folder.path()).await
     }
 }
 
@@ -205,7 +214,7 @@ impl RunningService for Contained {
         ExternalService {
             host: self.host.clone(),
             kind: "container".to_owned(),
-            version: format!("{} in {}", config::version_text(self.version), self.image.digest),
+            version: format!("{}, image {}", config::version_text(self.version), self.image.digest),
         }
     }
 

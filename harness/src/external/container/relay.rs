@@ -93,3 +93,97 @@ async fn pass(mut client: TcpStream, peer: SocketAddr, to: SocketAddr, client_en
 fn header(peer: SocketAddr, local: SocketAddr) -> String {
     format!("PROXY TCP4 {} {} {} {}\r\n", peer.ip(), local.ip(), peer.port(), local.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    async fn in_time<T>(work: impl Future<Output = T>) -> T {
+        tokio::time::timeout(LIMIT, work).await.expect("in time")
+    }
+
+    async fn relayed() -> (Relay, TcpListener) {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let published = BTreeMap::from([(80, server.local_addr().unwrap())]);
+        (Relay::start(published).await.unwrap(), server)
+    }
+
+    #[tokio::test]
+    async fn the_server_is_told_who_the_client_is_before_its_first_byte() {
+        let (relay, server) = relayed().await;
+        let at = relay.address(80).unwrap();
+        let mut client = TcpStream::connect(at).await.unwrap();
+        let own = client.local_addr().unwrap();
+        client.write_all(b"hello").await.unwrap();
+        client.shutdown().await.unwrap();
+        let (mut accepted, _) = in_time(server.accept()).await.unwrap();
+        let mut received = String::new();
+        in_time(accepted.read_to_string(&mut received)).await.unwrap();
+        let header = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n", own.port(), at.port());
+        assert_eq!(received, format!("{header}hello"));
+        accepted.write_all(b"answer").await.unwrap();
+        drop(accepted);
+        let mut answer = String::new();
+        in_time(client.read_to_string(&mut answer)).await.unwrap();
+        assert_eq!(answer, "answer");
+    }
+
+    #[tokio::test]
+    async fn the_barrier_waits_for_the_servers_end_of_a_connection_that_its_client_has_ended() {
+        let (relay, server) = relayed().await;
+        drop(TcpStream::connect(relay.address(80).unwrap()).await.unwrap());
+        let (mut accepted, _) = in_time(server.accept()).await.unwrap();
+        let mut received = Vec::new();
+        in_time(accepted.read_to_end(&mut received)).await.unwrap();
+        let mut barrier = Box::pin(relay.barrier());
+        // Turns enough for a barrier with nothing to wait for.
+        let turns = async {
+            for _ in 0..10_000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = &mut barrier => panic!("the server still holds it"),
+            () = turns => {}
+        }
+        drop(accepted);
+        in_time(barrier).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_barrier_does_not_wait_for_a_client_that_stays() {
+        let (relay, server) = relayed().await;
+        let _client = TcpStream::connect(relay.address(80).unwrap()).await.unwrap();
+        let _accepted = in_time(server.accept()).await.unwrap();
+        in_time(relay.barrier()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_resets_its_connection_ends_it_for_the_server_too() {
+        let (relay, server) = relayed().await;
+        let client = TcpStream::connect(relay.address(80).unwrap()).await.unwrap();
+        let (mut accepted, _) = in_time(server.accept()).await.unwrap();
+        accepted.write_all(b"never read").await.unwrap();
+        in_time(client.readable()).await.unwrap();
+        // What is unread when a socket is closed makes the close a reset.
+        drop(client);
+        let mut received = Vec::new();
+        in_time(accepted.read_to_end(&mut received)).await.unwrap();
+        drop(accepted);
+        in_time(relay.barrier()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_listens_once_it_is_stopped() {
+        let (relay, _server) = relayed().await;
+        relay.stop().await;
+        assert!(TcpStream::connect(relay.address(80).unwrap()).await.is_err());
+    }
+}

@@ -183,7 +183,11 @@ impl Recorder {
         let header = |name: &str| headers.iter().find(|h| h.name == name).map(|h| h.value.clone());
         let authority = header("host").unwrap_or_default();
         let token = header("user-agent").and_then(|agent| token_of(&agent).map(|token| bounded(token, 200)));
-        let peer = format!("{}:{}", line.remote_addr, line.remote_port);
+        // As everybody else writes it: `[::1]:1234`.
+        let peer = match line.remote_addr.contains(':') {
+            true => format!("[{}]:{}", line.remote_addr, line.remote_port),
+            false => format!("{}:{}", line.remote_addr, line.remote_port),
+        };
         let (store, side) = (&self.store, &self.side);
         self.connections.entry(number).or_insert_with(|| {
             let clear_bytes = match (&tls, authority.as_str()) {

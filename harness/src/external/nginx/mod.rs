@@ -203,10 +203,8 @@ struct Running {
 
 impl Nginx {
     fn new(process: Process, spec: &ExternalSpec, ports: Ports, version: Version, store: Store) -> Self {
-        let addresses = ports
-            .of(spec)
-            .map(|(documented, own)| (documented, (Ipv4Addr::LOCALHOST, own).into()))
-            .collect();
+        let addresses =
+            ports.of(spec).map(|(documented, own)| (documented, (Ipv4Addr::LOCALHOST, own).into())).collect();
         let logs = Logs::new(process.folder.path(), spec, ports, Site::Machine, store);
         let running = Running { logs, process };
         Self { host: spec.host.clone(), version, addresses, running: Mutex::new(Some(running)) }

@@ -103,6 +103,14 @@ async fn a_program_that_ends_at_its_start_is_a_fault_of_the_environment_with_its
 }
 
 #[tokio::test]
+async fn its_number_is_noted_before_it_does_anything_so_that_cleanup_always_finds_it() {
+    let (_folder, program) =
+        script("#!/bin/sh\n[ \"$(cat envoy.pid)\" = $$ ] && echo noted before >&2\nexit 1\n");
+    let Err(error) = start(program).await else { panic!("it started") };
+    assert!(error.to_string().contains("noted before"), "{error}");
+}
+
+#[tokio::test]
 async fn a_program_that_is_no_envoy_is_a_fault_of_the_environment() {
     let (_folder, program) = script("#!/bin/sh\necho 'nginx version: nginx/1.22.1'\n");
     let error = Envoy::new(Some(program)).identify().await.unwrap_err();

@@ -19,8 +19,8 @@ use meshproof_harness::workload::{RequestSpec, Route, WorkloadClient};
 use meshproof_reports::{CredentialStatus, Exchange, ExternalService, Fact, Side};
 use tokio::sync::Mutex;
 
-use super::environment;
 use super::Servers;
+use super::environment;
 use super::seat::{Addresses, in_cluster, plain_service};
 use crate::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update,
@@ -290,7 +290,12 @@ impl Instance for LocalInstance {
             let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             table.services.insert(host, service)
         };
-        self.bring_into_force(&mut state).await?;
+        let limit = self.seat.timeouts.get("applied");
+        tokio::time::timeout(limit, self.bring_into_force(&mut state)).await.map_err(|_| {
+            TargetError::Gone(format!(
+                "it did not take up an external service's address within the timeout `applied` ({limit:?})"
+            ))
+        })??;
         if let Some(before) = before {
             before.stop().await.map_err(environment)?;
         }

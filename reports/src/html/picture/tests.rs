@@ -100,6 +100,13 @@ fn a_check_on_the_external_service_s_view_fails_on_the_hop_to_it() {
 }
 
 #[test]
+fn a_check_on_a_proxy_s_log_fails_at_that_proxy() {
+    let words = words(&through_the_gateway(Verdict::Failed, &["gateway", "exchange"]));
+    assert!(words.ends_with("; fails at proxy gateway"), "{words}");
+    assert!(!words.contains("failing hop"), "{words}");
+}
+
+#[test]
 fn a_client_certificate_makes_the_hop_mutual() {
     let certificate = serde_json::json!({"subject": "CN=c", "issuer": "CN=i", "serial": "01"});
     let tls = serde_json::json!({"peer_certificate": certificate});
