@@ -38,6 +38,24 @@ def pattern(match):
     return {"prefix": "^%s", "exact": "^%s$", "regex": "^(?:%s)$"}[kind] % (text if kind == "regex" else re.escape(text))
 
 
+def by_authority(hosts):
+    """Routes that demand one Host get a virtual host of their own: nginx finds a `server` by Host, and no `location` by it."""
+    for host in hosts:
+        asked = [r["matches"]["headers"].get(":authority") for r in host["routes"]]
+        names = dict.fromkeys(m["exact"] for m in asked if m and m != "present" and "exact" in m)
+        for name in [*names, None]:
+            routes = []
+            for route in host["routes"]:
+                headers = dict(route["matches"]["headers"])
+                condition = headers.get(":authority")
+                if condition and condition != "present" and "exact" in condition:
+                    if condition["exact"] != name:
+                        continue
+                    del headers[":authority"]
+                routes.append({**route, "matches": {**route["matches"], "headers": headers}})
+            yield {**host, "domains": host["domains"] if name is None else [name], "routes": routes}
+
+
 class Configuration:
     """One proxy's part of a plan as nginx's configuration."""
 
@@ -63,7 +81,7 @@ class Configuration:
 
     def servers(self, listener, chain, plain):
         """The `server` blocks of an address. With mesh TLS, `plain` says whether plain requests are taken beside it."""
-        hosts, tls = chain["action"]["http"]["virtual_hosts"], chain["tls"] is not None
+        hosts, tls = list(by_authority(chain["action"]["http"]["virtual_hosts"])), chain["tls"] is not None
         listen = "    listen %s%s%%s;\n" % (listener["bind"], " ssl" if tls else "")
         common = "    set $cluster -;\n    set $route -;\n    set $authority $http_host;\n"
         names = chain["matches"]["server_names"]
