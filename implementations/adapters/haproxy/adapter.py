@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 
+# Nothing is written beside the sources.
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import contract
 from contract import Rejected, Unsupported

@@ -66,7 +66,7 @@ pub(super) fn image_name(asked: Option<&str>) -> String {
 pub(super) async fn connect() -> Result<Docker, ExternalError> {
     let failed = |e: Error| ExternalError::Engine { reason: words(&e), mend: MEND.to_owned() };
     let engine = Docker::connect_with_defaults().map_err(failed)?;
-    // An engine refuses requests in a version of the API that is younger than itself.
+    // Its answer to the first question: which version of the API it speaks.
     let limit = Timeouts::default().get("external-service-ready");
     match tokio::time::timeout(limit, engine.negotiate_version()).await {
         Ok(engine) => engine.map_err(failed),
