@@ -3,6 +3,8 @@
 //! Every repetition is a whole run in this process: certificates, external services, data plane, requests, report and
 //! both renderings. The figures are medians; nothing here asserts a time.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,5 +1,11 @@
 //! The command as its users meet it: exit codes, what is said about bad input, and that nothing is lost or left.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::must_use_candidate,
+    reason = "a test says what went wrong by panicking"
+)]
+
 use std::path::Path;
 use std::process::Output;
 

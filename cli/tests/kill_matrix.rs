@@ -1,5 +1,7 @@
 //! The suite judged by the saboteurs: every check can fail, every saboteur is noticed, and by the checks that ought to.
 
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::collections::BTreeSet;
 
 use meshproof::sabotage::{KillMatrix, compute};

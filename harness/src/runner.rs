@@ -266,7 +266,9 @@ fn blame(stop: Stop, declared: &[String]) -> Unreached {
         // What was declared and is then not done is a failure, or anybody could skip their way to a pass.
         Stop::Target(TargetError::Unsupported(feature)) if declares(declared, &feature) => Unreached {
             verdict: Verdict::Failed,
-            reason: format!("the implementation declares {feature} and then says that it does not support it"),
+            reason: format!(
+                "the implementation declares {feature} and then says that it does not support it"
+            ),
             fault: None,
             feature: None,
         },
@@ -285,7 +287,8 @@ fn blame(stop: Stop, declared: &[String]) -> Unreached {
 
 /// Whether what is called unsupported begins with the name of a declared feature.
 fn declares(declared: &[String], unsupported: &str) -> bool {
-    let name = unsupported.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).next().unwrap_or_default();
+    let name =
+        unsupported.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).next().unwrap_or_default();
     declared.iter().any(|d| d == name)
 }
 
@@ -349,7 +352,9 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     };
     let instance = match started {
         Ok(instance) => instance,
-        Err(e) => return unreached(shared, &selected, &blame(Stop::Target(e), &shared.implementation.features)),
+        Err(e) => {
+            return unreached(shared, &selected, &blame(Stop::Target(e), &shared.implementation.features));
+        }
     };
     let setup_us = store.now_us();
     let mesh = Mesh::new(

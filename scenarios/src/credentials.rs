@@ -158,10 +158,9 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let wrong = mesh.workload("sleep").get(URL).await?;
     mesh.check(
         "credential-name-ends-in-cacert",
-        wrong
-            .fails()
-            .and(nginx.during(&wrong).no_request())
-            .of("with another CA")
-            .provided("with the server's CA", suffix.only_response().is(200).and(nginx.saw(&suffix).exactly(1).over_tls())),
+        wrong.fails().and(nginx.during(&wrong).no_request()).of("with another CA").provided(
+            "with the server's CA",
+            suffix.only_response().is(200).and(nginx.saw(&suffix).exactly(1).over_tls()),
+        ),
     )
 }

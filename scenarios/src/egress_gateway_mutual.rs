@@ -211,11 +211,15 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let renamed = mesh.workload("sleep").get(URL).await?;
     mesh.check(
         "sni-as-configured",
-        nginx.saw(&welcome).server_name(HOST).and(nginx.saw(&renamed).exactly(1).server_name("nginx.example.com")),
+        nginx
+            .saw(&welcome)
+            .server_name(HOST)
+            .and(nginx.saw(&renamed).exactly(1).server_name("nginx.example.com")),
     )?;
     mesh.apply(&["originate"]).await?;
     let foreign = Authority::new(algorithm)?.server(HOST).without_san().issue()?;
-    let impostor = mesh.deploy_external(sites::nginx(HOST, &foreign, ca.certificate_pem()), Documented::Nginx).await?;
+    let impostor =
+        mesh.deploy_external(sites::nginx(HOST, &foreign, ca.certificate_pem()), Documented::Nginx).await?;
     let deceived = mesh.workload("sleep").get(URL).await?;
     mesh.check(
         "server-of-another-ca-refused",
@@ -224,7 +228,8 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .and(impostor.during(&deceived).no_request())
             .provided("the server of the right CA", welcome.ends_with(200)),
     )?;
-    let nginx = mesh.deploy_external(sites::nginx(HOST, &server, ca.certificate_pem()), Documented::Nginx).await?;
+    let nginx =
+        mesh.deploy_external(sites::nginx(HOST, &server, ca.certificate_pem()), Documented::Nginx).await?;
 
     let nginx = match mesh.has_feature("san-validation") {
         true => san_validation(mesh, &ca).await?,
@@ -258,8 +263,12 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         if format == Format::SeparateCa {
             // That CA must be the one that decides.
             let other = Authority::new(algorithm)?;
-            mesh.create_secret(BESIDE_GATEWAY, "client-credential-cacert", &[("ca.crt", other.certificate_pem())])
-                .await?;
+            mesh.create_secret(
+                BESIDE_GATEWAY,
+                "client-credential-cacert",
+                &[("ca.crt", other.certificate_pem())],
+            )
+            .await?;
             let refused = mesh.workload("sleep").get(URL).await?;
             works = works.and(refused.fails().and(nginx.during(&refused).no_request()).of("with another CA"));
         }
@@ -308,17 +317,24 @@ async fn san_validation<'a>(mesh: &'a Mesh, ca: &Authority) -> Result<External<'
     // tells it from the first.
     mesh.apply(&["originate-san-match"]).await?;
     let other = ca.server("another-nginx.mesh-external.svc.cluster.local").issue()?;
-    let elsewhere = mesh.deploy_external(sites::nginx(HOST, &other, ca.certificate_pem()), Documented::Nginx).await?;
+    let elsewhere =
+        mesh.deploy_external(sites::nginx(HOST, &other, ca.certificate_pem()), Documented::Nginx).await?;
     let misnamed = mesh.workload("sleep").get(URL).await?;
     mesh.check(
         "san-mismatch-refused",
         mismatched
             .fails()
             .and(nginx.during(&mismatched).no_request())
-            .and(misnamed.fails().and(elsewhere.during(&misnamed).no_request()).of("a server with another name"))
+            .and(
+                misnamed
+                    .fails()
+                    .and(elsewhere.during(&misnamed).no_request())
+                    .of("a server with another name"),
+            )
             .provided("the same with the right name", match_works),
     )?;
-    let nginx = mesh.deploy_external(sites::nginx(HOST, &named, ca.certificate_pem()), Documented::Nginx).await?;
+    let nginx =
+        mesh.deploy_external(sites::nginx(HOST, &named, ca.certificate_pem()), Documented::Nginx).await?;
     mesh.apply(&["originate"]).await?;
     Ok(nginx)
 }

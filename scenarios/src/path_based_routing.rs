@@ -182,9 +182,11 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
 
     mesh.step("Paths beside and below the two prefixes");
     let mut boundaries = Vec::new();
-    for path in
-        ["/.well-known/openid-configuration/v2", "/oauth/discovery/keys/sample", "/oauth/discovery/keys-of-old"]
-    {
+    for path in [
+        "/.well-known/openid-configuration/v2",
+        "/oauth/discovery/keys/sample",
+        "/oauth/discovery/keys-of-old",
+    ] {
         let reply = gateway.probe(80).get(&format!("http://example.com{path}")).await?;
         let outside = bucket.saw(&reply).exactly(1).over_tls().target(path);
         boundaries.push(reply.only_response().is(200).and(outside).and(welcome.saw(&reply).none()));

@@ -3,6 +3,8 @@
 //! `MESHPROOF_TARGET` picks the implementation (a wrong value lists the choices), `MESHPROOF_EXTERNAL` the external
 //! services (`auto`, `embedded`, `nginx`, `container`), `MESHPROOF_OUT` the folder that the report is left in.
 
+#![allow(clippy::print_stdout, reason = "where the report is left is for whoever runs the tests")]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,7 @@
 //! Fixture folders and scenario files are one set, and every manifest is one that kubectl would take.
 
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -140,8 +140,12 @@ impl Sighting {
     /// A header's value.
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.matcher.demand_text(name, value, move |r| {
-            let values: Vec<&str> =
-                r.headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.as_str()).collect();
+            let values: Vec<&str> = r
+                .headers
+                .iter()
+                .filter(|h| h.name.eq_ignore_ascii_case(name))
+                .map(|h| h.value.as_str())
+                .collect();
             // Two of it are two opinions; who reads it will take one or the other.
             (!values.is_empty()).then(|| values.join(" and "))
         });
@@ -313,7 +317,11 @@ impl Window {
             };
             for (id, r) in this.all_requests(view) {
                 if r.status == 400 && r.tls.as_ref().is_some_and(shown) {
-                    return Finding::holds(expected, format!("400 to {}", describe_request(r)), vec![id.clone()]);
+                    return Finding::holds(
+                        expected,
+                        format!("400 to {}", describe_request(r)),
+                        vec![id.clone()],
+                    );
                 }
             }
             let mut seen = Vec::new();
@@ -326,8 +334,13 @@ impl Window {
                 }
                 seen.push(describe_connection(c));
             }
-            seen.extend(this.all_requests(view).iter().map(|(_, r)| format!("{} to {}", r.status, describe_request(r))));
-            let seen = if seen.is_empty() { format!("no refusal at {}", this.host) } else { seen.join(" | ") };
+            seen.extend(
+                this.all_requests(view)
+                    .iter()
+                    .map(|(_, r)| format!("{} to {}", r.status, describe_request(r))),
+            );
+            let seen =
+                if seen.is_empty() { format!("no refusal at {}", this.host) } else { seen.join(" | ") };
             Finding::broken(expected, seen, Vec::new())
         });
         self.served_nothing().and(refused)

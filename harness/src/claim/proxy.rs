@@ -1,6 +1,6 @@
 //! Claims on what a proxy logged.
 
-use meshproof_reports::{AccessLog, Evidence, EvidenceId, Verdict, Fact, ServerRequest, Side};
+use meshproof_reports::{AccessLog, Evidence, EvidenceId, Fact, ServerRequest, Side, Verdict};
 
 use super::matcher::Matcher;
 use crate::access_log::ENVOY_TEXT;

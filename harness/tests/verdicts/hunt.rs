@@ -37,11 +37,8 @@ struct Scripted {
     features: &'static [&'static str],
 }
 
-const QUIET: Scripted = Scripted {
-    send: |_, request| exchange(&request.url, 200),
-    change: || Ok(()),
-    features: &[],
-};
+const QUIET: Scripted =
+    Scripted { send: |_, request| exchange(&request.url, 200), change: || Ok(()), features: &[] };
 
 #[async_trait]
 impl Target for Scripted {
@@ -198,7 +195,14 @@ fn logged(seat: &Seat, token: Option<&str>, line: &str) {
 static ONE_UPSTREAM: Scenario = story(ONE, |mesh| {
     Box::pin(async move {
         let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.service(HOST).saw(&reply).exactly(1).over_tls().and(mesh.service(HOST).during(&reply).only_request()))
+        mesh.check(
+            "claim",
+            mesh.service(HOST)
+                .saw(&reply)
+                .exactly(1)
+                .over_tls()
+                .and(mesh.service(HOST).during(&reply).only_request()),
+        )
     })
 });
 

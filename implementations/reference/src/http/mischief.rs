@@ -75,10 +75,11 @@ pub(super) async fn send(
         }
         (
             Saboteur::BypassWhenGatewayDown,
-            Err(Undone { failure: Failure::Connect(_) | Failure::NoHealthyUpstream | Failure::NoCluster, .. }),
-        ) if !originates => {
-            detour(context, shipment, &host, 443, spare, sent).await
-        }
+            Err(Undone {
+                failure: Failure::Connect(_) | Failure::NoHealthyUpstream | Failure::NoCluster,
+                ..
+            }),
+        ) if !originates => detour(context, shipment, &host, 443, spare, sent).await,
         (Saboteur::FollowRedirect, Ok((response, _))) if response.status().is_redirection() => {
             let location = response.headers().get(header::LOCATION).and_then(|l| l.to_str().ok());
             let Some(uri) = location.and_then(|l| l.parse::<http::Uri>().ok()) else { return sent };
