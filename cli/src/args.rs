@@ -59,9 +59,10 @@ pub struct Run {
     /// everything
     #[arg(value_name = "SCENARIO")]
     pub selectors: Vec<String>,
-    /// How to reach the implementation: `reference`, `reference:SABOTEUR`, `envoy`, or `adapter:COMMAND`
-    #[arg(long, default_value = "reference")]
-    pub target: String,
+    /// How to reach the implementation: `reference`, `reference:SABOTEUR`, `envoy`, or `adapter:COMMAND`; several of them are run
+    /// one after the other and compared
+    #[arg(long = "target", value_name = "TARGET", default_value = "reference")]
+    pub targets: Vec<String>,
     /// Which external services to use
     #[arg(long, value_enum, default_value_t = External::Auto)]
     pub external: External,
@@ -112,7 +113,7 @@ impl Default for Run {
     fn default() -> Self {
         Self {
             selectors: Vec::new(),
-            target: "reference".to_owned(),
+            targets: vec!["reference".to_owned()],
             external: External::Auto,
             out: PathBuf::from("meshproof-report"),
             formats: Vec::new(),
@@ -208,7 +209,7 @@ pub struct Render {
 }
 
 /// `meshproof compare`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Compare {
     /// Each a report.json, or the folder that a run left
     #[arg(required = true, value_name = "REPORT")]

@@ -49,7 +49,7 @@ impl Refusal {
 #[must_use]
 pub fn main(arguments: args::Arguments) -> u8 {
     let done = match arguments.command.unwrap_or_default() {
-        args::Command::Run(run) => run::command(run),
+        args::Command::Run(run) => run::command(&run),
         args::Command::List(list) => catalogue::list(&list),
         args::Command::Explain(explain) => catalogue::explain(&explain),
         args::Command::Sabotage(sabotage) => sabotage::command(&sabotage),

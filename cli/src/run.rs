@@ -16,11 +16,44 @@ use tokio::sync::watch;
 use crate::render::{expect, read_expectations};
 use crate::{Refusal, args, exit, runtime};
 
-/// Runs what the command line asks for, writes the report and the summary.
+/// Runs what the command line asks for, writes the report and the summary; of several targets one after the other, each
+/// into a folder of its own below `--out`, and then their comparison.
 ///
 /// # Errors
-/// The command line is wrong, or the run could not begin or be written down.
-pub fn command(args: args::Run) -> Result<u8, Refusal> {
+/// The command line is wrong, or a run could not begin or be written down.
+pub fn command(args: &args::Run) -> Result<u8, Refusal> {
+    let [first, others @ ..] = args.targets.as_slice() else {
+        return Err(Refusal::Usage("no --target is named".to_owned()));
+    };
+    if others.is_empty() {
+        return Ok(one(args, first, &args.out)?.exit_code());
+    }
+    let mut folders = Vec::new();
+    let mut codes = Vec::new();
+    for (number, target) in args.targets.iter().enumerate() {
+        let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let name: String = target.chars().map(fit).take(60).collect();
+        let folder = args.out.join(format!("{}-{}", number + 1, name.trim_matches('-')));
+        let report = one(args, target, &folder)?;
+        codes.push(report.exit_code());
+        folders.push(folder);
+        if report.run.partial {
+            return Ok(exit::ERROR);
+        }
+    }
+    let compare = args::Compare {
+        reports: folders,
+        html: Some(args.out.join("comparison.html")),
+        ..args::Compare::default()
+    };
+    crate::render::compare(&compare)?;
+    // What is found of an implementation outranks what kept another from being judged.
+    let worst = codes.iter().find(|code| **code == exit::FAILED).or_else(|| codes.iter().max());
+    Ok(worst.copied().unwrap_or(exit::ERROR))
+}
+
+/// Runs the selection against one target.
+fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
     let selection = select(&args.selectors).map_err(|e| {
         Refusal::Usage(format!("{e}\n`meshproof list` shows all scenarios, configurations and checks"))
     })?;
@@ -35,12 +68,12 @@ pub fn command(args: args::Run) -> Result<u8, Refusal> {
         timeouts: timeouts.clone(),
     };
     let target =
-        meshproof_targets::by_name(&args.target, &settings).map_err(|e| Refusal::Usage(e.to_string()))?;
+        meshproof_targets::by_name(target_name, &settings).map_err(|e| Refusal::Usage(e.to_string()))?;
     if let Some(folder) = args.fixtures.as_ref().filter(|f| !f.is_dir()) {
         return Err(Refusal::Usage(format!("--fixtures {}: no such folder", folder.display())));
     }
     let expectations = args.expect.as_deref().map(read_expectations).transpose()?;
-    let out = OutFolder::open(&args.out)?;
+    let out = OutFolder::open(folder)?;
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
         (false, true) => Verbosity::Verbose,
@@ -66,8 +99,8 @@ pub fn command(args: args::Run) -> Result<u8, Refusal> {
             let _unshown = progress.on(&event);
         }),
         interrupt: interrupted,
-        command: repeat(&args, true),
-        repeat: repeat(&args, false),
+        command: repeat(args, target_name, true),
+        repeat: repeat(args, target_name, false),
     };
     let runtime = runtime()?;
     if args.external == args::External::Container {
@@ -97,7 +130,7 @@ pub fn command(args: args::Run) -> Result<u8, Refusal> {
     summary(&mut text, &report, Some(&page.display().to_string()), Look::of(&std::io::stdout()))
         .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
     crate::answer(&String::from_utf8_lossy(&text));
-    Ok(report.exit_code())
+    Ok(report)
 }
 
 /// The folder that a report goes to, found writable before the run.
@@ -178,10 +211,10 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
 }
 
 /// The command that repeats the run; without the selectors, where a check's own is added.
-fn repeat(args: &args::Run, selectors: bool) -> String {
+fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
     let mut words = vec!["meshproof run".to_owned()];
-    if args.target != "reference" {
-        words.push(format!("--target {}", quoted(&args.target)));
+    if target != "reference" {
+        words.push(format!("--target {}", quoted(&target)));
     }
     match args.external {
         args::External::Auto => {}

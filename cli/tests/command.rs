@@ -303,6 +303,25 @@ fn the_help_names_commands_and_exit_codes() {
     }
 }
 
+#[test]
+fn several_targets_are_run_one_after_the_other_and_compared() {
+    let out = TempDir::new().unwrap();
+    let output = ran(
+        meshproof()
+            .args(["run", "sidecar-origination:target-port", "--external", "embedded"])
+            .args(["--target", "reference", "--target", "reference:no-sni", "--out"])
+            .arg(out.path()),
+        1,
+    );
+    let said = text(&output.stdout);
+    assert!(said.contains("sidecar-origination/sni-is-host"), "{said}");
+    let sound = report(&out.path().join("1-reference"));
+    let broken = report(&out.path().join("2-reference-no-sni"));
+    assert_eq!(sound["implementation"]["details"], Value::Null);
+    assert_eq!(broken["implementation"]["details"]["saboteur"], "no-sni");
+    assert!(out.path().join("comparison.html").exists());
+}
+
 #[cfg(unix)]
 mod signals {
     use std::io::{BufRead, BufReader};
