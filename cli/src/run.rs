@@ -214,7 +214,7 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
 fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
     let mut words = vec!["meshproof run".to_owned()];
     if target != "reference" {
-        words.push(format!("--target {}", quoted(&target)));
+        words.push(format!("--target {}", quoted(target)));
     }
     match args.external {
         args::External::Auto => {}
