@@ -43,7 +43,8 @@ async fn run(program: PathBuf, mutation: Option<Mutation>, selectors: &[&str]) -
 
 /// Every MUST that did not pass, with what was seen.
 fn missed(report: &Report) -> Vec<(String, String)> {
-    assert!(report.scenarios.iter().all(|s| s.faults.is_empty()), "a fault of the suite");
+    let faults: Vec<_> = report.scenarios.iter().flat_map(|s| &s.faults).collect();
+    assert!(faults.is_empty(), "faults of the suite: {faults:?}");
     report
         .checks()
         .filter(|c| c.level == Level::Must && c.verdict != Verdict::Passed)
