@@ -2,17 +2,26 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Every run's folder begins with this.
 pub const PREFIX: &str = "meshproof-";
 
-/// A new run id: short, lower case, and in the order of time.
+/// The millisecond of this process's latest run id.
+static LATEST: AtomicU64 = AtomicU64::new(0);
+
+/// A new run id: short, lower case, in the order of time, and never the same twice, also for runs that begin at once in
+/// one process.
 #[must_use]
 pub fn new_run_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Milliseconds and the process's id: two runs started at once on one machine differ in the latter.
-    let mut value = u128::from(std::process::id() % 46_656) + now.as_millis() * 46_656;
+    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let later = |latest: u64| now.max(latest + 1);
+    let latest = LATEST.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |latest| Some(later(latest)));
+    let milliseconds = later(latest.unwrap_or_else(|latest| latest));
+    // The process's id beside it: two runs started at once on one machine differ in that.
+    let mut value = u128::from(std::process::id() % 46_656) + u128::from(milliseconds) * 46_656;
     let mut digits = Vec::new();
     while value > 0 {
         let digit = u8::try_from(value % 36).unwrap_or_default();
@@ -139,4 +148,21 @@ fn works_in(pid: u32, folder: &Path) -> bool {
     std::fs::read(format!("/proc/{pid}/cmdline"))
         .or_else(|_| told.map(|o| o.stdout))
         .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn runs_that_begin_at_once_in_one_process_have_ids_of_their_own() {
+        let ids = std::thread::scope(|scope| {
+            let many = || (0..200).map(|_| new_run_id()).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(many)).collect();
+            threads.into_iter().flat_map(|t| t.join().unwrap()).collect::<BTreeSet<_>>()
+        });
+        assert_eq!(ids.len(), 800);
+    }
 }
