@@ -1,8 +1,10 @@
 //! Loopback ports for programs that cannot be told to take any free one.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Mutex, PoisonError};
+
+use socket2::{Domain, Socket, Type};
 
 /// Below the ports that operating systems hand out for connections (Linux from 32768, others from 49152), so that none
 /// of those can be in the way.
@@ -61,6 +63,18 @@ impl Claimed {
     }
 }
 
+/// Whether nobody listens there. It binds without listening: a client that dials the address meanwhile must be refused, not
+/// taken and then dropped.
+#[must_use]
+pub fn is_free(address: SocketAddr) -> bool {
+    let bound = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())
+    });
+    bound.is_ok()
+}
+
 /// A port of loopback that is free now and that no process of the suite has handed out lately. Some other program may still
 /// take it first: who fails to bind it asks for another one.
 ///
@@ -70,8 +84,8 @@ pub fn take() -> io::Result<u16> {
     let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..COUNT {
         let port = claimed.turn();
-        if bind(port).is_ok()
-            && let Ok(port) = u16::try_from(port)
+        if let Ok(port) = u16::try_from(port)
+            && is_free(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         {
             return Ok(port);
         }

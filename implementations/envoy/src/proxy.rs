@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use meshproof_harness::ports;
 use meshproof_plan::data_plane::{Boot, DataPlaneError, LogSink, MeshCertificate};
 use meshproof_plan::model::{Credential, ProxyPlan};
 use meshproof_reports::CredentialStatus;
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
 use tokio::sync::Mutex;
 
 use crate::admin::Line;
@@ -342,7 +342,7 @@ impl Proxy {
     async fn await_closed(&self, bind: SocketAddr) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
         let mut pauses = Pauses::new();
-        while !is_free(bind) {
+        while !ports::is_free(bind) {
             if begun.elapsed() > IN_FORCE {
                 let what = format!("it still listens on {bind}, {IN_FORCE:?} after it was told to stop");
                 return Err(DataPlaneError::Gone(format!("Envoy for {}: {what}", self.name)));
@@ -387,16 +387,6 @@ impl Proxy {
 /// All connections that are passed on, since the start.
 const TCP_TOTAL: &str = "tcp.tcp.downstream_cx_total";
 
-/// Binds without listening, which does not disturb whoever does.
-fn is_free(bind: SocketAddr) -> bool {
-    let bound = Socket::new(Domain::for_address(bind), Type::STREAM, None).and_then(|socket| {
-        #[cfg(unix)]
-        socket.set_reuse_address(true)?;
-        socket.bind(&bind.into())
-    });
-    bound.is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -407,11 +397,11 @@ mod tests {
     fn a_port_is_free_when_nobody_listens_there_whoever_is_still_connected() {
         let listening = TcpListener::bind("127.0.0.1:0").unwrap();
         let bind = listening.local_addr().unwrap();
-        assert!(!is_free(bind));
+        assert!(!ports::is_free(bind));
         let client = TcpStream::connect(bind).unwrap();
         let (accepted, _) = listening.accept().unwrap();
         drop(listening);
-        assert!(is_free(bind));
+        assert!(ports::is_free(bind));
         drop((client, accepted));
     }
 }
