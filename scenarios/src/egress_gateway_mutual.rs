@@ -1,6 +1,8 @@
 //! Istio, "Egress Gateways with TLS Origination": "Perform mutual TLS origination with an egress gateway".
 
-use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
+use meshproof_harness::certificates::{
+    Authority, Issued, KeyAlgorithm, KeyPool, ROOT_COMMON_NAME, ROOT_ORGANIZATION,
+};
 use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::external::Documented;
 use meshproof_harness::mesh::{External, Mesh, Stop};
@@ -147,6 +149,9 @@ pub(crate) static SCENARIO: Scenario = Scenario {
 const URL: &str = "http://my-nginx.mesh-external.svc.cluster.local/";
 const URL_TLS: &str = "https://my-nginx.mesh-external.svc.cluster.local/";
 
+/// The two authorities, the server, its client, and the client that the server does not know.
+const PARTIES: usize = 5;
+
 /// Generic secret with the keys that the document uses.
 async fn documented_secret(
     mesh: &Mesh,
@@ -163,7 +168,13 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let algorithm =
         if mesh.configuration() == "rsa-2048" { KeyAlgorithm::Rsa2048 } else { KeyAlgorithm::EcdsaP256 };
     mesh.step(CERTIFICATES);
-    let ca = Authority::new(algorithm)?;
+    // RSA keys cost tens of milliseconds each: all that are needed are made side by side, and whoever gets another certificate
+    // keeps the key.
+    let keys = KeyPool::new();
+    keys.prepare(algorithm, PARTIES).await?;
+    let root = || Authority::with_keys(&keys, ROOT_COMMON_NAME, ROOT_ORGANIZATION, algorithm);
+    let ca = root()?;
+    let another_ca = root()?;
     let server = ca.server(HOST).without_san().issue()?;
     let client = ca.client("client.example.com").issue()?;
 
@@ -217,7 +228,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .and(nginx.saw(&renamed).exactly(1).server_name("nginx.example.com")),
     )?;
     mesh.apply(&["originate"]).await?;
-    let foreign = Authority::new(algorithm)?.server(HOST).without_san().issue()?;
+    let foreign = another_ca.server(HOST).without_san().key_of(&server).issue()?;
     let impostor =
         mesh.deploy_external(sites::nginx(HOST, &foreign, ca.certificate_pem()), Documented::Nginx).await?;
     let deceived = mesh.workload("sleep").get(URL).await?;
@@ -232,12 +243,12 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         mesh.deploy_external(sites::nginx(HOST, &server, ca.certificate_pem()), Documented::Nginx).await?;
 
     let nginx = match mesh.has_feature("san-validation") {
-        true => san_validation(mesh, &ca).await?,
+        true => san_validation(mesh, &ca, &server).await?,
         false => nginx,
     };
 
     mesh.step("A credential of an unrelated CA");
-    let stranger = Authority::new(algorithm)?.client("client.example.com").issue()?;
+    let stranger = another_ca.client("client.example.com").issue()?;
     documented_secret(mesh, BESIDE_GATEWAY, &stranger, &ca).await?;
     let untrusted = mesh.workload("sleep").get(URL).await?;
     mesh.check(
@@ -257,16 +268,15 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step("The Secret formats that Istio supports");
     let mut formats = Vec::new();
     for (number, format) in (2u64..).zip(Format::ALL) {
-        let client = ca.client("client.example.com").serial(number).issue()?;
+        let client = ca.client("client.example.com").serial(number).key_of(&client).issue()?;
         format.create(mesh, &client, &ca).await?;
         let mut works = works_with(mesh, &nginx, &client).await?;
         if format == Format::SeparateCa {
             // That CA must be the one that decides.
-            let other = Authority::new(algorithm)?;
             mesh.create_secret(
                 BESIDE_GATEWAY,
                 "client-credential-cacert",
-                &[("ca.crt", other.certificate_pem())],
+                &[("ca.crt", another_ca.certificate_pem())],
             )
             .await?;
             let refused = mesh.workload("sleep").get(URL).await?;
@@ -302,9 +312,13 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
 }
 
 /// Asked only of implementations with the feature, because the others refuse the manifests.
-async fn san_validation<'a>(mesh: &'a Mesh, ca: &Authority) -> Result<External<'a>, Stop> {
+async fn san_validation<'a>(
+    mesh: &'a Mesh,
+    ca: &Authority,
+    server: &Issued,
+) -> Result<External<'a>, Stop> {
     mesh.step("SAN validation for the destination");
-    let named = ca.server(HOST).issue()?;
+    let named = ca.server(HOST).key_of(server).issue()?;
     let spec = sites::nginx(HOST, &named, ca.certificate_pem());
     let nginx = mesh.deploy_external(spec, Documented::Nginx).await?;
     mesh.apply(&["originate-san-match"]).await?;
@@ -316,7 +330,7 @@ async fn san_validation<'a>(mesh: &'a Mesh, ca: &Authority) -> Result<External<'
     // And the other way round: the right name configured, a server that holds another. Only who reads the certificate
     // tells it from the first.
     mesh.apply(&["originate-san-match"]).await?;
-    let other = ca.server("another-nginx.mesh-external.svc.cluster.local").issue()?;
+    let other = ca.server("another-nginx.mesh-external.svc.cluster.local").key_of(server).issue()?;
     let elsewhere =
         mesh.deploy_external(sites::nginx(HOST, &other, ca.certificate_pem()), Documented::Nginx).await?;
     let misnamed = mesh.workload("sleep").get(URL).await?;

@@ -1,8 +1,11 @@
 //! What may be said of a certificate before it is issued.
 
+use std::fmt;
+use std::sync::Arc;
+
 use rcgen::string::Ia5String;
 use rcgen::{
-    CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
@@ -45,13 +48,40 @@ fn subject(common_name: &str, organization: &str) -> DistinguishedName {
     name
 }
 
+/// Whose key the certificate is to be for.
+#[derive(Clone)]
+enum Holder {
+    /// Somebody new, with a key of this sort.
+    New(KeyAlgorithm),
+    /// Somebody who has a key already.
+    Known(Arc<KeyPair>),
+}
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New(algorithm) => f.debug_tuple("New").field(algorithm).finish(),
+            Self::Known(_) => f.write_str("Known"),
+        }
+    }
+}
+
+impl Holder {
+    fn key(self, keys: &KeyPool) -> Result<Arc<KeyPair>, CertificateError> {
+        match self {
+            Self::New(algorithm) => keys.take(algorithm),
+            Self::Known(key) => Ok(key),
+        }
+    }
+}
+
 /// A server's certificate to be. Unless told otherwise: the extensions of the document's `san.conf` with the host as
 /// the one alternative name, serial 0, valid now.
 #[derive(Clone, Debug)]
 #[must_use = "a builder issues nothing until `issue` is called"]
 pub struct ServerCertificateBuilder<'a> {
     authority: &'a Authority,
-    algorithm: KeyAlgorithm,
+    holder: Holder,
     shape: ServerShape,
 }
 
@@ -103,7 +133,7 @@ impl ServerShape {
 
 impl<'a> ServerCertificateBuilder<'a> {
     pub(super) fn new(authority: &'a Authority, host: &str) -> Self {
-        Self { authority, algorithm: authority.algorithm, shape: ServerShape::new(host) }
+        Self { authority, holder: Holder::New(authority.algorithm), shape: ServerShape::new(host) }
     }
 
     /// Without alternative name and without any other extension: what the document's first `openssl x509` gives. A
@@ -145,16 +175,24 @@ impl<'a> ServerCertificateBuilder<'a> {
 
     /// Another sort of key than the authority's.
     pub fn key_algorithm(mut self, algorithm: KeyAlgorithm) -> Self {
-        self.algorithm = algorithm;
+        self.holder = Holder::New(algorithm);
         self
     }
 
-    /// Makes the key and the certificate.
+    /// For the key that this one is for: another certificate of the same party, as a renewal gives it. What tells the two
+    /// apart is the certificate alone; and no key needs to be made.
+    pub fn key_of(mut self, other: &Issued) -> Self {
+        self.holder = Holder::Known(other.pair.clone());
+        self
+    }
+
+    /// Makes the certificate, and the key where it is to be a new one.
     ///
     /// # Errors
     /// The key or the certificate could not be made.
     pub fn issue(self) -> Result<Issued, CertificateError> {
-        self.authority.issue(&self.shape.host, self.algorithm, &self.shape.params()?, self.shape.serial)
+        let key = self.holder.key(&self.authority.keys)?;
+        self.authority.issue(&self.shape.host, key, &self.shape.params()?, self.shape.serial)
     }
 }
 
@@ -163,7 +201,7 @@ impl<'a> ServerCertificateBuilder<'a> {
 #[must_use = "a builder issues nothing until `issue` is called"]
 pub struct ClientCertificateBuilder<'a> {
     authority: &'a Authority,
-    algorithm: KeyAlgorithm,
+    holder: Holder,
     common_name: String,
     when: When,
     serial: u64,
@@ -173,7 +211,7 @@ impl<'a> ClientCertificateBuilder<'a> {
     pub(super) fn new(authority: &'a Authority, common_name: &str) -> Self {
         Self {
             authority,
-            algorithm: authority.algorithm,
+            holder: Holder::New(authority.algorithm),
             common_name: common_name.to_owned(),
             when: When::Now,
             serial: 1,
@@ -194,11 +232,18 @@ impl<'a> ClientCertificateBuilder<'a> {
 
     /// Another sort of key than the authority's.
     pub fn key_algorithm(mut self, algorithm: KeyAlgorithm) -> Self {
-        self.algorithm = algorithm;
+        self.holder = Holder::New(algorithm);
         self
     }
 
-    /// Makes the key and the certificate.
+    /// For the key that this one is for: another certificate of the same party, as a renewal gives it. What tells the two
+    /// apart is the certificate alone; and no key needs to be made.
+    pub fn key_of(mut self, other: &Issued) -> Self {
+        self.holder = Holder::Known(other.pair.clone());
+        self
+    }
+
+    /// Makes the certificate, and the key where it is to be a new one.
     ///
     /// # Errors
     /// The key or the certificate could not be made.
@@ -207,7 +252,8 @@ impl<'a> ClientCertificateBuilder<'a> {
         params.distinguished_name = subject(&self.common_name, CLIENT_ORGANIZATION);
         (params.not_before, params.not_after) = self.when.bounds();
         params.serial_number = Some(SerialNumber::from(self.serial));
-        self.authority.issue(&self.common_name, self.algorithm, &params, self.serial)
+        let key = self.holder.key(&self.authority.keys)?;
+        self.authority.issue(&self.common_name, key, &params, self.serial)
     }
 }
 
@@ -251,7 +297,8 @@ impl<'a> MeshIdentityBuilder<'a> {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.subject_alt_names = vec![SanType::URI(uri)];
         params.use_authority_key_identifier_extension = true;
-        self.authority.issue(&self.spiffe, KeyAlgorithm::EcdsaP256, &params, self.serial)
+        let key = self.authority.keys.take(KeyAlgorithm::EcdsaP256)?;
+        self.authority.issue(&self.spiffe, key, &params, self.serial)
     }
 }
 
@@ -266,7 +313,7 @@ pub fn self_signed(keys: &KeyPool, host: &str, algorithm: KeyAlgorithm) -> Resul
         what: format!("a self-signed certificate for {host}"),
         source,
     })?;
-    Ok(Issued::new(&certificate, &key, shape.serial))
+    Ok(Issued::new(&certificate, key, shape.serial))
 }
 
 fn critical(oid: &[u64], content: Vec<u8>) -> CustomExtension {

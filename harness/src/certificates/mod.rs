@@ -196,15 +196,14 @@ impl Authority {
     fn issue(
         &self,
         what: &str,
-        algorithm: KeyAlgorithm,
+        key: Arc<KeyPair>,
         params: &CertificateParams,
         serial_number: u64,
     ) -> Result<Issued, CertificateError> {
-        let key = self.keys.take(algorithm)?;
         let certificate = params.signed_by(&*key, &self.issuer()).map_err(|source| {
             CertificateError::Issue { what: format!("a certificate for {what}"), source }
         })?;
-        Ok(Issued::new(&certificate, &key, serial_number))
+        Ok(Issued::new(&certificate, key, serial_number))
     }
 }
 
@@ -217,7 +216,7 @@ fn validity() -> (OffsetDateTime, OffsetDateTime) {
 #[derive(Clone)]
 pub struct Issued {
     pem: String,
-    key: PrivateKeyPem,
+    pair: Arc<KeyPair>,
     serial_number: u64,
     facts: PeerCertificate,
 }
@@ -229,10 +228,10 @@ impl fmt::Debug for Issued {
 }
 
 impl Issued {
-    fn new(certificate: &rcgen::Certificate, key: &KeyPair, serial_number: u64) -> Self {
+    fn new(certificate: &rcgen::Certificate, pair: Arc<KeyPair>, serial_number: u64) -> Self {
         Self {
             pem: certificate.pem(),
-            key: PrivateKeyPem(key.serialize_pem()),
+            pair,
             serial_number,
             facts: describe(certificate.der()).unwrap_or_default(),
         }
@@ -247,7 +246,7 @@ impl Issued {
     /// The key, PEM (PKCS #8).
     #[must_use]
     pub fn key(&self) -> PrivateKeyPem {
-        self.key.clone()
+        PrivateKeyPem(self.pair.serialize_pem())
     }
 
     /// The serial number as [`PeerCertificate::serial`] has it: upper-case hex in whole bytes, `00`, `01`.
