@@ -1,7 +1,7 @@
 //! `meshproof cleanup`: what a killed run left on this machine.
 
 use crate::{Refusal, args, exit};
-use meshproof_harness::external::left_containers;
+use meshproof_harness::external::{CONTAINERS, left_containers};
 use meshproof_harness::run_folder;
 
 /// Finds the containers and folders of runs whose process is gone, ends what still runs in them, and removes them.
@@ -13,6 +13,9 @@ pub fn command(args: &args::Cleanup) -> Result<u8, Refusal> {
     let work = std::env::temp_dir();
     let folders = run_folder::leftovers(&work)
         .map_err(|e| Refusal::Environment(format!("{} cannot be read: {e}", work.display())))?;
+    if !CONTAINERS {
+        crate::answer("containers are not looked for: this meshproof was built without --features container\n");
+    }
     let containers = runtime
         .block_on(left_containers())
         .map_err(|e| Refusal::Environment(format!("the containers cannot be listed: {e}")))?;

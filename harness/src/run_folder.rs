@@ -51,6 +51,7 @@ pub fn remove(folder: &Path) {
 }
 
 /// Whether this folder is, or is in, that of a run whose process is still there.
+#[cfg(feature = "container")]
 pub(crate) fn is_in_use(folder: &Path) -> bool {
     folder.ancestors().find_map(|f| read_pid(&f.join("owner.pid"))).is_some_and(is_running)
 }

@@ -3,6 +3,10 @@
 //! the same facts.
 
 mod accepting;
+#[cfg(feature = "container")]
+mod container;
+#[cfg(not(feature = "container"))]
+#[path = "no_container.rs"]
 mod container;
 pub(crate) mod embedded;
 mod nginx;
@@ -12,11 +16,15 @@ use std::net::SocketAddr;
 use meshproof_reports::ExternalService;
 
 pub use container::{
-    DEFAULT_IMAGE, IMAGE_VARIABLE, LeftContainer, check_container, left_containers, prepare_container,
-    start_nginx_container,
+    LeftContainer, check_container, left_containers, prepare_container, start_nginx_container,
 };
+#[cfg(feature = "container")]
+pub use container::{DEFAULT_IMAGE, IMAGE_VARIABLE};
 pub use embedded::start_embedded;
 pub use nginx::{find_nginx, start_nginx};
+
+/// Whether this build has nginx in a container (the feature `container`).
+pub const CONTAINERS: bool = cfg!(feature = "container");
 
 /// What an external service must be, whatever kind of server it is.
 #[derive(Clone, Debug)]
@@ -175,6 +183,12 @@ pub enum ExternalError {
         /// What to do about it.
         mend: String,
     },
+    /// This build has no containers.
+    #[error(
+        "this meshproof was built without containers: build it with them (cargo run --release --features container -- run \
+         --external container), or do without: --external nginx or --external embedded"
+    )]
+    NotBuilt,
     /// No container engine answers.
     #[error("no container engine (Docker or Podman) answers ({reason}): {mend}")]
     Engine {
