@@ -183,6 +183,21 @@ fn verdicts(report: &Report) -> Vec<(String, Verdict)> {
     report.scenarios.iter().flat_map(of).collect()
 }
 
+/// Says on standard error what came out otherwise than the first time, and why.
+fn explain(report: &Report, expected: &[(String, Verdict)]) {
+    for scenario in &report.scenarios {
+        for check in &scenario.checks {
+            let name = format!("{} {}", scenario.selector(), check.id);
+            if !expected.contains(&(name.clone(), check.verdict)) {
+                eprintln!("{name}: {:?}: {}", check.verdict, check.reason);
+            }
+        }
+        for fault in &scenario.faults {
+            eprintln!("{}: {}", scenario.selector(), fault.message);
+        }
+    }
+}
+
 /// The process's peak resident memory in MiB, where /proc tells.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -206,6 +221,7 @@ fn main() {
         passing.push(time);
         if verdicts(&report) != expected {
             different += 1;
+            explain(&report, &expected);
         }
     }
     let failing: Vec<Duration> = (0..repetitions.min(20))
