@@ -14,7 +14,9 @@ pub fn command(args: &args::Cleanup) -> Result<u8, Refusal> {
     let folders = run_folder::leftovers(&work)
         .map_err(|e| Refusal::Environment(format!("{} cannot be read: {e}", work.display())))?;
     if !CONTAINERS {
-        crate::answer("containers are not looked for: this meshproof was built without --features container\n");
+        crate::answer(
+            "containers are not looked for: this meshproof was built without --features container\n",
+        );
     }
     let containers = runtime
         .block_on(left_containers())

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::describe;
 use crate::evidence::Side;
 use crate::points::{self, Point};
-use crate::report::{CheckResult, Document, Level, Report, ScenarioResult, Tally, Verdict};
+use crate::report::{CheckResult, Document, Level, Report, ScenarioResult, Tally, Verdict, variants};
 use crate::story::{Story, Threads};
 use crate::visible::clipped;
 use crate::words::conclusion;
@@ -137,11 +137,11 @@ pub struct Divergence {
 }
 
 impl Column {
-    /// What a reader tells it from the others by: name, version, details.
+    /// What a reader tells it from the others by: name, version, what makes it another variant.
     #[must_use]
     pub fn label(&self) -> String {
-        let details: String = self.details.values().map(|value| format!(" · {value}")).collect();
-        format!("{} {}{details}", self.name, self.version)
+        let variant: String = variants(&self.details).map(|(_, value)| format!(" · {value}")).collect();
+        format!("{} {}{variant}", self.name, self.version)
     }
 }
 
@@ -220,8 +220,8 @@ fn columns(reports: &[&Report]) -> Vec<Column> {
     let mut unique = |mut key: String, report: &Report| {
         if names.get(&key).is_some_and(|n| *n > 1) {
             let implementation = &report.implementation;
-            let details: Vec<&str> = implementation.details.values().map(String::as_str).collect();
-            let what = if details.is_empty() { implementation.version.clone() } else { details.join("-") };
+            let variant: Vec<&str> = variants(&implementation.details).map(|(_, value)| value).collect();
+            let what = if variant.is_empty() { implementation.version.clone() } else { variant.join("-") };
             key = slug(&format!("{key}-{what}"));
         }
         let mut candidate = key.clone();

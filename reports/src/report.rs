@@ -116,6 +116,18 @@ pub struct Implementation {
     pub details: BTreeMap<String, String>,
 }
 
+/// Which of the details make it another thing to judge than its namesakes; the others (a build, a program's path) are only
+/// worth knowing.
+const VARIANTS: [&str; 4] = ["saboteur", "mutation", "mode", "revision"];
+
+/// Of [`Implementation::details`], those that tell it from others of its name and version.
+pub(crate) fn variants(details: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    details
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .filter(|(name, _)| VARIANTS.contains(name))
+}
+
 /// The document that a scenario or check comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Document {

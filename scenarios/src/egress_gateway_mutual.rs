@@ -312,11 +312,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
 }
 
 /// Asked only of implementations with the feature, because the others refuse the manifests.
-async fn san_validation<'a>(
-    mesh: &'a Mesh,
-    ca: &Authority,
-    server: &Issued,
-) -> Result<External<'a>, Stop> {
+async fn san_validation<'a>(mesh: &'a Mesh, ca: &Authority, server: &Issued) -> Result<External<'a>, Stop> {
     mesh.step("SAN validation for the destination");
     let named = ca.server(HOST).key_of(server).issue()?;
     let spec = sites::nginx(HOST, &named, ca.certificate_pem());

@@ -15,11 +15,11 @@ use std::net::SocketAddr;
 
 use meshproof_reports::ExternalService;
 
+#[cfg(feature = "container")]
+pub use container::{DEFAULT_IMAGE, IMAGE_VARIABLE};
 pub use container::{
     LeftContainer, check_container, left_containers, prepare_container, start_nginx_container,
 };
-#[cfg(feature = "container")]
-pub use container::{DEFAULT_IMAGE, IMAGE_VARIABLE};
 pub use embedded::start_embedded;
 pub use nginx::{find_nginx, start_nginx};
 

@@ -123,6 +123,16 @@ fn a_baseline_tells_regressions_from_fixes() {
 }
 
 #[test]
+fn a_column_is_labelled_with_what_makes_it_another_variant_and_not_with_every_detail() {
+    let mut envoy = base();
+    envoy.implementation.details.insert("program".to_owned(), "/opt/some/where/envoy".to_owned());
+    let comparison = compare(&[&envoy], None);
+    assert_eq!(comparison.columns[0].label(), "meshproof reference 0.1.0");
+    envoy.implementation.details.insert("mutation".to_owned(), "no-sni".to_owned());
+    assert_eq!(compare(&[&envoy], None).columns[0].label(), "meshproof reference 0.1.0 · no-sni");
+}
+
+#[test]
 fn columns_of_one_name_are_told_apart_by_details_or_version_and_then_by_number() {
     let mut broken = base();
     broken.implementation.details.insert("saboteur".to_owned(), "no-sni".to_owned());

@@ -7,7 +7,7 @@ use super::parts::{anchor, badge, brief, class, command, legend, level, line, li
 use super::{chart, pack, page, picture, timeline};
 use crate::compare::{parts, short};
 use crate::describe;
-use crate::report::{CheckResult, Report, ScenarioResult, Tally, Verdict};
+use crate::report::{CheckResult, Report, ScenarioResult, Tally, Verdict, variants};
 use crate::story::Threads;
 use crate::words::{LEVELS, Micros, conclusion, needs_a_look, plural, symbol};
 
@@ -75,7 +75,7 @@ fn head(report: &Report, name: &str) -> Markup {
             h1 { (line(name)) }
             p.soft {
                 "target " (brief(&report.implementation.target, 60))
-                @for (name, value) in &report.implementation.details { " · " (brief(name, 60)) " " strong { (brief(value, 120)) } }
+                @for (name, value) in variants(&report.implementation.details) { " · " (brief(name, 60)) " " strong { (brief(value, 120)) } }
                 " · " (brief(&run.started, 40)) " · " (Micros(run.duration_us))
             }
             div.verdict-row {
