@@ -19,7 +19,10 @@ const LONGEST: usize = 63;
 /// The labels of everything made.
 #[must_use]
 pub fn labels(run: &str, seat: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([(RUN.to_owned(), shortened(run, LONGEST)), (SCENARIO.to_owned(), shortened(seat, LONGEST))])
+    BTreeMap::from([
+        (RUN.to_owned(), shortened(run, LONGEST)),
+        (SCENARIO.to_owned(), shortened(seat, LONGEST)),
+    ])
 }
 
 /// The label selector of everything that a run made.

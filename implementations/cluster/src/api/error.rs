@@ -22,7 +22,9 @@ pub enum ApiError {
         namespace: Option<String>,
     },
     /// The cluster does not serve this kind.
-    #[error("the cluster serves no {0}: install the custom resources of the mesh (`istioctl install`, or the chart istio/base)")]
+    #[error(
+        "the cluster serves no {0}: install the custom resources of the mesh (`istioctl install`, or the chart istio/base)"
+    )]
     NotServed(String),
     /// A webhook or validation said no, in its words.
     #[error("{what} was rejected: {words}")]
@@ -35,19 +37,29 @@ pub enum ApiError {
         words: String,
     },
     /// Somebody else kept changing the object.
-    #[error("{0} was changed by somebody else each time it was applied: see who else manages it (`kubectl get -o yaml --show-managed-fields`)")]
+    #[error(
+        "{0} was changed by somebody else each time it was applied: see who else manages it (`kubectl get -o yaml --show-managed-fields`)"
+    )]
     Conflict(String),
     /// What is not there.
-    #[error("the cluster has no {0}: it was deleted during the run, or never made; run again, and see who deletes it")]
+    #[error(
+        "the cluster has no {0}: it was deleted during the run, or never made; run again, and see who deletes it"
+    )]
     NotFound(String),
     /// The API server is asked too much.
-    #[error("the API server asks to wait and did not relent ({0}): run again when the cluster is less busy, or with --jobs 1")]
+    #[error(
+        "the API server asks to wait and did not relent ({0}): run again when the cluster is less busy, or with --jobs 1"
+    )]
     TooMany(String),
     /// The API server cannot be reached or cannot answer.
-    #[error("the API server cannot be used: {0}; check `kubectl get --raw /readyz` with the same kubeconfig and context")]
+    #[error(
+        "the API server cannot be used: {0}; check `kubectl get --raw /readyz` with the same kubeconfig and context"
+    )]
     Unavailable(String),
     /// What was awaited did not happen.
-    #[error("{what} did not happen within the timeout `{timeout}` ({limit:?}); last seen: {last}; raise it with --timeout {timeout}=DURATION if that was on its way")]
+    #[error(
+        "{what} did not happen within the timeout `{timeout}` ({limit:?}); last seen: {last}; raise it with --timeout {timeout}=DURATION if that was on its way"
+    )]
     TimedOut {
         /// The timeout's name.
         timeout: String,

@@ -1,22 +1,42 @@
-//! The Kubernetes API as the target uses it: few verbs, all of them bounded in size and time, retried where a second try
+//! The Kubernetes API as the target uses it: few verbs, all of them bounded in size and time, tried again where a second try
 //! cannot do a thing twice, and with errors that say who is to blame and how to mend it.
 
+mod connect;
 mod error;
 mod exec;
+mod forward;
+pub mod kinds;
+mod lines;
 mod logs;
+pub(crate) mod question;
+pub(crate) mod summary;
+mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use http::Method;
 use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::timeouts::Timeouts;
 use serde_json::Value;
+use tokio::sync::OnceCell;
+use url::form_urlencoded::Serializer;
 
 pub use error::ApiError;
 pub use exec::{ExecLimits, ExecOutput};
+pub use kinds::Kind;
 pub use logs::{LogEnd, LogFollower};
 
-use crate::settings::Settings;
+use crate::discovery::{Served, discover};
+use crate::owned::MANAGER;
+use question::{Fault, Question};
+
+/// Objects on one page of a list.
+pub(crate) const PAGE: usize = 500;
+/// The most objects of a kind that are read.
+pub(crate) const MOST_OBJECTS: usize = 20_000;
+/// How often a list is begun again because its continuation was too old (410).
+const BEGINNINGS: usize = 3;
 
 /// A container of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,62 +75,122 @@ impl Selector {
 /// A connection to a cluster. Clones share it.
 #[derive(Clone)]
 pub struct Api {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     client: kube::Client,
     timeouts: Timeouts,
+    served: OnceCell<Served>,
 }
 
 impl Api {
-    /// Reads the kubeconfig and connects.
-    ///
-    /// # Errors
-    /// [`ApiError::Config`]: there is no usable kubeconfig, or no such context in it.
-    pub async fn connect(_settings: &Settings) -> Result<Self, ApiError> {
-        unimplemented!("follows")
-    }
-
     /// On a client that is there, such as a test's.
     #[must_use]
     pub fn with_client(client: kube::Client, timeouts: Timeouts) -> Self {
-        Self { client, timeouts }
+        Self { inner: Arc::new(Inner { client, timeouts, served: OnceCell::new() }) }
     }
 
     /// The timeouts that waits are bounded by.
     #[must_use]
     pub fn timeouts(&self) -> &Timeouts {
-        &self.timeouts
+        &self.inner.timeouts
     }
 
-    /// Server-side apply with the manager [`crate::owned::MANAGER`], forced: what the suite says holds. Labels are the caller's.
+    /// Which versions of the mesh's custom resources are served. Asked once.
+    ///
+    /// # Errors
+    /// The cluster's.
+    pub async fn served(&self) -> Result<&Served, ApiError> {
+        self.inner.served.get_or_try_init(|| discover(self)).await
+    }
+
+    /// Server-side apply with the manager [`MANAGER`], forced: what the suite says holds. Labels are the caller's. A field
+    /// that the cluster does not know is an error, not left out.
     /// Returns the object as the cluster has it.
     ///
     /// # Errors
     /// [`ApiError::Rejected`] with the words of a webhook or of validation, or the cluster's.
-    pub async fn apply(&self, _resource: &Resource) -> Result<Value, ApiError> {
-        unimplemented!("follows")
+    pub async fn apply(&self, resource: &Resource) -> Result<Value, ApiError> {
+        let kind = known(resource.kind())?;
+        let version = resource.api_version().rsplit('/').next().unwrap_or_default();
+        let path = kind.path(version, Some(resource.namespace()), Some(resource.name()));
+        let mut body = resource.0.clone();
+        if !kind.namespaced
+            && let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut)
+        {
+            metadata.remove("namespace");
+        }
+        let question = Question {
+            method: Method::PATCH,
+            path: format!("{path}?fieldManager={MANAGER}&force=true&fieldValidation=Strict"),
+            // Every JSON document is YAML.
+            content_type: "application/apply-patch+yaml",
+            body: serde_json::to_vec(&body).map_err(|e| ApiError::Config(e.to_string()))?,
+            verb: "patch",
+            what: resource.id().to_string(),
+            implementation: kind.is_istio(),
+            ..self.about(kind, Some(resource.namespace()))
+        };
+        let answer = self.ask(&question).await.map_err(|fault| question.error(fault))?;
+        json(&answer, &question.what)
     }
 
     /// Deletes one object; that it is absent is fine.
     ///
     /// # Errors
     /// The cluster's.
-    pub async fn delete(&self, _id: &ResourceId) -> Result<(), ApiError> {
-        unimplemented!("follows")
+    pub async fn delete(&self, id: &ResourceId) -> Result<(), ApiError> {
+        let kind = known(&id.kind)?;
+        let path = kind.path(&self.version(kind).await?, Some(&id.namespace), Some(&id.name));
+        let question = Question {
+            method: Method::DELETE,
+            path,
+            // What hangs on the object goes with it, and before it.
+            body: br#"{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}"#.to_vec(),
+            verb: "delete",
+            what: id.to_string(),
+            ..self.about(kind, Some(&id.namespace))
+        };
+        match self.ask(&question).await.map_err(|fault| question.error(fault)) {
+            Ok(_) | Err(ApiError::NotFound(_)) => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     /// Deletes one object and returns when it is gone.
     ///
     /// # Errors
     /// [`ApiError::TimedOut`] with what holds it (finalizers, what is left in a namespace), or the cluster's.
-    pub async fn delete_and_wait(&self, _id: &ResourceId, _limit: Duration) -> Result<(), ApiError> {
-        unimplemented!("follows")
+    pub async fn delete_and_wait(&self, id: &ResourceId, limit: Duration) -> Result<(), ApiError> {
+        self.delete(id).await?;
+        let awaited = watch::Awaited {
+            kind: known(&id.kind)?,
+            namespace: Some(&id.namespace),
+            selector: Selector::name(&id.name),
+            timeout: "teardown",
+            limit,
+            what: &format!("{id} goes away"),
+        };
+        self.watch_for(&awaited, |objects| objects.is_empty().then_some(())).await
     }
 
     /// One object, or none. `namespace` is ignored where the kind has none.
     ///
     /// # Errors
     /// The cluster's.
-    pub async fn get(&self, _kind: &str, _namespace: &str, _name: &str) -> Result<Option<Value>, ApiError> {
-        unimplemented!("follows")
+    pub async fn get(&self, kind: &str, namespace: &str, name: &str) -> Result<Option<Value>, ApiError> {
+        let kind = known(kind)?;
+        let question = Question {
+            path: kind.path(&self.version(kind).await?, Some(namespace), Some(name)),
+            what: format!("{} {namespace}/{name}", kind.kind),
+            ..self.about(kind, Some(namespace))
+        };
+        match self.ask(&question).await.map_err(|fault| question.error(fault)) {
+            Ok(answer) => json(&answer, &question.what).map(Some),
+            Err(ApiError::NotFound(_)) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// All objects of a kind, in one namespace or in all.
@@ -119,11 +199,61 @@ impl Api {
     /// The cluster's, or there are more than the suite reads.
     pub async fn list(
         &self,
-        _kind: &str,
-        _namespace: Option<&str>,
-        _label_selector: Option<&str>,
+        kind: &str,
+        namespace: Option<&str>,
+        label_selector: Option<&str>,
     ) -> Result<Vec<Value>, ApiError> {
-        unimplemented!("follows")
+        let selector = Selector { labels: label_selector.map(str::to_owned), name: None };
+        let (objects, _) = self.list_from(known(kind)?, namespace, &selector).await?;
+        Ok(objects)
+    }
+
+    /// The objects, and the resource version that a watch goes on from.
+    async fn list_from(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        selector: &Selector,
+    ) -> Result<(Vec<Value>, String), ApiError> {
+        let path = kind.path(&self.version(kind).await?, namespace, None);
+        let about = || Question {
+            verb: "list",
+            what: format!("{}s", kind.kind),
+            ..self.about(kind, namespace.filter(|_| kind.namespaced))
+        };
+        let mut beginnings = 0;
+        'begin: loop {
+            beginnings += 1;
+            let mut objects = Vec::new();
+            let mut after = String::new();
+            loop {
+                let mut query = query(selector);
+                query.append_pair("limit", &PAGE.to_string());
+                if !after.is_empty() {
+                    query.append_pair("continue", &after);
+                }
+                let question = Question { path: format!("{path}?{}", query.finish()), ..about() };
+                let answer = match self.ask(&question).await {
+                    Err(fault) if fault.code() == Some(410) && beginnings < BEGINNINGS => continue 'begin,
+                    answer => answer.map_err(|fault| question.error(fault))?,
+                };
+                let mut page = json(&answer, &question.what)?;
+                if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
+                    objects.extend(items);
+                }
+                if objects.len() > MOST_OBJECTS {
+                    return Err(ApiError::Unavailable(format!(
+                        "there are more than {MOST_OBJECTS} {}s, which is more than the suite reads",
+                        kind.kind
+                    )));
+                }
+                let metadata = |field: &str| page["metadata"][field].as_str().unwrap_or_default().to_owned();
+                after = metadata("continue");
+                if after.is_empty() {
+                    return Ok((objects, metadata("resourceVersion")));
+                }
+            }
+        }
     }
 
     /// Lists and watches until `seen` finds what it looks for among the objects; it is asked after every change.
@@ -132,51 +262,106 @@ impl Api {
     /// [`ApiError::TimedOut`] with `what` was awaited and the last state seen, or the cluster's.
     pub async fn watch_until<T: Send>(
         &self,
-        _kind: &str,
-        _namespace: Option<&str>,
-        _selector: Selector,
-        _timeout_name: &str,
-        _what: &str,
-        _seen: impl FnMut(&[Value]) -> Option<T> + Send,
+        kind: &str,
+        namespace: Option<&str>,
+        selector: Selector,
+        timeout_name: &str,
+        what: &str,
+        seen: impl FnMut(&[Value]) -> Option<T> + Send,
     ) -> Result<T, ApiError> {
-        unimplemented!("follows")
+        let awaited = watch::Awaited {
+            kind: known(kind)?,
+            namespace,
+            selector,
+            timeout: timeout_name,
+            limit: self.inner.timeouts.get(timeout_name),
+            what,
+        };
+        self.watch_for(&awaited, seen).await
     }
 
-    /// Runs a program in a container. That it fails is no error: the exit code says so.
+    /// A question about a kind, to be completed.
+    fn about(&self, kind: &Kind, namespace: Option<&str>) -> Question {
+        Question {
+            namespace: namespace.filter(|_| kind.namespaced).map(str::to_owned),
+            ..Question::get(String::new(), &kind.resource(), kind.kind)
+        }
+    }
+
+    /// The version that a kind is asked for in.
+    async fn version(&self, kind: &Kind) -> Result<String, ApiError> {
+        if !kind.is_istio() {
+            return Ok(kind.versions[0].to_owned());
+        }
+        let served = self.served().await?.api_version(kind.kind);
+        let version = served.as_deref().and_then(|v| v.rsplit('/').next()).map(str::to_owned);
+        version.ok_or_else(|| ApiError::NotServed(kind.resource()))
+    }
+
+    /// Whether the account may do this, by the cluster's own judgement (`SelfSubjectAccessReview`).
     ///
     /// # Errors
-    /// [`ApiError::Exec`]: it could not be started, or the connection broke before its end was told; it may have run then.
-    pub async fn exec(
+    /// The cluster's.
+    pub async fn may(
         &self,
-        _pod: &PodRef,
-        _argv: &[String],
-        _stdin: Bytes,
-        _limits: ExecLimits,
-    ) -> Result<ExecOutput, ApiError> {
-        unimplemented!("follows")
+        verb: &str,
+        group: &str,
+        resource: &str,
+        subresource: Option<&str>,
+    ) -> Result<bool, ApiError> {
+        let mut attributes = serde_json::json!({ "verb": verb, "group": group, "resource": resource });
+        if let Some(subresource) = subresource {
+            attributes["subresource"] = Value::from(subresource);
+        }
+        let review = serde_json::json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": attributes },
+        });
+        let name = "selfsubjectaccessreviews.authorization.k8s.io";
+        let question = Question {
+            method: Method::POST,
+            body: review.to_string().into_bytes(),
+            verb: "create",
+            ..Question::get("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".to_owned(), name, name)
+        };
+        let answer = self.ask(&question).await.map_err(|fault| question.error(fault))?;
+        Ok(json(&answer, name)?["status"]["allowed"] == true)
     }
 
-    /// Follows a container's log from `since` on. The sink gets whole lines without their end, in order, none twice.
-    pub fn follow_logs(
-        &self,
-        _pod: &PodRef,
-        _since: jiff::Timestamp,
-        _sink: impl Fn(&[u8]) + Send + Sync + 'static,
-    ) -> LogFollower {
-        unimplemented!("follows")
-    }
-
-    /// GET over a forwarded port, such as of Envoy's admin interface (15000). Only status 200 is an answer.
+    /// What the API server says of itself: `{"gitVersion": "v1.34.0", ...}`.
     ///
     /// # Errors
-    /// No answer, another status, or more than `max_bytes`.
-    pub async fn pod_get(
-        &self,
-        _pod: &PodRef,
-        _port: u16,
-        _path: &str,
-        _max_bytes: usize,
-    ) -> Result<Bytes, ApiError> {
-        unimplemented!("follows")
+    /// The cluster's.
+    pub async fn server_version(&self) -> Result<Value, ApiError> {
+        let question =
+            Question::get("/version".to_owned(), "the API server's version", "the API server's version");
+        let answer = self.ask(&question).await.map_err(|fault| question.error(fault))?;
+        json(&answer, &question.what)
     }
+}
+
+fn known(kind: &str) -> Result<&'static Kind, ApiError> {
+    Kind::named(kind)
+        .ok_or_else(|| ApiError::Config(format!("the suite has no way to speak of a {kind} in a cluster")))
+}
+
+fn query(selector: &Selector) -> Serializer<'static, String> {
+    let mut query = Serializer::new(String::new());
+    if let Some(labels) = &selector.labels {
+        query.append_pair("labelSelector", labels);
+    }
+    if let Some(name) = &selector.name {
+        query.append_pair("fieldSelector", &format!("metadata.name={name}"));
+    }
+    query
+}
+
+fn json(answer: &[u8], what: &str) -> Result<Value, ApiError> {
+    serde_json::from_slice(answer)
+        .map_err(|e| ApiError::Unavailable(format!("the answer about {what} is not JSON ({e})")))
+}
+
+/// The API server's answer to an upgrade, or none.
+fn upgrade_error(question: &Question, e: kube::Error) -> ApiError {
+    question.error(Fault::from(e))
 }
