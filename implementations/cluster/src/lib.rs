@@ -12,4 +12,4 @@ pub mod settings;
 mod target;
 
 pub use settings::{Gateways, IMAGES, Settings};
-pub use target::{ClusterTarget, Connected, doctor as examine_cluster};
+pub use target::{ClusterTarget, doctor as examine_cluster};

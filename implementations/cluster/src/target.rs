@@ -17,29 +17,21 @@ use crate::settings::Settings;
 /// A target whose implementation is the mesh of a cluster.
 pub struct ClusterTarget {
     settings: Settings,
-    connected: OnceCell<Connected>,
-}
-
-/// A cluster that a run can work on.
-#[derive(Clone)]
-pub struct Connected {
-    /// Its API.
-    pub api: Api,
-    /// Its mesh.
-    pub installation: Installation,
+    api: OnceCell<Api>,
+    installation: OnceCell<Installation>,
 }
 
 impl ClusterTarget {
     /// On the cluster that the settings name. Nothing is asked of it yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, connected: OnceCell::new() }
+        Self { settings, api: OnceCell::new(), installation: OnceCell::new() }
     }
 
     /// On a connection that is there, such as a test's.
     #[must_use]
-    pub fn on(settings: Settings, connected: Connected) -> Self {
-        Self { settings, connected: OnceCell::new_with(Some(connected)) }
+    pub fn on(api: Api, settings: Settings) -> Self {
+        Self { settings, api: OnceCell::new_with(Some(api)), installation: OnceCell::new() }
     }
 
     /// What it was told.
@@ -48,29 +40,34 @@ impl ClusterTarget {
         &self.settings
     }
 
-    /// The connection; made once, and only to a cluster that a run can work on.
+    /// The connection, made once.
+    ///
+    /// # Errors
+    /// [`TargetError::Environment`]: there is no usable kubeconfig.
+    pub async fn api(&self) -> Result<&Api, TargetError> {
+        self.api.get_or_try_init(|| Api::connect(&self.settings)).await.map_err(ApiError::blame)
+    }
+
+    /// The mesh, looked for once, and only in a cluster that a run can work on.
     ///
     /// # Errors
     /// [`TargetError::Environment`] with the doctor's words.
-    pub async fn connected(&self) -> Result<&Connected, TargetError> {
-        self.connected
+    pub async fn installation(&self) -> Result<&Installation, TargetError> {
+        let api = self.api().await?;
+        self.installation
             .get_or_try_init(|| async {
-                let api = Api::connect(&self.settings).await.map_err(ApiError::blame)?;
-                connect(api, &self.settings).await
+                if let Some(words) = refusal(&examine(api, &self.settings).await) {
+                    return Err(TargetError::Environment(words));
+                }
+                let found = identify::installation(api).await.map_err(ApiError::blame)?;
+                found.ok_or_else(|| {
+                    TargetError::Environment(
+                        "the mesh went away while it was looked at: run again".to_owned(),
+                    )
+                })
             })
             .await
     }
-}
-
-async fn connect(api: Api, settings: &Settings) -> Result<Connected, TargetError> {
-    if let Some(words) = refusal(&examine(&api, settings).await) {
-        return Err(TargetError::Environment(words));
-    }
-    let found = identify::installation(&api).await.map_err(ApiError::blame)?;
-    let installation = found.ok_or_else(|| {
-        TargetError::Environment("the mesh went away while it was looked at: run again".to_owned())
-    })?;
-    Ok(Connected { api, installation })
 }
 
 /// What the doctor finds, without a run.
@@ -85,12 +82,14 @@ pub async fn doctor(settings: &Settings) -> Result<Vec<Finding>, ApiError> {
 #[async_trait]
 impl Target for ClusterTarget {
     async fn identify(&self) -> Result<Implementation, TargetError> {
-        let Connected { api, installation } = self.connected().await?;
-        identify::implementation(api, &self.settings, installation).await.map_err(ApiError::blame)
+        let installation = self.installation().await?;
+        identify::implementation(self.api().await?, &self.settings, installation)
+            .await
+            .map_err(ApiError::blame)
     }
 
     async fn before(&self, _run: &str) -> Result<BTreeMap<String, String>, TargetError> {
-        let api = &self.connected().await?.api;
+        let api = self.api().await?;
         let found = owned(api, RUN).await.map_err(ApiError::blame)?;
         let mut runs: Vec<&str> = found.iter().map(|o| o.run.as_str()).collect();
         runs.sort_unstable();
@@ -98,7 +97,7 @@ impl Target for ClusterTarget {
         let says = if found.is_empty() {
             "nothing of meshproof's".to_owned()
         } else {
-            format!("{} objects of other runs ({})", found.len(), runs.join(", "))
+            format!("{} of other runs ({})", objects(found.len()), runs.join(", "))
         };
         Ok(BTreeMap::from([("inventory before".to_owned(), says)]))
     }
@@ -108,12 +107,12 @@ impl Target for ClusterTarget {
     }
 
     async fn after(&self, run: &str) -> Result<Aftermath, TargetError> {
-        let api = &self.connected().await?.api;
+        let api = self.api().await?;
         let found = owned(api, &of_run(run)).await.map_err(ApiError::blame)?;
         let says = if found.is_empty() {
             "nothing of this run".to_owned()
         } else {
-            format!("{} objects of this run", found.len())
+            format!("{} of this run", objects(found.len()))
         };
         let left = found
             .iter()
@@ -124,4 +123,8 @@ impl Target for ClusterTarget {
             .collect();
         Ok(Aftermath { notes: BTreeMap::from([("inventory after".to_owned(), says)]), left })
     }
+}
+
+fn objects(count: usize) -> String {
+    if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
 }
