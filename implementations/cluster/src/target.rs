@@ -1,6 +1,7 @@
 //! The harness's `Target` over a cluster.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use meshproof_harness::target::{Aftermath, Instance, Left, Seat, Target, TargetError};
@@ -8,6 +9,7 @@ use meshproof_reports::Implementation;
 use tokio::sync::OnceCell;
 
 use crate::api::{Api, ApiError};
+use crate::cleanup::remove;
 use crate::doctor::{Finding, examine, refusal};
 use crate::identify::{self, Installation};
 use crate::inventory::owned;
@@ -106,23 +108,38 @@ impl Target for ClusterTarget {
         Err(TargetError::Environment("no instance can be made yet".to_owned()))
     }
 
-    async fn after(&self, run: &str) -> Result<Aftermath, TargetError> {
+    async fn after(&self, run: &str, keep: bool) -> Result<Aftermath, TargetError> {
         let api = self.api().await?;
         let found = owned(api, &of_run(run)).await.map_err(ApiError::blame)?;
-        let says = if found.is_empty() {
-            "nothing of this run".to_owned()
-        } else {
-            format!("{} of this run", objects(found.len()))
+        let says = match (found.len(), keep) {
+            (0, _) => "nothing of this run".to_owned(),
+            (count, false) => format!("{} of this run", objects(count)),
+            (count, true) => {
+                format!(
+                    "{} of this run, kept: `meshproof cleanup --target cluster --run {run}`",
+                    objects(count)
+                )
+            }
         };
-        let left = found
-            .iter()
-            .map(|o| Left {
-                seat: o.scenario.clone(),
-                what: format!("{}; `meshproof cleanup --target cluster --run {run}` removes it", o.shown()),
+        let left = Mutex::new(Vec::new());
+        if !keep {
+            remove(api, &found, |object, result| {
+                let became = match result {
+                    Ok(()) => "removed only now, after its scenario had ended".to_owned(),
+                    Err(e) => format!("{e}; `meshproof cleanup --target cluster --run {run}` tries again"),
+                };
+                let what = format!("{}: {became}", object.shown());
+                lock(&left).push(Left { seat: object.scenario.clone(), what });
             })
-            .collect();
+            .await;
+        }
+        let left = std::mem::take(&mut *lock(&left));
         Ok(Aftermath { notes: BTreeMap::from([("inventory after".to_owned(), says)]), left })
     }
+}
+
+fn lock(left: &Mutex<Vec<Left>>) -> MutexGuard<'_, Vec<Left>> {
+    left.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn objects(count: usize) -> String {

@@ -120,17 +120,20 @@ async fn what_is_removed_is_gone_and_what_lies_elsewhere_goes_first() {
 }
 
 #[tokio::test]
-async fn the_inventory_tells_what_a_run_left_and_for_which_scenario() {
+async fn the_inventory_tells_what_a_run_left_and_for_which_scenario_and_removes_it() {
     let cluster = left();
     let target = ClusterTarget::on(cluster.api.clone(), Settings::default());
     let before = target.before("another").await.unwrap();
     assert_eq!(before["inventory before"], "3 objects of other runs (new, old)");
-    let after = target.after("new").await.unwrap();
+    let kept = target.after("new", true).await.unwrap();
+    assert!(kept.left.is_empty());
+    assert!(kept.notes["inventory after"].contains("cleanup --target cluster --run new"), "{kept:?}");
+    let after = target.after("new", false).await.unwrap();
     assert_eq!(after.notes["inventory after"], "1 object of this run");
     assert_eq!(after.left.len(), 1);
     assert_eq!(after.left[0].seat, "egress-gateway-simple-default");
-    assert!(after.left[0].what.contains("cleanup --target cluster --run new"), "{}", after.left[0].what);
-    let after = target.after("clean").await.unwrap();
-    assert!(after.left.is_empty());
+    assert!(after.left[0].what.contains("mp-new-x-default: removed only now"), "{}", after.left[0].what);
+    let after = target.after("new", false).await.unwrap();
+    assert!(after.left.is_empty(), "it was removed");
     assert_eq!(after.notes["inventory after"], "nothing of this run");
 }
