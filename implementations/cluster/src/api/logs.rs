@@ -27,6 +27,9 @@ const TRIES: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// After so long without a line, the stream is taken up anew: a connection may be dead without having ended.
+const SILENCE: Duration = Duration::from_secs(20);
+
 /// Why a log is followed no longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogEnd {
@@ -174,10 +177,13 @@ impl<S: Fn(&[u8]) + Send + Sync> Following<S> {
         };
         let mut lines = Lines::of_at_most(MAX_LINE);
         let mut brought = false;
-        while let Some(arrived) = stream.next().await {
-            let arrived = match arrived {
-                Ok(arrived) => arrived,
-                Err(e) => return (brought, Some(Fault::Transport(chain(&e)))),
+        loop {
+            let arrived = match tokio::time::timeout(SILENCE, stream.next()).await {
+                Ok(Some(Ok(arrived))) => arrived,
+                Ok(Some(Err(e))) => return (brought, Some(Fault::Transport(chain(&e)))),
+                Ok(None) => break,
+                // Silence is no failure of the stream, but may hide one.
+                Err(_) => return (true, Some(Fault::Transport("it fell silent".to_owned()))),
             };
             lines.take(&arrived, |line| {
                 if let Some(text) = self.memory.take(line) {

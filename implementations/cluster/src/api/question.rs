@@ -94,7 +94,6 @@ impl Question {
                 format!("{words}; what the cluster's own policies refuse, its administrator can allow")
             },
         };
-        let webhook = words.contains("admission webhook") || words.contains("ValidatingAdmissionPolicy");
         match code.as_u16() {
             401 => ApiError::Config(format!(
                 "the API server does not know who asks ({words}): renew the credentials in the kubeconfig, or name another \
@@ -122,7 +121,7 @@ impl Question {
                 None => format!("{} {}: {words}", self.verb, self.what),
             }),
             _ if is_rejection(code, &words) => {
-                rejected(if webhook { words.contains("istio.io") } else { self.implementation })
+                rejected(denier(&words).map_or(self.implementation, |name| name.ends_with("istio.io")))
             }
             _ => ApiError::Unavailable(format!("{} {}: {words} ({code})", self.verb, self.what)),
         }
@@ -135,6 +134,14 @@ fn is_rejection(code: StatusCode, words: &str) -> bool {
     matches!(code.as_u16(), 400 | 413 | 422)
         || words.contains(" denied the request")
         || words.contains("field not declared in schema")
+}
+
+/// Who denied it, where it was an admission webhook or policy, as the API server names them: `admission webhook "NAME" denied`,
+/// `ValidatingAdmissionPolicy 'NAME' with binding`.
+fn denier(words: &str) -> Option<&str> {
+    let named =
+        |before: &str, quote: char| words.split_once(before)?.1.split_once(quote).map(|(name, _)| name);
+    named("admission webhook \"", '"').or_else(|| named("ValidatingAdmissionPolicy '", '\''))
 }
 
 /// Why one try came to nothing.
