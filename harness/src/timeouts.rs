@@ -24,6 +24,11 @@ pub const NAMED: &[(&str, u64, &str)] = &[
     ("adapter-hello", 10_000, "an adapter has said hello"),
     ("adapter-answer", 10_000, "an adapter has answered a message"),
     ("adapter-stop", 10_000, "an adapter and all that it started have ended"),
+    (
+        "cluster-answer",
+        30_000,
+        "a cluster's API server has answered a question, tried again where that is safe",
+    ),
     ("applied", 60_000, "a changed configuration is in force"),
     ("evidence-settled", 10_000, "the access logs of finished requests have arrived"),
     ("teardown", 30_000, "everything that a scenario made is gone"),

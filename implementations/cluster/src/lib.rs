@@ -1,1 +1,15 @@
 //! The target `cluster`: whatever speaks Istio's API in a Kubernetes cluster, reached through the cluster's own API.
+
+pub mod api;
+pub mod cleanup;
+pub mod discovery;
+pub mod doctor;
+pub mod identify;
+pub mod inventory;
+pub mod owned;
+pub mod permissions;
+pub mod settings;
+mod target;
+
+pub use settings::{Gateways, IMAGES, Settings};
+pub use target::{ClusterTarget, doctor as examine_cluster};
