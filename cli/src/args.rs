@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::timeouts::NAMED;
+use meshproof_reports::Level;
 use meshproof_reports::formats::Format;
 use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image};
 
@@ -217,6 +218,30 @@ pub struct Render {
     /// Checks that are known to fail, as for `run`
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,
+    /// Give the exit code that a run has, where checks down to this level are binding [default: the exit code is 0]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub fail_on: Option<FailOn>,
+}
+
+/// Down to which level a failed check is a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// As a run takes it: a failed MUST alone
+    Must,
+    /// A failed SHOULD too
+    Should,
+    /// Any failed check
+    May,
+}
+
+impl From<FailOn> for Level {
+    fn from(f: FailOn) -> Self {
+        match f {
+            FailOn::Must => Self::Must,
+            FailOn::Should => Self::Should,
+            FailOn::May => Self::May,
+        }
+    }
 }
 
 /// `meshproof compare`.

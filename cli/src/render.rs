@@ -7,7 +7,7 @@ use meshproof_reports::expectations::{self, Expectations};
 use meshproof_reports::formats::Format;
 use meshproof_reports::json::MAX_REPORT_BYTES;
 use meshproof_reports::terminal::{self, Look};
-use meshproof_reports::{Report, from_json};
+use meshproof_reports::{Level, Report, from_json};
 
 use crate::run::{OutFolder, write_file};
 use crate::{Refusal, args, exit};
@@ -38,7 +38,12 @@ pub fn report(args: &args::Render) -> Result<u8, Refusal> {
             crate::answer(&text);
         }
     }
-    Ok(exit::OK)
+    let Some(least) = args.fail_on.map(Level::from) else { return Ok(exit::OK) };
+    // The summary calls what no MUST fails a pass.
+    for check in report.checks().filter(|c| c.fails_at(least) && !c.fails_run()) {
+        crate::complain(&format!("{} {} {}: {}", check.level, check.id, check.verdict, check.reason));
+    }
+    Ok(report.exit_code_at(least))
 }
 
 /// Puts reports side by side.

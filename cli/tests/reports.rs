@@ -109,6 +109,30 @@ fn one_format_goes_to_standard_output_and_several_need_a_folder() {
 }
 
 #[test]
+fn a_kept_report_fails_from_the_level_that_is_asked_for() {
+    let folder = TempDir::new().expect("a folder");
+    let mut report: Value =
+        serde_json::from_str(&std::fs::read_to_string(SAMPLE).expect("the sample")).expect("JSON");
+    for scenario in report["scenarios"].as_array_mut().expect("a list") {
+        for check in scenario["checks"].as_array_mut().expect("a list") {
+            check["verdict"] = json!("passed");
+        }
+    }
+    let check = &mut report["scenarios"][0]["checks"][0];
+    (check["level"], check["verdict"]) = (json!("SHOULD"), json!("failed"));
+    let file = folder.path().join("report.json");
+    std::fs::write(&file, report.to_string()).expect("written");
+    for (level, code) in [("must", 0), ("should", 1), ("may", 1)] {
+        let output = meshproof(&["report", path(&file), "--fail-on", level], code);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said.contains("meshproof: SHOULD "), code == 1, "{level}: {said}");
+    }
+    meshproof(&["report", path(&file)], 0);
+    meshproof(&["report", SAMPLE], 0);
+    meshproof(&["report", SAMPLE, "--fail-on", "must"], 1);
+}
+
+#[test]
 fn a_file_that_is_no_report_is_refused_with_what_it_is() {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("x.json");

@@ -254,10 +254,16 @@ impl CheckResult {
     /// failure that passed.
     #[must_use]
     pub fn fails_run(&self) -> bool {
+        self.fails_at(Level::Must)
+    }
+
+    /// As [`CheckResult::fails_run`], for somebody to whom requirements down to this level are binding.
+    #[must_use]
+    pub fn fails_at(&self, least: Level) -> bool {
         let broken = matches!(self.verdict, Verdict::Failed | Verdict::Inconclusive);
         match self.expected_failure {
             Some(_) => self.verdict == Verdict::Passed,
-            None => self.level == Level::Must && broken,
+            None => self.level <= least && broken,
         }
     }
 
@@ -382,7 +388,13 @@ impl Report {
     /// environment takes back.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if self.checks().any(CheckResult::fails_run) {
+        self.exit_code_at(Level::Must)
+    }
+
+    /// As [`Report::exit_code`], for somebody to whom requirements down to this level are binding.
+    #[must_use]
+    pub fn exit_code_at(&self, least: Level) -> u8 {
+        if self.checks().any(|c| c.fails_at(least)) {
             return 1;
         }
         let error = self.checks().any(|c| c.verdict == Verdict::Error)
