@@ -6,6 +6,7 @@ mod accepting;
 mod container;
 pub(crate) mod embedded;
 mod nginx;
+mod pod;
 
 use std::net::SocketAddr;
 
@@ -17,6 +18,7 @@ pub use container::{
 };
 pub use embedded::start_embedded;
 pub use nginx::{find_nginx, start_nginx};
+pub use pod::{POD_CONTROL, POD_FOLDER, PodFiles, PodLine, PodLog, PodService};
 
 /// What an external service must be, whatever kind of server it is.
 #[derive(Clone, Debug)]
