@@ -8,6 +8,7 @@ use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::timeouts::NAMED;
 use meshproof_reports::formats::Format;
+use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image};
 
 /// Judges what a service mesh does when it opens TLS on an application's behalf.
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ pub enum Command {
     Compare(Compare),
     /// Write the file of expected failures (`run --expect`) that a report's failures make
     Baseline(Baseline),
+    /// Say what keeps a run from working here, and the command that mends it
+    Doctor(Doctor),
     /// Find and remove what a killed run left behind
     Cleanup(Cleanup),
     /// For authors of an adapter (see docs/adapters.md)
@@ -59,7 +62,7 @@ pub struct Run {
     /// everything
     #[arg(value_name = "SCENARIO")]
     pub selectors: Vec<String>,
-    /// How to reach the implementation: `reference`, `reference:SABOTEUR`, `envoy`, or `adapter:COMMAND`; several of them are run
+    /// How to reach the implementation: `reference`, `reference:SABOTEUR`, `envoy`, `cluster`, or `adapter:COMMAND`; several of them are run
     /// one after the other and compared
     #[arg(long = "target", value_name = "TARGET", default_value = "reference")]
     pub targets: Vec<String>,
@@ -101,6 +104,12 @@ pub struct Run {
     /// The Envoy to run for `--target envoy` [default: the one on PATH]
     #[arg(long, value_name = "PATH", env = "MESHPROOF_ENVOY")]
     pub envoy: Option<PathBuf>,
+    /// Which cluster
+    #[command(flatten)]
+    pub connection: Connection,
+    /// What is put into it
+    #[command(flatten)]
+    pub cluster: Cluster,
     /// Show nothing but the summary
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -126,6 +135,8 @@ impl Default for Run {
             nginx: None,
             nginx_image: None,
             envoy: None,
+            connection: Connection::default(),
+            cluster: Cluster::default(),
             quiet: false,
             verbose: false,
         }
@@ -258,9 +269,111 @@ pub struct AdapterCheck {
     pub timeouts: Vec<(&'static str, Duration)>,
 }
 
+/// Which cluster is meant by `--target cluster`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "For --target cluster")]
+pub struct Connection {
+    /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "FILE", env = "MESHPROOF_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in it [default: its current one]
+    #[arg(long, value_name = "NAME", env = "MESHPROOF_CONTEXT")]
+    pub context: Option<String>,
+}
+
+/// What is put into the cluster of `--target cluster`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "For --target cluster")]
+pub struct Cluster {
+    /// Whose gateways carry the documents' traffic
+    #[arg(long, value_enum, default_value_t, env = "MESHPROOF_GATEWAYS")]
+    pub gateways: Gateways,
+    /// Where the installed gateways live
+    #[arg(long, value_name = "NAMESPACE", default_value = GATEWAY_NAMESPACE, env = "MESHPROOF_GATEWAY_NAMESPACE")]
+    pub gateway_namespace: String,
+    /// Another image for `workload`, `external` or `details`; may be repeated
+    #[arg(
+        long = "image",
+        value_name = "KEY=IMAGE",
+        value_parser = image,
+        value_delimiter = ',',
+        env = "MESHPROOF_IMAGES"
+    )]
+    pub images: Vec<(String, String)>,
+    /// When images are pulled: Always, IfNotPresent or Never [default: Kubernetes's own]
+    #[arg(long, value_name = "POLICY", env = "MESHPROOF_PULL_POLICY")]
+    pub pull_policy: Option<String>,
+    /// A Secret that images are pulled with; may be repeated
+    #[arg(long = "pull-secret", value_name = "NAME", value_delimiter = ',', env = "MESHPROOF_PULL_SECRETS")]
+    pub pull_secrets: Vec<String>,
+    /// Ask the documents' real hosts, not pods in the cluster
+    #[arg(long, env = "MESHPROOF_LIVE")]
+    pub live: bool,
+    /// What the report calls the implementation [default: what it says of itself]
+    #[arg(long, value_name = "NAME", env = "MESHPROOF_NAME")]
+    pub name: Option<String>,
+}
+
+/// Whose gateways carry the documents' traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Gateways {
+    /// Each scenario makes its own, in namespaces of its own
+    #[default]
+    Own,
+    /// Those of the installation
+    Installed,
+}
+
+impl Connection {
+    /// With what is put into the cluster, as the target takes it.
+    #[must_use]
+    pub fn options(&self, cluster: &Cluster) -> Options {
+        Options {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            installed_gateways: (cluster.gateways == Gateways::Installed)
+                .then(|| cluster.gateway_namespace.clone()),
+            images: cluster.images.iter().cloned().collect(),
+            pull_policy: cluster.pull_policy.clone(),
+            pull_secrets: cluster.pull_secrets.clone(),
+            live: cluster.live,
+            name: cluster.name.clone(),
+        }
+    }
+}
+
+/// `meshproof doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// The target that a run would use
+    #[arg(long, value_name = "TARGET", default_value = "cluster")]
+    pub target: String,
+    /// Which cluster
+    #[command(flatten)]
+    pub connection: Connection,
+    /// What is put into it
+    #[command(flatten)]
+    pub cluster: Cluster,
+}
+
 /// `meshproof cleanup`.
 #[derive(Debug, Args)]
 pub struct Cleanup {
+    /// `cluster`: what is left in a cluster; without it, what is left on this machine
+    #[arg(long, value_name = "TARGET", value_parser = ["cluster"])]
+    pub target: Option<String>,
+    /// What this run left, in a cluster
+    #[arg(long, value_name = "ID", requires = "target", conflicts_with_all = ["older_than", "all"])]
+    pub run: Option<String>,
+    /// What is older, in a cluster [default: 1h]
+    #[arg(long, value_name = "DURATION", requires = "target", conflicts_with = "all", value_parser = humantime::parse_duration)]
+    pub older_than: Option<Duration>,
+    /// What any run left in a cluster, also one that still goes on
+    #[arg(long, requires = "target")]
+    pub all: bool,
+    /// Which cluster
+    #[command(flatten)]
+    pub connection: Connection,
     /// Show what would be removed, and remove nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -4,6 +4,7 @@ pub mod adapter;
 pub mod args;
 pub mod catalogue;
 pub mod cleanup;
+pub mod doctor;
 pub mod render;
 pub mod run;
 pub mod sabotage;
@@ -56,6 +57,7 @@ pub fn main(arguments: args::Arguments) -> u8 {
         args::Command::Report(render) => render::report(&render),
         args::Command::Compare(compare) => render::compare(&compare),
         args::Command::Baseline(baseline) => render::baseline(&baseline),
+        args::Command::Doctor(doctor) => doctor::command(&doctor),
         args::Command::Cleanup(cleanup) => cleanup::command(&cleanup),
         args::Command::Adapter(args::Adapter::Check(check)) => adapter::command(&check),
     };

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use meshproof_harness::external::prepare_container;
 use meshproof_harness::runner::{self, Options, Selected};
-use meshproof_harness::timeouts::Timeouts;
 use meshproof_reports::formats::Format;
 use meshproof_reports::terminal::{Look, Progress, Verbosity, summary};
 use meshproof_reports::{Event, Report};
@@ -57,7 +56,7 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
     let selection = select(&args.selectors).map_err(|e| {
         Refusal::Usage(format!("{e}\n`meshproof list` shows all scenarios, configurations and checks"))
     })?;
-    let mut timeouts = Timeouts::default();
+    let mut timeouts = meshproof_targets::default_timeouts(target_name);
     for (name, duration) in &args.timeouts {
         timeouts.set(name, *duration).map_err(|e| Refusal::Usage(e.to_string()))?;
     }
@@ -65,6 +64,7 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
         nginx: args.nginx.clone(),
         nginx_image: args.nginx_image.clone(),
         envoy: args.envoy.clone(),
+        cluster: args.connection.options(&args.cluster),
         timeouts: timeouts.clone(),
     };
     let target =
@@ -225,6 +225,9 @@ fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
             words.extend(args.nginx_image.iter().map(|image| format!("--nginx-image {}", quoted(image))));
         }
     }
+    if target == "cluster" {
+        words.extend(cluster_words(args));
+    }
     if let Some(folder) = &args.fixtures {
         words.push(format!("--fixtures {}", folder.display()));
     }
@@ -241,6 +244,27 @@ fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
         words.extend(args.selectors.iter().cloned());
     }
     words.join(" ")
+}
+
+/// Which cluster, and what is put into it.
+fn cluster_words(args: &args::Run) -> Vec<String> {
+    let (at, put) = (&args.connection, &args.cluster);
+    let mut words = Vec::new();
+    words.extend(at.kubeconfig.iter().map(|f| format!("--kubeconfig {}", quoted(&f.display().to_string()))));
+    words.extend(at.context.iter().map(|c| format!("--context {}", quoted(c))));
+    if put.gateways == args::Gateways::Installed {
+        words.push(format!("--gateways installed --gateway-namespace {}", quoted(&put.gateway_namespace)));
+    }
+    words.extend(
+        put.images.iter().map(|(key, image)| format!("--image {}", quoted(&format!("{key}={image}")))),
+    );
+    words.extend(put.pull_policy.iter().map(|p| format!("--pull-policy {}", quoted(p))));
+    words.extend(put.pull_secrets.iter().map(|s| format!("--pull-secret {}", quoted(s))));
+    if put.live {
+        words.push("--live".to_owned());
+    }
+    words.extend(put.name.iter().map(|n| format!("--name {}", quoted(n))));
+    words
 }
 
 /// As a shell takes it for one word.

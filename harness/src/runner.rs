@@ -1,6 +1,7 @@
 //! Runs scenarios side by side and makes the report.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -100,6 +101,10 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
             return Err(RunError::Target(e.to_string()));
         }
     };
+    let before = match gone {
+        None => options.target.before(&id).await.map_err(|e| RunError::Target(e.to_string()))?,
+        Some(_) => BTreeMap::new(),
+    };
     let folder = crate::run_folder::create(&options.work, &id)
         .map_err(|source| RunError::Folder { path: options.work.clone(), source })?;
     let public = Authority::named("meshproof public CA", "meshproof", KeyAlgorithm::EcdsaP256)
@@ -151,6 +156,11 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     if !shared.options.keep {
         crate::run_folder::remove(&shared.folder);
     }
+    let mut implementation = Implementation::clone(&shared.implementation);
+    implementation.details.extend(before);
+    if shared.gone.is_none() {
+        implementation.details.extend(look_after(&shared, &mut scenarios).await);
+    }
     let interrupted = shared.options.interrupt.borrow().clone();
     Ok(Report {
         schema: SCHEMA.to_owned(),
@@ -163,9 +173,38 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
             partial_reason: interrupted,
             command: shared.options.command.clone(),
         },
-        implementation: Implementation::clone(&shared.implementation),
+        implementation,
         scenarios,
     })
+}
+
+/// Whatever the run has left is the suite's fault, told where it was made; unless it was to be left.
+async fn look_after(shared: &Shared, scenarios: &mut [ScenarioResult]) -> BTreeMap<String, String> {
+    let mut fault = |seat: &str, message: String| {
+        let made_by =
+            scenarios.iter().position(|s| seat_name(&s.id, &s.configuration) == seat).unwrap_or_default();
+        if let Some(scenario) = scenarios.get_mut(made_by) {
+            scenario.faults.push(SuiteFault { message, step: None });
+        }
+    };
+    match shared.options.target.after(&shared.id).await {
+        Ok(aftermath) => {
+            if !shared.options.keep {
+                for left in aftermath.left {
+                    fault(&left.seat, format!("left behind: {}", left.what));
+                }
+            }
+            aftermath.notes
+        }
+        Err(e) => {
+            fault("", format!("what the run left behind is not known: {e}"));
+            BTreeMap::new()
+        }
+    }
+}
+
+fn seat_name(scenario: &str, configuration: &str) -> String {
+    format!("{scenario}-{configuration}")
 }
 
 struct Shared {
@@ -249,7 +288,7 @@ fn nameless() -> Implementation {
         version: unknown(),
         target: unknown(),
         features: Vec::new(),
-        details: std::collections::BTreeMap::new(),
+        details: BTreeMap::new(),
     }
 }
 
@@ -330,7 +369,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     }
     let selector = format!("{}:{}", scenario.id, selected.configuration);
     (options.events)(Event::ScenarioStarted { scenario: selector });
-    let name = format!("{}-{}", scenario.id, selected.configuration);
+    let name = seat_name(scenario.id, selected.configuration);
     let store = Store::new();
     let seat = Seat {
         run: shared.id.clone(),
@@ -340,6 +379,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         store: store.clone(),
         timeouts: options.timeouts.clone(),
         external: options.external,
+        keep: options.keep,
         public_roots: shared.public.certificate_pem().into(),
     };
     let limit = options.timeouts.get("implementation-ready");

@@ -1,6 +1,7 @@
 //! How the suite reaches an implementation. A target makes instances; an instance is one implementation's mesh
 //! for the length of one scenario.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,11 +24,46 @@ pub trait Target: Send + Sync {
     /// It cannot be used here; the message names the mend.
     async fn identify(&self) -> Result<Implementation, TargetError>;
 
+    /// Looks at the place of the run before anything is made in it. What it returns goes into the report's details of the
+    /// implementation.
+    ///
+    /// # Errors
+    /// The environment's: the run does not begin.
+    async fn before(&self, _run: &str) -> Result<BTreeMap<String, String>, TargetError> {
+        Ok(BTreeMap::new())
+    }
+
     /// Puts the topology in place, with none of the document's resources applied.
     ///
     /// # Errors
     /// It did not come up.
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError>;
+
+    /// Looks at the place of the run after everything was taken down.
+    ///
+    /// # Errors
+    /// The environment's: what is left is not known.
+    async fn after(&self, _run: &str) -> Result<Aftermath, TargetError> {
+        Ok(Aftermath::default())
+    }
+}
+
+/// What a run leaves behind.
+#[derive(Clone, Debug, Default)]
+pub struct Aftermath {
+    /// For the report's details of the implementation.
+    pub notes: BTreeMap<String, String>,
+    /// What should not be there any more; each is a fault of the suite.
+    pub left: Vec<Left>,
+}
+
+/// One thing that is left.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// The [`Seat::name`] that it was made for; empty where it is not known.
+    pub seat: String,
+    /// What it is, and how to remove it.
+    pub what: String,
 }
 
 /// What an instance is given: its scenario's place in the run.
@@ -47,6 +83,8 @@ pub struct Seat {
     pub timeouts: Timeouts,
     /// Which kind of external service to use.
     pub external: ExternalChoice,
+    /// Whether what is made is left behind for a look.
+    pub keep: bool,
     /// PEM: the suite's public CA. It stands for the system's roots, at the workloads and at the proxies.
     pub public_roots: Arc<str>,
 }

@@ -1,7 +1,8 @@
 //! Every scenario configuration as a Rust test: `cargo test -p meshproof-scenarios --test conformance`.
 //!
 //! `MESHPROOF_TARGET` picks the implementation (a wrong value lists the choices), `MESHPROOF_EXTERNAL` the external
-//! services (`auto`, `embedded`, `nginx`, `container`), `MESHPROOF_OUT` the folder that the report is left in.
+//! services (`auto`, `embedded`, `nginx`, `container`), `MESHPROOF_OUT` the folder that the report is left in. For the target
+//! `cluster`, `MESHPROOF_KUBECONFIG`, `MESHPROOF_CONTEXT` and the other variables of `meshproof_targets::cluster::Options` stand for flags.
 
 #![allow(clippy::print_stdout, reason = "where the report is left is for whoever runs the tests")]
 
@@ -51,14 +52,23 @@ struct World {
     name: String,
     target: Arc<dyn Target>,
     external: ExternalChoice,
+    timeouts: Timeouts,
     reports: Mutex<Vec<Report>>,
 }
 
 impl World {
     fn from_environment() -> Result<Self, String> {
         let name = std::env::var("MESHPROOF_TARGET").unwrap_or_else(|_| "reference".to_owned());
-        let target = meshproof_targets::by_name(&name, &meshproof_targets::Settings::default())
-            .map_err(|e| format!("MESHPROOF_TARGET: {e}"))?;
+        let timeouts = meshproof_targets::default_timeouts(&name);
+        let cluster = meshproof_targets::cluster::Options::from_environment(|name| std::env::var(name).ok())
+            .map_err(|e| e.to_string())?;
+        let settings = meshproof_targets::Settings {
+            cluster,
+            timeouts: timeouts.clone(),
+            ..meshproof_targets::Settings::default()
+        };
+        let target =
+            meshproof_targets::by_name(&name, &settings).map_err(|e| format!("MESHPROOF_TARGET: {e}"))?;
         let external = match std::env::var("MESHPROOF_EXTERNAL").as_deref() {
             Ok("auto") | Err(_) => ExternalChoice::Auto,
             Ok("embedded") => ExternalChoice::Embedded,
@@ -72,10 +82,10 @@ impl World {
         };
         let runtime = Runtime::new().map_err(|e| e.to_string())?;
         if external == ExternalChoice::Container {
-            let prepared = runtime.block_on(prepare_container(None, &Timeouts::default()));
+            let prepared = runtime.block_on(prepare_container(None, &timeouts));
             prepared.map_err(|e| format!("MESHPROOF_EXTERNAL: {e}"))?;
         }
-        Ok(Self { runtime, name, target, external, reports: Mutex::default() })
+        Ok(Self { runtime, name, target, external, timeouts, reports: Mutex::default() })
     }
 
     fn judge(&self, selected: Selected) -> Result<(), Failed> {
@@ -89,7 +99,7 @@ impl World {
             jobs: 1,
             fail_fast: false,
             keep: false,
-            timeouts: Timeouts::default(),
+            timeouts: self.timeouts.clone(),
             work: std::env::temp_dir(),
             fixtures: None,
             events: Arc::new(|_| {}),

@@ -72,13 +72,7 @@ impl Served {
 
 /// Asks the cluster.
 pub(crate) async fn discover(api: &Api) -> Result<Served, ApiError> {
-    let ask = async |path: String, what: &str| {
-        let question = Question::get(path, what, what);
-        let answer = api.ask(&question).await.map_err(|fault| question.error(fault))?;
-        serde_json::from_slice::<Value>(&answer)
-            .map_err(|e| ApiError::Unavailable(format!("the list of {what} is not JSON ({e})")))
-    };
-    let all = ask("/apis".to_owned(), "API groups").await?;
+    let all = ask(api, "/apis".to_owned(), "API groups").await?;
     let mut groups = Vec::new();
     let mut wanted = Vec::new();
     for group in all.get("groups").and_then(Value::as_array).into_iter().flatten() {
@@ -92,11 +86,20 @@ pub(crate) async fn discover(api: &Api) -> Result<Served, ApiError> {
             }
         }
     }
-    let lists = wanted.into_iter().map(async |(group, version)| {
-        let list = ask(format!("/apis/{group}/{version}"), "API resources").await?;
-        Ok::<_, ApiError>((group, version, list))
-    });
+    let lists: Vec<_> = wanted.into_iter().map(|(group, version)| resources(api, group, version)).collect();
     Ok(Served::from_lists(groups, &try_join_all(lists).await?))
+}
+
+async fn resources(api: &Api, group: String, version: String) -> Result<(String, String, Value), ApiError> {
+    let list = ask(api, format!("/apis/{group}/{version}"), "API resources").await?;
+    Ok((group, version, list))
+}
+
+async fn ask(api: &Api, path: String, what: &str) -> Result<Value, ApiError> {
+    let question = Question::get(path, what, what);
+    let answer = api.ask(&question).await.map_err(|fault| question.error(fault))?;
+    serde_json::from_slice(&answer)
+        .map_err(|e| ApiError::Unavailable(format!("the list of {what} is not JSON ({e})")))
 }
 
 #[cfg(test)]

@@ -1,13 +1,21 @@
 //! The target `cluster`: whatever speaks Istio's API in a Kubernetes cluster, reached through the cluster's own API.
 
 pub mod api;
+pub mod cleanup;
 pub mod curl;
 pub mod discovery;
+pub mod doctor;
 pub mod dump;
+pub mod identify;
+mod instance;
+pub mod inventory;
 pub mod manifests;
 pub mod owned;
+pub mod permissions;
 pub mod places;
 pub mod relocate;
 pub mod settings;
+mod target;
 
 pub use settings::{Gateways, IMAGES, Settings};
+pub use target::{ClusterTarget, doctor as examine_cluster};

@@ -1,7 +1,10 @@
 //! Every target by its name: what `--target` and `MESHPROOF_TARGET` take.
 
+pub mod cluster;
+
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use meshproof_adapter::{Adapter, BadCommand};
 use meshproof_envoy::{Envoy, Mutation, UnknownMutation};
@@ -16,6 +19,10 @@ use meshproof_reference::{Reference, Saboteur, UnknownSaboteur};
 pub const CHOICES: &[(&str, &str)] = &[
     ("reference", "the embedded data plane; nothing needs to be installed"),
     ("envoy", "Envoy processes on this machine, one a proxy, configured as istiod would"),
+    (
+        "cluster",
+        "whatever speaks Istio's API in a Kubernetes cluster (needs a build with `--features cluster`; see docs/cluster.md)",
+    ),
     ("adapter:COMMAND", "any program that speaks the adapter contract (see docs/adapters.md)"),
     ("reference:SABOTEUR", "the same, broken on purpose in one way (see `meshproof sabotage --list`)"),
     (
@@ -33,8 +40,33 @@ pub struct Settings {
     pub nginx_image: Option<String>,
     /// The Envoy to run; absent: `MESHPROOF_ENVOY`, else the one on PATH.
     pub envoy: Option<PathBuf>,
+    /// Which cluster, and what is put into it.
+    pub cluster: cluster::Options,
     /// How long a program that is judged may take.
     pub timeouts: Timeouts,
+}
+
+/// Conditions that take longer in a cluster: images are pulled, pods scheduled, namespaces emptied before they go.
+const IN_A_CLUSTER: &[(&str, u64)] = &[
+    ("request", 15),
+    ("external-service-ready", 120),
+    ("implementation-ready", 240),
+    ("evidence-settled", 30),
+    ("teardown", 180),
+    ("scenario", 900),
+];
+
+/// The timeouts that a target is given where nobody says otherwise.
+#[must_use]
+pub fn default_timeouts(target: &str) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    if target == "cluster" {
+        for (name, seconds) in IN_A_CLUSTER {
+            // The names are constants; a test holds them to it.
+            let _known = timeouts.set(name, Duration::from_secs(*seconds));
+        }
+    }
+    timeouts
 }
 
 /// No target has this name.
@@ -54,6 +86,9 @@ pub enum UnknownTarget {
     /// Envoy cannot be broken in this way.
     #[error(transparent)]
     Mutation(#[from] UnknownMutation),
+    /// This build knows no clusters, or the options for it are none.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Unusable),
     /// The adapter's command is none.
     #[error(transparent)]
     Adapter(#[from] BadCommand),
@@ -80,10 +115,11 @@ pub fn by_name(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, Unkno
         Some(("envoy", mutation)) => {
             Ok(on(Arc::new(Envoy::mutated(settings.envoy.clone(), mutation.parse::<Mutation>()?))))
         }
+        None if name == "cluster" => Ok(cluster::target(&settings.cluster, &settings.timeouts)?),
         Some(("adapter", command)) => Ok(on(Arc::new(Adapter::new(command, &settings.timeouts)?))),
         _ => Err(UnknownTarget::Name {
             name: name.to_owned(),
-            suggestion: did_you_mean(name, ["reference", "envoy", "adapter"]),
+            suggestion: did_you_mean(name, ["reference", "envoy", "cluster", "adapter"]),
         }),
     }
 }
@@ -113,6 +149,19 @@ mod tests {
         assert!(refusal("adapter:").contains("adapter:COMMAND"));
         assert!(refusal("adapter:a 'b").contains("quote"));
         assert!(by_name("adapter:python3 'my adapter.py'", &Settings::default()).is_ok());
+    }
+
+    #[test]
+    fn a_cluster_gets_more_time_and_nobody_else_does() {
+        for (name, _) in IN_A_CLUSTER {
+            assert!(default_timeouts("cluster").get(name) > default_timeouts("envoy").get(name), "{name}");
+        }
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    #[test]
+    fn a_build_without_clusters_says_how_to_make_one_with_them() {
+        assert!(refusal("cluster").contains("--features cluster"), "{}", refusal("cluster"));
     }
 
     #[test]

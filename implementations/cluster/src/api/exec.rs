@@ -135,20 +135,12 @@ async fn attend(
         // A program that does not read to the end is its own affair, and no fault.
         let _closed = pipe.write_all(&stdin).await;
         let _closed = pipe.shutdown().await;
-        pipe
     });
-    let fed = async {
-        match fed {
-            Some(fed) => Some(fed.await),
-            None => None,
-        }
-    };
-    // The pipe must not be dropped before the end: on the older protocol (v4) that closes the whole connection.
-    let (stdout, stderr, _pipe) = tokio::join!(read(stdout, limits.stdout), read(stderr, limits.stderr), fed);
-    let status = match status {
-        Some(status) => status.await,
-        None => None,
-    };
+    // That the end of its input can be told is why the doctor asks for Kubernetes 1.30: the older protocol (v4) closes the whole
+    // connection for it.
+    let fed = futures_util::future::OptionFuture::from(fed);
+    let (stdout, stderr, _fed) = tokio::join!(read(stdout, limits.stdout), read(stderr, limits.stderr), fed);
+    let status = futures_util::future::OptionFuture::from(status).await.flatten();
     let Some(status) = status else {
         let why = match process.join().await {
             Ok(()) => "the connection was closed".to_owned(),

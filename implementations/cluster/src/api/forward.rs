@@ -88,10 +88,7 @@ impl Api {
             Ok(bytes) => Ok(bytes),
             Err(words) => {
                 // The kubelet's own words, where there are any, are the reason.
-                let told = match told {
-                    Some(told) => told.await,
-                    None => None,
-                };
+                let told = futures_util::future::OptionFuture::from(told).await.flatten();
                 Err(unanswered(told.unwrap_or(words)))
             }
         }

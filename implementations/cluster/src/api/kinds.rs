@@ -43,11 +43,14 @@ const fn cluster_wide(kind: Kind) -> Kind {
     Kind { namespaced: false, ..kind }
 }
 
+/// Pods, whose logs have an address of their own.
+pub(super) const POD: Kind = core("Pod", "pods");
+
 /// Every kind that the suite reads or writes.
 pub const KINDS: &[Kind] = &[
     cluster_wide(core("Namespace", "namespaces")),
     cluster_wide(core("Node", "nodes")),
-    core("Pod", "pods"),
+    POD,
     core("Service", "services"),
     core("ConfigMap", "configmaps"),
     core("Secret", "secrets"),

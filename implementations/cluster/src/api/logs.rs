@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use url::form_urlencoded::Serializer;
 
+use super::kinds::POD;
 use super::lines::Lines;
 use super::question::{Fault, Question, chain};
-use super::{Api, PodRef};
+use super::{Api, PodRef, Selector, query};
 
 /// The longest line that is handed on, in bytes, with its time.
 const MAX_LINE: usize = meshproof_harness::store::MAX_TEXT + 64;
@@ -145,20 +145,23 @@ impl<S: Fn(&[u8]) + Send + Sync> Following<S> {
     }
 
     fn question(&self) -> Question {
-        let mut query = Serializer::new(String::new());
-        query.append_pair("container", &self.pod.container).append_pair("follow", "true");
-        query.append_pair("timestamps", "true").append_pair("sinceTime", &self.memory.since().to_string());
-        let path = format!(
-            "{}/log?{}",
-            super::known("Pod").map_or_else(
-                |_| String::new(),
-                |kind| kind.path("v1", Some(&self.pod.namespace), Some(&self.pod.pod))
-            ),
-            query.finish()
+        let query = query(
+            &Selector::default(),
+            &[
+                ("container", &self.pod.container),
+                ("follow", "true"),
+                ("timestamps", "true"),
+                ("sinceTime", &self.memory.since().to_string()),
+            ],
         );
+        let path = POD.path("v1", Some(&self.pod.namespace), Some(&self.pod.pod));
         Question {
             namespace: Some(self.pod.namespace.clone()),
-            ..Question::get(path, "pods/log", &format!("the log of {}/{}", self.pod.namespace, self.pod.pod))
+            ..Question::get(
+                format!("{path}/log?{query}"),
+                "pods/log",
+                &format!("the log of {}/{}", self.pod.namespace, self.pod.pod),
+            )
         }
     }
 

@@ -35,6 +35,9 @@ use question::{Fault, Question};
 pub(crate) const PAGE: usize = 500;
 /// The most objects of a kind that are read.
 pub(crate) const MOST_OBJECTS: usize = 20_000;
+/// Whole objects, or their metadata alone.
+const WHOLE: &str = "application/json";
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
 /// How often a list is begun again because its continuation was too old (410).
 const BEGINNINGS: usize = 3;
 
@@ -204,7 +207,22 @@ impl Api {
         label_selector: Option<&str>,
     ) -> Result<Vec<Value>, ApiError> {
         let selector = Selector { labels: label_selector.map(str::to_owned), name: None };
-        let (objects, _) = self.list_from(known(kind)?, namespace, &selector).await?;
+        let (objects, _) = self.list_from(known(kind)?, namespace, &selector, WHOLE).await?;
+        Ok(objects)
+    }
+
+    /// The same with nothing but their metadata: a Secret's data stays where it is.
+    ///
+    /// # Errors
+    /// As for [`Api::list`].
+    pub async fn list_metadata(
+        &self,
+        kind: &str,
+        namespace: Option<&str>,
+        label_selector: Option<&str>,
+    ) -> Result<Vec<Value>, ApiError> {
+        let selector = Selector { labels: label_selector.map(str::to_owned), name: None };
+        let (objects, _) = self.list_from(known(kind)?, namespace, &selector, METADATA).await?;
         Ok(objects)
     }
 
@@ -214,25 +232,27 @@ impl Api {
         kind: &Kind,
         namespace: Option<&str>,
         selector: &Selector,
+        accept: &'static str,
     ) -> Result<(Vec<Value>, String), ApiError> {
         let path = kind.path(&self.version(kind).await?, namespace, None);
         let about = || Question {
+            accept,
             verb: "list",
             what: format!("{}s", kind.kind),
             ..self.about(kind, namespace.filter(|_| kind.namespaced))
         };
+        let page_size = PAGE.to_string();
         let mut beginnings = 0;
         'begin: loop {
             beginnings += 1;
             let mut objects = Vec::new();
             let mut after = String::new();
             loop {
-                let mut query = query(selector);
-                query.append_pair("limit", &PAGE.to_string());
+                let mut more = vec![("limit", page_size.as_str())];
                 if !after.is_empty() {
-                    query.append_pair("continue", &after);
+                    more.push(("continue", &after));
                 }
-                let question = Question { path: format!("{path}?{}", query.finish()), ..about() };
+                let question = Question { path: format!("{path}?{}", query(selector, &more)), ..about() };
                 let answer = match self.ask(&question).await {
                     Err(fault) if fault.code() == Some(410) && beginnings < BEGINNINGS => continue 'begin,
                     answer => answer.map_err(|fault| question.error(fault))?,
@@ -345,7 +365,8 @@ fn known(kind: &str) -> Result<&'static Kind, ApiError> {
         .ok_or_else(|| ApiError::Config(format!("the suite has no way to speak of a {kind} in a cluster")))
 }
 
-fn query(selector: &Selector) -> Serializer<'static, String> {
+/// A selector and more, as the query of an address.
+fn query(selector: &Selector, more: &[(&str, &str)]) -> String {
     let mut query = Serializer::new(String::new());
     if let Some(labels) = &selector.labels {
         query.append_pair("labelSelector", labels);
@@ -353,7 +374,7 @@ fn query(selector: &Selector) -> Serializer<'static, String> {
     if let Some(name) = &selector.name {
         query.append_pair("fieldSelector", &format!("metadata.name={name}"));
     }
-    query
+    query.extend_pairs(more).finish()
 }
 
 fn json(answer: &[u8], what: &str) -> Result<Value, ApiError> {

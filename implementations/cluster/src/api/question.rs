@@ -28,6 +28,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Question {
     pub(crate) method: Method,
     pub(crate) path: String,
+    pub(crate) accept: &'static str,
     pub(crate) content_type: &'static str,
     pub(crate) body: Vec<u8>,
     /// As permissions name it: `list`.
@@ -47,6 +48,7 @@ impl Question {
         Self {
             method: Method::GET,
             path,
+            accept: "application/json",
             content_type: "application/json",
             body: Vec::new(),
             verb: "get",
@@ -61,7 +63,7 @@ impl Question {
         Request::builder()
             .method(self.method.clone())
             .uri(&self.path)
-            .header(ACCEPT, "application/json")
+            .header(ACCEPT, self.accept)
             .header(CONTENT_TYPE, self.content_type)
             .body(Body::from(self.body.clone()))
             .map_err(|e| Fault::Transport(e.to_string()))

@@ -16,6 +16,8 @@ use super::{Api, ApiError, Kind, MOST_OBJECTS, Selector, query, summary};
 const MAX_EVENT: usize = 8 * 1024 * 1024;
 /// After so long without a word, the list is asked anew: a connection may be dead without having ended.
 const SILENCE: Duration = Duration::from_secs(30);
+/// The API server ends a watch after so many seconds at the latest.
+const LONGEST_WATCH: u64 = 290;
 /// The wait after a watch that broke off, doubled each time up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -84,7 +86,8 @@ impl Api {
         let mut pause = PAUSE;
         loop {
             if state.version.is_empty() {
-                let listed = self.list_from(awaited.kind, awaited.namespace, &awaited.selector).await?;
+                let listed =
+                    self.list_from(awaited.kind, awaited.namespace, &awaited.selector, super::WHOLE).await?;
                 (state.objects, state.version) = listed;
                 if let Some(found) = seen(&state.objects) {
                     return Ok(found);
@@ -152,14 +155,19 @@ impl Api {
         version: &str,
     ) -> Result<Question, ApiError> {
         let left = deadline.saturating_duration_since(Instant::now()).as_secs() + 1;
-        let mut query = query(&awaited.selector);
-        query.append_pair("watch", "true").append_pair("allowWatchBookmarks", "true");
-        query
-            .append_pair("resourceVersion", version)
-            .append_pair("timeoutSeconds", &left.min(290).to_string());
+        let left = left.min(LONGEST_WATCH).to_string();
+        let query = query(
+            &awaited.selector,
+            &[
+                ("watch", "true"),
+                ("allowWatchBookmarks", "true"),
+                ("resourceVersion", version),
+                ("timeoutSeconds", &left),
+            ],
+        );
         let path = awaited.kind.path(&self.version(awaited.kind).await?, awaited.namespace, None);
         Ok(Question {
-            path: format!("{path}?{}", query.finish()),
+            path: format!("{path}?{query}"),
             verb: "watch",
             what: format!("{}s", awaited.kind.kind),
             ..self.about(awaited.kind, awaited.namespace)

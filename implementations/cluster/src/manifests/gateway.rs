@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Plan, ROOTS, ROOTS_KEY, SYSTEM_ROOTS};
 
-/// A gateway: its account, the right to its credentials, its Deployment and its Service. `replicas` 0 takes it away.
+/// A gateway: its account, the right to its credentials, its Deployment and its Service.
 #[must_use]
 pub fn gateway(plan: &Plan<'_>, gateway: &Gateway) -> Vec<Resource> {
     let (namespace, name) = (plan.places.of(gateway.namespace), gateway.name);
@@ -51,7 +51,7 @@ fn pod_labels(plan: &Plan<'_>, gateway: &Gateway) -> Value {
     json!(labels)
 }
 
-/// The Deployment alone, with so many pods.
+/// The Deployment alone, with so many pods; none takes the gateway away.
 #[must_use]
 pub fn deployment(plan: &Plan<'_>, gateway: &Gateway, replicas: u32) -> Resource {
     let (namespace, name) = (plan.places.of(gateway.namespace), gateway.name);

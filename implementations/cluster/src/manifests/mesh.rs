@@ -1,6 +1,8 @@
 //! What the suite itself says to the mesh, in its own namespaces: access logs, the outbound policy, where hosts of the cluster
 //! outside the mesh are, and the beacon.
 
+use std::collections::BTreeMap;
+
 use meshproof_harness::resource::Resource;
 use serde_json::{Value, json};
 
@@ -108,9 +110,14 @@ pub fn beacon_host(plan: &Plan<'_>, revision: u64) -> String {
 }
 
 /// The beacon of a revision, one resource for each kind: whoever shows it has what was there of that kind before. istiod's
-/// stores of different kinds are not ordered against each other (each has an informer of its own).
+/// stores of different kinds are not ordered against each other (each has an informer of its own). `gateways`: what the scenario's
+/// gateways are selected by, where it has some.
 #[must_use]
-pub fn beacon(plan: &Plan<'_>, revision: u64, gateways: bool) -> Vec<Resource> {
+pub fn beacon(
+    plan: &Plan<'_>,
+    revision: u64,
+    gateways: Option<&BTreeMap<String, String>>,
+) -> Vec<Resource> {
     let host = beacon_host(plan, revision);
     let applications = plan.places.of(APPLICATIONS);
     let at_gateways = plan.places.of(GATEWAYS);
@@ -122,7 +129,7 @@ pub fn beacon(plan: &Plan<'_>, revision: u64, gateways: bool) -> Vec<Resource> {
         }))
     };
     let mut in_gateways = vec!["mesh".to_owned()];
-    if gateways {
+    if gateways.is_some() {
         in_gateways.push(format!("{at_gateways}/{BEACON}"));
     }
     let mut made = vec![
@@ -157,12 +164,12 @@ pub fn beacon(plan: &Plan<'_>, revision: u64, gateways: bool) -> Vec<Resource> {
             }),
         ),
     ];
-    if gateways {
+    if let Some(selector) = gateways {
         made.push(resource(
             "Gateway",
             at_gateways,
             json!({
-                "selector": plan.labels,
+                "selector": selector,
                 "servers": [{
                     "port": { "number": BEACON_PORT, "name": "http", "protocol": "HTTP" },
                     "hosts": [format!("{applications}/{host}")],

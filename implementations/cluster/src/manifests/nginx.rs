@@ -9,8 +9,7 @@ use super::Plan;
 /// The container of an nginx pod.
 pub const NGINX: &str = "nginx";
 
-/// The pod of an external service, with its files; `number` tells it from others, also of the same host. It is a pod and no
-/// Deployment: what leads to it names its address, which another pod would not have.
+/// The pod of an external service, with its files; `number` tells it from others, also of the same host.
 ///
 /// # Errors
 /// The service asks for something that nginx cannot do.
@@ -102,11 +101,15 @@ fn pod(
         "securityContext".to_owned(),
         json!({ "sysctls": [{ "name": "net.ipv4.ip_unprivileged_port_start", "value": "0" }] }),
     );
-    spec.insert("restartPolicy".to_owned(), "Never".into());
     made.push(Resource(json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": name, "namespace": namespace, "labels": labels },
-        "spec": spec,
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": plan.metadata(namespace, name),
+        "spec": {
+            "replicas": 1,
+            "strategy": { "type": "Recreate" },
+            "selector": { "matchLabels": plan.labels_with(&[("app", name)]) },
+            "template": { "metadata": { "labels": labels }, "spec": spec },
+        },
     })));
     Ok(made)
 }

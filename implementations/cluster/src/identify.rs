@@ -1,0 +1,337 @@
+//! Which implementation a cluster runs, and which cluster it is.
+
+use std::collections::BTreeMap;
+
+use meshproof_harness::feature;
+use meshproof_reports::Implementation;
+use serde_json::Value;
+
+use crate::api::{Api, ApiError, PodRef};
+use crate::settings::{Gateways, Settings};
+
+/// Where istiod answers `/version` (pilot/pkg/bootstrap/monitoring.go).
+const MONITORING_PORT: u16 = 15014;
+const MAX_VERSION: usize = 1024;
+
+/// The mesh of a cluster, as its own objects tell it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Installation {
+    /// The label of a namespace whose pods get a sidecar: `istio-injection=enabled`, else `istio.io/rev=REVISION`.
+    pub injection: (String, String),
+    /// `default`, where none is named.
+    pub revision: String,
+    /// Where istiod and its configuration live.
+    pub namespace: String,
+    /// `1.30.1`; `unknown` where nobody tells it.
+    pub version: String,
+    /// The proxy's image as the injector's values say it.
+    pub proxy: Option<String>,
+    /// Whether ztunnel runs as well.
+    pub ambient: bool,
+    /// istiod's pods, and how many are ready.
+    pub control_plane: (usize, usize),
+}
+
+/// Looks for the mesh; none where nothing injects.
+///
+/// # Errors
+/// The cluster's.
+pub async fn installation(api: &Api) -> Result<Option<Installation>, ApiError> {
+    let webhooks = api.list("MutatingWebhookConfiguration", None, None).await?;
+    let Some(injector) = injector(&webhooks) else { return Ok(None) };
+    let pods = api.list("Pod", Some(&injector.namespace), Some("app=istiod")).await?;
+    let pods: Vec<&Value> =
+        pods.iter().filter(|p| label(p, "istio.io/rev") == Some(&injector.actual)).collect();
+    let ready: Vec<&Value> = pods.iter().copied().filter(|p| is_ready(p)).collect();
+    let mut version = None;
+    if let Some(pod) = ready.first().or(pods.first()) {
+        version = Some(version_of(api, &injector.namespace, pod).await);
+    }
+    let suffix = if injector.actual == "default" { String::new() } else { format!("-{}", injector.actual) };
+    let values =
+        api.get("ConfigMap", &injector.namespace, &format!("istio-sidecar-injector{suffix}")).await?;
+    let ztunnel = api.list_metadata("DaemonSet", None, Some("app=ztunnel")).await?;
+    Ok(Some(Installation {
+        injection: injector.label,
+        revision: injector.actual,
+        namespace: injector.namespace,
+        version: version.unwrap_or_else(|| "unknown".to_owned()),
+        proxy: values.as_ref().and_then(proxy_image),
+        ambient: !ztunnel.is_empty(),
+        control_plane: (pods.len(), ready.len()),
+    }))
+}
+
+struct Injector {
+    label: (String, String),
+    actual: String,
+    namespace: String,
+}
+
+/// The injector that the plain label `istio-injection=enabled` reaches, else the first that a revision or tag does. One that
+/// `istioctl tag` has deactivated selects by a label that nothing carries.
+fn injector(webhooks: &[Value]) -> Option<Injector> {
+    let mut found: Vec<(u8, Injector)> = Vec::new();
+    for configuration in webhooks {
+        let hooks = configuration.get("webhooks").and_then(Value::as_array);
+        for hook in hooks.into_iter().flatten() {
+            let name = hook["name"].as_str().unwrap_or_default();
+            let deactivated = hook.pointer("/namespaceSelector/matchLabels").is_some_and(|labels| {
+                labels.as_object().is_some_and(|l| l.keys().any(|k| k == "istio.io/deactivated"))
+            });
+            if !name.ends_with("sidecar-injector.istio.io") || deactivated {
+                continue;
+            }
+            let namespace = hook.pointer("/clientConfig/service/namespace").and_then(Value::as_str);
+            let namespace = namespace.unwrap_or("istio-system").to_owned();
+            let actual = label(configuration, "istio.io/rev").unwrap_or("default").to_owned();
+            let selects = |key: &str| {
+                let expressions =
+                    hook.pointer("/namespaceSelector/matchExpressions").and_then(Value::as_array);
+                expressions
+                    .into_iter()
+                    .flatten()
+                    .find(|e| e["key"] == key && e["operator"] == "In")
+                    .and_then(|e| e["values"][0].as_str())
+                    .map(|value| (key.to_owned(), value.to_owned()))
+            };
+            if let Some(label) = selects("istio-injection") {
+                found.push((0, Injector { label, actual, namespace }));
+            } else if let Some(label) = selects("istio.io/rev") {
+                found.push((1, Injector { label, actual, namespace }));
+            }
+        }
+    }
+    found.sort_by(|a, b| (a.0, &a.1.label).cmp(&(b.0, &b.1.label)));
+    found.into_iter().next().map(|(_, injector)| injector)
+}
+
+fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.pointer("/metadata/labels")?.get(key)?.as_str()
+}
+
+pub(crate) fn is_ready(pod: &Value) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
+}
+
+/// In istiod's own words where it can be asked, else its label, else its image's tag.
+async fn version_of(api: &Api, namespace: &str, pod: &Value) -> String {
+    let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let at =
+        PodRef { namespace: namespace.to_owned(), pod: name.to_owned(), container: "discovery".to_owned() };
+    if let Ok(told) = api.pod_get(&at, MONITORING_PORT, "/version", MAX_VERSION).await {
+        return without_build(String::from_utf8_lossy(&told).trim());
+    }
+    let tag = pod
+        .pointer("/spec/containers/0/image")
+        .and_then(Value::as_str)
+        .and_then(|image| image.split('@').next()?.rsplit('/').next()?.split_once(':').map(|(_, tag)| tag));
+    label(pod, "app.kubernetes.io/version").or(tag).unwrap_or("unknown").to_owned()
+}
+
+/// `1.30.1-REVISION-Clean` to `1.30.1` (`BuildInfo.String` in pkg/version/version.go).
+fn without_build(told: &str) -> String {
+    let mut parts = told.rsplitn(3, '-');
+    let (_status, _revision, version) = (parts.next(), parts.next(), parts.next());
+    meshproof_harness::store::bounded(version.unwrap_or(told), 100)
+}
+
+/// From the injector's values: `global.proxy.image`, whole or to be completed by `global.hub` and `global.tag`.
+fn proxy_image(config: &Value) -> Option<String> {
+    let values: Value = serde_json::from_str(config.pointer("/data/values")?.as_str()?).ok()?;
+    let global = values.get("global")?;
+    let image = global.pointer("/proxy/image")?.as_str()?;
+    if image.contains('/') {
+        return Some(image.to_owned());
+    }
+    // Helm takes a tag like 1.30 for a number.
+    let tag = global["tag"].as_str().map_or_else(|| global["tag"].to_string(), str::to_owned);
+    Some(format!("{}/{image}:{tag}", global["hub"].as_str()?))
+}
+
+/// What kind of cluster it is, from what the API server and the nodes say of themselves.
+#[must_use]
+pub fn flavour(git_version: &str, nodes: &[Value], has_group: impl Fn(&str) -> bool) -> &'static str {
+    let provider = nodes.first().and_then(|n| n.pointer("/spec/providerID")).and_then(Value::as_str);
+    let provider = provider.unwrap_or_default();
+    let labelled = |key: &str| nodes.iter().any(|n| label(n, key).is_some());
+    if has_group("config.openshift.io") {
+        return "OpenShift";
+    }
+    let by_version =
+        [("+k3s", "k3s"), ("+rke2", "RKE2"), ("-gke.", "GKE"), ("-eks-", "EKS"), ("+k0s", "k0s")];
+    if let Some((_, name)) = by_version.iter().find(|(part, _)| git_version.contains(part)) {
+        return name;
+    }
+    if labelled("minikube.k8s.io/name") {
+        return "minikube";
+    }
+    let by_provider =
+        [("kind://", "kind"), ("azure://", "AKS"), ("aws://", "EKS"), ("gce://", "GCE"), ("k3s://", "k3s")];
+    by_provider.iter().find(|(part, _)| provider.starts_with(part)).map_or("Kubernetes", |(_, name)| *name)
+}
+
+/// What the target declares: all that an Istio can do, but what the target itself cannot ask of it.
+#[must_use]
+pub fn features(settings: &Settings, installed_gateways: &[String]) -> Vec<String> {
+    let asked_of_none = |name: &str| match &settings.gateways {
+        Gateways::Own => false,
+        Gateways::Installed { .. } => {
+            let needed = match name {
+                "egress-gateway" => "egressgateway",
+                "ingress-gateway" => "ingressgateway",
+                _ => return false,
+            };
+            !installed_gateways.iter().any(|g| g == needed)
+        }
+    };
+    let names = feature::NAMES.iter().filter(|name| !asked_of_none(name));
+    // A stock curl is the workload: not every build of it speaks WebSocket.
+    names.filter(|name| **name != "web-socket").map(|&name| name.to_owned()).collect()
+}
+
+/// The values of the label `istio` of the pods that are ready in the namespace of installed gateways.
+///
+/// # Errors
+/// The cluster's.
+pub async fn installed_gateways(api: &Api, settings: &Settings) -> Result<Vec<String>, ApiError> {
+    let Gateways::Installed { namespace } = &settings.gateways else { return Ok(Vec::new()) };
+    let pods = api.list("Pod", Some(namespace), Some("istio")).await?;
+    let mut kinds: Vec<String> =
+        pods.iter().filter(|p| is_ready(p)).filter_map(|p| label(p, "istio")).map(str::to_owned).collect();
+    kinds.sort();
+    kinds.dedup();
+    Ok(kinds)
+}
+
+/// What the report says of the implementation.
+///
+/// # Errors
+/// The cluster's.
+pub async fn implementation(
+    api: &Api,
+    settings: &Settings,
+    found: &Installation,
+) -> Result<Implementation, ApiError> {
+    let version = api.server_version().await?;
+    let git_version = version["gitVersion"].as_str().unwrap_or("unknown");
+    let nodes = api.list("Node", None, None).await?;
+    let served = api.served().await?;
+    let gateways = installed_gateways(api, settings).await?;
+    let mut details = BTreeMap::from([
+        ("revision".to_owned(), found.revision.clone()),
+        (
+            "mode".to_owned(),
+            if found.ambient { "sidecar (ambient is installed too)" } else { "sidecar" }.to_owned(),
+        ),
+        ("injection".to_owned(), format!("{}={}", found.injection.0, found.injection.1)),
+        (
+            "cluster".to_owned(),
+            format!("{} {git_version}", flavour(git_version, &nodes, |g| served.has_group(g))),
+        ),
+        ("nodes".to_owned(), nodes.len().to_string()),
+        (
+            "hosts".to_owned(),
+            if settings.live { "the documents' own (--live)" } else { "pods in the cluster" }.to_owned(),
+        ),
+        (
+            "gateways".to_owned(),
+            match &settings.gateways {
+                Gateways::Own => "one set a scenario".to_owned(),
+                Gateways::Installed { namespace } => format!("those installed in {namespace}"),
+            },
+        ),
+    ]);
+    details.extend(found.proxy.iter().map(|proxy| ("proxy".to_owned(), proxy.clone())));
+    details.extend(served.api_version("Gateway").map(|v| ("api".to_owned(), v)));
+    Ok(Implementation {
+        name: settings.name.clone().unwrap_or_else(|| "Istio".to_owned()),
+        version: found.version.clone(),
+        target: "cluster".to_owned(),
+        features: features(settings, &gateways),
+        details,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn hook(rev: &str, key: &str, value: &str) -> Value {
+        json!({
+            "metadata": {"labels": {"istio.io/rev": rev}},
+            "webhooks": [{
+                "name": "namespace.sidecar-injector.istio.io",
+                "clientConfig": {"service": {"namespace": "mesh-system", "name": "istiod"}},
+                "namespaceSelector": {"matchExpressions": [
+                    {"key": "other", "operator": "DoesNotExist"},
+                    {"key": key, "operator": "In", "values": [value]},
+                ]},
+            }],
+        })
+    }
+
+    #[test]
+    fn the_plain_label_is_preferred_and_a_revision_serves_where_there_is_none() {
+        let plain = hook("1-30", "istio-injection", "enabled");
+        let tagged = hook("1-29", "istio.io/rev", "canary");
+        let found = injector(&[tagged.clone(), plain]).unwrap();
+        assert_eq!(found.label, ("istio-injection".to_owned(), "enabled".to_owned()));
+        assert_eq!((found.actual.as_str(), found.namespace.as_str()), ("1-30", "mesh-system"));
+        let found = injector(&[tagged]).unwrap();
+        assert_eq!(found.label, ("istio.io/rev".to_owned(), "canary".to_owned()));
+        assert_eq!(found.actual, "1-29");
+    }
+
+    #[test]
+    fn an_injector_that_is_deactivated_or_is_none_is_not_found() {
+        let mut hook = hook("default", "istio-injection", "enabled");
+        hook["webhooks"][0]["namespaceSelector"]["matchLabels"] =
+            json!({"istio.io/deactivated": "never-match"});
+        let other = json!({"webhooks": [{"name": "cert-manager.io"}]});
+        assert!(injector(&[hook, other]).is_none());
+    }
+
+    #[test]
+    fn a_version_is_told_without_its_build() {
+        assert_eq!(without_build("1.30.1-0a1b2c-Clean"), "1.30.1");
+        assert_eq!(without_build("1.31-alpha.5f-0a1b2c-Modified"), "1.31-alpha.5f");
+        assert_eq!(without_build("odd"), "odd");
+    }
+
+    #[test]
+    fn the_proxys_image_is_put_together_from_the_injectors_values() {
+        let config = |image: &str| {
+            let values =
+                json!({"global": {"hub": "mirror/istio", "tag": "1.30.1", "proxy": {"image": image}}});
+            json!({"data": {"values": values.to_string()}})
+        };
+        assert_eq!(proxy_image(&config("proxyv2")).unwrap(), "mirror/istio/proxyv2:1.30.1");
+        assert_eq!(proxy_image(&config("own/proxy:2")).unwrap(), "own/proxy:2");
+        assert_eq!(proxy_image(&json!({"data": {"values": "none"}})), None);
+    }
+
+    #[test]
+    fn clusters_are_known_by_what_they_say_of_themselves() {
+        let node = |provider: &str| json!({"spec": {"providerID": provider}});
+        let of = |version: &str, provider: &str| flavour(version, &[node(provider)], |_| false);
+        assert_eq!(of("v1.34.0", "kind://docker/kind/kind-control-plane"), "kind");
+        assert_eq!(of("v1.34.1+k3s1", "k3s://node"), "k3s");
+        assert_eq!(of("v1.34.1-gke.100", "gce://p/z/n"), "GKE");
+        assert_eq!(of("v1.34.1", ""), "Kubernetes");
+        assert_eq!(flavour("v1.34.1", &[], |g| g == "config.openshift.io"), "OpenShift");
+    }
+
+    #[test]
+    fn what_installed_gateways_are_not_there_for_is_not_declared() {
+        let gateways = Gateways::Installed { namespace: "istio-system".to_owned() };
+        let settings = Settings { gateways, ..Settings::default() };
+        let declared = features(&settings, &["ingressgateway".to_owned()]);
+        assert!(declared.contains(&"ingress-gateway".to_owned()));
+        assert!(!declared.contains(&"egress-gateway".to_owned()));
+        assert!(features(&Settings::default(), &[]).contains(&"egress-gateway".to_owned()));
+    }
+}

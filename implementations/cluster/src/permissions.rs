@@ -1,0 +1,176 @@
+//! Every verb that the suite uses in a cluster, and why. `fixtures/cluster/rbac.yaml` grants just these, the doctor asks for
+//! just these, and the tests fail on a request that is not among them.
+
+/// What the suite may do with one resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// Empty for the core group.
+    pub group: &'static str,
+    /// `pods`, `pods/exec`.
+    pub resource: &'static str,
+    /// `get`, `list`, ...
+    pub verbs: &'static [&'static str],
+    /// Why it is needed.
+    pub why: &'static str,
+}
+
+const fn may(
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+    why: &'static str,
+) -> Permission {
+    Permission { group, resource, verbs, why }
+}
+
+/// Made by server-side apply (which takes `create` for what is not there and `patch` in any case), awaited, found and removed again.
+const MADE: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+/// The same for what is never awaited.
+const WRITTEN: &[&str] = &["get", "list", "create", "patch", "delete"];
+/// WebSocket's handshake is a GET; newer API servers ask for `create` as well (KEP-4006).
+const UPGRADED: &[&str] = &["get", "create"];
+
+const NETWORKING: &str = "networking.istio.io";
+const OF_A_DOCUMENT: &str = "the documents' resources, and those that make a scenario's mesh";
+
+/// The table.
+pub const PERMISSIONS: &[Permission] = &[
+    may(
+        "",
+        "namespaces",
+        MADE,
+        "every scenario has namespaces of its own, and removing them removes everything",
+    ),
+    may("", "nodes", &["list"], "which cluster it is, and which images its nodes hold"),
+    may(
+        "",
+        "pods",
+        &["get", "list", "watch"],
+        "workloads, proxies and servers are awaited and found by their pods",
+    ),
+    may("", "pods/log", &["get"], "access logs of proxies and servers"),
+    may("", "pods/exec", UPGRADED, "the workload sends its requests"),
+    may("", "pods/portforward", UPGRADED, "the proxies' configuration and istiod's version are read"),
+    may("", "services", WRITTEN, "gateways, workloads and servers are reached by services"),
+    may(
+        "",
+        "configmaps",
+        WRITTEN,
+        "the servers' configuration and the suite's CA; the injector's values are read",
+    ),
+    may(
+        "",
+        "secrets",
+        MADE,
+        "the documents' credentials; and nobody may let a gateway read secrets who may not read them (RBAC's rule against escalation)",
+    ),
+    may("", "serviceaccounts", WRITTEN, "every workload and gateway has an identity of its own"),
+    may("apps", "deployments", MADE, "workloads, gateways and servers"),
+    may("apps", "daemonsets", &["list"], "whether ambient mode is installed as well"),
+    may(
+        "rbac.authorization.k8s.io",
+        "roles",
+        WRITTEN,
+        "a gateway reads the credentials of its own namespace",
+    ),
+    may("rbac.authorization.k8s.io", "rolebindings", WRITTEN, "the same"),
+    may(
+        "admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations",
+        &["list"],
+        "which label makes the mesh inject its proxies",
+    ),
+    may(NETWORKING, "destinationrules", MADE, OF_A_DOCUMENT),
+    may(NETWORKING, "gateways", MADE, OF_A_DOCUMENT),
+    may(NETWORKING, "serviceentries", MADE, OF_A_DOCUMENT),
+    may(NETWORKING, "sidecars", MADE, OF_A_DOCUMENT),
+    may(NETWORKING, "virtualservices", MADE, OF_A_DOCUMENT),
+    may("security.istio.io", "peerauthentications", MADE, OF_A_DOCUMENT),
+    may(
+        "telemetry.istio.io",
+        "telemetries",
+        MADE,
+        "access logs are written in the scenarios' namespaces alone",
+    ),
+];
+
+/// Whether the table has this.
+#[must_use]
+pub fn has(group: &str, resource: &str, verb: &str) -> bool {
+    PERMISSIONS.iter().any(|p| p.group == group && p.resource == resource && p.verbs.contains(&verb))
+}
+
+impl Permission {
+    /// `virtualservices.networking.istio.io`, `pods/exec`.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        if self.group.is_empty() {
+            self.resource.to_owned()
+        } else {
+            format!("{}.{}", self.resource, self.group)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use meshproof_harness::resource::Resource;
+    use serde_json::Value;
+
+    use super::*;
+
+    const MANIFEST: &str = include_str!("../../../fixtures/cluster/rbac.yaml");
+
+    fn texts(value: &Value) -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_manifest_grants_just_what_the_table_has() {
+        let manifest = Resource::read_manifest("fixtures/cluster/rbac.yaml", MANIFEST, "").unwrap();
+        let role = manifest.iter().find(|r| r.kind() == "ClusterRole").unwrap();
+        let mut granted = BTreeSet::new();
+        for rule in role.0["rules"].as_array().unwrap() {
+            for group in texts(&rule["apiGroups"]) {
+                for resource in texts(&rule["resources"]) {
+                    for verb in texts(&rule["verbs"]) {
+                        assert!(
+                            granted.insert((group.clone(), resource.clone(), verb)),
+                            "{group} {resource} twice"
+                        );
+                    }
+                }
+            }
+        }
+        let used: BTreeSet<_> = PERMISSIONS
+            .iter()
+            .flat_map(|p| {
+                p.verbs.iter().map(|v| (p.group.to_owned(), p.resource.to_owned(), (*v).to_owned()))
+            })
+            .collect();
+        assert_eq!(granted.difference(&used).collect::<Vec<_>>(), Vec::<&(String, String, String)>::new());
+        assert_eq!(used.difference(&granted).collect::<Vec<_>>(), Vec::<&(String, String, String)>::new());
+    }
+
+    #[test]
+    fn the_manifest_binds_its_role_to_its_own_account_and_to_nobody_else() {
+        let manifest = Resource::read_manifest("fixtures/cluster/rbac.yaml", MANIFEST, "").unwrap();
+        let account = manifest.iter().find(|r| r.kind() == "ServiceAccount").unwrap();
+        let role = manifest.iter().find(|r| r.kind() == "ClusterRole").unwrap();
+        let binding = manifest.iter().find(|r| r.kind() == "ClusterRoleBinding").unwrap();
+        assert_eq!(binding.0["roleRef"]["name"], role.name());
+        let subjects = binding.0["subjects"].as_array().unwrap();
+        assert_eq!(subjects.len(), 1);
+        assert_eq!(subjects[0]["name"], account.name());
+        assert_eq!(subjects[0]["namespace"], account.namespace());
+    }
+
+    #[test]
+    fn every_kind_that_the_suite_lists_is_in_the_table() {
+        for kind in crate::api::kinds::KINDS {
+            assert!(has(kind.group, kind.plural, "list"), "{}", kind.kind);
+        }
+    }
+}
