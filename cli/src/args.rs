@@ -27,7 +27,7 @@ Exit codes: 0 every MUST passed; 1 a MUST failed or is inconclusive; 2 usage; 3 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run scenarios against an implementation and write a report
-    Run(Run),
+    Run(Box<Run>),
     /// List the scenarios and their checks
     List(List),
     /// Explain a scenario or a check: what it demands, why, where the document says so, how it is observed
@@ -41,7 +41,7 @@ pub enum Command {
     /// Write the file of expected failures (`run --expect`) that a report's failures make
     Baseline(Baseline),
     /// Say what keeps a run from working here, and the command that mends it
-    Doctor(Doctor),
+    Doctor(Box<Doctor>),
     /// Find and remove what a killed run left behind
     Cleanup(Cleanup),
     /// For authors of an adapter (see docs/adapters.md)
@@ -51,7 +51,7 @@ pub enum Command {
 
 impl Default for Command {
     fn default() -> Self {
-        Self::Run(Run::default())
+        Self::Run(Box::default())
     }
 }
 

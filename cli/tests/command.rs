@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 fn meshproof() -> Command {
     let mut command = Command::cargo_bin("meshproof").expect("the binary is built with its tests");
-    command.env_remove("MESHPROOF_NGINX").env("NO_COLOR", "1");
+    command.env_remove("MESHPROOF_NGINX").env_remove("KUBECONFIG").env("NO_COLOR", "1");
     command
 }
 
@@ -298,9 +298,41 @@ fn list_timeouts_names_the_condition_of_each() {
 fn the_help_names_commands_and_exit_codes() {
     let output = ran(meshproof().arg("--help"), 0);
     let said = text(&output.stdout);
-    for word in ["run", "list", "explain", "sabotage", "cleanup", "Exit codes"] {
+    for word in ["run", "list", "explain", "sabotage", "doctor", "cleanup", "Exit codes"] {
         assert!(said.contains(word), "{word:?} is not in:\n{said}");
     }
+}
+
+#[test]
+fn a_cluster_that_cannot_be_reached_is_the_environments_fault_and_says_how_to_name_another() {
+    for command in
+        [&["run", "--target", "cluster"] as &[&str], &["doctor"], &["cleanup", "--target", "cluster"]]
+    {
+        let arguments = [command, &["--kubeconfig", "/nowhere/config"]].concat();
+        refused(&arguments, 3, &["/nowhere/config", "--kubeconfig FILE", "kubectl config get-contexts"]);
+    }
+}
+
+#[test]
+fn an_image_that_is_not_known_lists_those_that_are() {
+    refused(
+        &["run", "--target", "cluster", "--image", "worklod=curl:1"],
+        2,
+        &["no image is called \"worklod\"", "did you mean workload?", "external"],
+    );
+    refused(&["doctor", "--image", "curl"], 2, &["KEY=IMAGE"]);
+}
+
+#[test]
+fn what_is_for_clusters_alone_is_refused_without_one() {
+    refused(&["cleanup", "--run", "1"], 2, &["--target"]);
+    refused(&["cleanup", "--target", "cluster", "--run", "1", "--all"], 2, &["--all"]);
+}
+
+#[test]
+fn the_doctor_looks_at_other_targets_too() {
+    let output = ran(meshproof().args(["doctor", "--target", "reference"]), 0);
+    assert!(text(&output.stdout).contains("a run can work here"));
 }
 
 #[test]

@@ -178,7 +178,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     })
 }
 
-/// Whatever the run has left is the suite's fault, told where it was made; unless it was to be left.
+/// Whatever the run has left is the suite's fault, told where it was made.
 async fn look_after(shared: &Shared, scenarios: &mut [ScenarioResult]) -> BTreeMap<String, String> {
     let mut fault = |seat: &str, message: String| {
         let made_by =
@@ -187,12 +187,10 @@ async fn look_after(shared: &Shared, scenarios: &mut [ScenarioResult]) -> BTreeM
             scenario.faults.push(SuiteFault { message, step: None });
         }
     };
-    match shared.options.target.after(&shared.id).await {
+    match shared.options.target.after(&shared.id, shared.options.keep).await {
         Ok(aftermath) => {
-            if !shared.options.keep {
-                for left in aftermath.left {
-                    fault(&left.seat, format!("left behind: {}", left.what));
-                }
+            for left in aftermath.left {
+                fault(&left.seat, format!("left behind: {}", left.what));
             }
             aftermath.notes
         }

@@ -39,11 +39,12 @@ pub trait Target: Send + Sync {
     /// It did not come up.
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError>;
 
-    /// Looks at the place of the run after everything was taken down.
+    /// Looks at the place of the run after everything was taken down, and removes what is left all the same: an instance that was
+    /// interrupted while it started had nobody to stop it. With `keep` all is left as it is.
     ///
     /// # Errors
     /// The environment's: what is left is not known.
-    async fn after(&self, _run: &str) -> Result<Aftermath, TargetError> {
+    async fn after(&self, _run: &str, _keep: bool) -> Result<Aftermath, TargetError> {
         Ok(Aftermath::default())
     }
 }
@@ -53,7 +54,7 @@ pub trait Target: Send + Sync {
 pub struct Aftermath {
     /// For the report's details of the implementation.
     pub notes: BTreeMap<String, String>,
-    /// What should not be there any more; each is a fault of the suite.
+    /// What should not have been there any more; each is a fault of the suite.
     pub left: Vec<Left>,
 }
 
@@ -62,7 +63,7 @@ pub struct Aftermath {
 pub struct Left {
     /// The [`Seat::name`] that it was made for; empty where it is not known.
     pub seat: String,
-    /// What it is, and how to remove it.
+    /// What it is, and what became of it.
     pub what: String,
 }
 

@@ -1,5 +1,6 @@
 //! A target that does what a test tells it to.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
 use meshproof_harness::mesh::Stop;
 use meshproof_harness::runner::{Options, Selected, run};
 use meshproof_harness::scenario::Scenario;
-use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
+use meshproof_harness::target::{Aftermath, ConfigChange, Instance, Left, Probe, Seat, Target, TargetError};
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_reports::{
@@ -41,6 +42,10 @@ pub(crate) enum Behaviour {
     EnvironmentBreaks,
     /// Cannot be taken down.
     LeavesSomething,
+    /// Something of the second scenario's is there after the run.
+    LeavesAnObject,
+    /// What is there after the run cannot be seen.
+    CannotBeLookedAfter,
     /// Writes more evidence than is kept.
     Floods,
 }
@@ -61,6 +66,23 @@ impl Target for Fake {
             features: vec!["present".into()],
             details: Default::default(),
         })
+    }
+
+    async fn before(&self, run: &str) -> Result<BTreeMap<String, String>, TargetError> {
+        Ok(BTreeMap::from([("before".into(), run.into())]))
+    }
+
+    async fn after(&self, _: &str, keep: bool) -> Result<Aftermath, TargetError> {
+        let notes = BTreeMap::from([("after".into(), format!("keep {keep}"))]);
+        match self.behaviour {
+            Behaviour::LeavesAnObject => {
+                let left =
+                    Left { seat: "later-only".into(), what: "Namespace mp-1: removed only now".into() };
+                Ok(Aftermath { notes, left: vec![left] })
+            }
+            Behaviour::CannotBeLookedAfter => Err(TargetError::Environment("no route to the cluster".into())),
+            _ => Ok(Aftermath { notes, left: Vec::new() }),
+        }
     }
 
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {

@@ -164,6 +164,31 @@ async fn what_cannot_be_taken_down_is_a_fault_and_the_verdicts_stand() {
 }
 
 #[tokio::test]
+async fn what_is_seen_before_and_after_a_run_is_in_the_report() {
+    let outcome = told(Behaviour::Good).await;
+    let details = &outcome.report.implementation.details;
+    assert_eq!(details["before"], outcome.report.run.id);
+    assert_eq!(details["after"], "keep false");
+}
+
+#[tokio::test]
+async fn what_is_left_after_a_run_is_a_fault_of_the_scenario_that_made_it_and_the_verdicts_stand() {
+    let asked = Asked { behaviour: Behaviour::LeavesAnObject, ..Asked::default() };
+    let outcome = judge(&[&STORY, &LATER], asked).await;
+    assert_eq!(outcome.report.scenarios[0].faults, []);
+    assert!(outcome.report.scenarios[1].faults[0].message.contains("left behind: Namespace mp-1"));
+    assert_eq!(verdicts(&outcome)[0].1, Verdict::Passed);
+    assert_eq!(outcome.report.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_looked_at_after_a_run_is_a_fault() {
+    let outcome = told(Behaviour::CannotBeLookedAfter).await;
+    assert!(outcome.report.scenarios[0].faults[0].message.contains("no route to the cluster"));
+    assert_eq!(outcome.report.exit_code(), 3);
+}
+
+#[tokio::test]
 async fn a_flood_of_evidence_is_bounded_and_said() {
     let outcome = told(Behaviour::Floods).await;
     assert_eq!(outcome.report.scenarios[0].evidence.len(), meshproof_harness::store::MAX_EVIDENCE);

@@ -43,15 +43,18 @@ pub async fn find(api: &Api, which: &Which, now: Timestamp) -> Result<(Vec<Owned
 }
 
 /// Removes what was found, what lies in others' namespaces first, and awaits its end (timeout `teardown`); says of each how it went.
-pub async fn remove(api: &Api, found: &[Owned], told: impl Fn(&Owned, Result<(), ApiError>)) {
+pub async fn remove(api: &Api, found: &[Owned], told: impl Fn(&Owned, Result<(), ApiError>) + Sync) {
     let limit = api.timeouts().get("teardown");
     let (namespaces, others): (Vec<&Owned>, Vec<&Owned>) = found.iter().partition(|o| o.is_namespace());
     for group in [others, namespaces] {
-        let removals: Vec<_> =
-            group.into_iter().map(|o| async move { (o, api.delete_and_wait(&o.id, limit).await) }).collect();
+        let removals: Vec<_> = group.into_iter().map(|object| removed(api, object, limit)).collect();
         let mut removals = stream::iter(removals).buffer_unordered(AT_ONCE);
         while let Some((object, result)) = removals.next().await {
             told(object, result);
         }
     }
+}
+
+async fn removed<'a>(api: &Api, object: &'a Owned, limit: Duration) -> (&'a Owned, Result<(), ApiError>) {
+    (object, api.delete_and_wait(&object.id, limit).await)
 }

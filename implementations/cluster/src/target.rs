@@ -1,6 +1,7 @@
 //! The harness's `Target` over a cluster.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use meshproof_harness::target::{Aftermath, Instance, Left, Seat, Target, TargetError};
@@ -8,38 +9,32 @@ use meshproof_reports::Implementation;
 use tokio::sync::OnceCell;
 
 use crate::api::{Api, ApiError};
+use crate::cleanup::remove;
 use crate::doctor::{Finding, examine, refusal};
 use crate::identify::{self, Installation};
 use crate::inventory::owned;
+use crate::manifests::Injection;
 use crate::owned::{RUN, of_run};
 use crate::settings::Settings;
 
 /// A target whose implementation is the mesh of a cluster.
 pub struct ClusterTarget {
     settings: Settings,
-    connected: OnceCell<Connected>,
-}
-
-/// A cluster that a run can work on.
-#[derive(Clone)]
-pub struct Connected {
-    /// Its API.
-    pub api: Api,
-    /// Its mesh.
-    pub installation: Installation,
+    api: OnceCell<Api>,
+    installation: OnceCell<Installation>,
 }
 
 impl ClusterTarget {
     /// On the cluster that the settings name. Nothing is asked of it yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, connected: OnceCell::new() }
+        Self { settings, api: OnceCell::new(), installation: OnceCell::new() }
     }
 
     /// On a connection that is there, such as a test's.
     #[must_use]
-    pub fn on(settings: Settings, connected: Connected) -> Self {
-        Self { settings, connected: OnceCell::new_with(Some(connected)) }
+    pub fn on(api: Api, settings: Settings) -> Self {
+        Self { settings, api: OnceCell::new_with(Some(api)), installation: OnceCell::new() }
     }
 
     /// What it was told.
@@ -48,29 +43,34 @@ impl ClusterTarget {
         &self.settings
     }
 
-    /// The connection; made once, and only to a cluster that a run can work on.
+    /// The connection, made once.
+    ///
+    /// # Errors
+    /// [`TargetError::Environment`]: there is no usable kubeconfig.
+    pub async fn api(&self) -> Result<&Api, TargetError> {
+        self.api.get_or_try_init(|| Api::connect(&self.settings)).await.map_err(ApiError::blame)
+    }
+
+    /// The mesh, looked for once, and only in a cluster that a run can work on.
     ///
     /// # Errors
     /// [`TargetError::Environment`] with the doctor's words.
-    pub async fn connected(&self) -> Result<&Connected, TargetError> {
-        self.connected
+    pub async fn installation(&self) -> Result<&Installation, TargetError> {
+        let api = self.api().await?;
+        self.installation
             .get_or_try_init(|| async {
-                let api = Api::connect(&self.settings).await.map_err(ApiError::blame)?;
-                connect(api, &self.settings).await
+                if let Some(words) = refusal(&examine(api, &self.settings).await) {
+                    return Err(TargetError::Environment(words));
+                }
+                let found = identify::installation(api).await.map_err(ApiError::blame)?;
+                found.ok_or_else(|| {
+                    TargetError::Environment(
+                        "the mesh went away while it was looked at: run again".to_owned(),
+                    )
+                })
             })
             .await
     }
-}
-
-async fn connect(api: Api, settings: &Settings) -> Result<Connected, TargetError> {
-    if let Some(words) = refusal(&examine(&api, settings).await) {
-        return Err(TargetError::Environment(words));
-    }
-    let found = identify::installation(&api).await.map_err(ApiError::blame)?;
-    let installation = found.ok_or_else(|| {
-        TargetError::Environment("the mesh went away while it was looked at: run again".to_owned())
-    })?;
-    Ok(Connected { api, installation })
 }
 
 /// What the doctor finds, without a run.
@@ -85,12 +85,14 @@ pub async fn doctor(settings: &Settings) -> Result<Vec<Finding>, ApiError> {
 #[async_trait]
 impl Target for ClusterTarget {
     async fn identify(&self) -> Result<Implementation, TargetError> {
-        let Connected { api, installation } = self.connected().await?;
-        identify::implementation(api, &self.settings, installation).await.map_err(ApiError::blame)
+        let installation = self.installation().await?;
+        identify::implementation(self.api().await?, &self.settings, installation)
+            .await
+            .map_err(ApiError::blame)
     }
 
     async fn before(&self, _run: &str) -> Result<BTreeMap<String, String>, TargetError> {
-        let api = &self.connected().await?.api;
+        let api = self.api().await?;
         let found = owned(api, RUN).await.map_err(ApiError::blame)?;
         let mut runs: Vec<&str> = found.iter().map(|o| o.run.as_str()).collect();
         runs.sort_unstable();
@@ -98,30 +100,51 @@ impl Target for ClusterTarget {
         let says = if found.is_empty() {
             "nothing of meshproof's".to_owned()
         } else {
-            format!("{} objects of other runs ({})", found.len(), runs.join(", "))
+            format!("{} of other runs ({})", objects(found.len()), runs.join(", "))
         };
         Ok(BTreeMap::from([("inventory before".to_owned(), says)]))
     }
 
-    async fn start(&self, _seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
-        Err(TargetError::Environment("no instance can be made yet".to_owned()))
+    async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
+        let (label, value) = self.installation().await?.injection.clone();
+        let api = self.api().await?.clone();
+        crate::instance::start(api, &self.settings, Injection { label, value }, seat).await
     }
 
-    async fn after(&self, run: &str) -> Result<Aftermath, TargetError> {
-        let api = &self.connected().await?.api;
+    async fn after(&self, run: &str, keep: bool) -> Result<Aftermath, TargetError> {
+        let api = self.api().await?;
         let found = owned(api, &of_run(run)).await.map_err(ApiError::blame)?;
-        let says = if found.is_empty() {
-            "nothing of this run".to_owned()
-        } else {
-            format!("{} objects of this run", found.len())
+        let says = match (found.len(), keep) {
+            (0, _) => "nothing of this run".to_owned(),
+            (count, false) => format!("{} of this run", objects(count)),
+            (count, true) => {
+                format!(
+                    "{} of this run, kept: `meshproof cleanup --target cluster --run {run}`",
+                    objects(count)
+                )
+            }
         };
-        let left = found
-            .iter()
-            .map(|o| Left {
-                seat: o.scenario.clone(),
-                what: format!("{}; `meshproof cleanup --target cluster --run {run}` removes it", o.shown()),
+        let left = Mutex::new(Vec::new());
+        if !keep {
+            remove(api, &found, |object, result| {
+                let became = match result {
+                    Ok(()) => "removed only now, after its scenario had ended".to_owned(),
+                    Err(e) => format!("{e}; `meshproof cleanup --target cluster --run {run}` tries again"),
+                };
+                let what = format!("{}: {became}", object.shown());
+                lock(&left).push(Left { seat: object.scenario.clone(), what });
             })
-            .collect();
+            .await;
+        }
+        let left = std::mem::take(&mut *lock(&left));
         Ok(Aftermath { notes: BTreeMap::from([("inventory after".to_owned(), says)]), left })
     }
+}
+
+fn lock(left: &Mutex<Vec<Left>>) -> MutexGuard<'_, Vec<Left>> {
+    left.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn objects(count: usize) -> String {
+    if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
 }

@@ -58,7 +58,8 @@ pub enum ApiError {
     Unavailable(String),
     /// What was awaited did not happen.
     #[error(
-        "{what} did not happen within the timeout `{timeout}` ({limit:?}); last seen: {last}; raise it with --timeout {timeout}=DURATION if that was on its way"
+        "waited in vain until {what} (timeout `{timeout}`, {limit:?}); last seen: {last}; if that was on its way, \
+         --timeout {timeout}=DURATION gives it longer"
     )]
     TimedOut {
         /// The timeout's name.

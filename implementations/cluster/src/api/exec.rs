@@ -1,8 +1,11 @@
 //! Programs run in containers.
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{self, Either, OptionFuture};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::{AttachParams, AttachedProcess};
@@ -129,19 +132,33 @@ async fn attend(
     stdin: Bytes,
     limits: ExecLimits,
 ) -> Result<ExecOutput, String> {
-    let status = process.take_status();
-    let (stdout, stderr) = (process.stdout(), process.stderr());
-    let fed = process.stdin().map(|mut pipe| async move {
-        // A program that does not read to the end is its own affair, and no fault.
-        let _closed = pipe.write_all(&stdin).await;
-        let _closed = pipe.shutdown().await;
-    });
+    let told = OptionFuture::from(process.take_status());
+    let read = future::join(read(process.stdout(), limits.stdout), read(process.stderr(), limits.stderr));
+    let pipe = process.stdin();
     // That the end of its input can be told is why the doctor asks for Kubernetes 1.30: the older protocol (v4) closes the whole
-    // connection for it.
-    let fed = futures_util::future::OptionFuture::from(fed);
-    let (stdout, stderr, _fed) = tokio::join!(read(stdout, limits.stdout), read(stderr, limits.stderr), fed);
-    let status = futures_util::future::OptionFuture::from(status).await.flatten();
-    let Some(status) = status else {
+    // connection for it. A program that does not read its input, or not to the end, is its own affair.
+    let fed = async {
+        if let Some(mut pipe) = pipe {
+            let _closed = pipe.write_all(&stdin).await;
+            let _closed = pipe.shutdown().await;
+        }
+        future::pending::<Infallible>().await
+    };
+    let ended = async {
+        // When the connection breaks, kube ends without closing the pipes: it shows in that no status comes.
+        match future::select(pin!(read), pin!(told)).await {
+            Either::Left((output, told)) => (told.await.flatten(), Some(output)),
+            Either::Right((told, read)) => match told.flatten() {
+                Some(status) => (Some(status), Some(read.await)),
+                None => (None, None),
+            },
+        }
+    };
+    let (status, output) = tokio::select! {
+        ended = ended => ended,
+        never = fed => match never {},
+    };
+    let (Some(status), Some((stdout, stderr))) = (status, output) else {
         let why = match process.join().await {
             Ok(()) => "the connection was closed".to_owned(),
             Err(e) => chain(&e),

@@ -1,6 +1,7 @@
 //! Questions to a pod's own ports, over the API server's port forwarding.
 
 use bytes::Bytes;
+use futures_util::future::{self, OptionFuture};
 use http::Request;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1::handshake;
@@ -82,15 +83,19 @@ impl Api {
                 () = driven => Err("the connection ended".to_owned()),
             }
         };
-        let answer = asked.await;
-        forwarder.abort();
-        match answer {
-            Ok(bytes) => Ok(bytes),
-            Err(words) => {
-                // The kubelet's own words, where there are any, are the reason.
-                let told = futures_util::future::OptionFuture::from(told).await.flatten();
-                Err(unanswered(told.unwrap_or(words)))
+        // The kubelet's own words, where there are any, are the reason; without any, the connection tells.
+        let told = async {
+            match OptionFuture::from(told).await.flatten() {
+                Some(words) => words,
+                None => future::pending().await,
             }
-        }
+        };
+        let answer = tokio::select! {
+            biased;
+            words = told => Err(words),
+            answer = asked => answer,
+        };
+        forwarder.abort();
+        answer.map_err(unanswered)
     }
 }

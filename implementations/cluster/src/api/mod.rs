@@ -131,7 +131,7 @@ impl Api {
             content_type: "application/apply-patch+yaml",
             body: serde_json::to_vec(&body).map_err(|e| ApiError::Config(e.to_string()))?,
             verb: "patch",
-            what: resource.id().to_string(),
+            what: shown(kind, &resource.id()),
             implementation: kind.is_istio(),
             ..self.about(kind, Some(resource.namespace()))
         };
@@ -152,7 +152,7 @@ impl Api {
             // What hangs on the object goes with it, and before it.
             body: br#"{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}"#.to_vec(),
             verb: "delete",
-            what: id.to_string(),
+            what: shown(kind, id),
             ..self.about(kind, Some(&id.namespace))
         };
         match self.ask(&question).await.map_err(|fault| question.error(fault)) {
@@ -167,13 +167,14 @@ impl Api {
     /// [`ApiError::TimedOut`] with what holds it (finalizers, what is left in a namespace), or the cluster's.
     pub async fn delete_and_wait(&self, id: &ResourceId, limit: Duration) -> Result<(), ApiError> {
         self.delete(id).await?;
+        let kind = known(&id.kind)?;
         let awaited = watch::Awaited {
-            kind: known(&id.kind)?,
+            kind,
             namespace: Some(&id.namespace),
             selector: Selector::name(&id.name),
             timeout: "teardown",
             limit,
-            what: &format!("{id} goes away"),
+            what: &format!("{} is gone", shown(kind, id)),
         };
         self.watch_for(&awaited, |objects| objects.is_empty().then_some(())).await
     }
@@ -186,7 +187,10 @@ impl Api {
         let kind = known(kind)?;
         let question = Question {
             path: kind.path(&self.version(kind).await?, Some(namespace), Some(name)),
-            what: format!("{} {namespace}/{name}", kind.kind),
+            what: shown(
+                kind,
+                &ResourceId { kind: kind.kind.into(), namespace: namespace.into(), name: name.into() },
+            ),
             ..self.about(kind, Some(namespace))
         };
         match self.ask(&question).await.map_err(|fault| question.error(fault)) {
@@ -363,6 +367,11 @@ impl Api {
 fn known(kind: &str) -> Result<&'static Kind, ApiError> {
     Kind::named(kind)
         .ok_or_else(|| ApiError::Config(format!("the suite has no way to speak of a {kind} in a cluster")))
+}
+
+/// `Gateway default/cnn`, `Namespace mp-1`.
+fn shown(kind: &Kind, id: &ResourceId) -> String {
+    if kind.namespaced { id.to_string() } else { format!("{} {}", id.kind, id.name) }
 }
 
 /// A selector and more, as the query of an address.

@@ -1,0 +1,13 @@
+//! The target against a Kubernetes API that misbehaves. Every request that a test makes must be in the table of permissions.
+
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect fails it")]
+
+mod cleaning;
+mod doctor;
+mod refusals;
+mod retries;
+mod server;
+mod service;
+mod streams;
+mod watches;

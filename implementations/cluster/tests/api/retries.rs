@@ -1,0 +1,136 @@
+//! What is tried again, how often, and when.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use meshproof_cluster::api::ApiError;
+use meshproof_harness::resource::{Resource, ResourceId};
+use meshproof_harness::timeouts::Timeouts;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::service::{Answer, Cluster};
+
+/// Answers so the first times, and then well.
+fn at_first(times: usize, answer: impl Fn() -> Answer + Send + 'static) -> Cluster {
+    let mut asked = 0;
+    Cluster::answering(move |_| {
+        asked += 1;
+        if asked <= times { answer() } else { Answer::json(&json!({ "metadata": { "name": "a" } })) }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_passes_is_asked_again() {
+    for code in [429, 500, 502, 503, 504] {
+        let cluster = at_first(2, move || Answer::status(code, "", "busy"));
+        assert!(cluster.api.get("Pod", "default", "a").await.unwrap().is_some(), "{code}");
+        assert_eq!(cluster.asked().len(), 3);
+    }
+    let cluster = at_first(2, || Answer::Reset);
+    assert!(cluster.api.get("Pod", "default", "a").await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_pass_is_given_up_and_is_the_environments() {
+    let cluster = at_first(usize::MAX, || Answer::status(503, "ServiceUnavailable", "etcd has no leader"));
+    let error = cluster.api.get("Pod", "default", "a").await.unwrap_err();
+    insta::assert_snapshot!(error.to_string());
+    assert_eq!(cluster.asked().len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_never_answers_is_given_up_in_time() {
+    let begun = Instant::now();
+    let cluster = at_first(usize::MAX, || Answer::Silence);
+    let error = cluster.api.get("Pod", "default", "a").await.unwrap_err();
+    assert!(error.to_string().contains("`cluster-answer`"), "{error}");
+    assert!(begun.elapsed() <= Timeouts::default().get("cluster-answer") + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_long_as_the_api_server_asks_to_wait_nothing_is_asked() {
+    let begun = Instant::now();
+    let cluster =
+        at_first(1, || Answer::status(429, "TooManyRequests", "slow down").with("Retry-After", "7"));
+    cluster.api.get("Pod", "default", "a").await.unwrap();
+    let waited = begun.elapsed();
+    assert!(waited >= Duration::from_secs(7) && waited < Duration::from_secs(9), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_longer_than_the_timeout_is_not_begun() {
+    let begun = Instant::now();
+    let cluster = at_first(usize::MAX, || Answer::status(429, "", "slow down").with("Retry-After", "3600"));
+    let error = cluster.api.get("Pod", "default", "a").await.unwrap_err();
+    insta::assert_snapshot!(error.to_string());
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(cluster.asked().len(), 1);
+}
+
+fn service_entry() -> Resource {
+    Resource(json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": { "name": "a", "namespace": "b" },
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_is_applied_again_and_one_without_end_is_told() {
+    let conflict = || Answer::status(409, "Conflict", "the object has been modified");
+    let cluster = at_first(2, conflict);
+    cluster.api.apply(&service_entry()).await.unwrap();
+    assert_eq!(cluster.asked().len(), 3);
+    let cluster = at_first(usize::MAX, conflict);
+    let error = cluster.api.apply(&service_entry()).await.unwrap_err();
+    assert!(matches!(error, ApiError::Conflict(_)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_on_anything_else_is_told_at_once() {
+    let cluster = at_first(usize::MAX, || Answer::status(409, "Conflict", "no"));
+    let id = ResourceId { kind: "Secret".into(), namespace: "a".into(), name: "b".into() };
+    assert!(matches!(cluster.api.delete(&id).await, Err(ApiError::Conflict(_))));
+    assert_eq!(cluster.asked().len(), 1);
+}
+
+fn page(items: usize, after: &str) -> Answer {
+    let items: Vec<Value> = (0..items).map(|n| json!({ "metadata": { "name": n.to_string() } })).collect();
+    Answer::json(&json!({ "metadata": { "continue": after, "resourceVersion": "7" }, "items": items }))
+}
+
+#[tokio::test]
+async fn a_list_is_read_page_by_page_and_begun_again_where_its_continuation_is_too_old() {
+    let mut expired = false;
+    let cluster = Cluster::answering(move |asked| match asked.parameter("continue").as_deref() {
+        None => page(2, "second"),
+        Some("second") if !expired => {
+            expired = true;
+            Answer::status(410, "Expired", "the provided continue parameter is too old")
+        }
+        Some("second") => page(1, ""),
+        Some(other) => panic!("{other}"),
+    });
+    assert_eq!(cluster.api.list("Pod", None, Some("a=b")).await.unwrap().len(), 3);
+    let asked = cluster.asked();
+    assert_eq!(asked.len(), 4);
+    assert!(asked.iter().all(|a| a.parameter("labelSelector").as_deref() == Some("a=b")));
+    assert!(asked.iter().all(|a| a.parameter("limit").is_some()));
+}
+
+#[tokio::test]
+async fn a_list_without_end_is_not_read_to_it() {
+    let cluster = Cluster::answering(|_| page(5_000, "more"));
+    let error = cluster.api.list("Pod", None, None).await.unwrap_err();
+    assert!(error.to_string().contains("more than"), "{error}");
+    assert!(cluster.asked().len() < 10);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_it() {
+    let cluster = Cluster::answering(|_| {
+        Answer::Pieces(stream::repeat_with(|| Ok(Bytes::from_static(&[b' '; 64 * 1024]))).boxed())
+    });
+    let error = cluster.api.get("Pod", "default", "a").await.unwrap_err();
+    assert!(error.to_string().contains("bytes"), "{error}");
+}
