@@ -18,6 +18,8 @@ const CLEANUP: &str = "Cleanup the mutual TLS origination example";
 const HOST: &str = "my-nginx.mesh-external.svc.cluster.local";
 const GATEWAY: &str = "istio-egressgateway";
 const SECRET: &str = "client-credential";
+/// The one that is lent from the wrong namespace.
+const LENT: &str = "lent-credential";
 const BESIDE_GATEWAY: &str = "istio-system";
 
 pub(crate) static SCENARIO: Scenario = Scenario {
@@ -137,7 +139,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         .observed("The workload's exchange, nginx's connections, the gateway's own word on its credentials."),
     ],
     fixtures: crate::fixtures!("egress-gateway-mutual":
-        "gateway", "route", "originate", "originate-another-sni", "originate-san-match", "originate-san-mismatch"),
+        "gateway", "route", "originate", "originate-another-sni", "originate-lent", "originate-san-match", "originate-san-mismatch"),
     topology: || Topology {
         workloads: vec![Workload::sleep()],
         gateways: vec![Gateway::egress()],
@@ -159,9 +161,19 @@ async fn documented_secret(
     client: &Issued,
     ca: &Authority,
 ) -> Result<(), Stop> {
+    secret_of(mesh, namespace, SECRET, client, ca).await
+}
+
+async fn secret_of(
+    mesh: &Mesh,
+    namespace: &str,
+    name: &str,
+    client: &Issued,
+    ca: &Authority,
+) -> Result<(), Stop> {
     let (key, certificate) = (client.key(), client.certificate_pem());
     let entries = [("tls.key", key.0.as_str()), ("tls.crt", certificate), ("ca.crt", ca.certificate_pem())];
-    mesh.create_secret(namespace, SECRET, &entries).await
+    mesh.create_secret(namespace, name, &entries).await
 }
 
 async fn run(mesh: &Mesh) -> Result<(), Stop> {
@@ -260,10 +272,24 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     )?;
 
     mesh.step("A credential in the wrong namespace");
-    mesh.delete_secret(BESIDE_GATEWAY, SECRET).await?;
-    documented_secret(mesh, "default", &client, &ca).await?;
+    // Of a name that the gateway never held: istiod withdraws no secret that it has sent (pilot/pkg/xds/sds.go, `Generate`,
+    // leaves out what is gone), so a proxy may go on with one that was deleted.
+    let lent = |namespace: &'static str| secret_of(mesh, namespace, LENT, &client, &ca);
+    mesh.apply(&["originate-lent"]).await?;
+    lent("default").await?;
     let misplaced = mesh.workload("sleep").get(URL).await?;
-    mesh.delete_secret("default", SECRET).await?;
+    lent(BESIDE_GATEWAY).await?;
+    let beside = mesh.workload("sleep").get(URL).await?;
+    mesh.check(
+        "credential-in-wrong-namespace",
+        misplaced.fails().and(nginx.during(&misplaced).no_request()).provided(
+            "the same secret beside the gateway",
+            beside.only_response().is(200).and(nginx.saw(&beside).exactly(1).client_certificate(&client)),
+        ),
+    )?;
+    mesh.delete_secret("default", LENT).await?;
+    mesh.apply(&["originate"]).await?;
+    mesh.delete_secret(BESIDE_GATEWAY, LENT).await?;
 
     mesh.step("The Secret formats that Istio supports");
     let mut formats = Vec::new();
@@ -285,13 +311,6 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         formats.push(works.of(format.name()));
         format.delete(mesh).await?;
     }
-    mesh.check(
-        "credential-in-wrong-namespace",
-        misplaced
-            .fails()
-            .and(nginx.during(&misplaced).no_request())
-            .provided("the same secret beside the gateway", formats[0].clone()),
-    )?;
     mesh.check("credential-formats", Claim::all(formats))?;
 
     mesh.step(CLEANUP);

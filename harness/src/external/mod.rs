@@ -10,6 +10,7 @@ mod container;
 mod container;
 pub(crate) mod embedded;
 mod nginx;
+mod pod;
 
 use std::net::SocketAddr;
 
@@ -22,6 +23,7 @@ pub use container::{
 };
 pub use embedded::start_embedded;
 pub use nginx::{find_nginx, start_nginx};
+pub use pod::{POD_CONTROL, POD_FOLDER, PodFiles, PodLine, PodLog, PodService};
 
 /// Whether this build has nginx in a container (the feature `container`).
 pub const CONTAINERS: bool = cfg!(feature = "container");

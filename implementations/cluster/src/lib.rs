@@ -2,12 +2,18 @@
 
 pub mod api;
 pub mod cleanup;
+pub mod curl;
 pub mod discovery;
 pub mod doctor;
+pub mod dump;
 pub mod identify;
+mod instance;
 pub mod inventory;
+pub mod manifests;
 pub mod owned;
 pub mod permissions;
+pub mod places;
+pub mod relocate;
 pub mod settings;
 mod target;
 

@@ -13,6 +13,7 @@ use crate::cleanup::remove;
 use crate::doctor::{Finding, examine, refusal};
 use crate::identify::{self, Installation};
 use crate::inventory::owned;
+use crate::manifests::Injection;
 use crate::owned::{RUN, of_run};
 use crate::settings::Settings;
 
@@ -104,8 +105,10 @@ impl Target for ClusterTarget {
         Ok(BTreeMap::from([("inventory before".to_owned(), says)]))
     }
 
-    async fn start(&self, _seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
-        Err(TargetError::Environment("no instance can be made yet".to_owned()))
+    async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
+        let (label, value) = self.installation().await?.injection.clone();
+        let api = self.api().await?.clone();
+        crate::instance::start(api, &self.settings, Injection { label, value }, seat).await
     }
 
     async fn after(&self, run: &str, keep: bool) -> Result<Aftermath, TargetError> {

@@ -53,7 +53,31 @@ pub(in crate::external) enum Site {
         /// As root, with no right to be anybody else.
         root: bool,
     },
+    /// In a pod, which its clients reach directly; its logs go to its standard output, and its files lie in a folder that it
+    /// cannot write.
+    Pod,
 }
+
+impl Site {
+    /// Where nginx writes: its own folder, or what a pod has for that.
+    const fn scratch(self, folder: &str) -> &str {
+        match self {
+            Self::Machine | Self::Container { .. } => folder,
+            Self::Pod => POD_SCRATCH,
+        }
+    }
+
+    fn log(self, folder: &str, name: &str) -> String {
+        match self {
+            Self::Machine | Self::Container { .. } => format!("{folder}/{name}"),
+            // Both in one stream: nobody promises the order of two.
+            Self::Pod => "/dev/stdout".to_owned(),
+        }
+    }
+}
+
+/// The folder in a pod that nginx writes its temporary files into.
+pub(in crate::external) const POD_SCRATCH: &str = "/tmp";
 
 /// A folder that goes away with its owner.
 pub(in crate::external) struct Folder(PathBuf);
@@ -109,7 +133,7 @@ pub(in crate::external) fn write(
     version: Version,
     site: Site,
 ) -> Result<(), String> {
-    let text = render(folder, spec, ports, nonce, version, site)?;
+    let text = render(folder, spec, Content::ByPath, ports, nonce, version, site)?;
     let failed = |e: io::Error| format!("cannot write into {}: {e}", folder.display());
     let put = |name: &str, text: &str| write_private(&folder.join(name), text).map_err(failed);
     put("nginx.conf", &text)?;
@@ -130,9 +154,20 @@ pub(in crate::external) fn write(
     Ok(())
 }
 
-fn render(
+/// What is answered on which path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::external) enum Content {
+    /// The specification's pages, and 404 elsewhere.
+    ByPath,
+    /// The specification's first page, whatever is asked for.
+    Same,
+}
+
+#[allow(clippy::too_many_arguments, reason = "each stands in the template")]
+pub(in crate::external) fn render(
     folder: &Path,
     spec: &ExternalSpec,
+    content: Content,
     ports: Ports,
     nonce: &str,
     version: Version,
@@ -159,11 +194,13 @@ fn render(
     // The relay's header has the client's own address; nginx itself sees the container engine's.
     let (bind, relayed, remote_addr, remote_port) = match site {
         Site::Machine => ("127.0.0.1", "", "$remote_addr", "$remote_port"),
+        Site::Pod => ("0.0.0.0", "", "$remote_addr", "$remote_port"),
         Site::Container { .. } => {
             ("0.0.0.0", " proxy_protocol", "$proxy_protocol_addr", "$proxy_protocol_port")
         }
     };
     let applies = |condition: &str| match condition {
+        "pod" => site == Site::Pod,
         "root" => site == Site::Container { root: true },
         "alpn-variable" => version >= ALPN_VARIABLE,
         "plain" => spec.plain != PlainPort::Closed,
@@ -176,6 +213,10 @@ fn render(
     let mut text = conditional(TEMPLATE, applies);
     for (name, value) in [
         ("{{folder}}", folder),
+        ("{{scratch}}", site.scratch(folder)),
+        ("{{access_log}}", &site.log(folder, "access.log")),
+        ("{{error_log}}", &site.log(folder, "error.log")),
+        ("{{control_log}}", &site.log(folder, "control.log")),
         ("{{host}}", &spec.host),
         ("{{plain_port}}", &ports.plain.to_string()),
         ("{{tls_port}}", &ports.tls.to_string()),
@@ -188,7 +229,7 @@ fn render(
         ("{{protocols}}", protocols),
         ("{{http2_old}}", if http2 && !directive { " http2" } else { "" }),
         ("{{http2_new}}", if http2 && directive { "http2 on;" } else { "" }),
-        ("{{locations}}", &locations(spec)?),
+        ("{{locations}}", &locations(spec, content)?),
     ] {
         text = text.replace(name, value);
     }
@@ -212,7 +253,7 @@ fn conditional(template: &str, applies: impl Fn(&str) -> bool) -> String {
     out
 }
 
-fn locations(spec: &ExternalSpec) -> Result<String, String> {
+fn locations(spec: &ExternalSpec, content: Content) -> Result<String, String> {
     let plain = |text: &str| {
         let fits = |b: u8| b.is_ascii_graphic() && !b"\"'\\${};".contains(&b) || b == b' ';
         text.bytes().all(fits)
@@ -229,7 +270,13 @@ fn locations(spec: &ExternalSpec) -> Result<String, String> {
             page.path, page.content_type
         );
     }
-    out.push_str("location / { return 404; }");
+    match (content, spec.pages.first()) {
+        (Content::Same, Some(page)) => {
+            let _infallible =
+                write!(out, "location / {{ default_type \"{}\"; try_files /0 =404; }}", page.content_type);
+        }
+        (Content::ByPath, _) | (Content::Same, None) => out.push_str("location / { return 404; }"),
+    }
     Ok(out)
 }
 

@@ -130,7 +130,7 @@ struct TlsPart {
 }
 
 /// Turns log lines into evidence.
-struct Recorder {
+pub(in crate::external) struct Recorder {
     store: Store,
     side: Side,
     /// nginx's port, the documents' port, whether it speaks TLS.
@@ -141,11 +141,16 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(store: Store, spec: &ExternalSpec, ports: Ports, site: Site) -> Self {
+    pub(in crate::external) fn new(store: Store, spec: &ExternalSpec, ports: Ports, site: Site) -> Self {
+        let documented = match site {
+            Site::Machine | Site::Container { .. } => (80, 443),
+            // A pod has all ports to itself.
+            Site::Pod => (ports.plain, ports.tls),
+        };
         Self {
             store,
             side: Side::Service { host: spec.host.clone() },
-            ports: vec![(ports.plain, 80, false), (ports.tls, 443, true)],
+            ports: vec![(ports.plain, documented.0, false), (ports.tls, documented.1, true)],
             asks_clients: spec.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
             site,
             connections: BTreeMap::new(),
@@ -158,7 +163,7 @@ impl Recorder {
     }
 
     /// One line of the access log.
-    fn access(&mut self, text: &str) {
+    pub(in crate::external) fn access(&mut self, text: &str) {
         let readable = serde_json::from_str::<Line>(text).map_err(|e| e.to_string());
         if let Err(reason) = readable.and_then(|line| self.request(line)) {
             let text =
@@ -243,7 +248,7 @@ impl Recorder {
     }
 
     /// One line of the error log. Those that tell of a connection which brought no request become evidence.
-    fn error(&mut self, text: &str) {
+    pub(in crate::external) fn error(&mut self, text: &str) {
         let Some((number, words, server_port)) = connection_line(text) else { return };
         let Some((port, tls_port)) = self.documented(server_port) else { return };
         let failure = (words.contains("SSL_do_handshake() failed") || words.contains("in SSL handshake"))
@@ -260,7 +265,7 @@ impl Recorder {
         }
         let client = text.rsplit_once(", client: ").map_or("", |(_, rest)| rest);
         let peer = match self.site {
-            Site::Machine => client.split(',').next().unwrap_or_default().to_owned(),
+            Site::Machine | Site::Pod => client.split(',').next().unwrap_or_default().to_owned(),
             // The line has the address that the relay came from, and the relay listens on loopback alone.
             Site::Container { .. } => Ipv4Addr::LOCALHOST.to_string(),
         };

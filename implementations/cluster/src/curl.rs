@@ -1,0 +1,188 @@
+//! The workload's client in a cluster is curl, run in its pod: what it is told, and what it says.
+//!
+//! curl's trace (`--trace`, on standard error) has every byte that it wrote and every header that it read, as hexadecimal;
+//! standard output has the last response's body; `--write-out` adds the server's certificates.
+
+mod output;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use meshproof_harness::target::TargetError;
+use meshproof_harness::token;
+use meshproof_harness::workload::{
+    Delivery, HttpChoice, MAX_BODY_READ, MAX_HEAD, MAX_HOPS, Method, RequestSpec,
+};
+
+use crate::manifests::{ROOTS_FOLDER, ROOTS_KEY};
+
+pub use output::exchange;
+
+/// What separates the trace from the certificates on standard error.
+const MARK: &str = "== Meshproof";
+/// How many bytes of a trace are read: four and a half for each byte of a head, for as many hops as may be, and the bodies of
+/// redirects. Beyond it the trace is cut, which the exchange says.
+pub const MAX_TRACE: usize = 5 * MAX_HEAD * MAX_HOPS;
+/// How many bytes of a body are read.
+pub const MAX_BODY: usize = MAX_BODY_READ as usize;
+
+/// What is run in the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Program and arguments. No secret is among them: others may read them.
+    pub argv: Vec<String>,
+    /// Standard input: the client's certificate and key where there are any, then the body.
+    pub stdin: Bytes,
+}
+
+/// What curl is told. `address`: where every connection goes, whatever host the URL names, on the URL's port; a sidecar captures it
+/// and goes by server name and Host, so that no name server needs to know the host.
+///
+/// # Errors
+/// [`TargetError::Unsupported`]: curl cannot say this.
+pub fn command(
+    request: &RequestSpec,
+    url: &str,
+    address: &str,
+    port: Option<u16>,
+    limit: Duration,
+) -> Result<Command, TargetError> {
+    if let Some(what) = beyond_curl(request) {
+        return Err(TargetError::Unsupported(format!(
+            "the cluster's workload is a stock curl, which cannot send {what}"
+        )));
+    }
+    let mut argv: Vec<String> =
+        ["curl", "-q", "-sS", "--globoff", "--path-as-is", "--noproxy", "*", "--trace", "%"]
+            .map(str::to_owned)
+            .to_vec();
+    let mut option = |words: &[&str]| argv.extend(words.iter().map(|w| (*w).to_owned()));
+    option(&["--write-out", &format!("%{{stderr}}\n{MARK}\n%{{certs}}")]);
+    option(&["--max-time", &format!("{:.3}", limit.as_secs_f64())]);
+    let port = port.map(|p| p.to_string()).unwrap_or_default();
+    option(&["--connect-to", &format!("::{}:{port}", bracketed(address))]);
+    option(&["--cacert", &format!("{ROOTS_FOLDER}/{ROOTS_KEY}")]);
+    if request.accept_any_server {
+        option(&["-k"]);
+    }
+    if request.follow_redirects {
+        option(&["-L", "--max-redirs", &(MAX_HOPS - 1).to_string()]);
+    }
+    match (request.http, url.starts_with("https:")) {
+        (HttpChoice::Negotiated, _) => {}
+        (HttpChoice::Http1, _) => option(&["--http1.1"]),
+        (HttpChoice::Http2, true) => option(&["--http2"]),
+        (HttpChoice::Http2, false) => option(&["--http2-prior-knowledge"]),
+    }
+    option(&["-A", &token::user_agent(&request.token)]);
+    for (name, value) in &request.headers {
+        option(&["-H", &format!("{name}: {value}")]);
+    }
+    if let Some(host) = &request.host_header {
+        option(&["-H", &format!("Host: {host}")]);
+    }
+    if request.method == Method::HEAD {
+        option(&["-I"]);
+    } else if request.method != Method::GET || !request.body.is_empty() {
+        option(&["-X", request.method.as_str()]);
+    }
+    if !request.body.is_empty() {
+        let named = |name: &str| request.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+        option(&["--data-binary", "@-"]);
+        if !named("content-type") {
+            option(&["-H", "Content-Type:"]);
+        }
+        option(&["-H", if request.delivery == Delivery::Expecting { "Expect: 100-continue" } else { "Expect:" }]);
+        if request.delivery == Delivery::Pieces {
+            option(&["-H", "Transfer-Encoding: chunked"]);
+        }
+    }
+    option(&["--", url]);
+    let Some(identity) = &request.identity else {
+        return Ok(Command { argv, stdin: request.body.clone() });
+    };
+    let pem = format!("{}\n{}", identity.certificate, identity.key.0);
+    // A file that is there for the length of the request, and readable to its owner alone.
+    let script = "set -eu; umask 077; d=$(mktemp -d); trap 'rm -rf \"$d\"' EXIT; n=$1; shift; \
+                  head -c \"$n\" > \"$d/identity.pem\"; c=$1; shift; code=0; \"$c\" -E \"$d/identity.pem\" \"$@\" || code=$?; \
+                  exit $code";
+    let mut wrapped = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned(), "sh".to_owned()];
+    wrapped.push(pem.len().to_string());
+    // `-q` must come first to count.
+    wrapped.extend(argv);
+    let stdin = [pem.as_bytes(), request.body.as_ref()].concat();
+    Ok(Command { argv: wrapped, stdin: stdin.into() })
+}
+
+fn bracketed(address: &str) -> String {
+    match address.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        Ok(IpAddr::V4(_)) | Err(_) => address.to_owned(),
+    }
+}
+
+fn beyond_curl(request: &RequestSpec) -> Option<&'static str> {
+    if request.websocket.is_some() {
+        Some("a WebSocket message")
+    } else if request.times > 1 {
+        Some("a request several times over one connection")
+    } else if request.server_name.is_some() {
+        Some("another server name than the URL's host")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meshproof_harness::external::PrivateKeyPem;
+    use meshproof_harness::workload::ClientIdentity;
+
+    fn words(request: &RequestSpec) -> Vec<String> {
+        command(request, &request.url, "10.1.0.7", None, Duration::from_secs(10)).unwrap().argv
+    }
+
+    fn has(argv: &[String], wanted: &[&str]) -> bool {
+        argv.windows(wanted.len()).any(|w| w == wanted)
+    }
+
+    #[test]
+    fn a_request_names_the_url_last_and_goes_to_the_address_on_the_urls_port() {
+        let argv = words(&RequestSpec::get("http://edition.cnn.com/politics", "r-s.00001"));
+        assert!(has(&argv, &["--connect-to", "::10.1.0.7:"]));
+        assert!(has(&argv, &["-A", "meshproof/r-s.00001"]));
+        assert!(has(&argv, &["--", "http://edition.cnn.com/politics"]));
+        assert!(!has(&argv, &["-L"]) && !has(&argv, &["-X", "GET"]));
+    }
+
+    #[test]
+    fn an_address_of_version_six_stands_in_brackets() {
+        let request = RequestSpec::get("http://a.example/", "t");
+        let argv = command(&request, &request.url, "fd00::7", Some(8080), Duration::from_secs(1)).unwrap().argv;
+        assert!(has(&argv, &["--connect-to", "::[fd00::7]:8080"]));
+    }
+
+    #[test]
+    fn a_key_is_never_an_argument() {
+        let identity = ClientIdentity {
+            certificate: "CERTIFICATE".to_owned(),
+            key: PrivateKeyPem("SECRET".to_owned()),
+        };
+        let request =
+            RequestSpec { identity: Some(identity), ..RequestSpec::get("https://a.example/", "t") };
+        let command =
+            command(&request, &request.url, "10.1.0.7", None, Duration::from_secs(1)).unwrap();
+        assert!(!command.argv.concat().contains("SECRET"));
+        assert_eq!(command.stdin, "CERTIFICATE\nSECRET");
+        assert!(has(&command.argv, &["sh", "18", "curl", "-q"]));
+    }
+
+    #[test]
+    fn what_curl_cannot_say_is_unsupported_by_the_target() {
+        let request = RequestSpec { times: 2, ..RequestSpec::get("http://a.example/", "t") };
+        let refused = command(&request, &request.url, "10.1.0.7", None, Duration::from_secs(1));
+        assert!(matches!(refused, Err(TargetError::Unsupported(_))));
+    }
+}

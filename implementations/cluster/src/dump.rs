@@ -1,0 +1,253 @@
+//! What an Envoy says of itself on its admin interface (`/config_dump`, Envoy, "Administration interface" and
+//! admin/v3/config_dump_shared.proto), read for what the suite must know. Pure.
+
+use std::collections::BTreeSet;
+
+use meshproof_harness::certificates::describe;
+use meshproof_harness::store::bounded;
+use meshproof_reports::{CredentialState, CredentialStatus};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde_json::Value;
+
+/// How many bytes of a dump are read.
+pub const MAX_DUMP: usize = 64 * 1024 * 1024;
+/// How many of a proxy's credentials are told.
+const MAX_CREDENTIALS: usize = 1000;
+/// How much of Envoy's words goes into a refusal.
+const MAX_WORDS: usize = 2000;
+
+/// Whether a beacon's resources are in force: those that are still warming are not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The ServiceEntry, and so all that was there of that kind before.
+    pub entry: bool,
+    /// The DestinationRule.
+    pub rule: bool,
+    /// The VirtualService; at a gateway the Gateway, too.
+    pub route: bool,
+}
+
+impl Seen {
+    /// All of them.
+    #[must_use]
+    pub const fn all(self) -> bool {
+        self.entry && self.rule && self.route
+    }
+}
+
+/// Everything within an object or list, at any depth, the object itself first.
+fn within<'a>(value: &'a Value, see: &mut impl FnMut(&'a serde_json::Map<String, Value>)) {
+    match value {
+        Value::Object(object) => {
+            see(object);
+            object.values().for_each(|v| within(v, see));
+        }
+        Value::Array(list) => list.iter().for_each(|v| within(v, see)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The lists of this name, whether the whole dump was asked for or one `resource`: then `configs` holds its entries, each with the
+/// type of the entry (`ClustersConfigDump.DynamicCluster`).
+fn listed<'a>(dump: &'a Value, field: &str) -> Vec<&'a Value> {
+    let configs = dump.get("configs").and_then(Value::as_array).into_iter().flatten();
+    let mut found = Vec::new();
+    for config in configs {
+        match config.get(field).and_then(Value::as_array) {
+            Some(list) => found.extend(list),
+            None => found.push(config),
+        }
+    }
+    found
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The beacon of this host among a proxy's active clusters (`resource=dynamic_active_clusters`) and routes
+/// (`resource=dynamic_route_configs`). `timeout_ms` is what the DestinationRule of this revision says.
+#[must_use]
+pub fn beacon(clusters: &Value, routes: &Value, host: &str, timeout_ms: u64) -> Seen {
+    let mut seen = Seen::default();
+    for entry in listed(clusters, "dynamic_active_clusters") {
+        let Some(cluster) = entry.get("cluster") else { continue };
+        if text(cluster, "/name").ends_with(&format!("||{host}")) {
+            seen.entry = true;
+            seen.rule = milliseconds(text(cluster, "/connect_timeout")) == Some(timeout_ms);
+        }
+    }
+    for entry in listed(routes, "dynamic_route_configs") {
+        within(entry, &mut |object| {
+            let domains = object.get("domains").and_then(Value::as_array).into_iter().flatten();
+            let named = domains.filter_map(Value::as_str).any(|d| d.split(':').next() == Some(host));
+            if named && object.get("routes").is_some_and(answers_directly) {
+                seen.route = true;
+            }
+        });
+    }
+    seen
+}
+
+fn answers_directly(routes: &Value) -> bool {
+    routes.as_array().into_iter().flatten().any(|route| route.get("direct_response").is_some())
+}
+
+/// A duration as protobuf's JSON writes it: `20.007s`.
+fn milliseconds(duration: &str) -> Option<u64> {
+    let seconds: f64 = duration.strip_suffix('s')?.parse().ok()?;
+    let whole = (seconds * 1000.0).round();
+    (whole.is_finite() && (0.0..1e12).contains(&whole)).then_some(whole as u64)
+}
+
+/// The hosts whose clusters are active; of the Sidecar's beacon, one of two.
+#[must_use]
+pub fn has_cluster_of(clusters: &Value, host: &str) -> bool {
+    let suffix = format!("||{host}");
+    listed(clusters, "dynamic_active_clusters").iter().any(|entry| text(entry, "/cluster/name").ends_with(&suffix))
+}
+
+/// The names of clusters that wait for something, such as a credential that was not supplied.
+#[must_use]
+pub fn warming(clusters: &Value) -> BTreeSet<String> {
+    let names = listed(clusters, "dynamic_warming_clusters").into_iter().map(|e| text(e, "/cluster/name"));
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// What Envoy refused of its configuration, in its words (`error_state` of a listener, cluster or route: the last attempt that
+/// failed).
+#[must_use]
+pub fn refusals(dump: &Value) -> Option<String> {
+    let mut words = Vec::new();
+    within(dump, &mut |object| {
+        if let Some(details) = object.get("error_state").and_then(|s| s.get("details")).and_then(Value::as_str) {
+            let name = object.get("name").and_then(Value::as_str).unwrap_or("a resource");
+            words.push(format!("{name}: {details}"));
+        }
+    });
+    words.sort();
+    words.dedup();
+    (!words.is_empty()).then(|| bounded(&words.join("; "), MAX_WORDS))
+}
+
+/// What the proxy holds of a secret: bytes that must be there before a change of it is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Its certificate chain, or its CA, as text.
+    pub text: Vec<u8>,
+    /// Its revocation list.
+    pub crl: Vec<u8>,
+}
+
+/// A secret by its name in Envoy (`kubernetes://client-credential-cacert`): none where the proxy never asked for it, and nothing
+/// held where it waits for it.
+#[must_use]
+pub fn secret(secrets: &Value, name: &str) -> Option<Option<Held>> {
+    let is = |entry: &&Value| text(entry, "/name") == name;
+    let active = listed(secrets, "dynamic_active_secrets").into_iter().find(is);
+    if let Some(entry) = active.filter(|e| e.get("secret").is_some()) {
+        let inline = |pointers: &[&str]| {
+            let found = pointers.iter().find_map(|p| entry.pointer(p).and_then(Value::as_str));
+            found.map(decoded).unwrap_or_default()
+        };
+        let material = inline(&[
+            "/secret/tls_certificate/certificate_chain/inline_bytes",
+            "/secret/validation_context/trusted_ca/inline_bytes",
+        ]);
+        if !material.is_empty() {
+            let crl = inline(&["/secret/validation_context/crl/inline_bytes"]);
+            return Some(Some(Held { text: material, crl }));
+        }
+        return Some(None);
+    }
+    let waits = listed(secrets, "dynamic_warming_secrets").into_iter().any(|e| is(&e));
+    waits.then_some(None)
+}
+
+/// What the proxy says of the credentials that it asked istiod for.
+#[must_use]
+pub fn credentials(secrets: &Value) -> Vec<CredentialStatus> {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for field in ["dynamic_active_secrets", "dynamic_warming_secrets"] {
+        names.extend(listed(secrets, field).into_iter().map(|e| text(e, "/name")));
+    }
+    let credentials = names.into_iter().filter(|name| name.starts_with("kubernetes://"));
+    let status = |name: &str| {
+        let held = secret(secrets, name).flatten();
+        let state = if held.is_some() { CredentialState::Active } else { CredentialState::Warming };
+        let der = held.and_then(|h| CertificateDer::from_pem_slice(&h.text).ok());
+        let serial = der.and_then(|der| describe(&der)).map(|certificate| certificate.serial);
+        CredentialStatus { name: bounded(name, 300), state, serial }
+    };
+    credentials.take(MAX_CREDENTIALS).map(status).collect()
+}
+
+/// Base64 as protobuf's JSON writes bytes. What is not base64 is empty.
+fn decoded(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default()
+}
+
+/// What a sidecar demands of who calls its application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// Mesh mutual TLS.
+    Strict,
+    /// Either.
+    Permissive,
+    /// Plain text.
+    Plain,
+}
+
+/// By the filter chains of the listener `virtualInbound` (Istio, pilot/pkg/networking/core/listener_inbound.go,
+/// `getFilterChainMatchOptions`): those for mesh mutual TLS match the transport protocol `tls` with Istio's ALPN, or any with
+/// STRICT; those for plain text match `raw_buffer`, or anything where there is no other.
+#[must_use]
+pub fn inbound(listeners: &Value, port: u16) -> Option<Inbound> {
+    let entry = listed(listeners, "dynamic_listeners").into_iter().find(|e| text(e, "/name") == "virtualInbound")?;
+    let chains = entry.pointer("/active_state/listener/filter_chains")?.as_array()?;
+    let of_port = |chain: &&Value| {
+        let matched = chain.pointer("/filter_chain_match/destination_port").and_then(Value::as_u64);
+        matched == Some(u64::from(port))
+    };
+    let chains: Vec<&Value> = chains.iter().filter(of_port).collect();
+    let tls = chains.iter().any(|chain| chain.get("transport_socket").is_some());
+    let plain = chains.iter().any(|chain| chain.get("transport_socket").is_none());
+    match (tls, plain) {
+        (true, true) => Some(Inbound::Permissive),
+        (true, false) => Some(Inbound::Strict),
+        (false, true) => Some(Inbound::Plain),
+        (false, false) => None,
+    }
+}
+
+/// The addresses behind the clusters of a host (`include_eds`), each with whether mesh mutual TLS is spoken to it
+/// (pilot/pkg/networking/util, endpoint metadata `envoy.transport_socket_match`, `tlsMode: istio`).
+#[must_use]
+pub fn endpoints(dump: &Value, host: &str) -> Vec<(String, bool)> {
+    let suffix = format!("||{host}");
+    let mut found = Vec::new();
+    for entry in listed(dump, "dynamic_endpoint_configs") {
+        let Some(config) = entry.get("endpoint_config") else { continue };
+        let name = text(config, "/cluster_name");
+        if !name.ends_with(&suffix) && !name.ends_with(&format!("|{host}")) {
+            continue;
+        }
+        within(config, &mut |object| {
+            let Some(endpoint) = object.get("endpoint") else { return };
+            let address = endpoint.pointer("/address/socket_address/address").and_then(Value::as_str);
+            let mode = object
+                .get("metadata")
+                .and_then(|m| m.pointer("/filter_metadata/envoy.transport_socket_match/tlsMode"));
+            if let Some(address) = address {
+                found.push((address.to_owned(), mode.is_some_and(|m| m == "istio")));
+            }
+        });
+    }
+    found
+}
+
+#[cfg(test)]
+#[path = "dump/tests.rs"]
+mod tests;

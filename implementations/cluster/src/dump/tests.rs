@@ -1,0 +1,140 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const HOST: &str = "r7.mp-r1-s-default.beacon.meshproof.internal";
+
+fn clusters(host: &str, timeout: &str) -> Value {
+    json!({"configs": [{
+        "@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump.DynamicCluster",
+        "version_info": "2026-01-01T00:00:00Z/9",
+        "cluster": {"name": format!("outbound|18999||{host}"), "connect_timeout": timeout},
+    }]})
+}
+
+fn routes(domain: &str, direct: bool) -> Value {
+    let route = if direct { json!({"direct_response": {"status": 200}}) } else { json!({"route": {"cluster": "c"}}) };
+    json!({"configs": [{"@type": "...", "route_config": {"name": "18999", "virtual_hosts": [
+        {"name": "b", "domains": [domain, "other"], "routes": [route]}]}}]})
+}
+
+#[test]
+fn a_beacon_is_seen_kind_by_kind() {
+    let seen = |c: &Value, r: &Value| beacon(c, r, HOST, 20_007);
+    assert!(seen(&clusters(HOST, "20.007s"), &routes(&format!("{HOST}:18999"), true)).all());
+    let without_rule = seen(&clusters(HOST, "10s"), &routes(HOST, true));
+    assert_eq!(without_rule, Seen { entry: true, rule: false, route: true });
+    // The service alone has a virtual host, too; only the VirtualService answers by itself.
+    assert!(!seen(&clusters(HOST, "20.007s"), &routes(HOST, false)).route);
+    let before = HOST.replace("r7", "r6");
+    assert_eq!(seen(&clusters(&before, "20.006s"), &routes(&before, true)), Seen::default());
+}
+
+#[test]
+fn a_cluster_that_is_still_warming_is_not_in_force() {
+    let warming_only = json!({"configs": [{"dynamic_active_clusters": [], "dynamic_warming_clusters": [
+        {"cluster": {"name": format!("outbound|18999||{HOST}"), "connect_timeout": "20.007s"}}]}]});
+    assert!(!beacon(&warming_only, &json!({}), HOST, 20_007).entry);
+    assert_eq!(warming(&warming_only).len(), 1);
+}
+
+#[test]
+fn a_refusal_is_told_in_envoys_words() {
+    let dump = json!({"configs": [{"name": "0.0.0.0_443", "error_state": {"details": "duplicate filter chain"}}]});
+    assert_eq!(refusals(&dump).unwrap(), "0.0.0.0_443: duplicate filter chain");
+    assert_eq!(refusals(&json!({"configs": [{"name": "x", "active_state": {}}]})), None);
+}
+
+fn secrets() -> (Value, String) {
+    use base64::Engine as _;
+    let ca = meshproof_harness::certificates::Authority::new(
+        meshproof_harness::certificates::KeyAlgorithm::EcdsaP256,
+    )
+    .unwrap();
+    let client = ca.client("client.example.com").serial(5).issue().unwrap();
+    let bytes = base64::engine::general_purpose::STANDARD.encode(client.certificate_pem());
+    let active = json!({"name": "kubernetes://client-credential", "secret": {"name": "kubernetes://client-credential",
+        "tls_certificate": {"certificate_chain": {"inline_bytes": bytes}, "private_key": {"inline_bytes": "W3JlZGFjdGVkXQ=="}}}});
+    let warming = json!({"name": "kubernetes://client-credential-cacert", "secret": {"name": "x"}});
+    let own = json!({"name": "default", "secret": {}});
+    let dump = json!({"configs": [{"dynamic_active_secrets": [active, own], "dynamic_warming_secrets": [warming]}]});
+    (dump, client.serial().to_owned())
+}
+
+#[test]
+fn credentials_are_active_with_their_serial_or_warming_and_the_proxys_own_identity_is_none() {
+    let (dump, serial) = secrets();
+    let told = credentials(&dump);
+    let seen: Vec<_> = told.iter().map(|c| (c.name.as_str(), c.state, c.serial.clone())).collect();
+    assert_eq!(
+        seen,
+        [
+            ("kubernetes://client-credential", CredentialState::Active, Some(serial)),
+            ("kubernetes://client-credential-cacert", CredentialState::Warming, None),
+        ]
+    );
+}
+
+#[test]
+fn a_secret_is_held_awaited_or_was_never_asked_for() {
+    let (dump, _) = secrets();
+    let held = secret(&dump, "kubernetes://client-credential").flatten().unwrap();
+    assert!(held.text.starts_with(b"-----BEGIN CERTIFICATE"));
+    assert_eq!(secret(&dump, "kubernetes://client-credential-cacert"), Some(None));
+    assert_eq!(secret(&dump, "kubernetes://another"), None);
+}
+
+#[test]
+fn what_a_sidecar_demands_is_read_from_its_filter_chains() {
+    let tls = json!({"filter_chain_match": {"destination_port": 9080, "transport_protocol": "tls"}, "transport_socket": {}});
+    let plain = json!({"filter_chain_match": {"destination_port": 9080, "transport_protocol": "raw_buffer"}});
+    let other = json!({"filter_chain_match": {"destination_port": 15006}});
+    let mode = |chains: Value| {
+        let listener = json!({"active_state": {"listener": {"filter_chains": chains}}, "name": "virtualInbound"});
+        inbound(&json!({"configs": [listener]}), 9080)
+    };
+    assert_eq!(mode(json!([tls, plain, other])), Some(Inbound::Permissive));
+    assert_eq!(mode(json!([tls, other])), Some(Inbound::Strict));
+    assert_eq!(mode(json!([plain])), Some(Inbound::Plain));
+    assert_eq!(mode(json!([other])), None);
+}
+
+#[test]
+fn endpoints_are_told_with_their_transport() {
+    let endpoint = |address: &str, metadata: Value| json!({"endpoint": {"address": {"socket_address": {"address": address, "port_value": 80}}}, "metadata": metadata});
+    let istio = json!({"filter_metadata": {"envoy.transport_socket_match": {"tlsMode": "istio"}}});
+    let dump = json!({"configs": [{"dynamic_endpoint_configs": [{"endpoint_config": {
+        "cluster_name": "outbound|80|cnn|gateway.ns.svc.cluster.local",
+        "endpoints": [{"lb_endpoints": [endpoint("10.0.0.1", istio), endpoint("10.0.0.2", json!({}))]}]}}]}]});
+    let seen = endpoints(&dump, "gateway.ns.svc.cluster.local");
+    assert_eq!(seen, [("10.0.0.1".to_owned(), true), ("10.0.0.2".to_owned(), false)]);
+    assert!(endpoints(&dump, "ns.svc.cluster.local").is_empty());
+}
+
+fn anything() -> impl Strategy<Value = Value> {
+    let names = prop_oneof![
+        Just("configs"), Just("cluster"), Just("name"), Just("dynamic_active_secrets"), Just("secret"),
+        Just("endpoint_config"), Just("endpoint"), Just("error_state"), Just("details"), Just("domains"),
+        Just("routes"), Just("filter_chains"), Just("connect_timeout"), Just("active_state"),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from),
+        "[a-z|:/0-9.s]{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 60, 5, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            proptest::collection::vec((names.clone(), inner), 0..5)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_dump_is_too_strange_to_be_read(dump in anything()) {
+        let _ = (beacon(&dump, &dump, "h", 1), refusals(&dump), credentials(&dump), inbound(&dump, 80),
+                 endpoints(&dump, "h"), warming(&dump), secret(&dump, "n"), has_cluster_of(&dump, "h"));
+    }
+}

@@ -1,0 +1,199 @@
+//! nginx pods: external services and the mesh's plain services, and the details application.
+
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use meshproof_harness::external::{Documented, ExternalSpec, PodLine, PodService};
+use meshproof_harness::resource::ResourceId;
+use meshproof_harness::target::TargetError;
+use meshproof_reports::ExternalService;
+
+use super::pods::{POLL, ReadyPod, await_pod};
+use super::{Address, ClusterInstance, State, environment};
+use crate::api::{ApiError, ExecLimits, LogFollower};
+use crate::manifests::workload::{APPLICATION, details_configuration};
+use crate::manifests::{mesh, nginx};
+use crate::relocate::NOWHERE;
+
+/// An nginx pod, and its log on its way into the evidence.
+pub(super) struct Server {
+    pub(super) host: String,
+    pub(super) address: String,
+    pub(super) follower: LogFollower,
+    /// The number of an external service; 0 for a plain service.
+    number: usize,
+    version: Arc<StdMutex<Option<String>>>,
+}
+
+impl Server {
+    pub(super) fn follow(
+        instance: &ClusterInstance,
+        service: &PodService,
+        pod: &ReadyPod,
+        namespace: &str,
+        number: usize,
+    ) -> Self {
+        let log = StdMutex::new(service.log(instance.seat.store.clone()));
+        let version: Arc<StdMutex<Option<String>>> = Arc::default();
+        let who = name(service.host(), number);
+        let (fences, told) = (instance.fences.clone(), version.clone());
+        let sink = move |line: &[u8]| {
+            let line = String::from_utf8_lossy(line);
+            match log.lock().unwrap_or_else(PoisonError::into_inner).line(&line) {
+                PodLine::Seen => {}
+                PodLine::Fence(token) => fences.saw(&who, &token),
+                PodLine::Version(version) => {
+                    *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
+                }
+            }
+        };
+        let container = pod.container(namespace, nginx::NGINX);
+        let follower = instance.api.follow_logs(&container, Timestamp::UNIX_EPOCH, sink);
+        Self { host: service.host().to_owned(), address: pod.address.clone(), follower, number, version }
+    }
+
+    /// Who logs its fences.
+    pub(super) fn name(&self) -> String {
+        name(&self.host, self.number)
+    }
+}
+
+fn name(host: &str, number: usize) -> String {
+    format!("nginx {number} for {host}")
+}
+
+/// A host of the cluster's own that no document's ServiceEntry defines.
+fn in_cluster(host: &str) -> bool {
+    host.ends_with(".svc.cluster.local")
+}
+
+impl ClusterInstance {
+    pub(super) async fn deploy(
+        &self,
+        spec: ExternalSpec,
+        documented: Documented,
+    ) -> Result<ExternalService, TargetError> {
+        if documented == Documented::Embedded {
+            return Err(TargetError::Unsupported(format!(
+                "{} must show what a stock nginx cannot (the ALPN that a client offers, digests of bodies, trailers), and in a \
+                 cluster external services are stock nginx pods; local targets can be asked",
+                spec.host
+            )));
+        }
+        if self.settings.live {
+            return Err(TargetError::Unsupported(format!(
+                "with --live {} is the real host, which tells the suite nothing of what it saw",
+                spec.host
+            )));
+        }
+        let mut state = self.state.lock().await;
+        state.deployed += 1;
+        let number = state.deployed;
+        let host = spec.host.clone();
+        let service = PodService::external(spec);
+        let made = nginx::external(&self.plan(), &service, number).map_err(|reason| {
+            TargetError::Unsupported(format!("{host}: {reason}; local targets can be asked"))
+        })?;
+        self.apply_all(&made).await?;
+        let (namespace, app) = (self.places.outside(), format!("external-{number}"));
+        let pod = await_pod(&self.api, namespace, &app, "external-service-ready").await?;
+        let server = Server::follow(self, &service, &pod, namespace, number);
+        let version = server.version.clone();
+        let token = self.fence_token();
+        let former = {
+            let mut servers = self.servers.lock().await;
+            let former = servers.iter().position(|s| s.host == host && s.number > 0);
+            let former = former.map(|at| servers.remove(at));
+            servers.push(server);
+            former
+        };
+        // Its log is read from here on: nothing that it sees later is missed.
+        self.fence_servers(&token).await?;
+        self.lead(&mut state, &host, &pod.address, service.ports()).await?;
+        if let Some(former) = former {
+            self.retire(former).await?;
+        }
+        let version = version.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let image = self.settings.image("external").to_owned();
+        Ok(ExternalService { host, kind: "nginx-pod".to_owned(), version: version.unwrap_or(image) })
+    }
+
+    /// Makes a host lead to an address, for whoever dials it and for the mesh.
+    async fn lead(
+        &self,
+        state: &mut State,
+        host: &str,
+        address: &str,
+        ports: Vec<u16>,
+    ) -> Result<(), TargetError> {
+        let pin = in_cluster(host).then(|| mesh::pin(&self.plan(), host, address, &ports));
+        let pod = address.to_owned();
+        self.set_address(host, Some(Address { dialled: pod.clone(), pod, ports }));
+        state.pins.insert(host.to_owned(), address.to_owned());
+        let mut changed = self.repin(state).await?;
+        if let Some(pin) = pin {
+            self.apply(&pin).await?;
+            changed = true;
+        }
+        if changed { self.advance(state, &["ServiceEntry"]).await } else { Ok(()) }
+    }
+
+    /// Takes down a server that another took the place of.
+    async fn retire(&self, server: Server) -> Result<(), TargetError> {
+        let name = format!("external-{}", server.number);
+        let namespace = self.places.outside().to_owned();
+        for kind in ["Deployment", "ConfigMap", "Secret"] {
+            let id = ResourceId { kind: kind.to_owned(), namespace: namespace.clone(), name: name.clone() };
+            self.api.delete(&id).await.map_err(ApiError::blame)?;
+        }
+        let _how = server.follower.stop().await;
+        Ok(())
+    }
+
+    /// Tells the details application how to look books up: its configuration is written anew and taken up.
+    pub(super) async fn tell_details(
+        &self,
+        state: &mut State,
+        workload: &str,
+        name: &str,
+        value: &str,
+    ) -> Result<(), TargetError> {
+        let proxy = self.proxy(workload).filter(|_| name == "DO_NOT_ENCRYPT");
+        let found = proxy.and_then(|p| Some((p.serves?, p.client()?)));
+        let (port, client) =
+            found.ok_or_else(|| environment(format!("{workload} has no application that reads {name}")))?;
+        state.told += 1;
+        let address = self.address("www.googleapis.com").map_or_else(|| NOWHERE.to_owned(), |a| a.dialled);
+        let mark = format!("told {}", state.told);
+        let configuration = details_configuration(port, &address, value == "true")
+            .replace("return 200;", &format!("return 200 '{mark}';"));
+        let application = crate::api::PodRef { container: APPLICATION.to_owned(), ..client.clone() };
+        let limits = ExecLimits { stdout: 4096, stderr: 4096, time: self.seat.timeouts.get("cluster-answer") };
+        let script = "cat > /tmp/details.conf && nginx -c /tmp/nginx.conf -e /dev/stderr -s reload";
+        let words = ["sh", "-c", script].map(str::to_owned);
+        let told = self.api.exec(&application, &words, Bytes::from(configuration), limits).await;
+        let told = told.map_err(ApiError::blame)?;
+        if told.code != Some(0) {
+            let words = String::from_utf8_lossy(&told.stderr).into_owned();
+            return Err(environment(format!("nginx in {} did not take its configuration: {words}", client.pod)));
+        }
+        let limit = self.seat.timeouts.get("applied");
+        let ask = ["curl", "-q", "-sS", &format!("http://127.0.0.1:{port}/ready")].map(str::to_owned);
+        let taken_up = async {
+            // By twice the same answer: of two workers, the old one is on its way out.
+            let mut times = 0;
+            while times < 2 {
+                let answer = self.api.exec(&client, &ask, Bytes::new(), limits).await.map_err(ApiError::blame)?;
+                times = if answer.stdout == mark.as_bytes() { times + 1 } else { 0 };
+                if times == 0 {
+                    tokio::time::sleep(POLL).await;
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(limit, taken_up).await.unwrap_or_else(|_| {
+            Err(environment(format!("{workload} did not take up {name} within the timeout `applied` ({limit:?})")))
+        })
+    }
+}

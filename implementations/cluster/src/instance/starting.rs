@@ -1,0 +1,213 @@
+//! How a scenario's mesh comes up.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex as StdMutex, RwLock};
+
+use futures_util::future::{join_all, try_join_all};
+use jiff::Timestamp;
+use meshproof_harness::external::PodService;
+use meshproof_harness::resource::Resource;
+use meshproof_harness::target::{Seat, TargetError};
+use meshproof_harness::topology::service_host;
+use tokio::sync::Mutex;
+
+use super::fences::Fences;
+use super::pods::{PROXY, await_pod, await_proxy, dump, follow_proxy};
+use super::servers::Server;
+use super::{Address, ClusterInstance, Proxy, Running, State, environment, namespace_ids};
+use crate::api::{Api, ApiError};
+use crate::dump as read;
+use crate::manifests::{Injection, gateway, mesh, namespaces, nginx, workload};
+use crate::places::Places;
+use crate::settings::Settings;
+
+/// The timeout that bounds it all.
+const READY: &str = "implementation-ready";
+
+/// Removes what was made when nobody is left who would: a start that failed or was given up.
+struct Undo {
+    api: Api,
+    places: Option<Places>,
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        let Some(places) = self.places.take() else { return };
+        let api = self.api.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let ids = namespace_ids(&places);
+                // `meshproof cleanup` finds what remains.
+                let _nobody_to_tell = join_all(ids.iter().map(|id| api.delete(id))).await;
+            });
+        }
+    }
+}
+
+pub(super) async fn start(
+    api: Api,
+    settings: Settings,
+    injection: Injection,
+    places: Places,
+    labels: BTreeMap<String, String>,
+    seat: Seat,
+) -> Result<ClusterInstance, TargetError> {
+    let kept = seat.keep;
+    let mut undo = Undo { api: api.clone(), places: Some(places.clone()).filter(|_| !kept) };
+    let nobody = crate::api::PodRef { namespace: String::new(), pod: String::new(), container: String::new() };
+    let mut instance = ClusterInstance {
+        api,
+        settings,
+        injection,
+        places,
+        labels,
+        seat,
+        proxies: Vec::new(),
+        probe: nobody,
+        fences: Arc::new(Fences::default()),
+        state: Mutex::new(State::default()),
+        servers: Mutex::new(Vec::new()),
+        addresses: RwLock::default(),
+        asked: AtomicU64::new(1),
+        elsewhere: StdMutex::default(),
+    };
+    instance.make().await?;
+    instance.meet().await?;
+    undo.places = None;
+    drop(undo);
+    Ok(instance)
+}
+
+impl ClusterInstance {
+    /// Applies what the topology consists of.
+    async fn make(&self) -> Result<(), TargetError> {
+        let plan = self.plan();
+        let made = namespaces(&plan, &Timestamp::now().to_string(), &self.seat.public_roots);
+        let (first, then): (Vec<Resource>, Vec<Resource>) =
+            made.into_iter().partition(|r| r.kind() == "Namespace");
+        self.apply_all(&first).await?;
+        self.apply_all(&then).await?;
+        let topology = &self.seat.topology;
+        let mut all = mesh::access_logs(&plan);
+        all.extend([mesh::sidecar_beacon(&plan), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
+        all.extend(topology.workloads.iter().flat_map(|w| workload::workload(&plan, w)));
+        if !self.places.gateways_installed() {
+            all.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&plan, g)));
+        }
+        for service in &topology.services {
+            let host = service_host(service.name, service.namespace);
+            let pod = PodService::same(&host, service.port, service.body);
+            let made = nginx::plain(&plan, service.namespace, service.name, service.port, &pod);
+            all.extend(made.map_err(environment)?);
+        }
+        // Accounts before the pods that run under them: a pod without its account is tried again only after a while.
+        let (first, then): (Vec<Resource>, Vec<Resource>) =
+            all.into_iter().partition(|r| r.kind() != "Deployment");
+        for resource in self.apply_all(&first).await? {
+            self.note_service(&resource);
+        }
+        self.apply_all(&then).await?;
+        Ok(())
+    }
+
+    /// A Service's address, as the cluster gave it.
+    fn note_service(&self, object: &serde_json::Value) {
+        let text = |pointer: &str| object.pointer(pointer).and_then(serde_json::Value::as_str);
+        let (Some("Service"), Some(name), Some(namespace), Some(address)) =
+            (text("/kind"), text("/metadata/name"), text("/metadata/namespace"), text("/spec/clusterIP"))
+        else {
+            return;
+        };
+        let host = self.places.documented(&service_host(name, namespace));
+        let ports = object.pointer("/spec/ports").and_then(serde_json::Value::as_array);
+        let number = |port: &serde_json::Value| port["port"].as_u64().and_then(|p| u16::try_from(p).ok());
+        let ports = ports.into_iter().flatten().filter_map(number).collect();
+        self.set_address(&host, Some(Address { pod: String::new(), dialled: address.to_owned(), ports }));
+    }
+
+    /// Waits for the pods, follows their logs, and sees the first revision in force.
+    async fn meet(&mut self) -> Result<(), TargetError> {
+        let topology = self.seat.topology.clone();
+        let sidecars = topology.workloads.iter().map(|w| {
+            let client = workload::client_of(w);
+            self.meet_proxy(w.name, w.namespace, w.name, w.serves, Some(client))
+        });
+        let gateways = topology
+            .gateways
+            .iter()
+            .map(|g| self.meet_proxy(g.name, g.namespace, g.labels.get("app").map_or(g.name, String::as_str), None, None));
+        let proxies = join_all(sidecars.map(futures_util::future::Either::Left).chain(gateways.map(futures_util::future::Either::Right)));
+        let outside = self.places.outside();
+        let probe = await_pod(&self.api, outside, workload::PROBE, READY);
+        let plain = try_join_all(topology.services.iter().map(|service| async {
+            let host = service_host(service.name, service.namespace);
+            let namespace = self.places.of(service.namespace);
+            let pod = await_pod(&self.api, namespace, service.name, READY).await?;
+            let address = self.address(&host).unwrap_or_default();
+            self.set_address(&host, Some(Address { pod: pod.address.clone(), ..address }));
+            let service = PodService::same(&host, service.port, service.body);
+            Ok::<_, TargetError>(Server::follow(self, &service, &pod, namespace, 0))
+        }));
+        let (proxies, probe, plain) = tokio::join!(proxies, probe, plain);
+        let proxies = proxies.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let probe = probe?.container(outside, workload::APPLICATION);
+        let plain = plain?;
+        self.proxies = proxies;
+        self.probe = probe;
+        self.servers.get_mut().extend(plain);
+        let mut state = self.state.lock().await;
+        self.advance(&mut state, &[]).await?;
+        for proxy in &self.proxies {
+            if let (Some(port), Some(pod)) = (proxy.serves, proxy.pod()) {
+                let dumped = dump(&self.api, &pod).await.map_err(ApiError::blame)?;
+                if let Some(mode) = read::inbound(&dumped, port) {
+                    state.inbound.insert(proxy.name.clone(), mode);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn meet_proxy(
+        &self,
+        name: &str,
+        documented: &str,
+        app: &str,
+        serves: Option<u16>,
+        client: Option<&str>,
+    ) -> Result<Proxy, TargetError> {
+        let namespace = self.places.of(documented).to_owned();
+        let proxy = Proxy {
+            name: name.to_owned(),
+            host: service_host(name, &namespace),
+            serves,
+            is_gateway: client.is_none(),
+            running: StdMutex::new(None),
+            namespace,
+        };
+        self.attach(&proxy, app, client.unwrap_or(PROXY), READY).await?;
+        Ok(proxy)
+    }
+
+    /// Finds a proxy's pod and follows its log.
+    pub(super) async fn attach(
+        &self,
+        proxy: &Proxy,
+        app: &str,
+        client: &str,
+        timeout: &str,
+    ) -> Result<(), TargetError> {
+        let found = await_proxy(&self.api, &proxy.namespace, app, timeout).await?;
+        let pod = found.container(&proxy.namespace, PROXY);
+        let follower =
+            follow_proxy(&self.api, &pod, &proxy.name, &self.seat.store, &self.places, &self.fences);
+        let host = self.places.documented(&proxy.host);
+        if let Some(address) = self.address(&host) {
+            self.set_address(&host, Some(Address { pod: found.address.clone(), ..address }));
+        }
+        let client = found.container(&proxy.namespace, client);
+        *proxy.lock() = Some(Running { pod, address: found.address, client, follower });
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! A scenario's own gateways, by gateway injection (Istio, "Installing Gateways"; template
+//! manifests/charts/istio-control/istio-discovery/files/gateway-injection-template.yaml).
+
+use meshproof_harness::resource::Resource;
+use meshproof_harness::topology::Gateway;
+use serde_json::{Value, json};
+
+use super::{Plan, ROOTS, ROOTS_KEY, SYSTEM_ROOTS};
+
+/// A gateway: its account, the right to its credentials, its Deployment and its Service.
+#[must_use]
+pub fn gateway(plan: &Plan<'_>, gateway: &Gateway) -> Vec<Resource> {
+    let (namespace, name) = (plan.places.of(gateway.namespace), gateway.name);
+    let account = account(name);
+    let mut made = vec![Resource(json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": plan.metadata(namespace, &account),
+    }))];
+    made.extend(rights(plan, namespace, &account));
+    made.push(deployment(plan, gateway, 1));
+    made.push(service(plan, gateway));
+    made
+}
+
+/// As Istio's charts call it.
+fn account(name: &str) -> String {
+    format!("{name}-service-account")
+}
+
+/// istiod gives a gateway the secrets of its own namespace if its account may read them (Istio,
+/// pilot/pkg/credentials/kube/secrets.go, `Authorize`: `list` on secrets).
+fn rights(plan: &Plan<'_>, namespace: &str, account: &str) -> [Resource; 2] {
+    [
+        Resource(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": plan.metadata(namespace, account),
+            "rules": [{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "watch", "list"] }],
+        })),
+        Resource(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": plan.metadata(namespace, account),
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account },
+            "subjects": [{ "kind": "ServiceAccount", "name": account, "namespace": namespace }],
+        })),
+    ]
+}
+
+fn pod_labels(plan: &Plan<'_>, gateway: &Gateway) -> Value {
+    let mut labels = plan.labels.clone();
+    labels.extend(gateway.labels.clone());
+    json!(labels)
+}
+
+/// The Deployment alone, with so many pods; none takes the gateway away.
+#[must_use]
+pub fn deployment(plan: &Plan<'_>, gateway: &Gateway, replicas: u32) -> Resource {
+    let (namespace, name) = (plan.places.of(gateway.namespace), gateway.name);
+    let labels = pod_labels(plan, gateway);
+    let mut of_pod = labels.clone();
+    of_pod["sidecar.istio.io/inject"] = "true".into();
+    if plan.injection.label == "istio.io/rev" {
+        of_pod["istio.io/rev"] = plan.injection.value.as_str().into();
+    }
+    let mut spec = json!({
+        "serviceAccountName": account(name),
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": 2,
+        "containers": [{
+            "name": "istio-proxy",
+            // Istio's webhook puts its own image here.
+            "image": "auto",
+            "resources": { "requests": { "cpu": "20m", "memory": "64Mi" } },
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "capabilities": { "drop": ["ALL"] },
+                "privileged": false,
+                "readOnlyRootFilesystem": true,
+                "runAsNonRoot": true,
+            },
+            "volumeMounts": [
+                { "name": ROOTS, "mountPath": SYSTEM_ROOTS, "subPath": ROOTS_KEY, "readOnly": true },
+            ],
+        }],
+        "volumes": [{ "name": ROOTS, "configMap": { "name": ROOTS } }],
+        // Ports below 1024 without privileges, as Istio's own chart for gateways has it
+        // (manifests/charts/gateway/templates/deployment.yaml).
+        "securityContext": { "sysctls": [{ "name": "net.ipv4.ip_unprivileged_port_start", "value": "0" }] },
+    });
+    plan.pull_secrets(&mut spec);
+    Resource(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": plan.metadata(namespace, name),
+        "spec": {
+            "replicas": replicas,
+            "strategy": { "type": "Recreate" },
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": {
+                    "labels": of_pod,
+                    "annotations": { "inject.istio.io/templates": "gateway" },
+                },
+                "spec": spec,
+            },
+        },
+    }))
+}
+
+/// The port names of Istio's gateway charts, by which its sidecars know the protocols.
+fn service(plan: &Plan<'_>, gateway: &Gateway) -> Resource {
+    let ports = gateway.ports.iter().map(|&port| {
+        let name = if port == 443 { "https" } else { "http2" };
+        json!({ "name": name, "port": port, "targetPort": port })
+    });
+    Resource(json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": plan.metadata(plan.places.of(gateway.namespace), gateway.name),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": pod_labels(plan, gateway),
+            "ports": ports.collect::<Vec<_>>(),
+        },
+    }))
+}

@@ -1,0 +1,152 @@
+//! The Kubernetes objects of a scenario: pure functions of its topology and of what the run was told.
+
+pub mod gateway;
+pub mod mesh;
+pub mod nginx;
+pub mod workload;
+
+use std::collections::BTreeMap;
+
+use meshproof_harness::resource::Resource;
+use serde_json::{Map, Value, json};
+
+use crate::owned;
+use crate::places::Places;
+use crate::settings::Settings;
+
+/// The ConfigMap with the suite's public CA, in each namespace, and its one key.
+pub const ROOTS: &str = "meshproof-roots";
+/// The key in it.
+pub const ROOTS_KEY: &str = "ca-certificates.crt";
+/// Where the suite's own clients find it.
+pub const ROOTS_FOLDER: &str = "/etc/meshproof-roots";
+/// Where Istio's proxy looks for the system's roots first (Istio, pkg/security/security.go, `GetOSRootFilePath`; the image
+/// proxyv2 is Debian's or Ubuntu's layout, where this is the file).
+pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// How sidecars are asked for: the label of a namespace, `istio-injection=enabled` or `istio.io/rev=REVISION` (Istio,
+/// "Installing the Sidecar").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Injection {
+    /// The label's name.
+    pub label: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl Default for Injection {
+    fn default() -> Self {
+        Self { label: "istio-injection".to_owned(), value: "enabled".to_owned() }
+    }
+}
+
+impl Injection {
+    /// By revision.
+    #[must_use]
+    pub fn revision(revision: &str) -> Self {
+        Self { label: "istio.io/rev".to_owned(), value: revision.to_owned() }
+    }
+}
+
+/// Everything that manifests are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// Images, pull policy and secrets.
+    pub settings: &'a Settings,
+    /// Where things are.
+    pub places: &'a Places,
+    /// On everything made.
+    pub labels: &'a BTreeMap<String, String>,
+    /// How sidecars are asked for.
+    pub injection: &'a Injection,
+}
+
+impl Plan<'_> {
+    fn metadata(&self, namespace: &str, name: &str) -> Value {
+        json!({ "name": name, "namespace": namespace, "labels": self.labels })
+    }
+
+    /// The run's labels and more.
+    fn labels_with(&self, more: &[(&str, &str)]) -> Value {
+        let mut labels = self.labels.clone();
+        labels.extend(more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        json!(labels)
+    }
+
+    /// What every pod of the suite's own images has in common: nothing that a restricted namespace forbids (Kubernetes, "Pod
+    /// Security Standards"), no token of the API, and a quick end.
+    fn pod_spec(&self, container: Value, volumes: Vec<Value>) -> Map<String, Value> {
+        let mut spec = json!({
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": 2,
+            "containers": [container],
+            "volumes": volumes,
+        });
+        self.pull_secrets(&mut spec);
+        spec.as_object_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn pull_secrets(&self, spec: &mut Value) {
+        if !self.settings.pull_secrets.is_empty() {
+            let secrets = self.settings.pull_secrets.iter().map(|name| json!({ "name": name }));
+            spec["imagePullSecrets"] = secrets.collect();
+        }
+    }
+
+    fn container(&self, name: &str, image: &str) -> Map<String, Value> {
+        let mut container = Map::new();
+        container.insert("name".to_owned(), name.into());
+        container.insert("image".to_owned(), self.settings.image(image).into());
+        if let Some(policy) = &self.settings.pull_policy {
+            container.insert("imagePullPolicy".to_owned(), policy.as_str().into());
+        }
+        container.insert(
+            "resources".to_owned(),
+            json!({ "requests": { "cpu": "10m", "memory": "32Mi" }, "limits": { "memory": "128Mi" } }),
+        );
+        container.insert(
+            "securityContext".to_owned(),
+            json!({
+                "allowPrivilegeEscalation": false,
+                "capabilities": { "drop": ["ALL"] },
+                "runAsNonRoot": true,
+                "runAsUser": USER,
+                "seccompProfile": { "type": "RuntimeDefault" },
+            }),
+        );
+        container
+    }
+}
+
+/// Whom the suite's own containers run as: nobody in particular. Not 1337, whose traffic Istio's proxy does not capture
+/// (Istio, "Application Requirements").
+const USER: i64 = 10_101;
+
+/// The namespaces of the scenario, each with the suite's roots. `created` is when, RFC 3339.
+#[must_use]
+pub fn namespaces(plan: &Plan<'_>, created: &str, roots: &str) -> Vec<Resource> {
+    let mut made = Vec::new();
+    for name in plan.places.own() {
+        let outside = name == plan.places.outside();
+        let mut labels = plan.labels.clone();
+        if outside {
+            // A namespace may be injected by the cluster's default.
+            labels.insert("istio-injection".to_owned(), "disabled".to_owned());
+        } else {
+            labels.insert(plan.injection.label.clone(), plan.injection.value.clone());
+        }
+        made.push(Resource(json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": { "name": name, "namespace": name, "labels": labels, "annotations": { owned::CREATED: created } },
+        })));
+    }
+    for name in plan.places.own() {
+        made.push(Resource(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": plan.metadata(name, ROOTS),
+            "data": { ROOTS_KEY: roots },
+        })));
+    }
+    made
+}

@@ -1,0 +1,115 @@
+//! nginx pods: external services, outside the mesh, and the mesh's plain services.
+
+use meshproof_harness::external::{POD_CONTROL, POD_FOLDER, PodFiles, PodService};
+use meshproof_harness::resource::Resource;
+use serde_json::{Map, Value, json};
+
+use super::Plan;
+
+/// The container of an nginx pod.
+pub const NGINX: &str = "nginx";
+
+/// The pod of an external service, with its files; `number` tells it from others, also of the same host.
+///
+/// # Errors
+/// The service asks for something that nginx cannot do.
+pub fn external(plan: &Plan<'_>, service: &PodService, number: usize) -> Result<Vec<Resource>, String> {
+    let name = format!("external-{number}");
+    let labels = plan.labels_with(&[("app", &name), ("sidecar.istio.io/inject", "false")]);
+    pod(plan, plan.places.outside(), &name, &labels, service)
+}
+
+/// A plain service of the mesh: its pod, its files, and its Service.
+///
+/// # Errors
+/// The service asks for something that nginx cannot do.
+pub fn plain(
+    plan: &Plan<'_>,
+    namespace: &str,
+    name: &str,
+    port: u16,
+    service: &PodService,
+) -> Result<Vec<Resource>, String> {
+    let namespace = plan.places.of(namespace);
+    let labels = plan.labels_with(&[("app", name), ("sidecar.istio.io/inject", "false")]);
+    let mut made = pod(plan, namespace, name, &labels, service)?;
+    made.push(Resource(json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": plan.metadata(namespace, name),
+        "spec": {
+            "selector": plan.labels_with(&[("app", name)]),
+            "ports": [{ "name": "http", "port": port, "targetPort": port }],
+        },
+    })));
+    Ok(made)
+}
+
+fn pod(
+    plan: &Plan<'_>,
+    namespace: &str,
+    name: &str,
+    labels: &Value,
+    service: &PodService,
+) -> Result<Vec<Resource>, String> {
+    let PodFiles { public, private } = service.files()?;
+    // Keys of a ConfigMap have no `/` (Kubernetes, "ConfigMaps"); the folders come back where they are mounted.
+    let key = |path: &str| path.replace('/', "_");
+    let items: Vec<Value> =
+        public.iter().map(|(path, _)| json!({ "key": key(path), "path": path })).collect();
+    let data: Map<String, Value> =
+        public.iter().map(|(path, text)| (key(path), text.as_str().into())).collect();
+    let mut made = vec![Resource(json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": plan.metadata(namespace, name),
+        "data": data,
+    }))];
+    let mut sources = vec![json!({ "configMap": { "name": name, "items": items } })];
+    if !private.is_empty() {
+        let data: Map<String, Value> =
+            private.iter().map(|(path, text)| (key(path), text.0.as_str().into())).collect();
+        made.push(Resource(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": plan.metadata(namespace, name),
+            "stringData": data,
+        })));
+        sources.push(json!({ "secret": { "name": name } }));
+    }
+    let mut container = plan.container(NGINX, "external");
+    let configuration = format!("{POD_FOLDER}/nginx.conf");
+    container.insert(
+        "command".to_owned(),
+        json!(["nginx", "-p", "/tmp", "-c", configuration, "-e", "/dev/stdout"]),
+    );
+    container.insert(
+        "volumeMounts".to_owned(),
+        json!([
+            { "name": "files", "mountPath": POD_FOLDER, "readOnly": true },
+            { "name": "scratch", "mountPath": "/tmp" },
+        ]),
+    );
+    // At the suite's own door: a probe of the served ports would be a connection among those that are counted.
+    container.insert(
+        "readinessProbe".to_owned(),
+        json!({ "tcpSocket": { "port": POD_CONTROL }, "periodSeconds": 1 }),
+    );
+    let volumes = vec![
+        json!({ "name": "files", "projected": { "sources": sources } }),
+        json!({ "name": "scratch", "emptyDir": { "sizeLimit": "64Mi" } }),
+    ];
+    let mut spec = plan.pod_spec(container.into(), volumes);
+    spec.insert(
+        "securityContext".to_owned(),
+        json!({ "sysctls": [{ "name": "net.ipv4.ip_unprivileged_port_start", "value": "0" }] }),
+    );
+    made.push(Resource(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": plan.metadata(namespace, name),
+        "spec": {
+            "replicas": 1,
+            "strategy": { "type": "Recreate" },
+            "selector": { "matchLabels": plan.labels_with(&[("app", name)]) },
+            "template": { "metadata": { "labels": labels }, "spec": spec },
+        },
+    })));
+    Ok(made)
+}

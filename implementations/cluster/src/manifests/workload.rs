@@ -1,0 +1,173 @@
+//! Applications with a sidecar, and the suite's own client without one.
+
+use meshproof_harness::resource::Resource;
+use meshproof_harness::topology::Workload;
+use serde_json::{Value, json};
+
+use super::{Plan, ROOTS, ROOTS_FOLDER, ROOTS_KEY, SYSTEM_ROOTS};
+
+/// The suite's own client, outside the mesh.
+pub const PROBE: &str = "meshproof-probe";
+/// The container of an application.
+pub const APPLICATION: &str = "application";
+
+/// The sidecar believes the suite's CA as one of the system's: its file is mounted over theirs, by the annotations that Istio has for
+/// volumes of the proxy's own (Istio, manifests/charts/istio-control/istio-discovery/files/injection-template.yaml,
+/// `sidecar.istio.io/userVolume` and `userVolumeMount`: JSON objects by the volume's name).
+fn trust() -> Value {
+    let volume = json!({ ROOTS: { "configMap": { "name": ROOTS } } });
+    let mount = json!({ ROOTS: { "mountPath": SYSTEM_ROOTS, "subPath": ROOTS_KEY, "readOnly": true } });
+    json!({
+        "sidecar.istio.io/userVolume": volume.to_string(),
+        "sidecar.istio.io/userVolumeMount": mount.to_string(),
+        // Nothing runs before the sidecar is there to capture it.
+        "proxy.istio.io/config": r#"{"holdApplicationUntilProxyStarts":true}"#,
+    })
+}
+
+fn service_account(plan: &Plan<'_>, namespace: &str, name: &str) -> Resource {
+    Resource(json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": plan.metadata(namespace, name),
+        "automountServiceAccountToken": false,
+    }))
+}
+
+fn roots_mount() -> Value {
+    json!({ "name": ROOTS, "mountPath": ROOTS_FOLDER, "readOnly": true })
+}
+
+fn roots_volume() -> Value {
+    json!({ "name": ROOTS, "configMap": { "name": ROOTS } })
+}
+
+/// A stock curl that waits to be told.
+fn curl(plan: &Plan<'_>) -> Value {
+    let mut container = plan.container(APPLICATION, "workload");
+    // Ends at once when it is told to: the first process of a container ignores signals that it has no handler for.
+    let script = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done";
+    container.insert("command".to_owned(), json!(["/bin/sh", "-c", script]));
+    container.insert(
+        "volumeMounts".to_owned(),
+        json!([roots_mount(), { "name": "scratch", "mountPath": "/tmp" }]),
+    );
+    container.into()
+}
+
+fn scratch() -> Value {
+    json!({ "name": "scratch", "emptyDir": { "sizeLimit": "64Mi" } })
+}
+
+/// The details application before it is told how to look books up: a stock nginx whose configuration the suite writes.
+fn details(plan: &Plan<'_>) -> Value {
+    let mut container = plan.container(APPLICATION, "details");
+    let script = "printf '%s' 'daemon off; pid /tmp/nginx.pid; error_log /dev/stdout; events {} \
+                  http { access_log off; include /tmp/details.conf; }' > /tmp/nginx.conf; : > /tmp/details.conf; \
+                  exec nginx -c /tmp/nginx.conf -e /dev/stdout";
+    container.insert("command".to_owned(), json!(["/bin/sh", "-c", script]));
+    container.insert(
+        "volumeMounts".to_owned(),
+        json!([roots_mount(), { "name": "scratch", "mountPath": "/tmp" }]),
+    );
+    container.into()
+}
+
+fn deployment(plan: &Plan<'_>, namespace: &str, name: &str, template: Value) -> Resource {
+    Resource(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": plan.metadata(namespace, name),
+        "spec": {
+            "replicas": 1,
+            "strategy": { "type": "Recreate" },
+            "selector": { "matchLabels": plan.labels_with(&[("app", name)]) },
+            "template": template,
+        },
+    }))
+}
+
+/// An application: its account, its Deployment, and its Service where it serves.
+#[must_use]
+pub fn workload(plan: &Plan<'_>, workload: &Workload) -> Vec<Resource> {
+    let (namespace, name) = (plan.places.of(workload.namespace), workload.name);
+    let container = if workload.serves.is_some() { details(plan) } else { curl(plan) };
+    let mut containers = vec![container];
+    if workload.serves.is_some() {
+        // The application's own requests are asked from beside it, through the same sidecar.
+        let mut beside = curl(plan);
+        beside["name"] = CLIENT.into();
+        containers.push(beside);
+    }
+    let mut spec = plan.pod_spec(Value::Null, vec![roots_volume(), scratch()]);
+    spec.insert("serviceAccountName".to_owned(), name.into());
+    spec.insert("containers".to_owned(), containers.into());
+    let template = json!({
+        "metadata": { "labels": plan.labels_with(&[("app", name)]), "annotations": trust() },
+        "spec": spec,
+    });
+    let mut made =
+        vec![service_account(plan, namespace, name), deployment(plan, namespace, name, template)];
+    if let Some(port) = workload.serves {
+        made.push(Resource(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": plan.metadata(namespace, name),
+            "spec": {
+                "selector": plan.labels_with(&[("app", name)]),
+                "ports": [{ "name": "http", "port": port, "targetPort": port }],
+            },
+        })));
+    }
+    made
+}
+
+/// The container from which a workload's requests are sent, where its application is not a client itself.
+pub const CLIENT: &str = "client";
+
+/// The container of a workload that has curl.
+#[must_use]
+pub const fn client_of(workload: &Workload) -> &'static str {
+    if workload.serves.is_some() { CLIENT } else { APPLICATION }
+}
+
+/// The suite's own client: a Deployment without a sidecar, outside the mesh.
+#[must_use]
+pub fn probe(plan: &Plan<'_>) -> Resource {
+    let template = json!({
+        "metadata": { "labels": plan.labels_with(&[("app", PROBE), ("sidecar.istio.io/inject", "false")]) },
+        "spec": plan.pod_spec(curl(plan), vec![roots_volume(), scratch()]),
+    });
+    deployment(plan, plan.places.outside(), PROBE, template)
+}
+
+/// The details application's configuration: it looks a book up at `www.googleapis.com`, over HTTPS of its own, or over plain
+/// HTTP for the mesh to encrypt, and shows its error where it cannot (Bookinfo's details v2). `address` is where it dials; its sidecar
+/// captures that whatever it is. Ruby's client, which Bookinfo's application uses, names the port in Host of plain requests.
+#[must_use]
+pub fn details_configuration(port: u16, address: &str, do_not_encrypt: bool) -> String {
+    let host = "www.googleapis.com";
+    let (scheme, upstream, authority) =
+        if do_not_encrypt { ("http", 80, format!("{host}:80")) } else { ("https", 443, host.to_owned()) };
+    let error = meshproof_harness::apps::FETCH_ERROR;
+    format!(
+        r#"client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy; fastcgi_temp_path /tmp/fastcgi;
+uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
+server {{
+    listen {port};
+    location = /ready {{ return 200; }}
+    location ~ "^/details/(?<isbn>[0-9A-Za-z-]{{1,17}})$" {{
+        proxy_pass {scheme}://{address}:{upstream}/books/v1/volumes?q=isbn:$isbn;
+        proxy_http_version 1.1;
+        proxy_set_header Host {authority};
+        proxy_set_header Connection "";
+        proxy_ssl_server_name on;
+        proxy_ssl_name {host};
+        proxy_ssl_verify on;
+        proxy_ssl_trusted_certificate {ROOTS_FOLDER}/{ROOTS_KEY};
+        proxy_intercept_errors on;
+        error_page 301 302 307 308 400 401 403 404 429 500 502 503 504 =200 @error;
+    }}
+    location @error {{ default_type application/json; return 200 '{{"error":"{error}"}}'; }}
+    location / {{ return 404; }}
+}}
+"#
+    )
+}

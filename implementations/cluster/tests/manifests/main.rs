@@ -1,0 +1,217 @@
+//! Every manifest of every scenario and configuration, as it is applied: shown in snapshots, held to Istio's published custom
+//! resource definitions and to Kubernetes's own types.
+
+mod typed;
+mod validation;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use meshproof_cluster::manifests::{Injection, Plan, gateway, mesh, namespaces, nginx, workload};
+use meshproof_cluster::places::Places;
+use meshproof_cluster::relocate::{Ground, relocate};
+use meshproof_cluster::{Gateways, Settings, owned};
+use meshproof_harness::external::{
+    ExternalSpec, HttpVersions, Page, PlainPort, PodService, PrivateKeyPem, Refusal, TlsPort, TlsVersions,
+};
+use meshproof_harness::resource::Resource;
+use meshproof_harness::scenario::Scenario;
+use meshproof_harness::topology::service_host;
+use meshproof_scenarios::ALL;
+
+const RUN: &str = "20260102-030405-abcd";
+const ROOTS: &str = "-----BEGIN CERTIFICATE-----\nthe suite's public CA\n-----END CERTIFICATE-----\n";
+
+struct World {
+    settings: Settings,
+    places: Places,
+    labels: BTreeMap<String, String>,
+    injection: Injection,
+}
+
+impl World {
+    fn of(scenario: &Scenario, configuration: &str) -> Self {
+        Self::with(&format!("{}-{configuration}", scenario.id), Settings::default(), Injection::default())
+    }
+
+    fn with(seat: &str, settings: Settings, injection: Injection) -> Self {
+        let places = Places::new(RUN, seat, &settings.gateways);
+        Self { settings, places, labels: owned::labels(RUN, seat), injection }
+    }
+
+    fn plan(&self) -> Plan<'_> {
+        Plan {
+            settings: &self.settings,
+            places: &self.places,
+            labels: &self.labels,
+            injection: &self.injection,
+        }
+    }
+
+    /// What is there before the document begins.
+    fn base(&self, scenario: &Scenario) -> Vec<Resource> {
+        let plan = self.plan();
+        let topology = (scenario.topology)();
+        let mut made = namespaces(&plan, "2026-01-02T03:04:05Z", ROOTS);
+        made.extend(mesh::access_logs(&plan));
+        made.extend([mesh::sidecar_beacon(&plan), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
+        made.extend(topology.workloads.iter().flat_map(|w| workload::workload(&plan, w)));
+        made.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&plan, g)));
+        for s in &topology.services {
+            let pod = PodService::same(&service_host(s.name, s.namespace), s.port, s.body);
+            made.extend(nginx::plain(&plan, s.namespace, s.name, s.port, &pod).unwrap());
+        }
+        let gateways = (!topology.gateways.is_empty()).then_some(&self.labels);
+        made.extend(mesh::beacon(&plan, 1, gateways));
+        made
+    }
+
+    fn fixture(&self, yaml: &str) -> Vec<Resource> {
+        let pinned = [
+            "edition.cnn.com",
+            "bystander.example",
+            "www.googleapis.com",
+            "trusted.origin.example",
+            "samplebucket1234.s3.ap-southeast-2.amazonaws.com",
+        ];
+        let pins = (1..).zip(pinned).map(|(n, host)| (host.to_owned(), format!("10.1.0.{n}"))).collect();
+        let egress = mesh::egress(&self.plan(), 1);
+        let ground = Ground {
+            places: &self.places,
+            labels: &self.labels,
+            pins: &pins,
+            egress: &egress,
+            live: false,
+        };
+        let read = Resource::read_manifest("fixture", yaml, "default").unwrap();
+        read.iter().flat_map(|r| relocate(r, &ground)).collect()
+    }
+}
+
+fn yaml(resources: &[Resource]) -> String {
+    let mut text = String::new();
+    for resource in resources {
+        let _infallible = write!(text, "---\n{}", resource.to_yaml());
+    }
+    text
+}
+
+/// Each scenario and configuration, with all that is applied for it.
+fn everything() -> Vec<(String, Vec<Resource>)> {
+    let mut all = Vec::new();
+    for scenario in ALL {
+        for configuration in scenario.configurations {
+            let world = World::of(scenario, configuration.id);
+            let mut resources = world.base(scenario);
+            for (_, yaml) in scenario.fixtures {
+                resources.extend(world.fixture(yaml));
+            }
+            all.push((format!("{}-{}", scenario.id, configuration.id), resources));
+        }
+    }
+    let sample = World::with("sample", Settings::default(), Injection::default());
+    all.push(("external".to_owned(), external(&sample)));
+    all
+}
+
+fn external(world: &World) -> Vec<Resource> {
+    let spec = ExternalSpec {
+        host: "my-nginx.mesh-external.svc.cluster.local".to_owned(),
+        plain: PlainPort::RedirectToHttps,
+        tls: Some(TlsPort {
+            certificate: "a certificate".to_owned(),
+            key: PrivateKeyPem("a key".to_owned()),
+            client_ca: Some("a CA".to_owned()),
+            refusal: Refusal::Http400,
+            versions: TlsVersions::Both,
+            http: HttpVersions::Both,
+        }),
+        pages: vec![Page {
+            path: "/".to_owned(),
+            content_type: "text/html",
+            body: "Welcome to nginx!".to_owned(),
+        }],
+    };
+    let plan = world.plan();
+    let mut made = nginx::external(&plan, &PodService::external(spec), 1).unwrap();
+    made.push(mesh::pin(&plan, "my-nginx.mesh-external.svc.cluster.local", "10.1.0.9", &[80, 443]));
+    made
+}
+
+#[test]
+fn what_is_there_before_a_document_begins() {
+    for scenario in ALL {
+        for configuration in scenario.configurations {
+            let world = World::of(scenario, configuration.id);
+            let name = format!("base-{}-{}", scenario.id, configuration.id);
+            insta::assert_snapshot!(name, yaml(&world.base(scenario)));
+        }
+    }
+}
+
+#[test]
+fn the_documents_resources_as_they_are_applied() {
+    for scenario in ALL {
+        let world = World::of(scenario, scenario.configurations[0].id);
+        for (stem, text) in scenario.fixtures {
+            insta::assert_snapshot!(format!("{}-{stem}", scenario.id), yaml(&world.fixture(text)));
+        }
+    }
+}
+
+#[test]
+fn an_external_service() {
+    let world = World::with("sample", Settings::default(), Injection::default());
+    insta::assert_snapshot!(yaml(&external(&world)));
+}
+
+#[test]
+fn a_revision_private_images_and_installed_gateways() {
+    let settings = Settings {
+        gateways: Gateways::Installed { namespace: "istio-ingress".to_owned() },
+        images: BTreeMap::from([("workload".to_owned(), "registry.example/curl@sha256:00".to_owned())]),
+        pull_policy: Some("Never".to_owned()),
+        pull_secrets: vec!["registry".to_owned()],
+        ..Settings::default()
+    };
+    let world = World::with("sample", settings, Injection::revision("canary"));
+    let scenario = ALL.iter().find(|s| s.id == "egress-gateway-simple").unwrap();
+    let plan = world.plan();
+    let mut made = namespaces(&plan, "2026-01-02T03:04:05Z", ROOTS);
+    made.push(workload::probe(&plan));
+    for (_, text) in scenario.fixtures {
+        made.extend(world.fixture(text));
+    }
+    insta::assert_snapshot!(yaml(&made));
+}
+
+#[test]
+fn every_name_fits_where_it_stands() {
+    for (name, resources) in everything() {
+        for resource in &resources {
+            let longest = if resource.kind() == "Namespace" { 63 } else { 253 };
+            assert!(resource.name().len() <= longest, "{name}: {}", resource.id());
+            let labels = resource.0["metadata"]["labels"].as_object().unwrap();
+            for key in [owned::RUN, owned::SCENARIO] {
+                let value = labels[key].as_str().unwrap();
+                assert!(value.len() <= 63 && !value.is_empty(), "{name}: {}", resource.id());
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_put_outside_the_scenarios_own_namespaces() {
+    for scenario in ALL {
+        for configuration in scenario.configurations {
+            let world = World::of(scenario, configuration.id);
+            let mut resources = world.base(scenario);
+            for (_, text) in scenario.fixtures {
+                resources.extend(world.fixture(text));
+            }
+            for resource in resources {
+                assert!(world.places.own().contains(&resource.namespace()), "{}", resource.id());
+            }
+        }
+    }
+}
