@@ -37,7 +37,7 @@ pub(super) fn outgoing(context: &Context, method: &mut Method, headers: &mut Hea
     if saboteur == Saboteur::OneValuePerHeader {
         let last: Vec<_> = headers
             .keys()
-            .filter_map(|n| Some((n.clone(), headers.get_all(n).iter().last()?.clone())))
+            .filter_map(|n| Some((n.clone(), headers.get_all(n).iter().next_back()?.clone())))
             .collect();
         last.into_iter().for_each(|(name, value)| drop(headers.insert(name, value)));
     }
