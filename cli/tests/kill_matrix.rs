@@ -75,6 +75,12 @@ const OUGHT: &[(&str, &[&str])] = &[
     ("refuse-upgrade", &["traffic-fidelity/websocket-upgrade"]),
     ("no-http2-upstream", &["traffic-fidelity/http2-origin"]),
     ("http2-upstream", &["traffic-fidelity/http1-only-origin"]),
+    ("outage-while-rotating", &["credentials/rotation-under-load"]),
+    ("keep-gateway", &["egress-gateway-simple/cleanup-restores", "path-based-routing/cleanup-restores"]),
+    ("inbound-accepts-any-client", &["external-web-service/independent-of-mesh-mtls"]),
+    ("drop-unknown-headers", &["traffic-fidelity/request-headers-preserved"]),
+    ("one-value-per-header", &["traffic-fidelity/request-headers-preserved"]),
+    ("believe-any-mesh-peer", &["tls-verification/mesh-ca-required"]),
 ];
 
 fn check_ids() -> BTreeSet<String> {

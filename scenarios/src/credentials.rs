@@ -3,7 +3,7 @@
 
 use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims};
-use meshproof_harness::external::Documented;
+use meshproof_harness::external::{Documented, ExternalSpec, PlainPort};
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
@@ -38,6 +38,14 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         )
         .why("Certificates are replaced while traffic flows; a proxy that keeps the old one fails when it expires.")
         .observed("The serial that nginx saw after each rotation, and every exchange in between."),
+        Check::must(
+            "rotation-under-load",
+            ORIGINATION,
+            "A rotation while requests go on is taken up, and none of them fails: neither those in flight nor those that come meanwhile.",
+        )
+        .feature("reconfigure-without-restart")
+        .why("A certificate is replaced every few hours; an outage each time, however short, is somebody's failed request.")
+        .observed("The workload's requests, some of them at the server while the secret is replaced, and the serials that the server saw before and after."),
         Check::must(
             "revoked-by-crl-refused",
             ORIGINATION,
@@ -130,6 +138,24 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .fails()
             .and(nginx.during(&revoked).no_request())
             .provided("the same with an empty list", listed_nobody.ends_with(200)),
+    )?;
+
+    mesh.step("A rotation under load");
+    // Only the embedded server withholds answers until it is told to go on.
+    let spec = ExternalSpec { plain: PlainPort::Serve, ..sites::nginx(HOST, &server, ca.certificate_pem()) };
+    let patient = mesh.deploy_external(spec, Documented::Embedded).await?;
+    let [old, new] = [5, 6].map(|serial| ca.client("client.example.com").serial(serial).issue());
+    let (old, new) = (old?, new?);
+    supply(mesh, &old, &ca, None).await?;
+    let before = mesh.workload("sleep").get(URL).await?;
+    let change = supply(mesh, &new, &ca, None);
+    let load = mesh.workload("sleep").under_load(&format!("http://{HOST}"), "/bytes/1000", change).await?;
+    let after = mesh.workload("sleep").get(URL).await?;
+    mesh.check(
+        "rotation-under-load",
+        load.loses_nothing()
+            .and(patient.saw(&after).exactly(1).client_certificate(&new))
+            .provided("the certificate before", patient.saw(&before).exactly(1).client_certificate(&old)),
     )?;
 
     mesh.step("A CA alone");

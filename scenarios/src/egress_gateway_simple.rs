@@ -116,7 +116,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             "After the resources are deleted the mesh behaves as before they were applied.",
         )
         .why("Configuration that outlives its deletion cannot be operated.")
-        .observed("The workload's exchange and the external service's plain port."),
+        .observed("The workload's exchange, the external service's plain port, and a plain client of the gateway's port."),
     ],
     fixtures: crate::fixtures!("egress-gateway-simple": "access", "gateway", "originate"),
     topology: || Topology {
@@ -134,6 +134,8 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let certificate = mesh.public_authority().server(CNN).issue()?;
     let cnn = mesh.deploy_external(sites::cnn(&certificate), Documented::Site).await?;
     let untouched = mesh.workload("sleep").get(POLITICS).await?;
+    let gateway = mesh.proxy(GATEWAY);
+    let unopened = gateway.probe(80).get(POLITICS).await?;
 
     mesh.step("Define a ServiceEntry for edition.cnn.com");
     mesh.apply(&["access"]).await?;
@@ -145,7 +147,6 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step(ORIGINATION);
     mesh.apply(&["gateway"]).await?;
     mesh.apply(&["originate"]).await?;
-    let gateway = mesh.proxy(GATEWAY);
     let after = mesh.workload("sleep").get(POLITICS).await?;
     mesh.check("single-response", after.only_response().is(200).body_contains(CNN_POLITICS))?;
     mesh.check(
@@ -229,8 +230,12 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step(CLEANUP);
     mesh.delete(&["originate", "gateway", "access"]).await?;
     let restored = mesh.workload("sleep").get(POLITICS).await?;
+    let closed = gateway.probe(80).get(POLITICS).await?;
     mesh.check(
         "cleanup-restores",
-        restored.ends_as(&untouched).and(cnn.during(&restored).saw_in_clear("/politics")),
+        restored
+            .ends_as(&untouched)
+            .and(cnn.during(&restored).saw_in_clear("/politics"))
+            .and(closed.ends_as(&unopened).of("a plain client of the gateway's port")),
     )
 }

@@ -1,6 +1,7 @@
 //! Istio blog, "Consuming External Web Services": the Bookinfo details service fetches a book from an external
 //! service, first by its own HTTPS, then by plain HTTP for which its sidecar opens TLS.
 
+use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::external::Documented;
 use meshproof_harness::mesh::{Mesh, Stop};
@@ -106,7 +107,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         )
         .feature("mesh-mtls")
         .why("TLS to external services is unrelated to the mutual TLS inside the mesh.")
-        .observed("The application's answer through the mesh; a plain client of the application, refused under STRICT and served without."),
+        .observed("The application's answer through the mesh; clients of the application's port: a plain one, refused under STRICT and served without, and under STRICT one without a certificate and one with another CA's."),
         Check::must(
             "cleanup-restores",
             CLEANUP,
@@ -132,6 +133,9 @@ const TARGET: &str = "/books/v1/volumes?q=isbn:0486424618";
 const PLAIN: &str = "http://www.googleapis.com/books/v1/volumes?q=isbn:0486424618";
 const SECURE: &str = "https://www.googleapis.com/books/v1/volumes?q=isbn:0486424618";
 const PAGE: &str = "http://details.default.svc.cluster.local:9080/details/0486424618";
+const SECURE_PAGE: &str = "https://details.default.svc.cluster.local:9080/details/0486424618";
+/// The name that an impostor would claim; it is the certificate's issuer that must count.
+const SLEEP_IDENTITY: &str = "spiffe://cluster.local/ns/default/sa/sleep";
 const ERROR: &str = "Error fetching product details!";
 
 /// What the application shows for the book, asked through the mesh.
@@ -239,6 +243,9 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         mesh.apply(&["mesh-mtls-strict"]).await?;
         let strict = page(mesh).await?;
         let strict_plain = details.probe_inbound().get(PAGE).await?;
+        let anonymous = details.probe_inbound().get(SECURE_PAGE).await?;
+        let impostor = Authority::new(KeyAlgorithm::EcdsaP256)?.mesh_identity(SLEEP_IDENTITY).issue()?;
+        let stranger = details.probe_inbound().identity(&impostor).get(SECURE_PAGE).await?;
         mesh.apply(&["mesh-mtls-off"]).await?;
         let off = page(mesh).await?;
         let off_plain = details.probe_inbound().get(PAGE).await?;
@@ -250,6 +257,8 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
                 .and(shows_book(&off))
                 .and(books.saw(&off).exactly(1).over_tls())
                 .and(strict_plain.is_refused().of("a plain client of the application under STRICT"))
+                .and(anonymous.is_refused().of("an anonymous TLS client of the application under STRICT"))
+                .and(stranger.is_refused().of("a client with a certificate of another CA under STRICT"))
                 .provided("a plain client without mesh mutual TLS", shows_book(&off_plain)),
         )?;
     }

@@ -99,6 +99,13 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         )
         .why("Routes are tried in order; the document's order does not work as printed.")
         .observed("The client's exchanges, the bucket's and the internal service's requests, for both orders."),
+        Check::must(
+            "cleanup-restores",
+            GATEWAY_SECTION,
+            "After Gateway, routes and DestinationRule are deleted, the gateway's port answers as before they were applied, and the bucket sees nothing.",
+        )
+        .why("A gateway that goes on serving what was taken from it is a door that nobody knows to be open.")
+        .observed("Clients of the gateway's port before, with and after the configuration, and the bucket's connections."),
     ],
     fixtures: crate::fixtures!("path-based-routing":
         "bucket", "exported", "gateway", "originate", "registry-only", "routes", "routes-as-printed"),
@@ -120,6 +127,8 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let welcome = mesh.service(WELCOME);
     let gateway = mesh.proxy(GATEWAY);
     mesh.apply(&["bucket"]).await?;
+
+    let unopened = gateway.probe(80).get(OPENID).await?;
 
     mesh.step("Gateway and VirtualService");
     mesh.apply(&["gateway"]).await?;
@@ -251,5 +260,16 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     order.push(
         again.only_response().is(200).body_contains(OPENID_CONFIGURATION).and(both_work).of("with / last"),
     );
-    mesh.check("catch-all-first", Claim::all(order))
+    mesh.check("catch-all-first", Claim::all(order))?;
+
+    mesh.step("Clean up");
+    mesh.delete(&["originate", "routes", "gateway", "bucket"]).await?;
+    let closed = gateway.probe(80).get(OPENID).await?;
+    mesh.check(
+        "cleanup-restores",
+        closed
+            .ends_as(&unopened)
+            .and(bucket.during(&closed).nothing())
+            .provided("the same request before the deletion", again.ends_with(200)),
+    )
 }

@@ -105,8 +105,18 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         )
         .why("Some servers outside have given up what is older.")
         .observed("The server's handshake and the workload's exchange."),
+        Check::must(
+            "mesh-ca-required",
+            "ClientTLSSettings.TLSmode",
+            "With ISTIO_MUTUAL, a peer whose certificate does not come from the mesh's CA is refused, whatever identity it claims: the request does not reach it.",
+        )
+        .only_in(&["sidecar"])
+        .feature("mesh-mtls")
+        .why("Whoever believes any peer hands the mesh's requests to anybody who stands in a gateway's place.")
+        .observed("The workload's exchange and the peer's requests; the twin is the same peer with SIMPLE and insecureSkipVerify."),
     ],
-    fixtures: crate::fixtures!("tls-verification": "servers", "gateway", "originate", "originate-unverified"),
+    fixtures: crate::fixtures!("tls-verification":
+        "servers", "gateway", "originate", "originate-unverified", "peer", "peer-mutual", "peer-unverified"),
     topology: || Topology {
         workloads: vec![Workload::sleep()],
         gateways: vec![Gateway::ingress()],
@@ -114,6 +124,8 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     },
     run: |mesh| Box::pin(run(mesh)),
 };
+
+const PEER: &str = "peer.mesh.example";
 
 /// A server with a certificate that must be refused, and the check that says so.
 struct Bad<'a> {
@@ -266,5 +278,35 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .exactly(1)
             .alpn_offered_among(&["h2", "http/1.1"])
             .and(seen.only_response().is(200)),
+    )?;
+    // Asked only of implementations with the feature, because the others refuse the manifest.
+    if mesh.configuration() == "sidecar" && mesh.has_feature("mesh-mtls") {
+        impostor(mesh).await?;
+    }
+    Ok(())
+}
+
+/// A server that claims to be the mesh's egress gateway, with a certificate that another CA signed.
+async fn impostor(mesh: &Mesh) -> Result<(), Stop> {
+    mesh.step("A peer that is not of the mesh");
+    let claimed = "spiffe://cluster.local/ns/istio-system/sa/istio-egressgateway-service-account";
+    let certificate = Authority::new(KeyAlgorithm::EcdsaP256)?.mesh_identity(claimed).issue()?;
+    // Another mesh may offer ALPN values that a stock nginx refuses before it shows its certificate.
+    let server = sites::origin(PEER, &certificate);
+    let server = mesh.deploy_external(server, Documented::Embedded).await?;
+    mesh.apply(&["peer", "peer-mutual"]).await?;
+    let mutual = ask(mesh, PEER).await?;
+    mesh.apply(&["peer-unverified"]).await?;
+    let unverified = ask(mesh, PEER).await?;
+    mesh.check(
+        "mesh-ca-required",
+        mutual
+            .fails()
+            .and(server.during(&mutual).no_request())
+            .and(server.during(&mutual).no_plaintext(&["/private/report"]))
+            .provided(
+                "the same with SIMPLE and insecureSkipVerify",
+                unverified.only_response().is(200).and(server.saw(&unverified).exactly(1).over_tls()),
+            ),
     )
 }

@@ -16,6 +16,7 @@ use crate::sites;
 const ORIGINATION: &str = "TLS origination for egress traffic";
 const BODIES: &str = "TLS origination for egress traffic; RFC 9112, sections 6 and 7";
 const SEMANTICS: &str = "TLS origination for egress traffic; RFC 9110, sections 6.4, 8.6 and 9.3.2";
+const FIELDS: &str = "TLS origination for egress traffic; RFC 9110, sections 5.1 and 5.3";
 const EXPECT: &str = "TLS origination for egress traffic; RFC 9110, section 10.1.1";
 const WEB_SOCKET: &str = "TLS origination for egress traffic; RFC 6455, section 4";
 const PERSISTENCE: &str = "TLS origination for egress traffic; RFC 9112, section 9.3";
@@ -64,6 +65,13 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         )
         .why("Signatures over requests (S3's, for one) cover every byte of them.")
         .observed(BOTH_ENDS),
+        Check::must(
+            "request-headers-preserved",
+            FIELDS,
+            "The application's own headers arrive, known and unknown ones, with their values byte for byte: several of one name in their order, a long one whole.",
+        )
+        .why("RFC 9110 has proxies forward fields that they do not know; credentials, tenants and traces travel in them.")
+        .observed("The headers of the external service's request. Several fields of one name may arrive as one, with commas between."),
         Check::must(
             "head-and-204",
             SEMANTICS,
@@ -187,6 +195,32 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .and(arrived(&post, "POST"))
             .of("with a length")
             .and(put.only_response().is(200).and(arrived(&put, "PUT")).of("in chunks")),
+    )?;
+
+    // As long as the cookies that browsers keep (RFC 6265, section 6.1).
+    let long: String = (0..64).map(|n: u8| sha256(&[n])).collect();
+    let credential = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==";
+    let mixed = "MiXed; A=\"b  c\"/d %20";
+    let with_headers = client()
+        .header("authorization", credential)
+        .header("x-tenant", mixed)
+        .header("x-hop", "second")
+        .header("x-hop", "First")
+        .header("x-hop", "third")
+        .header("x-long", &long)
+        .get(PAGE)
+        .await?;
+    mesh.check(
+        "request-headers-preserved",
+        with_headers.only_response().is(200).and(
+            api.saw(&with_headers)
+                .exactly(1)
+                .over_tls()
+                .header_values("authorization", &[credential])
+                .header_values("x-tenant", &[mixed])
+                .header_values("x-hop", &["second", "First", "third"])
+                .header_values("x-long", &[&long]),
+        ),
     )?;
 
     let head = client().method(Method::HEAD).get(PAGE).await?;

@@ -141,6 +141,24 @@ impl Sighting {
         })
     }
 
+    /// A header that the application sent with these values, in this order. A proxy may combine several fields of one name
+    /// into one, with commas between (RFC 9110, section 5.3).
+    pub fn header_values(self, name: &'static str, values: &[&str]) -> Self {
+        let combined =
+            |values: &[&str]| values.join(",").split(',').map(str::trim).collect::<Vec<_>>().join(", ");
+        let wanted = combined(values);
+        let shown = |text: &str| crate::store::bounded(text, 200);
+        self.demand(format!("{name}: {}", shown(&wanted)), move |r| {
+            let came = r.headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name));
+            let came: Vec<&str> = came.map(|h| h.value.as_str()).collect();
+            let seen = combined(&came);
+            holds(!came.is_empty() && seen == wanted, || match came.len() {
+                0 => format!("no {name}"),
+                _ => format!("{name}: {} ({} bytes)", shown(&seen), seen.len()),
+            })
+        })
+    }
+
     /// No header whose name begins with one of these, in lower case.
     pub fn no_header_beginning_with(self, prefixes: &'static [&'static str]) -> Self {
         self.demand(format!("no header {}", prefixes.join("*, ") + "*"), move |r| {
@@ -314,6 +332,17 @@ mod tests {
             &[json!({"tls": {}}), json!({"tls": {"alpn": "x"}})],
         );
         tells_requests_apart(|s| s.alpn(None), json!({"tls": {}}), &[json!({})]);
+        let tags = |values: &[&str]| {
+            let tag = |value: &&str| json!({"name": "X-Tag", "value": value});
+            json!({"headers": values.iter().map(tag).collect::<Vec<_>>()})
+        };
+        for right in [&["b", "a"][..], &["b, a"], &["b,a"]] {
+            tells_requests_apart(
+                |s| s.header_values("x-tag", &["b", "a"]),
+                tags(right),
+                &[tags(&["a", "b"]), tags(&["b"]), tags(&["b", "a", "a"]), tags(&["b", "A"]), tags(&[])],
+            );
+        }
         tells_requests_apart(
             |s| s.no_header_beginning_with(&["x-envoy-"]),
             json!({}),

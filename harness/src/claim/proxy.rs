@@ -3,7 +3,7 @@
 use meshproof_reports::{AccessLog, Evidence, EvidenceId, Fact, ServerRequest, Side, Verdict};
 
 use super::matcher::Matcher;
-use crate::access_log::ENVOY_TEXT;
+use crate::access_log::{ENVOY_TEXT, ISTIO_JSON};
 
 use super::{Claim, Count, Finding, Reply, View};
 
@@ -23,6 +23,16 @@ fn field<T: Clone>(log: &AccessLog, get: impl Fn(&meshproof_reports::LogFields) 
     log.fields.as_ref().and_then(get)
 }
 
+/// Whether the line's format has a place for the server name. Envoy's own has none ("Access logging", default format
+/// string), and a JSON format has the members that somebody chose.
+fn has_server_name(log: &AccessLog) -> bool {
+    match log.format.as_deref() {
+        Some(ENVOY_TEXT) => false,
+        Some(ISTIO_JSON) => log.line.contains("\"requested_server_name\""),
+        Some(_) | None => true,
+    }
+}
+
 /// What a proxy logged of one request: the lines that carry its token. Exactly one, unless told otherwise.
 #[must_use = "a claim that is not judged asserts nothing"]
 pub struct Logged {
@@ -30,6 +40,7 @@ pub struct Logged {
     token: String,
     exchange: EvidenceId,
     matcher: Matcher<AccessLog>,
+    wants_server_name: bool,
 }
 
 impl Logged {
@@ -39,6 +50,7 @@ impl Logged {
             token: reply.token.clone(),
             exchange: reply.id.clone(),
             matcher: Matcher::new(format!("access-log line of it at {proxy}"), Count::Exactly(1)),
+            wants_server_name: false,
         }
     }
 
@@ -105,9 +117,20 @@ impl Logged {
         self
     }
 
-    /// `%REQUESTED_SERVER_NAME%`.
-    pub fn requested_server_name(self, name: &str) -> Self {
-        self.text("requested server name", name, |f| f.requested_server_name.clone())
+    /// `%REQUESTED_SERVER_NAME%`. A format without it decides neither way.
+    pub fn requested_server_name(mut self, name: &str) -> Self {
+        const NAME: &str = "requested server name";
+        let wanted = name.to_owned();
+        self.wants_server_name = true;
+        self.matcher.demand(format!("{NAME} {name}"), move |log| {
+            match field(log, |f| f.requested_server_name.clone()) {
+                Some(seen) if seen == wanted => Ok(()),
+                Some(seen) => Err(format!("{NAME} {seen}")),
+                None if !has_server_name(log) => Ok(()),
+                None => Err(format!("no {NAME}")),
+            }
+        });
+        self
     }
 }
 
@@ -121,6 +144,11 @@ impl From<Logged> for Claim {
             let mut finding = l.matcher.judge(&found, describe_line);
             if found.is_empty() {
                 finding.seen.push_str(&unreadable(&l.proxy, view));
+            }
+            let mute = found.iter().find(|(_, log)| l.wants_server_name && !has_server_name(log));
+            if let (Verdict::Passed, Some((id, log))) = (finding.verdict, mute) {
+                let seen = format!("a format without the requested server name: {}", describe_line(log));
+                finding = Finding::undecided(finding.expected, seen, vec![(*id).clone()]);
             }
             // A line that cannot be read and yet holds the token may be one more of this request.
             let told_again = lines(&l.proxy, view.evidence)
@@ -200,7 +228,16 @@ impl ConnectionLine {
                 let seen = format!("no line at {}{}", c.proxy, unreadable(&c.proxy, view));
                 Finding::broken(expected, seen, ids)
             }
-            [] => Finding::broken(expected, format!("no such line, but {}", describe_line(found[0].1)), ids),
+            [] => match found.iter().find(|(_, l)| !has_server_name(l)) {
+                Some((_, log)) => {
+                    let seen = format!("a format without the requested server name: {}", describe_line(log));
+                    Finding::undecided(expected, seen, ids)
+                }
+                None => {
+                    let seen = format!("no such line, but {}", describe_line(found[0].1));
+                    Finding::broken(expected, seen, ids)
+                }
+            },
             several => Finding::broken(expected, format!("{} such lines", several.len()), ids),
         }
     }

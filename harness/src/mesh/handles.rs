@@ -82,7 +82,8 @@ impl<'a> Proxy<'a> {
     /// Asks the workload's served port directly, as somebody without a mesh identity would.
     pub fn probe_inbound(&self) -> Client<'a> {
         let probe = Probe::Workload { workload: self.name.to_owned() };
-        Client { mesh: self.mesh, from: Origin::Probe(probe), request: RequestSpec::get("", "") }
+        let request = RequestSpec { accept_any_server: true, ..RequestSpec::get("", "") };
+        Client { mesh: self.mesh, from: Origin::Probe(probe), request }
     }
 
     /// The protocol that it logged, whatever it is: for a check that records and never fails.

@@ -356,6 +356,55 @@ async fn a_proxy_that_logs_in_envoys_own_format_need_not_show_the_upstream_clust
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
+static SERVER_NAME_LOGGED: Scenario = story(ONE, |mesh| {
+    Box::pin(async move {
+        let reply = ask(mesh).await?;
+        mesh.check("claim", mesh.proxy(PROXY).logged(&reply).status(200).requested_server_name(HOST))
+    })
+});
+
+#[tokio::test]
+async fn a_format_that_has_no_server_name_says_nothing_about_it() {
+    let send: Script = |seat, request| {
+        logged(seat, Some(&request.token), &line(&request.token, "envoy"));
+        exchange(&request.url, 200)
+    };
+    let (verdict, reason) = judged(&report_of(Scripted { send, ..QUIET }, &SERVER_NAME_LOGGED).await);
+    assert_eq!(verdict, Verdict::Inconclusive, "{reason}");
+    let send: Script = |seat, request| {
+        let token = &request.token;
+        let line = json!({"start_time": "2026-03-01T10:20:30.456Z", "response_code": 200, "user_agent": format!("meshproof/{token}")});
+        logged(seat, Some(token), &line.to_string());
+        exchange(&request.url, 200)
+    };
+    let (verdict, reason) = judged(&report_of(Scripted { send, ..QUIET }, &SERVER_NAME_LOGGED).await);
+    assert_eq!(verdict, Verdict::Inconclusive, "{reason}");
+}
+
+#[tokio::test]
+async fn a_format_that_has_the_server_name_and_shows_none_is_a_hop_without_one() {
+    let send: Script = |seat, request| {
+        logged(seat, Some(&request.token), &line(&request.token, "istio"));
+        exchange(&request.url, 200)
+    };
+    let (verdict, reason) = judged(&report_of(Scripted { send, ..QUIET }, &SERVER_NAME_LOGGED).await);
+    assert_eq!(verdict, Verdict::Failed, "{reason}");
+}
+
+#[tokio::test]
+async fn a_passed_connection_in_a_format_without_the_server_name_decides_neither_way() {
+    let send: Script = |seat, request| {
+        logged(
+            seat,
+            None,
+            "[2026-03-01T10:20:30.456Z] \"- - -\" 0 - 1 1 1 - \"-\" \"-\" \"-\" \"-\" \"10.0.0.9:443\"",
+        );
+        exchange(&request.url, 200)
+    };
+    let (verdict, reason) = judged(&report_of(Scripted { send, ..QUIET }, &PASSED_THROUGH).await);
+    assert_eq!(verdict, Verdict::Inconclusive, "{reason}");
+}
+
 static SERVED_NOTHING: Scenario = story(ONE, |mesh| {
     Box::pin(async move {
         let reply = ask(mesh).await?;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use meshproof_harness::feature;
+use meshproof_harness::names::did_you_mean;
 use meshproof_harness::store::bounded;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
@@ -71,6 +73,16 @@ pub(crate) async fn introduce(session: &Session, folder: &str) -> Result<Introdu
     Err(session.breach(problem).await)
 }
 
+/// Which of these are names of no feature, with the names near them; none if all are known.
+pub(crate) fn unknown_features(features: &[String]) -> Option<String> {
+    let unknown: Vec<String> = features
+        .iter()
+        .filter(|f| !feature::NAMES.contains(&f.as_str()))
+        .map(|f| format!("{f:?}{}", did_you_mean(f, feature::NAMES.iter().copied())))
+        .collect();
+    (!unknown.is_empty()).then(|| format!("features that nobody knows: {}", unknown.join(", ")))
+}
+
 #[async_trait]
 impl DataPlaneFactory for Adapter {
     async fn identify(&self) -> Result<Implementation, DataPlaneError> {
@@ -83,6 +95,10 @@ impl DataPlaneFactory for Adapter {
         let session = self.open(log)?;
         let told = introduce(&session, &files::text(folder.path())?).await.map_err(DataPlaneError::Gone)?;
         session.stop().await.map_err(DataPlaneError::Gone)?;
+        if let Some(unknown) = unknown_features(&told.features) {
+            // Taken as it is, it would skip what the adapter means to be asked.
+            return Err(DataPlaneError::Gone(format!("its `hello` declares {unknown}")));
+        }
         Ok(Implementation {
             name: told.name,
             version: told.version,
@@ -189,7 +205,10 @@ impl DataPlane for Plane {
             }
             Ok(Decision::Unsupported(feature)) => {
                 let feature = bounded(&feature, MAX_NAME);
-                if self.features.contains(&feature) {
+                if let Some(unknown) = unknown_features(std::slice::from_ref(&feature)) {
+                    let words = format!("its `unsupported` names {unknown}");
+                    DataPlaneError::Gone(self.session.breach(words).await)
+                } else if self.features.contains(&feature) {
                     // A claim is a claim: what is claimed and then not done is a failure.
                     DataPlaneError::Refused(format!(
                         "its hello declares the feature {feature}, and now it says that it does not support it"

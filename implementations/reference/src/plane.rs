@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use crate::http::has_place;
 use crate::listen::Listening;
 use crate::registry::{Connection, Registry};
+use crate::saboteurs::outage::Outage;
 use crate::saboteurs::{Memory, Saboteur};
 use crate::state::{State, Upstream, World};
 use crate::tasks::Tasks;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) state: ArcSwap<State>,
     pub(crate) tasks: Tasks,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) outage: Outage,
 }
 
 /// A running reference data plane.
@@ -59,6 +61,7 @@ impl Plane {
             state: ArcSwap::default(),
             tasks: Tasks::default(),
             registry: Arc::default(),
+            outage: Outage::default(),
         };
         Self { shared: Arc::new(shared), control: Mutex::default() }
     }
@@ -101,7 +104,9 @@ impl DataPlane for Plane {
             let socket = TcpListener::bind(bind).await.map_err(|e| cannot_listen(*bind, &e))?;
             sockets.push((*bind, socket));
         }
-        state.succeed(shared.state.load_full());
+        let before = shared.state.load_full();
+        shared.outage.pass(shared.saboteur, &before, &state, &shared.registry).await;
+        state.succeed(before);
         for (bind, socket) in sockets {
             control.listening.insert(bind, Listening::start(shared, bind, socket));
         }

@@ -175,6 +175,18 @@ impl State {
         self.listeners.get(bind).cloned().or_else(|| self.previous()?.listeners.get(bind).cloned())
     }
 
+    /// Whether a cluster is the same but for what its credentials hold.
+    pub(crate) fn rotates(&self, old: &Self) -> bool {
+        self.proxies.iter().filter_map(|(name, proxy)| Some((proxy, old.proxies.get(name)?))).any(
+            |(now, before)| {
+                now.clusters.iter().any(|(name, upstream)| {
+                    let was = before.clusters.get(name);
+                    was.is_some_and(|was| was.plan == upstream.plan && was.inputs != upstream.inputs)
+                })
+            },
+        )
+    }
+
     /// Compiles a plan. Clusters that are as they were in `old` keep their connections.
     ///
     /// # Errors
@@ -234,6 +246,8 @@ impl State {
         let mut mesh = None;
         let anonymous = world.saboteur == Some(Saboteur::GatewayAcceptsAnonymous)
             && listener.direction == Direction::Gateway;
+        let anybody = world.saboteur == Some(Saboteur::InboundAcceptsAnyClient)
+            && listener.direction == Direction::Inbound;
         for chain in &listener.chains {
             let tls = match &chain.tls {
                 None => None,
@@ -242,9 +256,12 @@ impl State {
                         let identity = sources
                             .identity
                             .ok_or_else(|| named("the proxy has no identity in the mesh".to_owned()))?;
-                        mesh = Some(
-                            server::mesh_mutual(identity, sources.mesh_roots, anonymous).map_err(named)?,
-                        );
+                        let config = if anybody {
+                            server::intruder(identity)
+                        } else {
+                            server::mesh_mutual(identity, sources.mesh_roots, anonymous)
+                        };
+                        mesh = Some(config.map_err(named)?);
                     }
                     mesh.clone()
                 }

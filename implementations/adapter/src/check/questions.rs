@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use meshproof_harness::access_log;
 use meshproof_harness::feature;
-use meshproof_harness::names::did_you_mean;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{Direction, OriginalDestination, Plan};
@@ -15,7 +14,7 @@ use super::{Outcome, Unchecked};
 use crate::Adapter;
 use crate::files::Lasting;
 use crate::message::{Apply, Decision, FromAdapter, ToAdapter};
-use crate::plane::{Introduction, introduce};
+use crate::plane::{Introduction, introduce, unknown_features};
 use crate::session::Session;
 
 /// What the checker answers where the plan names a status: no server sends it by itself.
@@ -179,19 +178,9 @@ async fn first_process(
 }
 
 fn features_known(features: &[String]) -> Result<String, String> {
-    let unknown: Vec<String> = features
-        .iter()
-        .filter(|f| !feature::NAMES.contains(&f.as_str()))
-        .map(|f| format!("{f:?}{}", did_you_mean(f, feature::NAMES.iter().copied())))
-        .collect();
-    if unknown.is_empty() {
-        Ok(format!("{} features", features.len()))
-    } else {
-        Err(format!(
-            "no feature is named {}; the features are {}",
-            unknown.join(", "),
-            feature::NAMES.join(", ")
-        ))
+    match unknown_features(features) {
+        None => Ok(format!("{} features", features.len())),
+        Some(unknown) => Err(format!("{unknown}; the features are {}", feature::NAMES.join(", "))),
     }
 }
 

@@ -58,7 +58,7 @@ def hello(message):
         os.close(1)
         time.sleep(600)
     contract = 2 if WAY == "wrong-contract" else 1
-    say(type="hello", contract=contract, name="hostile", version="1", features=["telepathy"] if WAY == "unknown-feature" else ["sidecar"])
+    say(type="hello", contract=contract, name="hostile", version="1", features=["sidecar", "egress-gatway"] if WAY == "unknown-feature" else ["sidecar"])
     if WAY == "unasked":
         say(type="settled")
     if WAY == "deaf":
@@ -95,6 +95,8 @@ def apply(message):
         return say(type="rejected", revision=revision, reason="a listener of mine is taken")
     if WAY == "unsupported":
         return say(type="unsupported", revision=revision, feature="mesh-mtls")
+    if WAY == "unsupported-by-no-known-name":
+        return say(type="unsupported", revision=revision, feature="mesh-mtl")
     if WAY == "unsupported-though-declared":
         return say(type="unsupported", revision=revision, feature="sidecar")
     say(type="applied", revision=revision + (1 if WAY == "wrong-revision" else 0), took="1 ms")

@@ -229,6 +229,23 @@ async fn a_feature_that_is_lacking_is_named_and_one_that_was_declared_is_a_failu
 }
 
 #[tokio::test]
+async fn a_feature_that_nobody_knows_is_the_adapters_fault_and_skips_nothing() {
+    needs_python!();
+    let misspelt = Adapter::new(&hostile("unknown-feature"), &Timeouts::default()).unwrap();
+    let error = misspelt.identify().await.unwrap_err();
+    assert!(matches!(error, DataPlaneError::Gone(_)), "{error:?}");
+    assert_says(&error.to_string(), &["hello", "egress-gatway", "did you mean egress-gateway"]);
+
+    let place = Place::new();
+    let plane = place.start(&hostile("unsupported-by-no-known-name"), &Timeouts::default()).await.unwrap();
+    let error = apply(plane.as_ref(), 1).await.unwrap_err();
+    assert!(matches!(error, DataPlaneError::Gone(_)), "{error:?}");
+    assert_says(&error.to_string(), &["unsupported", "mesh-mtl\"", "did you mean mesh-mtls"]);
+    // It broke the contract, and was ended for it.
+    let _ = plane.stop().await;
+}
+
+#[tokio::test]
 async fn a_key_that_is_told_is_withheld_everywhere() {
     needs_python!();
     let place = Place::new();

@@ -26,6 +26,21 @@ pub(super) fn outgoing(context: &Context, method: &mut Method, headers: &mut Hea
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("leaked"));
         }
     }
+    if saboteur == Saboteur::DropUnknownHeaders {
+        let unknown = |name: &&HeaderName| {
+            name.as_str().starts_with("x-")
+                && !["x-forwarded-", "x-request-id"].iter().any(|known| name.as_str().starts_with(known))
+        };
+        let names: Vec<HeaderName> = headers.keys().filter(unknown).cloned().collect();
+        names.iter().for_each(|name| drop(headers.remove(name)));
+    }
+    if saboteur == Saboteur::OneValuePerHeader {
+        let last: Vec<_> = headers
+            .keys()
+            .filter_map(|n| Some((n.clone(), headers.get_all(n).iter().next_back()?.clone())))
+            .collect();
+        last.into_iter().for_each(|(name, value)| drop(headers.insert(name, value)));
+    }
     if saboteur == Saboteur::DropQuery
         && let Some((path, _)) = target.split_once('?')
     {

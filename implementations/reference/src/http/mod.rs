@@ -126,6 +126,9 @@ async fn handle(
         ending.record.fields.details = Some(details);
         local(status, text, bodiless, ending)
     };
+    if shared.outage.refuses() {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "outage".into(), String::new(), ending);
+    }
     // What Envoy's codec refuses: `source/common/http/conn_manager_impl.cc`, `decodeHeaders`.
     if request.version() < Version::HTTP_11 {
         return answer(StatusCode::UPGRADE_REQUIRED, "low_version".into(), String::new(), ending);

@@ -4,6 +4,7 @@
 //! itself are switches at the place that they break, found by the variant's name.
 
 pub(crate) mod external;
+pub(crate) mod outage;
 pub(crate) mod plan;
 pub(crate) mod resources;
 pub(crate) mod secrets;
@@ -87,12 +88,15 @@ saboteurs! {
     AnonymousWithoutSecret "anonymous-without-secret" "While a secret is missing, connects without it.";
     CredentialFromAnyNamespace "credential-from-any-namespace" "Takes a secret of the right name from any namespace.";
     StaleCredential "stale-credential" "Keeps the first version of a credential for ever.";
+    OutageWhileRotating "outage-while-rotating" "Refuses requests while a credential is being replaced.";
     DefaultNamespaceCredentialStatus "default-namespace-credential-status" "Reports every credential as active, whether it has it or not.";
     OriginateAtSidecar "originate-at-sidecar" "The sidecar goes past the egress gateway and opens TLS to the external service itself.";
     BypassWhenGatewayDown "bypass-when-gateway-down" "When the gateway cannot be reached, the sidecar goes to the external service itself.";
     NoMutualTlsToGateway "no-mutual-tls-to-gateway" "Speaks plain text between sidecar and gateway.";
+    BelieveAnyMeshPeer "believe-any-mesh-peer" "Speaks mesh mutual TLS with whoever shows any certificate.";
     GatewayAcceptsAnonymous "gateway-accepts-anonymous" "The gateway does not demand a client certificate.";
     PermissiveInbound "permissive-inbound" "Accepts plain text where mesh mutual TLS is STRICT.";
+    InboundAcceptsAnyClient "inbound-accepts-any-client" "Where mesh mutual TLS is STRICT, the sidecar looks at no client's certificate.";
     StrictBreaksOrigination "strict-breaks-origination" "With mesh mutual TLS STRICT, uses the mesh's certificate and CA outside the mesh too.";
     MeshAlpn "mesh-alpn" "Offers mesh-internal ALPN values to external services.";
     NoHttp2Upstream "no-http2-upstream" "Never speaks HTTP/2 to an external service.";
@@ -107,6 +111,8 @@ saboteurs! {
     DropInFlightOnChange "drop-in-flight-on-change" "Drops every connection whenever the configuration changes.";
     LeakMeshHeaders "leak-mesh-headers" "Sends mesh-internal headers to external services.";
     HostNotRewritten "host-not-rewritten" "Leaves Host as it came where it should be rewritten.";
+    DropUnknownHeaders "drop-unknown-headers" "Loses headers of requests that no document defines.";
+    OneValuePerHeader "one-value-per-header" "Keeps the last value of a header that comes several times.";
     AuthorityWithPort "authority-with-port" "Appends the port to Host.";
     ForwardedProtoHttp "forwarded-proto-http" "Always says `X-Forwarded-Proto: http`.";
     DropQuery "drop-query" "Loses the query string.";
@@ -132,6 +138,7 @@ saboteurs! {
     AllowAny "allow-any" "Ignores REGISTRY_ONLY.";
     LenientServer "lenient-server" "The external service demands no client certificate.";
     ServerOfAnotherCa "server-of-another-ca" "The external service demands client certificates of another CA.";
+    KeepGateway "keep-gateway" "A gateway goes on listening and routing after its Gateway was deleted.";
     StaleConfiguration "stale-configuration" "Keeps deleted resources in force.";
 }
 

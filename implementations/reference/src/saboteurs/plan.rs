@@ -40,7 +40,7 @@ const TABLE: &[(Saboteur, Mutation)] = &[
     (Saboteur::OriginateAtSidecar, |w, _| originate_at_sidecar(w)),
 ];
 
-/// What [`Saboteur::StaleConfiguration`] goes back to.
+/// What [`Saboteur::StaleConfiguration`] and [`Saboteur::KeepGateway`] go back to.
 #[derive(Default)]
 pub(crate) struct Memory {
     seen: BTreeSet<ResourceId>,
@@ -51,6 +51,8 @@ impl Memory {
     pub(crate) fn twist(&mut self, saboteur: Saboteur, update: &Update<'_>, wanted: &mut Wanted) {
         if saboteur == Saboteur::StaleConfiguration {
             self.keep_deleted(update, wanted);
+        } else if saboteur == Saboteur::KeepGateway {
+            self.keep_gateway(wanted);
         } else if saboteur == Saboteur::PlainPortUpstream {
             plain_port_upstream(&mut wanted.plan, update.endpoints);
         } else if saboteur == Saboteur::OriginateUnasked {
@@ -58,6 +60,15 @@ impl Memory {
         } else if let Some((_, mutation)) = TABLE.iter().find(|(s, _)| *s == saboteur) {
             mutation(wanted, update.resources);
         }
+    }
+
+    fn keep_gateway(&mut self, wanted: &mut Wanted) {
+        for before in self.plan.iter().flat_map(|p| &p.proxies) {
+            if let Some(now) = wanted.plan.proxies.iter_mut().find(|p| p.name == before.name) {
+                keep_listeners(now, before);
+            }
+        }
+        self.plan = Some(wanted.plan.clone());
     }
 
     fn keep_deleted(&mut self, update: &Update<'_>, wanted: &mut Wanted) {
@@ -73,6 +84,23 @@ impl Memory {
                 self.seen = ids;
                 self.plan = Some(wanted.plan.clone());
             }
+        }
+    }
+}
+
+/// Adds to one proxy the gateway listeners that it had before and has no more, with where they lead.
+fn keep_listeners(now: &mut ProxyPlan, before: &ProxyPlan) {
+    let gone = |l: &&Listener| {
+        l.direction == Direction::Gateway && !now.listeners.iter().any(|known| known.bind == l.bind)
+    };
+    let kept: Vec<Listener> = before.listeners.iter().filter(gone).cloned().collect();
+    if kept.is_empty() {
+        return;
+    }
+    now.listeners.extend(kept);
+    for cluster in &before.clusters {
+        if now.cluster(&cluster.name).is_none() {
+            now.clusters.push(cluster.clone());
         }
     }
 }

@@ -10,7 +10,7 @@ use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::inputs::Inputs;
+use super::inputs::{Inputs, Roots};
 use super::verify::{Chain, Names, Verifier};
 use super::{certified_key, provider};
 use crate::io::Socket;
@@ -48,7 +48,14 @@ impl Client {
         inputs: &Inputs,
         saboteur: Option<Saboteur>,
     ) -> Result<Self, String> {
-        let roots = inputs.roots.as_ref().map_err(Clone::clone)?;
+        let roots = match tls {
+            UpstreamTls::MeshMutual { .. } if saboteur == Some(Saboteur::BelieveAnyMeshPeer) => {
+                &Roots::Anybody
+            }
+            UpstreamTls::MeshMutual { .. } | UpstreamTls::Originate(_) => {
+                inputs.roots.as_ref().map_err(Clone::clone)?
+            }
+        };
         let chain = Arc::new(Chain::new(roots, inputs.crl.as_deref(), saboteur)?);
         let key = match inputs.client.as_ref().map_err(Clone::clone)? {
             Some(pair) => Some(

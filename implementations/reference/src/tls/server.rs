@@ -40,7 +40,7 @@ pub(crate) fn mesh_mutual(
     Ok(Arc::new(config))
 }
 
-/// For the saboteur `terminate-application-tls`: the proxy's certificate, for anybody.
+/// For the saboteurs `terminate-application-tls` and `inbound-accepts-any-client`: the proxy's certificate, for anybody.
 pub(crate) fn intruder(identity: &MeshCertificate) -> Result<Arc<ServerConfig>, String> {
     let key = certified_key(&identity.certificate, &identity.key)?;
     let mut config =

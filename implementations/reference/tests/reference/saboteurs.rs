@@ -189,6 +189,14 @@ async fn what_becomes_of_the_request() {
     let set = |s: &mut Situation| s.forwarded_proto = Some("https".to_owned());
     differs(Saboteur::ForwardedProtoHttp, set, header("x-forwarded-proto"), "https", "http").await;
     differs(Saboteur::LeakMeshHeaders, usual, header("x-envoy-peer-metadata"), "", "leaked").await;
+    let own = |s: &mut Situation| s.headers = vec![("x-tag", "a"), ("x-tag", "b"), ("authorization", "c")];
+    let came = |saw: &Saw| {
+        let headers = &saw.tls_requests[0].headers;
+        let values = headers.get_all("x-tag").iter().chain(headers.get("authorization"));
+        values.map(|v| v.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    differs(Saboteur::DropUnknownHeaders, own, came, "a b c", "c").await;
+    differs(Saboteur::OneValuePerHeader, own, came, "a b c", "b c").await;
     differs(
         Saboteur::DropBody,
         |s| {

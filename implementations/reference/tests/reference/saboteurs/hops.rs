@@ -60,8 +60,12 @@ async fn the_way_through_the_gateway() {
 }
 
 #[tokio::test]
-async fn strict_inbound_lets_plain_text_in() {
-    for (saboteur, served) in [(None, false), (Some(Saboteur::PermissiveInbound), true)] {
+async fn strict_inbound_lets_plain_text_in_or_anybody_with_tls() {
+    for (saboteur, served, anybody) in [
+        (None, false, false),
+        (Some(Saboteur::PermissiveInbound), true, false),
+        (Some(Saboteur::InboundAcceptsAnyClient), false, true),
+    ] {
         let server = Server::plain().await;
         let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
         let chains = vec![plans::chain(
@@ -74,6 +78,41 @@ async fn strict_inbound_lets_plain_text_in() {
         bench.apply(&plans::plan(vec![plans::proxy("sleep", vec![listener], vec![cluster])])).await;
         let answered = Client::connect(bind).await.send(client::request(HOST, "/")).await.is_ok();
         assert_eq!(answered, served, "{saboteur:?}");
+        assert_eq!(client::get_over_mesh(bind, HOST, None).await.is_ok(), anybody, "{saboteur:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_without_its_gateway_goes_on() {
+    for (saboteur, listens) in [(None, false), (Some(Saboteur::KeepGateway), true)] {
+        let server = Server::plain().await;
+        let mut bench = Bench::with(reference(saboteur), "").await;
+        let (bind, gateway) = (free(), free());
+        let mut plan = plans::through_gateway(bind, gateway, plans::cluster("c", server.address, None));
+        bench.apply(&plan).await;
+        assert_eq!(client::get(bind, HOST, "/").await.status.as_u16(), 200);
+        plan.proxies[1].listeners.clear();
+        plan.proxies[1].clusters.clear();
+        bench.apply(&plan).await;
+        let status = client::get(bind, HOST, "/").await.status.as_u16();
+        assert_eq!(status, if listens { 200 } else { 503 }, "{saboteur:?}");
+        assert_eq!(tokio::net::TcpStream::connect(gateway).await.is_ok(), listens, "{saboteur:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_of_another_ca_is_believed() {
+    for (saboteur, status) in [(None, 503), (Some(Saboteur::BelieveAnyMeshPeer), 200)] {
+        let server = Server::tls(Authority::new("other").server(HOST)).await;
+        let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
+        let mesh = UpstreamTls::MeshMutual {
+            sni: HOST.to_owned(),
+            peer_identities: Vec::new(),
+            alpn: vec!["istio-http/1.1".to_owned(), "http/1.1".to_owned()],
+        };
+        let cluster = plans::cluster("c", server.address, Some(mesh));
+        bench.apply(&plans::plan(vec![plans::sidecar(bind, cluster)])).await;
+        assert_eq!(client::get(bind, HOST, "/").await.status.as_u16(), status, "{saboteur:?}");
     }
 }
 

@@ -104,3 +104,21 @@ async fn first_version_of_a_secret_is_kept_for_ever() {
         assert_eq!(demanding.status().await, after, "{saboteur:?}");
     }
 }
+
+#[tokio::test]
+async fn requests_are_refused_while_a_credential_is_replaced() {
+    for (saboteur, status) in [(None, 200), (Some(Saboteur::OutageWhileRotating), 503)] {
+        let mut demanding = Demanding::new(saboteur, true).await;
+        let issued = demanding.client(1);
+        demanding.give(&issued);
+        assert_eq!(demanding.status().await, 200);
+        let issued = demanding.client(2);
+        demanding.give(&issued);
+        let (plan, bind) = (demanding.plan.clone(), demanding.bind);
+        // The change is begun first.
+        let ((), meanwhile) =
+            tokio::join!(biased; demanding.bench.apply(&plan), client::get(bind, HOST, "/"));
+        assert_eq!(meanwhile.status.as_u16(), status, "{saboteur:?}");
+        assert_eq!(demanding.status().await, 200, "{saboteur:?}");
+    }
+}

@@ -27,6 +27,7 @@ pub struct Situation {
     pub host: String,
     pub method: http::Method,
     pub target: String,
+    pub headers: Vec<(&'static str, &'static str)>,
     pub body: String,
     pub upgrade: bool,
     /// Whether the plan opens TLS; otherwise it goes to the plain port.
@@ -73,6 +74,7 @@ pub async fn run(saboteur: Option<Saboteur>, change: &impl Fn(&mut Situation)) -
         host: HOST.to_owned(),
         method: http::Method::GET,
         target: "/".to_owned(),
+        headers: Vec::new(),
         body: String::new(),
         upgrade: false,
         encrypted: true,
@@ -124,6 +126,9 @@ pub async fn run(saboteur: Option<Saboteur>, change: &impl Fn(&mut Situation)) -
         *request.method_mut() = s.method.clone();
         *request.body_mut() = s.body.clone().into();
         request.headers_mut().insert("te", "trailers".parse().unwrap());
+        for (name, value) in &s.headers {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
         if s.expect {
             request.headers_mut().insert("expect", "100-continue".parse().unwrap());
         }
