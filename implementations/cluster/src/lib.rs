@@ -7,7 +7,7 @@ pub mod discovery;
 pub mod doctor;
 pub mod dump;
 pub mod identify;
-mod instance;
+pub mod instance;
 pub mod inventory;
 pub mod manifests;
 pub mod owned;

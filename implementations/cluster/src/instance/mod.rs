@@ -91,7 +91,7 @@ struct State {
     told: u64,
 }
 
-pub(crate) struct ClusterInstance {
+struct ClusterInstance {
     api: Api,
     settings: Settings,
     injection: Injection,
@@ -196,7 +196,7 @@ fn namespace_ids(places: &Places) -> Vec<ResourceId> {
 ///
 /// # Errors
 /// The environment's, or the implementation does not bring its proxies into force.
-pub(crate) async fn start(
+pub async fn start(
     api: Api,
     settings: &Settings,
     injection: Injection,

@@ -5,6 +5,7 @@
 
 mod cleaning;
 mod doctor;
+mod instance;
 mod refusals;
 mod retries;
 mod server;

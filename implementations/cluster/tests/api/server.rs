@@ -138,27 +138,34 @@ async fn serve(mut stream: TcpStream, keep: Arc<Mutex<Vec<Asked>>>, reply: Repli
     let _ended = connection.with_upgrades().await;
 }
 
-fn told(method: &str, target: &str, keep: &Mutex<Vec<Asked>>, reply: &Replies) -> Reply {
+fn told(method: &str, target: &str, body: Value, keep: &Mutex<Vec<Asked>>, reply: &Replies) -> Reply {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let asked = Asked {
         method: method.to_owned(),
         path: path.to_owned(),
         query: query.to_owned(),
         accept: String::new(),
-        body: Value::Null,
+        body,
     };
     keep.lock().unwrap().push(asked.clone());
     (reply.lock().unwrap())(&asked)
 }
 
 async fn respond(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     keep: &Mutex<Vec<Asked>>,
     reply: &Replies,
 ) -> Response<BoxBody<Bytes, std::convert::Infallible>> {
     let target = request.uri().path_and_query().unwrap().to_string();
     let empty = || Full::new(Bytes::new()).boxed();
-    match told(request.method().as_str(), &target, keep, reply) {
+    let body = match request.method().as_str() {
+        "GET" => Value::Null,
+        _ => {
+            let body = request.body_mut().collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+            serde_json::from_slice(&body).unwrap_or_default()
+        }
+    };
+    match told(request.method().as_str(), &target, body, keep, reply) {
         Reply::Whole(code, body) => {
             // The next request, such as for a log, gets a connection of its own.
             Response::builder()
@@ -198,7 +205,7 @@ async fn serve_log(stream: &mut TcpStream, keep: &Mutex<Vec<Asked>>, reply: &Rep
     let head = String::from_utf8_lossy(&head).into_owned();
     let mut line = head.lines().next().unwrap_or_default().split(' ');
     let (method, target) = (line.next().unwrap(), line.next().unwrap());
-    let written = match told(method, target, keep, reply) {
+    let written = match told(method, target, Value::Null, keep, reply) {
         Reply::Whole(code, body) => {
             let head = format!(
                 "HTTP/1.1 {code} Told\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

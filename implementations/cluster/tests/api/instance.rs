@@ -1,0 +1,288 @@
+//! A scenario's mesh from its beginning to its end, on a cluster that is pretended: what is applied is kept, pods are ready at once, a
+//! proxy's dump shows what was applied, and whatever is asked is logged.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use meshproof_cluster::Settings;
+use meshproof_cluster::instance::start;
+use meshproof_cluster::manifests::Injection;
+use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
+use meshproof_harness::resource::Resource;
+use meshproof_harness::store::Store;
+use meshproof_harness::target::{ConfigChange, Instance, Seat, TargetError};
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::topology::{Topology, Workload};
+use meshproof_harness::workload::RequestSpec;
+use serde_json::{Value, json};
+
+use crate::server::{Channels, Reply, Server};
+use crate::service::Asked;
+
+const ADDRESS: &str = "10.1.0.7";
+
+/// What the cluster holds.
+#[derive(Default)]
+struct Cluster {
+    /// By path.
+    objects: BTreeMap<String, Value>,
+    /// By pod.
+    logs: BTreeMap<String, String>,
+    /// Whether proxies take up what is applied.
+    stuck: bool,
+}
+
+impl Cluster {
+    fn answer(&mut self, asked: &Asked) -> Reply {
+        let whole = |value: &Value| Reply::Whole(200, value.to_string().into());
+        let parts: Vec<&str> = asked.path.trim_matches('/').split('/').collect();
+        match (asked.method.as_str(), parts.as_slice()) {
+            ("GET", ["apis"]) => whole(&json!({ "groups": GROUPS.map(|(group, _)| json!({
+                "name": group, "versions": [{ "version": "v1" }] })) })),
+            ("GET", ["apis", group, "v1"]) => {
+                let names = GROUPS.iter().find(|(g, _)| g == group).unwrap().1;
+                let resources: Vec<Value> = names.iter().map(|n| json!({ "name": n })).collect();
+                whole(&json!({ "resources": resources }))
+            }
+            ("PATCH", _) => {
+                let mut object = asked.body.clone();
+                if object["kind"] == "Service" {
+                    object["spec"]["clusterIP"] = "10.96.0.1".into();
+                }
+                self.objects.insert(asked.path.clone(), object.clone());
+                whole(&object)
+            }
+            ("DELETE", _) => {
+                self.objects.remove(&asked.path);
+                whole(&json!({}))
+            }
+            ("GET", [.., "pods", pod, "log"]) => self.log(pod),
+            ("GET", [.., "pods", pod, "exec"]) => self.exec(pod, asked),
+            ("GET", [.., "pods", _, "portforward"]) => self.forward(),
+            ("GET", [.., "pods", _]) => whole(&json!({ "status": { "containerStatuses": [] } })),
+            ("GET", [.., "pods"]) => {
+                let selector = asked.parameter("labelSelector").unwrap_or_default();
+                let app = selector.trim_start_matches("app=").to_owned();
+                whole(&json!({ "metadata": { "resourceVersion": "1" }, "items": [pod(&app)] }))
+            }
+            ("GET", ["api", "v1", "namespaces"]) => {
+                whole(&json!({ "metadata": { "resourceVersion": "1" }, "items": [] }))
+            }
+            other => panic!("nobody answers {other:?}"),
+        }
+    }
+
+    /// All of it each time; then the connection is cut, and the follower comes again.
+    fn log(&mut self, pod: &str) -> Reply {
+        let text = self.logs.get(pod).cloned().unwrap_or_default();
+        Reply::Stream { bytes: Bytes::from(text), ends_well: false }
+    }
+
+    fn write(&mut self, pod: &str, line: &str) {
+        let log = self.logs.entry(pod.to_owned()).or_default();
+        let second = log.lines().count();
+        log.push_str(&format!("2026-01-01T00:{:02}:{:02}.5Z {line}\n", second / 60, second % 60));
+    }
+
+    /// curl, as far as the suite uses it.
+    fn exec(&mut self, pod: &str, asked: &Asked) -> Reply {
+        let pairs = url::form_urlencoded::parse(asked.query.as_bytes());
+        let argv: Vec<String> =
+            pairs.filter(|(n, _)| n == "command").map(|(_, value)| value.into_owned()).collect();
+        let after = |option: &str| {
+            let at = argv.iter().position(|w| w == option);
+            at.and_then(|at| argv.get(at + 1)).cloned().unwrap_or_default()
+        };
+        let agent = after("-A");
+        let mut status = 200;
+        for url in argv.iter().filter(|word| word.starts_with("http://")) {
+            let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
+            if let Some((_, token)) = url.split_once("/fence?token=") {
+                self.write("external-1-1", &json!({ "fence": token }).to_string());
+                continue;
+            }
+            status = if host.contains("beacon") || host == "edition.cnn.com" { 200 } else { 502 };
+            self.write(pod, &log_line(host, &agent, status));
+        }
+        let trace = trace(status);
+        Reply::switch(async move |mut channels: Channels| {
+            channels.send(2, trace).await;
+            channels.exit(&json!({ "status": "Success" })).await;
+        })
+    }
+
+    fn forward(&self) -> Reply {
+        let dump = self.dump().to_string();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{dump}", dump.len());
+        Reply::switch(async move |mut channels: Channels| {
+            let port = 15000_u16.to_le_bytes();
+            channels.send(0, port).await;
+            channels.send(1, port).await;
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let Some((0, bytes)) = channels.next().await else { return };
+                request.extend_from_slice(&bytes);
+            }
+            channels.send(0, answer).await;
+            while channels.next().await.is_some() {}
+        })
+    }
+
+    /// What a sidecar that has taken up everything shows.
+    fn dump(&self) -> Value {
+        let find = |kind: &str, name: &str| {
+            self.objects.values().find(|o| o["kind"] == kind && o["metadata"]["name"] == name)
+        };
+        let (Some(entry), Some(rule), Some(sidecar)) = (
+            find("ServiceEntry", "meshproof-beacon"),
+            find("DestinationRule", "meshproof-beacon"),
+            find("Sidecar", "default"),
+        ) else {
+            return json!({ "configs": [] });
+        };
+        let host = entry["spec"]["hosts"][0].as_str().unwrap();
+        let host = if self.stuck { "r1.before" } else { host };
+        let timeout = rule["spec"]["trafficPolicy"]["connectionPool"]["tcp"]["connectTimeout"].as_str().unwrap();
+        let seconds = timeout.trim_end_matches("ms").parse::<f64>().unwrap() / 1000.0;
+        let taken_in = sidecar["spec"]["egress"][0]["hosts"].as_array().unwrap().last().unwrap();
+        let (_, of_sidecar) = taken_in.as_str().unwrap().split_once('/').unwrap();
+        let cluster = |host: &str| json!({ "cluster": { "name": format!("outbound|18999||{host}"), "connect_timeout": format!("{seconds}s") } });
+        json!({ "configs": [
+            { "dynamic_active_clusters": [cluster(host), cluster(of_sidecar)] },
+            { "dynamic_route_configs": [{ "route_config": { "virtual_hosts": [
+                { "domains": [format!("{host}:18999"), host], "routes": [{ "direct_response": { "status": 200 } }] }] } }] },
+        ] })
+    }
+}
+
+const GROUPS: [(&str, &[&str]); 3] = [
+    ("networking.istio.io", &["destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices"]),
+    ("security.istio.io", &["peerauthentications"]),
+    ("telemetry.istio.io", &["telemetries"]),
+];
+
+fn pod(app: &str) -> Value {
+    json!({
+        "metadata": { "name": format!("{app}-1"), "namespace": "n" },
+        "spec": { "containers": [{ "name": "istio-proxy", "image": "proxyv2" }] },
+        "status": { "podIP": ADDRESS, "conditions": [{ "type": "Ready", "status": "True" }] },
+    })
+}
+
+fn log_line(host: &str, agent: &str, status: u16) -> String {
+    format!(
+        "[2026-01-01T00:00:00.000Z] \"GET /politics HTTP/1.1\" {status} - via_upstream - \"-\" 0 5 1 0 \"-\" \"{agent}\" \"id\" \
+         \"{host}\" \"{ADDRESS}:443\" outbound|443||{host} 10.1.0.5:1 1.2.3.4:80 10.1.0.5:2 - default"
+    )
+}
+
+/// What curl says of a request and an answer without a body.
+fn trace(status: u16) -> String {
+    let block = |kind: &str, text: &str| {
+        let lines = text.as_bytes().chunks(16).enumerate().map(|(n, bytes)| {
+            let digits: String = bytes.iter().map(|b| format!("{b:02x} ")).collect();
+            format!("{:04x}: {digits:<48}.\n", n * 16)
+        });
+        format!("{kind}, {} bytes\n{}", text.len(), lines.collect::<String>())
+    };
+    block("=> Send header", "GET /politics HTTP/1.1\r\n\r\n")
+        + &block("<= Recv header", &format!("HTTP/1.1 {status} Told\r\n"))
+        + &block("<= Recv header", "\r\n")
+        + "\n== Meshproof\n"
+}
+
+fn seat(store: &Store, applied: Duration) -> Seat {
+    let mut timeouts = Timeouts::default();
+    timeouts.set("applied", applied).unwrap();
+    Seat {
+        run: "r1".to_owned(),
+        name: "s".to_owned(),
+        folder: std::env::temp_dir(),
+        topology: Topology { workloads: vec![Workload::sleep()], ..Topology::default() },
+        store: store.clone(),
+        timeouts,
+        external: ExternalChoice::Auto,
+        keep: false,
+        public_roots: "roots".into(),
+    }
+}
+
+async fn begun(store: &Store, applied: Duration) -> (Server, Arc<Mutex<Cluster>>, Box<dyn Instance>) {
+    let cluster: Arc<Mutex<Cluster>> = Arc::default();
+    let answering = cluster.clone();
+    let server = Server::answering(move |asked| answering.lock().unwrap().answer(asked)).await;
+    let instance =
+        start(server.api.clone(), &Settings::default(), Injection::default(), seat(store, applied)).await;
+    (server, cluster, instance.unwrap())
+}
+
+fn cnn() -> ExternalSpec {
+    ExternalSpec {
+        host: "edition.cnn.com".to_owned(),
+        plain: PlainPort::RedirectToHttps,
+        tls: None,
+        pages: Vec::new(),
+    }
+}
+
+fn access() -> ConfigChange {
+    let yaml = "{apiVersion: networking.istio.io/v1beta1, kind: ServiceEntry, metadata: {name: cnn}, \
+                spec: {hosts: [edition.cnn.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}";
+    ConfigChange { apply: Resource::read_manifest("t", yaml, "default").unwrap(), delete: Vec::new() }
+}
+
+#[tokio::test]
+async fn a_scenarios_mesh_comes_up_is_changed_is_asked_and_goes() {
+    let store = Store::new();
+    let (_server, cluster, instance) = begun(&store, Duration::from_secs(20)).await;
+    let described = instance.deploy_external(cnn(), Documented::Site).await.unwrap();
+    assert_eq!((described.host.as_str(), described.kind.as_str()), ("edition.cnn.com", "nginx-pod"));
+    assert_eq!(instance.upstream_address("edition.cnn.com", 80).unwrap(), "10.1.0.7:80");
+    instance.change(&access()).await.unwrap();
+    let entry = {
+        let cluster = cluster.lock().unwrap();
+        let path = "/apis/networking.istio.io/v1/namespaces/mp-r1-s-default/serviceentries/cnn";
+        cluster.objects[path].clone()
+    };
+    assert_eq!(entry["spec"]["endpoints"], json!([{ "address": ADDRESS }]));
+    assert_eq!(entry["metadata"]["labels"]["meshproof.dev/run"], "r1");
+
+    let request = RequestSpec::get("http://edition.cnn.com/politics", "r1-s.00001");
+    let exchange = instance.send("sleep", &request).await.unwrap();
+    assert_eq!(exchange.last_response().unwrap().status, 200);
+    instance.settle().await.unwrap();
+    let logged = store.with(|all| {
+        let of_proxy = all.iter().filter(|e| e.fact.as_access_log().is_some());
+        of_proxy.map(|e| e.token.clone().unwrap_or_default()).collect::<Vec<_>>()
+    });
+    assert_eq!(logged, ["r1-s.00001"], "the beacon's lines are no evidence");
+
+    instance.stop().await.unwrap();
+    let left: Vec<String> = {
+        let cluster = cluster.lock().unwrap();
+        let namespaces = cluster.objects.keys().filter(|p| p.starts_with("/api/v1/namespaces/"));
+        namespaces.filter(|p| p.split('/').count() == 5).cloned().collect()
+    };
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_take_up_a_change_is_to_blame_and_what_was_missing_is_said() {
+    let store = Store::new();
+    let (_server, cluster, instance) = begun(&store, Duration::from_secs(2)).await;
+    cluster.lock().unwrap().stuck = true;
+    let Err(TargetError::Gone(words)) = instance.change(&access()).await else { panic!() };
+    assert!(words.contains("sleep did not show the change") && words.contains("revision 2"), "{words}");
+    instance.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_stock_nginx_cannot_show_is_unsupported_by_the_target() {
+    let store = Store::new();
+    let (_server, _cluster, instance) = begun(&store, Duration::from_secs(20)).await;
+    let refused = instance.deploy_external(cnn(), Documented::Embedded).await;
+    assert!(matches!(refused, Err(TargetError::Unsupported(words)) if words.contains("stock nginx")));
+    instance.stop().await.unwrap();
+}
