@@ -64,7 +64,7 @@ async fn a_change_is_seen_by_watching_on_from_the_list() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_reset_goes_on_where_it_was() {
-    let before = [event("MODIFIED", &pod("a", 9, "Pending"))];
+    let before = [event("MODIFIED", &pod("a", 8, "Pending")), event("BOOKMARK", &pod("", 9, ""))];
     let after = [event("MODIFIED", &pod("a", 12, "Running"))];
     let cluster = scripted(
         vec![Answer::list("5", &[pod("a", 4, "Pending")])],
