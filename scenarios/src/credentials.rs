@@ -140,24 +140,6 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .provided("the same with an empty list", listed_nobody.ends_with(200)),
     )?;
 
-    mesh.step("A rotation under load");
-    // Only the embedded server withholds answers until it is told to go on.
-    let spec = ExternalSpec { plain: PlainPort::Serve, ..sites::nginx(HOST, &server, ca.certificate_pem()) };
-    let patient = mesh.deploy_external(spec, Documented::Embedded).await?;
-    let [old, new] = [5, 6].map(|serial| ca.client("client.example.com").serial(serial).issue());
-    let (old, new) = (old?, new?);
-    supply(mesh, &old, &ca, None).await?;
-    let before = mesh.workload("sleep").get(URL).await?;
-    let change = supply(mesh, &new, &ca, None);
-    let load = mesh.workload("sleep").under_load(&format!("http://{HOST}"), "/bytes/1000", change).await?;
-    let after = mesh.workload("sleep").get(URL).await?;
-    mesh.check(
-        "rotation-under-load",
-        load.loses_nothing()
-            .and(patient.saw(&after).exactly(1).client_certificate(&new))
-            .provided("the certificate before", patient.saw(&before).exactly(1).client_certificate(&old)),
-    )?;
-
     mesh.step("A CA alone");
     let mut open = sites::nginx(HOST, &server, ca.certificate_pem());
     if let Some(tls) = &mut open.tls {
@@ -188,5 +170,25 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             "with the server's CA",
             suffix.only_response().is(200).and(nginx.saw(&suffix).exactly(1).over_tls()),
         ),
+    )?;
+
+    mesh.step("A rotation under load");
+    // Only the embedded server withholds answers until it is told to go on. Last, so that a target which has no such server is
+    // asked everything else.
+    let spec = ExternalSpec { plain: PlainPort::Serve, ..sites::nginx(HOST, &server, ca.certificate_pem()) };
+    mesh.apply(&["originate"]).await?;
+    let patient = mesh.deploy_external(spec, Documented::Embedded).await?;
+    let [old, new] = [5, 6].map(|serial| ca.client("client.example.com").serial(serial).issue());
+    let (old, new) = (old?, new?);
+    supply(mesh, &old, &ca, None).await?;
+    let before = mesh.workload("sleep").get(URL).await?;
+    let change = supply(mesh, &new, &ca, None);
+    let load = mesh.workload("sleep").under_load(&format!("http://{HOST}"), "/bytes/1000", change).await?;
+    let after = mesh.workload("sleep").get(URL).await?;
+    mesh.check(
+        "rotation-under-load",
+        load.loses_nothing()
+            .and(patient.saw(&after).exactly(1).client_certificate(&new))
+            .provided("the certificate before", patient.saw(&before).exactly(1).client_certificate(&old)),
     )
 }
