@@ -99,7 +99,13 @@ fn host(url: &str) -> Option<String> {
 
 /// curl's exit codes (its manual, "EXIT CODES"), as the sorts of failure that every client tells apart.
 fn failure(code: i32, stderr: &[u8]) -> ExchangeError {
+    let text = String::from_utf8_lossy(stderr);
+    let words = text.lines().rev().find(|line| line.starts_with("curl: ")).unwrap_or("curl said nothing");
     let kind = match code {
+        // Whoever is cut off while HTTP/2 begins is told of a failed frame; the socket's own words say what happened.
+        16 | 92 if ["Send failure", "Recv failure", "Broken pipe", "reset by peer"].iter().any(|w| words.contains(w)) => {
+            ExchangeErrorKind::ConnectionClosed
+        }
         7 => ExchangeErrorKind::ConnectionRefused,
         18 | 52 | 55 | 56 => ExchangeErrorKind::ConnectionClosed,
         35 | 51 | 53 | 54 | 58 | 59 | 60 | 64 | 66 | 77 | 80 | 82 | 83 | 90 | 91 | 98 => ExchangeErrorKind::Tls,
@@ -107,8 +113,6 @@ fn failure(code: i32, stderr: &[u8]) -> ExchangeError {
         1 | 8 | 16 | 61 | 92 | 95 => ExchangeErrorKind::Protocol,
         _ => ExchangeErrorKind::Other,
     };
-    let text = String::from_utf8_lossy(stderr);
-    let words = text.lines().rev().find(|line| line.starts_with("curl: ")).unwrap_or("curl said nothing");
     ExchangeError { kind, message: bounded(&format!("{words} (exit code {code})"), 1000) }
 }
 

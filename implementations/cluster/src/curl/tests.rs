@@ -119,6 +119,17 @@ fn each_way_to_fail_has_its_sort() {
 }
 
 #[test]
+fn who_is_cut_off_while_http2_begins_is_cut_off() {
+    let kind = |words: &str| {
+        let exchange = read(&RequestSpec::get(URL, "t"), &output(16, "", words));
+        let HopResult::Error(error) = &exchange.hops[0].result else { panic!("{exchange:?}") };
+        error.kind
+    };
+    assert_eq!(kind("curl: (16) Send failure: Broken pipe\n"), ExchangeErrorKind::ConnectionClosed);
+    assert_eq!(kind("curl: (16) Error in the HTTP2 framing layer\n"), ExchangeErrorKind::Protocol);
+}
+
+#[test]
 fn a_connection_that_ends_within_a_body_is_no_response() {
     let trace = format!("{}{}curl: (18) transfer closed\n", sent("/"), received(&["HTTP/1.1 200 OK"]));
     let exchange = read(&RequestSpec::get(URL, "t"), &output(18, "hal", &trace));
