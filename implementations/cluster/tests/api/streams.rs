@@ -221,10 +221,10 @@ async fn of_an_ended_container(streams: &'static [&'static str]) -> Vec<String> 
 #[tokio::test]
 async fn the_last_line_of_a_program_is_handed_on_whether_it_has_an_end_or_was_cut_on_its_way() {
     const WHOLE: &str = "2026-01-01T00:00:05.1Z a\n2026-01-01T00:00:05.2Z the last\n";
+    const CUT: &[&str] = &[WHOLE.split_at(30).0, WHOLE.split_at(55).0, WHOLE];
     let without_end: &[&str] = &["2026-01-01T00:00:05.1Z a\n2026-01-01T00:00:05.2Z the last"];
-    let cut: &[&str] = &[&WHOLE[..30], &WHOLE[..55], WHOLE];
     assert_eq!(of_an_ended_container(without_end).await, ["a", "the last"]);
-    assert_eq!(of_an_ended_container(cut).await, ["a", "the last"]);
+    assert_eq!(of_an_ended_container(CUT).await, ["a", "the last"]);
 }
 
 #[tokio::test]
