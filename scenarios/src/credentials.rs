@@ -146,8 +146,8 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         tls.client_ca = None;
     }
     let nginx = mesh.deploy_external(open, Documented::Nginx).await?;
-    mesh.apply(&["originate-ca-only"]).await?;
     mesh.create_secret(NAMESPACE, "origin-ca", &[("ca.crt", ca.certificate_pem())]).await?;
+    mesh.apply(&["originate-ca-only"]).await?;
     let right = mesh.workload("sleep").get(URL).await?;
     let stranger = Authority::new(KeyAlgorithm::EcdsaP256)?;
     mesh.create_secret(NAMESPACE, "origin-ca", &[("ca.crt", stranger.certificate_pem())]).await?;
@@ -159,8 +159,8 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             right.only_response().is(200).and(nginx.saw(&right).exactly(1).over_tls()),
         ),
     )?;
-    mesh.apply(&["originate-name-ends-in-cacert"]).await?;
     mesh.create_secret(NAMESPACE, "origin-cacert", &[("ca.crt", ca.certificate_pem())]).await?;
+    mesh.apply(&["originate-name-ends-in-cacert"]).await?;
     let suffix = mesh.workload("sleep").get(URL).await?;
     mesh.create_secret(NAMESPACE, "origin-cacert", &[("ca.crt", stranger.certificate_pem())]).await?;
     let wrong = mesh.workload("sleep").get(URL).await?;

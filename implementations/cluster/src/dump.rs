@@ -165,6 +165,13 @@ pub fn secret(secrets: &Value, name: &str) -> Option<Option<Held>> {
     waits.then_some(None)
 }
 
+/// What the proxy believes servers by where nothing is said of a CA, once a cluster asks for it (Istio,
+/// pilot/pkg/networking/core/cluster_tls.go: the secret `file-root:system`, which its agent reads from the system's file).
+#[must_use]
+pub fn system_roots(secrets: &Value) -> Option<Vec<u8>> {
+    secret(secrets, "file-root:system").flatten().map(|held| held.text)
+}
+
 /// What the proxy says of the credentials that it asked istiod for.
 #[must_use]
 pub fn credentials(secrets: &Value) -> Vec<CredentialStatus> {

@@ -86,6 +86,14 @@ fn a_secret_is_held_awaited_or_was_never_asked_for() {
 }
 
 #[test]
+fn the_systems_roots_are_those_that_the_agent_read() {
+    let dump = json!({"configs": [{"dynamic_active_secrets": [{"name": "file-root:system",
+        "secret": {"validation_context": {"trusted_ca": {"inline_bytes": "cm9vdHM="}}}}]}]});
+    assert_eq!(system_roots(&dump).unwrap(), b"roots");
+    assert_eq!(system_roots(&json!({})), None);
+}
+
+#[test]
 fn what_a_sidecar_demands_is_read_from_its_filter_chains() {
     let tls = json!({"filter_chain_match": {"destination_port": 9080, "transport_protocol": "tls"}, "transport_socket": {}});
     let plain = json!({"filter_chain_match": {"destination_port": 9080, "transport_protocol": "raw_buffer"}});

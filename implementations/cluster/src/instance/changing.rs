@@ -164,6 +164,9 @@ impl ClusterInstance {
                 if let Some(words) = read::refusals(&dumped) {
                     return Err(TargetError::Refused(format!("{}: {words}", proxy.name)));
                 }
+                if let Some(words) = self.distrust(proxy, &dumped) {
+                    return Err(TargetError::Environment(words));
+                }
                 match self.lacks(state, proxy, &dumped, expected) {
                     None => return Ok(()),
                     Some(lacking) => last = lacking,
@@ -179,6 +182,20 @@ impl ClusterInstance {
                 proxy.name
             ))),
         }
+    }
+
+    /// A proxy that does not have the suite's CA among its system's roots refuses what it should believe: no fault of its own.
+    fn distrust(&self, proxy: &Proxy, dumped: &Value) -> Option<String> {
+        let roots = String::from_utf8_lossy(&read::system_roots(dumped)?).into_owned();
+        let ours = self.seat.public_roots.trim();
+        (!roots.contains(ours)).then(|| {
+            format!(
+                "{} verifies servers by system roots without the suite's CA: mount it over {}, or run with gateways of the \
+                 scenario's own (without --gateways installed)",
+                proxy.name,
+                crate::manifests::SYSTEM_ROOTS
+            )
+        })
     }
 
     fn lacks(&self, state: &State, proxy: &Proxy, dumped: &Value, expected: &Expected) -> Option<String> {

@@ -30,8 +30,10 @@ struct Cluster {
     objects: BTreeMap<String, Value>,
     /// By pod.
     logs: BTreeMap<String, String>,
-    /// Whether proxies take up what is applied.
+    /// Proxies do not take up what is applied.
     stuck: bool,
+    /// What proxies believe servers by, where it shows.
+    roots: Option<&'static str>,
 }
 
 impl Cluster {
@@ -149,7 +151,9 @@ impl Cluster {
         let taken_in = sidecar["spec"]["egress"][0]["hosts"].as_array().unwrap().last().unwrap();
         let (_, of_sidecar) = taken_in.as_str().unwrap().split_once('/').unwrap();
         let cluster = |host: &str| json!({ "cluster": { "name": format!("outbound|18999||{host}"), "connect_timeout": format!("{seconds}s") } });
+        let roots: Vec<Value> = self.roots.map(system_roots).into_iter().collect();
         json!({ "configs": [
+            { "dynamic_active_secrets": roots },
             { "dynamic_active_clusters": [cluster(host), cluster(of_sidecar)] },
             { "dynamic_route_configs": [{ "route_config": { "virtual_hosts": [
                 { "domains": [format!("{host}:18999"), host], "routes": [{ "direct_response": { "status": 200 } }] }] } }] },
@@ -162,6 +166,10 @@ const GROUPS: [(&str, &[&str]); 3] = [
     ("security.istio.io", &["peerauthentications"]),
     ("telemetry.istio.io", &["telemetries"]),
 ];
+
+fn system_roots(base64: &str) -> Value {
+    json!({ "name": "file-root:system", "secret": { "validation_context": { "trusted_ca": { "inline_bytes": base64 } } } })
+}
 
 fn pod(app: &str) -> Value {
     json!({
@@ -209,10 +217,14 @@ fn seat(store: &Store, applied: Duration) -> Seat {
     }
 }
 
-async fn begun(store: &Store, applied: Duration) -> (Server, Arc<Mutex<Cluster>>, Box<dyn Instance>) {
-    let cluster: Arc<Mutex<Cluster>> = Arc::default();
+async fn pretended(cluster: Cluster) -> (Server, Arc<Mutex<Cluster>>) {
+    let cluster = Arc::new(Mutex::new(cluster));
     let answering = cluster.clone();
-    let server = Server::answering(move |asked| answering.lock().unwrap().answer(asked)).await;
+    (Server::answering(move |asked| answering.lock().unwrap().answer(asked)).await, cluster)
+}
+
+async fn begun(store: &Store, applied: Duration) -> (Server, Arc<Mutex<Cluster>>, Box<dyn Instance>) {
+    let (server, cluster) = pretended(Cluster::default()).await;
     let instance =
         start(server.api.clone(), &Settings::default(), Injection::default(), seat(store, applied)).await;
     (server, cluster, instance.unwrap())
@@ -260,12 +272,41 @@ async fn a_scenarios_mesh_comes_up_is_changed_is_asked_and_goes() {
     assert_eq!(logged, ["r1-s.00001"], "the beacon's lines are no evidence");
 
     instance.stop().await.unwrap();
-    let left: Vec<String> = {
-        let cluster = cluster.lock().unwrap();
-        let namespaces = cluster.objects.keys().filter(|p| p.starts_with("/api/v1/namespaces/"));
-        namespaces.filter(|p| p.split('/').count() == 5).cloned().collect()
+    assert_eq!(namespaces(&cluster), Vec::<String>::new());
+}
+
+fn namespaces(cluster: &Mutex<Cluster>) -> Vec<String> {
+    let cluster = cluster.lock().unwrap();
+    let namespaces = cluster.objects.keys().filter(|p| p.starts_with("/api/v1/namespaces/"));
+    namespaces.filter(|p| p.split('/').count() == 5).cloned().collect()
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_nothing_behind() {
+    let (server, cluster) = pretended(Cluster { stuck: true, ..Cluster::default() }).await;
+    let seat = seat(&Store::new(), Duration::from_millis(500));
+    let started = start(server.api.clone(), &Settings::default(), Injection::default(), seat).await;
+    assert!(matches!(started, Err(TargetError::Gone(_))));
+    assert!(!namespaces(&cluster).is_empty(), "it came to make something");
+    let gone = async {
+        while !namespaces(&cluster).is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     };
-    assert_eq!(left, Vec::<String>::new());
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_know_the_suites_ca_is_the_environments_fault() {
+    let store = Store::new();
+    let (_server, cluster, instance) = begun(&store, Duration::from_secs(20)).await;
+    cluster.lock().unwrap().roots = Some("YW5vdGhlciBDQQ==");
+    let Err(TargetError::Environment(words)) = instance.change(&access()).await else { panic!() };
+    assert!(words.contains("without the suite's CA"), "{words}");
+    // "the roots", as the seat has them within.
+    cluster.lock().unwrap().roots = Some("dGhlIHJvb3Rz");
+    instance.change(&access()).await.unwrap();
+    instance.stop().await.unwrap();
 }
 
 #[tokio::test]
