@@ -77,9 +77,8 @@ impl PodService {
         if let Some(tls) = &self.spec.tls {
             private.push(("tls.crt".to_owned(), PrivateKeyPem(tls.certificate.clone())));
             private.push(("tls.key".to_owned(), tls.key.clone()));
-            private.extend(
-                tls.client_ca.iter().map(|ca| ("clients.crt".to_owned(), PrivateKeyPem(ca.clone()))),
-            );
+            private
+                .extend(tls.client_ca.iter().map(|ca| ("clients.crt".to_owned(), PrivateKeyPem(ca.clone()))));
         }
         Ok(PodFiles { public, private })
     }

@@ -93,7 +93,10 @@ pub fn command(
         if !named("content-type") {
             option(&["-H", "Content-Type:"]);
         }
-        option(&["-H", if request.delivery == Delivery::Expecting { "Expect: 100-continue" } else { "Expect:" }]);
+        option(&[
+            "-H",
+            if request.delivery == Delivery::Expecting { "Expect: 100-continue" } else { "Expect:" },
+        ]);
         if request.delivery == Delivery::Pieces {
             option(&["-H", "Transfer-Encoding: chunked"]);
         }
@@ -160,20 +163,17 @@ mod tests {
     #[test]
     fn an_address_of_version_six_stands_in_brackets() {
         let request = RequestSpec::get("http://a.example/", "t");
-        let argv = command(&request, &request.url, "fd00::7", Some(8080), Duration::from_secs(1)).unwrap().argv;
+        let argv =
+            command(&request, &request.url, "fd00::7", Some(8080), Duration::from_secs(1)).unwrap().argv;
         assert!(has(&argv, &["--connect-to", "::[fd00::7]:8080"]));
     }
 
     #[test]
     fn a_key_is_never_an_argument() {
-        let identity = ClientIdentity {
-            certificate: "CERTIFICATE".to_owned(),
-            key: PrivateKeyPem("SECRET".to_owned()),
-        };
-        let request =
-            RequestSpec { identity: Some(identity), ..RequestSpec::get("https://a.example/", "t") };
-        let command =
-            command(&request, &request.url, "10.1.0.7", None, Duration::from_secs(1)).unwrap();
+        let identity =
+            ClientIdentity { certificate: "CERTIFICATE".to_owned(), key: PrivateKeyPem("SECRET".to_owned()) };
+        let request = RequestSpec { identity: Some(identity), ..RequestSpec::get("https://a.example/", "t") };
+        let command = command(&request, &request.url, "10.1.0.7", None, Duration::from_secs(1)).unwrap();
         assert!(!command.argv.concat().contains("SECRET"));
         assert_eq!(command.stdin, "CERTIFICATE\nSECRET");
         assert!(has(&command.argv, &["sh", "18", "curl", "-q"]));

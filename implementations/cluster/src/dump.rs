@@ -105,7 +105,9 @@ fn milliseconds(duration: &str) -> Option<u64> {
 #[must_use]
 pub fn has_cluster_of(clusters: &Value, host: &str) -> bool {
     let suffix = format!("||{host}");
-    listed(clusters, "dynamic_active_clusters").iter().any(|entry| text(entry, "/cluster/name").ends_with(&suffix))
+    listed(clusters, "dynamic_active_clusters")
+        .iter()
+        .any(|entry| text(entry, "/cluster/name").ends_with(&suffix))
 }
 
 /// The names of clusters that wait for something, such as a credential that was not supplied.
@@ -121,7 +123,9 @@ pub fn warming(clusters: &Value) -> BTreeSet<String> {
 pub fn refusals(dump: &Value) -> Option<String> {
     let mut words = Vec::new();
     within(dump, &mut |object| {
-        if let Some(details) = object.get("error_state").and_then(|s| s.get("details")).and_then(Value::as_str) {
+        if let Some(details) =
+            object.get("error_state").and_then(|s| s.get("details")).and_then(Value::as_str)
+        {
             let name = object.get("name").and_then(Value::as_str).unwrap_or("a resource");
             words.push(format!("{name}: {details}"));
         }
@@ -212,7 +216,8 @@ pub enum Inbound {
 /// STRICT; those for plain text match `raw_buffer`, or anything where there is no other.
 #[must_use]
 pub fn inbound(listeners: &Value, port: u16) -> Option<Inbound> {
-    let entry = listed(listeners, "dynamic_listeners").into_iter().find(|e| text(e, "/name") == "virtualInbound")?;
+    let entry =
+        listed(listeners, "dynamic_listeners").into_iter().find(|e| text(e, "/name") == "virtualInbound")?;
     let chains = entry.pointer("/active_state/listener/filter_chains")?.as_array()?;
     let of_port = |chain: &&Value| {
         let matched = chain.pointer("/filter_chain_match/destination_port").and_then(Value::as_u64);

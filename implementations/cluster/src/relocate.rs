@@ -342,8 +342,7 @@ mod tests {
         let yaml = "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: two},
                      spec: {hosts: [edition.cnn.com, other.example], resolution: DNS}}";
         let entries = World::new().all(yaml);
-        let seen: Vec<_> =
-            entries.iter().map(|e| (e.name(), &e.spec()["endpoints"][0]["address"])).collect();
+        let seen: Vec<_> = entries.iter().map(|e| (e.name(), &e.spec()["endpoints"][0]["address"])).collect();
         assert_eq!(
             seen,
             [("two-edition-cnn-com", &json!("10.1.0.7")), ("two-other-example", &json!(NOWHERE))]

@@ -103,12 +103,18 @@ fn failure(code: i32, stderr: &[u8]) -> ExchangeError {
     let words = text.lines().rev().find(|line| line.starts_with("curl: ")).unwrap_or("curl said nothing");
     let kind = match code {
         // Whoever is cut off while HTTP/2 begins is told of a failed frame; the socket's own words say what happened.
-        16 | 92 if ["Send failure", "Recv failure", "Broken pipe", "reset by peer"].iter().any(|w| words.contains(w)) => {
+        16 | 92
+            if ["Send failure", "Recv failure", "Broken pipe", "reset by peer"]
+                .iter()
+                .any(|w| words.contains(w)) =>
+        {
             ExchangeErrorKind::ConnectionClosed
         }
         7 => ExchangeErrorKind::ConnectionRefused,
         18 | 52 | 55 | 56 => ExchangeErrorKind::ConnectionClosed,
-        35 | 51 | 53 | 54 | 58 | 59 | 60 | 64 | 66 | 77 | 80 | 82 | 83 | 90 | 91 | 98 => ExchangeErrorKind::Tls,
+        35 | 51 | 53 | 54 | 58 | 59 | 60 | 64 | 66 | 77 | 80 | 82 | 83 | 90 | 91 | 98 => {
+            ExchangeErrorKind::Tls
+        }
         28 => ExchangeErrorKind::Timeout,
         1 | 8 | 16 | 61 | 92 | 95 => ExchangeErrorKind::Protocol,
         _ => ExchangeErrorKind::Other,

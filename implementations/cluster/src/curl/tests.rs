@@ -107,9 +107,15 @@ fn the_servers_certificate_is_the_first_that_follows_the_mark() {
 #[test]
 fn each_way_to_fail_has_its_sort() {
     use ExchangeErrorKind::{ConnectionClosed, ConnectionRefused, Other, Protocol, Timeout, Tls};
-    for (code, kind) in
-        [(7, ConnectionRefused), (52, ConnectionClosed), (35, Tls), (60, Tls), (28, Timeout), (1, Protocol), (6, Other)]
-    {
+    for (code, kind) in [
+        (7, ConnectionRefused),
+        (52, ConnectionClosed),
+        (35, Tls),
+        (60, Tls),
+        (28, Timeout),
+        (1, Protocol),
+        (6, Other),
+    ] {
         let words = format!("curl: ({code}) it did not work\n");
         let exchange = read(&RequestSpec::get(URL, "t"), &output(code, "", &words));
         let HopResult::Error(error) = &exchange.hops[0].result else { panic!("{exchange:?}") };

@@ -14,7 +14,8 @@ fn clusters(host: &str, timeout: &str) -> Value {
 }
 
 fn routes(domain: &str, direct: bool) -> Value {
-    let route = if direct { json!({"direct_response": {"status": 200}}) } else { json!({"route": {"cluster": "c"}}) };
+    let route =
+        if direct { json!({"direct_response": {"status": 200}}) } else { json!({"route": {"cluster": "c"}}) };
     json!({"configs": [{"@type": "...", "route_config": {"name": "18999", "virtual_hosts": [
         {"name": "b", "domains": [domain, "other"], "routes": [route]}]}}]})
 }
@@ -41,7 +42,8 @@ fn a_cluster_that_is_still_warming_is_not_in_force() {
 
 #[test]
 fn a_refusal_is_told_in_envoys_words() {
-    let dump = json!({"configs": [{"name": "0.0.0.0_443", "error_state": {"details": "duplicate filter chain"}}]});
+    let dump =
+        json!({"configs": [{"name": "0.0.0.0_443", "error_state": {"details": "duplicate filter chain"}}]});
     assert_eq!(refusals(&dump).unwrap(), "0.0.0.0_443: duplicate filter chain");
     assert_eq!(refusals(&json!({"configs": [{"name": "x", "active_state": {}}]})), None);
 }
@@ -58,7 +60,8 @@ fn secrets() -> (Value, String) {
         "tls_certificate": {"certificate_chain": {"inline_bytes": bytes}, "private_key": {"inline_bytes": "W3JlZGFjdGVkXQ=="}}}});
     let warming = json!({"name": "kubernetes://client-credential-cacert", "secret": {"name": "x"}});
     let own = json!({"name": "default", "secret": {}});
-    let dump = json!({"configs": [{"dynamic_active_secrets": [active, own], "dynamic_warming_secrets": [warming]}]});
+    let dump =
+        json!({"configs": [{"dynamic_active_secrets": [active, own], "dynamic_warming_secrets": [warming]}]});
     (dump, client.serial().to_owned())
 }
 
@@ -99,7 +102,8 @@ fn what_a_sidecar_demands_is_read_from_its_filter_chains() {
     let plain = json!({"filter_chain_match": {"destination_port": 9080, "transport_protocol": "raw_buffer"}});
     let other = json!({"filter_chain_match": {"destination_port": 15006}});
     let mode = |chains: Value| {
-        let listener = json!({"active_state": {"listener": {"filter_chains": chains}}, "name": "virtualInbound"});
+        let listener =
+            json!({"active_state": {"listener": {"filter_chains": chains}}, "name": "virtualInbound"});
         inbound(&json!({"configs": [listener]}), 9080)
     };
     assert_eq!(mode(json!([tls, plain, other])), Some(Inbound::Permissive));
@@ -122,12 +126,25 @@ fn endpoints_are_told_with_their_transport() {
 
 fn anything() -> impl Strategy<Value = Value> {
     let names = prop_oneof![
-        Just("configs"), Just("cluster"), Just("name"), Just("dynamic_active_secrets"), Just("secret"),
-        Just("endpoint_config"), Just("endpoint"), Just("error_state"), Just("details"), Just("domains"),
-        Just("routes"), Just("filter_chains"), Just("connect_timeout"), Just("active_state"),
+        Just("configs"),
+        Just("cluster"),
+        Just("name"),
+        Just("dynamic_active_secrets"),
+        Just("secret"),
+        Just("endpoint_config"),
+        Just("endpoint"),
+        Just("error_state"),
+        Just("details"),
+        Just("domains"),
+        Just("routes"),
+        Just("filter_chains"),
+        Just("connect_timeout"),
+        Just("active_state"),
     ];
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
         "[a-z|:/0-9.s]{0,12}".prop_map(Value::from),
     ];
     leaf.prop_recursive(6, 60, 5, move |inner| {

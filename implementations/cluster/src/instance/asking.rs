@@ -23,7 +23,11 @@ const OVERHEAD: Duration = Duration::from_secs(20);
 const TRIES: usize = 3;
 
 impl ClusterInstance {
-    pub(super) async fn send_from(&self, workload: &str, request: &RequestSpec) -> Result<Exchange, TargetError> {
+    pub(super) async fn send_from(
+        &self,
+        workload: &str,
+        request: &RequestSpec,
+    ) -> Result<Exchange, TargetError> {
         let client = self.proxy(workload).filter(|p| !p.is_gateway).and_then(Proxy::client);
         let client = client.ok_or_else(|| environment(format!("the scenario has no workload {workload}")))?;
         let host = host_of(&request.url)?;
@@ -32,7 +36,11 @@ impl ClusterInstance {
         self.curl(&client, request, &address, None).await
     }
 
-    pub(super) async fn ask_directly(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError> {
+    pub(super) async fn ask_directly(
+        &self,
+        probe: &Probe,
+        request: &RequestSpec,
+    ) -> Result<Exchange, TargetError> {
         let unknown = |what: &str| environment(format!("{what}: nothing is there to be asked"));
         let (address, port) = match probe {
             Probe::External => {
@@ -64,7 +72,8 @@ impl ClusterInstance {
         let command = curl::command(request, &url, address, port, limit)?;
         let limits = ExecLimits { stdout: MAX_BODY, stderr: MAX_TRACE, time: limit + OVERHEAD };
         let begun = Instant::now();
-        let output = self.api.exec(client, &command.argv, command.stdin, limits).await.map_err(ApiError::blame)?;
+        let output =
+            self.api.exec(client, &command.argv, command.stdin, limits).await.map_err(ApiError::blame)?;
         if matches!(output.code, None | Some(2 | 126 | 127)) {
             // 2: curl does not know an option (its manual, "EXIT CODES"); 126 and 127: the shell did not find it.
             let words = meshproof_harness::store::bounded(&String::from_utf8_lossy(&output.stderr), 500);
@@ -149,7 +158,11 @@ impl ClusterInstance {
         argv.push(limit.as_secs().max(1).to_string());
         for (_, address) in &servers {
             let place = super::socket(address, POD_CONTROL);
-            argv.extend(["-o".to_owned(), "/dev/null".to_owned(), format!("http://{place}/fence?token={token}")]);
+            argv.extend([
+                "-o".to_owned(),
+                "/dev/null".to_owned(),
+                format!("http://{place}/fence?token={token}"),
+            ]);
         }
         let limits = ExecLimits { stdout: 4096, stderr: 4096, time: limit + OVERHEAD };
         self.api.exec(&self.probe, &argv, Bytes::new(), limits).await.map_err(ApiError::blame)?;

@@ -127,7 +127,11 @@ impl ClusterInstance {
             } else {
                 Vec::new()
             },
-            inbound: if kinds.contains(&"PeerAuthentication") { self.demands(state) } else { BTreeMap::new() },
+            inbound: if kinds.contains(&"PeerAuthentication") {
+                self.demands(state)
+            } else {
+                BTreeMap::new()
+            },
         };
         let waits = self.proxies.iter().filter_map(|p| Some((p, p.pod()?)));
         let waits = waits.map(|(proxy, pod)| self.await_proxy_state(state, proxy, pod, &expected));
@@ -229,7 +233,9 @@ impl ClusterInstance {
                 return Some(format!("its listener is {shown:?}, not {mode:?}"));
             }
             let spoken = read::endpoints(dumped, &server.host);
-            if server.name != proxy.name && spoken.iter().any(|(_, mutual)| *mutual == (*mode == read::Inbound::Plain)) {
+            if server.name != proxy.name
+                && spoken.iter().any(|(_, mutual)| *mutual == (*mode == read::Inbound::Plain))
+            {
                 return Some(format!("it speaks to {workload} as before"));
             }
         }
@@ -252,7 +258,8 @@ impl ClusterInstance {
         };
         if self.places.gateways_installed() {
             return Err(TargetError::Unsupported(
-                "an installation's own gateway is not taken away; run with gateways of the scenario's own".to_owned(),
+                "an installation's own gateway is not taken away; run with gateways of the scenario's own"
+                    .to_owned(),
             ));
         }
         let app = gateway.labels.get("app").map_or(gateway.name, String::as_str);
@@ -310,7 +317,9 @@ fn credentials(state: &State) -> Vec<(String, read::Held)> {
         .collect();
     let entry = |secret: &Resource, keys: &[&str]| -> Option<Vec<u8>> {
         let data = secret.0.get("stringData")?;
-        keys.iter().find_map(|key| data.get(*key).and_then(Value::as_str)).map(|text| text.as_bytes().to_vec())
+        keys.iter()
+            .find_map(|key| data.get(*key).and_then(Value::as_str))
+            .map(|text| text.as_bytes().to_vec())
     };
     let mut expected: Vec<(String, read::Held)> = Vec::new();
     for secret in &secrets {
@@ -326,7 +335,8 @@ fn credentials(state: &State) -> Vec<(String, read::Held)> {
         // A CA in a Secret of its own decides before one beside a certificate.
         let own = format!("{name}-cacert");
         if !secrets.iter().any(|s| s.name() == own) {
-            expected.push((format!("kubernetes://{own}"), read::Held { text: text.clone(), crl: crl.clone() }));
+            expected
+                .push((format!("kubernetes://{own}"), read::Held { text: text.clone(), crl: crl.clone() }));
         }
         if name.ends_with("-cacert") {
             expected.push((format!("kubernetes://{name}"), read::Held { text, crl }));
@@ -374,4 +384,3 @@ mod tests {
         assert_eq!(names(&both), [pair("c", "A"), pair("c-cacert-cacert", "C"), pair("c-cacert", "C")]);
     }
 }
-

@@ -56,8 +56,9 @@ mod tests {
         fences.saw("gateway", "t0");
         let silent = fences.wait(&who, "t1", Duration::from_millis(1)).await;
         assert_eq!(silent, Err(vec!["gateway".to_owned()]));
-        let (waited, ()) =
-            tokio::join!(fences.wait(&who, "t1", Duration::from_secs(5)), async { fences.saw("gateway", "t1") });
+        let (waited, ()) = tokio::join!(fences.wait(&who, "t1", Duration::from_secs(5)), async {
+            fences.saw("gateway", "t1")
+        });
         assert_eq!(waited, Ok(()));
     }
 }

@@ -46,8 +46,9 @@ fn ready_pod(pods: &[Value]) -> Option<ReadyPod> {
         .into_iter()
         .filter_map(|pointer| pod.pointer(pointer).and_then(Value::as_array))
         .flatten();
-    let injected =
-        containers.into_iter().any(|c| c["name"] == PROXY && c["image"].as_str().is_some_and(|i| i != "auto"));
+    let injected = containers
+        .into_iter()
+        .any(|c| c["name"] == PROXY && c["image"].as_str().is_some_and(|i| i != "auto"));
     Some(ReadyPod { name: text(pod, "/metadata/name")?, address: text(pod, "/status/podIP")?, injected })
 }
 
@@ -60,7 +61,9 @@ pub(super) async fn await_pod(
 ) -> Result<ReadyPod, TargetError> {
     let what = format!("pod {app} in {namespace} becomes ready");
     let selector = Selector::labels(format!("app={app}"));
-    api.watch_until("Pod", Some(namespace), selector, timeout, &what, ready_pod).await.map_err(ApiError::blame)
+    api.watch_until("Pod", Some(namespace), selector, timeout, &what, ready_pod)
+        .await
+        .map_err(ApiError::blame)
 }
 
 /// The same, with a proxy in it.

@@ -169,14 +169,18 @@ impl ClusterInstance {
         let configuration = details_configuration(port, &address, value == "true")
             .replace("return 200;", &format!("return 200 '{mark}';"));
         let application = crate::api::PodRef { container: APPLICATION.to_owned(), ..client.clone() };
-        let limits = ExecLimits { stdout: 4096, stderr: 4096, time: self.seat.timeouts.get("cluster-answer") };
+        let limits =
+            ExecLimits { stdout: 4096, stderr: 4096, time: self.seat.timeouts.get("cluster-answer") };
         let script = "cat > /tmp/details.conf && nginx -c /tmp/nginx.conf -e /dev/stderr -s reload";
         let words = ["sh", "-c", script].map(str::to_owned);
         let told = self.api.exec(&application, &words, Bytes::from(configuration), limits).await;
         let told = told.map_err(ApiError::blame)?;
         if told.code != Some(0) {
             let words = String::from_utf8_lossy(&told.stderr).into_owned();
-            return Err(environment(format!("nginx in {} did not take its configuration: {words}", client.pod)));
+            return Err(environment(format!(
+                "nginx in {} did not take its configuration: {words}",
+                client.pod
+            )));
         }
         let limit = self.seat.timeouts.get("applied");
         let ask = ["curl", "-q", "-sS", &format!("http://127.0.0.1:{port}/ready")].map(str::to_owned);
@@ -184,7 +188,8 @@ impl ClusterInstance {
             // By twice the same answer: of two workers, the old one is on its way out.
             let mut times = 0;
             while times < 2 {
-                let answer = self.api.exec(&client, &ask, Bytes::new(), limits).await.map_err(ApiError::blame)?;
+                let answer =
+                    self.api.exec(&client, &ask, Bytes::new(), limits).await.map_err(ApiError::blame)?;
                 times = if answer.stdout == mark.as_bytes() { times + 1 } else { 0 };
                 if times == 0 {
                     tokio::time::sleep(POLL).await;
@@ -193,7 +198,9 @@ impl ClusterInstance {
             Ok(())
         };
         tokio::time::timeout(limit, taken_up).await.unwrap_or_else(|_| {
-            Err(environment(format!("{workload} did not take up {name} within the timeout `applied` ({limit:?})")))
+            Err(environment(format!(
+                "{workload} did not take up {name} within the timeout `applied` ({limit:?})"
+            )))
         })
     }
 }

@@ -55,7 +55,8 @@ pub(super) async fn start(
 ) -> Result<ClusterInstance, TargetError> {
     let kept = seat.keep;
     let mut undo = Undo { api: api.clone(), places: Some(places.clone()).filter(|_| !kept) };
-    let nobody = crate::api::PodRef { namespace: String::new(), pod: String::new(), container: String::new() };
+    let nobody =
+        crate::api::PodRef { namespace: String::new(), pod: String::new(), container: String::new() };
     let mut instance = ClusterInstance {
         api,
         settings,
@@ -133,11 +134,20 @@ impl ClusterInstance {
             let client = workload::client_of(w);
             self.meet_proxy(w.name, w.namespace, w.name, w.serves, Some(client))
         });
-        let gateways = topology
-            .gateways
-            .iter()
-            .map(|g| self.meet_proxy(g.name, g.namespace, g.labels.get("app").map_or(g.name, String::as_str), None, None));
-        let proxies = join_all(sidecars.map(futures_util::future::Either::Left).chain(gateways.map(futures_util::future::Either::Right)));
+        let gateways = topology.gateways.iter().map(|g| {
+            self.meet_proxy(
+                g.name,
+                g.namespace,
+                g.labels.get("app").map_or(g.name, String::as_str),
+                None,
+                None,
+            )
+        });
+        let proxies = join_all(
+            sidecars
+                .map(futures_util::future::Either::Left)
+                .chain(gateways.map(futures_util::future::Either::Right)),
+        );
         let outside = self.places.outside();
         let probe = await_pod(&self.api, outside, workload::PROBE, READY);
         let plain = try_join_all(topology.services.iter().map(|service| async {

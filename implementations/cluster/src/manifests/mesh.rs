@@ -113,11 +113,7 @@ pub fn beacon_host(plan: &Plan<'_>, revision: u64) -> String {
 /// stores of different kinds are not ordered against each other (each has an informer of its own). `gateways`: what the scenario's
 /// gateways are selected by, where it has some.
 #[must_use]
-pub fn beacon(
-    plan: &Plan<'_>,
-    revision: u64,
-    gateways: Option<&BTreeMap<String, String>>,
-) -> Vec<Resource> {
+pub fn beacon(plan: &Plan<'_>, revision: u64, gateways: Option<&BTreeMap<String, String>>) -> Vec<Resource> {
     let host = beacon_host(plan, revision);
     let applications = plan.places.of(APPLICATIONS);
     let at_gateways = plan.places.of(GATEWAYS);

@@ -104,8 +104,7 @@ pub fn workload(plan: &Plan<'_>, workload: &Workload) -> Vec<Resource> {
         "metadata": { "labels": plan.labels_with(&[("app", name)]), "annotations": trust() },
         "spec": spec,
     });
-    let mut made =
-        vec![service_account(plan, namespace, name), deployment(plan, namespace, name, template)];
+    let mut made = vec![service_account(plan, namespace, name), deployment(plan, namespace, name, template)];
     if let Some(port) = workload.serves {
         made.push(Resource(json!({
             "apiVersion": "v1", "kind": "Service",

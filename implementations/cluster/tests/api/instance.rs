@@ -146,7 +146,8 @@ impl Cluster {
         };
         let host = entry["spec"]["hosts"][0].as_str().unwrap();
         let host = if self.stuck { "r1.before" } else { host };
-        let timeout = rule["spec"]["trafficPolicy"]["connectionPool"]["tcp"]["connectTimeout"].as_str().unwrap();
+        let timeout =
+            rule["spec"]["trafficPolicy"]["connectionPool"]["tcp"]["connectTimeout"].as_str().unwrap();
         let seconds = timeout.trim_end_matches("ms").parse::<f64>().unwrap() / 1000.0;
         let taken_in = sidecar["spec"]["egress"][0]["hosts"].as_array().unwrap().last().unwrap();
         let (_, of_sidecar) = taken_in.as_str().unwrap().split_once('/').unwrap();
@@ -162,7 +163,10 @@ impl Cluster {
 }
 
 const GROUPS: [(&str, &[&str]); 3] = [
-    ("networking.istio.io", &["destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices"]),
+    (
+        "networking.istio.io",
+        &["destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices"],
+    ),
     ("security.istio.io", &["peerauthentications"]),
     ("telemetry.istio.io", &["telemetries"]),
 ];

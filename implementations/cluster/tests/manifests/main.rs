@@ -1,6 +1,8 @@
 //! Every manifest of every scenario and configuration, as it is applied: shown in snapshots, held to Istio's published custom
 //! resource definitions and to Kubernetes's own types.
 
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+
 mod typed;
 mod validation;
 
@@ -76,13 +78,8 @@ impl World {
         ];
         let pins = (1..).zip(pinned).map(|(n, host)| (host.to_owned(), format!("10.1.0.{n}"))).collect();
         let egress = mesh::egress(&self.plan(), 1);
-        let ground = Ground {
-            places: &self.places,
-            labels: &self.labels,
-            pins: &pins,
-            egress: &egress,
-            live: false,
-        };
+        let ground =
+            Ground { places: &self.places, labels: &self.labels, pins: &pins, egress: &egress, live: false };
         let read = Resource::read_manifest("fixture", yaml, "default").unwrap();
         read.iter().flat_map(|r| relocate(r, &ground)).collect()
     }

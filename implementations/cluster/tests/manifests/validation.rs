@@ -55,7 +55,8 @@ fn validators(text: &str) -> BTreeMap<(String, String), jsonschema::Validator> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
     let mut found = BTreeMap::new();
     for definition in documents.iter().filter(|d| d["kind"] == "CustomResourceDefinition") {
-        let (group, kind) = (definition["spec"]["group"].as_str(), definition["spec"]["names"]["kind"].as_str());
+        let (group, kind) =
+            (definition["spec"]["group"].as_str(), definition["spec"]["names"]["kind"].as_str());
         for version in definition["spec"]["versions"].as_array().unwrap() {
             let mut schema = closed(&version["schema"]["openAPIV3Schema"]);
             // What every object has.
@@ -102,7 +103,8 @@ fn a_field_that_istio_does_not_know_is_not_valid() {
     };
     let validators = validators(&text);
     let key = ("networking.istio.io/v1".to_owned(), "ServiceEntry".to_owned());
-    let entry = |spec: Value| json!({"apiVersion": key.0, "kind": key.1, "metadata": {"name": "n"}, "spec": spec});
+    let entry =
+        |spec: Value| json!({"apiVersion": key.0, "kind": key.1, "metadata": {"name": "n"}, "spec": spec});
     let good = json!({"hosts": ["a.example"], "ports": [{"number": 80, "name": "http"}]});
     assert_eq!(problems(&validators[&key], &entry(good.clone())), Vec::<String>::new());
     for bad in [
