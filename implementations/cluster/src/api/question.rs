@@ -72,6 +72,18 @@ impl Question {
             .map_err(|e| Fault::Transport(e.to_string()))
     }
 
+    /// Whether the server is behind with what it has been told. A conflict is applied again: the server reads anew what somebody
+    /// changed meanwhile. A RoleBinding of somebody who is no administrator is answered with 404 while the server's own cache lacks
+    /// the Role that it names (Kubernetes, pkg/registry/rbac/rolebinding/policybased/storage.go: `GetRoleReferenceRules`).
+    fn is_early(&self, fault: &Fault) -> bool {
+        self.verb == "patch"
+            && match fault.code() {
+                Some(409) => true,
+                Some(404) => self.resource.starts_with("rolebindings"),
+                Some(_) | None => false,
+            }
+    }
+
     /// The failure as the suite speaks of it.
     pub(crate) fn error(&self, fault: Fault) -> ApiError {
         let (code, status, retry_after) = match fault {
@@ -275,8 +287,7 @@ impl Api {
                     unanswered += 1;
                     return unanswered <= TRIES_AT_FIRST;
                 }
-                // A conflict is applied again: the server reads anew what somebody changed meanwhile.
-                fault.may_pass() || (question.verb == "patch" && fault.code() == Some(409))
+                fault.may_pass() || question.is_early(fault)
             })
             .adjust(|fault, wait| {
                 let wait = wait?.max(fault.retry_after().unwrap_or_default());

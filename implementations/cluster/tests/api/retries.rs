@@ -102,6 +102,22 @@ async fn a_conflict_is_applied_again_and_one_without_end_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_role_binding_whose_role_the_server_does_not_know_yet_is_applied_again() {
+    let unknown = || Answer::status(404, "NotFound", "rolebindings.rbac.authorization.k8s.io \"a\" not found");
+    let cluster = at_first(2, unknown);
+    let binding = |kind: &str| {
+        Resource(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": { "name": "a", "namespace": "b" },
+        }))
+    };
+    cluster.api.apply(&binding("RoleBinding")).await.unwrap();
+    assert_eq!(cluster.asked().len(), 3);
+    let cluster = at_first(usize::MAX, unknown);
+    assert!(cluster.api.apply(&binding("Role")).await.is_err());
+    assert_eq!(cluster.asked().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_conflict_on_anything_else_is_told_at_once() {
     let cluster = at_first(usize::MAX, || Answer::status(409, "Conflict", "no"));
     let id = ResourceId { kind: "Secret".into(), namespace: "a".into(), name: "b".into() };
