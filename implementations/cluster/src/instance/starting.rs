@@ -102,13 +102,18 @@ impl ClusterInstance {
             let made = nginx::plain(&plan, service.namespace, service.name, service.port, &pod);
             all.extend(made.map_err(environment)?);
         }
-        // Accounts before the pods that run under them: a pod without its account is tried again only after a while.
-        let (first, then): (Vec<Resource>, Vec<Resource>) =
-            all.into_iter().partition(|r| r.kind() != "Deployment");
-        for resource in self.apply_all(&first).await? {
-            self.note_service(&resource);
+        // Accounts before the pods that run under them: a pod without its account is tried again only after a while. And roles
+        // before who is bound to them: the API server looks whether the binding's maker has all that the role gives.
+        for kinds in [
+            |kind: &str| !matches!(kind, "Deployment" | "RoleBinding"),
+            |kind: &str| kind == "RoleBinding",
+            |kind: &str| kind == "Deployment",
+        ] {
+            let of_these: Vec<Resource> = all.iter().filter(|r| kinds(r.kind())).cloned().collect();
+            for resource in self.apply_all(&of_these).await? {
+                self.note_service(&resource);
+            }
         }
-        self.apply_all(&then).await?;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use meshproof_harness::resource::Resource;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, Seat, TargetError};
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_harness::topology::{Topology, Workload};
+use meshproof_harness::topology::{Gateway, Topology, Workload};
 use meshproof_harness::workload::RequestSpec;
 use serde_json::{Value, json};
 
@@ -50,6 +50,10 @@ impl Cluster {
             }
             ("PATCH", _) => {
                 let mut object = asked.body.clone();
+                let role = asked.path.replace("/rolebindings/", "/roles/");
+                if object["kind"] == "RoleBinding" && !self.objects.contains_key(&role) {
+                    return Reply::status(404, "NotFound", "the role is not there");
+                }
                 if object["kind"] == "Service" {
                     object["spec"]["clusterIP"] = "10.96.0.1".into();
                 }
@@ -106,7 +110,9 @@ impl Cluster {
                 continue;
             }
             status = if host.contains("beacon") || host == "edition.cnn.com" { 200 } else { 502 };
-            self.write(pod, &log_line(host, &agent, status));
+            // Whoever asks from outside the mesh asks the gateway.
+            let logs = if pod == "meshproof-probe-1" { "istio-egressgateway-1" } else { pod };
+            self.write(logs, &log_line(host, &agent, status));
         }
         let trace = trace(status);
         Reply::switch(async move |mut channels: Channels| {
@@ -212,7 +218,11 @@ fn seat(store: &Store, applied: Duration) -> Seat {
         run: "r1".to_owned(),
         name: "s".to_owned(),
         folder: std::env::temp_dir(),
-        topology: Topology { workloads: vec![Workload::sleep()], ..Topology::default() },
+        topology: Topology {
+            workloads: vec![Workload::sleep()],
+            gateways: vec![Gateway::egress()],
+            ..Topology::default()
+        },
         store: store.clone(),
         timeouts,
         external: ExternalChoice::Auto,
