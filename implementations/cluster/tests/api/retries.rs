@@ -103,7 +103,8 @@ async fn a_conflict_is_applied_again_and_one_without_end_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_role_binding_whose_role_the_server_does_not_know_yet_is_applied_again() {
-    let unknown = || Answer::status(404, "NotFound", "rolebindings.rbac.authorization.k8s.io \"a\" not found");
+    let unknown =
+        || Answer::status(404, "NotFound", "rolebindings.rbac.authorization.k8s.io \"a\" not found");
     let cluster = at_first(2, unknown);
     let binding = |kind: &str| {
         Resource(json!({
