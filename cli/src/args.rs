@@ -104,18 +104,18 @@ pub struct Run {
     /// The Envoy to run for `--target envoy` [default: the one on PATH]
     #[arg(long, value_name = "PATH", env = "MESHPROOF_ENVOY")]
     pub envoy: Option<PathBuf>,
-    /// Which cluster
-    #[command(flatten)]
-    pub connection: Connection,
-    /// What is put into it
-    #[command(flatten)]
-    pub cluster: Cluster,
     /// Show nothing but the summary
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Show one line a check
     #[arg(short, long)]
     pub verbose: bool,
+    /// Which cluster
+    #[command(flatten)]
+    pub connection: Connection,
+    /// What is put into it
+    #[command(flatten)]
+    pub cluster: Cluster,
 }
 
 impl Default for Run {
@@ -328,16 +328,18 @@ impl Connection {
     /// With what is put into the cluster, as the target takes it.
     #[must_use]
     pub fn options(&self, cluster: &Cluster) -> Options {
+        // A variable that is set to nothing says nothing.
+        let said = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
         Options {
-            kubeconfig: self.kubeconfig.clone(),
-            context: self.context.clone(),
+            kubeconfig: self.kubeconfig.clone().filter(|f| !f.as_os_str().is_empty()),
+            context: said(&self.context),
             installed_gateways: (cluster.gateways == Gateways::Installed)
                 .then(|| cluster.gateway_namespace.clone()),
             images: cluster.images.iter().cloned().collect(),
-            pull_policy: cluster.pull_policy.clone(),
+            pull_policy: said(&cluster.pull_policy),
             pull_secrets: cluster.pull_secrets.clone(),
             live: cluster.live,
-            name: cluster.name.clone(),
+            name: said(&cluster.name),
         }
     }
 }
@@ -359,6 +361,9 @@ pub struct Doctor {
 /// `meshproof cleanup`.
 #[derive(Debug, Args)]
 pub struct Cleanup {
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// `cluster`: what is left in a cluster; without it, what is left on this machine
     #[arg(long, value_name = "TARGET", value_parser = ["cluster"])]
     pub target: Option<String>,
@@ -374,9 +379,6 @@ pub struct Cleanup {
     /// Which cluster
     #[command(flatten)]
     pub connection: Connection,
-    /// Show what would be removed, and remove nothing
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 fn timeout(text: &str) -> Result<(&'static str, Duration), String> {

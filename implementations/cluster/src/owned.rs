@@ -48,3 +48,39 @@ fn shortened(text: &str, most: usize) -> String {
     let kept: String = text.chars().take(most.saturating_sub(digest.len() + 1)).collect();
     format!("{}-{digest}", kept.trim_end_matches('-'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN_ID: &str = "h5k2m9x0q1zz";
+
+    #[test]
+    fn a_namespace_tells_run_scenario_and_purpose_where_they_fit() {
+        assert_eq!(
+            namespace(RUN_ID, "egress-gateway-simple", "default"),
+            "mp-h5k2m9x0q1zz-egress-gateway-simple-default"
+        );
+    }
+
+    #[test]
+    fn a_long_name_is_cut_to_what_kubernetes_takes_and_stays_different_from_its_like() {
+        let seat = |end: &str| format!("{}-{end}", "a-scenario-with-a-name".repeat(4));
+        let one = namespace(RUN_ID, &seat("one"), "gateways");
+        let other = namespace(RUN_ID, &seat("other"), "gateways");
+        assert_ne!(one, other);
+        for name in [&one, &other, &namespace(&"r".repeat(90), &seat("one"), "outside")] {
+            assert!(name.len() <= 63, "{name}");
+            assert!(!name.contains("--") && !name.ends_with('-'), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_run_made_is_found_by_the_label_that_it_was_given() {
+        let run = "r".repeat(90);
+        let labels = labels(&run, "seat");
+        assert_eq!(of_run(&run), format!("{RUN}={}", labels[RUN]));
+        assert!(labels[RUN].len() <= 63);
+    }
+}

@@ -23,9 +23,9 @@ impl Lines {
         self.keep(arrived);
     }
 
-    /// Whether a line has begun whose end has not come.
-    pub(crate) fn is_within_a_line(&self) -> bool {
-        !self.kept.is_empty()
+    /// The beginning of a line whose end has not come.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.kept
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -49,26 +49,26 @@ impl Lines {
 mod tests {
     use super::*;
 
-    fn cut(most: usize, pieces: &[&str]) -> (Vec<String>, bool) {
+    fn cut(most: usize, pieces: &[&str]) -> (Vec<String>, String) {
         let mut lines = Lines::of_at_most(most);
         let mut seen = Vec::new();
         for piece in pieces {
             lines.take(piece.as_bytes(), |line| seen.push(String::from_utf8_lossy(line).into_owned()));
         }
-        (seen, lines.is_within_a_line())
+        (seen, String::from_utf8_lossy(lines.rest()).into_owned())
     }
 
     #[test]
     fn a_line_is_whole_however_it_arrives() {
-        let (lines, within) = cut(100, &["on", "e\ntwo\r\n\nth", "ree"]);
+        let (lines, rest) = cut(100, &["on", "e\ntwo\r\n\nth", "ree"]);
         assert_eq!(lines, ["one", "two", ""]);
-        assert!(within);
+        assert_eq!(rest, "three");
     }
 
     #[test]
     fn a_line_without_end_is_cut_and_says_so_and_the_next_is_whole() {
-        let (lines, within) = cut(4, &["abcdefg", "hij\nok\n"]);
+        let (lines, rest) = cut(4, &["abcdefg", "hij\nok\n"]);
         assert_eq!(lines, ["abcd... (6 more bytes)", "ok"]);
-        assert!(!within);
+        assert_eq!(rest, "");
     }
 }

@@ -27,6 +27,9 @@ const TRIES: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// After so long without a line, the stream is taken up anew: a connection may be dead without having ended.
+const SILENCE: Duration = Duration::from_secs(20);
+
 /// Why a log is followed no longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogEnd {
@@ -87,7 +90,7 @@ impl Api {
         let (told, end) = watch::channel(None);
         let (api, pod, stopped) = (self.clone(), pod.clone(), stop.clone());
         let task = tokio::spawn(async move {
-            let follow = Following { api, pod, sink, memory: Memory::new(since) };
+            let follow = Following { api, pod, sink, memory: Memory::new(since), rest: Vec::new() };
             let how = tokio::select! {
                 biased;
                 () = stopped.cancelled() => LogEnd::Stopped,
@@ -105,6 +108,8 @@ struct Following<S> {
     pod: PodRef,
     sink: S,
     memory: Memory,
+    /// What a stream that ended well brought after its last whole line.
+    rest: Vec<u8>,
 }
 
 impl<S: Fn(&[u8]) + Send + Sync> Following<S> {
@@ -113,11 +118,14 @@ impl<S: Fn(&[u8]) + Send + Sync> Following<S> {
         // A container that ended is read once more: its last lines may have been on their way.
         let mut last_words = None;
         loop {
+            let before = std::mem::take(&mut self.rest);
             let question = self.question();
             let (brought, fault) = self.stream(&question).await;
             if let Some(ended) = last_words
                 && fault.is_none()
+                && self.rest == before
             {
+                self.hand_on_rest();
                 return LogEnd::ContainerEnded(ended);
             }
             last_words = match self.container_ended().await {
@@ -174,10 +182,13 @@ impl<S: Fn(&[u8]) + Send + Sync> Following<S> {
         };
         let mut lines = Lines::of_at_most(MAX_LINE);
         let mut brought = false;
-        while let Some(arrived) = stream.next().await {
-            let arrived = match arrived {
-                Ok(arrived) => arrived,
-                Err(e) => return (brought, Some(Fault::Transport(chain(&e)))),
+        loop {
+            let arrived = match tokio::time::timeout(SILENCE, stream.next()).await {
+                Ok(Some(Ok(arrived))) => arrived,
+                Ok(Some(Err(e))) => return (brought, Some(Fault::Transport(chain(&e)))),
+                Ok(None) => break,
+                // Silence is no failure of the stream, but may hide one.
+                Err(_) => return (true, Some(Fault::Transport("it fell silent".to_owned()))),
             };
             lines.take(&arrived, |line| {
                 if let Some(text) = self.memory.take(line) {
@@ -186,9 +197,18 @@ impl<S: Fn(&[u8]) + Send + Sync> Following<S> {
                 }
             });
         }
-        // Half a line at the end was cut by whoever ended the stream: it comes again, whole.
-        let cut = lines.is_within_a_line().then(|| Fault::Transport("it ended within a line".to_owned()));
-        (brought, cut)
+        self.rest = lines.rest().to_vec();
+        (brought, None)
+    }
+
+    /// A program's last line may have no end. Half a line that was cut by whoever ended the stream comes again, whole; so only
+    /// what stays the same is the program's own.
+    fn hand_on_rest(&mut self) {
+        if !self.rest.is_empty()
+            && let Some(text) = self.memory.take(&self.rest)
+        {
+            (self.sink)(text);
+        }
     }
 
     /// Why there will be no more lines: none while the container may go on; an error where nothing can be read any more.

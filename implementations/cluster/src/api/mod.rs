@@ -13,6 +13,7 @@ pub(crate) mod summary;
 mod watch;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::Method;
@@ -85,13 +86,22 @@ struct Inner {
     client: kube::Client,
     timeouts: Timeouts,
     served: OnceCell<Served>,
+    /// Whether the API server has answered anything yet.
+    answered: AtomicBool,
 }
 
 impl Api {
     /// On a client that is there, such as a test's.
     #[must_use]
     pub fn with_client(client: kube::Client, timeouts: Timeouts) -> Self {
-        Self { inner: Arc::new(Inner { client, timeouts, served: OnceCell::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                client,
+                timeouts,
+                served: OnceCell::new(),
+                answered: AtomicBool::new(false),
+            }),
+        }
     }
 
     /// The timeouts that waits are bounded by.

@@ -1,6 +1,7 @@
 //! One question to the API server: sent, bounded, tried again where a second try cannot do a thing twice, and its failure
 //! put into words.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -20,6 +21,8 @@ const MAX_ANSWER: usize = 32 * 1024 * 1024;
 const MAX_WORDS: usize = 2 * 1024;
 /// Tries after the first.
 const TRIES: usize = 6;
+/// The same where nobody has answered yet: there may be no API server at that address.
+const TRIES_AT_FIRST: usize = 2;
 /// The first wait between tries; each is twice the last, up to [`LONGEST_WAIT`], and jittered.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -94,7 +97,6 @@ impl Question {
                 format!("{words}; what the cluster's own policies refuse, its administrator can allow")
             },
         };
-        let webhook = words.contains("admission webhook") || words.contains("ValidatingAdmissionPolicy");
         match code.as_u16() {
             401 => ApiError::Config(format!(
                 "the API server does not know who asks ({words}): renew the credentials in the kubeconfig, or name another \
@@ -122,7 +124,7 @@ impl Question {
                 None => format!("{} {}: {words}", self.verb, self.what),
             }),
             _ if is_rejection(code, &words) => {
-                rejected(if webhook { words.contains("istio.io") } else { self.implementation })
+                rejected(denier(&words).map_or(self.implementation, |name| name.ends_with("istio.io")))
             }
             _ => ApiError::Unavailable(format!("{} {}: {words} ({code})", self.verb, self.what)),
         }
@@ -135,6 +137,14 @@ fn is_rejection(code: StatusCode, words: &str) -> bool {
     matches!(code.as_u16(), 400 | 413 | 422)
         || words.contains(" denied the request")
         || words.contains("field not declared in schema")
+}
+
+/// Who denied it, where it was an admission webhook or policy, as the API server names them: `admission webhook "NAME" denied`,
+/// `ValidatingAdmissionPolicy 'NAME' with binding`.
+fn denier(words: &str) -> Option<&str> {
+    let named =
+        |before: &str, quote: char| words.split_once(before)?.1.split_once(quote).map(|(name, _)| name);
+    named("admission webhook \"", '"').or_else(|| named("ValidatingAdmissionPolicy '", '\''))
 }
 
 /// Why one try came to nothing.
@@ -231,6 +241,7 @@ impl Api {
     /// Asks once; a stream's body is the caller's to bound.
     pub(super) async fn open(&self, question: &Question) -> Result<Response<Body>, Fault> {
         let response = self.inner.client.send(question.request()?).await?;
+        self.inner.answered.store(true, Ordering::Relaxed);
         if response.status().is_success() { Ok(response) } else { Err(Fault::read(response).await) }
     }
 
@@ -257,9 +268,16 @@ impl Api {
                 Err(Fault::Transport(format!("no answer within the timeout `cluster-answer` ({limit:?})")))
             })
         };
+        let mut unanswered = 0;
         once.retry(waits)
-            // Applying is told again what it was told: the one whose change came between is read anew by the server.
-            .when(|fault| fault.may_pass() || (question.verb == "patch" && fault.code() == Some(409)))
+            .when(|fault| {
+                if matches!(fault, Fault::Transport(_)) && !self.inner.answered.load(Ordering::Relaxed) {
+                    unanswered += 1;
+                    return unanswered <= TRIES_AT_FIRST;
+                }
+                // A conflict is applied again: the server reads anew what somebody changed meanwhile.
+                fault.may_pass() || (question.verb == "patch" && fault.code() == Some(409))
+            })
             .adjust(|fault, wait| {
                 let wait = wait?.max(fault.retry_after().unwrap_or_default());
                 (Instant::now() + wait < deadline).then_some(wait)

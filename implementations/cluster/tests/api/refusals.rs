@@ -82,9 +82,14 @@ async fn what_the_implementation_refuses_is_its_refusal_in_its_words() {
     let validation = "Gateway.networking.istio.io \"cnn\" is invalid: spec.servers: Required value";
     let unknown = "failed to create typed patch object (default/cnn; networking.istio.io/v1, Kind=Gateway): \
                    .spec.x: field not declared in schema";
-    for (code, reason, message) in
-        [(400, "BadRequest", webhook), (422, "Invalid", validation), (500, "InternalError", unknown)]
-    {
+    let policy = "gateways.networking.istio.io \"cnn\" is forbidden: ValidatingAdmissionPolicy \
+                  'stable-channel-policy-default.istio.io' with binding 'b' denied request: not stable";
+    for (code, reason, message) in [
+        (400, "BadRequest", webhook),
+        (422, "Invalid", validation),
+        (500, "InternalError", unknown),
+        (422, "Invalid", policy),
+    ] {
         let (error, asked) = applied(&gateway(), code, reason, message).await;
         assert_eq!(asked, 1, "{message}");
         match error.blame() {
@@ -98,7 +103,7 @@ async fn what_the_implementation_refuses_is_its_refusal_in_its_words() {
 
 #[tokio::test]
 async fn what_somebody_else_in_the_cluster_refuses_is_the_environments() {
-    let policy = "admission webhook \"validate.kyverno.svc-fail\" denied the request: no";
+    let policy = "admission webhook \"validate.kyverno.svc-fail\" denied the request: gateways.networking.istio.io are not allowed";
     let other = "Deployment.apps \"x\" is invalid: spec: Required value";
     let deployment = resource("apps/v1", "Deployment");
     for (resource, code, message) in [(&gateway(), 400, policy), (&deployment, 422, other)] {

@@ -41,6 +41,21 @@ async fn what_does_not_pass_is_given_up_and_is_the_environments() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_api_that_was_never_reached_is_given_up_sooner_than_one_that_was() {
+    let cluster = at_first(usize::MAX, || Answer::Reset);
+    assert!(cluster.api.get("Pod", "default", "a").await.is_err());
+    assert_eq!(cluster.asked().len(), 3);
+    let mut asked = 0;
+    let cluster = Cluster::answering(move |_| {
+        asked += 1;
+        if asked == 1 { Answer::json(&json!({})) } else { Answer::Reset }
+    });
+    cluster.api.get("Pod", "default", "a").await.unwrap();
+    assert!(cluster.api.get("Pod", "default", "a").await.is_err());
+    assert_eq!(cluster.asked().len(), 1 + 7);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_that_never_answers_is_given_up_in_time() {
     let begun = Instant::now();
     let cluster = at_first(usize::MAX, || Answer::Silence);

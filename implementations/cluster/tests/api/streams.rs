@@ -198,6 +198,35 @@ async fn a_log_that_is_reset_in_the_middle_of_a_line_goes_on_whole_in_order_and_
     assert_eq!(since[..2], ["2026-01-01T00:00:00Z", "2026-01-01T00:00:04Z"]);
 }
 
+/// Follows the log of a container that has ended and whose streams, all of which end well, are these and then the last one again and
+/// again; returns the lines.
+async fn of_an_ended_container(streams: &'static [&'static str]) -> Vec<String> {
+    let mut number = 0;
+    let server = Server::answering(move |asked| {
+        if !asked.path.ends_with("/log") {
+            return running_pod(&json!({ "terminated": { "exitCode": 0 } }));
+        }
+        number += 1;
+        stream(streams[number.min(streams.len()) - 1], true)
+    })
+    .await;
+    let (seen, sink) = sink();
+    let follower = server.api.follow_logs(&sleep_pod(), Timestamp::UNIX_EPOCH, sink);
+    let end = tokio::time::timeout(Duration::from_secs(20), follower.wait()).await.unwrap();
+    assert!(matches!(end, LogEnd::ContainerEnded(_)), "{end:?}");
+    let lines = seen.lock().unwrap();
+    lines.clone()
+}
+
+#[tokio::test]
+async fn the_last_line_of_a_program_is_handed_on_whether_it_has_an_end_or_was_cut_on_its_way() {
+    const WHOLE: &str = "2026-01-01T00:00:05.1Z a\n2026-01-01T00:00:05.2Z the last\n";
+    const CUT: &[&str] = &[WHOLE.split_at(30).0, WHOLE.split_at(55).0, WHOLE];
+    let without_end: &[&str] = &["2026-01-01T00:00:05.1Z a\n2026-01-01T00:00:05.2Z the last"];
+    assert_eq!(of_an_ended_container(without_end).await, ["a", "the last"]);
+    assert_eq!(of_an_ended_container(CUT).await, ["a", "the last"]);
+}
+
 #[tokio::test]
 async fn a_log_whose_pod_is_gone_has_ended() {
     let server = Server::answering(|asked| {

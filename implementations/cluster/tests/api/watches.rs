@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use meshproof_cluster::api::{ApiError, Selector};
+use futures_util::stream::{self, StreamExt};
+use meshproof_cluster::api::{ApiError, PodRef, Selector};
 use meshproof_harness::resource::ResourceId;
 use meshproof_harness::timeouts::Timeouts;
 use serde_json::{Value, json};
@@ -63,7 +64,7 @@ async fn a_change_is_seen_by_watching_on_from_the_list() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_reset_goes_on_where_it_was() {
-    let before = [event("MODIFIED", &pod("a", 9, "Pending"))];
+    let before = [event("MODIFIED", &pod("a", 8, "Pending")), event("BOOKMARK", &pod("", 9, ""))];
     let after = [event("MODIFIED", &pod("a", 12, "Running"))];
     let cluster = scripted(
         vec![Answer::list("5", &[pod("a", 4, "Pending")])],
@@ -176,4 +177,26 @@ async fn a_deletion_is_over_when_the_object_is_gone() {
     let id = ResourceId { kind: "Namespace".into(), namespace: String::new(), name: "mp-1".into() };
     cluster.api.delete_and_wait(&id, Timeouts::default().get("teardown")).await.unwrap();
     assert_eq!(watched(&cluster)[0].parameter("fieldSelector").as_deref(), Some("metadata.name=mp-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_falls_silent_is_taken_up_anew() {
+    const A: &str = "2026-01-01T00:00:05.1Z a\n";
+    const B: &str = "2026-01-01T00:00:05.2Z b\n";
+    let mut streams = 0;
+    let cluster = Cluster::answering(move |asked| {
+        if !asked.path.ends_with("/log") {
+            return Answer::json(&json!({ "status": {} }));
+        }
+        streams += 1;
+        let lines = if streams < 3 { A.to_owned() } else { format!("{A}{B}") };
+        Answer::Pieces(stream::iter([Ok(lines.into())]).chain(stream::pending()).boxed())
+    });
+    let (line, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let pod = PodRef { namespace: "mp-1".into(), pod: "a".into(), container: "c".into() };
+    let sink = move |text: &[u8]| line.send(String::from_utf8_lossy(text).into_owned()).unwrap();
+    let follower = cluster.api.follow_logs(&pod, jiff::Timestamp::UNIX_EPOCH, sink);
+    assert_eq!(lines.recv().await.unwrap(), "a");
+    assert_eq!(lines.recv().await.unwrap(), "b");
+    follower.stop().await;
 }
