@@ -90,7 +90,7 @@ impl ClusterInstance {
         self.apply_all(&first).await?;
         self.apply_all(&then).await?;
         let topology = &self.seat.topology;
-        let mut all = mesh::access_logs(&plan);
+        let mut all = mesh::access_logs(&plan, &topology.gateways);
         all.extend([mesh::sidecar_beacon(&plan), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
         all.extend(topology.workloads.iter().flat_map(|w| workload::workload(&plan, w)));
         if !self.places.gateways_installed() {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use meshproof_harness::resource::Resource;
+use meshproof_harness::topology::Gateway;
 use serde_json::{Value, json};
 
 use super::Plan;
@@ -12,25 +13,42 @@ use crate::relocate::SIDECAR;
 
 /// The name of each of the beacon's resources.
 pub const BEACON: &str = "meshproof-beacon";
+const ACCESS_LOGS: &str = "meshproof-access-logs";
 /// The port on which it answers, at sidecars and at gateways.
 pub const BEACON_PORT: u16 = 18_999;
 /// The first revision's connect timeout at the beacon's cluster, in milliseconds; each further one adds one.
 pub const BEACON_TIMEOUT: u64 = 20_000;
 
 /// Access logs by the provider `envoy`, which every installation has (Istio, pkg/config/mesh/mesh.go, `DefaultMeshConfig`), in each
-/// namespace with proxies (reference, `Telemetry`: one without a selector is for its namespace).
+/// namespace with proxies (reference, `Telemetry`: one without a selector is for its namespace, and in the root namespace for the
+/// whole mesh). In an installation's namespace therefore for the scenario's gateways alone.
 #[must_use]
-pub fn access_logs(plan: &Plan<'_>) -> Vec<Resource> {
-    let own = plan.places.own();
-    let with_proxies = plan.places.of_proxies().into_iter().filter(|n| own.contains(n));
-    let telemetry = |namespace: &str| {
+pub fn access_logs(plan: &Plan<'_>, gateways: &[Gateway]) -> Vec<Resource> {
+    let telemetry = |namespace: &str, name: &str, selector: Option<&BTreeMap<String, String>>| {
+        let mut spec = json!({ "accessLogging": [{ "providers": [{ "name": "envoy" }] }] });
+        if let Some(labels) = selector {
+            spec["selector"] = json!({ "matchLabels": labels });
+        }
         Resource(json!({
             "apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry",
-            "metadata": plan.metadata(namespace, "meshproof-access-logs"),
-            "spec": { "accessLogging": [{ "providers": [{ "name": "envoy" }] }] },
+            "metadata": plan.metadata(namespace, name),
+            "spec": spec,
         }))
     };
-    with_proxies.map(telemetry).collect()
+    let [applications, at_gateways] = plan.places.of_proxies();
+    let mut made = vec![telemetry(applications, ACCESS_LOGS, None)];
+    if plan.places.gateways_installed() {
+        let name = |gateway: &Gateway| format!("{}-{}", plan.places.outside(), gateway.name);
+        made.extend(gateways.iter().map(|g| telemetry(at_gateways, &name(g), Some(&g.labels))));
+    } else {
+        made.push(telemetry(at_gateways, ACCESS_LOGS, None));
+    }
+    made
+}
+
+/// The Gateway of the beacon; in an installation's namespace, where other scenarios have theirs, by the scenario's own name.
+fn beacon_gateway<'a>(plan: &Plan<'a>) -> &'a str {
+    if plan.places.gateways_installed() { plan.places.outside() } else { BEACON }
 }
 
 /// The beacon's host of the Sidecar's revision: only a Sidecar of that revision takes it in.
@@ -118,15 +136,16 @@ pub fn beacon(plan: &Plan<'_>, revision: u64, gateways: Option<&BTreeMap<String,
     let applications = plan.places.of(APPLICATIONS);
     let at_gateways = plan.places.of(GATEWAYS);
     let resource = |kind: &str, namespace: &str, spec: Value| {
+        let name = if kind == "Gateway" { beacon_gateway(plan) } else { BEACON };
         Resource(json!({
             "apiVersion": "networking.istio.io/v1", "kind": kind,
-            "metadata": plan.metadata(namespace, BEACON),
+            "metadata": plan.metadata(namespace, name),
             "spec": spec,
         }))
     };
     let mut in_gateways = vec!["mesh".to_owned()];
     if gateways.is_some() {
-        in_gateways.push(format!("{at_gateways}/{BEACON}"));
+        in_gateways.push(format!("{at_gateways}/{}", beacon_gateway(plan)));
     }
     let mut made = vec![
         resource(

@@ -55,7 +55,7 @@ impl World {
         let plan = self.plan();
         let topology = (scenario.topology)();
         let mut made = namespaces(&plan, "2026-01-02T03:04:05Z", ROOTS);
-        made.extend(mesh::access_logs(&plan));
+        made.extend(mesh::access_logs(&plan, &topology.gateways));
         made.extend([mesh::sidecar_beacon(&plan), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
         made.extend(topology.workloads.iter().flat_map(|w| workload::workload(&plan, w)));
         made.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&plan, g)));
@@ -176,6 +176,9 @@ fn a_revision_private_images_and_installed_gateways() {
     let plan = world.plan();
     let mut made = namespaces(&plan, "2026-01-02T03:04:05Z", ROOTS);
     made.push(workload::probe(&plan));
+    let gateways = (scenario.topology)().gateways;
+    made.extend(mesh::access_logs(&plan, &gateways));
+    made.extend(mesh::beacon(&plan, 1, Some(&gateways[0].labels)));
     for (_, text) in scenario.fixtures {
         made.extend(world.fixture(text));
     }
