@@ -331,9 +331,6 @@ pub struct Cluster {
     /// A Secret that images are pulled with; may be repeated
     #[arg(long = "pull-secret", value_name = "NAME", value_delimiter = ',', env = "MESHPROOF_PULL_SECRETS")]
     pub pull_secrets: Vec<String>,
-    /// Ask the documents' real hosts, not pods in the cluster
-    #[arg(long, env = "MESHPROOF_LIVE")]
-    pub live: bool,
     /// What the report calls the implementation [default: what it says of itself]
     #[arg(long, value_name = "NAME", env = "MESHPROOF_NAME")]
     pub name: Option<String>,
@@ -363,7 +360,6 @@ impl Connection {
             images: cluster.images.iter().cloned().collect(),
             pull_policy: said(&cluster.pull_policy),
             pull_secrets: cluster.pull_secrets.clone(),
-            live: cluster.live,
             name: said(&cluster.name),
         }
     }

@@ -260,9 +260,6 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     );
     words.extend(put.pull_policy.iter().map(|p| format!("--pull-policy {}", quoted(p))));
     words.extend(put.pull_secrets.iter().map(|s| format!("--pull-secret {}", quoted(s))));
-    if put.live {
-        words.push("--live".to_owned());
-    }
     words.extend(put.name.iter().map(|n| format!("--name {}", quoted(n))));
     words
 }

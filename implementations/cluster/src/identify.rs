@@ -231,10 +231,7 @@ pub async fn implementation(
             format!("{} {git_version}", flavour(git_version, &nodes, |g| served.has_group(g))),
         ),
         ("nodes".to_owned(), nodes.len().to_string()),
-        (
-            "hosts".to_owned(),
-            if settings.live { "the documents' own (--live)" } else { "pods in the cluster" }.to_owned(),
-        ),
+        ("hosts".to_owned(), "pods in the cluster".to_owned()),
         (
             "gateways".to_owned(),
             match &settings.gateways {

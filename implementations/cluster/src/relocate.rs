@@ -26,8 +26,6 @@ pub struct Ground<'a> {
     pub pins: &'a BTreeMap<String, String>,
     /// The `egress.hosts` of a Sidecar that says nothing of its own: what the scenario made, and not the whole cluster.
     pub egress: &'a [String],
-    /// The documents' real hosts are meant.
-    pub live: bool,
 }
 
 /// The resource as it is applied; a ServiceEntry of several hosts becomes one for each, because each leads elsewhere.
@@ -194,7 +192,7 @@ fn service_entries(moved: &Resource, ground: &Ground<'_>) -> Vec<Resource> {
     let by_name = spec.get("resolution").and_then(Value::as_str).is_some_and(|r| r.starts_with("DNS"));
     let settled = spec.get("endpoints").is_some() || spec.get("workloadSelector").is_some();
     let hosts: Vec<&str> = spec["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if ground.live || !by_name || settled {
+    if !by_name || settled {
         return vec![moved.clone()];
     }
     let one = |host: &str| {
@@ -222,7 +220,6 @@ mod tests {
         labels: BTreeMap<String, String>,
         pins: BTreeMap<String, String>,
         egress: Vec<String>,
-        live: bool,
     }
 
     impl World {
@@ -236,13 +233,12 @@ mod tests {
                 labels: owned::labels("r1", "s"),
                 pins: BTreeMap::from([("edition.cnn.com".to_owned(), "10.1.0.7".to_owned())]),
                 egress: vec!["./*".to_owned()],
-                live: false,
             }
         }
 
         fn all(&self, yaml: &str) -> Vec<Resource> {
-            let World { places, labels, pins, egress, live } = self;
-            let ground = Ground { places, labels, pins, egress, live: *live };
+            let World { places, labels, pins, egress } = self;
+            let ground = Ground { places, labels, pins, egress };
             let read = Resource::read_manifest("test", yaml, "default").unwrap();
             read.iter().flat_map(|r| relocate(r, &ground)).collect()
         }
@@ -347,14 +343,6 @@ mod tests {
             seen,
             [("two-edition-cnn-com", &json!("10.1.0.7")), ("two-other-example", &json!(NOWHERE))]
         );
-    }
-
-    #[test]
-    fn a_live_run_leaves_hosts_outside_as_printed() {
-        let world = World { live: true, ..World::new() };
-        let spec = json!({"hosts": ["edition.cnn.com", "other.example"], "resolution": "DNS"});
-        assert_eq!(world.one("ServiceEntry", &spec).spec()["hosts"], spec["hosts"]);
-        assert!(world.one("ServiceEntry", &spec).spec().get("endpoints").is_none());
     }
 
     #[test]

@@ -40,8 +40,6 @@ pub struct Settings {
     pub pull_policy: Option<String>,
     /// Names of Secrets that pods pull images with; the suite copies none, so they must be in reach of the service accounts.
     pub pull_secrets: Vec<String>,
-    /// The documents' real hosts instead of pods inside the cluster.
-    pub live: bool,
     /// What the report calls the implementation; absent: what it says of itself.
     pub name: Option<String>,
     /// How long each thing may take.

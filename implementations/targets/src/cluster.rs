@@ -25,8 +25,6 @@ pub struct Options {
     pub pull_policy: Option<String>,
     /// `MESHPROOF_PULL_SECRETS=NAME,NAME`.
     pub pull_secrets: Vec<String>,
-    /// `MESHPROOF_LIVE=true`.
-    pub live: bool,
     /// `MESHPROOF_NAME`.
     pub name: Option<String>,
 }
@@ -70,13 +68,6 @@ impl Options {
             }
         };
         let images = words("MESHPROOF_IMAGES").iter().map(|word| image(word)).collect::<Result<_, _>>();
-        let live = match read("MESHPROOF_LIVE").as_deref() {
-            None | Some("false" | "0") => false,
-            Some("true" | "1") => true,
-            Some(other) => {
-                return Err(Unusable::Option(format!("MESHPROOF_LIVE: {other:?} is neither true nor false")));
-            }
-        };
         Ok(Self {
             kubeconfig: read("MESHPROOF_KUBECONFIG").map(PathBuf::from),
             context: read("MESHPROOF_CONTEXT"),
@@ -84,7 +75,6 @@ impl Options {
             images: images.map_err(|e| Unusable::Option(format!("MESHPROOF_IMAGES: {e}")))?,
             pull_policy: read("MESHPROOF_PULL_POLICY"),
             pull_secrets: words("MESHPROOF_PULL_SECRETS"),
-            live,
             name: read("MESHPROOF_NAME"),
         })
     }
@@ -198,7 +188,6 @@ mod present {
             images: options.images.clone(),
             pull_policy: options.pull_policy.clone(),
             pull_secrets: options.pull_secrets.clone(),
-            live: options.live,
             name: options.name.clone(),
             timeouts: timeouts.clone(),
         })
@@ -317,22 +306,18 @@ mod tests {
             ("MESHPROOF_GATEWAYS", "installed"),
             ("MESHPROOF_IMAGES", "workload=a/curl:1,external=b/nginx:2"),
             ("MESHPROOF_PULL_SECRETS", "one,two"),
-            ("MESHPROOF_LIVE", "true"),
             ("MESHPROOF_CONTEXT", ""),
         ])
         .unwrap();
         assert_eq!(options.installed_gateways.as_deref(), Some("istio-system"));
         assert_eq!(options.images["external"], "b/nginx:2");
         assert_eq!(options.pull_secrets, ["one", "two"]);
-        assert!(options.live);
         assert_eq!(options.context, None);
     }
 
     #[test]
     fn a_variable_without_meaning_is_named() {
-        for (name, value) in
-            [("MESHPROOF_GATEWAYS", "mine"), ("MESHPROOF_IMAGES", "curl"), ("MESHPROOF_LIVE", "perhaps")]
-        {
+        for (name, value) in [("MESHPROOF_GATEWAYS", "mine"), ("MESHPROOF_IMAGES", "curl")] {
             let message = from(&[(name, value)]).unwrap_err().to_string();
             assert!(message.contains(name), "{message}");
         }

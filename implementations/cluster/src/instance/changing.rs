@@ -62,13 +62,8 @@ impl ClusterInstance {
     /// Applies a document's resource in its place, and takes away what an earlier form of it had more of.
     async fn set_down(&self, state: &mut State, resource: &Resource) -> Result<(), TargetError> {
         let egress = mesh::egress(&self.plan(), state.sidecar);
-        let ground = Ground {
-            places: &self.places,
-            labels: &self.labels,
-            pins: &state.pins,
-            egress: &egress,
-            live: self.settings.live,
-        };
+        let ground =
+            Ground { places: &self.places, labels: &self.labels, pins: &state.pins, egress: &egress };
         let moved = relocate(resource, &ground);
         let before = state.applied.get(&resource.id()).cloned().unwrap_or_default();
         for one in &moved {

@@ -78,8 +78,7 @@ impl World {
         ];
         let pins = (1..).zip(pinned).map(|(n, host)| (host.to_owned(), format!("10.1.0.{n}"))).collect();
         let egress = mesh::egress(&self.plan(), 1);
-        let ground =
-            Ground { places: &self.places, labels: &self.labels, pins: &pins, egress: &egress, live: false };
+        let ground = Ground { places: &self.places, labels: &self.labels, pins: &pins, egress: &egress };
         let read = Resource::read_manifest("fixture", yaml, "default").unwrap();
         read.iter().flat_map(|r| relocate(r, &ground)).collect()
     }
