@@ -144,8 +144,11 @@ impl Accepting {
             if connected.is_err() {
                 self.take_fence(&local);
             }
-            let _connection = connected?;
+            let connection = connected?;
             wait.await.map_err(|_| io::Error::other("the accepting task has ended"))?;
+            // It ends with a reset: thousands of orderly ends would fill the tables in which the system remembers them for minutes,
+            // and a full table (Linux: "nf_conntrack: table full, dropping packet") loses the packets of others.
+            connection.set_zero_linger()?;
         }
         Ok(())
     }
