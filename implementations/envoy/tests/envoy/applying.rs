@@ -59,7 +59,10 @@ async fn a_removed_listener_refuses_connections_and_one_that_returns_takes_them(
         // A proxy that is absent from the plan is one that was taken away.
         running.apply(&Plan::default()).await.unwrap();
         let refused = get(at, "/").await.unwrap_err();
-        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        // On a busy machine one of Envoy's workers may have closed its end of the port a moment after the others: what came to its
+        // queue meanwhile is reset, and as little served as what is refused.
+        let unserved = [std::io::ErrorKind::ConnectionRefused, std::io::ErrorKind::ConnectionReset];
+        assert!(unserved.contains(&refused.kind()), "{refused}");
     }
     running.plane.stop().await.unwrap();
 }
