@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -44,7 +45,7 @@ impl Listening {
                 () = token.cancelled() => {}
                 () = accept(&shared, bind, &socket) => {}
             }
-            drop(socket);
+            shut(socket);
         });
         Self { stop, closed }
     }
@@ -55,6 +56,16 @@ impl Listening {
         // The sender is dropped after the socket, and never sends.
         let _ = self.closed.await;
     }
+}
+
+/// Closes a listening socket: a client that dials it from now on is refused.
+///
+/// A process that is being started holds every descriptor of this one until it becomes its own program, and while it does,
+/// the system would go on taking connections that nobody will ever accept. Shutting the socket down ends that for all who
+/// hold it. Where a system knows no such thing (it is Linux's), dropping it is all that can be done.
+fn shut(socket: TcpListener) {
+    let _unknown_elsewhere = SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
+    drop(socket);
 }
 
 async fn accept(shared: &Arc<Shared>, bind: SocketAddr, socket: &TcpListener) {
@@ -143,5 +154,24 @@ async fn act(
             http::serve(Arc::clone(shared), Arc::clone(connection), facts, secure, stream).await;
         }
         Served::Tcp(cluster) => tcp::pass(shared, connection, bound, cluster, &facts, stream).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn a_closed_listener_refuses_although_a_starting_process_holds_its_descriptor() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let inherited = SockRef::from(&socket).try_clone().unwrap();
+        shut(socket);
+        let dialled = TcpStream::connect(address).await.map(drop);
+        assert_eq!(dialled.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let opened_again = TcpListener::bind(address).await;
+        assert!(opened_again.is_ok(), "{opened_again:?}");
+        drop(inherited);
     }
 }
