@@ -167,7 +167,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         run: Run {
             id,
             meshproof: env!("CARGO_PKG_VERSION").to_owned(),
-            started: started.to_string(),
+            started: format!("{started:.0}"),
             duration_us: micros(begun.elapsed()),
             partial: interrupted.is_some(),
             partial_reason: interrupted,

@@ -164,10 +164,12 @@ async fn what_cannot_be_taken_down_is_a_fault_and_the_verdicts_stand() {
 }
 
 #[tokio::test]
-async fn what_is_seen_before_and_after_a_run_is_in_the_report() {
+async fn when_a_run_started_and_what_is_seen_before_and_after_it_is_in_the_report() {
     let outcome = told(Behaviour::Good).await;
     let details = &outcome.report.implementation.details;
     assert_eq!(details["before"], outcome.report.run.id);
+    let started = &outcome.report.run.started;
+    assert_eq!(started.len(), "2025-06-30T16:17:56Z".len(), "to the second, as people read it: {started}");
     assert_eq!(details["after"], "keep false");
 }
 
