@@ -87,6 +87,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         plain: PlainPort::RedirectToHttps,
         tls: Some(tls),
         pages: vec![page],
+        keep_alive: true,
     };
     let origin = mesh.deploy_external(spec, Documented::Site).await?;
     mesh.apply(&["access", "originate"]).await?;

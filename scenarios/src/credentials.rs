@@ -45,7 +45,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         )
         .feature("reconfigure-without-restart")
         .why("A certificate is replaced every few hours; an outage each time, however short, is somebody's failed request.")
-        .observed("The workload's requests, some of them at the server while the secret is replaced, and the serials that the server saw before and after."),
+        .observed("The workload's requests, some of them at the server while the secret is replaced, and the serials that the server saw on new connections before and after."),
         Check::must(
             "revoked-by-crl-refused",
             ORIGINATION,

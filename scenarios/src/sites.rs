@@ -32,6 +32,7 @@ pub(crate) fn cnn(certificate: &Issued) -> ExternalSpec {
         plain: PlainPort::RedirectToHttps,
         tls: Some(tls(certificate, None)),
         pages: vec![page("/politics", "text/html", CNN_POLITICS)],
+        keep_alive: true,
     }
 }
 
@@ -44,6 +45,9 @@ pub(crate) fn nginx(host: &str, certificate: &Issued, client_ca: &str) -> Extern
         plain: PlainPort::Closed,
         tls: Some(tls(certificate, Some(client_ca))),
         pages: vec![page("/", "text/html", welcome)],
+        // An open connection keeps the certificates that it was opened with (TLS knows no others), and a proxy may go on using it. Where
+        // each request has its own, it shows which credential is in force.
+        keep_alive: false,
     }
 }
 
@@ -69,6 +73,7 @@ pub(crate) fn bucket(certificate: &Issued) -> ExternalSpec {
             page("/oauth/discovery/keys/sample", json, DISCOVERY_KEYS),
             page("/oauth/discovery/keys-of-old", json, DISCOVERY_KEYS),
         ],
+        keep_alive: true,
     }
 }
 
@@ -87,6 +92,7 @@ pub(crate) fn books(certificate: &Issued) -> ExternalSpec {
         plain: PlainPort::RedirectToHttps,
         tls: Some(tls(certificate, None)),
         pages: vec![page("/books/v1/volumes", "application/json", &body)],
+        keep_alive: true,
     }
 }
 
@@ -97,5 +103,6 @@ pub(crate) fn origin(host: &str, certificate: &Issued) -> ExternalSpec {
         plain: PlainPort::RedirectToHttps,
         tls: Some(tls(certificate, None)),
         pages: vec![page("/private/report", "text/plain", "for your eyes only")],
+        keep_alive: true,
     }
 }

@@ -39,6 +39,9 @@ pub struct ExternalSpec {
     pub tls: Option<TlsPort>,
     /// What it answers by path, on the TLS port (and on the plain port where that serves content). Other paths: 404.
     pub pages: Vec<Page>,
+    /// Whether a connection takes one request after another (with the embedded service: one of
+    /// HTTP/1.1). In a pod none does.
+    pub keep_alive: bool,
 }
 
 /// Which kind of server is to be used.

@@ -46,8 +46,13 @@ impl PodService {
     #[must_use]
     pub fn same(host: &str, port: u16, body: &str) -> Self {
         let page = Page { path: "/".to_owned(), content_type: "text/plain", body: body.to_owned() };
-        let spec =
-            ExternalSpec { host: host.to_owned(), plain: PlainPort::Serve, tls: None, pages: vec![page] };
+        let spec = ExternalSpec {
+            host: host.to_owned(),
+            plain: PlainPort::Serve,
+            tls: None,
+            pages: vec![page],
+            keep_alive: true,
+        };
         Self { spec, content: Content::Same, ports: Ports { plain: port, ..PORTS } }
     }
 
@@ -165,6 +170,7 @@ mod tests {
             plain: PlainPort::RedirectToHttps,
             tls: None,
             pages: Vec::new(),
+            keep_alive: true,
         };
         let line = "2026/01/01 00:00:00 [info] 7#7: *4 client closed connection while waiting for request, client: 10.0.0.9, server: 0.0.0.0:80";
         PodService::external(spec).log(store.clone()).line(line);

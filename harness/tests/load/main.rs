@@ -159,7 +159,13 @@ impl Instance for DirectInstance {
 }
 
 fn spec() -> ExternalSpec {
-    ExternalSpec { host: HOST.to_owned(), plain: PlainPort::Serve, tls: None, pages: Vec::new() }
+    ExternalSpec {
+        host: HOST.to_owned(),
+        plain: PlainPort::Serve,
+        tls: None,
+        pages: Vec::new(),
+        keep_alive: true,
+    }
 }
 
 static SCENARIO: Scenario = Scenario {

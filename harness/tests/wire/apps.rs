@@ -53,6 +53,7 @@ async fn bookinfo(reply: &str) -> Bookinfo {
         plain: PlainPort::Serve,
         tls: Some(open_port(&server)),
         pages,
+        keep_alive: true,
     };
     let books = start_embedded(spec, store.clone()).await.unwrap();
     let roots = parties().ca.certificate_pem();

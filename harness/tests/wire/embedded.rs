@@ -333,6 +333,26 @@ async fn a_body_that_never_ends_is_a_request_without_an_answer() {
     service.stop().await.unwrap();
 }
 
+/// Asks for one page, or for two in a row where the connection ought to stay.
+pub(crate) async fn assert_keeps_alive(service: &dyn RunningService, keep_alive: bool) {
+    let one = "GET /politics HTTP/1.1\r\nHost: h\r\n\r\n";
+    let last = "GET /politics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let (sent, expected) = if keep_alive { (format!("{one}{last}"), 2) } else { (one.to_owned(), 1) };
+    let reply = raw(service.address(80).unwrap(), sent.as_bytes(), LIMIT).await;
+    let text = String::from_utf8(reply.received).unwrap();
+    assert_eq!((text.matches("HTTP/1.1 ").count(), reply.end), (expected, RawEnd::Closed), "{text}");
+    assert!(text.to_ascii_lowercase().contains("connection: close"), "{text}");
+}
+
+#[tokio::test]
+async fn a_service_without_keep_alive_ends_each_connection_after_its_answer() {
+    for keep_alive in [false, true] {
+        let (service, _) = start(ExternalSpec { keep_alive, ..open_site() }).await;
+        assert_keeps_alive(&*service, keep_alive).await;
+        service.stop().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn head_gets_the_length_and_no_body_and_other_methods_get_405() {
     let (service, store) = start(site(PlainPort::Serve, Some(open_port(&parties().server)))).await;

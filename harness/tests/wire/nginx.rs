@@ -12,6 +12,7 @@ use meshproof_harness::workload::{ClientIdentity, RawEnd, RequestSpec, Route, Wo
 use meshproof_reports::{Connection, Fact, ServerRequest, TlsFacts};
 use tokio::net::TcpStream;
 
+use crate::embedded::assert_keeps_alive;
 use crate::support::*;
 
 async fn start(spec: ExternalSpec, folder: &Path) -> Option<(Box<dyn RunningService>, Store)> {
@@ -320,6 +321,17 @@ async fn half_sent_requests_that_wait_in_the_queue_are_settled_too() {
     assert_eq!(connections(&store).len(), 400);
     assert!(connections(&store).iter().all(|c| c.clear_bytes == "GET /half HT"));
     service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_keep_alive_each_connection_ends_after_its_answer() {
+    for keep_alive in [false, true] {
+        let folder = folder();
+        let spec = ExternalSpec { keep_alive, ..site(PlainPort::Serve, None) };
+        let Some((service, _)) = start(spec, folder.path()).await else { return };
+        assert_keeps_alive(&*service, keep_alive).await;
+        service.stop().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::admin::Line;
 use crate::files;
-use crate::map::{Config, Surroundings, bootstrap, bridge, file_name, secrets};
+use crate::map::{Config, Surroundings, bootstrap, bridge, clusters, file_name, secrets};
 use crate::pauses::Pauses;
 use crate::process::Process;
 use crate::startup::last_words;
@@ -167,7 +167,7 @@ impl Proxy {
     async fn hand_over_clusters(&self, told: &mut Told, config: &Config) -> Result<(), DataPlaneError> {
         self.process.said().forget_refusals();
         let version = told.version("c");
-        let resources: Vec<&Value> = config.clusters.values().collect();
+        let resources: Vec<Value> = config.clusters.values().map(clusters::for_envoy).collect();
         self.write("cds.json", &json!({"version_info": version, "resources": resources}))?;
         let secrets = told.secrets(&config.clusters);
         self.await_in_force(told, &Wanted { clusters: Some(version), secrets, ..Wanted::default() }).await

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::map::Config;
+use crate::map::clusters::CREDENTIALS;
 use crate::stats::Stats;
 use crate::vault::Vault;
 
@@ -42,8 +43,7 @@ impl Told {
 
 /// The names of the secrets that a cluster gets over SDS.
 pub(crate) fn secret_names(cluster: &Value) -> Vec<String> {
-    let credentials = &cluster["metadata"]["filter_metadata"]["meshproof"]["credentials"];
-    credentials.as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
+    cluster[CREDENTIALS].as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
 }
 
 /// The `stat_prefix` of every HTTP chain that is there in `old` and not as it was in `new`.

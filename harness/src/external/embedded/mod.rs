@@ -59,12 +59,13 @@ pub async fn start_embedded(
     };
     let mut ports = Vec::new();
     if let Some(content) = plain {
-        ports.push(Port { documented: PLAIN, tls: None, content });
+        ports.push(Port { documented: PLAIN, tls: None, content, keep_alive: spec.keep_alive });
     }
     if let Some(tls) = &spec.tls {
         let settings = TlsSettings::new(tls)
             .map_err(|reason| ExternalError::Start { service: label(&spec.host), reason })?;
-        ports.push(Port { documented: HTTPS, tls: Some(settings), content: pages });
+        let keep_alive = spec.keep_alive;
+        ports.push(Port { documented: HTTPS, tls: Some(settings), content: pages, keep_alive });
     }
     let service = Embedded::start(&spec.host, ports, store).await?;
     Ok(Box::new(service))
@@ -82,12 +83,14 @@ pub(crate) struct Port {
     tls: Option<TlsSettings>,
     /// What is answered.
     content: Arc<dyn Content>,
+    /// Whether an HTTP/1.1 connection takes another request after an answer.
+    keep_alive: bool,
 }
 
 impl Port {
     /// A port that speaks plain HTTP.
     pub(crate) fn plain(documented: u16, content: Arc<dyn Content>) -> Self {
-        Self { documented, tls: None, content }
+        Self { documented, tls: None, content, keep_alive: true }
     }
 }
 

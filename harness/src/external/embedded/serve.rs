@@ -224,6 +224,7 @@ async fn http1(
 ) -> hyper::Result<()> {
     hyper::server::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
+        .keep_alive(site.port.keep_alive)
         .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, &site)))
         .with_upgrades()
         .await

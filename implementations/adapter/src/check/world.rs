@@ -80,6 +80,7 @@ impl World {
                 content_type: "text/plain",
                 body: "answered\n".to_owned(),
             }],
+            keep_alive: true,
         };
         let server = start_embedded(spec, Store::new()).await.map_err(environment)?;
         let upstream =

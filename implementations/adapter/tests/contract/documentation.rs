@@ -129,6 +129,7 @@ async fn the_worked_example_answers_as_the_transcript_says() {
             content_type: "text/html",
             body: "Politics".to_owned(),
         }],
+        keep_alive: true,
     };
     let server = start_embedded(spec, Store::new()).await.unwrap();
     let upstream = server.address(443).unwrap().to_string();

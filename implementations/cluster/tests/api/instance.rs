@@ -250,6 +250,7 @@ fn cnn() -> ExternalSpec {
         plain: PlainPort::RedirectToHttps,
         tls: None,
         pages: Vec::new(),
+        keep_alive: true,
     }
 }
 

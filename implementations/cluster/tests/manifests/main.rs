@@ -127,6 +127,7 @@ fn external(world: &World) -> Vec<Resource> {
             content_type: "text/html",
             body: "Welcome to nginx!".to_owned(),
         }],
+        keep_alive: true,
     };
     let plan = world.plan();
     let mut made = nginx::external(&plan, &PodService::external(spec), 1).unwrap();

@@ -12,6 +12,8 @@ use super::bootstrap::{MESH_CERTIFICATE, MESH_ROOTS, SYSTEM_ROOTS};
 use super::secrets::{client_name, trust_name};
 use super::{Surroundings, UNRESOLVED, address, destination, source};
 
+/// In a [`Config`](super::Config): the versions of the credentials that a cluster uses, by their names. Envoy is not told.
+pub(crate) const CREDENTIALS: &str = "meshproof.credentials";
 const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const PROTOCOL: &str = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
@@ -49,14 +51,23 @@ pub(super) fn cluster(cluster: &Cluster, around: &Surroundings<'_>) -> Value {
             options["upstream_http_protocol_options"] = names;
             let versions = versions(o, around);
             if !versions.is_empty() {
-                // Envoy keeps the connections that an older credential opened. Whatever changes the cluster closes them.
-                value["metadata"] = json!({"filter_metadata": {"meshproof": {"credentials": versions}}});
+                value[CREDENTIALS] = versions.into();
             }
         }
     }
     value["typed_extension_protocol_options"] =
         json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options});
     value
+}
+
+/// The cluster as Envoy is told of it. A credential that is rotated comes over SDS and leaves the cluster as it is, as in a mesh (Istio,
+/// pilot/pkg/security/model/authentication.go, `ConstructSdsSecretConfigForCredential`): connections that are open stay.
+pub(crate) fn for_envoy(cluster: &Value) -> Value {
+    let mut told = cluster.clone();
+    if let Some(fields) = told.as_object_mut() {
+        fields.remove(CREDENTIALS);
+    }
+    told
 }
 
 fn endpoints(discovery: &Discovery) -> Vec<Value> {

@@ -5,7 +5,7 @@
 
 pub(crate) mod bootstrap;
 pub(crate) mod bridge;
-mod clusters;
+pub(crate) mod clusters;
 mod listeners;
 mod routes;
 pub(crate) mod secrets;

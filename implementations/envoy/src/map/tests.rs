@@ -248,7 +248,7 @@ fn nothing_is_verified_only_where_anybody_is_trusted() {
 }
 
 #[test]
-fn a_rotated_credential_makes_another_cluster_so_that_no_old_connection_is_used() {
+fn a_rotated_credential_is_another_configuration_and_leaves_the_cluster_as_envoy_is_told_of_it() {
     let mutual = Origination {
         trust: Trust::Credential("c".to_owned()),
         client_certificate: Some(ClientCertificate::Credential("c".to_owned())),
@@ -263,6 +263,10 @@ fn a_rotated_credential_makes_another_cluster_so_that_no_old_connection_is_used(
     };
     assert_ne!(with("s1").clusters, with("s2").clusters);
     assert_eq!(with("s1").clusters, with("s1").clusters);
+    let told = |version: &str| clusters::for_envoy(&with(version).clusters["c"]);
+    assert_eq!(told("s1"), told("s2"));
+    assert!(told("s1").get(clusters::CREDENTIALS).is_none());
+    assert_eq!(told("s1")["name"], "c");
 }
 
 #[test]

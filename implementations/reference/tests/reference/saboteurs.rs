@@ -308,6 +308,7 @@ fn external_service_that_demands_certificates_is_deployed_otherwise() {
             http: HttpVersions::default(),
         }),
         pages: Vec::new(),
+        keep_alive: true,
     };
     let deployed = |reference: Reference| {
         let mut spec = asked.clone();
