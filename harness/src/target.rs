@@ -33,6 +33,13 @@ pub trait Target: Send + Sync {
         Ok(BTreeMap::new())
     }
 
+    /// Why this target's instances must follow one another, where they must: they share what cannot be had twice, and side by side
+    /// each would change what the other is judged by. The run obeys, however many may run side by side, and says so. None: each
+    /// instance is by itself.
+    fn one_at_a_time(&self) -> Option<String> {
+        None
+    }
+
     /// Puts the topology in place, with none of the document's resources applied.
     ///
     /// # Errors

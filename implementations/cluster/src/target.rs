@@ -15,7 +15,7 @@ use crate::identify::{self, Installation};
 use crate::inventory::owned;
 use crate::manifests::Injection;
 use crate::owned::{RUN, of_run};
-use crate::settings::Settings;
+use crate::settings::{Gateways, Settings};
 
 /// A target whose implementation is the mesh of a cluster.
 pub struct ClusterTarget {
@@ -105,6 +105,15 @@ impl Target for ClusterTarget {
         Ok(BTreeMap::from([("inventory before".to_owned(), says)]))
     }
 
+    fn one_at_a_time(&self) -> Option<String> {
+        match &self.settings.gateways {
+            Gateways::Own => None,
+            Gateways::Installed { namespace } => {
+                Some(format!("the gateways installed in {namespace} are shared by all scenarios"))
+            }
+        }
+    }
+
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
         let (label, value) = self.installation().await?.injection.clone();
         let api = self.api().await?.clone();
@@ -147,4 +156,18 @@ fn lock(left: &Mutex<Vec<Left>>) -> MutexGuard<'_, Vec<Left>> {
 
 fn objects(count: usize) -> String {
     if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenarios_follow_one_another_where_they_share_the_gateways_of_an_installation() {
+        let told =
+            |gateways| ClusterTarget::new(Settings { gateways, ..Settings::default() }).one_at_a_time();
+        assert_eq!(told(Gateways::Own), None);
+        let installed = told(Gateways::Installed { namespace: "istio-system".to_owned() });
+        assert!(installed.unwrap().contains("istio-system"));
+    }
 }
