@@ -14,6 +14,7 @@ use crate::doctor::{Finding, examine, refusal};
 use crate::identify::{self, Installation};
 use crate::inventory::owned;
 use crate::manifests::Injection;
+use crate::noted::Noted;
 use crate::owned::{RUN, of_run};
 use crate::settings::{Gateways, Settings};
 
@@ -22,19 +23,25 @@ pub struct ClusterTarget {
     settings: Settings,
     api: OnceCell<Api>,
     installation: OnceCell<Installation>,
+    noted: Noted,
 }
 
 impl ClusterTarget {
     /// On the cluster that the settings name. Nothing is asked of it yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, api: OnceCell::new(), installation: OnceCell::new() }
+        Self { settings, api: OnceCell::new(), installation: OnceCell::new(), noted: Noted::default() }
     }
 
     /// On a connection that is there, such as a test's.
     #[must_use]
     pub fn on(api: Api, settings: Settings) -> Self {
-        Self { settings, api: OnceCell::new_with(Some(api)), installation: OnceCell::new() }
+        Self {
+            settings,
+            api: OnceCell::new_with(Some(api)),
+            installation: OnceCell::new(),
+            noted: Noted::default(),
+        }
     }
 
     /// What it was told.
@@ -117,7 +124,8 @@ impl Target for ClusterTarget {
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
         let (label, value) = self.installation().await?.injection.clone();
         let api = self.api().await?.clone();
-        crate::instance::start(api, &self.settings, Injection { label, value }, seat).await
+        crate::instance::start(api, &self.settings, Injection { label, value }, self.noted.clone(), seat)
+            .await
     }
 
     async fn after(&self, run: &str, keep: bool) -> Result<Aftermath, TargetError> {
@@ -146,7 +154,9 @@ impl Target for ClusterTarget {
             .await;
         }
         let left = std::mem::take(&mut *lock(&left));
-        Ok(Aftermath { notes: BTreeMap::from([("inventory after".to_owned(), says)]), left })
+        let mut notes = self.noted.details();
+        notes.insert("inventory after".to_owned(), says);
+        Ok(Aftermath { notes, left })
     }
 }
 

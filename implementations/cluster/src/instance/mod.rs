@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 use crate::api::{Api, ApiError, LogFollower, PodRef};
 use crate::dump;
 use crate::manifests::{Injection, Plan};
+use crate::noted::Noted;
 use crate::owned;
 use crate::places::Places;
 use crate::settings::Settings;
@@ -100,6 +101,7 @@ struct ClusterInstance {
     seat: Seat,
     proxies: Vec<Proxy>,
     probe: PodRef,
+    noted: Noted,
     fences: Arc<Fences>,
     state: Mutex<State>,
     servers: Mutex<Vec<Server>>,
@@ -192,7 +194,7 @@ fn namespace_ids(places: &Places) -> Vec<ResourceId> {
     places.own().into_iter().map(id).collect()
 }
 
-/// Puts a scenario's mesh in place.
+/// Puts a scenario's mesh in place. `noted` takes what its pods tell.
 ///
 /// # Errors
 /// The environment's, or the implementation does not bring its proxies into force.
@@ -200,11 +202,12 @@ pub async fn start(
     api: Api,
     settings: &Settings,
     injection: Injection,
+    noted: Noted,
     seat: Seat,
 ) -> Result<Box<dyn Instance>, TargetError> {
     let places = Places::new(&seat.run, &seat.name, &settings.gateways);
     let labels = owned::labels(&seat.run, &seat.name);
-    let instance = starting::start(api, settings.clone(), injection, places, labels, seat).await?;
+    let instance = starting::start(api, settings.clone(), injection, noted, places, labels, seat).await?;
     Ok(Box::new(instance))
 }
 

@@ -14,6 +14,7 @@ use super::fences::Fences;
 use crate::api::{Api, ApiError, LogFollower, PodRef, Selector};
 use crate::dump::MAX_DUMP;
 use crate::identify::is_ready;
+use crate::noted::{self, Ran};
 use crate::places::Places;
 
 /// The container of a proxy, in sidecars and gateways alike (Istio, pkg/kube/inject, `ProxyContainerName`).
@@ -29,6 +30,8 @@ pub(super) struct ReadyPod {
     pub(super) name: String,
     pub(super) address: String,
     injected: bool,
+    /// What its containers run.
+    pub(super) ran: Vec<Ran>,
 }
 
 impl ReadyPod {
@@ -49,7 +52,12 @@ fn ready_pod(pods: &[Value]) -> Option<ReadyPod> {
     let injected = containers
         .into_iter()
         .any(|c| c["name"] == PROXY && c["image"].as_str().is_some_and(|i| i != "auto"));
-    Some(ReadyPod { name: text(pod, "/metadata/name")?, address: text(pod, "/status/podIP")?, injected })
+    Some(ReadyPod {
+        name: text(pod, "/metadata/name")?,
+        address: text(pod, "/status/podIP")?,
+        injected,
+        ran: noted::ran(pod),
+    })
 }
 
 /// Returns when a pod with this `app` label is ready.

@@ -19,9 +19,12 @@ use super::{Address, ClusterInstance, Proxy, Running, State, environment, namesp
 use crate::api::{Api, ApiError};
 use crate::dump as read;
 use crate::manifests::{Injection, gateway, mesh, namespaces, nginx, workload};
+use crate::noted::Noted;
 use crate::places::Places;
 use crate::settings::Settings;
 
+/// What the images of nginx pods are told as.
+pub(super) const EXTERNAL: &str = "external";
 /// The timeout that bounds it all.
 const READY: &str = "implementation-ready";
 
@@ -49,6 +52,7 @@ pub(super) async fn start(
     api: Api,
     settings: Settings,
     injection: Injection,
+    noted: Noted,
     places: Places,
     labels: BTreeMap<String, String>,
     seat: Seat,
@@ -66,6 +70,7 @@ pub(super) async fn start(
         seat,
         proxies: Vec::new(),
         probe: nobody,
+        noted,
         fences: Arc::new(Fences::default()),
         state: Mutex::new(State::default()),
         servers: Mutex::new(Vec::new()),
@@ -78,6 +83,18 @@ pub(super) async fn start(
     undo.places = None;
     drop(undo);
     Ok(instance)
+}
+
+/// What a container beside a proxy is for, as [`crate::IMAGES`] calls it.
+fn purpose(proxy: &Proxy, container: &str) -> Option<&'static str> {
+    match container {
+        PROXY if proxy.is_gateway => Some("gateway"),
+        PROXY => Some("proxy"),
+        workload::CLIENT => Some("workload"),
+        workload::APPLICATION if proxy.serves.is_some() => Some("details"),
+        workload::APPLICATION => Some("workload"),
+        _ => None,
+    }
 }
 
 impl ClusterInstance {
@@ -159,6 +176,7 @@ impl ClusterInstance {
             let host = service_host(service.name, service.namespace);
             let namespace = self.places.of(service.namespace);
             let pod = await_pod(&self.api, namespace, service.name, READY).await?;
+            self.noted.ran(&pod.ran, |container| (container == nginx::NGINX).then_some(EXTERNAL));
             let address = self.address(&host).unwrap_or_default();
             self.set_address(&host, Some(Address { pod: pod.address.clone(), ..address }));
             let service = PodService::same(&host, service.port, service.body);
@@ -166,7 +184,9 @@ impl ClusterInstance {
         }));
         let (proxies, probe, plain) = tokio::join!(proxies, probe, plain);
         let proxies = proxies.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let probe = probe?.container(outside, workload::APPLICATION);
+        let probe = probe?;
+        self.noted.ran(&probe.ran, |container| (container == workload::APPLICATION).then_some("probe"));
+        let probe = probe.container(outside, workload::APPLICATION);
         let plain = plain?;
         self.proxies = proxies;
         self.probe = probe;
@@ -214,6 +234,7 @@ impl ClusterInstance {
         timeout: &str,
     ) -> Result<(), TargetError> {
         let found = await_proxy(&self.api, &proxy.namespace, app, timeout).await?;
+        self.noted.ran(&found.ran, |container| purpose(proxy, container));
         let pod = found.container(&proxy.namespace, PROXY);
         let follower =
             follow_proxy(&self.api, &pod, &proxy.name, &self.seat.store, &self.places, &self.fences);

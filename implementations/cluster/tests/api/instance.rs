@@ -9,6 +9,7 @@ use bytes::Bytes;
 use meshproof_cluster::Settings;
 use meshproof_cluster::instance::start;
 use meshproof_cluster::manifests::Injection;
+use meshproof_cluster::noted::Noted;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
 use meshproof_harness::resource::Resource;
 use meshproof_harness::store::Store;
@@ -185,8 +186,17 @@ fn pod(app: &str) -> Value {
     json!({
         "metadata": { "name": format!("{app}-1"), "namespace": "n" },
         "spec": { "containers": [{ "name": "istio-proxy", "image": "proxyv2" }] },
-        "status": { "podIP": ADDRESS, "conditions": [{ "type": "Ready", "status": "True" }] },
+        "status": {
+            "podIP": ADDRESS,
+            "conditions": [{ "type": "Ready", "status": "True" }],
+            "initContainerStatuses": [ran("istio-init"), ran("istio-proxy")],
+            "containerStatuses": [ran("application"), ran("nginx")],
+        },
     })
+}
+
+fn ran(container: &str) -> Value {
+    json!({ "name": container, "image": format!("{container}:1"), "imageID": format!("registry/{container}@sha256:0a") })
 }
 
 fn log_line(host: &str, agent: &str, status: u16) -> String {
@@ -239,8 +249,14 @@ async fn pretended(cluster: Cluster) -> (Server, Arc<Mutex<Cluster>>) {
 
 async fn begun(store: &Store, applied: Duration) -> (Server, Arc<Mutex<Cluster>>, Box<dyn Instance>) {
     let (server, cluster) = pretended(Cluster::default()).await;
-    let instance =
-        start(server.api.clone(), &Settings::default(), Injection::default(), seat(store, applied)).await;
+    let instance = start(
+        server.api.clone(),
+        &Settings::default(),
+        Injection::default(),
+        Noted::default(),
+        seat(store, applied),
+    )
+    .await;
     (server, cluster, instance.unwrap())
 }
 
@@ -289,6 +305,28 @@ async fn a_scenarios_mesh_comes_up_is_changed_is_asked_and_goes() {
     assert_eq!(namespaces(&cluster), Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn the_images_that_pods_ran_are_told_by_digest_and_purpose() {
+    let (server, _cluster) = pretended(Cluster::default()).await;
+    let (noted, seat) = (Noted::default(), seat(&Store::new(), Duration::from_secs(20)));
+    let settings = Settings::default();
+    let started = start(server.api.clone(), &settings, Injection::default(), noted.clone(), seat).await;
+    let instance = started.unwrap();
+    instance.deploy_external(cnn(), Documented::Site).await.unwrap();
+    instance.stop().await.unwrap();
+    let told: Vec<String> = noted.details().iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    assert_eq!(
+        told,
+        [
+            "image external: nginx:1 (registry/nginx@sha256:0a)",
+            "image gateway: istio-proxy:1 (registry/istio-proxy@sha256:0a)",
+            "image probe: application:1 (registry/application@sha256:0a)",
+            "image proxy: istio-proxy:1 (registry/istio-proxy@sha256:0a)",
+            "image workload: application:1 (registry/application@sha256:0a)",
+        ]
+    );
+}
+
 fn namespaces(cluster: &Mutex<Cluster>) -> Vec<String> {
     let cluster = cluster.lock().unwrap();
     let namespaces = cluster.objects.keys().filter(|p| p.starts_with("/api/v1/namespaces/"));
@@ -299,7 +337,8 @@ fn namespaces(cluster: &Mutex<Cluster>) -> Vec<String> {
 async fn a_start_that_fails_leaves_nothing_behind() {
     let (server, cluster) = pretended(Cluster { stuck: true, ..Cluster::default() }).await;
     let seat = seat(&Store::new(), Duration::from_millis(500));
-    let started = start(server.api.clone(), &Settings::default(), Injection::default(), seat).await;
+    let started =
+        start(server.api.clone(), &Settings::default(), Injection::default(), Noted::default(), seat).await;
     assert!(matches!(started, Err(TargetError::Gone(_))));
     assert!(!namespaces(&cluster).is_empty(), "it came to make something");
     let gone = async {
