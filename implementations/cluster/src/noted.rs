@@ -15,6 +15,8 @@ const MOST: usize = 8;
 #[derive(Clone, Debug, Default)]
 pub struct Noted {
     images: Arc<Mutex<BTreeMap<&'static str, BTreeSet<String>>>>,
+    /// Of each proxy's name, by what its convergence was known.
+    convergence: Arc<Mutex<BTreeMap<String, BTreeSet<&'static str>>>>,
 }
 
 /// A container's image, as the node tells it.
@@ -40,11 +42,35 @@ impl Noted {
         }
     }
 
-    /// For the report's details of the implementation: `image workload` and so on.
+    /// Notes by what proof it was known of a proxy that changes were in force.
+    pub(crate) fn convergence(&self, proxy: &str, proof: &'static str) {
+        lock(&self.convergence).entry(proxy.to_owned()).or_default().insert(proof);
+    }
+
+    /// For the report's details of the implementation: `image workload` and so on, and `convergence by`.
     #[must_use]
     pub fn details(&self) -> BTreeMap<String, String> {
         let images = lock(&self.images);
-        images.iter().map(|(purpose, of)| (format!("image {purpose}"), listed(of))).collect()
+        let mut details: BTreeMap<String, String> =
+            images.iter().map(|(purpose, of)| (format!("image {purpose}"), listed(of))).collect();
+        let convergence = lock(&self.convergence);
+        let mut proxies_by: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (proxy, proofs) in convergence.iter() {
+            for proof in proofs {
+                proxies_by.entry(proof).or_default().insert(proxy);
+            }
+        }
+        let told: Vec<String> = match proxies_by.len() {
+            1 => proxies_by.keys().map(|proof| (*proof).to_owned()).collect(),
+            _ => {
+                let of = |proxies: &BTreeSet<&str>| proxies.iter().copied().collect::<Vec<_>>().join(" and ");
+                proxies_by.iter().map(|(proof, proxies)| format!("{proof} ({})", of(proxies))).collect()
+            }
+        };
+        if !told.is_empty() {
+            details.insert("convergence by".to_owned(), told.join(", "));
+        }
+        details
     }
 }
 
@@ -109,6 +135,17 @@ mod tests {
             ("image workload".to_owned(), "curl:8 (sha256:bb)".to_owned()),
         ];
         assert_eq!(noted.details(), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn by_what_convergence_was_known_is_told_with_the_proxies_where_it_differs() {
+        let noted = Noted::default();
+        assert_eq!(noted.details(), BTreeMap::new());
+        noted.convergence("sleep", "config dump");
+        noted.convergence("gateway", "config dump");
+        assert_eq!(noted.details()["convergence by"], "config dump");
+        noted.convergence("gateway", "canary");
+        assert_eq!(noted.details()["convergence by"], "canary (gateway), config dump (gateway and sleep)");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod asking;
 mod changing;
 mod fences;
 mod pods;
+mod proof;
 mod servers;
 mod starting;
 
@@ -18,7 +19,7 @@ use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::workload::RequestSpec;
 use meshproof_reports::{CredentialStatus, Exchange, ExternalService};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::api::{Api, ApiError, LogFollower, PodRef};
 use crate::dump;
@@ -28,6 +29,7 @@ use crate::owned;
 use crate::places::Places;
 use crate::settings::Settings;
 use fences::Fences;
+use proof::Proof;
 use servers::Server;
 
 /// A proxy of the scenario.
@@ -50,6 +52,7 @@ struct Running {
     address: String,
     /// The container that has curl; the proxy's own at gateways, which have none.
     client: PodRef,
+    proof: Proof,
     follower: LogFollower,
 }
 
@@ -60,6 +63,11 @@ impl Proxy {
 
     fn pod(&self) -> Option<PodRef> {
         self.lock().as_ref().map(|running| running.pod.clone())
+    }
+
+    /// How it shows what is in force.
+    fn proof(&self) -> Option<Proof> {
+        self.lock().as_ref().map(|running| running.proof.clone())
     }
 
     fn client(&self) -> Option<PodRef> {
@@ -102,6 +110,8 @@ struct ClusterInstance {
     proxies: Vec<Proxy>,
     probe: PodRef,
     noted: Noted,
+    /// The address of the server that canaries are sent to, once one was.
+    canary: OnceCell<String>,
     fences: Arc<Fences>,
     state: Mutex<State>,
     servers: Mutex<Vec<Server>>,
@@ -249,9 +259,12 @@ impl Instance for ClusterInstance {
     }
 
     async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, TargetError> {
-        let pod = self.proxy(proxy).and_then(Proxy::pod);
-        let pod = pod.ok_or_else(|| environment(format!("{proxy} is not there to be asked")))?;
-        Ok(dump::credentials(&pods::dump(&self.api, &pod).await.map_err(ApiError::blame)?))
+        let found = self.proxy(proxy).and_then(|p| Some((p.pod()?, p.proof()?)));
+        let (pod, proof) = found.ok_or_else(|| environment(format!("{proxy} is not there to be asked")))?;
+        if let Proof::Canary(reason) = &proof {
+            return Err(proof::unseen("a credential", proxy, reason));
+        }
+        Ok(dump::credentials(&proof.dump(&self.api, &pod).await.map_err(ApiError::blame)?))
     }
 
     fn upstream_address(&self, host: &str, port: u16) -> Option<String> {

@@ -10,10 +10,11 @@ use meshproof_harness::external::PodService;
 use meshproof_harness::resource::Resource;
 use meshproof_harness::target::{Seat, TargetError};
 use meshproof_harness::topology::service_host;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::fences::Fences;
-use super::pods::{PROXY, await_pod, await_proxy, dump, follow_proxy};
+use super::pods::{PROXY, await_pod, await_proxy, follow_proxy};
+use super::proof::Proof;
 use super::servers::Server;
 use super::{Address, ClusterInstance, Proxy, Running, State, environment, namespace_ids};
 use crate::api::{Api, ApiError};
@@ -21,12 +22,13 @@ use crate::dump as read;
 use crate::manifests::{Injection, gateway, mesh, namespaces, nginx, workload};
 use crate::noted::Noted;
 use crate::places::Places;
+use crate::relocate::NOWHERE;
 use crate::settings::Settings;
 
 /// What the images of nginx pods are told as.
 pub(super) const EXTERNAL: &str = "external";
 /// The timeout that bounds it all.
-const READY: &str = "implementation-ready";
+pub(super) const READY: &str = "implementation-ready";
 
 /// Removes what was made when nobody is left who would: a start that failed or was given up.
 struct Undo {
@@ -71,6 +73,7 @@ pub(super) async fn start(
         proxies: Vec::new(),
         probe: nobody,
         noted,
+        canary: OnceCell::new(),
         fences: Arc::new(Fences::default()),
         state: Mutex::new(State::default()),
         servers: Mutex::new(Vec::new()),
@@ -108,7 +111,7 @@ impl ClusterInstance {
         self.apply_all(&then).await?;
         let topology = &self.seat.topology;
         let mut all = mesh::access_logs(&plan, &topology.gateways);
-        all.extend([mesh::sidecar_beacon(&plan), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
+        all.extend([mesh::sidecar_beacon(&plan, NOWHERE), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
         all.extend(topology.workloads.iter().flat_map(|w| workload::workload(&plan, w)));
         if !self.places.gateways_installed() {
             all.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&plan, g)));
@@ -194,8 +197,10 @@ impl ClusterInstance {
         let mut state = self.state.lock().await;
         self.advance(&mut state, &[]).await?;
         for proxy in &self.proxies {
-            if let (Some(port), Some(pod)) = (proxy.serves, proxy.pod()) {
-                let dumped = dump(&self.api, &pod).await.map_err(ApiError::blame)?;
+            if let (Some(port), Some(pod), Some(proof @ (Proof::Forwarded | Proof::Agent))) =
+                (proxy.serves, proxy.pod(), proxy.proof())
+            {
+                let dumped = proof.dump(&self.api, &pod).await.map_err(ApiError::blame)?;
                 if let Some(mode) = read::inbound(&dumped, port) {
                     state.inbound.insert(proxy.name.clone(), mode);
                 }
@@ -236,6 +241,8 @@ impl ClusterInstance {
         let found = await_proxy(&self.api, &proxy.namespace, app, timeout).await?;
         self.noted.ran(&found.ran, |container| purpose(proxy, container));
         let pod = found.container(&proxy.namespace, PROXY);
+        let proof = Proof::of(&self.api, &pod).await;
+        self.note_proof(proxy, &proof, found.believes)?;
         let follower =
             follow_proxy(&self.api, &pod, &proxy.name, &self.seat.store, &self.places, &self.fences);
         let host = self.places.documented(&proxy.host);
@@ -243,7 +250,7 @@ impl ClusterInstance {
             self.set_address(&host, Some(Address { pod: found.address.clone(), ..address }));
         }
         let client = found.container(&proxy.namespace, client);
-        *proxy.lock() = Some(Running { pod, address: found.address, client, follower });
+        *proxy.lock() = Some(Running { pod, address: found.address, client, proof, follower });
         Ok(())
     }
 }

@@ -26,15 +26,36 @@ const ADDRESS: &str = "10.1.0.7";
 
 /// What the cluster holds.
 #[derive(Default)]
-struct Cluster {
+pub(crate) struct Cluster {
     /// By path.
-    objects: BTreeMap<String, Value>,
+    pub(crate) objects: BTreeMap<String, Value>,
     /// By pod.
-    logs: BTreeMap<String, String>,
+    pub(crate) logs: BTreeMap<String, String>,
     /// Proxies do not take up what is applied.
-    stuck: bool,
+    pub(crate) stuck: bool,
     /// What proxies believe servers by, where it shows.
-    roots: Option<&'static str>,
+    pub(crate) roots: Option<&'static str>,
+    /// Who can read a proxy's dump.
+    pub(crate) dump: DumpReader,
+    /// So many canary requests are answered as before the change.
+    pub(crate) lag: usize,
+    /// Whoever asks anything at the beacon's port is answered as by a proxy with this revision.
+    pub(crate) stale: Option<&'static str>,
+    /// The canary's server does not answer.
+    pub(crate) canary_is_dead: bool,
+    /// What istiod writes into the beacon's VirtualService, so many times before it says yes.
+    pub(crate) unreconciled: Option<usize>,
+}
+
+/// Who can read a proxy's dump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum DumpReader {
+    #[default]
+    Everybody,
+    /// Ports may not be forwarded.
+    Agent,
+    /// Ports may not be forwarded, and there is no pilot-agent.
+    Nobody,
 }
 
 impl Cluster {
@@ -67,7 +88,23 @@ impl Cluster {
             }
             ("GET", [.., "pods", pod, "log"]) => self.log(pod),
             ("GET", [.., "pods", pod, "exec"]) => self.exec(pod, asked),
-            ("GET", [.., "pods", _, "portforward"]) => self.forward(),
+            ("GET", [.., "pods", _, "portforward"]) => match self.dump {
+                DumpReader::Everybody => self.forward(),
+                DumpReader::Agent | DumpReader::Nobody => {
+                    Reply::status(403, "Forbidden", "cannot create resource \"pods/portforward\"")
+                }
+            },
+            ("GET", [.., "networking.istio.io", "v1", "namespaces", _, kind, _]) => {
+                let mut object = self.objects.get(&asked.path).cloned().unwrap_or_default();
+                if *kind == "virtualservices"
+                    && let Some(left) = &mut self.unreconciled
+                {
+                    let status = if *left == 0 { "True" } else { "False" };
+                    *left = left.saturating_sub(1);
+                    object["status"] = json!({ "conditions": [{ "type": "Reconciled", "status": status }] });
+                }
+                whole(&object)
+            }
             ("GET", [.., "pods", _]) => whole(&json!({ "status": { "containerStatuses": [] } })),
             ("GET", [.., "pods"]) => {
                 let selector = asked.parameter("labelSelector").unwrap_or_default();
@@ -102,6 +139,22 @@ impl Cluster {
             let at = argv.iter().position(|w| w == option);
             at.and_then(|at| argv.get(at + 1)).cloned().unwrap_or_default()
         };
+        if argv[0] == "pilot-agent" {
+            let told = match self.dump {
+                DumpReader::Everybody | DumpReader::Agent => Some(self.dump().to_string()),
+                DumpReader::Nobody => None,
+            };
+            return output(told.unwrap_or_default(), argv.len() == 4 && self.dump != DumpReader::Nobody);
+        }
+        if after("-w").contains("http_code") {
+            let answers: String = argv
+                .iter()
+                .filter_map(|word| word.strip_prefix("http://"))
+                .map(|url| self.canary(url))
+                .collect();
+            self.lag = self.lag.saturating_sub(1);
+            return output(answers, true);
+        }
         let agent = after("-A");
         let mut status = 200;
         for url in argv.iter().filter(|word| word.starts_with("http://")) {
@@ -120,6 +173,38 @@ impl Cluster {
             channels.send(2, trace).await;
             channels.exit(&json!({ "status": "Success" })).await;
         })
+    }
+
+    /// What curl says of one address at the beacon's port.
+    fn canary(&self, url: &str) -> String {
+        const SERVER: &str = "meshproof-canary\n200\n";
+        const NOBODY: &str = "\n000\n";
+        let (host, path) = url.split_once(":18999").unwrap();
+        if host == "meshproof-canary" {
+            return if self.canary_is_dead { NOBODY } else { SERVER }.to_owned();
+        }
+        if let Some(stale) = self.stale {
+            return format!("{stale}\n200\n");
+        }
+        let known = |kind: &str, name: &str, at: &str| {
+            let named = |o: &&Value| o["kind"] == kind && o["metadata"]["name"] == name;
+            let spec = self.objects.values().find(named).map(|o| o["spec"].clone());
+            spec.is_some_and(|s| s.pointer(at).unwrap().as_str().unwrap().ends_with(host))
+        };
+        let of_sidecar = known("Sidecar", "default", "/egress/0/hosts/3");
+        let routed = known("VirtualService", "meshproof-beacon", "/hosts/0");
+        match path {
+            _ if self.stuck || self.lag > 0 || self.canary_is_dead => "\n404\n".to_owned(),
+            "/" if routed => format!("{host}\n200\n"),
+            "/" if of_sidecar => SERVER.to_owned(),
+            "/canary" if routed => {
+                let rule = self.objects.values().find(|o| o["kind"] == "DestinationRule").unwrap();
+                let subset = rule["spec"]["subsets"][0]["name"].as_str().unwrap();
+                assert!(host.starts_with(&format!("{subset}.")), "{host} leads by {subset}");
+                SERVER.to_owned()
+            }
+            _ => NOBODY.to_owned(),
+        }
     }
 
     fn forward(&self) -> Reply {
@@ -169,6 +254,21 @@ impl Cluster {
     }
 }
 
+/// What a program says, and whether it ends well.
+fn output(text: String, well: bool) -> Reply {
+    let status = if well { json!({ "status": "Success" }) } else { exit_code("1") };
+    Reply::switch(async move |mut channels: Channels| {
+        channels.send(1, text).await;
+        channels.exit(&status).await;
+    })
+}
+
+/// As the API server tells it (KEP-4006; `NonZeroExitCode`).
+fn exit_code(code: &str) -> Value {
+    json!({ "status": "Failure", "reason": "NonZeroExitCode",
+            "details": { "causes": [{ "reason": "ExitCode", "message": code }] } })
+}
+
 const GROUPS: [(&str, &[&str]); 3] = [
     (
         "networking.istio.io",
@@ -185,7 +285,10 @@ fn system_roots(base64: &str) -> Value {
 fn pod(app: &str) -> Value {
     json!({
         "metadata": { "name": format!("{app}-1"), "namespace": "n" },
-        "spec": { "containers": [{ "name": "istio-proxy", "image": "proxyv2" }] },
+        "spec": { "containers": [{
+            "name": "istio-proxy", "image": "proxyv2",
+            "volumeMounts": [{ "name": "meshproof-roots", "mountPath": "/etc/ssl/certs/ca-certificates.crt" }],
+        }] },
         "status": {
             "podIP": ADDRESS,
             "conditions": [{ "type": "Ready", "status": "True" }],
@@ -221,7 +324,7 @@ fn trace(status: u16) -> String {
         + "\n== Meshproof\n"
 }
 
-fn seat(store: &Store, applied: Duration) -> Seat {
+pub(crate) fn seat(store: &Store, applied: Duration) -> Seat {
     let mut timeouts = Timeouts::default();
     timeouts.set("applied", applied).unwrap();
     Seat {
@@ -241,7 +344,7 @@ fn seat(store: &Store, applied: Duration) -> Seat {
     }
 }
 
-async fn pretended(cluster: Cluster) -> (Server, Arc<Mutex<Cluster>>) {
+pub(crate) async fn pretended(cluster: Cluster) -> (Server, Arc<Mutex<Cluster>>) {
     let cluster = Arc::new(Mutex::new(cluster));
     let answering = cluster.clone();
     (Server::answering(move |asked| answering.lock().unwrap().answer(asked)).await, cluster)
@@ -269,7 +372,7 @@ fn cnn() -> ExternalSpec {
     }
 }
 
-fn access() -> ConfigChange {
+pub(crate) fn access() -> ConfigChange {
     let yaml = "{apiVersion: networking.istio.io/v1beta1, kind: ServiceEntry, metadata: {name: cnn}, \
                 spec: {hosts: [edition.cnn.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}";
     ConfigChange { apply: Resource::read_manifest("t", yaml, "default").unwrap(), delete: Vec::new() }
@@ -318,6 +421,7 @@ async fn the_images_that_pods_ran_are_told_by_digest_and_purpose() {
     assert_eq!(
         told,
         [
+            "convergence by: config dump",
             "image external: nginx:1 (registry/nginx@sha256:0a)",
             "image gateway: istio-proxy:1 (registry/istio-proxy@sha256:0a)",
             "image probe: application:1 (registry/application@sha256:0a)",
