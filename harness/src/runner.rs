@@ -391,13 +391,19 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         keep: options.keep,
         public_roots: shared.public.certificate_pem().into(),
     };
-    let limit = options.timeouts.get("implementation-ready");
+    let starting = async {
+        let started = options.target.start(seat.clone());
+        let Some(limit) = options.target.starts_within(&options.timeouts) else { return started.await };
+        tokio::time::timeout(limit, started).await.unwrap_or_else(|_| {
+            Err(TargetError::Gone(format!(
+                "it did not start within the timeout `implementation-ready` ({limit:?})"
+            )))
+        })
+    };
     let started = tokio::select! {
         biased;
         reason = interrupted(options.interrupt.clone()) => return unreached(shared, &selected, &cut_short(&reason)),
-        started = tokio::time::timeout(limit, options.target.start(seat.clone())) => started.unwrap_or_else(|_| {
-            Err(TargetError::Gone(format!("it did not start within the timeout `implementation-ready` ({limit:?})")))
-        }),
+        started = starting => started,
     };
     let instance = match started {
         Ok(instance) => instance,

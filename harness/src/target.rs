@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use meshproof_reports::{CredentialStatus, Exchange, ExternalService, Implementation};
@@ -38,6 +39,12 @@ pub trait Target: Send + Sync {
     /// instance is by itself.
     fn one_at_a_time(&self) -> Option<String> {
         None
+    }
+
+    /// How long [`Target::start`] may take; longer is the implementation's fault. None: the target bounds it, and knows better who is to
+    /// blame.
+    fn starts_within(&self, timeouts: &Timeouts) -> Option<Duration> {
+        Some(timeouts.get("implementation-ready"))
     }
 
     /// Puts the topology in place, with none of the document's resources applied.
@@ -137,6 +144,11 @@ pub trait Instance: Send + Sync {
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<ExternalService, TargetError>;
+
+    /// How long [`Instance::deploy_external`] may take, the time in which the implementation takes up its address included.
+    fn deploys_within(&self, timeouts: &Timeouts) -> Duration {
+        timeouts.get("external-service-ready") + timeouts.get("applied")
+    }
 
     /// Brings a change into force; returns when it is.
     ///

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use meshproof_harness::target::{Aftermath, Instance, Left, Seat, Target, TargetError};
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_reports::Implementation;
 use tokio::sync::OnceCell;
 
@@ -119,6 +121,11 @@ impl Target for ClusterTarget {
                 Some(format!("the gateways installed in {namespace} are shared by all scenarios"))
             }
         }
+    }
+
+    fn starts_within(&self, _timeouts: &Timeouts) -> Option<Duration> {
+        // Its waits have timeouts of their own, and tell who is to blame.
+        None
     }
 
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {

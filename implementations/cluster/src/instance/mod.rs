@@ -5,18 +5,21 @@ mod changing;
 mod fences;
 mod pods;
 mod proof;
+mod readiness;
 mod servers;
 mod starting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use meshproof_harness::external::{Documented, ExternalSpec};
 use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_reports::{CredentialStatus, Exchange, ExternalService};
 use tokio::sync::{Mutex, OnceCell};
@@ -217,7 +220,8 @@ pub async fn start(
 ) -> Result<Box<dyn Instance>, TargetError> {
     let places = Places::new(&seat.run, &seat.name, &settings.gateways);
     let labels = owned::labels(&seat.run, &seat.name);
-    let instance = starting::start(api, settings.clone(), injection, noted, places, labels, seat).await?;
+    let instance =
+        starting::start_in_time(api, settings.clone(), injection, noted, places, labels, seat).await?;
     Ok(Box::new(instance))
 }
 
@@ -229,6 +233,11 @@ impl Instance for ClusterInstance {
         documented: Documented,
     ) -> Result<ExternalService, TargetError> {
         self.deploy(spec, documented).await
+    }
+
+    fn deploys_within(&self, timeouts: &Timeouts) -> Duration {
+        let all = ["images-pulled", "external-service-ready", "applied"];
+        all.into_iter().map(|name| timeouts.get(name)).sum()
     }
 
     async fn change(&self, change: &ConfigChange) -> Result<(), TargetError> {

@@ -11,6 +11,7 @@ use meshproof_reports::{AccessLog, Fact, Side};
 use serde_json::Value;
 
 use super::fences::Fences;
+use super::readiness::await_pod;
 use crate::api::{Api, ApiError, LogFollower, PodRef, Selector};
 use crate::identify::is_ready;
 use crate::manifests::{ROOTS, SYSTEM_ROOTS};
@@ -40,7 +41,8 @@ impl ReadyPod {
     }
 }
 
-fn ready_pod(pods: &[Value]) -> Option<ReadyPod> {
+/// The first that is ready and stays.
+pub(super) fn ready_pod(pods: &[Value]) -> Option<ReadyPod> {
     let text = |pod: &Value, pointer: &str| pod.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let stays = |pod: &&Value| is_ready(pod) && pod.pointer("/metadata/deletionTimestamp").is_none();
     let pod = pods.iter().find(stays)?;
@@ -64,21 +66,7 @@ fn ready_pod(pods: &[Value]) -> Option<ReadyPod> {
     })
 }
 
-/// Returns when a pod with this `app` label is ready.
-pub(super) async fn await_pod(
-    api: &Api,
-    namespace: &str,
-    app: &str,
-    timeout: &str,
-) -> Result<ReadyPod, TargetError> {
-    let what = format!("pod {app} in {namespace} becomes ready");
-    let selector = Selector::labels(format!("app={app}"));
-    api.watch_until("Pod", Some(namespace), selector, timeout, &what, ready_pod)
-        .await
-        .map_err(ApiError::blame)
-}
-
-/// The same, with a proxy in it.
+/// The same as [`await_pod`], with a proxy in it.
 pub(super) async fn await_proxy(
     api: &Api,
     namespace: &str,

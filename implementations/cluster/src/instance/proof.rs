@@ -16,7 +16,8 @@ use meshproof_harness::token;
 use meshproof_reports::{Fact, Side};
 use serde_json::Value;
 
-use super::pods::{POLL, await_pod};
+use super::pods::POLL;
+use super::readiness::await_pod;
 use super::starting::{EXTERNAL, READY};
 use super::{ClusterInstance, Proxy, State, environment};
 use crate::api::{Api, ApiError, ExecLimits, PodRef};

@@ -9,7 +9,8 @@ use meshproof_harness::resource::ResourceId;
 use meshproof_harness::target::TargetError;
 use meshproof_reports::ExternalService;
 
-use super::pods::{POLL, ReadyPod, await_pod};
+use super::pods::{POLL, ReadyPod};
+use super::readiness::await_pod;
 use super::starting::EXTERNAL;
 use super::{Address, ClusterInstance, State, environment};
 use crate::api::{ApiError, ExecLimits, LogFollower};

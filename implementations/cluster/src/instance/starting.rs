@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex as StdMutex, RwLock};
+use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use meshproof_harness::external::PodService;
 use meshproof_harness::resource::Resource;
 use meshproof_harness::target::{Seat, TargetError};
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::service_host;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::fences::Fences;
-use super::pods::{PROXY, await_pod, await_proxy, follow_proxy};
+use super::pods::{PROXY, await_proxy, follow_proxy};
 use super::proof::Proof;
+use super::readiness::{PULLED, await_pod};
 use super::servers::Server;
 use super::{Address, ClusterInstance, Proxy, Running, State, environment, namespace_ids};
 use crate::api::{Api, ApiError};
@@ -27,7 +30,7 @@ use crate::settings::Settings;
 
 /// What the images of nginx pods are told as.
 pub(super) const EXTERNAL: &str = "external";
-/// The timeout that bounds it all.
+/// The timeout that bounds how long pods take to become ready.
 pub(super) const READY: &str = "implementation-ready";
 
 /// Removes what was made when nobody is left who would: a start that failed or was given up.
@@ -50,7 +53,42 @@ impl Drop for Undo {
     }
 }
 
-pub(super) async fn start(
+/// How long a start may take in all: its waits, each with a timeout of its own, and what is asked of the API server between them.
+pub(super) fn limit(timeouts: &Timeouts) -> Duration {
+    let waits: Duration = [PULLED, READY, "applied"].into_iter().map(|name| timeouts.get(name)).sum();
+    waits + 4 * timeouts.get("cluster-answer")
+}
+
+/// Puts the mesh in place, or says what took too long.
+pub(super) async fn start_in_time(
+    api: Api,
+    settings: Settings,
+    injection: Injection,
+    noted: Noted,
+    places: Places,
+    labels: BTreeMap<String, String>,
+    seat: Seat,
+) -> Result<ClusterInstance, TargetError> {
+    let limit = limit(&seat.timeouts);
+    let teardown = seat.timeouts.get("teardown");
+    let made = (!seat.keep).then(|| (api.clone(), namespace_ids(&places)));
+    let started = start(api, settings, injection, noted, places, labels, seat);
+    // Pods and proxies were waited for with their own timeouts, so that it is the API server that took its time.
+    let started = tokio::time::timeout(limit, started).await.unwrap_or_else(|_| {
+        Err(environment(format!(
+            "the cluster did not make a scenario's objects within {limit:?}, the sum of the timeouts `{PULLED}`, `{READY}` and `applied` \
+             and of some answers: see whether its API server is overloaded, or run fewer at once with --jobs"
+        )))
+    });
+    // Awaited, so that what is on its way out is not taken for left behind.
+    if let (Err(_), Some((api, made))) = (&started, made) {
+        let _what_stays_is_told_after_the_run =
+            join_all(made.iter().map(|id| api.delete_and_wait(id, teardown))).await;
+    }
+    started
+}
+
+async fn start(
     api: Api,
     settings: Settings,
     injection: Injection,

@@ -37,6 +37,8 @@ pub(crate) struct Cluster {
     pub(crate) roots: Option<&'static str>,
     /// Who can read a proxy's dump.
     pub(crate) dump: DumpReader,
+    /// The pod of the workload, where it is another than one that is ready; none of it where that is null.
+    pub(crate) workload: Option<Value>,
     /// So many canary requests are answered as before the change.
     pub(crate) lag: usize,
     /// Whoever asks anything at the beacon's port is answered as by a proxy with this revision.
@@ -94,6 +96,11 @@ impl Cluster {
                     Reply::status(403, "Forbidden", "cannot create resource \"pods/portforward\"")
                 }
             },
+            ("GET", [.., "deployments", _]) => {
+                let told = "pods \"sleep-1\" is forbidden: exceeded quota: few";
+                let failed = json!([{ "type": "ReplicaFailure", "status": "True", "message": told }]);
+                whole(&json!({ "status": { "conditions": failed } }))
+            }
             ("GET", [.., "networking.istio.io", "v1", "namespaces", _, kind, _]) => {
                 let mut object = self.objects.get(&asked.path).cloned().unwrap_or_default();
                 if *kind == "virtualservices"
@@ -109,7 +116,16 @@ impl Cluster {
             ("GET", [.., "pods"]) => {
                 let selector = asked.parameter("labelSelector").unwrap_or_default();
                 let app = selector.trim_start_matches("app=").to_owned();
-                whole(&json!({ "metadata": { "resourceVersion": "1" }, "items": [pod(&app)] }))
+                let one = self.workload.clone().filter(|_| app == "sleep").unwrap_or_else(|| pod(&app));
+                if asked.watches() && one.is_null() {
+                    return whole(&json!({}));
+                }
+                if asked.watches() {
+                    let event = json!({ "type": "MODIFIED", "object": one });
+                    return Reply::Whole(200, format!("{event}\n").into());
+                }
+                let all = if one.is_null() { json!([]) } else { json!([one]) };
+                whole(&json!({ "metadata": { "resourceVersion": "1" }, "items": all }))
             }
             ("GET", ["api", "v1", "namespaces"]) => {
                 whole(&json!({ "metadata": { "resourceVersion": "1" }, "items": [] }))
@@ -345,9 +361,13 @@ pub(crate) fn seat(store: &Store, applied: Duration) -> Seat {
 }
 
 pub(crate) async fn pretended(cluster: Cluster) -> (Server, Arc<Mutex<Cluster>>) {
+    pretended_within(Timeouts::default(), cluster).await
+}
+
+pub(crate) async fn pretended_within(timeouts: Timeouts, cluster: Cluster) -> (Server, Arc<Mutex<Cluster>>) {
     let cluster = Arc::new(Mutex::new(cluster));
     let answering = cluster.clone();
-    (Server::answering(move |asked| answering.lock().unwrap().answer(asked)).await, cluster)
+    (Server::answering_within(timeouts, move |asked| answering.lock().unwrap().answer(asked)).await, cluster)
 }
 
 async fn begun(store: &Store, applied: Duration) -> (Server, Arc<Mutex<Cluster>>, Box<dyn Instance>) {
@@ -444,13 +464,9 @@ async fn a_start_that_fails_leaves_nothing_behind() {
     let started =
         start(server.api.clone(), &Settings::default(), Injection::default(), Noted::default(), seat).await;
     assert!(matches!(started, Err(TargetError::Gone(_))));
-    assert!(!namespaces(&cluster).is_empty(), "it came to make something");
-    let gone = async {
-        while !namespaces(&cluster).is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+    let made = |a: &&Asked| a.method == "PATCH" && a.body["kind"] == "Namespace";
+    assert_eq!(server.asked().iter().filter(made).count(), 3, "it came to make something");
+    assert_eq!(namespaces(&cluster), Vec::<String>::new());
 }
 
 #[tokio::test]

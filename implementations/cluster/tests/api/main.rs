@@ -7,6 +7,7 @@ mod canary;
 mod cleaning;
 mod doctor;
 mod instance;
+mod readiness;
 mod refusals;
 mod retries;
 mod server;
