@@ -275,7 +275,7 @@ impl Mesh {
         // dies of it, is not.
         let timeouts = &self.setting.seat.timeouts;
         // The implementation's taking up of the address is bounded by the target, as `applied`.
-        let limit = timeouts.get("external-service-ready") + timeouts.get("applied");
+        let limit = self.instance.deploys_within(timeouts);
         let deployed = tokio::time::timeout(limit, self.instance.deploy_external(spec, documented)).await;
         let described = deployed.unwrap_or_else(|_| {
             Err(TargetError::Environment(format!(

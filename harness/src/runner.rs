@@ -4,8 +4,8 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use futures_util::FutureExt;
@@ -44,7 +44,7 @@ pub struct Options {
     pub selection: Vec<Selected>,
     /// Which kind of external service to use.
     pub external: ExternalChoice,
-    /// How many scenarios run side by side.
+    /// How many scenarios run side by side; one, where the target says so ([`Target::one_at_a_time`]).
     pub jobs: usize,
     /// Stop at the first check that fails the run.
     pub fail_fast: bool,
@@ -85,6 +85,9 @@ pub enum RunError {
     Certificates(String),
 }
 
+/// The one seat of targets that have but one. It is the process's and not the run's: tests make a run of each scenario, side by side.
+static ONE_AT_A_TIME: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
+
 /// Runs the selection and returns the report.
 ///
 /// # Errors
@@ -115,7 +118,15 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         scenarios: options.selection.len(),
         checks: options.selection.iter().map(|s| selected_checks(s).count()).sum(),
     });
-    let seats = Arc::new(Semaphore::new(options.jobs.max(1)));
+    let seats = match options.target.one_at_a_time() {
+        None => Arc::new(Semaphore::new(options.jobs.max(1))),
+        Some(reason) => {
+            if options.jobs.min(options.selection.len()) > 1 {
+                (options.events)(Event::OneAtATime { reason });
+            }
+            Arc::clone(&ONE_AT_A_TIME)
+        }
+    };
     let failed = Arc::new(AtomicBool::new(false));
     let shared =
         Arc::new(Shared { options, id: id.clone(), implementation, gone, public, folder, failed, seats });
@@ -380,13 +391,19 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         keep: options.keep,
         public_roots: shared.public.certificate_pem().into(),
     };
-    let limit = options.timeouts.get("implementation-ready");
+    let starting = async {
+        let started = options.target.start(seat.clone());
+        let Some(limit) = options.target.starts_within(&options.timeouts) else { return started.await };
+        tokio::time::timeout(limit, started).await.unwrap_or_else(|_| {
+            Err(TargetError::Gone(format!(
+                "it did not start within the timeout `implementation-ready` ({limit:?})"
+            )))
+        })
+    };
     let started = tokio::select! {
         biased;
         reason = interrupted(options.interrupt.clone()) => return unreached(shared, &selected, &cut_short(&reason)),
-        started = tokio::time::timeout(limit, options.target.start(seat.clone())) => started.unwrap_or_else(|_| {
-            Err(TargetError::Gone(format!("it did not start within the timeout `implementation-ready` ({limit:?})")))
-        }),
+        started = starting => started,
     };
     let instance = match started {
         Ok(instance) => instance,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use meshproof_reports::{CredentialStatus, Exchange, ExternalService, Implementation};
@@ -31,6 +32,19 @@ pub trait Target: Send + Sync {
     /// The environment's: the run does not begin.
     async fn before(&self, _run: &str) -> Result<BTreeMap<String, String>, TargetError> {
         Ok(BTreeMap::new())
+    }
+
+    /// Why this target's instances must follow one another, where they must: they share what cannot be had twice, and side by side
+    /// each would change what the other is judged by. The run obeys, however many may run side by side, and says so. None: each
+    /// instance is by itself.
+    fn one_at_a_time(&self) -> Option<String> {
+        None
+    }
+
+    /// How long [`Target::start`] may take; longer is the implementation's fault. None: the target bounds it, and knows better who is to
+    /// blame.
+    fn starts_within(&self, timeouts: &Timeouts) -> Option<Duration> {
+        Some(timeouts.get("implementation-ready"))
     }
 
     /// Puts the topology in place, with none of the document's resources applied.
@@ -130,6 +144,11 @@ pub trait Instance: Send + Sync {
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<ExternalService, TargetError>;
+
+    /// How long [`Instance::deploy_external`] may take, the time in which the implementation takes up its address included.
+    fn deploys_within(&self, timeouts: &Timeouts) -> Duration {
+        timeouts.get("external-service-ready") + timeouts.get("applied")
+    }
 
     /// Brings a change into force; returns when it is.
     ///

@@ -20,6 +20,11 @@ pub const NAMED: &[(&str, u64, &str)] = &[
     ),
     ("external-service-ready", 15_000, "an external service accepts connections"),
     ("image-fetched", 300_000, "the image of a containerised external service is on this machine"),
+    (
+        "images-pulled",
+        300_000,
+        "the images of a cluster's pods are on their nodes, each time that pods are made",
+    ),
     ("implementation-ready", 30_000, "the implementation has started"),
     ("adapter-hello", 10_000, "an adapter has said hello"),
     ("adapter-answer", 10_000, "an adapter has answered a message"),

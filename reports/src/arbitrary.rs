@@ -95,6 +95,7 @@ proptest! {
         let mut progress = Progress::new(&mut out, Look { width, ..Look::PLAIN }, Verbosity::Verbose);
         let (implementation, reason) = (report.implementation.name.clone(), report.run.command.clone());
         progress.on(&Event::RunStarted { implementation, scenarios: 1, checks: 1 }).unwrap();
+        progress.on(&Event::OneAtATime { reason: reason.clone() }).unwrap();
         progress.on(&Event::Interrupted { reason }).unwrap();
         for scenario in &report.scenarios {
             progress.on(&Event::ScenarioStarted { scenario: scenario.selector() }).unwrap();

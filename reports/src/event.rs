@@ -15,6 +15,11 @@ pub enum Event {
         /// How many checks they hold.
         checks: usize,
     },
+    /// Scenarios follow one another, although more might have run side by side.
+    OneAtATime {
+        /// Why, in the target's words.
+        reason: String,
+    },
     /// A scenario configuration begins.
     ScenarioStarted {
         /// `scenario:configuration`.

@@ -48,12 +48,22 @@ pub(crate) enum Behaviour {
     CannotBeLookedAfter,
     /// Writes more evidence than is kept.
     Floods,
+    /// Shares something, so that its instances must follow one another.
+    Shares,
+}
+
+/// How many instances there are, and how many there were at most.
+#[derive(Default)]
+pub(crate) struct Alive {
+    now: AtomicUsize,
+    pub(crate) most: AtomicUsize,
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct Fake {
     pub(crate) behaviour: Behaviour,
     pub(crate) stopped: Arc<AtomicUsize>,
+    pub(crate) alive: Arc<Alive>,
 }
 
 #[async_trait]
@@ -85,9 +95,19 @@ impl Target for Fake {
         }
     }
 
+    fn one_at_a_time(&self) -> Option<String> {
+        (self.behaviour == Behaviour::Shares).then(|| "there is one gateway for all".to_owned())
+    }
+
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
         if self.behaviour == Behaviour::CannotStart {
             return Err(TargetError::Environment("port 80 is taken; end the program that has it".into()));
+        }
+        let now = self.alive.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.alive.most.fetch_max(now, Ordering::SeqCst);
+        // Whoever else may run does, before this one has come to its end.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
         }
         Ok(Box::new(FakeInstance {
             fake: self.clone(),
@@ -218,6 +238,7 @@ impl Instance for FakeInstance {
 
     async fn stop(&self) -> Result<(), TargetError> {
         self.fake.stopped.fetch_add(1, Ordering::SeqCst);
+        self.fake.alive.now.fetch_sub(1, Ordering::SeqCst);
         if self.fake.behaviour == Behaviour::LeavesSomething {
             return Err(TargetError::Environment("process 4711 does not end".into()));
         }
@@ -240,6 +261,9 @@ pub(crate) struct Asked {
     pub(crate) applied: Duration,
     /// Interrupt when this event's scenario step begins.
     pub(crate) interrupt_at: Option<&'static str>,
+    pub(crate) jobs: usize,
+    /// Shared by runs that are counted together.
+    pub(crate) alive: Arc<Alive>,
 }
 
 impl Default for Asked {
@@ -250,12 +274,15 @@ impl Default for Asked {
             fail_fast: false,
             applied: Duration::from_secs(5),
             interrupt_at: None,
+            jobs: 1,
+            alive: Arc::default(),
         }
     }
 }
 
 pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outcome {
-    let fake = Fake { behaviour: asked.behaviour, ..Fake::default() };
+    let alive = Arc::clone(&asked.alive);
+    let fake = Fake { behaviour: asked.behaviour, alive, ..Fake::default() };
     let stopped = Arc::clone(&fake.stopped);
     let mut timeouts = Timeouts::default();
     timeouts.set("applied", asked.applied).unwrap();
@@ -274,7 +301,7 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
             })
             .collect(),
         external: ExternalChoice::Embedded,
-        jobs: 1,
+        jobs: asked.jobs,
         fail_fast: asked.fail_fast,
         keep: false,
         timeouts,

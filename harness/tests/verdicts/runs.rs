@@ -1,5 +1,8 @@
 //! Whole runs against a scripted implementation.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use meshproof_harness::claim::Claims;
 use meshproof_harness::mesh::Mesh;
 use meshproof_harness::scenario::{Check, Configuration, Scenario, Story};
@@ -7,7 +10,7 @@ use meshproof_harness::target::ConfigChange;
 use meshproof_harness::topology::Topology;
 use meshproof_reports::{Event, Level, Verdict};
 
-use crate::fake::{Asked, Behaviour, HOST, Outcome, Told, judge};
+use crate::fake::{Alive, Asked, Behaviour, HOST, Outcome, Told, judge};
 
 const fn scenario(
     id: &'static str,
@@ -226,6 +229,24 @@ async fn fail_fast_leaves_out_what_comes_after_the_first_failed_must() {
     assert_eq!(verdicts(&outcome)[1], ("asked-once".to_owned(), Verdict::Skipped));
     assert_eq!(verdicts(&outcome)[4], ("later".to_owned(), Verdict::Skipped));
     assert_eq!(outcome.report.exit_code(), 1);
+}
+
+/// How many ran at once, and how often a run said that they follow one another.
+async fn side_by_side(behaviour: Behaviour, jobs: usize) -> (usize, usize) {
+    let alive: Arc<Alive> = Arc::default();
+    let asked = || Asked { behaviour, jobs, alive: Arc::clone(&alive), ..Asked::default() };
+    let (both, one): ([&'static Scenario; 2], [&'static Scenario; 1]) = ([&STORY, &LATER], [&STORY]);
+    let runs = tokio::join!(judge(&both, asked()), judge(&one, asked()));
+    let told = |run: &Outcome| run.events.iter().filter(|e| matches!(e, Event::OneAtATime { .. })).count();
+    assert_eq!(runs.0.stopped + runs.1.stopped, 3);
+    (alive.most.load(Ordering::SeqCst), told(&runs.0) + told(&runs.1))
+}
+
+#[tokio::test]
+async fn scenarios_that_share_something_follow_one_another_whatever_the_jobs_and_the_run_says_so_once() {
+    assert_eq!(side_by_side(Behaviour::Shares, 8).await, (1, 1));
+    assert_eq!(side_by_side(Behaviour::Shares, 1).await, (1, 0), "nothing is different, nothing to say");
+    assert_eq!(side_by_side(Behaviour::Good, 8).await, (3, 0));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::inventory::{Owned, owned};
 use crate::owned::{RUN, of_run};
 
 /// Objects older than this belong to no run that still goes on: a scenario's objects live for as long as the scenario, which the
-/// timeouts `implementation-ready`, `scenario` and `teardown` bound to a quarter of an hour.
+/// timeouts `images-pulled`, `implementation-ready`, `scenario` and `teardown` bound to half an hour.
 pub const ABANDONED: Duration = Duration::from_secs(60 * 60);
 /// Removed at once.
 const AT_ONCE: usize = 8;

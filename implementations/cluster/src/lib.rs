@@ -10,6 +10,7 @@ pub mod identify;
 pub mod instance;
 pub mod inventory;
 pub mod manifests;
+pub mod noted;
 pub mod owned;
 pub mod permissions;
 pub mod places;

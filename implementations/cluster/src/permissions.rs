@@ -12,6 +12,8 @@ pub struct Permission {
     pub verbs: &'static [&'static str],
     /// Why it is needed.
     pub why: &'static str,
+    /// What is lost without it, where a run works all the same.
+    pub lost: Option<&'static str>,
 }
 
 const fn may(
@@ -20,7 +22,17 @@ const fn may(
     verbs: &'static [&'static str],
     why: &'static str,
 ) -> Permission {
-    Permission { group, resource, verbs, why }
+    Permission { group, resource, verbs, why, lost: None }
+}
+
+const fn better(
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+    why: &'static str,
+    lost: &'static str,
+) -> Permission {
+    Permission { group, resource, verbs, why, lost: Some(lost) }
 }
 
 /// Made by server-side apply (which takes `create` for what is not there and `patch` in any case), awaited, found and removed again.
@@ -50,7 +62,14 @@ pub const PERMISSIONS: &[Permission] = &[
     ),
     may("", "pods/log", &["get"], "access logs of proxies and servers"),
     may("", "pods/exec", UPGRADED, "the workload sends its requests"),
-    may("", "pods/portforward", UPGRADED, "the proxies' configuration and istiod's version are read"),
+    better(
+        "",
+        "pods/portforward",
+        UPGRADED,
+        "the proxies' configuration and istiod's version are read",
+        "the proxies' configuration is read by pilot-agent in their containers instead, where there is one, and istiod's version from \
+         its labels",
+    ),
     may("", "services", WRITTEN, "gateways, workloads and servers are reached by services"),
     may(
         "",

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use meshproof_harness::target::{Aftermath, Instance, Left, Seat, Target, TargetError};
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_reports::Implementation;
 use tokio::sync::OnceCell;
 
@@ -14,27 +16,34 @@ use crate::doctor::{Finding, examine, refusal};
 use crate::identify::{self, Installation};
 use crate::inventory::owned;
 use crate::manifests::Injection;
+use crate::noted::Noted;
 use crate::owned::{RUN, of_run};
-use crate::settings::Settings;
+use crate::settings::{Gateways, Settings};
 
 /// A target whose implementation is the mesh of a cluster.
 pub struct ClusterTarget {
     settings: Settings,
     api: OnceCell<Api>,
     installation: OnceCell<Installation>,
+    noted: Noted,
 }
 
 impl ClusterTarget {
     /// On the cluster that the settings name. Nothing is asked of it yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, api: OnceCell::new(), installation: OnceCell::new() }
+        Self { settings, api: OnceCell::new(), installation: OnceCell::new(), noted: Noted::default() }
     }
 
     /// On a connection that is there, such as a test's.
     #[must_use]
     pub fn on(api: Api, settings: Settings) -> Self {
-        Self { settings, api: OnceCell::new_with(Some(api)), installation: OnceCell::new() }
+        Self {
+            settings,
+            api: OnceCell::new_with(Some(api)),
+            installation: OnceCell::new(),
+            noted: Noted::default(),
+        }
     }
 
     /// What it was told.
@@ -105,10 +114,25 @@ impl Target for ClusterTarget {
         Ok(BTreeMap::from([("inventory before".to_owned(), says)]))
     }
 
+    fn one_at_a_time(&self) -> Option<String> {
+        match &self.settings.gateways {
+            Gateways::Own => None,
+            Gateways::Installed { namespace } => {
+                Some(format!("the gateways installed in {namespace} are shared by all scenarios"))
+            }
+        }
+    }
+
+    fn starts_within(&self, _timeouts: &Timeouts) -> Option<Duration> {
+        // Its waits have timeouts of their own, and tell who is to blame.
+        None
+    }
+
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
         let (label, value) = self.installation().await?.injection.clone();
         let api = self.api().await?.clone();
-        crate::instance::start(api, &self.settings, Injection { label, value }, seat).await
+        crate::instance::start(api, &self.settings, Injection { label, value }, self.noted.clone(), seat)
+            .await
     }
 
     async fn after(&self, run: &str, keep: bool) -> Result<Aftermath, TargetError> {
@@ -137,7 +161,9 @@ impl Target for ClusterTarget {
             .await;
         }
         let left = std::mem::take(&mut *lock(&left));
-        Ok(Aftermath { notes: BTreeMap::from([("inventory after".to_owned(), says)]), left })
+        let mut notes = self.noted.details();
+        notes.insert("inventory after".to_owned(), says);
+        Ok(Aftermath { notes, left })
     }
 }
 
@@ -147,4 +173,18 @@ fn lock(left: &Mutex<Vec<Left>>) -> MutexGuard<'_, Vec<Left>> {
 
 fn objects(count: usize) -> String {
     if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenarios_follow_one_another_where_they_share_the_gateways_of_an_installation() {
+        let told =
+            |gateways| ClusterTarget::new(Settings { gateways, ..Settings::default() }).one_at_a_time();
+        assert_eq!(told(Gateways::Own), None);
+        let installed = told(Gateways::Installed { namespace: "istio-system".to_owned() });
+        assert!(installed.unwrap().contains("istio-system"));
+    }
 }

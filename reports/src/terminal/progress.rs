@@ -50,6 +50,9 @@ impl<W: Write> Progress<W> {
                 let what = format!("{} in {}", plural(*checks, "check"), plural(*scenarios, "scenario"));
                 writeln!(self.out, "{}: {what}", self.look.bold(&no_command(&line(implementation))))?;
             }
+            Event::OneAtATime { reason } => {
+                writeln!(self.out, "one scenario after another: {}", line(reason))?;
+            }
             Event::ScenarioStarted { scenario } => {
                 self.running.push(Running { scenario: scenario.clone(), step: String::new() });
             }

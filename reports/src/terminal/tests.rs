@@ -125,6 +125,15 @@ fn an_interruption_is_told() {
 }
 
 #[test]
+fn that_scenarios_follow_one_another_is_told() {
+    let mut events = events(&sample::passing());
+    events.truncate(1);
+    events.push(Event::OneAtATime { reason: "the gateways are shared".to_owned() });
+    let text = shown(&events, Look::PLAIN, Verbosity::Normal);
+    assert!(text.ends_with("one scenario after another: the gateways are shared\n"), "{text}");
+}
+
+#[test]
 fn live_progress_changes_one_line_in_place() {
     let mut report = sample::report();
     report.scenarios.truncate(2);

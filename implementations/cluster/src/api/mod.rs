@@ -303,14 +303,24 @@ impl Api {
         what: &str,
         seen: impl FnMut(&[Value]) -> Option<T> + Send,
     ) -> Result<T, ApiError> {
-        let awaited = watch::Awaited {
-            kind: known(kind)?,
-            namespace,
-            selector,
-            timeout: timeout_name,
-            limit: self.inner.timeouts.get(timeout_name),
-            what,
-        };
+        let timeout = (timeout_name, self.inner.timeouts.get(timeout_name));
+        self.watch_within(kind, namespace, selector, timeout, what, seen).await
+    }
+
+    /// The same for what is left of a timeout, with its name.
+    ///
+    /// # Errors
+    /// As for [`Api::watch_until`].
+    pub async fn watch_within<T: Send>(
+        &self,
+        kind: &str,
+        namespace: Option<&str>,
+        selector: Selector,
+        (timeout, limit): (&str, Duration),
+        what: &str,
+        seen: impl FnMut(&[Value]) -> Option<T> + Send,
+    ) -> Result<T, ApiError> {
+        let awaited = watch::Awaited { kind: known(kind)?, namespace, selector, timeout, limit, what };
         self.watch_for(&awaited, seen).await
     }
 

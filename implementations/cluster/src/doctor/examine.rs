@@ -99,17 +99,14 @@ async fn permissions(api: &Api) -> Vec<Finding> {
         PERMISSIONS.iter().flat_map(|p| p.verbs.iter().map(move |v| review(api, p, v))).collect();
     let reviews: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     let mut findings: Vec<Finding> = Vec::new();
-    let mut refused: Vec<(String, Vec<&str>, &str)> = Vec::new();
+    let mut refused: Vec<(&Permission, Vec<&str>)> = Vec::new();
     for (permission, verb, review) in &reviews {
         match review {
             Ok(true) => {}
-            Ok(false) => {
-                let shown = permission.shown();
-                match refused.iter_mut().find(|(known, ..)| *known == shown) {
-                    Some((_, verbs, _)) => verbs.push(verb),
-                    None => refused.push((shown, vec![verb], permission.why)),
-                }
-            }
+            Ok(false) => match refused.iter_mut().find(|(known, _)| known == permission) {
+                Some((_, verbs)) => verbs.push(verb),
+                None => refused.push((permission, vec![verb])),
+            },
             Err(e) => {
                 return vec![Finding::lacking(
                     "permissions",
@@ -119,12 +116,14 @@ async fn permissions(api: &Api) -> Vec<Finding> {
             }
         }
     }
-    for (resource, verbs, why) in refused {
-        findings.push(Finding::lacking(
-            "permissions",
-            format!("the account may not {} {resource} in the whole cluster: {why}", verbs.join(", ")),
-            "kubectl apply -f fixtures/cluster/rbac.yaml, and run under its service account",
-        ));
+    for (permission, verbs) in refused {
+        const MEND: &str = "kubectl apply -f fixtures/cluster/rbac.yaml, and run under its service account";
+        let (resource, verbs) = (permission.shown(), verbs.join(", "));
+        let refused = format!("the account may not {verbs} {resource} in the whole cluster");
+        findings.push(match permission.lost {
+            None => Finding::lacking("permissions", format!("{refused}: {}", permission.why), MEND),
+            Some(lost) => Finding::note("permissions", format!("{refused}: {lost}"), MEND),
+        });
     }
     if findings.is_empty() {
         findings.push(Finding::good("permissions", format!("all {} that are used", reviews.len())));

@@ -9,7 +9,8 @@ use meshproof_harness::target::{ConfigChange, TargetError};
 use meshproof_reports::{Fact, Side};
 use serde_json::Value;
 
-use super::pods::{POLL, PROXY, await_absence, dump};
+use super::pods::{POLL, PROXY, await_absence};
+use super::proof::{Proof, unseen};
 use super::{ClusterInstance, Proxy, State};
 use crate::api::{ApiError, PodRef};
 use crate::dump as read;
@@ -32,6 +33,7 @@ impl ClusterInstance {
         state: &mut State,
         change: &ConfigChange,
     ) -> Result<(), TargetError> {
+        self.can_be_seen(change)?;
         let touches_sidecar = |kind: &str| kind == "Sidecar";
         if change.apply.iter().any(|r| touches_sidecar(r.kind()))
             || change.delete.iter().any(|id| touches_sidecar(&id.kind))
@@ -115,7 +117,8 @@ impl ClusterInstance {
             (Some(_), false) => Some(&self.labels),
             (None, _) => None,
         };
-        self.apply_all(&mesh::beacon(&plan, state.revision, selector)).await?;
+        let canary = if self.by_canary().next().is_some() { Some(self.canary().await?) } else { None };
+        self.apply_all(&mesh::beacon(&plan, state.revision, selector, canary)).await?;
         let expected = Expected {
             secrets: if kinds.contains(&"Secret") || kinds.contains(&"DestinationRule") {
                 credentials(state)
@@ -128,8 +131,16 @@ impl ClusterInstance {
                 BTreeMap::new()
             },
         };
-        let waits = self.proxies.iter().filter_map(|p| Some((p, p.pod()?)));
-        let waits = waits.map(|(proxy, pod)| self.await_proxy_state(state, proxy, pod, &expected));
+        let (state, expected) = (&*state, &expected);
+        let waits = self.proxies.iter().filter_map(|p| Some((p, p.pod()?, p.proof()?)));
+        let waits = waits.map(|(proxy, pod, proof)| async move {
+            match &proof {
+                Proof::Forwarded | Proof::Agent => {
+                    self.await_proxy_state(state, proxy, &pod, &proof, expected).await
+                }
+                Proof::Canary(reason) => self.await_canary(state, proxy, reason).await,
+            }
+        });
         join_all(waits).await.into_iter().collect()
     }
 
@@ -152,14 +163,15 @@ impl ClusterInstance {
         &self,
         state: &State,
         proxy: &Proxy,
-        pod: PodRef,
+        pod: &PodRef,
+        proof: &Proof,
         expected: &Expected,
     ) -> Result<(), TargetError> {
         let limit = self.seat.timeouts.get("applied");
         let mut last = "nothing".to_owned();
         let waiting = async {
             loop {
-                let dumped = dump(&self.api, &pod).await.map_err(ApiError::blame)?;
+                let dumped = proof.dump(&self.api, pod).await.map_err(ApiError::blame)?;
                 if let Some(words) = read::refusals(&dumped) {
                     return Err(TargetError::Refused(format!("{}: {words}", proxy.name)));
                 }
@@ -257,6 +269,11 @@ impl ClusterInstance {
                     .to_owned(),
             ));
         }
+        // Where its clients are told to go shows in their dumps alone.
+        let client = self.by_canary().find(|(proxy, _)| !proxy.is_gateway);
+        if let Some((client, reason)) = client {
+            return Err(unseen("a gateway's pods", &client.name, &reason));
+        }
         let app = gateway.labels.get("app").map_or(gateway.name, String::as_str);
         self.apply(&gateway::deployment(&self.plan(), gateway, u32::from(running))).await?;
         if running {
@@ -272,17 +289,24 @@ impl ClusterInstance {
         }
         self.advance(state, &[]).await?;
         let wanted: Vec<String> = proxy.address().into_iter().collect();
-        let others = self.proxies.iter().filter(|p| !p.is_gateway).filter_map(Proxy::pod);
-        let waits = others.map(|pod| self.await_endpoints(pod, &proxy.host, &wanted));
+        let others = self.proxies.iter().filter(|p| !p.is_gateway);
+        let others = others.filter_map(|p| Some((p.pod()?, p.proof()?)));
+        let waits = others.map(|(pod, proof)| self.await_endpoints(pod, proof, &proxy.host, &wanted));
         join_all(waits).await.into_iter().collect()
     }
 
     /// Returns when a sidecar knows just these addresses behind a host, or none of its clusters leads there.
-    async fn await_endpoints(&self, pod: PodRef, host: &str, wanted: &[String]) -> Result<(), TargetError> {
+    async fn await_endpoints(
+        &self,
+        pod: PodRef,
+        proof: Proof,
+        host: &str,
+        wanted: &[String],
+    ) -> Result<(), TargetError> {
         let limit = self.seat.timeouts.get("applied");
         let waiting = async {
             loop {
-                let dumped = dump(&self.api, &pod).await.map_err(ApiError::blame)?;
+                let dumped = proof.dump(&self.api, &pod).await.map_err(ApiError::blame)?;
                 let known = read::endpoints(&dumped, host);
                 let right = known.iter().all(|(address, _)| wanted.contains(address));
                 let all = wanted.iter().all(|w| known.iter().any(|(address, _)| address == w));

@@ -4,29 +4,35 @@ mod asking;
 mod changing;
 mod fences;
 mod pods;
+mod proof;
+mod readiness;
 mod servers;
 mod starting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use meshproof_harness::external::{Documented, ExternalSpec};
 use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_reports::{CredentialStatus, Exchange, ExternalService};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::api::{Api, ApiError, LogFollower, PodRef};
 use crate::dump;
 use crate::manifests::{Injection, Plan};
+use crate::noted::Noted;
 use crate::owned;
 use crate::places::Places;
 use crate::settings::Settings;
 use fences::Fences;
+use proof::Proof;
 use servers::Server;
 
 /// A proxy of the scenario.
@@ -49,6 +55,7 @@ struct Running {
     address: String,
     /// The container that has curl; the proxy's own at gateways, which have none.
     client: PodRef,
+    proof: Proof,
     follower: LogFollower,
 }
 
@@ -59,6 +66,11 @@ impl Proxy {
 
     fn pod(&self) -> Option<PodRef> {
         self.lock().as_ref().map(|running| running.pod.clone())
+    }
+
+    /// How it shows what is in force.
+    fn proof(&self) -> Option<Proof> {
+        self.lock().as_ref().map(|running| running.proof.clone())
     }
 
     fn client(&self) -> Option<PodRef> {
@@ -100,6 +112,9 @@ struct ClusterInstance {
     seat: Seat,
     proxies: Vec<Proxy>,
     probe: PodRef,
+    noted: Noted,
+    /// The address of the server that canaries are sent to, once one was.
+    canary: OnceCell<String>,
     fences: Arc<Fences>,
     state: Mutex<State>,
     servers: Mutex<Vec<Server>>,
@@ -192,7 +207,7 @@ fn namespace_ids(places: &Places) -> Vec<ResourceId> {
     places.own().into_iter().map(id).collect()
 }
 
-/// Puts a scenario's mesh in place.
+/// Puts a scenario's mesh in place. `noted` takes what its pods tell.
 ///
 /// # Errors
 /// The environment's, or the implementation does not bring its proxies into force.
@@ -200,11 +215,13 @@ pub async fn start(
     api: Api,
     settings: &Settings,
     injection: Injection,
+    noted: Noted,
     seat: Seat,
 ) -> Result<Box<dyn Instance>, TargetError> {
     let places = Places::new(&seat.run, &seat.name, &settings.gateways);
     let labels = owned::labels(&seat.run, &seat.name);
-    let instance = starting::start(api, settings.clone(), injection, places, labels, seat).await?;
+    let instance =
+        starting::start_in_time(api, settings.clone(), injection, noted, places, labels, seat).await?;
     Ok(Box::new(instance))
 }
 
@@ -216,6 +233,11 @@ impl Instance for ClusterInstance {
         documented: Documented,
     ) -> Result<ExternalService, TargetError> {
         self.deploy(spec, documented).await
+    }
+
+    fn deploys_within(&self, timeouts: &Timeouts) -> Duration {
+        let all = ["images-pulled", "external-service-ready", "applied"];
+        all.into_iter().map(|name| timeouts.get(name)).sum()
     }
 
     async fn change(&self, change: &ConfigChange) -> Result<(), TargetError> {
@@ -246,9 +268,12 @@ impl Instance for ClusterInstance {
     }
 
     async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, TargetError> {
-        let pod = self.proxy(proxy).and_then(Proxy::pod);
-        let pod = pod.ok_or_else(|| environment(format!("{proxy} is not there to be asked")))?;
-        Ok(dump::credentials(&pods::dump(&self.api, &pod).await.map_err(ApiError::blame)?))
+        let found = self.proxy(proxy).and_then(|p| Some((p.pod()?, p.proof()?)));
+        let (pod, proof) = found.ok_or_else(|| environment(format!("{proxy} is not there to be asked")))?;
+        if let Proof::Canary(reason) = &proof {
+            return Err(proof::unseen("a credential", proxy, reason));
+        }
+        Ok(dump::credentials(&proof.dump(&self.api, &pod).await.map_err(ApiError::blame)?))
     }
 
     fn upstream_address(&self, host: &str, port: u16) -> Option<String> {

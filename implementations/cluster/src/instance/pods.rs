@@ -11,15 +11,15 @@ use meshproof_reports::{AccessLog, Fact, Side};
 use serde_json::Value;
 
 use super::fences::Fences;
+use super::readiness::await_pod;
 use crate::api::{Api, ApiError, LogFollower, PodRef, Selector};
-use crate::dump::MAX_DUMP;
 use crate::identify::is_ready;
+use crate::manifests::{ROOTS, SYSTEM_ROOTS};
+use crate::noted::{self, Ran};
 use crate::places::Places;
 
 /// The container of a proxy, in sidecars and gateways alike (Istio, pkg/kube/inject, `ProxyContainerName`).
 pub(super) const PROXY: &str = "istio-proxy";
-/// Envoy's admin interface, on the pod's own loopback (Istio, pkg/bootstrap, `proxyAdminPort`).
-const ADMIN: u16 = 15_000;
 /// How often a condition is looked at that nobody announces.
 pub(super) const POLL: Duration = Duration::from_millis(200);
 
@@ -29,6 +29,10 @@ pub(super) struct ReadyPod {
     pub(super) name: String,
     pub(super) address: String,
     injected: bool,
+    /// Whether the suite's CA is mounted over its proxy's system roots.
+    pub(super) believes: bool,
+    /// What its containers run.
+    pub(super) ran: Vec<Ran>,
 }
 
 impl ReadyPod {
@@ -37,36 +41,32 @@ impl ReadyPod {
     }
 }
 
-fn ready_pod(pods: &[Value]) -> Option<ReadyPod> {
+/// The first that is ready and stays.
+pub(super) fn ready_pod(pods: &[Value]) -> Option<ReadyPod> {
     let text = |pod: &Value, pointer: &str| pod.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let stays = |pod: &&Value| is_ready(pod) && pod.pointer("/metadata/deletionTimestamp").is_none();
     let pod = pods.iter().find(stays)?;
     // A native sidecar is an init container that goes on running (Istio 1.29 and later, by default).
-    let containers = ["/spec/containers", "/spec/initContainers"]
+    let mut containers = ["/spec/containers", "/spec/initContainers"]
         .into_iter()
         .filter_map(|pointer| pod.pointer(pointer).and_then(Value::as_array))
         .flatten();
-    let injected = containers
+    let proxy = containers.find(|c| c["name"] == PROXY && c["image"].as_str().is_some_and(|i| i != "auto"));
+    let mounts = proxy.and_then(|c| c["volumeMounts"].as_array());
+    let believes = mounts
         .into_iter()
-        .any(|c| c["name"] == PROXY && c["image"].as_str().is_some_and(|i| i != "auto"));
-    Some(ReadyPod { name: text(pod, "/metadata/name")?, address: text(pod, "/status/podIP")?, injected })
+        .flatten()
+        .any(|mount| mount["name"] == ROOTS && mount["mountPath"] == SYSTEM_ROOTS);
+    Some(ReadyPod {
+        name: text(pod, "/metadata/name")?,
+        address: text(pod, "/status/podIP")?,
+        injected: proxy.is_some(),
+        believes,
+        ran: noted::ran(pod),
+    })
 }
 
-/// Returns when a pod with this `app` label is ready.
-pub(super) async fn await_pod(
-    api: &Api,
-    namespace: &str,
-    app: &str,
-    timeout: &str,
-) -> Result<ReadyPod, TargetError> {
-    let what = format!("pod {app} in {namespace} becomes ready");
-    let selector = Selector::labels(format!("app={app}"));
-    api.watch_until("Pod", Some(namespace), selector, timeout, &what, ready_pod)
-        .await
-        .map_err(ApiError::blame)
-}
-
-/// The same, with a proxy in it.
+/// The same as [`await_pod`], with a proxy in it.
 pub(super) async fn await_proxy(
     api: &Api,
     namespace: &str,
@@ -89,13 +89,6 @@ pub(super) async fn await_absence(api: &Api, namespace: &str, app: &str) -> Resu
     let selector = Selector::labels(format!("app={app}"));
     let absent = |pods: &[Value]| pods.is_empty().then_some(());
     api.watch_until("Pod", Some(namespace), selector, "applied", &what, absent).await.map_err(ApiError::blame)
-}
-
-/// Everything that an Envoy says of its configuration, its endpoints too.
-pub(super) async fn dump(api: &Api, proxy: &PodRef) -> Result<Value, ApiError> {
-    let bytes = api.pod_get(proxy, ADMIN, "/config_dump?include_eds", MAX_DUMP).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| ApiError::Unavailable(format!("the config dump of {} is not JSON ({e})", proxy.pod)))
 }
 
 /// Hands a proxy's access log to the evidence, from its pod's beginning on.

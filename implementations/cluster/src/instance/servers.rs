@@ -9,7 +9,9 @@ use meshproof_harness::resource::ResourceId;
 use meshproof_harness::target::TargetError;
 use meshproof_reports::ExternalService;
 
-use super::pods::{POLL, ReadyPod, await_pod};
+use super::pods::{POLL, ReadyPod};
+use super::readiness::await_pod;
+use super::starting::EXTERNAL;
 use super::{Address, ClusterInstance, State, environment};
 use crate::api::{ApiError, ExecLimits, LogFollower};
 use crate::manifests::workload::{APPLICATION, details_configuration};
@@ -92,6 +94,7 @@ impl ClusterInstance {
         self.apply_all(&made).await?;
         let (namespace, app) = (self.places.outside(), format!("external-{number}"));
         let pod = await_pod(&self.api, namespace, &app, "external-service-ready").await?;
+        self.noted.ran(&pod.ran, |container| (container == nginx::NGINX).then_some(EXTERNAL));
         let server = Server::follow(self, &service, &pod, namespace, number);
         let version = server.version.clone();
         let token = self.fence_token();

@@ -3,27 +3,35 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex as StdMutex, RwLock};
+use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use meshproof_harness::external::PodService;
 use meshproof_harness::resource::Resource;
 use meshproof_harness::target::{Seat, TargetError};
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::service_host;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::fences::Fences;
-use super::pods::{PROXY, await_pod, await_proxy, dump, follow_proxy};
+use super::pods::{PROXY, await_proxy, follow_proxy};
+use super::proof::Proof;
+use super::readiness::{PULLED, await_pod};
 use super::servers::Server;
 use super::{Address, ClusterInstance, Proxy, Running, State, environment, namespace_ids};
 use crate::api::{Api, ApiError};
 use crate::dump as read;
 use crate::manifests::{Injection, gateway, mesh, namespaces, nginx, workload};
+use crate::noted::Noted;
 use crate::places::Places;
+use crate::relocate::NOWHERE;
 use crate::settings::Settings;
 
-/// The timeout that bounds it all.
-const READY: &str = "implementation-ready";
+/// What the images of nginx pods are told as.
+pub(super) const EXTERNAL: &str = "external";
+/// The timeout that bounds how long pods take to become ready.
+pub(super) const READY: &str = "implementation-ready";
 
 /// Removes what was made when nobody is left who would: a start that failed or was given up.
 struct Undo {
@@ -45,10 +53,46 @@ impl Drop for Undo {
     }
 }
 
-pub(super) async fn start(
+/// How long a start may take in all: its waits, each with a timeout of its own, and what is asked of the API server between them.
+pub(super) fn limit(timeouts: &Timeouts) -> Duration {
+    let waits: Duration = [PULLED, READY, "applied"].into_iter().map(|name| timeouts.get(name)).sum();
+    waits + 4 * timeouts.get("cluster-answer")
+}
+
+/// Puts the mesh in place, or says what took too long.
+pub(super) async fn start_in_time(
     api: Api,
     settings: Settings,
     injection: Injection,
+    noted: Noted,
+    places: Places,
+    labels: BTreeMap<String, String>,
+    seat: Seat,
+) -> Result<ClusterInstance, TargetError> {
+    let limit = limit(&seat.timeouts);
+    let teardown = seat.timeouts.get("teardown");
+    let made = (!seat.keep).then(|| (api.clone(), namespace_ids(&places)));
+    let started = start(api, settings, injection, noted, places, labels, seat);
+    // Pods and proxies were waited for with their own timeouts, so that it is the API server that took its time.
+    let started = tokio::time::timeout(limit, started).await.unwrap_or_else(|_| {
+        Err(environment(format!(
+            "the cluster did not make a scenario's objects within {limit:?}, the sum of the timeouts `{PULLED}`, `{READY}` and `applied` \
+             and of some answers: see whether its API server is overloaded, or run fewer at once with --jobs"
+        )))
+    });
+    // Awaited, so that what is on its way out is not taken for left behind.
+    if let (Err(_), Some((api, made))) = (&started, made) {
+        let _what_stays_is_told_after_the_run =
+            join_all(made.iter().map(|id| api.delete_and_wait(id, teardown))).await;
+    }
+    started
+}
+
+async fn start(
+    api: Api,
+    settings: Settings,
+    injection: Injection,
+    noted: Noted,
     places: Places,
     labels: BTreeMap<String, String>,
     seat: Seat,
@@ -66,6 +110,8 @@ pub(super) async fn start(
         seat,
         proxies: Vec::new(),
         probe: nobody,
+        noted,
+        canary: OnceCell::new(),
         fences: Arc::new(Fences::default()),
         state: Mutex::new(State::default()),
         servers: Mutex::new(Vec::new()),
@@ -80,6 +126,18 @@ pub(super) async fn start(
     Ok(instance)
 }
 
+/// What a container beside a proxy is for, as [`crate::IMAGES`] calls it.
+fn purpose(proxy: &Proxy, container: &str) -> Option<&'static str> {
+    match container {
+        PROXY if proxy.is_gateway => Some("gateway"),
+        PROXY => Some("proxy"),
+        workload::CLIENT => Some("workload"),
+        workload::APPLICATION if proxy.serves.is_some() => Some("details"),
+        workload::APPLICATION => Some("workload"),
+        _ => None,
+    }
+}
+
 impl ClusterInstance {
     /// Applies what the topology consists of.
     async fn make(&self) -> Result<(), TargetError> {
@@ -91,7 +149,7 @@ impl ClusterInstance {
         self.apply_all(&then).await?;
         let topology = &self.seat.topology;
         let mut all = mesh::access_logs(&plan, &topology.gateways);
-        all.extend([mesh::sidecar_beacon(&plan), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
+        all.extend([mesh::sidecar_beacon(&plan, NOWHERE), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
         all.extend(topology.workloads.iter().flat_map(|w| workload::workload(&plan, w)));
         if !self.places.gateways_installed() {
             all.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&plan, g)));
@@ -159,6 +217,7 @@ impl ClusterInstance {
             let host = service_host(service.name, service.namespace);
             let namespace = self.places.of(service.namespace);
             let pod = await_pod(&self.api, namespace, service.name, READY).await?;
+            self.noted.ran(&pod.ran, |container| (container == nginx::NGINX).then_some(EXTERNAL));
             let address = self.address(&host).unwrap_or_default();
             self.set_address(&host, Some(Address { pod: pod.address.clone(), ..address }));
             let service = PodService::same(&host, service.port, service.body);
@@ -166,7 +225,9 @@ impl ClusterInstance {
         }));
         let (proxies, probe, plain) = tokio::join!(proxies, probe, plain);
         let proxies = proxies.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let probe = probe?.container(outside, workload::APPLICATION);
+        let probe = probe?;
+        self.noted.ran(&probe.ran, |container| (container == workload::APPLICATION).then_some("probe"));
+        let probe = probe.container(outside, workload::APPLICATION);
         let plain = plain?;
         self.proxies = proxies;
         self.probe = probe;
@@ -174,8 +235,10 @@ impl ClusterInstance {
         let mut state = self.state.lock().await;
         self.advance(&mut state, &[]).await?;
         for proxy in &self.proxies {
-            if let (Some(port), Some(pod)) = (proxy.serves, proxy.pod()) {
-                let dumped = dump(&self.api, &pod).await.map_err(ApiError::blame)?;
+            if let (Some(port), Some(pod), Some(proof @ (Proof::Forwarded | Proof::Agent))) =
+                (proxy.serves, proxy.pod(), proxy.proof())
+            {
+                let dumped = proof.dump(&self.api, &pod).await.map_err(ApiError::blame)?;
                 if let Some(mode) = read::inbound(&dumped, port) {
                     state.inbound.insert(proxy.name.clone(), mode);
                 }
@@ -214,7 +277,10 @@ impl ClusterInstance {
         timeout: &str,
     ) -> Result<(), TargetError> {
         let found = await_proxy(&self.api, &proxy.namespace, app, timeout).await?;
+        self.noted.ran(&found.ran, |container| purpose(proxy, container));
         let pod = found.container(&proxy.namespace, PROXY);
+        let proof = Proof::of(&self.api, &pod).await;
+        self.note_proof(proxy, &proof, found.believes)?;
         let follower =
             follow_proxy(&self.api, &pod, &proxy.name, &self.seat.store, &self.places, &self.fences);
         let host = self.places.documented(&proxy.host);
@@ -222,7 +288,7 @@ impl ClusterInstance {
             self.set_address(&host, Some(Address { pod: found.address.clone(), ..address }));
         }
         let client = found.container(&proxy.namespace, client);
-        *proxy.lock() = Some(Running { pod, address: found.address, client, follower });
+        *proxy.lock() = Some(Running { pod, address: found.address, client, proof, follower });
         Ok(())
     }
 }

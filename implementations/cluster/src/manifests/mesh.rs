@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Plan;
 use crate::places::{APPLICATIONS, GATEWAYS};
-use crate::relocate::SIDECAR;
+use crate::relocate::{NOWHERE, SIDECAR};
 
 /// The name of each of the beacon's resources.
 pub const BEACON: &str = "meshproof-beacon";
@@ -18,6 +18,12 @@ const ACCESS_LOGS: &str = "meshproof-access-logs";
 pub const BEACON_PORT: u16 = 18_999;
 /// The first revision's connect timeout at the beacon's cluster, in milliseconds; each further one adds one.
 pub const BEACON_TIMEOUT: u64 = 20_000;
+/// The server that canary requests lead to, and what it answers.
+pub const CANARY: &str = "meshproof-canary";
+/// What of the beacon's host leads to it.
+pub const CANARY_PATH: &str = "/canary";
+/// The label by which the beacon's subset of a revision finds its endpoint.
+const CANARY_LABEL: &str = "meshproof.dev/revision";
 
 /// Access logs by the provider `envoy`, which every installation has (Istio, pkg/config/mesh/mesh.go, `DefaultMeshConfig`), in each
 /// namespace with proxies (reference, `Telemetry`: one without a selector is for its namespace, and in the root namespace for the
@@ -83,9 +89,9 @@ pub fn sidecar(plan: &Plan<'_>, revision: u64) -> Resource {
     }))
 }
 
-/// The two hosts of which a Sidecar takes in one.
+/// The two hosts of which a Sidecar takes in one. `address`: where they lead, which matters to canaries alone.
 #[must_use]
-pub fn sidecar_beacon(plan: &Plan<'_>) -> Resource {
+pub fn sidecar_beacon(plan: &Plan<'_>, address: &str) -> Resource {
     Resource(json!({
         "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
         "metadata": plan.metadata(plan.places.outside(), "meshproof-beacon-sidecar"),
@@ -94,7 +100,7 @@ pub fn sidecar_beacon(plan: &Plan<'_>) -> Resource {
             "exportTo": plan.places.of_proxies(),
             "ports": [{ "number": BEACON_PORT, "name": "http", "protocol": "HTTP" }],
             "resolution": "STATIC",
-            "endpoints": [{ "address": "192.0.2.1" }],
+            "endpoints": [{ "address": address }],
         },
     }))
 }
@@ -129,9 +135,16 @@ pub fn beacon_host(plan: &Plan<'_>, revision: u64) -> String {
 
 /// The beacon of a revision, one resource for each kind: whoever shows it has what was there of that kind before. istiod's
 /// stores of different kinds are not ordered against each other (each has an informer of its own). `gateways`: what the scenario's
-/// gateways are selected by, where it has some.
+/// gateways are selected by, where it has some. `canary`: the address of a server, where requests must show what no dump does: a path
+/// then leads to it through the DestinationRule's subset of this revision, which no proxy can know of before it has the rule and
+/// the ServiceEntry.
 #[must_use]
-pub fn beacon(plan: &Plan<'_>, revision: u64, gateways: Option<&BTreeMap<String, String>>) -> Vec<Resource> {
+pub fn beacon(
+    plan: &Plan<'_>,
+    revision: u64,
+    gateways: Option<&BTreeMap<String, String>>,
+    canary: Option<&str>,
+) -> Vec<Resource> {
     let host = beacon_host(plan, revision);
     let applications = plan.places.of(APPLICATIONS);
     let at_gateways = plan.places.of(GATEWAYS);
@@ -147,37 +160,37 @@ pub fn beacon(plan: &Plan<'_>, revision: u64, gateways: Option<&BTreeMap<String,
     if gateways.is_some() {
         in_gateways.push(format!("{at_gateways}/{}", beacon_gateway(plan)));
     }
+    let mut entry = json!({
+        "hosts": [host],
+        "exportTo": plan.places.of_proxies(),
+        "ports": [{ "number": BEACON_PORT, "name": "http", "protocol": "HTTP" }],
+        "resolution": "STATIC",
+        "endpoints": [{ "address": NOWHERE }],
+    });
+    let mut rule = json!({
+        "host": host,
+        "exportTo": plan.places.of_proxies(),
+        "trafficPolicy": { "connectionPool": { "tcp": { "connectTimeout": format!("{}ms", BEACON_TIMEOUT + revision) } } },
+    });
+    let mut routes = vec![json!({ "directResponse": { "status": 200, "body": { "string": host } } })];
+    if let Some(address) = canary {
+        let subset = format!("r{revision}");
+        entry["endpoints"] = json!([{ "address": address, "labels": { CANARY_LABEL: subset } }]);
+        rule["subsets"] = json!([{ "name": subset, "labels": { CANARY_LABEL: subset } }]);
+        let destination = json!({ "host": host, "subset": subset, "port": { "number": BEACON_PORT } });
+        let leads = json!({ "match": [{ "uri": { "exact": CANARY_PATH } }], "route": [{ "destination": destination }] });
+        routes.insert(0, leads);
+    }
+    let route = json!({
+        "hosts": [host],
+        "exportTo": plan.places.of_proxies(),
+        "gateways": in_gateways,
+        "http": routes,
+    });
     let mut made = vec![
-        resource(
-            "ServiceEntry",
-            applications,
-            json!({
-                "hosts": [host],
-                "exportTo": plan.places.of_proxies(),
-                "ports": [{ "number": BEACON_PORT, "name": "http", "protocol": "HTTP" }],
-                "resolution": "STATIC",
-                "endpoints": [{ "address": "192.0.2.1" }],
-            }),
-        ),
-        resource(
-            "DestinationRule",
-            applications,
-            json!({
-                "host": host,
-                "exportTo": plan.places.of_proxies(),
-                "trafficPolicy": { "connectionPool": { "tcp": { "connectTimeout": format!("{}ms", BEACON_TIMEOUT + revision) } } },
-            }),
-        ),
-        resource(
-            "VirtualService",
-            applications,
-            json!({
-                "hosts": [host],
-                "exportTo": plan.places.of_proxies(),
-                "gateways": in_gateways,
-                "http": [{ "directResponse": { "status": 200, "body": { "string": host } } }],
-            }),
-        ),
+        resource("ServiceEntry", applications, entry),
+        resource("DestinationRule", applications, rule),
+        resource("VirtualService", applications, route),
     ];
     if let Some(selector) = gateways {
         made.push(resource(

@@ -166,3 +166,19 @@ async fn a_target_says_what_it_judges_and_refuses_a_cluster_that_is_not_fit() {
     let Err(TargetError::Environment(words)) = refused else { panic!("{refused:?}") };
     assert!(words.contains("rbac.yaml"), "{words}");
 }
+
+#[tokio::test]
+async fn an_account_that_may_forward_no_ports_is_told_what_is_lost_and_may_run() {
+    let weaker = |asked: &Asked| {
+        let wanted = &asked.body["spec"]["resourceAttributes"];
+        if asked.method == "POST" && wanted["subresource"] == "portforward" {
+            return Answer::json(&json!({ "status": { "allowed": false } }));
+        }
+        fine(asked)
+    };
+    let cluster = Cluster::answering(weaker);
+    let findings = examine(&cluster.api, &Settings::default()).await;
+    let text = as_text(&findings);
+    assert!(text.contains("may not get, create pods/portforward") && text.contains("pilot-agent"), "{text}");
+    assert_eq!(refusal(&findings), None);
+}

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use meshproof_cluster::Settings;
 use meshproof_cluster::instance::start;
 use meshproof_cluster::manifests::Injection;
+use meshproof_cluster::noted::Noted;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
 use meshproof_harness::resource::Resource;
 use meshproof_harness::store::Store;
@@ -25,15 +26,38 @@ const ADDRESS: &str = "10.1.0.7";
 
 /// What the cluster holds.
 #[derive(Default)]
-struct Cluster {
+pub(crate) struct Cluster {
     /// By path.
-    objects: BTreeMap<String, Value>,
+    pub(crate) objects: BTreeMap<String, Value>,
     /// By pod.
-    logs: BTreeMap<String, String>,
+    pub(crate) logs: BTreeMap<String, String>,
     /// Proxies do not take up what is applied.
-    stuck: bool,
+    pub(crate) stuck: bool,
     /// What proxies believe servers by, where it shows.
-    roots: Option<&'static str>,
+    pub(crate) roots: Option<&'static str>,
+    /// Who can read a proxy's dump.
+    pub(crate) dump: DumpReader,
+    /// The pod of the workload, where it is another than one that is ready; none of it where that is null.
+    pub(crate) workload: Option<Value>,
+    /// So many canary requests are answered as before the change.
+    pub(crate) lag: usize,
+    /// Whoever asks anything at the beacon's port is answered as by a proxy with this revision.
+    pub(crate) stale: Option<&'static str>,
+    /// The canary's server does not answer.
+    pub(crate) canary_is_dead: bool,
+    /// What istiod writes into the beacon's VirtualService, so many times before it says yes.
+    pub(crate) unreconciled: Option<usize>,
+}
+
+/// Who can read a proxy's dump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum DumpReader {
+    #[default]
+    Everybody,
+    /// Ports may not be forwarded.
+    Agent,
+    /// Ports may not be forwarded, and there is no pilot-agent.
+    Nobody,
 }
 
 impl Cluster {
@@ -66,12 +90,42 @@ impl Cluster {
             }
             ("GET", [.., "pods", pod, "log"]) => self.log(pod),
             ("GET", [.., "pods", pod, "exec"]) => self.exec(pod, asked),
-            ("GET", [.., "pods", _, "portforward"]) => self.forward(),
+            ("GET", [.., "pods", _, "portforward"]) => match self.dump {
+                DumpReader::Everybody => self.forward(),
+                DumpReader::Agent | DumpReader::Nobody => {
+                    Reply::status(403, "Forbidden", "cannot create resource \"pods/portforward\"")
+                }
+            },
+            ("GET", [.., "deployments", _]) => {
+                let told = "pods \"sleep-1\" is forbidden: exceeded quota: few";
+                let failed = json!([{ "type": "ReplicaFailure", "status": "True", "message": told }]);
+                whole(&json!({ "status": { "conditions": failed } }))
+            }
+            ("GET", [.., "networking.istio.io", "v1", "namespaces", _, kind, _]) => {
+                let mut object = self.objects.get(&asked.path).cloned().unwrap_or_default();
+                if *kind == "virtualservices"
+                    && let Some(left) = &mut self.unreconciled
+                {
+                    let status = if *left == 0 { "True" } else { "False" };
+                    *left = left.saturating_sub(1);
+                    object["status"] = json!({ "conditions": [{ "type": "Reconciled", "status": status }] });
+                }
+                whole(&object)
+            }
             ("GET", [.., "pods", _]) => whole(&json!({ "status": { "containerStatuses": [] } })),
             ("GET", [.., "pods"]) => {
                 let selector = asked.parameter("labelSelector").unwrap_or_default();
                 let app = selector.trim_start_matches("app=").to_owned();
-                whole(&json!({ "metadata": { "resourceVersion": "1" }, "items": [pod(&app)] }))
+                let one = self.workload.clone().filter(|_| app == "sleep").unwrap_or_else(|| pod(&app));
+                if asked.watches() && one.is_null() {
+                    return whole(&json!({}));
+                }
+                if asked.watches() {
+                    let event = json!({ "type": "MODIFIED", "object": one });
+                    return Reply::Whole(200, format!("{event}\n").into());
+                }
+                let all = if one.is_null() { json!([]) } else { json!([one]) };
+                whole(&json!({ "metadata": { "resourceVersion": "1" }, "items": all }))
             }
             ("GET", ["api", "v1", "namespaces"]) => {
                 whole(&json!({ "metadata": { "resourceVersion": "1" }, "items": [] }))
@@ -101,6 +155,22 @@ impl Cluster {
             let at = argv.iter().position(|w| w == option);
             at.and_then(|at| argv.get(at + 1)).cloned().unwrap_or_default()
         };
+        if argv[0] == "pilot-agent" {
+            let told = match self.dump {
+                DumpReader::Everybody | DumpReader::Agent => Some(self.dump().to_string()),
+                DumpReader::Nobody => None,
+            };
+            return output(told.unwrap_or_default(), argv.len() == 4 && self.dump != DumpReader::Nobody);
+        }
+        if after("-w").contains("http_code") {
+            let answers: String = argv
+                .iter()
+                .filter_map(|word| word.strip_prefix("http://"))
+                .map(|url| self.canary(url))
+                .collect();
+            self.lag = self.lag.saturating_sub(1);
+            return output(answers, true);
+        }
         let agent = after("-A");
         let mut status = 200;
         for url in argv.iter().filter(|word| word.starts_with("http://")) {
@@ -119,6 +189,38 @@ impl Cluster {
             channels.send(2, trace).await;
             channels.exit(&json!({ "status": "Success" })).await;
         })
+    }
+
+    /// What curl says of one address at the beacon's port.
+    fn canary(&self, url: &str) -> String {
+        const SERVER: &str = "meshproof-canary\n200\n";
+        const NOBODY: &str = "\n000\n";
+        let (host, path) = url.split_once(":18999").unwrap();
+        if host == "meshproof-canary" {
+            return if self.canary_is_dead { NOBODY } else { SERVER }.to_owned();
+        }
+        if let Some(stale) = self.stale {
+            return format!("{stale}\n200\n");
+        }
+        let known = |kind: &str, name: &str, at: &str| {
+            let named = |o: &&Value| o["kind"] == kind && o["metadata"]["name"] == name;
+            let spec = self.objects.values().find(named).map(|o| o["spec"].clone());
+            spec.is_some_and(|s| s.pointer(at).unwrap().as_str().unwrap().ends_with(host))
+        };
+        let of_sidecar = known("Sidecar", "default", "/egress/0/hosts/3");
+        let routed = known("VirtualService", "meshproof-beacon", "/hosts/0");
+        match path {
+            _ if self.stuck || self.lag > 0 || self.canary_is_dead => "\n404\n".to_owned(),
+            "/" if routed => format!("{host}\n200\n"),
+            "/" if of_sidecar => SERVER.to_owned(),
+            "/canary" if routed => {
+                let rule = self.objects.values().find(|o| o["kind"] == "DestinationRule").unwrap();
+                let subset = rule["spec"]["subsets"][0]["name"].as_str().unwrap();
+                assert!(host.starts_with(&format!("{subset}.")), "{host} leads by {subset}");
+                SERVER.to_owned()
+            }
+            _ => NOBODY.to_owned(),
+        }
     }
 
     fn forward(&self) -> Reply {
@@ -168,6 +270,21 @@ impl Cluster {
     }
 }
 
+/// What a program says, and whether it ends well.
+fn output(text: String, well: bool) -> Reply {
+    let status = if well { json!({ "status": "Success" }) } else { exit_code("1") };
+    Reply::switch(async move |mut channels: Channels| {
+        channels.send(1, text).await;
+        channels.exit(&status).await;
+    })
+}
+
+/// As the API server tells it (KEP-4006; `NonZeroExitCode`).
+fn exit_code(code: &str) -> Value {
+    json!({ "status": "Failure", "reason": "NonZeroExitCode",
+            "details": { "causes": [{ "reason": "ExitCode", "message": code }] } })
+}
+
 const GROUPS: [(&str, &[&str]); 3] = [
     (
         "networking.istio.io",
@@ -184,9 +301,21 @@ fn system_roots(base64: &str) -> Value {
 fn pod(app: &str) -> Value {
     json!({
         "metadata": { "name": format!("{app}-1"), "namespace": "n" },
-        "spec": { "containers": [{ "name": "istio-proxy", "image": "proxyv2" }] },
-        "status": { "podIP": ADDRESS, "conditions": [{ "type": "Ready", "status": "True" }] },
+        "spec": { "containers": [{
+            "name": "istio-proxy", "image": "proxyv2",
+            "volumeMounts": [{ "name": "meshproof-roots", "mountPath": "/etc/ssl/certs/ca-certificates.crt" }],
+        }] },
+        "status": {
+            "podIP": ADDRESS,
+            "conditions": [{ "type": "Ready", "status": "True" }],
+            "initContainerStatuses": [ran("istio-init"), ran("istio-proxy")],
+            "containerStatuses": [ran("application"), ran("nginx")],
+        },
     })
+}
+
+fn ran(container: &str) -> Value {
+    json!({ "name": container, "image": format!("{container}:1"), "imageID": format!("registry/{container}@sha256:0a") })
 }
 
 fn log_line(host: &str, agent: &str, status: u16) -> String {
@@ -211,7 +340,7 @@ fn trace(status: u16) -> String {
         + "\n== Meshproof\n"
 }
 
-fn seat(store: &Store, applied: Duration) -> Seat {
+pub(crate) fn seat(store: &Store, applied: Duration) -> Seat {
     let mut timeouts = Timeouts::default();
     timeouts.set("applied", applied).unwrap();
     Seat {
@@ -231,16 +360,26 @@ fn seat(store: &Store, applied: Duration) -> Seat {
     }
 }
 
-async fn pretended(cluster: Cluster) -> (Server, Arc<Mutex<Cluster>>) {
+pub(crate) async fn pretended(cluster: Cluster) -> (Server, Arc<Mutex<Cluster>>) {
+    pretended_within(Timeouts::default(), cluster).await
+}
+
+pub(crate) async fn pretended_within(timeouts: Timeouts, cluster: Cluster) -> (Server, Arc<Mutex<Cluster>>) {
     let cluster = Arc::new(Mutex::new(cluster));
     let answering = cluster.clone();
-    (Server::answering(move |asked| answering.lock().unwrap().answer(asked)).await, cluster)
+    (Server::answering_within(timeouts, move |asked| answering.lock().unwrap().answer(asked)).await, cluster)
 }
 
 async fn begun(store: &Store, applied: Duration) -> (Server, Arc<Mutex<Cluster>>, Box<dyn Instance>) {
     let (server, cluster) = pretended(Cluster::default()).await;
-    let instance =
-        start(server.api.clone(), &Settings::default(), Injection::default(), seat(store, applied)).await;
+    let instance = start(
+        server.api.clone(),
+        &Settings::default(),
+        Injection::default(),
+        Noted::default(),
+        seat(store, applied),
+    )
+    .await;
     (server, cluster, instance.unwrap())
 }
 
@@ -254,7 +393,7 @@ fn cnn() -> ExternalSpec {
     }
 }
 
-fn access() -> ConfigChange {
+pub(crate) fn access() -> ConfigChange {
     let yaml = "{apiVersion: networking.istio.io/v1beta1, kind: ServiceEntry, metadata: {name: cnn}, \
                 spec: {hosts: [edition.cnn.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}";
     ConfigChange { apply: Resource::read_manifest("t", yaml, "default").unwrap(), delete: Vec::new() }
@@ -290,6 +429,29 @@ async fn a_scenarios_mesh_comes_up_is_changed_is_asked_and_goes() {
     assert_eq!(namespaces(&cluster), Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn the_images_that_pods_ran_are_told_by_digest_and_purpose() {
+    let (server, _cluster) = pretended(Cluster::default()).await;
+    let (noted, seat) = (Noted::default(), seat(&Store::new(), Duration::from_secs(20)));
+    let settings = Settings::default();
+    let started = start(server.api.clone(), &settings, Injection::default(), noted.clone(), seat).await;
+    let instance = started.unwrap();
+    instance.deploy_external(cnn(), Documented::Site).await.unwrap();
+    instance.stop().await.unwrap();
+    let told: Vec<String> = noted.details().iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    assert_eq!(
+        told,
+        [
+            "convergence by: config dump",
+            "image external: nginx:1 (registry/nginx@sha256:0a)",
+            "image gateway: istio-proxy:1 (registry/istio-proxy@sha256:0a)",
+            "image probe: application:1 (registry/application@sha256:0a)",
+            "image proxy: istio-proxy:1 (registry/istio-proxy@sha256:0a)",
+            "image workload: application:1 (registry/application@sha256:0a)",
+        ]
+    );
+}
+
 fn namespaces(cluster: &Mutex<Cluster>) -> Vec<String> {
     let cluster = cluster.lock().unwrap();
     let namespaces = cluster.objects.keys().filter(|p| p.starts_with("/api/v1/namespaces/"));
@@ -300,15 +462,12 @@ fn namespaces(cluster: &Mutex<Cluster>) -> Vec<String> {
 async fn a_start_that_fails_leaves_nothing_behind() {
     let (server, cluster) = pretended(Cluster { stuck: true, ..Cluster::default() }).await;
     let seat = seat(&Store::new(), Duration::from_millis(500));
-    let started = start(server.api.clone(), &Settings::default(), Injection::default(), seat).await;
+    let started =
+        start(server.api.clone(), &Settings::default(), Injection::default(), Noted::default(), seat).await;
     assert!(matches!(started, Err(TargetError::Gone(_))));
-    assert!(!namespaces(&cluster).is_empty(), "it came to make something");
-    let gone = async {
-        while !namespaces(&cluster).is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+    let made = |a: &&Asked| a.method == "PATCH" && a.body["kind"] == "Namespace";
+    assert_eq!(server.asked().iter().filter(made).count(), 3, "it came to make something");
+    assert_eq!(namespaces(&cluster), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect fails it")]
 
+mod canary;
 mod cleaning;
 mod doctor;
 mod instance;
+mod readiness;
 mod refusals;
 mod retries;
 mod server;

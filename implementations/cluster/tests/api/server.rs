@@ -88,6 +88,13 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn answering(reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
+        Self::answering_within(Timeouts::default(), reply).await
+    }
+
+    pub(crate) async fn answering_within(
+        timeouts: Timeouts,
+        reply: impl FnMut(&Asked) -> Reply + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -97,7 +104,7 @@ impl Server {
                 tokio::spawn(serve(stream, Arc::clone(&keep), Arc::clone(&reply)));
             }
         });
-        Self { api: Api::with_client(client(address), Timeouts::default()), asked, task }
+        Self { api: Api::with_client(client(address), timeouts), asked, task }
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {

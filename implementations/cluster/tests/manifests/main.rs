@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use meshproof_cluster::manifests::{Injection, Plan, gateway, mesh, namespaces, nginx, workload};
 use meshproof_cluster::places::Places;
-use meshproof_cluster::relocate::{Ground, relocate};
+use meshproof_cluster::relocate::{Ground, NOWHERE, relocate};
 use meshproof_cluster::{Gateways, Settings, owned};
 use meshproof_harness::external::{
     ExternalSpec, HttpVersions, Page, PlainPort, PodService, PrivateKeyPem, Refusal, TlsPort, TlsVersions,
@@ -56,7 +56,7 @@ impl World {
         let topology = (scenario.topology)();
         let mut made = namespaces(&plan, "2026-01-02T03:04:05Z", ROOTS);
         made.extend(mesh::access_logs(&plan, &topology.gateways));
-        made.extend([mesh::sidecar_beacon(&plan), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
+        made.extend([mesh::sidecar_beacon(&plan, NOWHERE), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
         made.extend(topology.workloads.iter().flat_map(|w| workload::workload(&plan, w)));
         made.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&plan, g)));
         for s in &topology.services {
@@ -64,7 +64,7 @@ impl World {
             made.extend(nginx::plain(&plan, s.namespace, s.name, s.port, &pod).unwrap());
         }
         let gateways = (!topology.gateways.is_empty()).then_some(&self.labels);
-        made.extend(mesh::beacon(&plan, 1, gateways));
+        made.extend(mesh::beacon(&plan, 1, gateways, None));
         made
     }
 
@@ -107,6 +107,7 @@ fn everything() -> Vec<(String, Vec<Resource>)> {
     }
     let sample = World::with("sample", Settings::default(), Injection::default());
     all.push(("external".to_owned(), external(&sample)));
+    all.push(("canary".to_owned(), canary(&sample)));
     all
 }
 
@@ -156,6 +157,22 @@ fn the_documents_resources_as_they_are_applied() {
     }
 }
 
+/// What a proxy without a dump is asked at.
+fn canary(world: &World) -> Vec<Resource> {
+    let (plan, host) = (world.plan(), mesh::CANARY);
+    let service = PodService::same(host, mesh::BEACON_PORT, host);
+    let mut made = nginx::plain(&plan, "", host, mesh::BEACON_PORT, &service).unwrap();
+    made.push(mesh::sidecar_beacon(&plan, "10.1.0.9"));
+    made.extend(mesh::beacon(&plan, 7, Some(&world.labels), Some("10.1.0.9")));
+    made
+}
+
+#[test]
+fn a_beacon_that_canaries_are_sent_to() {
+    let world = World::with("sample", Settings::default(), Injection::default());
+    insta::assert_snapshot!(yaml(&canary(&world)));
+}
+
 #[test]
 fn an_external_service() {
     let world = World::with("sample", Settings::default(), Injection::default());
@@ -178,7 +195,7 @@ fn a_revision_private_images_and_installed_gateways() {
     made.push(workload::probe(&plan));
     let gateways = (scenario.topology)().gateways;
     made.extend(mesh::access_logs(&plan, &gateways));
-    made.extend(mesh::beacon(&plan, 1, Some(&gateways[0].labels)));
+    made.extend(mesh::beacon(&plan, 1, Some(&gateways[0].labels), None));
     for (_, text) in scenario.fixtures {
         made.extend(world.fixture(text));
     }

@@ -1,0 +1,171 @@
+//! What only the pods of a run tell of the implementation, gathered over its scenarios for the report.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use meshproof_harness::store::bounded;
+use serde_json::Value;
+
+/// How much of an image's name and of its digest is told.
+const MAX_NAME: usize = 300;
+/// How many images are told of for one purpose: a mesh may inject another proxy into each pod.
+const MOST: usize = 8;
+
+/// Gathers; clones share what is gathered.
+#[derive(Clone, Debug, Default)]
+pub struct Noted {
+    images: Arc<Mutex<BTreeMap<&'static str, BTreeSet<String>>>>,
+    /// Of each proxy's name, by what its convergence was known.
+    convergence: Arc<Mutex<BTreeMap<String, BTreeSet<&'static str>>>>,
+}
+
+/// A container's image, as the node tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ran {
+    /// The container's name.
+    pub(crate) container: String,
+    /// `docker.io/library/nginx:1.28.0 (docker.io/library/nginx@sha256:...)`.
+    pub(crate) image: String,
+}
+
+impl Noted {
+    /// Notes what a pod ran; `purpose` says what each container is for, and none of one that nobody wants to know of.
+    pub(crate) fn ran(&self, ran: &[Ran], purpose: impl Fn(&str) -> Option<&'static str>) {
+        let mut images = lock(&self.images);
+        for one in ran {
+            let Some(purpose) = purpose(&one.container) else { continue };
+            let known = images.entry(purpose).or_default();
+            // One more than are told, so that it shows.
+            if known.len() <= MOST {
+                known.insert(one.image.clone());
+            }
+        }
+    }
+
+    /// Notes by what proof it was known of a proxy that changes were in force.
+    pub(crate) fn convergence(&self, proxy: &str, proof: &'static str) {
+        lock(&self.convergence).entry(proxy.to_owned()).or_default().insert(proof);
+    }
+
+    /// For the report's details of the implementation: `image workload` and so on, and `convergence by`.
+    #[must_use]
+    pub fn details(&self) -> BTreeMap<String, String> {
+        let images = lock(&self.images);
+        let mut details: BTreeMap<String, String> =
+            images.iter().map(|(purpose, of)| (format!("image {purpose}"), listed(of))).collect();
+        let convergence = lock(&self.convergence);
+        let mut proxies_by: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (proxy, proofs) in convergence.iter() {
+            for proof in proofs {
+                proxies_by.entry(proof).or_default().insert(proxy);
+            }
+        }
+        let told: Vec<String> = match proxies_by.len() {
+            1 => proxies_by.keys().map(|proof| (*proof).to_owned()).collect(),
+            _ => {
+                let of = |proxies: &BTreeSet<&str>| proxies.iter().copied().collect::<Vec<_>>().join(" and ");
+                proxies_by.iter().map(|(proof, proxies)| format!("{proof} ({})", of(proxies))).collect()
+            }
+        };
+        if !told.is_empty() {
+            details.insert("convergence by".to_owned(), told.join(", "));
+        }
+        details
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn listed(all: &BTreeSet<String>) -> String {
+    let mut words: Vec<&str> = all.iter().take(MOST).map(String::as_str).collect();
+    if all.len() > MOST {
+        words.push("and more");
+    }
+    words.join(", ")
+}
+
+/// What the containers of a pod run (Kubernetes API, `ContainerStatus`: `image` is its name, which may be one of several, and
+/// `imageID` what the node resolved it to: a digest of the registry's, or of the node's own where it was never in one).
+pub(crate) fn ran(pod: &Value) -> Vec<Ran> {
+    let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
+    let statuses = lists.iter().filter_map(|p| pod.pointer(p).and_then(Value::as_array)).flatten();
+    let text = |status: &Value, field: &str| {
+        let text = status[field].as_str().filter(|text| !text.is_empty());
+        text.map(|text| bounded(text, MAX_NAME))
+    };
+    let read = |status: &Value| {
+        let (container, image) = (text(status, "name")?, text(status, "image")?);
+        let id = text(status, "imageID").unwrap_or_else(|| "no digest is told".to_owned());
+        let id = id.strip_prefix("docker-pullable://").unwrap_or(&id);
+        let image = if image == id { image } else { format!("{image} ({id})") };
+        Some(Ran { container, image })
+    };
+    statuses.filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(statuses: Value) -> Value {
+        json!({ "status": { "containerStatuses": statuses, "initContainerStatuses": [
+            { "name": "istio-proxy", "image": "proxyv2:1", "imageID": "docker-pullable://istio/proxyv2@sha256:aa" },
+        ] } })
+    }
+
+    #[test]
+    fn images_are_told_by_purpose_with_the_digest_that_the_node_resolved() {
+        let noted = Noted::default();
+        let one = pod(json!([{ "name": "application", "image": "curl:8", "imageID": "sha256:bb" }]));
+        let purpose = |container: &str| match container {
+            "istio-proxy" => Some("proxy"),
+            "application" => Some("workload"),
+            _ => None,
+        };
+        noted.ran(&ran(&one), purpose);
+        noted.ran(&ran(&one), purpose);
+        let stranger = pod(json!([{ "name": "istio-validation", "image": "x", "imageID": "y" }]));
+        noted.clone().ran(&ran(&stranger), purpose);
+        let expected = [
+            ("image proxy".to_owned(), "proxyv2:1 (istio/proxyv2@sha256:aa)".to_owned()),
+            ("image workload".to_owned(), "curl:8 (sha256:bb)".to_owned()),
+        ];
+        assert_eq!(noted.details(), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn by_what_convergence_was_known_is_told_with_the_proxies_where_it_differs() {
+        let noted = Noted::default();
+        assert_eq!(noted.details(), BTreeMap::new());
+        noted.convergence("sleep", "config dump");
+        noted.convergence("gateway", "config dump");
+        assert_eq!(noted.details()["convergence by"], "config dump");
+        noted.convergence("gateway", "canary");
+        assert_eq!(noted.details()["convergence by"], "canary (gateway), config dump (gateway and sleep)");
+    }
+
+    #[test]
+    fn a_node_that_tells_no_digest_is_not_given_one() {
+        let told = ran(
+            &json!({ "status": { "containerStatuses": [{ "name": "a", "image": "curl:8", "imageID": "" }] } }),
+        );
+        assert_eq!(told[0].image, "curl:8 (no digest is told)");
+        assert_eq!(ran(&json!({ "status": {} })), []);
+    }
+
+    #[test]
+    fn whatever_nodes_tell_is_bounded() {
+        let noted = Noted::default();
+        for number in 0..100 {
+            let id = format!("{number}{}", "x".repeat(10_000));
+            let statuses = json!([{ "name": "application", "image": "i", "imageID": id }]);
+            noted.ran(&ran(&pod(statuses)), |name| (name == "application").then_some("workload"));
+        }
+        let told = &noted.details()["image workload"];
+        assert!(told.ends_with("and more") && told.len() < (MOST + 1) * (MAX_NAME + 20), "{}", told.len());
+    }
+}

@@ -1,0 +1,140 @@
+//! How it is known that a change is in force, by what of a proxy can be read.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use meshproof_cluster::instance::start;
+use meshproof_cluster::manifests::Injection;
+use meshproof_cluster::noted::Noted;
+use meshproof_cluster::{Gateways, Settings};
+use meshproof_harness::resource::Resource;
+use meshproof_harness::store::Store;
+use meshproof_harness::target::{ConfigChange, Instance, TargetError};
+
+use crate::instance::{Cluster, DumpReader, access, pretended, seat};
+use crate::server::Server;
+
+struct Begun {
+    server: Server,
+    cluster: Arc<Mutex<Cluster>>,
+    instance: Box<dyn Instance>,
+    noted: Noted,
+}
+
+async fn begun(cluster: Cluster, applied: Duration) -> Begun {
+    let (server, cluster) = pretended(cluster).await;
+    let (settings, noted) = (Settings::default(), Noted::default());
+    let started = start(
+        server.api.clone(),
+        &settings,
+        Injection::default(),
+        noted.clone(),
+        seat(&Store::new(), applied),
+    );
+    Begun { instance: started.await.unwrap(), server, cluster, noted }
+}
+
+impl Begun {
+    fn by(&self) -> String {
+        self.noted.details()["convergence by"].clone()
+    }
+
+    /// How often something was asked that begins so.
+    fn asked(&self, word: &str) -> usize {
+        let is = |query: &str| {
+            url::form_urlencoded::parse(query.as_bytes()).any(|(n, v)| n == "command" && v.contains(word))
+        };
+        self.server.asked().iter().filter(|a| is(&a.query)).count()
+    }
+}
+
+fn without_dump() -> Cluster {
+    Cluster { dump: DumpReader::Nobody, ..Cluster::default() }
+}
+
+const LONG: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_dump_that_can_be_read_is_what_tells_and_no_canary_is_sent() {
+    let begun = begun(Cluster::default(), LONG).await;
+    begun.instance.change(&access()).await.unwrap();
+    assert_eq!((begun.by().as_str(), begun.asked("http_code")), ("config dump", 0));
+    assert!(!begun.cluster.lock().unwrap().objects.keys().any(|path| path.contains("canary")));
+    begun.instance.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dump_that_only_the_agent_can_read_is_read_by_it() {
+    let begun = begun(Cluster { dump: DumpReader::Agent, ..Cluster::default() }, LONG).await;
+    begun.instance.change(&access()).await.unwrap();
+    assert_eq!((begun.by().as_str(), begun.asked("http_code")), ("config dump by pilot-agent", 0));
+    begun.instance.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_dump_canaries_are_sent_until_every_proxy_answers_with_the_revision() {
+    let begun = begun(without_dump(), LONG).await;
+    let before = begun.asked("http_code");
+    begun.cluster.lock().unwrap().lag = 4;
+    begun.instance.change(&access()).await.unwrap();
+    assert_eq!(begun.by(), "canary");
+    assert!(begun.asked("http_code") - before > 4, "both proxies are asked again");
+    assert!(begun.asked("http://r2.mp-r1-s-default.beacon.meshproof.internal:18999/canary") >= 2);
+    begun.instance.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_of_a_former_revision_is_none() {
+    let begun = begun(without_dump(), Duration::from_secs(2)).await;
+    begun.cluster.lock().unwrap().stale = Some("r1.mp-r1-s-default.beacon.meshproof.internal");
+    let Err(TargetError::Gone(words)) = begun.instance.change(&access()).await else { panic!() };
+    assert!(words.contains("canary request of revision 2") && words.contains("`applied` (2s)"), "{words}");
+    assert!(words.contains("r1.mp-r1-s-default"), "what it answered is told: {words}");
+    begun.instance.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_canary_whose_own_server_is_gone_is_no_fault_of_the_proxys() {
+    let begun = begun(without_dump(), Duration::from_secs(2)).await;
+    begun.cluster.lock().unwrap().canary_is_dead = true;
+    let Err(TargetError::Environment(words)) = begun.instance.change(&access()).await else { panic!() };
+    assert!(words.contains("the suite's own server") && words.contains("`applied`"), "{words}");
+    begun.instance.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_distribution_status_is_waited_for_where_there_is_one_and_no_dump() {
+    let begun = begun(Cluster { unreconciled: Some(5), ..without_dump() }, LONG).await;
+    assert_eq!(begun.cluster.lock().unwrap().unreconciled, Some(0), "it was asked until it said yes");
+    assert!(begun.by().contains("status and canary"), "{}", begun.by());
+    begun.instance.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_no_canary_shows_is_skipped_before_anything_is_applied() {
+    let begun = begun(without_dump(), LONG).await;
+    let yaml = "{apiVersion: v1, kind: Secret, metadata: {name: c, namespace: istio-system}, stringData: {tls.crt: A}}";
+    let secret = Resource::read_manifest("t", yaml, "default").unwrap();
+    let applied = begun.instance.change(&ConfigChange { apply: secret, delete: Vec::new() }).await;
+    let Err(TargetError::Unsupported(words)) = applied else { panic!() };
+    assert!(words.starts_with("a proof") && words.contains("portforward"), "{words}");
+    assert!(!begun.cluster.lock().unwrap().objects.keys().any(|path| path.ends_with("/secrets/c")));
+    for told in [
+        begun.instance.set_running("istio-egressgateway", false).await,
+        begun.instance.credentials("istio-egressgateway").await.map(drop),
+    ] {
+        assert!(matches!(told, Err(TargetError::Unsupported(_))), "{told:?}");
+    }
+    begun.instance.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_installed_gateway_without_a_dump_is_not_judged_by_a_ca_that_it_may_not_believe() {
+    let (server, _cluster) = pretended(without_dump()).await;
+    let gateways = Gateways::Installed { namespace: "istio-system".to_owned() };
+    let settings = Settings { gateways, ..Settings::default() };
+    let (api, seat) = (server.api.clone(), seat(&Store::new(), LONG));
+    let started = start(api, &settings, Injection::default(), Noted::default(), seat).await;
+    let Err(TargetError::Environment(words)) = started else { panic!() };
+    assert!(words.contains("istio-egressgateway") && words.contains("--gateways installed"), "{words}");
+}

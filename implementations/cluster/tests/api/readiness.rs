@@ -1,0 +1,109 @@
+//! Who is to blame for a pod that does not become ready, and which time it is given.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use meshproof_cluster::Settings;
+use meshproof_cluster::instance::start;
+use meshproof_cluster::manifests::Injection;
+use meshproof_cluster::noted::Noted;
+use meshproof_harness::store::Store;
+use meshproof_harness::target::{Instance, TargetError};
+use meshproof_harness::timeouts::Timeouts;
+use serde_json::{Value, json};
+
+use crate::instance::{Cluster, pretended_within, seat};
+
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(300);
+
+fn pod(proxy: (bool, Value), application: Value) -> Value {
+    let (ready, state) = proxy;
+    json!({
+        "metadata": { "name": "sleep-1", "namespace": "n" },
+        "status": { "phase": "Pending", "containerStatuses": [
+            { "name": "istio-proxy", "ready": ready, "state": state },
+            { "name": "application", "ready": false, "state": application },
+        ] },
+    })
+}
+
+fn running() -> Value {
+    json!({ "running": {} })
+}
+
+fn waiting(reason: &str) -> Value {
+    json!({ "waiting": { "reason": reason, "message": "of the registry" } })
+}
+
+/// Starts a scenario's mesh whose workload has this pod, and looks at it after a while.
+async fn started(
+    workload: Value,
+    pulled: Duration,
+    ready: Duration,
+    then: impl AsyncFnOnce(Arc<Mutex<Cluster>>),
+) -> Result<Box<dyn Instance>, TargetError> {
+    let mut timeouts = Timeouts::default();
+    timeouts.set("images-pulled", pulled).unwrap();
+    timeouts.set("implementation-ready", ready).unwrap();
+    let cluster = Cluster { workload: Some(workload), ..Cluster::default() };
+    let (server, cluster) = pretended_within(timeouts.clone(), cluster).await;
+    let mut seat = seat(&Store::new(), LONG);
+    timeouts.set("applied", LONG).unwrap();
+    seat.timeouts = timeouts;
+    let settings = Settings::default();
+    let starting = start(server.api.clone(), &settings, Injection::default(), Noted::default(), seat);
+    let (started, ()) = tokio::join!(starting, then(cluster));
+    if let Ok(instance) = &started {
+        instance.stop().await.unwrap();
+    }
+    started
+}
+
+async fn nothing(_: Arc<Mutex<Cluster>>) {}
+
+#[tokio::test]
+async fn an_image_that_is_not_to_be_had_is_the_environments_fault_and_has_a_timeout_of_its_own() {
+    let workload = pod((true, running()), waiting("ImagePullBackOff"));
+    let Err(TargetError::Environment(words)) = started(workload, SHORT, LONG, nothing).await else {
+        panic!()
+    };
+    for part in ["`images-pulled`", "application ImagePullBackOff (of the registry)", "--image KEY=IMAGE"] {
+        assert!(words.contains(part), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_was_started_and_does_not_become_ready_is_to_blame() {
+    let workload = pod((false, running()), waiting("ContainerCreating"));
+    let Err(TargetError::Gone(words)) = started(workload, LONG, SHORT, nothing).await else { panic!() };
+    assert!(words.contains("`implementation-ready`") && words.contains("its proxy was started"), "{words}");
+}
+
+#[tokio::test]
+async fn images_may_take_longer_than_a_pod_to_become_ready() {
+    let workload = pod((false, waiting("ContainerCreating")), waiting("ContainerCreating"));
+    let pulled = async |cluster: Arc<Mutex<Cluster>>| {
+        // Longer than what is given to become ready.
+        tokio::time::sleep(4 * SHORT).await;
+        cluster.lock().unwrap().workload = None;
+    };
+    started(workload, LONG, 2 * SHORT, pulled).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_quota_that_lets_no_pod_be_made_is_named() {
+    let Err(TargetError::Environment(words)) = started(Value::Null, SHORT, LONG, nothing).await else {
+        panic!()
+    };
+    assert!(words.contains("exceeded quota: few") && words.contains("kubectl get events"), "{words}");
+}
+
+#[tokio::test]
+async fn an_image_that_will_never_come_is_not_waited_for() {
+    let begun = Instant::now();
+    let workload = pod((true, running()), waiting("InvalidImageName"));
+    let Err(TargetError::Environment(words)) = started(workload, LONG, LONG, nothing).await else { panic!() };
+    assert!(words.contains("InvalidImageName"), "{words}");
+    assert!(begun.elapsed() < LONG / 2);
+}
