@@ -99,7 +99,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     let (implementation, gone) = match options.target.identify().await {
         Ok(implementation) => (Arc::new(implementation), None),
         // Its own fault, so a finding: every check fails with it.
-        Err(TargetError::Gone(words)) => (Arc::new(nameless()), Some(words)),
+        Err(TargetError::Gone(words)) => (Arc::new(options.target.stand_in()), Some(words)),
         Err(e @ (TargetError::Refused(_) | TargetError::Unsupported(_) | TargetError::Environment(_))) => {
             return Err(RunError::Target(e.to_string()));
         }
@@ -286,18 +286,6 @@ fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
         evidence: finished.evidence,
         timing: finished.timing,
         faults: finished.faults,
-    }
-}
-
-/// An implementation that did not say who it is.
-fn nameless() -> Implementation {
-    let unknown = || "unknown".to_owned();
-    Implementation {
-        name: unknown(),
-        version: unknown(),
-        target: unknown(),
-        features: Vec::new(),
-        details: BTreeMap::new(),
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Adapter {
 }
 
 /// How an adapter introduced itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Introduction {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -42,6 +42,16 @@ pub(crate) struct Introduction {
 }
 
 impl Adapter {
+    fn introduced(&self, told: Introduction) -> Implementation {
+        Implementation {
+            name: told.name,
+            version: told.version,
+            target: "adapter".to_owned(),
+            features: told.features,
+            details: [("adapter".to_owned(), self.command.clone())].into(),
+        }
+    }
+
     /// The adapter that this command line starts, within these timeouts.
     ///
     /// # Errors
@@ -85,6 +95,14 @@ pub(crate) fn unknown_features(features: &[String]) -> Option<String> {
 
 #[async_trait]
 impl DataPlaneFactory for Adapter {
+    fn stand_in(&self) -> Implementation {
+        Implementation {
+            name: format!("adapter:{}", self.command),
+            version: "unknown".to_owned(),
+            ..self.introduced(Introduction::default())
+        }
+    }
+
     async fn identify(&self) -> Result<Implementation, DataPlaneError> {
         let folder = tempfile::Builder::new().prefix("meshproof-").tempdir().map_err(|e| {
             DataPlaneError::Environment(format!(
@@ -99,13 +117,7 @@ impl DataPlaneFactory for Adapter {
             // Taken as it is, it would skip what the adapter means to be asked.
             return Err(DataPlaneError::Gone(format!("its `hello` declares {unknown}")));
         }
-        Ok(Implementation {
-            name: told.name,
-            version: told.version,
-            target: "adapter".to_owned(),
-            features: told.features,
-            details: [("adapter".to_owned(), self.command.clone())].into(),
-        })
+        Ok(self.introduced(told))
     }
 
     async fn start(&self, boot: Boot) -> Result<Box<dyn DataPlane>, DataPlaneError> {

@@ -61,6 +61,10 @@ async fn an_adapter_that_dies_at_hello_fails_every_check_and_is_no_error_of_the_
     let report =
         run(&hostile("dies-at-hello"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
     assert_all_fail(&report, "no licence found");
+    let command = hostile("dies-at-hello");
+    let named = &report.implementation;
+    assert_eq!((named.name.clone(), named.target.as_str()), (format!("adapter:{command}"), "adapter"));
+    assert_eq!(named.details["adapter"], command);
 }
 
 #[tokio::test]

@@ -44,6 +44,10 @@ impl LocalTarget {
 
 #[async_trait]
 impl Target for LocalTarget {
+    fn stand_in(&self) -> Implementation {
+        self.factory.stand_in()
+    }
+
     async fn identify(&self) -> Result<Implementation, TargetError> {
         self.factory.identify().await.map_err(Into::into)
     }
