@@ -328,8 +328,13 @@ pub struct Cluster {
     /// When images are pulled: Always, IfNotPresent or Never [default: Kubernetes's own]
     #[arg(long, value_name = "POLICY", env = "MESHPROOF_PULL_POLICY")]
     pub pull_policy: Option<String>,
-    /// A Secret that images are pulled with; may be repeated
-    #[arg(long = "pull-secret", value_name = "NAME", value_delimiter = ',', env = "MESHPROOF_PULL_SECRETS")]
+    /// A Secret that images are pulled with, copied from its namespace into the run's own; may be repeated
+    #[arg(
+        long = "pull-secret",
+        value_name = "NAMESPACE/NAME",
+        value_delimiter = ',',
+        env = "MESHPROOF_PULL_SECRETS"
+    )]
     pub pull_secrets: Vec<String>,
     /// What the report calls the implementation [default: what it says of itself]
     #[arg(long, value_name = "NAME", env = "MESHPROOF_NAME")]

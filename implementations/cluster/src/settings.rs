@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use meshproof_harness::timeouts::Timeouts;
 
+use crate::pull_secrets::PullSecret;
+
 /// Which gateways carry the documents' traffic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Gateways {
@@ -38,8 +40,8 @@ pub struct Settings {
     pub images: BTreeMap<String, String>,
     /// `Always`, `IfNotPresent` or `Never`; absent: Kubernetes's own default.
     pub pull_policy: Option<String>,
-    /// Names of Secrets that pods pull images with; the suite copies none, so they must be in reach of the service accounts.
-    pub pull_secrets: Vec<String>,
+    /// Secrets that pods pull images with.
+    pub pull_secrets: Vec<PullSecret>,
     /// What the report calls the implementation; absent: what it says of itself.
     pub name: Option<String>,
     /// How long each thing may take.

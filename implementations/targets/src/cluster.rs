@@ -23,7 +23,7 @@ pub struct Options {
     pub images: BTreeMap<String, String>,
     /// `MESHPROOF_PULL_POLICY`.
     pub pull_policy: Option<String>,
-    /// `MESHPROOF_PULL_SECRETS=NAME,NAME`.
+    /// `MESHPROOF_PULL_SECRETS=NAMESPACE/NAME,NAME`.
     pub pull_secrets: Vec<String>,
     /// `MESHPROOF_NAME`.
     pub name: Option<String>,
@@ -155,6 +155,7 @@ mod present {
 
     use meshproof_cluster::api::Api;
     use meshproof_cluster::doctor::{Weight, as_text};
+    use meshproof_cluster::pull_secrets::PullSecret;
     use meshproof_cluster::{ClusterTarget, Gateways, IMAGES, Settings, cleanup as removal, examine_cluster};
     use meshproof_harness::names::did_you_mean;
 
@@ -178,6 +179,8 @@ mod present {
                 policies.join(", ")
             )));
         }
+        let pull_secrets: Result<Vec<PullSecret>, _> =
+            options.pull_secrets.iter().map(|s| s.parse()).collect();
         Ok(Settings {
             kubeconfig: options.kubeconfig.clone(),
             context: options.context.clone(),
@@ -187,7 +190,7 @@ mod present {
             },
             images: options.images.clone(),
             pull_policy: options.pull_policy.clone(),
-            pull_secrets: options.pull_secrets.clone(),
+            pull_secrets: pull_secrets.map_err(|e| Unusable::Option(format!("--pull-secret: {e}")))?,
             name: options.name.clone(),
             timeouts: timeouts.clone(),
         })

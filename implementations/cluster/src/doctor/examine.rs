@@ -47,6 +47,7 @@ pub async fn examine(api: &Api, settings: &Settings) -> Vec<Finding> {
     findings.extend(mesh(found.as_ref()));
     findings.extend(gateways(api, settings).await);
     findings.extend(images(api, settings).await);
+    findings.extend(pull_secrets(api, settings).await);
     findings.extend(leftovers(api).await);
     findings
 }
@@ -239,9 +240,33 @@ async fn images(api: &Api, settings: &Settings) -> Vec<Finding> {
             format!("{}, or run without --pull-policy Never", load.join(" && ")),
         )];
     } else {
-        "where the nodes reach no registry: kind load docker-image IMAGE, or --image KEY=IMAGE with --pull-secret NAME"
+        "where the nodes reach no registry: kind load docker-image IMAGE, or --image KEY=IMAGE with --pull-secret"
     };
     vec![Finding::note(ABOUT, words, mend)]
+}
+
+async fn pull_secrets(api: &Api, settings: &Settings) -> Vec<Finding> {
+    const ABOUT: &str = "pull secrets";
+    let mut findings = Vec::new();
+    for secret in &settings.pull_secrets {
+        findings.push(match (secret.original(api).await, &secret.namespace) {
+            (Ok(_), Some(namespace)) => {
+                let says = format!("{} of {namespace} is copied into the run's namespaces", secret.name);
+                Finding::good(ABOUT, says)
+            }
+            (Ok(_), None) => Finding::note(
+                ABOUT,
+                format!("pods look for {} in the run's namespaces, which the run makes: something of yours must put it there", secret.name),
+                format!("--pull-secret NAMESPACE/{} copies it from where it is", secret.name),
+            ),
+            (Err(e), _) => Finding::lacking(
+                ABOUT,
+                e.to_string(),
+                "kubectl create secret docker-registry NAME --namespace NAMESPACE, and --pull-secret NAMESPACE/NAME",
+            ),
+        });
+    }
+    findings
 }
 
 /// Container runtimes tell names in full: `docker.io/library/nginx:1.28.0`.

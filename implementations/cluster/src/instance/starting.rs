@@ -22,7 +22,7 @@ use super::servers::Server;
 use super::{Address, ClusterInstance, Proxy, Running, State, environment, namespace_ids};
 use crate::api::{Api, ApiError};
 use crate::dump as read;
-use crate::manifests::{Injection, gateway, mesh, namespaces, nginx, workload};
+use crate::manifests::{Injection, gateway, mesh, namespaces, nginx, pull_secret, workload};
 use crate::noted::Noted;
 use crate::places::Places;
 use crate::relocate::NOWHERE;
@@ -147,6 +147,12 @@ impl ClusterInstance {
             made.into_iter().partition(|r| r.kind() == "Namespace");
         self.apply_all(&first).await?;
         self.apply_all(&then).await?;
+        for secret in &self.settings.pull_secrets {
+            let original = secret.original(&self.api).await.map_err(environment)?;
+            if let Some(original) = original {
+                self.apply_all(&pull_secret(&plan, secret, &original)).await?;
+            }
+        }
         let topology = &self.seat.topology;
         let mut all = mesh::access_logs(&plan, &topology.gateways);
         all.extend([mesh::sidecar_beacon(&plan, NOWHERE), mesh::sidecar(&plan, 0), workload::probe(&plan)]);

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::owned;
 use crate::places::Places;
+use crate::pull_secrets::PullSecret;
 use crate::settings::Settings;
 
 /// The ConfigMap with the suite's public CA, in each namespace, and its one key.
@@ -89,7 +90,7 @@ impl Plan<'_> {
 
     fn pull_secrets(&self, spec: &mut Value) {
         if !self.settings.pull_secrets.is_empty() {
-            let secrets = self.settings.pull_secrets.iter().map(|name| json!({ "name": name }));
+            let secrets = self.settings.pull_secrets.iter().map(|secret| json!({ "name": secret.name }));
             spec["imagePullSecrets"] = secrets.collect();
         }
     }
@@ -117,6 +118,13 @@ impl Plan<'_> {
         );
         container
     }
+}
+
+/// The copies of a Secret that images are pulled with, one in each namespace of the scenario.
+#[must_use]
+pub fn pull_secret(plan: &Plan<'_>, secret: &PullSecret, original: &Value) -> Vec<Resource> {
+    let copy = |namespace| PullSecret::copy(original, plan.metadata(namespace, &secret.name));
+    plan.places.own().into_iter().map(copy).collect()
 }
 
 /// Whom the suite's own containers run as: nobody in particular. Not 1337, whose traffic Istio's proxy does not capture

@@ -144,6 +144,23 @@ async fn a_cluster_that_is_too_old_with_installed_gateways_that_are_not_there_an
 }
 
 #[tokio::test]
+async fn pull_secrets_that_are_copied_that_are_somebody_elses_business_and_that_are_none() {
+    let secret = |kind: &str| Answer::json(&json!({ "metadata": { "name": "s" }, "type": kind, "data": {} }));
+    let some = move |asked: &Asked| match asked.path.as_str() {
+        "/api/v1/namespaces/ops/secrets/registry" => secret("kubernetes.io/dockerconfigjson"),
+        "/api/v1/namespaces/ops/secrets/password" => secret("Opaque"),
+        "/api/v1/namespaces/ops/secrets/lost" => Answer::absent("lost"),
+        _ => fine(asked),
+    };
+    let names = ["ops/registry", "mirror", "ops/password", "ops/lost"];
+    let settings = Settings {
+        pull_secrets: names.iter().map(|name| name.parse().unwrap()).collect(),
+        ..Settings::default()
+    };
+    insta::assert_snapshot!(says(&settings, some).await);
+}
+
+#[tokio::test]
 async fn words_of_the_cluster_cannot_act_on_a_terminal() {
     let hostile = |asked: &Asked| match asked.path.as_str() {
         "/version" => Answer::json(&json!({ "major": "1", "minor": "34", "gitVersion": "v\u{1b}[2J\n" })),

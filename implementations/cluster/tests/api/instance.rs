@@ -96,6 +96,7 @@ impl Cluster {
                     Reply::status(403, "Forbidden", "cannot create resource \"pods/portforward\"")
                 }
             },
+            ("GET", [.., "secrets", _]) => whole(&self.objects.get(&asked.path).cloned().unwrap_or_default()),
             ("GET", [.., "deployments", _]) => {
                 let told = "pods \"sleep-1\" is forbidden: exceeded quota: few";
                 let failed = json!([{ "type": "ReplicaFailure", "status": "True", "message": told }]);
@@ -450,6 +451,35 @@ async fn the_images_that_pods_ran_are_told_by_digest_and_purpose() {
             "image workload: application:1 (registry/application@sha256:0a)",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_pull_secret_of_another_namespace_is_copied_into_those_of_the_run_before_any_pod() {
+    let original = json!({
+        "metadata": { "name": "registry", "namespace": "ops", "labels": { "whose": "ops" } },
+        "type": "kubernetes.io/dockerconfigjson", "data": { ".dockerconfigjson": "e30=" },
+    });
+    let objects = [("/api/v1/namespaces/ops/secrets/registry".to_owned(), original)].into();
+    let (server, _cluster) = pretended(Cluster { objects, ..Cluster::default() }).await;
+    let settings = Settings { pull_secrets: vec!["ops/registry".parse().unwrap()], ..Settings::default() };
+    let seat = seat(&Store::new(), Duration::from_secs(20));
+    let started = start(server.api.clone(), &settings, Injection::default(), Noted::default(), seat).await;
+    started.unwrap().stop().await.unwrap();
+    let made: Vec<Asked> = server.asked().into_iter().filter(|a| a.method == "PATCH").collect();
+    let first_pod = made.iter().position(|a| a.body["kind"] == "Deployment").unwrap();
+    let copies: Vec<&Asked> = made[..first_pod].iter().filter(|a| a.body["kind"] == "Secret").collect();
+    let places: Vec<&str> = copies.iter().map(|a| a.path.split('/').nth(4).unwrap()).collect();
+    assert_eq!(places, ["mp-r1-s-default", "mp-r1-s-gateways", "mp-r1-s-outside"]);
+    for copy in copies {
+        assert_eq!(copy.body["type"], "kubernetes.io/dockerconfigjson");
+        assert_eq!(copy.body["data"], json!({ ".dockerconfigjson": "e30=" }));
+        assert_eq!(copy.body["metadata"]["labels"]["meshproof.dev/run"], "r1");
+        assert!(copy.body["metadata"]["labels"].get("whose").is_none());
+    }
+    for pod in made.iter().filter(|a| a.body["kind"] == "Deployment") {
+        let named = &pod.body["spec"]["template"]["spec"]["imagePullSecrets"];
+        assert_eq!(*named, json!([{ "name": "registry" }]));
+    }
 }
 
 fn namespaces(cluster: &Mutex<Cluster>) -> Vec<String> {

@@ -185,7 +185,7 @@ fn a_revision_private_images_and_installed_gateways() {
         gateways: Gateways::Installed { namespace: "istio-ingress".to_owned() },
         images: BTreeMap::from([("workload".to_owned(), "registry.example/curl@sha256:00".to_owned())]),
         pull_policy: Some("Never".to_owned()),
-        pull_secrets: vec!["registry".to_owned()],
+        pull_secrets: vec!["registry".parse().unwrap()],
         ..Settings::default()
     };
     let world = World::with("sample", settings, Injection::revision("canary"));
