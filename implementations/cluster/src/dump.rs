@@ -117,22 +117,38 @@ pub fn warming(clusters: &Value) -> BTreeSet<String> {
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// What Envoy refused of its configuration, in its words (`error_state` of a listener, cluster or route: the last attempt that
-/// failed).
+/// What Envoy refused of its configuration, in its words (`error_state`: the last attempt that failed). It is written for listeners
+/// alone, once with the listener that stays and once without a name. Of refused clusters there is no trace, and a refused
+/// secret looks like one in force: only the proxy's log tells, see [`rejected`].
 #[must_use]
 pub fn refusals(dump: &Value) -> Option<String> {
     let mut words = Vec::new();
     within(dump, &mut |object| {
-        if let Some(details) =
-            object.get("error_state").and_then(|s| s.get("details")).and_then(Value::as_str)
-        {
-            let name = object.get("name").and_then(Value::as_str).unwrap_or("a resource");
+        let Some(error) = object.get("error_state") else { return };
+        if let Some(details) = error.get("details").and_then(Value::as_str) {
+            let failed = error.pointer("/failed_configuration/name");
+            let name = object.get("name").or(failed).and_then(Value::as_str).unwrap_or("a resource");
             words.push(format!("{name}: {details}"));
         }
     });
     words.sort();
     words.dedup();
     (!words.is_empty()).then(|| bounded(&words.join("; "), MAX_WORDS))
+}
+
+/// What a line of the proxy's own output says that it refused: the kind of resource, and Envoy's words (Envoy,
+/// source/extensions/config_subscription/grpc/grpc_subscription_impl.cc, `onConfigUpdateFailed`). None of any other line. Istio's agent
+/// writes it as text with tabs, or as an object.
+#[must_use]
+pub fn rejected(line: &str) -> Option<String> {
+    const BEFORE: &str = "gRPC config for type.googleapis.com/";
+    let (_, told) = line.split_once(BEFORE)?;
+    let (kind, words) = told.split_once(" rejected: ")?;
+    let kind = kind.rsplit('.').next().unwrap_or(kind);
+    let words = words.split(['\t', '\n']).next().unwrap_or(words);
+    // Of an object the rest of its members would follow.
+    let words = words.split("\",\"").next().unwrap_or(words);
+    Some(bounded(&format!("{kind}: {}", words.trim_end()), MAX_WORDS))
 }
 
 /// What the proxy holds of a secret: bytes that must be there before a change of it is in force.
@@ -176,7 +192,8 @@ pub fn system_roots(secrets: &Value) -> Option<Vec<u8>> {
     secret(secrets, "file-root:system").flatten().map(|held| held.text)
 }
 
-/// What the proxy says of the credentials that it asked istiod for.
+/// What the proxy says of the credentials that it asked istiod for. One that it refused is told as active: Envoy keeps the refused one
+/// in its place.
 #[must_use]
 pub fn credentials(secrets: &Value) -> Vec<CredentialStatus> {
     let mut names: BTreeSet<&str> = BTreeSet::new();

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use meshproof_harness::feature;
 use meshproof_reports::Implementation;
 use serde_json::Value;
 
-use crate::api::{Api, ApiError, PodRef};
+use crate::api::{Api, ApiError, ExecLimits, PodRef};
 use crate::settings::{Gateways, Settings};
 
 /// Where istiod answers `/version` (pilot/pkg/bootstrap/monitoring.go).
@@ -115,7 +116,7 @@ pub(crate) fn is_ready(pod: &Value) -> bool {
     conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
-/// In istiod's own words where it can be asked, else its label, else its image's tag.
+/// In istiod's own words where it can be asked, or its program's; else its label, else its image's tag.
 async fn version_of(api: &Api, namespace: &str, pod: &Value) -> String {
     let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let at =
@@ -123,11 +124,26 @@ async fn version_of(api: &Api, namespace: &str, pod: &Value) -> String {
     if let Ok(told) = api.pod_get(&at, MONITORING_PORT, "/version", MAX_VERSION).await {
         return without_build(String::from_utf8_lossy(&told).trim());
     }
+    let argv = ["pilot-discovery", "version", "-o", "json"].map(str::to_owned);
+    let time = api.timeouts().get("cluster-answer");
+    let limits = ExecLimits { stdout: MAX_VERSION, stderr: MAX_VERSION, time };
+    if let Ok(told) = api.exec(&at, &argv, Bytes::new(), limits).await
+        && let Some(version) = told_by_program(&told.stdout)
+    {
+        return version;
+    }
     let tag = pod
         .pointer("/spec/containers/0/image")
         .and_then(Value::as_str)
         .and_then(|image| image.split('@').next()?.rsplit('/').next()?.split_once(':').map(|(_, tag)| tag));
     label(pod, "app.kubernetes.io/version").or(tag).unwrap_or("unknown").to_owned()
+}
+
+/// `{"clientVersion": {"version": "1.30.1", ...}}` (istio.io/istio, pkg/version/cobra.go).
+fn told_by_program(output: &[u8]) -> Option<String> {
+    let told: Value = serde_json::from_slice(output).ok()?;
+    let version = told.pointer("/clientVersion/version")?.as_str().filter(|version| !version.is_empty())?;
+    Some(meshproof_harness::store::bounded(version, 100))
 }
 
 /// `1.30.1-REVISION-Clean` to `1.30.1` (`BuildInfo.String` in pkg/version/version.go).
@@ -297,6 +313,15 @@ mod tests {
         assert_eq!(without_build("1.30.1-0a1b2c-Clean"), "1.30.1");
         assert_eq!(without_build("1.31-alpha.5f-0a1b2c-Modified"), "1.31-alpha.5f");
         assert_eq!(without_build("odd"), "odd");
+    }
+
+    #[test]
+    fn a_program_tells_its_version_or_nothing_is_taken_for_one() {
+        let told = told_by_program(br#"{"clientVersion": {"version": "1.31.0-rc.0", "status": "Clean"}}"#);
+        assert_eq!(told.unwrap(), "1.31.0-rc.0");
+        for other in ["", "client version: 1.31.0", r#"{"clientVersion": {"version": ""}}"#] {
+            assert_eq!(told_by_program(other.as_bytes()), None);
+        }
     }
 
     #[test]

@@ -67,8 +67,7 @@ pub const PERMISSIONS: &[Permission] = &[
         "pods/portforward",
         UPGRADED,
         "the proxies' configuration and istiod's version are read",
-        "the proxies' configuration is read by pilot-agent in their containers instead, where there is one, and istiod's version from \
-         its labels",
+        "the proxies' configuration is read by pilot-agent in their containers instead, where there is one",
     ),
     may("", "services", WRITTEN, "gateways, workloads and servers are reached by services"),
     may(

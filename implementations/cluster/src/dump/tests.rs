@@ -40,12 +40,45 @@ fn a_cluster_that_is_still_warming_is_not_in_force() {
     assert_eq!(warming(&warming_only).len(), 1);
 }
 
+/// Of Envoy 1.40.0 under Istio 1.31, whose gateway was given a filter with a broken script; reduced.
+const REFUSED_LISTENER: &str = include_str!("fixtures/refused-listener.json");
+/// Of the same, whose gateway was given a certificate with the key of another; reduced.
+const REFUSED_SECRET: &str = include_str!("fixtures/refused-secret.json");
+
 #[test]
-fn a_refusal_is_told_in_envoys_words() {
-    let dump =
-        json!({"configs": [{"name": "0.0.0.0_443", "error_state": {"details": "duplicate filter chain"}}]});
-    assert_eq!(refusals(&dump).unwrap(), "0.0.0.0_443: duplicate filter chain");
+fn a_refusal_is_told_in_envoys_words_once() {
+    let dump: Value = serde_json::from_str(REFUSED_LISTENER).unwrap();
+    let words = "0.0.0.0_8080: script load error: [string \"this is no lua\"]:1: '=' expected near 'is'";
+    assert_eq!(refusals(&dump).unwrap(), words);
     assert_eq!(refusals(&json!({"configs": [{"name": "x", "active_state": {}}]})), None);
+}
+
+#[test]
+fn a_refused_secret_looks_like_one_in_force() {
+    let dump: Value = serde_json::from_str(REFUSED_SECRET).unwrap();
+    assert_eq!(refusals(&dump), None);
+    let held = secret(&dump, "kubernetes://cred2").flatten().unwrap();
+    assert_eq!(held.text, b"refused");
+}
+
+#[test]
+fn what_a_proxy_refused_is_read_from_its_own_words() {
+    let told = "Failed to load private key from <inline>, Cause: error:0b000074:X.509 certificate \
+                routines:OPENSSL_internal:KEY_VALUES_MISMATCH";
+    let words = format!(
+        "gRPC config for type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret rejected: {told}"
+    );
+    let expected = format!("Secret: {told}");
+    let line = format!(
+        "2026-11-21T15:27:56.031819Z\twarning\tenvoy config \
+         source/extensions/config_subscription/grpc/grpc_subscription_impl.cc:160\t{words}\tthread=13"
+    );
+    assert_eq!(rejected(&line).unwrap(), expected);
+    let object = format!(r#"{{"level":"warn","msg":"{words}","caller":"envoy"}}"#);
+    assert_eq!(rejected(&object).unwrap(), expected);
+    assert_eq!(rejected("2026-11-21T15:27:48.000838Z\tinfo\tEnvoy proxy is ready"), None);
+    let long = format!("gRPC config for type.googleapis.com/a.B rejected: {}", "x".repeat(100_000));
+    assert!(rejected(&long).unwrap().len() < MAX_WORDS + 50);
 }
 
 fn secrets() -> (Value, String) {

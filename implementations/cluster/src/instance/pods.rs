@@ -1,6 +1,7 @@
 //! Pods of the scenario: awaited, followed, looked into.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use super::fences::Fences;
 use super::readiness::await_pod;
 use crate::api::{Api, ApiError, LogFollower, PodRef, Selector};
+use crate::dump;
 use crate::identify::is_ready;
 use crate::manifests::{ROOTS, SYSTEM_ROOTS};
 use crate::noted::{self, Ran};
@@ -20,6 +22,8 @@ use crate::places::Places;
 
 /// The container of a proxy, in sidecars and gateways alike (Istio, pkg/kube/inject, `ProxyContainerName`).
 pub(super) const PROXY: &str = "istio-proxy";
+/// How many of a proxy's refusals are told.
+const MOST_REJECTIONS: usize = 20;
 /// How often a condition is looked at that nobody announces.
 pub(super) const POLL: Duration = Duration::from_millis(200);
 
@@ -101,12 +105,21 @@ pub(super) fn follow_proxy(
     fences: &Arc<Fences>,
 ) -> LogFollower {
     let (name, store, places, fences) = (name.to_owned(), store.clone(), places.clone(), fences.clone());
+    let told: StdMutex<BTreeSet<String>> = StdMutex::default();
     let sink = move |line: &[u8]| match read(line, &places) {
         Line::Log(log) => {
             let token = log.fields.as_ref().and_then(access_log::token).map(str::to_owned);
             store.record(Side::Proxy { name: name.clone() }, token, Fact::AccessLog(*log));
         }
         Line::Fence(token) => fences.saw(&name, &token),
+        Line::Rejection(words) => {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            // The same words come once for each subscription.
+            if told.len() < MOST_REJECTIONS && told.insert(words.clone()) {
+                let text = format!("{name} says that it refused a part of its configuration: {words}");
+                store.record(Side::Suite, None, Fact::Note { text });
+            }
+        }
         Line::Other => {}
     };
     api.follow_logs(pod, Timestamp::UNIX_EPOCH, sink)
@@ -118,6 +131,8 @@ enum Line {
     Log(Box<AccessLog>),
     /// The suite's own question at the beacon.
     Fence(String),
+    /// What the proxy refused, in its words.
+    Rejection(String),
     /// The agent's or Envoy's own words.
     Other,
 }
@@ -125,13 +140,14 @@ enum Line {
 /// The proxy's output has the access log and, between its lines, what agent and Envoy say. A line of the log begins with a bracket
 /// in every text format, and as an object in JSON; the others begin with their time.
 fn read(line: &[u8], places: &Places) -> Line {
+    let other = || dump::rejected(&String::from_utf8_lossy(line)).map_or(Line::Other, Line::Rejection);
     if !matches!(line.first(), Some(b'[' | b'{')) {
-        return Line::Other;
+        return other();
     }
     let log = access_log::read_line(places.documented(&String::from_utf8_lossy(line)).as_bytes());
     let Some(fields) = &log.fields else {
         // With JSON the agent's words are objects, too.
-        return if line.starts_with(b"[") { Line::Log(Box::new(log)) } else { Line::Other };
+        return if line.starts_with(b"[") { Line::Log(Box::new(log)) } else { other() };
     };
     let host = fields.authority.as_deref().unwrap_or_default();
     if host.contains(".beacon.meshproof.internal") {
@@ -188,6 +204,8 @@ mod tests {
         let read = |text: &str| read(text.as_bytes(), &places);
         assert_eq!(read("2026-01-01T00:00:00.000000Z\tinfo\tEnvoy proxy is ready"), Line::Other);
         assert_eq!(read(r#"{"level":"info","time":"2026-01-01T00:00:00Z","msg":"ready"}"#), Line::Other);
+        let refused = "t\twarning\tgRPC config for type.googleapis.com/a.Secret rejected: no key\tthread=1";
+        assert_eq!(read(refused), Line::Rejection("Secret: no key".to_owned()));
         let fence = read(&line("r3.mp-r1-s-default.beacon.meshproof.internal:18999"));
         assert_eq!(fence, Line::Fence("r-s.00007".to_owned()));
         let Line::Log(log) = read(&line("edition.cnn.com")) else { panic!() };

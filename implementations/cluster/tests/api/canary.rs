@@ -10,6 +10,7 @@ use meshproof_cluster::{Gateways, Settings};
 use meshproof_harness::resource::Resource;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, TargetError};
+use meshproof_reports::Fact;
 
 use crate::instance::{Cluster, DumpReader, access, pretended, seat};
 use crate::server::Server;
@@ -19,19 +20,15 @@ struct Begun {
     cluster: Arc<Mutex<Cluster>>,
     instance: Box<dyn Instance>,
     noted: Noted,
+    store: Store,
 }
 
 async fn begun(cluster: Cluster, applied: Duration) -> Begun {
     let (server, cluster) = pretended(cluster).await;
-    let (settings, noted) = (Settings::default(), Noted::default());
-    let started = start(
-        server.api.clone(),
-        &settings,
-        Injection::default(),
-        noted.clone(),
-        seat(&Store::new(), applied),
-    );
-    Begun { instance: started.await.unwrap(), server, cluster, noted }
+    let (settings, noted, store) = (Settings::default(), Noted::default(), Store::new());
+    let started =
+        start(server.api.clone(), &settings, Injection::default(), noted.clone(), seat(&store, applied));
+    Begun { instance: started.await.unwrap(), server, cluster, noted, store }
 }
 
 impl Begun {
@@ -137,4 +134,25 @@ async fn an_installed_gateway_without_a_dump_is_not_judged_by_a_ca_that_it_may_n
     let started = start(api, &settings, Injection::default(), Noted::default(), seat).await;
     let Err(TargetError::Environment(words)) = started else { panic!() };
     assert!(words.contains("istio-egressgateway") && words.contains("--gateways installed"), "{words}");
+}
+
+#[tokio::test]
+async fn what_a_proxy_says_that_it_refused_is_evidence() {
+    let begun = begun(Cluster::default(), LONG).await;
+    let line = "2026-01-01T00:00:00Z\twarning\tenvoy config\tgRPC config for type.googleapis.com/envoy.config.cluster.v3.Cluster \
+                rejected: Invalid duration\tthread=13";
+    for _ in 0..3 {
+        begun.cluster.lock().unwrap().write("sleep-1", line);
+    }
+    // Its log is read up to here.
+    begun.instance.settle().await.unwrap();
+    let notes = begun.store.with(|all| {
+        let texts = all.iter().filter_map(|e| match &e.fact {
+            Fact::Note { text } if text.contains("refused a part") => Some(text.clone()),
+            _ => None,
+        });
+        texts.collect::<Vec<_>>()
+    });
+    assert_eq!(notes, ["sleep says that it refused a part of its configuration: Cluster: Invalid duration"]);
+    begun.instance.stop().await.unwrap();
 }

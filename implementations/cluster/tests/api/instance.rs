@@ -141,7 +141,7 @@ impl Cluster {
         Reply::Stream { bytes: Bytes::from(text), ends_well: false }
     }
 
-    fn write(&mut self, pod: &str, line: &str) {
+    pub(crate) fn write(&mut self, pod: &str, line: &str) {
         let log = self.logs.entry(pod.to_owned()).or_default();
         let second = log.lines().count();
         log.push_str(&format!("2026-01-01T00:{:02}:{:02}.5Z {line}\n", second / 60, second % 60));
