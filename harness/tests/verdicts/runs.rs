@@ -38,6 +38,7 @@ const BLANK: Scenario = Scenario {
     configurations: &[],
     checks: &[],
     fixtures: &[],
+    live: &[],
     topology: Topology::default,
     run: |_| Box::pin(async { Ok(()) }),
 };

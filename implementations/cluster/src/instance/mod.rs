@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use meshproof_harness::external::{Documented, ExternalSpec};
+use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
 use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::workload::RequestSpec;
@@ -25,6 +25,7 @@ use crate::dump;
 use crate::manifests::{Injection, Plan};
 use crate::owned;
 use crate::places::Places;
+use crate::relocate::NOWHERE;
 use crate::settings::Settings;
 use fences::Fences;
 use servers::Server;
@@ -131,7 +132,12 @@ impl ClusterInstance {
             places: &self.places,
             labels: &self.labels,
             injection: &self.injection,
+            live: self.is_live(),
         }
+    }
+
+    fn is_live(&self) -> bool {
+        self.seat.external == ExternalChoice::Live
     }
 
     fn proxy(&self, name: &str) -> Option<&Proxy> {
@@ -140,6 +146,16 @@ impl ClusterInstance {
 
     fn address(&self, host: &str) -> Option<Address> {
         self.addresses.read().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    }
+
+    /// Where who is captured by a sidecar sends a request for this host. The sidecar captures whatever address it is. Where the host is
+    /// nobody's, the request must not leave the cluster; in a live run it is a real one, and name servers know it: none.
+    fn dialled(&self, host: &str) -> Option<String> {
+        match self.address(host) {
+            Some(address) => Some(address.dialled),
+            None if self.is_live() => None,
+            None => Some(NOWHERE.to_owned()),
+        }
     }
 
     fn set_address(&self, host: &str, address: Option<Address>) {
