@@ -24,6 +24,10 @@ pub fn command(args: &args::Run) -> Result<u8, Refusal> {
     let [first, others @ ..] = args.targets.as_slice() else {
         return Err(Refusal::Usage("no --target is named".to_owned()));
     };
+    // Nothing runs where a later target could not.
+    for target in others {
+        selection(args, target)?;
+    }
     if others.is_empty() {
         return Ok(one(args, first, &args.out)?.exit_code());
     }

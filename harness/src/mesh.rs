@@ -313,13 +313,14 @@ impl Mesh {
         Proxy { mesh: self, name }
     }
 
-    /// Where access logs must show connections to this host and port to lead: name servers may have any address for a real host.
+    /// Where access logs must show connections to this host and port to lead. For a real host only name servers know it.
     #[must_use]
     pub fn upstream(&self, host: &str, port: u16) -> Upstream {
-        if self.state().unobserved.iter().any(|h| h == host) {
-            return Upstream::OnPort(port);
+        match self.instance.upstream_address(host, port) {
+            Some(address) => Upstream::At(address),
+            None if self.state().unobserved.iter().any(|h| h == host) => Upstream::OnPort(port),
+            None => Upstream::Nowhere,
         }
-        self.instance.upstream_address(host, port).map_or(Upstream::Nowhere, Upstream::At)
     }
 
     /// Reads the evidence so far.

@@ -199,7 +199,8 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let originated_page = page(mesh).await?;
     let http = mesh.workload("details").get(PLAIN).await?;
     // What speaks TLS on port 443 gives a plain request no book.
-    let on_tls_port = http.ends_with(200).and(details.logged(&http).upstream_host(mesh.upstream(BOOKS, 443)));
+    let logged = details.logged(&http).upstream_host(mesh.upstream(BOOKS, 443));
+    let on_tls_port = http.ends_with(200).and(logged.where_logged());
     mesh.check(
         "http-by-application-originated",
         shows_book(&originated_page, title)

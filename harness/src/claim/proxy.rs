@@ -7,7 +7,7 @@ use meshproof_reports::{AccessLog, Evidence, EvidenceId, Fact, ServerRequest, Si
 use super::matcher::Matcher;
 use crate::access_log::{ENVOY_TEXT, ISTIO_JSON};
 
-use super::{Claim, Count, Finding, Reply, View};
+use super::{Claim, Claims, Count, Finding, Reply, View};
 
 fn lines<'a>(proxy: &str, evidence: &'a [Evidence]) -> impl Iterator<Item = (&'a Evidence, &'a AccessLog)> {
     let proxy = proxy.to_owned();
@@ -81,6 +81,18 @@ impl Logged {
     pub fn count(mut self, count: Count) -> Self {
         self.matcher.count(count);
         self
+    }
+
+    /// What there is of it is so; without a line nothing can be said. For a check that is about something else than the log.
+    pub fn where_logged(self) -> Claim {
+        let line = Self {
+            matcher: Matcher::new(self.matcher.what().to_owned(), Count::AtLeast(1)),
+            proxy: self.proxy.clone(),
+            token: self.token.clone(),
+            exchange: self.exchange.clone(),
+            wants_server_name: false,
+        };
+        self.count(Count::AtLeast(0)).provided("the access log", line)
     }
 
     /// `%REQ(:METHOD)%`.

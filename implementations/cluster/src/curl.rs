@@ -216,6 +216,23 @@ mod tests {
         assert!(has(&argv, &["--cacert", "/etc/meshproof-roots/ca-certificates.crt"]));
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_large_page_is_left_out_of_the_trace_and_all_else_and_the_exit_code_stay() {
+        // What a curl does, each thing where it does it: the trace, the body, its words after the trace's end.
+        let curl = r#"printf '== Info: a\n=> Send header, 3 bytes\n0000: 47 45 54 GET\n<= Recv header, 2 bytes\n0000: 0d 0a ..\n' > "$1"
+                      printf '<= Recv data, 4 bytes\n0000: 42 4f 44 59 BODY\n0010: 42 BODY\n<= Recv header, 1 bytes\n0000: 41 A\n' >> "$1"
+                      printf 'the body'; printf '\n== Meshproof\nthe certificates\ncurl: (18) cut\n' >&2; exit 18"#;
+        let argv = ["sh", "-c", curl, "curl", STANDARD_ERROR].map(str::to_owned).to_vec();
+        let wrapped = without_bodies(argv);
+        let told = std::process::Command::new(&wrapped[0]).args(&wrapped[1..]).output().unwrap();
+        assert_eq!(told.status.code(), Some(18));
+        assert_eq!(String::from_utf8_lossy(&told.stdout), "the body");
+        let kept = "== Info: a\n=> Send header, 3 bytes\n0000: 47 45 54 GET\n<= Recv header, 2 bytes\n0000: 0d 0a ..\n\
+                    <= Recv header, 1 bytes\n0000: 41 A\n\n== Meshproof\nthe certificates\ncurl: (18) cut\n";
+        assert_eq!(String::from_utf8_lossy(&told.stderr), kept);
+    }
+
     #[test]
     fn a_key_is_never_an_argument() {
         let identity =

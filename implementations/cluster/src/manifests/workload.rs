@@ -182,3 +182,31 @@ uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
 "#
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_details_application_of_a_live_run_looks_the_real_host_up_and_believes_its_own_images_authorities()
+    {
+        for (plain, scheme, port) in [(true, "http", 80), (false, "https", 443)] {
+            let live = details_configuration(9080, None, plain);
+            assert!(
+                live.contains(&format!("upstream books {{ server www.googleapis.com:{port}; }}")),
+                "{live}"
+            );
+            assert!(live.contains(&format!("proxy_pass {scheme}://books/books/v1/volumes")), "{live}");
+            assert!(
+                live.contains("proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;"),
+                "{live}"
+            );
+            let pinned = details_configuration(9080, Some("10.1.0.7"), plain);
+            assert!(
+                pinned.contains(&format!("proxy_pass {scheme}://10.1.0.7:{port}/books/v1/volumes")),
+                "{pinned}"
+            );
+            assert!(!pinned.contains("upstream") && pinned.contains("/etc/meshproof-roots/"), "{pinned}");
+        }
+    }
+}
