@@ -300,7 +300,7 @@ pub struct ExpectedFailure {
 pub struct ExternalService {
     /// The host name it answers for.
     pub host: String,
-    /// `embedded`, `nginx`, `nginx-container`, `nginx-pod`; `live` for a document's own host, which shows nothing of what it saw.
+    /// `embedded`, `nginx`, `container`, `nginx-pod`; `live` for a document's own host, which shows nothing of what it saw.
     pub kind: String,
     /// Product and version: `nginx/1.22.1`.
     pub version: String,
