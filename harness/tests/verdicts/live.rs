@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
-use meshproof_harness::claim::{Claim, Claims, Reply};
+use meshproof_harness::claim::{Claim, Claims, Reply, Upstream};
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
 use meshproof_harness::mesh::{External, Mesh, Stop};
 use meshproof_harness::runner::{Options, Selected, run};
@@ -301,6 +301,38 @@ async fn what_the_other_sides_show_is_judged_and_says_that_one_is_missing() {
         report_of(Real { shown: true, ..Real::default() }, ExternalChoice::Embedded, &OTHERS).await;
     assert_eq!(verdicts(&observed)[0], ("own-holds", Verdict::Failed), "where it is observed, it counts");
     assert_eq!(verdicts(&observed)[3], ("instead-holds", Verdict::Failed), "and nothing takes its place");
+}
+
+static LOGS: Scenario = Scenario {
+    checks: &[
+        Check::must("no-other-upstream", "A", ""),
+        Check::must("another-upstream", "A", ""),
+        Check::must("where-logged", "A", ""),
+        Check::must("where-logged-otherwise", "A", ""),
+    ],
+    run: |mesh| {
+        Box::pin(async move {
+            let (_host, reply) = told(mesh).await?;
+            let logged = || mesh.proxy("sleep").logged(&reply);
+            let known = Upstream::At("192.0.2.7:443".to_owned());
+            mesh.check("no-other-upstream", logged().no_upstream_but(&known))?;
+            mesh.check("another-upstream", logged().no_upstream_but(&Upstream::Nowhere))?;
+            mesh.check("where-logged", logged().no_upstream_but(&known).where_logged())?;
+            mesh.check("where-logged-otherwise", logged().no_upstream_but(&Upstream::Nowhere).where_logged())
+        })
+    },
+    ..BLANK
+};
+
+#[tokio::test]
+async fn a_log_in_the_place_of_the_hosts_evidence_decides_only_where_there_is_a_line() {
+    let of = async |shown| report_of(Real { shown, ..Real::default() }, ExternalChoice::Live, &LOGS).await;
+    let logged = of(true).await;
+    let found: Vec<Verdict> = logged.checks().map(|c| c.verdict).collect();
+    assert_eq!(found, [Verdict::Passed, Verdict::Failed, Verdict::Passed, Verdict::Failed]);
+    let silent = of(false).await;
+    let found: Vec<Verdict> = silent.checks().map(|c| c.verdict).collect();
+    assert_eq!(found, [Verdict::Failed, Verdict::Failed, Verdict::Inconclusive, Verdict::Inconclusive]);
 }
 
 static CHANGING: Scenario = Scenario {
