@@ -52,6 +52,7 @@ static SCENARIO: Scenario = Scenario {
         ("access", include_str!("../../fixtures/sidecar-origination/target-port-access.yaml")),
         ("originate", include_str!("../../fixtures/sidecar-origination/target-port-originate.yaml")),
     ],
+    live: &[],
     topology: || Topology { workloads: vec![Workload::sleep()], ..Topology::default() },
     run: |mesh| Box::pin(run(mesh)),
 };

@@ -9,7 +9,7 @@ use meshproof_harness::names::did_you_mean;
 use meshproof_harness::timeouts::NAMED;
 use meshproof_reports::Level;
 use meshproof_reports::formats::Format;
-use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image};
+use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, live};
 
 /// Judges what a service mesh does when it opens TLS on an application's behalf.
 #[derive(Debug, Parser)]
@@ -117,6 +117,10 @@ pub struct Run {
     /// What is put into it
     #[command(flatten)]
     pub cluster: Cluster,
+    /// Ask the documents' own hosts on the internet, not pods in the cluster: only sidecar-origination, egress-gateway-simple and
+    /// external-web-service, and only what workload and proxies can tell of them
+    #[arg(long, env = "MESHPROOF_LIVE", value_parser = live, help_heading = "For --target cluster")]
+    pub live: bool,
 }
 
 impl Default for Run {
@@ -138,6 +142,7 @@ impl Default for Run {
             envoy: None,
             connection: Connection::default(),
             cluster: Cluster::default(),
+            live: false,
             quiet: false,
             verbose: false,
         }

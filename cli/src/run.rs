@@ -4,12 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use meshproof_harness::external::prepare_container;
+use meshproof_harness::external::{ExternalChoice, prepare_container};
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_reports::formats::Format;
 use meshproof_reports::terminal::{Look, Progress, Verbosity, summary};
 use meshproof_reports::{Event, Report};
-use meshproof_scenarios::select::select;
+use meshproof_scenarios::select::{select, select_live};
 use tokio::sync::watch;
 
 use crate::render::{expect, read_expectations};
@@ -24,6 +24,10 @@ pub fn command(args: &args::Run) -> Result<u8, Refusal> {
     let [first, others @ ..] = args.targets.as_slice() else {
         return Err(Refusal::Usage("no --target is named".to_owned()));
     };
+    // Nothing runs where a later target could not.
+    for target in others {
+        selection(args, target)?;
+    }
     if others.is_empty() {
         return Ok(one(args, first, &args.out)?.exit_code());
     }
@@ -53,9 +57,7 @@ pub fn command(args: &args::Run) -> Result<u8, Refusal> {
 
 /// Runs the selection against one target.
 fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
-    let selection = select(&args.selectors).map_err(|e| {
-        Refusal::Usage(format!("{e}\n`meshproof list` shows all scenarios, configurations and checks"))
-    })?;
+    let selection = selection(args, target_name)?;
     let mut timeouts = meshproof_targets::default_timeouts(target_name);
     for (name, duration) in &args.timeouts {
         timeouts.set(name, *duration).map_err(|e| Refusal::Usage(e.to_string()))?;
@@ -87,7 +89,7 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
         target,
         jobs: args.jobs.map_or(selection.len(), usize::from),
         selection,
-        external: args.external.into(),
+        external: if args.live { ExternalChoice::Live } else { args.external.into() },
         fail_fast: args.fail_fast,
         keep: args.keep,
         timeouts,
@@ -131,6 +133,30 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
         .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
     crate::answer(&String::from_utf8_lossy(&text));
     Ok(report)
+}
+
+/// What runs, and whether it can run so.
+fn selection(args: &args::Run, target_name: &str) -> Result<Vec<Selected>, Refusal> {
+    if args.live && target_name != "cluster" {
+        return Err(Refusal::Usage(format!(
+            "--live (or MESHPROOF_LIVE) asks the documents' own hosts from within a cluster, and the target is {target_name}: say --target \
+             cluster, or run without --live"
+        )));
+    }
+    if args.live && args.external != args::External::Auto {
+        return Err(Refusal::Usage(
+            "--live uses the documents' own hosts and --external servers of the suite's: say one of them"
+                .to_owned(),
+        ));
+    }
+    let selected = if args.live {
+        select_live(&args.selectors).map_err(|e| e.to_string())
+    } else {
+        select(&args.selectors).map_err(|e| e.to_string())
+    };
+    selected.map_err(|e| {
+        Refusal::Usage(format!("{e}\n`meshproof list` shows all scenarios, configurations and checks"))
+    })
 }
 
 /// The folder that a report goes to, found writable before the run.
@@ -260,6 +286,9 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     );
     words.extend(put.pull_policy.iter().map(|p| format!("--pull-policy {}", quoted(p))));
     words.extend(put.pull_secrets.iter().map(|s| format!("--pull-secret {}", quoted(s))));
+    if args.live {
+        words.push("--live".to_owned());
+    }
     words.extend(put.name.iter().map(|n| format!("--name {}", quoted(n))));
     words
 }

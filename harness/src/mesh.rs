@@ -4,6 +4,7 @@
 mod client;
 mod finish;
 mod handles;
+mod live;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use meshproof_reports::{
 };
 
 use crate::certificates::{Authority, CertificateError};
-use crate::claim::{Claim, Finding, View};
+use crate::claim::{Claim, Finding, Upstream, View};
 use crate::external::{Documented, ExternalSpec};
 use crate::feature;
 use crate::resource::{ManifestError, Resource, ResourceId};
@@ -87,6 +88,8 @@ struct State {
     steps: Vec<Step>,
     timing: Timing,
     externals: Vec<ExternalService>,
+    /// The hosts among them that show nothing of what they saw.
+    unobserved: Vec<String>,
     faults: Vec<SuiteFault>,
 }
 
@@ -261,10 +264,11 @@ impl Mesh {
         Ok(self.instance.set_variable(workload, name, value).await?)
     }
 
-    /// Deploys an external service and makes its host name lead there.
+    /// Deploys an external service and makes its host name lead there. In a live run nothing is deployed: the host is the real one, which
+    /// is asked whether it answers as the document says, and stays unobserved.
     ///
     /// # Errors
-    /// The environment's: it did not come up. The implementation's, where it cannot take up the new address.
+    /// The environment's: it did not come up, or the real host does not answer as the document says. The implementation's, where it cannot take up the new address.
     pub async fn deploy_external(
         &self,
         spec: ExternalSpec,
@@ -284,6 +288,10 @@ impl Mesh {
             )))
         })?;
         self.state().externals.push(described);
+        if self.is_live() {
+            self.state().unobserved.push(host.clone());
+            self.ask_real_host(&host).await?;
+        }
         Ok(External { mesh: self, host })
     }
 
@@ -305,19 +313,25 @@ impl Mesh {
         Proxy { mesh: self, name }
     }
 
-    /// The `address:port` that access logs must show for this host and port.
+    /// Where access logs must show connections to this host and port to lead. For a real host only name servers know it.
     #[must_use]
-    pub fn upstream_address(&self, host: &str, port: u16) -> Option<String> {
-        self.instance.upstream_address(host, port)
+    pub fn upstream(&self, host: &str, port: u16) -> Upstream {
+        match self.instance.upstream_address(host, port) {
+            Some(address) => Upstream::At(address),
+            None if self.state().unobserved.iter().any(|h| h == host) => Upstream::OnPort(port),
+            None => Upstream::Nowhere,
+        }
     }
 
     /// Reads the evidence so far.
     pub fn view<T>(&self, read: impl FnOnce(View<'_>) -> T) -> T {
-        let (marks, changes) = {
+        let (marks, changes, unobserved) = {
             let state = self.state();
-            (state.marks.clone(), state.changes.clone())
+            (state.marks.clone(), state.changes.clone(), state.unobserved.clone())
         };
-        self.setting.seat.store.with(|evidence| read(View { evidence, marks: &marks, changes: &changes }))
+        self.setting.seat.store.with(|evidence| {
+            read(View { evidence, marks: &marks, changes: &changes, unobserved: &unobserved })
+        })
     }
 
     /// Judges a check now, for whoever watches, and once more at the scenario's end, when late evidence has come: that

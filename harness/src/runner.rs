@@ -169,6 +169,9 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     }
     let mut implementation = Implementation::clone(&shared.implementation);
     implementation.details.extend(before);
+    if shared.options.external == ExternalChoice::Live {
+        implementation.details.insert("hosts".to_owned(), "the documents' own (--live)".to_owned());
+    }
     if shared.gone.is_none() {
         implementation.details.extend(look_after(&shared, &mut scenarios).await);
     }
@@ -358,6 +361,10 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     let scenario = selected.scenario;
     if let Some(words) = &shared.gone {
         return unreached(shared, &selected, &blame(Stop::Target(TargetError::Gone(words.clone())), &[]));
+    }
+    if options.external == ExternalChoice::Live && scenario.live.is_empty() {
+        let words = format!("{} asks no host on the internet, so it cannot be run with --live", scenario.id);
+        return unreached(shared, &selected, &blame(Stop::Suite(words), &[]));
     }
     let declared = &shared.implementation.features;
     if let Some(feature) = feature::missing(scenario.needs(selected.configuration), declared) {

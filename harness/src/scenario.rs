@@ -26,6 +26,8 @@ pub struct Scenario {
     pub checks: &'static [Check],
     /// The manifests, by file stem.
     pub fixtures: &'static [(&'static str, &'static str)],
+    /// What the document says of the hosts on the internet that it asks; empty: it asks none, and cannot be run against real ones.
+    pub live: &'static [Promise],
     /// What is in place before the document begins.
     pub topology: fn() -> Topology,
     /// The story. Every check of the configuration is judged once, unless the function ends early.
@@ -43,6 +45,23 @@ pub struct Configuration {
     pub id: &'static str,
     /// One line.
     pub title: &'static str,
+}
+
+/// What a document says that a real host answers to whoever asks it with nothing in between. In a live run
+/// ([`crate::external::ExternalChoice::Live`]) it is asked before the document begins and after it ends, from outside the mesh: a host
+/// that does not keep it is no fault of the mesh's.
+#[derive(Clone, Copy, Debug)]
+pub struct Promise {
+    /// What is asked; redirects are followed.
+    pub url: &'static str,
+    /// The statuses, one a hop.
+    pub statuses: &'static [u16],
+    /// Where the first hop redirects to.
+    pub location: Option<&'static str>,
+    /// The HTTP version of the last answer: `HTTP/2`.
+    pub version: &'static str,
+    /// A text in the last answer's body, where the document names one.
+    pub body: Option<&'static str>,
 }
 
 /// One named requirement.

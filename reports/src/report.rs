@@ -300,10 +300,21 @@ pub struct ExpectedFailure {
 pub struct ExternalService {
     /// The host name it answers for.
     pub host: String,
-    /// `embedded`, `nginx`, `container`, `pod`.
+    /// `embedded`, `nginx`, `container`, `nginx-pod`; `live` for a document's own host, which shows nothing of what it saw.
     pub kind: String,
     /// Product and version: `nginx/1.22.1`.
     pub version: String,
+}
+
+impl ExternalService {
+    /// The kind of a document's own host on the internet.
+    pub const LIVE: &'static str = "live";
+
+    /// Whether it shows what it saw: that nothing of it is among the evidence says something only then.
+    #[must_use]
+    pub fn is_observed(&self) -> bool {
+        self.kind != Self::LIVE
+    }
 }
 
 /// One step of the document: what was changed, and the manifests in force from then on.

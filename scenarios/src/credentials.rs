@@ -70,6 +70,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     ],
     fixtures: crate::fixtures!("credentials":
         "gateway", "route", "originate", "originate-ca-only", "originate-name-ends-in-cacert"),
+    live: &[],
     topology: || Topology {
         workloads: vec![Workload::sleep()],
         gateways: vec![Gateway::egress()],

@@ -140,6 +140,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     ],
     fixtures: crate::fixtures!("egress-gateway-mutual":
         "gateway", "route", "originate", "originate-another-sni", "originate-lent", "originate-san-match", "originate-san-mismatch"),
+    live: &[],
     topology: || Topology {
         workloads: vec![Workload::sleep()],
         gateways: vec![Gateway::egress()],
@@ -226,7 +227,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .path("/")
             .status(200)
             .authority(HOST)
-            .upstream_host(mesh.upstream_address(HOST, 443).as_deref()),
+            .upstream_host(mesh.upstream(HOST, 443)),
     )?;
 
     mesh.step("Another server name, another CA");

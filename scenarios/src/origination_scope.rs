@@ -55,6 +55,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         .observed("The workload's exchange and the external service's request."),
     ],
     fixtures: crate::fixtures!("origination-scope": "access", "double-tls", "port-level", "two-rules"),
+    live: &[],
     topology: || Topology { workloads: vec![Workload::sleep()], ..Topology::default() },
     run: |mesh| Box::pin(run(mesh)),
 };

@@ -109,6 +109,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     ],
     fixtures: crate::fixtures!("path-based-routing":
         "bucket", "exported", "gateway", "originate", "registry-only", "routes", "routes-as-printed"),
+    live: &[],
     topology: || Topology {
         workloads: vec![Workload::sleep()],
         gateways: vec![Gateway::ingress()],

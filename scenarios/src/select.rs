@@ -85,6 +85,44 @@ pub fn select(selectors: &[String]) -> Result<Vec<Selected>, NoMatch> {
     Ok(chosen)
 }
 
+/// What runs against the documents' own hosts for these selectors; for none of them, every scenario whose document asks a host on
+/// the internet.
+///
+/// # Errors
+/// A selector matches nothing, or a scenario that asks no such host; those that do are in the message.
+pub fn select_live(selectors: &[String]) -> Result<Vec<Selected>, NoLive> {
+    let mut chosen = select(selectors)?;
+    if selectors.is_empty() {
+        chosen.retain(|s| !s.scenario.live.is_empty());
+    }
+    match chosen.iter().find(|s| s.scenario.live.is_empty()) {
+        Some(other) => Err(NoLive::Scenario { id: other.scenario.id, live: live().join(", ") }),
+        None => Ok(chosen),
+    }
+}
+
+/// The scenarios whose documents ask hosts on the internet.
+#[must_use]
+pub fn live() -> Vec<&'static str> {
+    ALL.iter().filter(|s| !s.live.is_empty()).map(|s| s.id).collect()
+}
+
+/// A selection that cannot be run against real hosts.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoLive {
+    /// A selector that matches nothing.
+    #[error(transparent)]
+    NoMatch(#[from] NoMatch),
+    /// A scenario that asks no host on the internet.
+    #[error("{id} asks no host on the internet, so it cannot be run with --live; these can: {live}")]
+    Scenario {
+        /// Which.
+        id: &'static str,
+        /// Which can.
+        live: String,
+    },
+}
+
 fn add(
     chosen: &mut Vec<Selected>,
     scenario: &'static Scenario,
@@ -120,6 +158,39 @@ mod tests {
     fn no_selector_selects_every_configuration_of_every_scenario() {
         let all: usize = ALL.iter().map(|s| s.configurations.len()).sum();
         assert_eq!(selected(&[]).len(), all);
+    }
+
+    fn shown(chosen: &[Selected]) -> Vec<String> {
+        chosen.iter().map(|s| format!("{}:{}", s.scenario.id, s.configuration)).collect()
+    }
+
+    #[test]
+    fn a_live_run_selects_the_scenarios_whose_documents_ask_a_real_host() {
+        assert_eq!(
+            shown(&select_live(&[]).unwrap()),
+            [
+                "sidecar-origination:port-rewrite",
+                "sidecar-origination:target-port",
+                "egress-gateway-simple:simple",
+                "external-web-service:bookinfo-details",
+            ]
+        );
+        let one = select_live(&["egress-gateway-simple/single-response".to_owned()]).unwrap();
+        assert_eq!(shown(&one), ["egress-gateway-simple:simple"]);
+    }
+
+    #[test]
+    fn a_live_run_of_another_scenario_is_refused_and_told_which_can() {
+        let refused = |selectors: &[&str]| {
+            let selectors: Vec<String> = selectors.iter().map(|s| (*s).to_owned()).collect();
+            select_live(&selectors).err().unwrap().to_string()
+        };
+        assert_eq!(
+            refused(&["sidecar-origination", "egress-gateway-mutual"]),
+            "egress-gateway-mutual asks no host on the internet, so it cannot be run with --live; these can: sidecar-origination, \
+             egress-gateway-simple, external-web-service"
+        );
+        assert!(refused(&["egress-gateway-simpel"]).contains("did you mean egress-gateway-simple?"));
     }
 
     #[test]

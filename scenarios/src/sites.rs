@@ -4,11 +4,21 @@ use meshproof_harness::certificates::Issued;
 use meshproof_harness::external::{
     ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
 };
+use meshproof_harness::scenario::Promise;
 
 /// The news site of documents 000, 001 and 004.
 pub(crate) const CNN: &str = "edition.cnn.com";
 /// What its front page of politics says.
 pub(crate) const CNN_POLITICS: &str = "<!DOCTYPE html><title>Politics</title><h1>Politics of the day</h1>";
+
+/// What documents 001 and 004 show of it.
+pub(crate) const CNN_ANSWERS: &[Promise] = &[Promise {
+    url: "http://edition.cnn.com/politics",
+    statuses: &[301, 200],
+    location: Some("https://edition.cnn.com/politics"),
+    version: "HTTP/2",
+    body: None,
+}];
 
 fn tls(certificate: &Issued, client_ca: Option<&str>) -> TlsPort {
     TlsPort {
@@ -81,6 +91,17 @@ pub(crate) fn bucket(certificate: &Issued) -> ExternalSpec {
 pub(crate) const BOOKS: &str = "www.googleapis.com";
 /// The title of ISBN 0486424618.
 pub(crate) const BOOK_TITLE: &str = "The Comedy of Errors";
+
+/// What document 002 shows of its answer: a book has a title, whichever it is.
+pub(crate) const REAL_TITLE: &str = "\"title\"";
+/// What the real one answers.
+pub(crate) const BOOKS_ANSWERS: &[Promise] = &[Promise {
+    url: "https://www.googleapis.com/books/v1/volumes?q=isbn:0486424618",
+    statuses: &[200],
+    location: None,
+    version: "HTTP/2",
+    body: Some(REAL_TITLE),
+}];
 
 /// The books service: plain requests are sent to `https`.
 pub(crate) fn books(certificate: &Issued) -> ExternalSpec {

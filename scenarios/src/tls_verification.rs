@@ -117,6 +117,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     ],
     fixtures: crate::fixtures!("tls-verification":
         "servers", "gateway", "originate", "originate-unverified", "peer", "peer-mutual", "peer-unverified"),
+    live: &[],
     topology: || Topology {
         workloads: vec![Workload::sleep()],
         gateways: vec![Gateway::ingress()],

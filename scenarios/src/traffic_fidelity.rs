@@ -136,6 +136,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         .observed("The workload's HTTP/2 exchange with prior knowledge."),
     ],
     fixtures: crate::fixtures!("traffic-fidelity": "access", "originate", "http2"),
+    live: &[],
     topology: || Topology { workloads: vec![Workload::sleep()], ..Topology::default() },
     run: |mesh| Box::pin(run(mesh)),
 };

@@ -2,7 +2,8 @@
 //!
 //! `MESHPROOF_TARGET` picks the implementation (a wrong value lists the choices), `MESHPROOF_EXTERNAL` the external
 //! services (`auto`, `embedded`, `nginx`, `container`), `MESHPROOF_OUT` the folder that the report is left in. For the target
-//! `cluster`, `MESHPROOF_KUBECONFIG`, `MESHPROOF_CONTEXT` and the other variables of `meshproof_targets::cluster::Options` stand for flags.
+//! `cluster`, `MESHPROOF_KUBECONFIG`, `MESHPROOF_CONTEXT` and the other variables of `meshproof_targets::cluster::Options` stand for
+//! flags, and `MESHPROOF_LIVE=1` asks the documents' own hosts.
 
 #![allow(clippy::print_stdout, reason = "where the report is left is for whoever runs the tests")]
 
@@ -17,7 +18,7 @@ use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_reports::terminal::{Look, summary};
 use meshproof_reports::{Report, html, to_json};
-use meshproof_scenarios::select::select;
+use meshproof_scenarios::select::{select, select_live};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let selection = select(&[]).expect("nothing was asked for by name");
+    let selection = world.selection();
     let trials = selection
         .into_iter()
         .map(|selected| {
@@ -57,6 +58,14 @@ struct World {
 }
 
 impl World {
+    fn selection(&self) -> Vec<Selected> {
+        if self.external == ExternalChoice::Live {
+            select_live(&[]).expect("nothing was asked for by name")
+        } else {
+            select(&[]).expect("nothing was asked for by name")
+        }
+    }
+
     fn from_environment() -> Result<Self, String> {
         let name = std::env::var("MESHPROOF_TARGET").unwrap_or_else(|_| "reference".to_owned());
         let timeouts = meshproof_targets::default_timeouts(&name);
@@ -80,6 +89,15 @@ impl World {
                 ));
             }
         };
+        let live = std::env::var("MESHPROOF_LIVE").unwrap_or_default();
+        let live = meshproof_targets::cluster::live(&live).map_err(|e| format!("MESHPROOF_LIVE: {e}"))?;
+        if live && name != "cluster" {
+            return Err(format!(
+                "MESHPROOF_LIVE asks the documents' own hosts from within a cluster, and the target is {name}: set \
+                 MESHPROOF_TARGET=cluster"
+            ));
+        }
+        let external = if live { ExternalChoice::Live } else { external };
         let runtime = Runtime::new().map_err(|e| e.to_string())?;
         if external == ExternalChoice::Container {
             let prepared = runtime.block_on(prepare_container(None, &timeouts));
@@ -91,7 +109,8 @@ impl World {
     fn judge(&self, selected: Selected) -> Result<(), Failed> {
         let (_never, interrupt) = watch::channel(None);
         let selector = format!("{}:{}", selected.scenario.id, selected.configuration);
-        let repeat = format!("meshproof run --target {}", self.name);
+        let live = if self.external == ExternalChoice::Live { " --live" } else { "" };
+        let repeat = format!("meshproof run --target {}{live}", self.name);
         let options = Options {
             target: Arc::clone(&self.target),
             selection: vec![selected],

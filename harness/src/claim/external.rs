@@ -200,7 +200,8 @@ impl Sighting {
 
 impl From<Sighting> for Claim {
     fn from(s: Sighting) -> Self {
-        Self::new(move |view| {
+        let host = s.host.clone();
+        Self::on_the_side_of(&host, move |view| {
             let mut found = requests(&s.host, &s.token, view);
             found.retain(|(_, r)| s.port.is_none_or(|p| p == r.port));
             s.matcher.judge(&found, describe_request).at(hop_to(&s.host)).about(&s.exchange)
@@ -232,7 +233,9 @@ impl Window {
     /// A claim on this window.
     fn claim(&self, judge: impl Fn(&Self, View<'_>) -> Finding + Send + Sync + 'static) -> Claim {
         let this = self.clone();
-        Claim::new(move |view| judge(&this, view).at(hop_to(&this.host)).about(&this.exchange))
+        Claim::on_the_side_of(&self.host, move |view| {
+            judge(&this, view).at(hop_to(&this.host)).about(&this.exchange)
+        })
     }
 
     /// No connection was opened and no request arrived.

@@ -171,18 +171,20 @@ impl Sighting {
 
 /// All requests of this token came, and over no more connections than these.
 pub(crate) fn connections_of(host: &str, reply: &Reply, requested: usize, most: usize) -> Claim {
-    let (host, token, exchange) = (host.to_owned(), reply.token.clone(), reply.id.clone());
-    Claim::new(move |view| {
+    let (token, exchange) = (reply.token.clone(), reply.id.clone());
+    let of = host.to_owned();
+    Claim::on_the_side_of(host, move |view| {
+        let host = &of;
         let expected = format!("{requested} requests at {host} over at most {most} TLS connections");
         let seen: Vec<(&EvidenceId, &ServerRequest)> =
-            requests(&host, &token, view).into_iter().filter(|(_, r)| r.over_tls).collect();
+            requests(host, &token, view).into_iter().filter(|(_, r)| r.over_tls).collect();
         let used: BTreeSet<u64> = seen.iter().map(|(_, r)| r.connection).collect();
         let words = format!("{} requests over {} TLS connections", seen.len(), used.len());
         let ids = seen.into_iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
         let right = ids.len() == requested && used.len() <= most;
         let finding =
             if right { Finding::holds(expected, words, ids) } else { Finding::broken(expected, words, ids) };
-        finding.at(hop_to(&host)).about(&exchange)
+        finding.at(hop_to(host)).about(&exchange)
     })
 }
 
@@ -241,7 +243,7 @@ mod tests {
     }
 
     fn verdict(claim: impl Into<Claim>, evidence: &[Evidence]) -> Verdict {
-        claim.into().judge(View { evidence, marks: &[], changes: &[] }).verdict
+        claim.into().judge(View { evidence, marks: &[], changes: &[], unobserved: &[] }).verdict
     }
 
     /// The claim holds of the first response and of none of the others.

@@ -28,6 +28,11 @@ impl<T> Matcher<T> {
         Self { what, count, conditions: Vec::new() }
     }
 
+    /// What is counted.
+    pub(super) fn what(&self) -> &str {
+        &self.what
+    }
+
     pub(super) fn count(&mut self, count: Count) {
         self.count = count;
     }

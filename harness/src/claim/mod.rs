@@ -18,9 +18,9 @@ pub use external::{Sighting, Window};
 pub(crate) use fidelity::connections_of;
 pub use load::Load;
 pub use matcher::Count;
-pub use proxy::{ConnectionLine, Logged};
+pub use proxy::{ConnectionLine, Logged, Upstream};
 pub(crate) use proxy::{opened_by, recorded};
-pub use reply::{HopClaim, OnlyResponse, Reply};
+pub use reply::{HopClaim, OnlyResponse, Reply, ServerCertificate};
 
 /// The evidence as far as it has come, and where each request's part of it begins.
 #[derive(Clone, Copy)]
@@ -31,6 +31,8 @@ pub struct View<'a> {
     pub marks: &'a [usize],
     /// Those of the marks at which the configuration changed.
     pub changes: &'a [usize],
+    /// The hosts outside that show nothing of what they saw.
+    pub unobserved: &'a [String],
 }
 
 impl<'a> View<'a> {
@@ -56,7 +58,8 @@ impl<'a> View<'a> {
 /// What a claim found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// [`Verdict::Passed`], [`Verdict::Failed`] or [`Verdict::Inconclusive`].
+    /// [`Verdict::Passed`], [`Verdict::Failed`] or [`Verdict::Inconclusive`]; [`Verdict::Skipped`] where it asks what an unobserved host
+    /// saw.
     pub verdict: Verdict,
     /// What the evidence had to show.
     pub expected: String,
@@ -98,6 +101,29 @@ impl Finding {
         evidence: Vec<EvidenceId>,
     ) -> Self {
         Self { verdict: Verdict::Inconclusive, ..Self::holds(expected, seen, evidence) }
+    }
+
+    /// What this host saw is asked, and it shows nothing of that. Never a pass: that no evidence is there proves nothing then.
+    #[must_use]
+    pub fn unobserved(host: &str) -> Self {
+        Self {
+            verdict: Verdict::Skipped,
+            ..Self::holds(
+                format!("what {host} saw"),
+                format!(
+                    "what {host} saw is not known: with --live it is the real host, which shows nothing of it"
+                ),
+                Vec::new(),
+            )
+        }
+    }
+
+    /// The same, resting on the other sides alone, which its words say.
+    fn without_the_side_of(mut self, unobserved: &Self) -> Self {
+        if self.verdict == Verdict::Passed && !self.seen.contains(&unobserved.seen) {
+            self.seen = format!("{}; {}", self.seen, unobserved.seen);
+        }
+        self
     }
 
     /// The same, seen there.
@@ -150,7 +176,21 @@ impl Claim {
         (self.judge)(view)
     }
 
-    /// Every one of these holds. The finding is the first that does not, or all of them put together.
+    /// A claim on what this host saw, which an unobserved one leaves without a verdict.
+    pub(crate) fn on_the_side_of(
+        host: &str,
+        judge: impl Fn(View<'_>) -> Finding + Send + Sync + 'static,
+    ) -> Self {
+        let host = host.to_owned();
+        Self::new(
+            move |view| {
+                if view.unobserved.contains(&host) { Finding::unobserved(&host) } else { judge(view) }
+            },
+        )
+    }
+
+    /// Every one of these holds. The finding is the first that does not, or all of them put together. What asks an unobserved host
+    /// leaves the whole without a verdict, unless another part is broken.
     pub fn all(claims: impl IntoIterator<Item = Self>) -> Self {
         let claims: Vec<Self> = claims.into_iter().collect();
         Self::new(move |view| {
@@ -159,7 +199,7 @@ impl Claim {
                 return Finding::undecided("something to be claimed", "nothing was claimed", Vec::new());
             }
             // A broken part decides, whatever cannot be decided beside it.
-            for verdict in [Verdict::Failed, Verdict::Inconclusive] {
+            for verdict in [Verdict::Failed, Verdict::Inconclusive, Verdict::Skipped] {
                 if let Some(first) = findings.iter().find(|f| f.verdict == verdict) {
                     return first.clone();
                 }
@@ -201,6 +241,9 @@ pub trait Claims: Into<Claim> {
                 return own;
             }
             let other = twin.judge(view);
+            if other.verdict == Verdict::Skipped {
+                return other;
+            }
             if other.verdict == Verdict::Passed {
                 let mut evidence = own.evidence;
                 evidence.extend(other.evidence);
@@ -222,6 +265,35 @@ pub trait Claims: Into<Claim> {
                     ),
                     own.evidence.into_iter().chain(other.evidence).collect(),
                 )
+            }
+        })
+    }
+
+    /// And this, on what a host outside saw; where that is not observed, this claim alone decides, and says so. For checks that the
+    /// other two sides decide as well.
+    fn and_outside(self, external: impl Into<Claim>) -> Claim {
+        let (own_claim, external) = (self.into(), external.into());
+        let both = own_claim.clone().and(external.clone());
+        Claim::new(move |view| {
+            let outside = external.judge(view);
+            match outside.verdict {
+                Verdict::Skipped => own_claim.judge(view).without_the_side_of(&outside),
+                Verdict::Passed | Verdict::Failed | Verdict::Inconclusive | Verdict::Error => {
+                    both.judge(view)
+                }
+            }
+        })
+    }
+
+    /// This claim on what a host outside saw; where that is not observed, the other one in its place, which asks the other sides for
+    /// what they can know of it.
+    fn or_unobserved(self, instead: impl Into<Claim>) -> Claim {
+        let (external, instead) = (self.into(), instead.into());
+        Claim::new(move |view| {
+            let outside = external.judge(view);
+            match outside.verdict {
+                Verdict::Skipped => instead.judge(view).without_the_side_of(&outside),
+                Verdict::Passed | Verdict::Failed | Verdict::Inconclusive | Verdict::Error => outside,
             }
         })
     }

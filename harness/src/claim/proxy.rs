@@ -1,11 +1,13 @@
 //! Claims on what a proxy logged.
 
+use std::net::SocketAddr;
+
 use meshproof_reports::{AccessLog, Evidence, EvidenceId, Fact, ServerRequest, Side, Verdict};
 
 use super::matcher::Matcher;
 use crate::access_log::{ENVOY_TEXT, ISTIO_JSON};
 
-use super::{Claim, Count, Finding, Reply, View};
+use super::{Claim, Claims, Count, Finding, Reply, View};
 
 fn lines<'a>(proxy: &str, evidence: &'a [Evidence]) -> impl Iterator<Item = (&'a Evidence, &'a AccessLog)> {
     let proxy = proxy.to_owned();
@@ -21,6 +23,17 @@ fn describe_line(log: &AccessLog) -> String {
 
 fn field<T: Clone>(log: &AccessLog, get: impl Fn(&meshproof_reports::LogFields) -> Option<T>) -> Option<T> {
     log.fields.as_ref().and_then(get)
+}
+
+/// Where a proxy's connection to a host and port must lead, as its access log shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// To this `address:port`.
+    At(String),
+    /// To any address, as name servers have it for a real host; the port is the one.
+    OnPort(u16),
+    /// The host leads nowhere: no line can show it.
+    Nowhere,
 }
 
 /// Whether the line's format has a place for the server name. Envoy's own has none ("Access logging", default format
@@ -70,6 +83,18 @@ impl Logged {
         self
     }
 
+    /// What there is of it is so; without a line nothing can be said. For a check that is about something else than the log.
+    pub fn where_logged(self) -> Claim {
+        let line = Self {
+            matcher: Matcher::new(self.matcher.what().to_owned(), Count::AtLeast(1)),
+            proxy: self.proxy.clone(),
+            token: self.token.clone(),
+            exchange: self.exchange.clone(),
+            wants_server_name: false,
+        };
+        self.count(Count::AtLeast(0)).provided("the access log", line)
+    }
+
     /// `%REQ(:METHOD)%`.
     pub fn method(self, method: &str) -> Self {
         self.text("method", method, |f| f.method.clone())
@@ -94,11 +119,37 @@ impl Logged {
     }
 
     /// `%UPSTREAM_HOST%`.
-    pub fn upstream_host(self, address: Option<&str>) -> Self {
-        match address {
-            Some(address) => self.text("upstream host", address, |f| f.upstream_host.clone()),
-            None => self.text("upstream host", "(an address that the suite knows)", |_| None),
+    pub fn upstream_host(mut self, upstream: Upstream) -> Self {
+        match upstream {
+            Upstream::At(address) => self.text("upstream host", &address, |f| f.upstream_host.clone()),
+            Upstream::OnPort(port) => {
+                self.matcher.demand(format!("upstream host with port {port}"), move |log| {
+                    match field(log, |f| f.upstream_host.clone()) {
+                        Some(seen) if seen.parse().is_ok_and(|at: SocketAddr| at.port() == port) => Ok(()),
+                        Some(seen) => Err(format!("upstream host {seen}")),
+                        None => Err("no upstream host".to_owned()),
+                    }
+                });
+                self
+            }
+            Upstream::Nowhere => self.text("upstream host", "(an address that the suite knows)", |_| None),
         }
+    }
+
+    /// The proxy had no upstream connection for it, or one to this address alone.
+    pub fn no_upstream_but(mut self, upstream: &Upstream) -> Self {
+        let allowed = match upstream {
+            Upstream::At(address) => Some(address.clone()),
+            Upstream::OnPort(_) | Upstream::Nowhere => None,
+        };
+        let or = allowed.as_ref().map(|a| format!(" but {a}")).unwrap_or_default();
+        self.matcher.demand(format!("no upstream host{or}"), move |log| {
+            match field(log, |f| f.upstream_host.clone()) {
+                Some(seen) if allowed.as_ref() != Some(&seen) => Err(format!("upstream host {seen}")),
+                Some(_) | None => Ok(()),
+            }
+        });
+        self
     }
 
     /// The cluster, where the format shows it; the older default formats do not.
@@ -246,14 +297,15 @@ impl ConnectionLine {
 /// The connection on which an external service got a request was opened by this proxy: the proxy's log names, as its own
 /// end of the upstream connection, the address that the service saw.
 pub(crate) fn opened_by(proxy: &str, host: &str, reply: &Reply) -> Claim {
-    let (proxy, host, token) = (proxy.to_owned(), host.to_owned(), reply.token.clone());
+    let (proxy, of, token) = (proxy.to_owned(), host.to_owned(), reply.token.clone());
     let (exchange, place) = (reply.id.clone(), format!("on the hop to external service {host}"));
     let claim = Claim::new(move |view| {
+        let host = &of;
         let expected = format!("the connection to {host} to come from {proxy}");
         let request: Option<(&EvidenceId, &ServerRequest)> =
             view.evidence.iter().find_map(|e| match (&e.side, &e.fact) {
                 (Side::Service { host: h }, Fact::Request(r))
-                    if *h == host && e.token.as_deref() == Some(&token) =>
+                    if h == host && e.token.as_deref() == Some(&token) =>
                 {
                     Some((&e.id, r))
                 }
@@ -282,7 +334,7 @@ pub(crate) fn opened_by(proxy: &str, host: &str, reply: &Reply) -> Claim {
             }
         }
     });
-    Claim::new(move |view| claim.judge(view).at(place.clone()).about(&exchange))
+    Claim::on_the_side_of(host, move |view| claim.judge(view).at(place.clone()).about(&exchange))
 }
 
 /// A fact of a log line, whatever it is. Inconclusive where there is no line to take it from.

@@ -129,6 +129,16 @@ impl Reply {
         )
     }
 
+    /// The last response's body has this text, however many hops it took.
+    pub fn last_body_contains(&self, text: &str) -> Claim {
+        let verdict = match self.exchange.last_response() {
+            Some(r) if r.body.contains(text) => Ok(()),
+            Some(r) => Err(format!("the body {:?}", excerpt(&r.body))),
+            None => Err(self.describe()),
+        };
+        self.fixed(format!("a body with {text:?}"), verdict)
+    }
+
     /// The application saw the same as in another exchange: as many hops, and for each the same status or sort of failure.
     pub fn ends_as(&self, other: &Self) -> Claim {
         let outline = |reply: &Self| -> Vec<Result<u16, ExchangeErrorKind>> {
@@ -268,6 +278,14 @@ impl OnlyResponse {
         })
     }
 
+    /// The page that the suite put there ([`crate::mesh::External::own`]); what a real host's page says is its own affair.
+    pub fn shows(self, page: Option<&str>) -> Self {
+        match page {
+            Some(text) => self.body_contains(text),
+            None => self,
+        }
+    }
+
     /// A text that must not be in its body.
     pub fn body_lacks(self, text: &str) -> Self {
         self.with(format!("a body without {text:?}"), |r| {
@@ -325,9 +343,14 @@ impl HopClaim {
         })
     }
 
-    /// The server's certificate, by the SHA-256 of its DER in lower-case hex, as the application's own TLS saw it.
-    pub fn certificate(self, sha256: &str) -> Self {
-        self.with(format!("the external service's own certificate ({})", short(sha256)), |hop| {
+    /// The server's certificate, as the application's own TLS saw it.
+    pub fn certificate(self, of: impl Into<ServerCertificate>) -> Self {
+        let sha256 = match of.into() {
+            ServerCertificate::Own { sha256 } => sha256,
+            // A mesh that ended the application's TLS would have none that the system's roots vouch for.
+            ServerCertificate::Public { host } => return self.verified_certificate(&host),
+        };
+        self.with(format!("the external service's own certificate ({})", short(&sha256)), |hop| {
             let seen = hop.tls.as_ref().and_then(|t| t.peer_certificate.as_ref());
             match seen.and_then(|c| c.sha256.as_deref()) {
                 Some(s) if s == sha256 => Ok(()),
@@ -339,6 +362,40 @@ impl HopClaim {
                 None => Err(format!("no certificate: {}", describe_hop(hop))),
             }
         })
+    }
+}
+
+impl HopClaim {
+    /// An answer that came over TLS with a server whose certificate the client's system roots vouch for: a client that verifies gets none
+    /// from anybody else.
+    fn verified_certificate(self, host: &str) -> Self {
+        let expected = format!("a certificate for {host} that the system's roots vouch for");
+        self.with(expected, |hop| {
+            let seen = hop.tls.as_ref().and_then(|t| t.peer_certificate.as_ref());
+            let verified = hop.response().is_some() && seen.is_some();
+            verified.then_some(()).ok_or_else(|| format!("no certificate: {}", describe_hop(hop)))
+        })
+    }
+}
+
+/// Which certificate the application must see in its own TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerCertificate {
+    /// The one that the suite made for the external service.
+    Own {
+        /// Of its DER, in lower-case hex.
+        sha256: String,
+    },
+    /// Any that the application's system roots vouch for: a real host has several, and changes them.
+    Public {
+        /// Whom it must name.
+        host: String,
+    },
+}
+
+impl From<&str> for ServerCertificate {
+    fn from(sha256: &str) -> Self {
+        Self::Own { sha256: sha256.to_owned() }
     }
 }
 

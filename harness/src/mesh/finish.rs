@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use meshproof_reports::{CheckResult, Evidence, ExternalService, Step, SuiteFault, Timing, Verdict};
 
+use super::live::in_doubt;
 use super::{Mesh, micros};
 use crate::claim::{Claim, Finding};
 use crate::feature;
@@ -67,6 +68,14 @@ impl Mesh {
             }
             Ok(()) | Err(_) => {}
         }
+        let changed = match &stop {
+            None => self.real_hosts_changed().await,
+            // What stopped the scenario is reason enough.
+            Some(_) => None,
+        };
+        if let Some(words) = &changed {
+            self.fault(words.clone());
+        }
         let mut checks = Vec::new();
         for check in self.setting.scenario.checks {
             if !check.is_in(self.setting.configuration) || !self.is_selected(check) {
@@ -78,7 +87,13 @@ impl Mesh {
                     verdict: Verdict::Skipped,
                     ..Finding::holds(check.requirement, feature::why_skipped(feature), Vec::new())
                 },
-                (None, Some(claim), _) => self.judge_last(check, &claim),
+                (None, Some(claim), _) => {
+                    let found = self.judge_last(check, &claim);
+                    match &changed {
+                        Some(words) => in_doubt(found, words),
+                        None => found,
+                    }
+                }
                 (None, None, Some(unreached)) => Finding {
                     verdict: unreached.verdict,
                     ..Finding::holds(check.requirement, unreached.reason.clone(), Vec::new())

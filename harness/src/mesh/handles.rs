@@ -4,7 +4,8 @@ use meshproof_reports::{Fact, Side};
 
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{
-    Claim, ConnectionLine, Credentials, Logged, Reply, Sighting, Window, connections_of, opened_by, recorded,
+    Claim, ConnectionLine, Credentials, Logged, Reply, ServerCertificate, Sighting, Window, connections_of,
+    opened_by, recorded,
 };
 use crate::target::Probe;
 use crate::workload::RequestSpec;
@@ -40,6 +41,22 @@ impl<'a> External<'a> {
     /// Its connection for this request was opened by that proxy.
     pub fn connection_opened_by(&self, proxy: &str, reply: &Reply) -> Claim {
         opened_by(proxy, &self.host, reply)
+    }
+
+    /// The certificate that an application must see in its own TLS with it: this one, where the suite deployed it.
+    #[must_use]
+    pub fn certificate(&self, issued: &crate::certificates::Issued) -> ServerCertificate {
+        if self.mesh.is_live() {
+            ServerCertificate::Public { host: self.host.clone() }
+        } else {
+            ServerCertificate::Own { sha256: issued.sha256().to_owned() }
+        }
+    }
+
+    /// A text of the page that the suite put there; none where the host is the real one.
+    #[must_use]
+    pub fn own<'t>(&self, text: &'t str) -> Option<&'t str> {
+        (!self.mesh.is_live()).then_some(text)
     }
 
     /// Asks it directly from outside the mesh, with a client certificate or without.

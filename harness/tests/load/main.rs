@@ -177,6 +177,7 @@ static SCENARIO: Scenario = Scenario {
     configurations: &[Configuration { id: "only", title: "the only one" }],
     checks: &[Check::must("hitless", "A", "Nothing is lost.")],
     fixtures: &[],
+    live: &[],
     topology: Topology::default,
     run: |mesh| Box::pin(story(mesh)),
 };

@@ -10,7 +10,7 @@ fn fixed(verdict: Verdict, word: &str) -> Claim {
 }
 
 fn judged(claim: &Claim) -> Finding {
-    claim.judge(View { evidence: &[], marks: &[], changes: &[] })
+    claim.judge(View { evidence: &[], marks: &[], changes: &[], unobserved: &[] })
 }
 
 #[test]

@@ -149,6 +149,7 @@ const fn story(checks: &'static [Check], run: for<'a> fn(&'a Mesh) -> Story<'a>)
         configurations: &[Configuration { id: "only", title: "" }],
         checks,
         fixtures: &[],
+        live: &[],
         topology: Topology::default,
         run,
     }

@@ -10,4 +10,5 @@
 mod claims;
 mod fake;
 mod hunt;
+mod live;
 mod runs;

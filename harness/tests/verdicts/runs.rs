@@ -41,6 +41,7 @@ const BLANK: Scenario = Scenario {
     configurations: &[],
     checks: &[],
     fixtures: &[],
+    live: &[],
     topology: Topology::default,
     run: |_| Box::pin(async { Ok(()) }),
 };

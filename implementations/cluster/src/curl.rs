@@ -19,6 +19,8 @@ use crate::manifests::{ROOTS_FOLDER, ROOTS_KEY};
 
 pub use output::exchange;
 
+/// curl's word for it as the file of a trace.
+const STANDARD_ERROR: &str = "%";
 /// What separates the trace from the certificates on standard error.
 const MARK: &str = "== Meshproof";
 /// How many bytes of a trace are read: four and a half for each byte of a head, for as many hops as may be, and the bodies of
@@ -36,16 +38,26 @@ pub struct Command {
     pub stdin: Bytes,
 }
 
-/// What curl is told. `address`: where every connection goes, whatever host the URL names, on the URL's port; a sidecar captures it
-/// and goes by server name and Host, so that no name server needs to know the host.
+/// Where curl connects to, and whom it believes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way<'a> {
+    /// Where every connection goes, whatever host the URL names; a sidecar captures it and goes by server name and Host, so that no name
+    /// server needs to know the host. Absent: where the cluster's name servers say.
+    pub address: Option<&'a str>,
+    /// Another port than the URL's.
+    pub port: Option<u16>,
+    /// To a document's own host: curl believes the authorities of its own image and not the suite's, and the page may be large.
+    pub live: bool,
+}
+
+/// What curl is told.
 ///
 /// # Errors
 /// [`TargetError::Unsupported`]: curl cannot say this.
 pub fn command(
     request: &RequestSpec,
     url: &str,
-    address: &str,
-    port: Option<u16>,
+    way: Way<'_>,
     limit: Duration,
 ) -> Result<Command, TargetError> {
     if let Some(what) = beyond_curl(request) {
@@ -54,15 +66,19 @@ pub fn command(
         )));
     }
     let mut argv: Vec<String> =
-        ["curl", "-q", "-sS", "--globoff", "--path-as-is", "--noproxy", "*", "--trace", "%"]
+        ["curl", "-q", "-sS", "--globoff", "--path-as-is", "--noproxy", "*", "--trace", STANDARD_ERROR]
             .map(str::to_owned)
             .to_vec();
     let mut option = |words: &[&str]| argv.extend(words.iter().map(|w| (*w).to_owned()));
     option(&["--write-out", &format!("%{{stderr}}\n{MARK}\n%{{certs}}")]);
     option(&["--max-time", &format!("{:.3}", limit.as_secs_f64())]);
-    let port = port.map(|p| p.to_string()).unwrap_or_default();
-    option(&["--connect-to", &format!("::{}:{port}", bracketed(address))]);
-    option(&["--cacert", &format!("{ROOTS_FOLDER}/{ROOTS_KEY}")]);
+    let port = way.port.map(|p| p.to_string()).unwrap_or_default();
+    if let Some(address) = way.address {
+        option(&["--connect-to", &format!("::{}:{port}", bracketed(address))]);
+    }
+    if !way.live {
+        option(&["--cacert", &format!("{ROOTS_FOLDER}/{ROOTS_KEY}")]);
+    }
     if request.accept_any_server {
         option(&["-k"]);
     }
@@ -103,6 +119,7 @@ pub fn command(
     }
     option(&["--", url]);
     let Some(identity) = &request.identity else {
+        let argv = if way.live { without_bodies(argv) } else { argv };
         return Ok(Command { argv, stdin: request.body.clone() });
     };
     let pem = format!("{}\n{}", identity.certificate, identity.key.0);
@@ -116,6 +133,21 @@ pub fn command(
     wrapped.extend(argv);
     let stdin = [pem.as_bytes(), request.body.as_ref()].concat();
     Ok(Command { argv: wrapped, stdin: stdin.into() })
+}
+
+/// The same, without the bytes of received bodies in the trace: a page of some megabytes, sixteen bytes a line, would take longer than
+/// any request may. A line that begins with `<` or `=` heads the lines that follow it. curl writes the trace by a descriptor of its own,
+/// because it buffers nothing that it says on standard error.
+fn without_bodies(mut argv: Vec<String>) -> Vec<String> {
+    let script = "set -u; exec 3>&1; w=$(mktemp); trap 'rm -f \"$w\"' EXIT; \
+                  code=$({ { \"$@\" 5>&1 >&3 2>\"$w\"; echo $? >&4; } | \
+                  sed -n '/^[<=]/h;G;/\\n<= Recv data/!P' >&2; } 4>&1); cat \"$w\" >&2; exit \"$code\"";
+    if let Some(to) = argv.iter_mut().find(|word| *word == STANDARD_ERROR) {
+        "/dev/fd/5".clone_into(to);
+    }
+    let mut wrapped = ["sh", "-c", script, "sh"].map(str::to_owned).to_vec();
+    wrapped.extend(argv);
+    wrapped
 }
 
 fn bracketed(address: &str) -> String {
@@ -143,8 +175,12 @@ mod tests {
     use meshproof_harness::external::PrivateKeyPem;
     use meshproof_harness::workload::ClientIdentity;
 
+    fn to(address: &str) -> Way<'_> {
+        Way { address: Some(address), ..Way::default() }
+    }
+
     fn words(request: &RequestSpec) -> Vec<String> {
-        command(request, &request.url, "10.1.0.7", None, Duration::from_secs(10)).unwrap().argv
+        command(request, &request.url, to("10.1.0.7"), Duration::from_secs(10)).unwrap().argv
     }
 
     fn has(argv: &[String], wanted: &[&str]) -> bool {
@@ -163,9 +199,38 @@ mod tests {
     #[test]
     fn an_address_of_version_six_stands_in_brackets() {
         let request = RequestSpec::get("http://a.example/", "t");
-        let argv =
-            command(&request, &request.url, "fd00::7", Some(8080), Duration::from_secs(1)).unwrap().argv;
+        let way = Way { port: Some(8080), ..to("fd00::7") };
+        let argv = command(&request, &request.url, way, Duration::from_secs(1)).unwrap().argv;
         assert!(has(&argv, &["--connect-to", "::[fd00::7]:8080"]));
+    }
+
+    #[test]
+    fn on_the_way_to_a_real_host_name_servers_say_where_and_the_images_own_authorities_are_believed() {
+        let request = RequestSpec::get("https://edition.cnn.com/politics", "t");
+        let way = Way { live: true, ..Way::default() };
+        let argv = command(&request, &request.url, way, Duration::from_secs(1)).unwrap().argv;
+        for absent in ["--connect-to", "--cacert", "-k", "%"] {
+            assert!(!has(&argv, &[absent]), "{absent} in {argv:?}");
+        }
+        let argv = command(&request, &request.url, to("10.1.0.7"), Duration::from_secs(1)).unwrap().argv;
+        assert!(has(&argv, &["--cacert", "/etc/meshproof-roots/ca-certificates.crt"]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_large_page_is_left_out_of_the_trace_and_all_else_and_the_exit_code_stay() {
+        // What a curl does, each thing where it does it: the trace, the body, its words after the trace's end.
+        let curl = r#"printf '== Info: a\n=> Send header, 3 bytes\n0000: 47 45 54 GET\n<= Recv header, 2 bytes\n0000: 0d 0a ..\n' > "$1"
+                      printf '<= Recv data, 4 bytes\n0000: 42 4f 44 59 BODY\n0010: 42 BODY\n<= Recv header, 1 bytes\n0000: 41 A\n' >> "$1"
+                      printf 'the body'; printf '\n== Meshproof\nthe certificates\ncurl: (18) cut\n' >&2; exit 18"#;
+        let argv = ["sh", "-c", curl, "curl", STANDARD_ERROR].map(str::to_owned).to_vec();
+        let wrapped = without_bodies(argv);
+        let told = std::process::Command::new(&wrapped[0]).args(&wrapped[1..]).output().unwrap();
+        assert_eq!(told.status.code(), Some(18));
+        assert_eq!(String::from_utf8_lossy(&told.stdout), "the body");
+        let kept = "== Info: a\n=> Send header, 3 bytes\n0000: 47 45 54 GET\n<= Recv header, 2 bytes\n0000: 0d 0a ..\n\
+                    <= Recv header, 1 bytes\n0000: 41 A\n\n== Meshproof\nthe certificates\ncurl: (18) cut\n";
+        assert_eq!(String::from_utf8_lossy(&told.stderr), kept);
     }
 
     #[test]
@@ -173,7 +238,7 @@ mod tests {
         let identity =
             ClientIdentity { certificate: "CERTIFICATE".to_owned(), key: PrivateKeyPem("SECRET".to_owned()) };
         let request = RequestSpec { identity: Some(identity), ..RequestSpec::get("https://a.example/", "t") };
-        let command = command(&request, &request.url, "10.1.0.7", None, Duration::from_secs(1)).unwrap();
+        let command = command(&request, &request.url, to("10.1.0.7"), Duration::from_secs(1)).unwrap();
         assert!(!command.argv.concat().contains("SECRET"));
         assert_eq!(command.stdin, "CERTIFICATE\nSECRET");
         assert!(has(&command.argv, &["sh", "18", "curl", "-q"]));
@@ -182,7 +247,7 @@ mod tests {
     #[test]
     fn what_curl_cannot_say_is_unsupported_by_the_target() {
         let request = RequestSpec { times: 2, ..RequestSpec::get("http://a.example/", "t") };
-        let refused = command(&request, &request.url, "10.1.0.7", None, Duration::from_secs(1));
+        let refused = command(&request, &request.url, to("10.1.0.7"), Duration::from_secs(1));
         assert!(matches!(refused, Err(TargetError::Unsupported(_))));
     }
 }

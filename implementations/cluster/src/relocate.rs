@@ -1,5 +1,5 @@
 //! A document's resource as it stands in the cluster: in the run's own namespaces, visible to the scenario's own proxies,
-//! and with hosts outside that lead to the suite's own pods.
+//! and with hosts outside that lead to the suite's own pods, unless the run is live.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,8 @@ pub struct Ground<'a> {
     pub pins: &'a BTreeMap<String, String>,
     /// The `egress.hosts` of a Sidecar that says nothing of its own: what the scenario made, and not the whole cluster.
     pub egress: &'a [String],
+    /// Hosts outside are the documents' own, and stay as they are printed.
+    pub live: bool,
 }
 
 /// The resource as it is applied; a ServiceEntry of several hosts becomes one for each, because each leads elsewhere.
@@ -192,7 +194,7 @@ fn service_entries(moved: &Resource, ground: &Ground<'_>) -> Vec<Resource> {
     let by_name = spec.get("resolution").and_then(Value::as_str).is_some_and(|r| r.starts_with("DNS"));
     let settled = spec.get("endpoints").is_some() || spec.get("workloadSelector").is_some();
     let hosts: Vec<&str> = spec["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if !by_name || settled {
+    if ground.live || !by_name || settled {
         return vec![moved.clone()];
     }
     let one = |host: &str| {
@@ -220,6 +222,7 @@ mod tests {
         labels: BTreeMap<String, String>,
         pins: BTreeMap<String, String>,
         egress: Vec<String>,
+        live: bool,
     }
 
     impl World {
@@ -233,12 +236,13 @@ mod tests {
                 labels: owned::labels("r1", "s"),
                 pins: BTreeMap::from([("edition.cnn.com".to_owned(), "10.1.0.7".to_owned())]),
                 egress: vec!["./*".to_owned()],
+                live: false,
             }
         }
 
         fn all(&self, yaml: &str) -> Vec<Resource> {
-            let World { places, labels, pins, egress } = self;
-            let ground = Ground { places, labels, pins, egress };
+            let World { places, labels, pins, egress, live } = self;
+            let ground = Ground { places, labels, pins, egress, live: *live };
             let read = Resource::read_manifest("test", yaml, "default").unwrap();
             read.iter().flat_map(|r| relocate(r, &ground)).collect()
         }
@@ -343,6 +347,16 @@ mod tests {
             seen,
             [("two-edition-cnn-com", &json!("10.1.0.7")), ("two-other-example", &json!(NOWHERE))]
         );
+    }
+
+    #[test]
+    fn a_live_run_leaves_hosts_outside_as_printed_and_confined_to_the_scenario() {
+        let world = World { live: true, ..World::new() };
+        let printed = json!({"hosts": ["edition.cnn.com", "other.example"], "resolution": "DNS",
+                             "ports": [{"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 443}]});
+        let mut expected = printed.clone();
+        expected["exportTo"] = json!(["mp-r1-s-default", "mp-r1-s-gateways"]);
+        assert_eq!(world.one("ServiceEntry", &printed).0["spec"], expected);
     }
 
     #[test]

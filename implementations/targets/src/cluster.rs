@@ -91,6 +91,18 @@ pub fn image(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Whether a run asks the documents' own hosts: `MESHPROOF_LIVE=1`. A variable that is set to nothing says nothing.
+///
+/// # Errors
+/// It says neither; in words.
+pub fn live(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "true" => Ok(true),
+        "" | "0" | "false" => Ok(false),
+        other => Err(format!("{other:?} is neither 1 (or true) nor 0 (or false)")),
+    }
+}
+
 /// What the doctor says.
 #[derive(Clone, Debug)]
 pub struct Told {
@@ -316,6 +328,12 @@ mod tests {
         assert_eq!(options.images["external"], "b/nginx:2");
         assert_eq!(options.pull_secrets, ["one", "two"]);
         assert_eq!(options.context, None);
+    }
+
+    #[test]
+    fn a_live_run_is_said_in_a_word_that_means_yes_or_no() {
+        assert_eq!(["1", "true", "0", "false", ""].map(live), [true, true, false, false, false].map(Ok));
+        assert!(live("yes please").unwrap_err().contains("\"yes please\""));
     }
 
     #[test]

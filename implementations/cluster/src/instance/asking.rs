@@ -13,7 +13,7 @@ use url::Url;
 
 use super::{ClusterInstance, Proxy, environment};
 use crate::api::{ApiError, ExecLimits, PodRef};
-use crate::curl::{self, MAX_BODY, MAX_TRACE};
+use crate::curl::{self, MAX_BODY, MAX_TRACE, Way};
 use crate::manifests::mesh;
 use crate::relocate::NOWHERE;
 
@@ -31,9 +31,8 @@ impl ClusterInstance {
         let client = self.proxy(workload).filter(|p| !p.is_gateway).and_then(Proxy::client);
         let client = client.ok_or_else(|| environment(format!("the scenario has no workload {workload}")))?;
         let host = host_of(&request.url)?;
-        // The sidecar captures whatever address it is. Where the host is nobody's, the request must not leave the cluster.
-        let address = self.address(&host).map_or_else(|| NOWHERE.to_owned(), |a| a.dialled);
-        self.curl(&client, request, &address, None).await
+        let address = self.dialled(&host);
+        self.curl(&client, request, address.as_deref(), None).await
     }
 
     pub(super) async fn ask_directly(
@@ -43,6 +42,7 @@ impl ClusterInstance {
     ) -> Result<Exchange, TargetError> {
         let unknown = |what: &str| environment(format!("{what}: nothing is there to be asked"));
         let (address, port) = match probe {
+            Probe::External if self.is_live() => return self.curl(&self.probe, request, None, None).await,
             Probe::External => {
                 let host = host_of(&request.url)?;
                 (self.address(&host).ok_or_else(|| unknown(&host))?.pod, None)
@@ -57,19 +57,20 @@ impl ClusterInstance {
                 (address, Some(port))
             }
         };
-        self.curl(&self.probe, request, &address, port).await
+        self.curl(&self.probe, request, Some(&address), port).await
     }
 
     async fn curl(
         &self,
         client: &PodRef,
         request: &RequestSpec,
-        address: &str,
+        address: Option<&str>,
         port: Option<u16>,
     ) -> Result<Exchange, TargetError> {
         let limit = self.seat.timeouts.get("request");
         let url = self.places.url(&request.url);
-        let command = curl::command(request, &url, address, port, limit)?;
+        let way = Way { address, port, live: self.is_live() };
+        let command = curl::command(request, &url, way, limit)?;
         let limits = ExecLimits { stdout: MAX_BODY, stderr: MAX_TRACE, time: limit + OVERHEAD };
         let begun = Instant::now();
         let output =
@@ -132,7 +133,7 @@ impl ClusterInstance {
         let client = client.ok_or_else(|| environment(format!("{} is not there to be asked", proxy.name)))?;
         let mut seen = String::new();
         for _ in 0..TRIES {
-            let exchange = self.curl(&client, &RequestSpec::get(&url, token), &address, None).await?;
+            let exchange = self.curl(&client, &RequestSpec::get(&url, token), Some(&address), None).await?;
             match exchange.last_response() {
                 Some(response) if response.status == 200 => return Ok(proxy.name.clone()),
                 Some(response) => seen = format!("status {}", response.status),

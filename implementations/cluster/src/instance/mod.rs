@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use meshproof_harness::external::{Documented, ExternalSpec};
+use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
 use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::timeouts::Timeouts;
@@ -30,6 +30,7 @@ use crate::manifests::{Injection, Plan};
 use crate::noted::Noted;
 use crate::owned;
 use crate::places::Places;
+use crate::relocate::NOWHERE;
 use crate::settings::Settings;
 use fences::Fences;
 use proof::Proof;
@@ -146,7 +147,12 @@ impl ClusterInstance {
             places: &self.places,
             labels: &self.labels,
             injection: &self.injection,
+            live: self.is_live(),
         }
+    }
+
+    fn is_live(&self) -> bool {
+        self.seat.external == ExternalChoice::Live
     }
 
     fn proxy(&self, name: &str) -> Option<&Proxy> {
@@ -155,6 +161,16 @@ impl ClusterInstance {
 
     fn address(&self, host: &str) -> Option<Address> {
         self.addresses.read().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    }
+
+    /// Where who is captured by a sidecar sends a request for this host. The sidecar captures whatever address it is. Where the host is
+    /// nobody's, the request must not leave the cluster; in a live run it is a real one, and name servers know it: none.
+    fn dialled(&self, host: &str) -> Option<String> {
+        match self.address(host) {
+            Some(address) => Some(address.dialled),
+            None if self.is_live() => None,
+            None => Some(NOWHERE.to_owned()),
+        }
     }
 
     fn set_address(&self, host: &str, address: Option<Address>) {

@@ -16,7 +16,6 @@ use super::{Address, ClusterInstance, State, environment};
 use crate::api::{ApiError, ExecLimits, LogFollower};
 use crate::manifests::workload::{APPLICATION, details_configuration};
 use crate::manifests::{mesh, nginx};
-use crate::relocate::NOWHERE;
 
 /// An nginx pod, and its log on its way into the evidence.
 pub(super) struct Server {
@@ -82,6 +81,13 @@ impl ClusterInstance {
                  cluster external services are stock nginx pods; local targets can be asked",
                 spec.host
             )));
+        }
+        if self.is_live() {
+            return Ok(ExternalService {
+                host: spec.host,
+                kind: ExternalService::LIVE.to_owned(),
+                version: "the document's own host".to_owned(),
+            });
         }
         let mut state = self.state.lock().await;
         state.deployed += 1;
@@ -161,9 +167,9 @@ impl ClusterInstance {
         let (port, client) =
             found.ok_or_else(|| environment(format!("{workload} has no application that reads {name}")))?;
         state.told += 1;
-        let address = self.address("www.googleapis.com").map_or_else(|| NOWHERE.to_owned(), |a| a.dialled);
+        let address = self.dialled("www.googleapis.com");
         let mark = format!("told {}", state.told);
-        let configuration = details_configuration(port, &address, value == "true")
+        let configuration = details_configuration(port, address.as_deref(), value == "true")
             .replace("return 200;", &format!("return 200 '{mark}';"));
         let application = crate::api::PodRef { container: APPLICATION.to_owned(), ..client.clone() };
         let limits =

@@ -86,6 +86,13 @@ pub fn deployment(plan: &Plan<'_>, gateway: &Gateway, replicas: u32) -> Resource
         // (manifests/charts/gateway/templates/deployment.yaml).
         "securityContext": { "sysctls": [{ "name": "net.ipv4.ip_unprivileged_port_start", "value": "0" }] },
     });
+    if plan.live
+        && let Some(spec) = spec.as_object_mut()
+    {
+        // It believes what its image brings.
+        spec.remove("volumes");
+        spec["containers"][0].as_object_mut().and_then(|proxy| proxy.remove("volumeMounts"));
+    }
     plan.pull_secrets(&mut spec);
     Resource(json!({
         "apiVersion": "apps/v1", "kind": "Deployment",

@@ -60,6 +60,8 @@ pub struct Plan<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// How sidecars are asked for.
     pub injection: &'a Injection,
+    /// Whether hosts outside are the documents' own: trust in authorities stays everybody's own, and nothing is pinned.
+    pub live: bool,
 }
 
 impl Plan<'_> {
@@ -131,7 +133,7 @@ pub fn pull_secret(plan: &Plan<'_>, secret: &PullSecret, original: &Value) -> Ve
 /// (Istio, "Application Requirements").
 const USER: i64 = 10_101;
 
-/// The namespaces of the scenario, each with the suite's roots. `created` is when, RFC 3339.
+/// The namespaces of the scenario, each with the suite's roots unless the run is live. `created` is when, RFC 3339.
 #[must_use]
 pub fn namespaces(plan: &Plan<'_>, created: &str, roots: &str) -> Vec<Resource> {
     let mut made = Vec::new();
@@ -149,7 +151,7 @@ pub fn namespaces(plan: &Plan<'_>, created: &str, roots: &str) -> Vec<Resource> 
             "metadata": { "name": name, "namespace": name, "labels": labels, "annotations": { owned::CREATED: created } },
         })));
     }
-    for name in plan.places.own() {
+    for name in plan.places.own().into_iter().filter(|_| !plan.live) {
         made.push(Resource(json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": plan.metadata(name, ROOTS),

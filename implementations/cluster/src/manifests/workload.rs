@@ -11,17 +11,22 @@ pub const PROBE: &str = "meshproof-probe";
 /// The container of an application.
 pub const APPLICATION: &str = "application";
 
-/// The sidecar believes the suite's CA as one of the system's: its file is mounted over theirs, by the annotations that Istio has for
-/// volumes of the proxy's own (Istio, manifests/charts/istio-control/istio-discovery/files/injection-template.yaml,
-/// `sidecar.istio.io/userVolume` and `userVolumeMount`: JSON objects by the volume's name).
-fn trust() -> Value {
+/// Unless the run is live, the sidecar believes the suite's CA as one of the system's: its file is mounted over theirs, by the
+/// annotations that Istio has for volumes of the proxy's own (Istio,
+/// manifests/charts/istio-control/istio-discovery/files/injection-template.yaml, `sidecar.istio.io/userVolume` and
+/// `userVolumeMount`: JSON objects by the volume's name).
+fn annotations(plan: &Plan<'_>) -> Value {
+    // Nothing runs before the sidecar is there to capture it.
+    let held = json!({ "proxy.istio.io/config": r#"{"holdApplicationUntilProxyStarts":true}"# });
+    if plan.live {
+        return held;
+    }
     let volume = json!({ ROOTS: { "configMap": { "name": ROOTS } } });
     let mount = json!({ ROOTS: { "mountPath": SYSTEM_ROOTS, "subPath": ROOTS_KEY, "readOnly": true } });
     json!({
         "sidecar.istio.io/userVolume": volume.to_string(),
         "sidecar.istio.io/userVolumeMount": mount.to_string(),
-        // Nothing runs before the sidecar is there to capture it.
-        "proxy.istio.io/config": r#"{"holdApplicationUntilProxyStarts":true}"#,
+        "proxy.istio.io/config": held["proxy.istio.io/config"],
     })
 }
 
@@ -33,12 +38,17 @@ fn service_account(plan: &Plan<'_>, namespace: &str, name: &str) -> Resource {
     }))
 }
 
-fn roots_mount() -> Value {
-    json!({ "name": ROOTS, "mountPath": ROOTS_FOLDER, "readOnly": true })
+/// What a client of the suite's has mounted: the suite's roots, unless the run is live, and a folder to write in.
+fn mounts(plan: &Plan<'_>) -> Value {
+    let roots = json!({ "name": ROOTS, "mountPath": ROOTS_FOLDER, "readOnly": true });
+    let scratch = json!({ "name": "scratch", "mountPath": "/tmp" });
+    if plan.live { json!([scratch]) } else { json!([roots, scratch]) }
 }
 
-fn roots_volume() -> Value {
-    json!({ "name": ROOTS, "configMap": { "name": ROOTS } })
+fn volumes(plan: &Plan<'_>) -> Vec<Value> {
+    let roots = json!({ "name": ROOTS, "configMap": { "name": ROOTS } });
+    let scratch = json!({ "name": "scratch", "emptyDir": { "sizeLimit": "64Mi" } });
+    if plan.live { vec![scratch] } else { vec![roots, scratch] }
 }
 
 /// A stock curl that waits to be told.
@@ -47,15 +57,8 @@ fn curl(plan: &Plan<'_>) -> Value {
     // Ends at once when it is told to: the first process of a container ignores signals that it has no handler for.
     let script = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done";
     container.insert("command".to_owned(), json!(["/bin/sh", "-c", script]));
-    container.insert(
-        "volumeMounts".to_owned(),
-        json!([roots_mount(), { "name": "scratch", "mountPath": "/tmp" }]),
-    );
+    container.insert("volumeMounts".to_owned(), mounts(plan));
     container.into()
-}
-
-fn scratch() -> Value {
-    json!({ "name": "scratch", "emptyDir": { "sizeLimit": "64Mi" } })
 }
 
 /// The details application before it is told how to look books up: a stock nginx whose configuration the suite writes.
@@ -65,10 +68,7 @@ fn details(plan: &Plan<'_>) -> Value {
                   http { access_log off; include /tmp/details.conf; }' > /tmp/nginx.conf; : > /tmp/details.conf; \
                   exec nginx -c /tmp/nginx.conf -e /dev/stdout";
     container.insert("command".to_owned(), json!(["/bin/sh", "-c", script]));
-    container.insert(
-        "volumeMounts".to_owned(),
-        json!([roots_mount(), { "name": "scratch", "mountPath": "/tmp" }]),
-    );
+    container.insert("volumeMounts".to_owned(), mounts(plan));
     container.into()
 }
 
@@ -97,11 +97,11 @@ pub fn workload(plan: &Plan<'_>, workload: &Workload) -> Vec<Resource> {
         beside["name"] = CLIENT.into();
         containers.push(beside);
     }
-    let mut spec = plan.pod_spec(Value::Null, vec![roots_volume(), scratch()]);
+    let mut spec = plan.pod_spec(Value::Null, volumes(plan));
     spec.insert("serviceAccountName".to_owned(), name.into());
     spec.insert("containers".to_owned(), containers.into());
     let template = json!({
-        "metadata": { "labels": plan.labels_with(&[("app", name)]), "annotations": trust() },
+        "metadata": { "labels": plan.labels_with(&[("app", name)]), "annotations": annotations(plan) },
         "spec": spec,
     });
     let mut made = vec![service_account(plan, namespace, name), deployment(plan, namespace, name, template)];
@@ -132,35 +132,47 @@ pub const fn client_of(workload: &Workload) -> &'static str {
 pub fn probe(plan: &Plan<'_>) -> Resource {
     let template = json!({
         "metadata": { "labels": plan.labels_with(&[("app", PROBE), ("sidecar.istio.io/inject", "false")]) },
-        "spec": plan.pod_spec(curl(plan), vec![roots_volume(), scratch()]),
+        "spec": plan.pod_spec(curl(plan), volumes(plan)),
     });
     deployment(plan, plan.places.outside(), PROBE, template)
 }
 
 /// The details application's configuration: it looks a book up at `www.googleapis.com`, over HTTPS of its own, or over plain
 /// HTTP for the mesh to encrypt, and shows its error where it cannot (Bookinfo's details v2). `address` is where it dials; its sidecar
-/// captures that whatever it is. Ruby's client, which Bookinfo's application uses, names the port in Host of plain requests.
+/// captures that whatever it is; without one it asks the cluster's name servers, and believes the authorities of its own image. Ruby's
+/// client, which Bookinfo's application uses, names the port in Host of plain requests.
 #[must_use]
-pub fn details_configuration(port: u16, address: &str, do_not_encrypt: bool) -> String {
+pub fn details_configuration(port: u16, address: Option<&str>, do_not_encrypt: bool) -> String {
     let host = "www.googleapis.com";
     let (scheme, upstream, authority) =
         if do_not_encrypt { ("http", 80, format!("{host}:80")) } else { ("https", 443, host.to_owned()) };
+    let (server, before, roots) = match address {
+        Some(address) => {
+            (format!("{address}:{upstream}"), String::new(), format!("{ROOTS_FOLDER}/{ROOTS_KEY}"))
+        }
+        // A group's names are looked up when the configuration is read, as those of a URL with variables in it are not. The roots are
+        // where Debian's and Alpine's packages `ca-certificates` put them, and so the stock nginx.
+        None => {
+            let group = format!("upstream books {{ server {host}:{upstream}; }}\n");
+            ("books".to_owned(), group, SYSTEM_ROOTS.to_owned())
+        }
+    };
     let error = meshproof_harness::apps::FETCH_ERROR;
     format!(
         r#"client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy; fastcgi_temp_path /tmp/fastcgi;
 uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
-server {{
+{before}server {{
     listen {port};
     location = /ready {{ return 200; }}
     location ~ "^/details/(?<isbn>[0-9A-Za-z-]{{1,17}})$" {{
-        proxy_pass {scheme}://{address}:{upstream}/books/v1/volumes?q=isbn:$isbn;
+        proxy_pass {scheme}://{server}/books/v1/volumes?q=isbn:$isbn;
         proxy_http_version 1.1;
         proxy_set_header Host {authority};
         proxy_set_header Connection "";
         proxy_ssl_server_name on;
         proxy_ssl_name {host};
         proxy_ssl_verify on;
-        proxy_ssl_trusted_certificate {ROOTS_FOLDER}/{ROOTS_KEY};
+        proxy_ssl_trusted_certificate {roots};
         proxy_intercept_errors on;
         error_page 301 302 307 308 400 401 403 404 429 500 502 503 504 =200 @error;
     }}
@@ -169,4 +181,32 @@ server {{
 }}
 "#
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_details_application_of_a_live_run_looks_the_real_host_up_and_believes_its_own_images_authorities()
+    {
+        for (plain, scheme, port) in [(true, "http", 80), (false, "https", 443)] {
+            let live = details_configuration(9080, None, plain);
+            assert!(
+                live.contains(&format!("upstream books {{ server www.googleapis.com:{port}; }}")),
+                "{live}"
+            );
+            assert!(live.contains(&format!("proxy_pass {scheme}://books/books/v1/volumes")), "{live}");
+            assert!(
+                live.contains("proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;"),
+                "{live}"
+            );
+            let pinned = details_configuration(9080, Some("10.1.0.7"), plain);
+            assert!(
+                pinned.contains(&format!("proxy_pass {scheme}://10.1.0.7:{port}/books/v1/volumes")),
+                "{pinned}"
+            );
+            assert!(!pinned.contains("upstream") && pinned.contains("/etc/meshproof-roots/"), "{pinned}");
+        }
+    }
 }

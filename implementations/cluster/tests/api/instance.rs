@@ -13,7 +13,7 @@ use meshproof_cluster::noted::Noted;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
 use meshproof_harness::resource::Resource;
 use meshproof_harness::store::Store;
-use meshproof_harness::target::{ConfigChange, Instance, Seat, TargetError};
+use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::{Gateway, Topology, Workload};
 use meshproof_harness::workload::RequestSpec;
@@ -47,6 +47,8 @@ pub(crate) struct Cluster {
     pub(crate) canary_is_dead: bool,
     /// What istiod writes into the beacon's VirtualService, so many times before it says yes.
     pub(crate) unreconciled: Option<usize>,
+    /// The programs that were run, by pod.
+    pub(crate) run: Vec<(String, Vec<String>)>,
 }
 
 /// Who can read a proxy's dump.
@@ -173,6 +175,7 @@ impl Cluster {
             return output(answers, true);
         }
         let agent = after("-A");
+        self.run.push((pod.to_owned(), argv.clone()));
         let mut status = 200;
         for url in argv.iter().filter(|word| word.starts_with("http://")) {
             let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
@@ -384,6 +387,16 @@ async fn begun(store: &Store, applied: Duration) -> (Server, Arc<Mutex<Cluster>>
     (server, cluster, instance.unwrap())
 }
 
+async fn begun_live(store: &Store) -> (Server, Arc<Mutex<Cluster>>, Box<dyn Instance>) {
+    // What proxies believe is no authority of the suite's.
+    let (server, cluster) =
+        pretended(Cluster { roots: Some("YW5vdGhlciBDQQ=="), ..Cluster::default() }).await;
+    let seat = Seat { external: ExternalChoice::Live, ..seat(store, Duration::from_secs(20)) };
+    let instance =
+        start(server.api.clone(), &Settings::default(), Injection::default(), Noted::default(), seat).await;
+    (server, cluster, instance.unwrap())
+}
+
 fn cnn() -> ExternalSpec {
     ExternalSpec {
         host: "edition.cnn.com".to_owned(),
@@ -530,4 +543,60 @@ async fn what_a_stock_nginx_cannot_show_is_unsupported_by_the_target() {
     let refused = instance.deploy_external(cnn(), Documented::Embedded).await;
     assert!(matches!(refused, Err(TargetError::Unsupported(words)) if words.contains("stock nginx")));
     instance.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_live_run_deploys_nothing_outside_pins_nothing_and_leaves_everybodys_authorities_alone() {
+    let store = Store::new();
+    let (_server, cluster, instance) = begun_live(&store).await;
+    let described = instance.deploy_external(cnn(), Documented::Site).await.unwrap();
+    assert_eq!((described.kind.as_str(), described.is_observed()), ("live", false));
+    instance.change(&access()).await.unwrap();
+    let cluster = cluster.lock().unwrap();
+    let applied = |kind: &str| -> Vec<Value> {
+        cluster.objects.values().filter(|o| o["kind"] == kind).cloned().collect()
+    };
+    let deployed = applied("Deployment");
+    let names: Vec<&str> = deployed.iter().filter_map(|d| d["metadata"]["name"].as_str()).collect();
+    assert_eq!(names, ["sleep", "istio-egressgateway", "meshproof-probe"], "no external service");
+    let entry = applied("ServiceEntry").into_iter().find(|e| e["metadata"]["name"] == "cnn").unwrap();
+    assert_eq!(entry["spec"]["hosts"], json!(["edition.cnn.com"]));
+    assert_eq!(entry["spec"]["resolution"], "DNS");
+    assert!(entry["spec"].get("endpoints").is_none(), "{entry}");
+    assert_eq!(entry["spec"]["exportTo"], json!(["mp-r1-s-default", "mp-r1-s-gateways"]));
+    let all = Value::from_iter(cluster.objects.values().cloned()).to_string();
+    assert!(!all.contains("meshproof-roots") && !all.contains("ca-certificates.crt"), "{all}");
+}
+
+#[tokio::test]
+async fn a_live_run_asks_where_name_servers_say_and_believes_what_everybody_does() {
+    let store = Store::new();
+    let (_server, cluster, instance) = begun_live(&store).await;
+    instance.deploy_external(cnn(), Documented::Site).await.unwrap();
+    let request = RequestSpec::get("http://edition.cnn.com/politics", "r1-s.00001");
+    let inside = instance.send("sleep", &request).await.unwrap();
+    let outside = instance.probe(&Probe::External, &request).await.unwrap();
+    assert_eq!(inside.last_response().unwrap().status, 200);
+    assert_eq!(outside.last_response().unwrap().status, 200);
+    let gateway = Probe::Gateway { gateway: "istio-egressgateway".to_owned(), port: 80 };
+    instance.probe(&gateway, &request).await.unwrap();
+    instance.settle().await.unwrap();
+    assert_eq!(instance.upstream_address("edition.cnn.com", 443), None, "name servers know it");
+    let cluster = cluster.lock().unwrap();
+    let asked = |pod: &str| {
+        let of_pod = cluster
+            .run
+            .iter()
+            .filter(move |(p, words)| p == pod && words.iter().any(|w| w.ends_with("/politics")));
+        of_pod.map(|(_, words)| words.join(" ")).collect::<Vec<_>>()
+    };
+    let [from_sleep] = asked("sleep-1").try_into().unwrap();
+    let [straight, to_gateway]: [String; 2] = asked("meshproof-probe-1").try_into().unwrap();
+    for words in [&from_sleep, &straight] {
+        assert!(!words.contains("--connect-to") && !words.contains("192.0.2.1"), "{words}");
+    }
+    assert!(to_gateway.contains("--connect-to ::10.1.0.7:80"), "{to_gateway}");
+    for words in [&from_sleep, &straight, &to_gateway] {
+        assert!(!words.contains("--cacert"), "{words}");
+    }
 }

@@ -29,6 +29,7 @@ struct World {
     places: Places,
     labels: BTreeMap<String, String>,
     injection: Injection,
+    live: bool,
 }
 
 impl World {
@@ -38,7 +39,7 @@ impl World {
 
     fn with(seat: &str, settings: Settings, injection: Injection) -> Self {
         let places = Places::new(RUN, seat, &settings.gateways);
-        Self { settings, places, labels: owned::labels(RUN, seat), injection }
+        Self { settings, places, labels: owned::labels(RUN, seat), injection, live: false }
     }
 
     fn plan(&self) -> Plan<'_> {
@@ -47,6 +48,7 @@ impl World {
             places: &self.places,
             labels: &self.labels,
             injection: &self.injection,
+            live: self.live,
         }
     }
 
@@ -78,7 +80,8 @@ impl World {
         ];
         let pins = (1..).zip(pinned).map(|(n, host)| (host.to_owned(), format!("10.1.0.{n}"))).collect();
         let egress = mesh::egress(&self.plan(), 1);
-        let ground = Ground { places: &self.places, labels: &self.labels, pins: &pins, egress: &egress };
+        let (places, labels) = (&self.places, &self.labels);
+        let ground = Ground { places, labels, pins: &pins, egress: &egress, live: self.live };
         let read = Resource::read_manifest("fixture", yaml, "default").unwrap();
         read.iter().flat_map(|r| relocate(r, &ground)).collect()
     }
@@ -105,6 +108,7 @@ fn everything() -> Vec<(String, Vec<Resource>)> {
             all.push((format!("{}-{}", scenario.id, configuration.id), resources));
         }
     }
+    all.extend(live().into_iter().map(|(name, resources)| (format!("live {name}"), resources)));
     let sample = World::with("sample", Settings::default(), Injection::default());
     all.push(("external".to_owned(), external(&sample)));
     all.push(("canary".to_owned(), canary(&sample)));
@@ -171,6 +175,48 @@ fn canary(world: &World) -> Vec<Resource> {
 fn a_beacon_that_canaries_are_sent_to() {
     let world = World::with("sample", Settings::default(), Injection::default());
     insta::assert_snapshot!(yaml(&canary(&world)));
+}
+
+/// The scenarios that can be live, as they are then: nothing pinned, and no authority of the suite's anywhere.
+fn live() -> Vec<(String, Vec<Resource>)> {
+    let mut all = Vec::new();
+    for scenario in ALL.iter().filter(|s| !s.live.is_empty()) {
+        for configuration in scenario.configurations {
+            let world = World { live: true, ..World::of(scenario, configuration.id) };
+            let mut resources = world.base(scenario);
+            for (_, yaml) in scenario.fixtures {
+                resources.extend(world.fixture(yaml));
+            }
+            all.push((format!("{}-{}", scenario.id, configuration.id), resources));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_live_run_as_it_is_applied() {
+    for (name, resources) in live() {
+        insta::assert_snapshot!(format!("live-{name}"), yaml(&resources));
+    }
+}
+
+#[test]
+fn a_live_run_pins_no_host_outside_and_replaces_nobodys_authorities() {
+    let everything = live();
+    assert_eq!(everything.len(), 4);
+    for (name, resources) in everything {
+        let text = yaml(&resources);
+        for absent in ["meshproof-roots", "ca-certificates.crt", "10.1.0.", "userVolume"] {
+            assert!(!text.contains(absent), "{absent} in {name}");
+        }
+        let outside = |r: &&Resource| r.kind() == "ServiceEntry" && r.spec()["resolution"] == "DNS";
+        let entries: Vec<_> = resources.iter().filter(outside).collect();
+        assert!(!entries.is_empty(), "{name}");
+        for entry in entries {
+            assert!(entry.spec().get("endpoints").is_none(), "{name}: {}", entry.to_yaml());
+            assert_eq!(entry.spec()["exportTo"].as_array().map(Vec::len), Some(2), "{name}");
+        }
+    }
 }
 
 #[test]

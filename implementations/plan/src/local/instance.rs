@@ -211,11 +211,19 @@ impl LocalInstance {
             (ExternalChoice::Auto, Documented::Nginx) if nginx.is_some() || find_nginx().is_some() => {
                 ExternalChoice::Nginx
             }
+            (ExternalChoice::Live, Documented::Site | Documented::Nginx) => {
+                return Err(TargetError::Environment(format!(
+                    "the real {} is reached from a cluster alone: --target cluster --live",
+                    spec.host
+                )));
+            }
             (chosen, Documented::Site | Documented::Nginx) => chosen,
         };
         let (store, folder) = (self.seat.store.clone(), &self.seat.folder);
         let started = match kind {
-            ExternalChoice::Auto | ExternalChoice::Embedded => start_embedded(spec, store).await,
+            ExternalChoice::Auto | ExternalChoice::Embedded | ExternalChoice::Live => {
+                start_embedded(spec, store).await
+            }
             ExternalChoice::Nginx => start_nginx(spec, store, folder, nginx.as_deref()).await,
             ExternalChoice::Container => {
                 start_nginx_container(spec, store, folder, &self.seat.run, image.as_deref()).await

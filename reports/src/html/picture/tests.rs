@@ -130,6 +130,19 @@ fn a_proxy_that_got_no_further_shows_that_nothing_arrived() {
 }
 
 #[test]
+fn of_a_host_that_shows_nothing_the_picture_does_not_say_what_did_not_arrive() {
+    let facts = serde_json::json!([exchange("sleep", 503), log("sleep", "127.0.0.1:4", None, None, 503)]);
+    let mut scenario = scenario(facts, &["exchange"], Verdict::Failed);
+    assert!(words(&scenario).contains("nothing arrived"), "{}", words(&scenario));
+    scenario.external_services[0].kind = crate::ExternalService::LIVE.to_owned();
+    assert!(!words(&scenario).contains("nothing arrived"), "{}", words(&scenario));
+    assert!(!words(&scenario).contains("external service"), "{}", words(&scenario));
+    let only_asked = serde_json::json!([exchange("sleep", 503)]);
+    scenario.evidence = serde_json::from_value(only_asked).unwrap();
+    assert!(!words(&scenario).contains("nothing arrived"), "{}", words(&scenario));
+}
+
+#[test]
 fn a_client_of_the_suite_s_own_that_is_not_refused_fails_on_its_own_hop() {
     let facts = serde_json::json!([
         request("10.0.0.3:3", Some(serde_json::json!({}))),

@@ -1,0 +1,84 @@
+//! Runs against the documents' own hosts on the internet. Such a host shows nothing of what it saw, and is nobody's to repair: whether
+//! it answers as the document says is found out from outside the mesh, before the document begins and after it ends.
+
+use meshproof_reports::Verdict;
+
+use super::{Client, Mesh, Origin, Stop};
+use crate::claim::{Claims, Finding};
+use crate::external::ExternalChoice;
+use crate::scenario::Promise;
+use crate::target::{Probe, TargetError};
+use crate::workload::RequestSpec;
+
+fn host_of(promise: &Promise) -> &str {
+    let rest = promise.url.split_once("://").map_or(promise.url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+impl Mesh {
+    /// Whether external services are the documents' own hosts.
+    pub(super) fn is_live(&self) -> bool {
+        self.setting.seat.external == ExternalChoice::Live
+    }
+
+    /// Asks from outside the mesh what the document says of this host.
+    ///
+    /// # Errors
+    /// The environment's, with the mend: it answers something else, or not at all, or the document says nothing of it.
+    pub(super) async fn ask_real_host(&self, host: &str) -> Result<(), Stop> {
+        let promises = || self.setting.scenario.live.iter().filter(|p| host_of(p) == host);
+        if promises().next().is_none() {
+            return Err(Stop::Suite(format!(
+                "the scenario says nothing of what the real {host} answers, so it cannot be run with --live"
+            )));
+        }
+        for promise in promises() {
+            let request = RequestSpec { follow_redirects: true, ..RequestSpec::get("", "") };
+            let client = Client { mesh: self, from: Origin::Probe(Probe::External), request };
+            let reply = client.get(promise.url).await?;
+            let last = reply.exchange.hops.len().saturating_sub(1);
+            let status = promise.statuses.last().copied().unwrap_or_default();
+            let mut kept =
+                reply.statuses(promise.statuses).and(reply.hop(last).answers(status, promise.version));
+            if let (Some(location), Some(first)) = (promise.location, promise.statuses.first()) {
+                kept = kept.and(reply.hop(0).redirects(*first, location));
+            }
+            if let Some(text) = promise.body {
+                kept = kept.and(reply.last_body_contains(text));
+            }
+            let finding = self.view(|view| kept.judge(view));
+            if finding.verdict != Verdict::Passed {
+                return Err(TargetError::Environment(format!(
+                    "the real host did not answer as the document says (run without --live, or mend the cluster's name servers or its way \
+                     to the internet): asked from outside the mesh for {}, expected {}; saw {}",
+                    promise.url, finding.expected, finding.seen
+                ))
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// After the last step: why what did not pass is not the mesh's, where a real host no longer answers as it did.
+    pub(super) async fn real_hosts_changed(&self) -> Option<String> {
+        let hosts = self.state().unobserved.clone();
+        for host in hosts {
+            if let Err(stop) = self.ask_real_host(&host).await {
+                return Some(format!("asked again at the scenario's end, {stop}"));
+            }
+        }
+        None
+    }
+}
+
+/// What was found while a real host answered otherwise than the document says: only what passed all the same is found.
+pub(super) fn in_doubt(finding: Finding, changed: &str) -> Finding {
+    match finding.verdict {
+        Verdict::Passed | Verdict::Skipped | Verdict::Error => finding,
+        Verdict::Failed | Verdict::Inconclusive => Finding {
+            verdict: Verdict::Error,
+            seen: format!("{}; but {changed}", finding.reason()),
+            ..finding
+        },
+    }
+}

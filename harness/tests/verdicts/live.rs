@@ -1,0 +1,397 @@
+//! Runs against real hosts, which show nothing of what they saw: no claim on that side can pass, whatever is among the evidence, and a
+//! host that does not answer as its document says is nobody's failure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use meshproof_harness::certificates::{Authority, KeyAlgorithm};
+use meshproof_harness::claim::{Claim, Claims, Reply, Upstream};
+use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
+use meshproof_harness::mesh::{External, Mesh, Stop};
+use meshproof_harness::runner::{Options, Selected, run};
+use meshproof_harness::scenario::{Check, Configuration, Promise, Scenario};
+use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::topology::Topology;
+use meshproof_harness::workload::RequestSpec;
+use meshproof_reports::{
+    CredentialStatus, Exchange, ExternalService, Fact, Implementation, Report, Side, Verdict,
+};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::fake::{HOST, exchange};
+
+/// What the real host does.
+#[derive(Clone, Copy, Debug, Default)]
+struct Real {
+    /// From this question on it answers 503 to whoever asks it directly.
+    gone_at: Option<usize>,
+    /// What it saw is among the evidence all the same.
+    shown: bool,
+}
+
+#[async_trait]
+impl Target for Real {
+    async fn identify(&self) -> Result<Implementation, TargetError> {
+        let name = || "real".to_owned();
+        Ok(Implementation {
+            name: name(),
+            version: name(),
+            target: name(),
+            features: Vec::new(),
+            details: Default::default(),
+        })
+    }
+
+    async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
+        Ok(Box::new(RealInstance { real: *self, seat, asked: AtomicUsize::new(0) }))
+    }
+}
+
+struct RealInstance {
+    real: Real,
+    seat: Seat,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Instance for RealInstance {
+    async fn deploy_external(
+        &self,
+        spec: ExternalSpec,
+        _: Documented,
+    ) -> Result<ExternalService, TargetError> {
+        Ok(ExternalService { host: spec.host, kind: ExternalService::LIVE.into(), version: "its own".into() })
+    }
+
+    async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    async fn set_running(&self, _: &str, _: bool) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    async fn set_variable(&self, _: &str, _: &str, _: &str) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    async fn send(&self, _: &str, request: &RequestSpec) -> Result<Exchange, TargetError> {
+        if self.real.shown {
+            let side = || Side::Service { host: HOST.into() };
+            let of_request = json!({"connection": 1, "port": 443, "over_tls": true, "peer": "10.0.0.1:1", "method": "GET",
+                "target": "/private", "authority": HOST, "version": "HTTP/1.1", "headers": [], "status": 200});
+            let token = Some(request.token.clone());
+            let fact = Fact::Request(serde_json::from_value(of_request).unwrap());
+            self.seat.store.record(side(), token.clone(), fact);
+            let line = format!(
+                "[2026-01-01T00:00:00.000Z] \"GET /private HTTP/1.1\" 200 - via_upstream - \"-\" 0 5 1 0 \"-\" \"meshproof/{}\" \
+                 \"id\" \"{HOST}\" \"192.0.2.7:443\" outbound|443||{HOST} 10.0.0.1:1 1.2.3.4:80 10.1.0.5:2 - default",
+                request.token
+            );
+            let log = meshproof_harness::access_log::read_line(line.as_bytes());
+            self.seat.store.record(Side::Proxy { name: "sleep".into() }, token, Fact::AccessLog(log));
+        }
+        Ok(exchange(&request.url, 200))
+    }
+
+    async fn probe(&self, _: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError> {
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst);
+        let gone = self.real.gone_at.is_some_and(|at| asked >= at);
+        Ok(exchange(&request.url, if gone { 503 } else { 200 }))
+    }
+
+    async fn settle(&self) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    async fn credentials(&self, _: &str) -> Result<Vec<CredentialStatus>, TargetError> {
+        Ok(Vec::new())
+    }
+
+    fn upstream_address(&self, _: &str, _: u16) -> Option<String> {
+        None
+    }
+
+    async fn stop(&self) -> Result<(), TargetError> {
+        Ok(())
+    }
+}
+
+const ANSWERS: &[Promise] = &[Promise {
+    url: "http://service.example/private",
+    statuses: &[200],
+    location: None,
+    version: "HTTP/1.1",
+    body: None,
+}];
+
+const BLANK: Scenario = Scenario {
+    id: "live",
+    title: "",
+    document: "",
+    url: "",
+    features: &[],
+    configurations: &[Configuration { id: "only", title: "" }],
+    checks: &[],
+    fixtures: &[],
+    live: ANSWERS,
+    topology: Topology::default,
+    run: |_| Box::pin(async { Ok(()) }),
+};
+
+async fn report_of(real: Real, external: ExternalChoice, scenario: &'static Scenario) -> Report {
+    let (_interrupt, interrupted) = watch::channel(None);
+    let work = tempfile::tempdir().unwrap();
+    run(Options {
+        target: Arc::new(real),
+        selection: vec![Selected { scenario, configuration: "only", checks: None }],
+        external,
+        jobs: 1,
+        fail_fast: false,
+        keep: false,
+        timeouts: Timeouts::default(),
+        work: work.path().to_owned(),
+        fixtures: None,
+        events: Arc::new(|_| {}),
+        interrupt: interrupted,
+        command: "meshproof run".into(),
+        repeat: "meshproof run".into(),
+    })
+    .await
+    .unwrap()
+}
+
+async fn told(mesh: &Mesh) -> Result<(External<'_>, Reply), Stop> {
+    let spec = ExternalSpec {
+        host: HOST.to_owned(),
+        plain: PlainPort::Serve,
+        tls: None,
+        pages: Vec::new(),
+        keep_alive: true,
+    };
+    let host = mesh.deploy_external(spec, Documented::Site).await?;
+    let reply = mesh.workload("sleep").get("http://service.example/private").await?;
+    Ok((host, reply))
+}
+
+fn verdicts(report: &Report) -> Vec<(&str, Verdict)> {
+    report.checks().map(|c| (c.id.rsplit('/').next().unwrap(), c.verdict)).collect()
+}
+
+/// Every claim on what the host saw, alone and put together with what the other sides show.
+static SIDES: Scenario = Scenario {
+    checks: &[
+        Check::must("saw", "A", ""),
+        Check::must("saw-none", "A", ""),
+        Check::must("saw-on", "A", ""),
+        Check::must("nothing", "A", ""),
+        Check::must("no-request", "A", ""),
+        Check::must("served-nothing", "A", ""),
+        Check::must("refused-client", "A", ""),
+        Check::must("only-request", "A", ""),
+        Check::must("no-other-connection", "A", ""),
+        Check::must("no-plaintext", "A", ""),
+        Check::must("saw-in-clear", "A", ""),
+        Check::must("saw-all-over", "A", ""),
+        Check::must("opened-by", "A", ""),
+        Check::must("with-a-twin", "A", ""),
+        Check::must("as-a-twin", "A", ""),
+        Check::must("beside-another", "A", ""),
+        Check::must("two-outside", "A", ""),
+        Check::must("instead-of-another", "A", ""),
+    ],
+    run: |mesh| {
+        Box::pin(async move {
+            let (host, reply) = told(mesh).await?;
+            let window = || host.during(&reply);
+            let stranger = Authority::new(KeyAlgorithm::EcdsaP256)?.client("stranger").issue()?;
+            mesh.check("saw", host.saw(&reply).exactly(1).over_tls())?;
+            mesh.check("saw-none", host.saw(&reply).none())?;
+            mesh.check("saw-on", host.saw_on(443, &reply))?;
+            mesh.check("nothing", window().nothing())?;
+            mesh.check("no-request", window().no_request())?;
+            mesh.check("served-nothing", window().served_nothing())?;
+            mesh.check("refused-client", window().refused_client(&stranger))?;
+            mesh.check("only-request", window().only_request())?;
+            mesh.check("no-other-connection", window().no_other_connection())?;
+            mesh.check("no-plaintext", window().no_plaintext(&["/private"]))?;
+            mesh.check("saw-in-clear", window().saw_in_clear("/private"))?;
+            mesh.check("saw-all-over", host.saw_all_over(1, &reply))?;
+            mesh.check("opened-by", host.connection_opened_by("sleep", &reply))?;
+            mesh.check("with-a-twin", window().nothing().provided("the request", reply.ends_with(200)))?;
+            mesh.check("as-a-twin", reply.ends_with(200).provided("the sight", window().nothing()))?;
+            mesh.check("beside-another", reply.ends_with(200).and(window().nothing()))?;
+            mesh.check("two-outside", window().nothing().and_outside(window().no_request()))?;
+            mesh.check("instead-of-another", window().nothing().or_unobserved(window().no_request()))
+        })
+    },
+    ..BLANK
+};
+
+#[tokio::test]
+async fn no_claim_on_what_a_real_host_saw_passes_or_fails_whatever_is_among_the_evidence() {
+    for shown in [false, true] {
+        let report = report_of(Real { shown, ..Real::default() }, ExternalChoice::Live, &SIDES).await;
+        assert_eq!(report.checks().count(), SIDES.checks.len());
+        for check in report.checks() {
+            assert_eq!(check.verdict, Verdict::Skipped, "{}, shown {shown}: {}", check.id, check.reason);
+            assert!(
+                check.reason.contains("what service.example saw is not known: with --live"),
+                "{}",
+                check.reason
+            );
+            assert!(check.evidence.is_empty(), "{} rests on {:?}", check.id, check.evidence);
+        }
+        assert_eq!(report.exit_code(), 3, "nothing was judged");
+        // Observed, each of them is decided: the silence is the host's, not the claims'.
+        let report = report_of(Real { shown, ..Real::default() }, ExternalChoice::Embedded, &SIDES).await;
+        assert!(report.checks().all(|c| c.verdict != Verdict::Skipped), "{:?}", verdicts(&report));
+    }
+}
+
+static OTHERS: Scenario = Scenario {
+    checks: &[
+        Check::must("own-holds", "A", ""),
+        Check::must("own-is-broken", "A", ""),
+        Check::must("broken-beside-it", "A", ""),
+        Check::must("instead-holds", "A", ""),
+        Check::must("instead-is-broken", "A", ""),
+        Check::must("another-host", "A", ""),
+        Check::must("right-port", "A", ""),
+        Check::must("wrong-port", "A", ""),
+    ],
+    run: |mesh| {
+        Box::pin(async move {
+            let (host, reply) = told(mesh).await?;
+            let (good, bad) = (reply.ends_with(200), reply.ends_with(204));
+            let nothing = || -> Claim { host.during(&reply).nothing() };
+            mesh.check("own-holds", good.clone().and_outside(nothing()))?;
+            mesh.check("own-is-broken", bad.clone().and_outside(nothing()))?;
+            mesh.check("broken-beside-it", nothing().and(bad.clone()))?;
+            mesh.check("instead-holds", nothing().or_unobserved(good))?;
+            mesh.check("instead-is-broken", nothing().or_unobserved(bad))?;
+            mesh.check("another-host", mesh.service("inside.example").saw(&reply).none())?;
+            let logged = |port| mesh.proxy("sleep").logged(&reply).upstream_host(mesh.upstream(HOST, port));
+            mesh.check("right-port", logged(443))?;
+            mesh.check("wrong-port", logged(80))
+        })
+    },
+    ..BLANK
+};
+
+#[tokio::test]
+async fn what_the_other_sides_show_is_judged_and_says_that_one_is_missing() {
+    let report = report_of(Real { shown: true, ..Real::default() }, ExternalChoice::Live, &OTHERS).await;
+    assert_eq!(
+        verdicts(&report),
+        [
+            ("own-holds", Verdict::Passed),
+            ("own-is-broken", Verdict::Failed),
+            ("broken-beside-it", Verdict::Failed),
+            ("instead-holds", Verdict::Passed),
+            ("instead-is-broken", Verdict::Failed),
+            ("another-host", Verdict::Passed),
+            ("right-port", Verdict::Passed),
+            ("wrong-port", Verdict::Failed),
+        ]
+    );
+    for check in report.checks().filter(|c| c.id.ends_with("-holds")) {
+        assert!(check.reason.contains("what service.example saw is not known"), "{}", check.reason);
+    }
+    assert_eq!(report.implementation.details["hosts"], "the documents' own (--live)");
+    assert!(!report.scenarios[0].external_services[0].is_observed());
+    let observed =
+        report_of(Real { shown: true, ..Real::default() }, ExternalChoice::Embedded, &OTHERS).await;
+    assert_eq!(verdicts(&observed)[0], ("own-holds", Verdict::Failed), "where it is observed, it counts");
+    assert_eq!(verdicts(&observed)[3], ("instead-holds", Verdict::Failed), "and nothing takes its place");
+}
+
+static LOGS: Scenario = Scenario {
+    checks: &[
+        Check::must("no-other-upstream", "A", ""),
+        Check::must("another-upstream", "A", ""),
+        Check::must("where-logged", "A", ""),
+        Check::must("where-logged-otherwise", "A", ""),
+    ],
+    run: |mesh| {
+        Box::pin(async move {
+            let (_host, reply) = told(mesh).await?;
+            let logged = || mesh.proxy("sleep").logged(&reply);
+            let known = Upstream::At("192.0.2.7:443".to_owned());
+            mesh.check("no-other-upstream", logged().no_upstream_but(&known))?;
+            mesh.check("another-upstream", logged().no_upstream_but(&Upstream::Nowhere))?;
+            mesh.check("where-logged", logged().no_upstream_but(&known).where_logged())?;
+            mesh.check("where-logged-otherwise", logged().no_upstream_but(&Upstream::Nowhere).where_logged())
+        })
+    },
+    ..BLANK
+};
+
+#[tokio::test]
+async fn a_log_in_the_place_of_the_hosts_evidence_decides_only_where_there_is_a_line() {
+    let of = async |shown| report_of(Real { shown, ..Real::default() }, ExternalChoice::Live, &LOGS).await;
+    let logged = of(true).await;
+    let found: Vec<Verdict> = logged.checks().map(|c| c.verdict).collect();
+    assert_eq!(found, [Verdict::Passed, Verdict::Failed, Verdict::Passed, Verdict::Failed]);
+    let silent = of(false).await;
+    let found: Vec<Verdict> = silent.checks().map(|c| c.verdict).collect();
+    assert_eq!(found, [Verdict::Failed, Verdict::Failed, Verdict::Inconclusive, Verdict::Inconclusive]);
+}
+
+static CHANGING: Scenario = Scenario {
+    checks: &[Check::must("good", "A", ""), Check::must("bad", "A", "")],
+    run: |mesh| {
+        Box::pin(async move {
+            let (_host, reply) = told(mesh).await?;
+            mesh.check("good", reply.ends_with(200))?;
+            mesh.check("bad", reply.ends_with(204))
+        })
+    },
+    ..BLANK
+};
+
+#[tokio::test]
+async fn a_real_host_that_does_not_answer_as_its_document_says_is_the_environments_fault() {
+    let report =
+        report_of(Real { gone_at: Some(0), ..Real::default() }, ExternalChoice::Live, &CHANGING).await;
+    assert_eq!(verdicts(&report), [("good", Verdict::Error), ("bad", Verdict::Error)]);
+    let words = &report.scenarios[0].faults[0].message;
+    for part in
+        ["http://service.example/private", "expected the application sees 200", "503", "run without --live"]
+    {
+        assert!(words.contains(part), "{part:?} is not in {words}");
+    }
+    assert_eq!(report.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn what_fails_while_a_real_host_changes_is_no_failure_and_what_passed_has_passed() {
+    let steady = report_of(Real::default(), ExternalChoice::Live, &CHANGING).await;
+    assert_eq!(verdicts(&steady), [("good", Verdict::Passed), ("bad", Verdict::Failed)]);
+    let report =
+        report_of(Real { gone_at: Some(1), ..Real::default() }, ExternalChoice::Live, &CHANGING).await;
+    assert_eq!(verdicts(&report), [("good", Verdict::Passed), ("bad", Verdict::Error)]);
+    let words = &report.checks().last().unwrap().reason;
+    assert!(words.contains("asked again at the scenario's end, the real host did not answer"), "{words}");
+    assert_eq!(report.scenarios[0].faults.len(), 1);
+}
+
+static NO_HOST: Scenario = Scenario { live: &[], ..CHANGING };
+static OTHER_HOST: Scenario =
+    Scenario { live: &[Promise { url: "http://other.example/", ..ANSWERS[0] }], ..CHANGING };
+
+#[tokio::test]
+async fn a_scenario_that_says_nothing_of_a_real_host_cannot_be_run_against_it() {
+    for (scenario, words) in
+        [(&NO_HOST, "asks no host on the internet"), (&OTHER_HOST, "says nothing of what the real")]
+    {
+        let report = report_of(Real::default(), ExternalChoice::Live, scenario).await;
+        for check in report.checks() {
+            assert_eq!(check.verdict, Verdict::Error);
+            assert!(check.reason.contains(words), "{}", check.reason);
+        }
+    }
+}
