@@ -190,7 +190,7 @@ mod tests {
             "egress-gateway-mutual asks no host on the internet, so it cannot be run with --live; these can: sidecar-origination, \
              egress-gateway-simple, external-web-service"
         );
-        assert!(refused(&["egress-gateway-simpel"]).contains("did you mean egress-gateway-simple?"));
+        assert!(refused(&["sidecar-orignation"]).contains("did you mean sidecar-origination?"));
     }
 
     #[test]
