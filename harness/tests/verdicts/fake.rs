@@ -50,7 +50,14 @@ pub(crate) enum Behaviour {
     Floods,
     /// Shares something, so that its instances must follow one another.
     Shares,
+    /// Needs a while to start.
+    StartsSlowly,
+    /// The same, and bounds its start itself.
+    BoundsItsStart,
 }
+
+/// What every start is given.
+pub(crate) const READY: Duration = Duration::from_millis(200);
 
 /// How many instances there are, and how many there were at most.
 #[derive(Default)]
@@ -99,9 +106,16 @@ impl Target for Fake {
         (self.behaviour == Behaviour::Shares).then(|| "there is one gateway for all".to_owned())
     }
 
+    fn starts_within(&self, timeouts: &Timeouts) -> Option<Duration> {
+        (self.behaviour != Behaviour::BoundsItsStart).then(|| timeouts.get("implementation-ready"))
+    }
+
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
         if self.behaviour == Behaviour::CannotStart {
             return Err(TargetError::Environment("port 80 is taken; end the program that has it".into()));
+        }
+        if matches!(self.behaviour, Behaviour::StartsSlowly | Behaviour::BoundsItsStart) {
+            tokio::time::sleep(5 * READY).await;
         }
         let now = self.alive.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.alive.most.fetch_max(now, Ordering::SeqCst);
@@ -286,6 +300,7 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
     let stopped = Arc::clone(&fake.stopped);
     let mut timeouts = Timeouts::default();
     timeouts.set("applied", asked.applied).unwrap();
+    timeouts.set("implementation-ready", READY).unwrap();
     let events = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&events);
     let (interrupt, interrupted) = watch::channel(None);

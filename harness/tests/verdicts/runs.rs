@@ -151,6 +151,17 @@ async fn an_implementation_that_cannot_start_for_the_environments_fault_is_an_er
 }
 
 #[tokio::test]
+async fn a_start_that_takes_too_long_fails_unless_the_target_bounds_it_itself() {
+    let outcome = told(Behaviour::StartsSlowly).await;
+    for check in outcome.report.checks() {
+        assert_eq!(check.verdict, Verdict::Failed, "{}", check.id);
+        assert!(check.reason.contains("timeout `implementation-ready` (200ms)"), "{}", check.reason);
+    }
+    let outcome = told(Behaviour::BoundsItsStart).await;
+    assert_eq!(verdicts(&outcome)[0], ("answered".to_owned(), Verdict::Passed));
+}
+
+#[tokio::test]
 async fn an_environment_that_breaks_in_the_middle_is_an_error_and_no_failed_check() {
     let outcome = told(Behaviour::EnvironmentBreaks).await;
     assert_all(&outcome, Verdict::Error, "ulimit -n");
