@@ -274,25 +274,40 @@ impl Mesh {
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<External<'_>, Stop> {
-        let host = spec.host.clone();
+        let mut deployed = self.deploy_externals(vec![(spec, documented)]).await?;
+        deployed.pop().ok_or_else(|| Stop::Suite("no external service was deployed".to_owned()))
+    }
+
+    /// The same for several at once, in their order.
+    ///
+    /// # Errors
+    /// As [`Mesh::deploy_external`], of the first that has one.
+    pub async fn deploy_externals(
+        &self,
+        specs: Vec<(ExternalSpec, Documented)>,
+    ) -> Result<Vec<External<'_>>, Stop> {
+        let hosts: Vec<String> = specs.iter().map(|(spec, _)| spec.host.clone()).collect();
         // A service that does not come up is the environment's fault; that the implementation refuses to know its address, or
         // dies of it, is not.
         let timeouts = &self.setting.seat.timeouts;
         // The implementation's taking up of the address is bounded by the target, as `applied`.
-        let limit = self.instance.deploys_within(timeouts);
-        let deployed = tokio::time::timeout(limit, self.instance.deploy_external(spec, documented)).await;
+        let one = self.instance.deploys_within(timeouts);
+        let limit = one * u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        let deployed = tokio::time::timeout(limit, self.instance.deploy_externals(specs)).await;
         let described = deployed.unwrap_or_else(|_| {
             Err(TargetError::Environment(format!(
                 "the external service did not start within the timeout `external-service-ready` ({limit:?}); --timeout \
                  external-service-ready=DURATION sets another"
             )))
         })?;
-        self.state().externals.push(described);
+        self.state().externals.extend(described);
         if self.is_live() {
-            self.state().unobserved.push(host.clone());
-            self.ask_real_host(&host).await?;
+            for host in &hosts {
+                self.state().unobserved.push(host.clone());
+                self.ask_real_host(host).await?;
+            }
         }
-        Ok(External { mesh: self, host })
+        Ok(hosts.into_iter().map(|host| External { mesh: self, host }).collect())
     }
 
     /// A service inside the mesh that the suite runs, to see what reached it.

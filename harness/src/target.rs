@@ -163,6 +163,21 @@ pub trait Instance: Send + Sync {
         documented: Documented,
     ) -> Result<ExternalService, TargetError>;
 
+    /// The same for several at once, in their order: where the mesh takes their addresses up together, that costs as much as one.
+    ///
+    /// # Errors
+    /// As [`Instance::deploy_external`], of the first that has one.
+    async fn deploy_externals(
+        &self,
+        specs: Vec<(ExternalSpec, Documented)>,
+    ) -> Result<Vec<ExternalService>, TargetError> {
+        let mut deployed = Vec::new();
+        for (spec, documented) in specs {
+            deployed.push(self.deploy_external(spec, documented).await?);
+        }
+        Ok(deployed)
+    }
+
     /// How long [`Instance::deploy_external`] may take, the time in which the implementation takes up its address included.
     fn deploys_within(&self, timeouts: &Timeouts) -> Duration {
         timeouts.get("external-service-ready") + timeouts.get("applied")

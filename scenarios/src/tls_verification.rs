@@ -5,7 +5,7 @@ use meshproof_harness::certificates::{
     Authority, CertificateError, Issued, KeyAlgorithm, KeyPool, self_signed,
 };
 use meshproof_harness::claim::{Claim, Claims, Reply};
-use meshproof_harness::external::{Documented, ExternalSpec, TlsVersions};
+use meshproof_harness::external::{Documented, TlsVersions};
 use meshproof_harness::mesh::{External, Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
@@ -144,10 +144,6 @@ async fn ask(mesh: &Mesh, host: &str) -> Result<Reply, Stop> {
     }
 }
 
-async fn deploy<'a>(mesh: &'a Mesh, host: &str, certificate: &Issued) -> Result<External<'a>, Stop> {
-    mesh.deploy_external(sites::origin(host, certificate), Documented::Site).await
-}
-
 fn bad_certificate(mesh: &Mesh, host: &str) -> Result<Issued, CertificateError> {
     let ca = mesh.public_authority();
     match host {
@@ -169,8 +165,7 @@ fn bad_certificate(mesh: &Mesh, host: &str) -> Result<Issued, CertificateError> 
 async fn run(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step("Servers with certificates of every kind");
     let ca = mesh.public_authority();
-    let mut bad = Vec::new();
-    for (check, host) in [
+    let bad = [
         ("unknown-ca-refused", "unknown-ca.origin.example"),
         ("self-signed-refused", "self-signed.origin.example"),
         ("expired-certificate-refused", "expired.origin.example"),
@@ -178,24 +173,31 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         ("wrong-host-refused", "wrong-host.origin.example"),
         ("wrong-host-refused", "neighbour.origin.example"),
         ("server-auth-eku-required", "client-only.origin.example"),
-    ] {
-        let server = deploy(mesh, host, &bad_certificate(mesh, host)?).await?;
-        bad.push(Bad { check, host, server });
-    }
-    let of_trusted = sites::origin("trusted.origin.example", &ca.server("trusted.origin.example").issue()?);
-    let trusted = mesh.deploy_external(of_trusted.clone(), Documented::Site).await?;
-    let mut versions = Vec::new();
-    for (check, host, only, name) in [
+    ];
+    let versions = [
         ("tls12-only-origin", "tls12.origin.example", TlsVersions::Tls12, "TLSv1.2"),
         ("tls13-origin", "tls13.origin.example", TlsVersions::Tls13, "TLSv1.3"),
-    ] {
-        let mut spec: ExternalSpec = sites::origin(host, &ca.server(host).issue()?);
+    ];
+    let of_trusted = sites::origin("trusted.origin.example", &ca.server("trusted.origin.example").issue()?);
+    let mut specs = vec![of_trusted.clone()];
+    for (_, host) in bad {
+        specs.push(sites::origin(host, &bad_certificate(mesh, host)?));
+    }
+    for (_, host, only, _) in versions {
+        let mut spec = sites::origin(host, &ca.server(host).issue()?);
         if let Some(tls) = &mut spec.tls {
             tls.versions = only;
         }
-        let server = mesh.deploy_external(spec, Documented::Site).await?;
-        versions.push((check, host, name, server));
+        specs.push(spec);
     }
+    let specs = specs.into_iter().map(|spec| (spec, Documented::Site)).collect();
+    let mut servers = mesh.deploy_externals(specs).await?.into_iter();
+    let mut next = || servers.next().ok_or_else(|| Stop::Suite("a server is missing".to_owned()));
+    let trusted = next()?;
+    let bad = bad.map(|(check, host)| next().map(|server| Bad { check, host, server }));
+    let bad = bad.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let versions = versions.map(|(check, host, _, name)| next().map(|server| (check, host, name, server)));
+    let versions = versions.into_iter().collect::<Result<Vec<_>, _>>()?;
     mesh.apply(&["servers"]).await?;
     if mesh.configuration() == "ingress-gateway" {
         mesh.apply(&["gateway"]).await?;

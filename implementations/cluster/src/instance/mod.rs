@@ -248,7 +248,15 @@ impl Instance for ClusterInstance {
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<ExternalService, TargetError> {
-        self.deploy(spec, documented).await
+        let mut deployed = self.deploy(vec![(spec, documented)]).await?;
+        deployed.pop().ok_or_else(|| environment("no external service was deployed"))
+    }
+
+    async fn deploy_externals(
+        &self,
+        specs: Vec<(ExternalSpec, Documented)>,
+    ) -> Result<Vec<ExternalService>, TargetError> {
+        self.deploy(specs).await
     }
 
     fn deploys_within(&self, timeouts: &Timeouts) -> Duration {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use meshproof_harness::external::{Documented, ExternalSpec, PodLine, PodService};
 use meshproof_harness::resource::ResourceId;
@@ -72,10 +73,9 @@ fn in_cluster(host: &str) -> bool {
 impl ClusterInstance {
     pub(super) async fn deploy(
         &self,
-        spec: ExternalSpec,
-        documented: Documented,
-    ) -> Result<ExternalService, TargetError> {
-        if documented == Documented::Embedded {
+        specs: Vec<(ExternalSpec, Documented)>,
+    ) -> Result<Vec<ExternalService>, TargetError> {
+        if let Some((spec, _)) = specs.iter().find(|(_, documented)| *documented == Documented::Embedded) {
             return Err(TargetError::Unsupported(format!(
                 "{} must show what a stock nginx cannot (the ALPN that a client offers, digests of bodies, trailers), and in a \
                  cluster external services are stock nginx pods; local targets can be asked",
@@ -83,43 +83,57 @@ impl ClusterInstance {
             )));
         }
         if self.is_live() {
-            return Ok(ExternalService {
+            let real = |(spec, _): (ExternalSpec, Documented)| ExternalService {
                 host: spec.host,
                 kind: ExternalService::LIVE.to_owned(),
                 version: "the document's own host".to_owned(),
-            });
+            };
+            return Ok(specs.into_iter().map(real).collect());
         }
         let mut state = self.state.lock().await;
-        state.deployed += 1;
-        let number = state.deployed;
-        let host = spec.host.clone();
-        let service = PodService::external(spec);
-        let made = nginx::external(&self.plan(), &service, number).map_err(|reason| {
-            TargetError::Unsupported(format!("{host}: {reason}; local targets can be asked"))
-        })?;
-        self.apply_all(&made).await?;
-        let (namespace, app) = (self.places.outside(), format!("external-{number}"));
-        let pod = await_pod(&self.api, namespace, &app, "external-service-ready").await?;
-        self.noted.ran(&pod.ran, |container| (container == nginx::NGINX).then_some(EXTERNAL));
-        let server = Server::follow(self, &service, &pod, namespace, number);
-        let version = server.version.clone();
+        let mut made = Vec::new();
+        for (spec, _) in specs {
+            state.deployed += 1;
+            let service = PodService::external(spec);
+            let objects = nginx::external(&self.plan(), &service, state.deployed).map_err(|reason| {
+                TargetError::Unsupported(format!("{}: {reason}; local targets can be asked", service.host()))
+            })?;
+            made.push((state.deployed, service, objects));
+        }
+        let namespace = self.places.outside();
+        let pods = try_join_all(made.iter().map(|(number, _, objects)| async move {
+            self.apply_all(objects).await?;
+            await_pod(&self.api, namespace, &format!("external-{number}"), "external-service-ready").await
+        }));
+        let pods = pods.await?;
+        let (mut formers, mut versions) = (Vec::new(), Vec::new());
         let token = self.fence_token();
-        let former = {
+        for ((number, service, _), pod) in made.iter().zip(&pods) {
+            self.noted.ran(&pod.ran, |container| (container == nginx::NGINX).then_some(EXTERNAL));
+            let server = Server::follow(self, service, pod, namespace, *number);
+            versions.push(server.version.clone());
             let mut servers = self.servers.lock().await;
-            let former = servers.iter().position(|s| s.host == host && s.number > 0);
-            let former = former.map(|at| servers.remove(at));
+            let former = servers.iter().position(|s| s.host == service.host() && s.number > 0);
+            formers.extend(former.map(|at| servers.remove(at)));
             servers.push(server);
-            former
-        };
-        // Its log is read from here on: nothing that it sees later is missed.
+        }
+        // Their logs are read from here on: nothing that they see later is missed.
         self.fence_servers(&token).await?;
-        self.lead(&mut state, &host, &pod.address, service.ports()).await?;
-        if let Some(former) = former {
+        for ((_, service, _), pod) in made.iter().zip(&pods) {
+            self.lead(&mut state, service.host(), &pod.address, service.ports()).await?;
+        }
+        for former in formers {
             self.retire(former).await?;
         }
-        let version = version.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let image = self.settings.image("external").to_owned();
-        Ok(ExternalService { host, kind: "nginx-pod".to_owned(), version: version.unwrap_or(image) })
+        let described = made.iter().zip(versions).map(|((_, service, _), version)| {
+            let version = version.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            ExternalService {
+                host: service.host().to_owned(),
+                kind: "nginx-pod".to_owned(),
+                version: version.unwrap_or_else(|| self.settings.image("external").to_owned()),
+            }
+        });
+        Ok(described.collect())
     }
 
     /// Makes a host lead to an address, for whoever dials it and for the mesh.

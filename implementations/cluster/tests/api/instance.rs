@@ -177,10 +177,13 @@ impl Cluster {
         let agent = after("-A");
         self.run.push((pod.to_owned(), argv.clone()));
         let mut status = 200;
+        // All pods have one address here: the first fence is the first server's.
+        let mut fenced = 0;
         for url in argv.iter().filter(|word| word.starts_with("http://")) {
             let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
             if let Some((_, token)) = url.split_once("/fence?token=") {
-                self.write("external-1-1", &json!({ "fence": token }).to_string());
+                fenced += 1;
+                self.write(&format!("external-{fenced}-1"), &json!({ "fence": token }).to_string());
                 continue;
             }
             status = if host.contains("beacon") || host == "edition.cnn.com" { 200 } else { 502 };
@@ -441,6 +444,26 @@ async fn a_scenarios_mesh_comes_up_is_changed_is_asked_and_goes() {
 
     instance.stop().await.unwrap();
     assert_eq!(namespaces(&cluster), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn several_servers_come_up_side_by_side_and_are_told_in_their_order() {
+    let (server, _cluster, instance) = begun(&Store::new(), Duration::from_secs(20)).await;
+    let hosts = ["edition.cnn.com", "www.googleapis.com", "api.example.com"];
+    let spec = |host: &str| (ExternalSpec { host: host.to_owned(), ..cnn() }, Documented::Site);
+    let described = instance.deploy_externals(hosts.map(spec).into()).await.unwrap();
+    assert_eq!(described.iter().map(|d| d.host.as_str()).collect::<Vec<_>>(), hosts);
+    for host in hosts {
+        assert_eq!(instance.upstream_address(host, 80).unwrap(), "10.1.0.7:80");
+    }
+    let asked = server.asked();
+    let made = |a: &Asked| a.method == "PATCH" && a.path.contains("/deployments/external-");
+    let last_made = asked.iter().rposition(made).unwrap();
+    let fenced = |a: &Asked| a.query.contains("fence");
+    let first_fence = asked.iter().position(fenced).unwrap();
+    assert!(last_made < first_fence, "all are made before the first is waited for");
+    assert_eq!(asked.iter().filter(|a| made(a)).count(), 3);
+    instance.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -286,17 +286,28 @@ fn private_folder(path: &std::path::Path) -> Result<(), TargetError> {
 impl Instance for LocalInstance {
     async fn deploy_external(
         &self,
-        mut spec: ExternalSpec,
+        spec: ExternalSpec,
         documented: Documented,
     ) -> Result<ExternalService, TargetError> {
+        let mut deployed = self.deploy_externals(vec![(spec, documented)]).await?;
+        deployed.pop().ok_or_else(|| environment("no external service was deployed"))
+    }
+
+    async fn deploy_externals(
+        &self,
+        specs: Vec<(ExternalSpec, Documented)>,
+    ) -> Result<Vec<ExternalService>, TargetError> {
         let mut state = self.state.lock().await;
-        self.factory.spoil_external(&mut spec);
-        let host = spec.host.clone();
-        let service: Arc<dyn RunningService> = self.start_external(spec, documented).await?.into();
-        let described = service.describe();
-        let before = {
+        let mut started: Vec<(String, Arc<dyn RunningService>)> = Vec::new();
+        for (mut spec, documented) in specs {
+            self.factory.spoil_external(&mut spec);
+            let host = spec.host.clone();
+            started.push((host, self.start_external(spec, documented).await?.into()));
+        }
+        let described = started.iter().map(|(_, service)| service.describe()).collect();
+        let before: Vec<Arc<dyn RunningService>> = {
             let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            table.services.insert(host, service)
+            started.into_iter().filter_map(|(host, service)| table.services.insert(host, service)).collect()
         };
         let limit = self.seat.timeouts.get("applied");
         tokio::time::timeout(limit, self.bring_into_force(&mut state)).await.map_err(|_| {
@@ -304,8 +315,8 @@ impl Instance for LocalInstance {
                 "it did not take up an external service's address within the timeout `applied` ({limit:?})"
             ))
         })??;
-        if let Some(before) = before {
-            before.stop().await.map_err(environment)?;
+        for former in before {
+            former.stop().await.map_err(environment)?;
         }
         Ok(described)
     }
