@@ -76,7 +76,6 @@ fn environment(e: impl std::fmt::Display) -> TargetError {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Mutex;
 
     use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
