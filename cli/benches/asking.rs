@@ -16,7 +16,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use meshproof_harness::claim::Claim;
@@ -26,13 +26,11 @@ use meshproof_harness::external::{
 use meshproof_harness::mesh::{External, Mesh, Stop};
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
-use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::{Topology, Workload};
 use meshproof_reports::{Fact, Verdict};
 use meshproof_targets::Settings;
 use tokio::process::Command;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 
 const HOST: &str = "edition.cnn.com";
 const PAGE: &str = "<!DOCTYPE html><title>Politics</title><h1>Politics of the day</h1>";
@@ -228,21 +226,12 @@ fn main() {
     let turns = if std::env::args().any(|a| a == "--bench") { 11 } else { 1 };
     *TOLD.lock().expect("nobody panicked") = Some((hurl, turns));
     let settings = Settings { envoy: Some(envoy), ..Settings::default() };
-    let (_never, interrupt) = watch::channel(None);
     let options = Options {
-        target: meshproof_targets::by_name("envoy", &settings).expect("it is a target"),
-        selection: vec![Selected { scenario: &SCENARIO, configuration: "sidecar", checks: None }],
         external: ExternalChoice::Embedded,
-        jobs: 1,
-        fail_fast: false,
-        keep: false,
-        timeouts: Timeouts::default(),
-        work: std::env::temp_dir(),
-        fixtures: None,
-        events: Arc::new(|_| {}),
-        interrupt,
-        command: String::new(),
-        repeat: String::new(),
+        ..Options::new(
+            meshproof_targets::by_name("envoy", &settings).expect("it is a target"),
+            vec![Selected { scenario: &SCENARIO, configuration: "sidecar", checks: None }],
+        )
     };
     let report = Runtime::new().expect("a runtime").block_on(runner::run(options)).expect("the run begins");
     assert_eq!(report.exit_code(), 0, "{:#?}", report.scenarios[0].faults);

@@ -18,18 +18,16 @@
 )]
 
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::target::Target;
 use meshproof_reports::{Report, Verdict};
 use meshproof_targets::Settings;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 
 struct Turn {
     whole: Duration,
@@ -48,28 +46,12 @@ impl Turn {
     }
 }
 
-fn once(
-    runtime: &Runtime,
-    target: &str,
-    settings: &Settings,
-    selection: Vec<Selected>,
-) -> (Report, Duration) {
-    let (_never, interrupt) = watch::channel(None);
-    let options = Options {
-        target: meshproof_targets::by_name(target, settings).expect("it is a target"),
-        jobs: selection.len(),
-        selection,
-        external: ExternalChoice::Embedded,
-        fail_fast: false,
-        keep: false,
-        timeouts: Timeouts::default(),
-        work: std::env::temp_dir(),
-        fixtures: None,
-        events: Arc::new(|_| {}),
-        interrupt,
-        command: String::new(),
-        repeat: String::new(),
-    };
+fn target(name: &str) -> Arc<dyn Target> {
+    meshproof_targets::by_name(name, &Settings::default()).expect("it is a target")
+}
+
+fn once(runtime: &Runtime, name: &str, selection: Vec<Selected>) -> (Report, Duration) {
+    let options = Options { external: ExternalChoice::Embedded, ..Options::new(target(name), selection) };
     let begun = Instant::now();
     let report = runtime.block_on(runner::run(options)).expect("the run begins");
     black_box(meshproof_reports::to_json(&report).expect("it is JSON"));
@@ -88,16 +70,16 @@ fn idle(selection: &[Selected]) -> Vec<Selected> {
     selection.iter().map(still).collect()
 }
 
-fn turn(runtime: &Runtime, settings: &Settings, selection: &[Selected], still: &[Selected]) -> Turn {
-    let (report, whole) = once(runtime, "envoy", settings, selection.to_vec());
+fn turn(runtime: &Runtime, selection: &[Selected], still: &[Selected]) -> Turn {
+    let (report, whole) = once(runtime, "envoy", selection.to_vec());
     let judged = report.scenarios.iter().flat_map(|s| &s.checks);
     let unsound: Vec<_> =
         judged.filter(|c| matches!(c.verdict, Verdict::Error | Verdict::Skipped)).map(|c| &c.id).collect();
     assert!(unsound.is_empty(), "not judged: {unsound:?}");
-    let (started, starts) = once(runtime, "envoy", settings, still.to_vec());
+    let (started, starts) = once(runtime, "envoy", still.to_vec());
     let faults: Vec<_> = started.scenarios.iter().flat_map(|s| &s.faults).map(|f| &f.message).collect();
     assert!(faults.is_empty(), "{faults:?}");
-    let (_, suite) = once(runtime, "reference", settings, selection.to_vec());
+    let (_, suite) = once(runtime, "reference", selection.to_vec());
     let changes = report.scenarios.iter().map(|s| s.timing.convergence_us).max().unwrap_or_default();
     Turn { whole, starts, suite, changes: Duration::from_micros(changes) }
 }
@@ -108,25 +90,21 @@ fn median<T: PartialOrd + Copy>(mut values: Vec<T>) -> T {
 }
 
 fn main() {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let set = std::env::var_os("MESHPROOF_ENVOY").filter(|v| !v.is_empty()).map(PathBuf::from);
-    let on_path = || std::env::split_paths(&path).map(|folder| folder.join("envoy")).find(|f| f.is_file());
-    let Some(envoy) = set.or_else(on_path) else {
-        println!("skipped: it takes an Envoy (MESHPROOF_ENVOY)");
+    let runtime = Runtime::new().expect("a runtime");
+    if let Err(e) = runtime.block_on(target("envoy").identify()) {
+        println!("skipped: {e}");
         return;
-    };
+    }
     // `cargo test --benches` asks for a quick proof that it runs.
     let measured = std::env::args().any(|a| a == "--bench");
     let turns = if measured { 7 } else { 1 };
-    let settings = Settings { envoy: Some(envoy), ..Settings::default() };
     let selection = meshproof_scenarios::select::select(&[]).expect("nothing was asked for by name");
     let still = idle(&selection);
-    let runtime = Runtime::new().expect("a runtime");
     if measured {
         // The first run reads Envoy from disk and makes the keys that later ones share.
-        turn(&runtime, &settings, &selection, &still);
+        turn(&runtime, &selection, &still);
     }
-    let turns: Vec<Turn> = (0..turns).map(|_| turn(&runtime, &settings, &selection, &still)).collect();
+    let turns: Vec<Turn> = (0..turns).map(|_| turn(&runtime, &selection, &still)).collect();
     println!("{} turns; medians\n", turns.len());
     println!("| part | wall time |");
     println!("| --- | --- |");

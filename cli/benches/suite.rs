@@ -14,7 +14,6 @@ use async_trait::async_trait;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
 use meshproof_harness::runner::{self, Options};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
-use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, Update};
 use meshproof_plan::local::LocalTarget;
@@ -24,7 +23,6 @@ use meshproof_reports::{
     Implementation, Report, Verdict,
 };
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 
 const FEATURES: &[&str] = meshproof_reference::FEATURES;
 
@@ -147,23 +145,11 @@ impl Instance for Null {
 
 fn once(runtime: &Runtime, target: Arc<dyn Target>) -> (Report, Duration) {
     let selection = meshproof_scenarios::select::select(&[]).expect("nothing was asked for by name");
-    let (_never, interrupt) = watch::channel(None);
     let begun = Instant::now();
     let report = runtime
         .block_on(runner::run(Options {
-            target,
-            jobs: selection.len(),
-            selection,
             external: ExternalChoice::Embedded,
-            fail_fast: false,
-            keep: false,
-            timeouts: Timeouts::default(),
-            work: std::env::temp_dir(),
-            fixtures: None,
-            events: Arc::new(|_| {}),
-            interrupt,
-            command: String::new(),
-            repeat: String::new(),
+            ..Options::new(target, selection)
         }))
         .expect("the run begins");
     black_box(meshproof_reports::to_json(&report).expect("it is JSON"));

@@ -3,17 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
-use meshproof_harness::timeouts::Timeouts;
 use meshproof_reference::Saboteur;
 use meshproof_reports::{Level, Report, Verdict, kills};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use crate::{Refusal, args, exit, runtime};
 
@@ -69,23 +66,12 @@ pub async fn run_one(saboteur: Option<Saboteur>) -> Result<Report, Refusal> {
     let name = saboteur.map_or_else(|| "reference".to_owned(), |s| format!("reference:{s}"));
     let target = meshproof_targets::by_name(&name, &meshproof_targets::Settings::default())
         .map_err(|e| Refusal::Usage(e.to_string()))?;
-    let selection = crate::run::everything()?;
-    let (_never, interrupt) = watch::channel(None);
     let options = Options {
-        target,
-        jobs: selection.len(),
-        selection,
         // The same server everywhere: the matrix must not depend on what is installed.
         external: ExternalChoice::Embedded,
-        fail_fast: false,
-        keep: false,
-        timeouts: Timeouts::default(),
-        work: std::env::temp_dir(),
-        fixtures: None,
-        events: Arc::new(|_| {}),
-        interrupt,
         command: format!("meshproof run --target {name} --external embedded"),
         repeat: format!("meshproof run --target {name} --external embedded"),
+        ..Options::new(target, crate::run::everything()?)
     };
     runner::run(options).await.map_err(|e| Refusal::Environment(e.to_string()))
 }

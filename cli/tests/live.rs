@@ -11,11 +11,9 @@ use meshproof::sabotage::KillMatrix;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
 use meshproof_harness::runner::{self, Options};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
-use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_reports::{CredentialStatus, Exchange, ExternalService, Implementation, Report, Verdict};
 use meshproof_scenarios::select::select_live;
-use tokio::sync::watch;
 
 /// A local target whose external services pass for real hosts.
 struct Unobserved {
@@ -100,21 +98,11 @@ impl Instance for Host {
 async fn live(name: &str, changed: bool) -> Report {
     let local = meshproof_targets::by_name(name, &meshproof_targets::Settings::default()).unwrap();
     let selection = select_live(&[]).unwrap();
-    let (_never, interrupt) = watch::channel(None);
     runner::run(Options {
-        target: Arc::new(Unobserved { local, changed }),
-        jobs: selection.len(),
-        selection,
         external: ExternalChoice::Live,
-        fail_fast: false,
-        keep: false,
-        timeouts: Timeouts::default(),
-        work: std::env::temp_dir(),
-        fixtures: None,
-        events: Arc::new(|_| {}),
-        interrupt,
         command: "meshproof run".to_owned(),
         repeat: "meshproof run".to_owned(),
+        ..Options::new(Arc::new(Unobserved { local, changed }), selection)
     })
     .await
     .unwrap()

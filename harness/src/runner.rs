@@ -66,6 +66,30 @@ pub struct Options {
     pub repeat: String,
 }
 
+impl Options {
+    /// All of the selection side by side, with the built-in manifests and timeouts, told to nobody and interrupted by nobody.
+    #[must_use]
+    pub fn new(target: Arc<dyn Target>, selection: Vec<Selected>) -> Self {
+        // Its sender is gone: no reason ever comes.
+        let (_nobody, interrupt) = watch::channel(None);
+        Self {
+            target,
+            jobs: selection.len(),
+            selection,
+            external: ExternalChoice::default(),
+            fail_fast: false,
+            keep: false,
+            timeouts: Timeouts::default(),
+            work: std::env::temp_dir(),
+            fixtures: None,
+            events: Arc::new(|_| {}),
+            interrupt,
+            command: String::new(),
+            repeat: String::new(),
+        }
+    }
+}
+
 /// Why a run did not begin. Always the environment's or the suite's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {

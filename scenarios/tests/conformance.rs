@@ -20,7 +20,6 @@ use meshproof_reports::terminal::{Look, summary};
 use meshproof_reports::{Report, html, to_json};
 use meshproof_scenarios::select::{select, select_live};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -107,24 +106,15 @@ impl World {
     }
 
     fn judge(&self, selected: Selected) -> Result<(), Failed> {
-        let (_never, interrupt) = watch::channel(None);
         let selector = format!("{}:{}", selected.scenario.id, selected.configuration);
         let live = if self.external == ExternalChoice::Live { " --live" } else { "" };
         let repeat = format!("meshproof run --target {}{live}", self.name);
         let options = Options {
-            target: Arc::clone(&self.target),
-            selection: vec![selected],
             external: self.external,
-            jobs: 1,
-            fail_fast: false,
-            keep: false,
             timeouts: self.timeouts.clone(),
-            work: std::env::temp_dir(),
-            fixtures: None,
-            events: Arc::new(|_| {}),
-            interrupt,
             command: format!("{repeat} {selector}"),
             repeat,
+            ..Options::new(Arc::clone(&self.target), vec![selected])
         };
         let report = self.runtime.block_on(runner::run(options)).map_err(|e| e.to_string())?;
         let passed = report.exit_code() == 0;

@@ -190,24 +190,17 @@ async fn story(mesh: &Mesh) -> Result<(), Stop> {
 }
 
 async fn judge(change: Change, lost: &'static str, request: Duration) -> Report {
-    let (_never, interrupt) = watch::channel(None);
     let work = tempfile::tempdir().unwrap();
     let mut timeouts = Timeouts::default();
     timeouts.set("request", request).unwrap();
     run(Options {
-        target: Arc::new(Direct { change, lost }),
-        selection: vec![Selected { scenario: &SCENARIO, configuration: "only", checks: None }],
         external: ExternalChoice::Embedded,
-        jobs: 1,
-        fail_fast: false,
-        keep: false,
         timeouts,
         work: work.path().to_owned(),
-        fixtures: None,
-        events: Arc::new(|_| {}),
-        interrupt,
-        command: String::new(),
-        repeat: String::new(),
+        ..Options::new(
+            Arc::new(Direct { change, lost }),
+            vec![Selected { scenario: &SCENARIO, configuration: "only", checks: None }],
+        )
     })
     .await
     .unwrap()

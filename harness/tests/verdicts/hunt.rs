@@ -20,7 +20,6 @@ use meshproof_reports::{
     CredentialStatus, Exchange, ExternalService, Fact, Implementation, Report, Side, Verdict,
 };
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use crate::fake::{HOST, exchange};
 
@@ -110,24 +109,16 @@ impl Instance for ScriptedInstance {
 }
 
 async fn report_of(target: Scripted, scenario: &'static Scenario) -> Report {
-    let (_interrupt, interrupted) = watch::channel(None);
     let work = tempfile::tempdir().unwrap();
     let mut timeouts = Timeouts::default();
     timeouts.set("external-service-ready", Duration::from_millis(50)).unwrap();
     run(Options {
-        target: Arc::new(target),
-        selection: vec![Selected { scenario, configuration: "only", checks: None }],
         external: ExternalChoice::Embedded,
-        jobs: 1,
-        fail_fast: false,
-        keep: false,
         timeouts,
         work: work.path().to_owned(),
-        fixtures: None,
-        events: Arc::new(|_| {}),
-        interrupt: interrupted,
         command: "meshproof run".into(),
         repeat: "meshproof run".into(),
+        ..Options::new(Arc::new(target), vec![Selected { scenario, configuration: "only", checks: None }])
     })
     .await
     .unwrap()

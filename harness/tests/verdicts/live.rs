@@ -12,14 +12,12 @@ use meshproof_harness::mesh::{External, Mesh, Stop};
 use meshproof_harness::runner::{Options, Selected, run};
 use meshproof_harness::scenario::{Check, Configuration, Promise, Scenario};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
-use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::Topology;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_reports::{
     CredentialStatus, Exchange, ExternalService, Fact, Implementation, Report, Side, Verdict,
 };
 use serde_json::json;
-use tokio::sync::watch;
 
 use crate::fake::{HOST, exchange};
 
@@ -143,22 +141,13 @@ const BLANK: Scenario = Scenario {
 };
 
 async fn report_of(real: Real, external: ExternalChoice, scenario: &'static Scenario) -> Report {
-    let (_interrupt, interrupted) = watch::channel(None);
     let work = tempfile::tempdir().unwrap();
     run(Options {
-        target: Arc::new(real),
-        selection: vec![Selected { scenario, configuration: "only", checks: None }],
         external,
-        jobs: 1,
-        fail_fast: false,
-        keep: false,
-        timeouts: Timeouts::default(),
         work: work.path().to_owned(),
-        fixtures: None,
-        events: Arc::new(|_| {}),
-        interrupt: interrupted,
         command: "meshproof run".into(),
         repeat: "meshproof run".into(),
+        ..Options::new(Arc::new(real), vec![Selected { scenario, configuration: "only", checks: None }])
     })
     .await
     .unwrap()

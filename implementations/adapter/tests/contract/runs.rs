@@ -9,7 +9,6 @@ use meshproof_harness::timeouts::Timeouts;
 use meshproof_plan::local::LocalTarget;
 use meshproof_reports::{CheckResult, Report, Verdict};
 use meshproof_scenarios::select::select;
-use tokio::sync::watch;
 
 use crate::support::{hostile, installed, timeouts};
 
@@ -17,22 +16,13 @@ pub(crate) async fn run(command: &str, selectors: &[&str], timeouts: Timeouts) -
     let selectors: Vec<String> = selectors.iter().map(|s| (*s).to_owned()).collect();
     let selection: Vec<Selected> = select(&selectors).unwrap();
     let work = tempfile::tempdir().unwrap();
-    let (_never, interrupt) = watch::channel(None);
     let factory = Adapter::new(command, &timeouts).unwrap();
     let report = runner::run(Options {
-        target: Arc::new(LocalTarget::new(Arc::new(factory), None)),
         jobs: 2,
-        selection,
         external: ExternalChoice::Embedded,
-        fail_fast: false,
-        keep: false,
         timeouts,
         work: work.path().to_owned(),
-        fixtures: None,
-        events: Arc::new(|_| {}),
-        interrupt,
-        command: String::new(),
-        repeat: String::new(),
+        ..Options::new(Arc::new(LocalTarget::new(Arc::new(factory), None)), selection)
     })
     .await;
     let left: Vec<_> = std::fs::read_dir(work.path()).unwrap().collect();

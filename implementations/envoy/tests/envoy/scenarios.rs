@@ -7,11 +7,9 @@ use std::sync::Arc;
 use meshproof_envoy::{Envoy, Mutation};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
-use meshproof_harness::timeouts::Timeouts;
 use meshproof_plan::local::LocalTarget;
 use meshproof_reports::{Level, Report, Verdict};
 use meshproof_scenarios::select::select;
-use tokio::sync::watch;
 
 use crate::support::installed;
 
@@ -22,21 +20,11 @@ async fn run(program: PathBuf, mutation: Option<Mutation>, selectors: &[&str]) -
     };
     let selectors: Vec<String> = selectors.iter().map(|&s| s.to_owned()).collect();
     let selection = select(&selectors).unwrap();
-    let (_never, interrupt) = watch::channel(None);
     let options = Options {
-        target: Arc::new(LocalTarget::new(Arc::new(envoy), None)),
-        jobs: selection.len(),
-        selection,
         external: ExternalChoice::Embedded,
-        fail_fast: false,
-        keep: false,
-        timeouts: Timeouts::default(),
-        work: std::env::temp_dir(),
-        fixtures: None,
-        events: Arc::new(|_| {}),
-        interrupt,
         command: "meshproof run --target envoy".to_owned(),
         repeat: "meshproof run --target envoy".to_owned(),
+        ..Options::new(Arc::new(LocalTarget::new(Arc::new(envoy), None)), selection)
     };
     runner::run(options).await.unwrap()
 }
