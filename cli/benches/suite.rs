@@ -98,12 +98,16 @@ fn refused(url: &str) -> Exchange {
 
 #[async_trait]
 impl Instance for Null {
-    async fn deploy_external(
+    async fn deploy_externals(
         &self,
-        spec: ExternalSpec,
-        _: Documented,
-    ) -> Result<ExternalService, TargetError> {
-        Ok(ExternalService { host: spec.host, kind: "null".to_owned(), version: String::new() })
+        specs: Vec<(ExternalSpec, Documented)>,
+    ) -> Result<Vec<ExternalService>, TargetError> {
+        let told = |(spec, _): (ExternalSpec, Documented)| ExternalService {
+            host: spec.host,
+            kind: "null".to_owned(),
+            version: String::new(),
+        };
+        Ok(specs.into_iter().map(told).collect())
     }
 
     async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {

@@ -41,14 +41,17 @@ struct Host {
 
 #[async_trait]
 impl Instance for Host {
-    async fn deploy_external(
+    async fn deploy_externals(
         &self,
-        spec: ExternalSpec,
-        documented: Documented,
-    ) -> Result<ExternalService, TargetError> {
-        let plain = if self.changed { PlainPort::Serve } else { spec.plain };
-        let deployed = self.local.deploy_external(ExternalSpec { plain, ..spec }, documented).await?;
-        Ok(ExternalService { kind: ExternalService::LIVE.to_owned(), ..deployed })
+        specs: Vec<(ExternalSpec, Documented)>,
+    ) -> Result<Vec<ExternalService>, TargetError> {
+        let spoilt = |(spec, documented): (ExternalSpec, Documented)| {
+            let plain = if self.changed { PlainPort::Serve } else { spec.plain };
+            (ExternalSpec { plain, ..spec }, documented)
+        };
+        let deployed = self.local.deploy_externals(specs.into_iter().map(spoilt).collect()).await?;
+        let real = |told| ExternalService { kind: ExternalService::LIVE.to_owned(), ..told };
+        Ok(deployed.into_iter().map(real).collect())
     }
 
     async fn change(&self, change: &ConfigChange) -> Result<(), TargetError> {

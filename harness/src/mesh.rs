@@ -274,8 +274,9 @@ impl Mesh {
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<External<'_>, Stop> {
-        let mut deployed = self.deploy_externals(vec![(spec, documented)]).await?;
-        deployed.pop().ok_or_else(|| Stop::Suite("no external service was deployed".to_owned()))
+        let host = spec.host.clone();
+        self.deploy_externals(vec![(spec, documented)]).await?;
+        Ok(External { mesh: self, host })
     }
 
     /// The same for several at once, in their order.

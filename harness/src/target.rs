@@ -153,32 +153,17 @@ pub enum Probe {
 /// One implementation's mesh, for one scenario.
 #[async_trait]
 pub trait Instance: Send + Sync {
-    /// Deploys an external service and makes its host name lead there.
+    /// Deploys external services and makes their host names lead there; tells of each, in their order. Several at once are taken up
+    /// together, which costs the mesh as much as one.
     ///
     /// # Errors
-    /// The environment's: it did not come up.
-    async fn deploy_external(
-        &self,
-        spec: ExternalSpec,
-        documented: Documented,
-    ) -> Result<ExternalService, TargetError>;
-
-    /// The same for several at once, in their order: where the mesh takes their addresses up together, that costs as much as one.
-    ///
-    /// # Errors
-    /// As [`Instance::deploy_external`], of the first that has one.
+    /// The environment's: one of them did not come up.
     async fn deploy_externals(
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
-    ) -> Result<Vec<ExternalService>, TargetError> {
-        let mut deployed = Vec::new();
-        for (spec, documented) in specs {
-            deployed.push(self.deploy_external(spec, documented).await?);
-        }
-        Ok(deployed)
-    }
+    ) -> Result<Vec<ExternalService>, TargetError>;
 
-    /// How long [`Instance::deploy_external`] may take, the time in which the implementation takes up its address included.
+    /// How long [`Instance::deploy_externals`] may take for each, the time in which the implementation takes up its address included.
     fn deploys_within(&self, timeouts: &Timeouts) -> Duration {
         timeouts.get("external-service-ready") + timeouts.get("applied")
     }

@@ -86,16 +86,18 @@ impl DirectInstance {
 
 #[async_trait]
 impl Instance for DirectInstance {
-    async fn deploy_external(
+    async fn deploy_externals(
         &self,
-        spec: ExternalSpec,
-        _: Documented,
-    ) -> Result<ExternalService, TargetError> {
-        let service: Arc<dyn RunningService> =
-            start_embedded(spec, self.seat.store.clone()).await.unwrap().into();
-        let described = service.describe();
-        *self.service.lock().unwrap() = Some(service);
-        Ok(described)
+        specs: Vec<(ExternalSpec, Documented)>,
+    ) -> Result<Vec<ExternalService>, TargetError> {
+        let mut told = Vec::new();
+        for (spec, _) in specs {
+            let service: Arc<dyn RunningService> =
+                start_embedded(spec, self.seat.store.clone()).await.unwrap().into();
+            told.push(service.describe());
+            *self.service.lock().unwrap() = Some(service);
+        }
+        Ok(told)
     }
 
     async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {
@@ -108,7 +110,7 @@ impl Instance for DirectInstance {
             Change::BreaksConnections => {
                 self.service().stop().await.unwrap();
                 let spec = ExternalSpec { plain: PlainPort::Serve, ..spec() };
-                self.deploy_external(spec, Documented::Embedded).await.map(|_| ())
+                self.deploy_externals(vec![(spec, Documented::Embedded)]).await.map(|_| ())
             }
             Change::IsRefused => Err(TargetError::Refused("no".into())),
         }

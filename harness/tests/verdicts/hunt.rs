@@ -63,12 +63,16 @@ struct ScriptedInstance {
 
 #[async_trait]
 impl Instance for ScriptedInstance {
-    async fn deploy_external(
+    async fn deploy_externals(
         &self,
-        spec: ExternalSpec,
-        _: Documented,
-    ) -> Result<ExternalService, TargetError> {
-        Ok(ExternalService { host: spec.host, kind: "scripted".into(), version: "1".into() })
+        specs: Vec<(ExternalSpec, Documented)>,
+    ) -> Result<Vec<ExternalService>, TargetError> {
+        let told = |(spec, _): (ExternalSpec, Documented)| ExternalService {
+            host: spec.host,
+            kind: "scripted".into(),
+            version: "1".into(),
+        };
+        Ok(specs.into_iter().map(told).collect())
     }
 
     async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {

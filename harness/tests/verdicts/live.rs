@@ -56,12 +56,16 @@ struct RealInstance {
 
 #[async_trait]
 impl Instance for RealInstance {
-    async fn deploy_external(
+    async fn deploy_externals(
         &self,
-        spec: ExternalSpec,
-        _: Documented,
-    ) -> Result<ExternalService, TargetError> {
-        Ok(ExternalService { host: spec.host, kind: ExternalService::LIVE.into(), version: "its own".into() })
+        specs: Vec<(ExternalSpec, Documented)>,
+    ) -> Result<Vec<ExternalService>, TargetError> {
+        let told = |(spec, _): (ExternalSpec, Documented)| ExternalService {
+            host: spec.host,
+            kind: ExternalService::LIVE.into(),
+            version: "its own".into(),
+        };
+        Ok(specs.into_iter().map(told).collect())
     }
 
     async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {

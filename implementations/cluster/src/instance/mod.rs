@@ -243,15 +243,6 @@ pub async fn start(
 
 #[async_trait]
 impl Instance for ClusterInstance {
-    async fn deploy_external(
-        &self,
-        spec: ExternalSpec,
-        documented: Documented,
-    ) -> Result<ExternalService, TargetError> {
-        let mut deployed = self.deploy(vec![(spec, documented)]).await?;
-        deployed.pop().ok_or_else(|| environment("no external service was deployed"))
-    }
-
     async fn deploy_externals(
         &self,
         specs: Vec<(ExternalSpec, Documented)>,

@@ -17,6 +17,7 @@ use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::{Gateway, Topology, Workload};
 use meshproof_harness::workload::RequestSpec;
+use meshproof_reports::ExternalService;
 use serde_json::{Value, json};
 
 use crate::server::{Channels, Reply, Server};
@@ -416,11 +417,18 @@ pub(crate) fn access() -> ConfigChange {
     ConfigChange { apply: Resource::read_manifest("t", yaml, "default").unwrap(), delete: Vec::new() }
 }
 
+/// What is told of the one site.
+async fn deployed(instance: &dyn Instance, documented: Documented) -> Result<ExternalService, TargetError> {
+    let told = instance.deploy_externals(vec![(cnn(), documented)]).await?;
+    let [one] = told.try_into().unwrap();
+    Ok(one)
+}
+
 #[tokio::test]
 async fn a_scenarios_mesh_comes_up_is_changed_is_asked_and_goes() {
     let store = Store::new();
     let (_server, cluster, instance) = begun(&store, Duration::from_secs(20)).await;
-    let described = instance.deploy_external(cnn(), Documented::Site).await.unwrap();
+    let described = deployed(&*instance, Documented::Site).await.unwrap();
     assert_eq!((described.host.as_str(), described.kind.as_str()), ("edition.cnn.com", "nginx-pod"));
     assert_eq!(instance.upstream_address("edition.cnn.com", 80).unwrap(), "10.1.0.7:80");
     instance.change(&access()).await.unwrap();
@@ -473,7 +481,7 @@ async fn the_images_that_pods_ran_are_told_by_digest_and_purpose() {
     let settings = Settings::default();
     let started = start(server.api.clone(), &settings, Injection::default(), noted.clone(), seat).await;
     let instance = started.unwrap();
-    instance.deploy_external(cnn(), Documented::Site).await.unwrap();
+    deployed(&*instance, Documented::Site).await.unwrap();
     instance.stop().await.unwrap();
     let told: Vec<String> = noted.details().iter().map(|(name, value)| format!("{name}: {value}")).collect();
     assert_eq!(
@@ -563,7 +571,7 @@ async fn a_proxy_that_does_not_take_up_a_change_is_to_blame_and_what_was_missing
 async fn what_a_stock_nginx_cannot_show_is_unsupported_by_the_target() {
     let store = Store::new();
     let (_server, _cluster, instance) = begun(&store, Duration::from_secs(20)).await;
-    let refused = instance.deploy_external(cnn(), Documented::Embedded).await;
+    let refused = deployed(&*instance, Documented::Embedded).await;
     assert!(matches!(refused, Err(TargetError::Unsupported(words)) if words.contains("stock nginx")));
     instance.stop().await.unwrap();
 }
@@ -572,7 +580,7 @@ async fn what_a_stock_nginx_cannot_show_is_unsupported_by_the_target() {
 async fn a_live_run_deploys_nothing_outside_pins_nothing_and_leaves_everybodys_authorities_alone() {
     let store = Store::new();
     let (_server, cluster, instance) = begun_live(&store).await;
-    let described = instance.deploy_external(cnn(), Documented::Site).await.unwrap();
+    let described = deployed(&*instance, Documented::Site).await.unwrap();
     assert_eq!((described.kind.as_str(), described.is_observed()), ("live", false));
     instance.change(&access()).await.unwrap();
     let cluster = cluster.lock().unwrap();
@@ -595,7 +603,7 @@ async fn a_live_run_deploys_nothing_outside_pins_nothing_and_leaves_everybodys_a
 async fn a_live_run_asks_where_name_servers_say_and_believes_what_everybody_does() {
     let store = Store::new();
     let (_server, cluster, instance) = begun_live(&store).await;
-    instance.deploy_external(cnn(), Documented::Site).await.unwrap();
+    deployed(&*instance, Documented::Site).await.unwrap();
     let request = RequestSpec::get("http://edition.cnn.com/politics", "r1-s.00001");
     let inside = instance.send("sleep", &request).await.unwrap();
     let outside = instance.probe(&Probe::External, &request).await.unwrap();

@@ -211,18 +211,16 @@ impl LocalInstance {
             (ExternalChoice::Auto, Documented::Nginx) if nginx.is_some() || find_nginx().is_some() => {
                 ExternalChoice::Nginx
             }
-            (ExternalChoice::Live, Documented::Site | Documented::Nginx) => {
-                return Err(TargetError::Environment(format!(
-                    "the real {} is reached from a cluster alone: --target cluster --live",
-                    spec.host
-                )));
-            }
             (chosen, Documented::Site | Documented::Nginx) => chosen,
         };
         let (store, folder) = (self.seat.store.clone(), &self.seat.folder);
         let started = match kind {
-            ExternalChoice::Auto | ExternalChoice::Embedded | ExternalChoice::Live => {
-                start_embedded(spec, store).await
+            ExternalChoice::Auto | ExternalChoice::Embedded => start_embedded(spec, store).await,
+            ExternalChoice::Live => {
+                return Err(TargetError::Environment(format!(
+                    "the real {} is reached from a cluster alone: --target cluster --live",
+                    spec.host
+                )));
             }
             ExternalChoice::Nginx => start_nginx(spec, store, folder, nginx.as_deref()).await,
             ExternalChoice::Container => {
@@ -284,15 +282,6 @@ fn private_folder(path: &std::path::Path) -> Result<(), TargetError> {
 
 #[async_trait]
 impl Instance for LocalInstance {
-    async fn deploy_external(
-        &self,
-        spec: ExternalSpec,
-        documented: Documented,
-    ) -> Result<ExternalService, TargetError> {
-        let mut deployed = self.deploy_externals(vec![(spec, documented)]).await?;
-        deployed.pop().ok_or_else(|| environment("no external service was deployed"))
-    }
-
     async fn deploy_externals(
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
