@@ -8,6 +8,7 @@ use meshproof_reports::Implementation;
 use serde_json::Value;
 
 use crate::api::{Api, ApiError, ExecLimits, PodRef};
+use crate::pod::is_ready;
 use crate::settings::{Gateways, Settings};
 
 /// Where istiod answers `/version` (pilot/pkg/bootstrap/monitoring.go).
@@ -109,11 +110,6 @@ fn injector(webhooks: &[Value]) -> Option<Injector> {
 
 fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.pointer("/metadata/labels")?.get(key)?.as_str()
-}
-
-pub(crate) fn is_ready(pod: &Value) -> bool {
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 /// In istiod's own words where it can be asked, or its program's; else its label, else its image's tag.

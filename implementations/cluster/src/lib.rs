@@ -14,6 +14,7 @@ pub mod noted;
 pub mod owned;
 pub mod permissions;
 pub mod places;
+mod pod;
 pub mod pull_secrets;
 pub mod relocate;
 pub mod settings;

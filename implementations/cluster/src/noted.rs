@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use meshproof_harness::store::bounded;
 use serde_json::Value;
 
+use crate::pod::statuses;
+
 /// How much of an image's name and of its digest is told.
 const MAX_NAME: usize = 300;
 /// How many images are told of for one purpose: a mesh may inject another proxy into each pod.
@@ -89,8 +91,6 @@ fn listed(all: &BTreeSet<String>) -> String {
 /// What the containers of a pod run (Kubernetes API, `ContainerStatus`: `image` is its name, which may be one of several, and
 /// `imageID` what the node resolved it to: a digest of the registry's, or of the node's own where it was never in one).
 pub(crate) fn ran(pod: &Value) -> Vec<Ran> {
-    let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
-    let statuses = lists.iter().filter_map(|p| pod.pointer(p).and_then(Value::as_array)).flatten();
     let text = |status: &Value, field: &str| {
         let text = status[field].as_str().filter(|text| !text.is_empty());
         text.map(|text| bounded(text, MAX_NAME))
@@ -102,7 +102,7 @@ pub(crate) fn ran(pod: &Value) -> Vec<Ran> {
         let image = if image == id { image } else { format!("{image} ({id})") };
         Some(Ran { container, image })
     };
-    statuses.filter_map(read).collect()
+    statuses(pod).filter_map(read).collect()
 }
 
 #[cfg(test)]

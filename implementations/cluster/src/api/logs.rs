@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -17,6 +16,7 @@ use super::kinds::POD;
 use super::lines::Lines;
 use super::question::{Fault, Question, chain};
 use super::{Api, PodRef, Selector, query};
+use crate::pod::statuses;
 
 /// The longest line that is handed on, in bytes, with its time.
 const MAX_LINE: usize = meshproof_harness::store::MAX_TEXT + 64;
@@ -220,12 +220,7 @@ impl<S: Fn(&[u8]) + Send + Sync> Following<S> {
             // Whether it ended is not known; the next try tells.
             Err(_) => return Ok(None),
         };
-        let lists = ["/status/containerStatuses", "/status/initContainerStatuses"];
-        let container = lists
-            .iter()
-            .filter_map(|list| pod.pointer(list).and_then(Value::as_array))
-            .flatten()
-            .find(|c| c["name"] == self.pod.container.as_str());
+        let container = statuses(&pod).find(|c| c["name"] == self.pod.container.as_str());
         let terminated = container.and_then(|c| c.pointer("/state/terminated"));
         Ok(terminated.map(|t| {
             format!("{name} ended with {} {}", t["exitCode"], t["reason"].as_str().unwrap_or_default())

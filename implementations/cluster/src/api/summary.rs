@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::pod::{is_leaving, statuses};
+
 /// So many objects are told of.
 const MOST: usize = 5;
 
@@ -22,7 +24,7 @@ fn of(object: &Value) -> String {
     if let Some(phase) = object.pointer("/status/phase").and_then(Value::as_str) {
         words.push(phase.to_owned());
     }
-    if object.pointer("/metadata/deletionTimestamp").is_some() {
+    if is_leaving(object) {
         let finalizers = ["/metadata/finalizers", "/spec/finalizers"];
         let held: Vec<&str> = finalizers
             .iter()
@@ -33,11 +35,7 @@ fn of(object: &Value) -> String {
         let by = if held.is_empty() { String::new() } else { format!(", held by {}", held.join(", ")) };
         words.push(format!("being deleted{by}"));
     }
-    for list in ["/status/initContainerStatuses", "/status/containerStatuses"] {
-        for container in object.pointer(list).and_then(Value::as_array).into_iter().flatten() {
-            words.extend(container_trouble(container));
-        }
-    }
+    words.extend(statuses(object).filter_map(container_trouble));
     words.extend(conditions(object));
     let replicas = |field: &str| object["status"][field].as_u64().unwrap_or(0);
     if object["kind"] == "Deployment" || object.pointer("/status/replicas").is_some() {

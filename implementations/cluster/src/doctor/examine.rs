@@ -78,7 +78,7 @@ async fn api_server(api: &Api) -> Result<Vec<Finding>, ApiError> {
                 nodes.iter().filter_map(|n| n.pointer("/status/nodeInfo/kubeletVersion")?.as_str()).collect();
             kubelets.sort_unstable();
             kubelets.dedup();
-            let ready = nodes.iter().filter(|n| crate::identify::is_ready(n)).count();
+            let ready = nodes.iter().filter(|n| crate::pod::is_ready(n)).count();
             let says =
                 format!("{flavour}, {ready} of {} ready, kubelet {}", nodes.len(), kubelets.join(" and "));
             findings.push(if ready > 0 {

@@ -15,10 +15,10 @@ use super::fences::Fences;
 use super::readiness::await_pod;
 use crate::api::{Api, ApiError, LogFollower, PodRef, Selector};
 use crate::dump;
-use crate::identify::is_ready;
 use crate::manifests::{ROOTS, SYSTEM_ROOTS};
 use crate::noted::{self, Ran};
 use crate::places::Places;
+use crate::pod::{is_leaving, is_ready};
 
 /// The container of a proxy, in sidecars and gateways alike (Istio, pkg/kube/inject, `ProxyContainerName`).
 pub(super) const PROXY: &str = "istio-proxy";
@@ -48,7 +48,7 @@ impl ReadyPod {
 /// The first that is ready and stays.
 pub(super) fn ready_pod(pods: &[Value]) -> Option<ReadyPod> {
     let text = |pod: &Value, pointer: &str| pod.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let stays = |pod: &&Value| is_ready(pod) && pod.pointer("/metadata/deletionTimestamp").is_none();
+    let stays = |pod: &&Value| is_ready(pod) && !is_leaving(pod);
     let pod = pods.iter().find(stays)?;
     // A native sidecar is an init container that goes on running (Istio 1.29 and later, by default).
     let mut containers = ["/spec/containers", "/spec/initContainers"]

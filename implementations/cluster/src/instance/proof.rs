@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::pods::POLL;
 use super::readiness::await_pod;
-use super::starting::{EXTERNAL, READY};
+use super::starting::READY;
 use super::{ClusterInstance, Proxy, State, environment};
 use crate::api::{Api, ApiError, ExecLimits, PodRef};
 use crate::dump::MAX_DUMP;
@@ -198,7 +198,7 @@ impl ClusterInstance {
             let made: Vec<Resource> = made.into_iter().filter(|r| r.kind() != "Service").collect();
             self.apply_all(&made).await?;
             let pod = await_pod(&self.api, self.places.outside(), host, READY).await?;
-            self.noted.ran(&pod.ran, |container| (container == nginx::NGINX).then_some(EXTERNAL));
+            self.note_nginx(&pod);
             self.apply(&mesh::sidecar_beacon(&plan, &pod.address)).await?;
             Ok(pod.address)
         });

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::pods::{PROXY, ReadyPod, ready_pod};
 use crate::api::{Api, ApiError, Selector};
+use crate::pod::{is_leaving, statuses};
 
 /// The timeout that bounds how long images are on their way.
 pub(super) const PULLED: &str = "images-pulled";
@@ -38,11 +39,6 @@ enum Stage {
     Hopeless,
 }
 
-fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
-    let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
-    lists.into_iter().filter_map(|p| pod.pointer(p).and_then(Value::as_array)).flatten()
-}
-
 fn waits_for(status: &Value) -> Option<&str> {
     status.pointer("/state/waiting/reason").and_then(Value::as_str)
 }
@@ -62,10 +58,6 @@ fn proxy_is_at_fault(pod: &Value) -> bool {
             || proxy.pointer("/state/terminated").is_some()
             || waits_for(proxy) == Some("CrashLoopBackOff")
     })
-}
-
-fn is_leaving(pod: &Value) -> bool {
-    pod.pointer("/metadata/deletionTimestamp").is_some()
 }
 
 fn stage(pods: &[Value]) -> Stage {

@@ -12,11 +12,13 @@ use meshproof_reports::ExternalService;
 
 use super::pods::{POLL, ReadyPod};
 use super::readiness::await_pod;
-use super::starting::EXTERNAL;
 use super::{Address, ClusterInstance, State, environment};
 use crate::api::{ApiError, ExecLimits, LogFollower};
 use crate::manifests::workload::{APPLICATION, details_configuration};
 use crate::manifests::{mesh, nginx};
+
+/// What the images of nginx pods are told as.
+const EXTERNAL: &str = "external";
 
 /// An nginx pod, and its log on its way into the evidence.
 pub(super) struct Server {
@@ -71,6 +73,11 @@ fn in_cluster(host: &str) -> bool {
 }
 
 impl ClusterInstance {
+    /// Tells what an nginx pod runs.
+    pub(super) fn note_nginx(&self, pod: &ReadyPod) {
+        self.noted.ran(&pod.ran, |container| (container == nginx::NGINX).then_some(EXTERNAL));
+    }
+
     pub(super) async fn deploy(
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
@@ -109,7 +116,7 @@ impl ClusterInstance {
         let (mut formers, mut versions) = (Vec::new(), Vec::new());
         let token = self.fence_token();
         for ((number, service, _), pod) in made.iter().zip(&pods) {
-            self.noted.ran(&pod.ran, |container| (container == nginx::NGINX).then_some(EXTERNAL));
+            self.note_nginx(pod);
             let server = Server::follow(self, service, pod, namespace, *number);
             versions.push(server.version.clone());
             let mut servers = self.servers.lock().await;

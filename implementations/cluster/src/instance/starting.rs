@@ -28,8 +28,6 @@ use crate::places::Places;
 use crate::relocate::NOWHERE;
 use crate::settings::Settings;
 
-/// What the images of nginx pods are told as.
-pub(super) const EXTERNAL: &str = "external";
 /// The timeout that bounds how long pods take to become ready.
 pub(super) const READY: &str = "implementation-ready";
 
@@ -223,7 +221,7 @@ impl ClusterInstance {
             let host = service_host(service.name, service.namespace);
             let namespace = self.places.of(service.namespace);
             let pod = await_pod(&self.api, namespace, service.name, READY).await?;
-            self.noted.ran(&pod.ran, |container| (container == nginx::NGINX).then_some(EXTERNAL));
+            self.note_nginx(&pod);
             let address = self.address(&host).unwrap_or_default();
             self.set_address(&host, Some(Address { pod: pod.address.clone(), ..address }));
             let service = PodService::same(&host, service.port, service.body);
