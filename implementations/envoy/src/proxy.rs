@@ -1,6 +1,6 @@
 //! One proxy: its process, what it was told, and what it says of that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use tokio::sync::Mutex;
 
 use crate::admin::Line;
 use crate::files;
-use crate::map::{Config, Surroundings, bootstrap, bridge, clusters, file_name, secrets};
+use crate::map::{Config, Surroundings, bootstrap, bridge, file_name, secrets};
 use crate::pauses::Pauses;
 use crate::process::Process;
 use crate::startup::last_words;
 use crate::stats::{Stats, Wanted};
-use crate::told::{Told, lost_chains, secret_names};
+use crate::told::{Told, credentials, lost_chains};
 use crate::{secrets_dump, startup};
 
 /// Until a configuration that was handed over is in force or refused.
@@ -123,7 +123,7 @@ impl Proxy {
         let mut told = self.told.lock().await;
         let (before, next) = (told.config.clone(), told.next.clone());
         self.push(&mut told, next).await?;
-        let uses: BTreeSet<String> = told.config.clusters.values().flat_map(secret_names).collect();
+        let uses = credentials(&told.config.clusters);
         if told.vault.forget(|name| uses.contains(name)) {
             self.await_secrets_gone(&told).await?;
         }
@@ -167,7 +167,7 @@ impl Proxy {
     async fn hand_over_clusters(&self, told: &mut Told, config: &Config) -> Result<(), DataPlaneError> {
         self.process.said().forget_refusals();
         let version = told.version("c");
-        let resources: Vec<Value> = config.clusters.values().map(clusters::for_envoy).collect();
+        let resources: Vec<&Value> = config.clusters.values().map(|c| &c.value).collect();
         self.write("cds.json", &json!({"version_info": version, "resources": resources}))?;
         let secrets = told.secrets(&config.clusters);
         self.await_in_force(told, &Wanted { clusters: Some(version), secrets, ..Wanted::default() }).await

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::map::Config;
-use crate::map::clusters::CREDENTIALS;
+use crate::map::{Config, Leading};
 use crate::stats::Stats;
 use crate::vault::Vault;
 
@@ -34,16 +33,16 @@ impl Told {
     }
 
     /// The versions of the secrets that these clusters use, as far as there are any.
-    pub(crate) fn secrets(&self, clusters: &BTreeMap<String, Value>) -> Vec<String> {
-        let uses: BTreeSet<String> = clusters.values().flat_map(secret_names).collect();
+    pub(crate) fn secrets(&self, clusters: &BTreeMap<String, Leading>) -> Vec<String> {
+        let uses = credentials(clusters);
         let there = self.vault.present().into_iter().filter(|(name, _)| uses.contains(name));
         there.map(|(_, version)| version).collect()
     }
 }
 
-/// The names of the secrets that a cluster gets over SDS.
-pub(crate) fn secret_names(cluster: &Value) -> Vec<String> {
-    cluster[CREDENTIALS].as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
+/// The names of the credentials that these clusters get over SDS.
+pub(crate) fn credentials(clusters: &BTreeMap<String, Leading>) -> BTreeSet<String> {
+    clusters.values().flat_map(|cluster| cluster.credentials.keys().cloned()).collect()
 }
 
 /// The `stat_prefix` of every HTTP chain that is there in `old` and not as it was in `new`.

@@ -1,6 +1,6 @@
 //! Upstream clusters and their TLS (pilot/pkg/networking/core/cluster_builder.go and cluster_tls.go).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use meshproof_plan::model::{
@@ -10,15 +10,14 @@ use serde_json::{Value, json};
 
 use super::bootstrap::{MESH_CERTIFICATE, MESH_ROOTS, SYSTEM_ROOTS};
 use super::secrets::{client_name, trust_name};
-use super::{Surroundings, UNRESOLVED, address, destination, source};
+use super::{Leading, Surroundings, UNRESOLVED, address, destination, source};
 
-/// In a [`Config`](super::Config): the versions of the credentials that a cluster uses, by their names. Envoy is not told.
-pub(crate) const CREDENTIALS: &str = "meshproof.credentials";
 const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const PROTOCOL: &str = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
-pub(super) fn cluster(cluster: &Cluster, around: &Surroundings<'_>) -> Value {
+pub(super) fn cluster(cluster: &Cluster, around: &Surroundings<'_>) -> Leading {
+    let mut credentials = BTreeMap::new();
     let mut value = json!({
         "@type": CLUSTER,
         "name": cluster.name,
@@ -49,25 +48,12 @@ pub(super) fn cluster(cluster: &Cluster, around: &Surroundings<'_>) -> Value {
                 "auto_san_validation": o.names == NameCheck::FromHost && o.trust != Trust::Anybody,
             });
             options["upstream_http_protocol_options"] = names;
-            let versions = versions(o, around);
-            if !versions.is_empty() {
-                value[CREDENTIALS] = versions.into();
-            }
+            credentials = versions(o, around);
         }
     }
     value["typed_extension_protocol_options"] =
         json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options});
-    value
-}
-
-/// The cluster as Envoy is told of it. A credential that is rotated comes over SDS and leaves the cluster as it is, as in a mesh (Istio,
-/// pilot/pkg/security/model/authentication.go, `ConstructSdsSecretConfigForCredential`): connections that are open stay.
-pub(crate) fn for_envoy(cluster: &Value) -> Value {
-    let mut told = cluster.clone();
-    if let Some(fields) = told.as_object_mut() {
-        fields.remove(CREDENTIALS);
-    }
-    told
+    Leading { credentials, value }
 }
 
 fn endpoints(discovery: &Discovery) -> Vec<Value> {
@@ -111,15 +97,10 @@ fn protocol(protocol: UpstreamProtocol) -> Value {
 }
 
 /// What the cluster has of its secrets, by their names.
-fn versions(o: &Origination, around: &Surroundings<'_>) -> serde_json::Map<String, Value> {
+fn versions(o: &Origination, around: &Surroundings<'_>) -> BTreeMap<String, String> {
     let client = o.client_certificate.as_ref().map(client_name);
     let names = client.into_iter().chain(trust_name(&o.trust));
-    names
-        .filter_map(|name| {
-            let version = around.secrets.get(&name)?.version.clone();
-            Some((name, version.into()))
-        })
-        .collect()
+    names.filter_map(|name| around.secrets.get(&name).map(|held| (name, held.version.clone()))).collect()
 }
 
 fn context(tls: &UpstreamTls, protocol: UpstreamProtocol, around: &Surroundings<'_>) -> Value {

@@ -5,7 +5,7 @@
 
 pub(crate) mod bootstrap;
 pub(crate) mod bridge;
-pub(crate) mod clusters;
+mod clusters;
 mod listeners;
 mod routes;
 pub(crate) mod secrets;
@@ -24,11 +24,20 @@ use secrets::Held;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Config {
     /// By name.
-    pub(crate) clusters: BTreeMap<String, Value>,
+    pub(crate) clusters: BTreeMap<String, Leading>,
     /// By name.
     pub(crate) listeners: BTreeMap<String, Listening>,
     /// Route configurations, by name.
     pub(crate) routes: BTreeMap<String, Routing>,
+}
+
+/// A cluster. A credential that is rotated comes over SDS and leaves what Envoy is told of the cluster as it is, as in a mesh (Istio,
+/// pilot/pkg/security/model/authentication.go, `ConstructSdsSecretConfigForCredential`): connections that are open stay.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Leading {
+    /// The versions of the credentials that it uses, by their names.
+    pub(crate) credentials: BTreeMap<String, String>,
+    pub(crate) value: Value,
 }
 
 /// A listener.

@@ -102,8 +102,15 @@ fn document(files: &[&str], proxy: &str) -> Value {
     let resolution = resolve(&input).unwrap();
     let plan = resolution.plan.proxies.iter().find(|p| p.name == proxy).unwrap();
     let config = config(plan);
+    let credentials: BTreeMap<_, _> = config
+        .clusters
+        .iter()
+        .filter(|(_, c)| !c.credentials.is_empty())
+        .map(|(n, c)| (n, &c.credentials))
+        .collect();
     json!({
-        "clusters": config.clusters,
+        "credentials": credentials,
+        "clusters": config.clusters.iter().map(|(n, c)| (n, &c.value)).collect::<BTreeMap<_, _>>(),
         "listeners": config.listeners.into_iter().map(|(n, l)| (n, l.value)).collect::<BTreeMap<_, _>>(),
         "routes": config.routes.into_iter().map(|(n, r)| (n, r.value)).collect::<BTreeMap<_, _>>(),
     })
@@ -197,7 +204,7 @@ fn routed(routes: Vec<Route>, clusters: Vec<Cluster>) -> Vec<Value> {
 
 fn only_cluster(tls: Origination) -> Value {
     let cluster = cluster("c", Discovery::Endpoints(vec![at(1)]), Some(UpstreamTls::Originate(tls)));
-    config(&plan(Vec::new(), vec![cluster], Direction::Outbound)).clusters["c"].clone()
+    config(&plan(Vec::new(), vec![cluster], Direction::Outbound)).clusters["c"].value.clone()
 }
 
 fn chains(config: &Config) -> Vec<Value> {
@@ -263,9 +270,9 @@ fn a_rotated_credential_is_another_configuration_and_leaves_the_cluster_as_envoy
     };
     assert_ne!(with("s1").clusters, with("s2").clusters);
     assert_eq!(with("s1").clusters, with("s1").clusters);
-    let told = |version: &str| clusters::for_envoy(&with(version).clusters["c"]);
+    let told = |version: &str| with(version).clusters["c"].value.clone();
     assert_eq!(told("s1"), told("s2"));
-    assert!(told("s1").get(clusters::CREDENTIALS).is_none());
+    assert_eq!(with("s2").clusters["c"].credentials["kubernetes://c"], "s2");
     assert_eq!(told("s1")["name"], "c");
 }
 
@@ -301,7 +308,7 @@ fn a_cluster_that_speaks_as_its_client_does_offers_no_fixed_alpn() {
     let offered = |protocol| {
         let cluster = Cluster { protocol, ..cluster("c", Discovery::Nowhere, Some(mesh.clone())) };
         let config = config(&plan(Vec::new(), vec![cluster], Direction::Outbound));
-        config.clusters["c"]["transport_socket"]["typed_config"]["common_tls_context"]["alpn_protocols"]
+        config.clusters["c"].value["transport_socket"]["typed_config"]["common_tls_context"]["alpn_protocols"]
             .clone()
     };
     assert_eq!(offered(UpstreamProtocol::Downstream), json!([]));
