@@ -95,7 +95,7 @@ fn mend(pods: &[Value], namespace: &str) -> Option<String> {
     }
     if any_waits(pod, HOPELESS) || any_waits(pod, IMAGE) {
         return Some(
-            "its image is not to be had: see --image KEY=IMAGE, --pull-secret NAME and --pull-policy, or `kind load docker-image`"
+            "its image is not to be had: see --image KEY=IMAGE, --pull-secret NAMESPACE/NAME and --pull-policy, or `kind load docker-image`"
                 .to_owned(),
         );
     }
