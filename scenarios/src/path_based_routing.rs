@@ -1,9 +1,9 @@
 //! "Istio Egress TLS Origination" (path based routing setup via a Gateway): an ingress gateway sends some paths to an
 //! S3 bucket over TLS and all others to a service inside the mesh.
 
-use meshproof_harness::claim::{Claim, Claims};
+use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::external::Documented;
-use meshproof_harness::mesh::{Mesh, Stop};
+use meshproof_harness::mesh::{Mesh, Proxy, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Gateway, PlainService, Topology, Workload};
 use meshproof_reports::Level;
@@ -121,6 +121,12 @@ pub(crate) static SCENARIO: Scenario = Scenario {
 const OPENID: &str = "http://example.com/.well-known/openid-configuration";
 const KEYS: &str = "http://example.com/oauth/discovery/keys";
 
+/// The same host's pages, asked for side by side.
+async fn at_example_com<const N: usize>(gateway: &Proxy<'_>, paths: [&str; N]) -> Result<[Reply; N], Stop> {
+    let urls = paths.map(|path| format!("http://example.com{path}"));
+    gateway.probe(80).get_each(urls.each_ref().map(String::as_str)).await
+}
+
 async fn run(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step(ENTRY);
     let certificate = mesh.public_authority().server(BUCKET).issue()?;
@@ -134,14 +140,12 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step("Gateway and VirtualService");
     mesh.apply(&["gateway"]).await?;
     mesh.apply(&["routes"]).await?;
-    let openid_before = gateway.probe(80).get(OPENID).await?;
-    let keys_before = gateway.probe(80).get(KEYS).await?;
+    let [openid_before, keys_before] = gateway.probe(80).get_each([OPENID, KEYS]).await?;
     mesh.check("without-origination-text", gateway.failure_recorded(&openid_before))?;
 
     mesh.step(ORIGINATION);
     mesh.apply(&["originate"]).await?;
-    let openid = gateway.probe(80).get(OPENID).await?;
-    let keys = gateway.probe(80).get(KEYS).await?;
+    let [openid, keys] = gateway.probe(80).get_each([OPENID, KEYS]).await?;
     let openid_works = openid.only_response().is(200).body_contains(OPENID_CONFIGURATION);
     let keys_work = keys.only_response().is(200).body_contains(DISCOVERY_KEYS);
     let both_work = openid_works.and(keys_work);
@@ -176,56 +180,49 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .header("x-forwarded-proto", "https")
             .and(bucket.saw(&keys).header("x-forwarded-proto", "https")),
     )?;
-    let mut internal = Vec::new();
-    for path in ["/", "/index.html", "/about/us?page=2"] {
-        let reply = gateway.probe(80).get(&format!("http://example.com{path}")).await?;
-        internal.push(
-            reply
-                .only_response()
-                .is(200)
-                .body_contains(WELCOME_BODY)
-                .and(welcome.saw(&reply).exactly(1).in_clear().target(path))
-                .and(bucket.during(&reply).nothing()),
-        );
-    }
+    let inside = ["/", "/index.html", "/about/us?page=2"];
+    let internal = at_example_com(&gateway, inside).await?.into_iter().zip(inside).map(|(reply, path)| {
+        let arrived = welcome.saw(&reply).exactly(1).in_clear().target(path);
+        let outside = bucket.during(&reply).nothing();
+        reply.only_response().is(200).body_contains(WELCOME_BODY).and(arrived).and(outside)
+    });
     mesh.check("internal-root", Claim::all(internal))?;
 
     mesh.step("Paths beside and below the two prefixes");
-    let mut boundaries = Vec::new();
-    for path in [
+    let below = [
         "/.well-known/openid-configuration/v2",
         "/oauth/discovery/keys/sample",
         "/oauth/discovery/keys-of-old",
-    ] {
-        let reply = gateway.probe(80).get(&format!("http://example.com{path}")).await?;
+    ];
+    let below = at_example_com(&gateway, below).await?.into_iter().zip(below).map(|(reply, path)| {
         let outside = bucket.saw(&reply).exactly(1).over_tls().target(path);
-        boundaries.push(reply.only_response().is(200).and(outside).and(welcome.saw(&reply).none()));
-    }
-    for path in [
+        reply.only_response().is(200).and(outside).and(welcome.saw(&reply).none())
+    });
+    let beside = [
         "/.well-known/security.txt",
         "/oauth/discovery",
         "/oauth/token",
         "/internal/oauth/discovery/keys",
         "/OAUTH/discovery/keys",
-    ] {
-        let reply = gateway.probe(80).get(&format!("http://example.com{path}")).await?;
+    ];
+    let beside = at_example_com(&gateway, beside).await?.into_iter().zip(beside).map(|(reply, path)| {
         let inside = welcome.saw(&reply).exactly(1).target(path);
-        boundaries.push(reply.only_response().is(200).and(inside).and(bucket.during(&reply).nothing()));
-    }
-    mesh.check("prefix-boundaries", Claim::all(boundaries))?;
+        reply.only_response().is(200).and(inside).and(bucket.during(&reply).nothing())
+    });
+    mesh.check("prefix-boundaries", Claim::all(below.chain(beside)))?;
 
     mesh.step("Another host");
-    let mut unknown = Vec::new();
-    for url in [
+    let elsewhere = [
         "http://example.net/",
         "http://notexample.com/",
         "http://example.com.example.net/",
         "http://example.net/oauth/discovery/keys",
-    ] {
-        let reply = gateway.probe(80).get(url).await?;
-        let unseen = welcome.saw(&reply).none().and(bucket.during(&reply).nothing());
-        unknown.push(reply.only_response().is(404).and(unseen).of(url));
-    }
+    ];
+    let unknown =
+        gateway.probe(80).get_each(elsewhere).await?.into_iter().zip(elsewhere).map(|(reply, url)| {
+            let unseen = welcome.saw(&reply).none().and(bucket.during(&reply).nothing());
+            reply.only_response().is(404).and(unseen).of(url)
+        });
     let known = gateway.probe(80).get("http://example.com/").await?;
     mesh.check(
         "unknown-host-not-served",
@@ -250,12 +247,14 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
 
     mesh.step("The routes in the document's order");
     mesh.apply(&["routes-as-printed"]).await?;
-    let mut order = Vec::new();
-    for url in [OPENID, KEYS, "http://example.com/"] {
-        let reply = gateway.probe(80).get(url).await?;
-        let inside = welcome.saw(&reply).exactly(1).and(bucket.during(&reply).nothing());
-        order.push(reply.only_response().is(200).body_contains(WELCOME_BODY).and(inside).of("with / first"));
-    }
+    let replies = gateway.probe(80).get_each([OPENID, KEYS, "http://example.com/"]).await?;
+    let mut order: Vec<Claim> = replies
+        .iter()
+        .map(|reply| {
+            let inside = welcome.saw(reply).exactly(1).and(bucket.during(reply).nothing());
+            reply.only_response().is(200).body_contains(WELCOME_BODY).and(inside).of("with / first")
+        })
+        .collect();
     mesh.apply(&["routes"]).await?;
     let again = gateway.probe(80).get(OPENID).await?;
     order.push(

@@ -135,13 +135,15 @@ struct Bad<'a> {
     server: External<'a>,
 }
 
-/// The same request, to the proxy that is judged: the application's through its sidecar, or an outsider's to the gateway.
-async fn ask(mesh: &Mesh, host: &str) -> Result<Reply, Stop> {
-    let url = format!("http://{host}/private/report?of=today");
-    match mesh.configuration() {
-        "sidecar" => mesh.workload("sleep").get(&url).await,
-        _ => mesh.proxy("istio-ingressgateway").probe(80).get(&url).await,
-    }
+/// The same request for each of these hosts, side by side, to the proxy that is judged: the application's through its
+/// sidecar, or an outsider's to the gateway.
+async fn ask<const N: usize>(mesh: &Mesh, hosts: [&str; N]) -> Result<[Reply; N], Stop> {
+    let urls = hosts.map(|host| format!("http://{host}/private/report?of=today"));
+    let client = match mesh.configuration() {
+        "sidecar" => mesh.workload("sleep"),
+        _ => mesh.proxy("istio-ingressgateway").probe(80),
+    };
+    client.get_each(urls.each_ref().map(String::as_str)).await
 }
 
 fn bad_certificate(mesh: &Mesh, host: &str) -> Result<Issued, CertificateError> {
@@ -192,11 +194,12 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     }
     let specs = specs.into_iter().map(|spec| (spec, Documented::Site)).collect();
     let mut servers = mesh.deploy_externals(specs).await?.into_iter();
+    let (bad_hosts, version_hosts) = (bad.map(|(_, host)| host), versions.map(|(_, host, ..)| host));
     let mut next = || servers.next().ok_or_else(|| Stop::Suite("a server is missing".to_owned()));
     let trusted = next()?;
     let bad = bad.map(|(check, host)| next().map(|server| Bad { check, host, server }));
     let bad = bad.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let versions = versions.map(|(check, host, _, name)| next().map(|server| (check, host, name, server)));
+    let versions = versions.map(|(check, _, _, name)| next().map(|server| (check, name, server)));
     let versions = versions.into_iter().collect::<Result<Vec<_>, _>>()?;
     mesh.apply(&["servers"]).await?;
     if mesh.configuration() == "ingress-gateway" {
@@ -205,20 +208,15 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
 
     mesh.step("Origination with nothing said of a CA");
     mesh.apply(&["originate"]).await?;
-    let mut refused: Vec<Reply> = Vec::new();
-    for b in &bad {
-        refused.push(ask(mesh, b.host).await?);
-    }
-    let believed = ask(mesh, "trusted.origin.example").await?;
+    let refused = ask(mesh, bad_hosts).await?;
+    let [believed, alias] = ask(mesh, ["trusted.origin.example", "alias.origin.example"]).await?;
     let believed_works = believed.only_response().is(200).and(trusted.saw(&believed).exactly(1).over_tls());
-    for (check, host, version, server) in &versions {
-        let reply = ask(mesh, host).await?;
+    for ((check, version, server), reply) in versions.iter().zip(ask(mesh, version_hosts).await?) {
         mesh.check(
             check,
             reply.only_response().is(200).and(server.saw(&reply).exactly(1).tls_version(version)),
         )?;
     }
-    let alias = ask(mesh, "alias.origin.example").await?;
     mesh.check(
         "sni-follows-host-rewrite",
         alias.only_response().is(200).and(
@@ -232,20 +230,19 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
 
     mesh.step("Origination with insecureSkipVerify");
     mesh.apply(&["originate-unverified"]).await?;
-    let mut unverified = Vec::new();
-    for b in &bad {
-        let reply = ask(mesh, b.host).await?;
-        unverified
-            .push(reply.only_response().is(200).and(b.server.saw(&reply).exactly(1).over_tls()).of(b.host));
-    }
+    let replies = bad.iter().zip(ask(mesh, bad_hosts).await?);
+    let unverified: Vec<Claim> = replies
+        .map(|(b, reply)| {
+            reply.only_response().is(200).and(b.server.saw(&reply).exactly(1).over_tls()).of(b.host)
+        })
+        .collect();
 
     mesh.step("Origination with verification again");
     mesh.apply(&["originate"]).await?;
-    let mut again = Vec::new();
-    for b in &bad {
-        let reply = ask(mesh, b.host).await?;
-        again.push(reply.fails().and(b.server.during(&reply).no_request()).of(b.host));
-    }
+    let replies = bad.iter().zip(ask(mesh, bad_hosts).await?);
+    let again: Vec<Claim> = replies
+        .map(|(b, reply)| reply.fails().and(b.server.during(&reply).no_request()).of(b.host))
+        .collect();
     let mut judged: Vec<(&str, Vec<Claim>)> = Vec::new();
     for ((b, reply), twin) in bad.iter().zip(&refused).zip(&unverified) {
         let claim = reply
@@ -273,7 +270,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step("The ALPN that is offered");
     // A stock nginx does not show it. Last, so that a target which has no other server is asked everything else.
     let witness = mesh.deploy_external(of_trusted, Documented::Embedded).await?;
-    let seen = ask(mesh, "trusted.origin.example").await?;
+    let [seen] = ask(mesh, ["trusted.origin.example"]).await?;
     mesh.check(
         "external-alpn",
         witness
@@ -298,9 +295,9 @@ async fn impostor(mesh: &Mesh) -> Result<(), Stop> {
     let server = sites::origin(PEER, &certificate);
     let server = mesh.deploy_external(server, Documented::Embedded).await?;
     mesh.apply(&["peer", "peer-mutual"]).await?;
-    let mutual = ask(mesh, PEER).await?;
+    let [mutual] = ask(mesh, [PEER]).await?;
     mesh.apply(&["peer-unverified"]).await?;
-    let unverified = ask(mesh, PEER).await?;
+    let [unverified] = ask(mesh, [PEER]).await?;
     mesh.check(
         "mesh-ca-required",
         mutual

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::join_all;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -132,25 +133,22 @@ impl Accepting {
         lock(&self.fences).remove(peer)
     }
 
-    /// Sends a connection of our own through the queue of each port; the queue is first in, first out.
-    async fn fence(&self, addresses: &[SocketAddr]) -> io::Result<()> {
-        for address in addresses {
-            let socket = TcpSocket::new_v4()?;
-            socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-            let local = socket.local_addr()?;
-            let (reached, wait) = oneshot::channel();
-            lock(&self.fences).insert(local, reached);
-            let connected = socket.connect(*address).await;
-            if connected.is_err() {
-                self.take_fence(&local);
-            }
-            let connection = connected?;
-            wait.await.map_err(|_| io::Error::other("the accepting task has ended"))?;
-            // It ends with a reset: thousands of orderly ends would fill the tables in which the system remembers them for minutes,
-            // and a full table (Linux: "nf_conntrack: table full, dropping packet") loses the packets of others.
-            connection.set_zero_linger()?;
+    /// Sends a connection of our own through the queue of a port; the queue is first in, first out.
+    async fn fence(&self, address: SocketAddr) -> io::Result<()> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let local = socket.local_addr()?;
+        let (reached, wait) = oneshot::channel();
+        lock(&self.fences).insert(local, reached);
+        let connected = socket.connect(address).await;
+        if connected.is_err() {
+            self.take_fence(&local);
         }
-        Ok(())
+        let connection = connected?;
+        wait.await.map_err(|_| io::Error::other("the accepting task has ended"))?;
+        // It ends with a reset: thousands of orderly ends would fill the tables in which the system remembers them for minutes,
+        // and a full table (Linux: "nf_conntrack: table full, dropping packet") loses the packets of others.
+        connection.set_zero_linger()
     }
 
     /// Returns when everything that had arrived at these addresses, on which this service listens, has been dealt with.
@@ -161,7 +159,8 @@ impl Accepting {
         // When a connection of our own comes out of the queue, so has every connection that was there before. When a
         // second one does, the runtime has also heard of all that had arrived on those by the first.
         for _ in 0..2 {
-            self.fence(addresses).await?;
+            let passed = join_all(addresses.iter().map(|at| self.fence(*at))).await;
+            passed.into_iter().collect::<io::Result<()>>()?;
         }
         // Then every connection says that it has dealt with what had arrived: its task works before it answers a ping.
         let open: Vec<_> = lock(&self.open).values().cloned().collect();

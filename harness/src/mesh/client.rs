@@ -91,15 +91,26 @@ impl Client<'_> {
     ///
     /// # Errors
     /// The request could not be sent at all, or its evidence could not be collected.
-    pub async fn get(mut self, url: &str) -> Result<Reply, Stop> {
-        url.clone_into(&mut self.request.url);
-        let (mesh, from) = (self.mesh, self.from);
+    pub async fn get(self, url: &str) -> Result<Reply, Stop> {
+        let [reply] = self.get_each([url]).await?;
+        Ok(reply)
+    }
+
+    /// Sends one request to each URL, all side by side, and collects their evidence once. A claim about the time of one of
+    /// them (`during`) sees what any of them caused, so that requests which such a claim must tell apart are sent on their own.
+    ///
+    /// # Errors
+    /// As for [`Client::get`]; every request has come to its end.
+    pub async fn get_each<const N: usize>(self, urls: [&str; N]) -> Result<[Reply; N], Stop> {
+        let Self { mesh, from, request } = self;
         let mark = mesh.mark();
         let begun = Instant::now();
-        let asked = mesh.ask(&from, self.request).await?;
+        let asking = urls.map(|url| mesh.ask(&from, RequestSpec { url: url.to_owned(), ..request.clone() }));
+        let asked = join_all(asking).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed());
-        Ok(mesh.told(&from, asked, mark))
+        let told: Vec<Reply> = asked.into_iter().map(|a| mesh.told(&from, a, mark)).collect();
+        told.try_into().map_err(|_| Stop::Suite("a request has no reply".to_owned()))
     }
 
     /// Makes a change while requests to `origin` (`http://api.example.com`) go on. Some are in flight when it is made: they

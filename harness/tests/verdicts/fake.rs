@@ -18,7 +18,7 @@ use meshproof_reports::{
     CredentialStatus, Event, Exchange, ExternalService, Fact, Hop, HopResult, Implementation, Report,
     Response, ServerRequest, Side,
 };
-use tokio::sync::watch;
+use tokio::sync::{Barrier, watch};
 
 /// What the fake does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(crate) enum Behaviour {
     LeavesAnObject,
     /// What is there after the run cannot be seen.
     CannotBeLookedAfter,
+    /// Answers nobody before three are waiting.
+    AnswersThree,
     /// Writes more evidence than is kept.
     Floods,
     /// Shares something, so that its instances must follow one another.
@@ -70,6 +72,7 @@ pub(crate) struct Alive {
 pub(crate) struct Fake {
     pub(crate) behaviour: Behaviour,
     pub(crate) stopped: Arc<AtomicUsize>,
+    settled: Arc<AtomicUsize>,
     pub(crate) alive: Arc<Alive>,
 }
 
@@ -126,7 +129,7 @@ impl Target for Fake {
         Ok(Box::new(FakeInstance {
             fake: self.clone(),
             seat,
-            settled: AtomicUsize::new(0),
+            three: Barrier::new(3),
             last: Mutex::default(),
         }))
     }
@@ -135,7 +138,7 @@ impl Target for Fake {
 struct FakeInstance {
     fake: Fake,
     seat: Seat,
-    settled: AtomicUsize,
+    three: Barrier,
     last: Mutex<Option<String>>,
 }
 
@@ -221,6 +224,11 @@ impl Instance for FakeInstance {
         if self.fake.behaviour == Behaviour::AlwaysFails {
             return Ok(exchange(&request.url, 503));
         }
+        if self.fake.behaviour == Behaviour::AnswersThree
+            && tokio::time::timeout(5 * READY, self.three.wait()).await.is_err()
+        {
+            return Err(TargetError::Gone("it waits for others".into()));
+        }
         self.show_request(&request.token);
         if self.fake.behaviour == Behaviour::Floods {
             for _ in 0..meshproof_harness::store::MAX_EVIDENCE {
@@ -237,7 +245,7 @@ impl Instance for FakeInstance {
 
     async fn settle(&self) -> Result<(), TargetError> {
         // The first settling belongs to the request; the next is the scenario's end.
-        if self.settled.fetch_add(1, Ordering::SeqCst) == 1
+        if self.fake.settled.fetch_add(1, Ordering::SeqCst) == 1
             && self.fake.behaviour == Behaviour::LateSecondRequest
         {
             let token = self.last.lock().unwrap().clone().unwrap();
@@ -269,6 +277,8 @@ pub(crate) struct Outcome {
     pub(crate) report: Report,
     pub(crate) events: Vec<Event>,
     pub(crate) stopped: usize,
+    /// How often evidence was collected.
+    pub(crate) settled: usize,
 }
 
 /// How a run is asked for.
@@ -301,7 +311,7 @@ impl Default for Asked {
 pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outcome {
     let alive = Arc::clone(&asked.alive);
     let fake = Fake { behaviour: asked.behaviour, alive, ..Fake::default() };
-    let stopped = Arc::clone(&fake.stopped);
+    let (stopped, settled) = (Arc::clone(&fake.stopped), Arc::clone(&fake.settled));
     let mut timeouts = Timeouts::default();
     timeouts.set("applied", asked.applied).unwrap();
     timeouts.set("implementation-ready", READY).unwrap();
@@ -343,7 +353,8 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
     let left: Vec<_> = std::fs::read_dir(work.path()).unwrap().collect();
     assert!(left.is_empty(), "the run's folder is removed: {left:?}");
     let events = std::mem::take(&mut *events.lock().unwrap());
-    Outcome { report, events, stopped: stopped.load(Ordering::SeqCst) }
+    let [stopped, settled] = [stopped, settled].map(|count| count.load(Ordering::SeqCst));
+    Outcome { report, events, stopped, settled }
 }
 
 /// A scenario's function as the catalogue wants it.

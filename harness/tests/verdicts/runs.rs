@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use meshproof_harness::claim::Claims;
+use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::mesh::Mesh;
 use meshproof_harness::scenario::{Check, Configuration, Scenario, Story};
 use meshproof_harness::target::ConfigChange;
@@ -259,6 +259,29 @@ async fn scenarios_that_share_something_follow_one_another_whatever_the_jobs_and
     assert_eq!(side_by_side(Behaviour::Shares, 8).await, (1, 1));
     assert_eq!(side_by_side(Behaviour::Shares, 1).await, (1, 0), "nothing is different, nothing to say");
     assert_eq!(side_by_side(Behaviour::Good, 8).await, (3, 0));
+}
+
+static TOGETHER: Scenario = scenario("together", &[Check::must("each", "A", "Each is answered.")], |mesh| {
+    Box::pin(async move {
+        let urls = ["http://service.example/1", "http://service.example/2", "http://service.example/3"];
+        let replies = mesh.workload("sleep").get_each(urls).await?;
+        let answered =
+            replies.iter().map(|r| r.only_response().is(200).and(mesh.service(HOST).saw(r).exactly(1)));
+        mesh.check("each", Claim::all(answered))
+    })
+});
+
+#[tokio::test]
+async fn requests_side_by_side_are_under_way_together_and_told_in_their_order_with_their_evidence_collected_once()
+ {
+    let outcome = judge(&[&TOGETHER], Asked { behaviour: Behaviour::AnswersThree, ..Asked::default() }).await;
+    assert_eq!(verdicts(&outcome), [("each".to_owned(), Verdict::Passed)]);
+    let evidence = &outcome.report.scenarios[0].evidence;
+    let told = evidence.iter().filter_map(|e| Some((e.token.as_ref()?, &e.fact.as_exchange()?.url)));
+    let (tokens, urls): (Vec<_>, Vec<_>) = told.unzip();
+    assert_eq!(urls, ["http://service.example/1", "http://service.example/2", "http://service.example/3"]);
+    assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
+    assert_eq!(outcome.settled, 2, "once for the requests, once at the end");
 }
 
 #[tokio::test]

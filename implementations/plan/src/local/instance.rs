@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use meshproof_harness::access_log;
 use meshproof_harness::apps::{self, Details};
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
@@ -36,8 +37,8 @@ pub(super) struct LocalInstance {
     addresses: Addresses,
     data_plane: Box<dyn DataPlane>,
     workloads: BTreeMap<String, WorkloadClient>,
-    details: BTreeMap<String, Details>,
-    plain: Vec<(Service, Box<dyn RunningService>)>,
+    details: BTreeMap<String, Arc<Details>>,
+    plain: Vec<(Service, Arc<dyn RunningService>)>,
     /// Held for the length of a change: changes come into force one after another.
     state: Mutex<State>,
     table: std::sync::RwLock<Table>,
@@ -95,7 +96,7 @@ impl LocalInstance {
             let address = address_of(running.as_ref(), service.port)?;
             plain.push((
                 plain_service(service.name, service.namespace, service.port, "HTTP", address),
-                running,
+                Arc::from(running),
             ));
         }
         let mut workloads = BTreeMap::new();
@@ -114,7 +115,7 @@ impl LocalInstance {
             let app =
                 Details::start(&host, port, client.clone(), seat.store.clone()).await.map_err(environment)?;
             addresses.set_application(workload.name, address_of(&app, port)?);
-            details.insert(workload.name.to_owned(), app);
+            details.insert(workload.name.to_owned(), Arc::new(app));
         }
         let boot = Boot {
             folder: seat.folder.join("data-plane"),
@@ -235,9 +236,13 @@ impl LocalInstance {
         table.services.get(host)?.address(port)
     }
 
-    fn deployed(&self) -> Vec<Arc<dyn RunningService>> {
+    /// Everything that is not the data plane's: external services, plain ones, applications.
+    fn running_services(&self) -> Vec<Arc<dyn RunningService>> {
         let table = self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        table.services.values().cloned().collect()
+        let mut services: Vec<_> = table.services.values().cloned().collect();
+        services.extend(self.plain.iter().map(|(_, service)| Arc::clone(service)));
+        services.extend(self.details.values().map(|app| Arc::clone(app) as _));
+        services
     }
 
     /// Where a probe's URL leads.
@@ -376,16 +381,9 @@ impl Instance for LocalInstance {
                 "it did not deliver its access logs within the timeout `evidence-settled` ({limit:?})"
             ))
         })??;
-        for service in self.deployed() {
-            service.settle().await.map_err(environment)?;
-        }
-        for (_, service) in &self.plain {
-            service.settle().await.map_err(environment)?;
-        }
-        for app in self.details.values() {
-            app.settle().await.map_err(environment)?;
-        }
-        Ok(())
+        let services = self.running_services();
+        let settled = join_all(services.iter().map(|service| service.settle())).await;
+        settled.into_iter().collect::<Result<(), _>>().map_err(environment)
     }
 
     async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, TargetError> {
@@ -409,21 +407,9 @@ impl Instance for LocalInstance {
             Err(DataPlaneError::Gone(words)) => gone = Some(words),
             Err(e) => left.push(e.to_string()),
         }
-        for service in self.deployed() {
-            if let Err(e) = service.stop().await {
-                left.push(e.to_string());
-            }
-        }
-        for (_, service) in &self.plain {
-            if let Err(e) = service.stop().await {
-                left.push(e.to_string());
-            }
-        }
-        for app in self.details.values() {
-            if let Err(e) = app.stop().await {
-                left.push(e.to_string());
-            }
-        }
+        let services = self.running_services();
+        let stopped = join_all(services.iter().map(|service| service.stop())).await;
+        left.extend(stopped.into_iter().filter_map(Result::err).map(|e| e.to_string()));
         match (left.is_empty(), gone) {
             (true, None) => Ok(()),
             (true, Some(words)) => Err(TargetError::Gone(words)),
