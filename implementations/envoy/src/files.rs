@@ -4,21 +4,22 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use serde_json::Value;
+use serde::Serialize;
 
 /// Replaces a file by a rename, which is what Envoy's file subscriptions notice
 /// (`FilesystemSubscriptionImpl`, `Watcher::Events::MovedTo`).
 ///
 /// # Errors
 /// It cannot be written.
-pub(crate) fn replace(path: &Path, value: &Value) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_vec(value)?;
     let beside = path.with_extension("partial");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&beside)?;
-    file.write_all(value.to_string().as_bytes())?;
+    file.write_all(&text)?;
     drop(file);
     std::fs::rename(&beside, path)
 }

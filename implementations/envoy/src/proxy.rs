@@ -11,6 +11,7 @@ use meshproof_harness::ports;
 use meshproof_plan::data_plane::{Boot, DataPlaneError, LogSink, MeshCertificate};
 use meshproof_plan::model::{Credential, ProxyPlan};
 use meshproof_reports::CredentialStatus;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -36,6 +37,14 @@ const SETTLED: Duration = Duration::from_secs(2);
 const FENCED: Duration = Duration::from_secs(10);
 /// Until the last words of a process are read, and its refusals.
 const SAID: Duration = Duration::from_secs(1);
+
+/// What is in a watched file: a `DiscoveryResponse` (envoy.service.discovery.v3).
+#[derive(Serialize)]
+struct Response<'a> {
+    version_info: &'a str,
+    resources: Vec<&'a Value>,
+}
+
 /// A running proxy.
 pub(crate) struct Proxy {
     name: String,
@@ -167,8 +176,7 @@ impl Proxy {
     async fn hand_over_clusters(&self, told: &mut Told, config: &Config) -> Result<(), DataPlaneError> {
         self.process.said().forget_refusals();
         let version = told.version("c");
-        let resources: Vec<&Value> = config.clusters.values().map(|c| &c.value).collect();
-        self.write("cds.json", &json!({"version_info": version, "resources": resources}))?;
+        self.write("cds.json", &version, config.clusters.values().map(|c| &*c.value))?;
         let secrets = told.secrets(&config.clusters);
         self.await_in_force(told, &Wanted { clusters: Some(version), secrets, ..Wanted::default() }).await
     }
@@ -190,16 +198,14 @@ impl Proxy {
                 continue;
             }
             let version = told.version("r");
-            let value = json!({"version_info": version, "resources": [routing.value]});
-            self.write(&file_name("rds", name), &value)?;
+            self.write(&file_name("rds", name), &version, [&*routing.value])?;
             wanted.routes.push(version.clone());
             versions.insert(name.clone(), version);
         }
         let mut closed = Vec::new();
         if all || config.listeners != told.config.listeners {
             let version = told.version("l");
-            let resources: Vec<&Value> = config.listeners.values().map(|l| &l.value).collect();
-            self.write("lds.json", &json!({"version_info": version, "resources": resources}))?;
+            self.write("lds.json", &version, config.listeners.values().map(|l| &*l.value))?;
             wanted.listeners = Some(version);
             closed = lost_chains(&told.config, config);
         }
@@ -210,9 +216,15 @@ impl Proxy {
         Ok(closed)
     }
 
-    fn write(&self, file: &str, value: &Value) -> Result<(), DataPlaneError> {
+    fn write<'a>(
+        &self,
+        file: &str,
+        version: &str,
+        resources: impl IntoIterator<Item = &'a Value>,
+    ) -> Result<(), DataPlaneError> {
         let path = self.folder.join(file);
-        files::replace(&path, value).map_err(|e| write_failed(&path, &e))
+        let response = Response { version_info: version, resources: resources.into_iter().collect() };
+        files::replace(&path, &response).map_err(|e| write_failed(&path, &e))
     }
 
     async fn stats(&self) -> Result<Stats, DataPlaneError> {

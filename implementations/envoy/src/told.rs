@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::map::{Config, Leading};
+use crate::map::{Config, Leading, Listening};
 use crate::stats::Stats;
 use crate::vault::Vault;
 
@@ -47,13 +47,10 @@ pub(crate) fn credentials(clusters: &BTreeMap<String, Leading>) -> BTreeSet<Stri
 
 /// The `stat_prefix` of every HTTP chain that is there in `old` and not as it was in `new`.
 pub(crate) fn lost_chains(old: &Config, new: &Config) -> Vec<String> {
-    let chains = |value: Option<&Value>| {
-        value.and_then(|v| v["filter_chains"].as_array()).cloned().unwrap_or_default()
-    };
     let mut lost = Vec::new();
     for (name, before) in &old.listeners {
-        let kept = chains(new.listeners.get(name).map(|l| &l.value));
-        let gone = chains(Some(&before.value)).into_iter().filter(|chain| !kept.contains(chain));
+        let kept = new.listeners.get(name).map_or(&[][..], chains);
+        let gone = chains(before).iter().filter(|chain| !kept.contains(chain));
         lost.extend(gone.filter_map(|chain| {
             let filter = &chain["filters"][0];
             let speaks_http = filter["name"] == "envoy.filters.network.http_connection_manager";
@@ -61,4 +58,8 @@ pub(crate) fn lost_chains(old: &Config, new: &Config) -> Vec<String> {
         }));
     }
     lost
+}
+
+fn chains(listener: &Listening) -> &[Value] {
+    listener.value["filter_chains"].as_array().map(Vec::as_slice).unwrap_or_default()
 }

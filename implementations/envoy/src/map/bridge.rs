@@ -1,6 +1,8 @@
 //! From one configuration to the next without a moment at which something is missing: first everything that is new beside
 //! everything that was, then whoever sends is moved over, then what nobody uses any more goes.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::Config;
@@ -18,7 +20,7 @@ pub(crate) fn prepared(old: &Config, new: &Config) -> Config {
     for (name, before) in &old.routes {
         match config.routes.get_mut(name) {
             Some(now) if before.direction != Direction::Outbound => {
-                join_hosts(&before.value, &mut now.value);
+                join_hosts(&before.value, Arc::make_mut(&mut now.value));
             }
             Some(_) | None => {
                 config.routes.insert(name.clone(), before.clone());
@@ -28,7 +30,7 @@ pub(crate) fn prepared(old: &Config, new: &Config) -> Config {
     for (name, before) in &old.listeners {
         match config.listeners.get_mut(name) {
             Some(now) if before.direction != Direction::Outbound => {
-                join_chains(&before.value, &mut now.value)
+                join_chains(&before.value, Arc::make_mut(&mut now.value))
             }
             Some(_) | None => {
                 config.listeners.insert(name.clone(), before.clone());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use meshproof_plan::model::{
     Cluster, Discovery, NameCheck, Origination, ServerName, TlsVersion, Trust, UpstreamProtocol, UpstreamTls,
@@ -53,7 +54,7 @@ pub(super) fn cluster(cluster: &Cluster, around: &Surroundings<'_>) -> Leading {
     }
     value["typed_extension_protocol_options"] =
         json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options});
-    Leading { credentials, value }
+    Leading { credentials, value: Arc::new(value) }
 }
 
 fn endpoints(discovery: &Discovery) -> Vec<Value> {

@@ -1,6 +1,7 @@
 //! Listeners and their filter chains (pilot/pkg/networking/core/listener.go, listener_builder.go, gateway.go).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{
@@ -96,7 +97,11 @@ fn filters(
     match &chain.action {
         Action::Http(http) => {
             let value = routes::configuration(http, listener, plan)?;
-            let name = place(http.name.clone(), Routing { direction: listener.direction, value }, into);
+            let name = place(
+                http.name.clone(),
+                Routing { direction: listener.direction, value: Arc::new(value) },
+                into,
+            );
             Ok(vec![(
                 chain.matches.clone(),
                 connection_manager(&name, &statistics(listener, chain), listener.direction, around),
@@ -147,7 +152,7 @@ fn place(name: String, routing: Routing, into: &mut BTreeMap<String, Routing>) -
         }
     }
     let Routing { direction, mut value } = routing;
-    value["name"] = json!(chosen);
+    Arc::make_mut(&mut value)["name"] = json!(chosen);
     into.insert(chosen.clone(), Routing { direction, value });
     chosen
 }

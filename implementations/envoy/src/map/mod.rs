@@ -13,6 +13,7 @@ pub(crate) mod secrets;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{Cluster, Direction, Discovery, ProxyPlan};
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 
 use secrets::Held;
 
-/// Everything that one Envoy is told after its start.
+/// Everything that one Envoy is told after its start. On the way from one to the next most of it stays as it is, and is shared.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Config {
     /// By name.
@@ -37,7 +38,7 @@ pub(crate) struct Config {
 pub(crate) struct Leading {
     /// The versions of the credentials that it uses, by their names.
     pub(crate) credentials: BTreeMap<String, String>,
-    pub(crate) value: Value,
+    pub(crate) value: Arc<Value>,
 }
 
 /// A listener.
@@ -45,14 +46,14 @@ pub(crate) struct Leading {
 pub(crate) struct Listening {
     pub(crate) bind: SocketAddr,
     pub(crate) direction: Direction,
-    pub(crate) value: Value,
+    pub(crate) value: Arc<Value>,
 }
 
 /// A route configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Routing {
     pub(crate) direction: Direction,
-    pub(crate) value: Value,
+    pub(crate) value: Arc<Value>,
 }
 
 /// What the mapping needs to know beside the plan.
@@ -75,7 +76,8 @@ impl Config {
         }
         for listener in &plan.listeners {
             let (name, value) = listeners::listener(listener, plan, around, &mut config.routes)?;
-            let listening = Listening { bind: listener.bind, direction: listener.direction, value };
+            let listening =
+                Listening { bind: listener.bind, direction: listener.direction, value: Arc::new(value) };
             config.listeners.insert(name, listening);
         }
         Ok(config)

@@ -110,9 +110,9 @@ fn document(files: &[&str], proxy: &str) -> Value {
         .collect();
     json!({
         "credentials": credentials,
-        "clusters": config.clusters.iter().map(|(n, c)| (n, &c.value)).collect::<BTreeMap<_, _>>(),
-        "listeners": config.listeners.into_iter().map(|(n, l)| (n, l.value)).collect::<BTreeMap<_, _>>(),
-        "routes": config.routes.into_iter().map(|(n, r)| (n, r.value)).collect::<BTreeMap<_, _>>(),
+        "clusters": config.clusters.iter().map(|(n, c)| (n, &*c.value)).collect::<BTreeMap<_, _>>(),
+        "listeners": config.listeners.iter().map(|(n, l)| (n, &*l.value)).collect::<BTreeMap<_, _>>(),
+        "routes": config.routes.iter().map(|(n, r)| (n, &*r.value)).collect::<BTreeMap<_, _>>(),
     })
 }
 
@@ -204,7 +204,7 @@ fn routed(routes: Vec<Route>, clusters: Vec<Cluster>) -> Vec<Value> {
 
 fn only_cluster(tls: Origination) -> Value {
     let cluster = cluster("c", Discovery::Endpoints(vec![at(1)]), Some(UpstreamTls::Originate(tls)));
-    config(&plan(Vec::new(), vec![cluster], Direction::Outbound)).clusters["c"].value.clone()
+    config(&plan(Vec::new(), vec![cluster], Direction::Outbound)).clusters["c"].value.as_ref().clone()
 }
 
 fn chains(config: &Config) -> Vec<Value> {
@@ -270,7 +270,7 @@ fn a_rotated_credential_is_another_configuration_and_leaves_the_cluster_as_envoy
     };
     assert_ne!(with("s1").clusters, with("s2").clusters);
     assert_eq!(with("s1").clusters, with("s1").clusters);
-    let told = |version: &str| with(version).clusters["c"].value.clone();
+    let told = |version: &str| with(version).clusters["c"].value.as_ref().clone();
     assert_eq!(told("s1"), told("s2"));
     assert_eq!(with("s2").clusters["c"].credentials["kubernetes://c"], "s2");
     assert_eq!(told("s1")["name"], "c");
@@ -493,6 +493,7 @@ fn a_taken_domain_and_a_taken_server_name_are_not_served_twice() {
     let prepared = bridge::prepared(&listening("old"), &listening("new"));
     assert_eq!(chains(&prepared).len(), 1);
     let (mut old, new) = (serving(Direction::Gateway, "h", "a"), serving(Direction::Gateway, "h", "b"));
-    old.routes.get_mut("443").unwrap().value["virtual_hosts"][0]["name"] = json!("another name");
+    Arc::make_mut(&mut old.routes.get_mut("443").unwrap().value)["virtual_hosts"][0]["name"] =
+        json!("another name");
     assert_eq!(hosts(&bridge::prepared(&old, &new)), ["h"]);
 }
