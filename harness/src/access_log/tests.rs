@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::text::{FORMATS, Format, OPEN};
+use super::text::{FORMATS, Format, OPEN, Piece, Readings, beginnings};
 use super::*;
 
 /// Document 004 (`seeds`), "Perform TLS origination with an egress gateway", 2020.
@@ -341,6 +341,20 @@ proptest! {
         if let Some(fields) = read_line(write(format, &values).as_bytes()).fields {
             prop_assert_eq!(fields, meant(format, &values));
         }
+    }
+
+    #[test]
+    fn a_reading_counts_whether_or_not_hopeless_places_are_left_out(
+        written in format(),
+        tried in format(),
+        values in values(imitation()),
+    ) {
+        let line = write(written, &values);
+        let text = line.strip_prefix(OPEN).unwrap().as_bytes();
+        let pieces: Vec<&Piece> = tried.pieces.iter().copied().flatten().collect();
+        let everywhere = Readings::count(&pieces, &vec![0; pieces.len()], text).total();
+        let left_out = beginnings(&pieces, text).map_or(0, |first| Readings::count(&pieces, &first, text).total());
+        prop_assert_eq!(left_out, everywhere);
     }
 
     #[test]

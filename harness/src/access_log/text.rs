@@ -167,7 +167,8 @@ pub(super) fn read(line: &str) -> Result<(&'static str, LogFields), Unreadable> 
     let mut only = None;
     for format in FORMATS {
         let pieces: Vec<&Piece> = format.pieces.iter().copied().flatten().collect();
-        let readings = Readings::count(&pieces, rest.as_bytes());
+        let Some(first) = beginnings(&pieces, rest.as_bytes()) else { continue };
+        let readings = Readings::count(&pieces, &first, rest.as_bytes());
         match (readings.total(), &only) {
             (0, _) => {}
             // The formats are told apart by the same rule: a line that fits two of them was written in one.
@@ -183,25 +184,56 @@ pub(super) fn read(line: &str) -> Result<(&'static str, LogFields), Unreadable> 
     Ok((name, fields))
 }
 
+/// The first position at which each piece can begin, as far as what comes before it decides; none where one of them cannot
+/// begin anywhere, so that the text does not fit. Most lines are in another format than the one that is tried, and most
+/// places are too early for a piece: both are known here before the readings are counted.
+pub(super) fn beginnings(pieces: &[&Piece], text: &[u8]) -> Option<Vec<usize>> {
+    let mut first = Vec::with_capacity(pieces.len());
+    let mut begins = vec![false; text.len() + 1];
+    *begins.first_mut()? = true;
+    for piece in pieces {
+        let from = begins.iter().position(|begins| *begins)?;
+        first.push(from);
+        let mut next = vec![false; begins.len()];
+        // Whether the piece has gone on to here.
+        let mut inside = false;
+        for at in from..begins.len() {
+            let begins_here = begins.get(at) == Some(&true);
+            if (inside || (begins_here && piece.class.may_be_empty())) && follows(piece, text, at) {
+                *next.get_mut(at + piece.then.len())? = true;
+            }
+            inside = (inside || begins_here) && text.get(at).is_some_and(|&byte| piece.class.admits(byte));
+        }
+        begins = next;
+    }
+    Some(first)
+}
+
+/// Whether the literal text after the piece is at `at`.
+fn follows(piece: &Piece, text: &[u8], at: usize) -> bool {
+    text.get(at..).is_some_and(|rest| rest.starts_with(piece.then.as_bytes()))
+}
+
 /// In how many ways (0, 1, or 2 for "more than one") the pieces from the i-th on fit the text from a position on.
-struct Readings {
+pub(super) struct Readings {
     ways: Vec<u8>,
     width: usize,
 }
 
 impl Readings {
-    /// Takes time and space in proportion to the number of pieces times the length of the text, whatever it holds.
-    fn count(pieces: &[&Piece], text: &[u8]) -> Self {
+    /// Takes time and space in proportion to the number of pieces times the length of the text, whatever it holds. `first`: see
+    /// [`beginnings`].
+    pub(super) fn count(pieces: &[&Piece], first: &[usize], text: &[u8]) -> Self {
         let width = text.len() + 1;
         let mut ways = vec![0; width * (pieces.len() + 1)];
         if let Some(last) = ways.last_mut() {
             *last = 1;
         }
         let mut readings = Self { ways, width };
-        for (i, piece) in pieces.iter().enumerate().rev() {
+        for (i, (piece, from)) in pieces.iter().zip(first).enumerate().rev() {
             // In how many ways the piece may go on from here, and all after it.
             let mut from_next = 0_u8;
-            for at in (0..width).rev() {
+            for at in (*from..width).rev() {
                 let ends = readings.after(piece, i, text, at);
                 let goes_on = match text.get(at) {
                     Some(&byte) if piece.class.admits(byte) => from_next,
@@ -217,15 +249,10 @@ impl Readings {
 
     /// In how many ways the text fits if the i-th piece ends at `at`.
     fn after(&self, piece: &Piece, i: usize, text: &[u8], at: usize) -> u8 {
-        let then = piece.then.as_bytes();
-        if text.get(at..).is_some_and(|rest| rest.starts_with(then)) {
-            self.ways[(i + 1) * self.width + at + then.len()]
-        } else {
-            0
-        }
+        if follows(piece, text, at) { self.ways[(i + 1) * self.width + at + piece.then.len()] } else { 0 }
     }
 
-    fn total(&self) -> u8 {
+    pub(super) fn total(&self) -> u8 {
         self.ways[0]
     }
 
