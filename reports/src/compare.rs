@@ -150,7 +150,12 @@ impl Divergence {
     #[must_use]
     pub fn sentence(&self) -> String {
         let field = if self.field.is_empty() { String::new() } else { format!(", {}", self.field) };
-        let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+        let side = |value: &Option<String>| match value.as_deref() {
+            None => "nothing".to_owned(),
+            // A list with nothing in it is not the same as nothing to be seen.
+            Some("") => "none".to_owned(),
+            Some(value) => value.to_owned(),
+        };
         format!(
             "{}, {}{field}: {} here, {} there",
             self.place,

@@ -151,7 +151,8 @@ fn tls_line(tls: &TlsFacts) -> String {
     part("version", tls.version.clone());
     part("cipher", tls.cipher.clone());
     part("ALPN", tls.alpn.clone());
-    part("ALPN offered", tls.alpn_offered.as_ref().map(|a| a.join(" ")));
+    let offered = |all: &Vec<String>| if all.is_empty() { "none".to_owned() } else { all.join(" ") };
+    part("ALPN offered", tls.alpn_offered.as_ref().map(offered));
     part(
         "peer certificate",
         tls.peer_certificate.as_ref().map(|c| {

@@ -61,6 +61,17 @@ fn another_log_field_is_the_first_divergence_where_the_workload_saw_the_same() {
 }
 
 #[test]
+fn where_one_side_has_an_empty_list_the_divergence_says_none() {
+    let other = changed(|s| {
+        failing(s);
+        let Fact::AccessLog(log) = &mut s.evidence[3].fact else { unreachable!() };
+        log.fields.as_mut().unwrap().response_flags = vec!["UF".to_owned()];
+    });
+    let wanted = "proxy sleep, access-log line, flags: UF here, none there";
+    assert_eq!(sentence(&other).as_deref(), Some(wanted));
+}
+
+#[test]
 fn a_piece_that_only_one_side_has_is_a_divergence() {
     let other = changed(|s| {
         failing(s);
