@@ -98,6 +98,8 @@ impl Client<'_> {
 
     /// Sends one request to each URL, all side by side, and collects their evidence once. A claim about the time of one of
     /// them (`during`) sees what any of them caused, so that requests which such a claim must tell apart are sent on their own.
+    /// So are requests to one server of which it is claimed next that nothing reached it: a proxy may open a connection for each
+    /// of several, serve them over the first that is ready, and the others turn up late.
     ///
     /// # Errors
     /// As for [`Client::get`]; every request has come to its end.
