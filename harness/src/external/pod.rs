@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::nginx::config::{self, Content, Ports, Site, Version};
-use super::nginx::log::Recorder;
+use super::nginx::log::{Recorder, fence};
 use super::{ExternalSpec, Page, PlainPort, PrivateKeyPem};
 use crate::store::Store;
 
@@ -111,17 +111,12 @@ pub struct PodLog {
     recorder: Recorder,
 }
 
-#[derive(serde::Deserialize)]
-struct Fence {
-    fence: String,
-}
-
 impl PodLog {
     /// One line, without its end.
     pub fn line(&mut self, text: &str) -> PodLine {
         if text.starts_with('{') {
-            if let Ok(Fence { fence }) = serde_json::from_str(text) {
-                return PodLine::Fence(fence);
+            if let Some(token) = fence(text) {
+                return PodLine::Fence(token);
             }
             self.recorder.access(text);
             return PodLine::Seen;

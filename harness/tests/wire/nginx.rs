@@ -423,6 +423,39 @@ async fn what_nginx_cannot_do_is_said_before_it_starts() {
     assert!(entries(folder.path()).is_empty());
 }
 
+/// An nginx whose files cannot grow beyond half a KiB: what it meets on a full disk.
+#[cfg(unix)]
+fn without_room(folder: &Path) -> Option<std::path::PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let script = folder.join("nginx-without-room");
+    let text = format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f 1\nexec '{}' \"$@\"\n", nginx()?.display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
+    Some(script)
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_nginx_that_cannot_write_its_log_is_an_error_and_no_silence() {
+    let (folder, programs) = (folder(), folder());
+    let Some(program) = without_room(programs.path()) else { return };
+    let started =
+        start_nginx(site(PlainPort::Serve, None), Store::new(), folder.path(), Some(&program)).await;
+    let service = started.unwrap();
+    let mut settled = Ok(());
+    for _ in 0..3 {
+        let exchange = client_of(&*service).exchange(&get("http://edition.cnn.com/")).await;
+        assert_eq!(response(&exchange).status, 200);
+        settled = service.settle().await;
+    }
+    let words = settled.unwrap_err().to_string();
+    assert!(
+        words.contains("see whether the disk of") && words.contains(&*folder.path().to_string_lossy()),
+        "{words}"
+    );
+    service.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn an_nginx_that_dies_is_reported_as_dead() {
     let folder = folder();

@@ -229,7 +229,7 @@ impl RunningService for Contained {
         let relayed = tokio::time::timeout(limit, running.relay.barrier()).await;
         let reached = running.door.barrier(limit).await;
         // What is in the logs is evidence also of one that died.
-        let collected = running.logs.collect();
+        let collected = running.logs.collect(reached.as_deref());
         let other = |reason: String| ExternalError::Other { service: label(&self.host), reason };
         if reached.is_none() {
             let reason = match running.ended().await {
@@ -246,7 +246,7 @@ impl RunningService for Contained {
                 return Err(other(format!("evidence-settled: {what}, within {limit:?}")));
             }
         }
-        collected.map_err(|e| other(format!("cannot read its logs: {e}")))
+        collected.map_err(|e| other(format!("its logs: {e}")))
     }
 
     async fn stop(&self) -> Result<(), ExternalError> {

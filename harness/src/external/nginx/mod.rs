@@ -235,7 +235,7 @@ impl RunningService for Nginx {
         let Some(running) = running.as_mut() else { return Ok(()) };
         let reached = running.process.door.barrier(limit).await;
         // What is in the logs is evidence also of one that died.
-        let collected = running.logs.collect();
+        let collected = running.logs.collect(reached.as_deref());
         if reached.is_none() {
             let reason = match running.process.child.try_wait() {
                 Ok(Some(status)) => format!("it ended with {status}: {}", running.process.words()),
@@ -243,10 +243,8 @@ impl RunningService for Nginx {
             };
             return Err(ExternalError::Died { service: self.label(), reason });
         }
-        collected.map_err(|e| ExternalError::Other {
-            service: self.label(),
-            reason: format!("cannot read its logs: {e}"),
-        })
+        collected
+            .map_err(|e| ExternalError::Other { service: self.label(), reason: format!("its logs: {e}") })
     }
 
     async fn stop(&self) -> Result<(), ExternalError> {
