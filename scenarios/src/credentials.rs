@@ -184,7 +184,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     supply(mesh, &old, &ca, None).await?;
     let before = mesh.workload("sleep").get(URL).await?;
     let change = supply(mesh, &new, &ca, None);
-    let load = mesh.workload("sleep").under_load(&format!("http://{HOST}"), "/bytes/1000", change).await?;
+    let load = mesh.workload("sleep").under_load(&format!("http://{HOST}"), change).await?;
     let after = mesh.workload("sleep").get(URL).await?;
     mesh.check(
         "rotation-under-load",

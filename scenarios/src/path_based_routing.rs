@@ -184,7 +184,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let inside = ["/", "/index.html", "/about/us?page=2"];
     let internal = at_example_com(&gateway, inside).await?.into_iter().zip(inside).map(|(reply, path)| {
         let arrived = welcome.saw(&reply).exactly(1).in_clear().target(path);
-        let outside = bucket.during(&reply).nothing();
+        let outside = bucket.during(&reply).no_use();
         reply.only_response().is(200).body_contains(WELCOME_BODY).and(arrived).and(outside)
     });
     mesh.check("internal-root", Claim::all(internal))?;
@@ -209,7 +209,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     ];
     let beside = at_example_com(&gateway, beside).await?.into_iter().zip(beside).map(|(reply, path)| {
         let inside = welcome.saw(&reply).exactly(1).target(path);
-        reply.only_response().is(200).and(inside).and(bucket.during(&reply).nothing())
+        reply.only_response().is(200).and(inside).and(bucket.during(&reply).no_use())
     });
     boundaries.extend(beside);
     mesh.check("prefix-boundaries", Claim::all(boundaries))?;
@@ -223,7 +223,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     ];
     let unknown =
         gateway.probe(80).get_each(elsewhere).await?.into_iter().zip(elsewhere).map(|(reply, url)| {
-            let unseen = welcome.saw(&reply).none().and(bucket.during(&reply).nothing());
+            let unseen = welcome.saw(&reply).none().and(bucket.during(&reply).no_use());
             reply.only_response().is(404).and(unseen).of(url)
         });
     let known = gateway.probe(80).get("http://example.com/").await?;
@@ -254,7 +254,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let mut order: Vec<Claim> = replies
         .iter()
         .map(|reply| {
-            let inside = welcome.saw(reply).exactly(1).and(bucket.during(reply).nothing());
+            let inside = welcome.saw(reply).exactly(1).and(bucket.during(reply).no_use());
             reply.only_response().is(200).body_contains(WELCOME_BODY).and(inside).of("with / first")
         })
         .collect();

@@ -117,13 +117,13 @@ pub(crate) fn books(certificate: &Issued) -> ExternalSpec {
     }
 }
 
-/// A server outside that serves one page over TLS and sends plain requests there.
+/// A server outside that serves one page over TLS, with its name in it, and sends plain requests there.
 pub(crate) fn origin(host: &str, certificate: &Issued) -> ExternalSpec {
     ExternalSpec {
         host: host.to_owned(),
         plain: PlainPort::RedirectToHttps,
         tls: Some(tls(certificate, None)),
-        pages: vec![page("/private/report", "text/plain", "for your eyes only")],
+        pages: vec![page("/private/report", "text/plain", &format!("{host}, for your eyes only"))],
         keep_alive: true,
     }
 }

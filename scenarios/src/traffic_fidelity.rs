@@ -168,7 +168,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
 
     mesh.step(ORIGINATION);
     let change = mesh.apply(&["originate"]);
-    let load = client().under_load("http://api.example.com", "/bytes/1000", change).await?;
+    let load = client().under_load("http://api.example.com", change).await?;
     let page = client().get(PAGE).await?;
     let turned_on = api.saw(&before).exactly(1).in_clear().and(api.saw(&page).exactly(1).over_tls());
     mesh.check("hitless-origination", load.loses_nothing().provided("turning it on", turned_on))?;

@@ -50,6 +50,15 @@ fn describe_connection(c: &Connection) -> String {
     format!("connection {} from {} to port {}: {what}", c.number, c.peer, c.port)
 }
 
+/// Whether anything but a handshake was seen on the connection itself. Its requests are evidence of their own.
+fn is_used(c: &Connection) -> bool {
+    !c.clear_bytes.is_empty() || c.tls.as_ref().is_some_and(|tls| tls.failure.is_some())
+}
+
+fn carries_a_request(c: &Connection, host: &str, view: View<'_>) -> bool {
+    at(host, view.evidence).filter_map(|e| e.fact.as_request()).any(|r| r.connection == c.number)
+}
+
 /// What a service saw of one request: the requests that carry its token.
 #[must_use = "a claim that is not judged asserts nothing"]
 pub struct Sighting {
@@ -240,12 +249,27 @@ impl Window {
 
     /// No connection was opened and no request arrived.
     pub fn nothing(&self) -> Claim {
+        self.nothing_that("to see nothing of it", |_| true)
+    }
+
+    /// No connection was used and no request arrived. A proxy that goes on talking to a server for others may hold connections to
+    /// it in reserve, or look whether it is there (Envoy, "Connection pooling": preconnecting; "Health checking": TCP): one on
+    /// which nothing is sent is not on account of any request.
+    pub fn no_use(&self) -> Claim {
+        self.nothing_that("to see nothing of it, save connections on which nothing is sent", is_used)
+    }
+
+    fn nothing_that(
+        &self,
+        expected: &'static str,
+        counts: impl Fn(&Connection) -> bool + Send + Sync + 'static,
+    ) -> Claim {
         self.claim(move |this, view| {
-            let expected = format!("{} to see nothing of it", this.host);
+            let expected = format!("{} {expected}", this.host);
             let mut seen = Vec::new();
             let mut ids = Vec::new();
             for e in at(&this.host, view.window(this.mark)) {
-                let connection = e.fact.as_connection().map(describe_connection);
+                let connection = e.fact.as_connection().filter(|c| counts(c)).map(describe_connection);
                 if let Some(what) = connection.or_else(|| e.fact.as_request().map(describe_request)) {
                     seen.push(what);
                     ids.push(e.id.clone());
@@ -270,7 +294,11 @@ impl Window {
         let mut seen: Vec<(&EvidenceId, &ServerRequest)> = at(&self.host, view.window(self.mark))
             .filter_map(|e| Some((&e.id, e.fact.as_request()?)))
             .collect();
-        for found in requests(&self.host, &self.token, view) {
+        // The suite's own requests carry tokens, each its own: one without is a copy of some other, however late it comes.
+        let copies = at(&self.host, view.evidence.get(self.mark..).unwrap_or_default())
+            .filter(|e| e.token.is_none())
+            .filter_map(|e| Some((&e.id, e.fact.as_request()?)));
+        for found in copies.chain(requests(&self.host, &self.token, view)) {
             if !seen.iter().any(|(id, _)| *id == found.0) {
                 seen.push(found);
             }
@@ -299,6 +327,23 @@ impl Window {
     /// No request arrived, with this token or without. Connections that failed in their handshake do not count.
     pub fn no_request(&self) -> Claim {
         self.no_request_that("to see no request", |_| true)
+    }
+
+    /// A connection was opened to the TLS port: who refuses a server for its certificate has seen it. Inconclusive without one.
+    pub fn reached(&self) -> Claim {
+        self.claim(move |this, view| {
+            let expected = format!("a connection to {}", this.host);
+            let opened = at(&this.host, view.window(this.mark))
+                .filter_map(|e| Some((&e.id, e.fact.as_connection().filter(|c| c.tls_port)?)));
+            let (ids, words): (Vec<EvidenceId>, Vec<String>) =
+                opened.map(|(id, c)| (id.clone(), describe_connection(c))).unzip();
+            if ids.is_empty() {
+                let seen =
+                    format!("no connection to {}, so that its certificate was not looked at", this.host);
+                return Finding::undecided(expected, seen, ids);
+            }
+            Finding::holds(expected, words.join(" | "), ids)
+        })
     }
 
     /// No request was answered with anything but a refusal (4xx or 5xx).
@@ -367,7 +412,8 @@ impl Window {
         })
     }
 
-    /// Every connection that was opened is the one on which the request of this token came.
+    /// Every connection that was opened and used is the one on which the request of this token came. A proxy may open others in
+    /// advance; see [`Window::no_use`].
     pub fn no_other_connection(&self) -> Claim {
         self.claim(move |this, view| {
             let expected = format!("no connection at {} but the one that the request came on", this.host);
@@ -376,6 +422,7 @@ impl Window {
             let others: Vec<(&EvidenceId, &Connection)> = at(&this.host, view.window(this.mark))
                 .filter_map(|e| Some((&e.id, e.fact.as_connection()?)))
                 .filter(|(_, c)| !own.contains(&c.peer.as_str()))
+                .filter(|(_, c)| is_used(c) || carries_a_request(c, &this.host, view))
                 .collect();
             if others.is_empty() {
                 return Finding::holds(expected, format!("no other connection at {}", this.host), Vec::new());

@@ -13,25 +13,27 @@ pub struct Load {
     pub held: Vec<Reply>,
     /// One after another, from before the change until after it; in the order of their ends.
     pub steady: Vec<Reply>,
-    /// The body that each of those must get.
-    pub(crate) body: Bytes,
+    /// The body that each of those in flight must get.
+    pub(crate) held_body: Bytes,
+    /// The body that each of the others must get.
+    pub(crate) steady_body: Bytes,
 }
 
 impl Load {
-    /// Every request was answered with 200, and those in flight whole.
+    /// Every request was answered with 200 and the whole of its body: a 200 of the proxy's own is no answer.
     pub fn loses_nothing(&self) -> Claim {
         let expected = format!(
             "{} requests in flight when the change is made and {} around it, each answered with 200",
             self.held.len(),
             self.steady.len()
         );
-        let ok = |reply: &Reply, body: Option<&Bytes>| match reply.exchange.last_response() {
-            Some(r) if r.status == 200 => body.map_or(Ok(()), |body| has_body(r, body)),
+        let ok = |reply: &Reply, body: &Bytes| match reply.exchange.last_response() {
+            Some(r) if r.status == 200 => has_body(r, body),
             Some(_) | None => Err(reply.describe()),
         };
         let held =
-            self.held.iter().map(|r| (r, ok(r, Some(&self.body)), "in flight when the change was made"));
-        let steady = self.steady.iter().map(|r| (r, ok(r, None), "around the change"));
+            self.held.iter().map(|r| (r, ok(r, &self.held_body), "in flight when the change was made"));
+        let steady = self.steady.iter().map(|r| (r, ok(r, &self.steady_body), "around the change"));
         let lost: Vec<_> =
             held.chain(steady).filter_map(|(r, ok, when)| Some((r, ok.err()?, when))).collect();
         let finding = match lost.first() {

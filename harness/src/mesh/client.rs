@@ -26,6 +26,8 @@ const STEADY: usize = 3;
 const RATE: Duration = Duration::from_millis(5);
 /// After how many requests of each the rate falls, so that a change of many seconds does not flood the evidence.
 const MANY: usize = 200;
+/// The length of what they ask for, in bytes.
+const STEADY_BODY: usize = 1000;
 /// The rate from then on.
 const SLOW_RATE: Duration = Duration::from_millis(250);
 
@@ -116,21 +118,20 @@ impl Client<'_> {
     }
 
     /// Makes a change while requests to `origin` (`http://api.example.com`) go on. Some are in flight when it is made: they
-    /// have arrived at the server, which withholds half of its answer until the change is in force. Others ask for `steady`, one
-    /// after another, from before the change until after it. The server must be the embedded one.
+    /// have arrived at the server, which withholds half of its answer until the change is in force. Others ask for
+    /// [`STEADY_BODY`] bytes, one after another, from before the change until after it. The server must be the embedded one.
     ///
     /// # Errors
     /// The change's, or as for [`Client::get`].
     pub async fn under_load(
         self,
         origin: &str,
-        steady: &str,
         change: impl Future<Output = Result<(), Stop>>,
     ) -> Result<Load, Stop> {
         let Self { mesh, from, request } = self;
         let key = mesh.tokens.next();
         let at = |path: &str| RequestSpec { url: format!("{origin}{path}"), ..request.clone() };
-        let (hold, steady) = (at(&format!("/hold/{key}")), at(steady));
+        let (hold, steady) = (at(&format!("/hold/{key}")), at(&format!("/bytes/{STEADY_BODY}")));
         let mark = mesh.mark();
         let begun = Instant::now();
         let lost = CancellationToken::new();
@@ -152,7 +153,8 @@ impl Client<'_> {
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed().saturating_sub(changing));
         let told = |asked: Vec<Asked>| asked.into_iter().map(|a| mesh.told(&from, a, mark)).collect();
-        Ok(Load { held: told(held), steady: told(steady), body: sample(HELD_BODY) })
+        let (held, steady) = (told(held), told(steady));
+        Ok(Load { held, steady, held_body: sample(HELD_BODY), steady_body: sample(STEADY_BODY) })
     }
 }
 

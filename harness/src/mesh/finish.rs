@@ -56,7 +56,7 @@ impl Mesh {
         })
     }
 
-    /// Ends the scenario: judges every claim once more, takes the instance down, and puts together the checks' results.
+    /// Ends the scenario: takes the instance down, judges every claim once more, and puts together the checks' results.
     pub(crate) async fn finish(self, stop: Option<Unreached>) -> Finished {
         // Late evidence: whatever the implementation still does for an answered request must be in before the last judgement.
         let settled = self.settle().await;
@@ -76,6 +76,19 @@ impl Mesh {
         if let Some(words) = &changed {
             self.fault(words.clone());
         }
+        let begun = Instant::now();
+        let limit = self.setting.seat.timeouts.get("teardown");
+        match tokio::time::timeout(limit, self.instance.stop()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(TargetError::Gone(words))) => gone = gone.or(Some(words)),
+            Ok(Err(e)) => self.fault(format!("not everything was taken down: {e}")),
+            Err(_) => self.fault(format!(
+                "not everything was taken down within the timeout `teardown` ({limit:?}); --timeout \
+                 teardown=DURATION sets another"
+            )),
+        }
+        let teardown_us = micros(begun.elapsed());
+        // Only now: what the implementation still sent until its end is evidence, too.
         let mut checks = Vec::new();
         for check in self.setting.scenario.checks {
             if !check.is_in(self.setting.configuration) || !self.is_selected(check) {
@@ -112,22 +125,10 @@ impl Mesh {
             };
             checks.push(self.result(check, &finding));
         }
-        let begun = Instant::now();
-        let limit = self.setting.seat.timeouts.get("teardown");
-        match tokio::time::timeout(limit, self.instance.stop()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(TargetError::Gone(words))) => gone = gone.or(Some(words)),
-            Ok(Err(e)) => self.fault(format!("not everything was taken down: {e}")),
-            Err(_) => self.fault(format!(
-                "not everything was taken down within the timeout `teardown` ({limit:?}); --timeout \
-                 teardown=DURATION sets another"
-            )),
-        }
         if let Some(words) = gone {
             let finding = Finding::broken(UNTIL_STOPPED.requirement, words, Vec::new());
             checks.push(self.result(&UNTIL_STOPPED, &finding));
         }
-        let teardown_us = micros(begun.elapsed());
         let dropped = self.setting.seat.store.dropped();
         if dropped > 0 {
             self.fault(format!(

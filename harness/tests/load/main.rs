@@ -40,8 +40,10 @@ enum Change {
 #[derive(Clone)]
 struct Direct {
     change: Change,
-    /// Requests to this path get 503 and never arrive at the server.
+    /// Requests with this in their URL never arrive at the server.
     lost: &'static str,
+    /// What the server is asked for in their place.
+    instead: &'static str,
 }
 
 #[async_trait]
@@ -127,7 +129,8 @@ impl Instance for DirectInstance {
     async fn send(&self, _: &str, request: &RequestSpec) -> Result<Exchange, TargetError> {
         let lost = self.direct.lost;
         let exchange = if !lost.is_empty() && request.url.contains(lost) {
-            let elsewhere = RequestSpec { url: format!("http://{HOST}/elsewhere"), ..request.clone() };
+            let instead = self.direct.instead;
+            let elsewhere = RequestSpec { url: format!("http://{HOST}{instead}"), ..request.clone() };
             self.exchange(&elsewhere).await
         } else {
             self.exchange(request).await
@@ -187,11 +190,15 @@ static SCENARIO: Scenario = Scenario {
 async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.deploy_external(spec(), Documented::Embedded).await?;
     let change = mesh.change(ConfigChange::default());
-    let load = mesh.workload("sleep").under_load("http://api.example.com", "/bytes/1000", change).await?;
+    let load = mesh.workload("sleep").under_load("http://api.example.com", change).await?;
     mesh.check("hitless", load.loses_nothing())
 }
 
 async fn judge(change: Change, lost: &'static str, request: Duration) -> Report {
+    judge_with(Direct { change, lost, instead: "/elsewhere" }, request).await
+}
+
+async fn judge_with(direct: Direct, request: Duration) -> Report {
     let work = tempfile::tempdir().unwrap();
     let mut timeouts = Timeouts::default();
     timeouts.set("request", request).unwrap();
@@ -200,7 +207,7 @@ async fn judge(change: Change, lost: &'static str, request: Duration) -> Report 
         timeouts,
         work: work.path().to_owned(),
         ..Options::new(
-            Arc::new(Direct { change, lost }),
+            Arc::new(direct),
             vec![Selected { scenario: &SCENARIO, configuration: "only", checks: None }],
         )
     })
@@ -265,6 +272,15 @@ async fn requests_around_the_change_that_fail_are_seen() {
     let (verdict, reason) = verdict(&report);
     assert_eq!(verdict, Verdict::Failed);
     assert!(reason.contains("the first around the change") && reason.contains("404"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_request_around_the_change_that_is_answered_with_another_200_is_lost() {
+    let direct = Direct { change: Change::Nothing, lost: "/bytes/", instead: "/bytes/7" };
+    let report = judge_with(direct, PATIENT).await;
+    let (verdict, reason) = verdict(&report);
+    assert_eq!(verdict, Verdict::Failed, "{reason}");
+    assert!(reason.contains("the first around the change"), "{reason}");
 }
 
 #[tokio::test]

@@ -23,21 +23,27 @@ use serde_json::{Value, json};
 
 use crate::fake::{HOST, exchange};
 
-const PROXY: &str = "sleep";
+pub(crate) const PROXY: &str = "sleep";
 
 /// What happens when a request is sent.
-type Script = fn(&Seat, &RequestSpec) -> Exchange;
+pub(crate) type Script = fn(&Seat, &RequestSpec) -> Exchange;
 
 #[derive(Clone)]
-struct Scripted {
-    send: Script,
+pub(crate) struct Scripted {
+    pub(crate) send: Script,
     /// What every change is answered with.
-    change: fn() -> Result<(), TargetError>,
-    features: &'static [&'static str],
+    pub(crate) change: fn() -> Result<(), TargetError>,
+    pub(crate) features: &'static [&'static str],
+    /// What still happens while it is taken down.
+    pub(crate) stop: fn(&Seat),
 }
 
-const QUIET: Scripted =
-    Scripted { send: |_, request| exchange(&request.url, 200), change: || Ok(()), features: &[] };
+pub(crate) const QUIET: Scripted = Scripted {
+    send: |_, request| exchange(&request.url, 200),
+    change: || Ok(()),
+    features: &[],
+    stop: |_| {},
+};
 
 #[async_trait]
 impl Target for Scripted {
@@ -108,11 +114,12 @@ impl Instance for ScriptedInstance {
     }
 
     async fn stop(&self) -> Result<(), TargetError> {
+        (self.script.stop)(&self.seat);
         Ok(())
     }
 }
 
-async fn report_of(target: Scripted, scenario: &'static Scenario) -> Report {
+pub(crate) async fn report_of(target: Scripted, scenario: &'static Scenario) -> Report {
     let work = tempfile::tempdir().unwrap();
     let mut timeouts = Timeouts::default();
     timeouts.set("external-service-ready", Duration::from_millis(50)).unwrap();
@@ -129,12 +136,12 @@ async fn report_of(target: Scripted, scenario: &'static Scenario) -> Report {
 }
 
 #[track_caller]
-fn judged(report: &Report) -> (Verdict, String) {
+pub(crate) fn judged(report: &Report) -> (Verdict, String) {
     let check = report.checks().last().unwrap();
     (check.verdict, check.reason.clone())
 }
 
-const fn story(checks: &'static [Check], run: for<'a> fn(&'a Mesh) -> Story<'a>) -> Scenario {
+pub(crate) const fn story(checks: &'static [Check], run: for<'a> fn(&'a Mesh) -> Story<'a>) -> Scenario {
     Scenario {
         id: "hunt",
         title: "",
@@ -150,9 +157,9 @@ const fn story(checks: &'static [Check], run: for<'a> fn(&'a Mesh) -> Story<'a>)
     }
 }
 
-static ONE: &[Check] = &[Check::must("claim", "A", "The claim under test.")];
+pub(crate) static ONE: &[Check] = &[Check::must("claim", "A", "The claim under test.")];
 
-async fn ask(mesh: &Mesh) -> Result<meshproof_harness::claim::Reply, Stop> {
+pub(crate) async fn ask(mesh: &Mesh) -> Result<meshproof_harness::claim::Reply, Stop> {
     mesh.workload(PROXY).get("http://service.example/private?of=today").await
 }
 
@@ -163,7 +170,7 @@ fn merged(mut base: Value, members: Value) -> Value {
 }
 
 /// A request at the external service; like the one that was asked for but for `members`.
-fn seen(seat: &Seat, token: Option<&str>, members: Value) {
+pub(crate) fn seen(seat: &Seat, token: Option<&str>, members: Value) {
     let base = json!({
         "connection": 1, "port": 443, "over_tls": true, "peer": "127.0.0.1:1", "method": "GET",
         "target": "/private?of=today", "authority": HOST, "version": "HTTP/1.1", "headers": [], "status": 200,
@@ -174,7 +181,7 @@ fn seen(seat: &Seat, token: Option<&str>, members: Value) {
 }
 
 /// A connection at the external service.
-fn connected(seat: &Seat, members: Value) {
+pub(crate) fn connected(seat: &Seat, members: Value) {
     let base = json!({"number": 1, "port": 443, "tls_port": true, "peer": "127.0.0.1:1", "clear_bytes": ""});
     let connection = serde_json::from_value(merged(base, members)).unwrap();
     seat.store.record(Side::Service { host: HOST.into() }, None, Fact::Connection(connection));

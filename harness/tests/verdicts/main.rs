@@ -12,3 +12,4 @@ mod fake;
 mod hunt;
 mod live;
 mod runs;
+mod windows;

@@ -1,0 +1,120 @@
+//! What belongs to a request of all that a service saw after it was sent.
+
+use meshproof_harness::claim::Claims;
+use meshproof_harness::scenario::Scenario;
+use meshproof_reports::Verdict;
+use serde_json::json;
+
+use crate::fake::{HOST, exchange};
+use crate::hunt::{ONE, PROXY, QUIET, Script, Scripted, ask, connected, judged, report_of, seen, story};
+
+static ONLY_REQUEST: Scenario = story(ONE, |mesh| {
+    Box::pin(async move {
+        let reply = ask(mesh).await?;
+        let _the_next_one = mesh.workload(PROXY).get("http://service.example/another").await?;
+        mesh.check("claim", mesh.service(HOST).during(&reply).only_request())
+    })
+});
+
+async fn only_request(target: Scripted) -> (Verdict, String) {
+    judged(&report_of(target, &ONLY_REQUEST).await)
+}
+
+const ARRIVES: Script = |seat, request| {
+    seen(seat, Some(&request.token), json!({}));
+    exchange(&request.url, 200)
+};
+
+#[tokio::test]
+async fn a_copy_without_the_token_counts_however_late_it_comes() {
+    let later: Script = |seat, request| {
+        if request.url.ends_with("another") {
+            seen(seat, None, json!({}));
+        }
+        ARRIVES(seat, request)
+    };
+    let (verdict, reason) = only_request(Scripted { send: later, ..QUIET }).await;
+    assert_eq!(verdict, Verdict::Failed, "{reason}");
+    let at_the_end = Scripted { send: ARRIVES, stop: |seat| seen(seat, None, json!({})), ..QUIET };
+    let (verdict, reason) = only_request(at_the_end).await;
+    assert_eq!(verdict, Verdict::Failed, "{reason}");
+    let (verdict, reason) = only_request(Scripted { send: ARRIVES, ..QUIET }).await;
+    assert_eq!(verdict, Verdict::Passed, "{reason}");
+}
+
+static REACHED: Scenario = story(ONE, |mesh| {
+    Box::pin(async move {
+        let reply = ask(mesh).await?;
+        mesh.check("claim", reply.fails().and(mesh.service(HOST).during(&reply).reached()))
+    })
+});
+
+#[tokio::test]
+async fn a_request_that_fails_on_another_account_does_not_show_that_its_server_was_refused() {
+    let away: Script = |_, request| exchange(&request.url, 503);
+    let (verdict, reason) = judged(&report_of(Scripted { send: away, ..QUIET }, &REACHED).await);
+    assert_eq!(verdict, Verdict::Inconclusive, "{reason}");
+    assert!(reason.contains("its certificate was not looked at"), "{reason}");
+    let looked: Script = |seat, request| {
+        connected(seat, json!({"tls": {"failure": "received fatal alert: UnknownCA"}}));
+        exchange(&request.url, 503)
+    };
+    let (verdict, reason) = judged(&report_of(Scripted { send: looked, ..QUIET }, &REACHED).await);
+    assert_eq!(verdict, Verdict::Passed, "{reason}");
+}
+
+static NOTHING: Scenario = story(ONE, |mesh| {
+    Box::pin(async move {
+        let reply = ask(mesh).await?;
+        mesh.check("claim", mesh.service(HOST).during(&reply).nothing())
+    })
+});
+static NO_USE: Scenario = story(ONE, |mesh| {
+    Box::pin(async move {
+        let reply = ask(mesh).await?;
+        mesh.check("claim", mesh.service(HOST).during(&reply).no_use())
+    })
+});
+static NO_OTHER: Scenario = story(ONE, |mesh| {
+    Box::pin(async move {
+        let reply = ask(mesh).await?;
+        mesh.check("claim", mesh.service(HOST).during(&reply).no_other_connection())
+    })
+});
+
+/// Beside the request's own connection, one on which nothing is sent.
+const IDLE: Script = |seat, request| {
+    connected(seat, json!({"number": 2, "peer": "127.0.0.1:2", "tls": {"version": "TLSv1.3"}}));
+    exchange(&request.url, 200)
+};
+const IN_CLEAR: Script = |seat, request| {
+    connected(seat, json!({"number": 2, "peer": "127.0.0.1:2", "clear_bytes": "GET / HTTP/1.1"}));
+    exchange(&request.url, 200)
+};
+const HANDSHAKE_FAILED: Script = |seat, request| {
+    connected(seat, json!({"number": 2, "peer": "127.0.0.1:2", "tls": {"failure": "no TLS"}}));
+    exchange(&request.url, 200)
+};
+const CARRIES_ANOTHER_REQUEST: Script = |seat, request| {
+    seen(seat, Some("r1-other.00001"), json!({"connection": 2, "peer": "127.0.0.1:2"}));
+    IDLE(seat, request)
+};
+
+async fn verdicts(claims: [&'static Scenario; 3], send: Script) -> Vec<Verdict> {
+    let mut all = Vec::new();
+    for claim in claims {
+        all.push(judged(&report_of(Scripted { send, ..QUIET }, claim).await).0);
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_connection_in_reserve_is_no_use_of_a_server_and_still_not_nothing() {
+    use Verdict::{Failed, Passed};
+    let claims = [&NOTHING, &NO_USE, &NO_OTHER];
+    assert_eq!(verdicts(claims, QUIET.send).await, [Passed, Passed, Passed]);
+    assert_eq!(verdicts(claims, IDLE).await, [Failed, Passed, Passed]);
+    for used in [IN_CLEAR, HANDSHAKE_FAILED, CARRIES_ANOTHER_REQUEST] {
+        assert_eq!(verdicts(claims, used).await, [Failed, Failed, Failed]);
+    }
+}
