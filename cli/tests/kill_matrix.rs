@@ -18,6 +18,8 @@ const OUGHT: &[(&str, &[&str])] = &[
     ("no-sni", &["sidecar-origination/sni-is-host", "egress-gateway-mutual/sni-as-configured"]),
     ("wrong-sni", &["sidecar-origination/sni-is-host", "external-web-service/sni-is-host"]),
     ("ignore-certificate", &["tls-verification/unknown-ca-refused", "tls-verification/self-signed-refused"]),
+    ("verify-once", &["tls-verification/unknown-ca-refused", "tls-verification/wrong-host-refused"]),
+    ("last-rule-wins", &["origination-scope/second-destination-rule"]),
     ("ignore-sans", &["egress-gateway-mutual/san-mismatch-refused"]),
     ("no-client-certificate", &["egress-gateway-mutual/client-certificate-presented"]),
     ("other-client-certificate", &["egress-gateway-mutual/client-certificate-presented"]),

@@ -1,7 +1,7 @@
 //! Istio reference, DestinationRule: how far a rule that opens TLS reaches. To the ports that it names, beside the
 //! rules of the same host, and to no other host.
 
-use meshproof_harness::claim::Claims;
+use meshproof_harness::claim::{Claims, Reply};
 use meshproof_harness::external::Documented;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
@@ -49,12 +49,12 @@ pub(crate) static SCENARIO: Scenario = Scenario {
         Check::must(
             "second-destination-rule",
             SPLIT,
-            "Of two DestinationRules for one host, the traffic policy of the second is in force when the first has none.",
+            "Of two DestinationRules for one host, the traffic policy of the second is in force when the first has none, and that of the first when the second has none.",
         )
         .why("Rules for one host are merged; one that is dropped silently sends the request in plain text.")
         .observed("The workload's exchange and the external service's request."),
     ],
-    fixtures: crate::fixtures!("origination-scope": "access", "double-tls", "port-level", "two-rules"),
+    fixtures: crate::fixtures!("origination-scope": "access", "double-tls", "port-level", "two-rules", "two-rules-policy-first"),
     live: &[],
     topology: || Topology { workloads: vec![Workload::sleep()], ..Topology::default() },
     run: |mesh| Box::pin(run(mesh)),
@@ -108,13 +108,16 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
 
     mesh.step("Two rules for one host");
     mesh.apply(&["two-rules"]).await?;
-    let merged = mesh.workload("sleep").get(HTTP).await?;
+    let second = mesh.workload("sleep").get(HTTP).await?;
+    mesh.delete(&["two-rules"]).await?;
+    mesh.apply(&["two-rules-policy-first"]).await?;
+    let first = mesh.workload("sleep").get(HTTP).await?;
+    let in_force = |reply: &Reply, which: &str| {
+        let seen = cnn.saw(reply).exactly(1).over_tls();
+        reply.only_response().is(200).body_contains(CNN_POLITICS).and(seen).of(which)
+    };
     mesh.check(
         "second-destination-rule",
-        merged
-            .only_response()
-            .is(200)
-            .body_contains(CNN_POLITICS)
-            .and(cnn.saw(&merged).exactly(1).over_tls()),
+        in_force(&second, "the policy in the second").and(in_force(&first, "the policy in the first")),
     )
 }

@@ -82,6 +82,7 @@ saboteurs! {
     IgnoreCrl "ignore-crl" "Accepts certificates that the credential's revocation list names.";
     AcceptExpired "accept-expired" "Accepts certificates outside their period of validity.";
     AcceptSelfSigned "accept-self-signed" "Accepts a certificate that signed itself.";
+    VerifyOnce "verify-once" "Verifies the first server that a cluster connects to after a change, and no other.";
     IgnoreKeyUsage "ignore-key-usage" "Accepts a certificate that was not issued for servers.";
     NoClientCertificate "no-client-certificate" "Never presents the configured client certificate.";
     OtherClientCertificate "other-client-certificate" "Presents its mesh certificate instead of the configured client certificate.";
@@ -103,6 +104,7 @@ saboteurs! {
     TerminateApplicationTls "terminate-application-tls" "Terminates the application's own HTTPS and encrypts it again.";
     BlockPassthroughHttps "block-passthrough-https" "Closes the application's own HTTPS once TLS origination is configured.";
     DoubleTls "double-tls" "Wraps the application's own HTTPS into another TLS connection.";
+    LastRuleWins "last-rule-wins" "Of several DestinationRules for one host keeps the last alone.";
     TopLevelPolicyEverywhere "top-level-policy-everywhere" "Applies the TLS settings of one port to all ports of the host.";
     FollowRedirect "follow-redirect" "The proxy follows a redirect itself.";
     SendTwice "send-twice" "Sends each request without a body twice.";

@@ -13,6 +13,7 @@ const TABLE: &[(Saboteur, Mutation)] = &[
     (Saboteur::AllowAny, mutation::allow_any),
     (Saboteur::MostSpecificRoute, mutation::most_specific_route_first),
     (Saboteur::CatchAllDoesNotStop, catch_all_last),
+    (Saboteur::LastRuleWins, last_rule_for_each_host),
 ];
 
 /// Changes the resources as the saboteur would understand them.
@@ -34,6 +35,23 @@ fn catch_all_last(resources: &mut Vec<Resource>) {
     }
 }
 
+/// Where Istio merges rules for one host, the newest replaces the others.
+fn last_rule_for_each_host(resources: &mut Vec<Resource>) {
+    let rule =
+        |r: &Resource| (r.kind() == "DestinationRule").then(|| (r.id().namespace, r.spec()["host"].clone()));
+    let mut newer = Vec::new();
+    // `retain` asks in order, and what counts is what comes after.
+    resources.reverse();
+    resources.retain(|resource| match rule(resource) {
+        Some(host) if newer.contains(&host) => false,
+        host => {
+            newer.extend(host);
+            true
+        }
+    });
+    resources.reverse();
+}
+
 fn takes_everything(route: &Value) -> bool {
     let conditions = route.get("match").and_then(Value::as_array);
     let everything = |c: &Value| {
@@ -48,6 +66,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn of_two_rules_for_one_host_the_last_stays() {
+        let rule = |name: &str, host: &str| {
+            let metadata = json!({"name": name, "namespace": "default"});
+            Resource(
+                json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": metadata, "spec": {"host": host}}),
+            )
+        };
+        let mut resources = vec![rule("a", "x"), rule("b", "y"), rule("c", "x")];
+        misread(Saboteur::LastRuleWins, &mut resources);
+        let left: Vec<&str> = resources.iter().filter_map(|r| r.0["metadata"]["name"].as_str()).collect();
+        assert_eq!(left, ["b", "c"]);
+    }
 
     #[test]
     fn catch_all_first_is_tried_last() {

@@ -100,7 +100,13 @@ async fn what_it_believes_of_the_server() {
     for saboteur in [Saboteur::IgnoreCertificate, Saboteur::NoVerificationByDefault] {
         differs(saboteur, distrust, status, "503", "200").await;
     }
-    // With a CA configured, the latter verifies.
+    let twice = |s: &mut Situation| {
+        s.trusted = false;
+        s.times = 2;
+    };
+    differs(Saboteur::VerifyOnce, twice, status, "503", "200").await;
+    differs(Saboteur::VerifyOnce, distrust, status, "503", "503").await;
+    // With a CA configured, the one that is about defaults verifies.
     let private = |s: &mut Situation| {
         s.trusted = false;
         s.origination.trust = Trust::Credential("c".to_owned());
@@ -337,7 +343,13 @@ fn every_saboteur_is_shown_at_work() {
         .filter(|s| !text.contains(&format!("Saboteur::{s:?}")))
         // Shown in the unit tests beside them, and by the plan's own tests of its mutations.
         .filter(|s| {
-            !matches!(s, Saboteur::AllowAny | Saboteur::MostSpecificRoute | Saboteur::CatchAllDoesNotStop)
+            !matches!(
+                s,
+                Saboteur::AllowAny
+                    | Saboteur::MostSpecificRoute
+                    | Saboteur::CatchAllDoesNotStop
+                    | Saboteur::LastRuleWins
+            )
         })
         .map(|s| s.name().to_owned())
         .collect();
