@@ -9,7 +9,7 @@ use meshproof_reports::json::MAX_REPORT_BYTES;
 use meshproof_reports::terminal::{self, Look};
 use meshproof_reports::{Level, Report, from_json};
 
-use crate::run::{OutFolder, write_file};
+use crate::output::{OutFolder, write_file};
 use crate::{Refusal, args, exit};
 
 /// Renders a report again, without running anything.
@@ -61,10 +61,6 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
         return Err(Refusal::Usage("a comparison needs two reports or more".to_owned()));
     }
     let comparison = compared(&reports, baseline);
-    if let Some(file) = &args.html {
-        let page = meshproof_reports::html::comparison(&reports, baseline, !args.no_evidence);
-        write_file(file, page.as_bytes(), "another file with --html FILE")?;
-    }
     if args.json {
         let text = serde_json::to_string_pretty(&comparison);
         let text =
@@ -75,7 +71,11 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
         terminal::comparison(&mut text, &comparison, args.all, Look::of(&std::io::stdout()))
             .map_err(|e| Refusal::Environment(format!("the comparison cannot be written: {e}")))?;
         crate::answer(&String::from_utf8_lossy(&text));
-        if let Some(file) = &args.html {
+    }
+    if let Some(file) = &args.html {
+        let page = meshproof_reports::html::comparison(&reports, baseline, !args.no_evidence);
+        write_file(file, page.as_bytes(), "another file with --html FILE")?;
+        if !args.json {
             crate::answer(&format!("page {}\n", file.display()));
         }
     }

@@ -1,18 +1,18 @@
 //! `meshproof run`.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use meshproof_harness::external::{ExternalChoice, prepare_container};
 use meshproof_harness::runner::{self, Options, Selected};
-use meshproof_reports::formats::Format;
+use meshproof_reports::Report;
 use meshproof_reports::terminal::{Look, Progress, Verbosity, summary};
-use meshproof_reports::{Event, Report};
 use meshproof_scenarios::select::{select, select_live};
 use tokio::sync::watch;
 
+use crate::output::{OutFolder, answer, quoted};
 use crate::render::{expect, read_expectations};
+use crate::signals::watch_signals;
 use crate::{Refusal, args, exit, runtime};
 
 /// Runs what the command line asks for, writes the report and the summary; of several targets one after the other, each
@@ -127,12 +127,13 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
     if let Some(expectations) = &expectations {
         expect(expectations, &mut report);
     }
-    let page = out.write(&report, &args.formats)?;
+    let written = out.write(&report, &args.formats);
+    let shown = written.shown.map(|path| path.display().to_string());
     let mut text = Vec::new();
-    summary(&mut text, &report, Some(&page.display().to_string()), Look::of(&std::io::stdout()))
+    summary(&mut text, &report, shown.as_deref(), Look::of(&std::io::stdout()))
         .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
-    crate::answer(&String::from_utf8_lossy(&text));
-    Ok(report)
+    answer(&String::from_utf8_lossy(&text));
+    written.missing.map_or(Ok(report), |words| Err(Refusal::Environment(words)))
 }
 
 /// What runs, and whether it can run so.
@@ -157,83 +158,6 @@ fn selection(args: &args::Run, target_name: &str) -> Result<Vec<Selected>, Refus
     selected.map_err(|e| {
         Refusal::Usage(format!("{e}\n`meshproof list` shows all scenarios, configurations and checks"))
     })
-}
-
-/// The folder that a report goes to, found writable before the run.
-pub struct OutFolder(PathBuf);
-
-impl OutFolder {
-    /// Makes the folder where it does not exist.
-    ///
-    /// # Errors
-    /// It cannot be made or written to.
-    pub fn open(path: &Path) -> Result<Self, Refusal> {
-        let refused = |e: std::io::Error| {
-            Refusal::Environment(format!(
-                "the report's folder {} cannot be written to: {e}; name another with --out DIR",
-                path.display()
-            ))
-        };
-        std::fs::create_dir_all(path).map_err(refused)?;
-        tempfile_in(path).map_err(refused)?;
-        Ok(Self(path.to_owned()))
-    }
-
-    /// Writes `report.json` and the formats, without any the page; returns the path of the page, or of what a reader may
-    /// open in its place. What GitHub annotates by is written to standard output too, where GitHub looks for it.
-    ///
-    /// # Errors
-    /// They cannot be written.
-    pub fn write(&self, report: &Report, formats: &[Format]) -> Result<PathBuf, Refusal> {
-        let json = self.write_as(report, Format::Json)?;
-        let formats = if formats.is_empty() { &[Format::Html] } else { formats };
-        let mut shown = json;
-        for &format in formats.iter().filter(|f| **f != Format::Json) {
-            let path = self.write_as(report, format)?;
-            if format == Format::Github {
-                let text = format.render(report).map_err(|e| Refusal::Environment(e.to_string()))?;
-                crate::answer(&text);
-            }
-            if format == Format::Html {
-                shown = path;
-            }
-        }
-        Ok(shown)
-    }
-
-    /// Writes one format and returns its path.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn write_as(&self, report: &Report, format: Format) -> Result<PathBuf, Refusal> {
-        let text = format.render(report).map_err(|e| Refusal::Environment(e.to_string()))?;
-        let path = self.0.join(format.file_name());
-        write_file(&path, text.as_bytes(), "another folder with --out DIR")?;
-        Ok(path)
-    }
-}
-
-/// Writes a file that the command line asks for; `mend` is how to ask for another.
-///
-/// # Errors
-/// It cannot be written.
-pub fn write_file(path: &Path, bytes: &[u8], mend: &str) -> Result<(), Refusal> {
-    replace(path, bytes)
-        .map_err(|e| Refusal::Environment(format!("{} cannot be written: {e}; name {mend}", path.display())))
-}
-
-/// Writes beside the file and renames, so that a reader never sees half a report.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension(format!("{}.partial", std::process::id()));
-    std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)).inspect_err(|_| {
-        let _gone_already = std::fs::remove_file(&beside);
-    })
-}
-
-fn tempfile_in(folder: &Path) -> std::io::Result<()> {
-    let probe = folder.join(format!(".meshproof-{}", std::process::id()));
-    std::fs::write(&probe, b"")?;
-    std::fs::remove_file(&probe)
 }
 
 /// The command that repeats the run; without the selectors, where a check's own is added.
@@ -291,46 +215,6 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     }
     words.extend(put.name.iter().map(|n| format!("--name {}", quoted(n))));
     words
-}
-
-/// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
-}
-
-/// The first signal asks the run to take itself down; the second ends the process.
-async fn watch_signals(interrupt: watch::Sender<Option<String>>, events: meshproof_harness::mesh::Events) {
-    let reason = next_signal().await;
-    events(Event::Interrupted { reason: reason.clone() });
-    let _run_is_over = interrupt.send(Some(reason));
-    next_signal().await;
-    let _unsaid = writeln!(
-        std::io::stderr(),
-        "meshproof: ended without taking everything down; `meshproof cleanup` finds what is left"
-    );
-    std::process::exit(i32::from(exit::ERROR));
-}
-
-#[cfg(unix)]
-async fn next_signal() -> String {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        let _interrupted = tokio::signal::ctrl_c().await;
-        return "Ctrl-C".to_owned();
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => "Ctrl-C".to_owned(),
-        _ = terminate.recv() => "SIGTERM".to_owned(),
-        _ = hangup.recv() => "SIGHUP".to_owned(),
-    }
-}
-
-#[cfg(not(unix))]
-async fn next_signal() -> String {
-    let _interrupted = tokio::signal::ctrl_c().await;
-    "Ctrl-C".to_owned()
 }
 
 /// Every configuration of every scenario, as the runner takes it.

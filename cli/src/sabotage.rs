@@ -151,10 +151,6 @@ pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
             let _unshown = writeln!(Stderr, "{name}: noticed by {} checks", noticed.len());
         }
     }))?;
-    if let Some(file) = &args.html {
-        let page = meshproof_reports::html::kill_matrix(&as_model(&matrix, whole));
-        crate::run::write_file(file, page.as_bytes(), "another file with --html FILE")?;
-    }
     let text = if args.json {
         let text = serde_json::to_string_pretty(&matrix);
         text.map_err(|e| Refusal::Environment(format!("the matrix cannot be put into JSON: {e}")))? + "\n"
@@ -162,6 +158,10 @@ pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
         as_text(&matrix, whole)
     };
     crate::answer(&text);
+    if let Some(file) = &args.html {
+        let page = meshproof_reports::html::kill_matrix(&as_model(&matrix, whole));
+        crate::output::write_file(file, page.as_bytes(), "another file with --html FILE")?;
+    }
     let gap = !matrix.unnoticed().is_empty() || (whole && !matrix.idle_checks().is_empty());
     Ok(if gap { exit::FAILED } else { exit::OK })
 }
