@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use meshproof_harness::external::{ExternalChoice, prepare_container};
 use meshproof_harness::runner::{self, Options, Selected};
-use meshproof_reports::Report;
 use meshproof_reports::terminal::{Look, Progress, Verbosity, summary};
+use meshproof_reports::{Event, Report};
 use meshproof_scenarios::select::{select, select_live};
 use tokio::sync::watch;
 
@@ -112,7 +112,9 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
     let mut report = runtime
         .block_on(async {
             let events = Arc::clone(&options.events);
-            let watching = tokio::spawn(watch_signals(interrupt, events));
+            let watching = tokio::spawn(watch_signals(interrupt, move |reason| {
+                events(Event::Interrupted { reason: reason.to_owned() });
+            }));
             let report = runner::run(options).await;
             watching.abort();
             report

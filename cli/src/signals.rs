@@ -2,16 +2,14 @@
 
 use std::io::Write;
 
-use meshproof_harness::mesh::Events;
-use meshproof_reports::Event;
 use tokio::sync::watch;
 
 use crate::exit;
 
-/// The first signal asks the run to take itself down; the second ends the process.
-pub(crate) async fn watch_signals(interrupt: watch::Sender<Option<String>>, events: Events) {
+/// The first signal is told and asks what runs to take itself down; the second ends the process.
+pub(crate) async fn watch_signals(interrupt: watch::Sender<Option<String>>, tell: impl FnOnce(&str)) {
     let reason = next_signal().await;
-    events(Event::Interrupted { reason: reason.clone() });
+    tell(&reason);
     let _run_is_over = interrupt.send(Some(reason));
     next_signal().await;
     let _unsaid = writeln!(
@@ -21,6 +19,7 @@ pub(crate) async fn watch_signals(interrupt: watch::Sender<Option<String>>, even
     std::process::exit(i32::from(exit::ERROR));
 }
 
+/// The next signal that asks for an end, by its name.
 #[cfg(unix)]
 pub(crate) async fn next_signal() -> String {
     use tokio::signal::unix::{SignalKind, signal};
