@@ -11,6 +11,11 @@ pub mod run;
 pub mod sabotage;
 mod signals;
 
+use std::sync::Arc;
+
+use meshproof_harness::target::Target;
+use meshproof_targets::{Settings, UnknownTarget, by_name};
+
 use output::{answer, complain};
 
 /// Exit codes: 0 every MUST passed; 1 a MUST failed or is inconclusive; 2 usage; 3 environment or suite error, or
@@ -67,6 +72,23 @@ pub fn main(arguments: args::Arguments) -> u8 {
         complain(&refusal.to_string());
         refusal.exit_code()
     }))
+}
+
+/// The target of this name.
+fn target(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, Refusal> {
+    by_name(name, settings).map_err(|e| {
+        Refusal::Usage(match e {
+            UnknownTarget::Name { .. } if name == "adapter" => {
+                "the target adapter takes the command that starts the program: --target adapter:COMMAND (see docs/adapters.md)"
+                    .to_owned()
+            }
+            UnknownTarget::Saboteur(e) => sabotage::unknown(&e),
+            e @ (UnknownTarget::Name { .. }
+            | UnknownTarget::Mutation(_)
+            | UnknownTarget::Cluster(_)
+            | UnknownTarget::Adapter(_)) => e.to_string(),
+        })
+    })
 }
 
 /// The runtime that commands run on.

@@ -87,7 +87,14 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
 /// # Errors
 /// The report cannot be read, or the file cannot be written.
 pub fn baseline(args: &args::Baseline) -> Result<u8, Refusal> {
-    let baseline = Expectations::baseline(&read_report(&args.report)?);
+    let report = read_report(&args.report)?;
+    if report.run.partial {
+        let why = report.run.partial_reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
+        crate::complain(&format!(
+            "note: the run was cut short{why}: failures of the checks that it did not judge are not in the list"
+        ));
+    }
+    let baseline = Expectations::baseline(&report);
     let yaml = baseline.to_yaml().map_err(|e| Refusal::Environment(e.to_string()))?;
     match &args.out {
         Some(file) => write_file(file, yaml.as_bytes(), "another file with --out FILE")?,
@@ -99,6 +106,13 @@ pub fn baseline(args: &args::Baseline) -> Result<u8, Refusal> {
 /// Reads a report from its file, or from the folder that a run left.
 fn read_report(path: &Path) -> Result<Report, Refusal> {
     let file: PathBuf = if path.is_dir() { path.join(Format::Json.file_name()) } else { path.to_owned() };
+    if !file.exists() {
+        let what = if path.is_dir() { "holds no report" } else { "does not exist" };
+        return Err(Refusal::Usage(format!(
+            "{} {what}; a report is a report.json or the folder that a run left",
+            path.display()
+        )));
+    }
     let bytes = read_bounded(&file, MAX_REPORT_BYTES)?;
     from_json(&bytes).map_err(|e| Refusal::Usage(format!("{}: {e}", file.display())))
 }

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use meshproof_harness::external::{ExternalChoice, prepare_container};
 use meshproof_harness::runner::{self, Options, Selected};
+use meshproof_harness::scenario::Scenario;
 use meshproof_reports::terminal::{Look, Progress, Verbosity, summary};
 use meshproof_reports::{Event, Report};
 use meshproof_scenarios::select::{select, select_live};
 use tokio::sync::watch;
 
+use crate::catalogue::SEE_LIST;
 use crate::output::{OutFolder, answer, quoted};
 use crate::render::{expect, read_expectations};
 use crate::signals::watch_signals;
@@ -69,10 +71,16 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
         cluster: args.connection.options(&args.cluster),
         timeouts: timeouts.clone(),
     };
-    let target =
-        meshproof_targets::by_name(target_name, &settings).map_err(|e| Refusal::Usage(e.to_string()))?;
+    let target = crate::target(target_name, &settings)?;
     if let Some(folder) = args.fixtures.as_ref().filter(|f| !f.is_dir()) {
         return Err(Refusal::Usage(format!("--fixtures {}: no such folder", folder.display())));
+    }
+    if let Some(folder) = args.fixtures.as_ref().filter(|f| !is_used(f, &selection)) {
+        let shown = folder.display();
+        crate::complain(&format!(
+            "note: nothing in --fixtures {shown} replaces a manifest of what runs; it takes {shown}/SCENARIO/NAME.yaml, named as \
+             the built-in ones in fixtures/"
+        ));
     }
     let expectations = args.expect.as_deref().map(read_expectations).transpose()?;
     let out = OutFolder::open(folder)?;
@@ -138,6 +146,13 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
     written.missing.map_or(Ok(report), |words| Err(Refusal::Environment(words)))
 }
 
+/// Whether a file there replaces a built-in manifest of what runs.
+fn is_used(folder: &Path, selection: &[Selected]) -> bool {
+    let replaced =
+        |scenario: &Scenario, name: &str| folder.join(scenario.id).join(format!("{name}.yaml")).exists();
+    selection.iter().any(|s| s.scenario.fixtures.iter().any(|(name, _)| replaced(s.scenario, name)))
+}
+
 /// What runs, and whether it can run so.
 fn selection(args: &args::Run, target_name: &str) -> Result<Vec<Selected>, Refusal> {
     if args.live && target_name != "cluster" {
@@ -157,9 +172,7 @@ fn selection(args: &args::Run, target_name: &str) -> Result<Vec<Selected>, Refus
     } else {
         select(&args.selectors).map_err(|e| e.to_string())
     };
-    selected.map_err(|e| {
-        Refusal::Usage(format!("{e}\n`meshproof list` shows all scenarios, configurations and checks"))
-    })
+    selected.map_err(|e| Refusal::Usage(format!("{e}\n{SEE_LIST}")))
 }
 
 /// The command that repeats the run; without the selectors, where a check's own is added.
@@ -168,6 +181,7 @@ fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
     if target != "reference" {
         words.push(format!("--target {}", quoted(target)));
     }
+    let path = |option: &str, path: &Path| format!("{option} {}", quoted(&path.display().to_string()));
     match args.external {
         args::External::Auto => {}
         args::External::Embedded => words.push("--external embedded".to_owned()),
@@ -177,15 +191,17 @@ fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
             words.extend(args.nginx_image.iter().map(|image| format!("--nginx-image {}", quoted(image))));
         }
     }
+    if matches!(args.external, args::External::Auto | args::External::Nginx) && target != "cluster" {
+        words.extend(args.nginx.iter().map(|nginx| path("--nginx", nginx)));
+    }
+    if target == "envoy" || target.starts_with("envoy:") {
+        words.extend(args.envoy.iter().map(|envoy| path("--envoy", envoy)));
+    }
     if target == "cluster" {
         words.extend(cluster_words(args));
     }
-    if let Some(folder) = &args.fixtures {
-        words.push(format!("--fixtures {}", folder.display()));
-    }
-    if let Some(file) = &args.expect {
-        words.push(format!("--expect {}", file.display()));
-    }
+    words.extend(args.fixtures.iter().map(|folder| path("--fixtures", folder)));
+    words.extend(args.expect.iter().map(|file| path("--expect", file)));
     for (name, duration) in &args.timeouts {
         words.push(format!(
             "--timeout {name}={}",
@@ -225,4 +241,38 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
 /// Never: nothing is asked for by name.
 pub fn everything() -> Result<Vec<Selected>, Refusal> {
     select(&[]).map_err(|e| Refusal::Usage(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_repeats_a_run_carries_what_it_was_given_as_a_shell_takes_it() {
+        let path = |text: &str| Some(text.into());
+        let given = |external| args::Run {
+            external,
+            nginx: path("/opt/my nginx"),
+            nginx_image: Some("nginx:1".to_owned()),
+            envoy: path("/opt/envoy"),
+            fixtures: path("it's"),
+            expect: path("known failures.yaml"),
+            ..args::Run::default()
+        };
+        let rest = r"--fixtures 'it'\''s' --expect 'known failures.yaml'";
+        for (external, target, words) in [
+            (args::External::Auto, "reference", "--nginx '/opt/my nginx'"),
+            (args::External::Auto, "envoy", "--target envoy --nginx '/opt/my nginx' --envoy /opt/envoy"),
+            (
+                args::External::Embedded,
+                "envoy:no-sni",
+                "--target envoy:no-sni --external embedded --envoy /opt/envoy",
+            ),
+            (args::External::Nginx, "reference", "--external nginx --nginx '/opt/my nginx'"),
+            (args::External::Container, "reference", "--external container --nginx-image nginx:1"),
+        ] {
+            let wanted = format!("meshproof run {words} {rest}");
+            assert_eq!(repeat(&given(external), target, true), wanted);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
-use meshproof_reference::Saboteur;
+use meshproof_reference::{Saboteur, UnknownSaboteur};
 use meshproof_reports::{Level, Report, Verdict, kills};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -156,6 +156,11 @@ fn not_passed(report: &Report) -> BTreeSet<String> {
     report.checks().filter(|c| wrong(c.verdict)).map(|c| c.id.clone()).collect()
 }
 
+/// What is said of a saboteur that does not exist.
+pub(crate) fn unknown(error: &UnknownSaboteur) -> String {
+    format!("{error}\n`meshproof sabotage --list` shows all of them")
+}
+
 /// Runs the saboteurs that the command line asks for and shows who noticed.
 ///
 /// # Errors
@@ -169,10 +174,7 @@ pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
     }
     let mut saboteurs = Vec::new();
     for name in &args.saboteurs {
-        saboteurs
-            .push(name.parse::<Saboteur>().map_err(|e| {
-                Refusal::Usage(format!("{e}\n`meshproof sabotage --list` shows all of them"))
-            })?);
+        saboteurs.push(name.parse::<Saboteur>().map_err(|e| Refusal::Usage(unknown(&e)))?);
     }
     let whole = saboteurs.is_empty();
     if whole {

@@ -60,8 +60,15 @@ fn an_unknown_target_lists_the_choices() {
 }
 
 #[test]
+fn the_target_adapter_without_a_command_names_the_form() {
+    for command in [&["run", "--target", "adapter"], &["doctor", "--target", "adapter"]] {
+        refused(command, 2, &["--target adapter:COMMAND", "docs/adapters.md"]);
+    }
+}
+
+#[test]
 fn an_unknown_saboteur_shows_near_names() {
-    refused(&["run", "--target", "reference:no-snj"], 2, &["no-sni"]);
+    refused(&["run", "--target", "reference:no-snj"], 2, &["no-sni", "meshproof sabotage --list"]);
     refused(&["sabotage", "no-snj"], 2, &["no-sni", "meshproof sabotage --list"]);
 }
 
@@ -82,6 +89,7 @@ fn an_unknown_check_shows_near_names() {
         &["no check of sidecar-origination is named", "did you mean single-response?"],
     );
     refused(&["explain", "sidecar-origination/single-respons"], 2, &["did you mean single-response?"]);
+    refused(&["explain", "nosuch"], 2, &["no scenario is named \"nosuch\"", "meshproof list"]);
 }
 
 #[test]
@@ -117,6 +125,14 @@ fn an_out_folder_that_cannot_be_written_to_is_found_before_the_run() {
         3,
         &["the report's folder", "cannot be written to", "--out DIR"],
     );
+}
+
+#[test]
+fn an_out_folder_that_is_a_file_is_told() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("a-file");
+    std::fs::write(&file, "").unwrap();
+    refused(&["run", "--out", file.to_str().unwrap()], 3, &["it is a file, not a folder"]);
 }
 
 #[test]
@@ -202,6 +218,20 @@ fn a_fixture_that_istio_rejects_is_an_error_that_names_the_resource_and_the_reas
 #[test]
 fn a_folder_of_fixtures_that_does_not_exist_is_a_usage_error() {
     refused(&["run", "--fixtures", "/nonexistent"], 2, &["/nonexistent", "no such folder"]);
+}
+
+#[test]
+fn a_folder_of_fixtures_in_which_nothing_is_used_is_told() {
+    let said = |fixtures: &TempDir, scenario: &str, code: i32| {
+        let mut command = meshproof();
+        command.args(["run", "-q", "--external", "embedded", scenario, "--fixtures"]).arg(fixtures.path());
+        text(&ran(command.arg("--out").arg(fixtures.path().join("out")), code).stderr)
+    };
+    let fixtures = fixtures("kind: [");
+    let note = "replaces a manifest of what runs";
+    let unused = said(&fixtures, "external-web-service", 0);
+    assert!(unused.contains(note) && unused.contains("/SCENARIO/NAME.yaml"), "{unused}");
+    assert!(!said(&fixtures, "sidecar-origination:target-port", 3).contains(note));
 }
 
 #[test]
@@ -311,6 +341,15 @@ fn a_cluster_that_cannot_be_reached_is_the_environments_fault_and_says_how_to_na
         let arguments = [command, &["--kubeconfig", "/nowhere/config"]].concat();
         refused(&arguments, 3, &["/nowhere/config", "--kubeconfig FILE", "kubectl config get-contexts"]);
     }
+}
+
+#[test]
+fn the_doctor_without_a_target_says_that_it_looks_at_a_cluster() {
+    let hint = "without --target a cluster is looked at";
+    refused(&["doctor", "--kubeconfig", "/nowhere/config"], 3, &[hint]);
+    let named =
+        ran(meshproof().args(["doctor", "--target", "cluster", "--kubeconfig", "/nowhere/config"]), 3);
+    assert!(!text(&named.stderr).contains(hint));
 }
 
 #[test]
