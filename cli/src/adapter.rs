@@ -5,18 +5,33 @@ use std::fmt::Write;
 use meshproof_adapter::check::{Outcome, Point, Unchecked, check};
 use meshproof_harness::timeouts::Timeouts;
 
+use crate::signals::next_signal;
 use crate::{Refusal, args, exit, runtime};
 
 /// Checks the adapter and shows every point of the contract.
 ///
 /// # Errors
-/// The command line is none, or the program cannot be run.
+/// The command line is none, the program cannot be run, or a signal cut the check short. Then the adapter is ended and its
+/// folder gone.
 pub fn command(args: &args::AdapterCheck) -> Result<u8, Refusal> {
     let mut timeouts = Timeouts::default();
     for (name, duration) in &args.timeouts {
         timeouts.set(name, *duration).map_err(|e| Refusal::Usage(e.to_string()))?;
     }
-    let points = runtime()?.block_on(check(&args.command, &timeouts)).map_err(|e| match e {
+    let checked = runtime()?.block_on(async {
+        tokio::select! {
+            biased;
+            // The check that is dropped ends its adapter and removes its folder.
+            reason = next_signal() => Err(reason),
+            points = check(&args.command, &timeouts) => Ok(points),
+        }
+    });
+    let cut_short = |reason| {
+        Refusal::Environment(format!(
+            "the check was cut short ({reason}); the adapter is ended and its folder removed"
+        ))
+    };
+    let points = checked.map_err(cut_short)?.map_err(|e| match e {
         Unchecked::Command(e) => Refusal::Usage(e.to_string()),
         Unchecked::Environment(words) => Refusal::Environment(words),
     })?;

@@ -378,9 +378,9 @@ impl Connection {
 /// `meshproof doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// The target that a run would use
-    #[arg(long, value_name = "TARGET", default_value = "cluster")]
-    pub target: String,
+    /// The target that a run would use [default: cluster]
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
     /// Which cluster
     #[command(flatten)]
     pub connection: Connection,

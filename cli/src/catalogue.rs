@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{Refusal, args, exit, sabotage};
 
+/// Where names that match nothing are to be looked up.
+pub(crate) const SEE_LIST: &str = "`meshproof list` shows all scenarios, configurations and checks";
+
 /// Lists scenarios and checks.
 ///
 /// # Errors
@@ -97,7 +100,7 @@ pub fn explain(args: &args::Explain) -> Result<u8, Refusal> {
         None => (args.id.as_str(), None),
     };
     // The selection knows what to say about names that match nothing.
-    select::select(std::slice::from_ref(&args.id)).map_err(|e| Refusal::Usage(e.to_string()))?;
+    select::select(std::slice::from_ref(&args.id)).map_err(|e| Refusal::Usage(format!("{e}\n{SEE_LIST}")))?;
     let id = id.split_once(':').map_or(id, |(id, _)| id);
     let scenario = select::scenario(id).map_err(|e| Refusal::Usage(e.to_string()))?;
     let text = match check.and_then(|name| scenario.check(name)) {

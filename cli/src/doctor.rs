@@ -1,7 +1,7 @@
 //! `meshproof doctor`: what keeps a run from working here, and the command that mends it.
 
 use meshproof_harness::target::TargetError;
-use meshproof_targets::{Settings, by_name, cluster, default_timeouts};
+use meshproof_targets::{Settings, cluster, default_timeouts};
 
 use crate::{Refusal, args, exit, runtime};
 
@@ -10,16 +10,26 @@ use crate::{Refusal, args, exit, runtime};
 /// # Errors
 /// The target is none, or there is nothing that could be looked at.
 pub fn command(args: &args::Doctor) -> Result<u8, Refusal> {
-    let timeouts = default_timeouts(&args.target);
+    let name = args.target.as_deref().unwrap_or("cluster");
+    let timeouts = default_timeouts(name);
     let options = args.connection.options(&args.cluster);
-    if args.target == "cluster" {
+    if name == "cluster" {
+        let unasked = |words: String| match &args.target {
+            Some(_) => words,
+            None => format!(
+                "{words}\nwithout --target a cluster is looked at; --target reference, envoy or \
+                 adapter:COMMAND looks at another"
+            ),
+        };
         let told = runtime()?.block_on(cluster::doctor(&options, &timeouts));
-        let told = told.map_err(|e| Refusal::Usage(e.to_string()))?.map_err(Refusal::Environment)?;
+        let told = told
+            .map_err(|e| Refusal::Usage(unasked(e.to_string())))?
+            .map_err(|e| Refusal::Environment(unasked(e)))?;
         crate::answer(&told.text);
         return Ok(if told.fit { exit::OK } else { exit::ERROR });
     }
     let settings = Settings { timeouts, cluster: options, ..Settings::default() };
-    let target = by_name(&args.target, &settings).map_err(|e| Refusal::Usage(e.to_string()))?;
+    let target = crate::target(name, &settings)?;
     let found = runtime()?
         .block_on(target.identify())
         .map_err(|e: TargetError| Refusal::Environment(e.to_string()))?;

@@ -5,11 +5,18 @@ pub mod args;
 pub mod catalogue;
 pub mod cleanup;
 pub mod doctor;
+pub mod output;
 pub mod render;
 pub mod run;
 pub mod sabotage;
+mod signals;
 
-use std::io::Write;
+use std::sync::Arc;
+
+use meshproof_harness::target::Target;
+use meshproof_targets::{Settings, UnknownTarget, by_name};
+
+use output::{answer, complain};
 
 /// Exit codes: 0 every MUST passed; 1 a MUST failed or is inconclusive; 2 usage; 3 environment or suite error, or
 /// nothing was executed.
@@ -61,22 +68,27 @@ pub fn main(arguments: args::Arguments) -> u8 {
         args::Command::Cleanup(cleanup) => cleanup::command(&cleanup),
         args::Command::Adapter(args::Adapter::Check(check)) => adapter::command(&check),
     };
-    done.unwrap_or_else(|refusal| {
-        // Nowhere to say it: the exit code must do.
-        let _unsaid = writeln!(std::io::stderr(), "meshproof: {refusal}");
+    output::exit_code(done.unwrap_or_else(|refusal| {
+        complain(&refusal.to_string());
         refusal.exit_code()
+    }))
+}
+
+/// The target of this name.
+fn target(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, Refusal> {
+    by_name(name, settings).map_err(|e| {
+        Refusal::Usage(match e {
+            UnknownTarget::Name { .. } if name == "adapter" => {
+                "the target adapter takes the command that starts the program: --target adapter:COMMAND (see docs/adapters.md)"
+                    .to_owned()
+            }
+            UnknownTarget::Saboteur(e) => sabotage::unknown(&e),
+            e @ (UnknownTarget::Name { .. }
+            | UnknownTarget::Mutation(_)
+            | UnknownTarget::Cluster(_)
+            | UnknownTarget::Adapter(_)) => e.to_string(),
+        })
     })
-}
-
-/// Says something beside a command's answer.
-fn complain(text: &str) {
-    // Nowhere else to say it.
-    let _unsaid = writeln!(std::io::stderr(), "meshproof: {text}");
-}
-
-/// Writes a command's answer; a reader that went away (`meshproof list | head`) is no fault.
-fn answer(text: &str) {
-    let _reader_went_away = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// The runtime that commands run on.

@@ -9,7 +9,7 @@ use meshproof_reports::json::MAX_REPORT_BYTES;
 use meshproof_reports::terminal::{self, Look};
 use meshproof_reports::{Level, Report, from_json};
 
-use crate::run::{OutFolder, write_file};
+use crate::output::{OutFolder, write_file};
 use crate::{Refusal, args, exit};
 
 /// Renders a report again, without running anything.
@@ -61,10 +61,6 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
         return Err(Refusal::Usage("a comparison needs two reports or more".to_owned()));
     }
     let comparison = compared(&reports, baseline);
-    if let Some(file) = &args.html {
-        let page = meshproof_reports::html::comparison(&reports, baseline, !args.no_evidence);
-        write_file(file, page.as_bytes(), "another file with --html FILE")?;
-    }
     if args.json {
         let text = serde_json::to_string_pretty(&comparison);
         let text =
@@ -75,7 +71,11 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
         terminal::comparison(&mut text, &comparison, args.all, Look::of(&std::io::stdout()))
             .map_err(|e| Refusal::Environment(format!("the comparison cannot be written: {e}")))?;
         crate::answer(&String::from_utf8_lossy(&text));
-        if let Some(file) = &args.html {
+    }
+    if let Some(file) = &args.html {
+        let page = meshproof_reports::html::comparison(&reports, baseline, !args.no_evidence);
+        write_file(file, page.as_bytes(), "another file with --html FILE")?;
+        if !args.json {
             crate::answer(&format!("page {}\n", file.display()));
         }
     }
@@ -87,7 +87,14 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
 /// # Errors
 /// The report cannot be read, or the file cannot be written.
 pub fn baseline(args: &args::Baseline) -> Result<u8, Refusal> {
-    let baseline = Expectations::baseline(&read_report(&args.report)?);
+    let report = read_report(&args.report)?;
+    if report.run.partial {
+        let why = report.run.partial_reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
+        crate::complain(&format!(
+            "note: the run was cut short{why}: failures of the checks that it did not judge are not in the list"
+        ));
+    }
+    let baseline = Expectations::baseline(&report);
     let yaml = baseline.to_yaml().map_err(|e| Refusal::Environment(e.to_string()))?;
     match &args.out {
         Some(file) => write_file(file, yaml.as_bytes(), "another file with --out FILE")?,
@@ -99,6 +106,13 @@ pub fn baseline(args: &args::Baseline) -> Result<u8, Refusal> {
 /// Reads a report from its file, or from the folder that a run left.
 fn read_report(path: &Path) -> Result<Report, Refusal> {
     let file: PathBuf = if path.is_dir() { path.join(Format::Json.file_name()) } else { path.to_owned() };
+    if !file.exists() {
+        let what = if path.is_dir() { "holds no report" } else { "does not exist" };
+        return Err(Refusal::Usage(format!(
+            "{} {what}; a report is a report.json or the folder that a run left",
+            path.display()
+        )));
+    }
     let bytes = read_bounded(&file, MAX_REPORT_BYTES)?;
     from_json(&bytes).map_err(|e| Refusal::Usage(format!("{}: {e}", file.display())))
 }

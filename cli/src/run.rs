@@ -1,18 +1,20 @@
 //! `meshproof run`.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use meshproof_harness::external::{ExternalChoice, prepare_container};
 use meshproof_harness::runner::{self, Options, Selected};
-use meshproof_reports::formats::Format;
+use meshproof_harness::scenario::Scenario;
 use meshproof_reports::terminal::{Look, Progress, Verbosity, summary};
 use meshproof_reports::{Event, Report};
 use meshproof_scenarios::select::{select, select_live};
 use tokio::sync::watch;
 
+use crate::catalogue::SEE_LIST;
+use crate::output::{OutFolder, answer, quoted};
 use crate::render::{expect, read_expectations};
+use crate::signals::watch_signals;
 use crate::{Refusal, args, exit, runtime};
 
 /// Runs what the command line asks for, writes the report and the summary; of several targets one after the other, each
@@ -69,10 +71,16 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
         cluster: args.connection.options(&args.cluster),
         timeouts: timeouts.clone(),
     };
-    let target =
-        meshproof_targets::by_name(target_name, &settings).map_err(|e| Refusal::Usage(e.to_string()))?;
+    let target = crate::target(target_name, &settings)?;
     if let Some(folder) = args.fixtures.as_ref().filter(|f| !f.is_dir()) {
         return Err(Refusal::Usage(format!("--fixtures {}: no such folder", folder.display())));
+    }
+    if let Some(folder) = args.fixtures.as_ref().filter(|f| !is_used(f, &selection)) {
+        let shown = folder.display();
+        crate::complain(&format!(
+            "note: nothing in --fixtures {shown} replaces a manifest of what runs; it takes {shown}/SCENARIO/NAME.yaml, named as \
+             the built-in ones in fixtures/"
+        ));
     }
     let expectations = args.expect.as_deref().map(read_expectations).transpose()?;
     let out = OutFolder::open(folder)?;
@@ -112,7 +120,9 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
     let mut report = runtime
         .block_on(async {
             let events = Arc::clone(&options.events);
-            let watching = tokio::spawn(watch_signals(interrupt, events));
+            let watching = tokio::spawn(watch_signals(interrupt, move |reason| {
+                events(Event::Interrupted { reason: reason.to_owned() });
+            }));
             let report = runner::run(options).await;
             watching.abort();
             report
@@ -127,12 +137,20 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
     if let Some(expectations) = &expectations {
         expect(expectations, &mut report);
     }
-    let page = out.write(&report, &args.formats)?;
+    let written = out.write(&report, &args.formats);
+    let shown = written.shown.map(|path| path.display().to_string());
     let mut text = Vec::new();
-    summary(&mut text, &report, Some(&page.display().to_string()), Look::of(&std::io::stdout()))
+    summary(&mut text, &report, shown.as_deref(), Look::of(&std::io::stdout()))
         .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
-    crate::answer(&String::from_utf8_lossy(&text));
-    Ok(report)
+    answer(&String::from_utf8_lossy(&text));
+    written.missing.map_or(Ok(report), |words| Err(Refusal::Environment(words)))
+}
+
+/// Whether a file there replaces a built-in manifest of what runs.
+fn is_used(folder: &Path, selection: &[Selected]) -> bool {
+    let replaced =
+        |scenario: &Scenario, name: &str| folder.join(scenario.id).join(format!("{name}.yaml")).exists();
+    selection.iter().any(|s| s.scenario.fixtures.iter().any(|(name, _)| replaced(s.scenario, name)))
 }
 
 /// What runs, and whether it can run so.
@@ -154,86 +172,7 @@ fn selection(args: &args::Run, target_name: &str) -> Result<Vec<Selected>, Refus
     } else {
         select(&args.selectors).map_err(|e| e.to_string())
     };
-    selected.map_err(|e| {
-        Refusal::Usage(format!("{e}\n`meshproof list` shows all scenarios, configurations and checks"))
-    })
-}
-
-/// The folder that a report goes to, found writable before the run.
-pub struct OutFolder(PathBuf);
-
-impl OutFolder {
-    /// Makes the folder where it does not exist.
-    ///
-    /// # Errors
-    /// It cannot be made or written to.
-    pub fn open(path: &Path) -> Result<Self, Refusal> {
-        let refused = |e: std::io::Error| {
-            Refusal::Environment(format!(
-                "the report's folder {} cannot be written to: {e}; name another with --out DIR",
-                path.display()
-            ))
-        };
-        std::fs::create_dir_all(path).map_err(refused)?;
-        tempfile_in(path).map_err(refused)?;
-        Ok(Self(path.to_owned()))
-    }
-
-    /// Writes `report.json` and the formats, without any the page; returns the path of the page, or of what a reader may
-    /// open in its place. What GitHub annotates by is written to standard output too, where GitHub looks for it.
-    ///
-    /// # Errors
-    /// They cannot be written.
-    pub fn write(&self, report: &Report, formats: &[Format]) -> Result<PathBuf, Refusal> {
-        let json = self.write_as(report, Format::Json)?;
-        let formats = if formats.is_empty() { &[Format::Html] } else { formats };
-        let mut shown = json;
-        for &format in formats.iter().filter(|f| **f != Format::Json) {
-            let path = self.write_as(report, format)?;
-            if format == Format::Github {
-                let text = format.render(report).map_err(|e| Refusal::Environment(e.to_string()))?;
-                crate::answer(&text);
-            }
-            if format == Format::Html {
-                shown = path;
-            }
-        }
-        Ok(shown)
-    }
-
-    /// Writes one format and returns its path.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn write_as(&self, report: &Report, format: Format) -> Result<PathBuf, Refusal> {
-        let text = format.render(report).map_err(|e| Refusal::Environment(e.to_string()))?;
-        let path = self.0.join(format.file_name());
-        write_file(&path, text.as_bytes(), "another folder with --out DIR")?;
-        Ok(path)
-    }
-}
-
-/// Writes a file that the command line asks for; `mend` is how to ask for another.
-///
-/// # Errors
-/// It cannot be written.
-pub fn write_file(path: &Path, bytes: &[u8], mend: &str) -> Result<(), Refusal> {
-    replace(path, bytes)
-        .map_err(|e| Refusal::Environment(format!("{} cannot be written: {e}; name {mend}", path.display())))
-}
-
-/// Writes beside the file and renames, so that a reader never sees half a report.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension(format!("{}.partial", std::process::id()));
-    std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)).inspect_err(|_| {
-        let _gone_already = std::fs::remove_file(&beside);
-    })
-}
-
-fn tempfile_in(folder: &Path) -> std::io::Result<()> {
-    let probe = folder.join(format!(".meshproof-{}", std::process::id()));
-    std::fs::write(&probe, b"")?;
-    std::fs::remove_file(&probe)
+    selected.map_err(|e| Refusal::Usage(format!("{e}\n{SEE_LIST}")))
 }
 
 /// The command that repeats the run; without the selectors, where a check's own is added.
@@ -242,6 +181,7 @@ fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
     if target != "reference" {
         words.push(format!("--target {}", quoted(target)));
     }
+    let path = |option: &str, path: &Path| format!("{option} {}", quoted(&path.display().to_string()));
     match args.external {
         args::External::Auto => {}
         args::External::Embedded => words.push("--external embedded".to_owned()),
@@ -251,15 +191,17 @@ fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
             words.extend(args.nginx_image.iter().map(|image| format!("--nginx-image {}", quoted(image))));
         }
     }
+    if matches!(args.external, args::External::Auto | args::External::Nginx) && target != "cluster" {
+        words.extend(args.nginx.iter().map(|nginx| path("--nginx", nginx)));
+    }
+    if target == "envoy" || target.starts_with("envoy:") {
+        words.extend(args.envoy.iter().map(|envoy| path("--envoy", envoy)));
+    }
     if target == "cluster" {
         words.extend(cluster_words(args));
     }
-    if let Some(folder) = &args.fixtures {
-        words.push(format!("--fixtures {}", folder.display()));
-    }
-    if let Some(file) = &args.expect {
-        words.push(format!("--expect {}", file.display()));
-    }
+    words.extend(args.fixtures.iter().map(|folder| path("--fixtures", folder)));
+    words.extend(args.expect.iter().map(|file| path("--expect", file)));
     for (name, duration) in &args.timeouts {
         words.push(format!(
             "--timeout {name}={}",
@@ -293,50 +235,44 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     words
 }
 
-/// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
-}
-
-/// The first signal asks the run to take itself down; the second ends the process.
-async fn watch_signals(interrupt: watch::Sender<Option<String>>, events: meshproof_harness::mesh::Events) {
-    let reason = next_signal().await;
-    events(Event::Interrupted { reason: reason.clone() });
-    let _run_is_over = interrupt.send(Some(reason));
-    next_signal().await;
-    let _unsaid = writeln!(
-        std::io::stderr(),
-        "meshproof: ended without taking everything down; `meshproof cleanup` finds what is left"
-    );
-    std::process::exit(i32::from(exit::ERROR));
-}
-
-#[cfg(unix)]
-async fn next_signal() -> String {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        let _interrupted = tokio::signal::ctrl_c().await;
-        return "Ctrl-C".to_owned();
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => "Ctrl-C".to_owned(),
-        _ = terminate.recv() => "SIGTERM".to_owned(),
-        _ = hangup.recv() => "SIGHUP".to_owned(),
-    }
-}
-
-#[cfg(not(unix))]
-async fn next_signal() -> String {
-    let _interrupted = tokio::signal::ctrl_c().await;
-    "Ctrl-C".to_owned()
-}
-
 /// Every configuration of every scenario, as the runner takes it.
 ///
 /// # Errors
 /// Never: nothing is asked for by name.
 pub fn everything() -> Result<Vec<Selected>, Refusal> {
     select(&[]).map_err(|e| Refusal::Usage(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_repeats_a_run_carries_what_it_was_given_as_a_shell_takes_it() {
+        let path = |text: &str| Some(text.into());
+        let given = |external| args::Run {
+            external,
+            nginx: path("/opt/my nginx"),
+            nginx_image: Some("nginx:1".to_owned()),
+            envoy: path("/opt/envoy"),
+            fixtures: path("it's"),
+            expect: path("known failures.yaml"),
+            ..args::Run::default()
+        };
+        let rest = r"--fixtures 'it'\''s' --expect 'known failures.yaml'";
+        for (external, target, words) in [
+            (args::External::Auto, "reference", "--nginx '/opt/my nginx'"),
+            (args::External::Auto, "envoy", "--target envoy --nginx '/opt/my nginx' --envoy /opt/envoy"),
+            (
+                args::External::Embedded,
+                "envoy:no-sni",
+                "--target envoy:no-sni --external embedded --envoy /opt/envoy",
+            ),
+            (args::External::Nginx, "reference", "--external nginx --nginx '/opt/my nginx'"),
+            (args::External::Container, "reference", "--external container --nginx-image nginx:1"),
+        ] {
+            let wanted = format!("meshproof run {words} {rest}");
+            assert_eq!(repeat(&given(external), target, true), wanted);
+        }
+    }
 }

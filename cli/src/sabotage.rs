@@ -3,15 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::OnceLock;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
-use meshproof_reference::Saboteur;
+use meshproof_reference::{Saboteur, UnknownSaboteur};
 use meshproof_reports::{Level, Report, Verdict, kills};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
+use crate::signals::watch_signals;
 use crate::{Refusal, args, exit, runtime};
 
 /// Which checks notice which saboteur.
@@ -58,34 +61,47 @@ pub fn killers_of(check: &str) -> Result<Vec<String>, Refusal> {
     Ok(matrix.kills.into_iter().filter(|(_, checks)| checks.contains(check)).map(|(s, _)| s).collect())
 }
 
+/// Becomes a reason when what runs is to stop.
+pub type Interrupt = watch::Receiver<Option<String>>;
+
 /// Runs every scenario on the reference, broken or whole.
 ///
 /// # Errors
-/// The run could not begin.
-pub async fn run_one(saboteur: Option<Saboteur>) -> Result<Report, Refusal> {
+/// The run could not begin, or was cut short.
+pub async fn run_one(saboteur: Option<Saboteur>, interrupt: Interrupt) -> Result<Report, Refusal> {
     let name = saboteur.map_or_else(|| "reference".to_owned(), |s| format!("reference:{s}"));
     let target = meshproof_targets::by_name(&name, &meshproof_targets::Settings::default())
         .map_err(|e| Refusal::Usage(e.to_string()))?;
     let options = Options {
         // The same server everywhere: the matrix must not depend on what is installed.
         external: ExternalChoice::Embedded,
+        interrupt,
         command: format!("meshproof run --target {name} --external embedded"),
         repeat: format!("meshproof run --target {name} --external embedded"),
         ..Options::new(target, crate::run::everything()?)
     };
-    runner::run(options).await.map_err(|e| Refusal::Environment(e.to_string()))
+    let report = runner::run(options).await.map_err(|e| Refusal::Environment(e.to_string()))?;
+    match report.run.partial_reason {
+        Some(reason) => Err(cut_short(&reason)),
+        None => Ok(report),
+    }
+}
+
+fn cut_short(reason: &str) -> Refusal {
+    Refusal::Environment(format!("there is no matrix: the runs were cut short ({reason})"))
 }
 
 /// Computes the matrix for these saboteurs.
 ///
 /// # Errors
-/// The whole reference does not pass every check, or a run showed a fault of the suite: then the matrix would say
-/// nothing.
+/// The whole reference does not pass every check, or a run showed a fault of the suite or was cut short: then the matrix
+/// would say nothing.
 pub async fn compute(
     saboteurs: &[Saboteur],
+    interrupt: Interrupt,
     mut progress: impl FnMut(&str, &BTreeSet<String>),
 ) -> Result<KillMatrix, Refusal> {
-    let whole = run_one(None).await?;
+    let whole = run_one(None, interrupt.clone()).await?;
     let missed = not_passed(&whole);
     if !missed.is_empty() {
         let missed: Vec<String> = missed.into_iter().collect();
@@ -96,24 +112,40 @@ pub async fn compute(
     }
     let mut matrix =
         KillMatrix { checks: whole.checks().map(|c| c.id.clone()).collect(), kills: BTreeMap::new() };
+    let refused = OnceLock::new();
     let mut runs = stream::iter(saboteurs.iter().copied())
-        .map(|saboteur| async move { (saboteur, run_one(Some(saboteur)).await) })
+        .take_while(|_| std::future::ready(refused.get().is_none() && interrupt.borrow().is_none()))
+        .map(|saboteur| {
+            let run = run_one(Some(saboteur), interrupt.clone());
+            async move { (saboteur, run.await) }
+        })
         .buffer_unordered(2);
+    // A run that was dropped would leave its folder: whatever one shows, the other is seen to its end.
     while let Some((saboteur, report)) = runs.next().await {
-        let report = report?;
-        if let Some((scenario, fault)) =
-            report.scenarios.iter().find_map(|s| s.faults.first().map(|f| (s.selector(), f)))
-        {
-            return Err(Refusal::Environment(format!(
-                "{saboteur}: {scenario}: a fault of the suite: {}",
-                fault.message
-            )));
+        match report.and_then(|report| noticed(saboteur, &report)) {
+            Ok(noticed) => {
+                progress(saboteur.name(), &noticed);
+                matrix.kills.insert(saboteur.name().to_owned(), noticed);
+            }
+            Err(refusal) => {
+                let _first_one_counts = refused.set(refusal);
+            }
         }
-        let noticed = not_passed(&report);
-        progress(saboteur.name(), &noticed);
-        matrix.kills.insert(saboteur.name().to_owned(), noticed);
     }
-    Ok(matrix)
+    drop(runs);
+    let interrupted = interrupt.borrow().as_deref().map(cut_short);
+    refused.into_inner().or(interrupted).map_or(Ok(matrix), Err)
+}
+
+/// The checks that noticed the saboteur.
+fn noticed(saboteur: Saboteur, report: &Report) -> Result<BTreeSet<String>, Refusal> {
+    match report.scenarios.iter().find_map(|s| s.faults.first().map(|f| (s.selector(), f))) {
+        Some((scenario, fault)) => Err(Refusal::Environment(format!(
+            "{saboteur}: {scenario}: a fault of the suite: {}",
+            fault.message
+        ))),
+        None => Ok(not_passed(report)),
+    }
 }
 
 fn not_passed(report: &Report) -> BTreeSet<String> {
@@ -122,6 +154,11 @@ fn not_passed(report: &Report) -> BTreeSet<String> {
         Verdict::Failed | Verdict::Inconclusive | Verdict::Error => true,
     };
     report.checks().filter(|c| wrong(c.verdict)).map(|c| c.id.clone()).collect()
+}
+
+/// What is said of a saboteur that does not exist.
+pub(crate) fn unknown(error: &UnknownSaboteur) -> String {
+    format!("{error}\n`meshproof sabotage --list` shows all of them")
 }
 
 /// Runs the saboteurs that the command line asks for and shows who noticed.
@@ -137,24 +174,26 @@ pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
     }
     let mut saboteurs = Vec::new();
     for name in &args.saboteurs {
-        saboteurs
-            .push(name.parse::<Saboteur>().map_err(|e| {
-                Refusal::Usage(format!("{e}\n`meshproof sabotage --list` shows all of them"))
-            })?);
+        saboteurs.push(name.parse::<Saboteur>().map_err(|e| Refusal::Usage(unknown(&e)))?);
     }
     let whole = saboteurs.is_empty();
     if whole {
         saboteurs.extend(Saboteur::ALL);
     }
-    let matrix = runtime()?.block_on(compute(&saboteurs, |name, noticed| {
-        if !args.json {
-            let _unshown = writeln!(Stderr, "{name}: noticed by {} checks", noticed.len());
-        }
-    }))?;
-    if let Some(file) = &args.html {
-        let page = meshproof_reports::html::kill_matrix(&as_model(&matrix, whole));
-        crate::run::write_file(file, page.as_bytes(), "another file with --html FILE")?;
-    }
+    let matrix = runtime()?.block_on(async {
+        let (interrupt, interrupted) = watch::channel(None);
+        let watching = tokio::spawn(watch_signals(interrupt, |reason| {
+            crate::complain(&format!("stopping: {reason}; taking down what runs"));
+        }));
+        let matrix = compute(&saboteurs, interrupted, |name, noticed| {
+            if !args.json {
+                let _unshown = writeln!(Stderr, "{name}: noticed by {} checks", noticed.len());
+            }
+        });
+        let matrix = matrix.await;
+        watching.abort();
+        matrix
+    })?;
     let text = if args.json {
         let text = serde_json::to_string_pretty(&matrix);
         text.map_err(|e| Refusal::Environment(format!("the matrix cannot be put into JSON: {e}")))? + "\n"
@@ -162,6 +201,10 @@ pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
         as_text(&matrix, whole)
     };
     crate::answer(&text);
+    if let Some(file) = &args.html {
+        let page = meshproof_reports::html::kill_matrix(&as_model(&matrix, whole));
+        crate::output::write_file(file, page.as_bytes(), "another file with --html FILE")?;
+    }
     let gap = !matrix.unnoticed().is_empty() || (whole && !matrix.idle_checks().is_empty());
     Ok(if gap { exit::FAILED } else { exit::OK })
 }

@@ -60,8 +60,15 @@ fn an_unknown_target_lists_the_choices() {
 }
 
 #[test]
+fn the_target_adapter_without_a_command_names_the_form() {
+    for command in [&["run", "--target", "adapter"], &["doctor", "--target", "adapter"]] {
+        refused(command, 2, &["--target adapter:COMMAND", "docs/adapters.md"]);
+    }
+}
+
+#[test]
 fn an_unknown_saboteur_shows_near_names() {
-    refused(&["run", "--target", "reference:no-snj"], 2, &["no-sni"]);
+    refused(&["run", "--target", "reference:no-snj"], 2, &["no-sni", "meshproof sabotage --list"]);
     refused(&["sabotage", "no-snj"], 2, &["no-sni", "meshproof sabotage --list"]);
 }
 
@@ -82,6 +89,7 @@ fn an_unknown_check_shows_near_names() {
         &["no check of sidecar-origination is named", "did you mean single-response?"],
     );
     refused(&["explain", "sidecar-origination/single-respons"], 2, &["did you mean single-response?"]);
+    refused(&["explain", "nosuch"], 2, &["no scenario is named \"nosuch\"", "meshproof list"]);
 }
 
 #[test]
@@ -117,6 +125,14 @@ fn an_out_folder_that_cannot_be_written_to_is_found_before_the_run() {
         3,
         &["the report's folder", "cannot be written to", "--out DIR"],
     );
+}
+
+#[test]
+fn an_out_folder_that_is_a_file_is_told() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("a-file");
+    std::fs::write(&file, "").unwrap();
+    refused(&["run", "--out", file.to_str().unwrap()], 3, &["it is a file, not a folder"]);
 }
 
 #[test]
@@ -202,6 +218,20 @@ fn a_fixture_that_istio_rejects_is_an_error_that_names_the_resource_and_the_reas
 #[test]
 fn a_folder_of_fixtures_that_does_not_exist_is_a_usage_error() {
     refused(&["run", "--fixtures", "/nonexistent"], 2, &["/nonexistent", "no such folder"]);
+}
+
+#[test]
+fn a_folder_of_fixtures_in_which_nothing_is_used_is_told() {
+    let said = |fixtures: &TempDir, scenario: &str, code: i32| {
+        let mut command = meshproof();
+        command.args(["run", "-q", "--external", "embedded", scenario, "--fixtures"]).arg(fixtures.path());
+        text(&ran(command.arg("--out").arg(fixtures.path().join("out")), code).stderr)
+    };
+    let fixtures = fixtures("kind: [");
+    let note = "replaces a manifest of what runs";
+    let unused = said(&fixtures, "external-web-service", 0);
+    assert!(unused.contains(note) && unused.contains("/SCENARIO/NAME.yaml"), "{unused}");
+    assert!(!said(&fixtures, "sidecar-origination:target-port", 3).contains(note));
 }
 
 #[test]
@@ -314,6 +344,15 @@ fn a_cluster_that_cannot_be_reached_is_the_environments_fault_and_says_how_to_na
 }
 
 #[test]
+fn the_doctor_without_a_target_says_that_it_looks_at_a_cluster() {
+    let hint = "without --target a cluster is looked at";
+    refused(&["doctor", "--kubeconfig", "/nowhere/config"], 3, &[hint]);
+    let named =
+        ran(meshproof().args(["doctor", "--target", "cluster", "--kubeconfig", "/nowhere/config"]), 3);
+    assert!(!text(&named.stderr).contains(hint));
+}
+
+#[test]
 fn an_image_that_is_not_known_lists_those_that_are() {
     refused(
         &["run", "--target", "cluster", "--image", "worklod=curl:1"],
@@ -352,79 +391,6 @@ fn several_targets_are_run_one_after_the_other_and_compared() {
     assert_eq!(sound["implementation"]["details"], Value::Null);
     assert_eq!(broken["implementation"]["details"]["saboteur"], "no-sni");
     assert!(out.path().join("comparison.html").exists());
-}
-
-#[cfg(unix)]
-mod signals {
-    use std::io::{BufRead, BufReader};
-    use std::process::{Command as Process, Stdio};
-
-    use super::*;
-
-    #[test]
-    fn ctrl_c_in_the_middle_takes_everything_down_and_leaves_a_partial_report() {
-        let folder = TempDir::new().unwrap();
-        let work = folder.path().join("tmp");
-        std::fs::create_dir(&work).unwrap();
-        let out = folder.path().join("out");
-        // RSA first: the run is surely under way when the first line appears.
-        let mut run = Process::new(assert_cmd::cargo::cargo_bin("meshproof"))
-            .args(["run", "--external", "embedded", "--jobs", "1", "-v", "--out"])
-            .arg(&out)
-            .env("TMPDIR", &work)
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
-        // The first scenario has ended: others are to come.
-        let first = lines.find(|l| l.as_ref().is_ok_and(|l| l.contains("passed")));
-        assert!(first.is_some(), "progress is shown");
-        let killed = Process::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
-        assert!(killed.success());
-        let rest: Vec<String> = lines.map_while(Result::ok).collect();
-        let status = run.wait().unwrap();
-        assert_eq!(status.code(), Some(3), "{rest:?}");
-        let report = report(&out);
-        assert_eq!(report["run"]["partial"], true);
-        assert_eq!(report["run"]["partial_reason"], "Ctrl-C");
-        let scenarios = report["scenarios"].as_array().unwrap();
-        let kept = |s: &&Value| s["checks"].as_array().unwrap().iter().all(|c| c["verdict"] == "passed");
-        let cut = |s: &&Value| s["checks"][0]["reason"].as_str().unwrap().contains("cut short");
-        assert!(scenarios.iter().any(|s| kept(&s)), "what was judged is kept");
-        assert!(scenarios.iter().any(|s| cut(&s)), "what was not judged says so");
-        let left: Vec<_> = std::fs::read_dir(&work).unwrap().collect();
-        assert!(left.is_empty(), "{left:?}");
-    }
-
-    #[test]
-    fn what_a_killed_run_left_is_found_and_removed_by_cleanup_and_a_living_run_is_let_alone() {
-        let work = TempDir::new().unwrap();
-        let mut sleeper = Process::new("sleep").arg("60").spawn().unwrap();
-        let mut dead = Process::new("true").spawn().unwrap();
-        dead.wait().unwrap();
-        for (name, owner) in [("meshproof-dead", dead.id()), ("meshproof-alive", sleeper.id())] {
-            std::fs::create_dir(work.path().join(name)).unwrap();
-            std::fs::write(work.path().join(name).join("owner.pid"), owner.to_string()).unwrap();
-        }
-        std::fs::create_dir(work.path().join("somebody-elses")).unwrap();
-        let cleanup = |dry: bool| {
-            let mut command = meshproof();
-            // The machine's own containers are none of this test's.
-            command.arg("cleanup").env("TMPDIR", work.path()).env("DOCKER_HOST", "unix:///nonexistent.sock");
-            if dry {
-                command.arg("--dry-run");
-            }
-            text(&ran(&mut command, 0).stdout)
-        };
-        assert!(cleanup(true).contains("would remove") && work.path().join("meshproof-dead").exists());
-        assert!(cleanup(false).contains("meshproof-dead"));
-        assert!(!work.path().join("meshproof-dead").exists());
-        assert!(work.path().join("meshproof-alive").exists() && work.path().join("somebody-elses").exists());
-        assert_eq!(cleanup(false), "nothing is left of earlier runs\n");
-        sleeper.kill().unwrap();
-        sleeper.wait().unwrap();
-    }
 }
 
 #[test]

@@ -103,7 +103,8 @@ fn the_list_of_who_ought_to_notice_names_only_saboteurs_and_checks_that_exist() 
 /// Runs the whole suite once for each saboteur; about a minute in a debug build.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_check_is_killed_and_every_saboteur_is_noticed_by_the_checks_that_ought_to() {
-    let matrix = compute(Saboteur::ALL, |_, _| {}).await.unwrap_or_else(|e| panic!("{e}"));
+    let (_nobody, interrupt) = tokio::sync::watch::channel(None);
+    let matrix = compute(Saboteur::ALL, interrupt, |_, _| {}).await.unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(matrix.unnoticed(), Vec::<&str>::new(), "saboteurs that no check notices");
     assert_eq!(matrix.idle_checks(), Vec::<&str>::new(), "checks that notice no saboteur");
     assert_eq!(matrix.checks, check_ids());

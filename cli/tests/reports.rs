@@ -139,7 +139,16 @@ fn a_file_that_is_no_report_is_refused_with_what_it_is() {
     std::fs::write(&file, "{}").expect("written");
     let refused = meshproof(&["report", path(&file)], 2);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("not a meshproof report"));
-    meshproof(&["compare", path(&folder.path().join("gone")), SAMPLE], 2);
+    for (absent, words) in
+        [(folder.path().join("gone"), "does not exist"), (folder.path().into(), "holds no report")]
+    {
+        for command in [["compare", path(&absent), SAMPLE].as_slice(), &["report", path(&absent)]] {
+            let refused = meshproof(command, 2);
+            let said = String::from_utf8_lossy(&refused.stderr);
+            assert!(said.contains(words), "{said}");
+            assert!(said.contains("a report is a report.json or the folder that a run left"), "{said}");
+        }
+    }
 }
 
 fn run(out: &Path, more: &[&str], code: i32) -> PathBuf {
@@ -186,7 +195,22 @@ fn a_file_of_expected_failures_that_is_broken_is_refused_before_the_run() {
     let file = folder.path().join("known.yaml");
     std::fs::write(&file, "expected_failures: [{check: a/b}]").expect("written");
     let refused = meshproof(&["run", "--expect", path(&file)], 2);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("known.yaml"));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("known.yaml: line 1 column 22: missing field `reason`"), "{said}");
+    assert!(!said.contains("<input>") && !said.contains(r"\n") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn a_baseline_of_a_run_that_was_cut_short_says_so() {
+    let folder = TempDir::new().expect("a folder");
+    let mut report: Value =
+        serde_json::from_str(&std::fs::read_to_string(SAMPLE).expect("the sample")).expect("JSON");
+    (report["run"]["partial"], report["run"]["partial_reason"]) = (json!(true), json!("Ctrl-C"));
+    let file = folder.path().join("report.json");
+    std::fs::write(&file, report.to_string()).expect("written");
+    let cut = meshproof(&["baseline", path(&file)], 0);
+    assert!(String::from_utf8_lossy(&cut.stderr).contains("cut short (Ctrl-C)"));
+    assert_eq!(String::from_utf8_lossy(&meshproof(&["baseline", SAMPLE], 0).stderr), "");
 }
 
 #[test]

@@ -56,6 +56,12 @@ pub enum ExpectationError {
     Twice(String),
 }
 
+/// Where it is and what is wrong; the lines after that draw the place in a file whose name the parser does not know.
+fn first_line(error: &str) -> String {
+    let first = error.lines().next().unwrap_or(error);
+    line(first.strip_prefix("error: ").unwrap_or(first)).into_owned()
+}
+
 impl Expectations {
     /// Reads a file's text.
     ///
@@ -65,8 +71,8 @@ impl Expectations {
         if text.len() > MAX_BYTES {
             return Err(ExpectationError::TooLarge(text.len()));
         }
-        let read: Self = serde_saphyr::from_str(text)
-            .map_err(|e| ExpectationError::Yaml(line(&e.to_string()).into_owned()))?;
+        let read: Self =
+            serde_saphyr::from_str(text).map_err(|e| ExpectationError::Yaml(first_line(&e.to_string())))?;
         for (number, entry) in read.expected_failures.iter().enumerate() {
             if entry.reason.trim().is_empty() {
                 return Err(ExpectationError::NoReason(entry.check.clone()));

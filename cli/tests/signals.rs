@@ -1,0 +1,182 @@
+//! Commands that are told to end: what runs is taken down, and what was killed outright is found by `meshproof cleanup`.
+
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::must_use_candidate,
+    reason = "a test says what went wrong by panicking"
+)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command as Process, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn meshproof() -> Command {
+    let mut command = Command::cargo_bin("meshproof").expect("the binary is built with its tests");
+    command.env_remove("MESHPROOF_NGINX").env_remove("KUBECONFIG").env("NO_COLOR", "1");
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn ran(command: &mut Command, code: i32) -> Output {
+    let output = command.output().expect("it starts");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "stdout:\n{}\nstderr:\n{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    output
+}
+
+fn report(folder: &Path) -> Value {
+    let text = std::fs::read(folder.join("report.json")).expect("a report is left");
+    serde_json::from_slice(&text).expect("it is JSON")
+}
+
+#[test]
+fn ctrl_c_in_the_middle_takes_everything_down_and_leaves_a_partial_report() {
+    let folder = TempDir::new().unwrap();
+    let work = folder.path().join("tmp");
+    std::fs::create_dir(&work).unwrap();
+    let out = folder.path().join("out");
+    // RSA first: the run is surely under way when the first line appears.
+    let mut run = Process::new(assert_cmd::cargo::cargo_bin("meshproof"))
+        .args(["run", "--external", "embedded", "--jobs", "1", "-v", "--out"])
+        .arg(&out)
+        .env("TMPDIR", &work)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
+    // The first scenario has ended: others are to come.
+    let first = lines.find(|l| l.as_ref().is_ok_and(|l| l.contains("passed")));
+    assert!(first.is_some(), "progress is shown");
+    let killed = Process::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    let status = run.wait().unwrap();
+    assert_eq!(status.code(), Some(3), "{rest:?}");
+    let report = report(&out);
+    assert_eq!(report["run"]["partial"], true);
+    assert_eq!(report["run"]["partial_reason"], "Ctrl-C");
+    let scenarios = report["scenarios"].as_array().unwrap();
+    let kept = |s: &&Value| s["checks"].as_array().unwrap().iter().all(|c| c["verdict"] == "passed");
+    let cut = |s: &&Value| s["checks"][0]["reason"].as_str().unwrap().contains("cut short");
+    assert!(scenarios.iter().any(|s| kept(&s)), "what was judged is kept");
+    assert!(scenarios.iter().any(|s| cut(&s)), "what was not judged says so");
+    let left: Vec<_> = std::fs::read_dir(&work).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_a_killed_run_left_is_found_and_removed_by_cleanup_and_a_living_run_is_let_alone() {
+    let work = TempDir::new().unwrap();
+    let mut sleeper = Process::new("sleep").arg("60").spawn().unwrap();
+    let mut dead = Process::new("true").spawn().unwrap();
+    dead.wait().unwrap();
+    for (name, owner) in [("meshproof-dead", dead.id()), ("meshproof-alive", sleeper.id())] {
+        std::fs::create_dir(work.path().join(name)).unwrap();
+        std::fs::write(work.path().join(name).join("owner.pid"), owner.to_string()).unwrap();
+    }
+    std::fs::create_dir(work.path().join("somebody-elses")).unwrap();
+    let cleanup = |dry: bool| {
+        let mut command = meshproof();
+        // The machine's own containers are none of this test's.
+        command.arg("cleanup").env("TMPDIR", work.path()).env("DOCKER_HOST", "unix:///nonexistent.sock");
+        if dry {
+            command.arg("--dry-run");
+        }
+        text(&ran(&mut command, 0).stdout)
+    };
+    assert!(cleanup(true).contains("would remove") && work.path().join("meshproof-dead").exists());
+    assert!(cleanup(false).contains("meshproof-dead"));
+    assert!(!work.path().join("meshproof-dead").exists());
+    assert!(work.path().join("meshproof-alive").exists() && work.path().join("somebody-elses").exists());
+    assert_eq!(cleanup(false), "nothing is left of earlier runs\n");
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+}
+
+/// Sends Ctrl-C once the command has said or done what `ready` waits for; what it said on stderr, and its exit code.
+fn interrupted(command: &mut Process, ready: impl FnOnce(&mut dyn BufRead)) -> (String, Option<i32>) {
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    ready(&mut stderr);
+    let killed = Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    (said, child.wait().unwrap().code())
+}
+
+#[test]
+fn ctrl_c_during_a_check_of_an_adapter_ends_the_adapter_and_removes_its_folder() {
+    let folder = TempDir::new().unwrap();
+    let work = folder.path().join("tmp");
+    std::fs::create_dir(&work).unwrap();
+    let here = folder.path().join("here");
+    assert!(Process::new("mkfifo").arg(&here).status().unwrap().success());
+    // It never answers `hello`.
+    let adapter = format!("sh -c 'echo $$ > {}; exec sleep 60'", here.display());
+    let mut number = String::new();
+    let (said, code) = interrupted(
+        Process::new(assert_cmd::cargo::cargo_bin("meshproof"))
+            .args(["adapter", "check", &adapter])
+            .args(["--timeout", "adapter-hello=50s"])
+            .env("TMPDIR", &work),
+        |_| {
+            number = std::fs::read_to_string(&here).unwrap();
+            // A killed check's folder is known to `meshproof cleanup`.
+            let left: Vec<_> = std::fs::read_dir(&work).unwrap().collect();
+            assert!(left[0].as_ref().unwrap().path().join("owner.pid").exists(), "{left:?}");
+        },
+    );
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("cut short (Ctrl-C)"), "{said}");
+    let process = format!("/proc/{}/cmdline", number.trim());
+    let lives = || std::fs::read_to_string(&process).is_ok_and(|command| command.contains("sleep"));
+    // A signal takes a moment to arrive.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while lives() && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert!(!lives(), "the adapter lives on");
+    let left: Vec<_> = std::fs::read_dir(&work).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn ctrl_c_during_sabotage_takes_every_run_down() {
+    let work = TempDir::new().unwrap();
+    let (said, code) = interrupted(
+        Process::new(assert_cmd::cargo::cargo_bin("meshproof")).arg("sabotage").env("TMPDIR", work.path()),
+        |stderr| {
+            let mut line = String::new();
+            stderr.read_line(&mut line).unwrap();
+            assert!(line.contains("noticed by"), "{line}");
+        },
+    );
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("stopping: Ctrl-C") && said.contains("cut short (Ctrl-C)"), "{said}");
+    let left: Vec<_> = std::fs::read_dir(work.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn sabotage_shows_its_matrix_also_where_the_page_cannot_be_written() {
+    let output = ran(meshproof().args(["sabotage", "no-sni", "--html", "/nonexistent/page.html"]), 3);
+    assert!(text(&output.stdout).contains("The kill matrix"));
+    assert!(text(&output.stderr).contains("/nonexistent/page.html cannot be written"));
+}
