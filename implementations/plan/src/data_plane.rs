@@ -15,11 +15,6 @@ use crate::model::{Credential, OriginalDestination, Plan};
 /// Makes data planes, one a scenario configuration; several live side by side.
 #[async_trait]
 pub trait DataPlaneFactory: Send + Sync {
-    /// As [`Target::stand_in`](meshproof_harness::target::Target::stand_in).
-    fn stand_in(&self) -> Implementation {
-        meshproof_harness::target::nobody()
-    }
-
     /// Name, version, features. Asked once a run.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use meshproof_harness::access_log;
-use meshproof_harness::feature;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{Direction, OriginalDestination, Plan};
@@ -180,7 +179,7 @@ async fn first_process(
 fn features_known(features: &[String]) -> Result<String, String> {
     match unknown_features(features) {
         None => Ok(format!("{} features", features.len())),
-        Some(unknown) => Err(format!("{unknown}; the features are {}", feature::NAMES.join(", "))),
+        Some(unknown) => Err(unknown),
     }
 }
 
