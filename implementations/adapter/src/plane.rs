@@ -200,6 +200,10 @@ impl Plane {
 
 #[async_trait]
 impl DataPlane for Plane {
+    fn lacks(&self, feature: &str) -> bool {
+        !self.features.iter().any(|f| f == feature)
+    }
+
     async fn apply(&self, update: Update<'_>) -> Result<(), DataPlaneError> {
         let mut in_force = self.in_force.lock().await;
         let given = OfRevision::write(&self.folder, update.revision, update.credentials, update.resources)?;

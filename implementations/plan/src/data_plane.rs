@@ -86,6 +86,12 @@ pub struct Update<'a> {
 /// A running data plane.
 #[async_trait]
 pub trait DataPlane: Send + Sync {
+    /// Whether the implementation says of itself that it lacks this feature. Then its plans do without it where Istio's
+    /// resources do.
+    fn lacks(&self, _feature: &str) -> bool {
+        false
+    }
+
     /// Brings a state into force and returns when every new connection and request is handled by it. Requests in
     /// flight end as they began. Nothing is restarted and no request is lost.
     ///

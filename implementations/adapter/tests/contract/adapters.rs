@@ -87,8 +87,36 @@ async fn the_python_example_keeps_the_contract_and_passes_what_it_declares() {
             "sidecar-origination/one-upstream-request",
             "sidecar-origination/no-plaintext-leak",
             "sidecar-origination/sidecar-access-log",
+            "external-web-service/http-by-application-originated",
         ],
     );
+}
+
+/// No plan of theirs holds what the example does not declare, so that not even an adapter that refuses such a plan loses a check.
+#[tokio::test]
+async fn an_adapter_loses_nothing_over_what_no_check_asks_of_it() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let strict = format!(
+        "python3 '{}' '{}'",
+        folder.join("tests/contract/strict.py").display(),
+        folder.join("../adapters/python").display()
+    );
+    let selectors = ["tls-verification:sidecar", "external-web-service", "sidecar-origination"];
+    let report = run(&strict, &selectors, hasty()).await.unwrap();
+    assert_passes(
+        &report,
+        &["mesh-mtls", "tls-passthrough", "reconfigure-without-restart", "san-validation", "http2"],
+        &[],
+        &["external-web-service/http-by-application-originated", "tls-verification/wrong-host-refused"],
+    );
+    let passed = |scenario: &str| {
+        let of = report.scenarios.iter().filter(|s| s.id == scenario);
+        of.flat_map(|s| &s.checks).filter(|c| c.verdict == Verdict::Passed).count()
+    };
+    assert_eq!((passed("tls-verification"), passed("external-web-service")), (12, 7));
 }
 
 #[tokio::test]
