@@ -176,20 +176,7 @@ impl Plane {
     }
 
     async fn breach(&self, asked: &str, answer: &FromAdapter) -> DataPlaneError {
-        let words = match answer {
-            FromAdapter::Applied { revision }
-            | FromAdapter::Rejected { revision, .. }
-            | FromAdapter::Unsupported { revision, .. } => {
-                format!("it answered {asked} with `{}` for revision {revision}", answer.kind())
-            }
-            FromAdapter::CredentialStatus { proxy, .. } => {
-                format!("it answered {asked} with the credentials of {:?}", bounded(proxy, MAX_NAME))
-            }
-            FromAdapter::Hello { .. }
-            | FromAdapter::Settled
-            | FromAdapter::Stopped
-            | FromAdapter::Log { .. } => format!("it answered {asked} with `{}`", answer.kind()),
-        };
+        let words = format!("it answered {asked} with {}", answer.told());
         DataPlaneError::Gone(self.session.breach(words).await)
     }
 

@@ -110,6 +110,8 @@ def main():
         kind = message["type"]
         if kind == "hello":
             hello(message)
+        elif kind == "apply" and WAY == "knows-no-apply":
+            pass
         elif kind == "apply":
             apply(message)
         elif kind == "credentials":
