@@ -74,6 +74,18 @@ async fn an_adapter_that_dies_in_the_middle_fails_what_is_left() {
 }
 
 #[tokio::test]
+async fn a_log_line_that_cannot_be_read_is_told_with_its_cause_before_its_text() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let selectors = ["sidecar-origination:target-port/sidecar-access-log"];
+    let report = run(&hostile("declares-a-log"), &selectors, timeouts("")).await.unwrap();
+    let told: Vec<_> = report.checks().map(|c| c.reason.as_str()).collect();
+    let cause = "the last: the line fits none of the known formats: \"a line before settled\"";
+    assert!(told.len() == 1 && told[0].contains(cause), "{told:#?}");
+}
+
+#[tokio::test]
 async fn a_command_that_does_not_exist_is_an_error_before_the_run() {
     let error = run("/no/such/adapter", &["sidecar-origination"], timeouts("")).await.unwrap_err();
     assert!(error.to_string().contains("/no/such/adapter"), "{error}");
