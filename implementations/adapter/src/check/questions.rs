@@ -47,11 +47,9 @@ impl Points {
         self.0.insert(id, outcome);
     }
 
-    /// Notes how it went; false where it is not kept.
-    fn judge(&mut self, id: &'static str, result: Result<String, String>) -> bool {
-        let kept = result.is_ok();
+    /// Notes how it went.
+    fn judge(&mut self, id: &'static str, result: Result<String, String>) {
         self.put(id, result.map_or_else(Outcome::Broken, Outcome::Kept));
-        kept
     }
 
     /// Notes how it went once more: kept is what is kept each time.
@@ -280,9 +278,11 @@ async fn conversation(talk: &mut Talk<'_>, points: &mut Points, told: &Introduct
 }
 
 async fn unknown_members(talk: &Talk<'_>) -> Result<String, String> {
-    match talk.session.ask_with_unknown_member().await? {
-        FromAdapter::Settled => Ok("`settle` with one more member was answered with `settled`".to_owned()),
-        other => Err(format!("`settle` with one more member was answered with `{}`", other.kind())),
+    let answer = talk.session.ask_with_unknown_member().await?;
+    if answer == FromAdapter::Settled {
+        Ok("`settle` with one more member was answered with `settled`".to_owned())
+    } else {
+        Err(format!("`settle` with one more member was answered with `{}`", answer.kind()))
     }
 }
 
