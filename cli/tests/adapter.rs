@@ -67,6 +67,8 @@ fn a_run_tells_the_same_faults_apart() {
     assert!(run("adapter:", 2).contains("adapter:COMMAND"));
     assert!(run("adapter:/no/such/adapter", 3).contains("PATH"));
     if python_is_here() {
-        run("adapter:python3 -c 'raise SystemExit(7)'", 1);
+        let told = run("adapter:python3 -c 'raise SystemExit(7)'", 3);
+        assert!(told.contains("nothing was judged") && told.contains("exit status: 7"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
     }
 }

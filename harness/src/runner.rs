@@ -90,12 +90,16 @@ impl Options {
     }
 }
 
-/// Why a run did not begin. Always the environment's or the suite's fault.
+/// Why a run did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The target cannot be used.
     #[error("{0}")]
     Target(String),
+    /// The implementation did not even say who it is, which is its own fault. Nothing was asked of it, so there is nothing to
+    /// judge: told once, not once a check.
+    #[error("nothing was judged: {0}")]
+    Implementation(String),
     /// The run's folder cannot be made.
     #[error("the run's folder {} cannot be made: {source}; set TMPDIR to a folder that you may write to", path.display())]
     Folder {
@@ -120,18 +124,14 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     let begun = Instant::now();
     let started = jiff::Timestamp::now();
     let id = crate::run_folder::new_run_id();
-    let (implementation, gone) = match options.target.identify().await {
-        Ok(implementation) => (Arc::new(implementation), None),
-        // Its own fault, so a finding: every check fails with it.
-        Err(TargetError::Gone(words)) => (Arc::new(options.target.stand_in()), Some(words)),
-        Err(e @ (TargetError::Refused(_) | TargetError::Unsupported(_) | TargetError::Environment(_))) => {
-            return Err(RunError::Target(e.to_string()));
+    let implementation = options.target.identify().await.map_err(|e| match e {
+        TargetError::Gone(words) => RunError::Implementation(words),
+        TargetError::Refused(_) | TargetError::Unsupported(_) | TargetError::Environment(_) => {
+            RunError::Target(e.to_string())
         }
-    };
-    let before = match gone {
-        None => options.target.before(&id).await.map_err(|e| RunError::Target(e.to_string()))?,
-        Some(_) => BTreeMap::new(),
-    };
+    })?;
+    let implementation = Arc::new(implementation);
+    let before = options.target.before(&id).await.map_err(|e| RunError::Target(e.to_string()))?;
     let folder = crate::run_folder::create(&options.work, &id)
         .map_err(|source| RunError::Folder { path: options.work.clone(), source })?;
     let public = Authority::named("meshproof public CA", "meshproof", KeyAlgorithm::EcdsaP256)
@@ -152,8 +152,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         }
     };
     let failed = Arc::new(AtomicBool::new(false));
-    let shared =
-        Arc::new(Shared { options, id: id.clone(), implementation, gone, public, folder, failed, seats });
+    let shared = Arc::new(Shared { options, id: id.clone(), implementation, public, folder, failed, seats });
     let mut running: FuturesOrdered<_> = shared
         .options
         .selection
@@ -196,9 +195,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     if shared.options.external == ExternalChoice::Live {
         implementation.details.insert("hosts".to_owned(), "the documents' own (--live)".to_owned());
     }
-    if shared.gone.is_none() {
-        implementation.details.extend(look_after(&shared, &mut scenarios).await);
-    }
+    implementation.details.extend(look_after(&shared, &mut scenarios).await);
     let interrupted = shared.options.interrupt.borrow().clone();
     Ok(Report {
         schema: SCHEMA.to_owned(),
@@ -247,8 +244,6 @@ struct Shared {
     options: Options,
     id: String,
     implementation: Arc<Implementation>,
-    /// Why the implementation could not even say who it is.
-    gone: Option<String>,
     public: Arc<Authority>,
     folder: PathBuf,
     failed: Arc<AtomicBool>,
@@ -383,9 +378,6 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         return unreached(shared, &selected, &blame(Stop::FailFast, &[]));
     }
     let scenario = selected.scenario;
-    if let Some(words) = &shared.gone {
-        return unreached(shared, &selected, &blame(Stop::Target(TargetError::Gone(words.clone())), &[]));
-    }
     if options.external == ExternalChoice::Live && scenario.live.is_empty() {
         let words = format!("{} asks no host on the internet, so it cannot be run with --live", scenario.id);
         return unreached(shared, &selected, &blame(Stop::Suite(words), &[]));

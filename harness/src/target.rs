@@ -19,11 +19,6 @@ use crate::workload::RequestSpec;
 /// One way to reach an implementation: the reference in this process, Envoy processes, an adapter, a cluster.
 #[async_trait]
 pub trait Target: Send + Sync {
-    /// What stands for the implementation in a report where it is gone before it has said who it is.
-    fn stand_in(&self) -> Implementation {
-        nobody()
-    }
-
     /// What is judged: name, version, features. Asked once, before anything else.
     ///
     /// # Errors
@@ -65,19 +60,6 @@ pub trait Target: Send + Sync {
     /// The environment's: what is left is not known.
     async fn after(&self, _run: &str, _keep: bool) -> Result<Aftermath, TargetError> {
         Ok(Aftermath::default())
-    }
-}
-
-/// An implementation of which nothing is known.
-#[must_use]
-pub fn nobody() -> Implementation {
-    let unknown = || "unknown".to_owned();
-    Implementation {
-        name: unknown(),
-        version: unknown(),
-        target: unknown(),
-        features: Vec::new(),
-        details: BTreeMap::new(),
     }
 }
 

@@ -27,6 +27,23 @@ pub fn clipped(text: &str, max: usize) -> Cow<'_, str> {
     }
 }
 
+/// As [`clipped()`], but what is left out is in the middle: where a text ends in somebody's last words, they stay.
+#[must_use]
+pub fn clipped_inside(text: &str, max: usize) -> Cow<'_, str> {
+    let count = text.chars().count();
+    if count <= max {
+        return Cow::Borrowed(text);
+    }
+    let place = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
+    let (head, tail) = (max / 2, max - max / 2);
+    Cow::Owned(format!(
+        "{}… ({} more characters) …{}",
+        &text[..place(head)],
+        count - max,
+        &text[place(count - tail)..]
+    ))
+}
+
 fn shown(text: &str, lines: bool) -> Cow<'_, str> {
     if !text.chars().any(hides) {
         return Cow::Borrowed(text);
@@ -90,5 +107,7 @@ mod tests {
     fn clipping_counts_characters_and_says_how_many_are_missing() {
         assert_eq!(clipped("äöü", 3), "äöü");
         assert_eq!(clipped("äöüß", 3), "äöü… (1 more characters)");
+        assert_eq!(clipped_inside("äöüß", 4), "äöüß");
+        assert_eq!(clipped_inside("äöüß", 3), "ä… (1 more characters) …üß");
     }
 }

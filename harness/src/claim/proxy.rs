@@ -21,6 +21,11 @@ fn describe_line(log: &AccessLog) -> String {
     crate::store::bounded(&log.line, 600)
 }
 
+/// A line that cannot be read, its cause first: whoever cuts the text must not cut that.
+fn describe_unread(log: &AccessLog) -> String {
+    format!("{}: {:?}", log.unreadable.as_deref().unwrap_or("for no known cause"), describe_line(log))
+}
+
 fn field<T: Clone>(log: &AccessLog, get: impl Fn(&meshproof_reports::LogFields) -> Option<T>) -> Option<T> {
     log.fields.as_ref().and_then(get)
 }
@@ -205,7 +210,7 @@ impl From<Logged> for Claim {
             let told_again = lines(&l.proxy, view.evidence)
                 .find(|(_, log)| log.unreadable.is_some() && log.line.contains(l.token.as_str()));
             if let (Verdict::Passed, Some((e, log))) = (finding.verdict, told_again) {
-                let seen = format!("a line of it that cannot be read: {:?}", describe_line(log));
+                let seen = format!("a line of it that cannot be read: {}", describe_unread(log));
                 finding = Finding::undecided(finding.expected, seen, vec![e.id.clone()]);
             }
             finding.at(format!("in the access log of proxy {}", l.proxy)).about(&l.exchange)
@@ -219,7 +224,7 @@ fn unreadable(proxy: &str, view: View<'_>) -> String {
         lines(proxy, view.evidence).map(|(_, l)| l).filter(|l| l.unreadable.is_some()).collect();
     match broken.last() {
         Some(last) => {
-            format!(" ({} lines could not be read, the last: {:?})", broken.len(), describe_line(last))
+            format!(" ({} lines could not be read, the last: {})", broken.len(), describe_unread(last))
         }
         None => String::new(),
     }
@@ -264,7 +269,7 @@ impl ConnectionLine {
             return Finding::broken(expected, seen, vec![e.id.clone()]);
         }
         if let Some((e, log)) = found.iter().find(|(_, l)| l.unreadable.is_some()) {
-            let seen = format!("a line that cannot be read: {:?}", describe_line(log));
+            let seen = format!("a line that cannot be read: {}", describe_unread(log));
             return Finding::undecided(expected, seen, vec![e.id.clone()]);
         }
         let named: Vec<_> = found

@@ -2,8 +2,8 @@
 //! process a scenario configuration. `docs/adapters.md` tells its author all there is to know; `schema/` holds the
 //! messages' JSON schemas.
 //!
-//! Whatever the program does (dies, hangs, floods, lies) ends in a verdict within a named timeout, with its stderr as
-//! evidence, in bounded memory, and with no process left.
+//! Whatever the program does (dies, hangs, floods, lies) ends within a named timeout, in a verdict or in the one error of a run
+//! that could not begin, with its stderr as evidence, in bounded memory, and with no process left.
 
 pub mod check;
 mod files;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use meshproof_harness::store::bounded;
 use meshproof_plan::model::{OriginalDestination, Plan};
 use meshproof_reports::CredentialStatus;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
@@ -155,6 +156,9 @@ pub enum FromAdapter {
     },
 }
 
+/// How many characters of a name in a wrong answer are told.
+const TOLD: usize = 200;
+
 impl FromAdapter {
     /// The message's `type`.
     #[must_use]
@@ -168,6 +172,20 @@ impl FromAdapter {
             Self::Settled => "settled",
             Self::Stopped => "stopped",
             Self::Log { .. } => "log",
+        }
+    }
+}
+
+impl FromAdapter {
+    /// An answer that fits no question, for people: what it is, and of what.
+    pub(crate) fn told(&self) -> String {
+        let kind = self.kind();
+        match self {
+            Self::Applied { revision }
+            | Self::Rejected { revision, .. }
+            | Self::Unsupported { revision, .. } => format!("`{kind}` for revision {revision}"),
+            Self::CredentialStatus { proxy, .. } => format!("the credentials of {:?}", bounded(proxy, TOLD)),
+            Self::Hello { .. } | Self::Settled | Self::Stopped | Self::Log { .. } => format!("`{kind}`"),
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct Adapter {
 }
 
 /// How an adapter introduced itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Introduction {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -60,6 +60,15 @@ impl Adapter {
         Ok(Self { command: command.to_owned(), words: words(command)?, limits: Limits::of(timeouts) })
     }
 
+    /// It broke the contract when it was asked who it is.
+    fn at_hello(&self, words: &str) -> DataPlaneError {
+        DataPlaneError::Gone(format!(
+            "the adapter {:?} broke the contract when it was asked who it is: {words}; \
+             `meshproof adapter check` exercises the contract alone",
+            self.command
+        ))
+    }
+
     pub(crate) fn open(&self, log: Log) -> Result<Session, DataPlaneError> {
         Session::start(&self.words, self.limits, log).map_err(DataPlaneError::Environment)
     }
@@ -83,26 +92,24 @@ pub(crate) async fn introduce(session: &Session, folder: &str) -> Result<Introdu
     Err(session.breach(problem).await)
 }
 
-/// Which of these are names of no feature, with the names near them; none if all are known.
+/// Which of these are names of no feature, with the names near them and all there are; none if all are known.
 pub(crate) fn unknown_features(features: &[String]) -> Option<String> {
     let unknown: Vec<String> = features
         .iter()
         .filter(|f| !feature::NAMES.contains(&f.as_str()))
         .map(|f| format!("{f:?}{}", did_you_mean(f, feature::NAMES.iter().copied())))
         .collect();
-    (!unknown.is_empty()).then(|| format!("features that nobody knows: {}", unknown.join(", ")))
+    (!unknown.is_empty()).then(|| {
+        format!(
+            "features that nobody knows: {}; the features are {}",
+            unknown.join(", "),
+            feature::NAMES.join(", ")
+        )
+    })
 }
 
 #[async_trait]
 impl DataPlaneFactory for Adapter {
-    fn stand_in(&self) -> Implementation {
-        Implementation {
-            name: format!("adapter:{}", self.command),
-            version: "unknown".to_owned(),
-            ..self.introduced(Introduction::default())
-        }
-    }
-
     async fn identify(&self) -> Result<Implementation, DataPlaneError> {
         let folder = tempfile::Builder::new().prefix("meshproof-").tempdir().map_err(|e| {
             DataPlaneError::Environment(format!(
@@ -111,11 +118,12 @@ impl DataPlaneFactory for Adapter {
         })?;
         let log = Log { sink: Arc::new(Nowhere), proxies: BTreeSet::new() };
         let session = self.open(log)?;
-        let told = introduce(&session, &files::text(folder.path())?).await.map_err(DataPlaneError::Gone)?;
-        session.stop().await.map_err(DataPlaneError::Gone)?;
+        let told = introduce(&session, &files::text(folder.path())?).await;
+        let told = told.map_err(|words| self.at_hello(&words))?;
+        session.stop().await.map_err(|words| self.at_hello(&words))?;
         if let Some(unknown) = unknown_features(&told.features) {
             // Taken as it is, it would skip what the adapter means to be asked.
-            return Err(DataPlaneError::Gone(format!("its `hello` declares {unknown}")));
+            return Err(self.at_hello(&format!("its `hello` declares {unknown}")));
         }
         Ok(self.introduced(told))
     }
@@ -168,20 +176,7 @@ impl Plane {
     }
 
     async fn breach(&self, asked: &str, answer: &FromAdapter) -> DataPlaneError {
-        let words = match answer {
-            FromAdapter::Applied { revision }
-            | FromAdapter::Rejected { revision, .. }
-            | FromAdapter::Unsupported { revision, .. } => {
-                format!("it answered {asked} with `{}` for revision {revision}", answer.kind())
-            }
-            FromAdapter::CredentialStatus { proxy, .. } => {
-                format!("it answered {asked} with the credentials of {:?}", bounded(proxy, MAX_NAME))
-            }
-            FromAdapter::Hello { .. }
-            | FromAdapter::Settled
-            | FromAdapter::Stopped
-            | FromAdapter::Log { .. } => format!("it answered {asked} with `{}`", answer.kind()),
-        };
+        let words = format!("it answered {asked} with {}", answer.told());
         DataPlaneError::Gone(self.session.breach(words).await)
     }
 
@@ -192,6 +187,10 @@ impl Plane {
 
 #[async_trait]
 impl DataPlane for Plane {
+    fn lacks(&self, feature: &str) -> bool {
+        !self.features.iter().any(|f| f == feature)
+    }
+
     async fn apply(&self, update: Update<'_>) -> Result<(), DataPlaneError> {
         let mut in_force = self.in_force.lock().await;
         let given = OfRevision::write(&self.folder, update.revision, update.credentials, update.resources)?;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// How many bytes are kept as evidence.
 const KEPT: usize = 8 * 1024;
 /// How many of them an error quotes.
-const QUOTED: usize = 800;
+const QUOTED: usize = 1600;
 
 /// What an adapter wrote to its stderr last. Clones share it.
 #[derive(Clone, Default)]

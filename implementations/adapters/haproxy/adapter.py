@@ -174,17 +174,17 @@ class Configuration:
             body = " content-type text/plain string %s" % word(direct["body"]) if direct["body"] else ""
             return [(self.backend(label + ["    http-request return status %d%s" % (direct["status"], body)]), "")]
         if "redirect" in action:
-            raise Unsupported("redirects")
+            raise Rejected("this adapter writes no redirects")
         forward = action["forward"]
         if len(forward["clusters"]) != 1:
-            raise Unsupported("weighted-destinations")
+            raise Rejected("this adapter writes no weighted destinations")
         cluster = self.clusters[forward["clusters"][0]["cluster"]]
         rules = label + ["    http-request set-var(txn.cluster) str(%s)" % word(cluster["name"])]
         if forward["timeout_ms"]:
             rules.append("    timeout server %dms" % forward["timeout_ms"])
         rules += self.header_rules("request", forward["request_headers"])
         if forward["path_rewrite"]:
-            raise Unsupported("path-rewrites")
+            raise Rejected("this adapter writes no path rewrites")
         if forward["host_rewrite"]:
             rules.append("    http-request set-header Host %s" % formatted(forward["host_rewrite"]))
             rules.append("    http-request set-var(txn.authority) req.hdr(host)")

@@ -117,7 +117,7 @@ class Configuration:
 
     def simple(self, route):
         if route["matches"]["headers"] or route["matches"]["query"]:
-            raise Unsupported("header-and-query-matches")
+            raise Rejected("this adapter writes no matches by header or query")
         return True
 
     def route(self, listener, route):
@@ -128,18 +128,18 @@ class Configuration:
             direct = action["direct-response"]
             lines.append("return %d%s;" % (direct["status"], " " + word(direct["body"]) if direct["body"] else ""))
         elif "redirect" in action:
-            raise Unsupported("redirects")
+            raise Rejected("this adapter writes no redirects")
         else:
             lines += self.forward(listener, action["forward"])
         return "".join("        %s\n" % line for line in lines)
 
     def forward(self, listener, forward):
         if len(forward["clusters"]) != 1:
-            raise Unsupported("weighted-destinations")
+            raise Rejected("this adapter writes no weighted destinations")
         if forward["path_rewrite"]:
-            raise Unsupported("path-rewrites")
+            raise Rejected("this adapter writes no path rewrites")
         if forward["request_headers"]["add"]:
-            raise Unsupported("headers-added-twice")
+            raise Rejected("this adapter writes no header that is added twice")
         cluster = self.clusters[forward["clusters"][0]["cluster"]]
         lines = ["set $cluster %s;" % word(cluster["name"])]
         if forward["host_rewrite"]:

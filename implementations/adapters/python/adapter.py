@@ -32,23 +32,28 @@ class State:
 
     def __init__(self, apply):
         self.listeners = {}  # address -> (proxy's name, listener, route table, clusters by name)
-        self.tls = {}  # cluster's name -> (ssl.SSLContext, server name or none for the request's host)
+        self.tls = {}  # (proxy's, cluster's name) -> (ssl.SSLContext, server name or none for the request's host)
+        self.lacks = {}  # (proxy's, cluster's name) -> the feature that it needs and that this proxy lacks
         for proxy in apply["plan"]["proxies"]:
             clusters = {c["name"]: c for c in proxy["clusters"]}
             for cluster in clusters.values():
-                if cluster["tls"]:
-                    self.tls[proxy["name"], cluster["name"]] = client_tls(proxy["name"], cluster["tls"], apply)
+                # A plan holds more than a scenario asks for: what needs a feature of others waits for a request.
+                try:
+                    if cluster["protocol"] == "http2":
+                        raise Unsupported("http2")
+                    if cluster["tls"]:
+                        self.tls[proxy["name"], cluster["name"]] = client_tls(cluster["tls"], apply)
+                except Unsupported as lack:
+                    self.lacks[proxy["name"], cluster["name"]] = str(lack)
             for listener in proxy["listeners"]:
                 for chain in listener["chains"]:
-                    # TLS that the application speaks itself needs the feature tls-passthrough.
-                    if "http" in chain["action"] and chain["matches"]["transport"] != "tls":
-                        if chain["tls"]:
-                            raise Unsupported("mesh-mtls")
+                    # TLS that the application speaks itself needs the feature tls-passthrough, that of the mesh mesh-mtls.
+                    if "http" in chain["action"] and chain["matches"]["transport"] != "tls" and not chain["tls"]:
                         hosts = chain["action"]["http"]["virtual_hosts"]
                         self.listeners[listener["bind"]] = (proxy["name"], listener, hosts, clusters)
 
 
-def client_tls(proxy, tls, apply):
+def client_tls(tls, apply):
     """How TLS is opened to a server outside."""
     if "mesh-mutual" in tls:
         raise Unsupported("mesh-mtls")
@@ -61,7 +66,7 @@ def client_tls(proxy, tls, apply):
     elif tls["trust"] == "system-roots":
         context = ssl.create_default_context(cafile=apply["system_roots"])
     else:
-        raise Unsupported("roots of its own")
+        raise Unsupported("mutual-origination")  # roots from a credential, of which this proxy knows nothing
     if tls["trust"] != "anybody":
         # Python holds the certificate against the server name that it sends, and against no other.
         if tls["names"] == "chain-only":
@@ -168,8 +173,10 @@ class Handler(BaseHTTPRequestHandler):
         cluster = clusters[forward["clusters"][0]["cluster"]]
         authority = forward["host_rewrite"] or authority
         name = authority.partition(":")[0]
-        address = address_of(cluster, name, listener["port"])
         log["upstream_cluster"] = cluster["name"]
+        if (proxy, cluster["name"]) in state.lacks:
+            return 503, [], f"this proxy lacks {state.lacks[proxy, cluster['name']]}\n".encode()
+        address = address_of(cluster, name, listener["port"])
         if address is None:
             return 503, [], b"no healthy upstream\n"
         log["upstream_host"] = "%s:%d" % address
@@ -231,8 +238,6 @@ def main():
             try:
                 proxy.apply(message)
                 say(type="applied", revision=revision)
-            except Unsupported as lack:
-                say(type="unsupported", revision=revision, feature=str(lack))
             except OSError as error:
                 say(type="rejected", revision=revision, reason=str(error))
         elif kind == "settle":

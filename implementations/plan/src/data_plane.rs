@@ -15,11 +15,6 @@ use crate::model::{Credential, OriginalDestination, Plan};
 /// Makes data planes, one a scenario configuration; several live side by side.
 #[async_trait]
 pub trait DataPlaneFactory: Send + Sync {
-    /// As [`Target::stand_in`](meshproof_harness::target::Target::stand_in).
-    fn stand_in(&self) -> Implementation {
-        meshproof_harness::target::nobody()
-    }
-
     /// Name, version, features. Asked once a run.
     ///
     /// # Errors
@@ -91,6 +86,12 @@ pub struct Update<'a> {
 /// A running data plane.
 #[async_trait]
 pub trait DataPlane: Send + Sync {
+    /// Whether the implementation says of itself that it lacks this feature. Then its plans do without it where Istio's
+    /// resources do.
+    fn lacks(&self, _feature: &str) -> bool {
+        false
+    }
+
     /// Brings a state into force and returns when every new connection and request is handled by it. Requests in
     /// flight end as they began. Nothing is restarted and no request is lost.
     ///

@@ -99,7 +99,7 @@ impl Look {
 /// Untrusted text for one line, harmless and of bearable length.
 fn line(text: &str) -> String {
     // GitHub's runner takes `##[...]` for a command wherever it stands in a line.
-    visible::clipped(&visible::line(text), 400).replace("##[", "# #[")
+    visible::clipped_inside(&visible::line(text), 400).replace("##[", "# #[")
 }
 
 /// Untrusted text of several lines, harmless and of bearable length.

@@ -60,6 +60,7 @@ pub async fn check(command: &str, timeouts: &Timeouts) -> Result<Vec<Point>, Unc
 pub const POINTS: &[(&str, &str)] = &[
     ("hello", "It answers `hello` with its name, its version, its features and the contract's version."),
     ("features-known", "Every feature that it declares is one that the suite knows."),
+    ("unknown-members", "Members of a message that it does not know are ignored."),
     ("apply-empty", "It applies a plan without proxies and repeats the revision."),
     (
         "apply-listens",
@@ -75,7 +76,6 @@ pub const POINTS: &[(&str, &str)] = &[
         "address-taken",
         "A plan with an address that is taken is not `applied`, and the plan before stays in force.",
     ),
-    ("unknown-members", "Members of a message that it does not know are ignored."),
     ("credential-status", "It answers `credentials` for the proxy that was asked."),
     ("listener-closes", "A proxy that is in the plan no more listens no more."),
     ("stop", "Told to stop, it answers `stopped`, exits, and leaves nothing running and nothing listening."),

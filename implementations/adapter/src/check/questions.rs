@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use meshproof_harness::access_log;
-use meshproof_harness::feature;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{Direction, OriginalDestination, Plan};
@@ -27,9 +26,13 @@ pub(super) async fn ask_all(
 ) -> Result<BTreeMap<&'static str, Outcome>, Unchecked> {
     let world = World::new(timeouts).await?;
     let mut points = Points::default();
-    let told = first_process(adapter, &world, &mut points).await?;
-    if let Some((told, proxy)) = told {
-        second_process(adapter, &world, &mut points, &told, proxy).await?;
+    if let Some(told) = idle_processes(adapter, &world, &mut points).await? {
+        let proxy = if told.features.iter().any(|f| f == "sidecar") { SIDECAR } else { GATEWAY };
+        first_process(adapter, &world, &mut points, &told, proxy).await?;
+        // Without a listener there is nothing more that an end could leave behind.
+        if points.is_kept("apply-listens") {
+            second_process(adapter, &world, &mut points, proxy).await?;
+        }
     }
     // Nothing of the check's depends on how its own server ends.
     let _ended = world.server.stop().await;
@@ -44,11 +47,20 @@ impl Points {
         self.0.insert(id, outcome);
     }
 
-    /// Notes how it went; false where it is not kept.
-    fn judge(&mut self, id: &'static str, result: Result<String, String>) -> bool {
-        let kept = result.is_ok();
+    /// Notes how it went.
+    fn judge(&mut self, id: &'static str, result: Result<String, String>) {
         self.put(id, result.map_or_else(Outcome::Broken, Outcome::Kept));
-        kept
+    }
+
+    /// Notes how it went once more: kept is what is kept each time.
+    fn judge_too(&mut self, id: &'static str, result: Result<String, String>) {
+        if !matches!(self.0.get(id), Some(Outcome::Broken(_))) {
+            self.judge(id, result);
+        }
+    }
+
+    fn is_kept(&self, id: &str) -> bool {
+        matches!(self.0.get(id), Some(Outcome::Kept(_)))
     }
 }
 
@@ -86,7 +98,7 @@ impl Talk<'_> {
                 Ok(Some(format!("`rejected`: {}", crate::redact::without_keys(&reason))))
             }
             Ok(Decision::Unsupported(feature)) => Ok(Some(format!("`unsupported`: {feature}"))),
-            Err(other) => Err(format!("`apply` of revision {asked} was answered with {}", shown(&other))),
+            Err(other) => Err(format!("`apply` of revision {asked} was answered with {}", other.told())),
         }
     }
 
@@ -138,18 +150,21 @@ fn open<'a>(
         | DataPlaneError::Unsupported(words)
         | DataPlaneError::Gone(words) => Unchecked::Environment(words),
     })?;
-    Ok((Talk { session, lasting, proxy, direction: Direction::Outbound, revision: 0, world }, folder))
+    let direction = if proxy == GATEWAY { Direction::Gateway } else { Direction::Outbound };
+    Ok((Talk { session, lasting, proxy, direction, revision: 0, world }, folder))
 }
 
 const SIDECAR: &str = "sleep";
 const GATEWAY: &str = "istio-ingressgateway";
 
-async fn first_process(
+/// What needs no `apply`, in two processes: one that is stopped, one whose input ends. None where the adapter cannot even
+/// introduce itself.
+async fn idle_processes(
     adapter: &Adapter,
     world: &World,
     points: &mut Points,
-) -> Result<Option<(Introduction, &'static str)>, Unchecked> {
-    let (mut talk, folder) = open(adapter, world, "first", SIDECAR)?;
+) -> Result<Option<Introduction>, Unchecked> {
+    let (talk, folder) = open(adapter, world, "stopped", SIDECAR)?;
     let told = match introduce(&talk.session, &folder).await {
         Ok(told) => told,
         Err(words) => {
@@ -160,27 +175,54 @@ async fn first_process(
     let features = if told.features.is_empty() { "none".to_owned() } else { told.features.join(", ") };
     points.judge("hello", Ok(format!("{} {}, features: {features}", told.name, told.version)));
     points.judge("features-known", features_known(&told.features));
-    if !told.features.iter().any(|f| f == "sidecar") {
-        (talk.proxy, talk.direction) = (GATEWAY, Direction::Gateway);
-    }
-    let proxy = talk.proxy;
+    points.judge("unknown-members", unknown_members(&talk).await);
     // A breach ends the process: nothing more can be asked of it.
-    let going = conversation(&mut talk, points, &told).await;
-    if going.is_some() {
-        let stopped = talk.session.stop().await;
-        let stopped = match stopped {
+    if !talk.session.is_over() {
+        points.judge("stop", talk.session.stop().await.map(|()| IDLE.to_owned()));
+    }
+    let (talk, folder) = open(adapter, world, "hung-up", SIDECAR)?;
+    let ended = match introduce(&talk.session, &folder).await {
+        Err(words) => Err(words),
+        Ok(again) if again.features != told.features => {
+            Err("a second process of it declares other features".to_owned())
+        }
+        Ok(_) => talk.session.hang_up().await.map(|()| IDLE.to_owned()),
+    };
+    points.judge("end-of-input", ended);
+    // No request was sent: whatever was logged is no answer to a later one.
+    let _of_nobody = world.lines.take();
+    Ok(Some(told))
+}
+
+/// What was seen of an adapter that ended before it was given a plan.
+const IDLE: &str = "right after `hello`; with a listener it was not asked";
+
+async fn first_process(
+    adapter: &Adapter,
+    world: &World,
+    points: &mut Points,
+    told: &Introduction,
+    proxy: &'static str,
+) -> Result<(), Unchecked> {
+    let (mut talk, folder) = open(adapter, world, "first", proxy)?;
+    if let Err(words) = introduce(&talk.session, &folder).await {
+        points.judge("hello", Err(words));
+        return Ok(());
+    }
+    if conversation(&mut talk, points, told).await.is_some() {
+        let stopped = match talk.session.stop().await {
             Ok(()) => talk.closed().await,
             Err(words) => Err(words),
         };
-        points.judge("stop", stopped);
+        points.judge_too("stop", stopped);
     }
-    Ok(Some((told, proxy)))
+    Ok(())
 }
 
 fn features_known(features: &[String]) -> Result<String, String> {
     match unknown_features(features) {
         None => Ok(format!("{} features", features.len())),
-        Some(unknown) => Err(format!("{unknown}; the features are {}", feature::NAMES.join(", "))),
+        Some(unknown) => Err(unknown),
     }
 }
 
@@ -224,18 +266,6 @@ async fn conversation(talk: &mut Talk<'_>, points: &mut Points, told: &Introduct
         points.judge("listener-closes", closes);
         alive(talk)?;
     }
-    let answer = talk.session.ask_with_unknown_member().await;
-    points.judge(
-        "unknown-members",
-        match answer {
-            Ok(FromAdapter::Settled) => {
-                Ok("`settle` with one more member was answered with `settled`".to_owned())
-            }
-            Ok(other) => Err(format!("`settle` with one more member was answered with `{}`", other.kind())),
-            Err(words) => Err(words),
-        },
-    );
-    alive(talk)?;
     if told.features.iter().any(|f| f == "credential-status") {
         let status = credential_status(talk).await;
         points.judge("credential-status", status);
@@ -247,17 +277,20 @@ async fn conversation(talk: &mut Talk<'_>, points: &mut Points, told: &Introduct
     Some(())
 }
 
-async fn credential_status(talk: &Talk<'_>) -> Result<String, String> {
-    match talk.session.ask(&ToAdapter::Credentials { proxy: talk.proxy }).await?.status_of(talk.proxy) {
-        Ok(credentials) => Ok(format!("{} credentials of {}", credentials.len(), talk.proxy)),
-        Err(other) => Err(format!("`credentials` of {} was answered with {}", talk.proxy, shown(&other))),
+async fn unknown_members(talk: &Talk<'_>) -> Result<String, String> {
+    let answer = talk.session.ask_with_unknown_member().await?;
+    if answer == FromAdapter::Settled {
+        Ok("`settle` with one more member was answered with `settled`".to_owned())
+    } else {
+        Err(format!("`settle` with one more member was answered with `{}`", answer.kind()))
     }
 }
 
-/// An answer that fits no question, for people.
-fn shown(answer: &FromAdapter) -> String {
-    let text = format!("{answer:?}");
-    meshproof_harness::store::bounded(&crate::redact::without_keys(&text), 200)
+async fn credential_status(talk: &Talk<'_>) -> Result<String, String> {
+    match talk.session.ask(&ToAdapter::Credentials { proxy: talk.proxy }).await?.status_of(talk.proxy) {
+        Ok(credentials) => Ok(format!("{} credentials of {}", credentials.len(), talk.proxy)),
+        Err(other) => Err(format!("`credentials` of {} was answered with {}", talk.proxy, other.told())),
+    }
 }
 
 async fn address_taken(talk: &mut Talk<'_>) -> Result<String, String> {
@@ -344,29 +377,17 @@ async fn second_process(
     adapter: &Adapter,
     world: &World,
     points: &mut Points,
-    told: &Introduction,
     proxy: &'static str,
 ) -> Result<(), Unchecked> {
     let (mut talk, folder) = open(adapter, world, "second", proxy)?;
-    if proxy == GATEWAY {
-        talk.direction = Direction::Gateway;
-    }
-    let result = match introduce(&talk.session, &folder).await {
-        Err(words) => Err(words),
-        Ok(again) if again.features != told.features => {
-            Err("a second process of it declares other features".to_owned())
-        }
-        Ok(_) => {
-            let plan = talk.listening(Gets::Cluster);
-            match talk.must_apply(&plan).await {
-                Err(words) => Err(words),
-                Ok(()) => match talk.session.hang_up().await {
-                    Err(words) => Err(words),
-                    Ok(()) => talk.closed().await,
-                },
-            }
-        }
+    let plan = talk.listening(Gets::Cluster);
+    let result = async {
+        introduce(&talk.session, &folder).await?;
+        talk.must_apply(&plan).await?;
+        talk.session.hang_up().await?;
+        talk.closed().await
     };
-    points.judge("end-of-input", result);
+    let result = result.await;
+    points.judge_too("end-of-input", result);
     Ok(())
 }

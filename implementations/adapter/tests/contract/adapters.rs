@@ -87,8 +87,36 @@ async fn the_python_example_keeps_the_contract_and_passes_what_it_declares() {
             "sidecar-origination/one-upstream-request",
             "sidecar-origination/no-plaintext-leak",
             "sidecar-origination/sidecar-access-log",
+            "external-web-service/http-by-application-originated",
         ],
     );
+}
+
+/// No plan of theirs holds what the example does not declare, so that not even an adapter that refuses such a plan loses a check.
+#[tokio::test]
+async fn an_adapter_loses_nothing_over_what_no_check_asks_of_it() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let strict = format!(
+        "python3 '{}' '{}'",
+        folder.join("tests/contract/strict.py").display(),
+        folder.join("../adapters/python").display()
+    );
+    let selectors = ["tls-verification:sidecar", "external-web-service", "sidecar-origination"];
+    let report = run(&strict, &selectors, hasty()).await.unwrap();
+    assert_passes(
+        &report,
+        &["mesh-mtls", "tls-passthrough", "reconfigure-without-restart", "san-validation", "http2"],
+        &[],
+        &["external-web-service/http-by-application-originated", "tls-verification/wrong-host-refused"],
+    );
+    let passed = |scenario: &str| {
+        let of = report.scenarios.iter().filter(|s| s.id == scenario);
+        of.flat_map(|s| &s.checks).filter(|c| c.verdict == Verdict::Passed).count()
+    };
+    assert_eq!((passed("tls-verification"), passed("external-web-service")), (12, 7));
 }
 
 #[tokio::test]
@@ -136,6 +164,22 @@ async fn nginx_keeps_the_contract_and_passes_what_it_declares() {
 }
 
 #[tokio::test]
+async fn an_adapter_that_does_not_answer_apply_yet_is_told_what_it_keeps_already() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let mut timeouts = Timeouts::default();
+    timeouts.set("adapter-answer", std::time::Duration::from_secs(1)).unwrap();
+    let points = check(&hostile("knows-no-apply"), &timeouts).await.unwrap();
+    let of = |wanted: fn(&Outcome) -> bool| -> Vec<&str> {
+        points.iter().filter(|p| wanted(&p.outcome)).map(|p| p.id).collect()
+    };
+    let kept = of(|o| matches!(o, Outcome::Kept(_)));
+    assert_eq!(kept, ["hello", "features-known", "unknown-members", "stop", "end-of-input"]);
+    assert_eq!(of(|o| matches!(o, Outcome::Broken(_))), ["apply-empty"]);
+}
+
+#[tokio::test]
 async fn the_check_names_the_point_that_an_adapter_breaks() {
     if !installed("python3", "--version") {
         return;
@@ -144,6 +188,7 @@ async fn the_check_names_the_point_that_an_adapter_breaks() {
         ("dies-at-hello", "hello"),
         ("unknown-feature", "features-known"),
         ("wrong-revision", "apply-empty"),
+        ("dies-at-the-end", "stop"),
         ("", "apply-listens"),
         ("exits-without-stopped", "stop"),
         ("stays-after-its-input", "end-of-input"),
@@ -152,6 +197,9 @@ async fn the_check_names_the_point_that_an_adapter_breaks() {
         timeouts.set("adapter-stop", std::time::Duration::from_secs(1)).unwrap();
         let points = check(&hostile(way), &timeouts).await.unwrap();
         let outcome = &points.iter().find(|p| p.id == point).unwrap().outcome;
-        assert!(matches!(outcome, Outcome::Broken(_)), "{way}: {point}: {outcome:?}");
+        let Outcome::Broken(words) = outcome else { panic!("{way}: {point}: {outcome:?}") };
+        if way == "wrong-revision" {
+            assert_eq!(words, "`apply` of revision 1 was answered with `applied` for revision 2");
+        }
     }
 }

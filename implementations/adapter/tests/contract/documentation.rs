@@ -1,5 +1,6 @@
 //! `docs/adapters.md` says what is so.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -13,6 +14,7 @@ use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::{RequestSpec, Route, WorkloadClient};
 use meshproof_harness::{feature, ports};
+use meshproof_plan::model::HeaderChanges;
 use serde_json::Value;
 
 use crate::support::installed;
@@ -52,6 +54,36 @@ fn every_message_of_the_transcript_follows_its_schema() {
         seen += 1;
     }
     assert_eq!(seen, 11);
+}
+
+#[test]
+fn the_credentials_and_header_changes_that_are_shown_are_what_the_suite_writes() {
+    let shown: BTreeMap<String, Vec<Value>> = serde_json::from_str(block("<!-- credentials -->")[1]).unwrap();
+    let [(_, to), _] = schemas();
+    let definitions = &to.as_value()["$defs"];
+    let of = |name: &str| {
+        let mut schema = definitions[name].clone();
+        schema["$defs"] = definitions.clone();
+        jsonschema::draft202012::new(&schema).unwrap()
+    };
+    for credential in shown.values().flatten() {
+        assert!(of("CredentialFiles").is_valid(credential), "{credential}");
+    }
+    let (_, after) = PAGE.split_once("`{\"remove\":").unwrap();
+    let changes = format!("{{\"remove\":{}", after.split_once('`').unwrap().0);
+    let changes: HeaderChanges = serde_json::from_str(&changes).unwrap();
+    assert_eq!(changes.add.len(), 2, "{changes:?}");
+}
+
+#[test]
+fn the_adapters_of_this_repository_name_no_feature_that_nobody_knows() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters");
+    for name in ["python", "haproxy", "nginx"] {
+        let source = std::fs::read_to_string(folder.join(name).join("adapter.py")).unwrap();
+        for named in source.split("Unsupported(\"").skip(1).filter_map(|after| after.split('"').next()) {
+            assert!(feature::NAMES.contains(&named), "{name}: {named}");
+        }
+    }
 }
 
 /// The worked example, spoken to line by line.

@@ -9,6 +9,9 @@ import time
 WAY = sys.argv[1] if len(sys.argv) > 1 else "honest"
 
 
+FEATURES = {"unknown-feature": ["sidecar", "egress-gatway"], "declares-a-log": ["sidecar", "access-log"]}
+
+
 def say(**message):
     print(json.dumps(message), flush=True)
 
@@ -58,7 +61,7 @@ def hello(message):
         os.close(1)
         time.sleep(600)
     contract = 2 if WAY == "wrong-contract" else 1
-    say(type="hello", contract=contract, name="hostile", version="1", features=["sidecar", "egress-gatway"] if WAY == "unknown-feature" else ["sidecar"])
+    say(type="hello", contract=contract, name="hostile", version="1", features=FEATURES.get(WAY, ["sidecar"]))
     if WAY == "unasked":
         say(type="settled")
     if WAY == "deaf":
@@ -110,6 +113,8 @@ def main():
         kind = message["type"]
         if kind == "hello":
             hello(message)
+        elif kind == "apply" and WAY == "knows-no-apply":
+            pass
         elif kind == "apply":
             apply(message)
         elif kind == "credentials":

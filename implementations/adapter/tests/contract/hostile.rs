@@ -235,12 +235,14 @@ async fn a_feature_that_nobody_knows_is_the_adapters_fault_and_skips_nothing() {
     let error = misspelt.identify().await.unwrap_err();
     assert!(matches!(error, DataPlaneError::Gone(_)), "{error:?}");
     assert_says(&error.to_string(), &["hello", "egress-gatway", "did you mean egress-gateway"]);
+    assert_says(&error.to_string(), &["the features are sidecar, egress-gateway, "]);
 
     let place = Place::new();
     let plane = place.start(&hostile("unsupported-by-no-known-name"), &Timeouts::default()).await.unwrap();
     let error = apply(plane.as_ref(), 1).await.unwrap_err();
     assert!(matches!(error, DataPlaneError::Gone(_)), "{error:?}");
     assert_says(&error.to_string(), &["unsupported", "mesh-mtl\"", "did you mean mesh-mtls"]);
+    assert_says(&error.to_string(), &["the features are sidecar, egress-gateway, "]);
     // It broke the contract, and was ended for it.
     let _ = plane.stop().await;
 }

@@ -44,17 +44,22 @@ fn assert_all_fail(report: &Report, reason: &str) {
 }
 
 #[tokio::test]
-async fn an_adapter_that_dies_at_hello_fails_every_check_and_is_no_error_of_the_suite() {
+async fn a_breach_at_hello_ends_the_run_before_anything_is_judged_and_is_told_once() {
     if !installed("python3", "--version") {
         return;
     }
-    let report =
-        run(&hostile("dies-at-hello"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
-    assert_all_fail(&report, "no licence found");
-    let command = hostile("dies-at-hello");
-    let named = &report.implementation;
-    assert_eq!((named.name.clone(), named.target.as_str()), (format!("adapter:{command}"), "adapter"));
-    assert_eq!(named.details["adapter"], command);
+    for (way, words) in [
+        ("dies-at-hello", "no licence found"),
+        ("garbage", "Starting up, please wait..."),
+        ("unknown-feature", "did you mean egress-gateway"),
+        ("wrong-contract", "this suite speaks 1"),
+    ] {
+        let error = run(&hostile(way), &["sidecar-origination"], timeouts("")).await.unwrap_err();
+        assert!(matches!(error, RunError::Implementation(_)), "{way}: {error:?}");
+        let told = error.to_string();
+        assert!(told.starts_with("nothing was judged: the adapter") && told.contains(words), "{told}");
+        assert!(told.contains(way) && told.contains("adapter check"), "{told}");
+    }
 }
 
 #[tokio::test]
@@ -66,6 +71,18 @@ async fn an_adapter_that_dies_in_the_middle_fails_what_is_left() {
         .await
         .unwrap();
     assert_all_fail(&report, "out of luck");
+}
+
+#[tokio::test]
+async fn a_log_line_that_cannot_be_read_is_told_with_its_cause_before_its_text() {
+    if !installed("python3", "--version") {
+        return;
+    }
+    let selectors = ["sidecar-origination:target-port/sidecar-access-log"];
+    let report = run(&hostile("declares-a-log"), &selectors, timeouts("")).await.unwrap();
+    let told: Vec<_> = report.checks().map(|c| c.reason.as_str()).collect();
+    let cause = "the last: the line fits none of the known formats: \"a line before settled\"";
+    assert!(told.len() == 1 && told[0].contains(cause), "{told:#?}");
 }
 
 #[tokio::test]
@@ -102,13 +119,13 @@ async fn a_scenario_that_needs_an_undeclared_feature_is_skipped_and_names_it() {
 }
 
 #[tokio::test]
-async fn an_adapter_that_does_not_stop_when_it_introduces_itself_fails_every_check() {
+async fn an_adapter_that_does_not_stop_when_it_introduces_itself_ends_the_run() {
     if !installed("python3", "--version") {
         return;
     }
     let selectors = ["sidecar-origination:target-port"];
-    let report = run(&hostile("stays-after-stopped"), &selectors, timeouts("adapter-stop")).await.unwrap();
-    assert_all_fail(&report, "did not exit within the timeout `adapter-stop` (300ms)");
+    let error = run(&hostile("stays-after-stopped"), &selectors, timeouts("adapter-stop")).await.unwrap_err();
+    assert!(error.to_string().contains("did not exit within the timeout `adapter-stop` (300ms)"), "{error}");
 }
 
 #[tokio::test]

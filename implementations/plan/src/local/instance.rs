@@ -178,12 +178,17 @@ impl LocalInstance {
             self.addresses.proxies.iter().filter(|p| !state.stopped.contains(&p.name)).cloned().collect();
         let mut understood = state.resources.clone();
         self.factory.misread(&mut understood);
+        let mesh = MeshConfig {
+            mesh_tls: !self.data_plane.lacks("mesh-mtls"),
+            http2: !self.data_plane.lacks("http2"),
+            ..MeshConfig::default()
+        };
         let input = Input {
             resources: &understood,
             registry: &registry,
             proxies: &running,
             endpoints: &endpoints,
-            mesh: &MeshConfig::default(),
+            mesh: &mesh,
         };
         let resolution = resolve(&input).map_err(|rejected| {
             TargetError::Environment(format!(

@@ -57,7 +57,7 @@ impl Builder<'_> {
         let subset =
             if key.subset.is_empty() { None } else { Some(rule.and_then(|r| r.subset(&key.subset))?) };
         let policy = policy(rule.map(|r| &r.rule.spec), subset, key.port);
-        let protocol = self.upstream_protocol(port.protocol, &policy);
+        let protocol = self.upstream_protocol(port, &policy);
         let wanted = |e: &&Endpoint| subset.is_none_or(|s| labels_match(&s.labels, &e.labels));
         let endpoints: Vec<&Endpoint> = match &port.addressing {
             Addressing::Endpoints(all) => all.iter().filter(wanted).collect(),
@@ -82,13 +82,17 @@ impl Builder<'_> {
     /// gateway's Service port that decides: Istio's charts name port 80 `http2`, hence the HTTP/2 in the document's first
     /// log sample, and port 443 `https`, which is not HTTP/2, hence the HTTP/1.1 in its second. The ALPN that both sides
     /// agree on follows the protocol and never decides it.
-    fn upstream_protocol(&self, protocol: Protocol, policy: &PortPolicy) -> UpstreamProtocol {
+    fn upstream_protocol(&self, port: &Port, policy: &PortPolicy) -> UpstreamProtocol {
         let pool = policy.connection_pool.as_ref().and_then(|p| p.http.as_ref());
         if pool.is_some_and(|p| p.use_client_protocol) {
             return UpstreamProtocol::Downstream;
         }
         let upgrade = pool.is_some_and(|p| p.h2_upgrade_policy == UpgradePolicy::Upgrade);
-        match protocol {
+        match port.protocol {
+            // A proxy takes HTTP/1.1 there as well.
+            Protocol::Http2 if !upgrade && !self.input.mesh.http2 && port.leads_to_proxies() => {
+                UpstreamProtocol::Http1
+            }
             Protocol::Http2 => UpstreamProtocol::Http2,
             _ if upgrade => UpstreamProtocol::Http2,
             // Gateways do not sniff (setUpstreamProtocol).
@@ -186,8 +190,8 @@ impl Builder<'_> {
                 ProxyKind::Sidecar => {
                     let inbound = proxy.inbound.iter().find(|i| i.bind == endpoint.address);
                     let port = inbound.map_or(0, |i| i.port);
-                    let root = &self.input.mesh.root_namespace;
-                    accepts(&self.resources.peer_authentications, proxy, port, root) != Accepts::Plain
+                    accepts(&self.resources.peer_authentications, proxy, port, self.input.mesh)
+                        != Accepts::Plain
                 }
             },
         }

@@ -44,12 +44,11 @@ pub(crate) fn listener(builder: &Builder<'_>, inbound: &Inbound) -> (Listener, C
         tls,
         action: action.clone(),
     };
-    let root = &builder.input.mesh.root_namespace;
     let policies = &builder.resources.peer_authentications;
     // Where both are accepted, Istio tells mesh TLS by its ALPN and hands an application's own TLS through; the plan has no
     // application that serves TLS of its own, and takes all TLS for the mesh's.
     let mesh = || chain(Transport::Tls, Some(DownstreamTls::MeshMutual));
-    let chains = match accepts(policies, builder.proxy, inbound.port, root) {
+    let chains = match accepts(policies, builder.proxy, inbound.port, builder.input.mesh) {
         Accepts::MeshTls => vec![mesh()],
         Accepts::Both => vec![mesh(), chain(Transport::Plain, None)],
         Accepts::Plain => vec![chain(Transport::Any, None)],

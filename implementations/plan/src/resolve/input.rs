@@ -106,6 +106,12 @@ pub struct MeshConfig {
     pub root_namespace: String,
     /// What becomes of traffic to hosts that the registry does not know.
     pub outbound: OutboundPolicy,
+    /// Whether the proxies can speak mutual TLS among themselves. Where they cannot, PERMISSIVE means plain text, so that
+    /// mesh TLS is in the plan only where a resource demands it.
+    pub mesh_tls: bool,
+    /// Whether the proxies can speak HTTP/2 to servers. Where they cannot, the name of a port alone asks for none between
+    /// two proxies.
+    pub http2: bool,
 }
 
 impl Default for MeshConfig {
@@ -114,6 +120,8 @@ impl Default for MeshConfig {
             trust_domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
             outbound: OutboundPolicy::AllowAny,
+            mesh_tls: true,
+            http2: true,
         }
     }
 }

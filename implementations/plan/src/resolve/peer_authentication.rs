@@ -1,6 +1,6 @@
 //! PeerAuthentication: what a workload accepts.
 
-use super::input::Proxy;
+use super::input::{MeshConfig, Proxy};
 use crate::resources::Named;
 use crate::resources::common::labels_match;
 use crate::resources::gateway::{MutualTlsMode, PeerAuthentication};
@@ -18,13 +18,15 @@ pub(crate) enum Accepts {
 
 /// `ComposePeerAuthentication` (pilot/pkg/security/authn/policy_applier.go): the mesh's policy, overridden by the
 /// namespace's, overridden by the workload's, overridden by its `portLevelMtls`; UNSET inherits; without any, both are
-/// accepted. Of equals the oldest.
+/// accepted. Of equals the oldest. Where the proxies cannot speak mesh TLS, plain text stands for both.
 pub(crate) fn accepts(
     policies: &[Named<PeerAuthentication>],
     proxy: &Proxy,
     port: u16,
-    root: &str,
+    mesh: &MeshConfig,
 ) -> Accepts {
+    let root = mesh.root_namespace.as_str();
+    let both = if mesh.mesh_tls { Accepts::Both } else { Accepts::Plain };
     let of_all = |namespace: &str| {
         policies.iter().find(|p| p.id.namespace == namespace && p.spec.selects_all()).map(|p| &p.spec)
     };
@@ -53,8 +55,8 @@ pub(crate) fn accepts(
         .find_map(|m| match m {
             MutualTlsMode::Unset => None,
             MutualTlsMode::Disable => Some(Accepts::Plain),
-            MutualTlsMode::Permissive => Some(Accepts::Both),
+            MutualTlsMode::Permissive => Some(both),
             MutualTlsMode::Strict => Some(Accepts::MeshTls),
         })
-        .unwrap_or(Accepts::Both)
+        .unwrap_or(both)
 }

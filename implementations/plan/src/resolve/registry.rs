@@ -36,6 +36,16 @@ pub(crate) struct Port {
     pub(crate) addressing: Addressing,
 }
 
+impl Port {
+    /// Whether a proxy of the mesh is behind each of its addresses.
+    pub(crate) fn leads_to_proxies(&self) -> bool {
+        match &self.addressing {
+            Addressing::Endpoints(all) => all.iter().all(|e| e.identity.is_some()),
+            Addressing::Original => false,
+        }
+    }
+}
+
 /// Where a port leads.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Addressing {

@@ -1,6 +1,6 @@
 //! What a workload accepts, and what others send it (PeerAuthentication, auto mTLS).
 
-use meshproof_plan::model::{Discovery, DownstreamTls, Transport, UpstreamTls};
+use meshproof_plan::model::{Discovery, DownstreamTls, Transport, UpstreamProtocol, UpstreamTls};
 
 use crate::world::{Ask, Listeners, SLEEP, World, at};
 
@@ -44,6 +44,41 @@ const PLAIN: [(Transport, bool); 1] = [(Transport::Any, false)];
 fn without_a_policy_mesh_tls_and_plain_text_are_accepted_and_mesh_tls_is_sent() {
     assert_eq!(accepted(""), BOTH);
     assert!(opens_mesh_tls(""));
+}
+
+#[test]
+fn proxies_that_cannot_speak_mesh_tls_are_asked_for_it_only_where_a_policy_demands_it() {
+    let chains = |manifest: &str| -> (Vec<bool>, bool) {
+        let mut world = World::with_backend();
+        world.mesh.mesh_tls = false;
+        let plan = world.resolve(manifest).plan;
+        let chains = &plan.proxy("backend").listener(8000).chains;
+        (chains.iter().map(|c| c.tls.is_some()).collect(), plan.cluster(SLEEP, BACKEND).tls.is_some())
+    };
+    assert_eq!(chains(""), (vec![false], false));
+    assert_eq!(chains(&policy("p", "default", "{mtls: {mode: PERMISSIVE}}")), (vec![false], false));
+    assert_eq!(chains(&policy("p", "default", "{mtls: {mode: STRICT}}")), (vec![true], true));
+}
+
+#[test]
+fn proxies_that_cannot_speak_http2_are_asked_for_it_only_where_a_rule_demands_it() {
+    let to_gateway = "outbound|80||istio-egressgateway.istio-system.svc.cluster.local";
+    let upgrade = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: upgraded, namespace: default}
+spec:
+  host: istio-egressgateway.istio-system.svc.cluster.local
+  trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}
+";
+    let protocol = |http2: bool, manifest: &str| {
+        let mut world = World::new();
+        world.mesh.http2 = http2;
+        world.resolve(manifest).plan.cluster(SLEEP, to_gateway).protocol
+    };
+    assert_eq!(protocol(true, ""), UpstreamProtocol::Http2);
+    assert_eq!(protocol(false, ""), UpstreamProtocol::Http1);
+    assert_eq!(protocol(false, upgrade), UpstreamProtocol::Http2);
 }
 
 #[test]
