@@ -16,7 +16,6 @@ use crate::points;
 use crate::report::{CheckResult, ScenarioResult};
 use crate::story::Threads;
 use crate::visible::{self, clipped};
-use crate::words::Micros;
 
 /// Stands for the piece's token, which no two runs share, so that what is the same but for it is held once. No text has
 /// it: control characters are shown as escapes.
@@ -100,7 +99,7 @@ fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
     }
     Piece(
         texts.line(&piece.id.0, None),
-        texts.line(&Micros(piece.at_us).to_string(), None),
+        texts.line(&describe::when(piece).to_string(), None),
         texts.line(&describe::side(&piece.side), None),
         texts.line(points::kind(&piece.fact), None),
         shown,

@@ -159,6 +159,9 @@ function fieldsOf(a, b) {
   return out;
 }
 
+/** A value in words; a list with nothing in it is not the same as nothing to be seen. */
+const told = (value) => (value === undefined ? "nothing" : value === "" ? "none" : value);
+
 function side(name, verdict, judged) {
   const box = el("div", "", el("h3", "", name, " ", el("span", "verdict " + verdict, verdict)));
   if (!judged) { box.append(el("p", "soft", "This report lacks the check.")); return box; }
@@ -209,9 +212,9 @@ function compared(data, row, column, beside) {
       if (departs) alike = false;
       const head = el("th", "", field);
       head.scope = "row";
-      const line = el("tr", departs ? "departs" : "", head, el("td", "", left ?? "–"), el("td", "", right ?? "–"));
+      const line = el("tr", departs ? "departs" : "", head, el("td", "", told(left)), el("td", "", told(right)));
       if (departs && !first) {
-        first = a && b ? `${shown.side}, ${shown.kind}, ${field}: ${left ?? "nothing"} here, ${right ?? "nothing"} there`
+        first = a && b ? `${shown.side}, ${shown.kind}, ${field}: ${told(left)} here, ${told(right)} there`
           : `${shown.side}, ${shown.kind}: ${a ? "only here" : "only there"}`;
         line.className = "first";
         head.append(" ◀ first divergence");
@@ -236,6 +239,7 @@ function compared(data, row, column, beside) {
 }
 
 $("bar").hidden = false;
+keepHeads();
 for (const id of ["query", "all"]) $(id).addEventListener("input", () => { apply(); write(false); });
 $("matrix").addEventListener("click", (event) => {
   const cell = event.target.closest("td");
