@@ -21,7 +21,7 @@ pub fn comparison(reports: &[&Report], baseline: Option<usize>, evidence: bool) 
             (bar())
             div.matrix-scroll tabindex="0" role="group" aria-label="Matrix" { (matrix(&comparison)) }
             (legend(&[
-                ("first divergence", "The first thing, in the order in which traffic goes, in which the evidence of two cells differs."),
+                ("first divergence", "The first thing, in the order in which traffic goes, in which the evidence of two cells differs; what a check names as what it failed for goes before."),
                 ("regression, fix", "It passed in the baseline and does not now; it did not and does now."),
             ]))
             (terms())

@@ -109,13 +109,23 @@ fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
     )
 }
 
-/// One check: reason, expected, seen, repeat, the pieces of its story, which of them decide.
+/// One check: reason, expected, seen, repeat, the pieces of its story, which of them decide, and piece and field in turn of
+/// what it failed for.
 #[derive(Serialize)]
-struct Judged(usize, usize, usize, usize, Vec<usize>, Vec<usize>);
+struct Judged(usize, usize, usize, usize, Vec<usize>, Vec<usize>, Vec<usize>);
 
 fn judged(texts: &mut Texts, threads: &Threads<'_>, check: &CheckResult) -> Judged {
     let story = threads.story(check);
     let decides = story.pieces.iter().filter(|b| b.decides).map(|b| b.index).collect();
+    let mut named = Vec::new();
+    if !check.differences.is_empty() {
+        for bearing in &story.pieces {
+            let points = points::points(&bearing.piece.fact);
+            for field in points::named(check, &bearing.piece.id, &points) {
+                named.extend([bearing.index, texts.line(&field, None)]);
+            }
+        }
+    }
     Judged(
         texts.line(&check.reason, None),
         texts.line(&check.expected, None),
@@ -123,6 +133,7 @@ fn judged(texts: &mut Texts, threads: &Threads<'_>, check: &CheckResult) -> Judg
         texts.line(&check.repeat, None),
         story.pieces.iter().map(|b| b.index).collect(),
         decides,
+        named,
     )
 }
 

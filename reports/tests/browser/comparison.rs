@@ -196,3 +196,29 @@ async fn a_table_that_goes_on_to_the_right_fades_there_until_its_end_is_reached(
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_a_check_failed_for_is_marked_before_what_differs_besides() {
+    with_browser(async |page| {
+        let [good, mut bad] = pair();
+        bad.scenarios[0].checks[1].differences = vec![meshproof_reports::Difference {
+            evidence: meshproof_reports::EvidenceId("e4".to_owned()),
+            expected: "status 200".to_owned(),
+            seen: "status 404".to_owned(),
+        }];
+        let meshproof_reports::Fact::AccessLog(log) = &mut bad.scenarios[0].evidence[3].fact else {
+            unreachable!()
+        };
+        let fields = log.fields.as_mut().unwrap();
+        (fields.response_code, fields.method) = (Some(404), Some("PUT".to_owned()));
+        page.open(&html::comparison(&[&good, &bad], None, true), "").await;
+        page.run("document.querySelector('#matrix tr[data-d] td.failed button').click()").await;
+        page.until("return cell.open && sides.querySelectorAll('tr.first').length === 1").await;
+        let told = page.run("return sides.querySelector('.diverges').textContent").await;
+        let comparison = meshproof_reports::compare::compare(&[&good, &bad], None);
+        let divergence = comparison.scenarios[0].rows[1].cells[1].clone().unwrap().divergence.unwrap();
+        assert_eq!(divergence.field, "status");
+        assert_eq!(told, json!(format!("First divergence: {}", divergence.sentence())));
+    })
+    .await;
+}
