@@ -334,8 +334,9 @@ fn row(
         let result = (*result)?;
         let divergence = (result.verdict != point_of_reference.verdict)
             .then(|| {
-                let here = threads[column].as_ref()?.story(result);
-                let there = threads[reference].as_ref()?.story(point_of_reference);
+                let here = slots(&threads[column].as_ref()?.story(result), result);
+                let there =
+                    slots(&threads[reference].as_ref()?.story(point_of_reference), point_of_reference);
                 divergence(&here, &there, reference)
             })
             .flatten();
@@ -371,37 +372,48 @@ const fn movement(before: Verdict, now: Verdict) -> Option<Movement> {
 }
 
 /// Pieces are held against each other by who saw them and what sort they are, in the order in which they came: proxies
-/// write their logs when they like, so only the order within one place and sort means something.
-fn divergence(here: &Story<'_>, there: &Story<'_>, with: usize) -> Option<Divergence> {
-    let (ours, theirs) = (slots(here), slots(there));
+/// write their logs when they like, so only the order within one place and sort means something. A field that one of
+/// the two checks names as what it failed for goes before the others, which need not have to do with it.
+fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Divergence> {
     let mut keys: Vec<&Slot> = ours.keys().chain(theirs.keys()).collect();
     keys.sort_unstable();
     keys.dedup();
+    let found = |key: &Slot, field: &str, here: Option<String>, there: Option<String>| {
+        let quoted = |text: Option<String>| text.map(|t| clipped(&t, MAX_QUOTED).into_owned());
+        Divergence {
+            with,
+            place: key.place.clone(),
+            kind: key.kind.to_owned(),
+            field: field.to_owned(),
+            here: quoted(here),
+            there: quoted(there),
+        }
+    };
+    let mut first = None;
     for key in keys {
-        let (mine, other) = (ours.get(key), theirs.get(key));
-        let found = |field: &str, here: Option<String>, there: Option<String>| {
-            let quoted = |text: Option<String>| text.map(|t| clipped(&t, MAX_QUOTED).into_owned());
-            Some(Divergence {
-                with,
-                place: key.place.clone(),
-                kind: key.kind.to_owned(),
-                field: field.to_owned(),
-                here: quoted(here),
-                there: quoted(there),
-            })
-        };
-        match (mine, other) {
+        match (ours.get(key), theirs.get(key)) {
             (Some(mine), Some(other)) => {
-                if let Some((field, here, there)) = first_difference(mine, other) {
-                    return found(&field, here, there);
+                for (field, here, there) in differences(&mine.points, &other.points) {
+                    let named = mine.named.contains(&field) || other.named.contains(&field);
+                    if named || first.is_none() {
+                        let divergence = found(key, &field, here, there);
+                        if named {
+                            return Some(divergence);
+                        }
+                        first = Some(divergence);
+                    }
                 }
             }
-            (Some(mine), None) => return found("", Some(in_short(mine)), None),
-            (None, Some(other)) => return found("", None, Some(in_short(other))),
+            (Some(mine), None) => {
+                first.get_or_insert_with(|| found(key, "", Some(in_short(&mine.points)), None));
+            }
+            (None, Some(other)) => {
+                first.get_or_insert_with(|| found(key, "", None, Some(in_short(&other.points))));
+            }
             (None, None) => {}
         }
     }
-    None
+    first
 }
 
 /// Who saw what sort of thing, for the how manieth time. Ordered as traffic goes.
@@ -414,7 +426,16 @@ struct Slot {
     number: usize,
 }
 
-fn slots(story: &Story<'_>) -> HashMap<Slot, Vec<Point>> {
+/// What is known of one slot.
+struct Filled {
+    points: Vec<Point>,
+    /// The fields that the check names as what it failed for.
+    named: Vec<String>,
+}
+
+type Slots = HashMap<Slot, Filled>;
+
+fn slots(story: &Story<'_>, check: &CheckResult) -> Slots {
     let mut counts: HashMap<(String, &'static str), usize> = HashMap::new();
     let mut slots = HashMap::new();
     for bearing in &story.pieces {
@@ -423,7 +444,9 @@ fn slots(story: &Story<'_>) -> HashMap<Slot, Vec<Point>> {
         let number = counts.entry((place.clone(), kind)).or_default();
         let slot = Slot { rank: rank(&bearing.piece.side), place, order: order(kind), kind, number: *number };
         *number += 1;
-        slots.insert(slot, points::points(&bearing.piece.fact));
+        let points = points::points(&bearing.piece.fact);
+        let named = points::named(check, &bearing.piece.id, &points);
+        slots.insert(slot, Filled { points, named });
     }
     slots
 }
@@ -443,17 +466,17 @@ fn order(kind: &str) -> u8 {
     u8::from(kind != "connection")
 }
 
-fn first_difference(mine: &[Point], other: &[Point]) -> Option<(String, Option<String>, Option<String>)> {
+/// Every field in which the two differ: those of the first in its order, then those that only the other has.
+fn differences(
+    mine: &[Point],
+    other: &[Point],
+) -> impl Iterator<Item = (String, Option<String>, Option<String>)> {
     let value =
         |points: &[Point], field: &str| points.iter().find(|(f, _)| f == field).map(|(_, v)| v.clone());
-    for (field, here) in mine {
-        let there = value(other, field);
-        if there.as_ref() != Some(here) {
-            return Some((field.clone(), Some(here.clone()), there));
-        }
-    }
-    let missing = other.iter().find(|(field, _)| value(mine, field).is_none())?;
-    Some((missing.0.clone(), None, Some(missing.1.clone())))
+    let own = mine.iter().map(move |(field, here)| (field.clone(), Some(here.clone()), value(other, field)));
+    let only = other.iter().filter(move |(field, _)| value(mine, field).is_none());
+    own.filter(|(_, here, there)| here != there)
+        .chain(only.map(|(field, there)| (field.clone(), None, Some(there.clone()))))
 }
 
 fn in_short(points: &[Point]) -> String {

@@ -1,10 +1,10 @@
 //! Evidence in words, for every renderer alike. The texts are as recorded: a renderer makes them harmless.
 
 use crate::evidence::{
-    AccessLog, Change, Connection, CredentialState, CredentialStatus, Exchange, ExchangeErrorKind, Fact, Hop,
-    HopResult, LogFields, ServerRequest, Side, TlsFacts,
+    AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, Exchange, ExchangeErrorKind,
+    Fact, Hop, HopResult, LogFields, ServerRequest, Side, TlsFacts,
 };
-use crate::words::Micros;
+use crate::words::{Micros, Span};
 
 /// A labelled value. Values may have several lines.
 pub(crate) type Row = (&'static str, String);
@@ -17,6 +17,20 @@ pub(crate) fn side(side: &Side) -> String {
         Side::Service { host } => format!("external service {host}"),
         Side::Suite => "the suite".to_owned(),
     }
+}
+
+/// When it was seen, since the scenario's start. An exchange is recorded at its end and shown from its beginning, before what it led to.
+pub(crate) fn when(piece: &Evidence) -> Span {
+    let lasted = match &piece.fact {
+        Fact::Exchange(exchange) => exchange.duration_us,
+        Fact::AccessLog(_)
+        | Fact::Connection(_)
+        | Fact::Request(_)
+        | Fact::Change(_)
+        | Fact::Credential(_)
+        | Fact::Note { .. } => 0,
+    };
+    Span(piece.at_us.saturating_sub(lasted), piece.at_us)
 }
 
 /// What was seen, in one line.
@@ -236,10 +250,6 @@ fn request_rows(request: &ServerRequest) -> Vec<Row> {
     if let Some(bytes) = request.body_bytes.filter(|bytes| *bytes > 0) {
         let sum = request.body_sha256.as_ref().map(|s| format!(", SHA-256 {s}")).unwrap_or_default();
         rows.push(("body", format!("{bytes} bytes{sum}")));
-    }
-    if let Some(bytes) = request.body_bytes.filter(|bytes| *bytes > 0) {
-        let sha256 = request.body_sha256.as_ref().map(|sum| format!(", SHA-256 {sum}")).unwrap_or_default();
-        rows.push(("body", format!("{bytes} bytes{sha256}")));
     }
     rows.push(("peer", format!("{} (connection {})", request.peer, request.connection)));
     rows.extend(request.tls.as_ref().map(|tls| ("TLS", tls_line(tls))));

@@ -3,9 +3,10 @@
 
 use crate::describe;
 use crate::evidence::{
-    AccessLog, Change, Connection, CredentialState, CredentialStatus, Exchange, Fact, Hop, HopResult,
-    ServerRequest, TlsFacts,
+    AccessLog, Change, Connection, CredentialState, CredentialStatus, EvidenceId, Exchange, Fact, Hop,
+    HopResult, ServerRequest, TlsFacts,
 };
+use crate::report::CheckResult;
 
 /// A field and its value.
 pub(crate) type Point = (String, String);
@@ -23,6 +24,31 @@ pub(crate) fn points(fact: &Fact) -> Vec<Point> {
         Fact::Note { text } => out.put("", "note", text.clone()),
     }
     out.0
+}
+
+/// The fields of a piece that the check's differences name in words, as in `no header x-envoy-*` or `status 503`.
+pub(crate) fn named(check: &CheckResult, piece: &EvidenceId, points: &[Point]) -> Vec<String> {
+    let words = |text: &str| {
+        let plain = |c: char| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
+        let text: String = text.chars().map(plain).collect();
+        format!(" {} ", text.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let texts: Vec<String> = check
+        .differences
+        .iter()
+        .filter(|d| d.evidence == *piece)
+        .flat_map(|d| [words(&d.expected), words(&d.seen)])
+        .collect();
+    if texts.is_empty() {
+        return vec![];
+    }
+    let fits = |field: &&String| {
+        // `request 1: status` is the field `status` of the first of several requests.
+        let name = words(field.rsplit(": ").next().unwrap_or(field));
+        let singular = format!("{} ", name.trim_end().trim_end_matches('s'));
+        texts.iter().any(|text| text.contains(&name) || text.contains(&singular))
+    };
+    points.iter().map(|(field, _)| field).filter(fits).cloned().collect()
 }
 
 /// What sort of thing a fact is, in one word.

@@ -174,7 +174,8 @@ impl ScenarioResult {
         }
     }
 
-    /// The worst verdict among the checks, `Error` if the scenario has a fault, `Skipped` if nothing was asked.
+    /// The worst verdict among the MUST checks, or among all where no MUST was asked; `Error` if the scenario has a fault,
+    /// `Skipped` if nothing was asked.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if !self.faults.is_empty() {
@@ -185,7 +186,8 @@ impl ScenarioResult {
         if asked.clone().next().is_none() {
             return Verdict::Skipped;
         }
-        asked.filter(counts).map(|c| c.verdict).max().unwrap_or(Verdict::Passed)
+        let worst = asked.clone().filter(counts).map(|c| c.verdict).max();
+        worst.or_else(|| asked.map(|c| c.verdict).max()).unwrap_or(Verdict::Passed)
     }
 
     /// The configuration change that was the last before the last piece of evidence that a check rests on; without

@@ -1,5 +1,6 @@
 //! What renderers say alike: symbols, durations, and what a report comes to.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::report::{CheckResult, Level, Report, Tally, Verdict};
@@ -31,6 +32,23 @@ impl fmt::Display for Micros {
             1_000..1_000_000 => write!(f, "{} ms", us / 1_000),
             1_000_000..60_000_000 => write!(f, "{}.{} s", us / 1_000_000, us / 100_000 % 10),
             _ => write!(f, "{} min {} s", us / 60_000_000, us / 1_000_000 % 60),
+        }
+    }
+}
+
+/// From one moment to a later one: `213–250 ms`, `950 ms–1.2 s`; one of them where both look alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Span(pub u64, pub u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (from, to) = (Micros(self.0).to_string(), Micros(self.1).to_string());
+        if from == to || self.0 > self.1 {
+            return f.write_str(&to);
+        }
+        match (from.split_once(' '), to.split_once(' ')) {
+            (Some((number, unit)), Some((_, same))) if unit == same => write!(f, "{number}–{to}"),
+            _ => write!(f, "{from}–{to}"),
         }
     }
 }
@@ -79,7 +97,13 @@ pub fn conclusion(report: &Report) -> Conclusion {
     if verdict == Verdict::Passed {
         let passed = must.count(Verdict::Passed);
         parts.push(if asked == 0 {
-            "no MUST check was asked".to_owned()
+            let failed = |level| Tally::of(report.checks(), |c| c.level == level).count(Verdict::Failed);
+            let others: Vec<String> = [Level::Should, Level::May]
+                .into_iter()
+                .filter_map(|level| Some((level, failed(level))).filter(|(_, n)| *n > 0))
+                .map(|(level, n)| format!("; {n} {level} failed"))
+                .collect();
+            format!("no MUST was asked{}", others.concat())
         } else if passed == asked {
             format!("{} passed", of_must(asked))
         } else {
@@ -95,6 +119,33 @@ pub fn conclusion(report: &Report) -> Conclusion {
         parts.push(format!("{} skipped", plural(skipped, "check")));
     }
     Conclusion { verdict, sentence: parts.join(", ") }
+}
+
+/// How many reasons for skipping are told apart.
+const SKIP_REASONS: usize = 20;
+
+/// Why checks were skipped, a line for each reason, the most frequent first: `12 skipped: the implementation does not
+/// declare the feature mesh-mtls`. The reasons are as recorded: a renderer makes them harmless.
+#[must_use]
+pub fn skips(report: &Report) -> Vec<String> {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    let mut index: HashMap<&str, usize> = HashMap::new();
+    for check in report.checks().filter(|c| c.verdict == Verdict::Skipped) {
+        let at = *index.entry(&check.reason).or_insert_with(|| {
+            counts.push((&check.reason, 0));
+            counts.len() - 1
+        });
+        counts[at].1 += 1;
+    }
+    counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let mut lines: Vec<String> =
+        counts.iter().take(SKIP_REASONS).map(|(reason, n)| format!("{n} skipped: {reason}")).collect();
+    let rest = counts.get(SKIP_REASONS..).unwrap_or_default();
+    if !rest.is_empty() {
+        let checks: usize = rest.iter().map(|(_, n)| n).sum();
+        lines.push(format!("{checks} skipped for {} in the report", plural(rest.len(), "more reason")));
+    }
+    lines
 }
 
 fn of_must(n: usize) -> String {
@@ -135,6 +186,13 @@ mod tests {
         let wanted =
             ["0 µs", "999 µs", "1 ms", "999 ms", "1.0 s", "1.4 s", "59.9 s", "1 min 0 s", "2 min 5 s"];
         assert_eq!(bounds.map(shown), wanted);
+    }
+
+    #[test]
+    fn a_span_names_a_unit_twice_only_where_there_are_two() {
+        let spans = [(213_000, 250_400), (950_000, 1_200_000), (5, 5), (1_000, 1_001), (9, 4)];
+        let shown = spans.map(|(from, to)| Span(from, to).to_string());
+        assert_eq!(shown, ["213–250 ms", "950 ms–1.2 s", "5 µs", "1 ms", "4 µs"]);
     }
 
     #[test]
@@ -180,6 +238,34 @@ mod tests {
         let (verdict, sentence) =
             concluded(|r| r.scenarios[0].checks.iter_mut().for_each(|c| c.verdict = Verdict::Skipped));
         assert_eq!((verdict, sentence.as_str()), (Verdict::Error, "no check was judged, 3 checks skipped"));
+    }
+
+    #[test]
+    fn a_run_without_a_must_says_what_else_failed() {
+        let (verdict, sentence) = concluded(|r| {
+            let check = &mut r.scenarios[0].checks[2];
+            (check.level, check.verdict) = (Level::Should, Verdict::Failed);
+            let check = check.clone();
+            r.scenarios[0].checks = vec![check];
+        });
+        assert_eq!((verdict, sentence.as_str()), (Verdict::Passed, "no MUST was asked; 1 SHOULD failed"));
+    }
+
+    #[test]
+    fn skipped_checks_are_counted_by_reason_and_the_rarest_reasons_together() {
+        let mut report = sample::passing();
+        let mut skipped = report.scenarios[0].checks[0].clone();
+        skipped.verdict = Verdict::Skipped;
+        let with = |reason: String| crate::report::CheckResult { reason, ..skipped.clone() };
+        let checks = &mut report.scenarios[0].checks;
+        assert!(skips(&sample::passing()).is_empty());
+        checks.push(with("rare".to_owned()));
+        checks.extend([with("frequent".to_owned()), with("frequent".to_owned())]);
+        assert_eq!(skips(&report), ["2 skipped: frequent", "1 skipped: rare"]);
+        report.scenarios[0].checks.extend((0..50).map(|n| with(format!("other {n}"))));
+        let lines = skips(&report);
+        assert_eq!(lines.len(), SKIP_REASONS + 1);
+        assert_eq!(lines.last().unwrap(), "32 skipped for 32 more reasons in the report");
     }
 
     #[test]

@@ -72,6 +72,36 @@ fn where_one_side_has_an_empty_list_the_divergence_says_none() {
 }
 
 #[test]
+fn what_a_check_failed_for_is_told_before_what_differs_besides() {
+    let besides = |s: &mut ScenarioResult| {
+        failing(s);
+        let Fact::AccessLog(log) = &mut s.evidence[3].fact else { unreachable!() };
+        log.fields.as_mut().unwrap().upstream_cluster = Some("PassthroughCluster".to_owned());
+        let e6 = s.evidence.iter_mut().find(|e| e.id.0 == "e6").unwrap();
+        let Fact::Request(request) = &mut e6.fact else { unreachable!() };
+        request.headers.push(crate::Header { name: "x-envoy-attempt".to_owned(), value: "1".to_owned() });
+    };
+    let told = |difference: Option<(&str, &str)>| {
+        let other = changed(|s| {
+            besides(s);
+            s.checks[1].differences = difference
+                .map(|(id, seen)| crate::report::Difference {
+                    evidence: EvidenceId(id.to_owned()),
+                    expected: "no header x-envoy-*".to_owned(),
+                    seen: seen.to_owned(),
+                })
+                .into_iter()
+                .collect();
+        });
+        sentence(&other).unwrap()
+    };
+    assert!(told(Some(("e6", "headers x-envoy-attempt"))).contains("request, headers: "));
+    let first = "access-log line, upstream cluster: ";
+    assert!(told(None).contains(first));
+    assert!(told(Some(("e4", "headers x-envoy-attempt"))).contains(first), "a log line has no such field");
+}
+
+#[test]
 fn a_piece_that_only_one_side_has_is_a_divergence() {
     let other = changed(|s| {
         failing(s);

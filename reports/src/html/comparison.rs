@@ -18,10 +18,10 @@ pub fn comparison(reports: &[&Report], baseline: Option<usize>, evidence: bool) 
         a.skip href="#matrix" { "Skip to the matrix" }
         main {
             (head(&comparison, &title))
-            (bar(&comparison))
+            (bar())
             div.matrix-scroll tabindex="0" role="group" aria-label="Matrix" { (matrix(&comparison)) }
             (legend(&[
-                ("first divergence", "The first thing, in the order in which traffic goes, in which the evidence of two cells differs."),
+                ("first divergence", "The first thing, in the order in which traffic goes, in which the evidence of two cells differs; what a check names as what it failed for goes before."),
                 ("regression, fix", "It passed in the baseline and does not now; it did not and does now."),
             ]))
             (terms())
@@ -77,11 +77,10 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
     }
 }
 
-fn bar(comparison: &Comparison) -> Markup {
-    let example = comparison.columns.first().map_or("", |c| c.key.as_str());
+fn bar() -> Markup {
     html! {
         section.bar #bar hidden aria-label="Query" {
-            label { "Query " input #query type="search" autocomplete="off" spellcheck="false" placeholder=(format!("{}:passed level:must", brief(example, 40))) aria-describedby="query-help"; }
+            label { "Query " input #query type="search" autocomplete="off" spellcheck="false" placeholder="any:failed level:must" aria-describedby="query-help"; }
             label { input #all type="checkbox"; " also checks without a difference" }
             output #count {}
             p.problem #problem role="alert" {}

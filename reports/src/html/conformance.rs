@@ -9,7 +9,7 @@ use crate::compare::{parts, short};
 use crate::describe;
 use crate::report::{CheckResult, Report, ScenarioResult, Tally, Verdict, variants};
 use crate::story::Threads;
-use crate::words::{LEVELS, Micros, conclusion, needs_a_look, plural, symbol};
+use crate::words::{LEVELS, Micros, conclusion, needs_a_look, plural, skips, symbol};
 
 /// How many lines of one manifest's difference are shown; the packed evidence has the manifest whole.
 const MAX_LINES: usize = 200;
@@ -148,7 +148,10 @@ fn looks(report: &Report) -> Markup {
     html! {
         section.looks #looks aria-labelledby="looks-title" {
             h2 #looks-title { "What needs a look" }
-            @if unexpected.is_empty() && faults == 0 { p { "Nothing: no check failed, and the run had no fault." } }
+            @if report.run.partial { p.fault { (badge(Verdict::Error)) " " (cut_short(report)) } }
+            @else if unexpected.is_empty() && faults == 0 { p {
+                @if judged(report) == 0 { "No check was judged." } @else { "Nothing: no check failed, and the run had no fault." }
+            } }
             @if !unexpected.is_empty() { (list(&unexpected)) }
             @if !expected.is_empty() {
                 details { summary { (plural(expected.len(), "failure")) ", as expected" } (list(&expected)) }
@@ -156,8 +159,30 @@ fn looks(report: &Report) -> Markup {
             @for scenario in &report.scenarios { @for fault in &scenario.faults {
                 p.fault { (badge(Verdict::Error)) " fault in " (line(&scenario.selector())) ": " (brief(&fault.message, 1_000)) }
             } }
+            @let skips = skips(report);
+            @if !skips.is_empty() {
+                h3 { "What was not asked, and why" }
+                ul.skips { @for reason in &skips { li { (brief(reason, 700)) } } }
+            }
         }
     }
+}
+
+fn judged(report: &Report) -> usize {
+    let all = Tally::of(report.checks(), |_| true);
+    all.total() - all.count(Verdict::Skipped)
+}
+
+/// What of a run that was cut short was judged, and what not.
+fn cut_short(report: &Report) -> String {
+    let (judged, total) = (judged(report), report.checks().count());
+    let why = report.run.partial_reason.as_deref().unwrap_or("no reason was recorded");
+    let left = match total - judged {
+        0 => "checks that the report lacks were not judged".to_owned(),
+        1 => "1 check was not judged".to_owned(),
+        n => format!("{n} checks were not judged"),
+    };
+    format!("The run was cut short ({}): {judged} of {} judged, {left}.", line(why), plural(total, "check"))
 }
 
 fn list(checks: &[(usize, usize, &ScenarioResult, &CheckResult)]) -> Markup {
@@ -190,13 +215,12 @@ fn cards(report: &Report) -> Markup {
                         h3 { a href=(format!("#{}", section_id(number, scenario))) {
                             (brief(&scenario.id, 100)) @if !scenario.configuration.is_empty() { ":" wbr; (brief(&scenario.configuration, 100)) }
                         } }
-                        p { (brief(&scenario.title, 200)) }
+                        p { (brief(&scenario.title, 200)) span.soft.took { " · " (Micros(scenario.timing.total_us)) } }
                         p.counts {
                             (badge(scenario.verdict())) " "
                             @for verdict in Verdict::ALL { @if tally.count(verdict) > 0 {
                                 span class=(class(verdict)) { (symbol(verdict)) " " (tally.count(verdict)) " " (verdict) } " "
                             } }
-                            span.soft { (Micros(scenario.timing.total_us)) }
                         }
                     }
                 }
@@ -283,8 +307,13 @@ fn one(
                 dl {
                     dt { "requirement" } dd { (line(&check.requirement)) }
                     dt { "document" } dd { (link(&scenario.document.url, &scenario.document.title)) ", “" (line(&check.section)) "”" }
-                    dt { "✓ expected" } dd.want { (line(&check.expected)) }
-                    dt { (if look { "✗ seen" } else { "✓ seen" }) } dd class=(if look { "got" } else { "" }) { (line(&check.seen)) }
+                    @if check.verdict == Verdict::Skipped {
+                        dt { "expected" } dd { (line(&check.expected)) }
+                        dt { "seen" } dd { (line(&check.seen)) }
+                    } @else {
+                        dt { "✓ expected" } dd.want { (line(&check.expected)) }
+                        dt { (if look { "✗ seen" } else { "✓ seen" }) } dd class=(if look { "got" } else { "" }) { (line(&check.seen)) }
+                    }
                     @if let Some(expected) = &check.expected_failure {
                         dt { (term("expected failure", "expected failure")) }
                         dd { (line(&expected.reason)) @if let Some(until) = &expected.until { " (until " (line(until)) ")" } }

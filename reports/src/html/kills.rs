@@ -46,7 +46,7 @@ fn head(matrix: &KillMatrix) -> Markup {
         header {
             p.kicker { "meshproof · kill matrix" }
             h1 { "Can every check fail?" }
-            p { "The reference implementation was broken on purpose in " strong { (matrix.saboteurs.len()) } " ways, and " strong { (matrix.checks.len()) } " checks judged each. A check that notices nothing could not fail; a fault that nobody notices is a gap in the suite." }
+            p { "The reference implementation was broken on purpose in " strong { (plural(matrix.saboteurs.len(), "way")) } ", and " strong { (plural(matrix.checks.len(), "check")) } " judged each. A check that notices nothing could not fail; a fault that nobody notices is a gap in the suite." }
             @if idle.is_empty() && unnoticed.is_empty() {
                 p.conclusion.passed {
                     span.verdict { "✓ " @if matrix.whole { "yes" } @else { "so far" } } " "

@@ -16,7 +16,6 @@ use crate::points;
 use crate::report::{CheckResult, ScenarioResult};
 use crate::story::Threads;
 use crate::visible::{self, clipped};
-use crate::words::Micros;
 
 /// Stands for the piece's token, which no two runs share, so that what is the same but for it is held once. No text has
 /// it: control characters are shown as escapes.
@@ -100,7 +99,7 @@ fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
     }
     Piece(
         texts.line(&piece.id.0, None),
-        texts.line(&Micros(piece.at_us).to_string(), None),
+        texts.line(&describe::when(piece).to_string(), None),
         texts.line(&describe::side(&piece.side), None),
         texts.line(points::kind(&piece.fact), None),
         shown,
@@ -110,13 +109,23 @@ fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
     )
 }
 
-/// One check: reason, expected, seen, repeat, the pieces of its story, which of them decide.
+/// One check: reason, expected, seen, repeat, the pieces of its story, which of them decide, and piece and field in turn of
+/// what it failed for.
 #[derive(Serialize)]
-struct Judged(usize, usize, usize, usize, Vec<usize>, Vec<usize>);
+struct Judged(usize, usize, usize, usize, Vec<usize>, Vec<usize>, Vec<usize>);
 
 fn judged(texts: &mut Texts, threads: &Threads<'_>, check: &CheckResult) -> Judged {
     let story = threads.story(check);
     let decides = story.pieces.iter().filter(|b| b.decides).map(|b| b.index).collect();
+    let mut named = Vec::new();
+    if !check.differences.is_empty() {
+        for bearing in &story.pieces {
+            let points = points::points(&bearing.piece.fact);
+            for field in points::named(check, &bearing.piece.id, &points) {
+                named.extend([bearing.index, texts.line(&field, None)]);
+            }
+        }
+    }
     Judged(
         texts.line(&check.reason, None),
         texts.line(&check.expected, None),
@@ -124,6 +133,7 @@ fn judged(texts: &mut Texts, threads: &Threads<'_>, check: &CheckResult) -> Judg
         texts.line(&check.repeat, None),
         story.pieces.iter().map(|b| b.index).collect(),
         decides,
+        named,
     )
 }
 

@@ -232,3 +232,32 @@ fn pages_are_written_out_where_somebody_wants_to_look() {
             .unwrap();
     }
 }
+
+#[test]
+fn a_page_says_what_was_not_asked_and_why_and_ticks_nothing_of_it() {
+    let mut report = sample::passing();
+    for check in &mut report.scenarios[0].checks {
+        (check.verdict, check.reason) = (Verdict::Skipped, "no mesh-mtls here".to_owned());
+    }
+    let page = html(&report);
+    let skipped = format!("<li>{} skipped: no mesh-mtls here</li>", report.checks().count());
+    assert!(page.contains(&skipped) && page.contains("No check was judged."));
+    assert!(
+        !page.contains("✓ expected")
+            && !page.contains("✓ seen")
+            && !page.contains("Nothing: no check failed")
+    );
+}
+
+#[test]
+fn a_page_of_a_run_that_was_cut_short_does_not_say_that_nothing_needs_a_look() {
+    let mut report = sample::partial();
+    report.scenarios[0].checks[0].verdict = Verdict::Skipped;
+    let page = html(&report);
+    let total = report.checks().count();
+    let said = format!(
+        "The run was cut short (interrupted (Ctrl-C)): {} of {total} checks judged, 1 check was not judged.",
+        total - 1
+    );
+    assert!(page.contains(&said) && !page.contains("Nothing: no check failed"));
+}

@@ -7,7 +7,6 @@ use crate::describe;
 use crate::evidence::Side;
 use crate::report::{CheckResult, Verdict};
 use crate::story::{Bearing, Story};
-use crate::words::Micros;
 
 const fn lane(side: &Side) -> &'static str {
     match side {
@@ -48,7 +47,7 @@ fn piece(number: usize, check: &CheckResult, bearing: &Bearing<'_>) -> Markup {
             details.piece data-block=(number) data-piece=(bearing.index) {
                 summary {
                     span.who { (brief(&describe::side(&piece.side), 120)) }
-                    " " span.at { (Micros(piece.at_us)) }
+                    " " span.at { (describe::when(piece)) }
                     @if bearing.decides { " " span.rests title="The verdict rests on this piece." { "● decides" } }
                     " " span.what { (brief(&describe::headline(&piece.fact), 400)) }
                 }

@@ -1,5 +1,6 @@
 //! The summary at the end of a run.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use textwrap::Options;
@@ -8,7 +9,7 @@ use super::{Look, block, cut, line, no_command};
 use crate::describe;
 use crate::evidence::{Evidence, EvidenceId, Side};
 use crate::report::{CheckResult, Report, ScenarioResult, Tally, Verdict};
-use crate::words::{LEVELS, Micros, conclusion, needs_a_look};
+use crate::words::{LEVELS, Micros, conclusion, needs_a_look, skips};
 
 const LABEL: usize = 13;
 
@@ -35,6 +36,24 @@ pub fn summary(
     Summary { out, look }.write(report, report_path)
 }
 
+/// With at least so many others of the same verdict and reason, only the first check is told in full.
+const ALIKE: usize = 3;
+
+fn is_told(check: &CheckResult) -> bool {
+    needs_a_look(check) && !check.failed_as_expected()
+}
+
+/// The checks that are told, by what came of them.
+fn alike(report: &Report) -> HashMap<(Verdict, &str), Vec<(&ScenarioResult, &CheckResult)>> {
+    let mut alike: HashMap<_, Vec<_>> = HashMap::new();
+    for scenario in &report.scenarios {
+        for check in scenario.checks.iter().filter(|c| is_told(c)) {
+            alike.entry((check.verdict, check.reason.as_str())).or_default().push((scenario, check));
+        }
+    }
+    alike
+}
+
 struct Summary<'w, W> {
     out: &'w mut W,
     look: Look,
@@ -44,11 +63,23 @@ impl<W: Write> Summary<'_, W> {
     fn write(&mut self, report: &Report, report_path: Option<&str>) -> io::Result<()> {
         self.head(report)?;
         self.table(report)?;
+        self.skipped(report)?;
+        let alike = alike(report);
         for scenario in &report.scenarios {
             // A manifest is shown with the first of the checks that it concerns.
             let mut manifest_of = None;
-            for check in scenario.checks.iter().filter(|c| needs_a_look(c) && !c.failed_as_expected()) {
+            for check in scenario.checks.iter().filter(|c| is_told(c)) {
+                let group = alike.get(&(check.verdict, check.reason.as_str()));
+                let group = group.map(Vec::as_slice).unwrap_or_default();
+                let Some(((_, first), others)) = group.split_first() else { continue };
+                let together = others.len() >= ALIKE;
+                if together && !std::ptr::eq(*first, check) {
+                    continue;
+                }
                 self.check(scenario, check, &mut manifest_of)?;
+                if together {
+                    self.others(others)?;
+                }
             }
         }
         self.expectations(report)?;
@@ -95,6 +126,40 @@ impl<W: Write> Summary<'_, W> {
                 write!(self.out, "{:>14}", tally.count(verdict))?;
             }
             writeln!(self.out)?;
+        }
+        Ok(())
+    }
+
+    /// Why checks were skipped: a line a reason.
+    fn skipped(&mut self, report: &Report) -> io::Result<()> {
+        let reasons = skips(report);
+        if !reasons.is_empty() {
+            writeln!(self.out)?;
+        }
+        let options = Options::new(self.look.width.max(40))
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
+            .subsequent_indent("    ");
+        for reason in &reasons {
+            for wrapped in textwrap::wrap(&line(reason), &options) {
+                writeln!(self.out, "{}", no_command(&wrapped))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The checks that came out like the one before them.
+    fn others(&mut self, others: &[(&ScenarioResult, &CheckResult)]) -> io::Result<()> {
+        let ids: Vec<String> = others
+            .iter()
+            .map(|(s, c)| line(&format!("{}/{}", s.selector(), crate::compare::short(s, c))))
+            .collect();
+        let text = format!("and {} more for the same reason: {}", ids.len(), ids.join(", "));
+        let options = Options::new(self.look.width.max(40))
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
+            .initial_indent("  ")
+            .subsequent_indent("    ");
+        for wrapped in textwrap::wrap(&text, &options) {
+            writeln!(self.out, "{}", no_command(&wrapped))?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::Event;
-use crate::report::Report;
+use crate::report::{CheckResult, Level, Report, Verdict};
 use crate::sample;
 
 const COLOUR: Look = Look { colour: true, live: true, width: 100 };
@@ -69,6 +69,34 @@ fn a_summary_of_a_run_without_checks_is_an_error() {
     let mut report = sample::passing();
     report.scenarios.clear();
     insta::assert_snapshot!(summarised(&report, Look::PLAIN));
+}
+
+#[test]
+fn many_checks_that_failed_for_one_reason_are_told_once() {
+    let mut report = sample::report();
+    report.scenarios.truncate(1);
+    let told = |report: &Report| summarised(report, Look::PLAIN).matches("  requirement  ").count();
+    let before = told(&report);
+    let failed = report.scenarios[0].checks.iter().find(|c| c.verdict == Verdict::Failed).unwrap().clone();
+    let more = (0..40).map(|n| CheckResult { id: format!("{}-{n}", failed.id), ..failed.clone() });
+    report.scenarios[0].checks.extend(more);
+    let text = summarised(&report, Look::PLAIN);
+    assert_eq!(told(&report), before);
+    assert!(text.contains("and 40 more for the same reason: "), "{text}");
+    let id = failed.id.rsplit('/').next().unwrap();
+    assert!((0..40).all(|n| text.contains(&format!("{id}-{n}"))), "{text}");
+}
+
+#[test]
+fn a_scenario_of_one_should_that_failed_is_not_said_to_have_passed() {
+    let mut report = sample::passing();
+    let check = &mut report.scenarios[0].checks[2];
+    (check.level, check.verdict) = (Level::Should, Verdict::Failed);
+    let check = check.clone();
+    report.scenarios[0].checks = vec![check];
+    let text = shown(&events(&report), Look::PLAIN, Verbosity::Normal);
+    assert!(text.contains("✗ failed") && !text.contains("passed"), "{text}");
+    assert_eq!(report.exit_code(), 0);
 }
 
 #[test]

@@ -157,3 +157,68 @@ async fn regressions_and_fixes_are_marked_and_can_be_asked_for() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn heads_stay_in_sight_below_the_bar_wherever_the_page_and_the_table_are_scrolled() {
+    with_browser(async |page| {
+        let reports: Vec<_> = (0..12).map(|_| sample::report()).collect();
+        let several = html::comparison(&reports.iter().collect::<Vec<_>>(), None, false);
+        let mut kills = sample::kills();
+        kills.checks = kills.checks.iter().cycle().take(60).cloned().collect();
+        for html in [several, html::kill_matrix(&kills)] {
+            for width in [1400, 390] {
+                page.look(width, 500, "light").await;
+                page.open(&html, "#all=1").await;
+                // Room to scroll on below the table, as behind a long legend.
+                page.run("document.body.style.paddingBottom = '2000px'; const box = document.querySelector('.matrix-scroll'); box.style.height = box.style.maxHeight = '800px'").await;
+                page.run("const box = document.querySelector('.matrix-scroll'); scrollTo(0, box.getBoundingClientRect().top + scrollY + 40); box.scrollTop = 60").await;
+                page.until(
+                    "const head = document.querySelector('#matrix thead th').getBoundingClientRect(), bar = document.getElementById('bar').getBoundingClientRect();\
+                     return scrollY > 0 && Math.abs(head.top - bar.bottom) < 2",
+                )
+                .await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_that_goes_on_to_the_right_fades_there_until_its_end_is_reached() {
+    with_browser(async |page| {
+        let reports: Vec<_> = (0..6).map(|_| sample::report()).collect();
+        page.look(390, 844, "light").await;
+        page.open(&html::comparison(&reports.iter().collect::<Vec<_>>(), None, false), "#all=1").await;
+        let fades = "getComputedStyle(document.querySelector('.matrix-scroll')).maskImage !== 'none'";
+        page.until(&format!("return {fades}")).await;
+        page.run("document.querySelector('.matrix-scroll').scrollLeft = 1e6").await;
+        page.until(&format!("return !({fades})")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_check_failed_for_is_marked_before_what_differs_besides() {
+    with_browser(async |page| {
+        let [good, mut bad] = pair();
+        bad.scenarios[0].checks[1].differences = vec![meshproof_reports::Difference {
+            evidence: meshproof_reports::EvidenceId("e4".to_owned()),
+            expected: "status 200".to_owned(),
+            seen: "status 404".to_owned(),
+        }];
+        let meshproof_reports::Fact::AccessLog(log) = &mut bad.scenarios[0].evidence[3].fact else {
+            unreachable!()
+        };
+        let fields = log.fields.as_mut().unwrap();
+        (fields.response_code, fields.method) = (Some(404), Some("PUT".to_owned()));
+        page.open(&html::comparison(&[&good, &bad], None, true), "").await;
+        page.run("document.querySelector('#matrix tr[data-d] td.failed button').click()").await;
+        page.until("return cell.open && sides.querySelectorAll('tr.first').length === 1").await;
+        let told = page.run("return sides.querySelector('.diverges').textContent").await;
+        let comparison = meshproof_reports::compare::compare(&[&good, &bad], None);
+        let divergence = comparison.scenarios[0].rows[1].cells[1].clone().unwrap().divergence.unwrap();
+        assert_eq!(divergence.field, "status");
+        assert_eq!(told, json!(format!("First divergence: {}", divergence.sentence())));
+    })
+    .await;
+}

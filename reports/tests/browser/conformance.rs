@@ -153,3 +153,16 @@ async fn without_a_script_a_reader_finds_every_verdict_reason_and_headline() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn on_a_narrow_page_the_picture_of_a_failed_check_shows_its_failing_hop() {
+    with_browser(async |page| {
+        page.look(390, 844, "light").await;
+        page.open(&html::html(&sample::report()), "").await;
+        let seen = "const at = [...document.querySelectorAll('details.check[open] .scroll')].filter((b) => b.querySelector('.failing')).map((b) => {\
+            const own = b.querySelector('.failing').getBoundingClientRect(), box = b.getBoundingClientRect();\
+            return own.right > box.left + 1 && own.left < box.right - 1 && (b.scrollWidth <= b.clientWidth || getComputedStyle(b).maskImage !== 'none'); });";
+        page.until(&format!("{seen} return at.length > 0 && at.every(Boolean)")).await;
+    })
+    .await;
+}

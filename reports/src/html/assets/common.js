@@ -75,6 +75,54 @@ function hashOf(state) {
   return entries.length ? "#" + new URLSearchParams(entries).toString() : "#";
 }
 
+/** Marks a box that scrolls sideways where something of it is out of view, so that its edge fades. */
+function mark(box) {
+  box.classList.toggle("more-left", box.scrollLeft > 1);
+  box.classList.toggle("more-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+}
+
+// A picture in a closed check has no size until the check is opened: only then can its failing hop be brought into view.
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const box = target.closest(".scroll, .matrix-scroll");
+    const failing = box.clientWidth && !box.dataset.placed && box.querySelector(".hop.failing, .box.failing");
+    if (failing) {
+      box.dataset.placed = "yes";
+      const [own, whole] = [failing.getBoundingClientRect(), box.getBoundingClientRect()];
+      box.scrollLeft += (own.left + own.right - whole.left - whole.right) / 2;
+    }
+    mark(box);
+  }
+});
+for (const box of document.querySelectorAll(".scroll, .matrix-scroll")) {
+  box.addEventListener("scroll", () => mark(box), { passive: true });
+  sizes.observe(box);
+  if (box.firstElementChild) sizes.observe(box.firstElementChild);
+}
+
+/** Keeps the heads of a matrix in sight where the bar above it, or the window's edge, hides the top of its box. */
+function keepHeads() {
+  const box = document.querySelector(".matrix-scroll");
+  const head = box?.querySelector("thead");
+  if (!head) return;
+  // Rules and not attributes: the page has no element with a style of its own.
+  const sheet = document.styleSheets[0];
+  const rule = (selector) => sheet.cssRules[sheet.insertRule(selector + " {}", sheet.cssRules.length)].style;
+  const [heads, padding] = [rule(".matrix thead th"), rule(".matrix-scroll")];
+  const place = () => {
+    const { top, height } = box.getBoundingClientRect();
+    const hidden = Math.max(0, $("bar").getBoundingClientRect().bottom) - top;
+    const own = head.getBoundingClientRect().height;
+    const under = Math.max(0, Math.min(hidden, height - own));
+    heads.top = under + "px";
+    padding.scrollPaddingTop = under + own + "px";
+  };
+  addEventListener("scroll", place, { passive: true });
+  new ResizeObserver(place).observe($("bar"));
+  new ResizeObserver(place).observe(box);
+  place();
+}
+
 for (const button of document.querySelectorAll("button.copy")) {
   button.hidden = false;
   button.addEventListener("click", async () => {

@@ -129,7 +129,7 @@ const order = (piece) => (piece.side.startsWith("workload") ? 1 : piece.side.sta
 function slots(data, column, number) {
   const judged = data.k[column]?.c[number];
   if (!judged) return null;
-  const [reason, expected, seen, repeat, story, decides] = judged;
+  const [reason, expected, seen, repeat, story, decides, named] = judged;
   const counts = new Map();
   const found = new Map();
   for (const index of story) {
@@ -138,6 +138,7 @@ function slots(data, column, number) {
     const nth = counts.get(kind) ?? 0;
     counts.set(kind, nth + 1);
     one.decides = decides.includes(index);
+    one.named = new Set(named.filter((_, n) => n % 2 === 1 && named[n - 1] === index).map((n) => data.s[n]));
     const key = [order(one), one.side, one.kind === "connection" ? 0 : 1, one.kind, String(nth).padStart(4, "0")].join("\u0001");
     found.set(key, one);
   }
@@ -158,6 +159,22 @@ function fieldsOf(a, b) {
   for (const [field, value] of there) out.push([field, undefined, value]);
   return out;
 }
+
+/** Where two cells diverge: where a check says what it failed for, else first in the order of traffic. */
+function divergence(all) {
+  let first = null;
+  for (const [a, b] of all) {
+    for (const [field, left, right] of fieldsOf(a, b)) {
+      if (left === right) continue;
+      if (a && b && (a.named.has(field) || b.named.has(field))) return { one: a, field };
+      first ??= { one: a ?? b, field };
+    }
+  }
+  return first;
+}
+
+/** A value in words; a list with nothing in it is not the same as nothing to be seen. */
+const told = (value) => (value === undefined ? "nothing" : value === "" ? "none" : value);
 
 function side(name, verdict, judged) {
   const box = el("div", "", el("h3", "", name, " ", el("span", "verdict " + verdict, verdict)));
@@ -193,8 +210,10 @@ function compared(data, row, column, beside) {
   const out = [el("div", "pair", side(names[column], own[column], here), side(names[beside], own[beside], there))];
   const summary = el("p", "diverges");
   out.push(summary, el("h3", "", "Evidence, side by side"));
+  const all = pairs(here, there);
+  const departure = divergence(all);
   let first = null;
-  for (const [a, b] of pairs(here, there)) {
+  for (const [a, b] of all) {
     const shown = a ?? b;
     // What is alike stays folded, so that the divergence is in sight.
     const slot = el("details", "slot");
@@ -209,9 +228,9 @@ function compared(data, row, column, beside) {
       if (departs) alike = false;
       const head = el("th", "", field);
       head.scope = "row";
-      const line = el("tr", departs ? "departs" : "", head, el("td", "", left ?? "–"), el("td", "", right ?? "–"));
-      if (departs && !first) {
-        first = a && b ? `${shown.side}, ${shown.kind}, ${field}: ${left ?? "nothing"} here, ${right ?? "nothing"} there`
+      const line = el("tr", departs ? "departs" : "", head, el("td", "", told(left)), el("td", "", told(right)));
+      if (departs && departure.one === shown && departure.field === field) {
+        first = a && b ? `${shown.side}, ${shown.kind}, ${field}: ${told(left)} here, ${told(right)} there`
           : `${shown.side}, ${shown.kind}: ${a ? "only here" : "only there"}`;
         line.className = "first";
         head.append(" ◀ first divergence");
@@ -236,6 +255,7 @@ function compared(data, row, column, beside) {
 }
 
 $("bar").hidden = false;
+keepHeads();
 for (const id of ["query", "all"]) $(id).addEventListener("input", () => { apply(); write(false); });
 $("matrix").addEventListener("click", (event) => {
   const cell = event.target.closest("td");

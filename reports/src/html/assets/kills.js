@@ -23,6 +23,7 @@ function apply() {
 }
 
 $("bar").hidden = false;
+keepHeads();
 const state = readHash();
 if ("q" in state) $("query").value = state.q;
 $("query").addEventListener("input", apply);
