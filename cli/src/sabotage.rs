@@ -10,6 +10,7 @@ use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
 use meshproof_reference::{Saboteur, UnknownSaboteur};
+use meshproof_reports::words::plural;
 use meshproof_reports::{Level, Report, Verdict, kills};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -187,7 +188,7 @@ pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
         }));
         let matrix = compute(&saboteurs, interrupted, |name, noticed| {
             if !args.json {
-                let _unshown = writeln!(Stderr, "{name}: noticed by {} checks", noticed.len());
+                let _unshown = writeln!(Stderr, "{name}: noticed by {}", plural(noticed.len(), "check"));
             }
         });
         let matrix = matrix.await;

@@ -145,12 +145,12 @@ impl Finding {
     /// One sentence for the report.
     #[must_use]
     pub fn reason(&self) -> String {
+        // A requirement is a sentence, and goes on here.
+        let expected = self.expected.trim_end_matches('.');
         match self.verdict {
             Verdict::Passed => self.seen.clone(),
-            Verdict::Failed if self.place.is_empty() => {
-                format!("expected {}; saw {}", self.expected, self.seen)
-            }
-            Verdict::Failed => format!("{}: expected {}; saw {}", self.place, self.expected, self.seen),
+            Verdict::Failed if self.place.is_empty() => format!("expected {expected}; saw {}", self.seen),
+            Verdict::Failed => format!("{}: expected {expected}; saw {}", self.place, self.seen),
             Verdict::Inconclusive => format!("cannot be decided: {}", self.seen),
             Verdict::Skipped | Verdict::Error => self.seen.clone(),
         }

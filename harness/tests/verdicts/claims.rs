@@ -37,6 +37,13 @@ fn a_failed_part_speaks_for_the_conjunction() {
 }
 
 #[test]
+fn a_requirement_that_is_a_sentence_goes_on_in_the_reason_without_its_stop() {
+    let finding =
+        Finding { verdict: Verdict::Failed, ..Finding::holds("It answers.", "silence", Vec::new()) };
+    assert_eq!(finding.reason(), "expected It answers; saw silence");
+}
+
+#[test]
 fn a_conjunction_that_holds_keeps_all_its_evidence_once() {
     let finding = judged(&Claim::all([
         fixed(Verdict::Passed, "a"),
