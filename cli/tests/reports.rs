@@ -167,7 +167,7 @@ fn a_comparison_tells_a_regression_from_a_baseline_and_writes_its_page() {
     let page = folder.path().join("page.html");
     let text = said(&["compare", "--baseline", path(&good), path(&bad), "--html", path(&page)], 1);
     let words: Vec<&str> = text.split_whitespace().collect();
-    let wanted = "2: regression; first divergence from 1: external service edition.cnn.com, connection, server name: none \
+    let wanted = "2: regression; first divergence from 1: external service edition.cnn.com, request, server name: none \
                   here, edition.cnn.com there";
     assert!(words.join(" ").contains(wanted), "{text}");
     assert!(std::fs::read_to_string(&page).expect("a page").contains("▼ regression"));
