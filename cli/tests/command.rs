@@ -6,35 +6,14 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-use std::path::Path;
-use std::process::Output;
+mod support;
 
-use assert_cmd::Command;
+use std::path::Path;
+
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn meshproof() -> Command {
-    let mut command = Command::cargo_bin("meshproof").expect("the binary is built with its tests");
-    command.env_remove("MESHPROOF_NGINX").env_remove("KUBECONFIG").env("NO_COLOR", "1");
-    command
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-#[track_caller]
-fn ran(command: &mut Command, code: i32) -> Output {
-    let output = command.output().expect("it starts");
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "stdout:\n{}\nstderr:\n{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    output
-}
+use support::{meshproof, ran, report, text};
 
 #[track_caller]
 fn refused(arguments: &[&str], code: i32, words: &[&str]) {
@@ -43,11 +22,6 @@ fn refused(arguments: &[&str], code: i32, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "{word:?} is not in:\n{said}");
     }
-}
-
-fn report(folder: &Path) -> Value {
-    let text = std::fs::read(folder.join("report.json")).expect("a report is left");
-    serde_json::from_slice(&text).expect("it is JSON")
 }
 
 #[test]

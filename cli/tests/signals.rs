@@ -7,41 +7,27 @@
     reason = "a test says what went wrong by panicking"
 )]
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Command as Process, Output, Stdio};
+use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
-use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn meshproof() -> Command {
-    let mut command = Command::cargo_bin("meshproof").expect("the binary is built with its tests");
-    command.env_remove("MESHPROOF_NGINX").env_remove("KUBECONFIG").env("NO_COLOR", "1");
-    command
-}
+use support::{meshproof, ran, report, text};
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-#[track_caller]
-fn ran(command: &mut Command, code: i32) -> Output {
-    let output = command.output().expect("it starts");
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "stdout:\n{}\nstderr:\n{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    output
-}
-
-fn report(folder: &Path) -> Value {
-    let text = std::fs::read(folder.join("report.json")).expect("a report is left");
-    serde_json::from_slice(&text).expect("it is JSON")
+/// Sends Ctrl-C once the command has said or done what `ready` waits for; what it said on stderr, and its exit code.
+fn interrupted(command: &mut Process, ready: impl FnOnce(&mut dyn BufRead)) -> (String, Option<i32>) {
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    ready(&mut stderr);
+    let killed = Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    (said, child.wait().unwrap().code())
 }
 
 #[test]
@@ -51,23 +37,18 @@ fn ctrl_c_in_the_middle_takes_everything_down_and_leaves_a_partial_report() {
     std::fs::create_dir(&work).unwrap();
     let out = folder.path().join("out");
     // RSA first: the run is surely under way when the first line appears.
-    let mut run = Process::new(assert_cmd::cargo::cargo_bin("meshproof"))
-        .args(["run", "--external", "embedded", "--jobs", "1", "-v", "--out"])
-        .arg(&out)
-        .env("TMPDIR", &work)
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
-    // The first scenario has ended: others are to come.
-    let first = lines.find(|l| l.as_ref().is_ok_and(|l| l.contains("passed")));
-    assert!(first.is_some(), "progress is shown");
-    let killed = Process::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    let rest: Vec<String> = lines.map_while(Result::ok).collect();
-    let status = run.wait().unwrap();
-    assert_eq!(status.code(), Some(3), "{rest:?}");
+    let (rest, code) = interrupted(
+        Process::new(assert_cmd::cargo::cargo_bin("meshproof"))
+            .args(["run", "--external", "embedded", "--jobs", "1", "-v", "--out"])
+            .arg(&out)
+            .env("TMPDIR", &work),
+        |stderr| {
+            // The first scenario has ended: others are to come.
+            let first = stderr.lines().find(|l| l.as_ref().is_ok_and(|l| l.contains("passed")));
+            assert!(first.is_some(), "progress is shown");
+        },
+    );
+    assert_eq!(code, Some(3), "{rest}");
     let report = report(&out);
     assert_eq!(report["run"]["partial"], true);
     assert_eq!(report["run"]["partial_reason"], "Ctrl-C");
@@ -107,18 +88,6 @@ fn what_a_killed_run_left_is_found_and_removed_by_cleanup_and_a_living_run_is_le
     assert_eq!(cleanup(false), "nothing is left of earlier runs\n");
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
-}
-
-/// Sends Ctrl-C once the command has said or done what `ready` waits for; what it said on stderr, and its exit code.
-fn interrupted(command: &mut Process, ready: impl FnOnce(&mut dyn BufRead)) -> (String, Option<i32>) {
-    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    ready(&mut stderr);
-    let killed = Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    let mut said = String::new();
-    stderr.read_to_string(&mut said).unwrap();
-    (said, child.wait().unwrap().code())
 }
 
 #[test]
