@@ -1,10 +1,9 @@
 //! What a command does when it is told to end.
 
-use std::io::Write;
-
 use tokio::sync::watch;
 
 use crate::exit;
+use crate::output::complain;
 
 /// The first signal is told and asks what runs to take itself down; the second ends the process.
 pub(crate) async fn watch_signals(interrupt: watch::Sender<Option<String>>, tell: impl FnOnce(&str)) {
@@ -12,10 +11,7 @@ pub(crate) async fn watch_signals(interrupt: watch::Sender<Option<String>>, tell
     tell(&reason);
     let _run_is_over = interrupt.send(Some(reason));
     next_signal().await;
-    let _unsaid = writeln!(
-        std::io::stderr(),
-        "meshproof: ended without taking everything down; `meshproof cleanup` finds what is left"
-    );
+    complain("ended without taking everything down; `meshproof cleanup` finds what is left");
     std::process::exit(i32::from(exit::ERROR));
 }
 
