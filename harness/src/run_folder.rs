@@ -7,6 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Every run's folder begins with this.
 pub const PREFIX: &str = "meshproof-";
+/// The file in it that holds its process's number.
+const OWNER: &str = "owner.pid";
 
 /// The millisecond of this process's latest run id.
 static LATEST: AtomicU64 = AtomicU64::new(0);
@@ -41,8 +43,16 @@ pub fn create(work: &Path, run: &str) -> io::Result<PathBuf> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(&folder)?;
-    std::fs::write(folder.join("owner.pid"), std::process::id().to_string())?;
+    note_owner(&folder)?;
     Ok(folder)
+}
+
+/// Notes that a folder is this process's; by this `meshproof cleanup` knows what a killed one has left.
+///
+/// # Errors
+/// It cannot be written to.
+pub fn note_owner(folder: &Path) -> io::Result<()> {
+    std::fs::write(folder.join(OWNER), std::process::id().to_string())
 }
 
 /// Removes the run's folder. What cannot be removed is left for `meshproof cleanup` to find.
@@ -53,7 +63,7 @@ pub fn remove(folder: &Path) {
 /// Whether this folder is, or is in, that of a run whose process is still there.
 #[cfg(feature = "container")]
 pub(crate) fn is_in_use(folder: &Path) -> bool {
-    folder.ancestors().find_map(|f| read_pid(&f.join("owner.pid"))).is_some_and(is_running)
+    folder.ancestors().find_map(|f| read_pid(&f.join(OWNER))).is_some_and(is_running)
 }
 
 /// What a run whose process is gone has left.
@@ -73,7 +83,7 @@ pub fn leftovers(work: &Path) -> io::Result<Vec<Leftover>> {
         let Ok(entry) = entry else { continue };
         let folder = entry.path();
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        let Some(owner) = ours.then(|| read_pid(&folder.join("owner.pid"))).flatten() else { continue };
+        let Some(owner) = ours.then(|| read_pid(&folder.join(OWNER))).flatten() else { continue };
         if !is_running(owner) {
             let processes = pid_files(&folder, 3).into_iter().filter(|pid| works_in(*pid, &folder)).collect();
             left.push(Leftover { folder, processes });
@@ -135,7 +145,7 @@ fn pid_files(folder: &Path, depth: usize) -> Vec<u32> {
         let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
         if is_folder && depth > 0 {
             found.extend(pid_files(&path, depth - 1));
-        } else if path.extension().is_some_and(|e| e == "pid") && !path.ends_with("owner.pid") {
+        } else if path.extension().is_some_and(|e| e == "pid") && !path.ends_with(OWNER) {
             found.extend(read_pid(&path));
         }
     }

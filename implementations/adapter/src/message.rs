@@ -174,9 +174,7 @@ impl FromAdapter {
             Self::Log { .. } => "log",
         }
     }
-}
 
-impl FromAdapter {
     /// An answer that fits no question, for people: what it is, and of what.
     pub(crate) fn told(&self) -> String {
         let kind = self.kind();

@@ -9,7 +9,7 @@ use meshproof_harness::access_log;
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::external::{ExternalSpec, Page, PlainPort, RunningService, start_embedded};
 use meshproof_harness::ports;
-use meshproof_harness::run_folder::PREFIX;
+use meshproof_harness::run_folder::{PREFIX, note_owner};
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::{RequestSpec, Route as Dials, WorkloadClient};
@@ -72,9 +72,7 @@ pub(super) fn free_address() -> Result<SocketAddr, Unchecked> {
 impl World {
     pub(super) async fn new(timeouts: &Timeouts) -> Result<Self, Unchecked> {
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir().map_err(environment)?;
-        // By this `meshproof cleanup` knows the folder of a check that was killed.
-        std::fs::write(folder.path().join("owner.pid"), std::process::id().to_string())
-            .map_err(environment)?;
+        note_owner(folder.path()).map_err(environment)?;
         let spec = ExternalSpec {
             host: HOST.to_owned(),
             plain: PlainPort::Serve,
