@@ -290,20 +290,16 @@ impl Window {
         })
     }
 
+    /// Those of the window, those of the token, and those without any: the suite's own requests carry tokens, each its own, so
+    /// that one without is a copy of some other, however late it comes.
     fn all_requests<'a>(&self, view: View<'a>) -> Vec<(&'a EvidenceId, &'a ServerRequest)> {
-        let mut seen: Vec<(&EvidenceId, &ServerRequest)> = at(&self.host, view.window(self.mark))
+        let window = view.window(self.mark);
+        let later = view.evidence.get(self.mark + window.len()..).unwrap_or_default();
+        let own = |e: &&Evidence| e.token.as_deref().is_none_or(|token| token == self.token);
+        at(&self.host, window)
+            .chain(at(&self.host, later).filter(own))
             .filter_map(|e| Some((&e.id, e.fact.as_request()?)))
-            .collect();
-        // The suite's own requests carry tokens, each its own: one without is a copy of some other, however late it comes.
-        let copies = at(&self.host, view.evidence.get(self.mark..).unwrap_or_default())
-            .filter(|e| e.token.is_none())
-            .filter_map(|e| Some((&e.id, e.fact.as_request()?)));
-        for found in copies.chain(requests(&self.host, &self.token, view)) {
-            if !seen.iter().any(|(id, _)| *id == found.0) {
-                seen.push(found);
-            }
-        }
-        seen
+            .collect()
     }
 
     fn no_request_that(
