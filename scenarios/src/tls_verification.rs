@@ -211,7 +211,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let trusted = next()?;
     let bad = bad.map(|(check, host)| next().map(|server| Bad { check, host, server }));
     let bad = bad.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let versions = versions.map(|(check, _, _, name)| next().map(|server| (check, name, server)));
+    let versions = versions.map(|(check, host, _, name)| next().map(|server| (check, host, name, server)));
     let versions = versions.into_iter().collect::<Result<Vec<_>, _>>()?;
     mesh.apply(&["servers"]).await?;
     if mesh.configuration() == "ingress-gateway" {
@@ -228,8 +228,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let believed =
         |reply: &Reply| answered_by(&trusted, TRUSTED, reply).of("beside servers that are refused");
     let believed_works = believed(&first_believed).and(believed(&second_believed));
-    let replies = version_hosts.iter().zip(ask(mesh, version_hosts).await?);
-    for ((check, version, server), (host, reply)) in versions.iter().zip(replies) {
+    for ((check, host, version, server), reply) in versions.iter().zip(ask(mesh, version_hosts).await?) {
         let spoken = server.saw(&reply).exactly(1).tls_version(version);
         mesh.check(check, answered_by(server, host, &reply).and(spoken))?;
     }

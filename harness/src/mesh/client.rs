@@ -22,12 +22,12 @@ use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 const HELD: usize = 4;
 /// How many clients ask one request after another around a change.
 const STEADY: usize = 3;
+/// The length of what they ask for, in bytes.
+const STEADY_BODY: usize = 1000;
 /// The rate of each of these.
 const RATE: Duration = Duration::from_millis(5);
 /// After how many requests of each the rate falls, so that a change of many seconds does not flood the evidence.
 const MANY: usize = 200;
-/// The length of what they ask for, in bytes.
-const STEADY_BODY: usize = 1000;
 /// The rate from then on.
 const SLOW_RATE: Duration = Duration::from_millis(250);
 
@@ -119,7 +119,7 @@ impl Client<'_> {
 
     /// Makes a change while requests to `origin` (`http://api.example.com`) go on. Some are in flight when it is made: they
     /// have arrived at the server, which withholds half of its answer until the change is in force. Others ask for
-    /// [`STEADY_BODY`] bytes, one after another, from before the change until after it. The server must be the embedded one.
+    /// a page of its own, one after another, from before the change until after it. The server must be the embedded one.
     ///
     /// # Errors
     /// The change's, or as for [`Client::get`].
