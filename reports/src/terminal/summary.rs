@@ -136,15 +136,7 @@ impl<W: Write> Summary<'_, W> {
         if !reasons.is_empty() {
             writeln!(self.out)?;
         }
-        let options = Options::new(self.look.width.max(40))
-            .word_splitter(textwrap::WordSplitter::NoHyphenation)
-            .subsequent_indent("    ");
-        for reason in &reasons {
-            for wrapped in textwrap::wrap(&line(reason), &options) {
-                writeln!(self.out, "{}", no_command(&wrapped))?;
-            }
-        }
-        Ok(())
+        reasons.iter().try_for_each(|reason| self.wrapped("", &line(reason)))
     }
 
     /// The checks that came out like the one before them.
@@ -154,14 +146,16 @@ impl<W: Write> Summary<'_, W> {
             .map(|(s, c)| line(&format!("{}/{}", s.selector(), crate::compare::short(s, c))))
             .collect();
         let text = format!("and {} more for the same reason: {}", ids.len(), ids.join(", "));
+        self.wrapped("  ", &text)
+    }
+
+    /// A text over as many lines as it takes, all but the first further in.
+    fn wrapped(&mut self, indent: &str, text: &str) -> io::Result<()> {
         let options = Options::new(self.look.width.max(40))
             .word_splitter(textwrap::WordSplitter::NoHyphenation)
-            .initial_indent("  ")
+            .initial_indent(indent)
             .subsequent_indent("    ");
-        for wrapped in textwrap::wrap(&text, &options) {
-            writeln!(self.out, "{}", no_command(&wrapped))?;
-        }
-        Ok(())
+        textwrap::wrap(text, &options).iter().try_for_each(|text| writeln!(self.out, "{}", no_command(text)))
     }
 
     fn check<'r>(
