@@ -186,18 +186,27 @@ pub(crate) fn exchange(url: &str, status: u16) -> Exchange {
     Exchange { url: url.into(), hops: vec![hop], duration_us: 1 }
 }
 
+/// What is told of external services that nobody started.
+pub(crate) fn described(
+    specs: Vec<(ExternalSpec, Documented)>,
+    kind: &str,
+    version: &str,
+) -> Vec<ExternalService> {
+    let told = |(spec, _): (ExternalSpec, Documented)| ExternalService {
+        host: spec.host,
+        kind: kind.into(),
+        version: version.into(),
+    };
+    specs.into_iter().map(told).collect()
+}
+
 #[async_trait]
 impl Instance for FakeInstance {
     async fn deploy_externals(
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
-        let told = |(spec, _): (ExternalSpec, Documented)| ExternalService {
-            host: spec.host,
-            kind: "fake".into(),
-            version: "1".into(),
-        };
-        Ok(specs.into_iter().map(told).collect())
+        Ok(described(specs, "fake", "1"))
     }
 
     async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {

@@ -21,7 +21,7 @@ use meshproof_reports::{
 };
 use serde_json::{Value, json};
 
-use crate::fake::{HOST, exchange};
+use crate::fake::{HOST, described, exchange};
 
 pub(crate) const PROXY: &str = "sleep";
 
@@ -73,12 +73,7 @@ impl Instance for ScriptedInstance {
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
-        let told = |(spec, _): (ExternalSpec, Documented)| ExternalService {
-            host: spec.host,
-            kind: "scripted".into(),
-            version: "1".into(),
-        };
-        Ok(specs.into_iter().map(told).collect())
+        Ok(described(specs, "scripted", "1"))
     }
 
     async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {

@@ -19,7 +19,7 @@ use meshproof_reports::{
 };
 use serde_json::json;
 
-use crate::fake::{HOST, exchange};
+use crate::fake::{HOST, described, exchange};
 
 /// What the real host does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,12 +60,7 @@ impl Instance for RealInstance {
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
-        let told = |(spec, _): (ExternalSpec, Documented)| ExternalService {
-            host: spec.host,
-            kind: ExternalService::LIVE.into(),
-            version: "its own".into(),
-        };
-        Ok(specs.into_iter().map(told).collect())
+        Ok(described(specs, ExternalService::LIVE, "its own"))
     }
 
     async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {
