@@ -1,4 +1,4 @@
-//! Secrets: which ones a plan uses, by the names that they have under Istio, and how Envoy is told of them.
+//! Secrets: which ones a plan uses, under their names in Istio, and how they are passed to Envoy.
 //!
 //! Names: `kubernetes://NAME` and `kubernetes://NAME-cacert` for credentials
 //! (`ApplyCustomSDSToClientCommonTLSContext`, pilot/pkg/security/model/authentication.go), `file-cert:CERT~KEY` and
@@ -36,10 +36,10 @@ impl fmt::Debug for Content {
 
 /// How a cluster refers to a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct SecretFile {
     /// The file that Envoy reads it from.
     pub(crate) path: PathBuf,
-    /// Another one whenever its content is another; says nothing about the content.
+    /// Changes whenever the content changes; reveals nothing about it.
     pub(crate) version: String,
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn pair_name(credential: &str) -> String {
     format!("kubernetes://{credential}")
 }
 
-/// Istio's name for a credential's roots; of a credential that is itself named `NAME-cacert`, that very name.
+/// Istio's name for a credential's roots. A credential that is itself called `NAME-cacert` keeps that name.
 pub(crate) fn roots_name(credential: &str) -> String {
     format!("kubernetes://{}-cacert", credential.strip_suffix("-cacert").unwrap_or(credential))
 }
@@ -57,7 +57,7 @@ fn file_pair_name(certificate: &str, key: &str) -> String {
     format!("file-cert:{certificate}~{key}")
 }
 
-/// What a client certificate is called.
+/// The secret name of a client certificate.
 pub(super) fn client_name(client: &ClientCertificate) -> String {
     match client {
         ClientCertificate::Credential(name) => pair_name(name),
@@ -65,7 +65,7 @@ pub(super) fn client_name(client: &ClientCertificate) -> String {
     }
 }
 
-/// What the trusted roots are called; none where the secret is there from the start, or none is used.
+/// The secret name of the trusted roots; none where the bootstrap has the secret, or none is used.
 pub(super) fn trust_name(trust: &Trust) -> Option<String> {
     match trust {
         Trust::Credential(name) => Some(roots_name(name)),
@@ -74,8 +74,8 @@ pub(super) fn trust_name(trust: &Trust) -> Option<String> {
     }
 }
 
-/// Every secret that a plan's clusters use, with what there is of it now. `folder` is looked in before the rest of the file
-/// system.
+/// Every secret that a plan's clusters use, with its present content. Files are looked up in `folder` first, then in the rest
+/// of the file system.
 pub(crate) fn used(
     plan: &ProxyPlan,
     credentials: &[Credential],
@@ -97,7 +97,7 @@ fn of_origination(
     found: &mut BTreeMap<String, Option<Content>>,
 ) {
     let credential = |name: &str| credentials.iter().find(|c| c.name == name);
-    // An empty text is no PEM, and Envoy would take empty roots for "believe anybody".
+    // An empty text is not PEM, and Envoy takes empty roots as "do not verify".
     let some = |text: &Option<String>| text.clone().filter(|t| !t.trim().is_empty());
     let crl = || origination.credential.as_deref().and_then(credential).and_then(|c| some(&c.crl));
     if let Some(client) = &origination.client_certificate {
@@ -120,8 +120,8 @@ fn of_origination(
     }
 }
 
-/// A file of the proxy's own file system: below its folder where it is there, else where the path says. What cannot be
-/// read is as absent as a missing Secret; in a cluster the agent then supplies nothing.
+/// A file of the proxy's own file system: below its folder if it exists there, else at the path itself. A file that cannot be
+/// read counts as a missing Secret; in a cluster the agent then supplies nothing.
 fn read(folder: &Path, path: &str) -> Option<String> {
     let own = folder.join(path.trim_start_matches('/'));
     let chosen = if own.is_file() { own } else { PathBuf::from(path) };
@@ -130,7 +130,7 @@ fn read(folder: &Path, path: &str) -> Option<String> {
     (!text.trim().is_empty()).then_some(text)
 }
 
-/// The discovery response that holds a secret, or none.
+/// The discovery response with a secret, or with none.
 pub(crate) fn response(name: &str, version: &str, content: Option<&Content>) -> Value {
     let resources = match content {
         None => Vec::new(),
@@ -139,7 +139,7 @@ pub(crate) fn response(name: &str, version: &str, content: Option<&Content>) -> 
     json!({"version_info": version, "resources": resources})
 }
 
-/// The secret itself.
+/// The secret as Envoy's resource.
 pub(crate) fn resource(name: &str, content: &Content) -> Value {
     let mut secret = json!({"@type": SECRET, "name": name});
     match content {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_roots_count_as_missing_because_envoy_would_believe_anybody() {
+    fn empty_roots_count_as_missing_because_envoy_would_not_verify() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("empty.pem"), " \n").unwrap();
         std::fs::write(folder.path().join("full.pem"), "PEM").unwrap();
