@@ -1,4 +1,4 @@
-//! The contract as a data plane.
+//! An adapter as a data plane.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,27 +13,29 @@ use meshproof_model::{CredentialStatus, Implementation};
 use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
 use tokio::sync::Mutex;
 
-use crate::files::{self, Lasting, OfRevision};
+use crate::command::{BadCommand, words};
+use crate::files::{self, RevisionFiles, StartFiles};
 use crate::message::{Apply, CONTRACT, Decision, FromAdapter, ToAdapter};
-use crate::session::{Log, Session};
-use crate::{BadCommand, Limits, words};
+use crate::session::Session;
+use crate::supervisor::{Ending, LogTarget};
+use crate::timeouts::AdapterTimeouts;
 
-/// How many characters of an adapter's own words are kept.
+/// How many bytes of an adapter's own reason are kept.
 const MAX_WORDS: usize = 2000;
-/// How many characters a name, a version or a feature may have.
+/// How many bytes a name, a version or a feature may have.
 const MAX_NAME: usize = 200;
-/// How many credentials one proxy may tell of.
+/// How many credentials of one proxy are kept.
 const MAX_CREDENTIALS: usize = 100;
 
-/// Makes data planes that are a program of somebody else's, one process each.
+/// Starts data planes that are an external program, one process each.
 #[derive(Clone, Debug)]
 pub struct Adapter {
     command: String,
     words: Vec<String>,
-    limits: Limits,
+    timeouts: AdapterTimeouts,
 }
 
-/// How an adapter introduced itself.
+/// The content of an adapter's `hello`.
 #[derive(Clone, Debug)]
 pub(crate) struct Introduction {
     pub(crate) name: String,
@@ -42,46 +44,65 @@ pub(crate) struct Introduction {
 }
 
 impl Adapter {
-    fn introduced(&self, told: Introduction) -> Implementation {
+    fn implementation(&self, hello: Introduction) -> Implementation {
         Implementation {
-            name: told.name,
-            version: told.version,
+            name: hello.name,
+            version: hello.version,
             target: "adapter".to_owned(),
-            features: told.features,
+            features: hello.features,
             details: [("adapter".to_owned(), self.command.clone())].into(),
         }
     }
 
-    /// The adapter that this command line starts, within these timeouts.
+    /// The adapter that this command line starts, with these timeouts.
     ///
     /// # Errors
-    /// It is no command line. Whether the program exists is found out when it is started.
+    /// The text is not a command line. Whether the program exists shows only when it is started.
     pub fn new(command: &str, timeouts: &Timeouts) -> Result<Self, BadCommand> {
-        Ok(Self { command: command.to_owned(), words: words(command)?, limits: Limits::of(timeouts) })
+        Ok(Self {
+            command: command.to_owned(),
+            words: words(command)?,
+            timeouts: AdapterTimeouts::of(timeouts),
+        })
     }
 
-    /// It broke the contract when it was asked who it is.
-    fn at_hello(&self, words: &str) -> DataPlaneError {
-        DataPlaneError::Gone(format!(
-            "the adapter {:?} broke the contract when it was asked who it is: {words}; \
-             `meshproof adapter check` exercises the contract alone",
-            self.command
-        ))
+    /// The error for an adapter that ended at the first `hello`, before anything is judged.
+    fn at_hello(&self, ending: &Ending) -> DataPlaneError {
+        let command = &self.command;
+        match ending {
+            Ending::Silent(_) => no_hello(ending),
+            Ending::Clean | Ending::Broken(_) => DataPlaneError::Gone(format!(
+                "the adapter {command:?} broke the contract at its first `hello`: {ending}. \
+                 `meshproof adapter check` exercises the contract alone"
+            )),
+        }
     }
 
-    pub(crate) fn open(&self, log: Log) -> Result<Session, DataPlaneError> {
-        Session::start(&self.words, self.limits, log).map_err(DataPlaneError::Environment)
+    pub(crate) fn open(&self, log: LogTarget) -> Result<Session, DataPlaneError> {
+        Session::start(&self.words, self.timeouts, log).map_err(DataPlaneError::Environment)
     }
 }
 
-/// Says hello.
-pub(crate) async fn introduce(session: &Session, folder: &str) -> Result<Introduction, String> {
+/// The error for an adapter that did not answer `hello` in time: it may be slow to start, or the machine too busy. So the
+/// implementation is not to blame.
+fn no_hello(ending: &Ending) -> DataPlaneError {
+    DataPlaneError::Environment(format!(
+        "the adapter did not start in time: {ending}. This machine may be too busy, or the adapter needs more time to start: \
+         set a longer timeout, such as --timeout adapter-hello=60s. If it never answers, run `meshproof adapter check`"
+    ))
+}
+
+/// Sends `hello` and returns the answer.
+///
+/// # Errors
+/// How the adapter ended.
+pub(crate) async fn introduce(session: &Session, folder: &str) -> Result<Introduction, Ending> {
     let answer = session.ask(&ToAdapter::Hello { contract: CONTRACT, folder }).await?;
     let FromAdapter::Hello { contract, name, version, features } = answer else {
         return Err(session.breach(format!("it answered `hello` with `{}`", answer.kind())).await);
     };
     let problem = if contract != CONTRACT {
-        format!("it speaks version {contract} of the contract, this suite speaks {CONTRACT}")
+        format!("it uses version {contract} of the contract; meshproof uses version {CONTRACT}")
     } else if name.is_empty() {
         "its `hello` has an empty name".to_owned()
     } else if features.len() > 100 || features.iter().chain([&name, &version]).any(|t| t.len() > MAX_NAME) {
@@ -92,7 +113,7 @@ pub(crate) async fn introduce(session: &Session, folder: &str) -> Result<Introdu
     Err(session.breach(problem).await)
 }
 
-/// Which of these are names of no feature, with the names near them and all there are; none if all are known.
+/// Which of these names are not features, with similar names and the list of all features. None if all are known.
 pub(crate) fn unknown_features(features: &[String]) -> Option<String> {
     let unknown: Vec<String> = features
         .iter()
@@ -100,11 +121,7 @@ pub(crate) fn unknown_features(features: &[String]) -> Option<String> {
         .map(|f| format!("{f:?}{}", did_you_mean(f, feature::NAMES.iter().copied())))
         .collect();
     (!unknown.is_empty()).then(|| {
-        format!(
-            "features that nobody knows: {}; the features are {}",
-            unknown.join(", "),
-            feature::NAMES.join(", ")
-        )
+        format!("unknown features: {}. The features are {}", unknown.join(", "), feature::NAMES.join(", "))
     })
 }
 
@@ -113,62 +130,66 @@ impl DataPlaneFactory for Adapter {
     async fn identify(&self) -> Result<Implementation, DataPlaneError> {
         let folder = tempfile::Builder::new().prefix("meshproof-").tempdir().map_err(|e| {
             DataPlaneError::Environment(format!(
-                "no temporary folder: {e}; set TMPDIR to one that you may write to"
+                "a temporary folder cannot be created: {e}. Set TMPDIR to a folder that you can write to"
             ))
         })?;
-        let log = Log { sink: Arc::new(Nowhere), proxies: BTreeSet::new() };
+        let log = LogTarget { sink: Arc::new(NoLog), proxies: BTreeSet::new() };
         let session = self.open(log)?;
-        let told = introduce(&session, &files::text(folder.path())?).await;
-        let told = told.map_err(|words| self.at_hello(&words))?;
-        session.stop().await.map_err(|words| self.at_hello(&words))?;
-        if let Some(unknown) = unknown_features(&told.features) {
-            // Taken as it is, it would skip what the adapter means to be asked.
-            return Err(self.at_hello(&format!("its `hello` declares {unknown}")));
+        let hello = introduce(&session, &files::text(folder.path())?).await;
+        let hello = hello.map_err(|ending| self.at_hello(&ending))?;
+        session.stop().await.map_err(|words| self.at_hello(&Ending::Broken(words)))?;
+        if let Some(unknown) = unknown_features(&hello.features) {
+            // Ignoring the name would skip checks that the author wants to run.
+            return Err(self.at_hello(&Ending::Broken(format!("its `hello` declares {unknown}"))));
         }
-        Ok(self.introduced(told))
+        Ok(self.implementation(hello))
     }
 
     async fn start(&self, boot: Boot) -> Result<Box<dyn DataPlane>, DataPlaneError> {
-        let lasting = Lasting::write(&boot.folder, &boot)?;
-        let log = Log { sink: Arc::clone(&boot.logs), proxies: boot.identities.keys().cloned().collect() };
+        let start_files = StartFiles::write(&boot.folder, &boot)?;
+        let log =
+            LogTarget { sink: Arc::clone(&boot.logs), proxies: boot.identities.keys().cloned().collect() };
         let session = self.open(log)?;
-        let told = introduce(&session, &files::text(&boot.folder)?).await;
-        let plane = Plane {
+        let hello = introduce(&session, &files::text(&boot.folder)?).await;
+        let data_plane = AdapterDataPlane {
             session,
-            features: told.as_ref().map(|t| t.features.clone()).unwrap_or_default(),
+            features: hello.as_ref().map(|h| h.features.clone()).unwrap_or_default(),
             logs: boot.logs,
             folder: boot.folder,
-            lasting,
+            start_files,
             in_force: Mutex::default(),
         };
-        match told {
-            Ok(_) => Ok(Box::new(plane)),
-            Err(words) => {
-                plane.keep_stderr();
-                Err(DataPlaneError::Gone(words))
+        match hello {
+            Ok(_) => Ok(Box::new(data_plane)),
+            Err(ending) => {
+                data_plane.keep_stderr();
+                Err(match &ending {
+                    Ending::Silent(_) => no_hello(&ending),
+                    Ending::Clean | Ending::Broken(_) => DataPlaneError::Gone(ending.to_string()),
+                })
             }
         }
     }
 }
 
-/// For a session in which nothing may be logged.
-struct Nowhere;
+/// The sink of a session in which no proxy may log.
+struct NoLog;
 
-impl LogSink for Nowhere {
+impl LogSink for NoLog {
     fn line(&self, _: &str, _: &str) {}
 }
 
 /// A running adapter.
-struct Plane {
+struct AdapterDataPlane {
     session: Session,
     features: Vec<String>,
     logs: Arc<dyn LogSink>,
     folder: PathBuf,
-    lasting: Lasting,
-    in_force: Mutex<Option<OfRevision>>,
+    start_files: StartFiles,
+    in_force: Mutex<Option<RevisionFiles>>,
 }
 
-impl Plane {
+impl AdapterDataPlane {
     fn keep_stderr(&self) {
         if let Some(text) = self.session.stderr() {
             self.logs.note(&format!("the adapter's stderr:\n{text}"));
@@ -176,33 +197,34 @@ impl Plane {
     }
 
     async fn breach(&self, asked: &str, answer: &FromAdapter) -> DataPlaneError {
-        let words = format!("it answered {asked} with {}", answer.told());
-        DataPlaneError::Gone(self.session.breach(words).await)
+        let words = format!("it answered {asked} with {}", answer.describe());
+        DataPlaneError::Gone(self.session.breach(words).await.to_string())
     }
 
     async fn ask(&self, message: &ToAdapter<'_>) -> Result<FromAdapter, DataPlaneError> {
-        self.session.ask(message).await.map_err(DataPlaneError::Gone)
+        self.session.ask(message).await.map_err(|ending| DataPlaneError::Gone(ending.to_string()))
     }
 }
 
 #[async_trait]
-impl DataPlane for Plane {
+impl DataPlane for AdapterDataPlane {
     fn lacks(&self, feature: &str) -> bool {
         !self.features.iter().any(|f| f == feature)
     }
 
     async fn apply(&self, update: Update<'_>) -> Result<(), DataPlaneError> {
         let mut in_force = self.in_force.lock().await;
-        let given = OfRevision::write(&self.folder, update.revision, update.credentials, update.resources)?;
+        let given =
+            RevisionFiles::write(&self.folder, update.revision, update.credentials, update.resources)?;
         let message = ToAdapter::Apply(Box::new(Apply {
             revision: update.revision,
             plan: update.plan,
             resources: &given.resources,
             endpoints: update.endpoints,
             credentials: &given.credentials,
-            identities: &self.lasting.identities,
-            mesh_roots: &self.lasting.mesh_roots,
-            system_roots: &self.lasting.system_roots,
+            identities: &self.start_files.identities,
+            mesh_roots: &self.start_files.mesh_roots,
+            system_roots: &self.start_files.system_roots,
         }));
         let refusal = match self.ask(&message).await?.decision(update.revision) {
             Ok(Decision::Applied) => {
@@ -218,11 +240,11 @@ impl DataPlane for Plane {
                 let feature = bounded(&feature, MAX_NAME);
                 if let Some(unknown) = unknown_features(std::slice::from_ref(&feature)) {
                     let words = format!("its `unsupported` names {unknown}");
-                    DataPlaneError::Gone(self.session.breach(words).await)
+                    DataPlaneError::Gone(self.session.breach(words).await.to_string())
                 } else if self.features.contains(&feature) {
-                    // A claim is a claim: what is claimed and then not done is a failure.
+                    // A declared feature that is missing is a failure, never a skip.
                     DataPlaneError::Refused(format!(
-                        "its hello declares the feature {feature}, and now it says that it does not support it"
+                        "its `hello` declares the feature {feature}, and its `unsupported` denies it"
                     ))
                 } else {
                     DataPlaneError::Unsupported(feature)
