@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::external::embedded::{Answer, Content, Embedded, Incoming, Port};
 use crate::external::{ExternalError, RunningService};
 use crate::store::{Store, bounded};
+use crate::timeouts::Timeouts;
 use crate::topology::{PlainService, service_host};
 use crate::workload::{RequestSpec, WorkloadClient};
 
@@ -33,10 +34,11 @@ const MAX_ISBN: usize = 17;
 pub async fn start_welcome(
     service: &PlainService,
     store: Store,
+    timeouts: &Timeouts,
 ) -> Result<Box<dyn RunningService>, ExternalError> {
     let host = service_host(service.name, service.namespace);
     let port = Port::plain(service.port, Arc::new(Same(service.body)));
-    Ok(Box::new(Embedded::start(&host, vec![port], store).await?))
+    Ok(Box::new(Embedded::start(&host, vec![port], store, timeouts).await?))
 }
 
 /// The same answer to everything.
@@ -70,10 +72,12 @@ impl Details {
         port: u16,
         sidecar: WorkloadClient,
         store: Store,
+        timeouts: &Timeouts,
     ) -> Result<Self, ExternalError> {
         let do_not_encrypt = Arc::new(AtomicBool::new(false));
         let content = Lookup { sidecar, store: store.clone(), do_not_encrypt: do_not_encrypt.clone() };
-        let service = Embedded::start(host, vec![Port::plain(port, Arc::new(content))], store).await?;
+        let port = Port::plain(port, Arc::new(content));
+        let service = Embedded::start(host, vec![port], store, timeouts).await?;
         Ok(Self { service, do_not_encrypt })
     }
 

@@ -19,7 +19,7 @@ use meshproof_reports::ExternalService;
 #[cfg(feature = "container")]
 pub use container::{DEFAULT_IMAGE, IMAGE_VARIABLE};
 pub use container::{
-    LeftContainer, check_container, left_containers, prepare_container, start_nginx_container,
+    LeftContainer, check_container, left_containers, prepare_container, removals_done, start_nginx_container,
 };
 pub use embedded::start_embedded;
 pub use nginx::{find_nginx, start_nginx};
@@ -183,12 +183,12 @@ pub trait RunningService: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum ExternalError {
     /// A program is missing.
-    #[error("{program} is not installed or not on PATH: {mend}")]
+    #[error("{program} is not installed or not on PATH: {fix}")]
     Missing {
         /// `nginx`.
         program: String,
         /// What to do about it.
-        mend: String,
+        fix: String,
     },
     /// This build has no containers.
     #[error(
@@ -197,20 +197,20 @@ pub enum ExternalError {
     )]
     NotBuilt,
     /// No container engine answers.
-    #[error("no container engine (Docker or Podman) answers ({reason}): {mend}")]
+    #[error("no container engine (Docker or Podman) answers ({reason}): {fix}")]
     Engine {
         /// In the client library's words.
         reason: String,
         /// What to do about it.
-        mend: String,
+        fix: String,
     },
     /// An image is missing.
-    #[error("the container image {name} is not on this machine: {mend}")]
+    #[error("the container image {name} is not on this machine: {fix}")]
     Image {
         /// As it was asked for.
         name: String,
         /// What to do about it.
-        mend: String,
+        fix: String,
     },
     /// It did not start.
     #[error("{service} did not start: {reason}")]

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use meshproof_reports::{
     Connection, EvidenceId, Fact, Header, PeerCertificate, ServerRequest, Side, TlsFacts,
@@ -22,20 +23,21 @@ use crate::certificates::describe;
 use crate::store::{MAX_TEXT, Store, bounded};
 use crate::token::token_of;
 
-/// How much of a log is read at a time; what is beyond it is read the next time.
+/// How much of a log is read at a time. The rest is read the next time.
 const MAX_READ: u64 = 32 * 1024 * 1024;
 
-/// How much of nginx's own words goes into an error.
-const MAX_WORDS: usize = 2000;
+/// How much of nginx's own output goes into an error.
+const MAX_QUOTED: usize = 2000;
 
 /// The logs of one nginx.
-pub(in crate::external) struct Logs {
-    access: Tail,
-    errors: Tail,
-    recorder: Recorder,
+#[derive(Clone)]
+pub(in crate::external) struct NginxLogs {
+    folder: PathBuf,
+    /// Locked while it is read, on a thread for blocking work: a log may have 32 MiB of new lines.
+    reader: Arc<Mutex<Reader>>,
 }
 
-impl Logs {
+impl NginxLogs {
     pub(in crate::external) fn new(
         folder: &Path,
         spec: &ExternalSpec,
@@ -43,18 +45,48 @@ impl Logs {
         site: Site,
         store: Store,
     ) -> Self {
-        Self {
+        let reader = Reader {
             access: Tail::new(folder.join("access.log")),
             errors: Tail::new(folder.join("error.log")),
             recorder: Recorder::new(store, spec, ports, site),
-        }
+        };
+        Self { folder: folder.to_owned(), reader: Arc::new(Mutex::new(reader)) }
     }
 
     /// Turns what was written since the last time into evidence. `mark`: see [`Door::barrier`](super::door::Door::barrier).
     ///
     /// # Errors
     /// The logs cannot be read, or the line with the mark is not there: nginx goes on without a word where it cannot write.
-    pub(in crate::external) fn collect(&mut self, mark: Option<&str>) -> io::Result<()> {
+    pub(in crate::external) async fn collect(&self, mark: Option<String>) -> io::Result<()> {
+        let reader = Arc::clone(&self.reader);
+        let reading = tokio::task::spawn_blocking(move || {
+            reader.lock().unwrap_or_else(PoisonError::into_inner).collect(mark.as_deref())
+        });
+        if reading.await.map_err(io::Error::other)?? {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "a line that nginx must have written is missing. Check whether the disk of {} is full",
+            self.folder.display()
+        )))
+    }
+
+    /// The end of what nginx wrote about itself.
+    pub(in crate::external) fn output(&self) -> String {
+        output(&self.folder)
+    }
+}
+
+/// Reads the logs on.
+struct Reader {
+    access: Tail,
+    errors: Tail,
+    recorder: Recorder,
+}
+
+impl Reader {
+    /// Whether the line with the mark is there, if one is to be.
+    fn collect(&mut self, mark: Option<&str>) -> io::Result<bool> {
         let mut marked = mark.is_none();
         loop {
             let lines = self.access.lines()?;
@@ -72,14 +104,7 @@ impl Logs {
         for line in self.errors.lines()? {
             self.recorder.error(&line);
         }
-        if marked {
-            return Ok(());
-        }
-        let folder = self.access.path.parent().unwrap_or(&self.access.path);
-        Err(io::Error::other(format!(
-            "a line that nginx must have written is not there; see whether the disk of {} is full",
-            folder.display()
-        )))
+        Ok(marked)
     }
 }
 
@@ -94,11 +119,11 @@ pub(in crate::external) fn fence(line: &str) -> Option<String> {
     own.then(|| serde_json::from_str::<Fence>(line).ok()).flatten().map(|f| f.fence)
 }
 
-/// The last words of the nginx in this folder.
-pub(in crate::external) fn words(folder: &Path) -> String {
+/// The end of what the nginx of this folder wrote about itself.
+pub(in crate::external) fn output(folder: &Path) -> String {
     let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_default();
     let bytes = [read("stderr.log"), read("error.log")].concat();
-    let tail = &bytes[bytes.len().saturating_sub(MAX_WORDS)..];
+    let tail = &bytes[bytes.len().saturating_sub(MAX_QUOTED)..];
     String::from_utf8_lossy(tail).trim().to_owned()
 }
 
@@ -349,4 +374,51 @@ fn standard_cipher(name: &str) -> String {
         other => other,
     }
     .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::external::PlainPort;
+
+    fn logs(folder: &Path) -> NginxLogs {
+        let spec = ExternalSpec {
+            host: "edition.cnn.com".to_owned(),
+            plain: PlainPort::Serve,
+            tls: None,
+            pages: Vec::new(),
+            keep_alive: true,
+        };
+        let ports = Ports { plain: 1, tls: 2, control: 3 };
+        NginxLogs::new(folder, &spec, ports, Site::Machine, Store::new())
+    }
+
+    #[tokio::test]
+    async fn other_tasks_of_the_same_thread_go_on_while_a_long_log_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = "{\"fence\":\"0\"}\n";
+        std::fs::write(folder.path().join("access.log"), line.repeat(200_000)).unwrap();
+        let turns = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+            }
+        });
+        tokio::task::yield_now().await;
+        let before = turns.load(Ordering::SeqCst);
+        logs(folder.path()).collect(Some("0".to_owned())).await.unwrap();
+        assert!(turns.load(Ordering::SeqCst) > before, "it stood still");
+        other.abort();
+    }
+
+    #[tokio::test]
+    async fn a_missing_mark_is_an_error_that_names_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let failed = logs(folder.path()).collect(Some("0".to_owned())).await.unwrap_err().to_string();
+        assert!(failed.contains(&folder.path().display().to_string()), "{failed}");
+    }
 }
