@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Mesh, Origin, Stop, micros};
 use crate::claim::{Load, Reply};
 use crate::digest::sample;
-use crate::external::embedded::behaviour::HELD_BODY;
+use crate::external::HELD_BODY;
 use crate::target::Probe;
 use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 

@@ -10,6 +10,7 @@ use super::live::in_doubt;
 use super::{Mesh, micros};
 use crate::claim::{Claim, Finding};
 use crate::feature;
+use crate::report_size;
 use crate::scenario::Check;
 use crate::target::TargetError;
 
@@ -136,6 +137,7 @@ impl Mesh {
                 crate::store::MAX_EVIDENCE
             ));
         }
+        let evidence = report_size::bounded(self.setting.seat.store.take(), &checks, report_size::MAX_BYTES);
         let total_us = self.setting.seat.store.now_us();
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut faults = state.faults;
@@ -147,7 +149,7 @@ impl Mesh {
             checks,
             steps: state.steps,
             externals: state.externals,
-            evidence: self.setting.seat.store.take(),
+            evidence,
             timing: Timing { teardown_us, total_us, ..state.timing },
             faults,
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use meshproof_harness::store::bounded;
-use meshproof_plan::data_plane::LogSink;
+use meshproof_local::data_plane::LogSink;
 use process_wrap::tokio::ChildWrapper;
 use tokio::io::{AsyncRead, BufReader};
 use tokio::sync::{mpsc, watch};

@@ -26,8 +26,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
 use meshproof_model::Implementation;
-use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
 use tokio::sync::OnceCell;
 
 use program::Program;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use meshproof_plan::data_plane::{DataPlaneError, LogSink};
+use meshproof_local::data_plane::{DataPlaneError, LogSink};
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use tokio::process::Command;
 use tokio::sync::{oneshot, watch};

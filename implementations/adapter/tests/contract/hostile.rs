@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use meshproof_adapter::Adapter;
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_plan::data_plane::{DataPlaneError, DataPlaneFactory};
+use meshproof_local::data_plane::{DataPlaneError, DataPlaneFactory};
 
 use crate::support::{KEY, Place, apply, assert_ends, gone, hostile, installed, timeouts};
 
@@ -168,7 +168,10 @@ async fn an_answer_without_a_question_breaks_the_contract() {
 #[tokio::test]
 async fn an_adapter_that_does_not_read_ends_with_the_named_timeout() {
     needs_python!();
-    assert_says(&at_apply("deaf", "adapter-answer").await.1, &["`apply` within 300ms", "--timeout adapter-answer="]);
+    assert_says(
+        &at_apply("deaf", "adapter-answer").await.1,
+        &["`apply` within 300ms", "--timeout adapter-answer="],
+    );
 }
 
 #[tokio::test]
@@ -246,7 +249,8 @@ async fn an_unknown_feature_is_the_adapters_fault_and_skips_nothing() {
     assert_says(&error.to_string(), &["The features are sidecar, egress-gateway, "]);
 
     let place = Place::new();
-    let plane = place.start(&hostile("unsupported-with-an-unknown-name"), &Timeouts::default()).await.unwrap();
+    let plane =
+        place.start(&hostile("unsupported-with-an-unknown-name"), &Timeouts::default()).await.unwrap();
     let error = apply(plane.as_ref(), 1).await.unwrap_err();
     assert!(matches!(error, DataPlaneError::Gone(_)), "{error:?}");
     assert_says(&error.to_string(), &["unsupported", "mesh-mtl\"", "did you mean mesh-mtls"]);

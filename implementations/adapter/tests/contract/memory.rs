@@ -57,8 +57,11 @@ async fn one_flood() {
         }
         Err(error) => gone::<()>(Err(error)),
     };
-    let expected =
-        if way == "huge-line" { "a line of more than 1048576 bytes" } else { "more log lines than the contract allows" };
+    let expected = if way == "huge-line" {
+        "a line of more than 1048576 bytes"
+    } else {
+        "more log lines than the contract allows"
+    };
     assert!(words.contains(expected), "{words}");
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();

@@ -7,8 +7,8 @@ use meshproof_adapter::Adapter;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, RunError, Selected};
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_local::LocalTarget;
 use meshproof_model::{CheckResult, Fact, Report, Verdict};
-use meshproof_plan::local::LocalTarget;
 use meshproof_scenarios::select::select;
 
 use crate::support::{hostile, installed, timeouts};
@@ -175,7 +175,8 @@ async fn log_lines_within_the_contracts_limits_do_not_make_a_huge_report() {
     if !installed("python3", "--version") {
         return;
     }
-    let report = run(&hostile("fills-the-log"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
+    let report =
+        run(&hostile("fills-the-log"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
     let bytes = serde_json::to_vec(&report).unwrap().len();
     assert!(bytes < 4 * 1024 * 1024, "{bytes} bytes");
     let evidence = &report.scenarios[0].evidence;

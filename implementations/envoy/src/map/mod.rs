@@ -14,7 +14,7 @@ pub(crate) mod secrets;
 
 use std::sync::Arc;
 
-use meshproof_plan::data_plane::DataPlaneError;
+use meshproof_local::data_plane::DataPlaneError;
 use meshproof_plan::model::ProxyPlan;
 
 pub(crate) use common::{MappingContext, file_name};
