@@ -5,7 +5,7 @@ sys.path.insert(0, sys.argv[1])
 import adapter
 
 
-class Strict(adapter.State):
+class Strict(adapter.AppliedPlan):
     def __init__(self, apply):
         super().__init__(apply)
         lacks = list(self.lacks.items())
@@ -16,5 +16,5 @@ class Strict(adapter.State):
             raise OSError("not supported: %r" % lacks)
 
 
-adapter.State = Strict
+adapter.AppliedPlan = Strict
 adapter.main()
