@@ -1,13 +1,13 @@
-//! Bounds what one scenario adds to a report. Everything is kept in memory while claims are judged; only the report leaves
-//! something out, and never evidence that a verdict rests on.
+//! Bounds what one scenario adds to a report. Everything is kept in memory while claims are judged; only the
+//! report leaves something out, and never evidence that a verdict rests on.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use meshproof_model::{CheckResult, Evidence, EvidenceId, Fact, Side};
 
-/// How many bytes the evidence of one scenario configuration may have in a report, as JSON. The largest scenario of this suite
-/// needs 300 KiB with an implementation that behaves.
+/// How many bytes the evidence of one scenario configuration may have in a report, as JSON. The largest
+/// scenario of this suite needs 300 KiB with an implementation that behaves.
 pub(crate) const MAX_BYTES: usize = 2 * 1024 * 1024;
 
 /// Counts bytes and keeps none.
@@ -31,13 +31,14 @@ fn size(evidence: &Evidence) -> usize {
     count.0
 }
 
-/// Whether the fact explains the others, whatever their number: what was configured, and what the suite noted.
+/// Whether the fact explains the others, whatever their number: what was configured, and what the suite
+/// noted.
 fn is_context(evidence: &Evidence) -> bool {
     matches!(evidence.side, Side::Suite)
 }
 
-/// Leaves out evidence beyond `max` bytes, the latest first, and adds a note that says how much. What `checks` cite and what the
-/// suite itself recorded stays.
+/// Leaves out evidence beyond `max` bytes, the latest first, and adds a note that says how much. What
+/// `checks` cite and what the suite itself recorded stays.
 pub(crate) fn bounded(evidence: Vec<Evidence>, checks: &[CheckResult], max: usize) -> Vec<Evidence> {
     let sizes: Vec<usize> = evidence.iter().map(size).collect();
     if sizes.iter().sum::<usize>() <= max {
@@ -76,8 +77,10 @@ pub(crate) fn bounded(evidence: Vec<Evidence>, checks: &[CheckResult], max: usiz
         token: None,
         fact: Fact::Note {
             text: format!(
-                "{pieces} pieces of evidence ({bytes} bytes) were left out of this report, because the evidence of one scenario may \
-                 have {max} bytes. All of it was there when the checks were judged, and everything that a verdict rests on is kept"
+                "{pieces} pieces of evidence ({bytes} bytes) were left out of this report, because the \
+                 evidence of one scenario may \
+                 have {max} bytes. All of it was there when the checks were judged, and everything that a \
+                 verdict rests on is kept"
             ),
         },
     });

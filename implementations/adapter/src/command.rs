@@ -1,6 +1,7 @@
 //! An adapter's command line.
 
-/// Splits an adapter's command line as a shell does: with quotes and backslashes, without variables and redirection.
+/// Splits an adapter's command line as a shell does: with quotes and backslashes, without variables and
+/// redirection.
 ///
 /// # Errors
 /// The text is empty, or a quote is not closed.

@@ -83,12 +83,14 @@ impl Adapter {
     }
 }
 
-/// The error for an adapter that did not answer `hello` in time: it may be slow to start, or the machine too busy. So the
-/// implementation is not to blame.
+/// The error for an adapter that did not answer `hello` in time: it may be slow to start, or the machine too
+/// busy. So the implementation is not to blame.
 fn no_hello(ending: &Ending) -> DataPlaneError {
     DataPlaneError::Environment(format!(
-        "the adapter did not start in time: {ending}. This machine may be too busy, or the adapter needs more time to start: \
-         set a longer timeout, such as --timeout adapter-hello=60s. If it never answers, run `meshproof adapter check`"
+        "the adapter did not start in time: {ending}. This machine may be too busy, or the adapter needs \
+         more time to start: \
+         set a longer timeout, such as --timeout adapter-hello=60s. If it never answers, run `meshproof \
+         adapter check`"
     ))
 }
 
@@ -113,7 +115,8 @@ pub(crate) async fn introduce(session: &Session, folder: &str) -> Result<Introdu
     Err(session.breach(problem).await)
 }
 
-/// Which of these names are not features, with similar names and the list of all features. None if all are known.
+/// Which of these names are not features, with similar names and the list of all features. None if all are
+/// known.
 pub(crate) fn unknown_features(features: &[String]) -> Option<String> {
     let unknown: Vec<String> = features
         .iter()

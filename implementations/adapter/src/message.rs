@@ -1,7 +1,7 @@
 //! The contract's messages. Each is one line of JSON, an object with a `type`.
 //!
-//! A reader ignores members that it does not know, so that either side may send more. A type that the suite does not know
-//! breaks the contract: it cannot be an answer, and the suite does not guess.
+//! A reader ignores members that it does not know, so that either side may send more. A type that the suite
+//! does not know breaks the contract: it cannot be an answer, and the suite does not guess.
 
 use std::collections::BTreeMap;
 
@@ -30,11 +30,12 @@ pub enum ToAdapter<'a> {
     Hello {
         /// The version of the contract that the suite speaks.
         contract: u32,
-        /// The absolute path of a private folder for this adapter process, which the suite removes at the end.
+        /// The absolute path of a private folder for this adapter process, which the suite removes at the
+        /// end.
         folder: &'a str,
     },
-    /// The whole configuration, not a difference. Answer: `applied` when it handles every new connection and request, or
-    /// `rejected`, or `unsupported`. Within the timeout `adapter-answer`.
+    /// The whole configuration, not a difference. Answer: `applied` when it handles every new connection and
+    /// request, or `rejected`, or `unsupported`. Within the timeout `adapter-answer`.
     Apply(Box<Apply<'a>>),
     /// Asks for the state of a proxy's credentials; only sent with the feature `credential-status`. Answer:
     /// `credential-status`.
@@ -42,11 +43,11 @@ pub enum ToAdapter<'a> {
         /// The proxy's name.
         proxy: &'a str,
     },
-    /// Answer `settled` once the access-log line of every request and connection that has ended was sent. A request has ended
-    /// when its client has the response.
+    /// Answer `settled` once the access-log line of every request and connection that has ended was sent. A
+    /// request has ended when its client has the response.
     Settle,
-    /// End everything that was started, answer `stopped`, and exit, within the timeout `adapter-stop`. When standard input ends,
-    /// do the same without the answer.
+    /// End everything that was started, answer `stopped`, and exit, within the timeout `adapter-stop`. When
+    /// standard input ends, do the same without the answer.
     Stop,
 }
 
@@ -55,16 +56,16 @@ pub enum ToAdapter<'a> {
 pub struct Apply<'a> {
     /// Increases with each `apply`; the answer repeats it.
     pub revision: u64,
-    /// What each proxy must do, with every Istio rule already applied. A proxy that is not in the plan must stop: its listeners
-    /// close.
+    /// What each proxy must do, with every Istio rule already applied. A proxy that is not in the plan must
+    /// stop: its listeners close.
     pub plan: &'a Plan,
-    /// The Istio and Kubernetes resources themselves, in the order of their creation, for an adapter that interprets them. A
-    /// Secret has `files` (key to path) instead of `data` and `stringData`.
+    /// The Istio and Kubernetes resources themselves, in the order of their creation, for an adapter that
+    /// interprets them. A Secret has `files` (key to path) instead of `data` and `stringData`.
     pub resources: &'a [Value],
     /// The addresses of host names on this machine.
     pub endpoints: &'a [OriginalDestination],
-    /// The credentials that each proxy's `credentialName`s refer to, by the proxy's name. A name in the plan that is missing here
-    /// has no Secret yet: connections that need it must fail.
+    /// The credentials that each proxy's `credentialName`s refer to, by the proxy's name. A name in the plan
+    /// that is missing here has no Secret yet: connections that need it must fail.
     pub credentials: &'a BTreeMap<String, Vec<CredentialFiles>>,
     /// The mesh certificate of each proxy that the scenario may run, by the proxy's name.
     pub identities: &'a BTreeMap<String, IdentityFiles>,
@@ -74,8 +75,8 @@ pub struct Apply<'a> {
     pub system_roots: &'a str,
 }
 
-/// The files of one credential: absolute paths of PEM files that only the adapter's user can read. They stay unchanged until the
-/// next revision is applied. Null: the Secret has no such key.
+/// The files of one credential: absolute paths of PEM files that only the adapter's user can read. They stay
+/// unchanged until the next revision is applied. Null: the Secret has no such key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CredentialFiles {
     /// The `credentialName` that refers to it.
@@ -113,7 +114,8 @@ pub enum FromAdapter {
         /// Its version.
         #[schemars(length(max = 200))]
         version: String,
-        /// The features that it has, by their names in `docs/adapters.md`. Checks that need a missing feature are skipped.
+        /// The features that it has, by their names in `docs/adapters.md`. Checks that need a missing feature
+        /// are skipped.
         #[schemars(length(max = 100))]
         features: Vec<String>,
     },
@@ -129,7 +131,8 @@ pub enum FromAdapter {
         /// The implementation's own error message.
         reason: String,
     },
-    /// The implementation lacks a feature that the configuration needs: the rest of the scenario is skipped with its name.
+    /// The implementation lacks a feature that the configuration needs: the rest of the scenario is skipped
+    /// with its name.
     Unsupported {
         /// As in the question.
         revision: u64,

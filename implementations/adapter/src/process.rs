@@ -10,11 +10,12 @@ use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-/// Set in the environment of an adapter and inherited by everything that it starts. It identifies a daemon that has left the
-/// session.
+/// Set in the environment of an adapter and inherited by everything that it starts. It identifies a daemon
+/// that has left the session.
 const TAG: &str = "MESHPROOF_ADAPTER";
 
-/// The first and the longest delay between two looks at processes that are not our children: nothing announces their exit.
+/// The first and the longest delay between two looks at processes that are not our children: nothing
+/// announces their exit.
 const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
 
 /// What identifies an adapter's processes.
@@ -48,8 +49,8 @@ pub(crate) fn start(words: &[String]) -> io::Result<(Box<dyn ChildWrapper>, Proc
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let mut command = CommandWrap::from(command);
-    // In a session of its own the adapter has no terminal: it can neither write to it nor receive its Ctrl-C, which the suite
-    // handles by sending `stop`.
+    // In a session of its own the adapter has no terminal: it can neither write to it nor receive its Ctrl-C,
+    // which the suite handles by sending `stop`.
     #[cfg(unix)]
     command.wrap(process_wrap::tokio::ProcessSession);
     let child = command.spawn()?;
@@ -109,7 +110,8 @@ impl ProcessTree {
         }
     }
 
-    /// The processes of the session and those that carry the tag. Where there is no /proc: the process group, as one.
+    /// The processes of the session and those that carry the tag. Where there is no /proc: the process group,
+    /// as one.
     fn alive(&self) -> Vec<AdapterProcess> {
         let Ok(entries) = std::fs::read_dir("/proc") else { return self.group_alive() };
         let wanted = format!("{TAG}={}", self.tag).into_bytes();

@@ -18,7 +18,8 @@ pub(crate) fn without_keys(text: &str) -> Cow<'_, str> {
         }
         kept.push_str("(a private key, withheld)");
         let after = &rest[found + MARK.len()..];
-        // The end mark contains "PRIVATE KEY-----" too. Without an end mark, the key extends to the end of the text.
+        // The end mark contains "PRIVATE KEY-----" too. Without an end mark, the key extends to the end of
+        // the text.
         rest = if rest[begin..].starts_with("-----END") {
             after
         } else {

@@ -1,5 +1,5 @@
-//! The conversation with one adapter process: one question at a time, one answer each, log lines at any time, and an ending with
-//! a reason.
+//! The conversation with one adapter process: one question at a time, one answer each, log lines at any time,
+//! and an ending with a reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,7 +79,8 @@ impl Session {
     /// Asks and returns the answer.
     ///
     /// # Errors
-    /// How the adapter ended: it exited, did not answer in time, or broke the contract. It is ended in each case.
+    /// How the adapter ended: it exited, did not answer in time, or broke the contract. It is ended in each
+    /// case.
     pub(crate) async fn ask(&self, message: &ToAdapter<'_>) -> Result<FromAdapter, Ending> {
         let (name, timeout) = match message {
             ToAdapter::Hello { .. } => ("adapter-hello", self.timeouts.hello),
@@ -120,7 +121,8 @@ impl Session {
             }),
             Err(_) => {
                 let words = format!(
-                    "it did not answer `{kind}` within {timeout:?} (set another timeout with --timeout {name}=DURATION)"
+                    "it did not answer `{kind}` within {timeout:?} (set another timeout with --timeout \
+                     {name}=DURATION)"
                 );
                 Err(self.end(Ending::Silent(words)).await)
             }
@@ -169,8 +171,8 @@ impl Session {
     /// Sends `stop` and returns when no process of the adapter runs.
     ///
     /// # Errors
-    /// The adapter had ended before, which the caller did not know, or it did not stop by the contract. No process of it runs in
-    /// either case.
+    /// The adapter had ended before, which the caller did not know, or it did not stop by the contract. No
+    /// process of it runs in either case.
     pub(crate) async fn stop(&self) -> Result<(), String> {
         // From here on an exit is expected.
         self.stopping.store(true, Ordering::Relaxed);
@@ -193,7 +195,8 @@ impl Session {
         }
     }
 
-    /// Closes the adapter's stdin without `stop`, as the death of the suite would, and returns when no process of it runs.
+    /// Closes the adapter's stdin without `stop`, as the death of the suite would, and returns when no
+    /// process of it runs.
     ///
     /// # Errors
     /// The adapter did not exit, or left something running. No process of it runs in either case.

@@ -80,8 +80,8 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Answers go to `answer`. A reason that comes from `aborted` ends the adapter. `exit` becomes true when its process has
-    /// exited or is being killed. While `stopping` is set, an exit is expected.
+    /// Answers go to `answer`. A reason that comes from `aborted` ends the adapter. `exit` becomes true when
+    /// its process has exited or is being killed. While `stopping` is set, an exit is expected.
     pub(crate) fn new(
         answer: mpsc::Sender<FromAdapter>,
         aborted: mpsc::Receiver<Ending>,
@@ -166,7 +166,8 @@ impl Supervisor {
             }
             Ok(Ok(())) => Ending::Clean,
             Err(_) => Ending::Broken(format!(
-                "it exited{status} and left a process running that holds its standard output open. That process has left the \
+                "it exited{status} and left a process running that holds its standard output open. That \
+                 process has left the \
                  adapter's session and cleared its environment, so meshproof cannot identify and end it"
             )),
         }
@@ -180,7 +181,8 @@ impl Supervisor {
             status = tokio::time::timeout(timeout, child.wait()) => match status {
                 Ok(status) => Ok(status.ok()),
                 Err(_) => Err(Ending::Broken(format!(
-                    "it closed its standard output and did not exit within the timeout `adapter-stop` ({timeout:?})"
+                    "it closed its standard output and did not exit within the timeout `adapter-stop` \
+                     ({timeout:?})"
                 ))),
             },
             Some(reason) = self.aborted.recv() => Err(reason),
@@ -218,7 +220,8 @@ impl Supervisor {
         self.bytes += line.len();
         if self.lines > MAX_LOG_LINES || self.bytes > MAX_LOG_BYTES {
             return Err(format!(
-                "it sent more log lines than the contract allows: {MAX_LOG_LINES} lines and {MAX_LOG_BYTES} bytes per process"
+                "it sent more log lines than the contract allows: {MAX_LOG_LINES} lines and {MAX_LOG_BYTES} \
+                 bytes per process"
             ));
         }
         if !self.log.proxies.contains(&proxy) {

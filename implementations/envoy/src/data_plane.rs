@@ -64,7 +64,8 @@ impl EnvoyDataPlane {
     fn proxy(&self, name: &str) -> Result<&EnvoyProxy, DataPlaneError> {
         self.proxies.get(name).ok_or_else(|| {
             DataPlaneError::Environment(format!(
-                "the plan names a proxy {name} for which the scenario has no identity; this is a bug of meshproof"
+                "the plan names a proxy {name} for which the scenario has no identity; this is a bug of \
+                 meshproof"
             ))
         })
     }
@@ -86,7 +87,8 @@ impl DataPlane for EnvoyDataPlane {
         }
         let preparing = self.proxies.iter().map(|(name, proxy)| {
             let planned = plan.proxies.iter().find(|p| p.name == *name).cloned();
-            // A proxy that is not in the plan serves nothing. Its process stays, because the proxy may return.
+            // A proxy that is not in the plan serves nothing. Its process stays, because the proxy may
+            // return.
             let planned = planned.unwrap_or_else(|| empty_plan(name));
             let credentials = update.credentials.get(name).map(Vec::as_slice).unwrap_or_default();
             async move { proxy.prepare(&planned, credentials).await }

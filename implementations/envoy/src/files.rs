@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-/// Replaces a file by renaming another one to it, which is the event that Envoy's file subscriptions watch for
-/// (`FilesystemSubscriptionImpl`, `Watcher::Events::MovedTo`).
+/// Replaces a file by renaming another one to it, which is the event that Envoy's file subscriptions watch
+/// for (`FilesystemSubscriptionImpl`, `Watcher::Events::MovedTo`).
 ///
 /// # Errors
 /// The file cannot be written.

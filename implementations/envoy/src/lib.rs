@@ -1,10 +1,11 @@
-//! The target `envoy`: carries out plans with Envoy processes on this machine, one per proxy, configured as istiod would
-//! configure them.
+//! The target `envoy`: carries out plans with Envoy processes on this machine, one per proxy, configured as
+//! istiod would configure them.
 //!
-//! A process is started once per scenario and never restarted: clusters, listeners, routes and secrets reach it through its
-//! dynamic configuration (CDS, LDS, RDS, SDS over watched files). Envoy's statistics show which configuration is in force. A
-//! request to the flush marker, a listener of the suite's own whose log line comes after all others, shows that the log is
-//! complete. So neither applying nor settling depends on a fixed delay.
+//! A process is started once per scenario and never restarted: clusters, listeners, routes and secrets reach
+//! it through its dynamic configuration (CDS, LDS, RDS, SDS over watched files). Envoy's statistics show
+//! which configuration is in force. A request to the flush marker, a listener of the suite's own whose log
+//! line comes after all others, shows that the log is complete. So neither applying nor settling depends on a
+//! fixed delay.
 
 mod backoff;
 mod data_plane;

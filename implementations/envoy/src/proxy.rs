@@ -29,7 +29,8 @@ use crate::{secrets_dump, startup};
 
 /// The longest wait until a pushed configuration is in force or refused.
 const IN_FORCE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest wait for a secret that Envoy does not take. What needs it then fails, as it would in a cluster.
+/// The longest wait for a secret that Envoy does not take. What needs it then fails, as it would in a
+/// cluster.
 const SECRETS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long connections of a removed configuration may continue: longer than Envoy's own `--drain-time-s`.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
@@ -37,7 +38,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest wait until the flush marker has answered and logged.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest wait for a process's exit or for its message about a refusal, when either is already known to have happened.
+/// The longest wait for a process's exit or for its message about a refusal, when either is already known to
+/// have happened.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The content of a watched file: a `DiscoveryResponse` (envoy.service.discovery.v3).
@@ -167,7 +169,8 @@ impl EnvoyProxy {
         config: &ProxyConfig,
     ) -> Result<(), DataPlaneError> {
         let all = pushed.unsure;
-        // A cluster must exist before a route leads to it, and may go only after the last such route has gone.
+        // A cluster must exist before a route leads to it, and may go only after the last such route has
+        // gone.
         let kept = pushed.config.clusters.keys().all(|name| config.clusters.contains_key(name));
         let clusters_changed = all || config.clusters != pushed.config.clusters;
         if clusters_changed && kept {
@@ -177,8 +180,9 @@ impl EnvoyProxy {
         if clusters_changed && !kept {
             self.push_clusters(pushed, config).await?;
         }
-        // Once the main thread has accepted a configuration, it has passed it to the worker. The worker handles it before any
-        // later connection: a dispatcher serves posted callbacks and socket events in the order in which they came.
+        // Once the main thread has accepted a configuration, it has passed it to the worker. The worker
+        // handles it before any later connection: a dispatcher serves posted callbacks and socket events in
+        // the order in which they came.
         self.await_drained(&closed).await
     }
 
@@ -297,7 +301,8 @@ impl EnvoyProxy {
             }
             if begun.elapsed() > IN_FORCE_TIMEOUT {
                 return Err(DataPlaneError::Gone(format!(
-                    "Envoy for {} neither brought its configuration into force nor refused it within {} s (expected \
+                    "Envoy for {} neither brought its configuration into force nor refused it within {} s \
+                     (expected \
                      {expected:?}; its statistics are {stats:?}){}",
                     self.name,
                     IN_FORCE_TIMEOUT.as_secs(),
@@ -373,8 +378,8 @@ impl EnvoyProxy {
         }
     }
 
-    /// Returns when no further request can come on connections to removed filter chains. Passed-on bytes may flow for as long
-    /// as Envoy allows.
+    /// Returns when no further request can come on connections to removed filter chains. Passed-on bytes may
+    /// flow for as long as Envoy allows.
     async fn await_drained(&self, chains: &[String]) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
         let mut backoff = Backoff::new();
@@ -402,7 +407,8 @@ impl EnvoyProxy {
         Ok(())
     }
 
-    /// Envoy keeps a secret until it has removed the last cluster that used it, a moment after that was pushed.
+    /// Envoy keeps a secret until it has removed the last cluster that used it, a moment after that was
+    /// pushed.
     async fn await_secrets_gone(&self, pushed: &PushedConfig) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
         let mut backoff = Backoff::new();

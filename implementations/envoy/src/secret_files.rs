@@ -1,7 +1,8 @@
 //! The secrets of one proxy as files that Envoy reads over SDS.
 //!
-//! A secret that appears or changes does so in its file, as istiod pushes it. A deleted secret is different: SDS cannot take a
-//! secret back (Envoy keeps what it has). So its cluster is pointed at a new, empty file and has no secret.
+//! A secret that appears or changes does so in its file, as istiod pushes it. A deleted secret is different:
+//! SDS cannot take a secret back (Envoy keeps what it has). So its cluster is pointed at a new, empty file
+//! and has no secret.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -74,7 +75,8 @@ impl SecretFiles {
         self.entries.get(name).is_some_and(|e| e.content.is_none())
     }
 
-    /// Removes the files that no configuration uses any more, with their keys. Returns whether there were any.
+    /// Removes the files that no configuration uses any more, with their keys. Returns whether there were
+    /// any.
     pub(crate) fn remove_unused(&mut self, used: impl Fn(&str) -> bool) -> bool {
         let mut any = false;
         self.entries.retain(|name, entry| {

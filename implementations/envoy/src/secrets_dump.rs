@@ -24,8 +24,8 @@ pub(crate) fn names(dump: &str) -> Vec<String> {
     secrets(dump).iter().filter_map(|s| s["name"].as_str().map(str::to_owned)).collect()
 }
 
-/// The credentials of both dumps. A credential that is `absent` counts as warming, even if a cluster that Envoy is just
-/// removing still holds an earlier one.
+/// The credentials of both dumps. A credential that is `absent` counts as warming, even if a cluster that
+/// Envoy is just removing still holds an earlier one.
 pub(crate) fn statuses(active: &str, warming: &str, absent: impl Fn(&str) -> bool) -> Vec<CredentialStatus> {
     let mut found: BTreeMap<String, CredentialStatus> = BTreeMap::new();
     let both = [(CredentialState::Warming, warming), (CredentialState::Active, active)];

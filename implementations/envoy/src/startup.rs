@@ -29,7 +29,8 @@ pub(crate) async fn ready(
         Ok(Ok(clients)) => return Ok(clients),
         Ok(Err(why)) => why,
         Err(_) => format!(
-            "it did not answer within {} s. This machine may be too busy: close other programs or run with fewer --jobs",
+            "it did not answer within {} s. This machine may be too busy: close other programs or run with \
+             fewer --jobs",
             START_TIMEOUT.as_secs()
         ),
     };
@@ -82,8 +83,10 @@ pub(crate) fn inotify_limit(process: &EnvoyProcess, name: &str) -> Option<DataPl
         let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap_or_default();
         let limit = limit.trim().parse::<u64>().map(|n| format!(" ({n})")).unwrap_or_default();
         DataPlaneError::Environment(format!(
-            "Envoy for {name} ended because this user has used up the inotify instances that Linux allows: the limit is \
-             fs.inotify.max_user_instances{limit}, and each configuration file that Envoy watches takes one. Raise it with \
+            "Envoy for {name} ended because this user has used up the inotify instances that Linux allows: \
+             the limit is \
+             fs.inotify.max_user_instances{limit}, and each configuration file that Envoy watches takes \
+             one. Raise it with \
              `sudo sysctl fs.inotify.max_user_instances=1024`, or run with fewer --jobs"
         ))
     })

@@ -33,7 +33,8 @@ impl EnvoyStats {
         self.texts.get(name).map(String::as_str)
     }
 
-    /// The versions in force of route configurations or secrets. Names are not compared because Envoy rewrites them.
+    /// The versions in force of route configurations or secrets. Names are not compared because Envoy
+    /// rewrites them.
     fn versions(&self, holds: impl Fn(&str) -> bool) -> BTreeSet<&str> {
         self.texts.iter().filter(|(name, _)| holds(name)).map(|(_, v)| v.as_str()).collect()
     }
@@ -56,15 +57,16 @@ impl EnvoyStats {
         expected.secrets.iter().all(|v| secrets.contains(v.as_str()))
     }
 
-    /// Whether Envoy has refused an update since then. Secrets do not count: Envoy refuses an empty one, on purpose.
+    /// Whether Envoy has refused an update since then. Secrets do not count: Envoy refuses an empty one, on
+    /// purpose.
     pub(crate) fn refused_since(&self, before: &Self) -> bool {
         self.numbers.iter().any(|(name, now)| {
             name.ends_with(".update_rejected") && !name.starts_with("sds.") && *now > before.number(name)
         }) || self.number(CREATE_FAILURE) > before.number(CREATE_FAILURE)
     }
 
-    /// Whether no further request can come on connections of filter chains that were removed: nothing drains, or no client is
-    /// connected to them. A chain is identified by its `stat_prefix`.
+    /// Whether no further request can come on connections of filter chains that were removed: nothing drains,
+    /// or no client is connected to them. A chain is identified by its `stat_prefix`.
     pub(crate) fn are_drained(&self, chains: &[String]) -> bool {
         let draining = self.number("listener_manager.total_listeners_draining")
             + self.number("listener_manager.total_filter_chains_draining");

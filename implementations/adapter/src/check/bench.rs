@@ -130,7 +130,8 @@ impl CheckBench {
         LogTarget { sink: Arc::clone(&self.lines) as Arc<dyn LogSink>, proxies }
     }
 
-    /// Sends one request to the listener. Returns the status, or the failure in words, and the request's token.
+    /// Sends one request to the listener. Returns the status, or the failure in words, and the request's
+    /// token.
     pub(super) async fn request(&self) -> (Result<u16, String>, String) {
         let number = {
             let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! `meshproof adapter check`: tests the contract alone on one adapter, without any scenario. It shows what is wrong in the
-//! adapter's answers before that causes confusing failures in a scenario.
+//! `meshproof adapter check`: tests the contract alone on one adapter, without any scenario. It shows what is
+//! wrong in the adapter's answers before that causes confusing failures in a scenario.
 
 mod bench;
 mod point;
@@ -11,8 +11,8 @@ use crate::data_plane::Adapter;
 
 pub use point::{Outcome, POINTS, Point, Unchecked};
 
-/// Tests the contract on the adapter that this command line starts. The result has every point once, in the order of
-/// [`POINTS`].
+/// Tests the contract on the adapter that this command line starts. The result has every point once, in the
+/// order of [`POINTS`].
 ///
 /// # Errors
 /// The adapter cannot be started, or the suite's own server cannot.

@@ -48,12 +48,14 @@ pub const POINTS: &[(&str, &str)] = &[
     ("log-delivered", "Before `settled`, it sends the log line of every answered request once."),
     (
         "log-readable",
-        "The log line is in a format that the suite reads, with method, path, status, User-Agent and upstream address.",
+        "The log line is in a format that the suite reads, with method, path, status, User-Agent and \
+         upstream address.",
     ),
     ("apply-changes", "After `applied`, the new plan handles the next request."),
     (
         "address-taken",
-        "It does not answer `applied` to a plan with an address that is in use, and the earlier plan stays in force.",
+        "It does not answer `applied` to a plan with an address that is in use, and the earlier plan stays \
+         in force.",
     ),
     ("credential-status", "It answers `credentials` for the proxy in the question."),
     ("listener-closes", "A proxy that the plan no longer contains stops listening."),

@@ -160,8 +160,8 @@ fn open<'a>(
 const SIDECAR: &str = "sleep";
 const GATEWAY: &str = "istio-ingressgateway";
 
-/// Tests what needs no `apply`, with two processes: one that is stopped and one whose input ends. Returns none if the adapter
-/// does not answer `hello`.
+/// Tests what needs no `apply`, with two processes: one that is stopped and one whose input ends. Returns
+/// none if the adapter does not answer `hello`.
 async fn idle_processes(
     adapter: &Adapter,
     bench: &CheckBench,

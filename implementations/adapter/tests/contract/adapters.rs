@@ -25,8 +25,8 @@ async fn broken(command: &str) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// Every MUST that ran passes, except for those in `fails`. Every skipped check needs a feature in `lacks`. The checks in
-/// `passes` passed.
+/// Every MUST that ran passes, except for those in `fails`. Every skipped check needs a feature in `lacks`.
+/// The checks in `passes` passed.
 #[track_caller]
 fn assert_passes(report: &Report, lacks: &[&str], fails: &[&str], passes: &[&str]) {
     let mut wrong = Vec::new();
@@ -52,8 +52,8 @@ fn assert_passes(report: &Report, lacks: &[&str], fails: &[&str], passes: &[&str
     }
 }
 
-/// The DestinationRule has a server name and no subjectAltNames, so only the chain must be verified. HAProxy and nginx always
-/// compare the certificate with the server name that they send.
+/// The DestinationRule has a server name and no subjectAltNames, so only the chain must be verified. HAProxy
+/// and nginx always compare the certificate with the server name that they send.
 const SNI_IS_THE_NAME: &[&str] = &["egress-gateway-mutual/sni-as-configured"];
 
 /// A short request timeout: the example reads a whole request before it answers, so one check waits for it.
@@ -92,8 +92,8 @@ async fn the_python_example_keeps_the_contract_and_passes_what_it_declares() {
     );
 }
 
-/// The plans of these scenarios contain nothing that the example does not declare. So even an adapter that refuses such a plan
-/// loses no check.
+/// The plans of these scenarios contain nothing that the example does not declare. So even an adapter that
+/// refuses such a plan loses no check.
 #[tokio::test]
 async fn an_adapter_loses_no_check_for_features_that_the_check_does_not_need() {
     if !installed("python3", "--version") {

@@ -1,4 +1,5 @@
-//! Adapters that break the contract: each ends in time, with an error that says how, and with nothing left running.
+//! Adapters that break the contract: each ends in time, with an error that says how, and with nothing left
+//! running.
 
 use std::process::Command;
 use std::time::{Duration, Instant};

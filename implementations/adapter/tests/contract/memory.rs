@@ -1,5 +1,5 @@
-//! Whatever an adapter writes, the suite's memory stays bounded. Measured in a separate process, because the tests of one
-//! process share its memory.
+//! Whatever an adapter writes, the suite's memory stays bounded. Measured in a separate process, because the
+//! tests of one process share its memory.
 
 use std::process::Command;
 

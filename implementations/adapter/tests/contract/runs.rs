@@ -1,4 +1,5 @@
-//! Whole runs: what an adapter's misbehaviour does to the verdicts, and what an adapter with few features is asked.
+//! Whole runs: what an adapter's misbehaviour does to the verdicts, and what an adapter with few features is
+//! asked.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

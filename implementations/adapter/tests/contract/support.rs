@@ -18,7 +18,8 @@ use tempfile::TempDir;
 pub(crate) const KEY: &str =
     "-----BEGIN PRIVATE KEY-----\nc2VjcmV0c2VjcmV0c2VjcmV0\n-----END PRIVATE KEY-----\n";
 
-/// Whether a program can be run. If not, the test prints that and passes, unless `MESHPROOF_REQUIRE_INSTALLED=1` is set.
+/// Whether a program can be run. If not, the test prints that and passes, unless
+/// `MESHPROOF_REQUIRE_INSTALLED=1` is set.
 pub(crate) fn installed(program: &str, argument: &str) -> bool {
     let runs = Command::new(program).arg(argument).output().is_ok();
     let required = std::env::var_os("MESHPROOF_REQUIRE_INSTALLED").is_some_and(|v| v == "1");

@@ -1,4 +1,5 @@
-//! The configuration that Envoy starts with: its configuration sources, its mesh identity, and the flush marker.
+//! The configuration that Envoy starts with: its configuration sources, its mesh identity, and the flush
+//! marker.
 
 use std::path::Path;
 
@@ -51,11 +52,11 @@ pub(crate) mod mark {
 }
 
 /// `EnvoyTextLogFormat` (pilot/pkg/model/telemetry_logging.go).
-const ISTIO: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% \
-    %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \
+const ISTIO: &str = "[%START_TIME%] \
+    \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \
     \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
-    %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \
-    \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% \
+    %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \
+    \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% \
     %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
 
 fn to_stdout(format: &str) -> Value {
@@ -112,8 +113,8 @@ pub(crate) fn bootstrap(
     })
 }
 
-/// A listener of the suite's own. The worker that serves everything else serves it too, so its log line comes after those of
-/// everything before it.
+/// A listener of the suite's own. The worker that serves everything else serves it too, so its log line comes
+/// after those of everything before it.
 fn flush_marker() -> Value {
     let answers = json!({
         "@type": HTTP,
@@ -126,8 +127,8 @@ fn flush_marker() -> Value {
             "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 204}}],
         }]},
     });
-    // This chain never gets a connection. It keeps Envoy from resetting the counter of connections when the last other TCP
-    // chain is removed.
+    // This chain never gets a connection. It keeps Envoy from resetting the counter of connections when the
+    // last other TCP chain is removed.
     let keeper = json!({"@type": TCP, "stat_prefix": TCP_STATS, "cluster": "nowhere"});
     json!({
         "name": FLUSH_MARKER,

@@ -1,5 +1,5 @@
-//! The steps from one configuration to the next, such that nothing is missing at any moment: first everything new is added
-//! beside the old, then senders of traffic switch, then what is no longer used is removed.
+//! The steps from one configuration to the next, such that nothing is missing at any moment: first everything
+//! new is added beside the old, then senders of traffic switch, then what is no longer used is removed.
 
 use std::sync::Arc;
 

@@ -27,7 +27,10 @@ pub(super) fn cluster(cluster: &Cluster, context: &MappingContext<'_>) -> Cluste
         // istiod's default.
         "connect_timeout": "10s",
         "lb_policy": "ROUND_ROBIN",
-        "load_assignment": {"cluster_name": cluster.name, "endpoints": [{"lb_endpoints": endpoints(&cluster.discovery)}]},
+        "load_assignment": {
+            "cluster_name": cluster.name,
+            "endpoints": [{"lb_endpoints": endpoints(&cluster.discovery)}],
+        },
         // getDefaultCircuitBreakerThresholds: no limit.
         "circuit_breakers": {"thresholds": [{
             "max_connections": u32::MAX, "max_pending_requests": u32::MAX,
@@ -43,7 +46,9 @@ pub(super) fn cluster(cluster: &Cluster, context: &MappingContext<'_>) -> Cluste
     }
     let mut options = protocol(cluster.protocol);
     if let Some(tls) = &cluster.tls {
-        value["transport_socket"] = json!({"name": "envoy.transport_sockets.tls", "typed_config": tls_context(tls, cluster.protocol, context)});
+        let tls_context = tls_context(tls, cluster.protocol, context);
+        value["transport_socket"] =
+            json!({"name": "envoy.transport_sockets.tls", "typed_config": tls_context});
         if let UpstreamTls::Originate(o) = tls {
             let names = json!({
                 "auto_sni": o.sni == ServerName::FromHost,
@@ -73,8 +78,8 @@ fn endpoints(discovery: &Discovery) -> Vec<Value> {
                     value
                 })
                 .collect();
-            // In a cluster, a request for a name that does not resolve never reaches the proxy. Here a connection to port 0,
-            // which the operating system refuses, takes its place: 503, UF.
+            // In a cluster, a request for a name that does not resolve never reaches the proxy. Here a
+            // connection to port 0, which the operating system refuses, takes its place: 503, UF.
             let mut nowhere = endpoint(SocketAddr::from(([127, 0, 0, 1], 0)));
             nowhere["metadata"] = destination(UNRESOLVED);
             found.push(nowhere);
@@ -153,8 +158,8 @@ fn tls_context(tls: &UpstreamTls, protocol: UpstreamProtocol, context: &MappingC
     }
 }
 
-/// A cluster that uses its client's protocol must negotiate that protocol. Without a configured list Envoy offers exactly the
-/// protocol of the request, where Istio's ALPN filter would choose from the list.
+/// A cluster that uses its client's protocol must negotiate that protocol. Without a configured list Envoy
+/// offers exactly the protocol of the request, where Istio's ALPN filter would choose from the list.
 fn offered(alpn: &[String], protocol: UpstreamProtocol) -> Vec<String> {
     match protocol {
         UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => alpn.to_vec(),

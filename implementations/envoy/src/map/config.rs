@@ -7,7 +7,8 @@ use std::sync::Arc;
 use meshproof_plan::model::Direction;
 use serde_json::Value;
 
-/// Everything that one Envoy gets after its start. Most of it stays the same from one configuration to the next, and is shared.
+/// Everything that one Envoy gets after its start. Most of it stays the same from one configuration to the
+/// next, and is shared.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ProxyConfig {
     /// By name.
@@ -18,8 +19,9 @@ pub(crate) struct ProxyConfig {
     pub(crate) routes: BTreeMap<String, RouteConfig>,
 }
 
-/// A cluster. A rotated credential comes over SDS and leaves the cluster's own configuration unchanged, as in a mesh (Istio,
-/// pilot/pkg/security/model/authentication.go, `ConstructSdsSecretConfigForCredential`), so open connections stay.
+/// A cluster. A rotated credential comes over SDS and leaves the cluster's own configuration unchanged, as in
+/// a mesh (Istio, pilot/pkg/security/model/authentication.go, `ConstructSdsSecretConfigForCredential`), so
+/// open connections stay.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ClusterConfig {
     /// The versions of the credentials that the cluster uses, by their names.

@@ -1,4 +1,5 @@
-//! Listeners and their filter chains (pilot/pkg/networking/core/listener.go, listener_builder.go, gateway.go).
+//! Listeners and their filter chains (pilot/pkg/networking/core/listener.go, listener_builder.go,
+//! gateway.go).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -86,8 +87,8 @@ fn condition(matches: &ChainMatch) -> Option<Value> {
     (!condition.is_empty()).then(|| condition.into())
 }
 
-/// The network filters of a chain, each with the connections that it takes. It is one filter, or, for bytes that go to the
-/// application's original destination, one filter per destination, selected by server name.
+/// The network filters of a chain, each with the connections that it takes. It is one filter, or, for bytes
+/// that go to the application's original destination, one filter per destination, selected by server name.
 fn filters(
     chain: &FilterChain,
     listener: &Listener,
@@ -143,7 +144,8 @@ fn names(matches: &ChainMatch, host: &str) -> bool {
     })
 }
 
-/// Adds a route configuration under its name, or under a numbered name where another configuration has the name.
+/// Adds a route configuration under its name, or under a numbered name where another configuration has the
+/// name.
 fn place(name: String, route_config: RouteConfig, into: &mut BTreeMap<String, RouteConfig>) -> String {
     let mut chosen = name.clone();
     for number in 2.. {
@@ -179,7 +181,10 @@ fn connection_manager(
         "@type": HTTP,
         "stat_prefix": statistics,
         "codec_type": "AUTO",
-        "rds": {"route_config_name": routes, "config_source": source(&context.folder.join(file_name("rds", routes)))},
+        "rds": {
+            "route_config_name": routes,
+            "config_source": source(&context.folder.join(file_name("rds", routes))),
+        },
         "use_remote_address": direction == Direction::Gateway,
         "normalize_path": true,
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
@@ -227,7 +232,10 @@ fn mesh_tls() -> Value {
             "@type": TLS,
             "require_client_certificate": true,
             "common_tls_context": {
-                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_2",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                },
                 "alpn_protocols": ["h2", "http/1.1"],
                 "tls_certificate_sds_secret_configs": [{"name": MESH_CERTIFICATE}],
                 "combined_validation_context": {

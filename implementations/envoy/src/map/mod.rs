@@ -1,7 +1,7 @@
 //! Maps a proxy's plan to Envoy's configuration. Pure: no part of it looks at a process or a clock.
 //!
-//! The mapping follows what istiod generates (pilot/pkg/networking/core). Where the plan differs from a cluster, because
-//! nothing redirects packets on one machine, a comment at that place says so.
+//! The mapping follows what istiod generates (pilot/pkg/networking/core). Where the plan differs from a
+//! cluster, because nothing redirects packets on one machine, a comment at that place says so.
 
 pub(crate) mod bootstrap;
 pub(crate) mod bridge;

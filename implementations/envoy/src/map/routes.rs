@@ -41,7 +41,8 @@ pub(super) fn configuration(
     }))
 }
 
-/// One route, or, for a route to the application's original destination, one per destination, selected by host.
+/// One route, or, for a route to the application's original destination, one per destination, selected by
+/// host.
 fn expanded(route: &Route, listener: &Listener, plan: &ProxyPlan) -> Result<Vec<Value>, DataPlaneError> {
     let RouteAction::Forward(forward) = &route.action else {
         return Ok(vec![translated(route, listener, None)?]);
@@ -56,10 +57,8 @@ fn expanded(route: &Route, listener: &Listener, plan: &ProxyPlan) -> Result<Vec<
     for (host, at) in places {
         let mut value = translated(route, listener, Some(&at.to_string()))?;
         // The Host header as received: a rewrite happens after a route is chosen.
-        let condition = json!({
-            "name": ":authority",
-            "string_match": {"safe_regex": {"regex": format!("(?i){}(:[0-9]+)?", regex_syntax::escape(&host))}},
-        });
+        let regex = format!("(?i){}(:[0-9]+)?", regex_syntax::escape(&host));
+        let condition = json!({"name": ":authority", "string_match": {"safe_regex": {"regex": regex}}});
         match value["match"]["headers"].as_array_mut() {
             Some(conditions) => conditions.push(condition),
             None => value["match"]["headers"] = json!([condition]),
@@ -168,7 +167,8 @@ fn action(forward: &Forward, direction: Direction, to: Option<&str>) -> Value {
     action
 }
 
-/// `DefaultPolicy` and `DefaultInboundPolicy` (core/route/retry/retry.go). Requests to an original destination are not retried.
+/// `DefaultPolicy` and `DefaultInboundPolicy` (core/route/retry/retry.go). Requests to an original
+/// destination are not retried.
 fn retries(direction: Direction) -> Value {
     match direction {
         Direction::Inbound => json!({"retry_on": "reset-before-request", "num_retries": 2}),

@@ -1,8 +1,8 @@
 //! Secrets: which ones a plan uses, under their names in Istio, and how they are passed to Envoy.
 //!
 //! Names: `kubernetes://NAME` and `kubernetes://NAME-cacert` for credentials
-//! (`ApplyCustomSDSToClientCommonTLSContext`, pilot/pkg/security/model/authentication.go), `file-cert:CERT~KEY` and
-//! `file-root:PATH` for files (`SdsCertificateConfig`, pkg/security/security.go).
+//! (`ApplyCustomSDSToClientCommonTLSContext`, pilot/pkg/security/model/authentication.go),
+//! `file-cert:CERT~KEY` and `file-root:PATH` for files (`SdsCertificateConfig`, pkg/security/security.go).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -74,8 +74,8 @@ pub(super) fn trust_name(trust: &Trust) -> Option<String> {
     }
 }
 
-/// Every secret that a plan's clusters use, with its present content. Files are looked up in `folder` first, then in the rest
-/// of the file system.
+/// Every secret that a plan's clusters use, with its present content. Files are looked up in `folder` first,
+/// then in the rest of the file system.
 pub(crate) fn used(
     plan: &ProxyPlan,
     credentials: &[Credential],
@@ -120,8 +120,8 @@ fn of_origination(
     }
 }
 
-/// A file of the proxy's own file system: below its folder if it exists there, else at the path itself. A file that cannot be
-/// read counts as a missing Secret; in a cluster the agent then supplies nothing.
+/// A file of the proxy's own file system: below its folder if it exists there, else at the path itself. A
+/// file that cannot be read counts as a missing Secret; in a cluster the agent then supplies nothing.
 fn read(folder: &Path, path: &str) -> Option<String> {
     let own = folder.join(path.trim_start_matches('/'));
     let chosen = if own.is_file() { own } else { PathBuf::from(path) };

@@ -271,10 +271,10 @@ fn a_rotated_credential_changes_the_configuration_and_not_the_cluster_that_envoy
     };
     assert_ne!(with("s1").clusters, with("s2").clusters);
     assert_eq!(with("s1").clusters, with("s1").clusters);
-    let told = |version: &str| with(version).clusters["c"].value.as_ref().clone();
-    assert_eq!(told("s1"), told("s2"));
+    let value = |version: &str| with(version).clusters["c"].value.as_ref().clone();
+    assert_eq!(value("s1"), value("s2"));
     assert_eq!(with("s2").clusters["c"].credentials["kubernetes://c"], "s2");
-    assert_eq!(told("s1")["name"], "c");
+    assert_eq!(value("s1")["name"], "c");
 }
 
 #[test]

@@ -59,8 +59,8 @@ async fn a_removed_listener_refuses_connections_and_a_restored_one_accepts_them(
         // A proxy that is absent from the plan must not listen.
         running.apply(&Plan::default()).await.unwrap();
         let refused = get(at, "/").await.unwrap_err();
-        // On a busy machine Envoy may close its socket a moment later. A connection that was waiting in its queue is then
-        // reset, which is as good as refused: it is not served.
+        // On a busy machine Envoy may close its socket a moment later. A connection that was waiting in its
+        // queue is then reset, which is as good as refused: it is not served.
         let unserved = [std::io::ErrorKind::ConnectionRefused, std::io::ErrorKind::ConnectionReset];
         assert!(unserved.contains(&refused.kind()), "{refused}");
     }
@@ -86,7 +86,8 @@ async fn no_request_is_lost_while_the_destination_and_the_chains_change_under_lo
     let running = start(program).await.unwrap();
     let (one, two, at) = (server("one").await, server("two").await, bind());
     let (to_one, mut to_two) = (everything_to(at, one.at), everything_to(at, two.at));
-    // The second configuration has one more filter chain beside the one that carries the load, as with TLS origination.
+    // The second configuration has one more filter chain beside the one that carries the load, as with TLS
+    // origination.
     let beside = ChainMatch { transport: Transport::Tls, server_names: vec!["a.example".to_owned()] };
     let beside = chain(beside, Action::Tcp { cluster: "d".to_owned() });
     to_two.proxies[0].listeners[0].chains.insert(0, beside);

@@ -84,7 +84,8 @@ async fn only_the_owner_can_read_its_files() {
     running.plane.stop().await.unwrap();
 }
 
-/// A program in a folder of its own that answers `--version` and `--help` as Envoy does, and otherwise runs `text`.
+/// A program in a folder of its own that answers `--version` and `--help` as Envoy does, and otherwise runs
+/// `text`.
 fn script(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
     let probed = "case $1 in
         --version) echo 'envoy  version: 9e55/1.40.0/Clean/RELEASE/BoringSSL'; exit ;;

@@ -77,8 +77,9 @@ async fn settling_waits_for_the_server_of_a_connection_that_the_client_has_close
         assert_eq!(lines.len(), 2 * round - 1, "{lines:?}");
         let line = lines.last().unwrap();
         assert!(line.contains("\"- - -\" 0 - ") && line.contains(" 5 0 "), "{line}");
-        // For a while no filter chain passes bytes on, until Envoy has removed the last one. Applying waits for that, because
-        // Envoy could still serve the kept connection. The count of connections must survive this.
+        // For a while no filter chain passes bytes on, until Envoy has removed the last one. Applying waits
+        // for that, because Envoy could still serve the kept connection. The count of connections must
+        // survive this.
         running.apply(&answering(at, "x")).await.unwrap();
         let mut kept = Client::connect(at).await.unwrap();
         kept.get("/").await.unwrap();

@@ -229,7 +229,8 @@ pub(crate) async fn server(name: &'static str) -> Server {
     Server { at, task }
 }
 
-/// A client with one connection. It reads the raw response and keeps its connection under control, which a client library hides.
+/// A client with one connection. It reads the raw response and keeps its connection under control, which a
+/// client library hides.
 pub(crate) struct Client(TcpStream);
 
 impl Client {
