@@ -16,8 +16,8 @@ use tokio::sync::Mutex;
 use crate::command::{BadCommand, words};
 use crate::files::{self, RevisionFiles, StartFiles};
 use crate::message::{Apply, CONTRACT, Decision, FromAdapter, ToAdapter};
-use crate::session::Session;
-use crate::supervisor::{Ending, LogTarget};
+use crate::session::AdapterSession;
+use crate::supervisor::{AdapterEnding, LogTarget};
 use crate::timeouts::AdapterTimeouts;
 
 /// How many bytes of an adapter's own reason are kept.
@@ -67,25 +67,25 @@ impl Adapter {
     }
 
     /// The error for an adapter that ended at the first `hello`, before anything is judged.
-    fn at_hello(&self, ending: &Ending) -> DataPlaneError {
+    fn at_hello(&self, ending: &AdapterEnding) -> DataPlaneError {
         let command = &self.command;
         match ending {
-            Ending::Silent(_) => no_hello(ending),
-            Ending::Clean | Ending::Broken(_) => DataPlaneError::Gone(format!(
+            AdapterEnding::Silent(_) => no_hello(ending),
+            AdapterEnding::Clean | AdapterEnding::Broken(_) => DataPlaneError::Gone(format!(
                 "the adapter {command:?} broke the contract at its first `hello`: {ending}. \
                  `meshproof adapter check` exercises the contract alone"
             )),
         }
     }
 
-    pub(crate) fn open(&self, log: LogTarget) -> Result<Session, DataPlaneError> {
-        Session::start(&self.words, self.timeouts, log).map_err(DataPlaneError::Environment)
+    pub(crate) fn open(&self, log: LogTarget) -> Result<AdapterSession, DataPlaneError> {
+        AdapterSession::start(&self.words, self.timeouts, log).map_err(DataPlaneError::Environment)
     }
 }
 
 /// The error for an adapter that did not answer `hello` in time: it may be slow to start, or the machine too
 /// busy. So the implementation is not to blame.
-fn no_hello(ending: &Ending) -> DataPlaneError {
+fn no_hello(ending: &AdapterEnding) -> DataPlaneError {
     DataPlaneError::Environment(format!(
         "the adapter did not start in time: {ending}. This machine may be too busy, or the adapter needs \
          more time to start: \
@@ -98,7 +98,7 @@ fn no_hello(ending: &Ending) -> DataPlaneError {
 ///
 /// # Errors
 /// How the adapter ended.
-pub(crate) async fn introduce(session: &Session, folder: &str) -> Result<Introduction, Ending> {
+pub(crate) async fn introduce(session: &AdapterSession, folder: &str) -> Result<Introduction, AdapterEnding> {
     let answer = session.ask(&ToAdapter::Hello { contract: CONTRACT, folder }).await?;
     let FromAdapter::Hello { contract, name, version, features } = answer else {
         return Err(session.breach(format!("it answered `hello` with `{}`", answer.kind())).await);
@@ -140,10 +140,10 @@ impl DataPlaneFactory for Adapter {
         let session = self.open(log)?;
         let hello = introduce(&session, &files::text(folder.path())?).await;
         let hello = hello.map_err(|ending| self.at_hello(&ending))?;
-        session.stop().await.map_err(|words| self.at_hello(&Ending::Broken(words)))?;
+        session.stop().await.map_err(|words| self.at_hello(&AdapterEnding::Broken(words)))?;
         if let Some(unknown) = unknown_features(&hello.features) {
             // Ignoring the name would skip checks that the author wants to run.
-            return Err(self.at_hello(&Ending::Broken(format!("its `hello` declares {unknown}"))));
+            return Err(self.at_hello(&AdapterEnding::Broken(format!("its `hello` declares {unknown}"))));
         }
         Ok(self.implementation(hello))
     }
@@ -167,8 +167,10 @@ impl DataPlaneFactory for Adapter {
             Err(ending) => {
                 data_plane.keep_stderr();
                 Err(match &ending {
-                    Ending::Silent(_) => no_hello(&ending),
-                    Ending::Clean | Ending::Broken(_) => DataPlaneError::Gone(ending.to_string()),
+                    AdapterEnding::Silent(_) => no_hello(&ending),
+                    AdapterEnding::Clean | AdapterEnding::Broken(_) => {
+                        DataPlaneError::Gone(ending.to_string())
+                    }
                 })
             }
         }
@@ -184,7 +186,7 @@ impl LogSink for NoLog {
 
 /// A running adapter.
 struct AdapterDataPlane {
-    session: Session,
+    session: AdapterSession,
     features: Vec<String>,
     logs: Arc<dyn LogSink>,
     folder: PathBuf,

@@ -12,16 +12,16 @@ use tokio::sync::{Mutex, mpsc, watch};
 use crate::message::{FromAdapter, ToAdapter};
 use crate::process::{self, ProcessTree};
 use crate::stderr_tail::StderrTail;
-use crate::supervisor::{Ending, LogTarget, Supervisor};
+use crate::supervisor::{AdapterEnding, LogTarget, Supervisor};
 use crate::timeouts::AdapterTimeouts;
 
 /// A conversation. Dropping it ends the adapter's processes.
-pub(crate) struct Session {
+pub(crate) struct AdapterSession {
     pipes: Mutex<Pipes>,
-    abort: mpsc::Sender<Ending>,
+    abort: mpsc::Sender<AdapterEnding>,
     /// Whether the process has exited, or is being ended.
     exited: watch::Receiver<bool>,
-    ending: watch::Receiver<Option<Ending>>,
+    ending: watch::Receiver<Option<AdapterEnding>>,
     stopping: Arc<AtomicBool>,
     /// Whether the caller knows how the adapter ended.
     reported: AtomicBool,
@@ -49,7 +49,7 @@ fn cannot_start(words: &[String], error: &std::io::Error) -> String {
     format!("the adapter {program:?} cannot be run: {error}. {fix}")
 }
 
-impl Session {
+impl AdapterSession {
     /// Starts the program. No message has been sent yet.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Session {
     /// # Errors
     /// How the adapter ended: it exited, did not answer in time, or broke the contract. It is ended in each
     /// case.
-    pub(crate) async fn ask(&self, message: &ToAdapter<'_>) -> Result<FromAdapter, Ending> {
+    pub(crate) async fn ask(&self, message: &ToAdapter<'_>) -> Result<FromAdapter, AdapterEnding> {
         let (name, timeout) = match message {
             ToAdapter::Hello { .. } => ("adapter-hello", self.timeouts.hello),
             ToAdapter::Apply(_) | ToAdapter::Credentials { .. } | ToAdapter::Settle => {
@@ -102,7 +102,7 @@ impl Session {
         line: Vec<u8>,
         name: &str,
         timeout: Duration,
-    ) -> Result<FromAdapter, Ending> {
+    ) -> Result<FromAdapter, AdapterEnding> {
         let mut pipes = self.pipes.lock().await;
         if let Ok(early) = pipes.answers.try_recv() {
             return Err(self.breach(format!("it sent `{}` without being asked", early.kind())).await);
@@ -114,17 +114,18 @@ impl Session {
         match answer {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(match self.ended().await {
-                Ending::Clean => {
-                    Ending::Broken(format!("it exited without answering `{kind}`{}", self.stderr.quoted()))
-                }
-                ending @ (Ending::Silent(_) | Ending::Broken(_)) => ending,
+                AdapterEnding::Clean => AdapterEnding::Broken(format!(
+                    "it exited without answering `{kind}`{}",
+                    self.stderr.quoted()
+                )),
+                ending @ (AdapterEnding::Silent(_) | AdapterEnding::Broken(_)) => ending,
             }),
             Err(_) => {
                 let words = format!(
                     "it did not answer `{kind}` within {timeout:?} (set another timeout with --timeout \
                      {name}=DURATION)"
                 );
-                Err(self.end(Ending::Silent(words)).await)
+                Err(self.end(AdapterEnding::Silent(words)).await)
             }
         }
     }
@@ -132,34 +133,36 @@ impl Session {
     /// Asks to settle, with a member that no version of the contract has.
     ///
     /// # Errors
-    /// As for [`Session::ask`].
-    pub(crate) async fn ask_with_unknown_member(&self) -> Result<FromAdapter, Ending> {
+    /// As for [`AdapterSession::ask`].
+    pub(crate) async fn ask_with_unknown_member(&self) -> Result<FromAdapter, AdapterEnding> {
         let line = br#"{"type":"settle","a-member-of-a-later-version":{"of":["any","shape"]}}"#.to_vec();
         self.ask_line("settle", line, "adapter-answer", self.timeouts.answer).await
     }
 
     /// Ends the adapter because it broke the contract, and returns how it ended.
-    pub(crate) async fn breach(&self, words: String) -> Ending {
-        self.end(Ending::Broken(words)).await
+    pub(crate) async fn breach(&self, words: String) -> AdapterEnding {
+        self.end(AdapterEnding::Broken(words)).await
     }
 
     /// Ends the adapter for this reason. Returns an earlier reason if there is one.
-    async fn end(&self, reason: Ending) -> Ending {
+    async fn end(&self, reason: AdapterEnding) -> AdapterEnding {
         let _already_ending = self.abort.try_send(reason.clone());
         match self.ended().await {
             // It exited by the rules before the reason reached its supervisor. The reason holds all the same.
-            Ending::Clean => reason.with(&self.stderr.quoted()),
-            ending @ (Ending::Silent(_) | Ending::Broken(_)) => ending,
+            AdapterEnding::Clean => reason.with(&self.stderr.quoted()),
+            ending @ (AdapterEnding::Silent(_) | AdapterEnding::Broken(_)) => ending,
         }
     }
 
-    async fn ended(&self) -> Ending {
+    async fn ended(&self) -> AdapterEnding {
         self.reported.store(true, Ordering::Relaxed);
         let mut ending = self.ending.clone();
         // The supervisor reports an ending before it returns; only its panic would leave none.
         match ending.wait_for(Option::is_some).await {
-            Ok(ending) => ending.clone().unwrap_or(Ending::Clean),
-            Err(_) => Ending::Broken("its end was not observed; this is a bug of meshproof".to_owned()),
+            Ok(ending) => ending.clone().unwrap_or(AdapterEnding::Clean),
+            Err(_) => {
+                AdapterEnding::Broken("its end was not observed; this is a bug of meshproof".to_owned())
+            }
         }
     }
 
@@ -180,10 +183,10 @@ impl Session {
             let known = self.reported.load(Ordering::Relaxed);
             return match self.ended().await {
                 _ if known => Ok(()),
-                Ending::Clean => {
+                AdapterEnding::Clean => {
                     Err(format!("it exited before it was asked to stop{}", self.stderr.quoted()))
                 }
-                ending @ (Ending::Silent(_) | Ending::Broken(_)) => Err(ending.to_string()),
+                ending @ (AdapterEnding::Silent(_) | AdapterEnding::Broken(_)) => Err(ending.to_string()),
             };
         }
         match self.ask(&ToAdapter::Stop).await {
@@ -216,13 +219,13 @@ impl Session {
             return Err(self.breach(words).await.to_string());
         }
         match self.ended().await {
-            Ending::Clean => Ok(()),
-            ending @ (Ending::Silent(_) | Ending::Broken(_)) => Err(ending.to_string()),
+            AdapterEnding::Clean => Ok(()),
+            ending @ (AdapterEnding::Silent(_) | AdapterEnding::Broken(_)) => Err(ending.to_string()),
         }
     }
 }
 
-impl Drop for Session {
+impl Drop for AdapterSession {
     fn drop(&mut self) {
         if !self.is_over() {
             // Blocks for one look at /proc: a destructor cannot await, and after it the runtime may be gone.
@@ -246,7 +249,7 @@ impl Pipes {
 
 /// Ends the adapter if the question is cancelled before its answer.
 struct PendingQuestion<'a> {
-    abort: Option<&'a mpsc::Sender<Ending>>,
+    abort: Option<&'a mpsc::Sender<AdapterEnding>>,
     kind: &'static str,
 }
 
@@ -260,7 +263,7 @@ impl Drop for PendingQuestion<'_> {
     fn drop(&mut self) {
         if let Some(abort) = self.abort {
             let words = format!("it had not answered `{}` when the suite stopped waiting", self.kind);
-            let _already_ending = abort.try_send(Ending::Silent(words));
+            let _already_ending = abort.try_send(AdapterEnding::Silent(words));
         }
     }
 }

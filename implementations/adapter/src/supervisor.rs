@@ -29,7 +29,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How an adapter ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum AdapterEnding {
     /// It exited after `stop` or the end of its input, and left nothing running.
     Clean,
     /// It did not answer in time and was killed.
@@ -38,7 +38,7 @@ pub(crate) enum Ending {
     Broken(String),
 }
 
-impl Ending {
+impl AdapterEnding {
     /// The same with this text at the end.
     pub(crate) fn with(self, text: &str) -> Self {
         match self {
@@ -49,7 +49,7 @@ impl Ending {
     }
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for AdapterEnding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Clean => "it exited",
@@ -69,7 +69,7 @@ pub(crate) struct LogTarget {
 /// Reads an adapter's messages and watches its process.
 pub(crate) struct Supervisor {
     answer: mpsc::Sender<FromAdapter>,
-    aborted: mpsc::Receiver<Ending>,
+    aborted: mpsc::Receiver<AdapterEnding>,
     exit: watch::Sender<bool>,
     stopping: Arc<AtomicBool>,
     tree: ProcessTree,
@@ -84,7 +84,7 @@ impl Supervisor {
     /// its process has exited or is being killed. While `stopping` is set, an exit is expected.
     pub(crate) fn new(
         answer: mpsc::Sender<FromAdapter>,
-        aborted: mpsc::Receiver<Ending>,
+        aborted: mpsc::Receiver<AdapterEnding>,
         exit: watch::Sender<bool>,
         stopping: Arc<AtomicBool>,
         tree: ProcessTree,
@@ -99,7 +99,7 @@ impl Supervisor {
         self,
         mut child: Box<dyn ChildWrapper>,
         stderr: StderrTail,
-        report: watch::Sender<Option<Ending>>,
+        report: watch::Sender<Option<AdapterEnding>>,
     ) {
         let reading = child.stderr().take().map(|pipe| tokio::spawn(stderr.clone().fill(pipe)));
         let ending = self.supervise(child).await;
@@ -112,9 +112,9 @@ impl Supervisor {
         let _session_dropped = report.send(Some(ending.with(&stderr.quoted())));
     }
 
-    async fn supervise(mut self, mut child: Box<dyn ChildWrapper>) -> Ending {
+    async fn supervise(mut self, mut child: Box<dyn ChildWrapper>) -> AdapterEnding {
         let Some(stdout) = child.stdout().take() else {
-            return Ending::Broken(
+            return AdapterEnding::Broken(
                 "its standard output is not connected; this is a bug of meshproof".to_owned(),
             );
         };
@@ -123,8 +123,8 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 line = lines.next() => match line {
-                    Ok(line) => if let Err(words) = self.take(&line) { break Err(Ending::Broken(words)) },
-                    Err(NoLine::TooLong) => break Err(Ending::Broken(too_long())),
+                    Ok(line) => if let Err(words) = self.take(&line) { break Err(AdapterEnding::Broken(words)) },
+                    Err(NoLine::TooLong) => break Err(AdapterEnding::Broken(too_long())),
                     Err(NoLine::End) => break self.after_stdout(child.as_mut()).await,
                 },
                 Some(reason) = self.aborted.recv() => break Err(reason),
@@ -156,16 +156,16 @@ impl Supervisor {
         let drained = tokio::time::timeout_at(deadline, self.drain(&mut lines)).await;
         let status = status.map(|s| format!(" ({s})")).unwrap_or_default();
         match drained {
-            Ok(Err(words)) => Ending::Broken(words),
+            Ok(Err(words)) => AdapterEnding::Broken(words),
             Ok(Ok(())) | Err(_) if !stopping => {
-                Ending::Broken(format!("its process exited unexpectedly{status}"))
+                AdapterEnding::Broken(format!("its process exited unexpectedly{status}"))
             }
             Ok(Ok(())) | Err(_) if !left.is_empty() => {
                 let names: Vec<String> = left.iter().map(ToString::to_string).collect();
-                Ending::Broken(format!("it stopped and left running: {}", names.join(", ")))
+                AdapterEnding::Broken(format!("it stopped and left running: {}", names.join(", ")))
             }
-            Ok(Ok(())) => Ending::Clean,
-            Err(_) => Ending::Broken(format!(
+            Ok(Ok(())) => AdapterEnding::Clean,
+            Err(_) => AdapterEnding::Broken(format!(
                 "it exited{status} and left a process running that holds its standard output open. That \
                  process has left the \
                  adapter's session and cleared its environment, so meshproof cannot identify and end it"
@@ -174,13 +174,16 @@ impl Supervisor {
     }
 
     /// A program that closes its stdout is expected to exit: it can give no further answer.
-    async fn after_stdout(&mut self, child: &mut dyn ChildWrapper) -> Result<Option<ExitStatus>, Ending> {
+    async fn after_stdout(
+        &mut self,
+        child: &mut dyn ChildWrapper,
+    ) -> Result<Option<ExitStatus>, AdapterEnding> {
         let timeout = self.timeouts.stop;
         tokio::select! {
             biased;
             status = tokio::time::timeout(timeout, child.wait()) => match status {
                 Ok(status) => Ok(status.ok()),
-                Err(_) => Err(Ending::Broken(format!(
+                Err(_) => Err(AdapterEnding::Broken(format!(
                     "it closed its standard output and did not exit within the timeout `adapter-stop` \
                      ({timeout:?})"
                 ))),

@@ -30,14 +30,14 @@ const MAX_OUTPUT: u64 = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
-    pub(crate) version: Version,
+    pub(crate) version: EnvoyVersion,
     /// The arguments for writing log lines at once, as far as this version knows them.
     pub(crate) flush_arguments: Vec<&'static str>,
 }
 
 /// What `envoy --version` prints.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Version {
+pub(crate) struct EnvoyVersion {
     /// `1.40.0`.
     pub(crate) number: String,
     /// `9e55…/1.40.0/Clean/RELEASE/BoringSSL`.
@@ -138,15 +138,15 @@ fn flush_arguments(help: &str) -> Vec<&'static str> {
 }
 
 /// `envoy  version: 9e55…/1.40.0/Clean/RELEASE/BoringSSL`.
-fn parse(text: &str) -> Option<Version> {
+fn parse(text: &str) -> Option<EnvoyVersion> {
     let build = text.lines().find_map(|line| line.split_once("version: ")).map(|(_, build)| build.trim())?;
     let parts: Vec<&str> = build.split('/').collect();
     // Revision, version, state of the source, kind of build, TLS library.
     let &[_, number, _, _, _] = parts.as_slice() else { return None };
-    Some(Version { number: number.to_owned(), build: build.to_owned() })
+    Some(EnvoyVersion { number: number.to_owned(), build: build.to_owned() })
 }
 
-impl Version {
+impl EnvoyVersion {
     /// A number that cannot be read is not too old: builds from source have names of their own.
     fn is_too_old(&self) -> bool {
         let mut parts = self.number.split('.').map(|part| part.parse::<u64>().ok());
@@ -161,8 +161,8 @@ impl Version {
 mod tests {
     use super::*;
 
-    fn version(number: &str) -> Version {
-        Version { number: number.to_owned(), build: String::new() }
+    fn version(number: &str) -> EnvoyVersion {
+        EnvoyVersion { number: number.to_owned(), build: String::new() }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files;
 use crate::map::file_name;
-use crate::map::secrets::{Content, SecretFile, response};
+use crate::map::secrets::{SecretContent, SecretFile, response};
 
 /// Every secret of one proxy.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub(crate) struct SecretFiles {
 
 #[derive(Debug)]
 struct SecretEntry {
-    content: Option<Content>,
+    content: Option<SecretContent>,
     generation: u64,
     file: SecretFile,
     /// Files that earlier configurations may still use.
@@ -33,7 +33,11 @@ impl SecretFiles {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub(crate) fn write(&mut self, folder: &Path, used: BTreeMap<String, Option<Content>>) -> io::Result<()> {
+    pub(crate) fn write(
+        &mut self,
+        folder: &Path,
+        used: BTreeMap<String, Option<SecretContent>>,
+    ) -> io::Result<()> {
         for (name, content) in used {
             if self.entries.get(&name).is_some_and(|e| e.content == content) {
                 continue;
@@ -108,11 +112,11 @@ fn remove(path: &Path) {
 mod tests {
     use super::*;
 
-    fn pair(text: &str) -> Option<Content> {
-        Some(Content::Pair { certificate: text.to_owned(), key: "KEY".to_owned() })
+    fn pair(text: &str) -> Option<SecretContent> {
+        Some(SecretContent::Pair { certificate: text.to_owned(), key: "KEY".to_owned() })
     }
 
-    fn one(content: Option<Content>) -> BTreeMap<String, Option<Content>> {
+    fn one(content: Option<SecretContent>) -> BTreeMap<String, Option<SecretContent>> {
         BTreeMap::from([("kubernetes://c".to_owned(), content)])
     }
 

@@ -4,7 +4,7 @@ use crate::command::BadCommand;
 
 /// One point of the contract, tested.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Point {
+pub struct ContractPoint {
     /// Stable: `hello`, `address-taken`.
     pub id: &'static str,
     /// What the contract demands, in one sentence.

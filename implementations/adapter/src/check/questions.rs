@@ -13,7 +13,7 @@ use super::point::{Outcome, Unchecked};
 use crate::data_plane::{Adapter, Introduction, introduce, unknown_features};
 use crate::files::StartFiles;
 use crate::message::{Apply, Decision, FromAdapter, ToAdapter};
-use crate::session::Session;
+use crate::session::AdapterSession;
 
 /// The status with which the proxy itself answers: no server of this check sends it.
 const OWN_STATUS: u16 = 418;
@@ -24,7 +24,7 @@ pub(super) async fn ask_all(
     timeouts: &Timeouts,
 ) -> Result<BTreeMap<&'static str, Outcome>, Unchecked> {
     let bench = CheckBench::new(timeouts).await?;
-    let mut points = Points::default();
+    let mut points = PointOutcomes::default();
     if let Some(hello) = idle_processes(adapter, &bench, &mut points).await? {
         let proxy = if hello.features.iter().any(|f| f == "sidecar") { SIDECAR } else { GATEWAY };
         first_process(adapter, &bench, &mut points, &hello, proxy).await?;
@@ -39,9 +39,9 @@ pub(super) async fn ask_all(
 }
 
 #[derive(Default)]
-struct Points(BTreeMap<&'static str, Outcome>);
+struct PointOutcomes(BTreeMap<&'static str, Outcome>);
 
-impl Points {
+impl PointOutcomes {
     fn put(&mut self, id: &'static str, outcome: Outcome) {
         self.0.insert(id, outcome);
     }
@@ -65,7 +65,7 @@ impl Points {
 
 /// A conversation with one process of the adapter.
 struct Conversation<'a> {
-    session: Session,
+    session: AdapterSession,
     start_files: StartFiles,
     proxy: &'static str,
     direction: Direction,
@@ -165,7 +165,7 @@ const GATEWAY: &str = "istio-ingressgateway";
 async fn idle_processes(
     adapter: &Adapter,
     bench: &CheckBench,
-    points: &mut Points,
+    points: &mut PointOutcomes,
 ) -> Result<Option<Introduction>, Unchecked> {
     let (conversation, folder) = open(adapter, bench, "stopped", SIDECAR)?;
     let hello = match introduce(&conversation.session, &folder).await {
@@ -203,7 +203,7 @@ const IDLE: &str = "right after `hello`; not tested with a listener";
 async fn first_process(
     adapter: &Adapter,
     bench: &CheckBench,
-    points: &mut Points,
+    points: &mut PointOutcomes,
     hello: &Introduction,
     proxy: &'static str,
 ) -> Result<(), Unchecked> {
@@ -232,7 +232,7 @@ fn features_known(features: &[String]) -> Result<String, String> {
 /// Returns none if the adapter has ended.
 async fn converse(
     conversation: &mut Conversation<'_>,
-    points: &mut Points,
+    points: &mut PointOutcomes,
     hello: &Introduction,
 ) -> Option<()> {
     let alive = |conversation: &Conversation<'_>| (!conversation.session.is_over()).then_some(());
@@ -322,7 +322,7 @@ async fn address_taken(conversation: &mut Conversation<'_>) -> Result<String, St
 /// Tests two points: that the line came in time, and its content.
 async fn logs(
     conversation: &Conversation<'_>,
-    points: &mut Points,
+    points: &mut PointOutcomes,
     hello: &Introduction,
     token: Option<&str>,
 ) {
@@ -394,7 +394,7 @@ fn readable(log: &AccessLog, token: &str, upstream: &str) -> Result<String, Stri
 async fn second_process(
     adapter: &Adapter,
     bench: &CheckBench,
-    points: &mut Points,
+    points: &mut PointOutcomes,
     proxy: &'static str,
 ) -> Result<(), Unchecked> {
     let (mut conversation, folder) = open(adapter, bench, "second", proxy)?;

@@ -7,7 +7,7 @@ use meshproof_local::data_plane::MeshCertificate;
 use serde_json::{Value, json};
 
 use super::common::source;
-use super::secrets::{Content, resource};
+use super::secrets::{SecretContent, resource};
 
 /// Istio's names for the proxy's own certificate and the mesh's roots.
 pub(super) const MESH_CERTIFICATE: &str = "default";
@@ -16,7 +16,6 @@ pub(super) const MESH_ROOTS: &str = "ROOTCA";
 /// Istio's name for the system's roots.
 pub(super) const SYSTEM_ROOTS: &str = "file-root:system";
 
-pub(super) const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 pub(super) const HTTP: &str =
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 pub(super) const TCP: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
@@ -86,8 +85,8 @@ pub(crate) fn bootstrap(
     mesh_roots: &str,
     system_roots: &str,
 ) -> Value {
-    let pair = Content::Pair { certificate: identity.certificate.clone(), key: identity.key.clone() };
-    let roots = |ca: &str| Content::Roots { ca: ca.to_owned(), crl: None };
+    let pair = SecretContent::Pair { certificate: identity.certificate.clone(), key: identity.key.clone() };
+    let roots = |ca: &str| SecretContent::Roots { ca: ca.to_owned(), crl: None };
     let mut secrets = vec![
         resource(MESH_CERTIFICATE, &pair),
         resource(MESH_ROOTS, &roots(mesh_roots)),

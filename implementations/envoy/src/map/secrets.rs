@@ -13,19 +13,19 @@ use std::path::{Path, PathBuf};
 use meshproof_plan::model::{ClientCertificate, Credential, Origination, ProxyPlan, Trust, UpstreamTls};
 use serde_json::{Value, json};
 
-use super::bootstrap::SECRET;
+const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
 /// The longest PEM file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
 /// One secret's content, in PEM.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Content {
+pub(crate) enum SecretContent {
     Pair { certificate: String, key: String },
     Roots { ca: String, crl: Option<String> },
 }
 
-impl fmt::Debug for Content {
+impl fmt::Debug for SecretContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pair { .. } => "Pair(withheld)",
@@ -80,7 +80,7 @@ pub(crate) fn used(
     plan: &ProxyPlan,
     credentials: &[Credential],
     folder: &Path,
-) -> BTreeMap<String, Option<Content>> {
+) -> BTreeMap<String, Option<SecretContent>> {
     let mut found = BTreeMap::new();
     for cluster in &plan.clusters {
         if let Some(UpstreamTls::Originate(origination)) = &cluster.tls {
@@ -94,7 +94,7 @@ fn of_origination(
     origination: &Origination,
     credentials: &[Credential],
     folder: &Path,
-    found: &mut BTreeMap<String, Option<Content>>,
+    found: &mut BTreeMap<String, Option<SecretContent>>,
 ) {
     let credential = |name: &str| credentials.iter().find(|c| c.name == name);
     // An empty text is not PEM, and Envoy takes empty roots as "do not verify".
@@ -107,7 +107,7 @@ fn of_origination(
             }
             ClientCertificate::Files { certificate, key } => read(folder, certificate).zip(read(folder, key)),
         };
-        let content = content.map(|(certificate, key)| Content::Pair { certificate, key });
+        let content = content.map(|(certificate, key)| SecretContent::Pair { certificate, key });
         found.insert(client_name(client), content);
     }
     if let Some(name) = trust_name(&origination.trust) {
@@ -116,7 +116,7 @@ fn of_origination(
             Trust::File(path) => read(folder, path),
             Trust::SystemRoots | Trust::Anybody => None,
         };
-        found.insert(name, ca.map(|ca| Content::Roots { ca, crl: crl() }));
+        found.insert(name, ca.map(|ca| SecretContent::Roots { ca, crl: crl() }));
     }
 }
 
@@ -131,7 +131,7 @@ fn read(folder: &Path, path: &str) -> Option<String> {
 }
 
 /// The discovery response with a secret, or with none.
-pub(crate) fn response(name: &str, version: &str, content: Option<&Content>) -> Value {
+pub(crate) fn response(name: &str, version: &str, content: Option<&SecretContent>) -> Value {
     let resources = match content {
         None => Vec::new(),
         Some(content) => vec![resource(name, content)],
@@ -140,16 +140,16 @@ pub(crate) fn response(name: &str, version: &str, content: Option<&Content>) -> 
 }
 
 /// The secret as Envoy's resource.
-pub(crate) fn resource(name: &str, content: &Content) -> Value {
+pub(crate) fn resource(name: &str, content: &SecretContent) -> Value {
     let mut secret = json!({"@type": SECRET, "name": name});
     match content {
-        Content::Pair { certificate, key } => {
+        SecretContent::Pair { certificate, key } => {
             secret["tls_certificate"] = json!({
                 "certificate_chain": {"inline_string": certificate},
                 "private_key": {"inline_string": key},
             });
         }
-        Content::Roots { ca, crl } => {
+        SecretContent::Roots { ca, crl } => {
             let mut context = json!({"trusted_ca": {"inline_string": ca}});
             if let Some(crl) = crl {
                 context["crl"] = json!({"inline_string": crl});
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_key_is_withheld_from_debug_output() {
-        let content = Content::Pair { certificate: "CERT".to_owned(), key: "KEY".to_owned() };
+        let content = SecretContent::Pair { certificate: "CERT".to_owned(), key: "KEY".to_owned() };
         assert!(!format!("{content:?}").contains("KEY"));
     }
 

@@ -14,7 +14,7 @@ use meshproof_plan::model::{
 use meshproof_plan::{Endpoint, Input, MeshConfig, Proxy, ProxyKind, Service, ServicePort, resolve};
 use serde_json::{Value, json};
 
-use super::secrets::{Content, SecretFile, used};
+use super::secrets::{SecretContent, SecretFile, used};
 use super::*;
 
 fn at(port: u16) -> SocketAddr {
@@ -295,7 +295,7 @@ fn a_credential_without_roots_is_missing_as_roots_and_present_as_a_pair() {
     };
     let found = used(&plan, &[credential], Path::new("/proxy"));
     assert_eq!(found["kubernetes://c-cacert"], None);
-    let pair = Content::Pair { certificate: "CERT".to_owned(), key: "KEY".to_owned() };
+    let pair = SecretContent::Pair { certificate: "CERT".to_owned(), key: "KEY".to_owned() };
     assert_eq!(found["kubernetes://c"], Some(pair));
 }
 
