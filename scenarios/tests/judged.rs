@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
-use meshproof_reports::Verdict;
+use meshproof_model::Verdict;
 use meshproof_scenarios::select::select;
 use meshproof_targets::Settings;
 

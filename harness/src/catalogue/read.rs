@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use meshproof_reports::Level;
+use meshproof_model::Level;
 use serde::Deserialize;
 
 use super::{Catalogue, Check, Configuration, Promise};
