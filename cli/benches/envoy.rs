@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshproof_harness::external::ExternalChoice;
-use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::mesh::Mesh;
+use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::{Scenario, Story};
 use meshproof_harness::target::Target;
 use meshproof_model::{Report, Verdict};

@@ -11,6 +11,7 @@ pub mod external;
 pub mod external_server;
 pub mod feature;
 pub mod fixtures;
+pub mod holding;
 mod http_facts;
 pub mod mesh;
 pub mod names;

@@ -19,8 +19,8 @@ use crate::catalogue::{Catalogue, Check};
 use crate::certificates::{Authority, CertificateError};
 use crate::claim::{Claim, Finding, Upstream, View};
 use crate::external_server::ExternalServer;
-use crate::fixtures::Fixtures;
 use crate::feature;
+use crate::fixtures::Fixtures;
 use crate::resource::{ManifestError, Resource, ResourceId};
 use crate::secret::Secret;
 use crate::target::{ConfigChange, Instance, Probe, Seat, TargetError};
@@ -261,10 +261,7 @@ impl Mesh {
     ///
     /// # Errors
     /// The environment's: it did not come up, or the real host does not answer as the document says. The implementation's, where it cannot take up the new address.
-    pub async fn deploy_external(
-        &self,
-        server: impl Into<ExternalServer>,
-    ) -> Result<External<'_>, Stop> {
+    pub async fn deploy_external(&self, server: impl Into<ExternalServer>) -> Result<External<'_>, Stop> {
         let server = server.into();
         let host = server.host().to_owned();
         self.deploy_externals(vec![server]).await?;
@@ -275,10 +272,7 @@ impl Mesh {
     ///
     /// # Errors
     /// As [`Mesh::deploy_external`], of the first that has one.
-    pub async fn deploy_externals(
-        &self,
-        servers: Vec<ExternalServer>,
-    ) -> Result<Vec<External<'_>>, Stop> {
+    pub async fn deploy_externals(&self, servers: Vec<ExternalServer>) -> Result<Vec<External<'_>>, Stop> {
         let hosts: Vec<String> = servers.iter().map(|server| server.host().to_owned()).collect();
         // A service that does not come up is the environment's fault; that the implementation refuses to know its address, or
         // dies of it, is not.
@@ -382,7 +376,7 @@ impl Mesh {
     }
 
     fn is_selected(&self, check: &Check) -> bool {
-        self.setting.only_checks.as_ref().is_none_or(|only| only.iter().any(|id| id == check.id))
+        self.setting.only_checks.as_ref().is_none_or(|only| only.contains(&check.id))
     }
 
     fn missing_feature(&self, check: &Check) -> Option<&'static str> {
@@ -408,7 +402,10 @@ impl Mesh {
             evidence: finding.evidence.clone(),
             differences: finding.differences.clone(),
             expected_failure: None,
-            feature: self.missing_feature(check).or_else(|| check.features.first().copied()).map(str::to_owned),
+            feature: self
+                .missing_feature(check)
+                .or_else(|| check.features.first().copied())
+                .map(str::to_owned),
         }
     }
 

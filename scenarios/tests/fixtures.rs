@@ -34,7 +34,11 @@ fn every_scenario_file_is_short_enough_to_be_read_as_a_story() {
                 folders.push(path);
             } else if path != sources.join("select.rs") {
                 let lines = std::fs::read_to_string(&path).unwrap().lines().count();
-                assert!(lines <= 150, "{} has {lines} lines; split it by the document's sections", path.display());
+                assert!(
+                    lines <= 150,
+                    "{} has {lines} lines; split it by the document's sections",
+                    path.display()
+                );
             }
         }
     }

@@ -24,13 +24,12 @@ use super::Shared;
 use super::content::Answer;
 use super::serve::SERVER_NAME;
 use crate::digest::{MAX_SAMPLE, sample, sha256};
+use crate::holding::HELD_BODY;
 
 /// How large the pieces of a body without a length are.
 const PIECE: usize = 16 * 1024;
 /// How large a WebSocket message may be.
 const MAX_MESSAGE: usize = 64 * 1024;
-/// How large the body is that a withheld answer has.
-pub(crate) const HELD_BODY: usize = 4096;
 /// How many keys requests are held under.
 const MAX_HOLDS: usize = 64;
 /// How long a key may be.
