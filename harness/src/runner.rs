@@ -383,9 +383,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         return unreached(shared, &selected, &blame(Stop::Suite(words), &[]));
     }
     let declared = &shared.implementation.features;
-    if let Some(feature) =
-        feature::missing(scenario.catalogue.needs(selected.configuration), declared)
-    {
+    if let Some(feature) = feature::missing(scenario.catalogue.needs(selected.configuration), declared) {
         let why = skipped(feature::why_skipped(feature));
         return unreached(shared, &selected, &Unreached { feature: Some(feature), ..why });
     }

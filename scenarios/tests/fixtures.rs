@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use meshproof_harness::resource::Resource;
+use meshproof_harness::manifest;
 use meshproof_scenarios::ALL;
 
 #[test]
@@ -63,7 +63,7 @@ fn every_manifest_in_a_folder_is_named_by_its_scenario() {
 fn every_manifest_is_read_and_holds_at_least_one_resource() {
     for scenario in ALL.iter() {
         for (name, yaml) in scenario.fixtures.manifests() {
-            let read = Resource::read_manifest(name, yaml, "default");
+            let read = manifest::read(name, yaml, "default");
             let resources = read.unwrap_or_else(|e| panic!("{}/{name}: {e}", scenario.id()));
             assert!(!resources.is_empty(), "{}/{name} is empty", scenario.id());
         }
