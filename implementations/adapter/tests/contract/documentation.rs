@@ -166,7 +166,7 @@ async fn the_worked_example_answers_as_the_transcript_says() {
         }],
         keep_alive: true,
     };
-    let server = start_embedded(spec, Store::new()).await.unwrap();
+    let server = start_embedded(spec, Store::new(), &Timeouts::default()).await.unwrap();
     let upstream = server.address(443).unwrap().to_string();
     let listener = std::net::SocketAddr::from(([127, 0, 0, 1], ports::take().unwrap()));
     let folder = tempfile::tempdir().unwrap();

@@ -97,7 +97,7 @@ impl Instance for DirectInstance {
         let mut told = Vec::new();
         for (spec, _) in specs {
             let service: Arc<dyn RunningService> =
-                start_embedded(spec, self.seat.store.clone()).await.unwrap().into();
+                start_embedded(spec, self.seat.store.clone(), &self.seat.timeouts).await.unwrap().into();
             told.push(service.describe());
             *self.service.lock().unwrap() = Some(service);
         }

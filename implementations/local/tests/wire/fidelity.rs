@@ -6,6 +6,7 @@ use std::time::Duration;
 use meshproof_harness::digest::{MAX_SAMPLE, sample, sha256};
 use meshproof_harness::external::PlainPort;
 use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::{Delivery, HttpChoice, Method, RequestSpec};
 use meshproof_local::external::{RunningService, start_embedded};
 use meshproof_local::workload::{Route, WorkloadClient};
@@ -20,7 +21,7 @@ const ORIGIN: &str = "http://edition.cnn.com";
 async fn service() -> (Box<dyn RunningService>, Store) {
     let store = Store::new();
     let spec = site(PlainPort::Serve, Some(open_port(&parties().server)));
-    (start_embedded(spec, store.clone()).await.unwrap(), store)
+    (start_embedded(spec, store.clone(), &Timeouts::default()).await.unwrap(), store)
 }
 
 fn to(path: &str) -> RequestSpec {
