@@ -15,6 +15,7 @@ mod describe;
 pub mod event;
 pub mod evidence;
 pub mod expectations;
+pub mod feature;
 pub mod formats;
 pub mod html;
 pub mod json;
@@ -34,6 +35,7 @@ pub use evidence::{
     ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
     ServerRequest, Side, TlsFacts,
 };
+pub use feature::{Feature, UnknownFeature};
 pub use json::{from_json, schema, to_json};
 pub use report::{
     CheckResult, Difference, Document, ExpectedFailure, ExternalService, Implementation, Level, Report, Run,

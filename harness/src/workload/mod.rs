@@ -28,7 +28,7 @@ pub use http::Method;
 pub use raw::{RawEnd, RawReply, raw};
 
 use crate::external::PrivateKeyPem;
-use crate::timeouts::Timeouts;
+use crate::timeouts::{Timeout, Timeouts};
 use crate::token;
 
 /// How many requests one exchange may come to when redirects are followed.
@@ -209,7 +209,7 @@ impl WorkloadClient {
         let failed = |reason| ClientError { client: name.to_owned(), reason };
         let verifier = trust::believing(trust_roots_pem).map_err(failed)?;
         let anonymous = trust::config(verifier.clone(), None).map_err(failed)?;
-        let (limit, patience) = (timeouts.get("request"), timeouts.get("continue"));
+        let (limit, patience) = (timeouts.get(Timeout::Request), timeouts.get(Timeout::Continue));
         Ok(Self { name: name.to_owned(), route, verifier, anonymous: Arc::new(anonymous), limit, patience })
     }
 

@@ -9,7 +9,7 @@ use meshproof_harness::external::{
     ExternalSpec, HttpVersions, Page, PlainPort, Refusal, RunningService, TlsPort, TlsVersions, find_nginx,
 };
 use meshproof_harness::store::Store;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::workload::{RequestSpec, Route, WorkloadClient};
 use meshproof_reports::{
     Connection, Exchange, ExchangeError, ExchangeErrorKind, Fact, HopResult, Response, ServerRequest,
@@ -78,7 +78,7 @@ pub(crate) fn site(plain: PlainPort, tls: Option<TlsPort>) -> ExternalSpec {
 
 pub(crate) fn timeouts(request: Duration) -> Timeouts {
     let mut timeouts = Timeouts::default();
-    timeouts.set("request", request).unwrap();
+    timeouts.set(Timeout::Request, request);
     timeouts
 }
 

@@ -21,7 +21,7 @@ use crate::external::nginx::config::Version;
 use crate::external::nginx::read_version;
 use crate::run_folder;
 use crate::store::bounded;
-use crate::timeouts::Timeouts;
+use crate::timeouts::{Timeout, Timeouts};
 
 /// nginx's stable release, as its makers publish it.
 pub const DEFAULT_IMAGE: &str = "docker.io/library/nginx:1.28.0";
@@ -67,7 +67,7 @@ pub(super) async fn connect() -> Result<Docker, ExternalError> {
     let failed = |e: Error| ExternalError::Engine { reason: words(&e), mend: MEND.to_owned() };
     let engine = Docker::connect_with_defaults().map_err(failed)?;
     // Its answer to the first question: which version of the API it speaks.
-    let limit = Timeouts::default().get("external-service-ready");
+    let limit = Timeouts::default().get(Timeout::ExternalServiceReady);
     match tokio::time::timeout(limit, engine.negotiate_version()).await {
         Ok(engine) => engine.map_err(failed),
         Err(_) => Err(ExternalError::Engine {
@@ -150,7 +150,7 @@ pub async fn prepare_container(image: Option<&str>, timeouts: &Timeouts) -> Resu
             bounded(reason, MAX_WORDS)
         ),
     };
-    let limit = timeouts.get("image-fetched");
+    let limit = timeouts.get(Timeout::ImageFetched);
     let options = CreateImageOptionsBuilder::default().from_image(&name).build();
     let fetching = engine.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) });
     match tokio::time::timeout(limit, fetching).await {
@@ -181,7 +181,7 @@ pub(super) async fn version_of(
     let wanted = Wanted { image: image.id.clone(), run: run.to_owned(), folder: folder.to_owned(), body };
     let container = Container::start(engine, wanted).await.map_err(|e| failed(&e))?;
     // It ends by itself; that it has ended badly, its words tell.
-    let limit = Timeouts::default().get("external-service-ready");
+    let limit = Timeouts::default().get(Timeout::ExternalServiceReady);
     let mut ended = pin!(engine.wait_container(container.id(), None));
     if tokio::time::timeout(limit, ended.next()).await.is_err() {
         return Err(failed("`nginx -v` does not end"));

@@ -27,7 +27,7 @@ use super::nginx::log::{self, Logs};
 use super::nginx::{POLL, arguments, new_folder};
 use super::{ExternalError, ExternalSpec, RunningService};
 use crate::store::{Store, bounded};
-use crate::timeouts::Timeouts;
+use crate::timeouts::{Timeout, Timeouts};
 
 /// nginx's ports inside the container, where nobody else listens.
 const PORTS: Ports = Ports { plain: 8080, tls: 8443, control: 8081 };
@@ -185,7 +185,7 @@ struct Running {
 
 impl Running {
     async fn ready(&self) -> Result<(), String> {
-        let limit = Timeouts::default().get("external-service-ready");
+        let limit = Timeouts::default().get(Timeout::ExternalServiceReady);
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             if self.door.fence(limit).await.is_some() {
@@ -223,7 +223,7 @@ impl RunningService for Contained {
     }
 
     async fn settle(&self) -> Result<(), ExternalError> {
-        let limit = Timeouts::default().get("evidence-settled");
+        let limit = Timeouts::default().get(Timeout::EvidenceSettled);
         let mut running = self.running.lock().await;
         let Some(running) = running.as_mut() else { return Ok(()) };
         let relayed = tokio::time::timeout(limit, running.relay.barrier()).await;

@@ -21,7 +21,7 @@ use settings::TlsSettings;
 use super::accepting::{Accepting, Connection};
 use super::{ExternalError, ExternalSpec, PlainPort, RunningService};
 use crate::store::Store;
-use crate::timeouts::Timeouts;
+use crate::timeouts::{Timeout, Timeouts};
 
 /// The port of plain HTTP, as the documents name it.
 const PLAIN: u16 = 80;
@@ -159,7 +159,7 @@ impl RunningService for Embedded {
         if self.shared.accepting.is_stopped() {
             return Ok(());
         }
-        let limit = Timeouts::default().get("evidence-settled");
+        let limit = Timeouts::default().get(Timeout::EvidenceSettled);
         let addresses: Vec<_> = self.addresses.values().copied().collect();
         match tokio::time::timeout(limit, self.shared.accepting.barrier(&addresses)).await {
             Ok(reached) => reached.map_err(|e| other(format!("cannot reach itself: {e}"))),

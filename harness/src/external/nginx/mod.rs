@@ -24,7 +24,7 @@ use log::Logs;
 
 use super::{ExternalError, ExternalSpec, RunningService};
 use crate::store::{Store, bounded};
-use crate::timeouts::Timeouts;
+use crate::timeouts::{Timeout, Timeouts};
 
 /// How often nginx is started anew when somebody else was faster to take a port.
 const ATTEMPTS: usize = 8;
@@ -100,7 +100,7 @@ fn missing() -> ExternalError {
 
 /// What `nginx -v` says: `nginx version: nginx/1.22.1`.
 async fn version(program: &Path) -> Result<Version, ExternalError> {
-    let limit = Timeouts::default().get("external-service-ready");
+    let limit = Timeouts::default().get(Timeout::ExternalServiceReady);
     let asked = Command::new(program).arg("-v").stdin(Stdio::null()).kill_on_drop(true).output();
     let output = match tokio::time::timeout(limit, asked).await {
         Ok(Ok(output)) => output,
@@ -159,7 +159,7 @@ impl Process {
     }
 
     async fn ready(&mut self) -> Result<(), Failure> {
-        let limit = Timeouts::default().get("external-service-ready");
+        let limit = Timeouts::default().get(Timeout::ExternalServiceReady);
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             if self.door.fence(limit).await.is_some() {
@@ -230,7 +230,7 @@ impl RunningService for Nginx {
     }
 
     async fn settle(&self) -> Result<(), ExternalError> {
-        let limit = Timeouts::default().get("evidence-settled");
+        let limit = Timeouts::default().get(Timeout::EvidenceSettled);
         let mut running = self.running.lock().await;
         let Some(running) = running.as_mut() else { return Ok(()) };
         let reached = running.process.door.barrier(limit).await;

@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
 use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::workload::RequestSpec;
 use meshproof_reports::{CredentialStatus, Exchange, ExternalService};
 use tokio::sync::{Mutex, OnceCell};
@@ -202,7 +202,7 @@ impl ClusterInstance {
     }
 
     async fn remove(&self) -> Result<(), TargetError> {
-        let limit = self.seat.timeouts.get("teardown");
+        let limit = self.seat.timeouts.get(Timeout::Teardown);
         let elsewhere: Vec<ResourceId> =
             self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         let loose = join_all(elsewhere.iter().map(|id| self.api.delete(id))).await;
@@ -251,7 +251,7 @@ impl Instance for ClusterInstance {
     }
 
     fn deploys_within(&self, timeouts: &Timeouts) -> Duration {
-        let all = ["images-pulled", "external-service-ready", "applied"];
+        let all = [Timeout::ImagesPulled, Timeout::ExternalServiceReady, Timeout::Applied];
         all.into_iter().map(|name| timeouts.get(name)).sum()
     }
 

@@ -28,7 +28,9 @@ use crate::data_plane::{
 };
 use crate::model::OriginalDestination;
 use crate::resolve::{Input, MeshConfig, Service, resolve};
+use meshproof_harness::feature::Feature;
 use meshproof_harness::resource::Resource;
+use meshproof_harness::timeouts::Timeout;
 
 pub(super) struct LocalInstance {
     seat: Seat,
@@ -179,8 +181,8 @@ impl LocalInstance {
         let mut understood = state.resources.clone();
         self.factory.misread(&mut understood);
         let mesh = MeshConfig {
-            mesh_tls: !self.data_plane.lacks("mesh-mtls"),
-            http2: !self.data_plane.lacks("http2"),
+            mesh_tls: !self.data_plane.lacks(Feature::MeshMtls),
+            http2: !self.data_plane.lacks(Feature::Http2),
             ..MeshConfig::default()
         };
         let input = Input {
@@ -308,7 +310,7 @@ impl Instance for LocalInstance {
             let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             started.into_iter().filter_map(|(host, service)| table.services.insert(host, service)).collect()
         };
-        let limit = self.seat.timeouts.get("applied");
+        let limit = self.seat.timeouts.get(Timeout::Applied);
         tokio::time::timeout(limit, self.bring_into_force(&mut state)).await.map_err(|_| {
             TargetError::Gone(format!(
                 "it did not take up an external service's address within the timeout `applied` ({limit:?})"
@@ -380,7 +382,7 @@ impl Instance for LocalInstance {
 
     async fn settle(&self) -> Result<(), TargetError> {
         // Bounded apart from the external services: who keeps the suite waiting decides who is to blame.
-        let limit = self.seat.timeouts.get("evidence-settled");
+        let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         tokio::time::timeout(limit, self.data_plane.settle()).await.map_err(|_| {
             TargetError::Gone(format!(
                 "it did not deliver its access logs within the timeout `evidence-settled` ({limit:?})"

@@ -59,7 +59,8 @@ impl From<DataPlaneError> for TargetError {
     fn from(e: DataPlaneError) -> Self {
         match e {
             DataPlaneError::Refused(words) => Self::Refused(words),
-            DataPlaneError::Unsupported(words) => Self::Unsupported(words),
+            DataPlaneError::Unsupported(feature) => Self::Unsupported(feature),
+            DataPlaneError::Unable(words) => Self::Unable(words),
             DataPlaneError::Gone(words) => Self::Gone(words),
             DataPlaneError::Environment(words) => Self::Environment(words),
         }
