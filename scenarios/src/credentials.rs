@@ -67,7 +67,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let revoked = sleep.get(URL).await?;
     mesh.check(
         "revoked-by-crl-refused",
-        revoked.unlike("the same with an empty list", &with_empty_list).and(nginx.never_received(&revoked)),
+        revoked
+            .unlike("the same request with an empty list", &with_empty_list)
+            .and(nginx.never_received(&revoked)),
     )?;
 
     mesh.step("A CA alone");
@@ -88,7 +90,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
                 .fails()
                 .and(nginx.never_received(&wrong))
                 .of("with another CA")
-                .provided("with the server's CA", right.ok().and(nginx.received(&right))),
+                .provided("the same request with the server's CA", right.ok().and(nginx.received(&right))),
         )?;
     }
 
@@ -108,6 +110,6 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         "rotation-under-load",
         load.loses_nothing()
             .and(holding.received(&after).client_certificate(&new))
-            .provided("the certificate before", holding.received(&before).client_certificate(&old)),
+            .provided("the request before the rotation", holding.received(&before).client_certificate(&old)),
     )
 }

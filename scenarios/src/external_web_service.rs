@@ -73,7 +73,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.check(
         "disabled-and-enabled-on-the-fly",
         disabled
-            .unlike("the same with the ServiceEntry created again", &enabled)
+            .unlike("the same request with the ServiceEntry created again", &enabled)
             .and_outside(books.during(&disabled).nothing()),
     )?;
     mesh.delete(&["access", "route-by-server-name"]).await?;
@@ -116,8 +116,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
             .and_outside(books.during(&blocked_page).nothing())
             .and_outside(books.during(&blocked_https).nothing())
             .and_outside(books.during(&blocked_http).nothing())
-            .provided("the same https once allowed", https.ends_with(200))
-            .provided("the same http once allowed", http.ends_with(200)),
+            .provided("the same HTTPS request when it is allowed", https.ends_with(200))
+            .provided("the same HTTP request when it is allowed", http.ends_with(200)),
     )?;
 
     if mesh.has_feature(Feature::MeshMtls) {

@@ -58,7 +58,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.check(
         "second-destination-rule",
         originated(&second)
-            .of("the policy in the second")
-            .and(originated(&first).of("the policy in the first")),
+            .of("the policy in the second rule")
+            .and(originated(&first).of("the policy in the first rule")),
     )
 }

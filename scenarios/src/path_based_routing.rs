@@ -62,7 +62,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
             .and(keys_before.fails())
             .and(bucket.during(&openid_before).served_nothing())
             .and(bucket.during(&keys_before).served_nothing())
-            .provided("the same with the DestinationRule", both_work.clone()),
+            .provided("the same requests with the DestinationRule", both_work.clone()),
     )?;
     let of_bucket = |reply| bucket.saw(reply).host(BUCKET).server_name(BUCKET);
     mesh.check("host-rewritten", of_bucket(&openid).and(of_bucket(&keys)))?;
@@ -84,7 +84,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.check(
         "export-confined",
         confined.fails().and(bucket.during(&confined).nothing()).provided(
-            "the same with the ServiceEntry exported to all",
+            "the same request with the ServiceEntry exported to all",
             exported.ok().and(exported.hop(0).certificate(certificate.sha256())),
         ),
     )?;

@@ -95,7 +95,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         refused(mesh, host, &first)
             .and(mesh.external(host).during(&first[host]).reached())
             .and(refused(mesh, host, &second))
-            .provided("the same with insecureSkipVerify", unverified_accepted(host))
+            .provided("the same request with insecureSkipVerify", unverified_accepted(host))
     };
     // A check may have several servers, which stand next to each other.
     for servers in REFUSED.chunk_by(|(check, ..), (next, ..)| check == next) {
@@ -110,9 +110,11 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let all_refused = Claim::all(bad.map(|host| refused(mesh, host, &again).of("verified again")));
     mesh.check(
         "verification-can-be-disabled",
-        all_accepted
-            .clone()
-            .and(all_refused.and(trusted_accepted(&again)).provided("the same before", all_accepted)),
+        all_accepted.clone().and(
+            all_refused
+                .and(trusted_accepted(&again))
+                .provided("the same requests with insecureSkipVerify", all_accepted),
+        ),
     )?;
 
     mesh.step("The ALPN that is offered");

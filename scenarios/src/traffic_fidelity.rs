@@ -38,7 +38,10 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let load = client().under_load("http://api.example.com", mesh.apply(&["originate"])).await?;
     let page = client().get(PAGE).await?;
     let turned_on = api.saw(&before).exactly(1).in_clear().and(api.received(&page));
-    mesh.check("hitless-origination", load.loses_nothing().provided("turning it on", turned_on))?;
+    mesh.check(
+        "hitless-origination",
+        load.loses_nothing().provided("the requests before and after the change", turned_on),
+    )?;
 
     let whole = |reply: &Reply, bytes| reply.ok().body_is(&sample(bytes)).and(api.received(reply));
     let large = client().get("http://api.example.com/bytes/3000000").await?;

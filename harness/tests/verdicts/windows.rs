@@ -130,3 +130,61 @@ async fn a_connection_in_reserve_is_no_use_of_a_server_and_still_not_nothing() {
         assert_eq!(verdicts(claims, used).await, [Failed, Failed, Failed]);
     }
 }
+
+static RECEIVED: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.external(HOST).received(&reply))
+        })
+    })
+});
+static RECEIVED_ONLY: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.external(HOST).received_only(&reply))
+        })
+    })
+});
+static NEVER_RECEIVED: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.external(HOST).never_received(&reply))
+        })
+    })
+});
+
+#[tokio::test]
+async fn a_request_is_received_once_over_tls_and_alone_or_never() {
+    use Verdict::{Failed, Passed};
+    let claims: [&'static Scenario; 3] = [&RECEIVED, &RECEIVED_ONLY, &NEVER_RECEIVED];
+    let twice: Script = |seat, request| {
+        seen(seat, Some(&request.token), json!({}));
+        ARRIVES(seat, request)
+    };
+    let in_clear: Script = |seat, request| {
+        seen(seat, Some(&request.token), json!({"over_tls": false, "port": 80}));
+        exchange(&request.url, 200)
+    };
+    let beside: Script = |seat, request| {
+        seen(seat, None, json!({}));
+        ARRIVES(seat, request)
+    };
+    let without_token: Script = |seat, request| {
+        seen(seat, None, json!({}));
+        exchange(&request.url, 200)
+    };
+    for (send, expected) in [
+        (ARRIVES, [Passed, Passed, Failed]),
+        (twice, [Failed, Failed, Failed]),
+        (in_clear, [Failed, Failed, Failed]),
+        (beside, [Passed, Failed, Failed]),
+        (without_token, [Failed, Failed, Failed]),
+        (QUIET.send, [Failed, Failed, Passed]),
+        (HANDSHAKE_FAILED, [Failed, Failed, Passed]),
+    ] {
+        assert_eq!(verdicts(claims, send).await, expected);
+    }
+}

@@ -18,7 +18,7 @@ pub(super) async fn of_an_unrelated_ca(mesh: &Mesh, parties: &Parties, welcome: 
     mesh.check(
         "untrusted-client-refused",
         untrusted
-            .unlike("the documented credential", welcome)
+            .unlike("the same request with the documented credential", welcome)
             .and(mesh.external(HOST).during(&untrusted).refused_client(&stranger)),
     )
 }
@@ -37,7 +37,7 @@ pub(super) async fn in_the_wrong_namespace(mesh: &Mesh, parties: &Parties) -> Re
     mesh.check(
         "credential-in-wrong-namespace",
         misplaced.fails().and(nginx.never_received(&misplaced)).provided(
-            "the same Secret in the gateway's namespace",
+            "the same request with the Secret in the gateway's namespace",
             beside.ok().and(nginx.received(&beside).client_certificate(&parties.client)),
         ),
     )?;

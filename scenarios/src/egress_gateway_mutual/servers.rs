@@ -37,7 +37,9 @@ pub(super) async fn another_ca(mesh: &Mesh, parties: &Parties, welcome: &Reply) 
     let deceived = mesh.workload("sleep").get(URL).await?;
     mesh.check(
         "server-of-another-ca-refused",
-        deceived.unlike("the server of the right CA", welcome).and(impostor.never_received(&deceived)),
+        deceived
+            .unlike("the same request to a server of the right CA", welcome)
+            .and(impostor.never_received(&deceived)),
     )?;
     nginx_with(mesh, parties, &parties.server).await?;
     Ok(())
@@ -67,7 +69,7 @@ pub(super) async fn another_san(mesh: &Mesh, parties: &Parties) -> Result<(), St
             .fails()
             .and(nginx.never_received(&mismatched))
             .and(misnamed_refused.of("a server with another name"))
-            .provided("the same with the right name", matched.ok()),
+            .provided("the same request with the right name", matched.ok()),
     )?;
     nginx_with(mesh, parties, &named).await?;
     mesh.apply(&["originate"]).await

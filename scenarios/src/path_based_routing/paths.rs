@@ -60,5 +60,8 @@ pub(super) async fn of_another_host(mesh: &Mesh, bucket: &External<'_>) -> Resul
     });
     let unknown = Claim::all(unknown);
     let [known] = ask(mesh, ["/"]).await?;
-    mesh.check("unknown-host-not-served", unknown.provided("the gateway's own host", known.ends_with(200)))
+    mesh.check(
+        "unknown-host-not-served",
+        unknown.provided("the same path with the gateway's own host", known.ends_with(200)),
+    )
 }

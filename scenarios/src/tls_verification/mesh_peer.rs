@@ -23,7 +23,7 @@ pub(super) async fn of_another_ca(mesh: &Mesh) -> Result<(), Stop> {
     mesh.check(
         "mesh-ca-required",
         refused(mesh, PEER, &mutual).provided(
-            "the same with SIMPLE and insecureSkipVerify",
+            "the same request with SIMPLE and insecureSkipVerify",
             unverified.ok().and(server.received(unverified)),
         ),
     )
