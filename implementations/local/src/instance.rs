@@ -200,11 +200,7 @@ impl LocalInstance {
             endpoints: &endpoints,
             mesh: &mesh,
         };
-        let resolution = resolve(&input).map_err(|rejected| {
-            TargetError::Environment(format!(
-                "the manifest is not one that Istio accepts: {rejected}; mend the fixture"
-            ))
-        })?;
+        let resolution = resolve(&input).map_err(environment)?;
         state.revision += 1;
         let update = Update {
             revision: state.revision,
