@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, USER_AGENT};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::token;
 use meshproof_harness::workload::{MAX_BODY_KEPT, MAX_HOPS, RequestSpec};
 use meshproof_model::{
@@ -112,7 +112,7 @@ impl RealHosts {
     /// # Errors
     /// The host is unknown, or accepts no connection.
     pub(crate) async fn find(&self, host: &str, timeouts: &Timeouts) -> Result<RealHost, ExternalError> {
-        let limit = timeouts.get("external-service-ready");
+        let limit = timeouts.get(Timeout::ExternalServiceReady);
         let failed = |reason: String| ExternalError::Start {
             service: format!("the real {host}"),
             reason: format!(
@@ -148,7 +148,7 @@ impl RealHosts {
     /// Asks a question, and follows redirects if the request wants that. Never fails: a failure is what happened.
     pub(crate) async fn ask(&self, request: &RequestSpec, timeouts: &Timeouts) -> Exchange {
         let started = Instant::now();
-        let limit = timeouts.get("request");
+        let limit = timeouts.get(Timeout::Request);
         let mut hops = Vec::new();
         let mut url = request.url.clone();
         while hops.len() < MAX_HOPS {
