@@ -69,6 +69,10 @@ pub struct Run {
     /// Which external services to use
     #[arg(long, value_enum, default_value_t = External::Auto)]
     pub external: External,
+    /// Use the documents' own hosts on the internet as external services, not servers of the suite. Only sidecar-origination,
+    /// egress-gateway-simple and external-web-service, and only the checks that workload and proxies can decide
+    #[arg(long, env = "MESHPROOF_LIVE", value_parser = live)]
+    pub live: bool,
     /// Where the report is written
     #[arg(long, value_name = "DIR", default_value = "meshproof-report")]
     pub out: PathBuf,
@@ -116,10 +120,6 @@ pub struct Run {
     /// What is put into it
     #[command(flatten)]
     pub cluster: Cluster,
-    /// Use the documents' own hosts on the internet as external services, not servers of the suite. Only sidecar-origination,
-    /// egress-gateway-simple and external-web-service, and only the checks that workload and proxies can decide
-    #[arg(long, env = "MESHPROOF_LIVE", value_parser = live)]
-    pub live: bool,
 }
 
 impl Default for Run {

@@ -216,7 +216,7 @@ async fn a_site_that_has_changed_is_an_error_and_no_failure_of_the_mesh() {
 async fn a_host_that_this_machine_does_not_trust_or_find_is_an_error_and_no_failure_of_the_mesh() {
     for (hosts, reason) in [
         (Hosts::Untrusted, "invalid peer certificate"),
-        (Hosts::Unknown, "cannot be resolved (the name server does not know it)"),
+        (Hosts::Unknown, "its name cannot be resolved (the name server does not know it)"),
     ] {
         let report = live("reference", hosts).await;
         for scenario in &report.scenarios {

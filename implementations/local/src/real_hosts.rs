@@ -99,10 +99,10 @@ impl RealHosts {
             read.unwrap_or_else(|e| Err(e.to_string()))
         };
         OF_THIS_MACHINE.get_or_try_init(read).await.cloned().map_err(|reason| ExternalError::Other {
-            service: "the roots that this machine trusts".to_owned(),
+            service: "this machine trusts no certificate authority".to_owned(),
             reason: format!(
-                "{reason}. Install them (Debian and Ubuntu: apt-get install ca-certificates), name a file of them with \
-                 SSL_CERT_FILE, or run without --live"
+                "{reason}. Install the public ones (Debian and Ubuntu: apt-get install ca-certificates), name a file of \
+                 them with SSL_CERT_FILE, or run without --live"
             ),
         })
     }
@@ -113,10 +113,10 @@ impl RealHosts {
     /// The host is unknown, or accepts no connection.
     pub(crate) async fn find(&self, host: &str, timeouts: &Timeouts) -> Result<RealHost, ExternalError> {
         let limit = timeouts.get(Timeout::ExternalServiceReady);
-        let failed = |reason: String| ExternalError::Start {
-            service: format!("the real {host}"),
+        let failed = |reason: String| ExternalError::Other {
+            service: format!("the real host {host} cannot be reached from this machine"),
             reason: format!(
-                "{reason}. Check this machine's name servers and its way to the internet, or run without --live"
+                "{reason}. Check this machine's name servers and its connection to the internet, or run without --live"
             ),
         };
         let found = async {
@@ -124,7 +124,7 @@ impl RealHosts {
             let mut refused = String::new();
             for port in PORTS {
                 let known = self.resolver.resolve(host, port).await;
-                for address in known.map_err(|e| failed(format!("it cannot be resolved ({e})")))? {
+                for address in known.map_err(|e| failed(format!("its name cannot be resolved ({e})")))? {
                     match TcpStream::connect(address).await {
                         Ok(_) => {
                             addresses.insert(port, address);
@@ -265,7 +265,7 @@ fn machine_roots() -> Result<Arc<str>, String> {
     let pem: String = found.certs.iter().filter(|root| usable(root)).map(|root| pem(root)).collect();
     if pem.is_empty() {
         let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(format!("there are none ({})", errors.join("; ")));
+        return Err(if errors.is_empty() { "none is installed".to_owned() } else { errors.join("; ") });
     }
     Ok(pem.into())
 }
@@ -282,4 +282,21 @@ fn pem(certificate: &[u8]) -> String {
     }
     pem.push_str("-----END CERTIFICATE-----\n");
     pem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls;
+
+    #[test]
+    fn certificates_of_any_length_become_pem() {
+        for length in [1, 47, 48, 49, 1000] {
+            let der: Vec<u8> = (0..length).map(|n| u8::try_from(n % 251).unwrap()).collect();
+            let pem = pem(&der);
+            assert!(pem.lines().all(|line| line.len() <= PEM_LINE), "{pem}");
+            let [read] = tls::certificates(&pem).unwrap().try_into().unwrap();
+            assert_eq!(&*read, der, "{pem}");
+        }
+    }
 }
