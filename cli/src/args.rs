@@ -69,6 +69,10 @@ pub struct Run {
     /// Which external services to use
     #[arg(long, value_enum, default_value_t = External::Auto)]
     pub external: External,
+    /// Use the documents' own hosts on the internet as external services, not servers of the suite. Only sidecar-origination,
+    /// egress-gateway-simple and external-web-service, and only the checks that workload and proxies can decide
+    #[arg(long, env = "MESHPROOF_LIVE", value_parser = live)]
+    pub live: bool,
     /// Where the report is written
     #[arg(long, value_name = "DIR", default_value = "meshproof-report")]
     pub out: PathBuf,
@@ -116,10 +120,6 @@ pub struct Run {
     /// What is put into it
     #[command(flatten)]
     pub cluster: Cluster,
-    /// Ask the documents' own hosts on the internet, not pods in the cluster: only sidecar-origination, egress-gateway-simple and
-    /// external-web-service, and only what workload and proxies can tell of them
-    #[arg(long, env = "MESHPROOF_LIVE", value_parser = live, help_heading = "For --target cluster")]
-    pub live: bool,
 }
 
 impl Default for Run {

@@ -7,6 +7,7 @@ use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
 use meshproof_local::external::prepare_container;
+use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::{Event, Report};
 use meshproof_render::terminal::{Look, Progress, Verbosity, summary};
 use meshproof_scenarios::select::{select, select_live};
@@ -27,10 +28,6 @@ pub fn command(args: &args::Run) -> Result<u8, Refusal> {
     let [first, others @ ..] = args.targets.as_slice() else {
         return Err(Refusal::Usage("no --target is named".to_owned()));
     };
-    // Nothing runs where a later target could not.
-    for target in others {
-        selection(args, target)?;
-    }
     if others.is_empty() {
         return Ok(one(args, first, &args.out)?.exit_code());
     }
@@ -60,7 +57,7 @@ pub fn command(args: &args::Run) -> Result<u8, Refusal> {
 
 /// Runs the selection against one target.
 fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
-    let selection = selection(args, target_name)?;
+    let selection = selection(args)?;
     let mut timeouts = meshproof_targets::default_timeouts(target_name);
     for (timeout, duration) in &args.timeouts {
         timeouts.set(*timeout, *duration);
@@ -69,6 +66,7 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
         nginx: args.nginx.clone(),
         nginx_image: args.nginx_image.clone(),
         envoy: args.envoy.clone(),
+        real_hosts: RealHosts::default(),
         cluster: args.connection.options(&args.cluster),
         timeouts: timeouts.clone(),
     };
@@ -155,16 +153,10 @@ fn is_used(folder: &Path, selection: &[Selected]) -> bool {
 }
 
 /// What runs, and whether it can run so.
-fn selection(args: &args::Run, target_name: &str) -> Result<Vec<Selected>, Refusal> {
-    if args.live && target_name != "cluster" {
-        return Err(Refusal::Usage(format!(
-            "--live (or MESHPROOF_LIVE) asks the documents' own hosts from within a cluster, and the target is {target_name}: say --target \
-             cluster, or run without --live"
-        )));
-    }
+fn selection(args: &args::Run) -> Result<Vec<Selected>, Refusal> {
     if args.live && args.external != args::External::Auto {
         return Err(Refusal::Usage(
-            "--live uses the documents' own hosts and --external servers of the suite's: say one of them"
+            "--live uses the documents' own hosts, and --external chooses servers of the suite. Use one of them"
                 .to_owned(),
         ));
     }
@@ -201,6 +193,9 @@ fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
     if target == "cluster" {
         words.extend(cluster_words(args));
     }
+    if args.live {
+        words.push("--live".to_owned());
+    }
     words.extend(args.fixtures.iter().map(|folder| path("--fixtures", folder)));
     words.extend(args.expect.iter().map(|file| path("--expect", file)));
     for (name, duration) in &args.timeouts {
@@ -229,9 +224,6 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     );
     words.extend(put.pull_policy.iter().map(|p| format!("--pull-policy {}", quoted(p))));
     words.extend(put.pull_secrets.iter().map(|s| format!("--pull-secret {}", quoted(s))));
-    if args.live {
-        words.push("--live".to_owned());
-    }
     words.extend(put.name.iter().map(|n| format!("--name {}", quoted(n))));
     words
 }

@@ -10,6 +10,7 @@ pub mod external;
 mod http_facts;
 mod instance;
 pub mod ports;
+pub mod real_hosts;
 mod seat;
 mod tap;
 mod target;

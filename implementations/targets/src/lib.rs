@@ -13,6 +13,7 @@ use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_local::LocalTarget;
 use meshproof_local::data_plane::DataPlaneFactory;
+use meshproof_local::real_hosts::RealHosts;
 use meshproof_reference::{Reference, Saboteur, UnknownSaboteur};
 
 /// The choices, with what each is.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub nginx: Option<PathBuf>,
     /// The image to use for nginx in a container; absent: `MESHPROOF_NGINX_IMAGE`, else that of nginx's makers.
     pub nginx_image: Option<String>,
+    /// How local targets find the real hosts, and whom those must be certified by (`--live`).
+    pub real_hosts: RealHosts,
     /// The Envoy to run; absent: `MESHPROOF_ENVOY`, else the one on PATH.
     pub envoy: Option<PathBuf>,
     /// Which cluster, and what is put into it.
@@ -104,6 +107,7 @@ fn choices() -> String {
 pub fn by_name(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, UnknownTarget> {
     let on = |factory: Arc<dyn DataPlaneFactory>| -> Arc<dyn Target> {
         let target = LocalTarget::new(factory, settings.nginx.clone());
+        let target = target.with_real_hosts(settings.real_hosts.clone());
         Arc::new(target.with_nginx_image(settings.nginx_image.clone()))
     };
     let local = |reference: Reference| on(Arc::new(reference));
