@@ -13,7 +13,7 @@ use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_plan::data_plane::DataPlaneFactory;
 use meshproof_plan::local::LocalTarget;
-use meshproof_reference::{Reference, Saboteur, UnknownSaboteur};
+use meshproof_reference::{Reference, UnknownVariant, Variant};
 
 /// The choices, with what each is.
 pub const CHOICES: &[(&str, &str)] = &[
@@ -80,9 +80,9 @@ pub enum UnknownTarget {
         /// Near names.
         suggestion: String,
     },
-    /// The target exists, its saboteur does not.
+    /// The reference has no such variant.
     #[error(transparent)]
-    Saboteur(#[from] UnknownSaboteur),
+    Variant(#[from] UnknownVariant),
     /// Envoy cannot be broken in this way.
     #[error(transparent)]
     Mutation(#[from] UnknownMutation),
@@ -110,7 +110,7 @@ pub fn by_name(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, Unkno
     let local = |reference: Reference| on(Arc::new(reference));
     match name.split_once(':') {
         None if name == "reference" => Ok(local(Reference::new())),
-        Some(("reference", saboteur)) => Ok(local(Reference::sabotaged(saboteur.parse::<Saboteur>()?))),
+        Some(("reference", variant)) => Ok(local(Reference::varied(variant.parse::<Variant>()?))),
         None if name == "envoy" => Ok(on(Arc::new(Envoy::new(settings.envoy.clone())))),
         Some(("envoy", mutation)) => {
             Ok(on(Arc::new(Envoy::mutated(settings.envoy.clone(), mutation.parse::<Mutation>()?))))
@@ -165,9 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn every_saboteur_is_a_target() {
-        for saboteur in Saboteur::ALL {
-            assert!(by_name(&format!("reference:{saboteur}"), &Settings::default()).is_ok());
+    fn every_variant_of_the_reference_is_a_target() {
+        for variant in Variant::saboteurs().chain(Variant::benign()) {
+            assert!(by_name(&format!("reference:{variant}"), &Settings::default()).is_ok());
         }
     }
 

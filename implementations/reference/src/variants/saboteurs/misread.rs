@@ -1,46 +1,52 @@
-//! Saboteurs that misread Istio's resources: they change them before a plan is made.
+//! Saboteurs that misread Istio's resources: they change them before the plan is made.
 
 use meshproof_harness::resource::Resource;
 use meshproof_plan::mutation;
 use serde_json::Value;
 
-use super::Saboteur;
+use crate::variants::definition::{Definition, VariantBehaviour};
 
-type Mutation = fn(&mut Vec<Resource>);
-
-const TABLE: &[(Saboteur, Mutation)] = &[
-    (Saboteur::ExportToIgnored, mutation::export_to_ignored),
-    (Saboteur::AllowAny, mutation::allow_any),
-    (Saboteur::MostSpecificRoute, mutation::most_specific_route_first),
-    (Saboteur::CatchAllDoesNotStop, catch_all_last),
-    (Saboteur::LastRuleWins, last_rule_for_each_host),
+pub(super) const TABLE: &[Definition] = &[
+    Definition::new(
+        "export-to-ignored",
+        "Shows every namespace the resources that are exported to their own namespace only.",
+        VariantBehaviour::Resources(mutation::export_to_ignored),
+    ),
+    Definition::new("allow-any", "Ignores REGISTRY_ONLY.", VariantBehaviour::Resources(mutation::allow_any)),
+    Definition::new(
+        "most-specific-route",
+        "Prefers the longest matching prefix to the first matching route.",
+        VariantBehaviour::Resources(mutation::most_specific_route_first),
+    ),
+    Definition::new(
+        "catch-all-does-not-stop",
+        "Considers the routes after a catch-all route before it.",
+        VariantBehaviour::Resources(catch_all_last),
+    ),
+    Definition::new(
+        "last-rule-wins",
+        "Keeps only the last of several DestinationRules for one host.",
+        VariantBehaviour::Resources(last_rule_per_host),
+    ),
 ];
 
-/// Changes the resources as the saboteur would understand them.
-pub(crate) fn misread(saboteur: Saboteur, resources: &mut Vec<Resource>) {
-    if let Some((_, mutation)) = TABLE.iter().find(|(s, _)| *s == saboteur) {
-        mutation(resources);
-    }
-}
-
-/// Within each VirtualService, routes that take every path are tried after all others, where Istio stops at the first of
-/// them.
-#[expect(clippy::ptr_arg, reason = "one of the table's mutations")]
+/// Within each VirtualService, routes that match every path move to the end, where Istio stops at the first of them.
+#[expect(clippy::ptr_arg, reason = "the type that every change of resources has")]
 fn catch_all_last(resources: &mut Vec<Resource>) {
     for resource in resources.iter_mut().filter(|r| r.kind() == "VirtualService") {
         if let Some(Value::Array(routes)) = resource.0.pointer_mut("/spec/http") {
             // Stable, so that all others keep their order.
-            routes.sort_by_key(takes_everything);
+            routes.sort_by_key(matches_everything);
         }
     }
 }
 
-/// Where Istio merges rules for one host, the newest replaces the others.
-fn last_rule_for_each_host(resources: &mut Vec<Resource>) {
+/// The last rule for a host replaces the earlier ones, where Istio merges them.
+fn last_rule_per_host(resources: &mut Vec<Resource>) {
     let rule =
         |r: &Resource| (r.kind() == "DestinationRule").then(|| (r.id().namespace, r.spec()["host"].clone()));
     let mut newer = Vec::new();
-    // `retain` asks in order, and what counts is what comes after.
+    // `retain` visits in order, and a rule depends on those after it.
     resources.reverse();
     resources.retain(|resource| match rule(resource) {
         Some(host) if newer.contains(&host) => false,
@@ -52,7 +58,7 @@ fn last_rule_for_each_host(resources: &mut Vec<Resource>) {
     resources.reverse();
 }
 
-fn takes_everything(route: &Value) -> bool {
+fn matches_everything(route: &Value) -> bool {
     let conditions = route.get("match").and_then(Value::as_array);
     let everything = |c: &Value| {
         let prefix = c.pointer("/uri/prefix").and_then(Value::as_str);
@@ -68,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_rules_for_one_host_the_last_stays() {
+    fn last_of_two_rules_for_one_host_stays() {
         let rule = |name: &str, host: &str| {
             let metadata = json!({"name": name, "namespace": "default"});
             Resource(
@@ -76,22 +82,19 @@ mod tests {
             )
         };
         let mut resources = vec![rule("a", "x"), rule("b", "y"), rule("c", "x")];
-        misread(Saboteur::LastRuleWins, &mut resources);
+        last_rule_per_host(&mut resources);
         let left: Vec<&str> = resources.iter().filter_map(|r| r.0["metadata"]["name"].as_str()).collect();
         assert_eq!(left, ["b", "c"]);
     }
 
     #[test]
-    fn catch_all_first_is_tried_last() {
+    fn catch_all_route_moves_to_the_end() {
         let route = |prefix: &str| json!({"match": [{"uri": {"prefix": prefix}}]});
         let mut resources = vec![Resource(json!({
             "kind": "VirtualService",
             "spec": {"http": [route("/"), route("/oauth"), route("/.well-known")]},
         }))];
-        misread(Saboteur::CatchAllDoesNotStop, &mut resources);
+        catch_all_last(&mut resources);
         assert_eq!(resources[0].spec()["http"], json!([route("/oauth"), route("/.well-known"), route("/")]));
-        let before = resources.clone();
-        misread(Saboteur::NoSni, &mut resources);
-        assert_eq!(resources, before);
     }
 }
