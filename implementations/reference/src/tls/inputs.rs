@@ -99,10 +99,16 @@ impl TlsSources<'_> {
     fn read(&self, path: &str) -> Result<String, String> {
         let own = self.folder.join(path.trim_start_matches('/'));
         let chosen: PathBuf = if own.is_file() { own } else { PathBuf::from(path) };
+        let unusable = |reason: &dyn std::fmt::Display| format!("TLS error: {}: {reason}", chosen.display());
+        // Opening a named pipe would block until a writer comes.
+        match std::fs::metadata(&chosen) {
+            Ok(found) if !found.is_file() => return Err(unusable(&"is not a regular file")),
+            Ok(_) | Err(_) => {}
+        }
         let mut text = String::new();
         File::open(&chosen)
             .and_then(|f| f.take(MAX_FILE).read_to_string(&mut text))
             .map(|_| text)
-            .map_err(|e| format!("TLS error: {}: {}", chosen.display(), e.kind()))
+            .map_err(|e| unusable(&e.kind()))
     }
 }
