@@ -1,8 +1,8 @@
 //! `meshproof cleanup`: what a killed run left on this machine, or in a cluster.
 
 use crate::{Refusal, args, exit};
-use meshproof_harness::external::{CONTAINERS, left_containers};
 use meshproof_harness::run_folder;
+use meshproof_local::external::{CONTAINERS, left_containers};
 use meshproof_targets::cluster::{Which, cleanup};
 use meshproof_targets::default_timeouts;
 

@@ -6,7 +6,7 @@ use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use meshproof_harness::external::{check_container, left_containers};
+use meshproof_local::external::{check_container, left_containers};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;

@@ -11,15 +11,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use meshproof_reports::{
+use meshproof_model::{
     Change, CheckResult, Event, ExternalService, Fact, Implementation, Side, Step, SuiteFault, Timing,
 };
+
+use meshproof_model::{Resource, ResourceId};
 
 use crate::certificates::{Authority, CertificateError};
 use crate::claim::{Claim, Finding, Upstream, View};
 use crate::external::{Documented, ExternalSpec};
 use crate::feature;
-use crate::resource::{ManifestError, Resource, ResourceId};
+use crate::manifest::{self, ManifestError};
 use crate::scenario::{Check, Scenario};
 use crate::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use crate::token::Tokens;
@@ -148,12 +150,12 @@ impl Mesh {
                 let yaml = std::fs::read_to_string(&path).map_err(|e| {
                     Stop::Suite(format!("{shown} cannot be read: {e}; check its permissions"))
                 })?;
-                return Ok(Resource::read_manifest(&shown, &yaml, namespace)?);
+                return Ok(manifest::read(&shown, &yaml, namespace)?);
             }
         }
         let found = self.setting.scenario.fixtures.iter().find(|(n, _)| *n == name);
         let (_, yaml) = found.ok_or_else(|| Stop::Suite(format!("{file} does not exist")))?;
-        Ok(Resource::read_manifest(&file, yaml, namespace)?)
+        Ok(manifest::read(&file, yaml, namespace)?)
     }
 
     /// Applies fixtures into the namespace `default` (where they name none), as one change.
@@ -229,7 +231,7 @@ impl Mesh {
         let convergence_us = micros(begun.elapsed());
         self.state().timing.convergence_us += convergence_us;
         let fact = Change {
-            applied: change.apply.iter().map(Resource::to_yaml).collect(),
+            applied: change.apply.iter().map(manifest::to_yaml).collect(),
             deleted: change.delete.iter().map(ToString::to_string).collect(),
             convergence_us,
             refused: result.as_ref().err().map(ToString::to_string),

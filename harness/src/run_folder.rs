@@ -61,8 +61,8 @@ pub fn remove(folder: &Path) {
 }
 
 /// Whether this folder is, or is in, that of a run whose process is still there.
-#[cfg(feature = "container")]
-pub(crate) fn is_in_use(folder: &Path) -> bool {
+#[must_use]
+pub fn is_in_use(folder: &Path) -> bool {
     folder.ancestors().find_map(|f| read_pid(&f.join(OWNER))).is_some_and(is_running)
 }
 

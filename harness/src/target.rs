@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshproof_reports::{CredentialStatus, Exchange, ExternalService, Implementation};
+use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation};
 
 use crate::external::{Documented, ExternalChoice, ExternalSpec};
-use crate::resource::{Resource, ResourceId};
 use crate::store::Store;
 use crate::timeouts::Timeouts;
 use crate::topology::Topology;
 use crate::workload::RequestSpec;
+use meshproof_model::{Resource, ResourceId};
 
 /// One way to reach an implementation: the reference in this process, Envoy processes, an adapter, a cluster.
 #[async_trait]

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+use meshproof_harness::manifest;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use meshproof_harness::feature::NAMES;
-use meshproof_harness::resource::Resource;
 use meshproof_scenarios::ALL;
 
 fn folder() -> &'static Path {
@@ -49,7 +49,7 @@ fn every_manifest_in_a_folder_is_used_by_its_scenario_and_the_other_way_round() 
 fn every_manifest_is_read_and_holds_at_least_one_resource() {
     for scenario in ALL {
         for (name, yaml) in scenario.fixtures {
-            let read = Resource::read_manifest(name, yaml, "default");
+            let read = manifest::read(name, yaml, "default");
             let resources = read.unwrap_or_else(|e| panic!("{}/{name}: {e}", scenario.id));
             assert!(!resources.is_empty(), "{}/{name} is empty", scenario.id);
         }

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
-use meshproof_reports::{Exchange, Fact, Side};
+use meshproof_model::{Exchange, Fact, Side};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Mesh, Origin, Stop, micros};
 use crate::claim::{Load, Reply};
 use crate::digest::sample;
-use crate::external::embedded::behaviour::HELD_BODY;
+use crate::external::HELD_BODY;
 use crate::target::Probe;
 use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 

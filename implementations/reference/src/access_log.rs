@@ -55,7 +55,7 @@ impl Drop for LogRecord {
 mod tests {
     use std::sync::Mutex;
 
-    use meshproof_plan::data_plane::LogSink;
+    use meshproof_local::data_plane::LogSink;
 
     use super::*;
     use crate::hooks::NoHooks;

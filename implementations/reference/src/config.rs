@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use meshproof_plan::data_plane::{Boot, DataPlaneError};
+use meshproof_local::data_plane::{Boot, DataPlaneError};
 use meshproof_plan::model::{
     Action, Cluster, Direction, Discovery, DownstreamTls, Listener, OriginalDestination, ProxyPlan, Transport,
 };

@@ -19,10 +19,11 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::server::conn::auto::Http1Builder;
 use meshproof_harness::external::ExternalSpec;
-use meshproof_harness::resource::Resource;
-use meshproof_plan::data_plane::{Boot, LogSink, MeshCertificate, Update};
+use meshproof_local::data_plane::{Boot, LogSink, MeshCertificate, Update};
+use meshproof_local::tls::provider;
+use meshproof_model::CredentialStatus;
+use meshproof_model::Resource;
 use meshproof_plan::model::{Cluster, Credential, Direction, Plan, UpstreamTls};
-use meshproof_reports::CredentialStatus;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, ServerConfig};
@@ -33,7 +34,6 @@ use crate::log_entry::LogEntry;
 use crate::pool::{UpstreamDestination, UpstreamResponse};
 use crate::request_body::{OutgoingRequest, RequestBody};
 use crate::tasks::PlaneTasks;
-use crate::tls;
 use crate::tls::inputs::TlsInputs;
 use crate::tls::verify::UpstreamVerifier;
 
@@ -159,16 +159,16 @@ pub(crate) trait ProxyHooks: Send + Sync {
 
     /// The cryptography for a cluster's TLS connections: cipher suites and key exchange.
     fn client_crypto(&self) -> Arc<CryptoProvider> {
-        tls::provider()
+        provider()
     }
 
     /// The TLS parameters of one connection. Server name, ALPN, client certificate and verifier are set.
-    fn client_tls(&self, _connection: &TlsFacts<'_>, _config: &mut ClientConfig) {}
+    fn client_tls(&self, _connection: &TlsConnectionFacts<'_>, _config: &mut ClientConfig) {}
 
     /// Verifies the server's certificate of one connection.
     fn verifier(
         &self,
-        _connection: &TlsFacts<'_>,
+        _connection: &TlsConnectionFacts<'_>,
         honest: Arc<UpstreamVerifier>,
     ) -> Arc<dyn ServerCertVerifier> {
         honest
@@ -247,7 +247,7 @@ pub(crate) struct RequestFacts<'a> {
 }
 
 /// What is known about a TLS connection before its handshake.
-pub(crate) struct TlsFacts<'a> {
+pub(crate) struct TlsConnectionFacts<'a> {
     pub(crate) tls: &'a UpstreamTls,
     /// How many TLS connections this version of the cluster opened before; a changed cluster starts at zero.
     pub(crate) earlier: u64,

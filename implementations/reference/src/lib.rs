@@ -38,9 +38,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use meshproof_harness::external::ExternalSpec;
-use meshproof_harness::resource::Resource;
-use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
-use meshproof_reports::Implementation;
+use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
+use meshproof_model::Implementation;
+use meshproof_model::Resource;
 
 pub use variants::{Placement, UnknownVariant, Variant, VariantKind};
 

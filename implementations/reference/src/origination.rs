@@ -12,7 +12,7 @@ use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::hooks::{ProxyHooks, TlsFacts};
+use crate::hooks::{ProxyHooks, TlsConnectionFacts};
 use crate::io::Socket;
 use crate::pool::AlpnChoice;
 use crate::tls::certified_key;
@@ -91,7 +91,8 @@ impl TlsOriginator {
         alpn: AlpnChoice,
         hooks: &dyn ProxyHooks,
     ) -> Result<TlsStream<Socket>, String> {
-        let facts = TlsFacts { tls: &self.tls, earlier: self.opened.fetch_add(1, Ordering::Relaxed) };
+        let facts =
+            TlsConnectionFacts { tls: &self.tls, earlier: self.opened.fetch_add(1, Ordering::Relaxed) };
         let mut config = self.base.clone();
         let names = match &self.names {
             NameRule::Fixed(names) => names.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meshproof_plan::data_plane::LogSink;
+use meshproof_local::data_plane::LogSink;
 
 use crate::hooks::ProxyHooks;
 

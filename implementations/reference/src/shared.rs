@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use meshproof_plan::data_plane::Boot;
+use meshproof_local::data_plane::Boot;
 
 use crate::config::ActiveConfig;
 use crate::connections::OpenConnections;

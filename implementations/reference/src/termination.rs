@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use meshproof_plan::data_plane::MeshCertificate;
+use meshproof_local::data_plane::MeshCertificate;
+use meshproof_local::tls::{provider, roots};
+use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
-use rustls::{RootCertStore, ServerConfig};
 
 use crate::hooks::ClientAuthentication;
-use crate::tls::{certificates, certified_key, provider};
+use crate::tls::certified_key;
 
 /// The ALPN that a proxy accepts from another: HTTP, and after it the mesh-internal values, so that a client that offers
 /// only those is not refused (BoringSSL continues without ALPN, rustls would abort the handshake).
@@ -29,11 +30,8 @@ pub(crate) fn mesh_mutual(
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
     let verified = || {
-        let mut roots = RootCertStore::empty();
-        for root in certificates(mesh_roots)? {
-            roots.add(root).map_err(|e| e.to_string())?;
-        }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+        let roots = Arc::new(roots(mesh_roots)?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
         match clients {
             ClientAuthentication::Optional => verifier.allow_unauthenticated(),
             ClientAuthentication::Required | ClientAuthentication::None => verifier,

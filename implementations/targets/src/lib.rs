@@ -11,8 +11,8 @@ use meshproof_envoy::{Envoy, Mutation, UnknownMutation};
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_plan::data_plane::DataPlaneFactory;
-use meshproof_plan::local::LocalTarget;
+use meshproof_local::LocalTarget;
+use meshproof_local::data_plane::DataPlaneFactory;
 use meshproof_reference::{Reference, UnknownVariant, Variant};
 
 /// The choices, with what each is.
@@ -24,7 +24,11 @@ pub const CHOICES: &[(&str, &str)] = &[
         "whatever speaks Istio's API in a Kubernetes cluster (needs a build with `--features cluster`; see docs/cluster.md)",
     ),
     ("adapter:COMMAND", "any program that speaks the adapter contract (see docs/adapters.md)"),
-    ("reference:SABOTEUR", "the same, broken on purpose in one way (see `meshproof sabotage --list`)"),
+    (
+        "reference:SABOTEUR",
+        "the reference, broken on purpose in one way (see `meshproof sabotage --list`); SABOTEUR@sidecar, @egress-gateway or \
+         @ingress-gateway breaks it at one placement only",
+    ),
     (
         "envoy:MUTATION",
         "the same, told something else: no-sni, no-ca, no-client-certificate, plaintext, wrong-port, no-log",

@@ -4,30 +4,13 @@
 pub(crate) mod inputs;
 pub(crate) mod verify;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
+use meshproof_harness::certificates::serial_hex;
+use meshproof_local::tls::{certificates, provider};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-
-static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-
-/// The cryptographic provider; passed explicitly, so that no process-wide default is needed.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::clone(&PROVIDER)
-}
-
-/// The certificates of a PEM text. The error message holds nothing of the text.
-pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    match found {
-        Ok(list) if list.is_empty() => Err("it holds no certificate".to_owned()),
-        Ok(list) => Ok(list),
-        Err(_) => Err("it is not valid PEM".to_owned()),
-    }
-}
 
 /// A chain and its key, ready to sign with. The error message holds nothing of either text.
 pub(crate) fn certified_key(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
@@ -54,7 +37,5 @@ pub(crate) fn certified_key(certificate: &str, key: &str) -> Result<Arc<Certifie
 pub(crate) fn serial(pem: &str) -> Option<String> {
     let first = certificates(pem).ok()?.into_iter().next()?;
     let (_, parsed) = x509_parser::parse_x509_certificate(&first).ok()?;
-    let raw = parsed.raw_serial();
-    let significant = raw.iter().position(|&b| b != 0).unwrap_or(raw.len().saturating_sub(1));
-    Some(raw.get(significant..)?.iter().map(|b| format!("{b:02X}")).collect())
+    Some(serial_hex(parsed.raw_serial()))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meshproof_local::tls::{certificates, provider};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
@@ -14,7 +15,6 @@ use webpki::{
 use x509_parser::extensions::GeneralName;
 
 use super::inputs::TrustedRoots;
-use super::{certificates, provider};
 
 /// Which certificate chains are trusted. Parsed once per configuration.
 #[derive(Debug)]

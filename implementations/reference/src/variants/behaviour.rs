@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::{Request, response};
 use hyper::body::Incoming;
 use meshproof_harness::external::ExternalSpec;
-use meshproof_harness::resource::Resource;
-use meshproof_plan::data_plane::{Boot, LogSink, Update};
+use meshproof_local::data_plane::{Boot, LogSink, Update};
+use meshproof_model::Resource;
 use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
 
@@ -14,8 +14,8 @@ use super::definition::VariantBehaviour;
 use super::placement::AtPlacement;
 use super::registry::Variant;
 use crate::hooks::{
-    BodyFilter, LocalReply, NoHooks, OutgoingHead, PlaneHooks, ProxyFacts, ProxyHooks, SendHook, TlsFacts,
-    WantedConfig,
+    BodyFilter, LocalReply, NoHooks, OutgoingHead, PlaneHooks, ProxyFacts, ProxyHooks, SendHook,
+    TlsConnectionFacts, WantedConfig,
 };
 use crate::log_entry::LogEntry;
 use crate::tls::verify::UpstreamVerifier;
@@ -73,7 +73,7 @@ impl ProxyHooks for VariantBehaviour {
         if let Self::Sending(hook) = self { Some(*hook) } else { None }
     }
 
-    fn client_tls(&self, connection: &TlsFacts<'_>, config: &mut ClientConfig) {
+    fn client_tls(&self, connection: &TlsConnectionFacts<'_>, config: &mut ClientConfig) {
         if let Self::ClientTls(change) = self {
             change(connection, config);
         }
@@ -81,7 +81,7 @@ impl ProxyHooks for VariantBehaviour {
 
     fn verifier(
         &self,
-        connection: &TlsFacts<'_>,
+        connection: &TlsConnectionFacts<'_>,
         honest: Arc<UpstreamVerifier>,
     ) -> Arc<dyn ServerCertVerifier> {
         if let Self::Verifier(replace) = self { replace(connection, honest) } else { honest }

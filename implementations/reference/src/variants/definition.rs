@@ -5,15 +5,15 @@ use std::sync::Arc;
 use http::{Request, response};
 use hyper::body::Incoming;
 use meshproof_harness::external::ExternalSpec;
-use meshproof_harness::resource::Resource;
-use meshproof_plan::data_plane::{Boot, LogSink, Update};
+use meshproof_local::data_plane::{Boot, LogSink, Update};
+use meshproof_model::Resource;
 use meshproof_plan::model::Plan;
 use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
 
 use super::placement::Placement;
 use crate::hooks::{
-    BodyFilter, LocalReply, OutgoingHead, PlaneHooks, ProxyFacts, ProxyHooks, SendHook, TlsFacts,
+    BodyFilter, LocalReply, OutgoingHead, PlaneHooks, ProxyFacts, ProxyHooks, SendHook, TlsConnectionFacts,
     WantedConfig,
 };
 use crate::log_entry::LogEntry;
@@ -70,9 +70,9 @@ pub(super) enum VariantBehaviour {
     /// Replaces the step that sends a request.
     Sending(&'static dyn SendHook),
     /// Changes the TLS parameters of an upstream connection.
-    ClientTls(fn(&TlsFacts<'_>, &mut ClientConfig)),
+    ClientTls(fn(&TlsConnectionFacts<'_>, &mut ClientConfig)),
     /// Replaces the verification of the server's certificate.
-    Verifier(fn(&TlsFacts<'_>, Arc<UpstreamVerifier>) -> Arc<dyn ServerCertVerifier>),
+    Verifier(fn(&TlsConnectionFacts<'_>, Arc<UpstreamVerifier>) -> Arc<dyn ServerCertVerifier>),
     /// Changes the head of a response.
     ResponseHead(fn(&mut response::Parts)),
     /// Filters the body of a response.

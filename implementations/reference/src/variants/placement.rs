@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meshproof_harness::external::ExternalSpec;
-use meshproof_harness::resource::Resource;
-use meshproof_plan::data_plane::{Boot, Update};
+use meshproof_local::data_plane::{Boot, Update};
+use meshproof_model::Resource;
 
 use crate::hooks::{BoxFuture, NoHooks, PlaneHooks, ProxyFacts, ProxyHooks, WantedConfig};
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use meshproof_harness::external::{
     ExternalSpec, HttpVersions, PlainPort, PrivateKeyPem, Refusal, TlsPort, TlsVersions,
 };
-use meshproof_plan::data_plane::DataPlaneFactory as _;
+use meshproof_local::data_plane::DataPlaneFactory as _;
 use meshproof_plan::model::{NameCheck, Origination, Trust};
 use meshproof_reference::Variant;
 use rcgen::ExtendedKeyUsagePurpose;
@@ -278,7 +278,7 @@ fn only_the_saboteur_of_exports_changes_exported_resources() {
         "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
         "metadata": {"name": "a", "namespace": "b"}, "spec": {"host": "x", "exportTo": ["."]},
     });
-    let resource = meshproof_harness::resource::Resource(rule);
+    let resource = meshproof_model::Resource(rule);
     let mut sound = vec![resource.clone()];
     reference(None).misread(&mut sound);
     assert_eq!(sound, std::slice::from_ref(&resource));

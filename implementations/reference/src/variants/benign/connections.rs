@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use meshproof_local::tls::provider;
 use meshproof_plan::model::{Cluster, Discovery, UpstreamTls};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::kx_group;
@@ -15,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use crate::hooks::{ProxyHooks, SendHook, SendResult, UpstreamAccess};
 use crate::request_body::OutgoingRequest;
 use crate::tasks::PlaneTasks;
-use crate::tls;
 use crate::variants::definition::{Definition, VariantBehaviour};
 
 pub(super) const TABLE: &[Definition] = &[
@@ -74,11 +74,11 @@ struct HelloRetryRequest;
 
 impl ProxyHooks for HelloRetryRequest {
     fn client_crypto(&self) -> Arc<CryptoProvider> {
-        let mut provider = tls::provider().as_ref().clone();
+        let mut crypto = provider().as_ref().clone();
         // A client offers a key share of its first group only.
-        provider.kx_groups.retain(|group| group.name() != kx_group::SECP384R1.name());
-        provider.kx_groups.insert(0, kx_group::MLKEM768);
-        Arc::new(provider)
+        crypto.kx_groups.retain(|group| group.name() != kx_group::SECP384R1.name());
+        crypto.kx_groups.insert(0, kx_group::MLKEM768);
+        Arc::new(crypto)
     }
 }
 

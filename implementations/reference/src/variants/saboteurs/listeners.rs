@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use meshproof_plan::data_plane::{Boot, MeshCertificate, Update};
+use meshproof_local::data_plane::{Boot, MeshCertificate, Update};
+use meshproof_local::tls::provider;
 use meshproof_plan::model::Direction;
 use rustls::ServerConfig;
 use rustls::sign::SingleCertAndKey;
 
 use super::plan::wrap_passthrough;
 use crate::hooks::{ClientAuthentication, PlaneHooks, ProxyFacts, ProxyHooks, WantedConfig};
-use crate::tls::{certified_key, provider};
+use crate::tls::certified_key;
 use crate::variants::definition::{Definition, VariantBehaviour};
 
 pub(super) const TABLE: &[Definition] = &[

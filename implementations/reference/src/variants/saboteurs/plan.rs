@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
 use meshproof_plan::model::{
     Action, ChainMatch, Cluster, Direction, Discovery, FilterChain, Listener, NameCheck, OriginalDestination,
     Origination, Plan, ServerName, Transport, Trust, UpstreamProtocol, UpstreamTls,

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
-use meshproof_harness::resource::Resource;
-use meshproof_plan::data_plane::{Boot, Update};
+use meshproof_local::data_plane::{Boot, Update};
+use meshproof_model::Resource;
+use meshproof_model::{CredentialState, CredentialStatus};
 use meshproof_plan::model::{ClientCertificate, Credential, Trust, UpstreamTls};
-use meshproof_reports::{CredentialState, CredentialStatus};
 
 use crate::hooks::{PlaneHooks, ProxyHooks, WantedConfig};
 use crate::variants::definition::{Definition, VariantBehaviour};

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use meshproof_harness::resource::{Resource, ResourceId};
-use meshproof_plan::data_plane::{Boot, Update};
+use meshproof_local::data_plane::{Boot, Update};
+use meshproof_model::{Resource, ResourceId};
 use meshproof_plan::model::{Direction, Listener, Plan, ProxyPlan};
 
 use crate::hooks::{PlaneHooks, WantedConfig};

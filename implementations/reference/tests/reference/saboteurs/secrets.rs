@@ -1,8 +1,8 @@
 //! Saboteurs that use Secrets wrongly, with a server that requires a client certificate.
 
-use meshproof_harness::resource::Resource;
+use meshproof_model::CredentialState;
+use meshproof_model::Resource;
 use meshproof_plan::model::Plan;
-use meshproof_reports::CredentialState;
 use serde_json::json;
 
 use crate::support::authority::{CertificateSpec, IssuedPem, TestAuthority};
