@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::log_entry::LogEntry;
 use crate::proxy::ProxyHandle;
 
-/// The log entry of a request or connection that has not ended. The line is written when the record is dropped, if it was
-/// not written before.
+/// The log entry of a request or connection that has not ended. The line is written when the record is
+/// dropped, if it was not written before.
 pub(crate) struct LogRecord {
     proxy: Arc<ProxyHandle>,
     started: Instant,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Wakes the waiting task whenever a connection or request ends, and counts upstream connections that are closing.
+/// Wakes the waiting task whenever a connection or request ends, and counts upstream connections that are
+/// closing.
 #[derive(Default)]
 pub(crate) struct Activity {
     closing: AtomicUsize,
@@ -30,8 +31,8 @@ impl Activity {
         self.closing.load(Ordering::SeqCst) > 0
     }
 
-    /// Returns when a condition holds or `bound` has passed. The condition is evaluated whenever something ends, and
-    /// every millisecond besides: reading from a socket sends no notification.
+    /// Returns when a condition holds or `bound` has passed. The condition is evaluated whenever something
+    /// ends, and every millisecond besides: reading from a socket sends no notification.
     pub(crate) async fn wait(&self, bound: Duration, holds: impl Fn() -> bool) {
         const LOOK_AGAIN: Duration = Duration::from_millis(1);
         let last = Instant::now() + bound;

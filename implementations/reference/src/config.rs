@@ -28,8 +28,8 @@ pub(crate) struct ActiveConfig {
     pub(crate) listeners: HashMap<SocketAddr, Arc<ActiveListener>>,
     /// Where host names lead on this machine.
     pub(crate) endpoints: Vec<OriginalDestination>,
-    /// During a change: the configuration that was in force before. A request that one proxy forwarded under the old
-    /// configuration is still served by the next proxy.
+    /// During a change: the configuration that was in force before. A request that one proxy forwarded under
+    /// the old configuration is still served by the next proxy.
     previous: ArcSwapOption<Self>,
 }
 
@@ -101,7 +101,8 @@ pub(crate) struct CompileContext<'a> {
 }
 
 impl ActiveConfig {
-    /// Begins a change: until [`ActiveConfig::end_change`], what this configuration does not hold is looked up in `old`.
+    /// Begins a change: until [`ActiveConfig::end_change`], what this configuration does not hold is looked
+    /// up in `old`.
     pub(crate) fn begin_change(&self, old: Arc<Self>) {
         self.previous.store(Some(old));
     }
@@ -119,8 +120,8 @@ impl ActiveConfig {
         self.listeners.get(bind).cloned().or_else(|| self.previous()?.listeners.get(bind).cloned())
     }
 
-    /// The routes in force for a connection, if it still has a place in this configuration. `secure`: its TLS was
-    /// terminated by the proxy.
+    /// The routes in force for a connection, if it still has a place in this configuration. `secure`: its TLS
+    /// was terminated by the proxy.
     pub(crate) fn routes(
         &self,
         connection: &DownstreamConnection,
@@ -141,7 +142,8 @@ impl ActiveConfig {
         }
     }
 
-    /// Whether a connection still has a place in this configuration. One whose first bytes are not known yet has.
+    /// Whether a connection still has a place in this configuration. One whose first bytes are not known yet
+    /// has.
     pub(crate) fn has_place(&self, connection: &DownstreamConnection) -> bool {
         match connection.first() {
             Some(first) if connection.is_http() => {
@@ -264,7 +266,8 @@ fn listening(
         });
     }
     let by_name = |c: &ActiveChain| c.transport != Transport::Any || !c.server_names.is_empty();
-    // Original destinations are found by server name. Otherwise nothing is waited for, because a server may speak first.
+    // Original destinations are found by server name. Otherwise nothing is waited for, because a server may
+    // speak first.
     let by_destination = |c: &ActiveChain| match &c.action {
         ChainAction::Tcp(cluster) => proxy
             .clusters

@@ -1,5 +1,5 @@
-//! The open downstream connections of a data plane: what is needed to wait until the end of each is logged, and to close
-//! those that have no place in a new configuration.
+//! The open downstream connections of a data plane: what is needed to wait until the end of each is logged,
+//! and to close those that have no place in a new configuration.
 
 use std::collections::HashMap;
 use std::io;
@@ -168,8 +168,8 @@ impl OpenConnections {
         self.lock().values().filter_map(Weak::upgrade).collect()
     }
 
-    /// Returns when every connection that its client has closed has ended, or `bound` has passed: a peer that closed one
-    /// direction may keep the other open for any time.
+    /// Returns when every connection that its client has closed has ended, or `bound` has passed: a peer that
+    /// closed one direction may keep the other open for any time.
     pub(crate) async fn settle(&self, bound: Duration) {
         let settled = || {
             !self.activity.is_closing() && self.snapshot().iter().all(|c| c.peer_state() == PeerState::Quiet)
@@ -177,8 +177,8 @@ impl OpenConnections {
         self.activity.wait(bound, settled).await;
     }
 
-    /// Asks connections to end; returns when each of them has ended or is busy with a request that began before, or
-    /// `bound` has passed.
+    /// Asks connections to end; returns when each of them has ended or is busy with a request that began
+    /// before, or `bound` has passed.
     pub(crate) async fn drain(&self, these: Vec<Arc<DownstreamConnection>>, bound: Duration) {
         let waiting: Vec<Weak<DownstreamConnection>> = these
             .iter()

@@ -1,5 +1,5 @@
-//! Why a request got no response from its upstream, in the words that Envoy uses towards the client and in the access log
-//! (`source/common/router/router.cc`, `source/common/http/utility.cc` `resetReasonToString`).
+//! Why a request got no response from its upstream, in the words that Envoy uses towards the client and in
+//! the access log (`source/common/router/router.cc`, `source/common/http/utility.cc` `resetReasonToString`).
 
 use std::net::SocketAddr;
 

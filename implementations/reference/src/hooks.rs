@@ -1,8 +1,9 @@
-//! The points at which the data plane can be changed from outside. The honest reference runs with [`NoHooks`]: every method
-//! has a default that does nothing, allocates nothing and returns what the data plane would do anyway.
+//! The points at which the data plane can be changed from outside. The honest reference runs with
+//! [`NoHooks`]: every method has a default that does nothing, allocates nothing and returns what the data
+//! plane would do anyway.
 //!
-//! [`PlaneHooks`] sees whole configurations of one data plane; [`ProxyHooks`] sees the traffic of one proxy, in the order in
-//! which a request passes: listener, request, upstream connection, response, access log.
+//! [`PlaneHooks`] sees whole configurations of one data plane; [`ProxyHooks`] sees the traffic of one proxy,
+//! in the order in which a request passes: listener, request, upstream connection, response, access log.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -53,8 +54,8 @@ pub(crate) trait PlaneHooks: Send + Sync {
         Arc::new(NoHooks)
     }
 
-    /// A compiled configuration that is about to take force. `rotating` names the proxies for which a credential is
-    /// replaced while the plan stays the same. The change waits for the returned future.
+    /// A compiled configuration that is about to take force. `rotating` names the proxies for which a
+    /// credential is replaced while the plan stays the same. The change waits for the returned future.
     fn before_change(&self, _rotating: &[&str]) -> Option<BoxFuture<'_, ()>> {
         None
     }
@@ -92,8 +93,8 @@ pub(crate) trait ProxyHooks: Send + Sync {
         true
     }
 
-    /// A configuration took force. `clusters` are those of the proxy; `tasks` runs background work until the data plane
-    /// stops.
+    /// A configuration took force. `clusters` are those of the proxy, none if it was removed; `tasks` runs
+    /// background work until the data plane stops.
     fn in_force(&self, _clusters: &mut dyn Iterator<Item = &Cluster>, _tasks: &PlaneTasks) {}
 
     // Listener

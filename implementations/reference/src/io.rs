@@ -1,5 +1,5 @@
-//! Byte streams: a socket that other tasks may inspect while its owner reads and writes, a stream whose first bytes were
-//! already read, and a stream that counts its bytes.
+//! Byte streams: a socket that other tasks may inspect while its owner reads and writes, a stream whose first
+//! bytes were already read, and a stream that counts its bytes.
 
 use std::io;
 use std::pin::Pin;

@@ -1,11 +1,11 @@
-//! The reference data plane: carries out a plan in this process, on hyper and rustls, so that the suite runs with nothing
-//! installed.
+//! The reference data plane: carries out a plan in this process, on hyper and rustls, so that the suite runs
+//! with nothing installed.
 //!
-//! It is not a proxy for production traffic. Where a plan leaves something open, it does what Envoy does under Istio's
-//! configuration, because that is what the documents show.
+//! It is not a proxy for production traffic. Where a plan leaves something open, it does what Envoy does
+//! under Istio's configuration, because that is what the documents show.
 //!
-//! The data plane calls [`hooks`] at named points. [`variants`] implement them: saboteurs break one thing each, to prove
-//! that a check can fail; benign variants are correct but unusual.
+//! The data plane calls [`hooks`] at named points. [`variants`] implement them: saboteurs break one thing
+//! each, to prove that a check can fail; benign variants are correct but unusual.
 
 mod access_log;
 mod activity;

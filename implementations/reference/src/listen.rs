@@ -60,9 +60,10 @@ impl ListeningSocket {
 
 /// Closes a listening socket: a client that dials it from now on is refused.
 ///
-/// A child process that is being started holds every descriptor of this process until it executes its own program. As long
-/// as it does, the system would continue to accept connections that are never served. Shutting the socket down ends that
-/// for every holder. Only Linux supports this; elsewhere, dropping the socket is all that can be done.
+/// A child process that is being started holds every descriptor of this process until it executes its own
+/// program. As long as it does, the system would continue to accept connections that are never served.
+/// Shutting the socket down ends that for every holder. Only Linux supports this; elsewhere, dropping the
+/// socket is all that can be done.
 fn shut(socket: TcpListener) {
     let _not_supported_elsewhere = SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
     drop(socket);
@@ -85,8 +86,9 @@ async fn accept(shared: &Arc<PlaneShared>, bind: SocketAddr, socket: &TcpListene
     }
 }
 
-/// How long to pause after an error of `accept`. Errors of the connection itself consume it, so that the next attempt meets
-/// another one. All others (no file descriptors left, no memory left) come back at once while they last.
+/// How long to pause after an error of `accept`. Errors of the connection itself consume it, so that the next
+/// attempt meets another one. All others (no file descriptors left, no memory left) come back at once while
+/// they last.
 fn pause_after(error: &io::Error) -> Option<Duration> {
     let of_the_connection = matches!(
         error.kind(),

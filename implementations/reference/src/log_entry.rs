@@ -114,8 +114,8 @@ impl LogEntry {
     }
 }
 
-/// A value inside quotes. Envoy writes it as received. Control characters, which would break the line, cannot occur in
-/// HTTP, but are replaced nevertheless.
+/// A value inside quotes. Envoy writes it as received. Control characters, which would break the line, cannot
+/// occur in HTTP, but are replaced nevertheless.
 fn one_line(value: &str) -> Cow<'_, str> {
     if value.chars().any(char::is_control) {
         value.chars().map(|c| if c.is_control() { '_' } else { c }).collect::<String>().into()

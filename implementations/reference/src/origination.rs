@@ -82,7 +82,8 @@ impl TlsOriginator {
         }
     }
 
-    /// Opens TLS on a connection. `sni` is what [`TlsOriginator::server_name`] returned, `host` the request's host.
+    /// Opens TLS on a connection. `sni` is what [`TlsOriginator::server_name`] returned, `host` the request's
+    /// host.
     pub(crate) async fn connect(
         &self,
         tcp: Socket,

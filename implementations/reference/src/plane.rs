@@ -122,10 +122,15 @@ impl DataPlane for ReferencePlane {
             control.listening.insert(bind, ListeningSocket::start(shared, bind, socket));
         }
         let before = shared.config.swap(Arc::clone(&config));
+        for (name, handle) in &control.handles {
+            // A proxy that was removed has no clusters any more.
+            let clusters = config.proxies.get(name).into_iter().flat_map(|p| p.clusters.values());
+            handle.hooks.in_force(&mut clusters.map(|c| &c.plan), &shared.tasks);
+        }
         let dropped = |c: &DownstreamConnection| !c.proxy.hooks.keeps_connections_on_change();
         shared.connections.snapshot().iter().filter(|c| dropped(c)).for_each(|c| c.abort.cancel());
-        // Each request holds its configuration until it has its response's head. Besides requests, only this function and
-        // the new configuration hold the old one.
+        // Each request holds its configuration until it has its response's head. Besides requests, only this
+        // function and the new configuration hold the old one.
         shared.connections.activity.wait(HANDOVER_TIMEOUT, || Arc::strong_count(&before) <= 2).await;
         config.end_change();
         drop(before);
@@ -139,10 +144,6 @@ impl DataPlane for ReferencePlane {
         let displaced: Vec<Arc<DownstreamConnection>> =
             shared.connections.snapshot().into_iter().filter(|c| !config.has_place(c)).collect();
         shared.connections.drain(displaced, DRAIN_TIMEOUT).await;
-        for proxy in config.proxies.values() {
-            let clusters = &mut proxy.clusters.values().map(|c| &c.plan);
-            proxy.handle.hooks.in_force(clusters, &shared.tasks);
-        }
         Ok(())
     }
 
@@ -180,8 +181,8 @@ impl DataPlane for ReferencePlane {
 }
 
 /// Adds the credentials that a cluster uses, by the names that Envoy's secrets have under Istio
-/// (`pilot/pkg/security/authn/utils`, `kubernetes://NAME` and `kubernetes://NAME-cacert`): `None` while missing, else the
-/// serial number.
+/// (`pilot/pkg/security/authn/utils`, `kubernetes://NAME` and `kubernetes://NAME-cacert`): `None` while
+/// missing, else the serial number.
 fn collect_credentials(cluster: &ActiveCluster, found: &mut BTreeMap<String, Option<Option<String>>>) {
     let (Some(UpstreamTls::Originate(o)), Some(inputs)) = (&cluster.plan.tls, &cluster.inputs) else {
         return;

@@ -1,5 +1,5 @@
-//! The idle upstream connections of one cluster. An HTTP/1.1 connection is lent to one request at a time, an HTTP/2
-//! connection to many at once.
+//! The idle upstream connections of one cluster. An HTTP/1.1 connection is lent to one request at a time, an
+//! HTTP/2 connection to many at once.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -44,7 +44,8 @@ pub(crate) enum RequestSender {
     Http2(http2::SendRequest<RequestBody>),
 }
 
-/// The state of one upstream connection, shared by its task and its users, so that the end of its last use is known.
+/// The state of one upstream connection, shared by its task and its users, so that the end of its last use is
+/// known.
 #[derive(Clone)]
 pub(crate) struct ConnectionUse {
     activity: Arc<Activity>,

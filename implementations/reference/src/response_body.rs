@@ -15,8 +15,8 @@ use crate::hooks::{BodyFilter, BodyPosition, Filtered};
 use crate::pool::Lease;
 use crate::request_body::RequestProgress;
 
-/// A response's body on its way to the client. The access-log line is written before the last bytes are passed on: a client
-/// that has the whole answer finds it logged.
+/// A response's body on its way to the client. The access-log line is written before the last bytes are
+/// passed on: a client that has the whole answer finds it logged.
 pub(crate) struct ResponseBody {
     source: BodySource,
     end: Option<ResponseEnd>,
@@ -78,7 +78,8 @@ impl ResponseBody {
         if !bodiless {
             end.record.entry.sent = length;
         }
-        // The text is complete; nothing can come between the log line and the last byte, except that the client leaves.
+        // The text is complete; nothing can come between the log line and the last byte, except that the
+        // client leaves.
         end.complete();
         Self { source: BodySource::Text(Full::new(Bytes::from(text))), end: None }
     }

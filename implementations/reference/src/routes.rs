@@ -1,5 +1,5 @@
-//! Finds the virtual host and the route of a request. Expressions and headers are compiled when a configuration is
-//! applied, not per request.
+//! Finds the virtual host and the route of a request. Expressions and headers are compiled when a
+//! configuration is applied, not per request.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -127,7 +127,8 @@ impl CompiledRoutes {
         exact(authority)
             .or_else(|| suffix(authority))
             // Plans list the domains of sidecars with and without their port, and istiod sets
-            // ignore_port_in_host_matching for gateways: a Host with another port still selects a host of this listener.
+            // ignore_port_in_host_matching for gateways: a Host with another port still selects a host of
+            // this listener.
             .or_else(|| exact(bare))
             .or_else(|| suffix(bare))
             .or(self.any)

@@ -22,8 +22,8 @@ pub(crate) struct FirstBytes {
     pub(crate) server_name: Option<String>,
 }
 
-/// Reads as much as is needed to tell, and returns what was read. The result is `None` for a connection that ends without
-/// a byte.
+/// Reads as much as is needed to tell, and returns what was read. The result is `None` for a connection that
+/// ends without a byte.
 ///
 /// # Errors
 /// Reading from the socket failed.

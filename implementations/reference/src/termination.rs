@@ -11,8 +11,9 @@ use rustls::sign::SingleCertAndKey;
 use crate::hooks::ClientAuthentication;
 use crate::tls::certified_key;
 
-/// The ALPN that a proxy accepts from another: HTTP, and after it the mesh-internal values, so that a client that offers
-/// only those is not refused (BoringSSL continues without ALPN, rustls would abort the handshake).
+/// The ALPN that a proxy accepts from another: HTTP, and after it the mesh-internal values, so that a client
+/// that offers only those is not refused (BoringSSL continues without ALPN, rustls would abort the
+/// handshake).
 const ALPN: [&str; 5] = ["h2", "http/1.1", "istio-h2", "istio-http/1.1", "istio"];
 
 /// The TLS parameters of a listener with mesh mutual TLS.

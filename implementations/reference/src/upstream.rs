@@ -13,7 +13,8 @@ use crate::proxy::ProxyHandle;
 use crate::tasks::PlaneTasks;
 use crate::tls::inputs::TlsInputs;
 
-/// A cluster in force. It is replaced whenever anything about it changes, so that no pooled connection outlives a change.
+/// A cluster in force. It is replaced whenever anything about it changes, so that no pooled connection
+/// outlives a change.
 pub(crate) struct ActiveCluster {
     pub(crate) plan: Cluster,
     pub(crate) inputs: Option<TlsInputs>,

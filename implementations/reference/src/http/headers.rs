@@ -29,7 +29,8 @@ pub(super) fn path_and_query(uri: &Uri) -> String {
     uri.path_and_query().map_or("/", |p| p.as_str()).to_owned()
 }
 
-/// The request's authority as received: from HTTP/2's `:authority` or an absolute-form target, else from Host.
+/// The request's authority as received: from HTTP/2's `:authority` or an absolute-form target, else from
+/// Host.
 pub(super) fn authority(request: &Request<Incoming>) -> Option<String> {
     if let Some(authority) = request.uri().authority() {
         return Some(authority.as_str().to_owned());

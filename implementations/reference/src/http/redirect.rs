@@ -11,8 +11,8 @@ pub(super) fn status(rule: &RedirectRule) -> StatusCode {
     StatusCode::from_u16(rule.status).unwrap_or(StatusCode::MOVED_PERMANENTLY)
 }
 
-/// The redirect's target as Envoy builds it (`RouteEntryImplBase::newUri`): parts that are not replaced stay, an implied
-/// port is left out, and the query stays with the path.
+/// The redirect's target as Envoy builds it (`RouteEntryImplBase::newUri`): parts that are not replaced stay,
+/// an implied port is left out, and the query stays with the path.
 pub(super) fn location(
     rule: &RedirectRule,
     request: &Request<Incoming>,

@@ -126,8 +126,8 @@ async fn ship(context: &RequestContext, shipment: &Shipment, mut request: Outgoi
         match lease.send(prepared).await {
             SendOutcome::Response(response) => return Ok(UpstreamResponse { response: *response, lease }),
             SendOutcome::Unsent(back) if lease.reused && attempt < MAX_TRIES => request = *back,
-            // The server may close a pooled connection at any moment; RFC 9112 section 9.3.1 allows a proxy to repeat
-            // idempotent requests.
+            // The server may close a pooled connection at any moment; RFC 9112 section 9.3.1 allows a proxy
+            // to repeat idempotent requests.
             SendOutcome::Broken(error) if lease.reused && attempt < MAX_TRIES && is_closing(&error) => {
                 match again {
                     Some(again) => request = again,

@@ -32,7 +32,8 @@ const MAX_HEAD: usize = 60 * 1024;
 const MAX_HEADERS: usize = 100;
 /// How long a request's head may take, from its first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// The most concurrent streams of one HTTP/2 connection. Istio keeps Envoy's limit; this one is sufficient here.
+/// The most concurrent streams of one HTTP/2 connection. Istio keeps Envoy's limit; this one is sufficient
+/// here.
 const MAX_STREAMS: u32 = 256;
 
 /// Serves one connection until it ends or is drained. `secure`: the proxy terminated TLS on it.
@@ -165,7 +166,8 @@ fn begin(
     ResponseEnd { record, in_flight, lease: None, progress }
 }
 
-/// The routes in which a request is looked up: those in force, or during a change the previous ones if only they take it.
+/// The routes in which a request is looked up: those in force, or during a change the previous ones if only
+/// they take it.
 fn routing(
     config: &ActiveConfig,
     connection: &DownstreamConnection,

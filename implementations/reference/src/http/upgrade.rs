@@ -1,4 +1,5 @@
-//! A connection that changed its protocol (WebSocket): bytes in both directions until it ends, then its log line.
+//! A connection that changed its protocol (WebSocket): bytes in both directions until it ends, then its log
+//! line.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

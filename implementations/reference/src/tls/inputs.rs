@@ -1,5 +1,5 @@
-//! The material of a cluster's TLS, read when a configuration is applied. Equal values behave alike, so that an unchanged
-//! cluster keeps its connections.
+//! The material of a cluster's TLS, read when a configuration is applied. Equal values behave alike, so that
+//! an unchanged cluster keeps its connections.
 
 use std::fs::File;
 use std::io::Read as _;

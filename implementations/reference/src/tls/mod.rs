@@ -1,5 +1,5 @@
-//! TLS material and verification. Certificates and keys are read and parsed when a configuration is applied, never per
-//! request.
+//! TLS material and verification. Certificates and keys are read and parsed when a configuration is applied,
+//! never per request.
 
 pub(crate) mod inputs;
 pub(crate) mod verify;
@@ -23,8 +23,8 @@ pub(crate) fn certified_key(certificate: &str, key: &str) -> Result<Arc<Certifie
         .map_err(|_| "key: its type is not supported".to_owned())?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
-        // Some certificates (X.509 version 1) cannot be parsed well enough to compare them with the key; the peer decides
-        // whether it accepts them.
+        // Some certificates (X.509 version 1) cannot be parsed well enough to compare them with the key; the
+        // peer decides whether it accepts them.
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
             Ok(Arc::new(certified))
         }

@@ -68,7 +68,8 @@ impl AnchoredChains {
     ) -> Result<(), Error> {
         let algorithms = provider().signature_verification_algorithms;
         let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
-        // Envoy's default: the whole chain is looked up, and an unknown status or an outdated list is a refusal.
+        // Envoy's default: the whole chain is looked up, and an unknown status or an outdated list is a
+        // refusal.
         let revocation = RevocationOptionsBuilder::new(&lists)
             .ok()
             .map(|b| b.with_expiration_policy(ExpirationPolicy::Enforce).build());
@@ -90,14 +91,15 @@ impl AnchoredChains {
         }
     }
 
-    /// webpki requires a CA above every server certificate. BoringSSL, and so Envoy, also trusts a self-signed certificate
-    /// that is itself among the roots.
+    /// webpki requires a CA above every server certificate. BoringSSL, and so Envoy, also trusts a
+    /// self-signed certificate that is itself among the roots.
     fn trusts_directly(&self, end_entity: &CertificateDer<'_>, now: UnixTime) -> bool {
         self.roots.iter().any(|r| r.as_ref() == end_entity.as_ref()) && is_self_signed_server(end_entity, now)
     }
 }
 
-/// Whether a certificate names itself as its issuer, is within its period of validity and may be used by servers.
+/// Whether a certificate names itself as its issuer, is within its period of validity and may be used by
+/// servers.
 pub(crate) fn is_self_signed_server(certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return false };
     let validity = parsed.validity();
@@ -149,7 +151,8 @@ impl UpstreamVerifier {
         }
     }
 
-    /// Verifies the names alone. Where every chain is trusted, Envoy's ACCEPT_UNTRUSTED does not look at names either.
+    /// Verifies the names alone. Where every chain is trusted, Envoy's ACCEPT_UNTRUSTED does not look at
+    /// names either.
     pub(crate) fn verify_names(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
         if matches!(*self.chains, TrustedChains::Any) {
             return Ok(());

@@ -46,8 +46,8 @@ impl Definition {
     }
 }
 
-/// What a variant does. Most need one hook, and are one function; `Plane` and `Proxy` may implement any number of hooks and
-/// keep state.
+/// What a variant does. Most need one hook, and are one function; `Plane` and `Proxy` may implement any
+/// number of hooks and keep state.
 #[derive(Clone, Copy)]
 pub(super) enum VariantBehaviour {
     // The whole data plane

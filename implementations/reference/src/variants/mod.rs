@@ -1,5 +1,6 @@
-//! Variants of the reference: saboteurs, which are broken on purpose in one named way each, and benign variants, which are
-//! correct but unusual. All decorate the data plane through its hooks; the data plane knows none of them.
+//! Variants of the reference: saboteurs, which are broken on purpose in one named way each, and benign
+//! variants, which are correct but unusual. All decorate the data plane through its hooks; the data plane
+//! knows none of them.
 //!
 //! A new variant is one [`Definition`](definition::Definition) in a table of [`saboteurs`] or [`benign`].
 

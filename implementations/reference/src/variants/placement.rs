@@ -33,7 +33,8 @@ impl Placement {
         }
     }
 
-    /// The placement of a proxy. A plan does not say what its proxies are, so Istio's names for its gateways decide.
+    /// The placement of a proxy. A plan does not say what its proxies are, so Istio's names for its gateways
+    /// decide.
     fn of(proxy: &str) -> Self {
         if proxy.contains("egressgateway") {
             Self::EgressGateway

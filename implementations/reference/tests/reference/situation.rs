@@ -1,5 +1,5 @@
-//! The situation in which most variants differ from the honest reference: an originating proxy before an external service
-//! with a plain port and a TLS port.
+//! The situation in which most variants differ from the honest reference: an originating proxy before an
+//! external service with a plain port and a TLS port.
 
 use meshproof_model::Resource;
 use meshproof_plan::model::{

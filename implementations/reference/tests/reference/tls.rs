@@ -380,7 +380,8 @@ async fn plain_http_answer_of_a_tls_port_is_passed_on() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let (mut tcp, _) = listener.accept().await.unwrap();
         let _ = tcp.read(&mut [0; 4096]).await;
-        let answer = "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Length: 5\r\nConnection: close\r\n\r\nplain";
+        let answer = "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Length: 5\r\n\
+                      Connection: close\r\n\r\nplain";
         tcp.write_all(answer.as_bytes()).await.unwrap();
     });
     let (mut bench, bind) = (Bench::start().await, free());

@@ -30,7 +30,8 @@ pub(super) const TABLE: &[Definition] = &[
     ),
 ];
 
-/// Within each VirtualService, routes that match every path move to the end, where Istio stops at the first of them.
+/// Within each VirtualService, routes that match every path move to the end, where Istio stops at the first
+/// of them.
 #[expect(clippy::ptr_arg, reason = "the type that every change of resources has")]
 fn catch_all_last(resources: &mut Vec<Resource>) {
     for resource in resources.iter_mut().filter(|r| r.kind() == "VirtualService") {
@@ -76,10 +77,12 @@ mod tests {
     #[test]
     fn last_of_two_rules_for_one_host_stays() {
         let rule = |name: &str, host: &str| {
-            let metadata = json!({"name": name, "namespace": "default"});
-            Resource(
-                json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": metadata, "spec": {"host": host}}),
-            )
+            Resource(json!({
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "DestinationRule",
+                "metadata": {"name": name, "namespace": "default"},
+                "spec": {"host": host},
+            }))
         };
         let mut resources = vec![rule("a", "x"), rule("b", "y"), rule("c", "x")];
         last_rule_per_host(&mut resources);

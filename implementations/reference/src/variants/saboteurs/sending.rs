@@ -76,7 +76,8 @@ fn spare(facts: &RequestFacts<'_>, request: &OutgoingRequest) -> Option<Outgoing
     facts.replayable.then(|| copy_without_body(request))
 }
 
-/// Sends a request directly to a host's port, over unverified TLS on 443. Returns `instead` if the host has no such port.
+/// Sends a request directly to a host's port, over unverified TLS on 443. Returns `instead` if the host has
+/// no such port.
 async fn detour(
     upstream: &dyn UpstreamAccess,
     authority: &str,

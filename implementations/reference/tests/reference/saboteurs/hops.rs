@@ -1,5 +1,7 @@
 //! Saboteurs between sidecar and gateway, between applications, and across changes of the configuration.
 
+use std::sync::atomic::Ordering;
+
 use meshproof_plan::model::{
     Direction, Discovery, DownstreamTls, OriginalDestination, Plan, Transport, UpstreamProtocol, UpstreamTls,
 };
@@ -9,7 +11,7 @@ use crate::support::authority::TestAuthority;
 use crate::support::client::{self, TestClient};
 use crate::support::plans::{self, EXTERNAL, HOST};
 use crate::support::server::TestServer;
-use crate::support::{Bench, free, reference};
+use crate::support::{Bench, free, reference, until};
 
 /// The outcome of a request through sidecar and gateway.
 struct ThroughGateway {
@@ -202,7 +204,7 @@ async fn change_aborts_requests_in_flight() {
         let memory = server.memory.clone();
         tokio::select! {
             _ = &mut pending => panic!("answered"),
-            () = crate::support::until("it is held", || memory.holding.load(std::sync::atomic::Ordering::SeqCst) == 1) => {}
+            () = until("it is held", || memory.holding.load(Ordering::SeqCst) == 1) => {}
         }
         bench.apply(&plan).await;
         server.memory.release.notify_one();
