@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshproof_harness::external::ExternalChoice;
-use meshproof_harness::names::did_you_mean;
-use meshproof_harness::timeouts::NAMED;
+use meshproof_harness::timeouts::{Timeout, UnknownTimeout};
 use meshproof_model::Level;
 use meshproof_render::formats::Format;
 use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, live};
@@ -92,7 +91,7 @@ pub struct Run {
     pub keep: bool,
     /// Set a timeout, such as `request=2s`; see `meshproof list --timeouts`
     #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = timeout)]
-    pub timeouts: Vec<(&'static str, Duration)>,
+    pub timeouts: Vec<(Timeout, Duration)>,
     /// Take manifests from DIR/SCENARIO/NAME.yaml where they exist, instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     pub fixtures: Option<PathBuf>,
@@ -296,7 +295,7 @@ pub struct AdapterCheck {
     pub command: String,
     /// Set a timeout, such as `adapter-stop=2s`
     #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = timeout)]
-    pub timeouts: Vec<(&'static str, Duration)>,
+    pub timeouts: Vec<(Timeout, Duration)>,
 }
 
 /// Which cluster is meant by `--target cluster`.
@@ -412,21 +411,13 @@ pub struct Cleanup {
     pub connection: Connection,
 }
 
-fn timeout(text: &str) -> Result<(&'static str, Duration), String> {
+fn timeout(text: &str) -> Result<(Timeout, Duration), String> {
     let (name, duration) = text.split_once('=').ok_or("it must be NAME=DURATION, such as request=2s")?;
-    let known = NAMED.iter().find(|(known, ..)| *known == name).map(|(known, ..)| *known);
-    let known = known.ok_or_else(|| {
-        let names: Vec<&str> = NAMED.iter().map(|(n, ..)| *n).collect();
-        format!(
-            "no timeout is named {name:?}{}; the timeouts are {}",
-            did_you_mean(name, names.iter().copied()),
-            names.join(", ")
-        )
-    })?;
+    let timeout = name.parse().map_err(|e: UnknownTimeout| e.to_string())?;
     let duration = humantime::parse_duration(duration)
         .map_err(|e| format!("{duration:?} is no duration ({e}); write 500ms, 2s or 1m"))?;
     if duration.is_zero() {
         return Err("a timeout must be longer than nothing".to_owned());
     }
-    Ok((known, duration))
+    Ok((timeout, duration))
 }

@@ -1,9 +1,10 @@
 //! `meshproof list` and `meshproof explain`.
 
+use meshproof_harness::feature::Feature;
 use std::fmt::Write;
 
 use meshproof_harness::scenario::{Check, Scenario};
-use meshproof_harness::timeouts::NAMED;
+use meshproof_harness::timeouts::Timeout;
 use meshproof_scenarios::{ALL, select};
 use serde_json::{Value, json};
 
@@ -30,9 +31,9 @@ pub fn list(args: &args::List) -> Result<u8, Refusal> {
 
 fn timeouts() -> String {
     let mut text = String::new();
-    for (name, milliseconds, condition) in NAMED {
-        let default = humantime::format_duration(std::time::Duration::from_millis(*milliseconds)).to_string();
-        let _infallible = writeln!(text, "{name:<24} {default:>6}  until {condition}");
+    for timeout in Timeout::ALL {
+        let default = humantime::format_duration(timeout.default()).to_string();
+        let _infallible = writeln!(text, "{timeout:<24} {default:>6}  until {}", timeout.condition());
     }
     text
 }
@@ -137,9 +138,9 @@ fn explain_check(s: &Scenario, c: &Check) -> Result<String, Refusal> {
     if !c.only_in.is_empty() {
         row("only in", &c.only_in.join(", "));
     }
-    let features: Vec<&str> = s.features.iter().copied().chain(c.needs()).collect();
+    let features: Vec<Feature> = s.features.iter().copied().chain(c.needs()).collect();
     if !features.is_empty() {
-        row("features", &format!("asked only of implementations that declare {}", features.join(", ")));
+        row("features", &format!("asked only of implementations that declare {}", Feature::list(&features)));
     }
     let killers = sabotage::killers_of(&s.check_id(c))?;
     row("fails under", &killers.join(", "));

@@ -2,6 +2,7 @@
 
 use crate::{Refusal, args, exit};
 use meshproof_harness::run_folder;
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_local::external::{CONTAINERS, left_containers};
 use meshproof_targets::cluster::{Which, cleanup};
 use meshproof_targets::default_timeouts;
@@ -24,7 +25,7 @@ pub fn command(args: &args::Cleanup) -> Result<u8, Refusal> {
         );
     }
     let containers = runtime
-        .block_on(left_containers())
+        .block_on(left_containers(&Timeouts::default()))
         .map_err(|e| Refusal::Environment(format!("the containers cannot be listed: {e}")))?;
     if containers.is_empty() && folders.is_empty() {
         crate::answer("nothing is left of earlier runs\n");

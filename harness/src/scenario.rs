@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use meshproof_model::Level;
 
+use crate::feature::Feature;
 use crate::mesh::{Mesh, Stop};
 use crate::topology::Topology;
 
@@ -18,8 +19,8 @@ pub struct Scenario {
     pub document: &'static str,
     /// Where the document is published.
     pub url: &'static str,
-    /// What an implementation must declare ([`crate::feature`]) to be asked at all; without one, every check is skipped.
-    pub features: &'static [&'static str],
+    /// What an implementation must declare ([`Feature`]) to be asked at all; without one, every check is skipped.
+    pub features: &'static [Feature],
     /// Its variants, each run and reported on its own. Never empty.
     pub configurations: &'static [Configuration],
     /// What it checks, in the order in which a reader of the document meets it.
@@ -84,9 +85,9 @@ pub struct Check {
     /// The configurations that have it; empty: all.
     pub only_in: &'static [&'static str],
     /// The feature that an implementation must declare to be asked, beside those of the scenario.
-    pub feature: Option<&'static str>,
+    pub feature: Option<Feature>,
     /// Further ones.
-    pub features: &'static [&'static str],
+    pub features: &'static [Feature],
 }
 
 impl Check {
@@ -144,20 +145,20 @@ impl Check {
 
     /// The same, asked only of implementations that declare this feature.
     #[must_use]
-    pub const fn feature(mut self, feature: &'static str) -> Self {
+    pub const fn feature(mut self, feature: Feature) -> Self {
         self.feature = Some(feature);
         self
     }
 
     /// The same, asked only of implementations that declare all of these features.
     #[must_use]
-    pub const fn features(mut self, features: &'static [&'static str]) -> Self {
+    pub const fn features(mut self, features: &'static [Feature]) -> Self {
         self.features = features;
         self
     }
 
     /// Every feature that an implementation must declare to be asked, beside those of the scenario.
-    pub fn needs(&self) -> impl Iterator<Item = &'static str> {
+    pub fn needs(&self) -> impl Iterator<Item = Feature> {
         self.feature.into_iter().chain(self.features.iter().copied())
     }
 
@@ -170,9 +171,9 @@ impl Check {
 
 impl Scenario {
     /// Every feature that an implementation must declare to be asked at all in this configuration.
-    pub fn needs(&self, configuration: &str) -> impl Iterator<Item = &'static str> {
-        let called_after = crate::feature::NAMES.iter().find(|name| **name == configuration);
-        self.features.iter().chain(called_after).copied()
+    pub fn needs(&self, configuration: &str) -> impl Iterator<Item = Feature> {
+        let called_after = configuration.parse().ok();
+        self.features.iter().copied().chain(called_after)
     }
 
     /// `scenario/check`.

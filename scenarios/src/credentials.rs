@@ -4,6 +4,7 @@
 use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::external::{Documented, ExternalSpec, PlainPort};
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
@@ -21,7 +22,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "A gateway's credential is missing, replaced, revoked, or a CA alone",
     document: "Egress Gateways with TLS Origination",
     url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-gateway-tls-origination/",
-    features: &["sidecar", "egress-gateway", "mesh-mtls", "mutual-origination"],
+    features: &[Feature::Sidecar, Feature::EgressGateway, Feature::MeshMtls, Feature::MutualOrigination],
     configurations: &[Configuration { id: "egress-gateway", title: "origination at the egress gateway" }],
     checks: &[
         Check::must(
@@ -43,7 +44,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "A rotation while requests go on is taken up, and none of them fails: neither those in flight nor those that come meanwhile.",
         )
-        .feature("reconfigure-without-restart")
+        .feature(Feature::ReconfigureWithoutRestart)
         .why("A certificate is replaced every few hours; an outage each time, however short, is somebody's failed request.")
         .observed("The workload's requests, some of them at the server while the secret is replaced, and the serials that the server saw on new connections before and after."),
         Check::must(

@@ -5,6 +5,7 @@ use meshproof_harness::certificates::{
 };
 use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::external::Documented;
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{External, Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
@@ -27,7 +28,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "An egress gateway opens mutual TLS with a certificate of its own",
     document: "Egress Gateways with TLS Origination",
     url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-gateway-tls-origination/",
-    features: &["sidecar", "egress-gateway", "mesh-mtls", "mutual-origination"],
+    features: &[Feature::Sidecar, Feature::EgressGateway, Feature::MeshMtls, Feature::MutualOrigination],
     configurations: &[
         Configuration { id: "rsa-2048", title: "RSA keys of 2048 bits, as the document makes them" },
         Configuration { id: "ecdsa-p256", title: "ECDSA keys on P-256" },
@@ -54,7 +55,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "The gateway reports client-credential and its CA as ACTIVE, with the serial that was issued.",
         )
-        .feature("credential-status")
+        .feature(Feature::CredentialStatus)
         .why("The document asks its reader to verify this before the first request.")
         .observed("The gateway's own word on its credentials."),
         Check::must(
@@ -90,7 +91,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "The egress gateway logs one line: GET /, 200, authority my-nginx.mesh-external.svc.cluster.local, upstream address:443.",
         )
-        .feature("access-log")
+        .feature(Feature::AccessLog)
         .why("The document asks its reader to look for this line.")
         .observed("The gateway's access log."),
         Check::must(
@@ -98,7 +99,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             CERTIFICATES,
             "With subjectAltNames set to the name in the server's certificate, the request succeeds.",
         )
-        .feature("san-validation")
+        .feature(Feature::SanValidation)
         .why("SAN validation must not refuse the right server.")
         .observed("The workload's exchange and nginx's requests."),
         Check::must(
@@ -106,7 +107,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             CERTIFICATES,
             "With subjectAltNames set to another name, the request fails and nginx sees no request.",
         )
-        .feature("san-validation")
+        .feature(Feature::SanValidation)
         .why("SAN validation that does not refuse the wrong server protects nobody.")
         .observed("The workload's exchange and nginx's requests; the twin is san-match-accepted."),
         Check::must(
@@ -255,7 +256,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let nginx =
         mesh.deploy_external(sites::nginx(HOST, &server, ca.certificate_pem()), Documented::Nginx).await?;
 
-    let nginx = match mesh.has_feature("san-validation") {
+    let nginx = match mesh.has_feature(Feature::SanValidation) {
         true => san_validation(mesh, &ca, &server).await?,
         false => nginx,
     };

@@ -3,6 +3,7 @@
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::claim::{Claims, Count, Reply};
 use meshproof_harness::external::Documented;
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
@@ -23,7 +24,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "An egress gateway opens TLS for the whole mesh",
     document: "Egress Gateways with TLS Origination",
     url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-gateway-tls-origination/",
-    features: &["sidecar", "egress-gateway", "mesh-mtls"],
+    features: &[Feature::Sidecar, Feature::EgressGateway, Feature::MeshMtls],
     configurations: &[Configuration { id: "simple", title: "one-way TLS" }],
     checks: &[
         Check::must(
@@ -32,7 +33,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             "With the service entry alone, a plain request is redirected: 301 with the https URL as Location, then 200.",
         )
         .control()
-        .feature("tls-passthrough")
+        .feature(Feature::TlsPassthrough)
         .why("The redirect that origination removes must have been there.")
         .observed("The workload's exchange, redirects followed."),
         Check::must(
@@ -75,7 +76,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "The egress gateway logs the request once: GET /politics, 200, authority, upstream address:443, cluster outbound|443||edition.cnn.com.",
         )
-        .feature("access-log")
+        .feature(Feature::AccessLog)
         .why("The document asks its reader to look for this line; it is the proof that traffic leaves where it must.")
         .observed("The gateway's access log."),
         Check::must(
@@ -84,7 +85,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             "The protocol between sidecar and gateway is recorded; the document's sample line shows HTTP/2.",
         )
         .level(Level::May)
-        .feature("access-log")
+        .feature(Feature::AccessLog)
         .why("Implementations and versions differ, and none is wrong.")
         .observed("The gateway's access log."),
         Check::must(
@@ -92,7 +93,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "Sidecar and gateway speak mesh mutual TLS with the configured server name; a plain or anonymous client of the gateway's port, or one with another CA's certificate, is refused.",
         )
-        .feature("access-log")
+        .feature(Feature::AccessLog)
         .why("A gateway that takes anybody's requests is a way out of the mesh for everybody.")
         .observed("The gateway's access log, and the suite's own clients: plain, anonymous, and with a certificate of another CA."),
         Check::must(
@@ -100,7 +101,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "The TLS connection to the external service comes from the gateway; the sidecar opens none.",
         )
-        .features(&["access-log", "upstream-local-address"])
+        .features(&[Feature::AccessLog, Feature::UpstreamLocalAddress])
         .why("In this example the TLS origination is done by the egress gateway, as opposed to by the sidecar.")
         .observed("The gateway's own end of the connection in its access log, held against the peer that the external service saw."),
         Check::must(

@@ -4,6 +4,7 @@
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::external::Documented;
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Topology, Workload};
@@ -22,7 +23,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "A Bookinfo service calls an external web service, by HTTPS and by originated TLS",
     document: "Consuming External Web Services",
     url: "https://istio.io/latest/blog/2018/egress-https/",
-    features: &["sidecar"],
+    features: &[Feature::Sidecar],
     configurations: &[Configuration { id: "bookinfo-details", title: "details v2 and the books service" }],
     checks: &[
         Check::must(
@@ -30,7 +31,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             HTTPS,
             "Under REGISTRY_ONLY without a ServiceEntry, http and https to the service fail; the application keeps answering with its error message.",
         )
-        .features(&["registry-only", "tls-passthrough"])
+        .features(&[Feature::RegistryOnly, Feature::TlsPassthrough])
         .why("Nothing outside may be reached that was not allowed, and one failing service must not take others down.")
         .observed("The workload's exchanges and the external service's connections; the twins are the same requests once allowed."),
         Check::must(
@@ -38,7 +39,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ENABLE,
             "With the ServiceEntry and routing by server name, the application's own HTTPS works end to end.",
         )
-        .feature("tls-passthrough")
+        .feature(Feature::TlsPassthrough)
         .why("The first of the two patterns: encryption is the application's own.")
         .observed("The application's answer, its handshake, the external service's request."),
         Check::must(
@@ -46,7 +47,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             CAVEAT,
             "For the application's own HTTPS the sidecar logs the server name and no path.",
         )
-        .features(&["tls-passthrough", "access-log"])
+        .features(&[Feature::TlsPassthrough, Feature::AccessLog])
         .why("Istio can only know the server name of encrypted requests; a log that shows more has looked inside.")
         .observed("The sidecar's access log, from the request until the suite's next one."),
         Check::must(
@@ -54,7 +55,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ENABLE,
             "The ServiceEntry deleted, the request fails; created again, it works.",
         )
-        .features(&["reconfigure-without-restart", "registry-only", "tls-passthrough"])
+        .features(&[Feature::ReconfigureWithoutRestart, Feature::RegistryOnly, Feature::TlsPassthrough])
         .why("Operators decide dynamically which domains may be reached, without redeploying anything.")
         .observed("The workload's exchanges and the external service's connections."),
         Check::must(
@@ -97,7 +98,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "The sidecar logs GET /books/v1/volumes?q=isbn:0486424618, 200, authority, upstream address.",
         )
-        .feature("access-log")
+        .feature(Feature::AccessLog)
         .why("Monitoring and policy by path are the reason to let Istio open TLS.")
         .observed("The sidecar's access log."),
         Check::must(
@@ -105,7 +106,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             MESH_MTLS,
             "Origination works the same with mesh mutual TLS STRICT and off.",
         )
-        .feature("mesh-mtls")
+        .feature(Feature::MeshMtls)
         .why("TLS to external services is unrelated to the mutual TLS inside the mesh.")
         .observed("The application's answer through the mesh; clients of the application's port: a plain one, refused under STRICT and served without, and under STRICT one without a certificate and one with another CA's."),
         Check::must(
@@ -113,7 +114,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             CLEANUP,
             "After the resources are deleted the service is blocked again.",
         )
-        .feature("registry-only")
+        .feature(Feature::RegistryOnly)
         .why("Configuration that outlives its deletion cannot be operated.")
         .observed("The workload's exchange and the external service's connections."),
     ],
@@ -244,7 +245,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
     )?;
 
     mesh.step(MESH_MTLS);
-    if mesh.has_feature("mesh-mtls") {
+    if mesh.has_feature(Feature::MeshMtls) {
         mesh.apply(&["mesh-mtls-strict"]).await?;
         let strict = page(mesh).await?;
         let strict_plain = details.probe_inbound().get(PAGE).await?;

@@ -3,6 +3,7 @@
 
 use meshproof_harness::claim::{Claims, Reply};
 use meshproof_harness::external::Documented;
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Topology, Workload};
@@ -19,7 +20,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "A rule that opens TLS reaches its own ports and host, and no further",
     document: "Destination Rule",
     url: "https://istio.io/latest/docs/reference/config/networking/destination-rule/",
-    features: &["sidecar"],
+    features: &[Feature::Sidecar],
     configurations: &[Configuration { id: "sidecar", title: "origination at the sidecar" }],
     checks: &[
         Check::must(
@@ -27,7 +28,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             SETTINGS,
             "TLS opened on a port whose clients already encrypt fails cleanly: the application's handshake fails, nothing is served.",
         )
-        .feature("tls-passthrough")
+        .feature(Feature::TlsPassthrough)
         .why("It is the commonest mistake with origination; it must be seen at once, not hang or half work.")
         .observed("The workload's exchange and the external service's requests; the twin is the same request without the rule."),
         Check::must(
@@ -35,7 +36,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             SETTINGS,
             "With such a rule in force, the application's own HTTPS to another host still works end to end.",
         )
-        .feature("tls-passthrough")
+        .feature(Feature::TlsPassthrough)
         .why("One host's mistake must not become another's outage.")
         .observed("The workload's handshake and response."),
         Check::must(
@@ -43,7 +44,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             PORTS,
             "What is said of a port replaces what is said of all: port 80 is originated, port 443 stays the application's own.",
         )
-        .feature("tls-passthrough")
+        .feature(Feature::TlsPassthrough)
         .why("Settings that leak from port to port encrypt twice, or not at all.")
         .observed("The workload's exchanges and the external service's requests on both ports."),
         Check::must(

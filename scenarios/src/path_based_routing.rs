@@ -3,6 +3,7 @@
 
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::external::Documented;
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Proxy, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Gateway, PlainService, Topology, Workload};
@@ -23,7 +24,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "An ingress gateway sends some paths to an S3 bucket over TLS",
     document: "Istio Egress TLS Origination: path based routing via a Gateway",
     url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-tls-origination/",
-    features: &["ingress-gateway"],
+    features: &[Feature::IngressGateway],
     configurations: &[Configuration { id: "ingress-gateway", title: "TLS ends at the load balancer before the gateway" }],
     checks: &[
         Check::must(
@@ -39,7 +40,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             "Status, body and response flags of the failure are recorded; the document shows \"upstream connect error ... protocol error\".",
         )
         .level(Level::May)
-        .feature("access-log")
+        .feature(Feature::AccessLog)
         .why("The wording depends on the server: nginx answers 400 itself, a silent close gives UC 503, a TLS alert UPE 502.")
         .observed("The client's exchange and the gateway's access log."),
         Check::must(
@@ -89,7 +90,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ENTRY,
             "ServiceEntry and DestinationRule with exportTo \".\" in the gateway's namespace do not serve another namespace's sidecar.",
         )
-        .features(&["sidecar", "registry-only", "tls-passthrough"])
+        .features(&[Feature::Sidecar, Feature::RegistryOnly, Feature::TlsPassthrough])
         .why("The bucket is opened to the gateway, not to every application.")
         .observed("An application's exchange and the bucket's connections; the twin is the same ServiceEntry exported to all."),
         Check::must(

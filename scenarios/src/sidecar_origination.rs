@@ -7,6 +7,7 @@
 
 use meshproof_harness::claim::Claims;
 use meshproof_harness::external::Documented;
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Topology, Workload};
@@ -23,7 +24,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "The sidecar opens TLS for an application that sends plain HTTP",
     document: "TLS Origination for Egress Traffic",
     url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-tls-origination/",
-    features: &["sidecar"],
+    features: &[Feature::Sidecar],
     configurations: &[
         Configuration { id: "port-rewrite", title: "a VirtualService sends port 80 to port 443" },
         Configuration { id: "target-port", title: "the ServiceEntry's port 80 has the target port 443" },
@@ -35,7 +36,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             "Without origination, a plain request is redirected: 301 with the https URL as Location, then 200.",
         )
         .control()
-        .feature("tls-passthrough")
+        .feature(Feature::TlsPassthrough)
         .why("The redirect that origination removes must have been there.")
         .observed("The workload's exchange, redirects followed."),
         Check::must(
@@ -51,7 +52,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ACCESS,
             "The application's own HTTPS is passed through: its ALPN offer, the external service's certificate, HTTP/2.",
         )
-        .feature("tls-passthrough")
+        .feature(Feature::TlsPassthrough)
         .why("A proxy that ends the application's TLS breaks what end-to-end encryption promises.")
         .observed("The workload's handshake, held against the external service's."),
         Check::must(
@@ -102,7 +103,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             "With origination in force, an application's own HTTPS still works end to end: HTTP/2 200.",
         )
         .only_in(&["target-port"])
-        .feature("tls-passthrough")
+        .feature(Feature::TlsPassthrough)
         .why("Applications that use HTTPS share the service entry with those that do not.")
         .observed("The workload's handshake and response."),
         Check::must(
@@ -110,7 +111,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "The sidecar logs the request once: method, path, 200, authority, upstream host, upstream cluster.",
         )
-        .feature("access-log")
+        .feature(Feature::AccessLog)
         .why("Better telemetry is the document's reason to let the mesh open TLS.")
         .observed("The sidecar's access log."),
         Check::must(

@@ -6,6 +6,7 @@ use meshproof_harness::certificates::{
 };
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::external::{Documented, TlsVersions};
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{External, Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
@@ -27,7 +28,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "A proxy that opens TLS verifies whom it talks to",
     document: "Destination Rule: ClientTLSSettings",
     url: "https://istio.io/latest/docs/reference/config/networking/destination-rule/#ClientTLSSettings",
-    features: &["sidecar"],
+    features: &[Feature::Sidecar],
     configurations: &[
         Configuration { id: "sidecar", title: "origination at the sidecar" },
         Configuration { id: "ingress-gateway", title: "origination at a gateway" },
@@ -111,7 +112,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             "With ISTIO_MUTUAL, a peer whose certificate does not come from the mesh's CA is refused, whatever identity it claims: the request does not reach it.",
         )
         .only_in(&["sidecar"])
-        .feature("mesh-mtls")
+        .feature(Feature::MeshMtls)
         .why("Whoever believes any peer hands the mesh's requests to anybody who stands in a gateway's place.")
         .observed("The workload's exchange and the peer's requests; the twin is the same peer with SIMPLE and insecureSkipVerify."),
     ],
@@ -285,7 +286,7 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
             .and(seen.only_response().is(200)),
     )?;
     // Asked only of implementations with the feature, because the others refuse the manifest.
-    if mesh.configuration() == "sidecar" && mesh.has_feature("mesh-mtls") {
+    if mesh.configuration() == "sidecar" && mesh.has_feature(Feature::MeshMtls) {
         impostor(mesh).await?;
     }
     Ok(())

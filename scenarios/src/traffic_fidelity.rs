@@ -5,6 +5,7 @@ use meshproof_harness::certificates::Issued;
 use meshproof_harness::claim::Claims;
 use meshproof_harness::digest::{sample, sha256};
 use meshproof_harness::external::{Documented, ExternalSpec, HttpVersions, PlainPort};
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Client, External, Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Topology, Workload};
@@ -33,7 +34,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
     title: "What goes through origination arrives whole",
     document: "TLS Origination for Egress Traffic",
     url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-tls-origination/",
-    features: &["sidecar"],
+    features: &[Feature::Sidecar],
     configurations: &[Configuration { id: "sidecar", title: "origination at the sidecar" }],
     checks: &[
         Check::must(
@@ -41,7 +42,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             ORIGINATION,
             "Turning origination on, by the one VirtualService that leads to a port whose TLS is in place, loses no request.",
         )
-        .feature("reconfigure-without-restart")
+        .feature(Feature::ReconfigureWithoutRestart)
         .why("Istio promises it to whoever makes before breaking (\"Traffic Management Best Practices\": Avoid 503 errors while reconfiguring service routes).")
         .observed("The workload's requests, some of them at the server while the change is made."),
         Check::must(
@@ -91,7 +92,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             WEB_SOCKET,
             "A WebSocket handshake is answered with 101, and messages go both ways after it.",
         )
-        .feature("web-socket")
+        .feature(Feature::WebSocket)
         .why("Istio's proxies allow the upgrade on every HTTP port.")
         .observed("The workload's handshake and the message that came back, and the external service's request inside TLS."),
         Check::must(
@@ -122,7 +123,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             UPGRADE,
             "With h2UpgradePolicy UPGRADE, a server that speaks HTTP/2 alone is offered h2 and spoken to in HTTP/2.",
         )
-        .feature("http2")
+        .feature(Feature::Http2)
         .why("Servers that speak HTTP/2 alone exist, gRPC's among them; ALPN is how TLS agrees on it.")
         .observed("The workload's HTTP/1.1 exchange, and the version and ALPN of the external service's request."),
         Check::must(
@@ -130,7 +131,7 @@ pub(crate) static SCENARIO: Scenario = Scenario {
             TRAILERS,
             "With HTTP/2 on both sides of the proxy, the trailers of a response arrive.",
         )
-        .feature("http2")
+        .feature(Feature::Http2)
         .level(Level::Should)
         .why("gRPC puts its status there. RFC 9110 lets an intermediary drop trailers, and HTTP/1.1 proxies do: hence HTTP/2, and no MUST.")
         .observed("The workload's HTTP/2 exchange with prior knowledge."),

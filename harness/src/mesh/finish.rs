@@ -9,9 +9,10 @@ use meshproof_model::{CheckResult, Evidence, ExternalService, Step, SuiteFault, 
 use super::live::in_doubt;
 use super::{Mesh, micros};
 use crate::claim::{Claim, Finding};
-use crate::feature;
+use crate::feature::{self, Feature};
 use crate::scenario::Check;
 use crate::target::TargetError;
+use crate::timeouts::Timeout;
 
 /// In no catalogue, because it is no document's: added to a scenario's checks where it does not hold.
 static UNTIL_STOPPED: Check = Check::must(
@@ -30,7 +31,7 @@ pub(crate) struct Unreached {
     /// Set where the fault is not the implementation's.
     pub(crate) fault: Option<String>,
     /// The feature whose lack is the reason.
-    pub(crate) feature: Option<&'static str>,
+    pub(crate) feature: Option<Feature>,
 }
 
 /// What is left of a mesh for the report.
@@ -77,7 +78,7 @@ impl Mesh {
             self.fault(words.clone());
         }
         let begun = Instant::now();
-        let limit = self.setting.seat.timeouts.get("teardown");
+        let limit = self.setting.seat.timeouts.get(Timeout::Teardown);
         match tokio::time::timeout(limit, self.instance.stop()).await {
             Ok(Ok(())) => {}
             Ok(Err(TargetError::Gone(words))) => gone = gone.or(Some(words)),

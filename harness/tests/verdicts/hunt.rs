@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers report by panicking, as tests do")]
 
+use meshproof_harness::feature::Feature;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::runner::{Options, Selected, run};
 use meshproof_harness::scenario::{Check, Configuration, Scenario, Story};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::topology::Topology;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{
@@ -33,7 +34,7 @@ pub(crate) struct Scripted {
     pub(crate) send: Script,
     /// What every change is answered with.
     pub(crate) change: fn() -> Result<(), TargetError>,
-    pub(crate) features: &'static [&'static str],
+    pub(crate) features: &'static [Feature],
     /// What still happens while it is taken down.
     pub(crate) stop: fn(&Seat),
 }
@@ -52,7 +53,7 @@ impl Target for Scripted {
             name: "scripted".into(),
             version: "1".into(),
             target: "scripted".into(),
-            features: self.features.iter().map(|f| (*f).to_owned()).collect(),
+            features: self.features.to_vec(),
             details: Default::default(),
         })
     }
@@ -117,7 +118,7 @@ impl Instance for ScriptedInstance {
 pub(crate) async fn report_of(target: Scripted, scenario: &'static Scenario) -> Report {
     let work = tempfile::tempdir().unwrap();
     let mut timeouts = Timeouts::default();
-    timeouts.set("external-service-ready", Duration::from_millis(50)).unwrap();
+    timeouts.set(Timeout::ExternalServiceReady, Duration::from_millis(50));
     run(Options {
         external: ExternalChoice::Embedded,
         timeouts,
@@ -453,8 +454,8 @@ static APPLIES: Scenario = story(TWO, |mesh| {
 
 #[tokio::test]
 async fn what_an_implementation_declares_and_then_calls_unsupported_fails() {
-    let unsupported = || Err(TargetError::Unsupported("mutual-origination".into()));
-    let target = Scripted { change: unsupported, features: &["mutual-origination"], ..QUIET };
+    let unsupported = || Err(TargetError::Unsupported(Feature::MutualOrigination));
+    let target = Scripted { change: unsupported, features: &[Feature::MutualOrigination], ..QUIET };
     let report = report_of(target, &APPLIES).await;
     let (verdict, reason) = judged(&report);
     assert_eq!((verdict, report.exit_code()), (Verdict::Failed, 1), "{reason}");

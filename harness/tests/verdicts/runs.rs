@@ -1,5 +1,6 @@
 //! Whole runs against a scripted implementation.
 
+use meshproof_harness::feature::Feature;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -51,7 +52,7 @@ static STORY: Scenario = scenario(
     &[
         Check::must("answered", "A", "The request is answered."),
         Check::must("asked-once", "B", "The service is asked once."),
-        Check::must("optional", "C", "Something optional.").feature("absent"),
+        Check::must("optional", "C", "Something optional.").feature(Feature::WebSocket),
         Check::must("wish", "D", "Something nice.").level(Level::Should),
     ],
     |mesh| Box::pin(story(mesh)),
@@ -100,7 +101,7 @@ async fn a_good_implementation_passes_what_it_was_asked_and_a_missed_should_does
         ]
     );
     let skipped = outcome.report.checks().find(|c| c.verdict == Verdict::Skipped).unwrap();
-    assert!(skipped.reason.contains("feature absent"), "{}", skipped.reason);
+    assert!(skipped.reason.contains("feature web-socket"), "{}", skipped.reason);
     assert_eq!(outcome.report.exit_code(), 0);
     assert_eq!(outcome.stopped, 1);
 }

@@ -14,6 +14,7 @@ use crate::external::embedded::{Answer, Content, Embedded, Incoming, Port};
 use crate::external::{ExternalError, RunningService};
 use crate::workload::WorkloadClient;
 use meshproof_harness::store::{Store, bounded};
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::{FETCH_ERROR, PlainService, service_host};
 use meshproof_harness::workload::RequestSpec;
 
@@ -30,10 +31,11 @@ const MAX_ISBN: usize = 17;
 pub async fn start_welcome(
     service: &PlainService,
     store: Store,
+    timeouts: &Timeouts,
 ) -> Result<Box<dyn RunningService>, ExternalError> {
     let host = service_host(service.name, service.namespace);
     let port = Port::plain(service.port, Arc::new(Same(service.body)));
-    Ok(Box::new(Embedded::start(&host, vec![port], store).await?))
+    Ok(Box::new(Embedded::start(&host, vec![port], store, timeouts).await?))
 }
 
 /// The same answer to everything.
@@ -67,10 +69,12 @@ impl Details {
         port: u16,
         sidecar: WorkloadClient,
         store: Store,
+        timeouts: &Timeouts,
     ) -> Result<Self, ExternalError> {
         let do_not_encrypt = Arc::new(AtomicBool::new(false));
         let content = Lookup { sidecar, store: store.clone(), do_not_encrypt: do_not_encrypt.clone() };
-        let service = Embedded::start(host, vec![Port::plain(port, Arc::new(content))], store).await?;
+        let port = Port::plain(port, Arc::new(content));
+        let service = Embedded::start(host, vec![port], store, timeouts).await?;
         Ok(Self { service, do_not_encrypt })
     }
 

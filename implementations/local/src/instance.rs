@@ -24,6 +24,8 @@ use crate::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update, environment,
 };
 use crate::seat::{Addresses, in_cluster, plain_service};
+use meshproof_harness::feature::Feature;
+use meshproof_harness::timeouts::Timeout;
 use meshproof_model::Resource;
 use meshproof_plan::model::OriginalDestination;
 use meshproof_plan::resolve::{Input, MeshConfig, Service, resolve};
@@ -97,7 +99,9 @@ impl LocalInstance {
         }
         let mut plain = Vec::new();
         for service in &seat.topology.services {
-            let running = apps::start_welcome(service, seat.store.clone()).await.map_err(environment)?;
+            let running = apps::start_welcome(service, seat.store.clone(), &seat.timeouts)
+                .await
+                .map_err(environment)?;
             let address = address_of(running.as_ref(), service.port)?;
             plain.push((
                 plain_service(service.name, service.namespace, service.port, "HTTP", address),
@@ -117,8 +121,9 @@ impl LocalInstance {
                 continue;
             };
             let host = service_host(workload.name, workload.namespace);
+            let (store, timeouts) = (seat.store.clone(), &seat.timeouts);
             let app =
-                Details::start(&host, port, client.clone(), seat.store.clone()).await.map_err(environment)?;
+                Details::start(&host, port, client.clone(), store, timeouts).await.map_err(environment)?;
             addresses.set_application(workload.name, address_of(&app, port)?);
             details.insert(workload.name.to_owned(), Arc::new(app));
         }
@@ -184,8 +189,8 @@ impl LocalInstance {
         let mut understood = state.resources.clone();
         self.factory.misread(&mut understood);
         let mesh = MeshConfig {
-            mesh_tls: !self.data_plane.lacks("mesh-mtls"),
-            http2: !self.data_plane.lacks("http2"),
+            mesh_tls: !self.data_plane.lacks(Feature::MeshMtls),
+            http2: !self.data_plane.lacks(Feature::Http2),
             ..MeshConfig::default()
         };
         let input = Input {
@@ -224,18 +229,19 @@ impl LocalInstance {
             }
             (chosen, Documented::Site | Documented::Nginx) => chosen,
         };
-        let (store, folder) = (self.seat.store.clone(), &self.seat.folder);
+        let Seat { folder, timeouts, run, .. } = &self.seat;
+        let store = self.seat.store.clone();
         let started = match kind {
-            ExternalChoice::Auto | ExternalChoice::Embedded => start_embedded(spec, store).await,
+            ExternalChoice::Auto | ExternalChoice::Embedded => start_embedded(spec, store, timeouts).await,
             ExternalChoice::Live => {
                 return Err(TargetError::Environment(format!(
                     "the real {} is reached from a cluster alone: --target cluster --live",
                     spec.host
                 )));
             }
-            ExternalChoice::Nginx => start_nginx(spec, store, folder, nginx.as_deref()).await,
+            ExternalChoice::Nginx => start_nginx(spec, store, timeouts, folder, nginx.as_deref()).await,
             ExternalChoice::Container => {
-                start_nginx_container(spec, store, folder, &self.seat.run, image.as_deref()).await
+                start_nginx_container(spec, store, timeouts, folder, run, image.as_deref()).await
             }
         };
         started.map_err(environment)
@@ -279,6 +285,24 @@ impl LocalInstance {
     }
 }
 
+/// Starts servers side by side. If one of them does not start, those that did are stopped.
+pub(super) async fn all_or_none<T>(
+    starting: impl IntoIterator<Item = impl Future<Output = Result<T, TargetError>>>,
+    service: impl Fn(&T) -> &Arc<dyn RunningService>,
+) -> Result<Vec<T>, TargetError> {
+    let (mut started, mut failed) = (Vec::new(), Vec::new());
+    for result in join_all(starting).await {
+        match result {
+            Ok(one) => started.push(one),
+            Err(e) => failed.push(e),
+        }
+    }
+    let Some(first) = failed.into_iter().next() else { return Ok(started) };
+    // The first error says what to do; a server that cannot be stopped either ends when it is dropped.
+    let _the_first_error_counts = join_all(started.iter().map(|one| service(one).stop())).await;
+    Err(first)
+}
+
 fn address_of(service: &dyn RunningService, port: u16) -> Result<SocketAddr, TargetError> {
     service
         .address(port)
@@ -302,26 +326,26 @@ impl Instance for LocalInstance {
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
         let mut state = self.state.lock().await;
-        let mut started: Vec<(String, Arc<dyn RunningService>)> = Vec::new();
-        for (mut spec, documented) in specs {
+        let starting = specs.into_iter().map(|(mut spec, documented)| {
             self.factory.spoil_external(&mut spec);
             let host = spec.host.clone();
-            started.push((host, self.start_external(spec, documented).await?.into()));
-        }
+            async move { Ok((host, Arc::from(self.start_external(spec, documented).await?))) }
+        });
+        let started = all_or_none(starting, |(_, service)| service).await?;
         let described = started.iter().map(|(_, service)| service.describe()).collect();
-        let before: Vec<Arc<dyn RunningService>> = {
+        let replaced: Vec<Arc<dyn RunningService>> = {
             let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             started.into_iter().filter_map(|(host, service)| table.services.insert(host, service)).collect()
         };
-        let limit = self.seat.timeouts.get("applied");
-        tokio::time::timeout(limit, self.bring_into_force(&mut state)).await.map_err(|_| {
+        let limit = self.seat.timeouts.get(Timeout::Applied);
+        let taken_up = tokio::time::timeout(limit, self.bring_into_force(&mut state)).await;
+        let stopped = join_all(replaced.iter().map(|service| service.stop())).await;
+        taken_up.map_err(|_| {
             TargetError::Gone(format!(
                 "it did not take up an external service's address within the timeout `applied` ({limit:?})"
             ))
         })??;
-        for former in before {
-            former.stop().await.map_err(environment)?;
-        }
+        stopped.into_iter().collect::<Result<(), _>>().map_err(environment)?;
         Ok(described)
     }
 
@@ -385,7 +409,7 @@ impl Instance for LocalInstance {
 
     async fn settle(&self) -> Result<(), TargetError> {
         // Bounded apart from the external services: who keeps the suite waiting decides who is to blame.
-        let limit = self.seat.timeouts.get("evidence-settled");
+        let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         tokio::time::timeout(limit, self.data_plane.settle()).await.map_err(|_| {
             TargetError::Gone(format!(
                 "it did not deliver its access logs within the timeout `evidence-settled` ({limit:?})"

@@ -1,26 +1,30 @@
 //! The local target: one data plane on this machine, given plans.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use meshproof_harness::target::{Instance, Seat, Target, TargetError};
+use meshproof_harness::target::{Aftermath, Instance, Seat, Target, TargetError};
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_model::Implementation;
 
-use crate::data_plane::DataPlaneFactory;
+use crate::data_plane::{DataPlaneFactory, environment};
+use crate::external::removals_done;
 use crate::instance::{LocalInstance, Servers};
 
 /// A target whose implementation is a data plane on this machine.
 pub struct LocalTarget {
     factory: Arc<dyn DataPlaneFactory>,
     servers: Servers,
+    /// The run's, once an instance was started.
+    timeouts: OnceLock<Timeouts>,
 }
 
 impl LocalTarget {
     /// A target on this data plane. `nginx` is the program to use for a real nginx; absent: the one on PATH.
     #[must_use]
     pub fn new(factory: Arc<dyn DataPlaneFactory>, nginx: Option<PathBuf>) -> Self {
-        Self { factory, servers: Servers { nginx, image: None } }
+        Self { factory, servers: Servers { nginx, image: None }, timeouts: OnceLock::new() }
     }
 
     /// The same with this image for nginx in a container; absent: `MESHPROOF_NGINX_IMAGE`, else the harness's own choice.
@@ -38,23 +42,35 @@ impl Target for LocalTarget {
     }
 
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
+        self.timeouts.get_or_init(|| seat.timeouts.clone());
         let instance = LocalInstance::start(Arc::clone(&self.factory), seat, self.servers.clone()).await?;
         Ok(Box::new(instance))
+    }
+
+    async fn after(&self, _run: &str, _keep: bool) -> Result<Aftermath, TargetError> {
+        // A scenario that panicked or was interrupted dropped its containers, which are then removed in the background.
+        if let Some(timeouts) = self.timeouts.get() {
+            removals_done(timeouts).await.map_err(environment)?;
+        }
+        Ok(Aftermath::default())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
     use meshproof_harness::store::Store;
-    use meshproof_harness::timeouts::Timeouts;
     use meshproof_harness::topology::{Topology, Workload};
-    use meshproof_model::CredentialStatus;
+    use meshproof_model::{CredentialStatus, ExternalService};
+    use tokio::sync::Barrier;
 
     use super::*;
     use crate::data_plane::{Boot, DataPlane, DataPlaneError, Update};
+    use crate::external::{ExternalError, RunningService};
 
     /// Takes note of the hosts that each update knows.
     #[derive(Clone, Default)]
@@ -135,5 +151,50 @@ mod tests {
         instance.stop().await.unwrap();
         let updates = noted.0.lock().unwrap().clone();
         assert_eq!(updates, [vec![], vec!["a.example".to_owned(), "b.example".to_owned()]]);
+    }
+
+    /// Notes that it was stopped.
+    #[derive(Default)]
+    struct Stoppable(AtomicBool);
+
+    #[async_trait]
+    impl RunningService for Stoppable {
+        fn describe(&self) -> ExternalService {
+            ExternalService { host: String::new(), kind: String::new(), version: String::new() }
+        }
+
+        fn address(&self, _: u16) -> Option<SocketAddr> {
+            None
+        }
+
+        async fn settle(&self) -> Result<(), ExternalError> {
+            Ok(())
+        }
+
+        async fn stop(&self) -> Result<(), ExternalError> {
+            self.0.store(true, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn servers_start_side_by_side_and_if_one_does_not_start_the_others_are_stopped() {
+        // Each waits until all are starting.
+        let together = Barrier::new(3);
+        let servers = [(); 2].map(|()| Arc::new(Stoppable::default()));
+        let start = |server: Option<&Arc<Stoppable>>| {
+            let (server, together) = (server.cloned(), &together);
+            async move {
+                together.wait().await;
+                let server: Arc<dyn RunningService> = server.ok_or_else(|| environment("no port"))?;
+                Ok(server)
+            }
+        };
+        let starting = [Some(&servers[0]), None, Some(&servers[1])].map(start);
+        let started = crate::instance::all_or_none(starting, |server| server);
+        let limit = std::time::Duration::from_secs(10);
+        let failed = tokio::time::timeout(limit, started).await.expect("side by side").err().unwrap();
+        assert!(matches!(failed, TargetError::Environment(reason) if reason == "no port"));
+        assert!(servers.iter().all(|server| server.0.load(Ordering::SeqCst)));
     }
 }

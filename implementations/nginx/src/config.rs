@@ -212,6 +212,7 @@ pub fn render(
     let applies = |condition: &str| match condition {
         "pod" => site == Site::Pod,
         "ends" => site == Site::Pod || !spec.keep_alive,
+        "container" => matches!(site, Site::Container { .. }),
         "root" => site == Site::Container { root: true },
         "alpn-variable" => version >= ALPN_VARIABLE,
         "plain" => spec.plain != PlainPort::Closed,

@@ -20,20 +20,20 @@ use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::store::{MAX_TEXT, Store, bounded};
 use meshproof_harness::token::token_of;
 
-/// How much of a log is read at a time; what is beyond it is read the next time.
+/// How much of a log is read at a time. The rest is read the next time.
 const MAX_READ: u64 = 32 * 1024 * 1024;
 
-/// How much of nginx's own words goes into an error.
-const MAX_WORDS: usize = 2000;
+/// How much of nginx's own output goes into an error.
+const MAX_QUOTED: usize = 2000;
 
 /// The logs of one nginx.
-pub struct Logs {
+pub struct NginxLogs {
     access: Tail,
     errors: Tail,
     recorder: Recorder,
 }
 
-impl Logs {
+impl NginxLogs {
     /// Reads the logs in this folder into `store`.
     #[must_use]
     pub fn new(folder: &Path, spec: &ExternalSpec, ports: Ports, site: Site, store: Store) -> Self {
@@ -44,10 +44,11 @@ impl Logs {
         }
     }
 
-    /// Turns what was written since the last time into evidence. `mark`: see [`Door::barrier`](super::door::Door::barrier).
+    /// Turns what was written since the last time into evidence. It blocks: a log may have many MiB of new lines. `mark`: the
+    /// token of a request to the suite's own door whose line must be there.
     ///
     /// # Errors
-    /// The logs cannot be read, or the line with the mark is not there: nginx goes on without a word where it cannot write.
+    /// The logs cannot be read, or the line with the mark is missing: nginx goes on without an error if it cannot write a log.
     pub fn collect(&mut self, mark: Option<&str>) -> io::Result<()> {
         let mut marked = mark.is_none();
         loop {
@@ -71,7 +72,7 @@ impl Logs {
         }
         let folder = self.access.path.parent().unwrap_or(&self.access.path);
         Err(io::Error::other(format!(
-            "a line that nginx must have written is not there; see whether the disk of {} is full",
+            "a line that nginx must have written is missing. Check whether the disk of {} is full",
             folder.display()
         )))
     }
@@ -89,12 +90,12 @@ pub fn fence(line: &str) -> Option<String> {
     own.then(|| serde_json::from_str::<Fence>(line).ok()).flatten().map(|f| f.fence)
 }
 
-/// The last words of the nginx in this folder.
+/// The end of what the nginx of this folder wrote about itself.
 #[must_use]
-pub fn words(folder: &Path) -> String {
+pub fn output(folder: &Path) -> String {
     let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_default();
     let bytes = [read("stderr.log"), read("error.log")].concat();
-    let tail = &bytes[bytes.len().saturating_sub(MAX_WORDS)..];
+    let tail = &bytes[bytes.len().saturating_sub(MAX_QUOTED)..];
     String::from_utf8_lossy(tail).trim().to_owned()
 }
 

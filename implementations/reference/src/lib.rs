@@ -38,6 +38,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use meshproof_harness::external::ExternalSpec;
+use meshproof_harness::feature::Feature;
 use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
 use meshproof_model::Implementation;
 use meshproof_model::Resource;
@@ -78,7 +79,7 @@ impl DataPlaneFactory for Reference {
             name: "meshproof reference".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             target: "reference".to_owned(),
-            features: FEATURES.iter().map(|&f| f.to_owned()).collect(),
+            features: FEATURES.to_vec(),
             details: self.variant.map(detail).unwrap_or_default(),
         })
     }
@@ -97,4 +98,4 @@ impl DataPlaneFactory for Reference {
 }
 
 /// The features that the reference declares: all.
-pub const FEATURES: &[&str] = meshproof_harness::feature::NAMES;
+pub const FEATURES: &[Feature] = Feature::ALL;

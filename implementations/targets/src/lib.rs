@@ -10,7 +10,7 @@ use meshproof_adapter::{Adapter, BadCommand};
 use meshproof_envoy::{Envoy, Mutation, UnknownMutation};
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::target::Target;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_local::LocalTarget;
 use meshproof_local::data_plane::DataPlaneFactory;
 use meshproof_reference::{Reference, UnknownVariant, Variant};
@@ -51,13 +51,13 @@ pub struct Settings {
 }
 
 /// Conditions that take longer in a cluster: images are pulled, pods scheduled, namespaces emptied before they go.
-const IN_A_CLUSTER: &[(&str, u64)] = &[
-    ("request", 15),
-    ("external-service-ready", 120),
-    ("implementation-ready", 240),
-    ("evidence-settled", 30),
-    ("teardown", 180),
-    ("scenario", 900),
+const IN_A_CLUSTER: &[(Timeout, u64)] = &[
+    (Timeout::Request, 15),
+    (Timeout::ExternalServiceReady, 120),
+    (Timeout::ImplementationReady, 240),
+    (Timeout::EvidenceSettled, 30),
+    (Timeout::Teardown, 180),
+    (Timeout::Scenario, 900),
 ];
 
 /// The timeouts that a target is given where nobody says otherwise.
@@ -65,9 +65,8 @@ const IN_A_CLUSTER: &[(&str, u64)] = &[
 pub fn default_timeouts(target: &str) -> Timeouts {
     let mut timeouts = Timeouts::default();
     if target == "cluster" {
-        for (name, seconds) in IN_A_CLUSTER {
-            // The names are constants; a test holds them to it.
-            let _known = timeouts.set(name, Duration::from_secs(*seconds));
+        for (timeout, seconds) in IN_A_CLUSTER {
+            timeouts.set(*timeout, Duration::from_secs(*seconds));
         }
     }
     timeouts
@@ -157,8 +156,9 @@ mod tests {
 
     #[test]
     fn a_cluster_gets_more_time_and_nobody_else_does() {
-        for (name, _) in IN_A_CLUSTER {
-            assert!(default_timeouts("cluster").get(name) > default_timeouts("envoy").get(name), "{name}");
+        for (timeout, _) in IN_A_CLUSTER {
+            let [cluster, envoy] = ["cluster", "envoy"].map(|target| default_timeouts(target).get(*timeout));
+            assert!(cluster > envoy, "{timeout}");
         }
     }
 

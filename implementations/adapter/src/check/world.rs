@@ -86,7 +86,7 @@ impl World {
             }],
             keep_alive: true,
         };
-        let server = start_embedded(spec, Store::new()).await.map_err(environment)?;
+        let server = start_embedded(spec, Store::new(), timeouts).await.map_err(environment)?;
         let upstream =
             server.address(80).ok_or_else(|| environment("the suite's server has no plain port"))?;
         let ca = Authority::named("meshproof check CA", "cluster.local", KeyAlgorithm::EcdsaP256)

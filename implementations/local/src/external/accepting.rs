@@ -1,11 +1,12 @@
 //! What every server inside this process needs: a task for each connection, an orderly end, and a barrier that proves
-//! that everything which had arrived has been dealt with.
+//! that everything that has arrived is dealt with.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -15,6 +16,10 @@ use tokio_util::task::TaskTracker;
 
 /// How many connections one service holds at a time; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 1024;
+/// How long accepting pauses when the system cannot accept (it is out of file descriptors), at first and at most. The pause
+/// doubles from one failure to the next.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Asks a connection's task to say when it has dealt with all that has arrived.
 type Ping = oneshot::Sender<()>;
@@ -40,6 +45,24 @@ pub(super) struct Accepting {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where connections come from.
+pub(super) trait Listener: Send + 'static {
+    /// The next connection, and the address of its other end.
+    fn next(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+}
+
+impl Listener for TcpListener {
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.accept().await
+    }
+}
+
+/// Whether the connection that was to be accepted failed, and not accepting itself.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    [ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted].contains(&error.kind())
 }
 
 impl Accepting {
@@ -75,24 +98,32 @@ impl Accepting {
     /// their arrival.
     pub(super) fn listen<F>(
         self: &Arc<Self>,
-        listener: TcpListener,
+        listener: impl Listener,
         enter: impl Fn(TcpStream, SocketAddr, u64) -> Connection<F> + Send + 'static,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let accepting = Arc::clone(self);
         self.spawn(async move {
+            let mut pause = FIRST_PAUSE;
             loop {
                 let Ok(place) = Arc::clone(&accepting.places).acquire_owned().await else { return };
-                match listener.accept().await {
-                    Ok((stream, peer)) => match accepting.take_fence(&peer) {
-                        Some(reached) => {
-                            let _waiting_given_up = reached.send(());
+                match listener.next().await {
+                    Ok((stream, peer)) => {
+                        pause = FIRST_PAUSE;
+                        match accepting.take_fence(&peer) {
+                            Some(reached) => {
+                                let _waiting_given_up = reached.send(());
+                            }
+                            None => accepting.enter(place, |number| enter(stream, peer, number)),
                         }
-                        None => accepting.enter(place, |number| enter(stream, peer, number)),
-                    },
-                    // The peer has gone again, or the system is out of file descriptors: others may fare better.
-                    Err(_) => tokio::task::yield_now().await,
+                    }
+                    Err(e) if concerns_one_connection(&e) => {}
+                    // The connection stays in the system's queue, so the next try would fail at once, too.
+                    Err(_) => {
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
                 }
             }
         });
@@ -192,5 +223,42 @@ impl Accepting {
         self.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// The error that a system gives when it has no file descriptors left: EMFILE on Linux, macOS and the BSDs.
+    const TOO_MANY_FILES: i32 = 24;
+
+    /// Never accepts.
+    struct Exhausted(Arc<AtomicUsize>);
+
+    impl Listener for Exhausted {
+        async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+            let attempts = self.0.fetch_add(1, Ordering::SeqCst);
+            // One that spins would never let the clock go on.
+            assert!(attempts < 1000, "it spins");
+            Err(io::Error::from_raw_os_error(TOO_MANY_FILES))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accepting_pauses_while_the_system_is_out_of_file_descriptors() {
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let accepting = Accepting::new();
+        accepting.listen(Exhausted(Arc::clone(&attempts)), |_, _, _| Connection {
+            work: std::future::ready(()),
+            until_its_end: Arc::default(),
+        });
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let attempts = attempts.load(Ordering::SeqCst);
+        // 5, 10, 20, ... 320 ms, and then twice a second.
+        assert!((20..40).contains(&attempts), "{attempts} attempts within 10 s");
+        accepting.stop().await;
     }
 }

@@ -1,25 +1,25 @@
-//! In place of nginx in a container where the suite was built without the feature `container`: whoever asks for one is told
-//! how to get it.
+//! Takes the place of nginx in a container if the suite was built without the feature `container`: every function says how
+//! to build the suite with it.
 
 use std::path::Path;
 
-use super::{ExternalError, RunningService};
+use super::service::{ExternalError, RunningService};
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
 
-/// There is none in this build.
+/// A container whose run is over. Without the feature there is none.
 #[derive(Debug)]
 pub enum LeftContainer {}
 
 impl LeftContainer {
-    /// Which it is.
+    /// Which container this is, for people.
     #[must_use]
     pub fn describe(&self) -> String {
         match *self {}
     }
 
-    /// Removes it.
+    /// Stops and removes it.
     ///
     /// # Errors
     /// Never called.
@@ -28,19 +28,19 @@ impl LeftContainer {
     }
 }
 
-/// None: this build starts no container, and cannot ask for those of another.
+/// Always empty: this build starts no containers, and cannot ask the engine for those of another build.
 ///
 /// # Errors
 /// Never.
-pub async fn left_containers() -> std::io::Result<Vec<LeftContainer>> {
+pub async fn left_containers(_timeouts: &Timeouts) -> std::io::Result<Vec<LeftContainer>> {
     Ok(Vec::new())
 }
 
-/// Whether containers can be started.
+/// Checks that containers can be started.
 ///
 /// # Errors
 /// Always: [`ExternalError::NotBuilt`].
-pub async fn check_container(_image: Option<&str>) -> Result<(), ExternalError> {
+pub async fn check_container(_image: Option<&str>, _timeouts: &Timeouts) -> Result<(), ExternalError> {
     Err(ExternalError::NotBuilt)
 }
 
@@ -52,6 +52,14 @@ pub async fn prepare_container(_image: Option<&str>, _timeouts: &Timeouts) -> Re
     Err(ExternalError::NotBuilt)
 }
 
+/// Waits until every container that was dropped is removed. Without the feature there is none.
+///
+/// # Errors
+/// Never.
+pub async fn removals_done(_timeouts: &Timeouts) -> Result<(), ExternalError> {
+    Ok(())
+}
+
 /// Starts nginx in a container.
 ///
 /// # Errors
@@ -59,6 +67,7 @@ pub async fn prepare_container(_image: Option<&str>, _timeouts: &Timeouts) -> Re
 pub async fn start_nginx_container(
     _spec: ExternalSpec,
     _store: Store,
+    _timeouts: &Timeouts,
     _folder: &Path,
     _run: &str,
     _image: Option<&str>,

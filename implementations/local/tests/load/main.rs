@@ -12,7 +12,7 @@ use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::runner::{Options, Selected, run};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::topology::Topology;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_local::external::{RunningService, start_embedded};
@@ -95,7 +95,7 @@ impl Instance for DirectInstance {
         let mut told = Vec::new();
         for (spec, _) in specs {
             let service: Arc<dyn RunningService> =
-                start_embedded(spec, self.seat.store.clone()).await.unwrap().into();
+                start_embedded(spec, self.seat.store.clone(), &self.seat.timeouts).await.unwrap().into();
             told.push(service.describe());
             *self.service.lock().unwrap() = Some(service);
         }
@@ -201,7 +201,7 @@ async fn judge(change: Change, lost: &'static str, request: Duration) -> Report 
 async fn judge_with(direct: Direct, request: Duration) -> Report {
     let work = tempfile::tempdir().unwrap();
     let mut timeouts = Timeouts::default();
-    timeouts.set("request", request).unwrap();
+    timeouts.set(Timeout::Request, request);
     run(Options {
         external: ExternalChoice::Embedded,
         timeouts,

@@ -2,6 +2,7 @@
 
 use meshproof_harness::external::{ExternalSpec, Page, PlainPort};
 use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::FETCH_ERROR;
 use meshproof_harness::topology::{PlainService, service_host};
 use meshproof_harness::workload::RequestSpec;
@@ -18,7 +19,7 @@ const BOOKS: &str = "www.googleapis.com";
 async fn the_welcome_service_answers_every_path_with_its_body_and_records_it() {
     let welcome = PlainService { name: "welcome", namespace: "default", port: 8080, body: "Welcome!" };
     let store = Store::new();
-    let service = start_welcome(&welcome, store.clone()).await.unwrap();
+    let service = start_welcome(&welcome, store.clone(), &Timeouts::default()).await.unwrap();
     let host = service_host("welcome", "default");
     let route = Route::direct(&host, 8080, service.address(8080).unwrap());
     let client =
@@ -58,11 +59,12 @@ async fn bookinfo(reply: &str) -> Bookinfo {
         pages,
         keep_alive: true,
     };
-    let books = start_embedded(spec, store.clone()).await.unwrap();
+    let books = start_embedded(spec, store.clone(), &Timeouts::default()).await.unwrap();
     let roots = parties().ca.certificate_pem();
     let sidecar = Route::capture([80, 443].map(|port| (port, books.address(port).unwrap())));
     let sidecar = WorkloadClient::new("details", sidecar, roots, &timeouts(LIMIT)).unwrap();
-    let details = Details::start("details.default", 9080, sidecar, store.clone()).await.unwrap();
+    let details =
+        Details::start("details.default", 9080, sidecar, store.clone(), &Timeouts::default()).await.unwrap();
     let route = Route::capture([(9080, details.address(9080).unwrap())]);
     let client = WorkloadClient::new("sleep", route, roots, &timeouts(LIMIT)).unwrap();
     Bookinfo { store, books, details, client }

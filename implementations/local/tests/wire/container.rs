@@ -1,15 +1,18 @@
-//! nginx in a container: that it shows what the others show, through the relay too, and that nothing is left of it.
+//! nginx in a container: it records the same facts as the other kinds of service, through the relay too, and nothing is left
+//! of it.
 //!
-//! Who has no container engine, or not the image, sees these skipped. Not everybody who can install a program can run
-//! an engine, so these have a variable of their own: `MESHPROOF_REQUIRE_CONTAINERS=1` makes a skip a failure.
+//! Without a container engine, or without the image, these tests are skipped. Not every machine on which programs can be
+//! installed can run an engine, so these tests have a variable of their own: `MESHPROOF_REQUIRE_CONTAINERS=1` makes a skip a
+//! failure.
 
 use std::path::PathBuf;
 
 use meshproof_harness::external::{ExternalSpec, PlainPort, TlsPort};
 use meshproof_harness::run_folder;
 use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_local::external::{
-    ExternalError, RunningService, check_container, left_containers, start_nginx_container,
+    ExternalError, RunningService, check_container, left_containers, removals_done, start_nginx_container,
 };
 use meshproof_local::workload::{RawEnd, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,16 +32,15 @@ struct Place {
 
 /// None, with a printed reason, where containers cannot be started and are not required.
 async fn place() -> Option<Place> {
-    if let Err(why) = check_container(None).await {
+    if let Err(why) = check_container(None, &Timeouts::default()).await {
         let required = std::env::var("MESHPROOF_REQUIRE_CONTAINERS").is_ok_and(|v| v == "1");
         assert!(!required, "containers are required by MESHPROOF_REQUIRE_CONTAINERS=1, and {why}");
-        #[expect(clippy::print_stdout, reason = "whoever reads the tests' output must see what was skipped")]
+        #[expect(clippy::print_stdout, reason = "the tests' output must show what was skipped")]
         {
             println!("skipped: {why}");
         }
         return None;
     }
-    // Runs of one process begin in different milliseconds, but not surely.
     let name = std::thread::current().name().unwrap_or_default().replace("::", "-");
     let run = format!("{}-{name}", run_folder::new_run_id());
     let work = tempfile::tempdir().unwrap();
@@ -49,8 +51,10 @@ async fn place() -> Option<Place> {
 impl Place {
     async fn start(&self, spec: ExternalSpec) -> Result<(Box<dyn RunningService>, Store), ExternalError> {
         let store = Store::new();
-        let service = start_nginx_container(spec, store.clone(), &self.folder, &self.run, None).await?;
-        Ok((service, store))
+        let timeouts = Timeouts::default();
+        let started =
+            start_nginx_container(spec, store.clone(), &timeouts, &self.folder, &self.run, None).await?;
+        Ok((started, store))
     }
 
     /// As if the run's process had been killed.
@@ -60,9 +64,14 @@ impl Place {
         std::fs::write(self.folder.join("owner.pid"), dead.id().to_string()).unwrap();
     }
 
-    /// How many of its containers are left over.
+    /// How many of its containers `meshproof cleanup` would find.
     async fn left(&self) -> usize {
-        left_containers().await.unwrap().iter().filter(|c| c.describe().contains(&self.run)).count()
+        left_containers(&Timeouts::default())
+            .await
+            .unwrap()
+            .iter()
+            .filter(|c| c.describe().contains(&self.run))
+            .count()
     }
 
     fn folders(&self) -> usize {
@@ -147,17 +156,54 @@ async fn a_service_that_is_dropped_in_a_panic_leaves_no_container_and_no_folder(
     })
     .await;
     assert!(panicked.is_err());
+    removals_done(&Timeouts::default()).await.unwrap();
     place.kill();
     assert_eq!((place.left().await, place.folders()), (0, 0));
 }
 
 #[tokio::test]
-async fn what_a_killed_run_left_is_found_and_removed_and_a_living_runs_container_is_let_alone() {
+async fn dropping_a_service_does_not_hold_up_the_thread_that_drops_it() {
     let Some(place) = place().await else { return };
     let (service, _) = place.start(site(PlainPort::Serve, None)).await.unwrap();
-    assert_eq!(place.left().await, 0, "its run is still there");
+    drop(service);
+    // The engine has not answered yet.
+    let timeouts = Timeouts::default();
+    let mut removed = std::pin::pin!(removals_done(&timeouts));
+    assert!(futures_util::poll!(&mut removed).is_pending());
+    removed.await.unwrap();
     place.kill();
-    let left = left_containers().await.unwrap();
+    assert_eq!((place.left().await, place.folders()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_start_that_its_caller_gives_up_leaves_no_container_and_no_folder() {
+    let Some(place) = place().await else { return };
+    // The image's version is known from now on.
+    place.start(site(PlainPort::Serve, None)).await.unwrap().0.stop().await.unwrap();
+    let mut starting = Box::pin(place.start(site(PlainPort::Serve, None)));
+    while place.folders() == 0 {
+        assert!(futures_util::poll!(&mut starting).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(starting);
+    // Its container may not even be made yet.
+    let gone = async {
+        while place.folders() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, gone).await.unwrap();
+    place.kill();
+    assert_eq!(place.left().await, 0);
+}
+
+#[tokio::test]
+async fn the_container_of_a_killed_run_is_found_and_removed_and_that_of_a_running_one_is_not() {
+    let Some(place) = place().await else { return };
+    let (service, _) = place.start(site(PlainPort::Serve, None)).await.unwrap();
+    assert_eq!(place.left().await, 0, "its run still exists");
+    place.kill();
+    let left = left_containers(&Timeouts::default()).await.unwrap();
     let left = left.iter().find(|c| c.describe().contains(&place.run)).unwrap();
     left.remove().await.unwrap();
     assert_eq!(place.left().await, 0);
@@ -168,7 +214,7 @@ async fn what_a_killed_run_left_is_found_and_removed_and_a_living_runs_container
 }
 
 #[tokio::test]
-async fn a_configuration_that_nginx_refuses_is_a_start_error_in_its_words() {
+async fn a_configuration_that_nginx_rejects_is_a_start_error_that_quotes_nginx() {
     let Some(place) = place().await else { return };
     let other = parties().ca.server("other.example").issue().unwrap();
     let port = TlsPort { key: other.key(), ..open_port(&parties().server) };
@@ -180,11 +226,12 @@ async fn a_configuration_that_nginx_refuses_is_a_start_error_in_its_words() {
 }
 
 #[tokio::test]
-async fn an_image_that_is_not_here_is_named_with_its_mend() {
+async fn a_missing_image_is_named_together_with_the_fix() {
     let Some(place) = place().await else { return };
     let image = Some("127.0.0.1:1/no-such-image:1");
     let spec = site(PlainPort::Serve, None);
-    let failed = start_nginx_container(spec, Store::new(), &place.folder, &place.run, image).await;
+    let timeouts = Timeouts::default();
+    let failed = start_nginx_container(spec, Store::new(), &timeouts, &place.folder, &place.run, image).await;
     let failed = failed.err().unwrap();
     assert!(matches!(failed, ExternalError::Image { .. }), "{failed}");
     assert!(failed.to_string().contains("docker pull 127.0.0.1:1/no-such-image:1"), "{failed}");

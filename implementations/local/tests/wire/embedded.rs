@@ -4,6 +4,7 @@ use meshproof_harness::external::{
     ExternalSpec, HttpVersions, PlainPort, PrivateKeyPem, Refusal, TlsPort, TlsVersions,
 };
 use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::{ClientIdentity, HttpChoice, RequestSpec};
 use meshproof_local::external::{ExternalError, RunningService, start_embedded};
 use meshproof_local::workload::{RawEnd, raw};
@@ -15,7 +16,7 @@ use crate::support::*;
 
 async fn start(spec: ExternalSpec) -> (Box<dyn RunningService>, Store) {
     let store = Store::new();
-    (start_embedded(spec, store.clone()).await.unwrap(), store)
+    (start_embedded(spec, store.clone(), &Timeouts::default()).await.unwrap(), store)
 }
 
 fn open_site() -> ExternalSpec {
@@ -387,7 +388,7 @@ async fn a_huge_header_is_refused_and_nothing_breaks() {
 }
 
 #[tokio::test]
-async fn after_stop_nobody_listens_and_open_connections_have_ended() {
+async fn after_stop_no_port_is_open_and_open_connections_have_ended() {
     let (service, _store) = start(open_site()).await;
     let addresses = [service.address(80).unwrap(), service.address(443).unwrap()];
     let mut open = TcpStream::connect(addresses[0]).await.unwrap();
@@ -406,12 +407,36 @@ async fn after_stop_nobody_listens_and_open_connections_have_ended() {
 }
 
 #[tokio::test]
+async fn a_service_that_is_dropped_stops_listening_and_ends_open_connections() {
+    let (service, _store) = start(open_site()).await;
+    let addresses = [service.address(80).unwrap(), service.address(443).unwrap()];
+    let mut open = TcpStream::connect(addresses[0]).await.unwrap();
+    service.settle().await.unwrap();
+    drop(service);
+    let mut byte = [0];
+    let read = tokio::io::AsyncReadExt::read(&mut open, &mut byte);
+    let ended = tokio::time::timeout(LIMIT, read).await.expect("teardown: the connection has ended");
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    for address in addresses {
+        let refused = async {
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, refused).await.expect("teardown: the port is closed");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_is_none_is_a_start_error_that_does_not_show_it() {
     let port = TlsPort {
         key: PrivateKeyPem("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n".to_owned()),
         ..open_port(&parties().server)
     };
-    let failed = start_embedded(site(PlainPort::Closed, Some(port)), Store::new()).await.err().unwrap();
+    let failed = start_embedded(site(PlainPort::Closed, Some(port)), Store::new(), &Timeouts::default())
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(failed, ExternalError::Start { .. }));
     assert!(!format!("{failed} {failed:?}").contains("c2VjcmV0"));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use meshproof_harness::digest::{MAX_SAMPLE, sample, sha256};
 use meshproof_harness::external::PlainPort;
 use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::workload::{Delivery, HttpChoice, Method, RequestSpec};
 use meshproof_local::external::{RunningService, start_embedded};
 use meshproof_local::workload::{Route, WorkloadClient};
@@ -20,7 +21,7 @@ const ORIGIN: &str = "http://edition.cnn.com";
 async fn service() -> (Box<dyn RunningService>, Store) {
     let store = Store::new();
     let spec = site(PlainPort::Serve, Some(open_port(&parties().server)));
-    (start_embedded(spec, store.clone()).await.unwrap(), store)
+    (start_embedded(spec, store.clone(), &Timeouts::default()).await.unwrap(), store)
 }
 
 fn to(path: &str) -> RequestSpec {
@@ -110,7 +111,7 @@ async fn a_request_body_is_recorded_whole_however_it_is_sent() {
 async fn scripted(answer: &'static str) -> (WorkloadClient, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let mut timeouts = timeouts(LIMIT);
-    timeouts.set("continue", Duration::from_millis(50)).unwrap();
+    timeouts.set(Timeout::Continue, Duration::from_millis(50));
     let route = Route::capture([(80, listener.local_addr().unwrap())]);
     let client = WorkloadClient::new("sleep", route, parties().ca.certificate_pem(), &timeouts).unwrap();
     let task = tokio::spawn(async move {

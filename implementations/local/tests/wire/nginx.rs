@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use meshproof_harness::external::{ExternalSpec, HttpVersions, PlainPort, Refusal, TlsPort, TlsVersions};
 use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::workload::{ClientIdentity, RequestSpec};
 use meshproof_local::external::{ExternalError, RunningService, start_embedded, start_nginx};
 use meshproof_local::workload::{RawEnd, Route, WorkloadClient, raw};
@@ -17,7 +18,10 @@ use crate::support::*;
 async fn start(spec: ExternalSpec, folder: &Path) -> Option<(Box<dyn RunningService>, Store)> {
     let program = nginx()?;
     let store = Store::new();
-    Some((start_nginx(spec, store.clone(), folder, Some(&program)).await.unwrap(), store))
+    Some((
+        start_nginx(spec, store.clone(), &Timeouts::default(), folder, Some(&program)).await.unwrap(),
+        store,
+    ))
 }
 
 fn folder() -> tempfile::TempDir {
@@ -164,7 +168,7 @@ pub(crate) async fn assert_shows_what_the_embedded_service_shows(
     real_store: &Store,
 ) {
     let store = Store::new();
-    let embedded = start_embedded(spec, store.clone()).await.unwrap();
+    let embedded = start_embedded(spec, store.clone(), &Timeouts::default()).await.unwrap();
     traffic(real).await;
     traffic(&*embedded).await;
     let known = ["host", "user-agent", "accept", "x-forwarded-proto", "x-request-id"];
@@ -384,30 +388,40 @@ async fn keys_are_readable_by_their_owner_alone() {
 }
 
 #[tokio::test]
-async fn a_missing_nginx_is_named_with_its_mend() {
+async fn a_missing_nginx_is_named_together_with_the_fix() {
     let folder = folder();
     let program = folder.path().join("no-such-nginx");
-    let failed = start_nginx(site(PlainPort::Serve, None), Store::new(), folder.path(), Some(&program)).await;
+    let failed = start_nginx(
+        site(PlainPort::Serve, None),
+        Store::new(),
+        &Timeouts::default(),
+        folder.path(),
+        Some(&program),
+    )
+    .await;
     let failed = failed.err().unwrap();
     assert!(matches!(failed, ExternalError::Missing { .. }), "{failed}");
-    assert!(failed.to_string().contains("install"));
+    assert!(failed.to_string().contains("Install"));
 }
 
 #[tokio::test]
-async fn a_configuration_that_nginx_refuses_is_a_start_error_in_its_words() {
+async fn a_configuration_that_nginx_rejects_is_a_start_error_that_quotes_nginx() {
     let folder = folder();
     let other = parties().ca.server("other.example").issue().unwrap();
     let port = TlsPort { key: other.key(), ..open_port(&parties().server) };
     let Some(program) = nginx() else { return };
     let spec = site(PlainPort::Closed, Some(port));
-    let failed = start_nginx(spec, Store::new(), folder.path(), Some(&program)).await.err().unwrap();
+    let failed = start_nginx(spec, Store::new(), &Timeouts::default(), folder.path(), Some(&program))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(failed, ExternalError::Start { .. }));
     assert!(failed.to_string().contains("key values mismatch"), "{failed}");
     assert!(entries(folder.path()).is_empty(), "nothing is left of the attempt");
 }
 
 #[tokio::test]
-async fn what_nginx_cannot_do_is_said_before_it_starts() {
+async fn a_specification_that_nginx_cannot_carry_out_is_an_error_before_nginx_starts() {
     let folder = folder();
     let Some(program) = nginx() else { return };
     let http2 = TlsPort { http: HttpVersions::Http2, ..open_port(&parties().server) };
@@ -416,30 +430,73 @@ async fn what_nginx_cannot_do_is_said_before_it_starts() {
         (site(PlainPort::Closed, Some(http2)), "HTTP/2 alone"),
         (hosts, "cannot stand in nginx's configuration"),
     ] {
-        let failed = start_nginx(spec, Store::new(), folder.path(), Some(&program)).await.err().unwrap();
+        let failed = start_nginx(spec, Store::new(), &Timeouts::default(), folder.path(), Some(&program))
+            .await
+            .err()
+            .unwrap();
         assert!(failed.to_string().contains(reason), "{failed}");
     }
     assert!(entries(folder.path()).is_empty());
 }
 
-/// An nginx whose files cannot grow beyond half a KiB: what it meets on a full disk.
 #[cfg(unix)]
-fn without_room(folder: &Path) -> Option<std::path::PathBuf> {
+fn script(folder: &Path, text: &str) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
-    let script = folder.join("nginx-without-room");
-    let text = format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f 1\nexec '{}' \"$@\"\n", nginx()?.display());
+    let script = folder.join("nginx");
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
-    Some(script)
+    script
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn an_nginx_that_cannot_write_its_log_is_an_error_and_no_silence() {
+async fn an_nginx_that_does_not_answer_is_waited_for_no_longer_than_the_runs_timeout() {
+    let (folder, programs) = (folder(), folder());
+    let program = script(programs.path(), "#!/bin/sh\nexec sleep 60\n");
+    let mut timeouts = Timeouts::default();
+    timeouts.set(Timeout::ExternalServiceReady, Duration::from_millis(120));
+    let spec = site(PlainPort::Serve, None);
+    let failed = start_nginx(spec, Store::new(), &timeouts, folder.path(), Some(&program)).await;
+    let failed = failed.err().unwrap().to_string();
+    assert!(failed.contains("external-service-ready") && failed.contains("120ms"), "{failed}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_nginx_that_stands_still_is_waited_for_no_longer_than_the_runs_timeout() {
+    let Some(program) = nginx() else { return };
+    let folder = folder();
+    let mut timeouts = Timeouts::default();
+    timeouts.set(Timeout::EvidenceSettled, Duration::from_millis(120));
+    let spec = site(PlainPort::Serve, None);
+    let started = start_nginx(spec, Store::new(), &timeouts, folder.path(), Some(&program)).await;
+    let service = started.unwrap();
+    signal("-STOP", pid(folder.path())).await;
+    let settled = tokio::time::timeout(LIMIT / 2, service.settle()).await.expect("the run's timeout");
+    assert!(matches!(settled, Err(ExternalError::Died { .. })), "{settled:?}");
+    service.stop().await.unwrap();
+}
+
+/// An nginx whose files cannot grow beyond half a KiB: what it meets on a full disk.
+#[cfg(unix)]
+fn without_room(folder: &Path) -> Option<std::path::PathBuf> {
+    let text = format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f 1\nexec '{}' \"$@\"\n", nginx()?.display());
+    Some(script(folder, &text))
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_nginx_that_cannot_write_its_log_is_an_error() {
     let (folder, programs) = (folder(), folder());
     let Some(program) = without_room(programs.path()) else { return };
-    let started =
-        start_nginx(site(PlainPort::Serve, None), Store::new(), folder.path(), Some(&program)).await;
+    let started = start_nginx(
+        site(PlainPort::Serve, None),
+        Store::new(),
+        &Timeouts::default(),
+        folder.path(),
+        Some(&program),
+    )
+    .await;
     let service = started.unwrap();
     let mut settled = Ok(());
     for _ in 0..3 {
@@ -449,7 +506,7 @@ async fn an_nginx_that_cannot_write_its_log_is_an_error_and_no_silence() {
     }
     let words = settled.unwrap_err().to_string();
     assert!(
-        words.contains("see whether the disk of") && words.contains(&*folder.path().to_string_lossy()),
+        words.contains("Check whether the disk of") && words.contains(&*folder.path().to_string_lossy()),
         "{words}"
     );
     service.stop().await.unwrap();

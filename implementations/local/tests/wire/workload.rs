@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use meshproof_harness::external::{ExternalSpec, Page, PlainPort};
 use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::{HttpChoice, MAX_BODY_KEPT, MAX_BODY_READ, MAX_HOPS, RequestSpec};
 use meshproof_local::external::start_embedded;
 use meshproof_local::workload::{RawEnd, Route, WorkloadClient, raw};
@@ -252,7 +253,7 @@ async fn a_port_without_a_route_and_a_broken_url_are_the_suites_own_errors() {
 async fn a_server_name_may_differ_from_the_urls_host() {
     let store = Store::new();
     let spec = site(PlainPort::Closed, Some(open_port(&parties().server)));
-    let service = start_embedded(spec, store.clone()).await.unwrap();
+    let service = start_embedded(spec, store.clone(), &Timeouts::default()).await.unwrap();
     let client = sidecar(service.address(443).unwrap(), LIMIT);
     let request =
         RequestSpec { server_name: Some(HOST.to_owned()), ..get("https://gateway.example/politics") };
@@ -271,7 +272,7 @@ async fn each_request_has_a_connection_of_its_own() {
         pages: vec![Page { path: "/".to_owned(), content_type: "text/plain", body: "x".to_owned() }],
         ..site(PlainPort::Serve, None)
     };
-    let service = start_embedded(spec, store.clone()).await.unwrap();
+    let service = start_embedded(spec, store.clone(), &Timeouts::default()).await.unwrap();
     let client = client_of(&*service);
     for _ in 0..3 {
         assert_eq!(response(&client.exchange(&get("http://edition.cnn.com/")).await).status, 200);

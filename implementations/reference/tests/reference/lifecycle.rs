@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use meshproof_harness::feature::Feature;
 use meshproof_local::data_plane::{DataPlaneError, DataPlaneFactory as _};
 use meshproof_plan::model::{Plan, Transport, UpstreamTls};
 use meshproof_reference::{Reference, Variant};
@@ -20,7 +21,7 @@ use crate::support::{Bench, PATIENCE, free, until};
 async fn identity_names_features_and_the_variant() {
     let plain = Reference::new().identify().await.unwrap();
     assert_eq!((plain.name.as_str(), plain.target.as_str()), ("meshproof reference", "reference"));
-    assert!(plain.features.contains(&"credential-status".to_owned()) && plain.details.is_empty());
+    assert!(plain.features.contains(&Feature::CredentialStatus) && plain.details.is_empty());
     for (variant, kind) in [("no-sni", "saboteur"), ("extra-via@sidecar", "benign variant")] {
         let varied = Reference::varied(variant.parse::<Variant>().unwrap()).identify().await.unwrap();
         assert_eq!(varied.details[kind], variant);

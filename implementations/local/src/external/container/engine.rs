@@ -1,86 +1,92 @@
-//! The container engine: Docker, or whatever speaks its API on a socket (Podman).
+//! The container engine: Docker, or another program that serves Docker's API on a socket (Podman).
+//!
+//! testcontainers starts, watches and removes the containers. What it has no functions for (is an image on this machine, is
+//! the engine rootless, which containers carry a label) goes to the engine through the client that testcontainers made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::pin::pin;
+use std::path::Path;
 
-use bollard::Docker;
-use bollard::container::LogOutput;
-use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
-    LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+use testcontainers::bollard::Docker;
+use testcontainers::bollard::errors::Error as EngineError;
+use testcontainers::bollard::query_parameters::{
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
 };
-use futures_util::{StreamExt, TryStreamExt};
-use tokio::sync::Mutex;
+use testcontainers::core::client::docker_client_instance;
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerRequest, GenericImage};
 
-use crate::external::ExternalError;
-use crate::external::nginx::read_version;
+use crate::external::service::ExternalError;
 use meshproof_harness::run_folder;
 use meshproof_harness::store::bounded;
-use meshproof_harness::timeouts::Timeouts;
-use meshproof_nginx::config::Version;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 
-/// nginx's stable release, as its makers publish it.
+/// nginx's stable release, as published by the nginx project.
 pub const DEFAULT_IMAGE: &str = "docker.io/library/nginx:1.28.0";
-/// Chooses another image.
+/// The environment variable that chooses another image.
 pub const IMAGE_VARIABLE: &str = "MESHPROOF_NGINX_IMAGE";
 
-/// The run that a container belongs to.
-const RUN: &str = "meshproof.run";
-/// The folder that the container works in; the run's folder, which names the run's process, is above it.
-const FOLDER: &str = "meshproof.folder";
+/// The label that holds the id of the run that a container belongs to.
+pub(super) const RUN_LABEL: &str = "meshproof.run";
+/// The label that holds the folder that a container works in. The run's folder, which names the run's process, is above it.
+pub(super) const FOLDER_LABEL: &str = "meshproof.folder";
+/// The label that no two containers share.
+pub(super) const UNIQUE_LABEL: &str = "meshproof.container";
 
-/// How much of a program's own words goes into an error.
-const MAX_WORDS: usize = 2000;
+/// How much of an error's text is kept.
+const MAX_ERROR: usize = 2000;
 
-const MEND: &str = "start it (Docker: systemctl start docker, or Docker Desktop; Podman: systemctl --user start \
-                    podman.socket), set DOCKER_HOST where its socket is elsewhere (unix:///PATH), or do without it: \
-                    --external nginx or --external embedded";
+const ENGINE_FIX: &str = "Start it (Docker: `systemctl start docker`, or Docker Desktop; Podman: `systemctl --user start \
+                          podman.socket`), set DOCKER_HOST if its socket is elsewhere (unix:///PATH), or run without \
+                          containers: --external nginx or --external embedded";
 
-/// What a container is given, beside its image and labels.
-pub(super) struct Wanted {
-    pub(super) image: String,
-    pub(super) run: String,
-    pub(super) folder: PathBuf,
-    pub(super) body: ContainerCreateBody,
-}
-
-/// An image that is here.
+/// An image that is on this machine.
 #[derive(Clone)]
-pub(super) struct Image {
+pub(super) struct LocalImage {
     /// `sha256:...`.
     pub(super) id: String,
-    /// As its registry names it by its content; an image that comes from none has its id only.
+    /// The name by which its registry knows this content; the id if the image came from no registry.
     pub(super) digest: String,
 }
 
-/// The image to use: as asked for, else as [`IMAGE_VARIABLE`] says, else [`DEFAULT_IMAGE`].
-pub(super) fn image_name(asked: Option<&str>) -> String {
-    let set = || std::env::var(IMAGE_VARIABLE).ok().filter(|name| !name.is_empty());
-    asked.map(str::to_owned).or_else(set).unwrap_or_else(|| DEFAULT_IMAGE.to_owned())
-}
-
-pub(super) async fn connect() -> Result<Docker, ExternalError> {
-    let failed = |e: Error| ExternalError::Engine { reason: words(&e), mend: MEND.to_owned() };
-    let engine = Docker::connect_with_defaults().map_err(failed)?;
-    // Its answer to the first question: which version of the API it speaks.
-    let limit = Timeouts::default().get("external-service-ready");
-    match tokio::time::timeout(limit, engine.negotiate_version()).await {
-        Ok(engine) => engine.map_err(failed),
-        Err(_) => Err(ExternalError::Engine {
-            reason: format!("it does not answer within {limit:?}"),
-            mend: MEND.to_owned(),
-        }),
+impl LocalImage {
+    /// The same image for testcontainers, which puts the name together again from two parts. An id can only mean this image,
+    /// so nothing is ever fetched for it.
+    pub(super) fn generic(&self) -> GenericImage {
+        generic(&self.id)
     }
 }
 
-/// An error with all that caused it: the library's own text leaves the cause out.
-pub(super) fn words(error: &Error) -> String {
+fn generic(name: &str) -> GenericImage {
+    let (name, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+    GenericImage::new(name, tag)
+}
+
+/// The image to use: the given one, else the one in [`IMAGE_VARIABLE`], else [`DEFAULT_IMAGE`].
+pub(super) fn image_name(given: Option<&str>) -> String {
+    let variable = || std::env::var(IMAGE_VARIABLE).ok().filter(|name| !name.is_empty());
+    given.map(str::to_owned).or_else(variable).unwrap_or_else(|| DEFAULT_IMAGE.to_owned())
+}
+
+fn unreachable_engine(reason: String) -> ExternalError {
+    ExternalError::Engine { reason, fix: ENGINE_FIX.to_owned() }
+}
+
+/// The engine's client. The engine has answered it.
+pub(super) async fn connect(timeouts: &Timeouts) -> Result<Docker, ExternalError> {
+    let engine = docker_client_instance().await.map_err(|e| unreachable_engine(error_text(&e)))?;
+    let limit = timeouts.get(Timeout::ExternalServiceReady);
+    match tokio::time::timeout(limit, engine.ping()).await {
+        Ok(Ok(_)) => Ok(engine),
+        Ok(Err(e)) => Err(unreachable_engine(error_text(&e))),
+        Err(_) => Err(unreachable_engine(format!("external-service-ready: no answer within {limit:?}"))),
+    }
+}
+
+/// An error and its causes, which the libraries' own texts leave out.
+pub(super) fn error_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(inner) = cause {
         let more = inner.to_string();
         if !text.contains(&more) {
@@ -88,193 +94,114 @@ pub(super) fn words(error: &Error) -> String {
         }
         cause = inner.source();
     }
-    bounded(&text, MAX_WORDS)
+    bounded(&text, MAX_ERROR)
 }
 
-fn is_absent(error: &Error) -> bool {
-    matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
+fn is_absent(error: &EngineError) -> bool {
+    matches!(error, EngineError::DockerResponseServerError { status_code: 404, .. })
 }
 
-fn image_failed(name: &str, reason: &str) -> ExternalError {
-    ExternalError::Start { service: format!("nginx of the image {name}"), reason: bounded(reason, MAX_WORDS) }
+pub(super) fn image_failed(name: &str, reason: &str) -> ExternalError {
+    ExternalError::Start {
+        service: format!("nginx from the image {name}"),
+        reason: bounded(reason, MAX_ERROR),
+    }
 }
 
-/// The image of this name; none where it is not here.
-async fn find_image(engine: &Docker, name: &str) -> Result<Option<Image>, ExternalError> {
+/// The image of this name, if it is on this machine.
+async fn find_image(engine: &Docker, name: &str) -> Result<Option<LocalImage>, ExternalError> {
     match engine.inspect_image(name).await {
         Ok(found) => {
-            let id = found.id.ok_or_else(|| image_failed(name, "the engine does not say its id"))?;
+            let id = found.id.ok_or_else(|| image_failed(name, "the engine does not report its id"))?;
             let digest = found.repo_digests.unwrap_or_default().into_iter().next();
-            Ok(Some(Image { digest: digest.unwrap_or_else(|| id.clone()), id }))
+            Ok(Some(LocalImage { digest: digest.unwrap_or_else(|| id.clone()), id }))
         }
         Err(e) if is_absent(&e) => Ok(None),
-        Err(e) => Err(image_failed(name, &words(&e))),
+        Err(e) => Err(image_failed(name, &error_text(&e))),
     }
 }
 
 /// The image of this name.
 ///
 /// # Errors
-/// It is not here: nothing is fetched.
-pub(super) async fn image(engine: &Docker, name: &str) -> Result<Image, ExternalError> {
+/// It is not on this machine: nothing is fetched.
+pub(super) async fn image(engine: &Docker, name: &str) -> Result<LocalImage, ExternalError> {
     find_image(engine, name).await?.ok_or_else(|| ExternalError::Image {
         name: name.to_owned(),
-        mend: format!("fetch it (docker pull {name}), or name another with {IMAGE_VARIABLE}"),
+        fix: format!("Fetch it (`docker pull {name}`), or choose another with {IMAGE_VARIABLE}"),
     })
 }
 
-/// Whether containers can be started: an engine answers, and the image is here. Nothing is fetched. `image`: as for
-/// [`super::start_nginx_container`].
+/// Checks that containers can be started: an engine answers, and the image is on this machine. Nothing is fetched. `image`: as
+/// for [`super::start_nginx_container`].
 ///
 /// # Errors
-/// What is missing. The message names the mend.
-pub async fn check_container(image: Option<&str>) -> Result<(), ExternalError> {
-    self::image(&connect().await?, &image_name(image)).await.map(|_| ())
+/// What is missing, and how to fix it.
+pub async fn check_container(image: Option<&str>, timeouts: &Timeouts) -> Result<(), ExternalError> {
+    self::image(&connect(timeouts).await?, &image_name(image)).await.map(|_| ())
 }
 
-/// Makes sure that containers can be started: an engine answers, and the image is here. Fetches it where it is not.
+/// Makes sure that containers can be started: an engine answers, and the image is on this machine. A missing image is
+/// fetched, with the credentials of Docker's own configuration.
 ///
 /// # Errors
-/// No engine answers, or the image cannot be had. The message names the mend.
+/// No engine answers, or the image cannot be fetched. The message says how to fix it.
 pub async fn prepare_container(image: Option<&str>, timeouts: &Timeouts) -> Result<(), ExternalError> {
     let name = image_name(image);
-    let engine = connect().await?;
-    if find_image(&engine, &name).await?.is_some() {
+    if find_image(&connect(timeouts).await?, &name).await?.is_some() {
         return Ok(());
     }
     let missing = |reason: &str| ExternalError::Image {
         name: name.clone(),
-        mend: format!(
-            "it cannot be fetched ({}); name one that is with {IMAGE_VARIABLE}, or do without it: --external nginx or \
-             --external embedded",
-            bounded(reason, MAX_WORDS)
+        fix: format!(
+            "It cannot be fetched ({}). Choose an image that can with {IMAGE_VARIABLE}, or run without containers: \
+             --external nginx or --external embedded",
+            bounded(reason, MAX_ERROR)
         ),
     };
-    let limit = timeouts.get("image-fetched");
-    let options = CreateImageOptionsBuilder::default().from_image(&name).build();
-    let fetching = engine.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) });
+    let limit = timeouts.get(Timeout::ImageFetched);
+    let fetching = ContainerRequest::from(generic(&name)).pull_image();
     match tokio::time::timeout(limit, fetching).await {
-        Ok(fetched) => fetched.map_err(|e| missing(&words(&e))),
+        Ok(fetched) => fetched.map(|_| ()).map_err(|e| missing(&error_text(&e))),
         Err(_) => Err(missing(&format!("image-fetched: not within {limit:?}"))),
     }
 }
 
-/// The version of the image's nginx: it is asked once.
-pub(super) async fn version_of(
-    engine: &Docker,
-    image: &Image,
-    run: &str,
-    folder: &Path,
-) -> Result<Version, ExternalError> {
-    static KNOWN: Mutex<BTreeMap<String, Version>> = Mutex::const_new(BTreeMap::new());
-    let mut known = KNOWN.lock().await;
-    if let Some(version) = known.get(&image.id) {
-        return Ok(*version);
-    }
-    let failed = |reason: &str| image_failed(&image.digest, reason);
-    let body = ContainerCreateBody {
-        entrypoint: Some(vec!["nginx".to_owned()]),
-        cmd: Some(vec!["-v".to_owned()]),
-        network_disabled: Some(true),
-        ..ContainerCreateBody::default()
-    };
-    let wanted = Wanted { image: image.id.clone(), run: run.to_owned(), folder: folder.to_owned(), body };
-    let container = Container::start(engine, wanted).await.map_err(|e| failed(&e))?;
-    // It ends by itself; that it has ended badly, its words tell.
-    let limit = Timeouts::default().get("external-service-ready");
-    let mut ended = pin!(engine.wait_container(container.id(), None));
-    if tokio::time::timeout(limit, ended.next()).await.is_err() {
-        return Err(failed("`nginx -v` does not end"));
-    }
-    let said = container.words().await;
-    container.remove().await.map_err(|e| failed(&e))?;
-    let version = read_version(&said).ok_or_else(|| failed(&format!("`nginx -v` says {said:?}")))?;
-    known.insert(image.id.clone(), version);
-    Ok(version)
-}
-
-/// Whether the engine's root is this user: then what its root writes is this user's, and nobody else's is.
+/// Whether the engine's root is this user: then files that root writes in a container belong to this user here.
 pub(super) async fn is_rootless(engine: &Docker) -> Result<bool, ExternalError> {
-    let info = engine
-        .info()
-        .await
-        .map_err(|e| ExternalError::Engine { reason: words(&e), mend: MEND.to_owned() })?;
+    let info = engine.info().await.map_err(|e| unreachable_engine(error_text(&e)))?;
     Ok(info.security_options.unwrap_or_default().iter().any(|option| option.contains("rootless")))
 }
 
-/// A container. It is removed when this is dropped.
-pub(super) struct Container {
-    engine: Docker,
-    id: Option<String>,
+/// The id and the labels of every container whose label has this value; with no value, of every container that has the label.
+async fn labelled(
+    engine: &Docker,
+    label: &str,
+    value: Option<&str>,
+) -> Result<Vec<(String, HashMap<String, String>)>, EngineError> {
+    let wanted = value.map_or_else(|| label.to_owned(), |value| format!("{label}={value}"));
+    let filters = HashMap::from([("label", vec![wanted])]);
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+    let found = engine.list_containers(Some(options)).await?;
+    Ok(found.into_iter().filter_map(|c| Some((c.id?, c.labels.unwrap_or_default()))).collect())
 }
 
-impl Container {
-    /// Makes and starts one. Also when nobody waits for it any more: then it is removed at once.
-    pub(super) async fn start(engine: &Docker, wanted: Wanted) -> Result<Self, String> {
-        let engine = engine.clone();
-        let starting = tokio::spawn(async move {
-            let labels = HashMap::from([
-                (RUN.to_owned(), wanted.run.clone()),
-                (FOLDER.to_owned(), wanted.folder.display().to_string()),
-            ]);
-            let body = ContainerCreateBody { image: Some(wanted.image), labels: Some(labels), ..wanted.body };
-            let options = CreateContainerOptionsBuilder::default().build();
-            let made = engine.create_container(Some(options), body).await.map_err(|e| words(&e))?;
-            let container = Self { engine, id: Some(made.id) };
-            container.engine.start_container(container.id(), None).await.map_err(|e| words(&e))?;
-            Ok(container)
-        });
-        starting.await.map_err(|e| e.to_string())?
-    }
-
-    pub(super) fn id(&self) -> &str {
-        self.id.as_deref().unwrap_or_default()
-    }
-
-    pub(super) async fn inspect(&self) -> Result<ContainerInspectResponse, String> {
-        self.engine.inspect_container(self.id(), None).await.map_err(|e| words(&e))
-    }
-
-    /// The last of what it wrote to its standard error and output.
-    pub(super) async fn words(&self) -> String {
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail("20").build();
-        let said: Vec<LogOutput> =
-            self.engine.logs(self.id(), Some(options)).try_collect().await.unwrap_or_default();
-        let said: String = said.iter().map(ToString::to_string).collect();
-        bounded(said.trim(), MAX_WORDS)
-    }
-
-    /// Ends and removes it.
-    pub(super) async fn remove(mut self) -> Result<(), String> {
-        let Some(id) = self.id.take() else { return Ok(()) };
-        remove(&self.engine, &id).await
-    }
-}
-
-async fn remove(engine: &Docker, id: &str) -> Result<(), String> {
+async fn remove(engine: &Docker, id: &str) -> Result<(), EngineError> {
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
     match engine.remove_container(id, Some(options)).await {
-        Err(e) if !is_absent(&e) => Err(words(&e)),
+        Err(e) if !is_absent(&e) => Err(e),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-impl Drop for Container {
-    fn drop(&mut self) {
-        let Some(id) = self.id.take() else { return };
-        // The runtime that this was started on may be about to end.
-        let last_resort = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            // What is left all the same is found by its labels.
-            let _left_for_cleanup = runtime.map(|runtime| {
-                runtime.block_on(async {
-                    let engine = connect().await.map_err(|e| e.to_string())?;
-                    remove(&engine, &id).await
-                })
-            });
-        });
-        let _nobody_to_tell = last_resort.join();
+/// Removes the container with this [`UNIQUE_LABEL`], if there is one: testcontainers leaves a container behind that it
+/// made and could not start.
+pub(super) async fn remove_unstarted(unique: &str) -> Result<(), String> {
+    let engine = docker_client_instance().await.map_err(|e| error_text(&e))?;
+    for (id, _) in labelled(&engine, UNIQUE_LABEL, Some(unique)).await.map_err(|e| error_text(&e))? {
+        remove(&engine, &id).await.map_err(|e| error_text(&e))?;
     }
+    Ok(())
 }
 
 /// A container whose run is over.
@@ -284,41 +211,36 @@ pub struct LeftContainer {
     run: String,
 }
 
-/// The containers of runs whose process is gone. None where no engine answers.
+/// The containers of runs whose process no longer exists. Empty if no engine answers.
 ///
 /// # Errors
 /// The engine does not list its containers.
-pub async fn left_containers() -> io::Result<Vec<LeftContainer>> {
-    let Ok(engine) = connect().await else { return Ok(Vec::new()) };
-    let filters = HashMap::from([("label", vec![RUN])]);
-    let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-    let all = engine.list_containers(Some(options)).await.map_err(|e| io::Error::other(words(&e)))?;
-    let left = |labels: &HashMap<String, String>| {
-        labels.get(FOLDER).is_none_or(|folder| !run_folder::is_in_use(Path::new(folder)))
+pub async fn left_containers(timeouts: &Timeouts) -> io::Result<Vec<LeftContainer>> {
+    let Ok(engine) = connect(timeouts).await else { return Ok(Vec::new()) };
+    let all = labelled(&engine, RUN_LABEL, None).await.map_err(|e| io::Error::other(error_text(&e)))?;
+    let is_left = |labels: &HashMap<String, String>| {
+        labels.get(FOLDER_LABEL).is_none_or(|folder| !run_folder::is_in_use(Path::new(folder)))
     };
     Ok(all
         .into_iter()
-        .filter_map(|container| {
-            let labels = container.labels?;
-            let run = labels.get(RUN)?.clone();
-            left(&labels).then_some(LeftContainer { id: container.id?, run })
-        })
+        .filter(|(_, labels)| is_left(labels))
+        .filter_map(|(id, labels)| Some(LeftContainer { id, run: labels.get(RUN_LABEL)?.clone() }))
         .collect())
 }
 
 impl LeftContainer {
-    /// For people.
+    /// Which container this is, for people.
     #[must_use]
     pub fn describe(&self) -> String {
         format!("container {:.12} of run {}", self.id, self.run)
     }
 
-    /// Ends and removes it.
+    /// Stops and removes it.
     ///
     /// # Errors
-    /// The engine does not do it.
+    /// The engine does not remove it.
     pub async fn remove(&self) -> io::Result<()> {
-        let engine = connect().await.map_err(io::Error::other)?;
-        remove(&engine, &self.id).await.map_err(io::Error::other)
+        let engine = docker_client_instance().await.map_err(io::Error::other)?;
+        remove(&engine, &self.id).await.map_err(|e| io::Error::other(error_text(&e)))
     }
 }

@@ -9,6 +9,7 @@ mod settings;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use meshproof_model::{ExternalService, Side};
@@ -19,10 +20,10 @@ use content::{Pages, RedirectToHttps};
 use settings::TlsSettings;
 
 use super::accepting::{Accepting, Connection};
-use super::{ExternalError, RunningService};
+use super::service::{ExternalError, RunningService};
 use meshproof_harness::external::{ExternalSpec, PlainPort};
 use meshproof_harness::store::Store;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 
 /// The port of plain HTTP, as the documents name it.
 const PLAIN: u16 = 80;
@@ -51,6 +52,7 @@ const HTTPS: u16 = 443;
 pub async fn start_embedded(
     spec: ExternalSpec,
     store: Store,
+    timeouts: &Timeouts,
 ) -> Result<Box<dyn RunningService>, ExternalError> {
     let pages: Arc<dyn Content> = Arc::new(Pages::new(spec.pages));
     let plain: Option<Arc<dyn Content>> = match spec.plain {
@@ -68,7 +70,7 @@ pub async fn start_embedded(
         let keep_alive = spec.keep_alive;
         ports.push(Port { documented: HTTPS, tls: Some(settings), content: pages, keep_alive });
     }
-    let service = Embedded::start(&spec.host, ports, store).await?;
+    let service = Embedded::start(&spec.host, ports, store, timeouts).await?;
     Ok(Box::new(service))
 }
 
@@ -95,11 +97,19 @@ impl Port {
     }
 }
 
-/// A running embedded service.
+/// A running embedded service. It stops when it is dropped, too, without waiting for its connections to end.
 pub(crate) struct Embedded {
     host: String,
     addresses: BTreeMap<u16, SocketAddr>,
+    /// The timeout `evidence-settled`.
+    settled_within: Duration,
     shared: Arc<Shared>,
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.shared.accepting.cancel();
+    }
 }
 
 /// What the tasks of one service share.
@@ -111,7 +121,12 @@ struct Shared {
 
 impl Embedded {
     /// Listens on one ephemeral loopback port for each of `ports`.
-    pub(crate) async fn start(host: &str, ports: Vec<Port>, store: Store) -> Result<Self, ExternalError> {
+    pub(crate) async fn start(
+        host: &str,
+        ports: Vec<Port>,
+        store: Store,
+        timeouts: &Timeouts,
+    ) -> Result<Self, ExternalError> {
         let shared = Arc::new(Shared {
             store,
             side: Side::Service { host: host.to_owned() },
@@ -137,7 +152,8 @@ impl Embedded {
                 Connection { work, until_its_end: Arc::default() }
             });
         }
-        Ok(Self { host: host.to_owned(), addresses, shared })
+        let settled_within = timeouts.get(Timeout::EvidenceSettled);
+        Ok(Self { host: host.to_owned(), addresses, settled_within, shared })
     }
 }
 
@@ -160,11 +176,13 @@ impl RunningService for Embedded {
         if self.shared.accepting.is_stopped() {
             return Ok(());
         }
-        let limit = Timeouts::default().get("evidence-settled");
+        let limit = self.settled_within;
         let addresses: Vec<_> = self.addresses.values().copied().collect();
         match tokio::time::timeout(limit, self.shared.accepting.barrier(&addresses)).await {
-            Ok(reached) => reached.map_err(|e| other(format!("cannot reach itself: {e}"))),
-            Err(_) => Err(other(format!("evidence-settled: no answer of its own tasks within {limit:?}"))),
+            Ok(reached) => reached.map_err(|e| other(format!("it cannot connect to itself: {e}"))),
+            Err(_) => {
+                Err(other(format!("evidence-settled: its connections did not report within {limit:?}")))
+            }
         }
     }
 

@@ -1,12 +1,14 @@
-//! A real nginx as an external service: a process of its own, without privileges, in a folder of its own, on loopback.
+//! A real nginx as an external service: a process without privileges, in a folder of its own, on loopback.
 
 pub(super) mod door;
+pub(super) mod logs;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,34 +19,34 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use door::Door;
+use logs::SharedLogs;
 use meshproof_nginx::config::{Folder, Ports, Site, Version};
-use meshproof_nginx::log::Logs;
 
-use super::{ExternalError, RunningService};
+use super::service::{ExternalError, RunningService};
 use crate::ports;
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::store::{Store, bounded};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 
-/// How often nginx is started anew when somebody else was faster to take a port.
+/// How often nginx is started again after another program was faster to take one of its ports.
 const ATTEMPTS: usize = 8;
-/// How often a condition is looked at that nobody announces.
+/// How often a condition is checked that cannot be waited for.
 pub(super) const POLL: Duration = Duration::from_millis(5);
-/// How much of a program's own words goes into an error.
-const MAX_WORDS: usize = 2000;
+/// How much of a program's own output goes into an error.
+const MAX_QUOTED: usize = 2000;
 /// `nginx -e FILE` came with 1.19.5 (nginx, "Command-line parameters").
 const EARLY_ERROR_LOG: Version = (1, 19, 5);
 
-/// What tells one nginx of this machine from another, and the name of its folder in `parent`.
+/// A text that no other nginx on this machine has, and a new folder in `parent`.
 pub(super) fn new_folder(parent: &Path) -> Result<(String, Folder), String> {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     let nonce = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let folder = Folder::create(parent, &format!("nginx-{nonce}"))
-        .map_err(|e| format!("cannot make a folder in {}: {e}", parent.display()))?;
+        .map_err(|e| format!("cannot create a folder in {}: {e}", parent.display()))?;
     Ok((nonce, folder))
 }
 
-/// What nginx is told about the folder of its configuration.
+/// nginx's arguments: where its configuration is.
 pub(super) fn arguments(folder: &Path, version: Version) -> Vec<OsString> {
     let mut arguments: Vec<OsString> =
         vec!["-p".into(), folder.into(), "-c".into(), folder.join("nginx.conf").into()];
@@ -54,7 +56,7 @@ pub(super) fn arguments(folder: &Path, version: Version) -> Vec<OsString> {
     arguments
 }
 
-/// The nginx on PATH, and no other: whether a run uses it must not depend on what lies about.
+/// The nginx on PATH, and no other: whether a run uses nginx must not depend on where else one is installed.
 #[must_use]
 pub fn find_nginx() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -62,30 +64,30 @@ pub fn find_nginx() -> Option<PathBuf> {
 }
 
 /// Starts nginx as an external service, in a folder that it makes in `folder` and removes at its end. `program` is the
-/// nginx to run; none: see [`find_nginx`]. Evidence arrives on [`RunningService::settle`]. Unlike other services it
-/// ends when it is dropped, too.
+/// nginx to run; if none is given, see [`find_nginx`]. Evidence arrives on [`RunningService::settle`].
 ///
 /// # Errors
 /// nginx is missing, does not start, or cannot do what the specification asks (HTTP/2 alone).
 pub async fn start_nginx(
     spec: ExternalSpec,
     store: Store,
+    timeouts: &Timeouts,
     folder: &Path,
     program: Option<&Path>,
 ) -> Result<Box<dyn RunningService>, ExternalError> {
     let service = format!("nginx for {}", spec.host);
     let program = program.map(Path::to_owned).or_else(find_nginx).ok_or_else(missing)?;
-    let version = version(&program).await?;
+    let version = version(&program, timeouts).await?;
     let start = |reason: String| ExternalError::Start { service: service.clone(), reason };
     for _ in 1..ATTEMPTS {
         let ports = take_ports().map_err(|e| start(e.to_string()))?;
-        match Process::start(&program, version, &spec, ports, folder).await {
-            Ok(process) => return Ok(Box::new(Nginx::new(process, &spec, ports, version, store))),
-            Err(Failure::PortTaken) => {}
-            Err(Failure::Other(reason)) => return Err(start(reason)),
+        match NginxProcess::start(&program, version, &spec, ports, folder, timeouts).await {
+            Ok(process) => return Ok(Box::new(Nginx::new(process, &spec, ports, version, store, timeouts))),
+            Err(StartFailure::PortTaken) => {}
+            Err(StartFailure::Other(reason)) => return Err(start(reason)),
         }
     }
-    Err(start(format!("{ATTEMPTS} times in a row, somebody else took its ports")))
+    Err(start(format!("another program took its ports, {ATTEMPTS} times in a row")))
 }
 
 /// Three ports that are free now.
@@ -96,29 +98,33 @@ pub(super) fn take_ports() -> std::io::Result<Ports> {
 fn missing() -> ExternalError {
     ExternalError::Missing {
         program: "nginx".to_owned(),
-        mend:
-            "install it (Debian and Ubuntu: apt-get install nginx-light; macOS: brew install nginx), or do \
+        fix:
+            "Install it (Debian and Ubuntu: apt-get install nginx-light; macOS: brew install nginx), or run \
                without it: --external embedded"
                 .to_owned(),
     }
 }
 
-/// What `nginx -v` says: `nginx version: nginx/1.22.1`.
-async fn version(program: &Path) -> Result<Version, ExternalError> {
-    let limit = Timeouts::default().get("external-service-ready");
+/// The version in the output of `nginx -v`: `nginx version: nginx/1.22.1`.
+async fn version(program: &Path, timeouts: &Timeouts) -> Result<Version, ExternalError> {
+    let limit = timeouts.get(Timeout::ExternalServiceReady);
     let asked = Command::new(program).arg("-v").stdin(Stdio::null()).kill_on_drop(true).output();
     let output = match tokio::time::timeout(limit, asked).await {
         Ok(Ok(output)) => output,
         Ok(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
         Ok(Err(e)) => return Err(unusable(program, &e.to_string())),
-        Err(_) => return Err(unusable(program, "`nginx -v` does not end")),
+        Err(_) => {
+            let reason = format!("external-service-ready: `nginx -v` did not exit within {limit:?}");
+            return Err(unusable(program, &reason));
+        }
     };
     let words = String::from_utf8_lossy(&output.stderr);
-    read_version(&words).ok_or_else(|| unusable(program, &format!("`nginx -v` says {words:?}")))
+    read_version(&words)
+        .ok_or_else(|| unusable(program, &format!("no version in the output of `nginx -v`: {words:?}")))
 }
 
 fn unusable(program: &Path, reason: &str) -> ExternalError {
-    ExternalError::Start { service: program.display().to_string(), reason: bounded(reason, MAX_WORDS) }
+    ExternalError::Start { service: program.display().to_string(), reason: bounded(reason, MAX_QUOTED) }
 }
 
 pub(super) fn read_version(words: &str) -> Option<Version> {
@@ -128,27 +134,28 @@ pub(super) fn read_version(words: &str) -> Option<Version> {
 }
 
 /// Why a process did not start.
-enum Failure {
+enum StartFailure {
     PortTaken,
     Other(String),
 }
 
-/// A process and its folder. Both go when it is dropped: first the process, then the folder.
-struct Process {
+/// A process and its folder. Dropping it ends the process and then removes the folder.
+struct NginxProcess {
     child: Child,
     folder: Folder,
-    door: Door,
+    door: Arc<Door>,
 }
 
-impl Process {
+impl NginxProcess {
     async fn start(
         program: &Path,
         version: Version,
         spec: &ExternalSpec,
         ports: Ports,
         parent: &Path,
-    ) -> Result<Self, Failure> {
-        let other = Failure::Other;
+        timeouts: &Timeouts,
+    ) -> Result<Self, StartFailure> {
+        let other = StartFailure::Other;
         let (nonce, folder) = new_folder(parent).map_err(other)?;
         meshproof_nginx::config::write(folder.path(), spec, ports, &nonce, version, Site::Machine)
             .map_err(other)?;
@@ -158,39 +165,41 @@ impl Process {
         command.args(arguments(folder.path(), version));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).kill_on_drop(true);
         let child = command.spawn().map_err(|e| other(format!("cannot run {}: {e}", program.display())))?;
-        let door = Door::new((Ipv4Addr::LOCALHOST, ports.control).into(), nonce);
+        let door = Arc::new(Door::new((Ipv4Addr::LOCALHOST, ports.control).into(), nonce));
         let mut process = Self { child, folder, door };
-        process.ready().await?;
+        process.ready(timeouts.get(Timeout::ExternalServiceReady)).await?;
         Ok(process)
     }
 
-    async fn ready(&mut self) -> Result<(), Failure> {
-        let limit = Timeouts::default().get("external-service-ready");
+    async fn ready(&mut self, limit: Duration) -> Result<(), StartFailure> {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             if self.door.fence(limit).await.is_some() {
                 return Ok(());
             }
-            let ended = self.child.try_wait().map_err(|e| Failure::Other(e.to_string()))?;
-            let words = self.words();
+            let ended = self.child.try_wait().map_err(|e| StartFailure::Other(e.to_string()))?;
+            let words = self.output();
             // nginx itself would try the same port for some seconds more.
             if words.contains("bind() to") {
                 return if words.contains("in use") {
-                    Err(Failure::PortTaken)
+                    Err(StartFailure::PortTaken)
                 } else {
-                    Err(Failure::Other(words))
+                    Err(StartFailure::Other(words))
                 };
             }
             if let Some(status) = ended {
-                return Err(Failure::Other(format!("it ended with {status}: {words}")));
+                return Err(StartFailure::Other(format!("it exited ({status}): {words}")));
             }
             tokio::time::sleep(POLL).await;
         }
-        Err(Failure::Other(format!("external-service-ready: no answer within {limit:?}: {}", self.words())))
+        Err(StartFailure::Other(format!(
+            "external-service-ready: no answer within {limit:?}: {}",
+            self.output()
+        )))
     }
 
-    fn words(&self) -> String {
-        meshproof_nginx::log::words(self.folder.path())
+    fn output(&self) -> String {
+        meshproof_nginx::log::output(self.folder.path())
     }
 }
 
@@ -198,22 +207,34 @@ struct Nginx {
     host: String,
     version: Version,
     addresses: BTreeMap<u16, SocketAddr>,
+    /// The timeout `evidence-settled`.
+    settled_within: Duration,
+    door: Arc<Door>,
+    logs: SharedLogs,
     /// None once it was stopped.
-    running: Mutex<Option<Running>>,
-}
-
-struct Running {
-    process: Process,
-    logs: Logs,
+    process: Mutex<Option<NginxProcess>>,
 }
 
 impl Nginx {
-    fn new(process: Process, spec: &ExternalSpec, ports: Ports, version: Version, store: Store) -> Self {
+    fn new(
+        process: NginxProcess,
+        spec: &ExternalSpec,
+        ports: Ports,
+        version: Version,
+        store: Store,
+        timeouts: &Timeouts,
+    ) -> Self {
         let addresses =
             ports.of(spec).map(|(documented, own)| (documented, (Ipv4Addr::LOCALHOST, own).into())).collect();
-        let logs = Logs::new(process.folder.path(), spec, ports, Site::Machine, store);
-        let running = Running { logs, process };
-        Self { host: spec.host.clone(), version, addresses, running: Mutex::new(Some(running)) }
+        Self {
+            host: spec.host.clone(),
+            version,
+            addresses,
+            settled_within: timeouts.get(Timeout::EvidenceSettled),
+            door: Arc::clone(&process.door),
+            logs: SharedLogs::new(process.folder.path(), spec, ports, Site::Machine, store),
+            process: Mutex::new(Some(process)),
+        }
     }
 
     fn label(&self) -> String {
@@ -236,16 +257,19 @@ impl RunningService for Nginx {
     }
 
     async fn settle(&self) -> Result<(), ExternalError> {
-        let limit = Timeouts::default().get("evidence-settled");
-        let mut running = self.running.lock().await;
-        let Some(running) = running.as_mut() else { return Ok(()) };
-        let reached = running.process.door.barrier(limit).await;
-        // What is in the logs is evidence also of one that died.
-        let collected = running.logs.collect(reached.as_deref());
-        if reached.is_none() {
-            let reason = match running.process.child.try_wait() {
-                Ok(Some(status)) => format!("it ended with {status}: {}", running.process.words()),
-                Ok(None) | Err(_) => format!("no answer at its own door: {}", running.process.words()),
+        if self.process.lock().await.is_none() {
+            return Ok(());
+        }
+        let reached = self.door.barrier(self.settled_within).await;
+        let answered = reached.is_some();
+        // The logs are evidence even if nginx has exited.
+        let collected = self.logs.collect(reached).await;
+        if !answered {
+            let mut process = self.process.lock().await;
+            let Some(process) = process.as_mut() else { return Ok(()) };
+            let reason = match process.child.try_wait().ok().flatten() {
+                Some(status) => format!("it exited ({status}): {}", self.logs.output()),
+                None => format!("it runs, but does not answer the suite: {}", self.logs.output()),
             };
             return Err(ExternalError::Died { service: self.label(), reason });
         }
@@ -254,11 +278,11 @@ impl RunningService for Nginx {
     }
 
     async fn stop(&self) -> Result<(), ExternalError> {
-        let Some(mut running) = self.running.lock().await.take() else { return Ok(()) };
+        let Some(mut process) = self.process.lock().await.take() else { return Ok(()) };
         let failed = |reason: String| ExternalError::Other { service: self.label(), reason };
-        // It has nothing that an orderly end would save.
-        running.process.child.kill().await.map_err(|e| failed(format!("cannot be ended: {e}")))?;
-        let folder = &running.process.folder;
+        // It has nothing to save by an orderly exit.
+        process.child.kill().await.map_err(|e| failed(format!("it cannot be killed: {e}")))?;
+        let folder = &process.folder;
         folder.remove().map_err(|e| failed(format!("cannot remove {}: {e}", folder.path().display())))
     }
 }
@@ -268,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_read_from_what_nginx_says() {
+    fn the_version_is_read_from_the_output_of_nginx() {
         assert_eq!(read_version("nginx version: nginx/1.22.1\n"), Some((1, 22, 1)));
         assert_eq!(read_version("nginx version: nginx/1.29.0 (Ubuntu)"), Some((1, 29, 0)));
         assert_eq!(read_version("nginx version: freenginx"), None);
