@@ -82,7 +82,7 @@ fn target(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, Refusal> {
                 "the target adapter takes the command that starts the program: --target adapter:COMMAND (see docs/adapters.md)"
                     .to_owned()
             }
-            UnknownTarget::Saboteur(e) => sabotage::unknown(&e),
+            UnknownTarget::Variant(e) => sabotage::unknown(&e),
             e @ (UnknownTarget::Name { .. }
             | UnknownTarget::Mutation(_)
             | UnknownTarget::Cluster(_)

@@ -10,7 +10,7 @@ use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
 use meshproof_model::{Level, Report, Verdict, kills};
-use meshproof_reference::{Saboteur, UnknownSaboteur};
+use meshproof_reference::{UnknownVariant, Variant};
 use meshproof_render::words::plural;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -69,7 +69,7 @@ pub type Interrupt = watch::Receiver<Option<String>>;
 ///
 /// # Errors
 /// The run could not begin, or was cut short.
-pub async fn run_one(saboteur: Option<Saboteur>, interrupt: Interrupt) -> Result<Report, Refusal> {
+pub async fn run_one(saboteur: Option<Variant>, interrupt: Interrupt) -> Result<Report, Refusal> {
     let name = saboteur.map_or_else(|| "reference".to_owned(), |s| format!("reference:{s}"));
     let target = meshproof_targets::by_name(&name, &meshproof_targets::Settings::default())
         .map_err(|e| Refusal::Usage(e.to_string()))?;
@@ -98,7 +98,7 @@ fn cut_short(reason: &str) -> Refusal {
 /// The whole reference does not pass every check, or a run showed a fault of the suite or was cut short: then the matrix
 /// would say nothing.
 pub async fn compute(
-    saboteurs: &[Saboteur],
+    saboteurs: &[Variant],
     interrupt: Interrupt,
     mut progress: impl FnMut(&str, &BTreeSet<String>),
 ) -> Result<KillMatrix, Refusal> {
@@ -139,7 +139,7 @@ pub async fn compute(
 }
 
 /// The checks that noticed the saboteur.
-fn noticed(saboteur: Saboteur, report: &Report) -> Result<BTreeSet<String>, Refusal> {
+fn noticed(saboteur: Variant, report: &Report) -> Result<BTreeSet<String>, Refusal> {
     match report.scenarios.iter().find_map(|s| s.faults.first().map(|f| (s.selector(), f))) {
         Some((scenario, fault)) => Err(Refusal::Environment(format!(
             "{saboteur}: {scenario}: a fault of the suite: {}",
@@ -158,7 +158,7 @@ fn not_passed(report: &Report) -> BTreeSet<String> {
 }
 
 /// What is said of a saboteur that does not exist.
-pub(crate) fn unknown(error: &UnknownSaboteur) -> String {
+pub(crate) fn unknown(error: &UnknownVariant) -> String {
     format!("{error}\n`meshproof sabotage --list` shows all of them")
 }
 
@@ -169,17 +169,17 @@ pub(crate) fn unknown(error: &UnknownSaboteur) -> String {
 pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
     if args.list {
         let list: String =
-            Saboteur::ALL.iter().map(|s| format!("{:<36} {}\n", s.name(), s.description())).collect();
+            Variant::saboteurs().map(|s| format!("{:<36} {}\n", s.name(), s.description())).collect();
         crate::answer(&list);
         return Ok(exit::OK);
     }
     let mut saboteurs = Vec::new();
     for name in &args.saboteurs {
-        saboteurs.push(name.parse::<Saboteur>().map_err(|e| Refusal::Usage(unknown(&e)))?);
+        saboteurs.push(name.parse::<Variant>().map_err(|e| Refusal::Usage(unknown(&e)))?);
     }
     let whole = saboteurs.is_empty();
     if whole {
-        saboteurs.extend(Saboteur::ALL);
+        saboteurs.extend(Variant::saboteurs());
     }
     let matrix = runtime()?.block_on(async {
         let (interrupt, interrupted) = watch::channel(None);
@@ -232,7 +232,7 @@ pub fn as_model(matrix: &KillMatrix, whole: bool) -> kills::KillMatrix {
             .keys()
             .map(|name| kills::KillSaboteur {
                 name: name.clone(),
-                description: name.parse::<Saboteur>().map(|s| s.description().to_owned()).unwrap_or_default(),
+                description: name.parse::<Variant>().map(|s| s.description().to_owned()).unwrap_or_default(),
             })
             .collect(),
         whole,

@@ -14,7 +14,7 @@ pub mod real_hosts;
 mod seat;
 mod tap;
 mod target;
-mod tls;
+pub mod tls;
 pub mod workload;
 
 pub use target::LocalTarget;

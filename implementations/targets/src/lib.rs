@@ -14,7 +14,7 @@ use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_local::LocalTarget;
 use meshproof_local::data_plane::DataPlaneFactory;
 use meshproof_local::real_hosts::RealHosts;
-use meshproof_reference::{Reference, Saboteur, UnknownSaboteur};
+use meshproof_reference::{Reference, UnknownVariant, Variant};
 
 /// The choices, with what each is.
 pub const CHOICES: &[(&str, &str)] = &[
@@ -25,7 +25,11 @@ pub const CHOICES: &[(&str, &str)] = &[
         "whatever speaks Istio's API in a Kubernetes cluster (needs a build with `--features cluster`; see docs/cluster.md)",
     ),
     ("adapter:COMMAND", "any program that speaks the adapter contract (see docs/adapters.md)"),
-    ("reference:SABOTEUR", "the same, broken on purpose in one way (see `meshproof sabotage --list`)"),
+    (
+        "reference:SABOTEUR",
+        "the reference, broken on purpose in one way (see `meshproof sabotage --list`); SABOTEUR@sidecar, @egress-gateway or \
+         @ingress-gateway breaks it at one placement only",
+    ),
     (
         "envoy:MUTATION",
         "the same, told something else: no-sni, no-ca, no-client-certificate, plaintext, wrong-port, no-log",
@@ -82,9 +86,9 @@ pub enum UnknownTarget {
         /// Near names.
         suggestion: String,
     },
-    /// The target exists, its saboteur does not.
+    /// The reference has no such variant.
     #[error(transparent)]
-    Saboteur(#[from] UnknownSaboteur),
+    Variant(#[from] UnknownVariant),
     /// Envoy cannot be broken in this way.
     #[error(transparent)]
     Mutation(#[from] UnknownMutation),
@@ -113,7 +117,7 @@ pub fn by_name(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, Unkno
     let local = |reference: Reference| on(Arc::new(reference));
     match name.split_once(':') {
         None if name == "reference" => Ok(local(Reference::new())),
-        Some(("reference", saboteur)) => Ok(local(Reference::sabotaged(saboteur.parse::<Saboteur>()?))),
+        Some(("reference", variant)) => Ok(local(Reference::varied(variant.parse::<Variant>()?))),
         None if name == "envoy" => Ok(on(Arc::new(Envoy::new(settings.envoy.clone())))),
         Some(("envoy", mutation)) => {
             Ok(on(Arc::new(Envoy::mutated(settings.envoy.clone(), mutation.parse::<Mutation>()?))))
@@ -169,9 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn every_saboteur_is_a_target() {
-        for saboteur in Saboteur::ALL {
-            assert!(by_name(&format!("reference:{saboteur}"), &Settings::default()).is_ok());
+    fn every_variant_of_the_reference_is_a_target() {
+        for variant in Variant::saboteurs().chain(Variant::benign()) {
+            assert!(by_name(&format!("reference:{variant}"), &Settings::default()).is_ok());
         }
     }
 
