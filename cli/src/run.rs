@@ -148,8 +148,8 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
 /// Whether a file there replaces a built-in manifest of what runs.
 fn is_used(folder: &Path, selection: &[Selected]) -> bool {
     let replaced =
-        |scenario: &Scenario, name: &str| folder.join(scenario.id).join(format!("{name}.yaml")).exists();
-    selection.iter().any(|s| s.scenario.fixtures.iter().any(|(name, _)| replaced(s.scenario, name)))
+        |scenario: &Scenario, name: &str| folder.join(scenario.id()).join(format!("{name}.yaml")).exists();
+    selection.iter().any(|s| s.scenario.fixtures.manifests().any(|(name, _)| replaced(s.scenario, name)))
 }
 
 /// What runs, and whether it can run so.

@@ -215,7 +215,7 @@ pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
 pub fn as_model(matrix: &KillMatrix, whole: bool) -> kills::KillMatrix {
     let of = |id: &str| {
         let (scenario, check) = id.split_once('/')?;
-        meshproof_scenarios::ALL.iter().find(|s| s.id == scenario)?.check(check)
+        meshproof_scenarios::ALL.iter().find(|s| s.id() == scenario)?.catalogue.check(check)
     };
     kills::KillMatrix {
         checks: matrix
@@ -224,7 +224,7 @@ pub fn as_model(matrix: &KillMatrix, whole: bool) -> kills::KillMatrix {
             .map(|id| kills::KillCheck {
                 id: id.clone(),
                 level: of(id).map_or(Level::Must, |c| c.level),
-                requirement: of(id).map(|c| c.requirement.to_owned()).unwrap_or_default(),
+                requirement: of(id).map(|c| c.requirement.clone()).unwrap_or_default(),
             })
             .collect(),
         saboteurs: matrix

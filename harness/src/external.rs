@@ -128,6 +128,3 @@ impl std::fmt::Debug for PrivateKeyPem {
         f.write_str("(private key withheld)")
     }
 }
-
-/// How large the body is that a withheld answer has.
-pub const HELD_BODY: usize = 4096;

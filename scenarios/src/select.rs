@@ -1,4 +1,4 @@
-//! From what somebody asks for on the command line to what runs.
+//! From the selectors on the command line to what runs.
 
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::runner::Selected;
@@ -24,12 +24,12 @@ fn no_match<'a>(what: impl Into<String>, name: &str, known: impl IntoIterator<It
 /// # Errors
 /// There is none; near names are in the message.
 pub fn scenario(id: &str) -> Result<&'static Scenario, NoMatch> {
-    let found = ALL.iter().find(|s| s.id == id);
-    found.copied().ok_or_else(|| no_match("scenario", id, ALL.iter().map(|s| s.id)))
+    let found = ALL.iter().find(|s| s.id() == id);
+    found.ok_or_else(|| no_match("scenario", id, ALL.iter().map(Scenario::id)))
 }
 
 /// What runs for these selectors, each `SCENARIO`, `SCENARIO:CONFIGURATION`, `SCENARIO/CHECK` or
-/// `SCENARIO:CONFIGURATION/CHECK`; for none of them, everything. The order is the catalogue's.
+/// `SCENARIO:CONFIGURATION/CHECK`. Without a selector: everything. The order is the catalogue's.
 ///
 /// # Errors
 /// A selector matches nothing; near names are in the message.
@@ -45,47 +45,49 @@ pub fn select(selectors: &[String]) -> Result<Vec<Selected>, NoMatch> {
             None => (path, None),
         };
         let scenario = scenario(id)?;
+        let catalogue = &scenario.catalogue;
         if let Some(name) = configuration
-            && !scenario.configurations.iter().any(|c| c.id == name)
+            && catalogue.configuration(name).is_none()
         {
-            let known = scenario.configurations.iter().map(|c| c.id);
+            let known = catalogue.configurations.iter().map(|c| c.id.as_str());
             return Err(no_match(format!("configuration of {id}"), name, known));
         }
         if let Some(name) = check
-            && scenario.check(name).is_none()
+            && catalogue.check(name).is_none()
         {
-            return Err(no_match(format!("check of {id}"), name, scenario.checks.iter().map(|c| c.id)));
+            let known = catalogue.checks.iter().map(|c| c.id.as_str());
+            return Err(no_match(format!("check of {id}"), name, known));
         }
         let mut any = false;
-        for c in scenario.configurations.iter().filter(|c| configuration.is_none_or(|name| name == c.id)) {
-            if check.and_then(|name| scenario.check(name)).is_some_and(|check| !check.is_in(c.id)) {
+        for c in catalogue.configurations.iter().filter(|c| configuration.is_none_or(|name| name == c.id)) {
+            if check.and_then(|name| catalogue.check(name)).is_some_and(|check| !check.is_in(&c.id)) {
                 continue;
             }
             any = true;
-            add(&mut chosen, scenario, c.id, check);
+            add(&mut chosen, scenario, &c.id, check);
         }
         if let (false, Some(name)) = (any, check) {
-            let known =
-                scenario.checks.iter().filter(|c| configuration.is_none_or(|n| c.is_in(n))).map(|c| c.id);
-            return Err(no_match(format!("check of {path}"), name, known));
+            let known = catalogue.checks.iter().filter(|c| configuration.is_none_or(|n| c.is_in(n)));
+            return Err(no_match(format!("check of {path}"), name, known.map(|c| c.id.as_str())));
         }
     }
     if selectors.is_empty() {
-        for scenario in ALL {
-            for c in scenario.configurations {
-                add(&mut chosen, scenario, c.id, None);
+        for scenario in ALL.iter() {
+            for c in &scenario.catalogue.configurations {
+                add(&mut chosen, scenario, &c.id, None);
             }
         }
     }
     let place = |s: &Selected| {
-        let scenario = ALL.iter().position(|known| known.id == s.scenario.id);
-        (scenario, s.scenario.configurations.iter().position(|c| c.id == s.configuration))
+        let scenario = ALL.iter().position(|known| known.id() == s.scenario.id());
+        let configurations = &s.scenario.catalogue.configurations;
+        (scenario, configurations.iter().position(|c| c.id == s.configuration))
     };
     chosen.sort_by_key(place);
     Ok(chosen)
 }
 
-/// What runs against the documents' own hosts for these selectors; for none of them, every scenario whose document asks a host on
+/// What runs against the documents' own hosts for these selectors. Without a selector: every scenario whose document asks a host on
 /// the internet.
 ///
 /// # Errors
@@ -93,10 +95,10 @@ pub fn select(selectors: &[String]) -> Result<Vec<Selected>, NoMatch> {
 pub fn select_live(selectors: &[String]) -> Result<Vec<Selected>, NoLive> {
     let mut chosen = select(selectors)?;
     if selectors.is_empty() {
-        chosen.retain(|s| !s.scenario.live.is_empty());
+        chosen.retain(|s| !s.scenario.catalogue.live.is_empty());
     }
-    match chosen.iter().find(|s| s.scenario.live.is_empty()) {
-        Some(other) => Err(NoLive::Scenario { id: other.scenario.id, live: live().join(", ") }),
+    match chosen.iter().find(|s| s.scenario.catalogue.live.is_empty()) {
+        Some(other) => Err(NoLive::Scenario { id: other.scenario.id(), live: live().join(", ") }),
         None => Ok(chosen),
     }
 }
@@ -104,7 +106,7 @@ pub fn select_live(selectors: &[String]) -> Result<Vec<Selected>, NoLive> {
 /// The scenarios whose documents ask hosts on the internet.
 #[must_use]
 pub fn live() -> Vec<&'static str> {
-    ALL.iter().filter(|s| !s.live.is_empty()).map(|s| s.id).collect()
+    ALL.iter().filter(|s| !s.catalogue.live.is_empty()).map(Scenario::id).collect()
 }
 
 /// A selection that cannot be run against real hosts.
@@ -129,9 +131,10 @@ fn add(
     configuration: &'static str,
     check: Option<&str>,
 ) {
-    let known = chosen.iter_mut().find(|s| s.scenario.id == scenario.id && s.configuration == configuration);
+    let same = |s: &&mut Selected| s.scenario.id() == scenario.id() && s.configuration == configuration;
+    let known = chosen.iter_mut().find(same);
     match (known, check) {
-        // Everything of it was asked for before, or is now.
+        // All of its checks are already selected.
         (Some(Selected { checks: None, .. }), _) => {}
         (Some(selected), None) => selected.checks = None,
         (Some(Selected { checks: Some(checks), .. }), Some(check)) => checks.push(check.to_owned()),
@@ -149,19 +152,19 @@ mod tests {
         let selectors: Vec<String> = selectors.iter().map(|s| (*s).to_owned()).collect();
         let shown = |s: &Selected| {
             let checks = s.checks.as_ref().map(|c| format!("/{}", c.join(","))).unwrap_or_default();
-            format!("{}:{}{checks}", s.scenario.id, s.configuration)
+            format!("{}:{}{checks}", s.scenario.id(), s.configuration)
         };
         select(&selectors).unwrap().iter().map(shown).collect()
     }
 
     #[test]
     fn no_selector_selects_every_configuration_of_every_scenario() {
-        let all: usize = ALL.iter().map(|s| s.configurations.len()).sum();
+        let all: usize = ALL.iter().map(|s| s.catalogue.configurations.len()).sum();
         assert_eq!(selected(&[]).len(), all);
     }
 
     fn shown(chosen: &[Selected]) -> Vec<String> {
-        chosen.iter().map(|s| format!("{}:{}", s.scenario.id, s.configuration)).collect()
+        chosen.iter().map(|s| format!("{}:{}", s.scenario.id(), s.configuration)).collect()
     }
 
     #[test]
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_run_of_another_scenario_is_refused_and_told_which_can() {
+    fn a_live_run_of_another_scenario_is_refused_and_the_message_names_those_that_can() {
         let refused = |selectors: &[&str]| {
             let selectors: Vec<String> = selectors.iter().map(|s| (*s).to_owned()).collect();
             select_live(&selectors).err().unwrap().to_string()

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|selected| {
             let world = Arc::clone(&world);
-            let name = format!("{}:{}", selected.scenario.id, selected.configuration);
+            let name = format!("{}:{}", selected.scenario.id(), selected.configuration);
             Trial::test(name, move || world.judge(selected))
         })
         .collect();
@@ -102,7 +102,7 @@ impl World {
     }
 
     fn judge(&self, selected: Selected) -> Result<(), Failed> {
-        let selector = format!("{}:{}", selected.scenario.id, selected.configuration);
+        let selector = format!("{}:{}", selected.scenario.id(), selected.configuration);
         let live = if self.external == ExternalChoice::Live { " --live" } else { "" };
         let repeat = format!("meshproof run --target {}{live}", self.name);
         let options = Options {
@@ -127,7 +127,7 @@ impl World {
         whole.scenarios = reports.iter().flat_map(|r| r.scenarios.clone()).collect();
         let order = select(&[]).expect("nothing was asked for by name");
         whole.scenarios.sort_by_key(|s| {
-            order.iter().position(|o| o.scenario.id == s.id && o.configuration == s.configuration)
+            order.iter().position(|o| o.scenario.id() == s.id && o.configuration == s.configuration)
         });
         whole.run.duration_us = reports.iter().map(|r| r.run.duration_us).max().unwrap_or_default();
         whole.run.command = format!("MESHPROOF_TARGET={} cargo test -p meshproof-scenarios", self.name);

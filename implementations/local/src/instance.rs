@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::apps::{self, Details};
+use crate::apps::{self, LookupApplication};
 use crate::external::{RunningService, find_nginx, start_embedded, start_nginx, start_nginx_container};
 use crate::real_hosts::RealHosts;
 use crate::workload::{Route, WorkloadClient};
@@ -48,7 +48,7 @@ pub(crate) struct LocalInstance {
     addresses: Addresses,
     data_plane: Box<dyn DataPlane>,
     workloads: BTreeMap<String, WorkloadClient>,
-    details: BTreeMap<String, Arc<Details>>,
+    applications: BTreeMap<String, Arc<LookupApplication>>,
     plain: Vec<(Service, Arc<dyn RunningService>)>,
     /// Held for the length of a change: changes come into force one after another.
     state: Mutex<State>,
@@ -120,7 +120,7 @@ impl LocalInstance {
             ));
         }
         let mut workloads = BTreeMap::new();
-        let mut details = BTreeMap::new();
+        let mut applications = BTreeMap::new();
         for proxy in &addresses.proxies {
             let route = Route::capture(proxy.outbound.iter().copied());
             let client =
@@ -128,15 +128,15 @@ impl LocalInstance {
             workloads.insert(proxy.name.clone(), client);
         }
         for workload in &seat.topology.workloads {
-            let (Some(port), Some(client)) = (workload.serves, workloads.get(workload.name)) else {
+            let (Some(application), Some(client)) = (workload.serves, workloads.get(workload.name)) else {
                 continue;
             };
             let host = service_host(workload.name, workload.namespace);
             let (store, timeouts) = (seat.store.clone(), &seat.timeouts);
-            let app =
-                Details::start(&host, port, client.clone(), store, timeouts).await.map_err(environment)?;
-            addresses.set_application(workload.name, address_of(&app, port)?);
-            details.insert(workload.name.to_owned(), Arc::new(app));
+            let app = LookupApplication::start(&host, application, client.clone(), store, timeouts);
+            let app = app.await.map_err(environment)?;
+            addresses.set_application(workload.name, address_of(&app, application.port)?);
+            applications.insert(workload.name.to_owned(), Arc::new(app));
         }
         let boot = Boot {
             folder: seat.folder.join("data-plane"),
@@ -155,7 +155,7 @@ impl LocalInstance {
             addresses,
             data_plane,
             workloads,
-            details,
+            applications,
             plain,
             state: Mutex::default(),
             table: std::sync::RwLock::default(),
@@ -263,7 +263,7 @@ impl LocalInstance {
         let table = self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut services: Vec<_> = table.services.values().cloned().collect();
         services.extend(self.plain.iter().map(|(_, service)| Arc::clone(service)));
-        services.extend(self.details.values().map(|app| Arc::clone(app) as _));
+        services.extend(self.applications.values().map(|app| Arc::clone(app) as _));
         services
     }
 
@@ -385,10 +385,10 @@ impl Instance for LocalInstance {
     }
 
     async fn set_variable(&self, workload: &str, name: &str, value: &str) -> Result<(), TargetError> {
-        let app = self.details.get(workload).filter(|_| name == "DO_NOT_ENCRYPT");
+        let app = self.applications.get(workload).filter(|app| app.reads(name));
         let app =
             app.ok_or_else(|| environment(format!("{workload} has no application that reads {name}")))?;
-        app.set_do_not_encrypt(value == "true");
+        app.send_plain(value == "true");
         Ok(())
     }
 

@@ -3,14 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers report by panicking, as tests do")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use meshproof_harness::catalogue::{Catalogue, Check};
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
+use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::runner::{Options, Selected, run};
-use meshproof_harness::scenario::{Check, Configuration, Scenario};
+use meshproof_harness::scenario::Scenario;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::topology::Topology;
@@ -173,22 +175,13 @@ fn spec() -> ExternalSpec {
     }
 }
 
-static SCENARIO: Scenario = Scenario {
-    id: "load",
-    title: "a story",
-    document: "a document",
-    url: "https://example.com/",
-    features: &[],
-    configurations: &[Configuration { id: "only", title: "the only one" }],
-    checks: &[Check::must("hitless", "A", "Nothing is lost.")],
-    fixtures: &[],
-    live: &[],
-    topology: Topology::default,
-    run: |mesh| Box::pin(story(mesh)),
-};
+static SCENARIO: LazyLock<Scenario> = LazyLock::new(|| {
+    let check = Check::must("hitless", "A", "No request is lost.");
+    Scenario::new(Catalogue::new("load").checks([check]), Fixtures::default(), Topology::default(), story)
+});
 
 async fn story(mesh: &Mesh) -> Result<(), Stop> {
-    mesh.deploy_external(spec(), Documented::Embedded).await?;
+    mesh.deploy_external((spec(), Documented::Embedded)).await?;
     let change = mesh.change(ConfigChange::default());
     let load = mesh.workload("sleep").under_load("http://api.example.com", change).await?;
     mesh.check("hitless", load.loses_nothing())

@@ -24,7 +24,7 @@ use super::Shared;
 use super::content::Answer;
 use super::serve::SERVER_NAME;
 use meshproof_harness::digest::{MAX_SAMPLE, sample, sha256};
-use meshproof_harness::external::HELD_BODY;
+use meshproof_harness::holding::HELD_BODY;
 
 /// How large the pieces of a body without a length are.
 const PIECE: usize = 16 * 1024;
