@@ -7,7 +7,7 @@ use assert_cmd::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/samples/no-sni.json");
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/render/samples/no-sni.json");
 const SAMPLED: [&str; 3] =
     ["sidecar-origination:target-port", "egress-gateway-simple", "egress-gateway-mutual:ecdsa-p256"];
 
@@ -81,7 +81,7 @@ fn the_sample_report_is_what_a_run_writes_today() {
     let sample = std::fs::read(SAMPLE).unwrap_or_else(|_| b"{\"scenarios\": []}".to_vec());
     assert!(
         outline(&read(&sample)) == outline(&read(&written)),
-        "reports/samples/no-sni.json is not what a run writes; look at the change, then\n  \
+        "reports/render/samples/no-sni.json is not what a run writes; look at the change, then\n  \
          MESHPROOF_BLESS=1 cargo test -p meshproof --test reports the_sample"
     );
 }

@@ -1,0 +1,249 @@
+use super::*;
+use meshproof_model::evidence::{EvidenceId, Fact};
+use meshproof_model::sample;
+
+const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/comparison-1.schema.json");
+
+/// The sample's first scenario, in which `sni-is-host` rests on a request inside TLS.
+fn base() -> Report {
+    let mut report = sample::passing();
+    let scenario = &mut report.scenarios[0];
+    scenario.checks[1].evidence = vec![EvidenceId("e4".to_owned()), EvidenceId("e6".to_owned())];
+    report
+}
+
+fn changed(change: impl FnOnce(&mut ScenarioResult)) -> Report {
+    let mut report = base();
+    report.implementation.name = "Other".to_owned();
+    change(&mut report.scenarios[0]);
+    report
+}
+
+fn failing(scenario: &mut ScenarioResult) {
+    scenario.checks[1].verdict = Verdict::Failed;
+}
+
+fn sentence(other: &Report) -> Option<String> {
+    let base = base();
+    let comparison = compare(&[&base, other], None);
+    let cell = comparison.scenarios[0].rows[1].cells[1].as_ref().unwrap();
+    cell.divergence.as_ref().map(Divergence::sentence)
+}
+
+#[test]
+fn equal_reports_differ_in_nothing() {
+    let comparison = compare(&[&base(), &base()], None);
+    assert!(comparison.rows().all(|(_, r)| !r.differs));
+    assert!(comparison.rows().all(|(_, r)| r.cells.iter().flatten().all(|c| c.divergence.is_none())));
+}
+
+#[test]
+fn another_status_at_the_workload_is_the_first_divergence() {
+    let other = changed(|s| {
+        failing(s);
+        let Fact::Exchange(exchange) = &mut s.evidence[2].fact else { unreachable!() };
+        let meshproof_model::HopResult::Response(response) = &mut exchange.hops[0].result else {
+            unreachable!()
+        };
+        response.status = 503;
+    });
+    let wanted = "workload sleep, exchange, request 1: status: 503 here, 301 there";
+    assert_eq!(sentence(&other).as_deref(), Some(wanted));
+}
+
+#[test]
+fn another_log_field_is_the_first_divergence_where_the_workload_saw_the_same() {
+    let other = changed(|s| {
+        failing(s);
+        let Fact::AccessLog(log) = &mut s.evidence[3].fact else { unreachable!() };
+        log.fields.as_mut().unwrap().upstream_cluster = Some("PassthroughCluster".to_owned());
+    });
+    let wanted = "proxy sleep, access-log line, upstream cluster: PassthroughCluster here, outbound|80||edition.cnn.com there";
+    assert_eq!(sentence(&other).as_deref(), Some(wanted));
+}
+
+#[test]
+fn where_one_side_has_an_empty_list_the_divergence_says_none() {
+    let other = changed(|s| {
+        failing(s);
+        let Fact::AccessLog(log) = &mut s.evidence[3].fact else { unreachable!() };
+        log.fields.as_mut().unwrap().response_flags = vec!["UF".to_owned()];
+    });
+    let wanted = "proxy sleep, access-log line, flags: UF here, none there";
+    assert_eq!(sentence(&other).as_deref(), Some(wanted));
+}
+
+#[test]
+fn what_a_check_failed_for_is_told_before_what_differs_besides() {
+    let besides = |s: &mut ScenarioResult| {
+        failing(s);
+        let Fact::AccessLog(log) = &mut s.evidence[3].fact else { unreachable!() };
+        log.fields.as_mut().unwrap().upstream_cluster = Some("PassthroughCluster".to_owned());
+        let e6 = s.evidence.iter_mut().find(|e| e.id.0 == "e6").unwrap();
+        let Fact::Request(request) = &mut e6.fact else { unreachable!() };
+        request
+            .headers
+            .push(meshproof_model::Header { name: "x-envoy-attempt".to_owned(), value: "1".to_owned() });
+    };
+    let told = |difference: Option<(&str, &str)>| {
+        let other = changed(|s| {
+            besides(s);
+            s.checks[1].differences = difference
+                .map(|(id, seen)| meshproof_model::report::Difference {
+                    evidence: EvidenceId(id.to_owned()),
+                    expected: "no header x-envoy-*".to_owned(),
+                    seen: seen.to_owned(),
+                })
+                .into_iter()
+                .collect();
+        });
+        sentence(&other).unwrap()
+    };
+    assert!(told(Some(("e6", "headers x-envoy-attempt"))).contains("request, headers: "));
+    let first = "access-log line, upstream cluster: ";
+    assert!(told(None).contains(first));
+    assert!(told(Some(("e4", "headers x-envoy-attempt"))).contains(first), "a log line has no such field");
+}
+
+#[test]
+fn a_piece_that_only_one_side_has_is_a_divergence() {
+    let other = changed(|s| {
+        failing(s);
+        s.evidence.remove(3);
+    });
+    let sentence = sentence(&other).unwrap();
+    assert!(sentence.starts_with("proxy sleep, access-log line: nothing here, method GET"), "{sentence}");
+}
+
+#[test]
+fn what_differs_in_every_run_is_no_divergence() {
+    let other = changed(|s| {
+        failing(s);
+        for piece in &mut s.evidence {
+            piece.at_us += 7;
+            if let Fact::Request(request) = &mut piece.fact {
+                request.peer = "10.0.0.1:1".to_owned();
+                request.connection = 99;
+            }
+        }
+    });
+    assert_eq!(sentence(&other), None);
+}
+
+#[test]
+fn a_check_that_a_report_lacks_leaves_its_cell_empty_and_is_no_difference() {
+    let other = changed(|s| drop(s.checks.remove(1)));
+    let comparison = compare(&[&base(), &other], None);
+    let row = &comparison.scenarios[0].rows[1];
+    assert_eq!(row.name, "sni-is-host");
+    assert!(row.cells[0].is_some() && row.cells[1].is_none() && !row.differs);
+}
+
+#[test]
+fn scenarios_that_only_a_later_report_has_are_rows_too() {
+    let comparison = compare(&[&base(), &sample::report()], None);
+    let selectors: Vec<&str> = comparison.scenarios.iter().map(|g| g.selector.as_str()).collect();
+    assert_eq!(
+        selectors,
+        [
+            "sidecar-origination:target-port",
+            "egress-gateway-mutual",
+            "path-based-routing:root-last",
+            "external-web-service"
+        ]
+    );
+}
+
+#[test]
+fn a_baseline_tells_regressions_from_fixes() {
+    let broken = changed(failing);
+    let movement = |before: &Report, now: &Report| {
+        let comparison = compare(&[before, now], Some(0));
+        assert_eq!(comparison.scenarios[0].rows[1].cells[0].as_ref().unwrap().movement, None);
+        comparison.scenarios[0].rows[1].cells[1].as_ref().unwrap().movement
+    };
+    assert_eq!(movement(&base(), &broken), Some(Movement::Regression));
+    assert_eq!(movement(&broken, &base()), Some(Movement::Fix));
+    assert_eq!(movement(&base(), &base()), None);
+}
+
+#[test]
+fn a_column_is_labelled_with_what_makes_it_another_variant_and_not_with_every_detail() {
+    let mut envoy = base();
+    envoy.implementation.details.insert("program".to_owned(), "/opt/some/where/envoy".to_owned());
+    let comparison = compare(&[&envoy], None);
+    assert_eq!(comparison.columns[0].label(), "meshproof reference 0.1.0");
+    envoy.implementation.details.insert("mutation".to_owned(), "no-sni".to_owned());
+    assert_eq!(compare(&[&envoy], None).columns[0].label(), "meshproof reference 0.1.0 · no-sni");
+}
+
+#[test]
+fn columns_of_one_name_are_told_apart_by_details_or_version_and_then_by_number() {
+    let mut broken = base();
+    broken.implementation.details.insert("saboteur".to_owned(), "no-sni".to_owned());
+    let mut other = base();
+    other.implementation.version = "0.2.0".to_owned();
+    let comparison = compare(&[&base(), &other, &other, &broken, &sample::report()], None);
+    let keys: Vec<&str> = comparison.columns.iter().map(|c| c.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "meshproof-reference-0-1-0",
+            "meshproof-reference-0-2-0",
+            "meshproof-reference-0-2-0-2",
+            "meshproof-reference-no-sni",
+            "istio"
+        ]
+    );
+}
+
+#[test]
+fn the_published_schema_is_the_generated_one() {
+    let mut schema = schemars::schema_for!(Comparison);
+    if let Some(version) = schema.pointer_mut("/properties/schema").and_then(|s| s.as_object_mut()) {
+        version.insert("const".to_owned(), SCHEMA.into());
+    }
+    let generated = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+    if std::env::var_os("MESHPROOF_BLESS").is_some_and(|v| v == "1") {
+        std::fs::write(SCHEMA_FILE, &generated).unwrap();
+    }
+    let published = std::fs::read_to_string(SCHEMA_FILE).unwrap_or_default();
+    assert!(
+        published == generated,
+        "{SCHEMA_FILE} is stale; MESHPROOF_BLESS=1 cargo test -p meshproof-reports rewrites it"
+    );
+    let validator = jsonschema::draft202012::new(&serde_json::to_value(&schema).unwrap()).unwrap();
+    let comparison = compare(&[&sample::report(), &changed(failing)], Some(0));
+    assert!(validator.is_valid(&serde_json::to_value(&comparison).unwrap()));
+}
+
+fn three() -> Comparison {
+    let broken = changed(|s| {
+        failing(s);
+        s.evidence.remove(3);
+    });
+    compare(&[&base(), &broken, &sample::report()], Some(0))
+}
+
+#[test]
+fn the_comparison_on_a_terminal_is_as_reviewed() {
+    let mut out = Vec::new();
+    crate::terminal::comparison(&mut out, &three(), false, crate::terminal::Look::PLAIN).unwrap();
+    insta::assert_snapshot!(String::from_utf8(out).unwrap());
+}
+
+#[test]
+fn the_comparison_as_json_is_as_reviewed() {
+    let mut comparison = three();
+    comparison.scenarios.truncate(1);
+    insta::assert_json_snapshot!(comparison);
+}
+
+#[test]
+fn hostile_text_in_a_comparison_reaches_no_terminal() {
+    let mut out = Vec::new();
+    crate::terminal::comparison(&mut out, &three(), true, crate::terminal::Look::PLAIN).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.chars().find(|c| c.is_control() && *c != '\n'), None);
+    assert!(!text.contains("##["));
+}
