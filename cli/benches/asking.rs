@@ -16,16 +16,17 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use meshproof_harness::catalogue::{Catalogue, Check};
 use meshproof_harness::claim::Claim;
-use meshproof_harness::external::{
-    Documented, ExternalChoice, ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
-};
+use meshproof_harness::external::ExternalChoice;
+use meshproof_harness::external_server::Site;
+use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::mesh::{External, Mesh, Stop};
 use meshproof_harness::runner::{self, Options, Selected};
-use meshproof_harness::scenario::{Check, Configuration, Scenario};
+use meshproof_harness::scenario::Scenario;
 use meshproof_harness::topology::{Topology, Workload};
 use meshproof_model::{Fact, Verdict};
 use meshproof_targets::Settings;
@@ -38,22 +39,16 @@ const PAGE: &str = "<!DOCTYPE html><title>Politics</title><h1>Politics of the da
 /// What both ask for in one turn.
 const REQUESTS: usize = 50;
 
-static SCENARIO: Scenario = Scenario {
-    id: "asking",
-    title: "What asking costs",
-    document: "TLS Origination for Egress Traffic",
-    url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-tls-origination/",
-    features: &[],
-    configurations: &[Configuration { id: "sidecar", title: "the sidecar opens TLS" }],
-    checks: &[Check::must("asked", "Benchmark", "Every check of every request holds.")],
-    fixtures: &[
-        ("access", include_str!("../../fixtures/sidecar-origination/target-port-access.yaml")),
-        ("originate", include_str!("../../fixtures/sidecar-origination/target-port-originate.yaml")),
-    ],
-    live: &[],
-    topology: || Topology { workloads: vec![Workload::sleep()], ..Topology::default() },
-    run: |mesh| Box::pin(run(mesh)),
-};
+static SCENARIO: LazyLock<Scenario> = LazyLock::new(|| {
+    let check = Check::must("asked", "Benchmark", "Every check of every request holds.");
+    let fixtures = meshproof_fixtures::files("sidecar-origination");
+    Scenario::new(
+        Catalogue::new("asking").checks([check]),
+        Fixtures::embedded("fixtures/sidecar-origination", fixtures),
+        Topology::default().workload(Workload::sleep()),
+        run,
+    )
+});
 
 /// What the scenario is told and tells; its function carries nothing.
 static TOLD: Mutex<Option<(PathBuf, usize)>> = Mutex::new(None);
@@ -72,24 +67,9 @@ struct Measured {
 async fn run(mesh: &Mesh) -> Result<(), Stop> {
     let (hurl, turns) = TOLD.lock().expect("nobody panicked").clone().expect("it was told");
     let certificate = mesh.public_authority().server(HOST).issue()?;
-    let tls = TlsPort {
-        certificate: certificate.certificate_pem().to_owned(),
-        key: certificate.key(),
-        client_ca: None,
-        refusal: Refusal::default(),
-        versions: TlsVersions::default(),
-        http: HttpVersions::default(),
-    };
-    let page = Page { path: "/politics".to_owned(), content_type: "text/html", body: PAGE.to_owned() };
-    let spec = ExternalSpec {
-        host: HOST.to_owned(),
-        plain: PlainPort::RedirectToHttps,
-        tls: Some(tls),
-        pages: vec![page],
-        keep_alive: true,
-    };
-    let origin = mesh.deploy_external(spec, Documented::Site).await?;
-    mesh.apply(&["access", "originate"]).await?;
+    let origin = Site::at(HOST).certificate(&certificate).redirecting_to_https().html("/politics", PAGE);
+    let origin = mesh.deploy_external(origin).await?;
+    mesh.apply(&["target-port-access", "target-port-originate"]).await?;
     // Both warm up, and the sidecar's log says where its port 80 is on this machine.
     mesh.check("asked", Claim::all(ask(mesh, &origin).await?))?;
     let sidecar = capture(mesh).ok_or_else(|| Stop::Suite("the log has no local address".to_owned()))?;
@@ -230,7 +210,7 @@ fn main() {
         external: ExternalChoice::Embedded,
         ..Options::new(
             meshproof_targets::by_name("envoy", &settings).expect("it is a target"),
-            vec![Selected { scenario: &SCENARIO, configuration: "sidecar", checks: None }],
+            vec![Selected { scenario: &SCENARIO, configuration: "only", checks: None }],
         )
     };
     let report = Runtime::new().expect("a runtime").block_on(runner::run(options)).expect("the run begins");

@@ -22,8 +22,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshproof_harness::external::ExternalChoice;
+use meshproof_harness::select::select;
 use meshproof_harness::runner::{self, Options, Selected};
-use meshproof_harness::scenario::Scenario;
+use meshproof_harness::mesh::Mesh;
+use meshproof_harness::scenario::{Scenario, Story};
 use meshproof_harness::target::Target;
 use meshproof_model::{Report, Verdict};
 use meshproof_targets::Settings;
@@ -62,8 +64,12 @@ fn once(runtime: &Runtime, name: &str, selection: Vec<Selected>) -> (Report, Dur
 /// The same configurations, in which nothing happens once everything has started.
 fn idle(selection: &[Selected]) -> Vec<Selected> {
     let still = |chosen: &Selected| {
-        let scenario =
-            Scenario { run: |_| Box::pin(async { Ok(()) }), features: &[], checks: &[], ..*chosen.scenario };
+        let Scenario { fixtures, topology, .. } = chosen.scenario.clone();
+        let mut catalogue = chosen.scenario.catalogue.clone();
+        catalogue.features.clear();
+        catalogue.checks.clear();
+        let nothing: for<'a> fn(&'a Mesh) -> Story<'a> = |_| Box::pin(async { Ok(()) });
+        let scenario = Scenario::new(catalogue, fixtures, topology, nothing);
         // A scenario lives as long as the program; a benchmark makes a few.
         Selected { scenario: Box::leak(Box::new(scenario)), ..chosen.clone() }
     };
@@ -98,7 +104,7 @@ fn main() {
     // `cargo test --benches` asks for a quick proof that it runs.
     let measured = std::env::args().any(|a| a == "--bench");
     let turns = if measured { 7 } else { 1 };
-    let selection = meshproof_scenarios::select::select(&[]).expect("nothing was asked for by name");
+    let selection = select(&meshproof_scenarios::ALL, &[]).expect("nothing was asked for by name");
     let still = idle(&selection);
     if measured {
         // The first run reads Envoy from disk and makes the keys that later ones share.

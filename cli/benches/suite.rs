@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
+use meshproof_harness::select::select;
 use meshproof_harness::runner::{self, Options};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
 use meshproof_harness::workload::RequestSpec;
@@ -148,7 +149,7 @@ impl Instance for Null {
 }
 
 fn once(runtime: &Runtime, target: Arc<dyn Target>) -> (Report, Duration) {
-    let selection = meshproof_scenarios::select::select(&[]).expect("nothing was asked for by name");
+    let selection = select(&meshproof_scenarios::ALL, &[]).expect("nothing was asked for by name");
     let begun = Instant::now();
     let report = runtime
         .block_on(runner::run(Options {

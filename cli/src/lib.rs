@@ -2,8 +2,7 @@
 //!
 //! ```no_run
 //! fn main() -> std::process::ExitCode {
-//!     let scenarios = Vec::new();
-//!     meshproof::main_with(&scenarios)
+//!     meshproof::main_with(vec![/* Scenario::read(...) */])
 //! }
 //! ```
 
@@ -15,7 +14,7 @@ pub mod doctor;
 pub mod exit;
 pub mod kill_matrix;
 pub mod output;
-pub mod render;
+pub mod reports;
 pub mod run;
 mod runtime;
 pub mod sabotage;
@@ -36,27 +35,29 @@ use suite::Suite;
 /// The command for these scenarios: `list`, `explain`, `run`, `sabotage` and all others, with the process's arguments. Help and
 /// messages call the program by the name that it was started with.
 ///
-/// The exit code is one of those in [`exit`]. `--help`, `--version` and a wrong command line end the process.
+/// Call it once, as the whole of `main`: the scenarios stay in memory until the process exits. The exit code is one of those in
+/// [`exit`]. `--help`, `--version` and a wrong command line end the process.
 #[must_use]
-pub fn main_with(scenarios: &[Scenario]) -> ExitCode {
+pub fn main_with(scenarios: Vec<Scenario>) -> ExitCode {
     let path = std::env::args_os().next();
     let program = path.as_deref().and_then(|p| Path::new(p).file_stem()?.to_str()).unwrap_or("meshproof");
-    let command = Arguments::command().name(program.to_owned()).bin_name(program);
+    let suite = Suite { program: program.to_owned(), scenarios: scenarios.leak() };
+    let command = Arguments::command().name(suite.program.clone()).bin_name(&suite.program);
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
-    ExitCode::from(run_command(Suite { program, scenarios }, arguments))
+    ExitCode::from(run_command(&suite, arguments))
 }
 
 /// Runs a parsed command line and returns the exit code.
 #[must_use]
-pub fn run_command(suite: Suite<'_>, arguments: Arguments) -> u8 {
+pub fn run_command(suite: &Suite, arguments: Arguments) -> u8 {
     let done = match arguments.command.unwrap_or_default() {
         Command::Run(run) => run::command(suite, &run),
         Command::List(list) => catalogue::list(suite, &list),
         Command::Explain(explain) => catalogue::explain(suite, &explain),
         Command::Sabotage(sabotage) => sabotage::command(suite, &sabotage),
-        Command::Report(render) => render::report(&render),
-        Command::Compare(compare) => render::compare(&compare),
-        Command::Baseline(baseline) => render::baseline(&baseline),
+        Command::Report(render) => reports::report(&render),
+        Command::Compare(compare) => reports::compare(&compare),
+        Command::Baseline(baseline) => reports::baseline(&baseline),
         Command::Doctor(doctor) => doctor::command(&doctor),
         Command::Cleanup(cleanup) => cleanup::command(&cleanup),
         Command::Adapter(Adapter::Check(check)) => adapter::command(&check),

@@ -7,15 +7,21 @@ use meshproof_harness::select::{NoMatch, scenario, select, select_live};
 use crate::exit::Refusal;
 
 /// A program's scenarios.
-#[derive(Clone, Copy, Debug)]
-pub struct Suite<'a> {
+#[derive(Clone, Debug)]
+pub struct Suite {
     /// The program's name, for messages that tell the user what to run.
-    pub program: &'a str,
+    pub program: String,
     /// The scenarios, in the order of the report.
-    pub scenarios: &'a [Scenario],
+    pub scenarios: &'static [Scenario],
 }
 
-impl Suite<'_> {
+impl Suite {
+    /// The suite of the documents' program, `meshproof`, with these scenarios.
+    #[must_use]
+    pub fn of(scenarios: &'static [Scenario]) -> Self {
+        Self { program: "meshproof".to_owned(), scenarios }
+    }
+
     /// What these selectors select; without any, every configuration of every scenario. `live` selects only scenarios whose
     /// document names a host on the internet.
     ///

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use meshproof::sabotage::{KillMatrix, compute};
+use meshproof_harness::catalogue::Catalogue;
 use meshproof_reference::Saboteur;
 use meshproof_scenarios::ALL;
 
@@ -86,7 +87,8 @@ const OUGHT: &[(&str, &[&str])] = &[
 ];
 
 fn check_ids() -> BTreeSet<String> {
-    ALL.iter().flat_map(|s| s.checks.iter().map(|c| s.check_id(c))).collect()
+    let ids = |c: &'static Catalogue| c.checks.iter().map(|check| c.check_id(check));
+    ALL.iter().flat_map(|s| ids(&s.catalogue)).collect()
 }
 
 #[test]

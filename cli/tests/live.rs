@@ -13,7 +13,8 @@ use meshproof_harness::runner::{self, Options};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation, Report, Verdict};
-use meshproof_scenarios::select::select_live;
+use meshproof_harness::select::select_live;
+use meshproof_scenarios::ALL;
 
 /// A local target whose external services pass for real hosts.
 struct Unobserved {
@@ -100,7 +101,7 @@ impl Instance for Host {
 
 async fn live(name: &str, changed: bool) -> Report {
     let local = meshproof_targets::by_name(name, &meshproof_targets::Settings::default()).unwrap();
-    let selection = select_live(&[]).unwrap();
+    let selection = select_live(&ALL, &[]).unwrap();
     runner::run(Options {
         external: ExternalChoice::Live,
         command: "meshproof run".to_owned(),

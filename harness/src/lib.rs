@@ -3,11 +3,14 @@
 
 pub mod access_log;
 pub mod apps;
+pub mod catalogue;
 pub mod certificates;
 pub mod claim;
 pub mod digest;
 pub mod external;
+pub mod external_server;
 pub mod feature;
+pub mod fixtures;
 mod http_facts;
 pub mod mesh;
 pub mod names;
@@ -16,6 +19,8 @@ pub mod resource;
 pub mod run_folder;
 pub mod runner;
 pub mod scenario;
+pub mod secret;
+pub mod select;
 pub mod store;
 mod tap;
 pub mod target;

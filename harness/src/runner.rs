@@ -250,36 +250,32 @@ struct Shared {
     seats: Arc<Semaphore>,
 }
 
-fn selected_checks(selected: &Selected) -> impl Iterator<Item = &'static crate::scenario::Check> {
+fn selected_checks(selected: &Selected) -> impl Iterator<Item = &'static crate::catalogue::Check> {
     let only = selected.checks.clone();
-    selected
-        .scenario
-        .checks
-        .iter()
-        .filter(move |c| only.as_ref().is_none_or(|o| o.iter().any(|id| id == c.id)))
-        .filter(|c| c.is_in(selected.configuration))
+    let checks = selected.scenario.catalogue.checks_in(selected.configuration);
+    checks.filter(move |c| only.as_ref().is_none_or(|only| only.contains(&c.id)))
 }
 
 /// A result in which no check was reached.
 fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioResult {
     let checks = selected_checks(selected)
         .map(|check| CheckResult {
-            id: selected.scenario.check_id(check),
+            id: selected.scenario.catalogue.check_id(check),
             level: check.level,
             control: check.control,
             verdict: why.verdict,
             reason: why.reason.clone(),
-            requirement: check.requirement.to_owned(),
-            section: check.section.to_owned(),
-            expected: check.requirement.to_owned(),
+            requirement: check.requirement.clone(),
+            section: check.section.clone(),
+            expected: check.requirement.clone(),
             seen: why.reason.clone(),
             evidence: Vec::new(),
             differences: Vec::new(),
             expected_failure: None,
-            feature: why.feature.or_else(|| check.needs().next()).map(str::to_owned),
+            feature: why.feature.or_else(|| check.features.first().copied()).map(str::to_owned),
             repeat: format!(
                 "{} {}:{}/{}",
-                shared.options.repeat, selected.scenario.id, selected.configuration, check.id
+                shared.options.repeat, selected.scenario.id(), selected.configuration, check.id
             ),
         })
         .collect();
@@ -296,12 +292,12 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
 }
 
 fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
-    let scenario = selected.scenario;
+    let catalogue = &selected.scenario.catalogue;
     ScenarioResult {
-        id: scenario.id.to_owned(),
+        id: catalogue.id.clone(),
         configuration: selected.configuration.to_owned(),
-        title: scenario.title.to_owned(),
-        document: Document { title: scenario.document.to_owned(), url: scenario.url.to_owned() },
+        title: catalogue.title.clone(),
+        document: Document { title: catalogue.document.clone(), url: catalogue.url.clone() },
         checks: finished.checks,
         external_services: finished.externals,
         steps: finished.steps,
@@ -378,24 +374,24 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         return unreached(shared, &selected, &blame(Stop::FailFast, &[]));
     }
     let scenario = selected.scenario;
-    if options.external == ExternalChoice::Live && scenario.live.is_empty() {
-        let words = format!("{} asks no host on the internet, so it cannot be run with --live", scenario.id);
+    if options.external == ExternalChoice::Live && scenario.catalogue.live.is_empty() {
+        let words = format!("{} asks no host on the internet, so it cannot be run with --live", scenario.id());
         return unreached(shared, &selected, &blame(Stop::Suite(words), &[]));
     }
     let declared = &shared.implementation.features;
-    if let Some(feature) = feature::missing(scenario.needs(selected.configuration), declared) {
+    if let Some(feature) = feature::missing(scenario.catalogue.needs(selected.configuration), declared) {
         let why = skipped(feature::why_skipped(feature));
         return unreached(shared, &selected, &Unreached { feature: Some(feature), ..why });
     }
-    let selector = format!("{}:{}", scenario.id, selected.configuration);
+    let selector = format!("{}:{}", scenario.id(), selected.configuration);
     (options.events)(Event::ScenarioStarted { scenario: selector });
-    let name = seat_name(scenario.id, selected.configuration);
+    let name = seat_name(scenario.id(), selected.configuration);
     let store = Store::new();
     let seat = Seat {
         run: shared.id.clone(),
         folder: shared.folder.join(&name),
         name,
-        topology: (scenario.topology)(),
+        topology: scenario.topology.clone(),
         store: store.clone(),
         timeouts: options.timeouts.clone(),
         external: options.external,
@@ -425,12 +421,13 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     let setup_us = store.now_us();
     let mesh = Mesh::new(
         Setting {
-            scenario,
+            catalogue: &scenario.catalogue,
+            manifests: &scenario.fixtures,
             configuration: selected.configuration,
             seat,
             implementation: Arc::clone(&shared.implementation),
             public: Arc::clone(&shared.public),
-            fixtures: options.fixtures.clone(),
+            replacements: options.fixtures.clone(),
             only_checks: selected.checks.clone(),
             fail_fast: options.fail_fast,
             events: Arc::clone(&options.events),
@@ -442,7 +439,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     let stop = tokio::select! {
         biased;
         reason = interrupted(options.interrupt.clone()) => Some(cut_short(&reason)),
-        told = tokio::time::timeout(limit, AssertUnwindSafe((scenario.run)(&mesh)).catch_unwind()) => match told {
+        told = tokio::time::timeout(limit, AssertUnwindSafe(scenario.tell(&mesh)).catch_unwind()) => match told {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(stop))) => Some(blame(stop, &shared.implementation.features)),
             Ok(Err(panic)) => {

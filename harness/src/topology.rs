@@ -53,6 +53,29 @@ pub struct PlainService {
     pub body: &'static str,
 }
 
+impl Topology {
+    /// With this workload.
+    #[must_use]
+    pub fn workload(mut self, workload: Workload) -> Self {
+        self.workloads.push(workload);
+        self
+    }
+
+    /// With this gateway.
+    #[must_use]
+    pub fn gateway(mut self, gateway: Gateway) -> Self {
+        self.gateways.push(gateway);
+        self
+    }
+
+    /// With this service inside the mesh.
+    #[must_use]
+    pub fn service(mut self, service: PlainService) -> Self {
+        self.services.push(service);
+        self
+    }
+}
+
 impl Workload {
     /// The documents' `sleep` pod in the namespace `default`, which dials ports 80 and 443.
     #[must_use]

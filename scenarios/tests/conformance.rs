@@ -19,7 +19,8 @@ use meshproof_harness::timeouts::Timeouts;
 use meshproof_model::{Report, to_json};
 use meshproof_render::html;
 use meshproof_render::terminal::{Look, summary};
-use meshproof_scenarios::select::{select, select_live};
+use meshproof_harness::select::{select, select_live};
+use meshproof_scenarios::ALL;
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|selected| {
             let world = Arc::clone(&world);
-            let name = format!("{}:{}", selected.scenario.id, selected.configuration);
+            let name = format!("{}:{}", selected.scenario.id(), selected.configuration);
             Trial::test(name, move || world.judge(selected))
         })
         .collect();
@@ -60,9 +61,9 @@ struct World {
 impl World {
     fn selection(&self) -> Vec<Selected> {
         if self.external == ExternalChoice::Live {
-            select_live(&[]).expect("nothing was asked for by name")
+            select_live(&ALL, &[]).expect("nothing was asked for by name")
         } else {
-            select(&[]).expect("nothing was asked for by name")
+            select(&ALL, &[]).expect("nothing was asked for by name")
         }
     }
 
@@ -107,7 +108,7 @@ impl World {
     }
 
     fn judge(&self, selected: Selected) -> Result<(), Failed> {
-        let selector = format!("{}:{}", selected.scenario.id, selected.configuration);
+        let selector = format!("{}:{}", selected.scenario.id(), selected.configuration);
         let live = if self.external == ExternalChoice::Live { " --live" } else { "" };
         let repeat = format!("meshproof run --target {}{live}", self.name);
         let options = Options {
@@ -130,9 +131,9 @@ impl World {
         let reports = std::mem::take(&mut *self.reports.lock().expect("all judges are done"));
         let Some(mut whole) = reports.first().cloned() else { return };
         whole.scenarios = reports.iter().flat_map(|r| r.scenarios.clone()).collect();
-        let order = select(&[]).expect("nothing was asked for by name");
+        let order = select(&ALL, &[]).expect("nothing was asked for by name");
         whole.scenarios.sort_by_key(|s| {
-            order.iter().position(|o| o.scenario.id == s.id && o.configuration == s.configuration)
+            order.iter().position(|o| o.scenario.id() == s.id && o.configuration == s.configuration)
         });
         whole.run.duration_us = reports.iter().map(|r| r.run.duration_us).max().unwrap_or_default();
         whole.run.command = format!("MESHPROOF_TARGET={} cargo test -p meshproof-scenarios", self.name);

@@ -32,6 +32,7 @@ const MANY: usize = 200;
 const SLOW_RATE: Duration = Duration::from_millis(250);
 
 /// Somebody who sends requests. Redirects are followed, as with the documents' `curl -L`.
+#[derive(Clone)]
 #[must_use]
 pub struct Client<'a> {
     pub(super) mesh: &'a Mesh,
@@ -93,7 +94,7 @@ impl Client<'_> {
     ///
     /// # Errors
     /// The request could not be sent at all, or its evidence could not be collected.
-    pub async fn get(self, url: &str) -> Result<Reply, Stop> {
+    pub async fn get(&self, url: &str) -> Result<Reply, Stop> {
         let [reply] = self.get_each([url]).await?;
         Ok(reply)
     }
@@ -105,15 +106,15 @@ impl Client<'_> {
     ///
     /// # Errors
     /// As for [`Client::get`]; every request has come to its end.
-    pub async fn get_each<const N: usize>(self, urls: [&str; N]) -> Result<[Reply; N], Stop> {
+    pub async fn get_each<const N: usize>(&self, urls: [&str; N]) -> Result<[Reply; N], Stop> {
         let Self { mesh, from, request } = self;
         let mark = mesh.mark();
         let begun = Instant::now();
-        let asking = urls.map(|url| mesh.ask(&from, RequestSpec { url: url.to_owned(), ..request.clone() }));
+        let asking = urls.map(|url| mesh.ask(from, RequestSpec { url: url.to_owned(), ..request.clone() }));
         let asked = join_all(asking).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed());
-        let told: Vec<Reply> = asked.into_iter().map(|a| mesh.told(&from, a, mark)).collect();
+        let told: Vec<Reply> = asked.into_iter().map(|a| mesh.told(from, a, mark)).collect();
         told.try_into().map_err(|_| Stop::Suite("a request has no reply".to_owned()))
     }
 
@@ -124,7 +125,7 @@ impl Client<'_> {
     /// # Errors
     /// The change's, or as for [`Client::get`].
     pub async fn under_load(
-        self,
+        &self,
         origin: &str,
         change: impl Future<Output = Result<(), Stop>>,
     ) -> Result<Load, Stop> {
@@ -136,13 +137,13 @@ impl Client<'_> {
         let begun = Instant::now();
         let lost = CancellationToken::new();
         let holding = join_all((0..HELD).map(|_| async {
-            let asked = mesh.ask(&from, hold.clone()).await;
+            let asked = mesh.ask(from, hold.clone()).await;
             lost.cancel();
             asked
         }));
         let door = Door { mesh, origin, key: &key, lost: &lost };
         let around = async {
-            let result = around(&door, &from, &steady, change).await;
+            let result = around(&door, from, &steady, change).await;
             // Also after a failure: nobody is left waiting.
             door.ask("release", "").await?;
             result
@@ -152,7 +153,7 @@ impl Client<'_> {
         let held = held.into_iter().collect::<Result<Vec<_>, _>>()?;
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed().saturating_sub(changing));
-        let told = |asked: Vec<Asked>| asked.into_iter().map(|a| mesh.told(&from, a, mark)).collect();
+        let told = |asked: Vec<Asked>| asked.into_iter().map(|a| mesh.told(from, a, mark)).collect();
         let (held, steady) = (told(held), told(steady));
         Ok(Load { held, steady, held_body: sample(HELD_BODY), steady_body: sample(STEADY_BODY) })
     }

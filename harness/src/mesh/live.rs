@@ -6,12 +6,12 @@ use meshproof_model::Verdict;
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{Claims, Finding};
 use crate::external::ExternalChoice;
-use crate::scenario::Promise;
+use crate::catalogue::Promise;
 use crate::target::{Probe, TargetError};
 use crate::workload::RequestSpec;
 
 fn host_of(promise: &Promise) -> &str {
-    let rest = promise.url.split_once("://").map_or(promise.url, |(_, rest)| rest);
+    let rest = promise.url.split_once("://").map_or(promise.url.as_str(), |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)
 }
 
@@ -26,7 +26,7 @@ impl Mesh {
     /// # Errors
     /// The environment's, with the mend: it answers something else, or not at all, or the document says nothing of it.
     pub(super) async fn ask_real_host(&self, host: &str) -> Result<(), Stop> {
-        let promises = || self.setting.scenario.live.iter().filter(|p| host_of(p) == host);
+        let promises = || self.setting.catalogue.live.iter().filter(|p| host_of(p) == host);
         if promises().next().is_none() {
             return Err(Stop::Suite(format!(
                 "the scenario says nothing of what the real {host} answers, so it cannot be run with --live"
@@ -35,15 +35,15 @@ impl Mesh {
         for promise in promises() {
             let request = RequestSpec { follow_redirects: true, ..RequestSpec::get("", "") };
             let client = Client { mesh: self, from: Origin::Probe(Probe::External), request };
-            let reply = client.get(promise.url).await?;
+            let reply = client.get(&promise.url).await?;
             let last = reply.exchange.hops.len().saturating_sub(1);
             let status = promise.statuses.last().copied().unwrap_or_default();
             let mut kept =
-                reply.statuses(promise.statuses).and(reply.hop(last).answers(status, promise.version));
-            if let (Some(location), Some(first)) = (promise.location, promise.statuses.first()) {
+                reply.statuses(&promise.statuses).and(reply.hop(last).answers(status, &promise.version));
+            if let (Some(location), Some(first)) = (&promise.location, promise.statuses.first()) {
                 kept = kept.and(reply.hop(0).redirects(*first, location));
             }
-            if let Some(text) = promise.body {
+            if let Some(text) = &promise.body {
                 kept = kept.and(reply.last_body_contains(text));
             }
             let finding = self.view(|view| kept.judge(view));

@@ -8,13 +8,14 @@ use meshproof_harness::runner::{self, Options, RunError, Selected};
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_model::{CheckResult, Report, Verdict};
 use meshproof_plan::local::LocalTarget;
-use meshproof_scenarios::select::select;
+use meshproof_harness::select::select;
+use meshproof_scenarios::ALL;
 
 use crate::support::{hostile, installed, timeouts};
 
 pub(crate) async fn run(command: &str, selectors: &[&str], timeouts: Timeouts) -> Result<Report, RunError> {
     let selectors: Vec<String> = selectors.iter().map(|s| (*s).to_owned()).collect();
-    let selection: Vec<Selected> = select(&selectors).unwrap();
+    let selection: Vec<Selected> = select(&ALL, &selectors).unwrap();
     let work = tempfile::tempdir().unwrap();
     let factory = Adapter::new(command, &timeouts).unwrap();
     let report = runner::run(Options {
