@@ -1,5 +1,5 @@
-//! `--live` without an internet: the reference beside hosts that show nothing of what they saw. Scenarios and claims are those of a live
-//! run; only the cluster and the hosts are others.
+//! `--live` without the internet: the reference, with external services that report no evidence. Scenarios and claims are those of a
+//! live run; only the cluster and the hosts differ.
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
@@ -16,10 +16,10 @@ use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementatio
 use meshproof_harness::select::select_live;
 use meshproof_scenarios::ALL;
 
-/// A local target whose external services pass for real hosts.
+/// A local target whose external services stand for real hosts.
 struct Unobserved {
     local: Arc<dyn Target>,
-    /// They redirect nobody to `https`, as a site does that has changed.
+    /// They do not redirect to `https`, like a site that has changed.
     changed: bool,
 }
 
@@ -72,7 +72,7 @@ impl Instance for Host {
     }
 
     async fn probe(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError> {
-        // A local probe has a way to one port alone; in a cluster the redirect's port is as near.
+        // A local probe reaches only one port. In a cluster it also reaches the port of the redirect.
         let straight = RequestSpec { follow_redirects: false, ..request.clone() };
         let mut exchange = self.local.probe(probe, &straight).await?;
         let redirect = exchange.last_response().and_then(|r| r.header("location")).map(str::to_owned);
@@ -116,7 +116,7 @@ fn with(report: &Report, verdicts: &[Verdict]) -> BTreeSet<String> {
     report.checks().filter(|c| verdicts.contains(&c.verdict)).map(|c| c.id.clone()).collect()
 }
 
-/// What only the external side can show, and so nobody judges.
+/// The checks that only the external service could decide.
 const NOT_JUDGED: [&str; 13] = [
     "egress-gateway-simple/host-and-path-preserved",
     "egress-gateway-simple/no-plaintext-leak",
@@ -134,7 +134,7 @@ const NOT_JUDGED: [&str; 13] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_run_judges_what_two_sides_can_tell_and_skips_what_the_third_alone_could() {
+async fn a_live_run_judges_what_two_sides_show_and_skips_what_only_the_external_service_could_show() {
     let report = live("reference", false).await;
     let scenarios: Vec<String> =
         report.scenarios.iter().map(meshproof_model::ScenarioResult::selector).collect();
@@ -161,7 +161,7 @@ async fn a_live_run_judges_what_two_sides_can_tell_and_skips_what_the_third_alon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_documentation_lists_what_is_judged_in_a_live_run_and_what_is_not() {
+async fn the_documentation_lists_the_checks_that_a_live_run_judges_and_skips() {
     let report = live("reference", false).await;
     let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cluster.md")).unwrap();
     for scenario in ["sidecar-origination", "egress-gateway-simple", "external-web-service"] {
@@ -178,7 +178,7 @@ async fn the_documentation_lists_what_is_judged_in_a_live_run_and_what_is_not() 
     }
 }
 
-/// For each saboteur, a judged check that ought to notice it without the third side.
+/// For each saboteur, a check that must notice it without evidence from the external service.
 const OUGHT: [(&str, &str); 12] = [
     ("plaintext-upstream", "sidecar-origination/single-response"),
     ("plain-port-upstream", "external-web-service/http-by-application-originated"),
@@ -195,7 +195,7 @@ const OUGHT: [(&str, &str); 12] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn saboteurs_are_noticed_in_a_live_run_by_what_is_judged_and_no_check_fails_that_passes_observed() {
+async fn a_live_run_notices_saboteurs_and_fails_no_check_that_passes_with_all_evidence() {
     let kept = KillMatrix::kept().unwrap();
     for (saboteur, ought) in OUGHT {
         let report = live(&format!("reference:{saboteur}"), false).await;
@@ -210,7 +210,7 @@ async fn saboteurs_are_noticed_in_a_live_run_by_what_is_judged_and_no_check_fail
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_that_has_changed_is_no_failure_of_the_mesh() {
+async fn a_site_that_has_changed_is_an_error_and_not_a_failure_of_the_mesh() {
     let report = live("reference", true).await;
     for scenario in report.scenarios.iter().filter(|s| s.id != "external-web-service") {
         assert!(scenario.checks.iter().all(|c| c.verdict == Verdict::Error), "{}", scenario.selector());
