@@ -60,7 +60,7 @@ fn once(runtime: &Runtime, name: &str, selection: Vec<Selected>) -> (Report, Dur
     (report, begun.elapsed())
 }
 
-/// The same configurations, in which nothing happens once everything has started.
+/// The same configurations, without a story after everything has started.
 fn idle(selection: &[Selected]) -> Vec<Selected> {
     let still = |chosen: &Selected| {
         let Scenario { fixtures, topology, .. } = chosen.scenario.clone();
@@ -123,5 +123,5 @@ fn main() {
     row("what cannot be left out, together", Turn::unavoidable);
     let ratios: Vec<f64> = turns.iter().map(Turn::ratio).collect();
     let (low, high) = ratios.iter().fold((f64::MAX, f64::MIN), |(l, h), r| (l.min(*r), h.max(*r)));
-    println!("\nThe whole against it: {:.2} times ({low:.2} to {high:.2} of a turn)", median(ratios));
+    println!("\nThe whole run compared with them: {:.2} times ({low:.2} to {high:.2} of a turn)", median(ratios));
 }
