@@ -17,7 +17,7 @@ use crate::suite::Suite;
 ///
 /// # Errors
 /// None so far.
-pub fn list(suite: &Suite, args: &args::List) -> Result<u8, Refusal> {
+pub fn list(suite: Suite, args: &args::List) -> Result<u8, Refusal> {
     let text = if args.timeouts {
         timeouts()
     } else if args.json {
@@ -97,7 +97,7 @@ pub fn as_text(scenarios: &[Scenario]) -> String {
 ///
 /// # Errors
 /// The id matches nothing.
-pub fn explain(suite: &Suite, args: &args::Explain) -> Result<u8, Refusal> {
+pub fn explain(suite: Suite, args: &args::Explain) -> Result<u8, Refusal> {
     // Refuses what matches nothing, with near names.
     suite.select(std::slice::from_ref(&args.id), false)?;
     let (path, check) = match args.id.split_once('/') {
@@ -107,7 +107,7 @@ pub fn explain(suite: &Suite, args: &args::Explain) -> Result<u8, Refusal> {
     let scenario = path.split_once(':').map_or(path, |(scenario, _)| scenario);
     let catalogue = &suite.scenario(scenario)?.catalogue;
     let text = match check.and_then(|name| catalogue.check(name)) {
-        Some(check) => explain_check(&suite.program, catalogue, check)?,
+        Some(check) => explain_check(suite.program, catalogue, check)?,
         None => explain_scenario(catalogue),
     };
     answer(&text);

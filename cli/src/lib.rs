@@ -41,15 +41,15 @@ use suite::Suite;
 pub fn main_with(scenarios: Vec<Scenario>) -> ExitCode {
     let path = std::env::args_os().next();
     let program = path.as_deref().and_then(|p| Path::new(p).file_stem()?.to_str()).unwrap_or("meshproof");
-    let suite = Suite { program: program.to_owned(), scenarios: scenarios.leak() };
-    let command = Arguments::command().name(suite.program.clone()).bin_name(&suite.program);
+    let suite = Suite { program: program.to_owned().leak(), scenarios: scenarios.leak() };
+    let command = Arguments::command().name(suite.program).bin_name(suite.program);
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
-    ExitCode::from(run_command(&suite, arguments))
+    ExitCode::from(run_command(suite, arguments))
 }
 
 /// Runs a parsed command line and returns the exit code.
 #[must_use]
-pub fn run_command(suite: &Suite, arguments: Arguments) -> u8 {
+pub fn run_command(suite: Suite, arguments: Arguments) -> u8 {
     let done = match arguments.command.unwrap_or_default() {
         Command::Run(run) => run::command(suite, &run),
         Command::List(list) => catalogue::list(suite, &list),

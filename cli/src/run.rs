@@ -24,7 +24,7 @@ use crate::target::target;
 ///
 /// # Errors
 /// The command line is wrong, a run did not start, or its report was not written.
-pub fn command(suite: &Suite, args: &args::Run) -> Result<u8, Refusal> {
+pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
     let [first, others @ ..] = args.targets.as_slice() else {
         return Err(Refusal::Usage("no target is given: add --target TARGET".to_owned()));
     };
@@ -60,7 +60,7 @@ pub fn command(suite: &Suite, args: &args::Run) -> Result<u8, Refusal> {
 }
 
 /// Runs the selection on one target.
-fn one(suite: &Suite, args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
+fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
     let selection = selection(suite, args, target_name)?;
     let mut timeouts = meshproof_targets::default_timeouts(target_name);
     for (name, duration) in &args.timeouts {
@@ -111,8 +111,8 @@ fn one(suite: &Suite, args: &args::Run, target_name: &str, folder: &Path) -> Res
             let _unshown = progress.on(&event);
         }),
         interrupt: interrupted,
-        command: repeat(&suite.program, args, target_name, true),
-        repeat: repeat(&suite.program, args, target_name, false),
+        command: repeat(suite.program, args, target_name, true),
+        repeat: repeat(suite.program, args, target_name, false),
     };
     let runtime = runtime()?;
     if args.external == args::External::Container {
@@ -156,7 +156,7 @@ fn is_used(folder: &Path, selection: &[Selected]) -> bool {
 }
 
 /// What runs. Refuses options that exclude each other.
-fn selection(suite: &Suite, args: &args::Run, target_name: &str) -> Result<Vec<Selected>, Refusal> {
+fn selection(suite: Suite, args: &args::Run, target_name: &str) -> Result<Vec<Selected>, Refusal> {
     if args.live && target_name != "cluster" {
         return Err(Refusal::Usage(format!(
             "--live (or MESHPROOF_LIVE) sends requests from within a cluster to the documents' real hosts, but the target is \

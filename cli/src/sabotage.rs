@@ -31,7 +31,7 @@ pub type Interrupt = watch::Receiver<Option<String>>;
 /// # Errors
 /// The run did not start, or was interrupted.
 pub async fn run_one(
-    suite: &Suite,
+    suite: Suite,
     saboteur: Option<Saboteur>,
     interrupt: Interrupt,
 ) -> Result<Report, Refusal> {
@@ -62,7 +62,7 @@ fn interrupted(reason: &str) -> Refusal {
 /// The reference without a defect does not pass every check, a run had a fault of the suite, or the runs were interrupted.
 /// In each case the matrix would not be valid.
 pub async fn compute(
-    suite: &Suite,
+    suite: Suite,
     saboteurs: &[Saboteur],
     interrupt: Interrupt,
     mut progress: impl FnMut(&str, &BTreeSet<String>),
@@ -128,7 +128,7 @@ fn not_passed(report: &Report) -> BTreeSet<String> {
 ///
 /// # Errors
 /// There is no such saboteur, or the matrix was not computed.
-pub fn command(suite: &Suite, args: &args::Sabotage) -> Result<u8, Refusal> {
+pub fn command(suite: Suite, args: &args::Sabotage) -> Result<u8, Refusal> {
     if args.list {
         let list: String =
             Saboteur::ALL.iter().map(|s| format!("{:<36} {}\n", s.name(), s.description())).collect();

@@ -7,10 +7,10 @@ use meshproof_harness::select::{NoMatch, scenario, select, select_live};
 use crate::exit::Refusal;
 
 /// A program's scenarios.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Suite {
     /// The program's name, for messages that tell the user what to run.
-    pub program: String,
+    pub program: &'static str,
     /// The scenarios, in the order of the report.
     pub scenarios: &'static [Scenario],
 }
@@ -19,7 +19,7 @@ impl Suite {
     /// The suite of the documents' program, `meshproof`, with these scenarios.
     #[must_use]
     pub fn of(scenarios: &'static [Scenario]) -> Self {
-        Self { program: "meshproof".to_owned(), scenarios }
+        Self { program: "meshproof", scenarios }
     }
 
     /// What these selectors select; without any, every configuration of every scenario. `live` selects only scenarios whose

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use meshproof::sabotage::KillMatrix;
+use meshproof::kill_matrix::KillMatrix;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
 use meshproof_harness::runner::{self, Options};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
