@@ -227,7 +227,9 @@ fn main() {
         );
     };
     println!("{turns} turns of {REQUESTS} requests each; medians\n");
-    println!("| | per request | meshproof compared with it (lowest to highest of a pair) | connections per turn |");
+    println!(
+        "| | per request | meshproof compared with it (lowest to highest of a pair) | connections per turn |"
+    );
     println!("| --- | --- | --- | --- |");
     println!(
         "| meshproof, evidence of three sides and four checks | {:.2} ms | | {REQUESTS} |",

@@ -21,10 +21,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshproof_harness::external::ExternalChoice;
-use meshproof_harness::select::select;
-use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::mesh::Mesh;
+use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::{Scenario, Story};
+use meshproof_harness::select::select;
 use meshproof_harness::target::Target;
 use meshproof_model::{Report, Verdict};
 use meshproof_targets::Settings;
@@ -123,5 +123,8 @@ fn main() {
     row("what cannot be left out, together", Turn::unavoidable);
     let ratios: Vec<f64> = turns.iter().map(Turn::ratio).collect();
     let (low, high) = ratios.iter().fold((f64::MAX, f64::MIN), |(l, h), r| (l.min(*r), h.max(*r)));
-    println!("\nThe whole run compared with them: {:.2} times ({low:.2} to {high:.2} of a turn)", median(ratios));
+    println!(
+        "\nThe whole run compared with them: {:.2} times ({low:.2} to {high:.2} of a turn)",
+        median(ratios)
+    );
 }

@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
-use meshproof_harness::select::select;
 use meshproof_harness::runner::{self, Options};
+use meshproof_harness::select::select;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
 use meshproof_harness::workload::RequestSpec;
+use meshproof_local::LocalTarget;
+use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, Update};
 use meshproof_model::{
     CredentialStatus, Exchange, ExchangeError, ExchangeErrorKind, ExternalService, Hop, HopResult,
     Implementation, Report, Verdict,
 };
-use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, Update};
-use meshproof_plan::local::LocalTarget;
 use meshproof_reference::Reference;
 use tokio::runtime::Runtime;
 

@@ -1,7 +1,8 @@
 //! `meshproof cleanup`: removes what killed runs left on this machine or in a cluster.
 
-use meshproof_harness::external::{CONTAINERS, left_containers};
 use meshproof_harness::run_folder;
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_local::external::{CONTAINERS, left_containers};
 use meshproof_targets::cluster::{Which, cleanup};
 use meshproof_targets::default_timeouts;
 
@@ -23,12 +24,10 @@ pub fn command(args: &args::Cleanup) -> Result<u8, Refusal> {
     let folders = run_folder::leftovers(&work)
         .map_err(|e| Refusal::Environment(format!("{} cannot be read: {e}", work.display())))?;
     if !CONTAINERS {
-        answer(
-            "Containers are not checked: this program was built without --features container.\n",
-        );
+        answer("Containers are not checked: this program was built without --features container.\n");
     }
     let containers = runtime
-        .block_on(left_containers())
+        .block_on(left_containers(&Timeouts::default()))
         .map_err(|e| Refusal::Environment(format!("the containers cannot be listed: {e}")))?;
     if containers.is_empty() && folders.is_empty() {
         answer("Earlier runs left nothing behind.\n");

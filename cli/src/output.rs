@@ -42,8 +42,12 @@ pub(crate) fn exit_code(code: u8) -> u8 {
 /// # Errors
 /// The file cannot be written.
 pub fn write_file(path: &Path, bytes: &[u8], option: &str) -> Result<(), Refusal> {
-    replace(path, bytes)
-        .map_err(|e| Refusal::Environment(format!("{} cannot be written: {e}. Choose another with {option}", path.display())))
+    replace(path, bytes).map_err(|e| {
+        Refusal::Environment(format!(
+            "{} cannot be written: {e}. Choose another with {option}",
+            path.display()
+        ))
+    })
 }
 
 /// Follows links, and writes directly into anything that is not a regular file, such as a pipe or a device.
@@ -198,7 +202,10 @@ fn write_elsewhere(report: &Report) -> Result<PathBuf, Refusal> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(&folder).map_err(|e| {
-        Refusal::Environment(format!("{} cannot be created: {e}. Choose another temporary folder with TMPDIR", folder.display()))
+        Refusal::Environment(format!(
+            "{} cannot be created: {e}. Choose another temporary folder with TMPDIR",
+            folder.display()
+        ))
     })?;
     OutFolder(folder.clone()).write_as(report, Format::Json).inspect_err(|_| {
         let _empty = fs::remove_dir(&folder);

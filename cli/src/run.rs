@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use meshproof_harness::external::{ExternalChoice, prepare_container};
+use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
+use meshproof_local::external::prepare_container;
 use meshproof_model::{Event, Report};
 use meshproof_render::terminal::{Look, Progress, Verbosity, summary};
 use tokio::sync::watch;

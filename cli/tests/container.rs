@@ -6,7 +6,8 @@ use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use meshproof_harness::external::{check_container, left_containers};
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_local::external::{check_container, left_containers};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -22,7 +23,7 @@ fn meshproof() -> Command {
 
 /// Prints a reason and returns false if containers cannot be started and are not required.
 fn containers() -> bool {
-    let checked = Runtime::new().expect("a runtime").block_on(check_container(None));
+    let checked = Runtime::new().expect("a runtime").block_on(check_container(None, &Timeouts::default()));
     if let Err(why) = &checked {
         let required = std::env::var("MESHPROOF_REQUIRE_CONTAINERS").is_ok_and(|v| v == "1");
         assert!(!required, "containers are required by MESHPROOF_REQUIRE_CONTAINERS=1, and {why}");
@@ -108,7 +109,8 @@ fn a_scenario_passes_with_nginx_in_a_container_and_leaves_none() {
 }
 
 fn left_of(run: &str) -> usize {
-    let left = Runtime::new().expect("a runtime").block_on(left_containers()).expect("a list");
+    let left =
+        Runtime::new().expect("a runtime").block_on(left_containers(&Timeouts::default())).expect("a list");
     left.iter().filter(|c| c.describe().contains(run)).count()
 }
 
@@ -148,8 +150,9 @@ fn cleanup_removes_the_container_that_a_killed_run_left() {
     };
     run.kill().expect("it still runs");
     run.wait().expect("it was started here");
-    let id = folder.file_name().expect("a name").to_string_lossy().replace("meshproof-", "");
-    assert!(left_of(&id) > 0, "the run was killed before its container ended");
+    let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+    let id = name.strip_prefix("meshproof-").and_then(|rest| rest.split_once('-')).expect("its form").0;
+    assert!(left_of(id) > 0, "the run was killed before its container ended");
     let cleanup = |dry: &[&str]| {
         let mut command = meshproof();
         command.arg("cleanup").args(dry).env("TMPDIR", work.path());
@@ -157,8 +160,8 @@ fn cleanup_removes_the_container_that_a_killed_run_left() {
     };
     let what = format!("of run {id}");
     assert!(cleanup(&["--dry-run"]).contains(&what));
-    assert!(left_of(&id) > 0 && folder.exists());
+    assert!(left_of(id) > 0 && folder.exists());
     assert!(cleanup(&[]).contains(&what));
-    assert_eq!(left_of(&id), 0);
+    assert_eq!(left_of(id), 0);
     assert!(!folder.exists());
 }

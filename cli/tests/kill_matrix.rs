@@ -108,7 +108,8 @@ fn the_list_names_only_saboteurs_and_checks_that_exist() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_check_notices_a_saboteur_and_every_saboteur_is_noticed_by_its_checks() {
     let (_sender, interrupt) = tokio::sync::watch::channel(None);
-    let matrix = compute(Suite::of(&ALL), Saboteur::ALL, interrupt, |_, _| {}).await.unwrap_or_else(|e| panic!("{e}"));
+    let matrix =
+        compute(Suite::of(&ALL), Saboteur::ALL, interrupt, |_, _| {}).await.unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(matrix.unnoticed(), Vec::<&str>::new(), "saboteurs that no check notices");
     assert_eq!(matrix.idle_checks(), Vec::<&str>::new(), "checks that notice no saboteur");
     assert_eq!(matrix.checks, check_ids());

@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use meshproof::kill_matrix::KillMatrix;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
 use meshproof_harness::runner::{self, Options};
+use meshproof_harness::select::select_live;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation, Report, Verdict};
-use meshproof_harness::select::select_live;
 use meshproof_scenarios::ALL;
 
 /// A local target whose external services stand for real hosts.

@@ -183,11 +183,7 @@ impl Promise {
 
 impl Check {
     /// A MUST that every configuration has.
-    pub fn must(
-        id: impl Into<String>,
-        section: impl Into<String>,
-        requirement: impl Into<String>,
-    ) -> Self {
+    pub fn must(id: impl Into<String>, section: impl Into<String>, requirement: impl Into<String>) -> Self {
         Self {
             id: id.into(),
             level: Level::Must,

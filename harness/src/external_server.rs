@@ -37,13 +37,8 @@ pub struct ExternalServer {
 
 impl ExternalServer {
     fn of(host: String, documented: Documented) -> Self {
-        let spec = ExternalSpec {
-            host,
-            plain: PlainPort::Closed,
-            tls: None,
-            pages: Vec::new(),
-            keep_alive: true,
-        };
+        let spec =
+            ExternalSpec { host, plain: PlainPort::Closed, tls: None, pages: Vec::new(), keep_alive: true };
         Self { spec, documented }
     }
 

@@ -31,8 +31,7 @@ impl Fixtures {
     /// The folder or one of these files cannot be read, or a file is not UTF-8. The message names it.
     pub fn folder(path: impl AsRef<Path>) -> io::Result<Self> {
         let folder = path.as_ref();
-        let named =
-            |path: &Path, e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        let named = |path: &Path, e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
         let mut files = BTreeMap::new();
         for entry in std::fs::read_dir(folder).map_err(|e| named(folder, e))? {
             let path = entry.map_err(|e| named(folder, e))?.path();

@@ -15,13 +15,15 @@ use meshproof_model::{
     Change, CheckResult, Event, ExternalService, Fact, Implementation, Side, Step, SuiteFault, Timing,
 };
 
+use meshproof_model::{Resource, ResourceId};
+
 use crate::catalogue::{Catalogue, Check};
 use crate::certificates::{Authority, CertificateError};
 use crate::claim::{Claim, Finding, Upstream, View};
 use crate::external_server::ExternalServer;
-use crate::fixtures::Fixtures;
 use crate::feature;
-use crate::resource::{ManifestError, Resource, ResourceId};
+use crate::fixtures::Fixtures;
+use crate::manifest::{self, ManifestError};
 use crate::secret::Secret;
 use crate::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use crate::token::Tokens;
@@ -151,13 +153,13 @@ impl Mesh {
                 let yaml = std::fs::read_to_string(&path).map_err(|e| {
                     Stop::Suite(format!("{shown} cannot be read: {e}; check its permissions"))
                 })?;
-                return Ok(Resource::read_manifest(&shown, &yaml, namespace)?);
+                return Ok(manifest::read(&shown, &yaml, namespace)?);
             }
         }
         let file = format!("{}/{name}.yaml", self.setting.manifests.place());
         let yaml = self.setting.manifests.manifest(name);
         let yaml = yaml.ok_or_else(|| Stop::Suite(format!("{file} does not exist")))?;
-        Ok(Resource::read_manifest(&file, yaml, namespace)?)
+        Ok(manifest::read(&file, yaml, namespace)?)
     }
 
     /// Applies fixtures into the namespace `default` (where they name none), as one change.
@@ -221,7 +223,7 @@ impl Mesh {
         let convergence_us = micros(begun.elapsed());
         self.state().timing.convergence_us += convergence_us;
         let fact = Change {
-            applied: change.apply.iter().map(Resource::to_yaml).collect(),
+            applied: change.apply.iter().map(manifest::to_yaml).collect(),
             deleted: change.delete.iter().map(ToString::to_string).collect(),
             convergence_us,
             refused: result.as_ref().err().map(ToString::to_string),
@@ -261,10 +263,7 @@ impl Mesh {
     ///
     /// # Errors
     /// The environment's: it did not come up, or the real host does not answer as the document says. The implementation's, where it cannot take up the new address.
-    pub async fn deploy_external(
-        &self,
-        server: impl Into<ExternalServer>,
-    ) -> Result<External<'_>, Stop> {
+    pub async fn deploy_external(&self, server: impl Into<ExternalServer>) -> Result<External<'_>, Stop> {
         let server = server.into();
         let host = server.host().to_owned();
         self.deploy_externals(vec![server]).await?;
@@ -275,10 +274,7 @@ impl Mesh {
     ///
     /// # Errors
     /// As [`Mesh::deploy_external`], of the first that has one.
-    pub async fn deploy_externals(
-        &self,
-        servers: Vec<ExternalServer>,
-    ) -> Result<Vec<External<'_>>, Stop> {
+    pub async fn deploy_externals(&self, servers: Vec<ExternalServer>) -> Result<Vec<External<'_>>, Stop> {
         let hosts: Vec<String> = servers.iter().map(|server| server.host().to_owned()).collect();
         // A service that does not come up is the environment's fault; that the implementation refuses to know its address, or
         // dies of it, is not.
@@ -382,7 +378,7 @@ impl Mesh {
     }
 
     fn is_selected(&self, check: &Check) -> bool {
-        self.setting.only_checks.as_ref().is_none_or(|only| only.iter().any(|id| id == check.id))
+        self.setting.only_checks.as_ref().is_none_or(|only| only.contains(&check.id))
     }
 
     fn missing_feature(&self, check: &Check) -> Option<&'static str> {
@@ -408,7 +404,10 @@ impl Mesh {
             evidence: finding.evidence.clone(),
             differences: finding.differences.clone(),
             expected_failure: None,
-            feature: self.missing_feature(check).or_else(|| check.features.first().copied()).map(str::to_owned),
+            feature: self
+                .missing_feature(check)
+                .or_else(|| check.features.first().copied())
+                .map(str::to_owned),
         }
     }
 

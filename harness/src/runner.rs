@@ -275,7 +275,10 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
             feature: why.feature.or_else(|| check.features.first().copied()).map(str::to_owned),
             repeat: format!(
                 "{} {}:{}/{}",
-                shared.options.repeat, selected.scenario.id(), selected.configuration, check.id
+                shared.options.repeat,
+                selected.scenario.id(),
+                selected.configuration,
+                check.id
             ),
         })
         .collect();
@@ -375,7 +378,8 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     }
     let scenario = selected.scenario;
     if options.external == ExternalChoice::Live && scenario.catalogue.live.is_empty() {
-        let words = format!("{} asks no host on the internet, so it cannot be run with --live", scenario.id());
+        let words =
+            format!("{} asks no host on the internet, so it cannot be run with --live", scenario.id());
         return unreached(shared, &selected, &blame(Stop::Suite(words), &[]));
     }
     let declared = &shared.implementation.features;

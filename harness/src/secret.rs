@@ -1,7 +1,8 @@
 //! How a scenario says which Secret it needs: `Secret::new(NAMESPACE, NAME).key_pair(&client).ca(&ca)`.
 
+use meshproof_model::Resource;
+
 use crate::certificates::{Authority, Issued};
-use crate::resource::Resource;
 
 /// A generic Secret, as `kubectl create secret generic` makes it. Istio supports two spellings of its keys.
 #[derive(Clone)]

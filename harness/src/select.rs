@@ -156,7 +156,8 @@ mod tests {
     use crate::topology::Topology;
 
     static SCENARIOS: LazyLock<Vec<Scenario>> = LazyLock::new(|| {
-        let named = |id: &str| Configuration { id: id.to_owned(), title: String::new(), features: Vec::new() };
+        let named =
+            |id: &str| Configuration { id: id.to_owned(), title: String::new(), features: Vec::new() };
         let mut books = Catalogue::new("lend-books")
             .checks([
                 Check::must("returned-in-time", "1", "A book comes back."),
@@ -214,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_scenario_and_one_of_its_checks_select_the_whole_scenario_in_either_order() {
-        for order in [["lend-music", "lend-music/returned-in-time"], ["lend-music/returned-in-time", "lend-music"]]
+        for order in
+            [["lend-music", "lend-music/returned-in-time"], ["lend-music/returned-in-time", "lend-music"]]
         {
             assert_eq!(selected(&order), ["lend-music:only"]);
         }
@@ -222,12 +224,18 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_the_list_and_not_of_the_selectors() {
-        assert_eq!(selected(&["lend-music", "lend-books:by-post"]), ["lend-books:by-post", "lend-music:only"]);
+        assert_eq!(
+            selected(&["lend-music", "lend-books:by-post"]),
+            ["lend-books:by-post", "lend-music:only"]
+        );
     }
 
     #[test]
     fn a_selector_that_matches_nothing_is_refused_with_near_names() {
-        assert_eq!(refused("lend-boks"), "no scenario is named \"lend-boks\"; did you mean lend-books or lend-music?");
+        assert_eq!(
+            refused("lend-boks"),
+            "no scenario is named \"lend-boks\"; did you mean lend-books or lend-music?"
+        );
         assert_eq!(
             refused("lend-books/no-fees"),
             "no check of lend-books is named \"no-fees\"; did you mean no-fee?"

@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation};
 
 use crate::external::{Documented, ExternalChoice, ExternalSpec};
-use crate::resource::{Resource, ResourceId};
 use crate::store::Store;
 use crate::timeouts::Timeouts;
 use crate::topology::Topology;
 use crate::workload::RequestSpec;
+use meshproof_model::{Resource, ResourceId};
 
 /// One way to reach an implementation: the reference in this process, Envoy processes, an adapter, a cluster.
 #[async_trait]

@@ -109,3 +109,7 @@ impl Gateway {
 pub fn service_host(name: &str, namespace: &str) -> String {
     format!("{name}.{namespace}.svc.cluster.local")
 }
+
+/// What the details application says when it could not fetch, in the words of Istio's Bookinfo (its product page
+/// shows them).
+pub const FETCH_ERROR: &str = "Error fetching product details!";

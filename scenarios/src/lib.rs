@@ -21,16 +21,25 @@ use meshproof_harness::scenario::{Scenario, StoryFn};
 use meshproof_harness::topology::Topology;
 
 /// Every scenario, in the order of the catalogue.
-pub static ALL: LazyLock<Vec<Scenario>> = LazyLock::new(|| {
-    all().unwrap_or_else(|e| panic!("the built-in catalogue is broken: {e}"))
-});
+pub static ALL: LazyLock<Vec<Scenario>> =
+    LazyLock::new(|| all().unwrap_or_else(|e| panic!("the built-in catalogue is broken: {e}")));
 
 fn all() -> Result<Vec<Scenario>, CatalogueError> {
     let common = CommonChecks::read(&fixtures(meshproof_fixtures::COMMON))?;
     Ok(vec![
         read("sidecar-origination", &common, sidecar_origination::topology(), sidecar_origination::story)?,
-        read("egress-gateway-simple", &common, egress_gateway_simple::topology(), egress_gateway_simple::story)?,
-        read("egress-gateway-mutual", &common, egress_gateway_mutual::topology(), egress_gateway_mutual::story)?,
+        read(
+            "egress-gateway-simple",
+            &common,
+            egress_gateway_simple::topology(),
+            egress_gateway_simple::story,
+        )?,
+        read(
+            "egress-gateway-mutual",
+            &common,
+            egress_gateway_mutual::topology(),
+            egress_gateway_mutual::story,
+        )?,
         read("path-based-routing", &common, path_based_routing::topology(), path_based_routing::story)?,
         read("external-web-service", &common, external_web_service::topology(), external_web_service::story)?,
         read("tls-verification", &common, tls_verification::topology(), tls_verification::story)?,
@@ -40,7 +49,12 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
     ])
 }
 
-fn read<S>(folder: &str, common: &CommonChecks, topology: Topology, story: S) -> Result<Scenario, CatalogueError>
+fn read<S>(
+    folder: &str,
+    common: &CommonChecks,
+    topology: Topology,
+    story: S,
+) -> Result<Scenario, CatalogueError>
 where
     S: for<'a> StoryFn<'a> + Send + Sync + 'static,
 {

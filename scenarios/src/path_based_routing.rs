@@ -42,7 +42,10 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.apply(&["gateway"]).await?;
     mesh.apply(&["routes"]).await?;
     let [openid_before, keys_before] = ask(mesh, [OPENID, KEYS]).await?;
-    mesh.check("without-origination-text", mesh.proxy("istio-ingressgateway").failure_recorded(&openid_before))?;
+    mesh.check(
+        "without-origination-text",
+        mesh.proxy("istio-ingressgateway").failure_recorded(&openid_before),
+    )?;
 
     mesh.step("DestinationRule");
     mesh.apply(&["originate"]).await?;

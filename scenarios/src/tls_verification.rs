@@ -110,9 +110,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let all_refused = Claim::all(bad.map(|host| refused(mesh, host, &again).of("verified again")));
     mesh.check(
         "verification-can-be-disabled",
-        all_accepted.clone().and(
-            all_refused.and(trusted_accepted(&again)).provided("the same before", all_accepted),
-        ),
+        all_accepted
+            .clone()
+            .and(all_refused.and(trusted_accepted(&again)).provided("the same before", all_accepted)),
     )?;
 
     mesh.step("The ALPN that is offered");

@@ -82,11 +82,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let head = client().method(Method::HEAD).get(PAGE).await?;
     let nothing = client().get("http://api.example.com/no-content").await?;
     let head_answered = head.ok().header("content-length", "1000").no_body();
-    let nothing_answered = nothing
-        .only_response()
-        .is(204)
-        .no_body()
-        .lacks_headers(&["content-length", "transfer-encoding"]);
+    let nothing_answered =
+        nothing.only_response().is(204).no_body().lacks_headers(&["content-length", "transfer-encoding"]);
     mesh.check(
         "head-and-204",
         head_answered

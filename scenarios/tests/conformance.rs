@@ -12,14 +12,15 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use meshproof_harness::external::{ExternalChoice, prepare_container};
+use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, Selected};
+use meshproof_harness::select::{select, select_live};
 use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_local::external::prepare_container;
 use meshproof_model::{Report, to_json};
 use meshproof_render::html;
 use meshproof_render::terminal::{Look, summary};
-use meshproof_harness::select::{select, select_live};
 use meshproof_scenarios::ALL;
 use tokio::runtime::Runtime;
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use meshproof_harness::resource::Resource;
+use meshproof_harness::manifest;
 use meshproof_scenarios::ALL;
 
 #[test]
@@ -34,7 +34,11 @@ fn every_scenario_file_is_short_enough_to_be_read_as_a_story() {
                 folders.push(path);
             } else if path != sources.join("select.rs") {
                 let lines = std::fs::read_to_string(&path).unwrap().lines().count();
-                assert!(lines <= 150, "{} has {lines} lines; split it by the document's sections", path.display());
+                assert!(
+                    lines <= 150,
+                    "{} has {lines} lines; split it by the document's sections",
+                    path.display()
+                );
             }
         }
     }
@@ -59,7 +63,7 @@ fn every_manifest_in_a_folder_is_named_by_its_scenario() {
 fn every_manifest_is_read_and_holds_at_least_one_resource() {
     for scenario in ALL.iter() {
         for (name, yaml) in scenario.fixtures.manifests() {
-            let read = Resource::read_manifest(name, yaml, "default");
+            let read = manifest::read(name, yaml, "default");
             let resources = read.unwrap_or_else(|e| panic!("{}/{name}: {e}", scenario.id()));
             assert!(!resources.is_empty(), "{}/{name} is empty", scenario.id());
         }

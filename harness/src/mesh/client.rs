@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Mesh, Origin, Stop, micros};
 use crate::claim::{Load, Reply};
 use crate::digest::sample;
-use crate::external::embedded::behaviour::HELD_BODY;
+use crate::holding::{self, HELD_BODY};
 use crate::target::Probe;
 use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 
@@ -132,7 +132,7 @@ impl Client<'_> {
         let Self { mesh, from, request } = self;
         let key = mesh.tokens.next();
         let at = |path: &str| RequestSpec { url: format!("{origin}{path}"), ..request.clone() };
-        let (hold, steady) = (at(&format!("/hold/{key}")), at(&format!("/bytes/{STEADY_BODY}")));
+        let (hold, steady) = (at(&holding::hold(&key)), at(&holding::bytes(STEADY_BODY)));
         let mark = mesh.mark();
         let begun = Instant::now();
         let lost = CancellationToken::new();
@@ -145,7 +145,7 @@ impl Client<'_> {
         let around = async {
             let result = around(&door, from, &steady, change).await;
             // Also after a failure: nobody is left waiting.
-            door.ask("release", "").await?;
+            door.ask(holding::release(&key)).await?;
             result
         };
         let (held, around) = join(holding, around).await;
@@ -159,7 +159,7 @@ impl Client<'_> {
     }
 }
 
-/// The server's own door to the requests that it withholds, past every proxy.
+/// The way to the server that holds responses back, from outside the mesh.
 struct Door<'a> {
     mesh: &'a Mesh,
     origin: &'a str,
@@ -169,15 +169,15 @@ struct Door<'a> {
 }
 
 impl Door<'_> {
-    async fn ask(&self, verb: &str, rest: &str) -> Result<(), Stop> {
-        let url = format!("{}/{verb}/{}{rest}", self.origin, self.key);
+    async fn ask(&self, path: String) -> Result<(), Stop> {
+        let url = format!("{}{path}", self.origin);
         let from = Origin::Probe(Probe::External);
-        let asked = self.mesh.ask(&from, RequestSpec::get(url, "")).await?;
+        let asked = self.mesh.ask(&from, RequestSpec::get(url.as_str(), "")).await?;
         match asked.exchange.last_response() {
             Some(response) if response.status == 200 => Ok(()),
             Some(_) | None => Err(Stop::Suite(format!(
-                "{} did not let go of what it withheld: {:?}",
-                self.origin, asked.exchange
+                "{url} was not answered with 200 by the server that holds responses back: {:?}",
+                asked.exchange
             ))),
         }
     }
@@ -193,9 +193,8 @@ async fn around(
     let mesh = door.mesh;
     let first = join_all((0..STEADY).map(|_| mesh.ask(from, steady.clone()))).await;
     let mut asked = first.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let number = format!("/{HELD}");
     tokio::select! {
-        arrived = door.ask("held", &number) => arrived?,
+        arrived = door.ask(holding::held(door.key, HELD)) => arrived?,
         // It will not arrive any more, and says so itself.
         () = door.lost.cancelled() => {}
     }
@@ -207,7 +206,7 @@ async fn around(
         let mut change = pin!(change);
         let result = match timeout(patience, &mut change).await {
             Ok(result) => result,
-            Err(_) => match door.ask("release", "").await {
+            Err(_) => match door.ask(holding::release(door.key)).await {
                 Ok(()) => change.await,
                 Err(stop) => Err(stop),
             },

@@ -8,9 +8,9 @@ use meshproof_model::{CheckResult, Evidence, ExternalService, Step, SuiteFault, 
 
 use super::live::in_doubt;
 use super::{Mesh, micros};
+use crate::catalogue::Check;
 use crate::claim::{Claim, Finding};
 use crate::feature;
-use crate::catalogue::Check;
 use crate::target::TargetError;
 
 /// In no catalogue, because it is no document's: added to a scenario's checks where it does not hold.

@@ -4,8 +4,8 @@ use meshproof_model::{Fact, Side};
 
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{
-    Claim, Claims, ConnectionLine, Credentials, Logged, Reply, ServerCertificate, Sighting, Window, connections_of,
-    opened_by, recorded,
+    Claim, Claims, ConnectionLine, Credentials, Logged, Reply, ServerCertificate, Sighting, Window,
+    connections_of, opened_by, recorded,
 };
 use crate::target::Probe;
 use crate::workload::RequestSpec;

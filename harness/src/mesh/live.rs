@@ -4,9 +4,9 @@
 use meshproof_model::Verdict;
 
 use super::{Client, Mesh, Origin, Stop};
+use crate::catalogue::Promise;
 use crate::claim::{Claims, Finding};
 use crate::external::ExternalChoice;
-use crate::catalogue::Promise;
 use crate::target::{Probe, TargetError};
 use crate::workload::RequestSpec;
 

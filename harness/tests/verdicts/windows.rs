@@ -1,5 +1,7 @@
 //! What belongs to a request of all that a service saw after it was sent.
 
+use std::sync::LazyLock;
+
 use meshproof_harness::claim::Claims;
 use meshproof_harness::scenario::Scenario;
 use meshproof_model::Verdict;
@@ -8,11 +10,13 @@ use serde_json::json;
 use crate::fake::{HOST, exchange};
 use crate::hunt::{ONE, PROXY, QUIET, Script, Scripted, ask, connected, judged, report_of, seen, story};
 
-static ONLY_REQUEST: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        let _the_next_one = mesh.workload(PROXY).get("http://service.example/another").await?;
-        mesh.check("claim", mesh.service(HOST).during(&reply).only_request())
+static ONLY_REQUEST: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            let _the_next_one = mesh.workload(PROXY).get("http://service.example/another").await?;
+            mesh.check("claim", mesh.service(HOST).during(&reply).only_request())
+        })
     })
 });
 
@@ -42,10 +46,12 @@ async fn a_copy_without_the_token_counts_however_late_it_comes() {
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
-static REACHED: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", reply.fails().and(mesh.service(HOST).during(&reply).reached()))
+static REACHED: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", reply.fails().and(mesh.service(HOST).during(&reply).reached()))
+        })
     })
 });
 
@@ -63,22 +69,28 @@ async fn a_request_that_fails_on_another_account_does_not_show_that_its_server_w
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
-static NOTHING: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.service(HOST).during(&reply).nothing())
+static NOTHING: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.service(HOST).during(&reply).nothing())
+        })
     })
 });
-static NO_USE: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.service(HOST).during(&reply).no_use())
+static NO_USE: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.service(HOST).during(&reply).no_use())
+        })
     })
 });
-static NO_OTHER: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.service(HOST).during(&reply).no_other_connection())
+static NO_OTHER: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.service(HOST).during(&reply).no_other_connection())
+        })
     })
 });
 

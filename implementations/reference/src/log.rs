@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use http::header::{HeaderMap, USER_AGENT};
 use jiff::Timestamp;
-use meshproof_plan::data_plane::LogSink;
+use meshproof_local::data_plane::LogSink;
 
 use crate::saboteurs::Saboteur;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, Update};
 use meshproof_model::{CredentialState, CredentialStatus};
-use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, Update};
 use meshproof_plan::model::{ClientCertificate, Trust, UpstreamTls};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;

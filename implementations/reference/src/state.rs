@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwapOption;
-use meshproof_plan::data_plane::{Boot, DataPlaneError};
+use meshproof_local::data_plane::{Boot, DataPlaneError};
 use meshproof_plan::model::{
     Action, Cluster, Credential, Direction, Discovery, DownstreamTls, Listener, OriginalDestination, Plan,
     Transport,

@@ -11,8 +11,8 @@ use meshproof_envoy::{Envoy, Mutation, UnknownMutation};
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_plan::data_plane::DataPlaneFactory;
-use meshproof_plan::local::LocalTarget;
+use meshproof_local::LocalTarget;
+use meshproof_local::data_plane::DataPlaneFactory;
 use meshproof_reference::{Reference, Saboteur, UnknownSaboteur};
 
 /// The names of the targets, each with a description.

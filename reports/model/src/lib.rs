@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod json;
 pub mod kills;
 pub mod report;
+pub mod resource;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
 pub mod visible;
@@ -24,3 +25,4 @@ pub use report::{
     CheckResult, Difference, Document, ExpectedFailure, ExternalService, Implementation, Level, Report, Run,
     SCHEMA, ScenarioResult, Step, SuiteFault, Tally, Timing, Verdict,
 };
+pub use resource::{Resource, ResourceId};

@@ -80,9 +80,9 @@ pub(super) async fn in_every_format(mesh: &Mesh, parties: &Parties) -> Result<()
     let refused = refused.fails().and(mesh.external(HOST).never_received(&refused));
     mesh.check(
         "credential-formats",
-        tls.of("tls.crt, tls.key, ca.crt")
-            .and(generic.of("cert, key, cacert"))
-            .and(separate.and(refused.of("with another CA")).of("client-credential with client-credential-cacert")),
+        tls.of("tls.crt, tls.key, ca.crt").and(generic.of("cert, key, cacert")).and(
+            separate.and(refused.of("with another CA")).of("client-credential with client-credential-cacert"),
+        ),
     )?;
     mesh.delete_secret(GATEWAY_NAMESPACE, SECRET).await?;
     mesh.delete_secret(GATEWAY_NAMESPACE, CA_SECRET).await

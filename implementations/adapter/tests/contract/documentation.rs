@@ -8,12 +8,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use meshproof_adapter::message::schemas;
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::external::{
-    ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions, start_embedded,
+    ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
 };
+use meshproof_harness::feature;
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_harness::workload::{RequestSpec, Route, WorkloadClient};
-use meshproof_harness::{feature, ports};
+use meshproof_harness::workload::RequestSpec;
+use meshproof_local::external::start_embedded;
+use meshproof_local::ports;
+use meshproof_local::workload::{Route, WorkloadClient};
 use meshproof_plan::model::HeaderChanges;
 use serde_json::Value;
 
@@ -163,7 +166,7 @@ async fn the_worked_example_answers_as_the_transcript_says() {
         }],
         keep_alive: true,
     };
-    let server = start_embedded(spec, Store::new()).await.unwrap();
+    let server = start_embedded(spec, Store::new(), &Timeouts::default()).await.unwrap();
     let upstream = server.address(443).unwrap().to_string();
     let listener = std::net::SocketAddr::from(([127, 0, 0, 1], ports::take().unwrap()));
     let folder = tempfile::tempdir().unwrap();

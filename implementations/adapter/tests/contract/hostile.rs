@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshproof_adapter::Adapter;
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_plan::data_plane::{DataPlaneError, DataPlaneFactory};
+use meshproof_local::data_plane::{DataPlaneError, DataPlaneFactory};
 
 use crate::support::{KEY, Place, apply, assert_ends, gone, hostile, installed, timeouts};
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use meshproof_adapter::Adapter;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, RunError, Selected};
-use meshproof_harness::timeouts::Timeouts;
-use meshproof_model::{CheckResult, Report, Verdict};
-use meshproof_plan::local::LocalTarget;
 use meshproof_harness::select::select;
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_local::LocalTarget;
+use meshproof_model::{CheckResult, Report, Verdict};
 use meshproof_scenarios::ALL;
 
 use crate::support::{hostile, installed, timeouts};

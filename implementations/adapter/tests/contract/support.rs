@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use meshproof_adapter::Adapter;
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_plan::data_plane::{
+use meshproof_local::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update,
 };
 use meshproof_plan::model::Plan;

@@ -17,8 +17,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::Method;
-use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_model::{Resource, ResourceId};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use url::form_urlencoded::Serializer;

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use meshproof_harness::external::POD_CONTROL;
 use meshproof_harness::target::{Probe, TargetError};
 use meshproof_harness::token;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::Exchange;
+use meshproof_nginx::POD_CONTROL;
 use url::Url;
 
 use super::{ClusterInstance, Proxy, environment};

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use meshproof_harness::resource::Resource;
+use meshproof_harness::manifest;
 use meshproof_harness::store::{MAX_TEXT, bounded};
 use meshproof_harness::target::{ConfigChange, TargetError};
+use meshproof_model::Resource;
 use meshproof_model::{Fact, Side};
 use serde_json::Value;
 
@@ -79,7 +80,7 @@ impl ClusterInstance {
                 continue;
             }
             self.apply(one).await?;
-            let text = bounded(&format!("applied in the cluster:\n{}", one.to_yaml()), MAX_TEXT);
+            let text = bounded(&format!("applied in the cluster:\n{}", manifest::to_yaml(one)), MAX_TEXT);
             self.seat.store.record(Side::Suite, None, Fact::Note { text });
         }
         for former in &before {

@@ -17,11 +17,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
-use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService};
+use meshproof_model::{Resource, ResourceId};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::api::{Api, ApiError, LogFollower, PodRef};

@@ -8,12 +8,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshproof_harness::external::PodService;
-use meshproof_harness::resource::Resource;
 use meshproof_harness::store::bounded;
 use meshproof_harness::target::{ConfigChange, TargetError};
 use meshproof_harness::token;
+use meshproof_model::Resource;
 use meshproof_model::{Fact, Side};
+use meshproof_nginx::PodService;
 use serde_json::Value;
 
 use super::pods::POLL;
@@ -343,10 +343,11 @@ pub(super) fn unseen(what: &str, proxy: &str, reason: &str) -> TargetError {
 
 #[cfg(test)]
 mod tests {
-    use meshproof_harness::resource::ResourceId;
+    use meshproof_model::ResourceId;
     use serde_json::json;
 
     use super::*;
+    use meshproof_harness::manifest;
 
     #[test]
     fn a_distribution_status_counts_for_its_own_generation_alone_and_where_there_is_one() {
@@ -364,7 +365,7 @@ mod tests {
     }
 
     fn change(yaml: &str) -> ConfigChange {
-        ConfigChange { apply: Resource::read_manifest("t", yaml, "default").unwrap(), delete: Vec::new() }
+        ConfigChange { apply: manifest::read("t", yaml, "default").unwrap(), delete: Vec::new() }
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
-use meshproof_harness::external::{Documented, ExternalSpec, PodLine, PodService};
-use meshproof_harness::resource::ResourceId;
+use meshproof_harness::external::{Documented, ExternalSpec};
 use meshproof_harness::target::TargetError;
 use meshproof_model::ExternalService;
+use meshproof_model::ResourceId;
+use meshproof_nginx::{PodLine, PodService};
 
 use super::pods::{POLL, ReadyPod};
 use super::readiness::await_pod;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
-use meshproof_harness::external::PodService;
-use meshproof_harness::resource::Resource;
 use meshproof_harness::target::{Seat, TargetError};
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::service_host;
+use meshproof_model::Resource;
+use meshproof_nginx::PodService;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::fences::Fences;

@@ -1,7 +1,7 @@
 //! Applications with a sidecar, and the suite's own client without one.
 
-use meshproof_harness::resource::Resource;
 use meshproof_harness::topology::Workload;
+use meshproof_model::Resource;
 use serde_json::{Value, json};
 
 use super::{Plan, ROOTS, ROOTS_FOLDER, ROOTS_KEY, SYSTEM_ROOTS};
@@ -157,7 +157,7 @@ pub fn details_configuration(port: u16, address: Option<&str>, do_not_encrypt: b
             ("books".to_owned(), group, SYSTEM_ROOTS.to_owned())
         }
     };
-    let error = meshproof_harness::apps::FETCH_ERROR;
+    let error = meshproof_harness::topology::FETCH_ERROR;
     format!(
         r#"client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy; fastcgi_temp_path /tmp/fastcgi;
 uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;

@@ -11,7 +11,7 @@ use meshproof_cluster::instance::start;
 use meshproof_cluster::manifests::Injection;
 use meshproof_cluster::noted::Noted;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
-use meshproof_harness::resource::Resource;
+use meshproof_harness::manifest;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::timeouts::Timeouts;
@@ -414,7 +414,7 @@ fn cnn() -> ExternalSpec {
 pub(crate) fn access() -> ConfigChange {
     let yaml = "{apiVersion: networking.istio.io/v1beta1, kind: ServiceEntry, metadata: {name: cnn}, \
                 spec: {hosts: [edition.cnn.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}";
-    ConfigChange { apply: Resource::read_manifest("t", yaml, "default").unwrap(), delete: Vec::new() }
+    ConfigChange { apply: manifest::read("t", yaml, "default").unwrap(), delete: Vec::new() }
 }
 
 /// What is told of the one site.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use meshproof_cluster::api::ApiError;
-use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_model::{Resource, ResourceId};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

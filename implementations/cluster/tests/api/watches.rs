@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use meshproof_cluster::api::{ApiError, PodRef, Selector};
-use meshproof_harness::resource::ResourceId;
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_model::ResourceId;
 use serde_json::{Value, json};
 
 use crate::service::{Answer, Asked, Cluster, event, status};

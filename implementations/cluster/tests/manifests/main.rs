@@ -14,11 +14,13 @@ use meshproof_cluster::places::Places;
 use meshproof_cluster::relocate::{Ground, NOWHERE, relocate};
 use meshproof_cluster::{Gateways, Settings, owned};
 use meshproof_harness::external::{
-    ExternalSpec, HttpVersions, Page, PlainPort, PodService, PrivateKeyPem, Refusal, TlsPort, TlsVersions,
+    ExternalSpec, HttpVersions, Page, PlainPort, PrivateKeyPem, Refusal, TlsPort, TlsVersions,
 };
-use meshproof_harness::resource::Resource;
+use meshproof_harness::manifest;
 use meshproof_harness::scenario::Scenario;
 use meshproof_harness::topology::service_host;
+use meshproof_model::Resource;
+use meshproof_nginx::PodService;
 use meshproof_scenarios::ALL;
 
 const RUN: &str = "20260102-030405-abcd";
@@ -82,7 +84,7 @@ impl World {
         let egress = mesh::egress(&self.plan(), 1);
         let (places, labels) = (&self.places, &self.labels);
         let ground = Ground { places, labels, pins: &pins, egress: &egress, live: self.live };
-        let read = Resource::read_manifest("fixture", yaml, "default").unwrap();
+        let read = manifest::read("fixture", yaml, "default").unwrap();
         read.iter().flat_map(|r| relocate(r, &ground)).collect()
     }
 }
@@ -90,7 +92,7 @@ impl World {
 fn yaml(resources: &[Resource]) -> String {
     let mut text = String::new();
     for resource in resources {
-        let _infallible = write!(text, "---\n{}", resource.to_yaml());
+        let _infallible = write!(text, "---\n{}", manifest::to_yaml(resource));
     }
     text
 }
@@ -213,7 +215,7 @@ fn a_live_run_pins_no_host_outside_and_replaces_nobodys_authorities() {
         let entries: Vec<_> = resources.iter().filter(outside).collect();
         assert!(!entries.is_empty(), "{name}");
         for entry in entries {
-            assert!(entry.spec().get("endpoints").is_none(), "{name}: {}", entry.to_yaml());
+            assert!(entry.spec().get("endpoints").is_none(), "{name}: {}", manifest::to_yaml(entry));
             assert_eq!(entry.spec()["exportTo"].as_array().map(Vec::len), Some(2), "{name}");
         }
     }

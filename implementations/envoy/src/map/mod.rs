@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use meshproof_plan::data_plane::DataPlaneError;
+use meshproof_local::data_plane::DataPlaneError;
 use meshproof_plan::model::{Cluster, Direction, Discovery, ProxyPlan};
 use serde_json::{Value, json};
 

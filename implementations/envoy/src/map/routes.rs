@@ -1,6 +1,6 @@
 //! Route configurations (pilot/pkg/networking/core/httproute.go and core/route/route.go).
 
-use meshproof_plan::data_plane::DataPlaneError;
+use meshproof_local::data_plane::DataPlaneError;
 use meshproof_plan::model::{
     Direction, Forward, HeaderChanges, HttpRoutes, Listener, PathMatch, ProxyPlan, Route, RouteAction,
     StringMatch,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
+use meshproof_local::data_plane::DataPlaneError;
 use meshproof_model::CredentialState;
-use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{
     Action, ChainMatch, ClientCertificate, Credential, Direction, NameCheck, Origination, PathMatch, Plan,
     RouteAction, ServerName, Transport, Trust, UpstreamTls,

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use meshproof_envoy::{Envoy, FEATURES};
-use meshproof_plan::data_plane::{DataPlaneError, DataPlaneFactory};
+use meshproof_local::data_plane::{DataPlaneError, DataPlaneFactory};
 
 use crate::support::{answering, bind, find_file, get, installed, is_running, start};
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use meshproof_envoy::{Envoy, Mutation};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
-use meshproof_model::{Level, Report, Verdict};
-use meshproof_plan::local::LocalTarget;
 use meshproof_harness::select::select;
+use meshproof_local::LocalTarget;
+use meshproof_model::{Level, Report, Verdict};
 use meshproof_scenarios::ALL;
 
 use crate::support::installed;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use meshproof_harness::resource::{Resource, ResourceId};
+use meshproof_model::{Resource, ResourceId};
 
 use crate::model::{Credential, OriginalDestination, Plan};
 

@@ -11,7 +11,7 @@ pub(crate) mod service_entry;
 pub(crate) mod virtual_service;
 pub(crate) mod virtual_service_validation;
 
-use meshproof_harness::resource::{Resource, ResourceId};
+use meshproof_model::{Resource, ResourceId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

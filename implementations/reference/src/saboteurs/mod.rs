@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use meshproof_plan::data_plane::{Boot, Update};
+use meshproof_local::data_plane::{Boot, Update};
 use meshproof_plan::model::{Credential, Plan};
 
 /// What a data plane carries out in place of what it was told.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use meshproof_harness::resource::{Resource, ResourceId};
-use meshproof_plan::data_plane::Update;
+use meshproof_local::data_plane::Update;
+use meshproof_model::{Resource, ResourceId};
 use meshproof_plan::model::{
     Action, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, Listener, NameCheck,
     OriginalDestination, Origination, Plan, ProxyPlan, RouteAction, ServerName, Transport, Trust,

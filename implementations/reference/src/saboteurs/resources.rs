@@ -1,6 +1,6 @@
 //! Saboteurs that misread Istio's resources: they change them before a plan is made.
 
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
 use meshproof_plan::mutation;
 use serde_json::Value;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use meshproof_harness::resource::Resource;
-use meshproof_plan::data_plane::{Boot, Update};
+use meshproof_local::data_plane::{Boot, Update};
+use meshproof_model::Resource;
 use meshproof_plan::model::{ClientCertificate, Credential, Trust, UpstreamTls};
 
 use super::{Saboteur, Wanted};

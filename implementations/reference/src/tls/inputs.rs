@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use meshproof_plan::data_plane::MeshCertificate;
+use meshproof_local::data_plane::MeshCertificate;
 use meshproof_plan::model::{ClientCertificate, Credential, Trust, UpstreamTls};
 
 /// The longest PEM file that is read, in bytes.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meshproof_plan::data_plane::MeshCertificate;
+use meshproof_local::data_plane::MeshCertificate;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{RootCertStore, ServerConfig};

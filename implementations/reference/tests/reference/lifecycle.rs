@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use meshproof_plan::data_plane::{DataPlaneError, DataPlaneFactory as _};
+use meshproof_local::data_plane::{DataPlaneError, DataPlaneFactory as _};
 use meshproof_plan::model::{Plan, Transport, UpstreamTls};
 use meshproof_reference::{Reference, Saboteur};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use meshproof_harness::external::{
     ExternalSpec, HttpVersions, PlainPort, PrivateKeyPem, Refusal, TlsPort, TlsVersions,
 };
-use meshproof_plan::data_plane::DataPlaneFactory as _;
+use meshproof_local::data_plane::DataPlaneFactory as _;
 use meshproof_plan::model::{NameCheck, Origination, Trust};
 use meshproof_reference::{Reference, Saboteur};
 use rcgen::ExtendedKeyUsagePurpose;
@@ -291,7 +291,7 @@ fn misread_resources_are_those_of_the_saboteur() {
         "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
         "metadata": {"name": "a", "namespace": "b"}, "spec": {"host": "x", "exportTo": ["."]},
     });
-    let resource = meshproof_harness::resource::Resource(rule);
+    let resource = meshproof_model::Resource(rule);
     let mut sound = vec![resource.clone()];
     Reference::new().misread(&mut sound);
     assert_eq!(sound, std::slice::from_ref(&resource));

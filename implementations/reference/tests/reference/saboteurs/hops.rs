@@ -185,7 +185,7 @@ async fn deleted_resources_stay_in_force() {
         let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
         let mut plan = plans::plan(vec![plans::sidecar(bind, plans::cluster("c", server.address, None))]);
         let resource = json!({"kind": "VirtualService", "metadata": {"name": "a", "namespace": "b"}});
-        bench.resources = vec![meshproof_harness::resource::Resource(resource)];
+        bench.resources = vec![meshproof_model::Resource(resource)];
         bench.apply(&plan).await;
         assert_eq!(client::get(bind, HOST, "/").await.status.as_u16(), 200);
         bench.resources.clear();

@@ -1,7 +1,7 @@
 //! Saboteurs that get secrets wrong, at a server that demands a client certificate.
 
-use meshproof_harness::resource::Resource;
 use meshproof_model::CredentialState;
+use meshproof_model::Resource;
 use meshproof_plan::model::Plan;
 use meshproof_reference::{Reference, Saboteur};
 use serde_json::json;

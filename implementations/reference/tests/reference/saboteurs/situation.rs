@@ -1,7 +1,7 @@
 //! The situation in which most saboteurs show: an originating proxy before an external service with a plain port and a TLS
 //! port.
 
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
 use meshproof_plan::model::{
     Action, Credential, Direction, HeaderChanges, Origination, PathMatch, RouteAction, UpstreamTls,
 };

@@ -1,6 +1,6 @@
 //! Certificates.
 
-use meshproof_plan::data_plane::MeshCertificate;
+use meshproof_local::data_plane::MeshCertificate;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,

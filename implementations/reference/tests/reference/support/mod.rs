@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use meshproof_harness::resource::Resource;
-use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
+use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
+use meshproof_model::Resource;
 use meshproof_plan::model::{Credential, OriginalDestination, Plan};
 use meshproof_reference::Reference;
 
