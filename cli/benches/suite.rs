@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
+use meshproof_harness::feature::Feature;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -25,14 +26,14 @@ use meshproof_model::{
 use meshproof_reference::Reference;
 use tokio::runtime::Runtime;
 
-const FEATURES: &[&str] = meshproof_reference::FEATURES;
+const FEATURES: &[Feature] = meshproof_reference::FEATURES;
 
 fn identity(name: &str) -> Implementation {
     Implementation {
         name: name.to_owned(),
         version: String::new(),
         target: name.to_owned(),
-        features: FEATURES.iter().map(|&f| f.to_owned()).collect(),
+        features: FEATURES.to_vec(),
         details: BTreeMap::new(),
     }
 }

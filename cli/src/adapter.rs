@@ -18,8 +18,8 @@ use crate::signals::next_signal;
 /// ended and its folder is removed.
 pub fn command(args: &args::AdapterCheck) -> Result<u8, Refusal> {
     let mut timeouts = Timeouts::default();
-    for (name, duration) in &args.timeouts {
-        timeouts.set(name, *duration).map_err(|e| Refusal::Usage(e.to_string()))?;
+    for (timeout, duration) in &args.timeouts {
+        timeouts.set(*timeout, *duration);
     }
     let checked = runtime()?.block_on(async {
         tokio::select! {

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshproof_harness::external::ExternalChoice;
-use meshproof_harness::names::did_you_mean;
-use meshproof_harness::timeouts::NAMED;
+use meshproof_harness::timeouts::{Timeout, UnknownTimeout};
 use meshproof_model::Level;
 use meshproof_render::formats::Format;
 use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, live};
@@ -101,7 +100,7 @@ pub struct Run {
     pub keep: bool,
     /// Set a timeout, for example `request=2s`; `meshproof list --timeouts` shows all; can be repeated
     #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = timeout)]
-    pub timeouts: Vec<(&'static str, Duration)>,
+    pub timeouts: Vec<(Timeout, Duration)>,
     /// Use the manifest DIR/SCENARIO/NAME.yaml, if it exists, instead of the built-in one
     #[arg(long, value_name = "DIR")]
     pub fixtures: Option<PathBuf>,
@@ -305,7 +304,7 @@ pub struct AdapterCheck {
     pub command: String,
     /// Set a timeout, for example `adapter-stop=2s`; can be repeated
     #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = timeout)]
-    pub timeouts: Vec<(&'static str, Duration)>,
+    pub timeouts: Vec<(Timeout, Duration)>,
 }
 
 /// The cluster of `--target cluster`.
@@ -421,21 +420,13 @@ pub struct Cleanup {
     pub connection: Connection,
 }
 
-fn timeout(text: &str) -> Result<(&'static str, Duration), String> {
+fn timeout(text: &str) -> Result<(Timeout, Duration), String> {
     let (name, duration) = text.split_once('=').ok_or("expected NAME=DURATION, for example request=2s")?;
-    let known = NAMED.iter().find(|(known, ..)| *known == name).map(|(known, ..)| *known);
-    let known = known.ok_or_else(|| {
-        let names: Vec<&str> = NAMED.iter().map(|(n, ..)| *n).collect();
-        format!(
-            "no timeout is named {name:?}{}. The timeouts are: {}",
-            did_you_mean(name, names.iter().copied()),
-            names.join(", ")
-        )
-    })?;
+    let timeout = name.parse().map_err(|e: UnknownTimeout| e.to_string())?;
     let duration = humantime::parse_duration(duration)
         .map_err(|e| format!("{duration:?} is not a duration ({e}). Examples: 500ms, 2s, 1m"))?;
     if duration.is_zero() {
         return Err("a timeout must be longer than zero".to_owned());
     }
-    Ok((known, duration))
+    Ok((timeout, duration))
 }

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use meshproof_harness::catalogue::{Catalogue, Check};
+use meshproof_harness::feature::Feature;
 use meshproof_harness::scenario::Scenario;
-use meshproof_harness::timeouts::NAMED;
+use meshproof_harness::timeouts::Timeout;
 use serde_json::{Value, json};
 
 use crate::args;
@@ -31,9 +32,9 @@ pub fn list(suite: Suite, args: &args::List) -> Result<u8, Refusal> {
 
 fn timeouts() -> String {
     let mut text = String::new();
-    for (name, milliseconds, condition) in NAMED {
-        let default = humantime::format_duration(std::time::Duration::from_millis(*milliseconds)).to_string();
-        let _infallible = writeln!(text, "{name:<24} {default:>6}  until {condition}");
+    for timeout in Timeout::ALL {
+        let default = humantime::format_duration(timeout.default()).to_string();
+        let _infallible = writeln!(text, "{timeout:<24} {default:>6}  until {}", timeout.condition());
     }
     text
 }
@@ -141,9 +142,10 @@ fn explain_check(program: &str, s: &Catalogue, c: &Check) -> Result<String, Refu
     if !c.only_in.is_empty() {
         row("only in", &c.only_in.join(", "));
     }
-    let features: Vec<String> = s.features.iter().chain(&c.features).map(ToString::to_string).collect();
+    let features: Vec<Feature> = s.features.iter().chain(&c.features).copied().collect();
     if !features.is_empty() {
-        row("features", &format!("skipped unless the implementation declares {}", features.join(", ")));
+        let features = Feature::list(&features);
+        row("features", &format!("skipped unless the implementation declares {features}"));
     }
     let saboteurs = match KillMatrix::kept()?.noticed_by(&id) {
         Some(saboteurs) => saboteurs.join(", "),

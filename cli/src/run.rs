@@ -64,8 +64,8 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
 fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
     let selection = selection(suite, args, target_name)?;
     let mut timeouts = meshproof_targets::default_timeouts(target_name);
-    for (name, duration) in &args.timeouts {
-        timeouts.set(name, *duration).map_err(|e| Refusal::Usage(e.to_string()))?;
+    for (timeout, duration) in &args.timeouts {
+        timeouts.set(*timeout, *duration);
     }
     let settings = meshproof_targets::Settings {
         nginx: args.nginx.clone(),

@@ -21,11 +21,12 @@ use crate::catalogue::{Catalogue, Check};
 use crate::certificates::{Authority, CertificateError};
 use crate::claim::{Claim, Finding, Upstream, View};
 use crate::external_server::ExternalServer;
-use crate::feature;
+use crate::feature::{self, Feature};
 use crate::fixtures::Fixtures;
 use crate::manifest::{self, ManifestError};
 use crate::secret::Secret;
 use crate::target::{ConfigChange, Instance, Probe, Seat, TargetError};
+use crate::timeouts::Timeout;
 use crate::token::Tokens;
 use crate::workload::RequestSpec;
 
@@ -121,8 +122,8 @@ impl Mesh {
 
     /// Whether the implementation declares this feature.
     #[must_use]
-    pub fn has_feature(&self, feature: &str) -> bool {
-        self.setting.implementation.features.iter().any(|f| f == feature)
+    pub fn has_feature(&self, feature: Feature) -> bool {
+        self.setting.implementation.features.contains(&feature)
     }
 
     /// The suite's public CA: what it signs is believed by workloads and proxies as if by the system's roots.
@@ -219,7 +220,7 @@ impl Mesh {
         self.mark_change();
         let begun = Instant::now();
         let result =
-            self.within("applied", "bring the change into force", self.instance.change(&change)).await;
+            self.within(Timeout::Applied, "bring the change into force", self.instance.change(&change)).await;
         let convergence_us = micros(begun.elapsed());
         self.state().timing.convergence_us += convergence_us;
         let fact = Change {
@@ -240,7 +241,7 @@ impl Mesh {
         self.mark_change();
         let begun = Instant::now();
         let what = if running { "start the proxy" } else { "stop the proxy" };
-        let result = self.within("applied", what, self.instance.set_running(proxy, running)).await;
+        let result = self.within(Timeout::Applied, what, self.instance.set_running(proxy, running)).await;
         self.state().timing.convergence_us += micros(begun.elapsed());
         let text = format!("{proxy} was {}", if running { "started" } else { "taken away" });
         self.setting.seat.store.record(Side::Suite, None, Fact::Note { text });
@@ -381,7 +382,7 @@ impl Mesh {
         self.setting.only_checks.as_ref().is_none_or(|only| only.contains(&check.id))
     }
 
-    fn missing_feature(&self, check: &Check) -> Option<&'static str> {
+    fn missing_feature(&self, check: &Check) -> Option<Feature> {
         feature::missing(check.features.iter().copied(), &self.setting.implementation.features)
     }
 
@@ -404,10 +405,7 @@ impl Mesh {
             evidence: finding.evidence.clone(),
             differences: finding.differences.clone(),
             expected_failure: None,
-            feature: self
-                .missing_feature(check)
-                .or_else(|| check.features.first().copied())
-                .map(str::to_owned),
+            feature: self.missing_feature(check).or_else(|| check.features.first().copied()),
         }
     }
 
@@ -431,7 +429,7 @@ impl Mesh {
 
     /// The instance bounds each side that it waits for; this is for one that does not.
     async fn settle(&self) -> Result<(), TargetError> {
-        let limit = 3 * self.setting.seat.timeouts.get("evidence-settled");
+        let limit = 3 * self.setting.seat.timeouts.get(Timeout::EvidenceSettled);
         let settled = tokio::time::timeout(limit, self.instance.settle()).await;
         settled.unwrap_or_else(|_| {
             Err(TargetError::Environment(format!("the target did not collect its evidence within {limit:?}")))
@@ -440,7 +438,7 @@ impl Mesh {
 
     async fn within<T>(
         &self,
-        timeout: &str,
+        timeout: Timeout,
         what: &str,
         work: impl Future<Output = Result<T, TargetError>>,
     ) -> Result<T, TargetError> {

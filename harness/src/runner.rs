@@ -18,12 +18,12 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::certificates::{Authority, KeyAlgorithm};
 use crate::external::ExternalChoice;
-use crate::feature;
+use crate::feature::{self, Feature};
 use crate::mesh::{Events, Finished, Mesh, Setting, Stop, Unreached, micros};
 use crate::scenario::Scenario;
 use crate::store::Store;
 use crate::target::{Seat, Target, TargetError};
-use crate::timeouts::Timeouts;
+use crate::timeouts::{Timeout, Timeouts};
 
 /// One scenario configuration that is to run.
 #[derive(Clone)]
@@ -126,9 +126,10 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     let id = crate::run_folder::new_run_id();
     let implementation = options.target.identify().await.map_err(|e| match e {
         TargetError::Gone(words) => RunError::Implementation(words),
-        TargetError::Refused(_) | TargetError::Unsupported(_) | TargetError::Environment(_) => {
-            RunError::Target(e.to_string())
-        }
+        TargetError::Refused(_)
+        | TargetError::Unsupported(_)
+        | TargetError::Unable(_)
+        | TargetError::Environment(_) => RunError::Target(e.to_string()),
     })?;
     let implementation = Arc::new(implementation);
     let before = options.target.before(&id).await.map_err(|e| RunError::Target(e.to_string()))?;
@@ -272,7 +273,7 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
             evidence: Vec::new(),
             differences: Vec::new(),
             expected_failure: None,
-            feature: why.feature.or_else(|| check.features.first().copied()).map(str::to_owned),
+            feature: why.feature.or_else(|| check.features.first().copied()),
             repeat: format!(
                 "{} {}:{}/{}",
                 shared.options.repeat,
@@ -315,13 +316,13 @@ fn skipped(reason: String) -> Unreached {
 }
 
 /// Who is to blame for the checks that were not reached.
-fn blame(stop: Stop, declared: &[String]) -> Unreached {
+fn blame(stop: Stop, declared: &[Feature]) -> Unreached {
     match stop {
         Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_))) => {
             Unreached { verdict: Verdict::Failed, reason: e.to_string(), fault: None, feature: None }
         }
-        // What was declared and is then not done is a failure, or anybody could skip their way to a pass.
-        Stop::Target(TargetError::Unsupported(feature)) if declares(declared, &feature) => Unreached {
+        // A declared feature that is then not supported is a failure, or every implementation could skip its way to a pass.
+        Stop::Target(TargetError::Unsupported(feature)) if declared.contains(&feature) => Unreached {
             verdict: Verdict::Failed,
             reason: format!(
                 "the implementation declares {feature} and then says that it does not support it"
@@ -332,6 +333,9 @@ fn blame(stop: Stop, declared: &[String]) -> Unreached {
         Stop::Target(TargetError::Unsupported(feature)) => {
             skipped(format!("the implementation does not support {feature}"))
         }
+        Stop::Target(TargetError::Unable(what)) => {
+            skipped(format!("the implementation does not support {what}"))
+        }
         Stop::Target(TargetError::Environment(message)) | Stop::Suite(message) => Unreached {
             verdict: Verdict::Error,
             reason: message.clone(),
@@ -340,13 +344,6 @@ fn blame(stop: Stop, declared: &[String]) -> Unreached {
         },
         e @ Stop::FailFast => skipped(e.to_string()),
     }
-}
-
-/// Whether what is called unsupported begins with the name of a declared feature.
-fn declares(declared: &[String], unsupported: &str) -> bool {
-    let name =
-        unsupported.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).next().unwrap_or_default();
-    declared.iter().any(|d| d == name)
 }
 
 fn panic_words(panic: &(dyn Any + Send)) -> String {
@@ -439,7 +436,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         },
         instance,
     );
-    let limit = options.timeouts.get("scenario");
+    let limit = options.timeouts.get(Timeout::Scenario);
     let stop = tokio::select! {
         biased;
         reason = interrupted(options.interrupt.clone()) => Some(cut_short(&reason)),

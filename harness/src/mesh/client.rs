@@ -16,6 +16,7 @@ use crate::claim::{Load, Reply};
 use crate::digest::sample;
 use crate::holding::{self, HELD_BODY};
 use crate::target::Probe;
+use crate::timeouts::Timeout;
 use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 
 /// How many requests are in flight during a change.
@@ -200,7 +201,7 @@ async fn around(
     }
     let over = AtomicBool::new(false);
     // Those in flight must not run into their own timeout where a change takes long.
-    let patience = mesh.setting.seat.timeouts.get("request") / 2;
+    let patience = mesh.setting.seat.timeouts.get(Timeout::Request) / 2;
     let changing = async {
         let begun = Instant::now();
         let mut change = pin!(change);

@@ -10,8 +10,9 @@ use super::live::in_doubt;
 use super::{Mesh, micros};
 use crate::catalogue::Check;
 use crate::claim::{Claim, Finding};
-use crate::feature;
+use crate::feature::{self, Feature};
 use crate::target::TargetError;
+use crate::timeouts::Timeout;
 
 /// In no catalogue, because it is no document's: added to a scenario's checks where it does not hold.
 static UNTIL_STOPPED: LazyLock<Check> = LazyLock::new(|| {
@@ -32,7 +33,7 @@ pub(crate) struct Unreached {
     /// Set where the fault is not the implementation's.
     pub(crate) fault: Option<String>,
     /// The feature whose lack is the reason.
-    pub(crate) feature: Option<&'static str>,
+    pub(crate) feature: Option<Feature>,
 }
 
 /// What is left of a mesh for the report.
@@ -79,7 +80,7 @@ impl Mesh {
             self.fault(words.clone());
         }
         let begun = Instant::now();
-        let limit = self.setting.seat.timeouts.get("teardown");
+        let limit = self.setting.seat.timeouts.get(Timeout::Teardown);
         match tokio::time::timeout(limit, self.instance.stop()).await {
             Ok(Ok(())) => {}
             Ok(Err(TargetError::Gone(words))) => gone = gone.or(Some(words)),

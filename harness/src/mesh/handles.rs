@@ -7,6 +7,7 @@ use crate::claim::{
     Claim, Claims, ConnectionLine, Credentials, Logged, Reply, ServerCertificate, Sighting, Window,
     connections_of, opened_by, recorded,
 };
+use crate::feature::Feature;
 use crate::target::Probe;
 use crate::workload::RequestSpec;
 
@@ -140,13 +141,13 @@ impl<'a> Proxy<'a> {
     /// The implementation is gone.
     pub async fn credentials(&self) -> Result<Credentials, Stop> {
         let mut seen = Vec::new();
-        if self.mesh.has_feature("credential-status") {
+        if self.mesh.has_feature(Feature::CredentialStatus) {
             for status in self.mesh.instance.credentials(self.name).await? {
                 let side = Side::Proxy { name: self.name.to_owned() };
                 let id = self.mesh.setting.seat.store.record(side, None, Fact::Credential(status.clone()));
                 seen.push((id, status));
             }
         }
-        Ok(Credentials::new(self.name, self.mesh.has_feature("credential-status"), seen))
+        Ok(Credentials::new(self.name, self.mesh.has_feature(Feature::CredentialStatus), seen))
     }
 }

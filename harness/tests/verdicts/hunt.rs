@@ -10,12 +10,13 @@ use meshproof_harness::access_log::read_line;
 use meshproof_harness::catalogue::{Catalogue, Check};
 use meshproof_harness::claim::Claims;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
+use meshproof_harness::feature::Feature;
 use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::runner::{Options, Selected, run};
 use meshproof_harness::scenario::{Scenario, Story};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::topology::Topology;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{
@@ -35,7 +36,7 @@ pub(crate) struct Scripted {
     pub(crate) send: Script,
     /// What every change is answered with.
     pub(crate) change: fn() -> Result<(), TargetError>,
-    pub(crate) features: &'static [&'static str],
+    pub(crate) features: &'static [Feature],
     /// What still happens while it is taken down.
     pub(crate) stop: fn(&Seat),
 }
@@ -54,7 +55,7 @@ impl Target for Scripted {
             name: "scripted".into(),
             version: "1".into(),
             target: "scripted".into(),
-            features: self.features.iter().map(|f| (*f).to_owned()).collect(),
+            features: self.features.to_vec(),
             details: Default::default(),
         })
     }
@@ -119,7 +120,7 @@ impl Instance for ScriptedInstance {
 pub(crate) async fn report_of(target: Scripted, scenario: &'static Scenario) -> Report {
     let work = tempfile::tempdir().unwrap();
     let mut timeouts = Timeouts::default();
-    timeouts.set("external-service-ready", Duration::from_millis(50)).unwrap();
+    timeouts.set(Timeout::ExternalServiceReady, Duration::from_millis(50));
     run(Options {
         external: ExternalChoice::Embedded,
         timeouts,
@@ -467,8 +468,8 @@ static APPLIES: LazyLock<Scenario> = LazyLock::new(|| {
 
 #[tokio::test]
 async fn what_an_implementation_declares_and_then_calls_unsupported_fails() {
-    let unsupported = || Err(TargetError::Unsupported("mutual-origination".into()));
-    let target = Scripted { change: unsupported, features: &["mutual-origination"], ..QUIET };
+    let unsupported = || Err(TargetError::Unsupported(Feature::MutualOrigination));
+    let target = Scripted { change: unsupported, features: &[Feature::MutualOrigination], ..QUIET };
     let report = report_of(target, &APPLIES).await;
     let (verdict, reason) = judged(&report);
     assert_eq!((verdict, report.exit_code()), (Verdict::Failed, 1), "{reason}");

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use meshproof_harness::catalogue::{Catalogue, Check};
 use meshproof_harness::claim::{Claim, Claims};
+use meshproof_harness::feature::Feature;
 use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::mesh::Mesh;
 use meshproof_harness::scenario::{Scenario, Story};
@@ -30,7 +31,7 @@ static STORY: LazyLock<Scenario> = LazyLock::new(|| {
         [
             Check::must("answered", "A", "The request is answered."),
             Check::must("asked-once", "B", "The service is asked once."),
-            Check::must("optional", "C", "Something optional.").feature("absent"),
+            Check::must("optional", "C", "Something optional.").features([Feature::WebSocket]),
             Check::must("wish", "D", "Something nice.").level(Level::Should),
         ],
         |mesh| Box::pin(story(mesh)),
@@ -80,7 +81,7 @@ async fn a_good_implementation_passes_what_it_was_asked_and_a_missed_should_does
         ]
     );
     let skipped = outcome.report.checks().find(|c| c.verdict == Verdict::Skipped).unwrap();
-    assert!(skipped.reason.contains("feature absent"), "{}", skipped.reason);
+    assert!(skipped.reason.contains("feature web-socket"), "{}", skipped.reason);
     assert_eq!(outcome.report.exit_code(), 0);
     assert_eq!(outcome.stopped, 1);
 }

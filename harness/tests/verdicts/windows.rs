@@ -123,7 +123,7 @@ async fn verdicts(claims: [&'static Scenario; 3], send: Script) -> Vec<Verdict> 
 #[tokio::test]
 async fn a_connection_in_reserve_is_no_use_of_a_server_and_still_not_nothing() {
     use Verdict::{Failed, Passed};
-    let claims = [&NOTHING, &NO_USE, &NO_OTHER];
+    let claims: [&'static Scenario; 3] = [&NOTHING, &NO_USE, &NO_OTHER];
     assert_eq!(verdicts(claims, QUIET.send).await, [Passed, Passed, Passed]);
     assert_eq!(verdicts(claims, IDLE).await, [Failed, Passed, Passed]);
     for used in [IN_CLEAR, HANDSHAKE_FAILED, CARRIES_ANOTHER_REQUEST] {

@@ -21,6 +21,7 @@ mod stats;
 mod told;
 mod vault;
 
+use meshproof_harness::feature::Feature;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -63,7 +64,7 @@ impl DataPlaneFactory for Envoy {
             name: "Envoy".to_owned(),
             version: version.number,
             target: "envoy".to_owned(),
-            features: FEATURES.iter().map(|&f| f.to_owned()).collect(),
+            features: FEATURES.to_vec(),
             details,
         })
     }
@@ -75,4 +76,4 @@ impl DataPlaneFactory for Envoy {
 }
 
 /// The features that Envoy declares: all that there are.
-pub const FEATURES: &[&str] = meshproof_harness::feature::NAMES;
+pub const FEATURES: &[Feature] = Feature::ALL;

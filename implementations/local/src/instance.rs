@@ -24,6 +24,8 @@ use crate::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update, environment,
 };
 use crate::seat::{Addresses, in_cluster, plain_service};
+use meshproof_harness::feature::Feature;
+use meshproof_harness::timeouts::Timeout;
 use meshproof_model::Resource;
 use meshproof_plan::model::OriginalDestination;
 use meshproof_plan::resolve::{Input, MeshConfig, Service, resolve};
@@ -187,8 +189,8 @@ impl LocalInstance {
         let mut understood = state.resources.clone();
         self.factory.misread(&mut understood);
         let mesh = MeshConfig {
-            mesh_tls: !self.data_plane.lacks("mesh-mtls"),
-            http2: !self.data_plane.lacks("http2"),
+            mesh_tls: !self.data_plane.lacks(Feature::MeshMtls),
+            http2: !self.data_plane.lacks(Feature::Http2),
             ..MeshConfig::default()
         };
         let input = Input {
@@ -335,7 +337,7 @@ impl Instance for LocalInstance {
             let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             started.into_iter().filter_map(|(host, service)| table.services.insert(host, service)).collect()
         };
-        let limit = self.seat.timeouts.get("applied");
+        let limit = self.seat.timeouts.get(Timeout::Applied);
         let taken_up = tokio::time::timeout(limit, self.bring_into_force(&mut state)).await;
         let stopped = join_all(replaced.iter().map(|service| service.stop())).await;
         taken_up.map_err(|_| {
@@ -407,7 +409,7 @@ impl Instance for LocalInstance {
 
     async fn settle(&self) -> Result<(), TargetError> {
         // Bounded apart from the external services: who keeps the suite waiting decides who is to blame.
-        let limit = self.seat.timeouts.get("evidence-settled");
+        let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         tokio::time::timeout(limit, self.data_plane.settle()).await.map_err(|_| {
             TargetError::Gone(format!(
                 "it did not deliver its access logs within the timeout `evidence-settled` ({limit:?})"

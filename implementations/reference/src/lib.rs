@@ -21,6 +21,7 @@ mod tasks;
 mod tcp;
 mod tls;
 
+use meshproof_harness::feature::Feature;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -58,7 +59,7 @@ impl DataPlaneFactory for Reference {
             name: "meshproof reference".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             target: "reference".to_owned(),
-            features: FEATURES.iter().map(|&f| f.to_owned()).collect(),
+            features: FEATURES.to_vec(),
             details: self
                 .saboteur
                 .map(|s| BTreeMap::from([("saboteur".to_owned(), s.name().to_owned())]))
@@ -84,4 +85,4 @@ impl DataPlaneFactory for Reference {
 }
 
 /// The features that the reference declares: all.
-pub const FEATURES: &[&str] = meshproof_harness::feature::NAMES;
+pub const FEATURES: &[Feature] = Feature::ALL;

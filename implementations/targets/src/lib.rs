@@ -10,7 +10,7 @@ use meshproof_adapter::{Adapter, BadCommand};
 use meshproof_envoy::{Envoy, Mutation, UnknownMutation};
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::target::Target;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_local::LocalTarget;
 use meshproof_local::data_plane::DataPlaneFactory;
 use meshproof_reference::{Reference, Saboteur, UnknownSaboteur};
@@ -48,13 +48,13 @@ pub struct Settings {
 
 /// Timeouts, in seconds, of conditions that take longer in a cluster: it pulls images, schedules pods, and empties namespaces
 /// before it deletes them.
-const IN_A_CLUSTER: &[(&str, u64)] = &[
-    ("request", 15),
-    ("external-service-ready", 120),
-    ("implementation-ready", 240),
-    ("evidence-settled", 30),
-    ("teardown", 180),
-    ("scenario", 900),
+const IN_A_CLUSTER: &[(Timeout, u64)] = &[
+    (Timeout::Request, 15),
+    (Timeout::ExternalServiceReady, 120),
+    (Timeout::ImplementationReady, 240),
+    (Timeout::EvidenceSettled, 30),
+    (Timeout::Teardown, 180),
+    (Timeout::Scenario, 900),
 ];
 
 /// The default timeouts of a target.
@@ -62,9 +62,8 @@ const IN_A_CLUSTER: &[(&str, u64)] = &[
 pub fn default_timeouts(target: &str) -> Timeouts {
     let mut timeouts = Timeouts::default();
     if target == "cluster" {
-        for (name, seconds) in IN_A_CLUSTER {
-            // The names are constants, and a test sets them all.
-            let _known = timeouts.set(name, Duration::from_secs(*seconds));
+        for (timeout, seconds) in IN_A_CLUSTER {
+            timeouts.set(*timeout, Duration::from_secs(*seconds));
         }
     }
     timeouts
@@ -154,8 +153,9 @@ mod tests {
 
     #[test]
     fn a_cluster_has_longer_timeouts_than_other_targets() {
-        for (name, _) in IN_A_CLUSTER {
-            assert!(default_timeouts("cluster").get(name) > default_timeouts("envoy").get(name), "{name}");
+        for (timeout, _) in IN_A_CLUSTER {
+            let [cluster, envoy] = ["cluster", "envoy"].map(|target| default_timeouts(target).get(*timeout));
+            assert!(cluster > envoy, "{timeout}");
         }
     }
 

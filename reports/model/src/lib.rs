@@ -6,6 +6,7 @@
 
 pub mod event;
 pub mod evidence;
+pub mod feature;
 pub mod json;
 pub mod kills;
 pub mod report;
@@ -20,6 +21,7 @@ pub use evidence::{
     ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
     ServerRequest, Side, TlsFacts,
 };
+pub use feature::{Feature, UnknownFeature};
 pub use json::{from_json, schema, to_json};
 pub use report::{
     CheckResult, Difference, Document, ExpectedFailure, ExternalService, Implementation, Level, Report, Run,

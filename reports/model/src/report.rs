@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Change, Evidence, EvidenceId, Fact};
+use crate::feature::Feature;
 
 /// The version of the report's JSON, found in its `schema` field.
 pub const SCHEMA: &str = "meshproof.report/1";
@@ -110,7 +111,7 @@ pub struct Implementation {
     /// How the suite reached it: `reference`, `envoy`, `adapter`, `cluster`.
     pub target: String,
     /// The features that it declares; checks that need another are skipped.
-    pub features: Vec<String>,
+    pub features: Vec<Feature>,
     /// Anything else worth knowing: build, revision, the saboteur that was set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
@@ -246,7 +247,7 @@ pub struct CheckResult {
     pub expected_failure: Option<ExpectedFailure>,
     /// The feature that the check needs, where it is not asked of everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub feature: Option<String>,
+    pub feature: Option<Feature>,
     /// The command that repeats just this check.
     pub repeat: String,
 }

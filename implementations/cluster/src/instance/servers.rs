@@ -7,6 +7,7 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use meshproof_harness::external::{Documented, ExternalSpec};
 use meshproof_harness::target::TargetError;
+use meshproof_harness::timeouts::Timeout;
 use meshproof_model::ExternalService;
 use meshproof_model::ResourceId;
 use meshproof_nginx::{PodLine, PodService};
@@ -84,7 +85,7 @@ impl ClusterInstance {
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
         if let Some((spec, _)) = specs.iter().find(|(_, documented)| *documented == Documented::Embedded) {
-            return Err(TargetError::Unsupported(format!(
+            return Err(TargetError::Unable(format!(
                 "{} must show what a stock nginx cannot (the ALPN that a client offers, digests of bodies, trailers), and in a \
                  cluster external services are stock nginx pods; local targets can be asked",
                 spec.host
@@ -104,14 +105,15 @@ impl ClusterInstance {
             state.deployed += 1;
             let service = PodService::external(spec);
             let objects = nginx::external(&self.plan(), &service, state.deployed).map_err(|reason| {
-                TargetError::Unsupported(format!("{}: {reason}; local targets can be asked", service.host()))
+                TargetError::Unable(format!("{}: {reason}; local targets can be asked", service.host()))
             })?;
             made.push((state.deployed, service, objects));
         }
         let namespace = self.places.outside();
         let pods = try_join_all(made.iter().map(|(number, _, objects)| async move {
             self.apply_all(objects).await?;
-            await_pod(&self.api, namespace, &format!("external-{number}"), "external-service-ready").await
+            await_pod(&self.api, namespace, &format!("external-{number}"), Timeout::ExternalServiceReady)
+                .await
         }));
         let pods = pods.await?;
         let (mut formers, mut versions) = (Vec::new(), Vec::new());
@@ -195,7 +197,7 @@ impl ClusterInstance {
             .replace("return 200;", &format!("return 200 '{mark}';"));
         let application = crate::api::PodRef { container: APPLICATION.to_owned(), ..client.clone() };
         let limits =
-            ExecLimits { stdout: 4096, stderr: 4096, time: self.seat.timeouts.get("cluster-answer") };
+            ExecLimits { stdout: 4096, stderr: 4096, time: self.seat.timeouts.get(Timeout::ClusterAnswer) };
         let script = "cat > /tmp/details.conf && nginx -c /tmp/nginx.conf -e /dev/stderr -s reload";
         let words = ["sh", "-c", script].map(str::to_owned);
         let told = self.api.exec(&application, &words, Bytes::from(configuration), limits).await;
@@ -207,7 +209,7 @@ impl ClusterInstance {
                 client.pod
             )));
         }
-        let limit = self.seat.timeouts.get("applied");
+        let limit = self.seat.timeouts.get(Timeout::Applied);
         let ask = ["curl", "-q", "-sS", &format!("http://127.0.0.1:{port}/ready")].map(str::to_owned);
         let taken_up = async {
             // By twice the same answer: of two workers, the old one is on its way out.

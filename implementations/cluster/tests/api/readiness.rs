@@ -9,7 +9,7 @@ use meshproof_cluster::manifests::Injection;
 use meshproof_cluster::noted::Noted;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{Instance, TargetError};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use serde_json::{Value, json};
 
 use crate::instance::{Cluster, pretended_within, seat};
@@ -45,12 +45,12 @@ async fn started(
     then: impl AsyncFnOnce(Arc<Mutex<Cluster>>),
 ) -> Result<Box<dyn Instance>, TargetError> {
     let mut timeouts = Timeouts::default();
-    timeouts.set("images-pulled", pulled).unwrap();
-    timeouts.set("implementation-ready", ready).unwrap();
+    timeouts.set(Timeout::ImagesPulled, pulled);
+    timeouts.set(Timeout::ImplementationReady, ready);
     let cluster = Cluster { workload: Some(workload), ..Cluster::default() };
     let (server, cluster) = pretended_within(timeouts.clone(), cluster).await;
     let mut seat = seat(&Store::new(), LONG);
-    timeouts.set("applied", LONG).unwrap();
+    timeouts.set(Timeout::Applied, LONG);
     seat.timeouts = timeouts;
     let settings = Settings::default();
     let starting = start(server.api.clone(), &settings, Injection::default(), Noted::default(), seat);

@@ -68,7 +68,7 @@ impl Config {
     /// The configuration that carries out a plan.
     ///
     /// # Errors
-    /// [`DataPlaneError::Unsupported`]: Envoy has no word for something in the plan.
+    /// [`DataPlaneError::Unable`]: Envoy has no word for something in the plan.
     pub(crate) fn of(plan: &ProxyPlan, around: &Surroundings<'_>) -> Result<Self, DataPlaneError> {
         let mut config = Self::default();
         for cluster in &plan.clusters {

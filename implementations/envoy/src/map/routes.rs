@@ -110,7 +110,7 @@ fn redirect_word(status: u16) -> Result<&'static str, DataPlaneError> {
         303 => Ok("SEE_OTHER"),
         307 => Ok("TEMPORARY_REDIRECT"),
         308 => Ok("PERMANENT_REDIRECT"),
-        other => Err(DataPlaneError::Unsupported(format!(
+        other => Err(DataPlaneError::Unable(format!(
             "a redirect with the status {other}; Envoy has 301, 302, 303, 307, 308"
         ))),
     }

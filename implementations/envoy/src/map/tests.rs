@@ -441,7 +441,7 @@ fn a_redirect_that_envoy_has_no_word_for_is_unsupported() {
         Config::of(&plan, &Surroundings { folder: Path::new("/proxy"), secrets: &secrets })
     };
     assert!(redirect(308).is_ok());
-    assert!(matches!(redirect(300), Err(DataPlaneError::Unsupported(why)) if why.contains("300")));
+    assert!(matches!(redirect(300), Err(DataPlaneError::Unable(why)) if why.contains("300")));
 }
 
 #[test]

@@ -264,7 +264,7 @@ async fn a_redirect_without_a_word_in_envoy_is_unsupported_and_changes_nothing()
     running.apply(&answering(at, "good")).await.unwrap();
     let odd = RouteAction::Redirect { status: 300, scheme: None, authority: None, path: None, port: None };
     let odd = plan(vec![listener(at, vec![chain(ChainMatch::default(), http(odd))])], Vec::new());
-    assert!(matches!(running.apply(&odd).await, Err(DataPlaneError::Unsupported(_))));
+    assert!(matches!(running.apply(&odd).await, Err(DataPlaneError::Unable(_))));
     assert!(get(at, "/").await.unwrap().ends_with("good"));
     running.plane.stop().await.unwrap();
 }

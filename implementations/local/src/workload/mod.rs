@@ -27,7 +27,7 @@ use http::Method;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec};
 pub use raw::{RawEnd, RawReply, raw};
 
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::token;
 
 /// Where one destination leads.
@@ -116,7 +116,7 @@ impl WorkloadClient {
         let failed = |reason| ClientError { client: name.to_owned(), reason };
         let verifier = trust::believing(trust_roots_pem).map_err(failed)?;
         let anonymous = trust::config(verifier.clone(), None).map_err(failed)?;
-        let (limit, patience) = (timeouts.get("request"), timeouts.get("continue"));
+        let (limit, patience) = (timeouts.get(Timeout::Request), timeouts.get(Timeout::Continue));
         Ok(Self { name: name.to_owned(), route, verifier, anonymous: Arc::new(anonymous), limit, patience })
     }
 

@@ -14,7 +14,7 @@ use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::runner::{Options, Selected, run};
 use meshproof_harness::scenario::Scenario;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::topology::Topology;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_local::external::{RunningService, start_embedded};
@@ -194,8 +194,8 @@ async fn judge(change: Change, lost: &'static str, request: Duration) -> Report 
 async fn judge_with(direct: Direct, request: Duration) -> Report {
     let work = tempfile::tempdir().unwrap();
     let mut timeouts = Timeouts::default();
-    timeouts.set("request", request).unwrap();
-    timeouts.set("scenario", Duration::from_secs(120)).unwrap();
+    timeouts.set(Timeout::Request, request);
+    timeouts.set(Timeout::Scenario, Duration::from_secs(120));
     run(Options {
         external: ExternalChoice::Embedded,
         timeouts,

@@ -1,5 +1,6 @@
 //! Configurations that change under way, and the end.
 
+use meshproof_harness::feature::Feature;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +21,7 @@ use crate::support::{Bench, PATIENCE, free, until};
 async fn identity_names_features_and_the_saboteur() {
     let plain = Reference::new().identify().await.unwrap();
     assert_eq!((plain.name.as_str(), plain.target.as_str()), ("meshproof reference", "reference"));
-    assert!(plain.features.contains(&"credential-status".to_owned()) && plain.details.is_empty());
+    assert!(plain.features.contains(&Feature::CredentialStatus) && plain.details.is_empty());
     let broken = Reference::sabotaged(Saboteur::NoSni).identify().await.unwrap();
     assert_eq!(broken.details["saboteur"], "no-sni");
 }

@@ -1,6 +1,7 @@
 //! The page of one report.
 
 use maud::{Markup, html};
+use meshproof_model::feature::Feature;
 
 use super::manifests::{self, ChangeView, Deed, Mark};
 use super::parts::{anchor, badge, brief, class, command, legend, level, line, link, term, terms};
@@ -96,7 +97,7 @@ fn head(report: &Report, name: &str) -> Markup {
                     dt { (term("implementation", "implementation")) } dd { (line(name)) }
                     dt { "target" } dd { (line(&report.implementation.target)) }
                     @if !report.implementation.features.is_empty() {
-                        dt { "declared features" } dd { (line(&report.implementation.features.join(", "))) }
+                        dt { "declared features" } dd { (Feature::list(&report.implementation.features)) }
                     }
                     @for (name, value) in &report.implementation.details { dt { (line(name)) } dd { (line(value)) } }
                     dt { "run" } dd { (line(&run.id)) ", started " (line(&run.started)) ", took " (Micros(run.duration_us)) }
@@ -318,7 +319,7 @@ fn one(
                         dt { (term("expected failure", "expected failure")) }
                         dd { (line(&expected.reason)) @if let Some(until) = &expected.until { " (until " (line(until)) ")" } }
                     }
-                    @if let Some(feature) = &check.feature { dt { "needs feature" } dd { (line(feature)) } }
+                    @if let Some(feature) = &check.feature { dt { "needs feature" } dd { (feature.name()) } }
                     @match last_change(scenario, threads, history, check) {
                         Some((at, view)) => {
                             dt { "last change" } dd { a href=(format!("#change-{number}-{at}")) { (brief(&describe::headline(&scenario.evidence[view.index].fact), 300)) } }

@@ -23,7 +23,7 @@ use super::accepting::{Accepting, Connection};
 use super::service::{ExternalError, RunningService};
 use meshproof_harness::external::{ExternalSpec, PlainPort};
 use meshproof_harness::store::Store;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 
 /// The port of plain HTTP, as the documents name it.
 const PLAIN: u16 = 80;
@@ -152,7 +152,7 @@ impl Embedded {
                 Connection { work, until_its_end: Arc::default() }
             });
         }
-        let settled_within = timeouts.get("evidence-settled");
+        let settled_within = timeouts.get(Timeout::EvidenceSettled);
         Ok(Self { host: host.to_owned(), addresses, settled_within, shared })
     }
 }

@@ -26,7 +26,7 @@ use super::service::{ExternalError, RunningService};
 use crate::ports;
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::store::{Store, bounded};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 
 /// How often nginx is started again after another program was faster to take one of its ports.
 const ATTEMPTS: usize = 8;
@@ -107,7 +107,7 @@ fn missing() -> ExternalError {
 
 /// The version in the output of `nginx -v`: `nginx version: nginx/1.22.1`.
 async fn version(program: &Path, timeouts: &Timeouts) -> Result<Version, ExternalError> {
-    let limit = timeouts.get("external-service-ready");
+    let limit = timeouts.get(Timeout::ExternalServiceReady);
     let asked = Command::new(program).arg("-v").stdin(Stdio::null()).kill_on_drop(true).output();
     let output = match tokio::time::timeout(limit, asked).await {
         Ok(Ok(output)) => output,
@@ -167,7 +167,7 @@ impl NginxProcess {
         let child = command.spawn().map_err(|e| other(format!("cannot run {}: {e}", program.display())))?;
         let door = Arc::new(Door::new((Ipv4Addr::LOCALHOST, ports.control).into(), nonce));
         let mut process = Self { child, folder, door };
-        process.ready(timeouts.get("external-service-ready")).await?;
+        process.ready(timeouts.get(Timeout::ExternalServiceReady)).await?;
         Ok(process)
     }
 
@@ -230,7 +230,7 @@ impl Nginx {
             host: spec.host.clone(),
             version,
             addresses,
-            settled_within: timeouts.get("evidence-settled"),
+            settled_within: timeouts.get(Timeout::EvidenceSettled),
             door: Arc::clone(&process.door),
             logs: SharedLogs::new(process.folder.path(), spec, ports, Site::Machine, store),
             process: Mutex::new(Some(process)),
