@@ -197,19 +197,16 @@ fn is_plain_file(path: &Path) -> bool {
 
 /// Writes `report.json` to a new folder that only its owner can read, because the report contains evidence.
 fn write_elsewhere(report: &Report) -> Result<PathBuf, Refusal> {
-    let folder = std::env::temp_dir().join(format!("meshproof-report-{}", report.run.id));
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(&folder).map_err(|e| {
+    let folder = tempfile::Builder::new().prefix("meshproof-report-").tempdir().map_err(|e| {
+        let place = std::env::temp_dir();
         Refusal::Environment(format!(
-            "{} cannot be created: {e}. Choose another temporary folder with TMPDIR",
-            folder.display()
+            "no folder can be created in {}: {e}. Choose another temporary folder with TMPDIR",
+            place.display()
         ))
     })?;
-    OutFolder(folder.clone()).write_as(report, Format::Json).inspect_err(|_| {
-        let _empty = fs::remove_dir(&folder);
-    })
+    let written = OutFolder(folder.path().to_owned()).write_as(report, Format::Json)?;
+    let _kept = folder.keep();
+    Ok(written)
 }
 
 fn shown(paths: &[PathBuf]) -> Vec<String> {
