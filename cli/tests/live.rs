@@ -9,18 +9,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use meshproof::sabotage::KillMatrix;
+use meshproof::kill_matrix::KillMatrix;
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::external::{
     ExternalChoice, ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
 };
 use meshproof_harness::runner::{self, Options};
+use meshproof_harness::select::select_live;
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_local::external::{RunningService, start_embedded};
 use meshproof_local::real_hosts::{RealHosts, Resolver};
 use meshproof_model::{Report, Verdict};
-use meshproof_scenarios::select::select_live;
+use meshproof_scenarios::ALL;
 
 /// Servers that stand in for the real hosts.
 #[derive(Default)]
@@ -93,7 +94,7 @@ async fn live(name: &str, hosts: Hosts) -> Report {
         ..meshproof_targets::Settings::default()
     };
     let target = meshproof_targets::by_name(name, &settings).unwrap();
-    let selection = select_live(&[]).unwrap();
+    let selection = select_live(&ALL, &[]).unwrap();
     runner::run(Options {
         external: ExternalChoice::Live,
         command: "meshproof run".to_owned(),
@@ -126,7 +127,7 @@ const NOT_JUDGED: [&str; 13] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_run_judges_what_two_sides_can_show_and_skips_what_only_the_host_could() {
+async fn a_live_run_judges_what_two_sides_show_and_skips_what_only_the_host_could_show() {
     let report = live("reference", Hosts::AsDocumented).await;
     let scenarios: Vec<String> =
         report.scenarios.iter().map(meshproof_model::ScenarioResult::selector).collect();
@@ -153,7 +154,7 @@ async fn a_live_run_judges_what_two_sides_can_show_and_skips_what_only_the_host_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_documentation_lists_what_is_judged_in_a_live_run_and_what_is_not() {
+async fn the_documentation_lists_the_checks_that_a_live_run_judges_and_skips() {
     let report = live("reference", Hosts::AsDocumented).await;
     let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cluster.md")).unwrap();
     for scenario in ["sidecar-origination", "egress-gateway-simple", "external-web-service"] {
@@ -170,8 +171,8 @@ async fn the_documentation_lists_what_is_judged_in_a_live_run_and_what_is_not() 
     }
 }
 
-/// For each saboteur, a judged check that ought to notice it without the third side.
-const OUGHT: [(&str, &str); 12] = [
+/// For each saboteur, a check that must notice it without evidence from the external service.
+const MUST_NOTICE: [(&str, &str); 12] = [
     ("plaintext-upstream", "sidecar-origination/single-response"),
     ("plain-port-upstream", "external-web-service/http-by-application-originated"),
     ("originate-at-sidecar", "egress-gateway-simple/gateway-access-log"),
@@ -187,9 +188,9 @@ const OUGHT: [(&str, &str); 12] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn saboteurs_are_noticed_in_a_live_run_by_what_is_judged_and_no_check_fails_that_passes_observed() {
+async fn a_live_run_notices_saboteurs_and_fails_no_check_that_passes_with_all_evidence() {
     let kept = KillMatrix::kept().unwrap();
-    for (saboteur, ought) in OUGHT {
+    for (saboteur, ought) in MUST_NOTICE {
         let report = live(&format!("reference:{saboteur}"), Hosts::AsDocumented).await;
         let noticed = with(&report, &[Verdict::Failed, Verdict::Inconclusive]);
         assert!(noticed.contains(ought), "{saboteur}: {noticed:?}");
@@ -202,7 +203,7 @@ async fn saboteurs_are_noticed_in_a_live_run_by_what_is_judged_and_no_check_fail
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_that_has_changed_is_an_error_and_no_failure_of_the_mesh() {
+async fn a_site_that_has_changed_is_an_error_and_not_a_failure_of_the_mesh() {
     let report = live("reference", Hosts::WithoutRedirect).await;
     for scenario in report.scenarios.iter().filter(|s| s.id != "external-web-service") {
         assert!(scenario.checks.iter().all(|c| c.verdict == Verdict::Error), "{}", scenario.selector());
@@ -213,7 +214,7 @@ async fn a_site_that_has_changed_is_an_error_and_no_failure_of_the_mesh() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_this_machine_does_not_trust_or_find_is_an_error_and_no_failure_of_the_mesh() {
+async fn a_host_that_this_machine_does_not_trust_or_find_is_an_error_and_not_a_failure_of_the_mesh() {
     for (hosts, reason) in [
         (Hosts::Untrusted, "invalid peer certificate"),
         (Hosts::Unknown, "its name cannot be resolved (the name server does not know it)"),
@@ -229,7 +230,7 @@ async fn a_host_that_this_machine_does_not_trust_or_find_is_an_error_and_no_fail
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_report_says_that_the_hosts_are_the_documents_own() {
+async fn the_report_says_that_the_hosts_are_real() {
     let report = live("reference", Hosts::AsDocumented).await;
     assert_eq!(report.implementation.details["hosts"], "the documents' own (--live)");
     let services = report.scenarios.iter().flat_map(|s| &s.external_services);
