@@ -18,6 +18,7 @@ pub mod run_folder;
 pub mod runner;
 pub mod scenario;
 pub mod secret;
+pub mod select;
 pub mod store;
 pub mod target;
 pub mod timeouts;

@@ -8,7 +8,6 @@ mod egress_gateway_simple;
 mod external_web_service;
 mod origination_scope;
 mod path_based_routing;
-pub mod select;
 mod sidecar_origination;
 mod sites;
 mod tls_verification;

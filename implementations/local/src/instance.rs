@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::apps::{self, LookupApplication};
 use crate::external::{RunningService, find_nginx, start_embedded, start_nginx, start_nginx_container};
+use crate::real_hosts::RealHosts;
 use crate::workload::{Route, WorkloadClient};
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -30,17 +31,20 @@ use meshproof_model::Resource;
 use meshproof_plan::model::OriginalDestination;
 use meshproof_plan::resolve::{Input, MeshConfig, Service, resolve};
 
-/// What a real nginx is started from.
+/// Where external services come from.
 #[derive(Clone, Default)]
 pub(crate) struct Servers {
     pub(crate) nginx: Option<PathBuf>,
     pub(crate) image: Option<String>,
+    pub(crate) real_hosts: RealHosts,
 }
 
 pub(crate) struct LocalInstance {
     seat: Seat,
     factory: Arc<dyn DataPlaneFactory>,
     servers: Servers,
+    /// PEM: the roots that workloads and proxies trust outside the mesh.
+    roots: Arc<str>,
     addresses: Addresses,
     data_plane: Box<dyn DataPlane>,
     workloads: BTreeMap<String, WorkloadClient>,
@@ -88,6 +92,13 @@ impl LocalInstance {
         servers: Servers,
     ) -> Result<Self, TargetError> {
         private_folder(&seat.folder)?;
+        let roots = match seat.external {
+            ExternalChoice::Live => servers.real_hosts.roots().await.map_err(environment)?,
+            ExternalChoice::Auto
+            | ExternalChoice::Embedded
+            | ExternalChoice::Nginx
+            | ExternalChoice::Container => Arc::clone(&seat.public_roots),
+        };
         let mut addresses = Addresses::of(&seat.topology)?;
         let mesh_ca = Authority::named("meshproof mesh CA", "cluster.local", KeyAlgorithm::EcdsaP256)
             .map_err(environment)?;
@@ -112,8 +123,8 @@ impl LocalInstance {
         let mut applications = BTreeMap::new();
         for proxy in &addresses.proxies {
             let route = Route::capture(proxy.outbound.iter().copied());
-            let client = WorkloadClient::new(&proxy.name, route, &seat.public_roots, &seat.timeouts)
-                .map_err(environment)?;
+            let client =
+                WorkloadClient::new(&proxy.name, route, &roots, &seat.timeouts).map_err(environment)?;
             workloads.insert(proxy.name.clone(), client);
         }
         for workload in &seat.topology.workloads {
@@ -131,7 +142,7 @@ impl LocalInstance {
             folder: seat.folder.join("data-plane"),
             identities,
             mesh_roots: mesh_ca.certificate_pem().to_owned(),
-            system_roots: seat.public_roots.to_string(),
+            system_roots: roots.to_string(),
             logs: Arc::new(Lines { store: seat.store.clone() }),
         };
         private_folder(&boot.folder)?;
@@ -140,6 +151,7 @@ impl LocalInstance {
             seat,
             factory,
             servers,
+            roots,
             addresses,
             data_plane,
             workloads,
@@ -200,11 +212,7 @@ impl LocalInstance {
             endpoints: &endpoints,
             mesh: &mesh,
         };
-        let resolution = resolve(&input).map_err(|rejected| {
-            TargetError::Environment(format!(
-                "the manifest is not one that Istio accepts: {rejected}; mend the fixture"
-            ))
-        })?;
+        let resolution = resolve(&input).map_err(environment)?;
         state.revision += 1;
         let update = Update {
             revision: state.revision,
@@ -221,7 +229,7 @@ impl LocalInstance {
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<Box<dyn RunningService>, TargetError> {
-        let Servers { nginx, image } = &self.servers;
+        let Servers { nginx, image, real_hosts } = &self.servers;
         let kind = match (self.seat.external, documented) {
             (_, Documented::Embedded) | (ExternalChoice::Auto, Documented::Site) => ExternalChoice::Embedded,
             (ExternalChoice::Auto, Documented::Nginx) if nginx.is_some() || find_nginx().is_some() => {
@@ -234,10 +242,8 @@ impl LocalInstance {
         let started = match kind {
             ExternalChoice::Auto | ExternalChoice::Embedded => start_embedded(spec, store, timeouts).await,
             ExternalChoice::Live => {
-                return Err(TargetError::Environment(format!(
-                    "the real {} is reached from a cluster alone: --target cluster --live",
-                    spec.host
-                )));
+                let found = real_hosts.find(&spec.host, timeouts).await;
+                found.map(|host| Box::new(host) as Box<dyn RunningService>)
             }
             ExternalChoice::Nginx => start_nginx(spec, store, timeouts, folder, nginx.as_deref()).await,
             ExternalChoice::Container => {
@@ -393,6 +399,9 @@ impl Instance for LocalInstance {
     }
 
     async fn probe(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError> {
+        if let (Probe::External, ExternalChoice::Live) = (probe, self.seat.external) {
+            return Ok(self.servers.real_hosts.ask(request, &self.seat.timeouts).await);
+        }
         let url: http::Uri = request.url.parse().map_err(environment)?;
         let host = url.host().unwrap_or_default();
         let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
@@ -400,7 +409,7 @@ impl Instance for LocalInstance {
         let client = WorkloadClient::new(
             "probe",
             Route::direct(host, port, address),
-            &self.seat.public_roots,
+            &self.roots,
             &self.seat.timeouts,
         )
         .map_err(environment)?;

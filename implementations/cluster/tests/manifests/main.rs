@@ -100,7 +100,7 @@ fn yaml(resources: &[Resource]) -> String {
 /// Each scenario and configuration, with all that is applied for it.
 fn everything() -> Vec<(String, Vec<Resource>)> {
     let mut all = Vec::new();
-    for scenario in ALL {
+    for scenario in ALL.iter() {
         for configuration in &scenario.catalogue.configurations {
             let world = World::of(scenario, &configuration.id);
             let mut resources = world.base(scenario);
@@ -144,7 +144,7 @@ fn external(world: &World) -> Vec<Resource> {
 
 #[test]
 fn what_is_there_before_a_document_begins() {
-    for scenario in ALL {
+    for scenario in ALL.iter() {
         for configuration in &scenario.catalogue.configurations {
             let world = World::of(scenario, &configuration.id);
             let name = format!("base-{}-{}", scenario.id(), configuration.id);
@@ -155,7 +155,7 @@ fn what_is_there_before_a_document_begins() {
 
 #[test]
 fn the_documents_resources_as_they_are_applied() {
-    for scenario in ALL {
+    for scenario in ALL.iter() {
         let world = World::of(scenario, &scenario.catalogue.configurations[0].id);
         for (stem, text) in scenario.fixtures.manifests() {
             insta::assert_snapshot!(format!("{}-{stem}", scenario.id()), yaml(&world.fixture(text)));
@@ -182,7 +182,7 @@ fn a_beacon_that_canaries_are_sent_to() {
 /// The scenarios that can be live, as they are then: nothing pinned, and no authority of the suite's anywhere.
 fn live() -> Vec<(String, Vec<Resource>)> {
     let mut all = Vec::new();
-    for scenario in ALL.iter().filter(|s| !s.live.is_empty()) {
+    for scenario in ALL.iter().filter(|s| !s.catalogue.live.is_empty()) {
         for configuration in &scenario.catalogue.configurations {
             let world = World { live: true, ..World::of(scenario, &configuration.id) };
             let mut resources = world.base(scenario);
@@ -241,8 +241,8 @@ fn a_revision_private_images_and_installed_gateways() {
     let plan = world.plan();
     let mut made = namespaces(&plan, "2026-01-02T03:04:05Z", ROOTS);
     made.push(workload::probe(&plan));
-    let gateways = (scenario.topology)().gateways;
-    made.extend(mesh::access_logs(&plan, &gateways));
+    let gateways = &scenario.topology.gateways;
+    made.extend(mesh::access_logs(&plan, gateways));
     made.extend(mesh::beacon(&plan, 1, Some(&gateways[0].labels), None));
     for (_, text) in scenario.fixtures.manifests() {
         made.extend(world.fixture(text));
@@ -267,7 +267,7 @@ fn every_name_fits_where_it_stands() {
 
 #[test]
 fn nothing_is_put_outside_the_scenarios_own_namespaces() {
-    for scenario in ALL {
+    for scenario in ALL.iter() {
         for configuration in &scenario.catalogue.configurations {
             let world = World::of(scenario, &configuration.id);
             let mut resources = world.base(scenario);

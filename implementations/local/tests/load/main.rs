@@ -195,6 +195,7 @@ async fn judge_with(direct: Direct, request: Duration) -> Report {
     let work = tempfile::tempdir().unwrap();
     let mut timeouts = Timeouts::default();
     timeouts.set(Timeout::Request, request);
+    timeouts.set(Timeout::Scenario, Duration::from_secs(120));
     run(Options {
         external: ExternalChoice::Embedded,
         timeouts,
@@ -209,6 +210,9 @@ async fn judge_with(direct: Direct, request: Duration) -> Report {
 }
 
 const PATIENT: Duration = Duration::from_secs(20);
+
+/// Longer than the timeout `scenario`: a run that waits for a request with this timeout ends with an error, not with a verdict.
+const LONGER_THAN_THE_SCENARIO: Duration = Duration::from_secs(3600);
 
 fn verdict(report: &Report) -> (Verdict, &str) {
     let check = report.checks().next().unwrap();
@@ -253,10 +257,8 @@ async fn a_change_that_takes_longer_than_requests_may_be_held_lets_them_go_in_ti
 
 #[tokio::test]
 async fn requests_that_never_arrive_are_lost_and_nobody_waits_for_them() {
-    let started = std::time::Instant::now();
-    let report = judge(Change::Nothing, "/hold/", PATIENT).await;
+    let report = judge(Change::Nothing, "/hold/", LONGER_THAN_THE_SCENARIO).await;
     assert_eq!(verdict(&report).0, Verdict::Failed, "{}", verdict(&report).1);
-    assert!(started.elapsed() < PATIENT / 2);
 }
 
 #[tokio::test]
@@ -278,8 +280,6 @@ async fn a_request_around_the_change_that_is_answered_with_another_200_is_lost()
 
 #[tokio::test]
 async fn a_change_that_is_refused_is_told_as_that_and_those_in_flight_are_let_go() {
-    let started = std::time::Instant::now();
-    let report = judge(Change::IsRefused, "", PATIENT).await;
+    let report = judge(Change::IsRefused, "", LONGER_THAN_THE_SCENARIO).await;
     assert!(verdict(&report).1.contains("refused the configuration: no"), "{}", verdict(&report).1);
-    assert!(started.elapsed() < PATIENT / 2);
 }
