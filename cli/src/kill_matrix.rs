@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use meshproof_harness::scenario::Scenario;
 use meshproof_model::{Level, kills};
-use meshproof_reference::Saboteur;
+use meshproof_reference::Variant;
 use meshproof_render::words::plural;
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +76,7 @@ impl KillMatrix {
                 .map(|name| kills::KillSaboteur {
                     name: name.clone(),
                     description: name
-                        .parse::<Saboteur>()
+                        .parse::<Variant>()
                         .map(|s| s.description().to_owned())
                         .unwrap_or_default(),
                 })

@@ -7,6 +7,7 @@ use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
 use meshproof_local::external::prepare_container;
+use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::{Event, Report};
 use meshproof_render::terminal::{Look, Progress, Verbosity, summary};
 use tokio::sync::watch;
@@ -29,10 +30,6 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
     let [first, others @ ..] = args.targets.as_slice() else {
         return Err(Refusal::Usage("no target is given: add --target TARGET".to_owned()));
     };
-    // Find a wrong command line before anything runs.
-    for target in others {
-        selection(suite, args, target)?;
-    }
     if others.is_empty() {
         return Ok(one(suite, args, first, &args.out)?.exit_code());
     }
@@ -62,7 +59,7 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
 
 /// Runs the selection on one target.
 fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
-    let selection = selection(suite, args, target_name)?;
+    let selection = selection(suite, args)?;
     let mut timeouts = meshproof_targets::default_timeouts(target_name);
     for (timeout, duration) in &args.timeouts {
         timeouts.set(*timeout, *duration);
@@ -71,6 +68,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
         nginx: args.nginx.clone(),
         nginx_image: args.nginx_image.clone(),
         envoy: args.envoy.clone(),
+        real_hosts: RealHosts::default(),
         cluster: args.connection.options(&args.cluster),
         timeouts: timeouts.clone(),
     };
@@ -157,13 +155,7 @@ fn is_used(folder: &Path, selection: &[Selected]) -> bool {
 }
 
 /// What runs. Refuses options that exclude each other.
-fn selection(suite: Suite, args: &args::Run, target_name: &str) -> Result<Vec<Selected>, Refusal> {
-    if args.live && target_name != "cluster" {
-        return Err(Refusal::Usage(format!(
-            "--live (or MESHPROOF_LIVE) sends requests from within a cluster to the documents' real hosts, but the target is \
-             {target_name}. Use --target cluster, or run without --live"
-        )));
-    }
+fn selection(suite: Suite, args: &args::Run) -> Result<Vec<Selected>, Refusal> {
     if args.live && args.external != args::External::Auto {
         return Err(Refusal::Usage(
             "--live uses the documents' real hosts, and --external uses servers of the suite. Use only one of them"
@@ -198,6 +190,9 @@ fn repeat(program: &str, args: &args::Run, target: &str, selectors: bool) -> Str
     if target == "cluster" {
         words.extend(cluster_words(args));
     }
+    if args.live {
+        words.push("--live".to_owned());
+    }
     words.extend(args.fixtures.iter().map(|folder| path("--fixtures", folder)));
     words.extend(args.expect.iter().map(|file| path("--expect", file)));
     for (name, duration) in &args.timeouts {
@@ -226,9 +221,6 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     );
     words.extend(put.pull_policy.iter().map(|p| format!("--pull-policy {}", quoted(p))));
     words.extend(put.pull_secrets.iter().map(|s| format!("--pull-secret {}", quoted(s))));
-    if args.live {
-        words.push("--live".to_owned());
-    }
     words.extend(put.name.iter().map(|n| format!("--name {}", quoted(n))));
     words
 }

@@ -10,7 +10,7 @@ use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
 use meshproof_model::{Report, Verdict};
-use meshproof_reference::Saboteur;
+use meshproof_reference::Variant;
 use meshproof_render::words::plural;
 use meshproof_targets::Settings;
 use tokio::sync::watch;
@@ -32,7 +32,7 @@ pub type Interrupt = watch::Receiver<Option<String>>;
 /// The run did not start, or was interrupted.
 pub async fn run_one(
     suite: Suite,
-    saboteur: Option<Saboteur>,
+    saboteur: Option<Variant>,
     interrupt: Interrupt,
 ) -> Result<Report, Refusal> {
     let name = saboteur.map_or_else(|| "reference".to_owned(), |s| format!("reference:{s}"));
@@ -63,7 +63,7 @@ fn interrupted(reason: &str) -> Refusal {
 /// In each case the matrix would not be valid.
 pub async fn compute(
     suite: Suite,
-    saboteurs: &[Saboteur],
+    saboteurs: &[Variant],
     interrupt: Interrupt,
     mut progress: impl FnMut(&str, &BTreeSet<String>),
 ) -> Result<KillMatrix, Refusal> {
@@ -106,7 +106,7 @@ pub async fn compute(
 }
 
 /// The checks that noticed the saboteur.
-fn noticed(saboteur: Saboteur, report: &Report) -> Result<BTreeSet<String>, Refusal> {
+fn noticed(saboteur: Variant, report: &Report) -> Result<BTreeSet<String>, Refusal> {
     match report.scenarios.iter().find_map(|s| s.faults.first().map(|f| (s.selector(), f))) {
         Some((scenario, fault)) => Err(Refusal::Environment(format!(
             "The kill matrix was not computed: with {saboteur}, {scenario} had a fault of the suite: {}",
@@ -131,17 +131,17 @@ fn not_passed(report: &Report) -> BTreeSet<String> {
 pub fn command(suite: Suite, args: &args::Sabotage) -> Result<u8, Refusal> {
     if args.list {
         let list: String =
-            Saboteur::ALL.iter().map(|s| format!("{:<36} {}\n", s.name(), s.description())).collect();
+            Variant::saboteurs().map(|s| format!("{:<36} {}\n", s.name(), s.description())).collect();
         answer(&list);
         return Ok(exit::OK);
     }
     let mut saboteurs = Vec::new();
     for name in &args.saboteurs {
-        saboteurs.push(name.parse::<Saboteur>().map_err(|e| unknown_saboteur(&e))?);
+        saboteurs.push(name.parse::<Variant>().map_err(|e| unknown_saboteur(&e))?);
     }
     let whole = saboteurs.is_empty();
     if whole {
-        saboteurs.extend(Saboteur::ALL);
+        saboteurs.extend(Variant::saboteurs());
     }
     let matrix = runtime()?.block_on(async {
         let (interrupt, interrupted) = watch::channel(None);

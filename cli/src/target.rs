@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use meshproof_harness::target::Target;
-use meshproof_reference::UnknownSaboteur;
+use meshproof_reference::UnknownVariant;
 use meshproof_targets::{Settings, UnknownTarget, by_name};
 
 use crate::exit::Refusal;
@@ -16,7 +16,7 @@ pub(crate) fn target(name: &str, settings: &Settings) -> Result<Arc<dyn Target>,
              docs/adapters.md)"
                 .to_owned(),
         ),
-        UnknownTarget::Saboteur(e) => unknown_saboteur(&e),
+        UnknownTarget::Variant(e) => unknown_saboteur(&e),
         e @ (UnknownTarget::Name { .. }
         | UnknownTarget::Mutation(_)
         | UnknownTarget::Cluster(_)
@@ -24,6 +24,6 @@ pub(crate) fn target(name: &str, settings: &Settings) -> Result<Arc<dyn Target>,
     })
 }
 
-pub(crate) fn unknown_saboteur(error: &UnknownSaboteur) -> Refusal {
+pub(crate) fn unknown_saboteur(error: &UnknownVariant) -> Refusal {
     Refusal::Usage(format!("{error}\n`meshproof sabotage --list` shows all saboteurs"))
 }

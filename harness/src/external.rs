@@ -29,7 +29,7 @@ pub enum ExternalChoice {
     Nginx,
     /// A real nginx in a container for everything; a missing container engine is an environment error.
     Container,
-    /// None: the documents' own hosts on the internet, which show nothing of what they saw. Only a cluster reaches them.
+    /// None: the documents' own hosts on the internet, which show nothing of what they saw.
     Live,
 }
 

@@ -6,7 +6,7 @@ mod mesh_mutual_tls;
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
-use meshproof_harness::topology::{Topology, Workload};
+use meshproof_harness::topology::{Application, Topology, Workload};
 
 use crate::sites::{self, BOOK_TITLE, BOOKS, REAL_TITLE};
 
@@ -17,9 +17,19 @@ const SECURE: &str = "https://www.googleapis.com/books/v1/volumes?q=isbn:0486424
 const PAGE: &str = "http://details.default.svc.cluster.local:9080/details/0486424618";
 const ERROR: &str = "Error fetching product details!";
 
+/// Bookinfo's details v2.
+const DETAILS: Application = Application {
+    port: 9080,
+    path: "/details/",
+    host: BOOKS,
+    target: "/books/v1/volumes?q=isbn:",
+    plain_if: "DO_NOT_ENCRYPT",
+    failure: ERROR,
+};
+
 pub(crate) fn topology() -> Topology {
     let sleep = Workload { dials: &[80, 443, 9080], ..Workload::sleep() };
-    let details = Workload { name: "details", serves: Some(9080), ..Workload::sleep() };
+    let details = Workload { name: "details", serves: Some(DETAILS), ..Workload::sleep() };
     Topology::default().workload(sleep).workload(details)
 }
 

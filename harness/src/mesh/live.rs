@@ -1,5 +1,6 @@
-//! Runs against the documents' own hosts on the internet. Such a host shows nothing of what it saw, and is nobody's to repair: whether
-//! it answers as the document says is found out from outside the mesh, before the document begins and after it ends.
+//! Runs against the documents' own hosts on the internet. Such a host shows nothing of what it saw, and its faults are not the
+//! mesh's. So it is asked from outside the mesh, before the document begins and after it ends, whether it answers as the
+//! document says.
 
 use meshproof_model::Verdict;
 
@@ -24,7 +25,8 @@ impl Mesh {
     /// Asks from outside the mesh what the document says of this host.
     ///
     /// # Errors
-    /// The environment's, with the mend: it answers something else, or not at all, or the document says nothing of it.
+    /// The environment's: it answers something else or nothing, or the document says nothing about it. The message says how to
+    /// fix it.
     pub(super) async fn ask_real_host(&self, host: &str) -> Result<(), Stop> {
         let promises = || self.setting.catalogue.live.iter().filter(|p| host_of(p) == host);
         if promises().next().is_none() {
@@ -49,8 +51,9 @@ impl Mesh {
             let finding = self.view(|view| kept.judge(view));
             if finding.verdict != Verdict::Passed {
                 return Err(TargetError::Environment(format!(
-                    "the real host did not answer as the document says (run without --live, or mend the cluster's name servers or its way \
-                     to the internet): asked from outside the mesh for {}, expected {}; saw {}",
+                    "the real host did not answer as the document says. Asked from outside the mesh for {}; expected {}; saw {}. \
+                     Check the name servers and the way to the internet (of the cluster, for --target cluster; else of this \
+                     machine), or run without --live",
                     promise.url, finding.expected, finding.seen
                 ))
                 .into());

@@ -299,7 +299,7 @@ async fn a_scenario_that_forgets_repeats_or_invents_a_check_is_the_suites_fault(
     let faults: Vec<&str> = outcome.report.scenarios[0].faults.iter().map(|f| f.message.as_str()).collect();
     assert!(faults.iter().any(|f| f.contains("judges \"first\" twice")), "{faults:?}");
     assert!(
-        faults.iter().any(|f| f.contains("\"unheard-of\", which its catalogue does not list")),
+        faults.iter().any(|f| f.contains("\"unheard-of\", which its catalogue does not declare")),
         "{faults:?}"
     );
     assert!(faults.iter().any(|f| f.contains("without judging \"forgotten\"")), "{faults:?}");

@@ -13,7 +13,8 @@ use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_local::LocalTarget;
 use meshproof_local::data_plane::DataPlaneFactory;
-use meshproof_reference::{Reference, Saboteur, UnknownSaboteur};
+use meshproof_local::real_hosts::RealHosts;
+use meshproof_reference::{Reference, UnknownVariant, Variant};
 
 /// The names of the targets, each with a description.
 pub const CHOICES: &[(&str, &str)] = &[
@@ -24,7 +25,11 @@ pub const CHOICES: &[(&str, &str)] = &[
         "an implementation of Istio's API in a Kubernetes cluster (needs a build with `--features cluster`; see docs/cluster.md)",
     ),
     ("adapter:COMMAND", "a program that implements the adapter contract (see docs/adapters.md)"),
-    ("reference:SABOTEUR", "the reference with one known defect (see `meshproof sabotage --list`)"),
+    (
+        "reference:SABOTEUR",
+        "the reference with one known defect (see `meshproof sabotage --list`); with SABOTEUR@sidecar, @egress-gateway or \
+         @ingress-gateway it has the defect at one placement only",
+    ),
     (
         "envoy:MUTATION",
         "Envoy with one wrong configuration: no-sni, no-ca, no-client-certificate, plaintext, wrong-port or no-log",
@@ -38,6 +43,8 @@ pub struct Settings {
     pub nginx: Option<PathBuf>,
     /// The image for nginx in a container. Default: `MESHPROOF_NGINX_IMAGE`, or the official nginx image.
     pub nginx_image: Option<String>,
+    /// How local targets find the real hosts, and which authorities must have issued their certificates (`--live`).
+    pub real_hosts: RealHosts,
     /// The Envoy program. Default: `MESHPROOF_ENVOY`, or envoy on PATH.
     pub envoy: Option<PathBuf>,
     /// The cluster, and the resources to create in it.
@@ -80,9 +87,9 @@ pub enum UnknownTarget {
         /// A suggestion of near names, or nothing.
         suggestion: String,
     },
-    /// There is no such saboteur.
+    /// There is no such variant of the reference.
     #[error(transparent)]
-    Saboteur(#[from] UnknownSaboteur),
+    Variant(#[from] UnknownVariant),
     /// There is no such mutation of Envoy.
     #[error(transparent)]
     Mutation(#[from] UnknownMutation),
@@ -105,12 +112,13 @@ fn choices() -> String {
 pub fn by_name(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, UnknownTarget> {
     let on = |factory: Arc<dyn DataPlaneFactory>| -> Arc<dyn Target> {
         let target = LocalTarget::new(factory, settings.nginx.clone());
+        let target = target.with_real_hosts(settings.real_hosts.clone());
         Arc::new(target.with_nginx_image(settings.nginx_image.clone()))
     };
     let local = |reference: Reference| on(Arc::new(reference));
     match name.split_once(':') {
         None if name == "reference" => Ok(local(Reference::new())),
-        Some(("reference", saboteur)) => Ok(local(Reference::sabotaged(saboteur.parse::<Saboteur>()?))),
+        Some(("reference", variant)) => Ok(local(Reference::varied(variant.parse::<Variant>()?))),
         None if name == "envoy" => Ok(on(Arc::new(Envoy::new(settings.envoy.clone())))),
         Some(("envoy", mutation)) => {
             Ok(on(Arc::new(Envoy::mutated(settings.envoy.clone(), mutation.parse::<Mutation>()?))))
@@ -166,9 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn every_saboteur_is_a_target() {
-        for saboteur in Saboteur::ALL {
-            assert!(by_name(&format!("reference:{saboteur}"), &Settings::default()).is_ok());
+    fn every_variant_of_the_reference_is_a_target() {
+        for variant in Variant::saboteurs().chain(Variant::benign()) {
+            assert!(by_name(&format!("reference:{variant}"), &Settings::default()).is_ok());
         }
     }
 

@@ -1,26 +1,25 @@
-//! The situation in which most saboteurs show: an originating proxy before an external service with a plain port and a TLS
-//! port.
+//! The situation in which most variants differ from the honest reference: an originating proxy before an
+//! external service with a plain port and a TLS port.
 
 use meshproof_model::Resource;
 use meshproof_plan::model::{
     Action, Credential, Direction, HeaderChanges, Origination, PathMatch, RouteAction, UpstreamTls,
 };
-use meshproof_reference::{Reference, Saboteur};
 use serde_json::Value;
 
-use crate::support::authority::Authority;
-use crate::support::client::{self, Client};
+use crate::support::authority::TestAuthority;
+use crate::support::client::{self, TestClient};
 use crate::support::plans::{self, EXTERNAL, HOST};
-use crate::support::server::{Hello, Seen, Server, Tls};
-use crate::support::{Bench, free};
+use crate::support::server::{SeenHello, SeenRequest, TestServer, TestServerTls};
+use crate::support::{Bench, free, reference};
 
-/// What there is, and what is asked.
+/// The server, the plan and the request.
 pub struct Situation {
-    pub ca: Authority,
-    pub other: Authority,
-    /// Whether `ca` is among the system's roots.
+    pub ca: TestAuthority,
+    pub other: TestAuthority,
+    /// Whether `ca` is among the system's roots; otherwise `other` is.
     pub trusted: bool,
-    pub server: Tls,
+    pub server: TestServerTls,
     pub origination: Origination,
     pub credentials: Vec<Credential>,
     pub resources: Vec<Value>,
@@ -30,7 +29,7 @@ pub struct Situation {
     pub headers: Vec<(&'static str, &'static str)>,
     pub body: String,
     pub upgrade: bool,
-    /// Whether the plan opens TLS; otherwise it goes to the plain port.
+    /// Whether the plan originates TLS; otherwise it leads to the plain port.
     pub encrypted: bool,
     pub expect: bool,
     pub times: usize,
@@ -42,31 +41,32 @@ pub struct Situation {
 }
 
 impl Situation {
-    /// The proxy is a gateway, and is asked for this host.
+    /// The proxy is a gateway, and the request is for this host.
     pub fn at_gateway_as(&mut self, host: &str) {
         self.gateway = true;
         self.asked_as = Some(host.to_owned());
     }
 }
 
-/// What came of it.
+/// What the client, the servers and the access log show.
 #[derive(Debug)]
-pub struct Saw {
+pub struct SituationOutcome {
     pub status: u16,
+    pub headers: http::HeaderMap,
     pub body_bytes: usize,
     pub trailers: bool,
     pub lines: Vec<String>,
-    pub hellos: Vec<Hello>,
-    pub tls_requests: Vec<Seen>,
-    pub plain_requests: Vec<Seen>,
+    pub hellos: Vec<SeenHello>,
+    pub tls_requests: Vec<SeenRequest>,
+    pub plain_requests: Vec<SeenRequest>,
 }
 
-pub async fn run(saboteur: Option<Saboteur>, change: &impl Fn(&mut Situation)) -> Saw {
-    let ca = Authority::new("public");
+pub async fn run(variant: Option<&str>, change: &impl Fn(&mut Situation)) -> SituationOutcome {
+    let ca = TestAuthority::new("public");
     let mut s = Situation {
-        server: Tls { alpn: &["h2", "http/1.1"], ..Tls::of(ca.server(HOST)) },
+        server: TestServerTls { alpn: &["h2", "http/1.1"], ..TestServerTls::of(ca.server(HOST)) },
         ca,
-        other: Authority::new("other"),
+        other: TestAuthority::new("other"),
         trusted: true,
         origination: plans::simple(),
         credentials: Vec::new(),
@@ -87,10 +87,9 @@ pub async fn run(saboteur: Option<Saboteur>, change: &impl Fn(&mut Situation)) -
         asked_as: None,
     };
     change(&mut s);
-    let (plain, tls) = (Server::plain().await, Server::start(Some(s.server.clone())).await);
-    let reference = saboteur.map_or_else(Reference::new, Reference::sabotaged);
+    let (plain, tls) = (TestServer::plain().await, TestServer::start(Some(s.server.clone())).await);
     let roots = if s.trusted { s.ca.pem() } else { s.other.pem() };
-    let mut bench = Bench::with(reference, &roots).await;
+    let mut bench = Bench::with(reference(variant), &roots).await;
     for host in [HOST, "other.example", "before.example"] {
         bench.endpoint(host, 80, plain.address);
         bench.endpoint(host, 443, tls.address);
@@ -119,8 +118,9 @@ pub async fn run(saboteur: Option<Saboteur>, change: &impl Fn(&mut Situation)) -
     bench.apply(&plans::plan(vec![sidecar])).await;
 
     let asked = s.asked_as.clone().unwrap_or_else(|| s.host.clone());
-    let mut client = Client::connect(bind).await;
+    let mut client = TestClient::connect(bind).await;
     let (mut status, mut body_bytes, mut trailers) = (0, 0, false);
+    let mut headers = http::HeaderMap::new();
     for _ in 0..s.times {
         let mut request = client::request(&asked, &s.target);
         *request.method_mut() = s.method.clone();
@@ -140,11 +140,13 @@ pub async fn run(saboteur: Option<Saboteur>, change: &impl Fn(&mut Situation)) -
             status = reply.status.as_u16();
             body_bytes = reply.body.len();
             trailers = reply.trailers.is_some();
+            headers = reply.headers;
         }
     }
     client.close().await;
-    Saw {
+    SituationOutcome {
         status,
+        headers,
         body_bytes,
         trailers,
         lines: bench.lines("sleep").await,
@@ -153,3 +155,23 @@ pub async fn run(saboteur: Option<Saboteur>, change: &impl Fn(&mut Situation)) -
         plain_requests: plain.memory.requests(),
     }
 }
+
+/// Runs a situation with and without a variant, and compares one thing.
+pub async fn differs(
+    variant: &str,
+    situation: impl Fn(&mut Situation),
+    look: impl Fn(&SituationOutcome) -> String,
+    honest: &str,
+    varied: &str,
+) {
+    let plain = run(None, &situation).await;
+    assert_eq!(look(&plain), honest, "without {variant}: {plain:#?}");
+    let other = run(Some(variant), &situation).await;
+    assert_eq!(look(&other), varied, "with {variant}: {other:#?}");
+}
+
+pub fn status(saw: &SituationOutcome) -> String {
+    saw.status.to_string()
+}
+
+pub fn usual(_: &mut Situation) {}
