@@ -78,6 +78,10 @@ pub struct Run {
     /// The kind of server that plays the external services
     #[arg(long, value_enum, default_value_t = External::Auto)]
     pub external: External,
+    /// Use the documents' real hosts on the internet as external services. Runs only scenarios whose document names such a
+    /// host (`meshproof list` marks them as live), and skips checks that only the host could decide
+    #[arg(long, env = "MESHPROOF_LIVE", value_parser = live)]
+    pub live: bool,
     /// The folder to write the report to
     #[arg(long, value_name = "DIR", default_value = "meshproof-report")]
     pub out: PathBuf,
@@ -125,10 +129,6 @@ pub struct Run {
     /// The resources to create in it.
     #[command(flatten)]
     pub cluster: Cluster,
-    /// Use the documents' real hosts on the internet instead of external services of the suite. Runs only scenarios whose
-    /// document names such a host (`meshproof list` marks them as live), and skips checks that only the host could decide
-    #[arg(long, env = "MESHPROOF_LIVE", value_parser = live)]
-    pub live: bool,
 }
 
 impl Default for Run {

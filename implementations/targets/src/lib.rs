@@ -27,8 +27,8 @@ pub const CHOICES: &[(&str, &str)] = &[
     ("adapter:COMMAND", "a program that implements the adapter contract (see docs/adapters.md)"),
     (
         "reference:SABOTEUR",
-        "the reference with one known defect (see `meshproof sabotage --list`); SABOTEUR@sidecar, @egress-gateway or \
-         @ingress-gateway limits it to one placement",
+        "the reference with one known defect (see `meshproof sabotage --list`); with SABOTEUR@sidecar, @egress-gateway or \
+         @ingress-gateway it has the defect at one placement only",
     ),
     (
         "envoy:MUTATION",
@@ -43,10 +43,10 @@ pub struct Settings {
     pub nginx: Option<PathBuf>,
     /// The image for nginx in a container. Default: `MESHPROOF_NGINX_IMAGE`, or the official nginx image.
     pub nginx_image: Option<String>,
+    /// How local targets find the real hosts, and which authorities must have issued their certificates (`--live`).
+    pub real_hosts: RealHosts,
     /// The Envoy program. Default: `MESHPROOF_ENVOY`, or envoy on PATH.
     pub envoy: Option<PathBuf>,
-    /// How the documents' own hosts are found and trusted in a live run.
-    pub real_hosts: RealHosts,
     /// The cluster, and the resources to create in it.
     pub cluster: cluster::Options,
     /// The timeouts for the program under test.
@@ -87,7 +87,7 @@ pub enum UnknownTarget {
         /// A suggestion of near names, or nothing.
         suggestion: String,
     },
-    /// The reference has no such variant.
+    /// There is no such variant of the reference.
     #[error(transparent)]
     Variant(#[from] UnknownVariant),
     /// There is no such mutation of Envoy.
