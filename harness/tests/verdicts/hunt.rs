@@ -477,7 +477,6 @@ async fn what_an_implementation_declares_and_then_calls_unsupported_fails() {
 
 /// Somebody's client certificate.
 fn stranger() -> meshproof_harness::certificates::Issued {
-    use meshproof_harness::catalogue::{Catalogue, Check};
     use meshproof_harness::certificates::{Authority, KeyAlgorithm};
     Authority::new(KeyAlgorithm::EcdsaP256).unwrap().client("client.example.com").issue().unwrap()
 }

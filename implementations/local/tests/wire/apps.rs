@@ -72,8 +72,8 @@ async fn bookinfo(reply: &str) -> Bookinfo {
     let roots = parties().ca.certificate_pem();
     let sidecar = Route::capture([80, 443].map(|port| (port, books.address(port).unwrap())));
     let sidecar = WorkloadClient::new("details", sidecar, roots, &timeouts(LIMIT)).unwrap();
-    let details =
-        LookupApplication::start("details.default", DETAILS, sidecar, store.clone(), &Timeouts::default());
+    let defaults = Timeouts::default();
+    let details = LookupApplication::start("details.default", DETAILS, sidecar, store.clone(), &defaults);
     let details = details.await.unwrap();
     let route = Route::capture([(9080, details.address(9080).unwrap())]);
     let client = WorkloadClient::new("sleep", route, roots, &timeouts(LIMIT)).unwrap();
