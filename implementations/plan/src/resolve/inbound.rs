@@ -66,7 +66,7 @@ pub(crate) fn listener(builder: &Builder<'_>, inbound: &Inbound) -> (Listener, C
 /// What the service says that leads here; without one, Istio looks at the bytes.
 fn protocol(builder: &Builder<'_>, inbound: &Inbound) -> Protocol {
     let ports = builder.input.registry.iter().flat_map(|s| &s.ports);
-    let leads_here = |p: &&super::ServicePort| p.endpoints.iter().any(|e| e.address == inbound.bind);
+    let leads_here = |p: &&super::input::ServicePort| p.endpoints.iter().any(|e| e.address == inbound.bind);
     ports
         .into_iter()
         .find(leads_here)

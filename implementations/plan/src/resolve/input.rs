@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use meshproof_model::{Resource, ResourceId};
+use meshproof_model::Resource;
 
 use crate::model::{Credential, OriginalDestination, Plan};
 
@@ -144,36 +144,4 @@ pub struct Resolution {
     pub credentials: BTreeMap<String, Vec<Credential>>,
     /// What istiod would log or report in a resource's status without refusing it.
     pub warnings: Vec<String>,
-}
-
-/// A resource that cannot be in force.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Rejected {
-    /// istiod's validation rejects it.
-    #[error("Istio rejects {resource}: {reason}")]
-    ByIstio {
-        /// Which resource.
-        resource: ResourceId,
-        /// Why.
-        reason: String,
-    },
-    /// Istio accepts it, and the plan does not carry it out.
-    #[error("meshproof does not support `{what}` yet ({resource})")]
-    Unsupported {
-        /// Which resource.
-        resource: ResourceId,
-        /// The field, value or kind.
-        what: String,
-    },
-}
-
-impl Rejected {
-    /// Which resource it is.
-    #[must_use]
-    pub fn resource(&self) -> &ResourceId {
-        match self {
-            Self::ByIstio { resource, .. } | Self::Unsupported { resource, .. } => resource,
-        }
-    }
 }

@@ -16,16 +16,15 @@ mod visibility;
 use std::collections::BTreeSet;
 
 pub use input::{
-    Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Rejected, Resolution, Service,
-    ServicePort,
+    Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Resolution, Service, ServicePort,
 };
 
 use self::clusters::{BLACK_HOLE, Builder, PASSTHROUGH, black_hole};
 use self::destination_rules::DestinationRules;
 use self::registry::{Scope, all_services};
 use crate::model::{Action, Cluster, Listener, ProxyPlan, RouteAction};
+use crate::rejected::Rejected;
 use crate::resources::Resources;
-use crate::resources::virtual_service::{Destination, RouteDestination};
 
 /// Resolves the resources to a plan for each running proxy.
 ///
@@ -112,10 +111,4 @@ fn named_clusters(listeners: &[Listener]) -> BTreeSet<&str> {
         }
     }
     names
-}
-
-/// The destination of a TLS route, of which validation leaves at most one with a share.
-fn single_destination(routes: &[RouteDestination]) -> Option<&Destination> {
-    let chosen = if routes.len() == 1 { routes.first() } else { routes.iter().find(|r| r.weight > 0) };
-    chosen.and_then(|r| r.destination.as_ref())
 }

@@ -20,7 +20,7 @@ use self::destination_rule::DestinationRule;
 use self::gateway::{Gateway, PeerAuthentication, Sidecar};
 use self::service_entry::ServiceEntry;
 use self::virtual_service::VirtualService;
-use crate::resolve::Rejected;
+use crate::rejected::Rejected;
 
 /// A specification with the name of its resource.
 #[derive(Clone, Debug, PartialEq)]
