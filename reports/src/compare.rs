@@ -1,5 +1,5 @@
-//! Reports side by side: any number of reports in, one matrix out. A row is a check of a scenario configuration, a column
-//! an implementation. Where two cells differ, the matrix says what diverges first in their evidence.
+//! Compares any number of reports in one matrix. A row is a check of a scenario configuration, a column an
+//! implementation. For cells with different verdicts, the matrix names the first divergence in their evidence.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,40 +10,40 @@ use crate::describe;
 use crate::evidence::Side;
 use crate::points::{self, Point};
 use crate::report::{CheckResult, Document, Level, Report, ScenarioResult, Tally, Verdict, variants};
-use crate::story::{Story, Threads};
+use crate::story::Threads;
 use crate::visible::clipped;
 use crate::words::conclusion;
 
 /// The version of the comparison's JSON, found in its `schema` field.
 pub const SCHEMA: &str = "meshproof.comparison/1";
 
-/// The longest value that a divergence quotes, in characters; the reports have it whole.
+/// The longest value that a divergence quotes, in characters. The reports contain the whole value.
 const MAX_QUOTED: usize = 300;
 
-/// Reports side by side.
+/// A comparison of several reports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// [`SCHEMA`].
     pub schema: String,
-    /// One entry a report, in the order given.
+    /// One entry per report, in the given order.
     pub columns: Vec<Column>,
-    /// The column against which regressions and fixes are told.
+    /// The column that regressions and fixes refer to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<usize>,
-    /// One entry a scenario configuration that any report has.
+    /// One entry per scenario configuration that any report contains.
     pub scenarios: Vec<Group>,
 }
 
 /// One report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Column {
-    /// The name by which a query calls it: lower case, unique in the comparison.
+    /// Its name in queries: lower case, unique in the comparison.
     pub key: String,
     /// The implementation's name.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// What else it said of itself: build, revision, saboteur.
+    /// Other facts about it: build, revision, saboteur.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
     /// How the suite reached it.
@@ -52,11 +52,11 @@ pub struct Column {
     pub run: String,
     /// RFC 3339, UTC.
     pub started: String,
-    /// What the report comes to.
+    /// The overall result of the report.
     pub verdict: Verdict,
-    /// How many MUST checks passed.
+    /// The number of MUST checks that passed.
     pub must_passed: usize,
-    /// How many MUST checks were asked.
+    /// The number of MUST checks that were executed.
     pub must_asked: usize,
 }
 
@@ -65,9 +65,9 @@ pub struct Column {
 pub struct Group {
     /// `scenario` or `scenario:configuration`.
     pub selector: String,
-    /// What it is about.
+    /// Its title.
     pub title: String,
-    /// Where it comes from.
+    /// The document that it comes from.
     pub document: Document,
     /// The checks, in the scenario's order.
     pub rows: Vec<Row>,
@@ -82,13 +82,13 @@ pub struct Row {
     pub level: Level,
     /// Whether it is a control.
     pub control: bool,
-    /// What it demands.
+    /// What it requires.
     pub requirement: String,
     /// The document's section.
     pub section: String,
-    /// Whether the implementations that were asked differ in their verdict.
+    /// Whether the implementations have different verdicts.
     pub differs: bool,
-    /// One entry a column; none where the report lacks the check.
+    /// One entry per column; empty if the report does not contain the check.
     pub cells: Vec<Option<Cell>>,
 }
 
@@ -97,47 +97,47 @@ pub struct Row {
 pub struct Cell {
     /// The verdict.
     pub verdict: Verdict,
-    /// Why.
+    /// The reason of the verdict.
     pub reason: String,
-    /// What became of it since the baseline.
+    /// How it changed since the baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub movement: Option<Movement>,
-    /// What diverges first from the row's point of reference; none where the verdicts are the same.
+    /// The first divergence from the row's reference cell; absent if the verdicts are equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub divergence: Option<Divergence>,
 }
 
-/// What became of a check since the baseline.
+/// How a check changed since the baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Movement {
-    /// It passed in the baseline and failed or is inconclusive now.
+    /// It passed in the baseline and fails or is inconclusive now.
     Regression,
     /// It failed or was inconclusive in the baseline and passes now.
     Fix,
 }
 
-/// The first thing in which the evidence of two cells differs, in the order in which traffic goes.
+/// The first field in which the evidence of two cells differs, in the order of the request path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Divergence {
     /// The other column.
     pub with: usize,
-    /// Who saw it: `proxy istio-egressgateway`.
+    /// The side that recorded it: `proxy istio-egressgateway`.
     pub place: String,
-    /// In what: `request`, `access-log line`.
+    /// The kind of evidence: `request`, `access-log line`.
     pub kind: String,
-    /// The field: `status`, `server name`. Empty where one side has the whole piece and the other does not.
+    /// The field: `status`, `server name`. Empty if only one of the two has this piece of evidence.
     pub field: String,
     /// What this cell's evidence shows; none where there is nothing of the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub here: Option<String>,
-    /// What the other's shows.
+    /// The value in the other column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub there: Option<String>,
 }
 
 impl Column {
-    /// What a reader tells it from the others by: name, version, what makes it another variant.
+    /// Name, version and variant, as shown to readers.
     #[must_use]
     pub fn label(&self) -> String {
         let variant: String = variants(&self.details).map(|(_, value)| format!(" · {value}")).collect();
@@ -151,8 +151,8 @@ impl Divergence {
     pub fn sentence(&self) -> String {
         let field = if self.field.is_empty() { String::new() } else { format!(", {}", self.field) };
         let side = |value: &Option<String>| match value.as_deref() {
-            None => "nothing".to_owned(),
-            // A list with nothing in it is not the same as nothing to be seen.
+            None => "no evidence".to_owned(),
+            // An empty list differs from missing evidence.
             Some("") => "none".to_owned(),
             Some(value) => value.to_owned(),
         };
@@ -172,7 +172,7 @@ impl Comparison {
         self.scenarios.iter().flat_map(|g| g.rows.iter().map(move |r| (g.selector.as_str(), r)))
     }
 
-    /// How many cells moved so since the baseline.
+    /// The number of cells with this movement since the baseline.
     #[must_use]
     pub fn moved(&self, movement: Movement) -> usize {
         let cells = self.rows().flat_map(|(_, r)| r.cells.iter().flatten());
@@ -180,7 +180,7 @@ impl Comparison {
     }
 }
 
-/// Puts reports side by side; `baseline` is the index of the one against which regressions and fixes are told.
+/// Compares reports. `baseline` is the index of the report that regressions and fixes refer to.
 #[must_use]
 pub fn compare(reports: &[&Report], baseline: Option<usize>) -> Comparison {
     let baseline = baseline.filter(|&b| b < reports.len());
@@ -192,7 +192,7 @@ pub fn compare(reports: &[&Report], baseline: Option<usize>) -> Comparison {
                 scope.spawn(move || groups.iter().map(|g| group(g, baseline)).collect::<Vec<_>>())
             })
             .collect();
-        // A panic in a part is a bug here; it is passed on as such.
+        // A panic in a thread is a bug of this module, so it is propagated.
         parts
             .into_iter()
             .flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -201,7 +201,7 @@ pub fn compare(reports: &[&Report], baseline: Option<usize>) -> Comparison {
     Comparison { schema: SCHEMA.to_owned(), columns: columns(reports), baseline, scenarios }
 }
 
-/// Cuts `0..n` into as many ranges as there are processors.
+/// Splits `0..n` into one range per processor.
 pub(crate) fn parts(n: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let size = n.div_ceil(processors.min(n.max(1))).max(1);
@@ -226,8 +226,8 @@ fn columns(reports: &[&Report]) -> Vec<Column> {
         if names.get(&key).is_some_and(|n| *n > 1) {
             let implementation = &report.implementation;
             let variant: Vec<&str> = variants(&implementation.details).map(|(_, value)| value).collect();
-            let what = if variant.is_empty() { implementation.version.clone() } else { variant.join("-") };
-            key = slug(&format!("{key}-{what}"));
+            let suffix = if variant.is_empty() { implementation.version.clone() } else { variant.join("-") };
+            key = slug(&format!("{key}-{suffix}"));
         }
         let mut candidate = key.clone();
         let mut number = 1;
@@ -258,10 +258,10 @@ fn columns(reports: &[&Report]) -> Vec<Column> {
         .collect()
 }
 
-/// One scenario configuration of every report that has it.
+/// One scenario configuration in every report that contains it.
 pub(crate) type Aligned<'r> = Vec<Option<&'r ScenarioResult>>;
 
-/// Scenario configurations in the order of the first report that has them.
+/// Scenario configurations in the order of the first report that contains them.
 pub(crate) fn aligned<'r>(reports: &[&'r Report]) -> Vec<Aligned<'r>> {
     let mut groups: Vec<Aligned<'r>> = Vec::new();
     let mut index: HashMap<(&str, &str), usize> = HashMap::new();
@@ -282,7 +282,7 @@ pub(crate) fn short<'c>(scenario: &ScenarioResult, check: &'c CheckResult) -> &'
     check.id.strip_prefix(scenario.id.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&check.id)
 }
 
-/// The checks of a scenario configuration, each of them once, with every column's result.
+/// The checks of a scenario configuration, each listed once, with the result of every column.
 pub(crate) fn rows<'r>(group: &Aligned<'r>) -> Vec<(&'r str, Vec<Option<&'r CheckResult>>)> {
     let mut rows: Vec<(&str, Vec<Option<&CheckResult>>)> = Vec::new();
     let mut index: HashMap<&str, usize> = HashMap::new();
@@ -329,14 +329,13 @@ fn row(
         .or_else(|| results.iter().position(|r| r.is_some_and(|r| r.verdict == Verdict::Passed)))
         .or_else(|| results.iter().position(Option::is_some))?;
     let before = baseline.and_then(|b| results[b]).map(|c| c.verdict);
-    let point_of_reference = results[reference]?;
+    let reference_cell = results[reference]?;
     let cell = |(column, result): (usize, &Option<&CheckResult>)| {
         let result = (*result)?;
-        let divergence = (result.verdict != point_of_reference.verdict)
+        let divergence = (result.verdict != reference_cell.verdict)
             .then(|| {
-                let here = slots(&threads[column].as_ref()?.story(result), result);
-                let there =
-                    slots(&threads[reference].as_ref()?.story(point_of_reference), point_of_reference);
+                let here = slots(threads[column].as_ref()?, result);
+                let there = slots(threads[reference].as_ref()?, reference_cell);
                 divergence(&here, &there, reference)
             })
             .flatten();
@@ -348,7 +347,7 @@ fn row(
         })
     };
     let cells: Vec<Option<Cell>> = results.iter().enumerate().map(cell).collect();
-    let differs = cells.iter().flatten().any(|c| c.verdict != point_of_reference.verdict);
+    let differs = cells.iter().flatten().any(|c| c.verdict != reference_cell.verdict);
     Some(Row {
         name: name.to_owned(),
         level: first.level,
@@ -371,9 +370,9 @@ const fn movement(before: Verdict, now: Verdict) -> Option<Movement> {
     }
 }
 
-/// Pieces are held against each other by who saw them and what sort they are, in the order in which they came: proxies
-/// write their logs when they like, so only the order within one place and sort means something. A field that one of
-/// the two checks names as what it failed for goes before the others, which need not have to do with it.
+/// Pieces are paired by side and kind, in the order in which they were recorded. Proxies write their logs at arbitrary
+/// times, so only the order within one side and kind is meaningful. A field that one of the two checks names as the cause
+/// of its failure comes before all others, which may be unrelated.
 fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Divergence> {
     let mut keys: Vec<&Slot> = ours.keys().chain(theirs.keys()).collect();
     keys.sort_unstable();
@@ -416,7 +415,8 @@ fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Divergence> {
     first
 }
 
-/// Who saw what sort of thing, for the how manieth time. Ordered as traffic goes.
+/// The place of a piece of evidence: side, kind, and its number among those of the same side and kind. Ordered as the
+/// request path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Slot {
     rank: u8,
@@ -426,20 +426,22 @@ struct Slot {
     number: usize,
 }
 
-/// What is known of one slot.
+/// The content of one slot.
 struct Filled {
     points: Vec<Point>,
-    /// The fields that the check names as what it failed for.
+    /// The fields that the check names as the cause of its failure.
     named: Vec<String>,
 }
 
 type Slots = HashMap<Slot, Filled>;
 
-fn slots(story: &Story<'_>, check: &CheckResult) -> Slots {
+fn slots(index: &Threads<'_>, check: &CheckResult) -> Slots {
+    let scenario = index.scenario();
+    let story = index.story(check);
     let mut counts: HashMap<(String, &'static str), usize> = HashMap::new();
     let mut slots = HashMap::new();
     for bearing in &story.pieces {
-        let place = describe::side(&bearing.piece.side);
+        let place = describe::side(&bearing.piece.side, scenario);
         let kind = points::kind(&bearing.piece.fact);
         let number = counts.entry((place.clone(), kind)).or_default();
         let slot = Slot { rank: rank(&bearing.piece.side), place, order: order(kind), kind, number: *number };
@@ -451,7 +453,7 @@ fn slots(story: &Story<'_>, check: &CheckResult) -> Slots {
     slots
 }
 
-/// The order in which traffic passes the sides.
+/// The position of a side on the request path.
 pub(crate) const fn rank(side: &Side) -> u8 {
     match side {
         Side::Suite => 0,
@@ -461,12 +463,12 @@ pub(crate) const fn rank(side: &Side) -> u8 {
     }
 }
 
-/// A handshake comes before the request that it carries.
+/// A connection comes before the requests on it.
 fn order(kind: &str) -> u8 {
     u8::from(kind != "connection")
 }
 
-/// Every field in which the two differ: those of the first in its order, then those that only the other has.
+/// Every field in which the two differ: the fields of the first in its order, then those that only the other has.
 fn differences(
     mine: &[Point],
     other: &[Point],

@@ -1,12 +1,10 @@
-//! The report: its data model, and what renders it.
+//! The report's data model and its renderers.
 //!
-//! This crate is a leaf. It knows nothing of targets, scenarios or networks: what goes in is a
-//! [`Report`], what comes out is text for people or machines. A renderer never asks anything of the
-//! implementation that was judged.
+//! This crate depends on no other crate of the workspace. It does not know targets, scenarios or networks. Its input is a
+//! [`Report`], its output is text for people or programs. A renderer never contacts the implementation under test.
 //!
-//! Words are those of the project's vocabulary: an *implementation* is judged by *scenarios*, each made
-//! of *checks*; a check's *verdict* rests on *evidence* from the workload, the proxies and the external
-//! services.
+//! An *implementation* is judged by *scenarios*, which consist of *checks*. The *verdict* of a check rests on *evidence*
+//! from the workload, the proxies and the external services.
 
 #[cfg(test)]
 mod arbitrary;

@@ -1,5 +1,5 @@
-//! What of a piece of evidence can be held against another implementation's: fields whose values do not depend on the run.
-//! Ports, times, tokens and serial numbers of connections are left out.
+//! The fields of a piece of evidence that can be compared between implementations, because their values do not depend on
+//! the run. Ephemeral ports, times, tokens and connection numbers are left out.
 
 use crate::describe;
 use crate::evidence::{
@@ -11,7 +11,7 @@ use crate::report::CheckResult;
 /// A field and its value.
 pub(crate) type Point = (String, String);
 
-/// The comparable fields of a fact, in the order in which a reader meets them.
+/// The comparable fields of a fact, in reading order.
 pub(crate) fn points(fact: &Fact) -> Vec<Point> {
     let mut out = Points(Vec::new());
     match fact {
@@ -26,7 +26,7 @@ pub(crate) fn points(fact: &Fact) -> Vec<Point> {
     out.0
 }
 
-/// The fields of a piece that the check's differences name in words, as in `no header x-envoy-*` or `status 503`.
+/// The fields of a piece that the check's differences mention, as in `no header x-envoy-*` or `status 503`.
 pub(crate) fn named(check: &CheckResult, piece: &EvidenceId, points: &[Point]) -> Vec<String> {
     let words = |text: &str| {
         let plain = |c: char| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
@@ -51,7 +51,7 @@ pub(crate) fn named(check: &CheckResult, piece: &EvidenceId, points: &[Point]) -
     points.iter().map(|(field, _)| field).filter(fits).cloned().collect()
 }
 
-/// What sort of thing a fact is, in one word.
+/// The kind of a fact, for readers.
 pub(crate) const fn kind(fact: &Fact) -> &'static str {
     match fact {
         Fact::Exchange(_) => "exchange",
@@ -87,7 +87,7 @@ impl Points {
     }
 
     fn hop(&mut self, prefix: &str, hop: &Hop) {
-        self.put(prefix, "asked for", format!("{} {}", hop.method, hop.url));
+        self.put(prefix, "URL", format!("{} {}", hop.method, hop.url));
         match &hop.result {
             HopResult::Response(response) => {
                 self.put(prefix, "status", response.status.to_string());
@@ -133,7 +133,7 @@ impl Points {
         self.put("", "port", request.port.to_string());
         self.put("", "transport", transport(request.over_tls).to_owned());
         self.put("", "HTTP version", request.version.clone());
-        self.put("", "status answered", request.status.to_string());
+        self.put("", "response status", request.status.to_string());
         if let Some(tls) = &request.tls {
             self.tls("", tls, "client certificate");
         }
@@ -145,8 +145,8 @@ impl Points {
 
     fn log(&mut self, log: &AccessLog) {
         let Some(f) = &log.fields else {
-            let why = log.unreadable.as_deref().unwrap_or("unread");
-            return self.put("", "line", format!("cannot be read: {why}"));
+            let why = log.unreadable.as_deref().unwrap_or("no reason was recorded");
+            return self.put("", "line", format!("unreadable: {why}"));
         };
         self.maybe("", "method", f.method.as_ref());
         self.maybe("", "path", f.path.as_ref());
@@ -164,7 +164,7 @@ impl Points {
         let names: Vec<String> = change.applied.iter().map(|yaml| describe::manifest_name(yaml)).collect();
         self.put("", "applied", names.join(", "));
         self.put("", "deleted", change.deleted.join(", "));
-        self.maybe("", "refused", change.refused.as_ref());
+        self.maybe("", "rejected", change.refused.as_ref());
     }
 
     fn credential(&mut self, credential: &CredentialStatus) {

@@ -1,5 +1,5 @@
-//! Made-up reports for tests: every verdict, every level, every kind of evidence, and text that tries to break out of
-//! whatever it is rendered in.
+//! Sample reports for tests: every verdict, every level, every kind of evidence, and hostile text that tries to escape from
+//! its output format.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +14,11 @@ use crate::report::{
     SuiteFault, Timing, Verdict,
 };
 
-/// Text that tries to break out: of HTML, of an attribute, of a terminal's line, of the reading direction.
+/// Hostile text: markup, an attribute's end, terminal escape sequences, workflow commands, a direction override.
 pub const HOSTILE: &str = "<script>alert('x')</script>\"'>&amp; \x1b[2J\x1b[31mPASSED\x1b[0m\x07\r\n::error::x ##[error] \u{202e}dessap\u{9b}31m";
 
-/// Texts that try to break out, each in its own way: of elements, attributes, comments, scripts, styles, templates,
-/// addresses, encodings, layouts. A script that runs sets `pwned` on its window.
+/// Hostile texts that try to escape from elements, attributes, comments, scripts, styles, templates, addresses, encodings
+/// and layouts. A script that runs sets `pwned` on its window.
 pub const HOSTILE_STRINGS: [&str; 60] = [
     "<script>window.pwned=1</script>",
     "</script><script>window.pwned=1</script>",
@@ -82,7 +82,7 @@ pub const HOSTILE_STRINGS: [&str; 60] = [
     "",
 ];
 
-/// A run with every verdict at more than one level, a fault, and hostile text.
+/// A run with every verdict, more than one level, an environment error, and hostile text.
 #[must_use]
 pub fn report() -> Report {
     Report {
@@ -99,7 +99,7 @@ pub fn report() -> Report {
     }
 }
 
-/// A run in which everything passed.
+/// A run in which every check passed.
 #[must_use]
 pub fn passing() -> Report {
     let mut scenario = sidecar();
@@ -118,7 +118,7 @@ pub fn passing() -> Report {
     }
 }
 
-/// [`passing`], cut short.
+/// [`passing`], stopped early.
 #[must_use]
 pub fn partial() -> Report {
     let mut report = passing();
@@ -127,7 +127,7 @@ pub fn partial() -> Report {
     report
 }
 
-/// A kill matrix with a check that notices nothing and a saboteur that nobody notices.
+/// A kill matrix with a check that detects no saboteur and a saboteur that no check detects.
 #[must_use]
 pub fn kills() -> KillMatrix {
     let check = |id: &str| KillCheck {
@@ -135,8 +135,10 @@ pub fn kills() -> KillMatrix {
         level: Level::Must,
         requirement: "It must hold.".to_owned(),
     };
-    let saboteur =
-        |name: &str| KillSaboteur { name: name.to_owned(), description: format!("Does it wrong. {HOSTILE}") };
+    let saboteur = |name: &str| KillSaboteur {
+        name: name.to_owned(),
+        description: format!("Breaks something. {HOSTILE}"),
+    };
     KillMatrix {
         checks: vec![
             check("sidecar-origination/sni-is-host"),
@@ -184,7 +186,7 @@ fn service(host: &str) -> Side {
     Side::Service { host: host.to_owned() }
 }
 
-/// Numbers the facts of a scenario and lets a second pass between any two.
+/// Numbers the facts of a scenario, one second apart.
 fn evidence(facts: Vec<(usize, Side, Option<&str>, Fact)>) -> Vec<Evidence> {
     (1_u64..)
         .zip(facts)
@@ -392,7 +394,7 @@ fn sidecar() -> ScenarioResult {
                 &id("single-response"),
                 Must,
                 Failed,
-                "two responses: 301, then 200; the sidecar sent the request on in plain text",
+                "two responses: 301, then 200; the sidecar forwarded the request in plain text",
                 &["e3", "e4", "e5", "e6"],
             ),
             check(&id("sni-is-host"), Must, Passed, "server name edition.cnn.com", &["e7"]),
@@ -400,7 +402,7 @@ fn sidecar() -> ScenarioResult {
                 &id("header-hygiene"),
                 Should,
                 Failed,
-                "x-envoy-attempt-count reached the service",
+                "the external service received the header x-envoy-attempt-count",
                 &["e6"],
             ),
             check(&id("gateway-log-protocol"), May, Passed, "HTTP/1.1", &["e4"]),
@@ -502,7 +504,7 @@ fn mutual() -> ScenarioResult {
                 &id("untrusted-client-refused"),
                 Must,
                 Inconclusive,
-                "the request failed, and so did its positive twin: nothing shows that the certificate was the reason",
+                "the request failed, and so did the control request with a trusted certificate: the evidence does not show that the certificate was the cause",
                 &["e2", "e4"],
             ),
             skipped,
@@ -551,7 +553,7 @@ fn mutual() -> ScenarioResult {
         ]),
         timing: Timing { setup_us: 8_000_000, total_us: 9_100_000, ..Timing::default() },
         faults: vec![SuiteFault {
-            message: "the log stream of istio-egressgateway broke off; check the API server's connection and run again"
+            message: "the log stream of istio-egressgateway was interrupted. Check the connection to the API server and run again"
                 .to_owned(),
             step: Some("Perform mutual TLS origination with an egress gateway".to_owned()),
         }],
@@ -609,7 +611,7 @@ fn routing() -> ScenarioResult {
                     line: format!("{HOSTILE} {long}"),
                     format: None,
                     fields: None,
-                    unreadable: Some("the line fits none of the known formats".to_owned()),
+                    unreadable: Some("the line matches none of the known formats".to_owned()),
                 }),
             ),
         ]),
@@ -626,7 +628,7 @@ fn unreached() -> ScenarioResult {
         "external-web-service/blocked-by-default",
         Level::Must,
         Verdict::Skipped,
-        "left out by --filter",
+        "excluded by --filter",
         &[],
     )];
     scenario.evidence.clear();

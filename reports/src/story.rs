@@ -1,46 +1,46 @@
-//! Which evidence belongs to a check: the pieces that its verdict rests on, and whatever else the three sides saw of the
-//! same requests. Derived from the report alone.
+//! Selects the evidence of a check: the pieces that its verdict rests on, and everything else that the three sides
+//! recorded about the same requests. Derived from the report alone.
 
 use std::collections::HashMap;
 
 use crate::evidence::{Evidence, EvidenceId, Fact, Side};
 use crate::report::{CheckResult, ScenarioResult};
 
-/// The most pieces that a story holds; a check over hundreds of requests is not read piece by piece.
+/// The maximum number of pieces that are selected. Nobody reads the evidence of hundreds of requests piece by piece.
 pub const MAX_PIECES: usize = 120;
 
-/// A scenario's evidence, looked up by id, by token and by the request during which it came.
+/// An index of a scenario's evidence by id, by token, and by the request during which it was recorded.
 pub struct Threads<'r> {
     scenario: &'r ScenarioResult,
     by_id: HashMap<&'r EvidenceId, usize>,
     by_token: HashMap<&'r str, Vec<usize>>,
 }
 
-/// One piece of a story.
+/// One selected piece.
 #[derive(Clone, Copy, Debug)]
 pub struct Bearing<'r> {
-    /// Its place in the scenario's evidence.
+    /// Its index in the scenario's evidence.
     pub index: usize,
     /// The piece.
     pub piece: &'r Evidence,
-    /// Whether the verdict rests on it; otherwise it was seen of the same request.
+    /// Whether the verdict rests on it. Otherwise it only belongs to the same request.
     pub decides: bool,
 }
 
-/// The evidence of one check in the order in which traffic goes: for each request the client's exchange, then what
-/// arrived, in the order of arrival.
+/// The evidence of one check: for each request the client's exchange, then the evidence of the other sides in the order
+/// in which it was recorded.
 #[derive(Clone, Debug, Default)]
 pub struct Story<'r> {
     /// At most [`MAX_PIECES`].
     pub pieces: Vec<Bearing<'r>>,
-    /// How many more there would have been.
+    /// The number of pieces beyond the limit.
     pub left_out: usize,
-    /// Ids that the check names and the report lacks.
+    /// Ids that the check names but the report does not contain.
     pub missing: Vec<&'r EvidenceId>,
 }
 
 impl<'r> Threads<'r> {
-    /// Reads through a scenario's evidence once.
+    /// Builds the index.
     #[must_use]
     pub fn of(scenario: &'r ScenarioResult) -> Self {
         let mut by_id = HashMap::new();
@@ -54,13 +54,19 @@ impl<'r> Threads<'r> {
         Self { scenario, by_id, by_token }
     }
 
-    /// The place of a piece in the scenario's evidence.
+    /// The scenario that is indexed.
+    #[must_use]
+    pub const fn scenario(&self) -> &'r ScenarioResult {
+        self.scenario
+    }
+
+    /// The position of a piece in the scenario's evidence.
     #[must_use]
     pub fn index(&self, id: &EvidenceId) -> Option<usize> {
         self.by_id.get(id).copied()
     }
 
-    /// The story of a check.
+    /// Selects the evidence of a check.
     #[must_use]
     pub fn story(&self, check: &'r CheckResult) -> Story<'r> {
         let evidence = &self.scenario.evidence;
@@ -93,7 +99,7 @@ impl<'r> Threads<'r> {
                 }
             }
         }
-        // A connection without a token may have been taken before its request was met: it stands where the request stands.
+        // A connection without a token may already have been selected with an earlier request.
         order.dedup();
         let left_out = order.len().saturating_sub(MAX_PIECES);
         order.truncate(MAX_PIECES);
@@ -108,7 +114,7 @@ impl<'r> Threads<'r> {
         Story { pieces, left_out, missing }
     }
 
-    /// Everything seen of one request, its exchanges first, the outermost before those that it led to.
+    /// Everything recorded about one request, its exchanges first, and the outermost exchange before those that it caused.
     fn thread(&self, token: &str) -> Vec<usize> {
         let evidence = &self.scenario.evidence;
         let Some(own) = self.by_token.get(token) else { return Vec::new() };
@@ -123,8 +129,8 @@ impl<'r> Threads<'r> {
         order
     }
 
-    /// Pieces without a token that came between the suite's previous act and the end of this exchange: the suite sends one
-    /// request at a time, so they belong to it.
+    /// Pieces without a token that were recorded between the suite's previous action and the end of this exchange. The
+    /// suite sends one request at a time, so they belong to this exchange.
     fn window(&self, end: usize, token: &str) -> impl Iterator<Item = usize> + '_ {
         let evidence = &self.scenario.evidence;
         let foreign = |piece: &Evidence| match &piece.fact {
@@ -161,17 +167,17 @@ mod tests {
     }
 
     #[test]
-    fn a_story_begins_with_the_exchange_and_holds_what_was_seen_of_it() {
+    fn the_evidence_of_a_check_begins_with_the_exchange() {
         assert_eq!(ids(1), owned(&[("e3", true), ("e4", true), ("e5", true), ("e6", true)]));
     }
 
     #[test]
-    fn what_was_seen_of_the_same_request_is_told_although_the_verdict_does_not_rest_on_it() {
+    fn evidence_of_the_same_request_is_included_although_the_verdict_does_not_rest_on_it() {
         assert_eq!(ids(3), owned(&[("e3", false), ("e4", false), ("e5", false), ("e6", true)]));
     }
 
     #[test]
-    fn a_connection_without_a_token_belongs_to_the_request_during_which_it_came() {
+    fn a_connection_without_a_token_belongs_to_the_request_during_which_it_was_recorded() {
         let mut report = sample::report();
         let scenario = &mut report.scenarios[0];
         let mut connection = scenario.evidence[4].clone();
@@ -184,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_that_is_not_there_is_named() {
+    fn missing_evidence_is_listed() {
         let report = sample::report();
         let scenario = &report.scenarios[2];
         let story = Threads::of(scenario).story(&scenario.checks[0]);
@@ -192,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_story_of_hundreds_of_pieces_is_cut_and_says_so() {
+    fn evidence_beyond_the_limit_is_left_out_and_counted() {
         let mut report = sample::passing();
         let scenario = &mut report.scenarios[0];
         let piece = scenario.evidence[3].clone();

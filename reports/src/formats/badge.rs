@@ -1,4 +1,4 @@
-//! Badges: the JSON of a shields.io endpoint (<https://shields.io/badges/endpoint-badge>), and an SVG that needs nobody's
+//! Badges: the JSON of a shields.io endpoint (<https://shields.io/badges/endpoint-badge>), and an SVG file that needs no
 //! server.
 
 use maud::html;
@@ -18,12 +18,12 @@ struct Endpoint {
     color: &'static str,
 }
 
-/// The verdict in words and numbers, so that the colour says nothing of its own.
+/// The verdict as text and numbers, so that the meaning does not depend on colour alone.
 fn message(report: &Report) -> (Verdict, String) {
     let verdict = conclusion(report).verdict;
     let must = Tally::of(report.checks(), |c| c.level == Level::Must);
-    let asked = must.total() - must.count(Verdict::Skipped);
-    (verdict, format!("{verdict} {}/{asked} MUST", must.count(Verdict::Passed)))
+    let executed = must.total() - must.count(Verdict::Skipped);
+    (verdict, format!("{verdict} {}/{executed} MUST", must.count(Verdict::Passed)))
 }
 
 const fn colour(verdict: Verdict) -> (&'static str, &'static str) {
@@ -43,7 +43,7 @@ pub(super) fn endpoint(report: &Report) -> Result<String, serde_json::Error> {
 pub(super) fn svg(report: &Report) -> String {
     let (verdict, message) = message(report);
     let message = format!("{} {message}", symbol(verdict));
-    // The widths of Verdana's letters at 11 px, near enough: the text is stretched to fit.
+    // An estimate for Verdana at 11 px; `textLength` stretches the text to fit.
     let width = |text: &str| text.chars().count() * 7 + 12;
     let (left, right) = (width(LABEL), width(&message));
     let text = |x: usize, text: &str, width: usize| {

@@ -1,4 +1,4 @@
-//! The page of several reports side by side.
+//! The page that compares several reports.
 
 use maud::{Markup, html};
 
@@ -8,7 +8,7 @@ use crate::compare::{Cell, Comparison, Group, Movement, Row, aligned, compare, p
 use crate::report::Report;
 use crate::words::{plural, symbol};
 
-/// Renders the page. `evidence` says whether each cell's evidence is inside, or only verdicts and reasons' first words.
+/// Renders the page. With `evidence`, the page contains the evidence of each cell; without it, only the verdicts.
 #[must_use]
 pub fn comparison(reports: &[&Report], baseline: Option<usize>, evidence: bool) -> String {
     let comparison = compare(reports, baseline);
@@ -21,13 +21,14 @@ pub fn comparison(reports: &[&Report], baseline: Option<usize>, evidence: bool) 
             (bar())
             div.matrix-scroll tabindex="0" role="group" aria-label="Matrix" { (matrix(&comparison)) }
             (legend(&[
-                ("first divergence", "The first thing, in the order in which traffic goes, in which the evidence of two cells differs; what a check names as what it failed for goes before."),
-                ("regression, fix", "It passed in the baseline and does not now; it did not and does now."),
+                ("first divergence", "The first field in which the evidence of two cells differs, in the order of the request path. A field that a check names as the cause of its failure comes before all others."),
+                ("regression", "The check passed in the baseline and does not pass now."),
+                ("fix", "The check did not pass in the baseline and passes now."),
             ]))
             (terms())
         }
         (dialog(&comparison))
-        noscript { p.banner { "Without a script the page shows every verdict; evidence side by side and the query need one. Each report's own page and JSON have the evidence." } }
+        noscript { p.banner { "Without JavaScript, this page shows every verdict. The query and the evidence need JavaScript. The page and the JSON of each report contain the evidence too." } }
     };
     page::Page { title, script: include_str!("assets/comparison.js"), body, data }.render()
 }
@@ -55,10 +56,10 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
             p.kicker { "meshproof · comparison" }
             h1 { (title) }
             p {
-                (plural(total, "check")) ", " strong { (differ) } " of them with different verdicts."
+                strong { (differ) } " of " (plural(total, "check")) " " (if differ == 1 { "has" } else { "have" }) " different verdicts."
                 @if comparison.baseline.is_some() {
-                    " Against the baseline: " strong { (plural(comparison.moved(Movement::Regression), "regression")) } ", "
-                    strong { (comparison.moved(Movement::Fix)) } " fixed."
+                    " Compared with the baseline: " strong { (plural(comparison.moved(Movement::Regression), "regression")) } ", "
+                    strong { (plural(comparison.moved(Movement::Fix), "check")) } " fixed."
                 }
             }
             ul.cards {
@@ -81,19 +82,19 @@ fn bar() -> Markup {
     html! {
         section.bar #bar hidden aria-label="Query" {
             label { "Query " input #query type="search" autocomplete="off" spellcheck="false" placeholder="any:failed level:must" aria-describedby="query-help"; }
-            label { input #all type="checkbox"; " also checks without a difference" }
+            label { input #all type="checkbox"; " Show checks without differences" }
             output #count {}
             p.problem #problem role="alert" {}
             details #query-help {
                 summary { "How to query" }
                 div.body {
-                    p { "Words separated by spaces must all hold; a " code { "-" } " before one turns it round; alternatives are parted by " code { "|" } "." }
+                    p { "Separate terms with spaces; a check is shown if it matches all of them. " code { "-" } " before a term excludes the checks that match it. Separate alternatives with " code { "|" } "." }
                     dl {
-                        dt { code { "NAME:VERDICT" } } dd { "the implementation of this name (its first letters will do; " code { "any" } ", " code { "all" } ") has this verdict: " code { "passed|failed|inconclusive|error|skipped|missing" } }
-                        dt { code { "level:must" } } dd { "the level: must, should, may" }
-                        dt { code { "scenario:gateway" } } dd { "the scenario's name has this in it" }
-                        dt { code { "is:different" } } dd { "also " code { "is:control" } ", " code { "is:regression" } ", " code { "is:fix" } }
-                        dt { "a word" } dd { "the check's name, requirement or section has it in it" }
+                        dt { code { "NAME:VERDICT" } } dd { "The implementation has this verdict. NAME is the beginning of its name, or " code { "any" } " or " code { "all" } ". VERDICT is " code { "passed" } ", " code { "failed" } ", " code { "inconclusive" } ", " code { "error" } ", " code { "skipped" } " or " code { "missing" } "." }
+                        dt { code { "level:must" } } dd { "The level is must, should or may." }
+                        dt { code { "scenario:gateway" } } dd { "The name of the scenario contains this text." }
+                        dt { code { "is:different" } } dd { "The verdicts differ. Also: " code { "is:control" } ", " code { "is:regression" } ", " code { "is:fix" } "." }
+                        dt { "a word" } dd { "The name, requirement or section of the check contains this word." }
                     }
                 }
             }
@@ -125,7 +126,7 @@ fn rows_of(number: usize, group: &Group, comparison: &Comparison) -> Markup {
     }
 }
 
-/// Small: there may be ten thousand cells.
+/// Kept small, because there may be ten thousand cells.
 fn one(row: &Row) -> Markup {
     html! {
         tr data-d[row.differs] data-c[row.control] {
@@ -152,7 +153,7 @@ fn dialog(comparison: &Comparison) -> Markup {
         dialog #cell aria-labelledby="cell-title" {
             div.top {
                 h2 #cell-title {}
-                label { "beside " select #beside { @for (n, column) in comparison.columns.iter().enumerate() {
+                label { "compared with " select #beside { @for (n, column) in comparison.columns.iter().enumerate() {
                     option value=(n) { (brief(&column.label(), 120)) }
                 } } }
                 button #close type="button" { "Close (Esc)" }

@@ -9,24 +9,24 @@ use crate::compare::{parts, short};
 use crate::describe;
 use crate::report::{CheckResult, Report, ScenarioResult, Tally, Verdict, variants};
 use crate::story::Threads;
-use crate::words::{LEVELS, Micros, conclusion, needs_a_look, plural, skips, symbol};
+use crate::words::{LEVELS, Micros, conclusion, needs_attention, plural, skips, symbol};
 
-/// How many lines of one manifest's difference are shown; the packed evidence has the manifest whole.
+/// How many lines of one manifest's difference are shown. The packed evidence has the whole manifest.
 const MAX_LINES: usize = 200;
 
-/// Renders the page of one report: what it comes to, what needs a look, every check with its evidence.
+/// Renders the page of one report: the overall result, the failures, and every check with its evidence.
 #[must_use]
 pub fn html(report: &Report) -> String {
     let name = format!("{} {}", report.implementation.name, report.implementation.version);
     let rendered = rendered(report);
     let body = html! {
-        a.skip href="#looks" { "Skip to what needs a look" }
+        a.skip href="#failures" { "Skip to the failures" }
         main {
             (head(report, &name))
-            (looks(report))
+            (failures(report))
             (cards(report))
             section.time aria-labelledby="time" {
-                h2 #time { "Where the time went" }
+                h2 #time { "Time per scenario" }
                 (chart::chart(report))
             }
             (filter())
@@ -34,14 +34,14 @@ pub fn html(report: &Report) -> String {
             (legend(&[]))
             (terms())
         }
-        noscript { p.banner { "Without a script the page shows everything but the details of each piece of evidence; report.json has those too." } }
+        noscript { p.banner { "Without JavaScript, this page shows everything except the details of each piece of evidence. The report.json file contains them." } }
     };
     let data =
         rendered.into_iter().enumerate().map(|(n, (_, packed))| (format!("block-{n}"), packed)).collect();
     page::Page { title: name, script: include_str!("assets/conformance.js"), body, data }.render()
 }
 
-/// The sections with their packed evidence, made side by side.
+/// The sections with their packed evidence, rendered in parallel.
 fn rendered(report: &Report) -> Vec<(Markup, String)> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = parts(report.scenarios.len())
@@ -87,7 +87,7 @@ fn head(report: &Report, name: &str) -> Markup {
             @if run.partial {
                 p.banner role="status" {
                     strong { "! Partial run. " }
-                    (line(run.partial_reason.as_deref().unwrap_or("No reason was recorded."))) ". What is missing was not judged."
+                    "The run stopped early (" (line(run.partial_reason.as_deref().unwrap_or("no reason was recorded"))) "). Checks that are missing here were not judged."
                 }
             }
             details.about {
@@ -132,36 +132,36 @@ fn score(report: &Report) -> Markup {
     }
 }
 
-/// Every check that needs a look, first: what failed, why, and a way to it.
-fn looks(report: &Report) -> Markup {
+/// Every check that needs attention, with its reason and a link to it.
+fn failures(report: &Report) -> Markup {
     let all = || {
         report.scenarios.iter().enumerate().flat_map(|(n, s)| {
             s.checks
                 .iter()
                 .enumerate()
-                .filter(|(_, c)| needs_a_look(c) || c.fails_run())
+                .filter(|(_, c)| needs_attention(c) || c.fails_run())
                 .map(move |(i, c)| (n, i, s, c))
         })
     };
     let (expected, unexpected): (Vec<_>, Vec<_>) = all().partition(|(_, _, _, c)| c.failed_as_expected());
     let faults: usize = report.scenarios.iter().map(|s| s.faults.len()).sum();
     html! {
-        section.looks #looks aria-labelledby="looks-title" {
-            h2 #looks-title { "What needs a look" }
-            @if report.run.partial { p.fault { (badge(Verdict::Error)) " " (cut_short(report)) } }
+        section.looks #failures aria-labelledby="failures-title" {
+            h2 #failures-title { "Failures" }
+            @if report.run.partial { p.fault { (badge(Verdict::Error)) " " (stopped_early(report)) } }
             @else if unexpected.is_empty() && faults == 0 { p {
-                @if judged(report) == 0 { "No check was judged." } @else { "Nothing: no check failed, and the run had no fault." }
+                @if judged(report) == 0 { "No check was judged." } @else { "None. No check failed, and no environment or suite error occurred." }
             } }
             @if !unexpected.is_empty() { (list(&unexpected)) }
             @if !expected.is_empty() {
-                details { summary { (plural(expected.len(), "failure")) ", as expected" } (list(&expected)) }
+                details { summary { (plural(expected.len(), "expected failure")) } (list(&expected)) }
             }
             @for scenario in &report.scenarios { @for fault in &scenario.faults {
-                p.fault { (badge(Verdict::Error)) " fault in " (line(&scenario.selector())) ": " (brief(&fault.message, 1_000)) }
+                p.fault { (badge(Verdict::Error)) " in " (line(&scenario.selector())) ": " (brief(&fault.message, 1_000)) }
             } }
             @let skips = skips(report);
             @if !skips.is_empty() {
-                h3 { "What was not asked, and why" }
+                h3 { "Skipped checks" }
                 ul.skips { @for reason in &skips { li { (brief(reason, 700)) } } }
             }
         }
@@ -173,16 +173,16 @@ fn judged(report: &Report) -> usize {
     all.total() - all.count(Verdict::Skipped)
 }
 
-/// What of a run that was cut short was judged, and what not.
-fn cut_short(report: &Report) -> String {
+/// How many checks of a partial run were judged, and how many were not.
+fn stopped_early(report: &Report) -> String {
     let (judged, total) = (judged(report), report.checks().count());
     let why = report.run.partial_reason.as_deref().unwrap_or("no reason was recorded");
     let left = match total - judged {
-        0 => "checks that the report lacks were not judged".to_owned(),
-        1 => "1 check was not judged".to_owned(),
-        n => format!("{n} checks were not judged"),
+        0 => "Checks that are missing from the report were not judged.".to_owned(),
+        1 => "1 check was not judged.".to_owned(),
+        n => format!("{n} checks were not judged."),
     };
-    format!("The run was cut short ({}): {judged} of {} judged, {left}.", line(why), plural(total, "check"))
+    format!("The run stopped early ({}): {judged} of {} judged. {left}", line(why), plural(total, "check"))
 }
 
 fn list(checks: &[(usize, usize, &ScenarioResult, &CheckResult)]) -> Markup {
@@ -195,7 +195,7 @@ fn list(checks: &[(usize, usize, &ScenarioResult, &CheckResult)]) -> Markup {
                         a href=(format!("#{}", check_id(*number, *index, scenario, check))) {
                             (brief(&scenario.selector(), 200)) "/" wbr; (brief(short(scenario, check), 200))
                         }
-                        @if check.fails_run() && check.verdict == Verdict::Passed { " was expected to fail" }
+                        @if check.fails_run() && check.verdict == Verdict::Passed { " (expected to fail)" }
                     }
                     p { (brief(&check.reason, 700)) }
                 }
@@ -229,21 +229,21 @@ fn cards(report: &Report) -> Markup {
     }
 }
 
-/// Works with a script only, and is shown with a script only.
+/// Needs the page's script, and stays hidden without it.
 fn filter() -> Markup {
     html! {
         section.filter #filter hidden aria-label="Filter" {
             label { "Search " input #search type="search" placeholder="check, requirement, reason" autocomplete="off"; }
             label { "Verdict " select #verdict {
                 option value="" { "all" }
-                option value="look" { "needs a look" }
+                option value="attention" { "needs attention" }
                 @for verdict in Verdict::ALL { option value=(verdict) { (verdict) } }
             } }
             label { "Level " select #level {
                 option value="" { "all" }
                 @for level in LEVELS { option value=(level) { (level) } }
             } }
-            button #unfold type="button" { "Open all" }
+            button #unfold type="button" { "Expand all" }
             output #count {}
         }
     }
@@ -255,14 +255,14 @@ fn section(number: usize, scenario: &ScenarioResult) -> Markup {
     html! {
         section.scenario id=(section_id(number, scenario)) {
             h2 { (brief(&scenario.selector(), 300)) " " (badge(scenario.verdict())) }
-            p { (line(&scenario.title)) ". From " (link(&scenario.document.url, &scenario.document.title)) "." }
+            p { (line(&scenario.title)) ". Document: " (link(&scenario.document.url, &scenario.document.title)) "." }
             @for fault in &scenario.faults {
                 p.fault { (badge(Verdict::Error)) " " (line(&fault.message)) @if let Some(step) = &fault.step { span.soft { " (in step “" (line(step)) "”)" } } }
             }
             @if let Some((check, picture)) = picture::of_scenario(scenario, &threads) {
                 figure {
-                    div.scroll tabindex="0" role="group" aria-label="Way of the requests" { (picture.draw()) }
-                    figcaption { "The way of the requests of " (brief(short(scenario, check), 200)) ", as the evidence shows it." (picture::key()) }
+                    div.scroll tabindex="0" role="group" aria-label="Request path" { (picture.draw()) }
+                    figcaption { "Request path of " (brief(short(scenario, check), 200)) ", drawn from the evidence" (picture::key()) }
                 }
             }
             h3 { "Checks" }
@@ -273,7 +273,7 @@ fn section(number: usize, scenario: &ScenarioResult) -> Markup {
     }
 }
 
-/// The change of the configuration that was the last before the evidence of a check.
+/// The last configuration change before the evidence of a check.
 fn last_change<'h, 'r>(
     scenario: &ScenarioResult,
     threads: &Threads<'_>,
@@ -294,16 +294,16 @@ fn one(
     check: &CheckResult,
 ) -> Markup {
     let story = threads.story(check);
-    let look = needs_a_look(check) || check.fails_run();
+    let attention = needs_attention(check) || check.fails_run();
     html! {
-        details.check id=(check_id(number, index, scenario, check)) data-verdict=(check.verdict) data-level=(check.level) open[look] {
+        details.check id=(check_id(number, index, scenario, check)) data-verdict=(check.verdict) data-level=(check.level) open[attention] {
             summary {
                 (badge(check.verdict)) " " strong { (brief(short(scenario, check), 200)) } " " (level(check.level, check.control))
                 @if check.failed_as_expected() { " " span.soft { "as expected" } }
                 span.why { (brief(&check.requirement, 240)) }
             }
             div.body {
-                p class=(format!("reason {}", class(check.verdict))) { strong { (symbol(check.verdict)) " Why: " } (line(&check.reason)) }
+                p class=(format!("reason {}", class(check.verdict))) { strong { (symbol(check.verdict)) " Reason: " } (line(&check.reason)) }
                 dl {
                     dt { "requirement" } dd { (line(&check.requirement)) }
                     dt { "document" } dd { (link(&scenario.document.url, &scenario.document.title)) ", “" (line(&check.section)) "”" }
@@ -312,28 +312,28 @@ fn one(
                         dt { "seen" } dd { (line(&check.seen)) }
                     } @else {
                         dt { "✓ expected" } dd.want { (line(&check.expected)) }
-                        dt { (if look { "✗ seen" } else { "✓ seen" }) } dd class=(if look { "got" } else { "" }) { (line(&check.seen)) }
+                        dt { (if attention { "✗ seen" } else { "✓ seen" }) } dd class=(if attention { "got" } else { "" }) { (line(&check.seen)) }
                     }
                     @if let Some(expected) = &check.expected_failure {
                         dt { (term("expected failure", "expected failure")) }
                         dd { (line(&expected.reason)) @if let Some(until) = &expected.until { " (until " (line(until)) ")" } }
                     }
-                    @if let Some(feature) = &check.feature { dt { "needs feature" } dd { (line(feature)) } }
+                    @if let Some(feature) = &check.feature { dt { "requires feature" } dd { (line(feature)) } }
                     @match last_change(scenario, threads, history, check) {
                         Some((at, view)) => {
                             dt { "last change" } dd { a href=(format!("#change-{number}-{at}")) { (brief(&describe::headline(&scenario.evidence[view.index].fact), 300)) } }
                             dt { "in force" } dd { @if view.in_force.is_empty() { "nothing" } (brief(&view.in_force.join(", "), 1_000)) }
                         }
-                        None => { dt { "last change" } dd { "none before this was seen" } }
+                        None => { dt { "last change" } dd { "none before this evidence was recorded" } }
                     }
                 }
-                h4 { (term("evidence", "Evidence of the three sides")) }
-                @if look {
+                h4 { (term("evidence", "Evidence")) }
+                @if attention {
                     @let picture = picture::of_check(scenario, threads, check);
-                    @if !picture.is_empty() { div.scroll tabindex="0" role="group" aria-label="Way of the requests" { (picture.draw()) } }
+                    @if !picture.is_empty() { div.scroll tabindex="0" role="group" aria-label="Request path" { (picture.draw()) } }
                 }
-                (timeline::timeline(number, check, &story))
-                h4 { "See it yourself" }
+                (timeline::timeline(number, scenario, check, &story))
+                h4 { "Repeat this check" }
                 (command(&check.repeat))
             }
         }
@@ -347,7 +347,7 @@ fn changes(number: usize, scenario: &ScenarioResult, history: &[ChangeView<'_>])
     }
     let step_of = |view: &ChangeView<'_>| scenario.evidence[view.index].step;
     html! {
-        h3 { "Configuration, step by step" }
+        h3 { "Configuration changes by step" }
         @for (at, view) in history.iter().enumerate() {
             @let step = step_of(view);
             @if at == 0 || step_of(&history[at - 1]) != step {
@@ -360,8 +360,8 @@ fn changes(number: usize, scenario: &ScenarioResult, history: &[ChangeView<'_>])
                         p { strong { (deed(item.deed)) } " " (line(&item.name)) }
                         @if !item.lines.is_empty() { (lines(&item.lines)) }
                     }
-                    @if let Some(refused) = &view.change.refused { p.fault { "Refused: " (line(refused)) } }
-                    p.soft { "In force from then on: " @if view.in_force.is_empty() { "nothing" } (brief(&view.in_force.join(", "), 2_000)) }
+                    @if let Some(refused) = &view.change.refused { p.fault { "Rejected: " (line(refused)) } }
+                    p.soft { "In force after this change: " @if view.in_force.is_empty() { "nothing" } (brief(&view.in_force.join(", "), 2_000)) }
                 }
             }
         }
@@ -372,7 +372,7 @@ const fn deed(deed: Deed) -> &'static str {
     match deed {
         Deed::Created => "+ created",
         Deed::Changed => "± changed",
-        Deed::Unchanged => "= applied again, unchanged:",
+        Deed::Unchanged => "= applied again without changes:",
         Deed::Deleted => "− deleted",
     }
 }
@@ -396,7 +396,7 @@ fn lines(lines: &[(Mark, String)]) -> Markup {
 fn surroundings(scenario: &ScenarioResult) -> Markup {
     html! {
         details.about {
-            summary { "External services, steps, time" }
+            summary { "External services, steps and time" }
             div.body {
                 @if !scenario.external_services.is_empty() {
                     h4 { (term("external service", "External services")) }

@@ -1,4 +1,5 @@
-//! Which manifests were in force when, and what each change did to them. Read from the changes among the evidence.
+//! Which manifests were in force at what time, and how each configuration change modified them, derived from the
+//! evidence.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,16 +10,16 @@ use crate::describe;
 use crate::evidence::{Change, Fact};
 use crate::report::ScenarioResult;
 
-/// How long one difference may be looked for; after that a coarser one is shown.
+/// Time limit for computing one difference; after it, a coarser difference is shown.
 const DIFF_TIME: Duration = Duration::from_millis(50);
 
-/// Lines around a changed one.
+/// Unchanged lines shown around a changed one.
 const CONTEXT: usize = 3;
 
 /// The longest manifest that is compared line by line, in bytes.
 const MAX_COMPARED: usize = 64 * 1024;
 
-/// How a line came to be shown.
+/// Why a line is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
     Same,
@@ -44,7 +45,7 @@ pub(super) struct Item {
 
 /// One change of the configuration.
 pub(super) struct ChangeView<'r> {
-    /// Its place in the scenario's evidence.
+    /// Its index in the scenario's evidence.
     pub(super) index: usize,
     pub(super) change: &'r Change,
     pub(super) items: Vec<Item>,
@@ -52,7 +53,7 @@ pub(super) struct ChangeView<'r> {
     pub(super) in_force: Vec<String>,
 }
 
-/// Every change of a scenario, in order.
+/// Every configuration change of a scenario, in order.
 pub(super) fn history(scenario: &ScenarioResult) -> Vec<ChangeView<'_>> {
     let mut in_force: BTreeMap<String, &str> = BTreeMap::new();
     let mut history = Vec::new();
@@ -75,7 +76,7 @@ pub(super) fn history(scenario: &ScenarioResult) -> Vec<ChangeView<'_>> {
             let lines = before.map(|yaml| whole(yaml, Mark::Removed)).unwrap_or_default();
             items.push(Item { name: name.clone(), deed: Deed::Deleted, lines });
         }
-        // What the implementation refused did not come into force.
+        // A rejected change did not come into force.
         if change.refused.is_none() {
             in_force = after;
         }
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_did_not_come_into_force() {
+    fn a_rejected_change_is_not_in_force() {
         let scenario = scenario(&[(&[ONE], &[], Some("no"))]);
         assert!(history(&scenario)[0].in_force.is_empty());
     }

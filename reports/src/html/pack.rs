@@ -1,5 +1,5 @@
-//! Evidence for the page's script: each text once, then deflated, then in base64. What is made harmless for the eye is
-//! made so here; the script puts texts into the page as text and as nothing else.
+//! Evidence for the page's script: each distinct text once, deflated and encoded in base64. Control and invisible
+//! characters are escaped here; the script inserts texts into the page as text only.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -17,11 +17,11 @@ use crate::report::{CheckResult, ScenarioResult};
 use crate::story::Threads;
 use crate::visible::{self, clipped};
 
-/// Stands for the piece's token, which no two runs share, so that what is the same but for it is held once. No text has
-/// it: control characters are shown as escapes.
+/// Placeholder for the token of a piece. Tokens differ in every run; with the placeholder, texts that differ only in
+/// their token are stored once. No text contains it, because control characters are escaped.
 const TOKEN: &str = "\u{1}";
 
-/// Texts, each once.
+/// A list of distinct texts.
 #[derive(Default)]
 pub(super) struct Texts {
     list: Vec<String>,
@@ -39,7 +39,7 @@ impl Texts {
 
     fn keep(&mut self, text: String, token: Option<&str>) -> usize {
         let text = match token {
-            // A short token might stand in a text by chance; it would only be less compact to leave it there.
+            // A short token might occur in a text by chance, so it stays as it is; that costs only space.
             Some(token) if token.len() >= 8 && text.contains(token) => text.replace(token, TOKEN),
             Some(_) | None => text,
         };
@@ -52,13 +52,13 @@ impl Texts {
     }
 }
 
-/// One piece: id, time, side, kind, token, headline, rows of label and value, comparable fields and values. All but the
-/// rows' lists are indices into the texts.
+/// One piece: id, time, side, kind, token, headline, rows (label and value alternate), comparable fields (name and value
+/// alternate). All numbers are indices into the texts.
 #[derive(Serialize)]
 struct Piece(usize, usize, usize, usize, usize, usize, Vec<usize>, Vec<usize>);
 
-fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
-    // A token is shown as it is, and so must be harmless itself before it can stand for anything.
+fn piece(texts: &mut Texts, scenario: &ScenarioResult, piece: &Evidence, with_points: bool) -> Piece {
+    // The script inserts the token unescaped, so a token that needs escapes is not replaced.
     let token = piece.token.as_deref().filter(|t| visible::line(t) == *t);
     let shown = texts.line(piece.token.as_deref().unwrap_or_default(), None);
     let mut rows = Vec::new();
@@ -67,7 +67,7 @@ fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
             for (number, hop) in exchange.hops.iter().enumerate() {
                 rows.push(texts.line(&format!("request {}", number + 1), None));
                 let result = describe::result(&hop.result);
-                rows.push(texts.block(&format!("{} {} gave {result}", hop.method, hop.url), token));
+                rows.push(texts.block(&format!("{} {}: {result}", hop.method, hop.url), token));
                 for (label, value) in describe::hop_rows(hop) {
                     rows.push(texts.line(label, None));
                     rows.push(texts.block(&value, token));
@@ -100,7 +100,7 @@ fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
     Piece(
         texts.line(&piece.id.0, None),
         texts.line(&describe::when(piece).to_string(), None),
-        texts.line(&describe::side(&piece.side), None),
+        texts.line(&describe::side(&piece.side, scenario), None),
         texts.line(points::kind(&piece.fact), None),
         shown,
         texts.line(&describe::headline(&piece.fact), token),
@@ -109,8 +109,8 @@ fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
     )
 }
 
-/// One check: reason, expected, seen, repeat, the pieces of its story, which of them decide, and piece and field in turn of
-/// what it failed for.
+/// One check: reason, expected, seen, repeat, the indices of its evidence, the indices that the verdict rests on, and the
+/// fields that it failed for (index of the piece and field name alternate).
 #[derive(Serialize)]
 struct Judged(usize, usize, usize, usize, Vec<usize>, Vec<usize>, Vec<usize>);
 
@@ -149,18 +149,18 @@ struct Column {
 struct Block {
     /// The texts.
     s: Vec<String>,
-    /// One entry a column.
+    /// One entry per report.
     k: Vec<Option<Column>>,
 }
 
 /// The evidence of one scenario of one report.
 pub(super) fn scenario(scenario: &ScenarioResult) -> String {
     let mut texts = Texts::default();
-    let p = scenario.evidence.iter().map(|e| piece(&mut texts, e, false)).collect();
+    let p = scenario.evidence.iter().map(|e| piece(&mut texts, scenario, e, false)).collect();
     packed(&Block { k: vec![Some(Column { p, c: vec![] })], s: texts.list })
 }
 
-/// The evidence of one scenario of several reports, with what a comparison of two of them needs.
+/// The evidence of one scenario in several reports, with the fields that the comparison of two reports needs.
 pub(super) fn group(
     columns: &[Option<&ScenarioResult>],
     rows: &[(&str, Vec<Option<&CheckResult>>)],
@@ -172,7 +172,7 @@ pub(super) fn group(
         .map(|(number, scenario)| {
             let scenario = (*scenario)?;
             let threads = Threads::of(scenario);
-            let p = scenario.evidence.iter().map(|e| piece(&mut texts, e, true)).collect();
+            let p = scenario.evidence.iter().map(|e| piece(&mut texts, scenario, e, true)).collect();
             let c = rows.iter().map(|(_, row)| Some(judged(&mut texts, &threads, row[number]?))).collect();
             Some(Column { p, c })
         })
@@ -181,7 +181,8 @@ pub(super) fn group(
 }
 
 fn packed(block: &Block) -> String {
-    // Writing into memory cannot fail, and the model holds nothing that JSON lacks; an empty block is shown as unreadable.
+    // Writing to memory cannot fail, and every value of the model can be written as JSON. The page reports an empty block as
+    // unreadable.
     let json = serde_json::to_vec(block).unwrap_or_default();
     let mut deflate = DeflateEncoder::new(Vec::with_capacity(json.len() / 8), Compression::new(4));
     let bytes = deflate.write_all(&json).and_then(|()| deflate.finish()).unwrap_or_default();
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn every_piece_is_there_and_every_text_only_once() {
+    fn every_piece_is_packed_and_every_text_is_stored_once() {
         let report = sample::report();
         let block = unpacked(&scenario(&report.scenarios[0]));
         assert_eq!(block["k"][0]["p"].as_array().unwrap().len(), report.scenarios[0].evidence.len());
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_held_apart_from_the_texts_that_carry_it() {
+    fn a_token_is_stored_separately_from_the_texts_that_contain_it() {
         let report = sample::report();
         let block = unpacked(&scenario(&report.scenarios[0]));
         let texts = block["s"].as_array().unwrap();
@@ -226,12 +227,12 @@ mod tests {
         assert_eq!(
             with.len(),
             2,
-            "the token itself, and the sample's first exchange, which carries another's: {with:#?}"
+            "the token itself, and the sample's first exchange, which contains the token of another: {with:#?}"
         );
     }
 
     #[test]
-    fn hostile_text_is_harmless_before_it_is_packed() {
+    fn hostile_text_is_escaped_before_it_is_packed() {
         let report = sample::report();
         let block = unpacked(&scenario(&report.scenarios[2]));
         for text in block["s"].as_array().unwrap() {

@@ -1,6 +1,6 @@
-//! The way of a check's requests as a picture: workload, proxies, external service, and how each hop was travelled.
-//! Derived from the evidence alone: a log line names the address of its upstream connection, and whoever accepted that
-//! connection names the same address as its peer.
+//! The path of a check's requests: workload, proxies, services, and the transport of each hop. Derived from the evidence
+//! alone: a proxy's log line contains the local address of its upstream connection, and the peer that accepted the
+//! connection recorded the same address.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use super::parts::{brief, line};
 use crate::evidence::{AccessLog, Evidence, EvidenceId, Fact, LogFields, Side};
 use crate::report::{CheckResult, ScenarioResult};
 use crate::story::{Story, Threads};
-use crate::words::needs_a_look;
+use crate::words::needs_attention;
 
-/// The most that is drawn; beyond this a picture explains nothing.
+/// The largest number of nodes that is drawn. A larger picture is not readable.
 const MAX_NODES: usize = 12;
 
-/// How a hop was travelled.
+/// The transport of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Transport {
-    /// Nothing arrived, or nobody says how.
+    /// Nothing arrived, or no side recorded the transport.
     Unseen,
     Plain,
     Tls,
@@ -51,7 +51,10 @@ enum Node {
     Suite,
     Client(String),
     Proxy(String),
-    Service(String),
+    Service {
+        host: String,
+        external: bool,
+    },
 }
 
 impl Node {
@@ -60,21 +63,28 @@ impl Node {
             Self::Suite => "client outside the mesh",
             Self::Client(_) => "workload",
             Self::Proxy(_) => "proxy",
-            Self::Service(_) => "external service",
+            Self::Service { external: true, .. } => "external service",
+            Self::Service { external: false, .. } => "mesh service",
         }
     }
 
     fn title(&self) -> String {
         match self {
             Self::Suite => self.name().to_owned(),
-            Self::Client(name) | Self::Proxy(name) | Self::Service(name) => format!("{} {name}", self.kind()),
+            Self::Client(_) | Self::Proxy(_) | Self::Service { .. } => {
+                format!("{} {}", self.kind(), self.name())
+            }
         }
+    }
+
+    fn service(scenario: &ScenarioResult, host: &str) -> Self {
+        Self::Service { host: host.to_owned(), external: scenario.is_external(host) }
     }
 
     fn name(&self) -> &str {
         match self {
-            Self::Suite => "the suite's own client",
-            Self::Client(name) | Self::Proxy(name) | Self::Service(name) => name,
+            Self::Suite => "test client",
+            Self::Client(name) | Self::Proxy(name) | Self::Service { host: name, .. } => name,
         }
     }
 }
@@ -84,12 +94,12 @@ struct Edge {
     from: usize,
     to: usize,
     transports: Vec<Transport>,
-    /// Something said on this hop: a failed handshake, a log line's flags.
+    /// The evidence shows a problem on this hop: a failed handshake, response flags in a log line.
     trouble: bool,
     failing: bool,
 }
 
-/// The hops of a story.
+/// The hops of a check's evidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Picture {
     nodes: Vec<Node>,
@@ -102,13 +112,13 @@ struct Line<'r> {
     fields: &'r LogFields,
 }
 
-/// The scenario's picture: the story of the first check that needs a look, else the one with most to show.
+/// The scenario's picture: that of the first check that needs attention, otherwise the most informative one.
 pub(super) fn of_scenario<'r>(
     scenario: &'r ScenarioResult,
     threads: &Threads<'r>,
 ) -> Option<(&'r CheckResult, Picture)> {
     let pictures = || scenario.checks.iter().map(|c| (c, of_check(scenario, threads, c)));
-    let wrong = pictures().find(|(c, p)| needs_a_look(c) && p.edges.len() > 1);
+    let wrong = pictures().find(|(c, p)| needs_attention(c) && p.edges.len() > 1);
     wrong.or_else(|| pictures().max_by_key(|(_, p)| p.worth())).filter(|(_, p)| !p.edges.is_empty())
 }
 
@@ -121,14 +131,14 @@ pub(super) fn of_check<'r>(
     let story = threads.story(check);
     let mut picture = Picture::default();
     picture.read(scenario, &story);
-    if needs_a_look(check) {
-        picture.mark(&story, check);
+    if needs_attention(check) {
+        picture.mark(scenario, &story, check);
     }
     picture
 }
 
 impl Picture {
-    /// How much a reader learns from it.
+    /// How informative the picture is.
     fn worth(&self) -> (usize, usize) {
         let tls = self.edges.iter().filter(|e| e.transports.iter().any(|t| *t >= Transport::Tls)).count();
         let clean = self
@@ -191,7 +201,7 @@ impl Picture {
                     self.edge(from, to, transport, false);
                 }
                 None => {
-                    // A sidecar bears its workload's name; a gateway is asked by whoever asks.
+                    // A sidecar has the name of its workload. A gateway accepts requests from any client.
                     let own_client = clients.iter().find(|n| n.name() == own.proxy).or(clients.first());
                     let from = own_client.and_then(|node| self.node(node.clone()));
                     self.edge(from, to, if tls { Transport::Tls } else { Transport::Plain }, false);
@@ -201,7 +211,7 @@ impl Picture {
         let mut reached = Vec::new();
         for piece in &pieces {
             let Some((host, peer, transport, trouble)) = arrival(piece) else { continue };
-            let to = self.node(Node::Service(host.to_owned()));
+            let to = self.node(Node::service(scenario, host));
             let from = self.opener(&lines, &clients, peer);
             self.edge(from, to, transport, trouble);
             reached.push(peer);
@@ -209,7 +219,8 @@ impl Picture {
         self.what_did_not_arrive(scenario, &lines, &clients, &reached);
     }
 
-    /// Who opened the connection with this address: the proxy that logs it, else the last that has nowhere else to go.
+    /// The node that opened the connection with this address: the proxy that logged it, otherwise the last proxy without
+    /// an outgoing hop.
     fn opener(&mut self, lines: &[Line<'_>], clients: &[Node], peer: &str) -> Option<usize> {
         let logged = lines.iter().find(|l| l.fields.upstream_local_address.as_deref() == Some(peer));
         match (logged, lines.last()) {
@@ -223,7 +234,8 @@ impl Picture {
         }
     }
 
-    /// A proxy that got no further than itself, and a client of which nobody else says anything.
+    /// Adds hops on which nothing arrived: from a proxy that forwarded nothing, and from a client whose request no other
+    /// side recorded.
     fn what_did_not_arrive(
         &mut self,
         scenario: &ScenarioResult,
@@ -231,7 +243,7 @@ impl Picture {
         clients: &[Node],
         reached: &[&str],
     ) {
-        // Of a host that shows nothing of what it saw, nobody knows what did not arrive.
+        // A live host records nothing, so it is unknown what arrived there.
         let Some(service) = scenario.external_services.first().filter(|s| s.is_observed()) else { return };
         let ends: Vec<usize> = if lines.is_empty() {
             if reached.is_empty() {
@@ -252,15 +264,15 @@ impl Picture {
         };
         for from in ends {
             if !self.edges.iter().any(|e| e.from == from) {
-                let to = self.node(Node::Service(service.host.clone()));
+                let to = self.node(Node::service(scenario, &service.host));
                 self.edge(Some(from), to, Transport::Unseen, true);
             }
         }
     }
 
-    /// Marks the hop at which the check fails: into the place that saw what it should not have seen, as far down the way
-    /// as the evidence of the verdict goes.
-    fn mark(&mut self, story: &Story<'_>, check: &CheckResult) {
+    /// Marks the hop at which the check fails: the hop into the node that recorded the wrong observation, as far along the
+    /// path as the evidence of the verdict reaches.
+    fn mark(&mut self, scenario: &ScenarioResult, story: &Story<'_>, check: &CheckResult) {
         let differs = |id: &EvidenceId| check.differences.iter().any(|d| d.evidence == *id);
         let specific = story.pieces.iter().any(|b| differs(&b.piece.id));
         let decisive = story
@@ -269,7 +281,7 @@ impl Picture {
             .filter(|b| if specific { differs(&b.piece.id) } else { b.decides })
             .max_by_key(|b| crate::compare::rank(&b.piece.side));
         match decisive.map(|b| (&b.piece.side, &b.piece.fact)) {
-            Some((Side::Service { host }, _)) => self.fail_into(&Node::Service(host.clone())),
+            Some((Side::Service { host }, _)) => self.fail_into(&Node::service(scenario, host)),
             Some((Side::Proxy { name }, Fact::AccessLog(AccessLog { fields: Some(fields), .. })))
                 if troubled(fields) =>
             {
@@ -300,14 +312,14 @@ impl Picture {
         edges.for_each(|e| e.failing = true);
     }
 
-    /// Only the client's word decides: the hop on which something else speaks of trouble, else the one to the service that
-    /// the reason names, else the last.
+    /// Used when the verdict rests on the client's evidence alone: marks the hop on which other evidence shows a problem,
+    /// otherwise the hop to the service that the reason names, otherwise the last hop.
     fn fail_where_trouble_is(&mut self, check: &CheckResult) {
         if let Some(edge) = self.edges.iter_mut().find(|e| e.trouble) {
             edge.failing = true;
             return;
         }
-        let named = |n: &Node| matches!(n, Node::Service(host) if !host.is_empty() && check.reason.contains(host.as_str()));
+        let named = |n: &Node| matches!(n, Node::Service { host, .. } if !host.is_empty() && check.reason.contains(host.as_str()));
         let to = self.nodes.iter().position(named);
         let last = self.edges.len().checked_sub(1);
         let at = self.edges.iter().position(|e| Some(e.to) == to).or(last);
@@ -317,7 +329,7 @@ impl Picture {
     }
 }
 
-/// Who asked.
+/// The client that sent the request.
 fn client(piece: &Evidence) -> Option<Node> {
     piece.fact.as_exchange()?;
     match &piece.side {
@@ -337,7 +349,7 @@ fn troubled(fields: &LogFields) -> bool {
     !fields.response_flags.is_empty() || fields.response_code.is_some_and(|code| code >= 500)
 }
 
-/// What a service says of a connection or request: host, peer, transport, and whether something went wrong.
+/// What a service recorded about a connection or request: host, peer, transport, and whether it failed.
 fn arrival(piece: &Evidence) -> Option<(&str, &str, Transport, bool)> {
     let Side::Service { host } = &piece.side else { return None };
     let of = |tls: &crate::TlsFacts| {
@@ -361,8 +373,8 @@ fn arrival(piece: &Evidence) -> Option<(&str, &str, Transport, bool)> {
     }
 }
 
-/// Whether a manifest that was in force asks for Istio's own mutual TLS: a log line shows the TLS of a hop inside the mesh,
-/// and not whether a certificate was presented on it.
+/// Whether a manifest in force configures Istio mutual TLS. A log line shows that a hop inside the mesh used TLS, but not
+/// whether the client presented a certificate.
 fn configured_mutual(scenario: &ScenarioResult, pieces: &[&Evidence]) -> bool {
     let until = pieces.iter().map(|e| e.at_us).max().unwrap_or(u64::MAX);
     let mut in_force: BTreeMap<String, bool> = BTreeMap::new();
@@ -388,16 +400,16 @@ const SPACE: usize = 34;
 const FITS: usize = 25;
 
 impl Picture {
-    /// The column of each node: one more than that of whoever comes before it.
+    /// The column of each node: one more than that of its predecessor.
     fn layers(&self) -> Vec<usize> {
         let mut layers = vec![0; self.nodes.len()];
-        // As often as there are nodes: a circle, which no traffic makes, then ends too.
+        // Bounded by the number of nodes, so that contradictory evidence that forms a cycle terminates too.
         for _ in 0..self.nodes.len() {
             for edge in &self.edges {
                 layers[edge.to] = layers[edge.to].max(layers[edge.from] + 1).min(self.nodes.len());
             }
         }
-        // Without gaps where a circle pushed nodes away.
+        // Removes the gaps that a cycle may leave.
         let mut used: Vec<usize> = layers.clone();
         used.sort_unstable();
         used.dedup();
@@ -408,7 +420,7 @@ impl Picture {
         self.edges.is_empty()
     }
 
-    /// In words, for who cannot see it.
+    /// A text alternative for screen readers.
     fn words(&self) -> String {
         let layers = self.layers();
         let mut edges: Vec<&Edge> = self.edges.iter().collect();
@@ -462,7 +474,7 @@ fn hop(edge: &Edge, from: (usize, usize), to: (usize, usize)) -> Markup {
     let class = format!("hop {}{}", strongest.class(), if edge.failing { " failing" } else { "" });
     let words: Vec<&str> = edge.transports.iter().map(|t| t.word()).collect();
     let (mx, my) = (x1.midpoint(x2), y1.midpoint(y2));
-    // Above the line, and apart where several transports were used.
+    // Above the line, one line of text per transport.
     let top = my.saturating_sub(7 + 13 * (words.len().saturating_sub(1)));
     html! {
         g class=(class) {
@@ -481,7 +493,7 @@ fn boxed(node: &Node, (x, y): (usize, usize), failing: bool) -> Markup {
     let class = match node {
         Node::Suite | Node::Client(_) => "client",
         Node::Proxy(_) => "proxy",
-        Node::Service(_) => "service",
+        Node::Service { .. } => "service",
     };
     let name = brief(node.name(), 2 * FITS);
     let cut = if name.chars().count() <= FITS { None } else { break_at(&name) };
@@ -499,14 +511,14 @@ fn boxed(node: &Node, (x, y): (usize, usize), failing: bool) -> Markup {
     }
 }
 
-/// Where a long name is broken: after the last dot or dash that leaves the first part short enough.
+/// Where a long name is wrapped: after the last dot or dash that fits on the first line.
 fn break_at(name: &str) -> Option<usize> {
     let fitting: Vec<(usize, char)> = name.char_indices().take(FITS).collect();
     let dot = fitting.iter().rev().find(|(_, c)| matches!(c, '.' | '-')).map(|(at, _)| at + 1);
     dot.or_else(|| name.char_indices().nth(FITS).map(|(at, _)| at))
 }
 
-/// How to read the lines, once a page.
+/// The key to the line styles, once per page.
 pub(super) fn key() -> Markup {
     html! {
         ul.key {

@@ -1,11 +1,12 @@
-//! A check's evidence on one time line: a lane for each side, what decides marked with what was expected.
+//! The evidence of one check on a timeline: one lane per side. Pieces that the verdict rests on are marked, and so are
+//! their differences from what was expected.
 
 use maud::{Markup, html};
 
 use super::parts::{brief, line};
 use crate::describe;
 use crate::evidence::Side;
-use crate::report::{CheckResult, Verdict};
+use crate::report::{CheckResult, ScenarioResult, Verdict};
 use crate::story::{Bearing, Story};
 
 const fn lane(side: &Side) -> &'static str {
@@ -17,22 +18,27 @@ const fn lane(side: &Side) -> &'static str {
     }
 }
 
-/// The line; `number` is the scenario's place in the report, by which the script finds the packed details.
-pub(super) fn timeline(number: usize, check: &CheckResult, story: &Story<'_>) -> Markup {
+/// The timeline. `number` is the index of the scenario in the report, by which the script finds the packed details.
+pub(super) fn timeline(
+    number: usize,
+    scenario: &ScenarioResult,
+    check: &CheckResult,
+    story: &Story<'_>,
+) -> Markup {
     if story.pieces.is_empty() && story.missing.is_empty() {
-        return html! { p.soft { "No evidence: nothing was asked." } };
+        return html! { p.soft { "No evidence was recorded." } };
     }
     html! {
-        div.lanes aria-hidden="true" { span { "workload" } span { "proxies" } span { "external service" } }
+        div.lanes aria-hidden="true" { span { "workload" } span { "proxies" } span { "services" } }
         ol.timeline {
-            @for bearing in &story.pieces { (piece(number, check, bearing)) }
+            @for bearing in &story.pieces { (piece(number, scenario, check, bearing)) }
         }
-        @if story.left_out > 0 { p.soft { "… and " (story.left_out) " more pieces of evidence in the report's JSON." } }
+        @if story.left_out > 0 { p.soft { "… and " (story.left_out) " more in report.json." } }
         @for id in &story.missing { p.soft { "Evidence " (line(&id.0)) " is not in the report." } }
     }
 }
 
-fn piece(number: usize, check: &CheckResult, bearing: &Bearing<'_>) -> Markup {
+fn piece(number: usize, scenario: &ScenarioResult, check: &CheckResult, bearing: &Bearing<'_>) -> Markup {
     let piece = bearing.piece;
     let broken = matches!(check.verdict, Verdict::Failed | Verdict::Inconclusive);
     let differences = check.differences.iter().filter(|d| d.evidence == piece.id);
@@ -46,7 +52,7 @@ fn piece(number: usize, check: &CheckResult, bearing: &Bearing<'_>) -> Markup {
         li class=(class) {
             details.piece data-block=(number) data-piece=(bearing.index) {
                 summary {
-                    span.who { (brief(&describe::side(&piece.side), 120)) }
+                    span.who { (brief(&describe::side(&piece.side, scenario), 120)) }
                     " " span.at { (describe::when(piece)) }
                     @if bearing.decides { " " span.rests title="The verdict rests on this piece." { "● decides" } }
                     " " span.what { (brief(&describe::headline(&piece.fact), 400)) }

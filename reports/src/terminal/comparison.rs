@@ -1,4 +1,4 @@
-//! Several reports side by side, on a terminal.
+//! A comparison of several reports on a terminal.
 
 use std::io::{self, Write};
 
@@ -7,14 +7,14 @@ use crate::compare::{Cell, Comparison, Movement, Row};
 use crate::report::Verdict;
 use crate::words::{plural, symbol};
 
-/// How wide a column's verdict is.
+/// The width of one verdict.
 const CELL: usize = 16;
 
-/// Writes the comparison: the implementations, then every check in which they differ, with the first divergence of each
-/// that differs; with `all`, the other checks too.
+/// Writes the comparison: the implementations, then every check with different verdicts and their first divergences. With
+/// `all`, the other checks too.
 ///
 /// # Errors
-/// The output cannot be written to.
+/// Writing to the output fails.
 pub fn comparison(out: &mut impl Write, comparison: &Comparison, all: bool, look: Look) -> io::Result<()> {
     for (number, column) in comparison.columns.iter().enumerate() {
         let name = line(&column.label());
@@ -22,13 +22,13 @@ pub fn comparison(out: &mut impl Write, comparison: &Comparison, all: bool, look
         let baseline = if comparison.baseline == Some(number) { ", the baseline" } else { "" };
         writeln!(
             out,
-            "{:>3} {} ({}, run {}){baseline}: {verdict}, {} of {} MUST checks passed",
+            "{:>3} {} ({}, run {}){baseline}: {verdict}, {} of {} passed",
             number + 1,
             look.bold(&no_command(&cut(&name, 60))),
             line(&column.target),
             line(&column.run),
             column.must_passed,
-            column.must_asked
+            plural(column.must_asked, "MUST check")
         )?;
     }
     for group in &comparison.scenarios {
@@ -43,10 +43,16 @@ pub fn comparison(out: &mut impl Write, comparison: &Comparison, all: bool, look
     }
     let total = comparison.rows().count();
     let differ = comparison.rows().filter(|(_, r)| r.differs).count();
-    write!(out, "\n{} of {} with different verdicts", differ, plural(total, "check"))?;
+    let have = if differ == 1 { "has" } else { "have" };
+    write!(out, "\n{differ} of {} {have} different verdicts", plural(total, "check"))?;
     if comparison.baseline.is_some() {
         let (worse, better) = (comparison.moved(Movement::Regression), comparison.moved(Movement::Fix));
-        write!(out, "; against the baseline {}, {better} fixed", plural(worse, "regression"))?;
+        write!(
+            out,
+            "; compared with the baseline: {}, {} fixed",
+            plural(worse, "regression"),
+            plural(better, "check")
+        )?;
     }
     writeln!(out)
 }
@@ -54,7 +60,7 @@ pub fn comparison(out: &mut impl Write, comparison: &Comparison, all: bool, look
 fn write_row(out: &mut impl Write, row: &Row, look: Look) -> io::Result<()> {
     let label = format!("{} {}", row.level, line(&row.name));
     writeln!(out, "  {}", no_command(&cut(&label, 100)))?;
-    // As many columns on a line as fit.
+    // As many columns per line as fit.
     let fit = look.width.saturating_sub(4).max(CELL) / CELL;
     for (part, cells) in row.cells.chunks(fit).enumerate() {
         write!(out, "    ")?;

@@ -1,5 +1,5 @@
-//! The run on a terminal: progress while it lasts, and a summary at its end. Both write into any
-//! [`Write`](std::io::Write) and look the same in a log file, but for colour and the line that changes in place.
+//! Terminal output: progress during the run, and a summary at its end. Both write to any [`Write`](std::io::Write). In a
+//! log file they look the same, except for colour and the progress line that is redrawn in place.
 
 mod comparison;
 mod progress;
@@ -19,40 +19,40 @@ pub use summary::summary;
 
 use crate::report::Verdict;
 use crate::visible;
-use crate::words::symbol;
+use crate::words::{plural, symbol};
 
-/// How much progress is shown. The summary is always whole.
+/// How much progress is shown. The summary is always complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verbosity {
     /// Nothing.
     Quiet,
-    /// One line a scenario.
+    /// One line per scenario.
     #[default]
     Normal,
-    /// One line a scenario and one line a check.
+    /// One line per scenario and one line per check.
     Verbose,
 }
 
-/// What the place that is written to can show.
+/// The capabilities of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// Whether colours are shown. No meaning rests on them alone.
+    /// Whether colours are used. No meaning depends on colour alone.
     pub colour: bool,
-    /// Whether a line may change in place.
+    /// Whether a line can be redrawn in place.
     pub live: bool,
-    /// How many columns there are.
+    /// The width in columns.
     pub width: usize,
 }
 
-/// The width of text where nobody says otherwise.
+/// The width if the terminal's width is unknown.
 const DEFAULT_WIDTH: usize = 100;
 
 impl Look {
-    /// What a file or a pipe can show.
+    /// The capabilities of a file or a pipe.
     pub const PLAIN: Self = Self { colour: false, live: false, width: DEFAULT_WIDTH };
 
-    /// What this stream can show: colour and a changing line on a terminal only; no colour where `NO_COLOR` is set to
-    /// anything (<https://no-color.org>), neither where `TERM` is `dumb`.
+    /// The capabilities of this stream. Colour and redrawing need a terminal. Colour is off if `NO_COLOR` is not empty
+    /// (<https://no-color.org>) or `TERM` is `dumb`.
     #[must_use]
     pub fn of(stream: &impl IsTerminal) -> Self {
         let columns = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
@@ -65,7 +65,7 @@ impl Look {
         if !terminal {
             return Self::PLAIN;
         }
-        // Wider lines are hard to read, narrower ones leave no room beside the labels.
+        // Longer lines are hard to read; shorter lines leave no room next to the labels.
         let width = columns.unwrap_or(DEFAULT_WIDTH).clamp(40, 120);
         Self { colour: !dumb && !no_colour, live: !dumb, width }
     }
@@ -82,7 +82,7 @@ impl Look {
         self.paint(Style::new().dimmed(), text)
     }
 
-    /// Sign and text in the verdict's colour.
+    /// Symbol and text in the verdict's colour.
     fn verdict(self, verdict: Verdict, text: &str) -> String {
         let colour = match verdict {
             Verdict::Passed => AnsiColor::Green,
@@ -96,29 +96,29 @@ impl Look {
     }
 }
 
-/// Untrusted text for one line, harmless and of bearable length.
+/// Untrusted text for one line, escaped and shortened.
 fn line(text: &str) -> String {
-    // GitHub's runner takes `##[...]` for a command wherever it stands in a line.
+    // GitHub's runner treats `##[...]` as a command anywhere in a line.
     visible::clipped_inside(&visible::line(text), 400).replace("##[", "# #[")
 }
 
-/// Untrusted text of several lines, harmless and of bearable length.
+/// Untrusted text of several lines, escaped and shortened.
 fn block(text: &str, max_lines: usize) -> Vec<String> {
     let text = visible::block(text);
     let count = text.lines().count();
     let mut lines: Vec<String> = text.lines().take(max_lines).map(line).collect();
     if count > max_lines {
-        lines.push(format!("… ({} more lines in the report)", count - max_lines));
+        lines.push(format!("… ({} in the report)", plural(count - max_lines, "more line")));
     }
     lines
 }
 
-/// A line that GitHub's runner would take for a command (it begins with `::`, after any spaces) no longer does.
+/// Escapes a line that GitHub's runner would treat as a command, because it begins with `::` after optional spaces.
 fn no_command(text: &str) -> Cow<'_, str> {
     if text.trim_start().starts_with("::") { Cow::Owned(format!("\\{text}")) } else { Cow::Borrowed(text) }
 }
 
-/// As many columns of a text as there are.
+/// The text, cut to this number of columns.
 fn cut(text: &str, width: usize) -> Cow<'_, str> {
     use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
     if text.width() <= width {

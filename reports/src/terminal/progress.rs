@@ -1,4 +1,4 @@
-//! Progress while a run lasts.
+//! Progress during a run.
 
 use std::io::{self, Write};
 
@@ -7,11 +7,11 @@ use crate::event::Event;
 use crate::report::{ScenarioResult, Tally, Verdict};
 use crate::words::{Micros, plural};
 
-/// Shows a run's events as they come.
+/// Shows the events of a run.
 ///
-/// Finished scenarios are lines that stay. On a terminal one more line at the end says what is running now. Checks (with
-/// [`Verbosity::Verbose`]) appear with their scenario, because only its end settles the last of them, and because
-/// scenarios that run side by side would otherwise mix their lines.
+/// Each finished scenario is one permanent line. On a terminal, a last line shows what is running and is redrawn in place.
+/// Checks (with [`Verbosity::Verbose`]) are shown when their scenario finishes, because some verdicts are final only then,
+/// and because the lines of concurrent scenarios would otherwise be mixed.
 #[derive(Debug)]
 pub struct Progress<W> {
     out: W,
@@ -19,12 +19,12 @@ pub struct Progress<W> {
     verbosity: Verbosity,
     scenarios: usize,
     finished: usize,
-    running: Vec<Running>,
+    running: Vec<RunningScenario>,
     shown: bool,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningScenario {
     scenario: String,
     step: String,
 }
@@ -38,7 +38,7 @@ impl<W: Write> Progress<W> {
     /// Shows one event.
     ///
     /// # Errors
-    /// The output cannot be written to.
+    /// Writing to the output fails.
     pub fn on(&mut self, event: &Event) -> io::Result<()> {
         if self.verbosity == Verbosity::Quiet {
             return Ok(());
@@ -47,14 +47,14 @@ impl<W: Write> Progress<W> {
         match event {
             Event::RunStarted { implementation, scenarios, checks } => {
                 self.scenarios = *scenarios;
-                let what = format!("{} in {}", plural(*checks, "check"), plural(*scenarios, "scenario"));
-                writeln!(self.out, "{}: {what}", self.look.bold(&no_command(&line(implementation))))?;
+                let counts = format!("{} in {}", plural(*checks, "check"), plural(*scenarios, "scenario"));
+                writeln!(self.out, "{}: {counts}", self.look.bold(&no_command(&line(implementation))))?;
             }
             Event::OneAtATime { reason } => {
-                writeln!(self.out, "one scenario after another: {}", line(reason))?;
+                writeln!(self.out, "scenarios run one after another: {}", line(reason))?;
             }
             Event::ScenarioStarted { scenario } => {
-                self.running.push(Running { scenario: scenario.clone(), step: String::new() });
+                self.running.push(RunningScenario { scenario: scenario.clone(), step: String::new() });
             }
             Event::StepStarted { scenario, title } => {
                 if let Some(running) = self.running.iter_mut().find(|r| r.scenario == *scenario) {
@@ -69,7 +69,7 @@ impl<W: Write> Progress<W> {
                 self.scenario(result)?;
             }
             Event::Interrupted { reason } => {
-                let text = format!("stopping: {}; taking down what runs", line(reason));
+                let text = format!("stopping: {}; cleaning up", line(reason));
                 writeln!(self.out, "{}", self.look.verdict(Verdict::Error, &text))?;
             }
         }
@@ -77,10 +77,10 @@ impl<W: Write> Progress<W> {
         self.out.flush()
     }
 
-    /// Takes the changing line away, so that something else may be written.
+    /// Removes the progress line, so that other text can be written.
     ///
     /// # Errors
-    /// The output cannot be written to.
+    /// Writing to the output fails.
     pub fn finish(&mut self) -> io::Result<()> {
         self.running.clear();
         self.wipe()?;
@@ -111,7 +111,7 @@ impl<W: Write> Progress<W> {
             }
         }
         for fault in &result.faults {
-            let text = self.look.verdict(Verdict::Error, &format!("fault: {}", line(&fault.message)));
+            let text = self.look.verdict(Verdict::Error, &format!("error: {}", line(&fault.message)));
             writeln!(self.out, "    {text}")?;
         }
         Ok(())
@@ -129,15 +129,15 @@ impl<W: Write> Progress<W> {
         if !self.look.live || self.running.is_empty() {
             return Ok(());
         }
-        let what: Vec<_> =
+        let scenarios: Vec<_> =
             self.running
                 .iter()
                 .map(|r| {
                     if r.step.is_empty() { r.scenario.clone() } else { format!("{}: {}", r.scenario, r.step) }
                 })
                 .collect();
-        let text = format!("[{}/{}] {}", self.finished, self.scenarios, line(&what.join(" | ")));
-        // One column stays free: a full line makes some terminals begin the next.
+        let text = format!("[{}/{}] {}", self.finished, self.scenarios, line(&scenarios.join(" | ")));
+        // One column stays free, because some terminals wrap after a full line.
         write!(self.out, "{}", self.look.dim(&cut(&text, self.look.width.saturating_sub(1))))?;
         self.shown = true;
         Ok(())

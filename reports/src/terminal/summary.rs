@@ -9,7 +9,7 @@ use super::{Look, block, cut, line, no_command};
 use crate::describe;
 use crate::evidence::{Evidence, EvidenceId, Side};
 use crate::report::{CheckResult, Report, ScenarioResult, Tally, Verdict};
-use crate::words::{LEVELS, Micros, conclusion, needs_a_look, skips};
+use crate::words::{LEVELS, Micros, conclusion, needs_attention, plural, skips};
 
 const LABEL: usize = 13;
 
@@ -22,8 +22,8 @@ const EVIDENCE_LINES: usize = 6;
 /// How many pieces of evidence are shown for one check.
 const EVIDENCE_PIECES: usize = 12;
 
-/// Writes the summary: what was judged, counts by level, every check that needs a look with its evidence, where the whole
-/// report is, and the verdict in one line. `report_path` is the report that a reader may open.
+/// Writes the summary: the implementation, the counts by level, every check that needs attention with its evidence, the
+/// path of the report, and the overall result in one line. `report_path` is the report that the reader can open.
 ///
 /// # Errors
 /// The output cannot be written to.
@@ -36,22 +36,22 @@ pub fn summary(
     Summary { out, look }.write(report, report_path)
 }
 
-/// With at least so many others of the same verdict and reason, only the first check is told in full.
-const ALIKE: usize = 3;
+/// If at least this many other checks have the same verdict and reason, only the first is shown in full.
+const MIN_REPEATED: usize = 3;
 
-fn is_told(check: &CheckResult) -> bool {
-    needs_a_look(check) && !check.failed_as_expected()
+fn is_detailed(check: &CheckResult) -> bool {
+    needs_attention(check) && !check.failed_as_expected()
 }
 
-/// The checks that are told, by what came of them.
-fn alike(report: &Report) -> HashMap<(Verdict, &str), Vec<(&ScenarioResult, &CheckResult)>> {
-    let mut alike: HashMap<_, Vec<_>> = HashMap::new();
+/// The checks that are shown in full, grouped by verdict and reason.
+fn by_reason(report: &Report) -> HashMap<(Verdict, &str), Vec<(&ScenarioResult, &CheckResult)>> {
+    let mut groups: HashMap<_, Vec<_>> = HashMap::new();
     for scenario in &report.scenarios {
-        for check in scenario.checks.iter().filter(|c| is_told(c)) {
-            alike.entry((check.verdict, check.reason.as_str())).or_default().push((scenario, check));
+        for check in scenario.checks.iter().filter(|c| is_detailed(c)) {
+            groups.entry((check.verdict, check.reason.as_str())).or_default().push((scenario, check));
         }
     }
-    alike
+    groups
 }
 
 struct Summary<'w, W> {
@@ -64,20 +64,20 @@ impl<W: Write> Summary<'_, W> {
         self.head(report)?;
         self.table(report)?;
         self.skipped(report)?;
-        let alike = alike(report);
+        let groups = by_reason(report);
         for scenario in &report.scenarios {
-            // A manifest is shown with the first of the checks that it concerns.
+            // A manifest is shown once, with the first check that it applies to.
             let mut manifest_of = None;
-            for check in scenario.checks.iter().filter(|c| is_told(c)) {
-                let group = alike.get(&(check.verdict, check.reason.as_str()));
+            for check in scenario.checks.iter().filter(|c| is_detailed(c)) {
+                let group = groups.get(&(check.verdict, check.reason.as_str()));
                 let group = group.map(Vec::as_slice).unwrap_or_default();
                 let Some(((_, first), others)) = group.split_first() else { continue };
-                let together = others.len() >= ALIKE;
-                if together && !std::ptr::eq(*first, check) {
+                let repeated = others.len() >= MIN_REPEATED;
+                if repeated && !std::ptr::eq(*first, check) {
                     continue;
                 }
                 self.check(scenario, check, &mut manifest_of)?;
-                if together {
+                if repeated {
                     self.others(others)?;
                 }
             }
@@ -104,7 +104,7 @@ impl<W: Write> Summary<'_, W> {
         }
         if report.run.partial {
             let why = report.run.partial_reason.as_deref().unwrap_or("no reason was recorded");
-            let text = format!("partial: {}; what is missing was not judged", line(why));
+            let text = format!("partial run: stopped early ({}); missing checks were not judged", line(why));
             writeln!(self.out, "{}", self.look.verdict(Verdict::Error, &text))?;
         }
         Ok(())
@@ -130,7 +130,7 @@ impl<W: Write> Summary<'_, W> {
         Ok(())
     }
 
-    /// Why checks were skipped: a line a reason.
+    /// Why checks were skipped: one line per reason.
     fn skipped(&mut self, report: &Report) -> io::Result<()> {
         let reasons = skips(report);
         if !reasons.is_empty() {
@@ -139,17 +139,18 @@ impl<W: Write> Summary<'_, W> {
         reasons.iter().try_for_each(|reason| self.wrapped("", &line(reason)))
     }
 
-    /// The checks that came out like the one before them.
+    /// The checks with the same verdict and reason as the check above them.
     fn others(&mut self, others: &[(&ScenarioResult, &CheckResult)]) -> io::Result<()> {
         let ids: Vec<String> = others
             .iter()
             .map(|(s, c)| line(&format!("{}/{}", s.selector(), crate::compare::short(s, c))))
             .collect();
-        let text = format!("and {} more for the same reason: {}", ids.len(), ids.join(", "));
+        let text =
+            format!("and {} with the same reason: {}", plural(ids.len(), "more check"), ids.join(", "));
         self.wrapped("  ", &text)
     }
 
-    /// A text over as many lines as it takes, all but the first further in.
+    /// Text wrapped to the width, with a hanging indent.
     fn wrapped(&mut self, indent: &str, text: &str) -> io::Result<()> {
         let options = Options::new(self.look.width.max(40))
             .word_splitter(textwrap::WordSplitter::NoHyphenation)
@@ -185,13 +186,13 @@ impl<W: Write> Summary<'_, W> {
     fn evidence(&mut self, scenario: &ScenarioResult, check: &CheckResult) -> io::Result<()> {
         let mut pieces: Vec<&Evidence> =
             check.evidence.iter().take(EVIDENCE_PIECES).filter_map(|id| scenario.evidence(id)).collect();
-        // Grouped by side, in the order in which traffic passes them.
+        // Grouped by side, in the order of the request path.
         pieces.sort_by(|a, b| (rank(&a.side), &a.side, a.at_us).cmp(&(rank(&b.side), &b.side, b.at_us)));
         let mut side = None;
         for piece in pieces {
             if side != Some(&piece.side) {
                 side = Some(&piece.side);
-                writeln!(self.out, "  {}", self.look.bold(&line(&describe::side(&piece.side))))?;
+                writeln!(self.out, "  {}", self.look.bold(&line(&describe::side(&piece.side, scenario))))?;
             }
             let headline = line(&describe::headline(&piece.fact));
             self.row(4, &line(&piece.id.0), &[headline])?;
@@ -201,7 +202,7 @@ impl<W: Write> Summary<'_, W> {
         }
         if check.evidence.len() > EVIDENCE_PIECES {
             let more = check.evidence.len() - EVIDENCE_PIECES;
-            writeln!(self.out, "    … ({more} more pieces of evidence in the report)")?;
+            writeln!(self.out, "    … ({more} more in the report)")?;
         }
         let missing: Vec<_> = check
             .evidence
@@ -210,7 +211,7 @@ impl<W: Write> Summary<'_, W> {
             .map(|id| line(&id.0))
             .collect();
         if !missing.is_empty() {
-            writeln!(self.out, "    ({} is not in the report)", missing.join(", "))?;
+            writeln!(self.out, "    (missing from the report: {})", missing.join(", "))?;
         }
         Ok(())
     }
@@ -222,14 +223,14 @@ impl<W: Write> Summary<'_, W> {
         manifest_of: &mut Option<&'r EvidenceId>,
     ) -> io::Result<()> {
         let Some((evidence, change)) = scenario.last_change(check) else {
-            return self.row(2, "last change", &["none before this was seen".to_owned()]);
+            return self.row(2, "last change", &["none before this evidence was recorded".to_owned()]);
         };
         let mut lines = vec![line(&describe::headline(&evidence.fact))];
         if let Some(step) = scenario.steps.get(evidence.step) {
             lines.push(format!("in step \"{}\"", line(&step.title)));
         }
         if manifest_of.replace(&evidence.id) == Some(&evidence.id) {
-            lines.push("(the manifest is shown above)".to_owned());
+            lines.push("(manifests are shown above)".to_owned());
             return self.row(2, "last change", &lines);
         }
         self.row(2, "last change", &lines)?;
@@ -239,7 +240,7 @@ impl<W: Write> Summary<'_, W> {
         Ok(())
     }
 
-    /// Failures that were expected, and successes that were not: a line each.
+    /// Expected failures, and checks that passed although a failure was expected.
     fn expectations(&mut self, report: &Report) -> io::Result<()> {
         for (scenario, check) in report.scenarios.iter().flat_map(|s| s.checks.iter().map(move |c| (s, c))) {
             let Some(expected) = &check.expected_failure else { continue };
@@ -254,7 +255,7 @@ impl<W: Write> Summary<'_, W> {
             writeln!(self.out, "\n{word} {} {}", check.level, self.look.bold(&line(&id)))?;
             self.row(2, "because", &[line(&expected.reason)])?;
             if check.fails_run() {
-                self.row(2, "mend", &["take it out of the file of expected failures".to_owned()])?;
+                self.row(2, "fix", &["remove the entry from the expectations file".to_owned()])?;
             }
         }
         Ok(())
@@ -263,9 +264,9 @@ impl<W: Write> Summary<'_, W> {
     fn faults(&mut self, report: &Report) -> io::Result<()> {
         let faults = report.scenarios.iter().flat_map(|s| s.faults.iter().map(move |f| (s, f)));
         for (scenario, fault) in faults {
-            let verdict = self.look.verdict(Verdict::Error, "fault of the environment or the suite");
+            let verdict = self.look.verdict(Verdict::Error, "environment or suite error");
             writeln!(self.out, "\n{verdict} in {}", line(&scenario.selector()))?;
-            self.row(2, "what", &block(&fault.message, EVIDENCE_LINES))?;
+            self.row(2, "message", &block(&fault.message, EVIDENCE_LINES))?;
             if let Some(step) = &fault.step {
                 self.row(2, "step", &[line(step)])?;
             }
@@ -284,7 +285,7 @@ impl<W: Write> Summary<'_, W> {
         writeln!(self.out, "{verdict}: {}", conclusion.sentence)
     }
 
-    /// A path or a command: on one line whatever its length, so that it can be copied.
+    /// A path or a command: always on one line, so that it can be copied.
     fn command(&mut self, label: &str, text: &str) -> io::Result<()> {
         let label = self.look.dim(&format!("{label:LABEL$}"));
         writeln!(self.out, "  {label}{}", no_command(&line(text)))

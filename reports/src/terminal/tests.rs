@@ -43,52 +43,52 @@ fn shown(events: &[Event], look: Look, verbosity: Verbosity) -> String {
 }
 
 #[test]
-fn a_summary_explains_everything_that_needs_a_look() {
+fn summary_of_failures() {
     insta::assert_snapshot!(summarised(&sample::report(), Look::PLAIN));
 }
 
 #[test]
-fn a_summary_fits_a_narrow_terminal() {
+fn summary_on_a_narrow_terminal() {
     let mut report = sample::report();
     report.scenarios.truncate(1);
     insta::assert_snapshot!(summarised(&report, Look { width: 60, ..Look::PLAIN }));
 }
 
 #[test]
-fn a_summary_of_a_run_without_failures_is_short() {
+fn summary_without_failures() {
     insta::assert_snapshot!(summarised(&sample::passing(), Look::PLAIN));
 }
 
 #[test]
-fn a_summary_of_a_partial_run_says_so() {
+fn summary_of_a_partial_run() {
     insta::assert_snapshot!(summarised(&sample::partial(), Look::PLAIN));
 }
 
 #[test]
-fn a_summary_of_a_run_without_checks_is_an_error() {
+fn summary_without_checks() {
     let mut report = sample::passing();
     report.scenarios.clear();
     insta::assert_snapshot!(summarised(&report, Look::PLAIN));
 }
 
 #[test]
-fn many_checks_that_failed_for_one_reason_are_told_once() {
+fn many_checks_that_failed_for_the_same_reason_are_shown_once() {
     let mut report = sample::report();
     report.scenarios.truncate(1);
-    let told = |report: &Report| summarised(report, Look::PLAIN).matches("  requirement  ").count();
-    let before = told(&report);
+    let detailed = |report: &Report| summarised(report, Look::PLAIN).matches("  requirement  ").count();
+    let before = detailed(&report);
     let failed = report.scenarios[0].checks.iter().find(|c| c.verdict == Verdict::Failed).unwrap().clone();
     let more = (0..40).map(|n| CheckResult { id: format!("{}-{n}", failed.id), ..failed.clone() });
     report.scenarios[0].checks.extend(more);
     let text = summarised(&report, Look::PLAIN);
-    assert_eq!(told(&report), before);
-    assert!(text.contains("and 40 more for the same reason: "), "{text}");
+    assert_eq!(detailed(&report), before);
+    assert!(text.contains("and 40 more checks with the same reason: "), "{text}");
     let id = failed.id.rsplit('/').next().unwrap();
     assert!((0..40).all(|n| text.contains(&format!("{id}-{n}"))), "{text}");
 }
 
 #[test]
-fn a_scenario_of_one_should_that_failed_is_not_said_to_have_passed() {
+fn a_scenario_with_only_a_failed_should_check_is_not_reported_as_passed() {
     let mut report = sample::passing();
     let check = &mut report.scenarios[0].checks[2];
     (check.level, check.verdict) = (Level::Should, Verdict::Failed);
@@ -100,7 +100,7 @@ fn a_scenario_of_one_should_that_failed_is_not_said_to_have_passed() {
 }
 
 #[test]
-fn a_coloured_summary_says_the_same_as_a_plain_one() {
+fn a_coloured_summary_has_the_same_text_as_a_plain_one() {
     let plain = summarised(&sample::report(), Look::PLAIN);
     let coloured = summarised(&sample::report(), COLOUR);
     assert_ne!(plain, coloured);
@@ -108,7 +108,7 @@ fn a_coloured_summary_says_the_same_as_a_plain_one() {
 }
 
 #[test]
-fn hostile_text_reaches_no_terminal() {
+fn hostile_text_is_escaped_on_a_terminal() {
     for text in [
         summarised(&sample::report(), Look::PLAIN),
         shown(&events(&sample::report()), Look::PLAIN, Verbosity::Verbose),
@@ -120,7 +120,7 @@ fn hostile_text_reaches_no_terminal() {
 }
 
 #[test]
-fn untrusted_text_is_no_command_to_a_runner_of_workflows() {
+fn untrusted_text_is_never_a_github_workflow_command() {
     for width in 40..120 {
         let text = summarised(&sample::report(), Look { width, ..Look::PLAIN });
         assert!(text.contains("::error::") && text.contains("# #[error]"));
@@ -130,22 +130,22 @@ fn untrusted_text_is_no_command_to_a_runner_of_workflows() {
 }
 
 #[test]
-fn plain_progress_is_one_line_a_scenario() {
+fn plain_progress_is_one_line_per_scenario() {
     insta::assert_snapshot!(shown(&events(&sample::report()), Look::PLAIN, Verbosity::Normal));
 }
 
 #[test]
-fn verbose_progress_is_one_line_a_check() {
+fn verbose_progress_is_one_line_per_check() {
     insta::assert_snapshot!(shown(&events(&sample::report()), Look::PLAIN, Verbosity::Verbose));
 }
 
 #[test]
-fn quiet_progress_is_nothing() {
+fn quiet_progress_is_empty() {
     assert_eq!(shown(&events(&sample::report()), COLOUR, Verbosity::Quiet), "");
 }
 
 #[test]
-fn an_interruption_is_told() {
+fn progress_of_an_interrupted_run() {
     let mut events = events(&sample::passing());
     events.truncate(2);
     events.push(Event::Interrupted { reason: "Ctrl-C".to_owned() });
@@ -153,25 +153,25 @@ fn an_interruption_is_told() {
 }
 
 #[test]
-fn that_scenarios_follow_one_another_is_told() {
+fn progress_states_why_scenarios_run_one_after_another() {
     let mut events = events(&sample::passing());
     events.truncate(1);
     events.push(Event::OneAtATime { reason: "the gateways are shared".to_owned() });
     let text = shown(&events, Look::PLAIN, Verbosity::Normal);
-    assert!(text.ends_with("one scenario after another: the gateways are shared\n"), "{text}");
+    assert!(text.ends_with("scenarios run one after another: the gateways are shared\n"), "{text}");
 }
 
 #[test]
-fn live_progress_changes_one_line_in_place() {
+fn live_progress_redraws_one_line_in_place() {
     let mut report = sample::report();
     report.scenarios.truncate(2);
     let text = shown(&events(&report), Look { colour: false, live: true, width: 60 }, Verbosity::Normal);
     insta::assert_snapshot!(text.replace('\r', "<CR>").replace("\x1b[2K", "<ERASE>"));
-    assert!(text.ends_with("\r\x1b[2K") || text.ends_with('\n'), "the changing line is left behind");
+    assert!(text.ends_with("\r\x1b[2K") || text.ends_with('\n'), "the progress line was not removed");
 }
 
 #[test]
-fn a_run_that_breaks_off_leaves_no_changing_line_behind() {
+fn the_progress_line_is_removed_when_a_run_stops_early() {
     let mut events = events(&sample::passing());
     events.truncate(2);
     let text = shown(&events, Look { colour: false, live: true, width: 60 }, Verbosity::Normal);
@@ -179,7 +179,7 @@ fn a_run_that_breaks_off_leaves_no_changing_line_behind() {
 }
 
 #[test]
-fn colour_needs_a_terminal_that_wants_it() {
+fn colour_needs_a_terminal_that_supports_it() {
     let colour = |terminal, dumb, no_colour| Look::from_facts(terminal, dumb, no_colour, Some(80)).colour;
     assert!(colour(true, false, false));
     assert!(!colour(false, false, false));
@@ -188,7 +188,7 @@ fn colour_needs_a_terminal_that_wants_it() {
 }
 
 #[test]
-fn a_cut_line_counts_columns_not_characters() {
+fn a_line_is_cut_by_columns_not_by_characters() {
     assert_eq!(cut("abc", 3), "abc");
     assert_eq!(cut("abcd", 3), "ab…");
     assert_eq!(cut("日本語", 5), "日本…");
