@@ -27,7 +27,7 @@ use meshproof_harness::mesh::{External, Mesh, Stop};
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Topology, Workload};
-use meshproof_reports::{Fact, Verdict};
+use meshproof_model::{Fact, Verdict};
 use meshproof_targets::Settings;
 use tokio::process::Command;
 use tokio::runtime::Runtime;

@@ -25,7 +25,7 @@ use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
 use meshproof_harness::target::Target;
-use meshproof_reports::{Report, Verdict};
+use meshproof_model::{Report, Verdict};
 use meshproof_targets::Settings;
 use tokio::runtime::Runtime;
 
@@ -54,8 +54,8 @@ fn once(runtime: &Runtime, name: &str, selection: Vec<Selected>) -> (Report, Dur
     let options = Options { external: ExternalChoice::Embedded, ..Options::new(target(name), selection) };
     let begun = Instant::now();
     let report = runtime.block_on(runner::run(options)).expect("the run begins");
-    black_box(meshproof_reports::to_json(&report).expect("it is JSON"));
-    black_box(meshproof_reports::html::html(&report));
+    black_box(meshproof_model::to_json(&report).expect("it is JSON"));
+    black_box(meshproof_render::html::html(&report));
     (report, begun.elapsed())
 }
 

@@ -15,13 +15,13 @@ use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
 use meshproof_harness::runner::{self, Options};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
 use meshproof_harness::workload::RequestSpec;
-use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, Update};
-use meshproof_plan::local::LocalTarget;
-use meshproof_reference::Reference;
-use meshproof_reports::{
+use meshproof_model::{
     CredentialStatus, Exchange, ExchangeError, ExchangeErrorKind, ExternalService, Hop, HopResult,
     Implementation, Report, Verdict,
 };
+use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, Update};
+use meshproof_plan::local::LocalTarget;
+use meshproof_reference::Reference;
 use tokio::runtime::Runtime;
 
 const FEATURES: &[&str] = meshproof_reference::FEATURES;
@@ -156,8 +156,8 @@ fn once(runtime: &Runtime, target: Arc<dyn Target>) -> (Report, Duration) {
             ..Options::new(target, selection)
         }))
         .expect("the run begins");
-    black_box(meshproof_reports::to_json(&report).expect("it is JSON"));
-    black_box(meshproof_reports::html::html(&report));
+    black_box(meshproof_model::to_json(&report).expect("it is JSON"));
+    black_box(meshproof_render::html::html(&report));
     (report, begun.elapsed())
 }
 
@@ -167,7 +167,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 fn verdicts(report: &Report) -> Vec<(String, Verdict)> {
-    let of = |s: &meshproof_reports::ScenarioResult| {
+    let of = |s: &meshproof_model::ScenarioResult| {
         s.checks.iter().map(|c| (format!("{} {}", s.selector(), c.id), c.verdict)).collect::<Vec<_>>()
     };
     report.scenarios.iter().flat_map(of).collect()

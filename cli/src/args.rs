@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::timeouts::NAMED;
-use meshproof_reports::Level;
-use meshproof_reports::formats::Format;
+use meshproof_model::Level;
+use meshproof_render::formats::Format;
 use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, live};
 
 /// Judges what a service mesh does when it opens TLS on an application's behalf.

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use meshproof_reports::Report;
-use meshproof_reports::formats::Format;
+use meshproof_model::Report;
+use meshproof_render::formats::Format;
 
 use crate::{Refusal, exit};
 

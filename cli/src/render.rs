@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use meshproof_reports::compare::{Movement, compare as compared};
-use meshproof_reports::expectations::{self, Expectations};
-use meshproof_reports::formats::Format;
-use meshproof_reports::json::MAX_REPORT_BYTES;
-use meshproof_reports::terminal::{self, Look};
-use meshproof_reports::{Level, Report, from_json};
+use meshproof_model::json::MAX_REPORT_BYTES;
+use meshproof_model::{Level, Report, from_json};
+use meshproof_render::compare::{Movement, compare as compared};
+use meshproof_render::expectations::{self, Expectations};
+use meshproof_render::formats::Format;
+use meshproof_render::terminal::{self, Look};
 
 use crate::output::{OutFolder, write_file};
 use crate::{Refusal, args, exit};
@@ -73,7 +73,7 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
         crate::answer(&String::from_utf8_lossy(&text));
     }
     if let Some(file) = &args.html {
-        let page = meshproof_reports::html::comparison(&reports, baseline, !args.no_evidence);
+        let page = meshproof_render::html::comparison(&reports, baseline, !args.no_evidence);
         write_file(file, page.as_bytes(), "another file with --html FILE")?;
         if !args.json {
             crate::answer(&format!("page {}\n", file.display()));

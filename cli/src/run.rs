@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use meshproof_harness::external::{ExternalChoice, prepare_container};
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
-use meshproof_reports::terminal::{Look, Progress, Verbosity, summary};
-use meshproof_reports::{Event, Report};
+use meshproof_model::{Event, Report};
+use meshproof_render::terminal::{Look, Progress, Verbosity, summary};
 use meshproof_scenarios::select::{select, select_live};
 use tokio::sync::watch;
 

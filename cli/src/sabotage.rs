@@ -9,9 +9,9 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
+use meshproof_model::{Level, Report, Verdict, kills};
 use meshproof_reference::{Saboteur, UnknownSaboteur};
-use meshproof_reports::words::plural;
-use meshproof_reports::{Level, Report, Verdict, kills};
+use meshproof_render::words::plural;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -203,7 +203,7 @@ pub fn command(args: &args::Sabotage) -> Result<u8, Refusal> {
     };
     crate::answer(&text);
     if let Some(file) = &args.html {
-        let page = meshproof_reports::html::kill_matrix(&as_model(&matrix, whole));
+        let page = meshproof_render::html::kill_matrix(&as_model(&matrix, whole));
         crate::output::write_file(file, page.as_bytes(), "another file with --html FILE")?;
     }
     let gap = !matrix.unnoticed().is_empty() || (whole && !matrix.idle_checks().is_empty());

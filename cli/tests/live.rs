@@ -12,7 +12,7 @@ use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, Plai
 use meshproof_harness::runner::{self, Options};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
 use meshproof_harness::workload::RequestSpec;
-use meshproof_reports::{CredentialStatus, Exchange, ExternalService, Implementation, Report, Verdict};
+use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation, Report, Verdict};
 use meshproof_scenarios::select::select_live;
 
 /// A local target whose external services pass for real hosts.
@@ -136,7 +136,7 @@ const NOT_JUDGED: [&str; 13] = [
 async fn a_live_run_judges_what_two_sides_can_tell_and_skips_what_the_third_alone_could() {
     let report = live("reference", false).await;
     let scenarios: Vec<String> =
-        report.scenarios.iter().map(meshproof_reports::ScenarioResult::selector).collect();
+        report.scenarios.iter().map(meshproof_model::ScenarioResult::selector).collect();
     assert_eq!(
         scenarios,
         [

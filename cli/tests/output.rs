@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/samples/no-sni.json");
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/render/samples/no-sni.json");
 const ONE: &str = "sidecar-origination:target-port";
 
 fn meshproof(arguments: &[&str]) -> Command {

@@ -7,7 +7,7 @@ use assert_cmd::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/samples/no-sni.json");
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/render/samples/no-sni.json");
 const SAMPLED: [&str; 3] =
     ["sidecar-origination:target-port", "egress-gateway-simple", "egress-gateway-mutual:ecdsa-p256"];
 
@@ -81,7 +81,7 @@ fn the_sample_report_is_what_a_run_writes_today() {
     let sample = std::fs::read(SAMPLE).unwrap_or_else(|_| b"{\"scenarios\": []}".to_vec());
     assert!(
         outline(&read(&sample)) == outline(&read(&written)),
-        "reports/samples/no-sni.json is not what a run writes; look at the change, then\n  \
+        "reports/render/samples/no-sni.json is not what a run writes; look at the change, then\n  \
          MESHPROOF_BLESS=1 cargo test -p meshproof --test reports the_sample"
     );
 }
@@ -168,10 +168,10 @@ fn a_comparison_tells_a_regression_from_a_baseline_and_writes_its_page() {
     let text = said(&["compare", "--baseline", path(&good), path(&bad), "--html", path(&page)], 1);
     let words: Vec<&str> = text.split_whitespace().collect();
     let wanted = "2: regression; first divergence from 1: external service edition.cnn.com, request, server name: none \
-                  here, edition.cnn.com there";
+                  instead of edition.cnn.com";
     assert!(words.join(" ").contains(wanted), "{text}");
     assert!(std::fs::read_to_string(&page).expect("a page").contains("▼ regression"));
-    assert!(said(&["compare", "--baseline", path(&bad), path(&good)], 0).contains("1 fixed"));
+    assert!(said(&["compare", "--baseline", path(&bad), path(&good)], 0).contains("1 check fixed"));
     let json: Value =
         serde_json::from_str(&said(&["compare", path(&good), path(&bad), "--json"], 0)).expect("JSON");
     assert_eq!(json["schema"], "meshproof.comparison/1");

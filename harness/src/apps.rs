@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
-use meshproof_reports::{Exchange, ExternalService, Fact, Side};
+use meshproof_model::{Exchange, ExternalService, Fact, Side};
 use serde_json::{Value, json};
 
 use crate::external::embedded::{Answer, Content, Embedded, Incoming, Port};

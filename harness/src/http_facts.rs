@@ -2,7 +2,7 @@
 
 use http::header::AsHeaderName;
 use http::{HeaderMap, Version};
-use meshproof_reports::Header;
+use meshproof_model::Header;
 
 use crate::store::{MAX_TEXT, bounded};
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use meshproof_reports::{
+use meshproof_model::{
     Change, CheckResult, Event, ExternalService, Fact, Implementation, Side, Step, SuiteFault, Timing,
 };
 

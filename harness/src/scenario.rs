@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use meshproof_reports::Level;
+use meshproof_model::Level;
 
 use crate::mesh::{Mesh, Stop};
 use crate::topology::Topology;

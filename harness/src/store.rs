@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use meshproof_reports::{Evidence, EvidenceId, Fact, Side};
+use meshproof_model::{Evidence, EvidenceId, Fact, Side};
 
 /// How many pieces of evidence a scenario keeps; a flood beyond it is counted, not kept.
 pub const MAX_EVIDENCE: usize = 20_000;

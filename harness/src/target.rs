@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshproof_reports::{CredentialStatus, Exchange, ExternalService, Implementation};
+use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation};
 
 use crate::external::{Documented, ExternalChoice, ExternalSpec};
 use crate::resource::{Resource, ResourceId};

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use meshproof_reports::{PeerCertificate, TlsFacts};
+use meshproof_model::{PeerCertificate, TlsFacts};
 use rustls::crypto::CryptoProvider;
 use rustls::{CommonState, ProtocolVersion, RootCertStore};
 use rustls_pki_types::pem::PemObject;

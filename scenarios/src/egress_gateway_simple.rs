@@ -7,7 +7,7 @@ use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
 use meshproof_harness::workload::Method;
-use meshproof_reports::Level;
+use meshproof_model::Level;
 
 use crate::sites::{self, CNN, CNN_POLITICS};
 

@@ -6,7 +6,7 @@ use meshproof_harness::external::Documented;
 use meshproof_harness::mesh::{Mesh, Proxy, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Gateway, PlainService, Topology, Workload};
-use meshproof_reports::Level;
+use meshproof_model::Level;
 
 use crate::sites::{self, BUCKET, DISCOVERY_KEYS, OPENID_CONFIGURATION};
 

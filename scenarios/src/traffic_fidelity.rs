@@ -9,7 +9,7 @@ use meshproof_harness::mesh::{Client, External, Mesh, Stop};
 use meshproof_harness::scenario::{Check, Configuration, Scenario};
 use meshproof_harness::topology::{Topology, Workload};
 use meshproof_harness::workload::{Delivery, Method};
-use meshproof_reports::Level;
+use meshproof_model::Level;
 
 use crate::sites;
 

@@ -16,8 +16,9 @@ use meshproof_harness::external::{ExternalChoice, prepare_container};
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_reports::terminal::{Look, summary};
-use meshproof_reports::{Report, html, to_json};
+use meshproof_model::{Report, to_json};
+use meshproof_render::html;
+use meshproof_render::terminal::{Look, summary};
 use meshproof_scenarios::select::{select, select_live};
 use tokio::runtime::Runtime;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use meshproof_reports::LogFields;
+use meshproof_model::LogFields;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 

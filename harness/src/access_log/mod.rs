@@ -15,7 +15,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use meshproof_reports::{AccessLog, LogFields};
+use meshproof_model::{AccessLog, LogFields};
 
 use crate::store::{MAX_TEXT, bounded};
 use crate::token::token_of;

@@ -1,6 +1,6 @@
 //! The text formats, and the counting of readings.
 
-use meshproof_reports::LogFields;
+use meshproof_model::LogFields;
 
 use super::{ENVOY_TEXT, Field, ISTIO_1_3_TEXT, ISTIO_1_8_TEXT, ISTIO_TEXT, Unreadable};
 

@@ -1,6 +1,6 @@
 //! Reads certificates, the suite's own and those that a peer presented, into the report's words.
 
-use meshproof_reports::PeerCertificate;
+use meshproof_model::PeerCertificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};

@@ -12,7 +12,7 @@ mod keys;
 use std::fmt;
 use std::sync::Arc;
 
-use meshproof_reports::PeerCertificate;
+use meshproof_model::PeerCertificate;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa,
     Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,

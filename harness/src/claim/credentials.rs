@@ -1,6 +1,6 @@
 //! Claims on what a proxy says of its credentials.
 
-use meshproof_reports::{CredentialState, CredentialStatus, EvidenceId};
+use meshproof_model::{CredentialState, CredentialStatus, EvidenceId};
 
 use super::{Claim, Finding};
 

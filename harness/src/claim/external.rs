@@ -1,6 +1,6 @@
 //! Claims on what an external service saw.
 
-use meshproof_reports::{Connection, Evidence, EvidenceId, PeerCertificate, ServerRequest, Side, TlsFacts};
+use meshproof_model::{Connection, Evidence, EvidenceId, PeerCertificate, ServerRequest, Side, TlsFacts};
 
 use super::matcher::Matcher;
 use super::{Claim, Claims, Count, Finding, Reply, View};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use meshproof_reports::{EvidenceId, Header, Response, ServerRequest};
+use meshproof_model::{EvidenceId, Header, Response, ServerRequest};
 
 use super::external::{Sighting, hop_to, requests};
 use super::reply::OnlyResponse;
@@ -190,7 +190,7 @@ pub(crate) fn connections_of(host: &str, reply: &Reply, requested: usize, most: 
 
 #[cfg(test)]
 mod tests {
-    use meshproof_reports::{Evidence, Exchange, Fact, Hop, HopResult, Side, Verdict};
+    use meshproof_model::{Evidence, Exchange, Fact, Hop, HopResult, Side, Verdict};
     use serde_json::{Value, json};
 
     use super::*;

@@ -1,6 +1,6 @@
 //! Counting pieces of evidence and holding each against conditions; shared by the claims on all three sides.
 
-use meshproof_reports::{Difference, EvidenceId};
+use meshproof_model::{Difference, EvidenceId};
 
 use super::Finding;
 

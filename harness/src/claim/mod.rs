@@ -11,7 +11,7 @@ mod reply;
 
 use std::sync::Arc;
 
-use meshproof_reports::{Difference, Evidence, EvidenceId, Verdict};
+use meshproof_model::{Difference, Evidence, EvidenceId, Verdict};
 
 pub use credentials::Credentials;
 pub use external::{Sighting, Window};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use meshproof_reports::{AccessLog, Evidence, EvidenceId, Fact, ServerRequest, Side, Verdict};
+use meshproof_model::{AccessLog, Evidence, EvidenceId, Fact, ServerRequest, Side, Verdict};
 
 use super::matcher::Matcher;
 use crate::access_log::{ENVOY_TEXT, ISTIO_JSON};
@@ -26,7 +26,7 @@ fn describe_unread(log: &AccessLog) -> String {
     format!("{}: {:?}", log.unreadable.as_deref().unwrap_or("for no known cause"), describe_line(log))
 }
 
-fn field<T: Clone>(log: &AccessLog, get: impl Fn(&meshproof_reports::LogFields) -> Option<T>) -> Option<T> {
+fn field<T: Clone>(log: &AccessLog, get: impl Fn(&meshproof_model::LogFields) -> Option<T>) -> Option<T> {
     log.fields.as_ref().and_then(get)
 }
 
@@ -76,7 +76,7 @@ impl Logged {
         mut self,
         name: &'static str,
         expected: &str,
-        get: impl Fn(&meshproof_reports::LogFields) -> Option<String> + Send + Sync + 'static,
+        get: impl Fn(&meshproof_model::LogFields) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         self.matcher.demand_text(name, expected, move |log: &AccessLog| field(log, &get));
         self

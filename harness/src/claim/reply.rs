@@ -1,6 +1,6 @@
 //! Claims on what the application saw.
 
-use meshproof_reports::{
+use meshproof_model::{
     Difference, EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, Hop, HopResult, Response, Side,
 };
 

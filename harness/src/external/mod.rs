@@ -14,7 +14,7 @@ mod pod;
 
 use std::net::SocketAddr;
 
-use meshproof_reports::ExternalService;
+use meshproof_model::ExternalService;
 
 #[cfg(feature = "container")]
 pub use container::{DEFAULT_IMAGE, IMAGE_VARIABLE};

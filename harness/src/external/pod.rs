@@ -136,7 +136,7 @@ impl PodLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meshproof_reports::Fact;
+    use meshproof_model::Fact;
 
     fn plain() -> PodService {
         PodService::same("welcome.default.svc.cluster.local", 8080, "Hello")

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use meshproof_reports::{CheckResult, Evidence, ExternalService, Step, SuiteFault, Timing, Verdict};
+use meshproof_model::{CheckResult, Evidence, ExternalService, Step, SuiteFault, Timing, Verdict};
 
 use super::live::in_doubt;
 use super::{Mesh, micros};

@@ -1,6 +1,6 @@
 //! The parties that a scenario asks about: external services and proxies.
 
-use meshproof_reports::{Fact, Side};
+use meshproof_model::{Fact, Side};
 
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{

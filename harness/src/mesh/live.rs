@@ -1,7 +1,7 @@
 //! Runs against the documents' own hosts on the internet. Such a host shows nothing of what it saw, and is nobody's to repair: whether
 //! it answers as the document says is found out from outside the mesh, before the document begins and after it ends.
 
-use meshproof_reports::Verdict;
+use meshproof_model::Verdict;
 
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{Claims, Finding};

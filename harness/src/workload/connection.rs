@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
-use meshproof_reports::{ExchangeError, ExchangeErrorKind, Response, TlsFacts};
+use meshproof_model::{ExchangeError, ExchangeErrorKind, Response, TlsFacts};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use meshproof_reports::{ExchangeError, ExchangeErrorKind};
+use meshproof_model::{ExchangeError, ExchangeErrorKind};
 
 use crate::store::bounded;
 use crate::tls;

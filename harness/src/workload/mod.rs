@@ -19,7 +19,7 @@ use http::header::{
     ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, LOCATION, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use meshproof_reports::{Exchange, ExchangeError, ExchangeErrorKind, Hop, HopResult, TlsFacts};
+use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Hop, HopResult, TlsFacts};
 use rustls::client::danger::ServerCertVerifier;
 use url::Url;
 

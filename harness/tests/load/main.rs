@@ -17,7 +17,7 @@ use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, Tar
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::Topology;
 use meshproof_harness::workload::{RequestSpec, Route, WorkloadClient};
-use meshproof_reports::{
+use meshproof_model::{
     CredentialStatus, Exchange, ExternalService, Fact, Implementation, Report, Side, Verdict,
 };
 use tokio::sync::watch;

@@ -1,7 +1,7 @@
 //! Claims, held against evidence made by hand.
 
 use meshproof_harness::claim::{Claim, Claims, Finding, View};
-use meshproof_reports::{EvidenceId, Verdict};
+use meshproof_model::{EvidenceId, Verdict};
 
 fn fixed(verdict: Verdict, word: &str) -> Claim {
     let (expected, seen) = (format!("{word} expected"), format!("{word} seen"));

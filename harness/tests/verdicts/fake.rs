@@ -14,7 +14,7 @@ use meshproof_harness::scenario::Scenario;
 use meshproof_harness::target::{Aftermath, ConfigChange, Instance, Left, Probe, Seat, Target, TargetError};
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::RequestSpec;
-use meshproof_reports::{
+use meshproof_model::{
     CredentialStatus, Event, Exchange, ExternalService, Fact, Hop, HopResult, Implementation, Report,
     Response, ServerRequest, Side,
 };

@@ -16,7 +16,7 @@ use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, Tar
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::Topology;
 use meshproof_harness::workload::RequestSpec;
-use meshproof_reports::{
+use meshproof_model::{
     CredentialStatus, Exchange, ExternalService, Fact, Implementation, Report, Side, Verdict,
 };
 use serde_json::{Value, json};

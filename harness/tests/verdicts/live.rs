@@ -14,7 +14,7 @@ use meshproof_harness::scenario::{Check, Configuration, Promise, Scenario};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
 use meshproof_harness::topology::Topology;
 use meshproof_harness::workload::RequestSpec;
-use meshproof_reports::{
+use meshproof_model::{
     CredentialStatus, Exchange, ExternalService, Fact, Implementation, Report, Side, Verdict,
 };
 use serde_json::json;

@@ -8,7 +8,7 @@ use meshproof_harness::mesh::Mesh;
 use meshproof_harness::scenario::{Check, Configuration, Scenario, Story};
 use meshproof_harness::target::ConfigChange;
 use meshproof_harness::topology::Topology;
-use meshproof_reports::{Event, Level, Verdict};
+use meshproof_model::{Event, Level, Verdict};
 
 use crate::fake::{Alive, Asked, Behaviour, HOST, Outcome, Told, judge};
 

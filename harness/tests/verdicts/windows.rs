@@ -2,7 +2,7 @@
 
 use meshproof_harness::claim::Claims;
 use meshproof_harness::scenario::Scenario;
-use meshproof_reports::Verdict;
+use meshproof_model::Verdict;
 use serde_json::json;
 
 use crate::fake::{HOST, exchange};

@@ -5,7 +5,7 @@ use meshproof_harness::external::{ExternalSpec, Page, PlainPort, RunningService,
 use meshproof_harness::store::Store;
 use meshproof_harness::topology::{PlainService, service_host};
 use meshproof_harness::workload::{RequestSpec, Route, WorkloadClient};
-use meshproof_reports::{Exchange, Fact, Side};
+use meshproof_model::{Exchange, Fact, Side};
 
 use crate::support::*;
 

@@ -6,7 +6,7 @@ use meshproof_harness::external::{
 };
 use meshproof_harness::store::Store;
 use meshproof_harness::workload::{ClientIdentity, HttpChoice, RawEnd, RequestSpec, raw};
-use meshproof_reports::{ExchangeErrorKind, Fact, Side};
+use meshproof_model::{ExchangeErrorKind, Fact, Side};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 

@@ -7,7 +7,7 @@ use meshproof_harness::digest::{MAX_SAMPLE, sample, sha256};
 use meshproof_harness::external::{PlainPort, RunningService, start_embedded};
 use meshproof_harness::store::Store;
 use meshproof_harness::workload::{Delivery, HttpChoice, Method, RequestSpec, Route, WorkloadClient};
-use meshproof_reports::{Exchange, ExchangeErrorKind};
+use meshproof_model::{Exchange, ExchangeErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

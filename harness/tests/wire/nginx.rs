@@ -9,7 +9,7 @@ use meshproof_harness::external::{
 };
 use meshproof_harness::store::Store;
 use meshproof_harness::workload::{ClientIdentity, RawEnd, RequestSpec, Route, WorkloadClient, raw};
-use meshproof_reports::{Connection, Fact, ServerRequest, TlsFacts};
+use meshproof_model::{Connection, Fact, ServerRequest, TlsFacts};
 use tokio::net::TcpStream;
 
 use crate::embedded::assert_keeps_alive;

@@ -11,7 +11,7 @@ use meshproof_harness::external::{
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::{RequestSpec, Route, WorkloadClient};
-use meshproof_reports::{
+use meshproof_model::{
     Connection, Exchange, ExchangeError, ExchangeErrorKind, Fact, HopResult, Response, ServerRequest,
 };
 

@@ -8,7 +8,7 @@ use meshproof_harness::store::Store;
 use meshproof_harness::workload::{
     HttpChoice, MAX_BODY_KEPT, MAX_BODY_READ, MAX_HOPS, RawEnd, RequestSpec, Route, WorkloadClient, raw,
 };
-use meshproof_reports::{Exchange, ExchangeErrorKind};
+use meshproof_model::{Exchange, ExchangeErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use meshproof_harness::store::bounded;
+use meshproof_model::CredentialStatus;
 use meshproof_plan::model::{OriginalDestination, Plan};
-use meshproof_reports::CredentialStatus;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -9,8 +9,8 @@ use meshproof_harness::feature;
 use meshproof_harness::names::did_you_mean;
 use meshproof_harness::store::bounded;
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_model::{CredentialStatus, Implementation};
 use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
-use meshproof_reports::{CredentialStatus, Implementation};
 use tokio::sync::Mutex;
 
 use crate::files::{self, Lasting, OfRevision};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use meshproof_harness::certificates::describe;
 use meshproof_harness::store::bounded;
-use meshproof_reports::{CredentialState, CredentialStatus};
+use meshproof_model::{CredentialState, CredentialStatus};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::Value;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use meshproof_harness::feature;
-use meshproof_reports::Implementation;
+use meshproof_model::Implementation;
 use serde_json::Value;
 
 use crate::api::{Api, ApiError, ExecLimits, PodRef};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use meshproof_harness::target::{Aftermath, Instance, Left, Seat, Target, TargetError};
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_reports::Implementation;
+use meshproof_model::Implementation;
 use tokio::sync::OnceCell;
 
 use crate::api::{Api, ApiError};

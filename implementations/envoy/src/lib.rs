@@ -24,8 +24,8 @@ mod vault;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use meshproof_model::Implementation;
 use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
-use meshproof_reports::Implementation;
 
 pub use mutation::{Mutation, UnknownMutation};
 pub use program::{VARIABLE, find};

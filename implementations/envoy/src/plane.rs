@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
+use meshproof_model::CredentialStatus;
 use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, Update};
 use meshproof_plan::model::ProxyPlan;
-use meshproof_reports::CredentialStatus;
 use tokio::sync::Mutex;
 
 use crate::mutation::Mutation;

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use meshproof_harness::ports;
+use meshproof_model::CredentialStatus;
 use meshproof_plan::data_plane::{Boot, DataPlaneError, LogSink, MeshCertificate};
 use meshproof_plan::model::{Credential, ProxyPlan};
-use meshproof_reports::CredentialStatus;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meshproof_reports::{CredentialState, CredentialStatus};
+use meshproof_model::{CredentialState, CredentialStatus};
 use serde_json::Value;
 use x509_parser::pem::parse_x509_pem;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::resource::Resource;
-use meshproof_reports::{CredentialStatus, Implementation};
+use meshproof_model::{CredentialStatus, Implementation};
 
 use crate::model::{Credential, OriginalDestination, Plan};
 

@@ -26,8 +26,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::resource::Resource;
+use meshproof_model::Implementation;
 use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
-use meshproof_reports::Implementation;
 
 pub use saboteurs::{Saboteur, UnknownSaboteur};
 

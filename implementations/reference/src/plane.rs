@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use meshproof_model::{CredentialState, CredentialStatus};
 use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, Update};
 use meshproof_plan::model::{ClientCertificate, Trust, UpstreamTls};
-use meshproof_reports::{CredentialState, CredentialStatus};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, PortBinding};
-use meshproof_reports::ExternalService;
+use meshproof_model::ExternalService;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::Frame;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use meshproof_reports::{EvidenceId, Fact};
+use meshproof_model::{EvidenceId, Fact};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
@@ -248,7 +248,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn amend(&self, change: impl FnOnce(&mut meshproof_reports::ServerRequest)) {
+    pub(super) fn amend(&self, change: impl FnOnce(&mut meshproof_model::ServerRequest)) {
         self.shared.store.amend(&self.id, |fact| {
             if let Fact::Request(request) = fact {
                 change(request);

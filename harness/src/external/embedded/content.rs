@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{Method, StatusCode};
-use meshproof_reports::Header;
+use meshproof_model::Header;
 use serde_json::json;
 
 use super::super::Page;

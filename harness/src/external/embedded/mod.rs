@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use meshproof_reports::{ExternalService, Side};
+use meshproof_model::{ExternalService, Side};
 use tokio::net::TcpListener;
 
 pub(crate) use content::{Answer, Content, Incoming};

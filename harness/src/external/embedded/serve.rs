@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming as Body;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use meshproof_reports::{Connection, EvidenceId, Fact, ServerRequest, TlsFacts};
+use meshproof_model::{Connection, EvidenceId, Fact, ServerRequest, TlsFacts};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;

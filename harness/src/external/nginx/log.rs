@@ -9,9 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use meshproof_reports::{
-    Connection, EvidenceId, Fact, Header, PeerCertificate, ServerRequest, Side, TlsFacts,
-};
+use meshproof_model::{Connection, EvidenceId, Fact, Header, PeerCertificate, ServerRequest, Side, TlsFacts};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use meshproof_harness::access_log;
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_model::AccessLog;
 use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{Direction, OriginalDestination, Plan};
-use meshproof_reports::AccessLog;
 
 use super::world::{Gets, HOST, PATH, World, free_address};
 use super::{Outcome, Unchecked};

@@ -13,13 +13,13 @@ use meshproof_harness::run_folder::{PREFIX, note_owner};
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::{RequestSpec, Route as Dials, WorkloadClient};
+use meshproof_model::AccessLog;
 use meshproof_plan::data_plane::{Boot, LogSink, MeshCertificate};
 use meshproof_plan::model::{
     Action, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, HeaderChanges, HttpRoutes,
     Listener, Plan, ProxyPlan, Route, RouteAction, RouteMatch, UpstreamProtocol, VirtualHost,
     WeightedCluster,
 };
-use meshproof_reports::AccessLog;
 
 use super::Unchecked;
 use crate::files::Lasting;
@@ -145,8 +145,8 @@ impl World {
         let answer = match exchange.last_response() {
             Some(response) => Ok(response.status),
             None => Err(match exchange.hops.last().map(|h| &h.result) {
-                Some(meshproof_reports::HopResult::Error(e)) => e.message.clone(),
-                Some(meshproof_reports::HopResult::Response(_)) | None => "no answer".to_owned(),
+                Some(meshproof_model::HopResult::Error(e)) => e.message.clone(),
+                Some(meshproof_model::HopResult::Response(_)) | None => "no answer".to_owned(),
             }),
         };
         (answer, token)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use meshproof_adapter::check::{Outcome, check};
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_reports::{Level, Report, Verdict};
+use meshproof_model::{Level, Report, Verdict};
 
 use crate::runs::run;
 use crate::support::{hostile, installed};

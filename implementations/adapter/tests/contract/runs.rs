@@ -6,8 +6,8 @@ use meshproof_adapter::Adapter;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, RunError, Selected};
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_model::{CheckResult, Report, Verdict};
 use meshproof_plan::local::LocalTarget;
-use meshproof_reports::{CheckResult, Report, Verdict};
 use meshproof_scenarios::select::select;
 
 use crate::support::{hostile, installed, timeouts};

@@ -6,7 +6,7 @@ use meshproof_harness::certificates::describe;
 use meshproof_harness::digest::sha256;
 use meshproof_harness::store::{MAX_TEXT, bounded};
 use meshproof_harness::workload::{MAX_BODY_KEPT, MAX_HOPS, RequestSpec};
-use meshproof_reports::{
+use meshproof_model::{
     Exchange, ExchangeError, ExchangeErrorKind, Header, Hop, HopResult, PeerCertificate, Response, TlsFacts,
 };
 use rustls_pki_types::CertificateDer;

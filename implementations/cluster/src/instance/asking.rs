@@ -8,7 +8,7 @@ use meshproof_harness::external::POD_CONTROL;
 use meshproof_harness::target::{Probe, TargetError};
 use meshproof_harness::token;
 use meshproof_harness::workload::RequestSpec;
-use meshproof_reports::Exchange;
+use meshproof_model::Exchange;
 use url::Url;
 
 use super::{ClusterInstance, Proxy, environment};

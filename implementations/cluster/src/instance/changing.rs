@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use meshproof_harness::resource::Resource;
 use meshproof_harness::store::{MAX_TEXT, bounded};
 use meshproof_harness::target::{ConfigChange, TargetError};
-use meshproof_reports::{Fact, Side};
+use meshproof_model::{Fact, Side};
 use serde_json::Value;
 
 use super::pods::{POLL, PROXY, await_absence};

@@ -21,7 +21,7 @@ use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::RequestSpec;
-use meshproof_reports::{CredentialStatus, Exchange, ExternalService};
+use meshproof_model::{CredentialStatus, Exchange, ExternalService};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::api::{Api, ApiError, LogFollower, PodRef};

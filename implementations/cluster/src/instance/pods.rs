@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use meshproof_harness::access_log;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::TargetError;
-use meshproof_reports::{AccessLog, Fact, Side};
+use meshproof_model::{AccessLog, Fact, Side};
 use serde_json::Value;
 
 use super::fences::Fences;

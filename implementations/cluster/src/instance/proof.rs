@@ -13,7 +13,7 @@ use meshproof_harness::resource::Resource;
 use meshproof_harness::store::bounded;
 use meshproof_harness::target::{ConfigChange, TargetError};
 use meshproof_harness::token;
-use meshproof_reports::{Fact, Side};
+use meshproof_model::{Fact, Side};
 use serde_json::Value;
 
 use super::pods::POLL;

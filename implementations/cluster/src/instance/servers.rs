@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use meshproof_harness::external::{Documented, ExternalSpec, PodLine, PodService};
 use meshproof_harness::resource::ResourceId;
 use meshproof_harness::target::TargetError;
-use meshproof_reports::ExternalService;
+use meshproof_model::ExternalService;
 
 use super::pods::{POLL, ReadyPod};
 use super::readiness::await_pod;

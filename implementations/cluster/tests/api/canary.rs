@@ -10,7 +10,7 @@ use meshproof_cluster::{Gateways, Settings};
 use meshproof_harness::resource::Resource;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, TargetError};
-use meshproof_reports::Fact;
+use meshproof_model::Fact;
 
 use crate::instance::{Cluster, DumpReader, access, pretended, seat};
 use crate::server::Server;

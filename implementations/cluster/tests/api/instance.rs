@@ -17,7 +17,7 @@ use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::{Gateway, Topology, Workload};
 use meshproof_harness::workload::RequestSpec;
-use meshproof_reports::ExternalService;
+use meshproof_model::ExternalService;
 use serde_json::{Value, json};
 
 use crate::server::{Channels, Reply, Server};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
+use meshproof_model::CredentialState;
 use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{
     Action, ChainMatch, ClientCertificate, Credential, Direction, NameCheck, Origination, PathMatch, Plan,
     RouteAction, ServerName, Transport, Trust, UpstreamTls,
 };
-use meshproof_reports::CredentialState;
 
 use crate::support::{
     Client, answering, bind, chain, cluster, everything_to, forward, get, http, installed, listener, plan,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use meshproof_envoy::{Envoy, Mutation};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
+use meshproof_model::{Level, Report, Verdict};
 use meshproof_plan::local::LocalTarget;
-use meshproof_reports::{Level, Report, Verdict};
 use meshproof_scenarios::select::select;
 
 use crate::support::installed;

@@ -17,7 +17,7 @@ use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::topology::service_host;
 use meshproof_harness::workload::{RequestSpec, Route, WorkloadClient};
-use meshproof_reports::{CredentialStatus, Exchange, ExternalService, Fact, Side};
+use meshproof_model::{CredentialStatus, Exchange, ExternalService, Fact, Side};
 use tokio::sync::Mutex;
 
 use super::Servers;

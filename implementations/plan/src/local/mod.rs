@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use meshproof_harness::target::{Instance, Seat, Target, TargetError};
-use meshproof_reports::Implementation;
+use meshproof_model::Implementation;
 
 use crate::data_plane::{DataPlaneError, DataPlaneFactory};
 
@@ -78,7 +78,7 @@ mod tests {
     use meshproof_harness::store::Store;
     use meshproof_harness::timeouts::Timeouts;
     use meshproof_harness::topology::{Topology, Workload};
-    use meshproof_reports::CredentialStatus;
+    use meshproof_model::CredentialStatus;
 
     use super::*;
     use crate::data_plane::{Boot, DataPlane, Update};

@@ -1,10 +1,10 @@
 //! TLS origination: what is offered, what is believed, what is shown.
 
+use meshproof_model::CredentialState;
 use meshproof_plan::model::{
     ClientCertificate, Discovery, NameCheck, Origination, ServerName, TlsVersion, Trust, UpstreamTls,
 };
 use meshproof_reference::Reference;
-use meshproof_reports::CredentialState;
 use rcgen::ExtendedKeyUsagePurpose;
 
 use crate::support::authority::{Authority, Issued, Says, self_signed, self_signed_ca};
@@ -153,7 +153,7 @@ async fn client_certificate_is_shown_and_its_secret_awaited_rotated_and_let_go()
     let reply = client::get(bind, HOST, "/").await;
     assert_eq!(reply.status.as_u16(), 503);
     assert!(reply.body.ends_with("transport failure reason: TLS error: Secret is not supplied by SDS"));
-    let states = |list: Vec<meshproof_reports::CredentialStatus>| {
+    let states = |list: Vec<meshproof_model::CredentialStatus>| {
         list.into_iter().map(|c| (c.name, c.state, c.serial)).collect::<Vec<_>>()
     };
     let of = |name: &str| format!("kubernetes://{name}");

@@ -1,9 +1,9 @@
 //! Saboteurs that get secrets wrong, at a server that demands a client certificate.
 
 use meshproof_harness::resource::Resource;
+use meshproof_model::CredentialState;
 use meshproof_plan::model::Plan;
 use meshproof_reference::{Reference, Saboteur};
-use meshproof_reports::CredentialState;
 use serde_json::json;
 
 use crate::support::authority::{Authority, Issued, Says};

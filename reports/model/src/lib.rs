@@ -1,0 +1,27 @@
+//! The data that every crate of meshproof shares: evidence, verdicts, the report, and the events of a run.
+//!
+//! This crate contains data and its JSON form. It contains no renderer and runs nothing.
+//!
+//! An *implementation* is judged by *scenarios*, which consist of *checks*. The *verdict* of a check rests on *evidence*
+//! from the workload, the proxies and the external services.
+
+pub mod event;
+pub mod evidence;
+pub mod json;
+pub mod kills;
+pub mod report;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
+pub mod visible;
+
+pub use event::Event;
+pub use evidence::{
+    AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, EvidenceId, Exchange,
+    ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
+    ServerRequest, Side, TlsFacts,
+};
+pub use json::{from_json, schema, to_json};
+pub use report::{
+    CheckResult, Difference, Document, ExpectedFailure, ExternalService, Implementation, Level, Report, Run,
+    SCHEMA, ScenarioResult, Step, SuiteFault, Tally, Timing, Verdict,
+};

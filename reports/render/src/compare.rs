@@ -1,0 +1,497 @@
+//! Compares any number of reports in one matrix. A row is a check of a scenario configuration, a column an
+//! implementation. For cells with different verdicts, the matrix names the first divergence in their evidence.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::describe;
+use crate::points::{self, Point};
+use crate::story::Threads;
+use crate::words::conclusion;
+use meshproof_model::evidence::Side;
+use meshproof_model::report::{
+    CheckResult, Document, Level, Report, ScenarioResult, Tally, Verdict, variants,
+};
+use meshproof_model::visible::clipped;
+
+/// The version of the comparison's JSON, found in its `schema` field.
+pub const SCHEMA: &str = "meshproof.comparison/1";
+
+/// The longest value that a divergence quotes, in characters. The reports contain the whole value.
+const MAX_QUOTED: usize = 300;
+
+/// A comparison of several reports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// One entry per report, in the given order.
+    pub columns: Vec<Column>,
+    /// The column that regressions and fixes refer to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<usize>,
+    /// One entry per scenario configuration that any report contains.
+    pub scenarios: Vec<Group>,
+}
+
+/// One report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Column {
+    /// Its name in queries: lower case, unique in the comparison.
+    pub key: String,
+    /// The implementation's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Other facts about it: build, revision, saboteur.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+    /// How the suite reached it.
+    pub target: String,
+    /// The run's id.
+    pub run: String,
+    /// RFC 3339, UTC.
+    pub started: String,
+    /// The overall result of the report.
+    pub verdict: Verdict,
+    /// The number of MUST checks that passed.
+    pub must_passed: usize,
+    /// The number of MUST checks that were executed.
+    pub must_asked: usize,
+}
+
+/// One scenario configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Group {
+    /// `scenario` or `scenario:configuration`.
+    pub selector: String,
+    /// Its title.
+    pub title: String,
+    /// The document that it comes from.
+    pub document: Document,
+    /// The checks, in the scenario's order.
+    pub rows: Vec<Row>,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Row {
+    /// The check's name within its scenario.
+    pub name: String,
+    /// How binding it is.
+    pub level: Level,
+    /// Whether it is a control.
+    pub control: bool,
+    /// What it requires.
+    pub requirement: String,
+    /// The document's section.
+    pub section: String,
+    /// Whether the implementations have different verdicts.
+    pub differs: bool,
+    /// One entry per column; empty if the report does not contain the check.
+    pub cells: Vec<Option<Cell>>,
+}
+
+/// One check of one implementation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cell {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The reason of the verdict.
+    pub reason: String,
+    /// How it changed since the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub movement: Option<Movement>,
+    /// The first divergence from the row's reference cell; absent if the verdicts are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<Divergence>,
+}
+
+/// How a check changed since the baseline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Movement {
+    /// It passed in the baseline and fails or is inconclusive now.
+    Regression,
+    /// It failed or was inconclusive in the baseline and passes now.
+    Fix,
+}
+
+/// The first field in which the evidence of two cells differs, in the order of the request path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Divergence {
+    /// The other column.
+    pub with: usize,
+    /// The side that recorded it: `proxy istio-egressgateway`.
+    pub place: String,
+    /// The kind of evidence: `request`, `access-log line`.
+    pub kind: String,
+    /// The field: `status`, `server name`. Empty if only one of the two has this piece of evidence.
+    pub field: String,
+    /// What this cell's evidence shows; none where there is nothing of the kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here: Option<String>,
+    /// The value in the other column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub there: Option<String>,
+}
+
+impl Column {
+    /// Name, version and variant, as shown to readers.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let variant: String = variants(&self.details).map(|(_, value)| format!(" · {value}")).collect();
+        format!("{} {}{variant}", self.name, self.version)
+    }
+}
+
+impl Divergence {
+    /// One line: `proxy sleep, access-log line, status: 503 instead of 200`.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let field = if self.field.is_empty() { String::new() } else { format!(", {}", self.field) };
+        let side = |value: &Option<String>| match value.as_deref() {
+            None => "no evidence".to_owned(),
+            // An empty list differs from missing evidence.
+            Some("") => "none".to_owned(),
+            Some(value) => value.to_owned(),
+        };
+        format!(
+            "{}, {}{field}: {} instead of {}",
+            self.place,
+            self.kind,
+            side(&self.here),
+            side(&self.there)
+        )
+    }
+}
+
+impl Comparison {
+    /// Every row with the selector of its scenario.
+    pub fn rows(&self) -> impl Iterator<Item = (&str, &Row)> {
+        self.scenarios.iter().flat_map(|g| g.rows.iter().map(move |r| (g.selector.as_str(), r)))
+    }
+
+    /// The number of cells with this movement since the baseline.
+    #[must_use]
+    pub fn moved(&self, movement: Movement) -> usize {
+        let cells = self.rows().flat_map(|(_, r)| r.cells.iter().flatten());
+        cells.filter(|c| c.movement == Some(movement)).count()
+    }
+}
+
+/// Compares reports. `baseline` is the index of the report that regressions and fixes refer to.
+#[must_use]
+pub fn compare(reports: &[&Report], baseline: Option<usize>) -> Comparison {
+    let baseline = baseline.filter(|&b| b < reports.len());
+    let groups = aligned(reports);
+    let scenarios = std::thread::scope(|scope| {
+        let parts: Vec<_> = parts(groups.len())
+            .map(|part| {
+                let groups = &groups[part];
+                scope.spawn(move || groups.iter().map(|g| group(g, baseline)).collect::<Vec<_>>())
+            })
+            .collect();
+        // A panic in a thread is a bug of this module, so it is propagated.
+        parts
+            .into_iter()
+            .flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    Comparison { schema: SCHEMA.to_owned(), columns: columns(reports), baseline, scenarios }
+}
+
+/// Splits `0..n` into one range per processor.
+pub(crate) fn parts(n: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let size = n.div_ceil(processors.min(n.max(1))).max(1);
+    (0..n).step_by(size).map(move |start| start..(start + size).min(n))
+}
+
+fn columns(reports: &[&Report]) -> Vec<Column> {
+    let slug = |text: &str| {
+        let text: String = text
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .collect();
+        let words: Vec<&str> = text.split('-').filter(|w| !w.is_empty()).collect();
+        if words.is_empty() { "implementation".to_owned() } else { words.join("-") }
+    };
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    for report in reports {
+        *names.entry(slug(&report.implementation.name)).or_default() += 1;
+    }
+    let mut taken = HashSet::new();
+    let mut unique = |mut key: String, report: &Report| {
+        if names.get(&key).is_some_and(|n| *n > 1) {
+            let implementation = &report.implementation;
+            let variant: Vec<&str> = variants(&implementation.details).map(|(_, value)| value).collect();
+            let suffix = if variant.is_empty() { implementation.version.clone() } else { variant.join("-") };
+            key = slug(&format!("{key}-{suffix}"));
+        }
+        let mut candidate = key.clone();
+        let mut number = 1;
+        while !taken.insert(candidate.clone()) {
+            number += 1;
+            candidate = format!("{key}-{number}");
+        }
+        candidate
+    };
+    reports
+        .iter()
+        .map(|report| {
+            let must = Tally::of(report.checks(), |c| c.level == Level::Must);
+            let implementation = &report.implementation;
+            Column {
+                key: unique(slug(&implementation.name), report),
+                name: implementation.name.clone(),
+                version: implementation.version.clone(),
+                details: implementation.details.clone(),
+                target: implementation.target.clone(),
+                run: report.run.id.clone(),
+                started: report.run.started.clone(),
+                verdict: conclusion(report).verdict,
+                must_passed: must.count(Verdict::Passed),
+                must_asked: must.total() - must.count(Verdict::Skipped),
+            }
+        })
+        .collect()
+}
+
+/// One scenario configuration in every report that contains it.
+pub(crate) type Aligned<'r> = Vec<Option<&'r ScenarioResult>>;
+
+/// Scenario configurations in the order of the first report that contains them.
+pub(crate) fn aligned<'r>(reports: &[&'r Report]) -> Vec<Aligned<'r>> {
+    let mut groups: Vec<Aligned<'r>> = Vec::new();
+    let mut index: HashMap<(&str, &str), usize> = HashMap::new();
+    for (column, report) in reports.iter().enumerate() {
+        for scenario in &report.scenarios {
+            let at = *index.entry((&scenario.id, &scenario.configuration)).or_insert_with(|| {
+                groups.push(vec![None; reports.len()]);
+                groups.len() - 1
+            });
+            groups[at][column].get_or_insert(scenario);
+        }
+    }
+    groups
+}
+
+/// The check's name within its scenario.
+pub(crate) fn short<'c>(scenario: &ScenarioResult, check: &'c CheckResult) -> &'c str {
+    check.id.strip_prefix(scenario.id.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&check.id)
+}
+
+/// The checks of a scenario configuration, each listed once, with the result of every column.
+pub(crate) fn rows<'r>(group: &Aligned<'r>) -> Vec<(&'r str, Vec<Option<&'r CheckResult>>)> {
+    let mut rows: Vec<(&str, Vec<Option<&CheckResult>>)> = Vec::new();
+    let mut index: HashMap<&str, usize> = HashMap::new();
+    for (column, scenario) in group.iter().enumerate() {
+        let Some(scenario) = scenario else { continue };
+        for check in &scenario.checks {
+            let name = short(scenario, check);
+            let at = *index.entry(name).or_insert_with(|| {
+                rows.push((name, vec![None; group.len()]));
+                rows.len() - 1
+            });
+            rows[at].1[column].get_or_insert(check);
+        }
+    }
+    rows
+}
+
+fn group(group: &Aligned<'_>, baseline: Option<usize>) -> Group {
+    let threads: Vec<Option<Threads<'_>>> = group.iter().map(|s| s.map(Threads::of)).collect();
+    let rows = rows(group)
+        .into_iter()
+        .filter_map(|(name, results)| row(name, &results, &threads, baseline))
+        .collect();
+    let first = group.iter().flatten().next();
+    Group {
+        selector: first.map(|s| s.selector()).unwrap_or_default(),
+        title: first.map(|s| s.title.clone()).unwrap_or_default(),
+        document: first
+            .map(|s| s.document.clone())
+            .unwrap_or_else(|| Document { title: String::new(), url: String::new() }),
+        rows,
+    }
+}
+
+fn row(
+    name: &str,
+    results: &[Option<&CheckResult>],
+    threads: &[Option<Threads<'_>>],
+    baseline: Option<usize>,
+) -> Option<Row> {
+    let first = results.iter().flatten().next()?;
+    let reference = baseline
+        .filter(|&b| results[b].is_some())
+        .or_else(|| results.iter().position(|r| r.is_some_and(|r| r.verdict == Verdict::Passed)))
+        .or_else(|| results.iter().position(Option::is_some))?;
+    let before = baseline.and_then(|b| results[b]).map(|c| c.verdict);
+    let reference_cell = results[reference]?;
+    let cell = |(column, result): (usize, &Option<&CheckResult>)| {
+        let result = (*result)?;
+        let divergence = (result.verdict != reference_cell.verdict)
+            .then(|| {
+                let here = slots(threads[column].as_ref()?, result);
+                let there = slots(threads[reference].as_ref()?, reference_cell);
+                divergence(&here, &there, reference)
+            })
+            .flatten();
+        Some(Cell {
+            verdict: result.verdict,
+            reason: result.reason.clone(),
+            movement: before.filter(|_| Some(column) != baseline).and_then(|b| movement(b, result.verdict)),
+            divergence,
+        })
+    };
+    let cells: Vec<Option<Cell>> = results.iter().enumerate().map(cell).collect();
+    let differs = cells.iter().flatten().any(|c| c.verdict != reference_cell.verdict);
+    Some(Row {
+        name: name.to_owned(),
+        level: first.level,
+        control: first.control,
+        requirement: first.requirement.clone(),
+        section: first.section.clone(),
+        differs,
+        cells,
+    })
+}
+
+const fn movement(before: Verdict, now: Verdict) -> Option<Movement> {
+    match (before, now) {
+        (Verdict::Passed, Verdict::Failed | Verdict::Inconclusive) => Some(Movement::Regression),
+        (Verdict::Failed | Verdict::Inconclusive, Verdict::Passed) => Some(Movement::Fix),
+        (
+            Verdict::Passed | Verdict::Failed | Verdict::Inconclusive | Verdict::Skipped | Verdict::Error,
+            Verdict::Passed | Verdict::Failed | Verdict::Inconclusive | Verdict::Skipped | Verdict::Error,
+        ) => None,
+    }
+}
+
+/// Pieces are paired by side and kind, in the order in which they were recorded. Proxies write their logs at arbitrary
+/// times, so only the order within one side and kind is meaningful. A field that one of the two checks names as the cause
+/// of its failure comes before all others, which may be unrelated.
+fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Divergence> {
+    let mut keys: Vec<&Slot> = ours.keys().chain(theirs.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let found = |key: &Slot, field: &str, here: Option<String>, there: Option<String>| {
+        let quoted = |text: Option<String>| text.map(|t| clipped(&t, MAX_QUOTED).into_owned());
+        Divergence {
+            with,
+            place: key.place.clone(),
+            kind: key.kind.to_owned(),
+            field: field.to_owned(),
+            here: quoted(here),
+            there: quoted(there),
+        }
+    };
+    let mut first = None;
+    for key in keys {
+        match (ours.get(key), theirs.get(key)) {
+            (Some(mine), Some(other)) => {
+                for (field, here, there) in differences(&mine.points, &other.points) {
+                    let named = mine.named.contains(&field) || other.named.contains(&field);
+                    if named || first.is_none() {
+                        let divergence = found(key, &field, here, there);
+                        if named {
+                            return Some(divergence);
+                        }
+                        first = Some(divergence);
+                    }
+                }
+            }
+            (Some(mine), None) => {
+                first.get_or_insert_with(|| found(key, "", Some(in_short(&mine.points)), None));
+            }
+            (None, Some(other)) => {
+                first.get_or_insert_with(|| found(key, "", None, Some(in_short(&other.points))));
+            }
+            (None, None) => {}
+        }
+    }
+    first
+}
+
+/// The place of a piece of evidence: side, kind, and its number among those of the same side and kind. Ordered as the
+/// request path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Slot {
+    rank: u8,
+    place: String,
+    order: u8,
+    kind: &'static str,
+    number: usize,
+}
+
+/// The content of one slot.
+struct Filled {
+    points: Vec<Point>,
+    /// The fields that the check names as the cause of its failure.
+    named: Vec<String>,
+}
+
+type Slots = HashMap<Slot, Filled>;
+
+fn slots(index: &Threads<'_>, check: &CheckResult) -> Slots {
+    let scenario = index.scenario();
+    let story = index.story(check);
+    let mut counts: HashMap<(String, &'static str), usize> = HashMap::new();
+    let mut slots = HashMap::new();
+    for bearing in &story.pieces {
+        let place = describe::side(&bearing.piece.side, scenario);
+        let kind = points::kind(&bearing.piece.fact);
+        let number = counts.entry((place.clone(), kind)).or_default();
+        let slot = Slot { rank: rank(&bearing.piece.side), place, order: order(kind), kind, number: *number };
+        *number += 1;
+        let points = points::points(&bearing.piece.fact);
+        let named = points::named(check, &bearing.piece.id, &points);
+        slots.insert(slot, Filled { points, named });
+    }
+    slots
+}
+
+/// The position of a side on the request path.
+pub(crate) const fn rank(side: &Side) -> u8 {
+    match side {
+        Side::Suite => 0,
+        Side::Workload { .. } => 1,
+        Side::Proxy { .. } => 2,
+        Side::Service { .. } => 3,
+    }
+}
+
+/// A connection comes before the requests on it.
+fn order(kind: &str) -> u8 {
+    u8::from(kind != "connection")
+}
+
+/// Every field in which the two differ: the fields of the first in its order, then those that only the other has.
+fn differences(
+    mine: &[Point],
+    other: &[Point],
+) -> impl Iterator<Item = (String, Option<String>, Option<String>)> {
+    let value =
+        |points: &[Point], field: &str| points.iter().find(|(f, _)| f == field).map(|(_, v)| v.clone());
+    let own = mine.iter().map(move |(field, here)| (field.clone(), Some(here.clone()), value(other, field)));
+    let only = other.iter().filter(move |(field, _)| value(mine, field).is_none());
+    own.filter(|(_, here, there)| here != there)
+        .chain(only.map(|(field, there)| (field.clone(), None, Some(there.clone()))))
+}
+
+fn in_short(points: &[Point]) -> String {
+    let parts: Vec<String> = points
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .take(4)
+        .map(|(field, value)| format!("{field} {value}"))
+        .collect();
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+use super::*;
+use meshproof_model::evidence::{EvidenceId, Fact};
+use meshproof_model::sample;
+
+const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/comparison-1.schema.json");
+
+/// The sample's first scenario, in which `sni-is-host` rests on a request over TLS.
+fn base() -> Report {
+    let mut report = sample::passing();
+    let scenario = &mut report.scenarios[0];
+    scenario.checks[1].evidence = vec![EvidenceId("e4".to_owned()), EvidenceId("e6".to_owned())];
+    report
+}
+
+fn changed(change: impl FnOnce(&mut ScenarioResult)) -> Report {
+    let mut report = base();
+    report.implementation.name = "Other".to_owned();
+    change(&mut report.scenarios[0]);
+    report
+}
+
+fn failing(scenario: &mut ScenarioResult) {
+    scenario.checks[1].verdict = Verdict::Failed;
+}
+
+fn sentence(other: &Report) -> Option<String> {
+    let base = base();
+    let comparison = compare(&[&base, other], None);
+    let cell = comparison.scenarios[0].rows[1].cells[1].as_ref().unwrap();
+    cell.divergence.as_ref().map(Divergence::sentence)
+}
+
+#[test]
+fn equal_reports_have_no_differences() {
+    let comparison = compare(&[&base(), &base()], None);
+    assert!(comparison.rows().all(|(_, r)| !r.differs));
+    assert!(comparison.rows().all(|(_, r)| r.cells.iter().flatten().all(|c| c.divergence.is_none())));
+}
+
+#[test]
+fn a_different_status_at_the_workload_is_the_first_divergence() {
+    let other = changed(|s| {
+        failing(s);
+        let Fact::Exchange(exchange) = &mut s.evidence[2].fact else { unreachable!() };
+        let meshproof_model::HopResult::Response(response) = &mut exchange.hops[0].result else {
+            unreachable!()
+        };
+        response.status = 503;
+    });
+    let wanted = "workload sleep, exchange, request 1: status: 503 instead of 301";
+    assert_eq!(sentence(&other).as_deref(), Some(wanted));
+}
+
+#[test]
+fn a_different_log_field_is_the_first_divergence_if_the_workload_s_evidence_is_equal() {
+    let other = changed(|s| {
+        failing(s);
+        let Fact::AccessLog(log) = &mut s.evidence[3].fact else { unreachable!() };
+        log.fields.as_mut().unwrap().upstream_cluster = Some("PassthroughCluster".to_owned());
+    });
+    let wanted = "proxy sleep, access-log line, upstream cluster: PassthroughCluster instead of outbound|80||edition.cnn.com";
+    assert_eq!(sentence(&other).as_deref(), Some(wanted));
+}
+
+#[test]
+fn an_empty_list_is_shown_as_none() {
+    let other = changed(|s| {
+        failing(s);
+        let Fact::AccessLog(log) = &mut s.evidence[3].fact else { unreachable!() };
+        log.fields.as_mut().unwrap().response_flags = vec!["UF".to_owned()];
+    });
+    let wanted = "proxy sleep, access-log line, flags: UF instead of none";
+    assert_eq!(sentence(&other).as_deref(), Some(wanted));
+}
+
+#[test]
+fn the_field_that_a_check_failed_for_comes_before_other_differences() {
+    let differing = |s: &mut ScenarioResult| {
+        failing(s);
+        let Fact::AccessLog(log) = &mut s.evidence[3].fact else { unreachable!() };
+        log.fields.as_mut().unwrap().upstream_cluster = Some("PassthroughCluster".to_owned());
+        let e6 = s.evidence.iter_mut().find(|e| e.id.0 == "e6").unwrap();
+        let Fact::Request(request) = &mut e6.fact else { unreachable!() };
+        request
+            .headers
+            .push(meshproof_model::Header { name: "x-envoy-attempt".to_owned(), value: "1".to_owned() });
+    };
+    let reported = |difference: Option<(&str, &str)>| {
+        let other = changed(|s| {
+            differing(s);
+            s.checks[1].differences = difference
+                .map(|(id, seen)| meshproof_model::report::Difference {
+                    evidence: EvidenceId(id.to_owned()),
+                    expected: "no header x-envoy-*".to_owned(),
+                    seen: seen.to_owned(),
+                })
+                .into_iter()
+                .collect();
+        });
+        sentence(&other).unwrap()
+    };
+    assert!(reported(Some(("e6", "headers x-envoy-attempt"))).contains("request, headers: "));
+    let first = "access-log line, upstream cluster: ";
+    assert!(reported(None).contains(first));
+    assert!(
+        reported(Some(("e4", "headers x-envoy-attempt"))).contains(first),
+        "a log line has no such field"
+    );
+}
+
+#[test]
+fn a_piece_that_only_one_side_has_is_a_divergence() {
+    let other = changed(|s| {
+        failing(s);
+        s.evidence.remove(3);
+    });
+    let sentence = sentence(&other).unwrap();
+    assert!(sentence.starts_with("proxy sleep, access-log line: no evidence instead of method GET"), "{sentence}");
+}
+
+#[test]
+fn values_that_differ_in_every_run_are_not_a_divergence() {
+    let other = changed(|s| {
+        failing(s);
+        for piece in &mut s.evidence {
+            piece.at_us += 7;
+            if let Fact::Request(request) = &mut piece.fact {
+                request.peer = "10.0.0.1:1".to_owned();
+                request.connection = 99;
+            }
+        }
+    });
+    assert_eq!(sentence(&other), None);
+}
+
+#[test]
+fn a_missing_check_leaves_its_cell_empty_and_is_not_a_difference() {
+    let other = changed(|s| drop(s.checks.remove(1)));
+    let comparison = compare(&[&base(), &other], None);
+    let row = &comparison.scenarios[0].rows[1];
+    assert_eq!(row.name, "sni-is-host");
+    assert!(row.cells[0].is_some() && row.cells[1].is_none() && !row.differs);
+}
+
+#[test]
+fn scenarios_that_only_a_later_report_contains_are_included() {
+    let comparison = compare(&[&base(), &sample::report()], None);
+    let selectors: Vec<&str> = comparison.scenarios.iter().map(|g| g.selector.as_str()).collect();
+    assert_eq!(
+        selectors,
+        [
+            "sidecar-origination:target-port",
+            "egress-gateway-mutual",
+            "path-based-routing:root-last",
+            "external-web-service"
+        ]
+    );
+}
+
+#[test]
+fn a_baseline_distinguishes_regressions_from_fixes() {
+    let broken = changed(failing);
+    let movement = |before: &Report, now: &Report| {
+        let comparison = compare(&[before, now], Some(0));
+        assert_eq!(comparison.scenarios[0].rows[1].cells[0].as_ref().unwrap().movement, None);
+        comparison.scenarios[0].rows[1].cells[1].as_ref().unwrap().movement
+    };
+    assert_eq!(movement(&base(), &broken), Some(Movement::Regression));
+    assert_eq!(movement(&broken, &base()), Some(Movement::Fix));
+    assert_eq!(movement(&base(), &base()), None);
+}
+
+#[test]
+fn a_column_label_contains_the_variant_and_no_other_details() {
+    let mut envoy = base();
+    envoy.implementation.details.insert("program".to_owned(), "/opt/some/where/envoy".to_owned());
+    let comparison = compare(&[&envoy], None);
+    assert_eq!(comparison.columns[0].label(), "meshproof reference 0.1.0");
+    envoy.implementation.details.insert("mutation".to_owned(), "no-sni".to_owned());
+    assert_eq!(compare(&[&envoy], None).columns[0].label(), "meshproof reference 0.1.0 · no-sni");
+}
+
+#[test]
+fn columns_with_the_same_name_get_unique_keys_from_variant_version_or_number() {
+    let mut broken = base();
+    broken.implementation.details.insert("saboteur".to_owned(), "no-sni".to_owned());
+    let mut other = base();
+    other.implementation.version = "0.2.0".to_owned();
+    let comparison = compare(&[&base(), &other, &other, &broken, &sample::report()], None);
+    let keys: Vec<&str> = comparison.columns.iter().map(|c| c.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "meshproof-reference-0-1-0",
+            "meshproof-reference-0-2-0",
+            "meshproof-reference-0-2-0-2",
+            "meshproof-reference-no-sni",
+            "istio"
+        ]
+    );
+}
+
+#[test]
+fn the_published_schema_is_the_generated_one() {
+    let mut schema = schemars::schema_for!(Comparison);
+    if let Some(version) = schema.pointer_mut("/properties/schema").and_then(|s| s.as_object_mut()) {
+        version.insert("const".to_owned(), SCHEMA.into());
+    }
+    let generated = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+    if std::env::var_os("MESHPROOF_BLESS").is_some_and(|v| v == "1") {
+        std::fs::write(SCHEMA_FILE, &generated).unwrap();
+    }
+    let published = std::fs::read_to_string(SCHEMA_FILE).unwrap_or_default();
+    assert!(
+        published == generated,
+        "{SCHEMA_FILE} is outdated. To update it, run MESHPROOF_BLESS=1 cargo test -p meshproof-render"
+    );
+    let validator = jsonschema::draft202012::new(&serde_json::to_value(&schema).unwrap()).unwrap();
+    let comparison = compare(&[&sample::report(), &changed(failing)], Some(0));
+    assert!(validator.is_valid(&serde_json::to_value(&comparison).unwrap()));
+}
+
+fn three() -> Comparison {
+    let broken = changed(|s| {
+        failing(s);
+        s.evidence.remove(3);
+    });
+    compare(&[&base(), &broken, &sample::report()], Some(0))
+}
+
+#[test]
+fn comparison_on_a_terminal() {
+    let mut out = Vec::new();
+    crate::terminal::comparison(&mut out, &three(), false, crate::terminal::Look::PLAIN).unwrap();
+    insta::assert_snapshot!(String::from_utf8(out).unwrap());
+}
+
+#[test]
+fn comparison_as_json() {
+    let mut comparison = three();
+    comparison.scenarios.truncate(1);
+    insta::assert_json_snapshot!(comparison);
+}
+
+#[test]
+fn hostile_text_in_a_comparison_is_escaped_on_a_terminal() {
+    let mut out = Vec::new();
+    crate::terminal::comparison(&mut out, &three(), true, crate::terminal::Look::PLAIN).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.chars().find(|c| c.is_control() && *c != '\n'), None);
+    assert!(!text.contains("##["));
+}

@@ -1,0 +1,244 @@
+//! Evidence for the page's script: each distinct text once, deflated and encoded in base64. Control and invisible
+//! characters are escaped here; the script inserts texts into the page as text only.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+
+use base64::Engine as _;
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+use serde::Serialize;
+
+use super::MAX_VALUE;
+use crate::describe;
+use crate::points;
+use crate::story::Threads;
+use meshproof_model::evidence::{Evidence, Fact};
+use meshproof_model::report::{CheckResult, ScenarioResult};
+use meshproof_model::visible::{self, clipped};
+
+/// Placeholder for the token of a piece. Tokens differ in every run; with the placeholder, texts that differ only in
+/// their token are stored once. No text contains it, because control characters are escaped.
+const TOKEN: &str = "\u{1}";
+
+/// A list of distinct texts.
+#[derive(Default)]
+pub(super) struct Texts {
+    list: Vec<String>,
+    index: HashMap<String, usize>,
+}
+
+impl Texts {
+    fn line(&mut self, text: &str, token: Option<&str>) -> usize {
+        self.keep(clipped(&visible::line(text), MAX_VALUE).into_owned(), token)
+    }
+
+    fn block(&mut self, text: &str, token: Option<&str>) -> usize {
+        self.keep(clipped(&visible::block(text), MAX_VALUE).into_owned(), token)
+    }
+
+    fn keep(&mut self, text: String, token: Option<&str>) -> usize {
+        let text = match token {
+            // A short token might occur in a text by chance, so it stays as it is; that costs only space.
+            Some(token) if token.len() >= 8 && text.contains(token) => text.replace(token, TOKEN),
+            Some(_) | None => text,
+        };
+        if let Some(&known) = self.index.get(&text) {
+            return known;
+        }
+        self.list.push(text.clone());
+        self.index.insert(text, self.list.len() - 1);
+        self.list.len() - 1
+    }
+}
+
+/// One piece: id, time, side, kind, token, headline, rows (label and value alternate), comparable fields (name and value
+/// alternate). All numbers are indices into the texts.
+#[derive(Serialize)]
+struct Piece(usize, usize, usize, usize, usize, usize, Vec<usize>, Vec<usize>);
+
+fn piece(texts: &mut Texts, scenario: &ScenarioResult, piece: &Evidence, with_points: bool) -> Piece {
+    // The script inserts the token unescaped, so a token that needs escapes is not replaced.
+    let token = piece.token.as_deref().filter(|t| visible::line(t) == *t);
+    let shown = texts.line(piece.token.as_deref().unwrap_or_default(), None);
+    let mut rows = Vec::new();
+    match &piece.fact {
+        Fact::Exchange(exchange) if exchange.hops.len() > 1 => {
+            for (number, hop) in exchange.hops.iter().enumerate() {
+                rows.push(texts.line(&format!("request {}", number + 1), None));
+                let result = describe::result(&hop.result);
+                rows.push(texts.block(&format!("{} {}: {result}", hop.method, hop.url), token));
+                for (label, value) in describe::hop_rows(hop) {
+                    rows.push(texts.line(label, None));
+                    rows.push(texts.block(&value, token));
+                }
+            }
+        }
+        Fact::Exchange(_)
+        | Fact::AccessLog(_)
+        | Fact::Connection(_)
+        | Fact::Request(_)
+        | Fact::Change(_)
+        | Fact::Credential(_) => {
+            for (label, value) in describe::rows(&piece.fact) {
+                rows.push(texts.line(label, None));
+                rows.push(texts.block(&value, token));
+            }
+        }
+        Fact::Note { text } => {
+            rows.push(texts.line("note", None));
+            rows.push(texts.block(text, token));
+        }
+    }
+    let mut fields = Vec::new();
+    if with_points {
+        for (field, value) in points::points(&piece.fact) {
+            fields.push(texts.line(&field, None));
+            fields.push(texts.line(&value, token));
+        }
+    }
+    Piece(
+        texts.line(&piece.id.0, None),
+        texts.line(&describe::when(piece).to_string(), None),
+        texts.line(&describe::side(&piece.side, scenario), None),
+        texts.line(points::kind(&piece.fact), None),
+        shown,
+        texts.line(&describe::headline(&piece.fact), token),
+        rows,
+        fields,
+    )
+}
+
+/// One check: reason, expected, seen, repeat, the indices of its evidence, the indices that the verdict rests on, and the
+/// fields that it failed for (index of the piece and field name alternate).
+#[derive(Serialize)]
+struct Judged(usize, usize, usize, usize, Vec<usize>, Vec<usize>, Vec<usize>);
+
+fn judged(texts: &mut Texts, threads: &Threads<'_>, check: &CheckResult) -> Judged {
+    let story = threads.story(check);
+    let decides = story.pieces.iter().filter(|b| b.decides).map(|b| b.index).collect();
+    let mut named = Vec::new();
+    if !check.differences.is_empty() {
+        for bearing in &story.pieces {
+            let points = points::points(&bearing.piece.fact);
+            for field in points::named(check, &bearing.piece.id, &points) {
+                named.extend([bearing.index, texts.line(&field, None)]);
+            }
+        }
+    }
+    Judged(
+        texts.line(&check.reason, None),
+        texts.line(&check.expected, None),
+        texts.line(&check.seen, None),
+        texts.line(&check.repeat, None),
+        story.pieces.iter().map(|b| b.index).collect(),
+        decides,
+        named,
+    )
+}
+
+#[derive(Serialize)]
+struct Column {
+    /// The pieces, in the order of the evidence.
+    p: Vec<Piece>,
+    /// The checks, in the order of the rows.
+    c: Vec<Option<Judged>>,
+}
+
+#[derive(Serialize)]
+struct Block {
+    /// The texts.
+    s: Vec<String>,
+    /// One entry per report.
+    k: Vec<Option<Column>>,
+}
+
+/// The evidence of one scenario of one report.
+pub(super) fn scenario(scenario: &ScenarioResult) -> String {
+    let mut texts = Texts::default();
+    let p = scenario.evidence.iter().map(|e| piece(&mut texts, scenario, e, false)).collect();
+    packed(&Block { k: vec![Some(Column { p, c: vec![] })], s: texts.list })
+}
+
+/// The evidence of one scenario in several reports, with the fields that the comparison of two reports needs.
+pub(super) fn group(
+    columns: &[Option<&ScenarioResult>],
+    rows: &[(&str, Vec<Option<&CheckResult>>)],
+) -> String {
+    let mut texts = Texts::default();
+    let k = columns
+        .iter()
+        .enumerate()
+        .map(|(number, scenario)| {
+            let scenario = (*scenario)?;
+            let threads = Threads::of(scenario);
+            let p = scenario.evidence.iter().map(|e| piece(&mut texts, scenario, e, true)).collect();
+            let c = rows.iter().map(|(_, row)| Some(judged(&mut texts, &threads, row[number]?))).collect();
+            Some(Column { p, c })
+        })
+        .collect();
+    packed(&Block { k, s: texts.list })
+}
+
+fn packed(block: &Block) -> String {
+    // Writing to memory cannot fail, and every value of the model can be written as JSON. The page reports an empty block as
+    // unreadable.
+    let json = serde_json::to_vec(block).unwrap_or_default();
+    let mut deflate = DeflateEncoder::new(Vec::with_capacity(json.len() / 8), Compression::new(4));
+    let bytes = deflate.write_all(&json).and_then(|()| deflate.finish()).unwrap_or_default();
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use flate2::read::DeflateDecoder;
+
+    use super::*;
+    use meshproof_model::sample;
+
+    fn unpacked(text: &str) -> serde_json::Value {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+        let mut json = String::new();
+        DeflateDecoder::new(bytes.as_slice()).read_to_string(&mut json).unwrap();
+        serde_json::from_str(&json).unwrap()
+    }
+
+    #[test]
+    fn every_piece_is_packed_and_every_text_is_stored_once() {
+        let report = sample::report();
+        let block = unpacked(&scenario(&report.scenarios[0]));
+        assert_eq!(block["k"][0]["p"].as_array().unwrap().len(), report.scenarios[0].evidence.len());
+        let mut texts: Vec<&str> =
+            block["s"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+        let count = texts.len();
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!(texts.len(), count);
+    }
+
+    #[test]
+    fn a_token_is_stored_separately_from_the_texts_that_contain_it() {
+        let report = sample::report();
+        let block = unpacked(&scenario(&report.scenarios[0]));
+        let texts = block["s"].as_array().unwrap();
+        let with: Vec<_> = texts.iter().filter(|t| t.as_str().unwrap().contains("7f3a91-so.00002")).collect();
+        assert_eq!(
+            with.len(),
+            2,
+            "the token itself, and the sample's first exchange, which contains the token of another: {with:#?}"
+        );
+    }
+
+    #[test]
+    fn hostile_text_is_escaped_before_it_is_packed() {
+        let report = sample::report();
+        let block = unpacked(&scenario(&report.scenarios[2]));
+        for text in block["s"].as_array().unwrap() {
+            let text = text.as_str().unwrap();
+            let hidden = text.chars().find(|&c| c != '\n' && visible::line(&c.to_string()) != c.to_string());
+            assert!(hidden.is_none() || hidden == Some('\u{1}'), "{text:?}");
+        }
+    }
+}

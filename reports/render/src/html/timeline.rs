@@ -1,0 +1,72 @@
+//! The evidence of one check on a timeline: one lane per side. Pieces that the verdict rests on are marked, and so are
+//! their differences from what was expected.
+
+use maud::{Markup, html};
+
+use super::parts::{brief, line};
+use crate::describe;
+use crate::story::{Bearing, Story};
+use meshproof_model::evidence::Side;
+use meshproof_model::report::{CheckResult, ScenarioResult, Verdict};
+
+const fn lane(side: &Side) -> &'static str {
+    match side {
+        Side::Workload { .. } => "lane-w",
+        Side::Proxy { .. } => "lane-p",
+        Side::Service { .. } => "lane-s",
+        Side::Suite => "lane-x",
+    }
+}
+
+/// The timeline. `number` is the index of the scenario in the report, by which the script finds the packed details.
+pub(super) fn timeline(
+    number: usize,
+    scenario: &ScenarioResult,
+    check: &CheckResult,
+    story: &Story<'_>,
+) -> Markup {
+    if story.pieces.is_empty() && story.missing.is_empty() {
+        return html! { p.soft { "No evidence was recorded." } };
+    }
+    html! {
+        div.lanes aria-hidden="true" { span { "workload" } span { "proxies" } span { "services" } }
+        ol.timeline {
+            @for bearing in &story.pieces { (piece(number, scenario, check, bearing)) }
+        }
+        @if story.left_out > 0 { p.soft { "… and " (story.left_out) " more in report.json." } }
+        @for id in &story.missing { p.soft { "Evidence " (line(&id.0)) " is not in the report." } }
+    }
+}
+
+fn piece(number: usize, scenario: &ScenarioResult, check: &CheckResult, bearing: &Bearing<'_>) -> Markup {
+    let piece = bearing.piece;
+    let broken = matches!(check.verdict, Verdict::Failed | Verdict::Inconclusive);
+    let differences = check.differences.iter().filter(|d| d.evidence == piece.id);
+    let marked = broken && check.differences.iter().any(|d| d.evidence == piece.id);
+    let class = match (marked, bearing.decides) {
+        (true, _) => format!("{} wrong", lane(&piece.side)),
+        (false, true) => format!("{} decides", lane(&piece.side)),
+        (false, false) => lane(&piece.side).to_owned(),
+    };
+    html! {
+        li class=(class) {
+            details.piece data-block=(number) data-piece=(bearing.index) {
+                summary {
+                    span.who { (brief(&describe::side(&piece.side, scenario), 120)) }
+                    " " span.at { (describe::when(piece)) }
+                    @if bearing.decides { " " span.rests title="The verdict rests on this piece." { "● decides" } }
+                    " " span.what { (brief(&describe::headline(&piece.fact), 400)) }
+                }
+                div.details {}
+            }
+            @if broken {
+                @for difference in differences {
+                    dl.against {
+                        dt { "✓ expected" } dd.want { (brief(&difference.expected, 1_000)) }
+                        dt { "✗ seen" } dd.got { (brief(&difference.seen, 1_000)) }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Renders reports for people and programs: the HTML page, the terminal, comparisons, JUnit, Markdown, annotations and
+//! badges.
+//!
+//! The input is a [`meshproof_model::Report`], the output is text. A renderer does not know targets, scenarios or networks,
+//! and never contacts the implementation under test.
+
+#[cfg(test)]
+mod arbitrary;
+pub mod compare;
+mod describe;
+pub mod expectations;
+pub mod formats;
+pub mod html;
+mod points;
+pub mod story;
+pub mod terminal;
+pub mod words;

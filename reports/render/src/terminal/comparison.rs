@@ -1,0 +1,111 @@
+//! A comparison of several reports on a terminal.
+
+use std::io::{self, Write};
+
+use super::{Look, cut, line, no_command};
+use crate::compare::{Cell, Comparison, Movement, Row};
+use crate::words::{plural, symbol};
+use meshproof_model::report::Verdict;
+
+/// The width of one verdict.
+const CELL: usize = 16;
+
+/// Writes the comparison: the implementations, then every check with different verdicts and their first divergences. With
+/// `all`, the other checks too.
+///
+/// # Errors
+/// Writing to the output fails.
+pub fn comparison(out: &mut impl Write, comparison: &Comparison, all: bool, look: Look) -> io::Result<()> {
+    for (number, column) in comparison.columns.iter().enumerate() {
+        let name = line(&column.label());
+        let verdict = look.verdict(column.verdict, &column.verdict.to_string());
+        let baseline = if comparison.baseline == Some(number) { ", the baseline" } else { "" };
+        writeln!(
+            out,
+            "{:>3} {} ({}, run {}){baseline}: {verdict}, {} of {} passed",
+            number + 1,
+            look.bold(&no_command(&cut(&name, 60))),
+            line(&column.target),
+            line(&column.run),
+            column.must_passed,
+            plural(column.must_asked, "MUST check")
+        )?;
+    }
+    for group in &comparison.scenarios {
+        let shown: Vec<&Row> = group.rows.iter().filter(|r| all || r.differs).collect();
+        if shown.is_empty() {
+            continue;
+        }
+        writeln!(out, "\n{}", look.bold(&no_command(&line(&group.selector))))?;
+        for row in shown {
+            write_row(out, row, look)?;
+        }
+    }
+    let total = comparison.rows().count();
+    let differ = comparison.rows().filter(|(_, r)| r.differs).count();
+    let have = if differ == 1 { "has" } else { "have" };
+    write!(out, "\n{differ} of {} {have} different verdicts", plural(total, "check"))?;
+    if comparison.baseline.is_some() {
+        let (worse, better) = (comparison.moved(Movement::Regression), comparison.moved(Movement::Fix));
+        write!(
+            out,
+            "; compared with the baseline: {}, {} fixed",
+            plural(worse, "regression"),
+            plural(better, "check")
+        )?;
+    }
+    writeln!(out)
+}
+
+fn write_row(out: &mut impl Write, row: &Row, look: Look) -> io::Result<()> {
+    let label = format!("{} {}", row.level, line(&row.name));
+    writeln!(out, "  {}", no_command(&cut(&label, 100)))?;
+    // As many columns per line as fit.
+    let fit = look.width.saturating_sub(4).max(CELL) / CELL;
+    for (part, cells) in row.cells.chunks(fit).enumerate() {
+        write!(out, "    ")?;
+        for (number, cell) in cells.iter().enumerate() {
+            let column = part * fit + number + 1;
+            let word = cell.as_ref().map_or_else(|| "missing".to_owned(), |c| c.verdict.to_string());
+            let sign = cell.as_ref().map_or("·", |c| symbol(c.verdict));
+            let text = format!("{column} {sign} {word}");
+            let last = number + 1 == cells.len();
+            let pad = " ".repeat(if last { 0 } else { CELL.saturating_sub(text.chars().count()) });
+            write!(out, "{}{pad}", painted(look, cell.as_ref().map(|c| c.verdict), &text))?;
+        }
+        writeln!(out)?;
+    }
+    for (number, cell) in row.cells.iter().enumerate() {
+        let Some(cell) = cell else { continue };
+        remark(out, number, cell, look)?;
+    }
+    Ok(())
+}
+
+fn painted(look: Look, verdict: Option<Verdict>, text: &str) -> String {
+    match verdict {
+        Some(Verdict::Passed) | None => text.to_owned(),
+        Some(Verdict::Failed | Verdict::Inconclusive | Verdict::Error | Verdict::Skipped) => look.bold(text),
+    }
+}
+
+fn remark(out: &mut impl Write, number: usize, cell: &Cell, look: Look) -> io::Result<()> {
+    let moved = match cell.movement {
+        Some(Movement::Regression) => "regression; ",
+        Some(Movement::Fix) => "fixed; ",
+        None => "",
+    };
+    let text = match &cell.divergence {
+        Some(divergence) => {
+            format!("{moved}first divergence from {}: {}", divergence.with + 1, divergence.sentence())
+        }
+        None if moved.is_empty() => return Ok(()),
+        None => moved.trim_end_matches("; ").to_owned(),
+    };
+    let options =
+        textwrap::Options::new(look.width.max(40)).initial_indent("      ").subsequent_indent("        ");
+    for wrapped in textwrap::wrap(&format!("{}: {}", number + 1, line(&text)), options) {
+        writeln!(out, "{}", no_command(&wrapped))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Progress during a run.
+
+use std::io::{self, Write};
+
+use super::{Look, Verbosity, cut, line, no_command};
+use crate::words::{Micros, plural};
+use meshproof_model::event::Event;
+use meshproof_model::report::{ScenarioResult, Tally, Verdict};
+
+/// Shows the events of a run.
+///
+/// Each finished scenario is one permanent line. On a terminal, a last line shows what is running and is redrawn in place.
+/// Checks (with [`Verbosity::Verbose`]) are shown when their scenario finishes, because some verdicts are final only then,
+/// and because the lines of concurrent scenarios would otherwise be mixed.
+#[derive(Debug)]
+pub struct Progress<W> {
+    out: W,
+    look: Look,
+    verbosity: Verbosity,
+    scenarios: usize,
+    finished: usize,
+    running: Vec<RunningScenario>,
+    shown: bool,
+}
+
+#[derive(Debug)]
+struct RunningScenario {
+    scenario: String,
+    step: String,
+}
+
+impl<W: Write> Progress<W> {
+    /// Nothing is written before the first event.
+    pub const fn new(out: W, look: Look, verbosity: Verbosity) -> Self {
+        Self { out, look, verbosity, scenarios: 0, finished: 0, running: Vec::new(), shown: false }
+    }
+
+    /// Shows one event.
+    ///
+    /// # Errors
+    /// Writing to the output fails.
+    pub fn on(&mut self, event: &Event) -> io::Result<()> {
+        if self.verbosity == Verbosity::Quiet {
+            return Ok(());
+        }
+        self.wipe()?;
+        match event {
+            Event::RunStarted { implementation, scenarios, checks } => {
+                self.scenarios = *scenarios;
+                let counts = format!("{} in {}", plural(*checks, "check"), plural(*scenarios, "scenario"));
+                writeln!(self.out, "{}: {counts}", self.look.bold(&no_command(&line(implementation))))?;
+            }
+            Event::OneAtATime { reason } => {
+                writeln!(self.out, "scenarios run one after another: {}", line(reason))?;
+            }
+            Event::ScenarioStarted { scenario } => {
+                self.running.push(RunningScenario { scenario: scenario.clone(), step: String::new() });
+            }
+            Event::StepStarted { scenario, title } => {
+                if let Some(running) = self.running.iter_mut().find(|r| r.scenario == *scenario) {
+                    running.step.clone_from(title);
+                }
+            }
+            Event::CheckJudged { .. } => {}
+            Event::ScenarioFinished { result } => {
+                self.finished += 1;
+                let selector = result.selector();
+                self.running.retain(|r| r.scenario != selector);
+                self.scenario(result)?;
+            }
+            Event::Interrupted { reason } => {
+                let text = format!("stopping: {}; cleaning up", line(reason));
+                writeln!(self.out, "{}", self.look.verdict(Verdict::Error, &text))?;
+            }
+        }
+        self.draw()?;
+        self.out.flush()
+    }
+
+    /// Removes the progress line, so that other text can be written.
+    ///
+    /// # Errors
+    /// Writing to the output fails.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.running.clear();
+        self.wipe()?;
+        self.out.flush()
+    }
+
+    fn scenario(&mut self, result: &ScenarioResult) -> io::Result<()> {
+        let verdict = result.verdict();
+        let tally = Tally::of(&result.checks, |_| true);
+        let counts: Vec<_> = Verdict::ALL
+            .iter()
+            .filter(|&&v| tally.count(v) > 0)
+            .map(|&v| format!("{} {v}", tally.count(v)))
+            .collect();
+        let counts = if counts.is_empty() { "no checks".to_owned() } else { counts.join(", ") };
+        let took = self.look.dim(&format!("({})", Micros(result.timing.total_us)));
+        writeln!(
+            self.out,
+            "{} {}: {counts} {took}",
+            self.look.verdict(verdict, &format!("{verdict:12}")),
+            line(&result.selector())
+        )?;
+        if self.verbosity == Verbosity::Verbose {
+            for check in &result.checks {
+                let reason = self.look.dim(&line(&check.reason));
+                let verdict = self.look.verdict(check.verdict, &format!("{:12}", check.verdict));
+                writeln!(self.out, "    {verdict} {:6} {}: {reason}", check.level, line(&check.id))?;
+            }
+        }
+        for fault in &result.faults {
+            let text = self.look.verdict(Verdict::Error, &format!("error: {}", line(&fault.message)));
+            writeln!(self.out, "    {text}")?;
+        }
+        Ok(())
+    }
+
+    fn wipe(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.shown) {
+            // Carriage return, then "erase in line" (ECMA-48, section 8.3.41).
+            write!(self.out, "\r\x1b[2K")?;
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        if !self.look.live || self.running.is_empty() {
+            return Ok(());
+        }
+        let scenarios: Vec<_> =
+            self.running
+                .iter()
+                .map(|r| {
+                    if r.step.is_empty() { r.scenario.clone() } else { format!("{}: {}", r.scenario, r.step) }
+                })
+                .collect();
+        let text = format!("[{}/{}] {}", self.finished, self.scenarios, line(&scenarios.join(" | ")));
+        // One column stays free, because some terminals wrap after a full line.
+        write!(self.out, "{}", self.look.dim(&cut(&text, self.look.width.saturating_sub(1))))?;
+        self.shown = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,322 @@
+//! The summary at the end of a run.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use textwrap::Options;
+
+use super::{Look, block, cut, line, no_command};
+use crate::describe;
+use crate::words::{LEVELS, Micros, conclusion, needs_attention, plural, skips};
+use meshproof_model::evidence::{Evidence, EvidenceId, Side};
+use meshproof_model::report::{CheckResult, Report, ScenarioResult, Tally, Verdict};
+
+const LABEL: usize = 13;
+
+/// How many lines of a manifest are shown.
+const MANIFEST_LINES: usize = 40;
+
+/// How many lines of a row of evidence are shown.
+const EVIDENCE_LINES: usize = 6;
+
+/// How many pieces of evidence are shown for one check.
+const EVIDENCE_PIECES: usize = 12;
+
+/// Writes the summary: the implementation, the counts by level, every check that needs attention with its evidence, the
+/// path of the report, and the overall result in one line. `report_path` is the report that the reader can open.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn summary(
+    out: &mut impl Write,
+    report: &Report,
+    report_path: Option<&str>,
+    look: Look,
+) -> io::Result<()> {
+    Summary { out, look }.write(report, report_path)
+}
+
+/// If at least this many other checks have the same verdict and reason, only the first is shown in full.
+const MIN_REPEATED: usize = 3;
+
+fn is_detailed(check: &CheckResult) -> bool {
+    needs_attention(check) && !check.failed_as_expected()
+}
+
+/// The checks that are shown in full, grouped by verdict and reason.
+fn by_reason(report: &Report) -> HashMap<(Verdict, &str), Vec<(&ScenarioResult, &CheckResult)>> {
+    let mut groups: HashMap<_, Vec<_>> = HashMap::new();
+    for scenario in &report.scenarios {
+        for check in scenario.checks.iter().filter(|c| is_detailed(c)) {
+            groups.entry((check.verdict, check.reason.as_str())).or_default().push((scenario, check));
+        }
+    }
+    groups
+}
+
+struct Summary<'w, W> {
+    out: &'w mut W,
+    look: Look,
+}
+
+impl<W: Write> Summary<'_, W> {
+    fn write(&mut self, report: &Report, report_path: Option<&str>) -> io::Result<()> {
+        self.head(report)?;
+        self.table(report)?;
+        self.skipped(report)?;
+        let groups = by_reason(report);
+        for scenario in &report.scenarios {
+            // A manifest is shown once, with the first check that it applies to.
+            let mut manifest_of = None;
+            for check in scenario.checks.iter().filter(|c| is_detailed(c)) {
+                let group = groups.get(&(check.verdict, check.reason.as_str()));
+                let group = group.map(Vec::as_slice).unwrap_or_default();
+                let Some(((_, first), others)) = group.split_first() else { continue };
+                let repeated = others.len() >= MIN_REPEATED;
+                if repeated && !std::ptr::eq(*first, check) {
+                    continue;
+                }
+                self.check(scenario, check, &mut manifest_of)?;
+                if repeated {
+                    self.others(others)?;
+                }
+            }
+        }
+        self.expectations(report)?;
+        self.faults(report)?;
+        self.end(report, report_path)
+    }
+
+    fn head(&mut self, report: &Report) -> io::Result<()> {
+        let implementation = &report.implementation;
+        let title = format!("{} {}", line(&implementation.name), line(&implementation.version));
+        writeln!(
+            self.out,
+            "\n{} ({}), run {}, started {}, took {}",
+            self.look.bold(&no_command(&title)),
+            line(&implementation.target),
+            line(&report.run.id),
+            line(&report.run.started),
+            Micros(report.run.duration_us)
+        )?;
+        for (name, value) in &implementation.details {
+            self.row(2, &line(name), &[line(value)])?;
+        }
+        if report.run.partial {
+            let why = report.run.partial_reason.as_deref().unwrap_or("no reason was recorded");
+            let text = format!("partial run: stopped early ({}); missing checks were not judged", line(why));
+            writeln!(self.out, "{}", self.look.verdict(Verdict::Error, &text))?;
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, report: &Report) -> io::Result<()> {
+        write!(self.out, "\n{:8}", "")?;
+        for verdict in Verdict::ALL {
+            write!(self.out, "{verdict:>14}")?;
+        }
+        writeln!(self.out)?;
+        for level in LEVELS {
+            let tally = Tally::of(report.checks(), |c| c.level == level);
+            if tally.total() == 0 {
+                continue;
+            }
+            write!(self.out, "{level:<8}")?;
+            for verdict in Verdict::ALL {
+                write!(self.out, "{:>14}", tally.count(verdict))?;
+            }
+            writeln!(self.out)?;
+        }
+        Ok(())
+    }
+
+    /// Why checks were skipped: one line per reason.
+    fn skipped(&mut self, report: &Report) -> io::Result<()> {
+        let reasons = skips(report);
+        if !reasons.is_empty() {
+            writeln!(self.out)?;
+        }
+        reasons.iter().try_for_each(|reason| self.wrapped("", &line(reason)))
+    }
+
+    /// The checks with the same verdict and reason as the check above them.
+    fn others(&mut self, others: &[(&ScenarioResult, &CheckResult)]) -> io::Result<()> {
+        let ids: Vec<String> = others
+            .iter()
+            .map(|(s, c)| line(&format!("{}/{}", s.selector(), crate::compare::short(s, c))))
+            .collect();
+        let text =
+            format!("and {} with the same reason: {}", plural(ids.len(), "more check"), ids.join(", "));
+        self.wrapped("  ", &text)
+    }
+
+    /// Text wrapped to the width, with a hanging indent.
+    fn wrapped(&mut self, indent: &str, text: &str) -> io::Result<()> {
+        let options = Options::new(self.look.width.max(40))
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
+            .initial_indent(indent)
+            .subsequent_indent("    ");
+        textwrap::wrap(text, &options).iter().try_for_each(|text| writeln!(self.out, "{}", no_command(text)))
+    }
+
+    fn check<'r>(
+        &mut self,
+        scenario: &'r ScenarioResult,
+        check: &CheckResult,
+        manifest_of: &mut Option<&'r EvidenceId>,
+    ) -> io::Result<()> {
+        let verdict = self.look.verdict(check.verdict, &check.verdict.to_string());
+        let id = format!("{}/{}", scenario.selector(), crate::compare::short(scenario, check));
+        writeln!(self.out, "\n{verdict} {} {}", check.level, self.look.bold(&line(&id)))?;
+        self.row(2, "requirement", &block(&check.requirement, EVIDENCE_LINES))?;
+        let source = format!("{}, \"{}\"", line(&scenario.document.title), line(&check.section));
+        self.row(2, "document", &[source])?;
+        self.command("", &scenario.document.url)?;
+        self.row(2, "reason", &block(&check.reason, EVIDENCE_LINES))?;
+        self.row(2, "expected", &block(&check.expected, EVIDENCE_LINES))?;
+        self.row(2, "seen", &block(&check.seen, EVIDENCE_LINES))?;
+        self.evidence(scenario, check)?;
+        self.last_change(scenario, check, manifest_of)?;
+        self.command("repeat", &check.repeat)
+    }
+
+    fn evidence(&mut self, scenario: &ScenarioResult, check: &CheckResult) -> io::Result<()> {
+        let mut pieces: Vec<&Evidence> =
+            check.evidence.iter().take(EVIDENCE_PIECES).filter_map(|id| scenario.evidence(id)).collect();
+        // Grouped by side, in the order of the request path.
+        pieces.sort_by(|a, b| (rank(&a.side), &a.side, a.at_us).cmp(&(rank(&b.side), &b.side, b.at_us)));
+        let mut side = None;
+        for piece in pieces {
+            if side != Some(&piece.side) {
+                side = Some(&piece.side);
+                writeln!(self.out, "  {}", self.look.bold(&line(&describe::side(&piece.side, scenario))))?;
+            }
+            let headline = line(&describe::headline(&piece.fact));
+            self.row(4, &line(&piece.id.0), &[headline])?;
+            for (label, value) in describe::brief_rows(&piece.fact) {
+                self.row(6, label, &block(&value, EVIDENCE_LINES))?;
+            }
+        }
+        if check.evidence.len() > EVIDENCE_PIECES {
+            let more = check.evidence.len() - EVIDENCE_PIECES;
+            writeln!(self.out, "    … ({more} more in the report)")?;
+        }
+        let missing: Vec<_> = check
+            .evidence
+            .iter()
+            .filter(|id| scenario.evidence(id).is_none())
+            .map(|id| line(&id.0))
+            .collect();
+        if !missing.is_empty() {
+            writeln!(self.out, "    (missing from the report: {})", missing.join(", "))?;
+        }
+        Ok(())
+    }
+
+    fn last_change<'r>(
+        &mut self,
+        scenario: &'r ScenarioResult,
+        check: &CheckResult,
+        manifest_of: &mut Option<&'r EvidenceId>,
+    ) -> io::Result<()> {
+        let Some((evidence, change)) = scenario.last_change(check) else {
+            return self.row(2, "last change", &["none before this evidence was recorded".to_owned()]);
+        };
+        let mut lines = vec![line(&describe::headline(&evidence.fact))];
+        if let Some(step) = scenario.steps.get(evidence.step) {
+            lines.push(format!("in step \"{}\"", line(&step.title)));
+        }
+        if manifest_of.replace(&evidence.id) == Some(&evidence.id) {
+            lines.push("(manifests are shown above)".to_owned());
+            return self.row(2, "last change", &lines);
+        }
+        self.row(2, "last change", &lines)?;
+        for text in block(&change.applied.join("---\n"), MANIFEST_LINES) {
+            writeln!(self.out, "    {} {text}", self.look.dim("|"))?;
+        }
+        Ok(())
+    }
+
+    /// Expected failures, and checks that passed although a failure was expected.
+    fn expectations(&mut self, report: &Report) -> io::Result<()> {
+        for (scenario, check) in report.scenarios.iter().flat_map(|s| s.checks.iter().map(move |c| (s, c))) {
+            let Some(expected) = &check.expected_failure else { continue };
+            let word = match (check.failed_as_expected(), check.fails_run()) {
+                (true, _) => format!("{} as expected", check.verdict),
+                (false, true) => "passed although a failure was expected".to_owned(),
+                (false, false) => continue,
+            };
+            let verdict = if check.fails_run() { Verdict::Failed } else { Verdict::Skipped };
+            let word = self.look.verdict(verdict, &word);
+            let id = format!("{}/{}", scenario.selector(), crate::compare::short(scenario, check));
+            writeln!(self.out, "\n{word} {} {}", check.level, self.look.bold(&line(&id)))?;
+            self.row(2, "reason", &[line(&expected.reason)])?;
+            if check.fails_run() {
+                self.row(2, "fix", &["remove the entry from the expectations file".to_owned()])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn faults(&mut self, report: &Report) -> io::Result<()> {
+        let faults = report.scenarios.iter().flat_map(|s| s.faults.iter().map(move |f| (s, f)));
+        for (scenario, fault) in faults {
+            let verdict = self.look.verdict(Verdict::Error, "environment or suite error");
+            writeln!(self.out, "\n{verdict} in {}", line(&scenario.selector()))?;
+            self.row(2, "message", &block(&fault.message, EVIDENCE_LINES))?;
+            if let Some(step) = &fault.step {
+                self.row(2, "step", &[line(step)])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, report: &Report, report_path: Option<&str>) -> io::Result<()> {
+        writeln!(self.out)?;
+        if let Some(path) = report_path {
+            self.command("report", path)?;
+        }
+        self.command("repeat", &report.run.command)?;
+        let conclusion = conclusion(report);
+        let verdict = self.look.verdict(conclusion.verdict, &conclusion.verdict.to_string().to_uppercase());
+        writeln!(self.out, "{verdict}: {}", conclusion.sentence)
+    }
+
+    /// A path or a command: always on one line, so that it can be copied.
+    fn command(&mut self, label: &str, text: &str) -> io::Result<()> {
+        let label = self.look.dim(&format!("{label:LABEL$}"));
+        writeln!(self.out, "  {label}{}", no_command(&line(text)))
+    }
+
+    /// A label and its text, wrapped beside it.
+    fn row(&mut self, indent: usize, label: &str, lines: &[String]) -> io::Result<()> {
+        let label = cut(label, 2 * LABEL);
+        let label = no_command(&label);
+        let label_width = LABEL.max(label.chars().count() + 1);
+        let rest = " ".repeat(indent + label_width);
+        let options = Options::new(self.look.width.max(rest.len() + 20))
+            .break_words(true)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
+            .initial_indent(&rest)
+            .subsequent_indent(&rest);
+        let mut wrapped = lines.iter().flat_map(|text| textwrap::wrap(text, &options));
+        let first = wrapped.next().unwrap_or_default();
+        let first = no_command(first.strip_prefix(rest.as_str()).unwrap_or(first.trim_start()));
+        let label = self.look.dim(&format!("{label:label_width$}"));
+        writeln!(self.out, "{:indent$}{label}{first}", "")?;
+        for text in wrapped {
+            let text = no_command(text.strip_prefix(rest.as_str()).unwrap_or(text.trim_start()));
+            writeln!(self.out, "{rest}{text}")?;
+        }
+        Ok(())
+    }
+}
+
+const fn rank(side: &Side) -> u8 {
+    match side {
+        Side::Suite => 0,
+        Side::Workload { .. } => 1,
+        Side::Proxy { .. } => 2,
+        Side::Service { .. } => 3,
+    }
+}
