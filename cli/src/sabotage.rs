@@ -11,7 +11,7 @@ use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
 use meshproof_model::{Level, Report, Verdict, kills};
 use meshproof_reference::{Saboteur, UnknownSaboteur};
-use meshproof_render::words::plural;
+use meshproof_render::text::plural;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 

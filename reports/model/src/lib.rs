@@ -5,6 +5,7 @@
 //! An *implementation* is judged by *scenarios*, which consist of *checks*. The *verdict* of a check rests on *evidence*
 //! from the workload, the proxies and the external services.
 
+mod access_log;
 pub mod event;
 pub mod evidence;
 pub mod json;

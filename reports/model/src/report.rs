@@ -24,6 +24,11 @@ pub enum Level {
     May,
 }
 
+impl Level {
+    /// Every level, the most binding first.
+    pub const ALL: [Self; 3] = [Self::Must, Self::Should, Self::May];
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -175,6 +180,12 @@ impl ScenarioResult {
         }
     }
 
+    /// The name of a check within this scenario: `single-response`.
+    #[must_use]
+    pub fn check_name<'c>(&self, check: &'c CheckResult) -> &'c str {
+        check.name_in(&self.id)
+    }
+
     /// The worst verdict among the MUST checks, or among all checks if no MUST check was executed; `Error` if the scenario
     /// has an environment or suite error, `Skipped` if no check was executed.
     #[must_use]
@@ -259,6 +270,12 @@ pub struct CheckResult {
 }
 
 impl CheckResult {
+    /// The id without the prefix `SCENARIO/`; the whole id if it has another prefix.
+    #[must_use]
+    pub fn name_in(&self, scenario: &str) -> &str {
+        self.id.strip_prefix(scenario).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&self.id)
+    }
+
     /// Whether this result fails the run: a MUST that failed or is inconclusive, unless that was expected; an expected
     /// failure that passed.
     #[must_use]

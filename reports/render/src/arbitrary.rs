@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::formats::Format;
 use crate::html;
-use crate::terminal::{Look, Progress, Verbosity, summary};
+use crate::terminal::{OutputStyle, Progress, Verbosity, summary};
 use meshproof_model::{Event, Report, SCHEMA, from_json, sample, to_json};
 
 /// Members whose values are enum values of the model, not free text.
@@ -85,7 +85,7 @@ proptest! {
     #[test]
     fn any_report_renders_as_a_safe_summary(report in report(), width in 0_usize..200) {
         let mut out = Vec::new();
-        summary(&mut out, &report, Some("x"), Look { width, ..Look::PLAIN }).unwrap();
+        summary(&mut out, &report, Some("x"), OutputStyle { width, ..OutputStyle::PLAIN }).unwrap();
         let out = String::from_utf8(out).unwrap();
         assert_harmless(&out);
     }
@@ -93,7 +93,7 @@ proptest! {
     #[test]
     fn any_report_renders_as_safe_progress(report in report(), width in 0_usize..200) {
         let mut out = Vec::new();
-        let mut progress = Progress::new(&mut out, Look { width, ..Look::PLAIN }, Verbosity::Verbose);
+        let mut progress = Progress::new(&mut out, OutputStyle { width, ..OutputStyle::PLAIN }, Verbosity::Verbose);
         let (implementation, reason) = (report.implementation.name.clone(), report.run.command.clone());
         progress.on(&Event::RunStarted { implementation, scenarios: 1, checks: 1 }).unwrap();
         progress.on(&Event::OneAtATime { reason: reason.clone() }).unwrap();
@@ -122,7 +122,7 @@ proptest! {
         html::tests::assert_harmless(&html::comparison(&[&one, &other], Some(0), true));
         let mut out = Vec::new();
         let compared = crate::compare::compare(&[&one, &other], Some(0));
-        crate::terminal::comparison(&mut out, &compared, true, Look::PLAIN).unwrap();
+        crate::terminal::comparison(&mut out, &compared, true, OutputStyle::PLAIN).unwrap();
         assert_harmless(&String::from_utf8(out).unwrap());
     }
 

@@ -6,21 +6,20 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::describe;
-use crate::points::{self, Point};
-use crate::story::Threads;
-use crate::words::conclusion;
-use meshproof_model::evidence::Side;
+use crate::check_evidence::EvidenceIndex;
+use crate::conclusion::conclusion;
+use crate::parallel;
 use meshproof_model::report::{
     CheckResult, Document, Level, Report, ScenarioResult, Tally, Verdict, variants,
 };
-use meshproof_model::visible::clipped;
+
+mod divergence;
+
+pub use divergence::Divergence;
+use divergence::{divergence, slots};
 
 /// The version of the comparison's JSON, found in its `schema` field.
 pub const SCHEMA: &str = "meshproof.comparison/1";
-
-/// The longest value that a divergence quotes, in characters. The reports contain the whole value.
-const MAX_QUOTED: usize = 300;
 
 /// A comparison of several reports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -119,52 +118,12 @@ pub enum Movement {
     Fix,
 }
 
-/// The first field in which the evidence of two cells differs, in the order of the request path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Divergence {
-    /// The other column.
-    pub with: usize,
-    /// The side that recorded it: `proxy istio-egressgateway`.
-    pub place: String,
-    /// The kind of evidence: `request`, `access-log line`.
-    pub kind: String,
-    /// The field: `status`, `server name`. Empty if only one of the two has this piece of evidence.
-    pub field: String,
-    /// What this cell's evidence shows; none where there is nothing of the kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub here: Option<String>,
-    /// The value in the other column.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub there: Option<String>,
-}
-
 impl Column {
     /// Name, version and variant, as shown to readers.
     #[must_use]
     pub fn label(&self) -> String {
         let variant: String = variants(&self.details).map(|(_, value)| format!(" · {value}")).collect();
         format!("{} {}{variant}", self.name, self.version)
-    }
-}
-
-impl Divergence {
-    /// One line: `proxy sleep, access-log line, status: 503 instead of 200`.
-    #[must_use]
-    pub fn sentence(&self) -> String {
-        let field = if self.field.is_empty() { String::new() } else { format!(", {}", self.field) };
-        let side = |value: &Option<String>| match value.as_deref() {
-            None => "no evidence".to_owned(),
-            // An empty list differs from missing evidence.
-            Some("") => "none".to_owned(),
-            Some(value) => value.to_owned(),
-        };
-        format!(
-            "{}, {}{field}: {} instead of {}",
-            self.place,
-            self.kind,
-            side(&self.here),
-            side(&self.there)
-        )
     }
 }
 
@@ -187,27 +146,8 @@ impl Comparison {
 pub fn compare(reports: &[&Report], baseline: Option<usize>) -> Comparison {
     let baseline = baseline.filter(|&b| b < reports.len());
     let groups = aligned(reports);
-    let scenarios = std::thread::scope(|scope| {
-        let parts: Vec<_> = parts(groups.len())
-            .map(|part| {
-                let groups = &groups[part];
-                scope.spawn(move || groups.iter().map(|g| group(g, baseline)).collect::<Vec<_>>())
-            })
-            .collect();
-        // A panic in a thread is a bug of this module, so it is propagated.
-        parts
-            .into_iter()
-            .flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
+    let scenarios = parallel::map(groups.len(), |n| group(&groups[n], baseline));
     Comparison { schema: SCHEMA.to_owned(), columns: columns(reports), baseline, scenarios }
-}
-
-/// Splits `0..n` into one range per processor.
-pub(crate) fn parts(n: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let size = n.div_ceil(processors.min(n.max(1))).max(1);
-    (0..n).step_by(size).map(move |start| start..(start + size).min(n))
 }
 
 fn columns(reports: &[&Report]) -> Vec<Column> {
@@ -279,11 +219,6 @@ pub(crate) fn aligned<'r>(reports: &[&'r Report]) -> Vec<Aligned<'r>> {
     groups
 }
 
-/// The check's name within its scenario.
-pub(crate) fn short<'c>(scenario: &ScenarioResult, check: &'c CheckResult) -> &'c str {
-    check.id.strip_prefix(scenario.id.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&check.id)
-}
-
 /// The checks of a scenario configuration, each listed once, with the result of every column.
 pub(crate) fn rows<'r>(group: &Aligned<'r>) -> Vec<(&'r str, Vec<Option<&'r CheckResult>>)> {
     let mut rows: Vec<(&str, Vec<Option<&CheckResult>>)> = Vec::new();
@@ -291,7 +226,7 @@ pub(crate) fn rows<'r>(group: &Aligned<'r>) -> Vec<(&'r str, Vec<Option<&'r Chec
     for (column, scenario) in group.iter().enumerate() {
         let Some(scenario) = scenario else { continue };
         for check in &scenario.checks {
-            let name = short(scenario, check);
+            let name = scenario.check_name(check);
             let at = *index.entry(name).or_insert_with(|| {
                 rows.push((name, vec![None; group.len()]));
                 rows.len() - 1
@@ -303,10 +238,11 @@ pub(crate) fn rows<'r>(group: &Aligned<'r>) -> Vec<(&'r str, Vec<Option<&'r Chec
 }
 
 fn group(group: &Aligned<'_>, baseline: Option<usize>) -> Group {
-    let threads: Vec<Option<Threads<'_>>> = group.iter().map(|s| s.map(Threads::of)).collect();
+    let evidence_index: Vec<Option<EvidenceIndex<'_>>> =
+        group.iter().map(|s| s.map(EvidenceIndex::of)).collect();
     let rows = rows(group)
         .into_iter()
-        .filter_map(|(name, results)| row(name, &results, &threads, baseline))
+        .filter_map(|(name, results)| row(name, &results, &evidence_index, baseline))
         .collect();
     let first = group.iter().flatten().next();
     Group {
@@ -322,7 +258,7 @@ fn group(group: &Aligned<'_>, baseline: Option<usize>) -> Group {
 fn row(
     name: &str,
     results: &[Option<&CheckResult>],
-    threads: &[Option<Threads<'_>>],
+    evidence_index: &[Option<EvidenceIndex<'_>>],
     baseline: Option<usize>,
 ) -> Option<Row> {
     let first = results.iter().flatten().next()?;
@@ -336,8 +272,8 @@ fn row(
         let result = (*result)?;
         let divergence = (result.verdict != reference_cell.verdict)
             .then(|| {
-                let here = slots(threads[column].as_ref()?, result);
-                let there = slots(threads[reference].as_ref()?, reference_cell);
+                let here = slots(evidence_index[column].as_ref()?, result);
+                let there = slots(evidence_index[reference].as_ref()?, reference_cell);
                 divergence(&here, &there, reference)
             })
             .flatten();
@@ -370,127 +306,6 @@ const fn movement(before: Verdict, now: Verdict) -> Option<Movement> {
             Verdict::Passed | Verdict::Failed | Verdict::Inconclusive | Verdict::Skipped | Verdict::Error,
         ) => None,
     }
-}
-
-/// Pieces are paired by side and kind, in the order in which they were recorded. Proxies write their logs at arbitrary
-/// times, so only the order within one side and kind is meaningful. A field that one of the two checks names as the cause
-/// of its failure comes before all others, which may be unrelated.
-fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Divergence> {
-    let mut keys: Vec<&Slot> = ours.keys().chain(theirs.keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let found = |key: &Slot, field: &str, here: Option<String>, there: Option<String>| {
-        let quoted = |text: Option<String>| text.map(|t| clipped(&t, MAX_QUOTED).into_owned());
-        Divergence {
-            with,
-            place: key.place.clone(),
-            kind: key.kind.to_owned(),
-            field: field.to_owned(),
-            here: quoted(here),
-            there: quoted(there),
-        }
-    };
-    let mut first = None;
-    for key in keys {
-        match (ours.get(key), theirs.get(key)) {
-            (Some(mine), Some(other)) => {
-                for (field, here, there) in differences(&mine.points, &other.points) {
-                    let named = mine.named.contains(&field) || other.named.contains(&field);
-                    if named || first.is_none() {
-                        let divergence = found(key, &field, here, there);
-                        if named {
-                            return Some(divergence);
-                        }
-                        first = Some(divergence);
-                    }
-                }
-            }
-            (Some(mine), None) => {
-                first.get_or_insert_with(|| found(key, "", Some(in_short(&mine.points)), None));
-            }
-            (None, Some(other)) => {
-                first.get_or_insert_with(|| found(key, "", None, Some(in_short(&other.points))));
-            }
-            (None, None) => {}
-        }
-    }
-    first
-}
-
-/// The place of a piece of evidence: side, kind, and its number among those of the same side and kind. Ordered as the
-/// request path.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Slot {
-    rank: u8,
-    place: String,
-    order: u8,
-    kind: &'static str,
-    number: usize,
-}
-
-/// The content of one slot.
-struct Filled {
-    points: Vec<Point>,
-    /// The fields that the check names as the cause of its failure.
-    named: Vec<String>,
-}
-
-type Slots = HashMap<Slot, Filled>;
-
-fn slots(index: &Threads<'_>, check: &CheckResult) -> Slots {
-    let scenario = index.scenario();
-    let story = index.story(check);
-    let mut counts: HashMap<(String, &'static str), usize> = HashMap::new();
-    let mut slots = HashMap::new();
-    for bearing in &story.pieces {
-        let place = describe::side(&bearing.piece.side, scenario);
-        let kind = points::kind(&bearing.piece.fact);
-        let number = counts.entry((place.clone(), kind)).or_default();
-        let slot = Slot { rank: rank(&bearing.piece.side), place, order: order(kind), kind, number: *number };
-        *number += 1;
-        let points = points::points(&bearing.piece.fact);
-        let named = points::named(check, &bearing.piece.id, &points);
-        slots.insert(slot, Filled { points, named });
-    }
-    slots
-}
-
-/// The position of a side on the request path.
-pub(crate) const fn rank(side: &Side) -> u8 {
-    match side {
-        Side::Suite => 0,
-        Side::Workload { .. } => 1,
-        Side::Proxy { .. } => 2,
-        Side::Service { .. } => 3,
-    }
-}
-
-/// A connection comes before the requests on it.
-fn order(kind: &str) -> u8 {
-    u8::from(kind != "connection")
-}
-
-/// Every field in which the two differ: the fields of the first in its order, then those that only the other has.
-fn differences(
-    mine: &[Point],
-    other: &[Point],
-) -> impl Iterator<Item = (String, Option<String>, Option<String>)> {
-    let value =
-        |points: &[Point], field: &str| points.iter().find(|(f, _)| f == field).map(|(_, v)| v.clone());
-    let own = mine.iter().map(move |(field, here)| (field.clone(), Some(here.clone()), value(other, field)));
-    let only = other.iter().filter(move |(field, _)| value(mine, field).is_none());
-    own.filter(|(_, here, there)| here != there)
-        .chain(only.map(|(field, there)| (field.clone(), None, Some(there.clone()))))
-}
-
-fn in_short(points: &[Point]) -> String {
-    let parts: Vec<String> = points
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .take(4)
-        .map(|(field, value)| format!("{field} {value}"))
-        .collect();
-    parts.join(", ")
 }
 
 #[cfg(test)]

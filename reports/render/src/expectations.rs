@@ -5,7 +5,6 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::compare::short;
 use meshproof_model::report::{CheckResult, ExpectedFailure, Report, ScenarioResult, Verdict};
 use meshproof_model::visible::line;
 
@@ -96,7 +95,7 @@ impl Expectations {
                 None => (meshproof_model::visible::clipped(&line(&c.reason), 300).into_owned(), None),
             };
             let reason = if reason.trim().is_empty() { c.verdict.to_string() } else { reason };
-            Expectation { check: format!("{}/{}", s.selector(), short(s, c)), reason, until }
+            Expectation { check: format!("{}/{}", s.selector(), s.check_name(c)), reason, until }
         };
         let mut expected_failures: Vec<Expectation> = Vec::new();
         for scenario in &report.scenarios {
@@ -130,11 +129,7 @@ impl Expectations {
                 let selector = scenario.selector();
                 let id = scenario.id.clone();
                 for check in &mut scenario.checks {
-                    let name = check
-                        .id
-                        .strip_prefix(id.as_str())
-                        .and_then(|r| r.strip_prefix('/'))
-                        .unwrap_or(&check.id);
+                    let name = check.name_in(&id);
                     let matches = entry.check == check.id || entry.check == format!("{selector}/{name}");
                     found |= matches;
                     if matches && !expired {
@@ -161,7 +156,7 @@ impl Expectations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::conclusion;
+    use crate::conclusion::conclusion;
     use meshproof_model::sample;
 
     const TODAY: Date = jiff::civil::date(2026, 11, 21);

@@ -13,15 +13,12 @@ mod manifests;
 mod pack;
 mod page;
 mod parts;
-mod picture;
+mod request_path;
 mod timeline;
 
 pub use comparison::comparison;
 pub use conformance::html;
 pub use kills::kill_matrix;
-
-/// The longest text of one value, in characters. The report's JSON contains the whole value.
-const MAX_VALUE: usize = 20_000;
 
 #[cfg(test)]
 pub(crate) mod tests;

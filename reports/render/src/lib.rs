@@ -6,12 +6,14 @@
 
 #[cfg(test)]
 mod arbitrary;
+pub mod check_evidence;
+mod comparable;
 pub mod compare;
-mod describe;
+pub mod conclusion;
+mod evidence_text;
 pub mod expectations;
 pub mod formats;
 pub mod html;
-mod points;
-pub mod story;
+mod parallel;
 pub mod terminal;
-pub mod words;
+pub mod text;

@@ -115,7 +115,10 @@ fn a_piece_that_only_one_side_has_is_a_divergence() {
         s.evidence.remove(3);
     });
     let sentence = sentence(&other).unwrap();
-    assert!(sentence.starts_with("proxy sleep, access-log line: no evidence instead of method GET"), "{sentence}");
+    assert!(
+        sentence.starts_with("proxy sleep, access-log line: no evidence instead of method GET"),
+        "{sentence}"
+    );
 }
 
 #[test]
@@ -231,7 +234,7 @@ fn three() -> Comparison {
 #[test]
 fn comparison_on_a_terminal() {
     let mut out = Vec::new();
-    crate::terminal::comparison(&mut out, &three(), false, crate::terminal::Look::PLAIN).unwrap();
+    crate::terminal::comparison(&mut out, &three(), false, crate::terminal::OutputStyle::PLAIN).unwrap();
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
 }
 
@@ -245,7 +248,7 @@ fn comparison_as_json() {
 #[test]
 fn hostile_text_in_a_comparison_is_escaped_on_a_terminal() {
     let mut out = Vec::new();
-    crate::terminal::comparison(&mut out, &three(), true, crate::terminal::Look::PLAIN).unwrap();
+    crate::terminal::comparison(&mut out, &three(), true, crate::terminal::OutputStyle::PLAIN).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text.chars().find(|c| c.is_control() && *c != '\n'), None);
     assert!(!text.contains("##["));

@@ -4,14 +4,15 @@
 use maud::html;
 use serde::Serialize;
 
-use crate::words::{conclusion, symbol};
+use crate::conclusion::conclusion;
+use crate::text::symbol;
 use meshproof_model::report::{Level, Report, Tally, Verdict};
 
 const LABEL: &str = "meshproof";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Endpoint {
+struct ShieldsEndpoint {
     schema_version: u8,
     label: &'static str,
     message: String,
@@ -36,7 +37,7 @@ const fn colour(verdict: Verdict) -> (&'static str, &'static str) {
 
 pub(super) fn endpoint(report: &Report) -> Result<String, serde_json::Error> {
     let (verdict, message) = message(report);
-    let endpoint = Endpoint { schema_version: 1, label: LABEL, message, color: colour(verdict).0 };
+    let endpoint = ShieldsEndpoint { schema_version: 1, label: LABEL, message, color: colour(verdict).0 };
     Ok(serde_json::to_string_pretty(&endpoint)? + "\n")
 }
 

@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use crate::words::{conclusion, needs_attention, plural};
+use crate::conclusion::{conclusion, needs_attention};
+use crate::text::plural;
 use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Verdict};
 use meshproof_model::visible::{clipped, line};
 
@@ -73,7 +74,7 @@ pub(super) fn annotations(report: &Report) -> String {
 }
 
 fn message(scenario: &ScenarioResult, check: &CheckResult) -> (String, String) {
-    let name = format!("{}/{}", scenario.selector(), crate::compare::short(scenario, check));
+    let name = format!("{}/{}", scenario.selector(), scenario.check_name(check));
     let title = format!("{} {}: {name}", check.level, check.verdict);
     let reason = match (&check.expected_failure, check.verdict) {
         (Some(expected), Verdict::Passed) => {

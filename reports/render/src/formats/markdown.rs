@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-use crate::words::{LEVELS, Micros, conclusion, needs_attention, plural, symbol};
-use meshproof_model::report::{CheckResult, Report, ScenarioResult, Tally, Verdict};
+use crate::conclusion::{conclusion, needs_attention};
+use crate::text::{Micros, plural, symbol};
+use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Tally, Verdict};
 use meshproof_model::visible::{block, clipped, line};
 
 /// GitHub accepts job summaries of 1 MiB and comments of 65,536 characters. This leaves room for other text.
@@ -75,7 +76,7 @@ fn score(out: &mut String, report: &Report) {
         let _infallible = write!(out, " {} {verdict} |", symbol(verdict));
     }
     out.push_str("\n| --- | ---: | ---: | ---: | ---: | ---: |\n");
-    for level in LEVELS {
+    for level in Level::ALL {
         let tally = Tally::of(report.checks(), |c| c.level == level);
         if tally.total() > 0 {
             let _infallible = write!(out, "| {level} |");
@@ -108,7 +109,7 @@ fn scenarios(out: &mut String, report: &Report) {
 fn one(scenario: &ScenarioResult, check: &CheckResult) -> String {
     let as_expected = if check.failed_as_expected() { ", as expected" } else { "" };
     let unexpected = if check.verdict == Verdict::Passed { " although a failure was expected" } else { "" };
-    let name = format!("{}/{}", scenario.selector(), crate::compare::short(scenario, check));
+    let name = format!("{}/{}", scenario.selector(), scenario.check_name(check));
     let rows = [
         ("requirement", check.requirement.clone()),
         ("document", format!("{}, \"{}\" {}", scenario.document.title, check.section, scenario.document.url)),

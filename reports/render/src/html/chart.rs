@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::parts::line;
-use crate::words::Micros;
+use crate::text::Micros;
 use meshproof_model::report::{Report, ScenarioResult, Timing};
 
 const LABEL: u64 = 300;

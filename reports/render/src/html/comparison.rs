@@ -4,8 +4,9 @@ use maud::{Markup, html};
 
 use super::parts::{badge, brief, class, legend, level, link, terms};
 use super::{pack, page};
-use crate::compare::{Cell, Comparison, Group, Movement, Row, aligned, compare, parts, rows};
-use crate::words::{plural, symbol};
+use crate::compare::{Cell, Comparison, Group, Movement, Row, aligned, compare, rows};
+use crate::parallel;
+use crate::text::{plural, symbol};
 use meshproof_model::report::Report;
 
 /// Renders the page. With `evidence`, the page contains the evidence of each cell; without it, only the verdicts.
@@ -30,21 +31,12 @@ pub fn comparison(reports: &[&Report], baseline: Option<usize>, evidence: bool) 
         (dialog(&comparison))
         noscript { p.banner { "Without JavaScript, this page shows every verdict. The query and the evidence need JavaScript. The page and the JSON of each report contain the evidence too." } }
     };
-    page::Page { title, script: include_str!("assets/comparison.js"), body, data }.render()
+    page::HtmlDocument { title, script: include_str!("assets/comparison.js"), body, data }.render()
 }
 
 fn packed(reports: &[&Report]) -> Vec<(String, String)> {
     let groups = aligned(reports);
-    let blocks = std::thread::scope(|scope| {
-        let threads: Vec<_> = parts(groups.len())
-            .map(|part| {
-                let groups = &groups[part];
-                scope.spawn(move || groups.iter().map(|g| pack::group(g, &rows(g))).collect::<Vec<_>>())
-            })
-            .collect();
-        let joined = threads.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
-        joined.flatten().collect::<Vec<_>>()
-    });
+    let blocks = parallel::map(groups.len(), |n| pack::group(&groups[n], &rows(&groups[n])));
     blocks.into_iter().enumerate().map(|(n, text)| (format!("block-{n}"), text)).collect()
 }
 

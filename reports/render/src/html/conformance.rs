@@ -2,14 +2,15 @@
 
 use maud::{Markup, html};
 
-use super::manifests::{self, ChangeView, Deed, Mark};
+use super::manifests::{self, ChangeKind, ChangeView, DiffLine};
 use super::parts::{anchor, badge, brief, class, command, legend, level, line, link, term, terms};
-use super::{chart, pack, page, picture, timeline};
-use crate::compare::{parts, short};
-use crate::describe;
-use crate::story::Threads;
-use crate::words::{LEVELS, Micros, conclusion, needs_attention, plural, skips, symbol};
-use meshproof_model::report::{CheckResult, Report, ScenarioResult, Tally, Verdict, variants};
+use super::{chart, pack, page, request_path, timeline};
+use crate::check_evidence::EvidenceIndex;
+use crate::conclusion::{conclusion, needs_attention, skips};
+use crate::evidence_text;
+use crate::parallel;
+use crate::text::{Micros, plural, symbol};
+use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Tally, Verdict, variants};
 
 /// How many lines of one manifest's difference are shown. The packed evidence has the whole manifest.
 const MAX_LINES: usize = 200;
@@ -38,23 +39,13 @@ pub fn html(report: &Report) -> String {
     };
     let data =
         rendered.into_iter().enumerate().map(|(n, (_, packed))| (format!("block-{n}"), packed)).collect();
-    page::Page { title: name, script: include_str!("assets/conformance.js"), body, data }.render()
+    page::HtmlDocument { title: name, script: include_str!("assets/conformance.js"), body, data }.render()
 }
 
 /// The sections with their packed evidence, rendered in parallel.
 fn rendered(report: &Report) -> Vec<(Markup, String)> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = parts(report.scenarios.len())
-            .map(|part| {
-                scope.spawn(move || {
-                    let one =
-                        |n: usize| (section(n, &report.scenarios[n]), pack::scenario(&report.scenarios[n]));
-                    part.map(one).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let joined = threads.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
-        joined.flatten().collect()
+    parallel::map(report.scenarios.len(), |n| {
+        (section(n, &report.scenarios[n]), pack::scenario(&report.scenarios[n]))
     })
 }
 
@@ -63,7 +54,7 @@ fn section_id(number: usize, scenario: &ScenarioResult) -> String {
 }
 
 fn check_id(number: usize, index: usize, scenario: &ScenarioResult, check: &CheckResult) -> String {
-    anchor(&format!("{}/{}", scenario.selector(), short(scenario, check)), &format!("s{number}c{index}"))
+    anchor(&format!("{}/{}", scenario.selector(), scenario.check_name(check)), &format!("s{number}c{index}"))
 }
 
 fn head(report: &Report, name: &str) -> Markup {
@@ -117,7 +108,7 @@ fn score(report: &Report) -> Markup {
                 th scope="col" class=(class(verdict)) { (symbol(verdict)) " " (term(&verdict.to_string(), &verdict.to_string())) }
             } } }
             tbody {
-                @for level in LEVELS {
+                @for level in Level::ALL {
                     @let tally = Tally::of(report.checks(), |c| c.level == level);
                     tr {
                         th scope="row" { (term(&level.to_string(), &level.to_string())) }
@@ -193,7 +184,7 @@ fn list(checks: &[(usize, usize, &ScenarioResult, &CheckResult)]) -> Markup {
                     p {
                         (badge(check.verdict)) " " (level(check.level, check.control)) " "
                         a href=(format!("#{}", check_id(*number, *index, scenario, check))) {
-                            (brief(&scenario.selector(), 200)) "/" wbr; (brief(short(scenario, check), 200))
+                            (brief(&scenario.selector(), 200)) "/" wbr; (brief(scenario.check_name(check), 200))
                         }
                         @if check.fails_run() && check.verdict == Verdict::Passed { " (expected to fail)" }
                     }
@@ -241,7 +232,7 @@ fn filter() -> Markup {
             } }
             label { "Level " select #level {
                 option value="" { "all" }
-                @for level in LEVELS { option value=(level) { (level) } }
+                @for level in Level::ALL { option value=(level) { (level) } }
             } }
             button #unfold type="button" { "Expand all" }
             output #count {}
@@ -250,7 +241,7 @@ fn filter() -> Markup {
 }
 
 fn section(number: usize, scenario: &ScenarioResult) -> Markup {
-    let threads = Threads::of(scenario);
+    let evidence_index = EvidenceIndex::of(scenario);
     let history = manifests::history(scenario);
     html! {
         section.scenario id=(section_id(number, scenario)) {
@@ -259,14 +250,14 @@ fn section(number: usize, scenario: &ScenarioResult) -> Markup {
             @for fault in &scenario.faults {
                 p.fault { (badge(Verdict::Error)) " " (line(&fault.message)) @if let Some(step) = &fault.step { span.soft { " (in step “" (line(step)) "”)" } } }
             }
-            @if let Some((check, picture)) = picture::of_scenario(scenario, &threads) {
+            @if let Some((check, picture)) = request_path::of_scenario(scenario, &evidence_index) {
                 figure {
                     div.scroll tabindex="0" role="group" aria-label="Request path" { (picture.draw()) }
-                    figcaption { "Request path of " (brief(short(scenario, check), 200)) ", drawn from the evidence" (picture::key()) }
+                    figcaption { "Request path of " (brief(scenario.check_name(check), 200)) ", drawn from the evidence" (request_path::draw::key()) }
                 }
             }
             h3 { "Checks" }
-            @for (index, check) in scenario.checks.iter().enumerate() { (one(number, index, scenario, &threads, &history, check)) }
+            @for (index, check) in scenario.checks.iter().enumerate() { (one(number, index, scenario, &evidence_index, &history, check)) }
             (changes(number, scenario, &history))
             (surroundings(scenario))
         }
@@ -276,12 +267,12 @@ fn section(number: usize, scenario: &ScenarioResult) -> Markup {
 /// The last configuration change before the evidence of a check.
 fn last_change<'h, 'r>(
     scenario: &ScenarioResult,
-    threads: &Threads<'_>,
+    evidence_index: &EvidenceIndex<'_>,
     history: &'h [ChangeView<'r>],
     check: &CheckResult,
 ) -> Option<(usize, &'h ChangeView<'r>)> {
     let (piece, _) = scenario.last_change(check)?;
-    let index = threads.index(&piece.id)?;
+    let index = evidence_index.index(&piece.id)?;
     history.iter().enumerate().find(|(_, view)| view.index == index)
 }
 
@@ -289,16 +280,16 @@ fn one(
     number: usize,
     index: usize,
     scenario: &ScenarioResult,
-    threads: &Threads<'_>,
+    evidence_index: &EvidenceIndex<'_>,
     history: &[ChangeView<'_>],
     check: &CheckResult,
 ) -> Markup {
-    let story = threads.story(check);
+    let selected = evidence_index.of_check(check);
     let attention = needs_attention(check) || check.fails_run();
     html! {
         details.check id=(check_id(number, index, scenario, check)) data-verdict=(check.verdict) data-level=(check.level) open[attention] {
             summary {
-                (badge(check.verdict)) " " strong { (brief(short(scenario, check), 200)) } " " (level(check.level, check.control))
+                (badge(check.verdict)) " " strong { (brief(scenario.check_name(check), 200)) } " " (level(check.level, check.control))
                 @if check.failed_as_expected() { " " span.soft { "as expected" } }
                 span.why { (brief(&check.requirement, 240)) }
             }
@@ -319,9 +310,9 @@ fn one(
                         dd { (line(&expected.reason)) @if let Some(until) = &expected.until { " (until " (line(until)) ")" } }
                     }
                     @if let Some(feature) = &check.feature { dt { "requires feature" } dd { (line(feature)) } }
-                    @match last_change(scenario, threads, history, check) {
+                    @match last_change(scenario, evidence_index, history, check) {
                         Some((at, view)) => {
-                            dt { "last change" } dd { a href=(format!("#change-{number}-{at}")) { (brief(&describe::headline(&scenario.evidence[view.index].fact), 300)) } }
+                            dt { "last change" } dd { a href=(format!("#change-{number}-{at}")) { (brief(&evidence_text::headline(&scenario.evidence[view.index].fact), 300)) } }
                             dt { "in force" } dd { @if view.in_force.is_empty() { "nothing" } (brief(&view.in_force.join(", "), 1_000)) }
                         }
                         None => { dt { "last change" } dd { "none before this evidence was recorded" } }
@@ -329,10 +320,10 @@ fn one(
                 }
                 h4 { (term("evidence", "Evidence")) }
                 @if attention {
-                    @let picture = picture::of_check(scenario, threads, check);
+                    @let picture = request_path::of_check(scenario, evidence_index, check);
                     @if !picture.is_empty() { div.scroll tabindex="0" role="group" aria-label="Request path" { (picture.draw()) } }
                 }
-                (timeline::timeline(number, scenario, check, &story))
+                (timeline::timeline(number, scenario, check, &selected))
                 h4 { "Repeat this check" }
                 (command(&check.repeat))
             }
@@ -354,10 +345,10 @@ fn changes(number: usize, scenario: &ScenarioResult, history: &[ChangeView<'_>])
                 h4 { (scenario.steps.get(step).map_or_else(|| "Before the first step".to_owned(), |s| brief(&s.title, 300))) }
             }
             details.change id=(format!("change-{number}-{at}")) {
-                summary { (brief(&describe::headline(&scenario.evidence[view.index].fact), 400)) }
+                summary { (brief(&evidence_text::headline(&scenario.evidence[view.index].fact), 400)) }
                 div.body {
                     @for item in &view.items {
-                        p { strong { (deed(item.deed)) } " " (line(&item.name)) }
+                        p { strong { (kind(item.kind)) } " " (line(&item.name)) }
                         @if !item.lines.is_empty() { (lines(&item.lines)) }
                     }
                     @if let Some(refused) = &view.change.refused { p.fault { "Rejected: " (line(refused)) } }
@@ -368,24 +359,24 @@ fn changes(number: usize, scenario: &ScenarioResult, history: &[ChangeView<'_>])
     }
 }
 
-const fn deed(deed: Deed) -> &'static str {
-    match deed {
-        Deed::Created => "+ created",
-        Deed::Changed => "± changed",
-        Deed::Unchanged => "= applied again without changes:",
-        Deed::Deleted => "− deleted",
+const fn kind(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Created => "+ created",
+        ChangeKind::Changed => "± changed",
+        ChangeKind::Unchanged => "= applied again without changes:",
+        ChangeKind::Deleted => "− deleted",
     }
 }
 
-fn lines(lines: &[(Mark, String)]) -> Markup {
+fn lines(lines: &[(DiffLine, String)]) -> Markup {
     html! {
         div.diff tabindex="0" role="group" aria-label="Difference" {
             @for (mark, text) in lines.iter().take(MAX_LINES) {
                 @match mark {
-                    Mark::Same => code { "  " (line(text)) },
-                    Mark::Added => code.added { "+ " (line(text)) },
-                    Mark::Removed => code.removed { "− " (line(text)) },
-                    Mark::Gap => code.gap { (text) },
+                    DiffLine::Same => code { "  " (line(text)) },
+                    DiffLine::Added => code.added { "+ " (line(text)) },
+                    DiffLine::Removed => code.removed { "− " (line(text)) },
+                    DiffLine::Gap => code.gap { (text) },
                 }
             }
             @if lines.len() > MAX_LINES { code.gap { "… " (lines.len() - MAX_LINES) " more lines" } }

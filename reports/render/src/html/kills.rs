@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::page;
 use super::parts::{brief, legend, level, line, terms};
-use crate::words::plural;
+use crate::text::plural;
 use meshproof_model::kills::KillMatrix;
 
 /// Renders the page: one row per check, one column per saboteur, and a mark where the check detects the saboteur.
@@ -37,7 +37,7 @@ pub fn kill_matrix(matrix: &KillMatrix) -> String {
             (terms())
         }
     };
-    page::Page { title, script: include_str!("assets/kills.js"), body, data: vec![] }.render()
+    page::HtmlDocument { title, script: include_str!("assets/kills.js"), body, data: vec![] }.render()
 }
 
 fn head(matrix: &KillMatrix) -> Markup {

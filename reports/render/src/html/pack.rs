@@ -9,10 +9,10 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use serde::Serialize;
 
-use super::MAX_VALUE;
-use crate::describe;
-use crate::points;
-use crate::story::Threads;
+use super::parts::MAX_VALUE;
+use crate::check_evidence::EvidenceIndex;
+use crate::comparable;
+use crate::evidence_text;
 use meshproof_model::evidence::{Evidence, Fact};
 use meshproof_model::report::{CheckResult, ScenarioResult};
 use meshproof_model::visible::{self, clipped};
@@ -23,12 +23,12 @@ const TOKEN: &str = "\u{1}";
 
 /// A list of distinct texts.
 #[derive(Default)]
-pub(super) struct Texts {
+pub(super) struct TextTable {
     list: Vec<String>,
     index: HashMap<String, usize>,
 }
 
-impl Texts {
+impl TextTable {
     fn line(&mut self, text: &str, token: Option<&str>) -> usize {
         self.keep(clipped(&visible::line(text), MAX_VALUE).into_owned(), token)
     }
@@ -55,9 +55,14 @@ impl Texts {
 /// One piece: id, time, side, kind, token, headline, rows (label and value alternate), comparable fields (name and value
 /// alternate). All numbers are indices into the texts.
 #[derive(Serialize)]
-struct Piece(usize, usize, usize, usize, usize, usize, Vec<usize>, Vec<usize>);
+struct PackedEvidence(usize, usize, usize, usize, usize, usize, Vec<usize>, Vec<usize>);
 
-fn piece(texts: &mut Texts, scenario: &ScenarioResult, piece: &Evidence, with_points: bool) -> Piece {
+fn piece(
+    texts: &mut TextTable,
+    scenario: &ScenarioResult,
+    piece: &Evidence,
+    with_points: bool,
+) -> PackedEvidence {
     // The script inserts the token unescaped, so a token that needs escapes is not replaced.
     let token = piece.token.as_deref().filter(|t| visible::line(t) == *t);
     let shown = texts.line(piece.token.as_deref().unwrap_or_default(), None);
@@ -66,9 +71,9 @@ fn piece(texts: &mut Texts, scenario: &ScenarioResult, piece: &Evidence, with_po
         Fact::Exchange(exchange) if exchange.hops.len() > 1 => {
             for (number, hop) in exchange.hops.iter().enumerate() {
                 rows.push(texts.line(&format!("request {}", number + 1), None));
-                let result = describe::result(&hop.result);
+                let result = evidence_text::result(&hop.result);
                 rows.push(texts.block(&format!("{} {}: {result}", hop.method, hop.url), token));
-                for (label, value) in describe::hop_rows(hop) {
+                for (label, value) in evidence_text::hop_rows(hop) {
                     rows.push(texts.line(label, None));
                     rows.push(texts.block(&value, token));
                 }
@@ -80,7 +85,7 @@ fn piece(texts: &mut Texts, scenario: &ScenarioResult, piece: &Evidence, with_po
         | Fact::Request(_)
         | Fact::Change(_)
         | Fact::Credential(_) => {
-            for (label, value) in describe::rows(&piece.fact) {
+            for (label, value) in evidence_text::rows(&piece.fact) {
                 rows.push(texts.line(label, None));
                 rows.push(texts.block(&value, token));
             }
@@ -92,18 +97,18 @@ fn piece(texts: &mut Texts, scenario: &ScenarioResult, piece: &Evidence, with_po
     }
     let mut fields = Vec::new();
     if with_points {
-        for (field, value) in points::points(&piece.fact) {
+        for (field, value) in comparable::fields(&piece.fact) {
             fields.push(texts.line(&field, None));
             fields.push(texts.line(&value, token));
         }
     }
-    Piece(
+    PackedEvidence(
         texts.line(&piece.id.0, None),
-        texts.line(&describe::when(piece).to_string(), None),
-        texts.line(&describe::side(&piece.side, scenario), None),
-        texts.line(points::kind(&piece.fact), None),
+        texts.line(&evidence_text::when(piece).to_string(), None),
+        texts.line(&evidence_text::side(&piece.side, scenario), None),
+        texts.line(comparable::kind(&piece.fact), None),
         shown,
-        texts.line(&describe::headline(&piece.fact), token),
+        texts.line(&evidence_text::headline(&piece.fact), token),
         rows,
         fields,
     )
@@ -112,52 +117,52 @@ fn piece(texts: &mut Texts, scenario: &ScenarioResult, piece: &Evidence, with_po
 /// One check: reason, expected, seen, repeat, the indices of its evidence, the indices that the verdict rests on, and the
 /// fields that it failed for (index of the piece and field name alternate).
 #[derive(Serialize)]
-struct Judged(usize, usize, usize, usize, Vec<usize>, Vec<usize>, Vec<usize>);
+struct PackedCheck(usize, usize, usize, usize, Vec<usize>, Vec<usize>, Vec<usize>);
 
-fn judged(texts: &mut Texts, threads: &Threads<'_>, check: &CheckResult) -> Judged {
-    let story = threads.story(check);
-    let decides = story.pieces.iter().filter(|b| b.decides).map(|b| b.index).collect();
+fn judged(texts: &mut TextTable, evidence_index: &EvidenceIndex<'_>, check: &CheckResult) -> PackedCheck {
+    let selected = evidence_index.of_check(check);
+    let decides = selected.pieces.iter().filter(|b| b.decides).map(|b| b.index).collect();
     let mut named = Vec::new();
     if !check.differences.is_empty() {
-        for bearing in &story.pieces {
-            let points = points::points(&bearing.piece.fact);
-            for field in points::named(check, &bearing.piece.id, &points) {
-                named.extend([bearing.index, texts.line(&field, None)]);
+        for item in &selected.pieces {
+            let points = comparable::fields(&item.piece.fact);
+            for field in comparable::named(check, &item.piece.id, &points) {
+                named.extend([item.index, texts.line(&field, None)]);
             }
         }
     }
-    Judged(
+    PackedCheck(
         texts.line(&check.reason, None),
         texts.line(&check.expected, None),
         texts.line(&check.seen, None),
         texts.line(&check.repeat, None),
-        story.pieces.iter().map(|b| b.index).collect(),
+        selected.pieces.iter().map(|b| b.index).collect(),
         decides,
         named,
     )
 }
 
 #[derive(Serialize)]
-struct Column {
+struct PackedReport {
     /// The pieces, in the order of the evidence.
-    p: Vec<Piece>,
+    p: Vec<PackedEvidence>,
     /// The checks, in the order of the rows.
-    c: Vec<Option<Judged>>,
+    c: Vec<Option<PackedCheck>>,
 }
 
 #[derive(Serialize)]
-struct Block {
+struct PackedScenario {
     /// The texts.
     s: Vec<String>,
     /// One entry per report.
-    k: Vec<Option<Column>>,
+    k: Vec<Option<PackedReport>>,
 }
 
 /// The evidence of one scenario of one report.
 pub(super) fn scenario(scenario: &ScenarioResult) -> String {
-    let mut texts = Texts::default();
+    let mut texts = TextTable::default();
     let p = scenario.evidence.iter().map(|e| piece(&mut texts, scenario, e, false)).collect();
-    packed(&Block { k: vec![Some(Column { p, c: vec![] })], s: texts.list })
+    packed(&PackedScenario { k: vec![Some(PackedReport { p, c: vec![] })], s: texts.list })
 }
 
 /// The evidence of one scenario in several reports, with the fields that the comparison of two reports needs.
@@ -165,22 +170,23 @@ pub(super) fn group(
     columns: &[Option<&ScenarioResult>],
     rows: &[(&str, Vec<Option<&CheckResult>>)],
 ) -> String {
-    let mut texts = Texts::default();
+    let mut texts = TextTable::default();
     let k = columns
         .iter()
         .enumerate()
         .map(|(number, scenario)| {
             let scenario = (*scenario)?;
-            let threads = Threads::of(scenario);
+            let evidence_index = EvidenceIndex::of(scenario);
             let p = scenario.evidence.iter().map(|e| piece(&mut texts, scenario, e, true)).collect();
-            let c = rows.iter().map(|(_, row)| Some(judged(&mut texts, &threads, row[number]?))).collect();
-            Some(Column { p, c })
+            let c =
+                rows.iter().map(|(_, row)| Some(judged(&mut texts, &evidence_index, row[number]?))).collect();
+            Some(PackedReport { p, c })
         })
         .collect();
-    packed(&Block { k, s: texts.list })
+    packed(&PackedScenario { k, s: texts.list })
 }
 
-fn packed(block: &Block) -> String {
+fn packed(block: &PackedScenario) -> String {
     // Writing to memory cannot fail, and every value of the model can be written as JSON. The page reports an empty block as
     // unreadable.
     let json = serde_json::to_vec(block).unwrap_or_default();

@@ -12,7 +12,7 @@ const STYLE: &str = include_str!("assets/page.css");
 pub(super) const COMMON: &str = include_str!("assets/common.js");
 
 /// A page.
-pub(super) struct Page {
+pub(super) struct HtmlDocument {
     pub(super) title: String,
     /// The page's own script, after [`COMMON`].
     pub(super) script: &'static str,
@@ -21,7 +21,7 @@ pub(super) struct Page {
     pub(super) data: Vec<(String, String)>,
 }
 
-impl Page {
+impl HtmlDocument {
     pub(super) fn render(self) -> String {
         let script = format!("{COMMON}\n{}", self.script);
         let page = html! {

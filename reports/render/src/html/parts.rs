@@ -2,10 +2,12 @@
 
 use maud::{Markup, html};
 
-use super::MAX_VALUE;
-use crate::words::symbol;
+use crate::text::symbol;
 use meshproof_model::report::{Level, Verdict};
 use meshproof_model::visible::{self, clipped};
+
+/// The longest text of one value, in characters. The report's JSON contains the whole value.
+pub(super) const MAX_VALUE: usize = 20_000;
 
 /// Untrusted text for one line.
 pub(super) fn line(text: &str) -> String {
@@ -127,7 +129,7 @@ pub(super) fn legend(more: &[(&str, &str)]) -> Markup {
             div {
                 dl.terms {
                     @for verdict in Verdict::ALL { dt { (badge(verdict)) } dd { (meaning(verdict)) } }
-                    @for level in crate::words::LEVELS { dt { span.level { (level) } } dd { (level_meaning(level)) } }
+                    @for level in Level::ALL { dt { span.level { (level) } } dd { (level_meaning(level)) } }
                     @for (term, what) in TERMS.iter().chain(more) { dt { (term) } dd { (what) } }
                 }
             }
@@ -144,7 +146,7 @@ pub(super) fn term(name: &str, text: &str) -> Markup {
 pub(super) fn terms() -> Markup {
     html! {
         @for (name, what) in TERMS { div.tip popover id=(format!("term-{}", name.replace(' ', "-"))) { strong { (name) } ": " (what) } }
-        @for level in crate::words::LEVELS {
+        @for level in Level::ALL {
             div.tip popover id=(format!("term-{level}")) { strong { (level) } ": " (level_meaning(level)) }
         }
         @for verdict in Verdict::ALL {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::words::symbol;
+use crate::text::symbol;
 use meshproof_model::report::Verdict;
 use meshproof_model::sample;
 use meshproof_model::visible;

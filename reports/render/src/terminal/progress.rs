@@ -2,10 +2,23 @@
 
 use std::io::{self, Write};
 
-use super::{Look, Verbosity, cut, line, no_command};
-use crate::words::{Micros, plural};
+use super::escape::{cut, line, no_command};
+use super::style::OutputStyle;
+use crate::text::{Micros, plural};
 use meshproof_model::event::Event;
 use meshproof_model::report::{ScenarioResult, Tally, Verdict};
+
+/// How much progress is shown. The summary is always complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Nothing.
+    Quiet,
+    /// One line per scenario.
+    #[default]
+    Normal,
+    /// One line per scenario and one line per check.
+    Verbose,
+}
 
 /// Shows the events of a run.
 ///
@@ -15,7 +28,7 @@ use meshproof_model::report::{ScenarioResult, Tally, Verdict};
 #[derive(Debug)]
 pub struct Progress<W> {
     out: W,
-    look: Look,
+    style: OutputStyle,
     verbosity: Verbosity,
     scenarios: usize,
     finished: usize,
@@ -31,8 +44,8 @@ struct RunningScenario {
 
 impl<W: Write> Progress<W> {
     /// Nothing is written before the first event.
-    pub const fn new(out: W, look: Look, verbosity: Verbosity) -> Self {
-        Self { out, look, verbosity, scenarios: 0, finished: 0, running: Vec::new(), shown: false }
+    pub const fn new(out: W, style: OutputStyle, verbosity: Verbosity) -> Self {
+        Self { out, style, verbosity, scenarios: 0, finished: 0, running: Vec::new(), shown: false }
     }
 
     /// Shows one event.
@@ -48,7 +61,7 @@ impl<W: Write> Progress<W> {
             Event::RunStarted { implementation, scenarios, checks } => {
                 self.scenarios = *scenarios;
                 let counts = format!("{} in {}", plural(*checks, "check"), plural(*scenarios, "scenario"));
-                writeln!(self.out, "{}: {counts}", self.look.bold(&no_command(&line(implementation))))?;
+                writeln!(self.out, "{}: {counts}", self.style.bold(&no_command(&line(implementation))))?;
             }
             Event::OneAtATime { reason } => {
                 writeln!(self.out, "scenarios run one after another: {}", line(reason))?;
@@ -70,7 +83,7 @@ impl<W: Write> Progress<W> {
             }
             Event::Interrupted { reason } => {
                 let text = format!("stopping: {}; cleaning up", line(reason));
-                writeln!(self.out, "{}", self.look.verdict(Verdict::Error, &text))?;
+                writeln!(self.out, "{}", self.style.verdict(Verdict::Error, &text))?;
             }
         }
         self.draw()?;
@@ -96,22 +109,22 @@ impl<W: Write> Progress<W> {
             .map(|&v| format!("{} {v}", tally.count(v)))
             .collect();
         let counts = if counts.is_empty() { "no checks".to_owned() } else { counts.join(", ") };
-        let took = self.look.dim(&format!("({})", Micros(result.timing.total_us)));
+        let took = self.style.dim(&format!("({})", Micros(result.timing.total_us)));
         writeln!(
             self.out,
             "{} {}: {counts} {took}",
-            self.look.verdict(verdict, &format!("{verdict:12}")),
+            self.style.verdict(verdict, &format!("{verdict:12}")),
             line(&result.selector())
         )?;
         if self.verbosity == Verbosity::Verbose {
             for check in &result.checks {
-                let reason = self.look.dim(&line(&check.reason));
-                let verdict = self.look.verdict(check.verdict, &format!("{:12}", check.verdict));
+                let reason = self.style.dim(&line(&check.reason));
+                let verdict = self.style.verdict(check.verdict, &format!("{:12}", check.verdict));
                 writeln!(self.out, "    {verdict} {:6} {}: {reason}", check.level, line(&check.id))?;
             }
         }
         for fault in &result.faults {
-            let text = self.look.verdict(Verdict::Error, &format!("error: {}", line(&fault.message)));
+            let text = self.style.verdict(Verdict::Error, &format!("error: {}", line(&fault.message)));
             writeln!(self.out, "    {text}")?;
         }
         Ok(())
@@ -126,7 +139,7 @@ impl<W: Write> Progress<W> {
     }
 
     fn draw(&mut self) -> io::Result<()> {
-        if !self.look.live || self.running.is_empty() {
+        if !self.style.live || self.running.is_empty() {
             return Ok(());
         }
         let scenarios: Vec<_> =
@@ -138,7 +151,7 @@ impl<W: Write> Progress<W> {
                 .collect();
         let text = format!("[{}/{}] {}", self.finished, self.scenarios, line(&scenarios.join(" | ")));
         // One column stays free, because some terminals wrap after a full line.
-        write!(self.out, "{}", self.look.dim(&cut(&text, self.look.width.saturating_sub(1))))?;
+        write!(self.out, "{}", self.style.dim(&cut(&text, self.style.width.saturating_sub(1))))?;
         self.shown = true;
         Ok(())
     }

@@ -5,11 +5,13 @@ use std::io::{self, Write};
 
 use textwrap::Options;
 
-use super::{Look, block, cut, line, no_command};
-use crate::describe;
-use crate::words::{LEVELS, Micros, conclusion, needs_attention, plural, skips};
-use meshproof_model::evidence::{Evidence, EvidenceId, Side};
-use meshproof_model::report::{CheckResult, Report, ScenarioResult, Tally, Verdict};
+use super::escape::{block, cut, line, no_command};
+use super::style::OutputStyle;
+use crate::conclusion::{conclusion, needs_attention, skips};
+use crate::evidence_text;
+use crate::text::{Micros, plural};
+use meshproof_model::evidence::{Evidence, EvidenceId};
+use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Tally, Verdict};
 
 const LABEL: usize = 13;
 
@@ -31,9 +33,9 @@ pub fn summary(
     out: &mut impl Write,
     report: &Report,
     report_path: Option<&str>,
-    look: Look,
+    style: OutputStyle,
 ) -> io::Result<()> {
-    Summary { out, look }.write(report, report_path)
+    Summary { out, style }.write(report, report_path)
 }
 
 /// If at least this many other checks have the same verdict and reason, only the first is shown in full.
@@ -56,7 +58,7 @@ fn by_reason(report: &Report) -> HashMap<(Verdict, &str), Vec<(&ScenarioResult, 
 
 struct Summary<'w, W> {
     out: &'w mut W,
-    look: Look,
+    style: OutputStyle,
 }
 
 impl<W: Write> Summary<'_, W> {
@@ -93,7 +95,7 @@ impl<W: Write> Summary<'_, W> {
         writeln!(
             self.out,
             "\n{} ({}), run {}, started {}, took {}",
-            self.look.bold(&no_command(&title)),
+            self.style.bold(&no_command(&title)),
             line(&implementation.target),
             line(&report.run.id),
             line(&report.run.started),
@@ -105,7 +107,7 @@ impl<W: Write> Summary<'_, W> {
         if report.run.partial {
             let why = report.run.partial_reason.as_deref().unwrap_or("no reason was recorded");
             let text = format!("partial run: stopped early ({}); missing checks were not judged", line(why));
-            writeln!(self.out, "{}", self.look.verdict(Verdict::Error, &text))?;
+            writeln!(self.out, "{}", self.style.verdict(Verdict::Error, &text))?;
         }
         Ok(())
     }
@@ -116,7 +118,7 @@ impl<W: Write> Summary<'_, W> {
             write!(self.out, "{verdict:>14}")?;
         }
         writeln!(self.out)?;
-        for level in LEVELS {
+        for level in Level::ALL {
             let tally = Tally::of(report.checks(), |c| c.level == level);
             if tally.total() == 0 {
                 continue;
@@ -141,10 +143,8 @@ impl<W: Write> Summary<'_, W> {
 
     /// The checks with the same verdict and reason as the check above them.
     fn others(&mut self, others: &[(&ScenarioResult, &CheckResult)]) -> io::Result<()> {
-        let ids: Vec<String> = others
-            .iter()
-            .map(|(s, c)| line(&format!("{}/{}", s.selector(), crate::compare::short(s, c))))
-            .collect();
+        let ids: Vec<String> =
+            others.iter().map(|(s, c)| line(&format!("{}/{}", s.selector(), s.check_name(c)))).collect();
         let text =
             format!("and {} with the same reason: {}", plural(ids.len(), "more check"), ids.join(", "));
         self.wrapped("  ", &text)
@@ -152,7 +152,7 @@ impl<W: Write> Summary<'_, W> {
 
     /// Text wrapped to the width, with a hanging indent.
     fn wrapped(&mut self, indent: &str, text: &str) -> io::Result<()> {
-        let options = Options::new(self.look.width.max(40))
+        let options = Options::new(self.style.width.max(40))
             .word_splitter(textwrap::WordSplitter::NoHyphenation)
             .initial_indent(indent)
             .subsequent_indent("    ");
@@ -165,9 +165,9 @@ impl<W: Write> Summary<'_, W> {
         check: &CheckResult,
         manifest_of: &mut Option<&'r EvidenceId>,
     ) -> io::Result<()> {
-        let verdict = self.look.verdict(check.verdict, &check.verdict.to_string());
-        let id = format!("{}/{}", scenario.selector(), crate::compare::short(scenario, check));
-        writeln!(self.out, "\n{verdict} {} {}", check.level, self.look.bold(&line(&id)))?;
+        let verdict = self.style.verdict(check.verdict, &check.verdict.to_string());
+        let id = format!("{}/{}", scenario.selector(), scenario.check_name(check));
+        writeln!(self.out, "\n{verdict} {} {}", check.level, self.style.bold(&line(&id)))?;
         self.row(2, "requirement", &block(&check.requirement, EVIDENCE_LINES))?;
         let source = format!("{}, \"{}\"", line(&scenario.document.title), line(&check.section));
         self.row(2, "document", &[source])?;
@@ -184,16 +184,22 @@ impl<W: Write> Summary<'_, W> {
         let mut pieces: Vec<&Evidence> =
             check.evidence.iter().take(EVIDENCE_PIECES).filter_map(|id| scenario.evidence(id)).collect();
         // Grouped by side, in the order of the request path.
-        pieces.sort_by(|a, b| (rank(&a.side), &a.side, a.at_us).cmp(&(rank(&b.side), &b.side, b.at_us)));
+        pieces.sort_by(|a, b| {
+            (a.side.path_position(), &a.side, a.at_us).cmp(&(b.side.path_position(), &b.side, b.at_us))
+        });
         let mut side = None;
         for piece in pieces {
             if side != Some(&piece.side) {
                 side = Some(&piece.side);
-                writeln!(self.out, "  {}", self.look.bold(&line(&describe::side(&piece.side, scenario))))?;
+                writeln!(
+                    self.out,
+                    "  {}",
+                    self.style.bold(&line(&evidence_text::side(&piece.side, scenario)))
+                )?;
             }
-            let headline = line(&describe::headline(&piece.fact));
+            let headline = line(&evidence_text::headline(&piece.fact));
             self.row(4, &line(&piece.id.0), &[headline])?;
-            for (label, value) in describe::brief_rows(&piece.fact) {
+            for (label, value) in evidence_text::brief_rows(&piece.fact) {
                 self.row(6, label, &block(&value, EVIDENCE_LINES))?;
             }
         }
@@ -222,7 +228,7 @@ impl<W: Write> Summary<'_, W> {
         let Some((evidence, change)) = scenario.last_change(check) else {
             return self.row(2, "last change", &["none before this evidence was recorded".to_owned()]);
         };
-        let mut lines = vec![line(&describe::headline(&evidence.fact))];
+        let mut lines = vec![line(&evidence_text::headline(&evidence.fact))];
         if let Some(step) = scenario.steps.get(evidence.step) {
             lines.push(format!("in step \"{}\"", line(&step.title)));
         }
@@ -232,7 +238,7 @@ impl<W: Write> Summary<'_, W> {
         }
         self.row(2, "last change", &lines)?;
         for text in block(&change.applied.join("---\n"), MANIFEST_LINES) {
-            writeln!(self.out, "    {} {text}", self.look.dim("|"))?;
+            writeln!(self.out, "    {} {text}", self.style.dim("|"))?;
         }
         Ok(())
     }
@@ -247,9 +253,9 @@ impl<W: Write> Summary<'_, W> {
                 (false, false) => continue,
             };
             let verdict = if check.fails_run() { Verdict::Failed } else { Verdict::Skipped };
-            let word = self.look.verdict(verdict, &word);
-            let id = format!("{}/{}", scenario.selector(), crate::compare::short(scenario, check));
-            writeln!(self.out, "\n{word} {} {}", check.level, self.look.bold(&line(&id)))?;
+            let word = self.style.verdict(verdict, &word);
+            let id = format!("{}/{}", scenario.selector(), scenario.check_name(check));
+            writeln!(self.out, "\n{word} {} {}", check.level, self.style.bold(&line(&id)))?;
             self.row(2, "reason", &[line(&expected.reason)])?;
             if check.fails_run() {
                 self.row(2, "fix", &["remove the entry from the expectations file".to_owned()])?;
@@ -261,7 +267,7 @@ impl<W: Write> Summary<'_, W> {
     fn faults(&mut self, report: &Report) -> io::Result<()> {
         let faults = report.scenarios.iter().flat_map(|s| s.faults.iter().map(move |f| (s, f)));
         for (scenario, fault) in faults {
-            let verdict = self.look.verdict(Verdict::Error, "environment or suite error");
+            let verdict = self.style.verdict(Verdict::Error, "environment or suite error");
             writeln!(self.out, "\n{verdict} in {}", line(&scenario.selector()))?;
             self.row(2, "message", &block(&fault.message, EVIDENCE_LINES))?;
             if let Some(step) = &fault.step {
@@ -278,13 +284,13 @@ impl<W: Write> Summary<'_, W> {
         }
         self.command("repeat", &report.run.command)?;
         let conclusion = conclusion(report);
-        let verdict = self.look.verdict(conclusion.verdict, &conclusion.verdict.to_string().to_uppercase());
+        let verdict = self.style.verdict(conclusion.verdict, &conclusion.verdict.to_string().to_uppercase());
         writeln!(self.out, "{verdict}: {}", conclusion.sentence)
     }
 
     /// A path or a command: always on one line, so that it can be copied.
     fn command(&mut self, label: &str, text: &str) -> io::Result<()> {
-        let label = self.look.dim(&format!("{label:LABEL$}"));
+        let label = self.style.dim(&format!("{label:LABEL$}"));
         writeln!(self.out, "  {label}{}", no_command(&line(text)))
     }
 
@@ -294,7 +300,7 @@ impl<W: Write> Summary<'_, W> {
         let label = no_command(&label);
         let label_width = LABEL.max(label.chars().count() + 1);
         let rest = " ".repeat(indent + label_width);
-        let options = Options::new(self.look.width.max(rest.len() + 20))
+        let options = Options::new(self.style.width.max(rest.len() + 20))
             .break_words(true)
             .word_splitter(textwrap::WordSplitter::NoHyphenation)
             .initial_indent(&rest)
@@ -302,21 +308,12 @@ impl<W: Write> Summary<'_, W> {
         let mut wrapped = lines.iter().flat_map(|text| textwrap::wrap(text, &options));
         let first = wrapped.next().unwrap_or_default();
         let first = no_command(first.strip_prefix(rest.as_str()).unwrap_or(first.trim_start()));
-        let label = self.look.dim(&format!("{label:label_width$}"));
+        let label = self.style.dim(&format!("{label:label_width$}"));
         writeln!(self.out, "{:indent$}{label}{first}", "")?;
         for text in wrapped {
             let text = no_command(text.strip_prefix(rest.as_str()).unwrap_or(text.trim_start()));
             writeln!(self.out, "{rest}{text}")?;
         }
         Ok(())
-    }
-}
-
-const fn rank(side: &Side) -> u8 {
-    match side {
-        Side::Suite => 0,
-        Side::Workload { .. } => 1,
-        Side::Proxy { .. } => 2,
-        Side::Service { .. } => 3,
     }
 }

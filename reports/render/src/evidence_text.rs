@@ -1,6 +1,6 @@
 //! Evidence as text, for every renderer. The texts are not escaped; each renderer does that.
 
-use crate::words::{Micros, Span};
+use crate::text::{Micros, TimeRange};
 use meshproof_model::evidence::{
     AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, Exchange, ExchangeErrorKind,
     Fact, Hop, HopResult, LogFields, ServerRequest, Side, TlsFacts,
@@ -8,7 +8,7 @@ use meshproof_model::evidence::{
 use meshproof_model::report::ScenarioResult;
 
 /// A labelled value. Values may have several lines.
-pub(crate) type Row = (&'static str, String);
+pub(crate) type LabelledText = (&'static str, String);
 
 /// The side that recorded it: `workload sleep`, `external service edition.cnn.com`.
 pub(crate) fn side(side: &Side, scenario: &ScenarioResult) -> String {
@@ -23,7 +23,7 @@ pub(crate) fn side(side: &Side, scenario: &ScenarioResult) -> String {
 
 /// The time from the scenario's start. An exchange is recorded at its end and shown from its beginning, before the
 /// evidence that it caused.
-pub(crate) fn when(piece: &Evidence) -> Span {
+pub(crate) fn when(piece: &Evidence) -> TimeRange {
     let lasted = match &piece.fact {
         Fact::Exchange(exchange) => exchange.duration_us,
         Fact::AccessLog(_)
@@ -33,7 +33,7 @@ pub(crate) fn when(piece: &Evidence) -> Span {
         | Fact::Credential(_)
         | Fact::Note { .. } => 0,
     };
-    Span(piece.at_us.saturating_sub(lasted), piece.at_us)
+    TimeRange(piece.at_us.saturating_sub(lasted), piece.at_us)
 }
 
 /// The fact in one line.
@@ -58,7 +58,7 @@ pub(crate) fn headline(fact: &Fact) -> String {
 }
 
 /// The details of the fact.
-pub(crate) fn rows(fact: &Fact) -> Vec<Row> {
+pub(crate) fn rows(fact: &Fact) -> Vec<LabelledText> {
     match fact {
         Fact::Exchange(exchange) => exchange.hops.iter().flat_map(hop_rows).collect(),
         Fact::AccessLog(log) => log_rows(log),
@@ -70,7 +70,7 @@ pub(crate) fn rows(fact: &Fact) -> Vec<Row> {
 }
 
 /// The details of the fact that are useful on a terminal.
-pub(crate) fn brief_rows(fact: &Fact) -> Vec<Row> {
+pub(crate) fn brief_rows(fact: &Fact) -> Vec<LabelledText> {
     match fact {
         Fact::Exchange(exchange) => {
             exchange.hops.iter().flat_map(hop_rows).filter(|(label, _)| *label != "sent").collect()
@@ -114,7 +114,7 @@ pub(crate) const fn error_kind(kind: ExchangeErrorKind) -> &'static str {
 }
 
 /// The details of one request and its response.
-pub(crate) fn hop_rows(hop: &Hop) -> Vec<Row> {
+pub(crate) fn hop_rows(hop: &Hop) -> Vec<LabelledText> {
     let sent = if hop.tls.is_some() {
         format!("{} over TLS", bytes(hop.sent_bytes))
     } else {
@@ -206,7 +206,7 @@ fn log_headline(log: &AccessLog) -> String {
     )
 }
 
-fn log_rows(log: &AccessLog) -> Vec<Row> {
+fn log_rows(log: &AccessLog) -> Vec<LabelledText> {
     let mut rows = vec![("line", log.line.clone())];
     rows.extend(log.format.clone().map(|format| ("format", format)));
     rows.extend(log.fields.as_ref().map(|fields| ("fields", log_fields(fields))));
@@ -241,7 +241,7 @@ fn connection_headline(connection: &Connection) -> String {
     format!("accepted connection {} on port {}: {what}", connection.number, connection.port)
 }
 
-fn connection_rows(connection: &Connection) -> Vec<Row> {
+fn connection_rows(connection: &Connection) -> Vec<LabelledText> {
     let mut rows = vec![("peer", connection.peer.clone())];
     rows.extend(connection.tls.as_ref().map(|tls| ("TLS", tls_line(tls))));
     if !connection.clear_bytes.is_empty() {
@@ -250,7 +250,7 @@ fn connection_rows(connection: &Connection) -> Vec<Row> {
     rows
 }
 
-fn request_rows(request: &ServerRequest) -> Vec<Row> {
+fn request_rows(request: &ServerRequest) -> Vec<LabelledText> {
     let mut head = format!("{} {} {}\n", request.method, request.target, request.version);
     for header in &request.headers {
         head.push_str(&format!("{}: {}\n", header.name, header.value));
@@ -298,8 +298,8 @@ pub(crate) fn manifest_name(yaml: &str) -> String {
     }
 }
 
-fn change_rows(change: &Change) -> Vec<Row> {
-    let mut rows: Vec<Row> =
+fn change_rows(change: &Change) -> Vec<LabelledText> {
+    let mut rows: Vec<LabelledText> =
         change.applied.iter().map(|yaml| ("applied", yaml.trim_end().to_owned())).collect();
     rows.extend(change.deleted.iter().map(|name| ("deleted", name.clone())));
     rows.extend(change.refused.clone().map(|reason| ("rejected", reason)));

@@ -1,7 +1,7 @@
 //! The fields of a piece of evidence that can be compared between implementations, because their values do not depend on
 //! the run. Ephemeral ports, times, tokens and connection numbers are left out.
 
-use crate::describe;
+use crate::evidence_text;
 use meshproof_model::evidence::{
     AccessLog, Change, Connection, CredentialState, CredentialStatus, EvidenceId, Exchange, Fact, Hop,
     HopResult, ServerRequest, TlsFacts,
@@ -9,11 +9,11 @@ use meshproof_model::evidence::{
 use meshproof_model::report::CheckResult;
 
 /// A field and its value.
-pub(crate) type Point = (String, String);
+pub(crate) type ComparableField = (String, String);
 
 /// The comparable fields of a fact, in reading order.
-pub(crate) fn points(fact: &Fact) -> Vec<Point> {
-    let mut out = Points(Vec::new());
+pub(crate) fn fields(fact: &Fact) -> Vec<ComparableField> {
+    let mut out = FieldList(Vec::new());
     match fact {
         Fact::Exchange(exchange) => out.exchange(exchange),
         Fact::AccessLog(log) => out.log(log),
@@ -27,7 +27,7 @@ pub(crate) fn points(fact: &Fact) -> Vec<Point> {
 }
 
 /// The fields of a piece that the check's differences mention, as in `no header x-envoy-*` or `status 503`.
-pub(crate) fn named(check: &CheckResult, piece: &EvidenceId, points: &[Point]) -> Vec<String> {
+pub(crate) fn named(check: &CheckResult, piece: &EvidenceId, points: &[ComparableField]) -> Vec<String> {
     let words = |text: &str| {
         let plain = |c: char| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
         let text: String = text.chars().map(plain).collect();
@@ -64,9 +64,9 @@ pub(crate) const fn kind(fact: &Fact) -> &'static str {
     }
 }
 
-struct Points(Vec<Point>);
+struct FieldList(Vec<ComparableField>);
 
-impl Points {
+impl FieldList {
     fn put(&mut self, prefix: &str, field: &str, value: String) {
         self.0.push((format!("{prefix}{field}"), value));
     }
@@ -97,7 +97,7 @@ impl Points {
                 }
             }
             HopResult::Error(error) => {
-                self.put(prefix, "status", describe::error_kind(error.kind).to_owned())
+                self.put(prefix, "status", evidence_text::error_kind(error.kind).to_owned())
             }
         }
         if let Some(tls) = &hop.tls {
@@ -161,7 +161,8 @@ impl Points {
     }
 
     fn change(&mut self, change: &Change) {
-        let names: Vec<String> = change.applied.iter().map(|yaml| describe::manifest_name(yaml)).collect();
+        let names: Vec<String> =
+            change.applied.iter().map(|yaml| evidence_text::manifest_name(yaml)).collect();
         self.put("", "applied", names.join(", "));
         self.put("", "deleted", change.deleted.join(", "));
         self.maybe("", "rejected", change.refused.as_ref());

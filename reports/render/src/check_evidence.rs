@@ -7,10 +7,10 @@ use meshproof_model::evidence::{Evidence, EvidenceId, Fact, Side};
 use meshproof_model::report::{CheckResult, ScenarioResult};
 
 /// The maximum number of pieces that are selected. Nobody reads the evidence of hundreds of requests piece by piece.
-pub const MAX_PIECES: usize = 120;
+pub const MAX_SELECTED: usize = 120;
 
 /// An index of a scenario's evidence by id, by token, and by the request during which it was recorded.
-pub struct Threads<'r> {
+pub struct EvidenceIndex<'r> {
     scenario: &'r ScenarioResult,
     by_id: HashMap<&'r EvidenceId, usize>,
     by_token: HashMap<&'r str, Vec<usize>>,
@@ -18,7 +18,7 @@ pub struct Threads<'r> {
 
 /// One selected piece.
 #[derive(Clone, Copy, Debug)]
-pub struct Bearing<'r> {
+pub struct SelectedEvidence<'r> {
     /// Its index in the scenario's evidence.
     pub index: usize,
     /// The piece.
@@ -30,16 +30,16 @@ pub struct Bearing<'r> {
 /// The evidence of one check: for each request the client's exchange, then the evidence of the other sides in the order
 /// in which it was recorded.
 #[derive(Clone, Debug, Default)]
-pub struct Story<'r> {
-    /// At most [`MAX_PIECES`].
-    pub pieces: Vec<Bearing<'r>>,
+pub struct CheckEvidence<'r> {
+    /// At most [`MAX_SELECTED`].
+    pub pieces: Vec<SelectedEvidence<'r>>,
     /// The number of pieces beyond the limit.
     pub left_out: usize,
     /// Ids that the check names but the report does not contain.
     pub missing: Vec<&'r EvidenceId>,
 }
 
-impl<'r> Threads<'r> {
+impl<'r> EvidenceIndex<'r> {
     /// Builds the index.
     #[must_use]
     pub fn of(scenario: &'r ScenarioResult) -> Self {
@@ -68,7 +68,7 @@ impl<'r> Threads<'r> {
 
     /// Selects the evidence of a check.
     #[must_use]
-    pub fn story(&self, check: &'r CheckResult) -> Story<'r> {
+    pub fn of_check(&self, check: &'r CheckResult) -> CheckEvidence<'r> {
         let evidence = &self.scenario.evidence;
         let mut listed = Vec::new();
         let mut missing = Vec::new();
@@ -101,17 +101,17 @@ impl<'r> Threads<'r> {
         }
         // A connection without a token may already have been selected with an earlier request.
         order.dedup();
-        let left_out = order.len().saturating_sub(MAX_PIECES);
-        order.truncate(MAX_PIECES);
+        let left_out = order.len().saturating_sub(MAX_SELECTED);
+        order.truncate(MAX_SELECTED);
         let pieces = order
             .into_iter()
-            .map(|index| Bearing {
+            .map(|index| SelectedEvidence {
                 index,
                 piece: &evidence[index],
                 decides: listed.binary_search(&index).is_ok(),
             })
             .collect();
-        Story { pieces, left_out, missing }
+        CheckEvidence { pieces, left_out, missing }
     }
 
     /// Everything recorded about one request, its exchanges first, and the outermost exchange before those that it caused.
@@ -158,8 +158,8 @@ mod tests {
     fn ids(check: usize) -> Vec<(String, bool)> {
         let report = sample::report();
         let scenario = &report.scenarios[0];
-        let story = Threads::of(scenario).story(&scenario.checks[check]);
-        story.pieces.iter().map(|b| (b.piece.id.0.clone(), b.decides)).collect()
+        let selected = EvidenceIndex::of(scenario).of_check(&scenario.checks[check]);
+        selected.pieces.iter().map(|b| (b.piece.id.0.clone(), b.decides)).collect()
     }
 
     fn owned(wanted: &[(&str, bool)]) -> Vec<(String, bool)> {
@@ -184,8 +184,8 @@ mod tests {
         (connection.id, connection.token) = (EvidenceId("e0".to_owned()), None);
         // Between the change (e2) and the exchange (e3).
         scenario.evidence.insert(2, connection);
-        let story = Threads::of(scenario).story(&scenario.checks[1]);
-        let ids: Vec<&str> = story.pieces.iter().map(|b| b.piece.id.0.as_str()).collect();
+        let selected = EvidenceIndex::of(scenario).of_check(&scenario.checks[1]);
+        let ids: Vec<&str> = selected.pieces.iter().map(|b| b.piece.id.0.as_str()).collect();
         assert_eq!(ids, ["e3", "e0", "e4", "e5", "e6"]);
     }
 
@@ -193,8 +193,8 @@ mod tests {
     fn missing_evidence_is_listed() {
         let report = sample::report();
         let scenario = &report.scenarios[2];
-        let story = Threads::of(scenario).story(&scenario.checks[0]);
-        assert_eq!(story.missing.iter().map(|id| id.0.as_str()).collect::<Vec<_>>(), ["e99"]);
+        let selected = EvidenceIndex::of(scenario).of_check(&scenario.checks[0]);
+        assert_eq!(selected.missing.iter().map(|id| id.0.as_str()).collect::<Vec<_>>(), ["e99"]);
     }
 
     #[test]
@@ -206,8 +206,8 @@ mod tests {
             .evidence
             .extend((0..500).map(|n| Evidence { id: EvidenceId(format!("x{n}")), ..piece.clone() }));
         scenario.checks[0].evidence.push(piece.id);
-        let story = Threads::of(scenario).story(&scenario.checks[0]);
-        assert_eq!(story.pieces.len(), MAX_PIECES);
-        assert!(story.left_out > 380);
+        let selected = EvidenceIndex::of(scenario).of_check(&scenario.checks[0]);
+        assert_eq!(selected.pieces.len(), MAX_SELECTED);
+        assert!(selected.left_out > 380);
     }
 }

@@ -4,20 +4,19 @@
 
 use std::collections::BTreeMap;
 
-use maud::{Markup, html};
-
-use super::parts::{brief, line};
-use crate::story::{Story, Threads};
-use crate::words::needs_attention;
+use crate::check_evidence::{CheckEvidence, EvidenceIndex};
+use crate::conclusion::needs_attention;
 use meshproof_model::evidence::{AccessLog, Evidence, EvidenceId, Fact, LogFields, Side};
 use meshproof_model::report::{CheckResult, ScenarioResult};
+
+pub(super) mod draw;
 
 /// The largest number of nodes that is drawn. A larger picture is not readable.
 const MAX_NODES: usize = 12;
 
 /// The transport of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Transport {
+pub(super) enum HopTransport {
     /// Nothing arrived, or no side recorded the transport.
     Unseen,
     Plain,
@@ -25,7 +24,7 @@ pub(super) enum Transport {
     Mutual,
 }
 
-impl Transport {
+impl HopTransport {
     const fn word(self) -> &'static str {
         match self {
             Self::Unseen => "nothing arrived",
@@ -46,7 +45,7 @@ impl Transport {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Node {
+enum PathNode {
     /// The suite's own client, outside the mesh.
     Suite,
     Client(String),
@@ -57,7 +56,7 @@ enum Node {
     },
 }
 
-impl Node {
+impl PathNode {
     const fn kind(&self) -> &'static str {
         match self {
             Self::Suite => "client outside the mesh",
@@ -90,10 +89,10 @@ impl Node {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Edge {
+struct PathHop {
     from: usize,
     to: usize,
-    transports: Vec<Transport>,
+    transports: Vec<HopTransport>,
     /// The evidence shows a problem on this hop: a failed handshake, response flags in a log line.
     trouble: bool,
     failing: bool,
@@ -101,13 +100,13 @@ struct Edge {
 
 /// The hops of a check's evidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Picture {
-    nodes: Vec<Node>,
-    edges: Vec<Edge>,
+pub(super) struct RequestPath {
+    nodes: Vec<PathNode>,
+    edges: Vec<PathHop>,
     failing_node: Option<usize>,
 }
 
-struct Line<'r> {
+struct ProxyLogLine<'r> {
     proxy: &'r str,
     fields: &'r LogFields,
 }
@@ -115,9 +114,9 @@ struct Line<'r> {
 /// The scenario's picture: that of the first check that needs attention, otherwise the most informative one.
 pub(super) fn of_scenario<'r>(
     scenario: &'r ScenarioResult,
-    threads: &Threads<'r>,
-) -> Option<(&'r CheckResult, Picture)> {
-    let pictures = || scenario.checks.iter().map(|c| (c, of_check(scenario, threads, c)));
+    evidence_index: &EvidenceIndex<'r>,
+) -> Option<(&'r CheckResult, RequestPath)> {
+    let pictures = || scenario.checks.iter().map(|c| (c, of_check(scenario, evidence_index, c)));
     let wrong = pictures().find(|(c, p)| needs_attention(c) && p.edges.len() > 1);
     wrong.or_else(|| pictures().max_by_key(|(_, p)| p.worth())).filter(|(_, p)| !p.edges.is_empty())
 }
@@ -125,31 +124,31 @@ pub(super) fn of_scenario<'r>(
 /// The picture of one check.
 pub(super) fn of_check<'r>(
     scenario: &'r ScenarioResult,
-    threads: &Threads<'r>,
+    evidence_index: &EvidenceIndex<'r>,
     check: &'r CheckResult,
-) -> Picture {
-    let story = threads.story(check);
-    let mut picture = Picture::default();
-    picture.read(scenario, &story);
+) -> RequestPath {
+    let selected = evidence_index.of_check(check);
+    let mut picture = RequestPath::default();
+    picture.read(scenario, &selected);
     if needs_attention(check) {
-        picture.mark(scenario, &story, check);
+        picture.mark(scenario, &selected, check);
     }
     picture
 }
 
-impl Picture {
+impl RequestPath {
     /// How informative the picture is.
     fn worth(&self) -> (usize, usize) {
-        let tls = self.edges.iter().filter(|e| e.transports.iter().any(|t| *t >= Transport::Tls)).count();
+        let tls = self.edges.iter().filter(|e| e.transports.iter().any(|t| *t >= HopTransport::Tls)).count();
         let clean = self
             .edges
             .iter()
-            .filter(|e| e.transports.len() == 1 && e.transports[0] != Transport::Unseen)
+            .filter(|e| e.transports.len() == 1 && e.transports[0] != HopTransport::Unseen)
             .count();
         (tls + clean, self.edges.len())
     }
 
-    fn node(&mut self, node: Node) -> Option<usize> {
+    fn node(&mut self, node: PathNode) -> Option<usize> {
         if let Some(known) = self.nodes.iter().position(|n| *n == node) {
             return Some(known);
         }
@@ -159,7 +158,7 @@ impl Picture {
         })
     }
 
-    fn edge(&mut self, from: Option<usize>, to: Option<usize>, transport: Transport, trouble: bool) {
+    fn edge(&mut self, from: Option<usize>, to: Option<usize>, transport: HopTransport, trouble: bool) {
         let (Some(from), Some(to)) = (from, to) else { return };
         if from == to {
             return;
@@ -171,20 +170,22 @@ impl Picture {
                     edge.transports.push(transport);
                 }
             }
-            None => self.edges.push(Edge { from, to, transports: vec![transport], trouble, failing: false }),
+            None => {
+                self.edges.push(PathHop { from, to, transports: vec![transport], trouble, failing: false })
+            }
         }
     }
 
-    fn read(&mut self, scenario: &ScenarioResult, story: &Story<'_>) {
-        let pieces: Vec<&Evidence> = story.pieces.iter().map(|b| b.piece).collect();
-        let clients: Vec<Node> = pieces.iter().filter_map(|e| client(e)).collect();
+    fn read(&mut self, scenario: &ScenarioResult, selected: &CheckEvidence<'_>) {
+        let pieces: Vec<&Evidence> = selected.pieces.iter().map(|b| b.piece).collect();
+        let clients: Vec<PathNode> = pieces.iter().filter_map(|e| client(e)).collect();
         for node in &clients {
             self.node(node.clone());
         }
-        let lines: Vec<Line<'_>> = pieces.iter().filter_map(|e| log_line(e)).collect();
+        let lines: Vec<ProxyLogLine<'_>> = pieces.iter().filter_map(|e| log_line(e)).collect();
         let mutual = configured_mutual(scenario, &pieces);
         for own in &lines {
-            let to = self.node(Node::Proxy(own.proxy.to_owned()));
+            let to = self.node(PathNode::Proxy(own.proxy.to_owned()));
             let before = lines.iter().find(|other| {
                 let remote = own.fields.downstream_remote_address.as_ref();
                 remote.is_some() && other.fields.upstream_local_address.as_ref() == remote
@@ -192,11 +193,11 @@ impl Picture {
             let tls = own.fields.requested_server_name.is_some();
             match before {
                 Some(before) => {
-                    let from = self.node(Node::Proxy(before.proxy.to_owned()));
+                    let from = self.node(PathNode::Proxy(before.proxy.to_owned()));
                     let transport = match (tls, mutual) {
-                        (true, true) => Transport::Mutual,
-                        (true, false) => Transport::Tls,
-                        (false, _) => Transport::Plain,
+                        (true, true) => HopTransport::Mutual,
+                        (true, false) => HopTransport::Tls,
+                        (false, _) => HopTransport::Plain,
                     };
                     self.edge(from, to, transport, false);
                 }
@@ -204,14 +205,14 @@ impl Picture {
                     // A sidecar has the name of its workload. A gateway accepts requests from any client.
                     let own_client = clients.iter().find(|n| n.name() == own.proxy).or(clients.first());
                     let from = own_client.and_then(|node| self.node(node.clone()));
-                    self.edge(from, to, if tls { Transport::Tls } else { Transport::Plain }, false);
+                    self.edge(from, to, if tls { HopTransport::Tls } else { HopTransport::Plain }, false);
                 }
             }
         }
         let mut reached = Vec::new();
         for piece in &pieces {
             let Some((host, peer, transport, trouble)) = arrival(piece) else { continue };
-            let to = self.node(Node::service(scenario, host));
+            let to = self.node(PathNode::service(scenario, host));
             let from = self.opener(&lines, &clients, peer);
             self.edge(from, to, transport, trouble);
             reached.push(peer);
@@ -221,13 +222,14 @@ impl Picture {
 
     /// The node that opened the connection with this address: the proxy that logged it, otherwise the last proxy without
     /// an outgoing hop.
-    fn opener(&mut self, lines: &[Line<'_>], clients: &[Node], peer: &str) -> Option<usize> {
+    fn opener(&mut self, lines: &[ProxyLogLine<'_>], clients: &[PathNode], peer: &str) -> Option<usize> {
         let logged = lines.iter().find(|l| l.fields.upstream_local_address.as_deref() == Some(peer));
         match (logged, lines.last()) {
-            (Some(own), _) => self.node(Node::Proxy(own.proxy.to_owned())),
+            (Some(own), _) => self.node(PathNode::Proxy(own.proxy.to_owned())),
             (None, Some(_)) => {
                 let open = |node: &usize| !self.edges.iter().any(|e| e.from == *node);
-                let mut proxies = (0..self.nodes.len()).filter(|n| matches!(self.nodes[*n], Node::Proxy(_)));
+                let mut proxies =
+                    (0..self.nodes.len()).filter(|n| matches!(self.nodes[*n], PathNode::Proxy(_)));
                 proxies.clone().rfind(open).or_else(|| proxies.next_back())
             }
             (None, None) => clients.first().and_then(|node| self.node(node.clone())),
@@ -239,8 +241,8 @@ impl Picture {
     fn what_did_not_arrive(
         &mut self,
         scenario: &ScenarioResult,
-        lines: &[Line<'_>],
-        clients: &[Node],
+        lines: &[ProxyLogLine<'_>],
+        clients: &[PathNode],
         reached: &[&str],
     ) {
         // A live host records nothing, so it is unknown what arrived there.
@@ -252,7 +254,7 @@ impl Picture {
                 vec![]
             }
         } else {
-            let stuck = |own: &&Line<'_>| {
+            let stuck = |own: &&ProxyLogLine<'_>| {
                 let local = own.fields.upstream_local_address.as_deref();
                 let onward = local.is_some_and(|l| {
                     reached.contains(&l)
@@ -260,42 +262,48 @@ impl Picture {
                 });
                 !onward && troubled(own.fields)
             };
-            lines.iter().filter(stuck).filter_map(|l| self.node(Node::Proxy(l.proxy.to_owned()))).collect()
+            lines
+                .iter()
+                .filter(stuck)
+                .filter_map(|l| self.node(PathNode::Proxy(l.proxy.to_owned())))
+                .collect()
         };
         for from in ends {
             if !self.edges.iter().any(|e| e.from == from) {
-                let to = self.node(Node::service(scenario, &service.host));
-                self.edge(Some(from), to, Transport::Unseen, true);
+                let to = self.node(PathNode::service(scenario, &service.host));
+                self.edge(Some(from), to, HopTransport::Unseen, true);
             }
         }
     }
 
     /// Marks the hop at which the check fails: the hop into the node that recorded the wrong observation, as far along the
     /// path as the evidence of the verdict reaches.
-    fn mark(&mut self, scenario: &ScenarioResult, story: &Story<'_>, check: &CheckResult) {
+    fn mark(&mut self, scenario: &ScenarioResult, selected: &CheckEvidence<'_>, check: &CheckResult) {
         let differs = |id: &EvidenceId| check.differences.iter().any(|d| d.evidence == *id);
-        let specific = story.pieces.iter().any(|b| differs(&b.piece.id));
-        let decisive = story
+        let specific = selected.pieces.iter().any(|b| differs(&b.piece.id));
+        let decisive = selected
             .pieces
             .iter()
             .filter(|b| if specific { differs(&b.piece.id) } else { b.decides })
-            .max_by_key(|b| crate::compare::rank(&b.piece.side));
+            .max_by_key(|b| b.piece.side.path_position());
         match decisive.map(|b| (&b.piece.side, &b.piece.fact)) {
-            Some((Side::Service { host }, _)) => self.fail_into(&Node::service(scenario, host)),
+            Some((Side::Service { host }, _)) => self.fail_into(&PathNode::service(scenario, host)),
             Some((Side::Proxy { name }, Fact::AccessLog(AccessLog { fields: Some(fields), .. })))
                 if troubled(fields) =>
             {
-                self.fail_out_of(&Node::Proxy(name.clone()));
+                self.fail_out_of(&PathNode::Proxy(name.clone()));
             }
             Some((Side::Proxy { name }, _)) => {
-                self.failing_node = self.nodes.iter().position(|n| *n == Node::Proxy(name.clone()));
+                self.failing_node = self.nodes.iter().position(|n| *n == PathNode::Proxy(name.clone()));
             }
-            Some((Side::Suite, _)) if !self.edges.iter().any(|e| e.trouble) => self.fail_out_of(&Node::Suite),
+            Some((Side::Suite, _)) if !self.edges.iter().any(|e| e.trouble) => {
+                self.fail_out_of(&PathNode::Suite)
+            }
             Some((Side::Workload { .. } | Side::Suite, _)) | None => self.fail_where_trouble_is(check),
         }
     }
 
-    fn fail_into(&mut self, node: &Node) {
+    fn fail_into(&mut self, node: &PathNode) {
         let Some(to) = self.nodes.iter().position(|n| n == node) else { return };
         let troubled = self.edges.iter().any(|e| e.to == to && e.trouble);
         for edge in self.edges.iter_mut().filter(|e| e.to == to && (e.trouble || !troubled)) {
@@ -303,7 +311,7 @@ impl Picture {
         }
     }
 
-    fn fail_out_of(&mut self, node: &Node) {
+    fn fail_out_of(&mut self, node: &PathNode) {
         let from = self.nodes.iter().position(|n| n == node);
         let mut edges = self.edges.iter_mut().filter(|e| Some(e.from) == from).peekable();
         if edges.peek().is_none() {
@@ -319,7 +327,7 @@ impl Picture {
             edge.failing = true;
             return;
         }
-        let named = |n: &Node| matches!(n, Node::Service { host, .. } if !host.is_empty() && check.reason.contains(host.as_str()));
+        let named = |n: &PathNode| matches!(n, PathNode::Service { host, .. } if !host.is_empty() && check.reason.contains(host.as_str()));
         let to = self.nodes.iter().position(named);
         let last = self.edges.len().checked_sub(1);
         let at = self.edges.iter().position(|e| Some(e.to) == to).or(last);
@@ -330,19 +338,19 @@ impl Picture {
 }
 
 /// The client that sent the request.
-fn client(piece: &Evidence) -> Option<Node> {
+fn client(piece: &Evidence) -> Option<PathNode> {
     piece.fact.as_exchange()?;
     match &piece.side {
-        Side::Workload { name } => Some(Node::Client(name.clone())),
-        Side::Suite => Some(Node::Suite),
+        Side::Workload { name } => Some(PathNode::Client(name.clone())),
+        Side::Suite => Some(PathNode::Suite),
         Side::Proxy { .. } | Side::Service { .. } => None,
     }
 }
 
-fn log_line(piece: &Evidence) -> Option<Line<'_>> {
+fn log_line(piece: &Evidence) -> Option<ProxyLogLine<'_>> {
     let Side::Proxy { name } = &piece.side else { return None };
     let fields = piece.fact.as_access_log()?.fields.as_ref()?;
-    Some(Line { proxy: name, fields })
+    Some(ProxyLogLine { proxy: name, fields })
 }
 
 fn troubled(fields: &LogFields) -> bool {
@@ -350,19 +358,19 @@ fn troubled(fields: &LogFields) -> bool {
 }
 
 /// What a service recorded about a connection or request: host, peer, transport, and whether it failed.
-fn arrival(piece: &Evidence) -> Option<(&str, &str, Transport, bool)> {
+fn arrival(piece: &Evidence) -> Option<(&str, &str, HopTransport, bool)> {
     let Side::Service { host } = &piece.side else { return None };
     let of = |tls: &meshproof_model::TlsFacts| {
-        if tls.peer_certificate.is_some() { Transport::Mutual } else { Transport::Tls }
+        if tls.peer_certificate.is_some() { HopTransport::Mutual } else { HopTransport::Tls }
     };
     match &piece.fact {
         Fact::Connection(c) => {
             let failed =
                 c.tls.as_ref().is_some_and(|t| t.failure.is_some()) || (c.tls_port && c.tls.is_none());
-            Some((host, &c.peer, c.tls.as_ref().map_or(Transport::Plain, of), failed))
+            Some((host, &c.peer, c.tls.as_ref().map_or(HopTransport::Plain, of), failed))
         }
         Fact::Request(r) => {
-            let plain = if r.over_tls { Transport::Tls } else { Transport::Plain };
+            let plain = if r.over_tls { HopTransport::Tls } else { HopTransport::Plain };
             Some((host, &r.peer, r.tls.as_ref().map_or(plain, of), false))
         }
         Fact::Exchange(_)
@@ -382,159 +390,13 @@ fn configured_mutual(scenario: &ScenarioResult, pieces: &[&Evidence]) -> bool {
         let Fact::Change(change) = &piece.fact else { continue };
         for yaml in &change.applied {
             let mutual = yaml.contains("ISTIO_MUTUAL") || yaml.contains("mode: STRICT");
-            in_force.insert(crate::describe::manifest_name(yaml), mutual);
+            in_force.insert(crate::evidence_text::manifest_name(yaml), mutual);
         }
         for name in &change.deleted {
             in_force.remove(name);
         }
     }
     in_force.values().any(|mutual| *mutual)
-}
-
-const WIDTH: usize = 190;
-const GAP: usize = 130;
-const HEIGHT: usize = 58;
-const SPACE: usize = 34;
-
-/// How many characters of a name fit on one line of a box.
-const FITS: usize = 25;
-
-impl Picture {
-    /// The column of each node: one more than that of its predecessor.
-    fn layers(&self) -> Vec<usize> {
-        let mut layers = vec![0; self.nodes.len()];
-        // Bounded by the number of nodes, so that contradictory evidence that forms a cycle terminates too.
-        for _ in 0..self.nodes.len() {
-            for edge in &self.edges {
-                layers[edge.to] = layers[edge.to].max(layers[edge.from] + 1).min(self.nodes.len());
-            }
-        }
-        // Removes the gaps that a cycle may leave.
-        let mut used: Vec<usize> = layers.clone();
-        used.sort_unstable();
-        used.dedup();
-        layers.iter().map(|l| used.binary_search(l).unwrap_or(0)).collect()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.edges.is_empty()
-    }
-
-    /// A text alternative for screen readers.
-    fn words(&self) -> String {
-        let layers = self.layers();
-        let mut edges: Vec<&Edge> = self.edges.iter().collect();
-        edges.sort_by_key(|e| layers[e.from]);
-        let hops: Vec<String> = edges
-            .into_iter()
-            .map(|e| {
-                let how: Vec<&str> = e.transports.iter().map(|t| t.word()).collect();
-                let fails = if e.failing { " (the failing hop)" } else { "" };
-                format!(
-                    "{} to {}: {}{fails}",
-                    self.nodes[e.from].title(),
-                    self.nodes[e.to].title(),
-                    how.join(", then ")
-                )
-            })
-            .collect();
-        let at =
-            self.failing_node.map(|n| format!("; fails at {}", self.nodes[n].title())).unwrap_or_default();
-        format!("{}{at}", hops.join("; "))
-    }
-
-    /// The picture.
-    pub(super) fn draw(&self) -> Markup {
-        let layers = self.layers();
-        let mut rows = vec![0; self.nodes.len()];
-        let mut filled: BTreeMap<usize, usize> = BTreeMap::new();
-        for (node, layer) in layers.iter().enumerate() {
-            let row = filled.entry(*layer).or_default();
-            rows[node] = *row;
-            *row += 1;
-        }
-        let columns = layers.iter().max().map_or(1, |l| l + 1);
-        let height = filled.values().max().copied().unwrap_or(1) * (HEIGHT + SPACE) + 6;
-        let width = columns * WIDTH + columns.saturating_sub(1) * GAP + 6;
-        let at =
-            |node: usize| (3 + layers[node] * (WIDTH + GAP), 3 + SPACE / 2 + rows[node] * (HEIGHT + SPACE));
-        html! {
-            svg.picture role="img" aria-label=(brief(&self.words(), 1_000)) viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) {
-                @for edge in &self.edges { (hop(edge, at(edge.from), at(edge.to))) }
-                @for (number, node) in self.nodes.iter().enumerate() { (boxed(node, at(number), self.failing_node == Some(number))) }
-            }
-        }
-    }
-}
-
-fn hop(edge: &Edge, from: (usize, usize), to: (usize, usize)) -> Markup {
-    let (x1, y1) = (from.0 + WIDTH, from.1 + HEIGHT / 2);
-    let (x2, y2) = (to.0, to.1 + HEIGHT / 2);
-    let strongest = edge.transports.iter().max().copied().unwrap_or(Transport::Unseen);
-    let class = format!("hop {}{}", strongest.class(), if edge.failing { " failing" } else { "" });
-    let words: Vec<&str> = edge.transports.iter().map(|t| t.word()).collect();
-    let (mx, my) = (x1.midpoint(x2), y1.midpoint(y2));
-    // Above the line, one line of text per transport.
-    let top = my.saturating_sub(7 + 13 * (words.len().saturating_sub(1)));
-    html! {
-        g class=(class) {
-            line x1=(x1) y1=(y1) x2=(x2.saturating_sub(9)) y2=(y2) {}
-            @if strongest == Transport::Mutual { line.inner x1=(x1) y1=(y1) x2=(x2.saturating_sub(9)) y2=(y2) {} }
-            path d=(format!("M{},{} l-10,-5 v10 z", x2, y2)) {}
-            @for (number, word) in words.iter().enumerate() {
-                text x=(mx) y=(top + 13 * number) text-anchor="middle" { (word) }
-            }
-            @if edge.failing { text.cross x=(mx) y=(my + 17) text-anchor="middle" { "✗ fails here" } }
-        }
-    }
-}
-
-fn boxed(node: &Node, (x, y): (usize, usize), failing: bool) -> Markup {
-    let class = match node {
-        Node::Suite | Node::Client(_) => "client",
-        Node::Proxy(_) => "proxy",
-        Node::Service { .. } => "service",
-    };
-    let name = brief(node.name(), 2 * FITS);
-    let cut = if name.chars().count() <= FITS { None } else { break_at(&name) };
-    let (first, second) = cut.map_or((name.as_str(), ""), |at| name.split_at(at));
-    let class = if failing { format!("box {class} failing") } else { format!("box {class}") };
-    let round = if class.contains("service") { 2 } else { 10 };
-    html! {
-        g class=(class) {
-            title { (line(&node.title())) }
-            rect x=(x) y=(y) width=(WIDTH) height=(HEIGHT) rx=(round) {}
-            text.kind x=(x + 10) y=(y + 16) { (node.kind()) @if failing { " ✗ fails here" } }
-            text x=(x + 10) y=(y + if second.is_empty() { 38 } else { 32 }) { (first) }
-            @if !second.is_empty() { text x=(x + 10) y=(y + 48) { (brief(second, FITS)) } }
-        }
-    }
-}
-
-/// Where a long name is wrapped: after the last dot or dash that fits on the first line.
-fn break_at(name: &str) -> Option<usize> {
-    let fitting: Vec<(usize, char)> = name.char_indices().take(FITS).collect();
-    let dot = fitting.iter().rev().find(|(_, c)| matches!(c, '.' | '-')).map(|(at, _)| at + 1);
-    dot.or_else(|| name.char_indices().nth(FITS).map(|(at, _)| at))
-}
-
-/// The key to the line styles, once per page.
-pub(super) fn key() -> Markup {
-    html! {
-        ul.key {
-            @for transport in [Transport::Plain, Transport::Tls, Transport::Mutual, Transport::Unseen] {
-                li {
-                    svg width="44" height="10" aria-hidden="true" {
-                        g class=(format!("hop {}", transport.class())) {
-                            line x1="0" y1="5" x2="44" y2="5" {}
-                            @if transport == Transport::Mutual { line.inner x1="0" y1="5" x2="44" y2="5" {} }
-                        }
-                    }
-                    " " (transport.word())
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

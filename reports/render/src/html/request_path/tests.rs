@@ -1,3 +1,4 @@
+use super::draw::{FITS, break_at};
 use super::*;
 use meshproof_model::report::Verdict;
 use meshproof_model::sample;
@@ -14,7 +15,7 @@ fn scenario(facts: serde_json::Value, decides: &[&str], verdict: Verdict) -> Sce
 }
 
 fn words(scenario: &ScenarioResult) -> String {
-    of_check(scenario, &Threads::of(scenario), &scenario.checks[0]).words()
+    of_check(scenario, &EvidenceIndex::of(scenario), &scenario.checks[0]).words()
 }
 
 fn exchange(side: &str, status: u16) -> serde_json::Value {
@@ -168,7 +169,7 @@ fn contradictory_logs_that_form_a_cycle_are_drawn() {
         exchange("sleep", 200)
     ]);
     let scenario = scenario(facts, &["exchange"], Verdict::Passed);
-    let picture = of_check(&scenario, &Threads::of(&scenario), &scenario.checks[0]);
+    let picture = of_check(&scenario, &EvidenceIndex::of(&scenario), &scenario.checks[0]);
     assert!(picture.draw().into_string().contains("</svg>"));
 }
 
