@@ -21,7 +21,8 @@ pub struct AccessLog {
     pub unreadable: Option<String>,
 }
 
-/// The fields of an access-log line. A field is absent if the format does not contain it or the line contains `-`.
+/// The fields of an access-log line. A field is absent if the format does not contain it or the line contains
+/// `-`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LogFields {
@@ -97,7 +98,8 @@ pub struct LogFields {
     /// `%ROUTE_NAME%`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route_name: Option<String>,
-    /// Members of a JSON line without a field above; for a text line of Istio 1.3 to 1.7, `istio.mixer:status`.
+    /// Members of a JSON line without a field above; for a text line of Istio 1.3 to 1.7,
+    /// `istio.mixer:status`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other: BTreeMap<String, String>,
 }

@@ -1,4 +1,5 @@
-//! Events of a run while it executes: one model for every renderer (progress on a terminal, annotations, a log).
+//! Events of a run while it executes: one model for every renderer (progress on a terminal, annotations, a
+//! log).
 
 use crate::report::{CheckResult, ScenarioResult};
 
@@ -31,8 +32,8 @@ pub enum Event {
         /// The step's title.
         title: String,
     },
-    /// A check was judged. A claim that must hold until the end of the scenario is judged again there, so the result of
-    /// the scenario is authoritative.
+    /// A check was judged. A claim that must hold until the end of the scenario is judged again there, so the
+    /// result of the scenario is authoritative.
     CheckJudged {
         /// `scenario:configuration`.
         scenario: String,

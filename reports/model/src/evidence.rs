@@ -1,6 +1,6 @@
-//! What the three sides recorded: the workload's exchanges, the proxies' access logs, and the connections and requests
-//! of the services. All of it comes from the implementation under test and is untrusted: it is bounded when it is
-//! recorded and escaped when it is rendered.
+//! What the three sides recorded: the workload's exchanges, the proxies' access logs, and the connections and
+//! requests of the services. All of it comes from the implementation under test and is untrusted: it is
+//! bounded when it is recorded and escaped when it is rendered.
 
 use std::fmt;
 
@@ -170,8 +170,8 @@ pub struct Header {
 pub struct Exchange {
     /// The URL of the first request.
     pub url: String,
-    /// One entry per request sent: more than one if redirects were followed, or if the same request was sent several times
-    /// over one connection. Never empty.
+    /// One entry per request sent: more than one if redirects were followed, or if the same request was sent
+    /// several times over one connection. Never empty.
     pub hops: Vec<Hop>,
     /// How long it took in microseconds, redirects included.
     pub duration_us: u64,
@@ -192,8 +192,8 @@ pub struct Hop {
     pub method: String,
     /// The URL of this hop.
     pub url: String,
-    /// What the client wrote to its connection outside TLS, bounded: for a plain request its head, byte for byte; for an
-    /// HTTPS request the first bytes of the ClientHello, decoded as lossy UTF-8.
+    /// What the client wrote to its connection outside TLS, bounded: for a plain request its head, byte for
+    /// byte; for an HTTPS request the first bytes of the ClientHello, decoded as lossy UTF-8.
     pub sent: String,
     /// The total number of bytes that the client wrote.
     pub sent_bytes: u64,
@@ -267,14 +267,15 @@ pub struct Response {
     pub body_bytes: u64,
     /// True if the body was longer than the bound.
     pub body_truncated: bool,
-    /// SHA-256 of the body in lower-case hex; absent if there is no body, if it was not read to its end, or if the client
-    /// does not report it.
+    /// SHA-256 of the body in lower-case hex; absent if there is no body, if it was not read to its end, or
+    /// if the client does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_sha256: Option<String>,
     /// The trailer fields after the body (RFC 9110, section 6.5); bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trailers: Vec<Header>,
-    /// The status codes of the interim responses (RFC 9110, section 15.2) before it, if the client reports them.
+    /// The status codes of the interim responses (RFC 9110, section 15.2) before it, if the client reports
+    /// them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub informational: Vec<u16>,
     /// The WebSocket messages received after status 101; bounded and lossily decoded.
@@ -347,7 +348,8 @@ pub struct Connection {
     pub tls_port: bool,
     /// The other end's `address:port`.
     pub peer: String,
-    /// The first bytes that arrived outside TLS, lossily decoded and bounded. Empty if a TLS port received a ClientHello.
+    /// The first bytes that arrived outside TLS, lossily decoded and bounded. Empty if a TLS port received a
+    /// ClientHello.
     pub clear_bytes: String,
     /// The facts of the handshake; absent on a plain port.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use crate::report::{Report, SCHEMA};
 use crate::visible::line;
 
-/// The largest report that is read, in bytes. Evidence is bounded when it is recorded, so a run never writes a larger
-/// report.
+/// The largest report that is read, in bytes. Evidence is bounded when it is recorded, so a run never writes
+/// a larger report.
 pub const MAX_REPORT_BYTES: usize = 256 * 1024 * 1024;
 
 /// Why a report cannot be read.

@@ -1,5 +1,5 @@
-//! The kill matrix: which check detects which saboteur. A check that detects no saboteur may be unable to fail; a
-//! saboteur that no check detects is a gap in the suite.
+//! The kill matrix: which check detects which saboteur. A check that detects no saboteur may be unable to
+//! fail; a saboteur that no check detects is a gap in the suite.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,8 +2,8 @@
 //!
 //! This crate contains data and its JSON form. It contains no renderer and runs nothing.
 //!
-//! An *implementation* is judged by *scenarios*, which consist of *checks*. The *verdict* of a check rests on *evidence*
-//! from the workload, the proxies and the external services.
+//! An *implementation* is judged by *scenarios*, which consist of *checks*. The *verdict* of a check rests on
+//! *evidence* from the workload, the proxies and the external services.
 
 mod access_log;
 pub mod event;

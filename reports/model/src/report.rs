@@ -1,5 +1,5 @@
-//! The report's data model. [`SCHEMA`] is its version. A change that an old reader would misinterpret needs a new
-//! version.
+//! The report's data model. [`SCHEMA`] is its version. A change that an old reader would misinterpret needs a
+//! new version.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,12 +47,13 @@ pub enum Verdict {
     Passed,
     /// Not executed, for the reason given: a feature that the implementation declares as missing, a filter.
     Skipped,
-    /// The evidence proves neither success nor failure, for example because the control of a negative check failed.
+    /// The evidence proves neither success nor failure, for example because the control of a negative check
+    /// failed.
     Inconclusive,
     /// The evidence shows that the requirement does not hold.
     Failed,
-    /// A problem of the environment or the suite prevented the check from being judged. Says nothing about the
-    /// implementation.
+    /// A problem of the environment or the suite prevented the check from being judged. Says nothing about
+    /// the implementation.
     Error,
 }
 
@@ -122,8 +123,8 @@ pub struct Implementation {
     pub details: BTreeMap<String, String>,
 }
 
-/// The details that distinguish one variant of an implementation from another. Other details (a build, the path of a
-/// program) are informative only.
+/// The details that distinguish one variant of an implementation from another. Other details (a build, the
+/// path of a program) are informative only.
 const VARIANTS: [&str; 4] = ["saboteur", "mutation", "mode", "revision"];
 
 /// The entries of [`Implementation::details`] that distinguish it from others of the same name and version.
@@ -164,7 +165,8 @@ pub struct ScenarioResult {
     pub evidence: Vec<Evidence>,
     /// The time that each phase took.
     pub timing: Timing,
-    /// Errors of the environment or the suite: why checks have the verdict `error`, and what could not be removed.
+    /// Errors of the environment or the suite: why checks have the verdict `error`, and what could not be
+    /// removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<SuiteFault>,
 }
@@ -186,24 +188,24 @@ impl ScenarioResult {
         check.name_in(&self.id)
     }
 
-    /// The worst verdict among the MUST checks, or among all checks if no MUST check was executed; `Error` if the scenario
-    /// has an environment or suite error, `Skipped` if no check was executed.
+    /// The worst verdict among the MUST checks, or among all checks if no MUST check was executed; `Error` if
+    /// the scenario has an environment or suite error, `Skipped` if no check was executed.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if !self.faults.is_empty() {
             return Verdict::Error;
         }
         let counts = |c: &&CheckResult| c.level == Level::Must || c.verdict == Verdict::Error;
-        let asked = self.checks.iter().filter(|c| c.verdict != Verdict::Skipped);
-        if asked.clone().next().is_none() {
+        let executed = self.checks.iter().filter(|c| c.verdict != Verdict::Skipped);
+        if executed.clone().next().is_none() {
             return Verdict::Skipped;
         }
-        let worst = asked.clone().filter(counts).map(|c| c.verdict).max();
-        worst.or_else(|| asked.map(|c| c.verdict).max()).unwrap_or(Verdict::Passed)
+        let worst = executed.clone().filter(counts).map(|c| c.verdict).max();
+        worst.or_else(|| executed.map(|c| c.verdict).max()).unwrap_or(Verdict::Passed)
     }
 
-    /// The last configuration change before the last piece of evidence that a check rests on; without evidence, the last
-    /// change of the scenario.
+    /// The last configuration change before the last piece of evidence that a check rests on; without
+    /// evidence, the last change of the scenario.
     #[must_use]
     pub fn last_change(&self, check: &CheckResult) -> Option<(&Evidence, &Change)> {
         let judged_at = check.evidence.iter().filter_map(|id| self.evidence(id)).map(|e| e.at_us).max();
@@ -259,7 +261,8 @@ pub struct CheckResult {
     /// Where a piece of evidence differs from what was expected, as far as single fields can be named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Difference>,
-    /// Set where a failure of this check is expected; then a failure does not fail the run, and a success does.
+    /// Set where a failure of this check is expected; then a failure does not fail the run, and a success
+    /// does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_failure: Option<ExpectedFailure>,
     /// The feature that the check requires, if it does not apply to every implementation.
@@ -276,8 +279,8 @@ impl CheckResult {
         self.id.strip_prefix(scenario).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&self.id)
     }
 
-    /// Whether this result fails the run: a MUST that failed or is inconclusive, unless that was expected; an expected
-    /// failure that passed.
+    /// Whether this result fails the run: a MUST that failed or is inconclusive, unless that was expected; an
+    /// expected failure that passed.
     #[must_use]
     pub fn fails_run(&self) -> bool {
         self.fails_at(Level::Must)
@@ -326,7 +329,8 @@ pub struct ExpectedFailure {
 pub struct ExternalService {
     /// The host name that it serves.
     pub host: String,
-    /// `embedded`, `nginx`, `container`, `nginx-pod`; `live` for a real host of the document, which records no evidence.
+    /// `embedded`, `nginx`, `container`, `nginx-pod`; `live` for a real host of the document, which records
+    /// no evidence.
     pub kind: String,
     /// Product and version: `nginx/1.22.1`.
     pub version: String,
@@ -352,7 +356,8 @@ pub struct Step {
     pub at_us: u64,
 }
 
-/// The time that each phase of a scenario took, in microseconds of wall time. The phases need not add up to the total.
+/// The time that each phase of a scenario took, in microseconds of wall time. The phases need not add up to
+/// the total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
     /// Creating certificates, starting the external services and the implementation.

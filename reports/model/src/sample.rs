@@ -1,5 +1,5 @@
-//! Sample reports for tests: every verdict, every level, every kind of evidence, and hostile text that tries to escape from
-//! its output format.
+//! Sample reports for tests: every verdict, every level, every kind of evidence, and hostile text that tries
+//! to escape from its output format.
 
 use std::collections::{BTreeMap, BTreeSet};
 

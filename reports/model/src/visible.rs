@@ -1,16 +1,18 @@
-//! Escapes control and invisible characters in untrusted text, so that it cannot move the cursor, change colours, change
-//! the writing direction or hide text.
+//! Escapes control and invisible characters in untrusted text, so that it cannot move the cursor, change
+//! colours, change the writing direction or hide text.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Text for one line: control characters, including line ends and tabs, become escapes such as `\n` and `\x1b`.
+/// Text for one line: control characters, including line ends and tabs, become escapes such as `\n` and
+/// `\x1b`.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {
     shown(text, false)
 }
 
-/// Text for several lines: like [`line()`], but line ends (`\n`, `\r\n`) are kept, and a tab becomes four spaces.
+/// Text for several lines: like [`line()`], but line ends (`\n`, `\r\n`) are kept, and a tab becomes four
+/// spaces.
 #[must_use]
 pub fn block(text: &str) -> Cow<'_, str> {
     shown(text, true)
@@ -67,8 +69,8 @@ fn shown(text: &str, lines: bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Control characters; the bidirectional controls and invisible characters of Unicode (UAX 9; UTR 36, section 2);
-/// line and paragraph separators; tag characters.
+/// Control characters; the bidirectional controls and invisible characters of Unicode (UAX 9; UTR 36, section
+/// 2); line and paragraph separators; tag characters.
 fn hides(c: char) -> bool {
     c.is_control()
         || matches!(c,

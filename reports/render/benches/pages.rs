@@ -1,5 +1,5 @@
-//! Measures how long it takes to compare and render large reports, how large the pages are, and, if a browser is
-//! installed, how soon they can be used. Prints the numbers and fails if a limit is exceeded.
+//! Measures how long it takes to compare and render large reports, how large the pages are, and, if a browser
+//! is installed, how soon they can be used. Prints the numbers and fails if a limit is exceeded.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
 

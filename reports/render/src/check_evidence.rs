@@ -1,12 +1,12 @@
-//! Selects the evidence of a check: the pieces that its verdict rests on, and everything else that the three sides
-//! recorded about the same requests. Derived from the report alone.
+//! Selects the evidence of a check: the pieces that its verdict rests on, and everything else that the three
+//! sides recorded about the same requests. Derived from the report alone.
 
 use std::collections::HashMap;
 
 use meshproof_model::evidence::{Evidence, EvidenceId, Fact, Side};
 use meshproof_model::report::{CheckResult, ScenarioResult};
 
-/// The maximum number of pieces that are selected. Nobody reads the evidence of hundreds of requests piece by piece.
+/// The maximum number of selected pieces. More pieces than this are not useful to a reader.
 pub const MAX_SELECTED: usize = 120;
 
 /// An index of a scenario's evidence by id, by token, and by the request during which it was recorded.
@@ -27,8 +27,8 @@ pub struct SelectedEvidence<'r> {
     pub decides: bool,
 }
 
-/// The evidence of one check: for each request the client's exchange, then the evidence of the other sides in the order
-/// in which it was recorded.
+/// The evidence of one check: for each request the client's exchange, then the evidence of the other sides in
+/// the order in which it was recorded.
 #[derive(Clone, Debug, Default)]
 pub struct CheckEvidence<'r> {
     /// At most [`MAX_SELECTED`].
@@ -114,7 +114,8 @@ impl<'r> EvidenceIndex<'r> {
         CheckEvidence { pieces, left_out, missing }
     }
 
-    /// Everything recorded about one request, its exchanges first, and the outermost exchange before those that it caused.
+    /// Everything recorded about one request, its exchanges first, and the outermost exchange before those
+    /// that it caused.
     fn thread(&self, token: &str) -> Vec<usize> {
         let evidence = &self.scenario.evidence;
         let Some(own) = self.by_token.get(token) else { return Vec::new() };
@@ -129,8 +130,8 @@ impl<'r> EvidenceIndex<'r> {
         order
     }
 
-    /// Pieces without a token that were recorded between the suite's previous action and the end of this exchange. The
-    /// suite sends one request at a time, so they belong to this exchange.
+    /// Pieces without a token that were recorded between the suite's previous action and the end of this
+    /// exchange. The suite sends one request at a time, so they belong to this exchange.
     fn window(&self, end: usize, token: &str) -> impl Iterator<Item = usize> + '_ {
         let evidence = &self.scenario.evidence;
         let foreign = |piece: &Evidence| match &piece.fact {

@@ -1,5 +1,5 @@
-//! The fields of a piece of evidence that can be compared between implementations, because their values do not depend on
-//! the run. Ephemeral ports, times, tokens and connection numbers are left out.
+//! The fields of a piece of evidence that can be compared between implementations, because their values do
+//! not depend on the run. Ephemeral ports, times, tokens and connection numbers are left out.
 
 use crate::evidence_text;
 use meshproof_model::evidence::{

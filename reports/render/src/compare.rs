@@ -1,5 +1,5 @@
-//! Compares any number of reports in one matrix. A row is a check of a scenario configuration, a column an
-//! implementation. For cells with different verdicts, the matrix names the first divergence in their evidence.
+//! Compares any number of reports in one matrix. Rows are the checks of scenario configurations, columns are
+//! implementations. For cells with different verdicts, the matrix names the first divergence in their evidence.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

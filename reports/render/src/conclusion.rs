@@ -8,7 +8,8 @@ use meshproof_model::report::{CheckResult, Level, Report, Tally, Verdict};
 /// The overall result of a report, consistent with [`Report::exit_code`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conclusion {
-    /// `Passed`, `Failed` (a MUST failed or is inconclusive) or `Error` (the run does not allow a conclusion).
+    /// `Passed`, `Failed` (a MUST failed or is inconclusive) or `Error` (the run does not allow a
+    /// conclusion).
     pub verdict: Verdict,
     /// One sentence without the verdict and without a full stop.
     pub sentence: String,
@@ -77,8 +78,9 @@ pub fn conclusion(report: &Report) -> Conclusion {
 /// How many reasons for skipping are listed separately.
 const SKIP_REASONS: usize = 20;
 
-/// Why checks were skipped, one line per reason, the most frequent first: `12 checks skipped: the implementation does not
-/// declare the feature mesh-mtls`. The reasons are not escaped; each renderer does that.
+/// Why checks were skipped, one line per reason, the most frequent first: `12 checks skipped: the
+/// implementation does not declare the feature mesh-mtls`. The reasons are not escaped; each renderer does
+/// that.
 #[must_use]
 pub fn skips(report: &Report) -> Vec<String> {
     let mut counts: Vec<(&str, usize)> = Vec::new();

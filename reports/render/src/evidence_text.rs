@@ -21,8 +21,8 @@ pub(crate) fn side(side: &Side, scenario: &ScenarioResult) -> String {
     }
 }
 
-/// The time from the scenario's start. An exchange is recorded at its end and shown from its beginning, before the
-/// evidence that it caused.
+/// The time from the scenario's start. An exchange is recorded at its end and shown from its beginning,
+/// before the evidence that it caused.
 pub(crate) fn when(piece: &Evidence) -> TimeRange {
     let lasted = match &piece.fact {
         Fact::Exchange(exchange) => exchange.duration_us,

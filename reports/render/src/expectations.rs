@@ -1,6 +1,6 @@
-//! Expected failures: a file that lists the checks that are known to fail for an implementation, with a reason and an
-//! optional last day. An expected failure does not fail the run. If such a check passes, the run fails, so that the file
-//! cannot become outdated.
+//! Expected failures: a file that lists the checks that are known to fail for an implementation, with a
+//! reason and an optional last day. An expected failure does not fail the run. If such a check passes, the
+//! run fails, so that the file cannot become outdated.
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,8 @@ impl Expectations {
     /// Reads a file's text.
     ///
     /// # Errors
-    /// The file is too large, is not YAML of this form, has an entry without a reason, or lists a check twice.
+    /// The file is too large, is not YAML of this form, has an entry without a reason, or lists a check
+    /// twice.
     pub fn from_yaml(text: &str) -> Result<Self, ExpectationError> {
         if text.len() > MAX_BYTES {
             return Err(ExpectationError::TooLarge(text.len()));
@@ -84,8 +85,8 @@ impl Expectations {
         Ok(read)
     }
 
-    /// A file that makes every failure of this report an expected one. The reasons are those of the report; the owner of
-    /// the file should replace them with better ones.
+    /// A file that makes every failure of this report an expected one. The reasons are those of the report;
+    /// the owner of the file should replace them with better ones.
     #[must_use]
     pub fn baseline(report: &Report) -> Self {
         let failing = |c: &&CheckResult| matches!(c.verdict, Verdict::Failed | Verdict::Inconclusive);
@@ -118,8 +119,8 @@ impl Expectations {
         Ok(format!("# Checks that are known to fail, for `meshproof run --expect FILE`.\n{yaml}"))
     }
 
-    /// Marks the checks that are expected to fail. Returns notes about entries that expired and entries that match no
-    /// check.
+    /// Marks the checks that are expected to fail. Returns notes about entries that expired and entries that
+    /// match no check.
     pub fn apply(&self, report: &mut Report, today: Date) -> Vec<String> {
         let mut notes = Vec::new();
         for entry in &self.expected_failures {

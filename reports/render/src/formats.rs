@@ -1,5 +1,5 @@
-//! The output formats of a report: each has a name and a file. A stored report can be rendered at any time without a new
-//! run.
+//! The output formats of a report: each has a name and a file. A stored report can be rendered at any time
+//! without a new run.
 
 mod badge;
 mod github;

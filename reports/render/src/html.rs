@@ -1,9 +1,10 @@
-//! HTML pages: the report, the comparison of several reports, and the kill matrix. Each page is one self-contained file
-//! that opens from disk. It contains its style, script and evidence, and loads nothing from the network.
+//! HTML pages: the report, the comparison of several reports, and the kill matrix. Each page is one
+//! self-contained file that opens from disk. It contains its style, script and evidence, and loads nothing
+//! from the network.
 //!
-//! Untrusted text passes through [`maud`], which escapes markup, and through [`visible`](meshproof_model::visible), which makes
-//! hidden characters visible. The full evidence is packed for the page's script, which inserts it as text. The
-//! Content-Security-Policy forbids everything else.
+//! Untrusted text passes through [`maud`], which escapes markup, and through
+//! [`visible`](meshproof_model::visible), which makes hidden characters visible. The full evidence is packed
+//! for the page's script, which inserts it as text. The Content-Security-Policy forbids everything else.
 
 mod chart;
 mod comparison;

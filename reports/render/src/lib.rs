@@ -1,8 +1,8 @@
-//! Renders reports for people and programs: the HTML page, the terminal, comparisons, JUnit, Markdown, annotations and
-//! badges.
+//! Renders reports for people and programs: the HTML page, the terminal, comparisons, JUnit, Markdown,
+//! annotations and badges.
 //!
-//! The input is a [`meshproof_model::Report`], the output is text. A renderer does not know targets, scenarios or networks,
-//! and never contacts the implementation under test.
+//! The input is a [`meshproof_model::Report`], the output is text. A renderer does not know targets,
+//! scenarios or networks, and never contacts the implementation under test.
 
 #[cfg(test)]
 mod arbitrary;

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-/// Calls `work` for each of `0..count`, split over one thread per processor, and returns the results in order.
+/// Calls `work` for each of `0..count`, split over one thread per processor, and returns the results in
+/// order.
 ///
 /// # Panics
 /// If `work` panics; the panic is propagated.

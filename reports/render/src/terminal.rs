@@ -1,5 +1,6 @@
-//! Terminal output: progress during the run, and a summary at its end. Both write to any [`Write`](std::io::Write). In a
-//! log file they look the same, except for colour and the progress line that is redrawn in place.
+//! Terminal output: progress during the run, and a summary at its end. Both write to any
+//! [`Write`](std::io::Write). In a log file they look the same, except for colour and the progress line that
+//! is redrawn in place.
 
 mod comparison;
 mod escape;

@@ -1,10 +1,11 @@
 //! Hostile text.
 
-/// Hostile text: markup, an attribute's end, terminal escape sequences, workflow commands, a direction override.
+/// Hostile text: markup, an attribute's end, terminal escape sequences, workflow commands, a direction
+/// override.
 pub const HOSTILE: &str = "<script>alert('x')</script>\"'>&amp; \x1b[2J\x1b[31mPASSED\x1b[0m\x07\r\n::error::x ##[error] \u{202e}dessap\u{9b}31m";
 
-/// Hostile texts that try to escape from elements, attributes, comments, scripts, styles, templates, addresses, encodings
-/// and layouts. A script that runs sets `pwned` on its window.
+/// Hostile texts that try to escape from elements, attributes, comments, scripts, styles, templates,
+/// addresses, encodings and layouts. A script that runs sets `pwned` on its window.
 pub const HOSTILE_STRINGS: [&str; 60] = [
     "<script>window.pwned=1</script>",
     "</script><script>window.pwned=1</script>",

@@ -48,9 +48,9 @@ impl Divergence {
     }
 }
 
-/// Pieces are paired by side and kind, in the order in which they were recorded. Proxies write their logs at arbitrary
-/// times, so only the order within one side and kind is meaningful. A field that one of the two checks names as the cause
-/// of its failure comes before all others, which may be unrelated.
+/// Pieces are paired by side and kind, in the order in which they were recorded. Proxies write their logs at
+/// arbitrary times, so only the order within one side and kind is meaningful. A field that one of the two
+/// checks names as the cause of its failure comes before all others, which may be unrelated.
 pub(super) fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Divergence> {
     let mut keys: Vec<&EvidenceSlot> = ours.keys().chain(theirs.keys()).collect();
     keys.sort_unstable();
@@ -93,8 +93,8 @@ pub(super) fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Di
     first
 }
 
-/// The place of a piece of evidence: side, kind, and its number among those of the same side and kind. Ordered as the
-/// request path.
+/// The place of a piece of evidence: side, kind, and its number among those of the same side and kind.
+/// Ordered as the request path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct EvidenceSlot {
     position: u8,
@@ -143,7 +143,8 @@ fn order(kind: &str) -> u8 {
     u8::from(kind != "connection")
 }
 
-/// Every field in which the two differ: the fields of the first in its order, then those that only the other has.
+/// Every field in which the two differ: the fields of the first in its order, then those that only the other
+/// has.
 fn differences(
     mine: &[ComparableField],
     other: &[ComparableField],

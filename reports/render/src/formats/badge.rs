@@ -1,5 +1,5 @@
-//! Badges: the JSON of a shields.io endpoint (<https://shields.io/badges/endpoint-badge>), and an SVG file that needs no
-//! server.
+//! Badges: the JSON of a shields.io endpoint (<https://shields.io/badges/endpoint-badge>), and an SVG file
+//! that needs no server.
 
 use maud::html;
 use serde::Serialize;

@@ -1,5 +1,6 @@
-//! Workflow commands that create annotations in GitHub Actions: a failed MUST is an error, a failed SHOULD a warning, a
-//! failed MAY or an expected failure a notice. Format and escapes follow "Workflow commands for GitHub Actions".
+//! Workflow commands that create annotations in GitHub Actions: a failed MUST is an error, a failed SHOULD a
+//! warning, a failed MAY or an expected failure a notice. Format and escapes follow "Workflow commands for
+//! GitHub Actions".
 
 use std::fmt::Write as _;
 
@@ -8,7 +9,8 @@ use crate::text::plural;
 use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Verdict};
 use meshproof_model::visible::{clipped, line};
 
-/// GitHub shows ten annotations of each kind per step and drops the rest. The last one states how many are left out.
+/// GitHub shows ten annotations of each kind per step and drops the rest. The last one states how many are
+/// left out.
 const MAX_PER_KIND: usize = 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
-//! JUnit XML: one test suite per scenario configuration, one test case per check. Only a check that fails the run is a
-//! failure, so that a reader of the file comes to the same verdict as the run. A failed SHOULD, a failed MAY and an
-//! expected failure are skipped with their reason.
+//! JUnit XML: one test suite per scenario configuration, one test case per check. Only a check that fails the
+//! run is a failure, so that a reader of the file comes to the same verdict as the run. A failed SHOULD, a
+//! failed MAY and an expected failure are skipped with their reason.
 
 use std::time::Duration;
 

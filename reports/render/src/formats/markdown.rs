@@ -1,5 +1,5 @@
-//! Markdown for a job summary or a comment. Text from the report appears in code spans and code blocks only, where markup,
-//! user mentions and issue references have no effect (GitHub Flavored Markdown, 6.1 and 4.5).
+//! Markdown for a job summary or a comment. Text from the report appears in code spans and code blocks only,
+//! where markup, user mentions and issue references have no effect (GitHub Flavored Markdown, 6.1 and 4.5).
 
 use std::fmt::Write as _;
 
@@ -129,7 +129,7 @@ fn one(scenario: &ScenarioResult, check: &CheckResult) -> String {
         check.verdict,
         span(&name, 300),
         span(&check.reason, 1_000),
-        fenced(&text)
+        code_block(&text)
     )
 }
 
@@ -139,9 +139,9 @@ fn span(text: &str, max: usize) -> String {
     if text.trim().is_empty() {
         return "(nothing)".to_owned();
     }
-    let fence = "`".repeat(longest_run(&text) + 1);
+    let delimiter = "`".repeat(longest_run(&text) + 1);
     let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-    format!("{fence}{pad}{text}{pad}{fence}")
+    format!("{delimiter}{pad}{text}{pad}{delimiter}")
 }
 
 /// Untrusted text in a table cell, where a vertical bar ends the cell even inside a code span.
@@ -149,9 +149,9 @@ fn cell(text: &str, max: usize) -> String {
     span(&text.replace('|', "\u{2502}"), max)
 }
 
-fn fenced(text: &str) -> String {
-    let fence = "`".repeat(longest_run(text).max(2) + 1);
-    format!("{fence}text\n{}\n{fence}", text.trim_end())
+fn code_block(text: &str) -> String {
+    let delimiter = "`".repeat(longest_run(text).max(2) + 1);
+    format!("{delimiter}text\n{}\n{delimiter}", text.trim_end())
 }
 
 fn longest_run(text: &str) -> usize {

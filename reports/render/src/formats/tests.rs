@@ -62,7 +62,8 @@ fn junit_failures_are_the_checks_that_fail_the_run() {
     }
 }
 
-/// The elements and attributes of the common JUnit XML format (<https://github.com/testmoapp/junitxml>) that are used here.
+/// The elements and attributes of the common JUnit XML format (<https://github.com/testmoapp/junitxml>) that
+/// are used here.
 #[test]
 fn junit_uses_only_elements_and_attributes_of_the_common_schema() {
     let xml = rendered(Format::Junit, &with_expectations());

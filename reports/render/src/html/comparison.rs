@@ -9,7 +9,8 @@ use crate::parallel;
 use crate::text::{plural, symbol};
 use meshproof_model::report::Report;
 
-/// Renders the page. With `evidence`, the page contains the evidence of each cell; without it, only the verdicts.
+/// Renders the page. With `evidence`, the page contains the evidence of each cell; without it, only the
+/// verdicts.
 #[must_use]
 pub fn comparison(reports: &[&Report], baseline: Option<usize>, evidence: bool) -> String {
     let comparison = compare(reports, baseline);

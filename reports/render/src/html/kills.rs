@@ -7,7 +7,8 @@ use super::parts::{brief, legend, level, line, terms};
 use crate::text::plural;
 use meshproof_model::kills::KillMatrix;
 
-/// Renders the page: one row per check, one column per saboteur, and a mark where the check detects the saboteur.
+/// Renders the page: one row per check, one column per saboteur, and a mark where the check detects the
+/// saboteur.
 #[must_use]
 pub fn kill_matrix(matrix: &KillMatrix) -> String {
     let title = "Kill matrix".to_owned();

@@ -1,5 +1,5 @@
-//! Which manifests were in force at what time, and how each configuration change modified them, derived from the
-//! evidence.
+//! Which manifests were in force at what time, and how each configuration change modified them, derived from
+//! the evidence.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Evidence for the page's script: each distinct text once, deflated and encoded in base64. Control and invisible
-//! characters are escaped here; the script inserts texts into the page as text only.
+//! Evidence for the page's script: each distinct text once, deflated and encoded in base64. Control and
+//! invisible characters are escaped here; the script inserts texts into the page as text only.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -17,8 +17,8 @@ use meshproof_model::evidence::{Evidence, Fact};
 use meshproof_model::report::{CheckResult, ScenarioResult};
 use meshproof_model::visible::{self, clipped};
 
-/// Placeholder for the token of a piece. Tokens differ in every run; with the placeholder, texts that differ only in
-/// their token are stored once. No text contains it, because control characters are escaped.
+/// Placeholder for the token of a piece. Tokens differ in every run; with the placeholder, texts that differ
+/// only in their token are stored once. No text contains it, because control characters are escaped.
 const TOKEN: &str = "\u{1}";
 
 /// A list of distinct texts.
@@ -52,8 +52,8 @@ impl TextTable {
     }
 }
 
-/// One piece: id, time, side, kind, token, headline, rows (label and value alternate), comparable fields (name and value
-/// alternate). All numbers are indices into the texts.
+/// One piece: id, time, side, kind, token, headline, rows (label and value alternate), comparable fields
+/// (name and value alternate). All numbers are indices into the texts.
 #[derive(Serialize)]
 struct PackedEvidence(usize, usize, usize, usize, usize, usize, Vec<usize>, Vec<usize>);
 
@@ -114,8 +114,8 @@ fn piece(
     )
 }
 
-/// One check: reason, expected, seen, repeat, the indices of its evidence, the indices that the verdict rests on, and the
-/// fields that it failed for (index of the piece and field name alternate).
+/// One check: reason, expected, seen, repeat, the indices of its evidence, the indices that the verdict rests
+/// on, and the fields that it failed for (index of the piece and field name alternate).
 #[derive(Serialize)]
 struct PackedCheck(usize, usize, usize, usize, Vec<usize>, Vec<usize>, Vec<usize>);
 
@@ -187,8 +187,8 @@ pub(super) fn group(
 }
 
 fn packed(block: &PackedScenario) -> String {
-    // Writing to memory cannot fail, and every value of the model can be written as JSON. The page reports an empty block as
-    // unreadable.
+    // Writing to memory cannot fail, and every value of the model can be written as JSON. The page reports an
+    // empty block as unreadable.
     let json = serde_json::to_vec(block).unwrap_or_default();
     let mut deflate = DeflateEncoder::new(Vec::with_capacity(json.len() / 8), Compression::new(4));
     let bytes = deflate.write_all(&json).and_then(|()| deflate.finish()).unwrap_or_default();

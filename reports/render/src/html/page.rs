@@ -1,4 +1,5 @@
-//! The frame of a page: one file that contains its style, script and data, and a policy that forbids everything else.
+//! The frame of a page: one file that contains its style, script and data, and a policy that forbids
+//! everything else.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -48,8 +49,9 @@ impl HtmlDocument {
     }
 }
 
-/// Allows the page's own style and script by their hashes, and nothing else: no images, forms, frames, base address or
-/// connections (Content Security Policy Level 3), and no script that turns text into markup (Trusted Types).
+/// Allows the page's own style and script by their hashes, and nothing else: no images, forms, frames, base
+/// address or connections (Content Security Policy Level 3), and no script that turns text into markup
+/// (Trusted Types).
 fn policy(script: &str) -> String {
     let hash =
         |text: &str| base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, text.as_bytes()));

@@ -45,7 +45,8 @@ pub(super) fn level(level: Level, control: bool) -> Markup {
     }
 }
 
-/// A link if the address is an HTTP or HTTPS URL, otherwise plain text. A `javascript:` address never becomes a link.
+/// A link if the address is an HTTP or HTTPS URL, otherwise plain text. A `javascript:` address never becomes
+/// a link.
 pub(super) fn link(url: &str, text: &str) -> Markup {
     let is_web = url.starts_with("https://") || url.starts_with("http://");
     html! {

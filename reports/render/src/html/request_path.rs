@@ -1,6 +1,6 @@
-//! The path of a check's requests: workload, proxies, services, and the transport of each hop. Derived from the evidence
-//! alone: a proxy's log line contains the local address of its upstream connection, and the peer that accepted the
-//! connection recorded the same address.
+//! The path of a check's requests: workload, proxies, services, and the transport of each hop. Derived from
+//! the evidence alone: a proxy's log line contains the local address of its upstream connection, and the peer
+//! that accepted the connection recorded the same address.
 
 use std::collections::BTreeMap;
 
@@ -220,8 +220,8 @@ impl RequestPath {
         self.what_did_not_arrive(scenario, &lines, &clients, &reached);
     }
 
-    /// The node that opened the connection with this address: the proxy that logged it, otherwise the last proxy without
-    /// an outgoing hop.
+    /// The node that opened the connection with this address: the proxy that logged it, otherwise the last
+    /// proxy without an outgoing hop.
     fn opener(&mut self, lines: &[ProxyLogLine<'_>], clients: &[PathNode], peer: &str) -> Option<usize> {
         let logged = lines.iter().find(|l| l.fields.upstream_local_address.as_deref() == Some(peer));
         match (logged, lines.last()) {
@@ -236,8 +236,8 @@ impl RequestPath {
         }
     }
 
-    /// Adds hops on which nothing arrived: from a proxy that forwarded nothing, and from a client whose request no other
-    /// side recorded.
+    /// Adds hops on which nothing arrived: from a proxy that forwarded nothing, and from a client whose
+    /// request no other side recorded.
     fn what_did_not_arrive(
         &mut self,
         scenario: &ScenarioResult,
@@ -276,8 +276,8 @@ impl RequestPath {
         }
     }
 
-    /// Marks the hop at which the check fails: the hop into the node that recorded the wrong observation, as far along the
-    /// path as the evidence of the verdict reaches.
+    /// Marks the hop at which the check fails: the hop into the node that recorded the wrong observation, as
+    /// far along the path as the evidence of the verdict reaches.
     fn mark(&mut self, scenario: &ScenarioResult, selected: &CheckEvidence<'_>, check: &CheckResult) {
         let differs = |id: &EvidenceId| check.differences.iter().any(|d| d.evidence == *id);
         let specific = selected.pieces.iter().any(|b| differs(&b.piece.id));
@@ -320,8 +320,8 @@ impl RequestPath {
         edges.for_each(|e| e.failing = true);
     }
 
-    /// Used when the verdict rests on the client's evidence alone: marks the hop on which other evidence shows a problem,
-    /// otherwise the hop to the service that the reason names, otherwise the last hop.
+    /// Used when the verdict rests on the client's evidence alone: marks the hop on which other evidence
+    /// shows a problem, otherwise the hop to the service that the reason names, otherwise the last hop.
     fn fail_where_trouble_is(&mut self, check: &CheckResult) {
         if let Some(edge) = self.edges.iter_mut().find(|e| e.trouble) {
             edge.failing = true;
@@ -381,8 +381,8 @@ fn arrival(piece: &Evidence) -> Option<(&str, &str, HopTransport, bool)> {
     }
 }
 
-/// Whether a manifest in force configures Istio mutual TLS. A log line shows that a hop inside the mesh used TLS, but not
-/// whether the client presented a certificate.
+/// Whether a manifest in force configures Istio mutual TLS. A log line shows that a hop inside the mesh used
+/// TLS, but not whether the client presented a certificate.
 fn configured_mutual(scenario: &ScenarioResult, pieces: &[&Evidence]) -> bool {
     let until = pieces.iter().map(|e| e.at_us).max().unwrap_or(u64::MAX);
     let mut in_force: BTreeMap<String, bool> = BTreeMap::new();

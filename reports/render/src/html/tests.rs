@@ -4,13 +4,14 @@ use meshproof_model::report::Verdict;
 use meshproof_model::sample;
 use meshproof_model::visible;
 
-/// The names of all elements and attributes of a page, by a parser that knows one rule of HTML only: outside `<style>`
-/// and `<script>`, every `<` begins a tag.
+/// The names of all elements and attributes of a page, by a parser that knows one rule of HTML only: outside
+/// `<style>` and `<script>`, every `<` begins a tag.
 pub(crate) fn markup(page: &str) -> Vec<(String, Vec<String>)> {
     let mut found = vec![];
     for tag in bare(page).split('<').skip(1) {
         let (inside, _) = tag.split_once('>').unwrap_or_else(|| panic!("a tag without end: {tag:.80}"));
-        // Attribute values are in double quotes and contain none, so the names are the text between the values.
+        // Attribute values are in double quotes and contain none, so the names are the text between the
+        // values.
         let names: String = inside.split('"').step_by(2).collect::<Vec<_>>().join(" ");
         let mut words = names.split_whitespace().map(|w| w.trim_end_matches('=').to_owned());
         found.push((words.next().unwrap_or_default(), words.collect()));

@@ -1,5 +1,5 @@
-//! The evidence of one check on a timeline: one lane per side. Pieces that the verdict rests on are marked, and so are
-//! their differences from what was expected.
+//! The evidence of one check on a timeline: one lane per side. Pieces that the verdict rests on are marked,
+//! and so are their differences from what was expected.
 
 use maud::{Markup, html};
 
@@ -18,7 +18,8 @@ const fn lane(side: &Side) -> &'static str {
     }
 }
 
-/// The timeline. `number` is the index of the scenario in the report, by which the script finds the packed details.
+/// The timeline. `number` is the index of the scenario in the report, by which the script finds the packed
+/// details.
 pub(super) fn timeline(
     number: usize,
     scenario: &ScenarioResult,

@@ -11,8 +11,8 @@ use meshproof_model::report::Verdict;
 /// The width of one verdict.
 const CELL: usize = 16;
 
-/// Writes the comparison: the implementations, then every check with different verdicts and their first divergences. With
-/// `all`, the other checks too.
+/// Writes the comparison: the implementations, then every check with different verdicts and their first
+/// divergences. With `all`, the other checks too.
 ///
 /// # Errors
 /// Writing to the output fails.

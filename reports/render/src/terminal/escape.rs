@@ -22,7 +22,8 @@ pub(super) fn block(text: &str, max_lines: usize) -> Vec<String> {
     lines
 }
 
-/// Escapes a line that GitHub's runner would treat as a command, because it begins with `::` after optional spaces.
+/// Escapes a line that GitHub's runner would treat as a command, because it begins with `::` after optional
+/// spaces.
 pub(super) fn no_command(text: &str) -> Cow<'_, str> {
     if text.trim_start().starts_with("::") { Cow::Owned(format!("\\{text}")) } else { Cow::Borrowed(text) }
 }

@@ -22,9 +22,9 @@ pub enum Verbosity {
 
 /// Shows the events of a run.
 ///
-/// Each finished scenario is one permanent line. On a terminal, a last line shows what is running and is redrawn in place.
-/// Checks (with [`Verbosity::Verbose`]) are shown when their scenario finishes, because some verdicts are final only then,
-/// and because the lines of concurrent scenarios would otherwise be mixed.
+/// Each finished scenario is one permanent line. On a terminal, a last line shows what is running and is
+/// redrawn in place. Checks (with [`Verbosity::Verbose`]) are shown when their scenario finishes, because
+/// some verdicts are final only then, and because the lines of concurrent scenarios would otherwise be mixed.
 #[derive(Debug)]
 pub struct Progress<W> {
     out: W,

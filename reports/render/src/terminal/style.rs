@@ -25,8 +25,8 @@ impl OutputStyle {
     /// The capabilities of a file or a pipe.
     pub const PLAIN: Self = Self { colour: false, live: false, width: DEFAULT_WIDTH };
 
-    /// The capabilities of this stream. Colour and redrawing need a terminal. Colour is off if `NO_COLOR` is not empty
-    /// (<https://no-color.org>) or `TERM` is `dumb`.
+    /// The capabilities of this stream. Colour and redrawing need a terminal. Colour is off if `NO_COLOR` is
+    /// not empty (<https://no-color.org>) or `TERM` is `dumb`.
     #[must_use]
     pub fn of(stream: &impl IsTerminal) -> Self {
         let columns = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));

@@ -24,8 +24,9 @@ const EVIDENCE_LINES: usize = 6;
 /// How many pieces of evidence are shown for one check.
 const EVIDENCE_PIECES: usize = 12;
 
-/// Writes the summary: the implementation, the counts by level, every check that needs attention with its evidence, the
-/// path of the report, and the overall result in one line. `report_path` is the report that the reader can open.
+/// Writes the summary: the implementation, the counts by level, every check that needs attention with its
+/// evidence, the path of the report, and the overall result in one line. `report_path` is the report that the
+/// reader can open.
 ///
 /// # Errors
 /// The output cannot be written to.
@@ -294,7 +295,7 @@ impl<W: Write> Summary<'_, W> {
         writeln!(self.out, "  {label}{}", no_command(&line(text)))
     }
 
-    /// A label and its text, wrapped beside it.
+    /// A label and its text, wrapped to the right of it.
     fn row(&mut self, indent: usize, label: &str, lines: &[String]) -> io::Result<()> {
         let label = cut(label, 2 * LABEL);
         let label = no_command(&label);

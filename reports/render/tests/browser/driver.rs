@@ -1,5 +1,5 @@
-//! A browser for tests. Starts chromedriver, controls it with the WebDriver protocol (W3C, "WebDriver"), and stops it with
-//! all its processes, even if a test panics.
+//! A browser for tests. Starts chromedriver, controls it with the WebDriver protocol (W3C, "WebDriver"), and
+//! stops it with all its processes, even if a test panics.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -43,7 +43,8 @@ fn installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// Whether a browser is installed. If not, prints a message, and panics if `MESHPROOF_REQUIRE_INSTALLED` is 1.
+/// Whether a browser is installed. If not, prints a message, and panics if `MESHPROOF_REQUIRE_INSTALLED` is
+/// 1.
 pub(crate) fn there_is_a_browser() -> bool {
     let missing: Vec<&str> = ["chromium", "chromedriver"].into_iter().filter(|p| !installed(p)).collect();
     if missing.is_empty() {
@@ -135,7 +136,8 @@ impl BrowserPage {
         call(self.port, method, &path, &body).await.unwrap_or_else(|e| panic!("{method} {path}: {e}"))
     }
 
-    /// Writes a page to a file and opens it with this fragment (with its `#`). Returns when the page's script has run.
+    /// Writes a page to a file and opens it with this fragment (with its `#`). Returns when the page's script
+    /// has run.
     pub(crate) async fn open(&self, html: &str, hash: &str) {
         let file = self.folder.path().join("page.html");
         std::fs::write(&file, html).unwrap();

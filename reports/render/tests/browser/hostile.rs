@@ -8,8 +8,8 @@ use crate::driver::{BrowserPage, with_browser};
 /// Members whose values are enum values of the model, not free text.
 const WORDS: &[&str] = &["schema", "kind", "side", "verdict", "level", "state"];
 
-/// The sample with every free text replaced by a hostile string. Each turn gives each field another string; after as many
-/// turns as there are strings, every field has had every string.
+/// The sample with every free text replaced by a hostile string. Each turn gives each field another string;
+/// after as many turns as there are strings, every field has had every string.
 fn report(turn: usize) -> Report {
     let mut json = serde_json::to_value(sample::report()).unwrap();
     let mut next = turn;
@@ -33,7 +33,8 @@ fn replace(value: &mut Value, key: &str, next: &mut usize) {
     }
 }
 
-/// Opens all details, then checks that no script ran, no element escaped from its place, and the layout is intact.
+/// Opens all details, then checks that no script ran, no element escaped from its place, and the layout is
+/// intact.
 async fn assert_harmless(page: &BrowserPage, turn: usize) {
     page.run("for (const d of document.querySelectorAll('details')) d.open = true").await;
     page.until("return [...document.querySelectorAll('.piece[open] > .details')].every((d) => d.firstChild)")
