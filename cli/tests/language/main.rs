@@ -1,5 +1,5 @@
-//! All text that people read is plain English: no archaisms, no riddles, no private words. Reads the sources of the
-//! whole workspace and the output of `--help`.
+//! All text that people read is plain English: no archaisms, no riddles, no private words. Reads the sources
+//! of the whole workspace and the output of `--help`.
 
 #![allow(clippy::unwrap_used, reason = "a test reports failures by panicking")]
 

@@ -1,4 +1,5 @@
-//! The text of a file that people read. Everything else is replaced by spaces, so that offsets and line numbers stay.
+//! The text of a file that people read. Everything else is replaced by spaces, so that offsets and line
+//! numbers stay.
 
 use std::cmp::Reverse;
 use std::ops::Range;

@@ -41,8 +41,14 @@ pub struct KillSaboteur {
 impl KillMatrix {
     /// Whether this check detects this saboteur.
     #[must_use]
-    pub fn notices(&self, check: &str, saboteur: &str) -> bool {
+    pub fn detects(&self, check: &str, saboteur: &str) -> bool {
         self.kills.get(saboteur).is_some_and(|checks| checks.contains(check))
+    }
+
+    /// The ids of the checks that detect this saboteur.
+    #[must_use]
+    pub fn detecting(&self, saboteur: &KillSaboteur) -> Vec<&str> {
+        self.kills.get(&saboteur.name).into_iter().flatten().map(String::as_str).collect()
     }
 
     /// Checks that detect no saboteur; empty unless every saboteur was run.
@@ -57,6 +63,6 @@ impl KillMatrix {
     /// Saboteurs that no check detects.
     #[must_use]
     pub fn unnoticed(&self) -> Vec<&KillSaboteur> {
-        self.saboteurs.iter().filter(|s| self.kills.get(&s.name).is_none_or(BTreeSet::is_empty)).collect()
+        self.saboteurs.iter().filter(|s| self.detecting(s).is_empty()).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The report's data model. [`SCHEMA`] is its version. A change that an old reader would misinterpret needs a
 //! new version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -208,7 +208,8 @@ impl ScenarioResult {
     /// evidence, the last change of the scenario.
     #[must_use]
     pub fn last_change(&self, check: &CheckResult) -> Option<(&Evidence, &Change)> {
-        let judged_at = check.evidence.iter().filter_map(|id| self.evidence(id)).map(|e| e.at_us).max();
+        let cited: HashSet<&EvidenceId> = check.evidence.iter().collect();
+        let judged_at = self.evidence.iter().filter(|e| cited.contains(&e.id)).map(|e| e.at_us).max();
         let changes = self.evidence.iter().filter_map(|e| match &e.fact {
             Fact::Change(change) => Some((e, change)),
             Fact::Exchange(_)

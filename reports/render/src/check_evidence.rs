@@ -74,12 +74,12 @@ impl<'r> EvidenceIndex<'r> {
         let mut missing = Vec::new();
         for id in &check.evidence {
             match self.index(id) {
-                Some(index) if !listed.contains(&index) => listed.push(index),
-                Some(_) => {}
+                Some(index) => listed.push(index),
                 None => missing.push(id),
             }
         }
         listed.sort_unstable();
+        listed.dedup();
         let mut order: Vec<usize> = Vec::new();
         let mut taken = vec![false; evidence.len()];
         for &index in &listed {

@@ -1,5 +1,6 @@
 //! Compares any number of reports in one matrix. Rows are the checks of scenario configurations, columns are
-//! implementations. For cells with different verdicts, the matrix names the first divergence in their evidence.
+//! implementations. For cells with different verdicts, the matrix names the first divergence in their
+//! evidence.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -122,8 +123,14 @@ impl Column {
     /// Name, version and variant, as shown to readers.
     #[must_use]
     pub fn label(&self) -> String {
+        format!("{} {}", self.name, self.variant())
+    }
+
+    /// Version and variant.
+    #[must_use]
+    pub fn variant(&self) -> String {
         let variant: String = variants(&self.details).map(|(_, value)| format!(" · {value}")).collect();
-        format!("{} {}{variant}", self.name, self.version)
+        format!("{}{variant}", self.version)
     }
 }
 

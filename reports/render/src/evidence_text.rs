@@ -187,6 +187,15 @@ fn tls_line(tls: &TlsFacts) -> String {
     if parts.is_empty() { "no details recorded".to_owned() } else { parts.join("; ") }
 }
 
+/// As [`tls_line`] for the server, which knows that an absent server name was not sent.
+fn server_tls_line(tls: &TlsFacts) -> String {
+    let line = tls_line(tls);
+    match (&tls.server_name, &tls.failure) {
+        (None, None) => format!("no server name (SNI); {line}"),
+        (Some(_), _) | (_, Some(_)) => line,
+    }
+}
+
 fn log_headline(log: &AccessLog) -> String {
     let Some(f) = &log.fields else {
         let why = log.unreadable.as_deref().unwrap_or("no reason was recorded");
@@ -243,7 +252,7 @@ fn connection_headline(connection: &Connection) -> String {
 
 fn connection_rows(connection: &Connection) -> Vec<LabelledText> {
     let mut rows = vec![("peer", connection.peer.clone())];
-    rows.extend(connection.tls.as_ref().map(|tls| ("TLS", tls_line(tls))));
+    rows.extend(connection.tls.as_ref().map(|tls| ("TLS", server_tls_line(tls))));
     if !connection.clear_bytes.is_empty() {
         rows.push(("plain text", connection.clear_bytes.clone()));
     }
@@ -261,7 +270,7 @@ fn request_rows(request: &ServerRequest) -> Vec<LabelledText> {
         rows.push(("body", format!("{}{sum}", bytes(size))));
     }
     rows.push(("peer", format!("{} (connection {})", request.peer, request.connection)));
-    rows.extend(request.tls.as_ref().map(|tls| ("TLS", tls_line(tls))));
+    rows.extend(request.tls.as_ref().map(|tls| ("TLS", server_tls_line(tls))));
     rows
 }
 

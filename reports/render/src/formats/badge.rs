@@ -51,7 +51,8 @@ pub(super) fn svg(report: &Report) -> String {
         html! { text x=(x) y="14" textLength=(width - 12) { (text) } }
     };
     html! {
-        svg xmlns="http://www.w3.org/2000/svg" width=(left + right) height="20" role="img" aria-label=(format!("{LABEL}: {message}")) {
+        svg xmlns="http://www.w3.org/2000/svg" width=(left + right) height="20" role="img"
+            aria-label=(format!("{LABEL}: {message}")) {
             title { (LABEL) ": " (message) }
             clipPath id="r" { rect width=(left + right) height="20" rx="3" {} }
             g clip-path="url(#r)" {

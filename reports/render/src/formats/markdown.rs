@@ -123,7 +123,8 @@ fn one(scenario: &ScenarioResult, check: &CheckResult) -> String {
         let _infallible = writeln!(text, "{label:<12}{value}");
     }
     format!(
-        "\n### {} {} {}{as_expected}{unexpected}: {}\n\n{}\n\n<details><summary>expected, seen, repeat</summary>\n\n{}\n\n</details>\n",
+        "\n### {} {} {}{as_expected}{unexpected}: {}\n\n{}\n\n<details><summary>expected, seen, \
+            repeat</summary>\n\n{}\n\n</details>\n",
         symbol(check.verdict),
         check.level,
         check.verdict,

@@ -14,7 +14,7 @@ const ROW: u64 = 26;
 pub(super) fn parts(timing: &Timing) -> [(&'static str, u64, &'static str); 4] {
     [
         (
-            "set-up",
+            "setup",
             timing.setup_us,
             "creating certificates, starting the external services and the implementation",
         ),
@@ -36,10 +36,12 @@ pub(super) fn chart(report: &Report) -> Markup {
     let width = LABEL + BAR + 100;
     html! {
         div.scroll tabindex="0" role="group" aria-label="Chart of the time per scenario" {
-            svg.chart role="img" aria-label="Time per scenario, split into phases. The section of each scenario lists the numbers."
+            svg.chart role="img" aria-label="Time per scenario, split into phases. The section of each \
+                scenario lists the numbers."
                 viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) {
                 defs {
-                    pattern #hatch width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
+                    pattern #hatch width="6" height="6" patternUnits="userSpaceOnUse"
+                        patternTransform="rotate(45)" {
                         rect width="6" height="6" class="t1" {}
                         line x1="0" y1="0" x2="0" y2="6" class="hatch" {}
                     }
@@ -53,7 +55,8 @@ pub(super) fn chart(report: &Report) -> Markup {
         }
         ul.key {
             @for (number, (name, _, what)) in parts(&Timing::default()).iter().enumerate() {
-                li { svg width="14" height="14" aria-hidden="true" { (swatch(number, 0, 1, 12)) } " " strong { (name) } ": " (what) }
+                li { svg width="14" height="14" aria-hidden="true" { (swatch(number, 0, 1, 12)) } " "
+                    strong { (name) } ": " (what) }
             }
         }
     }

@@ -23,14 +23,18 @@ pub fn comparison(reports: &[&Report], baseline: Option<usize>, evidence: bool) 
             (bar())
             div.matrix-scroll tabindex="0" role="group" aria-label="Matrix" { (matrix(&comparison)) }
             (legend(&[
-                ("first divergence", "The first field in which the evidence of two cells differs, in the order of the request path. A field that a check names as the cause of its failure comes before all others."),
+                ("first divergence", "The first field in which the evidence of two cells differs, in the \
+                    order of the request path. A field that a check names as the cause of its failure comes \
+                    before all others."),
                 ("regression", "The check passed in the baseline and does not pass now."),
                 ("fix", "The check did not pass in the baseline and passes now."),
             ]))
             (terms())
         }
         (dialog(&comparison))
-        noscript { p.banner { "Without JavaScript, this page shows every verdict. The query and the evidence need JavaScript. The page and the JSON of each report contain the evidence too." } }
+        noscript { p.banner {
+            "Without JavaScript, this page shows every verdict. The query and the evidence need JavaScript. \
+            The page and the JSON of each report contain the evidence too." } }
     };
     page::HtmlDocument { title, script: include_str!("assets/comparison.js"), body, data }.render()
 }
@@ -49,9 +53,11 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
             p.kicker { "meshproof · comparison" }
             h1 { (title) }
             p {
-                strong { (differ) } " of " (plural(total, "check")) " " (if differ == 1 { "has" } else { "have" }) " different verdicts."
+                strong { (differ) } " of " (plural(total, "check")) " "
+                    (if differ == 1 { "has" } else { "have" }) " different verdicts."
                 @if comparison.baseline.is_some() {
-                    " Compared with the baseline: " strong { (plural(comparison.moved(Movement::Regression), "regression")) } ", "
+                    " Compared with the baseline: "
+                        strong { (plural(comparison.moved(Movement::Regression), "regression")) } ", "
                     strong { (plural(comparison.moved(Movement::Fix), "check")) } " fixed."
                 }
             }
@@ -60,10 +66,12 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
                     li class=(format!("card {}", class(column.verdict))) {
                         h3 { (brief(&column.label(), 160)) }
                         p {
-                            (badge(column.verdict)) " " (column.must_passed) " of " (column.must_asked) " MUST checks passed"
+                            (badge(column.verdict)) " " (column.must_passed) " of " (column.must_asked)
+                                " MUST checks passed"
                             @if comparison.baseline == Some(number) { " · " strong { "baseline" } }
                         }
-                        p.soft { "target " (brief(&column.target, 40)) ", run " (brief(&column.run, 40)) ", " (brief(&column.started, 40)) ", query name " code { (brief(&column.key, 80)) } }
+                        p.soft { "target " (brief(&column.target, 40)) ", run " (brief(&column.run, 40)) ", "
+                            (brief(&column.started, 40)) ", query name " code { (brief(&column.key, 80)) } }
                     }
                 }
             }
@@ -74,20 +82,30 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
 fn bar() -> Markup {
     html! {
         section.bar #bar hidden aria-label="Query" {
-            label { "Query " input #query type="search" autocomplete="off" spellcheck="false" placeholder="any:failed level:must" aria-describedby="query-help"; }
+            label { "Query " input #query type="search" autocomplete="off" spellcheck="false"
+                placeholder="any:failed level:must" aria-describedby="query-help"; }
             label { input #all type="checkbox"; " Show checks without differences" }
             output #count {}
             p.problem #problem role="alert" {}
             details #query-help {
                 summary { "How to query" }
                 div.body {
-                    p { "Separate terms with spaces; a check is shown if it matches all of them. " code { "-" } " before a term excludes the checks that match it. Separate alternatives with " code { "|" } "." }
+                    p { "Separate terms with spaces; a check is shown if it matches all of them. "
+                        code { "-" } " before a term excludes the checks that match it. Separate \
+                        alternatives with " code { "|" } "." }
                     dl {
-                        dt { code { "NAME:VERDICT" } } dd { "The implementation has this verdict. NAME is the beginning of its name, or " code { "any" } " or " code { "all" } ". VERDICT is " code { "passed" } ", " code { "failed" } ", " code { "inconclusive" } ", " code { "error" } ", " code { "skipped" } " or " code { "missing" } "." }
+                        dt { code { "NAME:VERDICT" } }
+                            dd { "The implementation has this verdict. NAME is the beginning of its name, or "
+                            code { "any" } " or " code { "all" } ". VERDICT is " code { "passed" } ", "
+                            code { "failed" } ", " code { "inconclusive" } ", " code { "error" } ", "
+                            code { "skipped" } " or " code { "missing" } "." }
                         dt { code { "level:must" } } dd { "The level is must, should or may." }
-                        dt { code { "scenario:gateway" } } dd { "The name of the scenario contains this text." }
-                        dt { code { "is:different" } } dd { "The verdicts differ. Also: " code { "is:control" } ", " code { "is:regression" } ", " code { "is:fix" } "." }
-                        dt { "a word" } dd { "The name, requirement or section of the check contains this word." }
+                        dt { code { "scenario:gateway" } } dd {
+                            "The name of the scenario contains this text." }
+                        dt { code { "is:different" } } dd { "The verdicts differ. Also: "
+                            code { "is:control" } ", " code { "is:regression" } ", " code { "is:fix" } "." }
+                        dt { "a word" } dd { "The name, requirement or section of the check contains this \
+                            word." }
                     }
                 }
             }
@@ -102,10 +120,12 @@ fn matrix(comparison: &Comparison) -> Markup {
             thead { tr {
                 th scope="col" { "check" }
                 @for column in &comparison.columns {
-                    th scope="col" data-key=(brief(&column.key, 120)) { strong { (brief(&column.name, 40)) } " " (brief(column.label().strip_prefix(column.name.as_str()).unwrap_or_default().trim(), 60)) }
+                    th scope="col" data-key=(brief(&column.key, 120)) { strong { (brief(&column.name, 40)) }
+                        " " (brief(&column.variant(), 60)) }
                 }
             } }
-            @for (number, group) in comparison.scenarios.iter().enumerate() { (rows_of(number, group, comparison)) }
+            @for (number, group) in comparison.scenarios.iter().enumerate() {
+                (rows_of(number, group, comparison)) }
         }
     }
 }
@@ -113,7 +133,8 @@ fn matrix(comparison: &Comparison) -> Markup {
 fn rows_of(number: usize, group: &Group, comparison: &Comparison) -> Markup {
     html! {
         tbody data-block=(number) data-scenario=(brief(&group.selector, 200)) {
-            tr.group { th scope="rowgroup" colspan=(comparison.columns.len() + 1) { (brief(&group.selector, 200)) } }
+            tr.group { th scope="rowgroup" colspan=(comparison.columns.len() + 1) {
+                (brief(&group.selector, 200)) } }
             @for row in &group.rows { (one(row)) }
         }
     }
@@ -123,7 +144,8 @@ fn rows_of(number: usize, group: &Group, comparison: &Comparison) -> Markup {
 fn one(row: &Row) -> Markup {
     html! {
         tr data-d[row.differs] data-c[row.control] {
-            th scope="row" { (level(row.level, false)) " " (brief(&row.name, 120)) span.sr { ": " (brief(&row.requirement, 300)) " " (brief(&row.section, 120)) } }
+            th scope="row" { (level(row.level, false)) " " (brief(&row.name, 120))
+                span.sr { ": " (brief(&row.requirement, 300)) " " (brief(&row.section, 120)) } }
             @for cell in &row.cells { @match cell { Some(cell) => (verdict(cell)), None => td { "·" } } }
         }
     }
@@ -146,13 +168,15 @@ fn dialog(comparison: &Comparison) -> Markup {
         dialog #cell aria-labelledby="cell-title" {
             div.top {
                 h2 #cell-title {}
-                label { "compared with " select #beside { @for (n, column) in comparison.columns.iter().enumerate() {
+                label { "compared with " select #beside {
+                    @for (n, column) in comparison.columns.iter().enumerate() {
                     option value=(n) { (brief(&column.label(), 120)) }
                 } } }
                 button #close type="button" { "Close (Esc)" }
             }
             div #sides {}
         }
-        div #documents hidden { @for group in &comparison.scenarios { p { (link(&group.document.url, &group.document.title)) } } }
+        div #documents hidden { @for group in &comparison.scenarios {
+            p { (link(&group.document.url, &group.document.title)) } } }
     }
 }

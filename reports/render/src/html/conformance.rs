@@ -35,7 +35,9 @@ pub fn html(report: &Report) -> String {
             (legend(&[]))
             (terms())
         }
-        noscript { p.banner { "Without JavaScript, this page shows everything except the details of each piece of evidence. The report.json file contains them." } }
+        noscript { p.banner {
+            "Without JavaScript, this page shows everything except the details of each piece of evidence. \
+            The report.json file contains them." } }
     };
     let data =
         rendered.into_iter().enumerate().map(|(n, (_, packed))| (format!("block-{n}"), packed)).collect();
@@ -66,7 +68,8 @@ fn head(report: &Report, name: &str) -> Markup {
             h1 { (line(name)) }
             p.soft {
                 "target " (brief(&report.implementation.target, 60))
-                @for (name, value) in variants(&report.implementation.details) { " · " (brief(name, 60)) " " strong { (brief(value, 120)) } }
+                @for (name, value) in variants(&report.implementation.details) { " · " (brief(name, 60)) " "
+                    strong { (brief(value, 120)) } }
                 " · " (brief(&run.started, 40)) " · " (Micros(run.duration_us))
             }
             div.verdict-row {
@@ -78,7 +81,9 @@ fn head(report: &Report, name: &str) -> Markup {
             @if run.partial {
                 p.banner role="status" {
                     strong { "! Partial run. " }
-                    "The run stopped early (" (line(run.partial_reason.as_deref().unwrap_or("no reason was recorded"))) "). Checks that are missing here were not judged."
+                    "The run stopped early ("
+                        (line(run.partial_reason.as_deref().unwrap_or("no reason was recorded")))
+                        "). Checks that are missing here were not judged."
                 }
             }
             details.about {
@@ -89,8 +94,10 @@ fn head(report: &Report, name: &str) -> Markup {
                     @if !report.implementation.features.is_empty() {
                         dt { "declared features" } dd { (line(&report.implementation.features.join(", "))) }
                     }
-                    @for (name, value) in &report.implementation.details { dt { (line(name)) } dd { (line(value)) } }
-                    dt { "run" } dd { (line(&run.id)) ", started " (line(&run.started)) ", took " (Micros(run.duration_us)) }
+                    @for (name, value) in &report.implementation.details { dt { (line(name)) }
+                        dd { (line(value)) } }
+                    dt { "run" } dd { (line(&run.id)) ", started " (line(&run.started)) ", took "
+                        (Micros(run.duration_us)) }
                     dt { "meshproof" } dd { (line(&run.meshproof)) }
                 }
             }
@@ -105,7 +112,8 @@ fn score(report: &Report) -> Markup {
         table.score {
             caption { "Checks by level and verdict" }
             thead { tr { th scope="col" { "level" } @for verdict in Verdict::ALL {
-                th scope="col" class=(class(verdict)) { (symbol(verdict)) " " (term(&verdict.to_string(), &verdict.to_string())) }
+                th scope="col" class=(class(verdict)) { (symbol(verdict)) " "
+                    (term(&verdict.to_string(), &verdict.to_string())) }
             } } }
             tbody {
                 @for level in Level::ALL {
@@ -141,14 +149,16 @@ fn failures(report: &Report) -> Markup {
             h2 #failures-title { "Failures" }
             @if report.run.partial { p.fault { (badge(Verdict::Error)) " " (stopped_early(report)) } }
             @else if unexpected.is_empty() && faults == 0 { p {
-                @if judged(report) == 0 { "No check was judged." } @else { "None. No check failed, and no environment or suite error occurred." }
+                @if judged(report) == 0 { "No check was judged." }
+                    @else { "None. No check failed, and no environment or suite error occurred." }
             } }
             @if !unexpected.is_empty() { (list(&unexpected)) }
             @if !expected.is_empty() {
                 details { summary { (plural(expected.len(), "expected failure")) } (list(&expected)) }
             }
             @for scenario in &report.scenarios { @for fault in &scenario.faults {
-                p.fault { (badge(Verdict::Error)) " in " (line(&scenario.selector())) ": " (brief(&fault.message, 1_000)) }
+                p.fault { (badge(Verdict::Error)) " in " (line(&scenario.selector())) ": "
+                    (brief(&fault.message, 1_000)) }
             } }
             @let skips = skips(report);
             @if !skips.is_empty() {
@@ -184,7 +194,8 @@ fn list(checks: &[(usize, usize, &ScenarioResult, &CheckResult)]) -> Markup {
                     p {
                         (badge(check.verdict)) " " (level(check.level, check.control)) " "
                         a href=(format!("#{}", check_id(*number, *index, scenario, check))) {
-                            (brief(&scenario.selector(), 200)) "/" wbr; (brief(scenario.check_name(check), 200))
+                            (brief(&scenario.selector(), 200)) "/" wbr;
+                                (brief(scenario.check_name(check), 200))
                         }
                         @if check.fails_run() && check.verdict == Verdict::Passed { " (expected to fail)" }
                     }
@@ -204,13 +215,16 @@ fn cards(report: &Report) -> Markup {
                     @let tally = Tally::of(&scenario.checks, |_| true);
                     li class=(format!("card {}", class(scenario.verdict()))) {
                         h3 { a href=(format!("#{}", section_id(number, scenario))) {
-                            (brief(&scenario.id, 100)) @if !scenario.configuration.is_empty() { ":" wbr; (brief(&scenario.configuration, 100)) }
+                            (brief(&scenario.id, 100)) @if !scenario.configuration.is_empty() { ":" wbr;
+                                (brief(&scenario.configuration, 100)) }
                         } }
-                        p { (brief(&scenario.title, 200)) span.soft.took { " · " (Micros(scenario.timing.total_us)) } }
+                        p { (brief(&scenario.title, 200)) span.soft.took { " · "
+                            (Micros(scenario.timing.total_us)) } }
                         p.counts {
                             (badge(scenario.verdict())) " "
                             @for verdict in Verdict::ALL { @if tally.count(verdict) > 0 {
-                                span class=(class(verdict)) { (symbol(verdict)) " " (tally.count(verdict)) " " (verdict) } " "
+                                span class=(class(verdict)) { (symbol(verdict)) " " (tally.count(verdict)) " "
+                                    (verdict) } " "
                             } }
                         }
                     }
@@ -224,7 +238,8 @@ fn cards(report: &Report) -> Markup {
 fn filter() -> Markup {
     html! {
         section.filter #filter hidden aria-label="Filter" {
-            label { "Search " input #search type="search" placeholder="check, requirement, reason" autocomplete="off"; }
+            label { "Search " input #search type="search" placeholder="check, requirement, reason"
+                autocomplete="off"; }
             label { "Verdict " select #verdict {
                 option value="" { "all" }
                 option value="attention" { "needs attention" }
@@ -246,18 +261,24 @@ fn section(number: usize, scenario: &ScenarioResult) -> Markup {
     html! {
         section.scenario id=(section_id(number, scenario)) {
             h2 { (brief(&scenario.selector(), 300)) " " (badge(scenario.verdict())) }
-            p { (line(&scenario.title)) ". Document: " (link(&scenario.document.url, &scenario.document.title)) "." }
+            p { (line(&scenario.title)) ". Document: "
+                (link(&scenario.document.url, &scenario.document.title)) "." }
             @for fault in &scenario.faults {
-                p.fault { (badge(Verdict::Error)) " " (line(&fault.message)) @if let Some(step) = &fault.step { span.soft { " (in step “" (line(step)) "”)" } } }
+                p.fault {
+                    (badge(Verdict::Error)) " " (line(&fault.message))
+                    @if let Some(step) = &fault.step { span.soft { " (in step “" (line(step)) "”)" } }
+                }
             }
             @if let Some((check, picture)) = request_path::of_scenario(scenario, &evidence_index) {
                 figure {
                     div.scroll tabindex="0" role="group" aria-label="Request path" { (picture.draw()) }
-                    figcaption { "Request path of " (brief(scenario.check_name(check), 200)) ", drawn from the evidence" (request_path::draw::key()) }
+                    figcaption { "Request path of " (brief(scenario.check_name(check), 200))
+                        ", drawn from the evidence" (request_path::draw::key()) }
                 }
             }
             h3 { "Checks" }
-            @for (index, check) in scenario.checks.iter().enumerate() { (one(number, index, scenario, &evidence_index, &history, check)) }
+            @for (index, check) in scenario.checks.iter().enumerate() {
+                (one(number, index, scenario, &evidence_index, &history, check)) }
             (changes(number, scenario, &history))
             (surroundings(scenario))
         }
@@ -287,33 +308,42 @@ fn one(
     let selected = evidence_index.of_check(check);
     let attention = needs_attention(check) || check.fails_run();
     html! {
-        details.check id=(check_id(number, index, scenario, check)) data-verdict=(check.verdict) data-level=(check.level) open[attention] {
+        details.check id=(check_id(number, index, scenario, check)) data-verdict=(check.verdict)
+            data-level=(check.level) open[attention] {
             summary {
-                (badge(check.verdict)) " " strong { (brief(scenario.check_name(check), 200)) } " " (level(check.level, check.control))
+                (badge(check.verdict)) " " strong { (brief(scenario.check_name(check), 200)) } " "
+                    (level(check.level, check.control))
                 @if check.failed_as_expected() { " " span.soft { "as expected" } }
                 span.why { (brief(&check.requirement, 240)) }
             }
             div.body {
-                p class=(format!("reason {}", class(check.verdict))) { strong { (symbol(check.verdict)) " Reason: " } (line(&check.reason)) }
+                p class=(format!("reason {}", class(check.verdict))) {
+                    strong { (symbol(check.verdict)) " Reason: " } (line(&check.reason)) }
                 dl {
                     dt { "requirement" } dd { (line(&check.requirement)) }
-                    dt { "document" } dd { (link(&scenario.document.url, &scenario.document.title)) ", “" (line(&check.section)) "”" }
+                    dt { "document" } dd { (link(&scenario.document.url, &scenario.document.title)) ", “"
+                        (line(&check.section)) "”" }
                     @if check.verdict == Verdict::Skipped {
                         dt { "expected" } dd { (line(&check.expected)) }
                         dt { "seen" } dd { (line(&check.seen)) }
                     } @else {
                         dt { "✓ expected" } dd.want { (line(&check.expected)) }
-                        dt { (if attention { "✗ seen" } else { "✓ seen" }) } dd class=(if attention { "got" } else { "" }) { (line(&check.seen)) }
+                        dt { (if attention { "✗ seen" } else { "✓ seen" }) } dd
+                            class=(if attention { "got" } else { "" }) { (line(&check.seen)) }
                     }
                     @if let Some(expected) = &check.expected_failure {
                         dt { (term("expected failure", "expected failure")) }
-                        dd { (line(&expected.reason)) @if let Some(until) = &expected.until { " (until " (line(until)) ")" } }
+                        dd { (line(&expected.reason)) @if let Some(until) = &expected.until { " (until "
+                            (line(until)) ")" } }
                     }
-                    @if let Some(feature) = &check.feature { dt { "requires feature" } dd { (line(feature)) } }
+                    @if let Some(feature) = &check.feature { dt { "requires feature" }
+                        dd { (line(feature)) } }
                     @match last_change(scenario, evidence_index, history, check) {
                         Some((at, view)) => {
-                            dt { "last change" } dd { a href=(format!("#change-{number}-{at}")) { (brief(&evidence_text::headline(&scenario.evidence[view.index].fact), 300)) } }
-                            dt { "in force" } dd { @if view.in_force.is_empty() { "nothing" } (brief(&view.in_force.join(", "), 1_000)) }
+                            dt { "last change" } dd { a href=(format!("#change-{number}-{at}")) {
+                                (brief(&evidence_text::headline(&scenario.evidence[view.index].fact), 300)) } }
+                            dt { "in force" } dd { @if view.in_force.is_empty() { "nothing" }
+                                (brief(&view.in_force.join(", "), 1_000)) }
                         }
                         None => { dt { "last change" } dd { "none before this evidence was recorded" } }
                     }
@@ -321,7 +351,8 @@ fn one(
                 h4 { (term("evidence", "Evidence")) }
                 @if attention {
                     @let picture = request_path::of_check(scenario, evidence_index, check);
-                    @if !picture.is_empty() { div.scroll tabindex="0" role="group" aria-label="Request path" { (picture.draw()) } }
+                    @if !picture.is_empty() { div.scroll tabindex="0" role="group"
+                        aria-label="Request path" { (picture.draw()) } }
                 }
                 (timeline::timeline(number, scenario, check, &selected))
                 h4 { "Repeat this check" }
@@ -342,7 +373,12 @@ fn changes(number: usize, scenario: &ScenarioResult, history: &[ChangeView<'_>])
         @for (at, view) in history.iter().enumerate() {
             @let step = step_of(view);
             @if at == 0 || step_of(&history[at - 1]) != step {
-                h4 { (scenario.steps.get(step).map_or_else(|| "Before the first step".to_owned(), |s| brief(&s.title, 300))) }
+                h4 {
+                    @match scenario.steps.get(step) {
+                        Some(step) => (brief(&step.title, 300)),
+                        None => "Before the first step",
+                    }
+                }
             }
             details.change id=(format!("change-{number}-{at}")) {
                 summary { (brief(&evidence_text::headline(&scenario.evidence[view.index].fact), 400)) }
@@ -352,7 +388,8 @@ fn changes(number: usize, scenario: &ScenarioResult, history: &[ChangeView<'_>])
                         @if !item.lines.is_empty() { (lines(&item.lines)) }
                     }
                     @if let Some(refused) = &view.change.refused { p.fault { "Rejected: " (line(refused)) } }
-                    p.soft { "In force after this change: " @if view.in_force.is_empty() { "nothing" } (brief(&view.in_force.join(", "), 2_000)) }
+                    p.soft { "In force after this change: " @if view.in_force.is_empty() { "nothing" }
+                        (brief(&view.in_force.join(", "), 2_000)) }
                 }
             }
         }
@@ -392,16 +429,19 @@ fn surroundings(scenario: &ScenarioResult) -> Markup {
                 @if !scenario.external_services.is_empty() {
                     h4 { (term("external service", "External services")) }
                     ul { @for service in &scenario.external_services {
-                        li { (line(&service.host)) ": " (line(&service.version)) " (" (line(&service.kind)) ")" }
+                        li { (line(&service.host)) ": " (line(&service.version)) " (" (line(&service.kind))
+                            ")" }
                     } }
                 }
                 @if !scenario.steps.is_empty() {
                     h4 { "Steps" }
-                    ol { @for step in &scenario.steps { li { (line(&step.title)) span.soft { " at " (Micros(step.at_us)) } } } }
+                    ol { @for step in &scenario.steps { li { (line(&step.title))
+                        span.soft { " at " (Micros(step.at_us)) } } } }
                 }
                 h4 { "Time" }
                 dl {
-                    @for (name, us, what) in chart::parts(&scenario.timing) { dt { (name) } dd { (Micros(us)) span.soft { ", " (what) } } }
+                    @for (name, us, what) in chart::parts(&scenario.timing) { dt { (name) }
+                        dd { (Micros(us)) span.soft { ", " (what) } } }
                     dt { "total" } dd { (Micros(scenario.timing.total_us)) }
                 }
             }

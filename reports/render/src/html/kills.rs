@@ -17,22 +17,26 @@ pub fn kill_matrix(matrix: &KillMatrix) -> String {
         main {
             (head(matrix))
             section.bar #bar hidden aria-label="Search" {
-                label { "Search " input #query type="search" autocomplete="off" placeholder="check or saboteur"; }
+                label { "Search " input #query type="search" autocomplete="off"
+                    placeholder="check or saboteur"; }
                 output #count {}
             }
             div.matrix-scroll tabindex="0" role="group" aria-label="Matrix" { (grid(matrix)) }
             section aria-labelledby="saboteurs" {
                 h2 #saboteurs { "Saboteurs" }
                 @for (number, saboteur) in matrix.saboteurs.iter().enumerate() {
-                    @let detected: Vec<&str> = matrix.kills.get(&saboteur.name).into_iter().flatten().map(String::as_str).collect();
+                    @let detected = matrix.detecting(saboteur);
                     details.saboteur id=(format!("saboteur-{number}")) {
-                        summary { strong { (brief(&saboteur.name, 120)) } ": " (brief(&saboteur.description, 300)) " " span.soft { "detected by " (plural(detected.len(), "check")) } }
+                        summary { strong { (brief(&saboteur.name, 120)) } ": "
+                            (brief(&saboteur.description, 300)) " "
+                            span.soft { "detected by " (plural(detected.len(), "check")) } }
                         div.body { ul { @for check in detected { li { (brief(check, 300)) } } } }
                     }
                 }
             }
             (legend(&[
-                ("saboteur", "The reference implementation, deliberately broken in one named way, to prove that a check can fail."),
+                ("saboteur", "The reference implementation, deliberately broken in one named way, to prove \
+                    that a check can fail."),
                 ("detects", "The check does not pass when the saboteur is active."),
             ]))
             (terms())
@@ -47,18 +51,29 @@ fn head(matrix: &KillMatrix) -> Markup {
         header {
             p.kicker { "meshproof · kill matrix" }
             h1 { "Can every check fail?" }
-            p { "The reference implementation was deliberately broken in " strong { (plural(matrix.saboteurs.len(), "way")) } ", and " strong { (plural(matrix.checks.len(), "check")) } " judged each of them. A check that detects no saboteur may be unable to fail. A saboteur that no check detects is a gap in the suite." }
+            p { "The reference implementation was deliberately broken in "
+                strong { (plural(matrix.saboteurs.len(), "way")) } ". "
+                strong { (plural(matrix.checks.len(), "check")) }
+                " judged each broken variant. A check that detects no saboteur may be unable to fail. A \
+                saboteur that no check detects is a gap in the suite." }
             @if idle.is_empty() && unnoticed.is_empty() {
-                p.conclusion.passed {
-                    span.verdict { "✓ " @if matrix.whole { "yes" } @else { "partial" } } " "
-                    span {
-                        @if matrix.whole { "Every check detects at least one saboteur, and every saboteur is detected by at least one check." }
-                        @else { "Each of these saboteurs is detected. Run all saboteurs to learn whether every check can fail." }
+                @if matrix.whole {
+                    p.conclusion.passed {
+                        span.verdict { "✓ yes" } " "
+                        span { "Every check detects at least one saboteur, and every saboteur is detected \
+                            by at least one check." }
+                    }
+                } @else {
+                    p.conclusion.skipped {
+                        span.verdict { "- not computed" } " "
+                        span { "Each of these saboteurs is detected. Run all saboteurs to learn whether \
+                            every check can fail." }
                     }
                 }
             } @else {
                 p.conclusion.failed { span.verdict { "✗ not all" } " " span {
-                    (plural(idle.len(), "check")) " without a saboteur that it detects, " (plural(unnoticed.len(), "saboteur")) " that no check detects."
+                    (plural(idle.len(), "check")) " without a saboteur that it detects, "
+                        (plural(unnoticed.len(), "saboteur")) " that no check detects."
                 } }
                 details open { summary { "Gaps" } div.body { ul {
                     @for check in &idle { li { "check " (line(&check.id)) } }
@@ -76,17 +91,20 @@ fn grid(matrix: &KillMatrix) -> Markup {
             thead { tr {
                 th scope="col" { "check" }
                 @for (number, saboteur) in matrix.saboteurs.iter().enumerate() {
-                    th scope="col" class=(if matrix.kills.get(&saboteur.name).is_none_or(std::collections::BTreeSet::is_empty) { "none" } else { "" }) {
-                        button type="button" data-to=(format!("saboteur-{number}")) title=(line(&saboteur.description)) { (brief(&saboteur.name, 60)) }
+                    th scope="col" class=(if matrix.detecting(saboteur).is_empty() { "none" } else { "" }) {
+                        button type="button" data-to=(format!("saboteur-{number}"))
+                            title=(line(&saboteur.description)) { (brief(&saboteur.name, 60)) }
                     }
                 }
             } }
             tbody {
                 @for check in &matrix.checks {
                     tr {
-                        th scope="row" title=(line(&check.requirement)) { (level(check.level, false)) " " (brief(&check.id, 160)) }
+                        th scope="row" title=(line(&check.requirement)) { (level(check.level, false)) " "
+                            (brief(&check.id, 160)) }
                         @for saboteur in &matrix.saboteurs {
-                            @if matrix.notices(&check.id, &saboteur.name) { td.hit { "●" span.sr { " detects" } } } @else { td {} }
+                            @if matrix.detects(&check.id, &saboteur.name) {
+                                td.hit { "●" span.sr { " detects" } } } @else { td {} }
                         }
                     }
                 }

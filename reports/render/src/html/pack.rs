@@ -21,14 +21,31 @@ use meshproof_model::visible::{self, clipped};
 /// only in their token are stored once. No text contains it, because control characters are escaped.
 const TOKEN: &str = "\u{1}";
 
-/// A list of distinct texts.
-#[derive(Default)]
+/// The most text of one scenario of one report that a page contains, in bytes before compression. The
+/// evidence of ordinary scenarios is far smaller; only an implementation that floods its logs or responses
+/// reaches it.
+const MAX_TEXT: usize = 8 * 1024 * 1024;
+
+/// Texts up to this length, in bytes, are packed even if the limit is reached.
+const SHORT: usize = 200;
+
+/// Replaces the texts beyond the limit.
+const LEFT_OUT: &str = "(left out, because this page would become too large; report.json contains it)";
+
+/// A list of distinct texts of limited total length.
 pub(super) struct TextTable {
     list: Vec<String>,
     index: HashMap<String, usize>,
+    /// How much more text fits, in bytes.
+    left: usize,
 }
 
 impl TextTable {
+    /// An empty table for texts of this total length, in bytes.
+    fn of(left: usize) -> Self {
+        Self { list: Vec::new(), index: HashMap::new(), left }
+    }
+
     fn line(&mut self, text: &str, token: Option<&str>) -> usize {
         self.keep(clipped(&visible::line(text), MAX_VALUE).into_owned(), token)
     }
@@ -46,6 +63,10 @@ impl TextTable {
         if let Some(&known) = self.index.get(&text) {
             return known;
         }
+        if text.len() > SHORT && text.len() > self.left {
+            return self.keep(LEFT_OUT.to_owned(), None);
+        }
+        self.left = self.left.saturating_sub(text.len());
         self.list.push(text.clone());
         self.index.insert(text, self.list.len() - 1);
         self.list.len() - 1
@@ -61,7 +82,7 @@ fn piece(
     texts: &mut TextTable,
     scenario: &ScenarioResult,
     piece: &Evidence,
-    with_points: bool,
+    with_fields: bool,
 ) -> PackedEvidence {
     // The script inserts the token unescaped, so a token that needs escapes is not replaced.
     let token = piece.token.as_deref().filter(|t| visible::line(t) == *t);
@@ -96,7 +117,7 @@ fn piece(
         }
     }
     let mut fields = Vec::new();
-    if with_points {
+    if with_fields {
         for (field, value) in comparable::fields(&piece.fact) {
             fields.push(texts.line(&field, None));
             fields.push(texts.line(&value, token));
@@ -144,8 +165,8 @@ fn judged(texts: &mut TextTable, evidence_index: &EvidenceIndex<'_>, check: &Che
 
 #[derive(Serialize)]
 struct PackedReport {
-    /// The pieces, in the order of the evidence.
-    p: Vec<PackedEvidence>,
+    /// The pieces, in the order of the evidence; empty for those that no check shows.
+    p: Vec<Option<PackedEvidence>>,
     /// The checks, in the order of the rows.
     c: Vec<Option<PackedCheck>>,
 }
@@ -158,10 +179,28 @@ struct PackedScenario {
     k: Vec<Option<PackedReport>>,
 }
 
+/// The pieces that the checks show. Other pieces cannot be opened on the page and are left out.
+fn pieces<'r>(
+    texts: &mut TextTable,
+    evidence_index: &EvidenceIndex<'r>,
+    checks: impl Iterator<Item = &'r CheckResult>,
+    with_fields: bool,
+) -> Vec<Option<PackedEvidence>> {
+    let scenario = evidence_index.scenario();
+    let mut shown = vec![false; scenario.evidence.len()];
+    for check in checks {
+        for item in evidence_index.of_check(check).pieces {
+            shown[item.index] = true;
+        }
+    }
+    let pieces = scenario.evidence.iter().zip(shown);
+    pieces.map(|(e, shown)| shown.then(|| piece(texts, scenario, e, with_fields))).collect()
+}
+
 /// The evidence of one scenario of one report.
 pub(super) fn scenario(scenario: &ScenarioResult) -> String {
-    let mut texts = TextTable::default();
-    let p = scenario.evidence.iter().map(|e| piece(&mut texts, scenario, e, false)).collect();
+    let mut texts = TextTable::of(MAX_TEXT);
+    let p = pieces(&mut texts, &EvidenceIndex::of(scenario), scenario.checks.iter(), false);
     packed(&PackedScenario { k: vec![Some(PackedReport { p, c: vec![] })], s: texts.list })
 }
 
@@ -170,14 +209,15 @@ pub(super) fn group(
     columns: &[Option<&ScenarioResult>],
     rows: &[(&str, Vec<Option<&CheckResult>>)],
 ) -> String {
-    let mut texts = TextTable::default();
+    let mut texts = TextTable::of(MAX_TEXT * columns.len());
     let k = columns
         .iter()
         .enumerate()
         .map(|(number, scenario)| {
             let scenario = (*scenario)?;
             let evidence_index = EvidenceIndex::of(scenario);
-            let p = scenario.evidence.iter().map(|e| piece(&mut texts, scenario, e, true)).collect();
+            let checks = rows.iter().filter_map(|(_, row)| row[number]);
+            let p = pieces(&mut texts, &evidence_index, checks, true);
             let c =
                 rows.iter().map(|(_, row)| Some(judged(&mut texts, &evidence_index, row[number]?))).collect();
             Some(PackedReport { p, c })
@@ -212,10 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn every_piece_is_packed_and_every_text_is_stored_once() {
+    fn every_piece_that_a_check_shows_is_packed_and_every_text_is_stored_once() {
         let report = sample::report();
         let block = unpacked(&scenario(&report.scenarios[0]));
-        assert_eq!(block["k"][0]["p"].as_array().unwrap().len(), report.scenarios[0].evidence.len());
+        let pieces = block["k"][0]["p"].as_array().unwrap();
+        assert_eq!(pieces.len(), report.scenarios[0].evidence.len());
+        // No check of the sample refers to the change, which is shown with the manifests.
+        let left_out: Vec<usize> = (0..pieces.len()).filter(|&n| pieces[n].is_null()).collect();
+        assert_eq!(left_out, [1]);
         let mut texts: Vec<&str> =
             block["s"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
         let count = texts.len();
@@ -233,7 +277,8 @@ mod tests {
         assert_eq!(
             with.len(),
             2,
-            "the token itself, and the sample's first exchange, which contains the token of another: {with:#?}"
+            "the token itself, and the sample's first exchange, which contains the token of another: \
+                {with:#?}"
         );
     }
 
@@ -246,5 +291,17 @@ mod tests {
             let hidden = text.chars().find(|&c| c != '\n' && visible::line(&c.to_string()) != c.to_string());
             assert!(hidden.is_none() || hidden == Some('\u{1}'), "{text:?}");
         }
+    }
+
+    #[test]
+    fn long_texts_beyond_the_limit_are_left_out_and_short_ones_are_kept() {
+        let mut texts = TextTable::of(1_000);
+        let long = |n: usize| format!("{n}").repeat(600);
+        let packed: Vec<usize> = [long(1), long(2), "short".to_owned(), long(1), long(3)]
+            .iter()
+            .map(|text| texts.block(text, None))
+            .collect();
+        let kept: Vec<&str> = packed.iter().map(|&n| texts.list[n].as_str()).collect();
+        assert_eq!(kept, [&long(1), LEFT_OUT, "short", &long(1), LEFT_OUT]);
     }
 }

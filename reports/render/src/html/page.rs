@@ -40,7 +40,8 @@ impl HtmlDocument {
                 body {
                     (self.body)
                     // Base64 contains no character that could end an element.
-                    @for (id, text) in &self.data { script type="application/octet-stream" id=(id) { (PreEscaped(text)) } }
+                    @for (id, text) in &self.data { script type="application/octet-stream"
+                        id=(id) { (PreEscaped(text)) } }
                     script { (PreEscaped(script)) }
                 }
             }
@@ -56,7 +57,8 @@ fn policy(script: &str) -> String {
     let hash =
         |text: &str| base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, text.as_bytes()));
     format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action \
+            'none'; \
          require-trusted-types-for 'script'; trusted-types 'none'",
         hash(STYLE),
         hash(script)

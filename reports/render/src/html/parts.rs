@@ -35,7 +35,8 @@ pub(super) const fn class(verdict: Verdict) -> &'static str {
 }
 
 pub(super) fn badge(verdict: Verdict) -> Markup {
-    html! { span class=(format!("verdict {}", class(verdict))) title=(meaning(verdict)) { (symbol(verdict)) " " (verdict) } }
+    html! { span class=(format!("verdict {}", class(verdict)))
+    title=(meaning(verdict)) { (symbol(verdict)) " " (verdict) } }
 }
 
 pub(super) fn level(level: Level, control: bool) -> Markup {
@@ -70,10 +71,12 @@ pub(super) const fn meaning(verdict: Verdict) -> &'static str {
         Verdict::Passed => "The evidence shows that the requirement holds.",
         Verdict::Failed => "The evidence shows that the requirement does not hold.",
         Verdict::Inconclusive => {
-            "The evidence proves neither success nor failure, for example because the control of a negative check failed. An inconclusive MUST check fails the run."
+            "The evidence proves neither success nor failure, for example because the control of a negative \
+                check failed. An inconclusive MUST check fails the run."
         }
         Verdict::Error => {
-            "A problem of the environment or of the suite prevented the check from being judged. This says nothing about the implementation."
+            "A problem of the environment or of the suite prevented the check from being judged. This says \
+                nothing about the implementation."
         }
         Verdict::Skipped => "The check was not executed, for the reason shown.",
     }
@@ -87,7 +90,8 @@ pub(super) const fn level_meaning(level: Level) -> &'static str {
     }
 }
 
-const CONTROL: &str = "A check of a request that must succeed. It proves that the suite can observe what a negative check says did not happen.";
+const CONTROL: &str = "A check of a request that must succeed. It proves that the suite can observe what a \
+    negative check says did not happen.";
 
 /// The definitions of the project's terms.
 const TERMS: &[(&str, &str)] = &[
@@ -105,20 +109,24 @@ const TERMS: &[(&str, &str)] = &[
     ("verdict", "What the suite concluded about a check."),
     (
         "evidence",
-        "What the three sides recorded: the requests and responses of the workload, the access logs of the proxies, and the connections and requests that the external service received.",
+        "What the three sides recorded: the requests and responses of the workload, the access logs of the \
+            proxies, and the connections and requests that the external service received.",
     ),
     ("workload", "The application that sends requests."),
     ("proxy", "A sidecar, egress gateway or ingress gateway of the implementation."),
     ("external service", "A server outside the mesh to which TLS is originated."),
     ("mesh service", "A server inside the mesh that the scenario calls."),
+    ("decides", "The verdict of the check rests on this piece of evidence."),
     (
         "token",
-        "An identifier of one request. It is part of the User-Agent header and connects what the three sides recorded.",
+        "An identifier of one request. It is part of the User-Agent header and connects what the three \
+            sides recorded.",
     ),
     ("convergence", "The time from a configuration change until it was in force."),
     (
         "expected failure",
-        "A failure that the expectations file lists with a reason. It does not fail the run. If the check passes, the run fails.",
+        "A failure that the expectations file lists with a reason. It does not fail the run. If the check \
+            passes, the run fails.",
     ),
 ];
 
@@ -146,7 +154,8 @@ pub(super) fn term(name: &str, text: &str) -> Markup {
 /// The definitions that [`term`] opens; once per page.
 pub(super) fn terms() -> Markup {
     html! {
-        @for (name, what) in TERMS { div.tip popover id=(format!("term-{}", name.replace(' ', "-"))) { strong { (name) } ": " (what) } }
+        @for (name, what) in TERMS { div.tip popover id=(format!("term-{}", name.replace(' ', "-"))) {
+            strong { (name) } ": " (what) } }
         @for level in Level::ALL {
             div.tip popover id=(format!("term-{level}")) { strong { (level) } ": " (level_meaning(level)) }
         }

@@ -25,6 +25,9 @@ pub(super) enum HopTransport {
 }
 
 impl HopTransport {
+    /// In the order of the key.
+    const ALL: [Self; 4] = [Self::Plain, Self::Tls, Self::Mutual, Self::Unseen];
+
     const fn word(self) -> &'static str {
         match self {
             Self::Unseen => "nothing arrived",
@@ -327,7 +330,7 @@ impl RequestPath {
             edge.failing = true;
             return;
         }
-        let named = |n: &PathNode| matches!(n, PathNode::Service { host, .. } if !host.is_empty() && check.reason.contains(host.as_str()));
+        let named = |n: &PathNode| matches!(n, PathNode::Service { host, .. } if !host.is_empty() && check.reason.contains(host));
         let to = self.nodes.iter().position(named);
         let last = self.edges.len().checked_sub(1);
         let at = self.edges.iter().position(|e| Some(e.to) == to).or(last);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::text::symbol;
-use meshproof_model::report::Verdict;
+use meshproof_model::report::{Report, Verdict};
 use meshproof_model::sample;
 use meshproof_model::visible;
 
@@ -33,12 +33,17 @@ fn bare(page: &str) -> String {
 }
 
 pub(crate) fn assert_harmless(page: &str) {
-    const ELEMENTS: &str = "!DOCTYPE html head meta title body main header nav section h1 h2 h3 h4 p span strong a ul ol li \
-        dl dt dd pre code table caption thead tbody tr th td details summary div label input select option button output \
+    const ELEMENTS: &str = "!DOCTYPE html head meta title body main header nav section h1 h2 h3 h4 p span \
+        strong a ul ol li \
+        dl dt dd pre code table caption thead tbody tr th td details summary div label input select option
+            button output \
         noscript wbr figure figcaption dialog svg g line path rect circle text defs pattern";
-    const ATTRIBUTES: &str = "html lang charset http-equiv content name class id href rel scope role open aria-label \
-        aria-labelledby aria-hidden aria-describedby title hidden type popover popovertarget tabindex for value placeholder \
-        autocomplete spellcheck colspan data-block data-piece data-verdict data-level data-key data-scenario data-d data-c data-to \
+    const ATTRIBUTES: &str = "html lang charset http-equiv content name class id href rel scope role open \
+        aria-label \
+        aria-labelledby aria-hidden aria-describedby title hidden type popover popovertarget tabindex for
+            value placeholder \
+        autocomplete spellcheck colspan data-block data-piece data-verdict data-level data-key data-scenario
+            data-d data-c data-to \
         viewBox width height x y x1 y1 x2 y2 cx cy r rx d fill text-anchor patternUnits patternTransform";
     let (elements, attributes): (Vec<&str>, Vec<&str>) =
         (ELEMENTS.split_whitespace().collect(), ATTRIBUTES.split_whitespace().collect());
@@ -259,4 +264,50 @@ fn the_page_of_a_partial_run_does_not_say_that_there_are_no_failures() {
         total - 1
     );
     assert!(page.contains(&said) && !page.contains("None. No check failed"));
+}
+
+/// What an implementation leaves that floods its log: as many different lines as these, on which a check
+/// rests.
+fn flooded(lines: usize, bytes: usize) -> Report {
+    let mut report = sample::report();
+    let scenario = &mut report.scenarios[0];
+    let template = scenario.evidence[3].clone();
+    let mut random: u64 = 1;
+    let mut noise = || {
+        // xorshift64: lines that compress badly.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        format!("{random:016x}")
+    };
+    for n in 0..lines {
+        let mut piece = template.clone();
+        (piece.id, piece.token) = (meshproof_model::EvidenceId(format!("x{n}")), None);
+        let meshproof_model::Fact::AccessLog(log) = &mut piece.fact else { unreachable!() };
+        log.line = (0..bytes / 16).map(|_| noise()).collect();
+        scenario.checks[1].evidence.push(piece.id.clone());
+        scenario.evidence.push(piece);
+    }
+    report
+}
+
+#[test]
+fn the_page_of_a_flooded_report_is_of_bounded_size() {
+    let report = flooded(8_000, 4_096);
+    let json = meshproof_model::to_json(&report).unwrap().len();
+    let sizes = [html(&report).len(), comparison(&[&report, &sample::passing()], None, true).len()];
+    assert!(
+        json > 30_000_000 && sizes.iter().all(|size| *size < 4_000_000),
+        "{json} as JSON, {sizes:?} as HTML"
+    );
+}
+
+#[test]
+fn every_format_of_a_flooded_report_is_of_bounded_size() {
+    use crate::formats::Format;
+    let report = flooded(8_000, 4_096);
+    for format in Format::ALL.into_iter().filter(|format| *format != Format::Json) {
+        let size = format.render(&report).unwrap().len();
+        assert!(size < 4_000_000, "{size} as {format}");
+    }
 }

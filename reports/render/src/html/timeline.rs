@@ -59,8 +59,9 @@ fn piece(
             details.piece data-block=(number) data-piece=(item.index) {
                 summary {
                     span.who { (brief(&evidence_text::side(&piece.side, scenario), 120)) }
-                    " " span.at { (evidence_text::when(piece)) }
-                    @if item.decides { " " span.rests title="The verdict rests on this piece." { "● decides" } }
+                    " " span.at title="Time since the start of the scenario." { (evidence_text::when(piece)) }
+                    @if item.decides { " " span.rests title="The verdict rests on this piece." {
+                        "● decides" } }
                     " " span.what { (brief(&evidence_text::headline(&piece.fact), 400)) }
                 }
                 div.details {}

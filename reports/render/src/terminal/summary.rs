@@ -1,6 +1,6 @@
 //! The summary at the end of a run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use textwrap::Options;
@@ -9,7 +9,7 @@ use super::escape::{block, cut, line, no_command};
 use super::style::OutputStyle;
 use crate::conclusion::{conclusion, needs_attention, skips};
 use crate::evidence_text;
-use crate::text::{Micros, plural};
+use crate::text::{Micros, plural, symbol};
 use meshproof_model::evidence::{Evidence, EvidenceId};
 use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Tally, Verdict};
 
@@ -92,16 +92,13 @@ impl<W: Write> Summary<'_, W> {
 
     fn head(&mut self, report: &Report) -> io::Result<()> {
         let implementation = &report.implementation;
+        let run = &report.run;
         let title = format!("{} {}", line(&implementation.name), line(&implementation.version));
-        writeln!(
-            self.out,
-            "\n{} ({}), run {}, started {}, took {}",
-            self.style.bold(&no_command(&title)),
-            line(&implementation.target),
-            line(&report.run.id),
-            line(&report.run.started),
-            Micros(report.run.duration_us)
-        )?;
+        writeln!(self.out, "\n{}", self.style.bold(&no_command(&title)))?;
+        self.row(2, "target", &[line(&implementation.target)])?;
+        let took = Micros(run.duration_us);
+        let text = format!("{}, started {}, took {took}", line(&run.id), line(&run.started));
+        self.row(2, "run", &[text])?;
         for (name, value) in &implementation.details {
             self.row(2, &line(name), &[line(value)])?;
         }
@@ -208,14 +205,14 @@ impl<W: Write> Summary<'_, W> {
             let more = check.evidence.len() - EVIDENCE_PIECES;
             writeln!(self.out, "    … ({more} more in the report)")?;
         }
-        let missing: Vec<_> = check
-            .evidence
-            .iter()
-            .filter(|id| scenario.evidence(id).is_none())
-            .map(|id| line(&id.0))
-            .collect();
+        let known: HashSet<&EvidenceId> = scenario.evidence.iter().map(|e| &e.id).collect();
+        let mut missing = check.evidence.iter().filter(|id| !known.contains(id));
+        let shown: Vec<_> = missing.by_ref().take(EVIDENCE_PIECES).map(|id| line(&id.0)).collect();
+        let more = missing.count();
+        let missing = shown;
         if !missing.is_empty() {
-            writeln!(self.out, "    (missing from the report: {})", missing.join(", "))?;
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            writeln!(self.out, "    (missing from the report: {}{more})", missing.join(", "))?;
         }
         Ok(())
     }
@@ -285,8 +282,19 @@ impl<W: Write> Summary<'_, W> {
         }
         self.command("repeat", &report.run.command)?;
         let conclusion = conclusion(report);
-        let verdict = self.style.verdict(conclusion.verdict, &conclusion.verdict.to_string().to_uppercase());
-        writeln!(self.out, "{verdict}: {}", conclusion.sentence)
+        let word = conclusion.verdict.to_string().to_uppercase();
+        let plain = format!("{} {word}", symbol(conclusion.verdict));
+        let text = format!("{plain}: {}", conclusion.sentence);
+        let wrapped = textwrap::wrap(&text, self.style.width.max(40));
+        for (number, line) in wrapped.iter().enumerate() {
+            match line.strip_prefix(plain.as_str()) {
+                Some(rest) if number == 0 => {
+                    writeln!(self.out, "{}{rest}", self.style.verdict(conclusion.verdict, &word))?;
+                }
+                Some(_) | None => writeln!(self.out, "{}", no_command(line))?,
+            }
+        }
+        Ok(())
     }
 
     /// A path or a command: always on one line, so that it can be copied.

@@ -75,9 +75,11 @@ impl RequestPath {
         let at =
             |node: usize| (3 + layers[node] * (WIDTH + GAP), 3 + SPACE / 2 + rows[node] * (HEIGHT + SPACE));
         html! {
-            svg.picture role="img" aria-label=(brief(&self.words(), 1_000)) viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) {
+            svg.picture role="img" aria-label=(brief(&self.words(), 1_000))
+                viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) {
                 @for edge in &self.edges { (hop(edge, at(edge.from), at(edge.to))) }
-                @for (number, node) in self.nodes.iter().enumerate() { (boxed(node, at(number), self.failing_node == Some(number))) }
+                @for (number, node) in self.nodes.iter().enumerate() {
+                    (boxed(node, at(number), self.failing_node == Some(number))) }
             }
         }
     }
@@ -95,7 +97,8 @@ fn hop(edge: &PathHop, from: (usize, usize), to: (usize, usize)) -> Markup {
     html! {
         g class=(class) {
             line x1=(x1) y1=(y1) x2=(x2.saturating_sub(9)) y2=(y2) {}
-            @if strongest == HopTransport::Mutual { line.inner x1=(x1) y1=(y1) x2=(x2.saturating_sub(9)) y2=(y2) {} }
+            @if strongest == HopTransport::Mutual { line.inner x1=(x1) y1=(y1) x2=(x2.saturating_sub(9))
+                y2=(y2) {} }
             path d=(format!("M{},{} l-10,-5 v10 z", x2, y2)) {}
             @for (number, word) in words.iter().enumerate() {
                 text x=(mx) y=(top + 13 * number) text-anchor="middle" { (word) }
@@ -138,12 +141,13 @@ pub(super) fn break_at(name: &str) -> Option<usize> {
 pub(in crate::html) fn key() -> Markup {
     html! {
         ul.key {
-            @for transport in [HopTransport::Plain, HopTransport::Tls, HopTransport::Mutual, HopTransport::Unseen] {
+            @for transport in HopTransport::ALL {
                 li {
                     svg width="44" height="10" aria-hidden="true" {
                         g class=(format!("hop {}", transport.class())) {
                             line x1="0" y1="5" x2="44" y2="5" {}
-                            @if transport == HopTransport::Mutual { line.inner x1="0" y1="5" x2="44" y2="5" {} }
+                            @if transport == HopTransport::Mutual { line.inner x1="0" y1="5" x2="44"
+                                y2="5" {} }
                         }
                     }
                     " " (transport.word())

@@ -20,10 +20,12 @@ fn words(scenario: &ScenarioResult) -> String {
 
 fn exchange(side: &str, status: u16) -> serde_json::Value {
     let response = serde_json::json!({
-        "version": "HTTP/1.1", "status": status, "headers": [], "body": "", "body_bytes": 0, "body_truncated": false
+        "version": "HTTP/1.1", "status": status, "headers": [], "body": "", "body_bytes": 0, "body_truncated":
+            false
     });
     let hop = serde_json::json!({
-        "method": "GET", "url": "http://edition.cnn.com/", "sent": "", "sent_bytes": 0, "result": {"response": response}
+        "method": "GET", "url": "http://edition.cnn.com/", "sent": "", "sent_bytes": 0,
+            "result": {"response": response}
     });
     let side = if side == "suite" {
         serde_json::json!({"side": "suite"})
@@ -58,7 +60,8 @@ fn request(peer: &str, tls: Option<serde_json::Value>) -> serde_json::Value {
         "id": "request", "at_us": 4, "step": 0, "side": {"side": "service", "host": "edition.cnn.com"},
         "token": "run-token.1",
         "fact": {"kind": "request", "connection": 1, "port": 443, "over_tls": tls.is_some(), "peer": peer,
-            "method": "GET", "target": "/", "authority": "edition.cnn.com", "version": "HTTP/1.1", "headers": [],
+            "method": "GET", "target": "/", "authority": "edition.cnn.com", "version": "HTTP/1.1", "headers":
+                [],
             "status": 200, "tls": tls}
     })
 }
