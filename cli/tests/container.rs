@@ -1,17 +1,18 @@
-//! `--external container` as users meet it. Who has no container engine, or not the image, sees some of these skipped;
-//! `MESHPROOF_REQUIRE_CONTAINERS=1` makes a skip a failure.
+//! `--external container` on the command line. Tests are skipped without a container engine or the image;
+//! `MESHPROOF_REQUIRE_CONTAINERS=1` turns a skip into a failure.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use meshproof_harness::external::{check_container, left_containers};
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_local::external::{check_container, left_containers};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// Longer than a run takes to start nginx; reached only where something is broken.
+/// Longer than a run needs to start nginx. Reached only if something is broken.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn meshproof() -> Command {
@@ -20,9 +21,9 @@ fn meshproof() -> Command {
     command
 }
 
-/// False, with a printed reason, where containers cannot be started and are not required.
+/// Prints a reason and returns false if containers cannot be started and are not required.
 fn containers() -> bool {
-    let checked = Runtime::new().expect("a runtime").block_on(check_container(None));
+    let checked = Runtime::new().expect("a runtime").block_on(check_container(None, &Timeouts::default()));
     if let Err(why) = &checked {
         let required = std::env::var("MESHPROOF_REQUIRE_CONTAINERS").is_ok_and(|v| v == "1");
         assert!(!required, "containers are required by MESHPROOF_REQUIRE_CONTAINERS=1, and {why}");
@@ -42,7 +43,7 @@ fn said(output: &std::process::Output, code: i32) -> String {
 }
 
 #[test]
-fn a_missing_engine_is_an_environment_error_that_names_the_mend() {
+fn a_missing_engine_is_an_environment_error_that_names_the_fix() {
     let out = TempDir::new().expect("a folder");
     let mut run = meshproof();
     run.args(["run", "egress-gateway-mutual", "--external", "container", "--out"]).arg(out.path());
@@ -54,7 +55,7 @@ fn a_missing_engine_is_an_environment_error_that_names_the_mend() {
 }
 
 #[test]
-fn an_image_that_cannot_be_fetched_is_an_environment_error_that_names_the_mend() {
+fn an_image_that_cannot_be_pulled_is_an_environment_error_that_names_the_fix() {
     if !containers() {
         return;
     }
@@ -68,7 +69,7 @@ fn an_image_that_cannot_be_fetched_is_an_environment_error_that_names_the_mend()
 }
 
 #[test]
-fn nothing_is_started_in_a_container_where_the_choice_is_the_suites() {
+fn without_external_container_no_container_is_started() {
     let out = TempDir::new().expect("a folder");
     let mut run = meshproof();
     run.args(["run", "egress-gateway-mutual:ecdsa-p256", "--out"]).arg(out.path());
@@ -76,7 +77,7 @@ fn nothing_is_started_in_a_container_where_the_choice_is_the_suites() {
     assert_eq!(kinds(out.path()), ["embedded"]);
 }
 
-/// The kinds of external service in a run's report.
+/// The kinds of external services in a run's report.
 fn kinds(out: &Path) -> Vec<String> {
     let report = std::fs::read(out.join("report.json")).expect("a report is left");
     let report: Value = serde_json::from_slice(&report).expect("it is JSON");
@@ -108,11 +109,12 @@ fn a_scenario_passes_with_nginx_in_a_container_and_leaves_none() {
 }
 
 fn left_of(run: &str) -> usize {
-    let left = Runtime::new().expect("a runtime").block_on(left_containers()).expect("a list");
+    let left =
+        Runtime::new().expect("a runtime").block_on(left_containers(&Timeouts::default())).expect("a list");
     left.iter().filter(|c| c.describe().contains(run)).count()
 }
 
-/// The folder of a run in which an nginx has started.
+/// The folder of a run whose nginx has started.
 fn started(work: &Path) -> Option<PathBuf> {
     let folders = |folder: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect()
@@ -125,7 +127,7 @@ fn started(work: &Path) -> Option<PathBuf> {
 
 #[cfg(unix)]
 #[test]
-fn the_container_that_a_killed_run_left_is_found_and_removed_by_cleanup() {
+fn cleanup_removes_the_container_that_a_killed_run_left() {
     if !containers() {
         return;
     }
@@ -148,8 +150,9 @@ fn the_container_that_a_killed_run_left_is_found_and_removed_by_cleanup() {
     };
     run.kill().expect("it still runs");
     run.wait().expect("it was started here");
-    let id = folder.file_name().expect("a name").to_string_lossy().replace("meshproof-", "");
-    assert!(left_of(&id) > 0, "the run was killed before its container ended");
+    let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+    let id = name.strip_prefix("meshproof-").and_then(|rest| rest.split_once('-')).expect("its form").0;
+    assert!(left_of(id) > 0, "the run was killed before its container ended");
     let cleanup = |dry: &[&str]| {
         let mut command = meshproof();
         command.arg("cleanup").args(dry).env("TMPDIR", work.path());
@@ -157,8 +160,8 @@ fn the_container_that_a_killed_run_left_is_found_and_removed_by_cleanup() {
     };
     let what = format!("of run {id}");
     assert!(cleanup(&["--dry-run"]).contains(&what));
-    assert!(left_of(&id) > 0 && folder.exists());
+    assert!(left_of(id) > 0 && folder.exists());
     assert!(cleanup(&[]).contains(&what));
-    assert_eq!(left_of(&id), 0);
+    assert_eq!(left_of(id), 0);
     assert!(!folder.exists());
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 pub const MAX_SAMPLE: usize = 8 * 1024 * 1024;
 
 /// A SHA-256 that grows with what passes.
-pub(crate) struct Sum(digest::Context);
+pub struct Sum(digest::Context);
 
 impl Default for Sum {
     fn default() -> Self {
@@ -18,12 +18,14 @@ impl Default for Sum {
 }
 
 impl Sum {
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
     /// Lower-case hex.
-    pub(crate) fn finish(self) -> String {
+    #[must_use]
+    pub fn finish(self) -> String {
         self.0.finish().as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
             let _infallible = write!(hex, "{byte:02x}");
             hex

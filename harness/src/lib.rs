@@ -2,25 +2,26 @@
 //! reading, evidence, checks, waiting, and the runner. It never names a scenario.
 
 pub mod access_log;
-pub mod apps;
+pub mod catalogue;
 pub mod certificates;
 pub mod claim;
 pub mod digest;
 pub mod external;
+pub mod external_server;
 pub mod feature;
-mod http_facts;
+pub mod fixtures;
+pub mod holding;
+pub mod manifest;
 pub mod mesh;
 pub mod names;
-pub mod ports;
-pub mod resource;
 pub mod run_folder;
 pub mod runner;
 pub mod scenario;
+pub mod secret;
+pub mod select;
 pub mod store;
-mod tap;
 pub mod target;
 pub mod timeouts;
-mod tls;
 pub mod token;
 pub mod topology;
 pub mod workload;

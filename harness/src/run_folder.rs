@@ -7,6 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Every run's folder begins with this.
 pub const PREFIX: &str = "meshproof-";
+/// How many random characters its name ends with.
+const RANDOM: usize = 16;
 /// The file in it that holds its process's number.
 const OWNER: &str = "owner.pid";
 
@@ -33,18 +35,22 @@ pub fn new_run_id() -> String {
     digits.iter().rev().collect()
 }
 
-/// Makes the run's folder, for its owner's eyes only, and notes whose it is.
+/// Makes the run's folder, which only this user can enter, and notes which process it belongs to. Its name cannot be
+/// guessed: in a folder that other users can write to, as the system's folder for temporary files, one of them could otherwise
+/// have made it first, and would be given the run's keys.
 ///
 /// # Errors
 /// It cannot be made or written to.
 pub fn create(work: &Path, run: &str) -> io::Result<PathBuf> {
-    let folder = work.join(format!("{PREFIX}{run}"));
-    let mut builder = std::fs::DirBuilder::new();
+    let mut builder = tempfile::Builder::new();
+    let prefix = format!("{PREFIX}{run}-");
+    builder.prefix(&prefix).rand_bytes(RANDOM);
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(&folder)?;
-    note_owner(&folder)?;
-    Ok(folder)
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    let folder = builder.tempdir_in(work)?;
+    note_owner(folder.path())?;
+    // From here on its removal is the run's business: `--keep` leaves it.
+    Ok(folder.keep())
 }
 
 /// Notes that a folder is this process's; by this `meshproof cleanup` knows what a killed one has left.
@@ -61,8 +67,8 @@ pub fn remove(folder: &Path) {
 }
 
 /// Whether this folder is, or is in, that of a run whose process is still there.
-#[cfg(feature = "container")]
-pub(crate) fn is_in_use(folder: &Path) -> bool {
+#[must_use]
+pub fn is_in_use(folder: &Path) -> bool {
     folder.ancestors().find_map(|f| read_pid(&f.join(OWNER))).is_some_and(is_running)
 }
 
@@ -83,7 +89,10 @@ pub fn leftovers(work: &Path) -> io::Result<Vec<Leftover>> {
         let Ok(entry) = entry else { continue };
         let folder = entry.path();
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        let Some(owner) = ours.then(|| read_pid(&folder.join(OWNER))).flatten() else { continue };
+        // Another user's folder proves nothing about a run of this one, whatever files are in it.
+        let Some(owner) = (ours && is_own(&entry)).then(|| read_pid(&folder.join(OWNER))).flatten() else {
+            continue;
+        };
         if !is_running(owner) {
             let processes = pid_files(&folder, 3).into_iter().filter(|pid| works_in(*pid, &folder)).collect();
             left.push(Leftover { folder, processes });
@@ -122,6 +131,19 @@ impl Leftover {
         }
         std::fs::remove_dir_all(&self.folder)
     }
+}
+
+/// Whether the folder belongs to the user that this process runs as.
+#[cfg(unix)]
+fn is_own(entry: &std::fs::DirEntry) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // Of a link its own owner counts, and it is no folder.
+    entry.metadata().is_ok_and(|facts| facts.is_dir() && facts.uid() == rustix::process::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn is_own(entry: &std::fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_dir())
 }
 
 fn read_pid(path: &Path) -> Option<u32> {
@@ -166,6 +188,39 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn the_name_of_a_runs_folder_cannot_be_guessed_and_a_folder_that_is_there_is_not_used() {
+        let work = tempfile::tempdir().unwrap();
+        let guessed = work.path().join(format!("{PREFIX}r1"));
+        std::fs::create_dir(&guessed).unwrap();
+        let folders = [(); 2].map(|()| create(work.path(), "r1").unwrap());
+        assert_ne!(folders[0], folders[1]);
+        assert!(!folders.contains(&guessed));
+        assert_eq!(std::fs::read_dir(&guessed).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_runs_folder_is_closed_to_other_users() {
+        use std::os::unix::fs::PermissionsExt;
+        let work = tempfile::tempdir().unwrap();
+        let folder = create(work.path(), "r1").unwrap();
+        assert_eq!(std::fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn the_folder_of_a_killed_run_is_found() {
+        let work = tempfile::tempdir().unwrap();
+        let folder = create(work.path(), "r1").unwrap();
+        assert!(leftovers(work.path()).unwrap().is_empty(), "its process still runs");
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        std::fs::write(folder.join(OWNER), ended.id().to_string()).unwrap();
+        let [left] = leftovers(work.path()).unwrap().try_into().unwrap();
+        left.remove().unwrap();
+        assert!(!folder.exists());
+    }
 
     #[test]
     fn runs_that_begin_at_once_in_one_process_have_ids_of_their_own() {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use meshproof_harness::resource::Resource;
-use meshproof_plan::data_plane::{Boot, DataPlaneError};
+use meshproof_local::data_plane::{Boot, DataPlaneError};
+use meshproof_model::Resource;
 use meshproof_plan::model::Credential;
 use serde_json::Value;
 

@@ -15,7 +15,7 @@ mod redact;
 mod session;
 mod tail;
 
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 pub use plane::Adapter;
 
 /// An adapter's command line, as a shell splits words: quotes and backslashes, no variables and no redirection.
@@ -49,9 +49,9 @@ pub(crate) struct Limits {
 impl Limits {
     pub(crate) fn of(timeouts: &Timeouts) -> Self {
         Self {
-            hello: timeouts.get("adapter-hello"),
-            answer: timeouts.get("adapter-answer"),
-            stop: timeouts.get("adapter-stop"),
+            hello: timeouts.get(Timeout::AdapterHello),
+            answer: timeouts.get(Timeout::AdapterAnswer),
+            stop: timeouts.get(Timeout::AdapterStop),
         }
     }
 }

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use meshproof_harness::feature;
-use meshproof_harness::names::did_you_mean;
+use meshproof_harness::feature::{Feature, UnknownFeature};
 use meshproof_harness::store::bounded;
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
 use meshproof_model::{CredentialStatus, Implementation};
-use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
 use tokio::sync::Mutex;
 
 use crate::files::{self, Lasting, OfRevision};
@@ -38,7 +37,9 @@ pub struct Adapter {
 pub(crate) struct Introduction {
     pub(crate) name: String,
     pub(crate) version: String,
-    pub(crate) features: Vec<String>,
+    pub(crate) features: Vec<Feature>,
+    /// The first that it declares and that does not exist.
+    pub(crate) unknown: Option<UnknownFeature>,
 }
 
 impl Adapter {
@@ -87,25 +88,15 @@ pub(crate) async fn introduce(session: &Session, folder: &str) -> Result<Introdu
     } else if features.len() > 100 || features.iter().chain([&name, &version]).any(|t| t.len() > MAX_NAME) {
         format!("its `hello` has more than 100 features, or a text of more than {MAX_NAME} bytes")
     } else {
-        return Ok(Introduction { name, version, features });
+        let (known, unknown): (Vec<_>, Vec<_>) = features.iter().map(|f| f.parse()).partition(Result::is_ok);
+        return Ok(Introduction {
+            name,
+            version,
+            features: known.into_iter().flatten().collect(),
+            unknown: unknown.into_iter().find_map(Result::err),
+        });
     };
     Err(session.breach(problem).await)
-}
-
-/// Which of these are names of no feature, with the names near them and all there are; none if all are known.
-pub(crate) fn unknown_features(features: &[String]) -> Option<String> {
-    let unknown: Vec<String> = features
-        .iter()
-        .filter(|f| !feature::NAMES.contains(&f.as_str()))
-        .map(|f| format!("{f:?}{}", did_you_mean(f, feature::NAMES.iter().copied())))
-        .collect();
-    (!unknown.is_empty()).then(|| {
-        format!(
-            "features that nobody knows: {}; the features are {}",
-            unknown.join(", "),
-            feature::NAMES.join(", ")
-        )
-    })
 }
 
 #[async_trait]
@@ -121,9 +112,9 @@ impl DataPlaneFactory for Adapter {
         let told = introduce(&session, &files::text(folder.path())?).await;
         let told = told.map_err(|words| self.at_hello(&words))?;
         session.stop().await.map_err(|words| self.at_hello(&words))?;
-        if let Some(unknown) = unknown_features(&told.features) {
-            // Taken as it is, it would skip what the adapter means to be asked.
-            return Err(self.at_hello(&format!("its `hello` declares {unknown}")));
+        if let Some(unknown) = &told.unknown {
+            // Without this, checks that the adapter means to be asked would be skipped.
+            return Err(self.at_hello(&format!("its `hello` declares an unknown feature: {unknown}")));
         }
         Ok(self.introduced(told))
     }
@@ -161,7 +152,7 @@ impl LogSink for Nowhere {
 /// A running adapter.
 struct Plane {
     session: Session,
-    features: Vec<String>,
+    features: Vec<Feature>,
     logs: Arc<dyn LogSink>,
     folder: PathBuf,
     lasting: Lasting,
@@ -187,8 +178,8 @@ impl Plane {
 
 #[async_trait]
 impl DataPlane for Plane {
-    fn lacks(&self, feature: &str) -> bool {
-        !self.features.iter().any(|f| f == feature)
+    fn lacks(&self, feature: Feature) -> bool {
+        !self.features.contains(&feature)
     }
 
     async fn apply(&self, update: Update<'_>) -> Result<(), DataPlaneError> {
@@ -215,17 +206,16 @@ impl DataPlane for Plane {
                 DataPlaneError::Refused(bounded(&crate::redact::without_keys(&reason), MAX_WORDS))
             }
             Ok(Decision::Unsupported(feature)) => {
-                let feature = bounded(&feature, MAX_NAME);
-                if let Some(unknown) = unknown_features(std::slice::from_ref(&feature)) {
-                    let words = format!("its `unsupported` names {unknown}");
-                    DataPlaneError::Gone(self.session.breach(words).await)
-                } else if self.features.contains(&feature) {
-                    // A claim is a claim: what is claimed and then not done is a failure.
-                    DataPlaneError::Refused(format!(
+                match bounded(&feature, MAX_NAME).parse::<Feature>() {
+                    Err(unknown) => {
+                        let words = format!("its `unsupported` names an unknown feature: {unknown}");
+                        DataPlaneError::Gone(self.session.breach(words).await)
+                    }
+                    // A declared feature that does not work is a failure.
+                    Ok(feature) if self.features.contains(&feature) => DataPlaneError::Refused(format!(
                         "its hello declares the feature {feature}, and now it says that it does not support it"
-                    ))
-                } else {
-                    DataPlaneError::Unsupported(feature)
+                    )),
+                    Ok(feature) => DataPlaneError::Unsupported(feature),
                 }
             }
             Err(other) => self.breach(&format!("`apply` of revision {}", update.revision), &other).await,

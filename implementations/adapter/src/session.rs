@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use meshproof_harness::store::bounded;
-use meshproof_plan::data_plane::LogSink;
+use meshproof_harness::timeouts::Timeout;
+use meshproof_local::data_plane::LogSink;
 use tokio::io::{AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -112,11 +113,11 @@ impl Session {
     /// The adapter is gone, in words: it died, hung beyond the timeout, or broke the contract. Then it is ended.
     pub(crate) async fn ask(&self, message: &ToAdapter<'_>) -> Result<FromAdapter, String> {
         let (name, limit) = match message {
-            ToAdapter::Hello { .. } => ("adapter-hello", self.limits.hello),
+            ToAdapter::Hello { .. } => (Timeout::AdapterHello, self.limits.hello),
             ToAdapter::Apply(_) | ToAdapter::Credentials { .. } | ToAdapter::Settle => {
-                ("adapter-answer", self.limits.answer)
+                (Timeout::AdapterAnswer, self.limits.answer)
             }
-            ToAdapter::Stop => ("adapter-stop", self.limits.stop),
+            ToAdapter::Stop => (Timeout::AdapterStop, self.limits.stop),
         };
         match serde_json::to_vec(message) {
             Ok(line) => self.ask_line(message.kind(), line, name, limit).await,
@@ -129,7 +130,7 @@ impl Session {
         &self,
         kind: &'static str,
         line: Vec<u8>,
-        name: &str,
+        timeout: Timeout,
         limit: Duration,
     ) -> Result<FromAdapter, String> {
         let mut talk = self.talk.lock().await;
@@ -145,8 +146,8 @@ impl Session {
             Ok(None) => Err(self.ended().await),
             Err(_) => Err(self
                 .breach(format!(
-                    "it did not answer `{kind}` within the timeout `{name}` ({limit:?}); \
-                         --timeout {name}=DURATION sets another"
+                    "it did not answer `{kind}` within the timeout `{timeout}` ({limit:?}); \
+                         --timeout {timeout}=DURATION sets another"
                 ))
                 .await),
         }
@@ -158,7 +159,7 @@ impl Session {
     /// As for [`Session::ask`].
     pub(crate) async fn ask_with_unknown_member(&self) -> Result<FromAdapter, String> {
         let line = br#"{"type":"settle","a-member-of-a-later-version":{"of":["any","shape"]}}"#.to_vec();
-        self.ask_line("settle", line, "adapter-answer", self.limits.answer).await
+        self.ask_line("settle", line, Timeout::AdapterAnswer, self.limits.answer).await
     }
 
     /// Ends the adapter for a breach of the contract and returns the words for it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
 use serde_json::Value;
 
 use crate::api::kinds::{KINDS, Kind};

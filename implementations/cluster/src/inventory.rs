@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use meshproof_harness::resource::ResourceId;
+use meshproof_model::ResourceId;
 use serde_json::Value;
 
 use crate::api::kinds::KINDS;

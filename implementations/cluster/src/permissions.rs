@@ -134,7 +134,7 @@ impl Permission {
 mod tests {
     use std::collections::BTreeSet;
 
-    use meshproof_harness::resource::Resource;
+    use meshproof_harness::manifest;
     use serde_json::Value;
 
     use super::*;
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_manifest_grants_just_what_the_table_has() {
-        let manifest = Resource::read_manifest("fixtures/cluster/rbac.yaml", MANIFEST, "").unwrap();
+        let manifest = manifest::read("fixtures/cluster/rbac.yaml", MANIFEST, "").unwrap();
         let role = manifest.iter().find(|r| r.kind() == "ClusterRole").unwrap();
         let mut granted = BTreeSet::new();
         for rule in role.0["rules"].as_array().unwrap() {
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_manifest_binds_its_role_to_its_own_account_and_to_nobody_else() {
-        let manifest = Resource::read_manifest("fixtures/cluster/rbac.yaml", MANIFEST, "").unwrap();
+        let manifest = manifest::read("fixtures/cluster/rbac.yaml", MANIFEST, "").unwrap();
         let account = manifest.iter().find(|r| r.kind() == "ServiceAccount").unwrap();
         let role = manifest.iter().find(|r| r.kind() == "ClusterRole").unwrap();
         let binding = manifest.iter().find(|r| r.kind() == "ClusterRoleBinding").unwrap();

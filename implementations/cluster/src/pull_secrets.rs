@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
 use serde_json::{Value, json};
 
 use crate::api::{Api, ApiError};

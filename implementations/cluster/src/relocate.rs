@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
 use serde_json::{Map, Value, json};
 
 use crate::places::Places;
@@ -216,6 +216,7 @@ mod tests {
     use super::*;
     use crate::owned;
     use crate::settings::Gateways;
+    use meshproof_harness::manifest;
 
     struct World {
         places: Places,
@@ -243,7 +244,7 @@ mod tests {
         fn all(&self, yaml: &str) -> Vec<Resource> {
             let World { places, labels, pins, egress, live } = self;
             let ground = Ground { places, labels, pins, egress, live: *live };
-            let read = Resource::read_manifest("test", yaml, "default").unwrap();
+            let read = manifest::read("test", yaml, "default").unwrap();
             read.iter().flat_map(|r| relocate(r, &ground)).collect()
         }
 

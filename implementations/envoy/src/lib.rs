@@ -21,11 +21,12 @@ mod stats;
 mod told;
 mod vault;
 
+use meshproof_harness::feature::Feature;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
 use meshproof_model::Implementation;
-use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
 
 pub use mutation::{Mutation, UnknownMutation};
 pub use program::{VARIABLE, find};
@@ -63,7 +64,7 @@ impl DataPlaneFactory for Envoy {
             name: "Envoy".to_owned(),
             version: version.number,
             target: "envoy".to_owned(),
-            features: FEATURES.iter().map(|&f| f.to_owned()).collect(),
+            features: FEATURES.to_vec(),
             details,
         })
     }
@@ -75,4 +76,4 @@ impl DataPlaneFactory for Envoy {
 }
 
 /// The features that Envoy declares: all that there are.
-pub const FEATURES: &[&str] = meshproof_harness::feature::NAMES;
+pub const FEATURES: &[Feature] = Feature::ALL;

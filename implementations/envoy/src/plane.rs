@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
+use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, Update};
 use meshproof_model::CredentialStatus;
-use meshproof_plan::data_plane::{Boot, DataPlane, DataPlaneError, Update};
 use meshproof_plan::model::ProxyPlan;
 use tokio::sync::Mutex;
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use meshproof_harness::ports;
+use meshproof_local::data_plane::{Boot, DataPlaneError, LogSink, MeshCertificate};
+use meshproof_local::ports;
 use meshproof_model::CredentialStatus;
-use meshproof_plan::data_plane::{Boot, DataPlaneError, LogSink, MeshCertificate};
 use meshproof_plan::model::{Credential, ProxyPlan};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ impl Proxy {
     /// Takes note of what comes, and puts everything new into place beside what is in force.
     ///
     /// # Errors
-    /// As for [`meshproof_plan::data_plane::DataPlane::apply`].
+    /// As for [`meshproof_local::data_plane::DataPlane::apply`].
     pub(crate) async fn prepare(
         &self,
         plan: &ProxyPlan,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use meshproof_plan::data_plane::DataPlaneError;
+use meshproof_local::data_plane::DataPlaneError;
 use serde_json::Value;
 
 use crate::admin::Line;

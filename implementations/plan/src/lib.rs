@@ -1,7 +1,5 @@
-//! The plan: Istio resources to what each proxy must do, and the local target.
+//! The plan: Istio resources to what each proxy must do. Pure: it opens no socket and needs no async runtime.
 
-pub mod data_plane;
-pub mod local;
 pub mod model;
 pub mod mutation;
 pub mod resolve;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
 use serde_json::{Map, Value};
 
 use crate::model::{

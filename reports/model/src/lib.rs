@@ -8,9 +8,11 @@
 mod access_log;
 pub mod event;
 pub mod evidence;
+pub mod feature;
 pub mod json;
 pub mod kills;
 pub mod report;
+pub mod resource;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
 pub mod visible;
@@ -21,8 +23,10 @@ pub use evidence::{
     ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
     ServerRequest, Side, TlsFacts,
 };
+pub use feature::{Feature, UnknownFeature};
 pub use json::{from_json, schema, to_json};
 pub use report::{
     CheckResult, Difference, Document, ExpectedFailure, ExternalService, Implementation, Level, Report, Run,
     SCHEMA, ScenarioResult, Step, SuiteFault, Tally, Timing, Verdict,
 };
+pub use resource::{Resource, ResourceId};

@@ -1,6 +1,7 @@
 //! Sample reports for tests: every verdict, every level, every kind of evidence, and hostile text that tries
 //! to escape from its output format.
 
+use crate::feature::Feature;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::{
@@ -29,7 +30,7 @@ pub fn report() -> Report {
             name: "Istio".to_owned(),
             version: "1.30.1".to_owned(),
             target: "cluster".to_owned(),
-            features: texts(&["credential-status", "mesh-mtls", "egress-gateway"]),
+            features: vec![Feature::CredentialStatus, Feature::MeshMtls, Feature::EgressGateway],
             details: BTreeMap::from([("revision".to_owned(), "default".to_owned())]),
         },
         scenarios: vec![sidecar(), mutual(), routing(), unreached()],
@@ -213,7 +214,7 @@ fn mutual() -> ScenarioResult {
         "Istio 1.30.1 does not declare credential-status",
         &[],
     );
-    skipped.feature = Some("credential-status".to_owned());
+    skipped.feature = Some(Feature::CredentialStatus);
     let handshake = TlsFacts {
         server_name: Some(host.to_owned()),
         peer_certificate: Some(PeerCertificate {

@@ -9,7 +9,7 @@ use crate::terminal::{OutputStyle, Progress, Verbosity, summary};
 use meshproof_model::{Event, Report, SCHEMA, from_json, sample, to_json};
 
 /// Members whose values are enum values of the model, not free text.
-const WORDS: &[&str] = &["schema", "kind", "side", "verdict", "level", "state"];
+const WORDS: &[&str] = &["schema", "kind", "side", "verdict", "level", "state", "features", "feature"];
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![

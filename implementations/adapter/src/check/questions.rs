@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use meshproof_harness::access_log;
+use meshproof_harness::feature::Feature;
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_local::data_plane::DataPlaneError;
 use meshproof_model::AccessLog;
-use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{Direction, OriginalDestination, Plan};
 
 use super::world::{Gets, HOST, PATH, World, free_address};
@@ -13,7 +14,7 @@ use super::{Outcome, Unchecked};
 use crate::Adapter;
 use crate::files::Lasting;
 use crate::message::{Apply, Decision, FromAdapter, ToAdapter};
-use crate::plane::{Introduction, introduce, unknown_features};
+use crate::plane::{Introduction, introduce};
 use crate::session::Session;
 
 /// What the checker answers where the plan names a status: no server sends it by itself.
@@ -27,7 +28,7 @@ pub(super) async fn ask_all(
     let world = World::new(timeouts).await?;
     let mut points = Points::default();
     if let Some(told) = idle_processes(adapter, &world, &mut points).await? {
-        let proxy = if told.features.iter().any(|f| f == "sidecar") { SIDECAR } else { GATEWAY };
+        let proxy = if told.features.contains(&Feature::Sidecar) { SIDECAR } else { GATEWAY };
         first_process(adapter, &world, &mut points, &told, proxy).await?;
         // Without a listener there is nothing more that an end could leave behind.
         if points.is_kept("apply-listens") {
@@ -147,8 +148,9 @@ fn open<'a>(
     let session = adapter.open(world.log(&[SIDECAR, GATEWAY])).map_err(|e| match e {
         DataPlaneError::Environment(words)
         | DataPlaneError::Refused(words)
-        | DataPlaneError::Unsupported(words)
+        | DataPlaneError::Unable(words)
         | DataPlaneError::Gone(words) => Unchecked::Environment(words),
+        DataPlaneError::Unsupported(feature) => Unchecked::Environment(feature.to_string()),
     })?;
     let direction = if proxy == GATEWAY { Direction::Gateway } else { Direction::Outbound };
     Ok((Talk { session, lasting, proxy, direction, revision: 0, world }, folder))
@@ -172,9 +174,9 @@ async fn idle_processes(
             return Ok(None);
         }
     };
-    let features = if told.features.is_empty() { "none".to_owned() } else { told.features.join(", ") };
+    let features = if told.features.is_empty() { "none".to_owned() } else { Feature::list(&told.features) };
     points.judge("hello", Ok(format!("{} {}, features: {features}", told.name, told.version)));
-    points.judge("features-known", features_known(&told.features));
+    points.judge("features-known", features_known(&told));
     points.judge("unknown-members", unknown_members(&talk).await);
     // A breach ends the process: nothing more can be asked of it.
     if !talk.session.is_over() {
@@ -183,7 +185,7 @@ async fn idle_processes(
     let (talk, folder) = open(adapter, world, "hung-up", SIDECAR)?;
     let ended = match introduce(&talk.session, &folder).await {
         Err(words) => Err(words),
-        Ok(again) if again.features != told.features => {
+        Ok(again) if (&again.features, &again.unknown) != (&told.features, &told.unknown) => {
             Err("a second process of it declares other features".to_owned())
         }
         Ok(_) => talk.session.hang_up().await.map(|()| IDLE.to_owned()),
@@ -219,10 +221,10 @@ async fn first_process(
     Ok(())
 }
 
-fn features_known(features: &[String]) -> Result<String, String> {
-    match unknown_features(features) {
-        None => Ok(format!("{} features", features.len())),
-        Some(unknown) => Err(unknown),
+fn features_known(told: &Introduction) -> Result<String, String> {
+    match &told.unknown {
+        None => Ok(format!("{} features", told.features.len())),
+        Some(unknown) => Err(unknown.to_string()),
     }
 }
 
@@ -266,7 +268,7 @@ async fn conversation(talk: &mut Talk<'_>, points: &mut Points, told: &Introduct
         points.judge("listener-closes", closes);
         alive(talk)?;
     }
-    if told.features.iter().any(|f| f == "credential-status") {
+    if told.features.contains(&Feature::CredentialStatus) {
         let status = credential_status(talk).await;
         points.judge("credential-status", status);
         alive(talk)?;
@@ -309,12 +311,12 @@ async fn address_taken(talk: &mut Talk<'_>) -> Result<String, String> {
 /// Two points: that the line came in time, and what it says.
 async fn logs(talk: &Talk<'_>, points: &mut Points, told: &Introduction, token: Option<&str>) {
     let settled = talk.settle().await;
-    let why = if told.features.iter().any(|f| f == "access-log") {
+    let why = if told.features.contains(&Feature::AccessLog) {
         "no request was answered"
     } else {
         "it does not declare the feature access-log"
     };
-    let Some(token) = token.filter(|_| told.features.iter().any(|f| f == "access-log")) else {
+    let Some(token) = token.filter(|_| told.features.contains(&Feature::AccessLog)) else {
         let delivered = match settled {
             Ok(_) => Outcome::NotAsked(why.to_owned()),
             Err(words) => Outcome::Broken(words),

@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use meshproof_harness::access_log;
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
-use meshproof_harness::external::{ExternalSpec, Page, PlainPort, RunningService, start_embedded};
-use meshproof_harness::ports;
+use meshproof_harness::external::{ExternalSpec, Page, PlainPort};
 use meshproof_harness::run_folder::{PREFIX, note_owner};
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_harness::workload::{RequestSpec, Route as Dials, WorkloadClient};
+use meshproof_harness::workload::RequestSpec;
+use meshproof_local::data_plane::{Boot, LogSink, MeshCertificate};
+use meshproof_local::external::{RunningService, start_embedded};
+use meshproof_local::ports;
+use meshproof_local::workload::{Route as Dials, WorkloadClient};
 use meshproof_model::AccessLog;
-use meshproof_plan::data_plane::{Boot, LogSink, MeshCertificate};
 use meshproof_plan::model::{
     Action, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, HeaderChanges, HttpRoutes,
     Listener, Plan, ProxyPlan, Route, RouteAction, RouteMatch, UpstreamProtocol, VirtualHost,
@@ -84,7 +86,7 @@ impl World {
             }],
             keep_alive: true,
         };
-        let server = start_embedded(spec, Store::new()).await.map_err(environment)?;
+        let server = start_embedded(spec, Store::new(), timeouts).await.map_err(environment)?;
         let upstream =
             server.address(80).ok_or_else(|| environment("the suite's server has no plain port"))?;
         let ca = Authority::named("meshproof check CA", "cluster.local", KeyAlgorithm::EcdsaP256)

@@ -8,12 +8,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use meshproof_adapter::message::schemas;
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::external::{
-    ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions, start_embedded,
+    ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
 };
+use meshproof_harness::feature::Feature;
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_harness::workload::{RequestSpec, Route, WorkloadClient};
-use meshproof_harness::{feature, ports};
+use meshproof_harness::workload::RequestSpec;
+use meshproof_local::external::start_embedded;
+use meshproof_local::ports;
+use meshproof_local::workload::{Route, WorkloadClient};
 use meshproof_plan::model::HeaderChanges;
 use serde_json::Value;
 
@@ -32,7 +35,7 @@ fn block(mark: &str) -> Vec<&'static str> {
 fn the_table_of_features_is_the_vocabulary() {
     let rows: Vec<String> = block("<!-- features -->").iter().skip(2).map(|l| (*l).to_owned()).collect();
     let known: Vec<String> =
-        feature::KNOWN.iter().map(|(name, what)| format!("| `{name}` | {what} |")).collect();
+        Feature::ALL.iter().map(|f| format!("| `{f}` | {} |", f.description())).collect();
     assert_eq!(rows, known);
 }
 
@@ -81,7 +84,7 @@ fn the_adapters_of_this_repository_name_no_feature_that_nobody_knows() {
     for name in ["python", "haproxy", "nginx"] {
         let source = std::fs::read_to_string(folder.join(name).join("adapter.py")).unwrap();
         for named in source.split("Unsupported(\"").skip(1).filter_map(|after| after.split('"').next()) {
-            assert!(feature::NAMES.contains(&named), "{name}: {named}");
+            assert!(named.parse::<Feature>().is_ok(), "{name}: {named}");
         }
     }
 }
@@ -163,7 +166,7 @@ async fn the_worked_example_answers_as_the_transcript_says() {
         }],
         keep_alive: true,
     };
-    let server = start_embedded(spec, Store::new()).await.unwrap();
+    let server = start_embedded(spec, Store::new(), &Timeouts::default()).await.unwrap();
     let upstream = server.address(443).unwrap().to_string();
     let listener = std::net::SocketAddr::from(([127, 0, 0, 1], ports::take().unwrap()));
     let folder = tempfile::tempdir().unwrap();

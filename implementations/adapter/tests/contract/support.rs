@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use meshproof_adapter::Adapter;
-use meshproof_harness::timeouts::Timeouts;
-use meshproof_plan::data_plane::{
+use meshproof_harness::timeouts::{Timeout, Timeouts};
+use meshproof_local::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update,
 };
 use meshproof_plan::model::Plan;
@@ -35,10 +35,10 @@ pub(crate) fn hostile(way: &str) -> String {
 }
 
 /// Short enough for a test that waits for one to run out, long enough for an interpreter to start on a busy machine.
-pub(crate) fn timeouts(short: &str) -> Timeouts {
+pub(crate) fn timeouts(short: impl Into<Option<Timeout>>) -> Timeouts {
     let mut timeouts = Timeouts::default();
-    if !short.is_empty() {
-        timeouts.set(short, Duration::from_millis(300)).unwrap();
+    if let Some(short) = short.into() {
+        timeouts.set(short, Duration::from_millis(300));
     }
     timeouts
 }

@@ -1,8 +1,8 @@
 //! A scenario's own gateways, by gateway injection (Istio, "Installing Gateways"; template
 //! manifests/charts/istio-control/istio-discovery/files/gateway-injection-template.yaml).
 
-use meshproof_harness::resource::Resource;
 use meshproof_harness::topology::Gateway;
+use meshproof_model::Resource;
 use serde_json::{Value, json};
 
 use super::{Plan, ROOTS, ROOTS_KEY, SYSTEM_ROOTS};

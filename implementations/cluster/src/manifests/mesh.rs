@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use meshproof_harness::resource::Resource;
 use meshproof_harness::topology::Gateway;
+use meshproof_model::Resource;
 use serde_json::{Value, json};
 
 use super::Plan;

@@ -7,7 +7,7 @@ pub mod workload;
 
 use std::collections::BTreeMap;
 
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
 use serde_json::{Map, Value, json};
 
 use crate::owned;

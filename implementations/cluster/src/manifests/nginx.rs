@@ -1,7 +1,7 @@
 //! nginx pods: external services, outside the mesh, and the mesh's plain services.
 
-use meshproof_harness::external::{POD_CONTROL, POD_FOLDER, PodFiles, PodService};
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
+use meshproof_nginx::{POD_CONTROL, POD_FOLDER, PodFiles, PodService};
 use serde_json::{Map, Value, json};
 
 use super::Plan;

@@ -7,7 +7,7 @@ use meshproof_cluster::instance::start;
 use meshproof_cluster::manifests::Injection;
 use meshproof_cluster::noted::Noted;
 use meshproof_cluster::{Gateways, Settings};
-use meshproof_harness::resource::Resource;
+use meshproof_harness::manifest;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, TargetError};
 use meshproof_model::Fact;
@@ -111,16 +111,16 @@ async fn a_distribution_status_is_waited_for_where_there_is_one_and_no_dump() {
 async fn what_no_canary_shows_is_skipped_before_anything_is_applied() {
     let begun = begun(without_dump(), LONG).await;
     let yaml = "{apiVersion: v1, kind: Secret, metadata: {name: c, namespace: istio-system}, stringData: {tls.crt: A}}";
-    let secret = Resource::read_manifest("t", yaml, "default").unwrap();
+    let secret = manifest::read("t", yaml, "default").unwrap();
     let applied = begun.instance.change(&ConfigChange { apply: secret, delete: Vec::new() }).await;
-    let Err(TargetError::Unsupported(words)) = applied else { panic!() };
+    let Err(TargetError::Unable(words)) = applied else { panic!() };
     assert!(words.starts_with("a proof") && words.contains("portforward"), "{words}");
     assert!(!begun.cluster.lock().unwrap().objects.keys().any(|path| path.ends_with("/secrets/c")));
     for told in [
         begun.instance.set_running("istio-egressgateway", false).await,
         begun.instance.credentials("istio-egressgateway").await.map(drop),
     ] {
-        assert!(matches!(told, Err(TargetError::Unsupported(_))), "{told:?}");
+        assert!(matches!(told, Err(TargetError::Unable(_))), "{told:?}");
     }
     begun.instance.stop().await.unwrap();
 }

@@ -1,8 +1,8 @@
 //! The API server says no: who is to blame, and what mends it.
 
 use meshproof_cluster::api::ApiError;
-use meshproof_harness::resource::{Resource, ResourceId};
 use meshproof_harness::target::TargetError;
+use meshproof_model::{Resource, ResourceId};
 use serde_json::{Value, json};
 
 use crate::service::{Answer, Cluster, discovery};

@@ -1,5 +1,6 @@
 //! Against Istio's custom resource definitions, more strictly than a cluster: a field that the schema does not have fails.
 
+use meshproof_harness::manifest;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -88,7 +89,12 @@ fn istios_resources_are_valid_by_its_own_definitions() {
             let key = (resource.api_version().to_owned(), resource.kind().to_owned());
             let validator = validators.get(&key).unwrap_or_else(|| panic!("no definition of {key:?}"));
             let wrong = problems(validator, &resource.0);
-            assert!(wrong.is_empty(), "{name}: {}: {wrong:#?}\n{}", resource.id(), resource.to_yaml());
+            assert!(
+                wrong.is_empty(),
+                "{name}: {}: {wrong:#?}\n{}",
+                resource.id(),
+                manifest::to_yaml(resource)
+            );
             held += 1;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use meshproof_plan::data_plane::MeshCertificate;
+use meshproof_local::data_plane::MeshCertificate;
 use serde_json::{Value, json};
 
 use super::secrets::{Content, resource};

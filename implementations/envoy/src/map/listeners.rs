@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meshproof_plan::data_plane::DataPlaneError;
+use meshproof_local::data_plane::DataPlaneError;
 use meshproof_plan::model::{
     Action, ChainMatch, Direction, DownstreamTls, FilterChain, Listener, ProxyPlan, Transport,
 };

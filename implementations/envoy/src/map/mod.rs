@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use meshproof_plan::data_plane::DataPlaneError;
+use meshproof_local::data_plane::DataPlaneError;
 use meshproof_plan::model::{Cluster, Direction, Discovery, ProxyPlan};
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ impl Config {
     /// The configuration that carries out a plan.
     ///
     /// # Errors
-    /// [`DataPlaneError::Unsupported`]: Envoy has no word for something in the plan.
+    /// [`DataPlaneError::Unable`]: Envoy has no word for something in the plan.
     pub(crate) fn of(plan: &ProxyPlan, around: &Surroundings<'_>) -> Result<Self, DataPlaneError> {
         let mut config = Self::default();
         for cluster in &plan.clusters {

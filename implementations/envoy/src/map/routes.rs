@@ -1,6 +1,6 @@
 //! Route configurations (pilot/pkg/networking/core/httproute.go and core/route/route.go).
 
-use meshproof_plan::data_plane::DataPlaneError;
+use meshproof_local::data_plane::DataPlaneError;
 use meshproof_plan::model::{
     Direction, Forward, HeaderChanges, HttpRoutes, Listener, PathMatch, ProxyPlan, Route, RouteAction,
     StringMatch,
@@ -110,7 +110,7 @@ fn redirect_word(status: u16) -> Result<&'static str, DataPlaneError> {
         303 => Ok("SEE_OTHER"),
         307 => Ok("TEMPORARY_REDIRECT"),
         308 => Ok("PERMANENT_REDIRECT"),
-        other => Err(DataPlaneError::Unsupported(format!(
+        other => Err(DataPlaneError::Unable(format!(
             "a redirect with the status {other}; Envoy has 301, 302, 303, 307, 308"
         ))),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use meshproof_harness::resource::Resource;
+use meshproof_harness::manifest;
 use meshproof_plan::model::{
     Action, ChainMatch, ClientCertificate, Cluster, DownstreamTls, FilterChain, Forward, HeaderChanges,
     HttpRoutes, Listener, NameCheck, OriginalDestination, Origination, PathMatch, ProxyPlan, Route,
@@ -41,7 +41,7 @@ fn document(files: &[&str], proxy: &str) -> Value {
     for file in files {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(file);
         let yaml = std::fs::read_to_string(path).unwrap();
-        resources.extend(Resource::read_manifest(file, &yaml, "default").unwrap());
+        resources.extend(manifest::read(file, &yaml, "default").unwrap());
     }
     let identity = |ns: &str, account: &str| format!("spiffe://cluster.local/ns/{ns}/sa/{account}");
     let gateway = identity("istio-system", "istio-egressgateway-service-account");
@@ -441,7 +441,7 @@ fn a_redirect_that_envoy_has_no_word_for_is_unsupported() {
         Config::of(&plan, &Surroundings { folder: Path::new("/proxy"), secrets: &secrets })
     };
     assert!(redirect(308).is_ok());
-    assert!(matches!(redirect(300), Err(DataPlaneError::Unsupported(why)) if why.contains("300")));
+    assert!(matches!(redirect(300), Err(DataPlaneError::Unable(why)) if why.contains("300")));
 }
 
 #[test]

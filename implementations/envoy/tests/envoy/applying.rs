@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
+use meshproof_local::data_plane::DataPlaneError;
 use meshproof_model::CredentialState;
-use meshproof_plan::data_plane::DataPlaneError;
 use meshproof_plan::model::{
     Action, ChainMatch, ClientCertificate, Credential, Direction, NameCheck, Origination, PathMatch, Plan,
     RouteAction, ServerName, Transport, Trust, UpstreamTls,
@@ -264,7 +264,7 @@ async fn a_redirect_without_a_word_in_envoy_is_unsupported_and_changes_nothing()
     running.apply(&answering(at, "good")).await.unwrap();
     let odd = RouteAction::Redirect { status: 300, scheme: None, authority: None, path: None, port: None };
     let odd = plan(vec![listener(at, vec![chain(ChainMatch::default(), http(odd))])], Vec::new());
-    assert!(matches!(running.apply(&odd).await, Err(DataPlaneError::Unsupported(_))));
+    assert!(matches!(running.apply(&odd).await, Err(DataPlaneError::Unable(_))));
     assert!(get(at, "/").await.unwrap().ends_with("good"));
     running.plane.stop().await.unwrap();
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use meshproof_envoy::{Envoy, find};
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
-use meshproof_plan::data_plane::{
+use meshproof_local::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update,
 };
 use meshproof_plan::model::{
@@ -131,7 +131,7 @@ pub(crate) fn is_running(pid: u32) -> bool {
 }
 
 pub(crate) fn bind() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], meshproof_harness::ports::take().unwrap()))
+    SocketAddr::from(([127, 0, 0, 1], meshproof_local::ports::take().unwrap()))
 }
 
 pub(crate) fn cluster(name: &str, to: &[SocketAddr], tls: Option<UpstreamTls>) -> Cluster {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
 
 use crate::model::{ClientCertificate, Cluster, Credential, Trust, UpstreamTls};
 

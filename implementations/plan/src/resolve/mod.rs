@@ -27,7 +27,7 @@ use crate::model::{Action, Cluster, Listener, ProxyPlan, RouteAction};
 use crate::resources::Resources;
 use crate::resources::virtual_service::{Destination, RouteDestination};
 
-/// What the resources come to for each running proxy.
+/// Resolves the resources to a plan for each running proxy.
 ///
 /// A sidecar has a listener for each port that is captured, whatever the resources say; a gateway has one only where a
 /// Gateway resource has a server. A route may name a cluster that the plan does not hold: no such service, port or

@@ -1,6 +1,6 @@
 //! Resources come from people: whatever they hold, resolving ends with a plan or a refusal.
 
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};

@@ -6,6 +6,7 @@ mod documents;
 mod fuzz;
 mod gateways;
 mod inbound;
+mod manifest;
 mod mutations;
 mod origination;
 mod outbound;

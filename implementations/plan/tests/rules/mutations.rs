@@ -1,6 +1,7 @@
 //! Each mutation breaks what it names, and nothing where there is nothing to break.
 
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
+
 use meshproof_plan::model::{
     ClientCertificate, Discovery, NameCheck, PathMatch, Plan, ServerName, Transport, Trust, UpstreamTls,
 };
@@ -21,7 +22,7 @@ fn broken(manifest: &str, mutate: impl FnOnce(&mut Plan)) -> Plan {
 }
 
 fn resources(manifest: &str) -> Vec<Resource> {
-    Resource::read_manifest("test.yaml", manifest, "default").expect("the test's manifest is YAML")
+    crate::manifest::read(manifest)
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use meshproof_harness::resource::Resource;
+use meshproof_model::Resource;
+
+use crate::manifest;
 use meshproof_plan::model::{
     Action, Cluster, FilterChain, Forward, Listener, OriginalDestination, Origination, PathMatch, Plan,
     ProxyPlan, Route, RouteAction, StringMatch, Transport, UpstreamTls, VirtualHost,
@@ -134,8 +136,7 @@ impl World {
     }
 
     pub(crate) fn try_resolve(&self, yaml: &str) -> Result<Resolution, Rejected> {
-        let resources =
-            Resource::read_manifest("test.yaml", yaml, "default").expect("the test's manifest is YAML");
+        let resources = manifest::read(yaml);
         self.resolve_resources(&resources)
     }
 
@@ -167,7 +168,7 @@ impl World {
 pub(crate) trait Ask {
     fn proxy(&self, name: &str) -> &ProxyPlan;
 
-    /// What becomes of `GET http://HOST PATH` at a proxy's port.
+    /// What happens to `GET http://HOST PATH` at a proxy's port.
     #[track_caller]
     fn route(&self, proxy: &str, port: u16, host: &str, path: &str) -> Option<&Route> {
         let routes = http_chain(self.proxy(proxy).listener(port))?;

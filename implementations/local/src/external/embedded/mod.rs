@@ -1,0 +1,193 @@
+//! The embedded external service: hyper on rustls, on ephemeral ports of loopback. It answers as nginx would and
+//! records what it sees at the moment that it sees it.
+
+pub(crate) mod behaviour;
+mod content;
+mod serve;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use meshproof_model::{ExternalService, Side};
+use tokio::net::TcpListener;
+
+pub(crate) use content::{Answer, Content, Incoming};
+use content::{Pages, RedirectToHttps};
+use settings::TlsSettings;
+
+use super::accepting::{Accepting, Connection};
+use super::service::{ExternalError, RunningService};
+use meshproof_harness::external::{ExternalSpec, PlainPort};
+use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
+
+/// The port of plain HTTP, as the documents name it.
+const PLAIN: u16 = 80;
+/// The port of HTTPS, as the documents name it.
+const HTTPS: u16 = 443;
+
+/// Starts the embedded kind of external service. The store gets a connection when it is accepted and a request before
+/// it is answered, on the side `Service`.
+///
+/// Besides the pages there is `/echo` on every port that serves pages: it answers 200 with a JSON object of what
+/// arrived (`method`, `target`, `authority`, `version`, `headers`, `body_bytes`, `body_sha256`). And there are the forms
+/// that a body and a connection can have, with N bytes of [`meshproof_harness::digest::sample`]:
+///
+/// | path | answer |
+/// | --- | --- |
+/// | `/bytes/N` | with their length |
+/// | `/chunked/N` | in pieces, without a length |
+/// | `/trailers/N` | likewise, and the trailer `x-body-sha256` |
+/// | `/no-content` | 204 |
+/// | `/hold/KEY` | with their length (N is 4096), the second half withheld until `/release/KEY` was asked for |
+/// | `/held/KEY/N` | 200, when N requests are withheld under KEY |
+/// | `/websocket` | 101, then every message is sent back |
+///
+/// # Errors
+/// A certificate, key or CA cannot be read; no port can be had.
+pub async fn start_embedded(
+    spec: ExternalSpec,
+    store: Store,
+    timeouts: &Timeouts,
+) -> Result<Box<dyn RunningService>, ExternalError> {
+    let pages: Arc<dyn Content> = Arc::new(Pages::new(spec.pages));
+    let plain: Option<Arc<dyn Content>> = match spec.plain {
+        PlainPort::Closed => None,
+        PlainPort::RedirectToHttps => Some(Arc::new(RedirectToHttps)),
+        PlainPort::Serve => Some(pages.clone()),
+    };
+    let mut ports = Vec::new();
+    if let Some(content) = plain {
+        ports.push(Port { documented: PLAIN, tls: None, content, keep_alive: spec.keep_alive });
+    }
+    if let Some(tls) = &spec.tls {
+        let settings = TlsSettings::new(tls)
+            .map_err(|reason| ExternalError::Start { service: label(&spec.host), reason })?;
+        let keep_alive = spec.keep_alive;
+        ports.push(Port { documented: HTTPS, tls: Some(settings), content: pages, keep_alive });
+    }
+    let service = Embedded::start(&spec.host, ports, store, timeouts).await?;
+    Ok(Box::new(service))
+}
+
+fn label(host: &str) -> String {
+    format!("the embedded service for {host}")
+}
+
+/// One port of a service to be.
+pub(crate) struct Port {
+    /// As the documents name it.
+    pub(crate) documented: u16,
+    /// How TLS is spoken there, if it is.
+    tls: Option<TlsSettings>,
+    /// What is answered.
+    content: Arc<dyn Content>,
+    /// Whether an HTTP/1.1 connection takes another request after an answer.
+    keep_alive: bool,
+}
+
+impl Port {
+    /// A port that speaks plain HTTP.
+    pub(crate) fn plain(documented: u16, content: Arc<dyn Content>) -> Self {
+        Self { documented, tls: None, content, keep_alive: true }
+    }
+}
+
+/// A running embedded service. It stops when it is dropped, too, without waiting for its connections to end.
+pub(crate) struct Embedded {
+    host: String,
+    addresses: BTreeMap<u16, SocketAddr>,
+    /// The timeout `evidence-settled`.
+    settled_within: Duration,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.shared.accepting.cancel();
+    }
+}
+
+/// What the tasks of one service share.
+struct Shared {
+    store: Store,
+    side: Side,
+    accepting: Arc<Accepting>,
+}
+
+impl Embedded {
+    /// Listens on one ephemeral loopback port for each of `ports`.
+    pub(crate) async fn start(
+        host: &str,
+        ports: Vec<Port>,
+        store: Store,
+        timeouts: &Timeouts,
+    ) -> Result<Self, ExternalError> {
+        let shared = Arc::new(Shared {
+            store,
+            side: Side::Service { host: host.to_owned() },
+            accepting: Accepting::new(),
+        });
+        let mut addresses = BTreeMap::new();
+        let mut listeners = Vec::new();
+        for port in ports {
+            let failed = |e: std::io::Error| ExternalError::Start {
+                service: label(host),
+                reason: format!("cannot listen on loopback: {e}"),
+            };
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+            addresses.insert(port.documented, listener.local_addr().map_err(failed)?);
+            listeners.push((listener, Arc::new(port)));
+        }
+        for (listener, port) in listeners {
+            let owner = Arc::clone(&shared);
+            shared.accepting.listen(listener, move |stream, peer, number| {
+                let record = Arc::new(serve::ConnectionRecord::new(&owner, number, &port, peer));
+                let (port, owner) = (Arc::clone(&port), Arc::clone(&owner));
+                let work = async move { serve::connection(stream, &port, &record, &owner).await };
+                Connection { work, until_its_end: Arc::default() }
+            });
+        }
+        let settled_within = timeouts.get(Timeout::EvidenceSettled);
+        Ok(Self { host: host.to_owned(), addresses, settled_within, shared })
+    }
+}
+
+#[async_trait]
+impl RunningService for Embedded {
+    fn describe(&self) -> ExternalService {
+        ExternalService {
+            host: self.host.clone(),
+            kind: "embedded".to_owned(),
+            version: concat!("meshproof-embedded/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+
+    fn address(&self, port: u16) -> Option<SocketAddr> {
+        self.addresses.get(&port).copied()
+    }
+
+    async fn settle(&self) -> Result<(), ExternalError> {
+        let other = |reason: String| ExternalError::Other { service: label(&self.host), reason };
+        if self.shared.accepting.is_stopped() {
+            return Ok(());
+        }
+        let limit = self.settled_within;
+        let addresses: Vec<_> = self.addresses.values().copied().collect();
+        match tokio::time::timeout(limit, self.shared.accepting.barrier(&addresses)).await {
+            Ok(reached) => reached.map_err(|e| other(format!("it cannot connect to itself: {e}"))),
+            Err(_) => {
+                Err(other(format!("evidence-settled: its connections did not report within {limit:?}")))
+            }
+        }
+    }
+
+    async fn stop(&self) -> Result<(), ExternalError> {
+        self.shared.accepting.stop().await;
+        Ok(())
+    }
+}

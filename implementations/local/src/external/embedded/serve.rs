@@ -1,0 +1,362 @@
+//! One connection of the embedded service: what is recorded of it, and how it is served.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, SERVER, USER_AGENT};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming as Body;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use meshproof_model::{Connection, EvidenceId, Fact, ServerRequest, TlsFacts};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+
+use super::behaviour::{AnswerBody, Entry, Framing, web_socket};
+use super::content::{Answer, Incoming};
+use super::settings::{Clients, TlsSettings};
+use super::{Port, Shared};
+use crate::http_facts;
+use crate::tap::{Tap, TlsFailure, Watch};
+use crate::tls;
+use meshproof_harness::digest::Sum;
+use meshproof_harness::external::HttpVersions;
+use meshproof_harness::store::bounded;
+use meshproof_harness::token::token_of;
+
+/// How many bytes outside TLS are kept of one connection.
+const MAX_CLEAR: usize = 4096;
+/// How much of a request's head is read.
+const MAX_HEAD: usize = 64 * 1024;
+/// How much of a request's body is read; beyond it the answer is 413.
+const MAX_BODY: u64 = 64 * 1024 * 1024;
+/// How much of a request's target is kept.
+const MAX_TARGET: usize = 4096;
+
+/// What the service calls itself.
+pub(super) const SERVER_NAME: HeaderValue = HeaderValue::from_static("meshproof-embedded");
+
+/// The first byte of a TLS handshake record (RFC 8446, section 5.1), and the mark of an SSLv2 one, by which nginx
+/// too tells TLS from plain HTTP (`ngx_http_ssl_handshake`).
+fn looks_like_tls(first: u8) -> bool {
+    first == 0x16 || first & 0x80 != 0
+}
+
+/// The store's entry for one connection.
+pub(super) struct ConnectionRecord {
+    shared: Arc<Shared>,
+    id: EvidenceId,
+    number: u64,
+    port: u16,
+    peer: String,
+}
+
+impl ConnectionRecord {
+    pub(super) fn new(shared: &Arc<Shared>, number: u64, port: &Port, peer: SocketAddr) -> Self {
+        let peer = peer.to_string();
+        let fact = Fact::Connection(Connection {
+            number,
+            port: port.documented,
+            tls_port: port.tls.is_some(),
+            peer: peer.clone(),
+            clear_bytes: String::new(),
+            tls: None,
+        });
+        let id = shared.store.record(shared.side.clone(), None, fact);
+        Self { shared: shared.clone(), id, number, port: port.documented, peer }
+    }
+
+    fn amend(&self, change: impl FnOnce(&mut Connection)) {
+        self.shared.store.amend(&self.id, |fact| {
+            if let Fact::Connection(connection) = fact {
+                change(connection);
+            }
+        });
+    }
+
+    fn set_tls(&self, facts: &TlsFacts) {
+        self.amend(|c| c.tls = Some(facts.clone()));
+    }
+}
+
+/// What becomes of the bytes that arrive outside TLS.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clear {
+    /// They go into the record as they come.
+    Show,
+    /// They may yet turn out to be a ClientHello.
+    Hold,
+    /// They are TLS.
+    Ignore,
+}
+
+/// Watches what arrives on a connection.
+struct ClearBytes {
+    record: Arc<ConnectionRecord>,
+    state: Mutex<(Clear, Vec<u8>)>,
+}
+
+impl ClearBytes {
+    fn new(record: &Arc<ConnectionRecord>, clear: Clear) -> Arc<Self> {
+        Arc::new(Self { record: Arc::clone(record), state: Mutex::new((clear, Vec::new())) })
+    }
+
+    fn turn(&self, clear: Clear) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 = clear;
+        if clear == Clear::Show {
+            self.show(&state.1);
+        }
+    }
+
+    fn show(&self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        self.record.amend(|c| c.clear_bytes = text);
+    }
+}
+
+impl Watch for Arc<ClearBytes> {
+    fn received(&self, bytes: &[u8]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_CLEAR - state.1.len();
+        if state.0 == Clear::Ignore || room == 0 {
+            return;
+        }
+        state.1.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if state.0 == Clear::Show {
+            self.show(&state.1);
+        }
+    }
+}
+
+/// Serves a connection to its end. Whatever goes wrong is the record's business, not the caller's.
+pub(super) async fn connection(
+    stream: TcpStream,
+    port: &Arc<Port>,
+    record: &Arc<ConnectionRecord>,
+    shared: &Arc<Shared>,
+) {
+    let site = Site { port, record, shared, refusal: None, tls: None };
+    // Small answers are not held back for more to come.
+    let _only_slower = stream.set_nodelay(true);
+    let Some(settings) = &port.tls else {
+        let watch = ClearBytes::new(record, Clear::Show);
+        return http1(Tap::new(stream, watch), site).await.unwrap_or_default();
+    };
+    let mut first = [0];
+    if !matches!(stream.peek(&mut first).await, Ok(1..)) {
+        return;
+    }
+    if looks_like_tls(first[0]) {
+        return over_tls(stream, settings, site).await;
+    }
+    let watch = ClearBytes::new(record, Clear::Show);
+    let refusal = Some("The plain HTTP request was sent to HTTPS port");
+    http1(Tap::new(stream, watch), Site { refusal, ..site }).await.unwrap_or_default();
+}
+
+async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>) {
+    let record = site.record;
+    let watch = ClearBytes::new(record, Clear::Hold);
+    let mut facts = TlsFacts::default();
+    let hello =
+        LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Tap::new(stream, watch.clone())).await;
+    let start = match hello {
+        Ok(start) => start,
+        Err(e) => {
+            watch.turn(Clear::Show);
+            facts.failure = Some(e.to_string());
+            return record.set_tls(&facts);
+        }
+    };
+    watch.turn(Clear::Ignore);
+    let client_hello = start.client_hello();
+    facts.server_name = client_hello.server_name().map(str::to_owned);
+    facts.alpn_offered =
+        Some(client_hello.alpn().map(|offer| offer.map(tls::alpn_name).collect()).unwrap_or_default());
+    record.set_tls(&facts);
+    let stream = match start.into_stream(settings.config.clone()).await {
+        Ok(stream) => stream,
+        Err(e) => {
+            facts.failure = Some(e.to_string());
+            return record.set_tls(&facts);
+        }
+    };
+    let connection = stream.get_ref().1;
+    tls::note_agreement(&mut facts, connection);
+    facts.peer_verification = settings.clients.verdict(connection);
+    record.set_tls(&facts);
+    if matches!(settings.clients, Clients::VerifiedAfterwards(_)) {
+        site.refusal = match facts.peer_verification.as_deref() {
+            Some("SUCCESS") | None => None,
+            Some("NONE") => Some("No required SSL certificate was sent"),
+            Some(_) => Some("The SSL certificate error"),
+        };
+    }
+    let speaks_h2 = facts.alpn.as_deref() == Some("h2") || settings.http == HttpVersions::Http2;
+    site.tls = Some(facts.clone());
+    let failure = TlsFailure::default();
+    let stream = Tap::new(stream, failure.clone());
+    let served = if speaks_h2 { http2(stream, site).await } else { http1(stream, site).await };
+    if served.is_err() {
+        // An alert that comes after the server's side of the handshake is done shows up here.
+        facts.failure = failure.take();
+        record.set_tls(&facts);
+    }
+}
+
+/// Where requests of a connection arrive, and what is known of it.
+struct Site<'a> {
+    port: &'a Arc<Port>,
+    record: &'a Arc<ConnectionRecord>,
+    shared: &'a Arc<Shared>,
+    /// What every request of this connection is told instead of an answer.
+    refusal: Option<&'static str>,
+    tls: Option<TlsFacts>,
+}
+
+async fn http1(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    site: Site<'_>,
+) -> hyper::Result<()> {
+    hyper::server::conn::http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .keep_alive(site.port.keep_alive)
+        .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, &site)))
+        .with_upgrades()
+        .await
+}
+
+async fn http2(stream: impl AsyncRead + AsyncWrite + Unpin, site: Site<'_>) -> hyper::Result<()> {
+    hyper::server::conn::http2::Builder::new(OnService(site.shared.clone()))
+        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, &site)))
+        .await
+}
+
+/// Runs HTTP/2's streams as tasks of the service, which end with it.
+#[derive(Clone)]
+struct OnService(Arc<Shared>);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for OnService {
+    fn execute(&self, work: F) {
+        self.0.accepting.spawn(work);
+    }
+}
+
+type Answered = Result<Response<AnswerBody>, hyper::Error>;
+
+/// Records a request at once, before anything is awaited, and answers it.
+fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answered> + Send + use<> {
+    let switches_over = site.refusal.is_none() && site.port.content.switches_over(request.uri().path());
+    let upgrade = switches_over.then(|| hyper::upgrade::on(&mut request));
+    let (head, body) = request.into_parts();
+    let http2 = head.version == Version::HTTP_2;
+    let authority = match head.uri.authority() {
+        Some(authority) if http2 => authority.to_string(),
+        Some(_) | None => http_facts::header(&head.headers, HOST).unwrap_or_default(),
+    };
+    let target = match head.uri.path_and_query() {
+        Some(target) if http2 => target.to_string(),
+        Some(_) | None => head.uri.to_string(),
+    };
+    let token = http_facts::header(&head.headers, USER_AGENT)
+        .and_then(|agent| token_of(&agent).map(|token| bounded(token, 200)));
+    let request = ServerRequest {
+        connection: site.record.number,
+        port: site.record.port,
+        over_tls: site.tls.is_some(),
+        peer: site.record.peer.clone(),
+        method: head.method.to_string(),
+        target: bounded(&target, MAX_TARGET),
+        authority: bounded(&authority, MAX_TARGET),
+        version: http_facts::version(head.version),
+        headers: http_facts::headers(&head.headers),
+        // Not answered yet.
+        status: 0,
+        body_bytes: None,
+        body_sha256: None,
+        tls: site.tls.clone(),
+    };
+    let incoming = Incoming {
+        method: head.method.clone(),
+        path: head.uri.path().to_owned(),
+        target,
+        authority,
+        version: request.version.clone(),
+        headers: request.headers.clone(),
+        token: token.clone(),
+        body_bytes: 0,
+        body_sha256: String::new(),
+    };
+    let id = site.shared.store.record(site.shared.side.clone(), token, Fact::Request(request));
+    let entry = Entry { shared: Arc::clone(site.shared), id };
+    let (port, refusal) = (site.port.clone(), site.refusal);
+    async move {
+        if let Some(upgrade) = upgrade {
+            let response = web_socket(head, upgrade, &entry.shared);
+            entry.amend(|r| r.status = response.status().as_u16());
+            return Ok(response);
+        }
+        let is_head = incoming.method == Method::HEAD;
+        let answer = match drain(body).await? {
+            None => Answer { close: true, ..Answer::nginx_page(StatusCode::PAYLOAD_TOO_LARGE, None) },
+            Some((body_bytes, body_sha256)) => {
+                entry.body_ended(body_bytes, body_sha256.clone());
+                match refusal {
+                    Some(problem) => Answer::nginx_page(StatusCode::BAD_REQUEST, Some(problem)),
+                    None => port.content.answer(Incoming { body_bytes, body_sha256, ..incoming }).await,
+                }
+            }
+        };
+        entry.amend(|r| r.status = answer.status.as_u16());
+        Ok(response(answer, is_head, http2))
+    }
+}
+
+/// Reads a body to its end; none when it is too long.
+async fn drain(mut body: Body) -> Result<Option<(u64, String)>, hyper::Error> {
+    let mut length = 0u64;
+    let mut sum = Sum::default();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            length += data.len() as u64;
+            if length > MAX_BODY {
+                return Ok(None);
+            }
+            sum.update(&data);
+        }
+    }
+    Ok(Some((length, sum.finish())))
+}
+
+fn response(answer: Answer, is_head: bool, http2: bool) -> Response<AnswerBody> {
+    let length = answer.body.len();
+    // A 204 has no length (RFC 9110, section 8.6).
+    let has_length = answer.framing.has_length() && answer.status != StatusCode::NO_CONTENT;
+    let mut announced = HeaderMap::new();
+    answer.framing.announce(&mut announced);
+    let body = if is_head { Framing::Length.body(Bytes::new()) } else { answer.framing.body(answer.body) };
+    let mut response = Response::new(body);
+    *response.headers_mut() = announced;
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(SERVER, SERVER_NAME);
+    for (name, value) in answer.headers {
+        // A value that a request brought along and that cannot stand in a header is left out.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.append(name, value);
+        }
+    }
+    if has_length {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    // HTTP/2 has no such header (RFC 9113, section 8.2.2).
+    if answer.close && !http2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

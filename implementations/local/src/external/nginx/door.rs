@@ -1,0 +1,75 @@
+//! The suite's own door to an nginx: by its answers the suite knows what nginx has dealt with.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::POLL;
+use crate::workload::raw;
+
+/// How long a request that is answered may still be held open by what its client sends: `lingering_time` in the
+/// template, and a little.
+const LINGERING: Duration = Duration::from_millis(1200);
+/// How many turns a connection takes from being accepted to being logged.
+const TURNS: usize = 3;
+
+pub(crate) struct Door {
+    address: SocketAddr,
+    nonce: String,
+    /// How often the barrier was asked for.
+    barriers: AtomicU64,
+}
+
+impl Door {
+    pub(crate) fn new(address: SocketAddr, nonce: String) -> Self {
+        Self { address, nonce, barriers: AtomicU64::default() }
+    }
+
+    /// Asks; the answer is the number of requests in progress, this one included. None: no answer, or another's.
+    pub(crate) async fn fence(&self, limit: Duration) -> Option<u64> {
+        self.marked_fence("", limit).await
+    }
+
+    /// The same, and its line in the log holds the mark.
+    async fn marked_fence(&self, mark: &str, limit: Duration) -> Option<u64> {
+        let request = format!("GET /fence?token={mark} HTTP/1.0\r\n\r\n");
+        let reply = raw(self.address, request.as_bytes(), limit).await;
+        let text = String::from_utf8_lossy(&reply.received);
+        let mut words = text.split_once("\r\n\r\n")?.1.split_whitespace();
+        let ours = words.next() == Some("fence") && words.next() == Some(&self.nonce);
+        if !ours {
+            return None;
+        }
+        // A request that could not be read counts as being read for as long as its connection lingers.
+        let (reading, writing): (u64, u64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(reading + writing)
+    }
+
+    /// Returns when everything that happened before is in the logs, with the mark of a line that must be there, too: where it
+    /// is not, nginx cannot write its log. None: no answer.
+    ///
+    /// nginx works through its events in the order in which they came, and writes a line of a log before it turns to
+    /// the next event. So an answer to a request that was sent later proves the lines written. More than
+    /// once, because a connection that is opened, used and closed at once takes some turns: it is accepted, read from, and
+    /// found closed. The exception are answered requests whose connection lingers: they count as in progress until they
+    /// are logged.
+    pub(crate) async fn barrier(&self, limit: Duration) -> Option<String> {
+        // It is logged after its answer; the answers to the next ones prove that it is.
+        let mark = self.barriers.fetch_add(1, Ordering::Relaxed).to_string();
+        self.marked_fence(&mark, limit).await?;
+        for _ in 2..TURNS {
+            self.fence(limit).await?;
+        }
+        let lingering_ends = Instant::now() + LINGERING;
+        while self.fence(limit).await? > 1 {
+            if Instant::now() > lingering_ends {
+                // What is still in progress has no answer.
+                break;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Some(mark)
+    }
+}

@@ -1,0 +1,87 @@
+//! What both ends of the suite's own TLS connections share: reading PEM, and naming what was agreed on.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use meshproof_model::{PeerCertificate, TlsFacts};
+use rustls::crypto::CryptoProvider;
+use rustls::{CommonState, ProtocolVersion, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use meshproof_harness::certificates::describe;
+use meshproof_harness::external::PrivateKeyPem;
+
+/// The cryptographic provider; passed explicitly, so that no process-wide default is needed.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())).clone()
+}
+
+/// The certificates of a PEM text.
+///
+/// # Errors
+/// The text is not valid PEM or holds no certificate; the message holds nothing of the text.
+pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| "it is not valid PEM".to_owned())?;
+    if read.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(read) }
+}
+
+/// Reads a private key. The error never holds a part of it.
+pub(crate) fn private_key(key: &PrivateKeyPem) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(key.0.as_bytes()).map_err(|_| "not a private key in PEM".to_owned())
+}
+
+/// The CA certificates of a PEM text, as a store of roots.
+///
+/// # Errors
+/// As [`certificates`], or a certificate cannot be used as a root.
+pub fn roots(pem: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(pem)? {
+        roots.add(root).map_err(|e| e.to_string())?;
+    }
+    Ok(roots)
+}
+
+/// Fills in what was agreed on, as far as the handshake has come.
+pub(crate) fn note_agreement(facts: &mut TlsFacts, connection: &CommonState) {
+    facts.version = connection.protocol_version().map(version_name);
+    facts.cipher = connection.negotiated_cipher_suite().map(|suite| cipher_name(suite.suite()));
+    facts.alpn = connection.alpn_protocol().map(alpn_name);
+    facts.peer_certificate = peer_certificate(connection);
+}
+
+fn peer_certificate(connection: &CommonState) -> Option<PeerCertificate> {
+    let der = connection.peer_certificates()?.first()?;
+    // Something that both ends took for a certificate is evidence even where it cannot be read.
+    Some(describe(der).unwrap_or_default())
+}
+
+fn version_name(version: ProtocolVersion) -> String {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that is not exhaustive")]
+    match version {
+        ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
+        ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// The name in IANA's registry "TLS Cipher Suites"; rustls's own differs for those of TLS 1.3.
+fn cipher_name(suite: rustls::CipherSuite) -> String {
+    let name = format!("{suite:?}");
+    name.strip_prefix("TLS13_").map_or(name.clone(), |rest| format!("TLS_{rest}"))
+}
+
+/// An ALPN protocol identifier as text.
+pub(crate) fn alpn_name(protocol: &[u8]) -> String {
+    String::from_utf8_lossy(protocol).into_owned()
+}
+
+/// The TLS library's error inside an I/O error, if that is what it is.
+pub(crate) fn inside(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}

@@ -1,0 +1,73 @@
+//! How a request's body leaves the client.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::Request;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use meshproof_harness::workload::Delivery;
+use tokio_util::sync::CancellationToken;
+
+/// The body of a request that is sent.
+pub(super) type Outgoing = UnsyncBoxBody<Bytes, Infallible>;
+
+/// How large the pieces of a body without a length are.
+const PIECE: usize = 16 * 1024;
+/// How many interim responses are kept.
+const MAX_INTERIM: usize = 16;
+
+/// What came before the final response.
+#[derive(Clone, Default)]
+pub(super) struct Interim {
+    statuses: Arc<Mutex<Vec<u16>>>,
+    go_on: CancellationToken,
+}
+
+impl Interim {
+    /// Takes note of what comes in answer to this request. HTTP/1.1 alone; hyper shows none of HTTP/2.
+    pub(super) fn watch<B>(&self, request: &mut Request<B>) {
+        let this = self.clone();
+        hyper::ext::on_informational(request, move |response| {
+            let status = response.status().as_u16();
+            let mut statuses = this.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+            if statuses.len() < MAX_INTERIM {
+                statuses.push(status);
+            }
+            if status == 100 {
+                this.go_on.cancel();
+            }
+        });
+    }
+
+    pub(super) fn take(&self) -> Vec<u16> {
+        std::mem::take(&mut *self.statuses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The body as it is sent. `patience`: the timeout `continue`.
+pub(super) fn outgoing(delivery: Delivery, whole: Bytes, interim: &Interim, patience: Duration) -> Outgoing {
+    match delivery {
+        Delivery::Whole => Full::new(whole).boxed_unsync(),
+        Delivery::Pieces => {
+            let pieces: Vec<_> = (0..whole.len())
+                .step_by(PIECE)
+                .map(|at| Ok(Frame::data(whole.slice(at..whole.len().min(at + PIECE)))))
+                .collect();
+            BodyExt::boxed_unsync(StreamBody::new(stream::iter(pieces)))
+        }
+        Delivery::Expecting => {
+            let go_on = interim.go_on.clone();
+            let waiting = async move {
+                // Both ways it is sent; which it was is told by the interim responses.
+                let _told_or_not = tokio::time::timeout(patience, go_on.cancelled()).await;
+                Ok(Frame::data(whole))
+            };
+            BodyExt::boxed_unsync(StreamBody::new(stream::once(waiting)))
+        }
+    }
+}

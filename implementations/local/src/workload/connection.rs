@@ -1,0 +1,409 @@
+//! One request over one connection.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use http::header::{
+    CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use meshproof_model::{ExchangeError, ExchangeErrorKind, Response, TlsFacts};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
+
+use super::body::{self, Interim, Outgoing};
+use super::failure::sorted;
+use crate::http_facts;
+use crate::tap::{Tap, TlsFailure, Watch};
+use crate::tls;
+use meshproof_harness::digest::Sum;
+use meshproof_harness::store::MAX_TEXT;
+use meshproof_harness::workload::{Delivery, HttpChoice, MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEAD};
+
+/// How many bytes of something that is no plain HTTP/1.1 request are shown.
+const MAX_OPAQUE: usize = 256;
+/// How many headers a response may have.
+const MAX_HEADERS: usize = 256;
+
+/// How many WebSocket messages are kept; one is expected.
+const MAX_MESSAGES: usize = 16;
+
+/// How long the end of a connection may take once the answer is there. The answer stands whatever becomes of it.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// A request with everything decided.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
+    pub(super) method: Method,
+    pub(super) authority: String,
+    pub(super) path_and_query: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) delivery: Delivery,
+    /// The timeout `continue`.
+    pub(super) patience: Duration,
+    pub(super) websocket: Option<String>,
+    pub(super) times: usize,
+    pub(super) http: HttpChoice,
+}
+
+/// What was seen of a connection, also of one that came to nothing.
+#[derive(Default)]
+pub(super) struct Observed {
+    wire: Arc<Wire>,
+    tls: Mutex<Option<TlsFacts>>,
+    earlier: Mutex<Vec<Response>>,
+}
+
+#[derive(Default)]
+struct Wire {
+    first: Mutex<Vec<u8>>,
+    total: AtomicU64,
+}
+
+impl Watch for Arc<Wire> {
+    fn sent(&self, bytes: &[u8]) {
+        self.total.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_TEXT - first.len();
+        first.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+impl Observed {
+    /// What was sent (shown, and counted), and the client's view of TLS.
+    pub(super) fn into_parts(self) -> (String, u64, Option<TlsFacts>) {
+        let first = self.wire.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tls = self.tls.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(facts) = &mut tls {
+            note_hello(facts, &first);
+        }
+        let head_end = first.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4);
+        let shown = match (head_end, &tls) {
+            (Some(end), None) => &first[..end],
+            (None | Some(_), None | Some(_)) => &first[..first.len().min(MAX_OPAQUE)],
+        };
+        (String::from_utf8_lossy(shown).into_owned(), self.wire.total.load(Ordering::Relaxed), tls)
+    }
+
+    /// The answers to all but the last of several requests over one connection.
+    pub(super) fn take_earlier(&self) -> Vec<Response> {
+        std::mem::take(&mut *self.earlier.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, change: impl FnOnce(&mut TlsFacts)) {
+        let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        change(tls.get_or_insert_default());
+    }
+}
+
+/// Reads server name and ALPN out of the ClientHello that was really sent.
+fn note_hello(facts: &mut TlsFacts, sent: &[u8]) {
+    let mut acceptor = rustls::server::Acceptor::default();
+    let mut rest = sent;
+    if acceptor.read_tls(&mut rest).is_err() {
+        return;
+    }
+    if let Ok(Some(accepted)) = acceptor.accept() {
+        let hello = accepted.client_hello();
+        facts.server_name = hello.server_name().map(str::to_owned);
+        facts.alpn_offered =
+            Some(hello.alpn().map(|offer| offer.map(tls::alpn_name).collect()).unwrap_or_default());
+    }
+}
+
+/// Connects, speaks TLS where asked, sends the request, and reads the answer as far as the bounds allow.
+pub(super) async fn attempt(target: Target, observed: &Observed) -> Result<Response, ExchangeError> {
+    let stream = TcpStream::connect(target.address).await.map_err(|e| sorted(&e))?;
+    // As every HTTP client does; a failure costs speed only.
+    let _only_slower = stream.set_nodelay(true);
+    let stream = Tap::new(stream, observed.wire.clone());
+    let Some((name, config)) = target.tls.clone() else {
+        let http2 = target.http == HttpChoice::Http2;
+        return speak(stream, target, http2, observed).await;
+    };
+    observed.note(|_| {});
+    let stream = match TlsConnector::from(config).connect(name, stream).await {
+        Ok(stream) => stream,
+        Err(e) => {
+            observed.note(|facts| facts.failure = Some(e.to_string()));
+            return Err(sorted(&e));
+        }
+    };
+    observed.note(|facts| tls::note_agreement(facts, stream.get_ref().1));
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2") || target.http == HttpChoice::Http2;
+    let failure = TlsFailure::default();
+    let spoken = speak(Tap::new(stream, failure.clone()), target, http2, observed).await;
+    match (spoken, failure.take()) {
+        (Err(e), Some(reason)) => {
+            // In TLS 1.3 a client learns after its own handshake that the server refuses it.
+            observed.note(|facts| facts.failure = Some(reason));
+            Err(ExchangeError { kind: ExchangeErrorKind::Tls, ..e })
+        }
+        (spoken, _) => spoken,
+    }
+}
+
+async fn speak<S>(
+    stream: S,
+    target: Target,
+    http2: bool,
+    observed: &Observed,
+) -> Result<Response, ExchangeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = TokioIo::new(stream);
+    if http2 {
+        let tasks = Tasks::default();
+        let mut builder = http2::Builder::new(tasks.clone());
+        builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+        let (sender, connection) = builder.handshake(io).await.map_err(|e| sorted(&e))?;
+        let spoken = drive(connection, ask(Sender::Http2(sender), target, observed)).await;
+        tasks.farewell().await;
+        spoken
+    } else {
+        let mut builder = http1::Builder::new();
+        builder.title_case_headers(true).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+        let (sender, connection) = builder.handshake(io).await.map_err(|e| sorted(&e))?;
+        drive(connection.with_upgrades(), ask(Sender::Http1(sender), target, observed)).await
+    }
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Outgoing>),
+    Http2(http2::SendRequest<Outgoing>),
+}
+
+impl Sender {
+    async fn send(&mut self, request: Request<Outgoing>) -> hyper::Result<http::Response<Incoming>> {
+        match self {
+            Self::Http1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Self::Http2(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+        }
+    }
+}
+
+/// Sends the request as often as it is wanted, one after the other, and returns the last answer; also says whether it
+/// was read to its end.
+async fn ask(
+    mut sender: Sender,
+    target: Target,
+    observed: &Observed,
+) -> Result<(Response, bool), ExchangeError> {
+    let http2 = matches!(sender, Sender::Http2(_));
+    for _ in 1..target.times {
+        let (response, whole) = ask_once(&mut sender, target.clone(), http2).await?;
+        observed.earlier.lock().unwrap_or_else(PoisonError::into_inner).push(response);
+        if !whole {
+            let message = "an answer was too long to be read whole, so that none could follow".to_owned();
+            return Err(ExchangeError { kind: ExchangeErrorKind::Other, message });
+        }
+    }
+    ask_once(&mut sender, target, http2).await
+}
+
+async fn ask_once(
+    sender: &mut Sender,
+    target: Target,
+    http2: bool,
+) -> Result<(Response, bool), ExchangeError> {
+    let interim = Interim::default();
+    let message = target.websocket.clone();
+    let mut request = request(target, http2, &interim)?;
+    interim.watch(&mut request);
+    let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
+    let mut answer = sender.send(request).await.map_err(|e| sorted(&e))?;
+    if let (Some(message), Some(key), StatusCode::SWITCHING_PROTOCOLS) = (message, key, answer.status()) {
+        let upgrade = hyper::upgrade::on(&mut answer);
+        let (mut response, _) = read(answer, &interim).await.map_err(|e| sorted(&e))?;
+        if response.header(SEC_WEBSOCKET_ACCEPT.as_str()) != Some(&derive_accept_key(key.as_bytes())) {
+            let message = "the Sec-WebSocket-Accept does not answer the Sec-WebSocket-Key".to_owned();
+            return Err(ExchangeError { kind: ExchangeErrorKind::Protocol, message });
+        }
+        let stream = upgrade.await.map_err(|e| sorted(&e))?;
+        response.messages = exchange_messages(TokioIo::new(stream), message).await?;
+        return Ok((response, true));
+    }
+    read(answer, &interim).await.map_err(|e| sorted(&e))
+}
+
+/// Says one thing, hears one thing, and closes as RFC 6455, section 7, has it.
+async fn exchange_messages(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    message: String,
+) -> Result<Vec<String>, ExchangeError> {
+    let config =
+        WebSocketConfig::default().max_message_size(Some(MAX_BODY_KEPT)).max_frame_size(Some(MAX_BODY_KEPT));
+    let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
+    socket.send(Message::text(message)).await.map_err(|e| sorted(&e))?;
+    let mut heard = Vec::new();
+    while let Some(message) = socket.next().await {
+        let message = message.map_err(|e| sorted(&e))?;
+        if message.is_text() || message.is_binary() {
+            heard.push(String::from_utf8_lossy(&message.into_data()).into_owned());
+            break;
+        }
+    }
+    // The answer stands whatever becomes of the farewell.
+    let farewell = async {
+        socket.close(None).await?;
+        while let Some(late) = socket.next().await {
+            let late = late?;
+            if (late.is_text() || late.is_binary()) && heard.len() < MAX_MESSAGES {
+                heard.push(String::from_utf8_lossy(&late.into_data()).into_owned());
+            }
+        }
+        Ok::<_, tokio_tungstenite::tungstenite::Error>(())
+    };
+    let _farewell = tokio::time::timeout(FAREWELL, farewell).await;
+    Ok(heard)
+}
+
+fn request(target: Target, http2: bool, interim: &Interim) -> Result<Request<Outgoing>, ExchangeError> {
+    let unsendable = |e: http::Error| ExchangeError {
+        kind: ExchangeErrorKind::Other,
+        message: format!("the request cannot be written: {e}"),
+    };
+    let scheme = if target.tls.is_some() { "https" } else { "http" };
+    let mut request = Request::new(body::outgoing(target.delivery, target.body, interim, target.patience));
+    *request.method_mut() = target.method;
+    *request.headers_mut() = target.headers;
+    if target.websocket.is_some() {
+        let key = HeaderValue::from_str(&generate_key()).map_err(|e| unsendable(e.into()))?;
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(SEC_WEBSOCKET_KEY, key);
+    }
+    let path = if target.path_and_query.is_empty() { "/" } else { &target.path_and_query };
+    *request.uri_mut() = if http2 {
+        // The authority stands for Host (RFC 9113, section 8.3.1).
+        request.headers_mut().remove(HOST);
+        *request.version_mut() = Version::HTTP_2;
+        Uri::builder()
+            .scheme(scheme)
+            .authority(target.authority)
+            .path_and_query(path)
+            .build()
+            .map_err(unsendable)?
+    } else {
+        Uri::builder().path_and_query(path).build().map_err(unsendable)?
+    };
+    Ok(request)
+}
+
+/// Runs a connection beside the requests that it serves, and lets it say goodbye once the answer is there.
+async fn drive(
+    connection: impl Future<Output = hyper::Result<()>>,
+    answering: impl Future<Output = Result<(Response, bool), ExchangeError>>,
+) -> Result<Response, ExchangeError> {
+    // Fused: it is dropped when it has ended, or else nobody would tell whoever wants to send once more.
+    let mut connection = std::pin::pin!(connection.fuse());
+    let mut ended = None;
+    let mut answering = std::pin::pin!(answering);
+    let answered = loop {
+        tokio::select! {
+            biased;
+            answered = &mut answering => break answered,
+            end = &mut connection, if ended.is_none() => ended = Some(end),
+        }
+    };
+    match answered {
+        Ok((response, whole)) => {
+            if whole && ended.is_none() {
+                // Sends TLS's and HTTP/2's farewells; the answer stands whatever becomes of them.
+                let _farewell = tokio::time::timeout(FAREWELL, connection).await;
+            }
+            Ok(response)
+        }
+        // The connection's own end often says more than the request's: an alert, for instance.
+        Err(error) => match ended {
+            Some(Err(end)) if error.kind == ExchangeErrorKind::ConnectionClosed => Err(sorted(&end)),
+            Some(_) | None => Err(error),
+        },
+    }
+}
+
+/// Reads an answer as far as the bounds allow; also says whether it was read to its end.
+async fn read(response: http::Response<Incoming>, interim: &Interim) -> hyper::Result<(Response, bool)> {
+    let (head, mut body) = response.into_parts();
+    let mut kept = Vec::new();
+    let mut length = 0u64;
+    let mut whole = true;
+    let mut sum = Sum::default();
+    let mut trailers = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let data = match frame?.into_data() {
+            Ok(data) => data,
+            Err(other) => {
+                trailers.extend(other.trailers_ref().map(http_facts::headers).unwrap_or_default());
+                continue;
+            }
+        };
+        length += data.len() as u64;
+        sum.update(&data);
+        let room = MAX_BODY_KEPT - kept.len();
+        kept.extend_from_slice(&data[..data.len().min(room)]);
+        if length >= MAX_BODY_READ {
+            whole = false;
+            break;
+        }
+    }
+    let response = Response {
+        version: http_facts::version(head.version),
+        status: head.status.as_u16(),
+        headers: http_facts::headers(&head.headers),
+        body: String::from_utf8_lossy(&kept).into_owned(),
+        body_bytes: length,
+        body_truncated: length > kept.len() as u64,
+        body_sha256: (whole && length > 0).then(|| sum.finish()),
+        trailers,
+        informational: interim.take(),
+        messages: Vec::new(),
+    };
+    Ok((response, whole))
+}
+
+/// Runs HTTP/2's own tasks.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
+
+impl Tasks {
+    /// Lets them end, and ends them if they will not.
+    async fn farewell(&self) {
+        let mut tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = async { while tasks.join_next().await.is_some() {} };
+        let _farewell = tokio::time::timeout(FAREWELL, all).await;
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+    fn execute(&self, work: F) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).spawn(work);
+    }
+}

@@ -1,0 +1,354 @@
+//! The workload's client, and the suite's own direct probes: one HTTP client that says exactly what it sent and what
+//! came back, over a new connection for each request.
+//!
+//! It stands on hyper and rustls themselves and not on a client library above them, because only here can be seen
+//! what leaves the application byte for byte, what the ClientHello held and what the handshake agreed on.
+
+mod body;
+mod connection;
+pub(crate) mod failure;
+mod raw;
+pub(crate) mod trust;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, LOCATION, TRANSFER_ENCODING, USER_AGENT,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Hop, HopResult, TlsFacts};
+use rustls::client::danger::ServerCertVerifier;
+use url::Url;
+
+use http::Method;
+use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec};
+pub use raw::{RawEnd, RawReply, raw};
+
+use meshproof_harness::timeouts::{Timeout, Timeouts};
+use meshproof_harness::token;
+
+/// Where one destination leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// The URL's host, lower case; none: any host.
+    pub host: Option<String>,
+    /// The URL's port, explicit or by its scheme.
+    pub port: u16,
+    /// Where to connect instead.
+    pub address: SocketAddr,
+}
+
+/// Where the hosts and ports that URLs name lead. The first entry that fits is taken; nothing is resolved by name.
+#[derive(Clone, Debug, Default)]
+pub struct Route(Vec<Dial>);
+
+impl Route {
+    /// By port alone, whatever the host: the capture addresses of a sidecar.
+    #[must_use]
+    pub fn capture(addresses: impl IntoIterator<Item = (u16, SocketAddr)>) -> Self {
+        Self(addresses.into_iter().map(|(port, address)| Dial { host: None, port, address }).collect())
+    }
+
+    /// One host's port, for a probe past every proxy.
+    #[must_use]
+    pub fn direct(host: &str, port: u16, address: SocketAddr) -> Self {
+        Self::default().and(host, port, address)
+    }
+
+    /// One more host's port.
+    #[must_use]
+    pub fn and(mut self, host: &str, port: u16, address: SocketAddr) -> Self {
+        self.0.push(Dial { host: Some(host.to_ascii_lowercase()), port, address });
+        self
+    }
+
+    fn find(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        let fits = |dial: &&Dial| dial.port == port && dial.host.as_deref().is_none_or(|h| h == host);
+        self.0.iter().find(fits).map(|dial| dial.address)
+    }
+}
+
+/// Why a client could not be made. Always a fault of the suite.
+#[derive(Debug, thiserror::Error)]
+#[error("the client {client}: its trust roots: {reason}")]
+pub struct ClientError {
+    /// Its name.
+    pub client: String,
+    /// What is wrong with the roots.
+    pub reason: String,
+}
+
+/// The client of one workload, or of the suite's direct probes.
+#[derive(Clone)]
+pub struct WorkloadClient {
+    name: String,
+    route: Route,
+    verifier: Arc<dyn ServerCertVerifier>,
+    anonymous: Arc<rustls::ClientConfig>,
+    limit: Duration,
+    patience: Duration,
+}
+
+impl std::fmt::Debug for WorkloadClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkloadClient")
+            .field("name", &self.name)
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WorkloadClient {
+    /// A client that goes by `route`, believes the servers certified by `trust_roots_pem`, and gives every exchange
+    /// the timeout `request`.
+    ///
+    /// # Errors
+    /// The roots cannot be read.
+    pub fn new(
+        name: &str,
+        route: Route,
+        trust_roots_pem: &str,
+        timeouts: &Timeouts,
+    ) -> Result<Self, ClientError> {
+        let failed = |reason| ClientError { client: name.to_owned(), reason };
+        let verifier = trust::believing(trust_roots_pem).map_err(failed)?;
+        let anonymous = trust::config(verifier.clone(), None).map_err(failed)?;
+        let (limit, patience) = (timeouts.get(Timeout::Request), timeouts.get(Timeout::Continue));
+        Ok(Self { name: name.to_owned(), route, verifier, anonymous: Arc::new(anonymous), limit, patience })
+    }
+
+    /// The workload's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sends a request, follows redirects if told to, and says what happened. Never fails: a failure is what happened.
+    pub async fn exchange(&self, request: &RequestSpec) -> Exchange {
+        let started = Instant::now();
+        let deadline = tokio::time::Instant::now() + self.limit;
+        let hops = self.follow(request, deadline).await;
+        let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Exchange { url: request.url.clone(), hops, duration_us }
+    }
+
+    async fn follow(&self, request: &RequestSpec, deadline: tokio::time::Instant) -> Vec<Hop> {
+        let mut hops = Vec::new();
+        let (mut request, mut url) = match Url::parse(&request.url) {
+            Ok(url) => (request.clone(), url),
+            Err(e) => return vec![unsent(request, format!("not a URL: {e}"))],
+        };
+        let tls = match self.tls_config(&request) {
+            Ok(tls) => tls,
+            Err(reason) => return vec![unsent(&request, reason)],
+        };
+        while hops.len() < MAX_HOPS {
+            let follows = request.follow_redirects && request.times <= 1;
+            let mut sent = self.hop(&request, &url, &tls, deadline).await;
+            let next = sent.last().filter(|_| follows).and_then(|hop| redirect(hop, &url));
+            hops.append(&mut sent);
+            let Some((status, target)) = next else { break };
+            adapt(&mut request, status);
+            request.url = target.to_string();
+            url = target;
+        }
+        hops
+    }
+
+    /// Sends to one URL: one hop, or as many as the request is to be sent times.
+    async fn hop(
+        &self,
+        request: &RequestSpec,
+        url: &Url,
+        tls: &Arc<rustls::ClientConfig>,
+        deadline: tokio::time::Instant,
+    ) -> Vec<Hop> {
+        let target = match self.target(request, url, tls) {
+            Ok(target) => target,
+            Err(reason) => return vec![unsent(request, reason)],
+        };
+        let observed = connection::Observed::default();
+        let attempt = connection::attempt(target, &observed);
+        let last = match tokio::time::timeout_at(deadline, attempt).await {
+            Ok(Ok(response)) => HopResult::Response(response),
+            Ok(Err(error)) => HopResult::Error(error),
+            Err(_) => HopResult::Error(ExchangeError {
+                kind: ExchangeErrorKind::Timeout,
+                message: format!("request: no whole answer within {:?}", self.limit),
+            }),
+        };
+        let earlier = observed.take_earlier();
+        let (sent, sent_bytes, tls) = observed.into_parts();
+        let hop = |result| Hop {
+            method: request.method.to_string(),
+            url: request.url.clone(),
+            sent: String::new(),
+            sent_bytes: 0,
+            tls: None,
+            result,
+        };
+        let mut hops: Vec<Hop> = earlier.into_iter().map(|r| hop(HopResult::Response(r))).collect();
+        hops.push(hop(last));
+        // What is known of the connection stands with the first that was sent over it.
+        if let Some(first) = hops.first_mut() {
+            (first.sent, first.sent_bytes, first.tls) = (sent, sent_bytes, tls);
+        }
+        hops
+    }
+
+    fn tls_config(&self, request: &RequestSpec) -> Result<Arc<rustls::ClientConfig>, String> {
+        let special = request.identity.is_some() || request.accept_any_server;
+        if !special && request.http == HttpChoice::Negotiated {
+            return Ok(self.anonymous.clone());
+        }
+        let mut config = if special {
+            let verifier = if request.accept_any_server { trust::anybody() } else { self.verifier.clone() };
+            trust::config(verifier, request.identity.as_ref())?
+        } else {
+            rustls::ClientConfig::clone(&self.anonymous)
+        };
+        config.alpn_protocols = match request.http {
+            HttpChoice::Negotiated => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            HttpChoice::Http1 => vec![b"http/1.1".to_vec()],
+            HttpChoice::Http2 => vec![b"h2".to_vec()],
+        };
+        Ok(Arc::new(config))
+    }
+
+    fn target(
+        &self,
+        request: &RequestSpec,
+        url: &Url,
+        tls: &Arc<rustls::ClientConfig>,
+    ) -> Result<connection::Target, String> {
+        let secure = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            other => return Err(format!("no client for {other:?} URLs")),
+        };
+        let host = url.host_str().ok_or("a URL without a host")?.to_ascii_lowercase();
+        let port = url.port_or_known_default().ok_or("a URL without a port")?;
+        let address =
+            self.route.find(&host, port).ok_or_else(|| format!("no route to {host} port {port}"))?;
+        let server_name = request.server_name.as_deref().unwrap_or(&host);
+        let tls = if secure {
+            let name = rustls_pki_types::ServerName::try_from(server_name.to_owned())
+                .map_err(|e| format!("{server_name:?} is no server name: {e}"))?;
+            Some((name, tls.clone()))
+        } else {
+            None
+        };
+        let authority = request.host_header.as_deref().unwrap_or_else(|| authority(&request.url));
+        Ok(connection::Target {
+            address,
+            tls,
+            method: request.method.clone(),
+            authority: authority.to_owned(),
+            path_and_query: url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
+            headers: headers(request, authority)?,
+            body: request.body.clone(),
+            delivery: request.delivery,
+            patience: self.patience,
+            websocket: request.websocket.clone(),
+            times: request.times,
+            http: request.http,
+        })
+    }
+}
+
+/// Host, User-Agent, Accept in curl's order, then the request's own.
+fn headers(request: &RequestSpec, authority: &str) -> Result<HeaderMap, String> {
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|e| format!("{text:?}: {e}"));
+    let mut headers = HeaderMap::new();
+    headers.insert(HOST, value(authority)?);
+    headers.insert(USER_AGENT, value(&token::user_agent(&request.token))?);
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    let standing: Vec<_> = headers.keys().cloned().collect();
+    for (name, text) in &request.headers {
+        let name: HeaderName = name.parse().map_err(|e| format!("{name:?}: {e}"))?;
+        if standing.contains(&name) {
+            headers.insert(name, value(text)?);
+        } else {
+            headers.append(name, value(text)?);
+        }
+    }
+    let announced = request.delivery.has_length() && !headers.contains_key(TRANSFER_ENCODING);
+    if !request.body.is_empty() && announced {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+    }
+    if request.delivery == Delivery::Expecting {
+        headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+    }
+    Ok(headers)
+}
+
+/// Host and port of a URL exactly as written: document 002's application asks for
+/// `http://www.googleapis.com:80/...`, and its Host is `www.googleapis.com:80`.
+fn authority(url: &str) -> &str {
+    let rest = url.split_once("//").map_or(url, |(_, rest)| rest);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let authority = &rest[..end];
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// The status and the target of a redirect.
+pub(crate) fn redirect(hop: &Hop, url: &Url) -> Option<(StatusCode, Url)> {
+    let response = hop.response()?;
+    let status = StatusCode::from_u16(response.status).ok()?;
+    matches!(response.status, 301 | 302 | 303 | 307 | 308).then_some(())?;
+    let target = url.join(response.header(LOCATION.as_str())?).ok()?;
+    Some((status, target))
+}
+
+/// What a redirect changes in the request itself (RFC 9110, sections 15.4.2 to 15.4.4; browsers and curl alike).
+fn adapt(request: &mut RequestSpec, status: StatusCode) {
+    request.host_header = None;
+    request.server_name = None;
+    let becomes_get = match status {
+        StatusCode::SEE_OTHER => request.method != Method::HEAD,
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => request.method == Method::POST,
+        _ => false,
+    };
+    if becomes_get {
+        request.method = Method::GET;
+        request.body = Bytes::new();
+        request.delivery = Delivery::Whole;
+        request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(CONTENT_TYPE.as_str()));
+    }
+}
+
+/// A hop that never left the client.
+fn unsent(request: &RequestSpec, message: String) -> Hop {
+    Hop {
+        method: request.method.to_string(),
+        url: request.url.clone(),
+        sent: String::new(),
+        sent_bytes: 0,
+        tls: None::<TlsFacts>,
+        result: HopResult::Error(ExchangeError { kind: ExchangeErrorKind::Other, message }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_explicit_port_stays_in_the_host_even_where_it_is_the_default() {
+        assert_eq!(authority("http://www.googleapis.com:80/books/v1?q=a@b"), "www.googleapis.com:80");
+        assert_eq!(authority("https://edition.cnn.com/politics"), "edition.cnn.com");
+        assert_eq!(authority("http://user@host:8080?q"), "host:8080");
+    }
+
+    #[test]
+    fn a_capture_route_ignores_the_host_and_a_direct_one_does_not() {
+        let address: SocketAddr = ([127, 0, 0, 1], 4321).into();
+        assert_eq!(Route::capture([(80, address)]).find("a", 80), Some(address));
+        assert_eq!(Route::capture([(80, address)]).find("a", 81), None);
+        assert_eq!(Route::direct("A", 80, address).find("a", 80), Some(address));
+        assert_eq!(Route::direct("a", 80, address).find("b", 80), None);
+    }
+}
