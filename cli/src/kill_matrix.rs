@@ -7,7 +7,7 @@ use std::fmt::Write;
 use meshproof_harness::scenario::Scenario;
 use meshproof_model::{Level, kills};
 use meshproof_reference::Variant;
-use meshproof_render::words::plural;
+use meshproof_render::text::plural;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Refusal;

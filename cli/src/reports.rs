@@ -7,7 +7,7 @@ use meshproof_model::{Level, Report, from_json};
 use meshproof_render::compare::{Movement, compare as compared};
 use meshproof_render::expectations::{self, Expectations};
 use meshproof_render::formats::Format;
-use meshproof_render::terminal::{self, Look};
+use meshproof_render::terminal::{self, OutputStyle};
 
 use crate::args;
 use crate::exit::{self, Refusal};
@@ -69,7 +69,7 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
         answer(&(text + "\n"));
     } else {
         let mut text = Vec::new();
-        terminal::comparison(&mut text, &comparison, args.all, Look::of(&std::io::stdout()))
+        terminal::comparison(&mut text, &comparison, args.all, OutputStyle::of(&std::io::stdout()))
             .map_err(|e| Refusal::Environment(format!("the comparison cannot be written: {e}")))?;
         answer(&String::from_utf8_lossy(&text));
     }

@@ -9,7 +9,7 @@ use meshproof_harness::scenario::Scenario;
 use meshproof_local::external::prepare_container;
 use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::{Event, Report};
-use meshproof_render::terminal::{Look, Progress, Verbosity, summary};
+use meshproof_render::terminal::{OutputStyle, Progress, Verbosity, summary};
 use tokio::sync::watch;
 
 use crate::args;
@@ -90,8 +90,11 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
         (false, true) => Verbosity::Verbose,
         (false, false) => Verbosity::Normal,
     };
-    let progress =
-        Arc::new(Mutex::new(Progress::new(std::io::stderr(), Look::of(&std::io::stderr()), verbosity)));
+    let progress = Arc::new(Mutex::new(Progress::new(
+        std::io::stderr(),
+        OutputStyle::of(&std::io::stderr()),
+        verbosity,
+    )));
     let shown = Arc::clone(&progress);
     let (interrupt, interrupted) = watch::channel(None);
     let options = Options {
@@ -141,7 +144,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
     let written = out.write(&report, &args.formats);
     let shown = written.shown.map(|path| path.display().to_string());
     let mut text = Vec::new();
-    summary(&mut text, &report, shown.as_deref(), Look::of(&std::io::stdout()))
+    summary(&mut text, &report, shown.as_deref(), OutputStyle::of(&std::io::stdout()))
         .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
     answer(&String::from_utf8_lossy(&text));
     written.missing.map_or(Ok(report), |words| Err(Refusal::Environment(words)))

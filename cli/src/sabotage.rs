@@ -11,7 +11,7 @@ use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
 use meshproof_model::{Report, Verdict};
 use meshproof_reference::Variant;
-use meshproof_render::words::plural;
+use meshproof_render::text::plural;
 use meshproof_targets::Settings;
 use tokio::sync::watch;
 

@@ -1,8 +1,9 @@
+use super::draw::{FITS, break_at};
 use super::*;
 use meshproof_model::report::Verdict;
 use meshproof_model::sample;
 
-/// A scenario with one check that rests on these pieces; the report's other parts are the sample's.
+/// A scenario with one check that rests on these pieces of evidence; the other parts are those of the sample.
 fn scenario(facts: serde_json::Value, decides: &[&str], verdict: Verdict) -> ScenarioResult {
     let mut scenario = sample::passing().scenarios.remove(0);
     scenario.evidence = serde_json::from_value(facts).unwrap();
@@ -14,15 +15,17 @@ fn scenario(facts: serde_json::Value, decides: &[&str], verdict: Verdict) -> Sce
 }
 
 fn words(scenario: &ScenarioResult) -> String {
-    of_check(scenario, &Threads::of(scenario), &scenario.checks[0]).words()
+    of_check(scenario, &EvidenceIndex::of(scenario), &scenario.checks[0]).words()
 }
 
 fn exchange(side: &str, status: u16) -> serde_json::Value {
     let response = serde_json::json!({
-        "version": "HTTP/1.1", "status": status, "headers": [], "body": "", "body_bytes": 0, "body_truncated": false
+        "version": "HTTP/1.1", "status": status, "headers": [], "body": "", "body_bytes": 0, "body_truncated":
+            false
     });
     let hop = serde_json::json!({
-        "method": "GET", "url": "http://edition.cnn.com/", "sent": "", "sent_bytes": 0, "result": {"response": response}
+        "method": "GET", "url": "http://edition.cnn.com/", "sent": "", "sent_bytes": 0,
+            "result": {"response": response}
     });
     let side = if side == "suite" {
         serde_json::json!({"side": "suite"})
@@ -57,7 +60,8 @@ fn request(peer: &str, tls: Option<serde_json::Value>) -> serde_json::Value {
         "id": "request", "at_us": 4, "step": 0, "side": {"side": "service", "host": "edition.cnn.com"},
         "token": "run-token.1",
         "fact": {"kind": "request", "connection": 1, "port": 443, "over_tls": tls.is_some(), "peer": peer,
-            "method": "GET", "target": "/", "authority": "edition.cnn.com", "version": "HTTP/1.1", "headers": [],
+            "method": "GET", "target": "/", "authority": "edition.cnn.com", "version": "HTTP/1.1", "headers":
+                [],
             "status": 200, "tls": tls}
     })
 }
@@ -81,7 +85,7 @@ fn through_the_gateway(verdict: Verdict, decides: &[&str]) -> ScenarioResult {
 }
 
 #[test]
-fn addresses_tell_the_way_from_the_workload_through_both_proxies() {
+fn connection_addresses_show_the_path_from_the_workload_through_both_proxies() {
     assert_eq!(
         words(&through_the_gateway(Verdict::Passed, &["exchange"])),
         "workload sleep to proxy sleep: plain text; proxy sleep to proxy gateway: mutual TLS; \
@@ -90,7 +94,7 @@ fn addresses_tell_the_way_from_the_workload_through_both_proxies() {
 }
 
 #[test]
-fn a_check_on_the_external_service_s_view_fails_on_the_hop_to_it() {
+fn a_check_on_the_external_service_s_evidence_fails_on_the_hop_to_it() {
     let words = words(&through_the_gateway(Verdict::Failed, &["request", "exchange"]));
     assert!(
         words.ends_with("proxy gateway to external service edition.cnn.com: TLS (the failing hop)"),
@@ -120,7 +124,7 @@ fn a_client_certificate_makes_the_hop_mutual() {
 }
 
 #[test]
-fn a_proxy_that_got_no_further_shows_that_nothing_arrived() {
+fn a_proxy_that_forwarded_nothing_shows_that_nothing_arrived() {
     let facts = serde_json::json!([log("sleep", "10.0.0.1:1", None, None, 503), exchange("sleep", 503)]);
     let words = words(&scenario(facts, &["exchange"], Verdict::Failed));
     assert!(
@@ -130,7 +134,7 @@ fn a_proxy_that_got_no_further_shows_that_nothing_arrived() {
 }
 
 #[test]
-fn of_a_host_that_shows_nothing_the_picture_does_not_say_what_did_not_arrive() {
+fn for_a_live_host_the_picture_does_not_claim_that_nothing_arrived() {
     let facts = serde_json::json!([exchange("sleep", 503), log("sleep", "127.0.0.1:4", None, None, 503)]);
     let mut scenario = scenario(facts, &["exchange"], Verdict::Failed);
     assert!(words(&scenario).contains("nothing arrived"), "{}", words(&scenario));
@@ -143,40 +147,37 @@ fn of_a_host_that_shows_nothing_the_picture_does_not_say_what_did_not_arrive() {
 }
 
 #[test]
-fn a_client_of_the_suite_s_own_that_is_not_refused_fails_on_its_own_hop() {
+fn a_test_client_that_is_not_refused_fails_on_its_own_hop() {
     let facts = serde_json::json!([
         request("10.0.0.3:3", Some(serde_json::json!({}))),
         log("gateway", "10.0.0.9:9", Some("10.0.0.3:3"), None, 200),
         exchange("suite", 200)
     ]);
     let words = words(&scenario(facts, &["exchange"], Verdict::Failed));
-    assert!(
-        words.starts_with("the suite's own client to proxy gateway: plain text (the failing hop)"),
-        "{words}"
-    );
+    assert!(words.starts_with("test client to proxy gateway: plain text (the failing hop)"), "{words}");
 }
 
 #[test]
-fn a_missing_log_line_leaves_the_hop_that_the_service_saw() {
+fn without_a_log_line_the_hop_that_the_service_recorded_is_drawn() {
     let facts = serde_json::json!([request("10.0.0.3:3", None), exchange("sleep", 200)]);
     let words = words(&scenario(facts, &["exchange"], Verdict::Passed));
     assert_eq!(words, "workload sleep to external service edition.cnn.com: plain text");
 }
 
 #[test]
-fn a_log_that_runs_in_a_circle_is_drawn_nevertheless() {
+fn contradictory_logs_that_form_a_cycle_are_drawn() {
     let facts = serde_json::json!([
         log("a", "10.0.0.2:2", Some("10.0.0.1:1"), None, 200),
         log("b", "10.0.0.1:1", Some("10.0.0.2:2"), None, 200),
         exchange("sleep", 200)
     ]);
     let scenario = scenario(facts, &["exchange"], Verdict::Passed);
-    let picture = of_check(&scenario, &Threads::of(&scenario), &scenario.checks[0]);
+    let picture = of_check(&scenario, &EvidenceIndex::of(&scenario), &scenario.checks[0]);
     assert!(picture.draw().into_string().contains("</svg>"));
 }
 
 #[test]
-fn a_long_name_is_broken_where_a_reader_would_break_it() {
+fn a_long_name_is_wrapped_after_a_dot_or_dash() {
     assert_eq!(break_at("my-nginx.mesh-external.svc.cluster.local"), Some(23));
     assert_eq!(break_at(&"x".repeat(40)), Some(FITS));
 }

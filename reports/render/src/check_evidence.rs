@@ -1,46 +1,46 @@
-//! Which evidence belongs to a check: the pieces that its verdict rests on, and whatever else the three sides saw of the
-//! same requests. Derived from the report alone.
+//! Selects the evidence of a check: the pieces that its verdict rests on, and everything else that the three
+//! sides recorded about the same requests. Derived from the report alone.
 
 use std::collections::HashMap;
 
 use meshproof_model::evidence::{Evidence, EvidenceId, Fact, Side};
 use meshproof_model::report::{CheckResult, ScenarioResult};
 
-/// The most pieces that a story holds; a check over hundreds of requests is not read piece by piece.
-pub const MAX_PIECES: usize = 120;
+/// The maximum number of selected pieces. More pieces than this are not useful to a reader.
+pub const MAX_SELECTED: usize = 120;
 
-/// A scenario's evidence, looked up by id, by token and by the request during which it came.
-pub struct Threads<'r> {
+/// An index of a scenario's evidence by id, by token, and by the request during which it was recorded.
+pub struct EvidenceIndex<'r> {
     scenario: &'r ScenarioResult,
     by_id: HashMap<&'r EvidenceId, usize>,
     by_token: HashMap<&'r str, Vec<usize>>,
 }
 
-/// One piece of a story.
+/// One selected piece.
 #[derive(Clone, Copy, Debug)]
-pub struct Bearing<'r> {
-    /// Its place in the scenario's evidence.
+pub struct SelectedEvidence<'r> {
+    /// Its index in the scenario's evidence.
     pub index: usize,
     /// The piece.
     pub piece: &'r Evidence,
-    /// Whether the verdict rests on it; otherwise it was seen of the same request.
+    /// Whether the verdict rests on it. Otherwise it only belongs to the same request.
     pub decides: bool,
 }
 
-/// The evidence of one check in the order in which traffic goes: for each request the client's exchange, then what
-/// arrived, in the order of arrival.
+/// The evidence of one check: for each request the client's exchange, then the evidence of the other sides in
+/// the order in which it was recorded.
 #[derive(Clone, Debug, Default)]
-pub struct Story<'r> {
-    /// At most [`MAX_PIECES`].
-    pub pieces: Vec<Bearing<'r>>,
-    /// How many more there would have been.
+pub struct CheckEvidence<'r> {
+    /// At most [`MAX_SELECTED`].
+    pub pieces: Vec<SelectedEvidence<'r>>,
+    /// The number of pieces beyond the limit.
     pub left_out: usize,
-    /// Ids that the check names and the report lacks.
+    /// Ids that the check names but the report does not contain.
     pub missing: Vec<&'r EvidenceId>,
 }
 
-impl<'r> Threads<'r> {
-    /// Reads through a scenario's evidence once.
+impl<'r> EvidenceIndex<'r> {
+    /// Builds the index.
     #[must_use]
     pub fn of(scenario: &'r ScenarioResult) -> Self {
         let mut by_id = HashMap::new();
@@ -54,26 +54,32 @@ impl<'r> Threads<'r> {
         Self { scenario, by_id, by_token }
     }
 
-    /// The place of a piece in the scenario's evidence.
+    /// The scenario that is indexed.
+    #[must_use]
+    pub const fn scenario(&self) -> &'r ScenarioResult {
+        self.scenario
+    }
+
+    /// The position of a piece in the scenario's evidence.
     #[must_use]
     pub fn index(&self, id: &EvidenceId) -> Option<usize> {
         self.by_id.get(id).copied()
     }
 
-    /// The story of a check.
+    /// Selects the evidence of a check.
     #[must_use]
-    pub fn story(&self, check: &'r CheckResult) -> Story<'r> {
+    pub fn of_check(&self, check: &'r CheckResult) -> CheckEvidence<'r> {
         let evidence = &self.scenario.evidence;
         let mut listed = Vec::new();
         let mut missing = Vec::new();
         for id in &check.evidence {
             match self.index(id) {
-                Some(index) if !listed.contains(&index) => listed.push(index),
-                Some(_) => {}
+                Some(index) => listed.push(index),
                 None => missing.push(id),
             }
         }
         listed.sort_unstable();
+        listed.dedup();
         let mut order: Vec<usize> = Vec::new();
         let mut taken = vec![false; evidence.len()];
         for &index in &listed {
@@ -93,22 +99,23 @@ impl<'r> Threads<'r> {
                 }
             }
         }
-        // A connection without a token may have been taken before its request was met: it stands where the request stands.
+        // A connection without a token may already have been selected with an earlier request.
         order.dedup();
-        let left_out = order.len().saturating_sub(MAX_PIECES);
-        order.truncate(MAX_PIECES);
+        let left_out = order.len().saturating_sub(MAX_SELECTED);
+        order.truncate(MAX_SELECTED);
         let pieces = order
             .into_iter()
-            .map(|index| Bearing {
+            .map(|index| SelectedEvidence {
                 index,
                 piece: &evidence[index],
                 decides: listed.binary_search(&index).is_ok(),
             })
             .collect();
-        Story { pieces, left_out, missing }
+        CheckEvidence { pieces, left_out, missing }
     }
 
-    /// Everything seen of one request, its exchanges first, the outermost before those that it led to.
+    /// Everything recorded about one request, its exchanges first, and the outermost exchange before those
+    /// that it caused.
     fn thread(&self, token: &str) -> Vec<usize> {
         let evidence = &self.scenario.evidence;
         let Some(own) = self.by_token.get(token) else { return Vec::new() };
@@ -123,8 +130,8 @@ impl<'r> Threads<'r> {
         order
     }
 
-    /// Pieces without a token that came between the suite's previous act and the end of this exchange: the suite sends one
-    /// request at a time, so they belong to it.
+    /// Pieces without a token that were recorded between the suite's previous action and the end of this
+    /// exchange. The suite sends one request at a time, so they belong to this exchange.
     fn window(&self, end: usize, token: &str) -> impl Iterator<Item = usize> + '_ {
         let evidence = &self.scenario.evidence;
         let foreign = |piece: &Evidence| match &piece.fact {
@@ -152,8 +159,8 @@ mod tests {
     fn ids(check: usize) -> Vec<(String, bool)> {
         let report = sample::report();
         let scenario = &report.scenarios[0];
-        let story = Threads::of(scenario).story(&scenario.checks[check]);
-        story.pieces.iter().map(|b| (b.piece.id.0.clone(), b.decides)).collect()
+        let selected = EvidenceIndex::of(scenario).of_check(&scenario.checks[check]);
+        selected.pieces.iter().map(|b| (b.piece.id.0.clone(), b.decides)).collect()
     }
 
     fn owned(wanted: &[(&str, bool)]) -> Vec<(String, bool)> {
@@ -161,38 +168,38 @@ mod tests {
     }
 
     #[test]
-    fn a_story_begins_with_the_exchange_and_holds_what_was_seen_of_it() {
+    fn the_evidence_of_a_check_begins_with_the_exchange() {
         assert_eq!(ids(1), owned(&[("e3", true), ("e4", true), ("e5", true), ("e6", true)]));
     }
 
     #[test]
-    fn what_was_seen_of_the_same_request_is_told_although_the_verdict_does_not_rest_on_it() {
+    fn evidence_of_the_same_request_is_included_although_the_verdict_does_not_rest_on_it() {
         assert_eq!(ids(3), owned(&[("e3", false), ("e4", false), ("e5", false), ("e6", true)]));
     }
 
     #[test]
-    fn a_connection_without_a_token_belongs_to_the_request_during_which_it_came() {
+    fn a_connection_without_a_token_belongs_to_the_request_during_which_it_was_recorded() {
         let mut report = sample::report();
         let scenario = &mut report.scenarios[0];
         let mut connection = scenario.evidence[4].clone();
         (connection.id, connection.token) = (EvidenceId("e0".to_owned()), None);
         // Between the change (e2) and the exchange (e3).
         scenario.evidence.insert(2, connection);
-        let story = Threads::of(scenario).story(&scenario.checks[1]);
-        let ids: Vec<&str> = story.pieces.iter().map(|b| b.piece.id.0.as_str()).collect();
+        let selected = EvidenceIndex::of(scenario).of_check(&scenario.checks[1]);
+        let ids: Vec<&str> = selected.pieces.iter().map(|b| b.piece.id.0.as_str()).collect();
         assert_eq!(ids, ["e3", "e0", "e4", "e5", "e6"]);
     }
 
     #[test]
-    fn evidence_that_is_not_there_is_named() {
+    fn missing_evidence_is_listed() {
         let report = sample::report();
         let scenario = &report.scenarios[2];
-        let story = Threads::of(scenario).story(&scenario.checks[0]);
-        assert_eq!(story.missing.iter().map(|id| id.0.as_str()).collect::<Vec<_>>(), ["e99"]);
+        let selected = EvidenceIndex::of(scenario).of_check(&scenario.checks[0]);
+        assert_eq!(selected.missing.iter().map(|id| id.0.as_str()).collect::<Vec<_>>(), ["e99"]);
     }
 
     #[test]
-    fn a_story_of_hundreds_of_pieces_is_cut_and_says_so() {
+    fn evidence_beyond_the_limit_is_left_out_and_counted() {
         let mut report = sample::passing();
         let scenario = &mut report.scenarios[0];
         let piece = scenario.evidence[3].clone();
@@ -200,8 +207,8 @@ mod tests {
             .evidence
             .extend((0..500).map(|n| Evidence { id: EvidenceId(format!("x{n}")), ..piece.clone() }));
         scenario.checks[0].evidence.push(piece.id);
-        let story = Threads::of(scenario).story(&scenario.checks[0]);
-        assert_eq!(story.pieces.len(), MAX_PIECES);
-        assert!(story.left_out > 380);
+        let selected = EvidenceIndex::of(scenario).of_check(&scenario.checks[0]);
+        assert_eq!(selected.pieces.len(), MAX_SELECTED);
+        assert!(selected.left_out > 380);
     }
 }

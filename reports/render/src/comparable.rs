@@ -1,7 +1,7 @@
-//! What of a piece of evidence can be held against another implementation's: fields whose values do not depend on the run.
-//! Ports, times, tokens and serial numbers of connections are left out.
+//! The fields of a piece of evidence that can be compared between implementations, because their values do
+//! not depend on the run. Ephemeral ports, times, tokens and connection numbers are left out.
 
-use crate::describe;
+use crate::evidence_text;
 use meshproof_model::evidence::{
     AccessLog, Change, Connection, CredentialState, CredentialStatus, EvidenceId, Exchange, Fact, Hop,
     HopResult, ServerRequest, TlsFacts,
@@ -9,11 +9,11 @@ use meshproof_model::evidence::{
 use meshproof_model::report::CheckResult;
 
 /// A field and its value.
-pub(crate) type Point = (String, String);
+pub(crate) type ComparableField = (String, String);
 
-/// The comparable fields of a fact, in the order in which a reader meets them.
-pub(crate) fn points(fact: &Fact) -> Vec<Point> {
-    let mut out = Points(Vec::new());
+/// The comparable fields of a fact, in reading order.
+pub(crate) fn fields(fact: &Fact) -> Vec<ComparableField> {
+    let mut out = FieldList(Vec::new());
     match fact {
         Fact::Exchange(exchange) => out.exchange(exchange),
         Fact::AccessLog(log) => out.log(log),
@@ -26,8 +26,8 @@ pub(crate) fn points(fact: &Fact) -> Vec<Point> {
     out.0
 }
 
-/// The fields of a piece that the check's differences name in words, as in `no header x-envoy-*` or `status 503`.
-pub(crate) fn named(check: &CheckResult, piece: &EvidenceId, points: &[Point]) -> Vec<String> {
+/// The fields of a piece that the check's differences mention, as in `no header x-envoy-*` or `status 503`.
+pub(crate) fn named(check: &CheckResult, piece: &EvidenceId, points: &[ComparableField]) -> Vec<String> {
     let words = |text: &str| {
         let plain = |c: char| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
         let text: String = text.chars().map(plain).collect();
@@ -51,7 +51,7 @@ pub(crate) fn named(check: &CheckResult, piece: &EvidenceId, points: &[Point]) -
     points.iter().map(|(field, _)| field).filter(fits).cloned().collect()
 }
 
-/// What sort of thing a fact is, in one word.
+/// The kind of a fact, for readers.
 pub(crate) const fn kind(fact: &Fact) -> &'static str {
     match fact {
         Fact::Exchange(_) => "exchange",
@@ -64,9 +64,9 @@ pub(crate) const fn kind(fact: &Fact) -> &'static str {
     }
 }
 
-struct Points(Vec<Point>);
+struct FieldList(Vec<ComparableField>);
 
-impl Points {
+impl FieldList {
     fn put(&mut self, prefix: &str, field: &str, value: String) {
         self.0.push((format!("{prefix}{field}"), value));
     }
@@ -87,7 +87,7 @@ impl Points {
     }
 
     fn hop(&mut self, prefix: &str, hop: &Hop) {
-        self.put(prefix, "asked for", format!("{} {}", hop.method, hop.url));
+        self.put(prefix, "URL", format!("{} {}", hop.method, hop.url));
         match &hop.result {
             HopResult::Response(response) => {
                 self.put(prefix, "status", response.status.to_string());
@@ -97,7 +97,7 @@ impl Points {
                 }
             }
             HopResult::Error(error) => {
-                self.put(prefix, "status", describe::error_kind(error.kind).to_owned())
+                self.put(prefix, "status", evidence_text::error_kind(error.kind).to_owned())
             }
         }
         if let Some(tls) = &hop.tls {
@@ -133,7 +133,7 @@ impl Points {
         self.put("", "port", request.port.to_string());
         self.put("", "transport", transport(request.over_tls).to_owned());
         self.put("", "HTTP version", request.version.clone());
-        self.put("", "status answered", request.status.to_string());
+        self.put("", "response status", request.status.to_string());
         if let Some(tls) = &request.tls {
             self.tls("", tls, "client certificate");
         }
@@ -145,8 +145,8 @@ impl Points {
 
     fn log(&mut self, log: &AccessLog) {
         let Some(f) = &log.fields else {
-            let why = log.unreadable.as_deref().unwrap_or("unread");
-            return self.put("", "line", format!("cannot be read: {why}"));
+            let why = log.unreadable.as_deref().unwrap_or("no reason was recorded");
+            return self.put("", "line", format!("unreadable: {why}"));
         };
         self.maybe("", "method", f.method.as_ref());
         self.maybe("", "path", f.path.as_ref());
@@ -161,10 +161,11 @@ impl Points {
     }
 
     fn change(&mut self, change: &Change) {
-        let names: Vec<String> = change.applied.iter().map(|yaml| describe::manifest_name(yaml)).collect();
+        let names: Vec<String> =
+            change.applied.iter().map(|yaml| evidence_text::manifest_name(yaml)).collect();
         self.put("", "applied", names.join(", "));
         self.put("", "deleted", change.deleted.join(", "));
-        self.maybe("", "refused", change.refused.as_ref());
+        self.maybe("", "rejected", change.refused.as_ref());
     }
 
     fn credential(&mut self, credential: &CredentialStatus) {

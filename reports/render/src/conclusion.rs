@@ -1,74 +1,27 @@
-//! What renderers say alike: symbols, durations, and what a report comes to.
+//! The overall result of a report, why checks were skipped, and which checks need attention.
 
 use std::collections::HashMap;
-use std::fmt;
 
+use crate::text::plural;
 use meshproof_model::report::{CheckResult, Level, Report, Tally, Verdict};
 
-/// Every level, the most binding first.
-pub const LEVELS: [Level; 3] = [Level::Must, Level::Should, Level::May];
-
-/// A sign that goes with the verdict's word, so that neither colour nor the sign alone carries it.
-#[must_use]
-pub const fn symbol(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Passed => "✓",
-        Verdict::Failed => "✗",
-        Verdict::Inconclusive => "?",
-        Verdict::Error => "!",
-        Verdict::Skipped => "-",
-    }
-}
-
-/// Microseconds for people: `870 µs`, `12 ms`, `1.4 s`, `2 min 5 s`.
-#[derive(Clone, Copy, Debug)]
-pub struct Micros(pub u64);
-
-impl fmt::Display for Micros {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let us = self.0;
-        match us {
-            0..1_000 => write!(f, "{us} µs"),
-            1_000..1_000_000 => write!(f, "{} ms", us / 1_000),
-            1_000_000..60_000_000 => write!(f, "{}.{} s", us / 1_000_000, us / 100_000 % 10),
-            _ => write!(f, "{} min {} s", us / 60_000_000, us / 1_000_000 % 60),
-        }
-    }
-}
-
-/// From one moment to a later one: `213–250 ms`, `950 ms–1.2 s`; one of them where both look alike.
-#[derive(Clone, Copy, Debug)]
-pub struct Span(pub u64, pub u64);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (from, to) = (Micros(self.0).to_string(), Micros(self.1).to_string());
-        if from == to || self.0 > self.1 {
-            return f.write_str(&to);
-        }
-        match (from.split_once(' '), to.split_once(' ')) {
-            (Some((number, unit)), Some((_, same))) if unit == same => write!(f, "{number}–{to}"),
-            _ => write!(f, "{from}–{to}"),
-        }
-    }
-}
-
-/// What a report comes to, in line with [`Report::exit_code`].
+/// The overall result of a report, consistent with [`Report::exit_code`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conclusion {
-    /// `Passed`, `Failed` (a MUST failed or is inconclusive) or `Error` (the run says too little).
+    /// `Passed`, `Failed` (a MUST failed or is inconclusive) or `Error` (the run does not allow a
+    /// conclusion).
     pub verdict: Verdict,
-    /// One sentence without the verdict's word and without a full stop.
+    /// One sentence without the verdict and without a full stop.
     pub sentence: String,
 }
 
-/// What a report comes to.
+/// The overall result of a report.
 #[must_use]
 pub fn conclusion(report: &Report) -> Conclusion {
     let must = Tally::of(report.checks(), |c| c.level == Level::Must);
-    let unforeseen = Tally::of(report.checks(), |c| c.level == Level::Must && c.expected_failure.is_none());
+    let unexpected = Tally::of(report.checks(), |c| c.level == Level::Must && c.expected_failure.is_none());
     let all = Tally::of(report.checks(), |_| true);
-    let asked = must.total() - must.count(Verdict::Skipped);
+    let executed_must = must.total() - must.count(Verdict::Skipped);
     let faults: usize = report.scenarios.iter().map(|s| s.faults.len()).sum();
     let verdict = match report.exit_code() {
         0 => Verdict::Passed,
@@ -81,14 +34,15 @@ pub fn conclusion(report: &Report) -> Conclusion {
             parts.push(text(n));
         }
     };
-    count(unforeseen.count(Verdict::Failed), &|n| format!("{n} of {} failed", of_must(asked)));
-    count(unforeseen.count(Verdict::Inconclusive), &|n| format!("{} inconclusive", of_must(n)));
-    let surprises = report.checks().filter(|c| c.fails_run() && c.verdict == Verdict::Passed).count();
-    count(surprises, &|n| format!("{} passed although a failure was expected", plural(n, "check")));
+    count(unexpected.count(Verdict::Failed), &|n| format!("{n} of {} failed", of_must(executed_must)));
+    count(unexpected.count(Verdict::Inconclusive), &|n| format!("{} inconclusive", of_must(n)));
+    let unexpectedly_passed =
+        report.checks().filter(|c| c.fails_run() && c.verdict == Verdict::Passed).count();
+    count(unexpectedly_passed, &|n| format!("{} passed although a failure was expected", plural(n, "check")));
     count(all.count(Verdict::Error), &|n| format!("{} could not be judged", plural(n, "check")));
-    count(faults, &|n| format!("{} of the environment or the suite", plural(n, "fault")));
+    count(faults, &|n| plural(n, "environment or suite error"));
     if report.run.partial {
-        parts.push("the run was cut short".to_owned());
+        parts.push("the run stopped early".to_owned());
     }
     let executed = all.count(Verdict::Passed) + all.count(Verdict::Failed);
     if executed == 0 {
@@ -96,23 +50,23 @@ pub fn conclusion(report: &Report) -> Conclusion {
     }
     if verdict == Verdict::Passed {
         let passed = must.count(Verdict::Passed);
-        parts.push(if asked == 0 {
+        parts.push(if executed_must == 0 {
             let failed = |level| Tally::of(report.checks(), |c| c.level == level).count(Verdict::Failed);
             let others: Vec<String> = [Level::Should, Level::May]
                 .into_iter()
                 .filter_map(|level| Some((level, failed(level))).filter(|(_, n)| *n > 0))
-                .map(|(level, n)| format!("; {n} {level} failed"))
+                .map(|(level, n)| format!("; {} failed", plural(n, &format!("{level} check"))))
                 .collect();
-            format!("no MUST was asked{}", others.concat())
-        } else if passed == asked {
-            format!("{} passed", of_must(asked))
+            format!("no MUST check was executed{}", others.concat())
+        } else if passed == executed_must {
+            format!("{} passed", of_must(executed_must))
         } else {
-            format!("{passed} of {} passed", of_must(asked))
+            format!("{passed} of {} passed", of_must(executed_must))
         });
     }
-    let foreseen = report.checks().filter(|c| c.failed_as_expected()).count();
-    if foreseen > 0 {
-        parts.push(format!("{} failed as expected", plural(foreseen, "check")));
+    let expected = report.checks().filter(|c| c.failed_as_expected()).count();
+    if expected > 0 {
+        parts.push(format!("{} failed as expected", plural(expected, "check")));
     }
     let skipped = all.count(Verdict::Skipped);
     if skipped > 0 {
@@ -121,11 +75,12 @@ pub fn conclusion(report: &Report) -> Conclusion {
     Conclusion { verdict, sentence: parts.join(", ") }
 }
 
-/// How many reasons for skipping are told apart.
+/// How many reasons for skipping are listed separately.
 const SKIP_REASONS: usize = 20;
 
-/// Why checks were skipped, a line for each reason, the most frequent first: `12 skipped: the implementation does not
-/// declare the feature mesh-mtls`. The reasons are as recorded: a renderer makes them harmless.
+/// Why checks were skipped, one line per reason, the most frequent first: `12 checks skipped: the
+/// implementation does not declare the feature mesh-mtls`. The reasons are not escaped; each renderer does
+/// that.
 #[must_use]
 pub fn skips(report: &Report) -> Vec<String> {
     let mut counts: Vec<(&str, usize)> = Vec::new();
@@ -138,12 +93,19 @@ pub fn skips(report: &Report) -> Vec<String> {
         counts[at].1 += 1;
     }
     counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-    let mut lines: Vec<String> =
-        counts.iter().take(SKIP_REASONS).map(|(reason, n)| format!("{n} skipped: {reason}")).collect();
+    let mut lines: Vec<String> = counts
+        .iter()
+        .take(SKIP_REASONS)
+        .map(|(reason, n)| format!("{} skipped: {reason}", plural(*n, "check")))
+        .collect();
     let rest = counts.get(SKIP_REASONS..).unwrap_or_default();
     if !rest.is_empty() {
         let checks: usize = rest.iter().map(|(_, n)| n).sum();
-        lines.push(format!("{checks} skipped for {} in the report", plural(rest.len(), "more reason")));
+        lines.push(format!(
+            "{} skipped for {}; see report.json",
+            plural(checks, "check"),
+            plural(rest.len(), "more reason")
+        ));
     }
     lines
 }
@@ -152,15 +114,9 @@ fn of_must(n: usize) -> String {
     plural(n, "MUST check")
 }
 
-/// `1 check`, `2 checks`.
+/// Whether a summary explains the check: failed, inconclusive or error, at any level.
 #[must_use]
-pub fn plural(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
-}
-
-/// Whether the check belongs to what a summary explains: failed, inconclusive or error, at any level.
-#[must_use]
-pub const fn needs_a_look(check: &CheckResult) -> bool {
+pub const fn needs_attention(check: &CheckResult) -> bool {
     match check.verdict {
         Verdict::Failed | Verdict::Inconclusive | Verdict::Error => true,
         Verdict::Passed | Verdict::Skipped => false,
@@ -180,23 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_the_unit_that_fits() {
-        let shown = |us| Micros(us).to_string();
-        let bounds = [0, 999, 1_000, 999_999, 1_000_000, 1_450_000, 59_999_999, 60_000_000, 125_000_000];
-        let wanted =
-            ["0 µs", "999 µs", "1 ms", "999 ms", "1.0 s", "1.4 s", "59.9 s", "1 min 0 s", "2 min 5 s"];
-        assert_eq!(bounds.map(shown), wanted);
-    }
-
-    #[test]
-    fn a_span_names_a_unit_twice_only_where_there_are_two() {
-        let spans = [(213_000, 250_400), (950_000, 1_200_000), (5, 5), (1_000, 1_001), (9, 4)];
-        let shown = spans.map(|(from, to)| Span(from, to).to_string());
-        assert_eq!(shown, ["213–250 ms", "950 ms–1.2 s", "5 µs", "1 ms", "4 µs"]);
-    }
-
-    #[test]
-    fn a_run_whose_must_checks_pass_is_passed() {
+    fn a_run_passes_if_its_must_checks_pass() {
         assert_eq!(concluded(|_| {}), (Verdict::Passed, "2 MUST checks passed".to_owned()));
     }
 
@@ -228,31 +168,34 @@ mod tests {
     }
 
     #[test]
-    fn skipped_checks_are_not_counted_as_asked() {
+    fn skipped_checks_are_not_counted_as_executed() {
         let (_, sentence) = concluded(|r| r.scenarios[0].checks[0].verdict = Verdict::Skipped);
         assert_eq!(sentence, "1 MUST check passed, 1 check skipped");
     }
 
     #[test]
-    fn a_run_in_which_everything_was_skipped_is_an_error() {
+    fn a_run_in_which_every_check_was_skipped_is_an_error() {
         let (verdict, sentence) =
             concluded(|r| r.scenarios[0].checks.iter_mut().for_each(|c| c.verdict = Verdict::Skipped));
         assert_eq!((verdict, sentence.as_str()), (Verdict::Error, "no check was judged, 3 checks skipped"));
     }
 
     #[test]
-    fn a_run_without_a_must_says_what_else_failed() {
+    fn a_run_without_a_must_check_reports_other_failures() {
         let (verdict, sentence) = concluded(|r| {
             let check = &mut r.scenarios[0].checks[2];
             (check.level, check.verdict) = (Level::Should, Verdict::Failed);
             let check = check.clone();
             r.scenarios[0].checks = vec![check];
         });
-        assert_eq!((verdict, sentence.as_str()), (Verdict::Passed, "no MUST was asked; 1 SHOULD failed"));
+        assert_eq!(
+            (verdict, sentence.as_str()),
+            (Verdict::Passed, "no MUST check was executed; 1 SHOULD check failed")
+        );
     }
 
     #[test]
-    fn skipped_checks_are_counted_by_reason_and_the_rarest_reasons_together() {
+    fn skipped_checks_are_counted_by_reason_and_rare_reasons_are_summed_up() {
         let mut report = sample::passing();
         let mut skipped = report.scenarios[0].checks[0].clone();
         skipped.verdict = Verdict::Skipped;
@@ -261,11 +204,11 @@ mod tests {
         assert!(skips(&sample::passing()).is_empty());
         checks.push(with("rare".to_owned()));
         checks.extend([with("frequent".to_owned()), with("frequent".to_owned())]);
-        assert_eq!(skips(&report), ["2 skipped: frequent", "1 skipped: rare"]);
+        assert_eq!(skips(&report), ["2 checks skipped: frequent", "1 check skipped: rare"]);
         report.scenarios[0].checks.extend((0..50).map(|n| with(format!("other {n}"))));
         let lines = skips(&report);
         assert_eq!(lines.len(), SKIP_REASONS + 1);
-        assert_eq!(lines.last().unwrap(), "32 skipped for 32 more reasons in the report");
+        assert_eq!(lines.last().unwrap(), "32 checks skipped for 32 more reasons; see report.json");
     }
 
     #[test]
@@ -274,7 +217,7 @@ mod tests {
         let scenario = &report.scenarios[0];
         let change =
             |check: usize| scenario.last_change(&scenario.checks[check]).map(|(e, _)| e.id.0.as_str());
-        assert_eq!(change(0), None, "nothing had been changed when e1 was seen");
+        assert_eq!(change(0), None, "nothing had been changed when e1 was recorded");
         assert_eq!(change(1), Some("e2"));
         let mut without = scenario.checks[0].clone();
         without.evidence.clear();

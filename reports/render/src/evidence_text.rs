@@ -1,26 +1,29 @@
-//! Evidence in words, for every renderer alike. The texts are as recorded: a renderer makes them harmless.
+//! Evidence as text, for every renderer. The texts are not escaped; each renderer does that.
 
-use crate::words::{Micros, Span};
+use crate::text::{Micros, TimeRange};
 use meshproof_model::evidence::{
     AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, Exchange, ExchangeErrorKind,
     Fact, Hop, HopResult, LogFields, ServerRequest, Side, TlsFacts,
 };
+use meshproof_model::report::ScenarioResult;
 
 /// A labelled value. Values may have several lines.
-pub(crate) type Row = (&'static str, String);
+pub(crate) type LabelledText = (&'static str, String);
 
-/// Who saw it: `workload sleep`.
-pub(crate) fn side(side: &Side) -> String {
+/// The side that recorded it: `workload sleep`, `external service edition.cnn.com`.
+pub(crate) fn side(side: &Side, scenario: &ScenarioResult) -> String {
     match side {
         Side::Workload { name } => format!("workload {name}"),
         Side::Proxy { name } => format!("proxy {name}"),
-        Side::Service { host } => format!("external service {host}"),
+        Side::Service { host } if scenario.is_external(host) => format!("external service {host}"),
+        Side::Service { host } => format!("mesh service {host}"),
         Side::Suite => "the suite".to_owned(),
     }
 }
 
-/// When it was seen, since the scenario's start. An exchange is recorded at its end and shown from its beginning, before what it led to.
-pub(crate) fn when(piece: &Evidence) -> Span {
+/// The time from the scenario's start. An exchange is recorded at its end and shown from its beginning,
+/// before the evidence that it caused.
+pub(crate) fn when(piece: &Evidence) -> TimeRange {
     let lasted = match &piece.fact {
         Fact::Exchange(exchange) => exchange.duration_us,
         Fact::AccessLog(_)
@@ -30,22 +33,22 @@ pub(crate) fn when(piece: &Evidence) -> Span {
         | Fact::Credential(_)
         | Fact::Note { .. } => 0,
     };
-    Span(piece.at_us.saturating_sub(lasted), piece.at_us)
+    TimeRange(piece.at_us.saturating_sub(lasted), piece.at_us)
 }
 
-/// What was seen, in one line.
+/// The fact in one line.
 pub(crate) fn headline(fact: &Fact) -> String {
     match fact {
         Fact::Exchange(exchange) => exchange_headline(exchange),
         Fact::AccessLog(log) => log_headline(log),
         Fact::Connection(connection) => connection_headline(connection),
         Fact::Request(request) => format!(
-            "received {} {} for {} on port {}, {}, answered {}",
+            "received {} {} for {} on port {} {}, responded {}",
             request.method,
             request.target,
             request.authority,
             request.port,
-            if request.over_tls { "inside TLS" } else { "in plain text" },
+            if request.over_tls { "over TLS" } else { "in plain text" },
             request.status
         ),
         Fact::Change(change) => change_headline(change),
@@ -54,8 +57,8 @@ pub(crate) fn headline(fact: &Fact) -> String {
     }
 }
 
-/// The rest of what was seen.
-pub(crate) fn rows(fact: &Fact) -> Vec<Row> {
+/// The details of the fact.
+pub(crate) fn rows(fact: &Fact) -> Vec<LabelledText> {
     match fact {
         Fact::Exchange(exchange) => exchange.hops.iter().flat_map(hop_rows).collect(),
         Fact::AccessLog(log) => log_rows(log),
@@ -66,8 +69,8 @@ pub(crate) fn rows(fact: &Fact) -> Vec<Row> {
     }
 }
 
-/// The rest of what was seen, as far as it helps somebody who reads it on a terminal.
-pub(crate) fn brief_rows(fact: &Fact) -> Vec<Row> {
+/// The details of the fact that are useful on a terminal.
+pub(crate) fn brief_rows(fact: &Fact) -> Vec<LabelledText> {
     match fact {
         Fact::Exchange(exchange) => {
             exchange.hops.iter().flat_map(hop_rows).filter(|(label, _)| *label != "sent").collect()
@@ -82,16 +85,16 @@ pub(crate) fn brief_rows(fact: &Fact) -> Vec<Row> {
 fn exchange_headline(exchange: &Exchange) -> String {
     let method = exchange.hops.first().map_or("", |h| h.method.as_str());
     let results: Vec<_> = exchange.hops.iter().map(|h| result(&h.result)).collect();
-    let results = if results.is_empty() { "nothing".to_owned() } else { results.join(", then ") };
-    format!("{method} {} gave {results} ({})", exchange.url, Micros(exchange.duration_us))
+    let results = if results.is_empty() { "no request sent".to_owned() } else { results.join(", then ") };
+    format!("{method} {}: {results} ({})", exchange.url, Micros(exchange.duration_us))
 }
 
-/// What came of one request: `301 to https://...`, `no response (timeout)`.
+/// The outcome of one request: `301 redirect to https://...`, `no response (timeout)`.
 pub(crate) fn result(result: &HopResult) -> String {
     match result {
         HopResult::Response(response) => match response.header("location") {
             Some(location) if (300..400).contains(&response.status) => {
-                format!("{} to {location}", response.status)
+                format!("{} redirect to {location}", response.status)
             }
             Some(_) | None => response.status.to_string(),
         },
@@ -104,18 +107,18 @@ pub(crate) const fn error_kind(kind: ExchangeErrorKind) -> &'static str {
         ExchangeErrorKind::ConnectionRefused => "connection refused",
         ExchangeErrorKind::ConnectionClosed => "connection closed",
         ExchangeErrorKind::Tls => "TLS handshake failed",
-        ExchangeErrorKind::Protocol => "not HTTP",
+        ExchangeErrorKind::Protocol => "invalid HTTP response",
         ExchangeErrorKind::Timeout => "timeout",
-        ExchangeErrorKind::Other => "other",
+        ExchangeErrorKind::Other => "other error",
     }
 }
 
-/// What was sent and received in one hop.
-pub(crate) fn hop_rows(hop: &Hop) -> Vec<Row> {
+/// The details of one request and its response.
+pub(crate) fn hop_rows(hop: &Hop) -> Vec<LabelledText> {
     let sent = if hop.tls.is_some() {
-        format!("{} bytes, inside TLS", hop.sent_bytes)
+        format!("{} over TLS", bytes(hop.sent_bytes))
     } else {
-        format!("{}({} bytes)", ended(&hop.sent), hop.sent_bytes)
+        format!("{}({})", with_newline(&hop.sent), bytes(hop.sent_bytes))
     };
     let mut rows = vec![("sent", sent)];
     if let Some(tls) = &hop.tls {
@@ -132,11 +135,11 @@ pub(crate) fn hop_rows(hop: &Hop) -> Vec<Row> {
             }
             rows.push(("received", head.trim_end().to_owned()));
             if response.body_bytes > 0 {
-                let cut = if response.body_truncated { ", and more" } else { "" };
+                let cut = if response.body_truncated { ", truncated" } else { "" };
                 let sum = response.body_sha256.as_ref().map(|s| format!(", SHA-256 {s}")).unwrap_or_default();
                 rows.push((
                     "body",
-                    format!("{}({} bytes{cut}{sum})", ended(&response.body), response.body_bytes),
+                    format!("{}({}{cut}{sum})", with_newline(&response.body), bytes(response.body_bytes)),
                 ));
             }
             rows.extend(response.trailers.iter().map(|t| ("trailer", format!("{}: {}", t.name, t.value))));
@@ -147,8 +150,13 @@ pub(crate) fn hop_rows(hop: &Hop) -> Vec<Row> {
     rows
 }
 
-/// A text and a line end, if there is a text.
-fn ended(text: &str) -> String {
+/// `1 byte`, `2 bytes`.
+fn bytes(n: u64) -> String {
+    format!("{n} {}", if n == 1 { "byte" } else { "bytes" })
+}
+
+/// The text with a line end, or nothing if the text is empty.
+fn with_newline(text: &str) -> String {
     let text = text.trim_end();
     if text.is_empty() { String::new() } else { format!("{text}\n") }
 }
@@ -176,19 +184,29 @@ fn tls_line(tls: &TlsFacts) -> String {
         }),
     );
     part("verification", tls.peer_verification.clone());
-    if parts.is_empty() { "nothing known".to_owned() } else { parts.join("; ") }
+    if parts.is_empty() { "no details recorded".to_owned() } else { parts.join("; ") }
+}
+
+/// As [`tls_line`] for the server, which knows that an absent server name was not sent.
+fn server_tls_line(tls: &TlsFacts) -> String {
+    let line = tls_line(tls);
+    match (&tls.server_name, &tls.failure) {
+        (None, None) => format!("no server name (SNI); {line}"),
+        (Some(_), _) | (_, Some(_)) => line,
+    }
 }
 
 fn log_headline(log: &AccessLog) -> String {
     let Some(f) = &log.fields else {
-        let why = log.unreadable.as_deref().unwrap_or("unread");
-        return format!("logged a line that cannot be read: {why}");
+        let why = log.unreadable.as_deref().unwrap_or("no reason was recorded");
+        return format!("unreadable log line: {why}");
     };
     let dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let code = f.response_code.map_or_else(|| "-".to_owned(), |c| c.to_string());
-    let flags = if f.response_flags.is_empty() { "no flags".to_owned() } else { f.response_flags.join(",") };
+    let flags =
+        if f.response_flags.is_empty() { "no response flags".to_owned() } else { f.response_flags.join(",") };
     format!(
-        "logged {} {} {code} ({flags}), authority {}, upstream {} of {}",
+        "logged {} {} {code} ({flags}), authority {}, upstream {} ({})",
         dash(&f.method),
         dash(&f.path),
         dash(&f.authority),
@@ -197,7 +215,7 @@ fn log_headline(log: &AccessLog) -> String {
     )
 }
 
-fn log_rows(log: &AccessLog) -> Vec<Row> {
+fn log_rows(log: &AccessLog) -> Vec<LabelledText> {
     let mut rows = vec![("line", log.line.clone())];
     rows.extend(log.format.clone().map(|format| ("format", format)));
     rows.extend(log.fields.as_ref().map(|fields| ("fields", log_fields(fields))));
@@ -205,7 +223,7 @@ fn log_rows(log: &AccessLog) -> Vec<Row> {
     rows
 }
 
-/// One field a line; the names are those of the report's JSON, so that none is forgotten here.
+/// One field per line. The names come from the report's JSON, so that no field can be left out here.
 fn log_fields(fields: &LogFields) -> String {
     let Ok(serde_json::Value::Object(members)) = serde_json::to_value(fields) else {
         return String::new();
@@ -222,37 +240,37 @@ fn log_fields(fields: &LogFields) -> String {
 
 fn connection_headline(connection: &Connection) -> String {
     let what = match &connection.tls {
-        Some(TlsFacts { failure: Some(failure), .. }) => format!("the TLS handshake failed: {failure}"),
+        Some(TlsFacts { failure: Some(failure), .. }) => format!("TLS handshake failed: {failure}"),
         Some(tls) => match &tls.server_name {
-            Some(name) => format!("TLS for {name}"),
-            None => "TLS without a server name".to_owned(),
+            Some(name) => format!("TLS, server name {name}"),
+            None => "TLS, no server name (SNI)".to_owned(),
         },
         None => "plain text".to_owned(),
     };
     format!("accepted connection {} on port {}: {what}", connection.number, connection.port)
 }
 
-fn connection_rows(connection: &Connection) -> Vec<Row> {
+fn connection_rows(connection: &Connection) -> Vec<LabelledText> {
     let mut rows = vec![("peer", connection.peer.clone())];
-    rows.extend(connection.tls.as_ref().map(|tls| ("TLS", tls_line(tls))));
+    rows.extend(connection.tls.as_ref().map(|tls| ("TLS", server_tls_line(tls))));
     if !connection.clear_bytes.is_empty() {
-        rows.push(("clear bytes", connection.clear_bytes.clone()));
+        rows.push(("plain text", connection.clear_bytes.clone()));
     }
     rows
 }
 
-fn request_rows(request: &ServerRequest) -> Vec<Row> {
+fn request_rows(request: &ServerRequest) -> Vec<LabelledText> {
     let mut head = format!("{} {} {}\n", request.method, request.target, request.version);
     for header in &request.headers {
         head.push_str(&format!("{}: {}\n", header.name, header.value));
     }
     let mut rows = vec![("request", head.trim_end().to_owned())];
-    if let Some(bytes) = request.body_bytes.filter(|bytes| *bytes > 0) {
+    if let Some(size) = request.body_bytes.filter(|size| *size > 0) {
         let sum = request.body_sha256.as_ref().map(|s| format!(", SHA-256 {s}")).unwrap_or_default();
-        rows.push(("body", format!("{bytes} bytes{sum}")));
+        rows.push(("body", format!("{}{sum}", bytes(size))));
     }
     rows.push(("peer", format!("{} (connection {})", request.peer, request.connection)));
-    rows.extend(request.tls.as_ref().map(|tls| ("TLS", tls_line(tls))));
+    rows.extend(request.tls.as_ref().map(|tls| ("TLS", server_tls_line(tls))));
     rows
 }
 
@@ -269,13 +287,13 @@ fn change_headline(change: &Change) -> String {
         parts.push("changed nothing".to_owned());
     }
     let outcome = match &change.refused {
-        Some(reason) => format!("refused: {reason}"),
+        Some(reason) => format!("rejected: {reason}"),
         None => format!("in force after {}", Micros(change.convergence_us)),
     };
     format!("{} ({outcome})", parts.join("; "))
 }
 
-/// `DestinationRule default/edition-cnn-com`, as far as the text shows it without being parsed.
+/// `DestinationRule default/edition-cnn-com`, read from the text without parsing it as YAML.
 pub(crate) fn manifest_name(yaml: &str) -> String {
     let field = |key: &str| {
         let value = yaml.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
@@ -289,18 +307,18 @@ pub(crate) fn manifest_name(yaml: &str) -> String {
     }
 }
 
-fn change_rows(change: &Change) -> Vec<Row> {
-    let mut rows: Vec<Row> =
+fn change_rows(change: &Change) -> Vec<LabelledText> {
+    let mut rows: Vec<LabelledText> =
         change.applied.iter().map(|yaml| ("applied", yaml.trim_end().to_owned())).collect();
     rows.extend(change.deleted.iter().map(|name| ("deleted", name.clone())));
-    rows.extend(change.refused.clone().map(|reason| ("refused", reason)));
+    rows.extend(change.refused.clone().map(|reason| ("rejected", reason)));
     rows
 }
 
 fn credential_headline(credential: &CredentialStatus) -> String {
     let state = match credential.state {
         CredentialState::Active => "active",
-        CredentialState::Warming => "asked for and not yet supplied",
+        CredentialState::Warming => "requested, not yet delivered",
     };
     match &credential.serial {
         Some(serial) => format!("credential {}: {state}, serial {serial}", credential.name),
@@ -313,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interim_responses_digest_trailers_and_messages_are_shown_with_what_was_received() {
+    fn interim_responses_digest_trailers_and_messages_are_shown_with_the_response() {
         let hop: Hop = serde_json::from_value(serde_json::json!({
             "method": "GET", "url": "http://a/", "sent": "", "sent_bytes": 0,
             "result": {"response": {
