@@ -18,12 +18,12 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::certificates::{Authority, KeyAlgorithm};
 use crate::external::ExternalChoice;
-use crate::feature;
+use crate::feature::{self, Feature};
 use crate::mesh::{Events, Finished, Mesh, Setting, Stop, Unreached, micros};
 use crate::scenario::Scenario;
 use crate::store::Store;
 use crate::target::{Seat, Target, TargetError};
-use crate::timeouts::Timeouts;
+use crate::timeouts::{Timeout, Timeouts};
 
 /// One scenario configuration that is to run.
 #[derive(Clone)]
@@ -126,9 +126,10 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     let id = crate::run_folder::new_run_id();
     let implementation = options.target.identify().await.map_err(|e| match e {
         TargetError::Gone(words) => RunError::Implementation(words),
-        TargetError::Refused(_) | TargetError::Unsupported(_) | TargetError::Environment(_) => {
-            RunError::Target(e.to_string())
-        }
+        TargetError::Refused(_)
+        | TargetError::Unsupported(_)
+        | TargetError::Unable(_)
+        | TargetError::Environment(_) => RunError::Target(e.to_string()),
     })?;
     let implementation = Arc::new(implementation);
     let before = options.target.before(&id).await.map_err(|e| RunError::Target(e.to_string()))?;
@@ -250,36 +251,35 @@ struct Shared {
     seats: Arc<Semaphore>,
 }
 
-fn selected_checks(selected: &Selected) -> impl Iterator<Item = &'static crate::scenario::Check> {
+fn selected_checks(selected: &Selected) -> impl Iterator<Item = &'static crate::catalogue::Check> {
     let only = selected.checks.clone();
-    selected
-        .scenario
-        .checks
-        .iter()
-        .filter(move |c| only.as_ref().is_none_or(|o| o.iter().any(|id| id == c.id)))
-        .filter(|c| c.is_in(selected.configuration))
+    let checks = selected.scenario.catalogue.checks_in(selected.configuration);
+    checks.filter(move |c| only.as_ref().is_none_or(|only| only.contains(&c.id)))
 }
 
 /// A result in which no check was reached.
 fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioResult {
     let checks = selected_checks(selected)
         .map(|check| CheckResult {
-            id: selected.scenario.check_id(check),
+            id: selected.scenario.catalogue.check_id(check),
             level: check.level,
             control: check.control,
             verdict: why.verdict,
             reason: why.reason.clone(),
-            requirement: check.requirement.to_owned(),
-            section: check.section.to_owned(),
-            expected: check.requirement.to_owned(),
+            requirement: check.requirement.clone(),
+            section: check.section.clone(),
+            expected: check.requirement.clone(),
             seen: why.reason.clone(),
             evidence: Vec::new(),
             differences: Vec::new(),
             expected_failure: None,
-            feature: why.feature.or_else(|| check.needs().next()).map(str::to_owned),
+            feature: why.feature.or_else(|| check.features.first().copied()),
             repeat: format!(
                 "{} {}:{}/{}",
-                shared.options.repeat, selected.scenario.id, selected.configuration, check.id
+                shared.options.repeat,
+                selected.scenario.id(),
+                selected.configuration,
+                check.id
             ),
         })
         .collect();
@@ -296,12 +296,12 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
 }
 
 fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
-    let scenario = selected.scenario;
+    let catalogue = &selected.scenario.catalogue;
     ScenarioResult {
-        id: scenario.id.to_owned(),
+        id: catalogue.id.clone(),
         configuration: selected.configuration.to_owned(),
-        title: scenario.title.to_owned(),
-        document: Document { title: scenario.document.to_owned(), url: scenario.url.to_owned() },
+        title: catalogue.title.clone(),
+        document: Document { title: catalogue.document.clone(), url: catalogue.url.clone() },
         checks: finished.checks,
         external_services: finished.externals,
         steps: finished.steps,
@@ -316,13 +316,13 @@ fn skipped(reason: String) -> Unreached {
 }
 
 /// Who is to blame for the checks that were not reached.
-fn blame(stop: Stop, declared: &[String]) -> Unreached {
+fn blame(stop: Stop, declared: &[Feature]) -> Unreached {
     match stop {
         Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_))) => {
             Unreached { verdict: Verdict::Failed, reason: e.to_string(), fault: None, feature: None }
         }
-        // What was declared and is then not done is a failure, or anybody could skip their way to a pass.
-        Stop::Target(TargetError::Unsupported(feature)) if declares(declared, &feature) => Unreached {
+        // A declared feature that is then not supported is a failure, or every implementation could skip its way to a pass.
+        Stop::Target(TargetError::Unsupported(feature)) if declared.contains(&feature) => Unreached {
             verdict: Verdict::Failed,
             reason: format!(
                 "the implementation declares {feature} and then says that it does not support it"
@@ -333,6 +333,9 @@ fn blame(stop: Stop, declared: &[String]) -> Unreached {
         Stop::Target(TargetError::Unsupported(feature)) => {
             skipped(format!("the implementation does not support {feature}"))
         }
+        Stop::Target(TargetError::Unable(what)) => {
+            skipped(format!("the implementation does not support {what}"))
+        }
         Stop::Target(TargetError::Environment(message)) | Stop::Suite(message) => Unreached {
             verdict: Verdict::Error,
             reason: message.clone(),
@@ -341,13 +344,6 @@ fn blame(stop: Stop, declared: &[String]) -> Unreached {
         },
         e @ Stop::FailFast => skipped(e.to_string()),
     }
-}
-
-/// Whether what is called unsupported begins with the name of a declared feature.
-fn declares(declared: &[String], unsupported: &str) -> bool {
-    let name =
-        unsupported.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).next().unwrap_or_default();
-    declared.iter().any(|d| d == name)
 }
 
 fn panic_words(panic: &(dyn Any + Send)) -> String {
@@ -378,24 +374,25 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         return unreached(shared, &selected, &blame(Stop::FailFast, &[]));
     }
     let scenario = selected.scenario;
-    if options.external == ExternalChoice::Live && scenario.live.is_empty() {
-        let words = format!("{} asks no host on the internet, so it cannot be run with --live", scenario.id);
+    if options.external == ExternalChoice::Live && scenario.catalogue.live.is_empty() {
+        let words =
+            format!("{} asks no host on the internet, so it cannot be run with --live", scenario.id());
         return unreached(shared, &selected, &blame(Stop::Suite(words), &[]));
     }
     let declared = &shared.implementation.features;
-    if let Some(feature) = feature::missing(scenario.needs(selected.configuration), declared) {
+    if let Some(feature) = feature::missing(scenario.catalogue.needs(selected.configuration), declared) {
         let why = skipped(feature::why_skipped(feature));
         return unreached(shared, &selected, &Unreached { feature: Some(feature), ..why });
     }
-    let selector = format!("{}:{}", scenario.id, selected.configuration);
+    let selector = format!("{}:{}", scenario.id(), selected.configuration);
     (options.events)(Event::ScenarioStarted { scenario: selector });
-    let name = seat_name(scenario.id, selected.configuration);
+    let name = seat_name(scenario.id(), selected.configuration);
     let store = Store::new();
     let seat = Seat {
         run: shared.id.clone(),
         folder: shared.folder.join(&name),
         name,
-        topology: (scenario.topology)(),
+        topology: scenario.topology.clone(),
         store: store.clone(),
         timeouts: options.timeouts.clone(),
         external: options.external,
@@ -425,12 +422,13 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     let setup_us = store.now_us();
     let mesh = Mesh::new(
         Setting {
-            scenario,
+            catalogue: &scenario.catalogue,
+            manifests: &scenario.fixtures,
             configuration: selected.configuration,
             seat,
             implementation: Arc::clone(&shared.implementation),
             public: Arc::clone(&shared.public),
-            fixtures: options.fixtures.clone(),
+            replacements: options.fixtures.clone(),
             only_checks: selected.checks.clone(),
             fail_fast: options.fail_fast,
             events: Arc::clone(&options.events),
@@ -438,11 +436,11 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         },
         instance,
     );
-    let limit = options.timeouts.get("scenario");
+    let limit = options.timeouts.get(Timeout::Scenario);
     let stop = tokio::select! {
         biased;
         reason = interrupted(options.interrupt.clone()) => Some(cut_short(&reason)),
-        told = tokio::time::timeout(limit, AssertUnwindSafe((scenario.run)(&mesh)).catch_unwind()) => match told {
+        told = tokio::time::timeout(limit, AssertUnwindSafe(scenario.tell(&mesh)).catch_unwind()) => match told {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(stop))) => Some(blame(stop, &shared.implementation.features)),
             Ok(Err(panic)) => {

@@ -1,6 +1,7 @@
 //! How the suite reaches an implementation. A target makes instances; an instance is one implementation's mesh
 //! for the length of one scenario.
 
+use crate::feature::Feature;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementatio
 
 use crate::external::{Documented, ExternalChoice, ExternalSpec};
 use crate::store::Store;
-use crate::timeouts::Timeouts;
+use crate::timeouts::{Timeout, Timeouts};
 use crate::topology::Topology;
 use crate::workload::RequestSpec;
 use meshproof_model::{Resource, ResourceId};
@@ -44,7 +45,7 @@ pub trait Target: Send + Sync {
     /// How long [`Target::start`] may take; longer is the implementation's fault. None: the target bounds it, and knows better who is to
     /// blame.
     fn starts_within(&self, timeouts: &Timeouts) -> Option<Duration> {
-        Some(timeouts.get("implementation-ready"))
+        Some(timeouts.get(Timeout::ImplementationReady))
     }
 
     /// Puts the topology in place, with none of the document's resources applied.
@@ -147,7 +148,7 @@ pub trait Instance: Send + Sync {
 
     /// How long [`Instance::deploy_externals`] may take for each, the time in which the implementation takes up its address included.
     fn deploys_within(&self, timeouts: &Timeouts) -> Duration {
-        timeouts.get("external-service-ready") + timeouts.get("applied")
+        timeouts.get(Timeout::ExternalServiceReady) + timeouts.get(Timeout::Applied)
     }
 
     /// Brings a change into force; returns when it is.
@@ -210,9 +211,13 @@ pub enum TargetError {
     /// The implementation refuses a documented configuration: its fault.
     #[error("the implementation refused the configuration: {0}")]
     Refused(String),
-    /// The implementation declares that it cannot do this: what needs it is skipped.
+    /// The implementation does not support this feature: what needs it is skipped.
+    #[error("the implementation does not support {0}")]
+    Unsupported(Feature),
+    /// The implementation, or the target that reaches it, has no way to do this, for which there is no feature: what needs it
+    /// is skipped.
     #[error("the implementation does not support this: {0}")]
-    Unsupported(String),
+    Unable(String),
     /// The implementation died or broke the target's contract: its fault.
     #[error("the implementation is gone: {0}")]
     Gone(String),

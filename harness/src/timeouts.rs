@@ -1,80 +1,204 @@
 //! Every timeout of the suite, named after the condition that it bounds. None is a sleep: each wait ends the moment
 //! its condition holds.
 
-use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-/// The timeouts of a run. Set with `--timeout NAME=DURATION`.
-#[derive(Clone, Debug)]
-pub struct Timeouts {
-    values: BTreeMap<&'static str, Duration>,
+use crate::names::did_you_mean;
+
+/// One timeout. Set with `--timeout NAME=DURATION`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timeout {
+    /// For one request.
+    Request,
+    /// For `100 Continue`.
+    Continue,
+    /// For an external service to start.
+    ExternalServiceReady,
+    /// For the image of an external service in a container.
+    ImageFetched,
+    /// For the images of a cluster's pods.
+    ImagesPulled,
+    /// For the implementation to start.
+    ImplementationReady,
+    /// For an adapter's `hello`.
+    AdapterHello,
+    /// For each other answer of an adapter.
+    AdapterAnswer,
+    /// For an adapter to stop.
+    AdapterStop,
+    /// For a cluster's API server.
+    ClusterAnswer,
+    /// For a changed configuration.
+    Applied,
+    /// For late evidence.
+    EvidenceSettled,
+    /// For a scenario's removal.
+    Teardown,
+    /// For a whole scenario.
+    Scenario,
 }
 
-/// Name, default in milliseconds, and the condition that it bounds.
-pub const NAMED: &[(&str, u64, &str)] = &[
-    ("request", 10_000, "a request has its whole answer, or its connection failed"),
-    (
-        "continue",
-        1_000,
-        "100 Continue has answered a request that waits for it; then its body is sent all the same",
-    ),
-    ("external-service-ready", 15_000, "an external service accepts connections"),
-    ("image-fetched", 300_000, "the image of a containerised external service is on this machine"),
-    (
-        "images-pulled",
-        300_000,
-        "the images of a cluster's pods are on their nodes, each time that pods are made",
-    ),
-    ("implementation-ready", 30_000, "the implementation has started"),
-    ("adapter-hello", 10_000, "an adapter has said hello"),
-    ("adapter-answer", 10_000, "an adapter has answered a message"),
-    ("adapter-stop", 10_000, "an adapter and all that it started have ended"),
-    (
-        "cluster-answer",
-        30_000,
-        "a cluster's API server has answered a question, tried again where that is safe",
-    ),
-    ("applied", 60_000, "a changed configuration is in force"),
-    ("evidence-settled", 10_000, "the access logs of finished requests have arrived"),
-    ("teardown", 30_000, "everything that a scenario made is gone"),
-    ("scenario", 600_000, "a scenario has come to its end"),
-];
+impl Timeout {
+    /// Every timeout, in the order in which `meshproof list --timeouts` shows them.
+    pub const ALL: [Self; 14] = [
+        Self::Request,
+        Self::Continue,
+        Self::ExternalServiceReady,
+        Self::ImageFetched,
+        Self::ImagesPulled,
+        Self::ImplementationReady,
+        Self::AdapterHello,
+        Self::AdapterAnswer,
+        Self::AdapterStop,
+        Self::ClusterAnswer,
+        Self::Applied,
+        Self::EvidenceSettled,
+        Self::Teardown,
+        Self::Scenario,
+    ];
+
+    /// Its name: `external-service-ready`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Continue => "continue",
+            Self::ExternalServiceReady => "external-service-ready",
+            Self::ImageFetched => "image-fetched",
+            Self::ImagesPulled => "images-pulled",
+            Self::ImplementationReady => "implementation-ready",
+            Self::AdapterHello => "adapter-hello",
+            Self::AdapterAnswer => "adapter-answer",
+            Self::AdapterStop => "adapter-stop",
+            Self::ClusterAnswer => "cluster-answer",
+            Self::Applied => "applied",
+            Self::EvidenceSettled => "evidence-settled",
+            Self::Teardown => "teardown",
+            Self::Scenario => "scenario",
+        }
+    }
+
+    /// How long it is where it is not set.
+    #[must_use]
+    pub const fn default(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Continue => 1,
+            Self::Request
+            | Self::AdapterHello
+            | Self::AdapterAnswer
+            | Self::AdapterStop
+            | Self::EvidenceSettled => 10,
+            Self::ExternalServiceReady => 15,
+            Self::ImplementationReady | Self::ClusterAnswer | Self::Teardown => 30,
+            Self::Applied => 60,
+            Self::ImageFetched | Self::ImagesPulled => 300,
+            Self::Scenario => 600,
+        })
+    }
+
+    /// The condition that it bounds.
+    #[must_use]
+    pub const fn condition(self) -> &'static str {
+        match self {
+            Self::Request => "a request has its whole response, or its connection failed",
+            Self::Continue => {
+                "a request that waits for 100 Continue has got it; then its body is sent anyway"
+            }
+            Self::ExternalServiceReady => "an external service accepts connections",
+            Self::ImageFetched => "the image of a containerised external service is on this machine",
+            Self::ImagesPulled => {
+                "the images of a cluster's pods are on their nodes, each time that pods are made"
+            }
+            Self::ImplementationReady => "the implementation has started",
+            Self::AdapterHello => "an adapter has answered `hello`",
+            Self::AdapterAnswer => "an adapter has answered a message",
+            Self::AdapterStop => "an adapter and everything that it started have exited",
+            Self::ClusterAnswer => "a cluster's API server has answered, after retries where they are safe",
+            Self::Applied => "a changed configuration is in force",
+            Self::EvidenceSettled => "the access logs of finished requests have arrived",
+            Self::Teardown => "everything that a scenario made is gone",
+            Self::Scenario => "a scenario has finished",
+        }
+    }
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Timeout {
+    type Err = UnknownTimeout;
+
+    fn from_str(name: &str) -> Result<Self, UnknownTimeout> {
+        let found = Self::ALL.into_iter().find(|timeout| timeout.name() == name);
+        found.ok_or_else(|| UnknownTimeout(name.to_owned()))
+    }
+}
+
+/// No timeout has this name. Says which names are near, and which there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownTimeout(pub String);
+
+impl fmt::Display for UnknownTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Timeout::ALL.map(Timeout::name);
+        let near = did_you_mean(&self.0, names);
+        write!(f, "no timeout is named {:?}{near}; the timeouts are {}", self.0, names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownTimeout {}
+
+/// The timeouts of a run.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// By [`Timeout`], in the order of its declaration.
+    values: [Duration; Timeout::ALL.len()],
+}
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { values: NAMED.iter().map(|&(name, ms, _)| (name, Duration::from_millis(ms))).collect() }
+        Self { values: Timeout::ALL.map(Timeout::default) }
     }
 }
 
 impl Timeouts {
     /// Sets one timeout.
-    ///
-    /// # Errors
-    /// No timeout has this name; the names are in [`NAMED`].
-    pub fn set(&mut self, name: &str, value: Duration) -> Result<(), UnknownTimeout> {
-        let slot = NAMED
-            .iter()
-            .find(|(known, ..)| *known == name)
-            .and_then(|(known, ..)| self.values.get_mut(known));
-        *slot.ok_or_else(|| UnknownTimeout(name.to_owned()))? = value;
-        Ok(())
+    pub fn set(&mut self, timeout: Timeout, value: Duration) {
+        self.values[timeout as usize] = value;
     }
 
-    /// The timeout of this name.
-    ///
-    /// # Panics
-    /// No timeout has this name; names are constants of the suite.
+    /// How long this timeout is.
     #[must_use]
-    #[track_caller]
-    pub fn get(&self, name: &str) -> Duration {
-        match self.values.get(name) {
-            Some(value) => *value,
-            None => panic!("no timeout is named {name:?}"),
-        }
+    pub fn get(&self, timeout: Timeout) -> Duration {
+        self.values[timeout as usize]
     }
 }
 
-/// No timeout has this name.
-#[derive(Debug, thiserror::Error)]
-#[error("no timeout is named {0:?}")]
-pub struct UnknownTimeout(pub String);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_timeout_has_its_own_place_and_reads_back_from_its_name() {
+        for (place, timeout) in Timeout::ALL.into_iter().enumerate() {
+            assert_eq!(timeout as usize, place, "{timeout}");
+            assert_eq!(timeout.name().parse(), Ok(timeout));
+        }
+        let mut timeouts = Timeouts::default();
+        timeouts.set(Timeout::Applied, Duration::from_millis(5));
+        assert_eq!(timeouts.get(Timeout::Applied), Duration::from_millis(5));
+        assert_eq!(timeouts.get(Timeout::Request), Timeout::Request.default());
+    }
+
+    #[test]
+    fn a_misspelt_timeout_is_answered_with_near_names_and_all_names() {
+        let words = "requst".parse::<Timeout>().unwrap_err().to_string();
+        assert!(words.starts_with("no timeout is named \"requst\"; did you mean request?"), "{words}");
+        assert!(words.ends_with("teardown, scenario"), "{words}");
+    }
+}

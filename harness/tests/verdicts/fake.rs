@@ -1,5 +1,6 @@
 //! A target that does what a test tells it to.
 
+use meshproof_harness::feature::Feature;
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use meshproof_harness::mesh::Stop;
 use meshproof_harness::runner::{Options, Selected, run};
 use meshproof_harness::scenario::Scenario;
 use meshproof_harness::target::{Aftermath, ConfigChange, Instance, Left, Probe, Seat, Target, TargetError};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{
     CredentialStatus, Event, Exchange, ExternalService, Fact, Hop, HopResult, Implementation, Report,
@@ -83,7 +84,7 @@ impl Target for Fake {
             name: "fake".into(),
             version: "1".into(),
             target: "fake".into(),
-            features: vec!["present".into()],
+            features: vec![Feature::Sidecar],
             details: Default::default(),
         })
     }
@@ -110,7 +111,7 @@ impl Target for Fake {
     }
 
     fn starts_within(&self, timeouts: &Timeouts) -> Option<Duration> {
-        (self.behaviour != Behaviour::BoundsItsStart).then(|| timeouts.get("implementation-ready"))
+        (self.behaviour != Behaviour::BoundsItsStart).then(|| timeouts.get(Timeout::ImplementationReady))
     }
 
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
@@ -212,7 +213,7 @@ impl Instance for FakeInstance {
     async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {
         match self.fake.behaviour {
             Behaviour::Refuses => Err(TargetError::Refused("unknown field `tls`".into())),
-            Behaviour::DoesNotSupport => Err(TargetError::Unsupported("mutual-origination".into())),
+            Behaviour::DoesNotSupport => Err(TargetError::Unsupported(Feature::MutualOrigination)),
             Behaviour::Stalls => pending().await,
             _ => Ok(()),
         }
@@ -322,8 +323,8 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
     let fake = Fake { behaviour: asked.behaviour, alive, ..Fake::default() };
     let (stopped, settled) = (Arc::clone(&fake.stopped), Arc::clone(&fake.settled));
     let mut timeouts = Timeouts::default();
-    timeouts.set("applied", asked.applied).unwrap();
-    timeouts.set("implementation-ready", READY).unwrap();
+    timeouts.set(Timeout::Applied, asked.applied);
+    timeouts.set(Timeout::ImplementationReady, READY);
     let events = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&events);
     let (interrupt, interrupted) = watch::channel(None);

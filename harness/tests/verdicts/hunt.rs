@@ -2,18 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers report by panicking, as tests do")]
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use meshproof_harness::access_log::read_line;
+use meshproof_harness::catalogue::{Catalogue, Check};
 use meshproof_harness::claim::Claims;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
+use meshproof_harness::feature::Feature;
+use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::runner::{Options, Selected, run};
-use meshproof_harness::scenario::{Check, Configuration, Scenario, Story};
+use meshproof_harness::scenario::{Scenario, Story};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::topology::Topology;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{
@@ -33,7 +36,7 @@ pub(crate) struct Scripted {
     pub(crate) send: Script,
     /// What every change is answered with.
     pub(crate) change: fn() -> Result<(), TargetError>,
-    pub(crate) features: &'static [&'static str],
+    pub(crate) features: &'static [Feature],
     /// What still happens while it is taken down.
     pub(crate) stop: fn(&Seat),
 }
@@ -52,7 +55,7 @@ impl Target for Scripted {
             name: "scripted".into(),
             version: "1".into(),
             target: "scripted".into(),
-            features: self.features.iter().map(|f| (*f).to_owned()).collect(),
+            features: self.features.to_vec(),
             details: Default::default(),
         })
     }
@@ -117,7 +120,7 @@ impl Instance for ScriptedInstance {
 pub(crate) async fn report_of(target: Scripted, scenario: &'static Scenario) -> Report {
     let work = tempfile::tempdir().unwrap();
     let mut timeouts = Timeouts::default();
-    timeouts.set("external-service-ready", Duration::from_millis(50)).unwrap();
+    timeouts.set(Timeout::ExternalServiceReady, Duration::from_millis(50));
     run(Options {
         external: ExternalChoice::Embedded,
         timeouts,
@@ -136,23 +139,12 @@ pub(crate) fn judged(report: &Report) -> (Verdict, String) {
     (check.verdict, check.reason.clone())
 }
 
-pub(crate) const fn story(checks: &'static [Check], run: for<'a> fn(&'a Mesh) -> Story<'a>) -> Scenario {
-    Scenario {
-        id: "hunt",
-        title: "",
-        document: "",
-        url: "",
-        features: &[],
-        configurations: &[Configuration { id: "only", title: "" }],
-        checks,
-        fixtures: &[],
-        live: &[],
-        topology: Topology::default,
-        run,
-    }
+pub(crate) fn story(checks: &[&str], run: for<'a> fn(&'a Mesh) -> Story<'a>) -> Scenario {
+    let checks = checks.iter().map(|id| Check::must(*id, "A", "The claim under test."));
+    Scenario::new(Catalogue::new("hunt").checks(checks), Fixtures::default(), Topology::default(), run)
 }
 
-pub(crate) static ONE: &[Check] = &[Check::must("claim", "A", "The claim under test.")];
+pub(crate) const ONE: &[&str] = &["claim"];
 
 pub(crate) async fn ask(mesh: &Mesh) -> Result<meshproof_harness::claim::Reply, Stop> {
     mesh.workload(PROXY).get("http://service.example/private?of=today").await
@@ -190,17 +182,19 @@ fn logged(seat: &Seat, token: Option<&str>, line: &str) {
 
 // What a broken mesh passes.
 
-static ONE_UPSTREAM: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check(
-            "claim",
-            mesh.service(HOST)
-                .saw(&reply)
-                .exactly(1)
-                .over_tls()
-                .and(mesh.service(HOST).during(&reply).only_request()),
-        )
+static ONE_UPSTREAM: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check(
+                "claim",
+                mesh.service(HOST)
+                    .saw(&reply)
+                    .exactly(1)
+                    .over_tls()
+                    .and(mesh.service(HOST).during(&reply).only_request()),
+            )
+        })
     })
 });
 
@@ -215,12 +209,14 @@ async fn a_second_request_upstream_without_the_token_is_not_one_upstream_request
     assert_eq!(verdict, Verdict::Failed, "{reason}");
 }
 
-static NO_PLAINTEXT: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        let claim = mesh.service(HOST).during(&reply).no_plaintext(&["/private"]);
-        let _the_next_one = mesh.workload(PROXY).get("http://service.example/another").await?;
-        mesh.check("claim", claim.provided("the request itself", reply.ends_with(200)))
+static NO_PLAINTEXT: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            let claim = mesh.service(HOST).during(&reply).no_plaintext(&["/private"]);
+            let _the_next_one = mesh.workload(PROXY).get("http://service.example/another").await?;
+            mesh.check("claim", claim.provided("the request itself", reply.ends_with(200)))
+        })
     })
 });
 
@@ -238,10 +234,12 @@ async fn a_plaintext_copy_that_is_sent_a_moment_later_and_without_the_token_is_a
     assert_eq!(verdict, Verdict::Failed, "{reason}");
 }
 
-static FORWARDED_PROTO: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.service(HOST).saw(&reply).header("x-forwarded-proto", "https"))
+static FORWARDED_PROTO: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.service(HOST).saw(&reply).header("x-forwarded-proto", "https"))
+        })
     })
 });
 
@@ -256,10 +254,15 @@ async fn a_header_that_comes_twice_with_two_values_is_not_the_first_of_them() {
     assert_eq!(verdict, Verdict::Failed, "{reason}");
 }
 
-static REFUSED_CLIENT: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", reply.fails().and(mesh.service(HOST).during(&reply).refused_client(&stranger())))
+static REFUSED_CLIENT: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check(
+                "claim",
+                reply.fails().and(mesh.service(HOST).during(&reply).refused_client(&stranger())),
+            )
+        })
     })
 });
 
@@ -300,11 +303,13 @@ fn line(token: &str, format: &str) -> String {
     )
 }
 
-static LOGGED: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        let line = mesh.proxy(PROXY).logged(&reply).method("GET").status(200).authority(HOST);
-        mesh.check("claim", line.upstream_cluster("outbound|443||service.example"))
+static LOGGED: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            let line = mesh.proxy(PROXY).logged(&reply).method("GET").status(200).authority(HOST);
+            mesh.check("claim", line.upstream_cluster("outbound|443||service.example"))
+        })
     })
 });
 
@@ -319,10 +324,12 @@ async fn a_request_that_is_logged_once_more_in_a_line_that_cannot_be_read_is_not
     assert_ne!(verdict, Verdict::Passed, "{reason}");
 }
 
-static PASSED_THROUGH: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.proxy(PROXY).passed_through(&reply, HOST))
+static PASSED_THROUGH: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.proxy(PROXY).passed_through(&reply, HOST))
+        })
     })
 });
 
@@ -354,10 +361,12 @@ async fn a_proxy_that_logs_in_envoys_own_format_need_not_show_the_upstream_clust
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
-static SERVER_NAME_LOGGED: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.proxy(PROXY).logged(&reply).status(200).requested_server_name(HOST))
+static SERVER_NAME_LOGGED: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.proxy(PROXY).logged(&reply).status(200).requested_server_name(HOST))
+        })
     })
 });
 
@@ -403,10 +412,12 @@ async fn a_passed_connection_in_a_format_without_the_server_name_decides_neither
     assert_eq!(verdict, Verdict::Inconclusive, "{reason}");
 }
 
-static SERVED_NOTHING: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", reply.fails().and(mesh.service(HOST).during(&reply).served_nothing()))
+static SERVED_NOTHING: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", reply.fails().and(mesh.service(HOST).during(&reply).served_nothing()))
+        })
     })
 });
 
@@ -421,10 +432,12 @@ async fn a_request_that_was_never_answered_was_not_served() {
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
-static CUT_OFF: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let plain = mesh.proxy("gateway").probe(80).get("http://service.example/").await?;
-        mesh.check("claim", plain.is_refused().and(mesh.service(HOST).during(&plain).nothing()))
+static CUT_OFF: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let plain = mesh.proxy("gateway").probe(80).get("http://service.example/").await?;
+            mesh.check("claim", plain.is_refused().and(mesh.service(HOST).during(&plain).nothing()))
+        })
     })
 });
 
@@ -439,22 +452,24 @@ async fn a_gateway_that_refuses_a_plain_client_with_400_has_refused_it() {
 
 // Who is blamed.
 
-static TWO: &[Check] = &[Check::must("first", "A", "First."), Check::must("claim", "A", "The claim.")];
+const TWO: &[&str] = &["first", "claim"];
 
-static APPLIES: Scenario = story(TWO, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("first", reply.ends_with(200))?;
-        mesh.change(ConfigChange::default()).await?;
-        let reply = ask(mesh).await?;
-        mesh.check("claim", reply.ends_with(200))
+static APPLIES: LazyLock<Scenario> = LazyLock::new(|| {
+    story(TWO, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("first", reply.ends_with(200))?;
+            mesh.change(ConfigChange::default()).await?;
+            let reply = ask(mesh).await?;
+            mesh.check("claim", reply.ends_with(200))
+        })
     })
 });
 
 #[tokio::test]
 async fn what_an_implementation_declares_and_then_calls_unsupported_fails() {
-    let unsupported = || Err(TargetError::Unsupported("mutual-origination".into()));
-    let target = Scripted { change: unsupported, features: &["mutual-origination"], ..QUIET };
+    let unsupported = || Err(TargetError::Unsupported(Feature::MutualOrigination));
+    let target = Scripted { change: unsupported, features: &[Feature::MutualOrigination], ..QUIET };
     let report = report_of(target, &APPLIES).await;
     let (verdict, reason) = judged(&report);
     assert_eq!((verdict, report.exit_code()), (Verdict::Failed, 1), "{reason}");

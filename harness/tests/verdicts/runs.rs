@@ -1,61 +1,42 @@
 //! Whole runs against a scripted implementation.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 
+use meshproof_harness::catalogue::{Catalogue, Check};
 use meshproof_harness::claim::{Claim, Claims};
+use meshproof_harness::feature::Feature;
+use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::mesh::Mesh;
-use meshproof_harness::scenario::{Check, Configuration, Scenario, Story};
+use meshproof_harness::scenario::{Scenario, Story};
 use meshproof_harness::target::ConfigChange;
 use meshproof_harness::topology::Topology;
 use meshproof_model::{Event, Level, Verdict};
 
 use crate::fake::{Alive, Asked, Behaviour, HOST, Outcome, Told, judge};
 
-const fn scenario(
-    id: &'static str,
-    checks: &'static [Check],
+fn scenario(
+    id: &str,
+    checks: impl IntoIterator<Item = Check>,
     run: for<'a> fn(&'a Mesh) -> Story<'a>,
 ) -> Scenario {
-    Scenario {
-        id,
-        title: "a story",
-        document: "a document",
-        url: "https://example.com/",
-        configurations: &[Configuration { id: "only", title: "the only one" }],
-        checks,
-        fixtures: &[("broken", "kind: ["), ("nameless", "apiVersion: v1\nkind: Secret\n")],
-        topology: Topology::default,
-        run,
-        ..BLANK
-    }
+    let manifests = [("broken.yaml", "kind: ["), ("nameless.yaml", "apiVersion: v1\nkind: Secret\n")];
+    let fixtures = Fixtures::embedded(format!("fixtures/{id}"), manifests);
+    Scenario::new(Catalogue::new(id).checks(checks), fixtures, Topology::default(), run)
 }
 
-/// What a scenario has that no test here is about.
-const BLANK: Scenario = Scenario {
-    id: "",
-    title: "",
-    document: "",
-    url: "",
-    features: &[],
-    configurations: &[],
-    checks: &[],
-    fixtures: &[],
-    live: &[],
-    topology: Topology::default,
-    run: |_| Box::pin(async { Ok(()) }),
-};
-
-static STORY: Scenario = scenario(
-    "story",
-    &[
-        Check::must("answered", "A", "The request is answered."),
-        Check::must("asked-once", "B", "The service is asked once."),
-        Check::must("optional", "C", "Something optional.").feature("absent"),
-        Check::must("wish", "D", "Something nice.").level(Level::Should),
-    ],
-    |mesh| Box::pin(story(mesh)),
-);
+static STORY: LazyLock<Scenario> = LazyLock::new(|| {
+    scenario(
+        "story",
+        [
+            Check::must("answered", "A", "The request is answered."),
+            Check::must("asked-once", "B", "The service is asked once."),
+            Check::must("optional", "C", "Something optional.").features([Feature::WebSocket]),
+            Check::must("wish", "D", "Something nice.").level(Level::Should),
+        ],
+        |mesh| Box::pin(story(mesh)),
+    )
+});
 
 async fn story(mesh: &Mesh) -> Told {
     mesh.step("configure");
@@ -100,7 +81,7 @@ async fn a_good_implementation_passes_what_it_was_asked_and_a_missed_should_does
         ]
     );
     let skipped = outcome.report.checks().find(|c| c.verdict == Verdict::Skipped).unwrap();
-    assert!(skipped.reason.contains("feature absent"), "{}", skipped.reason);
+    assert!(skipped.reason.contains("feature web-socket"), "{}", skipped.reason);
     assert_eq!(outcome.report.exit_code(), 0);
     assert_eq!(outcome.stopped, 1);
 }
@@ -226,10 +207,12 @@ async fn an_interrupt_keeps_what_was_judged_takes_down_and_makes_a_partial_repor
     assert_eq!(outcome.stopped, 1, "the one that ran was taken down, the other never started");
 }
 
-static LATER: Scenario = scenario("later", &[Check::must("later", "A", "It comes later.")], |mesh| {
-    Box::pin(async move {
-        let reply = mesh.workload("sleep").get("http://service.example/").await?;
-        mesh.check("later", reply.ends_with(200))
+static LATER: LazyLock<Scenario> = LazyLock::new(|| {
+    scenario("later", [Check::must("later", "A", "It comes later.")], |mesh| {
+        Box::pin(async move {
+            let reply = mesh.workload("sleep").get("http://service.example/").await?;
+            mesh.check("later", reply.ends_with(200))
+        })
     })
 });
 
@@ -261,13 +244,15 @@ async fn scenarios_that_share_something_follow_one_another_whatever_the_jobs_and
     assert_eq!(side_by_side(Behaviour::Good, 8).await, (3, 0));
 }
 
-static TOGETHER: Scenario = scenario("together", &[Check::must("each", "A", "Each is answered.")], |mesh| {
-    Box::pin(async move {
-        let urls = ["http://service.example/1", "http://service.example/2", "http://service.example/3"];
-        let replies = mesh.workload("sleep").get_each(urls).await?;
-        let answered =
-            replies.iter().map(|r| r.only_response().is(200).and(mesh.service(HOST).saw(r).exactly(1)));
-        mesh.check("each", Claim::all(answered))
+static TOGETHER: LazyLock<Scenario> = LazyLock::new(|| {
+    scenario("together", [Check::must("each", "A", "Each is answered.")], |mesh| {
+        Box::pin(async move {
+            let urls = ["http://service.example/1", "http://service.example/2", "http://service.example/3"];
+            let replies = mesh.workload("sleep").get_each(urls).await?;
+            let answered =
+                replies.iter().map(|r| r.only_response().is(200).and(mesh.service(HOST).saw(r).exactly(1)));
+            mesh.check("each", Claim::all(answered))
+        })
     })
 });
 
@@ -292,18 +277,20 @@ async fn a_selected_check_is_the_only_one_in_the_report() {
     assert_eq!(check.repeat, "meshproof run story:only/asked-once");
 }
 
-static CARELESS: Scenario = scenario(
-    "careless",
-    &[Check::must("first", "A", "First."), Check::must("forgotten", "B", "Forgotten.")],
-    |mesh| {
-        Box::pin(async move {
-            let reply = mesh.workload("sleep").get("http://service.example/").await?;
-            mesh.check("first", reply.ends_with(200))?;
-            mesh.check("first", reply.ends_with(200))?;
-            mesh.check("unheard-of", reply.ends_with(200))
-        })
-    },
-);
+static CARELESS: LazyLock<Scenario> = LazyLock::new(|| {
+    scenario(
+        "careless",
+        [Check::must("first", "A", "First."), Check::must("forgotten", "B", "Forgotten.")],
+        |mesh| {
+            Box::pin(async move {
+                let reply = mesh.workload("sleep").get("http://service.example/").await?;
+                mesh.check("first", reply.ends_with(200))?;
+                mesh.check("first", reply.ends_with(200))?;
+                mesh.check("unheard-of", reply.ends_with(200))
+            })
+        },
+    )
+});
 
 #[tokio::test]
 async fn a_scenario_that_forgets_repeats_or_invents_a_check_is_the_suites_fault() {
@@ -312,15 +299,17 @@ async fn a_scenario_that_forgets_repeats_or_invents_a_check_is_the_suites_fault(
     let faults: Vec<&str> = outcome.report.scenarios[0].faults.iter().map(|f| f.message.as_str()).collect();
     assert!(faults.iter().any(|f| f.contains("judges \"first\" twice")), "{faults:?}");
     assert!(
-        faults.iter().any(|f| f.contains("\"unheard-of\", which its catalogue does not list")),
+        faults.iter().any(|f| f.contains("\"unheard-of\", which its catalogue does not declare")),
         "{faults:?}"
     );
     assert!(faults.iter().any(|f| f.contains("without judging \"forgotten\"")), "{faults:?}");
     assert_eq!(outcome.report.exit_code(), 3);
 }
 
-static PANICS: Scenario = scenario("panics", &[Check::must("never", "A", "Never.")], |_| {
-    Box::pin(async move { panic!("the suite has a bug") })
+static PANICS: LazyLock<Scenario> = LazyLock::new(|| {
+    scenario("panics", [Check::must("never", "A", "Never.")], |_| {
+        Box::pin(async move { panic!("the suite has a bug") })
+    })
 });
 
 #[tokio::test]
@@ -334,8 +323,10 @@ async fn a_scenario_that_panics_is_taken_down_and_its_checks_are_errors() {
 
 macro_rules! fixture_scenario {
     ($name:ident, $fixture:literal) => {
-        static $name: Scenario = scenario("fixture", &[Check::must("never", "A", "Never.")], |mesh| {
-            Box::pin(async move { mesh.apply(&[$fixture]).await })
+        static $name: LazyLock<Scenario> = LazyLock::new(|| {
+            scenario("fixture", [Check::must("never", "A", "Never.")], |mesh| {
+                Box::pin(async move { mesh.apply(&[$fixture]).await })
+            })
         });
     };
 }
@@ -356,11 +347,13 @@ async fn a_broken_manifest_is_an_error_that_names_the_file_and_the_place() {
     }
 }
 
-static TWINLESS: Scenario = scenario("twinless", &[Check::must("refused", "A", "Refused.")], |mesh| {
-    Box::pin(async move {
-        let bad = mesh.workload("sleep").get("http://service.example/bad").await?;
-        let twin = mesh.workload("sleep").get("http://service.example/good").await?;
-        mesh.check("refused", bad.fails().provided("the good one", twin.ends_with(200)))
+static TWINLESS: LazyLock<Scenario> = LazyLock::new(|| {
+    scenario("twinless", [Check::must("refused", "A", "Refused.")], |mesh| {
+        Box::pin(async move {
+            let bad = mesh.workload("sleep").get("http://service.example/bad").await?;
+            let twin = mesh.workload("sleep").get("http://service.example/good").await?;
+            mesh.check("refused", bad.fails().provided("the good one", twin.ends_with(200)))
+        })
     })
 });
 

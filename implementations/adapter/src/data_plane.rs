@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use meshproof_harness::feature;
-use meshproof_harness::names::did_you_mean;
+use meshproof_harness::feature::{Feature, UnknownFeature};
 use meshproof_harness::store::bounded;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
@@ -40,7 +39,9 @@ pub struct Adapter {
 pub(crate) struct Introduction {
     pub(crate) name: String,
     pub(crate) version: String,
-    pub(crate) features: Vec<String>,
+    pub(crate) features: Vec<Feature>,
+    /// The first declared feature that does not exist.
+    pub(crate) unknown: Option<UnknownFeature>,
 }
 
 impl Adapter {
@@ -110,22 +111,15 @@ pub(crate) async fn introduce(session: &AdapterSession, folder: &str) -> Result<
     } else if features.len() > 100 || features.iter().chain([&name, &version]).any(|t| t.len() > MAX_NAME) {
         format!("its `hello` has more than 100 features, or a text of more than {MAX_NAME} bytes")
     } else {
-        return Ok(Introduction { name, version, features });
+        let (known, unknown): (Vec<_>, Vec<_>) = features.iter().map(|f| f.parse()).partition(Result::is_ok);
+        return Ok(Introduction {
+            name,
+            version,
+            features: known.into_iter().flatten().collect(),
+            unknown: unknown.into_iter().find_map(Result::err),
+        });
     };
     Err(session.breach(problem).await)
-}
-
-/// Which of these names are not features, with similar names and the list of all features. None if all are
-/// known.
-pub(crate) fn unknown_features(features: &[String]) -> Option<String> {
-    let unknown: Vec<String> = features
-        .iter()
-        .filter(|f| !feature::NAMES.contains(&f.as_str()))
-        .map(|f| format!("{f:?}{}", did_you_mean(f, feature::NAMES.iter().copied())))
-        .collect();
-    (!unknown.is_empty()).then(|| {
-        format!("unknown features: {}. The features are {}", unknown.join(", "), feature::NAMES.join(", "))
-    })
 }
 
 #[async_trait]
@@ -141,9 +135,10 @@ impl DataPlaneFactory for Adapter {
         let hello = introduce(&session, &files::text(folder.path())?).await;
         let hello = hello.map_err(|ending| self.at_hello(&ending))?;
         session.stop().await.map_err(|words| self.at_hello(&AdapterEnding::Broken(words)))?;
-        if let Some(unknown) = unknown_features(&hello.features) {
+        if let Some(unknown) = &hello.unknown {
             // Ignoring the name would skip checks that the author wants to run.
-            return Err(self.at_hello(&AdapterEnding::Broken(format!("its `hello` declares {unknown}"))));
+            let words = format!("its `hello` declares an unknown feature: {unknown}");
+            return Err(self.at_hello(&AdapterEnding::Broken(words)));
         }
         Ok(self.implementation(hello))
     }
@@ -187,7 +182,7 @@ impl LogSink for NoLog {
 /// A running adapter.
 struct AdapterDataPlane {
     session: AdapterSession,
-    features: Vec<String>,
+    features: Vec<Feature>,
     logs: Arc<dyn LogSink>,
     folder: PathBuf,
     start_files: StartFiles,
@@ -213,8 +208,8 @@ impl AdapterDataPlane {
 
 #[async_trait]
 impl DataPlane for AdapterDataPlane {
-    fn lacks(&self, feature: &str) -> bool {
-        !self.features.iter().any(|f| f == feature)
+    fn lacks(&self, feature: Feature) -> bool {
+        !self.features.contains(&feature)
     }
 
     async fn apply(&self, update: Update<'_>) -> Result<(), DataPlaneError> {
@@ -241,20 +236,17 @@ impl DataPlane for AdapterDataPlane {
             Ok(Decision::Rejected(reason)) => {
                 DataPlaneError::Refused(bounded(&crate::redact::without_keys(&reason), MAX_WORDS))
             }
-            Ok(Decision::Unsupported(feature)) => {
-                let feature = bounded(&feature, MAX_NAME);
-                if let Some(unknown) = unknown_features(std::slice::from_ref(&feature)) {
-                    let words = format!("its `unsupported` names {unknown}");
+            Ok(Decision::Unsupported(feature)) => match bounded(&feature, MAX_NAME).parse::<Feature>() {
+                Err(unknown) => {
+                    let words = format!("its `unsupported` names an unknown feature: {unknown}");
                     DataPlaneError::Gone(self.session.breach(words).await.to_string())
-                } else if self.features.contains(&feature) {
-                    // A declared feature that is missing is a failure, never a skip.
-                    DataPlaneError::Refused(format!(
-                        "its `hello` declares the feature {feature}, and its `unsupported` denies it"
-                    ))
-                } else {
-                    DataPlaneError::Unsupported(feature)
                 }
-            }
+                // A declared feature that is missing is a failure, never a skip.
+                Ok(feature) if self.features.contains(&feature) => DataPlaneError::Refused(format!(
+                    "its `hello` declares the feature {feature}, and its `unsupported` denies it"
+                )),
+                Ok(feature) => DataPlaneError::Unsupported(feature),
+            },
             Err(other) => self.breach(&format!("`apply` of revision {}", update.revision), &other).await,
         };
         given.remove();

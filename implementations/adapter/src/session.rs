@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use meshproof_harness::timeouts::Timeout;
 use tokio::io::AsyncWriteExt;
 use tokio::process::ChildStdin;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -83,11 +84,11 @@ impl AdapterSession {
     /// case.
     pub(crate) async fn ask(&self, message: &ToAdapter<'_>) -> Result<FromAdapter, AdapterEnding> {
         let (name, timeout) = match message {
-            ToAdapter::Hello { .. } => ("adapter-hello", self.timeouts.hello),
+            ToAdapter::Hello { .. } => (Timeout::AdapterHello, self.timeouts.hello),
             ToAdapter::Apply(_) | ToAdapter::Credentials { .. } | ToAdapter::Settle => {
-                ("adapter-answer", self.timeouts.answer)
+                (Timeout::AdapterAnswer, self.timeouts.answer)
             }
-            ToAdapter::Stop => ("adapter-stop", self.timeouts.stop),
+            ToAdapter::Stop => (Timeout::AdapterStop, self.timeouts.stop),
         };
         match serde_json::to_vec(message) {
             Ok(line) => self.ask_line(message.kind(), line, name, timeout).await,
@@ -100,7 +101,7 @@ impl AdapterSession {
         &self,
         kind: &'static str,
         line: Vec<u8>,
-        name: &str,
+        name: Timeout,
         timeout: Duration,
     ) -> Result<FromAdapter, AdapterEnding> {
         let mut pipes = self.pipes.lock().await;
@@ -136,7 +137,7 @@ impl AdapterSession {
     /// As for [`AdapterSession::ask`].
     pub(crate) async fn ask_with_unknown_member(&self) -> Result<FromAdapter, AdapterEnding> {
         let line = br#"{"type":"settle","a-member-of-a-later-version":{"of":["any","shape"]}}"#.to_vec();
-        self.ask_line("settle", line, "adapter-answer", self.timeouts.answer).await
+        self.ask_line("settle", line, Timeout::AdapterAnswer, self.timeouts.answer).await
     }
 
     /// Ends the adapter because it broke the contract, and returns how it ended.

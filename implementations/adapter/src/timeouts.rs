@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 
 /// The contract's timeouts with their values in this run.
 #[derive(Clone, Copy, Debug)]
@@ -18,9 +18,9 @@ pub(crate) struct AdapterTimeouts {
 impl AdapterTimeouts {
     pub(crate) fn of(timeouts: &Timeouts) -> Self {
         Self {
-            hello: timeouts.get("adapter-hello"),
-            answer: timeouts.get("adapter-answer"),
-            stop: timeouts.get("adapter-stop"),
+            hello: timeouts.get(Timeout::AdapterHello),
+            answer: timeouts.get(Timeout::AdapterAnswer),
+            stop: timeouts.get(Timeout::AdapterStop),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What earlier runs left in a cluster: found by its labels, removed, and awaited until it is gone.
 
+use meshproof_harness::timeouts::Timeout;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -44,7 +45,7 @@ pub async fn find(api: &Api, which: &Which, now: Timestamp) -> Result<(Vec<Owned
 
 /// Removes what was found, what lies in others' namespaces first, and awaits its end (timeout `teardown`); says of each how it went.
 pub async fn remove(api: &Api, found: &[Owned], told: impl Fn(&Owned, Result<(), ApiError>) + Sync) {
-    let limit = api.timeouts().get("teardown");
+    let limit = api.timeouts().get(Timeout::Teardown);
     let (namespaces, others): (Vec<&Owned>, Vec<&Owned>) = found.iter().partition(|o| o.is_namespace());
     for group in [others, namespaces] {
         let removals: Vec<_> = group.into_iter().map(|object| removed(api, object, limit)).collect();

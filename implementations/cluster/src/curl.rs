@@ -53,7 +53,7 @@ pub struct Way<'a> {
 /// What curl is told.
 ///
 /// # Errors
-/// [`TargetError::Unsupported`]: curl cannot say this.
+/// [`TargetError::Unable`]: curl cannot say this.
 pub fn command(
     request: &RequestSpec,
     url: &str,
@@ -61,7 +61,7 @@ pub fn command(
     limit: Duration,
 ) -> Result<Command, TargetError> {
     if let Some(what) = beyond_curl(request) {
-        return Err(TargetError::Unsupported(format!(
+        return Err(TargetError::Unable(format!(
             "the cluster's workload is a stock curl, which cannot send {what}"
         )));
     }
@@ -248,6 +248,6 @@ mod tests {
     fn what_curl_cannot_say_is_unsupported_by_the_target() {
         let request = RequestSpec { times: 2, ..RequestSpec::get("http://a.example/", "t") };
         let refused = command(&request, &request.url, to("10.1.0.7"), Duration::from_secs(1));
-        assert!(matches!(refused, Err(TargetError::Unsupported(_))));
+        assert!(matches!(refused, Err(TargetError::Unable(_))));
     }
 }

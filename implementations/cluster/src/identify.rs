@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use meshproof_harness::feature;
+use meshproof_harness::feature::Feature;
+use meshproof_harness::timeouts::Timeout;
 use meshproof_model::Implementation;
 use serde_json::Value;
 
@@ -121,7 +122,7 @@ async fn version_of(api: &Api, namespace: &str, pod: &Value) -> String {
         return without_build(String::from_utf8_lossy(&told).trim());
     }
     let argv = ["pilot-discovery", "version", "-o", "json"].map(str::to_owned);
-    let time = api.timeouts().get("cluster-answer");
+    let time = api.timeouts().get(Timeout::ClusterAnswer);
     let limits = ExecLimits { stdout: MAX_VERSION, stderr: MAX_VERSION, time };
     if let Ok(told) = api.exec(&at, &argv, Bytes::new(), limits).await
         && let Some(version) = told_by_program(&told.stdout)
@@ -186,21 +187,22 @@ pub fn flavour(git_version: &str, nodes: &[Value], has_group: impl Fn(&str) -> b
 
 /// What the target declares: all that an Istio can do, but what the target itself cannot ask of it.
 #[must_use]
-pub fn features(settings: &Settings, installed_gateways: &[String]) -> Vec<String> {
-    let asked_of_none = |name: &str| match &settings.gateways {
+pub fn features(settings: &Settings, installed_gateways: &[String]) -> Vec<Feature> {
+    let asked_of_none = |feature: Feature| match &settings.gateways {
         Gateways::Own => false,
         Gateways::Installed { .. } => {
-            let needed = match name {
-                "egress-gateway" => "egressgateway",
-                "ingress-gateway" => "ingressgateway",
+            #[allow(clippy::wildcard_enum_match_arm, reason = "only two features are a gateway's")]
+            let needed = match feature {
+                Feature::EgressGateway => "egressgateway",
+                Feature::IngressGateway => "ingressgateway",
                 _ => return false,
             };
             !installed_gateways.iter().any(|g| g == needed)
         }
     };
-    let names = feature::NAMES.iter().filter(|name| !asked_of_none(name));
     // A stock curl is the workload: not every build of it speaks WebSocket.
-    names.filter(|name| **name != "web-socket").map(|&name| name.to_owned()).collect()
+    let asked = |feature: &Feature| !asked_of_none(*feature) && *feature != Feature::WebSocket;
+    Feature::ALL.iter().copied().filter(asked).collect()
 }
 
 /// The values of the label `istio` of the pods that are ready in the namespace of installed gateways.
@@ -348,8 +350,8 @@ mod tests {
         let gateways = Gateways::Installed { namespace: "istio-system".to_owned() };
         let settings = Settings { gateways, ..Settings::default() };
         let declared = features(&settings, &["ingressgateway".to_owned()]);
-        assert!(declared.contains(&"ingress-gateway".to_owned()));
-        assert!(!declared.contains(&"egress-gateway".to_owned()));
-        assert!(features(&Settings::default(), &[]).contains(&"egress-gateway".to_owned()));
+        assert!(declared.contains(&Feature::IngressGateway));
+        assert!(!declared.contains(&Feature::EgressGateway));
+        assert!(features(&Settings::default(), &[]).contains(&Feature::EgressGateway));
     }
 }

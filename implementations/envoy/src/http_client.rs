@@ -1,10 +1,12 @@
 //! An HTTP client for one listener of an Envoy on loopback: the admin interface, or the flush marker.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
+use rustls::{ClientConfig, RootCertStore};
 
 /// The longest body that is read, in bytes.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -22,6 +24,7 @@ impl HttpClient {
     /// The client cannot be made; the cause in words.
     pub(crate) fn new(address: SocketAddr) -> Result<Self, String> {
         let client = Client::builder()
+            .tls_backend_preconfigured(no_tls().map_err(|e| e.to_string())?)
             // A proxy that the environment names has no route to this machine's loopback.
             .no_proxy()
             .redirect(Policy::none())
@@ -48,6 +51,14 @@ impl HttpClient {
         }
         Ok((response.status(), String::from_utf8_lossy(&body).into_owned()))
     }
+}
+
+/// A TLS configuration that trusts no server. These requests are plain text, and reqwest without a
+/// configuration panics when no process-wide cryptographic provider is installed.
+fn no_tls() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(versions.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// An error with everything that caused it: reqwest's own text leaves the causes out.

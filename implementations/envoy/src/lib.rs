@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use meshproof_harness::feature::Feature;
 use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
 use meshproof_model::Implementation;
 use tokio::sync::OnceCell;
@@ -74,7 +75,7 @@ impl DataPlaneFactory for Envoy {
             name: "Envoy".to_owned(),
             version: program.version.number.clone(),
             target: "envoy".to_owned(),
-            features: FEATURES.iter().map(|&f| f.to_owned()).collect(),
+            features: FEATURES.to_vec(),
             details,
         })
     }
@@ -86,4 +87,4 @@ impl DataPlaneFactory for Envoy {
 }
 
 /// The features that Envoy declares: all of them.
-pub const FEATURES: &[&str] = meshproof_harness::feature::NAMES;
+pub const FEATURES: &[Feature] = Feature::ALL;

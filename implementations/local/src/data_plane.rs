@@ -1,5 +1,6 @@
 //! The contract between the local target and a data plane: the in-process form of the adapter contract.
 
+use meshproof_harness::feature::Feature;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -89,7 +90,7 @@ pub struct Update<'a> {
 pub trait DataPlane: Send + Sync {
     /// Whether the implementation says of itself that it lacks this feature. Then its plans do without it where Istio's
     /// resources do.
-    fn lacks(&self, _feature: &str) -> bool {
+    fn lacks(&self, _feature: Feature) -> bool {
         false
     }
 
@@ -126,9 +127,12 @@ pub enum DataPlaneError {
     /// It refuses this configuration; a finding about the implementation.
     #[error("refused by the implementation: {0}")]
     Refused(String),
-    /// It declares that it cannot do this; checks are skipped with this reason.
+    /// It does not support this feature; checks are skipped with this reason.
     #[error("unsupported by the implementation: {0}")]
-    Unsupported(String),
+    Unsupported(Feature),
+    /// It has no way to do this, for which there is no feature; checks are skipped with this reason.
+    #[error("unsupported by the implementation: {0}")]
+    Unable(String),
     /// It broke its contract or died; a finding about the implementation.
     #[error("the implementation is gone: {0}")]
     Gone(String),
@@ -147,7 +151,8 @@ impl From<DataPlaneError> for TargetError {
     fn from(e: DataPlaneError) -> Self {
         match e {
             DataPlaneError::Refused(words) => Self::Refused(words),
-            DataPlaneError::Unsupported(words) => Self::Unsupported(words),
+            DataPlaneError::Unsupported(feature) => Self::Unsupported(feature),
+            DataPlaneError::Unable(words) => Self::Unable(words),
             DataPlaneError::Gone(words) => Self::Gone(words),
             DataPlaneError::Environment(words) => Self::Environment(words),
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshproof_harness::access_log;
+use meshproof_harness::feature::Feature;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_local::data_plane::DataPlaneError;
 use meshproof_model::AccessLog;
@@ -10,7 +11,7 @@ use meshproof_plan::model::{Direction, OriginalDestination, Plan};
 
 use super::bench::{AnsweredBy, CheckBench, HOST, PATH, free_address};
 use super::point::{Outcome, Unchecked};
-use crate::data_plane::{Adapter, Introduction, introduce, unknown_features};
+use crate::data_plane::{Adapter, Introduction, introduce};
 use crate::files::StartFiles;
 use crate::message::{Apply, Decision, FromAdapter, ToAdapter};
 use crate::session::AdapterSession;
@@ -26,7 +27,7 @@ pub(super) async fn ask_all(
     let bench = CheckBench::new(timeouts).await?;
     let mut points = PointOutcomes::default();
     if let Some(hello) = idle_processes(adapter, &bench, &mut points).await? {
-        let proxy = if hello.features.iter().any(|f| f == "sidecar") { SIDECAR } else { GATEWAY };
+        let proxy = if hello.features.contains(&Feature::Sidecar) { SIDECAR } else { GATEWAY };
         first_process(adapter, &bench, &mut points, &hello, proxy).await?;
         // Without a listener, an exit leaves nothing more behind than in the idle processes.
         if points.is_kept("apply-listens") {
@@ -150,8 +151,9 @@ fn open<'a>(
     let session = adapter.open(bench.log(&[SIDECAR, GATEWAY])).map_err(|e| match e {
         DataPlaneError::Environment(words)
         | DataPlaneError::Refused(words)
-        | DataPlaneError::Unsupported(words)
+        | DataPlaneError::Unable(words)
         | DataPlaneError::Gone(words) => Unchecked::Environment(words),
+        DataPlaneError::Unsupported(feature) => Unchecked::Environment(feature.to_string()),
     })?;
     let direction = if proxy == GATEWAY { Direction::Gateway } else { Direction::Outbound };
     Ok((Conversation { session, start_files, proxy, direction, revision: 0, bench }, folder))
@@ -175,9 +177,9 @@ async fn idle_processes(
             return Ok(None);
         }
     };
-    let features = if hello.features.is_empty() { "none".to_owned() } else { hello.features.join(", ") };
+    let features = if hello.features.is_empty() { "none".to_owned() } else { Feature::list(&hello.features) };
     points.judge("hello", Ok(format!("{} {}, features: {features}", hello.name, hello.version)));
-    points.judge("features-known", features_known(&hello.features));
+    points.judge("features-known", features_known(&hello));
     points.judge("unknown-members", unknown_members(&conversation).await);
     // Breaking the contract ends the process; it cannot be asked anything more.
     if !conversation.session.is_over() {
@@ -186,7 +188,7 @@ async fn idle_processes(
     let (conversation, folder) = open(adapter, bench, "hung-up", SIDECAR)?;
     let ended = match introduce(&conversation.session, &folder).await {
         Err(ending) => Err(ending.to_string()),
-        Ok(again) if again.features != hello.features => {
+        Ok(again) if (&again.features, &again.unknown) != (&hello.features, &hello.unknown) => {
             Err("its second process declares other features than its first".to_owned())
         }
         Ok(_) => conversation.session.hang_up().await.map(|()| IDLE.to_owned()),
@@ -222,10 +224,10 @@ async fn first_process(
     Ok(())
 }
 
-fn features_known(features: &[String]) -> Result<String, String> {
-    match unknown_features(features) {
-        None => Ok(format!("{} features", features.len())),
-        Some(unknown) => Err(unknown),
+fn features_known(hello: &Introduction) -> Result<String, String> {
+    match &hello.unknown {
+        None => Ok(format!("{} features", hello.features.len())),
+        Some(unknown) => Err(unknown.to_string()),
     }
 }
 
@@ -273,7 +275,7 @@ async fn converse(
         points.judge("listener-closes", closes);
         alive(conversation)?;
     }
-    if hello.features.iter().any(|f| f == "credential-status") {
+    if hello.features.contains(&Feature::CredentialStatus) {
         let status = credential_status(conversation).await;
         points.judge("credential-status", status);
         alive(conversation)?;
@@ -327,12 +329,12 @@ async fn logs(
     token: Option<&str>,
 ) {
     let settled = conversation.settle().await;
-    let why = if hello.features.iter().any(|f| f == "access-log") {
+    let why = if hello.features.contains(&Feature::AccessLog) {
         "no request was answered"
     } else {
         "it does not declare the feature access-log"
     };
-    let Some(token) = token.filter(|_| hello.features.iter().any(|f| f == "access-log")) else {
+    let Some(token) = token.filter(|_| hello.features.contains(&Feature::AccessLog)) else {
         let delivered = match settled {
             Ok(_) => Outcome::NotAsked(why.to_owned()),
             Err(words) => Outcome::Broken(words),

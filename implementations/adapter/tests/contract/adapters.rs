@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use meshproof_adapter::check::{Outcome, check};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_model::{Level, Report, Verdict};
 
 use crate::runs::run;
@@ -59,7 +59,7 @@ const SNI_IS_THE_NAME: &[&str] = &["egress-gateway-mutual/sni-as-configured"];
 /// A short request timeout: the example reads a whole request before it answers, so one check waits for it.
 fn hasty() -> Timeouts {
     let mut timeouts = Timeouts::default();
-    timeouts.set("request", std::time::Duration::from_secs(3)).unwrap();
+    timeouts.set(Timeout::Request, std::time::Duration::from_secs(3));
     timeouts
 }
 
@@ -170,7 +170,7 @@ async fn the_check_shows_what_an_unfinished_adapter_already_keeps() {
         return;
     }
     let mut timeouts = Timeouts::default();
-    timeouts.set("adapter-answer", std::time::Duration::from_secs(1)).unwrap();
+    timeouts.set(Timeout::AdapterAnswer, std::time::Duration::from_secs(1));
     let points = check(&hostile("knows-no-apply"), &timeouts).await.unwrap();
     let of = |wanted: fn(&Outcome) -> bool| -> Vec<&str> {
         points.iter().filter(|p| wanted(&p.outcome)).map(|p| p.id).collect()
@@ -195,7 +195,7 @@ async fn the_check_names_the_point_that_an_adapter_breaks() {
         ("stays-after-its-input", "end-of-input"),
     ] {
         let mut timeouts = Timeouts::default();
-        timeouts.set("adapter-stop", std::time::Duration::from_secs(1)).unwrap();
+        timeouts.set(Timeout::AdapterStop, std::time::Duration::from_secs(1));
         let points = check(&hostile(way), &timeouts).await.unwrap();
         let outcome = &points.iter().find(|p| p.id == point).unwrap().outcome;
         let Outcome::Broken(words) = outcome else { panic!("{way}: {point}: {outcome:?}") };

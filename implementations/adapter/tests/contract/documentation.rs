@@ -10,7 +10,7 @@ use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::external::{
     ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
 };
-use meshproof_harness::feature;
+use meshproof_harness::feature::Feature;
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::RequestSpec;
@@ -35,7 +35,7 @@ fn block(mark: &str) -> Vec<&'static str> {
 fn the_table_of_features_is_the_vocabulary() {
     let rows: Vec<String> = block("<!-- features -->").iter().skip(2).map(|l| (*l).to_owned()).collect();
     let known: Vec<String> =
-        feature::KNOWN.iter().map(|(name, what)| format!("| `{name}` | {what} |")).collect();
+        Feature::ALL.iter().map(|f| format!("| `{f}` | {} |", f.description())).collect();
     assert_eq!(rows, known);
 }
 
@@ -84,7 +84,7 @@ fn the_adapters_in_this_repository_name_only_known_features() {
     for name in ["python", "haproxy", "nginx"] {
         let source = std::fs::read_to_string(folder.join(name).join("adapter.py")).unwrap();
         for named in source.split("Unsupported(\"").skip(1).filter_map(|after| after.split('"').next()) {
-            assert!(feature::NAMES.contains(&named), "{name}: {named}");
+            assert!(named.parse::<Feature>().is_ok(), "{name}: {named}");
         }
     }
 }

@@ -6,17 +6,19 @@ use std::sync::Arc;
 
 use meshproof_adapter::Adapter;
 use meshproof_harness::external::ExternalChoice;
+use meshproof_harness::feature::Feature;
 use meshproof_harness::runner::{self, Options, RunError, Selected};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::select::select;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_local::LocalTarget;
 use meshproof_model::{CheckResult, Fact, Report, Verdict};
-use meshproof_scenarios::select::select;
+use meshproof_scenarios::ALL;
 
 use crate::support::{hostile, installed, timeouts};
 
 pub(crate) async fn run(command: &str, selectors: &[&str], timeouts: Timeouts) -> Result<Report, RunError> {
     let selectors: Vec<String> = selectors.iter().map(|s| (*s).to_owned()).collect();
-    let selection: Vec<Selected> = select(&selectors).unwrap();
+    let selection: Vec<Selected> = select(&ALL, &selectors).unwrap();
     let work = tempfile::tempdir().unwrap();
     let factory = Adapter::new(command, &timeouts).unwrap();
     let report = runner::run(Options {
@@ -56,7 +58,7 @@ async fn a_broken_hello_ends_the_run_before_anything_is_judged_with_one_error() 
         ("unknown-feature", "did you mean egress-gateway"),
         ("wrong-contract", "meshproof uses version 1"),
     ] {
-        let error = run(&hostile(way), &["sidecar-origination"], timeouts("")).await.unwrap_err();
+        let error = run(&hostile(way), &["sidecar-origination"], timeouts(None)).await.unwrap_err();
         assert!(matches!(error, RunError::Implementation(_)), "{way}: {error:?}");
         let text = error.to_string();
         assert!(text.starts_with("nothing was judged: the adapter") && text.contains(words), "{text}");
@@ -69,7 +71,7 @@ async fn an_adapter_that_crashes_fails_the_remaining_checks() {
     if !installed("python3", "--version") {
         return;
     }
-    let report = run(&hostile("dies-in-the-middle"), &["sidecar-origination:target-port"], timeouts(""))
+    let report = run(&hostile("dies-in-the-middle"), &["sidecar-origination:target-port"], timeouts(None))
         .await
         .unwrap();
     assert_all_fail(&report, "out of memory");
@@ -81,7 +83,7 @@ async fn an_unreadable_log_line_is_reported_with_its_cause_before_its_text() {
         return;
     }
     let selectors = ["sidecar-origination:target-port/sidecar-access-log"];
-    let report = run(&hostile("declares-a-log"), &selectors, timeouts("")).await.unwrap();
+    let report = run(&hostile("declares-a-log"), &selectors, timeouts(None)).await.unwrap();
     let reasons: Vec<_> = report.checks().map(|c| c.reason.as_str()).collect();
     let cause = "the last: the line fits none of the known formats: \"a line before settled\"";
     assert!(reasons.len() == 1 && reasons[0].contains(cause), "{reasons:#?}");
@@ -89,7 +91,7 @@ async fn an_unreadable_log_line_is_reported_with_its_cause_before_its_text() {
 
 #[tokio::test]
 async fn a_command_that_does_not_exist_is_an_error_before_the_run() {
-    let error = run("/no/such/adapter", &["sidecar-origination"], timeouts("")).await.unwrap_err();
+    let error = run("/no/such/adapter", &["sidecar-origination"], timeouts(None)).await.unwrap_err();
     assert!(error.to_string().contains("/no/such/adapter"), "{error}");
 }
 
@@ -99,7 +101,7 @@ async fn an_unsupported_feature_skips_the_remaining_checks_and_is_named() {
         return;
     }
     let report =
-        run(&hostile("unsupported"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
+        run(&hostile("unsupported"), &["sidecar-origination:target-port"], timeouts(None)).await.unwrap();
     for (id, verdict, reason) in verdicts(&report) {
         assert_eq!(verdict, Verdict::Skipped, "{id}");
         assert!(reason.contains("mesh-mtls") || reason.contains("does not declare"), "{id}: {reason}");
@@ -111,10 +113,10 @@ async fn a_scenario_that_needs_an_undeclared_feature_is_skipped_and_names_it() {
     if !installed("python3", "--version") {
         return;
     }
-    let report = run(&hostile("rejects"), &["egress-gateway-simple"], timeouts("")).await.unwrap();
+    let report = run(&hostile("rejects"), &["egress-gateway-simple"], timeouts(None)).await.unwrap();
     for check in report.checks() {
         assert_eq!(check.verdict, Verdict::Skipped, "{}", check.id);
-        assert_eq!(check.feature.as_deref(), Some("egress-gateway"), "{}", check.id);
+        assert_eq!(check.feature, Some(Feature::EgressGateway), "{}", check.id);
     }
     // No check ran, so nothing was proved.
     assert_eq!(report.exit_code(), 3);
@@ -126,7 +128,8 @@ async fn an_adapter_that_does_not_stop_when_it_introduces_itself_ends_the_run() 
         return;
     }
     let selectors = ["sidecar-origination:target-port"];
-    let error = run(&hostile("stays-after-stopped"), &selectors, timeouts("adapter-stop")).await.unwrap_err();
+    let error =
+        run(&hostile("stays-after-stopped"), &selectors, timeouts(Timeout::AdapterStop)).await.unwrap_err();
     assert!(error.to_string().contains("did not exit within the timeout `adapter-stop` (300ms)"), "{error}");
 }
 
@@ -139,7 +142,7 @@ async fn an_adapter_that_crashes_at_the_stop_fails_runs_until_stopped_and_no_oth
     let selectors = ["sidecar-origination:target-port"];
     let (honest, dying) = (hostile(""), hostile("dies-at-the-end"));
     let (honest, dying) =
-        tokio::join!(run(&honest, &selectors, timeouts("")), run(&dying, &selectors, timeouts("")),);
+        tokio::join!(run(&honest, &selectors, timeouts(None)), run(&dying, &selectors, timeouts(None)),);
     let (honest, dying) = (honest.unwrap(), dying.unwrap());
     let verdicts = |report: &Report| -> Vec<(String, Verdict)> {
         report.checks().map(|c| (c.id.clone(), c.verdict)).collect()
@@ -160,7 +163,7 @@ async fn an_adapter_that_does_not_start_in_time_is_an_error_of_the_environment_a
     let command = hostile("slow-after-the-first-start");
     let command = format!("env 'MESHPROOF_TEST_FOLDER={}' {command}", folder.path().display());
     let mut timeouts = Timeouts::default();
-    timeouts.set("adapter-hello", std::time::Duration::from_secs(3)).unwrap();
+    timeouts.set(Timeout::AdapterHello, std::time::Duration::from_secs(3));
     let report = run(&command, &["sidecar-origination:target-port"], timeouts).await.unwrap();
     for (id, verdict, reason) in verdicts(&report) {
         // What the adapter does not declare is skipped all the same.
@@ -177,7 +180,7 @@ async fn log_lines_within_the_contracts_limits_do_not_make_a_huge_report() {
         return;
     }
     let report =
-        run(&hostile("fills-the-log"), &["sidecar-origination:target-port"], timeouts("")).await.unwrap();
+        run(&hostile("fills-the-log"), &["sidecar-origination:target-port"], timeouts(None)).await.unwrap();
     let bytes = serde_json::to_vec(&report).unwrap().len();
     assert!(bytes < 4 * 1024 * 1024, "{bytes} bytes");
     let evidence = &report.scenarios[0].evidence;

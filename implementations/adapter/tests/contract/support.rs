@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use meshproof_adapter::Adapter;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_local::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update,
 };
@@ -36,10 +36,10 @@ pub(crate) fn hostile(way: &str) -> String {
 }
 
 /// The defaults, with a short value for one timeout that a test waits for.
-pub(crate) fn timeouts(short: &str) -> Timeouts {
+pub(crate) fn timeouts(short: impl Into<Option<Timeout>>) -> Timeouts {
     let mut timeouts = Timeouts::default();
-    if !short.is_empty() {
-        timeouts.set(short, Duration::from_millis(300)).unwrap();
+    if let Some(short) = short.into() {
+        timeouts.set(short, Duration::from_millis(300));
     }
     timeouts
 }

@@ -1,5 +1,6 @@
 //! What may go wrong between the suite and a cluster, who is to blame, and how to mend it.
 
+use meshproof_harness::timeouts::Timeout;
 use std::time::Duration;
 
 use meshproof_harness::target::TargetError;
@@ -63,7 +64,7 @@ pub enum ApiError {
     )]
     TimedOut {
         /// The timeout's name.
-        timeout: String,
+        timeout: Timeout,
         /// How long it is.
         limit: Duration,
         /// What was awaited.

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
+use meshproof_harness::timeouts::Timeout;
 
 use super::question::{Question, chain};
 use super::{Api, ApiError, PodRef, upgrade_error};
@@ -24,7 +25,7 @@ impl Api {
         path: &str,
         max_bytes: usize,
     ) -> Result<Bytes, ApiError> {
-        let limit = self.inner.timeouts.get("cluster-answer");
+        let limit = self.inner.timeouts.get(Timeout::ClusterAnswer);
         let unanswered = |words: String| {
             ApiError::Unavailable(format!(
                 "{}/{} port {port} does not answer {path}: {words}; try `kubectl port-forward -n {} {} {port}`",

@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::Method;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_model::{Resource, ResourceId};
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -182,7 +182,7 @@ impl Api {
             kind,
             namespace: Some(&id.namespace),
             selector: Selector::name(&id.name),
-            timeout: "teardown",
+            timeout: Timeout::Teardown,
             limit,
             what: &format!("{} is gone", shown(kind, id)),
         };
@@ -299,11 +299,11 @@ impl Api {
         kind: &str,
         namespace: Option<&str>,
         selector: Selector,
-        timeout_name: &str,
+        timeout: Timeout,
         what: &str,
         seen: impl FnMut(&[Value]) -> Option<T> + Send,
     ) -> Result<T, ApiError> {
-        let timeout = (timeout_name, self.inner.timeouts.get(timeout_name));
+        let timeout = (timeout, self.inner.timeouts.get(timeout));
         self.watch_within(kind, namespace, selector, timeout, what, seen).await
     }
 
@@ -316,7 +316,7 @@ impl Api {
         kind: &str,
         namespace: Option<&str>,
         selector: Selector,
-        (timeout, limit): (&str, Duration),
+        (timeout, limit): (Timeout, Duration),
         what: &str,
         seen: impl FnMut(&[Value]) -> Option<T> + Send,
     ) -> Result<T, ApiError> {

@@ -1,6 +1,7 @@
 //! One question to the API server: sent, bounded, tried again where a second try cannot do a thing twice, and its failure
 //! put into words.
 
+use meshproof_harness::timeouts::Timeout;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -268,7 +269,7 @@ impl Api {
 
     /// Asks, within the timeout `cluster-answer`, until the answer is one that stays.
     pub(crate) async fn ask(&self, question: &Question) -> Result<Bytes, Fault> {
-        let limit = self.inner.timeouts.get("cluster-answer");
+        let limit = self.inner.timeouts.get(Timeout::ClusterAnswer);
         let deadline = Instant::now() + limit;
         let waits = ExponentialBuilder::new()
             .with_min_delay(FIRST_WAIT)

@@ -1,5 +1,6 @@
 //! Waiting for objects: a list, then a watch from where it ended, taken up again as often as it breaks off.
 
+use meshproof_harness::timeouts::Timeout;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -27,7 +28,7 @@ pub(super) struct Awaited<'a> {
     pub(super) kind: &'static Kind,
     pub(super) namespace: Option<&'a str>,
     pub(super) selector: Selector,
-    pub(super) timeout: &'a str,
+    pub(super) timeout: Timeout,
     pub(super) limit: Duration,
     pub(super) what: &'a str,
 }
@@ -66,7 +67,7 @@ impl Api {
                     last = format!("{last} (and the watch broke off: {trouble})");
                 }
                 Err(ApiError::TimedOut {
-                    timeout: awaited.timeout.to_owned(),
+                    timeout: awaited.timeout,
                     limit: awaited.limit,
                     what: awaited.what.to_owned(),
                     last,

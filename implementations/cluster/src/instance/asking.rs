@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use meshproof_harness::target::{Probe, TargetError};
+use meshproof_harness::timeouts::Timeout;
 use meshproof_harness::token;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::Exchange;
@@ -67,7 +68,7 @@ impl ClusterInstance {
         address: Option<&str>,
         port: Option<u16>,
     ) -> Result<Exchange, TargetError> {
-        let limit = self.seat.timeouts.get("request");
+        let limit = self.seat.timeouts.get(Timeout::Request);
         let url = self.places.url(&request.url);
         let way = Way { address, port, live: self.is_live() };
         let command = curl::command(request, &url, way, limit)?;
@@ -111,7 +112,7 @@ impl ClusterInstance {
         let (sidecars, gateways, servers) = tokio::join!(sidecars, gateways, self.fence_servers(&token));
         let asked: Vec<String> = sidecars.into_iter().chain(gateways).collect::<Result<_, _>>()?;
         servers?;
-        let limit = self.seat.timeouts.get("evidence-settled");
+        let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         self.fences.wait(&asked, &token, limit).await.map_err(|silent| {
             TargetError::Gone(format!(
                 "{} did not deliver their access logs within the timeout `evidence-settled` ({limit:?})",
@@ -153,7 +154,7 @@ impl ClusterInstance {
         if servers.is_empty() {
             return Ok(());
         }
-        let limit = self.seat.timeouts.get("evidence-settled");
+        let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         let mut argv: Vec<String> = ["curl", "-q", "-sS"].map(str::to_owned).to_vec();
         argv.extend(["-A".to_owned(), token::user_agent(token), "--max-time".to_owned()]);
         argv.push(limit.as_secs().max(1).to_string());

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use meshproof_harness::manifest;
 use meshproof_harness::store::{MAX_TEXT, bounded};
 use meshproof_harness::target::{ConfigChange, TargetError};
+use meshproof_harness::timeouts::Timeout;
 use meshproof_model::Resource;
 use meshproof_model::{Fact, Side};
 use serde_json::Value;
@@ -173,7 +174,7 @@ impl ClusterInstance {
         proof: &Proof,
         expected: &Expected,
     ) -> Result<(), TargetError> {
-        let limit = self.seat.timeouts.get("applied");
+        let limit = self.seat.timeouts.get(Timeout::Applied);
         let mut last = "nothing".to_owned();
         let waiting = async {
             loop {
@@ -273,7 +274,7 @@ impl ClusterInstance {
             return Err(super::environment(format!("the scenario has no gateway {name}")));
         };
         if self.places.gateways_installed() {
-            return Err(TargetError::Unsupported(
+            return Err(TargetError::Unable(
                 "an installation's own gateway is not taken away; run with gateways of the scenario's own"
                     .to_owned(),
             ));
@@ -286,13 +287,13 @@ impl ClusterInstance {
         let app = gateway.labels.get("app").map_or(gateway.name, String::as_str);
         self.apply(&gateway::deployment(&self.plan(), gateway, u32::from(running))).await?;
         if running {
-            self.attach(proxy, app, PROXY, "applied").await?;
+            self.attach(proxy, app, PROXY, Timeout::Applied).await?;
         } else {
             await_absence(&self.api, &proxy.namespace, app).await?;
             // Its last lines are read to their end.
             let gone = proxy.lock().take();
             if let Some(gone) = gone {
-                let limit = self.seat.timeouts.get("evidence-settled");
+                let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
                 let _how = tokio::time::timeout(limit, gone.follower.wait()).await;
             }
         }
@@ -312,7 +313,7 @@ impl ClusterInstance {
         host: &str,
         wanted: &[String],
     ) -> Result<(), TargetError> {
-        let limit = self.seat.timeouts.get("applied");
+        let limit = self.seat.timeouts.get(Timeout::Applied);
         let waiting = async {
             loop {
                 let dumped = proof.dump(&self.api, &pod).await.map_err(ApiError::blame)?;

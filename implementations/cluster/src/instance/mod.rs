@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService};
 use meshproof_model::{Resource, ResourceId};
@@ -100,7 +100,7 @@ struct State {
     deployed: usize,
     /// What sidecars demand of their callers where no document says a word.
     inbound: BTreeMap<String, dump::Inbound>,
-    /// How often the details application was told something.
+    /// How often a variable of an application was set.
     told: u64,
 }
 
@@ -202,7 +202,7 @@ impl ClusterInstance {
     }
 
     async fn remove(&self) -> Result<(), TargetError> {
-        let limit = self.seat.timeouts.get("teardown");
+        let limit = self.seat.timeouts.get(Timeout::Teardown);
         let elsewhere: Vec<ResourceId> =
             self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         let loose = join_all(elsewhere.iter().map(|id| self.api.delete(id))).await;
@@ -251,7 +251,7 @@ impl Instance for ClusterInstance {
     }
 
     fn deploys_within(&self, timeouts: &Timeouts) -> Duration {
-        let all = ["images-pulled", "external-service-ready", "applied"];
+        let all = [Timeout::ImagesPulled, Timeout::ExternalServiceReady, Timeout::Applied];
         all.into_iter().map(|name| timeouts.get(name)).sum()
     }
 

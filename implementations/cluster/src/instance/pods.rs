@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use meshproof_harness::access_log;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::TargetError;
+use meshproof_harness::timeouts::Timeout;
 use meshproof_model::{AccessLog, Fact, Side};
 use serde_json::Value;
 
@@ -75,7 +76,7 @@ pub(super) async fn await_proxy(
     api: &Api,
     namespace: &str,
     app: &str,
-    timeout: &str,
+    timeout: Timeout,
 ) -> Result<ReadyPod, TargetError> {
     let pod = await_pod(api, namespace, app, timeout).await?;
     if pod.injected {
@@ -92,7 +93,9 @@ pub(super) async fn await_absence(api: &Api, namespace: &str, app: &str) -> Resu
     let what = format!("the pods {app} in {namespace} go away");
     let selector = Selector::labels(format!("app={app}"));
     let absent = |pods: &[Value]| pods.is_empty().then_some(());
-    api.watch_until("Pod", Some(namespace), selector, "applied", &what, absent).await.map_err(ApiError::blame)
+    api.watch_until("Pod", Some(namespace), selector, Timeout::Applied, &what, absent)
+        .await
+        .map_err(ApiError::blame)
 }
 
 /// Hands a proxy's access log to the evidence, from its pod's beginning on.

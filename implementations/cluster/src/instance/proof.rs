@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use meshproof_harness::store::bounded;
 use meshproof_harness::target::{ConfigChange, TargetError};
+use meshproof_harness::timeouts::Timeout;
 use meshproof_harness::token;
 use meshproof_model::Resource;
 use meshproof_model::{Fact, Side};
@@ -78,7 +79,7 @@ impl Proof {
             Self::Forwarded => api.pod_get(pod, ADMIN, &format!("/{DUMP}"), MAX_DUMP).await?,
             Self::Agent => {
                 let argv = ["pilot-agent", "request", "GET", DUMP].map(str::to_owned);
-                let time = api.timeouts().get("cluster-answer");
+                let time = api.timeouts().get(Timeout::ClusterAnswer);
                 let limits = ExecLimits { stdout: MAX_DUMP, stderr: 4096, time };
                 let told = api.exec(pod, &argv, Bytes::new(), limits).await?;
                 if told.code != Some(0) {
@@ -180,7 +181,7 @@ impl ClusterInstance {
     /// Refuses a change that could not be known to be in force.
     ///
     /// # Errors
-    /// [`TargetError::Unsupported`], before anything is applied.
+    /// [`TargetError::Unable`], before anything is applied.
     pub(super) fn can_be_seen(&self, change: &ConfigChange) -> Result<(), TargetError> {
         match (beyond_a_canary(change), self.by_canary().next()) {
             (Some(what), Some((proxy, reason))) => Err(unseen(what, &proxy.name, &reason)),
@@ -214,7 +215,7 @@ impl ClusterInstance {
         proxy: &Proxy,
         reason: &str,
     ) -> Result<(), TargetError> {
-        let limit = self.seat.timeouts.get("applied");
+        let limit = self.seat.timeouts.get(Timeout::Applied);
         let mut last = "nothing".to_owned();
         let waiting = async {
             loop {
@@ -335,7 +336,7 @@ impl ClusterInstance {
 
 /// Why something is skipped where only a canary tells.
 pub(super) fn unseen(what: &str, proxy: &str, reason: &str) -> TargetError {
-    TargetError::Unsupported(format!(
+    TargetError::Unable(format!(
         "a proof that a change of {what} is in force: the configuration dump of {proxy} cannot be read ({reason}), and a canary \
          request does not show it"
     ))

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use meshproof_harness::target::TargetError;
+use meshproof_harness::timeouts::Timeout;
 use serde_json::Value;
 
 use super::pods::{PROXY, ReadyPod, ready_pod};
@@ -11,7 +12,7 @@ use crate::api::{Api, ApiError, Selector};
 use crate::pod::{is_leaving, statuses};
 
 /// The timeout that bounds how long images are on their way.
-pub(super) const PULLED: &str = "images-pulled";
+pub(super) const PULLED: Timeout = Timeout::ImagesPulled;
 
 /// Why a container waits, where nothing but a change to the run helps (Kubernetes, pkg/kubelet/images/types.go).
 const HOPELESS: &[&str] = &["InvalidImageName", "ErrImageNeverPull"];
@@ -124,10 +125,10 @@ pub(super) async fn await_pod(
     api: &Api,
     namespace: &str,
     app: &str,
-    timeout: &str,
+    timeout: Timeout,
 ) -> Result<ReadyPod, TargetError> {
     let what = format!("pod {app} in {namespace} becomes ready");
-    let whole = |name: &str| api.timeouts().get(name);
+    let whole = |name: Timeout| api.timeouts().get(name);
     let mut left = [whole(PULLED), whole(timeout)];
     let mut preparing = true;
     let mut last: Vec<Value> = Vec::new();
@@ -162,7 +163,7 @@ async fn fault(
     namespace: &str,
     app: &str,
     pods: &[Value],
-    timeout: &str,
+    timeout: Timeout,
     limit: Duration,
     state: &str,
 ) -> TargetError {

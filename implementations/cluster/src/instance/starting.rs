@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use meshproof_harness::target::{Seat, TargetError};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::topology::service_host;
 use meshproof_model::Resource;
 use meshproof_nginx::PodService;
@@ -29,7 +29,7 @@ use crate::relocate::NOWHERE;
 use crate::settings::Settings;
 
 /// The timeout that bounds how long pods take to become ready.
-pub(super) const READY: &str = "implementation-ready";
+pub(super) const READY: Timeout = Timeout::ImplementationReady;
 
 /// Removes what was made when nobody is left who would: a start that failed or was given up.
 struct Undo {
@@ -53,8 +53,8 @@ impl Drop for Undo {
 
 /// How long a start may take in all: its waits, each with a timeout of its own, and what is asked of the API server between them.
 pub(super) fn limit(timeouts: &Timeouts) -> Duration {
-    let waits: Duration = [PULLED, READY, "applied"].into_iter().map(|name| timeouts.get(name)).sum();
-    waits + 4 * timeouts.get("cluster-answer")
+    let waits: Duration = [PULLED, READY, Timeout::Applied].into_iter().map(|name| timeouts.get(name)).sum();
+    waits + 4 * timeouts.get(Timeout::ClusterAnswer)
 }
 
 /// Puts the mesh in place, or says what took too long.
@@ -68,7 +68,7 @@ pub(super) async fn start_in_time(
     seat: Seat,
 ) -> Result<ClusterInstance, TargetError> {
     let limit = limit(&seat.timeouts);
-    let teardown = seat.timeouts.get("teardown");
+    let teardown = seat.timeouts.get(Timeout::Teardown);
     let made = (!seat.keep).then(|| (api.clone(), namespace_ids(&places)));
     let started = start(api, settings, injection, noted, places, labels, seat);
     // Pods and proxies were waited for with their own timeouts, so that it is the API server that took its time.
@@ -199,7 +199,7 @@ impl ClusterInstance {
         let topology = self.seat.topology.clone();
         let sidecars = topology.workloads.iter().map(|w| {
             let client = workload::client_of(w);
-            self.meet_proxy(w.name, w.namespace, w.name, w.serves, Some(client))
+            self.meet_proxy(w.name, w.namespace, w.name, w.serves.map(|a| a.port), Some(client))
         });
         let gateways = topology.gateways.iter().map(|g| {
             self.meet_proxy(
@@ -278,7 +278,7 @@ impl ClusterInstance {
         proxy: &Proxy,
         app: &str,
         client: &str,
-        timeout: &str,
+        timeout: Timeout,
     ) -> Result<(), TargetError> {
         let found = await_proxy(&self.api, &proxy.namespace, app, timeout).await?;
         self.noted.ran(&found.ran, |container| purpose(proxy, container));

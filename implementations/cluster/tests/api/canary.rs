@@ -113,14 +113,14 @@ async fn what_no_canary_shows_is_skipped_before_anything_is_applied() {
     let yaml = "{apiVersion: v1, kind: Secret, metadata: {name: c, namespace: istio-system}, stringData: {tls.crt: A}}";
     let secret = manifest::read("t", yaml, "default").unwrap();
     let applied = begun.instance.change(&ConfigChange { apply: secret, delete: Vec::new() }).await;
-    let Err(TargetError::Unsupported(words)) = applied else { panic!() };
+    let Err(TargetError::Unable(words)) = applied else { panic!() };
     assert!(words.starts_with("a proof") && words.contains("portforward"), "{words}");
     assert!(!begun.cluster.lock().unwrap().objects.keys().any(|path| path.ends_with("/secrets/c")));
     for told in [
         begun.instance.set_running("istio-egressgateway", false).await,
         begun.instance.credentials("istio-egressgateway").await.map(drop),
     ] {
-        assert!(matches!(told, Err(TargetError::Unsupported(_))), "{told:?}");
+        assert!(matches!(told, Err(TargetError::Unable(_))), "{told:?}");
     }
     begun.instance.stop().await.unwrap();
 }

@@ -14,7 +14,7 @@ use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, Plai
 use meshproof_harness::manifest;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::ExternalService;
@@ -350,7 +350,7 @@ fn trace(status: u16) -> String {
 
 pub(crate) fn seat(store: &Store, applied: Duration) -> Seat {
     let mut timeouts = Timeouts::default();
-    timeouts.set("applied", applied).unwrap();
+    timeouts.set(Timeout::Applied, applied);
     Seat {
         run: "r1".to_owned(),
         name: "s".to_owned(),
@@ -572,7 +572,7 @@ async fn what_a_stock_nginx_cannot_show_is_unsupported_by_the_target() {
     let store = Store::new();
     let (_server, _cluster, instance) = begun(&store, Duration::from_secs(20)).await;
     let refused = deployed(&*instance, Documented::Embedded).await;
-    assert!(matches!(refused, Err(TargetError::Unsupported(words)) if words.contains("stock nginx")));
+    assert!(matches!(refused, Err(TargetError::Unable(words)) if words.contains("stock nginx")));
     instance.stop().await.unwrap();
 }
 

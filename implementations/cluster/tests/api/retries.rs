@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use meshproof_cluster::api::ApiError;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_model::{Resource, ResourceId};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -61,7 +61,7 @@ async fn an_api_that_never_answers_is_given_up_in_time() {
     let cluster = at_first(usize::MAX, || Answer::Silence);
     let error = cluster.api.get("Pod", "default", "a").await.unwrap_err();
     assert!(error.to_string().contains("`cluster-answer`"), "{error}");
-    assert!(begun.elapsed() <= Timeouts::default().get("cluster-answer") + Duration::from_secs(1));
+    assert!(begun.elapsed() <= Timeouts::default().get(Timeout::ClusterAnswer) + Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use meshproof_cluster::api::{ApiError, PodRef, Selector};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_model::ResourceId;
 use serde_json::{Value, json};
 
@@ -25,7 +25,14 @@ async fn running(cluster: &Cluster) -> Result<String, ApiError> {
     };
     cluster
         .api
-        .watch_until("Pod", Some("mp-1"), Selector::labels("app=sleep"), "applied", "the pod runs", seen)
+        .watch_until(
+            "Pod",
+            Some("mp-1"),
+            Selector::labels("app=sleep"),
+            Timeout::Applied,
+            "the pod runs",
+            seen,
+        )
         .await
 }
 
@@ -101,7 +108,7 @@ async fn an_object_that_went_away_unseen_is_no_longer_there_after_a_new_list() {
     );
     let seen = |pods: &[Value]| pods.is_empty().then_some(());
     let selector = Selector::default();
-    cluster.api.watch_until("Pod", None, selector, "applied", "all are gone", seen).await.unwrap();
+    cluster.api.watch_until("Pod", None, selector, Timeout::Applied, "all are gone", seen).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +182,7 @@ async fn a_deletion_is_over_when_the_object_is_gone() {
         _ => Answer::list("9", std::slice::from_ref(&namespace)),
     });
     let id = ResourceId { kind: "Namespace".into(), namespace: String::new(), name: "mp-1".into() };
-    cluster.api.delete_and_wait(&id, Timeouts::default().get("teardown")).await.unwrap();
+    cluster.api.delete_and_wait(&id, Timeouts::default().get(Timeout::Teardown)).await.unwrap();
     assert_eq!(watched(&cluster)[0].parameter("fieldSelector").as_deref(), Some("metadata.name=mp-1"));
 }
 

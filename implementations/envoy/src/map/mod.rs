@@ -24,7 +24,7 @@ impl ProxyConfig {
     /// The configuration that carries out a plan.
     ///
     /// # Errors
-    /// [`DataPlaneError::Unsupported`]: Envoy has no configuration for something in the plan.
+    /// [`DataPlaneError::Unable`]: Envoy has no configuration for something in the plan.
     pub(crate) fn of(plan: &ProxyPlan, context: &MappingContext<'_>) -> Result<Self, DataPlaneError> {
         let mut config = Self::default();
         for cluster in &plan.clusters {

@@ -109,7 +109,7 @@ fn redirect_code(status: u16) -> Result<&'static str, DataPlaneError> {
         303 => Ok("SEE_OTHER"),
         307 => Ok("TEMPORARY_REDIRECT"),
         308 => Ok("PERMANENT_REDIRECT"),
-        other => Err(DataPlaneError::Unsupported(format!(
+        other => Err(DataPlaneError::Unable(format!(
             "a redirect with status {other}; Envoy supports 301, 302, 303, 307 and 308"
         ))),
     }

@@ -442,7 +442,7 @@ fn a_redirect_status_that_envoy_cannot_send_is_unsupported() {
         ProxyConfig::of(&plan, &MappingContext { folder: Path::new("/proxy"), secrets: &secrets })
     };
     assert!(redirect(308).is_ok());
-    assert!(matches!(redirect(300), Err(DataPlaneError::Unsupported(why)) if why.contains("300")));
+    assert!(matches!(redirect(300), Err(DataPlaneError::Unable(why)) if why.contains("300")));
 }
 
 #[test]

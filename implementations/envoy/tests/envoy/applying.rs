@@ -265,7 +265,7 @@ async fn a_redirect_status_that_envoy_cannot_send_is_unsupported_and_changes_not
     running.apply(&answering(at, "good")).await.unwrap();
     let odd = RouteAction::Redirect { status: 300, scheme: None, authority: None, path: None, port: None };
     let odd = plan(vec![listener(at, vec![chain(ChainMatch::default(), http(odd))])], Vec::new());
-    assert!(matches!(running.apply(&odd).await, Err(DataPlaneError::Unsupported(_))));
+    assert!(matches!(running.apply(&odd).await, Err(DataPlaneError::Unable(_))));
     assert!(get(at, "/").await.unwrap().ends_with("good"));
     running.plane.stop().await.unwrap();
 }

@@ -6,9 +6,9 @@
 
 mod body;
 mod connection;
-mod failure;
+pub(crate) mod failure;
 mod raw;
-mod trust;
+pub(crate) mod trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use http::Method;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec};
 pub use raw::{RawEnd, RawReply, raw};
 
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::token;
 
 /// Where one destination leads.
@@ -116,7 +116,7 @@ impl WorkloadClient {
         let failed = |reason| ClientError { client: name.to_owned(), reason };
         let verifier = trust::believing(trust_roots_pem).map_err(failed)?;
         let anonymous = trust::config(verifier.clone(), None).map_err(failed)?;
-        let (limit, patience) = (timeouts.get("request"), timeouts.get("continue"));
+        let (limit, patience) = (timeouts.get(Timeout::Request), timeouts.get(Timeout::Continue));
         Ok(Self { name: name.to_owned(), route, verifier, anonymous: Arc::new(anonymous), limit, patience })
     }
 
@@ -295,7 +295,7 @@ fn authority(url: &str) -> &str {
 }
 
 /// The status and the target of a redirect.
-fn redirect(hop: &Hop, url: &Url) -> Option<(StatusCode, Url)> {
+pub(crate) fn redirect(hop: &Hop, url: &Url) -> Option<(StatusCode, Url)> {
     let response = hop.response()?;
     let status = StatusCode::from_u16(response.status).ok()?;
     matches!(response.status, 301 | 302 | 303 | 307 | 308).then_some(())?;

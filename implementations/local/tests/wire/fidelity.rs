@@ -6,7 +6,7 @@ use std::time::Duration;
 use meshproof_harness::digest::{MAX_SAMPLE, sample, sha256};
 use meshproof_harness::external::PlainPort;
 use meshproof_harness::store::Store;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::workload::{Delivery, HttpChoice, Method, RequestSpec};
 use meshproof_local::external::{RunningService, start_embedded};
 use meshproof_local::workload::{Route, WorkloadClient};
@@ -111,7 +111,7 @@ async fn a_request_body_is_recorded_whole_however_it_is_sent() {
 async fn scripted(answer: &'static str) -> (WorkloadClient, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let mut timeouts = timeouts(LIMIT);
-    timeouts.set("continue", Duration::from_millis(50)).unwrap();
+    timeouts.set(Timeout::Continue, Duration::from_millis(50));
     let route = Route::capture([(80, listener.local_addr().unwrap())]);
     let client = WorkloadClient::new("sleep", route, parties().ca.certificate_pem(), &timeouts).unwrap();
     let task = tokio::spawn(async move {

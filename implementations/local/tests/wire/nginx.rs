@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meshproof_harness::external::{ExternalSpec, HttpVersions, PlainPort, Refusal, TlsPort, TlsVersions};
 use meshproof_harness::store::Store;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::workload::{ClientIdentity, RequestSpec};
 use meshproof_local::external::{ExternalError, RunningService, start_embedded, start_nginx};
 use meshproof_local::workload::{RawEnd, Route, WorkloadClient, raw};
@@ -454,7 +454,7 @@ async fn an_nginx_that_does_not_answer_is_waited_for_no_longer_than_the_runs_tim
     let (folder, programs) = (folder(), folder());
     let program = script(programs.path(), "#!/bin/sh\nexec sleep 60\n");
     let mut timeouts = Timeouts::default();
-    timeouts.set("external-service-ready", Duration::from_millis(120)).unwrap();
+    timeouts.set(Timeout::ExternalServiceReady, Duration::from_millis(120));
     let spec = site(PlainPort::Serve, None);
     let failed = start_nginx(spec, Store::new(), &timeouts, folder.path(), Some(&program)).await;
     let failed = failed.err().unwrap().to_string();
@@ -467,7 +467,7 @@ async fn an_nginx_that_stands_still_is_waited_for_no_longer_than_the_runs_timeou
     let Some(program) = nginx() else { return };
     let folder = folder();
     let mut timeouts = Timeouts::default();
-    timeouts.set("evidence-settled", Duration::from_millis(120)).unwrap();
+    timeouts.set(Timeout::EvidenceSettled, Duration::from_millis(120));
     let spec = site(PlainPort::Serve, None);
     let started = start_nginx(spec, Store::new(), &timeouts, folder.path(), Some(&program)).await;
     let service = started.unwrap();

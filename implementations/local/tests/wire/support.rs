@@ -9,7 +9,7 @@ use meshproof_harness::external::{
     ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
 };
 use meshproof_harness::store::Store;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::workload::RequestSpec;
 use meshproof_local::external::{RunningService, find_nginx};
 use meshproof_local::workload::{Route, WorkloadClient};
@@ -80,7 +80,7 @@ pub(crate) fn site(plain: PlainPort, tls: Option<TlsPort>) -> ExternalSpec {
 
 pub(crate) fn timeouts(request: Duration) -> Timeouts {
     let mut timeouts = Timeouts::default();
-    timeouts.set("request", request).unwrap();
+    timeouts.set(Timeout::Request, request);
     timeouts
 }
 

@@ -19,7 +19,7 @@ use testcontainers::{ContainerRequest, GenericImage};
 use crate::external::service::ExternalError;
 use meshproof_harness::run_folder;
 use meshproof_harness::store::bounded;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 
 /// nginx's stable release, as published by the nginx project.
 pub const DEFAULT_IMAGE: &str = "docker.io/library/nginx:1.28.0";
@@ -75,7 +75,7 @@ fn unreachable_engine(reason: String) -> ExternalError {
 /// The engine's client. The engine has answered it.
 pub(super) async fn connect(timeouts: &Timeouts) -> Result<Docker, ExternalError> {
     let engine = docker_client_instance().await.map_err(|e| unreachable_engine(error_text(&e)))?;
-    let limit = timeouts.get("external-service-ready");
+    let limit = timeouts.get(Timeout::ExternalServiceReady);
     match tokio::time::timeout(limit, engine.ping()).await {
         Ok(Ok(_)) => Ok(engine),
         Ok(Err(e)) => Err(unreachable_engine(error_text(&e))),
@@ -159,7 +159,7 @@ pub async fn prepare_container(image: Option<&str>, timeouts: &Timeouts) -> Resu
             bounded(reason, MAX_ERROR)
         ),
     };
-    let limit = timeouts.get("image-fetched");
+    let limit = timeouts.get(Timeout::ImageFetched);
     let fetching = ContainerRequest::from(generic(&name)).pull_image();
     match tokio::time::timeout(limit, fetching).await {
         Ok(fetched) => fetched.map(|_| ()).map_err(|e| missing(&error_text(&e))),

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::engine::{FOLDER_LABEL, RUN_LABEL, UNIQUE_LABEL, error_text, remove_unstarted};
 use crate::external::service::ExternalError;
 use meshproof_harness::store::bounded;
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_nginx::config::Folder;
 
 /// How much of a container's output is read for an error.
@@ -151,7 +151,7 @@ impl Drop for StartedContainer {
 /// # Errors
 /// The timeout `teardown` ran out. `meshproof cleanup` finds what is left.
 pub async fn removals_done(timeouts: &Timeouts) -> Result<(), ExternalError> {
-    let limit = timeouts.get("teardown");
+    let limit = timeouts.get(Timeout::Teardown);
     tokio::time::timeout(limit, REMOVALS.wait()).await.map_err(|_| ExternalError::Other {
         service: format!("{} containers of nginx", REMOVALS.len()),
         reason: format!(

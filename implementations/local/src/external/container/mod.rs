@@ -28,13 +28,13 @@ pub use engine::{
 };
 pub use life::removals_done;
 
-use super::nginx::door::Door;
+use super::nginx::door::{Door, POLL};
 use super::nginx::logs::SharedLogs;
-use super::nginx::{POLL, arguments, new_folder, read_version};
+use super::nginx::{arguments, new_folder, read_version};
 use super::service::{ExternalError, RunningService};
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::store::{Store, bounded};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_nginx::config::{self, Ports, Site, Version};
 use meshproof_nginx::log;
 
@@ -75,8 +75,8 @@ pub async fn start_nginx_container(
     let site = Site::Container { root: user.0 == 0 };
     config::write(&path, &spec, PORTS, &nonce, version, site).map_err(failed)?;
     let request = request(&image, &path, user, version).map_err(failed)?;
-    let deadline = Instant::now() + timeouts.get("external-service-ready");
-    let request = request.with_startup_timeout(timeouts.get("external-service-ready"));
+    let deadline = Instant::now() + timeouts.get(Timeout::ExternalServiceReady);
+    let request = request.with_startup_timeout(timeouts.get(Timeout::ExternalServiceReady));
     let container = StartedContainer::start(request, run, &path, Some(own)).await;
     let container = container.map_err(|StartFailure { reason, folder }| {
         let logged = folder.map(|folder| log::output(folder.path())).unwrap_or_default();
@@ -104,7 +104,7 @@ pub async fn start_nginx_container(
         version,
         image,
         addresses,
-        settled_within: timeouts.get("evidence-settled"),
+        settled_within: timeouts.get(Timeout::EvidenceSettled),
         parts: Mutex::new(Some(parts)),
     }))
 }
@@ -133,7 +133,7 @@ async fn version_of(
         .with_entrypoint("nginx")
         .with_wait_for(exited)
         .with_cmd(["-v"])
-        .with_startup_timeout(timeouts.get("external-service-ready"))
+        .with_startup_timeout(timeouts.get(Timeout::ExternalServiceReady))
         .with_host_config_modifier(|host| {
             host.network_mode = Some("none".to_owned());
             host.publish_all_ports = None;

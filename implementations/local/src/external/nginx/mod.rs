@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use door::Door;
+use door::{Door, POLL};
 use logs::SharedLogs;
 use meshproof_nginx::config::{Folder, Ports, Site, Version};
 
@@ -26,12 +26,10 @@ use super::service::{ExternalError, RunningService};
 use crate::ports;
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::store::{Store, bounded};
-use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 
 /// How often nginx is started again after another program was faster to take one of its ports.
 const ATTEMPTS: usize = 8;
-/// How often a condition is checked that cannot be waited for.
-pub(super) const POLL: Duration = Duration::from_millis(5);
 /// How much of a program's own output goes into an error.
 const MAX_QUOTED: usize = 2000;
 /// `nginx -e FILE` came with 1.19.5 (nginx, "Command-line parameters").
@@ -107,7 +105,7 @@ fn missing() -> ExternalError {
 
 /// The version in the output of `nginx -v`: `nginx version: nginx/1.22.1`.
 async fn version(program: &Path, timeouts: &Timeouts) -> Result<Version, ExternalError> {
-    let limit = timeouts.get("external-service-ready");
+    let limit = timeouts.get(Timeout::ExternalServiceReady);
     let asked = Command::new(program).arg("-v").stdin(Stdio::null()).kill_on_drop(true).output();
     let output = match tokio::time::timeout(limit, asked).await {
         Ok(Ok(output)) => output,
@@ -167,7 +165,7 @@ impl NginxProcess {
         let child = command.spawn().map_err(|e| other(format!("cannot run {}: {e}", program.display())))?;
         let door = Arc::new(Door::new((Ipv4Addr::LOCALHOST, ports.control).into(), nonce));
         let mut process = Self { child, folder, door };
-        process.ready(timeouts.get("external-service-ready")).await?;
+        process.ready(timeouts.get(Timeout::ExternalServiceReady)).await?;
         Ok(process)
     }
 
@@ -230,7 +228,7 @@ impl Nginx {
             host: spec.host.clone(),
             version,
             addresses,
-            settled_within: timeouts.get("evidence-settled"),
+            settled_within: timeouts.get(Timeout::EvidenceSettled),
             door: Arc::clone(&process.door),
             logs: SharedLogs::new(process.folder.path(), spec, ports, Site::Machine, store),
             process: Mutex::new(Some(process)),
