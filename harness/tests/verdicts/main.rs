@@ -11,5 +11,6 @@ mod claims;
 mod fake;
 mod hunt;
 mod live;
+mod refusals;
 mod runs;
 mod windows;

@@ -8,6 +8,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::tls_failure::TlsFailure;
+
 /// Names one piece of evidence within a scenario: `e1`, `e2`, ...
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -303,6 +305,9 @@ pub struct TlsFacts {
     /// Why the handshake failed, in this end's words; an alert that was sent or received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// The same as a type, which claims decide by; absent where the handshake did not fail, and in old reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_kind: Option<TlsFailure>,
 }
 
 /// A certificate as the other end presented it.

@@ -13,6 +13,7 @@ pub mod report;
 pub mod resource;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
+pub mod tls_failure;
 pub mod visible;
 
 pub use event::Event;
@@ -28,3 +29,4 @@ pub use report::{
     SCHEMA, ScenarioResult, Step, SuiteFault, Tally, Timing, Verdict,
 };
 pub use resource::{Resource, ResourceId};
+pub use tls_failure::TlsFailure;

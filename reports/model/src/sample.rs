@@ -265,6 +265,7 @@ fn tls() -> TlsFacts {
         peer_certificate: None,
         peer_verification: Some("NONE".to_owned()),
         failure: None,
+        failure_kind: None,
     }
 }
 

@@ -8,6 +8,7 @@ use meshproof_harness::store::{MAX_TEXT, bounded};
 use meshproof_harness::workload::{MAX_BODY_KEPT, MAX_HOPS, RequestSpec};
 use meshproof_model::{
     Exchange, ExchangeError, ExchangeErrorKind, Header, Hop, HopResult, PeerCertificate, Response, TlsFacts,
+    TlsFailure,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -64,6 +65,7 @@ pub fn exchange(request: &RequestSpec, url: &str, output: &ExecOutput, took: Dur
         let tls = (error.kind == ExchangeErrorKind::Tls).then(|| TlsFacts {
             server_name: host(&at),
             failure: Some(error.message.clone()),
+            failure_kind: Some(tls_failure(&error.message)),
             ..TlsFacts::default()
         });
         hops.push(Hop {
@@ -120,6 +122,18 @@ fn failure(code: i32, stderr: &[u8]) -> ExchangeError {
         _ => ExchangeErrorKind::Other,
     };
     ExchangeError { kind, message: bounded(&format!("{words} (exit code {code})"), 1000) }
+}
+
+/// How TLS failed, by what OpenSSL says through curl: `error:0A000418:SSL routines::tlsv1 alert unknown ca`. Which alert curl itself
+/// sent, it does not say.
+fn tls_failure(message: &str) -> TlsFailure {
+    if let Some((_, alert)) = message.split_once(" alert ") {
+        let end = alert.find([':', '(', ',']).unwrap_or(alert.len());
+        return TlsFailure::AlertReceived { alert: bounded(&alert[..end].trim().replace(' ', "_"), 40) };
+    }
+    let vanished =
+        ["reset by peer", "SSL_ERROR_SYSCALL", "unexpected eof"].iter().any(|w| message.contains(w));
+    if vanished { TlsFailure::PeerVanished } else { TlsFailure::Other }
 }
 
 /// The trace, and what follows the mark.

@@ -197,3 +197,21 @@ proptest! {
         prop_assert!((1..=MAX_HOPS + 1).contains(&exchange.hops.len()));
     }
 }
+
+#[test]
+fn an_alert_that_arrived_is_told_from_a_connection_that_was_reset() {
+    let of = |message: &str| {
+        read(&RequestSpec::get(URL, "t"), &output(35, "", message)).hops[0]
+            .tls
+            .clone()
+            .unwrap()
+            .failure_kind
+            .unwrap()
+    };
+    assert_eq!(
+        of("curl: (35) error:0A000418:SSL routines::tlsv1 alert unknown ca\n"),
+        TlsFailure::AlertReceived { alert: "unknown_ca".to_owned() }
+    );
+    assert_eq!(of("curl: (35) Recv failure: Connection reset by peer\n"), TlsFailure::PeerVanished);
+    assert_eq!(of("curl: (60) SSL certificate problem: unable to get local issuer\n"), TlsFailure::Other);
+}
