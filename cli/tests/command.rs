@@ -397,3 +397,11 @@ fn the_variable_for_a_live_run_means_yes_or_no() {
     with("0", 0);
     with("", 0);
 }
+
+#[test]
+fn explain_knows_the_check_that_every_scenario_has() {
+    let explained =
+        text(&ran(meshproof().args(["explain", "tls-verification/runs-until-stopped"]), 0).stdout);
+    assert!(explained.contains("runs until the suite stops it"), "{explained}");
+    assert!(explained.contains("run tls-verification\n"), "{explained}");
+}
