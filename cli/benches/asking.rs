@@ -1,10 +1,9 @@
-//! What asking costs: a request through one running Envoy, with the evidence of all three sides and four checks, against
-//! the same request with four assertions by hurl. `cargo bench -p meshproof --bench asking`
+//! Measures the cost of evidence: `cargo bench -p meshproof --bench asking`. It compares a request through one running Envoy, with
+//! evidence from three sides and four checks, with the same request by hurl with four assertions.
 //!
-//! Envoy is `MESHPROOF_ENVOY`, else the one on PATH; hurl is `HURL`, else the one on PATH. Both ask through the same
-//! sidecar, in turns, so that a busy machine is busy for both; the ratio is that of each pair. hurl is measured twice:
-//! with a connection for each request, as the workload's client (and curl in the documents) has it, and with one
-//! connection for all of a turn.
+//! Envoy is `MESHPROOF_ENVOY`, or envoy on PATH; hurl is `HURL`, or hurl on PATH. Both send through the same sidecar in alternating
+//! turns, so that a busy machine slows both, and the ratio is computed per pair. hurl is measured twice: with one connection per
+//! request, like the workload's client (and curl in the documents), and with one connection for all requests of a turn.
 
 #![allow(
     clippy::expect_used,
@@ -16,16 +15,17 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use meshproof_harness::catalogue::{Catalogue, Check};
 use meshproof_harness::claim::Claim;
-use meshproof_harness::external::{
-    Documented, ExternalChoice, ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
-};
+use meshproof_harness::external::ExternalChoice;
+use meshproof_harness::external_server::Site;
+use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::mesh::{External, Mesh, Stop};
 use meshproof_harness::runner::{self, Options, Selected};
-use meshproof_harness::scenario::{Check, Configuration, Scenario};
+use meshproof_harness::scenario::Scenario;
 use meshproof_harness::topology::{Topology, Workload};
 use meshproof_model::{Fact, Verdict};
 use meshproof_targets::Settings;
@@ -35,31 +35,25 @@ use tokio::runtime::Runtime;
 const HOST: &str = "edition.cnn.com";
 const PAGE: &str = "<!DOCTYPE html><title>Politics</title><h1>Politics of the day</h1>";
 
-/// What both ask for in one turn.
+/// The requests of one turn.
 const REQUESTS: usize = 50;
 
-static SCENARIO: Scenario = Scenario {
-    id: "asking",
-    title: "What asking costs",
-    document: "TLS Origination for Egress Traffic",
-    url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-tls-origination/",
-    features: &[],
-    configurations: &[Configuration { id: "sidecar", title: "the sidecar opens TLS" }],
-    checks: &[Check::must("asked", "Benchmark", "Every check of every request holds.")],
-    fixtures: &[
-        ("access", include_str!("../../fixtures/sidecar-origination/target-port-access.yaml")),
-        ("originate", include_str!("../../fixtures/sidecar-origination/target-port-originate.yaml")),
-    ],
-    live: &[],
-    topology: || Topology { workloads: vec![Workload::sleep()], ..Topology::default() },
-    run: |mesh| Box::pin(run(mesh)),
-};
+static SCENARIO: LazyLock<Scenario> = LazyLock::new(|| {
+    let check = Check::must("asked", "Benchmark", "Every check of every request holds.");
+    let fixtures = meshproof_fixtures::files("sidecar-origination");
+    Scenario::new(
+        Catalogue::new("asking").checks([check]),
+        Fixtures::embedded("fixtures/sidecar-origination", fixtures),
+        Topology::default().workload(Workload::sleep()),
+        run,
+    )
+});
 
-/// What the scenario is told and tells; its function carries nothing.
-static TOLD: Mutex<Option<(PathBuf, usize)>> = Mutex::new(None);
+/// The input and the result of the story, which has no arguments.
+static INPUT: Mutex<Option<(PathBuf, usize)>> = Mutex::new(None);
 static MEASURED: Mutex<Option<Measured>> = Mutex::new(None);
 
-/// Of each turn, per request.
+/// For each turn, the time per request.
 #[derive(Clone, Default)]
 struct Measured {
     ours: Vec<Duration>,
@@ -70,27 +64,12 @@ struct Measured {
 }
 
 async fn run(mesh: &Mesh) -> Result<(), Stop> {
-    let (hurl, turns) = TOLD.lock().expect("nobody panicked").clone().expect("it was told");
+    let (hurl, turns) = INPUT.lock().expect("not poisoned").clone().expect("it was set");
     let certificate = mesh.public_authority().server(HOST).issue()?;
-    let tls = TlsPort {
-        certificate: certificate.certificate_pem().to_owned(),
-        key: certificate.key(),
-        client_ca: None,
-        refusal: Refusal::default(),
-        versions: TlsVersions::default(),
-        http: HttpVersions::default(),
-    };
-    let page = Page { path: "/politics".to_owned(), content_type: "text/html", body: PAGE.to_owned() };
-    let spec = ExternalSpec {
-        host: HOST.to_owned(),
-        plain: PlainPort::RedirectToHttps,
-        tls: Some(tls),
-        pages: vec![page],
-        keep_alive: true,
-    };
-    let origin = mesh.deploy_external(spec, Documented::Site).await?;
-    mesh.apply(&["access", "originate"]).await?;
-    // Both warm up, and the sidecar's log says where its port 80 is on this machine.
+    let origin = Site::at(HOST).certificate(&certificate).redirecting_to_https().html("/politics", PAGE);
+    let origin = mesh.deploy_external(origin).await?;
+    mesh.apply(&["target-port-access", "target-port-originate"]).await?;
+    // Both warm up. The sidecar's log has the local address of its port 80.
     mesh.check("asked", Claim::all(ask(mesh, &origin).await?))?;
     let sidecar = capture(mesh).ok_or_else(|| Stop::Suite("the log has no local address".to_owned()))?;
     let folder = tempfile::tempdir().map_err(|e| Stop::Suite(e.to_string()))?;
@@ -106,11 +85,11 @@ async fn run(mesh: &Mesh) -> Result<(), Stop> {
         measured.hurl_kept.push(kept.run(&hurl).await?);
         measured.connections = (between - before, clients(mesh).len() - between);
     }
-    *MEASURED.lock().expect("nobody panicked") = Some(measured);
+    *MEASURED.lock().expect("not poisoned") = Some(measured);
     Ok(())
 }
 
-/// One request with its evidence, and four checks of it: what the application got, what arrived, what did not arrive, and
+/// One request with its evidence, and four checks: what the application received, what arrived, what did not arrive, and
 /// what was logged.
 async fn ask(mesh: &Mesh, origin: &External<'_>) -> Result<[Claim; 4], Stop> {
     let reply = mesh.workload("sleep").get("http://edition.cnn.com/politics").await?;
@@ -139,7 +118,7 @@ fn per_turn() -> u32 {
     u32::try_from(REQUESTS).expect("a small number")
 }
 
-/// The sidecar's own address, by its log.
+/// The sidecar's own address, from its log.
 fn capture(mesh: &Mesh) -> Option<String> {
     mesh.view(|view| {
         view.evidence.iter().rev().find_map(|e| {
@@ -188,7 +167,7 @@ impl Script {
     async fn run(&self, hurl: &Path) -> Result<Duration, Stop> {
         let begun = Instant::now();
         let mut command = Command::new(hurl);
-        // One request after another, as ours.
+        // One request after the other, like the suite.
         command.args(["--jobs", "1", "--no-output", "--test"]).args(&self.options).arg(&self.file);
         let output = command.output().await.map_err(|e| Stop::Suite(format!("{}: {e}", hurl.display())))?;
         let elapsed = begun.elapsed();
@@ -208,7 +187,7 @@ fn milliseconds(times: &[Duration]) -> Vec<f64> {
     times.iter().map(|t| t.as_secs_f64() * 1000.0).collect()
 }
 
-/// The program of this name: as the variable says, else the one on PATH.
+/// The program in the variable, or the one with this name on PATH.
 fn program(variable: &str, name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let set = std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -222,20 +201,20 @@ fn main() {
         );
         return;
     };
-    // `cargo test --benches` asks for a quick proof that it runs.
+    // `cargo test --benches` runs this too; then few turns show that it works.
     let turns = if std::env::args().any(|a| a == "--bench") { 11 } else { 1 };
-    *TOLD.lock().expect("nobody panicked") = Some((hurl, turns));
+    *INPUT.lock().expect("not poisoned") = Some((hurl, turns));
     let settings = Settings { envoy: Some(envoy), ..Settings::default() };
     let options = Options {
         external: ExternalChoice::Embedded,
         ..Options::new(
             meshproof_targets::by_name("envoy", &settings).expect("it is a target"),
-            vec![Selected { scenario: &SCENARIO, configuration: "sidecar", checks: None }],
+            vec![Selected { scenario: &SCENARIO, configuration: "only", checks: None }],
         )
     };
     let report = Runtime::new().expect("a runtime").block_on(runner::run(options)).expect("the run begins");
     assert_eq!(report.exit_code(), 0, "{:#?}", report.scenarios[0].faults);
-    let measured = MEASURED.lock().expect("nobody panicked").clone().expect("it was measured");
+    let measured = MEASURED.lock().expect("not poisoned").clone().expect("it was measured");
     let ours = milliseconds(&measured.ours);
     let row = |what: &str, hurl: &[Duration], connections: usize| {
         let hurl = milliseconds(hurl);
@@ -248,7 +227,9 @@ fn main() {
         );
     };
     println!("{turns} turns of {REQUESTS} requests each; medians\n");
-    println!("| | a request | ours against it (of a pair; lowest to highest) | connections in a turn |");
+    println!(
+        "| | per request | meshproof compared with it (lowest to highest of a pair) | connections per turn |"
+    );
     println!("| --- | --- | --- | --- |");
     println!(
         "| meshproof, evidence of three sides and four checks | {:.2} ms | | {REQUESTS} |",

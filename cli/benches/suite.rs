@@ -1,7 +1,7 @@
-//! What the suite costs: `cargo bench -p meshproof --bench suite`. Prints a table for docs/performance.md.
+//! Measures runs of the suite and prints a table for docs/performance.md: `cargo bench -p meshproof --bench suite`.
 //!
-//! Every repetition is a whole run in this process: certificates, external services, data plane, requests, report and
-//! both renderings. The figures are medians; nothing here asserts a time.
+//! Each repetition is a whole run in this process: certificates, external services, data plane, requests, report and both
+//! renderings. The figures are medians. The benchmark does not fail if a run is slow.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
 use meshproof_harness::runner::{self, Options};
+use meshproof_harness::select::select;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
 use meshproof_harness::workload::RequestSpec;
 use meshproof_local::LocalTarget;
@@ -37,7 +38,7 @@ fn identity(name: &str) -> Implementation {
     }
 }
 
-/// Never listens anywhere: every request is refused, so everything that can fail does.
+/// Never listens: every request is refused, so everything that can fail fails.
 struct Absent;
 
 #[async_trait]
@@ -70,7 +71,7 @@ impl DataPlane for Absent {
     }
 }
 
-/// Answers everything at once and does nothing: what is left is the suite's own work.
+/// Does nothing and answers immediately: what remains is the suite's own work.
 struct Null;
 
 #[async_trait]
@@ -149,7 +150,7 @@ impl Instance for Null {
 }
 
 fn once(runtime: &Runtime, target: Arc<dyn Target>) -> (Report, Duration) {
-    let selection = meshproof_scenarios::select::select(&[]).expect("nothing was asked for by name");
+    let selection = select(&meshproof_scenarios::ALL, &[]).expect("no selector can be wrong");
     let begun = Instant::now();
     let report = runtime
         .block_on(runner::run(Options {
@@ -174,7 +175,7 @@ fn verdicts(report: &Report) -> Vec<(String, Verdict)> {
     report.scenarios.iter().flat_map(of).collect()
 }
 
-/// Says on standard error what came out otherwise than the first time, and why.
+/// Prints the checks whose verdict differs from the first run's, with their reasons.
 fn explain(report: &Report, expected: &[(String, Verdict)]) {
     for scenario in &report.scenarios {
         for check in &scenario.checks {
@@ -189,7 +190,7 @@ fn explain(report: &Report, expected: &[(String, Verdict)]) {
     }
 }
 
-/// The process's peak resident memory in MiB, where /proc tells.
+/// The process's peak resident memory in MiB, if /proc has it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
@@ -197,7 +198,7 @@ fn peak_memory() -> Option<u64> {
 }
 
 fn main() {
-    // `cargo test --benches` asks for a quick proof that it runs.
+    // `cargo test --benches` runs this too; then two repetitions show that it works.
     let repetitions = if std::env::args().any(|a| a == "--bench") { 100 } else { 2 };
     let runtime = Runtime::new().expect("a runtime");
     let reference = || -> Arc<dyn Target> { Arc::new(LocalTarget::new(Arc::new(Reference::new()), None)) };
@@ -227,22 +228,22 @@ fn main() {
     println!("| figure | value |");
     println!("| --- | --- |");
     println!("| checks, and those that passed | {checks}, {passed} |");
-    println!("| first run, all keys and certificates included | {:.0} ms |", ms(cold));
+    println!("| first run, with all keys and certificates | {:.0} ms |", ms(cold));
     println!("| a later run (median of {repetitions}) | {:.0} ms |", ms(passing));
-    println!("| checks a second, first run | {:.0} |", checks as f64 / cold.as_secs_f64());
+    println!("| checks per second, first run | {:.0} |", checks as f64 / cold.as_secs_f64());
     println!(
-        "| the suite's own work a check (against a target that does nothing) | {:.2} ms |",
+        "| the suite's own work per check (with a target that does nothing) | {:.2} ms |",
         ms(own) / checks as f64
     );
     println!(
-        "| a run in which the implementation never listens, against a passing one | {:.2} times |",
+        "| a run in which the implementation never listens, compared with a run that passes | {:.2} times |",
         ms(failing) / ms(passing)
     );
-    println!("| runs whose verdicts differ from the first's | {different} of {repetitions} |");
+    println!("| runs whose verdicts differ from the first run's | {different} of {repetitions} |");
     for (what, memory) in [("after the first run", after_one), ("after all of them", peak_memory())] {
         match memory {
             Some(mib) => println!("| peak memory {what} | {mib} MiB |"),
-            None => println!("| peak memory {what} | not known here |"),
+            None => println!("| peak memory {what} | unknown |"),
         }
     }
 }

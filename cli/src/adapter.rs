@@ -1,18 +1,21 @@
-//! `meshproof adapter check`: the adapter contract, exercised on one program.
+//! `meshproof adapter check`: tests a program against the adapter contract.
 
 use std::fmt::Write;
 
 use meshproof_adapter::check::{Outcome, Point, Unchecked, check};
 use meshproof_harness::timeouts::Timeouts;
 
+use crate::args;
+use crate::exit::{self, Refusal};
+use crate::output::answer;
+use crate::runtime::runtime;
 use crate::signals::next_signal;
-use crate::{Refusal, args, exit, runtime};
 
-/// Checks the adapter and shows every point of the contract.
+/// Tests the adapter and shows every point of the contract.
 ///
 /// # Errors
-/// The command line is none, the program cannot be run, or a signal cut the check short. Then the adapter is ended and its
-/// folder gone.
+/// The command line is wrong, the program cannot be run, or a signal interrupted the check. In each case the adapter has
+/// ended and its folder is removed.
 pub fn command(args: &args::AdapterCheck) -> Result<u8, Refusal> {
     let mut timeouts = Timeouts::default();
     for (timeout, duration) in &args.timeouts {
@@ -21,26 +24,26 @@ pub fn command(args: &args::AdapterCheck) -> Result<u8, Refusal> {
     let checked = runtime()?.block_on(async {
         tokio::select! {
             biased;
-            // The check that is dropped ends its adapter and removes its folder.
+            // Dropping the check stops its adapter and removes its folder.
             reason = next_signal() => Err(reason),
             points = check(&args.command, &timeouts) => Ok(points),
         }
     });
-    let cut_short = |reason| {
+    let interrupted = |reason| {
         Refusal::Environment(format!(
-            "the check was cut short ({reason}); the adapter is ended and its folder removed"
+            "the check was interrupted ({reason}). The adapter was stopped and its folder removed"
         ))
     };
-    let points = checked.map_err(cut_short)?.map_err(|e| match e {
+    let points = checked.map_err(interrupted)?.map_err(|e| match e {
         Unchecked::Command(e) => Refusal::Usage(e.to_string()),
         Unchecked::Environment(words) => Refusal::Environment(words),
     })?;
-    crate::answer(&as_text(&points));
+    answer(&as_text(&points));
     let broken = points.iter().any(|p| matches!(p.outcome, Outcome::Broken(_)));
     Ok(if broken { exit::FAILED } else { exit::OK })
 }
 
-/// For people: a line a point; of a broken one, what it demands too.
+/// As text: one line per point, and for a broken point also what the contract requires.
 #[must_use]
 pub fn as_text(points: &[Point]) -> String {
     let mut text = String::new();
@@ -60,11 +63,11 @@ pub fn as_text(points: &[Point]) -> String {
                 ("not asked", words)
             }
         };
-        // Words of the adapter's are in it: nothing of them may reach the terminal as more than text.
+        // It contains text from the adapter, which must not control the terminal.
         let words: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let _infallible = writeln!(text, "{mark:<9}  {:<18} {words}", point.id);
         if matches!(point.outcome, Outcome::Broken(_)) {
-            let _infallible = writeln!(text, "{:30} the contract: {}", "", point.demands);
+            let _infallible = writeln!(text, "{:30} the contract requires: {}", "", point.demands);
         }
     }
     let _infallible = writeln!(text, "\n{kept} kept, {broken} broken, {left} not asked");
@@ -76,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_point_shows_what_the_contract_demands_and_control_characters_do_not_get_through() {
+    fn a_broken_point_shows_what_the_contract_requires_and_control_characters_are_removed() {
         let point = |id, outcome| Point { id, demands: "It does it.", outcome };
         let text = as_text(&[
             point("hello", Outcome::Kept("fine".into())),
@@ -87,7 +90,7 @@ mod tests {
             text,
             "kept       hello              fine\n\
              BROKEN     stop                [2Jnot fine\n\
-             \x20                              the contract: It does it.\n\
+             \x20                              the contract requires: It does it.\n\
              not asked  end-of-input       gone\n\n\
              1 kept, 1 broken, 1 not asked\n"
         );

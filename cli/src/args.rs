@@ -10,18 +10,28 @@ use meshproof_model::Level;
 use meshproof_render::formats::Format;
 use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, live};
 
-/// Judges what a service mesh does when it opens TLS on an application's behalf.
+/// Checks what a service mesh really does when it originates TLS for an application.
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Arguments {
-    /// What to do; without a command, `run`.
+    /// The command; `run` if none is given.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-const AFTER_HELP: &str = "Without a command, all scenarios run against the embedded reference.
+const AFTER_HELP: &str = "\
+Examples:
+  meshproof                                     Run every scenario on the embedded reference
+  meshproof run --target envoy                  Run every scenario on Envoy
+  meshproof run SCENARIO/CHECK                  Run one check; `meshproof list` shows the names
+  meshproof explain SCENARIO/CHECK              Show what a check requires, and why
+  meshproof run --target reference:no-sni       Run on a reference with one known defect, to see failures
 
-Exit codes: 0 every MUST passed; 1 a MUST failed or is inconclusive; 2 usage; 3 environment or suite error, or nothing was executed.";
+Exit codes:
+  0  every MUST passed
+  1  a MUST failed or is inconclusive
+  2  the command line is wrong
+  3  the environment or the suite is at fault, or no check was executed";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -30,21 +40,21 @@ pub enum Command {
     Run(Box<Run>),
     /// List the scenarios and their checks
     List(List),
-    /// Explain a scenario or a check: what it demands, why, where the document says so, how it is observed
+    /// Explain a scenario or a check: what it requires, why, which document says so, how it is observed
     Explain(Explain),
-    /// Break the reference in every known way and show which checks notice (the kill matrix)
+    /// Run the scenarios on references with known defects and show which checks fail (the kill matrix)
     Sabotage(Sabotage),
-    /// Render a report again, in any format, without running anything
+    /// Convert a saved report to another format
     Report(Render),
-    /// Put reports side by side: which checks differ, and what diverges first
+    /// Compare reports: show which checks differ, and the first difference in their evidence
     Compare(Compare),
-    /// Write the file of expected failures (`run --expect`) that a report's failures make
+    /// Write the failures of a report as a file of expected failures, for `run --expect`
     Baseline(Baseline),
-    /// Say what keeps a run from working here, and the command that mends it
+    /// Check that a run can work here; print each problem with the command that fixes it
     Doctor(Box<Doctor>),
-    /// Find and remove what a killed run left behind
+    /// Remove what killed runs left behind
     Cleanup(Cleanup),
-    /// For authors of an adapter (see docs/adapters.md)
+    /// Tools for adapter authors (see docs/adapters.md)
     #[command(subcommand)]
     Adapter(Adapter),
 }
@@ -58,68 +68,67 @@ impl Default for Command {
 /// `meshproof run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// What to run: SCENARIO, SCENARIO:CONFIGURATION, SCENARIO/CHECK or SCENARIO:CONFIGURATION/CHECK; without any,
-    /// everything
+    /// What to run: SCENARIO, SCENARIO:CONFIGURATION, SCENARIO/CHECK or SCENARIO:CONFIGURATION/CHECK [default: all]
     #[arg(value_name = "SCENARIO")]
     pub selectors: Vec<String>,
-    /// How to reach the implementation: `reference`, `reference:SABOTEUR`, `envoy`, `cluster`, or `adapter:COMMAND`; several of them are run
-    /// one after the other and compared
+    /// The implementation to test: `reference`, `reference:SABOTEUR`, `envoy`, `envoy:MUTATION`, `cluster` or
+    /// `adapter:COMMAND`. If repeated, the targets run one after the other and are compared
     #[arg(long = "target", value_name = "TARGET", default_value = "reference")]
     pub targets: Vec<String>,
-    /// Which external services to use
+    /// The kind of server that plays the external services
     #[arg(long, value_enum, default_value_t = External::Auto)]
     pub external: External,
-    /// Where the report is written
+    /// Use the documents' real hosts on the internet as external services. Runs only scenarios whose document names such a
+    /// host (`meshproof list` marks them as live), and skips checks that only the host could decide
+    #[arg(long, env = "MESHPROOF_LIVE", value_parser = live)]
+    pub live: bool,
+    /// The folder to write the report to
     #[arg(long, value_name = "DIR", default_value = "meshproof-report")]
     pub out: PathBuf,
-    /// What is written besides report.json: html, junit, markdown, github, badge, badge-svg, text; may be repeated
+    /// A format to write besides report.json: html, junit, markdown, github, badge, badge-svg or text; can be repeated
     /// [default: html]
     #[arg(long = "format", value_name = "FORMAT")]
     pub formats: Vec<Format>,
-    /// Checks that are known to fail, as `meshproof baseline` writes them: such a failure does not fail the run, and a
-    /// success does
+    /// A file of expected failures, as `meshproof baseline` writes it. A listed check that fails does not fail the run;
+    /// a listed check that passes does
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,
-    /// How many scenarios run side by side [default: all]
+    /// The number of scenarios to run at the same time [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
     /// Stop at the first check that fails the run
     #[arg(long)]
     pub fail_fast: bool,
-    /// Leave the run's working folder behind for a look
+    /// Keep the run's working folder, and print its path
     #[arg(long)]
     pub keep: bool,
-    /// Set a timeout, such as `request=2s`; see `meshproof list --timeouts`
+    /// Set a timeout, for example `request=2s`; `meshproof list --timeouts` shows all; can be repeated
     #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = timeout)]
     pub timeouts: Vec<(Timeout, Duration)>,
-    /// Take manifests from DIR/SCENARIO/NAME.yaml where they exist, instead of the built-in ones
+    /// Use the manifest DIR/SCENARIO/NAME.yaml, if it exists, instead of the built-in one
     #[arg(long, value_name = "DIR")]
     pub fixtures: Option<PathBuf>,
-    /// The nginx to use [default: the one on PATH]
+    /// The nginx program to use [default: nginx on PATH]
     #[arg(long, value_name = "PATH", env = "MESHPROOF_NGINX")]
     pub nginx: Option<PathBuf>,
-    /// The image to use for `--external container` [default: docker.io/library/nginx:1.28.0]
+    /// The container image for `--external container` [default: docker.io/library/nginx:1.28.0]
     #[arg(long, value_name = "IMAGE", env = "MESHPROOF_NGINX_IMAGE")]
     pub nginx_image: Option<String>,
-    /// The Envoy to run for `--target envoy` [default: the one on PATH]
+    /// The Envoy program for `--target envoy` [default: envoy on PATH]
     #[arg(long, value_name = "PATH", env = "MESHPROOF_ENVOY")]
     pub envoy: Option<PathBuf>,
-    /// Show nothing but the summary
+    /// Print only the summary
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Show one line a check
+    /// Print one line per check
     #[arg(short, long)]
     pub verbose: bool,
-    /// Which cluster
+    /// The cluster to use.
     #[command(flatten)]
     pub connection: Connection,
-    /// What is put into it
+    /// The resources to create in it.
     #[command(flatten)]
     pub cluster: Cluster,
-    /// Ask the documents' own hosts on the internet, not pods in the cluster: only sidecar-origination, egress-gateway-simple and
-    /// external-web-service, and only what workload and proxies can tell of them
-    #[arg(long, env = "MESHPROOF_LIVE", value_parser = live, help_heading = "For --target cluster")]
-    pub live: bool,
 }
 
 impl Default for Run {
@@ -148,17 +157,17 @@ impl Default for Run {
     }
 }
 
-/// Which external services to use.
+/// The kind of server that plays the external services.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum External {
-    /// A real nginx where the document uses one and it is installed; else the embedded service
+    /// A real nginx where the document uses nginx and nginx is installed; otherwise the embedded server
     #[default]
     Auto,
-    /// The embedded service for everything
+    /// The embedded server for every external service
     Embedded,
-    /// A real nginx for everything; it must be installed
+    /// A real nginx for every external service; nginx must be installed
     Nginx,
-    /// A real nginx in a container for everything; Docker or Podman must run
+    /// A real nginx in a container for every external service; Docker or Podman must be running
     Container,
 }
 
@@ -176,10 +185,10 @@ impl From<External> for ExternalChoice {
 /// `meshproof list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// The timeouts instead, with the condition that each bounds
+    /// List the timeouts instead, with the condition that each one waits for
     #[arg(long, conflicts_with = "json")]
     pub timeouts: bool,
 }
@@ -194,16 +203,16 @@ pub struct Explain {
 /// `meshproof sabotage`.
 #[derive(Debug, Args)]
 pub struct Sabotage {
-    /// Only these saboteurs
+    /// The saboteurs to run [default: all]
     #[arg(value_name = "SABOTEUR")]
     pub saboteurs: Vec<String>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Write the matrix as a page too
+    /// Also write the matrix as an HTML page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// List the saboteurs without running them
+    /// List the saboteurs; run nothing
     #[arg(long)]
     pub list: bool,
 }
@@ -211,28 +220,28 @@ pub struct Sabotage {
 /// `meshproof report`.
 #[derive(Debug, Args)]
 pub struct Render {
-    /// A report.json, or the folder that a run left
+    /// A report.json, or the folder that a run wrote it to
     pub report: PathBuf,
-    /// As what: html, json, junit, markdown, github, badge, badge-svg, text; may be repeated with --out [default: text]
+    /// The format: html, json, junit, markdown, github, badge, badge-svg or text; can be repeated with --out [default: text]
     #[arg(long = "format", value_name = "FORMAT")]
     pub formats: Vec<Format>,
-    /// The folder that the files go to; without it, the one format goes to standard output
+    /// The folder to write the files to; without it, the one format goes to standard output
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Checks that are known to fail, as for `run`
+    /// A file of expected failures, as for `run`
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,
-    /// Give the exit code that a run has, where checks down to this level are binding [default: the exit code is 0]
+    /// Exit as a run would if a failed check of this level or above failed it [default: always exit with 0]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub fail_on: Option<FailOn>,
 }
 
-/// Down to which level a failed check is a failure.
+/// The lowest level whose failed checks fail the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FailOn {
-    /// As a run takes it: a failed MUST alone
+    /// Only a failed MUST, as in a run
     Must,
-    /// A failed SHOULD too
+    /// A failed MUST or SHOULD
     Should,
     /// Any failed check
     May,
@@ -251,22 +260,22 @@ impl From<FailOn> for Level {
 /// `meshproof compare`.
 #[derive(Debug, Default, Args)]
 pub struct Compare {
-    /// Each a report.json, or the folder that a run left
+    /// The reports: each is a report.json, or the folder that a run wrote it to
     #[arg(required = true, value_name = "REPORT")]
     pub reports: Vec<PathBuf>,
-    /// Mark regressions and fixes against this report; a regression gives exit code 1
+    /// Mark regressions and fixes relative to this report; with a regression the exit code is 1
     #[arg(long, value_name = "REPORT")]
     pub baseline: Option<PathBuf>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Write the comparison as a page too
+    /// Also write the comparison as an HTML page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Leave the evidence out of the page
+    /// Leave the evidence out of the HTML page
     #[arg(long, requires = "html")]
     pub no_evidence: bool,
-    /// Show the checks without a difference too
+    /// Also show checks that do not differ
     #[arg(long, conflicts_with = "json")]
     pub all: bool,
 }
@@ -274,9 +283,9 @@ pub struct Compare {
 /// `meshproof baseline`.
 #[derive(Debug, Args)]
 pub struct Baseline {
-    /// A report.json, or the folder that a run left
+    /// A report.json, or the folder that a run wrote it to
     pub report: PathBuf,
-    /// The file to write; without it, standard output
+    /// The file to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
@@ -284,43 +293,43 @@ pub struct Baseline {
 /// `meshproof adapter`.
 #[derive(Debug, Subcommand)]
 pub enum Adapter {
-    /// Exercise the adapter contract on a program and say what is wrong in its answers
+    /// Test a program against the adapter contract; print each point that it breaks
     Check(AdapterCheck),
 }
 
 /// `meshproof adapter check`.
 #[derive(Debug, Args)]
 pub struct AdapterCheck {
-    /// What starts the adapter, as for `--target adapter:COMMAND`: one argument, split as a shell splits words
+    /// The command that starts the adapter, as in `--target adapter:COMMAND`: one argument, split into words as by a shell
     pub command: String,
-    /// Set a timeout, such as `adapter-stop=2s`
+    /// Set a timeout, for example `adapter-stop=2s`; can be repeated
     #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = timeout)]
     pub timeouts: Vec<(Timeout, Duration)>,
 }
 
-/// Which cluster is meant by `--target cluster`.
+/// The cluster of `--target cluster`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "For --target cluster")]
 pub struct Connection {
-    /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config]
+    /// The kubeconfig [default: $KUBECONFIG, or ~/.kube/config]
     #[arg(long, value_name = "FILE", env = "MESHPROOF_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
-    /// The context in it [default: its current one]
+    /// The context in the kubeconfig [default: the current context]
     #[arg(long, value_name = "NAME", env = "MESHPROOF_CONTEXT")]
     pub context: Option<String>,
 }
 
-/// What is put into the cluster of `--target cluster`.
+/// The resources to create in the cluster of `--target cluster`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "For --target cluster")]
 pub struct Cluster {
-    /// Whose gateways carry the documents' traffic
+    /// The gateways that carry the traffic
     #[arg(long, value_enum, default_value_t, env = "MESHPROOF_GATEWAYS")]
     pub gateways: Gateways,
-    /// Where the installed gateways live
+    /// The namespace of the installed gateways
     #[arg(long, value_name = "NAMESPACE", default_value = GATEWAY_NAMESPACE, env = "MESHPROOF_GATEWAY_NAMESPACE")]
     pub gateway_namespace: String,
-    /// Another image for `workload`, `external` or `details`; may be repeated
+    /// The image to use for `workload`, `external` or `details`; can be repeated
     #[arg(
         long = "image",
         value_name = "KEY=IMAGE",
@@ -329,10 +338,10 @@ pub struct Cluster {
         env = "MESHPROOF_IMAGES"
     )]
     pub images: Vec<(String, String)>,
-    /// When images are pulled: Always, IfNotPresent or Never [default: Kubernetes's own]
+    /// When to pull images: Always, IfNotPresent or Never [default: as Kubernetes does]
     #[arg(long, value_name = "POLICY", env = "MESHPROOF_PULL_POLICY")]
     pub pull_policy: Option<String>,
-    /// A Secret that images are pulled with, copied from its namespace into the run's own; may be repeated
+    /// An image pull Secret to copy into the namespaces of the run; can be repeated
     #[arg(
         long = "pull-secret",
         value_name = "NAMESPACE/NAME",
@@ -340,36 +349,36 @@ pub struct Cluster {
         env = "MESHPROOF_PULL_SECRETS"
     )]
     pub pull_secrets: Vec<String>,
-    /// What the report calls the implementation [default: what it says of itself]
+    /// The implementation's name in the report [default: the name that it reports]
     #[arg(long, value_name = "NAME", env = "MESHPROOF_NAME")]
     pub name: Option<String>,
 }
 
-/// Whose gateways carry the documents' traffic.
+/// The gateways that carry the traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Gateways {
-    /// Each scenario makes its own, in namespaces of its own
+    /// Each scenario creates its gateways, in its own namespaces
     #[default]
     Own,
-    /// Those of the installation
+    /// The gateways that are installed in the cluster
     Installed,
 }
 
 impl Connection {
-    /// With what is put into the cluster, as the target takes it.
+    /// Combined with the resources to create, as the options of the target.
     #[must_use]
     pub fn options(&self, cluster: &Cluster) -> Options {
-        // A variable that is set to nothing says nothing.
-        let said = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
+        // An empty environment variable counts as unset.
+        let set = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
         Options {
             kubeconfig: self.kubeconfig.clone().filter(|f| !f.as_os_str().is_empty()),
-            context: said(&self.context),
+            context: set(&self.context),
             installed_gateways: (cluster.gateways == Gateways::Installed)
                 .then(|| cluster.gateway_namespace.clone()),
             images: cluster.images.iter().cloned().collect(),
-            pull_policy: said(&cluster.pull_policy),
+            pull_policy: set(&cluster.pull_policy),
             pull_secrets: cluster.pull_secrets.clone(),
-            name: said(&cluster.name),
+            name: set(&cluster.name),
         }
     }
 }
@@ -377,13 +386,13 @@ impl Connection {
 /// `meshproof doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// The target that a run would use [default: cluster]
+    /// The target to check [default: cluster]
     #[arg(long, value_name = "TARGET")]
     pub target: Option<String>,
-    /// Which cluster
+    /// The cluster to use.
     #[command(flatten)]
     pub connection: Connection,
-    /// What is put into it
+    /// The resources to create in it.
     #[command(flatten)]
     pub cluster: Cluster,
 }
@@ -391,33 +400,33 @@ pub struct Doctor {
 /// `meshproof cleanup`.
 #[derive(Debug, Args)]
 pub struct Cleanup {
-    /// Show what would be removed, and remove nothing
+    /// Print what would be removed; remove nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// `cluster`: what is left in a cluster; without it, what is left on this machine
+    /// `cluster`: clean up in a cluster [default: clean up on this machine]
     #[arg(long, value_name = "TARGET", value_parser = ["cluster"])]
     pub target: Option<String>,
-    /// What this run left, in a cluster
+    /// Remove only what this run left in the cluster
     #[arg(long, value_name = "ID", requires = "target", conflicts_with_all = ["older_than", "all"])]
     pub run: Option<String>,
-    /// What is older, in a cluster [default: 1h]
+    /// Remove what is older than this in the cluster [default: 1h]
     #[arg(long, value_name = "DURATION", requires = "target", conflicts_with = "all", value_parser = humantime::parse_duration)]
     pub older_than: Option<Duration>,
-    /// What any run left in a cluster, also one that still goes on
+    /// Remove what any run created in the cluster, including runs that are still going on
     #[arg(long, requires = "target")]
     pub all: bool,
-    /// Which cluster
+    /// The cluster to use.
     #[command(flatten)]
     pub connection: Connection,
 }
 
 fn timeout(text: &str) -> Result<(Timeout, Duration), String> {
-    let (name, duration) = text.split_once('=').ok_or("it must be NAME=DURATION, such as request=2s")?;
+    let (name, duration) = text.split_once('=').ok_or("expected NAME=DURATION, for example request=2s")?;
     let timeout = name.parse().map_err(|e: UnknownTimeout| e.to_string())?;
     let duration = humantime::parse_duration(duration)
-        .map_err(|e| format!("{duration:?} is no duration ({e}); write 500ms, 2s or 1m"))?;
+        .map_err(|e| format!("{duration:?} is not a duration ({e}). Examples: 500ms, 2s, 1m"))?;
     if duration.is_zero() {
-        return Err("a timeout must be longer than nothing".to_owned());
+        return Err("a timeout must be longer than zero".to_owned());
     }
     Ok((timeout, duration))
 }

@@ -1,31 +1,33 @@
 //! `meshproof list` and `meshproof explain`.
 
-use meshproof_harness::feature::Feature;
 use std::fmt::Write;
 
-use meshproof_harness::scenario::{Check, Scenario};
+use meshproof_harness::catalogue::{Catalogue, Check};
+use meshproof_harness::feature::Feature;
+use meshproof_harness::mesh::RUNS_UNTIL_STOPPED;
+use meshproof_harness::scenario::Scenario;
 use meshproof_harness::timeouts::Timeout;
-use meshproof_scenarios::{ALL, select};
 use serde_json::{Value, json};
 
-use crate::{Refusal, args, exit, sabotage};
-
-/// Where names that match nothing are to be looked up.
-pub(crate) const SEE_LIST: &str = "`meshproof list` shows all scenarios, configurations and checks";
+use crate::args;
+use crate::exit::{self, Refusal};
+use crate::kill_matrix::KillMatrix;
+use crate::output::answer;
+use crate::suite::Suite;
 
 /// Lists scenarios and checks.
 ///
 /// # Errors
 /// None so far.
-pub fn list(args: &args::List) -> Result<u8, Refusal> {
+pub fn list(suite: Suite, args: &args::List) -> Result<u8, Refusal> {
     let text = if args.timeouts {
         timeouts()
     } else if args.json {
-        format!("{:#}\n", as_json())
+        format!("{:#}\n", as_json(suite.scenarios))
     } else {
-        as_text()
+        as_text(suite.scenarios)
     };
-    crate::answer(&text);
+    answer(&text);
     Ok(exit::OK)
 }
 
@@ -40,8 +42,8 @@ fn timeouts() -> String {
 
 /// Every scenario with its configurations and checks.
 #[must_use]
-pub fn as_json() -> Value {
-    let check = |s: &Scenario, c: &Check| {
+pub fn as_json(scenarios: &[Scenario]) -> Value {
+    let check = |s: &Catalogue, c: &Check| {
         json!({
             "id": s.check_id(c),
             "level": c.level,
@@ -50,15 +52,16 @@ pub fn as_json() -> Value {
             "section": c.section,
             "requirement": c.requirement,
             "configurations":
-                s.configurations.iter().map(|k| k.id).filter(|k| c.is_in(k)).collect::<Vec<_>>(),
-            "features": c.needs().collect::<Vec<_>>(),
+                s.configurations.iter().map(|k| &k.id).filter(|k| c.is_in(k)).collect::<Vec<_>>(),
+            "features": c.features,
         })
     };
-    let scenario = |s: &&Scenario| {
+    let scenario = |s: &Catalogue| {
         json!({
             "id": s.id,
             "title": s.title,
             "features": s.features,
+            "live": !s.live.is_empty(),
             "document": { "title": s.document, "url": s.url },
             "configurations": s
                 .configurations
@@ -68,20 +71,21 @@ pub fn as_json() -> Value {
             "checks": s.checks.iter().map(|c| check(s, c)).collect::<Vec<_>>(),
         })
     };
-    json!({ "scenarios": ALL.iter().map(scenario).collect::<Vec<_>>() })
+    json!({ "scenarios": scenarios.iter().map(|s| scenario(&s.catalogue)).collect::<Vec<_>>() })
 }
 
-/// The same for people.
+/// The same as text.
 #[must_use]
-pub fn as_text() -> String {
+pub fn as_text(scenarios: &[Scenario]) -> String {
     let mut text = String::new();
-    for s in ALL {
+    for s in scenarios.iter().map(|s| &s.catalogue) {
         let _infallible = writeln!(text, "{}  {}", s.id, s.title);
-        let _infallible = writeln!(text, "  document: {}", s.document);
-        for c in s.configurations {
+        let live = if s.live.is_empty() { "" } else { "  (live: it can run against its real host)" };
+        let _infallible = writeln!(text, "  document: {}{live}", s.document);
+        for c in &s.configurations {
             let _infallible = writeln!(text, "  configuration {}: {}", c.id, c.title);
         }
-        for c in s.checks {
+        for c in &s.checks {
             let control = if c.control { " (control)" } else { "" };
             let _infallible =
                 writeln!(text, "  {:<6} {}{control}  [{}]", c.level.to_string(), s.check_id(c), c.section);
@@ -95,55 +99,65 @@ pub fn as_text() -> String {
 ///
 /// # Errors
 /// The id matches nothing.
-pub fn explain(args: &args::Explain) -> Result<u8, Refusal> {
-    let (id, check) = match args.id.split_once('/') {
-        Some((scenario, check)) => (scenario, Some(check)),
+pub fn explain(suite: Suite, args: &args::Explain) -> Result<u8, Refusal> {
+    let (path, check) = match args.id.split_once('/') {
+        Some((path, check)) => (path, Some(check)),
         None => (args.id.as_str(), None),
     };
-    // The selection knows what to say about names that match nothing.
-    select::select(std::slice::from_ref(&args.id)).map_err(|e| Refusal::Usage(format!("{e}\n{SEE_LIST}")))?;
-    let id = id.split_once(':').map_or(id, |(id, _)| id);
-    let scenario = select::scenario(id).map_err(|e| Refusal::Usage(e.to_string()))?;
-    let text = match check.and_then(|name| scenario.check(name)) {
-        Some(check) => explain_check(scenario, check)?,
-        None => explain_scenario(scenario),
+    // Every scenario has this check, but no catalogue does, so it is not looked up there.
+    let of_every_scenario = check.filter(|name| *name == RUNS_UNTIL_STOPPED.id).map(|_| &*RUNS_UNTIL_STOPPED);
+    // Refuses what matches nothing, with near names.
+    let selector = if of_every_scenario.is_some() { path } else { &args.id };
+    suite.select(&[selector.to_owned()], false)?;
+    let scenario = path.split_once(':').map_or(path, |(scenario, _)| scenario);
+    let catalogue = &suite.scenario(scenario)?.catalogue;
+    let text = match of_every_scenario.or_else(|| check.and_then(|name| catalogue.check(name))) {
+        Some(check) => explain_check(suite.program, catalogue, check)?,
+        None => explain_scenario(catalogue),
     };
-    crate::answer(&text);
+    answer(&text);
     Ok(exit::OK)
 }
 
-fn explain_scenario(s: &Scenario) -> String {
+fn explain_scenario(s: &Catalogue) -> String {
     let mut text = format!("{}\n{}\n\ndocument: {}\n          {}\n\n", s.id, s.title, s.document, s.url);
-    for c in s.configurations {
+    for c in &s.configurations {
         let _infallible = writeln!(text, "configuration {}: {}", c.id, c.title);
     }
-    for c in s.checks {
+    for c in &s.checks {
         let _infallible = writeln!(text, "\n{} {}\n  {}", c.level, s.check_id(c), c.requirement);
     }
     text
 }
 
-fn explain_check(s: &Scenario, c: &Check) -> Result<String, Refusal> {
-    let mut text = format!("{}\n\n", s.check_id(c));
+fn explain_check(program: &str, s: &Catalogue, c: &Check) -> Result<String, Refusal> {
+    let id = s.check_id(c);
+    let mut text = format!("{id}\n\n");
     let mut row = |name: &str, value: &str| {
         let _infallible = writeln!(text, "{name:<12} {value}");
     };
-    row("demands", c.requirement);
+    row("requires", &c.requirement);
     row("level", &format!("{}{}", c.level, if c.control { ", a control" } else { "" }));
-    row("why", c.why);
-    row("document", s.document);
-    row("section", c.section);
-    row("url", s.url);
-    row("observed", c.observed);
+    row("why", &c.why);
+    row("document", &s.document);
+    row("section", &c.section);
+    row("url", &s.url);
+    row("observed", &c.observed);
     if !c.only_in.is_empty() {
         row("only in", &c.only_in.join(", "));
     }
-    let features: Vec<Feature> = s.features.iter().copied().chain(c.needs()).collect();
+    let features: Vec<Feature> = s.features.iter().chain(&c.features).copied().collect();
     if !features.is_empty() {
-        row("features", &format!("asked only of implementations that declare {}", Feature::list(&features)));
+        let features = Feature::list(&features);
+        row("features", &format!("skipped unless the implementation declares {features}"));
     }
-    let killers = sabotage::killers_of(&s.check_id(c))?;
-    row("fails under", &killers.join(", "));
-    row("repeat", &format!("meshproof run {}", s.check_id(c)));
+    let saboteurs = match KillMatrix::kept()?.noticed_by(&id) {
+        Some(saboteurs) => saboteurs.join(", "),
+        None => format!("not recorded; `{program} sabotage` runs every saboteur"),
+    };
+    row("fails under", &saboteurs);
+    // No story judges it, so it cannot be selected by itself.
+    let repeat = if c.id == RUNS_UNTIL_STOPPED.id { &s.id } else { &id };
+    row("repeat", &format!("{program} run {repeat}"));
     Ok(text)
 }

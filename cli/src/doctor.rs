@@ -1,14 +1,18 @@
-//! `meshproof doctor`: what keeps a run from working here, and the command that mends it.
+//! `meshproof doctor`: checks that a run can work here, and says how to fix what prevents it.
 
 use meshproof_harness::target::TargetError;
 use meshproof_targets::{Settings, cluster, default_timeouts};
 
-use crate::{Refusal, args, exit, runtime};
+use crate::args;
+use crate::exit::{self, Refusal};
+use crate::output::answer;
+use crate::runtime::runtime;
+use crate::target::target;
 
-/// Looks, and says what it sees. Nothing is changed.
+/// Checks the target and prints what it finds. It changes nothing.
 ///
 /// # Errors
-/// The target is none, or there is nothing that could be looked at.
+/// There is no such target, or it cannot be checked.
 pub fn command(args: &args::Doctor) -> Result<u8, Refusal> {
     let name = args.target.as_deref().unwrap_or("cluster");
     let timeouts = default_timeouts(name);
@@ -17,22 +21,22 @@ pub fn command(args: &args::Doctor) -> Result<u8, Refusal> {
         let unasked = |words: String| match &args.target {
             Some(_) => words,
             None => format!(
-                "{words}\nwithout --target a cluster is looked at; --target reference, envoy or \
-                 adapter:COMMAND looks at another"
+                "{words}\nWithout --target, doctor checks a cluster. To check another target, use --target reference, \
+                 --target envoy or --target adapter:COMMAND"
             ),
         };
-        let told = runtime()?.block_on(cluster::doctor(&options, &timeouts));
-        let told = told
+        let checked = runtime()?.block_on(cluster::doctor(&options, &timeouts));
+        let checked = checked
             .map_err(|e| Refusal::Usage(unasked(e.to_string())))?
             .map_err(|e| Refusal::Environment(unasked(e)))?;
-        crate::answer(&told.text);
-        return Ok(if told.fit { exit::OK } else { exit::ERROR });
+        answer(&checked.text);
+        return Ok(if checked.fit { exit::OK } else { exit::ERROR });
     }
     let settings = Settings { timeouts, cluster: options, ..Settings::default() };
-    let target = crate::target(name, &settings)?;
+    let target = target(name, &settings)?;
     let found = runtime()?
         .block_on(target.identify())
         .map_err(|e: TargetError| Refusal::Environment(e.to_string()))?;
-    crate::answer(&format!("good     {} {}\n\na run can work here\n", found.name, found.version));
+    answer(&format!("good     {} {}\n\nA run can work here.\n", found.name, found.version));
     Ok(exit::OK)
 }

@@ -1,100 +1,69 @@
-//! The `meshproof` command, as a library so that tests and benchmarks run just what the command runs.
+//! The `meshproof` command as a library. A program with scenarios of its own is one call of [`main_with`]:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     meshproof::main_with(vec![/* Scenario::read(...) */])
+//! }
+//! ```
 
 pub mod adapter;
 pub mod args;
 pub mod catalogue;
 pub mod cleanup;
 pub mod doctor;
+pub mod exit;
+pub mod kill_matrix;
 pub mod output;
-pub mod render;
+pub mod reports;
 pub mod run;
+mod runtime;
 pub mod sabotage;
 mod signals;
+pub mod suite;
+mod target;
 
-use std::sync::Arc;
+use std::path::Path;
+use std::process::ExitCode;
 
-use meshproof_harness::target::Target;
-use meshproof_targets::{Settings, UnknownTarget, by_name};
+use clap::{CommandFactory, FromArgMatches};
+use meshproof_harness::scenario::Scenario;
 
-use output::{answer, complain};
+use args::{Adapter, Arguments, Command};
+use exit::Refusal;
+use suite::Suite;
 
-/// Exit codes: 0 every MUST passed; 1 a MUST failed or is inconclusive; 2 usage; 3 environment or suite error, or
-/// nothing was executed.
-pub mod exit {
-    /// Every MUST passed, or the command did what it was asked.
-    pub const OK: u8 = 0;
-    /// A MUST failed or is inconclusive.
-    pub const FAILED: u8 = 1;
-    /// The command line is wrong.
-    pub const USAGE: u8 = 2;
-    /// The environment or the suite kept the run from its judgement.
-    pub const ERROR: u8 = 3;
-}
-
-/// Why a command did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The command line is wrong.
-    #[error("{0}")]
-    Usage(String),
-    /// The environment or the suite is at fault; the message names the mend.
-    #[error("{0}")]
-    Environment(String),
-}
-
-impl Refusal {
-    /// The process's exit code.
-    #[must_use]
-    pub const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => exit::USAGE,
-            Self::Environment(_) => exit::ERROR,
-        }
-    }
-}
-
-/// Carries out a command line and returns the exit code.
+/// The command for these scenarios: `list`, `explain`, `run`, `sabotage` and all others, with the process's arguments. Help and
+/// messages call the program by the name that it was started with.
+///
+/// Call it once, as the whole of `main`: the scenarios stay in memory until the process exits. The exit code is one of those in
+/// [`exit`]. `--help`, `--version` and a wrong command line end the process.
 #[must_use]
-pub fn main(arguments: args::Arguments) -> u8 {
+pub fn main_with(scenarios: Vec<Scenario>) -> ExitCode {
+    let path = std::env::args_os().next();
+    let program = path.as_deref().and_then(|p| Path::new(p).file_stem()?.to_str()).unwrap_or("meshproof");
+    let suite = Suite { program: program.to_owned().leak(), scenarios: scenarios.leak() };
+    let command = Arguments::command().name(suite.program).bin_name(suite.program);
+    let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
+    ExitCode::from(run_command(suite, arguments))
+}
+
+/// Runs a parsed command line and returns the exit code.
+#[must_use]
+pub fn run_command(suite: Suite, arguments: Arguments) -> u8 {
     let done = match arguments.command.unwrap_or_default() {
-        args::Command::Run(run) => run::command(&run),
-        args::Command::List(list) => catalogue::list(&list),
-        args::Command::Explain(explain) => catalogue::explain(&explain),
-        args::Command::Sabotage(sabotage) => sabotage::command(&sabotage),
-        args::Command::Report(render) => render::report(&render),
-        args::Command::Compare(compare) => render::compare(&compare),
-        args::Command::Baseline(baseline) => render::baseline(&baseline),
-        args::Command::Doctor(doctor) => doctor::command(&doctor),
-        args::Command::Cleanup(cleanup) => cleanup::command(&cleanup),
-        args::Command::Adapter(args::Adapter::Check(check)) => adapter::command(&check),
+        Command::Run(run) => run::command(suite, &run),
+        Command::List(list) => catalogue::list(suite, &list),
+        Command::Explain(explain) => catalogue::explain(suite, &explain),
+        Command::Sabotage(sabotage) => sabotage::command(suite, &sabotage),
+        Command::Report(render) => reports::report(&render),
+        Command::Compare(compare) => reports::compare(&compare),
+        Command::Baseline(baseline) => reports::baseline(&baseline),
+        Command::Doctor(doctor) => doctor::command(&doctor),
+        Command::Cleanup(cleanup) => cleanup::command(&cleanup),
+        Command::Adapter(Adapter::Check(check)) => adapter::command(&check),
     };
-    output::exit_code(done.unwrap_or_else(|refusal| {
-        complain(&refusal.to_string());
+    output::exit_code(done.unwrap_or_else(|refusal: Refusal| {
+        output::complain(&refusal.to_string());
         refusal.exit_code()
     }))
-}
-
-/// The target of this name.
-fn target(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, Refusal> {
-    by_name(name, settings).map_err(|e| {
-        Refusal::Usage(match e {
-            UnknownTarget::Name { .. } if name == "adapter" => {
-                "the target adapter takes the command that starts the program: --target adapter:COMMAND (see docs/adapters.md)"
-                    .to_owned()
-            }
-            UnknownTarget::Saboteur(e) => sabotage::unknown(&e),
-            e @ (UnknownTarget::Name { .. }
-            | UnknownTarget::Mutation(_)
-            | UnknownTarget::Cluster(_)
-            | UnknownTarget::Adapter(_)) => e.to_string(),
-        })
-    })
-}
-
-/// The runtime that commands run on.
-fn runtime() -> Result<tokio::runtime::Runtime, Refusal> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Refusal::Environment(format!("the runtime cannot start: {e}")))
 }

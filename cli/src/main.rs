@@ -1,9 +1,7 @@
-//! The `meshproof` command.
+//! The `meshproof` command: the documents' scenarios.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    ExitCode::from(meshproof::main(meshproof::args::Arguments::parse()))
+    meshproof::main_with(meshproof_scenarios::ALL.clone())
 }

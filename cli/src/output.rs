@@ -1,4 +1,4 @@
-//! Where answers, reports and pages go: standard output, and files that may be links, devices or pipes.
+//! Writes answers to standard output, and reports and pages to files, which can be links, devices or pipes.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -8,83 +8,87 @@ use std::sync::OnceLock;
 use meshproof_model::Report;
 use meshproof_render::formats::Format;
 
-use crate::{Refusal, exit};
+use crate::exit::{self, Refusal};
 
-/// Why standard output did not take everything. What a command has begun is carried through all the same: a report must
-/// not be lost because its summary could not be shown.
+/// Why standard output did not take everything. The command goes on: a report must not be lost because its summary
+/// cannot be printed.
 static UNWRITTEN: OnceLock<String> = OnceLock::new();
 
-/// Writes a command's answer; a reader that went away (`meshproof list | head`) is no fault.
+/// Writes a command's answer. A reader that has gone (`meshproof list | head`) is not an error.
 pub(crate) fn answer(text: &str) {
     let mut out = io::stdout().lock();
     if let Err(e) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
         && e.kind() != io::ErrorKind::BrokenPipe
     {
-        let _said_once = UNWRITTEN.set(e.to_string());
+        let _only_the_first = UNWRITTEN.set(e.to_string());
     }
 }
 
-/// Says something beside a command's answer.
+/// Writes a message to standard error.
 pub(crate) fn complain(text: &str) {
-    // Nowhere else to say it.
-    let _unsaid = writeln!(io::stderr(), "meshproof: {text}");
+    // There is no other place to report this.
+    let _unwritten = writeln!(io::stderr(), "meshproof: {text}");
 }
 
-/// The exit code of a command whose own is this one: another where its answer did not reach standard output.
+/// The exit code of a command that ended with `code`: [`exit::ERROR`] if standard output did not take the whole answer.
 pub(crate) fn exit_code(code: u8) -> u8 {
     let Some(error) = UNWRITTEN.get() else { return code };
-    complain(&format!("standard output cannot be written to: {error}; the answer is not whole"));
+    complain(&format!("standard output cannot be written to: {error}. The answer is incomplete"));
     exit::ERROR
 }
 
-/// Writes a file that the command line asks for; `mend` is how to ask for another.
+/// Writes a file that the command line names. `option` is the option that names it, for the error message.
 ///
 /// # Errors
-/// It cannot be written.
-pub fn write_file(path: &Path, bytes: &[u8], mend: &str) -> Result<(), Refusal> {
-    replace(path, bytes)
-        .map_err(|e| Refusal::Environment(format!("{} cannot be written: {e}; name {mend}", path.display())))
+/// The file cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8], option: &str) -> Result<(), Refusal> {
+    replace(path, bytes).map_err(|e| {
+        Refusal::Environment(format!(
+            "{} cannot be written: {e}. Choose another with {option}",
+            path.display()
+        ))
+    })
 }
 
-/// Writes to what is named: through links, and straight into what is no regular file, such as a pipe or a device.
+/// Follows links, and writes directly into anything that is not a regular file, such as a pipe or a device.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(there) if there.is_file() => swap(&fs::canonicalize(path)?, bytes),
         Ok(_) => fs::OpenOptions::new().write(true).open(path)?.write_all(bytes),
-        // A link to what does not exist yet: there is nothing that a reader could see half of.
+        // A link to a file that does not exist yet: no reader can see half of it.
         Err(_) if path.is_symlink() => fs::write(path, bytes),
         Err(_) => swap(path, bytes),
     }
 }
 
-/// Writes beside the file and renames, so that a reader never sees half a report.
+/// Writes a second file and renames it, so that a reader never sees half a report.
 fn swap(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension(format!("{}.partial", std::process::id()));
-    fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path)).inspect_err(|_| {
-        let _gone_already = fs::remove_file(&beside);
+    let partial = path.with_extension(format!("{}.partial", std::process::id()));
+    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path)).inspect_err(|_| {
+        let _gone_already = fs::remove_file(&partial);
     })
 }
 
-/// The folder that a report goes to, found writable before the run.
+/// The folder for a report, checked to be writable before the run.
 pub struct OutFolder(PathBuf);
 
-/// What became of a report's files.
+/// Which of a report's files were written.
 pub struct Written {
-    /// What a reader may open: the page, else `report.json`; none where neither could be written.
+    /// The file to open: the HTML page, or else `report.json`. `None` if neither was written.
     pub shown: Option<PathBuf>,
-    /// What could not be written, what could, and how to make up for it; none where all is written.
+    /// What was not written, what was, and the command that writes the rest. `None` if everything was written.
     pub missing: Option<String>,
 }
 
 impl OutFolder {
-    /// Makes the folder where it does not exist.
+    /// Creates the folder if it does not exist.
     ///
     /// # Errors
-    /// It cannot be made or written to.
+    /// The folder cannot be created or written to.
     pub fn open(path: &Path) -> Result<Self, Refusal> {
         let refused = |e: String| {
             Refusal::Environment(format!(
-                "the report's folder {} cannot be written to: {e}; name another with --out DIR",
+                "the report's folder {} cannot be written to: {e}. Choose another with --out DIR",
                 path.display()
             ))
         };
@@ -97,10 +101,10 @@ impl OutFolder {
         Ok(Self(path.to_owned()))
     }
 
-    /// Writes `report.json` and the formats, without any the page. What GitHub annotates by is written to standard output
-    /// too, where GitHub looks for it. The files of an earlier run's other formats are removed: they would tell of another
-    /// run than the report beside them. Where `report.json` itself cannot be written, it goes to a fresh folder among the
-    /// temporary ones.
+    /// Writes `report.json` and the formats; without formats, the HTML page. GitHub annotations also go to standard output,
+    /// where GitHub looks for them. Files of an earlier run in other formats are removed, because they would show another
+    /// run than the report beside them. If `report.json` cannot be written, it goes to a new folder in the temporary
+    /// folder.
     #[must_use]
     pub fn write(&self, report: &Report, formats: &[Format]) -> Written {
         let formats = if formats.is_empty() { &[Format::Html] } else { formats };
@@ -142,14 +146,14 @@ impl OutFolder {
         let missing = (!faults.is_empty()).then(|| {
             let mut words = faults;
             match saved.as_slice() {
-                [] => words.push("nothing of the report is saved but the summary above".to_owned()),
+                [] => words.push("nothing of the report was saved except the summary above".to_owned()),
                 paths => words.push(format!("saved: {}", shown(paths).join(", "))),
             }
             if let (Some(json), false) = (&json, lost.is_empty()) {
                 let asked: String = lost.iter().map(|f| format!(" --format {f}")).collect();
                 let [json, out] = [json, &self.0].map(|p| quoted(&p.display().to_string()));
                 words.push(format!(
-                    "the rest, without another run: meshproof report {json}{asked} --out {out}"
+                    "to write the rest without another run: meshproof report {json}{asked} --out {out}"
                 ));
             }
             words.join("\n")
@@ -160,15 +164,15 @@ impl OutFolder {
     /// Writes one format and returns its path.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn write_as(&self, report: &Report, format: Format) -> Result<PathBuf, Refusal> {
         let text = format.render(report).map_err(|e| Refusal::Environment(e.to_string()))?;
         let path = self.0.join(format.file_name());
-        write_file(&path, text.as_bytes(), "another folder with --out DIR")?;
+        write_file(&path, text.as_bytes(), "--out DIR")?;
         Ok(path)
     }
 
-    /// Whether an earlier run has left its report here: only then are the other files of these names its own too.
+    /// Whether an earlier run wrote its report here. Only then are the other files with these names from a run.
     fn holds_a_report(&self) -> bool {
         let path = self.0.join(Format::Json.file_name());
         let mut head = Vec::new();
@@ -181,7 +185,7 @@ impl OutFolder {
         let stale = Format::ALL.iter().map(|f| self.0.join(f.file_name()));
         for path in stale.filter(|path| !saved.contains(path) && is_plain_file(path)) {
             if let Err(e) = fs::remove_file(&path) {
-                complain(&format!("{} is of an earlier run and cannot be removed: {e}", path.display()));
+                complain(&format!("{} is from an earlier run and cannot be removed: {e}", path.display()));
             }
         }
     }
@@ -191,25 +195,25 @@ fn is_plain_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|m| m.is_file())
 }
 
-/// Writes `report.json` to a folder of its own, for its owner's eyes only: evidence is in it.
+/// Writes `report.json` to a new folder that only its owner can read, because the report contains evidence.
 fn write_elsewhere(report: &Report) -> Result<PathBuf, Refusal> {
-    let folder = std::env::temp_dir().join(format!("meshproof-report-{}", report.run.id));
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(&folder).map_err(|e| {
-        Refusal::Environment(format!("{} cannot be made: {e}; name another with TMPDIR", folder.display()))
+    let folder = tempfile::Builder::new().prefix("meshproof-report-").tempdir().map_err(|e| {
+        let place = std::env::temp_dir();
+        Refusal::Environment(format!(
+            "no folder can be created in {}: {e}. Choose another temporary folder with TMPDIR",
+            place.display()
+        ))
     })?;
-    OutFolder(folder.clone()).write_as(report, Format::Json).inspect_err(|_| {
-        let _nothing_is_in_it = fs::remove_dir(&folder);
-    })
+    let written = OutFolder(folder.path().to_owned()).write_as(report, Format::Json)?;
+    let _kept = folder.keep();
+    Ok(written)
 }
 
 fn shown(paths: &[PathBuf]) -> Vec<String> {
     paths.iter().map(|p| p.display().to_string()).collect()
 }
 
-/// As a shell takes it for one word.
+/// Quoted so that a shell reads it as one word.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
     if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }

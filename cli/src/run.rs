@@ -7,32 +7,31 @@ use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
 use meshproof_local::external::prepare_container;
+use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::{Event, Report};
-use meshproof_render::terminal::{Look, Progress, Verbosity, summary};
-use meshproof_scenarios::select::{select, select_live};
+use meshproof_render::terminal::{OutputStyle, Progress, Verbosity, summary};
 use tokio::sync::watch;
 
-use crate::catalogue::SEE_LIST;
-use crate::output::{OutFolder, answer, quoted};
-use crate::render::{expect, read_expectations};
+use crate::args;
+use crate::exit::{self, Refusal};
+use crate::output::{OutFolder, answer, complain, quoted};
+use crate::reports::{compare, expect, read_expectations};
+use crate::runtime::runtime;
 use crate::signals::watch_signals;
-use crate::{Refusal, args, exit, runtime};
+use crate::suite::Suite;
+use crate::target::target;
 
-/// Runs what the command line asks for, writes the report and the summary; of several targets one after the other, each
-/// into a folder of its own below `--out`, and then their comparison.
+/// Runs what the command line selects, and writes the report and the summary. Several targets run one after the other, each
+/// with its own folder below `--out`, and are then compared.
 ///
 /// # Errors
-/// The command line is wrong, or a run could not begin or be written down.
-pub fn command(args: &args::Run) -> Result<u8, Refusal> {
+/// The command line is wrong, a run did not start, or its report was not written.
+pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
     let [first, others @ ..] = args.targets.as_slice() else {
-        return Err(Refusal::Usage("no --target is named".to_owned()));
+        return Err(Refusal::Usage("no target is given: add --target TARGET".to_owned()));
     };
-    // Nothing runs where a later target could not.
-    for target in others {
-        selection(args, target)?;
-    }
     if others.is_empty() {
-        return Ok(one(args, first, &args.out)?.exit_code());
+        return Ok(one(suite, args, first, &args.out)?.exit_code());
     }
     let mut folders = Vec::new();
     let mut codes = Vec::new();
@@ -40,27 +39,27 @@ pub fn command(args: &args::Run) -> Result<u8, Refusal> {
         let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
         let name: String = target.chars().map(fit).take(60).collect();
         let folder = args.out.join(format!("{}-{}", number + 1, name.trim_matches('-')));
-        let report = one(args, target, &folder)?;
+        let report = one(suite, args, target, &folder)?;
         codes.push(report.exit_code());
         folders.push(folder);
         if report.run.partial {
             return Ok(exit::ERROR);
         }
     }
-    let compare = args::Compare {
+    let comparison = args::Compare {
         reports: folders,
         html: Some(args.out.join("comparison.html")),
         ..args::Compare::default()
     };
-    crate::render::compare(&compare)?;
-    // What is found of an implementation outranks what kept another from being judged.
+    compare(&comparison)?;
+    // A failed implementation is a stronger result than an error at another one.
     let worst = codes.iter().find(|code| **code == exit::FAILED).or_else(|| codes.iter().max());
     Ok(worst.copied().unwrap_or(exit::ERROR))
 }
 
-/// Runs the selection against one target.
-fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
-    let selection = selection(args, target_name)?;
+/// Runs the selection on one target.
+fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
+    let selection = selection(suite, args)?;
     let mut timeouts = meshproof_targets::default_timeouts(target_name);
     for (timeout, duration) in &args.timeouts {
         timeouts.set(*timeout, *duration);
@@ -69,18 +68,19 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
         nginx: args.nginx.clone(),
         nginx_image: args.nginx_image.clone(),
         envoy: args.envoy.clone(),
+        real_hosts: RealHosts::default(),
         cluster: args.connection.options(&args.cluster),
         timeouts: timeouts.clone(),
     };
-    let target = crate::target(target_name, &settings)?;
+    let target = target(target_name, &settings)?;
     if let Some(folder) = args.fixtures.as_ref().filter(|f| !f.is_dir()) {
-        return Err(Refusal::Usage(format!("--fixtures {}: no such folder", folder.display())));
+        return Err(Refusal::Usage(format!("--fixtures {}: there is no such folder", folder.display())));
     }
     if let Some(folder) = args.fixtures.as_ref().filter(|f| !is_used(f, &selection)) {
         let shown = folder.display();
-        crate::complain(&format!(
-            "note: nothing in --fixtures {shown} replaces a manifest of what runs; it takes {shown}/SCENARIO/NAME.yaml, named as \
-             the built-in ones in fixtures/"
+        complain(&format!(
+            "note: no file in --fixtures {shown} replaces a manifest of the selected scenarios. A replacement is called \
+             {shown}/SCENARIO/NAME.yaml, with the name of a built-in manifest"
         ));
     }
     let expectations = args.expect.as_deref().map(read_expectations).transpose()?;
@@ -90,8 +90,11 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
         (false, true) => Verbosity::Verbose,
         (false, false) => Verbosity::Normal,
     };
-    let progress =
-        Arc::new(Mutex::new(Progress::new(std::io::stderr(), Look::of(&std::io::stderr()), verbosity)));
+    let progress = Arc::new(Mutex::new(Progress::new(
+        std::io::stderr(),
+        OutputStyle::of(&std::io::stderr()),
+        verbosity,
+    )));
     let shown = Arc::clone(&progress);
     let (interrupt, interrupted) = watch::channel(None);
     let options = Options {
@@ -106,12 +109,12 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
         fixtures: args.fixtures.clone(),
         events: Arc::new(move |event| {
             let mut progress = shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            // Progress that cannot be shown loses nothing: the report holds it all.
+            // Progress that cannot be printed loses nothing: the report contains all of it.
             let _unshown = progress.on(&event);
         }),
         interrupt: interrupted,
-        command: repeat(args, target_name, true),
-        repeat: repeat(args, target_name, false),
+        command: repeat(suite.program, args, target_name, true),
+        repeat: repeat(suite.program, args, target_name, false),
     };
     let runtime = runtime()?;
     if args.external == args::External::Container {
@@ -129,7 +132,7 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
             report
         })
         .map_err(|e| Refusal::Environment(e.to_string()))?;
-    // Whatever a connection still does must not hold up the answer.
+    // Connections that are still open must not delay the answer.
     runtime.shutdown_background();
     {
         let mut progress = progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -141,44 +144,33 @@ fn one(args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Ref
     let written = out.write(&report, &args.formats);
     let shown = written.shown.map(|path| path.display().to_string());
     let mut text = Vec::new();
-    summary(&mut text, &report, shown.as_deref(), Look::of(&std::io::stdout()))
+    summary(&mut text, &report, shown.as_deref(), OutputStyle::of(&std::io::stdout()))
         .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
     answer(&String::from_utf8_lossy(&text));
     written.missing.map_or(Ok(report), |words| Err(Refusal::Environment(words)))
 }
 
-/// Whether a file there replaces a built-in manifest of what runs.
+/// Whether a file in the folder replaces a built-in manifest of the selection.
 fn is_used(folder: &Path, selection: &[Selected]) -> bool {
     let replaced =
-        |scenario: &Scenario, name: &str| folder.join(scenario.id).join(format!("{name}.yaml")).exists();
-    selection.iter().any(|s| s.scenario.fixtures.iter().any(|(name, _)| replaced(s.scenario, name)))
+        |scenario: &Scenario, name: &str| folder.join(scenario.id()).join(format!("{name}.yaml")).exists();
+    selection.iter().any(|s| s.scenario.fixtures.manifests().any(|(name, _)| replaced(s.scenario, name)))
 }
 
-/// What runs, and whether it can run so.
-fn selection(args: &args::Run, target_name: &str) -> Result<Vec<Selected>, Refusal> {
-    if args.live && target_name != "cluster" {
-        return Err(Refusal::Usage(format!(
-            "--live (or MESHPROOF_LIVE) asks the documents' own hosts from within a cluster, and the target is {target_name}: say --target \
-             cluster, or run without --live"
-        )));
-    }
+/// What runs. Refuses options that exclude each other.
+fn selection(suite: Suite, args: &args::Run) -> Result<Vec<Selected>, Refusal> {
     if args.live && args.external != args::External::Auto {
         return Err(Refusal::Usage(
-            "--live uses the documents' own hosts and --external servers of the suite's: say one of them"
+            "--live uses the documents' real hosts, and --external uses servers of the suite. Use only one of them"
                 .to_owned(),
         ));
     }
-    let selected = if args.live {
-        select_live(&args.selectors).map_err(|e| e.to_string())
-    } else {
-        select(&args.selectors).map_err(|e| e.to_string())
-    };
-    selected.map_err(|e| Refusal::Usage(format!("{e}\n{SEE_LIST}")))
+    suite.select(&args.selectors, args.live)
 }
 
-/// The command that repeats the run; without the selectors, where a check's own is added.
-fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
-    let mut words = vec!["meshproof run".to_owned()];
+/// The command that repeats the run. Without the selectors, so that the selector of a check can be added.
+fn repeat(program: &str, args: &args::Run, target: &str, selectors: bool) -> String {
+    let mut words = vec![format!("{program} run")];
     if target != "reference" {
         words.push(format!("--target {}", quoted(target)));
     }
@@ -201,6 +193,9 @@ fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
     if target == "cluster" {
         words.extend(cluster_words(args));
     }
+    if args.live {
+        words.push("--live".to_owned());
+    }
     words.extend(args.fixtures.iter().map(|folder| path("--fixtures", folder)));
     words.extend(args.expect.iter().map(|file| path("--expect", file)));
     for (name, duration) in &args.timeouts {
@@ -215,7 +210,7 @@ fn repeat(args: &args::Run, target: &str, selectors: bool) -> String {
     words.join(" ")
 }
 
-/// Which cluster, and what is put into it.
+/// The options for the cluster and for the resources in it.
 fn cluster_words(args: &args::Run) -> Vec<String> {
     let (at, put) = (&args.connection, &args.cluster);
     let mut words = Vec::new();
@@ -229,19 +224,8 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     );
     words.extend(put.pull_policy.iter().map(|p| format!("--pull-policy {}", quoted(p))));
     words.extend(put.pull_secrets.iter().map(|s| format!("--pull-secret {}", quoted(s))));
-    if args.live {
-        words.push("--live".to_owned());
-    }
     words.extend(put.name.iter().map(|n| format!("--name {}", quoted(n))));
     words
-}
-
-/// Every configuration of every scenario, as the runner takes it.
-///
-/// # Errors
-/// Never: nothing is asked for by name.
-pub fn everything() -> Result<Vec<Selected>, Refusal> {
-    select(&[]).map_err(|e| Refusal::Usage(e.to_string()))
 }
 
 #[cfg(test)]
@@ -249,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_that_repeats_a_run_carries_what_it_was_given_as_a_shell_takes_it() {
+    fn the_command_that_repeats_a_run_has_its_options_quoted_for_a_shell() {
         let path = |text: &str| Some(text.into());
         let given = |external| args::Run {
             external,
@@ -273,7 +257,7 @@ mod tests {
             (args::External::Container, "reference", "--external container --nginx-image nginx:1"),
         ] {
             let wanted = format!("meshproof run {words} {rest}");
-            assert_eq!(repeat(&given(external), target, true), wanted);
+            assert_eq!(repeat("meshproof", &given(external), target, true), wanted);
         }
     }
 }

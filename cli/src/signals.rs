@@ -1,21 +1,21 @@
-//! What a command does when it is told to end.
+//! What a command does when a signal asks it to stop.
 
 use tokio::sync::watch;
 
 use crate::exit;
 use crate::output::complain;
 
-/// The first signal is told and asks what runs to take itself down; the second ends the process.
-pub(crate) async fn watch_signals(interrupt: watch::Sender<Option<String>>, tell: impl FnOnce(&str)) {
+/// The first signal calls `report` and asks the run to stop and clean up. The second signal ends the process.
+pub(crate) async fn watch_signals(interrupt: watch::Sender<Option<String>>, report: impl FnOnce(&str)) {
     let reason = next_signal().await;
-    tell(&reason);
+    report(&reason);
     let _run_is_over = interrupt.send(Some(reason));
     next_signal().await;
-    complain("ended without taking everything down; `meshproof cleanup` finds what is left");
+    complain("ended before everything was cleaned up. `meshproof cleanup` removes what is left");
     std::process::exit(i32::from(exit::ERROR));
 }
 
-/// The next signal that asks for an end, by its name.
+/// Waits for the next signal that asks the process to stop, and returns its name.
 #[cfg(unix)]
 pub(crate) async fn next_signal() -> String {
     use tokio::signal::unix::{SignalKind, signal};

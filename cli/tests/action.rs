@@ -1,4 +1,4 @@
-//! The action (`action.yml`): its script for a run, as a runner runs it. On Linux, with bash and jq.
+//! The action (`action.yml`): its script, run as a GitHub runner runs it. Needs Linux, bash and jq.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const ACTION: &str = include_str!("../../action.yml");
 
-/// Whether a test can run here; where everything is demanded to be installed, it must.
+/// Whether the test can run here. With `MESHPROOF_REQUIRE_INSTALLED=1` it must.
 fn can_run() -> bool {
     let runs = |program: &str| {
         let started = Command::new(program).arg("--version").stdout(Stdio::null()).status();
@@ -24,7 +24,7 @@ fn can_run() -> bool {
     here
 }
 
-/// The script of the step `run`, and which variable of its environment has which input.
+/// The script of the step `run`, and the input of each environment variable.
 fn step() -> (String, Vec<(&'static str, &'static str)>) {
     let (_, step) = ACTION.split_once("      id: run\n").expect("the step");
     let (head, script) = step.split_once("      run: |\n").expect("its script");
@@ -37,7 +37,7 @@ fn step() -> (String, Vec<(&'static str, &'static str)>) {
     (script.join("\n"), inputs.collect())
 }
 
-/// What came of it.
+/// The result of the step.
 struct Came {
     code: Option<i32>,
     outputs: BTreeMap<String, String>,
@@ -55,7 +55,7 @@ impl Came {
     }
 }
 
-/// Runs the step in a folder with these inputs; the others have their defaults.
+/// Runs the step in a folder with these inputs and the defaults of the others.
 fn act(folder: &Path, given: &[(&str, &str)]) -> Came {
     let (script, inputs) = step();
     let mut command = Command::new("bash");
@@ -92,7 +92,7 @@ fn act(folder: &Path, given: &[(&str, &str)]) -> Came {
 }
 
 #[test]
-fn a_run_that_passes_says_so_and_leaves_its_report() {
+fn a_run_that_passes_has_outputs_and_a_report() {
     if !can_run() {
         return;
     }
@@ -118,7 +118,7 @@ fn a_run_that_passes_says_so_and_leaves_its_report() {
 }
 
 #[test]
-fn a_run_that_fails_fails_the_step_unless_its_failures_were_expected() {
+fn a_run_that_fails_fails_the_step_unless_its_failures_are_expected() {
     if !can_run() {
         return;
     }
@@ -149,7 +149,7 @@ fn a_run_that_fails_fails_the_step_unless_its_failures_were_expected() {
 }
 
 #[test]
-fn inputs_are_never_more_than_text() {
+fn inputs_are_not_interpreted_by_the_shell() {
     if !can_run() {
         return;
     }
@@ -162,14 +162,14 @@ fn inputs_are_never_more_than_text() {
             assert_eq!((came.code, came.output("verdict")), (Some(2), "error"), "{input}: {}", came.said);
         }
     }
-    // It would write an output of its own choice.
+    // As shell code, it would write an output.
     let came = act(folder.path(), &[("out", "x\nverdict=passed")]);
     assert_eq!((came.code, came.output("verdict")), (Some(2), "error"), "{}", came.said);
     assert!(!folder.path().join("pwned").exists());
 }
 
 #[test]
-fn a_report_of_an_earlier_step_is_not_taken_for_this_ones() {
+fn a_report_of_an_earlier_step_is_not_used_for_this_step() {
     if !can_run() {
         return;
     }

@@ -1,10 +1,10 @@
-//! `meshproof adapter check` and `--target adapter:COMMAND`, as somebody types them.
+//! `meshproof adapter check` and `--target adapter:COMMAND` on the command line.
 
 #![allow(clippy::print_stdout, reason = "a test that is skipped says why")]
 
 use assert_cmd::Command;
 
-/// Runs it and returns what it wrote to stdout and to stderr; the exit code must be this one.
+/// Runs the command, requires this exit code, and returns its stdout and stderr.
 fn ran(arguments: &[&str], code: i32) -> (String, String) {
     let out = Command::cargo_bin("meshproof")
         .expect("the binary is built")
@@ -28,7 +28,7 @@ fn python_is_here() -> bool {
 }
 
 #[test]
-fn the_worked_example_keeps_every_point_of_the_contract() {
+fn the_python_example_keeps_every_point_of_the_contract() {
     if !python_is_here() {
         return;
     }
@@ -39,18 +39,18 @@ fn the_worked_example_keeps_every_point_of_the_contract() {
 }
 
 #[test]
-fn a_broken_adapter_fails_the_check_and_its_own_words_are_shown() {
+fn a_broken_adapter_fails_the_check_and_its_output_is_shown() {
     if !python_is_here() {
         return;
     }
     let (stdout, _) = ran(&["adapter", "check", "python3 -c 'raise SystemExit(\"no licence found\")'"], 1);
     assert!(stdout.contains("BROKEN     hello") && stdout.contains("no licence found"), "{stdout}");
-    assert!(stdout.contains("the contract: It answers `hello`"), "{stdout}");
+    assert!(stdout.contains("the contract requires: It answers `hello`"), "{stdout}");
     assert!(stdout.contains("not asked  stop"), "{stdout}");
 }
 
 #[test]
-fn a_program_that_does_not_exist_is_an_error_of_the_environment_and_an_open_quote_one_of_usage() {
+fn a_missing_program_is_an_environment_error_and_an_open_quote_is_a_usage_error() {
     let (_, stderr) = ran(&["adapter", "check", "/no/such/adapter"], 3);
     assert!(stderr.contains("/no/such/adapter"), "{stderr}");
     let (_, stderr) = ran(&["adapter", "check", "python3 'adapter.py"], 2);
@@ -58,7 +58,7 @@ fn a_program_that_does_not_exist_is_an_error_of_the_environment_and_an_open_quot
 }
 
 #[test]
-fn a_run_tells_the_same_faults_apart() {
+fn a_run_separates_the_same_errors() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = folder.path().join("report");
     let run = |target: &str, code| {

@@ -1,5 +1,5 @@
-//! `--target cluster` on a real cluster: the one whose kubeconfig `MESHPROOF_TEST_KUBECONFIG` names. It must have an Istio and the
-//! images (`MESHPROOF_IMAGES` names others). Who sets none sees these skipped: no machine has a cluster for the asking.
+//! `--target cluster` on the cluster of the kubeconfig in `MESHPROOF_TEST_KUBECONFIG`. The cluster needs Istio and the images
+//! (`MESHPROOF_IMAGES` names others). Without the variable, these tests are skipped.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,10 +10,10 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Longer than a cluster takes to make a namespace; reached only where something is broken.
+/// Longer than a cluster needs to create a namespace. Reached only if something is broken.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The kubeconfig; none, with a printed reason, where there is none.
+/// The kubeconfig. Without one, prints a reason and returns `None`.
 fn kubeconfig() -> Option<String> {
     let set = std::env::var("MESHPROOF_TEST_KUBECONFIG").ok().filter(|path| !path.is_empty());
     if set.is_none() {
@@ -43,7 +43,7 @@ fn report(out: &Path) -> Value {
     serde_json::from_str(&text).expect("it is JSON")
 }
 
-/// `scenario:configuration/check` to verdict, and what kept the suite from judging.
+/// From `scenario:configuration/check` to its verdict, and the faults of the suite.
 fn verdicts(report: &Value) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for scenario in report["scenarios"].as_array().expect("scenarios") {
@@ -80,7 +80,7 @@ fn every_check_gets_the_same_verdict_twice_and_nothing_is_left_behind() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_found_and_removed_by_cleanup() {
+fn cleanup_removes_what_a_killed_run_left() {
     let Some(kubeconfig) = kubeconfig() else { return };
     let out = TempDir::new().expect("a folder");
     let mut run = Process::new(env!("CARGO_BIN_EXE_meshproof"))

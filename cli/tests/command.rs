@@ -1,4 +1,4 @@
-//! The command as its users meet it: exit codes, what is said about bad input, and that nothing is lost or left.
+//! The command from a user's point of view: exit codes, messages about bad input, reports.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,20 +34,20 @@ fn an_unknown_target_lists_the_choices() {
 }
 
 #[test]
-fn the_target_adapter_without_a_command_names_the_form() {
+fn the_target_adapter_without_a_command_is_refused_with_the_form_to_write() {
     for command in [&["run", "--target", "adapter"], &["doctor", "--target", "adapter"]] {
         refused(command, 2, &["--target adapter:COMMAND", "docs/adapters.md"]);
     }
 }
 
 #[test]
-fn an_unknown_saboteur_shows_near_names() {
+fn an_unknown_saboteur_is_refused_with_near_names() {
     refused(&["run", "--target", "reference:no-snj"], 2, &["no-sni", "meshproof sabotage --list"]);
     refused(&["sabotage", "no-snj"], 2, &["no-sni", "meshproof sabotage --list"]);
 }
 
 #[test]
-fn an_unknown_scenario_shows_near_names() {
+fn an_unknown_scenario_is_refused_with_near_names() {
     refused(
         &["run", "sidecar-orignation"],
         2,
@@ -56,7 +56,7 @@ fn an_unknown_scenario_shows_near_names() {
 }
 
 #[test]
-fn an_unknown_check_shows_near_names() {
+fn an_unknown_check_is_refused_with_near_names() {
     refused(
         &["run", "sidecar-origination/single-respons"],
         2,
@@ -67,7 +67,7 @@ fn an_unknown_check_shows_near_names() {
 }
 
 #[test]
-fn an_unknown_timeout_lists_the_timeouts() {
+fn an_unknown_timeout_is_refused_with_the_list_of_timeouts() {
     refused(
         &["run", "--timeout", "requst=2s"],
         2,
@@ -76,9 +76,9 @@ fn an_unknown_timeout_lists_the_timeouts() {
 }
 
 #[test]
-fn a_timeout_that_is_no_duration_shows_one() {
-    refused(&["run", "--timeout", "request=soon"], 2, &["\"soon\" is no duration", "500ms"]);
-    refused(&["run", "--timeout", "request=0s"], 2, &["longer than nothing"]);
+fn a_timeout_that_is_not_a_duration_is_refused_with_an_example() {
+    refused(&["run", "--timeout", "request=soon"], 2, &["\"soon\" is not a duration", "500ms"]);
+    refused(&["run", "--timeout", "request=0s"], 2, &["longer than zero"]);
     refused(&["run", "--timeout", "request"], 2, &["NAME=DURATION"]);
 }
 
@@ -89,7 +89,7 @@ fn an_unknown_option_is_a_usage_error() {
 }
 
 #[test]
-fn an_out_folder_that_cannot_be_written_to_is_found_before_the_run() {
+fn an_out_folder_that_cannot_be_written_to_is_refused_before_the_run() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("a-file");
     std::fs::write(&file, "").unwrap();
@@ -102,7 +102,7 @@ fn an_out_folder_that_cannot_be_written_to_is_found_before_the_run() {
 }
 
 #[test]
-fn an_out_folder_that_is_a_file_is_told() {
+fn an_out_folder_that_is_a_file_is_refused() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("a-file");
     std::fs::write(&file, "").unwrap();
@@ -110,7 +110,7 @@ fn an_out_folder_that_is_a_file_is_told() {
 }
 
 #[test]
-fn a_demanded_nginx_that_is_missing_is_an_environment_error_with_its_mend() {
+fn a_missing_nginx_is_an_environment_error_that_names_the_fix() {
     let out = TempDir::new().unwrap();
     let output = ran(
         meshproof()
@@ -126,7 +126,7 @@ fn a_demanded_nginx_that_is_missing_is_an_environment_error_with_its_mend() {
 }
 
 #[test]
-fn an_nginx_that_dies_at_its_start_is_an_environment_error_in_its_own_words() {
+fn an_nginx_that_exits_at_its_start_is_an_environment_error_with_its_output() {
     let folder = TempDir::new().unwrap();
     let program = script(folder.path(), "echo 'nginx: [emerg] this one cannot' >&2; exit 1");
     let output = ran(
@@ -141,7 +141,7 @@ fn an_nginx_that_dies_at_its_start_is_an_environment_error_in_its_own_words() {
     assert!(said.contains("this one cannot"), "{said}");
 }
 
-/// A program that answers `-v` as nginx does and otherwise does what it is told.
+/// A program that answers `-v` as nginx does, and otherwise runs this script.
 fn script(folder: &Path, body: &str) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let path = folder.join("nginx");
@@ -179,7 +179,7 @@ fn run_with_fixture(yaml: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_fixture_that_is_not_yaml_is_an_error_that_names_file_and_line() {
+fn a_fixture_that_is_not_yaml_is_an_error_that_names_the_file() {
     run_with_fixture("kind: [", &["target-port-access.yaml", "not valid YAML"]);
 }
 
@@ -195,14 +195,14 @@ fn a_folder_of_fixtures_that_does_not_exist_is_a_usage_error() {
 }
 
 #[test]
-fn a_folder_of_fixtures_in_which_nothing_is_used_is_told() {
+fn a_folder_of_fixtures_without_a_replacement_causes_a_note() {
     let said = |fixtures: &TempDir, scenario: &str, code: i32| {
         let mut command = meshproof();
         command.args(["run", "-q", "--external", "embedded", scenario, "--fixtures"]).arg(fixtures.path());
         text(&ran(command.arg("--out").arg(fixtures.path().join("out")), code).stderr)
     };
     let fixtures = fixtures("kind: [");
-    let note = "replaces a manifest of what runs";
+    let note = "replaces a manifest of the selected scenarios";
     let unused = said(&fixtures, "external-web-service", 0);
     assert!(unused.contains(note) && unused.contains("/SCENARIO/NAME.yaml"), "{unused}");
     assert!(!said(&fixtures, "sidecar-origination:target-port", 3).contains(note));
@@ -255,7 +255,7 @@ fn a_broken_implementation_fails_the_run_and_the_summary_shows_why() {
 }
 
 #[test]
-fn quiet_shows_nothing_but_the_summary_and_verbose_each_check() {
+fn quiet_prints_only_the_summary_and_verbose_prints_each_check() {
     let out = TempDir::new().unwrap();
     let run = |flag: &str| {
         let mut command = meshproof();
@@ -287,28 +287,28 @@ fn list_names_every_check_with_its_full_id_level_document_and_section() {
 }
 
 #[test]
-fn explain_says_what_why_where_how_and_what_breaks_it() {
+fn explain_shows_requirement_reason_document_evidence_and_saboteurs() {
     let output = ran(meshproof().args(["explain", "egress-gateway-simple/no-bypass"]), 0);
     insta::assert_snapshot!("explain", text(&output.stdout));
 }
 
 #[test]
-fn list_timeouts_names_the_condition_of_each() {
+fn list_timeouts_shows_the_condition_of_each_timeout() {
     let output = ran(meshproof().args(["list", "--timeouts"]), 0);
     insta::assert_snapshot!("timeouts", text(&output.stdout));
 }
 
 #[test]
-fn the_help_names_commands_and_exit_codes() {
+fn the_help_shows_commands_and_exit_codes() {
     let output = ran(meshproof().arg("--help"), 0);
     let said = text(&output.stdout);
-    for word in ["run", "list", "explain", "sabotage", "doctor", "cleanup", "Exit codes"] {
+    for word in ["run", "list", "explain", "sabotage", "doctor", "cleanup", "Exit codes", "Examples"] {
         assert!(said.contains(word), "{word:?} is not in:\n{said}");
     }
 }
 
 #[test]
-fn a_cluster_that_cannot_be_reached_is_the_environments_fault_and_says_how_to_name_another() {
+fn an_unreachable_cluster_is_an_environment_error_that_says_how_to_choose_another() {
     for command in
         [&["run", "--target", "cluster"] as &[&str], &["doctor"], &["cleanup", "--target", "cluster"]]
     {
@@ -318,8 +318,8 @@ fn a_cluster_that_cannot_be_reached_is_the_environments_fault_and_says_how_to_na
 }
 
 #[test]
-fn the_doctor_without_a_target_says_that_it_looks_at_a_cluster() {
-    let hint = "without --target a cluster is looked at";
+fn doctor_without_a_target_says_that_it_checks_a_cluster() {
+    let hint = "Without --target, doctor checks a cluster";
     refused(&["doctor", "--kubeconfig", "/nowhere/config"], 3, &[hint]);
     let named =
         ran(meshproof().args(["doctor", "--target", "cluster", "--kubeconfig", "/nowhere/config"]), 3);
@@ -327,7 +327,7 @@ fn the_doctor_without_a_target_says_that_it_looks_at_a_cluster() {
 }
 
 #[test]
-fn an_image_that_is_not_known_lists_those_that_are() {
+fn an_unknown_image_is_refused_with_the_known_ones() {
     refused(
         &["run", "--target", "cluster", "--image", "worklod=curl:1"],
         2,
@@ -337,15 +337,15 @@ fn an_image_that_is_not_known_lists_those_that_are() {
 }
 
 #[test]
-fn what_is_for_clusters_alone_is_refused_without_one() {
+fn options_for_clusters_are_refused_without_a_cluster() {
     refused(&["cleanup", "--run", "1"], 2, &["--target"]);
     refused(&["cleanup", "--target", "cluster", "--run", "1", "--all"], 2, &["--all"]);
 }
 
 #[test]
-fn the_doctor_looks_at_other_targets_too() {
+fn doctor_checks_other_targets_too() {
     let output = ran(meshproof().args(["doctor", "--target", "reference"]), 0);
-    assert!(text(&output.stdout).contains("a run can work here"));
+    assert!(text(&output.stdout).contains("A run can work here"));
 }
 
 #[test]
@@ -368,22 +368,20 @@ fn several_targets_are_run_one_after_the_other_and_compared() {
 }
 
 #[test]
-fn a_live_run_needs_a_cluster_and_a_document_that_asks_a_real_host() {
+fn a_live_run_needs_a_document_that_names_a_real_host_and_no_other_external_services() {
     let live = |more: &[&str], words: &[&str]| {
         let arguments: Vec<&str> = ["run", "--live"].iter().chain(more).copied().collect();
         refused(&arguments, 2, words);
     };
-    live(&[], &["--live", "from within a cluster", "the target is reference", "--target cluster"]);
-    live(&["--target", "cluster", "--target", "reference"], &["the target is reference"]);
     live(
-        &["--target", "cluster", "egress-gateway-mutual"],
+        &["egress-gateway-mutual"],
         &[
-            "egress-gateway-mutual asks no host on the internet",
-            "these can: sidecar-origination, egress-gateway-simple, external-web-service",
+            "egress-gateway-mutual cannot run with --live",
+            "These scenarios can: sidecar-origination, egress-gateway-simple, external-web-service",
         ],
     );
     live(&["--target", "cluster", "sidecar-orignation"], &["did you mean sidecar-origination?"]);
-    live(&["--target", "cluster", "--external", "nginx"], &["--live", "--external"]);
+    live(&["--external", "nginx"], &["--live", "--external"]);
 }
 
 #[test]
@@ -391,11 +389,19 @@ fn the_variable_for_a_live_run_means_yes_or_no() {
     let with = |value: &str, code: i32| {
         let folder = TempDir::new().unwrap();
         let mut run = meshproof();
-        run.args(["run", "sidecar-origination:target-port/single-response", "--out"]).arg(folder.path());
+        run.args(["run", "tls-verification", "--out"]).arg(folder.path());
         text(&ran(run.env("MESHPROOF_LIVE", value), code).stderr)
     };
-    assert!(with("1", 2).contains("MESHPROOF_LIVE"));
+    assert!(with("1", 2).contains("tls-verification cannot run with --live"));
     assert!(with("perhaps", 2).contains("neither 1 (or true) nor 0 (or false)"));
     with("0", 0);
     with("", 0);
+}
+
+#[test]
+fn explain_knows_the_check_that_every_scenario_has() {
+    let explained =
+        text(&ran(meshproof().args(["explain", "tls-verification/runs-until-stopped"]), 0).stdout);
+    assert!(explained.contains("runs until the suite stops it"), "{explained}");
+    assert!(explained.contains("run tls-verification\n"), "{explained}");
 }

@@ -1,5 +1,5 @@
-//! `--external container` as users meet it. Who has no container engine, or not the image, sees some of these skipped;
-//! `MESHPROOF_REQUIRE_CONTAINERS=1` makes a skip a failure.
+//! `--external container` on the command line. Tests are skipped without a container engine or the image;
+//! `MESHPROOF_REQUIRE_CONTAINERS=1` turns a skip into a failure.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// Longer than a run takes to start nginx; reached only where something is broken.
+/// Longer than a run needs to start nginx. Reached only if something is broken.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn meshproof() -> Command {
@@ -21,7 +21,7 @@ fn meshproof() -> Command {
     command
 }
 
-/// False, with a printed reason, where containers cannot be started and are not required.
+/// Prints a reason and returns false if containers cannot be started and are not required.
 fn containers() -> bool {
     let checked = Runtime::new().expect("a runtime").block_on(check_container(None, &Timeouts::default()));
     if let Err(why) = &checked {
@@ -43,7 +43,7 @@ fn said(output: &std::process::Output, code: i32) -> String {
 }
 
 #[test]
-fn a_missing_engine_is_an_environment_error_that_names_the_mend() {
+fn a_missing_engine_is_an_environment_error_that_names_the_fix() {
     let out = TempDir::new().expect("a folder");
     let mut run = meshproof();
     run.args(["run", "egress-gateway-mutual", "--external", "container", "--out"]).arg(out.path());
@@ -55,7 +55,7 @@ fn a_missing_engine_is_an_environment_error_that_names_the_mend() {
 }
 
 #[test]
-fn an_image_that_cannot_be_fetched_is_an_environment_error_that_names_the_mend() {
+fn an_image_that_cannot_be_pulled_is_an_environment_error_that_names_the_fix() {
     if !containers() {
         return;
     }
@@ -69,7 +69,7 @@ fn an_image_that_cannot_be_fetched_is_an_environment_error_that_names_the_mend()
 }
 
 #[test]
-fn nothing_is_started_in_a_container_where_the_choice_is_the_suites() {
+fn without_external_container_no_container_is_started() {
     let out = TempDir::new().expect("a folder");
     let mut run = meshproof();
     run.args(["run", "egress-gateway-mutual:ecdsa-p256", "--out"]).arg(out.path());
@@ -77,7 +77,7 @@ fn nothing_is_started_in_a_container_where_the_choice_is_the_suites() {
     assert_eq!(kinds(out.path()), ["embedded"]);
 }
 
-/// The kinds of external service in a run's report.
+/// The kinds of external services in a run's report.
 fn kinds(out: &Path) -> Vec<String> {
     let report = std::fs::read(out.join("report.json")).expect("a report is left");
     let report: Value = serde_json::from_slice(&report).expect("it is JSON");
@@ -114,7 +114,7 @@ fn left_of(run: &str) -> usize {
     left.iter().filter(|c| c.describe().contains(run)).count()
 }
 
-/// The folder of a run in which an nginx has started.
+/// The folder of a run whose nginx has started.
 fn started(work: &Path) -> Option<PathBuf> {
     let folders = |folder: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect()
@@ -127,7 +127,7 @@ fn started(work: &Path) -> Option<PathBuf> {
 
 #[cfg(unix)]
 #[test]
-fn the_container_that_a_killed_run_left_is_found_and_removed_by_cleanup() {
+fn cleanup_removes_the_container_that_a_killed_run_left() {
     if !containers() {
         return;
     }

@@ -1,15 +1,18 @@
-//! The suite judged by the saboteurs: every check can fail, every saboteur is noticed, and by the checks that ought to.
+//! Every check can fail, and every saboteur is noticed, by the checks that must notice it.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::collections::BTreeSet;
 
-use meshproof::sabotage::{KillMatrix, compute};
-use meshproof_reference::Saboteur;
+use meshproof::kill_matrix::KillMatrix;
+use meshproof::sabotage::compute;
+use meshproof::suite::Suite;
+use meshproof_harness::catalogue::Catalogue;
+use meshproof_reference::Variant;
 use meshproof_scenarios::ALL;
 
-/// For each saboteur, checks that ought to notice it. It may be noticed by more: what follows from a broken step.
-const OUGHT: &[(&str, &[&str])] = &[
+/// For each saboteur, checks that must notice it. More checks can notice it: those that depend on a broken step.
+const MUST_NOTICE: &[(&str, &[&str])] = &[
     (
         "plaintext-upstream",
         &["sidecar-origination/no-plaintext-leak", "egress-gateway-simple/one-upstream-request"],
@@ -86,31 +89,34 @@ const OUGHT: &[(&str, &[&str])] = &[
 ];
 
 fn check_ids() -> BTreeSet<String> {
-    ALL.iter().flat_map(|s| s.checks.iter().map(|c| s.check_id(c))).collect()
+    let ids = |c: &'static Catalogue| c.checks.iter().map(|check| c.check_id(check));
+    ALL.iter().flat_map(|s| ids(&s.catalogue)).collect()
 }
 
 #[test]
-fn the_list_of_who_ought_to_notice_names_only_saboteurs_and_checks_that_exist() {
-    let checks = check_ids();
-    for (saboteur, ought) in OUGHT {
-        assert!(saboteur.parse::<Saboteur>().is_ok(), "{saboteur}");
-        for check in *ought {
-            assert!(checks.contains(*check), "{check}");
+fn the_list_names_only_saboteurs_and_checks_that_exist() {
+    let known = check_ids();
+    for (saboteur, checks) in MUST_NOTICE {
+        assert!(saboteur.parse::<Variant>().is_ok(), "{saboteur}");
+        for check in *checks {
+            assert!(known.contains(*check), "{check}");
         }
     }
 }
 
 /// Runs the whole suite once for each saboteur; about a minute in a debug build.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_check_is_killed_and_every_saboteur_is_noticed_by_the_checks_that_ought_to() {
-    let (_nobody, interrupt) = tokio::sync::watch::channel(None);
-    let matrix = compute(Saboteur::ALL, interrupt, |_, _| {}).await.unwrap_or_else(|e| panic!("{e}"));
+async fn every_check_notices_a_saboteur_and_every_saboteur_is_noticed_by_its_checks() {
+    let (_sender, interrupt) = tokio::sync::watch::channel(None);
+    let saboteurs: Vec<Variant> = Variant::saboteurs().collect();
+    let matrix =
+        compute(Suite::of(&ALL), &saboteurs, interrupt, |_, _| {}).await.unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(matrix.unnoticed(), Vec::<&str>::new(), "saboteurs that no check notices");
     assert_eq!(matrix.idle_checks(), Vec::<&str>::new(), "checks that notice no saboteur");
     assert_eq!(matrix.checks, check_ids());
-    for (saboteur, ought) in OUGHT {
-        for check in *ought {
-            assert!(matrix.kills[*saboteur].contains(*check), "{saboteur} ought to be noticed by {check}");
+    for (saboteur, checks) in MUST_NOTICE {
+        for check in *checks {
+            assert!(matrix.kills[*saboteur].contains(*check), "{check} must notice {saboteur}");
         }
     }
     if std::env::var_os("MESHPROOF_BLESS").is_some() {
@@ -123,9 +129,9 @@ async fn every_check_is_killed_and_every_saboteur_is_noticed_by_the_checks_that_
         assert_eq!(
             kept.kills.get(saboteur),
             Some(kills),
-            "cli/kill-matrix.json is not what a run shows for {saboteur}; read the difference, then rewrite it with \
+            "cli/kill-matrix.json differs from a run with {saboteur}. Read the difference, then rewrite the file with \
              MESHPROOF_BLESS=1 cargo test -p meshproof --test kill_matrix"
         );
     }
-    assert_eq!(kept, matrix, "cli/kill-matrix.json holds more than a run shows");
+    assert_eq!(kept, matrix, "cli/kill-matrix.json contains more than a run shows");
 }

@@ -1,111 +1,105 @@
-//! `--live` without an internet: the reference beside hosts that show nothing of what they saw. Scenarios and claims are those of a live
-//! run; only the cluster and the hosts are others.
+//! `--live` without the internet: servers of the suite stand in for the real hosts. Only the resolver and the roots that this
+//! machine trusts are replaced.
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
 use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use meshproof::sabotage::KillMatrix;
-use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
+use meshproof::kill_matrix::KillMatrix;
+use meshproof_harness::certificates::{Authority, KeyAlgorithm};
+use meshproof_harness::external::{
+    ExternalChoice, ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
+};
 use meshproof_harness::runner::{self, Options};
-use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
-use meshproof_harness::workload::RequestSpec;
-use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation, Report, Verdict};
-use meshproof_scenarios::select::select_live;
+use meshproof_harness::select::select_live;
+use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_local::external::{RunningService, start_embedded};
+use meshproof_local::real_hosts::{RealHosts, Resolver};
+use meshproof_model::{Report, Verdict};
+use meshproof_scenarios::ALL;
 
-/// A local target whose external services pass for real hosts.
-struct Unobserved {
-    local: Arc<dyn Target>,
-    /// They redirect nobody to `https`, as a site does that has changed.
-    changed: bool,
-}
+/// Servers that stand in for the real hosts.
+#[derive(Default)]
+struct StandIns(Vec<Box<dyn RunningService>>);
 
 #[async_trait]
-impl Target for Unobserved {
-    async fn identify(&self) -> Result<Implementation, TargetError> {
-        self.local.identify().await
-    }
-
-    async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
-        let local = self.local.start(Seat { external: ExternalChoice::Embedded, ..seat }).await?;
-        Ok(Box::new(Host { local, changed: self.changed }))
+impl Resolver for StandIns {
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name server does not know it");
+        let server = self.0.iter().find(|server| server.describe().host == host).ok_or_else(unknown)?;
+        Ok(server.address(port).into_iter().collect())
     }
 }
 
-struct Host {
-    local: Box<dyn Instance>,
-    changed: bool,
+/// What the hosts do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hosts {
+    /// As their documents say.
+    AsDocumented,
+    /// Plain requests are answered, and not redirected to `https`: the site has changed.
+    WithoutRedirect,
+    /// Their certificates are issued by an authority that this machine does not trust.
+    Untrusted,
+    /// No name server knows them.
+    Unknown,
 }
 
-#[async_trait]
-impl Instance for Host {
-    async fn deploy_externals(
-        &self,
-        specs: Vec<(ExternalSpec, Documented)>,
-    ) -> Result<Vec<ExternalService>, TargetError> {
-        let spoilt = |(spec, documented): (ExternalSpec, Documented)| {
-            let plain = if self.changed { PlainPort::Serve } else { spec.plain };
-            (ExternalSpec { plain, ..spec }, documented)
+async fn stand_ins(hosts: Hosts) -> RealHosts {
+    let authority = || Authority::new(KeyAlgorithm::EcdsaP256).unwrap();
+    let (trusted, stranger) = (authority(), authority());
+    let issuer = if hosts == Hosts::Untrusted { &stranger } else { &trusted };
+    let mut servers = Vec::new();
+    for (host, path, content_type, body) in [
+        ("edition.cnn.com", "/politics", "text/html", "<h1>Politics</h1>"),
+        (
+            "www.googleapis.com",
+            "/books/v1/volumes",
+            "application/json",
+            r#"{"items":[{"volumeInfo":{"title":"A title","publisher":"A publisher"}}]}"#,
+        ),
+    ] {
+        let certificate = issuer.server(host).issue().unwrap();
+        let spec = ExternalSpec {
+            host: host.to_owned(),
+            plain: if hosts == Hosts::WithoutRedirect {
+                PlainPort::Serve
+            } else {
+                PlainPort::RedirectToHttps
+            },
+            tls: Some(TlsPort {
+                certificate: certificate.certificate_pem().to_owned(),
+                key: certificate.key(),
+                client_ca: None,
+                refusal: Refusal::default(),
+                versions: TlsVersions::Both,
+                http: HttpVersions::Both,
+            }),
+            pages: vec![Page { path: path.to_owned(), content_type, body: body.to_owned() }],
+            keep_alive: true,
         };
-        let deployed = self.local.deploy_externals(specs.into_iter().map(spoilt).collect()).await?;
-        let real = |told| ExternalService { kind: ExternalService::LIVE.to_owned(), ..told };
-        Ok(deployed.into_iter().map(real).collect())
+        servers.push(start_embedded(spec, Store::new(), &Timeouts::default()).await.unwrap());
     }
-
-    async fn change(&self, change: &ConfigChange) -> Result<(), TargetError> {
-        self.local.change(change).await
-    }
-
-    async fn set_running(&self, proxy: &str, running: bool) -> Result<(), TargetError> {
-        self.local.set_running(proxy, running).await
-    }
-
-    async fn set_variable(&self, workload: &str, name: &str, value: &str) -> Result<(), TargetError> {
-        self.local.set_variable(workload, name, value).await
-    }
-
-    async fn send(&self, workload: &str, request: &RequestSpec) -> Result<Exchange, TargetError> {
-        self.local.send(workload, request).await
-    }
-
-    async fn probe(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError> {
-        // A local probe has a way to one port alone; in a cluster the redirect's port is as near.
-        let straight = RequestSpec { follow_redirects: false, ..request.clone() };
-        let mut exchange = self.local.probe(probe, &straight).await?;
-        let redirect = exchange.last_response().and_then(|r| r.header("location")).map(str::to_owned);
-        if let Some(url) = redirect.filter(|_| request.follow_redirects) {
-            exchange.hops.extend(self.local.probe(probe, &RequestSpec { url, ..straight }).await?.hops);
-        }
-        Ok(exchange)
-    }
-
-    async fn settle(&self) -> Result<(), TargetError> {
-        self.local.settle().await
-    }
-
-    async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, TargetError> {
-        self.local.credentials(proxy).await
-    }
-
-    fn upstream_address(&self, host: &str, port: u16) -> Option<String> {
-        self.local.upstream_address(host, port)
-    }
-
-    async fn stop(&self) -> Result<(), TargetError> {
-        self.local.stop().await
-    }
+    let resolver = if hosts == Hosts::Unknown { StandIns::default() } else { StandIns(servers) };
+    RealHosts::new(Arc::new(resolver), trusted.certificate_pem())
 }
 
-async fn live(name: &str, changed: bool) -> Report {
-    let local = meshproof_targets::by_name(name, &meshproof_targets::Settings::default()).unwrap();
-    let selection = select_live(&[]).unwrap();
+async fn live(name: &str, hosts: Hosts) -> Report {
+    let settings = meshproof_targets::Settings {
+        real_hosts: stand_ins(hosts).await,
+        ..meshproof_targets::Settings::default()
+    };
+    let target = meshproof_targets::by_name(name, &settings).unwrap();
+    let selection = select_live(&ALL, &[]).unwrap();
     runner::run(Options {
         external: ExternalChoice::Live,
         command: "meshproof run".to_owned(),
         repeat: "meshproof run".to_owned(),
-        ..Options::new(Arc::new(Unobserved { local, changed }), selection)
+        ..Options::new(target, selection)
     })
     .await
     .unwrap()
@@ -115,7 +109,7 @@ fn with(report: &Report, verdicts: &[Verdict]) -> BTreeSet<String> {
     report.checks().filter(|c| verdicts.contains(&c.verdict)).map(|c| c.id.clone()).collect()
 }
 
-/// What only the external side can show, and so nobody judges.
+/// What only the external side could show, and what is therefore skipped.
 const NOT_JUDGED: [&str; 13] = [
     "egress-gateway-simple/host-and-path-preserved",
     "egress-gateway-simple/no-plaintext-leak",
@@ -133,8 +127,8 @@ const NOT_JUDGED: [&str; 13] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_run_judges_what_two_sides_can_tell_and_skips_what_the_third_alone_could() {
-    let report = live("reference", false).await;
+async fn a_live_run_judges_what_two_sides_show_and_skips_what_only_the_host_could_show() {
+    let report = live("reference", Hosts::AsDocumented).await;
     let scenarios: Vec<String> =
         report.scenarios.iter().map(meshproof_model::ScenarioResult::selector).collect();
     assert_eq!(
@@ -160,8 +154,8 @@ async fn a_live_run_judges_what_two_sides_can_tell_and_skips_what_the_third_alon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_documentation_lists_what_is_judged_in_a_live_run_and_what_is_not() {
-    let report = live("reference", false).await;
+async fn the_documentation_lists_the_checks_that_a_live_run_judges_and_skips() {
+    let report = live("reference", Hosts::AsDocumented).await;
     let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cluster.md")).unwrap();
     for scenario in ["sidecar-origination", "egress-gateway-simple", "external-web-service"] {
         let row = docs.lines().find(|l| l.starts_with(&format!("| `{scenario}` |"))).unwrap();
@@ -177,8 +171,8 @@ async fn the_documentation_lists_what_is_judged_in_a_live_run_and_what_is_not() 
     }
 }
 
-/// For each saboteur, a judged check that ought to notice it without the third side.
-const OUGHT: [(&str, &str); 12] = [
+/// For each saboteur, a check that must notice it without evidence from the external service.
+const MUST_NOTICE: [(&str, &str); 12] = [
     ("plaintext-upstream", "sidecar-origination/single-response"),
     ("plain-port-upstream", "external-web-service/http-by-application-originated"),
     ("originate-at-sidecar", "egress-gateway-simple/gateway-access-log"),
@@ -194,10 +188,10 @@ const OUGHT: [(&str, &str); 12] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn saboteurs_are_noticed_in_a_live_run_by_what_is_judged_and_no_check_fails_that_passes_observed() {
+async fn a_live_run_notices_saboteurs_and_fails_no_check_that_passes_with_all_evidence() {
     let kept = KillMatrix::kept().unwrap();
-    for (saboteur, ought) in OUGHT {
-        let report = live(&format!("reference:{saboteur}"), false).await;
+    for (saboteur, ought) in MUST_NOTICE {
+        let report = live(&format!("reference:{saboteur}"), Hosts::AsDocumented).await;
         let noticed = with(&report, &[Verdict::Failed, Verdict::Inconclusive]);
         assert!(noticed.contains(ought), "{saboteur}: {noticed:?}");
         let beyond: Vec<_> =
@@ -209,12 +203,36 @@ async fn saboteurs_are_noticed_in_a_live_run_by_what_is_judged_and_no_check_fail
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_that_has_changed_is_no_failure_of_the_mesh() {
-    let report = live("reference", true).await;
+async fn a_site_that_has_changed_is_an_error_and_not_a_failure_of_the_mesh() {
+    let report = live("reference", Hosts::WithoutRedirect).await;
     for scenario in report.scenarios.iter().filter(|s| s.id != "external-web-service") {
         assert!(scenario.checks.iter().all(|c| c.verdict == Verdict::Error), "{}", scenario.selector());
-        let words = &scenario.faults[0].message;
-        assert!(words.contains("301, then 200") && words.contains("run without --live"), "{words}");
+        let message = &scenario.faults[0].message;
+        assert!(message.contains("301, then 200") && message.contains("run without --live"), "{message}");
     }
     assert_eq!(report.exit_code(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_this_machine_does_not_trust_or_find_is_an_error_and_not_a_failure_of_the_mesh() {
+    for (hosts, reason) in [
+        (Hosts::Untrusted, "invalid peer certificate"),
+        (Hosts::Unknown, "its name cannot be resolved (the name server does not know it)"),
+    ] {
+        let report = live("reference", hosts).await;
+        for scenario in &report.scenarios {
+            assert!(scenario.checks.iter().all(|c| c.verdict == Verdict::Error), "{}", scenario.selector());
+            let message = &scenario.faults[0].message;
+            assert!(message.contains(reason) && message.contains("run without --live"), "{message}");
+        }
+        assert_eq!(report.exit_code(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_report_says_that_the_hosts_are_real() {
+    let report = live("reference", Hosts::AsDocumented).await;
+    assert_eq!(report.implementation.details["hosts"], "the documents' own (--live)");
+    let services = report.scenarios.iter().flat_map(|s| &s.external_services);
+    assert!(services.clone().count() > 0 && services.clone().all(|s| !s.is_observed()));
 }

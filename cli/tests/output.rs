@@ -1,4 +1,4 @@
-//! Where the command writes to: links, pipes and devices are used and not replaced, and a full disk loses no result.
+//! Where the command writes to: it does not replace links, pipes and devices, and a full disk loses no result.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::must_use_candidate, reason = "a test says what went wrong by panicking")]
@@ -37,7 +37,7 @@ fn folder() -> TempDir {
 }
 
 #[test]
-fn a_link_stays_a_link_and_what_it_leads_to_is_written() {
+fn a_link_stays_a_link_and_its_target_is_written() {
     let folder = folder();
     let [kept, absent] = ["kept.yaml", "absent.yaml"].map(|n| folder.path().join(n));
     fs::write(&kept, "before").expect("written");
@@ -50,7 +50,7 @@ fn a_link_stays_a_link_and_what_it_leads_to_is_written() {
         assert!(text.contains("expected_failures"), "{name}: {text}");
     }
     let left = fs::read_dir(folder.path()).expect("a folder").count();
-    assert_eq!(left, 4, "nothing half written is left");
+    assert_eq!(left, 4, "no partial file is left");
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_pipe_stays_a_pipe_and_its_reader_gets_the_page() {
     let compared = ran(&mut meshproof(&["compare", SAMPLE, SAMPLE, "--html", path(&pipe)]), 0);
     let is_pipe = fs::metadata(&pipe).expect("it is there").file_type().is_fifo();
     if !is_pipe {
-        // Nobody wrote: the reader would wait for ever.
+        // Nothing was written, so the reader would wait forever.
         reader.kill().expect("it waits");
     }
     assert!(is_pipe, "{compared:?}");
@@ -71,7 +71,7 @@ fn a_pipe_stays_a_pipe_and_its_reader_gets_the_page() {
 }
 
 #[test]
-fn a_device_that_is_full_is_told_and_stays_a_device() {
+fn a_full_device_is_an_error_and_stays_a_device() {
     let folder = folder();
     let link = folder.path().join("full");
     symlink("/dev/full", &link).expect("a link");
@@ -89,7 +89,7 @@ fn run<'a>(out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_page_that_cannot_be_written_loses_nothing_else_and_its_mend_is_named() {
+fn a_page_that_cannot_be_written_loses_nothing_else_and_the_message_has_the_command_that_writes_it() {
     let folder = folder();
     let out = folder.path().join("it's here");
     fs::create_dir(&out).expect("made");
@@ -98,16 +98,16 @@ fn a_page_that_cannot_be_written_loses_nothing_else_and_its_mend_is_named() {
     assert!(said.contains("PASSED") && said.contains("report.json"), "{said}");
     assert!(complained.contains("index.html cannot be written: No space left"), "{complained}");
     assert!(complained.contains("report.json, ") && complained.contains("junit.xml"), "{complained}");
-    let mend = complained.split_once("without another run: meshproof ").expect("a mend").1.trim();
-    assert!(mend.contains(" --format html --out "), "{mend}");
+    let fix = complained.split_once("without another run: meshproof ").expect("a fix").1.trim();
+    assert!(fix.contains(" --format html --out "), "{fix}");
     fs::remove_file(out.join("index.html")).expect("removed");
-    let again = format!("{} {mend}", assert_cmd::cargo::cargo_bin("meshproof").display());
+    let again = format!("{} {fix}", assert_cmd::cargo::cargo_bin("meshproof").display());
     ran(Command::new("sh").args(["-c", &again]), 0);
     assert!(out.join("index.html").is_file());
 }
 
 #[test]
-fn a_report_that_cannot_be_written_goes_to_a_folder_among_the_temporary_ones() {
+fn a_report_that_cannot_be_written_goes_to_a_temporary_folder() {
     let folder = folder();
     let [out, temporary] = ["out", "tmp"].map(|n| folder.path().join(n));
     for made in [&out, &temporary] {
@@ -127,7 +127,7 @@ fn a_report_that_cannot_be_written_goes_to_a_folder_among_the_temporary_ones() {
 }
 
 #[test]
-fn standard_output_that_takes_nothing_is_an_error_and_a_reader_that_went_away_is_none() {
+fn a_full_standard_output_is_an_error_and_a_reader_that_has_gone_is_not() {
     let folder = folder();
     let out = folder.path().join("out");
     let commands: [&[&str]; 5] = [
@@ -156,7 +156,7 @@ fn standard_output_that_takes_nothing_is_an_error_and_a_reader_that_went_away_is
 }
 
 #[test]
-fn files_of_an_earlier_run_in_other_formats_are_removed_and_anybody_elses_stay() {
+fn files_of_an_earlier_run_in_other_formats_are_removed_and_other_files_stay() {
     let folder = folder();
     let out = folder.path().join("out");
     fs::create_dir(&out).expect("made");
@@ -171,7 +171,7 @@ fn files_of_an_earlier_run_in_other_formats_are_removed_and_anybody_elses_stay()
         names.sort();
         names
     };
-    // No run has been here: what bears a report's name is somebody's own.
+    // No run has written here before, so a file with a report's name is not a report.
     ran(&mut meshproof(&run(&out, &["--format", "html", "--format", "badge"])), 0);
     assert_eq!(names(), ["badge.json", "index.html", "notes.txt", "report.json", "summary.md"]);
     ran(&mut meshproof(&run(&out, &["--format", "junit"])), 0);

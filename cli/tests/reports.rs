@@ -1,4 +1,4 @@
-//! Reports that were kept: rendered again, compared, taken as a baseline; and the sample report of the repository.
+//! Saved reports: converted, compared, used as a baseline; and the repository's sample report.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -31,7 +31,7 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("it is UTF-8")
 }
 
-/// What a run says that another run on another day says too.
+/// The part of a report that is the same in every run.
 fn outline(report: &Value) -> Value {
     let scenario = |s: &Value| {
         let checks = s["checks"].as_array().expect("checks").iter();
@@ -43,7 +43,7 @@ fn outline(report: &Value) -> Value {
                 .map(|c| {
                     let parts = ["id", "level", "control", "verdict", "requirement", "section", "differences"];
                     let mut kept: Vec<Value> = parts.iter().map(|p| c[p].clone()).collect();
-                    // Evidence is numbered as it comes, and proxies write their logs when they like.
+                    // Evidence is numbered in the order of its arrival, which differs between runs.
                     if let Some(list) = kept[6].as_array_mut() {
                         for d in list { d["evidence"] = Value::Null; }
                     }
@@ -59,7 +59,7 @@ fn outline(report: &Value) -> Value {
 }
 
 #[test]
-fn the_sample_report_is_what_a_run_writes_today() {
+fn the_sample_report_is_what_a_run_writes() {
     let out = TempDir::new().expect("a folder");
     let mut arguments = vec![
         "run",
@@ -87,7 +87,7 @@ fn the_sample_report_is_what_a_run_writes_today() {
 }
 
 #[test]
-fn a_kept_report_is_rendered_in_every_format_without_a_run() {
+fn a_saved_report_is_converted_to_every_format() {
     let out = TempDir::new().expect("a folder");
     let formats = ["html", "json", "junit", "markdown", "github", "badge", "badge-svg", "text"];
     let mut arguments = vec!["report", SAMPLE, "--out", path(out.path())];
@@ -109,7 +109,7 @@ fn one_format_goes_to_standard_output_and_several_need_a_folder() {
 }
 
 #[test]
-fn a_kept_report_fails_from_the_level_that_is_asked_for() {
+fn fail_on_makes_a_failed_check_of_that_level_fail_the_command() {
     let folder = TempDir::new().expect("a folder");
     let mut report: Value =
         serde_json::from_str(&std::fs::read_to_string(SAMPLE).expect("the sample")).expect("JSON");
@@ -133,20 +133,20 @@ fn a_kept_report_fails_from_the_level_that_is_asked_for() {
 }
 
 #[test]
-fn a_file_that_is_no_report_is_refused_with_what_it_is() {
+fn a_file_that_is_not_a_report_is_refused_with_the_reason() {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("x.json");
     std::fs::write(&file, "{}").expect("written");
     let refused = meshproof(&["report", path(&file)], 2);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("not a meshproof report"));
     for (absent, words) in
-        [(folder.path().join("gone"), "does not exist"), (folder.path().into(), "holds no report")]
+        [(folder.path().join("gone"), "does not exist"), (folder.path().into(), "contains no report.json")]
     {
         for command in [["compare", path(&absent), SAMPLE].as_slice(), &["report", path(&absent)]] {
             let refused = meshproof(command, 2);
             let said = String::from_utf8_lossy(&refused.stderr);
             assert!(said.contains(words), "{said}");
-            assert!(said.contains("a report is a report.json or the folder that a run left"), "{said}");
+            assert!(said.contains("Name a report.json, or the folder that a run wrote it to"), "{said}");
         }
     }
 }
@@ -160,7 +160,7 @@ fn run(out: &Path, more: &[&str], code: i32) -> PathBuf {
 }
 
 #[test]
-fn a_comparison_tells_a_regression_from_a_baseline_and_writes_its_page() {
+fn a_comparison_marks_a_regression_relative_to_a_baseline_and_writes_its_page() {
     let folder = TempDir::new().expect("a folder");
     let good = run(&folder.path().join("good"), &[], 0);
     let bad = run(&folder.path().join("bad"), &["--target", "reference:no-sni"], 1);
@@ -168,17 +168,17 @@ fn a_comparison_tells_a_regression_from_a_baseline_and_writes_its_page() {
     let text = said(&["compare", "--baseline", path(&good), path(&bad), "--html", path(&page)], 1);
     let words: Vec<&str> = text.split_whitespace().collect();
     let wanted = "2: regression; first divergence from 1: external service edition.cnn.com, request, server name: none \
-                  here, edition.cnn.com there";
+                  instead of edition.cnn.com";
     assert!(words.join(" ").contains(wanted), "{text}");
     assert!(std::fs::read_to_string(&page).expect("a page").contains("▼ regression"));
-    assert!(said(&["compare", "--baseline", path(&bad), path(&good)], 0).contains("1 fixed"));
+    assert!(said(&["compare", "--baseline", path(&bad), path(&good)], 0).contains("1 check fixed"));
     let json: Value =
         serde_json::from_str(&said(&["compare", path(&good), path(&bad), "--json"], 0)).expect("JSON");
     assert_eq!(json["schema"], "meshproof.comparison/1");
 }
 
 #[test]
-fn a_baseline_lets_a_run_with_known_failures_pass_and_an_unexpected_success_fails_it() {
+fn a_run_with_expected_failures_passes_and_an_unexpected_success_fails_it() {
     let folder = TempDir::new().expect("a folder");
     let bad = run(&folder.path().join("bad"), &["--target", "reference:no-sni"], 1);
     let known = folder.path().join("known.yaml");
@@ -190,7 +190,7 @@ fn a_baseline_lets_a_run_with_known_failures_pass_and_an_unexpected_success_fail
 }
 
 #[test]
-fn a_file_of_expected_failures_that_is_broken_is_refused_before_the_run() {
+fn an_invalid_file_of_expected_failures_is_refused_before_the_run() {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("known.yaml");
     std::fs::write(&file, "expected_failures: [{check: a/b}]").expect("written");
@@ -201,7 +201,7 @@ fn a_file_of_expected_failures_that_is_broken_is_refused_before_the_run() {
 }
 
 #[test]
-fn a_baseline_of_a_run_that_was_cut_short_says_so() {
+fn a_baseline_of_an_interrupted_run_says_so() {
     let folder = TempDir::new().expect("a folder");
     let mut report: Value =
         serde_json::from_str(&std::fs::read_to_string(SAMPLE).expect("the sample")).expect("JSON");
@@ -209,12 +209,12 @@ fn a_baseline_of_a_run_that_was_cut_short_says_so() {
     let file = folder.path().join("report.json");
     std::fs::write(&file, report.to_string()).expect("written");
     let cut = meshproof(&["baseline", path(&file)], 0);
-    assert!(String::from_utf8_lossy(&cut.stderr).contains("cut short (Ctrl-C)"));
+    assert!(String::from_utf8_lossy(&cut.stderr).contains("interrupted (Ctrl-C)"));
     assert_eq!(String::from_utf8_lossy(&meshproof(&["baseline", SAMPLE], 0).stderr), "");
 }
 
 #[test]
-fn a_run_writes_the_formats_that_it_is_asked_for_and_annotates_on_standard_output() {
+fn a_run_writes_the_given_formats_and_prints_annotations() {
     let folder = TempDir::new().expect("a folder");
     let out = path(folder.path());
     let arguments = ["run", "-q", "--target", "reference:no-sni", "--external", "embedded", "--out", out];

@@ -1,4 +1,4 @@
-//! Commands that are told to end: what runs is taken down, and what was killed outright is found by `meshproof cleanup`.
+//! Commands that a signal interrupts clean up, and `meshproof cleanup` removes what killed commands left.
 
 #![cfg(unix)]
 #![allow(
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use support::{meshproof, ran, report, text};
 
-/// Sends Ctrl-C once the command has said or done what `ready` waits for; what it said on stderr, and its exit code.
+/// Sends Ctrl-C when `ready` returns. Returns what the command wrote to stderr, and its exit code.
 fn interrupted(command: &mut Process, ready: impl FnOnce(&mut dyn BufRead)) -> (String, Option<i32>) {
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -31,19 +31,19 @@ fn interrupted(command: &mut Process, ready: impl FnOnce(&mut dyn BufRead)) -> (
 }
 
 #[test]
-fn ctrl_c_in_the_middle_takes_everything_down_and_leaves_a_partial_report() {
+fn ctrl_c_during_a_run_cleans_up_and_leaves_a_partial_report() {
     let folder = TempDir::new().unwrap();
     let work = folder.path().join("tmp");
     std::fs::create_dir(&work).unwrap();
     let out = folder.path().join("out");
-    // RSA first: the run is surely under way when the first line appears.
+    // RSA keys first: when the first line appears, the run has certainly started.
     let (rest, code) = interrupted(
         Process::new(assert_cmd::cargo::cargo_bin("meshproof"))
             .args(["run", "--external", "embedded", "--jobs", "1", "-v", "--out"])
             .arg(&out)
             .env("TMPDIR", &work),
         |stderr| {
-            // The first scenario has ended: others are to come.
+            // The first scenario has ended, and others follow.
             let first = stderr.lines().find(|l| l.as_ref().is_ok_and(|l| l.contains("passed")));
             assert!(first.is_some(), "progress is shown");
         },
@@ -62,7 +62,7 @@ fn ctrl_c_in_the_middle_takes_everything_down_and_leaves_a_partial_report() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_found_and_removed_by_cleanup_and_a_living_run_is_let_alone() {
+fn cleanup_removes_what_a_killed_run_left_and_keeps_what_a_living_run_uses() {
     let work = TempDir::new().unwrap();
     let mut sleeper = Process::new("sleep").arg("60").spawn().unwrap();
     let mut dead = Process::new("true").spawn().unwrap();
@@ -71,10 +71,10 @@ fn what_a_killed_run_left_is_found_and_removed_by_cleanup_and_a_living_run_is_le
         std::fs::create_dir(work.path().join(name)).unwrap();
         std::fs::write(work.path().join(name).join("owner.pid"), owner.to_string()).unwrap();
     }
-    std::fs::create_dir(work.path().join("somebody-elses")).unwrap();
+    std::fs::create_dir(work.path().join("another-program")).unwrap();
     let cleanup = |dry: bool| {
         let mut command = meshproof();
-        // The machine's own containers are none of this test's.
+        // Not the containers of this machine.
         command.arg("cleanup").env("TMPDIR", work.path()).env("DOCKER_HOST", "unix:///nonexistent.sock");
         if dry {
             command.arg("--dry-run");
@@ -84,14 +84,14 @@ fn what_a_killed_run_left_is_found_and_removed_by_cleanup_and_a_living_run_is_le
     assert!(cleanup(true).contains("would remove") && work.path().join("meshproof-dead").exists());
     assert!(cleanup(false).contains("meshproof-dead"));
     assert!(!work.path().join("meshproof-dead").exists());
-    assert!(work.path().join("meshproof-alive").exists() && work.path().join("somebody-elses").exists());
-    assert_eq!(cleanup(false), "nothing is left of earlier runs\n");
+    assert!(work.path().join("meshproof-alive").exists() && work.path().join("another-program").exists());
+    assert_eq!(cleanup(false), "Earlier runs left nothing behind.\n");
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
 }
 
 #[test]
-fn ctrl_c_during_a_check_of_an_adapter_ends_the_adapter_and_removes_its_folder() {
+fn ctrl_c_during_an_adapter_check_stops_the_adapter_and_removes_its_folder() {
     let folder = TempDir::new().unwrap();
     let work = folder.path().join("tmp");
     std::fs::create_dir(&work).unwrap();
@@ -107,27 +107,27 @@ fn ctrl_c_during_a_check_of_an_adapter_ends_the_adapter_and_removes_its_folder()
             .env("TMPDIR", &work),
         |_| {
             number = std::fs::read_to_string(&here).unwrap();
-            // A killed check's folder is known to `meshproof cleanup`.
+            // With this file, `meshproof cleanup` finds the folder of a killed check.
             let left: Vec<_> = std::fs::read_dir(&work).unwrap().collect();
             assert!(left[0].as_ref().unwrap().path().join("owner.pid").exists(), "{left:?}");
         },
     );
     assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("cut short (Ctrl-C)"), "{said}");
+    assert!(said.contains("interrupted (Ctrl-C)"), "{said}");
     let process = format!("/proc/{}/cmdline", number.trim());
     let lives = || std::fs::read_to_string(&process).is_ok_and(|command| command.contains("sleep"));
-    // A signal takes a moment to arrive.
+    // A signal arrives with a delay.
     let deadline = Instant::now() + Duration::from_secs(10);
     while lives() && Instant::now() < deadline {
         std::thread::yield_now();
     }
-    assert!(!lives(), "the adapter lives on");
+    assert!(!lives(), "the adapter still runs");
     let left: Vec<_> = std::fs::read_dir(&work).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
-fn ctrl_c_during_sabotage_takes_every_run_down() {
+fn ctrl_c_during_sabotage_stops_every_run() {
     let work = TempDir::new().unwrap();
     let (said, code) = interrupted(
         Process::new(assert_cmd::cargo::cargo_bin("meshproof")).arg("sabotage").env("TMPDIR", work.path()),
@@ -138,13 +138,13 @@ fn ctrl_c_during_sabotage_takes_every_run_down() {
         },
     );
     assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("stopping: Ctrl-C") && said.contains("cut short (Ctrl-C)"), "{said}");
+    assert!(said.contains("stopping after Ctrl-C") && said.contains("interrupted (Ctrl-C)"), "{said}");
     let left: Vec<_> = std::fs::read_dir(work.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
-fn sabotage_shows_its_matrix_also_where_the_page_cannot_be_written() {
+fn sabotage_prints_its_matrix_even_if_the_page_cannot_be_written() {
     let output = ran(meshproof().args(["sabotage", "no-sni", "--html", "/nonexistent/page.html"]), 3);
     assert!(text(&output.stdout).contains("The kill matrix"));
     assert!(text(&output.stderr).contains("/nonexistent/page.html cannot be written"));

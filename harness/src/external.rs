@@ -29,7 +29,7 @@ pub enum ExternalChoice {
     Nginx,
     /// A real nginx in a container for everything; a missing container engine is an environment error.
     Container,
-    /// None: the documents' own hosts on the internet, which show nothing of what they saw. Only a cluster reaches them.
+    /// None: the documents' own hosts on the internet, which show nothing of what they saw.
     Live,
 }
 
@@ -128,6 +128,3 @@ impl std::fmt::Debug for PrivateKeyPem {
         f.write_str("(private key withheld)")
     }
 }
-
-/// How large the body is that a withheld answer has.
-pub const HELD_BODY: usize = 4096;

@@ -2,17 +2,23 @@
 //! reading, evidence, checks, waiting, and the runner. It never names a scenario.
 
 pub mod access_log;
+pub mod catalogue;
 pub mod certificates;
 pub mod claim;
 pub mod digest;
 pub mod external;
+pub mod external_server;
 pub mod feature;
+pub mod fixtures;
+pub mod holding;
 pub mod manifest;
 pub mod mesh;
 pub mod names;
 pub mod run_folder;
 pub mod runner;
 pub mod scenario;
+pub mod secret;
+pub mod select;
 pub mod store;
 pub mod target;
 pub mod timeouts;

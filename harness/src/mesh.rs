@@ -17,18 +17,21 @@ use meshproof_model::{
 
 use meshproof_model::{Resource, ResourceId};
 
+use crate::catalogue::{Catalogue, Check};
 use crate::certificates::{Authority, CertificateError};
 use crate::claim::{Claim, Finding, Upstream, View};
-use crate::external::{Documented, ExternalSpec};
+use crate::external_server::ExternalServer;
 use crate::feature::{self, Feature};
+use crate::fixtures::Fixtures;
 use crate::manifest::{self, ManifestError};
-use crate::scenario::{Check, Scenario};
+use crate::secret::Secret;
 use crate::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use crate::timeouts::Timeout;
 use crate::token::Tokens;
 use crate::workload::RequestSpec;
 
 pub use client::Client;
+pub use finish::RUNS_UNTIL_STOPPED;
 pub(crate) use finish::{Finished, Unreached};
 pub use handles::{External, Proxy};
 
@@ -63,12 +66,14 @@ pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// What the runner gives a mesh.
 pub(crate) struct Setting {
-    pub(crate) scenario: &'static Scenario,
+    pub(crate) catalogue: &'static Catalogue,
+    pub(crate) manifests: &'static Fixtures,
     pub(crate) configuration: &'static str,
     pub(crate) seat: Seat,
     pub(crate) implementation: Arc<Implementation>,
     pub(crate) public: Arc<Authority>,
-    pub(crate) fixtures: Option<PathBuf>,
+    /// A folder of fixture folders. A manifest in the scenario's folder there replaces the scenario's own of the same name.
+    pub(crate) replacements: Option<PathBuf>,
     pub(crate) only_checks: Option<Vec<String>>,
     pub(crate) fail_fast: bool,
     pub(crate) events: Events,
@@ -107,7 +112,7 @@ impl Mesh {
     }
 
     fn selector(&self) -> String {
-        format!("{}:{}", self.setting.scenario.id, self.setting.configuration)
+        format!("{}:{}", self.setting.catalogue.id, self.setting.configuration)
     }
 
     /// Which of the scenario's configurations this is.
@@ -143,9 +148,8 @@ impl Mesh {
     /// # Errors
     /// No such fixture, or it is not a manifest.
     pub fn fixture(&self, name: &str, namespace: &str) -> Result<Vec<Resource>, Stop> {
-        let file = format!("fixtures/{}/{name}.yaml", self.setting.scenario.id);
-        if let Some(folder) = &self.setting.fixtures {
-            let path = folder.join(self.setting.scenario.id).join(format!("{name}.yaml"));
+        if let Some(folder) = &self.setting.replacements {
+            let path = folder.join(&self.setting.catalogue.id).join(format!("{name}.yaml"));
             if path.exists() {
                 let shown = path.display().to_string();
                 let yaml = std::fs::read_to_string(&path).map_err(|e| {
@@ -154,8 +158,9 @@ impl Mesh {
                 return Ok(manifest::read(&shown, &yaml, namespace)?);
             }
         }
-        let found = self.setting.scenario.fixtures.iter().find(|(n, _)| *n == name);
-        let (_, yaml) = found.ok_or_else(|| Stop::Suite(format!("{file} does not exist")))?;
+        let file = format!("{}/{name}.yaml", self.setting.manifests.place());
+        let yaml = self.setting.manifests.manifest(name);
+        let yaml = yaml.ok_or_else(|| Stop::Suite(format!("{file} does not exist")))?;
         Ok(manifest::read(&file, yaml, namespace)?)
     }
 
@@ -192,24 +197,12 @@ impl Mesh {
         self.change(ConfigChange { apply: Vec::new(), delete: vec![id] }).await
     }
 
-    /// Creates or replaces a generic Secret from PEM texts.
+    /// Creates or replaces a Secret.
     ///
     /// # Errors
     /// The implementation refuses it.
-    pub async fn create_secret(
-        &self,
-        namespace: &str,
-        name: &str,
-        entries: &[(&str, &str)],
-    ) -> Result<(), Stop> {
-        let data: serde_json::Map<String, serde_json::Value> =
-            entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
-        let secret = Resource(serde_json::json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-            "metadata": {"name": name, "namespace": namespace},
-            "stringData": data,
-        }));
-        self.change(ConfigChange { apply: vec![secret], delete: Vec::new() }).await
+    pub async fn create_secret(&self, secret: Secret) -> Result<(), Stop> {
+        self.change(ConfigChange { apply: vec![secret.into_resource()], delete: Vec::new() }).await
     }
 
     /// Deletes a Secret.
@@ -272,36 +265,31 @@ impl Mesh {
     ///
     /// # Errors
     /// The environment's: it did not come up, or the real host does not answer as the document says. The implementation's, where it cannot take up the new address.
-    pub async fn deploy_external(
-        &self,
-        spec: ExternalSpec,
-        documented: Documented,
-    ) -> Result<External<'_>, Stop> {
-        let host = spec.host.clone();
-        self.deploy_externals(vec![(spec, documented)]).await?;
-        Ok(External { mesh: self, host })
+    pub async fn deploy_external(&self, server: impl Into<ExternalServer>) -> Result<External<'_>, Stop> {
+        let server = server.into();
+        let host = server.host().to_owned();
+        self.deploy_externals(vec![server]).await?;
+        Ok(self.external(&host))
     }
 
     /// The same for several at once, in their order.
     ///
     /// # Errors
     /// As [`Mesh::deploy_external`], of the first that has one.
-    pub async fn deploy_externals(
-        &self,
-        specs: Vec<(ExternalSpec, Documented)>,
-    ) -> Result<Vec<External<'_>>, Stop> {
-        let hosts: Vec<String> = specs.iter().map(|(spec, _)| spec.host.clone()).collect();
+    pub async fn deploy_externals(&self, servers: Vec<ExternalServer>) -> Result<Vec<External<'_>>, Stop> {
+        let hosts: Vec<String> = servers.iter().map(|server| server.host().to_owned()).collect();
         // A service that does not come up is the environment's fault; that the implementation refuses to know its address, or
         // dies of it, is not.
         let timeouts = &self.setting.seat.timeouts;
         // The implementation's taking up of the address is bounded by the target, as `applied`.
         let one = self.instance.deploys_within(timeouts);
         let limit = one * u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        let specs = servers.into_iter().map(ExternalServer::into_parts).collect();
         let deployed = tokio::time::timeout(limit, self.instance.deploy_externals(specs)).await;
         let described = deployed.unwrap_or_else(|_| {
             Err(TargetError::Environment(format!(
-                "the external service did not start within the timeout `external-service-ready` ({limit:?}); --timeout \
-                 external-service-ready=DURATION sets another"
+                "Timed out after {limit:?} waiting for the external services to start; --timeout \
+                 external-service-ready=DURATION sets another limit"
             )))
         })?;
         self.state().externals.extend(described);
@@ -312,6 +300,12 @@ impl Mesh {
             }
         }
         Ok(hosts.into_iter().map(|host| External { mesh: self, host }).collect())
+    }
+
+    /// An external service that was deployed, by its host.
+    #[must_use]
+    pub fn external(&self, host: &str) -> External<'_> {
+        External { mesh: self, host: host.to_owned() }
     }
 
     /// A service inside the mesh that the suite runs, to see what reached it.
@@ -360,9 +354,14 @@ impl Mesh {
     /// The check failed and the run stops at the first failure.
     pub fn check(&self, id: &str, claim: impl Into<Claim>) -> Result<(), Stop> {
         let claim = claim.into();
-        let Some(check) = self.setting.scenario.check(id).filter(|c| c.is_in(self.setting.configuration))
-        else {
-            self.fault(format!("the scenario judges {id:?}, which its catalogue does not list"));
+        let check = self.setting.catalogue.check(id).filter(|c| c.is_in(self.setting.configuration));
+        let Some(check) = check else {
+            self.fault(format!(
+                "the scenario judges {id:?}, which its catalogue does not declare for the configuration {}; declare it in \
+                 {}/catalogue.toml",
+                self.setting.configuration,
+                self.setting.manifests.place()
+            ));
             return Ok(());
         };
         if self.state().judged.iter().any(|(known, _)| known.id == check.id) {
@@ -381,33 +380,33 @@ impl Mesh {
     }
 
     fn is_selected(&self, check: &Check) -> bool {
-        self.setting.only_checks.as_ref().is_none_or(|only| only.iter().any(|id| id == check.id))
+        self.setting.only_checks.as_ref().is_none_or(|only| only.contains(&check.id))
     }
 
     fn missing_feature(&self, check: &Check) -> Option<Feature> {
-        feature::missing(check.needs(), &self.setting.implementation.features)
+        feature::missing(check.features.iter().copied(), &self.setting.implementation.features)
     }
 
     fn result(&self, check: &Check, finding: &Finding) -> CheckResult {
-        let id = self.setting.scenario.check_id(check);
+        let id = self.setting.catalogue.check_id(check);
         CheckResult {
             repeat: format!(
                 "{} {}:{}/{}",
-                self.setting.repeat, self.setting.scenario.id, self.setting.configuration, check.id
+                self.setting.repeat, self.setting.catalogue.id, self.setting.configuration, check.id
             ),
             id,
             level: check.level,
             control: check.control,
             verdict: finding.verdict,
             reason: finding.reason(),
-            requirement: check.requirement.to_owned(),
-            section: check.section.to_owned(),
+            requirement: check.requirement.clone(),
+            section: check.section.clone(),
             expected: finding.expected.clone(),
             seen: finding.seen.clone(),
             evidence: finding.evidence.clone(),
             differences: finding.differences.clone(),
             expected_failure: None,
-            feature: self.missing_feature(check).or_else(|| check.needs().next()),
+            feature: self.missing_feature(check).or_else(|| check.features.first().copied()),
         }
     }
 
@@ -434,7 +433,9 @@ impl Mesh {
         let limit = 3 * self.setting.seat.timeouts.get(Timeout::EvidenceSettled);
         let settled = tokio::time::timeout(limit, self.instance.settle()).await;
         settled.unwrap_or_else(|_| {
-            Err(TargetError::Environment(format!("the target did not collect its evidence within {limit:?}")))
+            Err(TargetError::Environment(format!(
+                "Timed out after {limit:?} waiting for the target to collect its evidence"
+            )))
         })
     }
 
@@ -448,7 +449,7 @@ impl Mesh {
         match tokio::time::timeout(limit, work).await {
             Ok(result) => result,
             Err(_) => Err(TargetError::Gone(format!(
-                "it did not {what} within the timeout `{timeout}` ({limit:?}); --timeout {timeout}=DURATION sets another"
+                "timed out after {limit:?} waiting for it to {what}; --timeout {timeout}=DURATION sets another limit"
             ))),
         }
     }

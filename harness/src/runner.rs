@@ -1,7 +1,7 @@
 //! Runs scenarios side by side and makes the report.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,12 +9,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use futures_util::stream::{FuturesOrdered, StreamExt};
 use meshproof_model::{
     CheckResult, Document, Event, Implementation, Report, Run, SCHEMA, ScenarioResult, SuiteFault, Timing,
     Verdict,
 };
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::certificates::{Authority, KeyAlgorithm};
 use crate::external::ExternalChoice;
@@ -154,29 +154,30 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     };
     let failed = Arc::new(AtomicBool::new(false));
     let shared = Arc::new(Shared { options, id: id.clone(), implementation, public, folder, failed, seats });
-    let mut running: FuturesOrdered<_> = shared
-        .options
-        .selection
-        .iter()
-        .cloned()
-        .map(|selected| {
-            let shared = Arc::clone(&shared);
-            tokio::spawn(async move {
-                let result = one(&shared, selected).await;
-                (shared.options.events)(Event::ScenarioFinished { result: Box::new(result.clone()) });
-                result
-            })
-        })
-        .collect();
-    let mut scenarios = Vec::new();
-    let mut index = 0;
-    while let Some(result) = running.next().await {
+    let mut running = JoinSet::new();
+    let mut places = HashMap::new();
+    for (place, selected) in shared.options.selection.iter().cloned().enumerate() {
+        let shared = Arc::clone(&shared);
+        let task = running.spawn(async move {
+            let result = one(&shared, selected).await;
+            (shared.options.events)(Event::ScenarioFinished { result: Box::new(result.clone()) });
+            result
+        });
+        places.insert(task.id(), place);
+    }
+    let mut finished = BTreeMap::new();
+    while let Some(joined) = running.join_next_with_id().await {
+        let (task, result) = match joined {
+            Ok((task, result)) => (task, Ok(result)),
+            Err(e) => (e.id(), Err(e)),
+        };
+        let Some(place) = places.get(&task).copied() else { continue };
         let result = result.unwrap_or_else(|e| {
-            // `one` catches the scenario's panics itself; this is the suite's own, and must not lose the other results.
+            // `one` catches a scenario's panics. This is a panic of the suite, which must not lose the other results.
             let reason = format!("the suite panicked: {e}");
             unreached(
                 &shared,
-                &shared.options.selection[index],
+                &shared.options.selection[place],
                 &Unreached {
                     verdict: Verdict::Error,
                     reason: reason.clone(),
@@ -185,9 +186,9 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
                 },
             )
         });
-        index += 1;
-        scenarios.push(result);
+        finished.insert(place, result);
     }
+    let mut scenarios: Vec<ScenarioResult> = finished.into_values().collect();
     if !shared.options.keep {
         crate::run_folder::remove(&shared.folder);
     }
@@ -251,36 +252,35 @@ struct Shared {
     seats: Arc<Semaphore>,
 }
 
-fn selected_checks(selected: &Selected) -> impl Iterator<Item = &'static crate::scenario::Check> {
+fn selected_checks(selected: &Selected) -> impl Iterator<Item = &'static crate::catalogue::Check> {
     let only = selected.checks.clone();
-    selected
-        .scenario
-        .checks
-        .iter()
-        .filter(move |c| only.as_ref().is_none_or(|o| o.iter().any(|id| id == c.id)))
-        .filter(|c| c.is_in(selected.configuration))
+    let checks = selected.scenario.catalogue.checks_in(selected.configuration);
+    checks.filter(move |c| only.as_ref().is_none_or(|only| only.contains(&c.id)))
 }
 
 /// A result in which no check was reached.
 fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioResult {
     let checks = selected_checks(selected)
         .map(|check| CheckResult {
-            id: selected.scenario.check_id(check),
+            id: selected.scenario.catalogue.check_id(check),
             level: check.level,
             control: check.control,
             verdict: why.verdict,
             reason: why.reason.clone(),
-            requirement: check.requirement.to_owned(),
-            section: check.section.to_owned(),
-            expected: check.requirement.to_owned(),
+            requirement: check.requirement.clone(),
+            section: check.section.clone(),
+            expected: check.requirement.clone(),
             seen: why.reason.clone(),
             evidence: Vec::new(),
             differences: Vec::new(),
             expected_failure: None,
-            feature: why.feature.or_else(|| check.needs().next()),
+            feature: why.feature.or_else(|| check.features.first().copied()),
             repeat: format!(
                 "{} {}:{}/{}",
-                shared.options.repeat, selected.scenario.id, selected.configuration, check.id
+                shared.options.repeat,
+                selected.scenario.id(),
+                selected.configuration,
+                check.id
             ),
         })
         .collect();
@@ -297,12 +297,12 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
 }
 
 fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
-    let scenario = selected.scenario;
+    let catalogue = &selected.scenario.catalogue;
     ScenarioResult {
-        id: scenario.id.to_owned(),
+        id: catalogue.id.clone(),
         configuration: selected.configuration.to_owned(),
-        title: scenario.title.to_owned(),
-        document: Document { title: scenario.document.to_owned(), url: scenario.url.to_owned() },
+        title: catalogue.title.clone(),
+        document: Document { title: catalogue.document.clone(), url: catalogue.url.clone() },
         checks: finished.checks,
         external_services: finished.externals,
         steps: finished.steps,
@@ -375,24 +375,25 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         return unreached(shared, &selected, &blame(Stop::FailFast, &[]));
     }
     let scenario = selected.scenario;
-    if options.external == ExternalChoice::Live && scenario.live.is_empty() {
-        let words = format!("{} asks no host on the internet, so it cannot be run with --live", scenario.id);
+    if options.external == ExternalChoice::Live && scenario.catalogue.live.is_empty() {
+        let words =
+            format!("{} asks no host on the internet, so it cannot be run with --live", scenario.id());
         return unreached(shared, &selected, &blame(Stop::Suite(words), &[]));
     }
     let declared = &shared.implementation.features;
-    if let Some(feature) = feature::missing(scenario.needs(selected.configuration), declared) {
+    if let Some(feature) = feature::missing(scenario.catalogue.needs(selected.configuration), declared) {
         let why = skipped(feature::why_skipped(feature));
         return unreached(shared, &selected, &Unreached { feature: Some(feature), ..why });
     }
-    let selector = format!("{}:{}", scenario.id, selected.configuration);
+    let selector = format!("{}:{}", scenario.id(), selected.configuration);
     (options.events)(Event::ScenarioStarted { scenario: selector });
-    let name = seat_name(scenario.id, selected.configuration);
+    let name = seat_name(scenario.id(), selected.configuration);
     let store = Store::new();
     let seat = Seat {
         run: shared.id.clone(),
         folder: shared.folder.join(&name),
         name,
-        topology: (scenario.topology)(),
+        topology: scenario.topology.clone(),
         store: store.clone(),
         timeouts: options.timeouts.clone(),
         external: options.external,
@@ -403,8 +404,10 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         let started = options.target.start(seat.clone());
         let Some(limit) = options.target.starts_within(&options.timeouts) else { return started.await };
         tokio::time::timeout(limit, started).await.unwrap_or_else(|_| {
-            Err(TargetError::Gone(format!(
-                "it did not start within the timeout `implementation-ready` ({limit:?})"
+            // A process that exits or breaks its contract says so. Being slow may be the fault of a busy machine.
+            Err(TargetError::Environment(format!(
+                "Timed out after {limit:?} waiting for the implementation to start. If this machine is busy, run again, \
+                 or allow more time with --timeout implementation-ready=DURATION"
             )))
         })
     };
@@ -422,12 +425,13 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     let setup_us = store.now_us();
     let mesh = Mesh::new(
         Setting {
-            scenario,
+            catalogue: &scenario.catalogue,
+            manifests: &scenario.fixtures,
             configuration: selected.configuration,
             seat,
             implementation: Arc::clone(&shared.implementation),
             public: Arc::clone(&shared.public),
-            fixtures: options.fixtures.clone(),
+            replacements: options.fixtures.clone(),
             only_checks: selected.checks.clone(),
             fail_fast: options.fail_fast,
             events: Arc::clone(&options.events),
@@ -439,7 +443,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     let stop = tokio::select! {
         biased;
         reason = interrupted(options.interrupt.clone()) => Some(cut_short(&reason)),
-        told = tokio::time::timeout(limit, AssertUnwindSafe((scenario.run)(&mesh)).catch_unwind()) => match told {
+        told = tokio::time::timeout(limit, AssertUnwindSafe(scenario.tell(&mesh)).catch_unwind()) => match told {
             Ok(Ok(Ok(()))) => None,
             Ok(Ok(Err(stop))) => Some(blame(stop, &shared.implementation.features)),
             Ok(Err(panic)) => {
@@ -447,7 +451,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
                 Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None })
             }
             Err(_) => {
-                let message = format!("the scenario did not end within the timeout `scenario` ({limit:?})");
+                let message = format!("Timed out after {limit:?} waiting for the scenario to end; --timeout scenario=DURATION sets another limit");
                 Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None })
             }
         },

@@ -23,8 +23,34 @@ pub struct Workload {
     pub namespace: &'static str,
     /// The ports it may dial through its sidecar; each is a capture address in a local target.
     pub dials: &'static [u16],
-    /// The port that its application serves, as Service NAME in its namespace; none for a client alone.
-    pub serves: Option<u16>,
+    /// The application that it serves, as Service NAME in its namespace. None: it is a client alone.
+    pub serves: Option<Application>,
+}
+
+/// An application that asks an external service on its own, through its sidecar. `GET {path}ID` makes it send a GET for
+/// `https://{host}{target}ID`. It answers with 200: with the external service's body if that answered with 200, else with
+/// the JSON object `{"error": failure}`. An ID consists of at most [`Application::MAX_ID`] letters, digits and dashes; all
+/// else gets 404.
+#[derive(Clone, Copy, Debug)]
+pub struct Application {
+    /// The port of its Service.
+    pub port: u16,
+    /// What its own paths begin with: `/details/`.
+    pub path: &'static str,
+    /// The external service.
+    pub host: &'static str,
+    /// What it asks the external service for, before the ID: `/books/v1/volumes?q=isbn:`.
+    pub target: &'static str,
+    /// The environment variable that, set to `true`, makes it send plain HTTP to port 80 instead, for the mesh to encrypt. It
+    /// then names the port in Host, as some client libraries do.
+    pub plain_if: &'static str,
+    /// What it says if the external service did not answer with 200.
+    pub failure: &'static str,
+}
+
+impl Application {
+    /// The length of the longest ID.
+    pub const MAX_ID: usize = 17;
 }
 
 /// A gateway.
@@ -51,6 +77,29 @@ pub struct PlainService {
     pub port: u16,
     /// What it answers to every request.
     pub body: &'static str,
+}
+
+impl Topology {
+    /// With this workload.
+    #[must_use]
+    pub fn workload(mut self, workload: Workload) -> Self {
+        self.workloads.push(workload);
+        self
+    }
+
+    /// With this gateway.
+    #[must_use]
+    pub fn gateway(mut self, gateway: Gateway) -> Self {
+        self.gateways.push(gateway);
+        self
+    }
+
+    /// With this service inside the mesh.
+    #[must_use]
+    pub fn service(mut self, service: PlainService) -> Self {
+        self.services.push(service);
+        self
+    }
 }
 
 impl Workload {
@@ -86,7 +135,3 @@ impl Gateway {
 pub fn service_host(name: &str, namespace: &str) -> String {
     format!("{name}.{namespace}.svc.cluster.local")
 }
-
-/// What the details application says when it could not fetch, in the words of Istio's Bookinfo (its product page
-/// shows them).
-pub const FETCH_ERROR: &str = "Error fetching product details!";

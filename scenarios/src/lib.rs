@@ -1,5 +1,6 @@
-//! The documents, one file a scenario. A scenario says what its document promises, in the document's order; what a
-//! target does to make it happen is not its business.
+//! The documents, one file per scenario. A scenario's file is its story: what the document has its reader do, in the document's
+//! order, and what must then be seen. What the scenario is called and what its checks require is data, beside the manifests
+//! that it applies (`fixtures/ID/`).
 
 mod credentials;
 mod egress_gateway_mutual;
@@ -7,31 +8,71 @@ mod egress_gateway_simple;
 mod external_web_service;
 mod origination_scope;
 mod path_based_routing;
-pub mod select;
 mod sidecar_origination;
 mod sites;
 mod tls_verification;
 mod traffic_fidelity;
 
-use meshproof_harness::scenario::Scenario;
+use std::sync::LazyLock;
+
+use meshproof_harness::catalogue::{Catalogue, CatalogueError, CommonChecks};
+use meshproof_harness::fixtures::Fixtures;
+use meshproof_harness::scenario::{Scenario, StoryFn};
+use meshproof_harness::topology::Topology;
 
 /// Every scenario, in the order of the catalogue.
-pub static ALL: &[&Scenario] = &[
-    &sidecar_origination::SCENARIO,
-    &egress_gateway_simple::SCENARIO,
-    &egress_gateway_mutual::SCENARIO,
-    &path_based_routing::SCENARIO,
-    &external_web_service::SCENARIO,
-    &tls_verification::SCENARIO,
-    &credentials::SCENARIO,
-    &origination_scope::SCENARIO,
-    &traffic_fidelity::SCENARIO,
-];
+pub static ALL: LazyLock<Vec<Scenario>> =
+    LazyLock::new(|| all().unwrap_or_else(|e| panic!("the built-in catalogue is broken: {e}")));
 
-/// The fixtures of a scenario, by file stem, built in.
-macro_rules! fixtures {
-    ($folder:literal: $($stem:literal),+ $(,)?) => {
-        &[$(($stem, include_str!(concat!("../../fixtures/", $folder, "/", $stem, ".yaml")))),+]
-    };
+fn all() -> Result<Vec<Scenario>, CatalogueError> {
+    let common = CommonChecks::read(&fixtures(meshproof_fixtures::COMMON))?;
+    Ok(vec![
+        read("sidecar-origination", &common, sidecar_origination::topology(), sidecar_origination::story)?,
+        read(
+            "egress-gateway-simple",
+            &common,
+            egress_gateway_simple::topology(),
+            egress_gateway_simple::story,
+        )?,
+        read(
+            "egress-gateway-mutual",
+            &common,
+            egress_gateway_mutual::topology(),
+            egress_gateway_mutual::story,
+        )?,
+        read("path-based-routing", &common, path_based_routing::topology(), path_based_routing::story)?,
+        read("external-web-service", &common, external_web_service::topology(), external_web_service::story)?,
+        read("tls-verification", &common, tls_verification::topology(), tls_verification::story)?,
+        read("credentials", &common, credentials::topology(), credentials::story)?,
+        read("origination-scope", &common, origination_scope::topology(), origination_scope::story)?,
+        read("traffic-fidelity", &common, traffic_fidelity::topology(), traffic_fidelity::story)?,
+    ])
 }
-use fixtures;
+
+fn read<S>(
+    folder: &str,
+    common: &CommonChecks,
+    topology: Topology,
+    story: S,
+) -> Result<Scenario, CatalogueError>
+where
+    S: for<'a> StoryFn<'a> + Send + Sync + 'static,
+{
+    let fixtures = fixtures(folder);
+    Ok(Scenario::new(Catalogue::read_with(&fixtures, common)?, fixtures, topology, story))
+}
+
+/// A fixture folder, as it is built in.
+fn fixtures(folder: &str) -> Fixtures {
+    Fixtures::embedded(format!("fixtures/{folder}"), meshproof_fixtures::files(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_catalogue_is_read() {
+        if let Err(e) = super::all() {
+            panic!("{e}");
+        }
+    }
+}

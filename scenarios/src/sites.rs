@@ -1,67 +1,44 @@
 //! The documents' external services: what each serves.
 
 use meshproof_harness::certificates::Issued;
-use meshproof_harness::external::{
-    ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
-};
-use meshproof_harness::scenario::Promise;
+use meshproof_harness::claim::{Claim, Claims};
+use meshproof_harness::external_server::{ExternalServer, Nginx, Site};
+use meshproof_harness::mesh::{External, Mesh, Stop};
+use meshproof_harness::workload::Method;
 
-/// The news site of documents 000, 001 and 004.
+/// The identity that an impostor claims: the workload's own. The certificate's issuer must decide, not the name in it.
+pub(crate) const SLEEP_IDENTITY: &str = "spiffe://cluster.local/ns/default/sa/sleep";
+
+/// The news site of the documents.
 pub(crate) const CNN: &str = "edition.cnn.com";
 /// What its front page of politics says.
 pub(crate) const CNN_POLITICS: &str = "<!DOCTYPE html><title>Politics</title><h1>Politics of the day</h1>";
 
-/// What documents 001 and 004 show of it.
-pub(crate) const CNN_ANSWERS: &[Promise] = &[Promise {
-    url: "http://edition.cnn.com/politics",
-    statuses: &[301, 200],
-    location: Some("https://edition.cnn.com/politics"),
-    version: "HTTP/2",
-    body: None,
-}];
-
-fn tls(certificate: &Issued, client_ca: Option<&str>) -> TlsPort {
-    TlsPort {
-        certificate: certificate.certificate_pem().to_owned(),
-        key: certificate.key(),
-        client_ca: client_ca.map(str::to_owned),
-        refusal: Refusal::Http400,
-        versions: TlsVersions::Both,
-        http: HttpVersions::Both,
-    }
+/// The news site, which redirects plain requests to `https`.
+pub(crate) fn cnn(certificate: &Issued) -> ExternalServer {
+    Site::at(CNN).certificate(certificate).redirecting_to_https().html("/politics", CNN_POLITICS)
 }
 
-fn page(path: &str, content_type: &'static str, body: &str) -> Page {
-    Page { path: path.to_owned(), content_type, body: body.to_owned() }
+/// Sends it a GET and a HEAD for a target that is easily altered, and claims that they arrived as they were sent.
+pub(crate) async fn request_preserved(mesh: &Mesh, cnn: &External<'_>) -> Result<Claim, Stop> {
+    let target = "/Politics/Today~1?Edition=World&q=a%20b+c&empty=";
+    let url = format!("http://{CNN}{target}");
+    let get = mesh.workload("sleep").get(&url).await?;
+    let head = mesh.workload("sleep").method(Method::HEAD).get(&url).await?;
+    let get_arrived = cnn.received(&get).method("GET").authority(CNN).target(target);
+    Ok(get_arrived.and(cnn.received(&head).method("HEAD").authority(CNN).target(target)))
 }
 
-/// A site that answers 301 to `https` on port 80 and serves on port 443.
-pub(crate) fn cnn(certificate: &Issued) -> ExternalSpec {
-    ExternalSpec {
-        host: CNN.to_owned(),
-        plain: PlainPort::RedirectToHttps,
-        tls: Some(tls(certificate, None)),
-        pages: vec![page("/politics", "text/html", CNN_POLITICS)],
-        keep_alive: true,
-    }
-}
-
-/// The nginx of document 004, which demands a client certificate of `client_ca`.
-pub(crate) fn nginx(host: &str, certificate: &Issued, client_ca: &str) -> ExternalSpec {
+/// The nginx of "Egress Gateways with TLS Origination", which serves over TLS only.
+pub(crate) fn nginx(host: &str, certificate: &Issued) -> ExternalServer {
     let welcome = "<!DOCTYPE html>\n<html>\n<head>\n<title>Welcome to nginx!</title>\n</head>\n\
                    <body>\n<h1>Welcome to nginx!</h1>\n</body>\n</html>\n";
-    ExternalSpec {
-        host: host.to_owned(),
-        plain: PlainPort::Closed,
-        tls: Some(tls(certificate, Some(client_ca))),
-        pages: vec![page("/", "text/html", welcome)],
-        // An open connection keeps the certificates that it was opened with (TLS knows no others), and a proxy may go on using it. Where
-        // each request has its own, it shows which credential is in force.
-        keep_alive: false,
-    }
+    // TLS authenticates a connection once, when it is opened, and a proxy may keep an open connection in use after its credential
+    // has changed. With a new connection for each request, each request shows which credential is in force.
+    Nginx::at(host).certificate(certificate).html("/", welcome).one_request_per_connection()
 }
 
-/// The bucket of document 003.
+/// The S3 bucket of the document on routing by path.
 pub(crate) const BUCKET: &str = "samplebucket1234.s3.ap-southeast-2.amazonaws.com";
 /// Its OpenID configuration.
 pub(crate) const OPENID_CONFIGURATION: &str =
@@ -69,61 +46,39 @@ pub(crate) const OPENID_CONFIGURATION: &str =
 /// Its keys.
 pub(crate) const DISCOVERY_KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"sample"}]}"#;
 
-/// The bucket: two documents and their sub-paths, over TLS alone.
-pub(crate) fn bucket(certificate: &Issued) -> ExternalSpec {
-    let json = "application/json";
-    ExternalSpec {
-        host: BUCKET.to_owned(),
-        plain: PlainPort::Closed,
-        tls: Some(tls(certificate, None)),
-        pages: vec![
-            page("/.well-known/openid-configuration", json, OPENID_CONFIGURATION),
-            page("/.well-known/openid-configuration/v2", json, OPENID_CONFIGURATION),
-            page("/oauth/discovery/keys", json, DISCOVERY_KEYS),
-            page("/oauth/discovery/keys/sample", json, DISCOVERY_KEYS),
-            page("/oauth/discovery/keys-of-old", json, DISCOVERY_KEYS),
-        ],
-        keep_alive: true,
-    }
+/// The bucket: two documents and paths that begin with theirs, over TLS only.
+pub(crate) fn bucket(certificate: &Issued) -> ExternalServer {
+    Site::at(BUCKET)
+        .certificate(certificate)
+        .json("/.well-known/openid-configuration", OPENID_CONFIGURATION)
+        .json("/.well-known/openid-configuration/v2", OPENID_CONFIGURATION)
+        .json("/oauth/discovery/keys", DISCOVERY_KEYS)
+        .json("/oauth/discovery/keys/sample", DISCOVERY_KEYS)
+        .json("/oauth/discovery/keys-of-old", DISCOVERY_KEYS)
 }
 
-/// The books service of document 002.
+/// The books service of "Consuming External Web Services".
 pub(crate) const BOOKS: &str = "www.googleapis.com";
 /// The title of ISBN 0486424618.
 pub(crate) const BOOK_TITLE: &str = "The Comedy of Errors";
-
-/// What document 002 shows of its answer: a book has a title, whichever it is.
+/// What every book in the real service's answer has.
 pub(crate) const REAL_TITLE: &str = "\"title\"";
-/// What the real one answers.
-pub(crate) const BOOKS_ANSWERS: &[Promise] = &[Promise {
-    url: "https://www.googleapis.com/books/v1/volumes?q=isbn:0486424618",
-    statuses: &[200],
-    location: None,
-    version: "HTTP/2",
-    body: Some(REAL_TITLE),
-}];
 
-/// The books service: plain requests are sent to `https`.
-pub(crate) fn books(certificate: &Issued) -> ExternalSpec {
+/// The books service, which redirects plain requests to `https`.
+pub(crate) fn books(certificate: &Issued) -> ExternalServer {
     let body = format!(
         r#"{{"kind":"books#volumes","totalItems":1,"items":[{{"volumeInfo":{{"title":"{BOOK_TITLE}","publisher":"Courier Corporation","pageCount":64,"language":"en"}}}}]}}"#
     );
-    ExternalSpec {
-        host: BOOKS.to_owned(),
-        plain: PlainPort::RedirectToHttps,
-        tls: Some(tls(certificate, None)),
-        pages: vec![page("/books/v1/volumes", "application/json", &body)],
-        keep_alive: true,
-    }
+    Site::at(BOOKS).certificate(certificate).redirecting_to_https().json("/books/v1/volumes", &body)
 }
 
-/// A server outside that serves one page over TLS, with its name in it, and sends plain requests there.
-pub(crate) fn origin(host: &str, certificate: &Issued) -> ExternalSpec {
-    ExternalSpec {
-        host: host.to_owned(),
-        plain: PlainPort::RedirectToHttps,
-        tls: Some(tls(certificate, None)),
-        pages: vec![page("/private/report", "text/plain", &format!("{host}, for your eyes only"))],
-        keep_alive: true,
-    }
+/// The page of [`origin`].
+pub(crate) const REPORT: &str = "/private/report";
+
+/// A server that serves one page over TLS, with its host in it, and redirects plain requests to `https`.
+pub(crate) fn origin(host: &str, certificate: &Issued) -> ExternalServer {
+    Site::at(host)
+        .certificate(certificate)
+        .redirecting_to_https()
+        .text(REPORT, &format!("{host}, for your eyes only"))
 }

@@ -14,13 +14,14 @@ use std::sync::{Arc, Mutex};
 use libtest_mimic::{Arguments, Failed, Trial};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, Selected};
+use meshproof_harness::select::{select, select_live};
 use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_local::external::prepare_container;
 use meshproof_model::{Report, to_json};
 use meshproof_render::html;
-use meshproof_render::terminal::{Look, summary};
-use meshproof_scenarios::select::{select, select_live};
+use meshproof_render::terminal::{OutputStyle, summary};
+use meshproof_scenarios::ALL;
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|selected| {
             let world = Arc::clone(&world);
-            let name = format!("{}:{}", selected.scenario.id, selected.configuration);
+            let name = format!("{}:{}", selected.scenario.id(), selected.configuration);
             Trial::test(name, move || world.judge(selected))
         })
         .collect();
@@ -61,9 +62,9 @@ struct World {
 impl World {
     fn selection(&self) -> Vec<Selected> {
         if self.external == ExternalChoice::Live {
-            select_live(&[]).expect("nothing was asked for by name")
+            select_live(&ALL, &[]).expect("nothing was asked for by name")
         } else {
-            select(&[]).expect("nothing was asked for by name")
+            select(&ALL, &[]).expect("nothing was asked for by name")
         }
     }
 
@@ -92,12 +93,6 @@ impl World {
         };
         let live = std::env::var("MESHPROOF_LIVE").unwrap_or_default();
         let live = meshproof_targets::cluster::live(&live).map_err(|e| format!("MESHPROOF_LIVE: {e}"))?;
-        if live && name != "cluster" {
-            return Err(format!(
-                "MESHPROOF_LIVE asks the documents' own hosts from within a cluster, and the target is {name}: set \
-                 MESHPROOF_TARGET=cluster"
-            ));
-        }
         let external = if live { ExternalChoice::Live } else { external };
         let runtime = Runtime::new().map_err(|e| e.to_string())?;
         if external == ExternalChoice::Container {
@@ -108,7 +103,7 @@ impl World {
     }
 
     fn judge(&self, selected: Selected) -> Result<(), Failed> {
-        let selector = format!("{}:{}", selected.scenario.id, selected.configuration);
+        let selector = format!("{}:{}", selected.scenario.id(), selected.configuration);
         let live = if self.external == ExternalChoice::Live { " --live" } else { "" };
         let repeat = format!("meshproof run --target {}{live}", self.name);
         let options = Options {
@@ -121,7 +116,7 @@ impl World {
         let report = self.runtime.block_on(runner::run(options)).map_err(|e| e.to_string())?;
         let passed = report.exit_code() == 0;
         let mut told = Vec::new();
-        summary(&mut told, &report, None, Look::PLAIN)?;
+        summary(&mut told, &report, None, OutputStyle::PLAIN)?;
         self.reports.lock().expect("no judge panics while it holds this").push(report);
         if passed { Ok(()) } else { Err(String::from_utf8_lossy(&told).into_owned().into()) }
     }
@@ -131,9 +126,9 @@ impl World {
         let reports = std::mem::take(&mut *self.reports.lock().expect("all judges are done"));
         let Some(mut whole) = reports.first().cloned() else { return };
         whole.scenarios = reports.iter().flat_map(|r| r.scenarios.clone()).collect();
-        let order = select(&[]).expect("nothing was asked for by name");
+        let order = select(&ALL, &[]).expect("nothing was asked for by name");
         whole.scenarios.sort_by_key(|s| {
-            order.iter().position(|o| o.scenario.id == s.id && o.configuration == s.configuration)
+            order.iter().position(|o| o.scenario.id() == s.id && o.configuration == s.configuration)
         });
         whole.run.duration_us = reports.iter().map(|r| r.run.duration_us).max().unwrap_or_default();
         whole.run.command = format!("MESHPROOF_TARGET={} cargo test -p meshproof-scenarios", self.name);

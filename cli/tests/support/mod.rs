@@ -1,4 +1,4 @@
-//! The command, run and held to its exit code.
+//! Runs the command and checks its exit code.
 
 use std::path::Path;
 use std::process::Output;

@@ -353,6 +353,25 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_is_unlike_its_control_only_if_it_failed_and_the_control_succeeded() {
+        let (good, bad) = (reply(json!({})), reply(json!({"status": 503})));
+        let judged = |reply: &Reply, control: &Reply| verdict(reply.unlike("the control", control), &[]);
+        assert_eq!(judged(&bad, &good), Verdict::Passed);
+        assert_eq!(judged(&bad, &bad), Verdict::Inconclusive);
+        assert_eq!(judged(&good, &good), Verdict::Failed);
+        assert_eq!(judged(&good, &bad), Verdict::Failed);
+    }
+
+    #[test]
+    fn one_response_with_status_200_is_ok_and_nothing_else_is() {
+        let redirect = json!({"headers": [{"name": "location", "value": "/"}]});
+        assert_eq!(verdict(reply(json!({})).ok(), &[]), Verdict::Passed);
+        for wrong in [json!({"status": 204}), json!({"status": 301}), json!({"status": 503}), redirect] {
+            assert_eq!(verdict(reply(wrong.clone()).ok(), &[]), Verdict::Failed, "{wrong}");
+        }
+    }
+
+    #[test]
     fn connections_are_counted_by_the_requests_that_came_on_them() {
         let on = |connections: &[u64]| -> Vec<Evidence> {
             connections.iter().map(|c| seen(json!({"connection": c}))).collect()

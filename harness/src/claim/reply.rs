@@ -4,7 +4,7 @@ use meshproof_model::{
     Difference, EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, Hop, HopResult, Response, Side,
 };
 
-use super::{Claim, Finding, View};
+use super::{Claim, Claims, Finding, View};
 
 /// The answer to one request, with whatever redirects were followed.
 #[derive(Clone, Debug)]
@@ -98,6 +98,16 @@ impl Reply {
         };
         let claim = self.fixed("one response and no redirect at the application".to_owned(), claim);
         OnlyResponse { reply: self.clone(), claims: vec![claim] }
+    }
+
+    /// Exactly one response, with status 200, and no redirect anywhere.
+    pub fn ok(&self) -> OnlyResponse {
+        self.only_response().is(200)
+    }
+
+    /// The request failed, and the control succeeded: the same request but for what `control_is` names.
+    pub fn unlike(&self, control_is: &str, control: &Self) -> Claim {
+        self.fails().provided(control_is, control.ends_with(200))
     }
 
     /// One hop, counted from 0.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Mesh, Origin, Stop, micros};
 use crate::claim::{Load, Reply};
 use crate::digest::sample;
-use crate::external::HELD_BODY;
+use crate::holding::{self, HELD_BODY};
 use crate::target::Probe;
 use crate::timeouts::Timeout;
 use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
@@ -33,6 +33,7 @@ const MANY: usize = 200;
 const SLOW_RATE: Duration = Duration::from_millis(250);
 
 /// Somebody who sends requests. Redirects are followed, as with the documents' `curl -L`.
+#[derive(Clone)]
 #[must_use]
 pub struct Client<'a> {
     pub(super) mesh: &'a Mesh,
@@ -94,7 +95,7 @@ impl Client<'_> {
     ///
     /// # Errors
     /// The request could not be sent at all, or its evidence could not be collected.
-    pub async fn get(self, url: &str) -> Result<Reply, Stop> {
+    pub async fn get(&self, url: &str) -> Result<Reply, Stop> {
         let [reply] = self.get_each([url]).await?;
         Ok(reply)
     }
@@ -106,15 +107,15 @@ impl Client<'_> {
     ///
     /// # Errors
     /// As for [`Client::get`]; every request has come to its end.
-    pub async fn get_each<const N: usize>(self, urls: [&str; N]) -> Result<[Reply; N], Stop> {
+    pub async fn get_each<const N: usize>(&self, urls: [&str; N]) -> Result<[Reply; N], Stop> {
         let Self { mesh, from, request } = self;
         let mark = mesh.mark();
         let begun = Instant::now();
-        let asking = urls.map(|url| mesh.ask(&from, RequestSpec { url: url.to_owned(), ..request.clone() }));
+        let asking = urls.map(|url| mesh.ask(from, RequestSpec { url: url.to_owned(), ..request.clone() }));
         let asked = join_all(asking).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed());
-        let told: Vec<Reply> = asked.into_iter().map(|a| mesh.told(&from, a, mark)).collect();
+        let told: Vec<Reply> = asked.into_iter().map(|a| mesh.told(from, a, mark)).collect();
         told.try_into().map_err(|_| Stop::Suite("a request has no reply".to_owned()))
     }
 
@@ -125,27 +126,27 @@ impl Client<'_> {
     /// # Errors
     /// The change's, or as for [`Client::get`].
     pub async fn under_load(
-        self,
+        &self,
         origin: &str,
         change: impl Future<Output = Result<(), Stop>>,
     ) -> Result<Load, Stop> {
         let Self { mesh, from, request } = self;
         let key = mesh.tokens.next();
         let at = |path: &str| RequestSpec { url: format!("{origin}{path}"), ..request.clone() };
-        let (hold, steady) = (at(&format!("/hold/{key}")), at(&format!("/bytes/{STEADY_BODY}")));
+        let (hold, steady) = (at(&holding::hold(&key)), at(&holding::bytes(STEADY_BODY)));
         let mark = mesh.mark();
         let begun = Instant::now();
         let lost = CancellationToken::new();
         let holding = join_all((0..HELD).map(|_| async {
-            let asked = mesh.ask(&from, hold.clone()).await;
+            let asked = mesh.ask(from, hold.clone()).await;
             lost.cancel();
             asked
         }));
         let door = Door { mesh, origin, key: &key, lost: &lost };
         let around = async {
-            let result = around(&door, &from, &steady, change).await;
+            let result = around(&door, from, &steady, change).await;
             // Also after a failure: nobody is left waiting.
-            door.ask("release", "").await?;
+            door.ask(holding::release(&key)).await?;
             result
         };
         let (held, around) = join(holding, around).await;
@@ -153,13 +154,13 @@ impl Client<'_> {
         let held = held.into_iter().collect::<Result<Vec<_>, _>>()?;
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed().saturating_sub(changing));
-        let told = |asked: Vec<Asked>| asked.into_iter().map(|a| mesh.told(&from, a, mark)).collect();
+        let told = |asked: Vec<Asked>| asked.into_iter().map(|a| mesh.told(from, a, mark)).collect();
         let (held, steady) = (told(held), told(steady));
         Ok(Load { held, steady, held_body: sample(HELD_BODY), steady_body: sample(STEADY_BODY) })
     }
 }
 
-/// The server's own door to the requests that it withholds, past every proxy.
+/// The way to the server that holds responses back, from outside the mesh.
 struct Door<'a> {
     mesh: &'a Mesh,
     origin: &'a str,
@@ -169,15 +170,15 @@ struct Door<'a> {
 }
 
 impl Door<'_> {
-    async fn ask(&self, verb: &str, rest: &str) -> Result<(), Stop> {
-        let url = format!("{}/{verb}/{}{rest}", self.origin, self.key);
+    async fn ask(&self, path: String) -> Result<(), Stop> {
+        let url = format!("{}{path}", self.origin);
         let from = Origin::Probe(Probe::External);
-        let asked = self.mesh.ask(&from, RequestSpec::get(url, "")).await?;
+        let asked = self.mesh.ask(&from, RequestSpec::get(url.as_str(), "")).await?;
         match asked.exchange.last_response() {
             Some(response) if response.status == 200 => Ok(()),
             Some(_) | None => Err(Stop::Suite(format!(
-                "{} did not let go of what it withheld: {:?}",
-                self.origin, asked.exchange
+                "{url} was not answered with 200 by the server that holds responses back: {:?}",
+                asked.exchange
             ))),
         }
     }
@@ -193,9 +194,8 @@ async fn around(
     let mesh = door.mesh;
     let first = join_all((0..STEADY).map(|_| mesh.ask(from, steady.clone()))).await;
     let mut asked = first.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let number = format!("/{HELD}");
     tokio::select! {
-        arrived = door.ask("held", &number) => arrived?,
+        arrived = door.ask(holding::held(door.key, HELD)) => arrived?,
         // It will not arrive any more, and says so itself.
         () = door.lost.cancelled() => {}
     }
@@ -207,7 +207,7 @@ async fn around(
         let mut change = pin!(change);
         let result = match timeout(patience, &mut change).await {
             Ok(result) => result,
-            Err(_) => match door.ask("release", "").await {
+            Err(_) => match door.ask(holding::release(door.key)).await {
                 Ok(()) => change.await,
                 Err(stop) => Err(stop),
             },

@@ -1,27 +1,29 @@
 //! The end of a scenario: the last judgement, and the taking down.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::PoisonError;
+use std::sync::{LazyLock, PoisonError};
 use std::time::Instant;
 
 use meshproof_model::{CheckResult, Evidence, ExternalService, Step, SuiteFault, Timing, Verdict};
 
 use super::live::in_doubt;
 use super::{Mesh, micros};
+use crate::catalogue::Check;
 use crate::claim::{Claim, Finding};
 use crate::feature::{self, Feature};
-use crate::scenario::Check;
 use crate::target::TargetError;
 use crate::timeouts::Timeout;
 
-/// In no catalogue, because it is no document's: added to a scenario's checks where it does not hold.
-static UNTIL_STOPPED: Check = Check::must(
-    "runs-until-stopped",
-    "Cleanup",
-    "The implementation runs until it is told to stop, and then ends everything that it started.",
-)
-.why("What dies by itself carries nobody's traffic; what does not end is left behind.")
-.observed("The implementation's answer to being told to stop, and its processes.");
+/// A requirement of every scenario, which no document states: it is added to the checks of a scenario in which it does not hold.
+pub static RUNS_UNTIL_STOPPED: LazyLock<Check> = LazyLock::new(|| {
+    Check::must(
+        "runs-until-stopped",
+        "Cleanup",
+        "The implementation runs until the suite stops it, and then ends every process that it started.",
+    )
+    .why("An implementation that exits early carries no traffic, and processes that do not end are left behind.")
+    .observed("How the implementation answers when it is stopped, and its processes.")
+});
 
 /// Why checks were not reached, and what that makes of them.
 #[derive(Clone, Debug)]
@@ -52,7 +54,7 @@ impl Mesh {
             self.fault(format!("the claim of {:?} panicked", check.id));
             Finding {
                 verdict: Verdict::Error,
-                ..Finding::holds(check.requirement, "its claim panicked", Vec::new())
+                ..Finding::holds(check.requirement.clone(), "its claim panicked", Vec::new())
             }
         })
     }
@@ -84,14 +86,14 @@ impl Mesh {
             Ok(Err(TargetError::Gone(words))) => gone = gone.or(Some(words)),
             Ok(Err(e)) => self.fault(format!("not everything was taken down: {e}")),
             Err(_) => self.fault(format!(
-                "not everything was taken down within the timeout `teardown` ({limit:?}); --timeout \
-                 teardown=DURATION sets another"
+                "Timed out after {limit:?} waiting for everything to be taken down; --timeout teardown=DURATION sets \
+                 another limit"
             )),
         }
         let teardown_us = micros(begun.elapsed());
         // Only now: what the implementation still sent until its end is evidence, too.
         let mut checks = Vec::new();
-        for check in self.setting.scenario.checks {
+        for check in &self.setting.catalogue.checks {
             if !check.is_in(self.setting.configuration) || !self.is_selected(check) {
                 continue;
             }
@@ -99,7 +101,7 @@ impl Mesh {
             let finding = match (self.missing_feature(check), claim, &stop) {
                 (Some(feature), _, _) => Finding {
                     verdict: Verdict::Skipped,
-                    ..Finding::holds(check.requirement, feature::why_skipped(feature), Vec::new())
+                    ..Finding::holds(check.requirement.clone(), feature::why_skipped(feature), Vec::new())
                 },
                 (None, Some(claim), _) => {
                     let found = self.judge_last(check, &claim);
@@ -110,14 +112,14 @@ impl Mesh {
                 }
                 (None, None, Some(unreached)) => Finding {
                     verdict: unreached.verdict,
-                    ..Finding::holds(check.requirement, unreached.reason.clone(), Vec::new())
+                    ..Finding::holds(check.requirement.clone(), unreached.reason.clone(), Vec::new())
                 },
                 (None, None, None) => {
                     self.fault(format!("the scenario ended without judging {:?}", check.id));
                     Finding {
                         verdict: Verdict::Error,
                         ..Finding::holds(
-                            check.requirement,
+                            check.requirement.clone(),
                             "the scenario ended without judging it",
                             Vec::new(),
                         )
@@ -127,8 +129,10 @@ impl Mesh {
             checks.push(self.result(check, &finding));
         }
         if let Some(words) = gone {
-            let finding = Finding::broken(UNTIL_STOPPED.requirement, words, Vec::new());
-            checks.push(self.result(&UNTIL_STOPPED, &finding));
+            let finding = Finding::broken(RUNS_UNTIL_STOPPED.requirement.clone(), words, Vec::new());
+            // No story judges it, so the whole scenario repeats it.
+            let repeat = format!("{} {}", self.setting.repeat, self.selector());
+            checks.push(CheckResult { repeat, ..self.result(&RUNS_UNTIL_STOPPED, &finding) });
         }
         let dropped = self.setting.seat.store.dropped();
         if dropped > 0 {

@@ -4,8 +4,8 @@ use meshproof_model::{Fact, Side};
 
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{
-    Claim, ConnectionLine, Credentials, Logged, Reply, ServerCertificate, Sighting, Window, connections_of,
-    opened_by, recorded,
+    Claim, Claims, ConnectionLine, Credentials, Logged, Reply, ServerCertificate, Sighting, Window,
+    connections_of, opened_by, recorded,
 };
 use crate::feature::Feature;
 use crate::target::Probe;
@@ -27,6 +27,22 @@ impl<'a> External<'a> {
     /// What it saw of a request on one of its ports.
     pub fn saw_on(&self, port: u16, reply: &Reply) -> Sighting {
         Sighting::new(&self.host, Some(port), reply)
+    }
+
+    /// Exactly one request with the reply's token arrived, over TLS.
+    pub fn received(&self, reply: &Reply) -> Sighting {
+        self.saw(reply).exactly(1).over_tls()
+    }
+
+    /// Exactly one request with the reply's token arrived, over TLS, and no other request until the suite's next one.
+    pub fn received_only(&self, reply: &Reply) -> Claim {
+        self.received(reply).and(self.during(reply).only_request())
+    }
+
+    /// No request arrived until the suite's next one, with a token or without. Connections that failed in their handshake do not
+    /// count.
+    pub fn never_received(&self, reply: &Reply) -> Claim {
+        self.during(reply).no_request()
     }
 
     /// What it saw from the moment of a request until the suite's next one.

@@ -1,17 +1,18 @@
-//! Runs against the documents' own hosts on the internet. Such a host shows nothing of what it saw, and is nobody's to repair: whether
-//! it answers as the document says is found out from outside the mesh, before the document begins and after it ends.
+//! Runs against the documents' own hosts on the internet. Such a host shows nothing of what it saw, and its faults are not the
+//! mesh's. So it is asked from outside the mesh, before the document begins and after it ends, whether it answers as the
+//! document says.
 
 use meshproof_model::Verdict;
 
 use super::{Client, Mesh, Origin, Stop};
+use crate::catalogue::Promise;
 use crate::claim::{Claims, Finding};
 use crate::external::ExternalChoice;
-use crate::scenario::Promise;
 use crate::target::{Probe, TargetError};
 use crate::workload::RequestSpec;
 
 fn host_of(promise: &Promise) -> &str {
-    let rest = promise.url.split_once("://").map_or(promise.url, |(_, rest)| rest);
+    let rest = promise.url.split_once("://").map_or(promise.url.as_str(), |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)
 }
 
@@ -24,9 +25,10 @@ impl Mesh {
     /// Asks from outside the mesh what the document says of this host.
     ///
     /// # Errors
-    /// The environment's, with the mend: it answers something else, or not at all, or the document says nothing of it.
+    /// The environment's: it answers something else or nothing, or the document says nothing about it. The message says how to
+    /// fix it.
     pub(super) async fn ask_real_host(&self, host: &str) -> Result<(), Stop> {
-        let promises = || self.setting.scenario.live.iter().filter(|p| host_of(p) == host);
+        let promises = || self.setting.catalogue.live.iter().filter(|p| host_of(p) == host);
         if promises().next().is_none() {
             return Err(Stop::Suite(format!(
                 "the scenario says nothing of what the real {host} answers, so it cannot be run with --live"
@@ -35,22 +37,23 @@ impl Mesh {
         for promise in promises() {
             let request = RequestSpec { follow_redirects: true, ..RequestSpec::get("", "") };
             let client = Client { mesh: self, from: Origin::Probe(Probe::External), request };
-            let reply = client.get(promise.url).await?;
+            let reply = client.get(&promise.url).await?;
             let last = reply.exchange.hops.len().saturating_sub(1);
             let status = promise.statuses.last().copied().unwrap_or_default();
             let mut kept =
-                reply.statuses(promise.statuses).and(reply.hop(last).answers(status, promise.version));
-            if let (Some(location), Some(first)) = (promise.location, promise.statuses.first()) {
+                reply.statuses(&promise.statuses).and(reply.hop(last).answers(status, &promise.version));
+            if let (Some(location), Some(first)) = (&promise.location, promise.statuses.first()) {
                 kept = kept.and(reply.hop(0).redirects(*first, location));
             }
-            if let Some(text) = promise.body {
+            if let Some(text) = &promise.body {
                 kept = kept.and(reply.last_body_contains(text));
             }
             let finding = self.view(|view| kept.judge(view));
             if finding.verdict != Verdict::Passed {
                 return Err(TargetError::Environment(format!(
-                    "the real host did not answer as the document says (run without --live, or mend the cluster's name servers or its way \
-                     to the internet): asked from outside the mesh for {}, expected {}; saw {}",
+                    "the real host did not answer as the document says. Asked from outside the mesh for {}; expected {}; saw {}. \
+                     Check the name servers and the way to the internet (of the cluster, for --target cluster; else of this \
+                     machine), or run without --live",
                     promise.url, finding.expected, finding.seen
                 ))
                 .into());

@@ -2,17 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers report by panicking, as tests do")]
 
-use meshproof_harness::feature::Feature;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use meshproof_harness::access_log::read_line;
+use meshproof_harness::catalogue::{Catalogue, Check};
 use meshproof_harness::claim::Claims;
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
+use meshproof_harness::feature::Feature;
+use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::runner::{Options, Selected, run};
-use meshproof_harness::scenario::{Check, Configuration, Scenario, Story};
+use meshproof_harness::scenario::{Scenario, Story};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::topology::Topology;
@@ -137,23 +139,12 @@ pub(crate) fn judged(report: &Report) -> (Verdict, String) {
     (check.verdict, check.reason.clone())
 }
 
-pub(crate) const fn story(checks: &'static [Check], run: for<'a> fn(&'a Mesh) -> Story<'a>) -> Scenario {
-    Scenario {
-        id: "hunt",
-        title: "",
-        document: "",
-        url: "",
-        features: &[],
-        configurations: &[Configuration { id: "only", title: "" }],
-        checks,
-        fixtures: &[],
-        live: &[],
-        topology: Topology::default,
-        run,
-    }
+pub(crate) fn story(checks: &[&str], run: for<'a> fn(&'a Mesh) -> Story<'a>) -> Scenario {
+    let checks = checks.iter().map(|id| Check::must(*id, "A", "The claim under test."));
+    Scenario::new(Catalogue::new("hunt").checks(checks), Fixtures::default(), Topology::default(), run)
 }
 
-pub(crate) static ONE: &[Check] = &[Check::must("claim", "A", "The claim under test.")];
+pub(crate) const ONE: &[&str] = &["claim"];
 
 pub(crate) async fn ask(mesh: &Mesh) -> Result<meshproof_harness::claim::Reply, Stop> {
     mesh.workload(PROXY).get("http://service.example/private?of=today").await
@@ -191,17 +182,19 @@ fn logged(seat: &Seat, token: Option<&str>, line: &str) {
 
 // What a broken mesh passes.
 
-static ONE_UPSTREAM: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check(
-            "claim",
-            mesh.service(HOST)
-                .saw(&reply)
-                .exactly(1)
-                .over_tls()
-                .and(mesh.service(HOST).during(&reply).only_request()),
-        )
+static ONE_UPSTREAM: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check(
+                "claim",
+                mesh.service(HOST)
+                    .saw(&reply)
+                    .exactly(1)
+                    .over_tls()
+                    .and(mesh.service(HOST).during(&reply).only_request()),
+            )
+        })
     })
 });
 
@@ -216,12 +209,14 @@ async fn a_second_request_upstream_without_the_token_is_not_one_upstream_request
     assert_eq!(verdict, Verdict::Failed, "{reason}");
 }
 
-static NO_PLAINTEXT: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        let claim = mesh.service(HOST).during(&reply).no_plaintext(&["/private"]);
-        let _the_next_one = mesh.workload(PROXY).get("http://service.example/another").await?;
-        mesh.check("claim", claim.provided("the request itself", reply.ends_with(200)))
+static NO_PLAINTEXT: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            let claim = mesh.service(HOST).during(&reply).no_plaintext(&["/private"]);
+            let _the_next_one = mesh.workload(PROXY).get("http://service.example/another").await?;
+            mesh.check("claim", claim.provided("the request itself", reply.ends_with(200)))
+        })
     })
 });
 
@@ -239,10 +234,12 @@ async fn a_plaintext_copy_that_is_sent_a_moment_later_and_without_the_token_is_a
     assert_eq!(verdict, Verdict::Failed, "{reason}");
 }
 
-static FORWARDED_PROTO: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.service(HOST).saw(&reply).header("x-forwarded-proto", "https"))
+static FORWARDED_PROTO: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.service(HOST).saw(&reply).header("x-forwarded-proto", "https"))
+        })
     })
 });
 
@@ -272,11 +269,13 @@ fn line(token: &str, format: &str) -> String {
     )
 }
 
-static LOGGED: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        let line = mesh.proxy(PROXY).logged(&reply).method("GET").status(200).authority(HOST);
-        mesh.check("claim", line.upstream_cluster("outbound|443||service.example"))
+static LOGGED: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            let line = mesh.proxy(PROXY).logged(&reply).method("GET").status(200).authority(HOST);
+            mesh.check("claim", line.upstream_cluster("outbound|443||service.example"))
+        })
     })
 });
 
@@ -291,10 +290,12 @@ async fn a_request_that_is_logged_once_more_in_a_line_that_cannot_be_read_is_not
     assert_ne!(verdict, Verdict::Passed, "{reason}");
 }
 
-static PASSED_THROUGH: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.proxy(PROXY).passed_through(&reply, HOST))
+static PASSED_THROUGH: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.proxy(PROXY).passed_through(&reply, HOST))
+        })
     })
 });
 
@@ -326,10 +327,12 @@ async fn a_proxy_that_logs_in_envoys_own_format_need_not_show_the_upstream_clust
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
-static SERVER_NAME_LOGGED: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.proxy(PROXY).logged(&reply).status(200).requested_server_name(HOST))
+static SERVER_NAME_LOGGED: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.proxy(PROXY).logged(&reply).status(200).requested_server_name(HOST))
+        })
     })
 });
 
@@ -375,10 +378,12 @@ async fn a_passed_connection_in_a_format_without_the_server_name_decides_neither
     assert_eq!(verdict, Verdict::Inconclusive, "{reason}");
 }
 
-static SERVED_NOTHING: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", reply.fails().and(mesh.service(HOST).during(&reply).served_nothing()))
+static SERVED_NOTHING: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", reply.fails().and(mesh.service(HOST).during(&reply).served_nothing()))
+        })
     })
 });
 
@@ -393,10 +398,12 @@ async fn a_request_that_was_never_answered_was_not_served() {
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
-static CUT_OFF: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let plain = mesh.proxy("gateway").probe(80).get("http://service.example/").await?;
-        mesh.check("claim", plain.is_refused().and(mesh.service(HOST).during(&plain).nothing()))
+static CUT_OFF: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let plain = mesh.proxy("gateway").probe(80).get("http://service.example/").await?;
+            mesh.check("claim", plain.is_refused().and(mesh.service(HOST).during(&plain).nothing()))
+        })
     })
 });
 
@@ -411,15 +418,17 @@ async fn a_gateway_that_refuses_a_plain_client_with_400_has_refused_it() {
 
 // Who is blamed.
 
-static TWO: &[Check] = &[Check::must("first", "A", "First."), Check::must("claim", "A", "The claim.")];
+const TWO: &[&str] = &["first", "claim"];
 
-static APPLIES: Scenario = story(TWO, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("first", reply.ends_with(200))?;
-        mesh.change(ConfigChange::default()).await?;
-        let reply = ask(mesh).await?;
-        mesh.check("claim", reply.ends_with(200))
+static APPLIES: LazyLock<Scenario> = LazyLock::new(|| {
+    story(TWO, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("first", reply.ends_with(200))?;
+            mesh.change(ConfigChange::default()).await?;
+            let reply = ask(mesh).await?;
+            mesh.check("claim", reply.ends_with(200))
+        })
     })
 });
 

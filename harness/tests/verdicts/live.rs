@@ -1,16 +1,18 @@
 //! Runs against real hosts, which show nothing of what they saw: no claim on that side can pass, whatever is among the evidence, and a
 //! host that does not answer as its document says is nobody's failure.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use meshproof_harness::catalogue::{Catalogue, Check, Promise};
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims, Reply, Upstream};
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, PlainPort};
+use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::mesh::{External, Mesh, Stop};
 use meshproof_harness::runner::{Options, Selected, run};
-use meshproof_harness::scenario::{Check, Configuration, Promise, Scenario};
+use meshproof_harness::scenario::{Scenario, Story};
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, Target, TargetError};
 use meshproof_harness::topology::Topology;
 use meshproof_harness::workload::RequestSpec;
@@ -117,27 +119,24 @@ impl Instance for RealInstance {
     }
 }
 
-const ANSWERS: &[Promise] = &[Promise {
-    url: "http://service.example/private",
-    statuses: &[200],
-    location: None,
-    version: "HTTP/1.1",
-    body: None,
-}];
+fn answers() -> Promise {
+    Promise::new("http://service.example/private", &[200], "HTTP/1.1")
+}
 
-const BLANK: Scenario = Scenario {
-    id: "live",
-    title: "",
-    document: "",
-    url: "",
-    features: &[],
-    configurations: &[Configuration { id: "only", title: "" }],
-    checks: &[],
-    fixtures: &[],
-    live: ANSWERS,
-    topology: Topology::default,
-    run: |_| Box::pin(async { Ok(()) }),
-};
+fn scenario(
+    promises: impl IntoIterator<Item = Promise>,
+    checks: &[&str],
+    run: for<'a> fn(&'a Mesh) -> Story<'a>,
+) -> Scenario {
+    let checks = checks.iter().map(|id| Check::must(*id, "A", "The claim under test."));
+    let mut catalogue = Catalogue::new("live").checks(checks);
+    catalogue.live.extend(promises);
+    Scenario::new(catalogue, Fixtures::default(), Topology::default(), run)
+}
+
+fn live(checks: &[&str], run: for<'a> fn(&'a Mesh) -> Story<'a>) -> Scenario {
+    scenario([answers()], checks, run)
+}
 
 async fn report_of(real: Real, external: ExternalChoice, scenario: &'static Scenario) -> Report {
     let work = tempfile::tempdir().unwrap();
@@ -160,7 +159,7 @@ async fn told(mesh: &Mesh) -> Result<(External<'_>, Reply), Stop> {
         pages: Vec::new(),
         keep_alive: true,
     };
-    let host = mesh.deploy_external(spec, Documented::Site).await?;
+    let host = mesh.deploy_external((spec, Documented::Site)).await?;
     let reply = mesh.workload("sleep").get("http://service.example/private").await?;
     Ok((host, reply))
 }
@@ -170,60 +169,61 @@ fn verdicts(report: &Report) -> Vec<(&str, Verdict)> {
 }
 
 /// Every claim on what the host saw, alone and put together with what the other sides show.
-static SIDES: Scenario = Scenario {
-    checks: &[
-        Check::must("saw", "A", ""),
-        Check::must("saw-none", "A", ""),
-        Check::must("saw-on", "A", ""),
-        Check::must("nothing", "A", ""),
-        Check::must("no-request", "A", ""),
-        Check::must("served-nothing", "A", ""),
-        Check::must("refused-client", "A", ""),
-        Check::must("only-request", "A", ""),
-        Check::must("no-other-connection", "A", ""),
-        Check::must("no-plaintext", "A", ""),
-        Check::must("saw-in-clear", "A", ""),
-        Check::must("saw-all-over", "A", ""),
-        Check::must("opened-by", "A", ""),
-        Check::must("with-a-twin", "A", ""),
-        Check::must("as-a-twin", "A", ""),
-        Check::must("beside-another", "A", ""),
-        Check::must("two-outside", "A", ""),
-        Check::must("instead-of-another", "A", ""),
-    ],
-    run: |mesh| {
-        Box::pin(async move {
-            let (host, reply) = told(mesh).await?;
-            let window = || host.during(&reply);
-            let stranger = Authority::new(KeyAlgorithm::EcdsaP256)?.client("stranger").issue()?;
-            mesh.check("saw", host.saw(&reply).exactly(1).over_tls())?;
-            mesh.check("saw-none", host.saw(&reply).none())?;
-            mesh.check("saw-on", host.saw_on(443, &reply))?;
-            mesh.check("nothing", window().nothing())?;
-            mesh.check("no-request", window().no_request())?;
-            mesh.check("served-nothing", window().served_nothing())?;
-            mesh.check("refused-client", window().refused_client(&stranger))?;
-            mesh.check("only-request", window().only_request())?;
-            mesh.check("no-other-connection", window().no_other_connection())?;
-            mesh.check("no-plaintext", window().no_plaintext(&["/private"]))?;
-            mesh.check("saw-in-clear", window().saw_in_clear("/private"))?;
-            mesh.check("saw-all-over", host.saw_all_over(1, &reply))?;
-            mesh.check("opened-by", host.connection_opened_by("sleep", &reply))?;
-            mesh.check("with-a-twin", window().nothing().provided("the request", reply.ends_with(200)))?;
-            mesh.check("as-a-twin", reply.ends_with(200).provided("the sight", window().nothing()))?;
-            mesh.check("beside-another", reply.ends_with(200).and(window().nothing()))?;
-            mesh.check("two-outside", window().nothing().and_outside(window().no_request()))?;
-            mesh.check("instead-of-another", window().nothing().or_unobserved(window().no_request()))
-        })
-    },
-    ..BLANK
-};
+static SIDES: LazyLock<Scenario> = LazyLock::new(|| {
+    live(
+        &[
+            "saw",
+            "saw-none",
+            "saw-on",
+            "nothing",
+            "no-request",
+            "served-nothing",
+            "refused-client",
+            "only-request",
+            "no-other-connection",
+            "no-plaintext",
+            "saw-in-clear",
+            "saw-all-over",
+            "opened-by",
+            "with-a-twin",
+            "as-a-twin",
+            "beside-another",
+            "two-outside",
+            "instead-of-another",
+        ],
+        |mesh| {
+            Box::pin(async move {
+                let (host, reply) = told(mesh).await?;
+                let window = || host.during(&reply);
+                let stranger = Authority::new(KeyAlgorithm::EcdsaP256)?.client("stranger").issue()?;
+                mesh.check("saw", host.saw(&reply).exactly(1).over_tls())?;
+                mesh.check("saw-none", host.saw(&reply).none())?;
+                mesh.check("saw-on", host.saw_on(443, &reply))?;
+                mesh.check("nothing", window().nothing())?;
+                mesh.check("no-request", window().no_request())?;
+                mesh.check("served-nothing", window().served_nothing())?;
+                mesh.check("refused-client", window().refused_client(&stranger))?;
+                mesh.check("only-request", window().only_request())?;
+                mesh.check("no-other-connection", window().no_other_connection())?;
+                mesh.check("no-plaintext", window().no_plaintext(&["/private"]))?;
+                mesh.check("saw-in-clear", window().saw_in_clear("/private"))?;
+                mesh.check("saw-all-over", host.saw_all_over(1, &reply))?;
+                mesh.check("opened-by", host.connection_opened_by("sleep", &reply))?;
+                mesh.check("with-a-twin", window().nothing().provided("the request", reply.ends_with(200)))?;
+                mesh.check("as-a-twin", reply.ends_with(200).provided("the sight", window().nothing()))?;
+                mesh.check("beside-another", reply.ends_with(200).and(window().nothing()))?;
+                mesh.check("two-outside", window().nothing().and_outside(window().no_request()))?;
+                mesh.check("instead-of-another", window().nothing().or_unobserved(window().no_request()))
+            })
+        },
+    )
+});
 
 #[tokio::test]
 async fn no_claim_on_what_a_real_host_saw_passes_or_fails_whatever_is_among_the_evidence() {
     for shown in [false, true] {
         let report = report_of(Real { shown, ..Real::default() }, ExternalChoice::Live, &SIDES).await;
-        assert_eq!(report.checks().count(), SIDES.checks.len());
+        assert_eq!(report.checks().count(), SIDES.catalogue.checks.len());
         for check in report.checks() {
             assert_eq!(check.verdict, Verdict::Skipped, "{}, shown {shown}: {}", check.id, check.reason);
             assert!(
@@ -240,35 +240,37 @@ async fn no_claim_on_what_a_real_host_saw_passes_or_fails_whatever_is_among_the_
     }
 }
 
-static OTHERS: Scenario = Scenario {
-    checks: &[
-        Check::must("own-holds", "A", ""),
-        Check::must("own-is-broken", "A", ""),
-        Check::must("broken-beside-it", "A", ""),
-        Check::must("instead-holds", "A", ""),
-        Check::must("instead-is-broken", "A", ""),
-        Check::must("another-host", "A", ""),
-        Check::must("right-port", "A", ""),
-        Check::must("wrong-port", "A", ""),
-    ],
-    run: |mesh| {
-        Box::pin(async move {
-            let (host, reply) = told(mesh).await?;
-            let (good, bad) = (reply.ends_with(200), reply.ends_with(204));
-            let nothing = || -> Claim { host.during(&reply).nothing() };
-            mesh.check("own-holds", good.clone().and_outside(nothing()))?;
-            mesh.check("own-is-broken", bad.clone().and_outside(nothing()))?;
-            mesh.check("broken-beside-it", nothing().and(bad.clone()))?;
-            mesh.check("instead-holds", nothing().or_unobserved(good))?;
-            mesh.check("instead-is-broken", nothing().or_unobserved(bad))?;
-            mesh.check("another-host", mesh.service("inside.example").saw(&reply).none())?;
-            let logged = |port| mesh.proxy("sleep").logged(&reply).upstream_host(mesh.upstream(HOST, port));
-            mesh.check("right-port", logged(443))?;
-            mesh.check("wrong-port", logged(80))
-        })
-    },
-    ..BLANK
-};
+static OTHERS: LazyLock<Scenario> = LazyLock::new(|| {
+    live(
+        &[
+            "own-holds",
+            "own-is-broken",
+            "broken-beside-it",
+            "instead-holds",
+            "instead-is-broken",
+            "another-host",
+            "right-port",
+            "wrong-port",
+        ],
+        |mesh| {
+            Box::pin(async move {
+                let (host, reply) = told(mesh).await?;
+                let (good, bad) = (reply.ends_with(200), reply.ends_with(204));
+                let nothing = || -> Claim { host.during(&reply).nothing() };
+                mesh.check("own-holds", good.clone().and_outside(nothing()))?;
+                mesh.check("own-is-broken", bad.clone().and_outside(nothing()))?;
+                mesh.check("broken-beside-it", nothing().and(bad.clone()))?;
+                mesh.check("instead-holds", nothing().or_unobserved(good))?;
+                mesh.check("instead-is-broken", nothing().or_unobserved(bad))?;
+                mesh.check("another-host", mesh.service("inside.example").saw(&reply).none())?;
+                let logged =
+                    |port| mesh.proxy("sleep").logged(&reply).upstream_host(mesh.upstream(HOST, port));
+                mesh.check("right-port", logged(443))?;
+                mesh.check("wrong-port", logged(80))
+            })
+        },
+    )
+});
 
 #[tokio::test]
 async fn what_the_other_sides_show_is_judged_and_says_that_one_is_missing() {
@@ -297,14 +299,8 @@ async fn what_the_other_sides_show_is_judged_and_says_that_one_is_missing() {
     assert_eq!(verdicts(&observed)[3], ("instead-holds", Verdict::Failed), "and nothing takes its place");
 }
 
-static LOGS: Scenario = Scenario {
-    checks: &[
-        Check::must("no-other-upstream", "A", ""),
-        Check::must("another-upstream", "A", ""),
-        Check::must("where-logged", "A", ""),
-        Check::must("where-logged-otherwise", "A", ""),
-    ],
-    run: |mesh| {
+static LOGS: LazyLock<Scenario> = LazyLock::new(|| {
+    live(&["no-other-upstream", "another-upstream", "where-logged", "where-logged-otherwise"], |mesh| {
         Box::pin(async move {
             let (_host, reply) = told(mesh).await?;
             let logged = || mesh.proxy("sleep").logged(&reply);
@@ -314,9 +310,8 @@ static LOGS: Scenario = Scenario {
             mesh.check("where-logged", logged().no_upstream_but(&known).where_logged())?;
             mesh.check("where-logged-otherwise", logged().no_upstream_but(&Upstream::Nowhere).where_logged())
         })
-    },
-    ..BLANK
-};
+    })
+});
 
 #[tokio::test]
 async fn a_log_in_the_place_of_the_hosts_evidence_decides_only_where_there_is_a_line() {
@@ -329,17 +324,17 @@ async fn a_log_in_the_place_of_the_hosts_evidence_decides_only_where_there_is_a_
     assert_eq!(found, [Verdict::Failed, Verdict::Failed, Verdict::Inconclusive, Verdict::Inconclusive]);
 }
 
-static CHANGING: Scenario = Scenario {
-    checks: &[Check::must("good", "A", ""), Check::must("bad", "A", "")],
-    run: |mesh| {
-        Box::pin(async move {
-            let (_host, reply) = told(mesh).await?;
-            mesh.check("good", reply.ends_with(200))?;
-            mesh.check("bad", reply.ends_with(204))
-        })
-    },
-    ..BLANK
-};
+const GOOD_AND_BAD: &[&str] = &["good", "bad"];
+
+fn good_and_bad(mesh: &Mesh) -> Story<'_> {
+    Box::pin(async move {
+        let (_host, reply) = told(mesh).await?;
+        mesh.check("good", reply.ends_with(200))?;
+        mesh.check("bad", reply.ends_with(204))
+    })
+}
+
+static CHANGING: LazyLock<Scenario> = LazyLock::new(|| live(GOOD_AND_BAD, good_and_bad));
 
 #[tokio::test]
 async fn a_real_host_that_does_not_answer_as_its_document_says_is_the_environments_fault() {
@@ -367,9 +362,11 @@ async fn what_fails_while_a_real_host_changes_is_no_failure_and_what_passed_has_
     assert_eq!(report.scenarios[0].faults.len(), 1);
 }
 
-static NO_HOST: Scenario = Scenario { live: &[], ..CHANGING };
-static OTHER_HOST: Scenario =
-    Scenario { live: &[Promise { url: "http://other.example/", ..ANSWERS[0] }], ..CHANGING };
+static NO_HOST: LazyLock<Scenario> = LazyLock::new(|| scenario([], GOOD_AND_BAD, good_and_bad));
+static OTHER_HOST: LazyLock<Scenario> = LazyLock::new(|| {
+    let other = Promise::new("http://other.example/", &[200], "HTTP/1.1");
+    scenario([other], GOOD_AND_BAD, good_and_bad)
+});
 
 #[tokio::test]
 async fn a_scenario_that_says_nothing_of_a_real_host_cannot_be_run_against_it() {

@@ -1,5 +1,7 @@
 //! When a server refused a client's certificate, and when the handshake only failed.
 
+use std::sync::{LazyLock, OnceLock};
+
 use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
 use meshproof_harness::claim::Claims;
 use meshproof_harness::scenario::Scenario;
@@ -11,16 +13,19 @@ use crate::hunt::{ONE, QUIET, Script, Scripted, ask, connected, judged, report_o
 
 /// The same one for every test of this file: claims compare its subject and serial.
 fn stranger() -> &'static Issued {
-    static STRANGER: std::sync::OnceLock<Issued> = std::sync::OnceLock::new();
+    static STRANGER: OnceLock<Issued> = OnceLock::new();
     STRANGER.get_or_init(|| {
         Authority::new(KeyAlgorithm::EcdsaP256).unwrap().client("client.example.com").issue().unwrap()
     })
 }
 
-static REFUSED_CLIENT: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", reply.fails().and(mesh.service(HOST).during(&reply).refused_client(stranger())))
+static REFUSED_CLIENT: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            let refused = mesh.service(HOST).during(&reply).refused_client(stranger());
+            mesh.check("claim", reply.fails().and(refused))
+        })
     })
 });
 

@@ -1,5 +1,7 @@
 //! What belongs to a request of all that a service saw after it was sent.
 
+use std::sync::LazyLock;
+
 use meshproof_harness::claim::Claims;
 use meshproof_harness::scenario::Scenario;
 use meshproof_model::Verdict;
@@ -8,11 +10,13 @@ use serde_json::json;
 use crate::fake::{HOST, exchange};
 use crate::hunt::{ONE, PROXY, QUIET, Script, Scripted, ask, connected, judged, report_of, seen, story};
 
-static ONLY_REQUEST: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        let _the_next_one = mesh.workload(PROXY).get("http://service.example/another").await?;
-        mesh.check("claim", mesh.service(HOST).during(&reply).only_request())
+static ONLY_REQUEST: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            let _the_next_one = mesh.workload(PROXY).get("http://service.example/another").await?;
+            mesh.check("claim", mesh.service(HOST).during(&reply).only_request())
+        })
     })
 });
 
@@ -42,10 +46,12 @@ async fn a_copy_without_the_token_counts_however_late_it_comes() {
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
-static REACHED: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", reply.fails().and(mesh.service(HOST).during(&reply).reached()))
+static REACHED: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", reply.fails().and(mesh.service(HOST).during(&reply).reached()))
+        })
     })
 });
 
@@ -63,22 +69,28 @@ async fn a_request_that_fails_on_another_account_does_not_show_that_its_server_w
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
-static NOTHING: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.service(HOST).during(&reply).nothing())
+static NOTHING: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.service(HOST).during(&reply).nothing())
+        })
     })
 });
-static NO_USE: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.service(HOST).during(&reply).no_use())
+static NO_USE: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.service(HOST).during(&reply).no_use())
+        })
     })
 });
-static NO_OTHER: Scenario = story(ONE, |mesh| {
-    Box::pin(async move {
-        let reply = ask(mesh).await?;
-        mesh.check("claim", mesh.service(HOST).during(&reply).no_other_connection())
+static NO_OTHER: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.service(HOST).during(&reply).no_other_connection())
+        })
     })
 });
 
@@ -111,10 +123,68 @@ async fn verdicts(claims: [&'static Scenario; 3], send: Script) -> Vec<Verdict> 
 #[tokio::test]
 async fn a_connection_in_reserve_is_no_use_of_a_server_and_still_not_nothing() {
     use Verdict::{Failed, Passed};
-    let claims = [&NOTHING, &NO_USE, &NO_OTHER];
+    let claims: [&'static Scenario; 3] = [&NOTHING, &NO_USE, &NO_OTHER];
     assert_eq!(verdicts(claims, QUIET.send).await, [Passed, Passed, Passed]);
     assert_eq!(verdicts(claims, IDLE).await, [Failed, Passed, Passed]);
     for used in [IN_CLEAR, HANDSHAKE_FAILED, CARRIES_ANOTHER_REQUEST] {
         assert_eq!(verdicts(claims, used).await, [Failed, Failed, Failed]);
+    }
+}
+
+static RECEIVED: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.external(HOST).received(&reply))
+        })
+    })
+});
+static RECEIVED_ONLY: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.external(HOST).received_only(&reply))
+        })
+    })
+});
+static NEVER_RECEIVED: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.external(HOST).never_received(&reply))
+        })
+    })
+});
+
+#[tokio::test]
+async fn a_request_is_received_once_over_tls_and_alone_or_never() {
+    use Verdict::{Failed, Passed};
+    let claims: [&'static Scenario; 3] = [&RECEIVED, &RECEIVED_ONLY, &NEVER_RECEIVED];
+    let twice: Script = |seat, request| {
+        seen(seat, Some(&request.token), json!({}));
+        ARRIVES(seat, request)
+    };
+    let in_clear: Script = |seat, request| {
+        seen(seat, Some(&request.token), json!({"over_tls": false, "port": 80}));
+        exchange(&request.url, 200)
+    };
+    let beside: Script = |seat, request| {
+        seen(seat, None, json!({}));
+        ARRIVES(seat, request)
+    };
+    let without_token: Script = |seat, request| {
+        seen(seat, None, json!({}));
+        exchange(&request.url, 200)
+    };
+    for (send, expected) in [
+        (ARRIVES, [Passed, Passed, Failed]),
+        (twice, [Failed, Failed, Failed]),
+        (in_clear, [Failed, Failed, Failed]),
+        (beside, [Passed, Failed, Failed]),
+        (without_token, [Failed, Failed, Failed]),
+        (QUIET.send, [Failed, Failed, Passed]),
+        (HANDSHAKE_FAILED, [Failed, Failed, Passed]),
+    ] {
+        assert_eq!(verdicts(claims, send).await, expected);
     }
 }

@@ -1,5 +1,5 @@
-//! The applications inside the mesh that local targets run: the plain service that is called, and the details
-//! service that calls out.
+//! The applications inside the mesh that local targets run: the plain service that is called, and the application that asks
+//! an external service.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,21 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
-use meshproof_model::{Exchange, ExternalService, Fact, Side};
-use serde_json::{Value, json};
+use meshproof_model::{ExternalService, Fact, Side};
+use serde_json::json;
 
 use crate::external::embedded::{Answer, Content, Embedded, Incoming, Port};
 use crate::external::{ExternalError, RunningService};
 use crate::workload::WorkloadClient;
-use meshproof_harness::store::{Store, bounded};
+use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
-use meshproof_harness::topology::{FETCH_ERROR, PlainService, service_host};
+use meshproof_harness::topology::{Application, PlainService, service_host};
 use meshproof_harness::workload::RequestSpec;
-
-/// How much of a title or publisher is handed on.
-const MAX_FIELD: usize = 500;
-/// No ISBN is longer (ISBN-13 with its dashes).
-const MAX_ISBN: usize = 17;
 
 /// Starts a plain service of the mesh, which answers every request with its body. It records on the side `Service`,
 /// under the service's cluster name.
@@ -48,45 +43,49 @@ impl Content for Same {
     }
 }
 
-/// The details application of document 002 (Bookinfo's `details` v2): `GET /details/ISBN` looks a book up at
-/// `www.googleapis.com` through its own sidecar.
-pub struct Details {
+/// An application that looks something up at an external service through its own sidecar.
+pub struct LookupApplication {
     service: Embedded,
-    do_not_encrypt: Arc<AtomicBool>,
+    application: Application,
+    plain: Arc<AtomicBool>,
 }
 
-impl Details {
-    /// Starts it. `host` is its name in the mesh and `port` its Service's port; `sidecar` leads to its own sidecar,
-    /// and its name is the workload's in the evidence. It looks up over HTTPS until told otherwise.
+impl LookupApplication {
+    /// Starts it. `host` is its name in the mesh; `sidecar` leads to its own sidecar and is named after the workload. Until
+    /// [`Self::send_plain`] it looks up over HTTPS.
     ///
-    /// What it answers is 200 with a JSON object: `title` and `publisher`, or `error` with [`FETCH_ERROR`]. Its own
-    /// request carries the correlation token of the one that it answers and is recorded on the side `Workload`.
+    /// Its own request carries the correlation token of the request that it answers, and is recorded on the side `Workload`.
     ///
     /// # Errors
-    /// No port can be had.
+    /// No port is free.
     pub async fn start(
         host: &str,
-        port: u16,
+        application: Application,
         sidecar: WorkloadClient,
         store: Store,
         timeouts: &Timeouts,
     ) -> Result<Self, ExternalError> {
-        let do_not_encrypt = Arc::new(AtomicBool::new(false));
-        let content = Lookup { sidecar, store: store.clone(), do_not_encrypt: do_not_encrypt.clone() };
-        let port = Port::plain(port, Arc::new(content));
+        let plain = Arc::new(AtomicBool::new(false));
+        let content = Lookup { application, sidecar, store: store.clone(), plain: plain.clone() };
+        let port = Port::plain(application.port, Arc::new(content));
         let service = Embedded::start(host, vec![port], store, timeouts).await?;
-        Ok(Self { service, do_not_encrypt })
+        Ok(Self { service, application, plain })
     }
 
-    /// The application's `DO_NOT_ENCRYPT`: whether it looks up over plain HTTP on port 80, for the mesh to encrypt.
-    /// In force from the next request on.
-    pub fn set_do_not_encrypt(&self, value: bool) {
-        self.do_not_encrypt.store(value, Ordering::SeqCst);
+    /// Whether it reads this environment variable.
+    #[must_use]
+    pub fn reads(&self, variable: &str) -> bool {
+        self.application.plain_if == variable
+    }
+
+    /// Whether it sends plain HTTP to port 80, for the mesh to encrypt. In force from the next request on.
+    pub fn send_plain(&self, plain: bool) {
+        self.plain.store(plain, Ordering::SeqCst);
     }
 }
 
 #[async_trait]
-impl RunningService for Details {
+impl RunningService for LookupApplication {
     fn describe(&self) -> ExternalService {
         self.service.describe()
     }
@@ -105,50 +104,40 @@ impl RunningService for Details {
 }
 
 struct Lookup {
+    application: Application,
     sidecar: WorkloadClient,
     store: Store,
-    do_not_encrypt: Arc<AtomicBool>,
+    plain: Arc<AtomicBool>,
 }
 
 #[async_trait]
 impl Content for Lookup {
     async fn answer(&self, incoming: Incoming) -> Answer {
-        let Some(isbn) = incoming.path.strip_prefix("/details/").filter(|isbn| is_isbn(isbn)) else {
-            return json_answer(StatusCode::NOT_FOUND, &json!({ "error": "no such page" }));
+        let Application { path, host, target, failure, .. } = self.application;
+        let Some(id) = incoming.path.strip_prefix(path).filter(|id| is_id(id)) else {
+            return json_answer(StatusCode::NOT_FOUND, json!({ "error": "no such page" }).to_string());
         };
         if incoming.method != Method::GET {
-            return json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "only GET" }));
+            let refusal = json!({ "error": "only GET" }).to_string();
+            return json_answer(StatusCode::METHOD_NOT_ALLOWED, refusal);
         }
-        // Ruby's Net::HTTP, which Bookinfo's application uses, names the port in Host (document 002's log sample).
-        let origin = if self.do_not_encrypt.load(Ordering::SeqCst) {
-            "http://www.googleapis.com:80"
-        } else {
-            "https://www.googleapis.com"
-        };
-        let url = format!("{origin}/books/v1/volumes?q=isbn:{isbn}");
+        let plain = self.plain.load(Ordering::SeqCst);
+        let origin = if plain { format!("http://{host}:80") } else { format!("https://{host}") };
         let token = incoming.token.clone().unwrap_or_else(|| "untagged".to_owned());
-        let exchange = self.sidecar.exchange(&RequestSpec::get(url, token)).await;
-        let answer = book(&exchange).unwrap_or_else(|| json!({ "error": FETCH_ERROR }));
+        let exchange = self.sidecar.exchange(&RequestSpec::get(format!("{origin}{target}{id}"), token)).await;
+        let found = exchange.last_response().filter(|r| r.status == 200 && !r.body_truncated);
+        let body = found.map_or_else(|| json!({ "error": failure }).to_string(), |r| r.body.clone());
         let side = Side::Workload { name: self.sidecar.name().to_owned() };
         self.store.record(side, incoming.token, Fact::Exchange(exchange));
-        json_answer(StatusCode::OK, &answer)
+        json_answer(StatusCode::OK, body)
     }
 }
 
-fn is_isbn(text: &str) -> bool {
+fn is_id(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-    (1..=MAX_ISBN).contains(&text.len()) && text.bytes().all(fits)
+    (1..=Application::MAX_ID).contains(&text.len()) && text.bytes().all(fits)
 }
 
-/// The first volume of the reply, if it is one.
-fn book(exchange: &Exchange) -> Option<Value> {
-    let response = exchange.last_response().filter(|response| response.status == 200)?;
-    let reply: Value = serde_json::from_str(&response.body).ok()?;
-    let volume = reply.get("items")?.get(0)?.get("volumeInfo")?;
-    let field = |name: &str| volume.get(name).and_then(Value::as_str).map(|text| bounded(text, MAX_FIELD));
-    Some(json!({ "title": field("title")?, "publisher": field("publisher") }))
-}
-
-fn json_answer(status: StatusCode, value: &Value) -> Answer {
-    Answer::new(status, "application/json", value.to_string())
+fn json_answer(status: StatusCode, body: String) -> Answer {
+    Answer::new(status, "application/json", body)
 }

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::apps::{self, Details};
+use crate::apps::{self, LookupApplication};
 use crate::external::{RunningService, find_nginx, start_embedded, start_nginx, start_nginx_container};
+use crate::real_hosts::RealHosts;
 use crate::workload::{Route, WorkloadClient};
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -30,21 +31,24 @@ use meshproof_model::Resource;
 use meshproof_plan::model::OriginalDestination;
 use meshproof_plan::resolve::{Input, MeshConfig, Service, resolve};
 
-/// What a real nginx is started from.
+/// Where external services come from.
 #[derive(Clone, Default)]
 pub(crate) struct Servers {
     pub(crate) nginx: Option<PathBuf>,
     pub(crate) image: Option<String>,
+    pub(crate) real_hosts: RealHosts,
 }
 
 pub(crate) struct LocalInstance {
     seat: Seat,
     factory: Arc<dyn DataPlaneFactory>,
     servers: Servers,
+    /// PEM: the roots that workloads and proxies trust outside the mesh.
+    roots: Arc<str>,
     addresses: Addresses,
     data_plane: Box<dyn DataPlane>,
     workloads: BTreeMap<String, WorkloadClient>,
-    details: BTreeMap<String, Arc<Details>>,
+    applications: BTreeMap<String, Arc<LookupApplication>>,
     plain: Vec<(Service, Arc<dyn RunningService>)>,
     /// Held for the length of a change: changes come into force one after another.
     state: Mutex<State>,
@@ -88,6 +92,13 @@ impl LocalInstance {
         servers: Servers,
     ) -> Result<Self, TargetError> {
         private_folder(&seat.folder)?;
+        let roots = match seat.external {
+            ExternalChoice::Live => servers.real_hosts.roots().await.map_err(environment)?,
+            ExternalChoice::Auto
+            | ExternalChoice::Embedded
+            | ExternalChoice::Nginx
+            | ExternalChoice::Container => Arc::clone(&seat.public_roots),
+        };
         let mut addresses = Addresses::of(&seat.topology)?;
         let mesh_ca = Authority::named("meshproof mesh CA", "cluster.local", KeyAlgorithm::EcdsaP256)
             .map_err(environment)?;
@@ -109,29 +120,29 @@ impl LocalInstance {
             ));
         }
         let mut workloads = BTreeMap::new();
-        let mut details = BTreeMap::new();
+        let mut applications = BTreeMap::new();
         for proxy in &addresses.proxies {
             let route = Route::capture(proxy.outbound.iter().copied());
-            let client = WorkloadClient::new(&proxy.name, route, &seat.public_roots, &seat.timeouts)
-                .map_err(environment)?;
+            let client =
+                WorkloadClient::new(&proxy.name, route, &roots, &seat.timeouts).map_err(environment)?;
             workloads.insert(proxy.name.clone(), client);
         }
         for workload in &seat.topology.workloads {
-            let (Some(port), Some(client)) = (workload.serves, workloads.get(workload.name)) else {
+            let (Some(application), Some(client)) = (workload.serves, workloads.get(workload.name)) else {
                 continue;
             };
             let host = service_host(workload.name, workload.namespace);
             let (store, timeouts) = (seat.store.clone(), &seat.timeouts);
-            let app =
-                Details::start(&host, port, client.clone(), store, timeouts).await.map_err(environment)?;
-            addresses.set_application(workload.name, address_of(&app, port)?);
-            details.insert(workload.name.to_owned(), Arc::new(app));
+            let app = LookupApplication::start(&host, application, client.clone(), store, timeouts);
+            let app = app.await.map_err(environment)?;
+            addresses.set_application(workload.name, address_of(&app, application.port)?);
+            applications.insert(workload.name.to_owned(), Arc::new(app));
         }
         let boot = Boot {
             folder: seat.folder.join("data-plane"),
             identities,
             mesh_roots: mesh_ca.certificate_pem().to_owned(),
-            system_roots: seat.public_roots.to_string(),
+            system_roots: roots.to_string(),
             logs: Arc::new(Lines { store: seat.store.clone() }),
         };
         private_folder(&boot.folder)?;
@@ -140,10 +151,11 @@ impl LocalInstance {
             seat,
             factory,
             servers,
+            roots,
             addresses,
             data_plane,
             workloads,
-            details,
+            applications,
             plain,
             state: Mutex::default(),
             table: std::sync::RwLock::default(),
@@ -200,11 +212,7 @@ impl LocalInstance {
             endpoints: &endpoints,
             mesh: &mesh,
         };
-        let resolution = resolve(&input).map_err(|rejected| {
-            TargetError::Environment(format!(
-                "the manifest is not one that Istio accepts: {rejected}; mend the fixture"
-            ))
-        })?;
+        let resolution = resolve(&input).map_err(environment)?;
         state.revision += 1;
         let update = Update {
             revision: state.revision,
@@ -221,7 +229,7 @@ impl LocalInstance {
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<Box<dyn RunningService>, TargetError> {
-        let Servers { nginx, image } = &self.servers;
+        let Servers { nginx, image, real_hosts } = &self.servers;
         let kind = match (self.seat.external, documented) {
             (_, Documented::Embedded) | (ExternalChoice::Auto, Documented::Site) => ExternalChoice::Embedded,
             (ExternalChoice::Auto, Documented::Nginx) if nginx.is_some() || find_nginx().is_some() => {
@@ -234,10 +242,8 @@ impl LocalInstance {
         let started = match kind {
             ExternalChoice::Auto | ExternalChoice::Embedded => start_embedded(spec, store, timeouts).await,
             ExternalChoice::Live => {
-                return Err(TargetError::Environment(format!(
-                    "the real {} is reached from a cluster alone: --target cluster --live",
-                    spec.host
-                )));
+                let found = real_hosts.find(&spec.host, timeouts).await;
+                found.map(|host| Box::new(host) as Box<dyn RunningService>)
             }
             ExternalChoice::Nginx => start_nginx(spec, store, timeouts, folder, nginx.as_deref()).await,
             ExternalChoice::Container => {
@@ -257,7 +263,7 @@ impl LocalInstance {
         let table = self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut services: Vec<_> = table.services.values().cloned().collect();
         services.extend(self.plain.iter().map(|(_, service)| Arc::clone(service)));
-        services.extend(self.details.values().map(|app| Arc::clone(app) as _));
+        services.extend(self.applications.values().map(|app| Arc::clone(app) as _));
         services
     }
 
@@ -342,7 +348,8 @@ impl Instance for LocalInstance {
         let stopped = join_all(replaced.iter().map(|service| service.stop())).await;
         taken_up.map_err(|_| {
             TargetError::Gone(format!(
-                "it did not take up an external service's address within the timeout `applied` ({limit:?})"
+                "timed out after {limit:?} waiting for it to use the addresses of new external services; --timeout \
+                 applied=DURATION sets another limit"
             ))
         })??;
         stopped.into_iter().collect::<Result<(), _>>().map_err(environment)?;
@@ -379,10 +386,10 @@ impl Instance for LocalInstance {
     }
 
     async fn set_variable(&self, workload: &str, name: &str, value: &str) -> Result<(), TargetError> {
-        let app = self.details.get(workload).filter(|_| name == "DO_NOT_ENCRYPT");
+        let app = self.applications.get(workload).filter(|app| app.reads(name));
         let app =
             app.ok_or_else(|| environment(format!("{workload} has no application that reads {name}")))?;
-        app.set_do_not_encrypt(value == "true");
+        app.send_plain(value == "true");
         Ok(())
     }
 
@@ -393,6 +400,9 @@ impl Instance for LocalInstance {
     }
 
     async fn probe(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError> {
+        if let (Probe::External, ExternalChoice::Live) = (probe, self.seat.external) {
+            return Ok(self.servers.real_hosts.ask(request, &self.seat.timeouts).await);
+        }
         let url: http::Uri = request.url.parse().map_err(environment)?;
         let host = url.host().unwrap_or_default();
         let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
@@ -400,7 +410,7 @@ impl Instance for LocalInstance {
         let client = WorkloadClient::new(
             "probe",
             Route::direct(host, port, address),
-            &self.seat.public_roots,
+            &self.roots,
             &self.seat.timeouts,
         )
         .map_err(environment)?;
@@ -412,7 +422,8 @@ impl Instance for LocalInstance {
         let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         tokio::time::timeout(limit, self.data_plane.settle()).await.map_err(|_| {
             TargetError::Gone(format!(
-                "it did not deliver its access logs within the timeout `evidence-settled` ({limit:?})"
+                "timed out after {limit:?} waiting for its access logs; --timeout evidence-settled=DURATION sets another \
+                 limit"
             ))
         })??;
         let services = self.running_services();

@@ -10,10 +10,11 @@ pub mod external;
 mod http_facts;
 mod instance;
 pub mod ports;
+pub mod real_hosts;
 mod seat;
 mod tap;
 mod target;
-mod tls;
+pub mod tls;
 pub mod workload;
 
 pub use target::LocalTarget;

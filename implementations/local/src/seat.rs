@@ -38,7 +38,7 @@ impl Addresses {
         let mut proxies = Vec::new();
         for workload in &topology.workloads {
             let mut inbound = Vec::new();
-            if let Some(port) = workload.serves {
+            if let Some(port) = workload.serves.map(|application| application.port) {
                 let bind = address()?;
                 // The application is started later, by itself; see `set_application`.
                 inbound.push(Inbound { port, bind, application: bind });

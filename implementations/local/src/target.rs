@@ -11,6 +11,7 @@ use meshproof_model::Implementation;
 use crate::data_plane::{DataPlaneFactory, environment};
 use crate::external::removals_done;
 use crate::instance::{LocalInstance, Servers};
+use crate::real_hosts::RealHosts;
 
 /// A target whose implementation is a data plane on this machine.
 pub struct LocalTarget {
@@ -24,13 +25,20 @@ impl LocalTarget {
     /// A target on this data plane. `nginx` is the program to use for a real nginx; absent: the one on PATH.
     #[must_use]
     pub fn new(factory: Arc<dyn DataPlaneFactory>, nginx: Option<PathBuf>) -> Self {
-        Self { factory, servers: Servers { nginx, image: None }, timeouts: OnceLock::new() }
+        Self { factory, servers: Servers { nginx, ..Servers::default() }, timeouts: OnceLock::new() }
     }
 
     /// The same with this image for nginx in a container; absent: `MESHPROOF_NGINX_IMAGE`, else the harness's own choice.
     #[must_use]
     pub fn with_nginx_image(mut self, image: Option<String>) -> Self {
         self.servers.image = image;
+        self
+    }
+
+    /// The same with other servers in the place of the real hosts, for runs with `--live`.
+    #[must_use]
+    pub fn with_real_hosts(mut self, real_hosts: RealHosts) -> Self {
+        self.servers.real_hosts = real_hosts;
         self
     }
 }

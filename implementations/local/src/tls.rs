@@ -12,18 +12,22 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use meshproof_harness::certificates::describe;
 use meshproof_harness::external::PrivateKeyPem;
 
-/// The one crypto provider; the process's default is left alone.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
+/// The cryptographic provider; passed explicitly, so that no process-wide default is needed.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())).clone()
 }
 
-/// Reads a PEM text of certificates; at least one.
-pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a PEM text.
+///
+/// # Errors
+/// The text is not valid PEM or holds no certificate; the message holds nothing of the text.
+pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| format!("not PEM: {e}"))?;
-    if read.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(read) }
+        .map_err(|_| "it is not valid PEM".to_owned())?;
+    if read.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(read) }
 }
 
 /// Reads a private key. The error never holds a part of it.
@@ -31,8 +35,11 @@ pub(crate) fn private_key(key: &PrivateKeyPem) -> Result<PrivateKeyDer<'static>,
     PrivateKeyDer::from_pem_slice(key.0.as_bytes()).map_err(|_| "not a private key in PEM".to_owned())
 }
 
-/// Reads a PEM text of roots; at least one.
-pub(crate) fn roots(pem: &str) -> Result<RootCertStore, String> {
+/// The CA certificates of a PEM text, as a store of roots.
+///
+/// # Errors
+/// As [`certificates`], or a certificate cannot be used as a root.
+pub fn roots(pem: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for root in certificates(pem)? {
         roots.add(root).map_err(|e| e.to_string())?;

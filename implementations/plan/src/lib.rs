@@ -2,10 +2,12 @@
 
 pub mod model;
 pub mod mutation;
+mod rejected;
 pub mod resolve;
 mod resources;
 
+pub use rejected::Rejected;
 pub use resolve::{
-    Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Rejected, Resolution, Service,
-    ServicePort, resolve,
+    Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Resolution, Service, ServicePort,
+    resolve,
 };

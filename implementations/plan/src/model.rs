@@ -151,7 +151,7 @@ pub struct Route {
     pub name: String,
     /// Which requests it takes.
     pub matches: RouteMatch,
-    /// What becomes of them.
+    /// What happens to them.
     pub action: RouteAction,
 }
 
@@ -195,13 +195,13 @@ pub enum StringMatch {
     Present,
 }
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteAction {
     /// Send it on.
     Forward(Forward),
-    /// Answer it without asking anybody.
+    /// Answer it without an upstream request.
     DirectResponse {
         /// The status code.
         status: u16,
@@ -333,7 +333,7 @@ pub enum UpstreamTls {
 pub struct Origination {
     /// The ClientHello's server name.
     pub sni: ServerName,
-    /// Whose certificates are believed.
+    /// Which certificates are trusted.
     pub trust: Trust,
     /// Which names the server's certificate must hold.
     pub names: NameCheck,
@@ -371,7 +371,7 @@ pub enum ServerName {
     Absent,
 }
 
-/// Whose certificates are believed.
+/// Which certificates are trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trust {
@@ -381,7 +381,7 @@ pub enum Trust {
     Credential(String),
     /// A PEM file on the proxy's own file system (`caCertificates`).
     File(String),
-    /// Anybody's: `insecureSkipVerify: true`.
+    /// Any certificate: `insecureSkipVerify: true`.
     Anybody,
 }
 

@@ -1,28 +1,30 @@
-//! Why a request got no response, in the words that Envoy uses towards the client and in the access log
-//! (`source/common/router/router.cc`, `source/common/http/utility.cc` `resetReasonToString`).
+//! Why a request got no response from its upstream, in the words that Envoy uses towards the client and in
+//! the access log (`source/common/router/router.cc`, `source/common/http/utility.cc` `resetReasonToString`).
+
+use std::net::SocketAddr;
 
 use http::StatusCode;
 
-/// Why a request got no response from upstream.
+/// Why a request got no response from its upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// There is no endpoint.
+pub(crate) enum UpstreamFailure {
+    /// The cluster has no endpoint.
     NoHealthyUpstream,
-    /// The plan names a cluster that is not there.
+    /// The plan does not hold the route's cluster.
     NoCluster,
-    /// No connection: refused, or TLS did not come up, or it may not be tried.
+    /// No connection: refused, or the TLS handshake failed, or a credential is missing.
     Connect(String),
-    /// The connection ended before the response; with the transport's words, if it had any.
+    /// The connection ended before the response; with the transport's reason, if there is one.
     Reset(Option<String>),
     /// What came back is not HTTP.
     Protocol,
-    /// The route's timeout ran out.
+    /// The route's timeout passed.
     Timeout,
     /// The request's body could not be read from the client.
     Downstream,
 }
 
-impl Failure {
+impl UpstreamFailure {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NoHealthyUpstream | Self::NoCluster | Self::Connect(_) | Self::Reset(_) => {
@@ -58,7 +60,7 @@ impl Failure {
         }
     }
 
-    fn reset(&self) -> &'static str {
+    fn reset_reason(&self) -> &'static str {
         match self {
             Self::Connect(_) => "remote connection failure",
             Self::Protocol => "protocol error",
@@ -78,7 +80,7 @@ impl Failure {
             Self::Connect(_) | Self::Reset(_) | Self::Protocol => {
                 let mut body = format!(
                     "upstream connect error or disconnect/reset before headers. reset reason: {}",
-                    self.reset()
+                    self.reset_reason()
                 );
                 if let Some(reason) = self.reason() {
                     body.push_str(", transport failure reason: ");
@@ -97,7 +99,7 @@ impl Failure {
             Self::Timeout => "response_timeout".to_owned(),
             Self::Downstream => "downstream_remote_disconnect".to_owned(),
             Self::Connect(_) | Self::Reset(_) | Self::Protocol => {
-                let reset = self.reset();
+                let reset = self.reset_reason();
                 match self.reason() {
                     Some(reason) => format!("upstream_reset_before_response_started{{{reset}|{reason}}}"),
                     None => format!("upstream_reset_before_response_started{{{reset}}}"),
@@ -107,10 +109,25 @@ impl Failure {
     }
 }
 
-/// What an upstream connection's error means.
-pub(crate) fn of_hyper(error: &hyper::Error) -> Failure {
+/// An attempt to send a request that brought no response, and how far it got.
+pub(crate) struct FailedAttempt {
+    pub(crate) failure: UpstreamFailure,
+    /// The upstream address that was tried.
+    pub(crate) address: Option<SocketAddr>,
+    /// The proxy's own address of the connection, if one was made.
+    pub(crate) local: Option<SocketAddr>,
+}
+
+impl From<UpstreamFailure> for FailedAttempt {
+    fn from(failure: UpstreamFailure) -> Self {
+        Self { failure, address: None, local: None }
+    }
+}
+
+/// Classifies an error of an upstream connection.
+pub(crate) fn of_hyper(error: &hyper::Error) -> UpstreamFailure {
     if error.is_parse() {
-        return Failure::Protocol;
+        return UpstreamFailure::Protocol;
     }
     let mut reason = None;
     let mut cause = std::error::Error::source(error);
@@ -123,5 +140,5 @@ pub(crate) fn of_hyper(error: &hyper::Error) -> Failure {
         }
         cause = e.source();
     }
-    Failure::Reset(reason)
+    UpstreamFailure::Reset(reason)
 }

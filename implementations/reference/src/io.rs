@@ -1,5 +1,5 @@
-//! Streams: a socket that others may look at while its owner reads and writes, and one whose first bytes were read
-//! already.
+//! Byte streams: a socket that other tasks may inspect while its owner reads and writes, a stream whose first
+//! bytes were already read, and a stream that counts its bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -12,18 +12,18 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A byte stream of either kind.
+/// Any byte stream: TCP or TLS.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
-/// A TCP stream behind a shared pointer.
+/// A TCP stream that several tasks share.
 #[derive(Clone)]
 pub(crate) struct Socket(pub(crate) Arc<TcpStream>);
 
 impl Socket {
     pub(crate) fn new(tcp: TcpStream) -> Self {
-        // Small writes of proxies wait for nobody; a failure only costs time.
+        // A proxy's small writes must not wait for more data; a failure here only costs time.
         let _ = tcp.set_nodelay(true);
         Self(Arc::new(tcp))
     }
@@ -80,14 +80,14 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match SockRef::from(self.0.as_ref()).shutdown(std::net::Shutdown::Write) {
-            // The other end was faster; there is nothing left to shut down.
+            // The peer has already closed the connection; there is nothing left to shut down.
             Err(e) if e.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             done => Poll::Ready(done),
         }
     }
 }
 
-/// A stream whose first bytes were read to look at them.
+/// A stream whose first bytes were already read, to find out what it carries; they are read again first.
 pub(crate) struct Prefixed<S> {
     first: Bytes,
     rest: S,
@@ -143,7 +143,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     }
 }
 
-/// How many bytes went each way, readable while they go and after a failure.
+/// How many bytes went each way; readable at any time, also after a failure.
 #[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) read: AtomicU64,
@@ -151,12 +151,13 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Bytes read and bytes written so far.
     pub(crate) fn both(&self) -> (u64, u64) {
         (self.read.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed))
     }
 }
 
-/// A stream that counts.
+/// A stream that counts the bytes it carries.
 pub(crate) struct Counted<S> {
     inner: S,
     counts: Arc<Counts>,

@@ -1,86 +1,99 @@
-//! The reference data plane: carries out a plan in this process, on hyper and rustls, so that the suite runs with
-//! nothing installed; and its saboteurs, which break it on purpose in one named way each.
+//! The reference data plane: carries out a plan in this process, on hyper and rustls, so that the suite runs
+//! with nothing installed.
 //!
-//! It is no proxy for anybody's traffic. Where a plan leaves room, it does what Envoy does under Istio's configuration,
-//! because that is what the documents show.
+//! It is not a proxy for production traffic. Where a plan leaves something open, it does what Envoy does
+//! under Istio's configuration, because that is what the documents show.
+//!
+//! The data plane calls [`hooks`] at named points. [`variants`] implement them: saboteurs break one thing
+//! each, to prove that a check can fail; benign variants are correct but unusual.
 
-mod body;
+mod access_log;
+mod activity;
+mod config;
+mod connect;
+mod connections;
 mod failure;
+mod hooks;
 mod http;
 mod io;
 mod listen;
-mod log;
+mod log_entry;
+mod origination;
 mod plane;
 mod pool;
-mod registry;
+mod proxy;
+mod request_body;
+mod response_body;
 mod routes;
-mod saboteurs;
+mod shared;
 mod sniff;
-mod state;
 mod tasks;
 mod tcp;
+mod termination;
 mod tls;
+mod upstream;
+mod variants;
 
-use meshproof_harness::feature::Feature;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use meshproof_harness::external::ExternalSpec;
+use meshproof_harness::feature::Feature;
 use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory};
 use meshproof_model::Implementation;
 use meshproof_model::Resource;
 
-pub use saboteurs::{Saboteur, UnknownSaboteur};
+pub use variants::{Placement, UnknownVariant, Variant, VariantKind};
 
 /// Makes reference data planes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reference {
-    saboteur: Option<Saboteur>,
+    variant: Option<Variant>,
 }
 
 impl Reference {
-    /// The reference as it should be.
+    /// The honest reference.
     #[must_use]
     pub const fn new() -> Self {
-        Self { saboteur: None }
+        Self { variant: None }
     }
 
-    /// The reference, broken in one way.
+    /// A variant of the reference.
     #[must_use]
-    pub const fn sabotaged(saboteur: Saboteur) -> Self {
-        Self { saboteur: Some(saboteur) }
+    pub const fn varied(variant: Variant) -> Self {
+        Self { variant: Some(variant) }
     }
 }
 
 #[async_trait]
 impl DataPlaneFactory for Reference {
     async fn identify(&self) -> Result<Implementation, DataPlaneError> {
+        let detail = |variant: Variant| {
+            let kind = match variant.kind() {
+                VariantKind::Saboteur => "saboteur",
+                VariantKind::Benign => "benign variant",
+            };
+            BTreeMap::from([(kind.to_owned(), variant.name().to_owned())])
+        };
         Ok(Implementation {
             name: "meshproof reference".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             target: "reference".to_owned(),
             features: FEATURES.to_vec(),
-            details: self
-                .saboteur
-                .map(|s| BTreeMap::from([("saboteur".to_owned(), s.name().to_owned())]))
-                .unwrap_or_default(),
+            details: self.variant.map(detail).unwrap_or_default(),
         })
     }
 
     fn misread(&self, resources: &mut Vec<Resource>) {
-        if let Some(saboteur) = self.saboteur {
-            saboteurs::resources::misread(saboteur, resources);
-        }
+        variants::hooks(self.variant).resources(resources);
     }
 
     fn spoil_external(&self, spec: &mut ExternalSpec) {
-        if let Some(saboteur) = self.saboteur {
-            saboteurs::external::spoil(saboteur, spec);
-        }
+        variants::hooks(self.variant).external_service(spec);
     }
 
     async fn start(&self, boot: Boot) -> Result<Box<dyn DataPlane>, DataPlaneError> {
-        Ok(Box::new(plane::Plane::new(boot, self.saboteur)))
+        Ok(Box::new(plane::ReferencePlane::new(boot, variants::hooks(self.variant))))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Listening sockets, and what becomes of a connection that one accepts.
+//! Listening sockets, and what happens to the connections that they accept.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,27 +13,27 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::{ActiveListener, ChainAction};
+use crate::connections::DownstreamConnection;
 use crate::io::{Prefixed, Socket, Stream};
-use crate::plane::Shared;
-use crate::registry::Connection;
-use crate::sniff::{Facts, sniff};
-use crate::state::{Bound, Served};
+use crate::shared::PlaneShared;
+use crate::sniff::{FirstBytes, sniff};
 use crate::{http, tcp};
 
-/// Until a downstream TLS handshake is complete, or the first bytes have come that tell what it is.
-const HANDSHAKEN: Duration = Duration::from_secs(15);
+/// How long a downstream TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long accepting pauses when the process has run out of file descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(10);
 
 /// A socket that listens.
-pub(crate) struct Listening {
+pub(crate) struct ListeningSocket {
     stop: CancellationToken,
     closed: oneshot::Receiver<()>,
 }
 
-impl Listening {
+impl ListeningSocket {
     /// Accepts connections in a task of its own.
-    pub(crate) fn start(shared: &Arc<Shared>, bind: SocketAddr, socket: TcpListener) -> Self {
+    pub(crate) fn start(shared: &Arc<PlaneShared>, bind: SocketAddr, socket: TcpListener) -> Self {
         let stop = shared.tasks.child();
         let (closing, closed) = oneshot::channel();
         let (shared, token) = (Arc::clone(shared), stop.clone());
@@ -60,15 +60,16 @@ impl Listening {
 
 /// Closes a listening socket: a client that dials it from now on is refused.
 ///
-/// A process that is being started holds every descriptor of this one until it becomes its own program, and while it does,
-/// the system would go on taking connections that nobody will ever accept. Shutting the socket down ends that for all who
-/// hold it. Where a system knows no such thing (it is Linux's), dropping it is all that can be done.
+/// A child process that is being started holds every descriptor of this process until it executes its own
+/// program. As long as it does, the system would continue to accept connections that are never served.
+/// Shutting the socket down ends that for every holder. Only Linux supports this; elsewhere, dropping the
+/// socket is all that can be done.
 fn shut(socket: TcpListener) {
-    let _unknown_elsewhere = SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
+    let _not_supported_elsewhere = SockRef::from(&socket).shutdown(std::net::Shutdown::Both);
     drop(socket);
 }
 
-async fn accept(shared: &Arc<Shared>, bind: SocketAddr, socket: &TcpListener) {
+async fn accept(shared: &Arc<PlaneShared>, bind: SocketAddr, socket: &TcpListener) {
     loop {
         match socket.accept().await {
             Ok((tcp, peer)) => {
@@ -76,84 +77,96 @@ async fn accept(shared: &Arc<Shared>, bind: SocketAddr, socket: &TcpListener) {
                 let tasks = shared.tasks.clone();
                 tasks.spawn(async move { open(&shared, bind, tcp, peer).await });
             }
-            Err(e) if is_of_the_connection(&e) => {}
-            Err(_) => tokio::time::sleep(OUT_OF_DESCRIPTORS).await,
+            Err(e) => {
+                if let Some(pause) = pause_after(&e) {
+                    tokio::time::sleep(pause).await;
+                }
+            }
         }
     }
 }
 
-fn is_of_the_connection(error: &io::Error) -> bool {
-    matches!(
+/// How long to pause after an error of `accept`. Errors of the connection itself consume it, so that the next
+/// attempt meets another one. All others (no file descriptors left, no memory left) come back at once while
+/// they last.
+fn pause_after(error: &io::Error) -> Option<Duration> {
+    let of_the_connection = matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
+    );
+    (!of_the_connection).then_some(OUT_OF_DESCRIPTORS)
 }
 
-async fn open(shared: &Arc<Shared>, bind: SocketAddr, tcp: TcpStream, peer: SocketAddr) {
-    let Some(bound) = shared.state.load().listener(&bind) else { return };
+async fn open(shared: &Arc<PlaneShared>, bind: SocketAddr, tcp: TcpStream, peer: SocketAddr) {
+    let Some(listener) = shared.config.load().listener(&bind) else { return };
     let socket = Socket::new(tcp);
-    let opened = shared.registry.open(&shared.tasks, bind, &bound.proxy.name, peer, &socket.0);
+    let proxy = Arc::clone(&listener.proxy.handle);
+    let opened = shared.connections.open(&shared.tasks, bind, proxy, peer, &socket.0);
     let Some(connection) = opened else { return };
     tokio::select! {
         () = connection.abort.cancelled() => {}
-        () = serve(shared, &connection, &bound, socket) => {}
+        () = serve(shared, &connection, &listener, socket) => {}
     }
 }
 
-async fn serve(shared: &Arc<Shared>, connection: &Arc<Connection>, bound: &Bound, mut socket: Socket) {
-    let bind = connection.bind;
-    let (facts, first) = if bound.sniffs {
+async fn serve(
+    shared: &Arc<PlaneShared>,
+    connection: &Arc<DownstreamConnection>,
+    listener: &ActiveListener,
+    mut socket: Socket,
+) {
+    let (first, bytes) = if listener.sniffs {
         let sniffed = tokio::select! {
             sniffed = sniff(&mut socket) => sniffed,
             () = connection.drain.cancelled() => return,
         };
         match sniffed {
-            Ok((Some(facts), first)) => (facts, first),
-            // It ended without a byte: Envoy's listener logs nothing either.
+            Ok((Some(first), bytes)) => (first, bytes),
+            // The connection ended without a byte: Envoy's listener logs nothing either.
             Ok((None, _)) | Err(_) => return,
         }
     } else {
-        (Facts::default(), Bytes::new())
+        (FirstBytes::default(), Bytes::new())
     };
-    connection.set_facts(facts.clone());
-    // The configuration may have changed while the first bytes were waited for.
-    let now = shared.state.load().listener(&bind);
-    let Some(bound) = now.filter(|b| b.proxy.name == connection.proxy) else { return };
-    let Some(chain) = bound.chain(&facts) else { return };
-    let stream = Prefixed::new(first, socket);
+    connection.set_first(first.clone());
+    // The configuration may have changed while the first bytes were awaited.
+    let now = shared.config.load().listener(&connection.bind);
+    let Some(listener) = now.filter(|l| l.proxy.handle.name == connection.proxy.name) else { return };
+    let Some(chain) = listener.chain(&first) else { return };
+    let stream = Prefixed::new(bytes, socket);
     match &chain.tls {
-        None => act(shared, connection, &bound, &chain.action, facts, false, stream).await,
+        None => act(shared, connection, &listener, &chain.action, first, false, stream).await,
         Some(config) => {
             let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
             let accepted = tokio::select! {
-                accepted = timeout(HANDSHAKEN, accepting) => accepted,
+                accepted = timeout(HANDSHAKE_TIMEOUT, accepting) => accepted,
                 () = connection.drain.cancelled() => return,
             };
-            // A client that cannot prove who it is gets no further; Envoy logs nothing of it by default.
+            // A client without a valid certificate gets no further; Envoy does not log it by default.
             let Ok(Ok(stream)) = accepted else { return };
             let server_name = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
-            let facts = Facts { tls: true, server_name };
-            connection.set_facts(facts.clone());
-            act(shared, connection, &bound, &chain.action, facts, true, stream).await;
+            let first = FirstBytes { tls: true, server_name };
+            connection.set_first(first.clone());
+            act(shared, connection, &listener, &chain.action, first, true, stream).await;
         }
     }
 }
 
 async fn act(
-    shared: &Arc<Shared>,
-    connection: &Arc<Connection>,
-    bound: &Arc<Bound>,
-    action: &Served,
-    facts: Facts,
+    shared: &Arc<PlaneShared>,
+    connection: &Arc<DownstreamConnection>,
+    listener: &Arc<ActiveListener>,
+    action: &ChainAction,
+    first: FirstBytes,
     secure: bool,
     stream: impl Stream,
 ) {
     connection.set_secure(secure);
     match action {
-        Served::Http(_) => {
-            http::serve(Arc::clone(shared), Arc::clone(connection), facts, secure, stream).await;
+        ChainAction::Http(_) => {
+            http::serve(Arc::clone(shared), Arc::clone(connection), first, secure, stream).await;
         }
-        Served::Tcp(cluster) => tcp::pass(shared, connection, bound, cluster, &facts, stream).await,
+        ChainAction::Tcp(cluster) => tcp::pass(connection, listener, cluster, &first, stream).await,
     }
 }
 
@@ -163,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     #[cfg(target_os = "linux")]
-    async fn a_closed_listener_refuses_although_a_starting_process_holds_its_descriptor() {
+    async fn closed_listener_refuses_although_a_starting_process_still_holds_its_descriptor() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let inherited = SockRef::from(&socket).try_clone().unwrap();
@@ -173,5 +186,19 @@ mod tests {
         let opened_again = TcpListener::bind(address).await;
         assert!(opened_again.is_ok(), "{opened_again:?}");
         drop(inherited);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn accepting_pauses_while_descriptors_or_memory_are_used_up_and_not_for_a_broken_connection() {
+        const EMFILE: i32 = 24;
+        const ENFILE: i32 = 23;
+        const ENOMEM: i32 = 12;
+        const ECONNABORTED: i32 = 103;
+        let pause = |code| pause_after(&io::Error::from_raw_os_error(code));
+        for code in [EMFILE, ENFILE, ENOMEM] {
+            assert_eq!(pause(code), Some(OUT_OF_DESCRIPTORS), "{code}");
+        }
+        assert_eq!(pause(ECONNABORTED), None);
     }
 }

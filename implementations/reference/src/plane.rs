@@ -1,4 +1,4 @@
-//! One data plane: applying states, waiting for its log, stopping.
+//! One data plane: applying configurations, waiting for its log, stopping.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -10,153 +10,163 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, Update};
 use meshproof_model::{CredentialState, CredentialStatus};
-use meshproof_plan::model::{ClientCertificate, Trust, UpstreamTls};
+use meshproof_plan::model::{ClientCertificate, Plan, Trust, UpstreamTls};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
-use crate::http::has_place;
-use crate::listen::Listening;
-use crate::registry::{Connection, Registry};
-use crate::saboteurs::outage::Outage;
-use crate::saboteurs::{Memory, Saboteur};
-use crate::state::{State, Upstream, World};
-use crate::tasks::Tasks;
+use crate::config::{ActiveConfig, CompileContext};
+use crate::connections::DownstreamConnection;
+use crate::hooks::{PlaneHooks, ProxyFacts, WantedConfig};
+use crate::listen::ListeningSocket;
+use crate::proxy::ProxyHandle;
+use crate::shared::PlaneShared;
+use crate::tasks::PlaneTasks;
 use crate::tls;
+use crate::tls::inputs::TrustedRoots;
+use crate::upstream::ActiveCluster;
 
-/// How long settling waits for a connection whose client has closed one direction while the other goes on.
-const SETTLED: Duration = Duration::from_secs(2);
-/// How long a change waits for requests that began before it to be with the last proxy on their way.
-const HANDED_ON: Duration = Duration::from_millis(500);
-/// How long a change waits for idle connections to close that it has no use for.
-const DRAINED: Duration = Duration::from_secs(2);
-
-/// What all tasks of a data plane share.
-pub(crate) struct Shared {
-    pub(crate) boot: Boot,
-    pub(crate) saboteur: Option<Saboteur>,
-    pub(crate) state: ArcSwap<State>,
-    pub(crate) tasks: Tasks,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) outage: Outage,
-}
+/// How long settling waits for a connection whose client has closed one direction while the other stays open.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a change waits for earlier requests to reach the last proxy on their way.
+const HANDOVER_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a change waits for idle connections to close that have no place in the new configuration.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running reference data plane.
-pub(crate) struct Plane {
-    shared: Arc<Shared>,
-    /// One change at a time.
-    control: Mutex<Control>,
+pub(crate) struct ReferencePlane {
+    shared: Arc<PlaneShared>,
+    hooks: Box<dyn PlaneHooks>,
+    /// Locked by each change, so that there is one at a time.
+    control: Mutex<ControlState>,
 }
 
 #[derive(Default)]
-struct Control {
-    listening: HashMap<SocketAddr, Listening>,
-    memory: Memory,
+struct ControlState {
+    listening: HashMap<SocketAddr, ListeningSocket>,
+    /// Every proxy that a plan has named so far.
+    handles: HashMap<String, Arc<ProxyHandle>>,
 }
 
-impl Plane {
-    pub(crate) fn new(boot: Boot, saboteur: Option<Saboteur>) -> Self {
-        let shared = Shared {
+impl ReferencePlane {
+    pub(crate) fn new(boot: Boot, hooks: Box<dyn PlaneHooks>) -> Self {
+        let shared = PlaneShared {
             boot,
-            saboteur,
-            state: ArcSwap::default(),
-            tasks: Tasks::default(),
-            registry: Arc::default(),
-            outage: Outage::default(),
+            config: ArcSwap::default(),
+            tasks: PlaneTasks::default(),
+            connections: Arc::default(),
         };
-        Self { shared: Arc::new(shared), control: Mutex::default() }
+        Self { shared: Arc::new(shared), hooks, control: Mutex::default() }
     }
 
-    fn alive(&self) -> Result<(), DataPlaneError> {
+    fn check_running(&self) -> Result<(), DataPlaneError> {
         if self.shared.tasks.is_stopped() {
             return Err(DataPlaneError::Gone("the data plane was stopped".to_owned()));
         }
         Ok(())
     }
+
+    fn add_handles(&self, plan: &Plan, handles: &mut HashMap<String, Arc<ProxyHandle>>) {
+        let boot = &self.shared.boot;
+        for proxy in &plan.proxies {
+            if handles.contains_key(&proxy.name) {
+                continue;
+            }
+            let facts = ProxyFacts { name: &proxy.name, identity: boot.identities.get(&proxy.name) };
+            let handle = ProxyHandle {
+                name: proxy.name.clone(),
+                hooks: self.hooks.proxy(&facts),
+                logs: Arc::clone(&boot.logs),
+            };
+            handles.insert(proxy.name.clone(), Arc::new(handle));
+        }
+    }
 }
 
-impl Drop for Plane {
+impl Drop for ReferencePlane {
     fn drop(&mut self) {
-        // Whoever forgets to stop it leaves nothing running all the same.
+        // A data plane that is dropped without `stop` leaves no task running either.
         self.shared.tasks.cancel();
     }
 }
 
 #[async_trait]
-impl DataPlane for Plane {
+impl DataPlane for ReferencePlane {
     async fn apply(&self, update: Update<'_>) -> Result<(), DataPlaneError> {
         let mut control = self.control.lock().await;
-        self.alive()?;
+        self.check_running()?;
         let shared = &self.shared;
-        let wanted = control.memory.twist(shared.saboteur, &shared.boot, &update);
-        let world = World {
+        let mut wanted = WantedConfig { plan: update.plan.clone(), credentials: update.credentials.clone() };
+        self.hooks.configuration(&mut wanted, &update, &shared.boot);
+        self.add_handles(&wanted.plan, &mut control.handles);
+        let context = CompileContext {
             boot: &shared.boot,
-            credentials: &wanted.credentials,
             endpoints: update.endpoints,
             tasks: &shared.tasks,
-            registry: &shared.registry,
-            saboteur: shared.saboteur,
+            connections: &shared.connections,
+            handles: &control.handles,
         };
-        let state = Arc::new(State::compile(&wanted.plan, &world, &shared.state.load())?);
+        let config = Arc::new(ActiveConfig::compile(&wanted, &context, &shared.config.load())?);
 
         // Everything that can fail comes before anything changes.
         let mut sockets = Vec::new();
-        for bind in state.listeners.keys().filter(|b| !control.listening.contains_key(*b)) {
+        for bind in config.listeners.keys().filter(|b| !control.listening.contains_key(*b)) {
             let socket = TcpListener::bind(bind).await.map_err(|e| cannot_listen(*bind, &e))?;
             sockets.push((*bind, socket));
         }
-        let before = shared.state.load_full();
-        shared.outage.pass(shared.saboteur, &before, &state, &shared.registry).await;
-        state.succeed(before);
+        let before = shared.config.load_full();
+        if let Some(waiting) = self.hooks.before_change(&config.rotating(&before)) {
+            waiting.await;
+        }
+        config.begin_change(before);
         for (bind, socket) in sockets {
-            control.listening.insert(bind, Listening::start(shared, bind, socket));
+            control.listening.insert(bind, ListeningSocket::start(shared, bind, socket));
         }
-        let before = shared.state.swap(Arc::clone(&state));
-        if shared.saboteur == Some(Saboteur::DropInFlightOnChange) {
-            shared.registry.connections().iter().for_each(|c| c.abort.cancel());
+        let before = shared.config.swap(Arc::clone(&config));
+        for (name, handle) in &control.handles {
+            // A proxy that was removed has no clusters any more.
+            let clusters = config.proxies.get(name).into_iter().flat_map(|p| p.clusters.values());
+            handle.hooks.in_force(&mut clusters.map(|c| &c.plan), &shared.tasks);
         }
-        // Each request holds the state that it began with until it has its response's head; besides them only this
-        // function and the new state do.
-        shared.registry.wait(HANDED_ON, || Arc::strong_count(&before) <= 2).await;
-        state.settle_in();
+        let dropped = |c: &DownstreamConnection| !c.proxy.hooks.keeps_connections_on_change();
+        shared.connections.snapshot().iter().filter(|c| dropped(c)).for_each(|c| c.abort.cancel());
+        // Each request holds its configuration until it has its response's head. Besides requests, only this
+        // function and the new configuration hold the old one.
+        shared.connections.activity.wait(HANDOVER_TIMEOUT, || Arc::strong_count(&before) <= 2).await;
+        config.end_change();
         drop(before);
         let gone: Vec<SocketAddr> =
-            control.listening.keys().filter(|b| !state.listeners.contains_key(*b)).copied().collect();
+            control.listening.keys().filter(|b| !config.listeners.contains_key(*b)).copied().collect();
         for bind in gone {
             if let Some(listening) = control.listening.remove(&bind) {
                 listening.close().await;
             }
         }
-        let displaced: Vec<Arc<Connection>> =
-            shared.registry.connections().into_iter().filter(|c| !has_place(&state, c)).collect();
-        shared.registry.drain(displaced, DRAINED).await;
+        let displaced: Vec<Arc<DownstreamConnection>> =
+            shared.connections.snapshot().into_iter().filter(|c| !config.has_place(c)).collect();
+        shared.connections.drain(displaced, DRAIN_TIMEOUT).await;
         Ok(())
     }
 
     async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, DataPlaneError> {
-        self.alive()?;
-        let state = self.shared.state.load_full();
+        self.check_running()?;
+        let config = self.shared.config.load_full();
+        let Some(proxy) = config.proxies.get(proxy) else { return Ok(Vec::new()) };
         let mut found = BTreeMap::new();
-        for upstream in state.proxies.get(proxy).into_iter().flat_map(|p| p.clusters.values()) {
-            statuses(upstream, &mut found);
+        for cluster in proxy.clusters.values() {
+            collect_credentials(cluster, &mut found);
         }
-        let always = self.shared.saboteur == Some(Saboteur::DefaultNamespaceCredentialStatus);
-        Ok(found
-            .into_iter()
-            .map(|(name, held)| CredentialStatus {
-                name,
-                state: if held.is_some() || always {
-                    CredentialState::Active
-                } else {
-                    CredentialState::Warming
-                },
-                serial: held.flatten(),
-            })
-            .collect())
+        let status = |(name, held): (String, Option<Option<String>>)| {
+            let state = if held.is_some() { CredentialState::Active } else { CredentialState::Warming };
+            let mut status = CredentialStatus { name, state, serial: held.flatten() };
+            proxy.handle.hooks.credential_status(&mut status);
+            status
+        };
+        Ok(found.into_iter().map(status).collect())
     }
 
     async fn settle(&self) -> Result<(), DataPlaneError> {
-        self.alive()?;
-        self.shared.registry.settle(SETTLED).await;
+        self.check_running()?;
+        self.shared.connections.settle(SETTLE_TIMEOUT).await;
         Ok(())
     }
 
@@ -164,17 +174,17 @@ impl DataPlane for Plane {
         let mut control = self.control.lock().await;
         self.shared.tasks.stop().await;
         control.listening.clear();
-        // Idle upstream connections went with their tasks; what is left of the configuration goes here.
-        self.shared.state.store(Arc::default());
+        // The idle upstream connections ended with their tasks; the configuration still holds the rest.
+        self.shared.config.store(Arc::default());
         Ok(())
     }
 }
 
-/// The credentials that a cluster uses, by the names that Envoy's secrets have under Istio
-/// (`pilot/pkg/security/authn/utils`, `kubernetes://NAME` and `kubernetes://NAME-cacert`): none while missing, else the
-/// serial.
-fn statuses(upstream: &Upstream, found: &mut BTreeMap<String, Option<Option<String>>>) {
-    let (Some(UpstreamTls::Originate(o)), Some(inputs)) = (&upstream.plan.tls, &upstream.inputs) else {
+/// Adds the credentials that a cluster uses, by the names that Envoy's secrets have under Istio
+/// (`pilot/pkg/security/authn/utils`, `kubernetes://NAME` and `kubernetes://NAME-cacert`): `None` while
+/// missing, else the serial number.
+fn collect_credentials(cluster: &ActiveCluster, found: &mut BTreeMap<String, Option<Option<String>>>) {
+    let (Some(UpstreamTls::Originate(o)), Some(inputs)) = (&cluster.plan.tls, &cluster.inputs) else {
         return;
     };
     if let Some(ClientCertificate::Credential(name)) = &o.client_certificate {
@@ -186,8 +196,8 @@ fn statuses(upstream: &Upstream, found: &mut BTreeMap<String, Option<Option<Stri
     }
     if let Trust::Credential(name) = &o.trust {
         let held = match &inputs.roots {
-            Ok(tls::inputs::Roots::Pem(pem)) => Some(tls::serial(pem)),
-            Ok(tls::inputs::Roots::Anybody) | Err(_) => None,
+            Ok(TrustedRoots::Pem(pem)) => Some(tls::serial(pem)),
+            Ok(TrustedRoots::Any) | Err(_) => None,
         };
         let bare = name.strip_suffix("-cacert").unwrap_or(name);
         found.insert(format!("kubernetes://{bare}-cacert"), held);
@@ -195,14 +205,14 @@ fn statuses(upstream: &Upstream, found: &mut BTreeMap<String, Option<Option<Stri
 }
 
 fn cannot_listen(bind: SocketAddr, error: &io::Error) -> DataPlaneError {
-    let mend = if error.kind() == io::ErrorKind::AddrInUse {
-        "another process listens there; end it, or run again and let the suite choose other ports"
+    let fix = if error.kind() == io::ErrorKind::AddrInUse {
+        "Another process listens there. Stop it, or run again and let the suite choose other ports."
     } else if error.kind() == io::ErrorKind::PermissionDenied {
-        "ports below 1024 need a privilege here; choose higher ones"
+        "Ports below 1024 require a privilege on this system. Choose higher ports."
     } else if error.kind() == io::ErrorKind::AddrNotAvailable {
-        "this machine has no such address; use one of its loopback addresses"
+        "This machine does not have that address. Use one of its loopback addresses."
     } else {
-        "see whether the address can be listened on at all"
+        "Check whether a program can listen on that address."
     };
-    DataPlaneError::Environment(format!("cannot listen on {bind}: {error}: {mend}"))
+    DataPlaneError::Environment(format!("cannot listen on {bind}: {error}. {fix}"))
 }

@@ -1,137 +1,150 @@
-//! The connections of one cluster. Kept while they are good, lent to one HTTP/1.1 request at a time or to many HTTP/2
-//! requests at once.
+//! The idle upstream connections of one cluster. An HTTP/1.1 connection is lent to one request at a time, an
+//! HTTP/2 connection to many at once.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use crate::body::RequestBody;
-use crate::failure::{Failure, of_hyper};
-use crate::io::{Socket, Stream};
-use crate::registry::{Orphan, Registry};
-use crate::saboteurs::Saboteur;
-use crate::tasks::Tasks;
-use crate::tls::client::{Client, Wish, is_http2};
+use crate::activity::{Activity, ClosingUpstream};
+use crate::request_body::{OutgoingRequest, RequestBody};
 
-/// Until TCP and TLS are up; istiod's default `connectTimeout`.
-const CONNECTED: Duration = Duration::from_secs(10);
-/// Until a connection that was used before is ready again, after its last response was read whole.
-const READY_AGAIN: Duration = Duration::from_secs(1);
-/// Idle HTTP/1.1 connections that are kept for one destination.
+/// The most idle HTTP/1.1 connections for one destination.
 const MAX_IDLE: usize = 64;
-/// Destinations (address, server name, version) that one cluster keeps connections for.
+/// The most destinations (address, server name, version) that one cluster keeps connections for.
 const MAX_DESTINATIONS: usize = 256;
-/// The largest head of a response, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
 
-/// What must be equal for a connection to be shared.
+/// Where a request is sent. Requests with equal destinations share connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Destination {
+pub(crate) struct UpstreamDestination {
     pub(crate) address: SocketAddr,
+    /// The server name of the ClientHello.
     pub(crate) server_name: Option<String>,
-    /// What the certificate is verified against, where that is the request's host.
-    pub(crate) host: Option<String>,
-    pub(crate) wish: Wish,
+    /// The name that the certificate is verified for, where that is the request's host.
+    pub(crate) verified_host: Option<String>,
+    pub(crate) alpn: AlpnChoice,
 }
 
-/// What is spoken where ALPN does not say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spoken {
+/// Which of the plan's ALPN values are offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum AlpnChoice {
+    /// All, as the plan lists them.
+    All,
+    /// Those for HTTP/1.1: for an upgrade, or for a downstream HTTP/1.1 request that must stay one.
     Http1,
+    /// Those for HTTP/2.
     Http2,
 }
 
-enum Sender {
+pub(crate) enum RequestSender {
     Http1(http1::SendRequest<RequestBody>),
     Http2(http2::SendRequest<RequestBody>),
 }
 
-/// A connection that is in use.
-pub(crate) struct Lease {
-    sender: Option<Sender>,
-    pub(crate) local: Option<SocketAddr>,
-    pub(crate) remote: SocketAddr,
-    pub(crate) reused: bool,
-    destination: Destination,
-    alive: Alive,
-    home: Option<Pool>,
-}
-
-/// Shared between the connection's task and whoever may use it, so that the end of its last use is known.
+/// The state of one upstream connection, shared by its task and its users, so that the end of its last use is
+/// known.
 #[derive(Clone)]
-struct Alive {
-    registry: Arc<Registry>,
-    /// Some while the task still runs though nobody can use the connection any more.
-    orphan: Arc<Mutex<Closing>>,
+pub(crate) struct ConnectionUse {
+    activity: Arc<Activity>,
+    stage: Arc<Mutex<UseStage>>,
 }
 
-enum Closing {
+enum UseStage {
     InUse,
-    Orphaned(#[expect(dead_code, reason = "held for its Drop")] Orphan),
-    Over,
+    /// The connection's task still runs, but no request can use the connection any more.
+    Closing(#[expect(dead_code, reason = "counts as long as it is held")] ClosingUpstream),
+    Closed,
 }
 
-impl Alive {
-    fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, orphan: Arc::new(Mutex::new(Closing::InUse)) }
+impl ConnectionUse {
+    pub(crate) fn new(activity: Arc<Activity>) -> Self {
+        Self { activity, stage: Arc::new(Mutex::new(UseStage::InUse)) }
     }
 
-    fn abandoned(&self) {
-        let mut closing = self.orphan.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*closing, Closing::InUse) {
-            *closing = Closing::Orphaned(self.registry.orphan());
+    fn abandon(&self) {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*stage, UseStage::InUse) {
+            *stage = UseStage::Closing(self.activity.closing());
         }
     }
 
-    fn over(&self) {
-        *self.orphan.lock().unwrap_or_else(PoisonError::into_inner) = Closing::Over;
+    fn closed(&self) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = UseStage::Closed;
+    }
+
+    /// Marks the connection as closed when dropped; the connection's task holds it.
+    pub(crate) fn closes_on_drop(&self) -> ClosedOnDrop {
+        ClosedOnDrop(self.clone())
     }
 }
 
-struct Idle {
-    sender: Sender,
-    local: Option<SocketAddr>,
-    alive: Alive,
+/// See [`ConnectionUse::closes_on_drop`].
+pub(crate) struct ClosedOnDrop(ConnectionUse);
+
+impl Drop for ClosedOnDrop {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
 }
 
-/// See the module. Clones share it.
-#[derive(Clone)]
-pub(crate) struct Pool {
-    idle: Arc<Mutex<HashMap<Destination, Vec<Idle>>>>,
-    tasks: Tasks,
-    registry: Arc<Registry>,
+/// A connection that no request uses, or an HTTP/2 connection that takes further requests.
+pub(crate) struct PooledConnection {
+    pub(crate) sender: RequestSender,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) usage: ConnectionUse,
 }
 
-impl Pool {
-    pub(crate) fn new(tasks: Tasks, registry: Arc<Registry>) -> Self {
-        Self { idle: Arc::default(), tasks, registry }
+impl PooledConnection {
+    fn is_closed(&self) -> bool {
+        match &self.sender {
+            RequestSender::Http1(s) => s.is_closed(),
+            RequestSender::Http2(s) => s.is_closed(),
+        }
     }
 
-    fn take(&self, destination: &Destination) -> Option<Idle> {
+    /// Whether the connection takes a request, once its last response was read completely.
+    pub(crate) async fn ready(&mut self) -> bool {
+        match &mut self.sender {
+            RequestSender::Http1(s) => s.ready().await.is_ok(),
+            RequestSender::Http2(s) => s.ready().await.is_ok(),
+        }
+    }
+
+    /// Another handle of an HTTP/2 connection.
+    fn shared(&self) -> Option<Self> {
+        match &self.sender {
+            RequestSender::Http1(_) => None,
+            RequestSender::Http2(sender) => Some(Self {
+                sender: RequestSender::Http2(sender.clone()),
+                local: self.local,
+                usage: self.usage.clone(),
+            }),
+        }
+    }
+}
+
+/// The idle connections of one cluster. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct ConnectionPool {
+    idle: Arc<Mutex<HashMap<UpstreamDestination, Vec<PooledConnection>>>>,
+}
+
+impl ConnectionPool {
+    /// A connection that can serve a request to this destination.
+    pub(crate) fn take(&self, destination: &UpstreamDestination) -> Option<PooledConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let list = idle.get_mut(destination)?;
-        list.retain(|i| !i.is_closed());
-        match list.last() {
-            Some(Idle { sender: Sender::Http2(sender), local, alive }) => {
-                Some(Idle { sender: Sender::Http2(sender.clone()), local: *local, alive: alive.clone() })
-            }
-            Some(Idle { sender: Sender::Http1(_), .. }) => list.pop(),
-            None => None,
-        }
+        list.retain(|c| !c.is_closed());
+        list.last()?.shared().or_else(|| list.pop())
     }
 
-    fn put(&self, destination: Destination, connection: Idle) {
+    pub(crate) fn put(&self, destination: UpstreamDestination, connection: PooledConnection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() >= MAX_DESTINATIONS && !idle.contains_key(&destination) {
-            // Hosts come from requests: whoever invents them must not make this grow.
+            // Hosts come from requests: a client that invents hosts must not make this map grow.
             idle.clear();
         }
         let list = idle.entry(destination).or_default();
@@ -140,191 +153,81 @@ impl Pool {
         }
     }
 
-    /// A connection: one from before if there is one, else a new one.
-    pub(crate) async fn lease(
+    /// Lends a connection to one request. An HTTP/2 connection stays available to others.
+    pub(crate) fn lend(
         &self,
-        destination: &Destination,
-        tls: Option<&Client>,
-        spoken: Spoken,
-        saboteur: Option<Saboteur>,
-    ) -> Result<Lease, Failure> {
-        let fresh = saboteur == Some(Saboteur::HandshakePerRequest);
-        while let Some(mut idle) = if fresh { None } else { self.take(destination) } {
-            if timeout(READY_AGAIN, idle.ready()).await == Ok(true) {
-                return Ok(self.lend(idle, destination, true));
-            }
-        }
-        let connecting = self.connect(destination, tls, spoken);
-        let idle = match timeout(CONNECTED, connecting).await {
-            Ok(connected) => connected?,
-            Err(_) => return Err(Failure::Connect("connection timeout".to_owned())),
-        };
-        if let Sender::Http2(sender) = &idle.sender {
-            let shared =
-                Idle { sender: Sender::Http2(sender.clone()), local: idle.local, alive: idle.alive.clone() };
+        connection: PooledConnection,
+        destination: UpstreamDestination,
+        reused: bool,
+    ) -> Lease {
+        if !reused && let Some(shared) = connection.shared() {
             self.put(destination.clone(), shared);
         }
-        Ok(self.lend(idle, destination, false))
-    }
-
-    fn lend(&self, idle: Idle, destination: &Destination, reused: bool) -> Lease {
-        // Taken apart by hand: dropping an `Idle` means that nobody uses it any more.
-        let (sender, local, alive) = idle.into_parts();
         Lease {
-            sender: Some(sender),
-            local,
+            local: connection.local,
             remote: destination.address,
             reused,
-            destination: destination.clone(),
-            alive,
+            destination,
+            usage: connection.usage,
+            sender: Some(connection.sender),
             home: Some(self.clone()),
         }
     }
-
-    async fn connect(
-        &self,
-        destination: &Destination,
-        tls: Option<&Client>,
-        spoken: Spoken,
-    ) -> Result<Idle, Failure> {
-        let tcp = dial(destination.address).await.map_err(Failure::Connect)?;
-        let local = tcp.0.local_addr().ok();
-        match tls {
-            None => self.handshake(tcp, local, spoken).await,
-            Some(client) => {
-                let stream = client
-                    .connect(
-                        tcp,
-                        destination.server_name.as_deref(),
-                        destination.host.as_deref(),
-                        destination.wish,
-                    )
-                    .await
-                    .map_err(Failure::Connect)?;
-                let spoken = match is_http2(&stream) {
-                    Some(true) => Spoken::Http2,
-                    Some(false) => Spoken::Http1,
-                    None => spoken,
-                };
-                self.handshake(stream, local, spoken).await
-            }
-        }
-    }
-
-    async fn handshake(
-        &self,
-        stream: impl Stream,
-        local: Option<SocketAddr>,
-        spoken: Spoken,
-    ) -> Result<Idle, Failure> {
-        let alive = Alive::new(Arc::clone(&self.registry));
-        let ended = OnDrop(alive.clone());
-        let io = TokioIo::new(stream);
-        let sender = match spoken {
-            Spoken::Http1 => {
-                let (sender, connection) = http1::Builder::new()
-                    .max_buf_size(MAX_HEAD)
-                    .handshake(io)
-                    .await
-                    .map_err(|e| of_hyper(&e))?;
-                self.tasks.spawn(async move {
-                    let _ended = ended;
-                    let _ = connection.with_upgrades().await;
-                });
-                Sender::Http1(sender)
-            }
-            Spoken::Http2 => {
-                let (sender, connection) = http2::Builder::new(self.tasks.clone())
-                    .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
-                    .handshake(io)
-                    .await
-                    .map_err(|e| of_hyper(&e))?;
-                self.tasks.spawn(async move {
-                    let _ended = ended;
-                    let _ = connection.await;
-                });
-                Sender::Http2(sender)
-            }
-        };
-        Ok(Idle { sender, local, alive })
-    }
 }
 
-/// Opens a TCP connection; the error is in Envoy's words for a connection that failed.
-pub(crate) async fn dial(address: SocketAddr) -> Result<Socket, String> {
-    TcpStream::connect(address).await.map(Socket::new).map_err(|e| {
-        // Envoy gives the C library's words; the most frequent ones are the same everywhere.
-        if e.kind() == std::io::ErrorKind::ConnectionRefused {
-            "delayed connect error: Connection refused".to_owned()
-        } else {
-            format!("delayed connect error: {}", e.kind())
-        }
-    })
+/// A connection that is lent to one request.
+pub(crate) struct Lease {
+    sender: Option<RequestSender>,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) reused: bool,
+    destination: UpstreamDestination,
+    usage: ConnectionUse,
+    home: Option<ConnectionPool>,
 }
 
-struct OnDrop(Alive);
-
-impl Drop for OnDrop {
-    fn drop(&mut self) {
-        self.0.over();
-    }
+/// A response, and the connection that it comes on.
+pub(crate) struct UpstreamResponse {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) lease: Lease,
 }
 
-impl Idle {
-    fn is_closed(&self) -> bool {
-        match &self.sender {
-            Sender::Http1(s) => s.is_closed(),
-            Sender::Http2(s) => s.is_closed(),
-        }
-    }
-
-    async fn ready(&mut self) -> bool {
-        match &mut self.sender {
-            Sender::Http1(s) => s.ready().await.is_ok(),
-            Sender::Http2(s) => s.ready().await.is_ok(),
-        }
-    }
-
-    fn into_parts(self) -> (Sender, Option<SocketAddr>, Alive) {
-        (self.sender, self.local, self.alive)
-    }
-}
-
-/// What came of sending a request.
-pub(crate) enum Sent {
+/// The outcome of sending a request on a connection.
+pub(crate) enum SendOutcome {
     Response(Box<Response<Incoming>>),
-    /// Not a byte of it was written: it may be sent on another connection.
-    Unsent(Box<Request<RequestBody>>),
+    /// No byte of the request was written: it may be sent on another connection.
+    Unsent(Box<OutgoingRequest>),
     /// The connection broke.
     Broken(hyper::Error),
 }
 
 impl Lease {
     pub(crate) fn is_http2(&self) -> bool {
-        matches!(self.sender, Some(Sender::Http2(_)))
+        matches!(self.sender, Some(RequestSender::Http2(_)))
     }
 
-    pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Sent {
+    pub(crate) async fn send(&mut self, request: OutgoingRequest) -> SendOutcome {
         let done = match &mut self.sender {
-            Some(Sender::Http1(sender)) => sender.try_send_request(request).await,
-            Some(Sender::Http2(sender)) => sender.try_send_request(request).await,
-            None => return Sent::Unsent(Box::new(request)),
+            Some(RequestSender::Http1(sender)) => sender.try_send_request(request).await,
+            Some(RequestSender::Http2(sender)) => sender.try_send_request(request).await,
+            None => return SendOutcome::Unsent(Box::new(request)),
         };
         match done {
-            Ok(response) => Sent::Response(Box::new(response)),
+            Ok(response) => SendOutcome::Response(Box::new(response)),
             Err(mut error) => match error.take_message() {
-                Some(request) => Sent::Unsent(Box::new(request)),
-                None => Sent::Broken(error.into_error()),
+                Some(request) => SendOutcome::Unsent(Box::new(request)),
+                None => SendOutcome::Broken(error.into_error()),
             },
         }
     }
 
     /// The response was read to its end: the connection may serve another request.
     pub(crate) fn give_back(mut self) {
-        if let (Some(Sender::Http1(sender)), Some(home)) = (self.sender.take(), self.home.take())
+        if let (Some(RequestSender::Http1(sender)), Some(home)) = (self.sender.take(), self.home.take())
             && !sender.is_closed()
         {
-            let idle = Idle { sender: Sender::Http1(sender), local: self.local, alive: self.alive.clone() };
+            let sender = RequestSender::Http1(sender);
+            let idle = PooledConnection { sender, local: self.local, usage: self.usage.clone() };
             home.put(self.destination.clone(), idle);
         }
     }
@@ -333,8 +236,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         // HTTP/2 connections are shared; their pool keeps them.
-        if let Some(Sender::Http1(_)) = self.sender {
-            self.alive.abandoned();
+        if let Some(RequestSender::Http1(_)) = self.sender {
+            self.usage.abandon();
         }
     }
 }

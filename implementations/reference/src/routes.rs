@@ -1,83 +1,81 @@
-//! Which virtual host and which route a request takes. Expressions and headers are compiled when a configuration is
-//! applied.
+//! Finds the virtual host and the route of a request. Expressions and headers are compiled when a
+//! configuration is applied, not per request.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use meshproof_plan::model::{
-    Forward, HeaderChanges, HttpRoutes, PathMatch, Route as PlannedRoute, RouteAction, StringMatch,
-};
+use meshproof_plan::model::{Forward, HeaderChanges, HttpRoutes, PathMatch, Route, RouteAction, StringMatch};
 use regex::Regex;
 
 /// The routes of one HTTP listener, compiled.
-pub(crate) struct Routes {
+pub(crate) struct CompiledRoutes {
     exact: HashMap<String, usize>,
     /// Suffixes with their leading dot, longest first.
     suffixes: Vec<(String, usize)>,
     any: Option<usize>,
-    hosts: Vec<Vec<Route>>,
+    hosts: Vec<Vec<CompiledRoute>>,
 }
 
 /// One route, compiled.
-pub(crate) struct Route {
+pub(crate) struct CompiledRoute {
     pub(crate) name: String,
-    path: Path,
-    headers: Vec<(String, Text)>,
-    query: Vec<(String, Text)>,
-    pub(crate) action: Action,
+    path: PathRule,
+    headers: Vec<(String, TextRule)>,
+    query: Vec<(String, TextRule)>,
+    pub(crate) action: CompiledAction,
 }
 
-enum Path {
+enum PathRule {
     Any,
     Prefix(String),
     Exact(String),
     Regex(Regex),
 }
 
-enum Text {
+enum TextRule {
     Exact(String),
     Prefix(String),
     Regex(Regex),
     Present,
 }
 
-/// What becomes of a request, compiled.
-pub(crate) enum Action {
+/// A route's action, compiled.
+pub(crate) enum CompiledAction {
     Forward(Box<Forwarding>),
-    DirectResponse {
-        status: u16,
-        body: String,
-    },
-    Redirect {
-        status: u16,
-        scheme: Option<String>,
-        authority: Option<String>,
-        path: Option<String>,
-        port: Option<u16>,
-    },
+    DirectResponse { status: u16, body: String },
+    Redirect(RedirectRule),
 }
 
-/// Where a request is sent, compiled.
+/// Where a route redirects to. Absent parts stay as they are in the request.
+pub(crate) struct RedirectRule {
+    pub(crate) status: u16,
+    pub(crate) scheme: Option<String>,
+    pub(crate) authority: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) port: Option<u16>,
+}
+
+/// Where a route sends a request, compiled.
 pub(crate) struct Forwarding {
     pub(crate) plan: Forward,
     pub(crate) host_rewrite: Option<HeaderValue>,
-    pub(crate) request: Changes,
-    pub(crate) response: Changes,
+    pub(crate) request: HeaderEdits,
+    pub(crate) response: HeaderEdits,
     turn: AtomicU64,
 }
 
-/// Changes to headers, compiled.
+/// HeaderEdits to headers, compiled.
 #[derive(Default)]
-pub(crate) struct Changes {
+pub(crate) struct HeaderEdits {
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, HeaderValue)>,
     add: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// What routes look at.
-pub(crate) struct Asked<'a> {
-    /// As it came, with its port if it has one.
+/// The parts of a request that routes are matched against.
+pub(crate) struct RoutedRequest<'a> {
+    /// As received, with its port if it has one.
     pub(crate) authority: &'a str,
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
@@ -85,8 +83,9 @@ pub(crate) struct Asked<'a> {
     pub(crate) headers: &'a HeaderMap,
 }
 
-impl Routes {
-    /// The error names what cannot be carried out.
+impl CompiledRoutes {
+    /// # Errors
+    /// The plan holds something that cannot be carried out; the message names it.
     pub(crate) fn new(planned: &HttpRoutes) -> Result<Self, String> {
         let mut routes = Self { exact: HashMap::new(), suffixes: Vec::new(), any: None, hosts: Vec::new() };
         for (index, host) in planned.virtual_hosts.iter().enumerate() {
@@ -99,10 +98,10 @@ impl Routes {
                     routes.exact.entry(domain.to_ascii_lowercase()).or_insert(index);
                 }
             }
-            let compiled: Result<Vec<Route>, String> = host
+            let compiled: Result<Vec<CompiledRoute>, String> = host
                 .routes
                 .iter()
-                .map(|r| Route::new(r).map_err(|e| format!("virtual host {}: {e}", host.name)))
+                .map(|r| CompiledRoute::new(r).map_err(|e| format!("virtual host {}: {e}", host.name)))
                 .collect();
             routes.hosts.push(compiled?);
         }
@@ -110,10 +109,10 @@ impl Routes {
         Ok(routes)
     }
 
-    /// The first route that takes the request, of the virtual host that its authority leads to.
-    pub(crate) fn find(&self, asked: &Asked<'_>) -> Option<&Route> {
-        let host = self.host(&asked.authority.to_ascii_lowercase())?;
-        self.hosts.get(host)?.iter().find(|r| r.takes(asked))
+    /// The first matching route of the virtual host that the request's authority selects.
+    pub(crate) fn find(&self, request: &RoutedRequest<'_>) -> Option<&CompiledRoute> {
+        let host = self.host(&request.authority.to_ascii_lowercase())?;
+        self.hosts.get(host)?.iter().find(|r| r.takes(request))
     }
 
     fn host(&self, authority: &str) -> Option<usize> {
@@ -127,15 +126,16 @@ impl Routes {
         };
         exact(authority)
             .or_else(|| suffix(authority))
-            // Domains come with and without their port; a Host with another port still means this listener's hosts
-            // (istiod sets ignore_port_in_host_matching for gateways, and plans list both for sidecars).
+            // Plans list the domains of sidecars with and without their port, and istiod sets
+            // ignore_port_in_host_matching for gateways: a Host with another port still selects a host of
+            // this listener.
             .or_else(|| exact(bare))
             .or_else(|| suffix(bare))
             .or(self.any)
     }
 }
 
-/// A host without its port; brackets of an IPv6 address stay.
+/// A host without its port; the brackets of an IPv6 address stay.
 pub(crate) fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') && port.bytes().all(|b| b.is_ascii_digit()) => {
@@ -145,30 +145,32 @@ pub(crate) fn without_port(authority: &str) -> &str {
     }
 }
 
-impl Route {
-    fn new(planned: &PlannedRoute) -> Result<Self, String> {
+impl CompiledRoute {
+    fn new(planned: &Route) -> Result<Self, String> {
         let named = |e: String| format!("route {:?}: {e}", planned.name);
         let texts = |map: &std::collections::BTreeMap<String, StringMatch>| {
-            map.iter().map(|(k, v)| Ok((k.clone(), Text::new(v)?))).collect::<Result<Vec<_>, String>>()
+            map.iter().map(|(k, v)| Ok((k.clone(), TextRule::new(v)?))).collect::<Result<Vec<_>, String>>()
         };
         let path = match &planned.matches.path {
-            PathMatch::Any => Path::Any,
-            PathMatch::Prefix(p) => Path::Prefix(p.clone()),
-            PathMatch::Exact(p) => Path::Exact(p.clone()),
-            PathMatch::Regex(r) => Path::Regex(whole(r).map_err(named)?),
+            PathMatch::Any => PathRule::Any,
+            PathMatch::Prefix(p) => PathRule::Prefix(p.clone()),
+            PathMatch::Exact(p) => PathRule::Exact(p.clone()),
+            PathMatch::Regex(r) => PathRule::Regex(whole(r).map_err(named)?),
         };
         let action = match &planned.action {
-            RouteAction::Forward(f) => Action::Forward(Box::new(Forwarding::new(f).map_err(named)?)),
+            RouteAction::Forward(f) => CompiledAction::Forward(Box::new(Forwarding::new(f).map_err(named)?)),
             RouteAction::DirectResponse { status, body } => {
-                Action::DirectResponse { status: *status, body: body.clone() }
+                CompiledAction::DirectResponse { status: *status, body: body.clone() }
             }
-            RouteAction::Redirect { status, scheme, authority, path, port } => Action::Redirect {
-                status: *status,
-                scheme: scheme.clone(),
-                authority: authority.clone(),
-                path: path.clone(),
-                port: *port,
-            },
+            RouteAction::Redirect { status, scheme, authority, path, port } => {
+                CompiledAction::Redirect(RedirectRule {
+                    status: *status,
+                    scheme: scheme.clone(),
+                    authority: authority.clone(),
+                    path: path.clone(),
+                    port: *port,
+                })
+            }
         };
         Ok(Self {
             name: planned.name.clone(),
@@ -179,42 +181,42 @@ impl Route {
         })
     }
 
-    fn takes(&self, asked: &Asked<'_>) -> bool {
+    fn takes(&self, request: &RoutedRequest<'_>) -> bool {
         let path = match &self.path {
-            Path::Any => true,
-            Path::Prefix(p) => asked.path.starts_with(p.as_str()),
-            Path::Exact(p) => asked.path == p,
-            Path::Regex(r) => r.is_match(asked.path),
+            PathRule::Any => true,
+            PathRule::Prefix(p) => request.path.starts_with(p.as_str()),
+            PathRule::Exact(p) => request.path == p,
+            PathRule::Regex(r) => r.is_match(request.path),
         };
         path && self.headers.iter().all(|(name, want)| {
             let value = match name.as_str() {
-                ":method" => Some(asked.method),
-                ":authority" | "host" => Some(asked.authority),
-                ":path" => Some(asked.path),
-                other => asked.headers.get(other).and_then(|v| v.to_str().ok()),
+                ":method" => Some(request.method),
+                ":authority" | "host" => Some(request.authority),
+                ":path" => Some(request.path),
+                other => request.headers.get(other).and_then(|v| v.to_str().ok()),
             };
             value.is_some_and(|v| want.takes(v))
         }) && self.query.iter().all(|(name, want)| {
-            asked.query.unwrap_or_default().split('&').any(|pair| {
+            request.query.unwrap_or_default().split('&').any(|pair| {
                 let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
                 key == name && want.takes(value)
             })
         })
     }
 
-    /// The path after a rewrite: the matched prefix is replaced, or the whole path.
+    /// The path after a rewrite: `with` replaces the matched prefix or the whole path.
     pub(crate) fn rewritten(&self, path: &str, with: &str) -> String {
         match &self.path {
-            Path::Prefix(prefix) => match path.strip_prefix(prefix.as_str()) {
+            PathRule::Prefix(prefix) => match path.strip_prefix(prefix.as_str()) {
                 Some(rest) => format!("{with}{rest}"),
                 None => with.to_owned(),
             },
-            Path::Any | Path::Exact(_) | Path::Regex(_) => with.to_owned(),
+            PathRule::Any | PathRule::Exact(_) | PathRule::Regex(_) => with.to_owned(),
         }
     }
 }
 
-impl Text {
+impl TextRule {
     fn new(planned: &StringMatch) -> Result<Self, String> {
         Ok(match planned {
             StringMatch::Exact(t) => Self::Exact(t.clone()),
@@ -234,7 +236,7 @@ impl Text {
     }
 }
 
-/// RE2's full match. The regex crate has RE2's syntax for what both know, and linear time as RE2 has.
+/// RE2's full match. The regex crate shares RE2's syntax where both support a construct, and its linear time.
 fn whole(expression: &str) -> Result<Regex, String> {
     Regex::new(&format!(r"\A(?:{expression})\z")).map_err(|e| format!("regular expression: {e}"))
 }
@@ -249,14 +251,14 @@ impl Forwarding {
         };
         Ok(Self {
             host_rewrite,
-            request: Changes::new(&plan.request_headers)?,
-            response: Changes::new(&plan.response_headers)?,
+            request: HeaderEdits::new(&plan.request_headers)?,
+            response: HeaderEdits::new(&plan.response_headers)?,
             turn: AtomicU64::new(0),
             plan: plan.clone(),
         })
     }
 
-    /// A cluster by weight: in turn, so that the shares are exact over each round.
+    /// The next cluster by weight. Clusters take turns, so that the shares are exact over each round.
     pub(crate) fn cluster(&self) -> Option<&str> {
         let total: u64 = self.plan.clusters.iter().map(|c| u64::from(c.weight)).sum();
         let Some(round) = std::num::NonZeroU64::new(total) else {
@@ -274,7 +276,7 @@ impl Forwarding {
     }
 }
 
-impl Changes {
+impl HeaderEdits {
     fn new(planned: &HeaderChanges) -> Result<Self, String> {
         let name = |n: &str| {
             HeaderName::from_bytes(n.as_bytes()).map_err(|_| format!("{n:?} cannot be a header's name"))

@@ -1,4 +1,4 @@
-//! What a connection begins with: a ClientHello and its server name, or anything else.
+//! Finds out what a connection begins with: a ClientHello with its server name, or anything else.
 
 use std::io;
 
@@ -6,33 +6,34 @@ use bytes::{Bytes, BytesMut};
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// The longest ClientHello that is looked at, in bytes; Envoy's TLS inspector stops at 64 KiB
+/// The longest ClientHello that is read, in bytes; Envoy's TLS inspector stops at 64 KiB
 /// (`source/extensions/filters/listener/tls_inspector`).
 const MAX_HELLO: usize = 64 * 1024;
 
 /// The content type of a TLS handshake record, RFC 8446 section 5.1.
 const HANDSHAKE: u8 = 22;
 
-/// What a connection began with.
+/// What a connection begins with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
-    /// It began with a TLS record of a handshake.
+pub(crate) struct FirstBytes {
+    /// It begins with a TLS handshake record.
     pub(crate) tls: bool,
     /// The ClientHello's server name, in lower case.
     pub(crate) server_name: Option<String>,
 }
 
-/// Reads as much as is needed to tell, and returns what was read. A connection that ends without a byte has no facts.
+/// Reads as much as is needed to tell, and returns what was read. The result is `None` for a connection that
+/// ends without a byte.
 ///
 /// # Errors
-/// The socket's.
-pub(crate) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<Facts>, Bytes)> {
+/// Reading from the socket failed.
+pub(crate) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Option<FirstBytes>, Bytes)> {
     let mut read = BytesMut::with_capacity(2048);
     if stream.read_buf(&mut read).await? == 0 {
         return Ok((None, read.freeze()));
     }
     if read.first() != Some(&HANDSHAKE) {
-        return Ok((Some(Facts::default()), read.freeze()));
+        return Ok((Some(FirstBytes::default()), read.freeze()));
     }
     let mut acceptor = Acceptor::default();
     let mut fed = 0;
@@ -46,14 +47,14 @@ pub(crate) async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(
                 Ok(None) => {}
                 Ok(Some(accepted)) => {
                     let server_name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
-                    return Ok((Some(Facts { tls: true, server_name }), read.freeze()));
+                    return Ok((Some(FirstBytes { tls: true, server_name }), read.freeze()));
                 }
-                // Not for us to judge: whoever terminates it will say what is wrong.
-                Err(_) => return Ok((Some(Facts { tls: true, server_name: None }), read.freeze())),
+                // Whatever terminates this TLS connection reports what is wrong with it.
+                Err(_) => return Ok((Some(FirstBytes { tls: true, server_name: None }), read.freeze())),
             }
         }
         if read.len() >= MAX_HELLO || stream.read_buf(&mut read).await? == 0 {
-            return Ok((Some(Facts { tls: true, server_name: None }), read.freeze()));
+            return Ok((Some(FirstBytes { tls: true, server_name: None }), read.freeze()));
         }
     }
 }
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     fn hello(name: &str) -> Vec<u8> {
-        let config = rustls::ClientConfig::builder_with_provider(crate::tls::provider())
+        let config = rustls::ClientConfig::builder_with_provider(meshproof_local::tls::provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(rustls::RootCertStore::empty())
@@ -76,46 +77,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn client_hello_in_single_bytes_gives_its_name_and_every_byte_back() {
+    async fn client_hello_read_byte_by_byte_yields_its_server_name_and_all_bytes() {
         let sent = hello("Edition.CNN.com");
-        let mut builder = tokio_test_reader(&sent);
-        let (facts, read) = sniff(&mut builder).await.unwrap();
-        assert_eq!(facts, Some(Facts { tls: true, server_name: Some("edition.cnn.com".to_owned()) }));
+        let mut reader = one_byte_at_a_time(&sent);
+        let (first, read) = sniff(&mut reader).await.unwrap();
+        assert_eq!(first, Some(FirstBytes { tls: true, server_name: Some("edition.cnn.com".to_owned()) }));
         assert_eq!(read, sent);
     }
 
     #[tokio::test]
-    async fn underscores_and_digits_of_istios_mesh_names_are_names() {
+    async fn istio_server_name_with_underscores_and_digits_is_accepted() {
         let sent = hello("outbound_.80_.cnn_.istio-egressgateway.istio-system.svc.cluster.local");
-        let (facts, _) = sniff(&mut sent.as_slice()).await.unwrap();
+        let (first, _) = sniff(&mut sent.as_slice()).await.unwrap();
         assert_eq!(
-            facts.unwrap().server_name.as_deref(),
+            first.unwrap().server_name.as_deref(),
             Some("outbound_.80_.cnn_.istio-egressgateway.istio-system.svc.cluster.local")
         );
     }
 
     #[tokio::test]
-    async fn plain_http_is_not_tls_and_silence_has_no_facts() {
-        let (facts, read) = sniff(&mut &b"GET / HTTP/1.1\r\n"[..]).await.unwrap();
-        assert_eq!((facts, &read[..]), (Some(Facts::default()), &b"GET / HTTP/1.1\r\n"[..]));
+    async fn plain_http_is_not_tls_and_a_silent_connection_yields_nothing() {
+        let (first, read) = sniff(&mut &b"GET / HTTP/1.1\r\n"[..]).await.unwrap();
+        assert_eq!((first, &read[..]), (Some(FirstBytes::default()), &b"GET / HTTP/1.1\r\n"[..]));
         assert_eq!(sniff(&mut &b""[..]).await.unwrap().0, None);
     }
 
     #[tokio::test]
-    async fn a_hello_that_never_ends_is_let_go_at_its_bound() {
-        // A handshake message of nearly 64 KiB, one byte a record: six times that on the wire.
+    async fn endless_client_hello_is_read_up_to_its_limit() {
+        // A handshake message of nearly 64 KiB, one byte per record: six times as much on the wire.
         let message = [1, 0, 0xff, 0xff].into_iter().chain(std::iter::repeat_n(0, 0xffff));
         let endless: Vec<u8> = message.flat_map(|byte| [22, 3, 1, 0, 1, byte]).collect();
         assert!(endless.len() > 5 * MAX_HELLO);
-        let (facts, read) = sniff(&mut endless.as_slice()).await.unwrap();
-        assert_eq!(facts, Some(Facts { tls: true, server_name: None }));
+        let (first, read) = sniff(&mut endless.as_slice()).await.unwrap();
+        assert_eq!(first, Some(FirstBytes { tls: true, server_name: None }));
         assert!(read.len() <= 2 * MAX_HELLO, "{}", read.len());
     }
 
-    /// A reader that gives one byte at a time.
-    fn tokio_test_reader(bytes: &[u8]) -> impl AsyncRead + Unpin + '_ {
-        struct Single<'a>(&'a [u8]);
-        impl AsyncRead for Single<'_> {
+    /// A reader that returns one byte per read.
+    fn one_byte_at_a_time(bytes: &[u8]) -> impl AsyncRead + Unpin + '_ {
+        struct OneByteReader<'a>(&'a [u8]);
+        impl AsyncRead for OneByteReader<'_> {
             fn poll_read(
                 mut self: std::pin::Pin<&mut Self>,
                 _cx: &mut std::task::Context<'_>,
@@ -128,6 +129,6 @@ mod tests {
                 std::task::Poll::Ready(Ok(()))
             }
         }
-        Single(bytes)
+        OneByteReader(bytes)
     }
 }

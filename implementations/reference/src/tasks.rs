@@ -1,4 +1,4 @@
-//! Everything that a data plane starts, so that nothing is left when it stops.
+//! Everything that a data plane spawns, so that nothing is left when it stops.
 
 use std::future::Future;
 
@@ -7,13 +7,13 @@ use tokio_util::task::TaskTracker;
 
 /// The tasks of one data plane. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Tasks {
+pub(crate) struct PlaneTasks {
     tracker: TaskTracker,
     stop: CancellationToken,
 }
 
-impl Tasks {
-    /// Runs a future until it ends or the data plane stops.
+impl PlaneTasks {
+    /// Runs a future until it completes or the data plane stops.
     pub(crate) fn spawn<F>(&self, future: F)
     where
         F: Future + Send + 'static,
@@ -29,12 +29,12 @@ impl Tasks {
         });
     }
 
-    /// Tells every task to end.
+    /// Asks every task to end.
     pub(crate) fn cancel(&self) {
         self.stop.cancel();
     }
 
-    /// A token that ends with the data plane, or earlier.
+    /// A token that is cancelled when the data plane stops, if not earlier.
     pub(crate) fn child(&self) -> CancellationToken {
         self.stop.child_token()
     }
@@ -51,8 +51,8 @@ impl Tasks {
     }
 }
 
-/// hyper's own tasks (HTTP/2 streams) are ours too.
-impl<F> hyper::rt::Executor<F> for Tasks
+/// hyper spawns tasks too (one per HTTP/2 stream); they belong to the data plane like all others.
+impl<F> hyper::rt::Executor<F> for PlaneTasks
 where
     F: Future + Send + 'static,
     F::Output: Send,

@@ -1,4 +1,4 @@
-//! Passing bytes on without looking at them.
+//! Passes the bytes of a connection through, unread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,89 +9,86 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::io::{Counted, Counts, Stream};
-use crate::log::Record;
-use crate::plane::Shared;
-use crate::pool::dial;
-use crate::registry::Connection;
-use crate::saboteurs::Saboteur;
-use crate::sniff::Facts;
-use crate::state::{Bound, Found, Upstream};
-use crate::tls::client::Wish;
+use crate::access_log::LogRecord;
+use crate::config::ActiveListener;
+use crate::connect::{CONNECT_TIMEOUT, dial};
+use crate::connections::DownstreamConnection;
+use crate::io::{Counted, Counts, Socket, Stream};
+use crate::pool::AlpnChoice;
+use crate::sniff::FirstBytes;
+use crate::upstream::{ActiveCluster, UpstreamAddress};
 
-/// Until TCP and TLS are up; istiod's default `connectTimeout`.
-const CONNECTED: Duration = Duration::from_secs(10);
-/// No byte either way for so long: a drained connection has come to rest.
+/// A drained connection is at rest after this long without a byte in either direction.
 const AT_REST: Duration = Duration::from_millis(200);
-/// A drained connection that does not come to rest is closed after this.
-const DRAINED: Duration = Duration::from_secs(5);
+/// A drained connection that does not come to rest is closed after this long.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Passes a connection on to a cluster, and logs it when it has ended.
+/// Passes a connection through to a cluster, and logs it when it has ended.
 pub(crate) async fn pass(
-    shared: &Arc<Shared>,
-    connection: &Arc<Connection>,
-    bound: &Bound,
+    connection: &DownstreamConnection,
+    listener: &ActiveListener,
     cluster: &str,
-    facts: &Facts,
+    first: &FirstBytes,
     stream: impl Stream,
 ) {
-    let mut record = Record::new(Arc::clone(&shared.boot.logs), &connection.proxy, shared.saboteur);
-    let fields = &mut record.fields;
-    fields.downstream_local = Some(connection.local);
-    fields.downstream_remote = Some(connection.peer);
-    fields.server_name.clone_from(&facts.server_name);
-    fields.cluster = Some(cluster.to_owned());
-    let Some(upstream) = bound.proxy.clusters.get(cluster) else {
-        fields.flag = Some("NC");
+    let mut record = LogRecord::new(Arc::clone(&connection.proxy));
+    let entry = &mut record.entry;
+    entry.downstream_local = Some(connection.local);
+    entry.downstream_remote = Some(connection.peer);
+    entry.server_name.clone_from(&first.server_name);
+    entry.cluster = Some(cluster.to_owned());
+    let Some(upstream) = listener.proxy.clusters.get(cluster) else {
+        entry.flag = Some("NC");
         return;
     };
-    let address = match upstream.address(facts.server_name.as_deref(), bound.port) {
-        Found::At(address) => address,
-        Found::Nobody => {
-            fields.flag = Some("UH");
+    let address = match upstream.address(first.server_name.as_deref(), listener.port) {
+        UpstreamAddress::At(address) => address,
+        UpstreamAddress::NoEndpoint => {
+            entry.flag = Some("UH");
             return;
         }
-        Found::Unresolved => {
-            fields.flag = Some("UF");
-            fields.failure = Some("DNS resolution failed".to_owned());
+        UpstreamAddress::Unresolved => {
+            entry.flag = Some("UF");
+            entry.failure = Some("DNS resolution failed".to_owned());
             return;
         }
     };
-    fields.upstream_host = Some(address);
-    let drain = &connection.drain;
+    entry.upstream_host = Some(address);
+    let hooks = connection.proxy.hooks.as_ref();
     let connecting = async {
-        let tcp = dial(address).await?;
+        let tcp = dial(address, hooks).await?;
         let local = tcp.0.local_addr().ok();
-        Ok::<_, String>((secure(upstream, tcp, facts).await?, local))
+        Ok::<_, String>((originate(upstream, tcp, first).await?, local))
     };
     let connected =
-        timeout(CONNECTED, connecting).await.unwrap_or_else(|_| Err("connection timeout".to_owned()));
+        timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err("connection timeout".to_owned()));
     let (up, local) = match connected {
         Ok(connected) => connected,
         Err(reason) => {
-            fields.flag = Some("UF");
-            fields.failure = Some(reason);
+            entry.flag = Some("UF");
+            entry.failure = Some(reason);
             return;
         }
     };
-    fields.upstream_local = local;
+    entry.upstream_local = local;
     let counts = Arc::new(Counts::default());
-    if let Some(acceptor) = intruder(bound, facts) {
-        // The application's own TLS ends here, and another begins.
-        let Ok(Ok(down)) = timeout(CONNECTED, acceptor.accept(stream)).await else { return };
-        run(Counted::new(down, Arc::clone(&counts)), up, &counts, drain).await;
+    let drain = &connection.drain;
+    if let Some(config) = hooks.terminate_passthrough().filter(|_| first.tls) {
+        let accepting = TlsAcceptor::from(config).accept(stream);
+        let Ok(Ok(down)) = timeout(CONNECT_TIMEOUT, accepting).await else { return };
+        copy(Counted::new(down, Arc::clone(&counts)), up, &counts, drain).await;
     } else {
-        run(Counted::new(stream, Arc::clone(&counts)), up, &counts, drain).await;
+        copy(Counted::new(stream, Arc::clone(&counts)), up, &counts, drain).await;
     }
     let (read, written) = counts.both();
-    record.fields.received.store(read, Ordering::Relaxed);
-    record.fields.sent = written;
+    record.entry.received.store(read, Ordering::Relaxed);
+    record.entry.sent = written;
 }
 
-async fn run(mut down: impl Stream, mut up: Box<dyn Stream>, counts: &Counts, drain: &CancellationToken) {
+async fn copy(mut down: impl Stream, mut up: Box<dyn Stream>, counts: &Counts, drain: &CancellationToken) {
     let drained = async {
         drain.cancelled().await;
-        let last = Instant::now() + DRAINED;
+        let last = Instant::now() + DRAIN_TIMEOUT;
         let mut before = counts.both();
         while Instant::now() < last {
             tokio::time::sleep(AT_REST).await;
@@ -103,33 +100,25 @@ async fn run(mut down: impl Stream, mut up: Box<dyn Stream>, counts: &Counts, dr
         }
     };
     tokio::select! {
-        // How it ended is told by the bytes.
+        // An error needs no report: the log shows how many bytes went each way.
         _ = copy_bidirectional(&mut down, &mut up) => {}
         () = drained => {}
     }
 }
 
-async fn secure(
-    upstream: &Upstream,
-    tcp: crate::io::Socket,
-    facts: &Facts,
+async fn originate(
+    upstream: &ActiveCluster,
+    tcp: Socket,
+    first: &FirstBytes,
 ) -> Result<Box<dyn Stream>, String> {
     match &upstream.tls {
         None => Ok(Box::new(tcp)),
         Some(Err(reason)) => Err(reason.clone()),
-        Some(Ok(client)) => {
-            let host = facts.server_name.as_deref();
-            let stream = client.connect(tcp, client.server_name(host), host, Wish::Any).await?;
-            Ok(Box::new(stream))
+        Some(Ok(originator)) => {
+            let host = first.server_name.as_deref();
+            let hooks = upstream.proxy.hooks.as_ref();
+            let sni = originator.server_name(host);
+            Ok(Box::new(originator.connect(tcp, sni, host, AlpnChoice::All, hooks).await?))
         }
     }
-}
-
-fn intruder(bound: &Bound, facts: &Facts) -> Option<TlsAcceptor> {
-    bound
-        .proxy
-        .intruder
-        .clone()
-        .filter(|_| bound.proxy.saboteur == Some(Saboteur::TerminateApplicationTls) && facts.tls)
-        .map(TlsAcceptor::from)
 }

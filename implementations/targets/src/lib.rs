@@ -1,4 +1,4 @@
-//! Every target by its name: what `--target` and `MESHPROOF_TARGET` take.
+//! From the name of a target (`--target`, `MESHPROOF_TARGET`) to the target.
 
 pub mod cluster;
 
@@ -13,40 +13,48 @@ use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_local::LocalTarget;
 use meshproof_local::data_plane::DataPlaneFactory;
-use meshproof_reference::{Reference, Saboteur, UnknownSaboteur};
+use meshproof_local::real_hosts::RealHosts;
+use meshproof_reference::{Reference, UnknownVariant, Variant};
 
-/// The choices, with what each is.
+/// The names of the targets, each with a description.
 pub const CHOICES: &[(&str, &str)] = &[
-    ("reference", "the embedded data plane; nothing needs to be installed"),
-    ("envoy", "Envoy processes on this machine, one a proxy, configured as istiod would"),
+    ("reference", "the embedded data plane; needs nothing installed"),
+    ("envoy", "Envoy processes on this machine, one per proxy, configured as istiod would configure them"),
     (
         "cluster",
-        "whatever speaks Istio's API in a Kubernetes cluster (needs a build with `--features cluster`; see docs/cluster.md)",
+        "an implementation of Istio's API in a Kubernetes cluster (needs a build with `--features cluster`; see docs/cluster.md)",
     ),
-    ("adapter:COMMAND", "any program that speaks the adapter contract (see docs/adapters.md)"),
-    ("reference:SABOTEUR", "the same, broken on purpose in one way (see `meshproof sabotage --list`)"),
+    ("adapter:COMMAND", "a program that implements the adapter contract (see docs/adapters.md)"),
+    (
+        "reference:SABOTEUR",
+        "the reference with one known defect (see `meshproof sabotage --list`); with SABOTEUR@sidecar, @egress-gateway or \
+         @ingress-gateway it has the defect at one placement only",
+    ),
     (
         "envoy:MUTATION",
-        "the same, told something else: no-sni, no-ca, no-client-certificate, plaintext, wrong-port, no-log",
+        "Envoy with one wrong configuration: no-sni, no-ca, no-client-certificate, plaintext, wrong-port or no-log",
     ),
 ];
 
-/// What targets may be told.
+/// The settings of targets.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The nginx to use as an external service; absent: the one on PATH.
+    /// The nginx program for external services. Default: nginx on PATH.
     pub nginx: Option<PathBuf>,
-    /// The image to use for nginx in a container; absent: `MESHPROOF_NGINX_IMAGE`, else that of nginx's makers.
+    /// The image for nginx in a container. Default: `MESHPROOF_NGINX_IMAGE`, or the official nginx image.
     pub nginx_image: Option<String>,
-    /// The Envoy to run; absent: `MESHPROOF_ENVOY`, else the one on PATH.
+    /// How local targets find the real hosts, and which authorities must have issued their certificates (`--live`).
+    pub real_hosts: RealHosts,
+    /// The Envoy program. Default: `MESHPROOF_ENVOY`, or envoy on PATH.
     pub envoy: Option<PathBuf>,
-    /// Which cluster, and what is put into it.
+    /// The cluster, and the resources to create in it.
     pub cluster: cluster::Options,
-    /// How long a program that is judged may take.
+    /// The timeouts for the program under test.
     pub timeouts: Timeouts,
 }
 
-/// Conditions that take longer in a cluster: images are pulled, pods scheduled, namespaces emptied before they go.
+/// Timeouts, in seconds, of conditions that take longer in a cluster: it pulls images, schedules pods, and empties namespaces
+/// before it deletes them.
 const IN_A_CLUSTER: &[(Timeout, u64)] = &[
     (Timeout::Request, 15),
     (Timeout::ExternalServiceReady, 120),
@@ -56,7 +64,7 @@ const IN_A_CLUSTER: &[(Timeout, u64)] = &[
     (Timeout::Scenario, 900),
 ];
 
-/// The timeouts that a target is given where nobody says otherwise.
+/// The default timeouts of a target.
 #[must_use]
 pub fn default_timeouts(target: &str) -> Timeouts {
     let mut timeouts = Timeouts::default();
@@ -68,27 +76,27 @@ pub fn default_timeouts(target: &str) -> Timeouts {
     timeouts
 }
 
-/// No target has this name.
+/// A target that does not exist.
 #[derive(Debug, thiserror::Error)]
 pub enum UnknownTarget {
     /// The name is not among [`CHOICES`].
-    #[error("no target is named {name:?}{suggestion}\nthe targets are:\n{}", choices())]
+    #[error("no target is named {name:?}{suggestion}\nThe targets are:\n{}", choices())]
     Name {
-        /// What was asked for.
+        /// The name.
         name: String,
-        /// Near names.
+        /// A suggestion of near names, or nothing.
         suggestion: String,
     },
-    /// The target exists, its saboteur does not.
+    /// There is no such variant of the reference.
     #[error(transparent)]
-    Saboteur(#[from] UnknownSaboteur),
-    /// Envoy cannot be broken in this way.
+    Variant(#[from] UnknownVariant),
+    /// There is no such mutation of Envoy.
     #[error(transparent)]
     Mutation(#[from] UnknownMutation),
-    /// This build knows no clusters, or the options for it are none.
+    /// This build has no support for clusters, or the options for the cluster are wrong.
     #[error(transparent)]
     Cluster(#[from] cluster::Unusable),
-    /// The adapter's command is none.
+    /// The command of the adapter is not valid.
     #[error(transparent)]
     Adapter(#[from] BadCommand),
 }
@@ -97,19 +105,20 @@ fn choices() -> String {
     CHOICES.iter().map(|(name, what)| format!("  {name:<20} {what}")).collect::<Vec<_>>().join("\n")
 }
 
-/// The target of this name.
+/// The target with this name.
 ///
 /// # Errors
-/// There is none; the message lists the choices.
+/// There is no such target. The message lists the targets.
 pub fn by_name(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, UnknownTarget> {
     let on = |factory: Arc<dyn DataPlaneFactory>| -> Arc<dyn Target> {
         let target = LocalTarget::new(factory, settings.nginx.clone());
+        let target = target.with_real_hosts(settings.real_hosts.clone());
         Arc::new(target.with_nginx_image(settings.nginx_image.clone()))
     };
     let local = |reference: Reference| on(Arc::new(reference));
     match name.split_once(':') {
         None if name == "reference" => Ok(local(Reference::new())),
-        Some(("reference", saboteur)) => Ok(local(Reference::sabotaged(saboteur.parse::<Saboteur>()?))),
+        Some(("reference", variant)) => Ok(local(Reference::varied(variant.parse::<Variant>()?))),
         None if name == "envoy" => Ok(on(Arc::new(Envoy::new(settings.envoy.clone())))),
         Some(("envoy", mutation)) => {
             Ok(on(Arc::new(Envoy::mutated(settings.envoy.clone(), mutation.parse::<Mutation>()?))))
@@ -139,19 +148,19 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_saboteur_names_near_ones() {
+    fn an_unknown_saboteur_is_refused_with_near_names() {
         assert!(refusal("reference:no-snj").contains("no-sni"));
     }
 
     #[test]
-    fn an_adapter_without_a_command_says_what_to_write() {
+    fn an_adapter_without_a_valid_command_is_refused_with_the_form_to_write() {
         assert!(refusal("adapter:").contains("adapter:COMMAND"));
         assert!(refusal("adapter:a 'b").contains("quote"));
         assert!(by_name("adapter:python3 'my adapter.py'", &Settings::default()).is_ok());
     }
 
     #[test]
-    fn a_cluster_gets_more_time_and_nobody_else_does() {
+    fn a_cluster_has_longer_timeouts_than_other_targets() {
         for (timeout, _) in IN_A_CLUSTER {
             let [cluster, envoy] = ["cluster", "envoy"].map(|target| default_timeouts(target).get(*timeout));
             assert!(cluster > envoy, "{timeout}");
@@ -160,14 +169,14 @@ mod tests {
 
     #[cfg(not(feature = "cluster"))]
     #[test]
-    fn a_build_without_clusters_says_how_to_make_one_with_them() {
+    fn a_build_without_cluster_support_names_the_feature_to_build_with() {
         assert!(refusal("cluster").contains("--features cluster"), "{}", refusal("cluster"));
     }
 
     #[test]
-    fn every_saboteur_is_a_target() {
-        for saboteur in Saboteur::ALL {
-            assert!(by_name(&format!("reference:{saboteur}"), &Settings::default()).is_ok());
+    fn every_variant_of_the_reference_is_a_target() {
+        for variant in Variant::saboteurs().chain(Variant::benign()) {
+            assert!(by_name(&format!("reference:{variant}"), &Settings::default()).is_ok());
         }
     }
 

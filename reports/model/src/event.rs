@@ -1,53 +1,53 @@
-//! What happens during a run, as it happens: one model, and as many renderers as there are readers
-//! (progress on a terminal, annotations, a log).
+//! Events of a run while it executes: one model for every renderer (progress on a terminal, annotations, a
+//! log).
 
 use crate::report::{CheckResult, ScenarioResult};
 
-/// One thing that happened. Scenarios run side by side, so events of several interleave.
+/// One event. Scenarios run concurrently, so events of several scenarios interleave.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The run begins.
+    /// The run starts.
     RunStarted {
         /// The implementation's name and version.
         implementation: String,
-        /// How many scenario configurations will run.
+        /// The number of scenario configurations that will run.
         scenarios: usize,
-        /// How many checks they hold.
+        /// The number of their checks.
         checks: usize,
     },
-    /// Scenarios follow one another, although more might have run side by side.
+    /// Scenarios run one after another, although the run allows several at the same time.
     OneAtATime {
-        /// Why, in the target's words.
+        /// The reason that the target gives.
         reason: String,
     },
-    /// A scenario configuration begins.
+    /// A scenario configuration starts.
     ScenarioStarted {
         /// `scenario:configuration`.
         scenario: String,
     },
-    /// A step of the document begins.
+    /// A step of the document starts.
     StepStarted {
         /// `scenario:configuration`.
         scenario: String,
         /// The step's title.
         title: String,
     },
-    /// A check was judged. A claim that must hold to the scenario's end is judged again there; the scenario's result
-    /// is what counts.
+    /// A check was judged. A claim that must hold until the end of the scenario is judged again there, so the
+    /// result of the scenario is authoritative.
     CheckJudged {
         /// `scenario:configuration`.
         scenario: String,
         /// The result so far.
         result: Box<CheckResult>,
     },
-    /// A scenario configuration came to its end.
+    /// A scenario configuration finished.
     ScenarioFinished {
-        /// As it will stand in the report.
+        /// The result, as in the report.
         result: Box<ScenarioResult>,
     },
-    /// The run was asked to stop; scenarios are being taken down.
+    /// The run was asked to stop; scenarios are being cleaned up.
     Interrupted {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }

@@ -1,16 +1,16 @@
-//! What the three sides of the wire saw: the workload's exchanges, the proxies' access logs, the external
-//! services' connections and requests. Everything here comes from the thing under test and is untrusted:
-//! it is bounded where it is recorded and escaped where it is rendered.
+//! What the three sides recorded: the workload's exchanges, the proxies' access logs, and the connections and
+//! requests of the services. All of it comes from the implementation under test and is untrusted: it is
+//! bounded when it is recorded and escaped when it is rendered.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::access_log::{AccessLog, LogFields};
 use crate::tls_failure::TlsFailure;
 
-/// Names one piece of evidence within a scenario: `e1`, `e2`, ...
+/// The id of a piece of evidence within its scenario: `e1`, `e2`, ...
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct EvidenceId(pub String);
@@ -21,29 +21,29 @@ impl fmt::Display for EvidenceId {
     }
 }
 
-/// One thing that one side saw.
+/// One fact that one side recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
-    /// Names it within its scenario.
+    /// Its id within its scenario.
     pub id: EvidenceId,
     /// When it was recorded, in microseconds from the scenario's start.
     pub at_us: u64,
     /// The step of the document during which it was recorded, an index into the scenario's steps.
     pub step: usize,
-    /// Who saw it.
+    /// The side that recorded it.
     pub side: Side,
-    /// The correlation token of the request that it belongs to, where it carries one.
+    /// The correlation token of the request that it belongs to, if it contains one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// What was seen.
+    /// What was recorded.
     pub fact: Fact,
 }
 
-/// Who saw a piece of evidence.
+/// The side that recorded a piece of evidence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "side", rename_all = "kebab-case")]
 pub enum Side {
-    /// An application, by the name of its workload.
+    /// An application, named by its workload.
     Workload {
         /// `sleep`, `details`.
         name: String,
@@ -53,20 +53,33 @@ pub enum Side {
         /// `sleep`, `istio-egressgateway`.
         name: String,
     },
-    /// A server outside the mesh, or a service inside it that the suite runs to be called.
+    /// A server that the suite runs: an external service, or a mesh service that the scenario calls.
     Service {
-        /// The host name it answers for.
+        /// The host name that it serves.
         host: String,
     },
-    /// The suite itself: what it changed, what it asked directly.
+    /// The suite itself: its configuration changes and its own requests.
     Suite,
 }
 
-/// What was seen.
+impl Side {
+    /// The position of this side on the request path.
+    #[must_use]
+    pub const fn path_position(&self) -> u8 {
+        match self {
+            Self::Suite => 0,
+            Self::Workload { .. } => 1,
+            Self::Proxy { .. } => 2,
+            Self::Service { .. } => 3,
+        }
+    }
+}
+
+/// What was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Fact {
-    /// A request of an application or of the suite, with every redirect that was followed.
+    /// A request of an application or of the suite, including every redirect that was followed.
     Exchange(Exchange),
     /// One line of a proxy's access log.
     AccessLog(AccessLog),
@@ -74,20 +87,20 @@ pub enum Fact {
     Connection(Connection),
     /// A request that a service received.
     Request(ServerRequest),
-    /// The suite changed the configuration.
+    /// A configuration change by the suite.
     Change(Change),
-    /// A proxy's word on its credentials.
+    /// The state of a credential, as a proxy reports it.
     Credential(CredentialStatus),
-    /// Anything else worth keeping: a process's stderr, a limit that was reached.
+    /// Anything else of interest: the standard error of a process, a limit that was reached.
     Note {
         /// The text, bounded.
         text: String,
     },
 }
 
-// Each match is whole, so that a new kind of fact is placed everywhere.
+// Each match is exhaustive, so that a new kind of fact cannot be overlooked.
 impl Fact {
-    /// The exchange, if it is one.
+    /// The exchange, if this fact is one.
     #[must_use]
     pub const fn as_exchange(&self) -> Option<&Exchange> {
         match self {
@@ -144,7 +157,7 @@ impl Fact {
     }
 }
 
-/// A header's name and value; a value that is not UTF-8 is shown with replacement characters.
+/// A header's name and value. Bytes that are not UTF-8 become replacement characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Header {
     /// Lower case.
@@ -153,42 +166,42 @@ pub struct Header {
     pub value: String,
 }
 
-/// One request of a client and all that came of it.
+/// One request of a client with its responses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Exchange {
-    /// The URL that was asked for first.
+    /// The URL of the first request.
     pub url: String,
-    /// One entry a request sent: more than one where redirects were followed, or where the same request was sent several
-    /// times over one connection. Never empty.
+    /// One entry per request sent: more than one if redirects were followed, or if the same request was sent
+    /// several times over one connection. Never empty.
     pub hops: Vec<Hop>,
     /// How long it took in microseconds, redirects included.
     pub duration_us: u64,
 }
 
 impl Exchange {
-    /// The last hop's response, if the exchange ended in one.
+    /// The last hop's response, if the exchange ended with a response.
     #[must_use]
     pub fn last_response(&self) -> Option<&Response> {
         self.hops.last().and_then(|h| h.response())
     }
 }
 
-/// One request and its answer.
+/// One request and its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hop {
     /// `GET`.
     pub method: String,
     /// The URL of this hop.
     pub url: String,
-    /// What the client wrote on its connection before TLS, if any, bounded: for a plain request its head, byte for
-    /// byte; for an HTTPS request the ClientHello's first bytes (hex would be unreadable: lossy UTF-8).
+    /// What the client wrote to its connection outside TLS, bounded: for a plain request its head, byte for
+    /// byte; for an HTTPS request the first bytes of the ClientHello, decoded as lossy UTF-8.
     pub sent: String,
-    /// How many bytes the client wrote in all.
+    /// The total number of bytes that the client wrote.
     pub sent_bytes: u64,
-    /// The client's own TLS on this hop, where the URL is `https`.
+    /// The client's own TLS connection on this hop, if the URL is `https`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,
-    /// What came back.
+    /// The outcome.
     pub result: HopResult,
 }
 
@@ -207,7 +220,7 @@ impl Hop {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HopResult {
-    /// A whole response head, and as much of the body as the bound allows.
+    /// A complete response head, and as much of the body as the bound allows.
     Response(Response),
     /// No response.
     Error(ExchangeError),
@@ -216,31 +229,31 @@ pub enum HopResult {
 /// Why a request got no response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExchangeError {
-    /// What sort of failure.
+    /// The kind of failure.
     pub kind: ExchangeErrorKind,
-    /// The client library's words, with their causes.
+    /// The client library's error message, including its causes.
     pub message: String,
 }
 
-/// The sorts of failure that a client tells apart.
+/// The kinds of failure that a client distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExchangeErrorKind {
-    /// Nobody listens.
+    /// Nothing listens on the address.
     ConnectionRefused,
-    /// The connection was opened and then reset or closed without an answer.
+    /// The connection was opened and then reset or closed without a response.
     ConnectionClosed,
     /// The TLS handshake failed.
     Tls,
-    /// What came back is not HTTP.
+    /// The response is not valid HTTP.
     Protocol,
-    /// The named timeout `request` ran out.
+    /// The timeout `request` expired.
     Timeout,
     /// Anything else.
     Other,
 }
 
-/// A response as a client saw it.
+/// A response as a client received it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Response {
     /// `HTTP/1.1`, `HTTP/2`.
@@ -253,41 +266,42 @@ pub struct Response {
     pub body: String,
     /// The body's length in bytes, as received (up to the bound at which reading stopped).
     pub body_bytes: u64,
-    /// True when the body was longer than the bound.
+    /// True if the body was longer than the bound.
     pub body_truncated: bool,
-    /// SHA-256 of the body in lower-case hex; absent where there is none, where it was not read to its end, or where
-    /// this client does not say.
+    /// SHA-256 of the body in lower-case hex; absent if there is no body, if it was not read to its end, or
+    /// if the client does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_sha256: Option<String>,
-    /// What followed the body (RFC 9110, section 6.5); bounded.
+    /// The trailer fields after the body (RFC 9110, section 6.5); bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trailers: Vec<Header>,
-    /// The statuses of interim responses (RFC 9110, section 15.2) that came before it, where this client shows them.
+    /// The status codes of the interim responses (RFC 9110, section 15.2) before it, if the client reports
+    /// them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub informational: Vec<u16>,
-    /// What came back as WebSocket messages after a 101; bounded and lossily decoded.
+    /// The WebSocket messages received after status 101; bounded and lossily decoded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<String>,
 }
 
 impl Response {
-    /// The first header of this name, in any case.
+    /// The first header with this name, compared case-insensitively.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.as_str())
     }
 }
 
-/// What one end of a TLS connection knows about it. Fields that this end cannot know are absent.
+/// What one end of a TLS connection recorded about it. Fields that this end cannot observe are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TlsFacts {
     /// The ClientHello's server name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
-    /// The ALPN protocols that the ClientHello offered, in its order; absent where this end cannot see them.
+    /// The ALPN protocols that the ClientHello offered, in its order; absent if this end cannot observe them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpn_offered: Option<Vec<String>>,
-    /// The ALPN protocol that was agreed on.
+    /// The negotiated ALPN protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpn: Option<String>,
     /// `TLSv1.2`, `TLSv1.3`.
@@ -299,10 +313,10 @@ pub struct TlsFacts {
     /// The certificate that the other end presented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_certificate: Option<PeerCertificate>,
-    /// Whether this end verified that certificate (`SUCCESS`, `NONE`, `FAILED:reason`, as nginx says it).
+    /// Whether this end verified that certificate (`SUCCESS`, `NONE`, `FAILED:reason`, as in nginx).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_verification: Option<String>,
-    /// Why the handshake failed, in this end's words; an alert that was sent or received.
+    /// Why the handshake failed, as this end reports it; an alert that was sent or received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
     /// The same as a type, which claims decide by; absent where the handshake did not fail, and in old reports.
@@ -315,14 +329,14 @@ pub struct TlsFacts {
 pub struct PeerCertificate {
     /// The subject as an RFC 2253 string: `CN=client.example.com,O=client organization`.
     pub subject: String,
-    /// The issuer, likewise.
+    /// The issuer in the same form.
     pub issuer: String,
     /// The serial number in upper-case hex, without leading zeros beyond a whole byte: `01`.
     pub serial: String,
-    /// SHA-256 of the DER in lower-case hex, where this end shows it.
+    /// SHA-256 of the DER encoding in lower-case hex, if this end reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// DNS and URI subject alternative names, where this end shows them.
+    /// DNS and URI subject alternative names, if this end reports them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternative_names: Vec<String>,
 }
@@ -330,17 +344,18 @@ pub struct PeerCertificate {
 /// A connection that a service accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Connection {
-    /// Tells this connection from the service's others.
+    /// Identifies this connection among those of the service.
     pub number: u64,
-    /// The port as the documents name it: 80, 443.
+    /// The port that the documents use: 80, 443.
     pub port: u16,
-    /// True where that port speaks TLS.
+    /// True if the port speaks TLS.
     pub tls_port: bool,
     /// The other end's `address:port`.
     pub peer: String,
-    /// The first bytes that arrived outside TLS, lossily decoded and bounded. On a TLS port that got a ClientHello: empty.
+    /// The first bytes that arrived outside TLS, lossily decoded and bounded. Empty if a TLS port received a
+    /// ClientHello.
     pub clear_bytes: String,
-    /// What the handshake showed; absent on a plain port.
+    /// The facts of the handshake; absent on a plain port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,
 }
@@ -348,11 +363,11 @@ pub struct Connection {
 /// A request that a service received.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerRequest {
-    /// The connection that it came on, by [`Connection::number`].
+    /// The connection that it arrived on, by [`Connection::number`].
     pub connection: u64,
-    /// The port as the documents name it.
+    /// The port that the documents use.
     pub port: u16,
-    /// True when it arrived inside TLS.
+    /// True if it arrived over TLS.
     pub over_tls: bool,
     /// The other end's `address:port`.
     pub peer: String,
@@ -364,148 +379,51 @@ pub struct ServerRequest {
     pub authority: String,
     /// `HTTP/1.1`, `HTTP/2`.
     pub version: String,
-    /// All headers where the service can show them; nginx shows those that its log format names.
+    /// All headers if the service records them; nginx records those that its log format lists.
     pub headers: Vec<Header>,
-    /// The status that the service answered.
+    /// The status of the service's response.
     pub status: u16,
-    /// The body's length in bytes, once it has come to its end; absent where the service does not show it.
+    /// The length of the complete body in bytes; absent if the service does not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes: Option<u64>,
-    /// SHA-256 of the body in lower-case hex, likewise; absent where there is no body.
+    /// SHA-256 of the body in lower-case hex; absent if there is no body or the service does not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_sha256: Option<String>,
-    /// The handshake facts of its connection, where it arrived inside TLS.
+    /// The handshake facts of its connection, if it arrived over TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,
 }
 
 impl ServerRequest {
-    /// The first header of this name, in any case.
+    /// The first header with this name, compared case-insensitively.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.as_str())
     }
 }
 
-/// One line of a proxy's access log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AccessLog {
-    /// The line, bounded.
-    pub line: String,
-    /// The format that it was read in; absent when it fits none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub format: Option<String>,
-    /// What the line says; absent when it fits no format.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fields: Option<LogFields>,
-    /// Why the line could not be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unreadable: Option<String>,
-}
-
-/// The fields of an access-log line. A field is absent when its format lacks it or the line says `-`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct LogFields {
-    /// `%START_TIME%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub start_time: Option<String>,
-    /// `%REQ(:METHOD)%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// `%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// `%PROTOCOL%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<String>,
-    /// `%RESPONSE_CODE%`; 0 where there was no response.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_code: Option<u16>,
-    /// `%RESPONSE_FLAGS%`, one entry a flag.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub response_flags: Vec<String>,
-    /// `%RESPONSE_CODE_DETAILS%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_code_details: Option<String>,
-    /// `%CONNECTION_TERMINATION_DETAILS%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connection_termination_details: Option<String>,
-    /// `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upstream_transport_failure_reason: Option<String>,
-    /// `%BYTES_RECEIVED%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes_received: Option<u64>,
-    /// `%BYTES_SENT%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes_sent: Option<u64>,
-    /// `%DURATION%`, milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub duration_ms: Option<u64>,
-    /// `%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%`, milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upstream_service_time_ms: Option<u64>,
-    /// `%REQ(X-FORWARDED-FOR)%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub x_forwarded_for: Option<String>,
-    /// `%REQ(USER-AGENT)%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<String>,
-    /// `%REQ(X-REQUEST-ID)%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
-    /// `%REQ(:AUTHORITY)%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub authority: Option<String>,
-    /// `%UPSTREAM_HOST%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upstream_host: Option<String>,
-    /// `%UPSTREAM_CLUSTER_RAW%` or `%UPSTREAM_CLUSTER%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upstream_cluster: Option<String>,
-    /// `%UPSTREAM_LOCAL_ADDRESS%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upstream_local_address: Option<String>,
-    /// `%DOWNSTREAM_LOCAL_ADDRESS%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub downstream_local_address: Option<String>,
-    /// `%DOWNSTREAM_REMOTE_ADDRESS%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub downstream_remote_address: Option<String>,
-    /// `%REQUESTED_SERVER_NAME%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requested_server_name: Option<String>,
-    /// `%ROUTE_NAME%`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub route_name: Option<String>,
-    /// Members of a JSON line that no field above holds; of a text line of Istio 1.3 to 1.7, `istio.mixer:status`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub other: BTreeMap<String, String>,
-}
-
-/// The suite changed the configuration.
+/// A configuration change by the suite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// What was created or replaced, as YAML; Secrets without their data.
+    /// The created or replaced resources as YAML; Secrets without their data.
     pub applied: Vec<String>,
-    /// What was deleted: `DestinationRule default/edition-cnn-com`.
+    /// The deleted resources: `DestinationRule default/edition-cnn-com`.
     pub deleted: Vec<String>,
-    /// From the change until it was in force, in microseconds.
+    /// The time from the change until it was in force, in microseconds.
     pub convergence_us: u64,
-    /// The implementation's words, where it refused.
+    /// The implementation's message, if it rejected the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
 
-/// A proxy's word on one credential.
+/// The state of one credential, as a proxy reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CredentialStatus {
     /// `kubernetes://client-credential`, `kubernetes://client-credential-cacert`.
     pub name: String,
     /// Whether it is in use.
     pub state: CredentialState,
-    /// The certificate's serial number, where there is one, as in [`PeerCertificate::serial`].
+    /// The certificate's serial number in the form of [`PeerCertificate::serial`], if the credential has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
 }
@@ -514,8 +432,8 @@ pub struct CredentialStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum CredentialState {
-    /// Supplied and in use.
+    /// Delivered and in use.
     Active,
-    /// Asked for, not yet supplied.
+    /// Requested, not yet delivered.
     Warming,
 }

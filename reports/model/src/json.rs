@@ -1,4 +1,4 @@
-//! The report as JSON, and the schema that says what may be in it.
+//! The report as JSON, and its JSON Schema.
 
 use schemars::Schema;
 use serde::Deserialize;
@@ -6,8 +6,8 @@ use serde::Deserialize;
 use crate::report::{Report, SCHEMA};
 use crate::visible::line;
 
-/// The largest report that is read, in bytes. A scenario's evidence is bounded where it is recorded, so a report of this
-/// size was not written by a run.
+/// The largest report that is read, in bytes. Evidence is bounded when it is recorded, so a run never writes
+/// a larger report.
 pub const MAX_REPORT_BYTES: usize = 256 * 1024 * 1024;
 
 /// Why a report cannot be read.
@@ -15,44 +15,44 @@ pub const MAX_REPORT_BYTES: usize = 256 * 1024 * 1024;
 #[non_exhaustive]
 pub enum ReadError {
     /// Larger than [`MAX_REPORT_BYTES`].
-    #[error("the report has {bytes} bytes; at most {MAX_REPORT_BYTES} are read")]
+    #[error("the report is too large: {bytes} bytes. The limit is {MAX_REPORT_BYTES} bytes")]
     TooLarge {
         /// Its size.
         bytes: usize,
     },
-    /// Not JSON at all, or no object.
+    /// Not JSON, or not an object.
     #[error("not a JSON object: {}", line(&.0.to_string()))]
     Json(#[source] serde_json::Error),
-    /// There is no `schema`.
-    #[error("not a meshproof report: it has no text `schema`; a report begins with \"schema\": {SCHEMA:?}")]
+    /// The member `schema` is missing.
+    #[error("not a meshproof report: the member `schema` is missing. Expected: \"schema\": {SCHEMA:?}")]
     NoSchema,
-    /// A version that this meshproof does not know.
-    #[error("the report is of version {found:?}, this meshproof reads {SCHEMA:?}: {mend}")]
+    /// A version that this meshproof does not support.
+    #[error("the report has version {found:?}. This meshproof reads {SCHEMA:?}. {fix}")]
     UnknownSchema {
         /// What `schema` says.
         found: String,
-        /// What to do about it.
-        mend: &'static str,
+        /// How to fix it.
+        fix: &'static str,
     },
-    /// The right version, and something in it is missing or wrong.
-    #[error("the report does not follow {SCHEMA:?}: {}", line(&.0.to_string()))]
+    /// The right version, but a member is missing or has the wrong type.
+    #[error("the report does not match {SCHEMA:?}: {}", line(&.0.to_string()))]
     Shape(#[source] serde_json::Error),
 }
 
-/// Writes a report as JSON, indented, with a line end.
+/// Writes a report as indented JSON with a final newline.
 ///
 /// # Errors
-/// None is known: the model holds nothing that JSON lacks.
+/// None is known: every value of the model can be written as JSON.
 pub fn to_json(report: &Report) -> Result<String, serde_json::Error> {
     let mut text = serde_json::to_string_pretty(report)?;
     text.push('\n');
     Ok(text)
 }
 
-/// Reads a report. `schema` is looked at before anything else; members that this version does not know are skipped.
+/// Reads a report. `schema` is read first. Unknown members are ignored.
 ///
 /// # Errors
-/// Too large, not JSON, another version, or not what the schema says.
+/// The report is too large, is not JSON, has another version, or does not match the schema.
 pub fn from_json(json: &[u8]) -> Result<Report, ReadError> {
     #[derive(Deserialize)]
     struct Head {
@@ -66,20 +66,20 @@ pub fn from_json(json: &[u8]) -> Result<Report, ReadError> {
     let found = head.schema.as_str().ok_or(ReadError::NoSchema)?;
     if found != SCHEMA {
         let version = |schema: &str| schema.strip_prefix("meshproof.report/")?.parse::<u64>().ok();
-        let mend = match (version(found), version(SCHEMA)) {
+        let fix = match (version(found), version(SCHEMA)) {
             (Some(theirs), Some(ours)) if theirs > ours => {
-                "read it with the meshproof that wrote it (`run.meshproof` names it), or a newer one"
+                "Use the version of meshproof that wrote it (see `run.meshproof` in the report) or a newer one"
             }
-            (Some(_), _) => "run the suite again, or read it with the meshproof that wrote it",
-            (None, _) => "this is no version of meshproof's report; check which file was given",
+            (Some(_), _) => "Run the suite again, or use the version of meshproof that wrote the report",
+            (None, _) => "This is not a version of a meshproof report. Check the file name",
         };
         let found = found.chars().take(100).collect();
-        return Err(ReadError::UnknownSchema { found, mend });
+        return Err(ReadError::UnknownSchema { found, fix });
     }
     serde_json::from_slice(json).map_err(ReadError::Shape)
 }
 
-/// The JSON Schema (draft 2020-12) of [`Report`], as `reports/model/schema/report-1.schema.json` holds it.
+/// The JSON Schema (draft 2020-12) of [`Report`], published as `report-1.schema.json`.
 #[must_use]
 pub fn schema() -> Schema {
     let mut schema = schemars::schema_for!(Report);
@@ -111,13 +111,13 @@ mod tests {
         let published = std::fs::read_to_string(SCHEMA_FILE).unwrap_or_default();
         assert!(
             published == generated,
-            "{SCHEMA_FILE} is not what the types say; rewrite it with\n  \
-             MESHPROOF_BLESS=1 cargo test -p meshproof-reports --lib schema"
+            "{SCHEMA_FILE} does not match the types. To update it, run\n  \
+             MESHPROOF_BLESS=1 cargo test -p meshproof-model --lib schema"
         );
     }
 
     #[test]
-    fn sample_reports_follow_the_schema() {
+    fn sample_reports_match_the_schema() {
         let schema = serde_json::to_value(schema()).unwrap();
         let validator = jsonschema::draft202012::new(&schema).unwrap();
         for report in [sample::report(), sample::passing(), sample::partial()] {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_of_another_shape_does_not_follow_the_schema() {
+    fn a_report_with_wrong_values_does_not_match_the_schema() {
         let schema = serde_json::to_value(schema()).unwrap();
         let validator = jsonschema::draft202012::new(&schema).unwrap();
         for (pointer, value) in [
@@ -137,18 +137,18 @@ mod tests {
             ("/scenarios/0/evidence/0/fact/kind", serde_json::json!("rumour")),
         ] {
             let json = serde_json::from_slice(&with(pointer, value)).unwrap();
-            assert!(!validator.is_valid(&json), "{pointer} is not looked at");
+            assert!(!validator.is_valid(&json), "{pointer} is not validated");
         }
     }
 
     #[test]
-    fn a_report_read_back_is_the_report_written() {
+    fn a_report_that_was_written_and_read_is_unchanged() {
         let report = sample::report();
         assert_eq!(from_json(to_json(&report).unwrap().as_bytes()).unwrap(), report);
     }
 
     #[test]
-    fn unknown_members_are_skipped() {
+    fn unknown_members_are_ignored() {
         let mut json = serde_json::to_value(sample::report()).unwrap();
         for pointer in ["", "/run", "/scenarios/0", "/scenarios/0/evidence/0/fact", "/scenarios/0/evidence/0"]
         {
@@ -159,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_refused_with_the_mend() {
+    fn a_newer_version_is_rejected_and_the_message_says_what_to_do() {
         let error = from_json(&with("/schema", "meshproof.report/2".into())).unwrap_err();
-        insta::assert_snapshot!(error, @r#"the report is of version "meshproof.report/2", this meshproof reads "meshproof.report/1": read it with the meshproof that wrote it (`run.meshproof` names it), or a newer one"#);
+        insta::assert_snapshot!(error, @r#"the report has version "meshproof.report/2". This meshproof reads "meshproof.report/1". Use the version of meshproof that wrote it (see `run.meshproof` in the report) or a newer one"#);
     }
 
     #[test]
-    fn the_version_is_looked_at_before_the_shape() {
+    fn the_version_is_checked_before_the_other_members() {
         let error = from_json(br#"{"schema": "meshproof.report/2", "all": "different"}"#).unwrap_err();
         assert!(matches!(error, ReadError::UnknownSchema { .. }), "{error}");
         let error = from_json(br#"{"schema": "meshproof.report/1"}"#).unwrap_err();
@@ -173,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_is_refused() {
+    fn a_file_that_is_not_a_report_is_rejected() {
         for (json, wanted) in [
             ("", "not a JSON object"),
-            ("[1]", "has no text `schema`"),
-            ("{}", "has no text `schema`"),
-            (r#"{"schema": 1}"#, "has no text `schema`"),
-            (r#"{"schema": "junit"}"#, "check which file was given"),
+            ("[1]", "the member `schema` is missing"),
+            ("{}", "the member `schema` is missing"),
+            (r#"{"schema": 1}"#, "the member `schema` is missing"),
+            (r#"{"schema": "junit"}"#, "Check the file name"),
         ] {
             let error = from_json(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(wanted), "{json}: {error}");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_about_a_hostile_report_is_harmless_to_print() {
+    fn a_message_about_a_hostile_report_is_escaped() {
         let error = from_json(&with("/scenarios/0/checks/0/verdict", sample::HOSTILE.into())).unwrap_err();
         let message = error.to_string();
         assert!(message.contains("alert"), "{message:?}");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_refused_without_exhausting_the_stack() {
+    fn deep_nesting_is_rejected_without_exhausting_the_stack() {
         let json = format!(r#"{{"schema": "meshproof.report/1", "run": {}"#, "[".repeat(1_000_000));
         assert!(matches!(from_json(json.as_bytes()), Err(ReadError::Json(_))));
     }

@@ -1,20 +1,20 @@
-//! The kill matrix: which checks notice which deliberate fault. A check that notices nothing could not fail; a fault that
-//! nobody notices is a gap in the suite.
+//! The kill matrix: which check detects which saboteur. A check that detects no saboteur may be unable to
+//! fail; a saboteur that no check detects is a gap in the suite.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::report::Level;
 
-/// Checks, saboteurs, and who noticed whom.
+/// Checks, saboteurs, and which check detects which saboteur.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KillMatrix {
-    /// The checks, in the order in which they are shown.
+    /// The checks, in display order.
     pub checks: Vec<KillCheck>,
-    /// The saboteurs, likewise.
+    /// The saboteurs, in display order.
     pub saboteurs: Vec<KillSaboteur>,
-    /// Whether every known saboteur was set loose: only then does a check that notices nothing tell of a gap.
+    /// Whether every known saboteur was run. Only then does a check without detections show a gap.
     pub whole: bool,
-    /// By the saboteur's name: the ids of the checks that did not pass.
+    /// For each saboteur's name, the ids of the checks that did not pass.
     pub kills: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -25,11 +25,11 @@ pub struct KillCheck {
     pub id: String,
     /// How binding it is.
     pub level: Level,
-    /// What it demands.
+    /// What it requires.
     pub requirement: String,
 }
 
-/// One way of being broken.
+/// One named way of breaking the reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KillSaboteur {
     /// Its name.
@@ -39,13 +39,19 @@ pub struct KillSaboteur {
 }
 
 impl KillMatrix {
-    /// Whether this check notices this saboteur.
+    /// Whether this check detects this saboteur.
     #[must_use]
-    pub fn notices(&self, check: &str, saboteur: &str) -> bool {
+    pub fn detects(&self, check: &str, saboteur: &str) -> bool {
         self.kills.get(saboteur).is_some_and(|checks| checks.contains(check))
     }
 
-    /// Checks that notice no saboteur; none unless the matrix is whole.
+    /// The ids of the checks that detect this saboteur.
+    #[must_use]
+    pub fn detecting(&self, saboteur: &KillSaboteur) -> Vec<&str> {
+        self.kills.get(&saboteur.name).into_iter().flatten().map(String::as_str).collect()
+    }
+
+    /// Checks that detect no saboteur; empty unless every saboteur was run.
     #[must_use]
     pub fn idle_checks(&self) -> Vec<&KillCheck> {
         if !self.whole {
@@ -54,9 +60,9 @@ impl KillMatrix {
         self.checks.iter().filter(|c| !self.kills.values().any(|k| k.contains(&c.id))).collect()
     }
 
-    /// Saboteurs that no check notices.
+    /// Saboteurs that no check detects.
     #[must_use]
     pub fn unnoticed(&self) -> Vec<&KillSaboteur> {
-        self.saboteurs.iter().filter(|s| self.kills.get(&s.name).is_none_or(BTreeSet::is_empty)).collect()
+        self.saboteurs.iter().filter(|s| self.detecting(s).is_empty()).collect()
     }
 }

@@ -1,9 +1,11 @@
-//! The data that everything else in meshproof names: evidence, verdicts, the report, the events of a run.
+//! The data that every crate of meshproof shares: evidence, verdicts, the report, and the events of a run.
 //!
-//! This crate holds data and its JSON form, nothing that renders it and nothing that runs. Words are those of the
-//! project's vocabulary: an *implementation* is judged by *scenarios*, each made of *checks*; the *verdict* of a check rests
-//! on *evidence* from the workload, the proxies and the external services.
+//! This crate contains data and its JSON form. It contains no renderer and runs nothing.
+//!
+//! An *implementation* is judged by *scenarios*, which consist of *checks*. The *verdict* of a check rests on
+//! *evidence* from the workload, the proxies and the external services.
 
+mod access_log;
 pub mod event;
 pub mod evidence;
 pub mod feature;

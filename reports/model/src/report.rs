@@ -1,7 +1,7 @@
-//! The report's data model. [`SCHEMA`] names its version; a change that an old reader would misread
-//! makes a new version.
+//! The report's data model. [`SCHEMA`] is its version. A change that an old reader would misinterpret needs a
+//! new version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -21,8 +21,13 @@ pub enum Level {
     Must,
     /// A requirement that may be set aside for a good reason; a failure is shown and does not fail the run.
     Should,
-    /// Recorded for the reader; never fails.
+    /// An optional property; a failure is shown and does not fail the run.
     May,
+}
+
+impl Level {
+    /// Every level, the most binding first.
+    pub const ALL: [Self; 3] = [Self::Must, Self::Should, Self::May];
 }
 
 impl fmt::Display for Level {
@@ -41,13 +46,15 @@ impl fmt::Display for Level {
 pub enum Verdict {
     /// The evidence shows that the requirement holds.
     Passed,
-    /// Not asked, for the reason given: a feature the implementation declares it lacks, a filter.
+    /// Not executed, for the reason given: a feature that the implementation declares as missing, a filter.
     Skipped,
-    /// The evidence decides neither way, for instance because the positive twin of a negative failed.
+    /// The evidence proves neither success nor failure, for example because the control of a negative check
+    /// failed.
     Inconclusive,
     /// The evidence shows that the requirement does not hold.
     Failed,
-    /// The environment or the suite kept the check from being judged; says nothing of the implementation.
+    /// A problem of the environment or the suite prevented the check from being judged. Says nothing about
+    /// the implementation.
     Error,
 }
 
@@ -73,18 +80,18 @@ impl fmt::Display for Verdict {
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
-    /// What ran, when, and whether it came to its end.
+    /// What ran, when, and whether it finished.
     pub run: Run,
     /// What was judged.
     pub implementation: Implementation,
-    /// One entry a scenario configuration, in the catalogue's order.
+    /// One entry per scenario configuration, in the catalogue's order.
     pub scenarios: Vec<ScenarioResult>,
 }
 
 /// What ran, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
-    /// The run's id; everything the run made carries it.
+    /// The run's id; everything that the run creates carries it.
     pub id: String,
     /// The version of meshproof that wrote the report.
     pub meshproof: String,
@@ -92,7 +99,7 @@ pub struct Run {
     pub started: String,
     /// Wall time in microseconds.
     pub duration_us: u64,
-    /// True when the run was cut short: what is missing was not judged.
+    /// True if the run stopped early; missing checks were not judged.
     pub partial: bool,
     /// Why the run is partial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,7 +108,7 @@ pub struct Run {
     pub command: String,
 }
 
-/// The implementation under test, as it identified itself.
+/// The implementation under test, as it identifies itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Implementation {
     /// Its name: `meshproof reference`, `Envoy`, `Istio`.
@@ -110,18 +117,18 @@ pub struct Implementation {
     pub version: String,
     /// How the suite reached it: `reference`, `envoy`, `adapter`, `cluster`.
     pub target: String,
-    /// The features that it declares; checks that need another are skipped.
+    /// The features that it declares; checks that require another feature are skipped.
     pub features: Vec<Feature>,
-    /// Anything else worth knowing: build, revision, the saboteur that was set.
+    /// Other facts: build, revision, the active saboteur.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
 }
 
-/// Which of the details make it another thing to judge than its namesakes; the others (a build, a program's path) are only
-/// worth knowing.
+/// The details that distinguish one variant of an implementation from another. Other details (a build, the
+/// path of a program) are informative only.
 const VARIANTS: [&str; 4] = ["saboteur", "mutation", "mode", "revision"];
 
-/// Of [`Implementation::details`], those that tell it from others of its name and version.
+/// The entries of [`Implementation::details`] that distinguish it from others of the same name and version.
 pub fn variants(details: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
     details
         .iter()
@@ -138,14 +145,14 @@ pub struct Document {
     pub url: String,
 }
 
-/// One scenario in one configuration, as it went.
+/// The result of one scenario in one configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScenarioResult {
     /// The scenario's id, stable: `sidecar-origination`.
     pub id: String,
     /// Which of the scenario's configurations: `port-rewrite`.
     pub configuration: String,
-    /// One line that says what the scenario is about.
+    /// The subject of the scenario in one line.
     pub title: String,
     /// Where the scenario comes from.
     pub document: Document,
@@ -153,13 +160,14 @@ pub struct ScenarioResult {
     pub checks: Vec<CheckResult>,
     /// The external services that the scenario used.
     pub external_services: Vec<ExternalService>,
-    /// The document's steps, as they were taken.
+    /// The document's steps, as they were executed.
     pub steps: Vec<Step>,
-    /// What the three sides saw.
+    /// What the three sides recorded.
     pub evidence: Vec<Evidence>,
-    /// Where the time went.
+    /// The time that each phase took.
     pub timing: Timing,
-    /// Faults of the environment or the suite: why checks have the verdict `error`, what could not be removed.
+    /// Errors of the environment or the suite: why checks have the verdict `error`, and what could not be
+    /// removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<SuiteFault>,
 }
@@ -175,27 +183,34 @@ impl ScenarioResult {
         }
     }
 
-    /// The worst verdict among the MUST checks, or among all where no MUST was asked; `Error` if the scenario has a fault,
-    /// `Skipped` if nothing was asked.
+    /// The name of a check within this scenario: `single-response`.
+    #[must_use]
+    pub fn check_name<'c>(&self, check: &'c CheckResult) -> &'c str {
+        check.name_in(&self.id)
+    }
+
+    /// The worst verdict among the MUST checks, or among all checks if no MUST check was executed; `Error` if
+    /// the scenario has an environment or suite error, `Skipped` if no check was executed.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if !self.faults.is_empty() {
             return Verdict::Error;
         }
         let counts = |c: &&CheckResult| c.level == Level::Must || c.verdict == Verdict::Error;
-        let asked = self.checks.iter().filter(|c| c.verdict != Verdict::Skipped);
-        if asked.clone().next().is_none() {
+        let executed = self.checks.iter().filter(|c| c.verdict != Verdict::Skipped);
+        if executed.clone().next().is_none() {
             return Verdict::Skipped;
         }
-        let worst = asked.clone().filter(counts).map(|c| c.verdict).max();
-        worst.or_else(|| asked.map(|c| c.verdict).max()).unwrap_or(Verdict::Passed)
+        let worst = executed.clone().filter(counts).map(|c| c.verdict).max();
+        worst.or_else(|| executed.map(|c| c.verdict).max()).unwrap_or(Verdict::Passed)
     }
 
-    /// The configuration change that was the last before the last piece of evidence that a check rests on; without
-    /// evidence, the scenario's last one.
+    /// The last configuration change before the last piece of evidence that a check rests on; without
+    /// evidence, the last change of the scenario.
     #[must_use]
     pub fn last_change(&self, check: &CheckResult) -> Option<(&Evidence, &Change)> {
-        let judged_at = check.evidence.iter().filter_map(|id| self.evidence(id)).map(|e| e.at_us).max();
+        let cited: HashSet<&EvidenceId> = check.evidence.iter().collect();
+        let judged_at = self.evidence.iter().filter(|e| cited.contains(&e.id)).map(|e| e.at_us).max();
         let changes = self.evidence.iter().filter_map(|e| match &e.fact {
             Fact::Change(change) => Some((e, change)),
             Fact::Exchange(_)
@@ -208,6 +223,12 @@ impl ScenarioResult {
         changes.filter(|(e, _)| judged_at.is_none_or(|at| e.at_us <= at)).max_by_key(|(e, _)| e.at_us)
     }
 
+    /// Whether the host is one of the scenario's external services. Other services are inside the mesh.
+    #[must_use]
+    pub fn is_external(&self, host: &str) -> bool {
+        self.external_services.iter().any(|service| service.host == host)
+    }
+
     /// The piece of evidence with this id.
     #[must_use]
     pub fn evidence(&self, id: &EvidenceId) -> Option<&Evidence> {
@@ -215,23 +236,23 @@ impl ScenarioResult {
     }
 }
 
-/// One check's verdict, and what it rests on.
+/// One check's verdict and its evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckResult {
     /// The full id, stable: `sidecar-origination/single-response`.
     pub id: String,
     /// How binding the requirement is.
     pub level: Level,
-    /// True for a control: it proves that the suite can see what a later check denies.
+    /// True for a control, which proves that the suite can observe what a negative check says did not happen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control: bool,
     /// The verdict.
     pub verdict: Verdict,
-    /// One sentence: what was seen, why it failed, why it was skipped.
+    /// One sentence: what was observed, why it failed, or why it was skipped.
     pub reason: String,
-    /// What the check demands.
+    /// What the check requires.
     pub requirement: String,
-    /// The document's section that says so.
+    /// The section of the document that states the requirement.
     pub section: String,
     /// What the evidence had to show.
     pub expected: String,
@@ -239,13 +260,14 @@ pub struct CheckResult {
     pub seen: String,
     /// The pieces of evidence that the verdict rests on.
     pub evidence: Vec<EvidenceId>,
-    /// Where a piece of evidence shows something else than was expected, as far as it can be told field by field.
+    /// Where a piece of evidence differs from what was expected, as far as single fields can be named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Difference>,
-    /// Set where a failure of this check is expected; then a failure does not fail the run, and a success does.
+    /// Set where a failure of this check is expected; then a failure does not fail the run, and a success
+    /// does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_failure: Option<ExpectedFailure>,
-    /// The feature that the check needs, where it is not asked of everybody.
+    /// The feature that the check requires, if it does not apply to every implementation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature: Option<Feature>,
     /// The command that repeats just this check.
@@ -253,14 +275,20 @@ pub struct CheckResult {
 }
 
 impl CheckResult {
-    /// Whether this result fails the run: a MUST that failed or is inconclusive, unless that was expected; an expected
-    /// failure that passed.
+    /// The id without the prefix `SCENARIO/`; the whole id if it has another prefix.
+    #[must_use]
+    pub fn name_in(&self, scenario: &str) -> &str {
+        self.id.strip_prefix(scenario).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&self.id)
+    }
+
+    /// Whether this result fails the run: a MUST that failed or is inconclusive, unless that was expected; an
+    /// expected failure that passed.
     #[must_use]
     pub fn fails_run(&self) -> bool {
         self.fails_at(Level::Must)
     }
 
-    /// As [`CheckResult::fails_run`], for somebody to whom requirements down to this level are binding.
+    /// As [`CheckResult::fails_run`], if requirements down to this level are binding.
     #[must_use]
     pub fn fails_at(&self, least: Level) -> bool {
         let broken = matches!(self.verdict, Verdict::Failed | Verdict::Inconclusive);
@@ -277,21 +305,21 @@ impl CheckResult {
     }
 }
 
-/// One point at which a piece of evidence shows something else than was expected.
+/// One difference between a piece of evidence and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// The piece that shows it.
     pub evidence: EvidenceId,
-    /// What it had to show: `server name edition.cnn.com`.
+    /// The expected observation: `server name edition.cnn.com`.
     pub expected: String,
-    /// What it shows: `no server name`.
+    /// The actual observation: `no server name`.
     pub seen: String,
 }
 
-/// Why a check is known to fail for this implementation.
+/// An expected failure of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExpectedFailure {
-    /// Why it is known to fail.
+    /// Why the check is known to fail.
     pub reason: String,
     /// The last day, `YYYY-MM-DD` in UTC, on which the failure is expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -301,55 +329,57 @@ pub struct ExpectedFailure {
 /// A server outside the mesh, as it was deployed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExternalService {
-    /// The host name it answers for.
+    /// The host name that it serves.
     pub host: String,
-    /// `embedded`, `nginx`, `container`, `nginx-pod`; `live` for a document's own host, which shows nothing of what it saw.
+    /// `embedded`, `nginx`, `container`, `nginx-pod`; `live` for a real host of the document, which records
+    /// no evidence.
     pub kind: String,
     /// Product and version: `nginx/1.22.1`.
     pub version: String,
 }
 
 impl ExternalService {
-    /// The kind of a document's own host on the internet.
+    /// The kind of a real host on the internet that the document uses.
     pub const LIVE: &'static str = "live";
 
-    /// Whether it shows what it saw: that nothing of it is among the evidence says something only then.
+    /// Whether it records evidence. Only then does the absence of evidence show that nothing arrived.
     #[must_use]
     pub fn is_observed(&self) -> bool {
         self.kind != Self::LIVE
     }
 }
 
-/// One step of the document: what was changed, and the manifests in force from then on.
+/// One step of the document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
-    /// The step's title, as a reader of the document would name it.
+    /// The step's title, in the document's words.
     pub title: String,
     /// When it began, in microseconds from the scenario's start.
     pub at_us: u64,
 }
 
-/// Where a scenario's time went, in microseconds of wall time. The parts need not fill the total.
+/// The time that each phase of a scenario took, in microseconds of wall time. The phases need not add up to
+/// the total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
-    /// Certificates, external services, the implementation's start.
+    /// Creating certificates, starting the external services and the implementation.
     pub setup_us: u64,
-    /// From each applied change until the implementation had it in force; a figure of the implementation.
+    /// From each configuration change until it was in force; a property of the implementation.
     pub convergence_us: u64,
     /// Requests and probes, from first byte to last.
     pub requests_us: u64,
-    /// Removal of what the scenario made.
+    /// Removing what the scenario created.
     pub teardown_us: u64,
     /// The scenario from start to end.
     pub total_us: u64,
 }
 
-/// A fault that is not the implementation's.
+/// An error of the environment or the suite, not of the implementation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SuiteFault {
-    /// What went wrong, and how to mend it.
+    /// What went wrong and how to fix it.
     pub message: String,
-    /// During which step.
+    /// The step during which it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
 }
@@ -376,13 +406,13 @@ impl Tally {
         tally
     }
 
-    /// How many got this verdict.
+    /// The number of checks with this verdict.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {
         self.counts[verdict as usize]
     }
 
-    /// How many in all.
+    /// The number of all counted checks.
     #[must_use]
     pub fn total(&self) -> usize {
         self.counts.iter().sum()
@@ -396,16 +426,15 @@ impl Report {
     }
 
     /// The process's exit code for this report: 0 every MUST passed; 1 a MUST failed or is inconclusive;
-    /// 3 an environment or suite error, a run cut short, or nothing was executed.
+    /// 3 an environment or suite error, a run that stopped early, or nothing was executed.
     ///
-    /// A failed MUST outranks an error: it is a finding about the implementation that no mend of the
-    /// environment takes back.
+    /// A failed MUST outranks an error, because fixing the environment would not change it.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         self.exit_code_at(Level::Must)
     }
 
-    /// As [`Report::exit_code`], for somebody to whom requirements down to this level are binding.
+    /// As [`Report::exit_code`], if requirements down to this level are binding.
     #[must_use]
     pub fn exit_code_at(&self, least: Level) -> u8 {
         if self.checks().any(|c| c.fails_at(least)) {

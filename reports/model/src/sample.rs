@@ -1,89 +1,26 @@
-//! Made-up reports for tests: every verdict, every level, every kind of evidence, and text that tries to break out of
-//! whatever it is rendered in.
+//! Sample reports for tests: every verdict, every level, every kind of evidence, and hostile text that tries
+//! to escape from its output format.
 
 use crate::feature::Feature;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::{
-    AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, EvidenceId, Exchange,
-    ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
-    ServerRequest, Side, TlsFacts,
+    AccessLog, Change, CredentialState, CredentialStatus, ExchangeError, ExchangeErrorKind, Fact, HopResult,
+    PeerCertificate, Side, TlsFacts,
 };
 use crate::kills::{KillCheck, KillMatrix, KillSaboteur};
 use crate::report::{
-    CheckResult, Document, ExternalService, Implementation, Level, Report, Run, SCHEMA, ScenarioResult, Step,
-    SuiteFault, Timing, Verdict,
+    Document, ExternalService, Implementation, Level, Report, Run, SCHEMA, ScenarioResult, Step, SuiteFault,
+    Timing, Verdict,
 };
 
-/// Text that tries to break out: of HTML, of an attribute, of a terminal's line, of the reading direction.
-pub const HOSTILE: &str = "<script>alert('x')</script>\"'>&amp; \x1b[2J\x1b[31mPASSED\x1b[0m\x07\r\n::error::x ##[error] \u{202e}dessap\u{9b}31m";
+mod build;
+mod hostile;
 
-/// Texts that try to break out, each in its own way: of elements, attributes, comments, scripts, styles, templates,
-/// addresses, encodings, layouts. A script that runs sets `pwned` on its window.
-pub const HOSTILE_STRINGS: [&str; 60] = [
-    "<script>window.pwned=1</script>",
-    "</script><script>window.pwned=1</script>",
-    "</style><script>window.pwned=1</script>",
-    "</title><script>window.pwned=1</script>",
-    "</textarea><script>window.pwned=1</script>",
-    "</noscript><script>window.pwned=1</script>",
-    "--><script>window.pwned=1</script><!--",
-    "]]><script>window.pwned=1</script>",
-    "\"><script>window.pwned=1</script>",
-    "'><script>window.pwned=1</script>",
-    "<img src=x onerror=window.pwned=1>",
-    "\"><img src=x onerror=window.pwned=1>",
-    "<svg onload=window.pwned=1>",
-    "<svg><script>window.pwned=1</script></svg>",
-    "</text></svg><img src=x onerror=window.pwned=1>",
-    "<svg><animate onbegin=window.pwned=1 attributeName=x dur=1s>",
-    "<math><mtext></mtext><script>window.pwned=1</script></math>",
-    "<iframe srcdoc='<script>parent.pwned=1</script>'></iframe>",
-    "<object data='data:text/html,<script>parent.pwned=1</script>'></object>",
-    "<embed src='javascript:window.pwned=1'>",
-    "<body onload=window.pwned=1>",
-    "<details open ontoggle=window.pwned=1>",
-    "<video><source onerror=window.pwned=1></video>",
-    "<input autofocus onfocus=window.pwned=1>",
-    "<form action=javascript:window.pwned=1><button>x</button></form>",
-    "<base href=//evil.example/>",
-    "<meta http-equiv=refresh content='0;url=data:text/html,x'>",
-    "<link rel=stylesheet href=//evil.example/x.css>",
-    "<style>*{display:none}</style>",
-    "<template><script>window.pwned=1</script></template>",
-    "javascript:window.pwned=1",
-    "JaVaScRiPt:window.pwned=1",
-    "\u{1}javascript:window.pwned=1",
-    "data:text/html,<script>window.pwned=1</script>",
-    "https://x.example/\" onmouseover=\"window.pwned=1",
-    "\" onfocus=window.pwned=1 autofocus x=\"",
-    "' onfocus=window.pwned=1 autofocus x='",
-    "` onfocus=window.pwned=1 autofocus x=`",
-    "\" style=\"position:fixed;inset:0;background:red",
-    "&lt;script&gt;window.pwned=1&lt;/script&gt;",
-    "&#60;script&#62;window.pwned=1&#60;/script&#62;",
-    "\u{ff1c}script\u{ff1e}window.pwned=1",
-    "+ADw-script+AD4-window.pwned=1+ADw-/script+AD4-",
-    "\\u003cscript\\u003ewindow.pwned=1",
-    "${window.pwned=1}",
-    "{{constructor.constructor('window.pwned=1')()}}",
-    "<%= window.pwned=1 %>",
-    "';window.pwned=1;//",
-    "\";window.pwned=1;//",
-    "\u{2028}window.pwned=1\u{2029}",
-    "__proto__",
-    "constructor",
-    "\u{202e}txet desrever\u{202c}",
-    "\u{0}\u{8}\u{1b}[2J\u{1b}]0;pwned\u{7}",
-    "a\u{300}\u{301}\u{302}\u{303}\u{304}\u{305}\u{306}\u{307}\u{308}\u{309}\u{30a}",
-    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
-    "\n\n\n\n\r\n\t\t\t|||\u{85}\u{b}\u{c}",
-    "\u{feff}\u{200b}\u{200d}\u{2060}\u{ad}",
-    "</main></body></html><script>window.pwned=1</script>",
-    "",
-];
+use build::*;
+pub use hostile::{HOSTILE, HOSTILE_STRINGS};
 
-/// A run with every verdict at more than one level, a fault, and hostile text.
+/// A run with every verdict, more than one level, an environment error, and hostile text.
 #[must_use]
 pub fn report() -> Report {
     Report {
@@ -100,7 +37,7 @@ pub fn report() -> Report {
     }
 }
 
-/// A run in which everything passed.
+/// A run in which every check passed.
 #[must_use]
 pub fn passing() -> Report {
     let mut scenario = sidecar();
@@ -119,7 +56,7 @@ pub fn passing() -> Report {
     }
 }
 
-/// [`passing`], cut short.
+/// [`passing`], stopped early.
 #[must_use]
 pub fn partial() -> Report {
     let mut report = passing();
@@ -128,7 +65,7 @@ pub fn partial() -> Report {
     report
 }
 
-/// A kill matrix with a check that notices nothing and a saboteur that nobody notices.
+/// A kill matrix with a check that detects no saboteur and a saboteur that no check detects.
 #[must_use]
 pub fn kills() -> KillMatrix {
     let check = |id: &str| KillCheck {
@@ -136,8 +73,10 @@ pub fn kills() -> KillMatrix {
         level: Level::Must,
         requirement: "It must hold.".to_owned(),
     };
-    let saboteur =
-        |name: &str| KillSaboteur { name: name.to_owned(), description: format!("Does it wrong. {HOSTILE}") };
+    let saboteur = |name: &str| KillSaboteur {
+        name: name.to_owned(),
+        description: format!("Breaks something. {HOSTILE}"),
+    };
     KillMatrix {
         checks: vec![
             check("sidecar-origination/sni-is-host"),
@@ -163,203 +102,6 @@ fn run() -> Run {
         partial_reason: None,
         command: "meshproof run cluster --context kind-meshproof".to_owned(),
     }
-}
-
-fn texts(values: &[&str]) -> Vec<String> {
-    values.iter().map(|&v| v.to_owned()).collect()
-}
-
-fn header(name: &str, value: &str) -> Header {
-    Header { name: name.to_owned(), value: value.to_owned() }
-}
-
-fn workload() -> Side {
-    Side::Workload { name: "sleep".to_owned() }
-}
-
-fn proxy(name: &str) -> Side {
-    Side::Proxy { name: name.to_owned() }
-}
-
-fn service(host: &str) -> Side {
-    Side::Service { host: host.to_owned() }
-}
-
-/// Numbers the facts of a scenario and lets a second pass between any two.
-fn evidence(facts: Vec<(usize, Side, Option<&str>, Fact)>) -> Vec<Evidence> {
-    (1_u64..)
-        .zip(facts)
-        .map(|(n, (step, side, token, fact))| Evidence {
-            id: EvidenceId(format!("e{n}")),
-            at_us: n * 1_000_000,
-            step,
-            side,
-            token: token.map(str::to_owned),
-            fact,
-        })
-        .collect()
-}
-
-fn check(id: &str, level: Level, verdict: Verdict, reason: &str, evidence: &[&str]) -> CheckResult {
-    let scenario = id.split('/').next().unwrap_or_default();
-    CheckResult {
-        id: id.to_owned(),
-        level,
-        control: false,
-        verdict,
-        reason: reason.to_owned(),
-        requirement:
-            "With origination, the same client request gives exactly one response, 200, and no redirect \
-                      anywhere."
-                .to_owned(),
-        section: "TLS origination for egress traffic".to_owned(),
-        expected: "one response with status 200".to_owned(),
-        seen: reason.to_owned(),
-        evidence: evidence.iter().map(|&e| EvidenceId(e.to_owned())).collect(),
-        differences: vec![],
-        expected_failure: None,
-        feature: None,
-        repeat: format!("meshproof run cluster {scenario} --check {id}"),
-    }
-}
-
-fn exchange(url: &str, hops: Vec<Hop>) -> Fact {
-    Fact::Exchange(Exchange { url: url.to_owned(), hops, duration_us: 41_250 })
-}
-
-fn hop(url: &str, tls: Option<TlsFacts>, result: HopResult) -> Hop {
-    let sent =
-        "GET /politics HTTP/1.1\r\nhost: edition.cnn.com\r\nuser-agent: meshproof/7f3a91-so.00002\r\n\r\n";
-    Hop {
-        method: "GET".to_owned(),
-        url: url.to_owned(),
-        sent: sent.to_owned(),
-        sent_bytes: sent.len() as u64,
-        tls,
-        result,
-    }
-}
-
-fn response(status: u16, headers: Vec<Header>, body: &str) -> HopResult {
-    HopResult::Response(Response {
-        version: "HTTP/1.1".to_owned(),
-        status,
-        headers,
-        body: body.to_owned(),
-        body_bytes: body.len() as u64,
-        body_truncated: false,
-        body_sha256: None,
-        trailers: Vec::new(),
-        informational: Vec::new(),
-        messages: Vec::new(),
-    })
-}
-
-fn tls() -> TlsFacts {
-    TlsFacts {
-        server_name: Some("edition.cnn.com".to_owned()),
-        alpn_offered: Some(texts(&["h2", "http/1.1"])),
-        alpn: Some("http/1.1".to_owned()),
-        version: Some("TLSv1.3".to_owned()),
-        cipher: Some("TLS13_AES_128_GCM_SHA256".to_owned()),
-        peer_certificate: None,
-        peer_verification: Some("NONE".to_owned()),
-        failure: None,
-        failure_kind: None,
-    }
-}
-
-fn change(applied: &[&str], deleted: &[&str]) -> Fact {
-    Fact::Change(Change {
-        applied: texts(applied),
-        deleted: texts(deleted),
-        convergence_us: 812_000,
-        refused: None,
-    })
-}
-
-const SERVICE_ENTRY: &str = "apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata:
-  name: edition-cnn-com
-  namespace: default
-spec:
-  hosts:
-  - edition.cnn.com
-  ports:
-  - number: 80
-    name: http-port
-    protocol: HTTP
-    targetPort: 443
-  resolution: DNS
-";
-
-const DESTINATION_RULE: &str = "apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata:
-  name: edition-cnn-com
-  namespace: default
-spec:
-  host: edition.cnn.com
-  trafficPolicy:
-    portLevelSettings:
-    - port:
-        number: 80
-      tls:
-        mode: SIMPLE
-";
-
-const LOG_LINE: &str = "[2025-06-30T16:17:56.763Z] \"GET /politics HTTP/1.1\" 301 - via_upstream - \"-\" 0 162 41 40 \
-                        \"-\" \"meshproof/7f3a91-so.00002\" \"cf76518d-3209-9ab7-a1d0-e6002728ef5b\" \
-                        \"edition.cnn.com\" \"151.101.129.67:80\" outbound|80||edition.cnn.com \
-                        10.244.0.170:54280 151.101.129.67:80 10.244.0.171:35628 - default";
-
-fn access_log() -> Fact {
-    Fact::AccessLog(AccessLog {
-        line: LOG_LINE.to_owned(),
-        format: Some("istio-text".to_owned()),
-        fields: Some(LogFields {
-            method: Some("GET".to_owned()),
-            path: Some("/politics".to_owned()),
-            protocol: Some("HTTP/1.1".to_owned()),
-            response_code: Some(301),
-            authority: Some("edition.cnn.com".to_owned()),
-            upstream_host: Some("151.101.129.67:80".to_owned()),
-            upstream_cluster: Some("outbound|80||edition.cnn.com".to_owned()),
-            response_code_details: Some("via_upstream".to_owned()),
-            ..LogFields::default()
-        }),
-        unreadable: None,
-    })
-}
-
-fn request(target: &str, over_tls: bool, headers: Vec<Header>, status: u16) -> Fact {
-    Fact::Request(ServerRequest {
-        connection: 3,
-        port: if over_tls { 443 } else { 80 },
-        over_tls,
-        peer: "10.244.0.170:54280".to_owned(),
-        method: "GET".to_owned(),
-        target: target.to_owned(),
-        authority: "edition.cnn.com".to_owned(),
-        version: "HTTP/1.1".to_owned(),
-        headers,
-        status,
-        body_bytes: Some(0),
-        body_sha256: None,
-        tls: over_tls.then(tls),
-    })
-}
-
-fn connection(port: u16, clear_bytes: &str, tls: Option<TlsFacts>) -> Fact {
-    Fact::Connection(Connection {
-        number: 3,
-        port,
-        tls_port: port == 443,
-        peer: "10.244.0.170:54280".to_owned(),
-        clear_bytes: clear_bytes.to_owned(),
-        tls,
-    })
 }
 
 fn sidecar() -> ScenarioResult {
@@ -394,7 +136,7 @@ fn sidecar() -> ScenarioResult {
                 &id("single-response"),
                 Must,
                 Failed,
-                "two responses: 301, then 200; the sidecar sent the request on in plain text",
+                "two responses: 301, then 200; the sidecar forwarded the request in plain text",
                 &["e3", "e4", "e5", "e6"],
             ),
             check(&id("sni-is-host"), Must, Passed, "server name edition.cnn.com", &["e7"]),
@@ -402,7 +144,7 @@ fn sidecar() -> ScenarioResult {
                 &id("header-hygiene"),
                 Should,
                 Failed,
-                "x-envoy-attempt-count reached the service",
+                "the external service received the header x-envoy-attempt-count",
                 &["e6"],
             ),
             check(&id("gateway-log-protocol"), May, Passed, "HTTP/1.1", &["e4"]),
@@ -504,7 +246,7 @@ fn mutual() -> ScenarioResult {
                 &id("untrusted-client-refused"),
                 Must,
                 Inconclusive,
-                "the request failed, and so did its positive twin: nothing shows that the certificate was the reason",
+                "the request failed, and so did the control request with a trusted certificate: the evidence does not show that the certificate was the cause",
                 &["e2", "e4"],
             ),
             skipped,
@@ -553,7 +295,7 @@ fn mutual() -> ScenarioResult {
         ]),
         timing: Timing { setup_us: 8_000_000, total_us: 9_100_000, ..Timing::default() },
         faults: vec![SuiteFault {
-            message: "the log stream of istio-egressgateway broke off; check the API server's connection and run again"
+            message: "the log stream of istio-egressgateway was interrupted. Check the connection to the API server and run again"
                 .to_owned(),
             step: Some("Perform mutual TLS origination with an egress gateway".to_owned()),
         }],
@@ -611,7 +353,7 @@ fn routing() -> ScenarioResult {
                     line: format!("{HOSTILE} {long}"),
                     format: None,
                     fields: None,
-                    unreadable: Some("the line fits none of the known formats".to_owned()),
+                    unreadable: Some("the line matches none of the known formats".to_owned()),
                 }),
             ),
         ]),
@@ -628,7 +370,7 @@ fn unreached() -> ScenarioResult {
         "external-web-service/blocked-by-default",
         Level::Must,
         Verdict::Skipped,
-        "left out by --filter",
+        "excluded by --filter",
         &[],
     )];
     scenario.evidence.clear();

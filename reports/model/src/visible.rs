@@ -1,33 +1,33 @@
-//! Makes text from the thing under test harmless to look at: nothing in it moves a cursor, changes a colour, turns
-//! the reading direction or hides.
+//! Escapes control and invisible characters in untrusted text, so that it cannot move the cursor, change
+//! colours, change the writing direction or hide text.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Text for one line: control characters, line ends and tabs included, are shown as escapes such as `\n` and `\x1b`.
+/// Text for one line: control characters, including line ends and tabs, become escapes such as `\n` and
+/// `\x1b`.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {
     shown(text, false)
 }
 
-/// Text for several lines: as [`line()`], but line ends (`\n`, `\r\n`) stay, and a tab becomes four spaces.
+/// Text for several lines: like [`line()`], but line ends (`\n`, `\r\n`) are kept, and a tab becomes four
+/// spaces.
 #[must_use]
 pub fn block(text: &str) -> Cow<'_, str> {
     shown(text, true)
 }
 
-/// At most `max` characters of a text and, if it is longer, how many are left out.
+/// At most `max` characters of a text and, if it is longer, the number of characters left out.
 #[must_use]
 pub fn clipped(text: &str, max: usize) -> Cow<'_, str> {
     match text.char_indices().nth(max) {
         None => Cow::Borrowed(text),
-        Some((end, _)) => {
-            Cow::Owned(format!("{}… ({} more characters)", &text[..end], text[end..].chars().count()))
-        }
+        Some((end, _)) => Cow::Owned(format!("{}… ({})", &text[..end], more(text[end..].chars().count()))),
     }
 }
 
-/// As [`clipped()`], but what is left out is in the middle: where a text ends in somebody's last words, they stay.
+/// Like [`clipped()`], but leaves out the middle: the end of a text often contains the most important words.
 #[must_use]
 pub fn clipped_inside(text: &str, max: usize) -> Cow<'_, str> {
     let count = text.chars().count();
@@ -36,12 +36,11 @@ pub fn clipped_inside(text: &str, max: usize) -> Cow<'_, str> {
     }
     let place = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
     let (head, tail) = (max / 2, max - max / 2);
-    Cow::Owned(format!(
-        "{}… ({} more characters) …{}",
-        &text[..place(head)],
-        count - max,
-        &text[place(count - tail)..]
-    ))
+    Cow::Owned(format!("{}… ({}) …{}", &text[..place(head)], more(count - max), &text[place(count - tail)..]))
+}
+
+fn more(characters: usize) -> String {
+    format!("{characters} more character{}", if characters == 1 { "" } else { "s" })
 }
 
 fn shown(text: &str, lines: bool) -> Cow<'_, str> {
@@ -70,8 +69,8 @@ fn shown(text: &str, lines: bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Control characters; the bidirectional controls and invisible characters of Unicode (UAX 9; UTR 36, section 2);
-/// line and paragraph separators; tag characters.
+/// Control characters; the bidirectional controls and invisible characters of Unicode (UAX 9; UTR 36, section
+/// 2); line and paragraph separators; tag characters.
 fn hides(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -94,20 +93,20 @@ mod tests {
     }
 
     #[test]
-    fn a_block_keeps_its_lines_and_nothing_else() {
+    fn a_block_keeps_line_ends_and_escapes_everything_else() {
         assert_eq!(block("GET / HTTP/1.1\r\nhost: x\n\ta\rb\x1b"), "GET / HTTP/1.1\nhost: x\n    a\\rb\\x1b");
     }
 
     #[test]
-    fn harmless_text_is_not_copied() {
+    fn text_without_control_characters_is_not_copied() {
         assert!(matches!(line("größer than 5 µs – 日本"), Cow::Borrowed(_)));
     }
 
     #[test]
-    fn clipping_counts_characters_and_says_how_many_are_missing() {
+    fn clipping_counts_characters_and_states_how_many_are_left_out() {
         assert_eq!(clipped("äöü", 3), "äöü");
-        assert_eq!(clipped("äöüß", 3), "äöü… (1 more characters)");
+        assert_eq!(clipped("äöüß", 3), "äöü… (1 more character)");
         assert_eq!(clipped_inside("äöüß", 4), "äöüß");
-        assert_eq!(clipped_inside("äöüß", 3), "ä… (1 more characters) …üß");
+        assert_eq!(clipped_inside("äöüß", 3), "ä… (1 more character) …üß");
     }
 }

@@ -1,7 +1,7 @@
-//! How long it takes to compare and render reports of the size that a mature suite makes, how large the pages are, and, where
-//! a browser is installed, how soon they can be used. Prints figures; exits with a failure where a bar is missed.
+//! Measures how long it takes to compare and render large reports, how large the pages are, and, if a browser
+//! is installed, how soon they can be used. Prints the numbers and fails if a limit is exceeded.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark speaks to whoever runs it")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
 
 use std::time::{Duration, Instant};
 
@@ -9,17 +9,17 @@ use meshproof_model::{Report, Verdict, from_json};
 use meshproof_render::html;
 
 #[path = "../tests/browser/driver.rs"]
-#[allow(dead_code, reason = "made for tests, which use more of it")]
+#[allow(dead_code, reason = "the tests use the other functions")]
 mod driver;
 
-/// A report of a real run; its scenarios are repeated until there are enough checks.
+/// A report of a real run. Its scenarios are repeated until there are enough checks.
 const REAL: &[u8] = include_bytes!("../samples/no-sni.json");
 
 const IMPLEMENTATIONS: usize = 20;
 const CHECKS: usize = 500;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// One implementation's report: what no two runs share (tokens, ports, times) is its own.
+/// One implementation's report, with its own tokens, ports and times.
 fn report(number: usize) -> Report {
     let text = String::from_utf8(REAL.to_vec()).unwrap();
     let real = from_json(REAL).unwrap();
@@ -53,13 +53,13 @@ fn report(number: usize) -> Report {
     report
 }
 
-/// The best of three: the machine's other work is nobody's bar.
+/// The best of three measurements, to exclude the effect of other load on the machine.
 fn timed<T>(work: impl Fn() -> T) -> (Duration, T) {
     (0..3)
         .map(|_| {
-            let begun = Instant::now();
+            let started = Instant::now();
             let made = work();
-            (begun.elapsed(), made)
+            (started.elapsed(), made)
         })
         .min_by_key(|(took, _)| *took)
         .unwrap()
@@ -73,7 +73,7 @@ async fn ready(page: String) -> Option<Duration> {
     let set = std::sync::Arc::clone(&took);
     driver::with_browser(async move |browser| {
         browser.open(&page, "").await;
-        // From the navigation's start until the page's script had run and a filter was answered.
+        // From the start of the navigation until the page's script has run and a filter has been applied.
         let ms = browser
             .run(
                 "const began = performance.timing.navigationStart; const loaded = performance.timing.domInteractive - began;\
@@ -89,7 +89,7 @@ async fn ready(page: String) -> Option<Duration> {
 }
 
 fn main() {
-    // `cargo test --benches` starts this too, unoptimised: figures would say nothing.
+    // `cargo test --benches` starts this too, but without optimisation the numbers are meaningless.
     if !std::env::args().any(|a| a == "--bench") {
         return;
     }
@@ -117,7 +117,9 @@ fn main() {
     figure("comparison without evidence", &|| html::comparison(&all, Some(0), false), 1.0, 2.0);
     figure("one report of 500 checks", &|| html::html(&reports[1]), 1.0, 8.0);
     if missed {
-        println!("a bar was missed: 1 s to render, 1 s until usable, 8 MiB with evidence, 2 MiB without");
+        println!(
+            "limit exceeded: 1 s to render, 1 s until usable, 8 MiB with evidence, 2 MiB without evidence"
+        );
         std::process::exit(1);
     }
 }

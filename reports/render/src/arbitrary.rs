@@ -1,14 +1,14 @@
-//! Renders reports that nobody would write: every text, number and list of a sample replaced.
+//! Property tests: renders reports in which every text, number and list of a sample is replaced.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::formats::Format;
 use crate::html;
-use crate::terminal::{Look, Progress, Verbosity, summary};
+use crate::terminal::{OutputStyle, Progress, Verbosity, summary};
 use meshproof_model::{Event, Report, SCHEMA, from_json, sample, to_json};
 
-/// Members whose values are words of the model, not free text.
+/// Members whose values are enum values of the model, not free text.
 const WORDS: &[&str] = &["schema", "kind", "side", "verdict", "level", "state", "features", "feature"];
 
 fn text() -> impl Strategy<Value = String> {
@@ -52,7 +52,7 @@ fn replace(
             *number = if small { (new % 65_536).into() } else { new.into() };
         }
         Value::Array(items) => {
-            // Lists that are emptied, cut, or hold the same evidence twice.
+            // Lists become empty, are cut to one item, or contain an item twice.
             match lengths.next().unwrap() {
                 0 => items.clear(),
                 1 => items.truncate(1),
@@ -71,29 +71,29 @@ fn replace(
 fn assert_harmless(out: &str) {
     assert_eq!(out.chars().find(|c| c.is_control() && *c != '\n'), None);
     let command = out.lines().find(|l| l.trim_start().starts_with("::") || l.contains("##["));
-    assert_eq!(command, None, "a runner of workflows would take this line for a command");
+    assert_eq!(command, None, "GitHub's runner would treat this line as a command");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_report_makes_a_harmless_page(report in report()) {
+    fn any_report_renders_as_a_safe_page(report in report()) {
         html::tests::assert_harmless(&html::html(&report));
     }
 
     #[test]
-    fn any_report_makes_a_harmless_summary(report in report(), width in 0_usize..200) {
+    fn any_report_renders_as_a_safe_summary(report in report(), width in 0_usize..200) {
         let mut out = Vec::new();
-        summary(&mut out, &report, Some("x"), Look { width, ..Look::PLAIN }).unwrap();
+        summary(&mut out, &report, Some("x"), OutputStyle { width, ..OutputStyle::PLAIN }).unwrap();
         let out = String::from_utf8(out).unwrap();
         assert_harmless(&out);
     }
 
     #[test]
-    fn any_report_makes_harmless_progress(report in report(), width in 0_usize..200) {
+    fn any_report_renders_as_safe_progress(report in report(), width in 0_usize..200) {
         let mut out = Vec::new();
-        let mut progress = Progress::new(&mut out, Look { width, ..Look::PLAIN }, Verbosity::Verbose);
+        let mut progress = Progress::new(&mut out, OutputStyle { width, ..OutputStyle::PLAIN }, Verbosity::Verbose);
         let (implementation, reason) = (report.implementation.name.clone(), report.run.command.clone());
         progress.on(&Event::RunStarted { implementation, scenarios: 1, checks: 1 }).unwrap();
         progress.on(&Event::OneAtATime { reason: reason.clone() }).unwrap();
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn any_report_is_rendered_in_every_format_and_annotates_by_whole_lines_only(report in report()) {
+    fn any_report_renders_in_every_format_and_annotations_are_whole_lines(report in report()) {
         for format in Format::ALL {
             prop_assert!(format.render(&report).is_ok());
         }
@@ -118,22 +118,22 @@ proptest! {
     }
 
     #[test]
-    fn any_two_reports_make_a_harmless_comparison(one in report(), other in report()) {
+    fn any_two_reports_render_as_a_safe_comparison(one in report(), other in report()) {
         html::tests::assert_harmless(&html::comparison(&[&one, &other], Some(0), true));
         let mut out = Vec::new();
         let compared = crate::compare::compare(&[&one, &other], Some(0));
-        crate::terminal::comparison(&mut out, &compared, true, Look::PLAIN).unwrap();
+        crate::terminal::comparison(&mut out, &compared, true, OutputStyle::PLAIN).unwrap();
         assert_harmless(&String::from_utf8(out).unwrap());
     }
 
     #[test]
-    fn any_report_survives_being_written_and_read(report in report()) {
+    fn any_report_is_unchanged_after_writing_and_reading(report in report()) {
         let report = Report { schema: SCHEMA.to_owned(), ..report };
         prop_assert_eq!(from_json(to_json(&report).unwrap().as_bytes()).unwrap(), report);
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_read_or_rejected(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = from_json(&bytes);
     }
 }

@@ -1,51 +1,51 @@
-//! Reports side by side: any number of reports in, one matrix out. A row is a check of a scenario configuration, a column
-//! an implementation. Where two cells differ, the matrix says what diverges first in their evidence.
+//! Compares any number of reports in one matrix. Rows are the checks of scenario configurations, columns are
+//! implementations. For cells with different verdicts, the matrix names the first divergence in their
+//! evidence.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::describe;
-use crate::points::{self, Point};
-use crate::story::{Story, Threads};
-use crate::words::conclusion;
-use meshproof_model::evidence::Side;
+use crate::check_evidence::EvidenceIndex;
+use crate::conclusion::conclusion;
+use crate::parallel;
 use meshproof_model::report::{
     CheckResult, Document, Level, Report, ScenarioResult, Tally, Verdict, variants,
 };
-use meshproof_model::visible::clipped;
+
+mod divergence;
+
+pub use divergence::Divergence;
+use divergence::{divergence, slots};
 
 /// The version of the comparison's JSON, found in its `schema` field.
 pub const SCHEMA: &str = "meshproof.comparison/1";
 
-/// The longest value that a divergence quotes, in characters; the reports have it whole.
-const MAX_QUOTED: usize = 300;
-
-/// Reports side by side.
+/// A comparison of several reports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// [`SCHEMA`].
     pub schema: String,
-    /// One entry a report, in the order given.
+    /// One entry per report, in the given order.
     pub columns: Vec<Column>,
-    /// The column against which regressions and fixes are told.
+    /// The column that regressions and fixes refer to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<usize>,
-    /// One entry a scenario configuration that any report has.
+    /// One entry per scenario configuration that any report contains.
     pub scenarios: Vec<Group>,
 }
 
 /// One report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Column {
-    /// The name by which a query calls it: lower case, unique in the comparison.
+    /// Its name in queries: lower case, unique in the comparison.
     pub key: String,
     /// The implementation's name.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// What else it said of itself: build, revision, saboteur.
+    /// Other facts about it: build, revision, saboteur.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
     /// How the suite reached it.
@@ -54,11 +54,11 @@ pub struct Column {
     pub run: String,
     /// RFC 3339, UTC.
     pub started: String,
-    /// What the report comes to.
+    /// The overall result of the report.
     pub verdict: Verdict,
-    /// How many MUST checks passed.
+    /// The number of MUST checks that passed.
     pub must_passed: usize,
-    /// How many MUST checks were asked.
+    /// The number of MUST checks that were executed.
     pub must_asked: usize,
 }
 
@@ -67,9 +67,9 @@ pub struct Column {
 pub struct Group {
     /// `scenario` or `scenario:configuration`.
     pub selector: String,
-    /// What it is about.
+    /// Its title.
     pub title: String,
-    /// Where it comes from.
+    /// The document that it comes from.
     pub document: Document,
     /// The checks, in the scenario's order.
     pub rows: Vec<Row>,
@@ -84,13 +84,13 @@ pub struct Row {
     pub level: Level,
     /// Whether it is a control.
     pub control: bool,
-    /// What it demands.
+    /// What it requires.
     pub requirement: String,
     /// The document's section.
     pub section: String,
-    /// Whether the implementations that were asked differ in their verdict.
+    /// Whether the implementations have different verdicts.
     pub differs: bool,
-    /// One entry a column; none where the report lacks the check.
+    /// One entry per column; empty if the report does not contain the check.
     pub cells: Vec<Option<Cell>>,
 }
 
@@ -99,72 +99,38 @@ pub struct Row {
 pub struct Cell {
     /// The verdict.
     pub verdict: Verdict,
-    /// Why.
+    /// The reason of the verdict.
     pub reason: String,
-    /// What became of it since the baseline.
+    /// How it changed since the baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub movement: Option<Movement>,
-    /// What diverges first from the row's point of reference; none where the verdicts are the same.
+    /// The first divergence from the row's reference cell; absent if the verdicts are equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub divergence: Option<Divergence>,
 }
 
-/// What became of a check since the baseline.
+/// How a check changed since the baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Movement {
-    /// It passed in the baseline and failed or is inconclusive now.
+    /// It passed in the baseline and fails or is inconclusive now.
     Regression,
     /// It failed or was inconclusive in the baseline and passes now.
     Fix,
 }
 
-/// The first thing in which the evidence of two cells differs, in the order in which traffic goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Divergence {
-    /// The other column.
-    pub with: usize,
-    /// Who saw it: `proxy istio-egressgateway`.
-    pub place: String,
-    /// In what: `request`, `access-log line`.
-    pub kind: String,
-    /// The field: `status`, `server name`. Empty where one side has the whole piece and the other does not.
-    pub field: String,
-    /// What this cell's evidence shows; none where there is nothing of the kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub here: Option<String>,
-    /// What the other's shows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub there: Option<String>,
-}
-
 impl Column {
-    /// What a reader tells it from the others by: name, version, what makes it another variant.
+    /// Name, version and variant, as shown to readers.
     #[must_use]
     pub fn label(&self) -> String {
-        let variant: String = variants(&self.details).map(|(_, value)| format!(" · {value}")).collect();
-        format!("{} {}{variant}", self.name, self.version)
+        format!("{} {}", self.name, self.variant())
     }
-}
 
-impl Divergence {
-    /// One line: `proxy sleep, access-log line, status: 503 here, 200 there`.
+    /// Version and variant.
     #[must_use]
-    pub fn sentence(&self) -> String {
-        let field = if self.field.is_empty() { String::new() } else { format!(", {}", self.field) };
-        let side = |value: &Option<String>| match value.as_deref() {
-            None => "nothing".to_owned(),
-            // A list with nothing in it is not the same as nothing to be seen.
-            Some("") => "none".to_owned(),
-            Some(value) => value.to_owned(),
-        };
-        format!(
-            "{}, {}{field}: {} here, {} there",
-            self.place,
-            self.kind,
-            side(&self.here),
-            side(&self.there)
-        )
+    pub fn variant(&self) -> String {
+        let variant: String = variants(&self.details).map(|(_, value)| format!(" · {value}")).collect();
+        format!("{}{variant}", self.version)
     }
 }
 
@@ -174,7 +140,7 @@ impl Comparison {
         self.scenarios.iter().flat_map(|g| g.rows.iter().map(move |r| (g.selector.as_str(), r)))
     }
 
-    /// How many cells moved so since the baseline.
+    /// The number of cells with this movement since the baseline.
     #[must_use]
     pub fn moved(&self, movement: Movement) -> usize {
         let cells = self.rows().flat_map(|(_, r)| r.cells.iter().flatten());
@@ -182,32 +148,13 @@ impl Comparison {
     }
 }
 
-/// Puts reports side by side; `baseline` is the index of the one against which regressions and fixes are told.
+/// Compares reports. `baseline` is the index of the report that regressions and fixes refer to.
 #[must_use]
 pub fn compare(reports: &[&Report], baseline: Option<usize>) -> Comparison {
     let baseline = baseline.filter(|&b| b < reports.len());
     let groups = aligned(reports);
-    let scenarios = std::thread::scope(|scope| {
-        let parts: Vec<_> = parts(groups.len())
-            .map(|part| {
-                let groups = &groups[part];
-                scope.spawn(move || groups.iter().map(|g| group(g, baseline)).collect::<Vec<_>>())
-            })
-            .collect();
-        // A panic in a part is a bug here; it is passed on as such.
-        parts
-            .into_iter()
-            .flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
+    let scenarios = parallel::map(groups.len(), |n| group(&groups[n], baseline));
     Comparison { schema: SCHEMA.to_owned(), columns: columns(reports), baseline, scenarios }
-}
-
-/// Cuts `0..n` into as many ranges as there are processors.
-pub(crate) fn parts(n: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let size = n.div_ceil(processors.min(n.max(1))).max(1);
-    (0..n).step_by(size).map(move |start| start..(start + size).min(n))
 }
 
 fn columns(reports: &[&Report]) -> Vec<Column> {
@@ -228,8 +175,8 @@ fn columns(reports: &[&Report]) -> Vec<Column> {
         if names.get(&key).is_some_and(|n| *n > 1) {
             let implementation = &report.implementation;
             let variant: Vec<&str> = variants(&implementation.details).map(|(_, value)| value).collect();
-            let what = if variant.is_empty() { implementation.version.clone() } else { variant.join("-") };
-            key = slug(&format!("{key}-{what}"));
+            let suffix = if variant.is_empty() { implementation.version.clone() } else { variant.join("-") };
+            key = slug(&format!("{key}-{suffix}"));
         }
         let mut candidate = key.clone();
         let mut number = 1;
@@ -260,10 +207,10 @@ fn columns(reports: &[&Report]) -> Vec<Column> {
         .collect()
 }
 
-/// One scenario configuration of every report that has it.
+/// One scenario configuration in every report that contains it.
 pub(crate) type Aligned<'r> = Vec<Option<&'r ScenarioResult>>;
 
-/// Scenario configurations in the order of the first report that has them.
+/// Scenario configurations in the order of the first report that contains them.
 pub(crate) fn aligned<'r>(reports: &[&'r Report]) -> Vec<Aligned<'r>> {
     let mut groups: Vec<Aligned<'r>> = Vec::new();
     let mut index: HashMap<(&str, &str), usize> = HashMap::new();
@@ -279,19 +226,14 @@ pub(crate) fn aligned<'r>(reports: &[&'r Report]) -> Vec<Aligned<'r>> {
     groups
 }
 
-/// The check's name within its scenario.
-pub(crate) fn short<'c>(scenario: &ScenarioResult, check: &'c CheckResult) -> &'c str {
-    check.id.strip_prefix(scenario.id.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&check.id)
-}
-
-/// The checks of a scenario configuration, each of them once, with every column's result.
+/// The checks of a scenario configuration, each listed once, with the result of every column.
 pub(crate) fn rows<'r>(group: &Aligned<'r>) -> Vec<(&'r str, Vec<Option<&'r CheckResult>>)> {
     let mut rows: Vec<(&str, Vec<Option<&CheckResult>>)> = Vec::new();
     let mut index: HashMap<&str, usize> = HashMap::new();
     for (column, scenario) in group.iter().enumerate() {
         let Some(scenario) = scenario else { continue };
         for check in &scenario.checks {
-            let name = short(scenario, check);
+            let name = scenario.check_name(check);
             let at = *index.entry(name).or_insert_with(|| {
                 rows.push((name, vec![None; group.len()]));
                 rows.len() - 1
@@ -303,10 +245,11 @@ pub(crate) fn rows<'r>(group: &Aligned<'r>) -> Vec<(&'r str, Vec<Option<&'r Chec
 }
 
 fn group(group: &Aligned<'_>, baseline: Option<usize>) -> Group {
-    let threads: Vec<Option<Threads<'_>>> = group.iter().map(|s| s.map(Threads::of)).collect();
+    let evidence_index: Vec<Option<EvidenceIndex<'_>>> =
+        group.iter().map(|s| s.map(EvidenceIndex::of)).collect();
     let rows = rows(group)
         .into_iter()
-        .filter_map(|(name, results)| row(name, &results, &threads, baseline))
+        .filter_map(|(name, results)| row(name, &results, &evidence_index, baseline))
         .collect();
     let first = group.iter().flatten().next();
     Group {
@@ -322,7 +265,7 @@ fn group(group: &Aligned<'_>, baseline: Option<usize>) -> Group {
 fn row(
     name: &str,
     results: &[Option<&CheckResult>],
-    threads: &[Option<Threads<'_>>],
+    evidence_index: &[Option<EvidenceIndex<'_>>],
     baseline: Option<usize>,
 ) -> Option<Row> {
     let first = results.iter().flatten().next()?;
@@ -331,14 +274,13 @@ fn row(
         .or_else(|| results.iter().position(|r| r.is_some_and(|r| r.verdict == Verdict::Passed)))
         .or_else(|| results.iter().position(Option::is_some))?;
     let before = baseline.and_then(|b| results[b]).map(|c| c.verdict);
-    let point_of_reference = results[reference]?;
+    let reference_cell = results[reference]?;
     let cell = |(column, result): (usize, &Option<&CheckResult>)| {
         let result = (*result)?;
-        let divergence = (result.verdict != point_of_reference.verdict)
+        let divergence = (result.verdict != reference_cell.verdict)
             .then(|| {
-                let here = slots(&threads[column].as_ref()?.story(result), result);
-                let there =
-                    slots(&threads[reference].as_ref()?.story(point_of_reference), point_of_reference);
+                let here = slots(evidence_index[column].as_ref()?, result);
+                let there = slots(evidence_index[reference].as_ref()?, reference_cell);
                 divergence(&here, &there, reference)
             })
             .flatten();
@@ -350,7 +292,7 @@ fn row(
         })
     };
     let cells: Vec<Option<Cell>> = results.iter().enumerate().map(cell).collect();
-    let differs = cells.iter().flatten().any(|c| c.verdict != point_of_reference.verdict);
+    let differs = cells.iter().flatten().any(|c| c.verdict != reference_cell.verdict);
     Some(Row {
         name: name.to_owned(),
         level: first.level,
@@ -371,124 +313,6 @@ const fn movement(before: Verdict, now: Verdict) -> Option<Movement> {
             Verdict::Passed | Verdict::Failed | Verdict::Inconclusive | Verdict::Skipped | Verdict::Error,
         ) => None,
     }
-}
-
-/// Pieces are held against each other by who saw them and what sort they are, in the order in which they came: proxies
-/// write their logs when they like, so only the order within one place and sort means something. A field that one of
-/// the two checks names as what it failed for goes before the others, which need not have to do with it.
-fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Divergence> {
-    let mut keys: Vec<&Slot> = ours.keys().chain(theirs.keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let found = |key: &Slot, field: &str, here: Option<String>, there: Option<String>| {
-        let quoted = |text: Option<String>| text.map(|t| clipped(&t, MAX_QUOTED).into_owned());
-        Divergence {
-            with,
-            place: key.place.clone(),
-            kind: key.kind.to_owned(),
-            field: field.to_owned(),
-            here: quoted(here),
-            there: quoted(there),
-        }
-    };
-    let mut first = None;
-    for key in keys {
-        match (ours.get(key), theirs.get(key)) {
-            (Some(mine), Some(other)) => {
-                for (field, here, there) in differences(&mine.points, &other.points) {
-                    let named = mine.named.contains(&field) || other.named.contains(&field);
-                    if named || first.is_none() {
-                        let divergence = found(key, &field, here, there);
-                        if named {
-                            return Some(divergence);
-                        }
-                        first = Some(divergence);
-                    }
-                }
-            }
-            (Some(mine), None) => {
-                first.get_or_insert_with(|| found(key, "", Some(in_short(&mine.points)), None));
-            }
-            (None, Some(other)) => {
-                first.get_or_insert_with(|| found(key, "", None, Some(in_short(&other.points))));
-            }
-            (None, None) => {}
-        }
-    }
-    first
-}
-
-/// Who saw what sort of thing, for the how manieth time. Ordered as traffic goes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Slot {
-    rank: u8,
-    place: String,
-    order: u8,
-    kind: &'static str,
-    number: usize,
-}
-
-/// What is known of one slot.
-struct Filled {
-    points: Vec<Point>,
-    /// The fields that the check names as what it failed for.
-    named: Vec<String>,
-}
-
-type Slots = HashMap<Slot, Filled>;
-
-fn slots(story: &Story<'_>, check: &CheckResult) -> Slots {
-    let mut counts: HashMap<(String, &'static str), usize> = HashMap::new();
-    let mut slots = HashMap::new();
-    for bearing in &story.pieces {
-        let place = describe::side(&bearing.piece.side);
-        let kind = points::kind(&bearing.piece.fact);
-        let number = counts.entry((place.clone(), kind)).or_default();
-        let slot = Slot { rank: rank(&bearing.piece.side), place, order: order(kind), kind, number: *number };
-        *number += 1;
-        let points = points::points(&bearing.piece.fact);
-        let named = points::named(check, &bearing.piece.id, &points);
-        slots.insert(slot, Filled { points, named });
-    }
-    slots
-}
-
-/// The order in which traffic passes the sides.
-pub(crate) const fn rank(side: &Side) -> u8 {
-    match side {
-        Side::Suite => 0,
-        Side::Workload { .. } => 1,
-        Side::Proxy { .. } => 2,
-        Side::Service { .. } => 3,
-    }
-}
-
-/// A handshake comes before the request that it carries.
-fn order(kind: &str) -> u8 {
-    u8::from(kind != "connection")
-}
-
-/// Every field in which the two differ: those of the first in its order, then those that only the other has.
-fn differences(
-    mine: &[Point],
-    other: &[Point],
-) -> impl Iterator<Item = (String, Option<String>, Option<String>)> {
-    let value =
-        |points: &[Point], field: &str| points.iter().find(|(f, _)| f == field).map(|(_, v)| v.clone());
-    let own = mine.iter().map(move |(field, here)| (field.clone(), Some(here.clone()), value(other, field)));
-    let only = other.iter().filter(move |(field, _)| value(mine, field).is_none());
-    own.filter(|(_, here, there)| here != there)
-        .chain(only.map(|(field, there)| (field.clone(), None, Some(there.clone()))))
-}
-
-fn in_short(points: &[Point]) -> String {
-    let parts: Vec<String> = points
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .take(4)
-        .map(|(field, value)| format!("{field} {value}"))
-        .collect();
-    parts.join(", ")
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! Expected failures: a file that says which checks are known to fail for an implementation, why, and until when. An
-//! expected failure does not fail the run; a success that was not expected does, so that the file cannot go stale.
+//! Expected failures: a file that lists the checks that are known to fail for an implementation, with a
+//! reason and an optional last day. An expected failure does not fail the run. If such a check passes, the
+//! run fails, so that the file cannot become outdated.
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::compare::short;
 use meshproof_model::report::{CheckResult, ExpectedFailure, Report, ScenarioResult, Verdict};
 use meshproof_model::visible::line;
 
 /// The largest file that is read, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
-/// The day of now, in UTC.
+/// The current date in UTC.
 #[must_use]
 pub fn today() -> Date {
     jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
@@ -21,7 +21,7 @@ pub fn today() -> Date {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expectations {
-    /// One entry a check that is known to fail.
+    /// One entry per check that is known to fail.
     pub expected_failures: Vec<Expectation>,
 }
 
@@ -38,25 +38,25 @@ pub struct Expectation {
     pub until: Option<Date>,
 }
 
-/// Why a file of expectations cannot be used.
+/// Why an expectations file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExpectationError {
     /// Larger than [`MAX_BYTES`].
-    #[error("it has {0} bytes; at most {MAX_BYTES} are read")]
+    #[error("the file is too large: {0} bytes. The limit is {MAX_BYTES} bytes")]
     TooLarge(usize),
-    /// Not the YAML that is wanted.
-    #[error("{0}; each entry of expected_failures has check, reason and, if you like, until: YYYY-MM-DD")]
+    /// Not YAML of the expected form.
+    #[error("{0}. Each entry of expected_failures needs check and reason, and may have until: YYYY-MM-DD")]
     Yaml(String),
     /// An entry without a reason.
-    #[error("the entry for {0:?} has no reason; say why the check is known to fail")]
+    #[error("the entry for {0:?} has no reason. State why the check is known to fail")]
     NoReason(String),
-    /// A check named twice.
-    #[error("{0:?} stands there twice")]
+    /// A check that is listed twice.
+    #[error("{0:?} is listed twice")]
     Twice(String),
 }
 
-/// Where it is and what is wrong; the lines after that draw the place in a file whose name the parser does not know.
+/// The position and the problem. The following lines show an excerpt with a placeholder for the file name.
 fn first_line(error: &str) -> String {
     let first = error.lines().next().unwrap_or(error);
     line(first.strip_prefix("error: ").unwrap_or(first)).into_owned()
@@ -66,7 +66,8 @@ impl Expectations {
     /// Reads a file's text.
     ///
     /// # Errors
-    /// It is too large, not YAML of this form, lacks a reason, or names a check twice.
+    /// The file is too large, is not YAML of this form, has an entry without a reason, or lists a check
+    /// twice.
     pub fn from_yaml(text: &str) -> Result<Self, ExpectationError> {
         if text.len() > MAX_BYTES {
             return Err(ExpectationError::TooLarge(text.len()));
@@ -84,8 +85,8 @@ impl Expectations {
         Ok(read)
     }
 
-    /// The file that makes every failure of this report an expected one. The reasons are the report's own; whoever keeps
-    /// the file ought to say better.
+    /// A file that makes every failure of this report an expected one. The reasons are those of the report;
+    /// the owner of the file should replace them with better ones.
     #[must_use]
     pub fn baseline(report: &Report) -> Self {
         let failing = |c: &&CheckResult| matches!(c.verdict, Verdict::Failed | Verdict::Inconclusive);
@@ -95,7 +96,7 @@ impl Expectations {
                 None => (meshproof_model::visible::clipped(&line(&c.reason), 300).into_owned(), None),
             };
             let reason = if reason.trim().is_empty() { c.verdict.to_string() } else { reason };
-            Expectation { check: format!("{}/{}", s.selector(), short(s, c)), reason, until }
+            Expectation { check: format!("{}/{}", s.selector(), s.check_name(c)), reason, until }
         };
         let mut expected_failures: Vec<Expectation> = Vec::new();
         for scenario in &report.scenarios {
@@ -112,14 +113,14 @@ impl Expectations {
     /// Writes the file.
     ///
     /// # Errors
-    /// None is known: the model holds nothing that YAML lacks.
+    /// None is known: every value of the model can be written as YAML.
     pub fn to_yaml(&self) -> Result<String, ExpectationError> {
         let yaml = serde_saphyr::to_string(self).map_err(|e| ExpectationError::Yaml(e.to_string()))?;
         Ok(format!("# Checks that are known to fail, for `meshproof run --expect FILE`.\n{yaml}"))
     }
 
-    /// Marks the checks that are expected to fail, and returns what a reader of the run must know: entries that expired, and
-    /// entries that fit no check.
+    /// Marks the checks that are expected to fail. Returns notes about entries that expired and entries that
+    /// match no check.
     pub fn apply(&self, report: &mut Report, today: Date) -> Vec<String> {
         let mut notes = Vec::new();
         for entry in &self.expected_failures {
@@ -129,14 +130,10 @@ impl Expectations {
                 let selector = scenario.selector();
                 let id = scenario.id.clone();
                 for check in &mut scenario.checks {
-                    let name = check
-                        .id
-                        .strip_prefix(id.as_str())
-                        .and_then(|r| r.strip_prefix('/'))
-                        .unwrap_or(&check.id);
-                    let fits = entry.check == check.id || entry.check == format!("{selector}/{name}");
-                    found |= fits;
-                    if fits && !expired {
+                    let name = check.name_in(&id);
+                    let matches = entry.check == check.id || entry.check == format!("{selector}/{name}");
+                    found |= matches;
+                    if matches && !expired {
                         check.expected_failure = Some(ExpectedFailure {
                             reason: entry.reason.clone(),
                             until: entry.until.map(|u| u.to_string()),
@@ -145,10 +142,10 @@ impl Expectations {
                 }
             }
             if !found {
-                notes.push(format!("{} is expected to fail and was not run", line(&entry.check)));
+                notes.push(format!("{} is expected to fail but was not run", line(&entry.check)));
             } else if let (true, Some(until)) = (expired, entry.until) {
                 notes.push(format!(
-                    "the expectation that {} fails ended on {until}; a failure counts again",
+                    "the expectation for {} expired on {until}; a failure fails the run again",
                     line(&entry.check)
                 ));
             }
@@ -160,7 +157,7 @@ impl Expectations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::conclusion;
+    use crate::conclusion::conclusion;
     use meshproof_model::sample;
 
     const TODAY: Date = jiff::civil::date(2026, 11, 21);
@@ -190,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_that_was_not_expected_fails_the_run() {
+    fn an_unexpected_success_fails_the_run() {
         let mut report = report(Verdict::Passed);
         read(ENTRY).apply(&mut report, TODAY);
         assert_eq!(report.exit_code(), 1);
@@ -205,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_without_a_configuration_fits_every_one() {
+    fn an_entry_without_a_configuration_matches_every_configuration() {
         let mut report = report(Verdict::Failed);
         read("expected_failures: [{check: sidecar-origination/sni-is-host, reason: known}]")
             .apply(&mut report, TODAY);
@@ -213,24 +210,24 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_counts_again_on_the_day_after_its_last() {
+    fn an_expectation_expires_after_its_last_day() {
         for (until, code, notes) in [("2026-11-21", 0, 0), ("2026-11-20", 1, 1)] {
             let mut report = report(Verdict::Failed);
-            let said = read(&format!("{ENTRY}  until: {until}\n")).apply(&mut report, TODAY);
-            assert_eq!((report.exit_code(), said.len()), (code, notes), "{until}");
+            let reported = read(&format!("{ENTRY}  until: {until}\n")).apply(&mut report, TODAY);
+            assert_eq!((report.exit_code(), reported.len()), (code, notes), "{until}");
         }
     }
 
     #[test]
-    fn an_entry_that_fits_no_check_is_told() {
+    fn an_entry_that_matches_no_check_is_reported() {
         let mut report = report(Verdict::Passed);
         let notes = read("expected_failures: [{check: gone/check, reason: known}]").apply(&mut report, TODAY);
-        assert_eq!(notes, ["gone/check is expected to fail and was not run"]);
+        assert_eq!(notes, ["gone/check is expected to fail but was not run"]);
         assert_eq!(report.exit_code(), 0);
     }
 
     #[test]
-    fn a_baseline_of_a_report_makes_it_pass() {
+    fn a_report_passes_with_its_own_baseline() {
         let mut report = sample::report();
         let baseline = Expectations::baseline(&report);
         let again = Expectations::from_yaml(&baseline.to_yaml().unwrap()).unwrap();
@@ -240,17 +237,17 @@ mod tests {
     }
 
     #[test]
-    fn a_baseline_s_text_is_as_reviewed() {
+    fn baseline_text() {
         let mut report = sample::report();
         report.scenarios.truncate(2);
         insta::assert_snapshot!(Expectations::baseline(&report).to_yaml().unwrap());
     }
 
     #[test]
-    fn a_broken_file_is_refused_with_the_mend() {
+    fn an_invalid_file_is_rejected_and_the_message_says_what_to_do() {
         for (yaml, wanted) in [
             ("expected_failures: [{check: a/b}]", "reason"),
-            ("expected_failures: [{check: a/b, reason: ' '}]", "say why"),
+            ("expected_failures: [{check: a/b, reason: ' '}]", "State why"),
             ("expected_failures: [{check: a/b, reason: x, untill: 2020-01-01}]", "untill"),
             ("expected_failures: [{check: a/b, reason: x, until: soon}]", "YYYY-MM-DD"),
             ("expected_failures: [{check: a/b, reason: x}, {check: a/b, reason: y}]", "twice"),

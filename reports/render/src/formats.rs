@@ -1,5 +1,5 @@
-//! What a report can be rendered as: one name a format, one file each. A report that was kept is rendered again at any time,
-//! without running anything.
+//! The output formats of a report: each has a name and a file. A stored report can be rendered at any time
+//! without a new run.
 
 mod badge;
 mod github;
@@ -9,27 +9,27 @@ mod markdown;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::terminal::{Look, summary};
+use crate::terminal::{OutputStyle, summary};
 use meshproof_model::report::Report;
 
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// The page for people.
+    /// The HTML page.
     Html,
-    /// The report itself; its schema is published.
+    /// The report itself; its JSON Schema is published.
     Json,
-    /// JUnit XML, as continuous integration reads it.
+    /// JUnit XML for continuous integration.
     Junit,
-    /// Markdown for a job summary or a comment on a pull request.
+    /// Markdown for a job summary or a pull request comment.
     Markdown,
-    /// Workflow commands by which GitHub Actions annotates a run.
+    /// Workflow commands that create annotations in GitHub Actions.
     Github,
     /// The JSON of a shields.io endpoint badge.
     Badge,
     /// A badge as SVG.
     BadgeSvg,
-    /// The summary that a terminal shows.
+    /// The terminal summary as plain text.
     Text,
 }
 
@@ -37,9 +37,9 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 #[error("the report cannot be rendered as {format}: {why}")]
 pub struct RenderError {
-    /// As what.
+    /// The format.
     pub format: Format,
-    /// The words of whatever renders it.
+    /// The renderer's error message.
     pub why: String,
 }
 
@@ -56,7 +56,7 @@ impl Format {
         Self::Text,
     ];
 
-    /// Its name on a command line.
+    /// Its name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -89,7 +89,7 @@ impl Format {
     /// Renders the report.
     ///
     /// # Errors
-    /// None is known: every format takes every report.
+    /// None is known: every report can be rendered in every format.
     pub fn render(self, report: &Report) -> Result<String, RenderError> {
         let failed = |why: String| RenderError { format: self, why };
         match self {
@@ -102,7 +102,7 @@ impl Format {
             Self::BadgeSvg => Ok(badge::svg(report)),
             Self::Text => {
                 let mut text = Vec::new();
-                summary(&mut text, report, None, Look::PLAIN).map_err(|e| failed(e.to_string()))?;
+                summary(&mut text, report, None, OutputStyle::PLAIN).map_err(|e| failed(e.to_string()))?;
                 String::from_utf8(text).map_err(|e| failed(e.to_string()))
             }
         }
@@ -121,7 +121,7 @@ impl FromStr for Format {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|f| f.name() == text).ok_or_else(|| {
             let names: Vec<&str> = Self::ALL.iter().map(|f| f.name()).collect();
-            format!("no format is named {text:?}; the formats are {}", names.join(", "))
+            format!("unknown format {text:?}. The formats are: {}", names.join(", "))
         })
     }
 }

@@ -1,9 +1,10 @@
-//! Pages for people, each of them one self-contained file that opens from disk: the report, the comparison of several, and
-//! the kill matrix. Style, script and evidence are inside; nothing is asked of the network.
+//! HTML pages: the report, the comparison of several reports, and the kill matrix. Each page is one
+//! self-contained file that opens from disk. It contains its style, script and evidence, and loads nothing
+//! from the network.
 //!
-//! Everything that is put in goes through [`maud`], which escapes it, and through [`visible`](meshproof_model::visible), which keeps
-//! hidden characters from showing something else than is there. Evidence in full is packed for the page's script, which
-//! puts it into the page as text. The Content-Security-Policy forbids what should not be there in any case.
+//! Untrusted text passes through [`maud`], which escapes markup, and through
+//! [`visible`](meshproof_model::visible), which makes hidden characters visible. The full evidence is packed
+//! for the page's script, which inserts it as text. The Content-Security-Policy forbids everything else.
 
 mod chart;
 mod comparison;
@@ -13,15 +14,12 @@ mod manifests;
 mod pack;
 mod page;
 mod parts;
-mod picture;
+mod request_path;
 mod timeline;
 
 pub use comparison::comparison;
 pub use conformance::html;
 pub use kills::kill_matrix;
-
-/// The longest text of one value, in characters; the report's JSON has it whole.
-const MAX_VALUE: usize = 20_000;
 
 #[cfg(test)]
 pub(crate) mod tests;

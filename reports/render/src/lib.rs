@@ -1,16 +1,19 @@
-//! What people and machines read of a report: the HTML page, the terminal, comparisons, JUnit, Markdown, annotations and badges.
+//! Renders reports for people and programs: the HTML page, the terminal, comparisons, JUnit, Markdown,
+//! annotations and badges.
 //!
-//! What goes in is a [`meshproof_model::Report`], what comes out is text. A renderer knows nothing of targets, scenarios or
-//! networks, and asks nothing of the implementation that was judged.
+//! The input is a [`meshproof_model::Report`], the output is text. A renderer does not know targets,
+//! scenarios or networks, and never contacts the implementation under test.
 
 #[cfg(test)]
 mod arbitrary;
+pub mod check_evidence;
+mod comparable;
 pub mod compare;
-mod describe;
+pub mod conclusion;
+mod evidence_text;
 pub mod expectations;
 pub mod formats;
 pub mod html;
-mod points;
-pub mod story;
+mod parallel;
 pub mod terminal;
-pub mod words;
+pub mod text;

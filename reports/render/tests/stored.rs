@@ -1,6 +1,6 @@
-//! Reports as earlier versions wrote them are read and rendered for ever.
+//! Reports that earlier versions wrote stay readable.
 
-#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test reports failures by panicking")]
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ fn every_stored_report_is_read_and_rendered_in_every_format() {
 }
 
 #[test]
-fn a_report_of_the_first_shape_lacks_what_came_later_and_follows_the_schema_still() {
+fn a_report_of_the_first_version_still_matches_the_schema() {
     let validator = jsonschema::draft202012::new(&serde_json::to_value(schema()).unwrap()).unwrap();
     for (name, bytes, _) in stored() {
         let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use meshproof_adapter::Adapter;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, RunError, Selected};
+use meshproof_harness::select::select;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_local::LocalTarget;
 use meshproof_model::{CheckResult, Report, Verdict};
-use meshproof_scenarios::select::select;
+use meshproof_scenarios::ALL;
 
 use crate::support::{hostile, installed, timeouts};
 
 pub(crate) async fn run(command: &str, selectors: &[&str], timeouts: Timeouts) -> Result<Report, RunError> {
     let selectors: Vec<String> = selectors.iter().map(|s| (*s).to_owned()).collect();
-    let selection: Vec<Selected> = select(&selectors).unwrap();
+    let selection: Vec<Selected> = select(&ALL, &selectors).unwrap();
     let work = tempfile::tempdir().unwrap();
     let factory = Adapter::new(command, &timeouts).unwrap();
     let report = runner::run(Options {

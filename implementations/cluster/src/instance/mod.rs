@@ -100,7 +100,7 @@ struct State {
     deployed: usize,
     /// What sidecars demand of their callers where no document says a word.
     inbound: BTreeMap<String, dump::Inbound>,
-    /// How often the details application was told something.
+    /// How often a variable of an application was set.
     told: u64,
 }
 

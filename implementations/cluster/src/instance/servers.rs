@@ -1,4 +1,4 @@
-//! nginx pods: external services and the mesh's plain services, and the details application.
+//! nginx pods: external services, the mesh's plain services, and the workloads' applications.
 
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
@@ -178,7 +178,7 @@ impl ClusterInstance {
         Ok(())
     }
 
-    /// Tells the details application how to look books up: its configuration is written anew and taken up.
+    /// Sets the environment variable of a workload's application: its configuration is written again and taken up.
     pub(super) async fn tell_details(
         &self,
         state: &mut State,
@@ -186,21 +186,23 @@ impl ClusterInstance {
         name: &str,
         value: &str,
     ) -> Result<(), TargetError> {
-        let proxy = self.proxy(workload).filter(|_| name == "DO_NOT_ENCRYPT");
-        let found = proxy.and_then(|p| Some((p.serves?, p.client()?)));
-        let (port, client) =
+        let workloads = &self.seat.topology.workloads;
+        let application = workloads.iter().find(|w| w.name == workload).and_then(|w| w.serves);
+        let application = application.filter(|application| application.plain_if == name);
+        let found = application.and_then(|a| Some((a, self.proxy(workload)?.client()?)));
+        let (application, client) =
             found.ok_or_else(|| environment(format!("{workload} has no application that reads {name}")))?;
         state.told += 1;
-        let address = self.dialled("www.googleapis.com");
+        let address = self.dialled(application.host);
         let mark = format!("told {}", state.told);
-        let configuration = details_configuration(port, address.as_deref(), value == "true")
+        let configuration = details_configuration(&application, address.as_deref(), value == "true")
             .replace("return 200;", &format!("return 200 '{mark}';"));
-        let application = crate::api::PodRef { container: APPLICATION.to_owned(), ..client.clone() };
+        let server = crate::api::PodRef { container: APPLICATION.to_owned(), ..client.clone() };
         let limits =
             ExecLimits { stdout: 4096, stderr: 4096, time: self.seat.timeouts.get(Timeout::ClusterAnswer) };
         let script = "cat > /tmp/details.conf && nginx -c /tmp/nginx.conf -e /dev/stderr -s reload";
         let words = ["sh", "-c", script].map(str::to_owned);
-        let told = self.api.exec(&application, &words, Bytes::from(configuration), limits).await;
+        let told = self.api.exec(&server, &words, Bytes::from(configuration), limits).await;
         let told = told.map_err(ApiError::blame)?;
         if told.code != Some(0) {
             let words = String::from_utf8_lossy(&told.stderr).into_owned();
@@ -210,7 +212,8 @@ impl ClusterInstance {
             )));
         }
         let limit = self.seat.timeouts.get(Timeout::Applied);
-        let ask = ["curl", "-q", "-sS", &format!("http://127.0.0.1:{port}/ready")].map(str::to_owned);
+        let ask =
+            ["curl", "-q", "-sS", &format!("http://127.0.0.1:{}/ready", application.port)].map(str::to_owned);
         let taken_up = async {
             // By twice the same answer: of two workers, the old one is on its way out.
             let mut times = 0;

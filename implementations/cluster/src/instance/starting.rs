@@ -199,7 +199,7 @@ impl ClusterInstance {
         let topology = self.seat.topology.clone();
         let sidecars = topology.workloads.iter().map(|w| {
             let client = workload::client_of(w);
-            self.meet_proxy(w.name, w.namespace, w.name, w.serves, Some(client))
+            self.meet_proxy(w.name, w.namespace, w.name, w.serves.map(|a| a.port), Some(client))
         });
         let gateways = topology.gateways.iter().map(|g| {
             self.meet_proxy(

@@ -1,6 +1,6 @@
 //! Applications with a sidecar, and the suite's own client without one.
 
-use meshproof_harness::topology::Workload;
+use meshproof_harness::topology::{Application, Workload};
 use meshproof_model::Resource;
 use serde_json::{Value, json};
 
@@ -105,7 +105,7 @@ pub fn workload(plan: &Plan<'_>, workload: &Workload) -> Vec<Resource> {
         "spec": spec,
     });
     let mut made = vec![service_account(plan, namespace, name), deployment(plan, namespace, name, template)];
-    if let Some(port) = workload.serves {
+    if let Some(Application { port, .. }) = workload.serves {
         made.push(Resource(json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": plan.metadata(namespace, name),
@@ -137,15 +137,14 @@ pub fn probe(plan: &Plan<'_>) -> Resource {
     deployment(plan, plan.places.outside(), PROBE, template)
 }
 
-/// The details application's configuration: it looks a book up at `www.googleapis.com`, over HTTPS of its own, or over plain
-/// HTTP for the mesh to encrypt, and shows its error where it cannot (Bookinfo's details v2). `address` is where it dials; its sidecar
-/// captures that whatever it is; without one it asks the cluster's name servers, and believes the authorities of its own image. Ruby's
-/// client, which Bookinfo's application uses, names the port in Host of plain requests.
+/// The configuration of a workload's application. `address` is where it dials for its external service, which its sidecar captures
+/// whatever it is. Without an address, the application asks the cluster's name servers and trusts the authorities of its own
+/// image.
 #[must_use]
-pub fn details_configuration(port: u16, address: Option<&str>, do_not_encrypt: bool) -> String {
-    let host = "www.googleapis.com";
+pub fn details_configuration(application: &Application, address: Option<&str>, plain: bool) -> String {
+    let Application { port, path, host, target, failure, .. } = application;
     let (scheme, upstream, authority) =
-        if do_not_encrypt { ("http", 80, format!("{host}:80")) } else { ("https", 443, host.to_owned()) };
+        if plain { ("http", 80, format!("{host}:80")) } else { ("https", 443, (*host).to_owned()) };
     let (server, before, roots) = match address {
         Some(address) => {
             (format!("{address}:{upstream}"), String::new(), format!("{ROOTS_FOLDER}/{ROOTS_KEY}"))
@@ -153,19 +152,19 @@ pub fn details_configuration(port: u16, address: Option<&str>, do_not_encrypt: b
         // A group's names are looked up when the configuration is read, as those of a URL with variables in it are not. The roots are
         // where Debian's and Alpine's packages `ca-certificates` put them, and so the stock nginx.
         None => {
-            let group = format!("upstream books {{ server {host}:{upstream}; }}\n");
-            ("books".to_owned(), group, SYSTEM_ROOTS.to_owned())
+            let group = format!("upstream external {{ server {host}:{upstream}; }}\n");
+            ("external".to_owned(), group, SYSTEM_ROOTS.to_owned())
         }
     };
-    let error = meshproof_harness::topology::FETCH_ERROR;
+    let most = Application::MAX_ID;
     format!(
         r#"client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy; fastcgi_temp_path /tmp/fastcgi;
 uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
 {before}server {{
     listen {port};
     location = /ready {{ return 200; }}
-    location ~ "^/details/(?<isbn>[0-9A-Za-z-]{{1,17}})$" {{
-        proxy_pass {scheme}://{server}/books/v1/volumes?q=isbn:$isbn;
+    location ~ "^{path}(?<id>[0-9A-Za-z-]{{1,{most}}})$" {{
+        proxy_pass {scheme}://{server}{target}$id;
         proxy_http_version 1.1;
         proxy_set_header Host {authority};
         proxy_set_header Connection "";
@@ -176,7 +175,7 @@ uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
         proxy_intercept_errors on;
         error_page 301 302 307 308 400 401 403 404 429 500 502 503 504 =200 @error;
     }}
-    location @error {{ default_type application/json; return 200 '{{"error":"{error}"}}'; }}
+    location @error {{ default_type application/json; return 200 '{{"error":"{failure}"}}'; }}
     location / {{ return 404; }}
 }}
 "#
@@ -187,21 +186,30 @@ uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
 mod tests {
     use super::*;
 
+    const DETAILS: Application = Application {
+        port: 9080,
+        path: "/details/",
+        host: "books.example.com",
+        target: "/books/v1/volumes?q=isbn:",
+        plain_if: "DO_NOT_ENCRYPT",
+        failure: "not found",
+    };
+
     #[test]
     fn the_details_application_of_a_live_run_looks_the_real_host_up_and_believes_its_own_images_authorities()
     {
         for (plain, scheme, port) in [(true, "http", 80), (false, "https", 443)] {
-            let live = details_configuration(9080, None, plain);
+            let live = details_configuration(&DETAILS, None, plain);
             assert!(
-                live.contains(&format!("upstream books {{ server www.googleapis.com:{port}; }}")),
+                live.contains(&format!("upstream external {{ server books.example.com:{port}; }}")),
                 "{live}"
             );
-            assert!(live.contains(&format!("proxy_pass {scheme}://books/books/v1/volumes")), "{live}");
+            assert!(live.contains(&format!("proxy_pass {scheme}://external/books/v1/volumes")), "{live}");
             assert!(
                 live.contains("proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;"),
                 "{live}"
             );
-            let pinned = details_configuration(9080, Some("10.1.0.7"), plain);
+            let pinned = details_configuration(&DETAILS, Some("10.1.0.7"), plain);
             assert!(
                 pinned.contains(&format!("proxy_pass {scheme}://10.1.0.7:{port}/books/v1/volumes")),
                 "{pinned}"

@@ -1,7 +1,7 @@
 //! Who is to blame for a pod that does not become ready, and which time it is given.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use meshproof_cluster::Settings;
 use meshproof_cluster::instance::start;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::instance::{Cluster, pretended_within, seat};
 
+const NEVER: Duration = Duration::from_secs(86_400);
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -101,9 +102,10 @@ async fn a_quota_that_lets_no_pod_be_made_is_named() {
 
 #[tokio::test]
 async fn an_image_that_will_never_come_is_not_waited_for() {
-    let begun = Instant::now();
     let workload = pod((true, running()), waiting("InvalidImageName"));
-    let Err(TargetError::Environment(words)) = started(workload, LONG, LONG, nothing).await else { panic!() };
+    // A test that waits for this timeout does not end.
+    let Err(TargetError::Environment(words)) = started(workload, NEVER, LONG, nothing).await else {
+        panic!()
+    };
     assert!(words.contains("InvalidImageName"), "{words}");
-    assert!(begun.elapsed() < LONG / 2);
 }

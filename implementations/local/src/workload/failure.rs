@@ -12,7 +12,7 @@ use meshproof_harness::store::bounded;
 const MAX_MESSAGE: usize = 1024;
 
 /// Sorts an error by what is at its root and keeps its words with their causes.
-pub(super) fn sorted(error: &(dyn Error + 'static)) -> ExchangeError {
+pub(crate) fn sorted(error: &(dyn Error + 'static)) -> ExchangeError {
     let mut kind = None;
     let mut words = Vec::new();
     let mut next = Some(error);

@@ -6,9 +6,9 @@
 
 mod body;
 mod connection;
-mod failure;
+pub(crate) mod failure;
 mod raw;
-mod trust;
+pub(crate) mod trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -295,7 +295,7 @@ fn authority(url: &str) -> &str {
 }
 
 /// The status and the target of a redirect.
-fn redirect(hop: &Hop, url: &Url) -> Option<(StatusCode, Url)> {
+pub(crate) fn redirect(hop: &Hop, url: &Url) -> Option<(StatusCode, Url)> {
     let response = hop.response()?;
     let status = StatusCode::from_u16(response.status).ok()?;
     matches!(response.status, 301 | 302 | 303 | 307 | 308).then_some(())?;

@@ -12,7 +12,7 @@ use crate::tls;
 use meshproof_harness::workload::ClientIdentity;
 
 /// Believes what these roots certify.
-pub(super) fn believing(roots_pem: &str) -> Result<Arc<dyn ServerCertVerifier>, String> {
+pub(crate) fn believing(roots_pem: &str) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let roots = tls::roots(roots_pem)?;
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), tls::provider())
         .build()
@@ -21,12 +21,12 @@ pub(super) fn believing(roots_pem: &str) -> Result<Arc<dyn ServerCertVerifier>, 
 }
 
 /// Believes everybody.
-pub(super) fn anybody() -> Arc<dyn ServerCertVerifier> {
+pub(crate) fn anybody() -> Arc<dyn ServerCertVerifier> {
     Arc::new(Anybody)
 }
 
 /// A configuration that offers `h2` and `http/1.1`, as curl does, and resumes no session.
-pub(super) fn config(
+pub(crate) fn config(
     verifier: Arc<dyn ServerCertVerifier>,
     identity: Option<&ClientIdentity>,
 ) -> Result<ClientConfig, String> {

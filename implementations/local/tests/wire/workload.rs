@@ -1,7 +1,7 @@
 //! What the workload's client says of a server's behaviour, good and bad.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use meshproof_harness::external::{ExternalSpec, Page, PlainPort};
 use meshproof_harness::store::Store;
@@ -180,11 +180,10 @@ async fn a_server_that_stalls_runs_into_the_timeout_request() {
     for script in [Vec::new(), b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nslow".to_vec()] {
         let (address, task) = scripted(Script::Stall(script)).await;
         let limit = Duration::from_millis(100);
-        let started = Instant::now();
         let exchange = sidecar(address, limit).exchange(&get("http://edition.cnn.com/")).await;
         assert_eq!(error_kind(&exchange), ExchangeErrorKind::Timeout);
         assert!(error(&exchange).message.contains("request"), "named");
-        assert!(started.elapsed() >= limit && exchange.duration_us >= 100_000);
+        assert!(exchange.duration_us >= 100_000);
         assert!(
             exchange.hops[0].sent.starts_with("GET / HTTP/1.1\r\n"),
             "what was sent is known all the same"

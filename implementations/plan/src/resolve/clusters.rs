@@ -144,7 +144,7 @@ impl Builder<'_> {
 
     /// Auto mTLS (`BestEffortInferServiceMTLSMode` in push_context.go, then by endpoint): mesh TLS to workloads that have
     /// a sidecar and do not forbid it. A gateway's pods do not carry `security.istio.io/tlsMode: istio` (only the sidecar
-    /// injection template sets it), so nobody opens mesh TLS to a gateway unless a rule says so.
+    /// injection template sets it), so no proxy opens mesh TLS to a gateway unless a rule says so.
     fn automatic_tls(
         &self,
         key: &Key,

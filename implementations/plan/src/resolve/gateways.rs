@@ -173,7 +173,7 @@ fn passthrough_chains(
             continue;
         }
         for route in &virtual_service.spec.tls {
-            let Some(to) = super::single_destination(&route.route) else { continue };
+            let Some(to) = super::routes::single_destination(&route.route) else { continue };
             for condition in &route.matches {
                 if !tls_match(condition, namespace, &gateway, port, builder) {
                     continue;

@@ -45,7 +45,7 @@ pub(crate) fn listener(builder: &Builder<'_>, inbound: &Inbound) -> (Listener, C
         action: action.clone(),
     };
     let policies = &builder.resources.peer_authentications;
-    // Where both are accepted, Istio tells mesh TLS by its ALPN and hands an application's own TLS through; the plan has no
+    // Where both are accepted, Istio recognises mesh TLS by its ALPN and hands an application's own TLS through; the plan has no
     // application that serves TLS of its own, and takes all TLS for the mesh's.
     let mesh = || chain(Transport::Tls, Some(DownstreamTls::MeshMutual));
     let chains = match accepts(policies, builder.proxy, inbound.port, builder.input.mesh) {
@@ -66,7 +66,7 @@ pub(crate) fn listener(builder: &Builder<'_>, inbound: &Inbound) -> (Listener, C
 /// What the service says that leads here; without one, Istio looks at the bytes.
 fn protocol(builder: &Builder<'_>, inbound: &Inbound) -> Protocol {
     let ports = builder.input.registry.iter().flat_map(|s| &s.ports);
-    let leads_here = |p: &&super::ServicePort| p.endpoints.iter().any(|e| e.address == inbound.bind);
+    let leads_here = |p: &&super::input::ServicePort| p.endpoints.iter().any(|e| e.address == inbound.bind);
     ports
         .into_iter()
         .find(leads_here)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use meshproof_model::{Resource, ResourceId};
+use meshproof_model::Resource;
 
 use crate::model::{Credential, OriginalDestination, Plan};
 
@@ -104,7 +104,7 @@ pub struct MeshConfig {
     pub trust_domain: String,
     /// `istio-system`.
     pub root_namespace: String,
-    /// What becomes of traffic to hosts that the registry does not know.
+    /// What happens to traffic for hosts that are not in the registry.
     pub outbound: OutboundPolicy,
     /// Whether the proxies can speak mutual TLS among themselves. Where they cannot, PERMISSIVE means plain text, so that
     /// mesh TLS is in the plan only where a resource demands it.
@@ -126,7 +126,7 @@ impl Default for MeshConfig {
     }
 }
 
-/// What becomes of traffic to hosts that the registry does not know.
+/// What happens to traffic for hosts that are not in the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutboundPolicy {
     /// It passes, as it is.
@@ -135,7 +135,7 @@ pub enum OutboundPolicy {
     RegistryOnly,
 }
 
-/// What the resources come to.
+/// The result of resolving resources.
 #[derive(Clone, Debug, Default)]
 pub struct Resolution {
     /// What every proxy must do.
@@ -144,14 +144,4 @@ pub struct Resolution {
     pub credentials: BTreeMap<String, Vec<Credential>>,
     /// What istiod would log or report in a resource's status without refusing it.
     pub warnings: Vec<String>,
-}
-
-/// A resource that cannot be in force: istiod's validation would refuse it, or the plan does not carry it out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{resource}: {reason}")]
-pub struct Rejected {
-    /// Which resource.
-    pub resource: ResourceId,
-    /// Why.
-    pub reason: String,
 }

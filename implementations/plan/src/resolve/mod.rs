@@ -16,18 +16,17 @@ mod visibility;
 use std::collections::BTreeSet;
 
 pub use input::{
-    Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Rejected, Resolution, Service,
-    ServicePort,
+    Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Resolution, Service, ServicePort,
 };
 
 use self::clusters::{BLACK_HOLE, Builder, PASSTHROUGH, black_hole};
 use self::destination_rules::DestinationRules;
 use self::registry::{Scope, all_services};
 use crate::model::{Action, Cluster, Listener, ProxyPlan, RouteAction};
+use crate::rejected::Rejected;
 use crate::resources::Resources;
-use crate::resources::virtual_service::{Destination, RouteDestination};
 
-/// What the resources come to for each running proxy.
+/// Resolves the resources to a plan for each running proxy.
 ///
 /// A sidecar has a listener for each port that is captured, whatever the resources say; a gateway has one only where a
 /// Gateway resource has a server. A route may name a cluster that the plan does not hold: no such service, port or
@@ -112,10 +111,4 @@ fn named_clusters(listeners: &[Listener]) -> BTreeSet<&str> {
         }
     }
     names
-}
-
-/// The destination of a TLS route, of which validation leaves at most one with a share.
-fn single_destination(routes: &[RouteDestination]) -> Option<&Destination> {
-    let chosen = if routes.len() == 1 { routes.first() } else { routes.iter().find(|r| r.weight > 0) };
-    chosen.and_then(|r| r.destination.as_ref())
 }

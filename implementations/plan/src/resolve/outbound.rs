@@ -143,7 +143,7 @@ fn tls_chains(
             for (_, virtual_service) in of_service {
                 let namespace = &virtual_service.id.namespace;
                 for route in &virtual_service.spec.tls {
-                    let Some(to) = super::single_destination(&route.route) else { continue };
+                    let Some(to) = super::routes::single_destination(&route.route) else { continue };
                     for condition in &route.matches {
                         if tls_match(condition, namespace, MESH, port, builder) {
                             let names: Vec<String> =

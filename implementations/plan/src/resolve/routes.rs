@@ -13,7 +13,7 @@ use crate::resources::common::{self, duration, labels_match};
 use crate::resources::hosts::{qualified, qualified_gateway};
 use crate::resources::virtual_service::DerivePort;
 use crate::resources::virtual_service::{
-    Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, Redirect, VirtualService,
+    Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, Redirect, RouteDestination, VirtualService,
 };
 use crate::resources::virtual_service_validation::is_authority;
 
@@ -272,4 +272,10 @@ pub(crate) fn to_cluster(cluster: String) -> Forward {
         response_headers: HeaderChanges::default(),
         timeout_ms: None,
     }
+}
+
+/// The destination of a TLS route, of which validation leaves at most one with a share.
+pub(crate) fn single_destination(routes: &[RouteDestination]) -> Option<&Destination> {
+    let chosen = if routes.len() == 1 { routes.first() } else { routes.iter().find(|r| r.weight > 0) };
+    chosen.and_then(|r| r.destination.as_ref())
 }

@@ -6,23 +6,39 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A value of Istio's API that the plan does not carry out. It is read, so that the refusal can name it.
+/// A value of Istio's API that the plan does not support. It is read so that the refusal can name it.
 pub(crate) type NotCarriedOut = Option<Value>;
 
 /// Refuses the first field that is set.
 ///
 /// # Errors
 /// Names the field.
-pub(crate) fn refuse_set(place: &str, fields: &[(&str, bool)]) -> Result<(), String> {
+pub(crate) fn refuse_set(place: &str, fields: &[(&str, bool)]) -> Result<(), Refusal> {
     match fields.iter().find(|(_, set)| *set) {
-        Some((name, _)) => Err(not_carried_out(&format!("{place}.{name}"))),
+        Some((name, _)) => Err(unsupported(&format!("{place}.{name}"))),
         None => Ok(()),
     }
 }
 
-/// The words of every refusal that is this plan's and not istiod's.
-pub(crate) fn not_carried_out(what: &str) -> String {
-    format!("`{what}` is not carried out by meshproof's plan")
+/// Why a resource cannot be in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// istiod's validation rejects it, for this reason.
+    ByIstio(String),
+    /// Istio accepts it, and the plan does not support this field or kind.
+    Unsupported(String),
+}
+
+/// Validation speaks for Istio unless it says otherwise.
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::ByIstio(reason)
+    }
+}
+
+/// A field or kind that Istio accepts and the plan does not support.
+pub(crate) fn unsupported(what: &str) -> Refusal {
+    Refusal::Unsupported(what.to_owned())
 }
 
 /// istio.io/api networking/v1alpha3, PortSelector.

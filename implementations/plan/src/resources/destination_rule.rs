@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::common::{
-    MatchLabels, NotCarriedOut, PortSelector, export_to, is_dns_label, not_carried_out, port_number,
-    refuse_set, wildcard_domain,
+    MatchLabels, NotCarriedOut, PortSelector, Refusal, export_to, is_dns_label, port_number, refuse_set,
+    unsupported, wildcard_domain,
 };
 
 /// istio.io/api networking/v1alpha3, DestinationRule.
@@ -176,7 +176,7 @@ impl ClientTls {
 
     /// # Errors
     /// What istiod's `ValidateTLS` (pkg/config/validation/agent/validation.go) refuses.
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), Refusal> {
         let originates = matches!(self.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual);
         let credential = !self.credential_name.is_empty();
         if self.skips_verification() {
@@ -185,13 +185,14 @@ impl ClientTls {
                 return Err(
                     "with insecureSkipVerify, caCertificates, credentialName and subjectAltNames must \
                             not be set"
-                        .to_owned(),
+                        .to_owned()
+                        .into(),
                 );
             }
             if self.mode == ClientTlsMode::Mutual && ca_or_names {
-                return Err(
-                    "with insecureSkipVerify, caCertificates and subjectAltNames must not be set".to_owned()
-                );
+                return Err("with insecureSkipVerify, caCertificates and subjectAltNames must not be set"
+                    .to_owned()
+                    .into());
             }
         }
         if originates && credential {
@@ -200,23 +201,24 @@ impl ClientTls {
                 return Err(
                     "with credentialName, client certificates, CA certificates and revocation lists must \
                             not be set"
-                        .to_owned(),
+                        .to_owned()
+                        .into(),
                 );
             }
         } else if self.mode == ClientTlsMode::Mutual {
             if self.client_certificate.is_empty() {
-                return Err("mutual TLS requires a client certificate".to_owned());
+                return Err("mutual TLS requires a client certificate".to_owned().into());
             }
             if self.private_key.is_empty() {
-                return Err("mutual TLS requires a private key".to_owned());
+                return Err("mutual TLS requires a private key".to_owned().into());
             }
         }
         if !self.ca_crl.is_empty() {
-            return Err(not_carried_out("tls.caCrl"));
+            return Err(unsupported("tls.caCrl"));
         }
         for scheme in ["configmap://", "builtin://", "kubernetes-gateway://", "invalid://"] {
             if self.credential_name.starts_with(scheme) {
-                return Err(not_carried_out(&format!("tls.credentialName: {scheme}")));
+                return Err(unsupported(&format!("tls.credentialName: {scheme}")));
             }
         }
         Ok(())
@@ -237,7 +239,7 @@ pub(crate) enum ClientTlsMode {
 impl DestinationRule {
     /// # Errors
     /// What istiod's `ValidateDestinationRule` (pkg/config/validation/validation.go) refuses, and what is not carried out.
-    pub(crate) fn validate(&self, namespace: &str) -> Result<(), String> {
+    pub(crate) fn validate(&self, namespace: &str) -> Result<(), Refusal> {
         wildcard_domain(&self.host)?;
         if let Some(policy) = &self.traffic_policy {
             policy.validate("spec.trafficPolicy")?;
@@ -245,10 +247,10 @@ impl DestinationRule {
         let mut names = Vec::new();
         for subset in &self.subsets {
             if names.contains(&subset.name.as_str()) {
-                return Err(format!("subset {:?} is defined twice", subset.name));
+                return Err(format!("subset {:?} is defined twice", subset.name).into());
             }
             if !is_dns_label(&subset.name) {
-                return Err(format!("subset name {:?} is invalid", subset.name));
+                return Err(format!("subset name {:?} is invalid", subset.name).into());
             }
             names.push(subset.name.as_str());
             if let Some(policy) = &subset.traffic_policy {
@@ -258,14 +260,16 @@ impl DestinationRule {
         export_to(namespace, &self.export_to, false)?;
         let beyond = |e: &String| e != "." && e != namespace;
         if self.workload_selector.is_some() && self.export_to.iter().any(beyond) {
-            return Err("with workloadSelector, exportTo cannot go beyond the own namespace".to_owned());
+            return Err("with workloadSelector, exportTo cannot go beyond the own namespace"
+                .to_owned()
+                .into());
         }
         Ok(())
     }
 }
 
 impl TrafficPolicy {
-    fn validate(&self, place: &str) -> Result<(), String> {
+    fn validate(&self, place: &str) -> Result<(), Refusal> {
         let nothing = self.load_balancer.is_none()
             && self.connection_pool.is_none()
             && self.outlier_detection.is_none()
@@ -275,10 +279,10 @@ impl TrafficPolicy {
             && self.proxy_protocol.is_none()
             && self.retry_budget.is_none();
         if nothing {
-            return Err(format!("{place}: a traffic policy must have at least one field"));
+            return Err(format!("{place}: a traffic policy must have at least one field").into());
         }
         if self.tunnel.is_some() && self.proxy_protocol.is_some() {
-            return Err(format!("{place}: tunnel and proxyProtocol must not be set together"));
+            return Err(format!("{place}: tunnel and proxyProtocol must not be set together").into());
         }
         validate_parts(
             place,
@@ -290,7 +294,7 @@ impl TrafficPolicy {
         for settings in &self.port_level_settings {
             let place = format!("{place}.portLevelSettings");
             let Some(port) = &settings.port else {
-                return Err(format!("{place}: port is required"));
+                return Err(format!("{place}: port is required").into());
             };
             port_number(&place, port.number)?;
             let nothing = settings.load_balancer.is_none()
@@ -298,7 +302,7 @@ impl TrafficPolicy {
                 && settings.outlier_detection.is_none()
                 && settings.tls.is_none();
             if nothing {
-                return Err(format!("{place}: a port's traffic policy must have at least one field"));
+                return Err(format!("{place}: a port's traffic policy must have at least one field").into());
             }
             validate_parts(
                 &place,
@@ -325,7 +329,7 @@ fn validate_parts(
     pool: Option<&ConnectionPool>,
     outlier_detection: &NotCarriedOut,
     tls: Option<&ClientTls>,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     if let Some(tls) = tls {
         tls.validate()?;
     }

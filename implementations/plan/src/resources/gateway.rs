@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::common::{
-    LabelSelector, MatchLabels, NotCarriedOut, Port, is_dns_label, not_carried_out, port_number, refuse_set,
-    wildcard_domain,
+    LabelSelector, MatchLabels, NotCarriedOut, Port, Refusal, is_dns_label, port_number, refuse_set,
+    unsupported, wildcard_domain,
 };
 use super::protocol::Protocol;
 
@@ -91,19 +91,19 @@ pub(crate) enum ServerTlsMode {
 impl Gateway {
     /// # Errors
     /// What istiod's `ValidateGateway` (pkg/config/validation/validation.go) refuses, and what is not carried out.
-    pub(crate) fn validate(&self, name: &str) -> Result<(), String> {
+    pub(crate) fn validate(&self, name: &str) -> Result<(), Refusal> {
         if !is_dns_label(name) {
-            return Err(format!("gateway name {name:?} is invalid"));
+            return Err(format!("gateway name {name:?} is invalid").into());
         }
         if self.servers.is_empty() {
-            return Err("a Gateway must have at least one server".to_owned());
+            return Err("a Gateway must have at least one server".to_owned().into());
         }
         let mut names = Vec::new();
         for server in &self.servers {
             server.validate()?;
             let name = server.port.as_ref().map(|p| p.name.as_str()).unwrap_or_default();
             if names.contains(&name) {
-                return Err(format!("port names of servers must be unique: {name:?} is there twice"));
+                return Err(format!("port names of servers must be unique: {name:?} is there twice").into());
             }
             names.push(name);
         }
@@ -130,29 +130,29 @@ impl Server {
             .collect()
     }
 
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), Refusal> {
         if self.hosts.is_empty() {
-            return Err("a server must have at least one host".to_owned());
+            return Err("a server must have at least one host".to_owned().into());
         }
         for host in &self.hosts {
             namespace_slash_host(host, false)?;
         }
         let Some(port) = &self.port else {
-            return Err("a server must have a port".to_owned());
+            return Err("a server must have a port".to_owned().into());
         };
         let Some(protocol) = Protocol::parse(&port.protocol) else {
-            return Err(format!("protocol {:?} is unsupported", port.protocol));
+            return Err(format!("protocol {:?} is unsupported", port.protocol).into());
         };
         port_number("servers.port", port.number)?;
         if port.target_port.is_some_and(|t| t > 0) {
-            return Err("targetPort has no effect on a Gateway".to_owned());
+            return Err("targetPort has no effect on a Gateway".to_owned().into());
         }
         if port.name.is_empty() {
-            return Err("a server's port must have a name".to_owned());
+            return Err("a server's port must have a name".to_owned().into());
         }
         match &self.tls {
             None if protocol.is_tls() => {
-                return Err("an HTTPS or TLS server must have TLS settings".to_owned());
+                return Err("an HTTPS or TLS server must have TLS settings".to_owned().into());
             }
             None => {}
             Some(tls) => {
@@ -164,7 +164,9 @@ impl Server {
                         && tls.private_key.is_empty()
                         && tls.server_certificate.is_empty();
                     if !redirect_alone {
-                        return Err("a server of a plain-text port cannot have TLS settings".to_owned());
+                        return Err("a server of a plain-text port cannot have TLS settings"
+                            .to_owned()
+                            .into());
                     }
                 }
             }
@@ -172,7 +174,7 @@ impl Server {
         self.refuse(protocol)
     }
 
-    fn refuse(&self, protocol: Protocol) -> Result<(), String> {
+    fn refuse(&self, protocol: Protocol) -> Result<(), Refusal> {
         refuse_set(
             "spec.servers",
             &[
@@ -196,14 +198,14 @@ impl Server {
         )?;
         match tls.mode {
             ServerTlsMode::IstioMutual if protocol == Protocol::Tls => {
-                Err(not_carried_out("spec.servers: ISTIO_MUTUAL with protocol TLS"))
+                Err(unsupported("spec.servers: ISTIO_MUTUAL with protocol TLS"))
             }
             ServerTlsMode::Passthrough | ServerTlsMode::IstioMutual => Ok(()),
             ServerTlsMode::Simple
             | ServerTlsMode::Mutual
             | ServerTlsMode::AutoPassthrough
             | ServerTlsMode::OptionalMutual => {
-                Err(not_carried_out("spec.servers.tls.mode other than ISTIO_MUTUAL and PASSTHROUGH"))
+                Err(unsupported("spec.servers.tls.mode other than ISTIO_MUTUAL and PASSTHROUGH"))
             }
         }
     }
@@ -211,13 +213,15 @@ impl Server {
 
 impl ServerTls {
     /// `validateTLSOptions`.
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), Refusal> {
         let credential = !self.credential_name.is_empty() || !self.credential_names.is_empty();
         match self.mode {
             ServerTlsMode::IstioMutual => {
                 let own = [&self.server_certificate, &self.private_key, &self.ca_certificates];
                 if credential || self.tls_certificates.is_some() || own.into_iter().any(|f| !f.is_empty()) {
-                    return Err("ISTIO_MUTUAL cannot have certificates or credentials of its own".to_owned());
+                    return Err("ISTIO_MUTUAL cannot have certificates or credentials of its own"
+                        .to_owned()
+                        .into());
                 }
                 Ok(())
             }
@@ -227,13 +231,13 @@ impl ServerTls {
                     return Ok(());
                 }
                 if self.mode != ServerTlsMode::Simple && self.ca_certificates.is_empty() {
-                    return Err("MUTUAL requires a CA for clients".to_owned());
+                    return Err("MUTUAL requires a CA for clients".to_owned().into());
                 }
                 if self.server_certificate.is_empty() || self.private_key.is_empty() {
-                    return Err("TLS requires a server certificate and a private key".to_owned());
+                    return Err("TLS requires a server certificate and a private key".to_owned().into());
                 }
                 if self.mode == ServerTlsMode::Simple && !self.ca_crl.is_empty() {
-                    return Err("a revocation list is not supported with SIMPLE".to_owned());
+                    return Err("a revocation list is not supported with SIMPLE".to_owned().into());
                 }
                 Ok(())
             }
@@ -242,21 +246,21 @@ impl ServerTls {
 }
 
 /// istiod: `agent.ValidateNamespaceSlashWildcardHostname`; `required` asks for the namespace part (Sidecar).
-fn namespace_slash_host(host: &str, required: bool) -> Result<(), String> {
+fn namespace_slash_host(host: &str, required: bool) -> Result<(), Refusal> {
     let Some((namespace, name)) = host.split_once('/') else {
         return if required {
-            Err(format!("host {host:?} must be of the form NAMESPACE/NAME"))
+            Err(format!("host {host:?} must be of the form NAMESPACE/NAME").into())
         } else {
-            wildcard_domain(host)
+            Ok(wildcard_domain(host)?)
         };
     };
     if namespace.is_empty() || name.is_empty() {
-        return Err(format!("host {host:?}: neither namespace nor name may be empty"));
+        return Err(format!("host {host:?}: neither namespace nor name may be empty").into());
     }
     if !(matches!(namespace, "*" | ".") || (required && namespace == "~") || is_dns_label(namespace)) {
-        return Err(format!("host {host:?}: namespace {namespace:?} is invalid"));
+        return Err(format!("host {host:?}: namespace {namespace:?} is invalid").into());
     }
-    wildcard_domain(name)
+    Ok(wildcard_domain(name)?)
 }
 
 /// istio.io/api networking/v1alpha3, Sidecar.
@@ -311,22 +315,22 @@ pub(crate) enum OutboundMode {
 impl Sidecar {
     /// # Errors
     /// What istiod's `ValidateSidecar` (pkg/config/validation/validation.go) refuses, and what is not carried out.
-    pub(crate) fn validate(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), Refusal> {
         let nothing = self.egress.is_empty()
             && self.ingress.is_none()
             && self.outbound_traffic_policy.is_none()
             && self.inbound_connection_pool.is_none();
         if nothing {
-            return Err("a Sidecar must configure something".to_owned());
+            return Err("a Sidecar must configure something".to_owned().into());
         }
         for listener in &self.egress {
             if listener.hosts.is_empty() {
-                return Err("an egress listener must have at least one host".to_owned());
+                return Err("an egress listener must have at least one host".to_owned().into());
             }
             for host in &listener.hosts {
                 namespace_slash_host(host, true)?;
                 if host.starts_with('~') {
-                    return Err(not_carried_out("spec.egress.hosts: ~"));
+                    return Err(unsupported("spec.egress.hosts: ~"));
                 }
             }
             refuse_set(
@@ -339,7 +343,7 @@ impl Sidecar {
             )?;
         }
         if self.egress.len() > 1 {
-            return Err("an egress listener without a port must be the only one".to_owned());
+            return Err("an egress listener without a port must be the only one".to_owned().into());
         }
         refuse_set(
             "spec",
@@ -394,13 +398,13 @@ impl PeerAuthentication {
 
     /// # Errors
     /// What istiod's `ValidatePeerAuthentication` (pkg/config/validation/validation.go) refuses.
-    pub(crate) fn validate(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), Refusal> {
         let Some(ports) = &self.port_level_mtls else { return Ok(()) };
         if self.selects_all() && !ports.is_empty() {
-            return Err("portLevelMtls needs a selector".to_owned());
+            return Err("portLevelMtls needs a selector".to_owned().into());
         }
         if ports.is_empty() {
-            return Err("portLevelMtls must have at least one port".to_owned());
+            return Err("portLevelMtls must have at least one port".to_owned().into());
         }
         for port in ports.keys() {
             let number = port.parse().map_err(|_| format!("portLevelMtls: {port:?} is not a port"))?;

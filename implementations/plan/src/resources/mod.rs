@@ -1,5 +1,5 @@
 //! Istio's resources as types. Every field of the API has its place, so that a misspelt one is refused as istiod refuses
-//! it; a field that the plan does not carry out is refused by name. Both spellings of the API's JSON form are read,
+//! it; a field that the plan does not support is refused by name. Both spellings of the API's JSON form are read,
 //! `sniHosts` and `sni_hosts`, as istiod reads them.
 
 pub(crate) mod common;
@@ -15,12 +15,12 @@ use meshproof_model::{Resource, ResourceId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use self::common::not_carried_out;
+use self::common::{Refusal, unsupported};
 use self::destination_rule::DestinationRule;
 use self::gateway::{Gateway, PeerAuthentication, Sidecar};
 use self::service_entry::ServiceEntry;
 use self::virtual_service::VirtualService;
-use crate::resolve::Rejected;
+use crate::rejected::Rejected;
 
 /// A specification with the name of its resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub(crate) struct Named<T> {
     pub(crate) spec: T,
 }
 
-/// All resources of a state that mean something to a plan, each kind in order of creation.
+/// All resources that affect a plan, each kind in order of creation.
 #[derive(Default)]
 pub(crate) struct Resources<'a> {
     pub(crate) service_entries: Vec<Named<ServiceEntry>>,
@@ -46,16 +46,19 @@ const SECURITY: &str = "security.istio.io";
 
 impl<'a> Resources<'a> {
     /// # Errors
-    /// The first resource that istiod's validation would refuse, or that is not carried out.
+    /// The first resource that istiod's validation would refuse, or that the plan does not support.
     pub(crate) fn read(resources: &'a [Resource]) -> Result<Self, Rejected> {
         let mut all = Self::default();
         for resource in resources {
-            all.add(resource).map_err(|reason| Rejected { resource: resource.id(), reason })?;
+            all.add(resource).map_err(|refusal| match refusal {
+                Refusal::ByIstio(reason) => Rejected::ByIstio { resource: resource.id(), reason },
+                Refusal::Unsupported(what) => Rejected::Unsupported { resource: resource.id(), what },
+            })?;
         }
         Ok(all)
     }
 
-    fn add(&mut self, resource: &'a Resource) -> Result<(), String> {
+    fn add(&mut self, resource: &'a Resource) -> Result<(), Refusal> {
         let (group, version) = match resource.api_version().split_once('/') {
             Some((group, version)) => (group, version),
             None => ("", resource.api_version()),
@@ -66,11 +69,11 @@ impl<'a> Resources<'a> {
             }
             return Ok(());
         }
-        // What the Gateway API asks for would be carried out by Istio; leaving it out in silence would be a lie.
+        // Istio carries out the Gateway API; ignoring it silently would make the plan wrong.
         if !matches!(group, NETWORKING | SECURITY) {
             let ours = group.ends_with(".istio.io") && group != "telemetry.istio.io";
             return if ours || group == "gateway.networking.k8s.io" {
-                Err(not_carried_out(&format!("{group} {}", resource.kind())))
+                Err(unsupported(&format!("{group} {}", resource.kind())))
             } else {
                 Ok(())
             };
@@ -78,7 +81,7 @@ impl<'a> Resources<'a> {
         let versions: &[&str] =
             if group == NETWORKING { &["v1", "v1beta1", "v1alpha3"] } else { &["v1", "v1beta1"] };
         if !versions.contains(&version) {
-            return Err(format!("no version {version:?} of {group} is served"));
+            return Err(format!("no version {version:?} of {group} is served").into());
         }
         let namespace = resource.namespace();
         match (group, resource.kind()) {
@@ -98,7 +101,7 @@ impl<'a> Resources<'a> {
             (SECURITY, "PeerAuthentication") => {
                 push(&mut self.peer_authentications, resource, PeerAuthentication::validate)
             }
-            (_, kind) => Err(not_carried_out(&format!("{group} {kind}"))),
+            (_, kind) => Err(unsupported(&format!("{group} {kind}"))),
         }
     }
 }
@@ -106,8 +109,8 @@ impl<'a> Resources<'a> {
 fn push<T: DeserializeOwned>(
     to: &mut Vec<Named<T>>,
     resource: &Resource,
-    validate: impl FnOnce(&T) -> Result<(), String>,
-) -> Result<(), String> {
+    validate: impl FnOnce(&T) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
     let mut spec = resource.spec().clone();
     if spec.is_null() {
         spec = Value::Object(serde_json::Map::new());

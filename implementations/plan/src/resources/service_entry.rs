@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::common::{
-    LabelSelector, NotCarriedOut, export_to, fqdn, is_dns_label, not_carried_out, port_number, refuse_set,
-    wildcard_domain,
+    LabelSelector, NotCarriedOut, Refusal, export_to, fqdn, is_dns_label, port_number, refuse_set,
+    unsupported, wildcard_domain,
 };
 use super::protocol::Protocol;
 
@@ -97,16 +97,16 @@ pub(crate) struct WorkloadEntry {
 impl ServiceEntry {
     /// # Errors
     /// What istiod's `ValidateServiceEntry` (pkg/config/validation/validation.go) refuses, and what is not carried out.
-    pub(crate) fn validate(&self, namespace: &str) -> Result<(), String> {
+    pub(crate) fn validate(&self, namespace: &str) -> Result<(), Refusal> {
         if self.workload_selector.is_some() && !self.endpoints.is_empty() {
-            return Err("only one of workloadSelector and endpoints may be set".to_owned());
+            return Err("only one of workloadSelector and endpoints may be set".to_owned().into());
         }
         if self.hosts.is_empty() {
-            return Err("a ServiceEntry must have at least one host".to_owned());
+            return Err("a ServiceEntry must have at least one host".to_owned().into());
         }
         for host in &self.hosts {
             if host == "*" {
-                return Err("the host \"*\" is not allowed".to_owned());
+                return Err("the host \"*\" is not allowed".to_owned().into());
             }
             wildcard_domain(host)?;
         }
@@ -115,7 +115,7 @@ impl ServiceEntry {
         self.validate_resolution()?;
         let many = self.resolution != Resolution::None && self.hosts.len() > 1;
         if many && self.ports.iter().any(|p| !p.protocol().is_http() && !p.protocol().is_tls()) {
-            return Err("several hosts are only allowed with HTTP and TLS ports".to_owned());
+            return Err("several hosts are only allowed with HTTP and TLS ports".to_owned().into());
         }
         export_to(namespace, &self.export_to, true)?;
         refuse_set(
@@ -127,14 +127,14 @@ impl ServiceEntry {
         )
     }
 
-    fn validate_addresses(&self) -> Result<(), String> {
+    fn validate_addresses(&self) -> Result<(), Refusal> {
         for address in &self.addresses {
             let ip = match address.split_once('/') {
                 Some((ip, length)) => {
                     if !matches!(self.resolution, Resolution::None | Resolution::Static) {
-                        return Err(
-                            "CIDR addresses are only allowed with resolution NONE or STATIC".to_owned()
-                        );
+                        return Err("CIDR addresses are only allowed with resolution NONE or STATIC"
+                            .to_owned()
+                            .into());
                     }
                     length.parse::<u8>().map_err(|_| format!("{address:?} is not an IP address or CIDR"))?;
                     ip
@@ -147,15 +147,15 @@ impl ServiceEntry {
         Ok(())
     }
 
-    fn validate_ports(&self) -> Result<(), String> {
+    fn validate_ports(&self) -> Result<(), Refusal> {
         let mut names = Vec::new();
         let mut numbers = Vec::new();
         for port in &self.ports {
             if names.contains(&port.name.as_str()) {
-                return Err(format!("port name {:?} is already defined", port.name));
+                return Err(format!("port name {:?} is already defined", port.name).into());
             }
             if numbers.contains(&port.number) {
-                return Err(format!("port {} is already defined", port.number));
+                return Err(format!("port {} is already defined", port.number).into());
             }
             names.push(port.name.as_str());
             numbers.push(port.number);
@@ -163,26 +163,26 @@ impl ServiceEntry {
                 port_number("targetPort", port.target_port)?;
             }
             if !is_dns_label(&port.name) {
-                return Err(format!("port name {:?} is invalid", port.name));
+                return Err(format!("port name {:?} is invalid", port.name).into());
             }
             port_number("ports", port.number)?;
             if !port.protocol.is_empty() && Protocol::parse(&port.protocol).is_none() {
-                return Err(format!("protocol {:?} is unsupported", port.protocol));
+                return Err(format!("protocol {:?} is unsupported", port.protocol).into());
             }
         }
         Ok(())
     }
 
-    fn validate_resolution(&self) -> Result<(), String> {
+    fn validate_resolution(&self) -> Result<(), Refusal> {
         match self.resolution {
             Resolution::None if !self.endpoints.is_empty() => {
-                return Err("no endpoints are allowed with resolution NONE".to_owned());
+                return Err("no endpoints are allowed with resolution NONE".to_owned().into());
             }
             Resolution::None => {}
             Resolution::Static => {
                 for endpoint in &self.endpoints {
                     if endpoint.address.starts_with("unix://") {
-                        return Err(not_carried_out("endpoints.address: unix://"));
+                        return Err(unsupported("endpoints.address: unix://"));
                     }
                     endpoint.address.parse::<std::net::IpAddr>().map_err(|_| {
                         format!("endpoint address {:?} is not an IP address", endpoint.address)
@@ -200,7 +200,9 @@ impl ServiceEntry {
                     }
                 }
                 if self.resolution == Resolution::DnsRoundRobin && self.endpoints.len() > 1 {
-                    return Err("at most one endpoint is allowed with resolution DNS_ROUND_ROBIN".to_owned());
+                    return Err("at most one endpoint is allowed with resolution DNS_ROUND_ROBIN"
+                        .to_owned()
+                        .into());
                 }
                 for endpoint in &self.endpoints {
                     if endpoint.address.parse::<std::net::IpAddr>().is_err()
@@ -209,16 +211,17 @@ impl ServiceEntry {
                         return Err(format!(
                             "endpoint address {:?} is neither a full name nor an IP address",
                             endpoint.address
-                        ));
+                        )
+                        .into());
                     }
                 }
             }
-            Resolution::DynamicDns => return Err(not_carried_out("spec.resolution: DYNAMIC_DNS")),
+            Resolution::DynamicDns => return Err(unsupported("spec.resolution: DYNAMIC_DNS")),
         }
         for endpoint in &self.endpoints {
             for (name, number) in &endpoint.ports {
                 if !self.ports.iter().any(|p| p.name == *name) {
-                    return Err(format!("endpoint port {name:?} is not defined by the ServiceEntry"));
+                    return Err(format!("endpoint port {name:?} is not defined by the ServiceEntry").into());
                 }
                 port_number("endpoints.ports", *number)?;
             }

@@ -1,7 +1,7 @@
 //! What istiod's `ValidateVirtualService` refuses (pkg/config/validation/validation.go and virtualservice.go).
 
 use super::common::{
-    duration, export_to, fqdn, is_dns_label, not_carried_out, port_number, refuse_set, wildcard_domain,
+    Refusal, duration, export_to, fqdn, is_dns_label, port_number, refuse_set, unsupported, wildcard_domain,
 };
 use super::hosts::{MESH, matches, subset_of};
 use super::virtual_service::{
@@ -17,7 +17,7 @@ impl VirtualService {
 
     /// # Errors
     /// What istiod refuses, and what is not carried out.
-    pub(crate) fn validate(&self, namespace: &str) -> Result<(), String> {
+    pub(crate) fn validate(&self, namespace: &str) -> Result<(), Refusal> {
         let delegate = self.hosts.is_empty();
         if delegate {
             for (name, set) in [
@@ -28,14 +28,15 @@ impl VirtualService {
                 if set {
                     return Err(format!(
                         "a VirtualService without hosts is a delegate, and may have no {name}"
-                    ));
+                    )
+                    .into());
                 }
             }
         }
         gateway_names(&self.gateways)?;
         self.validate_hosts()?;
         if self.http.is_empty() && self.tls.is_empty() && self.tcp.is_none() {
-            return Err("a VirtualService must have http, tcp or tls routes".to_owned());
+            return Err("a VirtualService must have http, tcp or tls routes".to_owned().into());
         }
         for route in &self.http {
             route.validate(delegate)?;
@@ -47,31 +48,31 @@ impl VirtualService {
         refuse_set("spec", &[("tcp", self.tcp.is_some())])
     }
 
-    fn validate_hosts(&self) -> Result<(), String> {
+    fn validate_hosts(&self) -> Result<(), Refusal> {
         for host in &self.hosts {
             if host.parse::<std::net::IpAddr>().is_ok() {
                 continue;
             }
             wildcard_domain(host)?;
             if host == "*" && !self.applies_to_gateway() {
-                return Err("the host \"*\" is not allowed for the mesh gateway".to_owned());
+                return Err("the host \"*\" is not allowed for the mesh gateway".to_owned().into());
             }
         }
         for (i, host) in self.hosts.iter().enumerate() {
             if let Some(other) = self.hosts[i + 1..].iter().find(|other| matches(host, other)) {
-                return Err(format!("hosts {host:?} and {other:?} overlap"));
+                return Err(format!("hosts {host:?} and {other:?} overlap").into());
             }
         }
         Ok(())
     }
 
-    fn validate_tls_route(&self, route: &TlsRoute) -> Result<(), String> {
+    fn validate_tls_route(&self, route: &TlsRoute) -> Result<(), Refusal> {
         if route.matches.is_empty() {
-            return Err("a TLS route must have at least one match".to_owned());
+            return Err("a TLS route must have at least one match".to_owned().into());
         }
         for condition in &route.matches {
             if condition.sni_hosts.is_empty() {
-                return Err("a TLS match must have at least one SNI host".to_owned());
+                return Err("a TLS match must have at least one SNI host".to_owned().into());
             }
             for sni in &condition.sni_hosts {
                 if sni.parse::<std::net::IpAddr>().is_ok() {
@@ -79,7 +80,7 @@ impl VirtualService {
                 }
                 wildcard_domain(sni)?;
                 if !self.hosts.iter().any(|h| subset_of(sni, h)) {
-                    return Err(format!("SNI host {sni:?} is in none of the VirtualService's hosts"));
+                    return Err(format!("SNI host {sni:?} is in none of the VirtualService's hosts").into());
                 }
             }
             if condition.port != 0 {
@@ -92,7 +93,7 @@ impl VirtualService {
             )?;
         }
         if route.route.is_empty() {
-            return Err("a TLS route must have a destination".to_owned());
+            return Err("a TLS route must have a destination".to_owned().into());
         }
         let weights = route.route.iter().map(|d| d.weight).collect::<Vec<_>>();
         validate_weights(&weights)?;
@@ -100,14 +101,14 @@ impl VirtualService {
             validate_destination(destination.destination.as_ref())?;
         }
         if route.route.iter().filter(|d| d.weight > 0).count() > 1 {
-            return Err(not_carried_out("spec.tls.route with several destinations"));
+            return Err(unsupported("spec.tls.route with several destinations"));
         }
         Ok(())
     }
 }
 
 impl HttpRoute {
-    fn validate(&self, delegate: bool) -> Result<(), String> {
+    fn validate(&self, delegate: bool) -> Result<(), Refusal> {
         self.validate_conflicts(delegate)?;
         for condition in &self.matches {
             condition.validate()?;
@@ -126,7 +127,7 @@ impl HttpRoute {
             && rewrite.authority.is_empty()
             && rewrite.uri_regex_rewrite.is_none()
         {
-            return Err("a rewrite must set uri, uriRegexRewrite or authority".to_owned());
+            return Err("a rewrite must set uri, uriRegexRewrite or authority".to_owned().into());
         }
         self.validate_authority()?;
         self.validate_destinations()?;
@@ -153,52 +154,54 @@ impl HttpRoute {
     }
 
     /// `validateHTTPRouteConflict`.
-    fn validate_conflicts(&self, delegate: bool) -> Result<(), String> {
+    fn validate_conflicts(&self, delegate: bool) -> Result<(), Refusal> {
         if self.delegate.is_some() {
             return if delegate {
-                Err("a delegate's route cannot delegate".to_owned())
+                Err("a delegate's route cannot delegate".to_owned().into())
             } else if self.redirect.is_some() || !self.route.is_empty() {
-                Err("a route that delegates must not route or redirect".to_owned())
+                Err("a route that delegates must not route or redirect".to_owned().into())
             } else {
                 Ok(())
             };
         }
         let action = match (&self.redirect, &self.direct_response) {
             (Some(_), Some(_)) => {
-                return Err("a route cannot both redirect and answer directly".to_owned());
+                return Err("a route cannot both redirect and answer directly".to_owned().into());
             }
             (Some(_), None) => "redirect",
             (None, Some(_)) => "answer directly",
             (None, None) if self.route.is_empty() => {
-                return Err("a route must have a destination, a redirect or a direct response".to_owned());
+                return Err("a route must have a destination, a redirect or a direct response"
+                    .to_owned()
+                    .into());
             }
             (None, None) => return Ok(()),
         };
         if !self.route.is_empty() {
-            return Err(format!("a route cannot both have a destination and {action}"));
+            return Err(format!("a route cannot both have a destination and {action}").into());
         }
         if self.fault.is_some() {
-            return Err(format!("a route cannot both have a fault and {action}"));
+            return Err(format!("a route cannot both have a fault and {action}").into());
         }
         if self.rewrite.is_some() {
-            return Err(format!("a route cannot both rewrite and {action}"));
+            return Err(format!("a route cannot both rewrite and {action}").into());
         }
         Ok(())
     }
 
     /// `validateAuthorityRewrite`.
-    fn validate_authority(&self) -> Result<(), String> {
+    fn validate_authority(&self) -> Result<(), Refusal> {
         let request = self.headers.as_ref().and_then(|h| h.request.as_ref());
         let names = request.into_iter().flat_map(|r| r.set.keys().chain(r.add.keys()));
         let by_headers = names.filter(|n| is_authority(n)).count();
         let by_rewrite = usize::from(self.rewrite.as_ref().is_some_and(|r| !r.authority.is_empty()));
         if by_headers + by_rewrite > 1 {
-            return Err("the authority cannot be set more than once".to_owned());
+            return Err("the authority cannot be set more than once".to_owned().into());
         }
         Ok(())
     }
 
-    fn validate_destinations(&self) -> Result<(), String> {
+    fn validate_destinations(&self) -> Result<(), Refusal> {
         let weights = self.route.iter().map(|d| d.weight).collect::<Vec<_>>();
         validate_weights(&weights)?;
         for HttpDestination { destination, headers, .. } in &self.route {
@@ -206,7 +209,7 @@ impl HttpRoute {
             if let Some(headers) = headers {
                 headers.validate()?;
                 if self.route.len() > 1 {
-                    return Err(not_carried_out("spec.http.route.headers of one of several destinations"));
+                    return Err(unsupported("spec.http.route.headers of one of several destinations"));
                 }
             }
         }
@@ -215,7 +218,7 @@ impl HttpRoute {
 }
 
 impl HttpMatch {
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), Refusal> {
         // An empty uri prefix is allowed, and no other empty prefix (validateHTTPRouteMatchRequest).
         if let Some(uri) = &self.uri {
             uri.validate("match.uri", true)?;
@@ -226,10 +229,10 @@ impl HttpMatch {
         }
         for (name, condition) in &self.headers {
             if !is_header_name(name.strip_prefix(':').unwrap_or(name)) {
-                return Err(format!("match.headers: {name:?} is not a header name"));
+                return Err(format!("match.headers: {name:?} is not a header name").into());
             }
             if name.starts_with('@') {
-                return Err(not_carried_out("spec.http.match.headers: JWT claims"));
+                return Err(unsupported("spec.http.match.headers: JWT claims"));
             }
             condition.validate("match.headers", false)?;
         }
@@ -241,7 +244,7 @@ impl HttpMatch {
         }
         gateway_names(&self.gateways)?;
         if !self.source_namespace.is_empty() && !is_dns_label(&self.source_namespace) {
-            return Err(format!("match.sourceNamespace {:?} is invalid", self.source_namespace));
+            return Err(format!("match.sourceNamespace {:?} is invalid", self.source_namespace).into());
         }
         refuse_set(
             "spec.http.match",
@@ -255,24 +258,24 @@ impl HttpMatch {
 }
 
 impl Headers {
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), Refusal> {
         for (operations, request) in [(&self.request, true), (&self.response, false)] {
             let Some(operations) = operations else { continue };
             for (name, value) in operations.set.iter().chain(&operations.add) {
                 let authority = request && is_authority(name);
                 if !authority && !is_changeable_header(name) {
-                    return Err(format!("headers: {name:?} cannot be changed"));
+                    return Err(format!("headers: {name:?} cannot be changed").into());
                 }
                 if value.chars().any(|c| c.is_control() && c != '\t') {
-                    return Err(format!("headers: the value of {name:?} is invalid"));
+                    return Err(format!("headers: the value of {name:?} is invalid").into());
                 }
                 // Envoy fills in what stands between percent signs; the plan has constant values alone.
                 if value.contains('%') {
-                    return Err(not_carried_out("headers with a % substitution"));
+                    return Err(unsupported("headers with a % substitution"));
                 }
             }
             if let Some(name) = operations.remove.iter().find(|n| !is_changeable_header(n)) {
-                return Err(format!("headers: {name:?} cannot be removed"));
+                return Err(format!("headers: {name:?} cannot be removed").into());
             }
         }
         Ok(())
@@ -296,26 +299,26 @@ fn is_header_name(name: &str) -> bool {
 
 impl Redirect {
     /// `validateHTTPRedirect`.
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), Refusal> {
         if !self.uri.is_empty() && !self.prefix_rewrite.is_empty() {
-            return Err("a redirect may have only one of uri and prefixRewrite".to_owned());
+            return Err("a redirect may have only one of uri and prefixRewrite".to_owned().into());
         }
         let port = self.port.is_some() || self.derive_port.is_some();
         let texts = [&self.uri, &self.prefix_rewrite, &self.authority, &self.scheme];
         if !port && texts.into_iter().all(String::is_empty) {
-            return Err("a redirect must set uri, authority, scheme or port".to_owned());
+            return Err("a redirect must set uri, authority, scheme or port".to_owned().into());
         }
         if self.port.is_some() && self.derive_port.is_some() {
-            return Err("a redirect may have only one of port and derivePort".to_owned());
+            return Err("a redirect may have only one of port and derivePort".to_owned().into());
         }
         if !matches!(self.redirect_code, 0 | 300..=399) {
-            return Err(format!("{} is not a redirect code", self.redirect_code));
+            return Err(format!("{} is not a redirect code", self.redirect_code).into());
         }
         if !matches!(self.redirect_code, 0 | 301 | 302 | 303 | 307 | 308) {
-            return Err(not_carried_out(&format!("redirect.redirectCode: {}", self.redirect_code)));
+            return Err(unsupported(&format!("redirect.redirectCode: {}", self.redirect_code)));
         }
         if !matches!(self.scheme.as_str(), "" | "http" | "https") {
-            return Err(format!("redirect scheme {:?} is not http or https", self.scheme));
+            return Err(format!("redirect scheme {:?} is not http or https", self.scheme).into());
         }
         if let Some(port) = self.port {
             port_number("redirect", port)?;
@@ -326,43 +329,43 @@ impl Redirect {
 
 impl DirectResponse {
     /// `validateHTTPDirectResponse`.
-    fn validate(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), Refusal> {
         if !(200..=599).contains(&self.status) {
-            return Err(format!("direct response: {} is not an HTTP status", self.status));
+            return Err(format!("direct response: {} is not an HTTP status", self.status).into());
         }
         let Some(body) = &self.body else { return Ok(()) };
         if body.string.as_ref().is_some_and(|b| b.len() > 1024 * 1024) {
-            return Err("direct response: the body is larger than 1 MB".to_owned());
+            return Err("direct response: the body is larger than 1 MB".to_owned().into());
         }
         refuse_set("spec.http.directResponse.body", &[("bytes", body.bytes.is_some())])
     }
 }
 
 /// `validateWeight`, and that several destinations share more than nothing.
-fn validate_weights(weights: &[i32]) -> Result<(), String> {
+fn validate_weights(weights: &[i32]) -> Result<(), Refusal> {
     if let Some(weight) = weights.iter().find(|w| **w < 0) {
-        return Err(format!("weight {weight} is below 0"));
+        return Err(format!("weight {weight} is below 0").into());
     }
     if weights.len() > 1 && weights.iter().all(|w| *w == 0) {
-        return Err("the weights of all destinations are 0".to_owned());
+        return Err("the weights of all destinations are 0".to_owned().into());
     }
     Ok(())
 }
 
 /// `validateDestination`.
-fn validate_destination(destination: Option<&Destination>) -> Result<(), String> {
+fn validate_destination(destination: Option<&Destination>) -> Result<(), Refusal> {
     let Some(destination) = destination else {
-        return Err("a destination is required".to_owned());
+        return Err("a destination is required".to_owned().into());
     };
     if destination.host == "*" {
-        return Err("the destination host \"*\" is invalid".to_owned());
+        return Err("the destination host \"*\" is invalid".to_owned().into());
     }
     if destination.host.is_empty() {
-        return Err("a destination must have a host".to_owned());
+        return Err("a destination must have a host".to_owned().into());
     }
     wildcard_domain(&destination.host)?;
     if !destination.subset.is_empty() && !is_dns_label(&destination.subset) {
-        return Err(format!("subset name {:?} is invalid", destination.subset));
+        return Err(format!("subset name {:?} is invalid", destination.subset).into());
     }
     if let Some(port) = &destination.port {
         port_number("destination", port.number)?;
@@ -371,13 +374,13 @@ fn validate_destination(destination: Option<&Destination>) -> Result<(), String>
 }
 
 /// `validateGatewayNames`.
-fn gateway_names(names: &[String]) -> Result<(), String> {
+fn gateway_names(names: &[String]) -> Result<(), Refusal> {
     for name in names {
         match name.split_once('/') {
             None => fqdn(name)?,
             Some((namespace, gateway)) => {
                 if !(namespace == "." || is_dns_label(namespace)) || !is_dns_label(gateway) {
-                    return Err(format!("gateway name {name:?} is invalid"));
+                    return Err(format!("gateway name {name:?} is invalid").into());
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The manifests of the five documents, and what they come to.
+//! The manifests of the five documents, and the plans that they lead to.
 
 use meshproof_plan::model::{
     ClientCertificate, Direction, Discovery, DownstreamTls, NameCheck, Plan, ServerName, Transport, Trust,
@@ -466,8 +466,8 @@ fn the_books_service_is_reached_by_server_name_and_then_with_tls_from_the_sideca
 fn the_bucket_document_as_printed_lacks_hosts_and_is_refused_as_a_delegate_with_gateways() {
     let printed = format!("{BUCKET_BEHIND_GATEWAY}{}{ROOT_ROUTE}{BUCKET_ROUTES}", bucket_virtual_service(""));
     let rejected = World::new().refusal(&printed);
-    assert_eq!(rejected.resource.to_string(), "VirtualService default/s3");
-    assert!(rejected.reason.contains("delegate"), "{rejected}");
+    assert_eq!(rejected.resource().to_string(), "VirtualService default/s3");
+    assert!(rejected.to_string().contains("delegate"), "{rejected}");
 }
 
 #[test]

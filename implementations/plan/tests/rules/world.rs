@@ -168,7 +168,7 @@ impl World {
 pub(crate) trait Ask {
     fn proxy(&self, name: &str) -> &ProxyPlan;
 
-    /// What becomes of `GET http://HOST PATH` at a proxy's port.
+    /// What happens to `GET http://HOST PATH` at a proxy's port.
     #[track_caller]
     fn route(&self, proxy: &str, port: u16, host: &str, path: &str) -> Option<&Route> {
         let routes = http_chain(self.proxy(proxy).listener(port))?;

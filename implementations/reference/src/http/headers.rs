@@ -1,20 +1,20 @@
-//! What a proxy does to headers on its own account, apart from what routes say.
+//! What a proxy does to headers by itself, apart from the changes that routes ask for.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri};
 use hyper::body::Incoming;
 
-use super::{Context, is_gateway};
+use super::context::RequestContext;
 
-/// What Istio's proxies call themselves; Istio's `pilot/pkg/networking/util/proxy_headers.go`.
+/// The `Server` of Istio's proxies; Istio's `pilot/pkg/networking/util/proxy_headers.go`.
 pub(super) const SERVER_NAME: HeaderValue = HeaderValue::from_static("istio-envoy");
 /// Milliseconds from the request's last byte to the response's head.
 pub(super) const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
-pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Headers that belong to one connection, RFC 9110 section 7.6.1. `TE: trailers` is kept apart.
+/// Headers that belong to one connection, RFC 9110 section 7.6.1. `TE: trailers` is handled separately.
 const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -24,18 +24,19 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     header::UPGRADE,
 ];
 
-/// Path and query as they came.
+/// Path and query as received.
 pub(super) fn path_and_query(uri: &Uri) -> String {
     uri.path_and_query().map_or("/", |p| p.as_str()).to_owned()
 }
 
-/// The request's authority as it came: of HTTP/2's `:authority` or an absolute form, else of Host.
+/// The request's authority as received: from HTTP/2's `:authority` or an absolute-form target, else from
+/// Host.
 pub(super) fn authority(request: &Request<Incoming>) -> Option<String> {
     if let Some(authority) = request.uri().authority() {
         return Some(authority.as_str().to_owned());
     }
     let host = request.headers().get(header::HOST)?;
-    // It becomes part of a URI and of log lines; what cannot be one is refused like an absent one.
+    // It becomes part of a URI and of log lines; an unusable value is refused like an absent one.
     host.to_str().ok().filter(|h| !h.is_empty()).map(str::to_owned)
 }
 
@@ -48,7 +49,7 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(header::UPGRADE).filter(|_| asked).cloned()
 }
 
-/// Takes out what belongs to one connection.
+/// Removes the headers that belong to one connection.
 pub(super) fn strip(headers: &mut HeaderMap) {
     let trailers = headers
         .get_all(header::TE)
@@ -60,7 +61,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         .filter_map(|v| v.to_str().ok())
         .flat_map(|v| v.split(','))
         .filter_map(|t| HeaderName::from_bytes(t.trim().as_bytes()).ok())
-        // Whoever names these would make the proxy forget what it must send.
+        // A client that lists these must not make the proxy drop headers that it has to send.
         .filter(|n| *n != header::HOST && *n != header::CONTENT_LENGTH)
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
@@ -73,10 +74,10 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 
 /// What Envoy's connection manager does to each request (`source/common/http/conn_manager_utility.cc`,
 /// `mutateRequestHeaders`), as Istio configures it: gateways use the remote address, sidecars do not.
-pub(super) fn arrived(request: &mut Request<Incoming>, context: &Context) {
+pub(super) fn add_proxy_headers(request: &mut Request<Incoming>, context: &RequestContext) {
     let headers = request.headers_mut();
     let scheme = HeaderValue::from_static(if context.secure { "https" } else { "http" });
-    if is_gateway(context) {
+    if context.is_gateway() {
         let peer = context.connection.peer.ip().to_string();
         let before = headers.get(FORWARDED_FOR).and_then(|v| v.to_str().ok());
         let all = before.map_or_else(|| peer.clone(), |before| format!("{before},{peer}"));

@@ -1,4 +1,5 @@
-//! A connection that changed its protocol (WebSocket): bytes both ways until it ends, then its log line.
+//! A connection that changed its protocol (WebSocket): bytes in both directions until it ends, then its log
+//! line.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,38 +8,38 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
-use super::Context;
-use crate::body::Ending;
+use super::context::RequestContext;
 use crate::io::{Counted, Counts};
 use crate::pool::Lease;
+use crate::response_body::ResponseEnd;
 
-/// Joins both ends once each has changed over.
+/// Joins the two connections once each has changed its protocol.
 pub(super) fn join(
-    context: &Context,
+    context: &RequestContext,
     downstream: OnUpgrade,
     upstream: OnUpgrade,
     lease: Lease,
-    ending: Ending,
+    end: ResponseEnd,
 ) {
     let drain = context.connection.drain.clone();
     context.shared.tasks.spawn(async move {
         let _lease = lease;
-        // Taken whole: the connection counts as busy until this is over.
-        let mut ending = ending;
+        // Moved as a whole: the connection counts as busy until this task ends.
+        let mut end = end;
         if let (Ok(down), Ok(up)) = (downstream.await, upstream.await) {
             let counts = Arc::new(Counts::default());
             let mut down = Counted::new(TokioIo::new(down), Arc::clone(&counts));
             let mut up = TokioIo::new(up);
             tokio::select! {
-                // How it ended is told by the bytes.
+                // An error needs no report: the log shows how many bytes went each way.
                 _ = copy_bidirectional(&mut down, &mut up) => {}
                 () = drain.cancelled() => {}
             }
             let (read, written) = counts.both();
-            ending.record.fields.received.store(read, Ordering::Relaxed);
-            ending.record.fields.sent = written;
+            end.record.entry.received.store(read, Ordering::Relaxed);
+            end.record.entry.sent = written;
         }
-        // Before the sockets go: whoever sees the end finds it logged.
-        ending.record.write();
+        // Before the sockets close: a client that sees the end finds it logged.
+        end.record.write();
     });
 }

@@ -1,5 +1,5 @@
-//! What a cluster's TLS is made of, read when a configuration is applied. Two equal values behave alike, so that an
-//! unchanged cluster keeps its connections.
+//! The material of a cluster's TLS, read when a configuration is applied. Equal values behave alike, so that
+//! an unchanged cluster keeps its connections.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -11,11 +11,11 @@ use meshproof_plan::model::{ClientCertificate, Credential, Trust, UpstreamTls};
 /// The longest PEM file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Envoy's words while a secret has not arrived (`source/common/tls/ssl_socket.cc`, `NotReadySslSocket`).
+/// Envoy's words while a Secret has not arrived (`source/common/tls/ssl_socket.cc`, `NotReadySslSocket`).
 pub(crate) const NO_SECRET: &str = "TLS error: Secret is not supplied by SDS";
 
-/// Where one proxy's material comes from.
-pub(crate) struct Sources<'a> {
+/// Where one proxy's TLS material comes from.
+pub(crate) struct TlsSources<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) identity: Option<&'a MeshCertificate>,
     pub(crate) mesh_roots: &'a str,
@@ -23,39 +23,41 @@ pub(crate) struct Sources<'a> {
     pub(crate) credentials: &'a [Credential],
 }
 
-/// Whose certificates are believed.
+/// Which certificates are trusted.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Roots {
-    /// Of these, in PEM.
+pub(crate) enum TrustedRoots {
+    /// Those issued by these CA certificates, in PEM.
     Pem(String),
-    /// Anybody's.
-    Anybody,
+    /// Every certificate.
+    Any,
 }
 
-/// A certificate and its key, in PEM.
+/// A certificate chain and its key, in PEM.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Pair {
+pub(crate) struct PemKeyPair {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-/// What a cluster's TLS is made of.
+/// The material of a cluster's TLS.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Inputs {
-    /// Or what is missing, in words for the client and the log.
-    pub(crate) roots: Result<Roots, String>,
-    /// Likewise; none where no certificate is to be shown.
-    pub(crate) client: Result<Option<Pair>, String>,
+pub(crate) struct TlsInputs {
+    /// The error says what is missing, for the client and the log.
+    pub(crate) roots: Result<TrustedRoots, String>,
+    /// Likewise; `None` if no client certificate is presented.
+    pub(crate) client: Result<Option<PemKeyPair>, String>,
     pub(crate) crl: Option<String>,
 }
 
-impl Inputs {
-    pub(crate) fn of(tls: &UpstreamTls, sources: &Sources<'_>) -> Self {
+impl TlsInputs {
+    pub(crate) fn of(tls: &UpstreamTls, sources: &TlsSources<'_>) -> Self {
         match tls {
             UpstreamTls::MeshMutual { .. } => Self {
-                roots: Ok(Roots::Pem(sources.mesh_roots.to_owned())),
+                roots: Ok(TrustedRoots::Pem(sources.mesh_roots.to_owned())),
                 client: match sources.identity {
-                    Some(i) => Ok(Some(Pair { certificate: i.certificate.clone(), key: i.key.clone() })),
+                    Some(i) => {
+                        Ok(Some(PemKeyPair { certificate: i.certificate.clone(), key: i.key.clone() }))
+                    }
                     None => Err("TLS error: the proxy has no identity in the mesh".to_owned()),
                 },
                 crl: None,
@@ -63,23 +65,27 @@ impl Inputs {
             UpstreamTls::Originate(o) => {
                 let credential = |name: &str| sources.credentials.iter().find(|c| c.name == name);
                 let roots = match &o.trust {
-                    Trust::SystemRoots => Ok(Roots::Pem(sources.system_roots.to_owned())),
-                    Trust::Anybody => Ok(Roots::Anybody),
+                    Trust::SystemRoots => Ok(TrustedRoots::Pem(sources.system_roots.to_owned())),
+                    Trust::Anybody => Ok(TrustedRoots::Any),
                     Trust::Credential(name) => credential(name)
                         .and_then(|c| c.ca.clone())
-                        .map(Roots::Pem)
+                        .map(TrustedRoots::Pem)
                         .ok_or_else(|| NO_SECRET.to_owned()),
-                    Trust::File(path) => sources.read(path).map(Roots::Pem),
+                    Trust::File(path) => sources.read(path).map(TrustedRoots::Pem),
                 };
                 let client = match &o.client_certificate {
                     None => Ok(None),
                     Some(ClientCertificate::Credential(name)) => credential(name)
-                        .and_then(|c| Some(Pair { certificate: c.certificate.clone()?, key: c.key.clone()? }))
+                        .and_then(|c| {
+                            Some(PemKeyPair { certificate: c.certificate.clone()?, key: c.key.clone()? })
+                        })
                         .map(Some)
                         .ok_or_else(|| NO_SECRET.to_owned()),
-                    Some(ClientCertificate::Files { certificate, key }) => sources
-                        .read(certificate)
-                        .and_then(|certificate| Ok(Some(Pair { certificate, key: sources.read(key)? }))),
+                    Some(ClientCertificate::Files { certificate, key }) => {
+                        sources.read(certificate).and_then(|certificate| {
+                            Ok(Some(PemKeyPair { certificate, key: sources.read(key)? }))
+                        })
+                    }
                 };
                 let crl = o.credential.as_deref().and_then(credential).and_then(|c| c.crl.clone());
                 Self { roots, client, crl }
@@ -88,15 +94,21 @@ impl Inputs {
     }
 }
 
-impl Sources<'_> {
-    /// A file of the proxy's own file system: below its folder where it is there, else where the path says.
+impl TlsSources<'_> {
+    /// A file of the proxy's own file system: below its folder if it exists there, else at the path itself.
     fn read(&self, path: &str) -> Result<String, String> {
         let own = self.folder.join(path.trim_start_matches('/'));
         let chosen: PathBuf = if own.is_file() { own } else { PathBuf::from(path) };
+        let unusable = |reason: &dyn std::fmt::Display| format!("TLS error: {}: {reason}", chosen.display());
+        // Opening a named pipe would block until a writer comes.
+        match std::fs::metadata(&chosen) {
+            Ok(found) if !found.is_file() => return Err(unusable(&"is not a regular file")),
+            Ok(_) | Err(_) => {}
+        }
         let mut text = String::new();
         File::open(&chosen)
             .and_then(|f| f.take(MAX_FILE).read_to_string(&mut text))
             .map(|_| text)
-            .map_err(|e| format!("TLS error: {}: {}", chosen.display(), e.kind()))
+            .map_err(|e| unusable(&e.kind()))
     }
 }

@@ -1,53 +1,34 @@
-//! TLS at both ends of a proxy: what is needed is read and parsed when a configuration is applied, never per request.
+//! TLS material and verification. Certificates and keys are read and parsed when a configuration is applied,
+//! never per request.
 
-pub(crate) mod client;
 pub(crate) mod inputs;
-pub(crate) mod server;
 pub(crate) mod verify;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
+use meshproof_harness::certificates::serial_hex;
+use meshproof_local::tls::{certificates, provider};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-
-/// The one cryptographic provider; named explicitly so that no process-wide default is needed.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::clone(&PROVIDER)
-}
-
-/// The certificates of a PEM text. The error is for people and holds nothing of the text.
-pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    match found {
-        Ok(list) if list.is_empty() => Err("no certificate in it".to_owned()),
-        Ok(list) => Ok(list),
-        Err(_) => Err("not PEM".to_owned()),
-    }
-}
-
-/// A chain and its key, ready to sign with. The error is for people and holds nothing of either text.
+/// A chain and its key, ready to sign with. The error message holds nothing of either text.
 pub(crate) fn certified_key(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
     let chain = certificates(certificate).map_err(|e| format!("certificate: {e}"))?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| "key: not a PEM key".to_owned())?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        .map_err(|_| "key: it is not a PEM private key".to_owned())?;
     let key = provider()
         .key_provider
         .load_private_key(key)
-        .map_err(|_| "key: not of a kind that is understood".to_owned())?;
+        .map_err(|_| "key: its type is not supported".to_owned())?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
-        // Some certificates (X.509 version 1) cannot be read well enough to compare; what they are good for is for the
-        // other end to decide.
+        // Some certificates (X.509 version 1) cannot be parsed well enough to compare them with the key; the
+        // peer decides whether it accepts them.
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
             Ok(Arc::new(certified))
         }
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            Err("certificate and key do not belong together".to_owned())
-        }
+        Err(rustls::Error::InconsistentKeys(_)) => Err("the certificate and the key do not match".to_owned()),
         Err(_) => Ok(Arc::new(certified)),
     }
 }
@@ -56,7 +37,5 @@ pub(crate) fn certified_key(certificate: &str, key: &str) -> Result<Arc<Certifie
 pub(crate) fn serial(pem: &str) -> Option<String> {
     let first = certificates(pem).ok()?.into_iter().next()?;
     let (_, parsed) = x509_parser::parse_x509_certificate(&first).ok()?;
-    let raw = parsed.raw_serial();
-    let significant = raw.iter().position(|&b| b != 0).unwrap_or(raw.len().saturating_sub(1));
-    Some(raw.get(significant..)?.iter().map(|b| format!("{b:02X}")).collect())
+    Some(serial_hex(parsed.raw_serial()))
 }

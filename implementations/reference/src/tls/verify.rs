@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meshproof_local::tls::{certificates, provider};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
@@ -13,34 +14,32 @@ use webpki::{
 };
 use x509_parser::extensions::GeneralName;
 
-use super::inputs::Roots;
-use super::{certificates, provider};
-use crate::saboteurs::Saboteur;
+use super::inputs::TrustedRoots;
 
-/// Which chains are believed. Parsed once a configuration.
+/// Which certificate chains are trusted. Parsed once per configuration.
 #[derive(Debug)]
-pub(crate) enum Chain {
-    /// Every one.
-    Anybody,
+pub(crate) enum TrustedChains {
+    /// Every chain.
+    Any,
     /// Those that end in one of the anchors and that no revocation list names.
-    Anchored(Anchored),
+    Anchored(AnchoredChains),
 }
 
-/// See [`Chain::Anchored`].
+/// See [`TrustedChains::Anchored`].
 #[derive(Debug)]
-pub(crate) struct Anchored {
+pub(crate) struct AnchoredChains {
     anchors: Vec<TrustAnchor<'static>>,
     roots: Vec<CertificateDer<'static>>,
     crls: Vec<CertRevocationList<'static>>,
-    saboteur: Option<Saboteur>,
 }
 
-impl Chain {
-    /// The error is for people: which input cannot be used.
-    pub(crate) fn new(roots: &Roots, crl: Option<&str>, saboteur: Option<Saboteur>) -> Result<Self, String> {
+impl TrustedChains {
+    /// # Errors
+    /// An input cannot be used; the message names it.
+    pub(crate) fn new(roots: &TrustedRoots, crl: Option<&str>) -> Result<Self, String> {
         let pem = match roots {
-            Roots::Anybody => return Ok(Self::Anybody),
-            Roots::Pem(pem) => pem,
+            TrustedRoots::Any => return Ok(Self::Any),
+            TrustedRoots::Pem(pem) => pem,
         };
         let roots = certificates(pem).map_err(|e| format!("TLS error: trusted CA: {e}"))?;
         let anchors = roots
@@ -50,120 +49,135 @@ impl Chain {
             .map_err(|e| format!("TLS error: trusted CA: {e}"))?;
         let mut crls = Vec::new();
         for der in CertificateRevocationListDer::pem_slice_iter(crl.unwrap_or_default().as_bytes()) {
-            let der = der.map_err(|_| "TLS error: revocation list: not PEM".to_owned())?;
+            let der = der.map_err(|_| "TLS error: revocation list: it is not valid PEM".to_owned())?;
             let list = OwnedCertRevocationList::from_der(&der)
                 .map_err(|e| format!("TLS error: revocation list: {e}"))?;
             crls.push(CertRevocationList::from(list));
         }
-        Ok(Self::Anchored(Anchored { anchors, roots, crls, saboteur }))
+        Ok(Self::Anchored(AnchoredChains { anchors, roots, crls }))
     }
 }
 
-impl Anchored {
+impl AnchoredChains {
     fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
+        usage: KeyUsage,
     ) -> Result<(), Error> {
         let algorithms = provider().signature_verification_algorithms;
-        let now = match self.saboteur {
-            Some(Saboteur::AcceptExpired) => start_of_validity(end_entity).unwrap_or(now),
-            Some(_) | None => now,
-        };
-        let certificate = EndEntityCert::try_from(end_entity).map_err(refused)?;
-        let verify = |usage: KeyUsage| {
-            let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
-            // As Envoy's default: the whole chain is looked up, an unknown status and a list past its time refuse.
-            let revocation = RevocationOptionsBuilder::new(&lists)
-                .ok()
-                .map(|b| b.with_expiration_policy(ExpirationPolicy::Enforce).build());
-            certificate
-                .verify_for_usage(algorithms.all, &self.anchors, intermediates, now, usage, revocation, None)
-                .map(|_| ())
-        };
-        let error = match verify(KeyUsage::server_auth()) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        if self.saboteur == Some(Saboteur::IgnoreKeyUsage) && verify(KeyUsage::client_auth()).is_ok() {
-            return Ok(());
+        let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
+        // Envoy's default: the whole chain is looked up, and an unknown status or an outdated list is a
+        // refusal.
+        let revocation = RevocationOptionsBuilder::new(&lists)
+            .ok()
+            .map(|b| b.with_expiration_policy(ExpirationPolicy::Enforce).build());
+        let certificate = EndEntityCert::try_from(end_entity).map_err(certificate_error)?;
+        let anchors = &self.anchors;
+        let verified = certificate.verify_for_usage(
+            algorithms.all,
+            anchors,
+            intermediates,
+            now,
+            usage,
+            revocation,
+            None,
+        );
+        match verified {
+            Ok(_) => Ok(()),
+            Err(_) if self.trusts_directly(end_entity, now) => Ok(()),
+            Err(error) => Err(certificate_error(error)),
         }
-        if self.is_trusted_itself(end_entity, now) {
-            return Ok(());
-        }
-        Err(refused(error))
     }
 
-    /// webpki wants a CA above every server. BoringSSL, and so Envoy, also believes a self-signed certificate that is
-    /// itself among the roots.
-    fn is_trusted_itself(&self, end_entity: &CertificateDer<'_>, now: UnixTime) -> bool {
-        let believed = self.roots.iter().any(|r| r.as_ref() == end_entity.as_ref())
-            || self.saboteur == Some(Saboteur::AcceptSelfSigned);
-        let Ok((_, parsed)) = x509_parser::parse_x509_certificate(end_entity) else { return false };
-        let validity = parsed.validity();
-        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let in_time = validity.not_before.timestamp() <= seconds && seconds <= validity.not_after.timestamp();
-        let for_servers = match parsed.extended_key_usage() {
-            Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
-            Ok(None) => true,
-            Err(_) => false,
-        };
-        believed && in_time && for_servers && parsed.subject() == parsed.issuer()
+    /// webpki requires a CA above every server certificate. BoringSSL, and so Envoy, also trusts a
+    /// self-signed certificate that is itself among the roots.
+    fn trusts_directly(&self, end_entity: &CertificateDer<'_>, now: UnixTime) -> bool {
+        self.roots.iter().any(|r| r.as_ref() == end_entity.as_ref()) && is_self_signed_server(end_entity, now)
     }
 }
 
-fn start_of_validity(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let start = u64::try_from(parsed.validity().not_before.timestamp()).ok()?;
-    Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(start)))
+/// Whether a certificate names itself as its issuer, is within its period of validity and may be used by
+/// servers.
+pub(crate) fn is_self_signed_server(certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return false };
+    let validity = parsed.validity();
+    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let in_time = validity.not_before.timestamp() <= seconds && seconds <= validity.not_after.timestamp();
+    let for_servers = match parsed.extended_key_usage() {
+        Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
+        Ok(None) => true,
+        Err(_) => false,
+    };
+    in_time && for_servers && parsed.subject() == parsed.issuer()
 }
 
-/// Which names the certificate must hold.
+/// Which names a certificate must hold.
 #[derive(Clone, Debug)]
-pub(crate) enum Names {
+pub(crate) enum RequiredNames {
     /// None.
     Unchecked,
     /// One of these, as DNS name, IP address or URI.
     OneOf(Vec<String>),
-    /// A SPIFFE identity: one of these, or any where there are none.
+    /// A SPIFFE identity: one of these, or any if there are none.
     Identity(Vec<String>),
 }
 
-/// rustls's hook for both.
+/// Verifies the certificate of a server, as rustls asks for it.
 #[derive(Debug)]
-pub(crate) struct Verifier {
-    pub(crate) chain: Arc<Chain>,
-    pub(crate) names: Names,
+pub(crate) struct UpstreamVerifier {
+    pub(crate) chains: Arc<TrustedChains>,
+    pub(crate) names: RequiredNames,
 }
 
-impl Verifier {
-    fn algorithms() -> WebPkiSupportedAlgorithms {
-        provider().signature_verification_algorithms
+impl UpstreamVerifier {
+    /// Trusts every server.
+    pub(crate) fn trusting_any() -> Self {
+        Self { chains: Arc::new(TrustedChains::Any), names: RequiredNames::Unchecked }
     }
 
-    fn verify_names(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-        match &self.names {
-            Names::Unchecked => Ok(()),
-            Names::OneOf(names) => {
-                let parsed = EndEntityCert::try_from(certificate).map_err(refused)?;
+    /// Verifies the chain for a usage, as if the time were `now`.
+    pub(crate) fn verify_chain(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<(), Error> {
+        match self.chains.as_ref() {
+            TrustedChains::Any => Ok(()),
+            TrustedChains::Anchored(chains) => chains.verify(end_entity, intermediates, now, usage),
+        }
+    }
+
+    /// Verifies the names alone. Where every chain is trusted, Envoy's ACCEPT_UNTRUSTED does not look at
+    /// names either.
+    pub(crate) fn verify_names(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        if matches!(*self.chains, TrustedChains::Any) {
+            return Ok(());
+        }
+        let holds = match &self.names {
+            RequiredNames::Unchecked => true,
+            RequiredNames::OneOf(names) => {
+                let parsed = EndEntityCert::try_from(certificate).map_err(certificate_error)?;
                 let uris = uris(certificate);
-                let holds = names.iter().any(|name| {
+                names.iter().any(|name| {
                     uris.iter().any(|u| u == name)
                         || ServerName::try_from(name.as_str())
                             .is_ok_and(|n| parsed.verify_is_valid_for_subject_name(&n).is_ok())
-                });
-                if holds { Ok(()) } else { Err(Error::InvalidCertificate(CertificateError::NotValidForName)) }
+                })
             }
-            Names::Identity(identities) => {
-                let uris = uris(certificate);
-                let holds = uris
-                    .iter()
-                    .any(|u| u.starts_with("spiffe://") && (identities.is_empty() || identities.contains(u)));
-                if holds { Ok(()) } else { Err(Error::InvalidCertificate(CertificateError::NotValidForName)) }
-            }
-        }
+            RequiredNames::Identity(identities) => uris(certificate)
+                .iter()
+                .any(|u| u.starts_with("spiffe://") && (identities.is_empty() || identities.contains(u))),
+        };
+        if holds { Ok(()) } else { Err(Error::InvalidCertificate(CertificateError::NotValidForName)) }
     }
+}
+
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    provider().signature_verification_algorithms
 }
 
 fn uris(certificate: &CertificateDer<'_>) -> Vec<String> {
@@ -177,12 +191,12 @@ fn uris(certificate: &CertificateDer<'_>) -> Vec<String> {
         .collect()
 }
 
-/// The alert that rustls sends depends on the error's kind.
+/// Keeps the kind of the error, because the alert that rustls sends depends on it.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "webpki's errors are open-ended; the rest keep their own words"
+    reason = "webpki's error is non-exhaustive; the rest keep their own message"
 )]
-fn refused(error: webpki::Error) -> Error {
+fn certificate_error(error: webpki::Error) -> Error {
     use webpki::Error as W;
     Error::InvalidCertificate(match error {
         W::BadDer | W::BadDerTime | W::TrailingData(_) => CertificateError::BadEncoding,
@@ -197,7 +211,7 @@ fn refused(error: webpki::Error) -> Error {
     })
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for UpstreamVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -206,14 +220,8 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.chain.as_ref() {
-            // Envoy's ACCEPT_UNTRUSTED looks at nothing else either.
-            Chain::Anybody => {}
-            Chain::Anchored(chain) => {
-                chain.verify(end_entity, intermediates, now)?;
-                self.verify_names(end_entity)?;
-            }
-        }
+        self.verify_chain(end_entity, intermediates, now, KeyUsage::server_auth())?;
+        self.verify_names(end_entity)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -223,7 +231,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &Self::algorithms())
+        verify_tls12_signature(message, cert, dss, &algorithms())
     }
 
     fn verify_tls13_signature(
@@ -232,10 +240,10 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &Self::algorithms())
+        verify_tls13_signature(message, cert, dss, &algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Self::algorithms().supported_schemes()
+        algorithms().supported_schemes()
     }
 }

@@ -1,4 +1,4 @@
-//! Requests and responses, and what is logged of them.
+//! Requests and responses, and their access-log lines.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use meshproof_plan::model::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::client::{self, Client};
+use crate::support::client::{self, TestClient};
 use crate::support::plans::{self, HOST};
-use crate::support::server::Server;
+use crate::support::server::TestServer;
 use crate::support::{Bench, free};
 
-async fn plain() -> (Bench, Server, std::net::SocketAddr) {
-    let (mut bench, server, bind) = (Bench::start().await, Server::plain().await, free());
+async fn plain() -> (Bench, TestServer, std::net::SocketAddr) {
+    let (mut bench, server, bind) = (Bench::start().await, TestServer::plain().await, free());
     let sidecar = plans::sidecar(bind, plans::cluster("outbound|80||edition.cnn.com", server.address, None));
     bench.apply(&plans::plan(vec![sidecar])).await;
     (bench, server, bind)
 }
 
 #[tokio::test]
-async fn request_arrives_as_it_was_sent_and_is_logged_once() {
+async fn request_is_forwarded_unchanged_and_logged_once() {
     let (bench, server, bind) = plain().await;
     let reply = client::get(bind, "Edition.CNN.com", "/Politics?q=a%20b&q=2").await;
     assert_eq!((reply.status.as_u16(), reply.body.as_str()), (200, "hello"));
@@ -54,9 +54,9 @@ async fn request_arrives_as_it_was_sent_and_is_logged_once() {
 }
 
 #[tokio::test]
-async fn answered_request_is_logged_without_any_waiting() {
+async fn answered_request_is_logged_before_its_client_has_the_answer() {
     let (bench, _server, bind) = plain().await;
-    let mut client = Client::connect(bind).await;
+    let mut client = TestClient::connect(bind).await;
     for n in 1..50 {
         let target = ["/", "/nothing", "/chunks", "/large", "/absent"][n % 5];
         client.get(HOST, target).await;
@@ -67,7 +67,7 @@ async fn answered_request_is_logged_without_any_waiting() {
 }
 
 #[tokio::test]
-async fn connections_upstream_are_reused() {
+async fn upstream_connections_are_reused() {
     let (bench, server, bind) = plain().await;
     for _ in 0..20 {
         client::get(bind, HOST, "/").await;
@@ -77,9 +77,9 @@ async fn connections_upstream_are_reused() {
 }
 
 #[tokio::test]
-async fn bodies_of_every_shape_arrive_whole() {
+async fn bodies_of_every_kind_arrive_complete() {
     let (bench, server, bind) = plain().await;
-    let mut client = Client::connect(bind).await;
+    let mut client = TestClient::connect(bind).await;
     let mut post = client::request(HOST, "/echo");
     *post.method_mut() = Method::POST;
     *post.body_mut() = Full::new(Bytes::from(vec![b'y'; 2 << 20]));
@@ -159,7 +159,7 @@ async fn upgraded_connection_carries_bytes_both_ways_and_is_logged_at_its_end() 
 
 #[tokio::test]
 async fn http2_downstream_and_upstream_carry_authority_and_no_host_header() {
-    let (mut bench, server, bind) = (Bench::start().await, Server::plain().await, free());
+    let (mut bench, server, bind) = (Bench::start().await, TestServer::plain().await, free());
     let mut cluster = plans::cluster("outbound|80||edition.cnn.com", server.address, None);
     cluster.protocol = UpstreamProtocol::Http2;
     bench.apply(&plans::plan(vec![plans::sidecar(bind, cluster)])).await;
@@ -174,8 +174,8 @@ async fn http2_downstream_and_upstream_carry_authority_and_no_host_header() {
 }
 
 #[tokio::test]
-async fn client_protocol_is_kept_where_the_cluster_says_so() {
-    let (mut bench, server, bind) = (Bench::start().await, Server::plain().await, free());
+async fn client_protocol_is_kept_if_the_cluster_says_so() {
+    let (mut bench, server, bind) = (Bench::start().await, TestServer::plain().await, free());
     let mut cluster = plans::cluster("outbound|80||edition.cnn.com", server.address, None);
     cluster.protocol = UpstreamProtocol::Downstream;
     bench.apply(&plans::plan(vec![plans::sidecar(bind, cluster)])).await;
@@ -198,7 +198,7 @@ fn hosts(domains: &[&str], text: &str) -> VirtualHost {
 }
 
 #[tokio::test]
-async fn virtual_host_is_exact_before_longest_suffix_before_any() {
+async fn exact_domain_wins_over_longest_suffix_over_any() {
     let (mut bench, bind) = (Bench::start().await, free());
     let hosts = vec![
         hosts(&["*"], "any"),
@@ -220,7 +220,7 @@ async fn virtual_host_is_exact_before_longest_suffix_before_any() {
 }
 
 #[tokio::test]
-async fn first_route_that_matches_is_taken_and_no_route_is_404_nr() {
+async fn first_matching_route_is_taken_and_no_match_is_404_nr() {
     let (mut bench, bind) = (Bench::start().await, free());
     let mut by_header = plans::route(PathMatch::Any, answering("header"));
     by_header.matches.headers.insert("x-version".to_owned(), StringMatch::Regex("v[12]".to_owned()));
@@ -245,7 +245,7 @@ async fn first_route_that_matches_is_taken_and_no_route_is_404_nr() {
     ];
     let listener = plans::outbound(bind, vec![plans::any_http(vec![plans::host(HOST, routes)])]);
     bench.apply(&plans::plan(vec![plans::proxy("sleep", vec![listener], vec![])])).await;
-    let mut client = Client::connect(bind).await;
+    let mut client = TestClient::connect(bind).await;
     for (target, expected) in
         [("/ab?x", "prefix"), ("/z?debug", "query"), ("/r/12", "regex"), ("/r/12x", ""), ("/z", "")]
     {
@@ -267,7 +267,7 @@ async fn first_route_that_matches_is_taken_and_no_route_is_404_nr() {
 
 #[tokio::test]
 async fn headers_host_and_path_are_changed_as_the_route_says() {
-    let (mut bench, server, bind) = (Bench::start().await, Server::plain().await, free());
+    let (mut bench, server, bind) = (Bench::start().await, TestServer::plain().await, free());
     let name = "outbound|80||bucket.example";
     let mut forward = plans::forward(name);
     forward.host_rewrite = Some("bucket.example".to_owned());
@@ -302,9 +302,9 @@ async fn headers_host_and_path_are_changed_as_the_route_says() {
 }
 
 #[tokio::test]
-async fn weights_share_requests_out_exactly() {
+async fn weights_distribute_requests_exactly() {
     let (mut bench, bind) = (Bench::start().await, free());
-    let servers = [Server::plain().await, Server::plain().await];
+    let servers = [TestServer::plain().await, TestServer::plain().await];
     let mut forward = plans::forward("a");
     forward.clusters = vec![
         WeightedCluster { cluster: "a".to_owned(), weight: 75 },
@@ -315,7 +315,7 @@ async fn weights_share_requests_out_exactly() {
     let clusters =
         vec![plans::cluster("a", servers[0].address, None), plans::cluster("b", servers[1].address, None)];
     bench.apply(&plans::plan(vec![plans::proxy("sleep", vec![listener], clusters)])).await;
-    let mut client = Client::connect(bind).await;
+    let mut client = TestClient::connect(bind).await;
     for _ in 0..100 {
         client.get(HOST, "/").await;
     }
@@ -323,7 +323,7 @@ async fn weights_share_requests_out_exactly() {
 }
 
 #[tokio::test]
-async fn upstream_failures_are_told_and_logged_in_envoys_words() {
+async fn upstream_failures_are_answered_and_logged_in_envoys_words() {
     let (mut bench, bind, dead) = (Bench::start().await, free(), free());
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent_at = silent.local_addr().unwrap();
@@ -341,7 +341,7 @@ async fn upstream_failures_are_told_and_logged_in_envoys_words() {
             let _ = tcp.write_all(&[0x15, 3, 1, 0, 2, 2, 40]).await;
         }
     });
-    let held = Server::plain().await;
+    let held = TestServer::plain().await;
     let mut empty = plans::cluster("empty", dead, None);
     empty.discovery = Discovery::Endpoints(vec![]);
     let mut nowhere = plans::cluster("BlackHoleCluster", dead, None);
@@ -412,10 +412,10 @@ async fn upstream_failures_are_told_and_logged_in_envoys_words() {
 }
 
 #[tokio::test]
-async fn request_on_a_connection_that_its_server_closes_is_repeated_if_it_may_be() {
+async fn idempotent_request_on_a_connection_that_its_server_closes_is_repeated() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    // Answers one request a connection, and closes when the next has come.
+    // Answers one request per connection, and closes when the next arrives.
     let fickle = tokio::spawn(async move {
         while let Ok((mut tcp, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -427,7 +427,7 @@ async fn request_on_a_connection_that_its_server_closes_is_repeated_if_it_may_be
     });
     let (mut bench, bind) = (Bench::start().await, free());
     bench.apply(&plans::plan(vec![plans::sidecar(bind, plans::cluster("c", address, None))])).await;
-    let mut client = Client::connect(bind).await;
+    let mut client = TestClient::connect(bind).await;
     for _ in 0..3 {
         assert_eq!(client.get(HOST, "/").await.status.as_u16(), 200);
     }
@@ -443,7 +443,7 @@ async fn request_on_a_connection_that_its_server_closes_is_repeated_if_it_may_be
 #[tokio::test]
 async fn client_that_leaves_before_its_answer_is_logged_as_dc() {
     let (bench, server, bind) = plain().await;
-    let mut client = Client::connect(bind).await;
+    let mut client = TestClient::connect(bind).await;
     let pending = client.sender().send_request(client::request(HOST, "/held"));
     let memory = server.memory.clone();
     let held = crate::support::until("the server holds the request", move || {
@@ -460,7 +460,7 @@ async fn client_that_leaves_before_its_answer_is_logged_as_dc() {
 }
 
 #[tokio::test]
-async fn hostile_heads_are_refused_and_the_proxy_goes_on() {
+async fn hostile_heads_are_refused_and_the_proxy_serves_on() {
     let (bench, server, bind) = plain().await;
     let long = "x".repeat(200 * 1024);
     let many = "a: b\r\n".repeat(500);

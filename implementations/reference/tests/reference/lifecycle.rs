@@ -1,29 +1,31 @@
-//! Configurations that change under way, and the end.
+//! Configurations that change while requests are in flight, and stopping.
 
-use meshproof_harness::feature::Feature;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use meshproof_harness::feature::Feature;
 use meshproof_local::data_plane::{DataPlaneError, DataPlaneFactory as _};
 use meshproof_plan::model::{Plan, Transport, UpstreamTls};
-use meshproof_reference::{Reference, Saboteur};
+use meshproof_reference::{Reference, Variant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::authority::Authority;
-use crate::support::client::{self, Client};
+use crate::support::authority::TestAuthority;
+use crate::support::client::{self, TestClient};
 use crate::support::plans::{self, EXTERNAL, HOST};
-use crate::support::server::Server;
+use crate::support::server::TestServer;
 use crate::support::{Bench, PATIENCE, free, until};
 
 #[tokio::test]
-async fn identity_names_features_and_the_saboteur() {
+async fn identity_names_features_and_the_variant() {
     let plain = Reference::new().identify().await.unwrap();
     assert_eq!((plain.name.as_str(), plain.target.as_str()), ("meshproof reference", "reference"));
     assert!(plain.features.contains(&Feature::CredentialStatus) && plain.details.is_empty());
-    let broken = Reference::sabotaged(Saboteur::NoSni).identify().await.unwrap();
-    assert_eq!(broken.details["saboteur"], "no-sni");
+    for (variant, kind) in [("no-sni", "saboteur"), ("extra-via@sidecar", "benign variant")] {
+        let varied = Reference::varied(variant.parse::<Variant>().unwrap()).identify().await.unwrap();
+        assert_eq!(varied.details[kind], variant);
+    }
 }
 
 fn plain(bind: SocketAddr, server: SocketAddr) -> Plan {
@@ -32,8 +34,8 @@ fn plain(bind: SocketAddr, server: SocketAddr) -> Plan {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn turning_origination_on_and_off_under_load_loses_no_request() {
-    let ca = Authority::new("public");
-    let (clear, secure) = (Server::plain().await, Server::tls(ca.server(HOST)).await);
+    let ca = TestAuthority::new("public");
+    let (clear, secure) = (TestServer::plain().await, TestServer::tls(ca.server(HOST)).await);
     let (mut bench, bind, gateway) = (Bench::with(Reference::new(), &ca.pem()).await, free(), free());
     let external = plans::cluster(EXTERNAL, secure.address, Some(UpstreamTls::Originate(plans::simple())));
     let states = [
@@ -48,10 +50,10 @@ async fn turning_origination_on_and_off_under_load_loses_no_request() {
     for keep_alive in [true, true, false, false] {
         let (stop, failures) = (stop.clone(), failures.clone());
         load.spawn(async move {
-            let (mut count, mut client) = (0_usize, Client::connect(bind).await);
+            let (mut count, mut client) = (0_usize, TestClient::connect(bind).await);
             while !stop.load(Ordering::Relaxed) {
                 if !keep_alive {
-                    client = Client::connect(bind).await;
+                    client = TestClient::connect(bind).await;
                 }
                 match client.send(client::request(HOST, "/chunks")).await {
                     Ok(reply) if reply.status.as_u16() == 200 => count += 1,
@@ -75,7 +77,7 @@ async fn turning_origination_on_and_off_under_load_loses_no_request() {
     assert!(secure.memory.connections() < sent / 4, "{} of {sent}", secure.memory.connections());
 }
 
-/// Asks without giving other tasks a turn: what has to be closed is closed now.
+/// Connects without yielding to other tasks: the listener must be closed already.
 #[track_caller]
 fn refused(address: SocketAddr) {
     let error = std::net::TcpStream::connect(address).unwrap_err();
@@ -84,7 +86,7 @@ fn refused(address: SocketAddr) {
 
 #[tokio::test]
 async fn removed_listener_is_refused_and_its_idle_connections_are_closed() {
-    let server = Server::plain().await;
+    let server = TestServer::plain().await;
     let (mut bench, bind, other) = (Bench::start().await, free(), free());
     let two = plans::plan(vec![
         plans::sidecar(bind, plans::cluster("c", server.address, None)),
@@ -98,7 +100,7 @@ async fn removed_listener_is_refused_and_its_idle_connections_are_closed() {
         ),
     ]);
     bench.apply(&two).await;
-    let (mut idle, mut busy) = (Client::connect(bind).await, Client::connect(bind).await);
+    let (mut idle, mut busy) = (TestClient::connect(bind).await, TestClient::connect(bind).await);
     idle.get(HOST, "/").await;
     let pending = busy.sender().send_request(client::request(HOST, "/held"));
     let memory = server.memory.clone();
@@ -118,7 +120,7 @@ async fn removed_listener_is_refused_and_its_idle_connections_are_closed() {
     idle.closed().await;
     let mut rest = Vec::new();
     tokio::time::timeout(PATIENCE, tunnel.read_to_end(&mut rest)).await.unwrap().unwrap();
-    // What was in flight ends as it began.
+    // The request in flight ends under the configuration with which it began.
     server.memory.release.notify_one();
     assert_eq!(pending.await.unwrap().status().as_u16(), 200);
     busy.closed().await;
@@ -128,7 +130,7 @@ async fn removed_listener_is_refused_and_its_idle_connections_are_closed() {
 }
 
 #[tokio::test]
-async fn listener_that_nobody_uses_is_refused_the_moment_it_is_removed() {
+async fn unused_listener_refuses_as_soon_as_it_is_removed() {
     let (mut bench, bind) = (Bench::start().await, free());
     for _ in 0..20 {
         bench.apply(&plain(bind, bind)).await;
@@ -140,10 +142,10 @@ async fn listener_that_nobody_uses_is_refused_the_moment_it_is_removed() {
 
 #[tokio::test]
 async fn kept_connection_takes_the_new_routes_at_its_next_request() {
-    let servers = [Server::plain().await, Server::plain().await];
+    let servers = [TestServer::plain().await, TestServer::plain().await];
     let (mut bench, bind) = (Bench::start().await, free());
     bench.apply(&plain(bind, servers[0].address)).await;
-    let mut client = Client::connect(bind).await;
+    let mut client = TestClient::connect(bind).await;
     for round in 0..20 {
         bench.apply(&plain(bind, servers[round % 2].address)).await;
         assert_eq!(client.get(HOST, "/").await.status.as_u16(), 200);
@@ -153,8 +155,8 @@ async fn kept_connection_takes_the_new_routes_at_its_next_request() {
 
 #[tokio::test]
 async fn unchanged_cluster_keeps_its_connections_through_a_change() {
-    let ca = Authority::new("public");
-    let server = Server::tls(ca.server(HOST)).await;
+    let ca = TestAuthority::new("public");
+    let server = TestServer::tls(ca.server(HOST)).await;
     let (mut bench, bind) = (Bench::with(Reference::new(), &ca.pem()).await, free());
     for _ in 0..5 {
         bench.apply(&plans::originating(bind, server.address, plans::simple())).await;
@@ -164,22 +166,22 @@ async fn unchanged_cluster_keeps_its_connections_through_a_change() {
 }
 
 #[tokio::test]
-async fn taken_port_is_the_environments_fault_and_leaves_the_old_state_in_force() {
-    let server = Server::plain().await;
+async fn taken_port_is_an_environment_error_and_leaves_the_old_configuration_in_force() {
+    let server = TestServer::plain().await;
     let (mut bench, bind) = (Bench::start().await, free());
     bench.apply(&plain(bind, server.address)).await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let error = bench.try_apply(&plain(taken.local_addr().unwrap(), server.address)).await.unwrap_err();
     let DataPlaneError::Environment(text) = error else { panic!("{error:?}") };
     assert!(
-        text.contains(&taken.local_addr().unwrap().to_string()) && text.contains("another process"),
+        text.contains(&taken.local_addr().unwrap().to_string()) && text.contains("Another process"),
         "{text}"
     );
     assert_eq!(client::get(bind, HOST, "/").await.status.as_u16(), 200);
 }
 
 #[tokio::test]
-async fn plan_that_cannot_be_carried_out_is_refused_with_its_place() {
+async fn invalid_plan_is_refused_with_the_place_of_its_error() {
     let (mut bench, bind) = (Bench::start().await, free());
     let mut plan = plain(bind, bind);
     let path = meshproof_plan::model::PathMatch::Regex("(".to_owned());
@@ -190,12 +192,12 @@ async fn plan_that_cannot_be_carried_out_is_refused_with_its_place() {
 }
 
 #[tokio::test]
-async fn stop_ends_everything_and_a_stopped_plane_is_gone() {
-    let server = Server::plain().await;
+async fn stop_ends_everything_and_a_stopped_data_plane_is_gone() {
+    let server = TestServer::plain().await;
     let (mut bench, bind) = (Bench::start().await, free());
     let plan = plain(bind, server.address);
     bench.apply(&plan).await;
-    let mut idle = Client::connect(bind).await;
+    let mut idle = TestClient::connect(bind).await;
     idle.get(HOST, "/").await;
     bench.plane.stop().await.unwrap();
     refused(bind);
@@ -203,7 +205,7 @@ async fn stop_ends_everything_and_a_stopped_plane_is_gone() {
     assert!(matches!(bench.try_apply(&plan).await, Err(DataPlaneError::Gone(_))));
     assert!(matches!(bench.plane.settle().await, Err(DataPlaneError::Gone(_))));
     bench.plane.stop().await.unwrap();
-    // With its tasks gone, the address is free for somebody else, and the log sink is nobody's but the test's.
+    // Its tasks have ended: the address is free again, and only the test holds the log sink.
     drop(std::net::TcpListener::bind(bind).unwrap());
     let lines = bench.lines.clone();
     drop(bench);

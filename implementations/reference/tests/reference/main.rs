@@ -1,10 +1,16 @@
-//! The reference data plane from outside: plans made by hand, servers of the tests' own.
-#![allow(unreachable_pub, reason = "what the modules share stays in this program all the same")]
-#![allow(clippy::unwrap_used, reason = "tests say what went wrong by panicking, their helpers too")]
+//! The reference data plane from outside, with handmade plans and the tests' own servers.
+#![allow(
+    unreachable_pub,
+    reason = "items that the modules share are not visible outside this program anyway"
+)]
+#![allow(clippy::unwrap_used, reason = "tests and their helpers report failures by panicking")]
 
+mod benign;
 mod http;
 mod lifecycle;
+mod placements;
 mod saboteurs;
+mod situation;
 mod support;
 mod tcp;
 mod tls;

@@ -1,4 +1,4 @@
-//! Bytes that pass through.
+//! Connections that are passed through.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use meshproof_plan::model::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::authority::Authority;
+use crate::support::authority::TestAuthority;
 use crate::support::client;
 use crate::support::plans::{self, HOST};
-use crate::support::server::Server;
+use crate::support::server::TestServer;
 use crate::support::{Bench, free};
 
 fn passing(bind: std::net::SocketAddr, destinations: &[(&str, std::net::SocketAddr)]) -> Plan {
@@ -41,16 +41,16 @@ fn passing(bind: std::net::SocketAddr, destinations: &[(&str, std::net::SocketAd
 }
 
 #[tokio::test]
-async fn applications_own_tls_passes_to_its_original_destination_and_is_logged_when_it_ends() {
-    let ca = Authority::new("public");
-    let server = Server::tls(ca.server(HOST)).await;
+async fn applications_own_tls_reaches_its_original_destination_and_is_logged_when_it_ends() {
+    let ca = TestAuthority::new("public");
+    let server = TestServer::tls(ca.server(HOST)).await;
     let (mut bench, bind) = (Bench::start().await, free());
     bench.apply(&passing(bind, &[(HOST, server.address)])).await;
     let stream = client::tls(bind, HOST, None).await.unwrap();
     let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
-    let mut client = client::Client::over(hyper_util::rt::TokioIo::new(stream)).await;
+    let mut client = client::TestClient::over(hyper_util::rt::TokioIo::new(stream)).await;
     assert_eq!(client.get(HOST, "/secret").await.body, "hello");
-    // The connection is still open, and does not hold settling up.
+    // The connection is still open, and settling does not wait for it.
     let waited = tokio::time::timeout(Duration::from_secs(1), bench.lines("sleep")).await.unwrap();
     assert_eq!(waited.len(), 0);
     client.close().await;
@@ -66,12 +66,12 @@ async fn applications_own_tls_passes_to_its_original_destination_and_is_logged_w
 }
 
 #[tokio::test]
-async fn bytes_pass_unchanged_both_ways_and_half_closed_connections_go_on() {
+async fn bytes_pass_unchanged_in_both_directions_also_after_a_half_close() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let echo = tokio::spawn(async move {
         let (mut tcp, _) = listener.accept().await.unwrap();
-        // The server speaks first, and answers only when the client has said everything.
+        // The server speaks first, and answers only after the client has sent everything.
         tcp.write_all(b"220 ready\r\n").await.unwrap();
         let mut all = Vec::new();
         tcp.read_to_end(&mut all).await.unwrap();
@@ -104,7 +104,7 @@ async fn blocked_unknown_and_unmatched_connections_are_closed() {
     let (mut bench, bind) = (Bench::start().await, free());
     bench.apply(&passing(bind, &[])).await;
     assert!(client::tls(bind, "www.blocked.example", None).await.is_err());
-    assert!(client::tls(bind, "nobody.example", None).await.is_err());
+    assert!(client::tls(bind, "unknown.example", None).await.is_err());
     let mut plain = TcpStream::connect(bind).await.unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut nothing = Vec::new();
@@ -114,5 +114,5 @@ async fn blocked_unknown_and_unmatched_connections_are_closed() {
     let lines = bench.lines("sleep").await;
     assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(lines[0].contains("\"- - -\" 0 UH ") && lines[0].contains(" BlackHoleCluster "), "{}", lines[0]);
-    assert!(lines[1].contains("\"- - -\" 0 UF ") && lines[1].ends_with(" nobody.example -"), "{}", lines[1]);
+    assert!(lines[1].contains("\"- - -\" 0 UF ") && lines[1].ends_with(" unknown.example -"), "{}", lines[1]);
 }

@@ -4,7 +4,7 @@ use meshproof_model::sample;
 
 const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/comparison-1.schema.json");
 
-/// The sample's first scenario, in which `sni-is-host` rests on a request inside TLS.
+/// The sample's first scenario, in which `sni-is-host` rests on a request over TLS.
 fn base() -> Report {
     let mut report = sample::passing();
     let scenario = &mut report.scenarios[0];
@@ -31,14 +31,14 @@ fn sentence(other: &Report) -> Option<String> {
 }
 
 #[test]
-fn equal_reports_differ_in_nothing() {
+fn equal_reports_have_no_differences() {
     let comparison = compare(&[&base(), &base()], None);
     assert!(comparison.rows().all(|(_, r)| !r.differs));
     assert!(comparison.rows().all(|(_, r)| r.cells.iter().flatten().all(|c| c.divergence.is_none())));
 }
 
 #[test]
-fn another_status_at_the_workload_is_the_first_divergence() {
+fn a_different_status_at_the_workload_is_the_first_divergence() {
     let other = changed(|s| {
         failing(s);
         let Fact::Exchange(exchange) = &mut s.evidence[2].fact else { unreachable!() };
@@ -47,35 +47,35 @@ fn another_status_at_the_workload_is_the_first_divergence() {
         };
         response.status = 503;
     });
-    let wanted = "workload sleep, exchange, request 1: status: 503 here, 301 there";
+    let wanted = "workload sleep, exchange, request 1: status: 503 instead of 301";
     assert_eq!(sentence(&other).as_deref(), Some(wanted));
 }
 
 #[test]
-fn another_log_field_is_the_first_divergence_where_the_workload_saw_the_same() {
+fn a_different_log_field_is_the_first_divergence_if_the_workload_s_evidence_is_equal() {
     let other = changed(|s| {
         failing(s);
         let Fact::AccessLog(log) = &mut s.evidence[3].fact else { unreachable!() };
         log.fields.as_mut().unwrap().upstream_cluster = Some("PassthroughCluster".to_owned());
     });
-    let wanted = "proxy sleep, access-log line, upstream cluster: PassthroughCluster here, outbound|80||edition.cnn.com there";
+    let wanted = "proxy sleep, access-log line, upstream cluster: PassthroughCluster instead of outbound|80||edition.cnn.com";
     assert_eq!(sentence(&other).as_deref(), Some(wanted));
 }
 
 #[test]
-fn where_one_side_has_an_empty_list_the_divergence_says_none() {
+fn an_empty_list_is_shown_as_none() {
     let other = changed(|s| {
         failing(s);
         let Fact::AccessLog(log) = &mut s.evidence[3].fact else { unreachable!() };
         log.fields.as_mut().unwrap().response_flags = vec!["UF".to_owned()];
     });
-    let wanted = "proxy sleep, access-log line, flags: UF here, none there";
+    let wanted = "proxy sleep, access-log line, flags: UF instead of none";
     assert_eq!(sentence(&other).as_deref(), Some(wanted));
 }
 
 #[test]
-fn what_a_check_failed_for_is_told_before_what_differs_besides() {
-    let besides = |s: &mut ScenarioResult| {
+fn the_field_that_a_check_failed_for_comes_before_other_differences() {
+    let differing = |s: &mut ScenarioResult| {
         failing(s);
         let Fact::AccessLog(log) = &mut s.evidence[3].fact else { unreachable!() };
         log.fields.as_mut().unwrap().upstream_cluster = Some("PassthroughCluster".to_owned());
@@ -85,9 +85,9 @@ fn what_a_check_failed_for_is_told_before_what_differs_besides() {
             .headers
             .push(meshproof_model::Header { name: "x-envoy-attempt".to_owned(), value: "1".to_owned() });
     };
-    let told = |difference: Option<(&str, &str)>| {
+    let reported = |difference: Option<(&str, &str)>| {
         let other = changed(|s| {
-            besides(s);
+            differing(s);
             s.checks[1].differences = difference
                 .map(|(id, seen)| meshproof_model::report::Difference {
                     evidence: EvidenceId(id.to_owned()),
@@ -99,10 +99,13 @@ fn what_a_check_failed_for_is_told_before_what_differs_besides() {
         });
         sentence(&other).unwrap()
     };
-    assert!(told(Some(("e6", "headers x-envoy-attempt"))).contains("request, headers: "));
+    assert!(reported(Some(("e6", "headers x-envoy-attempt"))).contains("request, headers: "));
     let first = "access-log line, upstream cluster: ";
-    assert!(told(None).contains(first));
-    assert!(told(Some(("e4", "headers x-envoy-attempt"))).contains(first), "a log line has no such field");
+    assert!(reported(None).contains(first));
+    assert!(
+        reported(Some(("e4", "headers x-envoy-attempt"))).contains(first),
+        "a log line has no such field"
+    );
 }
 
 #[test]
@@ -112,11 +115,14 @@ fn a_piece_that_only_one_side_has_is_a_divergence() {
         s.evidence.remove(3);
     });
     let sentence = sentence(&other).unwrap();
-    assert!(sentence.starts_with("proxy sleep, access-log line: nothing here, method GET"), "{sentence}");
+    assert!(
+        sentence.starts_with("proxy sleep, access-log line: no evidence instead of method GET"),
+        "{sentence}"
+    );
 }
 
 #[test]
-fn what_differs_in_every_run_is_no_divergence() {
+fn values_that_differ_in_every_run_are_not_a_divergence() {
     let other = changed(|s| {
         failing(s);
         for piece in &mut s.evidence {
@@ -131,7 +137,7 @@ fn what_differs_in_every_run_is_no_divergence() {
 }
 
 #[test]
-fn a_check_that_a_report_lacks_leaves_its_cell_empty_and_is_no_difference() {
+fn a_missing_check_leaves_its_cell_empty_and_is_not_a_difference() {
     let other = changed(|s| drop(s.checks.remove(1)));
     let comparison = compare(&[&base(), &other], None);
     let row = &comparison.scenarios[0].rows[1];
@@ -140,7 +146,7 @@ fn a_check_that_a_report_lacks_leaves_its_cell_empty_and_is_no_difference() {
 }
 
 #[test]
-fn scenarios_that_only_a_later_report_has_are_rows_too() {
+fn scenarios_that_only_a_later_report_contains_are_included() {
     let comparison = compare(&[&base(), &sample::report()], None);
     let selectors: Vec<&str> = comparison.scenarios.iter().map(|g| g.selector.as_str()).collect();
     assert_eq!(
@@ -155,7 +161,7 @@ fn scenarios_that_only_a_later_report_has_are_rows_too() {
 }
 
 #[test]
-fn a_baseline_tells_regressions_from_fixes() {
+fn a_baseline_distinguishes_regressions_from_fixes() {
     let broken = changed(failing);
     let movement = |before: &Report, now: &Report| {
         let comparison = compare(&[before, now], Some(0));
@@ -168,7 +174,7 @@ fn a_baseline_tells_regressions_from_fixes() {
 }
 
 #[test]
-fn a_column_is_labelled_with_what_makes_it_another_variant_and_not_with_every_detail() {
+fn a_column_label_contains_the_variant_and_no_other_details() {
     let mut envoy = base();
     envoy.implementation.details.insert("program".to_owned(), "/opt/some/where/envoy".to_owned());
     let comparison = compare(&[&envoy], None);
@@ -178,7 +184,7 @@ fn a_column_is_labelled_with_what_makes_it_another_variant_and_not_with_every_de
 }
 
 #[test]
-fn columns_of_one_name_are_told_apart_by_details_or_version_and_then_by_number() {
+fn columns_with_the_same_name_get_unique_keys_from_variant_version_or_number() {
     let mut broken = base();
     broken.implementation.details.insert("saboteur".to_owned(), "no-sni".to_owned());
     let mut other = base();
@@ -210,7 +216,7 @@ fn the_published_schema_is_the_generated_one() {
     let published = std::fs::read_to_string(SCHEMA_FILE).unwrap_or_default();
     assert!(
         published == generated,
-        "{SCHEMA_FILE} is stale; MESHPROOF_BLESS=1 cargo test -p meshproof-reports rewrites it"
+        "{SCHEMA_FILE} is outdated. To update it, run MESHPROOF_BLESS=1 cargo test -p meshproof-render"
     );
     let validator = jsonschema::draft202012::new(&serde_json::to_value(&schema).unwrap()).unwrap();
     let comparison = compare(&[&sample::report(), &changed(failing)], Some(0));
@@ -226,23 +232,23 @@ fn three() -> Comparison {
 }
 
 #[test]
-fn the_comparison_on_a_terminal_is_as_reviewed() {
+fn comparison_on_a_terminal() {
     let mut out = Vec::new();
-    crate::terminal::comparison(&mut out, &three(), false, crate::terminal::Look::PLAIN).unwrap();
+    crate::terminal::comparison(&mut out, &three(), false, crate::terminal::OutputStyle::PLAIN).unwrap();
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
 }
 
 #[test]
-fn the_comparison_as_json_is_as_reviewed() {
+fn comparison_as_json() {
     let mut comparison = three();
     comparison.scenarios.truncate(1);
     insta::assert_json_snapshot!(comparison);
 }
 
 #[test]
-fn hostile_text_in_a_comparison_reaches_no_terminal() {
+fn hostile_text_in_a_comparison_is_escaped_on_a_terminal() {
     let mut out = Vec::new();
-    crate::terminal::comparison(&mut out, &three(), true, crate::terminal::Look::PLAIN).unwrap();
+    crate::terminal::comparison(&mut out, &three(), true, crate::terminal::OutputStyle::PLAIN).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text.chars().find(|c| c.is_control() && *c != '\n'), None);
     assert!(!text.contains("##["));

@@ -1,29 +1,30 @@
-//! Badges: the JSON of a shields.io endpoint (<https://shields.io/badges/endpoint-badge>), and an SVG that needs nobody's
-//! server.
+//! Badges: the JSON of a shields.io endpoint (<https://shields.io/badges/endpoint-badge>), and an SVG file
+//! that needs no server.
 
 use maud::html;
 use serde::Serialize;
 
-use crate::words::{conclusion, symbol};
+use crate::conclusion::conclusion;
+use crate::text::symbol;
 use meshproof_model::report::{Level, Report, Tally, Verdict};
 
 const LABEL: &str = "meshproof";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Endpoint {
+struct ShieldsEndpoint {
     schema_version: u8,
     label: &'static str,
     message: String,
     color: &'static str,
 }
 
-/// The verdict in words and numbers, so that the colour says nothing of its own.
+/// The verdict as text and numbers, so that the meaning does not depend on colour alone.
 fn message(report: &Report) -> (Verdict, String) {
     let verdict = conclusion(report).verdict;
     let must = Tally::of(report.checks(), |c| c.level == Level::Must);
-    let asked = must.total() - must.count(Verdict::Skipped);
-    (verdict, format!("{verdict} {}/{asked} MUST", must.count(Verdict::Passed)))
+    let executed = must.total() - must.count(Verdict::Skipped);
+    (verdict, format!("{verdict} {}/{executed} MUST", must.count(Verdict::Passed)))
 }
 
 const fn colour(verdict: Verdict) -> (&'static str, &'static str) {
@@ -36,21 +37,22 @@ const fn colour(verdict: Verdict) -> (&'static str, &'static str) {
 
 pub(super) fn endpoint(report: &Report) -> Result<String, serde_json::Error> {
     let (verdict, message) = message(report);
-    let endpoint = Endpoint { schema_version: 1, label: LABEL, message, color: colour(verdict).0 };
+    let endpoint = ShieldsEndpoint { schema_version: 1, label: LABEL, message, color: colour(verdict).0 };
     Ok(serde_json::to_string_pretty(&endpoint)? + "\n")
 }
 
 pub(super) fn svg(report: &Report) -> String {
     let (verdict, message) = message(report);
     let message = format!("{} {message}", symbol(verdict));
-    // The widths of Verdana's letters at 11 px, near enough: the text is stretched to fit.
+    // An estimate for Verdana at 11 px; `textLength` stretches the text to fit.
     let width = |text: &str| text.chars().count() * 7 + 12;
     let (left, right) = (width(LABEL), width(&message));
     let text = |x: usize, text: &str, width: usize| {
         html! { text x=(x) y="14" textLength=(width - 12) { (text) } }
     };
     html! {
-        svg xmlns="http://www.w3.org/2000/svg" width=(left + right) height="20" role="img" aria-label=(format!("{LABEL}: {message}")) {
+        svg xmlns="http://www.w3.org/2000/svg" width=(left + right) height="20" role="img"
+            aria-label=(format!("{LABEL}: {message}")) {
             title { (LABEL) ": " (message) }
             clipPath id="r" { rect width=(left + right) height="20" rx="3" {} }
             g clip-path="url(#r)" {

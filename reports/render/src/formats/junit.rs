@@ -1,5 +1,6 @@
-//! JUnit XML: a suite a scenario configuration, a case a check. Only what fails the run is a failure there, so that who reads
-//! the file comes to the run's own verdict; a failed SHOULD, a failed MAY and an expected failure are skipped with their reason.
+//! JUnit XML: one test suite per scenario configuration, one test case per check. Only a check that fails the
+//! run is a failure, so that a reader of the file comes to the same verdict as the run. A failed SHOULD, a
+//! failed MAY and an expected failure are skipped with their reason.
 
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ fn status(scenario: &ScenarioResult, check: &CheckResult) -> TestCaseStatus {
     let mut status = match check.verdict {
         Verdict::Passed if check.fails_run() => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status.set_type("unexpected pass").set_message("passed, although a failure was expected");
+            status.set_type("unexpected pass").set_message("passed although a failure was expected");
             return status;
         }
         Verdict::Passed => return TestCaseStatus::success(),
@@ -64,10 +65,9 @@ fn status(scenario: &ScenarioResult, check: &CheckResult) -> TestCaseStatus {
         Verdict::Failed | Verdict::Inconclusive => {
             let why = match &check.expected_failure {
                 Some(expected) => format!("{} as expected: {}", check.verdict, expected.reason),
-                None => format!(
-                    "{} {}, which does not fail the run: {}",
-                    check.level, check.verdict, check.reason
-                ),
+                None => {
+                    format!("{} {} (does not fail the run): {}", check.level, check.verdict, check.reason)
+                }
             };
             let mut status = TestCaseStatus::skipped();
             status.set_message(text(&why));

@@ -1,13 +1,14 @@
-//! Markdown for a job summary or a comment. Text from the report stands in code spans and code blocks only, where neither
-//! markup nor a mention of somebody nor a reference to an issue has a meaning (GitHub Flavored Markdown, 6.1 and 4.5).
+//! Markdown for a job summary or a comment. Text from the report appears in code spans and code blocks only,
+//! where markup, user mentions and issue references have no effect (GitHub Flavored Markdown, 6.1 and 4.5).
 
 use std::fmt::Write as _;
 
-use crate::words::{LEVELS, Micros, conclusion, needs_a_look, plural, symbol};
-use meshproof_model::report::{CheckResult, Report, ScenarioResult, Tally, Verdict};
+use crate::conclusion::{conclusion, needs_attention};
+use crate::text::{Micros, plural, symbol};
+use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Tally, Verdict};
 use meshproof_model::visible::{block, clipped, line};
 
-/// GitHub takes a job summary of 1 MiB and a comment of 65,536 characters; this leaves room beside others'.
+/// GitHub accepts job summaries of 1 MiB and comments of 65,536 characters. This leaves room for other text.
 const MAX_BYTES: usize = 60_000;
 
 pub(super) fn markdown(report: &Report) -> String {
@@ -24,17 +25,20 @@ pub(super) fn markdown(report: &Report) -> String {
     );
     if report.run.partial {
         let why = report.run.partial_reason.as_deref().unwrap_or("no reason was recorded");
-        let _infallible =
-            writeln!(out, "**Partial run**: {}; what is missing was not judged.\n", span(why, 300));
+        let _infallible = writeln!(
+            out,
+            "**Partial run**: stopped early ({}). Missing checks were not judged.\n",
+            span(why, 300)
+        );
     }
     score(&mut out, report);
     scenarios(&mut out, report);
-    let wrong = || {
+    let unresolved = || {
         let checks = report.scenarios.iter().flat_map(|s| s.checks.iter().map(move |c| (s, c)));
-        checks.filter(|(_, c)| needs_a_look(c) || c.fails_run())
+        checks.filter(|(_, c)| needs_attention(c) || c.fails_run())
     };
     let mut left_out = 0;
-    for (scenario, check) in wrong() {
+    for (scenario, check) in unresolved() {
         let text = one(scenario, check);
         if out.len() + text.len() > MAX_BYTES {
             left_out += 1;
@@ -43,13 +47,13 @@ pub(super) fn markdown(report: &Report) -> String {
         }
     }
     if left_out > 0 {
-        let _infallible = writeln!(out, "\n… and {} more; the report has them.", plural(left_out, "check"));
+        let _infallible = writeln!(out, "\n… and {}; see the report.", plural(left_out, "more check"));
     }
     for (scenario, fault) in report.scenarios.iter().flat_map(|s| s.faults.iter().map(move |f| (s, f))) {
         if out.len() < MAX_BYTES {
             let _infallible = writeln!(
                 out,
-                "\n**! fault** in {}: {}",
+                "\n**! Environment or suite error** in {}: {}",
                 span(&scenario.selector(), 200),
                 span(&fault.message, 600)
             );
@@ -57,7 +61,7 @@ pub(super) fn markdown(report: &Report) -> String {
     }
     let _infallible = writeln!(
         out,
-        "\nRun {} of {}, {}. Repeat: {}",
+        "\nRun {}, started {}, took {}. Repeat: {}",
         span(&report.run.id, 60),
         span(&report.run.started, 60),
         Micros(report.run.duration_us),
@@ -72,7 +76,7 @@ fn score(out: &mut String, report: &Report) {
         let _infallible = write!(out, " {} {verdict} |", symbol(verdict));
     }
     out.push_str("\n| --- | ---: | ---: | ---: | ---: | ---: |\n");
-    for level in LEVELS {
+    for level in Level::ALL {
         let tally = Tally::of(report.checks(), |c| c.level == level);
         if tally.total() > 0 {
             let _infallible = write!(out, "| {level} |");
@@ -104,8 +108,8 @@ fn scenarios(out: &mut String, report: &Report) {
 
 fn one(scenario: &ScenarioResult, check: &CheckResult) -> String {
     let as_expected = if check.failed_as_expected() { ", as expected" } else { "" };
-    let unexpected = if check.verdict == Verdict::Passed { ", although a failure was expected" } else { "" };
-    let name = format!("{}/{}", scenario.selector(), crate::compare::short(scenario, check));
+    let unexpected = if check.verdict == Verdict::Passed { " although a failure was expected" } else { "" };
+    let name = format!("{}/{}", scenario.selector(), scenario.check_name(check));
     let rows = [
         ("requirement", check.requirement.clone()),
         ("document", format!("{}, \"{}\" {}", scenario.document.title, check.section, scenario.document.url)),
@@ -119,35 +123,36 @@ fn one(scenario: &ScenarioResult, check: &CheckResult) -> String {
         let _infallible = writeln!(text, "{label:<12}{value}");
     }
     format!(
-        "\n### {} {} {}{as_expected}{unexpected}: {}\n\n{}\n\n<details><summary>expected, seen, repeat</summary>\n\n{}\n\n</details>\n",
+        "\n### {} {} {}{as_expected}{unexpected}: {}\n\n{}\n\n<details><summary>expected, seen, \
+            repeat</summary>\n\n{}\n\n</details>\n",
         symbol(check.verdict),
         check.level,
         check.verdict,
         span(&name, 300),
         span(&check.reason, 1_000),
-        fenced(&text)
+        code_block(&text)
     )
 }
 
-/// A code span around untrusted text: longer fences of backticks than any in it.
+/// Untrusted text in a code span, delimited by more backticks than the text contains in sequence.
 fn span(text: &str, max: usize) -> String {
     let text = clipped(&line(text), max).into_owned();
     if text.trim().is_empty() {
         return "(nothing)".to_owned();
     }
-    let fence = "`".repeat(longest_run(&text) + 1);
+    let delimiter = "`".repeat(longest_run(&text) + 1);
     let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-    format!("{fence}{pad}{text}{pad}{fence}")
+    format!("{delimiter}{pad}{text}{pad}{delimiter}")
 }
 
-/// The same for a table, where a bar would end the cell even within code.
+/// Untrusted text in a table cell, where a vertical bar ends the cell even inside a code span.
 fn cell(text: &str, max: usize) -> String {
     span(&text.replace('|', "\u{2502}"), max)
 }
 
-fn fenced(text: &str) -> String {
-    let fence = "`".repeat(longest_run(text).max(2) + 1);
-    format!("{fence}text\n{}\n{fence}", text.trim_end())
+fn code_block(text: &str) -> String {
+    let delimiter = "`".repeat(longest_run(text).max(2) + 1);
+    format!("{delimiter}text\n{}\n{delimiter}", text.trim_end())
 }
 
 fn longest_run(text: &str) -> usize {

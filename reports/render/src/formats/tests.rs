@@ -8,7 +8,7 @@ fn rendered(format: Format, report: &Report) -> String {
     format.render(report).unwrap()
 }
 
-/// The sample with a failure that was expected and a success that was not.
+/// The sample with an expected failure and an unexpected success.
 fn with_expectations() -> Report {
     let mut report = sample::report();
     for check in [1, 2] {
@@ -21,33 +21,33 @@ fn with_expectations() -> Report {
 }
 
 #[test]
-fn junit_is_as_reviewed() {
+fn junit_xml() {
     insta::assert_snapshot!(rendered(Format::Junit, &with_expectations()));
 }
 
 #[test]
-fn markdown_is_as_reviewed() {
+fn markdown_summary() {
     insta::assert_snapshot!(rendered(Format::Markdown, &with_expectations()));
 }
 
 #[test]
-fn annotations_are_as_reviewed() {
+fn github_annotations() {
     insta::assert_snapshot!(rendered(Format::Github, &with_expectations()));
 }
 
 #[test]
-fn badges_are_as_reviewed() {
+fn badges() {
     insta::assert_snapshot!(rendered(Format::Badge, &sample::report()));
     insta::assert_snapshot!(rendered(Format::BadgeSvg, &sample::passing()));
 }
 
 #[test]
-fn the_text_is_the_terminal_s_summary() {
+fn text_summary() {
     insta::assert_snapshot!(rendered(Format::Text, &with_expectations()));
 }
 
 #[test]
-fn junit_fails_just_where_the_run_fails() {
+fn junit_failures_are_the_checks_that_fail_the_run() {
     for report in [sample::report(), sample::passing(), with_expectations()] {
         let xml = rendered(Format::Junit, &report);
         let fails = report.checks().filter(|c| c.fails_run()).count();
@@ -62,10 +62,10 @@ fn junit_fails_just_where_the_run_fails() {
     }
 }
 
-/// The elements and attributes of the common JUnit XML format (<https://github.com/testmoapp/junitxml>), as far as they are
-/// used here.
+/// The elements and attributes of the common JUnit XML format (<https://github.com/testmoapp/junitxml>) that
+/// are used here.
 #[test]
-fn junit_has_the_elements_and_attributes_of_the_common_schema() {
+fn junit_uses_only_elements_and_attributes_of_the_common_schema() {
     let xml = rendered(Format::Junit, &with_expectations());
     let known = |element: &str| match element {
         "?xml" => Some("version encoding"),
@@ -83,7 +83,8 @@ fn junit_has_the_elements_and_attributes_of_the_common_schema() {
         let names = inside.split('"').step_by(2).collect::<Vec<_>>().join(" ");
         let mut names = names.split_whitespace().map(|n| n.trim_end_matches('='));
         let element = names.next().unwrap();
-        let attributes = known(element).unwrap_or_else(|| panic!("<{element}> is no element of the schema"));
+        let attributes =
+            known(element).unwrap_or_else(|| panic!("<{element}> is not an element of the schema"));
         for name in names {
             assert!(attributes.split(' ').any(|a| a == name), "{name} of <{element}>");
         }
@@ -91,7 +92,7 @@ fn junit_has_the_elements_and_attributes_of_the_common_schema() {
 }
 
 #[test]
-fn an_annotation_is_one_line_whatever_is_in_it() {
+fn an_annotation_is_one_line_even_with_hostile_text() {
     let text = rendered(Format::Github, &sample::report());
     for line in text.lines() {
         assert!(
@@ -104,18 +105,18 @@ fn an_annotation_is_one_line_whatever_is_in_it() {
 }
 
 #[test]
-fn more_annotations_than_github_shows_end_in_how_many_there_are() {
+fn annotations_beyond_github_s_limit_are_counted() {
     let mut report = sample::report();
     let check = report.scenarios[0].checks[1].clone();
     report.scenarios[0].checks.extend(std::iter::repeat_n(check, 40));
     let text = rendered(Format::Github, &report);
     let errors: Vec<&str> = text.lines().filter(|l| l.starts_with("::error")).collect();
     assert!(errors.len() <= 11, "{}", errors.len());
-    assert!(text.contains("more; the report has them"));
+    assert!(text.contains("; see the report"));
 }
 
 #[test]
-fn hostile_text_stands_in_markdown_as_code_only() {
+fn hostile_text_in_markdown_is_only_in_code() {
     let text = rendered(Format::Markdown, &sample::report());
     let mut fence: Option<&str> = None;
     for line in text.lines() {
@@ -125,7 +126,7 @@ fn hostile_text_stands_in_markdown_as_code_only() {
         } else if fence == Some(line) {
             fence = None;
         } else if fence.is_none() {
-            // What is left of a line without its code spans.
+            // The line without its code spans.
             let bare: String = bare(line);
             assert!(!bare.contains("alert") && !bare.contains("javascript"), "{line}");
         }
@@ -153,18 +154,18 @@ fn bare(line: &str) -> String {
 }
 
 #[test]
-fn a_summary_of_a_thousand_failures_is_one_that_github_takes() {
+fn a_summary_of_a_thousand_failures_is_within_github_s_limit() {
     let mut report = sample::report();
     let mut check = report.scenarios[0].checks[1].clone();
     check.seen = "x".repeat(2_000);
     check.evidence = vec![EvidenceId("e3".to_owned())];
     report.scenarios[0].checks.extend(std::iter::repeat_n(check, 1_000));
     let text = rendered(Format::Markdown, &report);
-    assert!(text.len() < 65_536 && text.contains("more; the report has them"));
+    assert!(text.len() < 65_536 && text.contains("; see the report"));
 }
 
 #[test]
-fn a_badge_says_in_words_what_its_colour_says() {
+fn a_badge_states_the_verdict_as_text() {
     for (report, word) in [(sample::report(), "failed 3/7 MUST"), (sample::passing(), "passed 2/2 MUST")] {
         assert!(rendered(Format::Badge, &report).contains(word));
         assert!(rendered(Format::BadgeSvg, &report).contains(word));
@@ -172,7 +173,7 @@ fn a_badge_says_in_words_what_its_colour_says() {
 }
 
 #[test]
-fn a_format_is_known_by_its_name_and_a_wrong_one_lists_them() {
+fn a_format_is_parsed_by_its_name_and_an_unknown_name_lists_all() {
     for format in Format::ALL {
         assert_eq!(format.name().parse::<Format>(), Ok(format));
     }

@@ -1,29 +1,33 @@
-//! Where the time went, as a picture: a bar a scenario, all on one scale.
+//! The time of each scenario as a bar chart: one bar per scenario, all on one scale.
 
 use maud::{Markup, html};
 
 use super::parts::line;
-use crate::words::Micros;
+use crate::text::Micros;
 use meshproof_model::report::{Report, ScenarioResult, Timing};
 
 const LABEL: u64 = 300;
 const BAR: u64 = 560;
 const ROW: u64 = 26;
 
-/// The parts of a scenario's time, with a class each and what it is.
+/// The phases of a scenario: name, duration in microseconds, and what happens in it.
 pub(super) fn parts(timing: &Timing) -> [(&'static str, u64, &'static str); 4] {
     [
-        ("set-up", timing.setup_us, "certificates, external services, the implementation's start"),
-        ("convergence", timing.convergence_us, "from each change until the implementation had it in force"),
-        ("requests", timing.requests_us, "requests, from first byte to last, and waiting for their evidence"),
-        ("teardown", timing.teardown_us, "removal of what the scenario made"),
+        (
+            "setup",
+            timing.setup_us,
+            "creating certificates, starting the external services and the implementation",
+        ),
+        ("convergence", timing.convergence_us, "from each configuration change until it was in force"),
+        ("requests", timing.requests_us, "sending requests and waiting for their evidence"),
+        ("teardown", timing.teardown_us, "removing what the scenario created"),
     ]
 }
 
-/// The chart with its key; nothing where no time was taken.
+/// The chart with its key; nothing if no time was recorded.
 pub(super) fn chart(report: &Report) -> Markup {
     let shown: Vec<&ScenarioResult> = report.scenarios.iter().filter(|s| s.timing.total_us > 0).collect();
-    // The parts may overlap, so their sum may exceed the total.
+    // The phases may overlap, so their sum may exceed the total.
     let longest = shown.iter().map(|s| sum(s).max(s.timing.total_us)).max().unwrap_or(0);
     if longest == 0 {
         return html! {};
@@ -31,11 +35,13 @@ pub(super) fn chart(report: &Report) -> Markup {
     let height = ROW * shown.len() as u64 + 4;
     let width = LABEL + BAR + 100;
     html! {
-        div.scroll tabindex="0" role="group" aria-label="Time split, a chart" {
-            svg.chart role="img" aria-label="Time split by scenario; the table of each scenario has the figures"
+        div.scroll tabindex="0" role="group" aria-label="Chart of the time per scenario" {
+            svg.chart role="img" aria-label="Time per scenario, split into phases. The section of each \
+                scenario lists the numbers."
                 viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) {
                 defs {
-                    pattern #hatch width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
+                    pattern #hatch width="6" height="6" patternUnits="userSpaceOnUse"
+                        patternTransform="rotate(45)" {
                         rect width="6" height="6" class="t1" {}
                         line x1="0" y1="0" x2="0" y2="6" class="hatch" {}
                     }
@@ -49,7 +55,8 @@ pub(super) fn chart(report: &Report) -> Markup {
         }
         ul.key {
             @for (number, (name, _, what)) in parts(&Timing::default()).iter().enumerate() {
-                li { svg width="14" height="14" aria-hidden="true" { (swatch(number, 0, 1, 12)) } " " strong { (name) } ": " (what) }
+                li { svg width="14" height="14" aria-hidden="true" { (swatch(number, 0, 1, 12)) } " "
+                    strong { (name) } ": " (what) }
             }
         }
     }
@@ -68,7 +75,7 @@ fn swatch(number: usize, x: u64, y: u64, width: u64) -> Markup {
 }
 
 fn bar(row: u64, scenario: &ScenarioResult, longest: u64) -> Markup {
-    // In floating point, and to the last pixel: figures from a report may be as large as they like.
+    // Floating point, clamped to the bar: a report may contain any numbers.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -1,14 +1,16 @@
-//! The page of several reports side by side.
+//! The page that compares several reports.
 
 use maud::{Markup, html};
 
 use super::parts::{badge, brief, class, legend, level, link, terms};
 use super::{pack, page};
-use crate::compare::{Cell, Comparison, Group, Movement, Row, aligned, compare, parts, rows};
-use crate::words::{plural, symbol};
+use crate::compare::{Cell, Comparison, Group, Movement, Row, aligned, compare, rows};
+use crate::parallel;
+use crate::text::{plural, symbol};
 use meshproof_model::report::Report;
 
-/// Renders the page. `evidence` says whether each cell's evidence is inside, or only verdicts and reasons' first words.
+/// Renders the page. With `evidence`, the page contains the evidence of each cell; without it, only the
+/// verdicts.
 #[must_use]
 pub fn comparison(reports: &[&Report], baseline: Option<usize>, evidence: bool) -> String {
     let comparison = compare(reports, baseline);
@@ -21,29 +23,25 @@ pub fn comparison(reports: &[&Report], baseline: Option<usize>, evidence: bool) 
             (bar())
             div.matrix-scroll tabindex="0" role="group" aria-label="Matrix" { (matrix(&comparison)) }
             (legend(&[
-                ("first divergence", "The first thing, in the order in which traffic goes, in which the evidence of two cells differs; what a check names as what it failed for goes before."),
-                ("regression, fix", "It passed in the baseline and does not now; it did not and does now."),
+                ("first divergence", "The first field in which the evidence of two cells differs, in the \
+                    order of the request path. A field that a check names as the cause of its failure comes \
+                    before all others."),
+                ("regression", "The check passed in the baseline and does not pass now."),
+                ("fix", "The check did not pass in the baseline and passes now."),
             ]))
             (terms())
         }
         (dialog(&comparison))
-        noscript { p.banner { "Without a script the page shows every verdict; evidence side by side and the query need one. Each report's own page and JSON have the evidence." } }
+        noscript { p.banner {
+            "Without JavaScript, this page shows every verdict. The query and the evidence need JavaScript. \
+            The page and the JSON of each report contain the evidence too." } }
     };
-    page::Page { title, script: include_str!("assets/comparison.js"), body, data }.render()
+    page::HtmlDocument { title, script: include_str!("assets/comparison.js"), body, data }.render()
 }
 
 fn packed(reports: &[&Report]) -> Vec<(String, String)> {
     let groups = aligned(reports);
-    let blocks = std::thread::scope(|scope| {
-        let threads: Vec<_> = parts(groups.len())
-            .map(|part| {
-                let groups = &groups[part];
-                scope.spawn(move || groups.iter().map(|g| pack::group(g, &rows(g))).collect::<Vec<_>>())
-            })
-            .collect();
-        let joined = threads.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
-        joined.flatten().collect::<Vec<_>>()
-    });
+    let blocks = parallel::map(groups.len(), |n| pack::group(&groups[n], &rows(&groups[n])));
     blocks.into_iter().enumerate().map(|(n, text)| (format!("block-{n}"), text)).collect()
 }
 
@@ -55,10 +53,12 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
             p.kicker { "meshproof · comparison" }
             h1 { (title) }
             p {
-                (plural(total, "check")) ", " strong { (differ) } " of them with different verdicts."
+                strong { (differ) } " of " (plural(total, "check")) " "
+                    (if differ == 1 { "has" } else { "have" }) " different verdicts."
                 @if comparison.baseline.is_some() {
-                    " Against the baseline: " strong { (plural(comparison.moved(Movement::Regression), "regression")) } ", "
-                    strong { (comparison.moved(Movement::Fix)) } " fixed."
+                    " Compared with the baseline: "
+                        strong { (plural(comparison.moved(Movement::Regression), "regression")) } ", "
+                    strong { (plural(comparison.moved(Movement::Fix), "check")) } " fixed."
                 }
             }
             ul.cards {
@@ -66,10 +66,12 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
                     li class=(format!("card {}", class(column.verdict))) {
                         h3 { (brief(&column.label(), 160)) }
                         p {
-                            (badge(column.verdict)) " " (column.must_passed) " of " (column.must_asked) " MUST checks passed"
+                            (badge(column.verdict)) " " (column.must_passed) " of " (column.must_asked)
+                                " MUST checks passed"
                             @if comparison.baseline == Some(number) { " · " strong { "baseline" } }
                         }
-                        p.soft { "target " (brief(&column.target, 40)) ", run " (brief(&column.run, 40)) ", " (brief(&column.started, 40)) ", query name " code { (brief(&column.key, 80)) } }
+                        p.soft { "target " (brief(&column.target, 40)) ", run " (brief(&column.run, 40)) ", "
+                            (brief(&column.started, 40)) ", query name " code { (brief(&column.key, 80)) } }
                     }
                 }
             }
@@ -80,20 +82,30 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
 fn bar() -> Markup {
     html! {
         section.bar #bar hidden aria-label="Query" {
-            label { "Query " input #query type="search" autocomplete="off" spellcheck="false" placeholder="any:failed level:must" aria-describedby="query-help"; }
-            label { input #all type="checkbox"; " also checks without a difference" }
+            label { "Query " input #query type="search" autocomplete="off" spellcheck="false"
+                placeholder="any:failed level:must" aria-describedby="query-help"; }
+            label { input #all type="checkbox"; " Show checks without differences" }
             output #count {}
             p.problem #problem role="alert" {}
             details #query-help {
                 summary { "How to query" }
                 div.body {
-                    p { "Words separated by spaces must all hold; a " code { "-" } " before one turns it round; alternatives are parted by " code { "|" } "." }
+                    p { "Separate terms with spaces; a check is shown if it matches all of them. "
+                        code { "-" } " before a term excludes the checks that match it. Separate \
+                        alternatives with " code { "|" } "." }
                     dl {
-                        dt { code { "NAME:VERDICT" } } dd { "the implementation of this name (its first letters will do; " code { "any" } ", " code { "all" } ") has this verdict: " code { "passed|failed|inconclusive|error|skipped|missing" } }
-                        dt { code { "level:must" } } dd { "the level: must, should, may" }
-                        dt { code { "scenario:gateway" } } dd { "the scenario's name has this in it" }
-                        dt { code { "is:different" } } dd { "also " code { "is:control" } ", " code { "is:regression" } ", " code { "is:fix" } }
-                        dt { "a word" } dd { "the check's name, requirement or section has it in it" }
+                        dt { code { "NAME:VERDICT" } }
+                            dd { "The implementation has this verdict. NAME is the beginning of its name, or "
+                            code { "any" } " or " code { "all" } ". VERDICT is " code { "passed" } ", "
+                            code { "failed" } ", " code { "inconclusive" } ", " code { "error" } ", "
+                            code { "skipped" } " or " code { "missing" } "." }
+                        dt { code { "level:must" } } dd { "The level is must, should or may." }
+                        dt { code { "scenario:gateway" } } dd {
+                            "The name of the scenario contains this text." }
+                        dt { code { "is:different" } } dd { "The verdicts differ. Also: "
+                            code { "is:control" } ", " code { "is:regression" } ", " code { "is:fix" } "." }
+                        dt { "a word" } dd { "The name, requirement or section of the check contains this \
+                            word." }
                     }
                 }
             }
@@ -108,10 +120,12 @@ fn matrix(comparison: &Comparison) -> Markup {
             thead { tr {
                 th scope="col" { "check" }
                 @for column in &comparison.columns {
-                    th scope="col" data-key=(brief(&column.key, 120)) { strong { (brief(&column.name, 40)) } " " (brief(column.label().strip_prefix(column.name.as_str()).unwrap_or_default().trim(), 60)) }
+                    th scope="col" data-key=(brief(&column.key, 120)) { strong { (brief(&column.name, 40)) }
+                        " " (brief(&column.variant(), 60)) }
                 }
             } }
-            @for (number, group) in comparison.scenarios.iter().enumerate() { (rows_of(number, group, comparison)) }
+            @for (number, group) in comparison.scenarios.iter().enumerate() {
+                (rows_of(number, group, comparison)) }
         }
     }
 }
@@ -119,17 +133,19 @@ fn matrix(comparison: &Comparison) -> Markup {
 fn rows_of(number: usize, group: &Group, comparison: &Comparison) -> Markup {
     html! {
         tbody data-block=(number) data-scenario=(brief(&group.selector, 200)) {
-            tr.group { th scope="rowgroup" colspan=(comparison.columns.len() + 1) { (brief(&group.selector, 200)) } }
+            tr.group { th scope="rowgroup" colspan=(comparison.columns.len() + 1) {
+                (brief(&group.selector, 200)) } }
             @for row in &group.rows { (one(row)) }
         }
     }
 }
 
-/// Small: there may be ten thousand cells.
+/// Kept small, because there may be ten thousand cells.
 fn one(row: &Row) -> Markup {
     html! {
         tr data-d[row.differs] data-c[row.control] {
-            th scope="row" { (level(row.level, false)) " " (brief(&row.name, 120)) span.sr { ": " (brief(&row.requirement, 300)) " " (brief(&row.section, 120)) } }
+            th scope="row" { (level(row.level, false)) " " (brief(&row.name, 120))
+                span.sr { ": " (brief(&row.requirement, 300)) " " (brief(&row.section, 120)) } }
             @for cell in &row.cells { @match cell { Some(cell) => (verdict(cell)), None => td { "·" } } }
         }
     }
@@ -152,13 +168,15 @@ fn dialog(comparison: &Comparison) -> Markup {
         dialog #cell aria-labelledby="cell-title" {
             div.top {
                 h2 #cell-title {}
-                label { "beside " select #beside { @for (n, column) in comparison.columns.iter().enumerate() {
+                label { "compared with " select #beside {
+                    @for (n, column) in comparison.columns.iter().enumerate() {
                     option value=(n) { (brief(&column.label(), 120)) }
                 } } }
                 button #close type="button" { "Close (Esc)" }
             }
             div #sides {}
         }
-        div #documents hidden { @for group in &comparison.scenarios { p { (link(&group.document.url, &group.document.title)) } } }
+        div #documents hidden { @for group in &comparison.scenarios {
+            p { (link(&group.document.url, &group.document.title)) } } }
     }
 }

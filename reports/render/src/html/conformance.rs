@@ -3,31 +3,32 @@
 use maud::{Markup, html};
 use meshproof_model::feature::Feature;
 
-use super::manifests::{self, ChangeView, Deed, Mark};
+use super::manifests::{self, ChangeKind, ChangeView, DiffLine};
 use super::parts::{anchor, badge, brief, class, command, legend, level, line, link, term, terms};
-use super::{chart, pack, page, picture, timeline};
-use crate::compare::{parts, short};
-use crate::describe;
-use crate::story::Threads;
-use crate::words::{LEVELS, Micros, conclusion, needs_a_look, plural, skips, symbol};
-use meshproof_model::report::{CheckResult, Report, ScenarioResult, Tally, Verdict, variants};
+use super::{chart, pack, page, request_path, timeline};
+use crate::check_evidence::EvidenceIndex;
+use crate::conclusion::{conclusion, needs_attention, skips};
+use crate::evidence_text;
+use crate::parallel;
+use crate::text::{Micros, plural, symbol};
+use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Tally, Verdict, variants};
 
-/// How many lines of one manifest's difference are shown; the packed evidence has the manifest whole.
+/// How many lines of one manifest's difference are shown. The packed evidence has the whole manifest.
 const MAX_LINES: usize = 200;
 
-/// Renders the page of one report: what it comes to, what needs a look, every check with its evidence.
+/// Renders the page of one report: the overall result, the failures, and every check with its evidence.
 #[must_use]
 pub fn html(report: &Report) -> String {
     let name = format!("{} {}", report.implementation.name, report.implementation.version);
     let rendered = rendered(report);
     let body = html! {
-        a.skip href="#looks" { "Skip to what needs a look" }
+        a.skip href="#failures" { "Skip to the failures" }
         main {
             (head(report, &name))
-            (looks(report))
+            (failures(report))
             (cards(report))
             section.time aria-labelledby="time" {
-                h2 #time { "Where the time went" }
+                h2 #time { "Time per scenario" }
                 (chart::chart(report))
             }
             (filter())
@@ -35,27 +36,19 @@ pub fn html(report: &Report) -> String {
             (legend(&[]))
             (terms())
         }
-        noscript { p.banner { "Without a script the page shows everything but the details of each piece of evidence; report.json has those too." } }
+        noscript { p.banner {
+            "Without JavaScript, this page shows everything except the details of each piece of evidence. \
+            The report.json file contains them." } }
     };
     let data =
         rendered.into_iter().enumerate().map(|(n, (_, packed))| (format!("block-{n}"), packed)).collect();
-    page::Page { title: name, script: include_str!("assets/conformance.js"), body, data }.render()
+    page::HtmlDocument { title: name, script: include_str!("assets/conformance.js"), body, data }.render()
 }
 
-/// The sections with their packed evidence, made side by side.
+/// The sections with their packed evidence, rendered in parallel.
 fn rendered(report: &Report) -> Vec<(Markup, String)> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = parts(report.scenarios.len())
-            .map(|part| {
-                scope.spawn(move || {
-                    let one =
-                        |n: usize| (section(n, &report.scenarios[n]), pack::scenario(&report.scenarios[n]));
-                    part.map(one).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let joined = threads.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
-        joined.flatten().collect()
+    parallel::map(report.scenarios.len(), |n| {
+        (section(n, &report.scenarios[n]), pack::scenario(&report.scenarios[n]))
     })
 }
 
@@ -64,7 +57,7 @@ fn section_id(number: usize, scenario: &ScenarioResult) -> String {
 }
 
 fn check_id(number: usize, index: usize, scenario: &ScenarioResult, check: &CheckResult) -> String {
-    anchor(&format!("{}/{}", scenario.selector(), short(scenario, check)), &format!("s{number}c{index}"))
+    anchor(&format!("{}/{}", scenario.selector(), scenario.check_name(check)), &format!("s{number}c{index}"))
 }
 
 fn head(report: &Report, name: &str) -> Markup {
@@ -76,7 +69,8 @@ fn head(report: &Report, name: &str) -> Markup {
             h1 { (line(name)) }
             p.soft {
                 "target " (brief(&report.implementation.target, 60))
-                @for (name, value) in variants(&report.implementation.details) { " · " (brief(name, 60)) " " strong { (brief(value, 120)) } }
+                @for (name, value) in variants(&report.implementation.details) { " · " (brief(name, 60)) " "
+                    strong { (brief(value, 120)) } }
                 " · " (brief(&run.started, 40)) " · " (Micros(run.duration_us))
             }
             div.verdict-row {
@@ -88,7 +82,9 @@ fn head(report: &Report, name: &str) -> Markup {
             @if run.partial {
                 p.banner role="status" {
                     strong { "! Partial run. " }
-                    (line(run.partial_reason.as_deref().unwrap_or("No reason was recorded."))) ". What is missing was not judged."
+                    "The run stopped early ("
+                        (line(run.partial_reason.as_deref().unwrap_or("no reason was recorded")))
+                        "). Checks that are missing here were not judged."
                 }
             }
             details.about {
@@ -99,8 +95,10 @@ fn head(report: &Report, name: &str) -> Markup {
                     @if !report.implementation.features.is_empty() {
                         dt { "declared features" } dd { (Feature::list(&report.implementation.features)) }
                     }
-                    @for (name, value) in &report.implementation.details { dt { (line(name)) } dd { (line(value)) } }
-                    dt { "run" } dd { (line(&run.id)) ", started " (line(&run.started)) ", took " (Micros(run.duration_us)) }
+                    @for (name, value) in &report.implementation.details { dt { (line(name)) }
+                        dd { (line(value)) } }
+                    dt { "run" } dd { (line(&run.id)) ", started " (line(&run.started)) ", took "
+                        (Micros(run.duration_us)) }
                     dt { "meshproof" } dd { (line(&run.meshproof)) }
                 }
             }
@@ -115,10 +113,11 @@ fn score(report: &Report) -> Markup {
         table.score {
             caption { "Checks by level and verdict" }
             thead { tr { th scope="col" { "level" } @for verdict in Verdict::ALL {
-                th scope="col" class=(class(verdict)) { (symbol(verdict)) " " (term(&verdict.to_string(), &verdict.to_string())) }
+                th scope="col" class=(class(verdict)) { (symbol(verdict)) " "
+                    (term(&verdict.to_string(), &verdict.to_string())) }
             } } }
             tbody {
-                @for level in LEVELS {
+                @for level in Level::ALL {
                     @let tally = Tally::of(report.checks(), |c| c.level == level);
                     tr {
                         th scope="row" { (term(&level.to_string(), &level.to_string())) }
@@ -133,36 +132,38 @@ fn score(report: &Report) -> Markup {
     }
 }
 
-/// Every check that needs a look, first: what failed, why, and a way to it.
-fn looks(report: &Report) -> Markup {
+/// Every check that needs attention, with its reason and a link to it.
+fn failures(report: &Report) -> Markup {
     let all = || {
         report.scenarios.iter().enumerate().flat_map(|(n, s)| {
             s.checks
                 .iter()
                 .enumerate()
-                .filter(|(_, c)| needs_a_look(c) || c.fails_run())
+                .filter(|(_, c)| needs_attention(c) || c.fails_run())
                 .map(move |(i, c)| (n, i, s, c))
         })
     };
     let (expected, unexpected): (Vec<_>, Vec<_>) = all().partition(|(_, _, _, c)| c.failed_as_expected());
     let faults: usize = report.scenarios.iter().map(|s| s.faults.len()).sum();
     html! {
-        section.looks #looks aria-labelledby="looks-title" {
-            h2 #looks-title { "What needs a look" }
-            @if report.run.partial { p.fault { (badge(Verdict::Error)) " " (cut_short(report)) } }
+        section.looks #failures aria-labelledby="failures-title" {
+            h2 #failures-title { "Failures" }
+            @if report.run.partial { p.fault { (badge(Verdict::Error)) " " (stopped_early(report)) } }
             @else if unexpected.is_empty() && faults == 0 { p {
-                @if judged(report) == 0 { "No check was judged." } @else { "Nothing: no check failed, and the run had no fault." }
+                @if judged(report) == 0 { "No check was judged." }
+                    @else { "None. No check failed, and no environment or suite error occurred." }
             } }
             @if !unexpected.is_empty() { (list(&unexpected)) }
             @if !expected.is_empty() {
-                details { summary { (plural(expected.len(), "failure")) ", as expected" } (list(&expected)) }
+                details { summary { (plural(expected.len(), "expected failure")) } (list(&expected)) }
             }
             @for scenario in &report.scenarios { @for fault in &scenario.faults {
-                p.fault { (badge(Verdict::Error)) " fault in " (line(&scenario.selector())) ": " (brief(&fault.message, 1_000)) }
+                p.fault { (badge(Verdict::Error)) " in " (line(&scenario.selector())) ": "
+                    (brief(&fault.message, 1_000)) }
             } }
             @let skips = skips(report);
             @if !skips.is_empty() {
-                h3 { "What was not asked, and why" }
+                h3 { "Skipped checks" }
                 ul.skips { @for reason in &skips { li { (brief(reason, 700)) } } }
             }
         }
@@ -174,16 +175,16 @@ fn judged(report: &Report) -> usize {
     all.total() - all.count(Verdict::Skipped)
 }
 
-/// What of a run that was cut short was judged, and what not.
-fn cut_short(report: &Report) -> String {
+/// How many checks of a partial run were judged, and how many were not.
+fn stopped_early(report: &Report) -> String {
     let (judged, total) = (judged(report), report.checks().count());
     let why = report.run.partial_reason.as_deref().unwrap_or("no reason was recorded");
     let left = match total - judged {
-        0 => "checks that the report lacks were not judged".to_owned(),
-        1 => "1 check was not judged".to_owned(),
-        n => format!("{n} checks were not judged"),
+        0 => "Checks that are missing from the report were not judged.".to_owned(),
+        1 => "1 check was not judged.".to_owned(),
+        n => format!("{n} checks were not judged."),
     };
-    format!("The run was cut short ({}): {judged} of {} judged, {left}.", line(why), plural(total, "check"))
+    format!("The run stopped early ({}): {judged} of {} judged. {left}", line(why), plural(total, "check"))
 }
 
 fn list(checks: &[(usize, usize, &ScenarioResult, &CheckResult)]) -> Markup {
@@ -194,9 +195,10 @@ fn list(checks: &[(usize, usize, &ScenarioResult, &CheckResult)]) -> Markup {
                     p {
                         (badge(check.verdict)) " " (level(check.level, check.control)) " "
                         a href=(format!("#{}", check_id(*number, *index, scenario, check))) {
-                            (brief(&scenario.selector(), 200)) "/" wbr; (brief(short(scenario, check), 200))
+                            (brief(&scenario.selector(), 200)) "/" wbr;
+                                (brief(scenario.check_name(check), 200))
                         }
-                        @if check.fails_run() && check.verdict == Verdict::Passed { " was expected to fail" }
+                        @if check.fails_run() && check.verdict == Verdict::Passed { " (expected to fail)" }
                     }
                     p { (brief(&check.reason, 700)) }
                 }
@@ -214,13 +216,16 @@ fn cards(report: &Report) -> Markup {
                     @let tally = Tally::of(&scenario.checks, |_| true);
                     li class=(format!("card {}", class(scenario.verdict()))) {
                         h3 { a href=(format!("#{}", section_id(number, scenario))) {
-                            (brief(&scenario.id, 100)) @if !scenario.configuration.is_empty() { ":" wbr; (brief(&scenario.configuration, 100)) }
+                            (brief(&scenario.id, 100)) @if !scenario.configuration.is_empty() { ":" wbr;
+                                (brief(&scenario.configuration, 100)) }
                         } }
-                        p { (brief(&scenario.title, 200)) span.soft.took { " · " (Micros(scenario.timing.total_us)) } }
+                        p { (brief(&scenario.title, 200)) span.soft.took { " · "
+                            (Micros(scenario.timing.total_us)) } }
                         p.counts {
                             (badge(scenario.verdict())) " "
                             @for verdict in Verdict::ALL { @if tally.count(verdict) > 0 {
-                                span class=(class(verdict)) { (symbol(verdict)) " " (tally.count(verdict)) " " (verdict) } " "
+                                span class=(class(verdict)) { (symbol(verdict)) " " (tally.count(verdict)) " "
+                                    (verdict) } " "
                             } }
                         }
                     }
@@ -230,59 +235,66 @@ fn cards(report: &Report) -> Markup {
     }
 }
 
-/// Works with a script only, and is shown with a script only.
+/// Needs the page's script, and stays hidden without it.
 fn filter() -> Markup {
     html! {
         section.filter #filter hidden aria-label="Filter" {
-            label { "Search " input #search type="search" placeholder="check, requirement, reason" autocomplete="off"; }
+            label { "Search " input #search type="search" placeholder="check, requirement, reason"
+                autocomplete="off"; }
             label { "Verdict " select #verdict {
                 option value="" { "all" }
-                option value="look" { "needs a look" }
+                option value="attention" { "needs attention" }
                 @for verdict in Verdict::ALL { option value=(verdict) { (verdict) } }
             } }
             label { "Level " select #level {
                 option value="" { "all" }
-                @for level in LEVELS { option value=(level) { (level) } }
+                @for level in Level::ALL { option value=(level) { (level) } }
             } }
-            button #unfold type="button" { "Open all" }
+            button #unfold type="button" { "Expand all" }
             output #count {}
         }
     }
 }
 
 fn section(number: usize, scenario: &ScenarioResult) -> Markup {
-    let threads = Threads::of(scenario);
+    let evidence_index = EvidenceIndex::of(scenario);
     let history = manifests::history(scenario);
     html! {
         section.scenario id=(section_id(number, scenario)) {
             h2 { (brief(&scenario.selector(), 300)) " " (badge(scenario.verdict())) }
-            p { (line(&scenario.title)) ". From " (link(&scenario.document.url, &scenario.document.title)) "." }
+            p { (line(&scenario.title)) ". Document: "
+                (link(&scenario.document.url, &scenario.document.title)) "." }
             @for fault in &scenario.faults {
-                p.fault { (badge(Verdict::Error)) " " (line(&fault.message)) @if let Some(step) = &fault.step { span.soft { " (in step “" (line(step)) "”)" } } }
+                p.fault {
+                    (badge(Verdict::Error)) " " (line(&fault.message))
+                    @if let Some(step) = &fault.step { span.soft { " (in step “" (line(step)) "”)" } }
+                }
             }
-            @if let Some((check, picture)) = picture::of_scenario(scenario, &threads) {
+            @if let Some((check, picture)) = request_path::of_scenario(scenario, &evidence_index) {
                 figure {
-                    div.scroll tabindex="0" role="group" aria-label="Way of the requests" { (picture.draw()) }
-                    figcaption { "The way of the requests of " (brief(short(scenario, check), 200)) ", as the evidence shows it." (picture::key()) }
+                    div.scroll tabindex="0" role="group" aria-label="Request path" { (picture.draw()) }
+                    figcaption { "Request path of " (brief(scenario.check_name(check), 200))
+                        ", drawn from the evidence" (request_path::draw::key()) }
                 }
             }
             h3 { "Checks" }
-            @for (index, check) in scenario.checks.iter().enumerate() { (one(number, index, scenario, &threads, &history, check)) }
+            @for (index, check) in scenario.checks.iter().enumerate() {
+                (one(number, index, scenario, &evidence_index, &history, check)) }
             (changes(number, scenario, &history))
             (surroundings(scenario))
         }
     }
 }
 
-/// The change of the configuration that was the last before the evidence of a check.
+/// The last configuration change before the evidence of a check.
 fn last_change<'h, 'r>(
     scenario: &ScenarioResult,
-    threads: &Threads<'_>,
+    evidence_index: &EvidenceIndex<'_>,
     history: &'h [ChangeView<'r>],
     check: &CheckResult,
 ) -> Option<(usize, &'h ChangeView<'r>)> {
     let (piece, _) = scenario.last_change(check)?;
-    let index = threads.index(&piece.id)?;
+    let index = evidence_index.index(&piece.id)?;
     history.iter().enumerate().find(|(_, view)| view.index == index)
 }
 
@@ -290,51 +302,61 @@ fn one(
     number: usize,
     index: usize,
     scenario: &ScenarioResult,
-    threads: &Threads<'_>,
+    evidence_index: &EvidenceIndex<'_>,
     history: &[ChangeView<'_>],
     check: &CheckResult,
 ) -> Markup {
-    let story = threads.story(check);
-    let look = needs_a_look(check) || check.fails_run();
+    let selected = evidence_index.of_check(check);
+    let attention = needs_attention(check) || check.fails_run();
     html! {
-        details.check id=(check_id(number, index, scenario, check)) data-verdict=(check.verdict) data-level=(check.level) open[look] {
+        details.check id=(check_id(number, index, scenario, check)) data-verdict=(check.verdict)
+            data-level=(check.level) open[attention] {
             summary {
-                (badge(check.verdict)) " " strong { (brief(short(scenario, check), 200)) } " " (level(check.level, check.control))
+                (badge(check.verdict)) " " strong { (brief(scenario.check_name(check), 200)) } " "
+                    (level(check.level, check.control))
                 @if check.failed_as_expected() { " " span.soft { "as expected" } }
                 span.why { (brief(&check.requirement, 240)) }
             }
             div.body {
-                p class=(format!("reason {}", class(check.verdict))) { strong { (symbol(check.verdict)) " Why: " } (line(&check.reason)) }
+                p class=(format!("reason {}", class(check.verdict))) {
+                    strong { (symbol(check.verdict)) " Reason: " } (line(&check.reason)) }
                 dl {
                     dt { "requirement" } dd { (line(&check.requirement)) }
-                    dt { "document" } dd { (link(&scenario.document.url, &scenario.document.title)) ", “" (line(&check.section)) "”" }
+                    dt { "document" } dd { (link(&scenario.document.url, &scenario.document.title)) ", “"
+                        (line(&check.section)) "”" }
                     @if check.verdict == Verdict::Skipped {
                         dt { "expected" } dd { (line(&check.expected)) }
                         dt { "seen" } dd { (line(&check.seen)) }
                     } @else {
                         dt { "✓ expected" } dd.want { (line(&check.expected)) }
-                        dt { (if look { "✗ seen" } else { "✓ seen" }) } dd class=(if look { "got" } else { "" }) { (line(&check.seen)) }
+                        dt { (if attention { "✗ seen" } else { "✓ seen" }) } dd
+                            class=(if attention { "got" } else { "" }) { (line(&check.seen)) }
                     }
                     @if let Some(expected) = &check.expected_failure {
                         dt { (term("expected failure", "expected failure")) }
-                        dd { (line(&expected.reason)) @if let Some(until) = &expected.until { " (until " (line(until)) ")" } }
+                        dd { (line(&expected.reason)) @if let Some(until) = &expected.until { " (until "
+                            (line(until)) ")" } }
                     }
-                    @if let Some(feature) = &check.feature { dt { "needs feature" } dd { (feature.name()) } }
-                    @match last_change(scenario, threads, history, check) {
+                    @if let Some(feature) = &check.feature { dt { "requires feature" }
+                        dd { (feature.name()) } }
+                    @match last_change(scenario, evidence_index, history, check) {
                         Some((at, view)) => {
-                            dt { "last change" } dd { a href=(format!("#change-{number}-{at}")) { (brief(&describe::headline(&scenario.evidence[view.index].fact), 300)) } }
-                            dt { "in force" } dd { @if view.in_force.is_empty() { "nothing" } (brief(&view.in_force.join(", "), 1_000)) }
+                            dt { "last change" } dd { a href=(format!("#change-{number}-{at}")) {
+                                (brief(&evidence_text::headline(&scenario.evidence[view.index].fact), 300)) } }
+                            dt { "in force" } dd { @if view.in_force.is_empty() { "nothing" }
+                                (brief(&view.in_force.join(", "), 1_000)) }
                         }
-                        None => { dt { "last change" } dd { "none before this was seen" } }
+                        None => { dt { "last change" } dd { "none before this evidence was recorded" } }
                     }
                 }
-                h4 { (term("evidence", "Evidence of the three sides")) }
-                @if look {
-                    @let picture = picture::of_check(scenario, threads, check);
-                    @if !picture.is_empty() { div.scroll tabindex="0" role="group" aria-label="Way of the requests" { (picture.draw()) } }
+                h4 { (term("evidence", "Evidence")) }
+                @if attention {
+                    @let picture = request_path::of_check(scenario, evidence_index, check);
+                    @if !picture.is_empty() { div.scroll tabindex="0" role="group"
+                        aria-label="Request path" { (picture.draw()) } }
                 }
-                (timeline::timeline(number, check, &story))
-                h4 { "See it yourself" }
+                (timeline::timeline(number, scenario, check, &selected))
+                h4 { "Repeat this check" }
                 (command(&check.repeat))
             }
         }
@@ -348,45 +370,51 @@ fn changes(number: usize, scenario: &ScenarioResult, history: &[ChangeView<'_>])
     }
     let step_of = |view: &ChangeView<'_>| scenario.evidence[view.index].step;
     html! {
-        h3 { "Configuration, step by step" }
+        h3 { "Configuration changes by step" }
         @for (at, view) in history.iter().enumerate() {
             @let step = step_of(view);
             @if at == 0 || step_of(&history[at - 1]) != step {
-                h4 { (scenario.steps.get(step).map_or_else(|| "Before the first step".to_owned(), |s| brief(&s.title, 300))) }
+                h4 {
+                    @match scenario.steps.get(step) {
+                        Some(step) => (brief(&step.title, 300)),
+                        None => "Before the first step",
+                    }
+                }
             }
             details.change id=(format!("change-{number}-{at}")) {
-                summary { (brief(&describe::headline(&scenario.evidence[view.index].fact), 400)) }
+                summary { (brief(&evidence_text::headline(&scenario.evidence[view.index].fact), 400)) }
                 div.body {
                     @for item in &view.items {
-                        p { strong { (deed(item.deed)) } " " (line(&item.name)) }
+                        p { strong { (kind(item.kind)) } " " (line(&item.name)) }
                         @if !item.lines.is_empty() { (lines(&item.lines)) }
                     }
-                    @if let Some(refused) = &view.change.refused { p.fault { "Refused: " (line(refused)) } }
-                    p.soft { "In force from then on: " @if view.in_force.is_empty() { "nothing" } (brief(&view.in_force.join(", "), 2_000)) }
+                    @if let Some(refused) = &view.change.refused { p.fault { "Rejected: " (line(refused)) } }
+                    p.soft { "In force after this change: " @if view.in_force.is_empty() { "nothing" }
+                        (brief(&view.in_force.join(", "), 2_000)) }
                 }
             }
         }
     }
 }
 
-const fn deed(deed: Deed) -> &'static str {
-    match deed {
-        Deed::Created => "+ created",
-        Deed::Changed => "± changed",
-        Deed::Unchanged => "= applied again, unchanged:",
-        Deed::Deleted => "− deleted",
+const fn kind(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Created => "+ created",
+        ChangeKind::Changed => "± changed",
+        ChangeKind::Unchanged => "= applied again without changes:",
+        ChangeKind::Deleted => "− deleted",
     }
 }
 
-fn lines(lines: &[(Mark, String)]) -> Markup {
+fn lines(lines: &[(DiffLine, String)]) -> Markup {
     html! {
         div.diff tabindex="0" role="group" aria-label="Difference" {
             @for (mark, text) in lines.iter().take(MAX_LINES) {
                 @match mark {
-                    Mark::Same => code { "  " (line(text)) },
-                    Mark::Added => code.added { "+ " (line(text)) },
-                    Mark::Removed => code.removed { "− " (line(text)) },
-                    Mark::Gap => code.gap { (text) },
+                    DiffLine::Same => code { "  " (line(text)) },
+                    DiffLine::Added => code.added { "+ " (line(text)) },
+                    DiffLine::Removed => code.removed { "− " (line(text)) },
+                    DiffLine::Gap => code.gap { (text) },
                 }
             }
             @if lines.len() > MAX_LINES { code.gap { "… " (lines.len() - MAX_LINES) " more lines" } }
@@ -397,21 +425,24 @@ fn lines(lines: &[(Mark, String)]) -> Markup {
 fn surroundings(scenario: &ScenarioResult) -> Markup {
     html! {
         details.about {
-            summary { "External services, steps, time" }
+            summary { "External services, steps and time" }
             div.body {
                 @if !scenario.external_services.is_empty() {
                     h4 { (term("external service", "External services")) }
                     ul { @for service in &scenario.external_services {
-                        li { (line(&service.host)) ": " (line(&service.version)) " (" (line(&service.kind)) ")" }
+                        li { (line(&service.host)) ": " (line(&service.version)) " (" (line(&service.kind))
+                            ")" }
                     } }
                 }
                 @if !scenario.steps.is_empty() {
                     h4 { "Steps" }
-                    ol { @for step in &scenario.steps { li { (line(&step.title)) span.soft { " at " (Micros(step.at_us)) } } } }
+                    ol { @for step in &scenario.steps { li { (line(&step.title))
+                        span.soft { " at " (Micros(step.at_us)) } } } }
                 }
                 h4 { "Time" }
                 dl {
-                    @for (name, us, what) in chart::parts(&scenario.timing) { dt { (name) } dd { (Micros(us)) span.soft { ", " (what) } } }
+                    @for (name, us, what) in chart::parts(&scenario.timing) { dt { (name) }
+                        dd { (Micros(us)) span.soft { ", " (what) } } }
                     dt { "total" } dd { (Micros(scenario.timing.total_us)) }
                 }
             }

@@ -1,26 +1,27 @@
-//! Which manifests were in force when, and what each change did to them. Read from the changes among the evidence.
+//! Which manifests were in force at what time, and how each configuration change modified them, derived from
+//! the evidence.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use similar::{ChangeTag, TextDiff};
 
-use crate::describe;
+use crate::evidence_text;
 use meshproof_model::evidence::{Change, Fact};
 use meshproof_model::report::ScenarioResult;
 
-/// How long one difference may be looked for; after that a coarser one is shown.
+/// Time limit for computing one difference; after it, a coarser difference is shown.
 const DIFF_TIME: Duration = Duration::from_millis(50);
 
-/// Lines around a changed one.
+/// Unchanged lines shown around a changed one.
 const CONTEXT: usize = 3;
 
 /// The longest manifest that is compared line by line, in bytes.
 const MAX_COMPARED: usize = 64 * 1024;
 
-/// How a line came to be shown.
+/// Why a line is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(super) enum DiffLine {
     Same,
     Added,
     Removed,
@@ -29,30 +30,30 @@ pub(super) enum Mark {
 
 /// What a change did to one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum ChangeKind {
     Created,
     Changed,
     Unchanged,
     Deleted,
 }
 
-pub(super) struct Item {
+pub(super) struct ResourceChange {
     pub(super) name: String,
-    pub(super) deed: Deed,
-    pub(super) lines: Vec<(Mark, String)>,
+    pub(super) kind: ChangeKind,
+    pub(super) lines: Vec<(DiffLine, String)>,
 }
 
 /// One change of the configuration.
 pub(super) struct ChangeView<'r> {
-    /// Its place in the scenario's evidence.
+    /// Its index in the scenario's evidence.
     pub(super) index: usize,
     pub(super) change: &'r Change,
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<ResourceChange>,
     /// The names of what was in force after it.
     pub(super) in_force: Vec<String>,
 }
 
-/// Every change of a scenario, in order.
+/// Every configuration change of a scenario, in order.
 pub(super) fn history(scenario: &ScenarioResult) -> Vec<ChangeView<'_>> {
     let mut in_force: BTreeMap<String, &str> = BTreeMap::new();
     let mut history = Vec::new();
@@ -61,21 +62,21 @@ pub(super) fn history(scenario: &ScenarioResult) -> Vec<ChangeView<'_>> {
         let mut items = Vec::new();
         let mut after = in_force.clone();
         for yaml in &change.applied {
-            let name = describe::manifest_name(yaml);
+            let name = evidence_text::manifest_name(yaml);
             let before = after.insert(name.clone(), yaml);
-            let (deed, lines) = match before {
-                None => (Deed::Created, whole(yaml, Mark::Added)),
-                Some(before) if before == yaml => (Deed::Unchanged, vec![]),
-                Some(before) => (Deed::Changed, difference(before, yaml)),
+            let (kind, lines) = match before {
+                None => (ChangeKind::Created, whole(yaml, DiffLine::Added)),
+                Some(before) if before == yaml => (ChangeKind::Unchanged, vec![]),
+                Some(before) => (ChangeKind::Changed, difference(before, yaml)),
             };
-            items.push(Item { name, deed, lines });
+            items.push(ResourceChange { name, kind, lines });
         }
         for name in &change.deleted {
             let before = after.remove(name);
-            let lines = before.map(|yaml| whole(yaml, Mark::Removed)).unwrap_or_default();
-            items.push(Item { name: name.clone(), deed: Deed::Deleted, lines });
+            let lines = before.map(|yaml| whole(yaml, DiffLine::Removed)).unwrap_or_default();
+            items.push(ResourceChange { name: name.clone(), kind: ChangeKind::Deleted, lines });
         }
-        // What the implementation refused did not come into force.
+        // A rejected change did not come into force.
         if change.refused.is_none() {
             in_force = after;
         }
@@ -84,25 +85,25 @@ pub(super) fn history(scenario: &ScenarioResult) -> Vec<ChangeView<'_>> {
     history
 }
 
-fn whole(yaml: &str, mark: Mark) -> Vec<(Mark, String)> {
+fn whole(yaml: &str, mark: DiffLine) -> Vec<(DiffLine, String)> {
     yaml.lines().map(|line| (mark, line.to_owned())).collect()
 }
 
-fn difference(before: &str, after: &str) -> Vec<(Mark, String)> {
+fn difference(before: &str, after: &str) -> Vec<(DiffLine, String)> {
     if before.len() > MAX_COMPARED || after.len() > MAX_COMPARED {
-        return whole(after, Mark::Added);
+        return whole(after, DiffLine::Added);
     }
     let diff = TextDiff::configure().timeout(DIFF_TIME).diff_lines(before, after);
     let mut lines = Vec::new();
     for (number, group) in diff.grouped_ops(CONTEXT).iter().enumerate() {
         if number > 0 {
-            lines.push((Mark::Gap, "…".to_owned()));
+            lines.push((DiffLine::Gap, "…".to_owned()));
         }
         for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
             let mark = match change.tag() {
-                ChangeTag::Equal => Mark::Same,
-                ChangeTag::Insert => Mark::Added,
-                ChangeTag::Delete => Mark::Removed,
+                ChangeTag::Equal => DiffLine::Same,
+                ChangeTag::Insert => DiffLine::Added,
+                ChangeTag::Delete => DiffLine::Removed,
             };
             lines.push((mark, change.value().trim_end_matches(['\r', '\n']).to_owned()));
         }
@@ -145,13 +146,13 @@ mod tests {
     fn a_replaced_manifest_shows_the_lines_that_changed() {
         let scenario = scenario(&[(&[ONE], &[], None), (&[TWO], &[], None)]);
         let history = history(&scenario);
-        assert_eq!(history[0].items[0].deed, Deed::Created);
-        assert_eq!(history[1].items[0].deed, Deed::Changed);
+        assert_eq!(history[0].items[0].kind, ChangeKind::Created);
+        assert_eq!(history[1].items[0].kind, ChangeKind::Changed);
         let marked: Vec<_> =
-            history[1].items[0].lines.iter().filter(|(m, _)| *m != Mark::Same).cloned().collect();
+            history[1].items[0].lines.iter().filter(|(m, _)| *m != DiffLine::Same).cloned().collect();
         assert_eq!(
             marked,
-            [(Mark::Removed, "  port: 80".to_owned()), (Mark::Added, "  port: 443".to_owned())]
+            [(DiffLine::Removed, "  port: 80".to_owned()), (DiffLine::Added, "  port: 443".to_owned())]
         );
     }
 
@@ -160,13 +161,13 @@ mod tests {
         let scenario = scenario(&[(&[ONE], &[], None), (&[], &["Gateway default/g"], None)]);
         let history = history(&scenario);
         assert_eq!(history[0].in_force, ["Gateway default/g"]);
-        assert_eq!(history[1].items[0].deed, Deed::Deleted);
-        assert!(history[1].items[0].lines.iter().all(|(m, _)| *m == Mark::Removed));
+        assert_eq!(history[1].items[0].kind, ChangeKind::Deleted);
+        assert!(history[1].items[0].lines.iter().all(|(m, _)| *m == DiffLine::Removed));
         assert!(history[1].in_force.is_empty());
     }
 
     #[test]
-    fn what_was_refused_did_not_come_into_force() {
+    fn a_rejected_change_is_not_in_force() {
         let scenario = scenario(&[(&[ONE], &[], Some("no"))]);
         assert!(history(&scenario)[0].in_force.is_empty());
     }

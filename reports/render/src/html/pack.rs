@@ -1,5 +1,5 @@
-//! Evidence for the page's script: each text once, then deflated, then in base64. What is made harmless for the eye is
-//! made so here; the script puts texts into the page as text and as nothing else.
+//! Evidence for the page's script: each distinct text once, deflated and encoded in base64. Control and
+//! invisible characters are escaped here; the script inserts texts into the page as text only.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -9,26 +9,43 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use serde::Serialize;
 
-use super::MAX_VALUE;
-use crate::describe;
-use crate::points;
-use crate::story::Threads;
+use super::parts::MAX_VALUE;
+use crate::check_evidence::EvidenceIndex;
+use crate::comparable;
+use crate::evidence_text;
 use meshproof_model::evidence::{Evidence, Fact};
 use meshproof_model::report::{CheckResult, ScenarioResult};
 use meshproof_model::visible::{self, clipped};
 
-/// Stands for the piece's token, which no two runs share, so that what is the same but for it is held once. No text has
-/// it: control characters are shown as escapes.
+/// Placeholder for the token of a piece. Tokens differ in every run; with the placeholder, texts that differ
+/// only in their token are stored once. No text contains it, because control characters are escaped.
 const TOKEN: &str = "\u{1}";
 
-/// Texts, each once.
-#[derive(Default)]
-pub(super) struct Texts {
+/// The most text of one scenario of one report that a page contains, in bytes before compression. The
+/// evidence of ordinary scenarios is far smaller; only an implementation that floods its logs or responses
+/// reaches it.
+const MAX_TEXT: usize = 8 * 1024 * 1024;
+
+/// Texts up to this length, in bytes, are packed even if the limit is reached.
+const SHORT: usize = 200;
+
+/// Replaces the texts beyond the limit.
+const LEFT_OUT: &str = "(left out, because this page would become too large; report.json contains it)";
+
+/// A list of distinct texts of limited total length.
+pub(super) struct TextTable {
     list: Vec<String>,
     index: HashMap<String, usize>,
+    /// How much more text fits, in bytes.
+    left: usize,
 }
 
-impl Texts {
+impl TextTable {
+    /// An empty table for texts of this total length, in bytes.
+    fn of(left: usize) -> Self {
+        Self { list: Vec::new(), index: HashMap::new(), left }
+    }
+
     fn line(&mut self, text: &str, token: Option<&str>) -> usize {
         self.keep(clipped(&visible::line(text), MAX_VALUE).into_owned(), token)
     }
@@ -39,26 +56,35 @@ impl Texts {
 
     fn keep(&mut self, text: String, token: Option<&str>) -> usize {
         let text = match token {
-            // A short token might stand in a text by chance; it would only be less compact to leave it there.
+            // A short token might occur in a text by chance, so it stays as it is; that costs only space.
             Some(token) if token.len() >= 8 && text.contains(token) => text.replace(token, TOKEN),
             Some(_) | None => text,
         };
         if let Some(&known) = self.index.get(&text) {
             return known;
         }
+        if text.len() > SHORT && text.len() > self.left {
+            return self.keep(LEFT_OUT.to_owned(), None);
+        }
+        self.left = self.left.saturating_sub(text.len());
         self.list.push(text.clone());
         self.index.insert(text, self.list.len() - 1);
         self.list.len() - 1
     }
 }
 
-/// One piece: id, time, side, kind, token, headline, rows of label and value, comparable fields and values. All but the
-/// rows' lists are indices into the texts.
+/// One piece: id, time, side, kind, token, headline, rows (label and value alternate), comparable fields
+/// (name and value alternate). All numbers are indices into the texts.
 #[derive(Serialize)]
-struct Piece(usize, usize, usize, usize, usize, usize, Vec<usize>, Vec<usize>);
+struct PackedEvidence(usize, usize, usize, usize, usize, usize, Vec<usize>, Vec<usize>);
 
-fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
-    // A token is shown as it is, and so must be harmless itself before it can stand for anything.
+fn piece(
+    texts: &mut TextTable,
+    scenario: &ScenarioResult,
+    piece: &Evidence,
+    with_fields: bool,
+) -> PackedEvidence {
+    // The script inserts the token unescaped, so a token that needs escapes is not replaced.
     let token = piece.token.as_deref().filter(|t| visible::line(t) == *t);
     let shown = texts.line(piece.token.as_deref().unwrap_or_default(), None);
     let mut rows = Vec::new();
@@ -66,9 +92,9 @@ fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
         Fact::Exchange(exchange) if exchange.hops.len() > 1 => {
             for (number, hop) in exchange.hops.iter().enumerate() {
                 rows.push(texts.line(&format!("request {}", number + 1), None));
-                let result = describe::result(&hop.result);
-                rows.push(texts.block(&format!("{} {} gave {result}", hop.method, hop.url), token));
-                for (label, value) in describe::hop_rows(hop) {
+                let result = evidence_text::result(&hop.result);
+                rows.push(texts.block(&format!("{} {}: {result}", hop.method, hop.url), token));
+                for (label, value) in evidence_text::hop_rows(hop) {
                     rows.push(texts.line(label, None));
                     rows.push(texts.block(&value, token));
                 }
@@ -80,7 +106,7 @@ fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
         | Fact::Request(_)
         | Fact::Change(_)
         | Fact::Credential(_) => {
-            for (label, value) in describe::rows(&piece.fact) {
+            for (label, value) in evidence_text::rows(&piece.fact) {
                 rows.push(texts.line(label, None));
                 rows.push(texts.block(&value, token));
             }
@@ -91,97 +117,118 @@ fn piece(texts: &mut Texts, piece: &Evidence, with_points: bool) -> Piece {
         }
     }
     let mut fields = Vec::new();
-    if with_points {
-        for (field, value) in points::points(&piece.fact) {
+    if with_fields {
+        for (field, value) in comparable::fields(&piece.fact) {
             fields.push(texts.line(&field, None));
             fields.push(texts.line(&value, token));
         }
     }
-    Piece(
+    PackedEvidence(
         texts.line(&piece.id.0, None),
-        texts.line(&describe::when(piece).to_string(), None),
-        texts.line(&describe::side(&piece.side), None),
-        texts.line(points::kind(&piece.fact), None),
+        texts.line(&evidence_text::when(piece).to_string(), None),
+        texts.line(&evidence_text::side(&piece.side, scenario), None),
+        texts.line(comparable::kind(&piece.fact), None),
         shown,
-        texts.line(&describe::headline(&piece.fact), token),
+        texts.line(&evidence_text::headline(&piece.fact), token),
         rows,
         fields,
     )
 }
 
-/// One check: reason, expected, seen, repeat, the pieces of its story, which of them decide, and piece and field in turn of
-/// what it failed for.
+/// One check: reason, expected, seen, repeat, the indices of its evidence, the indices that the verdict rests
+/// on, and the fields that it failed for (index of the piece and field name alternate).
 #[derive(Serialize)]
-struct Judged(usize, usize, usize, usize, Vec<usize>, Vec<usize>, Vec<usize>);
+struct PackedCheck(usize, usize, usize, usize, Vec<usize>, Vec<usize>, Vec<usize>);
 
-fn judged(texts: &mut Texts, threads: &Threads<'_>, check: &CheckResult) -> Judged {
-    let story = threads.story(check);
-    let decides = story.pieces.iter().filter(|b| b.decides).map(|b| b.index).collect();
+fn judged(texts: &mut TextTable, evidence_index: &EvidenceIndex<'_>, check: &CheckResult) -> PackedCheck {
+    let selected = evidence_index.of_check(check);
+    let decides = selected.pieces.iter().filter(|b| b.decides).map(|b| b.index).collect();
     let mut named = Vec::new();
     if !check.differences.is_empty() {
-        for bearing in &story.pieces {
-            let points = points::points(&bearing.piece.fact);
-            for field in points::named(check, &bearing.piece.id, &points) {
-                named.extend([bearing.index, texts.line(&field, None)]);
+        for item in &selected.pieces {
+            let points = comparable::fields(&item.piece.fact);
+            for field in comparable::named(check, &item.piece.id, &points) {
+                named.extend([item.index, texts.line(&field, None)]);
             }
         }
     }
-    Judged(
+    PackedCheck(
         texts.line(&check.reason, None),
         texts.line(&check.expected, None),
         texts.line(&check.seen, None),
         texts.line(&check.repeat, None),
-        story.pieces.iter().map(|b| b.index).collect(),
+        selected.pieces.iter().map(|b| b.index).collect(),
         decides,
         named,
     )
 }
 
 #[derive(Serialize)]
-struct Column {
-    /// The pieces, in the order of the evidence.
-    p: Vec<Piece>,
+struct PackedReport {
+    /// The pieces, in the order of the evidence; empty for those that no check shows.
+    p: Vec<Option<PackedEvidence>>,
     /// The checks, in the order of the rows.
-    c: Vec<Option<Judged>>,
+    c: Vec<Option<PackedCheck>>,
 }
 
 #[derive(Serialize)]
-struct Block {
+struct PackedScenario {
     /// The texts.
     s: Vec<String>,
-    /// One entry a column.
-    k: Vec<Option<Column>>,
+    /// One entry per report.
+    k: Vec<Option<PackedReport>>,
+}
+
+/// The pieces that the checks show. Other pieces cannot be opened on the page and are left out.
+fn pieces<'r>(
+    texts: &mut TextTable,
+    evidence_index: &EvidenceIndex<'r>,
+    checks: impl Iterator<Item = &'r CheckResult>,
+    with_fields: bool,
+) -> Vec<Option<PackedEvidence>> {
+    let scenario = evidence_index.scenario();
+    let mut shown = vec![false; scenario.evidence.len()];
+    for check in checks {
+        for item in evidence_index.of_check(check).pieces {
+            shown[item.index] = true;
+        }
+    }
+    let pieces = scenario.evidence.iter().zip(shown);
+    pieces.map(|(e, shown)| shown.then(|| piece(texts, scenario, e, with_fields))).collect()
 }
 
 /// The evidence of one scenario of one report.
 pub(super) fn scenario(scenario: &ScenarioResult) -> String {
-    let mut texts = Texts::default();
-    let p = scenario.evidence.iter().map(|e| piece(&mut texts, e, false)).collect();
-    packed(&Block { k: vec![Some(Column { p, c: vec![] })], s: texts.list })
+    let mut texts = TextTable::of(MAX_TEXT);
+    let p = pieces(&mut texts, &EvidenceIndex::of(scenario), scenario.checks.iter(), false);
+    packed(&PackedScenario { k: vec![Some(PackedReport { p, c: vec![] })], s: texts.list })
 }
 
-/// The evidence of one scenario of several reports, with what a comparison of two of them needs.
+/// The evidence of one scenario in several reports, with the fields that the comparison of two reports needs.
 pub(super) fn group(
     columns: &[Option<&ScenarioResult>],
     rows: &[(&str, Vec<Option<&CheckResult>>)],
 ) -> String {
-    let mut texts = Texts::default();
+    let mut texts = TextTable::of(MAX_TEXT * columns.len());
     let k = columns
         .iter()
         .enumerate()
         .map(|(number, scenario)| {
             let scenario = (*scenario)?;
-            let threads = Threads::of(scenario);
-            let p = scenario.evidence.iter().map(|e| piece(&mut texts, e, true)).collect();
-            let c = rows.iter().map(|(_, row)| Some(judged(&mut texts, &threads, row[number]?))).collect();
-            Some(Column { p, c })
+            let evidence_index = EvidenceIndex::of(scenario);
+            let checks = rows.iter().filter_map(|(_, row)| row[number]);
+            let p = pieces(&mut texts, &evidence_index, checks, true);
+            let c =
+                rows.iter().map(|(_, row)| Some(judged(&mut texts, &evidence_index, row[number]?))).collect();
+            Some(PackedReport { p, c })
         })
         .collect();
-    packed(&Block { k, s: texts.list })
+    packed(&PackedScenario { k, s: texts.list })
 }
 
-fn packed(block: &Block) -> String {
-    // Writing into memory cannot fail, and the model holds nothing that JSON lacks; an empty block is shown as unreadable.
+fn packed(block: &PackedScenario) -> String {
+    // Writing to memory cannot fail, and every value of the model can be written as JSON. The page reports an
+    // empty block as unreadable.
     let json = serde_json::to_vec(block).unwrap_or_default();
     let mut deflate = DeflateEncoder::new(Vec::with_capacity(json.len() / 8), Compression::new(4));
     let bytes = deflate.write_all(&json).and_then(|()| deflate.finish()).unwrap_or_default();
@@ -205,10 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn every_piece_is_there_and_every_text_only_once() {
+    fn every_piece_that_a_check_shows_is_packed_and_every_text_is_stored_once() {
         let report = sample::report();
         let block = unpacked(&scenario(&report.scenarios[0]));
-        assert_eq!(block["k"][0]["p"].as_array().unwrap().len(), report.scenarios[0].evidence.len());
+        let pieces = block["k"][0]["p"].as_array().unwrap();
+        assert_eq!(pieces.len(), report.scenarios[0].evidence.len());
+        // No check of the sample refers to the change, which is shown with the manifests.
+        let left_out: Vec<usize> = (0..pieces.len()).filter(|&n| pieces[n].is_null()).collect();
+        assert_eq!(left_out, [1]);
         let mut texts: Vec<&str> =
             block["s"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
         let count = texts.len();
@@ -218,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_held_apart_from_the_texts_that_carry_it() {
+    fn a_token_is_stored_separately_from_the_texts_that_contain_it() {
         let report = sample::report();
         let block = unpacked(&scenario(&report.scenarios[0]));
         let texts = block["s"].as_array().unwrap();
@@ -226,12 +277,13 @@ mod tests {
         assert_eq!(
             with.len(),
             2,
-            "the token itself, and the sample's first exchange, which carries another's: {with:#?}"
+            "the token itself, and the sample's first exchange, which contains the token of another: \
+                {with:#?}"
         );
     }
 
     #[test]
-    fn hostile_text_is_harmless_before_it_is_packed() {
+    fn hostile_text_is_escaped_before_it_is_packed() {
         let report = sample::report();
         let block = unpacked(&scenario(&report.scenarios[2]));
         for text in block["s"].as_array().unwrap() {
@@ -239,5 +291,17 @@ mod tests {
             let hidden = text.chars().find(|&c| c != '\n' && visible::line(&c.to_string()) != c.to_string());
             assert!(hidden.is_none() || hidden == Some('\u{1}'), "{text:?}");
         }
+    }
+
+    #[test]
+    fn long_texts_beyond_the_limit_are_left_out_and_short_ones_are_kept() {
+        let mut texts = TextTable::of(1_000);
+        let long = |n: usize| format!("{n}").repeat(600);
+        let packed: Vec<usize> = [long(1), long(2), "short".to_owned(), long(1), long(3)]
+            .iter()
+            .map(|text| texts.block(text, None))
+            .collect();
+        let kept: Vec<&str> = packed.iter().map(|&n| texts.list[n].as_str()).collect();
+        assert_eq!(kept, [&long(1), LEFT_OUT, "short", &long(1), LEFT_OUT]);
     }
 }

@@ -1,4 +1,5 @@
-//! The frame of a page: one file with style, script and data inside, and a policy that forbids everything else.
+//! The frame of a page: one file that contains its style, script and data, and a policy that forbids
+//! everything else.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -8,11 +9,11 @@ use super::parts::line;
 
 const STYLE: &str = include_str!("assets/page.css");
 
-/// What every page's script needs.
+/// Functions that every page's script uses.
 pub(super) const COMMON: &str = include_str!("assets/common.js");
 
 /// A page.
-pub(super) struct Page {
+pub(super) struct HtmlDocument {
     pub(super) title: String,
     /// The page's own script, after [`COMMON`].
     pub(super) script: &'static str,
@@ -21,7 +22,7 @@ pub(super) struct Page {
     pub(super) data: Vec<(String, String)>,
 }
 
-impl Page {
+impl HtmlDocument {
     pub(super) fn render(self) -> String {
         let script = format!("{COMMON}\n{}", self.script);
         let page = html! {
@@ -38,8 +39,9 @@ impl Page {
                 }
                 body {
                     (self.body)
-                    // Base64 holds no character that ends an element.
-                    @for (id, text) in &self.data { script type="application/octet-stream" id=(id) { (PreEscaped(text)) } }
+                    // Base64 contains no character that could end an element.
+                    @for (id, text) in &self.data { script type="application/octet-stream"
+                        id=(id) { (PreEscaped(text)) } }
                     script { (PreEscaped(script)) }
                 }
             }
@@ -48,13 +50,15 @@ impl Page {
     }
 }
 
-/// The page's own style and script by their hashes and nothing else: no image, no form, no frame, no base address, no
-/// connection (Content Security Policy Level 3), and no text turned into markup by a script (Trusted Types).
+/// Allows the page's own style and script by their hashes, and nothing else: no images, forms, frames, base
+/// address or connections (Content Security Policy Level 3), and no script that turns text into markup
+/// (Trusted Types).
 fn policy(script: &str) -> String {
     let hash =
         |text: &str| base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, text.as_bytes()));
     format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action \
+            'none'; \
          require-trusted-types-for 'script'; trusted-types 'none'",
         hash(STYLE),
         hash(script)

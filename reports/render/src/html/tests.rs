@@ -1,16 +1,17 @@
 use super::*;
-use crate::words::symbol;
-use meshproof_model::report::Verdict;
+use crate::text::symbol;
+use meshproof_model::report::{Report, Verdict};
 use meshproof_model::sample;
 use meshproof_model::visible;
 
-/// The names of all elements and attributes of a page, by a reader that knows no more than HTML's own rule: outside
+/// The names of all elements and attributes of a page, by a parser that knows one rule of HTML only: outside
 /// `<style>` and `<script>`, every `<` begins a tag.
 pub(crate) fn markup(page: &str) -> Vec<(String, Vec<String>)> {
     let mut found = vec![];
     for tag in bare(page).split('<').skip(1) {
         let (inside, _) = tag.split_once('>').unwrap_or_else(|| panic!("a tag without end: {tag:.80}"));
-        // Values stand in double quotes and hold none: names are what is left between them.
+        // Attribute values are in double quotes and contain none, so the names are the text between the
+        // values.
         let names: String = inside.split('"').step_by(2).collect::<Vec<_>>().join(" ");
         let mut words = names.split_whitespace().map(|w| w.trim_end_matches('=').to_owned());
         found.push((words.next().unwrap_or_default(), words.collect()));
@@ -18,7 +19,7 @@ pub(crate) fn markup(page: &str) -> Vec<(String, Vec<String>)> {
     found
 }
 
-/// The page without what is in its `<style>` and `<script>` elements.
+/// The page without the content of its `<style>` and `<script>` elements.
 fn bare(page: &str) -> String {
     let mut out = String::new();
     let mut rest = page;
@@ -32,12 +33,17 @@ fn bare(page: &str) -> String {
 }
 
 pub(crate) fn assert_harmless(page: &str) {
-    const ELEMENTS: &str = "!DOCTYPE html head meta title body main header nav section h1 h2 h3 h4 p span strong a ul ol li \
-        dl dt dd pre code table caption thead tbody tr th td details summary div label input select option button output \
+    const ELEMENTS: &str = "!DOCTYPE html head meta title body main header nav section h1 h2 h3 h4 p span \
+        strong a ul ol li \
+        dl dt dd pre code table caption thead tbody tr th td details summary div label input select option
+            button output \
         noscript wbr figure figcaption dialog svg g line path rect circle text defs pattern";
-    const ATTRIBUTES: &str = "html lang charset http-equiv content name class id href rel scope role open aria-label \
-        aria-labelledby aria-hidden aria-describedby title hidden type popover popovertarget tabindex for value placeholder \
-        autocomplete spellcheck colspan data-block data-piece data-verdict data-level data-key data-scenario data-d data-c data-to \
+    const ATTRIBUTES: &str = "html lang charset http-equiv content name class id href rel scope role open \
+        aria-label \
+        aria-labelledby aria-hidden aria-describedby title hidden type popover popovertarget tabindex for
+            value placeholder \
+        autocomplete spellcheck colspan data-block data-piece data-verdict data-level data-key data-scenario
+            data-d data-c data-to \
         viewBox width height x y x1 y1 x2 y2 cx cy r rx d fill text-anchor patternUnits patternTransform";
     let (elements, attributes): (Vec<&str>, Vec<&str>) =
         (ELEMENTS.split_whitespace().collect(), ATTRIBUTES.split_whitespace().collect());
@@ -70,7 +76,7 @@ fn hostile_text_adds_no_element_no_attribute_and_no_script_address() {
 }
 
 #[test]
-fn the_page_asks_nothing_of_the_network() {
+fn a_page_loads_nothing_from_the_network() {
     for page in pages() {
         assert!(page.contains("content=\"default-src 'none'; style-src 'sha256-"));
         for way in [
@@ -118,7 +124,7 @@ fn hostile_text_reaches_a_comparison_as_text() {
 }
 
 #[test]
-fn every_verdict_is_a_word_and_a_sign() {
+fn every_verdict_is_shown_as_a_word_and_a_symbol() {
     let page = html(&sample::report());
     for verdict in Verdict::ALL {
         let badge = format!("class=\"verdict {verdict}\"");
@@ -130,7 +136,7 @@ fn every_verdict_is_a_word_and_a_sign() {
 }
 
 #[test]
-fn a_reader_finds_conclusion_score_requirement_document_evidence_and_command() {
+fn the_page_contains_conclusion_score_requirement_document_evidence_and_command() {
     let page = html(&sample::report());
     for wanted in [
         "<h1>Istio 1.30.1</h1>",
@@ -138,11 +144,11 @@ fn a_reader_finds_conclusion_score_requirement_document_evidence_and_command() {
         "<td class=\"failed\">2</td>",
         "exactly one response, 200, and no redirect anywhere",
         "href=\"https://istio.io/latest/docs/tasks/traffic-management/egress/egress-tls-origination/\"",
-        "GET http://edition.cnn.com/politics gave 301 to https://edition.cnn.com/politics, then 200",
-        "upstream 151.101.129.67:80 of outbound|80||edition.cnn.com",
+        "GET http://edition.cnn.com/politics: 301 redirect to https://edition.cnn.com/politics, then 200",
+        "upstream 151.101.129.67:80 (outbound|80||edition.cnn.com)",
         "nginx/1.27.4",
         "mode: SIMPLE",
-        "the log stream of istio-egressgateway broke off",
+        "the log stream of istio-egressgateway was interrupted",
         "meshproof run cluster sidecar-origination --check sidecar-origination/single-response",
         "Evidence e99 is not in the report",
     ] {
@@ -151,7 +157,7 @@ fn a_reader_finds_conclusion_score_requirement_document_evidence_and_command() {
 }
 
 #[test]
-fn checks_that_need_a_look_are_open_and_others_closed() {
+fn checks_that_need_attention_are_open_and_others_closed() {
     let page = html(&sample::report());
     let id = |name: &str| format!("id=\"sidecar-origination:target-port/{name}\" data-verdict=");
     let open =
@@ -161,41 +167,41 @@ fn checks_that_need_a_look_are_open_and_others_closed() {
 }
 
 #[test]
-fn what_needs_a_look_comes_before_the_scenarios() {
+fn the_failures_come_before_the_scenarios() {
     let page = html(&sample::report());
     let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
-    assert!(at("2 of 7 MUST checks failed") < at("What needs a look"));
-    assert!(at("What needs a look") < at("id=\"scenarios\""));
+    assert!(at("2 of 7 MUST checks failed") < at(">Failures<"));
+    assert!(at(">Failures<") < at("id=\"scenarios\""));
 }
 
 #[test]
-fn an_expected_failure_is_told_apart_from_one_that_needs_a_look() {
+fn an_expected_failure_is_listed_apart_from_other_failures() {
     let mut report = sample::passing();
     let check = &mut report.scenarios[0].checks[1];
     check.verdict = Verdict::Failed;
     check.expected_failure =
         Some(meshproof_model::ExpectedFailure { reason: "known since 1.30".to_owned(), until: None });
     let page = html(&report);
-    assert!(page.contains("1 failure, as expected") && page.contains("known since 1.30"));
-    assert!(page.contains("Nothing: no check failed"));
+    assert!(page.contains("1 expected failure") && page.contains("known since 1.30"));
+    assert!(page.contains("None. No check failed"));
 }
 
 #[test]
-fn a_difference_is_marked_at_the_piece_that_shows_it() {
+fn a_difference_is_shown_next_to_the_evidence_for_it() {
     let mut report = sample::report();
     let check = &mut report.scenarios[0].checks[1];
     check.differences = vec![meshproof_model::Difference {
         evidence: meshproof_model::EvidenceId("e6".to_owned()),
-        expected: "TLS, wherever".to_owned(),
-        seen: "plain text, alas".to_owned(),
+        expected: "TLS on port 443".to_owned(),
+        seen: "plain text on port 443".to_owned(),
     }];
     let page = html(&report);
     let wrong = page.split("lane-s wrong").nth(1).unwrap().split_once("</li>").unwrap().0;
-    assert!(wrong.contains("TLS, wherever") && wrong.contains("plain text, alas"), "{wrong}");
+    assert!(wrong.contains("TLS on port 443") && wrong.contains("plain text on port 443"), "{wrong}");
 }
 
 #[test]
-fn a_partial_run_carries_a_banner_and_a_whole_one_none() {
+fn a_partial_run_has_a_banner_and_a_complete_run_has_none() {
     let banner = "<strong>! Partial run. </strong>";
     assert!(html(&sample::partial()).contains(banner));
     assert!(html(&sample::partial()).contains("interrupted (Ctrl-C)"));
@@ -203,7 +209,7 @@ fn a_partial_run_carries_a_banner_and_a_whole_one_none() {
 }
 
 #[test]
-fn a_comparison_without_evidence_holds_verdicts_and_no_packed_block() {
+fn a_comparison_without_evidence_contains_verdicts_and_no_packed_evidence() {
     let (report, passing) = (sample::report(), sample::passing());
     let (with, without) =
         (comparison(&[&report, &passing], None, true), comparison(&[&report, &passing], None, false));
@@ -223,7 +229,7 @@ fn a_kill_matrix_names_its_gaps() {
 }
 
 #[test]
-fn pages_are_written_out_where_somebody_wants_to_look() {
+fn sample_pages_are_written_to_the_folder_meshproof_pages() {
     let Some(folder) = std::env::var_os("MESHPROOF_PAGES") else { return };
     for (name, report) in
         [("report", sample::report()), ("passing", sample::passing()), ("partial", sample::partial())]
@@ -234,30 +240,74 @@ fn pages_are_written_out_where_somebody_wants_to_look() {
 }
 
 #[test]
-fn a_page_says_what_was_not_asked_and_why_and_ticks_nothing_of_it() {
+fn a_page_lists_skipped_checks_with_their_reasons_and_marks_none_as_passed() {
     let mut report = sample::passing();
     for check in &mut report.scenarios[0].checks {
         (check.verdict, check.reason) = (Verdict::Skipped, "no mesh-mtls here".to_owned());
     }
     let page = html(&report);
-    let skipped = format!("<li>{} skipped: no mesh-mtls here</li>", report.checks().count());
+    let skipped = format!("<li>{} checks skipped: no mesh-mtls here</li>", report.checks().count());
     assert!(page.contains(&skipped) && page.contains("No check was judged."));
     assert!(
-        !page.contains("✓ expected")
-            && !page.contains("✓ seen")
-            && !page.contains("Nothing: no check failed")
+        !page.contains("✓ expected") && !page.contains("✓ seen") && !page.contains("None. No check failed")
     );
 }
 
 #[test]
-fn a_page_of_a_run_that_was_cut_short_does_not_say_that_nothing_needs_a_look() {
+fn the_page_of_a_partial_run_does_not_say_that_there_are_no_failures() {
     let mut report = sample::partial();
     report.scenarios[0].checks[0].verdict = Verdict::Skipped;
     let page = html(&report);
     let total = report.checks().count();
     let said = format!(
-        "The run was cut short (interrupted (Ctrl-C)): {} of {total} checks judged, 1 check was not judged.",
+        "The run stopped early (interrupted (Ctrl-C)): {} of {total} checks judged. 1 check was not judged.",
         total - 1
     );
-    assert!(page.contains(&said) && !page.contains("Nothing: no check failed"));
+    assert!(page.contains(&said) && !page.contains("None. No check failed"));
+}
+
+/// What an implementation leaves that floods its log: as many different lines as these, on which a check
+/// rests.
+fn flooded(lines: usize, bytes: usize) -> Report {
+    let mut report = sample::report();
+    let scenario = &mut report.scenarios[0];
+    let template = scenario.evidence[3].clone();
+    let mut random: u64 = 1;
+    let mut noise = || {
+        // xorshift64: lines that compress badly.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        format!("{random:016x}")
+    };
+    for n in 0..lines {
+        let mut piece = template.clone();
+        (piece.id, piece.token) = (meshproof_model::EvidenceId(format!("x{n}")), None);
+        let meshproof_model::Fact::AccessLog(log) = &mut piece.fact else { unreachable!() };
+        log.line = (0..bytes / 16).map(|_| noise()).collect();
+        scenario.checks[1].evidence.push(piece.id.clone());
+        scenario.evidence.push(piece);
+    }
+    report
+}
+
+#[test]
+fn the_page_of_a_flooded_report_is_of_bounded_size() {
+    let report = flooded(8_000, 4_096);
+    let json = meshproof_model::to_json(&report).unwrap().len();
+    let sizes = [html(&report).len(), comparison(&[&report, &sample::passing()], None, true).len()];
+    assert!(
+        json > 30_000_000 && sizes.iter().all(|size| *size < 4_000_000),
+        "{json} as JSON, {sizes:?} as HTML"
+    );
+}
+
+#[test]
+fn every_format_of_a_flooded_report_is_of_bounded_size() {
+    use crate::formats::Format;
+    let report = flooded(8_000, 4_096);
+    for format in Format::ALL.into_iter().filter(|format| *format != Format::Json) {
+        let size = format.render(&report).unwrap().len();
+        assert!(size < 4_000_000, "{size} as {format}");
+    }
 }

@@ -1,12 +1,13 @@
-//! A check's evidence on one time line: a lane for each side, what decides marked with what was expected.
+//! The evidence of one check on a timeline: one lane per side. Pieces that the verdict rests on are marked,
+//! and so are their differences from what was expected.
 
 use maud::{Markup, html};
 
 use super::parts::{brief, line};
-use crate::describe;
-use crate::story::{Bearing, Story};
+use crate::check_evidence::{CheckEvidence, SelectedEvidence};
+use crate::evidence_text;
 use meshproof_model::evidence::Side;
-use meshproof_model::report::{CheckResult, Verdict};
+use meshproof_model::report::{CheckResult, ScenarioResult, Verdict};
 
 const fn lane(side: &Side) -> &'static str {
     match side {
@@ -17,39 +18,51 @@ const fn lane(side: &Side) -> &'static str {
     }
 }
 
-/// The line; `number` is the scenario's place in the report, by which the script finds the packed details.
-pub(super) fn timeline(number: usize, check: &CheckResult, story: &Story<'_>) -> Markup {
-    if story.pieces.is_empty() && story.missing.is_empty() {
-        return html! { p.soft { "No evidence: nothing was asked." } };
+/// The timeline. `number` is the index of the scenario in the report, by which the script finds the packed
+/// details.
+pub(super) fn timeline(
+    number: usize,
+    scenario: &ScenarioResult,
+    check: &CheckResult,
+    selected: &CheckEvidence<'_>,
+) -> Markup {
+    if selected.pieces.is_empty() && selected.missing.is_empty() {
+        return html! { p.soft { "No evidence was recorded." } };
     }
     html! {
-        div.lanes aria-hidden="true" { span { "workload" } span { "proxies" } span { "external service" } }
+        div.lanes aria-hidden="true" { span { "workload" } span { "proxies" } span { "services" } }
         ol.timeline {
-            @for bearing in &story.pieces { (piece(number, check, bearing)) }
+            @for item in &selected.pieces { (piece(number, scenario, check, item)) }
         }
-        @if story.left_out > 0 { p.soft { "… and " (story.left_out) " more pieces of evidence in the report's JSON." } }
-        @for id in &story.missing { p.soft { "Evidence " (line(&id.0)) " is not in the report." } }
+        @if selected.left_out > 0 { p.soft { "… and " (selected.left_out) " more in report.json." } }
+        @for id in &selected.missing { p.soft { "Evidence " (line(&id.0)) " is not in the report." } }
     }
 }
 
-fn piece(number: usize, check: &CheckResult, bearing: &Bearing<'_>) -> Markup {
-    let piece = bearing.piece;
+fn piece(
+    number: usize,
+    scenario: &ScenarioResult,
+    check: &CheckResult,
+    item: &SelectedEvidence<'_>,
+) -> Markup {
+    let piece = item.piece;
     let broken = matches!(check.verdict, Verdict::Failed | Verdict::Inconclusive);
     let differences = check.differences.iter().filter(|d| d.evidence == piece.id);
     let marked = broken && check.differences.iter().any(|d| d.evidence == piece.id);
-    let class = match (marked, bearing.decides) {
+    let class = match (marked, item.decides) {
         (true, _) => format!("{} wrong", lane(&piece.side)),
         (false, true) => format!("{} decides", lane(&piece.side)),
         (false, false) => lane(&piece.side).to_owned(),
     };
     html! {
         li class=(class) {
-            details.piece data-block=(number) data-piece=(bearing.index) {
+            details.piece data-block=(number) data-piece=(item.index) {
                 summary {
-                    span.who { (brief(&describe::side(&piece.side), 120)) }
-                    " " span.at { (describe::when(piece)) }
-                    @if bearing.decides { " " span.rests title="The verdict rests on this piece." { "● decides" } }
-                    " " span.what { (brief(&describe::headline(&piece.fact), 400)) }
+                    span.who { (brief(&evidence_text::side(&piece.side, scenario), 120)) }
+                    " " span.at title="Time since the start of the scenario." { (evidence_text::when(piece)) }
+                    @if item.decides { " " span.rests title="The verdict rests on this piece." {
+                        "● decides" } }
+                    " " span.what { (brief(&evidence_text::headline(&piece.fact), 400)) }
                 }
                 div.details {}
             }

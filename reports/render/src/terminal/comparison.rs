@@ -1,34 +1,40 @@
-//! Several reports side by side, on a terminal.
+//! A comparison of several reports on a terminal.
 
 use std::io::{self, Write};
 
-use super::{Look, cut, line, no_command};
+use super::escape::{cut, line, no_command};
+use super::style::OutputStyle;
 use crate::compare::{Cell, Comparison, Movement, Row};
-use crate::words::{plural, symbol};
+use crate::text::{plural, symbol};
 use meshproof_model::report::Verdict;
 
-/// How wide a column's verdict is.
+/// The width of one verdict.
 const CELL: usize = 16;
 
-/// Writes the comparison: the implementations, then every check in which they differ, with the first divergence of each
-/// that differs; with `all`, the other checks too.
+/// Writes the comparison: the implementations, then every check with different verdicts and their first
+/// divergences. With `all`, the other checks too.
 ///
 /// # Errors
-/// The output cannot be written to.
-pub fn comparison(out: &mut impl Write, comparison: &Comparison, all: bool, look: Look) -> io::Result<()> {
+/// Writing to the output fails.
+pub fn comparison(
+    out: &mut impl Write,
+    comparison: &Comparison,
+    all: bool,
+    style: OutputStyle,
+) -> io::Result<()> {
     for (number, column) in comparison.columns.iter().enumerate() {
         let name = line(&column.label());
-        let verdict = look.verdict(column.verdict, &column.verdict.to_string());
+        let verdict = style.verdict(column.verdict, &column.verdict.to_string());
         let baseline = if comparison.baseline == Some(number) { ", the baseline" } else { "" };
         writeln!(
             out,
-            "{:>3} {} ({}, run {}){baseline}: {verdict}, {} of {} MUST checks passed",
+            "{:>3} {} ({}, run {}){baseline}: {verdict}, {} of {} passed",
             number + 1,
-            look.bold(&no_command(&cut(&name, 60))),
+            style.bold(&no_command(&cut(&name, 60))),
             line(&column.target),
             line(&column.run),
             column.must_passed,
-            column.must_asked
+            plural(column.must_asked, "MUST check")
         )?;
     }
     for group in &comparison.scenarios {
@@ -36,26 +42,32 @@ pub fn comparison(out: &mut impl Write, comparison: &Comparison, all: bool, look
         if shown.is_empty() {
             continue;
         }
-        writeln!(out, "\n{}", look.bold(&no_command(&line(&group.selector))))?;
+        writeln!(out, "\n{}", style.bold(&no_command(&line(&group.selector))))?;
         for row in shown {
-            write_row(out, row, look)?;
+            write_row(out, row, style)?;
         }
     }
     let total = comparison.rows().count();
     let differ = comparison.rows().filter(|(_, r)| r.differs).count();
-    write!(out, "\n{} of {} with different verdicts", differ, plural(total, "check"))?;
+    let have = if differ == 1 { "has" } else { "have" };
+    write!(out, "\n{differ} of {} {have} different verdicts", plural(total, "check"))?;
     if comparison.baseline.is_some() {
         let (worse, better) = (comparison.moved(Movement::Regression), comparison.moved(Movement::Fix));
-        write!(out, "; against the baseline {}, {better} fixed", plural(worse, "regression"))?;
+        write!(
+            out,
+            "; compared with the baseline: {}, {} fixed",
+            plural(worse, "regression"),
+            plural(better, "check")
+        )?;
     }
     writeln!(out)
 }
 
-fn write_row(out: &mut impl Write, row: &Row, look: Look) -> io::Result<()> {
+fn write_row(out: &mut impl Write, row: &Row, style: OutputStyle) -> io::Result<()> {
     let label = format!("{} {}", row.level, line(&row.name));
     writeln!(out, "  {}", no_command(&cut(&label, 100)))?;
-    // As many columns on a line as fit.
-    let fit = look.width.saturating_sub(4).max(CELL) / CELL;
+    // As many columns per line as fit.
+    let fit = style.width.saturating_sub(4).max(CELL) / CELL;
     for (part, cells) in row.cells.chunks(fit).enumerate() {
         write!(out, "    ")?;
         for (number, cell) in cells.iter().enumerate() {
@@ -65,25 +77,25 @@ fn write_row(out: &mut impl Write, row: &Row, look: Look) -> io::Result<()> {
             let text = format!("{column} {sign} {word}");
             let last = number + 1 == cells.len();
             let pad = " ".repeat(if last { 0 } else { CELL.saturating_sub(text.chars().count()) });
-            write!(out, "{}{pad}", painted(look, cell.as_ref().map(|c| c.verdict), &text))?;
+            write!(out, "{}{pad}", painted(style, cell.as_ref().map(|c| c.verdict), &text))?;
         }
         writeln!(out)?;
     }
     for (number, cell) in row.cells.iter().enumerate() {
         let Some(cell) = cell else { continue };
-        remark(out, number, cell, look)?;
+        remark(out, number, cell, style)?;
     }
     Ok(())
 }
 
-fn painted(look: Look, verdict: Option<Verdict>, text: &str) -> String {
+fn painted(style: OutputStyle, verdict: Option<Verdict>, text: &str) -> String {
     match verdict {
         Some(Verdict::Passed) | None => text.to_owned(),
-        Some(Verdict::Failed | Verdict::Inconclusive | Verdict::Error | Verdict::Skipped) => look.bold(text),
+        Some(Verdict::Failed | Verdict::Inconclusive | Verdict::Error | Verdict::Skipped) => style.bold(text),
     }
 }
 
-fn remark(out: &mut impl Write, number: usize, cell: &Cell, look: Look) -> io::Result<()> {
+fn remark(out: &mut impl Write, number: usize, cell: &Cell, style: OutputStyle) -> io::Result<()> {
     let moved = match cell.movement {
         Some(Movement::Regression) => "regression; ",
         Some(Movement::Fix) => "fixed; ",
@@ -97,7 +109,7 @@ fn remark(out: &mut impl Write, number: usize, cell: &Cell, look: Look) -> io::R
         None => moved.trim_end_matches("; ").to_owned(),
     };
     let options =
-        textwrap::Options::new(look.width.max(40)).initial_indent("      ").subsequent_indent("        ");
+        textwrap::Options::new(style.width.max(40)).initial_indent("      ").subsequent_indent("        ");
     for wrapped in textwrap::wrap(&format!("{}: {}", number + 1, line(&text)), options) {
         writeln!(out, "{}", no_command(&wrapped))?;
     }

@@ -1,44 +1,57 @@
-//! Progress while a run lasts.
+//! Progress during a run.
 
 use std::io::{self, Write};
 
-use super::{Look, Verbosity, cut, line, no_command};
-use crate::words::{Micros, plural};
+use super::escape::{cut, line, no_command};
+use super::style::OutputStyle;
+use crate::text::{Micros, plural};
 use meshproof_model::event::Event;
 use meshproof_model::report::{ScenarioResult, Tally, Verdict};
 
-/// Shows a run's events as they come.
+/// How much progress is shown. The summary is always complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Nothing.
+    Quiet,
+    /// One line per scenario.
+    #[default]
+    Normal,
+    /// One line per scenario and one line per check.
+    Verbose,
+}
+
+/// Shows the events of a run.
 ///
-/// Finished scenarios are lines that stay. On a terminal one more line at the end says what is running now. Checks (with
-/// [`Verbosity::Verbose`]) appear with their scenario, because only its end settles the last of them, and because
-/// scenarios that run side by side would otherwise mix their lines.
+/// Each finished scenario is one permanent line. On a terminal, a last line shows what is running and is
+/// redrawn in place. Checks (with [`Verbosity::Verbose`]) are shown when their scenario finishes, because
+/// some verdicts are final only then, and because the lines of concurrent scenarios would otherwise be mixed.
 #[derive(Debug)]
 pub struct Progress<W> {
     out: W,
-    look: Look,
+    style: OutputStyle,
     verbosity: Verbosity,
     scenarios: usize,
     finished: usize,
-    running: Vec<Running>,
+    running: Vec<RunningScenario>,
     shown: bool,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningScenario {
     scenario: String,
     step: String,
 }
 
 impl<W: Write> Progress<W> {
     /// Nothing is written before the first event.
-    pub const fn new(out: W, look: Look, verbosity: Verbosity) -> Self {
-        Self { out, look, verbosity, scenarios: 0, finished: 0, running: Vec::new(), shown: false }
+    pub const fn new(out: W, style: OutputStyle, verbosity: Verbosity) -> Self {
+        Self { out, style, verbosity, scenarios: 0, finished: 0, running: Vec::new(), shown: false }
     }
 
     /// Shows one event.
     ///
     /// # Errors
-    /// The output cannot be written to.
+    /// Writing to the output fails.
     pub fn on(&mut self, event: &Event) -> io::Result<()> {
         if self.verbosity == Verbosity::Quiet {
             return Ok(());
@@ -47,14 +60,14 @@ impl<W: Write> Progress<W> {
         match event {
             Event::RunStarted { implementation, scenarios, checks } => {
                 self.scenarios = *scenarios;
-                let what = format!("{} in {}", plural(*checks, "check"), plural(*scenarios, "scenario"));
-                writeln!(self.out, "{}: {what}", self.look.bold(&no_command(&line(implementation))))?;
+                let counts = format!("{} in {}", plural(*checks, "check"), plural(*scenarios, "scenario"));
+                writeln!(self.out, "{}: {counts}", self.style.bold(&no_command(&line(implementation))))?;
             }
             Event::OneAtATime { reason } => {
-                writeln!(self.out, "one scenario after another: {}", line(reason))?;
+                writeln!(self.out, "scenarios run one after another: {}", line(reason))?;
             }
             Event::ScenarioStarted { scenario } => {
-                self.running.push(Running { scenario: scenario.clone(), step: String::new() });
+                self.running.push(RunningScenario { scenario: scenario.clone(), step: String::new() });
             }
             Event::StepStarted { scenario, title } => {
                 if let Some(running) = self.running.iter_mut().find(|r| r.scenario == *scenario) {
@@ -69,18 +82,18 @@ impl<W: Write> Progress<W> {
                 self.scenario(result)?;
             }
             Event::Interrupted { reason } => {
-                let text = format!("stopping: {}; taking down what runs", line(reason));
-                writeln!(self.out, "{}", self.look.verdict(Verdict::Error, &text))?;
+                let text = format!("stopping: {}; cleaning up", line(reason));
+                writeln!(self.out, "{}", self.style.verdict(Verdict::Error, &text))?;
             }
         }
         self.draw()?;
         self.out.flush()
     }
 
-    /// Takes the changing line away, so that something else may be written.
+    /// Removes the progress line, so that other text can be written.
     ///
     /// # Errors
-    /// The output cannot be written to.
+    /// Writing to the output fails.
     pub fn finish(&mut self) -> io::Result<()> {
         self.running.clear();
         self.wipe()?;
@@ -96,22 +109,22 @@ impl<W: Write> Progress<W> {
             .map(|&v| format!("{} {v}", tally.count(v)))
             .collect();
         let counts = if counts.is_empty() { "no checks".to_owned() } else { counts.join(", ") };
-        let took = self.look.dim(&format!("({})", Micros(result.timing.total_us)));
+        let took = self.style.dim(&format!("({})", Micros(result.timing.total_us)));
         writeln!(
             self.out,
             "{} {}: {counts} {took}",
-            self.look.verdict(verdict, &format!("{verdict:12}")),
+            self.style.verdict(verdict, &format!("{verdict:12}")),
             line(&result.selector())
         )?;
         if self.verbosity == Verbosity::Verbose {
             for check in &result.checks {
-                let reason = self.look.dim(&line(&check.reason));
-                let verdict = self.look.verdict(check.verdict, &format!("{:12}", check.verdict));
+                let reason = self.style.dim(&line(&check.reason));
+                let verdict = self.style.verdict(check.verdict, &format!("{:12}", check.verdict));
                 writeln!(self.out, "    {verdict} {:6} {}: {reason}", check.level, line(&check.id))?;
             }
         }
         for fault in &result.faults {
-            let text = self.look.verdict(Verdict::Error, &format!("fault: {}", line(&fault.message)));
+            let text = self.style.verdict(Verdict::Error, &format!("error: {}", line(&fault.message)));
             writeln!(self.out, "    {text}")?;
         }
         Ok(())
@@ -126,19 +139,19 @@ impl<W: Write> Progress<W> {
     }
 
     fn draw(&mut self) -> io::Result<()> {
-        if !self.look.live || self.running.is_empty() {
+        if !self.style.live || self.running.is_empty() {
             return Ok(());
         }
-        let what: Vec<_> =
+        let scenarios: Vec<_> =
             self.running
                 .iter()
                 .map(|r| {
                     if r.step.is_empty() { r.scenario.clone() } else { format!("{}: {}", r.scenario, r.step) }
                 })
                 .collect();
-        let text = format!("[{}/{}] {}", self.finished, self.scenarios, line(&what.join(" | ")));
-        // One column stays free: a full line makes some terminals begin the next.
-        write!(self.out, "{}", self.look.dim(&cut(&text, self.look.width.saturating_sub(1))))?;
+        let text = format!("[{}/{}] {}", self.finished, self.scenarios, line(&scenarios.join(" | ")));
+        // One column stays free, because some terminals wrap after a full line.
+        write!(self.out, "{}", self.style.dim(&cut(&text, self.style.width.saturating_sub(1))))?;
         self.shown = true;
         Ok(())
     }

@@ -1,15 +1,17 @@
 //! The summary at the end of a run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use textwrap::Options;
 
-use super::{Look, block, cut, line, no_command};
-use crate::describe;
-use crate::words::{LEVELS, Micros, conclusion, needs_a_look, skips};
-use meshproof_model::evidence::{Evidence, EvidenceId, Side};
-use meshproof_model::report::{CheckResult, Report, ScenarioResult, Tally, Verdict};
+use super::escape::{block, cut, line, no_command};
+use super::style::OutputStyle;
+use crate::conclusion::{conclusion, needs_attention, skips};
+use crate::evidence_text;
+use crate::text::{Micros, plural, symbol};
+use meshproof_model::evidence::{Evidence, EvidenceId};
+use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Tally, Verdict};
 
 const LABEL: usize = 13;
 
@@ -22,8 +24,9 @@ const EVIDENCE_LINES: usize = 6;
 /// How many pieces of evidence are shown for one check.
 const EVIDENCE_PIECES: usize = 12;
 
-/// Writes the summary: what was judged, counts by level, every check that needs a look with its evidence, where the whole
-/// report is, and the verdict in one line. `report_path` is the report that a reader may open.
+/// Writes the summary: the implementation, the counts by level, every check that needs attention with its
+/// evidence, the path of the report, and the overall result in one line. `report_path` is the report that the
+/// reader can open.
 ///
 /// # Errors
 /// The output cannot be written to.
@@ -31,32 +34,32 @@ pub fn summary(
     out: &mut impl Write,
     report: &Report,
     report_path: Option<&str>,
-    look: Look,
+    style: OutputStyle,
 ) -> io::Result<()> {
-    Summary { out, look }.write(report, report_path)
+    Summary { out, style }.write(report, report_path)
 }
 
-/// With at least so many others of the same verdict and reason, only the first check is told in full.
-const ALIKE: usize = 3;
+/// If at least this many other checks have the same verdict and reason, only the first is shown in full.
+const MIN_REPEATED: usize = 3;
 
-fn is_told(check: &CheckResult) -> bool {
-    needs_a_look(check) && !check.failed_as_expected()
+fn is_detailed(check: &CheckResult) -> bool {
+    needs_attention(check) && !check.failed_as_expected()
 }
 
-/// The checks that are told, by what came of them.
-fn alike(report: &Report) -> HashMap<(Verdict, &str), Vec<(&ScenarioResult, &CheckResult)>> {
-    let mut alike: HashMap<_, Vec<_>> = HashMap::new();
+/// The checks that are shown in full, grouped by verdict and reason.
+fn by_reason(report: &Report) -> HashMap<(Verdict, &str), Vec<(&ScenarioResult, &CheckResult)>> {
+    let mut groups: HashMap<_, Vec<_>> = HashMap::new();
     for scenario in &report.scenarios {
-        for check in scenario.checks.iter().filter(|c| is_told(c)) {
-            alike.entry((check.verdict, check.reason.as_str())).or_default().push((scenario, check));
+        for check in scenario.checks.iter().filter(|c| is_detailed(c)) {
+            groups.entry((check.verdict, check.reason.as_str())).or_default().push((scenario, check));
         }
     }
-    alike
+    groups
 }
 
 struct Summary<'w, W> {
     out: &'w mut W,
-    look: Look,
+    style: OutputStyle,
 }
 
 impl<W: Write> Summary<'_, W> {
@@ -64,20 +67,20 @@ impl<W: Write> Summary<'_, W> {
         self.head(report)?;
         self.table(report)?;
         self.skipped(report)?;
-        let alike = alike(report);
+        let groups = by_reason(report);
         for scenario in &report.scenarios {
-            // A manifest is shown with the first of the checks that it concerns.
+            // A manifest is shown once, with the first check that it applies to.
             let mut manifest_of = None;
-            for check in scenario.checks.iter().filter(|c| is_told(c)) {
-                let group = alike.get(&(check.verdict, check.reason.as_str()));
+            for check in scenario.checks.iter().filter(|c| is_detailed(c)) {
+                let group = groups.get(&(check.verdict, check.reason.as_str()));
                 let group = group.map(Vec::as_slice).unwrap_or_default();
                 let Some(((_, first), others)) = group.split_first() else { continue };
-                let together = others.len() >= ALIKE;
-                if together && !std::ptr::eq(*first, check) {
+                let repeated = others.len() >= MIN_REPEATED;
+                if repeated && !std::ptr::eq(*first, check) {
                     continue;
                 }
                 self.check(scenario, check, &mut manifest_of)?;
-                if together {
+                if repeated {
                     self.others(others)?;
                 }
             }
@@ -89,23 +92,20 @@ impl<W: Write> Summary<'_, W> {
 
     fn head(&mut self, report: &Report) -> io::Result<()> {
         let implementation = &report.implementation;
+        let run = &report.run;
         let title = format!("{} {}", line(&implementation.name), line(&implementation.version));
-        writeln!(
-            self.out,
-            "\n{} ({}), run {} of {}, {}",
-            self.look.bold(&no_command(&title)),
-            line(&implementation.target),
-            line(&report.run.id),
-            line(&report.run.started),
-            Micros(report.run.duration_us)
-        )?;
+        writeln!(self.out, "\n{}", self.style.bold(&no_command(&title)))?;
+        self.row(2, "target", &[line(&implementation.target)])?;
+        let took = Micros(run.duration_us);
+        let text = format!("{}, started {}, took {took}", line(&run.id), line(&run.started));
+        self.row(2, "run", &[text])?;
         for (name, value) in &implementation.details {
             self.row(2, &line(name), &[line(value)])?;
         }
         if report.run.partial {
             let why = report.run.partial_reason.as_deref().unwrap_or("no reason was recorded");
-            let text = format!("partial: {}; what is missing was not judged", line(why));
-            writeln!(self.out, "{}", self.look.verdict(Verdict::Error, &text))?;
+            let text = format!("partial run: stopped early ({}); missing checks were not judged", line(why));
+            writeln!(self.out, "{}", self.style.verdict(Verdict::Error, &text))?;
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl<W: Write> Summary<'_, W> {
             write!(self.out, "{verdict:>14}")?;
         }
         writeln!(self.out)?;
-        for level in LEVELS {
+        for level in Level::ALL {
             let tally = Tally::of(report.checks(), |c| c.level == level);
             if tally.total() == 0 {
                 continue;
@@ -130,7 +130,7 @@ impl<W: Write> Summary<'_, W> {
         Ok(())
     }
 
-    /// Why checks were skipped: a line a reason.
+    /// Why checks were skipped: one line per reason.
     fn skipped(&mut self, report: &Report) -> io::Result<()> {
         let reasons = skips(report);
         if !reasons.is_empty() {
@@ -139,19 +139,18 @@ impl<W: Write> Summary<'_, W> {
         reasons.iter().try_for_each(|reason| self.wrapped("", &line(reason)))
     }
 
-    /// The checks that came out like the one before them.
+    /// The checks with the same verdict and reason as the check above them.
     fn others(&mut self, others: &[(&ScenarioResult, &CheckResult)]) -> io::Result<()> {
-        let ids: Vec<String> = others
-            .iter()
-            .map(|(s, c)| line(&format!("{}/{}", s.selector(), crate::compare::short(s, c))))
-            .collect();
-        let text = format!("and {} more for the same reason: {}", ids.len(), ids.join(", "));
+        let ids: Vec<String> =
+            others.iter().map(|(s, c)| line(&format!("{}/{}", s.selector(), s.check_name(c)))).collect();
+        let text =
+            format!("and {} with the same reason: {}", plural(ids.len(), "more check"), ids.join(", "));
         self.wrapped("  ", &text)
     }
 
-    /// A text over as many lines as it takes, all but the first further in.
+    /// Text wrapped to the width, with a hanging indent.
     fn wrapped(&mut self, indent: &str, text: &str) -> io::Result<()> {
-        let options = Options::new(self.look.width.max(40))
+        let options = Options::new(self.style.width.max(40))
             .word_splitter(textwrap::WordSplitter::NoHyphenation)
             .initial_indent(indent)
             .subsequent_indent("    ");
@@ -164,12 +163,9 @@ impl<W: Write> Summary<'_, W> {
         check: &CheckResult,
         manifest_of: &mut Option<&'r EvidenceId>,
     ) -> io::Result<()> {
-        let verdict = self.look.verdict(check.verdict, &check.verdict.to_string());
-        let id = self.look.bold(&line(&check.id));
-        writeln!(self.out, "\n{verdict} {} {id}", check.level)?;
-        if !scenario.configuration.is_empty() {
-            self.row(2, "in", &[line(&scenario.configuration)])?;
-        }
+        let verdict = self.style.verdict(check.verdict, &check.verdict.to_string());
+        let id = format!("{}/{}", scenario.selector(), scenario.check_name(check));
+        writeln!(self.out, "\n{verdict} {} {}", check.level, self.style.bold(&line(&id)))?;
         self.row(2, "requirement", &block(&check.requirement, EVIDENCE_LINES))?;
         let source = format!("{}, \"{}\"", line(&scenario.document.title), line(&check.section));
         self.row(2, "document", &[source])?;
@@ -185,32 +181,38 @@ impl<W: Write> Summary<'_, W> {
     fn evidence(&mut self, scenario: &ScenarioResult, check: &CheckResult) -> io::Result<()> {
         let mut pieces: Vec<&Evidence> =
             check.evidence.iter().take(EVIDENCE_PIECES).filter_map(|id| scenario.evidence(id)).collect();
-        // Grouped by side, in the order in which traffic passes them.
-        pieces.sort_by(|a, b| (rank(&a.side), &a.side, a.at_us).cmp(&(rank(&b.side), &b.side, b.at_us)));
+        // Grouped by side, in the order of the request path.
+        pieces.sort_by(|a, b| {
+            (a.side.path_position(), &a.side, a.at_us).cmp(&(b.side.path_position(), &b.side, b.at_us))
+        });
         let mut side = None;
         for piece in pieces {
             if side != Some(&piece.side) {
                 side = Some(&piece.side);
-                writeln!(self.out, "  {}", self.look.bold(&line(&describe::side(&piece.side))))?;
+                writeln!(
+                    self.out,
+                    "  {}",
+                    self.style.bold(&line(&evidence_text::side(&piece.side, scenario)))
+                )?;
             }
-            let headline = line(&describe::headline(&piece.fact));
+            let headline = line(&evidence_text::headline(&piece.fact));
             self.row(4, &line(&piece.id.0), &[headline])?;
-            for (label, value) in describe::brief_rows(&piece.fact) {
+            for (label, value) in evidence_text::brief_rows(&piece.fact) {
                 self.row(6, label, &block(&value, EVIDENCE_LINES))?;
             }
         }
         if check.evidence.len() > EVIDENCE_PIECES {
             let more = check.evidence.len() - EVIDENCE_PIECES;
-            writeln!(self.out, "    … ({more} more pieces of evidence in the report)")?;
+            writeln!(self.out, "    … ({more} more in the report)")?;
         }
-        let missing: Vec<_> = check
-            .evidence
-            .iter()
-            .filter(|id| scenario.evidence(id).is_none())
-            .map(|id| line(&id.0))
-            .collect();
+        let known: HashSet<&EvidenceId> = scenario.evidence.iter().map(|e| &e.id).collect();
+        let mut missing = check.evidence.iter().filter(|id| !known.contains(id));
+        let shown: Vec<_> = missing.by_ref().take(EVIDENCE_PIECES).map(|id| line(&id.0)).collect();
+        let more = missing.count();
+        let missing = shown;
         if !missing.is_empty() {
-            writeln!(self.out, "    ({} is not in the report)", missing.join(", "))?;
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            writeln!(self.out, "    (missing from the report: {}{more})", missing.join(", "))?;
         }
         Ok(())
     }
@@ -222,24 +224,24 @@ impl<W: Write> Summary<'_, W> {
         manifest_of: &mut Option<&'r EvidenceId>,
     ) -> io::Result<()> {
         let Some((evidence, change)) = scenario.last_change(check) else {
-            return self.row(2, "last change", &["none before this was seen".to_owned()]);
+            return self.row(2, "last change", &["none before this evidence was recorded".to_owned()]);
         };
-        let mut lines = vec![line(&describe::headline(&evidence.fact))];
+        let mut lines = vec![line(&evidence_text::headline(&evidence.fact))];
         if let Some(step) = scenario.steps.get(evidence.step) {
             lines.push(format!("in step \"{}\"", line(&step.title)));
         }
         if manifest_of.replace(&evidence.id) == Some(&evidence.id) {
-            lines.push("(the manifest is shown above)".to_owned());
+            lines.push("(manifests are shown above)".to_owned());
             return self.row(2, "last change", &lines);
         }
         self.row(2, "last change", &lines)?;
         for text in block(&change.applied.join("---\n"), MANIFEST_LINES) {
-            writeln!(self.out, "    {} {text}", self.look.dim("|"))?;
+            writeln!(self.out, "    {} {text}", self.style.dim("|"))?;
         }
         Ok(())
     }
 
-    /// Failures that were expected, and successes that were not: a line each.
+    /// Expected failures, and checks that passed although a failure was expected.
     fn expectations(&mut self, report: &Report) -> io::Result<()> {
         for (scenario, check) in report.scenarios.iter().flat_map(|s| s.checks.iter().map(move |c| (s, c))) {
             let Some(expected) = &check.expected_failure else { continue };
@@ -249,12 +251,12 @@ impl<W: Write> Summary<'_, W> {
                 (false, false) => continue,
             };
             let verdict = if check.fails_run() { Verdict::Failed } else { Verdict::Skipped };
-            let word = self.look.verdict(verdict, &word);
-            let id = format!("{}/{}", scenario.selector(), crate::compare::short(scenario, check));
-            writeln!(self.out, "\n{word} {} {}", check.level, self.look.bold(&line(&id)))?;
-            self.row(2, "because", &[line(&expected.reason)])?;
+            let word = self.style.verdict(verdict, &word);
+            let id = format!("{}/{}", scenario.selector(), scenario.check_name(check));
+            writeln!(self.out, "\n{word} {} {}", check.level, self.style.bold(&line(&id)))?;
+            self.row(2, "reason", &[line(&expected.reason)])?;
             if check.fails_run() {
-                self.row(2, "mend", &["take it out of the file of expected failures".to_owned()])?;
+                self.row(2, "fix", &["remove the entry from the expectations file".to_owned()])?;
             }
         }
         Ok(())
@@ -263,9 +265,9 @@ impl<W: Write> Summary<'_, W> {
     fn faults(&mut self, report: &Report) -> io::Result<()> {
         let faults = report.scenarios.iter().flat_map(|s| s.faults.iter().map(move |f| (s, f)));
         for (scenario, fault) in faults {
-            let verdict = self.look.verdict(Verdict::Error, "fault of the environment or the suite");
+            let verdict = self.style.verdict(Verdict::Error, "environment or suite error");
             writeln!(self.out, "\n{verdict} in {}", line(&scenario.selector()))?;
-            self.row(2, "what", &block(&fault.message, EVIDENCE_LINES))?;
+            self.row(2, "message", &block(&fault.message, EVIDENCE_LINES))?;
             if let Some(step) = &fault.step {
                 self.row(2, "step", &[line(step)])?;
             }
@@ -280,23 +282,34 @@ impl<W: Write> Summary<'_, W> {
         }
         self.command("repeat", &report.run.command)?;
         let conclusion = conclusion(report);
-        let verdict = self.look.verdict(conclusion.verdict, &conclusion.verdict.to_string().to_uppercase());
-        writeln!(self.out, "{verdict}: {}", conclusion.sentence)
+        let word = conclusion.verdict.to_string().to_uppercase();
+        let plain = format!("{} {word}", symbol(conclusion.verdict));
+        let text = format!("{plain}: {}", conclusion.sentence);
+        let wrapped = textwrap::wrap(&text, self.style.width.max(40));
+        for (number, line) in wrapped.iter().enumerate() {
+            match line.strip_prefix(plain.as_str()) {
+                Some(rest) if number == 0 => {
+                    writeln!(self.out, "{}{rest}", self.style.verdict(conclusion.verdict, &word))?;
+                }
+                Some(_) | None => writeln!(self.out, "{}", no_command(line))?,
+            }
+        }
+        Ok(())
     }
 
-    /// A path or a command: on one line whatever its length, so that it can be copied.
+    /// A path or a command: always on one line, so that it can be copied.
     fn command(&mut self, label: &str, text: &str) -> io::Result<()> {
-        let label = self.look.dim(&format!("{label:LABEL$}"));
+        let label = self.style.dim(&format!("{label:LABEL$}"));
         writeln!(self.out, "  {label}{}", no_command(&line(text)))
     }
 
-    /// A label and its text, wrapped beside it.
+    /// A label and its text, wrapped to the right of it.
     fn row(&mut self, indent: usize, label: &str, lines: &[String]) -> io::Result<()> {
         let label = cut(label, 2 * LABEL);
         let label = no_command(&label);
         let label_width = LABEL.max(label.chars().count() + 1);
         let rest = " ".repeat(indent + label_width);
-        let options = Options::new(self.look.width.max(rest.len() + 20))
+        let options = Options::new(self.style.width.max(rest.len() + 20))
             .break_words(true)
             .word_splitter(textwrap::WordSplitter::NoHyphenation)
             .initial_indent(&rest)
@@ -304,21 +317,12 @@ impl<W: Write> Summary<'_, W> {
         let mut wrapped = lines.iter().flat_map(|text| textwrap::wrap(text, &options));
         let first = wrapped.next().unwrap_or_default();
         let first = no_command(first.strip_prefix(rest.as_str()).unwrap_or(first.trim_start()));
-        let label = self.look.dim(&format!("{label:label_width$}"));
+        let label = self.style.dim(&format!("{label:label_width$}"));
         writeln!(self.out, "{:indent$}{label}{first}", "")?;
         for text in wrapped {
             let text = no_command(text.strip_prefix(rest.as_str()).unwrap_or(text.trim_start()));
             writeln!(self.out, "{rest}{text}")?;
         }
         Ok(())
-    }
-}
-
-const fn rank(side: &Side) -> u8 {
-    match side {
-        Side::Suite => 0,
-        Side::Workload { .. } => 1,
-        Side::Proxy { .. } => 2,
-        Side::Service { .. } => 3,
     }
 }

@@ -1,13 +1,14 @@
+use super::escape::cut;
 use super::*;
 use meshproof_model::event::Event;
 use meshproof_model::report::{CheckResult, Level, Report, Verdict};
 use meshproof_model::sample;
 
-const COLOUR: Look = Look { colour: true, live: true, width: 100 };
+const COLOUR: OutputStyle = OutputStyle { colour: true, live: true, width: 100 };
 
-fn summarised(report: &Report, look: Look) -> String {
+fn summarised(report: &Report, style: OutputStyle) -> String {
     let mut out = Vec::new();
-    summary(&mut out, report, Some("meshproof-report/index.html"), look).unwrap();
+    summary(&mut out, report, Some("meshproof-report/index.html"), style).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -32,9 +33,9 @@ fn events(report: &Report) -> Vec<Event> {
     events
 }
 
-fn shown(events: &[Event], look: Look, verbosity: Verbosity) -> String {
+fn shown(events: &[Event], style: OutputStyle, verbosity: Verbosity) -> String {
     let mut out = Vec::new();
-    let mut progress = Progress::new(&mut out, look, verbosity);
+    let mut progress = Progress::new(&mut out, style, verbosity);
     for event in events {
         progress.on(event).unwrap();
     }
@@ -43,86 +44,89 @@ fn shown(events: &[Event], look: Look, verbosity: Verbosity) -> String {
 }
 
 #[test]
-fn a_summary_explains_everything_that_needs_a_look() {
-    insta::assert_snapshot!(summarised(&sample::report(), Look::PLAIN));
+fn summary_of_failures() {
+    insta::assert_snapshot!(summarised(&sample::report(), OutputStyle::PLAIN));
 }
 
 #[test]
-fn a_summary_fits_a_narrow_terminal() {
+fn summary_on_a_narrow_terminal() {
     let mut report = sample::report();
     report.scenarios.truncate(1);
-    insta::assert_snapshot!(summarised(&report, Look { width: 60, ..Look::PLAIN }));
+    insta::assert_snapshot!(summarised(&report, OutputStyle { width: 60, ..OutputStyle::PLAIN }));
 }
 
 #[test]
-fn a_summary_of_a_run_without_failures_is_short() {
-    insta::assert_snapshot!(summarised(&sample::passing(), Look::PLAIN));
+fn summary_without_failures() {
+    insta::assert_snapshot!(summarised(&sample::passing(), OutputStyle::PLAIN));
 }
 
 #[test]
-fn a_summary_of_a_partial_run_says_so() {
-    insta::assert_snapshot!(summarised(&sample::partial(), Look::PLAIN));
+fn summary_of_a_partial_run() {
+    insta::assert_snapshot!(summarised(&sample::partial(), OutputStyle::PLAIN));
 }
 
 #[test]
-fn a_summary_of_a_run_without_checks_is_an_error() {
+fn summary_without_checks() {
     let mut report = sample::passing();
     report.scenarios.clear();
-    insta::assert_snapshot!(summarised(&report, Look::PLAIN));
+    insta::assert_snapshot!(summarised(&report, OutputStyle::PLAIN));
 }
 
 #[test]
-fn many_checks_that_failed_for_one_reason_are_told_once() {
+fn many_checks_that_failed_for_the_same_reason_are_shown_once() {
     let mut report = sample::report();
     report.scenarios.truncate(1);
-    let told = |report: &Report| summarised(report, Look::PLAIN).matches("  requirement  ").count();
-    let before = told(&report);
+    let detailed =
+        |report: &Report| summarised(report, OutputStyle::PLAIN).matches("  requirement  ").count();
+    let before = detailed(&report);
     let failed = report.scenarios[0].checks.iter().find(|c| c.verdict == Verdict::Failed).unwrap().clone();
     let more = (0..40).map(|n| CheckResult { id: format!("{}-{n}", failed.id), ..failed.clone() });
     report.scenarios[0].checks.extend(more);
-    let text = summarised(&report, Look::PLAIN);
-    assert_eq!(told(&report), before);
-    assert!(text.contains("and 40 more for the same reason: "), "{text}");
+    let text = summarised(&report, OutputStyle::PLAIN);
+    assert_eq!(detailed(&report), before);
+    assert!(text.contains("and 40 more checks with the same reason: "), "{text}");
     let id = failed.id.rsplit('/').next().unwrap();
     assert!((0..40).all(|n| text.contains(&format!("{id}-{n}"))), "{text}");
 }
 
 #[test]
-fn a_scenario_of_one_should_that_failed_is_not_said_to_have_passed() {
+fn a_scenario_with_only_a_failed_should_check_is_not_reported_as_passed() {
     let mut report = sample::passing();
     let check = &mut report.scenarios[0].checks[2];
     (check.level, check.verdict) = (Level::Should, Verdict::Failed);
     let check = check.clone();
     report.scenarios[0].checks = vec![check];
-    let text = shown(&events(&report), Look::PLAIN, Verbosity::Normal);
+    let text = shown(&events(&report), OutputStyle::PLAIN, Verbosity::Normal);
     assert!(text.contains("✗ failed") && !text.contains("passed"), "{text}");
     assert_eq!(report.exit_code(), 0);
 }
 
 #[test]
-fn a_coloured_summary_says_the_same_as_a_plain_one() {
-    let plain = summarised(&sample::report(), Look::PLAIN);
+fn a_coloured_summary_has_the_same_text_as_a_plain_one() {
+    let plain = summarised(&sample::report(), OutputStyle::PLAIN);
     let coloured = summarised(&sample::report(), COLOUR);
     assert_ne!(plain, coloured);
     assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), plain);
 }
 
 #[test]
-fn hostile_text_reaches_no_terminal() {
+fn hostile_text_is_escaped_on_a_terminal() {
     for text in [
-        summarised(&sample::report(), Look::PLAIN),
-        shown(&events(&sample::report()), Look::PLAIN, Verbosity::Verbose),
+        summarised(&sample::report(), OutputStyle::PLAIN),
+        shown(&events(&sample::report()), OutputStyle::PLAIN, Verbosity::Verbose),
     ] {
-        let bad = text.chars().find(|&c| c != '\n' && visible::line(&c.to_string()) != c.to_string());
+        let bad = text
+            .chars()
+            .find(|&c| c != '\n' && meshproof_model::visible::line(&c.to_string()) != c.to_string());
         assert_eq!(bad, None);
         assert!(text.contains("\\x1b[31mPASSED"));
     }
 }
 
 #[test]
-fn untrusted_text_is_no_command_to_a_runner_of_workflows() {
+fn untrusted_text_is_never_a_github_workflow_command() {
     for width in 40..120 {
-        let text = summarised(&sample::report(), Look { width, ..Look::PLAIN });
+        let text = summarised(&sample::report(), OutputStyle { width, ..OutputStyle::PLAIN });
         assert!(text.contains("::error::") && text.contains("# #[error]"));
         let command = text.lines().find(|l| l.trim_start().starts_with("::") || l.contains("##["));
         assert_eq!(command, None, "at width {width}");
@@ -130,57 +134,59 @@ fn untrusted_text_is_no_command_to_a_runner_of_workflows() {
 }
 
 #[test]
-fn plain_progress_is_one_line_a_scenario() {
-    insta::assert_snapshot!(shown(&events(&sample::report()), Look::PLAIN, Verbosity::Normal));
+fn plain_progress_is_one_line_per_scenario() {
+    insta::assert_snapshot!(shown(&events(&sample::report()), OutputStyle::PLAIN, Verbosity::Normal));
 }
 
 #[test]
-fn verbose_progress_is_one_line_a_check() {
-    insta::assert_snapshot!(shown(&events(&sample::report()), Look::PLAIN, Verbosity::Verbose));
+fn verbose_progress_is_one_line_per_check() {
+    insta::assert_snapshot!(shown(&events(&sample::report()), OutputStyle::PLAIN, Verbosity::Verbose));
 }
 
 #[test]
-fn quiet_progress_is_nothing() {
+fn quiet_progress_is_empty() {
     assert_eq!(shown(&events(&sample::report()), COLOUR, Verbosity::Quiet), "");
 }
 
 #[test]
-fn an_interruption_is_told() {
+fn progress_of_an_interrupted_run() {
     let mut events = events(&sample::passing());
     events.truncate(2);
     events.push(Event::Interrupted { reason: "Ctrl-C".to_owned() });
-    insta::assert_snapshot!(shown(&events, Look::PLAIN, Verbosity::Normal));
+    insta::assert_snapshot!(shown(&events, OutputStyle::PLAIN, Verbosity::Normal));
 }
 
 #[test]
-fn that_scenarios_follow_one_another_is_told() {
+fn progress_states_why_scenarios_run_one_after_another() {
     let mut events = events(&sample::passing());
     events.truncate(1);
     events.push(Event::OneAtATime { reason: "the gateways are shared".to_owned() });
-    let text = shown(&events, Look::PLAIN, Verbosity::Normal);
-    assert!(text.ends_with("one scenario after another: the gateways are shared\n"), "{text}");
+    let text = shown(&events, OutputStyle::PLAIN, Verbosity::Normal);
+    assert!(text.ends_with("scenarios run one after another: the gateways are shared\n"), "{text}");
 }
 
 #[test]
-fn live_progress_changes_one_line_in_place() {
+fn live_progress_redraws_one_line_in_place() {
     let mut report = sample::report();
     report.scenarios.truncate(2);
-    let text = shown(&events(&report), Look { colour: false, live: true, width: 60 }, Verbosity::Normal);
+    let text =
+        shown(&events(&report), OutputStyle { colour: false, live: true, width: 60 }, Verbosity::Normal);
     insta::assert_snapshot!(text.replace('\r', "<CR>").replace("\x1b[2K", "<ERASE>"));
-    assert!(text.ends_with("\r\x1b[2K") || text.ends_with('\n'), "the changing line is left behind");
+    assert!(text.ends_with("\r\x1b[2K") || text.ends_with('\n'), "the progress line was not removed");
 }
 
 #[test]
-fn a_run_that_breaks_off_leaves_no_changing_line_behind() {
+fn the_progress_line_is_removed_when_a_run_stops_early() {
     let mut events = events(&sample::passing());
     events.truncate(2);
-    let text = shown(&events, Look { colour: false, live: true, width: 60 }, Verbosity::Normal);
+    let text = shown(&events, OutputStyle { colour: false, live: true, width: 60 }, Verbosity::Normal);
     assert!(text.contains("[0/1]") && text.ends_with("\r\x1b[2K"), "{text:?}");
 }
 
 #[test]
-fn colour_needs_a_terminal_that_wants_it() {
-    let colour = |terminal, dumb, no_colour| Look::from_facts(terminal, dumb, no_colour, Some(80)).colour;
+fn colour_needs_a_terminal_that_supports_it() {
+    let colour =
+        |terminal, dumb, no_colour| OutputStyle::from_facts(terminal, dumb, no_colour, Some(80)).colour;
     assert!(colour(true, false, false));
     assert!(!colour(false, false, false));
     assert!(!colour(true, true, false));
@@ -188,7 +194,7 @@ fn colour_needs_a_terminal_that_wants_it() {
 }
 
 #[test]
-fn a_cut_line_counts_columns_not_characters() {
+fn a_line_is_cut_by_columns_not_by_characters() {
     assert_eq!(cut("abc", 3), "abc");
     assert_eq!(cut("abcd", 3), "ab…");
     assert_eq!(cut("日本語", 5), "日本…");

@@ -1,4 +1,4 @@
-//! axe-core, from npm: `npm ci` in this folder installs the version that the lock file names.
+//! Accessibility rules of axe-core. `npm ci` in this folder installs the version in the lock file.
 
 use std::path::Path;
 
@@ -9,12 +9,13 @@ use serde_json::Value;
 use crate::driver::with_browser;
 use crate::pair;
 
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser");
 const AXE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/node_modules/axe-core/axe.min.js");
 
 #[tokio::test]
-async fn no_page_has_a_serious_violation_of_accessibility_rules() {
+async fn no_page_has_a_serious_accessibility_violation() {
     let Ok(axe) = std::fs::read_to_string(Path::new(AXE)) else {
-        let reason = format!("skipped: {AXE} is not there; `npm ci` in reports/tests/browser installs it");
+        let reason = format!("skipped: {AXE} does not exist. To install it, run `npm ci` in {FOLDER}");
         assert!(std::env::var_os("MESHPROOF_REQUIRE_INSTALLED").is_none_or(|v| v != "1"), "{reason}");
         eprintln!("{reason}");
         return;

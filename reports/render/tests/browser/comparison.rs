@@ -2,20 +2,20 @@ use meshproof_model::sample;
 use meshproof_render::html;
 use serde_json::json;
 
-use crate::driver::{Page, with_browser};
+use crate::driver::{BrowserPage, with_browser};
 use crate::pair;
 
 const SHOWN: &str = "return [...document.querySelectorAll('#matrix tbody:not([hidden]) tr:not(.group):not([hidden])')]\
     .map((r) => r.cells[0].querySelector('.level').nextSibling.textContent.trim())";
 
-async fn query(page: &Page, text: &str) {
+async fn query(page: &BrowserPage, text: &str) {
     let text = json!(text);
     page.run(&format!("query.value = {text}; query.dispatchEvent(new Event('input', {{bubbles: true}}))"))
         .await;
 }
 
 #[tokio::test]
-async fn only_differences_are_shown_until_all_are_asked_for() {
+async fn only_differences_are_shown_until_all_checks_are_requested() {
     with_browser(async |page| {
         let [good, bad] = pair();
         page.open(&html::comparison(&[&good, &bad], None, true), "").await;
@@ -31,7 +31,7 @@ async fn only_differences_are_shown_until_all_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_query_finds_what_it_asks_for() {
+async fn a_query_shows_the_matching_checks() {
     with_browser(async |page| {
         let [good, bad] = pair();
         page.open(&html::comparison(&[&good, &bad, &sample::report()], None, true), "#all=1").await;
@@ -59,7 +59,7 @@ async fn a_query_finds_what_it_asks_for() {
 }
 
 #[tokio::test]
-async fn a_wrong_query_says_what_is_wrong_and_names_the_choices() {
+async fn an_invalid_query_shows_the_error_and_the_valid_values() {
     with_browser(async |page| {
         let [good, bad] = pair();
         page.open(&html::comparison(&[&good, &bad], None, true), "").await;
@@ -70,8 +70,8 @@ async fn a_wrong_query_says_what_is_wrong_and_names_the_choices() {
             ("is:odd", "is:regression"),
         ] {
             query(&page, text).await;
-            let said = page.run("return problem.textContent").await;
-            assert!(said.as_str().unwrap().contains(wanted), "{text}: {said}");
+            let message = page.run("return problem.textContent").await;
+            assert!(message.as_str().unwrap().contains(wanted), "{text}: {message}");
         }
         query(&page, "").await;
         assert_eq!(page.run("return problem.textContent").await, json!(""));
@@ -80,7 +80,7 @@ async fn a_wrong_query_says_what_is_wrong_and_names_the_choices() {
 }
 
 #[tokio::test]
-async fn a_cell_opens_its_evidence_beside_its_neighbour_s_with_the_first_divergence_marked() {
+async fn a_cell_opens_two_columns_of_evidence_with_the_first_divergence_marked() {
     with_browser(async |page| {
         let [good, bad] = pair();
         let html = html::comparison(&[&good, &bad], None, true);
@@ -89,11 +89,11 @@ async fn a_cell_opens_its_evidence_beside_its_neighbour_s_with_the_first_diverge
         page.until("return cell.open && sides.querySelectorAll('tr.first').length === 1").await;
         let first = page.run("return sides.querySelector('tr.first').textContent").await;
         assert!(first.as_str().unwrap().starts_with("upstream cluster"), "{first}");
-        let told = page.run("return sides.querySelector('.diverges').textContent").await;
-        // The page and the comparison itself say the same.
+        let shown = page.run("return sides.querySelector('.diverges').textContent").await;
+        // The page and the comparison itself show the same text.
         let comparison = meshproof_render::compare::compare(&[&good, &bad], None);
         let cell = comparison.scenarios[0].rows[1].cells[1].clone().unwrap();
-        assert_eq!(told, json!(format!("First divergence: {}", cell.divergence.unwrap().sentence())));
+        assert_eq!(shown, json!(format!("First divergence: {}", cell.divergence.unwrap().sentence())));
     })
     .await;
 }
@@ -118,7 +118,7 @@ async fn a_link_shows_the_same_view_and_back_closes_the_evidence() {
 }
 
 #[tokio::test]
-async fn the_matrix_is_one_stop_for_the_tab_key_and_the_arrows_move_in_it() {
+async fn the_matrix_is_one_tab_stop_and_arrow_keys_move_inside_it() {
     with_browser(async |page| {
         let [good, bad] = pair();
         page.open(&html::comparison(&[&good, &bad], None, true), "#all=1").await;
@@ -137,18 +137,18 @@ async fn the_matrix_is_one_stop_for_the_tab_key_and_the_arrows_move_in_it() {
 }
 
 #[tokio::test]
-async fn a_comparison_without_evidence_says_so_where_it_is_asked_for() {
+async fn a_comparison_without_evidence_states_this_when_a_cell_is_clicked() {
     with_browser(async |page| {
         let [good, bad] = pair();
         page.open(&html::comparison(&[&good, &bad], None, false), "").await;
         page.run("document.querySelector('#matrix tr[data-d] td.failed button').click()").await;
-        page.until("return sides.textContent.includes('the page holds no evidence for this')").await;
+        page.until("return sides.textContent.includes('this page was created without evidence')").await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn regressions_and_fixes_are_marked_and_can_be_asked_for() {
+async fn regressions_and_fixes_are_marked_and_can_be_queried() {
     with_browser(async |page| {
         let [good, bad] = pair();
         page.open(&html::comparison(&[&good, &bad], Some(0), true), "#q=is:regression").await;
@@ -160,7 +160,7 @@ async fn regressions_and_fixes_are_marked_and_can_be_asked_for() {
 }
 
 #[tokio::test]
-async fn heads_stay_in_sight_below_the_bar_wherever_the_page_and_the_table_are_scrolled() {
+async fn the_header_row_stays_visible_below_the_bar_at_every_scroll_position() {
     with_browser(async |page| {
         let reports: Vec<_> = (0..12).map(|_| sample::report()).collect();
         let several = html::comparison(&reports.iter().collect::<Vec<_>>(), None, false);
@@ -170,7 +170,7 @@ async fn heads_stay_in_sight_below_the_bar_wherever_the_page_and_the_table_are_s
             for width in [1400, 390] {
                 page.look(width, 500, "light").await;
                 page.open(&html, "#all=1").await;
-                // Room to scroll on below the table, as behind a long legend.
+                // Adds space below the table, as a long legend does.
                 page.run("document.body.style.paddingBottom = '2000px'; const box = document.querySelector('.matrix-scroll'); box.style.height = box.style.maxHeight = '800px'").await;
                 page.run("const box = document.querySelector('.matrix-scroll'); scrollTo(0, box.getBoundingClientRect().top + scrollY + 40); box.scrollTop = 60").await;
                 page.until(
@@ -185,7 +185,7 @@ async fn heads_stay_in_sight_below_the_bar_wherever_the_page_and_the_table_are_s
 }
 
 #[tokio::test]
-async fn a_table_that_goes_on_to_the_right_fades_there_until_its_end_is_reached() {
+async fn a_wide_table_fades_at_its_right_edge_until_it_is_scrolled_to_the_end() {
     with_browser(async |page| {
         let reports: Vec<_> = (0..6).map(|_| sample::report()).collect();
         page.look(390, 844, "light").await;
@@ -199,7 +199,7 @@ async fn a_table_that_goes_on_to_the_right_fades_there_until_its_end_is_reached(
 }
 
 #[tokio::test]
-async fn what_a_check_failed_for_is_marked_before_what_differs_besides() {
+async fn the_field_that_a_check_failed_for_is_marked_before_other_differences() {
     with_browser(async |page| {
         let [good, mut bad] = pair();
         bad.scenarios[0].checks[1].differences = vec![meshproof_model::Difference {
@@ -215,11 +215,11 @@ async fn what_a_check_failed_for_is_marked_before_what_differs_besides() {
         page.open(&html::comparison(&[&good, &bad], None, true), "").await;
         page.run("document.querySelector('#matrix tr[data-d] td.failed button').click()").await;
         page.until("return cell.open && sides.querySelectorAll('tr.first').length === 1").await;
-        let told = page.run("return sides.querySelector('.diverges').textContent").await;
+        let shown = page.run("return sides.querySelector('.diverges').textContent").await;
         let comparison = meshproof_render::compare::compare(&[&good, &bad], None);
         let divergence = comparison.scenarios[0].rows[1].cells[1].clone().unwrap().divergence.unwrap();
         assert_eq!(divergence.field, "status");
-        assert_eq!(told, json!(format!("First divergence: {}", divergence.sentence())));
+        assert_eq!(shown, json!(format!("First divergence: {}", divergence.sentence())));
     })
     .await;
 }

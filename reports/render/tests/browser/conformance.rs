@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::driver::with_browser;
 
 #[tokio::test]
-async fn a_page_opens_from_disk_and_asks_for_nothing_but_itself() {
+async fn a_page_opens_from_disk_and_loads_nothing_else() {
     with_browser(async |page| {
         for html in [
             html::html(&sample::report()),
@@ -14,13 +14,13 @@ async fn a_page_opens_from_disk_and_asks_for_nothing_but_itself() {
         ] {
             page.requests().await;
             page.open(&html, "").await;
-            let asked = page.requests().await;
+            let requests = page.requests().await;
             assert!(
-                asked
+                requests
                     .iter()
                     .all(|url| url.starts_with("file://") && url.ends_with("page.html")
                         || url == "about:blank"),
-                "{asked:?}"
+                "{requests:?}"
             );
             assert_eq!(page.console().await, Vec::<String>::new());
         }
@@ -29,7 +29,7 @@ async fn a_page_opens_from_disk_and_asks_for_nothing_but_itself() {
 }
 
 #[tokio::test]
-async fn a_link_to_a_check_opens_it_and_what_it_lies_in() {
+async fn a_link_to_a_check_opens_it_and_its_parents() {
     with_browser(async |page| {
         page.open(&html::html(&sample::report()), "#sidecar-origination:target-port/sni-is-host").await;
         let open = "return document.getElementById('sidecar-origination:target-port/sni-is-host').open";
@@ -44,7 +44,7 @@ async fn a_link_to_a_check_opens_it_and_what_it_lies_in() {
 }
 
 #[tokio::test]
-async fn evidence_is_unpacked_when_it_is_opened_and_shows_what_was_seen() {
+async fn evidence_is_unpacked_when_it_is_opened() {
     with_browser(async |page| {
         page.open(&html::html(&sample::report()), "#sidecar-origination:target-port/single-response").await;
         let first = "document.getElementById('sidecar-origination:target-port/single-response').querySelector('details.piece')";
@@ -57,21 +57,21 @@ async fn evidence_is_unpacked_when_it_is_opened_and_shows_what_was_seen() {
 }
 
 #[tokio::test]
-async fn a_filter_leaves_what_fits_and_is_kept_in_the_address() {
+async fn a_filter_shows_matching_checks_and_is_part_of_the_address() {
     with_browser(async |page| {
         page.open(&html::html(&sample::report()), "").await;
         page.run("search.value = 'sni'; search.dispatchEvent(new Event('input', {bubbles: true}))").await;
         let shown = "return [...document.querySelectorAll('details.check:not([hidden])')].map((c) => c.id)";
         assert_eq!(page.run(shown).await, json!(["sidecar-origination:target-port/sni-is-host"]));
         assert_eq!(page.run("return location.hash").await, json!("#q=sni"));
-        page.open(&html::html(&sample::report()), "#verdict=look&level=SHOULD").await;
+        page.open(&html::html(&sample::report()), "#verdict=attention&level=SHOULD").await;
         assert_eq!(page.run(shown).await, json!(["sidecar-origination:target-port/header-hygiene"]));
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_link_to_a_check_that_the_filter_hides_shows_it() {
+async fn a_link_to_a_hidden_check_shows_it() {
     with_browser(async |page| {
         page.open(&html::html(&sample::report()), "#verdict=failed").await;
         let id = "sidecar-origination:target-port/sni-is-host";
@@ -82,7 +82,7 @@ async fn a_link_to_a_check_that_the_filter_hides_shows_it() {
 }
 
 #[tokio::test]
-async fn a_term_is_explained_at_a_press_of_its_button() {
+async fn clicking_a_term_shows_its_definition() {
     with_browser(async |page| {
         page.open(&html::html(&sample::report()), "").await;
         let tip = "document.getElementById('term-MUST')";
@@ -97,7 +97,7 @@ async fn a_term_is_explained_at_a_press_of_its_button() {
 }
 
 #[tokio::test]
-async fn a_page_fits_wide_and_narrow_windows_in_either_scheme() {
+async fn a_page_fits_wide_and_narrow_windows_in_both_colour_schemes() {
     with_browser(async |page| {
         for html in [
             html::html(&sample::report()),
@@ -119,7 +119,7 @@ async fn a_page_fits_wide_and_narrow_windows_in_either_scheme() {
 }
 
 #[tokio::test]
-async fn a_printed_page_shows_its_failures_and_leaves_out_the_controls() {
+async fn a_printed_page_shows_failures_and_hides_controls() {
     with_browser(async |page| {
         page.open(&html::html(&sample::report()), "").await;
         page.devtools("Emulation.setEmulatedMedia", json!({"media": "print"})).await;
@@ -135,7 +135,7 @@ async fn a_printed_page_shows_its_failures_and_leaves_out_the_controls() {
 }
 
 #[tokio::test]
-async fn without_a_script_a_reader_finds_every_verdict_reason_and_headline() {
+async fn without_javascript_the_page_shows_every_verdict_reason_and_headline() {
     with_browser(async |page| {
         page.devtools("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
         let file = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
@@ -145,8 +145,8 @@ async fn without_a_script_a_reader_finds_every_verdict_reason_and_headline() {
         let source = source.as_str().unwrap();
         for wanted in [
             "two responses: 301, then 200",
-            "GET http://edition.cnn.com/politics gave 301",
-            "Without a script the page shows everything but",
+            "GET http://edition.cnn.com/politics: 301",
+            "Without JavaScript, this page shows everything except",
         ] {
             assert!(source.contains(wanted), "{wanted}");
         }
@@ -156,7 +156,7 @@ async fn without_a_script_a_reader_finds_every_verdict_reason_and_headline() {
 }
 
 #[tokio::test]
-async fn on_a_narrow_page_the_picture_of_a_failed_check_shows_its_failing_hop() {
+async fn on_a_narrow_page_the_picture_is_scrolled_to_the_failing_hop() {
     with_browser(async |page| {
         page.look(390, 844, "light").await;
         page.open(&html::html(&sample::report()), "").await;

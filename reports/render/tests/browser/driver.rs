@@ -1,5 +1,5 @@
-//! A browser for tests: chromedriver is started, spoken to by the WebDriver protocol (W3C, "WebDriver"), and ended with
-//! everything that it started, also where a test panics.
+//! A browser for tests. Starts chromedriver, controls it with the WebDriver protocol (W3C, "WebDriver"), and
+//! stops it with all its processes, even if a test panics.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -19,22 +19,22 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 
-/// Until chromedriver says that it listens.
+/// Timeout until chromedriver listens.
 const DRIVER_READY: Duration = Duration::from_secs(30);
-/// Until one command is answered; the first one starts the browser.
+/// Timeout for one command; the first command starts the browser.
 const ANSWERED: Duration = Duration::from_secs(60);
-/// Until a condition on a page holds.
+/// Timeout until a condition on a page holds.
 const CONDITION: Duration = Duration::from_secs(20);
 
-/// Browsers side by side: more of them than processors make each other late.
+/// The number of concurrent browsers. More browsers than processors slow each other down.
 static SEATS: Semaphore = Semaphore::const_new(2);
 
 /// A browser with one page.
-pub(crate) struct Page {
+pub(crate) struct BrowserPage {
     port: u16,
     session: String,
     folder: TempDir,
-    /// Ended when this is dropped; by then its browser is gone.
+    /// Killed on drop, after its browser has exited.
     _driver: Child,
 }
 
@@ -43,7 +43,8 @@ fn installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// Whether there is a browser; says so where there is none, and fails where there must be one.
+/// Whether a browser is installed. If not, prints a message, and panics if `MESHPROOF_REQUIRE_INSTALLED` is
+/// 1.
 pub(crate) fn there_is_a_browser() -> bool {
     let missing: Vec<&str> = ["chromium", "chromedriver"].into_iter().filter(|p| !installed(p)).collect();
     if missing.is_empty() {
@@ -55,13 +56,15 @@ pub(crate) fn there_is_a_browser() -> bool {
     false
 }
 
-/// Runs a test in a browser of its own.
-pub(crate) async fn with_browser<F: Future<Output = ()>>(test: impl FnOnce(std::sync::Arc<Page>) -> F) {
+/// Runs a test in its own browser.
+pub(crate) async fn with_browser<F: Future<Output = ()>>(
+    test: impl FnOnce(std::sync::Arc<BrowserPage>) -> F,
+) {
     if !there_is_a_browser() {
         return;
     }
     let _seat = SEATS.acquire().await.unwrap();
-    let page = std::sync::Arc::new(Page::start().await);
+    let page = std::sync::Arc::new(BrowserPage::start().await);
     let outcome = AssertUnwindSafe(test(std::sync::Arc::clone(&page))).catch_unwind().await;
     page.end().await;
     if let Err(panic) = outcome {
@@ -69,7 +72,7 @@ pub(crate) async fn with_browser<F: Future<Output = ()>>(test: impl FnOnce(std::
     }
 }
 
-impl Page {
+impl BrowserPage {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut driver = Command::new("chromedriver")
@@ -83,15 +86,15 @@ impl Page {
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
         let port = tokio::time::timeout(DRIVER_READY, async {
             loop {
-                let line = lines.next_line().await.unwrap().expect("chromedriver ended");
+                let line = lines.next_line().await.unwrap().expect("chromedriver exited");
                 if let Some((_, port)) = line.split_once("successfully on port ") {
                     return port.trim_end_matches('.').parse().unwrap();
                 }
             }
         })
         .await
-        .expect("chromedriver does not say its port");
-        // Whatever else it says must not fill the pipe.
+        .expect("chromedriver did not print its port in time");
+        // Reads the remaining output, so that the pipe does not fill.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let profile = folder.path().join("profile");
         let arguments = [
@@ -114,26 +117,27 @@ impl Page {
         let answer = call(port, "POST", "/session", &wanted).await.unwrap();
         let session = answer["sessionId"].as_str().unwrap().to_owned();
         let page = Self { port, session, folder, _driver: driver };
-        // The browser's own first page asks for much, and none of it is the report's.
+        // The browser's start page loads resources that do not belong to the report.
         page.command("POST", "/url", json!({"url": "about:blank"})).await;
         page
     }
 
     async fn end(&self) {
-        let _gone_already =
+        let _already_closed =
             call(self.port, "DELETE", &format!("/session/{}", self.session), &Value::Null).await;
     }
 
     /// A command of this session.
     ///
     /// # Panics
-    /// The browser refuses it: a prompt is open, a script threw.
+    /// The browser returns an error: a prompt is open, a script threw.
     pub(crate) async fn command(&self, method: &str, path: &str, body: Value) -> Value {
         let path = format!("/session/{}{path}", self.session);
         call(self.port, method, &path, &body).await.unwrap_or_else(|e| panic!("{method} {path}: {e}"))
     }
 
-    /// Puts a page into a file and opens it from there, with whatever follows the `#`; returns when its script has run.
+    /// Writes a page to a file and opens it with this fragment (with its `#`). Returns when the page's script
+    /// has run.
     pub(crate) async fn open(&self, html: &str, hash: &str) {
         let file = self.folder.path().join("page.html");
         std::fs::write(&file, html).unwrap();
@@ -141,7 +145,7 @@ impl Page {
     }
 
     async fn go(&self, file: &Path, hash: &str) {
-        // A change of the hash alone would not load the page again.
+        // A change of only the fragment would not reload the page.
         self.command("POST", "/url", json!({"url": "about:blank"})).await;
         self.command("POST", "/url", json!({"url": format!("file://{}{hash}", file.display())})).await;
         self.until("return document.documentElement.dataset.ready === 'yes'").await;
@@ -152,7 +156,7 @@ impl Page {
         self.command("POST", "/execute/sync", json!({"script": script, "args": []})).await
     }
 
-    /// Runs a function body that calls its last argument when it is done.
+    /// Runs a function body that calls its last argument with the result.
     pub(crate) async fn run_async(&self, script: &str) -> Value {
         self.command("POST", "/execute/async", json!({"script": script, "args": []})).await
     }
@@ -166,7 +170,7 @@ impl Page {
         };
         tokio::time::timeout(CONDITION, holds)
             .await
-            .unwrap_or_else(|_| panic!("not within {CONDITION:?}: {script}"));
+            .unwrap_or_else(|_| panic!("timed out after {CONDITION:?} waiting for: {script}"));
     }
 
     /// A command of the DevTools protocol.
@@ -174,7 +178,7 @@ impl Page {
         self.command("POST", "/goog/cdp/execute", json!({"cmd": command, "params": parameters})).await
     }
 
-    /// The window's inside, in pixels, and the colour scheme that its user prefers.
+    /// Sets the viewport size in pixels and the preferred colour scheme.
     pub(crate) async fn look(&self, width: u32, height: u32, scheme: &str) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
@@ -182,13 +186,13 @@ impl Page {
         self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
-    /// What the page's console says.
+    /// The messages of the page's console.
     pub(crate) async fn console(&self) -> Vec<String> {
         let log = self.command("POST", "/se/log", json!({"type": "browser"})).await;
         log.as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The addresses that the page asked for since the last call.
+    /// The URLs that the page has requested since the last call.
     pub(crate) async fn requests(&self) -> Vec<String> {
         let log = self.command("POST", "/se/log", json!({"type": "performance"})).await;
         let entries = log.as_array().unwrap().iter();
@@ -200,7 +204,7 @@ impl Page {
 }
 
 async fn call(port: u16, method: &str, path: &str, body: &Value) -> Result<Value, String> {
-    let asked = async {
+    let exchange = async {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| e.to_string())?;
         let (mut send, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
@@ -214,13 +218,13 @@ async fn call(port: u16, method: &str, path: &str, body: &Value) -> Result<Value
             .body(Full::new(bytes))
             .map_err(|e| e.to_string())?;
         let response = send.send_request(request).await.map_err(|e| e.to_string())?;
-        let good = response.status().is_success();
+        let success = response.status().is_success();
         let bytes = response.into_body().collect().await.map_err(|e| e.to_string())?.to_bytes();
         let mut answer: Value = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
         let value = answer["value"].take();
-        if good { Ok(value) } else { Err(value["message"].as_str().unwrap_or_default().to_owned()) }
+        if success { Ok(value) } else { Err(value["message"].as_str().unwrap_or_default().to_owned()) }
     };
-    tokio::time::timeout(ANSWERED, asked)
+    tokio::time::timeout(ANSWERED, exchange)
         .await
-        .unwrap_or_else(|_| Err(format!("no answer within {ANSWERED:?}")))
+        .unwrap_or_else(|_| Err(format!("timed out after {ANSWERED:?} waiting for chromedriver to answer")))
 }

@@ -3,13 +3,13 @@ use meshproof_model::{Report, sample};
 use meshproof_render::html;
 use serde_json::{Value, json};
 
-use crate::driver::{Page, with_browser};
+use crate::driver::{BrowserPage, with_browser};
 
-/// Members whose values are words of the model, not free text.
+/// Members whose values are enum values of the model, not free text.
 const WORDS: &[&str] = &["schema", "kind", "side", "verdict", "level", "state"];
 
-/// The sample with every free text replaced, and each field by another of the strings in each of the turns: after as many
-/// turns as there are strings, every field has had every string.
+/// The sample with every free text replaced by a hostile string. Each turn gives each field another string;
+/// after as many turns as there are strings, every field has had every string.
 fn report(turn: usize) -> Report {
     let mut json = serde_json::to_value(sample::report()).unwrap();
     let mut next = turn;
@@ -20,7 +20,7 @@ fn report(turn: usize) -> Report {
 fn replace(value: &mut Value, key: &str, next: &mut usize) {
     match value {
         Value::String(text) if !WORDS.contains(&key) => {
-            // Ids stay such that evidence is still found: what is not found is not shown.
+            // Evidence ids are kept, because evidence that cannot be found is not shown.
             let id = text.starts_with('e') && text.len() < 4;
             if !id {
                 sample::HOSTILE_STRINGS[*next % sample::HOSTILE_STRINGS.len()].clone_into(text);
@@ -33,8 +33,9 @@ fn replace(value: &mut Value, key: &str, next: &mut usize) {
     }
 }
 
-/// Opens everything that opens, then asks whether anything ran, got out of its place, or tore the layout.
-async fn assert_harmless(page: &Page, turn: usize) {
+/// Opens all details, then checks that no script ran, no element escaped from its place, and the layout is
+/// intact.
+async fn assert_harmless(page: &BrowserPage, turn: usize) {
     page.run("for (const d of document.querySelectorAll('details')) d.open = true").await;
     page.until("return [...document.querySelectorAll('.piece[open] > .details')].every((d) => d.firstChild)")
         .await;
@@ -73,7 +74,7 @@ async fn assert_harmless(page: &Page, turn: usize) {
 }
 
 #[tokio::test]
-async fn no_hostile_string_in_any_field_of_a_report_runs_or_tears_its_page() {
+async fn hostile_strings_in_a_report_neither_run_nor_break_the_page() {
     with_browser(async |page| {
         for turn in 0..sample::HOSTILE_STRINGS.len() {
             page.look(if turn % 2 == 0 { 1440 } else { 390 }, 900, "light").await;
@@ -85,7 +86,7 @@ async fn no_hostile_string_in_any_field_of_a_report_runs_or_tears_its_page() {
 }
 
 #[tokio::test]
-async fn no_hostile_string_in_any_field_of_compared_reports_runs_or_tears_their_page() {
+async fn hostile_strings_in_a_comparison_neither_run_nor_break_the_page() {
     with_browser(async |page| {
         for turn in 0..sample::HOSTILE_STRINGS.len() {
             page.open(&html::comparison(&[&report(turn), &report(turn + 7)], Some(0), true), "#all=1").await;
@@ -98,7 +99,7 @@ async fn no_hostile_string_in_any_field_of_compared_reports_runs_or_tears_their_
 }
 
 #[tokio::test]
-async fn no_hostile_string_in_a_kill_matrix_runs_or_tears_its_page() {
+async fn hostile_strings_in_a_kill_matrix_neither_run_nor_break_the_page() {
     with_browser(async |page| {
         for turn in 0..sample::HOSTILE_STRINGS.len() {
             let text =

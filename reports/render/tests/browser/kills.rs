@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::driver::with_browser;
 
 #[tokio::test]
-async fn a_search_by_saboteur_leaves_its_column_and_who_noticed() {
+async fn a_search_for_a_saboteur_shows_its_column_and_the_checks_that_detect_it() {
     with_browser(async |page| {
         page.open(&html::kill_matrix(&sample::kills()), "#q=no-sni").await;
         let rows = "return [...document.querySelectorAll('#matrix tbody tr:not([hidden])')].map((r) => r.cells[0].textContent.trim())";
@@ -17,7 +17,7 @@ async fn a_search_by_saboteur_leaves_its_column_and_who_noticed() {
 }
 
 #[tokio::test]
-async fn a_saboteur_s_head_leads_to_what_it_does_and_who_noticed() {
+async fn clicking_a_saboteur_shows_its_description_and_the_checks_that_detect_it() {
     with_browser(async |page| {
         page.open(&html::kill_matrix(&sample::kills()), "").await;
         page.run("document.querySelector('[data-to=saboteur-0]').click()").await;

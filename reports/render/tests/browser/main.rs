@@ -1,9 +1,9 @@
-//! The pages in a real browser. Skipped, visibly, where there is none.
+//! Tests of the pages in a real browser. Without a browser they print a message and are skipped.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test says what went wrong by panicking, and why it is skipped"
+    reason = "a test reports failures by panicking and prints why it is skipped"
 )]
 
 mod accessible;
@@ -15,7 +15,7 @@ mod kills;
 
 use meshproof_model::{EvidenceId, Fact, Report, Verdict, sample};
 
-/// The sample, and the sample with a failed check that has something to diverge in.
+/// The sample, and the sample with a failed check whose evidence differs.
 fn pair() -> [Report; 2] {
     let good = {
         let mut report = sample::passing();

@@ -28,9 +28,9 @@ pub use engine::{
 };
 pub use life::removals_done;
 
-use super::nginx::door::Door;
+use super::nginx::door::{Door, POLL};
 use super::nginx::logs::SharedLogs;
-use super::nginx::{POLL, arguments, new_folder, read_version};
+use super::nginx::{arguments, new_folder, read_version};
 use super::service::{ExternalError, RunningService};
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::store::{Store, bounded};

@@ -1,10 +1,15 @@
 //! The embedded external service: hyper on rustls, on ephemeral ports of loopback. It answers as nginx would and
 //! records what it sees at the moment that it sees it.
 
-pub(crate) mod behaviour;
+mod answer;
+mod behaviour;
 mod content;
+mod framing;
+mod port;
+mod record;
 mod serve;
 mod settings;
+mod web_socket;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,8 +20,10 @@ use async_trait::async_trait;
 use meshproof_model::{ExternalService, Side};
 use tokio::net::TcpListener;
 
-pub(crate) use content::{Answer, Content, Incoming};
+pub(crate) use answer::{Answer, Content, Incoming};
 use content::{Pages, RedirectToHttps};
+pub(crate) use port::Port;
+use port::Shared;
 use settings::TlsSettings;
 
 use super::accepting::{Accepting, Connection};
@@ -78,25 +85,6 @@ fn label(host: &str) -> String {
     format!("the embedded service for {host}")
 }
 
-/// One port of a service to be.
-pub(crate) struct Port {
-    /// As the documents name it.
-    pub(crate) documented: u16,
-    /// How TLS is spoken there, if it is.
-    tls: Option<TlsSettings>,
-    /// What is answered.
-    content: Arc<dyn Content>,
-    /// Whether an HTTP/1.1 connection takes another request after an answer.
-    keep_alive: bool,
-}
-
-impl Port {
-    /// A port that speaks plain HTTP.
-    pub(crate) fn plain(documented: u16, content: Arc<dyn Content>) -> Self {
-        Self { documented, tls: None, content, keep_alive: true }
-    }
-}
-
 /// A running embedded service. It stops when it is dropped, too, without waiting for its connections to end.
 pub(crate) struct Embedded {
     host: String,
@@ -110,13 +98,6 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         self.shared.accepting.cancel();
     }
-}
-
-/// What the tasks of one service share.
-struct Shared {
-    store: Store,
-    side: Side,
-    accepting: Arc<Accepting>,
 }
 
 impl Embedded {
@@ -146,7 +127,7 @@ impl Embedded {
         for (listener, port) in listeners {
             let owner = Arc::clone(&shared);
             shared.accepting.listen(listener, move |stream, peer, number| {
-                let record = Arc::new(serve::ConnectionRecord::new(&owner, number, &port, peer));
+                let record = Arc::new(record::ConnectionRecord::new(&owner, number, &port, peer));
                 let (port, owner) = (Arc::clone(&port), Arc::clone(&owner));
                 let work = async move { serve::connection(stream, &port, &record, &owner).await };
                 Connection { work, until_its_end: Arc::default() }

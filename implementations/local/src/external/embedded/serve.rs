@@ -1,7 +1,6 @@
 //! One connection of the embedded service: what is recorded of it, and how it is served.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, SERVER, USER_AGENT};
@@ -10,25 +9,25 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming as Body;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use meshproof_model::{Connection, EvidenceId, Fact, ServerRequest, TlsFacts};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::LazyConfigAcceptor;
-
-use super::behaviour::{AnswerBody, Entry, Framing, web_socket};
-use super::content::{Answer, Incoming};
-use super::settings::{Clients, TlsSettings};
-use super::{Port, Shared};
-use crate::http_facts;
-use crate::tap::{FirstTlsError, Tap, Watch};
-use crate::tls;
 use meshproof_harness::digest::Sum;
 use meshproof_harness::external::HttpVersions;
 use meshproof_harness::store::bounded;
 use meshproof_harness::token::token_of;
+use meshproof_model::{Fact, ServerRequest, TlsFacts};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
 
-/// How many bytes outside TLS are kept of one connection.
-const MAX_CLEAR: usize = 4096;
+use super::answer::{Answer, Incoming, SERVER_NAME};
+use super::framing::{AnswerBody, Framing};
+use super::port::{Port, Shared};
+use super::record::{Clear, ClearBytes, ConnectionRecord, RequestRecord};
+use super::settings::{Clients, TlsSettings};
+use super::web_socket::web_socket;
+use crate::http_facts;
+use crate::tap::{FirstTlsError, Tap};
+use crate::tls;
+
 /// How much of a request's head is read.
 const MAX_HEAD: usize = 64 * 1024;
 /// How much of a request's body is read; beyond it the answer is 413.
@@ -36,100 +35,10 @@ const MAX_BODY: u64 = 64 * 1024 * 1024;
 /// How much of a request's target is kept.
 const MAX_TARGET: usize = 4096;
 
-/// What the service calls itself.
-pub(super) const SERVER_NAME: HeaderValue = HeaderValue::from_static("meshproof-embedded");
-
 /// The first byte of a TLS handshake record (RFC 8446, section 5.1), and the mark of an SSLv2 one, by which nginx
 /// too tells TLS from plain HTTP (`ngx_http_ssl_handshake`).
 fn looks_like_tls(first: u8) -> bool {
     first == 0x16 || first & 0x80 != 0
-}
-
-/// The store's entry for one connection.
-pub(super) struct ConnectionRecord {
-    shared: Arc<Shared>,
-    id: EvidenceId,
-    number: u64,
-    port: u16,
-    peer: String,
-}
-
-impl ConnectionRecord {
-    pub(super) fn new(shared: &Arc<Shared>, number: u64, port: &Port, peer: SocketAddr) -> Self {
-        let peer = peer.to_string();
-        let fact = Fact::Connection(Connection {
-            number,
-            port: port.documented,
-            tls_port: port.tls.is_some(),
-            peer: peer.clone(),
-            clear_bytes: String::new(),
-            tls: None,
-        });
-        let id = shared.store.record(shared.side.clone(), None, fact);
-        Self { shared: shared.clone(), id, number, port: port.documented, peer }
-    }
-
-    fn amend(&self, change: impl FnOnce(&mut Connection)) {
-        self.shared.store.amend(&self.id, |fact| {
-            if let Fact::Connection(connection) = fact {
-                change(connection);
-            }
-        });
-    }
-
-    fn set_tls(&self, facts: &TlsFacts) {
-        self.amend(|c| c.tls = Some(facts.clone()));
-    }
-}
-
-/// What becomes of the bytes that arrive outside TLS.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Clear {
-    /// They go into the record as they come.
-    Show,
-    /// They may yet turn out to be a ClientHello.
-    Hold,
-    /// They are TLS.
-    Ignore,
-}
-
-/// Watches what arrives on a connection.
-struct ClearBytes {
-    record: Arc<ConnectionRecord>,
-    state: Mutex<(Clear, Vec<u8>)>,
-}
-
-impl ClearBytes {
-    fn new(record: &Arc<ConnectionRecord>, clear: Clear) -> Arc<Self> {
-        Arc::new(Self { record: Arc::clone(record), state: Mutex::new((clear, Vec::new())) })
-    }
-
-    fn turn(&self, clear: Clear) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 = clear;
-        if clear == Clear::Show {
-            self.show(&state.1);
-        }
-    }
-
-    fn show(&self, bytes: &[u8]) {
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        self.record.amend(|c| c.clear_bytes = text);
-    }
-}
-
-impl Watch for Arc<ClearBytes> {
-    fn received(&self, bytes: &[u8]) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = MAX_CLEAR - state.1.len();
-        if state.0 == Clear::Ignore || room == 0 {
-            return;
-        }
-        state.1.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        if state.0 == Clear::Show {
-            self.show(&state.1);
-        }
-    }
 }
 
 /// Serves a connection to its end. Whatever goes wrong is the record's business, not the caller's.
@@ -295,7 +204,7 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
         body_sha256: String::new(),
     };
     let id = site.shared.store.record(site.shared.side.clone(), token, Fact::Request(request));
-    let entry = Entry { shared: Arc::clone(site.shared), id };
+    let entry = RequestRecord { shared: Arc::clone(site.shared), id };
     let (port, refusal) = (site.port.clone(), site.refusal);
     async move {
         if let Some(upgrade) = upgrade {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::POLL;
 use crate::workload::raw;
 
+/// How often a condition is checked that cannot be waited for.
+pub(in crate::external) const POLL: Duration = Duration::from_millis(5);
 /// How long a request that is answered may still be held open by what its client sends: `lingering_time` in the
 /// template, and a little.
 const LINGERING: Duration = Duration::from_millis(1200);

@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use door::Door;
+use door::{Door, POLL};
 use logs::SharedLogs;
 use meshproof_nginx::config::{Folder, Ports, Site, Version};
 
@@ -30,8 +30,6 @@ use meshproof_harness::timeouts::{Timeout, Timeouts};
 
 /// How often nginx is started again after another program was faster to take one of its ports.
 const ATTEMPTS: usize = 8;
-/// How often a condition is checked that cannot be waited for.
-pub(super) const POLL: Duration = Duration::from_millis(5);
 /// How much of a program's own output goes into an error.
 const MAX_QUOTED: usize = 2000;
 /// `nginx -e FILE` came with 1.19.5 (nginx, "Command-line parameters").

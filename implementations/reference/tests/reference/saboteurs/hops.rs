@@ -1,22 +1,19 @@
-//! Saboteurs between sidecar and gateway, between applications, and over time.
+//! Saboteurs between sidecar and gateway, between applications, and across changes of the configuration.
+
+use std::sync::atomic::Ordering;
 
 use meshproof_plan::model::{
     Direction, Discovery, DownstreamTls, OriginalDestination, Plan, Transport, UpstreamProtocol, UpstreamTls,
 };
-use meshproof_reference::{Reference, Saboteur};
 use serde_json::json;
 
-use crate::support::authority::Authority;
-use crate::support::client::{self, Client};
+use crate::support::authority::TestAuthority;
+use crate::support::client::{self, TestClient};
 use crate::support::plans::{self, EXTERNAL, HOST};
-use crate::support::server::Server;
-use crate::support::{Bench, free};
+use crate::support::server::TestServer;
+use crate::support::{Bench, free, reference, until};
 
-fn reference(saboteur: Option<Saboteur>) -> Reference {
-    saboteur.map_or_else(Reference::new, Reference::sabotaged)
-}
-
-/// What a request through sidecar and gateway came to.
+/// The outcome of a request through sidecar and gateway.
 struct ThroughGateway {
     status: u16,
     gateway_lines: usize,
@@ -25,9 +22,9 @@ struct ThroughGateway {
     status_without_gateway: u16,
 }
 
-async fn through_gateway(saboteur: Option<Saboteur>) -> ThroughGateway {
-    let ca = Authority::new("public");
-    let server = Server::tls(ca.server(HOST)).await;
+async fn through_gateway(saboteur: Option<&str>) -> ThroughGateway {
+    let ca = TestAuthority::new("public");
+    let server = TestServer::tls(ca.server(HOST)).await;
     let mut bench = Bench::with(reference(saboteur), &ca.pem()).await;
     bench.endpoint(HOST, 443, server.address);
     let (bind, gateway) = (free(), free());
@@ -36,7 +33,7 @@ async fn through_gateway(saboteur: Option<Saboteur>) -> ThroughGateway {
     bench.apply(&plan).await;
     let status = client::get(bind, HOST, "/").await.status.as_u16();
     let gateway_lines = bench.lines("istio-egressgateway").await.len();
-    let plain_at_gateway = Client::connect(gateway).await.send(client::request(HOST, "/")).await.is_ok();
+    let plain_at_gateway = TestClient::connect(gateway).await.send(client::request(HOST, "/")).await.is_ok();
     let anonymous_at_gateway = client::get_over_mesh(gateway, HOST, None).await.is_ok();
     plan.proxies.truncate(1);
     bench.apply(&plan).await;
@@ -45,28 +42,28 @@ async fn through_gateway(saboteur: Option<Saboteur>) -> ThroughGateway {
 }
 
 #[tokio::test]
-async fn the_way_through_the_gateway() {
+async fn gateway_is_bypassed_or_accepts_plain_text_or_anonymous_clients() {
     let sound = through_gateway(None).await;
     assert_eq!((sound.status, sound.gateway_lines, sound.status_without_gateway), (200, 1, 503));
     assert!(!sound.plain_at_gateway && !sound.anonymous_at_gateway);
-    let past = through_gateway(Some(Saboteur::OriginateAtSidecar)).await;
+    let past = through_gateway(Some("originate-at-sidecar")).await;
     assert_eq!((past.status, past.gateway_lines), (200, 0));
-    let bypass = through_gateway(Some(Saboteur::BypassWhenGatewayDown)).await;
+    let bypass = through_gateway(Some("bypass-when-gateway-down")).await;
     assert_eq!((bypass.status, bypass.gateway_lines, bypass.status_without_gateway), (200, 1, 200));
-    let clear = through_gateway(Some(Saboteur::NoMutualTlsToGateway)).await;
+    let clear = through_gateway(Some("no-mutual-tls-to-gateway")).await;
     assert_eq!((clear.status, clear.gateway_lines, clear.plain_at_gateway), (200, 1, true));
-    let open = through_gateway(Some(Saboteur::GatewayAcceptsAnonymous)).await;
+    let open = through_gateway(Some("gateway-accepts-anonymous")).await;
     assert!(open.anonymous_at_gateway && !open.plain_at_gateway && open.status == 200);
 }
 
 #[tokio::test]
-async fn strict_inbound_lets_plain_text_in_or_anybody_with_tls() {
-    for (saboteur, served, anybody) in [
+async fn strict_inbound_accepts_plain_text_or_every_tls_client() {
+    for (saboteur, served, any_client) in [
         (None, false, false),
-        (Some(Saboteur::PermissiveInbound), true, false),
-        (Some(Saboteur::InboundAcceptsAnyClient), false, true),
+        (Some("permissive-inbound"), true, false),
+        (Some("inbound-accepts-any-client"), false, true),
     ] {
-        let server = Server::plain().await;
+        let server = TestServer::plain().await;
         let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
         let chains = vec![plans::chain(
             plans::on(Transport::Tls),
@@ -76,16 +73,16 @@ async fn strict_inbound_lets_plain_text_in_or_anybody_with_tls() {
         let listener = plans::listener(bind, 80, Direction::Inbound, chains);
         let cluster = plans::cluster("inbound|80||", server.address, None);
         bench.apply(&plans::plan(vec![plans::proxy("sleep", vec![listener], vec![cluster])])).await;
-        let answered = Client::connect(bind).await.send(client::request(HOST, "/")).await.is_ok();
+        let answered = TestClient::connect(bind).await.send(client::request(HOST, "/")).await.is_ok();
         assert_eq!(answered, served, "{saboteur:?}");
-        assert_eq!(client::get_over_mesh(bind, HOST, None).await.is_ok(), anybody, "{saboteur:?}");
+        assert_eq!(client::get_over_mesh(bind, HOST, None).await.is_ok(), any_client, "{saboteur:?}");
     }
 }
 
 #[tokio::test]
-async fn a_gateway_without_its_gateway_goes_on() {
-    for (saboteur, listens) in [(None, false), (Some(Saboteur::KeepGateway), true)] {
-        let server = Server::plain().await;
+async fn gateway_listens_on_after_its_gateway_resource_was_deleted() {
+    for (saboteur, listens) in [(None, false), (Some("keep-gateway"), true)] {
+        let server = TestServer::plain().await;
         let mut bench = Bench::with(reference(saboteur), "").await;
         let (bind, gateway) = (free(), free());
         let mut plan = plans::through_gateway(bind, gateway, plans::cluster("c", server.address, None));
@@ -101,9 +98,9 @@ async fn a_gateway_without_its_gateway_goes_on() {
 }
 
 #[tokio::test]
-async fn a_peer_of_another_ca_is_believed() {
-    for (saboteur, status) in [(None, 503), (Some(Saboteur::BelieveAnyMeshPeer), 200)] {
-        let server = Server::tls(Authority::new("other").server(HOST)).await;
+async fn mesh_peer_of_another_ca_is_accepted() {
+    for (saboteur, status) in [(None, 503), (Some("believe-any-mesh-peer"), 200)] {
+        let server = TestServer::tls(TestAuthority::new("other").server(HOST)).await;
         let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
         let mesh = UpstreamTls::MeshMutual {
             sni: HOST.to_owned(),
@@ -116,7 +113,7 @@ async fn a_peer_of_another_ca_is_believed() {
     }
 }
 
-/// A sidecar that passes HTTPS through beside one origination.
+/// A sidecar that passes HTTPS through and originates TLS for one host.
 fn https_beside_origination(bind: std::net::SocketAddr, server: std::net::SocketAddr) -> Plan {
     let mut through = plans::cluster("PassthroughCluster", server, None);
     through.protocol = UpstreamProtocol::Downstream;
@@ -131,24 +128,24 @@ fn https_beside_origination(bind: std::net::SocketAddr, server: std::net::Socket
 }
 
 #[tokio::test]
-async fn the_applications_own_https() {
+async fn applications_own_https_is_terminated_blocked_wrapped_or_logged_with_a_path() {
     for (saboteur, served, ends_at_the_server, claims) in [
         (None, true, true, false),
-        (Some(Saboteur::TerminateApplicationTls), true, false, false),
-        (Some(Saboteur::BlockPassthroughHttps), false, false, false),
-        (Some(Saboteur::DoubleTls), false, false, false),
-        (Some(Saboteur::LogPassthroughPath), true, true, true),
+        (Some("terminate-application-tls"), true, false, false),
+        (Some("block-passthrough-https"), false, false, false),
+        (Some("double-tls"), false, false, false),
+        (Some("log-passthrough-path"), true, true, true),
     ] {
-        let ca = Authority::new("public");
+        let ca = TestAuthority::new("public");
         let issued = ca.server(HOST);
-        let server = Server::tls(issued.clone()).await;
+        let server = TestServer::tls(issued.clone()).await;
         let (mut bench, bind) = (Bench::with(reference(saboteur), &ca.pem()).await, free());
         bench.apply(&https_beside_origination(bind, server.address)).await;
         let mut shown = Vec::new();
         let mut answered = false;
         if let Ok(stream) = client::tls(bind, HOST, None).await {
             shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
-            let mut client = Client::over(hyper_util::rt::TokioIo::new(stream)).await;
+            let mut client = TestClient::over(hyper_util::rt::TokioIo::new(stream)).await;
             answered = client.send(client::request(HOST, "/")).await.is_ok();
             client.close().await;
         }
@@ -162,10 +159,10 @@ async fn the_applications_own_https() {
 }
 
 #[tokio::test]
-async fn settings_of_one_port_reach_another() {
-    for (saboteur, hellos) in [(None, 0), (Some(Saboteur::TopLevelPolicyEverywhere), 1)] {
-        let ca = Authority::new("public");
-        let server = Server::tls(ca.server(HOST)).await;
+async fn tls_settings_of_one_port_apply_to_another() {
+    for (saboteur, hellos) in [(None, 0), (Some("top-level-policy-everywhere"), 1)] {
+        let ca = TestAuthority::new("public");
+        let server = TestServer::tls(ca.server(HOST)).await;
         let (mut bench, bind) = (Bench::with(reference(saboteur), &ca.pem()).await, free());
         let mut sidecar =
             plans::sidecar(bind, plans::cluster("outbound|80||edition.cnn.com", server.address, None));
@@ -180,8 +177,8 @@ async fn settings_of_one_port_reach_another() {
 
 #[tokio::test]
 async fn deleted_resources_stay_in_force() {
-    for (saboteur, status) in [(None, 404), (Some(Saboteur::StaleConfiguration), 200)] {
-        let server = Server::plain().await;
+    for (saboteur, status) in [(None, 404), (Some("stale-configuration"), 200)] {
+        let server = TestServer::plain().await;
         let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
         let mut plan = plans::plan(vec![plans::sidecar(bind, plans::cluster("c", server.address, None))]);
         let resource = json!({"kind": "VirtualService", "metadata": {"name": "a", "namespace": "b"}});
@@ -196,18 +193,18 @@ async fn deleted_resources_stay_in_force() {
 }
 
 #[tokio::test]
-async fn a_change_breaks_off_what_is_in_flight() {
-    for (saboteur, answered) in [(None, true), (Some(Saboteur::DropInFlightOnChange), false)] {
-        let server = Server::plain().await;
+async fn change_aborts_requests_in_flight() {
+    for (saboteur, answered) in [(None, true), (Some("drop-in-flight-on-change"), false)] {
+        let server = TestServer::plain().await;
         let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
         let plan = plans::plan(vec![plans::sidecar(bind, plans::cluster("c", server.address, None))]);
         bench.apply(&plan).await;
-        let mut client = Client::connect(bind).await;
+        let mut client = TestClient::connect(bind).await;
         let mut pending = Box::pin(client.sender().send_request(client::request(HOST, "/held")));
         let memory = server.memory.clone();
         tokio::select! {
             _ = &mut pending => panic!("answered"),
-            () = crate::support::until("it is held", || memory.holding.load(std::sync::atomic::Ordering::SeqCst) == 1) => {}
+            () = until("it is held", || memory.holding.load(Ordering::SeqCst) == 1) => {}
         }
         bench.apply(&plan).await;
         server.memory.release.notify_one();

@@ -1,44 +1,43 @@
-//! Saboteurs that get secrets wrong, at a server that demands a client certificate.
+//! Saboteurs that use Secrets wrongly, with a server that requires a client certificate.
 
 use meshproof_model::CredentialState;
 use meshproof_model::Resource;
 use meshproof_plan::model::Plan;
-use meshproof_reference::{Reference, Saboteur};
 use serde_json::json;
 
-use crate::support::authority::{Authority, Issued, Says};
+use crate::support::authority::{CertificateSpec, IssuedPem, TestAuthority};
 use crate::support::client;
 use crate::support::plans::{self, HOST};
-use crate::support::server::{Server, Tls};
-use crate::support::{Bench, free};
+use crate::support::server::{TestServer, TestServerTls};
+use crate::support::{Bench, free, reference};
 
-struct Demanding {
+/// An originating sidecar before a server that may require client certificates.
+struct MutualOrigination {
     bench: Bench,
     bind: std::net::SocketAddr,
     plan: Plan,
-    server: Server,
-    ca: Authority,
-    clients: Authority,
+    server: TestServer,
+    ca: TestAuthority,
+    clients: TestAuthority,
 }
 
-impl Demanding {
-    /// `demands`: the server refuses whoever shows no certificate.
-    async fn new(saboteur: Option<Saboteur>, demands: bool) -> Self {
-        let (ca, clients) = (Authority::new("servers"), Authority::new("clients"));
-        let mut tls = Tls::of(ca.server(HOST));
-        tls.client_ca = demands.then(|| clients.pem());
-        let server = Server::start(Some(tls)).await;
-        let reference = saboteur.map_or_else(Reference::new, Reference::sabotaged);
-        let (bench, bind) = (Bench::with(reference, "").await, free());
+impl MutualOrigination {
+    /// `required`: the server refuses clients without a certificate.
+    async fn new(saboteur: Option<&str>, required: bool) -> Self {
+        let (ca, clients) = (TestAuthority::new("servers"), TestAuthority::new("clients"));
+        let mut tls = TestServerTls::of(ca.server(HOST));
+        tls.client_ca = required.then(|| clients.pem());
+        let server = TestServer::start(Some(tls)).await;
+        let (bench, bind) = (Bench::with(reference(saboteur), "").await, free());
         let plan = plans::originating(bind, server.address, plans::mutual("c"));
         Self { bench, bind, plan, server, ca, clients }
     }
 
-    fn client(&self, serial: u64) -> Issued {
-        self.clients.issue(&Says { serial, ..Says::default() })
+    fn client(&self, serial: u64) -> IssuedPem {
+        self.clients.issue(&CertificateSpec { serial, ..CertificateSpec::default() })
     }
 
-    fn give(&mut self, issued: &Issued) {
+    fn give(&mut self, issued: &IssuedPem) {
         let credential = plans::credential("c", &self.ca.pem(), Some(issued));
         self.bench.credential("sleep", credential);
     }
@@ -51,74 +50,71 @@ impl Demanding {
 }
 
 #[tokio::test]
-async fn client_certificate_is_left_out_or_another() {
-    for (saboteur, status) in [
-        (None, 200),
-        (Some(Saboteur::NoClientCertificate), 503),
-        (Some(Saboteur::OtherClientCertificate), 503),
-    ] {
-        let mut demanding = Demanding::new(saboteur, true).await;
-        let issued = demanding.client(1);
-        demanding.give(&issued);
-        assert_eq!(demanding.status().await, status, "{saboteur:?}");
+async fn client_certificate_is_missing_or_a_different_one() {
+    for (saboteur, status) in
+        [(None, 200), (Some("no-client-certificate"), 503), (Some("other-client-certificate"), 503)]
+    {
+        let mut mutual = MutualOrigination::new(saboteur, true).await;
+        let issued = mutual.client(1);
+        mutual.give(&issued);
+        assert_eq!(mutual.status().await, status, "{saboteur:?}");
     }
 }
 
 #[tokio::test]
-async fn missing_secret_is_done_without_or_found_elsewhere_or_called_active() {
+async fn missing_secret_is_ignored_or_taken_from_elsewhere_or_reported_as_active() {
     for (saboteur, status, state) in [
         (None, 503, CredentialState::Warming),
-        (Some(Saboteur::AnonymousWithoutSecret), 200, CredentialState::Warming),
-        (Some(Saboteur::CredentialFromAnyNamespace), 200, CredentialState::Active),
-        (Some(Saboteur::DefaultNamespaceCredentialStatus), 503, CredentialState::Active),
+        (Some("anonymous-without-secret"), 200, CredentialState::Warming),
+        (Some("credential-from-any-namespace"), 200, CredentialState::Active),
+        (Some("default-namespace-credential-status"), 503, CredentialState::Active),
     ] {
-        let mut demanding = Demanding::new(saboteur, false).await;
-        let issued = demanding.client(1);
-        demanding.bench.resources = vec![Resource(json!({
+        let mut mutual = MutualOrigination::new(saboteur, false).await;
+        let issued = mutual.client(1);
+        mutual.bench.resources = vec![Resource(json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "c", "namespace": "elsewhere"},
-            "stringData": {"tls.crt": issued.certificate, "tls.key": issued.key, "ca.crt": demanding.ca.pem()},
+            "stringData": {"tls.crt": issued.certificate, "tls.key": issued.key, "ca.crt": mutual.ca.pem()},
         }))];
-        assert_eq!(demanding.status().await, status, "{saboteur:?}");
-        let reported = demanding.bench.plane.credentials("sleep").await.unwrap();
-        // Without the secret, the sabotaged plan asks for none.
-        if saboteur != Some(Saboteur::AnonymousWithoutSecret) {
+        assert_eq!(mutual.status().await, status, "{saboteur:?}");
+        let reported = mutual.bench.plane.credentials("sleep").await.unwrap();
+        // This saboteur's plan does not ask for the missing Secret.
+        if saboteur != Some("anonymous-without-secret") {
             assert_eq!(reported[0].state, state, "{saboteur:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn first_version_of_a_secret_is_kept_for_ever() {
-    for (saboteur, versions, after) in [(None, 2, 503), (Some(Saboteur::StaleCredential), 1, 200)] {
-        let mut demanding = Demanding::new(saboteur, true).await;
+async fn first_version_of_a_secret_stays_in_use() {
+    for (saboteur, versions, after) in [(None, 2, 503), (Some("stale-credential"), 1, 200)] {
+        let mut mutual = MutualOrigination::new(saboteur, true).await;
         for serial in [1, 2] {
-            let issued = demanding.client(serial);
-            demanding.give(&issued);
-            assert_eq!(demanding.status().await, 200);
+            let issued = mutual.client(serial);
+            mutual.give(&issued);
+            assert_eq!(mutual.status().await, 200);
         }
         let mut shown: Vec<_> =
-            demanding.server.memory.hellos().into_iter().map(|h| h.client_certificate).collect();
+            mutual.server.memory.hellos().into_iter().map(|h| h.client_certificate).collect();
         shown.dedup();
         assert_eq!(shown.len(), versions, "{saboteur:?}");
-        demanding.bench.credentials.clear();
-        assert_eq!(demanding.status().await, after, "{saboteur:?}");
+        mutual.bench.credentials.clear();
+        assert_eq!(mutual.status().await, after, "{saboteur:?}");
     }
 }
 
 #[tokio::test]
 async fn requests_are_refused_while_a_credential_is_replaced() {
-    for (saboteur, status) in [(None, 200), (Some(Saboteur::OutageWhileRotating), 503)] {
-        let mut demanding = Demanding::new(saboteur, true).await;
-        let issued = demanding.client(1);
-        demanding.give(&issued);
-        assert_eq!(demanding.status().await, 200);
-        let issued = demanding.client(2);
-        demanding.give(&issued);
-        let (plan, bind) = (demanding.plan.clone(), demanding.bind);
-        // The change is begun first.
-        let ((), meanwhile) =
-            tokio::join!(biased; demanding.bench.apply(&plan), client::get(bind, HOST, "/"));
+    for (saboteur, status) in [(None, 200), (Some("outage-while-rotating"), 503)] {
+        let mut mutual = MutualOrigination::new(saboteur, true).await;
+        let issued = mutual.client(1);
+        mutual.give(&issued);
+        assert_eq!(mutual.status().await, 200);
+        let issued = mutual.client(2);
+        mutual.give(&issued);
+        let (plan, bind) = (mutual.plan.clone(), mutual.bind);
+        // The change begins first.
+        let ((), meanwhile) = tokio::join!(biased; mutual.bench.apply(&plan), client::get(bind, HOST, "/"));
         assert_eq!(meanwhile.status.as_u16(), status, "{saboteur:?}");
-        assert_eq!(demanding.status().await, 200, "{saboteur:?}");
+        assert_eq!(mutual.status().await, 200, "{saboteur:?}");
     }
 }

@@ -7,20 +7,20 @@ use rcgen::{
 };
 
 /// A CA.
-pub struct Authority {
+pub struct TestAuthority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
 /// A certificate and its key, in PEM.
 #[derive(Clone)]
-pub struct Issued {
+pub struct IssuedPem {
     pub certificate: String,
     pub key: String,
 }
 
-/// What a certificate says.
-pub struct Says<'a> {
+/// The contents of a certificate.
+pub struct CertificateSpec<'a> {
     pub name: &'a str,
     pub dns: &'a [&'a str],
     pub uri: Option<&'a str>,
@@ -29,13 +29,13 @@ pub struct Says<'a> {
     pub years: (i32, i32),
 }
 
-impl Default for Says<'_> {
+impl Default for CertificateSpec<'_> {
     fn default() -> Self {
-        Self { name: "somebody", dns: &[], uri: None, serial: 7, usage: None, years: (2020, 2096) }
+        Self { name: "a subject", dns: &[], uri: None, serial: 7, usage: None, years: (2020, 2096) }
     }
 }
 
-impl Authority {
+impl TestAuthority {
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -50,18 +50,18 @@ impl Authority {
         self.pem.clone()
     }
 
-    pub fn issue(&self, says: &Says<'_>) -> Issued {
+    pub fn issue(&self, says: &CertificateSpec<'_>) -> IssuedPem {
         let key = KeyPair::generate().unwrap();
         let certificate = params(says).signed_by(&key, &self.issuer).unwrap();
-        Issued { certificate: certificate.pem(), key: key.serialize_pem() }
+        IssuedPem { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
-    pub fn server(&self, host: &str) -> Issued {
-        self.issue(&Says { name: host, dns: &[host], ..Says::default() })
+    pub fn server(&self, host: &str) -> IssuedPem {
+        self.issue(&CertificateSpec { name: host, dns: &[host], ..CertificateSpec::default() })
     }
 
     pub fn identity(&self, uri: &str) -> MeshCertificate {
-        let issued = self.issue(&Says { uri: Some(uri), ..Says::default() });
+        let issued = self.issue(&CertificateSpec { uri: Some(uri), ..CertificateSpec::default() });
         MeshCertificate { certificate: issued.certificate, key: issued.key }
     }
 
@@ -87,25 +87,25 @@ impl Authority {
     }
 }
 
-/// A certificate that signed itself.
-pub fn self_signed(says: &Says<'_>) -> Issued {
+/// A self-signed certificate.
+pub fn self_signed(says: &CertificateSpec<'_>) -> IssuedPem {
     signed_by_itself(params(says))
 }
 
-/// Likewise, and a CA besides: what `openssl req -x509` makes.
-pub fn self_signed_ca(says: &Says<'_>) -> Issued {
+/// A self-signed CA certificate, as `openssl req -x509` makes it.
+pub fn self_signed_ca(says: &CertificateSpec<'_>) -> IssuedPem {
     let mut params = params(says);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     signed_by_itself(params)
 }
 
-fn signed_by_itself(params: CertificateParams) -> Issued {
+fn signed_by_itself(params: CertificateParams) -> IssuedPem {
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
-    Issued { certificate: certificate.pem(), key: key.serialize_pem() }
+    IssuedPem { certificate: certificate.pem(), key: key.serialize_pem() }
 }
 
-fn params(says: &Says<'_>) -> CertificateParams {
+fn params(says: &CertificateSpec<'_>) -> CertificateParams {
     let mut params =
         CertificateParams::new(says.dns.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>()).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();

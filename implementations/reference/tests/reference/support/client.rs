@@ -19,28 +19,28 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::PATIENCE;
-use super::authority::Issued;
+use super::authority::IssuedPem;
 
 #[derive(Debug)]
-pub struct Reply {
+pub struct TestReply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: String,
     pub trailers: Option<HeaderMap>,
 }
 
-impl Reply {
+impl TestReply {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|v| v.to_str().unwrap())
     }
 }
 
-pub struct Client {
+pub struct TestClient {
     sender: http1::SendRequest<Full<Bytes>>,
     task: tokio::task::JoinHandle<hyper::Result<()>>,
 }
 
-impl Drop for Client {
+impl Drop for TestClient {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -55,7 +55,7 @@ pub fn request(host: &str, target: &str) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-impl Client {
+impl TestClient {
     pub async fn connect(address: SocketAddr) -> Self {
         Self::over(TokioIo::new(TcpStream::connect(address).await.unwrap())).await
     }
@@ -69,7 +69,7 @@ impl Client {
         Self { sender, task }
     }
 
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Reply> {
+    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<TestReply> {
         timeout(PATIENCE, async {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
@@ -79,7 +79,7 @@ impl Client {
         .expect("an answer in time")
     }
 
-    pub async fn get(&mut self, host: &str, target: &str) -> Reply {
+    pub async fn get(&mut self, host: &str, target: &str) -> TestReply {
         self.send(request(host, target)).await.unwrap()
     }
 
@@ -104,31 +104,31 @@ impl Client {
     }
 }
 
-async fn read(response: http::Response<hyper::body::Incoming>) -> hyper::Result<Reply> {
+async fn read(response: http::Response<hyper::body::Incoming>) -> hyper::Result<TestReply> {
     let (parts, body) = response.into_parts();
     let collected = body.collect().await?;
     let trailers = collected.trailers().cloned();
     let body = String::from_utf8_lossy(&collected.to_bytes()).into_owned();
-    Ok(Reply { status: parts.status, headers: parts.headers, body, trailers })
+    Ok(TestReply { status: parts.status, headers: parts.headers, body, trailers })
 }
 
 /// One request on a connection of its own.
-pub async fn get(address: SocketAddr, host: &str, target: &str) -> Reply {
-    Client::connect(address).await.get(host, target).await
+pub async fn get(address: SocketAddr, host: &str, target: &str) -> TestReply {
+    TestClient::connect(address).await.get(host, target).await
 }
 
-pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Reply {
-    Client::connect(address).await.send(request).await.unwrap()
+pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> TestReply {
+    TestClient::connect(address).await.send(request).await.unwrap()
 }
 
-pub async fn head(address: SocketAddr, host: &str, target: &str) -> Reply {
+pub async fn head(address: SocketAddr, host: &str, target: &str) -> TestReply {
     let mut request = request(host, target);
     *request.method_mut() = Method::HEAD;
     send(address, request).await
 }
 
 /// One request over HTTP/2 with prior knowledge.
-pub async fn get_http2(address: SocketAddr, authority: &str, target: &str) -> Reply {
+pub async fn get_http2(address: SocketAddr, authority: &str, target: &str) -> TestReply {
     let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
     let task = tokio::spawn(connection);
@@ -140,29 +140,29 @@ pub async fn get_http2(address: SocketAddr, authority: &str, target: &str) -> Re
     reply
 }
 
-/// A request over TLS to whoever answers, showing an identity or none.
+/// A request over TLS to any server, with a client certificate or without.
 pub async fn get_over_mesh(
     address: SocketAddr,
     host: &str,
-    identity: Option<&Issued>,
-) -> std::io::Result<Reply> {
+    identity: Option<&IssuedPem>,
+) -> std::io::Result<TestReply> {
     let stream = tls(address, host, identity).await?;
-    let mut client = Client::over(TokioIo::new(stream)).await;
+    let mut client = TestClient::over(TokioIo::new(stream)).await;
     client.send(request(host, "/")).await.map_err(std::io::Error::other)
 }
 
-/// A TLS connection to whoever answers, showing an identity or none.
+/// A TLS connection to any server, with a client certificate or without.
 pub async fn tls(
     address: SocketAddr,
     name: &str,
-    identity: Option<&Issued>,
+    identity: Option<&IssuedPem>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)));
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyServer(provider)));
     let config = match identity {
         None => builder.with_no_client_auth(),
         Some(issued) => {
@@ -176,11 +176,11 @@ pub async fn tls(
     timeout(PATIENCE, TlsConnector::from(Arc::new(config)).connect(name, tcp)).await.unwrap()
 }
 
-/// Believes everybody: what a server shows is for the test to look at.
+/// Accepts every server: tests inspect the certificate themselves.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyServer(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyServer {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

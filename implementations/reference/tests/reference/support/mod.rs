@@ -1,4 +1,4 @@
-//! What the tests are written with.
+//! What the tests share.
 
 pub mod authority;
 pub mod client;
@@ -13,28 +13,28 @@ use std::time::{Duration, Instant};
 use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
 use meshproof_model::Resource;
 use meshproof_plan::model::{Credential, OriginalDestination, Plan};
-use meshproof_reference::Reference;
+use meshproof_reference::{Reference, Variant};
 
-use authority::Authority;
+use authority::TestAuthority;
 
-/// The longest that any condition of a test is waited for.
+/// How long a test waits for a condition.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The lines of all proxies.
+/// The access-log lines of all proxies.
 #[derive(Default)]
-pub struct Lines(Mutex<Vec<(String, String)>>);
+pub struct CollectedLines(Mutex<Vec<(String, String)>>);
 
-impl LogSink for Lines {
+impl LogSink for CollectedLines {
     fn line(&self, proxy: &str, line: &str) {
         self.0.lock().unwrap().push((proxy.to_owned(), line.to_owned()));
     }
 }
 
-/// A data plane, and what it was given.
+/// A data plane, and its inputs.
 pub struct Bench {
     pub plane: Box<dyn DataPlane>,
-    pub lines: Arc<Lines>,
-    pub mesh: Authority,
+    pub lines: Arc<CollectedLines>,
+    pub mesh: TestAuthority,
     pub resources: Vec<Resource>,
     pub credentials: BTreeMap<String, Vec<Credential>>,
     pub endpoints: Vec<OriginalDestination>,
@@ -49,14 +49,19 @@ pub fn identity(proxy: &str) -> String {
     format!("spiffe://cluster.local/ns/default/sa/{proxy}")
 }
 
+/// The reference, or a variant of it.
+pub fn reference(variant: Option<&str>) -> Reference {
+    variant.map_or_else(Reference::new, |name| Reference::varied(name.parse::<Variant>().unwrap()))
+}
+
 impl Bench {
     pub async fn start() -> Self {
         Self::with(Reference::new(), "").await
     }
 
     pub async fn with(reference: Reference, system_roots: &str) -> Self {
-        let mesh = Authority::new("mesh root");
-        let lines = Arc::new(Lines::default());
+        let mesh = TestAuthority::new("mesh root");
+        let lines = Arc::new(CollectedLines::default());
         let folder = tempfile::tempdir().unwrap();
         let boot = Boot {
             folder: folder.path().to_owned(),
@@ -96,7 +101,7 @@ impl Bench {
         async { applied.await.unwrap() }
     }
 
-    /// The lines of a proxy, once everything that has ended is logged.
+    /// The lines of a proxy, after everything that has ended is logged.
     pub async fn lines(&self, proxy: &str) -> Vec<String> {
         self.plane.settle().await.unwrap();
         self.lines_now(proxy)
@@ -124,7 +129,7 @@ impl Bench {
     }
 }
 
-/// A loopback address where nobody listens.
+/// A loopback address on which no socket listens.
 pub fn free() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -135,7 +140,7 @@ pub fn until(what: &str, holds: impl Fn() -> bool) -> impl Future<Output = ()> {
     let (what, last) = (what.to_owned(), Instant::now() + PATIENCE);
     async move {
         while !holds() {
-            assert!(Instant::now() < last, "waited in vain: {what}");
+            assert!(Instant::now() < last, "timed out after {PATIENCE:?} waiting until {what}");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

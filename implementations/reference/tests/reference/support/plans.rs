@@ -9,7 +9,7 @@ use meshproof_plan::model::{
     VirtualHost, WeightedCluster,
 };
 
-use super::authority::Issued;
+use super::authority::IssuedPem;
 use super::identity;
 
 pub const HOST: &str = "edition.cnn.com";
@@ -118,7 +118,7 @@ pub fn mutual(credential: &str) -> Origination {
     }
 }
 
-pub fn credential(name: &str, ca: &str, client: Option<&Issued>) -> Credential {
+pub fn credential(name: &str, ca: &str, client: Option<&IssuedPem>) -> Credential {
     Credential {
         name: name.to_owned(),
         certificate: client.map(|c| c.certificate.clone()),

@@ -1,4 +1,4 @@
-//! An upstream server that remembers what it saw.
+//! An upstream server that records what it received.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,20 +21,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_rustls::LazyConfigAcceptor;
 
-use super::authority::Issued;
+use super::authority::IssuedPem;
 
-/// What a handshake showed.
+/// What a TLS handshake showed.
 #[derive(Clone, Debug, Default)]
-pub struct Hello {
+pub struct SeenHello {
     pub sni: Option<String>,
     pub alpn: Vec<String>,
     pub client_certificate: Option<Vec<u8>>,
     pub completed: bool,
+    /// The server answered the first ClientHello with a HelloRetryRequest.
+    pub retried: bool,
 }
 
-/// What a request was.
+/// A request as received.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct SeenRequest {
     pub method: String,
     pub target: String,
     pub host: String,
@@ -45,28 +47,28 @@ pub struct Seen {
 }
 
 #[derive(Default)]
-pub struct Memory {
+pub struct ServerRecord {
     pub connections: AtomicUsize,
-    pub hellos: Mutex<Vec<Hello>>,
-    pub requests: Mutex<Vec<Seen>>,
-    /// `/held` answers when told to.
+    pub hellos: Mutex<Vec<SeenHello>>,
+    pub requests: Mutex<Vec<SeenRequest>>,
+    /// `/held` is answered when this is notified.
     pub release: Notify,
     pub holding: AtomicUsize,
 }
 
-impl Memory {
-    pub fn requests(&self) -> Vec<Seen> {
+impl ServerRecord {
+    pub fn requests(&self) -> Vec<SeenRequest> {
         self.requests.lock().unwrap().clone()
     }
 
     #[track_caller]
-    pub fn only_request(&self) -> Seen {
+    pub fn only_request(&self) -> SeenRequest {
         let all = self.requests();
         assert_eq!(all.len(), 1, "{all:#?}");
         all[0].clone()
     }
 
-    pub fn hellos(&self) -> Vec<Hello> {
+    pub fn hellos(&self) -> Vec<SeenHello> {
         self.hellos.lock().unwrap().clone()
     }
 
@@ -75,13 +77,13 @@ impl Memory {
     }
 }
 
-pub struct Server {
+pub struct TestServer {
     pub address: SocketAddr,
-    pub memory: Arc<Memory>,
+    pub memory: Arc<ServerRecord>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Server {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -97,15 +99,15 @@ pub const TLS13: Versions = &[&rustls::version::TLS13];
 
 /// How a server does TLS.
 #[derive(Clone)]
-pub struct Tls {
-    pub issued: Issued,
+pub struct TestServerTls {
+    pub issued: IssuedPem,
     pub client_ca: Option<String>,
     pub alpn: &'static [&'static str],
     pub versions: Versions,
 }
 
-impl Tls {
-    pub fn of(issued: Issued) -> Self {
+impl TestServerTls {
+    pub fn of(issued: IssuedPem) -> Self {
         Self { issued, client_ca: None, alpn: &["http/1.1"], versions: rustls::ALL_VERSIONS }
     }
 
@@ -132,19 +134,19 @@ impl Tls {
     }
 }
 
-impl Server {
+impl TestServer {
     pub async fn plain() -> Self {
         Self::start(None).await
     }
 
-    pub async fn tls(issued: Issued) -> Self {
-        Self::start(Some(Tls::of(issued))).await
+    pub async fn tls(issued: IssuedPem) -> Self {
+        Self::start(Some(TestServerTls::of(issued))).await
     }
 
-    pub async fn start(tls: Option<Tls>) -> Self {
+    pub async fn start(tls: Option<TestServerTls>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let memory = Arc::new(Memory::default());
+        let memory = Arc::new(ServerRecord::default());
         let config = tls.map(|t| t.config());
         let kept = memory.clone();
         let task = tokio::spawn(async move {
@@ -164,13 +166,13 @@ impl Server {
     }
 }
 
-async fn handshake(memory: Arc<Memory>, config: Arc<ServerConfig>, tcp: TcpStream) {
+async fn handshake(memory: Arc<ServerRecord>, config: Arc<ServerConfig>, tcp: TcpStream) {
     let Ok(start) = LazyConfigAcceptor::new(Acceptor::default(), tcp).await else { return };
     let hello = start.client_hello();
-    let seen = Hello {
+    let seen = SeenHello {
         sni: hello.server_name().map(str::to_owned),
         alpn: hello.alpn().into_iter().flatten().map(|a| String::from_utf8_lossy(a).into_owned()).collect(),
-        ..Hello::default()
+        ..SeenHello::default()
     };
     let index = {
         let mut all = memory.hellos.lock().unwrap();
@@ -178,18 +180,21 @@ async fn handshake(memory: Arc<Memory>, config: Arc<ServerConfig>, tcp: TcpStrea
         all.len() - 1
     };
     let Ok(stream) = start.into_stream(config).await else { return };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|c| c.first()).map(|c| c.to_vec());
+    let session = stream.get_ref().1;
+    let certificate = session.peer_certificates().and_then(|c| c.first()).map(|c| c.to_vec());
+    let retried = session.handshake_kind() == Some(rustls::HandshakeKind::FullWithHelloRetryRequest);
     {
         let mut all = memory.hellos.lock().unwrap();
         all[index].client_certificate = certificate;
         all[index].completed = true;
+        all[index].retried = retried;
     }
     serve(memory, TokioIo::new(stream)).await;
 }
 
 type Body = BoxBody<Bytes, Infallible>;
 
-async fn serve<I>(memory: Arc<Memory>, io: I)
+async fn serve<I>(memory: Arc<ServerRecord>, io: I)
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
@@ -201,7 +206,7 @@ where
     let _ = builder.serve_connection_with_upgrades(io, service).await;
 }
 
-async fn answer(memory: &Memory, mut request: Request<Incoming>) -> Response<Body> {
+async fn answer(memory: &ServerRecord, mut request: Request<Incoming>) -> Response<Body> {
     let upgrade = request.headers().contains_key("upgrade").then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let collected = body.collect().await.ok();
@@ -213,7 +218,7 @@ async fn answer(memory: &Memory, mut request: Request<Incoming>) -> Response<Bod
         .map(|a| a.to_string())
         .or_else(|| parts.headers.get("host").map(|h| h.to_str().unwrap().to_owned()))
         .unwrap_or_default();
-    memory.requests.lock().unwrap().push(Seen {
+    memory.requests.lock().unwrap().push(SeenRequest {
         method: parts.method.to_string(),
         target: parts.uri.path_and_query().map(|p| p.to_string()).unwrap_or_default(),
         host,

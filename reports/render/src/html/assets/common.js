@@ -1,9 +1,9 @@
 "use strict";
-// Texts from the report are put into the page as text and never as markup; the page's policy (Trusted Types) holds this
-// script to it.
+// Texts from the report are inserted into the page as text, never as markup. The page's policy (Trusted Types) enforces
+// this.
 const $ = (id) => document.getElementById(id);
 
-/** An element with a class and children; a child that is a string becomes text. */
+/** An element with a class and children. A string child becomes text. */
 function el(name, className, ...children) {
   const node = document.createElement(name);
   if (className) node.className = className;
@@ -13,21 +13,21 @@ function el(name, className, ...children) {
 
 const blocks = new Map();
 
-/** The packed evidence in the element with this id; unpacked once. */
+/** The packed evidence in the element with this id. It is unpacked once. */
 function block(id) {
   if (!blocks.has(id)) blocks.set(id, unpack($(id)));
   return blocks.get(id);
 }
 
 async function unpack(element) {
-  if (!element) throw new Error("the page holds no evidence for this");
-  if (!("DecompressionStream" in window)) throw new Error("this browser cannot unpack it");
+  if (!element) throw new Error("this page was created without evidence");
+  if (!("DecompressionStream" in window)) throw new Error("this browser does not support DecompressionStream");
   const packed = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   return JSON.parse(await new Response(stream).text());
 }
 
-/** A piece of a block, with its texts in place of their numbers. */
+/** A piece of a block, with its text numbers replaced by the texts. */
 function piece(data, column, index) {
   const [id, at, side, kind, token, headline, rows, fields] = data.k[column].p[index];
   const own = data.s[token];
@@ -43,7 +43,7 @@ function piece(data, column, index) {
   };
 }
 
-/** Labels and values as a list. */
+/** The labels and values of a piece as a list. */
 function rowsOf(piece) {
   const list = el("dl");
   const all = [["evidence", piece.id + ", at " + piece.at + (piece.token ? ", token " + piece.token : "")], ...piece.rows];
@@ -56,11 +56,11 @@ function rowsOf(piece) {
   return list;
 }
 
-function trouble(error) {
-  return el("p", "soft", "The details cannot be shown: " + error.message + ". The report's JSON has them.");
+function failure(error) {
+  return el("p", "soft", "The details cannot be shown: " + error.message + ". report.json contains them.");
 }
 
-/** The state that a link carries, behind the page's `#`. */
+/** The state in the page's address, after `#`. */
 function readHash() {
   const text = location.hash.slice(1);
   return text.includes("=") ? Object.fromEntries(new URLSearchParams(text)) : { id: decode(text) };
@@ -75,13 +75,13 @@ function hashOf(state) {
   return entries.length ? "#" + new URLSearchParams(entries).toString() : "#";
 }
 
-/** Marks a box that scrolls sideways where something of it is out of view, so that its edge fades. */
+/** Marks the sides of a horizontally scrolling box where content is out of view, so that these edges fade. */
 function mark(box) {
   box.classList.toggle("more-left", box.scrollLeft > 1);
   box.classList.toggle("more-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
 }
 
-// A picture in a closed check has no size until the check is opened: only then can its failing hop be brought into view.
+// A picture in a closed check has no size. When the check is opened, its failing hop is scrolled into view.
 const sizes = new ResizeObserver((entries) => {
   for (const { target } of entries) {
     const box = target.closest(".scroll, .matrix-scroll");
@@ -100,12 +100,12 @@ for (const box of document.querySelectorAll(".scroll, .matrix-scroll")) {
   if (box.firstElementChild) sizes.observe(box.firstElementChild);
 }
 
-/** Keeps the heads of a matrix in sight where the bar above it, or the window's edge, hides the top of its box. */
+/** Keeps the header row of a matrix visible when the bar above it or the window's edge covers the top of its box. */
 function keepHeads() {
   const box = document.querySelector(".matrix-scroll");
   const head = box?.querySelector("thead");
   if (!head) return;
-  // Rules and not attributes: the page has no element with a style of its own.
+  // Style rules instead of style attributes, which the page's policy forbids.
   const sheet = document.styleSheets[0];
   const rule = (selector) => sheet.cssRules[sheet.insertRule(selector + " {}", sheet.cssRules.length)].style;
   const [heads, padding] = [rule(".matrix thead th"), rule(".matrix-scroll")];

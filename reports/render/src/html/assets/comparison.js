@@ -16,20 +16,20 @@ const table = bodies.flatMap((body) => {
   }));
 });
 
-/** Read from the cells when first asked for: most of a large matrix is never asked. */
+/** The verdicts of a row, read from its cells on first use. Most rows of a large matrix are never used. */
 function verdicts(row) {
   row.verdicts ??= [...row.element.cells].slice(1).map((cell) => cell.className || "missing");
   return row.verdicts;
 }
 
-/** Columns whose name begins so; a name in full counts alone. */
+/** The column with this key, or all columns with a key or a part of a key that begins with the name. */
 function columnsOf(name) {
   const exact = keys.indexOf(name);
   if (exact >= 0) return [exact];
   return keys.map((key, n) => (key.startsWith(name) || key.split("-").some((w) => w.startsWith(name)) ? n : -1)).filter((n) => n >= 0);
 }
 
-/** A query as a test of a row, or what is wrong with it. */
+/** A query as a predicate on rows, or a message about the error in it. */
 function parse(query) {
   const tests = [];
   for (const [, minus, quoted, plain] of query.matchAll(/(-?)(?:"([^"]*)"|(\S+))/g)) {
@@ -51,7 +51,7 @@ function term(name, values) {
   const only = (allowed) => values.find((value) => !allowed.includes(value));
   if (name === "level") {
     const wrong = only(["must", "should", "may"]);
-    return wrong === undefined ? (row) => values.includes(row.level) : `“${wrong}” is no level; the levels are must, should, may`;
+    return wrong === undefined ? (row) => values.includes(row.level) : `“${wrong}” is not a level. The levels are must, should, may.`;
   }
   if (name === "scenario") return (row) => values.some((value) => row.scenario.toLowerCase().includes(value));
   if (name === "is") {
@@ -60,15 +60,15 @@ function term(name, values) {
       regression: (row) => row.element.textContent.includes("▼"), fix: (row) => row.element.textContent.includes("▲"),
     };
     const wrong = only(Object.keys(kinds));
-    return wrong === undefined ? (row) => values.some((value) => kinds[value](row)) : `“is:${wrong}” is unknown; there are is:${Object.keys(kinds).join(", is:")}`;
+    return wrong === undefined ? (row) => values.some((value) => kinds[value](row)) : `“is:${wrong}” is unknown. Use is:${Object.keys(kinds).join(", is:")}.`;
   }
   const wrong = only(VERDICTS);
-  if (wrong !== undefined) return `“${wrong}” is no verdict; the verdicts are ${VERDICTS.join(", ")}`;
+  if (wrong !== undefined) return `“${wrong}” is not a verdict. The verdicts are ${VERDICTS.join(", ")}.`;
   const has = (row, n) => values.includes(verdicts(row)[n]);
   if (name === "any") return (row) => keys.some((_, n) => has(row, n));
   if (name === "all") return (row) => keys.every((_, n) => has(row, n));
   const columns = columnsOf(name);
-  if (columns.length === 0) return `no implementation is named “${name}”; they are ${keys.join(", ")}`;
+  if (columns.length === 0) return `No implementation matches “${name}”. The names are ${keys.join(", ")}.`;
   return (row) => columns.every((n) => has(row, n));
 }
 
@@ -88,7 +88,7 @@ function apply() {
     if (visible) { shown += 1; shownIn.set(row.body, true); }
   }
   for (const body of bodies) body.hidden = !shownIn.has(body);
-  $("count").textContent = `${shown} of ${table.length} checks` + (all ? "" : ", only differences");
+  $("count").textContent = `${shown} of ${table.length} checks` + (all ? "" : " (only differences)");
 }
 
 function write(push) {
@@ -115,7 +115,7 @@ function find(id) {
   return row && column >= 0 ? { row, column } : null;
 }
 
-/** The neighbour to compare with: the nearest to the left, then to the right, that has another verdict; else the nearest. */
+/** The column to compare with: the nearest one with a different verdict (left before right), otherwise the nearest one. */
 function neighbour(row, column) {
   const own = verdicts(row);
   const near = keys.map((_, n) => n).filter((n) => n !== column && own[n] !== "missing")
@@ -123,9 +123,9 @@ function neighbour(row, column) {
   return near.find((n) => own[n] !== own[column]) ?? near[0] ?? column;
 }
 
-const order = (piece) => (piece.side.startsWith("workload") ? 1 : piece.side.startsWith("proxy") ? 2 : piece.side.startsWith("external") ? 3 : 0);
+const order = (piece) => (piece.side.startsWith("workload") ? 1 : piece.side.startsWith("proxy") ? 2 : /^(external|mesh) service/.test(piece.side) ? 3 : 0);
 
-/** A cell's pieces, by who saw what sort of thing for the how manieth time, as the comparison itself pairs them. */
+/** The pieces of a cell by side, kind and number, paired in the same way as in the comparison itself. */
 function slots(data, column, number) {
   const judged = data.k[column]?.c[number];
   if (!judged) return null;
@@ -160,7 +160,7 @@ function fieldsOf(a, b) {
   return out;
 }
 
-/** Where two cells diverge: where a check says what it failed for, else first in the order of traffic. */
+/** The first divergence of two cells: a field that a check failed for, otherwise the first in the order of the request path. */
 function divergence(all) {
   let first = null;
   for (const [a, b] of all) {
@@ -173,12 +173,12 @@ function divergence(all) {
   return first;
 }
 
-/** A value in words; a list with nothing in it is not the same as nothing to be seen. */
-const told = (value) => (value === undefined ? "nothing" : value === "" ? "none" : value);
+/** A value for readers. An empty list differs from missing evidence. */
+const shownValue = (value) => (value === undefined ? "no evidence" : value === "" ? "none" : value);
 
 function side(name, verdict, judged) {
   const box = el("div", "", el("h3", "", name, " ", el("span", "verdict " + verdict, verdict)));
-  if (!judged) { box.append(el("p", "soft", "This report lacks the check.")); return box; }
+  if (!judged) { box.append(el("p", "soft", "This report does not contain the check.")); return box; }
   box.append(el("p", "reason " + verdict, judged.reason));
   box.append(el("dl", "", el("dt", "", "expected"), el("dd", "", judged.expected), el("dt", "", "seen"), el("dd", "", judged.seen),
     el("dt", "", "repeat"), el("dd", "", el("pre", "", judged.repeat))));
@@ -199,7 +199,7 @@ async function show() {
     const data = await block("block-" + row.body.dataset.block);
     if (state.cell === idOf(row, column)) sides.replaceChildren(...compared(data, row, column, beside));
   } catch (error) {
-    sides.replaceChildren(trouble(error));
+    sides.replaceChildren(failure(error));
   }
 }
 
@@ -209,7 +209,7 @@ function compared(data, row, column, beside) {
   const there = slots(data, beside, row.number);
   const out = [el("div", "pair", side(names[column], own[column], here), side(names[beside], own[beside], there))];
   const summary = el("p", "diverges");
-  out.push(summary, el("h3", "", "Evidence, side by side"));
+  out.push(summary, el("h3", "", "Evidence"));
   const all = pairs(here, there);
   const departure = divergence(all);
   let first = null;
@@ -219,19 +219,19 @@ function compared(data, row, column, beside) {
     const slot = el("details", "slot");
     const title = el("summary", "", el("strong", "", shown.side + ", " + shown.kind), (a?.decides || b?.decides) ? " ● decides" : "");
     slot.append(title);
-    let alike = true;
+    let identical = true;
     const fields = el("table", "fields");
     fields.append(el("thead", "", el("tr", "", el("th", "", "field"), el("th", "", names[column]), el("th", "", names[beside]))));
     const body = el("tbody");
     for (const [field, left, right] of fieldsOf(a, b)) {
       const departs = left !== right;
-      if (departs) alike = false;
+      if (departs) identical = false;
       const head = el("th", "", field);
       head.scope = "row";
-      const line = el("tr", departs ? "departs" : "", head, el("td", "", told(left)), el("td", "", told(right)));
+      const line = el("tr", departs ? "departs" : "", head, el("td", "", shownValue(left)), el("td", "", shownValue(right)));
       if (departs && departure.one === shown && departure.field === field) {
-        first = a && b ? `${shown.side}, ${shown.kind}, ${field}: ${told(left)} here, ${told(right)} there`
-          : `${shown.side}, ${shown.kind}: ${a ? "only here" : "only there"}`;
+        first = a && b ? `${shown.side}, ${shown.kind}, ${field}: ${shownValue(left)} instead of ${shownValue(right)}`
+          : `${shown.side}, ${shown.kind}: only in ${a ? "the left column" : "the right column"}`;
         line.className = "first";
         head.append(" ◀ first divergence");
         slot.classList.add("first");
@@ -239,17 +239,17 @@ function compared(data, row, column, beside) {
       body.append(line);
     }
     fields.append(body);
-    slot.open = !alike;
-    if (alike) title.append(" = alike");
+    slot.open = !identical;
+    if (identical) title.append(" (identical)");
     slot.append(fields);
-    const more = el("details", "", el("summary", "", "All of it"));
+    const more = el("details", "", el("summary", "", "All details"));
     const pair = el("div", "pair");
-    for (const one of [a, b]) pair.append(one ? el("div", "", el("p", "soft", one.headline), rowsOf(one)) : el("p", "soft", "Nothing of the kind."));
+    for (const one of [a, b]) pair.append(one ? el("div", "", el("p", "soft", one.headline), rowsOf(one)) : el("p", "soft", "No matching evidence."));
     more.append(pair);
     slot.append(more);
     out.push(slot);
   }
-  summary.textContent = first ? "First divergence: " + first : "Nothing that can be compared diverges.";
+  summary.textContent = first ? "First divergence: " + first : "The comparable fields do not differ.";
   if (!first) summary.classList.remove("diverges");
   return out;
 }
@@ -275,7 +275,7 @@ $("cell").addEventListener("close", () => {
   target?.row.element.cells[target.column + 1].querySelector("button")?.focus();
 });
 
-// One stop for the tab key in the whole matrix; the arrows move within it.
+// The whole matrix is one tab stop; the arrow keys move inside it.
 let current = document.querySelector("#matrix td button");
 for (const button of document.querySelectorAll("#matrix td button")) if (button !== current) button.tabIndex = -1;
 $("matrix").addEventListener("focusin", (event) => {

@@ -8,7 +8,7 @@ async function fill(details) {
     const data = await block("block-" + details.dataset.block);
     if (!place.firstChild) place.append(rowsOf(piece(data, 0, Number(details.dataset.piece))));
   } catch (error) {
-    place.append(trouble(error));
+    place.append(failure(error));
   }
 }
 
@@ -16,7 +16,7 @@ document.addEventListener("toggle", (event) => {
   if (event.target.matches("details.piece") && event.target.open) fill(event.target);
 }, true);
 
-const look = new Set(["failed", "inconclusive", "error"]);
+const attention = new Set(["failed", "inconclusive", "error"]);
 
 function apply() {
   const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -27,7 +27,7 @@ function apply() {
     if (!texts.has(check)) texts.set(check, (check.id + " " + check.querySelector("summary").textContent + " "
       + (check.querySelector(".reason")?.textContent ?? "")).toLowerCase());
     const own = check.dataset.verdict;
-    const fits = (!verdict || own === verdict || (verdict === "look" && look.has(own)))
+    const fits = (!verdict || own === verdict || (verdict === "attention" && attention.has(own)))
       && (!level || check.dataset.level === level)
       && words.every((word) => texts.get(check).includes(word));
     check.hidden = !fits;
@@ -50,12 +50,12 @@ function restore() {
   if ("id" in state) {
     const target = state.id && document.getElementById(state.id);
     if (target) {
-      // A link to a check shows it whatever the filter says.
+      // A link to a check shows it even if the filter hides it.
       if (target.hidden || target.closest("[hidden]")) { $("search").value = ""; $("verdict").value = ""; $("level").value = ""; apply(); }
       for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
       target.scrollIntoView();
       const focus = () => (target.querySelector("summary") ?? target).focus({ preventScroll: true });
-      // The browser's own way to the fragment ends with the page's loading, and takes the focus away.
+      // The browser's own navigation to the fragment moves the focus when the page has loaded.
       if (document.readyState === "complete") focus(); else addEventListener("load", () => setTimeout(focus));
     }
     return;
@@ -69,9 +69,9 @@ function restore() {
 $("filter").hidden = false;
 for (const id of ["search", "verdict", "level"]) $(id).addEventListener("input", () => { apply(); store(); });
 $("unfold").addEventListener("click", (event) => {
-  const open = event.target.textContent === "Open all";
+  const open = event.target.textContent === "Expand all";
   for (const check of checks) if (!check.hidden) check.open = open;
-  event.target.textContent = open ? "Close all" : "Open all";
+  event.target.textContent = open ? "Collapse all" : "Expand all";
 });
 addEventListener("hashchange", restore);
 addEventListener("keydown", (event) => {

@@ -1,7 +1,7 @@
 const rows = [...document.querySelectorAll("#matrix tbody tr")];
 const heads = [...document.querySelectorAll("#matrix thead th")];
 
-/** Rows by check and columns by saboteur; where a name fits neither, nothing is left. */
+/** Filters rows by check; if no check matches, filters columns by saboteur. */
 function apply() {
   const word = $("query").value.trim().toLowerCase();
   const columns = heads.map((head, n) => n === 0 || !word || head.textContent.toLowerCase().includes(word));
@@ -37,7 +37,7 @@ document.addEventListener("click", (event) => {
   target.querySelector("summary").focus({ preventScroll: true });
 });
 
-// The row and column under the pointer, so that a mark far from both heads is read rightly.
+// Highlights the row and column under the pointer, because a mark may be far from both headers.
 $("matrix").addEventListener("mouseover", (event) => {
   const cell = event.target.closest("td");
   for (const lit of document.querySelectorAll(".lit")) lit.classList.remove("lit");

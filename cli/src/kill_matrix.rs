@@ -1,0 +1,124 @@
+//! The kill matrix: which checks notice which saboteur. A check that no saboteur makes fail could not fail at all; a saboteur
+//! that no check notices is a gap in the suite.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use meshproof_harness::scenario::Scenario;
+use meshproof_model::{Level, kills};
+use meshproof_reference::Variant;
+use meshproof_render::text::plural;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Refusal;
+
+/// Which checks notice which saboteur.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KillMatrix {
+    /// Every check that was executed, by its full id.
+    pub checks: BTreeSet<String>,
+    /// By saboteur: the checks that did not pass.
+    pub kills: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// The matrix of the documents' scenarios, as kept in the repository. A test compares it with a run.
+pub const KEPT: &str = include_str!("../kill-matrix.json");
+
+impl KillMatrix {
+    /// The kept matrix.
+    ///
+    /// # Errors
+    /// The file in the repository is not valid.
+    pub fn kept() -> Result<Self, Refusal> {
+        serde_json::from_str(KEPT).map_err(|e| Refusal::Environment(format!("cli/kill-matrix.json: {e}")))
+    }
+
+    /// Checks that noticed no saboteur.
+    #[must_use]
+    pub fn idle_checks(&self) -> Vec<&str> {
+        let noticed = |check: &&String| !self.kills.values().any(|k| k.contains(*check));
+        self.checks.iter().filter(noticed).map(String::as_str).collect()
+    }
+
+    /// Saboteurs that no check noticed.
+    #[must_use]
+    pub fn unnoticed(&self) -> Vec<&str> {
+        self.kills.iter().filter(|(_, checks)| checks.is_empty()).map(|(s, _)| s.as_str()).collect()
+    }
+
+    /// The saboteurs that this check notices; `None` if the check is not in the matrix.
+    #[must_use]
+    pub fn noticed_by(&self, check: &str) -> Option<Vec<&str>> {
+        let noticed = || self.kills.iter().filter(|(_, checks)| checks.contains(check));
+        self.checks.contains(check).then(|| noticed().map(|(saboteur, _)| saboteur.as_str()).collect())
+    }
+
+    /// With the meaning of its names, for the HTML page. `whole`: every saboteur was run.
+    #[must_use]
+    pub fn as_model(&self, scenarios: &[Scenario], whole: bool) -> kills::KillMatrix {
+        let of = |id: &str| {
+            let (scenario, check) = id.split_once('/')?;
+            scenarios.iter().find(|s| s.id() == scenario)?.catalogue.check(check)
+        };
+        kills::KillMatrix {
+            checks: self
+                .checks
+                .iter()
+                .map(|id| kills::KillCheck {
+                    id: id.clone(),
+                    level: of(id).map_or(Level::Must, |c| c.level),
+                    requirement: of(id).map(|c| c.requirement.clone()).unwrap_or_default(),
+                })
+                .collect(),
+            saboteurs: self
+                .kills
+                .keys()
+                .map(|name| kills::KillSaboteur {
+                    name: name.clone(),
+                    description: name
+                        .parse::<Variant>()
+                        .map(|s| s.description().to_owned())
+                        .unwrap_or_default(),
+                })
+                .collect(),
+            whole,
+            kills: self.kills.clone(),
+        }
+    }
+
+    /// As text: one row per check, one column per saboteur. `whole`: every saboteur was run.
+    #[must_use]
+    pub fn as_text(&self, whole: bool) -> String {
+        let mut text = String::from(
+            "The kill matrix: one row per check, one column per saboteur. # means that the check notices the saboteur.\n\n",
+        );
+        for (number, (saboteur, kills)) in self.kills.iter().enumerate() {
+            let _infallible =
+                writeln!(text, "{:>4} {saboteur}: {}", number + 1, plural(kills.len(), "check"));
+        }
+        let widest = self.checks.iter().map(String::len).max().unwrap_or(0);
+        text.push('\n');
+        for digit in [10, 1] {
+            let _infallible = write!(text, "{:widest$} ", "");
+            for number in 1..=self.kills.len() {
+                let _infallible = write!(text, "{}", number / digit % 10);
+            }
+            text.push('\n');
+        }
+        for check in &self.checks {
+            let row: String =
+                self.kills.values().map(|k| if k.contains(check) { '#' } else { '.' }).collect();
+            let _infallible = writeln!(text, "{check:widest$} {row}");
+        }
+        let mut gap = |what: &str, names: Vec<&str>| {
+            if !names.is_empty() {
+                let _infallible = writeln!(text, "\n{what}: {}", names.join(", "));
+            }
+        };
+        gap("Saboteurs that no check notices", self.unnoticed());
+        if whole {
+            gap("Checks that notice no saboteur", self.idle_checks());
+        }
+        text
+    }
+}

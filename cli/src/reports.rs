@@ -1,0 +1,146 @@
+//! `meshproof report`, `meshproof compare` and `meshproof baseline`: the commands that read saved reports.
+
+use std::path::{Path, PathBuf};
+
+use meshproof_model::json::MAX_REPORT_BYTES;
+use meshproof_model::{Level, Report, from_json};
+use meshproof_render::compare::{Movement, compare as compared};
+use meshproof_render::expectations::{self, Expectations};
+use meshproof_render::formats::Format;
+use meshproof_render::terminal::{self, OutputStyle};
+
+use crate::args;
+use crate::exit::{self, Refusal};
+use crate::output::{OutFolder, answer, complain, write_file};
+
+/// Converts a saved report to other formats.
+///
+/// # Errors
+/// The report cannot be read, or a format cannot be written.
+pub fn report(args: &args::Render) -> Result<u8, Refusal> {
+    let mut report = read_report(&args.report)?;
+    if let Some(file) = &args.expect {
+        expect(&read_expectations(file)?, &mut report);
+    }
+    let formats = if args.formats.is_empty() { vec![Format::Text] } else { args.formats.clone() };
+    match &args.out {
+        Some(folder) => {
+            let out = OutFolder::open(folder)?;
+            for format in formats {
+                let path = out.write_as(&report, format)?;
+                answer(&format!("{}\n", path.display()));
+            }
+        }
+        None => {
+            let [format] = formats.as_slice() else {
+                return Err(Refusal::Usage("several formats need a folder: add --out DIR".to_owned()));
+            };
+            let text = format.render(&report).map_err(|e| Refusal::Environment(e.to_string()))?;
+            answer(&text);
+        }
+    }
+    let Some(least) = args.fail_on.map(Level::from) else { return Ok(exit::OK) };
+    // The summary says "passed" when no MUST failed.
+    for check in report.checks().filter(|c| c.fails_at(least) && !c.fails_run()) {
+        complain(&format!("{} {} {}: {}", check.level, check.id, check.verdict, check.reason));
+    }
+    Ok(report.exit_code_at(least))
+}
+
+/// Compares reports.
+///
+/// # Errors
+/// A report cannot be read, or the comparison cannot be written.
+pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
+    let mut reports = Vec::new();
+    for path in args.baseline.iter().chain(&args.reports) {
+        reports.push(read_report(path)?);
+    }
+    let reports: Vec<&Report> = reports.iter().collect();
+    let baseline = args.baseline.as_ref().map(|_| 0);
+    if reports.len() < 2 {
+        return Err(Refusal::Usage("a comparison needs at least two reports".to_owned()));
+    }
+    let comparison = compared(&reports, baseline);
+    if args.json {
+        let text = serde_json::to_string_pretty(&comparison);
+        let text =
+            text.map_err(|e| Refusal::Environment(format!("the comparison cannot be written as JSON: {e}")))?;
+        answer(&(text + "\n"));
+    } else {
+        let mut text = Vec::new();
+        terminal::comparison(&mut text, &comparison, args.all, OutputStyle::of(&std::io::stdout()))
+            .map_err(|e| Refusal::Environment(format!("the comparison cannot be written: {e}")))?;
+        answer(&String::from_utf8_lossy(&text));
+    }
+    if let Some(file) = &args.html {
+        let page = meshproof_render::html::comparison(&reports, baseline, !args.no_evidence);
+        write_file(file, page.as_bytes(), "--html FILE")?;
+        if !args.json {
+            answer(&format!("page {}\n", file.display()));
+        }
+    }
+    Ok(if comparison.moved(Movement::Regression) > 0 { exit::FAILED } else { exit::OK })
+}
+
+/// Writes the failures of a report as a file of expected failures.
+///
+/// # Errors
+/// The report cannot be read, or the file cannot be written.
+pub fn baseline(args: &args::Baseline) -> Result<u8, Refusal> {
+    let report = read_report(&args.report)?;
+    if report.run.partial {
+        let why = report.run.partial_reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
+        complain(&format!(
+            "note: the run was interrupted{why}, so the list lacks failures of checks that it did not execute"
+        ));
+    }
+    let baseline = Expectations::baseline(&report);
+    let yaml = baseline.to_yaml().map_err(|e| Refusal::Environment(e.to_string()))?;
+    match &args.out {
+        Some(file) => write_file(file, yaml.as_bytes(), "--out FILE")?,
+        None => answer(&yaml),
+    }
+    Ok(exit::OK)
+}
+
+/// Reads a report from its file, or from the folder that a run wrote it to.
+fn read_report(path: &Path) -> Result<Report, Refusal> {
+    let file: PathBuf = if path.is_dir() { path.join(Format::Json.file_name()) } else { path.to_owned() };
+    if !file.exists() {
+        let what = if path.is_dir() { "contains no report.json" } else { "does not exist" };
+        return Err(Refusal::Usage(format!(
+            "{} {what}. Name a report.json, or the folder that a run wrote it to",
+            path.display()
+        )));
+    }
+    let bytes = read_bounded(&file, MAX_REPORT_BYTES)?;
+    from_json(&bytes).map_err(|e| Refusal::Usage(format!("{}: {e}", file.display())))
+}
+
+/// Reads a file of expected failures.
+///
+/// # Errors
+/// The file cannot be read, or is not a valid list.
+pub fn read_expectations(file: &Path) -> Result<Expectations, Refusal> {
+    let bytes = read_bounded(file, expectations::MAX_BYTES)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Expectations::from_yaml(&text).map_err(|e| Refusal::Usage(format!("{}: {e}", file.display())))
+}
+
+/// Marks the expected failures in the report, and prints what the user should know about them.
+pub fn expect(expectations: &Expectations, report: &mut Report) {
+    for note in expectations.apply(report, expectations::today()) {
+        complain(&format!("note: {note}"));
+    }
+}
+
+fn read_bounded(file: &Path, most: usize) -> Result<Vec<u8>, Refusal> {
+    let shown = file.display();
+    let size =
+        std::fs::metadata(file).map_err(|e| Refusal::Usage(format!("{shown} cannot be read: {e}")))?.len();
+    if size > most as u64 {
+        return Err(Refusal::Usage(format!("{shown} has {size} bytes; the limit is {most} bytes")));
+    }
+    std::fs::read(file).map_err(|e| Refusal::Usage(format!("{shown} cannot be read: {e}")))
+}

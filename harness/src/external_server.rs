@@ -1,0 +1,148 @@
+//! How a scenario says which external service it needs: `Site::at(HOST).certificate(&certificate).html("/", PAGE)`.
+
+use crate::certificates::{Authority, Issued};
+use crate::external::{
+    Documented, ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
+};
+
+/// A site on the internet, as a document uses one: any kind of server will do.
+#[derive(Debug)]
+pub struct Site;
+
+impl Site {
+    /// A server for this host, with both ports closed. Every connection takes one request after another.
+    pub fn at(host: impl Into<String>) -> ExternalServer {
+        ExternalServer::of(host.into(), Documented::Site)
+    }
+}
+
+/// The nginx that a document deploys: a real one, where there is one.
+#[derive(Debug)]
+pub struct Nginx;
+
+impl Nginx {
+    /// A server for this host, with both ports closed. Every connection takes one request after another.
+    pub fn at(host: impl Into<String>) -> ExternalServer {
+        ExternalServer::of(host.into(), Documented::Nginx)
+    }
+}
+
+/// The external service that a scenario needs, for [`crate::mesh::Mesh::deploy_external`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ExternalServer {
+    spec: ExternalSpec,
+    documented: Documented,
+}
+
+impl ExternalServer {
+    fn of(host: String, documented: Documented) -> Self {
+        let spec =
+            ExternalSpec { host, plain: PlainPort::Closed, tls: None, pages: Vec::new(), keep_alive: true };
+        Self { spec, documented }
+    }
+
+    /// Serves HTTPS on port 443 with this certificate.
+    pub fn certificate(mut self, certificate: &Issued) -> Self {
+        self.spec.tls = Some(TlsPort {
+            certificate: certificate.certificate_pem().to_owned(),
+            key: certificate.key(),
+            client_ca: None,
+            refusal: Refusal::default(),
+            versions: TlsVersions::default(),
+            http: HttpVersions::default(),
+        });
+        self
+    }
+
+    fn tls(mut self, change: impl FnOnce(&mut TlsPort)) -> Self {
+        if let Some(tls) = &mut self.spec.tls {
+            change(tls);
+        }
+        self
+    }
+
+    /// Requires client certificates of this CA. After [`Self::certificate`].
+    pub fn requiring_clients_of(self, ca: &Authority) -> Self {
+        self.tls(|tls| tls.client_ca = Some(ca.certificate_pem().to_owned()))
+    }
+
+    /// Offers these TLS versions. After [`Self::certificate`].
+    pub fn tls_versions(self, versions: TlsVersions) -> Self {
+        self.tls(|tls| tls.versions = versions)
+    }
+
+    /// Offers these HTTP versions by ALPN. After [`Self::certificate`].
+    pub fn http_versions(self, versions: HttpVersions) -> Self {
+        self.tls(|tls| tls.http = versions)
+    }
+
+    /// Answers plain requests on port 80 with 301 to the same URL with `https`.
+    pub fn redirecting_to_https(mut self) -> Self {
+        self.spec.plain = PlainPort::RedirectToHttps;
+        self
+    }
+
+    /// Serves on port 80, in plain text, what it serves on port 443.
+    pub fn serving_in_clear(mut self) -> Self {
+        self.spec.plain = PlainPort::Serve;
+        self
+    }
+
+    /// Closes port 80, as it is at first.
+    pub fn closed_in_clear(mut self) -> Self {
+        self.spec.plain = PlainPort::Closed;
+        self
+    }
+
+    /// Serves this text as HTML. The query of a request does not matter; paths without a page get 404.
+    pub fn html(self, path: &str, body: &str) -> Self {
+        self.page(path, "text/html", body)
+    }
+
+    /// Serves this text as JSON.
+    pub fn json(self, path: &str, body: &str) -> Self {
+        self.page(path, "application/json", body)
+    }
+
+    /// Serves this text as it is.
+    pub fn text(self, path: &str, body: &str) -> Self {
+        self.page(path, "text/plain", body)
+    }
+
+    fn page(mut self, path: &str, content_type: &'static str, body: &str) -> Self {
+        self.spec.pages.push(Page { path: path.to_owned(), content_type, body: body.to_owned() });
+        self
+    }
+
+    /// Closes every connection after one request.
+    pub fn one_request_per_connection(mut self) -> Self {
+        self.spec.keep_alive = false;
+        self
+    }
+
+    /// The suite's own server, whatever kind of server the run asks for: the scenario needs evidence or behaviour that a stock
+    /// nginx cannot give ([`Documented::Embedded`]).
+    pub fn embedded(mut self) -> Self {
+        self.documented = Documented::Embedded;
+        self
+    }
+
+    /// The host that it answers for.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.spec.host
+    }
+
+    /// What a target deploys.
+    #[must_use]
+    pub fn into_parts(self) -> (ExternalSpec, Documented) {
+        (self.spec, self.documented)
+    }
+}
+
+impl From<(ExternalSpec, Documented)> for ExternalServer {
+    fn from((spec, documented): (ExternalSpec, Documented)) -> Self {
+        Self { spec, documented }
+    }
+}

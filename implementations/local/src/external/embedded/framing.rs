@@ -1,0 +1,111 @@
+//! How the body of an answer is sent.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue, TRAILER};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use meshproof_harness::digest::sha256;
+use tokio::sync::watch;
+
+/// The size of the pieces of a body that is sent without a length.
+const PIECE: usize = 16 * 1024;
+/// The trailer of `/trailers`: the digest of the body before it.
+const CHECKSUM: HeaderName = HeaderName::from_static("x-body-sha256");
+
+/// What can go wrong while a body is sent.
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+/// The body of a response.
+pub(super) type AnswerBody = UnsyncBoxBody<Bytes, BodyError>;
+
+/// How a response's body is sent.
+#[derive(Default)]
+pub(crate) enum Framing {
+    /// In one piece, with its length.
+    #[default]
+    Length,
+    /// In pieces, without a length.
+    Pieces,
+    /// In pieces, without a length, and [`CHECKSUM`] after it.
+    PiecesWithChecksum,
+    /// With its length: the first half at once, the second half when it is released.
+    Withheld(Withheld),
+}
+
+impl Framing {
+    pub(super) fn body(self, whole: Bytes) -> AnswerBody {
+        match self {
+            Self::Length => http_body_util::Full::new(whole).map_err(|never| match never {}).boxed_unsync(),
+            Self::Pieces => pieces(whole, None),
+            Self::PiecesWithChecksum => {
+                let sum = HeaderValue::from_str(&sha256(&whole)).ok();
+                pieces(whole, sum.map(|sum| HeaderMap::from_iter([(CHECKSUM, sum)])))
+            }
+            Self::Withheld(withheld) => withheld.body(whole),
+        }
+    }
+
+    /// Whether the body's length is announced.
+    pub(super) fn has_length(&self) -> bool {
+        match self {
+            Self::Length | Self::Withheld(_) => true,
+            Self::Pieces | Self::PiecesWithChecksum => false,
+        }
+    }
+
+    /// Announces the trailers, as HTTP/1.1 does (RFC 9110, section 6.6.2).
+    pub(super) fn announce(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Length | Self::Pieces | Self::Withheld(_) => {}
+            Self::PiecesWithChecksum => {
+                headers.insert(TRAILER, HeaderValue::from_name(CHECKSUM));
+            }
+        }
+    }
+}
+
+fn pieces(whole: Bytes, trailers: Option<HeaderMap>) -> AnswerBody {
+    let mut frames: Vec<Result<Frame<Bytes>, BodyError>> = (0..whole.len())
+        .step_by(PIECE)
+        .map(|at| Ok(Frame::data(whole.slice(at..whole.len().min(at + PIECE)))))
+        .collect();
+    frames.extend(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+    BodyExt::boxed_unsync(StreamBody::new(stream::iter(frames)))
+}
+
+/// The requests under one key whose answers are withheld.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) requests: usize,
+    pub(super) released: bool,
+}
+
+/// One of these requests, counted for as long as its answer is withheld.
+pub(crate) struct Withheld(watch::Sender<Held>);
+
+impl Withheld {
+    pub(super) fn new(held: watch::Sender<Held>) -> Self {
+        held.send_modify(|h| h.requests += 1);
+        Self(held)
+    }
+
+    fn body(self, whole: Bytes) -> AnswerBody {
+        let middle = whole.len() / 2;
+        let (first, second) = (whole.slice(..middle), whole.slice(middle..));
+        let rest = async move {
+            // If the client gives up or the service stops, this wait ends with the connection.
+            let _released = self.0.subscribe().wait_for(|h| h.released).await.is_ok();
+            Ok::<_, BodyError>(Frame::data(second))
+        };
+        let pieces = stream::iter([Ok(Frame::data(first))]).chain(stream::once(rest));
+        BodyExt::boxed_unsync(StreamBody::new(pieces))
+    }
+}
+
+impl Drop for Withheld {
+    fn drop(&mut self) {
+        self.0.send_modify(|h| h.requests = h.requests.saturating_sub(1));
+    }
+}

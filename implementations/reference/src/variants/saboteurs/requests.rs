@@ -1,0 +1,146 @@
+//! Saboteurs that change requests.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use meshproof_plan::model::{ServerName, UpstreamTls};
+
+use crate::hooks::{LocalReply, ProxyHooks, RequestFacts};
+use crate::pool::UpstreamDestination;
+use crate::request_body::RequestBody;
+use crate::routes::without_port;
+use crate::variants::definition::{Definition, VariantBehaviour};
+
+pub(super) const TABLE: &[Definition] = &[
+    Definition::new(
+        "refuse-expect",
+        "Answers 417 to a request that waits for 100 Continue.",
+        VariantBehaviour::Arrived(|request| {
+            let reply = LocalReply { status: StatusCode::EXPECTATION_FAILED, details: None };
+            request.headers().contains_key(header::EXPECT).then_some(reply)
+        }),
+    ),
+    Definition::new(
+        "refuse-upgrade",
+        "Does not forward a protocol upgrade.",
+        VariantBehaviour::Arrived(|request| {
+            request.headers_mut().remove(header::UPGRADE);
+            None
+        }),
+    ),
+    Definition::new(
+        "sni-before-rewrite",
+        "Takes the automatic server name from the Host before its rewrite.",
+        VariantBehaviour::Proxy(|_| Arc::new(SniBeforeRewrite)),
+    ),
+    Definition::new(
+        "leak-mesh-headers",
+        "Sends mesh-internal headers to external services.",
+        VariantBehaviour::RequestHead(|head| {
+            for name in ["x-envoy-peer-metadata", "x-istio-attributes", "x-forwarded-client-cert"] {
+                head.headers.insert(HeaderName::from_static(name), HeaderValue::from_static("leaked"));
+            }
+        }),
+    ),
+    Definition::new(
+        "drop-unknown-headers",
+        "Drops request headers that no document defines.",
+        VariantBehaviour::RequestHead(|head| drop_unknown(head.headers)),
+    ),
+    Definition::new(
+        "one-value-per-header",
+        "Keeps only the last value of a repeated header.",
+        VariantBehaviour::RequestHead(|head| keep_last_values(head.headers)),
+    ),
+    Definition::new(
+        "authority-with-port",
+        "Appends the port to Host.",
+        VariantBehaviour::RequestHead(|head| append_port(head.headers, head.listener_port)),
+    ),
+    Definition::new(
+        "forwarded-proto-http",
+        "Always sends `X-Forwarded-Proto: http`.",
+        VariantBehaviour::RequestHead(|head| {
+            head.headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
+        }),
+    ),
+    Definition::new(
+        "drop-query",
+        "Drops the query string.",
+        VariantBehaviour::RequestHead(|head| {
+            if let Some((path, _)) = head.target.split_once('?') {
+                *head.target = path.to_owned();
+            }
+        }),
+    ),
+    Definition::new(
+        "normalize-path",
+        "Changes paths to lower case.",
+        VariantBehaviour::RequestHead(|head| *head.target = head.target.to_ascii_lowercase()),
+    ),
+    Definition::new(
+        "method-to-get",
+        "Turns every HEAD into a GET.",
+        VariantBehaviour::RequestHead(|head| {
+            if *head.method == Method::HEAD {
+                *head.method = Method::GET;
+            }
+        }),
+    ),
+    Definition::new(
+        "drop-body",
+        "Drops the body of requests.",
+        VariantBehaviour::Proxy(|_| Arc::new(DropBody)),
+    ),
+];
+
+struct SniBeforeRewrite;
+
+impl ProxyHooks for SniBeforeRewrite {
+    fn destination(&self, request: &RequestFacts<'_>, destination: &mut UpstreamDestination) {
+        if let Some(UpstreamTls::Originate(o)) = &request.cluster.tls
+            && o.sni == ServerName::FromHost
+            && destination.server_name.is_some()
+        {
+            destination.server_name = Some(without_port(request.asked).to_owned());
+        }
+    }
+}
+
+struct DropBody;
+
+impl ProxyHooks for DropBody {
+    fn request_body(&self, headers: &mut HeaderMap, body: RequestBody) -> RequestBody {
+        headers.remove(header::CONTENT_LENGTH);
+        body.discarded()
+    }
+}
+
+fn drop_unknown(headers: &mut HeaderMap) {
+    let unknown = |name: &&HeaderName| {
+        name.as_str().starts_with("x-")
+            && !["x-forwarded-", "x-request-id"].iter().any(|known| name.as_str().starts_with(known))
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(unknown).cloned().collect();
+    names.iter().for_each(|name| drop(headers.remove(name)));
+}
+
+fn keep_last_values(headers: &mut HeaderMap) {
+    let last: Vec<_> = headers
+        .keys()
+        .filter_map(|n| Some((n.clone(), headers.get_all(n).iter().next_back()?.clone())))
+        .collect();
+    last.into_iter().for_each(|(name, value)| drop(headers.insert(name, value)));
+}
+
+fn append_port(headers: &mut HeaderMap, port: u16) {
+    let with_port = headers
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .filter(|h| without_port(h) == *h)
+        .and_then(|h| HeaderValue::from_str(&format!("{h}:{port}")).ok());
+    if let Some(host) = with_port {
+        headers.insert(header::HOST, host);
+    }
+}

@@ -1,0 +1,53 @@
+//! Saboteurs that change responses.
+
+use bytes::Bytes;
+use hyper::body::Frame;
+
+use crate::hooks::{BodyFilter, BodyPosition, Filtered};
+use crate::variants::definition::{Definition, VariantBehaviour};
+
+pub(super) const TABLE: &[Definition] = &[
+    Definition::new(
+        "drop-trailers",
+        "Drops the trailers of responses.",
+        VariantBehaviour::ResponseBody(|| {
+            each(|frame, _| if frame.is_trailers() { Filtered::End } else { Filtered::Pass(frame) })
+        }),
+    ),
+    Definition::new(
+        "truncate-large-body",
+        "Drops what exceeds 64 KiB of a response's body.",
+        VariantBehaviour::ResponseBody(|| {
+            each(|frame, at| match frame.is_data() && at.sent > 64 * 1024 {
+                true => Filtered::Abort,
+                false => Filtered::Pass(frame),
+            })
+        }),
+    ),
+    Definition::new(
+        "cut-chunked-body",
+        "Ends a response without announced length after its first piece, as if it were complete.",
+        VariantBehaviour::ResponseBody(|| {
+            each(|frame, at| match frame.is_data() && !at.length_known && !at.last {
+                true => Filtered::Last(frame),
+                false => Filtered::Pass(frame),
+            })
+        }),
+    ),
+];
+
+/// A filter without state.
+struct EachFrame<F>(F);
+
+impl<F> BodyFilter for EachFrame<F>
+where
+    F: Fn(Frame<Bytes>, &BodyPosition) -> Filtered + Send + Sync,
+{
+    fn frame(&mut self, frame: Frame<Bytes>, position: &BodyPosition) -> Filtered {
+        (self.0)(frame, position)
+    }
+}
+
+fn each(filter: fn(Frame<Bytes>, &BodyPosition) -> Filtered) -> Box<dyn BodyFilter> {
+    Box::new(EachFrame(filter))
+}

@@ -1,0 +1,144 @@
+//! Saboteurs that verify the server's certificate wrongly.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshproof_plan::model::UpstreamTls;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use webpki::KeyUsage;
+
+use crate::hooks::ProxyHooks;
+use crate::tls::inputs::{TlsInputs, TrustedRoots};
+use crate::tls::verify::{UpstreamVerifier, is_self_signed_server};
+use crate::variants::definition::{Definition, VariantBehaviour};
+
+pub(super) const TABLE: &[Definition] = &[
+    Definition::new(
+        "accept-expired",
+        "Accepts certificates outside their period of validity.",
+        VariantBehaviour::Verifier(|_, honest| {
+            lenient(honest, |honest, server| {
+                let start = start_of_validity(server.end_entity).unwrap_or(server.now);
+                honest.verify_chain(server.end_entity, server.intermediates, start, KeyUsage::server_auth())
+            })
+        }),
+    ),
+    Definition::new(
+        "accept-self-signed",
+        "Accepts self-signed certificates.",
+        VariantBehaviour::Verifier(|_, honest| {
+            lenient(honest, |honest, server| {
+                let usage = KeyUsage::server_auth();
+                match honest.verify_chain(server.end_entity, server.intermediates, server.now, usage) {
+                    Err(_) if is_self_signed_server(server.end_entity, server.now) => Ok(()),
+                    verified => verified,
+                }
+            })
+        }),
+    ),
+    Definition::new(
+        "ignore-key-usage",
+        "Accepts certificates that were not issued for servers.",
+        VariantBehaviour::Verifier(|_, honest| {
+            lenient(honest, |honest, server| {
+                let chain =
+                    |usage| honest.verify_chain(server.end_entity, server.intermediates, server.now, usage);
+                chain(KeyUsage::server_auth())
+                    .or_else(|error| chain(KeyUsage::client_auth()).map_err(|_| error))
+            })
+        }),
+    ),
+    Definition::new(
+        "verify-once",
+        "Verifies only the first server that a cluster connects to after a change.",
+        VariantBehaviour::Verifier(|connection, honest| {
+            if connection.earlier == 0 { honest } else { Arc::new(UpstreamVerifier::trusting_any()) }
+        }),
+    ),
+    Definition::new(
+        "believe-any-mesh-peer",
+        "Uses mesh mutual TLS with every server, whatever certificate it presents.",
+        VariantBehaviour::Proxy(|_| Arc::new(BelieveAnyMeshPeer)),
+    ),
+];
+
+struct BelieveAnyMeshPeer;
+
+impl ProxyHooks for BelieveAnyMeshPeer {
+    fn tls_inputs(&self, tls: &UpstreamTls, inputs: &mut TlsInputs) {
+        if matches!(tls, UpstreamTls::MeshMutual { .. }) {
+            inputs.roots = Ok(TrustedRoots::Any);
+        }
+    }
+}
+
+/// What a server presents, and when.
+struct Presented<'a> {
+    end_entity: &'a CertificateDer<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+    now: UnixTime,
+}
+
+type ChainCheck = fn(&UpstreamVerifier, &Presented<'_>) -> Result<(), Error>;
+
+/// Replaces the verification of the chain; names and signatures are verified as always.
+fn lenient(honest: Arc<UpstreamVerifier>, verify_chain: ChainCheck) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Lenient { honest, verify_chain })
+}
+
+struct Lenient {
+    honest: Arc<UpstreamVerifier>,
+    verify_chain: ChainCheck,
+}
+
+impl fmt::Debug for Lenient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lenient").field("honest", &self.honest).finish_non_exhaustive()
+    }
+}
+
+impl ServerCertVerifier for Lenient {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        (self.verify_chain)(&self.honest, &Presented { end_entity, intermediates, now })?;
+        self.honest.verify_names(end_entity)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.honest.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.honest.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.honest.supported_verify_schemes()
+    }
+}
+
+fn start_of_validity(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let start = u64::try_from(parsed.validity().not_before.timestamp()).ok()?;
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(start)))
+}

@@ -1,0 +1,106 @@
+//! Each benign variant beside the honest reference: requests succeed as before, and one thing is unusual.
+
+use std::collections::BTreeSet;
+
+use meshproof_reference::Variant;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::situation::{Situation, SituationOutcome, differs, run, status, usual};
+use crate::support::client::TestClient;
+use crate::support::plans::{self, HOST};
+use crate::support::server::TestServer;
+use crate::support::{Bench, free, reference, until};
+
+#[tokio::test]
+async fn client_hello_is_unusual_and_accepted() {
+    let retried = |saw: &SituationOutcome| format!("{} {}", saw.status, saw.hellos[0].retried);
+    differs("hello-retry-request", usual, retried, "200 false", "200 true").await;
+    let offers = |saw: &SituationOutcome| format!("{} {}", saw.status, saw.hellos[0].alpn.len());
+    differs("grease-alpn", usual, offers, "200 1", "200 2").await;
+}
+
+#[tokio::test]
+async fn connection_comes_from_another_address_or_is_slow() {
+    let source = |saw: &SituationOutcome| saw.lines[0].contains(" 127.0.0.2:").to_string();
+    differs("other-source-address", usual, source, "false", "true").await;
+    let slow = |saw: &SituationOutcome| {
+        let service_time = saw.headers["x-envoy-upstream-service-time"].to_str().unwrap();
+        format!("{} {}", saw.status, service_time.parse::<u64>().unwrap() >= 300)
+    };
+    // Only a lower bound: the honest reference may be slow too on a busy machine.
+    let outcome = run(Some("slow-hops"), &usual).await;
+    assert_eq!(slow(&outcome), "200 true");
+}
+
+#[tokio::test]
+async fn message_has_more_headers_or_others() {
+    let via = |saw: &SituationOutcome| {
+        let request = saw.tls_requests[0].headers.contains_key("via");
+        format!("{} {request} {}", saw.status, saw.headers.contains_key("via"))
+    };
+    differs("extra-via", usual, via, "200 false false", "200 true true").await;
+    let server = |saw: &SituationOutcome| saw.headers["server"].to_str().unwrap().to_owned();
+    differs("own-server-header", usual, server, "istio-envoy", "unusual-proxy").await;
+}
+
+#[tokio::test]
+async fn refusal_has_another_form() {
+    let distrust = |s: &mut Situation| s.trusted = false;
+    differs("refuse-with-502", distrust, status, "503", "502").await;
+    // Without an answer there is no status.
+    differs("refuse-by-closing", distrust, status, "503", "0").await;
+    differs("refuse-by-closing", usual, status, "200", "200").await;
+}
+
+#[tokio::test]
+async fn header_names_are_written_in_title_case_in_both_directions() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let received = tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        let mut head = vec![0; 4096];
+        let read = tcp.read(&mut head).await.unwrap();
+        tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-tag: 1\r\n\r\n").await.unwrap();
+        String::from_utf8_lossy(&head[..read]).into_owned()
+    });
+    let (mut bench, bind) = (Bench::with(reference(Some("title-case-headers")), "").await, free());
+    bench.apply(&plans::plan(vec![plans::sidecar(bind, plans::cluster("c", upstream, None))])).await;
+    let mut client = tokio::net::TcpStream::connect(bind).await.unwrap();
+    client.write_all(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nx-tag: 1\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let read = client.read(&mut answer).await.unwrap();
+    assert!(received.await.unwrap().contains("\r\nX-Tag: 1\r\n"));
+    assert!(String::from_utf8_lossy(&answer[..read]).contains("\r\nX-Tag: 1\r\n"));
+}
+
+/// The connections that a server receives for one request, once there are `expected`.
+async fn connections_for_one_request(variant: &str, expected: usize) -> Bench {
+    let server = TestServer::plain().await;
+    let (mut bench, bind) = (Bench::with(reference(Some(variant)), "").await, free());
+    bench.apply(&plans::plan(vec![plans::sidecar(bind, plans::cluster("c", server.address, None))])).await;
+    assert_eq!(TestClient::connect(bind).await.get(HOST, "/").await.status.as_u16(), 200);
+    let memory = server.memory.clone();
+    until("the server has its connections", move || memory.connections() >= expected).await;
+    assert_eq!(server.memory.requests().len(), 1);
+    bench
+}
+
+#[tokio::test]
+async fn server_gets_connections_that_carry_no_request() {
+    connections_for_one_request("spare-connections", 2).await;
+    let checked = connections_for_one_request("tcp-health-checks", 4).await;
+    checked.plane.stop().await.unwrap();
+}
+
+/// A new benign variant must appear in one of the tests of this module.
+#[test]
+fn every_benign_variant_is_shown_at_work() {
+    let text = include_str!("benign.rs");
+    let unshown: BTreeSet<&str> = Variant::benign()
+        .filter(|v| v.placement().is_none())
+        .map(Variant::name)
+        .filter(|name| !text.contains(&format!("\"{name}\"")))
+        .collect();
+    assert_eq!(unshown, BTreeSet::new());
+}

@@ -1,0 +1,41 @@
+//! The servers, and what is special about the certificate of each.
+
+use meshproof_harness::certificates::{
+    Authority, CertificateError, Issued, KeyAlgorithm, KeyPool, self_signed,
+};
+use meshproof_harness::external::TlsVersions;
+
+/// The server that must be accepted.
+pub(super) const TRUSTED: &str = "trusted.origin.example";
+
+/// The server whose certificate comes from a private CA.
+pub(super) const PRIVATE: &str = "unknown-ca.origin.example";
+
+/// Makes a server's certificate, given the CA that is among the system's roots, and the server's host.
+pub(super) type MakeCertificate = fn(&Authority, &str) -> Result<Issued, CertificateError>;
+
+/// The servers that must be refused: the check, the host, the certificate.
+pub(super) const REFUSED: [(&str, &str, MakeCertificate); 7] = [
+    ("unknown-ca-refused", PRIVATE, |_, host| {
+        Authority::named("A private CA", "not among the roots", KeyAlgorithm::EcdsaP256)?.server(host).issue()
+    }),
+    ("self-signed-refused", "self-signed.origin.example", |_, host| {
+        self_signed(&KeyPool::fresh(), host, KeyAlgorithm::EcdsaP256)
+    }),
+    ("expired-certificate-refused", "expired.origin.example", |ca, host| ca.server(host).expired().issue()),
+    ("not-yet-valid-refused", "not-yet-valid.origin.example", |ca, host| {
+        ca.server(host).not_yet_valid().issue()
+    }),
+    ("wrong-host-refused", "wrong-host.origin.example", |ca, _| ca.server("somewhere-else.example").issue()),
+    // The name of a server that the same proxy accepts.
+    ("wrong-host-refused", "neighbour.origin.example", |ca, _| ca.server(TRUSTED).issue()),
+    ("server-auth-eku-required", "client-only.origin.example", |ca, host| {
+        ca.server(host).client_auth_only().issue()
+    }),
+];
+
+/// The servers that support one version of TLS only: the check, the host, the version.
+pub(super) const VERSIONS: [(&str, &str, TlsVersions, &str); 2] = [
+    ("tls12-only-origin", "tls12.origin.example", TlsVersions::Tls12, "TLSv1.2"),
+    ("tls13-origin", "tls13.origin.example", TlsVersions::Tls13, "TLSv1.3"),
+];
