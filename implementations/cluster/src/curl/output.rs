@@ -118,8 +118,8 @@ fn failure(code: i32, stderr: &[u8]) -> ExchangeError {
             ExchangeErrorKind::Tls
         }
         28 => ExchangeErrorKind::Timeout,
-        1 | 8 | 16 | 61 | 92 | 95 => ExchangeErrorKind::Protocol,
-        _ => ExchangeErrorKind::Other,
+        1 | 8 | 16 | 47 | 61 | 63 | 92 | 95 | 100 => ExchangeErrorKind::Protocol,
+        _ => ExchangeErrorKind::ClientFailed,
     };
     ExchangeError { kind, message: bounded(&format!("{words} (exit code {code})"), 1000) }
 }

@@ -106,7 +106,7 @@ fn the_servers_certificate_is_the_first_that_follows_the_mark() {
 
 #[test]
 fn each_way_to_fail_has_its_sort() {
-    use ExchangeErrorKind::{ConnectionClosed, ConnectionRefused, Other, Protocol, Timeout, Tls};
+    use ExchangeErrorKind::{ClientFailed, ConnectionClosed, ConnectionRefused, Protocol, Timeout, Tls};
     for (code, kind) in [
         (7, ConnectionRefused),
         (52, ConnectionClosed),
@@ -114,7 +114,8 @@ fn each_way_to_fail_has_its_sort() {
         (60, Tls),
         (28, Timeout),
         (1, Protocol),
-        (6, Other),
+        (6, ClientFailed),
+        (137, ClientFailed),
     ] {
         let words = format!("curl: ({code}) it did not work\n");
         let exchange = read(&RequestSpec::get(URL, "t"), &output(code, "", &words));
