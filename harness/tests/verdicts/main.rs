@@ -12,5 +12,6 @@ mod fake;
 mod hunt;
 mod live;
 mod refusals;
+mod requests;
 mod runs;
 mod windows;

@@ -249,6 +249,9 @@ pub enum ExchangeErrorKind {
     Protocol,
     /// The timeout `request` expired.
     Timeout,
+    /// The suite's own client could not send the request, or failed in a way that it does not name. As the first thing that a
+    /// request comes to, it is an error of the suite or its environment, never the implementation's.
+    ClientFailed,
     /// Anything else.
     Other,
 }
