@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use meshproof_adapter::check::{Outcome, Point, Unchecked, check};
+use meshproof_adapter::check::{ContractPoint, Outcome, Unchecked, check};
 use meshproof_harness::timeouts::Timeouts;
 
 use crate::args;
@@ -45,7 +45,7 @@ pub fn command(args: &args::AdapterCheck) -> Result<u8, Refusal> {
 
 /// As text: one line per point, and for a broken point also what the contract requires.
 #[must_use]
-pub fn as_text(points: &[Point]) -> String {
+pub fn as_text(points: &[ContractPoint]) -> String {
     let mut text = String::new();
     let (mut kept, mut broken, mut left) = (0, 0, 0);
     for point in points {
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_broken_point_shows_what_the_contract_requires_and_control_characters_are_removed() {
-        let point = |id, outcome| Point { id, demands: "It does it.", outcome };
+        let point = |id, outcome| ContractPoint { id, demands: "It does it.", outcome };
         let text = as_text(&[
             point("hello", Outcome::Kept("fine".into())),
             point("stop", Outcome::Broken("\u{1b}[2Jnot\nfine".into())),

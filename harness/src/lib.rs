@@ -14,6 +14,7 @@ pub mod holding;
 pub mod manifest;
 pub mod mesh;
 pub mod names;
+mod report_size;
 pub mod run_folder;
 pub mod runner;
 pub mod scenario;

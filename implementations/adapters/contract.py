@@ -1,5 +1,5 @@
-"""The adapter's side of the contract (docs/adapters.md), for the adapters beside this file: messages in, messages out,
-and what their proxies have in common."""
+"""The adapter's side of the contract (docs/adapters.md) for the adapters in this folder: reading and answering messages, and
+what their proxies have in common."""
 import json
 import os
 import selectors
@@ -11,11 +11,11 @@ import time
 
 
 class Unsupported(Exception):
-    """The plan asks for a feature that the proxy lacks; the feature's name."""
+    """The plan needs a feature that the proxy lacks. The argument is the name of the feature."""
 
 
 class Rejected(Exception):
-    """The proxy refuses the configuration; its own words."""
+    """The proxy refuses the configuration. The argument is its error message."""
 
 
 def say(**message):
@@ -27,10 +27,10 @@ def log(proxy, line):
 
 
 def serve(implementation):
-    """Answers the suite until it says stop or goes away.
+    """Answers the suite's messages until `stop` or the end of standard input.
 
     `implementation` has `name`, `version`, `features`, and `hello(folder)`, `apply(message)`, `settle()`, `stop()`. It may
-    have `streams()`: file objects to be watched meanwhile, each with a callback."""
+    have `streams()`: pairs of a file object and the callback to run when it is readable."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if shutil.which(implementation.program) is None:
         sys.exit("%s is not installed" % implementation.program)
@@ -57,7 +57,7 @@ def wait_for_stdin(implementation):
         while True:
             ready = [key for key, _ in selector.select()]
             for key in ready:
-                # A stream that has ended is watched no more; its process is seen to elsewhere.
+                # A stream that has ended is no longer watched. The exit of its process is handled elsewhere.
                 if key.fd != 0 and not key.data():
                     selector.unregister(key.fileobj)
             if any(key.fd == 0 for key in ready):
@@ -65,10 +65,10 @@ def wait_for_stdin(implementation):
 
 
 def answer(implementation, message):
-    """Answers one message; true when it was the last."""
+    """Answers one message. Returns whether it was the last one."""
     kind = message["type"]
     if kind == "hello":
-        # Paths of sockets are short everywhere, and the folder's may be long: they are relative to it.
+        # Socket paths are limited to about 100 characters and the folder's path may be long, so they are relative to it.
         os.chdir(message["folder"])
         implementation.hello(message["folder"])
         say(type="hello", contract=1, name=implementation.name, version=implementation.version(),
@@ -92,22 +92,22 @@ def answer(implementation, message):
 
 
 def until(holds, what, limit=10.0):
-    """Waits until `holds()`; there is nothing to be woken by."""
+    """Polls until `holds()` is true: nothing announces it."""
     deadline = time.monotonic() + limit
     while not holds():
         if time.monotonic() > deadline:
-            raise Rejected("not within %g seconds: %s" % (limit, what))
+            raise Rejected("timed out after %g s waiting until %s" % (limit, what))
         time.sleep(0.005)
 
 
 def alive(process, name, errors):
-    """Ends the adapter, and so tells the suite, where a proxy died by itself."""
+    """Exits, which the suite notices, if a proxy's process has exited unexpectedly."""
     if process.poll() is not None:
-        sys.exit("%s died by itself (%d): %s" % (name, process.returncode, read(errors)[-2000:]))
+        sys.exit("%s exited unexpectedly (%d): %s" % (name, process.returncode, read(errors)[-2000:]))
 
 
 def private(path, content):
-    """Writes a file that its owner alone may read."""
+    """Writes a file that only its owner can read."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(content)
     return path
@@ -119,7 +119,7 @@ def read(path):
 
 
 def end(process, limit=5.0):
-    """Ends a process of ours and waits for it."""
+    """Ends a process and waits for its exit."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -132,8 +132,8 @@ def end(process, limit=5.0):
 class MeshAuthority:
     """Certificates for the hop between the proxies.
 
-    nginx and HAProxy hold a server's certificate against a DNS name, never against a SPIFFE identity (a URI). An operator
-    who wants that hop verified on both sides gives them a CA with DNS names of its own, and so does this."""
+    nginx and HAProxy compare a server's certificate with a DNS name, never with a SPIFFE identity (a URI). An operator who
+    wants both sides of that hop verified uses a separate CA with DNS names, and so does this adapter."""
 
     def __init__(self, folder):
         self.folder, self.issued = folder, {}
@@ -150,7 +150,7 @@ class MeshAuthority:
             raise Rejected("openssl: " + made.stderr)
 
     def certificate(self, proxy, names):
-        """Certificate and key files for a proxy, valid for these names, as server and as client."""
+        """Returns certificate and key files for a proxy, valid for these names as server and as client."""
         names = tuple(sorted(set(names))) or ("%s.proxy" % proxy,)
         if (proxy, names) not in self.issued:
             base = os.path.join(self.folder, "hop-%d" % len(self.issued))
@@ -164,7 +164,7 @@ class MeshAuthority:
 
 
 def names_asked_of(plan):
-    """For each address of a proxy that takes mesh mutual TLS: the server names that the plan's other proxies send there."""
+    """For each address that accepts mutual TLS of the mesh: the server names that other proxies of the plan send to it."""
     names = {}
     for proxy in plan["proxies"]:
         for cluster in proxy["clusters"]:
@@ -175,7 +175,7 @@ def names_asked_of(plan):
 
 
 class Origin:
-    """How TLS is opened to a server outside, in words that any proxy's configuration knows."""
+    """How TLS is originated to an external service, in terms that most proxies' configurations have."""
 
     def __init__(self, tls, credentials, system_roots):
         self.sni = tls["sni"]["fixed"] if "fixed" in tls["sni"] else None
@@ -210,7 +210,7 @@ class Origin:
         self.min_version, self.max_version = tls["min_version"], tls["max_version"]
 
     def needs_other_names(self):
-        """Whether the certificate is to be held against a name that differs from the server name sent."""
+        """Whether the certificate must be compared with a name other than the server name (SNI) that is sent."""
         if not self.verified or self.names == "chain-only":
             return False
         if self.names == "from-host":
@@ -219,5 +219,5 @@ class Origin:
 
 
 def domain_rank(domain):
-    """Virtual hosts are found by an exact domain before the longest `*.suffix` before `*`: the higher, the sooner."""
+    """A key that sorts domains by precedence: `*`, then `*.suffix` by length, then exact names. The highest match wins."""
     return (0, 0) if domain == "*" else (1, len(domain)) if domain.startswith("*.") else (2, 0)

@@ -11,6 +11,7 @@ use super::{Mesh, micros};
 use crate::catalogue::Check;
 use crate::claim::{Claim, Finding};
 use crate::feature::{self, Feature};
+use crate::report_size;
 use crate::target::TargetError;
 use crate::timeouts::Timeout;
 
@@ -141,6 +142,7 @@ impl Mesh {
                 crate::store::MAX_EVIDENCE
             ));
         }
+        let evidence = report_size::bounded(self.setting.seat.store.take(), &checks, report_size::MAX_BYTES);
         let total_us = self.setting.seat.store.now_us();
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut faults = state.faults;
@@ -152,7 +154,7 @@ impl Mesh {
             checks,
             steps: state.steps,
             externals: state.externals,
-            evidence: self.setting.seat.store.take(),
+            evidence,
             timing: Timing { teardown_us, total_us, ..state.timing },
             faults,
         }

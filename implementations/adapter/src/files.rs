@@ -1,4 +1,4 @@
-//! What an adapter is given as files, because keys have no place in messages. All are readable by the owner alone.
+//! What an adapter gets as files, because keys must not appear in messages. Only the owner can read them.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,15 +13,15 @@ use serde_json::Value;
 
 use crate::message::{CredentialFiles, IdentityFiles};
 
-/// What stays the same for a data plane's life.
-pub(crate) struct Lasting {
+/// The files that stay the same for the life of a data plane.
+pub(crate) struct StartFiles {
     pub(crate) identities: BTreeMap<String, IdentityFiles>,
     pub(crate) mesh_roots: String,
     pub(crate) system_roots: String,
 }
 
-/// What belongs to one revision.
-pub(crate) struct OfRevision {
+/// The files of one revision.
+pub(crate) struct RevisionFiles {
     folder: PathBuf,
     pub(crate) credentials: BTreeMap<String, Vec<CredentialFiles>>,
     pub(crate) resources: Vec<Value>,
@@ -29,22 +29,22 @@ pub(crate) struct OfRevision {
 
 fn environment(path: &Path, error: &std::io::Error) -> DataPlaneError {
     DataPlaneError::Environment(format!(
-        "{} cannot be written: {error}; set TMPDIR to a folder with room that you may write to",
+        "{} cannot be written: {error}. Set TMPDIR to a folder that you can write to and that has free space",
         path.display()
     ))
 }
 
-/// A path as the contract sends it.
+/// A path as text for a message.
 pub(crate) fn text(path: &Path) -> Result<String, DataPlaneError> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
         DataPlaneError::Environment(format!(
-            "the path {} is not UTF-8; set TMPDIR to one that is",
+            "the path {} is not UTF-8. Set TMPDIR to a path that is",
             path.display()
         ))
     })
 }
 
-/// Makes a folder that its owner alone may enter.
+/// Creates a folder that only its owner can enter.
 pub(crate) fn private_folder(path: &Path) -> Result<(), DataPlaneError> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
@@ -61,7 +61,7 @@ fn write(path: &Path, content: &[u8]) -> Result<String, DataPlaneError> {
     text(path)
 }
 
-impl Lasting {
+impl StartFiles {
     pub(crate) fn write(folder: &Path, boot: &Boot) -> Result<Self, DataPlaneError> {
         let folder = folder.join("given");
         private_folder(&folder)?;
@@ -78,7 +78,7 @@ impl Lasting {
     }
 }
 
-impl OfRevision {
+impl RevisionFiles {
     pub(crate) fn write(
         folder: &Path,
         revision: u64,
@@ -92,7 +92,7 @@ impl OfRevision {
         for (proxy, known) in credentials {
             let mut files = Vec::new();
             for credential in known {
-                // Names come from manifests; a number is a file name everywhere.
+                // Names come from manifests; a number is a valid file name on every system.
                 number += 1;
                 let file = |what: &str, pem: &Option<String>| {
                     let path = folder.join(format!("credential-{number}-{what}.pem"));
@@ -120,13 +120,13 @@ impl OfRevision {
         Ok(Self { folder, credentials: all, resources: shown })
     }
 
-    /// Removes the files; of no use any more, and the run's folder goes with everything at the end.
+    /// Removes the files. What cannot be removed goes with the run's folder.
     pub(crate) fn remove(self) {
         let _goes_with_the_run = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Moves a Secret's data out of the object: `files` names a path for each key. `stringData` goes before `data`
+/// Moves a Secret's data out of the object: `files` has a path for each key. `stringData` overrides `data`
 /// (Kubernetes, Secret v1, "stringData").
 fn secret_to_files(object: &mut Value, folder: &Path, number: u32) -> Result<(), DataPlaneError> {
     let Some(secret) = object.as_object_mut() else { return Ok(()) };
@@ -168,9 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_names_files_and_holds_nothing_itself() {
+    fn a_secret_contains_the_paths_of_its_data_and_not_the_data() {
         let folder = tempfile::tempdir().unwrap();
-        let of = OfRevision::write(folder.path(), 3, &BTreeMap::new(), &[secret()]).unwrap();
+        let of = RevisionFiles::write(folder.path(), 3, &BTreeMap::new(), &[secret()]).unwrap();
         let shown = serde_json::to_string(&of.resources).unwrap();
         assert!(
             !shown.contains("the-key-itself") && !shown.contains(&STANDARD.encode("the-key-itself")),
@@ -187,7 +187,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_files_of_a_revision_are_for_their_owner_alone_and_go_with_it() {
+    fn only_the_owner_can_read_the_files_of_a_revision_and_they_are_removed_with_it() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let credential = Credential {
@@ -198,7 +198,7 @@ mod tests {
             crl: None,
         };
         let credentials = BTreeMap::from([("gateway".to_owned(), vec![credential])]);
-        let of = OfRevision::write(folder.path(), 1, &credentials, &[]).unwrap();
+        let of = RevisionFiles::write(folder.path(), 1, &credentials, &[]).unwrap();
         let files = of.credentials["gateway"][0].clone();
         let key = files.key.unwrap();
         assert_eq!(std::fs::read_to_string(&key).unwrap(), "key");

@@ -1,9 +1,9 @@
-//! Lines of bounded length from a pipe.
+//! LineReader of bounded length from a pipe.
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-/// Reads lines. A read that is cancelled loses nothing.
-pub(crate) struct Lines<R> {
+/// Reads lines. Cancelling a read loses nothing.
+pub(crate) struct LineReader<R> {
     reader: R,
     partial: Vec<u8>,
     max: usize,
@@ -18,15 +18,15 @@ pub(crate) enum NoLine {
     TooLong,
 }
 
-impl<R: AsyncBufRead + Unpin> Lines<R> {
+impl<R: AsyncBufRead + Unpin> LineReader<R> {
     pub(crate) const fn new(reader: R, max: usize) -> Self {
         Self { reader, partial: Vec::new(), max }
     }
 
-    /// The next line without its end; the last one need not have an end.
+    /// The next line without its line end, which the last line may lack.
     pub(crate) async fn next(&mut self) -> Result<Vec<u8>, NoLine> {
         loop {
-            // A pipe that cannot be read has nobody who writes.
+            // A pipe that cannot be read has no writer.
             let chunk = self.reader.fill_buf().await.unwrap_or_default();
             if chunk.is_empty() {
                 let last = std::mem::take(&mut self.partial);
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     async fn all(bytes: &[u8], max: usize) -> (Vec<String>, bool) {
-        let mut lines = Lines::new(bytes, max);
+        let mut lines = LineReader::new(bytes, max);
         let mut seen = Vec::new();
         loop {
             match lines.next().await {
@@ -64,12 +64,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_come_without_their_ends_and_the_last_needs_none() {
+    async fn lines_come_without_their_line_ends_which_the_last_may_lack() {
         assert_eq!(all(b"a\n\nb", 10).await, (vec!["a".into(), String::new(), "b".into()], false));
     }
 
     #[tokio::test]
-    async fn a_line_at_the_bound_is_read_and_one_beyond_it_is_not() {
+    async fn a_line_of_the_maximum_length_is_read_and_a_longer_one_is_not() {
         assert_eq!(all(b"12345\n123456\n", 5).await, (vec!["12345".into()], true));
     }
 }

@@ -1,7 +1,7 @@
-//! The contract's messages. Each is one line of JSON; `type` tells them apart.
+//! The contract's messages. Each is one line of JSON, an object with a `type`.
 //!
-//! Members that a reader does not know are ignored, so that either side may say more. A type that the suite does not
-//! know is a breach of the contract: it cannot be an answer, and guessing would be a verdict on nothing.
+//! A reader ignores members that it does not know, so that either side may send more. A type that the suite
+//! does not know breaks the contract: it cannot be an answer, and the suite does not guess.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,17 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The version of the contract. A change that an old adapter would misread makes a new one.
+/// The version of the contract. A change that an old adapter would misread needs a new version.
 pub const CONTRACT: u32 = 1;
 
 /// The longest line that an adapter may write, in bytes.
 pub const MAX_LINE: usize = 1024 * 1024;
 /// How many `log` messages one adapter process may send.
 pub const MAX_LOG_LINES: usize = 10_000;
-/// How many bytes the lines of all `log` messages of one adapter process may have together.
+/// How many bytes the lines of all `log` messages of one adapter process may have in total.
 pub const MAX_LOG_BYTES: usize = 8 * 1024 * 1024;
 
-/// What the suite says. Every message but `hello` comes after the answer to the one before.
+/// The messages that the suite sends. After `hello`, each comes after the answer to the one before.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum ToAdapter<'a> {
@@ -30,134 +30,137 @@ pub enum ToAdapter<'a> {
     Hello {
         /// The version of the contract that the suite speaks.
         contract: u32,
-        /// A folder of the adapter's own, private, removed by the suite at the end. Absolute.
+        /// The absolute path of a private folder for this adapter process, which the suite removes at the
+        /// end.
         folder: &'a str,
     },
-    /// One state of the configuration: whole, not a difference. Answer: `applied` when every new connection and request is
-    /// handled by it; or `rejected`; or `unsupported`. Within the timeout `adapter-answer`.
+    /// The whole configuration, not a difference. Answer: `applied` when it handles every new connection and
+    /// request, or `rejected`, or `unsupported`. Within the timeout `adapter-answer`.
     Apply(Box<Apply<'a>>),
-    /// What does this proxy say of its credentials? Only asked with the feature `credential-status`. Answer:
+    /// Asks for the state of a proxy's credentials; only sent with the feature `credential-status`. Answer:
     /// `credential-status`.
     Credentials {
         /// The proxy's name.
         proxy: &'a str,
     },
-    /// Answer `settled` when the access-log line of every request and connection that has ended is sent; a request whose
-    /// client has its answer counts as ended.
+    /// Answer `settled` once the access-log line of every request and connection that has ended was sent. A
+    /// request has ended when its client has the response.
     Settle,
-    /// End everything that was started, answer `stopped`, and exit, within the timeout `adapter-stop`. The same holds when
-    /// standard input ends, but for the answer.
+    /// End everything that was started, answer `stopped`, and exit, within the timeout `adapter-stop`. When
+    /// standard input ends, do the same without the answer.
     Stop,
 }
 
-/// One state of the configuration.
+/// One configuration.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Apply<'a> {
-    /// Grows with each `apply`; the answer repeats it.
+    /// Increases with each `apply`; the answer repeats it.
     pub revision: u64,
-    /// What each proxy must do, every Istio rule already applied. A proxy that runs and is not in it must stop: its
-    /// listeners close.
+    /// What each proxy must do, with every Istio rule already applied. A proxy that is not in the plan must
+    /// stop: its listeners close.
     pub plan: &'a Plan,
-    /// The Istio and Kubernetes resources themselves, for an adapter that interprets them on its own, in the order of their
-    /// creation. A Secret has `files` (key to path) in place of `data` and `stringData`.
+    /// The Istio and Kubernetes resources themselves, in the order of their creation, for an adapter that
+    /// interprets them. A Secret has `files` (key to path) instead of `data` and `stringData`.
     pub resources: &'a [Value],
-    /// Where host names lead on this machine.
+    /// The addresses of host names on this machine.
     pub endpoints: &'a [OriginalDestination],
-    /// What each proxy's `credentialName`s lead to now, by the proxy's name. A name that the plan mentions and that is not
-    /// here has no Secret yet: connections that need it must fail.
+    /// The credentials that each proxy's `credentialName`s refer to, by the proxy's name. A name in the plan
+    /// that is missing here has no Secret yet: connections that need it must fail.
     pub credentials: &'a BTreeMap<String, Vec<CredentialFiles>>,
     /// The mesh certificate of each proxy that the scenario may run, by the proxy's name.
     pub identities: &'a BTreeMap<String, IdentityFiles>,
-    /// PEM file: the mesh's root, in which proxies believe among themselves.
+    /// PEM file: the mesh's root, which proxies of the mesh trust.
     pub mesh_roots: &'a str,
-    /// PEM file: what stands for the system's roots. The system's own must not be used.
+    /// PEM file: stands for the system's roots, which must not be used themselves.
     pub system_roots: &'a str,
 }
 
-/// The files of one credential. All are PEM, absolute, readable by the adapter's user alone, unchanged until the next
-/// revision is applied; an absent one is not in the Secret.
+/// The files of one credential: absolute paths of PEM files that only the adapter's user can read. They stay
+/// unchanged until the next revision is applied. Null: the Secret has no such key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CredentialFiles {
     /// The `credentialName` that refers to it.
     pub name: String,
-    /// The client's chain.
+    /// The client's certificate chain.
     pub certificate: Option<String>,
-    /// Its key.
+    /// The client's private key.
     pub key: Option<String>,
-    /// The roots to believe.
+    /// The roots to trust.
     pub ca: Option<String>,
-    /// Revocation lists.
+    /// Certificate revocation lists.
     pub crl: Option<String>,
 }
 
-/// The files of a proxy's certificate in the mesh.
+/// The files of a proxy's mesh certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct IdentityFiles {
-    /// PEM; one URI SAN, the SPIFFE identity.
+    /// PEM file. Its only subject alternative name is the SPIFFE identity, a URI.
     pub certificate: String,
-    /// PEM.
+    /// PEM file.
     pub key: String,
 }
 
-/// What the adapter says.
+/// The messages that the adapter sends.
 #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum FromAdapter {
     /// The answer to `hello`.
     Hello {
-        /// The version of the contract that the adapter speaks: the one it was offered.
+        /// The version of the contract, as in the suite's `hello`.
         contract: u32,
-        /// What is judged: `nginx`.
+        /// The name of the implementation: `nginx`.
         #[schemars(length(min = 1, max = 200))]
         name: String,
         /// Its version.
         #[schemars(length(max = 200))]
         version: String,
-        /// What it can do, in the words of `docs/adapters.md`. What is missing here is not asked for: skipped.
+        /// The features that it has, by their names in `docs/adapters.md`. Checks that need a missing feature
+        /// are skipped.
         #[schemars(length(max = 100))]
         features: Vec<String>,
     },
-    /// The state is in force.
+    /// The configuration is in force.
     Applied {
-        /// As asked.
+        /// As in the question.
         revision: u64,
     },
-    /// The implementation refuses the state: a finding about it.
+    /// The implementation refuses the configuration: its failure.
     Rejected {
-        /// As asked.
+        /// As in the question.
         revision: u64,
-        /// The implementation's own words.
+        /// The implementation's own error message.
         reason: String,
     },
-    /// The implementation cannot do what the state asks: what is left of the scenario is skipped, naming the feature.
+    /// The implementation lacks a feature that the configuration needs: the rest of the scenario is skipped
+    /// with its name.
     Unsupported {
-        /// As asked.
+        /// As in the question.
         revision: u64,
-        /// What it lacks. Naming one that `hello` declared is a failure.
+        /// The missing feature. A feature that `hello` declares is a failure.
         feature: String,
     },
-    /// What a proxy says of its credentials.
+    /// The state of a proxy's credentials.
     CredentialStatus {
-        /// As asked.
+        /// As in the question.
         proxy: String,
-        /// One entry a credential.
+        /// One entry per credential.
         credentials: Vec<CredentialStatus>,
     },
-    /// Every access-log line so far has been sent.
+    /// Every access-log line so far was sent.
     Settled,
-    /// Everything is ended but the adapter itself.
+    /// Everything but the adapter itself has ended.
     Stopped,
-    /// One line of a proxy's access log. At any time, also before an answer; never answered.
+    /// One line of a proxy's access log, at any time. The suite does not answer.
     Log {
-        /// The proxy's name, one of the plan's.
+        /// The name of a proxy in the plan.
         proxy: String,
-        /// Without its line end, in one of the formats that the suite reads.
+        /// The line without its line end, in one of the formats that the suite reads.
         line: String,
     },
 }
 
-/// How many characters of a name in a wrong answer are told.
-const TOLD: usize = 200;
+/// How many bytes of a name in a wrong answer are quoted.
+const QUOTED: usize = 200;
 
 impl FromAdapter {
     /// The message's `type`.
@@ -175,20 +178,22 @@ impl FromAdapter {
         }
     }
 
-    /// An answer that fits no question, for people: what it is, and of what.
-    pub(crate) fn told(&self) -> String {
+    /// Describes an answer that does not fit its question.
+    pub(crate) fn describe(&self) -> String {
         let kind = self.kind();
         match self {
             Self::Applied { revision }
             | Self::Rejected { revision, .. }
             | Self::Unsupported { revision, .. } => format!("`{kind}` for revision {revision}"),
-            Self::CredentialStatus { proxy, .. } => format!("the credentials of {:?}", bounded(proxy, TOLD)),
+            Self::CredentialStatus { proxy, .. } => {
+                format!("the credentials of {:?}", bounded(proxy, QUOTED))
+            }
             Self::Hello { .. } | Self::Settled | Self::Stopped | Self::Log { .. } => format!("`{kind}`"),
         }
     }
 }
 
-/// What an adapter made of a state.
+/// The answer to `apply`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Applied,
@@ -197,7 +202,7 @@ pub(crate) enum Decision {
 }
 
 impl FromAdapter {
-    /// The answer to `apply` of this revision; itself where it is none.
+    /// The answer to `apply` of this revision; the message itself if it is another one.
     pub(crate) fn decision(self, asked: u64) -> Result<Decision, Self> {
         match self {
             Self::Applied { revision } if revision == asked => Ok(Decision::Applied),
@@ -216,7 +221,7 @@ impl FromAdapter {
         }
     }
 
-    /// The answer to `credentials` of this proxy; itself where it is none.
+    /// The answer to `credentials` of this proxy; the message itself if it is another one.
     pub(crate) fn status_of(self, asked: &str) -> Result<Vec<CredentialStatus>, Self> {
         match self {
             Self::CredentialStatus { proxy, credentials } if proxy == asked => Ok(credentials),
@@ -246,7 +251,7 @@ impl ToAdapter<'_> {
     }
 }
 
-/// The published schemas, by file name below `schema/`: what the suite sends, and what it takes.
+/// The published schemas by their file names in `schema/`: of the suite's messages, and of the adapter's.
 #[must_use]
 pub fn schemas() -> [(&'static str, Schema); 2] {
     let to = SchemaSettings::draft2020_12().for_serialize().into_generator();
@@ -274,27 +279,27 @@ mod tests {
             let published = std::fs::read_to_string(&path).unwrap_or_default();
             assert!(
                 published == generated,
-                "{path} is not what the types say; rewrite it with\n  \
+                "{path} differs from the types. Update it with\n  \
                  MESHPROOF_BLESS=1 cargo test -p meshproof-adapter --lib schemas"
             );
         }
     }
 
     #[test]
-    fn a_member_that_the_suite_does_not_know_is_ignored() {
+    fn an_unknown_member_is_ignored() {
         let read: FromAdapter =
             serde_json::from_str(r#"{"type":"applied","revision":3,"took":"2ms"}"#).unwrap();
         assert_eq!(read, FromAdapter::Applied { revision: 3 });
     }
 
     #[test]
-    fn a_type_that_the_suite_does_not_know_is_named_in_the_error() {
+    fn an_unknown_type_is_named_in_the_error() {
         let error = serde_json::from_str::<FromAdapter>(r#"{"type":"hullo"}"#).unwrap_err().to_string();
         assert!(error.contains("hullo") && error.contains("hello"), "{error}");
     }
 
     #[test]
-    fn every_answer_follows_the_schema_and_a_broken_one_does_not() {
+    fn valid_answers_match_the_schema_and_broken_ones_do_not() {
         let [_, (_, schema)] = schemas();
         let validator = jsonschema::draft202012::new(schema.as_value()).unwrap();
         let valid = |json: Value| validator.is_valid(&json);

@@ -1,8 +1,8 @@
-//! What an adapter writes goes into reports and errors; a private key must not.
+//! Removes private keys from what an adapter writes, which goes into reports and errors.
 
 use std::borrow::Cow;
 
-/// The text with every PEM private key taken out, whole or begun.
+/// The text without its PEM private keys, complete or cut off.
 pub(crate) fn without_keys(text: &str) -> Cow<'_, str> {
     const MARK: &str = "PRIVATE KEY-----";
     if !text.contains(MARK) {
@@ -12,13 +12,14 @@ pub(crate) fn without_keys(text: &str) -> Cow<'_, str> {
     let mut rest = text;
     while let Some(found) = rest.find(MARK) {
         let begin = rest[..found].rfind("-----").unwrap_or(found);
-        // An end without a beginning: the text was cut inside the key.
+        // An end mark without a beginning: the text was cut inside the key.
         if !rest[begin..].starts_with("-----END") {
             kept.push_str(&rest[..begin]);
         }
         kept.push_str("(a private key, withheld)");
         let after = &rest[found + MARK.len()..];
-        // The end mark says "PRIVATE KEY-----" too; without one the key goes on to the end of the text.
+        // The end mark contains "PRIVATE KEY-----" too. Without an end mark, the key extends to the end of
+        // the text.
         rest = if rest[begin..].starts_with("-----END") {
             after
         } else {
@@ -34,18 +35,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_private_key_is_withheld_and_what_is_around_it_is_kept() {
+    fn a_private_key_is_withheld_and_the_text_around_it_is_kept() {
         let text = "before\n-----BEGIN EC PRIVATE KEY-----\nc2VjcmV0\n-----END EC PRIVATE KEY-----\nafter";
         assert_eq!(without_keys(text), "before\n(a private key, withheld)\nafter");
     }
 
     #[test]
-    fn a_private_key_that_is_cut_off_is_withheld_too() {
+    fn a_private_key_without_its_end_is_withheld() {
         assert_eq!(without_keys("x -----BEGIN PRIVATE KEY-----\nc2Vj"), "x (a private key, withheld)");
     }
 
     #[test]
-    fn a_private_key_whose_beginning_is_missing_is_withheld_too() {
+    fn a_private_key_without_its_beginning_is_withheld() {
         assert_eq!(
             without_keys("c2Vj\n-----END PRIVATE KEY-----\nafter"),
             "(a private key, withheld)\nafter"

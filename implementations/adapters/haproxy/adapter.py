@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""HAProxy as a meshproof adapter: one HAProxy process for each proxy of the plan, configured as an operator would.
+"""HAProxy as a meshproof adapter: one HAProxy process per proxy of the plan, configured as an operator would configure it.
 
-haproxy.cfg beside this file holds what is the same for all; what a plan adds are frontends (where to listen), their rules
-(which virtual host, which route) and a backend for each route (where to, and how TLS is opened)."""
+haproxy.cfg in this folder is the part that is the same for every proxy. A plan adds frontends (where to listen), their rules
+(which virtual host, which route), and a backend per route (where requests go, and how TLS is originated)."""
 import os
 import re
 import socket
 import subprocess
 import sys
 
-# Nothing is written beside the sources.
+# Keeps Python from writing __pycache__ into the source folder.
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import contract
@@ -21,14 +21,14 @@ FEATURES = ["sidecar", "egress-gateway", "ingress-gateway", "mesh-mtls", "mutual
 
 
 def word(text):
-    """One argument, whatever is in it."""
+    """Quotes text as one argument."""
     if "\n" in text or "\r" in text or "\0" in text:
-        raise Rejected("a control character in %r" % text)
+        raise Rejected("HAProxy's configuration cannot contain the control character in %r" % text)
     return "'" + text.replace("'", "'\\''") + "'"
 
 
 def formatted(text):
-    """One argument that HAProxy takes for a log-format expression."""
+    """Quotes text as one argument in which HAProxy would expand log-format expressions."""
     return word(text.replace("%", "%%"))
 
 
@@ -49,7 +49,7 @@ def name_condition(fetch, names):
 
 
 class Configuration:
-    """One proxy's part of a plan as HAProxy's configuration."""
+    """The HAProxy configuration for one proxy of a plan."""
 
     def __init__(self, proxy, message, folder, hop, hop_names):
         self.inner = os.path.basename(os.path.dirname(folder))
@@ -73,21 +73,21 @@ class Configuration:
                 chains[0]["matches"]["transport"] == "plain" or (chains[0]["matches"]["transport"] == "tls" and not chains[0]["tls"])):
             self.requests(listener, chains[0], listener["bind"], "")
             return
-        # Several kinds of traffic share the address: the first bytes tell them apart.
+        # Several kinds of traffic share the address. The first bytes show which kind a connection carries.
         lines = ["frontend connections-%d from connections" % self.number(), "    bind %s" % listener["bind"],
                  "    tcp-request inspect-delay 5s",
                  "    tcp-request content set-var(txn.sni) req.ssl_sni if { req.ssl_sni -m found }",
                  "    tcp-request content accept if { req.ssl_hello_type 1 }",
                  "    tcp-request content accept if { req.len gt 0 } !{ req.payload(0,1),hex 16 }"]
-        # Rules of the same kind are tried in order, so the order of the chains holds.
+        # HAProxy tries rules of the same kind in order, so the order of the chains is kept.
         for chain in chains:
             transport, names = chain["matches"]["transport"], chain["matches"]["server_names"]
             kind = {"tls": "{ req.ssl_hello_type 1 }", "plain": "!{ req.ssl_hello_type 1 }", "any": ""}[transport]
             conditions = [kind + " { " + c + " }" for c in name_condition("req.ssl_sni", names) if c] if names else [kind]
             if "http" in chain["action"]:
-                # Requests get a frontend of their own, which logs them; this one must not.
-                # The name stays the same from revision to revision: connections that the old process has accepted and not
-                # yet handed on are taken by the new one.
+                # A separate frontend handles and logs requests; this one must not log them. Its socket's name is the same in
+                # every revision, so the new process takes the connections that the old one has accepted and not yet passed
+                # on.
                 inner = "unix@%s" % os.path.join(self.inner, "i%s-%d" % (listener["port"], chains.index(chain)))
                 self.requests(listener, chain, inner, " accept-proxy")
                 backend = "to-requests-%d" % self.number()
@@ -104,7 +104,8 @@ class Configuration:
         self.frontends.append("\n".join(lines) + "\n")
 
     def connection_targets(self, listener, name):
-        """The backends that pass connections on to a cluster, each with a further condition. None leaves no backend: closed."""
+        """The backends that pass connections on to a cluster, each with a further condition. Without one, HAProxy closes the
+        connection."""
         found = self.clusters[name]["discovery"]
         options = self.server_options(self.clusters[name])
         if found == "nowhere" or options is None:
@@ -124,7 +125,7 @@ class Configuration:
         return targets
 
     def requests(self, listener, chain, bind, accept):
-        """A frontend that routes requests."""
+        """Adds a frontend that routes requests."""
         number = self.number()
         tls = ""
         if chain["tls"]:
@@ -142,7 +143,7 @@ class Configuration:
                   "    http-request set-var(txn.host) req.hdr(host),lower",
                   "    http-request set-var(txn.name) req.hdr(host),host_only,lower"]
         hosts = chain["action"]["http"]["virtual_hosts"]
-        # A later rule overrules an earlier one, so the weakest domains come first.
+        # A later rule overrides an earlier one, so domains of the lowest precedence come first.
         ranked = sorted(((contract.domain_rank(d), d, i) for i, h in enumerate(hosts) for d in h["domains"]))
         for _, domain, i in ranked:
             condition = "" if domain == "*" else (
@@ -166,7 +167,7 @@ class Configuration:
         self.frontends.append("\n".join(lines + uses) + "\n")
 
     def route_targets(self, listener, route):
-        """The backends that carry out a route, each with a further condition."""
+        """The backends for a route, each with a further condition."""
         label = ["    http-request set-var(txn.route_name) str(%s)" % word(route["name"] or "-")]
         action = route["action"]
         if "direct-response" in action:
@@ -174,17 +175,17 @@ class Configuration:
             body = " content-type text/plain string %s" % word(direct["body"]) if direct["body"] else ""
             return [(self.backend(label + ["    http-request return status %d%s" % (direct["status"], body)]), "")]
         if "redirect" in action:
-            raise Rejected("this adapter writes no redirects")
+            raise Rejected("this adapter does not support redirects")
         forward = action["forward"]
         if len(forward["clusters"]) != 1:
-            raise Rejected("this adapter writes no weighted destinations")
+            raise Rejected("this adapter does not support weighted destinations")
         cluster = self.clusters[forward["clusters"][0]["cluster"]]
         rules = label + ["    http-request set-var(txn.cluster) str(%s)" % word(cluster["name"])]
         if forward["timeout_ms"]:
             rules.append("    timeout server %dms" % forward["timeout_ms"])
         rules += self.header_rules("request", forward["request_headers"])
         if forward["path_rewrite"]:
-            raise Rejected("this adapter writes no path rewrites")
+            raise Rejected("this adapter does not support path rewrites")
         if forward["host_rewrite"]:
             rules.append("    http-request set-header Host %s" % formatted(forward["host_rewrite"]))
             rules.append("    http-request set-var(txn.authority) req.hdr(host)")
@@ -204,7 +205,7 @@ class Configuration:
         return name
 
     def header_rules(self, direction, changes):
-        # X-Forwarded-For and others are not touched: HAProxy adds none of its own unless it is told to.
+        # X-Forwarded-For and similar headers stay as they are: HAProxy adds none unless configured to.
         return (["    http-%s del-header %s" % (direction, n) for n in changes["remove"]] +
                 ["    http-%s set-header %s %s" % (direction, n, formatted(v)) for n, v in changes["set"]] +
                 ["    http-%s add-header %s %s" % (direction, n, formatted(v)) for n, v in changes["add"]])
@@ -216,7 +217,7 @@ class Configuration:
         return ["    server s%d %s%s" % (i, address, options) for i, address in enumerate(addresses)]
 
     def server_options(self, cluster):
-        """How a server is spoken to; none while a credential is missing."""
+        """The options for connections to a server. None while a credential is missing."""
         http2 = cluster["protocol"] == "http2"
         tls = cluster["tls"]
         if tls is None:
@@ -230,8 +231,8 @@ class Configuration:
         if origin.missing:
             return None
         if origin.needs_other_names():
-            # "If SNI is not used, [verifyhost] is the only way to enable hostname verification": with SNI the certificate is
-            # held against the server name sent, and against nothing else (HAProxy, Configuration Manual, verifyhost).
+            # "If SNI is not used, [verifyhost] is the only way to enable hostname verification": with SNI, HAProxy compares the
+            # certificate with the server name that it sends, and with no other name (Configuration Manual, verifyhost).
             raise Unsupported("san-validation")
         # Without a name in the DestinationRule the certificate and the server name follow the request's own host.
         options = " ssl"
@@ -256,13 +257,13 @@ class Configuration:
         return options
 
     def bundle(self, certificate, key):
-        """HAProxy takes certificate and key from one file."""
+        """Writes certificate and key to one file, as HAProxy expects."""
         path = os.path.join(self.folder, "bundle-%d.pem" % self.number())
         return contract.private(path, contract.read(certificate) + contract.read(key))
 
 
-class Proxy:
-    """One proxy of the plan: a HAProxy process, and those before it that still finish their requests."""
+class HAProxyProcess:
+    """The HAProxy process of one proxy of the plan, and earlier ones that still finish their requests."""
 
     def __init__(self, name, folder):
         self.name, self.folder = name, folder
@@ -282,27 +283,27 @@ class Proxy:
             raise Rejected(checked.stdout + checked.stderr)
         command = ["haproxy", "-db", "-f", configuration]
         if self.processes:
-            # The listening sockets go over to the new process; the old one is told to finish what it has.
+            # The new process takes over the listening sockets and asks the old one to finish its requests and exit.
             command += ["-x", self.admin, "-sf", str(self.processes[-1].pid)]
         errors = open(os.path.join(self.folder, "stderr-%d" % self.revision), "wb")
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
         errors.close()
         os.set_blocking(process.stdout.fileno(), False)
         process.unread, process.revision = b"", self.revision
-        contract.until(lambda: process.poll() is not None or ask(admin, "show info") is not None, "HAProxy answers")
+        contract.until(lambda: process.poll() is not None or ask(admin, "show info") is not None, "HAProxy answers on its admin socket")
         if process.poll() is not None:
-            # The old process has not been told to finish: that comes once the new one listens.
+            # The old process continues: the new one would have asked it to finish only after it listens.
             process.stdout.close()
             raise Rejected(contract.read(errors.name))
         before = self.admin
         self.processes.append(process)
         self.admin, self.text = admin, text
         if before:
-            # An old process that is told to finish closes its own admin socket with all its listeners.
-            contract.until(lambda: ask(before, "show info") is None, "the old HAProxy listens no more")
+            # When it is asked to finish, the old process closes its admin socket together with its listeners.
+            contract.until(lambda: ask(before, "show info") is None, "the old HAProxy has closed its listeners")
 
     def read(self, process):
-        """Takes what a process has logged; false once it has closed the pipe."""
+        """Reads what a process has logged. Returns False once the process has closed the pipe."""
         while True:
             try:
                 chunk = os.read(process.stdout.fileno(), 1 << 16)
@@ -315,17 +316,17 @@ class Proxy:
                 contract.log(self.name, line.decode("utf-8", "replace"))
 
     def settle(self):
-        """Waits until no request is in hand, then takes the log. A connection that stays open is not waited for."""
+        """Waits until no request is in progress, then reads the log. It does not wait for connections that stay open."""
         contract.alive(self.processes[-1], "HAProxy", os.path.join(self.folder, "stderr-%d" % self.processes[-1].revision))
         try:
-            contract.until(lambda: not busy(self.admin), "all requests are done", 2.0)
+            contract.until(lambda: not busy(self.admin), "all requests are complete", 2.0)
         except Rejected:
             pass
         for process in list(self.processes):
             if not self.read(process) and process.poll() is not None and process is not self.processes[-1]:
                 if process.returncode:
-                    # What a run's report shows of it: the suite keeps this as evidence.
-                    print("%s: the HAProxy of revision %d, told to finish, ended with %d"
+                    # The suite keeps standard error as evidence, so the report shows this.
+                    print("%s: the HAProxy of revision %d exited with status %d after it was asked to finish"
                           % (self.name, process.revision, process.returncode), file=sys.stderr, flush=True)
                 process.stdout.close()
                 self.processes.remove(process)
@@ -339,7 +340,7 @@ class Proxy:
 
 
 def ask(admin, question):
-    """HAProxy's answer on its admin socket; none when nobody listens there."""
+    """HAProxy's answer on its admin socket. None if no process listens there."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(5)
@@ -354,7 +355,7 @@ def ask(admin, question):
 
 
 def busy(admin):
-    """Whether a request is in hand, or a connection that its client has closed already (it has no read timeout any more)."""
+    """Whether a request is in progress, or a connection that its client has already closed (which has no read timeout)."""
     for line in (ask(admin, "show sess") or "").splitlines():
         if " fe=requests-" in line or (" fe=connections-" in line and re.search(r" rq\[[^]]*rx=,", line)):
             return True
@@ -387,7 +388,7 @@ class HAProxy:
             self.proxies.pop(name).stop()
         for name, text in texts.items():
             if name not in self.proxies:
-                self.proxies[name] = Proxy(name, os.path.join(self.folder, "h%s" % "".join(c for c in name if c.isalnum())[:12]))
+                self.proxies[name] = HAProxyProcess(name, os.path.join(self.folder, "h%s" % "".join(c for c in name if c.isalnum())[:12]))
             self.proxies[name].apply(text)
 
     def streams(self):

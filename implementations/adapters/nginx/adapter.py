@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""nginx as a meshproof adapter: one nginx for each proxy of the plan, configured as an operator would.
+"""nginx as a meshproof adapter: one nginx per proxy of the plan, configured as an operator would configure it.
 
-nginx.conf beside this file holds what is the same for all; what a plan adds are `server` blocks (listeners and virtual
-hosts), a `location` for each route, and an `upstream` for each cluster. TLS that an application speaks itself would need
-the stream module, which Debian's nginx does not bring; so this adapter does not pass it on, and does not say so."""
+nginx.conf in this folder is the part that is the same for every proxy. A plan adds `server` blocks (listeners and virtual
+hosts), a `location` per route, and an `upstream` per cluster. Passing on an application's own TLS would need the stream
+module, which Debian's nginx package does not contain. So this adapter does not do it, and does not declare the feature."""
 import getpass
 import http.client
 import os
@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 
-# Nothing is written beside the sources.
+# Keeps Python from writing __pycache__ into the source folder.
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import contract
@@ -26,14 +26,14 @@ FEATURES = ["sidecar", "egress-gateway", "ingress-gateway", "mesh-mtls", "mutual
 
 
 def word(text):
-    """One argument, whatever is in it. nginx has no escape for a dollar sign, which begins a variable."""
+    """Quotes text as one argument. nginx cannot escape a dollar sign, which begins a variable."""
     if "$" in text or any(ord(c) < 32 for c in text):
-        raise Rejected("nginx cannot write %r" % text)
+        raise Rejected("nginx's configuration cannot contain %r" % text)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def pattern(match):
-    """A route's condition on the path as a regular expression: only those are tried in the order in which they stand."""
+    """A route's condition on the path as a regular expression: nginx tries only those in the order of the file."""
     if match == "any":
         return "^"
     (kind, text), = match.items()
@@ -41,7 +41,7 @@ def pattern(match):
 
 
 def by_authority(hosts):
-    """Routes that demand one Host get a virtual host of their own: nginx finds a `server` by Host, and no `location` by it."""
+    """Gives routes that require a certain Host a virtual host: nginx selects a `server` by Host, but not a `location`."""
     for host in hosts:
         asked = [r["matches"]["headers"].get(":authority") for r in host["routes"]]
         names = dict.fromkeys(m["exact"] for m in asked if m and m != "present" and "exact" in m)
@@ -59,7 +59,7 @@ def by_authority(hosts):
 
 
 class Configuration:
-    """One proxy's part of a plan as nginx's configuration."""
+    """The nginx configuration for one proxy of a plan."""
 
     def __init__(self, proxy, message, hop, hop_names):
         self.proxy, self.message, self.hop, self.hop_names = proxy, message, hop, hop_names
@@ -82,7 +82,7 @@ class Configuration:
             self.servers(listener, plain, None)
 
     def servers(self, listener, chain, plain):
-        """The `server` blocks of an address. With mesh TLS, `plain` says whether plain requests are taken beside it."""
+        """Adds the `server` blocks of an address. `plain` is the chain for plain requests beside mesh TLS, or None."""
         hosts, tls = list(by_authority(chain["action"]["http"]["virtual_hosts"])), chain["tls"] is not None
         listen = "    listen %s%s%%s;\n" % (listener["bind"], " ssl" if tls else "")
         common = "    set $cluster -;\n    set $route -;\n    set $authority $http_host;\n"
@@ -91,14 +91,14 @@ class Configuration:
             certificate, key = self.hop.certificate(self.proxy["name"], self.hop_names.get(listener["bind"], ()))
             common += ("    ssl_certificate %s;\n    ssl_certificate_key %s;\n    ssl_client_certificate %s;\n"
                        "    ssl_verify_client on;\n" % (certificate, key, self.hop.roots))
-            # nginx answers a client without a certificate, or without TLS, with 400; 444 closes the connection instead.
+            # By default nginx answers a client without a certificate or without TLS with 400. 444 closes the connection.
             common += "    error_page 495 496%s = @cut;\n    location @cut { return 444; }\n" % ("" if plain else " 497")
             if plain:
-                # The one route of an application's own port, for clients outside the mesh.
+                # The only route of an application's own port, for clients outside the mesh.
                 route = plain["action"]["http"]["virtual_hosts"][0]["routes"][0]
                 common += "    error_page 497 = @plain;\n    location @plain {\n%s    }\n" % self.route(listener, route)
             if names:
-                # A server name that is not configured: the handshake is refused.
+                # Refuses the handshake for a server name that is not configured.
                 self.blocks.append("server {\n%s    ssl_reject_handshake on;\n}" % (listen % " default_server"))
         rest = False
         for host in hosts:
@@ -117,34 +117,34 @@ class Configuration:
 
     def simple(self, route):
         if route["matches"]["headers"] or route["matches"]["query"]:
-            raise Rejected("this adapter writes no matches by header or query")
+            raise Rejected("this adapter does not support conditions on headers or queries")
         return True
 
     def route(self, listener, route):
-        """The inside of a route's location."""
+        """The content of a route's location."""
         lines = ["set $route %s;" % word(route["name"] or "-")]
         action = route["action"]
         if "direct-response" in action:
             direct = action["direct-response"]
             lines.append("return %d%s;" % (direct["status"], " " + word(direct["body"]) if direct["body"] else ""))
         elif "redirect" in action:
-            raise Rejected("this adapter writes no redirects")
+            raise Rejected("this adapter does not support redirects")
         else:
             lines += self.forward(listener, action["forward"])
         return "".join("        %s\n" % line for line in lines)
 
     def forward(self, listener, forward):
         if len(forward["clusters"]) != 1:
-            raise Rejected("this adapter writes no weighted destinations")
+            raise Rejected("this adapter does not support weighted destinations")
         if forward["path_rewrite"]:
-            raise Rejected("this adapter writes no path rewrites")
+            raise Rejected("this adapter does not support path rewrites")
         if forward["request_headers"]["add"]:
-            raise Rejected("this adapter writes no header that is added twice")
+            raise Rejected("this adapter does not support adding a request header beside an existing one")
         cluster = self.clusters[forward["clusters"][0]["cluster"]]
         lines = ["set $cluster %s;" % word(cluster["name"])]
         if forward["host_rewrite"]:
             lines.append("set $authority %s;" % word(forward["host_rewrite"]))
-        # One proxy_set_header in a location replaces all that is inherited.
+        # A single proxy_set_header in a location disables all inherited ones.
         headers = [("Host", "$authority"), ("Connection", "$onward_connection"), ("Upgrade", "$http_upgrade")]
         headers += [(n, word(v)) for n, v in forward["request_headers"]["set"]]
         headers += [(n, '""') for n in forward["request_headers"]["remove"]]
@@ -172,7 +172,7 @@ class Configuration:
         return self.upstreams[cluster["name"]]
 
     def destinations(self, destinations, port):
-        """The variable that holds where the application was going."""
+        """The variable with the application's original destination."""
         if port not in self.maps:
             self.maps.add(port)
             rows = "".join("    %s %s;\n" % (word(d["host"]), d["address"]) for d in destinations if d["port"] == port)
@@ -180,7 +180,7 @@ class Configuration:
         return "$destination_%d" % port
 
     def origination(self, cluster, forward):
-        """How TLS is opened; none while a credential is missing."""
+        """The directives for TLS to a cluster. None while a credential is missing."""
         tls = cluster["tls"]
         if tls is None:
             return []
@@ -212,7 +212,7 @@ class Configuration:
 
 
 class Status(http.client.HTTPConnection):
-    """A connection to a worker's status server."""
+    """A connection to the status server of a worker process."""
 
     def __init__(self, path):
         super().__init__("status", timeout=10)
@@ -224,20 +224,20 @@ class Status(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
     def ask(self):
-        """The revision that the worker at the other end has in force."""
+        """The revision that the worker has in force."""
         self.request("GET", "/")
         return self.getresponse().read().decode()
 
     def has_ended(self):
-        """Whether the worker takes no more connections: then it closes its idle ones, as this one is."""
+        """Whether the worker accepts no more connections. It then closes its idle ones, such as this one."""
         try:
             return self.sock is None or bool(select.select([self.sock], [], [], 0)[0]) and not self.sock.recv(1)
         except ConnectionError:
             return True
 
 
-class Proxy:
-    """One proxy of the plan: an nginx with one worker."""
+class NginxProxy:
+    """The nginx of one proxy of the plan, with one worker process."""
 
     def __init__(self, name, folder):
         self.name, self.folder = name, folder
@@ -265,26 +265,26 @@ class Proxy:
         if self.process is None:
             self.process = subprocess.Popen(command + [configuration], stdin=subprocess.DEVNULL,
                                             stdout=subprocess.DEVNULL, stderr=self.errors)
-            contract.until(lambda: self.process.poll() is not None or self.connects(), "nginx answers")
+            contract.until(lambda: self.process.poll() is not None or self.connects(), "nginx answers on its status socket")
             if self.process.poll() is not None:
                 raise Rejected(contract.read(self.errors.name))
         else:
             before = os.path.getsize(self.errors.name)
             self.process.send_signal(signal.SIGHUP)
-            # A configuration that cannot come into force (an address is taken) is told on stderr, and the old one goes on.
-            contract.until(lambda: self.worker.has_ended() or b"[emerg]" in self.told_since(before), "nginx reloads")
-            if b"[emerg]" in self.told_since(before):
-                raise Rejected(self.told_since(before).decode("utf-8", "replace"))
+            # If a configuration cannot come into force (an address is in use), nginx writes why to stderr and keeps the old one.
+            contract.until(lambda: self.worker.has_ended() or b"[emerg]" in self.written_since(before), "nginx has reloaded its configuration")
+            if b"[emerg]" in self.written_since(before):
+                raise Rejected(self.written_since(before).decode("utf-8", "replace"))
             contract.until(self.connects, "the new nginx answers")
         self.text = text
 
-    def told_since(self, position):
+    def written_since(self, position):
         with open(self.errors.name, "rb") as errors:
             errors.seek(position)
             return errors.read()
 
     def connects(self):
-        """Whether a worker with the present revision answers; keeps the connection to it."""
+        """Whether a worker with the current revision answers. Keeps the connection to it."""
         try:
             self.worker = Status(self.status)
             return self.worker.ask() == str(self.revision)
@@ -293,8 +293,8 @@ class Proxy:
 
     def settle(self):
         contract.alive(self.process, "nginx", self.errors.name)
-        # nginx writes a request's line in the same turn in which it sends the last of the answer, so what the worker answers
-        # now comes after all of them.
+        # nginx logs a request in the same event-loop iteration in which it sends the end of the response. So the worker's
+        # answer to this question comes after all log lines of earlier requests.
         try:
             self.worker.ask()
         except (OSError, http.client.HTTPException):
@@ -336,7 +336,7 @@ class Nginx:
         for name, text in texts.items():
             if name not in self.proxies:
                 folder = os.path.join(self.folder, "n%s" % "".join(c for c in name if c.isalnum())[:20])
-                self.proxies[name] = Proxy(name, folder)
+                self.proxies[name] = NginxProxy(name, folder)
             self.proxies[name].apply(text)
 
     def settle(self):

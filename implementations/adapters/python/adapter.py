@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The worked example of docs/adapters.md: a forwarding proxy in plain Python that opens TLS, as a meshproof adapter.
+"""The worked example of docs/adapters.md: a forwarding proxy in plain Python that originates TLS, as a meshproof adapter.
 
-It listens where the plan says, routes each request as the plan says, and where the plan demands TLS opens it, with the
-server's certificate and name verified. It does no more than that, and its `hello` claims no more.
+It listens and routes as the plan says. Where the plan demands TLS, it originates TLS and verifies the server's certificate
+and name. It can do nothing else, and its `hello` declares nothing else.
 """
 import datetime
 import http.client
@@ -18,26 +18,26 @@ speaking = threading.Lock()
 
 
 def say(**message):
-    """One message to the suite: one line of JSON. Log lines come from many threads."""
+    """Sends one message to the suite, which is one line of JSON. Log lines come from many threads."""
     with speaking:
         print(json.dumps(message), flush=True)
 
 
 class Unsupported(Exception):
-    """The plan asks for a feature that this proxy lacks."""
+    """The plan needs a feature that this proxy lacks."""
 
 
-class State:
-    """One applied plan, in the form in which a request is answered: every lookup done before."""
+class AppliedPlan:
+    """One applied plan, prepared for answering requests."""
 
     def __init__(self, apply):
-        self.listeners = {}  # address -> (proxy's name, listener, route table, clusters by name)
-        self.tls = {}  # (proxy's, cluster's name) -> (ssl.SSLContext, server name or none for the request's host)
-        self.lacks = {}  # (proxy's, cluster's name) -> the feature that it needs and that this proxy lacks
+        self.listeners = {}  # address -> (proxy name, listener, virtual hosts, clusters by name)
+        self.tls = {}  # (proxy name, cluster name) -> (ssl.SSLContext, server name, or None for the request's host)
+        self.lacks = {}  # (proxy name, cluster name) -> the missing feature that the cluster needs
         for proxy in apply["plan"]["proxies"]:
             clusters = {c["name"]: c for c in proxy["clusters"]}
             for cluster in clusters.values():
-                # A plan holds more than a scenario asks for: what needs a feature of others waits for a request.
+                # A plan contains more than a scenario asks about. A missing feature matters only if a request needs it.
                 try:
                     if cluster["protocol"] == "http2":
                         raise Unsupported("http2")
@@ -47,14 +47,14 @@ class State:
                     self.lacks[proxy["name"], cluster["name"]] = str(lack)
             for listener in proxy["listeners"]:
                 for chain in listener["chains"]:
-                    # TLS that the application speaks itself needs the feature tls-passthrough, that of the mesh mesh-mtls.
+                    # An application's own TLS needs the feature tls-passthrough; the mesh's TLS needs mesh-mtls.
                     if "http" in chain["action"] and chain["matches"]["transport"] != "tls" and not chain["tls"]:
                         hosts = chain["action"]["http"]["virtual_hosts"]
                         self.listeners[listener["bind"]] = (proxy["name"], listener, hosts, clusters)
 
 
 def client_tls(tls, apply):
-    """How TLS is opened to a server outside."""
+    """How TLS is originated to an external service."""
     if "mesh-mutual" in tls:
         raise Unsupported("mesh-mtls")
     tls = tls["originate"]
@@ -66,9 +66,9 @@ def client_tls(tls, apply):
     elif tls["trust"] == "system-roots":
         context = ssl.create_default_context(cafile=apply["system_roots"])
     else:
-        raise Unsupported("mutual-origination")  # roots from a credential, of which this proxy knows nothing
+        raise Unsupported("mutual-origination")  # The roots come from a credential, which this proxy does not support.
     if tls["trust"] != "anybody":
-        # Python holds the certificate against the server name that it sends, and against no other.
+        # Python compares the certificate with the server name that it sends, and with no other name.
         if tls["names"] == "chain-only":
             context.check_hostname = False
         elif tls["names"] != ("from-host" if fixed is None else {"one-of": [fixed]}):
@@ -78,7 +78,7 @@ def client_tls(tls, apply):
 
 
 def virtual_host(hosts, authority):
-    """An exact domain before the longest `*.suffix` before `*`."""
+    """The virtual host by precedence: an exact domain, then the longest `*.suffix`, then `*`."""
     def rank(domain):
         if domain == authority:
             return 3, 0
@@ -91,8 +91,8 @@ def virtual_host(hosts, authority):
     return best[1] if best[0] > (0, 0) else None
 
 
-def takes(match, path):
-    """Whether a route takes this path. Headers and queries play no part in the scenarios that this proxy can run."""
+def matches_path(match, path):
+    """Whether a route matches this path. The scenarios that this proxy can run use no conditions on headers or queries."""
     if match["headers"] or match["query"]:
         return False
     kind = match["path"]
@@ -103,7 +103,7 @@ def takes(match, path):
 
 
 def address_of(cluster, host, port):
-    """Where a cluster leads: (address, port), or none."""
+    """The address and port of a cluster, or None."""
     found = cluster["discovery"]
     if found == "nowhere":
         return None
@@ -119,22 +119,22 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def forward(self):
-        # The state is read once a request: whatever is applied meanwhile holds for the next one.
-        state, bind = self.server.proxy.state, self.server.bind
-        if bind not in state.listeners:
+        # Read once per request: a plan that is applied in the meantime holds for the next request.
+        plan, bind = self.server.proxy.plan, self.server.bind
+        if bind not in plan.listeners:
             self.close_connection = True
             return
-        name, listener, hosts, clusters = state.listeners[bind]
+        name, listener, hosts, clusters = plan.listeners[bind]
         authority = self.headers.get("Host", "").lower()
         body = self.body()
         log = dict(start_time=datetime.datetime.now(datetime.timezone.utc).isoformat(), method=self.command,
                    path=self.path, protocol=self.request_version, authority=authority,
                    user_agent=self.headers.get("User-Agent", "-"), upstream_host="-", upstream_cluster="-")
         try:
-            status, headers, content = self.answer(state, name, listener, hosts, clusters, authority, body, log)
+            status, headers, content = self.answer(plan, name, listener, hosts, clusters, authority, body, log)
         except (OSError, http.client.HTTPException) as error:
             status, headers, content = 503, [], f"upstream failed: {error}\n".encode()
-        # Before the answer: once the client has it, the line is out, and `settle` has nothing to wait for.
+        # Sent before the response: when the client has its response, the line is sent, so `settle` need not wait.
         say(type="log", proxy=name, line=json.dumps({**log, "response_code": status}))
         self.send_response_only(status)
         bodiless = self.command == "HEAD" or status in (204, 304)
@@ -160,22 +160,22 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = forward
 
-    def answer(self, state, proxy, listener, hosts, clusters, authority, body, log):
+    def answer(self, plan, proxy, listener, hosts, clusters, authority, body, log):
         host = virtual_host(hosts, authority)
         path = self.path.partition("?")[0]
-        route = next((r for r in host["routes"] if takes(r["matches"], path)), None) if host else None
+        route = next((r for r in host["routes"] if matches_path(r["matches"], path)), None) if host else None
         if route is None:
             return 404, [], b""
         if "forward" not in route["action"]:
-            direct = route["action"].get("direct-response", {"status": 500, "body": "no such action\n"})
+            direct = route["action"].get("direct-response", {"status": 500, "body": "this proxy does not support the action of this route\n"})
             return direct["status"], [], direct["body"].encode()
         forward = route["action"]["forward"]
         cluster = clusters[forward["clusters"][0]["cluster"]]
         authority = forward["host_rewrite"] or authority
         name = authority.partition(":")[0]
         log["upstream_cluster"] = cluster["name"]
-        if (proxy, cluster["name"]) in state.lacks:
-            return 503, [], f"this proxy lacks {state.lacks[proxy, cluster['name']]}\n".encode()
+        if (proxy, cluster["name"]) in plan.lacks:
+            return 503, [], f"this proxy lacks {plan.lacks[proxy, cluster['name']]}\n".encode()
         address = address_of(cluster, name, listener["port"])
         if address is None:
             return 503, [], b"no healthy upstream\n"
@@ -183,8 +183,8 @@ class Handler(BaseHTTPRequestHandler):
         upstream = http.client.HTTPConnection(*address, timeout=30)
         upstream.connect()
         try:
-            if (proxy, cluster["name"]) in state.tls:
-                context, fixed = state.tls[proxy, cluster["name"]]
+            if (proxy, cluster["name"]) in plan.tls:
+                context, fixed = plan.tls[proxy, cluster["name"]]
                 upstream.sock = context.wrap_socket(upstream.sock, server_hostname=fixed or name)
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             upstream.putheader("Host", authority)
@@ -203,20 +203,20 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-class Proxy:
+class ForwardingProxy:
     def __init__(self):
-        self.state, self.servers = None, {}
+        self.plan, self.servers = None, {}
 
     def apply(self, message):
-        state = State(message)
-        for bind in state.listeners.keys() - self.servers.keys():
+        plan = AppliedPlan(message)
+        for bind in plan.listeners.keys() - self.servers.keys():
             host, _, port = bind.rpartition(":")
             server = ThreadingHTTPServer((host, int(port)), Handler)
             server.daemon_threads, server.proxy, server.bind = True, self, bind
             threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
             self.servers[bind] = server
-        self.state = state
-        for bind in self.servers.keys() - state.listeners.keys():
+        self.plan = plan
+        for bind in self.servers.keys() - plan.listeners.keys():
             self.close(bind)
 
     def close(self, bind):
@@ -226,7 +226,7 @@ class Proxy:
 
 
 def main():
-    proxy = Proxy()
+    proxy = ForwardingProxy()
     for line in sys.stdin:
         message = json.loads(line)
         kind = message["type"]

@@ -1,4 +1,4 @@
-//! Files that Envoy watches: replaced as a whole, for their owner's eyes alone.
+//! The files that Envoy watches: replaced as a whole, readable by their owner only.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-/// Replaces a file by a rename, which is what Envoy's file subscriptions notice
-/// (`FilesystemSubscriptionImpl`, `Watcher::Events::MovedTo`).
+/// Replaces a file by renaming another one to it, which is the event that Envoy's file subscriptions watch
+/// for (`FilesystemSubscriptionImpl`, `Watcher::Events::MovedTo`).
 ///
 /// # Errors
-/// It cannot be written.
+/// The file cannot be written.
 pub(crate) fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_vec(value)?;
     let beside = path.with_extension("partial");
@@ -24,10 +24,10 @@ pub(crate) fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
     std::fs::rename(&beside, path)
 }
 
-/// Makes a folder for its owner's eyes alone.
+/// Creates a folder that only its owner can enter.
 ///
 /// # Errors
-/// It cannot be made.
+/// The folder cannot be created.
 pub(crate) fn folder(path: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_for_its_owners_eyes_alone_also_after_it_was_replaced() {
+    fn only_the_owner_can_read_a_file_also_after_it_was_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret.json");
         for n in 0..2 {

@@ -1,4 +1,4 @@
-//! Ways to break what Envoy is told, on purpose, to prove that the checks see it on a real proxy too.
+//! Ways to break Envoy's configuration on purpose, to prove that the checks also notice it on a real proxy.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,18 +8,18 @@ use meshproof_harness::names::did_you_mean;
 use meshproof_plan::model::{OriginalDestination, Plan};
 use meshproof_plan::mutation;
 
-/// One way in which the configuration is broken before Envoy is told.
+/// One way in which the configuration is broken before Envoy gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutation {
-    /// Originated TLS carries no server name.
+    /// Originated TLS carries no server name (SNI).
     NoSni,
-    /// Any certificate of a server outside is believed.
+    /// Envoy accepts any certificate of an external service.
     NoCa,
-    /// No client certificate is shown to servers outside.
+    /// Envoy presents no client certificate to external services.
     NoClientCertificate,
-    /// Where TLS should be originated, plain text is sent.
+    /// Envoy sends plain text where it should originate TLS.
     Plaintext,
-    /// Port 443 of a host outside leads to its port 80.
+    /// Port 443 of an external host leads to its port 80.
     WrongPort,
     /// No access-log line is delivered.
     NoLog,
@@ -30,7 +30,7 @@ impl Mutation {
     pub const ALL: &'static [Self] =
         &[Self::NoSni, Self::NoCa, Self::NoClientCertificate, Self::Plaintext, Self::WrongPort, Self::NoLog];
 
-    /// Its name behind `envoy:`; stable.
+    /// The stable name after `envoy:`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -65,13 +65,13 @@ impl fmt::Display for Mutation {
     }
 }
 
-/// No mutation has this name.
+/// The error for an unknown mutation name.
 #[derive(Debug, thiserror::Error)]
-#[error("no mutation of Envoy is named {name:?}{suggestion}; the mutations are {}", names())]
+#[error("{name:?} is not a mutation of Envoy{suggestion}; the mutations are {}", names())]
 pub struct UnknownMutation {
-    /// What was asked for.
+    /// The unknown name.
     pub name: String,
-    /// A near name, in words.
+    /// Similar names, in words.
     pub suggestion: String,
 }
 

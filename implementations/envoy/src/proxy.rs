@@ -1,4 +1,4 @@
-//! One proxy: its process, what it was told, and what it says of that.
+//! One proxy: its process, the configuration that was pushed to it, and what it reports about that.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,66 +11,70 @@ use meshproof_local::data_plane::{Boot, DataPlaneError, LogSink, MeshCertificate
 use meshproof_local::ports;
 use meshproof_model::CredentialStatus;
 use meshproof_plan::model::{Credential, ProxyPlan};
+use reqwest::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::admin::Line;
+use crate::backoff::Backoff;
 use crate::files;
-use crate::map::{Config, Surroundings, bootstrap, bridge, file_name, secrets};
-use crate::pauses::Pauses;
-use crate::process::Process;
-use crate::startup::last_words;
-use crate::stats::{Stats, Wanted};
-use crate::told::{Told, credentials, lost_chains};
+use crate::http_client::HttpClient;
+use crate::map::{MappingContext, ProxyConfig, bootstrap, bridge, file_name, secrets};
+use crate::process::EnvoyProcess;
+use crate::program::Program;
+use crate::pushed::{PushedConfig, credentials, lost_chains};
+use crate::startup::latest_messages;
+use crate::stats::{EnvoyStats, ExpectedVersions};
 use crate::{secrets_dump, startup};
 
-/// Until a configuration that was handed over is in force or refused.
-const IN_FORCE: Duration = Duration::from_secs(30);
-/// How long a secret may take that Envoy does not take up; what needs it then fails as it would in a cluster.
-const SECRETS: Duration = Duration::from_secs(2);
-/// How long connections of a configuration that is gone may go on; beyond Envoy's own `--drain-time-s`.
-const DRAINED: Duration = Duration::from_secs(4);
-/// How long settling waits for a connection whose client is gone while its server goes on.
-const SETTLED: Duration = Duration::from_secs(2);
-/// Until the fence has answered and logged.
-const FENCED: Duration = Duration::from_secs(10);
-/// Until the last words of a process are read, and its refusals.
-const SAID: Duration = Duration::from_secs(1);
+/// The longest wait until a pushed configuration is in force or refused.
+const IN_FORCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest wait for a secret that Envoy does not take. What needs it then fails, as it would in a
+/// cluster.
+const SECRETS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long connections of a removed configuration may continue: longer than Envoy's own `--drain-time-s`.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long settling waits for a connection whose client has closed it while its server continues.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest wait until the flush marker has answered and logged.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest wait for a process's exit or for its message about a refusal, when either is already known to
+/// have happened.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is in a watched file: a `DiscoveryResponse` (envoy.service.discovery.v3).
+/// The content of a watched file: a `DiscoveryResponse` (envoy.service.discovery.v3).
 #[derive(Serialize)]
-struct Response<'a> {
+struct DiscoveryResponse<'a> {
     version_info: &'a str,
     resources: Vec<&'a Value>,
 }
 
 /// A running proxy.
-pub(crate) struct Proxy {
+pub(crate) struct EnvoyProxy {
     name: String,
     folder: PathBuf,
-    process: Process,
-    admin: Line,
-    fence: Line,
-    /// Part of the names of the fence's statistics.
-    fences: AtomicU64,
-    told: Mutex<Told>,
+    process: EnvoyProcess,
+    admin: HttpClient,
+    flush_marker: HttpClient,
+    /// How many requests were sent to the flush marker: each has a path of its own.
+    flushes: AtomicU64,
+    pushed: Mutex<PushedConfig>,
 }
 
 fn write_failed(path: &Path, e: &std::io::Error) -> DataPlaneError {
     DataPlaneError::Environment(format!(
-        "{} cannot be written: {e}; see whether the disk is full",
+        "{} cannot be written: {e}. Check that the disk is not full",
         path.display()
     ))
 }
 
-impl Proxy {
-    /// Starts a proxy with nothing in force and returns when it answers.
+impl EnvoyProxy {
+    /// Starts a proxy with an empty configuration and returns when it answers.
     ///
     /// # Errors
-    /// It did not start.
+    /// The proxy did not start.
     pub(crate) async fn start(
-        program: &Path,
+        program: &Program,
         name: &str,
         identity: &MeshCertificate,
         boot: &Boot,
@@ -84,20 +88,20 @@ impl Proxy {
             let path = folder.join(file);
             files::replace(&path, value).map_err(|e| write_failed(&path, &e))?;
         }
-        let process = Process::start(program, name, &folder, logs)?;
-        let (admin, fence) = startup::answering(&process, name, &folder).await?;
+        let process = EnvoyProcess::start(program, name, &folder, logs)?;
+        let (admin, flush_marker) = startup::ready(&process, name, &folder).await?;
         Ok(Self {
             name: name.to_owned(),
             folder,
             process,
             admin,
-            fence,
-            fences: AtomicU64::default(),
-            told: Mutex::default(),
+            flush_marker,
+            flushes: AtomicU64::default(),
+            pushed: Mutex::default(),
         })
     }
 
-    /// Takes note of what comes, and puts everything new into place beside what is in force.
+    /// Adds everything new beside what is in force.
     ///
     /// # Errors
     /// As for [`meshproof_local::data_plane::DataPlane::apply`].
@@ -106,113 +110,130 @@ impl Proxy {
         plan: &ProxyPlan,
         credentials: &[Credential],
     ) -> Result<(), DataPlaneError> {
-        let mut told = self.told.lock().await;
+        let mut pushed = self.pushed.lock().await;
         let used = secrets::used(plan, credentials, &self.folder);
-        told.vault.fill(&self.folder, used).map_err(|e| write_failed(&self.folder, &e))?;
-        told.next = Config::of(plan, &Surroundings { folder: &self.folder, secrets: &told.vault.held() })?;
-        let prepared = bridge::prepared(&told.config, &told.next);
-        self.push(&mut told, prepared).await
+        pushed.secret_files.write(&self.folder, used).map_err(|e| write_failed(&self.folder, &e))?;
+        pushed.next = ProxyConfig::of(
+            plan,
+            &MappingContext { folder: &self.folder, secrets: &pushed.secret_files.references() },
+        )?;
+        let prepared = bridge::prepared(&pushed.config, &pushed.next);
+        self.push(&mut pushed, prepared).await
     }
 
-    /// Moves what sends traffic over to the new.
+    /// Moves senders of traffic to the new configuration.
     ///
     /// # Errors
-    /// As for [`Proxy::prepare`].
+    /// As for [`EnvoyProxy::prepare`].
     pub(crate) async fn move_over(&self) -> Result<(), DataPlaneError> {
-        let mut told = self.told.lock().await;
-        let moved = bridge::moved(&told.config, &told.next);
-        self.push(&mut told, moved).await
+        let mut pushed = self.pushed.lock().await;
+        let moved = bridge::moved(&pushed.config, &pushed.next);
+        self.push(&mut pushed, moved).await
     }
 
-    /// Takes away what is used no more.
+    /// Removes what is no longer used.
     ///
     /// # Errors
-    /// As for [`Proxy::prepare`].
+    /// As for [`EnvoyProxy::prepare`].
     pub(crate) async fn finish(&self) -> Result<(), DataPlaneError> {
-        let mut told = self.told.lock().await;
-        let (before, next) = (told.config.clone(), told.next.clone());
-        self.push(&mut told, next).await?;
-        let uses = credentials(&told.config.clusters);
-        if told.vault.forget(|name| uses.contains(name)) {
-            self.await_secrets_gone(&told).await?;
+        let mut pushed = self.pushed.lock().await;
+        let (before, next) = (pushed.config.clone(), pushed.next.clone());
+        self.push(&mut pushed, next).await?;
+        let uses = credentials(&pushed.config.clusters);
+        if pushed.secret_files.remove_unused(|name| uses.contains(name)) {
+            self.await_secrets_gone(&pushed).await?;
         }
-        let gone = before.listeners.iter().filter(|(name, _)| !told.config.listeners.contains_key(*name));
+        let gone = before.listeners.iter().filter(|(name, _)| !pushed.config.listeners.contains_key(*name));
         for bind in gone.map(|(_, l)| l.bind) {
             self.await_closed(bind).await?;
         }
         Ok(())
     }
 
-    /// Hands a configuration over and returns when it is in force.
-    async fn push(&self, told: &mut Told, config: Config) -> Result<(), DataPlaneError> {
-        if config == told.config && !told.unsure {
+    /// Pushes a configuration and returns when it is in force.
+    async fn push(&self, pushed: &mut PushedConfig, config: ProxyConfig) -> Result<(), DataPlaneError> {
+        if config == pushed.config && !pushed.unsure {
             return Ok(());
         }
-        let result = self.hand_over(told, &config).await;
-        told.unsure = result.is_err();
+        let result = self.push_parts(pushed, &config).await;
+        pushed.unsure = result.is_err();
         if result.is_ok() {
-            told.config = config;
+            pushed.config = config;
         }
         result
     }
 
-    async fn hand_over(&self, told: &mut Told, config: &Config) -> Result<(), DataPlaneError> {
-        let all = told.unsure;
-        // Whoever is led to must be there before, and may go only afterwards.
-        let kept = told.config.clusters.keys().all(|name| config.clusters.contains_key(name));
-        let clusters_changed = all || config.clusters != told.config.clusters;
+    async fn push_parts(
+        &self,
+        pushed: &mut PushedConfig,
+        config: &ProxyConfig,
+    ) -> Result<(), DataPlaneError> {
+        let all = pushed.unsure;
+        // A cluster must exist before a route leads to it, and may go only after the last such route has
+        // gone.
+        let kept = pushed.config.clusters.keys().all(|name| config.clusters.contains_key(name));
+        let clusters_changed = all || config.clusters != pushed.config.clusters;
         if clusters_changed && kept {
-            self.hand_over_clusters(told, config).await?;
+            self.push_clusters(pushed, config).await?;
         }
-        let closed = self.hand_over_listeners(told, config, all).await?;
+        let closed = self.push_listeners(pushed, config, all).await?;
         if clusters_changed && !kept {
-            self.hand_over_clusters(told, config).await?;
+            self.push_clusters(pushed, config).await?;
         }
-        // What the main thread has taken up it has passed to the worker, which reads nothing that comes later before that:
-        // a dispatcher's posted callbacks and its sockets' events are served in the order in which they came.
+        // Once the main thread has accepted a configuration, it has passed it to the worker. The worker
+        // handles it before any later connection: a dispatcher serves posted callbacks and socket events in
+        // the order in which they came.
         self.await_drained(&closed).await
     }
 
-    async fn hand_over_clusters(&self, told: &mut Told, config: &Config) -> Result<(), DataPlaneError> {
-        self.process.said().forget_refusals();
-        let version = told.version("c");
+    async fn push_clusters(
+        &self,
+        pushed: &mut PushedConfig,
+        config: &ProxyConfig,
+    ) -> Result<(), DataPlaneError> {
+        self.process.output().forget_refusals();
+        let version = pushed.version("c");
         self.write("cds.json", &version, config.clusters.values().map(|c| &*c.value))?;
-        let secrets = told.secrets(&config.clusters);
-        self.await_in_force(told, &Wanted { clusters: Some(version), secrets, ..Wanted::default() }).await
+        let secrets = pushed.secrets(&config.clusters);
+        self.await_in_force(
+            pushed,
+            &ExpectedVersions { clusters: Some(version), secrets, ..ExpectedVersions::default() },
+        )
+        .await
     }
 
-    /// Returns the HTTP chains that are gone.
-    async fn hand_over_listeners(
+    /// Returns the HTTP filter chains that were removed.
+    async fn push_listeners(
         &self,
-        told: &mut Told,
-        config: &Config,
+        pushed: &mut PushedConfig,
+        config: &ProxyConfig,
         all: bool,
     ) -> Result<Vec<String>, DataPlaneError> {
-        self.process.said().forget_refusals();
-        let mut wanted = Wanted::default();
+        self.process.output().forget_refusals();
+        let mut expected = ExpectedVersions::default();
         let mut versions = BTreeMap::new();
         for (name, routing) in &config.routes {
-            let kept = told.config.routes.get(name).filter(|before| *before == routing && !all);
-            if let Some(version) = kept.and_then(|_| told.routes.get(name).cloned()) {
+            let kept = pushed.config.routes.get(name).filter(|before| *before == routing && !all);
+            if let Some(version) = kept.and_then(|_| pushed.routes.get(name).cloned()) {
                 versions.insert(name.clone(), version);
                 continue;
             }
-            let version = told.version("r");
+            let version = pushed.version("r");
             self.write(&file_name("rds", name), &version, [&*routing.value])?;
-            wanted.routes.push(version.clone());
+            expected.routes.push(version.clone());
             versions.insert(name.clone(), version);
         }
         let mut closed = Vec::new();
-        if all || config.listeners != told.config.listeners {
-            let version = told.version("l");
+        if all || config.listeners != pushed.config.listeners {
+            let version = pushed.version("l");
             self.write("lds.json", &version, config.listeners.values().map(|l| &*l.value))?;
-            wanted.listeners = Some(version);
-            closed = lost_chains(&told.config, config);
+            expected.listeners = Some(version);
+            closed = lost_chains(&pushed.config, config);
         }
-        if wanted != Wanted::default() {
-            self.await_in_force(told, &wanted).await?;
+        if expected != ExpectedVersions::default() {
+            self.await_in_force(pushed, &expected).await?;
         }
-        told.routes = versions;
+        pushed.routes = versions;
         Ok(closed)
     }
 
@@ -223,180 +244,204 @@ impl Proxy {
         resources: impl IntoIterator<Item = &'a Value>,
     ) -> Result<(), DataPlaneError> {
         let path = self.folder.join(file);
-        let response = Response { version_info: version, resources: resources.into_iter().collect() };
+        let response =
+            DiscoveryResponse { version_info: version, resources: resources.into_iter().collect() };
         files::replace(&path, &response).map_err(|e| write_failed(&path, &e))
     }
 
-    async fn stats(&self) -> Result<Stats, DataPlaneError> {
-        Ok(Stats::read(&self.ask("/stats").await?))
+    async fn stats(&self) -> Result<EnvoyStats, DataPlaneError> {
+        Ok(EnvoyStats::read(&self.ask("/stats").await?))
     }
 
-    /// Asks the admin interface. A process that ends meanwhile is noticed at once.
+    /// Sends a GET to the admin interface. An exit of the process in the meantime is noticed at once.
     async fn ask(&self, path: &str) -> Result<String, DataPlaneError> {
         let answer = tokio::select! {
             biased;
             answer = self.admin.get(path) => answer,
-            _ = self.process.end() => return Err(self.gone("").await),
+            _ = self.process.exit() => return Err(self.gone("").await),
         };
         match answer {
-            Ok((200, body)) => Ok(body),
+            Ok((StatusCode::OK, body)) => Ok(body),
             Ok((status, _)) => {
-                Err(self.gone(&format!("its admin interface answers {status} to {path}")).await)
+                Err(self.gone(&format!("its admin interface answered {path} with {status}")).await)
             }
-            Err(why) => Err(self.gone(&format!("its admin interface does not answer: {why}")).await),
+            Err(why) => Err(self.gone(&format!("its admin interface did not answer: {why}")).await),
         }
     }
 
-    /// It died or does not answer: with its last words.
+    /// The error for a process that exited or does not answer, with its latest messages.
     async fn gone(&self, why: &str) -> DataPlaneError {
-        // Where a connection breaks, the process's end is told a moment later.
-        let ended = tokio::time::timeout(SAID, self.process.end()).await.ok();
-        let how = ended.map_or_else(|| why.to_owned(), |how| format!("it ended by itself ({how})"));
-        DataPlaneError::Gone(format!("Envoy for {}: {how}{}", self.name, last_words(&self.process)))
+        // A broken connection is noticed a moment before the exit that caused it.
+        let exited = tokio::time::timeout(OUTPUT_TIMEOUT, self.process.exit()).await.ok();
+        if let Some(error) = startup::inotify_limit(&self.process, &self.name) {
+            return error;
+        }
+        let how =
+            exited.map_or_else(|| why.to_owned(), |status| format!("it exited unexpectedly ({status})"));
+        DataPlaneError::Gone(format!("Envoy for {}: {how}{}", self.name, latest_messages(&self.process)))
     }
 
-    async fn await_in_force(&self, told: &mut Told, wanted: &Wanted) -> Result<(), DataPlaneError> {
+    async fn await_in_force(
+        &self,
+        pushed: &mut PushedConfig,
+        expected: &ExpectedVersions,
+    ) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
-        let mut pauses = Pauses::new();
+        let mut backoff = Backoff::new();
         loop {
             let stats = self.stats().await?;
-            if stats.refused_since(&told.stats) {
-                told.stats = stats;
+            if stats.refused_since(&pushed.stats) {
+                pushed.stats = stats;
                 return Err(self.refusal().await);
             }
-            let have = stats.have(wanted);
-            if have && (stats.have_secrets(wanted) || begun.elapsed() > SECRETS) {
-                told.stats = stats;
+            let have = stats.have(expected);
+            if have && (stats.have_secrets(expected) || begun.elapsed() > SECRETS_TIMEOUT) {
+                pushed.stats = stats;
                 return Ok(());
             }
-            if begun.elapsed() > IN_FORCE {
-                let words = last_words(&self.process);
+            if begun.elapsed() > IN_FORCE_TIMEOUT {
                 return Err(DataPlaneError::Gone(format!(
-                    "Envoy for {} neither took its configuration up nor refused it within {IN_FORCE:?} ({wanted:?}; it \
-                     says {stats:?}){words}",
-                    self.name
+                    "Envoy for {} neither brought its configuration into force nor refused it within {} s \
+                     (expected \
+                     {expected:?}; its statistics are {stats:?}){}",
+                    self.name,
+                    IN_FORCE_TIMEOUT.as_secs(),
+                    latest_messages(&self.process)
                 )));
             }
-            pauses.pause().await;
+            backoff.wait().await;
         }
     }
 
-    /// Envoy's words for its refusal, which it writes before it counts it.
+    /// The error for a refused configuration. Envoy writes the reason before it increments its counter.
     async fn refusal(&self) -> DataPlaneError {
         let begun = Instant::now();
-        let mut pauses = Pauses::new();
-        let words = loop {
-            match self.process.said().refusal() {
-                Some(words) => break words,
-                None if begun.elapsed() > SAID => break "without a word".to_owned(),
-                None => pauses.pause().await,
+        let mut backoff = Backoff::new();
+        let reason = loop {
+            match self.process.output().refusal() {
+                Some(reason) => break reason,
+                None if begun.elapsed() > OUTPUT_TIMEOUT => break "it gave no reason".to_owned(),
+                None => backoff.wait().await,
             }
         };
-        if words.contains("cannot bind") || words.contains("Address already in use") {
+        if reason.contains("cannot bind") || reason.contains("Address already in use") {
             return DataPlaneError::Environment(format!(
-                "Envoy for {} cannot listen: {words}; end the process that listens there, or run again",
+                "Envoy for {} cannot listen: {reason}. Stop the process that listens there, or run again",
                 self.name
             ));
         }
-        DataPlaneError::Refused(format!("Envoy for {}: {words}", self.name))
+        DataPlaneError::Refused(format!("Envoy for {}: {reason}", self.name))
     }
 
     /// Returns when the log lines of everything that the worker did before are delivered.
-    async fn fence(&self) -> Result<(), DataPlaneError> {
-        let path = format!("/{}", self.fences.fetch_add(1, Ordering::Relaxed));
-        let logged = self.process.said().await_fence(&path);
-        let passed = async {
-            self.fence.get(&path).await?;
+    async fn flush(&self) -> Result<(), DataPlaneError> {
+        let path = format!("/{}", self.flushes.fetch_add(1, Ordering::Relaxed));
+        let logged = self.process.output().await_flush_marker(&path);
+        let flushed = async {
+            self.flush_marker.get(&path).await?;
             logged.await.map_err(|_| "its log ended".to_owned())
         };
-        let passed = tokio::select! {
+        let flushed = tokio::select! {
             biased;
-            passed = tokio::time::timeout(FENCED, passed) => passed,
-            _ = self.process.end() => return Err(self.gone("").await),
+            flushed = tokio::time::timeout(FLUSH_TIMEOUT, flushed) => flushed,
+            _ = self.process.exit() => return Err(self.gone("").await),
         };
-        match passed {
+        match flushed {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(why)) => Err(self.gone(&format!("its worker does not answer: {why}")).await),
-            Err(_) => Err(self.gone(&format!("its worker did not answer and log within {FENCED:?}")).await),
+            Ok(Err(why)) => Err(self.gone(&format!("its worker did not answer: {why}")).await),
+            Err(_) => {
+                let seconds = FLUSH_TIMEOUT.as_secs();
+                Err(self
+                    .gone(&format!("its worker did not answer and log a request within {seconds} s"))
+                    .await)
+            }
         }
     }
 
-    /// Returns when every line of what has ended is delivered.
+    /// Returns when the log line of every request and connection that has ended is delivered.
     ///
     /// # Errors
-    /// It is gone.
+    /// The process exited or does not answer.
     pub(crate) async fn settle(&self) -> Result<(), DataPlaneError> {
-        self.fence().await?;
+        self.flush().await?;
         let begun = Instant::now();
-        let mut pauses = Pauses::new();
+        let mut backoff = Backoff::new();
         loop {
             let stats = self.stats().await?;
-            // The client of a connection that is passed on is done when the server is, which Envoy waits for.
-            if stats.number(TCP_TOTAL) <= self.process.said().connections() || begun.elapsed() > SETTLED {
+            // A passed-on connection ends for Envoy only when its server has closed it too.
+            if stats.number(TCP_TOTAL) <= self.process.output().connections()
+                || begun.elapsed() > SETTLE_TIMEOUT
+            {
                 return Ok(());
             }
-            pauses.pause().await;
+            backoff.wait().await;
         }
     }
 
-    /// Returns when no request can come any more on connections to chains that are gone. Bytes that are passed on may flow
-    /// for as long as Envoy lets them.
+    /// Returns when no further request can come on connections to removed filter chains. Passed-on bytes may
+    /// flow for as long as Envoy allows.
     async fn await_drained(&self, chains: &[String]) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
-        let mut pauses = Pauses::new();
-        while !chains.is_empty() && !self.stats().await?.are_drained(chains) && begun.elapsed() < DRAINED {
-            pauses.pause().await;
+        let mut backoff = Backoff::new();
+        while !chains.is_empty()
+            && !self.stats().await?.are_drained(chains)
+            && begun.elapsed() < DRAIN_TIMEOUT
+        {
+            backoff.wait().await;
         }
         Ok(())
     }
 
-    /// Returns when nobody listens there any more.
+    /// Returns when no process listens there any more.
     async fn await_closed(&self, bind: SocketAddr) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
-        let mut pauses = Pauses::new();
+        let mut backoff = Backoff::new();
         while !ports::is_free(bind) {
-            if begun.elapsed() > IN_FORCE {
-                let what = format!("it still listens on {bind}, {IN_FORCE:?} after it was told to stop");
+            if begun.elapsed() > IN_FORCE_TIMEOUT {
+                let seconds = IN_FORCE_TIMEOUT.as_secs();
+                let what = format!("it still listens on {bind} {seconds} s after its listener was removed");
                 return Err(DataPlaneError::Gone(format!("Envoy for {}: {what}", self.name)));
             }
-            pauses.pause().await;
+            backoff.wait().await;
         }
         Ok(())
     }
 
-    /// Envoy keeps a secret until the last cluster that used it is gone, a moment after it was told.
-    async fn await_secrets_gone(&self, told: &Told) -> Result<(), DataPlaneError> {
+    /// Envoy keeps a secret until it has removed the last cluster that used it, a moment after that was
+    /// pushed.
+    async fn await_secrets_gone(&self, pushed: &PushedConfig) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
-        let mut pauses = Pauses::new();
+        let mut backoff = Backoff::new();
         loop {
             let active = self.ask(secrets_dump::ACTIVE).await?;
-            let left =
-                secrets_dump::names(&active).iter().any(|name| !told.vault.present().contains_key(name));
-            if !left || begun.elapsed() > SECRETS {
+            let left = secrets_dump::names(&active)
+                .iter()
+                .any(|name| !pushed.secret_files.present().contains_key(name));
+            if !left || begun.elapsed() > SECRETS_TIMEOUT {
                 return Ok(());
             }
-            pauses.pause().await;
+            backoff.wait().await;
         }
     }
 
-    /// The secrets that Envoy has of those that are credentials.
+    /// The state of the credentials in Envoy.
     ///
     /// # Errors
-    /// It is gone.
+    /// The process exited or does not answer.
     pub(crate) async fn credentials(&self) -> Result<Vec<CredentialStatus>, DataPlaneError> {
-        let told = self.told.lock().await;
+        let pushed = self.pushed.lock().await;
         let active = self.ask(secrets_dump::ACTIVE).await?;
         let warming = self.ask(secrets_dump::WARMING).await?;
-        Ok(secrets_dump::statuses(&active, &warming, |name| told.vault.is_absent(name)))
+        Ok(secrets_dump::statuses(&active, &warming, |name| pushed.secret_files.is_absent(name)))
     }
 
-    /// Ends it.
+    /// Ends the process.
     pub(crate) async fn stop(&self) {
         self.process.stop().await;
     }
 }
 
-/// All connections that are passed on, since the start.
+/// The number of passed-on connections since the start.
 const TCP_TOTAL: &str = "tcp.tcp.downstream_cx_total";
 
 #[cfg(test)]
@@ -406,7 +451,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_free_when_nobody_listens_there_whoever_is_still_connected() {
+    fn a_port_without_a_listener_is_free_even_while_a_connection_is_open() {
         let listening = TcpListener::bind("127.0.0.1:0").unwrap();
         let bind = listening.local_addr().unwrap();
         assert!(!ports::is_free(bind));

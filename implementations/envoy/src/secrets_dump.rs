@@ -1,4 +1,4 @@
-//! What an Envoy's config dump says of its secrets: what `istioctl proxy-config secret` shows.
+//! The secrets in Envoy's config dump: what `istioctl proxy-config secret` shows.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use meshproof_model::{CredentialState, CredentialStatus};
 use serde_json::Value;
 use x509_parser::pem::parse_x509_pem;
 
-/// Where the admin interface tells of secrets in use.
+/// The admin interface's path for the secrets in use.
 pub(crate) const ACTIVE: &str = "/config_dump?resource=dynamic_active_secrets";
-/// Where it tells of those that are waited for.
+/// The admin interface's path for the secrets that Envoy waits for.
 pub(crate) const WARMING: &str = "/config_dump?resource=dynamic_warming_secrets";
 
-/// What Istio's names of credentials begin with.
+/// How Istio's names of credentials begin.
 const CREDENTIAL: &str = "kubernetes://";
 
 fn secrets(dump: &str) -> Vec<Value> {
@@ -19,13 +19,13 @@ fn secrets(dump: &str) -> Vec<Value> {
     dump["configs"].as_array().cloned().unwrap_or_default()
 }
 
-/// The names that a dump holds.
+/// The names of the secrets in a dump.
 pub(crate) fn names(dump: &str) -> Vec<String> {
     secrets(dump).iter().filter_map(|s| s["name"].as_str().map(str::to_owned)).collect()
 }
 
-/// The credentials of both dumps. One that is known to be `absent` is waited for, whatever an older cluster that is just
-/// going away still holds.
+/// The credentials of both dumps. A credential that is `absent` counts as warming, even if a cluster that
+/// Envoy is just removing still holds an earlier one.
 pub(crate) fn statuses(active: &str, warming: &str, absent: impl Fn(&str) -> bool) -> Vec<CredentialStatus> {
     let mut found: BTreeMap<String, CredentialStatus> = BTreeMap::new();
     let both = [(CredentialState::Warming, warming), (CredentialState::Active, active)];
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_told_from_other_secrets_and_active_from_warming() {
+    fn other_secrets_are_left_out_and_active_differs_from_warming() {
         let found = states(&["kubernetes://a", "file-root:x"], &["kubernetes://b"], "");
         let wanted = [
             ("kubernetes://a".to_owned(), CredentialState::Active),
@@ -81,13 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_credential_that_a_dying_cluster_still_holds_is_not_active() {
+    fn a_deleted_credential_that_a_removed_cluster_still_holds_is_not_active() {
         let found = states(&["kubernetes://a"], &["kubernetes://a"], "kubernetes://a");
         assert_eq!(found, [("kubernetes://a".to_owned(), CredentialState::Warming)]);
     }
 
     #[test]
-    fn what_is_no_dump_holds_nothing() {
+    fn text_that_is_not_a_dump_contains_no_credentials() {
         assert!(statuses("", "[]", |_| false).is_empty());
     }
 }

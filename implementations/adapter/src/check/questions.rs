@@ -1,4 +1,4 @@
-//! The questions, in their order.
+//! The questions to an adapter, in their order.
 
 use std::collections::BTreeMap;
 
@@ -9,51 +9,50 @@ use meshproof_local::data_plane::DataPlaneError;
 use meshproof_model::AccessLog;
 use meshproof_plan::model::{Direction, OriginalDestination, Plan};
 
-use super::world::{Gets, HOST, PATH, World, free_address};
-use super::{Outcome, Unchecked};
-use crate::Adapter;
-use crate::files::Lasting;
+use super::bench::{AnsweredBy, CheckBench, HOST, PATH, free_address};
+use super::point::{Outcome, Unchecked};
+use crate::data_plane::{Adapter, Introduction, introduce};
+use crate::files::StartFiles;
 use crate::message::{Apply, Decision, FromAdapter, ToAdapter};
-use crate::plane::{Introduction, introduce};
-use crate::session::Session;
+use crate::session::AdapterSession;
 
-/// What the checker answers where the plan names a status: no server sends it by itself.
+/// The status with which the proxy itself answers: no server of this check sends it.
 const OWN_STATUS: u16 = 418;
 
-/// What became of each point that was asked.
+/// The outcome of each tested point.
 pub(super) async fn ask_all(
     adapter: &Adapter,
     timeouts: &Timeouts,
 ) -> Result<BTreeMap<&'static str, Outcome>, Unchecked> {
-    let world = World::new(timeouts).await?;
-    let mut points = Points::default();
-    if let Some(told) = idle_processes(adapter, &world, &mut points).await? {
-        let proxy = if told.features.contains(&Feature::Sidecar) { SIDECAR } else { GATEWAY };
-        first_process(adapter, &world, &mut points, &told, proxy).await?;
-        // Without a listener there is nothing more that an end could leave behind.
+    let bench = CheckBench::new(timeouts).await?;
+    let mut points = PointOutcomes::default();
+    if let Some(hello) = idle_processes(adapter, &bench, &mut points).await? {
+        let proxy = if hello.features.contains(&Feature::Sidecar) { SIDECAR } else { GATEWAY };
+        first_process(adapter, &bench, &mut points, &hello, proxy).await?;
+        // Without a listener, an exit leaves nothing more behind than in the idle processes.
         if points.is_kept("apply-listens") {
-            second_process(adapter, &world, &mut points, proxy).await?;
+            second_process(adapter, &bench, &mut points, proxy).await?;
         }
     }
-    // Nothing of the check's depends on how its own server ends.
-    let _ended = world.server.stop().await;
+    // The check does not depend on how its own server stops.
+    let _ended = bench.server.stop().await;
     Ok(points.0)
 }
 
 #[derive(Default)]
-struct Points(BTreeMap<&'static str, Outcome>);
+struct PointOutcomes(BTreeMap<&'static str, Outcome>);
 
-impl Points {
+impl PointOutcomes {
     fn put(&mut self, id: &'static str, outcome: Outcome) {
         self.0.insert(id, outcome);
     }
 
-    /// Notes how it went.
+    /// Sets the outcome of a point.
     fn judge(&mut self, id: &'static str, result: Result<String, String>) {
         self.put(id, result.map_or_else(Outcome::Broken, Outcome::Kept));
     }
 
-    /// Notes how it went once more: kept is what is kept each time.
+    /// Sets the outcome of a point that was tested before: it is kept only if it was kept each time.
     fn judge_too(&mut self, id: &'static str, result: Result<String, String>) {
         if !matches!(self.0.get(id), Some(Outcome::Broken(_))) {
             self.judge(id, result);
@@ -65,41 +64,45 @@ impl Points {
     }
 }
 
-/// An adapter in conversation.
-struct Talk<'a> {
-    session: Session,
-    lasting: Lasting,
+/// A conversation with one process of the adapter.
+struct Conversation<'a> {
+    session: AdapterSession,
+    start_files: StartFiles,
     proxy: &'static str,
     direction: Direction,
     revision: u64,
-    world: &'a World,
+    bench: &'a CheckBench,
 }
 
-impl Talk<'_> {
-    /// Its answer to the plan, in a word: none for `applied`, else how it declined.
+impl Conversation<'_> {
+    async fn ask(&self, message: &ToAdapter<'_>) -> Result<FromAdapter, String> {
+        self.session.ask(message).await.map_err(|ending| ending.to_string())
+    }
+
+    /// Applies a plan. Returns none for `applied`, else the answer in words.
     async fn apply(&mut self, plan: &Plan) -> Result<Option<String>, String> {
         self.revision += 1;
         let asked = self.revision;
         let credentials = BTreeMap::new();
         let endpoints =
-            [OriginalDestination { host: HOST.to_owned(), port: 80, address: self.world.upstream }];
+            [OriginalDestination { host: HOST.to_owned(), port: 80, address: self.bench.upstream }];
         let message = ToAdapter::Apply(Box::new(Apply {
             revision: asked,
             plan,
             resources: &[],
             endpoints: &endpoints,
             credentials: &credentials,
-            identities: &self.lasting.identities,
-            mesh_roots: &self.lasting.mesh_roots,
-            system_roots: &self.lasting.system_roots,
+            identities: &self.start_files.identities,
+            mesh_roots: &self.start_files.mesh_roots,
+            system_roots: &self.start_files.system_roots,
         }));
-        match self.session.ask(&message).await?.decision(asked) {
+        match self.ask(&message).await?.decision(asked) {
             Ok(Decision::Applied) => Ok(None),
             Ok(Decision::Rejected(reason)) => {
                 Ok(Some(format!("`rejected`: {}", crate::redact::without_keys(&reason))))
             }
             Ok(Decision::Unsupported(feature)) => Ok(Some(format!("`unsupported`: {feature}"))),
-            Err(other) => Err(format!("`apply` of revision {asked} was answered with {}", other.told())),
+            Err(other) => Err(format!("`apply` of revision {asked} was answered with {}", other.describe())),
         }
     }
 
@@ -108,44 +111,44 @@ impl Talk<'_> {
     }
 
     async fn settle(&self) -> Result<Vec<AccessLog>, String> {
-        let answer = self.session.ask(&ToAdapter::Settle).await?;
+        let answer = self.ask(&ToAdapter::Settle).await?;
         if answer == FromAdapter::Settled {
-            Ok(self.world.lines.take())
+            Ok(self.bench.lines.take())
         } else {
             Err(format!("`settle` was answered with `{}`", answer.kind()))
         }
     }
 
-    fn listening(&self, gets: Gets) -> Plan {
-        self.world.plan(self.proxy, self.direction, &[self.world.listener], gets)
+    fn listening(&self, by: AnsweredBy) -> Plan {
+        self.bench.plan(self.proxy, self.direction, &[self.bench.listener], by)
     }
 
     async fn request(&self, expected: u16) -> Result<String, String> {
-        match self.world.request().await {
+        match self.bench.request().await {
             (Ok(status), token) if status == expected => Ok(token),
             (Ok(status), _) => Err(format!("a request got {status}, expected {expected}")),
             (Err(words), _) => Err(format!("a request got no answer, expected {expected}: {words}")),
         }
     }
 
-    /// Connecting must fail. A listener that takes the connection and never answers is still one.
+    /// Checks that a connection is refused. A listener that accepts it and never answers is still a listener.
     async fn closed(&self) -> Result<String, String> {
-        match tokio::net::TcpStream::connect(self.world.listener).await {
-            Ok(_) => Err(format!("{} still takes connections", self.world.listener)),
-            Err(e) => Ok(format!("{}: {e}", self.world.listener)),
+        match tokio::net::TcpStream::connect(self.bench.listener).await {
+            Ok(_) => Err(format!("{} still accepts connections", self.bench.listener)),
+            Err(e) => Ok(format!("{}: {e}", self.bench.listener)),
         }
     }
 }
 
 fn open<'a>(
     adapter: &Adapter,
-    world: &'a World,
+    bench: &'a CheckBench,
     name: &str,
     proxy: &'static str,
-) -> Result<(Talk<'a>, String), Unchecked> {
-    let (folder, lasting) = world.seat(name, proxy)?;
-    // Which kind of proxy it is comes out at hello; until then it may log for either.
-    let session = adapter.open(world.log(&[SIDECAR, GATEWAY])).map_err(|e| match e {
+) -> Result<(Conversation<'a>, String), Unchecked> {
+    let (folder, start_files) = bench.folder_for(name, proxy)?;
+    // Only `hello` shows which kind of proxy it has. Until then it may log for either.
+    let session = adapter.open(bench.log(&[SIDECAR, GATEWAY])).map_err(|e| match e {
         DataPlaneError::Environment(words)
         | DataPlaneError::Refused(words)
         | DataPlaneError::Unable(words)
@@ -153,67 +156,67 @@ fn open<'a>(
         DataPlaneError::Unsupported(feature) => Unchecked::Environment(feature.to_string()),
     })?;
     let direction = if proxy == GATEWAY { Direction::Gateway } else { Direction::Outbound };
-    Ok((Talk { session, lasting, proxy, direction, revision: 0, world }, folder))
+    Ok((Conversation { session, start_files, proxy, direction, revision: 0, bench }, folder))
 }
 
 const SIDECAR: &str = "sleep";
 const GATEWAY: &str = "istio-ingressgateway";
 
-/// What needs no `apply`, in two processes: one that is stopped, one whose input ends. None where the adapter cannot even
-/// introduce itself.
+/// Tests what needs no `apply`, with two processes: one that is stopped and one whose input ends. Returns
+/// none if the adapter does not answer `hello`.
 async fn idle_processes(
     adapter: &Adapter,
-    world: &World,
-    points: &mut Points,
+    bench: &CheckBench,
+    points: &mut PointOutcomes,
 ) -> Result<Option<Introduction>, Unchecked> {
-    let (talk, folder) = open(adapter, world, "stopped", SIDECAR)?;
-    let told = match introduce(&talk.session, &folder).await {
-        Ok(told) => told,
-        Err(words) => {
-            points.judge("hello", Err(words));
+    let (conversation, folder) = open(adapter, bench, "stopped", SIDECAR)?;
+    let hello = match introduce(&conversation.session, &folder).await {
+        Ok(hello) => hello,
+        Err(ending) => {
+            points.judge("hello", Err(ending.to_string()));
             return Ok(None);
         }
     };
-    let features = if told.features.is_empty() { "none".to_owned() } else { Feature::list(&told.features) };
-    points.judge("hello", Ok(format!("{} {}, features: {features}", told.name, told.version)));
-    points.judge("features-known", features_known(&told));
-    points.judge("unknown-members", unknown_members(&talk).await);
-    // A breach ends the process: nothing more can be asked of it.
-    if !talk.session.is_over() {
-        points.judge("stop", talk.session.stop().await.map(|()| IDLE.to_owned()));
+    let features = if hello.features.is_empty() { "none".to_owned() } else { Feature::list(&hello.features) };
+    points.judge("hello", Ok(format!("{} {}, features: {features}", hello.name, hello.version)));
+    points.judge("features-known", features_known(&hello));
+    points.judge("unknown-members", unknown_members(&conversation).await);
+    // Breaking the contract ends the process; it cannot be asked anything more.
+    if !conversation.session.is_over() {
+        points.judge("stop", conversation.session.stop().await.map(|()| IDLE.to_owned()));
     }
-    let (talk, folder) = open(adapter, world, "hung-up", SIDECAR)?;
-    let ended = match introduce(&talk.session, &folder).await {
-        Err(words) => Err(words),
-        Ok(again) if (&again.features, &again.unknown) != (&told.features, &told.unknown) => {
-            Err("a second process of it declares other features".to_owned())
+    let (conversation, folder) = open(adapter, bench, "hung-up", SIDECAR)?;
+    let ended = match introduce(&conversation.session, &folder).await {
+        Err(ending) => Err(ending.to_string()),
+        Ok(again) if (&again.features, &again.unknown) != (&hello.features, &hello.unknown) => {
+            Err("its second process declares other features than its first".to_owned())
         }
-        Ok(_) => talk.session.hang_up().await.map(|()| IDLE.to_owned()),
+        Ok(_) => conversation.session.hang_up().await.map(|()| IDLE.to_owned()),
     };
     points.judge("end-of-input", ended);
-    // No request was sent: whatever was logged is no answer to a later one.
-    let _of_nobody = world.lines.take();
-    Ok(Some(told))
+    // No request was sent, so these lines belong to none.
+    let _lines_without_request = bench.lines.take();
+    Ok(Some(hello))
 }
 
-/// What was seen of an adapter that ended before it was given a plan.
-const IDLE: &str = "right after `hello`; with a listener it was not asked";
+/// The observation for an adapter that ended before it got a plan.
+const IDLE: &str = "right after `hello`; not tested with a listener";
 
 async fn first_process(
     adapter: &Adapter,
-    world: &World,
-    points: &mut Points,
-    told: &Introduction,
+    bench: &CheckBench,
+    points: &mut PointOutcomes,
+    hello: &Introduction,
     proxy: &'static str,
 ) -> Result<(), Unchecked> {
-    let (mut talk, folder) = open(adapter, world, "first", proxy)?;
-    if let Err(words) = introduce(&talk.session, &folder).await {
-        points.judge("hello", Err(words));
+    let (mut conversation, folder) = open(adapter, bench, "first", proxy)?;
+    if let Err(ending) = introduce(&conversation.session, &folder).await {
+        points.judge("hello", Err(ending.to_string()));
         return Ok(());
     }
-    if conversation(&mut talk, points, told).await.is_some() {
-        let stopped = match talk.session.stop().await {
-            Ok(()) => talk.closed().await,
+    if converse(&mut conversation, points, hello).await.is_some() {
+        let stopped = match conversation.session.stop().await {
+            Ok(()) => conversation.closed().await,
             Err(words) => Err(words),
         };
         points.judge_too("stop", stopped);
@@ -221,57 +224,61 @@ async fn first_process(
     Ok(())
 }
 
-fn features_known(told: &Introduction) -> Result<String, String> {
-    match &told.unknown {
-        None => Ok(format!("{} features", told.features.len())),
+fn features_known(hello: &Introduction) -> Result<String, String> {
+    match &hello.unknown {
+        None => Ok(format!("{} features", hello.features.len())),
         Some(unknown) => Err(unknown.to_string()),
     }
 }
 
-/// None where the adapter cannot be asked any more.
-async fn conversation(talk: &mut Talk<'_>, points: &mut Points, told: &Introduction) -> Option<()> {
-    let alive = |talk: &Talk<'_>| (!talk.session.is_over()).then_some(());
-    let empty = talk.must_apply(&Plan::default()).await;
+/// Returns none if the adapter has ended.
+async fn converse(
+    conversation: &mut Conversation<'_>,
+    points: &mut PointOutcomes,
+    hello: &Introduction,
+) -> Option<()> {
+    let alive = |conversation: &Conversation<'_>| (!conversation.session.is_over()).then_some(());
+    let empty = conversation.must_apply(&Plan::default()).await;
     points.judge("apply-empty", empty.map(|()| "revision 1".to_owned()));
-    alive(talk)?;
+    alive(conversation)?;
 
-    let plan = talk.listening(Gets::Cluster);
-    let listens = match talk.must_apply(&plan).await {
-        Ok(()) => talk.request(200).await,
+    let plan = conversation.listening(AnsweredBy::Cluster);
+    let listens = match conversation.must_apply(&plan).await {
+        Ok(()) => conversation.request(200).await,
         Err(words) => Err(words),
     };
     let token = listens.clone().ok();
-    points.judge("apply-listens", listens.map(|_| format!("200 from {}", talk.world.upstream)));
-    alive(talk)?;
-    logs(talk, points, told, token.as_deref()).await;
-    alive(talk)?;
+    points.judge("apply-listens", listens.map(|_| format!("200 from {}", conversation.bench.upstream)));
+    alive(conversation)?;
+    logs(conversation, points, hello, token.as_deref()).await;
+    alive(conversation)?;
     if token.is_none() {
-        let why = "without a listener that answers there is nothing to ask".to_owned();
+        let why = "no listener answers".to_owned();
         for id in ["apply-changes", "address-taken", "listener-closes"] {
             points.put(id, Outcome::NotAsked(why.clone()));
         }
     } else {
-        let plan = talk.listening(Gets::Status(OWN_STATUS));
-        let changes = match talk.must_apply(&plan).await {
-            Ok(()) => talk.request(OWN_STATUS).await,
+        let plan = conversation.listening(AnsweredBy::Status(OWN_STATUS));
+        let changes = match conversation.must_apply(&plan).await {
+            Ok(()) => conversation.request(OWN_STATUS).await,
             Err(words) => Err(words),
         };
         points.judge("apply-changes", changes.map(|_| format!("{OWN_STATUS} from the proxy itself")));
-        alive(talk)?;
-        let taken = address_taken(talk).await;
+        alive(conversation)?;
+        let taken = address_taken(conversation).await;
         points.judge("address-taken", taken);
-        alive(talk)?;
-        let closes = match talk.must_apply(&Plan::default()).await {
-            Ok(()) => talk.closed().await,
+        alive(conversation)?;
+        let closes = match conversation.must_apply(&Plan::default()).await {
+            Ok(()) => conversation.closed().await,
             Err(words) => Err(words),
         };
         points.judge("listener-closes", closes);
-        alive(talk)?;
+        alive(conversation)?;
     }
-    if told.features.contains(&Feature::CredentialStatus) {
-        let status = credential_status(talk).await;
+    if hello.features.contains(&Feature::CredentialStatus) {
+        let status = credential_status(conversation).await;
         points.judge("credential-status", status);
-        alive(talk)?;
+        alive(conversation)?;
     } else {
         let why = "it does not declare the feature credential-status".to_owned();
         points.put("credential-status", Outcome::NotAsked(why));
@@ -279,8 +286,8 @@ async fn conversation(talk: &mut Talk<'_>, points: &mut Points, told: &Introduct
     Some(())
 }
 
-async fn unknown_members(talk: &Talk<'_>) -> Result<String, String> {
-    let answer = talk.session.ask_with_unknown_member().await?;
+async fn unknown_members(conversation: &Conversation<'_>) -> Result<String, String> {
+    let answer = conversation.session.ask_with_unknown_member().await.map_err(|e| e.to_string())?;
     if answer == FromAdapter::Settled {
         Ok("`settle` with one more member was answered with `settled`".to_owned())
     } else {
@@ -288,35 +295,46 @@ async fn unknown_members(talk: &Talk<'_>) -> Result<String, String> {
     }
 }
 
-async fn credential_status(talk: &Talk<'_>) -> Result<String, String> {
-    match talk.session.ask(&ToAdapter::Credentials { proxy: talk.proxy }).await?.status_of(talk.proxy) {
-        Ok(credentials) => Ok(format!("{} credentials of {}", credentials.len(), talk.proxy)),
-        Err(other) => Err(format!("`credentials` of {} was answered with {}", talk.proxy, other.told())),
+async fn credential_status(conversation: &Conversation<'_>) -> Result<String, String> {
+    match conversation
+        .ask(&ToAdapter::Credentials { proxy: conversation.proxy })
+        .await?
+        .status_of(conversation.proxy)
+    {
+        Ok(credentials) => Ok(format!("{} credentials of {}", credentials.len(), conversation.proxy)),
+        Err(other) => {
+            Err(format!("`credentials` of {} was answered with {}", conversation.proxy, other.describe()))
+        }
     }
 }
 
-async fn address_taken(talk: &mut Talk<'_>) -> Result<String, String> {
+async fn address_taken(conversation: &mut Conversation<'_>) -> Result<String, String> {
     let taken = free_address().map_err(|e| e.to_string())?;
     let _holding =
         std::net::TcpListener::bind(taken).map_err(|e| format!("the suite cannot bind {taken}: {e}"))?;
-    let binds = [talk.world.listener, taken];
-    let plan = talk.world.plan(talk.proxy, talk.direction, &binds, Gets::Cluster);
-    let declined = talk.apply(&plan).await?;
-    let declined =
-        declined.ok_or_else(|| format!("it said `applied`, though it cannot listen on {taken}"))?;
-    talk.request(OWN_STATUS).await.map_err(|e| format!("it answered {declined}; but after that {e}"))?;
+    let binds = [conversation.bench.listener, taken];
+    let plan =
+        conversation.bench.plan(conversation.proxy, conversation.direction, &binds, AnsweredBy::Cluster);
+    let declined = conversation.apply(&plan).await?;
+    let declined = declined.ok_or_else(|| format!("it answered `applied`, although {taken} is in use"))?;
+    conversation.request(OWN_STATUS).await.map_err(|e| format!("it answered {declined}, but then {e}"))?;
     Ok(meshproof_harness::store::bounded(&declined, 200))
 }
 
-/// Two points: that the line came in time, and what it says.
-async fn logs(talk: &Talk<'_>, points: &mut Points, told: &Introduction, token: Option<&str>) {
-    let settled = talk.settle().await;
-    let why = if told.features.contains(&Feature::AccessLog) {
+/// Tests two points: that the line came in time, and its content.
+async fn logs(
+    conversation: &Conversation<'_>,
+    points: &mut PointOutcomes,
+    hello: &Introduction,
+    token: Option<&str>,
+) {
+    let settled = conversation.settle().await;
+    let why = if hello.features.contains(&Feature::AccessLog) {
         "no request was answered"
     } else {
         "it does not declare the feature access-log"
     };
-    let Some(token) = token.filter(|_| told.features.contains(&Feature::AccessLog)) else {
+    let Some(token) = token.filter(|_| hello.features.contains(&Feature::AccessLog)) else {
         let delivered = match settled {
             Ok(_) => Outcome::NotAsked(why.to_owned()),
             Err(words) => Outcome::Broken(words),
@@ -333,17 +351,17 @@ async fn logs(talk: &Talk<'_>, points: &mut Points, told: &Introduction, token: 
         }
     };
     let delivered = match lines.as_slice() {
-        [_] => Ok("one line".to_owned()),
-        [] => Err("no line had come when it said `settled`".to_owned()),
-        more => Err(format!("{} lines came for one request", more.len())),
+        [_] => Ok("one log line".to_owned()),
+        [] => Err("no log line had come before `settled`".to_owned()),
+        more => Err(format!("{} log lines came for one request", more.len())),
     };
     points.judge("log-delivered", delivered);
     match lines.first() {
         Some(line) => {
-            let upstream = talk.world.upstream.to_string();
+            let upstream = conversation.bench.upstream.to_string();
             points.judge("log-readable", readable(line, token, &upstream));
         }
-        None => points.put("log-readable", Outcome::NotAsked("no line had come".to_owned())),
+        None => points.put("log-readable", Outcome::NotAsked("no log line came".to_owned())),
     }
 }
 
@@ -374,20 +392,20 @@ fn readable(log: &AccessLog, token: &str, upstream: &str) -> Result<String, Stri
     }
 }
 
-/// What a killed suite would leave.
+/// Tests what a killed suite would leave behind.
 async fn second_process(
     adapter: &Adapter,
-    world: &World,
-    points: &mut Points,
+    bench: &CheckBench,
+    points: &mut PointOutcomes,
     proxy: &'static str,
 ) -> Result<(), Unchecked> {
-    let (mut talk, folder) = open(adapter, world, "second", proxy)?;
-    let plan = talk.listening(Gets::Cluster);
+    let (mut conversation, folder) = open(adapter, bench, "second", proxy)?;
+    let plan = conversation.listening(AnsweredBy::Cluster);
     let result = async {
-        introduce(&talk.session, &folder).await?;
-        talk.must_apply(&plan).await?;
-        talk.session.hang_up().await?;
-        talk.closed().await
+        introduce(&conversation.session, &folder).await.map_err(|e| e.to_string())?;
+        conversation.must_apply(&plan).await?;
+        conversation.session.hang_up().await?;
+        conversation.closed().await
     };
     let result = result.await;
     points.judge_too("end-of-input", result);

@@ -1,4 +1,4 @@
-//! The adapters of this repository keep the contract, and their proxies pass what they declare.
+//! The adapters in this repository keep the contract, and their proxies pass what they declare.
 
 use std::path::Path;
 
@@ -25,8 +25,8 @@ async fn broken(command: &str) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// Every MUST that is asked passes but for those that are known to fail; what is skipped lacks one of these features; and
-/// these checks are among those passed.
+/// Every MUST that ran passes, except for those in `fails`. Every skipped check needs a feature in `lacks`.
+/// The checks in `passes` passed.
 #[track_caller]
 fn assert_passes(report: &Report, lacks: &[&str], fails: &[&str], passes: &[&str]) {
     let mut wrong = Vec::new();
@@ -37,7 +37,7 @@ fn assert_passes(report: &Report, lacks: &[&str], fails: &[&str], passes: &[&str
                     || check.reason.ends_with(&["support ", lacks[0]].concat())
             }
             Verdict::Failed => fails.contains(&check.id.as_str()) || check.level != Level::Must,
-            // What is known to fail and does not is no longer known.
+            // A check that is listed as failing must fail.
             Verdict::Passed => !fails.contains(&check.id.as_str()),
             Verdict::Inconclusive | Verdict::Error => check.level != Level::Must,
         };
@@ -52,11 +52,11 @@ fn assert_passes(report: &Report, lacks: &[&str], fails: &[&str], passes: &[&str
     }
 }
 
-/// The DestinationRule names a server name and no subjectAltNames, so the chain alone is to be verified. HAProxy and nginx hold
-/// the certificate against the server name that they send, always.
+/// The DestinationRule has a server name and no subjectAltNames, so only the chain must be verified. HAProxy
+/// and nginx always compare the certificate with the server name that they send.
 const SNI_IS_THE_NAME: &[&str] = &["egress-gateway-mutual/sni-as-configured"];
 
-/// Every request within seconds: the example reads a whole request before it answers, so that one check's story waits.
+/// A short request timeout: the example reads a whole request before it answers, so one check waits for it.
 fn hasty() -> Timeouts {
     let mut timeouts = Timeouts::default();
     timeouts.set(Timeout::Request, std::time::Duration::from_secs(3));
@@ -92,9 +92,10 @@ async fn the_python_example_keeps_the_contract_and_passes_what_it_declares() {
     );
 }
 
-/// No plan of theirs holds what the example does not declare, so that not even an adapter that refuses such a plan loses a check.
+/// The plans of these scenarios contain nothing that the example does not declare. So even an adapter that
+/// refuses such a plan loses no check.
 #[tokio::test]
-async fn an_adapter_loses_nothing_over_what_no_check_asks_of_it() {
+async fn an_adapter_loses_no_check_for_features_that_the_check_does_not_need() {
     if !installed("python3", "--version") {
         return;
     }
@@ -164,7 +165,7 @@ async fn nginx_keeps_the_contract_and_passes_what_it_declares() {
 }
 
 #[tokio::test]
-async fn an_adapter_that_does_not_answer_apply_yet_is_told_what_it_keeps_already() {
+async fn the_check_shows_what_an_unfinished_adapter_already_keeps() {
     if !installed("python3", "--version") {
         return;
     }

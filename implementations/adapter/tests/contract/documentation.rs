@@ -1,4 +1,4 @@
-//! `docs/adapters.md` says what is so.
+//! `docs/adapters.md` is correct.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -25,7 +25,7 @@ use crate::support::installed;
 const PAGE: &str = include_str!("../../../../docs/adapters.md");
 const HOST: &str = "edition.cnn.com";
 
-/// The lines between a mark and the end of what follows it.
+/// The lines of the block after a mark.
 fn block(mark: &str) -> Vec<&'static str> {
     let (_, after) = PAGE.split_once(mark).expect("the page has this mark");
     after.lines().skip(1).take_while(|l| !l.is_empty()).collect()
@@ -60,7 +60,7 @@ fn every_message_of_the_transcript_follows_its_schema() {
 }
 
 #[test]
-fn the_credentials_and_header_changes_that_are_shown_are_what_the_suite_writes() {
+fn the_credentials_and_header_changes_in_the_page_match_the_schema() {
     let shown: BTreeMap<String, Vec<Value>> = serde_json::from_str(block("<!-- credentials -->")[1]).unwrap();
     let [(_, to), _] = schemas();
     let definitions = &to.as_value()["$defs"];
@@ -79,7 +79,7 @@ fn the_credentials_and_header_changes_that_are_shown_are_what_the_suite_writes()
 }
 
 #[test]
-fn the_adapters_of_this_repository_name_no_feature_that_nobody_knows() {
+fn the_adapters_in_this_repository_name_only_known_features() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters");
     for name in ["python", "haproxy", "nginx"] {
         let source = std::fs::read_to_string(folder.join(name).join("adapter.py")).unwrap();
@@ -89,7 +89,7 @@ fn the_adapters_of_this_repository_name_no_feature_that_nobody_knows() {
     }
 }
 
-/// The worked example, spoken to line by line.
+/// A running process of the worked example.
 struct Example {
     child: Child,
     stdin: ChildStdin,
@@ -128,8 +128,8 @@ impl Drop for Example {
     }
 }
 
-/// What differs from run to run, made equal.
-fn levelled(mut message: Value) -> Value {
+/// A message without what differs from run to run.
+fn normalised(mut message: Value) -> Value {
     if let Some(version) = message.get_mut("version") {
         *version = Value::from("any");
     }
@@ -183,7 +183,7 @@ async fn the_worked_example_answers_as_the_transcript_says() {
             Some(("suite", json)) => example.say(&local(json.trim())),
             Some(("adapter", json)) => {
                 let expected: Value = serde_json::from_str(&local(json.trim())).unwrap();
-                assert_eq!(levelled(example.answer()), levelled(expected));
+                assert_eq!(normalised(example.answer()), normalised(expected));
             }
             Some(("request", request)) => {
                 let url = request.trim_start_matches("GET ");

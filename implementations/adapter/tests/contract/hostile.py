@@ -1,4 +1,4 @@
-"""Adapters that break the contract, one way each: `hostile.py WAY`. Without a way it keeps the contract."""
+"""Adapters that break the contract, each in one way: `hostile.py WAY`. Without a way it keeps the contract."""
 import json
 import os
 import signal
@@ -9,6 +9,9 @@ import time
 WAY = sys.argv[1] if len(sys.argv) > 1 else "honest"
 
 
+# Each within the contract's limits for one process: 10 000 lines, 8 MiB.
+MOST_LINES = 10_000
+
 FEATURES = {"unknown-feature": ["sidecar", "egress-gatway"], "declares-a-log": ["sidecar", "access-log"]}
 
 
@@ -17,10 +20,27 @@ def say(**message):
 
 
 def daemon(folder):
-    """A process that leaves the group and keeps all pipes."""
+    """Starts a process that leaves the session and keeps all pipes."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     with open(os.path.join(folder, "daemon.number"), "w") as note:
         note.write(str(child.pid))
+
+
+def hide(folder):
+    """Starts a process that leaves the session, clears its environment and keeps standard output open."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True, env={},
+                             stderr=subprocess.DEVNULL)
+    with open(os.path.join(folder, "daemon.number"), "w") as note:
+        note.write(str(child.pid))
+
+
+def terminal():
+    """Whether the controlling terminal can be opened."""
+    try:
+        os.close(os.open("/dev/tty", os.O_WRONLY))
+        return "a terminal"
+    except OSError as error:
+        return "no terminal: %s" % error
 
 
 def raw(data):
@@ -42,6 +62,15 @@ def hello(message):
         sys.exit(0)
     if WAY == "leaves-daemon":
         daemon(folder)
+    if WAY == "hides-a-process":
+        hide(folder)
+    if WAY == "opens-the-terminal":
+        print(terminal(), file=sys.stderr, flush=True)
+    if WAY == "slow-after-the-first-start":
+        started = os.path.join(os.environ["MESHPROOF_TEST_FOLDER"], "started")
+        if os.path.exists(started):
+            time.sleep(600)
+        open(started, "w").close()
     if WAY == "garbage":
         raw(b"Starting up, please wait...\n")
     if WAY == "invalid-utf8":
@@ -76,29 +105,32 @@ def apply(message):
     applied = True
     revision = message["revision"]
     if WAY == "dies-in-the-middle":
-        print("out of luck", file=sys.stderr, flush=True)
+        print("out of memory", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     if WAY == "hangs-in-the-middle":
         time.sleep(600)
     if WAY == "million-lines":
         for number in range(1_000_000):
             say(type="log", proxy="sleep", line="line %d" % number)
+    if WAY == "fills-the-log":
+        for number in range(MOST_LINES // 2):
+            say(type="log", proxy="sleep", line="%d %s" % (number, "z" * 1500))
     if WAY == "long-lines":
         for number in range(100):
             say(type="log", proxy="sleep", line="z" * 500_000)
-    if WAY == "logs-for-a-stranger":
-        say(type="log", proxy="somebody", line="a line")
-    if WAY == "tells-keys":
+    if WAY == "logs-for-another-proxy":
+        say(type="log", proxy="another", line="a line")
+    if WAY == "prints-keys":
         with open(message["identities"]["sleep"]["key"]) as file:
             key = file.read()
         print(key, file=sys.stderr, flush=True)
         say(type="log", proxy="sleep", line=key)
         return say(type="rejected", revision=revision, reason="the key " + key)
     if WAY == "rejects":
-        return say(type="rejected", revision=revision, reason="a listener of mine is taken")
+        return say(type="rejected", revision=revision, reason="address already in use")
     if WAY == "unsupported":
         return say(type="unsupported", revision=revision, feature="mesh-mtls")
-    if WAY == "unsupported-by-no-known-name":
+    if WAY == "unsupported-with-an-unknown-name":
         return say(type="unsupported", revision=revision, feature="mesh-mtl")
     if WAY == "unsupported-though-declared":
         return say(type="unsupported", revision=revision, feature="sidecar")

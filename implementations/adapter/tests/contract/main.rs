@@ -1,9 +1,9 @@
-//! The contract from the suite's side: adapters that keep it, and adapters that break it in every way.
+//! The contract from the suite's side: adapters that keep it, and adapters that break it in every known way.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "helpers of tests say what went wrong by panicking"
+    reason = "tests and their helpers report failures by panicking"
 )]
 
 mod adapters;

@@ -1,5 +1,5 @@
-//! However much an adapter writes, the suite stays small. Measured in a process of its own, because the tests of this one
-//! share theirs.
+//! Whatever an adapter writes, the suite's memory stays bounded. Measured in a separate process, because the
+//! tests of one process share its memory.
 
 use std::process::Command;
 
@@ -11,23 +11,23 @@ use crate::support::{Place, apply, gone, hostile, installed};
 const MOST: u64 = 128 * 1024;
 const WAY: &str = "MESHPROOF_TEST_FLOOD";
 
-/// Runs itself with the flood named, and nothing else.
+/// Runs this test program with one flood and no other test.
 fn floods(way: &str) {
     if !installed("python3", "--version") {
         return;
     }
     if !std::path::Path::new("/proc/self/status").exists() {
-        println!("skipped: without /proc there is no peak to be read");
+        println!("skipped: the peak is read from /proc");
         return;
     }
-    let told = Command::new(std::env::current_exe().unwrap())
+    let run = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "memory::one_flood", "--nocapture"])
         .env(WAY, way)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&told.stdout);
-    assert!(told.status.success(), "{text}{}", String::from_utf8_lossy(&told.stderr));
-    assert!(text.contains("the peak was"), "the flood was not run: {text}");
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{text}{}", String::from_utf8_lossy(&run.stderr));
+    assert!(text.contains("the peak was"), "the flood did not run: {text}");
 }
 
 #[test]
@@ -57,8 +57,11 @@ async fn one_flood() {
         }
         Err(error) => gone::<()>(Err(error)),
     };
-    let expected =
-        if way == "huge-line" { "a line of more than 1048576 bytes" } else { "it floods the suite" };
+    let expected = if way == "huge-line" {
+        "a line of more than 1048576 bytes"
+    } else {
+        "more log lines than the contract allows"
+    };
     assert!(words.contains(expected), "{words}");
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();

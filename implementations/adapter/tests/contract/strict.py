@@ -1,11 +1,11 @@
-"""The worked example, but refusing every plan that holds anything it cannot do, asked for or not."""
+"""The worked example, which here refuses every plan with anything that it cannot do, even if no request needs it."""
 import sys
 
 sys.path.insert(0, sys.argv[1])
 import adapter
 
 
-class Strict(adapter.State):
+class Strict(adapter.AppliedPlan):
     def __init__(self, apply):
         super().__init__(apply)
         lacks = list(self.lacks.items())
@@ -13,8 +13,8 @@ class Strict(adapter.State):
             for listener in proxy["listeners"]:
                 lacks += [(chain["name"], "mesh-mtls") for chain in listener["chains"] if chain["tls"]]
         if lacks:
-            raise OSError("this cannot be done: %r" % lacks)
+            raise OSError("not supported: %r" % lacks)
 
 
-adapter.State = Strict
+adapter.AppliedPlan = Strict
 adapter.main()

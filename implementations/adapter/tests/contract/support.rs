@@ -1,4 +1,4 @@
-//! Adapters to talk to.
+//! What the tests share.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,12 @@ use meshproof_local::data_plane::{
 use meshproof_plan::model::Plan;
 use tempfile::TempDir;
 
-/// The key that must never be told.
+/// The key that must never appear in a report.
 pub(crate) const KEY: &str =
     "-----BEGIN PRIVATE KEY-----\nc2VjcmV0c2VjcmV0c2VjcmV0\n-----END PRIVATE KEY-----\n";
 
-/// Whether a program can be run. Where it cannot, the test says so and passes, unless absence is a failure.
+/// Whether a program can be run. If not, the test prints that and passes, unless
+/// `MESHPROOF_REQUIRE_INSTALLED=1` is set.
 pub(crate) fn installed(program: &str, argument: &str) -> bool {
     let runs = Command::new(program).arg(argument).output().is_ok();
     let required = std::env::var_os("MESHPROOF_REQUIRE_INSTALLED").is_some_and(|v| v == "1");
@@ -29,12 +30,12 @@ pub(crate) fn installed(program: &str, argument: &str) -> bool {
     runs
 }
 
-/// The command of an adapter that breaks the contract in this way.
+/// The command line of an adapter that breaks the contract in this way.
 pub(crate) fn hostile(way: &str) -> String {
     format!("python3 '{}/tests/contract/hostile.py' {way}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Short enough for a test that waits for one to run out, long enough for an interpreter to start on a busy machine.
+/// The defaults, with a short value for one timeout that a test waits for.
 pub(crate) fn timeouts(short: impl Into<Option<Timeout>>) -> Timeouts {
     let mut timeouts = Timeouts::default();
     if let Some(short) = short.into() {
@@ -43,14 +44,14 @@ pub(crate) fn timeouts(short: impl Into<Option<Timeout>>) -> Timeouts {
     timeouts
 }
 
-/// What was logged and noted.
+/// Keeps log lines and notes.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct KeptLogs {
     pub(crate) lines: Mutex<Vec<(String, String)>>,
     pub(crate) notes: Mutex<Vec<String>>,
 }
 
-impl LogSink for Seen {
+impl LogSink for KeptLogs {
     fn line(&self, proxy: &str, line: &str) {
         self.lines.lock().unwrap().push((proxy.to_owned(), line.to_owned()));
     }
@@ -60,10 +61,10 @@ impl LogSink for Seen {
     }
 }
 
-/// A seat for one data plane.
+/// A folder and a log sink for one data plane.
 pub(crate) struct Place {
     pub(crate) folder: TempDir,
-    pub(crate) seen: Arc<Seen>,
+    pub(crate) seen: Arc<KeptLogs>,
 }
 
 impl Place {
@@ -90,7 +91,7 @@ impl Place {
         Adapter::new(command, timeouts).unwrap().start(self.boot()).await
     }
 
-    /// The process that the adapter noted under this name.
+    /// The number of the process that the adapter wrote to this file.
     pub(crate) fn process(&self, name: &str) -> u32 {
         let path: PathBuf = self.folder.path().join(name);
         std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).parse().unwrap()
@@ -104,7 +105,7 @@ pub(crate) async fn apply(plane: &dyn DataPlane, revision: u64) -> Result<(), Da
         .await
 }
 
-/// Waits until the process has ended: it is no more, or a zombie that nobody reaps here.
+/// Waits until the process has ended: it does not exist, or it is a zombie.
 #[track_caller]
 pub(crate) fn assert_ends(process: u32) {
     let deadline = Instant::now() + Duration::from_secs(10);

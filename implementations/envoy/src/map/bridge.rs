@@ -1,20 +1,20 @@
-//! From one configuration to the next without a moment at which something is missing: first everything that is new beside
-//! everything that was, then whoever sends is moved over, then what nobody uses any more goes.
+//! The steps from one configuration to the next, such that nothing is missing at any moment: first everything
+//! new is added beside the old, then senders of traffic switch, then what is no longer used is removed.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Config;
+use super::config::ProxyConfig;
 use meshproof_plan::model::Direction;
 
-/// What is new is there, what was is still there, and what sends traffic goes as before.
-pub(crate) fn prepared(old: &Config, new: &Config) -> Config {
+/// Adds the new beside the old; senders of traffic keep their configuration.
+pub(crate) fn prepared(old: &ProxyConfig, new: &ProxyConfig) -> ProxyConfig {
     let mut config = new.clone();
     for (name, cluster) in &old.clusters {
         config.clusters.entry(name.clone()).or_insert_with(|| cluster.clone());
     }
-    // Sidecars go on as before.
+    // Senders keep their configuration.
     config.listeners.retain(|_, l| l.direction != Direction::Outbound);
     config.routes.retain(|_, r| r.direction != Direction::Outbound);
     for (name, before) in &old.routes {
@@ -40,17 +40,17 @@ pub(crate) fn prepared(old: &Config, new: &Config) -> Config {
     config
 }
 
-/// What sends traffic is moved over; what receives it still serves both.
-pub(crate) fn moved(old: &Config, new: &Config) -> Config {
+/// Switches senders of traffic to the new configuration; receivers still serve both.
+pub(crate) fn moved(old: &ProxyConfig, new: &ProxyConfig) -> ProxyConfig {
     let prepared = prepared(old, new);
-    let mut config = Config { clusters: prepared.clusters, ..new.clone() };
+    let mut config = ProxyConfig { clusters: prepared.clusters, ..new.clone() };
     let receives = |direction: Direction| direction != Direction::Outbound;
     config.listeners.extend(prepared.listeners.into_iter().filter(|(_, l)| receives(l.direction)));
     config.routes.extend(prepared.routes.into_iter().filter(|(_, r)| receives(r.direction)));
     config
 }
 
-/// Virtual hosts that are gone stay, as far as their domains are not taken.
+/// Keeps removed virtual hosts whose domains no other host has taken.
 fn join_hosts(before: &Value, now: &mut Value) {
     let Some(hosts) = now["virtual_hosts"].as_array_mut() else { return };
     for old in before["virtual_hosts"].as_array().into_iter().flatten() {
@@ -64,7 +64,7 @@ fn join_hosts(before: &Value, now: &mut Value) {
     }
 }
 
-/// Filter chains that are gone stay, as far as no other takes their connections.
+/// Keeps removed filter chains whose connections no other chain takes.
 fn join_chains(before: &Value, now: &mut Value) {
     if before["listener_filters"] != now["listener_filters"] {
         return;

@@ -10,14 +10,15 @@ use meshproof_plan::model::{
 use serde_json::{Value, json};
 
 use super::bootstrap::{MESH_CERTIFICATE, MESH_ROOTS, SYSTEM_ROOTS};
+use super::common::{MappingContext, UNRESOLVED, address, destination, source};
+use super::config::ClusterConfig;
 use super::secrets::{client_name, trust_name};
-use super::{Leading, Surroundings, UNRESOLVED, address, destination, source};
 
 const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const PROTOCOL: &str = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
-pub(super) fn cluster(cluster: &Cluster, around: &Surroundings<'_>) -> Leading {
+pub(super) fn cluster(cluster: &Cluster, context: &MappingContext<'_>) -> ClusterConfig {
     let mut credentials = BTreeMap::new();
     let mut value = json!({
         "@type": CLUSTER,
@@ -26,7 +27,10 @@ pub(super) fn cluster(cluster: &Cluster, around: &Surroundings<'_>) -> Leading {
         // istiod's default.
         "connect_timeout": "10s",
         "lb_policy": "ROUND_ROBIN",
-        "load_assignment": {"cluster_name": cluster.name, "endpoints": [{"lb_endpoints": endpoints(&cluster.discovery)}]},
+        "load_assignment": {
+            "cluster_name": cluster.name,
+            "endpoints": [{"lb_endpoints": endpoints(&cluster.discovery)}],
+        },
         // getDefaultCircuitBreakerThresholds: no limit.
         "circuit_breakers": {"thresholds": [{
             "max_connections": u32::MAX, "max_pending_requests": u32::MAX,
@@ -42,19 +46,21 @@ pub(super) fn cluster(cluster: &Cluster, around: &Surroundings<'_>) -> Leading {
     }
     let mut options = protocol(cluster.protocol);
     if let Some(tls) = &cluster.tls {
-        value["transport_socket"] = json!({"name": "envoy.transport_sockets.tls", "typed_config": context(tls, cluster.protocol, around)});
+        let tls_context = tls_context(tls, cluster.protocol, context);
+        value["transport_socket"] =
+            json!({"name": "envoy.transport_sockets.tls", "typed_config": tls_context});
         if let UpstreamTls::Originate(o) = tls {
             let names = json!({
                 "auto_sni": o.sni == ServerName::FromHost,
                 "auto_san_validation": o.names == NameCheck::FromHost && o.trust != Trust::Anybody,
             });
             options["upstream_http_protocol_options"] = names;
-            credentials = versions(o, around);
+            credentials = versions(o, context);
         }
     }
     value["typed_extension_protocol_options"] =
         json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options});
-    Leading { credentials, value: Arc::new(value) }
+    ClusterConfig { credentials, value: Arc::new(value) }
 }
 
 fn endpoints(discovery: &Discovery) -> Vec<Value> {
@@ -72,8 +78,8 @@ fn endpoints(discovery: &Discovery) -> Vec<Value> {
                     value
                 })
                 .collect();
-            // In a cluster a name that does not resolve never gets to the proxy. Here a connection to port 0, which the
-            // operating system refuses, stands for it: 503, UF.
+            // In a cluster, a request for a name that does not resolve never reaches the proxy. Here a
+            // connection to port 0, which the operating system refuses, takes its place: 503, UF.
             let mut nowhere = endpoint(SocketAddr::from(([127, 0, 0, 1], 0)));
             nowhere["metadata"] = destination(UNRESOLVED);
             found.push(nowhere);
@@ -97,14 +103,14 @@ fn protocol(protocol: UpstreamProtocol) -> Value {
     }
 }
 
-/// What the cluster has of its secrets, by their names.
-fn versions(o: &Origination, around: &Surroundings<'_>) -> BTreeMap<String, String> {
+/// The versions of the secrets that the cluster uses, by their names.
+fn versions(o: &Origination, context: &MappingContext<'_>) -> BTreeMap<String, String> {
     let client = o.client_certificate.as_ref().map(client_name);
     let names = client.into_iter().chain(trust_name(&o.trust));
-    names.filter_map(|name| around.secrets.get(&name).map(|held| (name, held.version.clone()))).collect()
+    names.filter_map(|name| context.secrets.get(&name).map(|held| (name, held.version.clone()))).collect()
 }
 
-fn context(tls: &UpstreamTls, protocol: UpstreamProtocol, around: &Surroundings<'_>) -> Value {
+fn tls_context(tls: &UpstreamTls, protocol: UpstreamProtocol, context: &MappingContext<'_>) -> Value {
     match tls {
         UpstreamTls::MeshMutual { sni, peer_identities, alpn } => json!({
             "@type": TLS,
@@ -120,9 +126,9 @@ fn context(tls: &UpstreamTls, protocol: UpstreamProtocol, around: &Surroundings<
             },
         }),
         UpstreamTls::Originate(o) => {
-            let secret = |name: String| match around.secrets.get(&name) {
+            let secret = |name: String| match context.secrets.get(&name) {
                 Some(held) => json!({"name": name, "sds_config": source(&held.path)}),
-                // Never: every name that a plan uses is looked up before.
+                // Unreachable: every secret that the plan uses has a file.
                 None => json!({"name": name}),
             };
             let mut common = json!({
@@ -143,17 +149,17 @@ fn context(tls: &UpstreamTls, protocol: UpstreamProtocol, around: &Surroundings<
                     "validation_context_sds_secret_config": roots,
                 });
             }
-            let mut context = json!({"@type": TLS, "common_tls_context": common});
+            let mut tls = json!({"@type": TLS, "common_tls_context": common});
             if let ServerName::Fixed(name) = &o.sni {
-                context["sni"] = json!(name);
+                tls["sni"] = json!(name);
             }
-            context
+            tls
         }
     }
 }
 
-/// A cluster that speaks as its client does must agree on what it then speaks: with nothing configured Envoy offers the
-/// one protocol of the request, where Istio's ALPN filter would choose from the list.
+/// A cluster that uses its client's protocol must negotiate that protocol. Without a configured list Envoy
+/// offers exactly the protocol of the request, where Istio's ALPN filter would choose from the list.
 fn offered(alpn: &[String], protocol: UpstreamProtocol) -> Vec<String> {
     match protocol {
         UpstreamProtocol::Http1 | UpstreamProtocol::Http2 => alpn.to_vec(),
@@ -173,7 +179,7 @@ fn parameters(min: Option<TlsVersion>, max: Option<TlsVersion>) -> Value {
     })
 }
 
-/// Names of any kind, as `match_subject_alt_names`, which istiod sets, is understood by Envoy.
+/// Matchers for names of any type: Envoy reads `match_subject_alt_names`, which istiod sets, the same way.
 fn sans(names: &[String]) -> Vec<Value> {
     let matcher = |kind: &str, name: &String| json!({"san_type": kind, "matcher": {"exact": name}});
     names

@@ -1,4 +1,5 @@
-//! Listeners and their filter chains (pilot/pkg/networking/core/listener.go, listener_builder.go, gateway.go).
+//! Listeners and their filter chains (pilot/pkg/networking/core/listener.go, listener_builder.go,
+//! gateway.go).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,26 +11,28 @@ use meshproof_plan::model::{
 use serde_json::{Value, json};
 
 use super::bootstrap::{HTTP, MESH_CERTIFICATE, MESH_ROOTS, TCP, TCP_STATS, access_log, http_filters, mark};
-use super::{Routing, Surroundings, UNRESOLVED, address, by_host, destination, file_name, routes, source};
+use super::common::{MappingContext, UNRESOLVED, address, by_host, destination, file_name, source};
+use super::config::RouteConfig;
+use super::routes;
 
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 const INSPECTOR: &str = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 
-/// A listener's name and value; its route configurations go into `routes`.
+/// A listener's name and value. Adds its route configurations to `into`.
 pub(super) fn listener(
     listener: &Listener,
     plan: &ProxyPlan,
-    around: &Surroundings<'_>,
-    into: &mut BTreeMap<String, Routing>,
+    context: &MappingContext<'_>,
+    into: &mut BTreeMap<String, RouteConfig>,
 ) -> Result<(String, Value), DataPlaneError> {
-    // istiod's name is not unique here: every served port of a sidecar is its `virtualInbound`.
+    // istiod's name alone is not unique here: every port that a sidecar serves is its `virtualInbound`.
     let name = format!("{} {}", listener.name, listener.bind);
     let mut chains = Vec::new();
     let mut taken: Vec<ChainMatch> = Vec::new();
     for chain in &listener.chains {
-        for (matches, filter) in filters(chain, listener, plan, around, &taken, into)? {
-            // Envoy refuses two chains with one condition; the first would be taken.
+        for (matches, filter) in filters(chain, listener, plan, context, &taken, into)? {
+            // Envoy refuses two chains with the same condition. The plan takes the first one.
             if taken.contains(&matches) {
                 continue;
             }
@@ -54,7 +57,7 @@ pub(super) fn listener(
         "@type": LISTENER,
         "name": name,
         "address": address(listener.bind),
-        // With it, another process could listen there too and nobody would know who answers.
+        // Otherwise another process could listen on the same address, and which one answers would be unknown.
         "enable_reuse_port": false,
         "traffic_direction": match listener.direction {
             Direction::Outbound | Direction::Gateway => "OUTBOUND",
@@ -66,7 +69,7 @@ pub(super) fn listener(
     Ok((name, value))
 }
 
-/// `filter_chain_match`; none: any connection.
+/// The `filter_chain_match`; none where the chain takes any connection.
 fn condition(matches: &ChainMatch) -> Option<Value> {
     let mut condition = serde_json::Map::new();
     match matches.transport {
@@ -84,27 +87,27 @@ fn condition(matches: &ChainMatch) -> Option<Value> {
     (!condition.is_empty()).then(|| condition.into())
 }
 
-/// The network filters of a chain, each with the connections that it takes: one, or for bytes that go where the
-/// application was going one for each such place, told apart by the server name.
+/// The network filters of a chain, each with the connections that it takes. It is one filter, or, for bytes
+/// that go to the application's original destination, one filter per destination, selected by server name.
 fn filters(
     chain: &FilterChain,
     listener: &Listener,
     plan: &ProxyPlan,
-    around: &Surroundings<'_>,
+    context: &MappingContext<'_>,
     taken: &[ChainMatch],
-    into: &mut BTreeMap<String, Routing>,
+    into: &mut BTreeMap<String, RouteConfig>,
 ) -> Result<Vec<(ChainMatch, Value)>, DataPlaneError> {
     match &chain.action {
         Action::Http(http) => {
             let value = routes::configuration(http, listener, plan)?;
             let name = place(
                 http.name.clone(),
-                Routing { direction: listener.direction, value: Arc::new(value) },
+                RouteConfig { direction: listener.direction, value: Arc::new(value) },
                 into,
             );
             Ok(vec![(
                 chain.matches.clone(),
-                connection_manager(&name, &statistics(listener, chain), listener.direction, around),
+                connection_manager(&name, &statistics(listener, chain), listener.direction, context),
             )])
         }
         Action::Tcp { cluster } => {
@@ -118,7 +121,7 @@ fn filters(
                         && (chain.matches.server_names.is_empty() || names(&chain.matches, host))
                 };
                 for (host, at) in places {
-                    // Envoy would prefer the exact name to a pattern that the plan tries first.
+                    // Envoy would prefer the exact name, even where the plan tries a pattern before it.
                     if wanted(&host) && !before(&host) {
                         let matches = ChainMatch { transport: Transport::Tls, server_names: vec![host] };
                         found.push((matches, tcp_proxy(cluster, Some(&at.to_string()))));
@@ -133,7 +136,7 @@ fn filters(
     }
 }
 
-/// Whether one of the server names of a condition is this one.
+/// Whether a condition's server names include this host.
 fn names(matches: &ChainMatch, host: &str) -> bool {
     matches.server_names.iter().any(|want| match want.strip_prefix('*') {
         Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
@@ -141,23 +144,26 @@ fn names(matches: &ChainMatch, host: &str) -> bool {
     })
 }
 
-/// Puts a route configuration in place under its name, or under a name of its own where another one has it.
-fn place(name: String, routing: Routing, into: &mut BTreeMap<String, Routing>) -> String {
+/// Adds a route configuration under its name, or under a numbered name where another configuration has the
+/// name.
+fn place(name: String, route_config: RouteConfig, into: &mut BTreeMap<String, RouteConfig>) -> String {
     let mut chosen = name.clone();
     for number in 2.. {
         match into.get(&chosen) {
             None => break,
-            Some(known) if known.value["virtual_hosts"] == routing.value["virtual_hosts"] => return chosen,
+            Some(known) if known.value["virtual_hosts"] == route_config.value["virtual_hosts"] => {
+                return chosen;
+            }
             Some(_) => chosen = format!("{name}#{number}"),
         }
     }
-    let Routing { direction, mut value } = routing;
+    let RouteConfig { direction, mut value } = route_config;
     Arc::make_mut(&mut value)["name"] = json!(chosen);
-    into.insert(chosen.clone(), Routing { direction, value });
+    into.insert(chosen.clone(), RouteConfig { direction, value });
     chosen
 }
 
-/// A name for a chain's statistics, which tell whether anybody is still connected to it.
+/// A name for a chain's statistics, which show whether a client is still connected to it.
 fn statistics(listener: &Listener, chain: &FilterChain) -> String {
     let plain = chain.name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' });
     format!("{}_{}", listener.bind.port(), plain.collect::<String>())
@@ -169,13 +175,16 @@ fn connection_manager(
     routes: &str,
     statistics: &str,
     direction: Direction,
-    around: &Surroundings<'_>,
+    context: &MappingContext<'_>,
 ) -> Value {
     let mut manager = json!({
         "@type": HTTP,
         "stat_prefix": statistics,
         "codec_type": "AUTO",
-        "rds": {"route_config_name": routes, "config_source": source(&around.folder.join(file_name("rds", routes)))},
+        "rds": {
+            "route_config_name": routes,
+            "config_source": source(&context.folder.join(file_name("rds", routes))),
+        },
         "use_remote_address": direction == Direction::Gateway,
         "normalize_path": true,
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
@@ -223,7 +232,10 @@ fn mesh_tls() -> Value {
             "@type": TLS,
             "require_client_certificate": true,
             "common_tls_context": {
-                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_2",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                },
                 "alpn_protocols": ["h2", "http/1.1"],
                 "tls_certificate_sds_secret_configs": [{"name": MESH_CERTIFICATE}],
                 "combined_validation_context": {

@@ -7,7 +7,7 @@ use meshproof_plan::model::{
 };
 use serde_json::{Value, json};
 
-use super::{UNRESOLVED, by_host, destination};
+use super::common::{UNRESOLVED, by_host, destination};
 
 const ROUTES: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 const PREVIOUS_HOSTS: &str =
@@ -36,12 +36,13 @@ pub(super) fn configuration(
         "name": http.name,
         "virtual_hosts": hosts,
         "validate_clusters": false,
-        // Plans list an inbound listener's hosts as `*` alone.
+        // The only host of an inbound listener in a plan is `*`.
         "ignore_port_in_host_matching": listener.direction != Direction::Inbound,
     }))
 }
 
-/// One route; or, where it leads to where the application was going, one for each such place, told apart by the host.
+/// One route, or, for a route to the application's original destination, one per destination, selected by
+/// host.
 fn expanded(route: &Route, listener: &Listener, plan: &ProxyPlan) -> Result<Vec<Value>, DataPlaneError> {
     let RouteAction::Forward(forward) = &route.action else {
         return Ok(vec![translated(route, listener, None)?]);
@@ -55,11 +56,9 @@ fn expanded(route: &Route, listener: &Listener, plan: &ProxyPlan) -> Result<Vec<
     let mut routes = Vec::new();
     for (host, at) in places {
         let mut value = translated(route, listener, Some(&at.to_string()))?;
-        // The Host as it came: a rewrite comes after the choice of the route.
-        let condition = json!({
-            "name": ":authority",
-            "string_match": {"safe_regex": {"regex": format!("(?i){}(:[0-9]+)?", regex_syntax::escape(&host))}},
-        });
+        // The Host header as received: a rewrite happens after a route is chosen.
+        let regex = format!("(?i){}(:[0-9]+)?", regex_syntax::escape(&host));
+        let condition = json!({"name": ":authority", "string_match": {"safe_regex": {"regex": regex}}});
         match value["match"]["headers"].as_array_mut() {
             Some(conditions) => conditions.push(condition),
             None => value["match"]["headers"] = json!([condition]),
@@ -86,7 +85,7 @@ fn translated(route: &Route, listener: &Listener, to: Option<&str>) -> Result<Va
             };
         }
         RouteAction::Redirect { status, scheme, authority, path, port } => {
-            let mut redirect = json!({"response_code": redirect_word(*status)?});
+            let mut redirect = json!({"response_code": redirect_code(*status)?});
             for (field, text) in
                 [("scheme_redirect", scheme), ("host_redirect", authority), ("path_redirect", path)]
             {
@@ -103,7 +102,7 @@ fn translated(route: &Route, listener: &Listener, to: Option<&str>) -> Result<Va
     Ok(value)
 }
 
-fn redirect_word(status: u16) -> Result<&'static str, DataPlaneError> {
+fn redirect_code(status: u16) -> Result<&'static str, DataPlaneError> {
     match status {
         301 => Ok("MOVED_PERMANENTLY"),
         302 => Ok("FOUND"),
@@ -111,7 +110,7 @@ fn redirect_word(status: u16) -> Result<&'static str, DataPlaneError> {
         307 => Ok("TEMPORARY_REDIRECT"),
         308 => Ok("PERMANENT_REDIRECT"),
         other => Err(DataPlaneError::Unable(format!(
-            "a redirect with the status {other}; Envoy has 301, 302, 303, 307, 308"
+            "a redirect with status {other}; Envoy supports 301, 302, 303, 307 and 308"
         ))),
     }
 }
@@ -138,7 +137,7 @@ fn condition(route: &Route) -> Value {
 fn matcher(name: &str, m: &StringMatch) -> Value {
     match m {
         StringMatch::Exact(text) => json!({"name": name, "string_match": {"exact": text}}),
-        // Every text begins with the empty one, which Envoy has no word for.
+        // Every value begins with the empty prefix, which Envoy cannot express.
         StringMatch::Prefix(text) if text.is_empty() => json!({"name": name, "present_match": true}),
         StringMatch::Prefix(text) => json!({"name": name, "string_match": {"prefix": text}}),
         StringMatch::Regex(regex) => json!({"name": name, "string_match": {"safe_regex": {"regex": regex}}}),
@@ -168,7 +167,8 @@ fn action(forward: &Forward, direction: Direction, to: Option<&str>) -> Value {
     action
 }
 
-/// `DefaultPolicy` and `DefaultInboundPolicy` (core/route/retry/retry.go); what passes through is not retried.
+/// `DefaultPolicy` and `DefaultInboundPolicy` (core/route/retry/retry.go). Requests to an original
+/// destination are not retried.
 fn retries(direction: Direction) -> Value {
     match direction {
         Direction::Inbound => json!({"retry_on": "reset-before-request", "num_retries": 2}),
@@ -188,9 +188,12 @@ fn duration(milliseconds: u64) -> String {
     format!("{}.{:03}s", milliseconds / 1000, milliseconds % 1000)
 }
 
-/// Envoy removes before it adds, as the plan asks for.
+/// Envoy removes headers before it adds others, as the plan requires.
 fn changes(value: &mut Value, of: &str, changes: &HeaderChanges) {
-    let option = |(name, text): &(String, String), action: &str| json!({"header": {"key": name, "value": text}, "append_action": action, "keep_empty_value": true});
+    let option = |(name, text): &(String, String), action: &str| {
+        let header = json!({"key": name, "value": text});
+        json!({"header": header, "append_action": action, "keep_empty_value": true})
+    };
     let set = changes.set.iter().map(|pair| option(pair, "OVERWRITE_IF_EXISTS_OR_ADD"));
     let add = changes.add.iter().map(|pair| option(pair, "APPEND_IF_EXISTS_OR_ADD"));
     let all: Vec<Value> = set.chain(add).collect();

@@ -1,8 +1,8 @@
-//! Secrets: which ones a plan uses, by the names that they have under Istio, and how Envoy is told of them.
+//! Secrets: which ones a plan uses, under their names in Istio, and how they are passed to Envoy.
 //!
 //! Names: `kubernetes://NAME` and `kubernetes://NAME-cacert` for credentials
-//! (`ApplyCustomSDSToClientCommonTLSContext`, pilot/pkg/security/model/authentication.go), `file-cert:CERT~KEY` and
-//! `file-root:PATH` for files (`SdsCertificateConfig`, pkg/security/security.go).
+//! (`ApplyCustomSDSToClientCommonTLSContext`, pilot/pkg/security/model/authentication.go),
+//! `file-cert:CERT~KEY` and `file-root:PATH` for files (`SdsCertificateConfig`, pkg/security/security.go).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,19 +13,19 @@ use std::path::{Path, PathBuf};
 use meshproof_plan::model::{ClientCertificate, Credential, Origination, ProxyPlan, Trust, UpstreamTls};
 use serde_json::{Value, json};
 
-use super::bootstrap::SECRET;
+const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
 /// The longest PEM file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
 /// One secret's content, in PEM.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Content {
+pub(crate) enum SecretContent {
     Pair { certificate: String, key: String },
     Roots { ca: String, crl: Option<String> },
 }
 
-impl fmt::Debug for Content {
+impl fmt::Debug for SecretContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pair { .. } => "Pair(withheld)",
@@ -36,10 +36,10 @@ impl fmt::Debug for Content {
 
 /// How a cluster refers to a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct SecretFile {
     /// The file that Envoy reads it from.
     pub(crate) path: PathBuf,
-    /// Another one whenever its content is another; says nothing about the content.
+    /// Changes whenever the content changes; reveals nothing about it.
     pub(crate) version: String,
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn pair_name(credential: &str) -> String {
     format!("kubernetes://{credential}")
 }
 
-/// Istio's name for a credential's roots; of a credential that is itself named `NAME-cacert`, that very name.
+/// Istio's name for a credential's roots. A credential that is itself called `NAME-cacert` keeps that name.
 pub(crate) fn roots_name(credential: &str) -> String {
     format!("kubernetes://{}-cacert", credential.strip_suffix("-cacert").unwrap_or(credential))
 }
@@ -57,7 +57,7 @@ fn file_pair_name(certificate: &str, key: &str) -> String {
     format!("file-cert:{certificate}~{key}")
 }
 
-/// What a client certificate is called.
+/// The secret name of a client certificate.
 pub(super) fn client_name(client: &ClientCertificate) -> String {
     match client {
         ClientCertificate::Credential(name) => pair_name(name),
@@ -65,7 +65,7 @@ pub(super) fn client_name(client: &ClientCertificate) -> String {
     }
 }
 
-/// What the trusted roots are called; none where the secret is there from the start, or none is used.
+/// The secret name of the trusted roots; none where the bootstrap has the secret, or none is used.
 pub(super) fn trust_name(trust: &Trust) -> Option<String> {
     match trust {
         Trust::Credential(name) => Some(roots_name(name)),
@@ -74,13 +74,13 @@ pub(super) fn trust_name(trust: &Trust) -> Option<String> {
     }
 }
 
-/// Every secret that a plan's clusters use, with what there is of it now. `folder` is looked in before the rest of the file
-/// system.
+/// Every secret that a plan's clusters use, with its present content. Files are looked up in `folder` first,
+/// then in the rest of the file system.
 pub(crate) fn used(
     plan: &ProxyPlan,
     credentials: &[Credential],
     folder: &Path,
-) -> BTreeMap<String, Option<Content>> {
+) -> BTreeMap<String, Option<SecretContent>> {
     let mut found = BTreeMap::new();
     for cluster in &plan.clusters {
         if let Some(UpstreamTls::Originate(origination)) = &cluster.tls {
@@ -94,10 +94,10 @@ fn of_origination(
     origination: &Origination,
     credentials: &[Credential],
     folder: &Path,
-    found: &mut BTreeMap<String, Option<Content>>,
+    found: &mut BTreeMap<String, Option<SecretContent>>,
 ) {
     let credential = |name: &str| credentials.iter().find(|c| c.name == name);
-    // An empty text is no PEM, and Envoy would take empty roots for "believe anybody".
+    // An empty text is not PEM, and Envoy takes empty roots as "do not verify".
     let some = |text: &Option<String>| text.clone().filter(|t| !t.trim().is_empty());
     let crl = || origination.credential.as_deref().and_then(credential).and_then(|c| some(&c.crl));
     if let Some(client) = &origination.client_certificate {
@@ -107,7 +107,7 @@ fn of_origination(
             }
             ClientCertificate::Files { certificate, key } => read(folder, certificate).zip(read(folder, key)),
         };
-        let content = content.map(|(certificate, key)| Content::Pair { certificate, key });
+        let content = content.map(|(certificate, key)| SecretContent::Pair { certificate, key });
         found.insert(client_name(client), content);
     }
     if let Some(name) = trust_name(&origination.trust) {
@@ -116,12 +116,12 @@ fn of_origination(
             Trust::File(path) => read(folder, path),
             Trust::SystemRoots | Trust::Anybody => None,
         };
-        found.insert(name, ca.map(|ca| Content::Roots { ca, crl: crl() }));
+        found.insert(name, ca.map(|ca| SecretContent::Roots { ca, crl: crl() }));
     }
 }
 
-/// A file of the proxy's own file system: below its folder where it is there, else where the path says. What cannot be
-/// read is as absent as a missing Secret; in a cluster the agent then supplies nothing.
+/// A file of the proxy's own file system: below its folder if it exists there, else at the path itself. A
+/// file that cannot be read counts as a missing Secret; in a cluster the agent then supplies nothing.
 fn read(folder: &Path, path: &str) -> Option<String> {
     let own = folder.join(path.trim_start_matches('/'));
     let chosen = if own.is_file() { own } else { PathBuf::from(path) };
@@ -130,8 +130,8 @@ fn read(folder: &Path, path: &str) -> Option<String> {
     (!text.trim().is_empty()).then_some(text)
 }
 
-/// The discovery response that holds a secret, or none.
-pub(crate) fn response(name: &str, version: &str, content: Option<&Content>) -> Value {
+/// The discovery response with a secret, or with none.
+pub(crate) fn response(name: &str, version: &str, content: Option<&SecretContent>) -> Value {
     let resources = match content {
         None => Vec::new(),
         Some(content) => vec![resource(name, content)],
@@ -139,17 +139,17 @@ pub(crate) fn response(name: &str, version: &str, content: Option<&Content>) -> 
     json!({"version_info": version, "resources": resources})
 }
 
-/// The secret itself.
-pub(crate) fn resource(name: &str, content: &Content) -> Value {
+/// The secret as Envoy's resource.
+pub(crate) fn resource(name: &str, content: &SecretContent) -> Value {
     let mut secret = json!({"@type": SECRET, "name": name});
     match content {
-        Content::Pair { certificate, key } => {
+        SecretContent::Pair { certificate, key } => {
             secret["tls_certificate"] = json!({
                 "certificate_chain": {"inline_string": certificate},
                 "private_key": {"inline_string": key},
             });
         }
-        Content::Roots { ca, crl } => {
+        SecretContent::Roots { ca, crl } => {
             let mut context = json!({"trusted_ca": {"inline_string": ca}});
             if let Some(crl) = crl {
                 context["crl"] = json!({"inline_string": crl});
@@ -172,12 +172,12 @@ mod tests {
 
     #[test]
     fn a_key_is_withheld_from_debug_output() {
-        let content = Content::Pair { certificate: "CERT".to_owned(), key: "KEY".to_owned() };
+        let content = SecretContent::Pair { certificate: "CERT".to_owned(), key: "KEY".to_owned() };
         assert!(!format!("{content:?}").contains("KEY"));
     }
 
     #[test]
-    fn empty_roots_count_as_missing_because_envoy_would_believe_anybody() {
+    fn empty_roots_count_as_missing_because_envoy_would_not_verify() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("empty.pem"), " \n").unwrap();
         std::fs::write(folder.path().join("full.pem"), "PEM").unwrap();

@@ -1,37 +1,38 @@
-//! The mapping, by the documents' plans and decision by decision.
+//! The mapping of the documents' plans, and of each decision on its own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use meshproof_harness::manifest;
 use meshproof_plan::model::{
-    Action, ChainMatch, ClientCertificate, Cluster, DownstreamTls, FilterChain, Forward, HeaderChanges,
-    HttpRoutes, Listener, NameCheck, OriginalDestination, Origination, PathMatch, ProxyPlan, Route,
-    RouteAction, RouteMatch, ServerName, StringMatch, Transport, Trust, UpstreamProtocol, UpstreamTls,
-    VirtualHost, WeightedCluster,
+    Action, ChainMatch, ClientCertificate, Cluster, Direction, Discovery, DownstreamTls, FilterChain,
+    Forward, HeaderChanges, HttpRoutes, Listener, NameCheck, OriginalDestination, Origination, PathMatch,
+    ProxyPlan, Route, RouteAction, RouteMatch, ServerName, StringMatch, Transport, Trust, UpstreamProtocol,
+    UpstreamTls, VirtualHost, WeightedCluster,
 };
 use meshproof_plan::{Endpoint, Input, MeshConfig, Proxy, ProxyKind, Service, ServicePort, resolve};
 use serde_json::{Value, json};
 
-use super::secrets::{Content, Held, used};
+use super::secrets::{SecretContent, SecretFile, used};
 use super::*;
 
 fn at(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-fn held(names: &[&str]) -> BTreeMap<String, Held> {
+fn secret_files(names: &[&str]) -> BTreeMap<String, SecretFile> {
     let each = |(n, name): (usize, &&str)| {
         let path = PathBuf::from(format!("/proxy/sds-{n}.json"));
-        ((*name).to_owned(), Held { path, version: format!("s{n}") })
+        ((*name).to_owned(), SecretFile { path, version: format!("s{n}") })
     };
     names.iter().enumerate().map(each).collect()
 }
 
-fn config(plan: &ProxyPlan) -> Config {
+fn config(plan: &ProxyPlan) -> ProxyConfig {
     let names: Vec<String> = used(plan, &[], Path::new("/proxy")).into_keys().collect();
-    let secrets = held(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    Config::of(plan, &Surroundings { folder: Path::new("/proxy"), secrets: &secrets }).unwrap()
+    let secrets = secret_files(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    ProxyConfig::of(plan, &MappingContext { folder: Path::new("/proxy"), secrets: &secrets }).unwrap()
 }
 
 // The documents' plans.
@@ -207,7 +208,7 @@ fn only_cluster(tls: Origination) -> Value {
     config(&plan(Vec::new(), vec![cluster], Direction::Outbound)).clusters["c"].value.as_ref().clone()
 }
 
-fn chains(config: &Config) -> Vec<Value> {
+fn chains(config: &ProxyConfig) -> Vec<Value> {
     let listener = config.listeners.values().next().unwrap();
     listener.value["filter_chains"].as_array().unwrap().clone()
 }
@@ -241,7 +242,7 @@ fn names_come_from_the_host_only_where_the_plan_says_so() {
 }
 
 #[test]
-fn nothing_is_verified_only_where_anybody_is_trusted() {
+fn verification_is_off_only_where_the_plan_trusts_anybody() {
     let validation = |o| {
         only_cluster(o)["transport_socket"]["typed_config"]["common_tls_context"]
         ["combined_validation_context"].clone()
@@ -255,7 +256,7 @@ fn nothing_is_verified_only_where_anybody_is_trusted() {
 }
 
 #[test]
-fn a_rotated_credential_is_another_configuration_and_leaves_the_cluster_as_envoy_is_told_of_it() {
+fn a_rotated_credential_changes_the_configuration_and_not_the_cluster_that_envoy_gets() {
     let mutual = Origination {
         trust: Trust::Credential("c".to_owned()),
         client_certificate: Some(ClientCertificate::Credential("c".to_owned())),
@@ -264,20 +265,20 @@ fn a_rotated_credential_is_another_configuration_and_leaves_the_cluster_as_envoy
     let cluster = cluster("c", Discovery::Endpoints(vec![at(1)]), Some(UpstreamTls::Originate(mutual)));
     let plan = plan(Vec::new(), vec![cluster], Direction::Gateway);
     let with = |version: &str| {
-        let mut secrets = held(&["kubernetes://c", "kubernetes://c-cacert"]);
+        let mut secrets = secret_files(&["kubernetes://c", "kubernetes://c-cacert"]);
         version.clone_into(&mut secrets.get_mut("kubernetes://c").unwrap().version);
-        Config::of(&plan, &Surroundings { folder: Path::new("/proxy"), secrets: &secrets }).unwrap()
+        ProxyConfig::of(&plan, &MappingContext { folder: Path::new("/proxy"), secrets: &secrets }).unwrap()
     };
     assert_ne!(with("s1").clusters, with("s2").clusters);
     assert_eq!(with("s1").clusters, with("s1").clusters);
-    let told = |version: &str| with(version).clusters["c"].value.as_ref().clone();
-    assert_eq!(told("s1"), told("s2"));
+    let value = |version: &str| with(version).clusters["c"].value.as_ref().clone();
+    assert_eq!(value("s1"), value("s2"));
     assert_eq!(with("s2").clusters["c"].credentials["kubernetes://c"], "s2");
-    assert_eq!(told("s1")["name"], "c");
+    assert_eq!(value("s1")["name"], "c");
 }
 
 #[test]
-fn a_credential_without_roots_is_missing_as_roots_and_there_as_a_pair() {
+fn a_credential_without_roots_is_missing_as_roots_and_present_as_a_pair() {
     let mutual = Origination {
         trust: Trust::Credential("c".to_owned()),
         client_certificate: Some(ClientCertificate::Credential("c".to_owned())),
@@ -294,12 +295,12 @@ fn a_credential_without_roots_is_missing_as_roots_and_there_as_a_pair() {
     };
     let found = used(&plan, &[credential], Path::new("/proxy"));
     assert_eq!(found["kubernetes://c-cacert"], None);
-    let pair = Content::Pair { certificate: "CERT".to_owned(), key: "KEY".to_owned() };
+    let pair = SecretContent::Pair { certificate: "CERT".to_owned(), key: "KEY".to_owned() };
     assert_eq!(found["kubernetes://c"], Some(pair));
 }
 
 #[test]
-fn a_cluster_that_speaks_as_its_client_does_offers_no_fixed_alpn() {
+fn a_cluster_that_uses_its_clients_protocol_offers_no_fixed_alpn() {
     let mesh = UpstreamTls::MeshMutual {
         sni: "s".to_owned(),
         peer_identities: Vec::new(),
@@ -316,7 +317,7 @@ fn a_cluster_that_speaks_as_its_client_does_offers_no_fixed_alpn() {
 }
 
 #[test]
-fn what_passes_through_is_found_by_server_name_and_by_host_on_its_port() {
+fn an_original_destination_is_found_by_server_name_and_by_host_on_its_port() {
     let other_port = OriginalDestination { host: "c.example".to_owned(), port: 80, address: at(3) };
     let mut passthrough = anywhere(&[("a.example", 1), ("b.example", 2)]);
     if let Discovery::OriginalDestination(all) = &mut passthrough.discovery {
@@ -342,7 +343,7 @@ fn what_passes_through_is_found_by_server_name_and_by_host_on_its_port() {
 }
 
 #[test]
-fn a_pattern_that_is_tried_first_is_not_overtaken_by_an_exact_name_that_passes_through() {
+fn an_original_destinations_exact_name_does_not_precede_a_pattern_that_the_plan_tries_first() {
     let wild = tcp(Transport::Tls, &["*.example"], "wild");
     let through = tcp(Transport::Tls, &[], "PassthroughCluster");
     let clusters =
@@ -354,7 +355,7 @@ fn a_pattern_that_is_tried_first_is_not_overtaken_by_an_exact_name_that_passes_t
 }
 
 #[test]
-fn two_chains_of_one_condition_become_the_first() {
+fn of_two_chains_with_one_condition_the_first_is_kept() {
     let chain = |to| tcp(Transport::Tls, &["a.example"], to);
     let config = config(&plan(vec![chain("first"), chain("second")], Vec::new(), Direction::Gateway));
     assert_eq!(chains(&config).len(), 1);
@@ -362,7 +363,7 @@ fn two_chains_of_one_condition_become_the_first() {
 }
 
 #[test]
-fn the_first_bytes_are_waited_for_only_where_a_chain_depends_on_them() {
+fn envoy_inspects_the_first_bytes_only_where_a_chain_depends_on_them() {
     let inspectors = |transport| {
         let config = config(&plan(vec![tcp(transport, &[], "c")], Vec::new(), Direction::Inbound));
         config.listeners.values().next().unwrap().value["listener_filters"].as_array().unwrap().len()
@@ -433,12 +434,12 @@ fn conditions_changes_and_weights_keep_their_meaning() {
 }
 
 #[test]
-fn a_redirect_that_envoy_has_no_word_for_is_unsupported() {
+fn a_redirect_status_that_envoy_cannot_send_is_unsupported() {
     let redirect = |status| {
         let action = RouteAction::Redirect { status, scheme: None, authority: None, path: None, port: None };
         let plan = plan(vec![http(vec![route(action)])], Vec::new(), Direction::Gateway);
         let secrets = BTreeMap::new();
-        Config::of(&plan, &Surroundings { folder: Path::new("/proxy"), secrets: &secrets })
+        ProxyConfig::of(&plan, &MappingContext { folder: Path::new("/proxy"), secrets: &secrets })
     };
     assert!(redirect(308).is_ok());
     assert!(matches!(redirect(300), Err(DataPlaneError::Unable(why)) if why.contains("300")));
@@ -452,7 +453,7 @@ fn names_that_differ_only_in_odd_characters_get_different_files() {
 
 // From one configuration to the next.
 
-fn serving(direction: Direction, host: &str, cluster_name: &str) -> Config {
+fn serving(direction: Direction, host: &str, cluster_name: &str) -> ProxyConfig {
     let mut chain = http(vec![route(RouteAction::Forward(forward(cluster_name)))]);
     if let Action::Http(http) = &mut chain.action {
         http.virtual_hosts[0].name = host.to_owned();
@@ -461,13 +462,13 @@ fn serving(direction: Direction, host: &str, cluster_name: &str) -> Config {
     config(&plan(vec![chain], vec![cluster(cluster_name, Discovery::Nowhere, None)], direction))
 }
 
-fn hosts(config: &Config) -> Vec<String> {
+fn hosts(config: &ProxyConfig) -> Vec<String> {
     let hosts = config.routes["443"].value["virtual_hosts"].as_array().unwrap();
     hosts.iter().map(|h| h["name"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
-fn who_receives_serves_both_until_who_sends_has_moved() {
+fn receivers_serve_both_configurations_until_senders_have_switched() {
     let (old, new) = (serving(Direction::Gateway, "old", "a"), serving(Direction::Gateway, "new", "b"));
     let prepared = bridge::prepared(&old, &new);
     assert_eq!(hosts(&prepared), ["new", "old"]);
@@ -476,7 +477,7 @@ fn who_receives_serves_both_until_who_sends_has_moved() {
 }
 
 #[test]
-fn who_sends_goes_on_as_before_until_all_is_prepared() {
+fn senders_keep_their_configuration_until_everything_is_prepared() {
     let (old, new) = (serving(Direction::Outbound, "old", "a"), serving(Direction::Outbound, "new", "b"));
     let prepared = bridge::prepared(&old, &new);
     assert_eq!(hosts(&prepared), ["old"]);

@@ -1,4 +1,4 @@
-//! What is in force when applying returns.
+//! When applying returns, the new configuration is in force.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn after_each_of_many_changes_the_very_next_request_is_handled_by_the_new_state() {
+async fn after_each_of_many_changes_the_next_request_is_handled_by_the_new_configuration() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let (one, two, at) = (server("one").await, server("two").await, bind());
@@ -36,7 +36,7 @@ async fn after_each_of_many_changes_the_very_next_request_is_handled_by_the_new_
 }
 
 #[tokio::test]
-async fn an_idle_connection_takes_the_new_routes() {
+async fn an_idle_connection_uses_the_new_routes() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let at = bind();
@@ -49,18 +49,18 @@ async fn an_idle_connection_takes_the_new_routes() {
 }
 
 #[tokio::test]
-async fn a_removed_listener_refuses_connections_and_one_that_returns_takes_them() {
+async fn a_removed_listener_refuses_connections_and_a_restored_one_accepts_them() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let at = bind();
     for _ in 0..20 {
         running.apply(&answering(at, "there")).await.unwrap();
         assert!(get(at, "/").await.unwrap().ends_with("there"));
-        // A proxy that is absent from the plan is one that was taken away.
+        // A proxy that is absent from the plan must not listen.
         running.apply(&Plan::default()).await.unwrap();
         let refused = get(at, "/").await.unwrap_err();
-        // On a busy machine one of Envoy's workers may have closed its end of the port a moment after the others: what came to its
-        // queue meanwhile is reset, and as little served as what is refused.
+        // On a busy machine Envoy may close its socket a moment later. A connection that was waiting in its
+        // queue is then reset, which is as good as refused: it is not served.
         let unserved = [std::io::ErrorKind::ConnectionRefused, std::io::ErrorKind::ConnectionReset];
         assert!(unserved.contains(&refused.kind()), "{refused}");
     }
@@ -68,7 +68,7 @@ async fn a_removed_listener_refuses_connections_and_one_that_returns_takes_them(
 }
 
 #[tokio::test]
-async fn a_connection_to_a_removed_listener_is_served_no_more() {
+async fn a_connection_to_a_removed_listener_is_no_longer_served() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let at = bind();
@@ -86,7 +86,8 @@ async fn no_request_is_lost_while_the_destination_and_the_chains_change_under_lo
     let running = start(program).await.unwrap();
     let (one, two, at) = (server("one").await, server("two").await, bind());
     let (to_one, mut to_two) = (everything_to(at, one.at), everything_to(at, two.at));
-    // The second state has one more chain beside the one that the load goes through, as origination brings along.
+    // The second configuration has one more filter chain beside the one that carries the load, as with TLS
+    // origination.
     let beside = ChainMatch { transport: Transport::Tls, server_names: vec!["a.example".to_owned()] };
     let beside = chain(beside, Action::Tcp { cluster: "d".to_owned() });
     to_two.proxies[0].listeners[0].chains.insert(0, beside);
@@ -118,7 +119,7 @@ async fn no_request_is_lost_while_the_destination_and_the_chains_change_under_lo
 }
 
 #[tokio::test]
-async fn a_refused_configuration_is_told_in_envoys_words_and_the_next_good_one_works() {
+async fn a_refused_configuration_is_reported_with_envoys_reason_and_the_next_good_one_works() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let at = bind();
@@ -130,13 +131,13 @@ async fn a_refused_configuration_is_told_in_envoys_words_and_the_next_good_one_w
     }
     let error = running.apply(&bad).await.unwrap_err();
     assert!(matches!(&error, DataPlaneError::Refused(words) if words.contains("(?=")), "{error}");
-    assert!(get(at, "/").await.unwrap().ends_with("good"), "what was in force is not any more");
+    assert!(get(at, "/").await.unwrap().ends_with("good"), "the earlier configuration is no longer in force");
     running.apply(&answering(at, "better")).await.unwrap();
     assert!(get(at, "/").await.unwrap().ends_with("better"));
     running.plane.stop().await.unwrap();
 }
 
-/// Two ports; what the second answers, or what it is refused for.
+/// Two ports. The second one answers with this body, or has this regular expression that Envoy refuses.
 fn two_ports(at: [std::net::SocketAddr; 2], first: &str, second: Result<&str, &str>) -> Plan {
     let mut both = answering(at[0], first);
     let mut other = answering(at[1], second.unwrap_or("never"));
@@ -152,11 +153,11 @@ fn two_ports(at: [std::net::SocketAddr; 2], first: &str, second: Result<&str, &s
 }
 
 #[tokio::test]
-async fn after_a_change_of_which_half_was_refused_every_next_one_is_in_force() {
+async fn after_a_half_refused_change_each_later_one_comes_into_force() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let at = [bind(), bind()];
-    // What receives is prepared in another order than what sends.
+    // Receivers are prepared in another order than senders.
     for (direction, first) in [
         (Direction::Outbound, "a"),
         (Direction::Outbound, "b"),
@@ -169,7 +170,7 @@ async fn after_a_change_of_which_half_was_refused_every_next_one_is_in_force() {
             running.apply(&plan).await
         };
         apply("a", Ok("x")).await.unwrap();
-        // One half is taken up, the other is not; then the very same half comes again, or what was before.
+        // Envoy accepts one half and refuses the other. Then the same half comes again, or the earlier one.
         assert!(apply("b", Err("(?=x)")).await.is_err());
         apply(first, Ok("y")).await.unwrap();
         assert!(get(at[0], "/").await.unwrap().ends_with(first));
@@ -179,7 +180,7 @@ async fn after_a_change_of_which_half_was_refused_every_next_one_is_in_force() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_a_fault_of_the_environment() {
+async fn a_taken_port_is_an_environment_error() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -215,10 +216,10 @@ fn credential(client: &Issued, ca: &Authority) -> Credential {
 }
 
 #[tokio::test]
-async fn a_credential_is_warming_while_it_is_missing_and_each_rotation_is_shown_at_once() {
+async fn a_missing_credential_is_warming_and_each_rotation_is_shown_at_once() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
-    let (at, nobody) = (bind(), bind());
+    let (at, unused) = (bind(), bind());
     let tls = UpstreamTls::Originate(Origination {
         sni: ServerName::FromHost,
         trust: Trust::Credential("c".to_owned()),
@@ -230,16 +231,16 @@ async fn a_credential_is_warming_while_it_is_missing_and_each_rotation_is_shown_
         credential: Some("c".to_owned()),
     });
     let all = chain(ChainMatch::default(), http(forward("c")));
-    let plan = plan(vec![listener(at, vec![all])], vec![cluster("c", &[nobody], Some(tls))]);
+    let plan = plan(vec![listener(at, vec![all])], vec![cluster("c", &[unused], Some(tls))]);
     let ca = Authority::new(KeyAlgorithm::EcdsaP256).unwrap();
     let state = async || {
         let all = running.plane.credentials("sleep").await.unwrap();
-        let own = all.into_iter().find(|s| s.name == "kubernetes://c").expect("it is not shown");
+        let own = all.into_iter().find(|s| s.name == "kubernetes://c").expect("the credential is listed");
         (own.state, own.serial)
     };
     for serial in 1..5_u64 {
         running.apply(&plan).await.unwrap();
-        assert_eq!(state().await, (CredentialState::Warming, None), "it was deleted, or never there");
+        assert_eq!(state().await, (CredentialState::Warming, None), "it was deleted or never existed");
         assert!(get(at, "/").await.unwrap().starts_with("HTTP/1.1 503"));
         for serial in [serial, serial + 100] {
             let client = ca.client("client").serial(serial).issue().unwrap();
@@ -248,7 +249,7 @@ async fn a_credential_is_warming_while_it_is_missing_and_each_rotation_is_shown_
         }
     }
     running.apply(&answering(at, "x")).await.unwrap();
-    assert!(running.plane.credentials("sleep").await.unwrap().is_empty(), "it outlived what used it");
+    assert!(running.plane.credentials("sleep").await.unwrap().is_empty(), "the credential is still listed");
     let left = std::fs::read_dir(running.folder.path()).unwrap().flatten().next().unwrap();
     let names = std::fs::read_dir(left.path()).unwrap().flatten().map(|e| e.file_name());
     let keys: Vec<_> = names.filter(|n| n.to_string_lossy().starts_with("sds-")).collect();
@@ -257,7 +258,7 @@ async fn a_credential_is_warming_while_it_is_missing_and_each_rotation_is_shown_
 }
 
 #[tokio::test]
-async fn a_redirect_without_a_word_in_envoy_is_unsupported_and_changes_nothing() {
+async fn a_redirect_status_that_envoy_cannot_send_is_unsupported_and_changes_nothing() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let at = bind();

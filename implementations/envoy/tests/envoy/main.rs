@@ -1,8 +1,8 @@
-//! Plans on a real Envoy. Without one installed every test skips itself and says so; with
+//! Plans on a real Envoy. Where Envoy is not installed, every test prints that it is skipped; with
 //! `MESHPROOF_REQUIRE_INSTALLED=1` it fails instead.
 
-#![allow(clippy::unwrap_used, reason = "tests say what went wrong by panicking, their helpers too")]
-#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+#![allow(clippy::unwrap_used, reason = "tests and their helpers report failures by panicking")]
+#![allow(clippy::print_stdout, reason = "a skipped test prints why")]
 
 mod applying;
 mod lifecycle;

@@ -1,4 +1,4 @@
-//! Access-log lines: all of them, and only once settled.
+//! Access-log lines: settling delivers each of them once.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -34,7 +34,7 @@ async fn after_each_answer_settling_delivers_its_line_in_istios_format() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_requests_at_once_every_line_is_delivered_also_to_a_slow_sink() {
+async fn the_line_of_each_of_many_concurrent_requests_is_delivered_even_to_a_slow_sink() {
     let Some(program) = installed() else { return };
     let running = start_slow(program).await.unwrap();
     let at = bind();
@@ -48,11 +48,11 @@ async fn of_many_requests_at_once_every_line_is_delivered_also_to_a_slow_sink() 
     running.plane.stop().await.unwrap();
 }
 
-/// So long nothing happens that must not.
+/// How long the test watches that nothing happens.
 const STILL: Duration = Duration::from_millis(100);
 
 #[tokio::test]
-async fn settling_waits_for_the_server_of_a_connection_whose_client_is_done() {
+async fn settling_waits_for_the_server_of_a_connection_that_the_client_has_closed() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let (lingering, at) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), bind());
@@ -67,15 +67,19 @@ async fn settling_waits_for_the_server_of_a_connection_whose_client_is_done() {
         server.read_exact(&mut [0; 5]).await.unwrap();
         drop(client);
         let mut settled = pin!(running.plane.settle());
-        assert!(timeout(STILL, settled.as_mut()).await.is_err(), "it settled while the server goes on");
+        assert!(
+            timeout(STILL, settled.as_mut()).await.is_err(),
+            "it settled before the server closed the connection"
+        );
         drop(server);
         settled.await.unwrap();
         let lines = running.lines.all();
         assert_eq!(lines.len(), 2 * round - 1, "{lines:?}");
         let line = lines.last().unwrap();
         assert!(line.contains("\"- - -\" 0 - ") && line.contains(" 5 0 "), "{line}");
-        // For a while no chain passes bytes on, until Envoy has forgotten the last one: applying waits for that, because the
-        // connection that is kept could still be served. How many connections there were must be known all the same.
+        // For a while no filter chain passes bytes on, until Envoy has removed the last one. Applying waits
+        // for that, because Envoy could still serve the kept connection. The count of connections must
+        // survive this.
         running.apply(&answering(at, "x")).await.unwrap();
         let mut kept = Client::connect(at).await.unwrap();
         kept.get("/").await.unwrap();
@@ -88,7 +92,7 @@ async fn settling_waits_for_the_server_of_a_connection_whose_client_is_done() {
 }
 
 #[tokio::test]
-async fn bytes_for_a_host_that_leads_nowhere_are_closed_and_logged_under_the_clusters_name() {
+async fn a_connection_to_a_host_without_an_address_is_closed_and_logged_with_the_clusters_name() {
     let Some(program) = installed() else { return };
     let running = start(program).await.unwrap();
     let (one, at) = (server("one").await, bind());

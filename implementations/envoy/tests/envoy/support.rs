@@ -1,4 +1,4 @@
-//! What the tests have in common: an Envoy if there is one, plans by hand, a server and a client.
+//! What the tests share: Envoy if it is installed, hand-written plans, a server and a client.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,10 +22,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-/// No answer takes longer.
+/// The longest that a response may take.
 pub(crate) const ANSWERED: Duration = Duration::from_secs(10);
 
-/// The Envoy to test; none: the test is to return, and has said why.
+/// The Envoy to test. None: it is not installed, and the test prints that and returns.
 pub(crate) fn installed() -> Option<PathBuf> {
     match find(None) {
         Ok(program) => Some(program),
@@ -38,21 +38,21 @@ pub(crate) fn installed() -> Option<PathBuf> {
     }
 }
 
-/// Keeps lines.
+/// Keeps log lines.
 #[derive(Default)]
-pub(crate) struct Lines {
+pub(crate) struct KeptLines {
     kept: Mutex<Vec<String>>,
-    /// How long it is busy with a line.
+    /// How long the sink is busy with each line.
     busy: Duration,
 }
 
-impl Lines {
+impl KeptLines {
     pub(crate) fn all(&self) -> Vec<String> {
         self.kept.lock().unwrap().clone()
     }
 }
 
-impl LogSink for Lines {
+impl LogSink for KeptLines {
     fn line(&self, _proxy: &str, line: &str) {
         let begun = Instant::now();
         while begun.elapsed() < self.busy {
@@ -63,23 +63,23 @@ impl LogSink for Lines {
 }
 
 /// A data plane with one proxy, `sleep`.
-pub(crate) struct Running {
+pub(crate) struct StartedEnvoy {
     pub(crate) plane: Box<dyn DataPlane>,
-    pub(crate) lines: Arc<Lines>,
+    pub(crate) lines: Arc<KeptLines>,
     pub(crate) folder: TempDir,
     revision: AtomicU64,
 }
 
-pub(crate) async fn start(program: PathBuf) -> Result<Running, DataPlaneError> {
-    start_with(program, Lines::default()).await
+pub(crate) async fn start(program: PathBuf) -> Result<StartedEnvoy, DataPlaneError> {
+    start_with(program, KeptLines::default()).await
 }
 
-/// The same, where each line takes its time.
-pub(crate) async fn start_slow(program: PathBuf) -> Result<Running, DataPlaneError> {
-    start_with(program, Lines { busy: Duration::from_millis(3), ..Lines::default() }).await
+/// The same with a sink that takes 3 ms for each line.
+pub(crate) async fn start_slow(program: PathBuf) -> Result<StartedEnvoy, DataPlaneError> {
+    start_with(program, KeptLines { busy: Duration::from_millis(3), ..KeptLines::default() }).await
 }
 
-async fn start_with(program: PathBuf, lines: Lines) -> Result<Running, DataPlaneError> {
+async fn start_with(program: PathBuf, lines: KeptLines) -> Result<StartedEnvoy, DataPlaneError> {
     let folder = tempfile::Builder::new().prefix("meshproof-test-").tempdir().unwrap();
     let lines = Arc::new(lines);
     let mesh = Authority::named("mesh", "cluster.local", KeyAlgorithm::EcdsaP256).unwrap();
@@ -93,10 +93,10 @@ async fn start_with(program: PathBuf, lines: Lines) -> Result<Running, DataPlane
         logs: lines.clone(),
     };
     let plane = Envoy::new(Some(program)).start(boot).await?;
-    Ok(Running { plane, lines, folder, revision: AtomicU64::default() })
+    Ok(StartedEnvoy { plane, lines, folder, revision: AtomicU64::default() })
 }
 
-impl Running {
+impl StartedEnvoy {
     pub(crate) async fn apply(&self, plan: &Plan) -> Result<(), DataPlaneError> {
         self.apply_with(plan, Vec::new()).await
     }
@@ -112,9 +112,9 @@ impl Running {
         self.plane.apply(update).await
     }
 
-    /// The process, by its pid file.
+    /// The process's number, from its pid file.
     pub(crate) fn pid(&self) -> u32 {
-        let file = find_file(self.folder.path(), "envoy.pid").expect("there is no pid file");
+        let file = find_file(self.folder.path(), "envoy.pid").expect("a pid file exists");
         std::fs::read_to_string(file).unwrap().trim().parse().unwrap()
     }
 }
@@ -181,7 +181,7 @@ pub(crate) fn plan(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Plan {
     }
 }
 
-/// One listener whose every request goes to one address.
+/// One listener that sends every request to one address.
 pub(crate) fn everything_to(bind: SocketAddr, to: SocketAddr) -> Plan {
     let chain = chain(ChainMatch::default(), http(forward("c")));
     plan(vec![listener(bind, vec![chain])], vec![cluster("c", &[to], None)])
@@ -229,7 +229,8 @@ pub(crate) async fn server(name: &'static str) -> Server {
     Server { at, task }
 }
 
-/// A client's connection.
+/// A client with one connection. It reads the raw response and keeps its connection under control, which a
+/// client library hides.
 pub(crate) struct Client(TcpStream);
 
 impl Client {
@@ -237,7 +238,7 @@ impl Client {
         Ok(Self(TcpStream::connect(to).await?))
     }
 
-    /// Sends a GET and returns the whole answer; the connection is kept.
+    /// Sends a GET and returns the whole response; the connection stays open.
     pub(crate) async fn get(&mut self, path: &str) -> std::io::Result<String> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: a.example\r\nuser-agent: test\r\n\r\n");
         self.0.write_all(request.as_bytes()).await?;
@@ -256,7 +257,7 @@ impl Client {
                 }
             }
         };
-        timeout(ANSWERED, whole).await.expect("no whole answer in time")
+        timeout(ANSWERED, whole).await.expect("the whole response came in time")
     }
 }
 

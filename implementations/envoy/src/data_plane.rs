@@ -1,7 +1,6 @@
-//! One data plane: an Envoy for each proxy that the scenario may run.
+//! The data plane of one scenario: one Envoy per proxy that the scenario may run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,30 +11,31 @@ use meshproof_plan::model::ProxyPlan;
 use tokio::sync::Mutex;
 
 use crate::mutation::Mutation;
-use crate::proxy::Proxy;
+use crate::program::Program;
+use crate::proxy::EnvoyProxy;
 
 /// A running data plane.
-pub(crate) struct Plane {
-    proxies: BTreeMap<String, Proxy>,
+pub(crate) struct EnvoyDataPlane {
+    proxies: BTreeMap<String, EnvoyProxy>,
     mutation: Option<Mutation>,
-    /// One change at a time; whether it was stopped.
+    /// Whether the data plane was stopped; held during a change, so that changes come one after another.
     stopped: Mutex<bool>,
 }
 
-impl Plane {
-    /// Starts every proxy, side by side.
+impl EnvoyDataPlane {
+    /// Starts all proxies at the same time.
     ///
     /// # Errors
-    /// One of them did not start; the others are ended.
+    /// A proxy did not start. The others are ended.
     pub(crate) async fn start(
-        program: &Path,
+        program: &Program,
         boot: &Boot,
         mutation: Option<Mutation>,
     ) -> Result<Self, DataPlaneError> {
         let logs = (mutation != Some(Mutation::NoLog)).then(|| Arc::clone(&boot.logs));
         let starting = boot.identities.iter().map(|(name, identity)| {
             let logs = logs.clone();
-            async move { (name.clone(), Proxy::start(program, name, identity, boot, logs).await) }
+            async move { (name.clone(), EnvoyProxy::start(program, name, identity, boot, logs).await) }
         });
         let mut proxies = BTreeMap::new();
         let mut failed = None;
@@ -58,20 +58,21 @@ impl Plane {
     }
 
     async fn end(&self) {
-        join_all(self.proxies.values().map(Proxy::stop)).await;
+        join_all(self.proxies.values().map(EnvoyProxy::stop)).await;
     }
 
-    fn proxy(&self, name: &str) -> Result<&Proxy, DataPlaneError> {
+    fn proxy(&self, name: &str) -> Result<&EnvoyProxy, DataPlaneError> {
         self.proxies.get(name).ok_or_else(|| {
             DataPlaneError::Environment(format!(
-                "the plan has a proxy {name} that the scenario has no identity for"
+                "the plan names a proxy {name} for which the scenario has no identity; this is a bug of \
+                 meshproof"
             ))
         })
     }
 }
 
 #[async_trait]
-impl DataPlane for Plane {
+impl DataPlane for EnvoyDataPlane {
     async fn apply(&self, update: Update<'_>) -> Result<(), DataPlaneError> {
         let stopped = self.stopped.lock().await;
         if *stopped {
@@ -86,14 +87,15 @@ impl DataPlane for Plane {
         }
         let preparing = self.proxies.iter().map(|(name, proxy)| {
             let planned = plan.proxies.iter().find(|p| p.name == *name).cloned();
-            // A proxy that was taken away serves nothing; its process stays for its return.
-            let planned = planned.unwrap_or_else(|| nothing(name));
+            // A proxy that is not in the plan serves nothing. Its process stays, because the proxy may
+            // return.
+            let planned = planned.unwrap_or_else(|| empty_plan(name));
             let credentials = update.credentials.get(name).map(Vec::as_slice).unwrap_or_default();
             async move { proxy.prepare(&planned, credentials).await }
         });
         all(preparing).await?;
-        all(self.proxies.values().map(Proxy::move_over)).await?;
-        all(self.proxies.values().map(Proxy::finish)).await
+        all(self.proxies.values().map(EnvoyProxy::move_over)).await?;
+        all(self.proxies.values().map(EnvoyProxy::finish)).await
     }
 
     async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, DataPlaneError> {
@@ -101,7 +103,7 @@ impl DataPlane for Plane {
     }
 
     async fn settle(&self) -> Result<(), DataPlaneError> {
-        try_join_all(self.proxies.values().map(Proxy::settle)).await?;
+        try_join_all(self.proxies.values().map(EnvoyProxy::settle)).await?;
         Ok(())
     }
 
@@ -113,14 +115,14 @@ impl DataPlane for Plane {
     }
 }
 
-/// Lets all of them come to their end, and tells the first error: none is left half way.
+/// Completes all of them, so that none is interrupted half way, and returns the first error.
 async fn all(
     work: impl Iterator<Item = impl Future<Output = Result<(), DataPlaneError>>>,
 ) -> Result<(), DataPlaneError> {
     join_all(work).await.into_iter().collect()
 }
 
-fn nothing(name: &str) -> ProxyPlan {
+fn empty_plan(name: &str) -> ProxyPlan {
     ProxyPlan {
         name: name.to_owned(),
         namespace: String::new(),

@@ -1,4 +1,4 @@
-//! What the check gives an adapter to work with: a server of the suite's, a client, and plans.
+//! What the check provides to an adapter: a server, a client, and plans.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,40 +23,40 @@ use meshproof_plan::model::{
     WeightedCluster,
 };
 
-use super::Unchecked;
-use crate::files::Lasting;
-use crate::session::Log;
+use super::point::Unchecked;
+use crate::files::StartFiles;
+use crate::supervisor::LogTarget;
 
-/// Whom the check asks for.
+/// The host of every request.
 pub(super) const HOST: &str = "origin.example";
-/// The path of every request; its page exists.
+/// The path of every request, which the server has.
 pub(super) const PATH: &str = "/answer";
 /// The cluster's name in the plans.
 pub(super) const CLUSTER: &str = "outbound|80||origin.example";
 
-pub(super) struct World {
+pub(super) struct CheckBench {
     pub(super) folder: tempfile::TempDir,
     pub(super) server: Box<dyn RunningService>,
     pub(super) upstream: SocketAddr,
     pub(super) listener: SocketAddr,
-    pub(super) lines: Arc<Lines>,
+    pub(super) lines: Arc<KeptLogLines>,
     identity: MeshCertificate,
     roots: String,
     timeouts: Timeouts,
     requests: Mutex<u32>,
 }
 
-/// Collects log lines.
+/// Keeps the log lines that an adapter sends.
 #[derive(Default)]
-pub(super) struct Lines(Mutex<Vec<AccessLog>>);
+pub(super) struct KeptLogLines(Mutex<Vec<AccessLog>>);
 
-impl LogSink for Lines {
+impl LogSink for KeptLogLines {
     fn line(&self, _proxy: &str, line: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(access_log::read_line(line.as_bytes()));
     }
 }
 
-impl Lines {
+impl KeptLogLines {
     pub(super) fn take(&self) -> Vec<AccessLog> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -66,12 +66,12 @@ fn environment(e: impl std::fmt::Display) -> Unchecked {
     Unchecked::Environment(e.to_string())
 }
 
-/// An address of this machine that is free now.
+/// A free loopback address.
 pub(super) fn free_address() -> Result<SocketAddr, Unchecked> {
     Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, ports::take().map_err(environment)?)))
 }
 
-impl World {
+impl CheckBench {
     pub(super) async fn new(timeouts: &Timeouts) -> Result<Self, Unchecked> {
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir().map_err(environment)?;
         note_owner(folder.path()).map_err(environment)?;
@@ -87,8 +87,9 @@ impl World {
             keep_alive: true,
         };
         let server = start_embedded(spec, Store::new(), timeouts).await.map_err(environment)?;
-        let upstream =
-            server.address(80).ok_or_else(|| environment("the suite's server has no plain port"))?;
+        let upstream = server.address(80).ok_or_else(|| {
+            environment("the suite's own server has no plain-text port; this is a bug of meshproof")
+        })?;
         let ca = Authority::named("meshproof check CA", "cluster.local", KeyAlgorithm::EcdsaP256)
             .map_err(environment)?;
         let issued =
@@ -109,8 +110,8 @@ impl World {
         })
     }
 
-    /// A private folder for one adapter process, and the files in it.
-    pub(super) fn seat(&self, name: &str, proxy: &str) -> Result<(String, Lasting), Unchecked> {
+    /// Creates a private folder for one adapter process, with the files that it gets.
+    pub(super) fn folder_for(&self, name: &str, proxy: &str) -> Result<(String, StartFiles), Unchecked> {
         let folder = self.folder.path().join(name);
         crate::files::private_folder(&folder).map_err(environment)?;
         let boot = Boot {
@@ -120,16 +121,17 @@ impl World {
             system_roots: self.roots.clone(),
             logs: Arc::clone(&self.lines) as Arc<dyn LogSink>,
         };
-        let lasting = Lasting::write(Path::new(&folder), &boot).map_err(environment)?;
-        Ok((crate::files::text(&folder).map_err(environment)?, lasting))
+        let start_files = StartFiles::write(Path::new(&folder), &boot).map_err(environment)?;
+        Ok((crate::files::text(&folder).map_err(environment)?, start_files))
     }
 
-    pub(super) fn log(&self, proxies: &[&str]) -> Log {
+    pub(super) fn log(&self, proxies: &[&str]) -> LogTarget {
         let proxies: BTreeSet<String> = proxies.iter().map(|p| (*p).to_owned()).collect();
-        Log { sink: Arc::clone(&self.lines) as Arc<dyn LogSink>, proxies }
+        LogTarget { sink: Arc::clone(&self.lines) as Arc<dyn LogSink>, proxies }
     }
 
-    /// Sends one request to the listener. What came back: the status, or the failure in words. And its token.
+    /// Sends one request to the listener. Returns the status, or the failure in words, and the request's
+    /// token.
     pub(super) async fn request(&self) -> (Result<u16, String>, String) {
         let number = {
             let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,21 +157,27 @@ impl World {
     }
 }
 
-/// What a request gets.
+/// What answers a request.
 #[derive(Clone, Copy)]
-pub(super) enum Gets {
-    /// The server's answer.
+pub(super) enum AnsweredBy {
+    /// The server behind the cluster.
     Cluster,
-    /// This status, from the proxy itself.
+    /// The proxy itself, with this status.
     Status(u16),
 }
 
-impl World {
-    /// A plan with one proxy that listens here.
-    pub(super) fn plan(&self, proxy: &str, direction: Direction, binds: &[SocketAddr], gets: Gets) -> Plan {
-        let action = match gets {
-            Gets::Status(status) => RouteAction::DirectResponse { status, body: String::new() },
-            Gets::Cluster => RouteAction::Forward(Forward {
+impl CheckBench {
+    /// A plan with one proxy that listens on these addresses.
+    pub(super) fn plan(
+        &self,
+        proxy: &str,
+        direction: Direction,
+        binds: &[SocketAddr],
+        by: AnsweredBy,
+    ) -> Plan {
+        let action = match by {
+            AnsweredBy::Status(status) => RouteAction::DirectResponse { status, body: String::new() },
+            AnsweredBy::Cluster => RouteAction::Forward(Forward {
                 clusters: vec![WeightedCluster { cluster: CLUSTER.to_owned(), weight: 1 }],
                 host_rewrite: None,
                 path_rewrite: None,

@@ -7,16 +7,16 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// How many bytes are kept as evidence.
 const KEPT: usize = 8 * 1024;
-/// How many of them an error quotes.
+/// How many of these bytes an error quotes.
 const QUOTED: usize = 1600;
 
-/// What an adapter wrote to its stderr last. Clones share it.
+/// The last bytes that an adapter wrote to its stderr. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Tail {
+pub(crate) struct StderrTail {
     inner: Arc<Mutex<(VecDeque<u8>, u64)>>,
 }
 
-impl Tail {
+impl StderrTail {
     /// Reads until the pipe ends.
     pub(crate) async fn fill(self, mut pipe: impl AsyncRead + Unpin) {
         let mut chunk = [0; 4096];
@@ -29,17 +29,18 @@ impl Tail {
         }
     }
 
-    /// All that is kept; none where nothing was written.
+    /// Everything that is kept; none if the adapter wrote nothing.
     pub(crate) fn text(&self) -> Option<String> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = inner.0.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
         let text = crate::redact::without_keys(text.trim()).into_owned();
-        let cut = if inner.1 > 0 { format!("({} bytes before)\n", inner.1) } else { String::new() };
+        let cut =
+            if inner.1 > 0 { format!("({} earlier bytes were dropped)\n", inner.1) } else { String::new() };
         (!text.is_empty()).then(|| format!("{cut}{text}"))
     }
 
-    /// For an error: the last of it, in quotes; nothing where nothing was written.
+    /// The end of it in quotes, as the last part of an error.
     pub(crate) fn quoted(&self) -> String {
         let Some(text) = self.text() else { return "; it wrote nothing to its stderr".to_owned() };
         let mut start = text.len().saturating_sub(QUOTED);
@@ -55,19 +56,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_flood_leaves_its_end_and_how_much_went_before() {
+    async fn of_a_flood_the_end_is_kept_with_the_number_of_dropped_bytes() {
         let mut flood = vec![b'x'; 1 << 20];
         flood.extend_from_slice(b"the end");
-        let tail = Tail::default();
+        let tail = StderrTail::default();
         tail.clone().fill(flood.as_slice()).await;
         let text = tail.text().unwrap();
-        assert!(text.ends_with("the end") && text.starts_with("(1040391 bytes before)"), "{text}");
+        assert!(
+            text.ends_with("the end") && text.starts_with("(1040391 earlier bytes were dropped)"),
+            "{text}"
+        );
         assert!(text.len() < KEPT + 100);
         assert!(tail.quoted().len() < QUOTED + 100);
     }
 
     #[tokio::test]
-    async fn nothing_written_is_said() {
-        assert_eq!(Tail::default().quoted(), "; it wrote nothing to its stderr");
+    async fn an_empty_stderr_is_mentioned() {
+        assert_eq!(StderrTail::default().quoted(), "; it wrote nothing to its stderr");
     }
 }

@@ -1,52 +1,52 @@
-//! What a proxy was told, and what that makes necessary.
+//! The configuration that was pushed to a proxy, and what follows from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::map::{Config, Leading, Listening};
-use crate::stats::Stats;
-use crate::vault::Vault;
+use crate::map::{ClusterConfig, ListenerConfig, ProxyConfig};
+use crate::secret_files::SecretFiles;
+use crate::stats::EnvoyStats;
 
-/// What a proxy was told.
+/// What was pushed to one proxy.
 #[derive(Default)]
-pub(crate) struct Told {
+pub(crate) struct PushedConfig {
     /// What is in force.
-    pub(crate) config: Config,
+    pub(crate) config: ProxyConfig,
     /// What is being brought into force.
-    pub(crate) next: Config,
-    pub(crate) vault: Vault,
+    pub(crate) next: ProxyConfig,
+    pub(crate) secret_files: SecretFiles,
     versions: u64,
     /// The versions of the route configurations in `config`.
     pub(crate) routes: BTreeMap<String, String>,
-    /// As last looked at.
-    pub(crate) stats: Stats,
-    /// What is in its files may differ from `config`.
+    /// As last read.
+    pub(crate) stats: EnvoyStats,
+    /// Whether the watched files may differ from `config`.
     pub(crate) unsure: bool,
 }
 
-impl Told {
+impl PushedConfig {
     /// A version that was never used before.
     pub(crate) fn version(&mut self, kind: &str) -> String {
         self.versions += 1;
         format!("{kind}{}", self.versions)
     }
 
-    /// The versions of the secrets that these clusters use, as far as there are any.
-    pub(crate) fn secrets(&self, clusters: &BTreeMap<String, Leading>) -> Vec<String> {
-        let uses = credentials(clusters);
-        let there = self.vault.present().into_iter().filter(|(name, _)| uses.contains(name));
-        there.map(|(_, version)| version).collect()
+    /// The versions of the secrets that these clusters use, as far as the secrets exist.
+    pub(crate) fn secrets(&self, clusters: &BTreeMap<String, ClusterConfig>) -> Vec<String> {
+        let used = credentials(clusters);
+        let present = self.secret_files.present().into_iter().filter(|(name, _)| used.contains(name));
+        present.map(|(_, version)| version).collect()
     }
 }
 
 /// The names of the credentials that these clusters get over SDS.
-pub(crate) fn credentials(clusters: &BTreeMap<String, Leading>) -> BTreeSet<String> {
+pub(crate) fn credentials(clusters: &BTreeMap<String, ClusterConfig>) -> BTreeSet<String> {
     clusters.values().flat_map(|cluster| cluster.credentials.keys().cloned()).collect()
 }
 
-/// The `stat_prefix` of every HTTP chain that is there in `old` and not as it was in `new`.
-pub(crate) fn lost_chains(old: &Config, new: &Config) -> Vec<String> {
+/// The `stat_prefix` of every HTTP filter chain of `old` that `new` lacks or changes.
+pub(crate) fn lost_chains(old: &ProxyConfig, new: &ProxyConfig) -> Vec<String> {
     let mut lost = Vec::new();
     for (name, before) in &old.listeners {
         let kept = new.listeners.get(name).map_or(&[][..], chains);
@@ -60,6 +60,6 @@ pub(crate) fn lost_chains(old: &Config, new: &Config) -> Vec<String> {
     lost
 }
 
-fn chains(listener: &Listening) -> &[Value] {
+fn chains(listener: &ListenerConfig) -> &[Value] {
     listener.value["filter_chains"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
