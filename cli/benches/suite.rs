@@ -104,12 +104,12 @@ impl Instance for Null {
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
-        let told = |(spec, _): (ExternalSpec, Documented)| ExternalService {
+        let describe = |(spec, _): (ExternalSpec, Documented)| ExternalService {
             host: spec.host,
             kind: "null".to_owned(),
             version: String::new(),
         };
-        Ok(specs.into_iter().map(told).collect())
+        Ok(specs.into_iter().map(describe).collect())
     }
 
     async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use meshproof_harness::catalogue::{Catalogue, Check};
 use meshproof_harness::feature::Feature;
+use meshproof_harness::mesh::RUNS_UNTIL_STOPPED;
 use meshproof_harness::scenario::Scenario;
 use meshproof_harness::timeouts::Timeout;
 use serde_json::{Value, json};
@@ -99,15 +100,18 @@ pub fn as_text(scenarios: &[Scenario]) -> String {
 /// # Errors
 /// The id matches nothing.
 pub fn explain(suite: Suite, args: &args::Explain) -> Result<u8, Refusal> {
-    // Refuses what matches nothing, with near names.
-    suite.select(std::slice::from_ref(&args.id), false)?;
     let (path, check) = match args.id.split_once('/') {
         Some((path, check)) => (path, Some(check)),
         None => (args.id.as_str(), None),
     };
+    // Every scenario has this check, but no catalogue does, so it is not looked up there.
+    let of_every_scenario = check.filter(|name| *name == RUNS_UNTIL_STOPPED.id).map(|_| &*RUNS_UNTIL_STOPPED);
+    // Refuses what matches nothing, with near names.
+    let selector = if of_every_scenario.is_some() { path } else { &args.id };
+    suite.select(&[selector.to_owned()], false)?;
     let scenario = path.split_once(':').map_or(path, |(scenario, _)| scenario);
     let catalogue = &suite.scenario(scenario)?.catalogue;
-    let text = match check.and_then(|name| catalogue.check(name)) {
+    let text = match of_every_scenario.or_else(|| check.and_then(|name| catalogue.check(name))) {
         Some(check) => explain_check(suite.program, catalogue, check)?,
         None => explain_scenario(catalogue),
     };
@@ -152,6 +156,8 @@ fn explain_check(program: &str, s: &Catalogue, c: &Check) -> Result<String, Refu
         None => format!("not recorded; `{program} sabotage` runs every saboteur"),
     };
     row("fails under", &saboteurs);
-    row("repeat", &format!("{program} run {id}"));
+    // No story judges it, so it cannot be selected by itself.
+    let repeat = if c.id == RUNS_UNTIL_STOPPED.id { &s.id } else { &id };
+    row("repeat", &format!("{program} run {repeat}"));
     Ok(text)
 }

@@ -3,7 +3,7 @@
 use meshproof_harness::run_folder;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_local::external::{CONTAINERS, left_containers};
-use meshproof_targets::cluster::{Which, cleanup};
+use meshproof_targets::cluster::{CleanupScope, cleanup};
 use meshproof_targets::default_timeouts;
 
 use crate::args;
@@ -56,9 +56,9 @@ pub fn command(args: &args::Cleanup) -> Result<u8, Refusal> {
 /// Finds what has the suite's labels in the cluster, removes it, and waits until it is gone.
 fn in_cluster(args: &args::Cleanup, runtime: &tokio::runtime::Runtime) -> Result<u8, Refusal> {
     let which = match (&args.run, args.all) {
-        (Some(run), _) => Which::Run(run.clone()),
-        (None, true) => Which::All,
-        (None, false) => Which::OlderThan(args.older_than),
+        (Some(run), _) => CleanupScope::Run(run.clone()),
+        (None, true) => CleanupScope::All,
+        (None, false) => CleanupScope::OlderThan(args.older_than),
     };
     let options = args.connection.options(&args::Cluster::default());
     let timeouts = default_timeouts("cluster");

@@ -67,8 +67,8 @@ fn a_run_separates_the_same_errors() {
     assert!(run("adapter:", 2).contains("adapter:COMMAND"));
     assert!(run("adapter:/no/such/adapter", 3).contains("PATH"));
     if python_is_here() {
-        let told = run("adapter:python3 -c 'raise SystemExit(7)'", 3);
-        assert!(told.contains("nothing was judged") && told.contains("exit status: 7"), "{told}");
-        assert_eq!(told.lines().count(), 1, "{told}");
+        let message = run("adapter:python3 -c 'raise SystemExit(7)'", 3);
+        assert!(message.contains("nothing was judged") && message.contains("exit status: 7"), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
     }
 }

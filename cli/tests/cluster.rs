@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn kubeconfig() -> Option<String> {
     let set = std::env::var("MESHPROOF_TEST_KUBECONFIG").ok().filter(|path| !path.is_empty());
     if set.is_none() {
-        #[expect(clippy::print_stdout, reason = "whoever reads the tests' output must see what was skipped")]
+        #[expect(clippy::print_stdout, reason = "the output of the tests shows what was skipped")]
         {
             println!("skipped: MESHPROOF_TEST_KUBECONFIG names no cluster");
         }

@@ -186,7 +186,7 @@ fn a_fixture_that_is_not_yaml_is_an_error_that_names_the_file() {
 #[test]
 fn a_fixture_that_istio_rejects_is_an_error_that_names_the_resource_and_the_reason() {
     let yaml = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: cnn\nspec:\n  hots: [edition.cnn.com]\n";
-    run_with_fixture(yaml, &["ServiceEntry default/cnn", "hots", "mend the fixture"]);
+    run_with_fixture(yaml, &["Istio rejects ServiceEntry default/cnn", "hots"]);
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn an_unknown_image_is_refused_with_the_known_ones() {
     refused(
         &["run", "--target", "cluster", "--image", "worklod=curl:1"],
         2,
-        &["no image is called \"worklod\"", "did you mean workload?", "external"],
+        &["unknown image key \"worklod\"", "did you mean workload?", "external"],
     );
     refused(&["doctor", "--image", "curl"], 2, &["KEY=IMAGE"]);
 }
@@ -396,4 +396,12 @@ fn the_variable_for_a_live_run_means_yes_or_no() {
     assert!(with("perhaps", 2).contains("neither 1 (or true) nor 0 (or false)"));
     with("0", 0);
     with("", 0);
+}
+
+#[test]
+fn explain_knows_the_check_that_every_scenario_has() {
+    let explained =
+        text(&ran(meshproof().args(["explain", "tls-verification/runs-until-stopped"]), 0).stdout);
+    assert!(explained.contains("runs until the suite stops it"), "{explained}");
+    assert!(explained.contains("run tls-verification\n"), "{explained}");
 }

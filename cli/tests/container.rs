@@ -27,7 +27,7 @@ fn containers() -> bool {
     if let Err(why) = &checked {
         let required = std::env::var("MESHPROOF_REQUIRE_CONTAINERS").is_ok_and(|v| v == "1");
         assert!(!required, "containers are required by MESHPROOF_REQUIRE_CONTAINERS=1, and {why}");
-        #[expect(clippy::print_stdout, reason = "whoever reads the tests' output must see what was skipped")]
+        #[expect(clippy::print_stdout, reason = "the output of the tests shows what was skipped")]
         {
             println!("skipped: {why}");
         }

@@ -31,6 +31,7 @@ use crate::token::Tokens;
 use crate::workload::RequestSpec;
 
 pub use client::Client;
+pub use finish::RUNS_UNTIL_STOPPED;
 pub(crate) use finish::{Finished, Unreached};
 pub use handles::{External, Proxy};
 
@@ -287,8 +288,8 @@ impl Mesh {
         let deployed = tokio::time::timeout(limit, self.instance.deploy_externals(specs)).await;
         let described = deployed.unwrap_or_else(|_| {
             Err(TargetError::Environment(format!(
-                "the external service did not start within the timeout `external-service-ready` ({limit:?}); --timeout \
-                 external-service-ready=DURATION sets another"
+                "Timed out after {limit:?} waiting for the external services to start; --timeout \
+                 external-service-ready=DURATION sets another limit"
             )))
         })?;
         self.state().externals.extend(described);
@@ -432,7 +433,9 @@ impl Mesh {
         let limit = 3 * self.setting.seat.timeouts.get(Timeout::EvidenceSettled);
         let settled = tokio::time::timeout(limit, self.instance.settle()).await;
         settled.unwrap_or_else(|_| {
-            Err(TargetError::Environment(format!("the target did not collect its evidence within {limit:?}")))
+            Err(TargetError::Environment(format!(
+                "Timed out after {limit:?} waiting for the target to collect its evidence"
+            )))
         })
     }
 
@@ -446,7 +449,7 @@ impl Mesh {
         match tokio::time::timeout(limit, work).await {
             Ok(result) => result,
             Err(_) => Err(TargetError::Gone(format!(
-                "it did not {what} within the timeout `{timeout}` ({limit:?}); --timeout {timeout}=DURATION sets another"
+                "timed out after {limit:?} waiting for it to {what}; --timeout {timeout}=DURATION sets another limit"
             ))),
         }
     }

@@ -1,7 +1,7 @@
 //! Runs scenarios side by side and makes the report.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,12 +9,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use futures_util::stream::{FuturesOrdered, StreamExt};
 use meshproof_model::{
     CheckResult, Document, Event, Implementation, Report, Run, SCHEMA, ScenarioResult, SuiteFault, Timing,
     Verdict,
 };
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::certificates::{Authority, KeyAlgorithm};
 use crate::external::ExternalChoice;
@@ -154,29 +154,30 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     };
     let failed = Arc::new(AtomicBool::new(false));
     let shared = Arc::new(Shared { options, id: id.clone(), implementation, public, folder, failed, seats });
-    let mut running: FuturesOrdered<_> = shared
-        .options
-        .selection
-        .iter()
-        .cloned()
-        .map(|selected| {
-            let shared = Arc::clone(&shared);
-            tokio::spawn(async move {
-                let result = one(&shared, selected).await;
-                (shared.options.events)(Event::ScenarioFinished { result: Box::new(result.clone()) });
-                result
-            })
-        })
-        .collect();
-    let mut scenarios = Vec::new();
-    let mut index = 0;
-    while let Some(result) = running.next().await {
+    let mut running = JoinSet::new();
+    let mut places = HashMap::new();
+    for (place, selected) in shared.options.selection.iter().cloned().enumerate() {
+        let shared = Arc::clone(&shared);
+        let task = running.spawn(async move {
+            let result = one(&shared, selected).await;
+            (shared.options.events)(Event::ScenarioFinished { result: Box::new(result.clone()) });
+            result
+        });
+        places.insert(task.id(), place);
+    }
+    let mut finished = BTreeMap::new();
+    while let Some(joined) = running.join_next_with_id().await {
+        let (task, result) = match joined {
+            Ok((task, result)) => (task, Ok(result)),
+            Err(e) => (e.id(), Err(e)),
+        };
+        let Some(place) = places.get(&task).copied() else { continue };
         let result = result.unwrap_or_else(|e| {
-            // `one` catches the scenario's panics itself; this is the suite's own, and must not lose the other results.
+            // `one` catches a scenario's panics. This is a panic of the suite, which must not lose the other results.
             let reason = format!("the suite panicked: {e}");
             unreached(
                 &shared,
-                &shared.options.selection[index],
+                &shared.options.selection[place],
                 &Unreached {
                     verdict: Verdict::Error,
                     reason: reason.clone(),
@@ -185,9 +186,9 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
                 },
             )
         });
-        index += 1;
-        scenarios.push(result);
+        finished.insert(place, result);
     }
+    let mut scenarios: Vec<ScenarioResult> = finished.into_values().collect();
     if !shared.options.keep {
         crate::run_folder::remove(&shared.folder);
     }
@@ -403,8 +404,10 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         let started = options.target.start(seat.clone());
         let Some(limit) = options.target.starts_within(&options.timeouts) else { return started.await };
         tokio::time::timeout(limit, started).await.unwrap_or_else(|_| {
-            Err(TargetError::Gone(format!(
-                "it did not start within the timeout `implementation-ready` ({limit:?})"
+            // A process that exits or breaks its contract says so. Being slow may be the fault of a busy machine.
+            Err(TargetError::Environment(format!(
+                "Timed out after {limit:?} waiting for the implementation to start. If this machine is busy, run again, \
+                 or allow more time with --timeout implementation-ready=DURATION"
             )))
         })
     };
@@ -448,7 +451,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
                 Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None })
             }
             Err(_) => {
-                let message = format!("the scenario did not end within the timeout `scenario` ({limit:?})");
+                let message = format!("Timed out after {limit:?} waiting for the scenario to end; --timeout scenario=DURATION sets another limit");
                 Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None })
             }
         },

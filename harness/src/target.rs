@@ -218,8 +218,9 @@ pub enum TargetError {
     /// is skipped.
     #[error("the implementation does not support this: {0}")]
     Unable(String),
-    /// The implementation died or broke the target's contract: its fault.
-    #[error("the implementation is gone: {0}")]
+    /// The implementation exited, broke the target's contract, or did not do in time what it was asked: its fault. The text says what
+    /// happened.
+    #[error("the implementation failed: {0}")]
     Gone(String),
     /// The environment's or the suite's fault; the message names the mend.
     #[error("{0}")]

@@ -1,6 +1,8 @@
 //! Claims on what an external service saw.
 
-use meshproof_model::{Connection, Evidence, EvidenceId, PeerCertificate, ServerRequest, Side, TlsFacts};
+use meshproof_model::{
+    Connection, Evidence, EvidenceId, PeerCertificate, ServerRequest, Side, TlsFacts, TlsFailure,
+};
 
 use super::matcher::Matcher;
 use super::{Claim, Claims, Count, Finding, Reply, View};
@@ -42,7 +44,13 @@ fn describe_request(r: &ServerRequest) -> String {
 
 fn describe_connection(c: &Connection) -> String {
     let what = match &c.tls {
-        Some(TlsFacts { failure: Some(f), .. }) => format!("TLS handshake failed: {f}"),
+        Some(TlsFacts { failure: Some(f), peer_certificate, .. }) => {
+            let presented = match peer_certificate {
+                Some(c) => format!(" (the client presented {} serial {})", c.subject, c.serial),
+                None => String::new(),
+            };
+            format!("TLS handshake failed: {f}{presented}")
+        }
         Some(t) => format!("TLS with server name {}", t.server_name.as_deref().unwrap_or("(none)")),
         None if c.clear_bytes.is_empty() => "nothing sent".to_owned(),
         None => format!("plain text {:?}", crate::store::bounded(&c.clear_bytes, 80)),
@@ -348,19 +356,31 @@ impl Window {
         self.no_request_that("to serve nothing", |r| (100..400).contains(&r.status))
     }
 
-    /// The service refused this very client certificate, by 400 as nginx does it or in the handshake; and it served
-    /// nothing. That the client gave up first, or showed nothing, is no refusal.
+    /// The service refused this very client certificate, with 400 as nginx does it or with an alert in the handshake, and
+    /// served nothing. A client that vanishes, refuses the server, or presents no certificate or another one shows no refusal of
+    /// this one.
     pub fn refused_client(&self, stranger: &Issued) -> Claim {
         let (subject, serial) = (stranger.subject().to_owned(), stranger.serial().to_owned());
         let refused = self.claim(move |this, view| {
             let expected = format!("{} to refuse the certificate {subject} serial {serial}", this.host);
-            let shown = |t: &TlsFacts| {
+            let same = |c: &PeerCertificate| c.subject == subject && c.serial == serial;
+            let did_not_verify = |t: &TlsFacts| {
                 let failed = t.peer_verification.as_deref().is_some_and(|v| v.starts_with("FAILED"));
-                let same = |c: &PeerCertificate| c.subject == subject && c.serial == serial;
                 failed && t.peer_certificate.as_ref().is_some_and(same)
             };
+            // Of a handshake that failed, not every service shows the certificate.
+            let refused_in_handshake = |t: &TlsFacts| match (&t.peer_certificate, &t.failure_kind) {
+                (Some(_), Some(TlsFailure::AlertSent { .. })) => did_not_verify(t),
+                (None, Some(failure)) => failure.refused_certificate(),
+                (
+                    Some(_),
+                    Some(TlsFailure::AlertReceived { .. } | TlsFailure::PeerVanished | TlsFailure::Other)
+                    | None,
+                )
+                | (None, None) => false,
+            };
             for (id, r) in this.all_requests(view) {
-                if r.status == 400 && r.tls.as_ref().is_some_and(shown) {
+                if r.status == 400 && r.tls.as_ref().is_some_and(did_not_verify) {
                     return Finding::holds(
                         expected,
                         format!("400 to {}", describe_request(r)),
@@ -371,9 +391,7 @@ impl Window {
             let mut seen = Vec::new();
             for e in at(&this.host, view.window(this.mark)) {
                 let Some(c) = e.fact.as_connection() else { continue };
-                let failure = c.tls.as_ref().and_then(|t| t.failure.as_deref());
-                // An alert that was received is the client's word, not the service's.
-                if failure.is_some_and(|f| !f.contains("received") && !f.contains("alert number")) {
+                if c.tls.as_ref().is_some_and(refused_in_handshake) {
                     return Finding::holds(expected, describe_connection(c), vec![e.id.clone()]);
                 }
                 seen.push(describe_connection(c));

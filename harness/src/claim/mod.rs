@@ -199,7 +199,7 @@ impl Claim {
                 return Finding::undecided("something to be claimed", "nothing was claimed", Vec::new());
             }
             // A broken part decides, whatever cannot be decided beside it.
-            for verdict in [Verdict::Failed, Verdict::Inconclusive, Verdict::Skipped] {
+            for verdict in [Verdict::Failed, Verdict::Error, Verdict::Inconclusive, Verdict::Skipped] {
                 if let Some(first) = findings.iter().find(|f| f.verdict == verdict) {
                     return first.clone();
                 }
@@ -241,7 +241,7 @@ pub trait Claims: Into<Claim> {
                 return own;
             }
             let other = twin.judge(view);
-            if other.verdict == Verdict::Skipped {
+            if matches!(other.verdict, Verdict::Skipped | Verdict::Error) {
                 return other;
             }
             if other.verdict == Verdict::Passed {

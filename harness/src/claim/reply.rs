@@ -40,6 +40,7 @@ fn describe_result(result: &HopResult) -> String {
                 ExchangeErrorKind::Tls => "TLS failure",
                 ExchangeErrorKind::Protocol => "not HTTP",
                 ExchangeErrorKind::Timeout => "timeout",
+                ExchangeErrorKind::ClientFailed => "the suite's client failed",
                 ExchangeErrorKind::Other => "failure",
             };
             format!("{kind} ({message})")
@@ -119,9 +120,15 @@ impl Reply {
     pub fn fails(&self) -> Claim {
         let failed = match self.exchange.hops.last().map(|h| &h.result) {
             Some(HopResult::Response(r)) => r.status >= 400,
-            Some(HopResult::Error(e)) => {
-                e.kind != ExchangeErrorKind::Timeout && e.kind != ExchangeErrorKind::Other
-            }
+            Some(HopResult::Error(e)) => match e.kind {
+                ExchangeErrorKind::ConnectionRefused
+                | ExchangeErrorKind::ConnectionClosed
+                | ExchangeErrorKind::Tls
+                | ExchangeErrorKind::Protocol => true,
+                ExchangeErrorKind::Timeout | ExchangeErrorKind::ClientFailed | ExchangeErrorKind::Other => {
+                    false
+                }
+            },
             None => false,
         };
         self.fixed(
@@ -149,8 +156,9 @@ impl Reply {
         self.fixed(format!("a body with {text:?}"), verdict)
     }
 
-    /// The application saw the same as in another exchange: as many hops, and for each the same status or sort of failure.
-    pub fn ends_as(&self, other: &Self) -> Claim {
+    /// The application saw the same as in an earlier exchange, the baseline: as many hops, and for each the same status or kind
+    /// of failure. Inconclusive where the baseline shows nothing to compare with: see [`Reply::as_baseline`].
+    pub fn ends_as(&self, baseline: &Self) -> Claim {
         let outline = |reply: &Self| -> Vec<Result<u16, ExchangeErrorKind>> {
             let outcome = |hop: &Hop| match &hop.result {
                 HopResult::Response(r) => Ok(r.status),
@@ -158,10 +166,42 @@ impl Reply {
             };
             reply.exchange.hops.iter().map(outcome).collect()
         };
-        self.fixed(
-            format!("the application to see what it saw before ({})", other.describe()),
-            (outline(self) == outline(other)).then_some(()).ok_or_else(|| self.describe()),
-        )
+        let expected = format!("the application to see what it saw before ({})", baseline.describe());
+        if let Err(why) = baseline.as_baseline() {
+            return self.without_baseline(baseline, expected, &why);
+        }
+        let same = outline(self) == outline(baseline);
+        self.fixed(expected, same.then_some(()).ok_or_else(|| self.describe()))
+    }
+
+    /// Whether a later exchange can be compared with this one: it ended in a response, or in a refusal that a client sees at
+    /// once. A timeout, a failure of the client, and 503 and 504 (RFC 9110, sections 15.6.4 and 15.6.5: temporary) are chance.
+    fn as_baseline(&self) -> Result<(), String> {
+        let stable = match self.exchange.hops.last().map(|h| &h.result) {
+            Some(HopResult::Response(r)) => !matches!(r.status, 503 | 504),
+            Some(HopResult::Error(e)) => match e.kind {
+                ExchangeErrorKind::ConnectionRefused
+                | ExchangeErrorKind::ConnectionClosed
+                | ExchangeErrorKind::Tls
+                | ExchangeErrorKind::Protocol => true,
+                ExchangeErrorKind::Timeout | ExchangeErrorKind::ClientFailed | ExchangeErrorKind::Other => {
+                    false
+                }
+            },
+            None => false,
+        };
+        stable.then_some(()).ok_or_else(|| self.describe())
+    }
+
+    /// The finding where the baseline of a comparison did not succeed.
+    fn without_baseline(&self, baseline: &Self, expected: String, why: &str) -> Claim {
+        let seen = format!(
+            "the baseline request, with which this one is compared, did not succeed: {why}; this one: {}",
+            self.describe()
+        );
+        let evidence = vec![baseline.id.clone(), self.id.clone()];
+        let finding = Finding::undecided(expected, seen, evidence).at(self.place.clone());
+        Claim::new(move |_| finding.clone())
     }
 
     /// The connection was refused or closed, or the TLS handshake failed: no HTTP answer at all.
@@ -208,9 +248,10 @@ impl Reply {
             reply.exchange.hops.first().map(|h| h.sent.replace(&reply.token, "TOKEN")).unwrap_or_default()
         };
         let (was, is) = (first(before), first(self));
-        let verdict = if was.is_empty() {
-            Err("nothing recorded of the earlier request".to_owned())
-        } else if self.exchange.hops.len() != 1 {
+        if was.is_empty() {
+            return self.without_baseline(before, expected, "nothing of it was recorded");
+        }
+        let verdict = if self.exchange.hops.len() != 1 {
             Err(format!(
                 "the application had to send {} requests: {}",
                 self.exchange.hops.len(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
-use meshproof_model::{Exchange, Fact, Side};
+use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Fact, HopResult, Side};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -263,6 +263,15 @@ impl Mesh {
             Origin::Workload(name) => self.instance.send(name, &request).await,
             Origin::Probe(probe) => self.instance.probe(probe, &request).await,
         }?;
+        // A later hop is where the implementation's redirect leads, which is a finding about it.
+        if let Some(HopResult::Error(ExchangeError { kind: ExchangeErrorKind::ClientFailed, message })) =
+            exchange.hops.first().map(|hop| &hop.result)
+        {
+            return Err(Stop::Suite(format!(
+                "The suite could not send the request {} {}: {message}.",
+                request.method, request.url
+            )));
+        }
         Ok(Asked { token, exchange })
     }
 

@@ -15,8 +15,8 @@ use crate::report_size;
 use crate::target::TargetError;
 use crate::timeouts::Timeout;
 
-/// In no catalogue, because it is no document's: added to a scenario's checks where it does not hold.
-static UNTIL_STOPPED: LazyLock<Check> = LazyLock::new(|| {
+/// A requirement of every scenario, which no document states: it is added to the checks of a scenario in which it does not hold.
+pub static RUNS_UNTIL_STOPPED: LazyLock<Check> = LazyLock::new(|| {
     Check::must(
         "runs-until-stopped",
         "Cleanup",
@@ -87,8 +87,8 @@ impl Mesh {
             Ok(Err(TargetError::Gone(words))) => gone = gone.or(Some(words)),
             Ok(Err(e)) => self.fault(format!("not everything was taken down: {e}")),
             Err(_) => self.fault(format!(
-                "not everything was taken down within the timeout `teardown` ({limit:?}); --timeout \
-                 teardown=DURATION sets another"
+                "Timed out after {limit:?} waiting for everything to be taken down; --timeout teardown=DURATION sets \
+                 another limit"
             )),
         }
         let teardown_us = micros(begun.elapsed());
@@ -130,8 +130,10 @@ impl Mesh {
             checks.push(self.result(check, &finding));
         }
         if let Some(words) = gone {
-            let finding = Finding::broken(UNTIL_STOPPED.requirement.clone(), words, Vec::new());
-            checks.push(self.result(&UNTIL_STOPPED, &finding));
+            let finding = Finding::broken(RUNS_UNTIL_STOPPED.requirement.clone(), words, Vec::new());
+            // No story judges it, so the whole scenario repeats it.
+            let repeat = format!("{} {}", self.setting.repeat, self.selector());
+            checks.push(CheckResult { repeat, ..self.result(&RUNS_UNTIL_STOPPED, &finding) });
         }
         let dropped = self.setting.seat.store.dropped();
         if dropped > 0 {

@@ -25,6 +25,15 @@ fn a_conjunction_holds_only_if_every_part_does() {
 }
 
 #[test]
+fn an_error_in_a_part_is_never_a_pass() {
+    let (yes, no, error) =
+        (fixed(Verdict::Passed, "a"), fixed(Verdict::Failed, "b"), fixed(Verdict::Error, "c"));
+    assert_eq!(judged(&yes.clone().and(error.clone())).verdict, Verdict::Error);
+    assert_eq!(judged(&error.clone().and(no)).verdict, Verdict::Failed, "a broken part decides");
+    assert_eq!(judged(&yes.provided("the control", error)).verdict, Verdict::Error);
+}
+
+#[test]
 fn a_conjunction_of_nothing_proves_nothing() {
     assert_eq!(judged(&Claim::all([])).verdict, Verdict::Inconclusive);
 }

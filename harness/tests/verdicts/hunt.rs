@@ -254,40 +254,6 @@ async fn a_header_that_comes_twice_with_two_values_is_not_the_first_of_them() {
     assert_eq!(verdict, Verdict::Failed, "{reason}");
 }
 
-static REFUSED_CLIENT: LazyLock<Scenario> = LazyLock::new(|| {
-    story(ONE, |mesh| {
-        Box::pin(async move {
-            let reply = ask(mesh).await?;
-            mesh.check(
-                "claim",
-                reply.fails().and(mesh.service(HOST).during(&reply).refused_client(&stranger())),
-            )
-        })
-    })
-});
-
-#[tokio::test]
-async fn a_proxy_that_refuses_the_server_is_not_a_server_that_refuses_the_proxy() {
-    let send: Script = |seat, request| {
-        connected(seat, json!({"tls": {"failure": "received fatal alert: UnknownCA"}}));
-        exchange(&request.url, 503)
-    };
-    let (verdict, reason) = judged(&report_of(Scripted { send, ..QUIET }, &REFUSED_CLIENT).await);
-    assert_eq!(verdict, Verdict::Failed, "{reason}");
-}
-
-#[tokio::test]
-async fn a_client_without_any_certificate_does_not_show_that_the_strangers_credential_was_used() {
-    // `untrusted-client-refused` is to show "that the gateway uses the credential it was given".
-    let send: Script = |seat, request| {
-        let tls = json!({"peer_verification": "NONE"});
-        seen(seat, Some(&request.token), json!({"status": 400, "tls": tls}));
-        exchange(&request.url, 400)
-    };
-    let (verdict, reason) = judged(&report_of(Scripted { send, ..QUIET }, &REFUSED_CLIENT).await);
-    assert_ne!(verdict, Verdict::Passed, "{reason}");
-}
-
 /// A line of Istio's text format, and of Envoy's own default format.
 fn line(token: &str, format: &str) -> String {
     let (details, cluster) = match format {
@@ -473,10 +439,4 @@ async fn what_an_implementation_declares_and_then_calls_unsupported_fails() {
     let report = report_of(target, &APPLIES).await;
     let (verdict, reason) = judged(&report);
     assert_eq!((verdict, report.exit_code()), (Verdict::Failed, 1), "{reason}");
-}
-
-/// Somebody's client certificate.
-fn stranger() -> meshproof_harness::certificates::Issued {
-    use meshproof_harness::certificates::{Authority, KeyAlgorithm};
-    Authority::new(KeyAlgorithm::EcdsaP256).unwrap().client("client.example.com").issue().unwrap()
 }

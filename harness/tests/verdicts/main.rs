@@ -11,5 +11,7 @@ mod claims;
 mod fake;
 mod hunt;
 mod live;
+mod refusals;
+mod requests;
 mod runs;
 mod windows;

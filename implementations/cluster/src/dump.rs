@@ -1,4 +1,4 @@
-//! What an Envoy says of itself on its admin interface (`/config_dump`, Envoy, "Administration interface" and
+//! What Envoy shows on its admin interface (`/config_dump`, Envoy, "Administration interface" and
 //! admin/v3/config_dump_shared.proto), read for what the suite must know. Pure.
 
 use std::collections::BTreeSet;
@@ -12,23 +12,23 @@ use serde_json::Value;
 
 /// How many bytes of a dump are read.
 pub const MAX_DUMP: usize = 64 * 1024 * 1024;
-/// How many of a proxy's credentials are told.
+/// How many of a proxy's credentials are listed.
 const MAX_CREDENTIALS: usize = 1000;
-/// How much of Envoy's words goes into a refusal.
+/// How many bytes of Envoy's words go into a refusal.
 const MAX_WORDS: usize = 2000;
 
-/// Whether a beacon's resources are in force: those that are still warming are not.
+/// Which of a marker's resources are in force; one that is still warming is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// The ServiceEntry, and so all that was there of that kind before.
+pub struct MarkerSeen {
+    /// The ServiceEntry, and with it every earlier one.
     pub entry: bool,
     /// The DestinationRule.
     pub rule: bool,
-    /// The VirtualService; at a gateway the Gateway, too.
+    /// The VirtualService; at a gateway also the Gateway.
     pub route: bool,
 }
 
-impl Seen {
+impl MarkerSeen {
     /// All of them.
     #[must_use]
     pub const fn all(self) -> bool {
@@ -36,7 +36,7 @@ impl Seen {
     }
 }
 
-/// Everything within an object or list, at any depth, the object itself first.
+/// Calls `see` with every object within a value, at any depth, an outer one before its inner ones.
 fn within<'a>(value: &'a Value, see: &mut impl FnMut(&'a serde_json::Map<String, Value>)) {
     match value {
         Value::Object(object) => {
@@ -48,8 +48,8 @@ fn within<'a>(value: &'a Value, see: &mut impl FnMut(&'a serde_json::Map<String,
     }
 }
 
-/// The lists of this name, whether the whole dump was asked for or one `resource`: then `configs` holds its entries, each with the
-/// type of the entry (`ClustersConfigDump.DynamicCluster`).
+/// The lists of this name, whether the whole dump was asked for or one `resource`: then `configs` holds its
+/// entries, each with the type of the entry (`ClustersConfigDump.DynamicCluster`).
 fn listed<'a>(dump: &'a Value, field: &str) -> Vec<&'a Value> {
     let configs = dump.get("configs").and_then(Value::as_array).into_iter().flatten();
     let mut found = Vec::new();
@@ -66,11 +66,11 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The beacon of this host among a proxy's active clusters (`resource=dynamic_active_clusters`) and routes
+/// The marker of this host among a proxy's active clusters (`resource=dynamic_active_clusters`) and routes
 /// (`resource=dynamic_route_configs`). `timeout_ms` is what the DestinationRule of this revision says.
 #[must_use]
-pub fn beacon(clusters: &Value, routes: &Value, host: &str, timeout_ms: u64) -> Seen {
-    let mut seen = Seen::default();
+pub fn marker(clusters: &Value, routes: &Value, host: &str, timeout_ms: u64) -> MarkerSeen {
+    let mut seen = MarkerSeen::default();
     for entry in listed(clusters, "dynamic_active_clusters") {
         let Some(cluster) = entry.get("cluster") else { continue };
         if text(cluster, "/name").ends_with(&format!("||{host}")) {
@@ -101,7 +101,7 @@ fn milliseconds(duration: &str) -> Option<u64> {
     (whole.is_finite() && (0.0..1e12).contains(&whole)).then_some(whole as u64)
 }
 
-/// The hosts whose clusters are active; of the Sidecar's beacon, one of two.
+/// Whether a cluster of this host is active.
 #[must_use]
 pub fn has_cluster_of(clusters: &Value, host: &str) -> bool {
     let suffix = format!("||{host}");
@@ -110,16 +110,16 @@ pub fn has_cluster_of(clusters: &Value, host: &str) -> bool {
         .any(|entry| text(entry, "/cluster/name").ends_with(&suffix))
 }
 
-/// The names of clusters that wait for something, such as a credential that was not supplied.
+/// The names of clusters that wait for something, such as a credential.
 #[must_use]
 pub fn warming(clusters: &Value) -> BTreeSet<String> {
     let names = listed(clusters, "dynamic_warming_clusters").into_iter().map(|e| text(e, "/cluster/name"));
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// What Envoy refused of its configuration, in its words (`error_state`: the last attempt that failed). It is written for listeners
-/// alone, once with the listener that stays and once without a name. Of refused clusters there is no trace, and a refused
-/// secret looks like one in force: only the proxy's log tells, see [`rejected`].
+/// What Envoy refused of its configuration, in its words (`error_state`: the last attempt that failed). Only
+/// listeners have it, once with the listener that stays and once without a name. A refused cluster does not
+/// show, and a refused secret looks like one in force: only the proxy's log has them, see [`rejected`].
 #[must_use]
 pub fn refusals(dump: &Value) -> Option<String> {
     let mut words = Vec::new();
@@ -136,34 +136,34 @@ pub fn refusals(dump: &Value) -> Option<String> {
     (!words.is_empty()).then(|| bounded(&words.join("; "), MAX_WORDS))
 }
 
-/// What a line of the proxy's own output says that it refused: the kind of resource, and Envoy's words (Envoy,
-/// source/extensions/config_subscription/grpc/grpc_subscription_impl.cc, `onConfigUpdateFailed`). None of any other line. Istio's agent
-/// writes it as text with tabs, or as an object.
+/// What the proxy refused, by a line of its own output: the kind of resource, and Envoy's words (Envoy,
+/// source/extensions/config_subscription/grpc/grpc_subscription_impl.cc, `onConfigUpdateFailed`). None of any
+/// other line. Istio's agent writes it as text with tabs, or as an object.
 #[must_use]
 pub fn rejected(line: &str) -> Option<String> {
     const BEFORE: &str = "gRPC config for type.googleapis.com/";
-    let (_, told) = line.split_once(BEFORE)?;
-    let (kind, words) = told.split_once(" rejected: ")?;
+    let (_, rest) = line.split_once(BEFORE)?;
+    let (kind, words) = rest.split_once(" rejected: ")?;
     let kind = kind.rsplit('.').next().unwrap_or(kind);
     let words = words.split(['\t', '\n']).next().unwrap_or(words);
-    // Of an object the rest of its members would follow.
+    // In an object, the rest of its members follows.
     let words = words.split("\",\"").next().unwrap_or(words);
     Some(bounded(&format!("{kind}: {}", words.trim_end()), MAX_WORDS))
 }
 
-/// What the proxy holds of a secret: bytes that must be there before a change of it is in force.
+/// The content of a secret in the proxy, by which a change of it is known to be in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Its certificate chain, or its CA, as text.
+pub struct SecretContent {
+    /// Its certificate chain, or its CA, in PEM.
     pub text: Vec<u8>,
     /// Its revocation list.
     pub crl: Vec<u8>,
 }
 
-/// A secret by its name in Envoy (`kubernetes://client-credential-cacert`): none where the proxy never asked for it, and nothing
-/// held where it waits for it.
+/// A secret by its name in Envoy (`kubernetes://client-credential-cacert`): none where the proxy never
+/// requested it, and no content where it waits for it.
 #[must_use]
-pub fn secret(secrets: &Value, name: &str) -> Option<Option<Held>> {
+pub fn secret(secrets: &Value, name: &str) -> Option<Option<SecretContent>> {
     let is = |entry: &&Value| text(entry, "/name") == name;
     let active = listed(secrets, "dynamic_active_secrets").into_iter().find(is);
     if let Some(entry) = active.filter(|e| e.get("secret").is_some()) {
@@ -177,7 +177,7 @@ pub fn secret(secrets: &Value, name: &str) -> Option<Option<Held>> {
         ]);
         if !material.is_empty() {
             let crl = inline(&["/secret/validation_context/crl/inline_bytes"]);
-            return Some(Some(Held { text: material, crl }));
+            return Some(Some(SecretContent { text: material, crl }));
         }
         return Some(None);
     }
@@ -185,15 +185,16 @@ pub fn secret(secrets: &Value, name: &str) -> Option<Option<Held>> {
     waits.then_some(None)
 }
 
-/// What the proxy believes servers by where nothing is said of a CA, once a cluster asks for it (Istio,
-/// pilot/pkg/networking/core/cluster_tls.go: the secret `file-root:system`, which its agent reads from the system's file).
+/// The roots by which the proxy verifies servers where no CA is configured, once a cluster uses them (Istio,
+/// pilot/pkg/networking/core/cluster_tls.go: the secret `file-root:system`, which its agent reads from the
+/// system's file).
 #[must_use]
 pub fn system_roots(secrets: &Value) -> Option<Vec<u8>> {
     secret(secrets, "file-root:system").flatten().map(|held| held.text)
 }
 
-/// What the proxy says of the credentials that it asked istiod for. One that it refused is told as active: Envoy keeps the refused one
-/// in its place.
+/// The credentials that the proxy requested of istiod. One that it refused is listed as active, because Envoy
+/// keeps the refused one in its place.
 #[must_use]
 pub fn credentials(secrets: &Value) -> Vec<CredentialStatus> {
     let mut names: BTreeSet<&str> = BTreeSet::new();
@@ -211,15 +212,15 @@ pub fn credentials(secrets: &Value) -> Vec<CredentialStatus> {
     credentials.take(MAX_CREDENTIALS).map(status).collect()
 }
 
-/// Base64 as protobuf's JSON writes bytes. What is not base64 is empty.
+/// Base64 as protobuf's JSON writes bytes; empty where it is not base64.
 fn decoded(text: &str) -> Vec<u8> {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default()
 }
 
-/// What a sidecar demands of who calls its application.
+/// What a sidecar requires of clients of its application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inbound {
+pub enum InboundTls {
     /// Mesh mutual TLS.
     Strict,
     /// Either.
@@ -228,11 +229,12 @@ pub enum Inbound {
     Plain,
 }
 
-/// By the filter chains of the listener `virtualInbound` (Istio, pilot/pkg/networking/core/listener_inbound.go,
-/// `getFilterChainMatchOptions`): those for mesh mutual TLS match the transport protocol `tls` with Istio's ALPN, or any with
-/// STRICT; those for plain text match `raw_buffer`, or anything where there is no other.
+/// By the filter chains of the listener `virtualInbound` (Istio,
+/// pilot/pkg/networking/core/listener_inbound.go, `getFilterChainMatchOptions`): those for mesh mutual TLS
+/// match the transport protocol `tls` with Istio's ALPN, or any with STRICT; those for plain text match
+/// `raw_buffer`, or anything where there is no other.
 #[must_use]
-pub fn inbound(listeners: &Value, port: u16) -> Option<Inbound> {
+pub fn inbound(listeners: &Value, port: u16) -> Option<InboundTls> {
     let entry =
         listed(listeners, "dynamic_listeners").into_iter().find(|e| text(e, "/name") == "virtualInbound")?;
     let chains = entry.pointer("/active_state/listener/filter_chains")?.as_array()?;
@@ -244,15 +246,15 @@ pub fn inbound(listeners: &Value, port: u16) -> Option<Inbound> {
     let tls = chains.iter().any(|chain| chain.get("transport_socket").is_some());
     let plain = chains.iter().any(|chain| chain.get("transport_socket").is_none());
     match (tls, plain) {
-        (true, true) => Some(Inbound::Permissive),
-        (true, false) => Some(Inbound::Strict),
-        (false, true) => Some(Inbound::Plain),
+        (true, true) => Some(InboundTls::Permissive),
+        (true, false) => Some(InboundTls::Strict),
+        (false, true) => Some(InboundTls::Plain),
         (false, false) => None,
     }
 }
 
-/// The addresses behind the clusters of a host (`include_eds`), each with whether mesh mutual TLS is spoken to it
-/// (pilot/pkg/networking/util, endpoint metadata `envoy.transport_socket_match`, `tlsMode: istio`).
+/// The addresses behind the clusters of a host (`include_eds`), each with whether mesh mutual TLS is spoken
+/// to it (pilot/pkg/networking/util, endpoint metadata `envoy.transport_socket_match`, `tlsMode: istio`).
 #[must_use]
 pub fn endpoints(dump: &Value, host: &str) -> Vec<(String, bool)> {
     let suffix = format!("||{host}");

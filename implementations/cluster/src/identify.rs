@@ -8,7 +8,7 @@ use meshproof_harness::timeouts::Timeout;
 use meshproof_model::Implementation;
 use serde_json::Value;
 
-use crate::api::{Api, ApiError, ExecLimits, PodRef};
+use crate::api::{ApiError, ClusterClient, ExecLimits, PodRef};
 use crate::pod::is_ready;
 use crate::settings::{Gateways, Settings};
 
@@ -16,30 +16,31 @@ use crate::settings::{Gateways, Settings};
 const MONITORING_PORT: u16 = 15014;
 const MAX_VERSION: usize = 1024;
 
-/// The mesh of a cluster, as its own objects tell it.
+/// The mesh of a cluster, as its own objects show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Installation {
-    /// The label of a namespace whose pods get a sidecar: `istio-injection=enabled`, else `istio.io/rev=REVISION`.
+    /// The label of a namespace whose pods get a sidecar: `istio-injection=enabled`, else
+    /// `istio.io/rev=REVISION`.
     pub injection: (String, String),
     /// `default`, where none is named.
     pub revision: String,
     /// Where istiod and its configuration live.
     pub namespace: String,
-    /// `1.30.1`; `unknown` where nobody tells it.
+    /// `1.30.1`; `unknown` where nothing shows it.
     pub version: String,
-    /// The proxy's image as the injector's values say it.
+    /// The proxy's image in the injector's values.
     pub proxy: Option<String>,
-    /// Whether ztunnel runs as well.
+    /// Whether ztunnel is installed too.
     pub ambient: bool,
     /// istiod's pods, and how many are ready.
     pub control_plane: (usize, usize),
 }
 
-/// Looks for the mesh; none where nothing injects.
+/// Finds the mesh; none where no webhook injects.
 ///
 /// # Errors
 /// The cluster's.
-pub async fn installation(api: &Api) -> Result<Option<Installation>, ApiError> {
+pub async fn installation(api: &ClusterClient) -> Result<Option<Installation>, ApiError> {
     let webhooks = api.list("MutatingWebhookConfiguration", None, None).await?;
     let Some(injector) = injector(&webhooks) else { return Ok(None) };
     let pods = api.list("Pod", Some(&injector.namespace), Some("app=istiod")).await?;
@@ -71,8 +72,8 @@ struct Injector {
     namespace: String,
 }
 
-/// The injector that the plain label `istio-injection=enabled` reaches, else the first that a revision or tag does. One that
-/// `istioctl tag` has deactivated selects by a label that nothing carries.
+/// The injector that the plain label `istio-injection=enabled` selects, else the first that a revision or tag
+/// selects. One that `istioctl tag` has deactivated selects a label that no namespace has.
 fn injector(webhooks: &[Value]) -> Option<Injector> {
     let mut found: Vec<(u8, Injector)> = Vec::new();
     for configuration in webhooks {
@@ -113,19 +114,19 @@ fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.pointer("/metadata/labels")?.get(key)?.as_str()
 }
 
-/// In istiod's own words where it can be asked, or its program's; else its label, else its image's tag.
-async fn version_of(api: &Api, namespace: &str, pod: &Value) -> String {
+/// istiod's version by its own endpoint, else by its program, else by its label, else by its image's tag.
+async fn version_of(api: &ClusterClient, namespace: &str, pod: &Value) -> String {
     let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let at =
         PodRef { namespace: namespace.to_owned(), pod: name.to_owned(), container: "discovery".to_owned() };
-    if let Ok(told) = api.pod_get(&at, MONITORING_PORT, "/version", MAX_VERSION).await {
-        return without_build(String::from_utf8_lossy(&told).trim());
+    if let Ok(answer) = api.pod_get(&at, MONITORING_PORT, "/version", MAX_VERSION).await {
+        return without_build(String::from_utf8_lossy(&answer).trim());
     }
     let argv = ["pilot-discovery", "version", "-o", "json"].map(str::to_owned);
     let time = api.timeouts().get(Timeout::ClusterAnswer);
     let limits = ExecLimits { stdout: MAX_VERSION, stderr: MAX_VERSION, time };
-    if let Ok(told) = api.exec(&at, &argv, Bytes::new(), limits).await
-        && let Some(version) = told_by_program(&told.stdout)
+    if let Ok(output) = api.exec(&at, &argv, Bytes::new(), limits).await
+        && let Some(version) = printed_version(&output.stdout)
     {
         return version;
     }
@@ -137,20 +138,22 @@ async fn version_of(api: &Api, namespace: &str, pod: &Value) -> String {
 }
 
 /// `{"clientVersion": {"version": "1.30.1", ...}}` (istio.io/istio, pkg/version/cobra.go).
-fn told_by_program(output: &[u8]) -> Option<String> {
-    let told: Value = serde_json::from_slice(output).ok()?;
-    let version = told.pointer("/clientVersion/version")?.as_str().filter(|version| !version.is_empty())?;
+fn printed_version(output: &[u8]) -> Option<String> {
+    let printed: Value = serde_json::from_slice(output).ok()?;
+    let version =
+        printed.pointer("/clientVersion/version")?.as_str().filter(|version| !version.is_empty())?;
     Some(meshproof_harness::store::bounded(version, 100))
 }
 
 /// `1.30.1-REVISION-Clean` to `1.30.1` (`BuildInfo.String` in pkg/version/version.go).
-fn without_build(told: &str) -> String {
-    let mut parts = told.rsplitn(3, '-');
+fn without_build(full: &str) -> String {
+    let mut parts = full.rsplitn(3, '-');
     let (_status, _revision, version) = (parts.next(), parts.next(), parts.next());
-    meshproof_harness::store::bounded(version.unwrap_or(told), 100)
+    meshproof_harness::store::bounded(version.unwrap_or(full), 100)
 }
 
-/// From the injector's values: `global.proxy.image`, whole or to be completed by `global.hub` and `global.tag`.
+/// From the injector's values: `global.proxy.image`, whole or to be completed by `global.hub` and
+/// `global.tag`.
 fn proxy_image(config: &Value) -> Option<String> {
     let values: Value = serde_json::from_str(config.pointer("/data/values")?.as_str()?).ok()?;
     let global = values.get("global")?;
@@ -158,18 +161,18 @@ fn proxy_image(config: &Value) -> Option<String> {
     if image.contains('/') {
         return Some(image.to_owned());
     }
-    // Helm takes a tag like 1.30 for a number.
+    // Helm parses a tag like 1.30 as a number.
     let tag = global["tag"].as_str().map_or_else(|| global["tag"].to_string(), str::to_owned);
     Some(format!("{}/{image}:{tag}", global["hub"].as_str()?))
 }
 
-/// What kind of cluster it is, from what the API server and the nodes say of themselves.
+/// The kind of cluster, from the API server's version and the nodes.
 #[must_use]
-pub fn flavour(git_version: &str, nodes: &[Value], has_group: impl Fn(&str) -> bool) -> &'static str {
+pub fn flavour(git_version: &str, nodes: &[Value], on_openshift: bool) -> &'static str {
     let provider = nodes.first().and_then(|n| n.pointer("/spec/providerID")).and_then(Value::as_str);
     let provider = provider.unwrap_or_default();
     let labelled = |key: &str| nodes.iter().any(|n| label(n, key).is_some());
-    if has_group("config.openshift.io") {
+    if on_openshift {
         return "OpenShift";
     }
     let by_version =
@@ -185,10 +188,10 @@ pub fn flavour(git_version: &str, nodes: &[Value], has_group: impl Fn(&str) -> b
     by_provider.iter().find(|(part, _)| provider.starts_with(part)).map_or("Kubernetes", |(_, name)| *name)
 }
 
-/// What the target declares: all that an Istio can do, but what the target itself cannot ask of it.
+/// The features that the target declares: those of Istio, except those that the target itself cannot check.
 #[must_use]
 pub fn features(settings: &Settings, installed_gateways: &[String]) -> Vec<Feature> {
-    let asked_of_none = |feature: Feature| match &settings.gateways {
+    let lacks_gateway = |feature: Feature| match &settings.gateways {
         Gateways::Own => false,
         Gateways::Installed { .. } => {
             #[allow(clippy::wildcard_enum_match_arm, reason = "only two features are a gateway's")]
@@ -200,16 +203,16 @@ pub fn features(settings: &Settings, installed_gateways: &[String]) -> Vec<Featu
             !installed_gateways.iter().any(|g| g == needed)
         }
     };
-    // A stock curl is the workload: not every build of it speaks WebSocket.
-    let asked = |feature: &Feature| !asked_of_none(*feature) && *feature != Feature::WebSocket;
-    Feature::ALL.iter().copied().filter(asked).collect()
+    // The workload is a stock curl, and not every build of it supports WebSocket.
+    let declared = |feature: &Feature| !lacks_gateway(*feature) && *feature != Feature::WebSocket;
+    Feature::ALL.iter().copied().filter(declared).collect()
 }
 
 /// The values of the label `istio` of the pods that are ready in the namespace of installed gateways.
 ///
 /// # Errors
 /// The cluster's.
-pub async fn installed_gateways(api: &Api, settings: &Settings) -> Result<Vec<String>, ApiError> {
+pub async fn installed_gateways(api: &ClusterClient, settings: &Settings) -> Result<Vec<String>, ApiError> {
     let Gateways::Installed { namespace } = &settings.gateways else { return Ok(Vec::new()) };
     let pods = api.list("Pod", Some(namespace), Some("istio")).await?;
     let mut kinds: Vec<String> =
@@ -219,17 +222,17 @@ pub async fn installed_gateways(api: &Api, settings: &Settings) -> Result<Vec<St
     Ok(kinds)
 }
 
-/// What the report says of the implementation.
+/// The implementation as the report describes it.
 ///
 /// # Errors
 /// The cluster's.
 pub async fn implementation(
-    api: &Api,
+    api: &ClusterClient,
     settings: &Settings,
     found: &Installation,
 ) -> Result<Implementation, ApiError> {
     let version = api.server_version().await?;
-    let git_version = version["gitVersion"].as_str().unwrap_or("unknown");
+    let git_version = version.git_version.as_str();
     let nodes = api.list("Node", None, None).await?;
     let served = api.served().await?;
     let gateways = installed_gateways(api, settings).await?;
@@ -242,14 +245,14 @@ pub async fn implementation(
         ("injection".to_owned(), format!("{}={}", found.injection.0, found.injection.1)),
         (
             "cluster".to_owned(),
-            format!("{} {git_version}", flavour(git_version, &nodes, |g| served.has_group(g))),
+            format!("{} {git_version}", flavour(git_version, &nodes, served.on_openshift())),
         ),
         ("nodes".to_owned(), nodes.len().to_string()),
         ("hosts".to_owned(), "pods in the cluster".to_owned()),
         (
             "gateways".to_owned(),
             match &settings.gateways {
-                Gateways::Own => "one set a scenario".to_owned(),
+                Gateways::Own => "one set per scenario".to_owned(),
                 Gateways::Installed { namespace } => format!("those installed in {namespace}"),
             },
         ),
@@ -286,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_label_is_preferred_and_a_revision_serves_where_there_is_none() {
+    fn the_plain_label_is_preferred_to_a_revision() {
         let plain = hook("1-30", "istio-injection", "enabled");
         let tagged = hook("1-29", "istio.io/rev", "canary");
         let found = injector(&[tagged.clone(), plain]).unwrap();
@@ -298,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn an_injector_that_is_deactivated_or_is_none_is_not_found() {
+    fn a_deactivated_injector_and_other_webhooks_are_not_found() {
         let mut hook = hook("default", "istio-injection", "enabled");
         hook["webhooks"][0]["namespaceSelector"]["matchLabels"] =
             json!({"istio.io/deactivated": "never-match"});
@@ -307,23 +310,23 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_told_without_its_build() {
+    fn a_version_is_shown_without_its_build() {
         assert_eq!(without_build("1.30.1-0a1b2c-Clean"), "1.30.1");
         assert_eq!(without_build("1.31-alpha.5f-0a1b2c-Modified"), "1.31-alpha.5f");
         assert_eq!(without_build("odd"), "odd");
     }
 
     #[test]
-    fn a_program_tells_its_version_or_nothing_is_taken_for_one() {
-        let told = told_by_program(br#"{"clientVersion": {"version": "1.31.0-rc.0", "status": "Clean"}}"#);
-        assert_eq!(told.unwrap(), "1.31.0-rc.0");
+    fn only_a_version_that_the_program_prints_is_taken_for_one() {
+        let version = printed_version(br#"{"clientVersion": {"version": "1.31.0-rc.0", "status": "Clean"}}"#);
+        assert_eq!(version.unwrap(), "1.31.0-rc.0");
         for other in ["", "client version: 1.31.0", r#"{"clientVersion": {"version": ""}}"#] {
-            assert_eq!(told_by_program(other.as_bytes()), None);
+            assert_eq!(printed_version(other.as_bytes()), None);
         }
     }
 
     #[test]
-    fn the_proxys_image_is_put_together_from_the_injectors_values() {
+    fn the_proxys_image_is_composed_from_the_injectors_values() {
         let config = |image: &str| {
             let values =
                 json!({"global": {"hub": "mirror/istio", "tag": "1.30.1", "proxy": {"image": image}}});
@@ -335,18 +338,18 @@ mod tests {
     }
 
     #[test]
-    fn clusters_are_known_by_what_they_say_of_themselves() {
+    fn the_kind_of_cluster_is_recognized() {
         let node = |provider: &str| json!({"spec": {"providerID": provider}});
-        let of = |version: &str, provider: &str| flavour(version, &[node(provider)], |_| false);
+        let of = |version: &str, provider: &str| flavour(version, &[node(provider)], false);
         assert_eq!(of("v1.34.0", "kind://docker/kind/kind-control-plane"), "kind");
         assert_eq!(of("v1.34.1+k3s1", "k3s://node"), "k3s");
         assert_eq!(of("v1.34.1-gke.100", "gce://p/z/n"), "GKE");
         assert_eq!(of("v1.34.1", ""), "Kubernetes");
-        assert_eq!(flavour("v1.34.1", &[], |g| g == "config.openshift.io"), "OpenShift");
+        assert_eq!(flavour("v1.34.1", &[], true), "OpenShift");
     }
 
     #[test]
-    fn what_installed_gateways_are_not_there_for_is_not_declared() {
+    fn features_of_gateways_that_are_not_installed_are_not_declared() {
         let gateways = Gateways::Installed { namespace: "istio-system".to_owned() };
         let settings = Settings { gateways, ..Settings::default() };
         let declared = features(&settings, &["ingressgateway".to_owned()]);

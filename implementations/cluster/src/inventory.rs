@@ -1,47 +1,46 @@
-//! What carries the suite's labels in a cluster.
+//! The objects in a cluster that have the suite's labels.
 
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use meshproof_model::ResourceId;
-use serde_json::Value;
 
 use crate::api::kinds::KINDS;
-use crate::api::{Api, ApiError, Kind};
+use crate::api::{ApiError, ClusterClient, ObjectKind};
 use crate::owned::{RUN, SCENARIO};
 use crate::permissions;
 
-/// Lists asked for at once.
+/// How many lists are requested concurrently.
 const AT_ONCE: usize = 8;
 
-/// One object of the suite's.
+/// One object that the suite created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owned {
-    /// What it is.
+    /// Kind, namespace and name.
     pub id: ResourceId,
-    /// Whose.
+    /// The run that created it.
     pub run: String,
-    /// For which seat.
+    /// The seat that it was created for.
     pub scenario: String,
-    /// Since when, by the API server's clock.
+    /// When it was created, by the API server's clock.
     pub created: Option<Timestamp>,
 }
 
 impl Owned {
-    fn read(kind: &Kind, object: &Value) -> Option<Self> {
-        let metadata = object.get("metadata")?;
-        let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
-        let label = |key: &str| metadata["labels"][key].as_str().unwrap_or_default().to_owned();
+    fn read(kind: &ObjectKind, metadata: ObjectMeta) -> Option<Self> {
+        let labels = metadata.labels.unwrap_or_default();
+        let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
         Some(Self {
             id: ResourceId {
                 kind: kind.kind.to_owned(),
-                namespace: text("namespace"),
-                name: metadata["name"].as_str()?.to_owned(),
+                namespace: metadata.namespace.unwrap_or_default(),
+                name: metadata.name?,
             },
             run: label(RUN),
             scenario: label(SCENARIO),
-            created: text("creationTimestamp").parse().ok(),
+            created: metadata.creation_timestamp.map(|time| time.0),
         })
     }
 
@@ -51,7 +50,7 @@ impl Owned {
         self.id.kind == "Namespace"
     }
 
-    /// How old it is; nothing where the clocks do not agree.
+    /// How old it is; zero where the clocks disagree.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
         self.created.and_then(|c| Duration::try_from(now.duration_since(c)).ok()).unwrap_or_default()
@@ -68,16 +67,16 @@ impl Owned {
     }
 }
 
-/// Everything with a label of the suite's that matches, by kind, namespace and name; of what lies in namespaces of the suite's own only
-/// the namespace, because it goes with it.
+/// Every object that the label selector matches, by kind, namespace and name; of the suite's own namespaces
+/// only the namespace itself, because its content is deleted with it.
 ///
 /// # Errors
 /// The cluster's.
-pub async fn owned(api: &Api, selector: &str) -> Result<Vec<Owned>, ApiError> {
+pub async fn owned(api: &ClusterClient, selector: &str) -> Result<Vec<Owned>, ApiError> {
     let served = api.served().await?;
     let lists: Vec<_> = KINDS
         .iter()
-        // What the suite may not delete it does not make.
+        // The suite creates nothing that it may not delete.
         .filter(|k| permissions::has(k.group, k.plural, "delete") && served.api_version(k.kind).is_some())
         .map(|kind| of_kind(api, kind, selector))
         .collect();
@@ -90,7 +89,11 @@ pub async fn owned(api: &Api, selector: &str) -> Result<Vec<Owned>, ApiError> {
     Ok(found)
 }
 
-async fn of_kind(api: &Api, kind: &'static Kind, selector: &str) -> Result<Vec<Owned>, ApiError> {
+async fn of_kind(
+    api: &ClusterClient,
+    kind: &'static ObjectKind,
+    selector: &str,
+) -> Result<Vec<Owned>, ApiError> {
     let objects = api.list_metadata(kind.kind, None, Some(selector)).await?;
-    Ok(objects.iter().filter_map(|o| Owned::read(kind, o)).collect())
+    Ok(objects.into_iter().filter_map(|metadata| Owned::read(kind, metadata)).collect())
 }

@@ -1,9 +1,9 @@
-//! The target `cluster`: whatever speaks Istio's API in a Kubernetes cluster, reached through the cluster's own API.
+//! The target `cluster`: any mesh in a Kubernetes cluster that speaks the Istio API, reached through the
+//! cluster's own API.
 
 pub mod api;
 pub mod cleanup;
 pub mod curl;
-pub mod discovery;
 pub mod doctor;
 pub mod dump;
 pub mod identify;

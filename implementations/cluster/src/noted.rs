@@ -1,4 +1,4 @@
-//! What only the pods of a run tell of the implementation, gathered over its scenarios for the report.
+//! What only the pods of a run show of the implementation, collected over its scenarios for the report.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,43 +8,43 @@ use serde_json::Value;
 
 use crate::pod::statuses;
 
-/// How much of an image's name and of its digest is told.
+/// How many bytes of an image's name and of its digest are kept.
 const MAX_NAME: usize = 300;
-/// How many images are told of for one purpose: a mesh may inject another proxy into each pod.
-const MOST: usize = 8;
+/// How many images are listed for one purpose: a mesh may inject another proxy into each pod.
+const MAX_IMAGES: usize = 8;
 
-/// Gathers; clones share what is gathered.
+/// Notes of a run. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Noted {
+pub struct RunNotes {
     images: Arc<Mutex<BTreeMap<&'static str, BTreeSet<String>>>>,
-    /// Of each proxy's name, by what its convergence was known.
+    /// By proxy: the proofs by which its convergence was known.
     convergence: Arc<Mutex<BTreeMap<String, BTreeSet<&'static str>>>>,
 }
 
-/// A container's image, as the node tells it.
+/// A container's image, as the node reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ran {
+pub(crate) struct ImageRun {
     /// The container's name.
     pub(crate) container: String,
     /// `docker.io/library/nginx:1.28.0 (docker.io/library/nginx@sha256:...)`.
     pub(crate) image: String,
 }
 
-impl Noted {
-    /// Notes what a pod ran; `purpose` says what each container is for, and none of one that nobody wants to know of.
-    pub(crate) fn ran(&self, ran: &[Ran], purpose: impl Fn(&str) -> Option<&'static str>) {
+impl RunNotes {
+    /// Notes what a pod ran; `purpose` says what each container is for, or none if it does not matter.
+    pub(crate) fn ran(&self, ran: &[ImageRun], purpose: impl Fn(&str) -> Option<&'static str>) {
         let mut images = lock(&self.images);
         for one in ran {
             let Some(purpose) = purpose(&one.container) else { continue };
             let known = images.entry(purpose).or_default();
-            // One more than are told, so that it shows.
-            if known.len() <= MOST {
+            // One more than are listed, so that the list can say so.
+            if known.len() <= MAX_IMAGES {
                 known.insert(one.image.clone());
             }
         }
     }
 
-    /// Notes by what proof it was known of a proxy that changes were in force.
+    /// Notes by which proof it was known that changes were in force at a proxy.
     pub(crate) fn convergence(&self, proxy: &str, proof: &'static str) {
         lock(&self.convergence).entry(proxy.to_owned()).or_default().insert(proof);
     }
@@ -62,15 +62,15 @@ impl Noted {
                 proxies_by.entry(proof).or_default().insert(proxy);
             }
         }
-        let told: Vec<String> = match proxies_by.len() {
+        let proofs: Vec<String> = match proxies_by.len() {
             1 => proxies_by.keys().map(|proof| (*proof).to_owned()).collect(),
             _ => {
                 let of = |proxies: &BTreeSet<&str>| proxies.iter().copied().collect::<Vec<_>>().join(" and ");
                 proxies_by.iter().map(|(proof, proxies)| format!("{proof} ({})", of(proxies))).collect()
             }
         };
-        if !told.is_empty() {
-            details.insert("convergence by".to_owned(), told.join(", "));
+        if !proofs.is_empty() {
+            details.insert("convergence by".to_owned(), proofs.join(", "));
         }
         details
     }
@@ -81,26 +81,27 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn listed(all: &BTreeSet<String>) -> String {
-    let mut words: Vec<&str> = all.iter().take(MOST).map(String::as_str).collect();
-    if all.len() > MOST {
+    let mut words: Vec<&str> = all.iter().take(MAX_IMAGES).map(String::as_str).collect();
+    if all.len() > MAX_IMAGES {
         words.push("and more");
     }
     words.join(", ")
 }
 
-/// What the containers of a pod run (Kubernetes API, `ContainerStatus`: `image` is its name, which may be one of several, and
-/// `imageID` what the node resolved it to: a digest of the registry's, or of the node's own where it was never in one).
-pub(crate) fn ran(pod: &Value) -> Vec<Ran> {
+/// What the containers of a pod run (Kubernetes API, `ContainerStatus`: `image` is its name, which may be one
+/// of several, and `imageID` what the node resolved it to: a digest of the registry's, or of the node's own
+/// where it was never in one).
+pub(crate) fn ran(pod: &Value) -> Vec<ImageRun> {
     let text = |status: &Value, field: &str| {
         let text = status[field].as_str().filter(|text| !text.is_empty());
         text.map(|text| bounded(text, MAX_NAME))
     };
     let read = |status: &Value| {
         let (container, image) = (text(status, "name")?, text(status, "image")?);
-        let id = text(status, "imageID").unwrap_or_else(|| "no digest is told".to_owned());
+        let id = text(status, "imageID").unwrap_or_else(|| "digest unknown".to_owned());
         let id = id.strip_prefix("docker-pullable://").unwrap_or(&id);
         let image = if image == id { image } else { format!("{image} ({id})") };
-        Some(Ran { container, image })
+        Some(ImageRun { container, image })
     };
     statuses(pod).filter_map(read).collect()
 }
@@ -113,13 +114,14 @@ mod tests {
 
     fn pod(statuses: Value) -> Value {
         json!({ "status": { "containerStatuses": statuses, "initContainerStatuses": [
-            { "name": "istio-proxy", "image": "proxyv2:1", "imageID": "docker-pullable://istio/proxyv2@sha256:aa" },
+            { "name": "istio-proxy", "image": "proxyv2:1", "imageID":
+                "docker-pullable://istio/proxyv2@sha256:aa" },
         ] } })
     }
 
     #[test]
-    fn images_are_told_by_purpose_with_the_digest_that_the_node_resolved() {
-        let noted = Noted::default();
+    fn images_are_listed_by_purpose_with_the_digest_that_the_node_resolved() {
+        let noted = RunNotes::default();
         let one = pod(json!([{ "name": "application", "image": "curl:8", "imageID": "sha256:bb" }]));
         let purpose = |container: &str| match container {
             "istio-proxy" => Some("proxy"),
@@ -128,8 +130,8 @@ mod tests {
         };
         noted.ran(&ran(&one), purpose);
         noted.ran(&ran(&one), purpose);
-        let stranger = pod(json!([{ "name": "istio-validation", "image": "x", "imageID": "y" }]));
-        noted.clone().ran(&ran(&stranger), purpose);
+        let unrelated = pod(json!([{ "name": "istio-validation", "image": "x", "imageID": "y" }]));
+        noted.clone().ran(&ran(&unrelated), purpose);
         let expected = [
             ("image proxy".to_owned(), "proxyv2:1 (istio/proxyv2@sha256:aa)".to_owned()),
             ("image workload".to_owned(), "curl:8 (sha256:bb)".to_owned()),
@@ -138,8 +140,8 @@ mod tests {
     }
 
     #[test]
-    fn by_what_convergence_was_known_is_told_with_the_proxies_where_it_differs() {
-        let noted = Noted::default();
+    fn the_proofs_of_convergence_are_listed_with_the_proxies_where_they_differ() {
+        let noted = RunNotes::default();
         assert_eq!(noted.details(), BTreeMap::new());
         noted.convergence("sleep", "config dump");
         noted.convergence("gateway", "config dump");
@@ -149,23 +151,27 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_tells_no_digest_is_not_given_one() {
-        let told = ran(
-            &json!({ "status": { "containerStatuses": [{ "name": "a", "image": "curl:8", "imageID": "" }] } }),
-        );
-        assert_eq!(told[0].image, "curl:8 (no digest is told)");
+    fn an_image_without_a_digest_is_listed_as_such() {
+        let images =
+            ran(&json!({ "status": { "containerStatuses": [{ "name": "a", "image": "curl:8", "imageID":
+                "" }] } }));
+        assert_eq!(images[0].image, "curl:8 (digest unknown)");
         assert_eq!(ran(&json!({ "status": {} })), []);
     }
 
     #[test]
-    fn whatever_nodes_tell_is_bounded() {
-        let noted = Noted::default();
+    fn what_nodes_report_is_bounded() {
+        let noted = RunNotes::default();
         for number in 0..100 {
             let id = format!("{number}{}", "x".repeat(10_000));
             let statuses = json!([{ "name": "application", "image": "i", "imageID": id }]);
             noted.ran(&ran(&pod(statuses)), |name| (name == "application").then_some("workload"));
         }
-        let told = &noted.details()["image workload"];
-        assert!(told.ends_with("and more") && told.len() < (MOST + 1) * (MAX_NAME + 20), "{}", told.len());
+        let listed = &noted.details()["image workload"];
+        assert!(
+            listed.ends_with("and more") && listed.len() < (MAX_IMAGES + 1) * (MAX_NAME + 20),
+            "{}",
+            listed.len()
+        );
     }
 }

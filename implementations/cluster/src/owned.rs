@@ -1,4 +1,4 @@
-//! What the suite makes in a cluster, and how it is known again: labels, names, the field manager.
+//! How the suite's objects in a cluster are recognized: labels, names, the field manager.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use meshproof_harness::digest;
 
 /// The field manager of everything applied.
 pub const MANAGER: &str = "meshproof";
-/// On everything made: the run's id.
+/// The label of everything created: the run's id.
 pub const RUN: &str = "meshproof.dev/run";
-/// On everything made: the seat's name, `egress-gateway-mutual-rotated`.
+/// The label of everything created: the seat's name, `egress-gateway-mutual-rotated`.
 pub const SCENARIO: &str = "meshproof.dev/scenario";
-/// On namespaces, an annotation: when they were made, RFC 3339.
+/// The annotation of namespaces: when they were created, RFC 3339.
 pub const CREATED: &str = "meshproof.dev/created";
 
 /// The longest name of a namespace, and the longest value of a label (RFC 1123).
 const LONGEST: usize = 63;
 
-/// The labels of everything made.
+/// The labels of everything that is created.
 #[must_use]
 pub fn labels(run: &str, seat: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
@@ -25,13 +25,13 @@ pub fn labels(run: &str, seat: &str) -> BTreeMap<String, String> {
     ])
 }
 
-/// The label selector of everything that a run made.
+/// The label selector of everything that a run created.
 #[must_use]
 pub fn of_run(run: &str) -> String {
     format!("{RUN}={}", shortened(run, LONGEST))
 }
 
-/// `mp-RUN-SEAT-SUFFIX`, at most 63 characters, and different where any of the three is.
+/// `mp-RUN-SEAT-SUFFIX`, at most 63 characters, and different where any of the three differs.
 #[must_use]
 pub fn namespace(run: &str, seat: &str, suffix: &str) -> String {
     let run = shortened(run, 14);
@@ -39,7 +39,7 @@ pub fn namespace(run: &str, seat: &str, suffix: &str) -> String {
     format!("mp-{run}-{}-{suffix}", shortened(seat, room))
 }
 
-/// As it is where it fits; else its beginning and a digest of the whole.
+/// Unchanged where it fits; otherwise its beginning and a digest of the whole.
 fn shortened(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
@@ -56,7 +56,7 @@ mod tests {
     const RUN_ID: &str = "h5k2m9x0q1zz";
 
     #[test]
-    fn a_namespace_tells_run_scenario_and_purpose_where_they_fit() {
+    fn a_namespace_has_run_scenario_and_purpose_in_its_name_where_they_fit() {
         assert_eq!(
             namespace(RUN_ID, "egress-gateway-simple", "default"),
             "mp-h5k2m9x0q1zz-egress-gateway-simple-default"
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_cut_to_what_kubernetes_takes_and_stays_different_from_its_like() {
+    fn long_names_are_cut_to_what_kubernetes_accepts_and_stay_different() {
         let seat = |end: &str| format!("{}-{end}", "a-scenario-with-a-name".repeat(4));
         let one = namespace(RUN_ID, &seat("one"), "gateways");
         let other = namespace(RUN_ID, &seat("other"), "gateways");
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_made_is_found_by_the_label_that_it_was_given() {
+    fn the_selector_of_a_run_has_the_value_of_its_label() {
         let run = "r".repeat(90);
         let labels = labels(&run, "seat");
         assert_eq!(of_run(&run), format!("{RUN}={}", labels[RUN]));

@@ -1,5 +1,5 @@
-//! Every verb that the suite uses in a cluster, and why. `fixtures/cluster/rbac.yaml` grants just these, the doctor asks for
-//! just these, and the tests fail on a request that is not among them.
+//! Every verb that the suite uses in a cluster, and why. `fixtures/cluster/rbac.yaml` grants exactly these,
+//! the doctor reviews exactly these, and the tests fail on a request that needs any other.
 
 /// What the suite may do with one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Permission {
     pub verbs: &'static [&'static str],
     /// Why it is needed.
     pub why: &'static str,
-    /// What is lost without it, where a run works all the same.
+    /// What is lost without it, where a run is still possible.
     pub lost: Option<&'static str>,
 }
 
@@ -35,30 +35,31 @@ const fn better(
     Permission { group, resource, verbs, why, lost: Some(lost) }
 }
 
-/// Made by server-side apply (which takes `create` for what is not there and `patch` in any case), awaited, found and removed again.
-const MADE: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
-/// The same for what is never awaited.
+/// Created by server-side apply (which needs `create` for a new object and `patch` for every one), waited
+/// for, listed and deleted.
+const AWAITED: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+/// The same for objects that are never waited for.
 const WRITTEN: &[&str] = &["get", "list", "create", "patch", "delete"];
 /// WebSocket's handshake is a GET; newer API servers ask for `create` as well (KEP-4006).
 const UPGRADED: &[&str] = &["get", "create"];
 
 const NETWORKING: &str = "networking.istio.io";
-const OF_A_DOCUMENT: &str = "the documents' resources, and those that make a scenario's mesh";
+const OF_A_DOCUMENT: &str = "the documents' resources, and the suite's own for a scenario's mesh";
 
 /// The table.
 pub const PERMISSIONS: &[Permission] = &[
     may(
         "",
         "namespaces",
-        MADE,
-        "every scenario has namespaces of its own, and removing them removes everything",
+        AWAITED,
+        "every scenario has its own namespaces, and deleting them deletes everything in them",
     ),
-    may("", "nodes", &["list"], "which cluster it is, and which images its nodes hold"),
+    may("", "nodes", &["list"], "which kind of cluster it is, and which images its nodes have"),
     may(
         "",
         "pods",
         &["get", "list", "watch"],
-        "workloads, proxies and servers are awaited and found by their pods",
+        "the suite waits for the pods of workloads, proxies and servers",
     ),
     may("", "pods/log", &["get"], "access logs of proxies and servers"),
     may("", "pods/exec", UPGRADED, "the workload sends its requests"),
@@ -67,24 +68,25 @@ pub const PERMISSIONS: &[Permission] = &[
         "pods/portforward",
         UPGRADED,
         "the proxies' configuration and istiod's version are read",
-        "the proxies' configuration is read by pilot-agent in their containers instead, where there is one",
+        "the proxies' configuration is read by pilot-agent in their containers instead, if there is one",
     ),
-    may("", "services", WRITTEN, "gateways, workloads and servers are reached by services"),
+    may("", "services", WRITTEN, "services for gateways, workloads and servers"),
     may(
         "",
         "configmaps",
         WRITTEN,
-        "the servers' configuration and the suite's CA; the injector's values are read",
+        "the configuration of servers and the suite's CA; reading the injector's values",
     ),
     may(
         "",
         "secrets",
-        MADE,
-        "the documents' credentials; and nobody may let a gateway read secrets who may not read them (RBAC's rule against escalation)",
+        AWAITED,
+        "the documents' credentials; only an account that may read secrets can grant that to a gateway (RBAC \
+         forbids escalation)",
     ),
-    may("", "serviceaccounts", WRITTEN, "every workload and gateway has an identity of its own"),
-    may("apps", "deployments", MADE, "workloads, gateways and servers"),
-    may("apps", "daemonsets", &["list"], "whether ambient mode is installed as well"),
+    may("", "serviceaccounts", WRITTEN, "every workload and gateway has its own identity"),
+    may("apps", "deployments", AWAITED, "workloads, gateways and servers"),
+    may("apps", "daemonsets", &["list"], "whether ambient mode is installed too"),
     may(
         "rbac.authorization.k8s.io",
         "roles",
@@ -96,23 +98,18 @@ pub const PERMISSIONS: &[Permission] = &[
         "admissionregistration.k8s.io",
         "mutatingwebhookconfigurations",
         &["list"],
-        "which label makes the mesh inject its proxies",
+        "which label makes the mesh inject proxies",
     ),
-    may(NETWORKING, "destinationrules", MADE, OF_A_DOCUMENT),
-    may(NETWORKING, "gateways", MADE, OF_A_DOCUMENT),
-    may(NETWORKING, "serviceentries", MADE, OF_A_DOCUMENT),
-    may(NETWORKING, "sidecars", MADE, OF_A_DOCUMENT),
-    may(NETWORKING, "virtualservices", MADE, OF_A_DOCUMENT),
-    may("security.istio.io", "peerauthentications", MADE, OF_A_DOCUMENT),
-    may(
-        "telemetry.istio.io",
-        "telemetries",
-        MADE,
-        "access logs are written in the scenarios' namespaces alone",
-    ),
+    may(NETWORKING, "destinationrules", AWAITED, OF_A_DOCUMENT),
+    may(NETWORKING, "gateways", AWAITED, OF_A_DOCUMENT),
+    may(NETWORKING, "serviceentries", AWAITED, OF_A_DOCUMENT),
+    may(NETWORKING, "sidecars", AWAITED, OF_A_DOCUMENT),
+    may(NETWORKING, "virtualservices", AWAITED, OF_A_DOCUMENT),
+    may("security.istio.io", "peerauthentications", AWAITED, OF_A_DOCUMENT),
+    may("telemetry.istio.io", "telemetries", AWAITED, "access logs in the scenarios' namespaces only"),
 ];
 
-/// Whether the table has this.
+/// Whether the table has this verb for this resource.
 #[must_use]
 pub fn has(group: &str, resource: &str, verb: &str) -> bool {
     PERMISSIONS.iter().any(|p| p.group == group && p.resource == resource && p.verbs.contains(&verb))
@@ -146,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_grants_just_what_the_table_has() {
+    fn the_manifest_grants_exactly_what_the_table_has() {
         let manifest = manifest::read("fixtures/cluster/rbac.yaml", MANIFEST, "").unwrap();
         let role = manifest.iter().find(|r| r.kind() == "ClusterRole").unwrap();
         let mut granted = BTreeSet::new();
@@ -173,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_binds_its_role_to_its_own_account_and_to_nobody_else() {
+    fn the_manifest_binds_its_role_to_its_own_account_only() {
         let manifest = manifest::read("fixtures/cluster/rbac.yaml", MANIFEST, "").unwrap();
         let account = manifest.iter().find(|r| r.kind() == "ServiceAccount").unwrap();
         let role = manifest.iter().find(|r| r.kind() == "ClusterRole").unwrap();

@@ -1,4 +1,4 @@
-//! Where a scenario lives in the cluster: the documents' namespaces and the run's own, and names in either.
+//! The namespaces of a scenario: the documents' and the run's own, and host names in either.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,8 @@ pub struct Places {
 }
 
 impl Places {
-    /// The namespaces of a seat: applications, gateways (its own, or the installation's), and what stands outside the mesh.
+    /// The namespaces of a seat: for applications, for gateways (its own, or the installation's), and for
+    /// what is outside the mesh.
     #[must_use]
     pub fn new(run: &str, seat: &str, gateways: &Gateways) -> Self {
         let own = |suffix: &str| owned::namespace(run, seat, suffix);
@@ -33,7 +34,7 @@ impl Places {
         Self { applications: own("default"), gateways, outside: own("outside"), installed }
     }
 
-    /// Where what the documents put into this namespace is.
+    /// The run's namespace for a namespace of the documents.
     #[must_use]
     pub fn of(&self, documented: &str) -> &str {
         match documented {
@@ -43,20 +44,20 @@ impl Places {
         }
     }
 
-    /// Where the external services and the suite's own client are.
+    /// The namespace of the external services and of the suite's own client.
     #[must_use]
     pub fn outside(&self) -> &str {
         &self.outside
     }
 
-    /// The namespaces that are made for the scenario, and go with it.
+    /// The namespaces that are created for the scenario and deleted after it.
     #[must_use]
     pub fn own(&self) -> Vec<&str> {
         let gateways = (!self.installed).then_some(self.gateways.as_str());
         [self.applications.as_str()].into_iter().chain(gateways).chain([self.outside.as_str()]).collect()
     }
 
-    /// The namespaces in which the scenario's proxies are: who must see its configuration, and nobody else.
+    /// The namespaces of the scenario's proxies, which alone may see its configuration.
     #[must_use]
     pub fn of_proxies(&self) -> [&str; 2] {
         [&self.applications, &self.gateways]
@@ -68,7 +69,7 @@ impl Places {
         self.installed
     }
 
-    /// `NAME.default.svc.cluster.local` as it is called in the cluster; any other host as it is.
+    /// `NAME.default.svc.cluster.local` with the run's namespace; any other host unchanged.
     #[must_use]
     pub fn host(&self, documented: &str) -> String {
         let parts = documented.strip_suffix(CLUSTER).and_then(|rest| rest.rsplit_once('.'));
@@ -80,7 +81,7 @@ impl Places {
         }
     }
 
-    /// A URL whose host may be one of the mesh's.
+    /// The same for the host of a URL.
     #[must_use]
     pub fn url(&self, documented: &str) -> String {
         let Some((scheme, rest)) = documented.split_once("//") else { return documented.to_owned() };
@@ -88,8 +89,8 @@ impl Places {
         format!("{scheme}//{}{}", self.host(&rest[..end]), &rest[end..])
     }
 
-    /// A text of the cluster's with the documents' names in it, as checks compare them: in a host name, a run's namespace
-    /// becomes the document's.
+    /// A text from the cluster with the documents' names, as checks compare it: in host names, the run's
+    /// namespaces become the documents'.
     #[must_use]
     pub fn documented(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -120,24 +121,23 @@ mod tests {
     }
 
     #[test]
-    fn the_host_of_a_url_moves_and_nothing_else_of_it() {
-        let url = "http://details.default.svc.cluster.local:9080/details/1?at=a.default.svc.cluster.local";
-        assert_eq!(
-            places().url(url),
-            "http://details.mp-r1-scope-default.svc.cluster.local:9080/details/1?at=a.default.svc.cluster.local"
-        );
+    fn only_the_host_of_a_url_moves() {
+        let url = "http://details.default.svc.cluster.local:9080/1?at=a.default.svc.cluster.local";
+        let moved =
+            "http://details.mp-r1-scope-default.svc.cluster.local:9080/1?at=a.default.svc.cluster.local";
+        assert_eq!(places().url(url), moved);
         assert_eq!(places().url("http://example.com"), "http://example.com");
     }
 
     #[test]
-    fn what_the_cluster_shows_is_read_with_the_documents_names() {
+    fn texts_of_the_cluster_are_read_with_the_documents_names() {
         let line = "outbound|80|cnn|istio-egressgateway.mp-r1-scope-gateways.svc.cluster.local";
         let read = places().documented(line);
         assert_eq!(read, "outbound|80|cnn|istio-egressgateway.istio-system.svc.cluster.local");
     }
 
     #[test]
-    fn the_installations_gateways_keep_their_namespace_which_is_not_the_runs_own() {
+    fn the_installations_gateways_keep_their_namespace_which_is_not_one_of_the_runs() {
         let installed = Gateways::Installed { namespace: "istio-gateways".to_owned() };
         let places = Places::new("r1", "scope", &installed);
         assert_eq!(places.of(GATEWAYS), "istio-gateways");

@@ -1,20 +1,21 @@
-//! Secrets that images are pulled with. A pod finds them in its own namespace alone (Kubernetes, "Pull an Image from a Private
-//! Registry"), and the namespaces of a run do not exist before it: one that is somewhere else is copied, and goes with them.
+//! Secrets that images are pulled with. A pod can use only those of its own namespace (Kubernetes, "Pull an
+//! Image from a Private Registry"), and the namespaces of a run do not exist before it: a Secret of another
+//! namespace is copied, and deleted with them.
 
 use std::str::FromStr;
 
 use meshproof_model::Resource;
 use serde_json::{Value, json};
 
-use crate::api::{Api, ApiError};
+use crate::api::{ApiError, ClusterClient};
 
-/// The types that a kubelet takes (Kubernetes, "Secrets", "Docker config Secrets").
+/// The types that a kubelet accepts (Kubernetes, "Secrets", "Docker config Secrets").
 const TYPES: [&str; 2] = ["kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg"];
 
 /// A Secret that images are pulled with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullSecret {
-    /// Where it is copied from; absent: the run's namespaces get one of this name from somebody else.
+    /// Where it is copied from; absent: something else creates one of this name in the run's namespaces.
     pub namespace: Option<String>,
     /// Its name, there and in the run's namespaces.
     pub name: String,
@@ -35,30 +36,31 @@ impl FromStr for PullSecret {
         if is_name(name) && namespace.is_none_or(is_name) {
             return Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned() });
         }
-        Err(format!("{text:?} is no Secret's name; write NAME, or NAMESPACE/NAME for one that is copied"))
+        Err(format!("{text:?} is not the name of a Secret; write NAME, or NAMESPACE/NAME to have it copied"))
     }
 }
 
 /// What can be wrong with a Secret that is to be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
-    /// It is not there.
+    /// It does not exist.
     #[error("there is no Secret {name} in the namespace {namespace}")]
     Absent {
         /// Its name.
         name: String,
-        /// Where it was looked for.
+        /// Its namespace.
         namespace: String,
     },
-    /// No kubelet pulls with it.
+    /// A kubelet cannot use it.
     #[error(
-        "the Secret {name} in the namespace {namespace} is of the type {kind:?}, and not one to pull images with ({})",
-        TYPES.join(", ")
+        "the Secret {name} in the namespace {namespace} has the type {kind:?}, with which images cannot be \
+         pulled (use {})",
+        TYPES.join(" or ")
     )]
     OfAnotherType {
         /// Its name.
         name: String,
-        /// Where it is.
+        /// Its namespace.
         namespace: String,
         /// Its type.
         kind: String,
@@ -69,11 +71,11 @@ pub enum Unfit {
 }
 
 impl PullSecret {
-    /// What is copied: its type and its data. None where nothing is.
+    /// The type and data to copy; none where nothing is copied.
     ///
     /// # Errors
-    /// It is not there, not of the right type, or cannot be read.
-    pub async fn original(&self, api: &Api) -> Result<Option<Value>, Unfit> {
+    /// It does not exist, has the wrong type, or cannot be read.
+    pub async fn original(&self, api: &ClusterClient) -> Result<Option<Value>, Unfit> {
         let Some(namespace) = &self.namespace else { return Ok(None) };
         let (name, namespace) = (self.name.clone(), namespace.clone());
         let Some(found) = api.get("Secret", &namespace, &name).await? else {
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_alone_is_looked_for_where_the_pod_is_and_one_with_a_namespace_is_copied() {
+    fn a_name_with_a_namespace_is_copied_and_a_name_alone_is_not() {
         let read = |text: &str| text.parse::<PullSecret>();
         assert_eq!(read("registry"), Ok(PullSecret { namespace: None, name: "registry".to_owned() }));
         let copied = PullSecret { namespace: Some("ops".to_owned()), name: "registry.example".to_owned() };

@@ -1,5 +1,5 @@
-//! A document's resource as it stands in the cluster: in the run's own namespaces, visible to the scenario's own proxies,
-//! and with hosts outside that lead to the suite's own pods, unless the run is live.
+//! A document's resource as it is applied in the cluster: in the run's own namespaces, visible only to the
+//! scenario's proxies, and with external hosts that lead to the suite's own pods, unless the run is live.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,32 @@ use serde_json::{Map, Value, json};
 
 use crate::places::Places;
 
-/// Where nobody answers (RFC 5737, TEST-NET-1): a host outside that no external service stands for.
+/// An address where nothing answers (RFC 5737, TEST-NET-1): that of an external host without an external
+/// service.
 pub const NOWHERE: &str = "192.0.2.1";
-/// Istio's word for the sidecars in a list of gateways (reference, `VirtualService.gateways`).
+/// The name of the sidecars in a list of gateways (reference, `VirtualService.gateways`).
 const MESH: &str = "mesh";
-/// The name of the suite's own Sidecar. A namespace has one without a selector; a document's takes its place.
+/// The name of the suite's own Sidecar. A namespace can have one without a selector; a document's replaces
+/// it.
 pub const SIDECAR: &str = "default";
 
-/// What a document's resources are set down on.
+/// Where a document's resources are moved to.
 #[derive(Clone, Copy, Debug)]
 pub struct Ground<'a> {
-    /// Where things are.
+    /// The scenario's namespaces.
     pub places: &'a Places,
-    /// On everything made.
+    /// The labels of everything that is created.
     pub labels: &'a BTreeMap<String, String>,
-    /// The hosts that external services stand for, each with its address.
+    /// The hosts that have an external service, each with its address.
     pub pins: &'a BTreeMap<String, String>,
-    /// The `egress.hosts` of a Sidecar that says nothing of its own: what the scenario made, and not the whole cluster.
+    /// The `egress.hosts` of a Sidecar that has none: what the scenario created, and not the whole cluster.
     pub egress: &'a [String],
-    /// Hosts outside are the documents' own, and stay as they are printed.
+    /// Whether external hosts are the documents' own and stay as printed.
     pub live: bool,
 }
 
-/// The resource as it is applied; a ServiceEntry of several hosts becomes one for each, because each leads elsewhere.
+/// The resource as it is applied; a ServiceEntry of several hosts becomes one per host, because each host has
+/// its own address.
 #[must_use]
 pub fn relocate(resource: &Resource, ground: &Ground<'_>) -> Vec<Resource> {
     let mut moved = resource.clone();
@@ -68,9 +71,9 @@ pub fn relocate(resource: &Resource, ground: &Ground<'_>) -> Vec<Resource> {
     vec![moved]
 }
 
-/// Scenarios side by side define the same hosts; without a list Istio shows each to the whole cluster (reference,
-/// `exportTo`; pilot/pkg/model/push_context.go, `initDefaultExportMaps`). What a document exports to all is for all of its
-/// scenario; `.` is the resource's own namespace, wherever that is.
+/// Scenarios that run side by side define the same hosts; without a list Istio exports each to the whole
+/// cluster (reference, `exportTo`; pilot/pkg/model/push_context.go, `initDefaultExportMaps`). What a document
+/// exports to all is exported to the whole scenario; `.` is the resource's own namespace.
 fn export(spec: &mut Map<String, Value>, places: &Places) {
     let all = || places.of_proxies().map(Value::from).to_vec();
     let Some(documented) = spec.get("exportTo").and_then(Value::as_array).filter(|list| !list.is_empty())
@@ -85,7 +88,8 @@ fn export(spec: &mut Map<String, Value>, places: &Places) {
             Some("." | "~") | None => vec![entry.clone()],
             Some(namespace) => vec![places.of(namespace).into()],
         };
-        // Istio refuses a list with the same entry twice (pkg/config/validation/validation.go, `validateExportTo`).
+        // Istio refuses a list with the same entry twice (pkg/config/validation/validation.go,
+        // `validateExportTo`).
         for name in named {
             if !mapped.contains(&name) {
                 mapped.push(name);
@@ -107,7 +111,8 @@ fn map_host(host: &mut Value, places: &Places) {
     }
 }
 
-/// A name that may have a namespace before it, `NAMESPACE/NAME`: of a gateway, or of a host. `*` and `.` are not namespaces.
+/// The name of a gateway or a host, with or without a namespace: `NAMESPACE/NAME`. `*` and `.` are not
+/// namespaces.
 fn map_qualified(value: &mut Value, places: &Places) {
     let Some(text) = value.as_str() else { return };
     let mapped = match text.split_once('/') {
@@ -155,8 +160,9 @@ fn virtual_service(spec: &mut Map<String, Value>, places: &Places) {
     }
 }
 
-/// A Gateway selects pods in every namespace of the cluster (pilot/pkg/model/push_context.go, `mergeGateways`; unless
-/// PILOT_SCOPE_GATEWAY_TO_NAMESPACE): with the run's own labels it finds the scenario's own alone.
+/// A Gateway selects pods in every namespace of the cluster (pilot/pkg/model/push_context.go,
+/// `mergeGateways`; unless PILOT_SCOPE_GATEWAY_TO_NAMESPACE): with the run's labels it selects only those of
+/// the scenario.
 fn gateway(spec: &mut Map<String, Value>, ground: &Ground<'_>) {
     if !ground.places.gateways_installed()
         && let Some(selector) = spec.get_mut("selector").and_then(Value::as_object_mut)
@@ -170,8 +176,8 @@ fn gateway(spec: &mut Map<String, Value>, ground: &Ground<'_>) {
     }
 }
 
-/// A Sidecar that names no egress takes in the whole cluster (reference, `Sidecar`; pilot/pkg/model/sidecar.go,
-/// `convertToSidecarScope`), which on a shared one is others' configuration.
+/// A Sidecar without egress imports the whole cluster (reference, `Sidecar`; pilot/pkg/model/sidecar.go,
+/// `convertToSidecarScope`), which in a shared cluster includes the configuration of others.
 fn sidecar(spec: &mut Map<String, Value>, ground: &Ground<'_>) {
     if spec.get("egress").is_none() {
         spec.insert("egress".to_owned(), json!([{ "hosts": ground.egress }]));
@@ -186,9 +192,10 @@ fn sidecar(spec: &mut Map<String, Value>, ground: &Ground<'_>) {
     }
 }
 
-/// Hosts outside lead to the suite's own pods. With resolution DNS an endpoint may be an address, which then stands for the
-/// name (pkg/config/validation/validation.go, `ValidateServiceEntry`, case `ServiceEntry_DNS`); hosts, ports and resolution stay
-/// as the document has them. Endpoints are for all hosts of an entry, hence one for each host.
+/// External hosts lead to the suite's own pods. With resolution DNS an endpoint may be an address, which then
+/// replaces the name (pkg/config/validation/validation.go, `ValidateServiceEntry`, case `ServiceEntry_DNS`);
+/// hosts, ports and resolution stay as the document has them. Endpoints hold for all hosts of an entry, hence
+/// one entry per host.
 fn service_entries(moved: &Resource, ground: &Ground<'_>) -> Vec<Resource> {
     let spec = moved.spec();
     let by_name = spec.get("resolution").and_then(Value::as_str).is_some_and(|r| r.starts_with("DNS"));
@@ -218,7 +225,7 @@ mod tests {
     use crate::settings::Gateways;
     use meshproof_harness::manifest;
 
-    struct World {
+    struct RelocationCase {
         places: Places,
         labels: BTreeMap<String, String>,
         pins: BTreeMap<String, String>,
@@ -226,7 +233,7 @@ mod tests {
         live: bool,
     }
 
-    impl World {
+    impl RelocationCase {
         fn new() -> Self {
             Self::with(&Gateways::Own)
         }
@@ -242,7 +249,7 @@ mod tests {
         }
 
         fn all(&self, yaml: &str) -> Vec<Resource> {
-            let World { places, labels, pins, egress, live } = self;
+            let RelocationCase { places, labels, pins, egress, live } = self;
             let ground = Ground { places, labels, pins, egress, live: *live };
             let read = manifest::read("test", yaml, "default").unwrap();
             read.iter().flat_map(|r| relocate(r, &ground)).collect()
@@ -256,9 +263,10 @@ mod tests {
     }
 
     #[test]
-    fn every_resource_moves_to_the_runs_namespace_and_carries_its_labels() {
-        let secret = World::new().all(
-            "{apiVersion: v1, kind: Secret, metadata: {name: c, namespace: istio-system}, stringData: {a: b}}",
+    fn every_resource_moves_to_the_runs_namespace_and_has_its_labels() {
+        let secret = RelocationCase::new().all(
+            "{apiVersion: v1, kind: Secret, metadata: {name: c, namespace: istio-system}, stringData: {a: \
+             b}}",
         );
         assert_eq!(secret[0].namespace(), "mp-r1-s-gateways");
         assert_eq!(secret[0].0["metadata"]["labels"][owned::RUN], "r1");
@@ -266,19 +274,20 @@ mod tests {
     }
 
     #[test]
-    fn destinations_hosts_and_gateways_of_a_virtual_service_move_and_hosts_outside_stay() {
+    fn destinations_hosts_and_gateways_of_a_virtual_service_move_and_external_hosts_stay() {
         let spec = json!({
             "hosts": ["edition.cnn.com", "details.default.svc.cluster.local"],
             "gateways": ["own", "default/other", "mesh"],
             "http": [{
                 "match": [{"gateways": ["istio-system/g", "mesh"], "port": 80}],
                 "route": [
-                    {"destination": {"host": "istio-egressgateway.istio-system.svc.cluster.local", "subset": "cnn"}},
+                    {"destination": {"host": "istio-egressgateway.istio-system.svc.cluster.local", "subset":
+                        "cnn"}},
                     {"destination": {"host": "welcome"}},
                 ],
             }],
         });
-        let moved = World::new().one("VirtualService", &spec);
+        let moved = RelocationCase::new().one("VirtualService", &spec);
         let spec = moved.spec();
         assert_eq!(spec["hosts"], json!(["edition.cnn.com", "details.mp-r1-s-default.svc.cluster.local"]));
         assert_eq!(spec["gateways"], json!(["own", "mp-r1-s-default/other", "mesh"]));
@@ -289,22 +298,22 @@ mod tests {
     }
 
     #[test]
-    fn what_exports_nothing_is_exported_to_the_scenarios_own_namespaces() {
+    fn a_resource_without_export_to_is_exported_to_the_scenarios_namespaces() {
         let all = json!(["mp-r1-s-default", "mp-r1-s-gateways"]);
         for (kind, spec) in [
             ("VirtualService", json!({"hosts": ["a.example"]})),
             ("DestinationRule", json!({"host": "a.example"})),
             ("ServiceEntry", json!({"hosts": ["a.example"], "resolution": "DNS"})),
         ] {
-            assert_eq!(World::new().one(kind, &spec).spec()["exportTo"], all, "{kind}");
+            assert_eq!(RelocationCase::new().one(kind, &spec).spec()["exportTo"], all, "{kind}");
         }
     }
 
     #[test]
-    fn what_a_document_exports_is_mapped_and_not_widened() {
+    fn the_export_to_of_a_document_is_mapped_and_not_widened() {
         let exported = |to: Value| {
             let spec = json!({"host": "a.example", "exportTo": to});
-            World::new().one("DestinationRule", &spec).spec()["exportTo"].clone()
+            RelocationCase::new().one("DestinationRule", &spec).spec()["exportTo"].clone()
         };
         assert_eq!(exported(json!(["."])), json!(["."]));
         assert_eq!(exported(json!(["istio-system"])), json!(["mp-r1-s-gateways"]));
@@ -312,25 +321,26 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_selects_the_scenarios_own_pods_and_installed_ones_as_printed() {
+    fn a_gateway_selects_the_scenarios_own_pods_or_installed_ones_as_printed() {
         let spec = json!({"selector": {"istio": "egressgateway"}, "servers": [
-            {"port": {"number": 80, "name": "h", "protocol": "HTTP"}, "hosts": ["edition.cnn.com", "default/a.example", "*/b"]}]});
-        let moved = World::new().one("Gateway", &spec);
+            {"port": {"number": 80, "name": "h", "protocol": "HTTP"}, "hosts": ["edition.cnn.com",
+                "default/a.example", "*/b"]}]});
+        let moved = RelocationCase::new().one("Gateway", &spec);
         let selector = &moved.spec()["selector"];
         assert_eq!(selector["istio"], "egressgateway");
         assert_eq!((&selector[owned::RUN], &selector[owned::SCENARIO]), (&json!("r1"), &json!("s")));
         let hosts = &moved.spec()["servers"][0]["hosts"];
         assert_eq!(hosts, &json!(["edition.cnn.com", "mp-r1-s-default/a.example", "*/b"]));
         let installed = Gateways::Installed { namespace: "istio-system".to_owned() };
-        let moved = World::with(&installed).one("Gateway", &spec);
+        let moved = RelocationCase::with(&installed).one("Gateway", &spec);
         assert_eq!(moved.spec()["selector"], json!({"istio": "egressgateway"}));
     }
 
     #[test]
-    fn a_host_outside_leads_to_the_suites_pod_with_hosts_ports_and_resolution_as_printed() {
+    fn an_external_host_leads_to_the_suites_pod_with_hosts_ports_and_resolution_as_printed() {
         let spec = json!({"hosts": ["edition.cnn.com"], "resolution": "DNS",
                           "ports": [{"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 443}]});
-        let moved = World::new().one("ServiceEntry", &spec);
+        let moved = RelocationCase::new().one("ServiceEntry", &spec);
         assert_eq!(moved.name(), "n");
         for field in ["hosts", "resolution", "ports"] {
             assert_eq!(moved.spec()[field], spec[field]);
@@ -339,10 +349,10 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_several_hosts_becomes_one_for_each_and_who_is_unknown_leads_nowhere() {
+    fn an_entry_of_several_hosts_becomes_one_per_host_and_an_unknown_host_leads_nowhere() {
         let yaml = "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: two},
                      spec: {hosts: [edition.cnn.com, other.example], resolution: DNS}}";
-        let entries = World::new().all(yaml);
+        let entries = RelocationCase::new().all(yaml);
         let seen: Vec<_> = entries.iter().map(|e| (e.name(), &e.spec()["endpoints"][0]["address"])).collect();
         assert_eq!(
             seen,
@@ -351,18 +361,20 @@ mod tests {
     }
 
     #[test]
-    fn a_live_run_leaves_hosts_outside_as_printed_and_confined_to_the_scenario() {
-        let world = World { live: true, ..World::new() };
+    fn a_live_run_leaves_external_hosts_as_printed_and_exports_them_only_to_the_scenario() {
+        let world = RelocationCase { live: true, ..RelocationCase::new() };
         let printed = json!({"hosts": ["edition.cnn.com", "other.example"], "resolution": "DNS",
-                             "ports": [{"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 443}]});
+                             "ports": [{"number": 80, "name": "http", "protocol": "HTTP", "targetPort":
+                                 443}]});
         let mut expected = printed.clone();
         expected["exportTo"] = json!(["mp-r1-s-default", "mp-r1-s-gateways"]);
         assert_eq!(world.one("ServiceEntry", &printed).0["spec"], expected);
     }
 
     #[test]
-    fn a_documents_sidecar_takes_the_place_of_the_suites_own_and_takes_in_what_the_scenario_made() {
-        let moved = World::new().one("Sidecar", &json!({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}));
+    fn a_documents_sidecar_replaces_the_suites_own_and_imports_what_the_scenario_created() {
+        let moved = RelocationCase::new()
+            .one("Sidecar", &json!({"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}));
         assert_eq!(moved.name(), SIDECAR);
         assert_eq!(moved.spec()["egress"], json!([{"hosts": ["./*"]}]));
         assert_eq!(moved.spec()["outboundTrafficPolicy"]["mode"], "REGISTRY_ONLY");

@@ -1,4 +1,4 @@
-//! What the command line, or a test's environment, says about the cluster and about what is put into it.
+//! The options of the command line, or of a test's environment, for a run in a cluster.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,34 +7,35 @@ use meshproof_harness::timeouts::Timeouts;
 
 use crate::pull_secrets::PullSecret;
 
-/// Which gateways carry the documents' traffic.
+/// Which gateways the scenarios use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Gateways {
-    /// Each scenario makes its own by gateway injection, in namespaces of its own.
+    /// Each scenario creates its own by gateway injection, in namespaces of its own.
     #[default]
     Own,
-    /// Those of the installation, as the documents print them. Scenarios then share them.
+    /// Those of the installation, as in the documents. Scenarios then share them.
     Installed {
-        /// Where they live.
+        /// Their namespace.
         namespace: String,
     },
 }
 
-/// The images that are put into a cluster: key, default, and what it is for.
+/// The images of the suite's own pods: key, default, and purpose.
 pub const IMAGES: &[(&str, &str, &str)] = &[
     ("workload", "curlimages/curl:8.16.0", "the documents' sleep pod and the probe: a stock curl"),
     ("external", "nginx:1.28.0", "external services and services without a sidecar: a stock nginx"),
-    ("details", "nginx:1.28.0", "the application that asks a service outside on its own"),
+    ("details", "nginx:1.28.0", "the application that calls an external service on its own"),
 ];
 
-/// Everything that a run on a cluster may be told.
+/// The options of a run in a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The kubeconfig; absent: `KUBECONFIG`, else `~/.kube/config`, else the service account of the pod it runs in.
+    /// The kubeconfig; absent: `KUBECONFIG`, else `~/.kube/config`, else the service account of the pod that
+    /// the suite runs in.
     pub kubeconfig: Option<PathBuf>,
     /// The context in it; absent: its current one.
     pub context: Option<String>,
-    /// Whose gateways.
+    /// Which gateways.
     pub gateways: Gateways,
     /// Images that replace those of [`IMAGES`], by key.
     pub images: BTreeMap<String, String>,
@@ -42,9 +43,9 @@ pub struct Settings {
     pub pull_policy: Option<String>,
     /// Secrets that pods pull images with.
     pub pull_secrets: Vec<PullSecret>,
-    /// What the report calls the implementation; absent: what it says of itself.
+    /// What the report calls the implementation; absent: `Istio`.
     pub name: Option<String>,
-    /// How long each thing may take.
+    /// The timeouts.
     pub timeouts: Timeouts,
 }
 
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_is_the_one_that_was_asked_for_else_the_default() {
+    fn an_image_is_the_configured_one_or_else_the_default() {
         let images = BTreeMap::from([("workload".to_owned(), "mirror/curl:1".to_owned())]);
         let settings = Settings { images, ..Settings::default() };
         assert_eq!(settings.image("workload"), "mirror/curl:1");

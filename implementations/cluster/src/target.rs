@@ -10,43 +10,43 @@ use meshproof_harness::timeouts::Timeouts;
 use meshproof_model::Implementation;
 use tokio::sync::OnceCell;
 
-use crate::api::{Api, ApiError};
+use crate::api::{ApiError, ClusterClient};
 use crate::cleanup::remove;
-use crate::doctor::{Finding, examine, refusal};
+use crate::doctor::{DoctorFinding, examine, refusal};
 use crate::identify::{self, Installation};
 use crate::inventory::owned;
 use crate::manifests::Injection;
-use crate::noted::Noted;
+use crate::noted::RunNotes;
 use crate::owned::{RUN, of_run};
 use crate::settings::{Gateways, Settings};
 
 /// A target whose implementation is the mesh of a cluster.
 pub struct ClusterTarget {
     settings: Settings,
-    api: OnceCell<Api>,
+    api: OnceCell<ClusterClient>,
     installation: OnceCell<Installation>,
-    noted: Noted,
+    noted: RunNotes,
 }
 
 impl ClusterTarget {
-    /// On the cluster that the settings name. Nothing is asked of it yet.
+    /// On the cluster that the settings name, without contacting it yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, api: OnceCell::new(), installation: OnceCell::new(), noted: Noted::default() }
+        Self { settings, api: OnceCell::new(), installation: OnceCell::new(), noted: RunNotes::default() }
     }
 
-    /// On a connection that is there, such as a test's.
+    /// On an existing connection, such as a test's.
     #[must_use]
-    pub fn on(api: Api, settings: Settings) -> Self {
+    pub fn on(api: ClusterClient, settings: Settings) -> Self {
         Self {
             settings,
             api: OnceCell::new_with(Some(api)),
             installation: OnceCell::new(),
-            noted: Noted::default(),
+            noted: RunNotes::default(),
         }
     }
 
-    /// What it was told.
+    /// Its settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -56,11 +56,11 @@ impl ClusterTarget {
     ///
     /// # Errors
     /// [`TargetError::Environment`]: there is no usable kubeconfig.
-    pub async fn api(&self) -> Result<&Api, TargetError> {
-        self.api.get_or_try_init(|| Api::connect(&self.settings)).await.map_err(ApiError::blame)
+    pub async fn api(&self) -> Result<&ClusterClient, TargetError> {
+        self.api.get_or_try_init(|| ClusterClient::connect(&self.settings)).await.map_err(ApiError::blame)
     }
 
-    /// The mesh, looked for once, and only in a cluster that a run can work on.
+    /// The mesh, determined once, and only in a cluster on which a run is possible.
     ///
     /// # Errors
     /// [`TargetError::Environment`] with the doctor's words.
@@ -74,7 +74,7 @@ impl ClusterTarget {
                 let found = identify::installation(api).await.map_err(ApiError::blame)?;
                 found.ok_or_else(|| {
                     TargetError::Environment(
-                        "the mesh went away while it was looked at: run again".to_owned(),
+                        "the mesh was removed while it was examined: run again".to_owned(),
                     )
                 })
             })
@@ -82,12 +82,12 @@ impl ClusterTarget {
     }
 }
 
-/// What the doctor finds, without a run.
+/// What the doctor finds, outside of a run.
 ///
 /// # Errors
-/// There is no cluster to look at.
-pub async fn doctor(settings: &Settings) -> Result<Vec<Finding>, ApiError> {
-    let api = Api::connect(settings).await?;
+/// There is no usable kubeconfig.
+pub async fn doctor(settings: &Settings) -> Result<Vec<DoctorFinding>, ApiError> {
+    let api = ClusterClient::connect(settings).await?;
     Ok(examine(&api, settings).await)
 }
 
@@ -107,7 +107,7 @@ impl Target for ClusterTarget {
         runs.sort_unstable();
         runs.dedup();
         let says = if found.is_empty() {
-            "nothing of meshproof's".to_owned()
+            "no objects of meshproof".to_owned()
         } else {
             format!("{} of other runs ({})", objects(found.len()), runs.join(", "))
         };
@@ -124,7 +124,7 @@ impl Target for ClusterTarget {
     }
 
     fn starts_within(&self, _timeouts: &Timeouts) -> Option<Duration> {
-        // Its waits have timeouts of their own, and tell who is to blame.
+        // Its waits have timeouts of their own, which say who is to blame.
         None
     }
 
@@ -139,7 +139,7 @@ impl Target for ClusterTarget {
         let api = self.api().await?;
         let found = owned(api, &of_run(run)).await.map_err(ApiError::blame)?;
         let says = match (found.len(), keep) {
-            (0, _) => "nothing of this run".to_owned(),
+            (0, _) => "no objects of this run".to_owned(),
             (count, false) => format!("{} of this run", objects(count)),
             (count, true) => {
                 format!(
@@ -152,7 +152,7 @@ impl Target for ClusterTarget {
         if !keep {
             remove(api, &found, |object, result| {
                 let became = match result {
-                    Ok(()) => "removed only now, after its scenario had ended".to_owned(),
+                    Ok(()) => "removed only after its scenario had ended".to_owned(),
                     Err(e) => format!("{e}; `meshproof cleanup --target cluster --run {run}` tries again"),
                 };
                 let what = format!("{}: {became}", object.shown());
@@ -180,11 +180,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scenarios_follow_one_another_where_they_share_the_gateways_of_an_installation() {
-        let told =
+    fn scenarios_that_share_installed_gateways_run_one_after_another() {
+        let reason =
             |gateways| ClusterTarget::new(Settings { gateways, ..Settings::default() }).one_at_a_time();
-        assert_eq!(told(Gateways::Own), None);
-        let installed = told(Gateways::Installed { namespace: "istio-system".to_owned() });
+        assert_eq!(reason(Gateways::Own), None);
+        let installed = reason(Gateways::Installed { namespace: "istio-system".to_owned() });
         assert!(installed.unwrap().contains("istio-system"));
     }
 }

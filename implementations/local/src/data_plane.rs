@@ -134,7 +134,7 @@ pub enum DataPlaneError {
     #[error("unsupported by the implementation: {0}")]
     Unable(String),
     /// It broke its contract or died; a finding about the implementation.
-    #[error("the implementation is gone: {0}")]
+    #[error("the implementation failed: {0}")]
     Gone(String),
     /// This machine kept it from working: a port taken, a program missing. The message names the mend.
     #[error("{0}")]

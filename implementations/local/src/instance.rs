@@ -348,7 +348,8 @@ impl Instance for LocalInstance {
         let stopped = join_all(replaced.iter().map(|service| service.stop())).await;
         taken_up.map_err(|_| {
             TargetError::Gone(format!(
-                "it did not take up an external service's address within the timeout `applied` ({limit:?})"
+                "timed out after {limit:?} waiting for it to use the addresses of new external services; --timeout \
+                 applied=DURATION sets another limit"
             ))
         })??;
         stopped.into_iter().collect::<Result<(), _>>().map_err(environment)?;
@@ -421,7 +422,8 @@ impl Instance for LocalInstance {
         let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         tokio::time::timeout(limit, self.data_plane.settle()).await.map_err(|_| {
             TargetError::Gone(format!(
-                "it did not deliver its access logs within the timeout `evidence-settled` ({limit:?})"
+                "timed out after {limit:?} waiting for its access logs; --timeout evidence-settled=DURATION sets another \
+                 limit"
             ))
         })??;
         let services = self.running_services();

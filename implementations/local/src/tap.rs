@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use meshproof_model::{TlsFacts, TlsFailure};
+
 use crate::tls;
 
 /// Watches a stream. Called with each piece once it has passed.
@@ -22,19 +24,26 @@ pub(crate) trait Watch: Send + Sync {
 /// Remembers why TLS failed. HTTP/2's library hands an I/O error on as text only, and an alert that comes after the
 /// handshake, as TLS 1.3 has them, would not be known for one.
 #[derive(Clone, Default)]
-pub(crate) struct TlsFailure(Arc<Mutex<Option<String>>>);
+pub(crate) struct FirstTlsError(Arc<Mutex<Option<(String, TlsFailure)>>>);
 
-impl TlsFailure {
-    pub(crate) fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+impl FirstTlsError {
+    /// Puts the error, if there was one, into `facts`, and says whether there was.
+    pub(crate) fn note(&self, facts: &mut TlsFacts) -> bool {
+        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failed = first.is_some();
+        if let Some((words, kind)) = first {
+            facts.failure = Some(words);
+            facts.failure_kind = Some(kind);
+        }
+        failed
     }
 }
 
-impl Watch for TlsFailure {
+impl Watch for FirstTlsError {
     fn failed(&self, error: &io::Error) {
-        if let Some(error) = tls::inside(error) {
+        if let Some(inner) = tls::inside(error) {
             let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert_with(|| error.to_string());
+            first.get_or_insert_with(|| (inner.to_string(), tls::failure_of(error)));
         }
     }
 }

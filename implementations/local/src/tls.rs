@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use meshproof_model::{PeerCertificate, TlsFacts};
+use meshproof_model::{PeerCertificate, TlsFacts, TlsFailure};
 use rustls::crypto::CryptoProvider;
-use rustls::{CommonState, ProtocolVersion, RootCertStore};
+use rustls::{AlertDescription, CommonState, ProtocolVersion, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -79,6 +79,40 @@ fn cipher_name(suite: rustls::CipherSuite) -> String {
 /// An ALPN protocol identifier as text.
 pub(crate) fn alpn_name(protocol: &[u8]) -> String {
     String::from_utf8_lossy(protocol).into_owned()
+}
+
+/// Notes that TLS failed, in this end's words and as a type.
+pub(crate) fn note_failure(facts: &mut TlsFacts, error: &io::Error) {
+    facts.failure = Some(error.to_string());
+    facts.failure_kind = Some(failure_of(error));
+}
+
+/// How TLS failed, by the error that it ended in.
+pub(crate) fn failure_of(error: &io::Error) -> TlsFailure {
+    let name = |alert: AlertDescription| TlsFailure::alert_name(alert.into());
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "foreign enums of many kinds, of which a few are told apart"
+    )]
+    match inside(error) {
+        Some(rustls::Error::AlertReceived(alert)) => TlsFailure::AlertReceived { alert: name(*alert) },
+        // rustls has sent the alert that goes with the error (rustls, `send_cert_verify_error_alert`).
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            TlsFailure::AlertSent { alert: name(why.clone().into()) }
+        }
+        Some(rustls::Error::NoCertificatesPresented) => {
+            TlsFailure::AlertSent { alert: name(AlertDescription::CertificateRequired) }
+        }
+        Some(_) => TlsFailure::Other,
+        None => match error.kind() {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected => TlsFailure::PeerVanished,
+            _ => TlsFailure::Other,
+        },
+    }
 }
 
 /// The TLS library's error inside an I/O error, if that is what it is.

@@ -9,7 +9,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use meshproof_model::{Connection, EvidenceId, Fact, Header, PeerCertificate, ServerRequest, Side, TlsFacts};
+use meshproof_model::{
+    Connection, EvidenceId, Fact, Header, PeerCertificate, ServerRequest, Side, TlsFacts, TlsFailure,
+};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;
@@ -275,6 +277,7 @@ impl Recorder {
             peer_certificate: client_certificate(line),
             peer_verification: given(&line.client_verify).filter(|_| self.asks_clients),
             failure: None,
+            failure_kind: None,
         })
     }
 
@@ -288,7 +291,9 @@ impl Recorder {
             if failure.is_some() {
                 self.store.amend(id, |fact| {
                     if let Fact::Connection(c) = fact {
-                        c.tls.get_or_insert_default().failure = failure;
+                        let tls = c.tls.get_or_insert_default();
+                        tls.failure_kind = failure.as_deref().map(failure_of);
+                        tls.failure = failure;
                     }
                 });
             }
@@ -300,7 +305,11 @@ impl Recorder {
             // The line has the address that the relay came from, and the relay listens on loopback alone.
             Site::Container { .. } => Ipv4Addr::LOCALHOST.to_string(),
         };
-        let tls = failure.map(|failure| TlsFacts { failure: Some(failure), ..TlsFacts::default() });
+        let tls = failure.map(|failure| TlsFacts {
+            failure_kind: Some(failure_of(&failure)),
+            failure: Some(failure),
+            ..TlsFacts::default()
+        });
         let fact = Connection { number, port, tls_port, peer, clear_bytes: String::new(), tls };
         let id = self.store.record(self.side.clone(), None, Fact::Connection(fact));
         self.connections.insert(number, id);
@@ -318,6 +327,23 @@ fn connection_line(text: &str) -> Option<(u64, &str, &str)> {
     let server = server.split(',').next().unwrap_or(server);
     let (_, port) = server.rsplit_once(':')?;
     Some((number.parse().ok()?, words, port))
+}
+
+/// How a handshake failed, by nginx's words for it: OpenSSL's error queue, an errno, or that the client closed the connection.
+/// nginx refuses no client's certificate in the handshake (`ngx_ssl_verify_callback` accepts every one): what is left is
+/// [`TlsFailure::Other`].
+fn failure_of(words: &str) -> TlsFailure {
+    // OpenSSL has this for an alert that it received, and only then (`ssl3_read_bytes`, `SSL_AD_REASON_OFFSET`).
+    if let Some((_, number)) = words.rsplit_once("SSL alert number ") {
+        let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
+        let alert = digits.parse().map_or(digits, TlsFailure::alert_name);
+        return TlsFailure::AlertReceived { alert };
+    }
+    let vanished = ["peer closed connection in SSL handshake", "reset by peer", "unexpected eof"];
+    if vanished.iter().any(|words_of_it| words.contains(words_of_it)) {
+        return TlsFailure::PeerVanished;
+    }
+    TlsFailure::Other
 }
 
 /// The client's certificate as nginx saw it: names and serial in nginx's own words, the rest from the certificate.

@@ -1,5 +1,5 @@
-//! The target `cluster` for the command line and the tests: its options, doctor and cleanup, in builds with the feature `cluster`; in
-//! others, how to get one.
+//! The target `cluster` for the command line and the tests: its options, doctor and cleanup. Builds without
+//! the feature `cluster` answer with how to get it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,15 +9,15 @@ use std::time::Duration;
 use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::Timeouts;
 
-/// Which cluster, and what is put into it. The variables that give the same are named beside each.
+/// Which cluster, and how it is used. Each option names its environment variable.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// `MESHPROOF_KUBECONFIG`; absent: `KUBECONFIG`, else the usual places.
     pub kubeconfig: Option<PathBuf>,
     /// `MESHPROOF_CONTEXT`; absent: the kubeconfig's current one.
     pub context: Option<String>,
-    /// `MESHPROOF_GATEWAYS=installed` with `MESHPROOF_GATEWAY_NAMESPACE`: the namespace of installed gateways; absent: each scenario
-    /// makes its own.
+    /// `MESHPROOF_GATEWAYS=installed` with `MESHPROOF_GATEWAY_NAMESPACE`: the namespace of installed
+    /// gateways; absent: each scenario creates its own.
     pub installed_gateways: Option<String>,
     /// `MESHPROOF_IMAGES=KEY=IMAGE,KEY=IMAGE`.
     pub images: BTreeMap<String, String>,
@@ -29,28 +29,29 @@ pub struct Options {
     pub name: Option<String>,
 }
 
-/// Why there is no such target.
+/// Why the target cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unusable {
     /// The feature is off.
     #[error(
-        "this build of meshproof knows no clusters: build it with them, `cargo build --release --features cluster`, or `cargo install \
+        "meshproof was built without cluster support: rebuild it with `cargo build --release --features \
+         cluster`, or `cargo install \
          --path cli --features cluster`"
     )]
     NotBuilt,
-    /// An option has no meaning.
+    /// An option is invalid.
     #[error("{0}")]
     Option(String),
 }
 
-/// Where installed gateways live by the documents, and by Istio's own profiles.
+/// The namespace of installed gateways in the documents, and in Istio's own profiles.
 pub const GATEWAY_NAMESPACE: &str = "istio-system";
 
 impl Options {
     /// From the variables `MESHPROOF_...`, for tests, which have no flags.
     ///
     /// # Errors
-    /// A variable has a value without meaning.
+    /// A variable has an invalid value.
     pub fn from_environment(read: impl Fn(&str) -> Option<String>) -> Result<Self, Unusable> {
         let read = |name: &str| read(name).filter(|value| !value.is_empty());
         let words = |name: &str| {
@@ -63,7 +64,7 @@ impl Options {
             Some("installed") => Some(namespace.unwrap_or_else(|| GATEWAY_NAMESPACE.to_owned())),
             Some(other) => {
                 return Err(Unusable::Option(format!(
-                    "MESHPROOF_GATEWAYS: {other:?} is neither own nor installed"
+                    "MESHPROOF_GATEWAYS is {other:?}; use own or installed"
                 )));
             }
         };
@@ -83,7 +84,7 @@ impl Options {
 /// `KEY=IMAGE`.
 ///
 /// # Errors
-/// It is not; in words.
+/// Why it is not, in words.
 pub fn image(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, image)) if !key.is_empty() && !image.is_empty() => Ok((key.to_owned(), image.to_owned())),
@@ -91,33 +92,34 @@ pub fn image(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Whether a run asks the documents' own hosts: `MESHPROOF_LIVE=1`. A variable that is set to nothing says nothing.
+/// Whether a run sends requests to the documents' own hosts: `MESHPROOF_LIVE=1`. An empty variable counts as
+/// unset.
 ///
 /// # Errors
-/// It says neither; in words.
+/// Why it is neither, in words.
 pub fn live(text: &str) -> Result<bool, String> {
     match text {
         "1" | "true" => Ok(true),
         "" | "0" | "false" => Ok(false),
-        other => Err(format!("{other:?} is neither 1 (or true) nor 0 (or false)")),
+        other => Err(format!("{other:?} is not valid; use 1 (or true) or 0 (or false)")),
     }
 }
 
-/// What the doctor says.
+/// The doctor's report.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct DoctorReport {
     /// For people.
     pub text: String,
-    /// Whether a run can work.
+    /// Whether a run is possible.
     pub fit: bool,
 }
 
-/// Which leftovers are meant.
+/// Which objects of earlier runs are removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum CleanupScope {
     /// Those of this run.
     Run(String),
-    /// Those that are older; absent: than any scenario may take.
+    /// Those that are older than this; absent: older than any scenario can be.
     OlderThan(Option<Duration>),
     /// All.
     All,
@@ -125,7 +127,7 @@ pub enum Which {
 
 #[cfg(not(feature = "cluster"))]
 mod absent {
-    use super::{Arc, Options, Target, Timeouts, Told, Unusable, Which};
+    use super::{Arc, CleanupScope, DoctorReport, Options, Target, Timeouts, Unusable};
 
     /// No target.
     ///
@@ -139,7 +141,10 @@ mod absent {
     ///
     /// # Errors
     /// Always [`Unusable::NotBuilt`].
-    pub async fn doctor(_options: &Options, _timeouts: &Timeouts) -> Result<Result<Told, String>, Unusable> {
+    pub async fn doctor(
+        _options: &Options,
+        _timeouts: &Timeouts,
+    ) -> Result<Result<DoctorReport, String>, Unusable> {
         Err(Unusable::NotBuilt)
     }
 
@@ -150,7 +155,7 @@ mod absent {
     pub async fn cleanup(
         _options: &Options,
         _timeouts: &Timeouts,
-        _which: &Which,
+        _scope: &CleanupScope,
         _dry_run: bool,
         _say: impl Fn(&str) + Send + Sync,
     ) -> Result<Result<(), String>, Unusable> {
@@ -165,13 +170,13 @@ pub use absent::{cleanup, doctor, target};
 mod present {
     use std::sync::Mutex;
 
-    use meshproof_cluster::api::Api;
-    use meshproof_cluster::doctor::{Weight, as_text};
+    use meshproof_cluster::api::ClusterClient;
+    use meshproof_cluster::doctor::{Severity, as_text};
     use meshproof_cluster::pull_secrets::PullSecret;
     use meshproof_cluster::{ClusterTarget, Gateways, IMAGES, Settings, cleanup as removal, examine_cluster};
     use meshproof_harness::names::did_you_mean;
 
-    use super::{Arc, Options, Target, Timeouts, Told, Unusable, Which};
+    use super::{Arc, CleanupScope, DoctorReport, Options, Target, Timeouts, Unusable};
 
     fn settings(options: &Options, timeouts: &Timeouts) -> Result<Settings, Unusable> {
         let keys = || IMAGES.iter().map(|(key, ..)| *key);
@@ -179,7 +184,7 @@ mod present {
             let choices: Vec<String> =
                 IMAGES.iter().map(|(key, image, what)| format!("  {key:<10} {what} [{image}]")).collect();
             return Err(Unusable::Option(format!(
-                "no image is called {unknown:?}{}\nthe images are:\n{}",
+                "unknown image key {unknown:?}{}\nthe keys are:\n{}",
                 did_you_mean(unknown, keys()),
                 choices.join("\n")
             )));
@@ -187,7 +192,7 @@ mod present {
         let policies = ["Always", "IfNotPresent", "Never"];
         if let Some(policy) = options.pull_policy.as_deref().filter(|p| !policies.contains(p)) {
             return Err(Unusable::Option(format!(
-                "{policy:?} is no pull policy; the policies are {}",
+                "{policy:?} is not a pull policy; use one of {}",
                 policies.join(", ")
             )));
         }
@@ -208,61 +213,66 @@ mod present {
         })
     }
 
-    /// The target on this cluster; nothing is asked of it yet.
+    /// The target on this cluster, without contacting it yet.
     ///
     /// # Errors
-    /// An option has no meaning.
+    /// An option is invalid.
     pub fn target(options: &Options, timeouts: &Timeouts) -> Result<Arc<dyn Target>, Unusable> {
         Ok(Arc::new(ClusterTarget::new(settings(options, timeouts)?)))
     }
 
-    /// What a run would find; the inner error is the environment's.
+    /// Examines the cluster; the inner error is the environment's.
     ///
     /// # Errors
-    /// An option has no meaning.
-    pub async fn doctor(options: &Options, timeouts: &Timeouts) -> Result<Result<Told, String>, Unusable> {
+    /// An option is invalid.
+    pub async fn doctor(
+        options: &Options,
+        timeouts: &Timeouts,
+    ) -> Result<Result<DoctorReport, String>, Unusable> {
         let settings = settings(options, timeouts)?;
-        Ok(examine_cluster(&settings).await.map_err(|e| e.to_string()).map(|findings| Told {
+        Ok(examine_cluster(&settings).await.map_err(|e| e.to_string()).map(|findings| DoctorReport {
             text: as_text(&findings),
-            fit: findings.iter().all(|f| f.weight != Weight::Lacking),
+            fit: findings.iter().all(|f| f.severity != Severity::Problem),
         }))
     }
 
-    /// Removes what earlier runs left, and says of each thing what became of it; the inner error is the environment's.
+    /// Removes what earlier runs left, and reports each object; the inner error is the environment's.
     ///
     /// # Errors
-    /// An option has no meaning.
+    /// An option is invalid.
     pub async fn cleanup(
         options: &Options,
         timeouts: &Timeouts,
-        which: &Which,
+        scope: &CleanupScope,
         dry_run: bool,
         say: impl Fn(&str) + Send + Sync,
     ) -> Result<Result<(), String>, Unusable> {
         let settings = settings(options, timeouts)?;
-        let which = match which {
-            Which::Run(run) => removal::Which::Run(run.clone()),
-            Which::OlderThan(age) => removal::Which::OlderThan(age.unwrap_or(removal::ABANDONED)),
-            Which::All => removal::Which::All,
+        let scope = match scope {
+            CleanupScope::Run(run) => removal::CleanupScope::Run(run.clone()),
+            CleanupScope::OlderThan(age) => {
+                removal::CleanupScope::OlderThan(age.unwrap_or(removal::ABANDONED))
+            }
+            CleanupScope::All => removal::CleanupScope::All,
         };
-        Ok(clean(&settings, &which, dry_run, say).await)
+        Ok(clean(&settings, &scope, dry_run, say).await)
     }
 
     async fn clean(
         settings: &Settings,
-        which: &removal::Which,
+        scope: &removal::CleanupScope,
         dry_run: bool,
         say: impl Fn(&str) + Send + Sync,
     ) -> Result<(), String> {
-        let api = Api::connect(settings).await.map_err(|e| e.to_string())?;
+        let api = ClusterClient::connect(settings).await.map_err(|e| e.to_string())?;
         let (found, spared) =
-            removal::find(&api, which, jiff::Timestamp::now()).await.map_err(|e| e.to_string())?;
+            removal::find(&api, scope, jiff::Timestamp::now()).await.map_err(|e| e.to_string())?;
         if found.is_empty() && spared.is_empty() {
-            say("nothing is left of earlier runs in the cluster\n");
+            say("no objects of earlier runs are left in the cluster\n");
         }
         for object in &spared {
             say(&format!(
-                "left alone {} of run {}: it may still go on; `--run {}` or `--all` removes it\n",
+                "kept {} of run {}, which may still be running; `--run {}` or `--all` removes it\n",
                 object.shown(),
                 object.run,
                 object.run
@@ -292,7 +302,7 @@ mod present {
         use super::*;
 
         #[test]
-        fn an_unknown_image_lists_the_choices() {
+        fn an_unknown_image_key_lists_the_known_ones() {
             let images = [("worklod".to_owned(), "x".to_owned())].into();
             let options = Options { images, ..Options::default() };
             let message = settings(&options, &Timeouts::default()).unwrap_err().to_string();
@@ -316,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_say_what_flags_say() {
+    fn variables_stand_for_flags() {
         let options = from(&[
             ("MESHPROOF_GATEWAYS", "installed"),
             ("MESHPROOF_IMAGES", "workload=a/curl:1,external=b/nginx:2"),
@@ -331,13 +341,13 @@ mod tests {
     }
 
     #[test]
-    fn a_live_run_is_said_in_a_word_that_means_yes_or_no() {
+    fn a_live_run_is_requested_by_a_word_that_means_yes_or_no() {
         assert_eq!(["1", "true", "0", "false", ""].map(live), [true, true, false, false, false].map(Ok));
         assert!(live("yes please").unwrap_err().contains("\"yes please\""));
     }
 
     #[test]
-    fn a_variable_without_meaning_is_named() {
+    fn a_variable_with_an_invalid_value_is_named() {
         for (name, value) in [("MESHPROOF_GATEWAYS", "mine"), ("MESHPROOF_IMAGES", "curl")] {
             let message = from(&[(name, value)]).unwrap_err().to_string();
             assert!(message.contains(name), "{message}");

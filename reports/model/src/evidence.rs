@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::access_log::{AccessLog, LogFields};
+use crate::tls_failure::TlsFailure;
 
 /// The id of a piece of evidence within its scenario: `e1`, `e2`, ...
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -248,6 +249,9 @@ pub enum ExchangeErrorKind {
     Protocol,
     /// The timeout `request` expired.
     Timeout,
+    /// The suite's own client could not send the request, or failed in a way that it does not name. As the first thing that a
+    /// request comes to, it is an error of the suite or its environment, never the implementation's.
+    ClientFailed,
     /// Anything else.
     Other,
 }
@@ -318,6 +322,9 @@ pub struct TlsFacts {
     /// Why the handshake failed, as this end reports it; an alert that was sent or received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// The same as a type, which claims decide by; absent where the handshake did not fail, and in old reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_kind: Option<TlsFailure>,
 }
 
 /// A certificate as the other end presented it.

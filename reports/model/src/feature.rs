@@ -1,5 +1,6 @@
-//! What an implementation may declare that it can do. A scenario or a check that needs an undeclared feature is skipped and
-//! names that feature; a declared feature that does not work is a failure. A feature is never inferred from a failure.
+//! What an implementation may declare that it can do. A scenario or a check that needs an undeclared feature
+//! is skipped and names that feature; a declared feature that does not work is a failure. A feature is never
+//! inferred from a failure.
 
 use std::fmt;
 use std::str::FromStr;

@@ -15,6 +15,7 @@ pub mod report;
 pub mod resource;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
+pub mod tls_failure;
 pub mod visible;
 
 pub use event::Event;
@@ -30,3 +31,4 @@ pub use report::{
     SCHEMA, ScenarioResult, Step, SuiteFault, Tally, Timing, Verdict,
 };
 pub use resource::{Resource, ResourceId};
+pub use tls_failure::TlsFailure;

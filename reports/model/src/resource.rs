@@ -10,8 +10,8 @@ use serde_json::Value;
 #[serde(transparent)]
 pub struct Resource(pub Value);
 
-/// What names a resource within a cluster: kind, namespace, name. The API group is part of the kind's meaning here;
-/// the suite uses no two kinds of the same name.
+/// What names a resource within a cluster: kind, namespace, name. The API group is part of the kind's meaning
+/// here; the suite uses no two kinds of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceId {
     /// `DestinationRule`.

@@ -109,6 +109,7 @@ pub(crate) const fn error_kind(kind: ExchangeErrorKind) -> &'static str {
         ExchangeErrorKind::Tls => "TLS handshake failed",
         ExchangeErrorKind::Protocol => "invalid HTTP response",
         ExchangeErrorKind::Timeout => "timeout",
+        ExchangeErrorKind::ClientFailed => "the suite's client failed",
         ExchangeErrorKind::Other => "other error",
     }
 }

@@ -10,18 +10,14 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::{AttachParams, AttachedProcess};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, sleep};
 
-use super::question::{Question, chain};
-use super::{Api, ApiError, PodRef, upgrade_error};
+use super::client::{ClusterClient, PodRef};
+use super::error::{ApiError, Subject, chain};
 
-/// The pipe between the connection and whoever reads.
+/// The size of the pipe between the connection and its reader, in bytes.
 const PIPE: usize = 64 * 1024;
-/// Tries after the first where the API server turned the request away before anything could run.
-const TRIES: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(250);
 
-/// How much and how long.
+/// How much output is kept, and how long a program may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ExecLimits {
     /// Bytes of standard output that are kept.
@@ -32,25 +28,26 @@ pub struct ExecLimits {
     pub time: Duration,
 }
 
-/// What a program said, and how it ended.
+/// The output of a program, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecOutput {
-    /// Standard output, at most as much as was asked for.
+    /// Standard output, up to the limit.
     pub stdout: Bytes,
-    /// Standard error, likewise.
+    /// Standard error, up to the limit.
     pub stderr: Bytes,
-    /// The exit code; none where the runtime did not tell it.
+    /// The exit code; none where the runtime did not report it.
     pub code: Option<i32>,
-    /// Whether either was cut off.
+    /// Whether either was cut at its limit.
     pub truncated: bool,
 }
 
-impl Api {
-    /// Runs a program in a container. That it fails is no error: the exit code says so. It is never run twice: only a request
-    /// that was turned away (429) is sent again.
+impl ClusterClient {
+    /// Runs a program in a container. A program that fails is not an error: the exit code says so. It is
+    /// never run twice: only a request that was turned away (429) is repeated.
     ///
     /// # Errors
-    /// [`ApiError::Exec`]: it could not be started, or the connection broke before its end was told; it may have run then.
+    /// [`ApiError::Exec`]: it could not be started, or the connection broke before its exit code arrived;
+    /// then it may have run.
     pub async fn exec(
         &self,
         pod: &PodRef,
@@ -60,10 +57,11 @@ impl Api {
     ) -> Result<ExecOutput, ApiError> {
         let program = argv.first().map_or("a program", String::as_str);
         let running = async {
-            let process = self.begin(pod, argv, !stdin.is_empty(), limits.time).await?;
-            attend(process, stdin, limits).await.map_err(|words| {
+            let process = self.begin(pod, argv, !stdin.is_empty()).await?;
+            until_it_ends(process, stdin, limits).await.map_err(|words| {
                 ApiError::Exec(format!(
-                    "{program} in {}/{} ({}): {words}; it may have run, so it was not run again; run again, and see \
+                    "{program} in {}/{} ({}): {words}; it may have run, so it was not run again; run again, \
+                     and see \
                      `kubectl describe pod -n {} {}`",
                     pod.namespace, pod.pod, pod.container, pod.namespace, pod.pod
                 ))
@@ -78,14 +76,8 @@ impl Api {
         })
     }
 
-    async fn begin(
-        &self,
-        pod: &PodRef,
-        argv: &[String],
-        stdin: bool,
-        time: Duration,
-    ) -> Result<AttachedProcess, ApiError> {
-        let pods: kube::Api<Pod> = kube::Api::namespaced(self.inner.client.clone(), &pod.namespace);
+    async fn begin(&self, pod: &PodRef, argv: &[String], stdin: bool) -> Result<AttachedProcess, ApiError> {
+        let pods: kube::Api<Pod> = kube::Api::namespaced(self.kube(), &pod.namespace);
         let parameters = AttachParams::default()
             .container(&pod.container)
             .stdin(stdin)
@@ -95,48 +87,28 @@ impl Api {
             .max_stdout_buf_size(PIPE)
             .max_stderr_buf_size(PIPE);
         let what = format!("pod {}/{}", pod.namespace, pod.pod);
-        let question = Question {
-            // WebSocket's handshake is a GET, and so is what the API server judges it as; newer ones ask for create too.
-            verb: "create",
-            namespace: Some(pod.namespace.clone()),
-            ..Question::get(String::new(), "pods/exec", &what)
-        };
-        let deadline = Instant::now() + time;
-        let mut tried = 0;
-        loop {
-            let e = match pods.exec(&pod.pod, argv, &parameters).await {
-                Ok(process) => return Ok(process),
-                Err(e) => e,
-            };
-            let wait = PAUSE * 2_u32.pow(tried);
-            let turned_away = matches!(&e, kube::Error::Api(status) if status.code == 429);
-            if !turned_away || tried >= TRIES || Instant::now() + wait >= deadline {
-                let error = upgrade_error(&question, e);
-                if let ApiError::Unavailable(words) = error {
-                    return Err(ApiError::Exec(format!(
-                        "nothing can be run in {what} ({words}); see `kubectl exec -n {} {} -c {} -- true`",
-                        pod.namespace, pod.pod, pod.container
-                    )));
-                }
-                return Err(error);
-            }
-            tried += 1;
-            sleep(wait).await;
-        }
+        pods.exec(&pod.pod, argv, &parameters).await.map_err(|e| {
+            let error = Subject::new(&what).error(e);
+            let ApiError::Unavailable(words) = error else { return error };
+            ApiError::Exec(format!(
+                "no program can be run in {what} ({words}); see `kubectl exec -n {} {} -c {} -- true`",
+                pod.namespace, pod.pod, pod.container
+            ))
+        })
     }
 }
 
-/// Feeds and reads a program until its end has been told.
-async fn attend(
+/// Feeds and reads a program until its exit code has arrived.
+async fn until_it_ends(
     mut process: AttachedProcess,
     stdin: Bytes,
     limits: ExecLimits,
 ) -> Result<ExecOutput, String> {
-    let told = OptionFuture::from(process.take_status());
+    let reported = OptionFuture::from(process.take_status());
     let read = future::join(read(process.stdout(), limits.stdout), read(process.stderr(), limits.stderr));
     let pipe = process.stdin();
-    // That the end of its input can be told is why the doctor asks for Kubernetes 1.30: the older protocol (v4) closes the whole
-    // connection for it. A program that does not read its input, or not to the end, is its own affair.
+    // The end of its input can be sent since Kubernetes 1.30, which is why the doctor asks for that: the
+    // older protocol (v4) closes the whole connection instead. A program need not read its input.
     let fed = async {
         if let Some(mut pipe) = pipe {
             let _closed = pipe.write_all(&stdin).await;
@@ -145,10 +117,10 @@ async fn attend(
         future::pending::<Infallible>().await
     };
     let ended = async {
-        // When the connection breaks, kube ends without closing the pipes: it shows in that no status comes.
-        match future::select(pin!(read), pin!(told)).await {
-            Either::Left((output, told)) => (told.await.flatten(), Some(output)),
-            Either::Right((told, read)) => match told.flatten() {
+        // When the connection breaks, kube ends without closing the pipes: then no status comes.
+        match future::select(pin!(read), pin!(reported)).await {
+            Either::Left((output, reported)) => (reported.await.flatten(), Some(output)),
+            Either::Right((reported, read)) => match reported.flatten() {
                 Some(status) => (Some(status), Some(read.await)),
                 None => (None, None),
             },
@@ -163,7 +135,7 @@ async fn attend(
             Ok(()) => "the connection was closed".to_owned(),
             Err(e) => chain(&e),
         };
-        return Err(format!("its end was not told: {why}"));
+        return Err(format!("how it ended is unknown: {why}"));
     };
     let code = exit_code(&status)?;
     Ok(ExecOutput { truncated: stdout.1 || stderr.1, stdout: stdout.0, stderr: stderr.0, code })
@@ -175,7 +147,7 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> (Bytes, bool
     let mut kept = Vec::new();
     let mut cut = false;
     let mut buffer = vec![0; PIPE];
-    // An error is the connection's end, which the missing status tells.
+    // An error is the end of the connection, which shows in the missing status.
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
         let room = (most - kept.len()).min(count);
         kept.extend_from_slice(&buffer[..room]);
@@ -184,7 +156,8 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> (Bytes, bool
     (kept.into(), cut)
 }
 
-/// Kubernetes tells the end of a program as a `Status`: success, or the reason `NonZeroExitCode` with the code among its causes.
+/// Kubernetes reports the end of a program as a `Status`: success, or the reason `NonZeroExitCode` with the
+/// code among its causes.
 fn exit_code(status: &Status) -> Result<Option<i32>, String> {
     if status.status.as_deref() == Some("Success") {
         return Ok(Some(0));

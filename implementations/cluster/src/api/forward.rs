@@ -1,4 +1,4 @@
-//! Questions to a pod's own ports, over the API server's port forwarding.
+//! HTTP requests to a port of a pod, over the API server's port forwarding.
 
 use bytes::Bytes;
 use futures_util::future::{self, OptionFuture};
@@ -9,12 +9,12 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use meshproof_harness::timeouts::Timeout;
 
-use super::question::{Question, chain};
-use super::{Api, ApiError, PodRef, upgrade_error};
+use super::client::{ClusterClient, PodRef};
+use super::error::{ApiError, Subject, chain};
 
-impl Api {
-    /// GET over a forwarded port, such as of Envoy's admin interface (15000). Only status 200 is an answer. Within the timeout
-    /// `cluster-answer`.
+impl ClusterClient {
+    /// GET over a forwarded port, such as that of Envoy's admin interface (15000), within the timeout
+    /// `cluster-answer`. Only status 200 is an answer.
     ///
     /// # Errors
     /// No answer, another status, or more than `max_bytes`.
@@ -25,17 +25,18 @@ impl Api {
         path: &str,
         max_bytes: usize,
     ) -> Result<Bytes, ApiError> {
-        let limit = self.inner.timeouts.get(Timeout::ClusterAnswer);
+        let limit = self.timeouts().get(Timeout::ClusterAnswer);
         let unanswered = |words: String| {
             ApiError::Unavailable(format!(
-                "{}/{} port {port} does not answer {path}: {words}; try `kubectl port-forward -n {} {} {port}`",
+                "{}/{} port {port} does not answer {path}: {words}; try `kubectl port-forward -n {} {} \
+                 {port}`",
                 pod.namespace, pod.pod, pod.namespace, pod.pod
             ))
         };
         tokio::time::timeout(limit, self.forwarded(pod, port, path, max_bytes, &unanswered))
             .await
             .unwrap_or_else(|_| {
-                Err(unanswered(format!("nothing came within the timeout `cluster-answer` ({limit:?})")))
+                Err(unanswered(format!("no answer within the timeout `cluster-answer` ({limit:?})")))
             })
     }
 
@@ -47,15 +48,11 @@ impl Api {
         max_bytes: usize,
         unanswered: &(impl Fn(String) -> ApiError + Sync),
     ) -> Result<Bytes, ApiError> {
-        let question = Question {
-            verb: "create",
-            namespace: Some(pod.namespace.clone()),
-            ..Question::get(String::new(), "pods/portforward", &format!("pod {}/{}", pod.namespace, pod.pod))
-        };
-        let pods: kube::Api<Pod> = kube::Api::namespaced(self.inner.client.clone(), &pod.namespace);
+        let what = format!("pod {}/{}", pod.namespace, pod.pod);
+        let pods: kube::Api<Pod> = kube::Api::namespaced(self.kube(), &pod.namespace);
         let mut forwarder =
-            pods.portforward(&pod.pod, &[port]).await.map_err(|e| upgrade_error(&question, e))?;
-        let told = forwarder.take_error(port);
+            pods.portforward(&pod.pod, &[port]).await.map_err(|e| Subject::new(what).error(e))?;
+        let refused = forwarder.take_error(port);
         let stream =
             forwarder.take_stream(port).ok_or_else(|| unanswered("no stream was opened".to_owned()))?;
         let asked = async {
@@ -75,7 +72,7 @@ impl Api {
                 if status.as_u16() == 200 { Ok(body.to_bytes()) } else { Err(format!("status {status}")) }
             };
             let driven = async {
-                // How it ended, the answer or its absence tells.
+                // An error here also ends the request, with its reason.
                 let _ended = connection.await;
                 std::future::pending::<()>().await;
             };
@@ -84,16 +81,17 @@ impl Api {
                 () = driven => Err("the connection ended".to_owned()),
             }
         };
-        // The kubelet's own words, where there are any, are the reason; without any, the connection tells.
-        let told = async {
-            match OptionFuture::from(told).await.flatten() {
+        // The kubelet's own words are the reason where it sends any; otherwise it is how the connection
+        // ended.
+        let refused = async {
+            match OptionFuture::from(refused).await.flatten() {
                 Some(words) => words,
                 None => future::pending().await,
             }
         };
         let answer = tokio::select! {
             biased;
-            words = told => Err(words),
+            words = refused => Err(words),
             answer = asked => answer,
         };
         forwarder.abort();

@@ -1,10 +1,10 @@
-//! The kinds that the suite speaks of, and where their objects are found.
+//! The kinds of objects that the suite reads and writes.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use kube::core::{ApiResource, GroupVersionKind};
 
 /// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct ObjectKind {
     /// `VirtualService`.
     pub kind: &'static str,
     /// `networking.istio.io`; empty for the core group.
@@ -22,12 +22,12 @@ const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 const SECURITY: &[&str] = &["v1", "v1beta1"];
 const TELEMETRY: &[&str] = &["v1", "v1alpha1"];
 
-const fn core(kind: &'static str, plural: &'static str) -> Kind {
-    Kind { kind, group: "", plural, namespaced: true, versions: &["v1"] }
+const fn core(kind: &'static str, plural: &'static str) -> ObjectKind {
+    ObjectKind { kind, group: "", plural, namespaced: true, versions: &["v1"] }
 }
 
-const fn of(group: &'static str, kind: &'static str, plural: &'static str) -> Kind {
-    Kind { kind, group, plural, namespaced: true, versions: &["v1"] }
+const fn of(group: &'static str, kind: &'static str, plural: &'static str) -> ObjectKind {
+    ObjectKind { kind, group, plural, namespaced: true, versions: &["v1"] }
 }
 
 const fn istio(
@@ -35,22 +35,19 @@ const fn istio(
     kind: &'static str,
     plural: &'static str,
     versions: &'static [&'static str],
-) -> Kind {
-    Kind { kind, group, plural, namespaced: true, versions }
+) -> ObjectKind {
+    ObjectKind { kind, group, plural, namespaced: true, versions }
 }
 
-const fn cluster_wide(kind: Kind) -> Kind {
-    Kind { namespaced: false, ..kind }
+const fn cluster_wide(kind: ObjectKind) -> ObjectKind {
+    ObjectKind { namespaced: false, ..kind }
 }
-
-/// Pods, whose logs have an address of their own.
-pub(super) const POD: Kind = core("Pod", "pods");
 
 /// Every kind that the suite reads or writes.
-pub const KINDS: &[Kind] = &[
+pub const KINDS: &[ObjectKind] = &[
     cluster_wide(core("Namespace", "namespaces")),
     cluster_wide(core("Node", "nodes")),
-    POD,
+    core("Pod", "pods"),
     core("Service", "services"),
     core("ConfigMap", "configmaps"),
     core("Secret", "secrets"),
@@ -73,10 +70,7 @@ pub const KINDS: &[Kind] = &[
     istio("telemetry.istio.io", "Telemetry", "telemetries", TELEMETRY),
 ];
 
-/// What need not be escaped in a segment of a path (RFC 3986, unreserved).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-impl Kind {
+impl ObjectKind {
     /// The kind of this name.
     #[must_use]
     pub fn named(kind: &str) -> Option<&'static Self> {
@@ -91,29 +85,14 @@ impl Kind {
 
     /// `virtualservices.networking.istio.io`, as permissions and `kubectl` name it.
     #[must_use]
-    pub fn resource(&self) -> String {
+    pub fn qualified_name(&self) -> String {
         if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
     }
 
-    /// The path of its objects, of those in a namespace, or of one.
-    pub(super) fn path(&self, version: &str, namespace: Option<&str>, name: Option<&str>) -> String {
-        let segment = |text: &str| utf8_percent_encode(text, SEGMENT).to_string();
-        let mut path = if self.group.is_empty() {
-            format!("/api/{version}")
-        } else {
-            format!("/apis/{}/{version}", self.group)
-        };
-        if let Some(namespace) = namespace.filter(|_| self.namespaced) {
-            path.push_str("/namespaces/");
-            path.push_str(&segment(namespace));
-        }
-        path.push('/');
-        path.push_str(self.plural);
-        if let Some(name) = name {
-            path.push('/');
-            path.push_str(&segment(name));
-        }
-        path
+    /// As kube takes it, in one of its versions.
+    pub(super) fn in_version(&self, version: &str) -> ApiResource {
+        let kind = GroupVersionKind::gvk(self.group, version, self.kind);
+        ApiResource::from_gvk_with_plural(&kind, self.plural)
     }
 }
 
@@ -122,23 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_those_of_the_kubernetes_api() {
-        let path = |kind: &str, version: &str, namespace, name| {
-            Kind::named(kind).unwrap().path(version, namespace, name)
-        };
-        assert_eq!(path("Pod", "v1", Some("a"), Some("p")), "/api/v1/namespaces/a/pods/p");
-        assert_eq!(path("Namespace", "v1", Some("a"), Some("a")), "/api/v1/namespaces/a");
-        assert_eq!(path("Gateway", "v1beta1", None, None), "/apis/networking.istio.io/v1beta1/gateways");
-    }
-
-    #[test]
-    fn a_name_cannot_leave_its_segment() {
-        let path = Kind::named("Secret").unwrap().path("v1", Some("a/../b"), Some("x?y=z#"));
-        assert_eq!(path, "/api/v1/namespaces/a%2F..%2Fb/secrets/x%3Fy%3Dz%23");
-    }
-
-    #[test]
-    fn no_kind_is_there_twice() {
+    fn each_kind_is_listed_once() {
         let names: std::collections::BTreeSet<&str> = KINDS.iter().map(|k| k.kind).collect();
         assert_eq!(names.len(), KINDS.len());
     }

@@ -1,19 +1,19 @@
-//! Lines of a stream that may have no end: whole, in order, and none longer than a bound.
+//! Lines of a stream: whole, in order, and none longer than a bound.
 
 /// Cuts a stream into lines.
-pub(crate) struct Lines {
+pub(crate) struct BoundedLines {
     kept: Vec<u8>,
     most: usize,
     lost: usize,
 }
 
-impl Lines {
+impl BoundedLines {
     /// Lines of at most `most` bytes; of a longer one the beginning is kept, and a note of how much was lost.
     pub(crate) fn of_at_most(most: usize) -> Self {
         Self { kept: Vec::new(), most, lost: 0 }
     }
 
-    /// Takes what has arrived and hands on every line that it ends, without its end.
+    /// Takes what has arrived and hands on every line that is complete, without its line feed.
     pub(crate) fn take(&mut self, mut arrived: &[u8], mut line: impl FnMut(&[u8])) {
         while let Some(end) = arrived.iter().position(|b| *b == b'\n') {
             self.keep(&arrived[..end]);
@@ -23,7 +23,7 @@ impl Lines {
         self.keep(arrived);
     }
 
-    /// The beginning of a line whose end has not come.
+    /// The beginning of a line that is not complete.
     pub(crate) fn rest(&self) -> &[u8] {
         &self.kept
     }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     fn cut(most: usize, pieces: &[&str]) -> (Vec<String>, String) {
-        let mut lines = Lines::of_at_most(most);
+        let mut lines = BoundedLines::of_at_most(most);
         let mut seen = Vec::new();
         for piece in pieces {
             lines.take(piece.as_bytes(), |line| seen.push(String::from_utf8_lossy(line).into_owned()));
@@ -59,14 +59,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_whole_however_it_arrives() {
+    fn a_line_is_whole_in_whatever_pieces_it_arrives() {
         let (lines, rest) = cut(100, &["on", "e\ntwo\r\n\nth", "ree"]);
         assert_eq!(lines, ["one", "two", ""]);
         assert_eq!(rest, "three");
     }
 
     #[test]
-    fn a_line_without_end_is_cut_and_says_so_and_the_next_is_whole() {
+    fn a_line_beyond_the_bound_is_cut_with_a_note_and_the_next_is_whole() {
         let (lines, rest) = cut(4, &["abcdefg", "hij\nok\n"]);
         assert_eq!(lines, ["abcd... (6 more bytes)", "ok"]);
         assert_eq!(rest, "");

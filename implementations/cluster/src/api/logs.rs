@@ -1,43 +1,46 @@
-//! Logs of containers, followed: whole lines, in order, none twice, also where the stream breaks off and is taken up again.
+//! Logs of containers, followed: whole lines, in order, none twice, even where the stream breaks off and is
+//! resumed.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use http_body_util::BodyExt;
+use futures_util::AsyncBufReadExt;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::LogParams;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::kinds::POD;
-use super::lines::Lines;
-use super::question::{Fault, Question, chain};
-use super::{Api, PodRef, Selector, query};
+use super::client::{ClusterClient, PodRef};
+use super::error::{Subject, chain, may_pass, words};
+use super::lines::BoundedLines;
 use crate::pod::statuses;
 
 /// The longest line that is handed on, in bytes, with its time.
 const MAX_LINE: usize = meshproof_harness::store::MAX_TEXT + 64;
-/// How many lines of the last seconds are remembered, to know them again when the stream is taken up.
+/// How many lines of the last seconds are remembered, to recognize them when the stream is resumed.
 const REMEMBERED: usize = 65_536;
-/// How often a stream that brings nothing is taken up again, with waits of [`PAUSE`] doubled up to [`LONGEST_PAUSE`].
-const TRIES: u32 = 8;
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often a stream that brings nothing is resumed, with a backoff of [`MIN_BACKOFF`] doubled up to
+/// [`MAX_BACKOFF`].
+const MAX_ATTEMPTS: u32 = 8;
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// After so long without a line, the stream is taken up anew: a connection may be dead without having ended.
-const SILENCE: Duration = Duration::from_secs(20);
+/// After so long without a line, the stream is opened again: a connection may be dead without having ended.
+const MAX_SILENCE: Duration = Duration::from_secs(20);
 
-/// Why a log is followed no longer.
+/// Why a log is no longer followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogEnd {
     /// [`LogFollower::stop`] was called.
     Stopped,
-    /// The container or its pod is gone; in words.
+    /// The container ended or its pod is gone; in words.
     ContainerEnded(String),
-    /// The stream broke off and could not be taken up again; in words.
+    /// The stream broke off and could not be resumed; in words.
     Broken(String),
 }
 
@@ -50,17 +53,17 @@ pub struct LogFollower {
 }
 
 impl LogFollower {
-    /// The end, when it has come already.
+    /// How it ended, if it has.
     #[must_use]
     pub fn ended(&self) -> Option<LogEnd> {
         self.end.borrow().clone()
     }
 
-    /// Returns when the log has ended by itself.
+    /// Returns when the log has ended.
     pub async fn wait(&self) -> LogEnd {
         let mut end = self.end.clone();
-        let told = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
-        told.unwrap_or_else(|| LogEnd::Broken("the follower is gone".to_owned()))
+        let ended = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        ended.unwrap_or_else(|| LogEnd::Broken("the follower is gone".to_owned()))
     }
 
     /// Stops and returns how it ended; lines that had arrived have been handed on.
@@ -77,9 +80,9 @@ impl Drop for LogFollower {
     }
 }
 
-impl Api {
-    /// Follows a container's log from `since` on. The sink gets whole lines without their end and without the container
-    /// runtime's time, in order, none twice.
+impl ClusterClient {
+    /// Follows a container's log from `since` on. The sink gets whole lines without their end and without the
+    /// container runtime's time, in order, none twice.
     pub fn follow_logs(
         &self,
         pod: &PodRef,
@@ -87,122 +90,123 @@ impl Api {
         sink: impl Fn(&[u8]) + Send + Sync + 'static,
     ) -> LogFollower {
         let stop = CancellationToken::new();
-        let (told, end) = watch::channel(None);
-        let (api, pod, stopped) = (self.clone(), pod.clone(), stop.clone());
+        let (ended, end) = watch::channel(None);
+        let (client, pod, stopped) = (self.clone(), pod.clone(), stop.clone());
         let task = tokio::spawn(async move {
-            let follow = Following { api, pod, sink, memory: Memory::new(since), rest: Vec::new() };
+            let log = FollowedLog { client, pod, sink, memory: LineMemory::new(since), rest: Vec::new() };
             let how = tokio::select! {
                 biased;
                 () = stopped.cancelled() => LogEnd::Stopped,
-                end = follow.run() => end,
+                end = log.run() => end,
             };
-            // Nobody may be left who asks.
-            let _unasked = told.send(Some(how));
+            // The follower may have been dropped.
+            let _dropped = ended.send(Some(how));
         });
         LogFollower { stop, end, task }
     }
 }
 
-struct Following<S> {
-    api: Api,
+struct FollowedLog<S> {
+    client: ClusterClient,
     pod: PodRef,
     sink: S,
-    memory: Memory,
-    /// What a stream that ended well brought after its last whole line.
+    memory: LineMemory,
+    /// What a stream that ended as it should brought after its last whole line.
     rest: Vec<u8>,
 }
 
-impl<S: Fn(&[u8]) + Send + Sync> Following<S> {
+/// How one stream of a log ended.
+enum StreamEnd {
+    /// As it should.
+    Whole,
+    /// It broke off, or fell silent, which may hide that; in words.
+    Broken(String),
+    /// The API server refused it.
+    Refused(kube::Error),
+}
+
+impl<S: Fn(&[u8]) + Send + Sync> FollowedLog<S> {
     async fn run(mut self) -> LogEnd {
-        let mut tried = 0;
-        // A container that ended is read once more: its last lines may have been on their way.
-        let mut last_words = None;
+        let mut attempts = 0;
+        // A container that ended is read once more: its last lines may not have arrived yet.
+        let mut container_end = None;
         loop {
             let before = std::mem::take(&mut self.rest);
-            let question = self.question();
-            let (brought, fault) = self.stream(&question).await;
-            if let Some(ended) = last_words
-                && fault.is_none()
+            let (brought, end) = self.stream().await;
+            if let Some(words) = container_end
+                && matches!(end, StreamEnd::Whole)
                 && self.rest == before
             {
                 self.hand_on_rest();
-                return LogEnd::ContainerEnded(ended);
+                return LogEnd::ContainerEnded(words);
             }
-            last_words = match self.container_ended().await {
+            container_end = match self.container_end().await {
                 Ok(ended) => ended,
                 Err(gone) => return LogEnd::ContainerEnded(gone),
             };
-            // A container that has not begun to run answers 400.
-            let fault = match fault {
-                Some(fault) if !fault.may_pass() && fault.code() != Some(400) => {
-                    return LogEnd::Broken(question.error(fault).to_string());
+            let why = match end {
+                StreamEnd::Whole => "each stream ends as soon as it begins".to_owned(),
+                StreamEnd::Broken(words) => words,
+                // 400: the container has not begun to run.
+                StreamEnd::Refused(e) if may_pass(&e) || is_bad_request(&e) => words(&e),
+                StreamEnd::Refused(e) => {
+                    let log = Subject::new(format!("the log of {}/{}", self.pod.namespace, self.pod.pod));
+                    return LogEnd::Broken(log.error(e).to_string());
                 }
-                fault => fault,
             };
-            tried = if brought { 0 } else { tried + 1 };
-            if tried > TRIES {
-                let why = fault.map_or_else(|| "it ends as soon as it begins".to_owned(), |f| words(&f));
+            attempts = if brought { 0 } else { attempts + 1 };
+            if attempts > MAX_ATTEMPTS {
                 return LogEnd::Broken(format!(
-                    "the log of {}/{} ({}) broke off and could not be taken up in {TRIES} tries: {why}; check the API server's \
-                     connection to the node and run again",
+                    "the log of {}/{} ({}) broke off and could not be resumed in {MAX_ATTEMPTS} attempts: \
+                     {why}; check the API \
+                     server's connection to the node and run again",
                     self.pod.namespace, self.pod.pod, self.pod.container
                 ));
             }
-            sleep((PAUSE * 2_u32.pow(tried)).min(LONGEST_PAUSE)).await;
+            sleep((MIN_BACKOFF * 2_u32.pow(attempts)).min(MAX_BACKOFF)).await;
         }
     }
 
-    fn question(&self) -> Question {
-        let query = query(
-            &Selector::default(),
-            &[
-                ("container", &self.pod.container),
-                ("follow", "true"),
-                ("timestamps", "true"),
-                ("sinceTime", &self.memory.since().to_string()),
-            ],
-        );
-        let path = POD.path("v1", Some(&self.pod.namespace), Some(&self.pod.pod));
-        Question {
-            namespace: Some(self.pod.namespace.clone()),
-            ..Question::get(
-                format!("{path}/log?{query}"),
-                "pods/log",
-                &format!("the log of {}/{}", self.pod.namespace, self.pod.pod),
-            )
-        }
-    }
-
-    /// Reads one stream to its end: whether it brought a line, and why it broke off if it did.
-    async fn stream(&mut self, question: &Question) -> (bool, Option<Fault>) {
+    /// Reads one stream to its end, and says whether it brought a line.
+    async fn stream(&mut self) -> (bool, StreamEnd) {
         self.memory.resume();
-        let mut stream = match self.api.open(question).await {
-            Ok(response) => response.into_body().into_data_stream(),
-            Err(fault) => return (false, Some(fault)),
+        let pods: Api<Pod> = Api::namespaced(self.client.kube(), &self.pod.namespace);
+        let parameters = LogParams {
+            container: Some(self.pod.container.clone()),
+            follow: true,
+            timestamps: true,
+            since_time: Some(self.memory.since()),
+            ..LogParams::default()
         };
-        let mut lines = Lines::of_at_most(MAX_LINE);
+        let mut stream = match pods.log_stream(&self.pod.pod, &parameters).await {
+            Ok(stream) => std::pin::pin!(stream),
+            Err(e) => return (false, StreamEnd::Refused(e)),
+        };
+        let mut lines = BoundedLines::of_at_most(MAX_LINE);
         let mut brought = false;
         loop {
-            let arrived = match tokio::time::timeout(SILENCE, stream.next()).await {
-                Ok(Some(Ok(arrived))) => arrived,
-                Ok(Some(Err(e))) => return (brought, Some(Fault::Transport(chain(&e)))),
-                Ok(None) => break,
-                // Silence is no failure of the stream, but may hide one.
-                Err(_) => return (true, Some(Fault::Transport("it fell silent".to_owned()))),
+            let arrived = match tokio::time::timeout(MAX_SILENCE, stream.fill_buf()).await {
+                Ok(Ok([])) => break,
+                Ok(Ok(arrived)) => arrived,
+                Ok(Err(e)) => return (brought, StreamEnd::Broken(chain(&e))),
+                // Nothing went wrong that could be counted as a failed attempt.
+                Err(_) => return (true, StreamEnd::Broken("it fell silent".to_owned())),
             };
-            lines.take(&arrived, |line| {
+            lines.take(arrived, |line| {
                 if let Some(text) = self.memory.take(line) {
                     brought = true;
                     (self.sink)(text);
                 }
             });
+            let count = arrived.len();
+            stream.consume_unpin(count);
         }
         self.rest = lines.rest().to_vec();
-        (brought, None)
+        (brought, StreamEnd::Whole)
     }
 
-    /// A program's last line may have no end. Half a line that was cut by whoever ended the stream comes again, whole; so only
-    /// what stays the same is the program's own.
+    /// A program's last line may have no line feed. A line that was cut in transit comes again, whole; so
+    /// only what stays the same is the program's own.
     fn hand_on_rest(&mut self) {
         if !self.rest.is_empty()
             && let Some(text) = self.memory.take(&self.rest)
@@ -211,13 +215,13 @@ impl<S: Fn(&[u8]) + Send + Sync> Following<S> {
         }
     }
 
-    /// Why there will be no more lines: none while the container may go on; an error where nothing can be read any more.
-    async fn container_ended(&self) -> Result<Option<String>, String> {
+    /// How the container ended: none while it may go on; an error where its pod is gone.
+    async fn container_end(&self) -> Result<Option<String>, String> {
         let name = format!("{}/{} ({})", self.pod.namespace, self.pod.pod, self.pod.container);
-        let pod = match self.api.get("Pod", &self.pod.namespace, &self.pod.pod).await {
+        let pod = match self.client.get("Pod", &self.pod.namespace, &self.pod.pod).await {
             Ok(Some(pod)) => pod,
             Ok(None) => return Err(format!("the pod {name} is gone")),
-            // Whether it ended is not known; the next try tells.
+            // The next attempt asks again.
             Err(_) => return Ok(None),
         };
         let container = statuses(&pod).find(|c| c["name"] == self.pod.container.as_str());
@@ -228,25 +232,22 @@ impl<S: Fn(&[u8]) + Send + Sync> Following<S> {
     }
 }
 
-fn words(fault: &Fault) -> String {
-    match fault {
-        Fault::Status { code, status, .. } => format!("{} ({code})", status.message),
-        Fault::Transport(words) => words.clone(),
-        Fault::TooLong => "it has no end".to_owned(),
-    }
+fn is_bad_request(e: &kube::Error) -> bool {
+    matches!(e, kube::Error::Api(status) if status.code == 400)
 }
 
-/// Knows lines again. The kubelet gives out a log from a whole second on, so taking it up brings lines of that second that have
-/// been handed on already; and lines of standard output and error may be a little out of order.
-struct Memory {
+/// Recognizes lines. The kubelet delivers a log from a whole second on, so resuming it brings lines of that
+/// second that have been handed on already; and lines of standard output and error may be slightly out of
+/// order.
+struct LineMemory {
     from: Timestamp,
     /// Time and digest of the lines handed on in the latest seconds.
     handed_on: VecDeque<(Timestamp, u64)>,
-    /// Those that the stream just taken up has yet to bring again.
+    /// Those that the resumed stream has yet to repeat.
     awaited: VecDeque<(Timestamp, u64)>,
 }
 
-impl Memory {
+impl LineMemory {
     fn new(since: Timestamp) -> Self {
         Self { from: since, handed_on: VecDeque::new(), awaited: VecDeque::new() }
     }
@@ -264,7 +265,7 @@ impl Memory {
     fn take<'a>(&mut self, line: &'a [u8]) -> Option<&'a [u8]> {
         let (time, text) = stamped(line);
         let Some(time) = time else {
-            // Without a time it is the API server's or the runtime's own word, and part of what is seen.
+            // A line without a time was written by the API server or the runtime, and is part of the log.
             return Some(text);
         };
         let mut hasher = DefaultHasher::new();
@@ -297,7 +298,7 @@ mod tests {
     use super::*;
 
     fn handed_on(streams: &[&[&str]]) -> Vec<String> {
-        let mut memory = Memory::new(Timestamp::UNIX_EPOCH);
+        let mut memory = LineMemory::new(Timestamp::UNIX_EPOCH);
         let mut seen = Vec::new();
         for stream in streams {
             memory.resume();
@@ -309,34 +310,34 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_resumed_stream_brings_again_are_known() {
+    fn lines_that_a_resumed_stream_repeats_are_recognized() {
         let (a, b, c) = ("2026-01-01T00:00:01.1Z a", "2026-01-01T00:00:01.2Z b", "2026-01-01T00:00:01.3Z c");
         assert_eq!(handed_on(&[&[a, b], &[a, b, c]]), ["a", "b", "c"]);
         assert_eq!(handed_on(&[&[a, b], &[b, c], &[c]]), ["a", "b", "c"], "a rotated log begins later");
     }
 
     #[test]
-    fn lines_that_are_the_same_are_not_one() {
+    fn equal_lines_are_handed_on_as_often_as_they_were_written() {
         let same = "2026-01-01T00:00:01.1Z a";
         assert_eq!(handed_on(&[&[same, same], &[same, same, same]]), ["a", "a", "a"]);
     }
 
     #[test]
-    fn a_line_out_of_order_is_not_lost_where_the_stream_breaks_before_it() {
+    fn a_line_out_of_order_is_not_lost_when_the_stream_breaks_before_it() {
         let (late, early) = ("2026-01-01T00:00:02.0Z late", "2026-01-01T00:00:01.9Z early");
         assert_eq!(handed_on(&[&[late], &[late, early]]), ["late", "early"]);
     }
 
     #[test]
-    fn a_stream_is_taken_up_a_second_before_its_latest_line() {
-        let mut memory = Memory::new("2026-01-01T00:00:00.7Z".parse().unwrap());
+    fn a_stream_is_resumed_one_second_before_its_latest_line() {
+        let mut memory = LineMemory::new("2026-01-01T00:00:00.7Z".parse().unwrap());
         assert_eq!(memory.since().to_string(), "2026-01-01T00:00:00Z");
         let _line = memory.take(b"2026-01-01T00:00:09.5Z x");
         assert_eq!(memory.since().to_string(), "2026-01-01T00:00:08Z");
     }
 
     #[test]
-    fn a_line_without_a_time_is_handed_on_as_it_is() {
+    fn a_line_without_a_time_is_handed_on_unchanged() {
         assert_eq!(handed_on(&[&["failed to watch the file"]]), ["failed to watch the file"]);
     }
 }

@@ -1,22 +1,22 @@
-//! An object's state in few words, for whoever waits for it in vain.
+//! The state of objects in few words, for the error of a wait that timed out.
 
 use serde_json::Value;
 
 use crate::pod::{is_leaving, statuses};
 
-/// So many objects are told of.
-const MOST: usize = 5;
+/// How many objects are listed.
+const MAX_LISTED: usize = 5;
 
 /// The state of these objects.
 pub(crate) fn of_all(objects: &[Value]) -> String {
     if objects.is_empty() {
-        return "there is none".to_owned();
+        return "no such object".to_owned();
     }
-    let mut told: Vec<String> = objects.iter().take(MOST).map(of).collect();
-    if objects.len() > MOST {
-        told.push(format!("and {} more", objects.len() - MOST));
+    let mut states: Vec<String> = objects.iter().take(MAX_LISTED).map(of).collect();
+    if objects.len() > MAX_LISTED {
+        states.push(format!("and {} more", objects.len() - MAX_LISTED));
     }
-    meshproof_harness::store::bounded(&told.join("; "), 2048)
+    meshproof_harness::store::bounded(&states.join("; "), 2048)
 }
 
 fn of(object: &Value) -> String {
@@ -45,20 +45,21 @@ fn of(object: &Value) -> String {
     if words.is_empty() { name.to_owned() } else { format!("{name}: {}", words.join(", ")) }
 }
 
-/// `istio-proxy ImagePullBackOff (...)`; nothing of a container that runs and is ready.
+/// `istio-proxy ImagePullBackOff (...)`; none for a container that runs and is ready.
 fn container_trouble(container: &Value) -> Option<String> {
     let name = container["name"].as_str()?;
     let states = ["waiting", "terminated"];
     let (reason, message) = states.iter().find_map(|s| {
         let state = container.pointer(&format!("/state/{s}"))?;
         let reason = state["reason"].as_str().unwrap_or(s);
-        // An init container that completed is as it should be.
+        // An init container is meant to complete.
         (reason != "Completed").then(|| (reason, state["message"].as_str().unwrap_or_default()))
     })?;
     Some(if message.is_empty() { format!("{name} {reason}") } else { format!("{name} {reason} ({message})") })
 }
 
-/// Of a pod or a deployment the conditions that do not hold, of a namespace those that do: there they are obstacles.
+/// The false conditions of a pod or a Deployment, and the true ones of a namespace, where they are obstacles
+/// to its deletion.
 fn conditions(object: &Value) -> Vec<String> {
     let is_namespace = object.pointer("/status/phase").and_then(Value::as_str) == Some("Terminating");
     let obstacle = if is_namespace { "True" } else { "False" };
@@ -67,8 +68,8 @@ fn conditions(object: &Value) -> Vec<String> {
         .flatten()
         .filter(|c| c["status"] == obstacle)
         .filter_map(|c| {
-            let told = c["message"].as_str().filter(|m| !m.is_empty()).or_else(|| c["reason"].as_str())?;
-            Some(format!("{}: {told}", c["type"].as_str()?))
+            let words = c["message"].as_str().filter(|m| !m.is_empty()).or_else(|| c["reason"].as_str())?;
+            Some(format!("{}: {words}", c["type"].as_str()?))
         })
         .collect()
 }
@@ -80,14 +81,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_whose_image_is_not_to_be_had_says_so() {
+    fn a_pod_whose_image_cannot_be_pulled_is_shown_with_the_reason() {
         let pod = json!({
             "metadata": {"name": "sleep-1"},
             "status": {
                 "phase": "Pending",
-                "initContainerStatuses": [{"name": "istio-init", "state": {"terminated": {"reason": "Completed"}}}],
+                "initContainerStatuses": [{"name": "istio-init", "state": {"terminated": {"reason":
+                    "Completed"}}}],
                 "containerStatuses": [
-                    {"name": "sleep", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}},
+                    {"name": "sleep", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not \
+                        found"}}},
                     {"name": "istio-proxy", "state": {"running": {}}},
                 ],
             },
@@ -96,19 +99,21 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_hangs_says_what_holds_it() {
+    fn a_namespace_that_is_not_deleted_is_shown_with_what_holds_it() {
         let namespace = json!({
             "metadata": {"name": "mp-1", "deletionTimestamp": "2026-01-01T00:00:00Z"},
             "spec": {"finalizers": ["kubernetes"]},
             "status": {"phase": "Terminating", "conditions": [
-                {"type": "NamespaceFinalizersRemaining", "status": "True", "message": "example.com/x in 1 resource"},
+                {"type": "NamespaceFinalizersRemaining", "status": "True", "message": "example.com/x in 1 \
+                    resource"},
                 {"type": "NamespaceDeletionDiscoveryFailure", "status": "False", "message": "fine"},
             ]},
         });
         assert_eq!(
             of_all(&[namespace]),
-            "mp-1: Terminating, being deleted, held by kubernetes, NamespaceFinalizersRemaining: example.com/x in 1 resource"
+            "mp-1: Terminating, being deleted, held by kubernetes, NamespaceFinalizersRemaining: \
+             example.com/x in 1 resource"
         );
-        assert_eq!(of_all(&[]), "there is none");
+        assert_eq!(of_all(&[]), "no such object");
     }
 }

@@ -1,248 +1,234 @@
-//! Waiting for objects: a list, then a watch from where it ended, taken up again as often as it breaks off.
+//! Waiting for objects: a list, then a watch from where it ended, resumed whenever it breaks off.
+//!
+//! The watch is kube's `Api::watch`. `kube::runtime::watcher`, which resumes on its own, does not serve: it
+//! starts a watch that the server ends at once again without a pause, keeps a resource version whose watch is
+//! answered with 410, and trusts a connection that is silent for as long as five minutes.
 
-use meshproof_harness::timeouts::Timeout;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use http_body_util::BodyExt;
-use kube::client::Body;
+use futures_util::{StreamExt, TryStreamExt};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::DynamicObject;
+use meshproof_harness::timeouts::Timeout;
+use meshproof_model::ResourceId;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::lines::Lines;
-use super::question::{Fault, Question, chain};
-use super::{Api, ApiError, Kind, MOST_OBJECTS, Selector, query, summary};
+use super::client::{ClusterClient, MAX_OBJECTS, about, known, shown, value};
+use super::error::{ApiError, is_too_long, may_pass, words};
+use super::kinds::ObjectKind;
+use super::summary;
 
-/// The longest event, in bytes. An object in etcd has at most 1.5 MiB; its managed fields and its escapes come on top.
-const MAX_EVENT: usize = 8 * 1024 * 1024;
-/// After so long without a word, the list is asked anew: a connection may be dead without having ended.
-const SILENCE: Duration = Duration::from_secs(30);
+/// After so long without an event, the objects are listed again: a connection may be dead without having
+/// ended.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
 /// The API server ends a watch after so many seconds at the latest.
-const LONGEST_WATCH: u64 = 290;
-/// The wait after a watch that broke off, doubled each time up to [`LONGEST_PAUSE`].
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MAX_WATCH: u32 = 290;
+/// The wait after a watch that broke off, doubled each time up to [`MAX_BACKOFF`].
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// What is awaited, of which objects, and for how long.
-pub(super) struct Awaited<'a> {
-    pub(super) kind: &'static Kind,
-    pub(super) namespace: Option<&'a str>,
-    pub(super) selector: Selector,
-    pub(super) timeout: Timeout,
-    pub(super) limit: Duration,
-    pub(super) what: &'a str,
+/// A condition of objects, and how long it may take to come true.
+#[derive(Clone, Debug)]
+pub struct Awaited<'a> {
+    /// The kind of the objects.
+    pub kind: &'a str,
+    /// Their namespace; none: all.
+    pub namespace: Option<&'a str>,
+    /// Which of them.
+    pub selected: ListParams,
+    /// The timeout's name, and how much of it is left.
+    pub timeout: (Timeout, Duration),
+    /// The condition, as a clause: `pod sleep in mp-1 is ready`.
+    pub what: &'a str,
 }
 
-/// Why a watch is over.
-enum Over<T> {
+impl<'a> Awaited<'a> {
+    /// A condition of the pods with this `app` label.
+    #[must_use]
+    pub fn pods(namespace: &'a str, app: &str, timeout: (Timeout, Duration), what: &'a str) -> Self {
+        let selected = ListParams::default().labels(&format!("app={app}"));
+        Self { kind: "Pod", namespace: Some(namespace), selected, timeout, what }
+    }
+}
+
+/// Why one watch is over.
+enum WatchEnd<T> {
     Found(T),
-    /// It ended, broke off or fell silent; it goes on from the last version seen.
-    Paused(Option<Fault>),
-    /// What it would go on from is no longer kept: the list is asked again.
-    Expired,
+    /// It ended or broke off, and is resumed from the last version seen.
+    Interrupted(Option<String>),
+    /// The objects must be listed again: the version is no longer kept, an event could not be read, or no
+    /// event came for long.
+    Stale,
     Failed(ApiError),
 }
 
-/// The objects as last seen, and from which version on they may be watched.
-struct State {
+/// The objects as last seen, and the version that a watch resumes from; empty: they must be listed.
+#[derive(Default)]
+struct WatchedObjects {
     objects: Vec<Value>,
     version: String,
 }
 
-impl Api {
-    pub(super) async fn watch_for<T: Send>(
+impl ClusterClient {
+    /// Deletes one object and returns when it is gone.
+    ///
+    /// # Errors
+    /// [`ApiError::TimedOut`] with what holds it (finalizers, what is left in a namespace), or the cluster's.
+    pub async fn delete_and_wait(&self, id: &ResourceId, limit: Duration) -> Result<(), ApiError> {
+        self.delete(id).await?;
+        let kind = known(&id.kind)?;
+        let awaited = Awaited {
+            kind: &id.kind,
+            namespace: Some(&id.namespace),
+            selected: ListParams::default().fields(&format!("metadata.name={}", id.name)),
+            timeout: (Timeout::Teardown, limit),
+            what: &format!("{} is gone", shown(kind, id)),
+        };
+        self.watch_until(&awaited, |objects| objects.is_empty().then_some(())).await
+    }
+
+    /// Lists and watches until `seen` finds what it looks for among the objects; it is called after every
+    /// change.
+    ///
+    /// # Errors
+    /// [`ApiError::TimedOut`] with the condition and the last state seen, or the cluster's.
+    pub async fn watch_until<T: Send>(
         &self,
         awaited: &Awaited<'_>,
         mut seen: impl FnMut(&[Value]) -> Option<T> + Send,
     ) -> Result<T, ApiError> {
-        let deadline = Instant::now() + awaited.limit;
-        let mut state = State { objects: Vec::new(), version: String::new() };
+        let (timeout, limit) = awaited.timeout;
+        let deadline = Instant::now() + limit;
+        let mut watched = WatchedObjects::default();
         let mut trouble = None;
-        let watching = self.keep_watching(awaited, deadline, &mut state, &mut trouble, &mut seen);
-        match timeout_at(deadline, watching).await {
-            Ok(result) => result,
-            Err(_) => {
-                let mut last = summary::of_all(&state.objects);
-                if let Some(trouble) = trouble {
-                    last = format!("{last} (and the watch broke off: {trouble})");
-                }
-                Err(ApiError::TimedOut {
-                    timeout: awaited.timeout,
-                    limit: awaited.limit,
-                    what: awaited.what.to_owned(),
-                    last,
-                })
-            }
+        let watching = self.keep_watching(awaited, deadline, &mut watched, &mut trouble, &mut seen);
+        if let Ok(outcome) = timeout_at(deadline, watching).await {
+            return outcome;
         }
+        let mut last = summary::of_all(&watched.objects);
+        if let Some(trouble) = trouble {
+            last = format!("{last} (and the watch broke off: {trouble})");
+        }
+        Err(ApiError::TimedOut { timeout, limit, what: awaited.what.to_owned(), last })
     }
 
     async fn keep_watching<T: Send>(
         &self,
         awaited: &Awaited<'_>,
         deadline: Instant,
-        state: &mut State,
+        watched: &mut WatchedObjects,
         trouble: &mut Option<String>,
         seen: &mut (impl FnMut(&[Value]) -> Option<T> + Send),
     ) -> Result<T, ApiError> {
-        let mut pause = PAUSE;
+        let kind = known(awaited.kind)?;
+        let mut backoff = MIN_BACKOFF;
         loop {
-            if state.version.is_empty() {
-                let listed =
-                    self.list_from(awaited.kind, awaited.namespace, &awaited.selector, super::WHOLE).await?;
-                (state.objects, state.version) = listed;
-                if let Some(found) = seen(&state.objects) {
+            if watched.version.is_empty() {
+                let listed = self.list_from(kind, awaited.namespace, &awaited.selected).await?;
+                (watched.objects, watched.version) = listed;
+                if let Some(found) = seen(&watched.objects) {
                     return Ok(found);
                 }
             }
-            let before = state.version.clone();
-            match self.watch_once(awaited, deadline, state, seen).await {
-                Over::Found(found) => return Ok(found),
-                Over::Failed(e) => return Err(e),
-                Over::Expired => state.version.clear(),
-                Over::Paused(fault) => *trouble = fault.map(|fault| words(&fault)),
+            let before = watched.version.clone();
+            match self.watch_once(kind, awaited, deadline, watched, seen).await {
+                WatchEnd::Found(found) => return Ok(found),
+                WatchEnd::Failed(e) => return Err(e),
+                WatchEnd::Stale => watched.version.clear(),
+                WatchEnd::Interrupted(words) => *trouble = words,
             }
-            // A watch that brought something may be resumed at once; one that did not, not in a hurry.
-            pause = if before == state.version { (pause * 2).min(LONGEST_PAUSE) } else { PAUSE };
-            sleep(pause).await;
+            // A watch that brought something may be resumed soon; one that did not, later each time.
+            backoff = if before == watched.version { (backoff * 2).min(MAX_BACKOFF) } else { MIN_BACKOFF };
+            sleep(backoff).await;
         }
     }
 
     async fn watch_once<T: Send>(
         &self,
+        kind: &ObjectKind,
         awaited: &Awaited<'_>,
         deadline: Instant,
-        state: &mut State,
+        watched: &mut WatchedObjects,
         seen: &mut (impl FnMut(&[Value]) -> Option<T> + Send),
-    ) -> Over<T> {
-        let question = match self.watch_question(awaited, deadline, &state.version).await {
-            Ok(question) => question,
-            Err(e) => return Over::Failed(e),
+    ) -> WatchEnd<T> {
+        let objects = match self.objects(kind, awaited.namespace).await {
+            Ok(objects) => objects,
+            Err(e) => return WatchEnd::Failed(e),
         };
-        let mut stream = match self.open(&question).await {
-            Ok(response) => response.into_body().into_data_stream(),
-            Err(fault) if fault.code() == Some(410) => return Over::Expired,
-            Err(fault) if fault.may_pass() => return Over::Paused(Some(fault)),
-            Err(fault) => return Over::Failed(question.error(fault)),
-        };
-        let mut lines = Lines::of_at_most(MAX_EVENT);
-        loop {
-            let arrived = match next(&mut stream).await {
-                Arrived::Bytes(bytes) => bytes,
-                Arrived::End => return Over::Paused(None),
-                Arrived::Silence => return Over::Expired,
-                Arrived::Broken(fault) => return Over::Paused(Some(fault)),
-            };
-            let mut events = Vec::new();
-            lines.take(&arrived, |line| events.push(serde_json::from_slice::<Value>(line)));
-            for event in events {
-                match state.take(event) {
-                    Taken::Changed => {}
-                    Taken::Nothing => continue,
-                    Taken::Expired => return Over::Expired,
-                    Taken::Fault(fault) if fault.may_pass() => return Over::Paused(Some(fault)),
-                    Taken::Fault(fault) => return Over::Failed(question.error(fault)),
-                }
-                if let Some(found) = seen(&state.objects) {
-                    return Over::Found(found);
-                }
-            }
-        }
-    }
-
-    async fn watch_question(
-        &self,
-        awaited: &Awaited<'_>,
-        deadline: Instant,
-        version: &str,
-    ) -> Result<Question, ApiError> {
         let left = deadline.saturating_duration_since(Instant::now()).as_secs() + 1;
-        let left = left.min(LONGEST_WATCH).to_string();
-        let query = query(
-            &awaited.selector,
-            &[
-                ("watch", "true"),
-                ("allowWatchBookmarks", "true"),
-                ("resourceVersion", version),
-                ("timeoutSeconds", &left),
-            ],
-        );
-        let path = awaited.kind.path(&self.version(awaited.kind).await?, awaited.namespace, None);
-        Ok(Question {
-            path: format!("{path}?{query}"),
-            verb: "watch",
-            what: format!("{}s", awaited.kind.kind),
-            ..self.about(awaited.kind, awaited.namespace)
-        })
-    }
-}
-
-enum Arrived {
-    Bytes(bytes::Bytes),
-    End,
-    Silence,
-    Broken(Fault),
-}
-
-async fn next(stream: &mut http_body_util::BodyDataStream<Body>) -> Arrived {
-    match tokio::time::timeout(SILENCE, stream.next()).await {
-        Err(_) => Arrived::Silence,
-        Ok(None) => Arrived::End,
-        Ok(Some(Ok(bytes))) => Arrived::Bytes(bytes),
-        Ok(Some(Err(e))) => Arrived::Broken(Fault::Transport(chain(&e))),
-    }
-}
-
-fn words(fault: &Fault) -> String {
-    match fault {
-        Fault::Status { code, status, .. } => format!("{code} {}", status.message),
-        Fault::Transport(words) => words.clone(),
-        Fault::TooLong => "an event has no end".to_owned(),
-    }
-}
-
-enum Taken {
-    Changed,
-    Nothing,
-    Expired,
-    Fault(Fault),
-}
-
-impl State {
-    fn take(&mut self, event: serde_json::Result<Value>) -> Taken {
-        // What cannot be read may have been a change: the list tells.
-        let Ok(mut event) = event else { return Taken::Expired };
-        let object = event.get_mut("object").map(Value::take).unwrap_or_default();
-        let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-        match event["type"].as_str() {
-            Some("ERROR") => {
-                let code = object["code"].as_u64().and_then(|c| u16::try_from(c).ok()).unwrap_or(500);
-                if code == 410 {
-                    return Taken::Expired;
+        let parameters = WatchParams {
+            label_selector: awaited.selected.label_selector.clone(),
+            field_selector: awaited.selected.field_selector.clone(),
+            timeout: Some(u32::try_from(left).unwrap_or(MAX_WATCH).min(MAX_WATCH)),
+            bookmarks: true,
+            send_initial_events: false,
+        };
+        let opened = tokio::time::timeout(MAX_SILENCE, objects.watch(&parameters, &watched.version));
+        let mut events = match opened.await {
+            Ok(Ok(events)) => events.into_stream().boxed(),
+            Ok(Err(e)) => return interrupted(kind, e),
+            Err(_) => return WatchEnd::Stale,
+        };
+        loop {
+            match tokio::time::timeout(MAX_SILENCE, events.next()).await {
+                Err(_) => return WatchEnd::Stale,
+                Ok(None) => return WatchEnd::Interrupted(None),
+                Ok(Some(Err(e))) => return interrupted(kind, e),
+                Ok(Some(Ok(WatchEvent::Error(status)))) => {
+                    return interrupted(kind, kube::Error::Api(status));
                 }
-                let code =
-                    http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-                let status = serde_json::from_value(object).unwrap_or_default();
-                return Taken::Fault(Fault::Status { code, status: Box::new(status), retry_after: None });
+                Ok(Some(Ok(event))) => match watched.take(event) {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(end) => return end,
+                },
             }
-            Some("BOOKMARK") => {
-                self.version = version.unwrap_or(&self.version).to_owned();
-                return Taken::Nothing;
+            if let Some(found) = seen(&watched.objects) {
+                return WatchEnd::Found(found);
             }
-            Some("ADDED" | "MODIFIED") => {
-                self.version = version.unwrap_or(&self.version).to_owned();
-                match self.objects.iter().position(|o| is_same(o, &object)) {
-                    Some(known) => self.objects[known] = object,
-                    None if self.objects.len() < MOST_OBJECTS => self.objects.push(object),
-                    None => return Taken::Expired,
-                }
-            }
-            Some("DELETED") => {
-                self.version = version.unwrap_or(&self.version).to_owned();
-                self.objects.retain(|o| !is_same(o, &object));
-            }
-            Some(_) | None => return Taken::Nothing,
         }
-        Taken::Changed
+    }
+}
+
+fn interrupted<T>(kind: &ObjectKind, e: kube::Error) -> WatchEnd<T> {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "kube's errors grow with its features")]
+    match e {
+        // 410: the version is no longer kept. 0: a line that is not an event, which kube takes for a status.
+        // It may have been a change.
+        kube::Error::Api(status) if matches!(status.code, 0 | 410) => WatchEnd::Stale,
+        kube::Error::SerdeError(_) => WatchEnd::Stale,
+        e if is_too_long(&e) => WatchEnd::Stale,
+        e if may_pass(&e) => WatchEnd::Interrupted(Some(words(&e))),
+        e => WatchEnd::Failed(about(kind, kind.qualified_name()).error(e)),
+    }
+}
+
+impl WatchedObjects {
+    /// Whether the event changed the objects.
+    fn take<T>(&mut self, event: WatchEvent<DynamicObject>) -> Result<bool, WatchEnd<T>> {
+        let (object, deleted) = match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
+            WatchEvent::Deleted(object) => (object, true),
+            WatchEvent::Bookmark(bookmark) => {
+                self.version = bookmark.metadata.resource_version;
+                return Ok(false);
+            }
+            WatchEvent::Error(_) => return Ok(false),
+        };
+        if let Some(version) = &object.metadata.resource_version {
+            self.version.clone_from(version);
+        }
+        let object = value(object).map_err(WatchEnd::Failed)?;
+        let known = self.objects.iter().position(|o| is_same(o, &object));
+        match (known, deleted) {
+            (Some(at), true) => drop(self.objects.remove(at)),
+            (None, true) => {}
+            (Some(at), false) => self.objects[at] = object,
+            (None, false) if self.objects.len() < MAX_OBJECTS => self.objects.push(object),
+            (None, false) => return Err(WatchEnd::Stale),
+        }
+        Ok(true)
     }
 }
 

@@ -1,12 +1,20 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use meshproof_harness::digest::sha256;
+
+use super::super::trace::MARK;
 use super::*;
+use crate::api::ExecOutput;
 
 /// As `--trace` writes a block.
-fn block(kind: &str, bytes: &str) -> String {
+fn block(kind: &str, text: &str) -> String {
+    block_of(kind, text.as_bytes())
+}
+
+fn block_of(kind: &str, bytes: &[u8]) -> String {
     let mut text = format!("{kind}, {} bytes ({:#x})\n", bytes.len(), bytes.len());
-    for (line, chunk) in bytes.as_bytes().chunks(16).enumerate() {
+    for (line, chunk) in bytes.chunks(16).enumerate() {
         let hexadecimal: String = chunk.iter().map(|b| format!("{b:02x} ")).collect();
         let shown: String =
             chunk.iter().map(|b| if b.is_ascii_graphic() { char::from(*b) } else { '.' }).collect();
@@ -35,8 +43,36 @@ fn output(code: i32, stdout: &str, stderr: &str) -> ExecOutput {
 
 const URL: &str = "http://edition.cnn.com/politics";
 
-fn read(request: &RequestSpec, output: &ExecOutput) -> Exchange {
+fn try_read(request: &RequestSpec, output: &ExecOutput) -> Result<Exchange, String> {
     exchange(request, &request.url, output, Duration::from_millis(5))
+}
+
+fn read(request: &RequestSpec, output: &ExecOutput) -> Exchange {
+    try_read(request, output).unwrap()
+}
+
+/// The first bytes that a TLS client sends to a server of this name.
+fn client_hello(server_name: &str) -> Vec<u8> {
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = server_name.to_owned().try_into().unwrap();
+    let mut connection = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    let mut sent = Vec::new();
+    connection.write_tls(&mut sent).unwrap();
+    sent
+}
+
+/// The same as curl's trace has it, when it is built with OpenSSL: the record's header and its content apart.
+fn traced_hello(server_name: &str) -> String {
+    let sent = client_hello(server_name);
+    let (header, content) = sent.split_at(5);
+    let info = "== Info: TLSv1.3 (OUT), TLS handshake, Client hello (1):\n";
+    [block_of("=> Send SSL data", header), info.to_owned(), block_of("=> Send SSL data", content)].concat()
 }
 
 fn following() -> RequestSpec {
@@ -44,7 +80,7 @@ fn following() -> RequestSpec {
 }
 
 #[test]
-fn a_plain_request_shows_its_bytes_and_its_answer() {
+fn a_plain_request_shows_its_bytes_and_its_response() {
     let trace = format!(
         "== Info:   Trying 10.1.0.7:80...\n{}{}{}\n{MARK}\n",
         sent("/politics"),
@@ -66,7 +102,8 @@ fn a_plain_request_shows_its_bytes_and_its_answer() {
 fn a_redirect_that_is_followed_is_two_hops_and_only_the_second_has_tls() {
     let trace = format!(
         "{}{}== Info:   Trying 10.1.0.7:443...\n== Info: ALPN: offers h2,http/1.1\n\
-         == Info: SSL connection using TLSv1.3 / TLS_AES_256_GCM_SHA384\n== Info: ALPN: server accepted h2\n{}{}",
+         == Info: SSL connection using TLSv1.3 / TLS_AES_256_GCM_SHA384\n== Info: ALPN: server accepted \
+         h2\n{}{}",
         sent("/politics"),
         received(&["HTTP/1.1 301 Moved Permanently", "Location: https://edition.cnn.com/politics"]),
         sent("/politics"),
@@ -81,7 +118,65 @@ fn a_redirect_that_is_followed_is_two_hops_and_only_the_second_has_tls() {
     let tls = second.tls.as_ref().unwrap();
     assert_eq!(tls.alpn_offered.as_deref().unwrap(), ["h2", "http/1.1"]);
     assert_eq!((tls.alpn.as_deref(), tls.version.as_deref()), (Some("h2"), Some("TLSv1.3")));
-    assert_eq!(tls.server_name.as_deref(), Some("edition.cnn.com"));
+    assert_eq!(tls.server_name, None, "nothing shows which server name was sent");
+}
+
+#[test]
+fn the_server_name_is_the_one_that_was_sent_and_not_the_host_of_the_url() {
+    let request = RequestSpec::get("https://edition.cnn.com/politics", "t");
+    let answered = [sent("/politics"), received(&["HTTP/1.1 200 OK"])].concat();
+    for sent_name in ["edition.cnn.com", "another.example"] {
+        let trace = format!("== Info:   Trying 10.1.0.7:443...\n{}{answered}", traced_hello(sent_name));
+        let exchange = read(&request, &output(0, "", &trace));
+        let tls = exchange.hops[0].tls.as_ref().unwrap();
+        assert_eq!(tls.server_name.as_deref(), Some(sent_name));
+        assert_eq!(tls.alpn_offered.as_deref().unwrap(), ["h2"]);
+    }
+    let untraced = read(&request, &output(0, "", &answered));
+    assert_eq!(untraced.hops[0].tls.as_ref().unwrap().server_name, None);
+}
+
+#[test]
+fn a_handshake_that_fails_shows_the_server_name_that_was_sent() {
+    let request = RequestSpec::get("https://edition.cnn.com/politics", "t");
+    let words = "curl: (35) OpenSSL/3.0.19: error:0A000410:SSL routines::sslv3 alert handshake failure\n";
+    let failed = |trace: String| {
+        let exchange = read(&request, &output(35, "", &format!("{trace}{words}")));
+        exchange.hops[0].tls.clone().unwrap()
+    };
+    let tls = failed(format!("== Info:   Trying 10.1.0.7:443...\n{}", traced_hello("other.example")));
+    assert_eq!(tls.server_name.as_deref(), Some("other.example"));
+    assert!(tls.failure.unwrap().contains("handshake failure"));
+    assert_eq!(failed(String::new()).server_name, None);
+}
+
+#[test]
+fn a_request_that_the_suite_could_not_send_is_an_error_and_not_an_observation() {
+    let unreachable = "== Info:   Trying 10.1.0.7:8081...\n\
+                       == Info: connect to 10.1.0.7 port 8081 failed: No route to host\n\
+                       curl: (7) Failed to connect to 10.1.0.7 port 8081: Couldn't connect to server\n";
+    for (code, words) in [
+        (7, unreachable),
+        (6, "curl: (6) Could not resolve host: edition.cnn.com\n"),
+        (27, "curl: (27) Out of memory\n"),
+        (58, "curl: (58) could not load PEM client certificate\n"),
+        (77, "curl: (77) error setting certificate file\n"),
+        (2, "curl: option --no-such: is unknown\n"),
+        (127, "sh: curl: not found\n"),
+    ] {
+        let error = try_read(&RequestSpec::get(URL, "t"), &output(code, "", words)).unwrap_err();
+        assert!(error.contains(&format!("exit code {code}")), "{error}");
+    }
+}
+
+#[test]
+fn an_exit_code_that_the_suite_does_not_know_is_an_error() {
+    for code in [-1, 0, 99, 137, 255] {
+        let refused = try_read(&RequestSpec::get(URL, "t"), &output(code, "", ""));
+        assert!(refused.is_err(), "{code}: {refused:?}");
+    }
+    let unreported = ExecOutput { code: None, ..output(0, "", "") };
+    assert!(try_read(&RequestSpec::get(URL, "t"), &unreported).is_err());
 }
 
 #[test]
@@ -105,17 +200,11 @@ fn the_servers_certificate_is_the_first_that_follows_the_mark() {
 }
 
 #[test]
-fn each_way_to_fail_has_its_sort() {
-    use ExchangeErrorKind::{ConnectionClosed, ConnectionRefused, Other, Protocol, Timeout, Tls};
-    for (code, kind) in [
-        (7, ConnectionRefused),
-        (52, ConnectionClosed),
-        (35, Tls),
-        (60, Tls),
-        (28, Timeout),
-        (1, Protocol),
-        (6, Other),
-    ] {
+fn each_exit_code_that_is_an_observation_has_its_kind() {
+    use ExchangeErrorKind::{ConnectionClosed, ConnectionRefused, Protocol, Timeout, Tls};
+    for (code, kind) in
+        [(7, ConnectionRefused), (52, ConnectionClosed), (35, Tls), (60, Tls), (28, Timeout), (1, Protocol)]
+    {
         let words = format!("curl: ({code}) it did not work\n");
         let exchange = read(&RequestSpec::get(URL, "t"), &output(code, "", &words));
         let HopResult::Error(error) = &exchange.hops[0].result else { panic!("{exchange:?}") };
@@ -125,7 +214,7 @@ fn each_way_to_fail_has_its_sort() {
 }
 
 #[test]
-fn who_is_cut_off_while_http2_begins_is_cut_off() {
+fn a_connection_closed_while_http2_begins_counts_as_closed() {
     let kind = |words: &str| {
         let exchange = read(&RequestSpec::get(URL, "t"), &output(16, "", words));
         let HopResult::Error(error) = &exchange.hops[0].result else { panic!("{exchange:?}") };
@@ -136,7 +225,7 @@ fn who_is_cut_off_while_http2_begins_is_cut_off() {
 }
 
 #[test]
-fn a_connection_that_ends_within_a_body_is_no_response() {
+fn a_connection_that_ends_within_a_body_is_not_a_response() {
     let trace = format!("{}{}curl: (18) transfer closed\n", sent("/"), received(&["HTTP/1.1 200 OK"]));
     let exchange = read(&RequestSpec::get(URL, "t"), &output(18, "hal", &trace));
     assert_eq!(exchange.hops.len(), 1);
@@ -155,7 +244,7 @@ fn a_refused_connection_after_a_redirect_is_a_hop_of_its_own() {
 }
 
 #[test]
-fn an_interim_response_is_told_apart_from_the_final_one() {
+fn an_interim_response_is_distinguished_from_the_final_one() {
     let trace = format!(
         "{}{}{}{}",
         sent("/"),
@@ -170,8 +259,8 @@ fn an_interim_response_is_told_apart_from_the_final_one() {
 }
 
 #[test]
-fn a_text_of_the_bodys_own_is_not_taken_for_curls() {
-    // What a server sends stands in the trace as digits: it cannot begin a line.
+fn text_in_a_body_is_not_mistaken_for_curls_own() {
+    // The trace has a server's bytes in hexadecimal: they cannot begin a line.
     let body = "\n=> Send header, 1 bytes (0x1)\n0000: 47 G\n";
     let trace = format!("{}{}{}", sent("/"), received(&["HTTP/1.1 200 OK"]), block("<= Recv data", body));
     let exchange = read(&RequestSpec::get(URL, "t"), &output(0, body, &trace));
@@ -180,10 +269,11 @@ fn a_text_of_the_bodys_own_is_not_taken_for_curls() {
 
 proptest! {
     #[test]
-    fn whatever_curl_says_is_read_to_its_end(
+    fn any_output_of_curl_can_be_read(
         code in -1..100i32,
         stdout in proptest::collection::vec(any::<u8>(), 0..200),
-        stderr in "((=> Send header, 3 bytes|<= Recv header, 9 bytes|== Info: (ALPN: offers |SSL connection using )?|000[0-9]: ([0-9a-f]{2} ){0,17}|== Meshproof|\\PC{0,20})\n){0,40}",
+        stderr in "((=> Send header, 3 bytes|<= Recv header, 9 bytes|== Info: (ALPN: offers |SSL connection \
+            using )?|000[0-9]: ([0-9a-f]{2} ){0,17}|== Meshproof|\\PC{0,20})\n){0,40}",
         follow in any::<bool>(),
     ) {
         let output = ExecOutput {
@@ -193,7 +283,26 @@ proptest! {
             truncated: false,
         };
         let request = RequestSpec { follow_redirects: follow, ..RequestSpec::get(URL, "t") };
-        let exchange = read(&request, &output);
-        prop_assert!((1..=MAX_HOPS + 1).contains(&exchange.hops.len()));
+        if let Ok(exchange) = try_read(&request, &output) {
+            prop_assert!((1..=MAX_HOPS + 1).contains(&exchange.hops.len()));
+        }
     }
+}
+
+#[test]
+fn an_alert_that_arrived_is_told_from_a_connection_that_was_reset() {
+    let of = |message: &str| {
+        read(&RequestSpec::get(URL, "t"), &output(35, "", message)).hops[0]
+            .tls
+            .clone()
+            .unwrap()
+            .failure_kind
+            .unwrap()
+    };
+    assert_eq!(
+        of("curl: (35) error:0A000418:SSL routines::tlsv1 alert unknown ca\n"),
+        TlsFailure::AlertReceived { alert: "unknown_ca".to_owned() }
+    );
+    assert_eq!(of("curl: (35) Recv failure: Connection reset by peer\n"), TlsFailure::PeerVanished);
+    assert_eq!(of("curl: (60) SSL certificate problem: unable to get local issuer\n"), TlsFailure::Other);
 }

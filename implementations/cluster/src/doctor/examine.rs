@@ -1,30 +1,30 @@
-//! Looks at a cluster; changes nothing in it.
+//! Examines a cluster, without changing it.
 
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 
-use super::Finding;
-use crate::api::{Api, ApiError};
+use super::DoctorFinding;
+use crate::api::{ApiError, ClusterClient, ServedVersions};
 use crate::identify::{Installation, flavour, installation, installed_gateways};
 use crate::inventory::owned;
 use crate::owned::RUN;
 use crate::permissions::{PERMISSIONS, Permission};
 use crate::settings::{Gateways, IMAGES, Settings};
 
-/// Since then exec tells a program the end of its input over WebSocket (KEP-4006).
+/// The first version whose exec over WebSocket can close a program's standard input (KEP-4006).
 const OLDEST: (u64, u64) = (1, 30);
-/// Reviews asked for at once.
+/// How many reviews are requested concurrently.
 const AT_ONCE: usize = 16;
-/// How many things of a kind are named.
-const NAMED: usize = 6;
+/// How many leftovers are listed.
+const MAX_LISTED: usize = 6;
 
 /// Everything that a run needs, in the order in which it is needed.
-pub async fn examine(api: &Api, settings: &Settings) -> Vec<Finding> {
+pub async fn examine(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFinding> {
     let mut findings = match api_server(api).await {
         Ok(findings) => findings,
-        // Nobody is there who could be asked anything else.
+        // Without an answer nothing else can be examined.
         Err(e) => {
-            return vec![Finding::lacking(
+            return vec![DoctorFinding::problem(
                 "API server",
                 e.to_string(),
                 "start the cluster, or name another with --kubeconfig FILE or --context NAME",
@@ -36,9 +36,9 @@ pub async fn examine(api: &Api, settings: &Settings) -> Vec<Finding> {
     let found = match installation(api).await {
         Ok(found) => found,
         Err(e) => {
-            findings.push(Finding::lacking(
+            findings.push(DoctorFinding::problem(
                 "mesh",
-                format!("it cannot be looked for: {e}"),
+                format!("it cannot be determined: {e}"),
                 "kubectl apply -f fixtures/cluster/rbac.yaml",
             ));
             return findings;
@@ -52,28 +52,25 @@ pub async fn examine(api: &Api, settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-async fn api_server(api: &Api) -> Result<Vec<Finding>, ApiError> {
+async fn api_server(api: &ClusterClient) -> Result<Vec<DoctorFinding>, ApiError> {
     let version = api.server_version().await?;
-    let git_version = version["gitVersion"].as_str().unwrap_or("of an unknown version");
-    // The minor of some providers ends in a plus.
-    let number = |field: &str| {
-        let digits = version[field].as_str().unwrap_or_default().trim_end_matches('+');
-        digits.parse::<u64>().unwrap_or(0)
-    };
+    let git_version = version.git_version.as_str();
+    // The minor version of some providers ends in a plus sign.
+    let number = |text: &str| text.trim_end_matches('+').parse::<u64>().unwrap_or(0);
     let mut findings = Vec::new();
-    if (number("major"), number("minor")) < OLDEST {
-        findings.push(Finding::lacking(
+    if (number(&version.major), number(&version.minor)) < OLDEST {
+        findings.push(DoctorFinding::problem(
             "API server",
-            format!("{git_version}, which cannot tell a program in a pod the end of its input"),
+            format!("{git_version}, which cannot close the standard input of a program in a pod"),
             "upgrade the cluster to Kubernetes 1.30 or newer",
         ));
     } else {
-        findings.push(Finding::good("API server", git_version));
+        findings.push(DoctorFinding::good("API server", git_version));
     }
     match api.list("Node", None, None).await {
         Ok(nodes) => {
-            let groups = api.served().await;
-            let flavour = flavour(git_version, &nodes, |g| groups.as_ref().is_ok_and(|s| s.has_group(g)));
+            let on_openshift = api.served().await.is_ok_and(ServedVersions::on_openshift);
+            let flavour = flavour(git_version, &nodes, on_openshift);
             let mut kubelets: Vec<&str> =
                 nodes.iter().filter_map(|n| n.pointer("/status/nodeInfo/kubeletVersion")?.as_str()).collect();
             kubelets.sort_unstable();
@@ -82,24 +79,24 @@ async fn api_server(api: &Api) -> Result<Vec<Finding>, ApiError> {
             let says =
                 format!("{flavour}, {ready} of {} ready, kubelet {}", nodes.len(), kubelets.join(" and "));
             findings.push(if ready > 0 {
-                Finding::good("nodes", says)
+                DoctorFinding::good("nodes", says)
             } else {
-                Finding::lacking("nodes", says, "kubectl describe nodes")
+                DoctorFinding::problem("nodes", says, "kubectl describe nodes")
             });
         }
-        // That the account may not list them is told with its permissions.
-        Err(ApiError::Forbidden { .. }) => {}
+        // The finding about permissions says that the account may not list them.
+        Err(ApiError::Forbidden(_)) => {}
         Err(e) => return Err(e),
     }
     Ok(findings)
 }
 
-/// Every verb of the table, judged by the cluster itself.
-async fn permissions(api: &Api) -> Vec<Finding> {
+/// Every verb of the table, reviewed by the cluster itself.
+async fn permissions(api: &ClusterClient) -> Vec<DoctorFinding> {
     let asked: Vec<_> =
         PERMISSIONS.iter().flat_map(|p| p.verbs.iter().map(move |v| review(api, p, v))).collect();
     let reviews: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut findings: Vec<DoctorFinding> = Vec::new();
     let mut refused: Vec<(&Permission, Vec<&str>)> = Vec::new();
     for (permission, verb, review) in &reviews {
         match review {
@@ -109,7 +106,7 @@ async fn permissions(api: &Api) -> Vec<Finding> {
                 None => refused.push((permission, vec![verb])),
             },
             Err(e) => {
-                return vec![Finding::lacking(
+                return vec![DoctorFinding::problem(
                     "permissions",
                     format!("they cannot be reviewed: {e}"),
                     "kubectl auth can-i --list",
@@ -118,22 +115,30 @@ async fn permissions(api: &Api) -> Vec<Finding> {
         }
     }
     for (permission, verbs) in refused {
-        const MEND: &str = "kubectl apply -f fixtures/cluster/rbac.yaml, and run under its service account";
+        const FIX: &str = "kubectl apply -f fixtures/cluster/rbac.yaml, and run under its service account";
         let (resource, verbs) = (permission.shown(), verbs.join(", "));
         let refused = format!("the account may not {verbs} {resource} in the whole cluster");
         findings.push(match permission.lost {
-            None => Finding::lacking("permissions", format!("{refused}: {}", permission.why), MEND),
-            Some(lost) => Finding::note("permissions", format!("{refused}: {lost}"), MEND),
+            None => DoctorFinding::problem(
+                "permissions",
+                format!(
+                    "{refused} (needed for: \
+                {})",
+                    permission.why
+                ),
+                FIX,
+            ),
+            Some(lost) => DoctorFinding::note("permissions", format!("{refused}; {lost}"), FIX),
         });
     }
     if findings.is_empty() {
-        findings.push(Finding::good("permissions", format!("all {} that are used", reviews.len())));
+        findings.push(DoctorFinding::good("permissions", format!("all {} that a run uses", reviews.len())));
     }
     findings
 }
 
 async fn review(
-    api: &Api,
+    api: &ClusterClient,
     permission: &'static Permission,
     verb: &'static str,
 ) -> (&'static Permission, &'static str, Result<bool, ApiError>) {
@@ -144,27 +149,33 @@ async fn review(
     (permission, verb, api.may(verb, permission.group, resource, sub).await)
 }
 
-async fn custom_resources(api: &Api) -> Vec<Finding> {
+async fn custom_resources(api: &ClusterClient) -> Vec<DoctorFinding> {
     const ABOUT: &str = "API";
-    const MEND: &str = "istioctl install --set profile=minimal, or the charts istio/base and istio/istiod";
+    const FIX: &str = "istioctl install --set profile=minimal, or the charts istio/base and istio/istiod";
     let served = match api.served().await {
         Ok(served) => served,
-        Err(e) => return vec![Finding::lacking(ABOUT, format!("what is served cannot be asked: {e}"), MEND)],
+        Err(e) => {
+            return vec![DoctorFinding::problem(
+                ABOUT,
+                format!("the served API versions cannot be determined: {e}"),
+                FIX,
+            )];
+        }
     };
     let missing = served.missing();
     if missing.is_empty() {
         let version = served.api_version("Gateway").unwrap_or_default();
-        return vec![Finding::good(ABOUT, format!("all kinds are served; gateways as {version}"))];
+        return vec![DoctorFinding::good(ABOUT, format!("all kinds are served; gateways as {version}"))];
     }
-    let names: Vec<String> = missing.iter().map(|k| k.resource()).collect();
-    vec![Finding::lacking(ABOUT, format!("not served: {}", names.join(", ")), MEND)]
+    let names: Vec<String> = missing.iter().map(|k| k.qualified_name()).collect();
+    vec![DoctorFinding::problem(ABOUT, format!("not served: {}", names.join(", ")), FIX)]
 }
 
-fn mesh(found: Option<&Installation>) -> Vec<Finding> {
+fn mesh(found: Option<&Installation>) -> Vec<DoctorFinding> {
     let Some(found) = found else {
-        return vec![Finding::lacking(
+        return vec![DoctorFinding::problem(
             "injection",
-            "no webhook injects proxies: there is no istiod, or its injector is switched off",
+            "no webhook injects proxies: istiod is not installed, or its injector is deactivated",
             "istioctl install --set profile=minimal; `istioctl tag list` shows revisions",
         )];
     };
@@ -174,41 +185,47 @@ fn mesh(found: Option<&Installation>) -> Vec<Finding> {
         found.version, found.revision, found.namespace
     );
     let control_plane = if ready > 0 {
-        Finding::good("istiod", says)
+        DoctorFinding::good("istiod", says)
     } else {
-        Finding::lacking(
+        DoctorFinding::problem(
             "istiod",
             says,
             format!("kubectl describe pods --namespace {} --selector app=istiod", found.namespace),
         )
     };
-    let proxy = found.proxy.as_deref().unwrap_or("of an image that the injector's values do not tell");
+    let proxy = found.proxy.as_deref().unwrap_or("(image unknown: the injector's values do not have it)");
     let injection =
         format!("namespaces labelled {}={} get the proxy {proxy}", found.injection.0, found.injection.1);
-    vec![control_plane, Finding::good("injection", injection)]
+    vec![control_plane, DoctorFinding::good("injection", injection)]
 }
 
-async fn gateways(api: &Api, settings: &Settings) -> Vec<Finding> {
+async fn gateways(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFinding> {
     const ABOUT: &str = "gateways";
     let Gateways::Installed { namespace } = &settings.gateways else {
-        return vec![Finding::good(ABOUT, "each scenario makes its own by injection")];
+        return vec![DoctorFinding::good(ABOUT, "each scenario creates its own by injection")];
     };
     let found = match installed_gateways(api, settings).await {
         Ok(found) => found,
-        Err(e) => return vec![Finding::lacking(ABOUT, e.to_string(), "run without --gateways installed")],
+        Err(e) => {
+            return vec![DoctorFinding::problem(ABOUT, e.to_string(), "run without --gateways installed")];
+        }
     };
     let wanted = [("egressgateway", "egress"), ("ingressgateway", "ingress")];
     wanted
         .iter()
         .map(|(kind, name)| {
             if found.iter().any(|f| f == kind) {
-                Finding::good(ABOUT, format!("an {name} gateway is ready in {namespace}"))
+                DoctorFinding::good(ABOUT, format!("an {name} gateway is ready in {namespace}"))
             } else {
-                Finding::note(
+                DoctorFinding::note(
                     ABOUT,
-                    format!("no pod with the label istio={kind} is ready in {namespace}: what needs an {name} gateway is skipped"),
                     format!(
-                        "helm install istio-{kind} istio/gateway --namespace {namespace}, name another with --gateway-namespace, or \
+                        "no pod with the label istio={kind} is ready in {namespace}: checks that need an \
+                        {name} gateway are skipped"
+                    ),
+                    format!(
+                        "helm install istio-{kind} istio/gateway --namespace {namespace}, name another with \
+                         --gateway-namespace, or \
                          run without --gateways installed"
                     ),
                 )
@@ -217,8 +234,9 @@ async fn gateways(api: &Api, settings: &Settings) -> Vec<Finding> {
         .collect()
 }
 
-/// Whether nodes hold the images already. A node tells of fifty at most, so that one is not told is no more than a note.
-async fn images(api: &Api, settings: &Settings) -> Vec<Finding> {
+/// Whether the nodes have the images. A node lists fifty at most, so an image that is not listed is only
+/// worth a note.
+async fn images(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFinding> {
     const ABOUT: &str = "images";
     let Ok(nodes) = api.list("Node", None, None).await else { return Vec::new() };
     let mut wanted: Vec<&str> = IMAGES.iter().map(|(key, ..)| settings.image(key)).collect();
@@ -226,50 +244,54 @@ async fn images(api: &Api, settings: &Settings) -> Vec<Finding> {
     wanted.dedup();
     let absent: Vec<&str> = wanted.iter().copied().filter(|i| !nodes.iter().all(|n| holds(n, i))).collect();
     if absent.is_empty() {
-        return vec![Finding::good(ABOUT, format!("every node holds {}", wanted.join(" and ")))];
+        return vec![DoctorFinding::good(ABOUT, format!("every node has {}", wanted.join(" and ")))];
     }
-    let words = format!(
-        "not every node tells that it holds {}: pods may wait for it to be pulled",
-        absent.join(" and ")
-    );
-    let mend = if settings.pull_policy.as_deref() == Some("Never") {
+    let words =
+        format!("not every node lists {}: pods may have to wait until it is pulled", absent.join(" and "));
+    let fix = if settings.pull_policy.as_deref() == Some("Never") {
         let load: Vec<String> = absent.iter().map(|i| format!("kind load docker-image {i}")).collect();
-        return vec![Finding::lacking(
+        return vec![DoctorFinding::problem(
             ABOUT,
-            format!("{words}, and --pull-policy Never forbids that"),
+            format!("{words}, which --pull-policy Never forbids"),
             format!("{}, or run without --pull-policy Never", load.join(" && ")),
         )];
     } else {
-        "where the nodes reach no registry: kind load docker-image IMAGE, or --image KEY=IMAGE with --pull-secret"
+        "if the nodes cannot reach a registry: kind load docker-image IMAGE, or --image KEY=IMAGE with \
+         --pull-secret"
     };
-    vec![Finding::note(ABOUT, words, mend)]
+    vec![DoctorFinding::note(ABOUT, words, fix)]
 }
 
-async fn pull_secrets(api: &Api, settings: &Settings) -> Vec<Finding> {
+async fn pull_secrets(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFinding> {
     const ABOUT: &str = "pull secrets";
     let mut findings = Vec::new();
     for secret in &settings.pull_secrets {
         findings.push(match (secret.original(api).await, &secret.namespace) {
             (Ok(_), Some(namespace)) => {
                 let says = format!("{} of {namespace} is copied into the run's namespaces", secret.name);
-                Finding::good(ABOUT, says)
+                DoctorFinding::good(ABOUT, says)
             }
-            (Ok(_), None) => Finding::note(
+            (Ok(_), None) => DoctorFinding::note(
                 ABOUT,
-                format!("pods look for {} in the run's namespaces, which the run makes: something of yours must put it there", secret.name),
+                format!(
+                    "pods look for {} in the run's namespaces, which the run creates: something else \
+                    must create it there",
+                    secret.name
+                ),
                 format!("--pull-secret NAMESPACE/{} copies it from where it is", secret.name),
             ),
-            (Err(e), _) => Finding::lacking(
+            (Err(e), _) => DoctorFinding::problem(
                 ABOUT,
                 e.to_string(),
-                "kubectl create secret docker-registry NAME --namespace NAMESPACE, and --pull-secret NAMESPACE/NAME",
+                "kubectl create secret docker-registry NAME --namespace NAMESPACE, and --pull-secret \
+                 NAMESPACE/NAME",
             ),
         });
     }
     findings
 }
 
-/// Container runtimes tell names in full: `docker.io/library/nginx:1.28.0`.
+/// Container runtimes report full names: `docker.io/library/nginx:1.28.0`.
 fn holds(node: &Value, image: &str) -> bool {
     let images = node.pointer("/status/images").and_then(Value::as_array);
     let names = images.into_iter().flatten().filter_map(|i| i["names"].as_array()).flatten();
@@ -279,19 +301,19 @@ fn holds(node: &Value, image: &str) -> bool {
     })
 }
 
-async fn leftovers(api: &Api) -> Vec<Finding> {
+async fn leftovers(api: &ClusterClient) -> Vec<DoctorFinding> {
     const ABOUT: &str = "leftovers";
     match owned(api, RUN).await {
-        Ok(found) if found.is_empty() => vec![Finding::good(ABOUT, "none of earlier runs")],
+        Ok(found) if found.is_empty() => vec![DoctorFinding::good(ABOUT, "none from earlier runs")],
         Ok(found) => {
             let mut named: Vec<String> =
-                found.iter().take(NAMED).map(|o| format!("{} of run {}", o.shown(), o.run)).collect();
-            if found.len() > NAMED {
-                named.push(format!("{} more", found.len() - NAMED));
+                found.iter().take(MAX_LISTED).map(|o| format!("{} of run {}", o.shown(), o.run)).collect();
+            if found.len() > MAX_LISTED {
+                named.push(format!("{} more", found.len() - MAX_LISTED));
             }
-            vec![Finding::note(ABOUT, named.join(", "), "meshproof cleanup --target cluster")]
+            vec![DoctorFinding::note(ABOUT, named.join(", "), "meshproof cleanup --target cluster")]
         }
-        // What is not served or may not be listed is told above.
+        // Other findings say what is not served or may not be listed.
         Err(_) => Vec::new(),
     }
 }

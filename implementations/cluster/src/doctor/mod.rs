@@ -1,4 +1,5 @@
-//! What a cluster must have before a run can judge its mesh: each finding says what is, and the command that mends it.
+//! What a cluster must have before a run can judge its mesh: each finding states what was found and the
+//! command that fixes it.
 
 mod examine;
 mod render;
@@ -6,40 +7,40 @@ mod render;
 pub use examine::examine;
 pub use render::{as_text, refusal};
 
-/// How a finding bears on a run.
+/// Whether a finding prevents a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
-    /// As it must be.
+pub enum Severity {
+    /// As a run needs it.
     Good,
-    /// Worth knowing; a run works.
+    /// Worth knowing; a run is possible.
     Note,
-    /// A run cannot work.
-    Lacking,
+    /// A run is impossible.
+    Problem,
 }
 
-/// One thing that was looked at.
+/// The result of one examination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct DoctorFinding {
     /// How it bears on a run.
-    pub weight: Weight,
-    /// What was looked at: `permissions`.
+    pub severity: Severity,
+    /// What was examined: `permissions`.
     pub about: &'static str,
-    /// What is.
+    /// What was found.
     pub says: String,
-    /// The command that mends it, or what else to do; empty where nothing is to be done.
-    pub mend: String,
+    /// The command that fixes it, or what else to do; empty where there is nothing to do.
+    pub fix: String,
 }
 
-impl Finding {
+impl DoctorFinding {
     fn good(about: &'static str, says: impl Into<String>) -> Self {
-        Self { weight: Weight::Good, about, says: says.into(), mend: String::new() }
+        Self { severity: Severity::Good, about, says: says.into(), fix: String::new() }
     }
 
-    fn note(about: &'static str, says: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { weight: Weight::Note, about, says: says.into(), mend: mend.into() }
+    fn note(about: &'static str, says: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, about, says: says.into(), fix: fix.into() }
     }
 
-    fn lacking(about: &'static str, says: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { weight: Weight::Lacking, about, says: says.into(), mend: mend.into() }
+    fn problem(about: &'static str, says: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Problem, about, says: says.into(), fix: fix.into() }
     }
 }

@@ -2,44 +2,44 @@
 
 use std::fmt::Write;
 
-use super::{Finding, Weight};
+use super::{DoctorFinding, Severity};
 
-/// A line a finding, the mend below it; last, whether a run can work.
+/// One line per finding, with the fix below it; last, whether a run is possible.
 #[must_use]
-pub fn as_text(findings: &[Finding]) -> String {
+pub fn as_text(findings: &[DoctorFinding]) -> String {
     let mut text = String::new();
     for finding in findings {
-        let mark = match finding.weight {
-            Weight::Good => "good",
-            Weight::Note => "note",
-            Weight::Lacking => "LACKING",
+        let mark = match finding.severity {
+            Severity::Good => "ok",
+            Severity::Note => "note",
+            Severity::Problem => "PROBLEM",
         };
         let _infallible = writeln!(text, "{mark:<8} {:<14} {}", finding.about, plain(&finding.says));
-        if !finding.mend.is_empty() {
-            let _infallible = writeln!(text, "{:24}mend: {}", "", plain(&finding.mend));
+        if !finding.fix.is_empty() {
+            let _infallible = writeln!(text, "{:24}fix: {}", "", plain(&finding.fix));
         }
     }
-    let lacking = findings.iter().filter(|f| f.weight == Weight::Lacking).count();
-    let _infallible = match lacking {
-        0 => writeln!(text, "\na run can work on this cluster"),
-        1 => writeln!(text, "\na run cannot work on this cluster: 1 thing is lacking"),
-        n => writeln!(text, "\na run cannot work on this cluster: {n} things are lacking"),
+    let problems = findings.iter().filter(|f| f.severity == Severity::Problem).count();
+    let _infallible = match problems {
+        0 => writeln!(text, "\nmeshproof can run on this cluster"),
+        1 => writeln!(text, "\nmeshproof cannot run on this cluster: 1 problem"),
+        n => writeln!(text, "\nmeshproof cannot run on this cluster: {n} problems"),
     };
     text
 }
 
-/// Why a run refuses, in the same words; none where it can work.
+/// Why a run refuses to start, in the same words; none where it is possible.
 #[must_use]
-pub fn refusal(findings: &[Finding]) -> Option<String> {
-    let lacking: Vec<String> = findings
+pub fn refusal(findings: &[DoctorFinding]) -> Option<String> {
+    let problems: Vec<String> = findings
         .iter()
-        .filter(|f| f.weight == Weight::Lacking)
-        .map(|f| format!("{}: {}\n  mend: {}", f.about, plain(&f.says), plain(&f.mend)))
+        .filter(|f| f.severity == Severity::Problem)
+        .map(|f| format!("{}: {}\n  fix: {}", f.about, plain(&f.says), plain(&f.fix)))
         .collect();
-    (!lacking.is_empty()).then(|| format!("a run cannot work on this cluster\n{}", lacking.join("\n")))
+    (!problems.is_empty()).then(|| format!("meshproof cannot run on this cluster\n{}", problems.join("\n")))
 }
 
-/// The cluster's words are in it: nothing of them may reach the terminal as more than text.
+/// The text has the cluster's words in it, which must not act on the terminal.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

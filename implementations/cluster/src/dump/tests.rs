@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 
-const HOST: &str = "r7.mp-r1-s-default.beacon.meshproof.internal";
+const HOST: &str = "r7.mp-r1-s-default.marker.meshproof.internal";
 
 fn clusters(host: &str, timeout: &str) -> Value {
     json!({"configs": [{
@@ -21,32 +21,33 @@ fn routes(domain: &str, direct: bool) -> Value {
 }
 
 #[test]
-fn a_beacon_is_seen_kind_by_kind() {
-    let seen = |c: &Value, r: &Value| beacon(c, r, HOST, 20_007);
+fn a_marker_is_seen_by_kind() {
+    let seen = |c: &Value, r: &Value| marker(c, r, HOST, 20_007);
     assert!(seen(&clusters(HOST, "20.007s"), &routes(&format!("{HOST}:18999"), true)).all());
     let without_rule = seen(&clusters(HOST, "10s"), &routes(HOST, true));
-    assert_eq!(without_rule, Seen { entry: true, rule: false, route: true });
-    // The service alone has a virtual host, too; only the VirtualService answers by itself.
+    assert_eq!(without_rule, MarkerSeen { entry: true, rule: false, route: true });
+    // A service without a VirtualService has a virtual host as well; only the VirtualService has a direct
+    // response.
     assert!(!seen(&clusters(HOST, "20.007s"), &routes(HOST, false)).route);
     let before = HOST.replace("r7", "r6");
-    assert_eq!(seen(&clusters(&before, "20.006s"), &routes(&before, true)), Seen::default());
+    assert_eq!(seen(&clusters(&before, "20.006s"), &routes(&before, true)), MarkerSeen::default());
 }
 
 #[test]
 fn a_cluster_that_is_still_warming_is_not_in_force() {
     let warming_only = json!({"configs": [{"dynamic_active_clusters": [], "dynamic_warming_clusters": [
         {"cluster": {"name": format!("outbound|18999||{HOST}"), "connect_timeout": "20.007s"}}]}]});
-    assert!(!beacon(&warming_only, &json!({}), HOST, 20_007).entry);
+    assert!(!marker(&warming_only, &json!({}), HOST, 20_007).entry);
     assert_eq!(warming(&warming_only).len(), 1);
 }
 
-/// Of Envoy 1.40.0 under Istio 1.31, whose gateway was given a filter with a broken script; reduced.
+/// From Envoy 1.40.0 under Istio 1.31, whose gateway was given a filter with a broken script; reduced.
 const REFUSED_LISTENER: &str = include_str!("fixtures/refused-listener.json");
-/// Of the same, whose gateway was given a certificate with the key of another; reduced.
+/// From the same, whose gateway was given a certificate with the key of another; reduced.
 const REFUSED_SECRET: &str = include_str!("fixtures/refused-secret.json");
 
 #[test]
-fn a_refusal_is_told_in_envoys_words_once() {
+fn a_refusal_is_reported_once_in_envoys_words() {
     let dump: Value = serde_json::from_str(REFUSED_LISTENER).unwrap();
     let words = "0.0.0.0_8080: script load error: [string \"this is no lua\"]:1: '=' expected near 'is'";
     assert_eq!(refusals(&dump).unwrap(), words);
@@ -62,13 +63,14 @@ fn a_refused_secret_looks_like_one_in_force() {
 }
 
 #[test]
-fn what_a_proxy_refused_is_read_from_its_own_words() {
-    let told = "Failed to load private key from <inline>, Cause: error:0b000074:X.509 certificate \
+fn what_a_proxy_refused_is_read_from_its_log() {
+    let answer = "Failed to load private key from <inline>, Cause: error:0b000074:X.509 certificate \
                 routines:OPENSSL_internal:KEY_VALUES_MISMATCH";
     let words = format!(
-        "gRPC config for type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret rejected: {told}"
+        "gRPC config for type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret rejected: \
+         {answer}"
     );
-    let expected = format!("Secret: {told}");
+    let expected = format!("Secret: {answer}");
     let line = format!(
         "2026-11-21T15:27:56.031819Z\twarning\tenvoy config \
          source/extensions/config_subscription/grpc/grpc_subscription_impl.cc:160\t{words}\tthread=13"
@@ -89,8 +91,10 @@ fn secrets() -> (Value, String) {
     .unwrap();
     let client = ca.client("client.example.com").serial(5).issue().unwrap();
     let bytes = base64::engine::general_purpose::STANDARD.encode(client.certificate_pem());
-    let active = json!({"name": "kubernetes://client-credential", "secret": {"name": "kubernetes://client-credential",
-        "tls_certificate": {"certificate_chain": {"inline_bytes": bytes}, "private_key": {"inline_bytes": "W3JlZGFjdGVkXQ=="}}}});
+    let active = json!({"name": "kubernetes://client-credential", "secret": {"name":
+        "kubernetes://client-credential",
+        "tls_certificate": {"certificate_chain": {"inline_bytes": bytes}, "private_key": {"inline_bytes":
+            "W3JlZGFjdGVkXQ=="}}}});
     let warming = json!({"name": "kubernetes://client-credential-cacert", "secret": {"name": "x"}});
     let own = json!({"name": "default", "secret": {}});
     let dump =
@@ -99,10 +103,10 @@ fn secrets() -> (Value, String) {
 }
 
 #[test]
-fn credentials_are_active_with_their_serial_or_warming_and_the_proxys_own_identity_is_none() {
+fn credentials_are_active_with_their_serial_or_warming_and_exclude_the_proxys_identity() {
     let (dump, serial) = secrets();
-    let told = credentials(&dump);
-    let seen: Vec<_> = told.iter().map(|c| (c.name.as_str(), c.state, c.serial.clone())).collect();
+    let answer = credentials(&dump);
+    let seen: Vec<_> = answer.iter().map(|c| (c.name.as_str(), c.state, c.serial.clone())).collect();
     assert_eq!(
         seen,
         [
@@ -113,7 +117,7 @@ fn credentials_are_active_with_their_serial_or_warming_and_the_proxys_own_identi
 }
 
 #[test]
-fn a_secret_is_held_awaited_or_was_never_asked_for() {
+fn a_secret_is_present_awaited_or_never_requested() {
     let (dump, _) = secrets();
     let held = secret(&dump, "kubernetes://client-credential").flatten().unwrap();
     assert!(held.text.starts_with(b"-----BEGIN CERTIFICATE"));
@@ -122,7 +126,7 @@ fn a_secret_is_held_awaited_or_was_never_asked_for() {
 }
 
 #[test]
-fn the_systems_roots_are_those_that_the_agent_read() {
+fn the_system_roots_are_those_that_the_agent_read() {
     let dump = json!({"configs": [{"dynamic_active_secrets": [{"name": "file-root:system",
         "secret": {"validation_context": {"trusted_ca": {"inline_bytes": "cm9vdHM="}}}}]}]});
     assert_eq!(system_roots(&dump).unwrap(), b"roots");
@@ -130,8 +134,9 @@ fn the_systems_roots_are_those_that_the_agent_read() {
 }
 
 #[test]
-fn what_a_sidecar_demands_is_read_from_its_filter_chains() {
-    let tls = json!({"filter_chain_match": {"destination_port": 9080, "transport_protocol": "tls"}, "transport_socket": {}});
+fn what_a_sidecar_requires_is_read_from_its_filter_chains() {
+    let tls = json!({"filter_chain_match": {"destination_port": 9080, "transport_protocol": "tls"},
+        "transport_socket": {}});
     let plain = json!({"filter_chain_match": {"destination_port": 9080, "transport_protocol": "raw_buffer"}});
     let other = json!({"filter_chain_match": {"destination_port": 15006}});
     let mode = |chains: Value| {
@@ -139,19 +144,23 @@ fn what_a_sidecar_demands_is_read_from_its_filter_chains() {
             json!({"active_state": {"listener": {"filter_chains": chains}}, "name": "virtualInbound"});
         inbound(&json!({"configs": [listener]}), 9080)
     };
-    assert_eq!(mode(json!([tls, plain, other])), Some(Inbound::Permissive));
-    assert_eq!(mode(json!([tls, other])), Some(Inbound::Strict));
-    assert_eq!(mode(json!([plain])), Some(Inbound::Plain));
+    assert_eq!(mode(json!([tls, plain, other])), Some(InboundTls::Permissive));
+    assert_eq!(mode(json!([tls, other])), Some(InboundTls::Strict));
+    assert_eq!(mode(json!([plain])), Some(InboundTls::Plain));
     assert_eq!(mode(json!([other])), None);
 }
 
 #[test]
-fn endpoints_are_told_with_their_transport() {
-    let endpoint = |address: &str, metadata: Value| json!({"endpoint": {"address": {"socket_address": {"address": address, "port_value": 80}}}, "metadata": metadata});
+fn endpoints_are_listed_with_their_transport() {
+    let endpoint = |address: &str, metadata: Value| {
+        json!({"endpoint": {"address": {"socket_address":
+        {"address": address, "port_value": 80}}}, "metadata": metadata})
+    };
     let istio = json!({"filter_metadata": {"envoy.transport_socket_match": {"tlsMode": "istio"}}});
     let dump = json!({"configs": [{"dynamic_endpoint_configs": [{"endpoint_config": {
         "cluster_name": "outbound|80|cnn|gateway.ns.svc.cluster.local",
-        "endpoints": [{"lb_endpoints": [endpoint("10.0.0.1", istio), endpoint("10.0.0.2", json!({}))]}]}}]}]});
+        "endpoints": [{"lb_endpoints": [endpoint("10.0.0.1", istio), endpoint("10.0.0.2",
+            json!({}))]}]}}]}]});
     let seen = endpoints(&dump, "gateway.ns.svc.cluster.local");
     assert_eq!(seen, [("10.0.0.1".to_owned(), true), ("10.0.0.2".to_owned(), false)]);
     assert!(endpoints(&dump, "ns.svc.cluster.local").is_empty());
@@ -191,8 +200,8 @@ fn anything() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn no_dump_is_too_strange_to_be_read(dump in anything()) {
-        let _ = (beacon(&dump, &dump, "h", 1), refusals(&dump), credentials(&dump), inbound(&dump, 80),
+    fn any_dump_can_be_read(dump in anything()) {
+        let _ = (marker(&dump, &dump, "h", 1), refusals(&dump), credentials(&dump), inbound(&dump, 80),
                  endpoints(&dump, "h"), warming(&dump), secret(&dump, "n"), has_cluster_of(&dump, "h"));
     }
 }

@@ -1,4 +1,4 @@
-//! How a change comes into force, and how that is known.
+//! Applying a change, and waiting until it is in force.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +11,29 @@ use meshproof_model::Resource;
 use meshproof_model::{Fact, Side};
 use serde_json::Value;
 
-use super::pods::{POLL, PROXY, await_absence};
 use super::proof::{Proof, unseen};
-use super::{ClusterInstance, Proxy, State};
+use super::readiness::await_absence;
+use super::ready_pod::{POLL, PROXY};
+use super::state::{ClusterInstance, InForce, ScenarioProxy, environment};
 use crate::api::{ApiError, PodRef};
 use crate::dump as read;
 use crate::manifests::{gateway, mesh};
 use crate::places::APPLICATIONS;
 use crate::relocate::{Ground, SIDECAR, relocate};
 
-/// What a change waits for beside the beacon.
+/// What a change waits for besides the marker.
 #[derive(Default)]
-struct Expected {
-    /// Of each proxy's credentials: name in Envoy, and what it must hold.
-    secrets: Vec<(String, read::Held)>,
-    /// What each workload's sidecar demands of its callers.
-    inbound: BTreeMap<String, read::Inbound>,
+struct ExpectedState {
+    /// The credentials of each gateway: name in Envoy, and content.
+    secrets: Vec<(String, read::SecretContent)>,
+    /// What each workload's sidecar requires of its callers.
+    inbound: BTreeMap<String, read::InboundTls>,
 }
 
 impl ClusterInstance {
     pub(super) async fn bring_into_force(
         &self,
-        state: &mut State,
+        state: &mut InForce,
         change: &ConfigChange,
     ) -> Result<(), TargetError> {
         self.can_be_seen(change)?;
@@ -44,9 +45,9 @@ impl ClusterInstance {
         }
         for resource in &change.apply {
             let known = state.documents.iter().position(|r| r.id() == resource.id());
-            let applied = self.set_down(state, resource).await;
+            let applied = self.apply_documented(state, resource).await;
             match (applied, known) {
-                // What was refused is as it was: the cluster keeps the former.
+                // A refused resource changes nothing: the cluster keeps the former one.
                 (Err(e), _) => return Err(e),
                 (Ok(()), Some(at)) => state.documents[at] = resource.clone(),
                 (Ok(()), None) => state.documents.push(resource.clone()),
@@ -55,7 +56,7 @@ impl ClusterInstance {
         for id in &change.delete {
             state.documents.retain(|r| &r.id() != id);
             for resource in state.applied.remove(id).unwrap_or_default() {
-                self.take_away(state, &resource).await?;
+                self.withdraw(state, &resource).await?;
             }
         }
         let mut kinds: Vec<&str> = change.apply.iter().map(Resource::kind).collect();
@@ -63,9 +64,10 @@ impl ClusterInstance {
         self.advance(state, &kinds).await
     }
 
-    /// Applies a document's resource in its place, and takes away what an earlier form of it had more of.
-    async fn set_down(&self, state: &mut State, resource: &Resource) -> Result<(), TargetError> {
-        let egress = mesh::egress(&self.plan(), state.sidecar);
+    /// Applies a document's resource in the run's namespaces, and deletes what only its earlier form
+    /// consisted of.
+    async fn apply_documented(&self, state: &mut InForce, resource: &Resource) -> Result<(), TargetError> {
+        let egress = mesh::egress(&self.context(), state.sidecar);
         let ground = Ground {
             places: &self.places,
             labels: &self.labels,
@@ -76,7 +78,7 @@ impl ClusterInstance {
         let moved = relocate(resource, &ground);
         let before = state.applied.get(&resource.id()).cloned().unwrap_or_default();
         for one in &moved {
-            // Nothing that did not change is written: a write is a change to somebody.
+            // An unchanged resource is not written: the mesh would see each write as a change.
             if before.contains(one) {
                 continue;
             }
@@ -93,31 +95,33 @@ impl ClusterInstance {
         Ok(())
     }
 
-    async fn take_away(&self, state: &State, resource: &Resource) -> Result<(), TargetError> {
+    async fn withdraw(&self, state: &InForce, resource: &Resource) -> Result<(), TargetError> {
         let own = (resource.kind(), resource.name(), resource.namespace());
         if own == ("Sidecar", SIDECAR, self.places.of(APPLICATIONS)) {
-            // The suite's own was there before the document's.
-            self.apply(&mesh::sidecar(&self.plan(), state.sidecar)).await?;
+            // The suite's own Sidecar was there before the document's.
+            self.apply(&mesh::sidecar(&self.context(), state.sidecar)).await?;
             return Ok(());
         }
         self.api.delete(&resource.id()).await.map_err(ApiError::blame)
     }
 
-    /// Sets the documents' ServiceEntries down anew, where hosts outside lead elsewhere now. Whether any changed.
-    pub(super) async fn repin(&self, state: &mut State) -> Result<bool, TargetError> {
+    /// Applies the documents' ServiceEntries again after external hosts have moved. Returns whether any
+    /// changed.
+    pub(super) async fn repin(&self, state: &mut InForce) -> Result<bool, TargetError> {
         let before = state.applied.clone();
         let entries: Vec<Resource> =
             state.documents.iter().filter(|r| r.kind() == "ServiceEntry").cloned().collect();
         for entry in &entries {
-            self.set_down(state, entry).await?;
+            self.apply_documented(state, entry).await?;
         }
         Ok(before != state.applied)
     }
 
-    /// Makes the beacon's next revision and returns when every proxy shows it, and what else the kinds that changed call for.
-    pub(super) async fn advance(&self, state: &mut State, kinds: &[&str]) -> Result<(), TargetError> {
+    /// Applies the marker's next revision, and returns when every proxy shows it and everything else that the
+    /// changed kinds require.
+    pub(super) async fn advance(&self, state: &mut InForce, kinds: &[&str]) -> Result<(), TargetError> {
         state.revision += 1;
-        let plan = self.plan();
+        let context = self.context();
         let installed = self.seat.topology.gateways.first().map(|g| &g.labels);
         let selector = match (installed, self.places.gateways_installed()) {
             (Some(labels), true) => Some(labels),
@@ -125,15 +129,15 @@ impl ClusterInstance {
             (None, _) => None,
         };
         let canary = if self.by_canary().next().is_some() { Some(self.canary().await?) } else { None };
-        self.apply_all(&mesh::beacon(&plan, state.revision, selector, canary)).await?;
-        let expected = Expected {
+        self.apply_all(&mesh::marker(&context, state.revision, selector, canary)).await?;
+        let expected = ExpectedState {
             secrets: if kinds.contains(&"Secret") || kinds.contains(&"DestinationRule") {
                 credentials(state)
             } else {
                 Vec::new()
             },
             inbound: if kinds.contains(&"PeerAuthentication") {
-                self.demands(state)
+                self.required_inbound(state)
             } else {
                 BTreeMap::new()
             },
@@ -151,15 +155,16 @@ impl ClusterInstance {
         join_all(waits).await.into_iter().collect()
     }
 
-    /// What sidecars must demand by the documents in force; where none says a word, what they demanded in the beginning.
-    fn demands(&self, state: &State) -> BTreeMap<String, read::Inbound> {
+    /// What sidecars must require by the documents in force; where none says so, what they required at the
+    /// start.
+    fn required_inbound(&self, state: &InForce) -> BTreeMap<String, read::InboundTls> {
         let documented = state.documents.iter().filter(|r| r.kind() == "PeerAuthentication");
         let mode = documented
             .filter_map(|r| r.spec().pointer("/mtls/mode").and_then(Value::as_str))
             .find_map(|mode| match mode {
-                "STRICT" => Some(read::Inbound::Strict),
-                "PERMISSIVE" => Some(read::Inbound::Permissive),
-                "DISABLE" => Some(read::Inbound::Plain),
+                "STRICT" => Some(read::InboundTls::Strict),
+                "PERMISSIVE" => Some(read::InboundTls::Permissive),
+                "DISABLE" => Some(read::InboundTls::Plain),
                 _ => None,
             });
         state.inbound.iter().map(|(name, first)| (name.clone(), mode.unwrap_or(*first))).collect()
@@ -168,11 +173,11 @@ impl ClusterInstance {
     /// Polls one proxy's dump until it shows everything. Bounded by the caller's timeout `applied`.
     async fn await_proxy_state(
         &self,
-        state: &State,
-        proxy: &Proxy,
+        state: &InForce,
+        proxy: &ScenarioProxy,
         pod: &PodRef,
         proof: &Proof,
-        expected: &Expected,
+        expected: &ExpectedState,
     ) -> Result<(), TargetError> {
         let limit = self.seat.timeouts.get(Timeout::Applied);
         let mut last = "nothing".to_owned();
@@ -192,7 +197,7 @@ impl ClusterInstance {
                 tokio::time::sleep(POLL).await;
             }
         };
-        // A little sooner than who waits for all of it, so that the words say what was missing.
+        // Slightly sooner than the caller's own limit, so that the message says what was missing.
         match tokio::time::timeout(limit.mul_f64(0.95), waiting).await {
             Ok(result) => result,
             Err(_) => Err(TargetError::Gone(format!(
@@ -202,8 +207,9 @@ impl ClusterInstance {
         }
     }
 
-    /// A proxy that does not have the suite's CA among its system's roots refuses what it should believe: no fault of its own.
-    fn distrust(&self, proxy: &Proxy, dumped: &Value) -> Option<String> {
+    /// A proxy without the suite's CA among its system roots refuses servers that it should accept, which is
+    /// not its own fault.
+    fn distrust(&self, proxy: &ScenarioProxy, dumped: &Value) -> Option<String> {
         if self.is_live() {
             return None;
         }
@@ -211,7 +217,8 @@ impl ClusterInstance {
         let ours = self.seat.public_roots.trim();
         (!roots.contains(ours)).then(|| {
             format!(
-                "{} verifies servers by system roots without the suite's CA: mount it over {}, or run with gateways of the \
+                "{} verifies servers by system roots that lack the suite's CA: mount it over {}, or run with \
+                 gateways of the \
                  scenario's own (without --gateways installed)",
                 proxy.name,
                 crate::manifests::SYSTEM_ROOTS
@@ -219,26 +226,32 @@ impl ClusterInstance {
         })
     }
 
-    fn lacks(&self, state: &State, proxy: &Proxy, dumped: &Value, expected: &Expected) -> Option<String> {
-        let plan = self.plan();
-        let host = mesh::beacon_host(&plan, state.revision);
-        let seen = read::beacon(dumped, dumped, &host, mesh::BEACON_TIMEOUT + state.revision);
+    fn lacks(
+        &self,
+        state: &InForce,
+        proxy: &ScenarioProxy,
+        dumped: &Value,
+        expected: &ExpectedState,
+    ) -> Option<String> {
+        let context = self.context();
+        let host = mesh::marker_host(&context, state.revision);
+        let seen = read::marker(dumped, dumped, &host, mesh::MARKER_TIMEOUT + state.revision);
         if !seen.all() {
             return Some(format!("of revision {} it shows {seen:?}", state.revision));
         }
         if !proxy.is_gateway {
-            let has = |revision| read::has_cluster_of(dumped, &mesh::sidecar_host(&plan, revision));
+            let has = |revision| read::has_cluster_of(dumped, &mesh::sidecar_host(&context, revision));
             if !has(state.sidecar) || has(state.sidecar + 1) {
-                return Some("the former Sidecar is in force".to_owned());
+                return Some("the former Sidecar is still in force".to_owned());
             }
         }
         if proxy.is_gateway {
             for (name, wanted) in &expected.secrets {
                 match read::secret(dumped, name) {
-                    // Nothing that is in force asks for it.
+                    // Nothing in force uses it.
                     None => {}
                     Some(Some(held)) if held == *wanted => {}
-                    Some(Some(_)) => return Some(format!("it holds another {name}")),
+                    Some(Some(_)) => return Some(format!("it has another content of {name}")),
                     Some(None) => return Some(format!("it waits for {name}")),
                 }
             }
@@ -251,50 +264,52 @@ impl ClusterInstance {
             }
             let spoken = read::endpoints(dumped, &server.host);
             if server.name != proxy.name
-                && spoken.iter().any(|(_, mutual)| *mutual == (*mode == read::Inbound::Plain))
+                && spoken.iter().any(|(_, mutual)| *mutual == (*mode == read::InboundTls::Plain))
             {
-                return Some(format!("it speaks to {workload} as before"));
+                return Some(format!("it still connects to {workload} as before the change"));
             }
         }
-        // A cluster that is warming leaves its former in force. One that waits for a credential which does not come warms for as long
-        // as Envoy waits for a first answer, 15 s, and is in force without it then (Istio, pilot/pkg/security/model/authentication.go,
-        // `SDSAdsConfig`; Envoy, core/v3/config_source.proto, `initial_fetch_timeout`).
+        // While a cluster is warming, its former version is in force. One whose credential does not arrive
+        // warms for as long as Envoy waits for a first answer, 15 s, and is then in force without it (Istio,
+        // pilot/pkg/security/model/authentication.go, `SDSAdsConfig`; Envoy, core/v3/config_source.proto,
+        // `initial_fetch_timeout`).
         read::warming(dumped).first().map(|name| format!("{name} is still warming"))
     }
 
     pub(super) async fn set_gateway(
         &self,
-        state: &mut State,
+        state: &mut InForce,
         name: &str,
         running: bool,
     ) -> Result<(), TargetError> {
         let proxy = self.proxy(name).filter(|p| p.is_gateway);
         let documented = self.seat.topology.gateways.iter().find(|g| g.name == name);
         let (Some(proxy), Some(gateway)) = (proxy, documented) else {
-            return Err(super::environment(format!("the scenario has no gateway {name}")));
+            return Err(environment(format!("the scenario has no gateway {name}")));
         };
         if self.places.gateways_installed() {
             return Err(TargetError::Unable(
-                "an installation's own gateway is not taken away; run with gateways of the scenario's own"
+                "the suite does not remove a gateway of the installation; run with gateways of the \
+                 scenario's own"
                     .to_owned(),
             ));
         }
-        // Where its clients are told to go shows in their dumps alone.
+        // Only the dumps of its clients show where they send requests.
         let client = self.by_canary().find(|(proxy, _)| !proxy.is_gateway);
         if let Some((client, reason)) = client {
             return Err(unseen("a gateway's pods", &client.name, &reason));
         }
         let app = gateway.labels.get("app").map_or(gateway.name, String::as_str);
-        self.apply(&gateway::deployment(&self.plan(), gateway, u32::from(running))).await?;
+        self.apply(&gateway::deployment(&self.context(), gateway, u32::from(running))).await?;
         if running {
             self.attach(proxy, app, PROXY, Timeout::Applied).await?;
         } else {
             await_absence(&self.api, &proxy.namespace, app).await?;
-            // Its last lines are read to their end.
+            // Its last lines are still read.
             let gone = proxy.lock().take();
             if let Some(gone) = gone {
                 let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
-                let _how = tokio::time::timeout(limit, gone.follower.wait()).await;
+                let _end = tokio::time::timeout(limit, gone.follower.wait()).await;
             }
         }
         self.advance(state, &[]).await?;
@@ -305,7 +320,7 @@ impl ClusterInstance {
         join_all(waits).await.into_iter().collect()
     }
 
-    /// Returns when a sidecar knows just these addresses behind a host, or none of its clusters leads there.
+    /// Returns when a sidecar has exactly these endpoints for a host, or no cluster for it.
     async fn await_endpoints(
         &self,
         pod: PodRef,
@@ -328,17 +343,17 @@ impl ClusterInstance {
         };
         tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
             Err(TargetError::Gone(format!(
-                "{} did not take up the endpoints of {host} within the timeout `applied` ({limit:?})",
+                "{} did not apply the endpoints of {host} within the timeout `applied` ({limit:?})",
                 pod.pod
             )))
         })
     }
 }
 
-/// What gateways must hold of the Secrets in force, by Envoy's name: of NAME the certificate, of NAME-cacert the CA, which is in the
-/// Secret of that name or else in NAME (Istio, pilot/pkg/credentials/kube/secrets.go, `GetCaCert`; keys by `ExtractCertInfo` and
-/// `ExtractRoot`).
-fn credentials(state: &State) -> Vec<(String, read::Held)> {
+/// What gateways must have of the Secrets in force, by Envoy's name: the certificate as NAME, the CA as
+/// NAME-cacert, which is in the Secret of that name or else in NAME (Istio,
+/// pilot/pkg/credentials/kube/secrets.go, `GetCaCert`; keys by `ExtractCertInfo` and `ExtractRoot`).
+fn credentials(state: &InForce) -> Vec<(String, read::SecretContent)> {
     let secrets: Vec<&Resource> = state
         .documents
         .iter()
@@ -350,25 +365,27 @@ fn credentials(state: &State) -> Vec<(String, read::Held)> {
             .find_map(|key| data.get(*key).and_then(Value::as_str))
             .map(|text| text.as_bytes().to_vec())
     };
-    let mut expected: Vec<(String, read::Held)> = Vec::new();
+    let mut expected: Vec<(String, read::SecretContent)> = Vec::new();
     for secret in &secrets {
         let name = secret.name();
         if let Some(text) = entry(secret, &["cert", "tls.crt"]) {
-            expected.push((format!("kubernetes://{name}"), read::Held { text, crl: Vec::new() }));
+            expected.push((format!("kubernetes://{name}"), read::SecretContent { text, crl: Vec::new() }));
         }
     }
     for secret in &secrets {
         let Some(text) = entry(secret, &["cacert", "ca.crt"]) else { continue };
         let crl = entry(secret, &["crl", "ca.crl"]).unwrap_or_default();
         let name = secret.name();
-        // A CA in a Secret of its own decides before one beside a certificate.
+        // A CA in a Secret of its own takes precedence over one beside a certificate.
         let own = format!("{name}-cacert");
         if !secrets.iter().any(|s| s.name() == own) {
-            expected
-                .push((format!("kubernetes://{own}"), read::Held { text: text.clone(), crl: crl.clone() }));
+            expected.push((
+                format!("kubernetes://{own}"),
+                read::SecretContent { text: text.clone(), crl: crl.clone() },
+            ));
         }
         if name.ends_with("-cacert") {
-            expected.push((format!("kubernetes://{name}"), read::Held { text, crl }));
+            expected.push((format!("kubernetes://{name}"), read::SecretContent { text, crl }));
         }
     }
     expected
@@ -379,16 +396,16 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn state(secrets: &[(&str, &str, Value)]) -> State {
+    fn state(secrets: &[(&str, &str, Value)]) -> InForce {
         let secret = |(name, namespace, data): &(&str, &str, Value)| {
             Resource(json!({"apiVersion": "v1", "kind": "Secret",
                             "metadata": {"name": name, "namespace": namespace}, "stringData": data}))
         };
-        State { documents: secrets.iter().map(secret).collect(), ..State::default() }
+        InForce { documents: secrets.iter().map(secret).collect(), ..InForce::default() }
     }
 
-    fn names(state: &State) -> Vec<(String, String)> {
-        let text = |held: read::Held| String::from_utf8(held.text).unwrap();
+    fn names(state: &InForce) -> Vec<(String, String)> {
+        let text = |held: read::SecretContent| String::from_utf8(held.text).unwrap();
         credentials(state).into_iter().map(|(name, held)| (name, text(held))).collect()
     }
 
@@ -397,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_beside_the_gateway_gives_a_certificate_and_a_ca() {
+    fn a_secret_in_the_gateways_namespace_gives_a_certificate_and_a_ca() {
         let generic = state(&[("c", "istio-system", json!({"tls.crt": "A", "tls.key": "K", "ca.crt": "B"}))]);
         assert_eq!(names(&generic), [pair("c", "A"), pair("c-cacert", "B")]);
         let elsewhere = state(&[("c", "default", json!({"tls.crt": "A"}))]);
@@ -405,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ca_in_a_secret_of_its_own_decides() {
+    fn a_ca_in_a_secret_of_its_own_takes_precedence() {
         let both = state(&[
             ("c", "istio-system", json!({"tls.crt": "A", "ca.crt": "B"})),
             ("c-cacert", "istio-system", json!({"ca.crt": "C"})),

@@ -1,5 +1,6 @@
-//! Waiting for a pod, and who is to blame where it does not become ready: a proxy that runs and never becomes ready is the
-//! implementation's fault, everything else that may keep a pod is the environment's.
+//! Waiting for a pod, and who is to blame where it does not become ready: a proxy that runs and never becomes
+//! ready is the implementation's fault; anything else that keeps a pod from becoming ready is the
+//! environment's.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +8,19 @@ use meshproof_harness::target::TargetError;
 use meshproof_harness::timeouts::Timeout;
 use serde_json::Value;
 
-use super::pods::{PROXY, ReadyPod, ready_pod};
-use crate::api::{Api, ApiError, Selector};
+use super::ready_pod::{PROXY, ReadyPod, ready_pod};
+use crate::api::{ApiError, Awaited, ClusterClient};
 use crate::pod::{is_leaving, statuses};
 
-/// The timeout that bounds how long images are on their way.
+/// The timeout for pulling images.
 pub(super) const PULLED: Timeout = Timeout::ImagesPulled;
+/// The timeout for pods to become ready after that.
+pub(super) const READY: Timeout = Timeout::ImplementationReady;
 
-/// Why a container waits, where nothing but a change to the run helps (Kubernetes, pkg/kubelet/images/types.go).
+/// Reasons of waiting that only a change of the run's options resolves (Kubernetes,
+/// pkg/kubelet/images/types.go).
 const HOPELESS: &[&str] = &["InvalidImageName", "ErrImageNeverPull"];
-/// Why it waits where an image does not come.
+/// Reasons of waiting for an image that cannot be pulled.
 const IMAGE: &[&str] = &[
     "ErrImagePull",
     "ImagePullBackOff",
@@ -24,19 +28,20 @@ const IMAGE: &[&str] = &[
     "ImageInspectError",
     "SignatureValidationFailed",
 ];
-/// Why it waits where the node cannot make it (pkg/kubelet/kuberuntime/kuberuntime_container.go).
-const MAKING: &[&str] =
+/// Reasons of waiting for a container that the node cannot create
+/// (pkg/kubelet/kuberuntime/kuberuntime_container.go).
+const CREATION: &[&str] =
     &["CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError"];
 
-/// How far a pod is.
+/// How far a pod has come.
 #[derive(Debug)]
-enum Stage {
-    /// It is not made, has no node, or images and volumes are on their way.
+enum PodStage {
+    /// It does not exist yet, has no node, or waits for images or volumes.
     Preparing,
     /// Its containers run, or fail to.
     Starting,
     Ready(ReadyPod),
-    /// Nothing will come of it.
+    /// It cannot become ready.
     Hopeless,
 }
 
@@ -52,7 +57,7 @@ fn runs(status: &Value) -> bool {
     status.pointer("/state/running").is_some()
 }
 
-/// Whether the proxy was started and is not ready: it runs, or it ended and is started again and again.
+/// Whether the proxy was started and is not ready: it runs, or it exits and is restarted again and again.
 fn proxy_is_at_fault(pod: &Value) -> bool {
     statuses(pod).filter(|s| s["name"] == PROXY && s["ready"] != true).any(|proxy| {
         runs(proxy)
@@ -61,47 +66,51 @@ fn proxy_is_at_fault(pod: &Value) -> bool {
     })
 }
 
-fn stage(pods: &[Value]) -> Stage {
+fn stage(pods: &[Value]) -> PodStage {
     if let Some(ready) = ready_pod(pods) {
-        return Stage::Ready(ready);
+        return PodStage::Ready(ready);
     }
-    let Some(pod) = pods.iter().find(|p| !is_leaving(p)) else { return Stage::Preparing };
+    let Some(pod) = pods.iter().find(|p| !is_leaving(p)) else { return PodStage::Preparing };
     if any_waits(pod, HOPELESS) {
-        return Stage::Hopeless;
+        return PodStage::Hopeless;
     }
-    // An application is held until its proxy has started (`holdApplicationUntilProxyStarts`, or a native sidecar's startup probe), and
-    // looks as if it were on its way for as long.
+    // An application is held until its proxy has started (`holdApplicationUntilProxyStarts`, or a native
+    // sidecar's startup probe), and until then looks as if it were still being prepared.
     if proxy_is_at_fault(pod) {
-        return Stage::Starting;
+        return PodStage::Starting;
     }
-    let on_its_way =
-        any_waits(pod, IMAGE) || any_waits(pod, MAKING) || any_waits(pod, &["ContainerCreating"]);
+    let is_prepared =
+        any_waits(pod, IMAGE) || any_waits(pod, CREATION) || any_waits(pod, &["ContainerCreating"]);
     let begun = statuses(pod).any(|s| runs(s) || waits_for(s) == Some("CrashLoopBackOff"));
-    if on_its_way || !begun { Stage::Preparing } else { Stage::Starting }
+    if is_prepared || !begun { PodStage::Preparing } else { PodStage::Starting }
 }
 
-/// Who is to blame for pods that are not ready when the time is over, and the mend where it is not the implementation.
-fn mend(pods: &[Value], namespace: &str) -> Option<String> {
+/// What to do about pods that are not ready when the time is over; none where the implementation is to blame.
+fn fix(pods: &[Value], namespace: &str) -> Option<String> {
     let events = format!("`kubectl get events --namespace {namespace}`");
     let Some(pod) = pods.iter().find(|p| !is_leaving(p)) else {
         return Some(format!(
-            "no pod is made: a quota, or a webhook that refuses or does not answer; {events} says which"
+            "no pod was created, because of a quota or of a webhook that refuses or does not answer; \
+             {events} says which"
         ));
     };
     let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
     let unscheduled =
         conditions.into_iter().flatten().any(|c| c["type"] == "PodScheduled" && c["status"] == "False");
     if unscheduled {
-        return Some(format!("no node takes it: make room, or fewer at once with --jobs 1; {events}"));
+        return Some(format!(
+            "no node has room for it: free resources, or run fewer scenarios at once with --jobs 1; {events}"
+        ));
     }
     if any_waits(pod, HOPELESS) || any_waits(pod, IMAGE) {
         return Some(
-            "its image is not to be had: see --image KEY=IMAGE, --pull-secret NAMESPACE/NAME and --pull-policy, or `kind load docker-image`"
+            "its image cannot be pulled: see --image KEY=IMAGE, --pull-secret NAMESPACE/NAME and \
+             --pull-policy, or `kind load docker-image`"
                 .to_owned(),
         );
     }
-    if any_waits(pod, MAKING) {
-        return Some(format!("the node cannot make its container; {events}"));
+    if any_waits(pod, CREATION) {
+        return Some(format!("the node cannot create its container; {events}"));
     }
     if proxy_is_at_fault(pod) {
         return None;
@@ -109,25 +118,26 @@ fn mend(pods: &[Value], namespace: &str) -> Option<String> {
     if statuses(pod).any(|s| waits_for(s) == Some("CrashLoopBackOff")) {
         let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         return Some(format!(
-            "a container that is not the proxy ends each time it is started: `kubectl logs --namespace {namespace} {name} --all-containers`"
+            "a container that is not the proxy exits each time it is started: `kubectl logs --namespace \
+             {namespace} {name} --all-containers`"
         ));
     }
-    Some(format!("it was still on its way; {events}"))
+    Some(format!("it was still being prepared; {events}"))
 }
 
-/// Returns when a pod with this `app` label is ready. The time until its images are there is bounded by `images-pulled`, the rest by
-/// `timeout`; each is counted over all containers, which may take turns.
+/// Returns when a pod with this `app` label is ready. `images-pulled` bounds the time until its images are
+/// present, `timeout` the rest; each is counted over all containers, which may alternate.
 ///
 /// # Errors
-/// [`TargetError::Gone`]: the proxy was started and did not become ready. [`TargetError::Environment`]: anything else, with the pod's
-/// last state and the mend.
+/// [`TargetError::Gone`]: the proxy was started and did not become ready. [`TargetError::Environment`]:
+/// anything else, with the pod's last state and what to do.
 pub(super) async fn await_pod(
-    api: &Api,
+    api: &ClusterClient,
     namespace: &str,
     app: &str,
     timeout: Timeout,
 ) -> Result<ReadyPod, TargetError> {
-    let what = format!("pod {app} in {namespace} becomes ready");
+    let what = format!("pod {app} in {namespace} is ready");
     let whole = |name: Timeout| api.timeouts().get(name);
     let mut left = [whole(PULLED), whole(timeout)];
     let mut preparing = true;
@@ -138,15 +148,15 @@ pub(super) async fn await_pod(
         let moved_on = |pods: &[Value]| {
             last = pods.to_vec();
             let stage = stage(pods);
-            let stays = matches!((&stage, preparing), (Stage::Preparing, true) | (Stage::Starting, false));
+            let stays =
+                matches!((&stage, preparing), (PodStage::Preparing, true) | (PodStage::Starting, false));
             (!stays).then_some(stage)
         };
-        let selector = Selector::labels(format!("app={app}"));
-        let awaited = api.watch_within("Pod", Some(namespace), selector, (name, left[at]), &what, moved_on);
-        let trouble = match awaited.await {
-            Ok(Stage::Ready(pod)) => return Ok(pod),
-            Ok(Stage::Preparing | Stage::Starting) => None,
-            Ok(Stage::Hopeless) => Some(crate::api::summary::of_all(&last)),
+        let awaited = Awaited::pods(namespace, app, (name, left[at]), &what);
+        let trouble = match api.watch_until(&awaited, moved_on).await {
+            Ok(PodStage::Ready(pod)) => return Ok(pod),
+            Ok(PodStage::Preparing | PodStage::Starting) => None,
+            Ok(PodStage::Hopeless) => Some(crate::api::summary::of_all(&last)),
             Err(ApiError::TimedOut { last, .. }) => Some(last),
             Err(e) => return Err(e.blame()),
         };
@@ -158,8 +168,39 @@ pub(super) async fn await_pod(
     }
 }
 
+/// As [`await_pod`], for a pod that must have a proxy.
+pub(super) async fn await_proxy(
+    api: &ClusterClient,
+    namespace: &str,
+    app: &str,
+    timeout: Timeout,
+) -> Result<ReadyPod, TargetError> {
+    let pod = await_pod(api, namespace, app, timeout).await?;
+    if pod.injected {
+        return Ok(pod);
+    }
+    Err(TargetError::Environment(format!(
+        "pod {}/{} has no proxy: the mesh did not inject one into this namespace; see `meshproof doctor \
+         --target cluster`",
+        namespace, pod.name
+    )))
+}
+
+/// Returns when no pod with this `app` label is left.
+pub(super) async fn await_absence(
+    api: &ClusterClient,
+    namespace: &str,
+    app: &str,
+) -> Result<(), TargetError> {
+    let what = format!("the pods {app} in {namespace} are gone");
+    let awaited =
+        Awaited::pods(namespace, app, (Timeout::Applied, api.timeouts().get(Timeout::Applied)), &what);
+    let absent = |pods: &[Value]| pods.is_empty().then_some(());
+    api.watch_until(&awaited, absent).await.map_err(ApiError::blame)
+}
+
 async fn fault(
-    api: &Api,
+    api: &ClusterClient,
     namespace: &str,
     app: &str,
     pods: &[Value],
@@ -168,21 +209,22 @@ async fn fault(
     state: &str,
 ) -> TargetError {
     let words = format!("pod {app} in {namespace} did not become ready (timeout `{timeout}`, {limit:?})");
-    // The mend before the state, which may be long.
-    let Some(mend) = mend(pods, namespace) else {
+    // What to do comes before the state, which may be long.
+    let Some(fix) = fix(pods, namespace) else {
         return TargetError::Gone(format!(
             "{words}: its proxy was started and is not ready; last seen: {state}"
         ));
     };
-    let refused = if pods.is_empty() { why_none(api, namespace, app).await } else { None };
+    let refused = if pods.is_empty() { why_no_pods(api, namespace, app).await } else { None };
     let state = refused.unwrap_or_else(|| state.to_owned());
     TargetError::Environment(format!(
-        "{words}: {mend}; if it was on its way, --timeout {timeout}=DURATION gives it longer; last seen: {state}"
+        "{words}: {fix}; if it only needed more time, raise the limit with --timeout {timeout}=DURATION; \
+         last seen: {state}"
     ))
 }
 
-/// Why a Deployment has no pods, in the words of who refused them.
-async fn why_none(api: &Api, namespace: &str, app: &str) -> Option<String> {
+/// Why a Deployment has no pods, in the words of the refusal.
+async fn why_no_pods(api: &ClusterClient, namespace: &str, app: &str) -> Option<String> {
     let deployment = api.get("Deployment", namespace, app).await.ok()??;
     let conditions = deployment.pointer("/status/conditions")?.as_array()?;
     let failed = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
@@ -208,20 +250,21 @@ mod tests {
     }
 
     fn pod(init: Value, containers: Value) -> Value {
-        json!({ "metadata": { "name": "sleep-1" }, "status": { "initContainerStatuses": init, "containerStatuses": containers } })
+        json!({ "metadata": { "name": "sleep-1" }, "status": { "initContainerStatuses": init,
+            "containerStatuses": containers } })
     }
 
-    /// Whether it still prepares, and whether the implementation is to blame if it stays so.
+    /// Whether it is still being prepared, and whether the implementation is to blame if it stays so.
     #[track_caller]
     fn is(pod: Value, prepares: bool, blamed: bool) {
         let pods = [pod];
         let stage = stage(&pods);
-        assert_eq!(matches!(stage, Stage::Preparing), prepares, "{stage:?}");
-        assert_eq!(mend(&pods, "ns").is_none(), blamed, "{:?}", mend(&pods, "ns"));
+        assert_eq!(matches!(stage, PodStage::Preparing), prepares, "{stage:?}");
+        assert_eq!(fix(&pods, "ns").is_none(), blamed, "{:?}", fix(&pods, "ns"));
     }
 
     #[test]
-    fn a_proxy_that_runs_and_is_not_ready_is_to_blame_whatever_waits_for_it() {
+    fn a_proxy_that_runs_and_is_not_ready_is_to_blame_even_if_other_containers_wait_for_it() {
         is(
             pod(json!([]), json!([running(PROXY, false), waiting("application", "ContainerCreating")])),
             false,
@@ -240,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn images_on_their_way_are_not_the_proxys_fault_and_have_their_own_time() {
+    fn images_being_pulled_are_not_the_proxys_fault_and_have_their_own_timeout() {
         is(
             pod(
                 json!([]),
@@ -271,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_cluster_refuses_is_its_own() {
+    fn what_the_cluster_cannot_create_is_the_environments_fault() {
         is(pod(json!([]), json!([waiting(PROXY, "CreateContainerConfigError")])), true, false);
         is(
             pod(json!([]), json!([running(PROXY, true), waiting("application", "CrashLoopBackOff")])),
@@ -286,15 +329,15 @@ mod tests {
             false,
             false,
         );
-        assert!(mend(&[], "ns").unwrap().contains("quota"));
+        assert!(fix(&[], "ns").unwrap().contains("quota"));
     }
 
     #[test]
-    fn an_image_that_will_never_come_is_not_waited_for() {
+    fn an_image_that_cannot_be_pulled_is_not_waited_for() {
         for reason in HOPELESS {
             let pods = [pod(json!([]), json!([running(PROXY, true), waiting("application", reason)]))];
-            assert!(matches!(stage(&pods), Stage::Hopeless));
-            assert!(mend(&pods, "ns").unwrap().contains("--image"));
+            assert!(matches!(stage(&pods), PodStage::Hopeless));
+            assert!(fix(&pods, "ns").unwrap().contains("--image"));
         }
     }
 }

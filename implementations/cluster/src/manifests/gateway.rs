@@ -5,61 +5,61 @@ use meshproof_harness::topology::Gateway;
 use meshproof_model::Resource;
 use serde_json::{Value, json};
 
-use super::{Plan, ROOTS, ROOTS_KEY, SYSTEM_ROOTS};
+use super::{ManifestContext, ROOTS, ROOTS_KEY, SYSTEM_ROOTS};
 
-/// A gateway: its account, the right to its credentials, its Deployment and its Service.
+/// A gateway: its ServiceAccount, the permission to read its credentials, its Deployment and its Service.
 #[must_use]
-pub fn gateway(plan: &Plan<'_>, gateway: &Gateway) -> Vec<Resource> {
-    let (namespace, name) = (plan.places.of(gateway.namespace), gateway.name);
+pub fn gateway(context: &ManifestContext<'_>, gateway: &Gateway) -> Vec<Resource> {
+    let (namespace, name) = (context.places.of(gateway.namespace), gateway.name);
     let account = account(name);
     let mut made = vec![Resource(json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": plan.metadata(namespace, &account),
+        "metadata": context.metadata(namespace, &account),
     }))];
-    made.extend(rights(plan, namespace, &account));
-    made.push(deployment(plan, gateway, 1));
-    made.push(service(plan, gateway));
+    made.extend(permissions(context, namespace, &account));
+    made.push(deployment(context, gateway, 1));
+    made.push(service(context, gateway));
     made
 }
 
-/// As Istio's charts call it.
+/// Named as in Istio's charts.
 fn account(name: &str) -> String {
     format!("{name}-service-account")
 }
 
 /// istiod gives a gateway the secrets of its own namespace if its account may read them (Istio,
 /// pilot/pkg/credentials/kube/secrets.go, `Authorize`: `list` on secrets).
-fn rights(plan: &Plan<'_>, namespace: &str, account: &str) -> [Resource; 2] {
+fn permissions(context: &ManifestContext<'_>, namespace: &str, account: &str) -> [Resource; 2] {
     [
         Resource(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-            "metadata": plan.metadata(namespace, account),
+            "metadata": context.metadata(namespace, account),
             "rules": [{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "watch", "list"] }],
         })),
         Resource(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-            "metadata": plan.metadata(namespace, account),
+            "metadata": context.metadata(namespace, account),
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account },
             "subjects": [{ "kind": "ServiceAccount", "name": account, "namespace": namespace }],
         })),
     ]
 }
 
-fn pod_labels(plan: &Plan<'_>, gateway: &Gateway) -> Value {
-    let mut labels = plan.labels.clone();
+fn pod_labels(context: &ManifestContext<'_>, gateway: &Gateway) -> Value {
+    let mut labels = context.labels.clone();
     labels.extend(gateway.labels.clone());
     json!(labels)
 }
 
-/// The Deployment alone, with so many pods; none takes the gateway away.
+/// The Deployment alone, with this number of pods; 0 removes the gateway.
 #[must_use]
-pub fn deployment(plan: &Plan<'_>, gateway: &Gateway, replicas: u32) -> Resource {
-    let (namespace, name) = (plan.places.of(gateway.namespace), gateway.name);
-    let labels = pod_labels(plan, gateway);
+pub fn deployment(context: &ManifestContext<'_>, gateway: &Gateway, replicas: u32) -> Resource {
+    let (namespace, name) = (context.places.of(gateway.namespace), gateway.name);
+    let labels = pod_labels(context, gateway);
     let mut of_pod = labels.clone();
     of_pod["sidecar.istio.io/inject"] = "true".into();
-    if plan.injection.label == "istio.io/rev" {
-        of_pod["istio.io/rev"] = plan.injection.value.as_str().into();
+    if context.injection.label == "istio.io/rev" {
+        of_pod["istio.io/rev"] = context.injection.value.as_str().into();
     }
     let mut spec = json!({
         "serviceAccountName": account(name),
@@ -67,7 +67,7 @@ pub fn deployment(plan: &Plan<'_>, gateway: &Gateway, replicas: u32) -> Resource
         "terminationGracePeriodSeconds": 2,
         "containers": [{
             "name": "istio-proxy",
-            // Istio's webhook puts its own image here.
+            // Istio's webhook replaces it with its own image.
             "image": "auto",
             "resources": { "requests": { "cpu": "20m", "memory": "64Mi" } },
             "securityContext": {
@@ -86,17 +86,17 @@ pub fn deployment(plan: &Plan<'_>, gateway: &Gateway, replicas: u32) -> Resource
         // (manifests/charts/gateway/templates/deployment.yaml).
         "securityContext": { "sysctls": [{ "name": "net.ipv4.ip_unprivileged_port_start", "value": "0" }] },
     });
-    if plan.live
+    if context.live
         && let Some(spec) = spec.as_object_mut()
     {
-        // It believes what its image brings.
+        // It trusts the authorities of its image.
         spec.remove("volumes");
         spec["containers"][0].as_object_mut().and_then(|proxy| proxy.remove("volumeMounts"));
     }
-    plan.pull_secrets(&mut spec);
+    context.pull_secrets(&mut spec);
     Resource(json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": plan.metadata(namespace, name),
+        "metadata": context.metadata(namespace, name),
         "spec": {
             "replicas": replicas,
             "strategy": { "type": "Recreate" },
@@ -112,18 +112,18 @@ pub fn deployment(plan: &Plan<'_>, gateway: &Gateway, replicas: u32) -> Resource
     }))
 }
 
-/// The port names of Istio's gateway charts, by which its sidecars know the protocols.
-fn service(plan: &Plan<'_>, gateway: &Gateway) -> Resource {
+/// The port names of Istio's gateway charts, by which sidecars determine the protocols.
+fn service(context: &ManifestContext<'_>, gateway: &Gateway) -> Resource {
     let ports = gateway.ports.iter().map(|&port| {
         let name = if port == 443 { "https" } else { "http2" };
         json!({ "name": name, "port": port, "targetPort": port })
     });
     Resource(json!({
         "apiVersion": "v1", "kind": "Service",
-        "metadata": plan.metadata(plan.places.of(gateway.namespace), gateway.name),
+        "metadata": context.metadata(context.places.of(gateway.namespace), gateway.name),
         "spec": {
             "type": "ClusterIP",
-            "selector": pod_labels(plan, gateway),
+            "selector": pod_labels(context, gateway),
             "ports": ports.collect::<Vec<_>>(),
         },
     }))

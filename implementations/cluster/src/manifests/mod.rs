@@ -1,4 +1,4 @@
-//! The Kubernetes objects of a scenario: pure functions of its topology and of what the run was told.
+//! The Kubernetes objects of a scenario: pure functions of its topology and of the run's options.
 
 pub mod gateway;
 pub mod mesh;
@@ -19,14 +19,14 @@ use crate::settings::Settings;
 pub const ROOTS: &str = "meshproof-roots";
 /// The key in it.
 pub const ROOTS_KEY: &str = "ca-certificates.crt";
-/// Where the suite's own clients find it.
+/// Where it is mounted in the suite's own clients.
 pub const ROOTS_FOLDER: &str = "/etc/meshproof-roots";
-/// Where Istio's proxy looks for the system's roots first (Istio, pkg/security/security.go, `GetOSRootFilePath`; the image
-/// proxyv2 is Debian's or Ubuntu's layout, where this is the file).
+/// Where Istio's proxy looks for the system's roots first (Istio, pkg/security/security.go,
+/// `GetOSRootFilePath`; the image proxyv2 is Debian's or Ubuntu's layout, where this is the file).
 pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// How sidecars are asked for: the label of a namespace, `istio-injection=enabled` or `istio.io/rev=REVISION` (Istio,
-/// "Installing the Sidecar").
+/// How sidecars are requested: the label of a namespace, `istio-injection=enabled` or `istio.io/rev=REVISION`
+/// (Istio, "Installing the Sidecar").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Injection {
     /// The label's name.
@@ -51,20 +51,21 @@ impl Injection {
 
 /// Everything that manifests are made from.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan<'a> {
+pub struct ManifestContext<'a> {
     /// Images, pull policy and secrets.
     pub settings: &'a Settings,
-    /// Where things are.
+    /// The scenario's namespaces.
     pub places: &'a Places,
-    /// On everything made.
+    /// The labels of everything that is created.
     pub labels: &'a BTreeMap<String, String>,
-    /// How sidecars are asked for.
+    /// How sidecars are requested.
     pub injection: &'a Injection,
-    /// Whether hosts outside are the documents' own: trust in authorities stays everybody's own, and nothing is pinned.
+    /// Whether external hosts are the documents' own: then no trusted authorities are replaced, and no host
+    /// is pinned.
     pub live: bool,
 }
 
-impl Plan<'_> {
+impl ManifestContext<'_> {
     fn metadata(&self, namespace: &str, name: &str) -> Value {
         json!({ "name": name, "namespace": namespace, "labels": self.labels })
     }
@@ -76,8 +77,8 @@ impl Plan<'_> {
         json!(labels)
     }
 
-    /// What every pod of the suite's own images has in common: nothing that a restricted namespace forbids (Kubernetes, "Pod
-    /// Security Standards"), no token of the API, and a quick end.
+    /// What every pod of the suite's own images has in common: nothing that a restricted namespace forbids
+    /// (Kubernetes, "Pod Security Standards"), no API token, and a short grace period.
     fn pod_spec(&self, container: Value, volumes: Vec<Value>) -> Map<String, Value> {
         let mut spec = json!({
             "automountServiceAccountToken": false,
@@ -124,37 +125,39 @@ impl Plan<'_> {
 
 /// The copies of a Secret that images are pulled with, one in each namespace of the scenario.
 #[must_use]
-pub fn pull_secret(plan: &Plan<'_>, secret: &PullSecret, original: &Value) -> Vec<Resource> {
-    let copy = |namespace| PullSecret::copy(original, plan.metadata(namespace, &secret.name));
-    plan.places.own().into_iter().map(copy).collect()
+pub fn pull_secret(context: &ManifestContext<'_>, secret: &PullSecret, original: &Value) -> Vec<Resource> {
+    let copy = |namespace| PullSecret::copy(original, context.metadata(namespace, &secret.name));
+    context.places.own().into_iter().map(copy).collect()
 }
 
-/// Whom the suite's own containers run as: nobody in particular. Not 1337, whose traffic Istio's proxy does not capture
+/// The user that the suite's own containers run as. Not 1337, whose traffic Istio's proxy does not capture
 /// (Istio, "Application Requirements").
 const USER: i64 = 10_101;
 
-/// The namespaces of the scenario, each with the suite's roots unless the run is live. `created` is when, RFC 3339.
+/// The namespaces of the scenario, each with the suite's roots unless the run is live. `created` is the time,
+/// RFC 3339.
 #[must_use]
-pub fn namespaces(plan: &Plan<'_>, created: &str, roots: &str) -> Vec<Resource> {
+pub fn namespaces(context: &ManifestContext<'_>, created: &str, roots: &str) -> Vec<Resource> {
     let mut made = Vec::new();
-    for name in plan.places.own() {
-        let outside = name == plan.places.outside();
-        let mut labels = plan.labels.clone();
+    for name in context.places.own() {
+        let outside = name == context.places.outside();
+        let mut labels = context.labels.clone();
         if outside {
-            // A namespace may be injected by the cluster's default.
+            // The cluster's default may be to inject.
             labels.insert("istio-injection".to_owned(), "disabled".to_owned());
         } else {
-            labels.insert(plan.injection.label.clone(), plan.injection.value.clone());
+            labels.insert(context.injection.label.clone(), context.injection.value.clone());
         }
         made.push(Resource(json!({
             "apiVersion": "v1", "kind": "Namespace",
-            "metadata": { "name": name, "namespace": name, "labels": labels, "annotations": { owned::CREATED: created } },
+            "metadata": { "name": name, "namespace": name, "labels": labels, "annotations": { owned::CREATED:
+                created } },
         })));
     }
-    for name in plan.places.own().into_iter().filter(|_| !plan.live) {
+    for name in context.places.own().into_iter().filter(|_| !context.live) {
         made.push(Resource(json!({
             "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": plan.metadata(name, ROOTS),
+            "metadata": context.metadata(name, ROOTS),
             "data": { ROOTS_KEY: roots },
         })));
     }

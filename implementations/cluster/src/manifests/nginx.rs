@@ -4,40 +4,45 @@ use meshproof_model::Resource;
 use meshproof_nginx::{POD_CONTROL, POD_FOLDER, PodFiles, PodService};
 use serde_json::{Map, Value, json};
 
-use super::Plan;
+use super::ManifestContext;
 
 /// The container of an nginx pod.
 pub const NGINX: &str = "nginx";
 
-/// The pod of an external service, with its files; `number` tells it from others, also of the same host.
+/// The pod of an external service, with its files; `number` distinguishes it from others, even of the same
+/// host.
 ///
 /// # Errors
-/// The service asks for something that nginx cannot do.
-pub fn external(plan: &Plan<'_>, service: &PodService, number: usize) -> Result<Vec<Resource>, String> {
+/// The service needs something that nginx cannot do.
+pub fn external(
+    context: &ManifestContext<'_>,
+    service: &PodService,
+    number: usize,
+) -> Result<Vec<Resource>, String> {
     let name = format!("external-{number}");
-    let labels = plan.labels_with(&[("app", &name), ("sidecar.istio.io/inject", "false")]);
-    pod(plan, plan.places.outside(), &name, &labels, service)
+    let labels = context.labels_with(&[("app", &name), ("sidecar.istio.io/inject", "false")]);
+    pod(context, context.places.outside(), &name, &labels, service)
 }
 
 /// A plain service of the mesh: its pod, its files, and its Service.
 ///
 /// # Errors
-/// The service asks for something that nginx cannot do.
+/// The service needs something that nginx cannot do.
 pub fn plain(
-    plan: &Plan<'_>,
+    context: &ManifestContext<'_>,
     namespace: &str,
     name: &str,
     port: u16,
     service: &PodService,
 ) -> Result<Vec<Resource>, String> {
-    let namespace = plan.places.of(namespace);
-    let labels = plan.labels_with(&[("app", name), ("sidecar.istio.io/inject", "false")]);
-    let mut made = pod(plan, namespace, name, &labels, service)?;
+    let namespace = context.places.of(namespace);
+    let labels = context.labels_with(&[("app", name), ("sidecar.istio.io/inject", "false")]);
+    let mut made = pod(context, namespace, name, &labels, service)?;
     made.push(Resource(json!({
         "apiVersion": "v1", "kind": "Service",
-        "metadata": plan.metadata(namespace, name),
+        "metadata": context.metadata(namespace, name),
         "spec": {
-            "selector": plan.labels_with(&[("app", name)]),
+            "selector": context.labels_with(&[("app", name)]),
             "ports": [{ "name": "http", "port": port, "targetPort": port }],
         },
     })));
@@ -45,14 +50,14 @@ pub fn plain(
 }
 
 fn pod(
-    plan: &Plan<'_>,
+    context: &ManifestContext<'_>,
     namespace: &str,
     name: &str,
     labels: &Value,
     service: &PodService,
 ) -> Result<Vec<Resource>, String> {
     let PodFiles { public, private } = service.files()?;
-    // Keys of a ConfigMap have no `/` (Kubernetes, "ConfigMaps"); the folders come back where they are mounted.
+    // Keys of a ConfigMap have no `/` (Kubernetes, "ConfigMaps"); the mount restores the folders.
     let key = |path: &str| path.replace('/', "_");
     let items: Vec<Value> =
         public.iter().map(|(path, _)| json!({ "key": key(path), "path": path })).collect();
@@ -60,7 +65,7 @@ fn pod(
         public.iter().map(|(path, text)| (key(path), text.as_str().into())).collect();
     let mut made = vec![Resource(json!({
         "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": plan.metadata(namespace, name),
+        "metadata": context.metadata(namespace, name),
         "data": data,
     }))];
     let mut sources = vec![json!({ "configMap": { "name": name, "items": items } })];
@@ -69,12 +74,12 @@ fn pod(
             private.iter().map(|(path, text)| (key(path), text.0.as_str().into())).collect();
         made.push(Resource(json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-            "metadata": plan.metadata(namespace, name),
+            "metadata": context.metadata(namespace, name),
             "stringData": data,
         })));
         sources.push(json!({ "secret": { "name": name } }));
     }
-    let mut container = plan.container(NGINX, "external");
+    let mut container = context.container(NGINX, "external");
     let configuration = format!("{POD_FOLDER}/nginx.conf");
     container.insert(
         "command".to_owned(),
@@ -87,7 +92,7 @@ fn pod(
             { "name": "scratch", "mountPath": "/tmp" },
         ]),
     );
-    // At the suite's own door: a probe of the served ports would be a connection among those that are counted.
+    // The suite's own port: a probe of a served port would be among the connections that are counted.
     container.insert(
         "readinessProbe".to_owned(),
         json!({ "tcpSocket": { "port": POD_CONTROL }, "periodSeconds": 1 }),
@@ -96,18 +101,18 @@ fn pod(
         json!({ "name": "files", "projected": { "sources": sources } }),
         json!({ "name": "scratch", "emptyDir": { "sizeLimit": "64Mi" } }),
     ];
-    let mut spec = plan.pod_spec(container.into(), volumes);
+    let mut spec = context.pod_spec(container.into(), volumes);
     spec.insert(
         "securityContext".to_owned(),
         json!({ "sysctls": [{ "name": "net.ipv4.ip_unprivileged_port_start", "value": "0" }] }),
     );
     made.push(Resource(json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": plan.metadata(namespace, name),
+        "metadata": context.metadata(namespace, name),
         "spec": {
             "replicas": 1,
             "strategy": { "type": "Recreate" },
-            "selector": { "matchLabels": plan.labels_with(&[("app", name)]) },
+            "selector": { "matchLabels": context.labels_with(&[("app", name)]) },
             "template": { "metadata": { "labels": labels }, "spec": spec },
         },
     })));

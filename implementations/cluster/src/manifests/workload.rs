@@ -4,21 +4,21 @@ use meshproof_harness::topology::{Application, Workload};
 use meshproof_model::Resource;
 use serde_json::{Value, json};
 
-use super::{Plan, ROOTS, ROOTS_FOLDER, ROOTS_KEY, SYSTEM_ROOTS};
+use super::{ManifestContext, ROOTS, ROOTS_FOLDER, ROOTS_KEY, SYSTEM_ROOTS};
 
 /// The suite's own client, outside the mesh.
 pub const PROBE: &str = "meshproof-probe";
 /// The container of an application.
 pub const APPLICATION: &str = "application";
 
-/// Unless the run is live, the sidecar believes the suite's CA as one of the system's: its file is mounted over theirs, by the
-/// annotations that Istio has for volumes of the proxy's own (Istio,
-/// manifests/charts/istio-control/istio-discovery/files/injection-template.yaml, `sidecar.istio.io/userVolume` and
-/// `userVolumeMount`: JSON objects by the volume's name).
-fn annotations(plan: &Plan<'_>) -> Value {
-    // Nothing runs before the sidecar is there to capture it.
+/// Unless the run is live, the sidecar trusts the suite's CA as a system root: its file is mounted over the
+/// system's, by the annotations that Istio has for volumes of the proxy's own (Istio,
+/// manifests/charts/istio-control/istio-discovery/files/injection-template.yaml,
+/// `sidecar.istio.io/userVolume` and `userVolumeMount`: JSON objects by the volume's name).
+fn annotations(context: &ManifestContext<'_>) -> Value {
+    // The application starts after the sidecar that captures its traffic.
     let held = json!({ "proxy.istio.io/config": r#"{"holdApplicationUntilProxyStarts":true}"# });
-    if plan.live {
+    if context.live {
         return held;
     }
     let volume = json!({ ROOTS: { "configMap": { "name": ROOTS } } });
@@ -30,87 +30,91 @@ fn annotations(plan: &Plan<'_>) -> Value {
     })
 }
 
-fn service_account(plan: &Plan<'_>, namespace: &str, name: &str) -> Resource {
+fn service_account(context: &ManifestContext<'_>, namespace: &str, name: &str) -> Resource {
     Resource(json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": plan.metadata(namespace, name),
+        "metadata": context.metadata(namespace, name),
         "automountServiceAccountToken": false,
     }))
 }
 
-/// What a client of the suite's has mounted: the suite's roots, unless the run is live, and a folder to write in.
-fn mounts(plan: &Plan<'_>) -> Value {
+/// The mounts of the suite's own clients: the suite's roots, unless the run is live, and a folder to write
+/// in.
+fn mounts(context: &ManifestContext<'_>) -> Value {
     let roots = json!({ "name": ROOTS, "mountPath": ROOTS_FOLDER, "readOnly": true });
     let scratch = json!({ "name": "scratch", "mountPath": "/tmp" });
-    if plan.live { json!([scratch]) } else { json!([roots, scratch]) }
+    if context.live { json!([scratch]) } else { json!([roots, scratch]) }
 }
 
-fn volumes(plan: &Plan<'_>) -> Vec<Value> {
+fn volumes(context: &ManifestContext<'_>) -> Vec<Value> {
     let roots = json!({ "name": ROOTS, "configMap": { "name": ROOTS } });
     let scratch = json!({ "name": "scratch", "emptyDir": { "sizeLimit": "64Mi" } });
-    if plan.live { vec![scratch] } else { vec![roots, scratch] }
+    if context.live { vec![scratch] } else { vec![roots, scratch] }
 }
 
-/// A stock curl that waits to be told.
-fn curl(plan: &Plan<'_>) -> Value {
-    let mut container = plan.container(APPLICATION, "workload");
-    // Ends at once when it is told to: the first process of a container ignores signals that it has no handler for.
+/// A stock curl that waits for exec.
+fn curl(context: &ManifestContext<'_>) -> Value {
+    let mut container = context.container(APPLICATION, "workload");
+    // Exits at once on SIGTERM: the first process of a container ignores signals that it has no handler for.
     let script = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done";
     container.insert("command".to_owned(), json!(["/bin/sh", "-c", script]));
-    container.insert("volumeMounts".to_owned(), mounts(plan));
+    container.insert("volumeMounts".to_owned(), mounts(context));
     container.into()
 }
 
-/// The details application before it is told how to look books up: a stock nginx whose configuration the suite writes.
-fn details(plan: &Plan<'_>) -> Value {
-    let mut container = plan.container(APPLICATION, "details");
+/// The details application before it is configured to look books up: a stock nginx whose configuration the
+/// suite writes.
+fn details(context: &ManifestContext<'_>) -> Value {
+    let mut container = context.container(APPLICATION, "details");
     let script = "printf '%s' 'daemon off; pid /tmp/nginx.pid; error_log /dev/stdout; events {} \
-                  http { access_log off; include /tmp/details.conf; }' > /tmp/nginx.conf; : > /tmp/details.conf; \
+                  http { access_log off; include /tmp/details.conf; }' > /tmp/nginx.conf; : > \
+                  /tmp/details.conf; \
                   exec nginx -c /tmp/nginx.conf -e /dev/stdout";
     container.insert("command".to_owned(), json!(["/bin/sh", "-c", script]));
-    container.insert("volumeMounts".to_owned(), mounts(plan));
+    container.insert("volumeMounts".to_owned(), mounts(context));
     container.into()
 }
 
-fn deployment(plan: &Plan<'_>, namespace: &str, name: &str, template: Value) -> Resource {
+fn deployment(context: &ManifestContext<'_>, namespace: &str, name: &str, template: Value) -> Resource {
     Resource(json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": plan.metadata(namespace, name),
+        "metadata": context.metadata(namespace, name),
         "spec": {
             "replicas": 1,
             "strategy": { "type": "Recreate" },
-            "selector": { "matchLabels": plan.labels_with(&[("app", name)]) },
+            "selector": { "matchLabels": context.labels_with(&[("app", name)]) },
             "template": template,
         },
     }))
 }
 
-/// An application: its account, its Deployment, and its Service where it serves.
+/// An application: its ServiceAccount, its Deployment, and its Service if it serves.
 #[must_use]
-pub fn workload(plan: &Plan<'_>, workload: &Workload) -> Vec<Resource> {
-    let (namespace, name) = (plan.places.of(workload.namespace), workload.name);
-    let container = if workload.serves.is_some() { details(plan) } else { curl(plan) };
+pub fn workload(context: &ManifestContext<'_>, workload: &Workload) -> Vec<Resource> {
+    let (namespace, name) = (context.places.of(workload.namespace), workload.name);
+    let container = if workload.serves.is_some() { details(context) } else { curl(context) };
     let mut containers = vec![container];
     if workload.serves.is_some() {
-        // The application's own requests are asked from beside it, through the same sidecar.
-        let mut beside = curl(plan);
+        // Requests in its name are sent from a container beside it, through the same sidecar.
+        let mut beside = curl(context);
         beside["name"] = CLIENT.into();
         containers.push(beside);
     }
-    let mut spec = plan.pod_spec(Value::Null, volumes(plan));
+    let mut spec = context.pod_spec(Value::Null, volumes(context));
     spec.insert("serviceAccountName".to_owned(), name.into());
     spec.insert("containers".to_owned(), containers.into());
     let template = json!({
-        "metadata": { "labels": plan.labels_with(&[("app", name)]), "annotations": annotations(plan) },
+        "metadata": { "labels": context.labels_with(&[("app", name)]), "annotations": annotations(context) },
         "spec": spec,
     });
-    let mut made = vec![service_account(plan, namespace, name), deployment(plan, namespace, name, template)];
+    let mut made =
+        vec![service_account(context, namespace, name), deployment(context, namespace, name, template)];
     if let Some(Application { port, .. }) = workload.serves {
         made.push(Resource(json!({
             "apiVersion": "v1", "kind": "Service",
-            "metadata": plan.metadata(namespace, name),
+            "metadata": context.metadata(namespace, name),
             "spec": {
-                "selector": plan.labels_with(&[("app", name)]),
+                "selector": context.labels_with(&[("app", name)]),
                 "ports": [{ "name": "http", "port": port, "targetPort": port }],
             },
         })));
@@ -129,19 +133,20 @@ pub const fn client_of(workload: &Workload) -> &'static str {
 
 /// The suite's own client: a Deployment without a sidecar, outside the mesh.
 #[must_use]
-pub fn probe(plan: &Plan<'_>) -> Resource {
+pub fn probe(context: &ManifestContext<'_>) -> Resource {
     let template = json!({
-        "metadata": { "labels": plan.labels_with(&[("app", PROBE), ("sidecar.istio.io/inject", "false")]) },
-        "spec": plan.pod_spec(curl(plan), volumes(plan)),
+        "metadata": { "labels": context.labels_with(&[("app", PROBE), ("sidecar.istio.io/inject",
+            "false")]) },
+        "spec": context.pod_spec(curl(context), volumes(context)),
     });
-    deployment(plan, plan.places.outside(), PROBE, template)
+    deployment(context, context.places.outside(), PROBE, template)
 }
 
 /// The configuration of a workload's application. `address` is where it dials for its external service, which its sidecar captures
 /// whatever it is. Without an address, the application asks the cluster's name servers and trusts the authorities of its own
 /// image.
 #[must_use]
-pub fn details_configuration(application: &Application, address: Option<&str>, plain: bool) -> String {
+pub fn application_configuration(application: &Application, address: Option<&str>, plain: bool) -> String {
     let Application { port, path, host, target, failure, .. } = application;
     let (scheme, upstream, authority) =
         if plain { ("http", 80, format!("{host}:80")) } else { ("https", 443, (*host).to_owned()) };
@@ -196,10 +201,9 @@ mod tests {
     };
 
     #[test]
-    fn the_details_application_of_a_live_run_looks_the_real_host_up_and_believes_its_own_images_authorities()
-    {
+    fn the_application_of_a_live_run_resolves_the_real_host_and_trusts_the_authorities_of_its_image() {
         for (plain, scheme, port) in [(true, "http", 80), (false, "https", 443)] {
-            let live = details_configuration(&DETAILS, None, plain);
+            let live = application_configuration(&DETAILS, None, plain);
             assert!(
                 live.contains(&format!("upstream external {{ server books.example.com:{port}; }}")),
                 "{live}"
@@ -209,7 +213,7 @@ mod tests {
                 live.contains("proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;"),
                 "{live}"
             );
-            let pinned = details_configuration(&DETAILS, Some("10.1.0.7"), plain);
+            let pinned = application_configuration(&DETAILS, Some("10.1.0.7"), plain);
             assert!(
                 pinned.contains(&format!("proxy_pass {scheme}://10.1.0.7:{port}/books/v1/volumes")),
                 "{pinned}"

@@ -1,31 +1,32 @@
-//! How it is known that a change is in force, by what of a proxy can be read.
+//! How a change is known to be in force, depending on what can be read of a proxy.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meshproof_cluster::instance::start;
 use meshproof_cluster::manifests::Injection;
-use meshproof_cluster::noted::Noted;
+use meshproof_cluster::noted::RunNotes;
 use meshproof_cluster::{Gateways, Settings};
 use meshproof_harness::manifest;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, TargetError};
 use meshproof_model::Fact;
 
-use crate::instance::{Cluster, DumpReader, access, pretended, seat};
-use crate::server::Server;
+use crate::fake_cluster::{DumpReader, FakeCluster, pretended, seat};
+use crate::instance::access;
+use crate::server::FakeApiServer;
 
 struct Begun {
-    server: Server,
-    cluster: Arc<Mutex<Cluster>>,
+    server: FakeApiServer,
+    cluster: Arc<Mutex<FakeCluster>>,
     instance: Box<dyn Instance>,
-    noted: Noted,
+    noted: RunNotes,
     store: Store,
 }
 
-async fn begun(cluster: Cluster, applied: Duration) -> Begun {
+async fn begun(cluster: FakeCluster, applied: Duration) -> Begun {
     let (server, cluster) = pretended(cluster).await;
-    let (settings, noted, store) = (Settings::default(), Noted::default(), Store::new());
+    let (settings, noted, store) = (Settings::default(), RunNotes::default(), Store::new());
     let started =
         start(server.api.clone(), &settings, Injection::default(), noted.clone(), seat(&store, applied));
     Begun { instance: started.await.unwrap(), server, cluster, noted, store }
@@ -36,7 +37,7 @@ impl Begun {
         self.noted.details()["convergence by"].clone()
     }
 
-    /// How often something was asked that begins so.
+    /// How many programs were run that have this word.
     fn asked(&self, word: &str) -> usize {
         let is = |query: &str| {
             url::form_urlencoded::parse(query.as_bytes()).any(|(n, v)| n == "command" && v.contains(word))
@@ -45,15 +46,15 @@ impl Begun {
     }
 }
 
-fn without_dump() -> Cluster {
-    Cluster { dump: DumpReader::Nobody, ..Cluster::default() }
+fn without_dump() -> FakeCluster {
+    FakeCluster { dump: DumpReader::Nothing, ..FakeCluster::default() }
 }
 
 const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn a_dump_that_can_be_read_is_what_tells_and_no_canary_is_sent() {
-    let begun = begun(Cluster::default(), LONG).await;
+async fn where_a_dump_can_be_read_no_canary_is_sent() {
+    let begun = begun(FakeCluster::default(), LONG).await;
     begun.instance.change(&access()).await.unwrap();
     assert_eq!((begun.by().as_str(), begun.asked("http_code")), ("config dump", 0));
     assert!(!begun.cluster.lock().unwrap().objects.keys().any(|path| path.contains("canary")));
@@ -61,8 +62,8 @@ async fn a_dump_that_can_be_read_is_what_tells_and_no_canary_is_sent() {
 }
 
 #[tokio::test]
-async fn a_dump_that_only_the_agent_can_read_is_read_by_it() {
-    let begun = begun(Cluster { dump: DumpReader::Agent, ..Cluster::default() }, LONG).await;
+async fn where_only_the_agent_can_read_a_dump_the_agent_reads_it() {
+    let begun = begun(FakeCluster { dump: DumpReader::Agent, ..FakeCluster::default() }, LONG).await;
     begun.instance.change(&access()).await.unwrap();
     assert_eq!((begun.by().as_str(), begun.asked("http_code")), ("config dump by pilot-agent", 0));
     begun.instance.stop().await.unwrap();
@@ -76,22 +77,22 @@ async fn without_a_dump_canaries_are_sent_until_every_proxy_answers_with_the_rev
     begun.instance.change(&access()).await.unwrap();
     assert_eq!(begun.by(), "canary");
     assert!(begun.asked("http_code") - before > 4, "both proxies are asked again");
-    assert!(begun.asked("http://r2.mp-r1-s-default.beacon.meshproof.internal:18999/canary") >= 2);
+    assert!(begun.asked("http://r2.mp-r1-s-default.marker.meshproof.internal:18999/canary") >= 2);
     begun.instance.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn an_answer_of_a_former_revision_is_none() {
+async fn an_answer_of_a_former_revision_does_not_count() {
     let begun = begun(without_dump(), Duration::from_secs(2)).await;
-    begun.cluster.lock().unwrap().stale = Some("r1.mp-r1-s-default.beacon.meshproof.internal");
+    begun.cluster.lock().unwrap().stale = Some("r1.mp-r1-s-default.marker.meshproof.internal");
     let Err(TargetError::Gone(words)) = begun.instance.change(&access()).await else { panic!() };
     assert!(words.contains("canary request of revision 2") && words.contains("`applied` (2s)"), "{words}");
-    assert!(words.contains("r1.mp-r1-s-default"), "what it answered is told: {words}");
+    assert!(words.contains("r1.mp-r1-s-default"), "the answer is in the message: {words}");
     begun.instance.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_canary_whose_own_server_is_gone_is_no_fault_of_the_proxys() {
+async fn a_canary_whose_server_is_gone_is_not_the_proxys_fault() {
     let begun = begun(without_dump(), Duration::from_secs(2)).await;
     begun.cluster.lock().unwrap().canary_is_dead = true;
     let Err(TargetError::Environment(words)) = begun.instance.change(&access()).await else { panic!() };
@@ -100,59 +101,61 @@ async fn a_canary_whose_own_server_is_gone_is_no_fault_of_the_proxys() {
 }
 
 #[tokio::test]
-async fn a_distribution_status_is_waited_for_where_there_is_one_and_no_dump() {
-    let begun = begun(Cluster { unreconciled: Some(5), ..without_dump() }, LONG).await;
+async fn without_a_dump_a_distribution_status_is_waited_for_if_there_is_one() {
+    let begun = begun(FakeCluster { unreconciled: Some(5), ..without_dump() }, LONG).await;
     assert_eq!(begun.cluster.lock().unwrap().unreconciled, Some(0), "it was asked until it said yes");
     assert!(begun.by().contains("status and canary"), "{}", begun.by());
     begun.instance.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn what_no_canary_shows_is_skipped_before_anything_is_applied() {
+async fn a_change_that_no_canary_shows_is_skipped_before_anything_is_applied() {
     let begun = begun(without_dump(), LONG).await;
-    let yaml = "{apiVersion: v1, kind: Secret, metadata: {name: c, namespace: istio-system}, stringData: {tls.crt: A}}";
+    let yaml = "{apiVersion: v1, kind: Secret, metadata: {name: c, namespace: istio-system}, stringData: \
+        {tls.crt: A}}";
     let secret = manifest::read("t", yaml, "default").unwrap();
     let applied = begun.instance.change(&ConfigChange { apply: secret, delete: Vec::new() }).await;
     let Err(TargetError::Unable(words)) = applied else { panic!() };
     assert!(words.starts_with("a proof") && words.contains("portforward"), "{words}");
     assert!(!begun.cluster.lock().unwrap().objects.keys().any(|path| path.ends_with("/secrets/c")));
-    for told in [
+    for answer in [
         begun.instance.set_running("istio-egressgateway", false).await,
         begun.instance.credentials("istio-egressgateway").await.map(drop),
     ] {
-        assert!(matches!(told, Err(TargetError::Unable(_))), "{told:?}");
+        assert!(matches!(answer, Err(TargetError::Unable(_))), "{answer:?}");
     }
     begun.instance.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn an_installed_gateway_without_a_dump_is_not_judged_by_a_ca_that_it_may_not_believe() {
+async fn an_installed_gateway_without_a_dump_is_not_judged_because_it_may_not_trust_the_suites_ca() {
     let (server, _cluster) = pretended(without_dump()).await;
     let gateways = Gateways::Installed { namespace: "istio-system".to_owned() };
     let settings = Settings { gateways, ..Settings::default() };
     let (api, seat) = (server.api.clone(), seat(&Store::new(), LONG));
-    let started = start(api, &settings, Injection::default(), Noted::default(), seat).await;
+    let started = start(api, &settings, Injection::default(), RunNotes::default(), seat).await;
     let Err(TargetError::Environment(words)) = started else { panic!() };
     assert!(words.contains("istio-egressgateway") && words.contains("--gateways installed"), "{words}");
 }
 
 #[tokio::test]
-async fn what_a_proxy_says_that_it_refused_is_evidence() {
-    let begun = begun(Cluster::default(), LONG).await;
-    let line = "2026-01-01T00:00:00Z\twarning\tenvoy config\tgRPC config for type.googleapis.com/envoy.config.cluster.v3.Cluster \
+async fn what_a_proxy_reports_as_refused_is_evidence() {
+    let begun = begun(FakeCluster::default(), LONG).await;
+    let line = "2026-01-01T00:00:00Z\twarning\tenvoy config\tgRPC config for \
+        type.googleapis.com/envoy.config.cluster.v3.Cluster \
                 rejected: Invalid duration\tthread=13";
     for _ in 0..3 {
         begun.cluster.lock().unwrap().write("sleep-1", line);
     }
-    // Its log is read up to here.
+    // Its log has been read up to here.
     begun.instance.settle().await.unwrap();
     let notes = begun.store.with(|all| {
         let texts = all.iter().filter_map(|e| match &e.fact {
-            Fact::Note { text } if text.contains("refused a part") => Some(text.clone()),
+            Fact::Note { text } if text.contains("refused part of") => Some(text.clone()),
             _ => None,
         });
         texts.collect::<Vec<_>>()
     });
-    assert_eq!(notes, ["sleep says that it refused a part of its configuration: Cluster: Invalid duration"]);
+    assert_eq!(notes, ["sleep reports that it refused part of its configuration: Cluster: Invalid duration"]);
     begun.instance.stop().await.unwrap();
 }

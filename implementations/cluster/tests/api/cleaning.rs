@@ -1,17 +1,17 @@
-//! What is left of runs: found by labels, spared where a run may still go on, removed and awaited.
+//! Leftovers of runs: found by labels, kept where a run may still be running, removed and waited for.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use meshproof_cluster::cleanup::{Which, find, remove};
+use meshproof_cluster::cleanup::{CleanupScope, find, remove};
 use meshproof_cluster::inventory::Owned;
 use meshproof_cluster::{ClusterTarget, Settings};
 use meshproof_harness::target::Target;
 use serde_json::{Value, json};
 
-use crate::service::{Answer, Asked, Cluster, discovery};
+use crate::service::{ApiAnswer, ApiRequest, FakeApi, discovery};
 
 const NOW: &str = "2026-01-02T12:00:00Z";
 
@@ -24,17 +24,17 @@ fn made(namespace: &str, name: &str, run: &str, created: &str) -> Value {
     })
 }
 
-/// A cluster with two runs' namespaces, what lies in one of them, and a secret in a namespace that is not the suite's; what is
-/// deleted is gone.
-fn left() -> Cluster {
+/// A cluster with the namespaces of two runs, an object in one of them, and a Secret in a namespace that is
+/// not the suite's; what is deleted is gone.
+fn left() -> FakeApi {
     let mut gone: BTreeSet<String> = BTreeSet::new();
-    Cluster::answering(move |asked| {
+    FakeApi::answering(move |asked| {
         if let Some(answer) = discovery(asked) {
             return answer;
         }
         if asked.method == "DELETE" {
             gone.insert(asked.path.rsplit('/').next().unwrap_or_default().to_owned());
-            return Answer::json(&json!({}));
+            return ApiAnswer::json(&json!({}));
         }
         let objects = match asked.path.as_str() {
             "/api/v1/namespaces" => vec![
@@ -47,11 +47,11 @@ fn left() -> Cluster {
             ],
             _ => Vec::new(),
         };
-        Answer::list("1", &objects.into_iter().filter(|o| is_meant(asked, o, &gone)).collect::<Vec<_>>())
+        ApiAnswer::list("1", &objects.into_iter().filter(|o| is_meant(asked, o, &gone)).collect::<Vec<_>>())
     })
 }
 
-fn is_meant(asked: &Asked, object: &Value, gone: &BTreeSet<String>) -> bool {
+fn is_meant(asked: &ApiRequest, object: &Value, gone: &BTreeSet<String>) -> bool {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let run = object["metadata"]["labels"]["meshproof.dev/run"].as_str().unwrap_or_default();
     let selector = asked.parameter("labelSelector");
@@ -74,27 +74,27 @@ fn now() -> Timestamp {
 }
 
 #[tokio::test]
-async fn what_is_old_is_found_with_what_lies_elsewhere_and_what_is_new_is_spared() {
+async fn old_objects_are_found_in_every_namespace_and_new_ones_are_kept() {
     let cluster = left();
     let (found, spared) =
-        find(&cluster.api, &Which::OlderThan(Duration::from_secs(3600)), now()).await.unwrap();
+        find(&cluster.api, &CleanupScope::OlderThan(Duration::from_secs(3600)), now()).await.unwrap();
     assert_eq!(shown(&found), ["Namespace mp-old-x-default", "Secret istio-system/client"]);
     assert_eq!(shown(&spared), ["Namespace mp-new-x-default"]);
 }
 
 #[tokio::test]
-async fn one_run_or_all_are_found_whatever_their_age() {
+async fn objects_of_one_run_or_of_all_are_found_at_any_age() {
     let cluster = left();
-    let (found, spared) = find(&cluster.api, &Which::Run("new".into()), now()).await.unwrap();
+    let (found, spared) = find(&cluster.api, &CleanupScope::Run("new".into()), now()).await.unwrap();
     assert_eq!((shown(&found), spared.len()), (vec!["Namespace mp-new-x-default".to_owned()], 0));
-    let (found, spared) = find(&cluster.api, &Which::All, now()).await.unwrap();
+    let (found, spared) = find(&cluster.api, &CleanupScope::All, now()).await.unwrap();
     assert_eq!((found.len(), spared.len()), (3, 0));
 }
 
 #[tokio::test]
 async fn secrets_are_found_without_being_read() {
     let cluster = left();
-    find(&cluster.api, &Which::All, now()).await.unwrap();
+    find(&cluster.api, &CleanupScope::All, now()).await.unwrap();
     let asked = cluster.asked();
     let accepted: Vec<&str> =
         asked.iter().filter(|a| a.path == "/api/v1/secrets").map(|a| a.accept.as_str()).collect();
@@ -103,24 +103,24 @@ async fn secrets_are_found_without_being_read() {
 }
 
 #[tokio::test]
-async fn what_is_removed_is_gone_and_what_lies_elsewhere_goes_first() {
+async fn removed_objects_are_gone_and_those_outside_the_suites_namespaces_go_first() {
     let cluster = left();
-    let (found, _) = find(&cluster.api, &Which::All, now()).await.unwrap();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let keep = Arc::clone(&told);
+    let (found, _) = find(&cluster.api, &CleanupScope::All, now()).await.unwrap();
+    let answer = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&answer);
     remove(&cluster.api, &found, move |object, result| {
         result.unwrap();
         keep.lock().unwrap().push(object.shown());
     })
     .await;
-    assert_eq!(told.lock().unwrap()[0], "Secret istio-system/client");
-    assert_eq!(told.lock().unwrap().len(), 3);
-    let (found, spared) = find(&cluster.api, &Which::All, now()).await.unwrap();
+    assert_eq!(answer.lock().unwrap()[0], "Secret istio-system/client");
+    assert_eq!(answer.lock().unwrap().len(), 3);
+    let (found, spared) = find(&cluster.api, &CleanupScope::All, now()).await.unwrap();
     assert!(found.is_empty() && spared.is_empty());
 }
 
 #[tokio::test]
-async fn the_inventory_tells_what_a_run_left_and_for_which_scenario_and_removes_it() {
+async fn what_a_run_left_is_reported_with_its_scenario_and_removed() {
     let cluster = left();
     let target = ClusterTarget::on(cluster.api.clone(), Settings::default());
     let before = target.before("another").await.unwrap();
@@ -132,8 +132,8 @@ async fn the_inventory_tells_what_a_run_left_and_for_which_scenario_and_removes_
     assert_eq!(after.notes["inventory after"], "1 object of this run");
     assert_eq!(after.left.len(), 1);
     assert_eq!(after.left[0].seat, "egress-gateway-simple-default");
-    assert!(after.left[0].what.contains("mp-new-x-default: removed only now"), "{}", after.left[0].what);
+    assert!(after.left[0].what.contains("mp-new-x-default: removed only after"), "{}", after.left[0].what);
     let after = target.after("new", false).await.unwrap();
     assert!(after.left.is_empty(), "it was removed");
-    assert_eq!(after.notes["inventory after"], "nothing of this run");
+    assert_eq!(after.notes["inventory after"], "no objects of this run");
 }

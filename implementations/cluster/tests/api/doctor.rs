@@ -1,11 +1,11 @@
-//! What the doctor says of clusters of several kinds.
+//! The doctor's findings on several kinds of clusters.
 
 use meshproof_cluster::doctor::{as_text, examine, refusal};
 use meshproof_cluster::{ClusterTarget, Gateways, Settings};
 use meshproof_harness::target::{Target, TargetError};
 use serde_json::{Value, json};
 
-use crate::service::{Answer, Asked, Cluster, discovery};
+use crate::service::{ApiAnswer, ApiRequest, FakeApi, discovery};
 
 fn node(images: &[&str]) -> Value {
     json!({
@@ -42,57 +42,59 @@ fn istiod() -> Value {
     })
 }
 
-/// A cluster as it should be: Kubernetes 1.34 on kind, Istio 1.30.1, every permission, every image.
-fn fine(asked: &Asked) -> Answer {
+/// A cluster on which meshproof can run: Kubernetes 1.34 on kind, Istio 1.30.1, every permission, every
+/// image.
+fn fine(asked: &ApiRequest) -> ApiAnswer {
     if let Some(answer) = discovery(asked) {
         return answer;
     }
     let values = json!({ "global": { "hub": "istio", "tag": "1.30.1", "proxy": { "image": "proxyv2" } } });
     match asked.path.as_str() {
-        "/version" => Answer::json(&json!({ "major": "1", "minor": "34", "gitVersion": "v1.34.0" })),
-        "/api/v1/nodes" => Answer::list(
+        "/version" => ApiAnswer::json(&json!({ "major": "1", "minor": "34", "gitVersion": "v1.34.0" })),
+        "/api/v1/nodes" => ApiAnswer::list(
             "1",
             &[node(&["docker.io/curlimages/curl:8.16.0", "docker.io/library/nginx:1.28.0"])],
         ),
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" => {
-            Answer::json(&json!({ "status": { "allowed": true } }))
+            ApiAnswer::json(&json!({ "status": { "allowed": true } }))
         }
         "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations" => {
-            Answer::list("1", &[injector()])
+            ApiAnswer::list("1", &[injector()])
         }
-        "/api/v1/namespaces/istio-system/pods" => Answer::list("1", &[istiod()]),
+        "/api/v1/namespaces/istio-system/pods" => ApiAnswer::list("1", &[istiod()]),
         "/api/v1/namespaces/istio-system/configmaps/istio-sidecar-injector" => {
-            Answer::json(&json!({ "data": { "values": values.to_string() } }))
+            ApiAnswer::json(&json!({ "data": { "values": values.to_string() } }))
         }
-        // Nothing listens where istiod would tell its version: its label serves.
-        path if path.ends_with("/portforward") => Answer::status(400, "BadRequest", "no"),
-        _ if asked.method == "GET" => Answer::list("1", &[]),
+        // istiod's own endpoint cannot be reached: its label has the version.
+        path if path.ends_with("/portforward") => ApiAnswer::status(400, "BadRequest", "no"),
+        _ if asked.method == "GET" => ApiAnswer::list("1", &[]),
         _ => panic!("the doctor changes nothing: {asked:?}"),
     }
 }
 
-async fn says(settings: &Settings, answer: impl FnMut(&Asked) -> Answer + Send + 'static) -> String {
-    let cluster = Cluster::answering(answer);
+async fn says(settings: &Settings, answer: impl FnMut(&ApiRequest) -> ApiAnswer + Send + 'static) -> String {
+    let cluster = FakeApi::answering(answer);
     as_text(&examine(&cluster.api, settings).await)
 }
 
 #[tokio::test]
-async fn a_cluster_as_it_should_be() {
+async fn a_cluster_on_which_meshproof_can_run() {
     insta::assert_snapshot!(says(&Settings::default(), fine).await);
 }
 
 #[tokio::test]
-async fn a_cluster_without_a_mesh_and_with_things_left_in_it() {
-    let bare = |asked: &Asked| match asked.path.as_str() {
+async fn a_cluster_without_a_mesh_and_with_leftovers() {
+    let bare = |asked: &ApiRequest| match asked.path.as_str() {
         "/apis" => {
-            Answer::json(&json!({ "groups": [{ "name": "apps", "versions": [{ "version": "v1" }] }] }))
+            ApiAnswer::json(&json!({ "groups": [{ "name": "apps", "versions": [{ "version": "v1" }] }] }))
         }
-        "/api/v1/nodes" => Answer::list("1", &[node(&[])]),
-        "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations" => Answer::list("1", &[]),
-        "/api/v1/namespaces" => Answer::list(
+        "/api/v1/nodes" => ApiAnswer::list("1", &[node(&[])]),
+        "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations" => ApiAnswer::list("1", &[]),
+        "/api/v1/namespaces" => ApiAnswer::list(
             "1",
             &[json!({
-                "metadata": { "name": "mp-1-x-default", "labels": { "meshproof.dev/run": "1", "meshproof.dev/scenario": "x" } },
+                "metadata": { "name": "mp-1-x-default", "labels": { "meshproof.dev/run": "1",
+                    "meshproof.dev/scenario": "x" } },
             })],
         ),
         _ => fine(asked),
@@ -101,21 +103,21 @@ async fn a_cluster_without_a_mesh_and_with_things_left_in_it() {
 }
 
 #[tokio::test]
-async fn a_weaker_role_than_the_shipped_one_is_told_verb_by_verb_and_a_run_refuses_in_the_same_words() {
-    let weak = |asked: &Asked| {
+async fn missing_permissions_are_listed_by_verb_and_a_run_refuses_in_the_same_words() {
+    let weak = |asked: &ApiRequest| {
         let wanted = &asked.body["spec"]["resourceAttributes"];
         let refused = wanted["subresource"] == "exec"
             || wanted["resource"] == "nodes"
             || (wanted["resource"] == "secrets" && wanted["verb"] != "get");
         if asked.method == "POST" && refused {
-            return Answer::json(&json!({ "status": { "allowed": false } }));
+            return ApiAnswer::json(&json!({ "status": { "allowed": false } }));
         }
         if asked.path == "/api/v1/nodes" {
-            return Answer::status(403, "Forbidden", "User \"a\" cannot list resource \"nodes\"");
+            return ApiAnswer::status(403, "Forbidden", "User \"a\" cannot list resource \"nodes\"");
         }
         fine(asked)
     };
-    let cluster = Cluster::answering(weak);
+    let cluster = FakeApi::answering(weak);
     let findings = examine(&cluster.api, &Settings::default()).await;
     insta::assert_snapshot!(as_text(&findings));
     insta::assert_snapshot!("weaker_role_refusal", refusal(&findings).unwrap());
@@ -123,16 +125,17 @@ async fn a_weaker_role_than_the_shipped_one_is_told_verb_by_verb_and_a_run_refus
 
 #[tokio::test(start_paused = true)]
 async fn a_cluster_that_does_not_answer() {
-    insta::assert_snapshot!(says(&Settings::default(), |_| Answer::Reset).await);
+    insta::assert_snapshot!(says(&Settings::default(), |_| ApiAnswer::Reset).await);
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_too_old_with_installed_gateways_that_are_not_there_and_images_that_may_not_be_pulled()
- {
-    let old = |asked: &Asked| match asked.path.as_str() {
-        "/version" => Answer::json(&json!({ "major": "1", "minor": "29+", "gitVersion": "v1.29.9-gke.1" })),
-        "/api/v1/nodes" => Answer::list("1", &[node(&[])]),
-        "/api/v1/namespaces/edge/pods" => Answer::list("1", &[]),
+async fn a_cluster_that_is_too_old_without_the_installed_gateways_and_images_that_may_not_be_pulled() {
+    let old = |asked: &ApiRequest| match asked.path.as_str() {
+        "/version" => {
+            ApiAnswer::json(&json!({ "major": "1", "minor": "29+", "gitVersion": "v1.29.9-gke.1" }))
+        }
+        "/api/v1/nodes" => ApiAnswer::list("1", &[node(&[])]),
+        "/api/v1/namespaces/edge/pods" => ApiAnswer::list("1", &[]),
         _ => fine(asked),
     };
     let settings = Settings {
@@ -144,12 +147,13 @@ async fn a_cluster_that_is_too_old_with_installed_gateways_that_are_not_there_an
 }
 
 #[tokio::test]
-async fn pull_secrets_that_are_copied_that_are_somebody_elses_business_and_that_are_none() {
-    let secret = |kind: &str| Answer::json(&json!({ "metadata": { "name": "s" }, "type": kind, "data": {} }));
-    let some = move |asked: &Asked| match asked.path.as_str() {
+async fn pull_secrets_that_are_copied_that_something_else_must_create_and_that_cannot_be_used() {
+    let secret =
+        |kind: &str| ApiAnswer::json(&json!({ "metadata": { "name": "s" }, "type": kind, "data": {} }));
+    let some = move |asked: &ApiRequest| match asked.path.as_str() {
         "/api/v1/namespaces/ops/secrets/registry" => secret("kubernetes.io/dockerconfigjson"),
         "/api/v1/namespaces/ops/secrets/password" => secret("Opaque"),
-        "/api/v1/namespaces/ops/secrets/lost" => Answer::absent("lost"),
+        "/api/v1/namespaces/ops/secrets/lost" => ApiAnswer::absent("lost"),
         _ => fine(asked),
     };
     let names = ["ops/registry", "mirror", "ops/password", "ops/lost"];
@@ -162,8 +166,8 @@ async fn pull_secrets_that_are_copied_that_are_somebody_elses_business_and_that_
 
 #[tokio::test]
 async fn words_of_the_cluster_cannot_act_on_a_terminal() {
-    let hostile = |asked: &Asked| match asked.path.as_str() {
-        "/version" => Answer::json(&json!({ "major": "1", "minor": "34", "gitVersion": "v\u{1b}[2J\n" })),
+    let hostile = |asked: &ApiRequest| match asked.path.as_str() {
+        "/version" => ApiAnswer::json(&json!({ "major": "1", "minor": "34", "gitVersion": "v\u{1b}[2J\n" })),
         _ => fine(asked),
     };
     let text = says(&Settings::default(), hostile).await;
@@ -171,12 +175,12 @@ async fn words_of_the_cluster_cannot_act_on_a_terminal() {
 }
 
 #[tokio::test]
-async fn a_target_says_what_it_judges_and_refuses_a_cluster_that_is_not_fit() {
-    let cluster = Cluster::answering(fine);
+async fn a_target_identifies_the_implementation_and_refuses_an_unfit_cluster() {
+    let cluster = FakeApi::answering(fine);
     let target = ClusterTarget::on(cluster.api.clone(), Settings::default());
     insta::assert_json_snapshot!(target.identify().await.unwrap());
-    let unfit = Cluster::answering(|asked| match asked.method.as_str() {
-        "POST" => Answer::json(&json!({ "status": { "allowed": false } })),
+    let unfit = FakeApi::answering(|asked| match asked.method.as_str() {
+        "POST" => ApiAnswer::json(&json!({ "status": { "allowed": false } })),
         _ => fine(asked),
     });
     let refused = ClusterTarget::on(unfit.api.clone(), Settings::default()).identify().await;
@@ -185,15 +189,15 @@ async fn a_target_says_what_it_judges_and_refuses_a_cluster_that_is_not_fit() {
 }
 
 #[tokio::test]
-async fn an_account_that_may_forward_no_ports_is_told_what_is_lost_and_may_run() {
-    let weaker = |asked: &Asked| {
+async fn without_permission_to_forward_ports_the_loss_is_reported_and_a_run_is_possible() {
+    let weaker = |asked: &ApiRequest| {
         let wanted = &asked.body["spec"]["resourceAttributes"];
         if asked.method == "POST" && wanted["subresource"] == "portforward" {
-            return Answer::json(&json!({ "status": { "allowed": false } }));
+            return ApiAnswer::json(&json!({ "status": { "allowed": false } }));
         }
         fine(asked)
     };
-    let cluster = Cluster::answering(weaker);
+    let cluster = FakeApi::answering(weaker);
     let findings = examine(&cluster.api, &Settings::default()).await;
     let text = as_text(&findings);
     assert!(text.contains("may not get, create pods/portforward") && text.contains("pilot-agent"), "{text}");

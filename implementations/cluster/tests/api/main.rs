@@ -1,4 +1,5 @@
-//! The target against a Kubernetes API that misbehaves. Every request that a test makes must be in the table of permissions.
+//! The target against a Kubernetes API that misbehaves. Every request that a test makes must be in the table
+//! of permissions.
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not expect fails it")]
@@ -6,6 +7,7 @@
 mod canary;
 mod cleaning;
 mod doctor;
+mod fake_cluster;
 mod instance;
 mod readiness;
 mod refusals;

@@ -1,4 +1,4 @@
-//! Who is to blame for a pod that does not become ready, and which time it is given.
+//! Who is to blame for a pod that does not become ready, and which timeout bounds it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use meshproof_cluster::Settings;
 use meshproof_cluster::instance::start;
 use meshproof_cluster::manifests::Injection;
-use meshproof_cluster::noted::Noted;
+use meshproof_cluster::noted::RunNotes;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{Instance, TargetError};
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 use serde_json::{Value, json};
 
-use crate::instance::{Cluster, pretended_within, seat};
+use crate::fake_cluster::{FakeCluster, pretended_within, seat};
 
-const NEVER: Duration = Duration::from_secs(86_400);
 const LONG: Duration = Duration::from_secs(30);
+const NEVER: Duration = Duration::from_secs(86_400);
 const SHORT: Duration = Duration::from_millis(300);
 
 fn pod(proxy: (bool, Value), application: Value) -> Value {
@@ -37,23 +37,23 @@ fn waiting(reason: &str) -> Value {
     json!({ "waiting": { "reason": reason, "message": "of the registry" } })
 }
 
-/// Starts a scenario's mesh whose workload has this pod, and looks at it after a while.
+/// Starts a scenario's mesh whose workload has this pod, and then calls `then`.
 async fn started(
     workload: Value,
     pulled: Duration,
     ready: Duration,
-    then: impl AsyncFnOnce(Arc<Mutex<Cluster>>),
+    then: impl AsyncFnOnce(Arc<Mutex<FakeCluster>>),
 ) -> Result<Box<dyn Instance>, TargetError> {
     let mut timeouts = Timeouts::default();
     timeouts.set(Timeout::ImagesPulled, pulled);
     timeouts.set(Timeout::ImplementationReady, ready);
-    let cluster = Cluster { workload: Some(workload), ..Cluster::default() };
+    let cluster = FakeCluster { workload: Some(workload), ..FakeCluster::default() };
     let (server, cluster) = pretended_within(timeouts.clone(), cluster).await;
     let mut seat = seat(&Store::new(), LONG);
     timeouts.set(Timeout::Applied, LONG);
     seat.timeouts = timeouts;
     let settings = Settings::default();
-    let starting = start(server.api.clone(), &settings, Injection::default(), Noted::default(), seat);
+    let starting = start(server.api.clone(), &settings, Injection::default(), RunNotes::default(), seat);
     let (started, ()) = tokio::join!(starting, then(cluster));
     if let Ok(instance) = &started {
         instance.stop().await.unwrap();
@@ -61,10 +61,10 @@ async fn started(
     started
 }
 
-async fn nothing(_: Arc<Mutex<Cluster>>) {}
+async fn nothing(_: Arc<Mutex<FakeCluster>>) {}
 
 #[tokio::test]
-async fn an_image_that_is_not_to_be_had_is_the_environments_fault_and_has_a_timeout_of_its_own() {
+async fn an_image_that_cannot_be_pulled_is_the_environments_fault_and_has_its_own_timeout() {
     let workload = pod((true, running()), waiting("ImagePullBackOff"));
     let Err(TargetError::Environment(words)) = started(workload, SHORT, LONG, nothing).await else {
         panic!()
@@ -84,8 +84,8 @@ async fn a_proxy_that_was_started_and_does_not_become_ready_is_to_blame() {
 #[tokio::test]
 async fn images_may_take_longer_than_a_pod_to_become_ready() {
     let workload = pod((false, waiting("ContainerCreating")), waiting("ContainerCreating"));
-    let pulled = async |cluster: Arc<Mutex<Cluster>>| {
-        // Longer than what is given to become ready.
+    let pulled = async |cluster: Arc<Mutex<FakeCluster>>| {
+        // Longer than the timeout for becoming ready.
         tokio::time::sleep(4 * SHORT).await;
         cluster.lock().unwrap().workload = None;
     };
@@ -93,7 +93,7 @@ async fn images_may_take_longer_than_a_pod_to_become_ready() {
 }
 
 #[tokio::test]
-async fn a_quota_that_lets_no_pod_be_made_is_named() {
+async fn a_quota_that_prevents_pods_is_named() {
     let Err(TargetError::Environment(words)) = started(Value::Null, SHORT, LONG, nothing).await else {
         panic!()
     };
@@ -101,7 +101,7 @@ async fn a_quota_that_lets_no_pod_be_made_is_named() {
 }
 
 #[tokio::test]
-async fn an_image_that_will_never_come_is_not_waited_for() {
+async fn an_image_that_cannot_be_pulled_is_not_waited_for() {
     let workload = pod((true, running()), waiting("InvalidImageName"));
     // A test that waits for this timeout does not end.
     let Err(TargetError::Environment(words)) = started(workload, NEVER, LONG, nothing).await else {

@@ -1,15 +1,16 @@
-//! The API server says no: who is to blame, and what mends it.
+//! The API server refuses: who is to blame, and what fixes it.
 
 use meshproof_cluster::api::ApiError;
 use meshproof_harness::target::TargetError;
 use meshproof_model::{Resource, ResourceId};
 use serde_json::{Value, json};
 
-use crate::service::{Answer, Cluster, discovery};
+use crate::service::{ApiAnswer, FakeApi, discovery};
 
 fn resource(api_version: &str, kind: &str) -> Resource {
     Resource(json!({
-        "apiVersion": api_version, "kind": kind, "metadata": { "name": "cnn", "namespace": "default" }, "spec": {},
+        "apiVersion": api_version, "kind": kind, "metadata": { "name": "cnn", "namespace": "default" },
+            "spec": {},
     }))
 }
 
@@ -17,21 +18,23 @@ fn gateway() -> Resource {
     resource("networking.istio.io/v1", "Gateway")
 }
 
-/// Applies one resource to an API that always answers so, and returns the error and how often it was asked.
+/// Applies one resource to an API that always gives this answer, and returns the error and the number of
+/// requests.
 async fn applied(resource: &Resource, code: u16, reason: &str, message: &str) -> (ApiError, usize) {
     let (reason, message) = (reason.to_owned(), message.to_owned());
-    let cluster = Cluster::answering(move |_| Answer::status(code, &reason, &message));
+    let cluster = FakeApi::answering(move |_| ApiAnswer::status(code, &reason, &message));
     let error = cluster.api.apply(resource).await.unwrap_err();
     (error, cluster.asked().len())
 }
 
 #[tokio::test]
-async fn an_account_without_permission_is_told_which_and_where_and_not_asked_again() {
-    let cluster = Cluster::answering(|_| {
-        Answer::status(
+async fn a_missing_permission_is_named_and_the_request_is_not_repeated() {
+    let cluster = FakeApi::answering(|_| {
+        ApiAnswer::status(
             403,
             "Forbidden",
-            "pods is forbidden: User \"a\" cannot list resource \"pods\" in API group \"\" in the namespace \"mp-1\"",
+            "pods is forbidden: User \"a\" cannot list resource \"pods\" in API group \"\" in the namespace \
+             \"mp-1\"",
         )
     });
     let error = cluster.api.list("Pod", Some("mp-1"), None).await.unwrap_err();
@@ -41,7 +44,7 @@ async fn an_account_without_permission_is_told_which_and_where_and_not_asked_aga
 }
 
 #[tokio::test]
-async fn a_quota_is_no_permission() {
+async fn a_quota_is_not_a_missing_permission() {
     let (error, _) = applied(
         &resource("apps/v1", "Deployment"),
         403,
@@ -54,12 +57,12 @@ async fn a_quota_is_no_permission() {
 }
 
 #[tokio::test]
-async fn a_custom_resource_that_is_not_served_is_a_lack_of_the_cluster_and_no_verdict() {
-    let cluster = Cluster::answering(|asked| match asked.path.as_str() {
+async fn a_custom_resource_that_is_not_served_is_the_environments_fault() {
+    let cluster = FakeApi::answering(|asked| match asked.path.as_str() {
         "/apis" => {
-            Answer::json(&json!({ "groups": [{ "name": "apps", "versions": [{ "version": "v1" }] }] }))
+            ApiAnswer::json(&json!({ "groups": [{ "name": "apps", "versions": [{ "version": "v1" }] }] }))
         }
-        _ => Answer::Whole(404, Vec::new(), "404 page not found\n".into()),
+        _ => ApiAnswer::Whole(404, Vec::new(), "404 page not found\n".into()),
     });
     let listed = cluster.api.list("VirtualService", None, None).await.unwrap_err();
     let applied = cluster.api.apply(&gateway()).await.unwrap_err();
@@ -69,16 +72,17 @@ async fn a_custom_resource_that_is_not_served_is_a_lack_of_the_cluster_and_no_ve
 }
 
 #[tokio::test]
-async fn what_is_absent_is_none_and_deleting_it_is_fine() {
-    let cluster = Cluster::answering(|_| Answer::absent("secrets \"client\""));
+async fn an_absent_object_is_none_and_deleting_it_succeeds() {
+    let cluster = FakeApi::answering(|_| ApiAnswer::absent("secrets \"client\""));
     assert_eq!(cluster.api.get("Secret", "default", "client").await.unwrap(), None);
     let id = ResourceId { kind: "Secret".into(), namespace: "default".into(), name: "client".into() };
     cluster.api.delete(&id).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_the_implementation_refuses_is_its_refusal_in_its_words() {
-    let webhook = "admission webhook \"rev.validation.istio.io\" denied the request: configuration is invalid: no hosts";
+async fn what_the_implementation_refuses_is_reported_as_its_refusal() {
+    let webhook = "admission webhook \"rev.validation.istio.io\" denied the request: configuration is \
+        invalid: no hosts";
     let validation = "Gateway.networking.istio.io \"cnn\" is invalid: spec.servers: Required value";
     let unknown = "failed to create typed patch object (default/cnn; networking.istio.io/v1, Kind=Gateway): \
                    .spec.x: field not declared in schema";
@@ -102,8 +106,9 @@ async fn what_the_implementation_refuses_is_its_refusal_in_its_words() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_in_the_cluster_refuses_is_the_environments() {
-    let policy = "admission webhook \"validate.kyverno.svc-fail\" denied the request: gateways.networking.istio.io are not allowed";
+async fn what_another_policy_of_the_cluster_refuses_is_the_environments_fault() {
+    let policy = "admission webhook \"validate.kyverno.svc-fail\" denied the request: \
+        gateways.networking.istio.io are not allowed";
     let other = "Deployment.apps \"x\" is invalid: spec: Required value";
     let deployment = resource("apps/v1", "Deployment");
     for (resource, code, message) in [(&gateway(), 400, policy), (&deployment, 422, other)] {
@@ -113,23 +118,24 @@ async fn what_somebody_else_in_the_cluster_refuses_is_the_environments() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_not_known_is_told_to_renew_its_credentials() {
+async fn refused_credentials_are_reported_with_how_to_renew_them() {
     let (error, asked) = applied(&gateway(), 401, "Unauthorized", "Unauthorized").await;
     insta::assert_snapshot!(error.to_string());
     assert_eq!(asked, 1);
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_json_is_the_environments() {
+async fn an_answer_that_is_not_json_is_the_environments_fault() {
     let cluster =
-        Cluster::answering(|_| Answer::Whole(200, Vec::new(), "<html>captive portal</html>".into()));
+        FakeApi::answering(|_| ApiAnswer::Whole(200, Vec::new(), "<html>captive portal</html>".into()));
     let error = cluster.api.get("Pod", "default", "a").await.unwrap_err();
     assert!(error.to_string().contains("not JSON"), "{error}");
 }
 
 #[tokio::test]
-async fn what_is_applied_says_who_applies_it_and_lets_no_unknown_field_pass() {
-    let cluster = Cluster::answering(|asked| discovery(asked).unwrap_or_else(|| Answer::json(&asked.body)));
+async fn objects_are_applied_with_the_field_manager_and_strict_validation() {
+    let cluster =
+        FakeApi::answering(|asked| discovery(asked).unwrap_or_else(|| ApiAnswer::json(&asked.body)));
     let namespace = Resource(json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "mp-1", "namespace": "default" },
     }));

@@ -1,4 +1,4 @@
-//! What is tried again, how often, and when.
+//! What is retried, how often, and when.
 
 use std::time::Duration;
 
@@ -10,45 +10,45 @@ use meshproof_model::{Resource, ResourceId};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::service::{Answer, Cluster};
+use crate::service::{ApiAnswer, FakeApi};
 
-/// Answers so the first times, and then well.
-fn at_first(times: usize, answer: impl Fn() -> Answer + Send + 'static) -> Cluster {
+/// Gives this answer the first times, and then succeeds.
+fn at_first(times: usize, answer: impl Fn() -> ApiAnswer + Send + 'static) -> FakeApi {
     let mut asked = 0;
-    Cluster::answering(move |_| {
+    FakeApi::answering(move |_| {
         asked += 1;
-        if asked <= times { answer() } else { Answer::json(&json!({ "metadata": { "name": "a" } })) }
+        if asked <= times { answer() } else { ApiAnswer::json(&json!({ "metadata": { "name": "a" } })) }
     })
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_passes_is_asked_again() {
+async fn transient_failures_are_retried() {
     for code in [429, 500, 502, 503, 504] {
-        let cluster = at_first(2, move || Answer::status(code, "", "busy"));
+        let cluster = at_first(2, move || ApiAnswer::status(code, "", "busy"));
         assert!(cluster.api.get("Pod", "default", "a").await.unwrap().is_some(), "{code}");
         assert_eq!(cluster.asked().len(), 3);
     }
-    let cluster = at_first(2, || Answer::Reset);
+    let cluster = at_first(2, || ApiAnswer::Reset);
     assert!(cluster.api.get("Pod", "default", "a").await.unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_pass_is_given_up_and_is_the_environments() {
-    let cluster = at_first(usize::MAX, || Answer::status(503, "ServiceUnavailable", "etcd has no leader"));
+async fn a_failure_that_persists_is_given_up_as_the_environments_fault() {
+    let cluster = at_first(usize::MAX, || ApiAnswer::status(503, "ServiceUnavailable", "etcd has no leader"));
     let error = cluster.api.get("Pod", "default", "a").await.unwrap_err();
     insta::assert_snapshot!(error.to_string());
     assert_eq!(cluster.asked().len(), 7);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_that_was_never_reached_is_given_up_sooner_than_one_that_was() {
-    let cluster = at_first(usize::MAX, || Answer::Reset);
+async fn an_api_that_never_answered_is_given_up_sooner_than_one_that_did() {
+    let cluster = at_first(usize::MAX, || ApiAnswer::Reset);
     assert!(cluster.api.get("Pod", "default", "a").await.is_err());
     assert_eq!(cluster.asked().len(), 3);
     let mut asked = 0;
-    let cluster = Cluster::answering(move |_| {
+    let cluster = FakeApi::answering(move |_| {
         asked += 1;
-        if asked == 1 { Answer::json(&json!({})) } else { Answer::Reset }
+        if asked == 1 { ApiAnswer::json(&json!({})) } else { ApiAnswer::Reset }
     });
     cluster.api.get("Pod", "default", "a").await.unwrap();
     assert!(cluster.api.get("Pod", "default", "a").await.is_err());
@@ -56,28 +56,29 @@ async fn an_api_that_was_never_reached_is_given_up_sooner_than_one_that_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_that_never_answers_is_given_up_in_time() {
+async fn an_api_that_does_not_answer_is_given_up_within_the_timeout() {
     let begun = Instant::now();
-    let cluster = at_first(usize::MAX, || Answer::Silence);
+    let cluster = at_first(usize::MAX, || ApiAnswer::Silence);
     let error = cluster.api.get("Pod", "default", "a").await.unwrap_err();
     assert!(error.to_string().contains("`cluster-answer`"), "{error}");
     assert!(begun.elapsed() <= Timeouts::default().get(Timeout::ClusterAnswer) + Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn as_long_as_the_api_server_asks_to_wait_nothing_is_asked() {
+async fn retry_after_is_obeyed() {
     let begun = Instant::now();
     let cluster =
-        at_first(1, || Answer::status(429, "TooManyRequests", "slow down").with("Retry-After", "7"));
+        at_first(1, || ApiAnswer::status(429, "TooManyRequests", "slow down").with("Retry-After", "7"));
     cluster.api.get("Pod", "default", "a").await.unwrap();
     let waited = begun.elapsed();
     assert!(waited >= Duration::from_secs(7) && waited < Duration::from_secs(9), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_longer_than_the_timeout_is_not_begun() {
+async fn a_retry_after_beyond_the_timeout_is_given_up_at_once() {
     let begun = Instant::now();
-    let cluster = at_first(usize::MAX, || Answer::status(429, "", "slow down").with("Retry-After", "3600"));
+    let cluster =
+        at_first(usize::MAX, || ApiAnswer::status(429, "", "slow down").with("Retry-After", "3600"));
     let error = cluster.api.get("Pod", "default", "a").await.unwrap_err();
     insta::assert_snapshot!(error.to_string());
     assert!(begun.elapsed() < Duration::from_secs(1));
@@ -86,13 +87,14 @@ async fn a_wait_longer_than_the_timeout_is_not_begun() {
 
 fn service_entry() -> Resource {
     Resource(json!({
-        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": { "name": "a", "namespace": "b" },
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": { "name": "a",
+            "namespace": "b" },
     }))
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conflict_is_applied_again_and_one_without_end_is_told() {
-    let conflict = || Answer::status(409, "Conflict", "the object has been modified");
+async fn a_conflict_is_retried_and_a_lasting_one_is_reported() {
+    let conflict = || ApiAnswer::status(409, "Conflict", "the object has been modified");
     let cluster = at_first(2, conflict);
     cluster.api.apply(&service_entry()).await.unwrap();
     assert_eq!(cluster.asked().len(), 3);
@@ -102,13 +104,14 @@ async fn a_conflict_is_applied_again_and_one_without_end_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_role_binding_whose_role_the_server_does_not_know_yet_is_applied_again() {
+async fn a_role_binding_whose_role_the_server_does_not_know_yet_is_retried() {
     let unknown =
-        || Answer::status(404, "NotFound", "rolebindings.rbac.authorization.k8s.io \"a\" not found");
+        || ApiAnswer::status(404, "NotFound", "rolebindings.rbac.authorization.k8s.io \"a\" not found");
     let cluster = at_first(2, unknown);
     let binding = |kind: &str| {
         Resource(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": { "name": "a", "namespace": "b" },
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": { "name": "a",
+                "namespace": "b" },
         }))
     };
     cluster.api.apply(&binding("RoleBinding")).await.unwrap();
@@ -119,26 +122,26 @@ async fn a_role_binding_whose_role_the_server_does_not_know_yet_is_applied_again
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conflict_on_anything_else_is_told_at_once() {
-    let cluster = at_first(usize::MAX, || Answer::status(409, "Conflict", "no"));
+async fn a_conflict_on_anything_but_an_apply_is_reported_at_once() {
+    let cluster = at_first(usize::MAX, || ApiAnswer::status(409, "Conflict", "no"));
     let id = ResourceId { kind: "Secret".into(), namespace: "a".into(), name: "b".into() };
     assert!(matches!(cluster.api.delete(&id).await, Err(ApiError::Conflict(_))));
     assert_eq!(cluster.asked().len(), 1);
 }
 
-fn page(items: usize, after: &str) -> Answer {
+fn page(items: usize, after: &str) -> ApiAnswer {
     let items: Vec<Value> = (0..items).map(|n| json!({ "metadata": { "name": n.to_string() } })).collect();
-    Answer::json(&json!({ "metadata": { "continue": after, "resourceVersion": "7" }, "items": items }))
+    ApiAnswer::json(&json!({ "metadata": { "continue": after, "resourceVersion": "7" }, "items": items }))
 }
 
 #[tokio::test]
-async fn a_list_is_read_page_by_page_and_begun_again_where_its_continuation_is_too_old() {
+async fn a_list_is_read_page_by_page_and_begun_again_when_its_continuation_is_too_old() {
     let mut expired = false;
-    let cluster = Cluster::answering(move |asked| match asked.parameter("continue").as_deref() {
+    let cluster = FakeApi::answering(move |asked| match asked.parameter("continue").as_deref() {
         None => page(2, "second"),
         Some("second") if !expired => {
             expired = true;
-            Answer::status(410, "Expired", "the provided continue parameter is too old")
+            ApiAnswer::status(410, "Expired", "the provided continue parameter is too old")
         }
         Some("second") => page(1, ""),
         Some(other) => panic!("{other}"),
@@ -151,17 +154,17 @@ async fn a_list_is_read_page_by_page_and_begun_again_where_its_continuation_is_t
 }
 
 #[tokio::test]
-async fn a_list_without_end_is_not_read_to_it() {
-    let cluster = Cluster::answering(|_| page(5_000, "more"));
+async fn an_endless_list_is_given_up() {
+    let cluster = FakeApi::answering(|_| page(5_000, "more"));
     let error = cluster.api.list("Pod", None, None).await.unwrap_err();
     assert!(error.to_string().contains("more than"), "{error}");
     assert!(cluster.asked().len() < 10);
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_not_read_to_it() {
-    let cluster = Cluster::answering(|_| {
-        Answer::Pieces(stream::repeat_with(|| Ok(Bytes::from_static(&[b' '; 64 * 1024]))).boxed())
+async fn an_endless_answer_is_given_up() {
+    let cluster = FakeApi::answering(|_| {
+        ApiAnswer::Pieces(stream::repeat_with(|| Ok(Bytes::from_static(&[b' '; 64 * 1024]))).boxed())
     });
     let error = cluster.api.get("Pod", "default", "a").await.unwrap_err();
     assert!(error.to_string().contains("bytes"), "{error}");

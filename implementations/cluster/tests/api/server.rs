@@ -1,5 +1,5 @@
-//! A Kubernetes API on loopback, for what a service cannot stand in for: connections that are switched over to WebSocket, and
-//! streams that are reset.
+//! A Kubernetes API on loopback, for what a service cannot imitate: connections that are upgraded to
+//! WebSocket, and streams that are reset.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use meshproof_cluster::api::Api;
+use meshproof_cluster::api::ClusterClient;
 use meshproof_harness::timeouts::Timeouts;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,9 +22,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
-use crate::service::{Asked, status};
+use crate::service::{ApiRequest, status};
 
-/// The server's end of a connection that was switched over.
+/// The server's end of a connection that was upgraded.
 pub(crate) struct Channels(WebSocketStream<TokioIo<Upgraded>>);
 
 impl Channels {
@@ -32,7 +32,7 @@ impl Channels {
     pub(crate) async fn send(&mut self, channel: u8, bytes: impl AsRef<[u8]>) {
         let mut frame = vec![channel];
         frame.extend_from_slice(bytes.as_ref());
-        // The client may have gone, which some tests are about.
+        // Some tests are about a client that is gone.
         let _gone = self.0.send(Message::binary(frame)).await;
     }
 
@@ -47,7 +47,7 @@ impl Channels {
         }
     }
 
-    /// Tells the end of a program.
+    /// Reports the end of a program.
     pub(crate) async fn exit(&mut self, status: &Value) {
         self.send(3, status.to_string()).await;
         let _gone = self.0.close(None).await;
@@ -58,9 +58,9 @@ impl Channels {
 pub(crate) enum Reply {
     /// A whole answer.
     Whole(u16, Bytes),
-    /// Switches over and goes on so; when the future is done, the connection is dropped without a word.
+    /// Upgrades the connection and hands it to the future; when that is done, the connection is dropped.
     Switch(Box<dyn FnOnce(Channels) -> BoxFuture<'static, ()> + Send>),
-    /// These bytes as a chunked body, and then the connection is cut (or ended as it should be).
+    /// These bytes as a chunked body, and then the connection is cut (or closed properly).
     Stream { bytes: Bytes, ends_well: bool },
 }
 
@@ -77,46 +77,46 @@ impl Reply {
     }
 }
 
-type Replies = Arc<Mutex<dyn FnMut(&Asked) -> Reply + Send>>;
+type Replies = Arc<Mutex<dyn FnMut(&ApiRequest) -> Reply + Send>>;
 
-/// A running server; what it was asked may not be beyond the table of permissions.
-pub(crate) struct Server {
-    pub(crate) api: Api,
-    asked: Arc<Mutex<Vec<Asked>>>,
+/// A running server; no request may need a permission beyond the table.
+pub(crate) struct FakeApiServer {
+    pub(crate) api: ClusterClient,
+    asked: Arc<Mutex<Vec<ApiRequest>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Server {
-    pub(crate) async fn answering(reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
+impl FakeApiServer {
+    pub(crate) async fn answering(reply: impl FnMut(&ApiRequest) -> Reply + Send + 'static) -> Self {
         Self::answering_within(Timeouts::default(), reply).await
     }
 
     pub(crate) async fn answering_within(
         timeouts: Timeouts,
-        reply: impl FnMut(&Asked) -> Reply + Send + 'static,
+        reply: impl FnMut(&ApiRequest) -> Reply + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let asked: Arc<Mutex<Vec<ApiRequest>>> = Arc::default();
         let (keep, reply): (_, Replies) = (Arc::clone(&asked), Arc::new(Mutex::new(reply)));
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&keep), Arc::clone(&reply)));
             }
         });
-        Self { api: Api::with_client(client(address), timeouts), asked, task }
+        Self { api: ClusterClient::with_client(client(address), timeouts), asked, task }
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<ApiRequest> {
         self.asked.lock().unwrap().clone()
     }
 }
 
-impl Drop for Server {
+impl Drop for FakeApiServer {
     fn drop(&mut self) {
         self.task.abort();
         if !std::thread::panicking() {
-            let beyond: Vec<String> = self.asked().iter().filter_map(Asked::beyond_the_table).collect();
+            let beyond: Vec<String> = self.asked().iter().filter_map(ApiRequest::beyond_the_table).collect();
             assert!(beyond.is_empty(), "not in the table of permissions: {beyond:?}");
         }
     }
@@ -128,8 +128,8 @@ fn client(address: SocketAddr) -> kube::Client {
     kube::Client::try_from(config).unwrap()
 }
 
-/// One connection. A stream that is to be cut is written by hand: hyper would end it well.
-async fn serve(mut stream: TcpStream, keep: Arc<Mutex<Vec<Asked>>>, reply: Replies) {
+/// One connection. A stream that is to be cut is written by hand: hyper would close it properly.
+async fn serve(mut stream: TcpStream, keep: Arc<Mutex<Vec<ApiRequest>>>, reply: Replies) {
     let mut head = vec![0; 16 * 1024];
     let Ok(count) = stream.peek(&mut head).await else { return };
     let line = String::from_utf8_lossy(&head[..count]);
@@ -145,9 +145,15 @@ async fn serve(mut stream: TcpStream, keep: Arc<Mutex<Vec<Asked>>>, reply: Repli
     let _ended = connection.with_upgrades().await;
 }
 
-fn told(method: &str, target: &str, body: Value, keep: &Mutex<Vec<Asked>>, reply: &Replies) -> Reply {
+fn reply_to(
+    method: &str,
+    target: &str,
+    body: Value,
+    keep: &Mutex<Vec<ApiRequest>>,
+    reply: &Replies,
+) -> Reply {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let asked = Asked {
+    let asked = ApiRequest {
         method: method.to_owned(),
         path: path.to_owned(),
         query: query.to_owned(),
@@ -160,7 +166,7 @@ fn told(method: &str, target: &str, body: Value, keep: &Mutex<Vec<Asked>>, reply
 
 async fn respond(
     mut request: Request<Incoming>,
-    keep: &Mutex<Vec<Asked>>,
+    keep: &Mutex<Vec<ApiRequest>>,
     reply: &Replies,
 ) -> Response<BoxBody<Bytes, std::convert::Infallible>> {
     let target = request.uri().path_and_query().unwrap().to_string();
@@ -172,9 +178,9 @@ async fn respond(
             serde_json::from_slice(&body).unwrap_or_default()
         }
     };
-    match told(request.method().as_str(), &target, body, keep, reply) {
+    match reply_to(request.method().as_str(), &target, body, keep, reply) {
         Reply::Whole(code, body) => {
-            // The next request, such as for a log, gets a connection of its own.
+            // The next request, such as one for a log, gets its own connection.
             Response::builder()
                 .status(code)
                 .header("connection", "close")
@@ -203,7 +209,7 @@ async fn respond(
     }
 }
 
-async fn serve_log(stream: &mut TcpStream, keep: &Mutex<Vec<Asked>>, reply: &Replies) {
+async fn serve_log(stream: &mut TcpStream, keep: &Mutex<Vec<ApiRequest>>, reply: &Replies) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { return };
@@ -212,7 +218,7 @@ async fn serve_log(stream: &mut TcpStream, keep: &Mutex<Vec<Asked>>, reply: &Rep
     let head = String::from_utf8_lossy(&head).into_owned();
     let mut line = head.lines().next().unwrap_or_default().split(' ');
     let (method, target) = (line.next().unwrap(), line.next().unwrap());
-    let written = match told(method, target, Value::Null, keep, reply) {
+    let written = match reply_to(method, target, Value::Null, keep, reply) {
         Reply::Whole(code, body) => {
             let head = format!(
                 "HTTP/1.1 {code} Told\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

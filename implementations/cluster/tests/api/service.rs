@@ -1,4 +1,4 @@
-//! A Kubernetes API of a closure's making, as the service that kube's client speaks through.
+//! A Kubernetes API implemented by a closure, as the service that kube's client uses.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,14 +10,14 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use kube::client::Body;
-use meshproof_cluster::api::Api;
+use meshproof_cluster::api::ClusterClient;
 use meshproof_cluster::permissions;
 use meshproof_harness::timeouts::Timeouts;
 use serde_json::{Value, json};
 
-/// A request, taken apart as authorization does it.
+/// A request, parsed as authorization does.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ApiRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: String,
@@ -25,8 +25,8 @@ pub(crate) struct Asked {
     pub(crate) body: Value,
 }
 
-impl Asked {
-    /// Whether it is this method on this path.
+impl ApiRequest {
+    /// Whether it has this method and this path.
     pub(crate) fn is(&self, method: &str, path: &str) -> bool {
         self.method == method && self.path == path
     }
@@ -41,7 +41,8 @@ impl Asked {
         pairs.into_iter().find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
     }
 
-    /// What it needs: group, resource, verb; nothing of what everybody who is known may ask.
+    /// The permissions that it needs: group, resource, verb; none for what every authenticated account may
+    /// request.
     fn needs(&self) -> Vec<(String, String, &'static str)> {
         let parts: Vec<&str> = self.path.trim_matches('/').split('/').collect();
         let (group, rest) = match parts.as_slice() {
@@ -75,7 +76,7 @@ impl Asked {
         verbs.iter().map(|verb| (group.to_owned(), resource.clone(), *verb)).collect()
     }
 
-    /// What it needs and the table does not have.
+    /// A permission that it needs and the table does not have.
     pub(crate) fn beyond_the_table(&self) -> Option<String> {
         let missing =
             |(group, resource, verb): &(String, String, &str)| !permissions::has(group, resource, verb);
@@ -86,33 +87,33 @@ impl Asked {
 /// A piece of a body.
 pub(crate) type Piece = Result<Bytes, io::Error>;
 
-/// What the API answers.
-pub(crate) enum Answer {
+/// An answer of the API.
+pub(crate) enum ApiAnswer {
     /// A whole answer.
     Whole(u16, Vec<(&'static str, String)>, Bytes),
     /// A body piece by piece.
     Pieces(stream::BoxStream<'static, Piece>),
     /// The connection is reset before an answer.
     Reset,
-    /// No answer ever.
+    /// No answer.
     Silence,
 }
 
-impl Answer {
+impl ApiAnswer {
     pub(crate) fn json(value: &Value) -> Self {
         Self::Whole(200, Vec::new(), value.to_string().into())
     }
 
-    /// A failure as the API server words it.
+    /// A failure in the API server's form.
     pub(crate) fn status(code: u16, reason: &str, message: &str) -> Self {
         Self::Whole(code, Vec::new(), status(code, reason, message).to_string().into())
     }
 
-    /// The same about an object that is named.
+    /// The same about a named object.
     pub(crate) fn absent(name: &str) -> Self {
-        let mut told = status(404, "NotFound", &format!("{name} not found"));
-        told["details"] = json!({ "name": name });
-        Self::Whole(404, Vec::new(), told.to_string().into())
+        let mut answer = status(404, "NotFound", &format!("{name} not found"));
+        answer["details"] = json!({ "name": name });
+        Self::Whole(404, Vec::new(), answer.to_string().into())
     }
 
     pub(crate) fn with(self, header: &'static str, value: &str) -> Self {
@@ -130,12 +131,12 @@ impl Answer {
         Self::json(&json!({ "metadata": { "resourceVersion": version }, "items": items }))
     }
 
-    /// A watch that tells these and then stays open.
+    /// A watch with these events that then stays open.
     pub(crate) fn events(events: &[Value]) -> Self {
         Self::Pieces(lines(events).chain(stream::pending()).boxed())
     }
 
-    /// A watch that tells these and then is reset.
+    /// A watch with these events that is then reset.
     pub(crate) fn events_then_reset(events: &[Value]) -> Self {
         let reset = stream::once(async { Err(io::Error::from(io::ErrorKind::ConnectionReset)) });
         Self::Pieces(lines(events).chain(reset).boxed())
@@ -149,7 +150,8 @@ fn lines(events: &[Value]) -> impl Stream<Item = Piece> + use<> {
 
 pub(crate) fn status(code: u16, reason: &str, message: &str) -> Value {
     json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message,
+        "kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "code": code, "reason": reason, "message": message,
     })
 }
 
@@ -157,20 +159,24 @@ pub(crate) fn event(kind: &str, object: &Value) -> Value {
     json!({ "type": kind, "object": object })
 }
 
-/// What everything that was asked is kept in; when it goes, nothing may have been beyond the table.
-pub(crate) struct Cluster {
-    pub(crate) api: Api,
-    asked: Arc<Mutex<Vec<Asked>>>,
+/// A fake API that keeps its requests. When it is dropped, none may have needed a permission beyond the
+/// table.
+pub(crate) struct FakeApi {
+    pub(crate) api: ClusterClient,
+    asked: Arc<Mutex<Vec<ApiRequest>>>,
 }
 
-impl Cluster {
-    /// An API that answers so.
-    pub(crate) fn answering(answer: impl FnMut(&Asked) -> Answer + Send + 'static) -> Self {
+impl FakeApi {
+    /// An API with these answers.
+    pub(crate) fn answering(answer: impl FnMut(&ApiRequest) -> ApiAnswer + Send + 'static) -> Self {
         Self::with(Timeouts::default(), answer)
     }
 
-    pub(crate) fn with(timeouts: Timeouts, answer: impl FnMut(&Asked) -> Answer + Send + 'static) -> Self {
-        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+    pub(crate) fn with(
+        timeouts: Timeouts,
+        answer: impl FnMut(&ApiRequest) -> ApiAnswer + Send + 'static,
+    ) -> Self {
+        let asked: Arc<Mutex<Vec<ApiRequest>>> = Arc::default();
         let keep = Arc::clone(&asked);
         let answer = Arc::new(Mutex::new(answer));
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -178,7 +184,7 @@ impl Cluster {
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
-                let one = Asked {
+                let one = ApiRequest {
                     method: parts.method.to_string(),
                     path: parts.uri.path().to_owned(),
                     query: parts.uri.query().unwrap_or_default().to_owned(),
@@ -190,19 +196,19 @@ impl Cluster {
                 respond(answer).await
             }
         });
-        Self { api: Api::with_client(kube::Client::new(service, "default"), timeouts), asked }
+        Self { api: ClusterClient::with_client(kube::Client::new(service, "default"), timeouts), asked }
     }
 
-    /// All that was asked so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    /// All requests so far.
+    pub(crate) fn asked(&self) -> Vec<ApiRequest> {
         self.asked.lock().unwrap().clone()
     }
 }
 
-impl Drop for Cluster {
+impl Drop for FakeApi {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            let beyond: Vec<String> = self.asked().iter().filter_map(Asked::beyond_the_table).collect();
+            let beyond: Vec<String> = self.asked().iter().filter_map(ApiRequest::beyond_the_table).collect();
             assert!(beyond.is_empty(), "not in the table of permissions: {beyond:?}");
         }
     }
@@ -210,13 +216,13 @@ impl Drop for Cluster {
 
 type Answered = Response<StreamBody<stream::BoxStream<'static, Result<Frame<Bytes>, io::Error>>>>;
 
-async fn respond(answer: Answer) -> Result<Answered, io::Error> {
+async fn respond(answer: ApiAnswer) -> Result<Answered, io::Error> {
     let whole = |bytes: Bytes| stream::once(async { Ok::<_, io::Error>(bytes) }).boxed();
     let (code, headers, pieces) = match answer {
-        Answer::Whole(code, headers, bytes) => (code, headers, whole(bytes)),
-        Answer::Pieces(pieces) => (200, Vec::new(), pieces),
-        Answer::Reset => return Err(io::Error::from(io::ErrorKind::ConnectionReset)),
-        Answer::Silence => match std::future::pending::<Infallible>().await {},
+        ApiAnswer::Whole(code, headers, bytes) => (code, headers, whole(bytes)),
+        ApiAnswer::Pieces(pieces) => (200, Vec::new(), pieces),
+        ApiAnswer::Reset => return Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+        ApiAnswer::Silence => match std::future::pending::<Infallible>().await {},
     };
     let mut response = Response::builder().status(code);
     for (name, value) in headers {
@@ -227,11 +233,14 @@ async fn respond(answer: Answer) -> Result<Answered, io::Error> {
 }
 
 /// Istio's groups, served in these versions.
-pub(crate) fn discovery(asked: &Asked) -> Option<Answer> {
+pub(crate) fn discovery(asked: &ApiRequest) -> Option<ApiAnswer> {
     if asked.path == "/apis" {
-        let group = |name: &str| json!({ "name": name, "versions": [{ "version": "v1" }] });
+        let group = |name: &str| {
+            let version = format!("{name}/v1");
+            json!({ "name": name, "versions": [{ "groupVersion": version, "version": "v1" }] })
+        };
         let groups = ["networking.istio.io", "security.istio.io", "telemetry.istio.io"].map(group);
-        return Some(Answer::json(&json!({ "groups": groups })));
+        return Some(ApiAnswer::json(&json!({ "groups": groups })));
     }
     let names: &[&str] = match asked.path.as_str() {
         "/apis/networking.istio.io/v1" => {
@@ -242,5 +251,6 @@ pub(crate) fn discovery(asked: &Asked) -> Option<Answer> {
         _ => return None,
     };
     let resources: Vec<Value> = names.iter().map(|n| json!({ "name": n })).collect();
-    Some(Answer::json(&json!({ "resources": resources })))
+    let group_version = asked.path.trim_start_matches("/apis/");
+    Some(ApiAnswer::json(&json!({ "groupVersion": group_version, "resources": resources })))
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use meshproof_cluster::api::{ApiError, ExecLimits, ExecOutput, LogEnd, PodRef};
 use serde_json::{Value, json};
 
-use crate::server::{Channels, Reply, Server};
+use crate::server::{Channels, FakeApiServer, Reply};
 
 fn sleep_pod() -> PodRef {
     PodRef { namespace: "mp-1".into(), pod: "sleep-1".into(), container: "sleep".into() }
@@ -18,7 +18,7 @@ fn limits() -> ExecLimits {
     ExecLimits { stdout: 1024, stderr: 1024, time: Duration::from_secs(20) }
 }
 
-async fn exec(server: &Server, stdin: &str, limits: ExecLimits) -> Result<ExecOutput, ApiError> {
+async fn exec(server: &FakeApiServer, stdin: &str, limits: ExecLimits) -> Result<ExecOutput, ApiError> {
     let argv = ["curl".to_owned(), "--silent".to_owned()];
     server.api.exec(&sleep_pod(), &argv, Bytes::copy_from_slice(stdin.as_bytes()), limits).await
 }
@@ -27,7 +27,7 @@ fn success() -> Value {
     json!({ "metadata": {}, "status": "Success" })
 }
 
-/// Reads what the client puts into the program until its end is told.
+/// Reads the program's standard input until the client closes it.
 async fn read_stdin(channels: &mut Channels) -> Vec<u8> {
     let mut read = Vec::new();
     while let Some((channel, bytes)) = channels.next().await {
@@ -42,7 +42,7 @@ async fn read_stdin(channels: &mut Channels) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_program_is_fed_and_read_to_its_end() {
-    let server = Server::answering(|asked| {
+    let server = FakeApiServer::answering(|asked| {
         assert_eq!(asked.path, "/api/v1/namespaces/mp-1/pods/sleep-1/exec");
         assert_eq!(asked.parameter("container").as_deref(), Some("sleep"));
         Reply::switch(async |mut channels| {
@@ -60,12 +60,13 @@ async fn a_program_is_fed_and_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_program_that_fails_tells_its_code() {
-    let server = Server::answering(|_| {
+async fn a_program_that_fails_returns_its_exit_code() {
+    let server = FakeApiServer::answering(|_| {
         Reply::switch(async |mut channels| {
             let causes = json!([{ "reason": "ExitCode", "message": "28" }]);
             channels
-                .exit(&json!({ "status": "Failure", "reason": "NonZeroExitCode", "details": { "causes": causes } }))
+                .exit(&json!({ "status": "Failure", "reason": "NonZeroExitCode", "details": { "causes":
+                    causes } }))
                 .await;
         })
     })
@@ -74,8 +75,8 @@ async fn a_program_that_fails_tells_its_code() {
 }
 
 #[tokio::test]
-async fn output_without_end_is_cut_and_the_program_is_not_held_up() {
-    let server = Server::answering(|_| {
+async fn output_beyond_the_limit_is_cut_and_the_program_is_not_held_up() {
+    let server = FakeApiServer::answering(|_| {
         Reply::switch(async |mut channels| {
             for _ in 0..200 {
                 channels.send(1, [b'x'; 4096]).await;
@@ -89,20 +90,21 @@ async fn output_without_end_is_cut_and_the_program_is_not_held_up() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_under_a_program_is_told_and_the_program_never_run_again() {
-    let server =
-        Server::answering(|_| Reply::switch(async |mut channels| channels.send(1, b"half an ans").await))
-            .await;
+async fn a_broken_connection_is_reported_and_the_program_is_not_run_again() {
+    let server = FakeApiServer::answering(|_| {
+        Reply::switch(async |mut channels| channels.send(1, b"half an ans").await)
+    })
+    .await;
     let error = exec(&server, "", limits()).await.unwrap_err();
     assert!(matches!(error, ApiError::Exec(_)), "{error}");
-    assert!(error.to_string().contains("its end was not told"), "{error}");
+    assert!(error.to_string().contains("how it ended is unknown"), "{error}");
     assert_eq!(server.asked().len(), 1);
 }
 
 #[tokio::test]
-async fn a_program_that_the_api_server_turned_away_is_run_again_and_one_that_it_failed_with_is_not() {
+async fn a_program_that_the_api_server_turned_away_is_retried_and_one_that_failed_is_not() {
     let mut turned_away = 2;
-    let server = Server::answering(move |_| {
+    let server = FakeApiServer::answering(move |_| {
         if turned_away > 0 {
             turned_away -= 1;
             return Reply::status(429, "TooManyRequests", "slow down");
@@ -112,33 +114,35 @@ async fn a_program_that_the_api_server_turned_away_is_run_again_and_one_that_it_
     .await;
     assert_eq!(exec(&server, "", limits()).await.unwrap().code, Some(0));
     assert_eq!(server.asked().len(), 3);
-    let server = Server::answering(|_| Reply::status(500, "InternalError", "error dialing backend")).await;
+    let server =
+        FakeApiServer::answering(|_| Reply::status(500, "InternalError", "error dialing backend")).await;
     let error = exec(&server, "", limits()).await.unwrap_err();
     assert!(error.to_string().contains("kubectl exec"), "{error}");
     assert_eq!(server.asked().len(), 1);
 }
 
 #[tokio::test]
-async fn an_account_that_may_not_run_programs_is_told_so() {
-    let server = Server::answering(|_| {
+async fn a_missing_permission_to_run_programs_is_named() {
+    let server = FakeApiServer::answering(|_| {
         Reply::status(403, "Forbidden", "User \"a\" cannot create resource \"pods/exec\"")
     })
     .await;
     let error = exec(&server, "", limits()).await.unwrap_err();
-    assert!(matches!(&error, ApiError::Forbidden { resource, .. } if resource == "pods/exec"), "{error}");
+    assert!(matches!(&error, ApiError::Forbidden(words) if words.contains("pods/exec")), "{error}");
 }
 
 #[tokio::test]
-async fn a_program_that_does_not_end_is_given_up_in_time() {
-    let server = Server::answering(|_| Reply::switch(async |_channels| std::future::pending().await)).await;
+async fn a_program_that_does_not_exit_is_given_up_within_the_timeout() {
+    let server =
+        FakeApiServer::answering(|_| Reply::switch(async |_channels| std::future::pending().await)).await;
     let error =
         exec(&server, "", ExecLimits { time: Duration::from_millis(200), ..limits() }).await.unwrap_err();
     assert!(error.to_string().contains("did not end within"), "{error}");
 }
 
 #[tokio::test]
-async fn a_container_that_cannot_start_a_program_says_why() {
-    let server = Server::answering(|_| {
+async fn a_program_that_cannot_be_started_is_reported_with_the_reason() {
+    let server = FakeApiServer::answering(|_| {
         Reply::switch(async |mut channels| {
             let message = "OCI runtime exec failed: \"curl\": executable file not found in $PATH";
             channels
@@ -153,7 +157,7 @@ async fn a_container_that_cannot_start_a_program_says_why() {
 
 type Seen = Arc<Mutex<Vec<String>>>;
 
-/// Where lines go.
+/// A sink for lines.
 fn sink() -> (Seen, impl Fn(&[u8]) + Send + Sync + 'static) {
     let seen = Seen::default();
     let keep = Arc::clone(&seen);
@@ -170,12 +174,12 @@ fn stream(lines: &str, ends_well: bool) -> Reply {
 }
 
 #[tokio::test]
-async fn a_log_that_is_reset_in_the_middle_of_a_line_goes_on_whole_in_order_and_none_twice() {
+async fn a_log_that_is_reset_within_a_line_resumes_with_every_line_whole_once_and_in_order() {
     const A: &str = "2026-01-01T00:00:05.1Z a\n";
     const B: &str = "2026-01-01T00:00:05.2Z b is long\n";
     const C: &str = "2026-01-01T00:00:06.3Z c\n";
     let mut streams = 0;
-    let server = Server::answering(move |asked| {
+    let server = FakeApiServer::answering(move |asked| {
         if !asked.path.ends_with("/log") {
             let ended = json!({ "terminated": { "exitCode": 0, "reason": "Completed" } });
             return running_pod(&if streams < 3 { json!({ "running": {} }) } else { ended });
@@ -198,11 +202,11 @@ async fn a_log_that_is_reset_in_the_middle_of_a_line_goes_on_whole_in_order_and_
     assert_eq!(since[..2], ["2026-01-01T00:00:00Z", "2026-01-01T00:00:04Z"]);
 }
 
-/// Follows the log of a container that has ended and whose streams, all of which end well, are these and then the last one again and
-/// again; returns the lines.
-async fn of_an_ended_container(streams: &'static [&'static str]) -> Vec<String> {
+/// Follows the log of a container that has ended. Its streams, which all end properly, are these and then the
+/// last one again and again; returns the lines.
+async fn lines_of_an_ended_container(streams: &'static [&'static str]) -> Vec<String> {
     let mut number = 0;
-    let server = Server::answering(move |asked| {
+    let server = FakeApiServer::answering(move |asked| {
         if !asked.path.ends_with("/log") {
             return running_pod(&json!({ "terminated": { "exitCode": 0 } }));
         }
@@ -219,21 +223,21 @@ async fn of_an_ended_container(streams: &'static [&'static str]) -> Vec<String> 
 }
 
 #[tokio::test]
-async fn the_last_line_of_a_program_is_handed_on_whether_it_has_an_end_or_was_cut_on_its_way() {
+async fn the_last_line_of_a_program_is_handed_on_even_without_a_line_feed_or_cut_in_transit() {
     const WHOLE: &str = "2026-01-01T00:00:05.1Z a\n2026-01-01T00:00:05.2Z the last\n";
     const CUT: &[&str] = &[WHOLE.split_at(30).0, WHOLE.split_at(55).0, WHOLE];
     let without_end: &[&str] = &["2026-01-01T00:00:05.1Z a\n2026-01-01T00:00:05.2Z the last"];
-    assert_eq!(of_an_ended_container(without_end).await, ["a", "the last"]);
-    assert_eq!(of_an_ended_container(CUT).await, ["a", "the last"]);
+    assert_eq!(lines_of_an_ended_container(without_end).await, ["a", "the last"]);
+    assert_eq!(lines_of_an_ended_container(CUT).await, ["a", "the last"]);
 }
 
 #[tokio::test]
 async fn a_log_whose_pod_is_gone_has_ended() {
-    let server = Server::answering(|asked| {
-        let mut told = crate::service::status(404, "NotFound", "pods \"sleep-1\" not found");
-        told["details"] = json!({ "name": "sleep-1" });
+    let server = FakeApiServer::answering(|asked| {
+        let mut answer = crate::service::status(404, "NotFound", "pods \"sleep-1\" not found");
+        answer["details"] = json!({ "name": "sleep-1" });
         assert!(asked.path.contains("sleep-1"));
-        Reply::Whole(404, told.to_string().into())
+        Reply::Whole(404, answer.to_string().into())
     })
     .await;
     let (_, sink) = sink();
@@ -242,8 +246,8 @@ async fn a_log_whose_pod_is_gone_has_ended() {
 }
 
 #[tokio::test]
-async fn a_log_that_may_not_be_read_is_broken_and_says_so() {
-    let server = Server::answering(|asked| {
+async fn a_log_without_permission_ends_with_that_reason() {
+    let server = FakeApiServer::answering(|asked| {
         if asked.path.ends_with("/log") {
             return Reply::status(403, "Forbidden", "User \"a\" cannot get resource \"pods/log\"");
         }
@@ -256,8 +260,8 @@ async fn a_log_that_may_not_be_read_is_broken_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_log_is_stopped_when_nobody_wants_it() {
-    let server = Server::answering(|asked| {
+async fn following_a_log_can_be_stopped() {
+    let server = FakeApiServer::answering(|asked| {
         if asked.path.ends_with("/log") {
             stream("2026-01-01T00:00:05.1Z a\n", true)
         } else {
@@ -284,29 +288,29 @@ async fn answer_over(mut channels: Channels, answer: &str) {
     }
     assert!(request.starts_with(b"GET /config_dump HTTP/1.1\r\n"));
     channels.send(0, answer).await;
-    // Until the client goes.
+    // Until the client is gone.
     while channels.next().await.is_some() {}
 }
 
-async fn config_dump(server: &Server, most: usize) -> Result<Bytes, ApiError> {
+async fn config_dump(server: &FakeApiServer, most: usize) -> Result<Bytes, ApiError> {
     server.api.pod_get(&sleep_pod(), 15000, "/config_dump", most).await
 }
 
-fn forwarding(answer: &'static str) -> impl std::future::Future<Output = Server> {
-    Server::answering(move |asked| {
+fn forwarding(answer: &'static str) -> impl std::future::Future<Output = FakeApiServer> {
+    FakeApiServer::answering(move |asked| {
         assert_eq!(asked.parameter("ports").as_deref(), Some("15000"));
         Reply::switch(move |channels| answer_over(channels, answer))
     })
 }
 
 #[tokio::test]
-async fn a_port_of_a_pod_is_asked_over_the_api_server() {
+async fn a_port_of_a_pod_is_reached_over_the_api_server() {
     let server = forwarding("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndump").await;
     assert_eq!(config_dump(&server, 1024).await.unwrap(), "dump");
 }
 
 #[tokio::test]
-async fn an_answer_of_a_pod_that_is_too_long_or_no_success_is_none() {
+async fn an_answer_of_a_pod_that_is_too_long_or_not_a_success_is_an_error() {
     let server = forwarding("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nvery long").await;
     let error = config_dump(&server, 4).await.unwrap_err();
     assert!(error.to_string().contains("more than 4 bytes"), "{error}");
@@ -316,8 +320,8 @@ async fn an_answer_of_a_pod_that_is_too_long_or_no_success_is_none() {
 }
 
 #[tokio::test]
-async fn a_port_that_nobody_listens_on_is_told_in_the_kubelets_words() {
-    let server = Server::answering(|_| {
+async fn a_closed_port_is_reported_in_the_kubelets_words() {
+    let server = FakeApiServer::answering(|_| {
         Reply::switch(async |mut channels: Channels| {
             let port = 15000_u16.to_le_bytes();
             channels.send(0, port).await;

@@ -1,5 +1,5 @@
-//! Every manifest of every scenario and configuration, as it is applied: shown in snapshots, held to Istio's published custom
-//! resource definitions and to Kubernetes's own types.
+//! Every manifest of every scenario and configuration, as it is applied: in snapshots, validated against
+//! Istio's published custom resource definitions and Kubernetes's own types.
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
@@ -9,7 +9,7 @@ mod validation;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use meshproof_cluster::manifests::{Injection, Plan, gateway, mesh, namespaces, nginx, workload};
+use meshproof_cluster::manifests::{Injection, ManifestContext, gateway, mesh, namespaces, nginx, workload};
 use meshproof_cluster::places::Places;
 use meshproof_cluster::relocate::{Ground, NOWHERE, relocate};
 use meshproof_cluster::{Gateways, Settings, owned};
@@ -26,7 +26,7 @@ use meshproof_scenarios::ALL;
 const RUN: &str = "20260102-030405-abcd";
 const ROOTS: &str = "-----BEGIN CERTIFICATE-----\nthe suite's public CA\n-----END CERTIFICATE-----\n";
 
-struct World {
+struct ScenarioManifests {
     settings: Settings,
     places: Places,
     labels: BTreeMap<String, String>,
@@ -34,7 +34,7 @@ struct World {
     live: bool,
 }
 
-impl World {
+impl ScenarioManifests {
     fn of(scenario: &Scenario, configuration: &str) -> Self {
         Self::with(&format!("{}-{configuration}", scenario.id()), Settings::default(), Injection::default())
     }
@@ -44,8 +44,8 @@ impl World {
         Self { settings, places, labels: owned::labels(RUN, seat), injection, live: false }
     }
 
-    fn plan(&self) -> Plan<'_> {
-        Plan {
+    fn context(&self) -> ManifestContext<'_> {
+        ManifestContext {
             settings: &self.settings,
             places: &self.places,
             labels: &self.labels,
@@ -54,21 +54,25 @@ impl World {
         }
     }
 
-    /// What is there before the document begins.
+    /// Everything that is applied before the document begins.
     fn base(&self, scenario: &Scenario) -> Vec<Resource> {
-        let plan = self.plan();
+        let context = self.context();
         let topology = &scenario.topology;
-        let mut made = namespaces(&plan, "2026-01-02T03:04:05Z", ROOTS);
-        made.extend(mesh::access_logs(&plan, &topology.gateways));
-        made.extend([mesh::sidecar_beacon(&plan, NOWHERE), mesh::sidecar(&plan, 0), workload::probe(&plan)]);
-        made.extend(topology.workloads.iter().flat_map(|w| workload::workload(&plan, w)));
-        made.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&plan, g)));
+        let mut made = namespaces(&context, "2026-01-02T03:04:05Z", ROOTS);
+        made.extend(mesh::access_logs(&context, &topology.gateways));
+        made.extend([
+            mesh::sidecar_marker(&context, NOWHERE),
+            mesh::sidecar(&context, 0),
+            workload::probe(&context),
+        ]);
+        made.extend(topology.workloads.iter().flat_map(|w| workload::workload(&context, w)));
+        made.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&context, g)));
         for s in &topology.services {
             let pod = PodService::same(&service_host(s.name, s.namespace), s.port, s.body);
-            made.extend(nginx::plain(&plan, s.namespace, s.name, s.port, &pod).unwrap());
+            made.extend(nginx::plain(&context, s.namespace, s.name, s.port, &pod).unwrap());
         }
         let gateways = (!topology.gateways.is_empty()).then_some(&self.labels);
-        made.extend(mesh::beacon(&plan, 1, gateways, None));
+        made.extend(mesh::marker(&context, 1, gateways, None));
         made
     }
 
@@ -81,7 +85,7 @@ impl World {
             "samplebucket1234.s3.ap-southeast-2.amazonaws.com",
         ];
         let pins = (1..).zip(pinned).map(|(n, host)| (host.to_owned(), format!("10.1.0.{n}"))).collect();
-        let egress = mesh::egress(&self.plan(), 1);
+        let egress = mesh::egress(&self.context(), 1);
         let (places, labels) = (&self.places, &self.labels);
         let ground = Ground { places, labels, pins: &pins, egress: &egress, live: self.live };
         let read = manifest::read("fixture", yaml, "default").unwrap();
@@ -97,12 +101,12 @@ fn yaml(resources: &[Resource]) -> String {
     text
 }
 
-/// Each scenario and configuration, with all that is applied for it.
+/// Each scenario and configuration, with everything that is applied for it.
 fn everything() -> Vec<(String, Vec<Resource>)> {
     let mut all = Vec::new();
     for scenario in ALL.iter() {
         for configuration in &scenario.catalogue.configurations {
-            let world = World::of(scenario, &configuration.id);
+            let world = ScenarioManifests::of(scenario, &configuration.id);
             let mut resources = world.base(scenario);
             for (_, yaml) in scenario.fixtures.manifests() {
                 resources.extend(world.fixture(yaml));
@@ -111,13 +115,13 @@ fn everything() -> Vec<(String, Vec<Resource>)> {
         }
     }
     all.extend(live().into_iter().map(|(name, resources)| (format!("live {name}"), resources)));
-    let sample = World::with("sample", Settings::default(), Injection::default());
+    let sample = ScenarioManifests::with("sample", Settings::default(), Injection::default());
     all.push(("external".to_owned(), external(&sample)));
     all.push(("canary".to_owned(), canary(&sample)));
     all
 }
 
-fn external(world: &World) -> Vec<Resource> {
+fn external(world: &ScenarioManifests) -> Vec<Resource> {
     let spec = ExternalSpec {
         host: "my-nginx.mesh-external.svc.cluster.local".to_owned(),
         plain: PlainPort::RedirectToHttps,
@@ -136,17 +140,17 @@ fn external(world: &World) -> Vec<Resource> {
         }],
         keep_alive: true,
     };
-    let plan = world.plan();
-    let mut made = nginx::external(&plan, &PodService::external(spec), 1).unwrap();
-    made.push(mesh::pin(&plan, "my-nginx.mesh-external.svc.cluster.local", "10.1.0.9", &[80, 443]));
+    let context = world.context();
+    let mut made = nginx::external(&context, &PodService::external(spec), 1).unwrap();
+    made.push(mesh::pin(&context, "my-nginx.mesh-external.svc.cluster.local", "10.1.0.9", &[80, 443]));
     made
 }
 
 #[test]
-fn what_is_there_before_a_document_begins() {
+fn everything_applied_before_a_document_begins() {
     for scenario in ALL.iter() {
         for configuration in &scenario.catalogue.configurations {
-            let world = World::of(scenario, &configuration.id);
+            let world = ScenarioManifests::of(scenario, &configuration.id);
             let name = format!("base-{}-{}", scenario.id(), configuration.id);
             insta::assert_snapshot!(name, yaml(&world.base(scenario)));
         }
@@ -156,35 +160,36 @@ fn what_is_there_before_a_document_begins() {
 #[test]
 fn the_documents_resources_as_they_are_applied() {
     for scenario in ALL.iter() {
-        let world = World::of(scenario, &scenario.catalogue.configurations[0].id);
+        let world = ScenarioManifests::of(scenario, &scenario.catalogue.configurations[0].id);
         for (stem, text) in scenario.fixtures.manifests() {
             insta::assert_snapshot!(format!("{}-{stem}", scenario.id()), yaml(&world.fixture(text)));
         }
     }
 }
 
-/// What a proxy without a dump is asked at.
-fn canary(world: &World) -> Vec<Resource> {
-    let (plan, host) = (world.plan(), mesh::CANARY);
-    let service = PodService::same(host, mesh::BEACON_PORT, host);
-    let mut made = nginx::plain(&plan, "", host, mesh::BEACON_PORT, &service).unwrap();
-    made.push(mesh::sidecar_beacon(&plan, "10.1.0.9"));
-    made.extend(mesh::beacon(&plan, 7, Some(&world.labels), Some("10.1.0.9")));
+/// The marker for proxies without a dump.
+fn canary(world: &ScenarioManifests) -> Vec<Resource> {
+    let (context, host) = (world.context(), mesh::CANARY);
+    let service = PodService::same(host, mesh::MARKER_PORT, host);
+    let mut made = nginx::plain(&context, "", host, mesh::MARKER_PORT, &service).unwrap();
+    made.push(mesh::sidecar_marker(&context, "10.1.0.9"));
+    made.extend(mesh::marker(&context, 7, Some(&world.labels), Some("10.1.0.9")));
     made
 }
 
 #[test]
-fn a_beacon_that_canaries_are_sent_to() {
-    let world = World::with("sample", Settings::default(), Injection::default());
+fn a_marker_with_canary_requests() {
+    let world = ScenarioManifests::with("sample", Settings::default(), Injection::default());
     insta::assert_snapshot!(yaml(&canary(&world)));
 }
 
-/// The scenarios that can be live, as they are then: nothing pinned, and no authority of the suite's anywhere.
+/// The scenarios that support live runs, as applied in one: no pinned host, and no authority of the suite.
 fn live() -> Vec<(String, Vec<Resource>)> {
     let mut all = Vec::new();
     for scenario in ALL.iter().filter(|s| !s.catalogue.live.is_empty()) {
         for configuration in &scenario.catalogue.configurations {
-            let world = World { live: true, ..World::of(scenario, &configuration.id) };
+            let world =
+                ScenarioManifests { live: true, ..ScenarioManifests::of(scenario, &configuration.id) };
             let mut resources = world.base(scenario);
             for (_, yaml) in scenario.fixtures.manifests() {
                 resources.extend(world.fixture(yaml));
@@ -203,7 +208,7 @@ fn a_live_run_as_it_is_applied() {
 }
 
 #[test]
-fn a_live_run_pins_no_host_outside_and_replaces_nobodys_authorities() {
+fn a_live_run_pins_no_external_host_and_replaces_no_authorities() {
     let everything = live();
     assert_eq!(everything.len(), 4);
     for (name, resources) in everything {
@@ -223,7 +228,7 @@ fn a_live_run_pins_no_host_outside_and_replaces_nobodys_authorities() {
 
 #[test]
 fn an_external_service() {
-    let world = World::with("sample", Settings::default(), Injection::default());
+    let world = ScenarioManifests::with("sample", Settings::default(), Injection::default());
     insta::assert_snapshot!(yaml(&external(&world)));
 }
 
@@ -236,14 +241,14 @@ fn a_revision_private_images_and_installed_gateways() {
         pull_secrets: vec!["registry".parse().unwrap()],
         ..Settings::default()
     };
-    let world = World::with("sample", settings, Injection::revision("canary"));
+    let world = ScenarioManifests::with("sample", settings, Injection::revision("canary"));
     let scenario = ALL.iter().find(|s| s.id() == "egress-gateway-simple").unwrap();
-    let plan = world.plan();
-    let mut made = namespaces(&plan, "2026-01-02T03:04:05Z", ROOTS);
-    made.push(workload::probe(&plan));
+    let context = world.context();
+    let mut made = namespaces(&context, "2026-01-02T03:04:05Z", ROOTS);
+    made.push(workload::probe(&context));
     let gateways = &scenario.topology.gateways;
-    made.extend(mesh::access_logs(&plan, gateways));
-    made.extend(mesh::beacon(&plan, 1, Some(&gateways[0].labels), None));
+    made.extend(mesh::access_logs(&context, gateways));
+    made.extend(mesh::marker(&context, 1, Some(&gateways[0].labels), None));
     for (_, text) in scenario.fixtures.manifests() {
         made.extend(world.fixture(text));
     }
@@ -251,7 +256,7 @@ fn a_revision_private_images_and_installed_gateways() {
 }
 
 #[test]
-fn every_name_fits_where_it_stands() {
+fn every_name_has_an_allowed_length() {
     for (name, resources) in everything() {
         for resource in &resources {
             let longest = if resource.kind() == "Namespace" { 63 } else { 253 };
@@ -266,10 +271,10 @@ fn every_name_fits_where_it_stands() {
 }
 
 #[test]
-fn nothing_is_put_outside_the_scenarios_own_namespaces() {
+fn nothing_is_applied_outside_the_scenarios_own_namespaces() {
     for scenario in ALL.iter() {
         for configuration in &scenario.catalogue.configurations {
-            let world = World::of(scenario, &configuration.id);
+            let world = ScenarioManifests::of(scenario, &configuration.id);
             let mut resources = world.base(scenario);
             for (_, text) in scenario.fixtures.manifests() {
                 resources.extend(world.fixture(text));

@@ -1,4 +1,5 @@
-//! Against the types of the oldest supported Kubernetes: what they do not hold is lost when it is read and written again.
+//! Validation against the types of the oldest supported Kubernetes: a round trip through them loses fields
+//! that they do not have.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount};
@@ -29,7 +30,7 @@ fn read_and_written(kind: &str, value: &Value) -> Option<Result<Value, String>> 
 }
 
 #[test]
-fn kubernetes_own_resources_lose_nothing_in_its_own_types() {
+fn kubernetes_resources_survive_a_round_trip_through_its_types() {
     let mut held = 0;
     for (name, resources) in everything() {
         for resource in resources.iter().filter(|r| !r.api_version().contains(".istio.io/")) {
@@ -45,6 +46,7 @@ fn kubernetes_own_resources_lose_nothing_in_its_own_types() {
 
 #[test]
 fn a_field_that_kubernetes_does_not_know_is_noticed() {
-    let pod = serde_json::json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "n"}, "spec": {"port": 80}});
+    let pod = serde_json::json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "n"}, "spec":
+        {"port": 80}});
     assert_ne!(read_and_written("Service", &pod).unwrap().unwrap(), pod);
 }

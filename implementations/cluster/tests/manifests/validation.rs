@@ -1,4 +1,5 @@
-//! Against Istio's custom resource definitions, more strictly than a cluster: a field that the schema does not have fails.
+//! Validation against Istio's custom resource definitions, more strictly than in a cluster: an unknown field
+//! fails.
 
 use meshproof_harness::manifest;
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::everything;
 
-/// The definitions, where they are: `MESHPROOF_CRDS`, else beside the workspace.
+/// The definitions, from the file in `MESHPROOF_CRDS`, else from beside the workspace.
 fn definitions() -> Option<String> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/istio/crd-all.gen.yaml");
     let path = std::env::var_os("MESHPROOF_CRDS").map_or_else(|| PathBuf::from(beside), PathBuf::from);
@@ -21,8 +22,8 @@ fn definitions() -> Option<String> {
     read.ok()
 }
 
-/// The schema as a validator of JSON takes it, with every object closed: Kubernetes drops unknown fields, and the suite must
-/// not write any.
+/// The schema in the form that the JSON validator accepts, with every object closed: Kubernetes drops unknown
+/// fields, and the suite must not write any.
 fn closed(schema: &Value) -> Value {
     let Value::Object(object) = schema else { return schema.clone() };
     let mut out = serde_json::Map::new();
@@ -32,10 +33,10 @@ fn closed(schema: &Value) -> Value {
                 Value::Object(fields.iter().map(|(name, field)| (name.clone(), closed(field))).collect())
             }
             ("items" | "additionalProperties" | "not", _) => closed(value),
-            // The branches of a union say what is required, not what there is.
+            // The branches of a union state required fields, not all fields.
             ("oneOf" | "anyOf" | "allOf", _) => value.clone(),
             (name, _) if name.starts_with("x-kubernetes-") => continue,
-            // The validator knows no formats of Kubernetes's.
+            // The validator does not support Kubernetes's formats.
             ("format", _) => continue,
             (_, _) => value.clone(),
         };
@@ -60,7 +61,7 @@ fn validators(text: &str) -> BTreeMap<(String, String), jsonschema::Validator> {
             (definition["spec"]["group"].as_str(), definition["spec"]["names"]["kind"].as_str());
         for version in definition["spec"]["versions"].as_array().unwrap() {
             let mut schema = closed(&version["schema"]["openAPIV3Schema"]);
-            // What every object has.
+            // The fields of every object.
             for field in ["apiVersion", "kind", "metadata"] {
                 schema["properties"][field] = json!(true);
             }
@@ -102,7 +103,7 @@ fn istios_resources_are_valid_by_its_own_definitions() {
 }
 
 #[test]
-fn a_field_that_istio_does_not_know_is_not_valid() {
+fn an_unknown_field_of_an_istio_resource_is_invalid() {
     let Some(text) = definitions() else {
         eprintln!("ignored: Istio's custom resource definitions are not there; set MESHPROOF_CRDS");
         return;

@@ -29,7 +29,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use super::body::{self, Interim, Outgoing};
 use super::failure::sorted;
 use crate::http_facts;
-use crate::tap::{Tap, TlsFailure, Watch};
+use crate::tap::{FirstTlsError, Tap, Watch};
 use crate::tls;
 use meshproof_harness::digest::Sum;
 use meshproof_harness::store::MAX_TEXT;
@@ -143,22 +143,19 @@ pub(super) async fn attempt(target: Target, observed: &Observed) -> Result<Respo
     let stream = match TlsConnector::from(config).connect(name, stream).await {
         Ok(stream) => stream,
         Err(e) => {
-            observed.note(|facts| facts.failure = Some(e.to_string()));
+            observed.note(|facts| tls::note_failure(facts, &e));
             return Err(sorted(&e));
         }
     };
     observed.note(|facts| tls::note_agreement(facts, stream.get_ref().1));
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2") || target.http == HttpChoice::Http2;
-    let failure = TlsFailure::default();
-    let spoken = speak(Tap::new(stream, failure.clone()), target, http2, observed).await;
-    match (spoken, failure.take()) {
-        (Err(e), Some(reason)) => {
-            // In TLS 1.3 a client learns after its own handshake that the server refuses it.
-            observed.note(|facts| facts.failure = Some(reason));
-            Err(ExchangeError { kind: ExchangeErrorKind::Tls, ..e })
-        }
-        (spoken, _) => spoken,
-    }
+    let error = FirstTlsError::default();
+    speak(Tap::new(stream, error.clone()), target, http2, observed).await.map_err(|e| {
+        // In TLS 1.3 a client learns after its own handshake that the server refuses it.
+        let mut failed = false;
+        observed.note(|facts| failed = error.note(facts));
+        if failed { ExchangeError { kind: ExchangeErrorKind::Tls, ..e } } else { e }
+    })
 }
 
 async fn speak<S>(

@@ -328,7 +328,7 @@ fn unsent(request: &RequestSpec, message: String) -> Hop {
         sent: String::new(),
         sent_bytes: 0,
         tls: None::<TlsFacts>,
-        result: HopResult::Error(ExchangeError { kind: ExchangeErrorKind::Other, message }),
+        result: HopResult::Error(ExchangeError { kind: ExchangeErrorKind::ClientFailed, message }),
     }
 }
 

@@ -8,6 +8,7 @@ mod certificates;
 mod container;
 mod embedded;
 mod fidelity;
+mod handshakes;
 mod nginx;
 mod support;
 mod workload;

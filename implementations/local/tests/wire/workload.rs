@@ -241,11 +241,11 @@ async fn a_port_without_a_route_and_a_broken_url_are_the_suites_own_errors() {
     let client = sidecar(([127, 0, 0, 1], 9).into(), LIMIT);
     for url in ["http://edition.cnn.com:8080/", "not a url", "ftp://edition.cnn.com/", "http://"] {
         let exchange = client.exchange(&get(url)).await;
-        assert_eq!(error_kind(&exchange), ExchangeErrorKind::Other, "{url}");
+        assert_eq!(error_kind(&exchange), ExchangeErrorKind::ClientFailed, "{url}");
         assert_eq!((exchange.hops.len(), exchange.hops[0].sent_bytes), (1, 0));
     }
     let unsendable = RequestSpec { headers: vec![("x".into(), "a\nb".into())], ..get("http://a/") };
-    assert_eq!(error_kind(&client.exchange(&unsendable).await), ExchangeErrorKind::Other);
+    assert_eq!(error_kind(&client.exchange(&unsendable).await), ExchangeErrorKind::ClientFailed);
 }
 
 #[tokio::test]

@@ -112,6 +112,7 @@ pub(super) fn tls() -> TlsFacts {
         peer_certificate: None,
         peer_verification: Some("NONE".to_owned()),
         failure: None,
+        failure_kind: None,
     }
 }
 

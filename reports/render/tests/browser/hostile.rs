@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::driver::{BrowserPage, with_browser};
 
 /// Members whose values are enum values of the model, not free text.
-const WORDS: &[&str] = &["schema", "kind", "side", "verdict", "level", "state"];
+const WORDS: &[&str] = &["schema", "kind", "side", "verdict", "level", "state", "features", "feature"];
 
 /// The sample with every free text replaced by a hostile string. Each turn gives each field another string;
 /// after as many turns as there are strings, every field has had every string.

@@ -167,6 +167,7 @@ pub(super) struct StartFailure {
 }
 
 impl StartFailure {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the library's errors, in its own words")]
     fn new(error: &TestcontainersError, folder: Option<Folder>) -> Self {
         let reason = match error {
             TestcontainersError::WaitContainer(WaitContainerError::WaitLog(WaitLogError::EndOfStream(
@@ -175,7 +176,6 @@ impl StartFailure {
             TestcontainersError::WaitContainer(WaitContainerError::StartupTimeout) => {
                 "external-service-ready: it was not ready in time".to_owned()
             }
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the library's errors, in its own words")]
             other => error_text(other),
         };
         Self { reason, folder }

@@ -25,7 +25,7 @@ use super::record::{Clear, ClearBytes, ConnectionRecord, RequestRecord};
 use super::settings::{Clients, TlsSettings};
 use super::web_socket::web_socket;
 use crate::http_facts;
-use crate::tap::{Tap, TlsFailure};
+use crate::tap::{FirstTlsError, Tap};
 use crate::tls;
 
 /// How much of a request's head is read.
@@ -77,7 +77,7 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
         Ok(start) => start,
         Err(e) => {
             watch.turn(Clear::Show);
-            facts.failure = Some(e.to_string());
+            tls::note_failure(&mut facts, &e);
             return record.set_tls(&facts);
         }
     };
@@ -87,10 +87,12 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
     facts.alpn_offered =
         Some(client_hello.alpn().map(|offer| offer.map(tls::alpn_name).collect()).unwrap_or_default());
     record.set_tls(&facts);
-    let stream = match start.into_stream(settings.config.clone()).await {
+    let (config, presented) = settings.for_connection();
+    let stream = match start.into_stream(config).await {
         Ok(stream) => stream,
         Err(e) => {
-            facts.failure = Some(e.to_string());
+            tls::note_failure(&mut facts, &e);
+            presented.note(&mut facts);
             return record.set_tls(&facts);
         }
     };
@@ -107,12 +109,12 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
     }
     let speaks_h2 = facts.alpn.as_deref() == Some("h2") || settings.http == HttpVersions::Http2;
     site.tls = Some(facts.clone());
-    let failure = TlsFailure::default();
-    let stream = Tap::new(stream, failure.clone());
+    let error = FirstTlsError::default();
+    let stream = Tap::new(stream, error.clone());
     let served = if speaks_h2 { http2(stream, site).await } else { http1(stream, site).await };
     if served.is_err() {
         // An alert that comes after the server's side of the handshake is done shows up here.
-        facts.failure = failure.take();
+        error.note(&mut facts);
         record.set_tls(&facts);
     }
 }

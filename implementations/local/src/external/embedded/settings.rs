@@ -1,19 +1,25 @@
 //! How the embedded service speaks TLS.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use meshproof_model::{PeerCertificate, TlsFacts};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{CommonState, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls::{
+    CommonState, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::tls;
+use meshproof_harness::certificates::describe;
 use meshproof_harness::external::{HttpVersions, Refusal, TlsPort, TlsVersions};
 
 /// A TLS port's settings, read once.
 pub(super) struct TlsSettings {
-    pub(super) config: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
+    versions: Vec<&'static SupportedProtocolVersion>,
     pub(super) clients: Clients,
     pub(super) http: HttpVersions,
 }
@@ -23,7 +29,7 @@ pub(super) enum Clients {
     /// Nothing.
     Anybody,
     /// A certificate, verified in the handshake: who has none gets an alert.
-    VerifiedInHandshake,
+    VerifiedInHandshake(Arc<dyn ClientCertVerifier>),
     /// A certificate, verified after the handshake: who has none gets an answer that says so.
     VerifiedAfterwards(Arc<dyn ClientCertVerifier>),
 }
@@ -32,14 +38,14 @@ impl TlsSettings {
     pub(super) fn new(port: &TlsPort) -> Result<Self, String> {
         let chain = tls::certificates(&port.certificate).map_err(|e| format!("the certificate: {e}"))?;
         let key = tls::private_key(&port.key).map_err(|e| format!("the key: {e}"))?;
-        let versions: &[&rustls::SupportedProtocolVersion] = match port.versions {
-            TlsVersions::Both => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            TlsVersions::Tls12 => &[&rustls::version::TLS12],
-            TlsVersions::Tls13 => &[&rustls::version::TLS13],
+        let versions: Vec<&'static SupportedProtocolVersion> = match port.versions {
+            TlsVersions::Both => vec![&rustls::version::TLS13, &rustls::version::TLS12],
+            TlsVersions::Tls12 => vec![&rustls::version::TLS12],
+            TlsVersions::Tls13 => vec![&rustls::version::TLS13],
         };
         let (verifier, clients) = Self::verifier(port)?;
         let builder = ServerConfig::builder_with_provider(tls::provider())
-            .with_protocol_versions(versions)
+            .with_protocol_versions(&versions)
             .map_err(|e| e.to_string())?;
         let builder = match verifier {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
@@ -54,7 +60,28 @@ impl TlsSettings {
         // Every connection makes a handshake of its own, so that each shows its certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), clients, http: port.http })
+        Ok(Self { config: Arc::new(config), versions, clients, http: port.http })
+    }
+
+    /// The settings of one connection, and what its client presents where it is verified in the handshake: a handshake that
+    /// fails leaves nothing to ask for the certificate.
+    pub(super) fn for_connection(&self) -> (Arc<ServerConfig>, Arc<Presented>) {
+        let presented = Arc::new(Presented::default());
+        let Clients::VerifiedInHandshake(strict) = &self.clients else {
+            return (Arc::clone(&self.config), presented);
+        };
+        let verifier = Remembering { verifier: Arc::clone(strict), presented: Arc::clone(&presented) };
+        let builder =
+            ServerConfig::builder_with_provider(tls::provider()).with_protocol_versions(&self.versions);
+        // These versions were accepted when the settings were read.
+        let Ok(builder) = builder else { return (Arc::clone(&self.config), presented) };
+        let mut config = builder
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::clone(&self.config.cert_resolver));
+        config.alpn_protocols.clone_from(&self.config.alpn_protocols);
+        config.session_storage = Arc::clone(&self.config.session_storage);
+        config.send_tls13_tickets = self.config.send_tls13_tickets;
+        (Arc::new(config), presented)
     }
 
     fn verifier(port: &TlsPort) -> Result<(Option<Arc<dyn ClientCertVerifier>>, Clients), String> {
@@ -64,7 +91,7 @@ impl TlsSettings {
             .build()
             .map_err(|e| format!("the clients' CA: {e}"))?;
         Ok(match port.refusal {
-            Refusal::Alert => (Some(strict), Clients::VerifiedInHandshake),
+            Refusal::Alert => (Some(Arc::clone(&strict)), Clients::VerifiedInHandshake(strict)),
             Refusal::Http400 => {
                 let lenient: Arc<dyn ClientCertVerifier> = Arc::new(AskAndAccept(strict.clone()));
                 (Some(lenient), Clients::VerifiedAfterwards(strict))
@@ -79,15 +106,91 @@ impl Clients {
         let presented = connection.peer_certificates().and_then(<[_]>::split_first);
         match (self, presented) {
             (Self::Anybody, _) => None,
-            (Self::VerifiedInHandshake | Self::VerifiedAfterwards(_), None) => Some("NONE".to_owned()),
-            (Self::VerifiedInHandshake, Some(_)) => Some("SUCCESS".to_owned()),
+            (Self::VerifiedInHandshake(_) | Self::VerifiedAfterwards(_), None) => Some("NONE".to_owned()),
+            (Self::VerifiedInHandshake(_), Some(_)) => Some("SUCCESS".to_owned()),
             (Self::VerifiedAfterwards(verifier), Some((leaf, others))) => {
-                Some(match verifier.verify_client_cert(leaf, others, UnixTime::now()) {
-                    Ok(_) => "SUCCESS".to_owned(),
-                    Err(e) => format!("FAILED:{e}"),
-                })
+                Some(verdict_words(&verifier.verify_client_cert(leaf, others, UnixTime::now())))
             }
         }
+    }
+}
+
+/// The certificate that a client presented in its handshake, and what came of verifying it, in nginx's words.
+#[derive(Debug, Default)]
+pub(super) struct Presented(Mutex<Option<(PeerCertificate, String)>>);
+
+impl Presented {
+    /// Puts what was presented, if anything was, into `facts`.
+    pub(super) fn note(&self, facts: &mut TlsFacts) {
+        if let Some((certificate, verification)) =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            facts.peer_certificate = Some(certificate);
+            facts.peer_verification = Some(verification);
+        }
+    }
+}
+
+/// Verifies as another verifier does, and remembers what it was given.
+#[derive(Debug)]
+struct Remembering {
+    verifier: Arc<dyn ClientCertVerifier>,
+    presented: Arc<Presented>,
+}
+
+impl ClientCertVerifier for Remembering {
+    fn offer_client_auth(&self) -> bool {
+        self.verifier.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.verifier.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.verifier.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.verifier.verify_client_cert(leaf, others, now);
+        let words = verdict_words(&verified);
+        let presented = (describe(leaf).unwrap_or_default(), words);
+        *self.presented.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(presented);
+        verified
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+fn verdict_words(verified: &Result<ClientCertVerified, rustls::Error>) -> String {
+    match verified {
+        Ok(_) => "SUCCESS".to_owned(),
+        Err(e) => format!("FAILED:{e}"),
     }
 }
 

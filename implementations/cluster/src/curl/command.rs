@@ -1,9 +1,4 @@
-//! The workload's client in a cluster is curl, run in its pod: what it is told, and what it says.
-//!
-//! curl's trace (`--trace`, on standard error) has every byte that it wrote and every header that it read, as hexadecimal;
-//! standard output has the last response's body; `--write-out` adds the server's certificates.
-
-mod output;
+//! curl's command line.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,54 +10,53 @@ use meshproof_harness::workload::{
     Delivery, HttpChoice, MAX_BODY_READ, MAX_HEAD, MAX_HOPS, Method, RequestSpec,
 };
 
+use super::trace::MARK;
 use crate::manifests::{ROOTS_FOLDER, ROOTS_KEY};
 
-pub use output::exchange;
-
-/// curl's word for it as the file of a trace.
+/// How curl names standard error as the file of a trace.
 const STANDARD_ERROR: &str = "%";
-/// What separates the trace from the certificates on standard error.
-const MARK: &str = "== Meshproof";
-/// How many bytes of a trace are read: four and a half for each byte of a head, for as many hops as may be, and the bodies of
-/// redirects. Beyond it the trace is cut, which the exchange says.
+/// How many bytes of a trace are read: four and a half for each byte of a head, for every hop, and the bodies
+/// of redirects. A longer trace is cut, which the exchange says.
 pub const MAX_TRACE: usize = 5 * MAX_HEAD * MAX_HOPS;
 /// How many bytes of a body are read.
 pub const MAX_BODY: usize = MAX_BODY_READ as usize;
 
-/// What is run in the pod.
+/// The program that is run in the pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
-    /// Program and arguments. No secret is among them: others may read them.
+pub struct CurlCommand {
+    /// Program and arguments. They contain no secret, because other processes of the pod can read them.
     pub argv: Vec<String>,
-    /// Standard input: the client's certificate and key where there are any, then the body.
+    /// Standard input: the client's certificate and key, if any, then the body.
     pub stdin: Bytes,
 }
 
-/// Where curl connects to, and whom it believes.
+/// Where curl connects to, and which authorities it trusts.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Way<'a> {
-    /// Where every connection goes, whatever host the URL names; a sidecar captures it and goes by server name and Host, so that no name
-    /// server needs to know the host. Absent: where the cluster's name servers say.
+pub struct Route<'a> {
+    /// The address of every connection, whatever host the URL names; a sidecar captures it and routes by
+    /// server name and Host, so that no name server needs to know the host. Absent: the address that the
+    /// cluster's name servers give.
     pub address: Option<&'a str>,
-    /// Another port than the URL's.
+    /// A port other than the URL's.
     pub port: Option<u16>,
-    /// To a document's own host: curl believes the authorities of its own image and not the suite's, and the page may be large.
+    /// The host is the document's own: curl trusts the authorities of its image and not the suite's, and the
+    /// page may be large.
     pub live: bool,
 }
 
-/// What curl is told.
+/// curl's command line for a request.
 ///
 /// # Errors
-/// [`TargetError::Unable`]: curl cannot say this.
+/// [`TargetError::Unable`]: curl cannot send such a request.
 pub fn command(
     request: &RequestSpec,
     url: &str,
-    way: Way<'_>,
+    route: Route<'_>,
     limit: Duration,
-) -> Result<Command, TargetError> {
+) -> Result<CurlCommand, TargetError> {
     if let Some(what) = beyond_curl(request) {
         return Err(TargetError::Unable(format!(
-            "the cluster's workload is a stock curl, which cannot send {what}"
+            "the workload of a cluster is a stock curl, which cannot send {what}"
         )));
     }
     let mut argv: Vec<String> =
@@ -72,11 +66,11 @@ pub fn command(
     let mut option = |words: &[&str]| argv.extend(words.iter().map(|w| (*w).to_owned()));
     option(&["--write-out", &format!("%{{stderr}}\n{MARK}\n%{{certs}}")]);
     option(&["--max-time", &format!("{:.3}", limit.as_secs_f64())]);
-    let port = way.port.map(|p| p.to_string()).unwrap_or_default();
-    if let Some(address) = way.address {
+    let port = route.port.map(|p| p.to_string()).unwrap_or_default();
+    if let Some(address) = route.address {
         option(&["--connect-to", &format!("::{}:{port}", bracketed(address))]);
     }
-    if !way.live {
+    if !route.live {
         option(&["--cacert", &format!("{ROOTS_FOLDER}/{ROOTS_KEY}")]);
     }
     if request.accept_any_server {
@@ -119,25 +113,27 @@ pub fn command(
     }
     option(&["--", url]);
     let Some(identity) = &request.identity else {
-        let argv = if way.live { without_bodies(argv) } else { argv };
-        return Ok(Command { argv, stdin: request.body.clone() });
+        let argv = if route.live { without_bodies(argv) } else { argv };
+        return Ok(CurlCommand { argv, stdin: request.body.clone() });
     };
     let pem = format!("{}\n{}", identity.certificate, identity.key.0);
-    // A file that is there for the length of the request, and readable to its owner alone.
+    // The file exists for the length of the request, and only its owner can read it.
     let script = "set -eu; umask 077; d=$(mktemp -d); trap 'rm -rf \"$d\"' EXIT; n=$1; shift; \
-                  head -c \"$n\" > \"$d/identity.pem\"; c=$1; shift; code=0; \"$c\" -E \"$d/identity.pem\" \"$@\" || code=$?; \
+                  head -c \"$n\" > \"$d/identity.pem\"; c=$1; shift; code=0; \"$c\" -E \"$d/identity.pem\" \
+                  \"$@\" || code=$?; \
                   exit $code";
     let mut wrapped = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned(), "sh".to_owned()];
     wrapped.push(pem.len().to_string());
-    // `-q` must come first to count.
+    // curl heeds `-q` only as its first argument.
     wrapped.extend(argv);
     let stdin = [pem.as_bytes(), request.body.as_ref()].concat();
-    Ok(Command { argv: wrapped, stdin: stdin.into() })
+    Ok(CurlCommand { argv: wrapped, stdin: stdin.into() })
 }
 
-/// The same, without the bytes of received bodies in the trace: a page of some megabytes, sixteen bytes a line, would take longer than
-/// any request may. A line that begins with `<` or `=` heads the lines that follow it. curl writes the trace by a descriptor of its own,
-/// because it buffers nothing that it says on standard error.
+/// The same without the bytes of received bodies in the trace: a page of several megabytes, at sixteen bytes
+/// per line, would take longer than a request may. A line that begins with `<` or `=` heads the lines that
+/// follow it. curl writes the trace to a file descriptor of its own, because it does not buffer what it
+/// writes to standard error.
 fn without_bodies(mut argv: Vec<String>) -> Vec<String> {
     let script = "set -u; exec 3>&1; w=$(mktemp); trap 'rm -f \"$w\"' EXIT; \
                   code=$({ { \"$@\" 5>&1 >&3 2>\"$w\"; echo $? >&4; } | \
@@ -161,9 +157,9 @@ fn beyond_curl(request: &RequestSpec) -> Option<&'static str> {
     if request.websocket.is_some() {
         Some("a WebSocket message")
     } else if request.times > 1 {
-        Some("a request several times over one connection")
+        Some("several requests over one connection")
     } else if request.server_name.is_some() {
-        Some("another server name than the URL's host")
+        Some("a server name other than the URL's host")
     } else {
         None
     }
@@ -175,8 +171,8 @@ mod tests {
     use meshproof_harness::external::PrivateKeyPem;
     use meshproof_harness::workload::ClientIdentity;
 
-    fn to(address: &str) -> Way<'_> {
-        Way { address: Some(address), ..Way::default() }
+    fn to(address: &str) -> Route<'_> {
+        Route { address: Some(address), ..Route::default() }
     }
 
     fn words(request: &RequestSpec) -> Vec<String> {
@@ -188,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_the_url_last_and_goes_to_the_address_on_the_urls_port() {
+    fn a_request_has_the_url_last_and_goes_to_the_address_on_the_urls_port() {
         let argv = words(&RequestSpec::get("http://edition.cnn.com/politics", "r-s.00001"));
         assert!(has(&argv, &["--connect-to", "::10.1.0.7:"]));
         assert!(has(&argv, &["-A", "meshproof/r-s.00001"]));
@@ -197,18 +193,18 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_version_six_stands_in_brackets() {
+    fn an_ipv6_address_is_in_brackets() {
         let request = RequestSpec::get("http://a.example/", "t");
-        let way = Way { port: Some(8080), ..to("fd00::7") };
-        let argv = command(&request, &request.url, way, Duration::from_secs(1)).unwrap().argv;
+        let route = Route { port: Some(8080), ..to("fd00::7") };
+        let argv = command(&request, &request.url, route, Duration::from_secs(1)).unwrap().argv;
         assert!(has(&argv, &["--connect-to", "::[fd00::7]:8080"]));
     }
 
     #[test]
-    fn on_the_way_to_a_real_host_name_servers_say_where_and_the_images_own_authorities_are_believed() {
+    fn a_request_to_a_real_host_is_resolved_by_name_servers_and_trusts_the_authorities_of_the_image() {
         let request = RequestSpec::get("https://edition.cnn.com/politics", "t");
-        let way = Way { live: true, ..Way::default() };
-        let argv = command(&request, &request.url, way, Duration::from_secs(1)).unwrap().argv;
+        let route = Route { live: true, ..Route::default() };
+        let argv = command(&request, &request.url, route, Duration::from_secs(1)).unwrap().argv;
         for absent in ["--connect-to", "--cacert", "-k", "%"] {
             assert!(!has(&argv, &[absent]), "{absent} in {argv:?}");
         }
@@ -218,19 +214,20 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_large_page_is_left_out_of_the_trace_and_all_else_and_the_exit_code_stay() {
-        // What a curl does, each thing where it does it: the trace, the body, its words after the trace's end.
+    fn a_large_page_is_left_out_of_the_trace_and_everything_else_and_the_exit_code_are_kept() {
+        // Writes what curl writes, in its order: the trace, the body, the messages after the trace.
         let curl = r#"printf '== Info: a\n=> Send header, 3 bytes\n0000: 47 45 54 GET\n<= Recv header, 2 bytes\n0000: 0d 0a ..\n' > "$1"
                       printf '<= Recv data, 4 bytes\n0000: 42 4f 44 59 BODY\n0010: 42 BODY\n<= Recv header, 1 bytes\n0000: 41 A\n' >> "$1"
                       printf 'the body'; printf '\n== Meshproof\nthe certificates\ncurl: (18) cut\n' >&2; exit 18"#;
         let argv = ["sh", "-c", curl, "curl", STANDARD_ERROR].map(str::to_owned).to_vec();
         let wrapped = without_bodies(argv);
-        let told = std::process::Command::new(&wrapped[0]).args(&wrapped[1..]).output().unwrap();
-        assert_eq!(told.status.code(), Some(18));
-        assert_eq!(String::from_utf8_lossy(&told.stdout), "the body");
-        let kept = "== Info: a\n=> Send header, 3 bytes\n0000: 47 45 54 GET\n<= Recv header, 2 bytes\n0000: 0d 0a ..\n\
+        let output = std::process::Command::new(&wrapped[0]).args(&wrapped[1..]).output().unwrap();
+        assert_eq!(output.status.code(), Some(18));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "the body");
+        let kept = "== Info: a\n=> Send header, 3 bytes\n0000: 47 45 54 GET\n<= Recv header, 2 bytes\n0000: \
+            0d 0a ..\n\
                     <= Recv header, 1 bytes\n0000: 41 A\n\n== Meshproof\nthe certificates\ncurl: (18) cut\n";
-        assert_eq!(String::from_utf8_lossy(&told.stderr), kept);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), kept);
     }
 
     #[test]
@@ -245,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_curl_cannot_say_is_unsupported_by_the_target() {
+    fn a_request_that_curl_cannot_send_is_unsupported_by_the_target() {
         let request = RequestSpec { times: 2, ..RequestSpec::get("http://a.example/", "t") };
         let refused = command(&request, &request.url, to("10.1.0.7"), Duration::from_secs(1));
         assert!(matches!(refused, Err(TargetError::Unable(_))));

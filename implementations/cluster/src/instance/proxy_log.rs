@@ -1,0 +1,119 @@
+//! A proxy's output: access log, flush markers, and what it refused of its configuration.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use meshproof_harness::access_log;
+use meshproof_harness::store::Store;
+use meshproof_model::{AccessLog, Fact, Side};
+
+use super::flush_markers::FlushMarkers;
+use crate::api::{ClusterClient, LogFollower, PodRef};
+use crate::dump;
+use crate::places::Places;
+
+/// How many of a proxy's refusals are recorded.
+const MAX_REJECTIONS: usize = 20;
+
+/// Follows a proxy's output from the start of its pod, and records its access log as evidence.
+pub(super) fn follow_proxy(
+    api: &ClusterClient,
+    pod: &PodRef,
+    name: &str,
+    store: &Store,
+    places: &Places,
+    flush_markers: &Arc<FlushMarkers>,
+) -> LogFollower {
+    let (name, store, places) = (name.to_owned(), store.clone(), places.clone());
+    let flush_markers = Arc::clone(flush_markers);
+    let recorded: Mutex<BTreeSet<String>> = Mutex::default();
+    let sink = move |line: &[u8]| match read(line, &places) {
+        ProxyLine::Log(log) => {
+            let token = log.fields.as_ref().and_then(access_log::token).map(str::to_owned);
+            store.record(Side::Proxy { name: name.clone() }, token, Fact::AccessLog(*log));
+        }
+        ProxyLine::FlushMarker(token) => flush_markers.saw(&name, &token),
+        ProxyLine::Rejection(words) => {
+            let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
+            // The same words come once per subscription.
+            if recorded.len() < MAX_REJECTIONS && recorded.insert(words.clone()) {
+                let text = format!("{name} reports that it refused part of its configuration: {words}");
+                store.record(Side::Suite, None, Fact::Note { text });
+            }
+        }
+        ProxyLine::Other => {}
+    };
+    api.follow_logs(pod, Timestamp::UNIX_EPOCH, sink)
+}
+
+/// What a line of a proxy's output is.
+#[derive(Debug, PartialEq)]
+enum ProxyLine {
+    Log(Box<AccessLog>),
+    /// The suite's own request to the marker.
+    FlushMarker(String),
+    /// What the proxy refused, in its words.
+    Rejection(String),
+    /// A message of the agent or of Envoy.
+    Other,
+}
+
+/// The proxy's output has the access log and, between its lines, the messages of agent and Envoy. A line of
+/// the log begins with a bracket in every text format, and with a brace in JSON; the others begin with their
+/// time.
+fn read(line: &[u8], places: &Places) -> ProxyLine {
+    let other =
+        || dump::rejected(&String::from_utf8_lossy(line)).map_or(ProxyLine::Other, ProxyLine::Rejection);
+    if !matches!(line.first(), Some(b'[' | b'{')) {
+        return other();
+    }
+    let log = access_log::read_line(places.documented(&String::from_utf8_lossy(line)).as_bytes());
+    let Some(fields) = &log.fields else {
+        // In JSON the agent's messages are objects as well.
+        return if line.starts_with(b"[") { ProxyLine::Log(Box::new(log)) } else { other() };
+    };
+    let host = fields.authority.as_deref().unwrap_or_default();
+    if host.contains(".marker.meshproof.internal") {
+        return access_log::token(fields)
+            .map_or(ProxyLine::Other, |token| ProxyLine::FlushMarker(token.to_owned()));
+    }
+    ProxyLine::Log(Box::new(log))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Gateways;
+
+    fn line(host: &str) -> String {
+        format!(
+            "[2026-01-01T00:00:00.000Z] \"GET / HTTP/1.1\" 200 - via_upstream - \"-\" 0 5 1 0 \"-\" \
+             \"meshproof/r-s.00007\" \
+             \"id\" \"{host}\" \"10.1.0.7:443\" outbound|80||gateway.mp-r1-s-gateways.svc.cluster.local \
+             10.1.0.5:1 1.2.3.4:80 \
+             10.1.0.5:2 - default"
+        )
+    }
+
+    #[test]
+    fn messages_of_the_agent_are_not_access_logs_and_lines_of_the_marker_are_not_evidence() {
+        let places = Places::new("r1", "s", &Gateways::Own);
+        let read = |text: &str| read(text.as_bytes(), &places);
+        assert_eq!(read("2026-01-01T00:00:00.000000Z\tinfo\tEnvoy proxy is ready"), ProxyLine::Other);
+        assert_eq!(read(r#"{"level":"info","time":"2026-01-01T00:00:00Z","msg":"ready"}"#), ProxyLine::Other);
+        let refused = "t\twarning\tgRPC config for type.googleapis.com/a.Secret rejected: no key\tthread=1";
+        assert_eq!(read(refused), ProxyLine::Rejection("Secret: no key".to_owned()));
+        let flushed = read(&line("r3.mp-r1-s-default.marker.meshproof.internal:18999"));
+        assert_eq!(flushed, ProxyLine::FlushMarker("r-s.00007".to_owned()));
+        let ProxyLine::Log(log) = read(&line("edition.cnn.com")) else { panic!() };
+        let fields = log.fields.unwrap();
+        assert_eq!(fields.upstream_cluster.unwrap(), "outbound|80||gateway.istio-system.svc.cluster.local");
+    }
+
+    #[test]
+    fn a_line_of_the_log_that_cannot_be_read_is_still_evidence() {
+        let places = Places::new("r1", "s", &Gateways::Own);
+        assert!(matches!(read(b"[something else]", &places), ProxyLine::Log(log) if log.fields.is_none()));
+    }
+}
