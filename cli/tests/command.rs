@@ -248,7 +248,7 @@ fn a_broken_implementation_fails_the_run_and_the_summary_shows_why() {
     );
     let said = text(&output.stdout);
     for word in
-        ["sidecar-origination/sni-is-host", "edition.cnn.com", "meshproof run --target reference:no-sni"]
+        ["sidecar-origination:target-port/sni-is-host", "edition.cnn.com", "meshproof run --target reference:no-sni"]
     {
         assert!(said.contains(word), "{word:?} is not in:\n{said}");
     }
@@ -359,7 +359,7 @@ fn several_targets_are_run_one_after_the_other_and_compared() {
         1,
     );
     let said = text(&output.stdout);
-    assert!(said.contains("sidecar-origination/sni-is-host"), "{said}");
+    assert!(said.contains("sidecar-origination:target-port/sni-is-host"), "{said}");
     let sound = report(&out.path().join("1-reference"));
     let broken = report(&out.path().join("2-reference-no-sni"));
     assert_eq!(sound["implementation"]["details"], Value::Null);
@@ -393,7 +393,7 @@ fn the_variable_for_a_live_run_means_yes_or_no() {
         text(&ran(run.env("MESHPROOF_LIVE", value), code).stderr)
     };
     assert!(with("1", 2).contains("tls-verification cannot run with --live"));
-    assert!(with("perhaps", 2).contains("neither 1 (or true) nor 0 (or false)"));
+    assert!(with("perhaps", 2).contains("use 1 (or true) or 0 (or false)"));
     with("0", 0);
     with("", 0);
 }

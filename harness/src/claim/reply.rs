@@ -175,10 +175,10 @@ impl Reply {
     }
 
     /// Whether a later exchange can be compared with this one: it ended in a response, or in a refusal that a client sees at
-    /// once. A timeout, a failure of the client, and 503 and 504 (RFC 9110, sections 15.6.4 and 15.6.5: temporary) are chance.
+    /// once. A timeout and a failure of the client are chance; any answer is a baseline, 503 too: a gateway without a route gives it.
     fn as_baseline(&self) -> Result<(), String> {
         let stable = match self.exchange.hops.last().map(|h| &h.result) {
-            Some(HopResult::Response(r)) => !matches!(r.status, 503 | 504),
+            Some(HopResult::Response(_)) => true,
             Some(HopResult::Error(e)) => match e.kind {
                 ExchangeErrorKind::ConnectionRefused
                 | ExchangeErrorKind::ConnectionClosed
