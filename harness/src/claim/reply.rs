@@ -167,18 +167,24 @@ impl Reply {
             reply.exchange.hops.iter().map(outcome).collect()
         };
         let expected = format!("the application to see what it saw before ({})", baseline.describe());
-        if let Err(why) = baseline.as_baseline() {
+        if let Err(why) = baseline.as_baseline(self) {
             return self.without_baseline(baseline, expected, &why);
         }
         let same = outline(self) == outline(baseline);
         self.fixed(expected, same.then_some(()).ok_or_else(|| self.describe()))
     }
 
+    fn ended_like(&self, later: &Self) -> bool {
+        let status = |reply: &Self| reply.exchange.last_response().map(|r| r.status);
+        status(self) == status(later)
+    }
+
     /// Whether a later exchange can be compared with this one: it ended in a response, or in a refusal that a client sees at
-    /// once. A timeout and a failure of the client are chance; any answer is a baseline, 503 too: a gateway without a route gives it.
-    fn as_baseline(&self) -> Result<(), String> {
+    /// once. A timeout and a failure of the client are chance; 503 and 504 are chance too, unless the
+    /// later exchange ends so as well: a gateway without a route gives them.
+    fn as_baseline(&self, later: &Self) -> Result<(), String> {
         let stable = match self.exchange.hops.last().map(|h| &h.result) {
-            Some(HopResult::Response(_)) => true,
+            Some(HopResult::Response(r)) => !matches!(r.status, 503 | 504) || self.ended_like(later),
             Some(HopResult::Error(e)) => match e.kind {
                 ExchangeErrorKind::ConnectionRefused
                 | ExchangeErrorKind::ConnectionClosed
