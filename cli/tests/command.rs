@@ -247,9 +247,11 @@ fn a_broken_implementation_fails_the_run_and_the_summary_shows_why() {
         1,
     );
     let said = text(&output.stdout);
-    for word in
-        ["sidecar-origination:target-port/sni-is-host", "edition.cnn.com", "meshproof run --target reference:no-sni"]
-    {
+    for word in [
+        "sidecar-origination:target-port/sni-is-host",
+        "edition.cnn.com",
+        "meshproof run --target reference:no-sni",
+    ] {
         assert!(said.contains(word), "{word:?} is not in:\n{said}");
     }
 }

@@ -111,7 +111,7 @@ impl AdapterSession {
         // After a cancelled question, its late answer would be taken for the answer to the next one.
         let pending = PendingQuestion { abort: Some(&self.abort), kind };
         let answer = tokio::time::timeout(timeout, pipes.exchange(line)).await;
-        pending.is_over();
+        pending.answered();
         match answer {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(match self.ended().await {
@@ -255,7 +255,7 @@ struct PendingQuestion<'a> {
 }
 
 impl PendingQuestion<'_> {
-    fn is_over(mut self) {
+    fn answered(mut self) {
         self.abort = None;
     }
 }
