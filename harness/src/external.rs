@@ -63,7 +63,7 @@ pub struct TlsPort {
     pub certificate: String,
     /// PEM: its key.
     pub key: PrivateKeyPem,
-    /// PEM: client certificates of these CAs are required; absent: none is asked for.
+    /// PEM: client certificates of these CAs are asked for, and required where `refusal` says so; absent: none is asked for.
     pub client_ca: Option<String>,
     /// What a client without an acceptable certificate gets.
     pub refusal: Refusal,
@@ -82,6 +82,8 @@ pub enum Refusal {
     Http400,
     /// As Go and rustls servers do it: a TLS alert. (A real nginx cannot; it answers 400.)
     Alert,
+    /// The answer that every client gets: a certificate is asked for, and none is needed.
+    None,
 }
 
 /// TLS versions on offer.

@@ -393,7 +393,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         run: shared.id.clone(),
         folder: shared.folder.join(&name),
         name,
-        topology: scenario.topology.clone(),
+        topology: scenario.topology_of(selected.configuration).clone(),
         store: store.clone(),
         timeouts: options.timeouts.clone(),
         external: options.external,

@@ -1,6 +1,7 @@
 //! What a scenario is: its catalogue, its manifests, what is in place before the document begins, and an async function
 //! that tells the document's story.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -41,6 +42,8 @@ pub struct Scenario {
     pub fixtures: Fixtures,
     /// What is in place before the document begins.
     pub topology: Topology,
+    /// By configuration, where it differs.
+    topologies: BTreeMap<String, Topology>,
     story: Arc<dyn for<'a> Fn(&'a Mesh) -> Story<'a> + Send + Sync>,
 }
 
@@ -74,7 +77,9 @@ impl Scenario {
     where
         S: for<'a> StoryFn<'a> + Send + Sync + 'static,
     {
-        Self { catalogue, fixtures, topology, story: Arc::new(move |mesh| Box::pin(story.tell(mesh))) }
+        let story: Arc<dyn for<'a> Fn(&'a Mesh) -> Story<'a> + Send + Sync> =
+            Arc::new(move |mesh| Box::pin(story.tell(mesh)));
+        Self { catalogue, fixtures, topology, topologies: BTreeMap::new(), story }
     }
 
     /// A scenario whose catalogue is `catalogue.toml` among its fixtures.
@@ -86,6 +91,20 @@ impl Scenario {
         S: for<'a> StoryFn<'a> + Send + Sync + 'static,
     {
         Ok(Self::new(Catalogue::read(&fixtures)?, fixtures, topology, story))
+    }
+
+    /// The same, and in this configuration another topology is in place: a proxy that no request passes costs time, and an
+    /// implementation may not have it.
+    #[must_use]
+    pub fn topology_in(mut self, configuration: impl Into<String>, topology: Topology) -> Self {
+        self.topologies.insert(configuration.into(), topology);
+        self
+    }
+
+    /// What is in place in this configuration before the document begins.
+    #[must_use]
+    pub fn topology_of(&self, configuration: &str) -> &Topology {
+        self.topologies.get(configuration).unwrap_or(&self.topology)
     }
 
     /// The catalogue's id.

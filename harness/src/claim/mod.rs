@@ -4,6 +4,7 @@
 mod credentials;
 mod external;
 mod fidelity;
+mod handshake;
 mod load;
 mod matcher;
 mod proxy;
