@@ -133,6 +133,17 @@ impl Mesh {
         &self.setting.public
     }
 
+    /// The mesh's CA, for mesh identities of the suite's own. What needs it comes last in a story: a target that does not hold the
+    /// CA runs everything before.
+    ///
+    /// # Errors
+    /// The target does not hold it.
+    pub fn mesh_authority(&self) -> Result<&Authority, Stop> {
+        self.instance.mesh_authority().ok_or_else(|| {
+            TargetError::Unable("a certificate of the mesh's CA for the suite's own client".to_owned()).into()
+        })
+    }
+
     /// Begins a step of the document.
     pub fn step(&self, title: &str) {
         let mut state = self.state();

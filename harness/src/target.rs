@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation};
 
+use crate::certificates::Authority;
 use crate::external::{Documented, ExternalChoice, ExternalSpec};
 use crate::store::Store;
 use crate::timeouts::{Timeout, Timeouts};
@@ -197,6 +198,11 @@ pub trait Instance: Send + Sync {
     /// The `address:port` that access logs must show for a connection to this host and port; none where the host leads
     /// nowhere.
     fn upstream_address(&self, host: &str, port: u16) -> Option<String>;
+
+    /// The mesh's CA, where the suite holds it: then a scenario has mesh identities of its own.
+    fn mesh_authority(&self) -> Option<&Authority> {
+        None
+    }
 
     /// Takes everything down. Called once, also after a failure.
     ///

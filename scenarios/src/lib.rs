@@ -3,6 +3,7 @@
 //! that it applies (`fixtures/ID/`).
 
 mod credentials;
+mod egress_gateway_access;
 mod egress_gateway_mutual;
 mod egress_gateway_simple;
 mod external_web_service;
@@ -43,6 +44,7 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
             egress_gateway_mutual::topology(),
             egress_gateway_mutual::story,
         )?,
+        read_placed("egress-gateway-access", &common, egress_gateway_access::story)?,
         read("path-based-routing", &common, path_based_routing::topology(), path_based_routing::story)?,
         read("external-web-service", &common, external_web_service::topology(), external_web_service::story)?,
         read_placed("tls-verification", &common, tls_verification::story)?,

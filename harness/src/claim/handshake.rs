@@ -12,4 +12,20 @@ impl Sighting {
             }
         })
     }
+
+    /// A certificate with this SPIFFE identity, and the service verified it.
+    pub fn client_identity(self, spiffe: &str) -> Self {
+        let spiffe = spiffe.to_owned();
+        self.demand(format!("a verified client certificate of {spiffe}"), move |r| {
+            let tls = r.tls.as_ref();
+            let Some(seen) = tls.and_then(|t| t.peer_certificate.as_ref()) else {
+                return Err("no client certificate".to_owned());
+            };
+            let verified = tls.and_then(|t| t.peer_verification.as_deref()).unwrap_or("NONE");
+            if seen.alternative_names.contains(&spiffe) && verified == "SUCCESS" {
+                return Ok(());
+            }
+            Err(format!("client certificate of {} ({verified})", seen.alternative_names.join(", ")))
+        })
+    }
 }

@@ -60,6 +60,12 @@ impl Client<'_> {
         self
     }
 
+    /// With another server name (SNI) than the URL's host.
+    pub fn server_name(mut self, name: &str) -> Self {
+        self.request.server_name = Some(name.to_owned());
+        self
+    }
+
     /// With another method than GET.
     pub fn method(mut self, method: Method) -> Self {
         self.request.method = method;

@@ -1,6 +1,8 @@
 //! Saboteurs: each breaks one thing, to prove that a check can fail.
 
 mod external;
+mod gateways;
+mod identities;
 mod listeners;
 mod log;
 mod misread;
@@ -25,6 +27,8 @@ pub(super) const TABLES: &[&[Definition]] = &[
     secrets::TABLE,
     outage::TABLE,
     verification::TABLE,
+    gateways::TABLE,
+    identities::TABLE,
     listeners::TABLE,
     requests::TABLE,
     sending::TABLE,
