@@ -44,7 +44,8 @@ pub struct Options {
     pub selection: Vec<Selected>,
     /// Which kind of external service to use.
     pub external: ExternalChoice,
-    /// How many scenarios run side by side; one, where the target says so ([`Target::one_at_a_time`]).
+    /// How many scenarios run side by side; one, or fewer, where the target says so
+    /// ([`Target::one_at_a_time`], [`Target::side_by_side`]).
     pub jobs: usize,
     /// Stop at the first check that fails the run.
     pub fail_fast: bool,
@@ -144,7 +145,10 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         checks: options.selection.iter().map(|s| selected_checks(s).count()).sum(),
     });
     let seats = match options.target.one_at_a_time() {
-        None => Arc::new(Semaphore::new(options.jobs.max(1))),
+        None => {
+            let most = options.target.side_by_side().unwrap_or(options.jobs);
+            Arc::new(Semaphore::new(options.jobs.min(most).max(1)))
+        }
         Some(reason) => {
             if options.jobs.min(options.selection.len()) > 1 {
                 (options.events)(Event::OneAtATime { reason });

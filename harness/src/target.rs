@@ -43,6 +43,12 @@ pub trait Target: Send + Sync {
         None
     }
 
+    /// How many instances may run at the same time, where there is a limit that an ordinary machine sets. None: as many as the run
+    /// wants.
+    fn side_by_side(&self) -> Option<usize> {
+        None
+    }
+
     /// How long [`Target::start`] may take; longer is the implementation's fault. None: the target bounds it, and knows better who is to
     /// blame.
     fn starts_within(&self, timeouts: &Timeouts) -> Option<Duration> {

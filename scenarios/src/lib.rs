@@ -48,9 +48,9 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
         read("path-based-routing", &common, path_based_routing::topology(), path_based_routing::story)?,
         read("external-web-service", &common, external_web_service::topology(), external_web_service::story)?,
         read_placed("tls-verification", &common, tls_verification::story)?,
-        read("credentials", &common, credentials::topology(), credentials::story)?,
-        read("origination-scope", &common, origination_scope::topology(), origination_scope::story)?,
-        read("traffic-fidelity", &common, traffic_fidelity::topology(), traffic_fidelity::story)?,
+        read_placed("credentials", &common, credentials::story)?,
+        read_placed("origination-scope", &common, origination_scope::story)?,
+        read_placed("traffic-fidelity", &common, traffic_fidelity::story)?,
     ])
 }
 

@@ -31,13 +31,13 @@ impl Placement {
         Self::named(mesh.configuration())
     }
 
-    /// What must be in place: the application, and the gateway that requests pass.
+    /// The proxies that requests pass.
     pub(crate) fn topology(configuration: &str) -> Topology {
         let application = Topology::default().workload(Workload::sleep());
         match Self::named(configuration) {
             Self::Sidecar => application,
             Self::EgressGateway => application.gateway(Gateway::egress()),
-            Self::IngressGateway => application.gateway(Gateway::ingress()),
+            Self::IngressGateway => Topology::default().gateway(Gateway::ingress()),
         }
     }
 

@@ -6,17 +6,13 @@ use meshproof_harness::digest::{sample, sha256};
 use meshproof_harness::external::HttpVersions;
 use meshproof_harness::external_server::ExternalServer;
 use meshproof_harness::mesh::{Mesh, Stop};
-use meshproof_harness::topology::{Topology, Workload};
 use meshproof_harness::workload::{Delivery, Method};
 
+use crate::placement::Placement;
 use crate::sites;
 
 const API: &str = "api.example.com";
 const PAGE: &str = "http://api.example.com/bytes/1000";
-
-pub(crate) fn topology() -> Topology {
-    Topology::default().workload(Workload::sleep())
-}
 
 /// A server for this host. It is the embedded one, because a stock nginx sends no trailers, echoes nothing, and reports no digests.
 fn server(mesh: &Mesh, host: &str) -> Result<ExternalServer, Stop> {
@@ -25,17 +21,27 @@ fn server(mesh: &Mesh, host: &str) -> Result<ExternalServer, Stop> {
 }
 
 pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
-    let client = || mesh.workload("sleep");
+    let placement = Placement::of(mesh);
+    let client = || placement.client(mesh);
+    let (ways, originate): (&[&str], _) = match placement {
+        Placement::Sidecar => (&["access"], "originate-at-sidecar"),
+        Placement::EgressGateway => {
+            (&["access", "egress-gateway", "routes-at-gateway"], "originate-at-gateway")
+        }
+        Placement::IngressGateway => {
+            (&["access", "ingress-gateway", "routes-at-gateway"], "originate-at-gateway")
+        }
+    };
 
     mesh.step("Before you begin");
     let api = mesh.deploy_external(server(mesh, API)?.serving_in_clear()).await?;
     let http1 = server(mesh, "http1.example.com")?.http_versions(HttpVersions::Http1);
     let http1 = mesh.deploy_external(http1).await?;
-    mesh.apply(&["access"]).await?;
+    mesh.apply(ways).await?;
     let before = client().get(PAGE).await?;
 
     mesh.step("TLS origination for egress traffic");
-    let load = client().under_load("http://api.example.com", mesh.apply(&["originate"])).await?;
+    let load = client().under_load("http://api.example.com", mesh.apply(&[originate])).await?;
     let page = client().get(PAGE).await?;
     let turned_on = api.saw(&before).exactly(1).in_clear().and(api.received(&page));
     mesh.check(

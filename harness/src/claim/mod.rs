@@ -17,6 +17,7 @@ use meshproof_model::{Difference, Evidence, EvidenceId, Verdict};
 pub use credentials::Credentials;
 pub use external::{Sighting, Window};
 pub(crate) use fidelity::connections_of;
+pub use handshake::nothing_weak_offered;
 pub use load::Load;
 pub use matcher::Count;
 pub use proxy::{ConnectionLine, Logged, Upstream};

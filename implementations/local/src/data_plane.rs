@@ -31,6 +31,11 @@ pub trait DataPlaneFactory: Send + Sync {
     /// services does, to prove that the controls can fail; everybody else leaves this out.
     fn spoil_external(&self, _spec: &mut ExternalSpec) {}
 
+    /// How many data planes may run at the same time; see [`meshproof_harness::target::Target::side_by_side`].
+    fn side_by_side(&self) -> Option<usize> {
+        None
+    }
+
     /// Starts a data plane with nothing in force yet.
     ///
     /// # Errors

@@ -11,6 +11,9 @@ pub(super) const TRUSTED: &str = "trusted.origin.example";
 /// The server whose certificate comes from a CA that is not configured.
 pub(super) const UNKNOWN_CA: &str = "unknown-ca.origin.example";
 
+/// The server whose certificate is that of the trusted server.
+pub(super) const NEIGHBOUR: &str = "neighbour.origin.example";
+
 /// The two CAs: the one that the proxy must trust, and another.
 pub(super) struct Authorities<'a> {
     pub(super) trusted: &'a Authority,
@@ -36,7 +39,7 @@ pub(super) const REFUSED: [(&str, &str, MakeCertificate); 7] = [
         cas.trusted.server("somewhere-else.example").issue()
     }),
     // The name of a server that the same proxy accepts.
-    ("wrong-host-refused", "neighbour.origin.example", |cas, _| cas.trusted.server(TRUSTED).issue()),
+    ("wrong-host-refused", NEIGHBOUR, |cas, _| cas.trusted.server(TRUSTED).issue()),
     ("server-auth-eku-required", "client-only.origin.example", |cas, host| {
         cas.trusted.server(host).client_auth_only().issue()
     }),

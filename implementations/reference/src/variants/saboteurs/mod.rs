@@ -6,6 +6,7 @@ mod identities;
 mod listeners;
 mod log;
 mod misread;
+mod old_tls;
 mod outage;
 mod plan;
 mod requests;
@@ -32,6 +33,7 @@ pub(super) const TABLES: &[&[Definition]] = &[
     listeners::TABLE,
     requests::TABLE,
     sending::TABLE,
+    old_tls::TABLE,
     responses::TABLE,
     log::TABLE,
     external::TABLE,
