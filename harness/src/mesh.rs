@@ -133,8 +133,7 @@ impl Mesh {
         &self.setting.public
     }
 
-    /// The mesh's CA, for mesh identities of the suite's own. What needs it comes last in a story: a target that does not hold the
-    /// CA runs everything before.
+    /// The mesh's CA, for mesh identities of the suite's own: with the feature `mesh-ca`.
     ///
     /// # Errors
     /// The target does not hold it.

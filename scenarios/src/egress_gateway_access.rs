@@ -50,6 +50,10 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         )?;
     }
 
+    // Other implementations have identities of their own making, which the suite cannot take on.
+    if !mesh.has_feature(Feature::MeshCa) {
+        return Ok(());
+    }
     mesh.step("Clients with an identity of the mesh");
     let mesh_ca = mesh.mesh_authority()?;
     let identity = mesh_ca.mesh_identity(SLEEP_IDENTITY).issue()?;

@@ -14,6 +14,31 @@ use crate::sites;
 const API: &str = "api.example.com";
 const PAGE: &str = "http://api.example.com/bytes/1000";
 
+/// The manifests of a placement: the ways to the servers, what turns origination on, and what the HTTP/2 server needs.
+struct Manifests {
+    ways: &'static [&'static str],
+    originate: &'static str,
+    http2: &'static [&'static str],
+}
+
+fn manifests(placement: Placement) -> Manifests {
+    match placement {
+        Placement::Sidecar => {
+            Manifests { ways: &["access"], originate: "originate-at-sidecar", http2: &["http2"] }
+        }
+        Placement::EgressGateway => Manifests {
+            ways: &["access", "egress-gateway", "routes-at-gateway"],
+            originate: "originate-at-gateway",
+            http2: &["http2", "http2-through-egress-gateway", "http2-route-at-gateway"],
+        },
+        Placement::IngressGateway => Manifests {
+            ways: &["access", "ingress-gateway", "routes-at-gateway"],
+            originate: "originate-at-gateway",
+            http2: &["http2", "http2-route-at-gateway"],
+        },
+    }
+}
+
 /// A server for this host. It is the embedded one, because a stock nginx sends no trailers, echoes nothing, and reports no digests.
 fn server(mesh: &Mesh, host: &str) -> Result<ExternalServer, Stop> {
     let certificate = mesh.public_authority().server(host).issue()?;
@@ -23,15 +48,7 @@ fn server(mesh: &Mesh, host: &str) -> Result<ExternalServer, Stop> {
 pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let placement = Placement::of(mesh);
     let client = || placement.client(mesh);
-    let (ways, originate): (&[&str], _) = match placement {
-        Placement::Sidecar => (&["access"], "originate-at-sidecar"),
-        Placement::EgressGateway => {
-            (&["access", "egress-gateway", "routes-at-gateway"], "originate-at-gateway")
-        }
-        Placement::IngressGateway => {
-            (&["access", "ingress-gateway", "routes-at-gateway"], "originate-at-gateway")
-        }
-    };
+    let Manifests { ways, originate, http2 } = manifests(placement);
 
     mesh.step("Before you begin");
     let api = mesh.deploy_external(server(mesh, API)?.serving_in_clear()).await?;
@@ -117,7 +134,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step("Settings for HTTP/2 servers");
     let http2 = server(mesh, "http2.example.com")?.http_versions(HttpVersions::Http2);
     let http2 = mesh.deploy_external(http2).await?;
-    mesh.apply(&["http2"]).await?;
+    mesh.apply(http2).await?;
     let reply = client().get("http://http2.example.com/bytes/1000").await?;
     let received = http2.received(&reply).version("HTTP/2").alpn(Some("h2"));
     mesh.check("http2-origin", answered(&reply).and(received))?;

@@ -74,6 +74,7 @@ async fn the_python_example_keeps_the_contract_and_passes_what_it_declares() {
         &report,
         &[
             "mesh-mtls",
+            "mutual-origination",
             "tls-passthrough",
             "egress-gateway",
             "ingress-gateway",
@@ -117,7 +118,7 @@ async fn an_adapter_loses_no_check_for_features_that_the_check_does_not_need() {
         let of = report.scenarios.iter().filter(|s| s.id == scenario);
         of.flat_map(|s| &s.checks).filter(|c| c.verdict == Verdict::Passed).count()
     };
-    assert_eq!((passed("tls-verification"), passed("external-web-service")), (12, 7));
+    assert_eq!((passed("tls-verification"), passed("external-web-service")), (14, 7));
 }
 
 #[tokio::test]
@@ -129,7 +130,7 @@ async fn haproxy_keeps_the_contract_and_passes_what_it_declares() {
     let report = run(&command("haproxy"), &[], Timeouts::default()).await.unwrap();
     assert_passes(
         &report,
-        &["san-validation", "credential-status"],
+        &["mesh-ca", "san-validation", "credential-status"],
         SNI_IS_THE_NAME,
         &[
             "sidecar-origination/https-clients-unaffected",
