@@ -124,3 +124,25 @@ impl fmt::Debug for Scenario {
         f.debug_struct("Scenario").field("id", &self.catalogue.id).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::{Gateway, Workload};
+
+    #[test]
+    fn a_configuration_may_have_a_topology_of_its_own() {
+        let fixtures = Fixtures::embedded("fixtures/sample", [("none.yaml", "")]);
+        let topology = Topology::default().workload(Workload::sleep());
+        let own = Topology::default().gateway(Gateway::ingress());
+        let scenario =
+            Scenario::new(Catalogue::new("sample"), fixtures, topology, |_: &Mesh| async { Ok(()) })
+                .topology_in("ingress-gateway", own);
+        let counts = |configuration| {
+            let topology = scenario.topology_of(configuration);
+            (topology.workloads.len(), topology.gateways.len())
+        };
+        assert_eq!(counts("ingress-gateway"), (0, 1));
+        assert_eq!(counts("sidecar"), (1, 0));
+    }
+}

@@ -152,7 +152,14 @@ async fn nginx_keeps_the_contract_and_passes_what_it_declares() {
     let report = run(&command("nginx"), &[], Timeouts::default()).await.unwrap();
     assert_passes(
         &report,
-        &["tls-passthrough", "san-validation", "credential-status", "http2", "upstream-local-address"],
+        &[
+            "mesh-ca",
+            "tls-passthrough",
+            "san-validation",
+            "credential-status",
+            "http2",
+            "upstream-local-address",
+        ],
         SNI_IS_THE_NAME,
         &[
             "sidecar-origination/single-response",

@@ -33,7 +33,8 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::Configuration(|wanted, update, _| {
             originate_unasked(&mut wanted.plan, update.endpoints)
         }),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new("no-sni", "Opens TLS without a server name.", VariantBehaviour::Plan(mutation::no_sni)),
     Definition::new(
         "wrong-sni",
@@ -100,7 +101,8 @@ pub(super) const TABLE: &[Definition] = &[
         "top-level-policy-everywhere",
         "Applies the TLS settings of one port to all ports of the host.",
         VariantBehaviour::Plan(top_level_policy_everywhere),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "permissive-inbound",
         "Accepts plain text where mesh mutual TLS is STRICT.",
