@@ -48,7 +48,7 @@ fn server(mesh: &Mesh, host: &str) -> Result<ExternalServer, Stop> {
 pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let placement = Placement::of(mesh);
     let client = || placement.client(mesh);
-    let Manifests { ways, originate, http2 } = manifests(placement);
+    let Manifests { ways, originate, http2: for_http2 } = manifests(placement);
 
     mesh.step("Before you begin");
     let api = mesh.deploy_external(server(mesh, API)?.serving_in_clear()).await?;
@@ -134,7 +134,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step("Settings for HTTP/2 servers");
     let http2 = server(mesh, "http2.example.com")?.http_versions(HttpVersions::Http2);
     let http2 = mesh.deploy_external(http2).await?;
-    mesh.apply(http2).await?;
+    mesh.apply(for_http2).await?;
     let reply = client().get("http://http2.example.com/bytes/1000").await?;
     let received = http2.received(&reply).version("HTTP/2").alpn(Some("h2"));
     mesh.check("http2-origin", answered(&reply).and(received))?;

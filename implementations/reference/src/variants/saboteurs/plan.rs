@@ -35,7 +35,8 @@ pub(super) const TABLE: &[Definition] = &[
         }),
     )
     .also_at(&Placement::ALL),
-    Definition::new("no-sni", "Opens TLS without a server name.", VariantBehaviour::Plan(mutation::no_sni)),
+    Definition::new("no-sni", "Opens TLS without a server name.", VariantBehaviour::Plan(mutation::no_sni))
+        .also_at(&Placement::ALL),
     Definition::new(
         "wrong-sni",
         "Opens TLS with a server name that was not configured.",
