@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use meshproof_model::PeerCertificate;
+use meshproof_model::{Feature, PeerCertificate};
 
 use crate::target::Probe;
 
@@ -58,6 +58,8 @@ pub enum Promise {
 /// How a request must arrive.
 #[derive(Clone, Debug)]
 pub struct Arrival {
+    /// The features that this way needs.
+    pub needs: Vec<Feature>,
     /// The proxies on its way, in order.
     pub proxies: Vec<Passage>,
     /// The server's host, as the evidence names it.

@@ -106,7 +106,9 @@ struct State {
 impl Mesh {
     pub(crate) fn new(setting: Setting, instance: Box<dyn Instance>) -> Self {
         let tokens = Tokens::new(format!("{}-{}", setting.seat.run, setting.seat.name));
-        let mesh = Self { setting, instance, tokens, state: Mutex::default() };
+        let ledger = Ledger { features: setting.implementation.features.clone(), ..Ledger::default() };
+        let state = Mutex::new(State { ledger, ..State::default() });
+        let mesh = Self { setting, instance, tokens, state };
         mesh.configured(0, 0);
         mesh
     }

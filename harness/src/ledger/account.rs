@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshproof_model::{
-    AccessLog, Connection, Difference, Evidence, EvidenceId, Exchange, Fact, Hop, HopResult, ServerRequest, Side,
+    AccessLog, Connection, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Hop, HopResult, ServerRequest, Side,
 };
 use url::Url;
 
@@ -57,8 +57,8 @@ pub(super) struct Account<'a> {
     pub(super) received: Vec<Received<'a>>,
     pub(super) connections: Vec<Opened<'a>>,
     pub(super) logged: Vec<LogLine<'a>>,
+    pub(super) ledger: &'a Ledger,
     unobserved: &'a [String],
-    unrecorded: &'a [String],
     /// Whether any promise of the scenario is open or unknown, so that a destination without a promise may be right.
     open: bool,
 }
@@ -71,7 +71,7 @@ impl<'a> Account<'a> {
             connections: Vec::new(),
             logged: Vec::new(),
             unobserved: view.unobserved,
-            unrecorded: &ledger.unrecorded,
+            ledger,
             open: false,
         };
         for e in view.evidence {
@@ -115,7 +115,10 @@ impl<'a> Account<'a> {
                 .in_force(began_us, e.at_us)
                 .into_iter()
                 .map(|period| match (&period.forecast, sender(ledger, &e.side, token)) {
-                    (Some(forecast), Some(sender)) => promise(forecast.as_ref(), sender, hop),
+                    (Some(forecast), Some(sender)) => {
+                        let promise = promise(forecast.as_ref(), sender, hop);
+                        if is_asked_for(ledger, &promise, hop) { promise } else { Promise::Open }
+                    }
                     (_, _) => Promise::Open,
                 })
                 .collect();
@@ -143,13 +146,17 @@ impl<'a> Account<'a> {
             let received = &self.received[place];
             let Some(token) = received.token else { continue };
             let candidates = by_token.get(token).map(Vec::as_slice).unwrap_or_default();
-            let fits = |&&asked: &&usize| {
-                let asked = &self.asked[asked];
-                asked.hop.method == received.request.method && asked.may_arrive(received)
+            let fits = |asked: &Asked<'_>| asked.hop.method == received.request.method && asked.may_arrive(received);
+            let of = |free: bool, definite: bool| {
+                candidates.iter().copied().find(|&place| {
+                    let asked = &self.asked[place];
+                    let is_definite = !asked.promises.iter().any(|p| matches!(p, Promise::Open));
+                    fits(asked) && asked.received.is_empty() == free && is_definite == definite
+                })
             };
-            let free = candidates.iter().filter(fits).find(|&&asked| self.asked[asked].received.is_empty());
-            // A server that redirects is asked again under the same token: what none fits belongs to none.
-            let owner = free.or_else(|| candidates.iter().rfind(fits)).copied();
+            // A definite promise before an open one, and a request without an owner before a repeated one.
+            let owner =
+                of(true, true).or_else(|| of(false, true)).or_else(|| of(true, false)).or_else(|| of(false, false));
             if let Some(owner) = owner {
                 self.received[place].of = Some(owner);
                 self.asked[owner].received.push(place);
@@ -158,7 +165,7 @@ impl<'a> Account<'a> {
     }
 
     pub(super) fn is_unrecorded(&self, token: Option<&str>) -> bool {
-        token.is_some_and(|token| self.unrecorded.iter().any(|known| known == token))
+        token.is_some_and(|token| self.ledger.unrecorded.iter().any(|known| known == token))
     }
 
     pub(super) fn is_received(&self, asked: &Asked<'_>) -> bool {
@@ -273,7 +280,9 @@ impl<'a> Account<'a> {
     fn may_fail(&self, asked: &Asked<'_>, arrival: &Arrival) -> bool {
         let refused = match &arrival.transport {
             Transport::Originated(o) => !matches!(o.server, ServerCheck::Accepted),
-            Transport::Clear | Transport::OwnTls | Transport::Mesh => false,
+            // Whether the mesh's CA issued the server's certificate is not in the forecast.
+            Transport::Mesh => true,
+            Transport::Clear | Transport::OwnTls => false,
         };
         refused
             || matches!(&asked.hop.result, HopResult::Error(_)) && arrival.transport == Transport::OwnTls
@@ -356,6 +365,11 @@ impl<'a> Account<'a> {
             }
         }
         let Some(facts) = tls else { return None };
+        // nginx logs nothing of a ClientHello whose handshake fails.
+        let hello_unseen = facts.failure.is_some() && facts.server_name.is_none() && facts.alpn_offered.is_none();
+        if hello_unseen {
+            return None;
+        }
         if self.open || promised.is_empty() || promised.iter().any(|a| a.transport == Transport::Mesh) {
             return None;
         }
@@ -440,6 +454,19 @@ impl Arrival {
             && self.port == received.request.port
             && (self.transport == Transport::Mesh || self.transport.is_tls() == received.request.over_tls)
     }
+}
+
+/// Whether the implementation declares every feature that this request needs. What it declares it lacks is not judged.
+fn is_asked_for(ledger: &Ledger, promise: &Promise, hop: &Hop) -> bool {
+    let http2 = hop.sent.starts_with("PRI * HTTP/2");
+    let web_socket = hop.sent.to_ascii_lowercase().contains("\r\nupgrade: websocket\r\n");
+    let of_request = (!http2 || ledger.has(Feature::Http2)) && (!web_socket || ledger.has(Feature::WebSocket));
+    let of_way = match promise {
+        Promise::Arrives(arrival) => arrival.needs.iter().all(|feature| ledger.has(*feature)),
+        Promise::Ends { .. } => ledger.has(Feature::RegistryOnly),
+        Promise::Open => true,
+    };
+    of_request && of_way
 }
 
 fn sender<'a>(ledger: &'a Ledger, side: &'a Side, token: &str) -> Option<Sender<'a>> {

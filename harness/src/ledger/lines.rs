@@ -1,6 +1,6 @@
 //! Holds each access-log line against what the two ends saw.
 
-use meshproof_model::{HopResult, LogFields};
+use meshproof_model::{Feature, HopResult, LogFields};
 
 use super::Entry;
 use super::account::{Account, Asked, LogLine};
@@ -14,6 +14,9 @@ const DURATION_SLACK_MS: u64 = 1000;
 impl Account<'_> {
     pub(super) fn lines(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
+        if !self.ledger.has(Feature::AccessLog) {
+            return entries;
+        }
         for asked in &self.asked {
             entries.extend(self.lines_of(asked));
         }
@@ -40,10 +43,6 @@ impl Account<'_> {
             return Vec::new();
         }
         let lines: Vec<&LogLine<'_>> = self.logged.iter().filter(|l| l.token == Some(asked.token)).collect();
-        // A data plane without access logs shows none at all.
-        if self.logged.is_empty() {
-            return Vec::new();
-        }
         let mut entries = Vec::new();
         for passage in arrival.proxies.iter().filter(|p| p.http) {
             let own: Vec<&&LogLine<'_>> = lines.iter().filter(|l| l.proxy == passage.proxy).collect();
@@ -122,7 +121,9 @@ impl Account<'_> {
         if is_last && let [received] = asked.received.as_slice() {
             let request = self.received[*received].request;
             differ("upstream host", &passage.upstream, fields.upstream_host.as_deref());
-            differ("upstream local address", &request.peer, fields.upstream_local_address.as_deref());
+            if self.ledger.has(Feature::UpstreamLocalAddress) {
+                differ("upstream local address", &request.peer, fields.upstream_local_address.as_deref());
+            }
         }
         differ("upstream cluster", &cluster(&passage.cluster), fields.upstream_cluster.as_deref().map(cluster).as_deref());
         if let HopResult::Response(response) = &asked.hop.result {

@@ -13,7 +13,7 @@ mod lines;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meshproof_model::{Difference, Evidence, EvidenceId};
+use meshproof_model::{Difference, Evidence, EvidenceId, Feature};
 
 use crate::claim::{Finding, View};
 use crate::forecast::Forecast;
@@ -48,6 +48,8 @@ pub struct Ledger {
     pub periods: Vec<Period>,
     /// By token: where the suite's own requests went.
     pub probes: BTreeMap<String, Probe>,
+    /// The features that the implementation declares.
+    pub features: Vec<Feature>,
     /// Tokens of requests of the suite that are not in the evidence.
     pub unrecorded: Vec<String>,
 }
@@ -103,6 +105,10 @@ impl Ledger {
         }
         let differences = entries.iter().take(MAX_CITED).flat_map(|e| e.differences.clone()).collect();
         Finding { differences, ..Finding::broken(expected, words.join(" "), evidence) }
+    }
+
+    fn has(&self, feature: Feature) -> bool {
+        self.features.contains(&feature)
     }
 
     /// The states of the configuration that may have been in force at some time between these.

@@ -8,8 +8,10 @@ use meshproof_harness::forecast::{
     Arrival, Forecast, HeaderEdits, Originated, Passage, Promise, Sender, SentRequest, ServerCheck, Transport,
 };
 use meshproof_harness::target::Probe;
-use meshproof_model::PeerCertificate;
-use meshproof_plan::model::{ClientCertificate, Credential, HeaderChanges, Plan, ProxyPlan, Trust};
+use meshproof_model::{Feature, PeerCertificate};
+use meshproof_plan::model::{
+    ClientCertificate, Credential, HeaderChanges, Plan, ProxyPlan, Trust, UpstreamProtocol, UpstreamTls,
+};
 use meshproof_plan::resolve::Proxy;
 use meshproof_plan::walk::{self, ClientRequest, Walk, Wire};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
@@ -84,6 +86,7 @@ impl LocalForecast {
     fn direct(&self, request: &SentRequest<'_>, host: &str, port: u16, target: &str) -> Promise {
         let transport = if request.server_name.is_some() { Transport::OwnTls } else { Transport::Clear };
         Promise::Arrives(Box::new(Arrival {
+            needs: Vec::new(),
             proxies: Vec::new(),
             host: host.to_owned(),
             port,
@@ -129,6 +132,7 @@ impl LocalForecast {
             http: step.http,
         };
         Promise::Arrives(Box::new(Arrival {
+            needs: needs(&arrival),
             proxies: arrival.way.iter().map(passage).collect(),
             host: server.host.clone(),
             port: server.port,
@@ -172,6 +176,34 @@ impl LocalForecast {
         // A revocation list may refuse what the chain alone allows.
         Ok(if has_list && check == ServerCheck::Accepted { ServerCheck::Open } else { check })
     }
+}
+
+/// The features without which a request cannot take this way.
+fn needs(arrival: &walk::Arrival<'_>) -> Vec<Feature> {
+    let mut needs = Vec::new();
+    for step in &arrival.way {
+        if step.http && step.cluster.protocol == UpstreamProtocol::Http2 {
+            needs.push(Feature::Http2);
+        }
+        if matches!(step.cluster.tls, Some(UpstreamTls::MeshMutual { .. })) {
+            needs.push(Feature::MeshMtls);
+        }
+    }
+    match &arrival.wire {
+        Wire::Clear | Wire::Mesh => {}
+        Wire::OwnTls if arrival.way.is_empty() => {}
+        Wire::OwnTls => needs.push(Feature::TlsPassthrough),
+        Wire::Originated { origination, server_name, names, .. } => {
+            if origination.client_certificate.is_some() {
+                needs.push(Feature::MutualOrigination);
+            }
+            let by_server_name = names.as_ref().is_none_or(|names| names.iter().eq(server_name.iter()));
+            if !by_server_name {
+                needs.push(Feature::SanValidation);
+            }
+        }
+    }
+    needs
 }
 
 fn without_secret(name: &str) -> Promise {
