@@ -27,4 +27,5 @@ pub mod target;
 pub mod timeouts;
 pub mod token;
 pub mod topology;
+pub mod traffic;
 pub mod workload;

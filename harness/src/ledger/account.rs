@@ -380,7 +380,12 @@ impl<'a> Account<'a> {
             .filter(|(_, a)| a.host == opened.host && a.port == *port)
             .map(|(asked, a)| server_name(asked, a))
             .collect();
-        if !names.contains(&facts.server_name.as_deref()) {
+        let same = |name: &Option<&str>| match (name, &facts.server_name) {
+            (Some(name), Some(seen)) => name.eq_ignore_ascii_case(seen),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !names.iter().any(same) {
             let mut expected: Vec<&str> = names.into_iter().map(|n| n.unwrap_or("no server name")).collect();
             expected.sort_unstable();
             expected.dedup();

@@ -88,9 +88,10 @@ fn transport(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> V
     let mut found = Vec::new();
     let Some(facts) = &received.request.tls else { return found };
     if arrival.transport.is_tls() && arrival.transport != Transport::Mesh {
+        // A host name in either case (RFC 6066, section 3).
         let want = server_name(asked, arrival);
         let have = facts.server_name.as_deref();
-        if want != have {
+        if want.map(str::to_ascii_lowercase) != have.map(str::to_ascii_lowercase) {
             let words = |name: Option<&str>| name.map_or("no server name".to_owned(), |n| format!("server name {n}"));
             found.push(FieldDifference::new(words(want), words(have)));
         }
@@ -145,7 +146,19 @@ fn answer(
 ) -> Vec<FieldDifference> {
     let Some(sent) = &received.request.answer else { return Vec::new() };
     let response = match &asked.hop.result {
+        // What ends early must not look complete (RFC 9112, section 8).
+        HopResult::Response(response) if sent.breaks_off => {
+            // A proxy that has sent nothing yet may answer with an error of its own.
+            if response.status != sent.status {
+                return Vec::new();
+            }
+            return vec![FieldDifference::new(
+                "an error, because the server broke off in the middle of its answer",
+                "a whole answer",
+            )];
+        }
         HopResult::Response(response) => response,
+        HopResult::Error(_) if sent.breaks_off => return Vec::new(),
         HopResult::Error(error) => {
             return if undisturbed {
                 vec![FieldDifference::new(

@@ -22,7 +22,9 @@ impl Account<'_> {
         }
         let known = |line: &&LogLine<'_>| line.token.is_none_or(|token| self.asked.iter().any(|a| a.token == token));
         for line in self.logged.iter().filter(|line| !known(line)) {
-            if self.is_unrecorded(line.token) {
+            // A line of a request that was judged may come late.
+            let retired = line.token.is_some_and(|token| self.ledger.retired.contains(token));
+            if retired || self.is_unrecorded(line.token) {
                 continue;
             }
             let words = format!(
