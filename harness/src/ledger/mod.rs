@@ -52,8 +52,10 @@ pub struct Ledger {
     pub features: Vec<Feature>,
     /// Tokens of requests of the suite that are not in the evidence.
     pub unrecorded: Vec<String>,
-    /// Tokens of requests that were judged, and whose evidence is no longer kept.
+    /// Tokens of requests that were judged while the scenario ran.
     pub retired: BTreeSet<String>,
+    /// The evidence of them that is still kept.
+    pub judged: BTreeSet<EvidenceId>,
 }
 
 /// Something that is not accounted for.
