@@ -9,6 +9,8 @@ mod account;
 mod compare;
 mod headers;
 mod lines;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
