@@ -34,9 +34,9 @@ use crate::traffic::Traffic;
 use crate::workload::RequestSpec;
 
 pub use client::Client;
-pub use generated::Generated;
 pub use finish::RUNS_UNTIL_STOPPED;
 pub(crate) use finish::{Finished, Unreached};
+pub use generated::Generated;
 pub use handles::{External, Proxy};
 
 /// Why a scenario ends before its last step. The variant decides who is to blame for the checks that were not reached.
@@ -244,8 +244,13 @@ impl Mesh {
     pub async fn change(&self, change: ConfigChange) -> Result<(), Stop> {
         self.mark_change();
         let begun = Instant::now();
-        let result =
-            self.within(Timeout::Applied, "bring the change into force", self.changing(self.instance.change(&change))).await;
+        let result = self
+            .within(
+                Timeout::Applied,
+                "bring the change into force",
+                self.changing(self.instance.change(&change)),
+            )
+            .await;
         let convergence_us = micros(begun.elapsed());
         self.state().timing.convergence_us += convergence_us;
         let fact = Change {
@@ -266,7 +271,9 @@ impl Mesh {
         self.mark_change();
         let begun = Instant::now();
         let what = if running { "start the proxy" } else { "stop the proxy" };
-        let result = self.within(Timeout::Applied, what, self.changing(self.instance.set_running(proxy, running))).await;
+        let result = self
+            .within(Timeout::Applied, what, self.changing(self.instance.set_running(proxy, running)))
+            .await;
         self.state().timing.convergence_us += micros(begun.elapsed());
         let text = format!("{proxy} was {}", if running { "started" } else { "taken away" });
         self.setting.seat.store.record(Side::Suite, None, Fact::Note { text });
@@ -309,7 +316,8 @@ impl Mesh {
         let one = self.instance.deploys_within(timeouts);
         let limit = one * u32::try_from(hosts.len()).unwrap_or(u32::MAX);
         let specs = servers.into_iter().map(ExternalServer::into_parts).collect();
-        let deployed = tokio::time::timeout(limit, self.changing(self.instance.deploy_externals(specs))).await;
+        let deployed =
+            tokio::time::timeout(limit, self.changing(self.instance.deploy_externals(specs))).await;
         let described = deployed.unwrap_or_else(|_| {
             Err(TargetError::Environment(format!(
                 "Timed out after {limit:?} waiting for the external services to start; --timeout \

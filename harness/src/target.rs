@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation};
 
-use crate::forecast::Forecast;
 use crate::external::{Documented, ExternalChoice, ExternalSpec};
+use crate::forecast::Forecast;
 use crate::store::Store;
 use crate::timeouts::{Timeout, Timeouts};
 use crate::topology::Topology;

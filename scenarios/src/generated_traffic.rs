@@ -37,8 +37,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     };
 
     mesh.step("Generated traffic");
-    let hosts: &[&str] =
-        if mesh.has_feature(Feature::Http2) { &[ANY, HTTP1, HTTP2] } else { &[ANY, HTTP1] };
+    let hosts: &[&str] = if mesh.has_feature(Feature::Http2) { &[ANY, HTTP1, HTTP2] } else { &[ANY, HTTP1] };
     let generated = client.generated(hosts).await?;
     mesh.check("exchanges-preserved", generated.all_accounted_for())?;
     let named = client.header("connection", "x-this-hop").header("x-this-hop", "1");

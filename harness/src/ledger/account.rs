@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use meshproof_model::{
-    AccessLog, Connection, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Hop, HopResult, ServerRequest, Side,
+    AccessLog, Connection, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Hop, HopResult,
+    ServerRequest, Side,
 };
 use url::Url;
 
@@ -149,7 +150,8 @@ impl<'a> Account<'a> {
             let received = &self.received[place];
             let Some(token) = received.token else { continue };
             let candidates = by_token.get(token).map(Vec::as_slice).unwrap_or_default();
-            let fits = |asked: &Asked<'_>| asked.hop.method == received.request.method && asked.may_arrive(received);
+            let fits =
+                |asked: &Asked<'_>| asked.hop.method == received.request.method && asked.may_arrive(received);
             let of = |free: bool, definite: bool| {
                 candidates.iter().copied().find(|&place| {
                     let asked = &self.asked[place];
@@ -158,8 +160,10 @@ impl<'a> Account<'a> {
                 })
             };
             // A definite promise before an open one, and a request without an owner before a repeated one.
-            let owner =
-                of(true, true).or_else(|| of(false, true)).or_else(|| of(true, false)).or_else(|| of(false, false));
+            let owner = of(true, true)
+                .or_else(|| of(false, true))
+                .or_else(|| of(true, false))
+                .or_else(|| of(false, false));
             if let Some(owner) = owner {
                 self.received[place].of = Some(owner);
                 self.asked[owner].received.push(place);
@@ -186,10 +190,11 @@ impl<'a> Account<'a> {
             .filter(|r| !self.is_unrecorded(r.token))
             .map(|r| {
                 let what = describe(r);
-                let asked: Vec<&Asked<'_>> =
-                    self.asked.iter().filter(|a| r.token == Some(a.token)).collect();
+                let asked: Vec<&Asked<'_>> = self.asked.iter().filter(|a| r.token == Some(a.token)).collect();
                 let words = match (r.token, asked.first()) {
-                    (None, _) => format!("{what}, without the token of any request. Expected: no such request."),
+                    (None, _) => {
+                        format!("{what}, without the token of any request. Expected: no such request.")
+                    }
                     (Some(_), None) => format!("{what}, and no client sent it. Expected: no such request."),
                     (Some(_), Some(first)) => {
                         let expected: Vec<String> = asked.iter().map(|a| a.expectation()).collect();
@@ -239,12 +244,11 @@ impl<'a> Account<'a> {
     /// A request that no server received.
     fn unreceived(&self, asked: &Asked<'_>) -> Option<Entry> {
         let response = asked.hop.response();
-        let outcome = response.map_or_else(
-            || "it failed".to_owned(),
-            |r| format!("the answer was {}", r.status),
-        );
+        let outcome =
+            response.map_or_else(|| "it failed".to_owned(), |r| format!("the answer was {}", r.status));
         let entry = |expected: &str| {
-            let words = format!("{}: {outcome}, and no server received it. Expected: {expected}.", asked.describe());
+            let words =
+                format!("{}: {outcome}, and no server received it. Expected: {expected}.", asked.describe());
             Some(Entry::new(words, [asked.id.clone()]))
         };
         let succeeded = response.is_some_and(|r| r.status < 400);
@@ -372,7 +376,8 @@ impl<'a> Account<'a> {
         }
         let Some(facts) = tls else { return None };
         // nginx logs nothing of a ClientHello whose handshake fails.
-        let hello_unseen = facts.failure.is_some() && facts.server_name.is_none() && facts.alpn_offered.is_none();
+        let hello_unseen =
+            facts.failure.is_some() && facts.server_name.is_none() && facts.alpn_offered.is_none();
         if hello_unseen {
             return None;
         }
@@ -450,7 +455,8 @@ impl Asked<'_> {
                 Promise::Ends { why, .. } => format!("no request at any server, because {why}"),
                 Promise::Arrives(a) => {
                     let by: Vec<&str> = a.proxies.iter().map(|p| p.proxy.as_str()).collect();
-                    let way = if by.is_empty() { String::new() } else { format!(" through {}", by.join(" and ")) };
+                    let way =
+                        if by.is_empty() { String::new() } else { format!(" through {}", by.join(" and ")) };
                     format!("one request at {} port {} {}{way}", a.host, a.port, a.transport)
                 }
             })
@@ -471,7 +477,8 @@ impl Arrival {
 fn is_asked_for(ledger: &Ledger, promise: &Promise, hop: &Hop) -> bool {
     let http2 = hop.sent.starts_with("PRI * HTTP/2");
     let web_socket = hop.sent.to_ascii_lowercase().contains("\r\nupgrade: websocket\r\n");
-    let of_request = (!http2 || ledger.has(Feature::Http2)) && (!web_socket || ledger.has(Feature::WebSocket));
+    let of_request =
+        (!http2 || ledger.has(Feature::Http2)) && (!web_socket || ledger.has(Feature::WebSocket));
     let of_way = match promise {
         Promise::Arrives(arrival) => arrival.needs.iter().all(|feature| ledger.has(*feature)),
         Promise::Ends { .. } => ledger.has(Feature::RegistryOnly),

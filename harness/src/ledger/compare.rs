@@ -40,7 +40,12 @@ const ALPN: &[&str] = &["h2", "http/1.1", "http/1.0"];
 
 /// Holds one request against what the client sent and the configuration promises. `undisturbed`: the configuration did not
 /// change meanwhile.
-pub(super) fn agree(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival, undisturbed: bool) -> Compared {
+pub(super) fn agree(
+    asked: &Asked<'_>,
+    received: &Received<'_>,
+    arrival: &Arrival,
+    undisturbed: bool,
+) -> Compared {
     let mut found = Vec::new();
     let server = || Place::Server(received.host.to_owned());
     for d in request(asked, received, arrival).into_iter().chain(transport(asked, received, arrival)) {
@@ -68,7 +73,10 @@ fn request(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Vec
     if let (Some(want), Some(have)) = (asked.hop.body_bytes, r.body_bytes) {
         differ("body of", &format!("{want} bytes"), &format!("{have} bytes"));
         if want == have && asked.hop.body_sha256 != r.body_sha256 {
-            found.push(FieldDifference::new("the body that was sent", "a body of the same length with other content"));
+            found.push(FieldDifference::new(
+                "the body that was sent",
+                "a body of the same length with other content",
+            ));
         }
     }
     if !asked.hop.headers.is_empty() {
@@ -92,7 +100,8 @@ fn transport(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> V
         let want = server_name(asked, arrival);
         let have = facts.server_name.as_deref();
         if want.map(str::to_ascii_lowercase) != have.map(str::to_ascii_lowercase) {
-            let words = |name: Option<&str>| name.map_or("no server name".to_owned(), |n| format!("server name {n}"));
+            let words =
+                |name: Option<&str>| name.map_or("no server name".to_owned(), |n| format!("server name {n}"));
             found.push(FieldDifference::new(words(want), words(have)));
         }
     }
@@ -113,7 +122,8 @@ fn transport(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> V
     let have = facts.peer_certificate.as_ref().map(identify);
     // A server that does not ask for a certificate gets none.
     if have.is_some() && want != have {
-        let pair = |c: &Option<(String, String)>| certificate(c.as_ref().map(|(a, b)| (a.as_str(), b.as_str())));
+        let pair =
+            |c: &Option<(String, String)>| certificate(c.as_ref().map(|(a, b)| (a.as_str(), b.as_str())));
         found.push(FieldDifference::new(pair(&want), pair(&have)));
     }
     found
@@ -122,7 +132,8 @@ fn transport(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> V
 fn alpn(facts: &TlsFacts) -> Option<FieldDifference> {
     let offered = facts.alpn_offered.as_ref()?;
     // RFC 8701, section 3.1: 0x0A0A, 0x1A1A, ... are no protocols and may stand anywhere; shown in hex or as odd bytes.
-    let is_grease = |name: &str| name.chars().all(|c| !c.is_ascii_graphic() || c == '\u{fffd}') || grease_hex(name);
+    let is_grease =
+        |name: &str| name.chars().all(|c| !c.is_ascii_graphic() || c == '\u{fffd}') || grease_hex(name);
     let wrong: Vec<&str> =
         offered.iter().map(String::as_str).filter(|name| !ALPN.contains(name) && !is_grease(name)).collect();
     (!wrong.is_empty()).then(|| {
@@ -172,7 +183,10 @@ fn answer(
     };
     let mut found = Vec::new();
     if sent.status != response.status {
-        found.push(FieldDifference::new(format!("status {}", sent.status), format!("status {}", response.status)));
+        found.push(FieldDifference::new(
+            format!("status {}", sent.status),
+            format!("status {}", response.status),
+        ));
         // The answer is another one; its fields say nothing more.
         return found;
     }
@@ -184,7 +198,10 @@ fn answer(
             format!("a body of {} bytes", response.body_bytes),
         ));
     } else if !cut && response.body_sha256.is_some() && sent.body_sha256 != response.body_sha256 {
-        found.push(FieldDifference::new("the body that the server sent", "a body of the same length with other content"));
+        found.push(FieldDifference::new(
+            "the body that the server sent",
+            "a body of the same length with other content",
+        ));
     }
     // HTTP/1.1 carries trailers only to a client that asked for them (RFC 9110, section 6.5.1).
     if response.version == "HTTP/2" && sent.trailers != response.trailers {

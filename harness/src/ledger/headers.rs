@@ -117,9 +117,7 @@ fn differences(
     let one_hop = |name: &str| is_among(name, CONNECTION) || nominated.iter().any(|n| n == name);
     let pairs = || expected.iter().map(|(n, v)| (n.as_str(), v.as_str()));
     let seen = || received.iter().map(|h| (h.name.as_str(), h.value.as_str()));
-    let edited = |name: &str| {
-        edits.iter().any(|e| e.set.iter().chain(&e.add).any(|(n, _)| n == name))
-    };
+    let edited = |name: &str| edits.iter().any(|e| e.set.iter().chain(&e.add).any(|(n, _)| n == name));
     let mut found = Vec::new();
     for name in names(pairs()) {
         // What a route sets is checked even where proxies have values of their own.
@@ -137,7 +135,10 @@ fn differences(
     let known = names(pairs());
     for name in names(seen()) {
         if !known.contains(&name) && !is_among(&name, CONNECTION) && !is_among(&name, of_proxies) {
-            found.push(FieldDifference::new(format!("no header {name}"), shown(&name, &values(&name, seen()))));
+            found.push(FieldDifference::new(
+                format!("no header {name}"),
+                shown(&name, &values(&name, seen())),
+            ));
         }
     }
     found

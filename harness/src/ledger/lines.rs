@@ -20,7 +20,8 @@ impl Account<'_> {
         for asked in &self.asked {
             entries.extend(self.lines_of(asked));
         }
-        let known = |line: &&LogLine<'_>| line.token.is_none_or(|token| self.asked.iter().any(|a| a.token == token));
+        let known =
+            |line: &&LogLine<'_>| line.token.is_none_or(|token| self.asked.iter().any(|a| a.token == token));
         for line in self.logged.iter().filter(|line| !known(line)) {
             // A line of a request that was judged may come late.
             let retired = line.token.is_some_and(|token| self.ledger.retired.contains(token));
@@ -80,7 +81,13 @@ impl Account<'_> {
         entries
     }
 
-    fn line(&self, asked: &Asked<'_>, arrival: &Arrival, passage: &Passage, line: &LogLine<'_>) -> Option<Entry> {
+    fn line(
+        &self,
+        asked: &Asked<'_>,
+        arrival: &Arrival,
+        passage: &Passage,
+        line: &LogLine<'_>,
+    ) -> Option<Entry> {
         let fields = line.log.fields.as_ref()?;
         let differences = self.differences(asked, arrival, passage, fields);
         if differences.is_empty() {
@@ -98,7 +105,11 @@ impl Account<'_> {
         );
         let of_entry = differences
             .into_iter()
-            .map(|d| meshproof_model::Difference { evidence: line.id.clone(), expected: d.expected, seen: d.seen })
+            .map(|d| meshproof_model::Difference {
+                evidence: line.id.clone(),
+                expected: d.expected,
+                seen: d.seen,
+            })
             .collect();
         Some(Entry { differences: of_entry, ..Entry::new(words, [line.id.clone(), asked.id.clone()]) })
     }
@@ -127,7 +138,11 @@ impl Account<'_> {
                 differ("upstream local address", &request.peer, fields.upstream_local_address.as_deref());
             }
         }
-        differ("upstream cluster", &cluster(&passage.cluster), fields.upstream_cluster.as_deref().map(cluster).as_deref());
+        differ(
+            "upstream cluster",
+            &cluster(&passage.cluster),
+            fields.upstream_cluster.as_deref().map(cluster).as_deref(),
+        );
         // What a proxy logs of an answer that broke off is not what the proxy before it makes of that.
         let answers = asked.received.iter().filter_map(|place| self.received[*place].request.answer.as_ref());
         let broke_off = answers.into_iter().any(|answer| answer.breaks_off);
@@ -142,7 +157,11 @@ impl Account<'_> {
                 differ("bytes sent", &sent, fields.bytes_sent.map(|n| n.to_string()).as_deref());
                 if let Some(body) = asked.hop.body_bytes {
                     let received = body.to_string();
-                    differ("bytes received", &received, fields.bytes_received.map(|n| n.to_string()).as_deref());
+                    differ(
+                        "bytes received",
+                        &received,
+                        fields.bytes_received.map(|n| n.to_string()).as_deref(),
+                    );
                 }
             }
             let longest = asked.exchange.duration_us / 1000 + DURATION_SLACK_MS;

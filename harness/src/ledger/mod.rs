@@ -134,7 +134,6 @@ impl Ledger {
     }
 }
 
-
 fn side_host(e: &Evidence) -> Option<&str> {
     match &e.side {
         meshproof_model::Side::Service { host } => Some(host),

@@ -1,15 +1,13 @@
 //! Books that balance, and books with one fault each.
 
 use meshproof_model::{
-    AccessLog, Connection, Evidence, EvidenceId, Exchange, Fact, Feature, Header, Hop, HopResult, LogFields, PeerCertificate,
-    ServerAnswer, ServerRequest, Side, TlsFacts, Verdict,
+    AccessLog, Connection, Evidence, EvidenceId, Exchange, Fact, Feature, Header, Hop, HopResult, LogFields,
+    PeerCertificate, ServerAnswer, ServerRequest, Side, TlsFacts, Verdict,
 };
 use serde_json::json;
 
 use super::*;
-use crate::forecast::{
-    Arrival, Forecast, Originated, Passage, Promise, SentRequest, ServerCheck, Transport,
-};
+use crate::forecast::{Arrival, Forecast, Originated, Passage, Promise, SentRequest, ServerCheck, Transport};
 
 const HOST: &str = "edition.cnn.com";
 const PEER: &str = "127.0.0.1:41000";
@@ -130,7 +128,12 @@ impl Books {
     }
 
     fn log_fact(fields: LogFields) -> Fact {
-        Fact::AccessLog(AccessLog { line: "the line".into(), format: None, fields: Some(fields), unreadable: None })
+        Fact::AccessLog(AccessLog {
+            line: "the line".into(),
+            format: None,
+            fields: Some(fields),
+            unreadable: None,
+        })
     }
 
     fn judge(self) -> Finding {
@@ -147,7 +150,14 @@ impl Books {
         let facts = facts.into_iter().map(|(_, side, token, fact)| (side, token, fact)).chain(self.more);
         let evidence: Vec<Evidence> = facts
             .enumerate()
-            .map(|(n, (side, token, fact))| Evidence { id: EvidenceId(format!("e{n}")), at_us: 10_000, step: 0, side, token, fact })
+            .map(|(n, (side, token, fact))| Evidence {
+                id: EvidenceId(format!("e{n}")),
+                at_us: 10_000,
+                step: 0,
+                side,
+                token,
+                fact,
+            })
             .collect();
         let last = self.promises.len() - 1;
         let periods = self.promises.into_iter().enumerate().map(|(n, promise)| Period {
@@ -155,7 +165,8 @@ impl Books {
             settled_us: if n == 0 { 0 } else { 10_000 + last as u64 },
             forecast: Some(Arc::new(Always(promise)) as Arc<dyn Forecast>),
         });
-        let ledger = Ledger { periods: periods.collect(), features: Feature::ALL.to_vec(), ..Ledger::default() };
+        let ledger =
+            Ledger { periods: periods.collect(), features: Feature::ALL.to_vec(), ..Ledger::default() };
         ledger.judge(View { evidence: &evidence, marks: &[], changes: &[], unobserved: &[] })
     }
 }
@@ -183,7 +194,9 @@ fn one_request_that_all_sides_agree_on_balances() {
 fn what_rfcs_and_proxies_allow_balances() {
     // A Host in the other case with its default port, extra fields of proxies, GREASE in the ALPN offer.
     balances(Books::with(|b| b.request.authority = "EDITION.cnn.com:443".into()));
-    balances(Books::with(|b| b.request.headers.extend(headers(&[("via", "1.1 x"), ("x-forwarded-for", "1.2.3.4")]))));
+    balances(Books::with(|b| {
+        b.request.headers.extend(headers(&[("via", "1.1 x"), ("x-forwarded-for", "1.2.3.4")]))
+    }));
     balances(Books::with(|b| b.answer().headers.extend(headers(&[("server", "envoy"), ("date", "now")]))));
     balances(Books::with(|b| {
         b.request.tls.as_mut().unwrap().alpn_offered = Some(vec!["\u{fffd}\u{fffd}".into(), "h2".into()]);
@@ -214,7 +227,11 @@ fn a_request_without_an_owner_fails() {
     );
     fails_with(
         Books::with(|b| {
-            b.more.push((Side::Service { host: HOST.into() }, Some("t.9".into()), Fact::Request(b.request.clone())));
+            b.more.push((
+                Side::Service { host: HOST.into() },
+                Some("t.9".into()),
+                Fact::Request(b.request.clone()),
+            ));
         }),
         "no client sent it",
     );
@@ -239,7 +256,10 @@ fn a_copy_at_the_same_host_at_another_host_or_in_plain_text_fails() {
 
 #[test]
 fn an_answer_without_a_request_and_a_lost_request_fail() {
-    fails_with(Books::with(|b| b.without = vec!["request", "log"]), "the answer was 200, and no server received it");
+    fails_with(
+        Books::with(|b| b.without = vec!["request", "log"]),
+        "the answer was 200, and no server received it",
+    );
     fails_with(
         Books::with(|b| {
             b.without = vec!["request", "log"];
@@ -256,15 +276,24 @@ fn a_request_that_must_end_at_a_proxy_may_fail_and_must_not_succeed() {
         (b.promises, b.without) = (ends(), vec!["request", "connection"]);
         b.answer().status = 502;
     }));
-    fails_with(Books::with(|b| b.promises = ends()), "no request at any server, because there is no endpoint");
+    fails_with(
+        Books::with(|b| b.promises = ends()),
+        "no request at any server, because there is no endpoint",
+    );
 }
 
 #[test]
 fn a_changed_request_fails() {
-    fails_with(Books::with(|b| b.request.target = "/Politics".into()), "path /Politics. Expected: path /politics");
+    fails_with(
+        Books::with(|b| b.request.target = "/Politics".into()),
+        "path /Politics. Expected: path /politics",
+    );
     fails_with(Books::with(|b| b.request.authority = "other.example".into()), "Host other.example");
     fails_with(Books::with(|b| b.request.headers.retain(|h| h.name != "cookie")), "no header cookie");
-    fails_with(Books::with(|b| b.request.headers.extend(headers(&[("x-secret", "1")]))), "header x-secret: 1");
+    fails_with(
+        Books::with(|b| b.request.headers.extend(headers(&[("x-secret", "1")]))),
+        "header x-secret: 1",
+    );
     fails_with(Books::with(|b| b.request.body_bytes = Some(3)), "body of 3 bytes. Expected: body of 0 bytes");
 }
 
@@ -287,11 +316,16 @@ fn what_a_route_sets_and_removes_is_expected() {
 #[test]
 fn a_changed_answer_fails() {
     fails_with(Books::with(|b| b.answer().status = 204), "status 204. Expected: status 200");
-    fails_with(Books::with(|b| b.answer().headers.retain(|h| h.name != "content-type")), "no header content-type");
+    fails_with(
+        Books::with(|b| b.answer().headers.retain(|h| h.name != "content-type")),
+        "no header content-type",
+    );
     fails_with(Books::with(|b| b.answer().body_bytes = 3), "a body of 3 bytes. Expected: a body of 4 bytes");
     fails_with(Books::with(|b| b.answer().body_sha256 = Some("bb".into())), "with other content");
     // The answer to another request, with the same body.
-    let other = |b: &mut Books| b.answer().headers = headers(&[("content-type", "text/plain"), (ANSWERS.as_str(), "t.2")]);
+    let other = |b: &mut Books| {
+        b.answer().headers = headers(&[("content-type", "text/plain"), (ANSWERS.as_str(), "t.2")])
+    };
     fails_with(Books::with(other), "meshproof-answers: t.2");
     // Several Set-Cookie fields stay several.
     fails_with(
@@ -321,13 +355,18 @@ fn an_answer_that_broke_off_must_not_look_whole() {
 fn tls_that_differs_from_the_configuration_fails() {
     fails_with(Books::with(|b| b.request.tls.as_mut().unwrap().server_name = None), "no server name");
     fails_with(
-        Books::with(|b| b.request.tls.as_mut().unwrap().alpn_offered = Some(vec!["istio-peer-exchange".into()])),
+        Books::with(|b| {
+            b.request.tls.as_mut().unwrap().alpn_offered = Some(vec!["istio-peer-exchange".into()])
+        }),
         "ALPN offer istio-peer-exchange",
     );
     fails_with(
         Books::with(|b| {
-            b.request.tls.as_mut().unwrap().peer_certificate =
-                Some(PeerCertificate { subject: "CN=mesh".into(), serial: "01".into(), ..PeerCertificate::default() });
+            b.request.tls.as_mut().unwrap().peer_certificate = Some(PeerCertificate {
+                subject: "CN=mesh".into(),
+                serial: "01".into(),
+                ..PeerCertificate::default()
+            });
         }),
         "client certificate CN=mesh serial 01. Expected: no client certificate",
     );
@@ -362,11 +401,20 @@ fn a_connection_with_clear_bytes_or_another_server_name_fails() {
 
 #[test]
 fn a_log_line_that_contradicts_the_two_ends_fails() {
-    fails_with(Books::with(|b| b.log.response_code = Some(404)), "response code 404. Expected: response code 200");
+    fails_with(
+        Books::with(|b| b.log.response_code = Some(404)),
+        "response code 404. Expected: response code 200",
+    );
     fails_with(Books::with(|b| b.log.method = Some("POST".into())), "method POST");
     fails_with(Books::with(|b| b.log.bytes_sent = Some(9)), "bytes sent 9");
-    fails_with(Books::with(|b| b.log.upstream_local_address = Some("127.0.0.1:1".into())), "upstream local address");
-    fails_with(Books::with(|b| b.log.upstream_host = Some("127.0.0.1:1".into())), "upstream host 127.0.0.1:1");
+    fails_with(
+        Books::with(|b| b.log.upstream_local_address = Some("127.0.0.1:1".into())),
+        "upstream local address",
+    );
+    fails_with(
+        Books::with(|b| b.log.upstream_host = Some("127.0.0.1:1".into())),
+        "upstream host 127.0.0.1:1",
+    );
     fails_with(Books::with(|b| b.log.upstream_cluster = Some("other".into())), "upstream cluster other");
     fails_with(Books::with(|b| b.log.duration_ms = Some(60_000)), "a duration of 60000 ms");
     // What the format lacks is not judged.

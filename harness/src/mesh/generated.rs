@@ -149,7 +149,8 @@ impl Client<'_> {
         let (failed, kept, samples) = store.with(|evidence| {
             let new = evidence.get(mark..).unwrap_or_default();
             let failed = judge(&ledger, new, &tokens);
-            let mut kept: BTreeSet<EvidenceId> = failed.iter().flat_map(|(_, e)| e.evidence.clone()).collect();
+            let mut kept: BTreeSet<EvidenceId> =
+                failed.iter().flat_map(|(_, e)| e.evidence.clone()).collect();
             let sampled: Vec<&String> = tokens.iter().take(if keep_samples { SAMPLES } else { 0 }).collect();
             let samples = new.iter().filter(|e| e.token.as_ref().is_some_and(|t| sampled.contains(&t)));
             let samples: Vec<EvidenceId> = samples.map(|e| e.id.clone()).collect();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{AnswerSpec, AnswerFraming, DIRECTIONS};
+use super::answer::{AnswerFraming, AnswerSpec, DIRECTIONS};
 use crate::digest::sample;
 use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 
@@ -105,7 +105,9 @@ impl GeneratedExchange {
     /// The rules that this exchange puts to the test, with the section of the RFC that states each.
     #[must_use]
     pub fn rules(&self) -> Vec<&'static str> {
-        let mut rules = vec!["the request target is forwarded as received (RFC 9110, section 7.6; RFC 3986, section 6.2.2)"];
+        let mut rules = vec![
+            "the request target is forwarded as received (RFC 9110, section 7.6; RFC 3986, section 6.2.2)",
+        ];
         if !matches!(self.method.as_str(), "GET" | "HEAD") {
             rules.push("the method is forwarded as received (RFC 9110, section 9.1)");
         }
@@ -116,7 +118,9 @@ impl GeneratedExchange {
             rules.push("content is forwarded whole (RFC 9110, section 6.4; RFC 9112, section 6)");
         }
         if !self.answer.headers.is_empty() {
-            rules.push("the answer's fields are forwarded, several Set-Cookie fields apart (RFC 9110, section 5.3)");
+            rules.push(
+                "the answer's fields are forwarded, several Set-Cookie fields apart (RFC 9110, section 5.3)",
+            );
         }
         if self.answer.framing == AnswerFraming::BreaksOff {
             rules.push("an incomplete answer is not passed off as complete (RFC 9112, section 8)");

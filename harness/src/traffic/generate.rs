@@ -8,16 +8,52 @@ use super::exchange::GeneratedExchange;
 /// Methods of RFC 9110, section 9.3, of RFC 5789, and some that no proxy knows. CONNECT is not forwarded, and TRACE is often
 /// refused on purpose.
 const METHODS: &[&str] = &[
-    "GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND", "REPORT", "BREW", "X-UNKNOWN",
+    "GET",
+    "GET",
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "OPTIONS",
+    "PATCH",
+    "PROPFIND",
+    "REPORT",
+    "BREW",
+    "X-UNKNOWN",
 ];
 /// Pieces of a path. Dot segments and encoded unreserved characters are left out: a proxy may normalize them (RFC 3986,
 /// sections 6.2.2.2 and 6.2.2.3; Envoy, `normalize_path`).
 const SEGMENTS: &[&str] = &[
-    "politics", "Politics", "a%20b", "%C3%A9t%C3%A9", "%E2%82%AC", "a;v=1", "x%2Fy", "a+b", "~me", "a:b", "a@b", "$&'()*,=", "",
-    "very-long-segment", "..a", "%25",
+    "politics",
+    "Politics",
+    "a%20b",
+    "%C3%A9t%C3%A9",
+    "%E2%82%AC",
+    "a;v=1",
+    "x%2Fy",
+    "a+b",
+    "~me",
+    "a:b",
+    "a@b",
+    "$&'()*,=",
+    "",
+    "very-long-segment",
+    "..a",
+    "%25",
 ];
 const QUERIES: &[&str] = &[
-    "", "q=1", "q=a%20b+c", "a=1&a=2&b", "x=%26%3D%2F", "next=https://example.com/?a=b", "empty=", "%C3%BC=%C3%A4", "a[]=1", "?", "q=%2e%2e",
+    "",
+    "q=1",
+    "q=a%20b+c",
+    "a=1&a=2&b",
+    "x=%26%3D%2F",
+    "next=https://example.com/?a=b",
+    "empty=",
+    "%C3%BC=%C3%A4",
+    "a[]=1",
+    "?",
+    "q=%2e%2e",
 ];
 /// Requests' headers that a proxy must leave alone.
 const HEADERS: &[(&str, &str)] = &[
@@ -48,8 +84,8 @@ const HEADERS: &[(&str, &str)] = &[
     ("x-many", "Three, four"),
 ];
 const STATUSES: &[u16] = &[
-    200, 200, 200, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 409, 410, 412, 413, 416, 422, 429, 451,
-    500, 501,
+    200, 200, 200, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 409, 410,
+    412, 413, 416, 422, 429, 451, 500, 501,
 ];
 /// Answers' headers that a proxy must leave alone.
 const ANSWER_HEADERS: &[(&str, &str)] = &[
@@ -93,7 +129,8 @@ impl Generator {
     pub fn next_exchange(&mut self) -> GeneratedExchange {
         let host = self.one(&self.hosts.clone()).cloned().unwrap_or_default();
         let method = self.one(METHODS).copied().unwrap_or("GET").to_owned();
-        let mut exchange = GeneratedExchange { method, target: self.target(), ..GeneratedExchange::plain(&host) };
+        let mut exchange =
+            GeneratedExchange { method, target: self.target(), ..GeneratedExchange::plain(&host) };
         exchange.host_header = match self.rng.u8(0..12) {
             0 => Some(host.to_ascii_uppercase()),
             1 => Some(format!("{host}:80")),
@@ -106,7 +143,8 @@ impl Generator {
             exchange.chunked = exchange.body > 0 && self.rng.bool();
         }
         exchange.answer = self.answer(exchange.method == "HEAD");
-        if exchange.body == 0 && exchange.answer.framing != AnswerFraming::BreaksOff && self.rng.u8(0..8) == 0 {
+        if exchange.body == 0 && exchange.answer.framing != AnswerFraming::BreaksOff && self.rng.u8(0..8) == 0
+        {
             exchange.times = self.rng.usize(2..5);
         }
         exchange
@@ -204,7 +242,10 @@ mod tests {
             let exchange = generator.next_exchange();
             exchange.request().unwrap();
             assert_eq!(serde_json::from_str::<GeneratedExchange>(&exchange.case()).unwrap(), exchange);
-            assert_eq!(AnswerSpec::from_header(&exchange.answer.to_header()).as_ref(), Some(&exchange.answer));
+            assert_eq!(
+                AnswerSpec::from_header(&exchange.answer.to_header()).as_ref(),
+                Some(&exchange.answer)
+            );
         }
     }
 }

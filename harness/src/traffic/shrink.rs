@@ -37,8 +37,14 @@ pub(crate) fn candidates(exchange: &GeneratedExchange) -> Vec<GeneratedExchange>
     }
     let segments: Vec<&str> = exchange.target.split('/').skip(1).collect();
     if segments.len() > 1 {
-        add(GeneratedExchange { target: format!("/{}", segments[..segments.len() / 2].join("/")), ..exchange.clone() });
-        add(GeneratedExchange { target: format!("/{}", segments[segments.len() / 2..].join("/")), ..exchange.clone() });
+        add(GeneratedExchange {
+            target: format!("/{}", segments[..segments.len() / 2].join("/")),
+            ..exchange.clone()
+        });
+        add(GeneratedExchange {
+            target: format!("/{}", segments[segments.len() / 2..].join("/")),
+            ..exchange.clone()
+        });
     }
     if exchange.body > 1 {
         add(GeneratedExchange { body: exchange.body / 2, ..exchange.clone() });

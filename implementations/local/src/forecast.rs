@@ -44,7 +44,9 @@ struct NoSecret;
 impl Forecast for LocalForecast {
     fn of(&self, request: &SentRequest<'_>) -> Promise {
         let Ok(url) = Url::parse(request.url) else { return Promise::Open };
-        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return Promise::Open };
+        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+            return Promise::Open;
+        };
         let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
         let dials = match request.sender {
             Sender::Workload(name) => self.proxy(name).and_then(|p| bind_of(&p.outbound, port)),

@@ -21,13 +21,13 @@ use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Fact, Side};
 use tokio::sync::Mutex;
 
-use crate::forecast::{KnownServer, LocalForecast};
-use meshproof_harness::forecast::Forecast;
 use crate::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update, environment,
 };
+use crate::forecast::{KnownServer, LocalForecast};
 use crate::seat::{Addresses, in_cluster, plain_service};
 use meshproof_harness::feature::Feature;
+use meshproof_harness::forecast::Forecast;
 use meshproof_harness::timeouts::Timeout;
 use meshproof_model::Resource;
 use meshproof_plan::model::OriginalDestination;
@@ -254,10 +254,12 @@ impl LocalInstance {
             (e.address, KnownServer { host: e.host.clone(), port: e.port, chain })
         });
         let plain = self.plain.iter().flat_map(|(service, _)| {
-            let known = |address, port| {
-                (address, KnownServer { host: service.host.clone(), port, chain: None })
-            };
-            service.ports.iter().flat_map(move |p| p.endpoints.iter().map(move |e| known(e.address, p.number)))
+            let known =
+                |address, port| (address, KnownServer { host: service.host.clone(), port, chain: None });
+            service
+                .ports
+                .iter()
+                .flat_map(move |p| p.endpoints.iter().map(move |e| known(e.address, p.number)))
         });
         let applications = self.addresses.proxies.iter().flat_map(|proxy| {
             let host = service_host(&proxy.name, &proxy.namespace);

@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use regex::Regex;
 
 use crate::model::{
-    Action, Cluster, Discovery, DownstreamTls, FilterChain, Forward, HeaderChanges, HttpRoutes, Listener, NameCheck,
-    Origination, PathMatch, Plan, ProxyPlan, Route, RouteAction, ServerName, StringMatch, Transport, UpstreamTls,
+    Action, Cluster, Discovery, DownstreamTls, FilterChain, Forward, HeaderChanges, HttpRoutes, Listener,
+    NameCheck, Origination, PathMatch, Plan, ProxyPlan, Route, RouteAction, ServerName, StringMatch,
+    Transport, UpstreamTls,
 };
 
 /// How many proxies a request passes at most; beyond it the plan leads in a circle.
@@ -116,7 +117,9 @@ enum Bytes {
     Plain,
     Own(String),
     /// Mesh TLS with this server name.
-    Mesh { server_name: String },
+    Mesh {
+        server_name: String,
+    },
 }
 
 /// Follows the request through the plan.
@@ -235,7 +238,9 @@ impl<'p> Walker<'p, '_> {
             return ends(proxy, Some(404), "no route takes the request");
         };
         match &route.action {
-            RouteAction::DirectResponse { status, .. } => ends(proxy, Some(*status), "the route answers itself"),
+            RouteAction::DirectResponse { status, .. } => {
+                ends(proxy, Some(*status), "the route answers itself")
+            }
             RouteAction::Redirect { status, .. } => ends(proxy, Some(*status), "the route redirects"),
             RouteAction::Forward(forward) => {
                 let [only] = forward.clusters.as_slice() else {
@@ -250,9 +255,9 @@ impl<'p> Walker<'p, '_> {
     fn find(&self, routes: &'p HttpRoutes) -> Option<&'p Route> {
         let asked = self.authority.to_ascii_lowercase();
         let bare = without_port(&asked);
-        let host = domain(routes, &asked).or_else(|| domain(routes, bare)).or_else(|| {
-            routes.virtual_hosts.iter().find(|host| host.domains.iter().any(|d| d == "*"))
-        })?;
+        let host = domain(routes, &asked)
+            .or_else(|| domain(routes, bare))
+            .or_else(|| routes.virtual_hosts.iter().find(|host| host.domains.iter().any(|d| d == "*")))?;
         host.routes.iter().find(|route| self.matches(route))
     }
 
@@ -296,13 +301,17 @@ impl<'p> Walker<'p, '_> {
                 None => (self.target.clone(), None),
             };
             let path = match &route.matches.path {
-                PathMatch::Prefix(prefix) => format!("{with}{}", path.strip_prefix(prefix.as_str()).unwrap_or_default()),
+                PathMatch::Prefix(prefix) => {
+                    format!("{with}{}", path.strip_prefix(prefix.as_str()).unwrap_or_default())
+                }
                 PathMatch::Any | PathMatch::Exact(_) | PathMatch::Regex(_) => with.clone(),
             };
             self.target = query.map_or(path.clone(), |query| format!("{path}?{query}"));
         }
         edit(&mut self.headers, &forward.request_headers);
-        if let Some((_, host)) = forward.request_headers.set.iter().find(|(n, _)| n == "host" || n == ":authority") {
+        if let Some((_, host)) =
+            forward.request_headers.set.iter().find(|(n, _)| n == "host" || n == ":authority")
+        {
             self.authority.clone_from(host);
         }
         self.request_headers.push(&forward.request_headers);

@@ -23,8 +23,8 @@ use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Hop, HopResult
 use rustls::client::danger::ServerCertVerifier;
 use url::Url;
 
-use http::Method;
 use crate::http_facts;
+use http::Method;
 use meshproof_harness::digest::sha256;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec};
 pub use raw::{RawEnd, RawReply, raw};
