@@ -448,9 +448,10 @@ impl Mesh {
         let limit = self.setting.seat.timeouts.get(timeout);
         match tokio::time::timeout(limit, work).await {
             Ok(result) => result,
-            Err(_) => Err(TargetError::Gone(format!(
-                "timed out after {limit:?} waiting for it to {what}; --timeout {timeout}=DURATION sets another limit"
-            ))),
+            Err(_) => {
+                let what = format!("the implementation to {what}");
+                Err(TargetError::TimedOut { timeout, limit, what, last: None })
+            }
         }
     }
 }

@@ -129,6 +129,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         TargetError::Refused(_)
         | TargetError::Unsupported(_)
         | TargetError::Unable(_)
+        | TargetError::TimedOut { .. }
         | TargetError::Environment(_) => RunError::Target(e.to_string()),
     })?;
     let implementation = Arc::new(implementation);
@@ -319,7 +320,7 @@ fn skipped(reason: String) -> Unreached {
 /// Who is to blame for the checks that were not reached.
 fn blame(stop: Stop, declared: &[Feature]) -> Unreached {
     match stop {
-        Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_))) => {
+        Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_) | TargetError::TimedOut { .. })) => {
             Unreached { verdict: Verdict::Failed, reason: e.to_string(), fault: None, feature: None }
         }
         // A declared feature that is then not supported is a failure, or every implementation could skip its way to a pass.

@@ -120,8 +120,10 @@ async fn a_change_that_never_comes_into_force_fails_and_names_the_timeout() {
     assert_all(
         &outcome,
         Verdict::Failed,
-        "timed out after 50ms waiting for it to bring the change into force; --timeout applied=",
+        "Timed out after 50ms waiting for the implementation to bring the change into force; --timeout applied=",
     );
+    let checks = outcome.report.checks();
+    assert!(checks.into_iter().all(|check| !check.reason.contains("the implementation failed")));
     assert_eq!(outcome.stopped, 1);
 }
 

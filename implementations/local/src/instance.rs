@@ -347,10 +347,8 @@ impl Instance for LocalInstance {
         let taken_up = tokio::time::timeout(limit, self.bring_into_force(&mut state)).await;
         let stopped = join_all(replaced.iter().map(|service| service.stop())).await;
         taken_up.map_err(|_| {
-            TargetError::Gone(format!(
-                "timed out after {limit:?} waiting for it to use the addresses of new external services; --timeout \
-                 applied=DURATION sets another limit"
-            ))
+            let what = "the implementation to use the addresses of new external services".to_owned();
+            TargetError::TimedOut { timeout: Timeout::Applied, limit, what, last: None }
         })??;
         stopped.into_iter().collect::<Result<(), _>>().map_err(environment)?;
         Ok(described)
@@ -421,10 +419,8 @@ impl Instance for LocalInstance {
         // Bounded apart from the external services: who keeps the suite waiting decides who is to blame.
         let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         tokio::time::timeout(limit, self.data_plane.settle()).await.map_err(|_| {
-            TargetError::Gone(format!(
-                "timed out after {limit:?} waiting for its access logs; --timeout evidence-settled=DURATION sets another \
-                 limit"
-            ))
+            let what = "the implementation to write its access logs".to_owned();
+            TargetError::TimedOut { timeout: Timeout::EvidenceSettled, limit, what, last: None }
         })??;
         let services = self.running_services();
         let settled = join_all(services.iter().map(|service| service.settle())).await;

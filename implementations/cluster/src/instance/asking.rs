@@ -108,10 +108,8 @@ impl ClusterInstance {
         servers?;
         let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         self.flush_markers.wait(&asked, &token, limit).await.map_err(|silent| {
-            TargetError::Gone(format!(
-                "{} did not write their access logs within the timeout `evidence-settled` ({limit:?})",
-                silent.join(", ")
-            ))
+            let what = format!("the access logs of {}", silent.join(", "));
+            TargetError::TimedOut { timeout: Timeout::EvidenceSettled, limit, what, last: None }
         })
     }
 
