@@ -2,18 +2,20 @@
 //! reading, evidence, checks, waiting, and the runner. It never names a scenario.
 
 pub mod access_log;
+pub mod backoff;
 pub mod catalogue;
 pub mod certificates;
 pub mod claim;
+pub mod client_hello;
 pub mod digest;
 pub mod external;
 pub mod external_server;
 pub mod feature;
 pub mod fixtures;
 pub mod holding;
+pub mod lines;
 pub mod manifest;
 pub mod mesh;
-pub mod names;
 mod report_size;
 pub mod run_folder;
 pub mod runner;
@@ -26,3 +28,5 @@ pub mod timeouts;
 pub mod token;
 pub mod topology;
 pub mod workload;
+
+pub use meshproof_model::names;
