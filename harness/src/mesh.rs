@@ -124,7 +124,7 @@ impl Mesh {
     /// Whether the implementation declares this feature.
     #[must_use]
     pub fn has_feature(&self, feature: Feature) -> bool {
-        self.setting.implementation.features.contains(&feature)
+        self.setting.implementation.features.contains(&feature.into())
     }
 
     /// The suite's public CA: what it signs is believed by workloads and proxies as if by the system's roots.
@@ -406,7 +406,7 @@ impl Mesh {
             evidence: finding.evidence.clone(),
             differences: finding.differences.clone(),
             expected_failure: None,
-            feature: self.missing_feature(check).or_else(|| check.features.first().copied()),
+            feature: self.missing_feature(check).or_else(|| check.features.first().copied()).map(Into::into),
         }
     }
 
