@@ -299,7 +299,7 @@ impl ClusterInstance {
         if let Some((client, reason)) = client {
             return Err(unseen("a gateway's pods", &client.name, &reason));
         }
-        let app = gateway.labels.get("app").map_or(gateway.name, String::as_str);
+        let app = gateway.labels.get("app").unwrap_or(&gateway.name);
         self.apply(&gateway::deployment(&self.context(), gateway, u32::from(running))).await?;
         if running {
             self.attach(proxy, app, PROXY, Timeout::Applied).await?;
