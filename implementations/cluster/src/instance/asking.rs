@@ -157,7 +157,7 @@ impl ClusterInstance {
             argv.extend([
                 "-o".to_owned(),
                 "/dev/null".to_owned(),
-                format!("http://{place}/fence?token={token}"),
+                format!("http://{place}/flush-marker?token={token}"),
             ]);
         }
         let limits = ExecLimits { stdout: 4096, stderr: 4096, time: limit + OVERHEAD };
