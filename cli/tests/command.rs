@@ -380,7 +380,7 @@ fn doctor_names_the_programs_that_it_found() {
 
 #[test]
 fn doctor_of_an_adapter_names_its_command_and_its_features() {
-    let adapter = r#"sh -c 'read line; echo "{\"type\":\"hello\",\"contract\":1,\"name\":\"shop\",\"version\":\"7\",\"features\":[\"sidecar\"]}"; read line'"#;
+    let adapter = r#"sh -c 'read line; echo "{\"type\":\"hello\",\"contract\":1,\"name\":\"shop\",\"version\":\"7\",\"features\":[\"sidecar\"]}"; read line; echo "{\"type\":\"stopped\"}"'"#;
     let said = text(&ran(meshproof().args(["doctor", "--target", &format!("adapter:{adapter}")]), 0).stdout);
     for part in [
         "implementation     shop\nversion            7\nadapter            sh -c",

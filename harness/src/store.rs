@@ -53,7 +53,12 @@ impl Store {
     /// Keeps one fact and returns its name, for whoever wants to refer to it. Beyond [`MAX_EVIDENCE`] it is counted and not kept.
     #[allow(clippy::must_use_candidate, reason = "most callers record and go on")]
     pub fn record(&self, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
-        let at_us = self.now_us();
+        self.record_at(self.now_us(), side, token, fact)
+    }
+
+    /// Keeps one fact that happened at this time (microseconds since the scenario started).
+    #[allow(clippy::must_use_candidate, reason = "most callers record and go on")]
+    pub fn record_at(&self, at_us: u64, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
         let mut inner = self.lock();
         inner.issued += 1;
         let id = EvidenceId(format!("e{}", inner.issued));

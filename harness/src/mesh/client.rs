@@ -174,6 +174,7 @@ impl Door<'_> {
         let url = format!("{}{path}", self.origin);
         let from = Origin::Probe(Probe::External);
         let asked = self.mesh.ask(&from, RequestSpec::get(url.as_str(), "")).await?;
+        self.mesh.state().ledger.unrecorded.push(asked.token.clone());
         match asked.exchange.last_response() {
             Some(response) if response.status == 200 => Ok(()),
             Some(_) | None => Err(Stop::Suite(format!(
@@ -253,6 +254,7 @@ async fn ask_until(
 pub(super) struct Asked {
     token: String,
     exchange: Exchange,
+    ended_us: u64,
 }
 
 impl Mesh {
@@ -272,7 +274,7 @@ impl Mesh {
                 request.method, request.url
             )));
         }
-        Ok(Asked { token, exchange })
+        Ok(Asked { token, exchange, ended_us: self.setting.seat.store.now_us() })
     }
 
     async fn settled(&self) -> Result<(), Stop> {
@@ -281,7 +283,7 @@ impl Mesh {
 
     /// Records what came of a request.
     fn told(&self, from: &Origin, asked: Asked, mark: usize) -> Reply {
-        let Asked { token, exchange } = asked;
+        let Asked { token, exchange, ended_us } = asked;
         let (side, place) = match from {
             Origin::Workload(name) => {
                 (Side::Workload { name: (*name).to_owned() }, format!("at workload {name}"))
@@ -295,8 +297,11 @@ impl Mesh {
                 (Side::Suite, format!("on the hop from the suite's own client to {to}"))
             }
         };
+        if let Origin::Probe(probe) = from {
+            self.state().ledger.probes.insert(token.clone(), probe.clone());
+        }
         let fact = Fact::Exchange(exchange.clone());
-        let id = self.setting.seat.store.record(side, Some(token.clone()), fact);
+        let id = self.setting.seat.store.record_at(ended_us, side, Some(token.clone()), fact);
         Reply { id, token, exchange, place, mark }
     }
 }

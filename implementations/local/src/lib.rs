@@ -8,6 +8,7 @@ pub mod apps;
 pub mod child;
 pub mod data_plane;
 pub mod external;
+mod forecast;
 mod http_facts;
 mod instance;
 pub mod ports;

@@ -8,6 +8,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use meshproof_harness::digest::sha256;
+use meshproof_model::Header;
 use tokio::sync::watch;
 
 /// The size of the pieces of a body that is sent without a length.
@@ -52,6 +53,16 @@ impl Framing {
         match self {
             Self::Length | Self::Withheld(_) => true,
             Self::Pieces | Self::PiecesWithChecksum => false,
+        }
+    }
+
+    /// The trailers of this body.
+    pub(super) fn trailers(&self, whole: &[u8]) -> Vec<Header> {
+        match self {
+            Self::Length | Self::Pieces | Self::Withheld(_) => Vec::new(),
+            Self::PiecesWithChecksum => {
+                vec![Header { name: CHECKSUM.as_str().to_owned(), value: sha256(whole) }]
+            }
         }
     }
 
