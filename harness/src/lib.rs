@@ -29,6 +29,7 @@ pub mod target;
 pub mod timeouts;
 pub mod token;
 pub mod topology;
+pub mod traffic;
 pub mod workload;
 
 pub use meshproof_model::names;

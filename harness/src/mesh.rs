@@ -3,6 +3,7 @@
 
 mod client;
 mod finish;
+mod generated;
 mod handles;
 mod live;
 
@@ -29,9 +30,11 @@ use crate::secret::Secret;
 use crate::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use crate::timeouts::Timeout;
 use crate::token::Tokens;
+use crate::traffic::Traffic;
 use crate::workload::RequestSpec;
 
 pub use client::Client;
+pub use generated::Generated;
 pub use finish::RUNS_UNTIL_STOPPED;
 pub(crate) use finish::{Finished, Unreached};
 pub use handles::{External, Proxy};
@@ -79,6 +82,7 @@ pub(crate) struct Setting {
     pub(crate) fail_fast: bool,
     pub(crate) events: Events,
     pub(crate) repeat: String,
+    pub(crate) traffic: Traffic,
 }
 
 /// The mesh of one scenario.

@@ -1,5 +1,6 @@
 //! Where evidence is kept while a scenario runs.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -76,6 +77,14 @@ impl Store {
         if let Some(e) = self.lock().evidence.iter_mut().rev().find(|e| &e.id == id) {
             change(&mut e.fact);
         }
+    }
+
+    /// Drops what was recorded from this mark on, but for these pieces. What is dropped does not count as lost.
+    pub fn retire(&self, from: usize, kept: &BTreeSet<EvidenceId>) {
+        let mut inner = self.lock();
+        let from = from.min(inner.evidence.len());
+        let new = inner.evidence.split_off(from);
+        inner.evidence.extend(new.into_iter().filter(|e| kept.contains(&e.id)));
     }
 
     /// From now on, evidence belongs to this step.

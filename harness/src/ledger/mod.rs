@@ -10,7 +10,7 @@ mod compare;
 mod headers;
 mod lines;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meshproof_model::{Difference, Evidence, EvidenceId, Feature, ReportedFeature};
@@ -52,6 +52,8 @@ pub struct Ledger {
     pub features: Vec<ReportedFeature>,
     /// Tokens of requests of the suite that are not in the evidence.
     pub unrecorded: Vec<String>,
+    /// Tokens of requests that were judged, and whose evidence is no longer kept.
+    pub retired: BTreeSet<String>,
 }
 
 /// Something that is not accounted for.
@@ -70,14 +72,24 @@ impl Entry {
 }
 
 impl Ledger {
-    /// Balances the books of a scenario.
-    #[must_use]
-    pub fn judge(&self, view: View<'_>) -> Finding {
-        let account = account::Account::open(self, view);
+    /// What is not accounted for in this evidence.
+    pub(crate) fn entries(&self, view: View<'_>) -> Vec<Entry> {
+        Self::entries_of(&account::Account::open(self, view))
+    }
+
+    fn entries_of(account: &account::Account<'_>) -> Vec<Entry> {
         let mut entries = account.requests();
         entries.extend(account.exchanges());
         entries.extend(account.connections());
         entries.extend(account.lines());
+        entries
+    }
+
+    /// Balances the books of a scenario.
+    #[must_use]
+    pub fn judge(&self, view: View<'_>) -> Finding {
+        let account = account::Account::open(self, view);
+        let entries = Self::entries_of(&account);
         let expected = "every request, connection and access-log line is accounted for";
         if entries.is_empty() {
             let seen = format!(

@@ -258,7 +258,7 @@ pub(super) struct Asked {
 }
 
 impl Mesh {
-    async fn ask(&self, from: &Origin, mut request: RequestSpec) -> Result<Asked, Stop> {
+    pub(super) async fn ask(&self, from: &Origin, mut request: RequestSpec) -> Result<Asked, Stop> {
         let token = self.tokens.next();
         request.token.clone_from(&token);
         let exchange = match from {
@@ -277,12 +277,12 @@ impl Mesh {
         Ok(Asked { token, exchange, ended_us: self.setting.seat.store.now_us() })
     }
 
-    async fn settled(&self) -> Result<(), Stop> {
+    pub(super) async fn settled(&self) -> Result<(), Stop> {
         Ok(self.settle().await?)
     }
 
     /// Records what came of a request.
-    fn told(&self, from: &Origin, asked: Asked, mark: usize) -> Reply {
+    pub(super) fn told(&self, from: &Origin, asked: Asked, mark: usize) -> Reply {
         let Asked { token, exchange, ended_us } = asked;
         let (side, place) = match from {
             Origin::Workload(name) => {

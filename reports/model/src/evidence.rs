@@ -425,6 +425,9 @@ pub struct ServerAnswer {
     /// The trailer fields after the body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trailers: Vec<Header>,
+    /// Whether the service broke the connection off in the middle of the body, as the scenario asked it to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub breaks_off: bool,
 }
 
 impl ServerRequest {

@@ -277,6 +277,7 @@ fn response(
         headers: http_facts::headers(&headers),
         body_bytes: if has_body { length as u64 } else { 0 },
         body_sha256: has_body.then(|| sha256(&answer.body)),
+        breaks_off: has_body && matches!(answer.framing, Framing::BreaksOff),
         trailers: if has_body { answer.framing.trailers(&answer.body) } else { Vec::new() },
     };
     if has_length {
