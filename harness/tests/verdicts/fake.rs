@@ -358,6 +358,7 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
         fail_fast: asked.fail_fast,
         keep: false,
         timeouts,
+        traffic: Default::default(),
         work: work.path().to_owned(),
         fixtures: None,
         events: Arc::new(move |event| {
