@@ -15,7 +15,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use meshproof_model::{Difference, Evidence, EvidenceId, Feature};
+use meshproof_model::{Difference, Evidence, EvidenceId, Feature, ReportedFeature};
 
 use crate::claim::{Finding, View};
 use crate::forecast::Forecast;
@@ -51,7 +51,7 @@ pub struct Ledger {
     /// By token: where the suite's own requests went.
     pub probes: BTreeMap<String, Probe>,
     /// The features that the implementation declares.
-    pub features: Vec<Feature>,
+    pub features: Vec<ReportedFeature>,
     /// Tokens of requests of the suite that are not in the evidence.
     pub unrecorded: Vec<String>,
     /// Tokens of requests that were judged while the scenario ran.
@@ -124,7 +124,7 @@ impl Ledger {
     }
 
     fn has(&self, feature: Feature) -> bool {
-        self.features.contains(&feature)
+        self.features.contains(&feature.into())
     }
 
     /// The states of the configuration that may have been in force at some time between these.

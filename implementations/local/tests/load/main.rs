@@ -29,7 +29,7 @@ const HOST: &str = "api.example.com";
 /// What a change does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
-    /// Nothing that anybody notices.
+    /// Nothing that can be noticed.
     Nothing,
     /// Takes longer than requests in flight may be held: it waits until those that are held have ended.
     TakesLong,
@@ -94,14 +94,14 @@ impl Instance for DirectInstance {
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
-        let mut told = Vec::new();
+        let mut described = Vec::new();
         for (spec, _) in specs {
             let service: Arc<dyn RunningService> =
                 start_embedded(spec, self.seat.store.clone(), &self.seat.timeouts).await.unwrap().into();
-            told.push(service.describe());
+            described.push(service.describe());
             *self.service.lock().unwrap() = Some(service);
         }
-        Ok(told)
+        Ok(described)
     }
 
     async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {

@@ -186,7 +186,7 @@ async fn a_server_that_stalls_runs_into_the_timeout_request() {
         assert!(exchange.duration_us >= 100_000);
         assert!(
             exchange.hops[0].sent.starts_with("GET / HTTP/1.1\r\n"),
-            "what was sent is known all the same"
+            "what was sent is known nevertheless"
         );
         // The connection is gone, too.
         task.await.unwrap();
