@@ -56,6 +56,14 @@ pub fn sample(bytes: usize) -> Bytes {
     text.into()
 }
 
+/// So many bytes (at most [`MAX_SAMPLE`]) of every value, among them NUL and line ends, in an order that does not repeat for
+/// 64 KiB.
+#[must_use]
+pub fn binary_sample(bytes: usize) -> Bytes {
+    let byte = |at: usize| u8::try_from((at.wrapping_mul(167) ^ (at >> 8)) & 0xff).unwrap_or_default();
+    (0..bytes.min(MAX_SAMPLE)).map(byte).collect::<Vec<u8>>().into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

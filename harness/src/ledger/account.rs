@@ -221,9 +221,14 @@ impl<'a> Account<'a> {
             [] => self.unreceived(asked),
             [first, more @ ..] => {
                 let again: Vec<&Received<'_>> = more.iter().map(|place| &self.received[*place]).collect();
-                // Istio's default retry policy repeats after 503 (`retriable-status-codes`).
-                let before = std::iter::once(first).chain(more).take(more.len());
-                let retried = before.into_iter().all(|place| self.received[*place].request.status == 503);
+                // Istio's default retry policy repeats after 503 (`retriable-status-codes`). A request that was not answered
+                // may be repeated if its method is idempotent (RFC 9110, section 9.2.2).
+                let idempotent =
+                    !matches!(asked.hop.method.as_str(), "POST" | "PATCH") && asked.is_known_method();
+                let retried = std::iter::once(first).chain(more).take(more.len()).all(|place| {
+                    let status = self.received[*place].request.status;
+                    status == 503 || (status == 0 && idempotent)
+                });
                 if !again.is_empty() && !retried {
                     let copies: Vec<String> = again.iter().map(|r| describe(r)).collect();
                     let words = format!(
@@ -292,9 +297,8 @@ impl<'a> Account<'a> {
             Transport::Clear | Transport::OwnTls => false,
         };
         // An intermediary may refuse a method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
-        let unknown_method = !METHODS.contains(&asked.hop.method.as_str());
         refused
-            || unknown_method
+            || !asked.is_known_method()
             || matches!(&asked.hop.result, HopResult::Error(_)) && arrival.transport == Transport::OwnTls
             || asked.promises.len() > 1
             || self.connections.iter().any(|c| {
@@ -425,6 +429,10 @@ impl Asked<'_> {
             Promise::Arrives(arrival) => Some(arrival.as_ref()),
             Promise::Ends { .. } | Promise::Open => None,
         })
+    }
+
+    fn is_known_method(&self) -> bool {
+        METHODS.contains(&self.hop.method.as_str())
     }
 
     fn may_arrive(&self, received: &Received<'_>) -> bool {

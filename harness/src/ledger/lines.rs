@@ -42,7 +42,8 @@ impl Account<'_> {
         // Several requests with one token (redirects, repeats) cannot be told apart in the log, nor can a request during a
         // change of the configuration.
         let [Promise::Arrives(arrival)] = asked.promises.as_slice() else { return Vec::new() };
-        if self.asked.iter().filter(|a| a.token == asked.token).count() != 1 || !self.is_received(asked) {
+        let answered = asked.received.iter().all(|place| self.received[*place].request.status != 0);
+        if self.asked.iter().filter(|a| a.token == asked.token).count() != 1 || !self.is_received(asked) || !answered {
             return Vec::new();
         }
         let lines: Vec<&LogLine<'_>> = self.logged.iter().filter(|l| l.token == Some(asked.token)).collect();

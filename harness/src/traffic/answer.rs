@@ -14,7 +14,7 @@ pub struct AnswerSpec {
     /// In this order; a name may come several times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
-    /// The length of the body, which is [`crate::digest::sample`]. No body where the status allows none.
+    /// The length of the body, which is [`crate::digest::binary_sample`]. No body where the status allows none.
     #[serde(default)]
     pub body: usize,
     /// How the body is sent.
@@ -33,6 +33,8 @@ pub enum AnswerFraming {
     Pieces,
     /// With its length, and the connection breaks off after half of it.
     BreaksOff,
+    /// Not at all: the connection is closed once the request has arrived.
+    NoAnswer,
 }
 
 impl AnswerSpec {
@@ -40,6 +42,15 @@ impl AnswerSpec {
     #[must_use]
     pub fn plain() -> Self {
         Self { status: 200, headers: Vec::new(), body: 0, framing: AnswerFraming::Length }
+    }
+
+    /// Whether the answer comes, and comes whole.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match self.framing {
+            AnswerFraming::Length | AnswerFraming::Pieces => true,
+            AnswerFraming::BreaksOff | AnswerFraming::NoAnswer => false,
+        }
     }
 
     /// Whether a message with this status has a body (RFC 9110, section 6.4.1).

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{AnswerFraming, AnswerSpec, DIRECTIONS};
-use crate::digest::sample;
+use crate::digest::binary_sample;
 use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 
 /// One exchange: the request, and how it is to be answered. Its JSON is a regression case.
@@ -22,7 +22,7 @@ pub struct GeneratedExchange {
     /// In this order; a name may come several times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
-    /// The length of the body, which is [`crate::digest::sample`].
+    /// The length of the body, which is [`crate::digest::binary_sample`].
     #[serde(default)]
     pub body: usize,
     /// Whether the body is sent in chunks, without a length.
@@ -63,7 +63,7 @@ impl GeneratedExchange {
         Ok(RequestSpec {
             method,
             headers,
-            body: if self.body == 0 { Bytes::new() } else { sample(self.body) },
+            body: if self.body == 0 { Bytes::new() } else { binary_sample(self.body) },
             delivery: if self.chunked { Delivery::Pieces } else { Delivery::Whole },
             times: self.times,
             host_header: self.host_header.clone(),
@@ -124,6 +124,9 @@ impl GeneratedExchange {
         }
         if self.answer.framing == AnswerFraming::BreaksOff {
             rules.push("an incomplete answer is not passed off as complete (RFC 9112, section 8)");
+        }
+        if self.answer.framing == AnswerFraming::NoAnswer {
+            rules.push("a request that is not idempotent is not repeated (RFC 9110, section 9.2.2)");
         }
         if self.times > 1 {
             rules.push("requests over one connection are answered in their order (RFC 9112, section 9.3)");

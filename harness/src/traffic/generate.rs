@@ -73,6 +73,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("pragma", "no-cache"),
     ("prefer", "return=minimal; wait=10"),
     ("x-empty", ""),
+    ("x-utf8", "Grüezi, 世界"),
     ("x_underscore", "kept"),
     ("x-api-key", "s3cr3t/+=="),
     ("x-mixed", "MiXeD; A=\"b  c\"/d %20"),
@@ -89,6 +90,10 @@ const STATUSES: &[u16] = &[
 ];
 /// Answers' headers that a proxy must leave alone.
 const ANSWER_HEADERS: &[(&str, &str)] = &[
+    ("content-type", "text/html; charset=utf-8"),
+    ("content-type", "application/json"),
+    ("content-type", "text/event-stream"),
+    ("content-encoding", "x-unknown"),
     ("set-cookie", "a=1; Path=/; Secure; HttpOnly"),
     ("set-cookie", "b=2; Expires=Wed, 09 Jun 2027 10:18:14 GMT"),
     ("set-cookie", "c="),
@@ -143,8 +148,7 @@ impl Generator {
             exchange.chunked = exchange.body > 0 && self.rng.bool();
         }
         exchange.answer = self.answer(exchange.method == "HEAD");
-        if exchange.body == 0 && exchange.answer.framing != AnswerFraming::BreaksOff && self.rng.u8(0..8) == 0
-        {
+        if exchange.body == 0 && exchange.answer.is_whole() && self.rng.u8(0..8) == 0 {
             exchange.times = self.rng.usize(2..5);
         }
         exchange
@@ -196,7 +200,7 @@ impl Generator {
             0..6 => 0,
             6..16 => self.rng.usize(1..2000),
             16..19 => self.rng.usize(2000..70_000),
-            _ => self.rng.usize(70_000..300_000),
+            _ => self.rng.usize(70_000..1_500_000),
         }
     }
 
@@ -214,7 +218,8 @@ impl Generator {
         let body = if matches!(status, 204 | 304) { 0 } else { self.length() };
         let framing = match self.rng.u8(0..30) {
             0 if body > 1 && !to_head => AnswerFraming::BreaksOff,
-            1..10 => AnswerFraming::Pieces,
+            1 => AnswerFraming::NoAnswer,
+            2..10 => AnswerFraming::Pieces,
             _ => AnswerFraming::Length,
         };
         AnswerSpec { status, headers, body, framing }

@@ -115,6 +115,11 @@ def address_of(cluster, host, port):
     return name, int(number)
 
 
+class Server(ThreadingHTTPServer):
+    # Python's own default of 5 resets connections when several clients connect at once.
+    request_queue_size = 128
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -216,7 +221,7 @@ class ForwardingProxy:
         plan = AppliedPlan(message)
         for bind in plan.listeners.keys() - self.servers.keys():
             host, _, port = bind.rpartition(":")
-            server = ThreadingHTTPServer((host, int(port)), Handler)
+            server = Server((host, int(port)), Handler)
             server.daemon_threads, server.proxy, server.bind = True, self, bind
             threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
             self.servers[bind] = server

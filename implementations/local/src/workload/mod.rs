@@ -278,7 +278,8 @@ impl WorkloadClient {
 
 /// Host, User-Agent and Accept in curl's order, then the request's own headers.
 fn headers(request: &RequestSpec, authority: &str) -> Result<HeaderMap, String> {
-    let value = |text: &str| HeaderValue::from_str(text).map_err(|e| format!("{text:?}: {e}"));
+    // Bytes beyond ASCII are allowed (RFC 9110, section 5.5).
+    let value = |text: &str| HeaderValue::from_bytes(text.as_bytes()).map_err(|e| format!("{text:?}: {e}"));
     let mut headers = HeaderMap::new();
     headers.insert(HOST, value(authority)?);
     headers.insert(USER_AGENT, value(&token::user_agent(&request.token))?);

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use http::{Method, StatusCode};
-use meshproof_harness::digest::sample;
+use meshproof_harness::digest::binary_sample;
 use meshproof_harness::external::Page;
 use meshproof_harness::traffic::{AnswerFraming, AnswerSpec, DIRECTIONS};
 use serde_json::json;
@@ -71,15 +71,16 @@ fn directed(spec: AnswerSpec) -> Answer {
     let Ok(status) = StatusCode::from_u16(spec.status) else {
         return Answer::nginx_page(StatusCode::BAD_REQUEST, None);
     };
-    let body = if spec.has_body() { sample(spec.body) } else { Bytes::new() };
+    let body = if spec.has_body() { binary_sample(spec.body) } else { Bytes::new() };
     let framing = match spec.framing {
         AnswerFraming::Pieces if spec.has_body() => Framing::Pieces,
         AnswerFraming::BreaksOff if spec.has_body() => Framing::BreaksOff,
+        AnswerFraming::NoAnswer => Framing::NoAnswer,
         AnswerFraming::Length | AnswerFraming::Pieces | AnswerFraming::BreaksOff => Framing::Length,
     };
     let named = |(name, value): (String, String)| Some((HeaderName::try_from(name).ok()?, value));
     let mut headers: Vec<_> = spec.headers.into_iter().filter_map(named).collect();
-    if !body.is_empty() {
+    if !body.is_empty() && headers.iter().all(|(name, _)| *name != CONTENT_TYPE) {
         headers.push((CONTENT_TYPE, "text/plain".to_owned()));
     }
     Answer { status, headers, body, framing, close: false }

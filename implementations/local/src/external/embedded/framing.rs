@@ -35,12 +35,16 @@ pub(crate) enum Framing {
     Withheld(Withheld),
     /// With its length, and the connection breaks off after the first half.
     BreaksOff,
+    /// Not at all: the connection is closed.
+    NoAnswer,
 }
 
 impl Framing {
     pub(super) fn body(self, whole: Bytes) -> AnswerBody {
         match self {
-            Self::Length => http_body_util::Full::new(whole).map_err(|never| match never {}).boxed_unsync(),
+            Self::Length | Self::NoAnswer => {
+                http_body_util::Full::new(whole).map_err(|never| match never {}).boxed_unsync()
+            }
             Self::Pieces => pieces(whole, None),
             Self::PiecesWithChecksum => {
                 let sum = HeaderValue::from_str(&sha256(&whole)).ok();
@@ -64,7 +68,7 @@ impl Framing {
     /// Whether the body's length is announced.
     pub(super) fn has_length(&self) -> bool {
         match self {
-            Self::Length | Self::Withheld(_) | Self::BreaksOff => true,
+            Self::Length | Self::Withheld(_) | Self::BreaksOff | Self::NoAnswer => true,
             Self::Pieces | Self::PiecesWithChecksum => false,
         }
     }
@@ -72,7 +76,7 @@ impl Framing {
     /// The trailers of this body.
     pub(super) fn trailers(&self, whole: &[u8]) -> Vec<Header> {
         match self {
-            Self::Length | Self::Pieces | Self::Withheld(_) | Self::BreaksOff => Vec::new(),
+            Self::Length | Self::Pieces | Self::Withheld(_) | Self::BreaksOff | Self::NoAnswer => Vec::new(),
             Self::PiecesWithChecksum => {
                 vec![Header { name: CHECKSUM.as_str().to_owned(), value: sha256(whole) }]
             }
@@ -82,7 +86,7 @@ impl Framing {
     /// Announces the trailers, as HTTP/1.1 does (RFC 9110, section 6.6.2).
     pub(super) fn announce(&self, headers: &mut HeaderMap) {
         match self {
-            Self::Length | Self::Pieces | Self::Withheld(_) | Self::BreaksOff => {}
+            Self::Length | Self::Pieces | Self::Withheld(_) | Self::BreaksOff | Self::NoAnswer => {}
             Self::PiecesWithChecksum => {
                 headers.insert(TRAILER, HeaderValue::from_name(CHECKSUM));
             }

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::answer::{Answer, Incoming, SERVER_NAME};
-use super::framing::{AnswerBody, Framing};
+use super::framing::{AnswerBody, BodyError, Framing};
 use super::port::{Port, Shared};
 use super::record::{Clear, ClearBytes, ConnectionRecord, RequestRecord};
 use super::settings::{Clients, TlsSettings};
@@ -159,7 +159,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for OnServi
     }
 }
 
-type Answered = Result<Response<AnswerBody>, hyper::Error>;
+type Answered = Result<Response<AnswerBody>, BodyError>;
 
 /// Records a request before it awaits anything, and answers it.
 fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answered> + Send + use<> {
@@ -226,6 +226,10 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
                 }
             }
         };
+        if matches!(answer.framing, Framing::NoAnswer) {
+            // hyper closes the connection (HTTP/1.1) or resets the stream (HTTP/2). Status 0: it is never answered.
+            return Err("the connection is closed without an answer, as it was asked to be".into());
+        }
         let (response, sent) = response(answer, is_head, http2, answers.as_deref());
         entry.amend(|r| {
             r.status = sent.status;
