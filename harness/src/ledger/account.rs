@@ -223,11 +223,13 @@ impl<'a> Account<'a> {
                 let again: Vec<&Received<'_>> = more.iter().map(|place| &self.received[*place]).collect();
                 // Istio's default retry policy repeats after 503 (`retriable-status-codes`). A request that was not answered
                 // may be repeated if its method is idempotent (RFC 9110, section 9.2.2).
-                let idempotent =
-                    !matches!(asked.hop.method.as_str(), "POST" | "PATCH") && asked.is_known_method();
+                // Of a method that no RFC defines it is not known.
+                let idempotent = !matches!(asked.hop.method.as_str(), "POST" | "PATCH");
                 let retried = std::iter::once(first).chain(more).take(more.len()).all(|place| {
-                    let status = self.received[*place].request.status;
-                    status == 503 || (status == 0 && idempotent)
+                    let request = self.received[*place].request;
+                    let unanswered =
+                        request.status == 0 || request.answer.as_ref().is_some_and(|a| a.breaks_off);
+                    request.status == 503 || (unanswered && idempotent)
                 });
                 if !again.is_empty() && !retried {
                     let copies: Vec<String> = again.iter().map(|r| describe(r)).collect();

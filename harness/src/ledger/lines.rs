@@ -43,7 +43,10 @@ impl Account<'_> {
         // change of the configuration.
         let [Promise::Arrives(arrival)] = asked.promises.as_slice() else { return Vec::new() };
         let answered = asked.received.iter().all(|place| self.received[*place].request.status != 0);
-        if self.asked.iter().filter(|a| a.token == asked.token).count() != 1 || !self.is_received(asked) || !answered {
+        if self.asked.iter().filter(|a| a.token == asked.token).count() != 1
+            || !self.is_received(asked)
+            || !answered
+        {
             return Vec::new();
         }
         let lines: Vec<&LogLine<'_>> = self.logged.iter().filter(|l| l.token == Some(asked.token)).collect();
