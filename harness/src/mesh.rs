@@ -19,7 +19,7 @@ use meshproof_model::{Resource, ResourceId};
 
 use crate::catalogue::{Catalogue, Check};
 use crate::certificates::{Authority, CertificateError};
-use crate::claim::{Claim, Finding, Upstream, View};
+use crate::claim::{Claim, Finding, Server, ServerPlace, Upstream, View};
 use crate::external_server::ExternalServer;
 use crate::feature::{self, Feature};
 use crate::fixtures::Fixtures;
@@ -299,19 +299,21 @@ impl Mesh {
                 self.ask_real_host(host).await?;
             }
         }
-        Ok(hosts.into_iter().map(|host| External { mesh: self, host }).collect())
+        Ok(hosts.iter().map(|host| self.external(host)).collect())
     }
 
-    /// An external service that was deployed, by its host.
+    /// A server, by its host: an external service that was deployed, or a service of the topology.
     #[must_use]
     pub fn external(&self, host: &str) -> External<'_> {
-        External { mesh: self, host: host.to_owned() }
+        let is_inside = self.setting.seat.topology.serves(host);
+        let place = if is_inside { ServerPlace::Mesh } else { ServerPlace::Outside };
+        External { mesh: self, server: Server { host: host.to_owned(), place } }
     }
 
-    /// A service inside the mesh that the suite runs, to see what reached it.
+    /// A service inside the mesh that the suite runs, by its host.
     #[must_use]
     pub fn service(&self, host: &str) -> External<'_> {
-        External { mesh: self, host: host.to_owned() }
+        External { mesh: self, server: Server { host: host.to_owned(), place: ServerPlace::Mesh } }
     }
 
     /// A workload, by its name.

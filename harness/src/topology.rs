@@ -100,6 +100,15 @@ impl Topology {
         self.services.push(service);
         self
     }
+
+    /// Whether one of its servers has this host name: then the server is a mesh service, not an external one.
+    #[must_use]
+    pub fn serves(&self, host: &str) -> bool {
+        let services = self.services.iter().map(|s| (s.name, s.namespace));
+        let applications =
+            self.workloads.iter().filter(|w| w.serves.is_some()).map(|w| (w.name, w.namespace));
+        services.chain(applications).any(|(name, namespace)| service_host(name, namespace) == host)
+    }
 }
 
 impl Workload {
