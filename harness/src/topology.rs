@@ -19,7 +19,7 @@ pub struct Topology {
 pub struct Workload {
     /// Also its sidecar's name, and its `app` label.
     pub name: &'static str,
-    /// Where it lives.
+    /// Its namespace.
     pub namespace: &'static str,
     /// The ports it may dial through its sidecar; each is a capture address in a local target.
     pub dials: &'static [u16],
@@ -27,7 +27,7 @@ pub struct Workload {
     pub serves: Option<Application>,
 }
 
-/// An application that asks an external service on its own, through its sidecar. `GET {path}ID` makes it send a GET for
+/// An application that calls an external service through its sidecar. `GET {path}ID` makes it send a GET for
 /// `https://{host}{target}ID`. It answers with 200: with the external service's body if that answered with 200, else with
 /// the JSON object `{"error": failure}`. An ID consists of at most [`Application::MAX_ID`] letters, digits and dashes; all
 /// else gets 404.
@@ -39,7 +39,7 @@ pub struct Application {
     pub path: &'static str,
     /// The external service.
     pub host: &'static str,
-    /// What it asks the external service for, before the ID: `/books/v1/volumes?q=isbn:`.
+    /// The start of the target that it requests from the external service, before the ID: `/books/v1/volumes?q=isbn:`.
     pub target: &'static str,
     /// The environment variable that, set to `true`, makes it send plain HTTP to port 80 instead, for the mesh to encrypt. It
     /// then names the port in Host, as some client libraries do.
@@ -58,7 +58,7 @@ impl Application {
 pub struct Gateway {
     /// Also the name of its Service.
     pub name: &'static str,
-    /// Where it lives; `credentialName`s are looked up there.
+    /// Its namespace; `credentialName`s are looked up there.
     pub namespace: &'static str,
     /// What a `Gateway` resource selects it by.
     pub labels: BTreeMap<String, String>,
@@ -71,7 +71,7 @@ pub struct Gateway {
 pub struct PlainService {
     /// `welcome`.
     pub name: &'static str,
-    /// Where it lives.
+    /// Its namespace.
     pub namespace: &'static str,
     /// The Service's port; it speaks HTTP/1.1 in plain text.
     pub port: u16,

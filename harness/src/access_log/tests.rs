@@ -144,7 +144,7 @@ fn a_forged_path_in_the_oldest_format_does_not_make_a_newer_one() {
 }
 
 #[test]
-fn a_route_name_with_a_space_cannot_be_told_from_a_server_name() {
+fn a_route_name_with_a_space_could_be_a_server_name() {
     assert!(unreadable(&CURRENT.replace("- default", "- my route")).contains("more than one way"));
 }
 
@@ -329,7 +329,7 @@ proptest! {
         values in values(any::<String>()),
     ) {
         let line = write(format, &values);
-        // A line end within a value is a different line to whoever splits the log.
+        // A line end within a value starts another line for a program that splits the log.
         prop_assume!(!line.ends_with(['\n', '\r']));
         if let Some(fields) = read_line(line.as_bytes()).fields {
             prop_assert_eq!(fields, meant(format, &values));

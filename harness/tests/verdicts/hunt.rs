@@ -156,7 +156,7 @@ fn merged(mut base: Value, members: Value) -> Value {
     base
 }
 
-/// A request at the external service; like the one that was asked for but for `members`.
+/// Records a request at the server: the one that the scenario sends, with these members changed.
 pub(crate) fn seen(seat: &Seat, token: Option<&str>, members: Value) {
     let base = json!({
         "connection": 1, "port": 443, "over_tls": true, "peer": "127.0.0.1:1", "method": "GET",
@@ -167,20 +167,20 @@ pub(crate) fn seen(seat: &Seat, token: Option<&str>, members: Value) {
     seat.store.record(side, token.map(str::to_owned), Fact::Request(request));
 }
 
-/// A connection at the external service.
+/// Records a connection at the server.
 pub(crate) fn connected(seat: &Seat, members: Value) {
     let base = json!({"number": 1, "port": 443, "tls_port": true, "peer": "127.0.0.1:1", "clear_bytes": ""});
     let connection = serde_json::from_value(merged(base, members)).unwrap();
     seat.store.record(Side::Service { host: HOST.into() }, None, Fact::Connection(connection));
 }
 
-fn logged(seat: &Seat, token: Option<&str>, line: &str) {
+pub(crate) fn logged(seat: &Seat, token: Option<&str>, line: &str) {
     let log = read_line(line.as_bytes());
     let side = Side::Proxy { name: PROXY.into() };
     seat.store.record(side, token.map(str::to_owned), Fact::AccessLog(log));
 }
 
-// What a broken mesh passes.
+// What a broken mesh must not pass.
 
 static ONE_UPSTREAM: LazyLock<Scenario> = LazyLock::new(|| {
     story(ONE, |mesh| {
@@ -337,7 +337,7 @@ static SERVER_NAME_LOGGED: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn a_format_that_has_no_server_name_says_nothing_about_it() {
+async fn a_log_format_without_the_server_name_is_inconclusive() {
     let send: Script = |seat, request| {
         logged(seat, Some(&request.token), &line(&request.token, "envoy"));
         exchange(&request.url, 200)

@@ -17,10 +17,10 @@ use meshproof_plan::model::{Credential, OriginalDestination, Plan};
 /// Makes data planes, one a scenario configuration; several live side by side.
 #[async_trait]
 pub trait DataPlaneFactory: Send + Sync {
-    /// Name, version, features. Asked once a run.
+    /// Name, version, features. Called once per run.
     ///
     /// # Errors
-    /// The implementation cannot be used on this machine; the message names the mend.
+    /// The implementation cannot be used on this machine; the message names the fix.
     async fn identify(&self) -> Result<Implementation, DataPlaneError>;
 
     /// Sees the resources before a plan is made of them, and may change them. Only a saboteur that misreads Istio's
@@ -88,7 +88,7 @@ pub struct Update<'a> {
 /// A running data plane.
 #[async_trait]
 pub trait DataPlane: Send + Sync {
-    /// Whether the implementation says of itself that it lacks this feature. Then its plans do without it where Istio's
+    /// Whether the implementation declares that it lacks this feature. Then its plans do without the feature where Istio's
     /// resources do.
     fn lacks(&self, _feature: Feature) -> bool {
         false
@@ -136,7 +136,7 @@ pub enum DataPlaneError {
     /// It broke its contract or died; a finding about the implementation.
     #[error("the implementation failed: {0}")]
     Gone(String),
-    /// This machine kept it from working: a port taken, a program missing. The message names the mend.
+    /// This machine prevented it: a port is taken, a program is missing. The message names the fix.
     #[error("{0}")]
     Environment(String),
 }

@@ -1,4 +1,4 @@
-//! Loopback ports for programs that cannot be told to take any free one.
+//! Loopback ports for programs that cannot choose a free port themselves.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -10,8 +10,8 @@ use socket2::{Domain, Socket, Type};
 /// of those can be in the way.
 const FIRST: u32 = 20_000;
 const COUNT: u32 = 12_000;
-/// Ports are claimed in blocks. A block belongs to the process that listens on its first port, so that two runs side by
-/// side never hand out the same port: between handing out and binding it is nobody's for a moment.
+/// Ports are claimed in blocks. A block belongs to the process that listens on its first port, so that concurrent
+/// runs never hand out the same port: between handing out and binding, no process holds it for a moment.
 const BLOCK: u32 = 100;
 /// After so many blocks a process goes round its own again.
 const MOST_BLOCKS: usize = 8;
@@ -31,7 +31,7 @@ fn bind(port: u32) -> io::Result<TcpListener> {
 }
 
 impl Claimed {
-    /// One more block, if there is one that nobody claims.
+    /// Claims one more block, if there is an unclaimed one.
     fn claim(&mut self) {
         // Processes that run side by side begin in different places.
         let begin = std::process::id().wrapping_mul(7) % (COUNT / BLOCK);
@@ -63,8 +63,8 @@ impl Claimed {
     }
 }
 
-/// Whether nobody listens there. It binds without listening: a client that dials the address meanwhile must be refused, not
-/// taken and then dropped.
+/// Whether no process listens there. It binds without listening: a client that dials the address meanwhile must be refused,
+/// not accepted and then dropped.
 #[must_use]
 pub fn is_free(address: SocketAddr) -> bool {
     let bound = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_somebody_holds_is_not_handed_out() {
+    fn a_port_in_use_is_not_handed_out() {
         // The next in turn, so that handing out goes over them.
         let next = take().unwrap() + 1;
         let held: Vec<_> = (next..next + 40)

@@ -1,4 +1,4 @@
-//! A stream that lets somebody watch what passes, and changes nothing.
+//! A stream whose bytes are observed and not changed.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,8 +21,8 @@ pub(crate) trait Watch: Send + Sync {
     fn failed(&self, _error: &io::Error) {}
 }
 
-/// Remembers why TLS failed. HTTP/2's library hands an I/O error on as text only, and an alert that comes after the
-/// handshake, as TLS 1.3 has them, would not be known for one.
+/// Remembers why TLS failed. HTTP/2's library passes an I/O error on as text only, so an alert after the handshake, which
+/// TLS 1.3 allows, would not be recognised.
 #[derive(Clone, Default)]
 pub(crate) struct FirstTlsError(Arc<Mutex<Option<(String, TlsFailure)>>>);
 

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn several_servers_are_taken_up_by_one_update_and_told_in_their_order() {
+    async fn several_servers_need_one_update_and_are_described_in_their_order() {
         let noted = Noted::default();
         let folder = tempfile::tempdir().unwrap();
         let authority = meshproof_harness::certificates::Authority::new(

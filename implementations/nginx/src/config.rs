@@ -50,7 +50,7 @@ pub enum Site {
     Machine,
     /// In a container, behind a relay that says who its clients are.
     Container {
-        /// As root, with no right to be anybody else.
+        /// As root, without the right to change to another user.
         root: bool,
     },
     /// In a pod, which its clients reach directly; its logs go to its standard output, and its files lie in a folder that it
@@ -70,7 +70,7 @@ impl Site {
     fn log(self, folder: &str, name: &str) -> String {
         match self {
             Self::Machine | Self::Container { .. } => format!("{folder}/{name}"),
-            // Both in one stream: nobody promises the order of two.
+            // Both in one stream, because the order of two streams is not guaranteed.
             Self::Pod => "/dev/stdout".to_owned(),
         }
     }
@@ -113,8 +113,8 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A second attempt after `remove`, or the only one after a panic: nobody is left to tell.
-        let _nobody_to_tell = self.remove();
+        // A second attempt after `remove`, or the only one after a panic: an error cannot be reported here.
+        let _not_reported = self.remove();
     }
 }
 

@@ -57,7 +57,7 @@ impl NginxLogs {
             let lines = self.access.lines()?;
             let more = !lines.is_empty();
             for line in lines {
-                match fence(&line) {
+                match marker(&line) {
                     Some(found) => marked |= mark == Some(found.as_str()),
                     None => self.recorder.access(&line),
                 }
@@ -82,14 +82,14 @@ impl NginxLogs {
 
 /// The mark of a request at the suite's own door, if this is its line in the access log.
 #[must_use]
-pub fn fence(line: &str) -> Option<String> {
+pub fn marker(line: &str) -> Option<String> {
     #[derive(Deserialize)]
-    struct Fence {
-        fence: String,
+    struct Marker {
+        marker: String,
     }
     // No other line is parsed for it.
-    let own = line.starts_with("{\"fence\"");
-    own.then(|| serde_json::from_str::<Fence>(line).ok()).flatten().map(|f| f.fence)
+    let own = line.starts_with("{\"marker\"");
+    own.then(|| serde_json::from_str::<Marker>(line).ok()).flatten().map(|f| f.marker)
 }
 
 /// The end of what the nginx of this folder wrote about itself.
@@ -221,7 +221,7 @@ impl Recorder {
         let header = |name: &str| headers.iter().find(|h| h.name == name).map(|h| h.value.clone());
         let authority = header("host").unwrap_or_default();
         let token = header("user-agent").and_then(|agent| token_of(&agent).map(|token| bounded(token, 200)));
-        // As everybody else writes it: `[::1]:1234`.
+        // In the usual form: `[::1]:1234`.
         let peer = match line.remote_addr.contains(':') {
             true => format!("[{}]:{}", line.remote_addr, line.remote_port),
             false => format!("{}:{}", line.remote_addr, line.remote_port),
@@ -281,7 +281,7 @@ impl Recorder {
         })
     }
 
-    /// One line of the error log. Those that tell of a connection which brought no request become evidence.
+    /// One line of the error log. Lines about a connection without a request become evidence.
     pub fn error(&mut self, text: &str) {
         let Some((number, words, server_port)) = connection_line(text) else { return };
         let Some((port, tls_port)) = self.documented(server_port) else { return };

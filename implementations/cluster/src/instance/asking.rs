@@ -159,7 +159,7 @@ impl ClusterInstance {
             argv.extend([
                 "-o".to_owned(),
                 "/dev/null".to_owned(),
-                format!("http://{place}/fence?token={token}"),
+                format!("http://{place}/marker?token={token}"),
             ]);
         }
         let limits = ExecLimits { stdout: 4096, stderr: 4096, time: limit + OVERHEAD };

@@ -113,9 +113,9 @@ async fn several_external_services_start_side_by_side_and_are_described_in_order
     let asked = server.asked();
     let made = |a: &ApiRequest| a.method == "PATCH" && a.path.contains("/deployments/external-");
     let last_made = asked.iter().rposition(made).unwrap();
-    let fenced = |a: &ApiRequest| a.query.contains("fence");
-    let first_fence = asked.iter().position(fenced).unwrap();
-    assert!(last_made < first_fence, "all are made before the first is waited for");
+    let marked = |a: &ApiRequest| a.query.contains("marker");
+    let first_marker = asked.iter().position(marked).unwrap();
+    assert!(last_made < first_marker, "all are made before the first is waited for");
     assert_eq!(asked.iter().filter(|a| made(a)).count(), 3);
     instance.stop().await.unwrap();
 }

@@ -37,7 +37,7 @@ pub(super) struct Accepting {
     places: Arc<Semaphore>,
     numbers: AtomicU64,
     /// The suite's own connections, by their local address: they mark a place in the queue and are no evidence.
-    fences: Mutex<HashMap<SocketAddr, Ping>>,
+    markers: Mutex<HashMap<SocketAddr, Ping>>,
     open: Mutex<HashMap<u64, mpsc::UnboundedSender<Ping>>>,
     stopped: CancellationToken,
     tasks: TaskTracker,
@@ -70,7 +70,7 @@ impl Accepting {
         Arc::new(Self {
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             numbers: AtomicU64::new(1),
-            fences: Mutex::default(),
+            markers: Mutex::default(),
             open: Mutex::default(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -111,7 +111,7 @@ impl Accepting {
                 match listener.next().await {
                     Ok((stream, peer)) => {
                         pause = FIRST_PAUSE;
-                        match accepting.take_fence(&peer) {
+                        match accepting.take_marker(&peer) {
                             Some(reached) => {
                                 let _waiting_given_up = reached.send(());
                             }
@@ -160,20 +160,20 @@ impl Accepting {
         });
     }
 
-    fn take_fence(&self, peer: &SocketAddr) -> Option<Ping> {
-        lock(&self.fences).remove(peer)
+    fn take_marker(&self, peer: &SocketAddr) -> Option<Ping> {
+        lock(&self.markers).remove(peer)
     }
 
     /// Sends a connection of our own through the queue of a port; the queue is first in, first out.
-    async fn fence(&self, address: SocketAddr) -> io::Result<()> {
+    async fn marker(&self, address: SocketAddr) -> io::Result<()> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let local = socket.local_addr()?;
         let (reached, wait) = oneshot::channel();
-        lock(&self.fences).insert(local, reached);
+        lock(&self.markers).insert(local, reached);
         let connected = socket.connect(address).await;
         if connected.is_err() {
-            self.take_fence(&local);
+            self.take_marker(&local);
         }
         let connection = connected?;
         wait.await.map_err(|_| io::Error::other("the accepting task has ended"))?;
@@ -190,7 +190,7 @@ impl Accepting {
         // When a connection of our own comes out of the queue, so has every connection that was there before. When a
         // second one does, the runtime has also heard of all that had arrived on those by the first.
         for _ in 0..2 {
-            let passed = join_all(addresses.iter().map(|at| self.fence(*at))).await;
+            let passed = join_all(addresses.iter().map(|at| self.marker(*at))).await;
             passed.into_iter().collect::<io::Result<()>>()?;
         }
         // Then every connection says that it has dealt with what had arrived: its task works before it answers a ping.

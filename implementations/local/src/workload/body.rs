@@ -63,8 +63,8 @@ pub(super) fn outgoing(delivery: Delivery, whole: Bytes, interim: &Interim, pati
         Delivery::Expecting => {
             let go_on = interim.go_on.clone();
             let waiting = async move {
-                // Both ways it is sent; which it was is told by the interim responses.
-                let _told_or_not = tokio::time::timeout(patience, go_on.cancelled()).await;
+                // The body is sent in either case; the interim responses show which case it was.
+                let _in_time_or_not = tokio::time::timeout(patience, go_on.cancelled()).await;
                 Ok(Frame::data(whole))
             };
             BodyExt::boxed_unsync(StreamBody::new(stream::once(waiting)))

@@ -319,7 +319,7 @@ async fn drive(
     connection: impl Future<Output = hyper::Result<()>>,
     answering: impl Future<Output = Result<(Response, bool), ExchangeError>>,
 ) -> Result<Response, ExchangeError> {
-    // Fused: it is dropped when it has ended, or else nobody would tell whoever wants to send once more.
+    // Fused: the connection is dropped when it has ended, so that a later attempt to send fails instead of waiting.
     let mut connection = std::pin::pin!(connection.fuse());
     let mut ended = None;
     let mut answering = std::pin::pin!(answering);

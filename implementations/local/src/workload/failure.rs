@@ -56,7 +56,7 @@ fn kind_of_io(error: &io::Error) -> Option<ExchangeErrorKind> {
     }
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "a foreign enum of many kinds, of which a few are told apart"
+        reason = "a foreign enum of many kinds, of which a few are distinguished"
     )]
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Some(ExchangeErrorKind::ConnectionRefused),

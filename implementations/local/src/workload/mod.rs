@@ -126,7 +126,7 @@ impl WorkloadClient {
         &self.name
     }
 
-    /// Sends a request, follows redirects if told to, and says what happened. Never fails: a failure is what happened.
+    /// Sends a request, follows redirects if requested, and returns what happened. Never fails: a failure is a result.
     pub async fn exchange(&self, request: &RequestSpec) -> Exchange {
         let started = Instant::now();
         let deadline = tokio::time::Instant::now() + self.limit;

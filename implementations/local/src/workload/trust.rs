@@ -49,7 +49,7 @@ pub(crate) fn config(
     Ok(config)
 }
 
-/// Takes every certificate; whoever presents one must still hold its key.
+/// Accepts every certificate. The party that presents one must still hold its key.
 #[derive(Debug)]
 struct Anybody;
 

@@ -43,7 +43,7 @@ fn runs(pid: u32) -> bool {
 }
 
 #[tokio::test]
-async fn the_documents_nginx_verifies_the_client_and_says_its_name_and_serial() {
+async fn the_documents_nginx_verifies_the_client_and_logs_its_name_and_serial() {
     let folder = folder();
     let Some((service, store)) =
         start(site(PlainPort::Closed, Some(mutual_port(Refusal::Http400))), folder.path()).await
@@ -100,7 +100,7 @@ fn normal(store: &Store, known: &[&str]) -> Facts {
             let mut headers = r.headers;
             headers.retain(|h| known.contains(&h.name.as_str()));
             headers.sort_by(|a, b| a.name.cmp(&b.name));
-            // nginx does not tell of bodies.
+            // nginx does not log bodies.
             let (body_bytes, body_sha256) = (None, None);
             let (peer, tls) = (String::new(), normal_tls(r.tls));
             ServerRequest { connection: 0, peer, headers, tls, body_bytes, body_sha256, ..r }
@@ -212,14 +212,14 @@ async fn nginx_and_the_embedded_service_show_the_same_facts_for_the_same_traffic
     }
 }
 
-/// Requests of many clients at once, some with a body that nobody wants, are all there when it has settled.
+/// Requests of many concurrent clients, some with a body that the server does not read, are all recorded when it has settled.
 pub(crate) async fn assert_settles_under_load(service: &dyn RunningService, store: &Store) {
     let client = client_of(service);
     for round in 1..=10usize {
         let urls = ["http://edition.cnn.com/politics", "https://edition.cnn.com/politics"];
         let sent = (0..12).map(|n| {
             let (client, url) = (client.clone(), urls[n % 2]);
-            // A body that nobody wants makes nginx linger over the connection.
+            // A body that nginx does not read makes it keep the connection open for a while.
             let request = match n % 3 {
                 0 => RequestSpec { method: http::Method::POST, body: vec![b'x'; 200_000].into(), ..get(url) },
                 _ => get(url),

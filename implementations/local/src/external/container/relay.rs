@@ -81,7 +81,7 @@ async fn pass(mut client: TcpStream, peer: SocketAddr, to: SocketAddr, client_en
     };
     let down = async {
         if copy(&mut from_server, &mut to_client).await.is_err() {
-            // Nobody wants the rest, but its end is waited for.
+            // The client does not read the rest, but the server's end must be awaited.
             let _gone = copy(&mut from_server, &mut sink()).await;
         }
         let _gone = to_client.shutdown().await;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_server_is_told_who_the_client_is_before_its_first_byte() {
+    async fn the_server_gets_the_clients_address_before_the_clients_first_byte() {
         let (relay, server) = relayed().await;
         let at = relay.address(80).unwrap();
         let mut client = TcpStream::connect(at).await.unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_listens_once_it_is_stopped() {
+    async fn a_stopped_relay_refuses_connections() {
         let (relay, _server) = relayed().await;
         relay.stop().await;
         assert!(TcpStream::connect(relay.address(80).unwrap()).await.is_err());

@@ -124,7 +124,7 @@ struct Site<'a> {
     port: &'a Arc<Port>,
     record: &'a Arc<ConnectionRecord>,
     shared: &'a Arc<Shared>,
-    /// What every request of this connection is told instead of an answer.
+    /// The refusal with which every request of this connection is answered, if any.
     refusal: Option<&'static str>,
     tls: Option<TlsFacts>,
 }

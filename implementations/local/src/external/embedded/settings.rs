@@ -194,8 +194,8 @@ fn verdict_words(verified: &Result<ClientCertVerified, rustls::Error>) -> String
     }
 }
 
-/// Asks for a certificate and lets everybody in, as nginx's handshake does; whoever presents a certificate must still
-/// hold its key.
+/// Requests a certificate and accepts every client, as nginx's handshake does. A client that presents a certificate must
+/// still hold its key.
 #[derive(Debug)]
 struct AskAndAccept(Arc<dyn ClientCertVerifier>);
 

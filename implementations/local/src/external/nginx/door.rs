@@ -19,7 +19,7 @@ const TURNS: usize = 3;
 pub(crate) struct Door {
     address: SocketAddr,
     nonce: String,
-    /// How often the barrier was asked for.
+    /// The number of barriers so far.
     barriers: AtomicU64,
 }
 
@@ -28,18 +28,19 @@ impl Door {
         Self { address, nonce, barriers: AtomicU64::default() }
     }
 
-    /// Asks; the answer is the number of requests in progress, this one included. None: no answer, or another's.
-    pub(crate) async fn fence(&self, limit: Duration) -> Option<u64> {
-        self.marked_fence("", limit).await
+    /// Sends a marker request. Returns the number of requests in progress, including this one. None: no answer, or the answer
+    /// of another server.
+    pub(crate) async fn marker(&self, limit: Duration) -> Option<u64> {
+        self.logged_marker("", limit).await
     }
 
-    /// The same, and its line in the log holds the mark.
-    async fn marked_fence(&self, mark: &str, limit: Duration) -> Option<u64> {
-        let request = format!("GET /fence?token={mark} HTTP/1.0\r\n\r\n");
+    /// Sends a marker request whose line in the log holds the mark.
+    async fn logged_marker(&self, mark: &str, limit: Duration) -> Option<u64> {
+        let request = format!("GET /marker?token={mark} HTTP/1.0\r\n\r\n");
         let reply = raw(self.address, request.as_bytes(), limit).await;
         let text = String::from_utf8_lossy(&reply.received);
         let mut words = text.split_once("\r\n\r\n")?.1.split_whitespace();
-        let ours = words.next() == Some("fence") && words.next() == Some(&self.nonce);
+        let ours = words.next() == Some("marker") && words.next() == Some(&self.nonce);
         if !ours {
             return None;
         }
@@ -59,12 +60,12 @@ impl Door {
     pub(crate) async fn barrier(&self, limit: Duration) -> Option<String> {
         // It is logged after its answer; the answers to the next ones prove that it is.
         let mark = self.barriers.fetch_add(1, Ordering::Relaxed).to_string();
-        self.marked_fence(&mark, limit).await?;
+        self.logged_marker(&mark, limit).await?;
         for _ in 2..TURNS {
-            self.fence(limit).await?;
+            self.marker(limit).await?;
         }
         let lingering_ends = Instant::now() + LINGERING;
-        while self.fence(limit).await? > 1 {
+        while self.marker(limit).await? > 1 {
             if Instant::now() > lingering_ends {
                 // What is still in progress has no answer.
                 break;

@@ -172,7 +172,7 @@ impl NginxProcess {
     async fn ready(&mut self, limit: Duration) -> Result<(), StartFailure> {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
-            if self.door.fence(limit).await.is_some() {
+            if self.door.marker(limit).await.is_some() {
                 return Ok(());
             }
             let ended = self.child.try_wait().map_err(|e| StartFailure::Other(e.to_string()))?;
