@@ -10,7 +10,7 @@ const PHRASES: &[&str] = &[
     "told",
     "tells? of",
     "whoever|whomever|whosoever",
-    "nobody|somebody|anybody|everybody",
+    "nobody|somebody|everybody",
     "mend|mends|mended|mending",
     "in vain",
     "for want of",

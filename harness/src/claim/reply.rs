@@ -98,8 +98,11 @@ impl Reply {
         let seen: Vec<Option<u16>> =
             self.exchange.hops.iter().map(|h| h.response().map(|r| r.status)).collect();
         let same = seen.len() == wanted.len() && seen.iter().zip(wanted).all(|(s, w)| *s == Some(*w));
-        let words: Vec<String> = wanted.iter().map(|status| format!("status {status}")).collect();
-        self.fixed(words.join(", then "), same.then_some(()).ok_or_else(|| self.describe()))
+        let words: Vec<String> = wanted.iter().map(u16::to_string).collect();
+        self.fixed(
+            format!("status {}", words.join(", then ")),
+            same.then_some(()).ok_or_else(|| self.describe()),
+        )
     }
 
     /// Exactly one response and no redirect: none was followed and none was offered.

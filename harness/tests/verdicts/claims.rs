@@ -47,7 +47,7 @@ fn an_error_in_a_part_is_never_a_pass() {
 }
 
 #[test]
-fn a_conjunction_of_nothing_proves_nothing() {
+fn a_conjunction_without_claims_is_inconclusive() {
     assert_eq!(judged(&Claim::all([])).verdict, Verdict::Inconclusive);
 }
 

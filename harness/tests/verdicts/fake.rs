@@ -282,16 +282,16 @@ impl Instance for FakeInstance {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Outcome {
     pub(crate) report: Report,
     pub(crate) events: Vec<Event>,
     pub(crate) stopped: usize,
-    /// How often evidence was collected.
+    /// The number of times that evidence was collected.
     pub(crate) settled: usize,
 }
 
-/// How a run is asked for.
+/// The options of a run.
 pub(crate) struct Asked {
     pub(crate) behaviour: Behaviour,
     pub(crate) checks: Option<Vec<&'static str>>,
@@ -367,5 +367,5 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
     Outcome { report, events, stopped, settled }
 }
 
-/// A scenario's function as the catalogue wants it.
+/// The result of a scenario's function.
 pub(crate) type StoryResult = Result<(), Stop>;

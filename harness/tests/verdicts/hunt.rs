@@ -1,4 +1,4 @@
-//! Wrong verdicts that were found by looking for them: each test states the right one.
+//! Situations that once got a wrong verdict: each test states the right one.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers report by panicking, as tests do")]
 
@@ -244,7 +244,7 @@ static FORWARDED_PROTO: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn a_header_that_comes_twice_with_two_values_is_not_the_first_of_them() {
+async fn a_header_with_two_values_fails_a_claim_about_the_first_value() {
     let send: Script = |seat, request| {
         let header = |value: &str| json!({"name": "x-forwarded-proto", "value": value});
         seen(seat, Some(&request.token), json!({"headers": [header("https"), header("http")]}));
@@ -280,7 +280,7 @@ static LOGGED: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn a_request_that_is_logged_once_more_in_a_line_that_cannot_be_read_is_not_logged_once() {
+async fn a_request_with_a_second_unreadable_log_line_is_not_logged_once() {
     let send: Script = |seat, request| {
         logged(seat, Some(&request.token), &line(&request.token, "istio"));
         logged(seat, None, &format!("REPEATED {}", line(&request.token, "istio")));
@@ -300,7 +300,7 @@ static PASSED_THROUGH: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn a_path_in_a_line_that_cannot_be_read_is_visible_all_the_same() {
+async fn a_path_in_an_unreadable_line_still_fails_the_claim() {
     let send: Script = |seat, request| {
         logged(
             seat,
@@ -355,7 +355,7 @@ async fn a_log_format_without_the_server_name_is_inconclusive() {
 }
 
 #[tokio::test]
-async fn a_format_that_has_the_server_name_and_shows_none_is_a_hop_without_one() {
+async fn a_log_format_with_an_absent_server_name_shows_a_hop_without_one() {
     let send: Script = |seat, request| {
         logged(seat, Some(&request.token), &line(&request.token, "istio"));
         exchange(&request.url, 200)
@@ -365,7 +365,7 @@ async fn a_format_that_has_the_server_name_and_shows_none_is_a_hop_without_one()
 }
 
 #[tokio::test]
-async fn a_passed_connection_in_a_format_without_the_server_name_decides_neither_way() {
+async fn a_passed_through_connection_in_a_log_format_without_the_server_name_is_inconclusive() {
     let send: Script = |seat, request| {
         logged(
             seat,
@@ -416,7 +416,7 @@ async fn a_gateway_that_refuses_a_plain_client_with_400_has_refused_it() {
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
-// Who is blamed.
+// Whose fault it is.
 
 const TWO: &[&str] = &["first", "claim"];
 

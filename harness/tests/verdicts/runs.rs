@@ -157,7 +157,7 @@ async fn an_environment_that_breaks_in_the_middle_is_an_error_and_no_failed_chec
 }
 
 #[tokio::test]
-async fn what_cannot_be_taken_down_is_a_fault_and_the_verdicts_stand() {
+async fn a_failed_teardown_is_a_fault_and_the_verdicts_stay() {
     let outcome = outcome_of(Behaviour::LeavesSomething).await;
     assert_eq!(verdicts(&outcome)[0].1, Verdict::Passed);
     assert!(outcome.report.scenarios[0].faults[0].message.contains("process 4711"));
@@ -165,7 +165,7 @@ async fn what_cannot_be_taken_down_is_a_fault_and_the_verdicts_stand() {
 }
 
 #[tokio::test]
-async fn when_a_run_started_and_what_is_seen_before_and_after_it_is_in_the_report() {
+async fn the_start_time_and_the_notes_before_and_after_a_run_are_in_the_report() {
     let outcome = outcome_of(Behaviour::Good).await;
     let details = &outcome.report.implementation.details;
     assert_eq!(details["before"], outcome.report.run.id);
@@ -175,7 +175,7 @@ async fn when_a_run_started_and_what_is_seen_before_and_after_it_is_in_the_repor
 }
 
 #[tokio::test]
-async fn what_is_left_after_a_run_is_a_fault_of_the_scenario_that_made_it_and_the_verdicts_stand() {
+async fn an_object_left_after_a_run_is_a_fault_of_its_scenario_and_the_verdicts_stay() {
     let asked = Asked { behaviour: Behaviour::LeavesAnObject, ..Asked::default() };
     let outcome = judge(&[&STORY, &LATER], asked).await;
     assert_eq!(outcome.report.scenarios[0].faults, []);
@@ -185,14 +185,14 @@ async fn what_is_left_after_a_run_is_a_fault_of_the_scenario_that_made_it_and_th
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_be_looked_at_after_a_run_is_a_fault() {
+async fn a_place_that_cannot_be_examined_after_a_run_is_a_fault() {
     let outcome = outcome_of(Behaviour::CannotBeLookedAfter).await;
     assert!(outcome.report.scenarios[0].faults[0].message.contains("no route to the cluster"));
     assert_eq!(outcome.report.exit_code(), 3);
 }
 
 #[tokio::test]
-async fn a_flood_of_evidence_is_bounded_and_said() {
+async fn a_flood_of_evidence_is_limited_and_reported() {
     let outcome = outcome_of(Behaviour::Floods).await;
     assert_eq!(outcome.report.scenarios[0].evidence.len(), meshproof_harness::store::MAX_EVIDENCE);
     assert!(outcome.report.scenarios[0].faults[0].message.contains("floods"));
@@ -231,7 +231,7 @@ async fn fail_fast_leaves_out_what_comes_after_the_first_failed_must() {
     assert_eq!(outcome.report.exit_code(), 1);
 }
 
-/// How many ran at once, and how often a run said that they follow one another.
+/// The number of scenarios that ran concurrently, and how often a run reported that they run one after another.
 async fn side_by_side(behaviour: Behaviour, jobs: usize) -> (usize, usize) {
     let alive: Arc<Alive> = Arc::default();
     let asked = || Asked { behaviour, jobs, alive: Arc::clone(&alive), ..Asked::default() };
@@ -402,7 +402,7 @@ async fn a_run_that_is_dropped_ends_its_scenarios() {
         _ = judge(&scenarios, asked) => panic!("a change that never comes into force ended the run"),
         () = started => {}
     }
-    // Its tasks held the target; the runtime ends them one by one.
+    // Its tasks hold the target; the runtime ends them one by one.
     let ended = async {
         while Arc::strong_count(&alive) > 1 {
             tokio::task::yield_now().await;

@@ -121,7 +121,7 @@ async fn verdicts(claims: [&'static Scenario; 3], send: Script) -> Vec<Verdict> 
 }
 
 #[tokio::test]
-async fn a_connection_in_reserve_is_no_use_of_a_server_and_still_not_nothing() {
+async fn a_spare_connection_is_not_a_use_of_a_server_but_is_not_nothing_either() {
     use Verdict::{Failed, Passed};
     let claims: [&'static Scenario; 3] = [&NOTHING, &NO_USE, &NO_OTHER];
     assert_eq!(verdicts(claims, QUIET.send).await, [Passed, Passed, Passed]);

@@ -24,11 +24,11 @@ pub trait DataPlaneFactory: Send + Sync {
     async fn identify(&self) -> Result<Implementation, DataPlaneError>;
 
     /// Sees the resources before a plan is made of them, and may change them. Only a saboteur that misreads Istio's
-    /// resources does; everybody else leaves this out.
+    /// resources does; other data planes do not implement this.
     fn misread(&self, _resources: &mut Vec<Resource>) {}
 
     /// Sees the external service that is about to be deployed, and may change it. Only a saboteur of the external
-    /// services does, to prove that the controls can fail; everybody else leaves this out.
+    /// services does, to prove that the controls can fail; other data planes do not implement this.
     fn spoil_external(&self, _spec: &mut ExternalSpec) {}
 
     /// Starts a data plane with nothing in force yet.

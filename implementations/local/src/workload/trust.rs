@@ -20,7 +20,7 @@ pub(crate) fn believing(roots_pem: &str) -> Result<Arc<dyn ServerCertVerifier>, 
     Ok(verifier)
 }
 
-/// Believes everybody.
+/// Accepts every certificate.
 pub(crate) fn anybody() -> Arc<dyn ServerCertVerifier> {
     Arc::new(Anybody)
 }

@@ -139,7 +139,7 @@ async fn an_application_whose_lookup_fails_answers_with_its_own_words() {
 }
 
 #[tokio::test]
-async fn an_application_looks_nothing_up_for_what_is_no_id() {
+async fn an_invalid_id_causes_no_lookup() {
     let app = bookinfo(REPLY).await;
     for path in ["/details/", "/details/1/../../x", "/details/012345678901234567", "/other", "/details/a%20b"]
     {

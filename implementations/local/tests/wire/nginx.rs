@@ -70,7 +70,7 @@ async fn the_documents_nginx_verifies_the_client_and_logs_its_name_and_serial() 
     service.stop().await.unwrap();
 }
 
-/// What is left of a fact when everything that differs from run to run is taken away, and what nginx cannot show.
+/// A fact without what differs between runs and without what nginx cannot show.
 fn normal_tls(tls: Option<TlsFacts>) -> Option<TlsFacts> {
     let short = |text: String| text.split(':').next().unwrap_or_default().to_owned();
     tls.map(|tls| TlsFacts {
@@ -137,7 +137,7 @@ async fn traffic(service: &dyn RunningService) {
         assert!(exchange.last_response().is_some(), "{exchange:#?}");
         service.settle().await.unwrap();
     }
-    // A client that does not believe the server.
+    // A client that does not trust the server.
     let address = service.address(443).unwrap();
     let route = Route::direct(HOST, 443, address);
     let doubting =
@@ -175,7 +175,7 @@ pub(crate) async fn assert_shows_what_the_embedded_service_shows(
     let (mut seen, mut expected) = (normal(real_store, &known), normal(&store, &known));
     assert_eq!(expected.0.len(), 10);
     assert_eq!(expected.1.len(), 7);
-    // Each has its own favourite among the cipher suites.
+    // Each prefers another cipher suite.
     for facts in [&mut seen, &mut expected] {
         for tls in facts.0.iter_mut().filter_map(|c| c.tls.as_mut()) {
             assert!(tls.version.is_none() || tls.cipher.as_ref().unwrap().starts_with("TLS_"), "{tls:?}");

@@ -1,4 +1,4 @@
-//! What the tests of this folder share.
+//! Shared by the tests of this folder.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -23,7 +23,7 @@ pub(crate) const TOKEN: &str = "t-1.00001";
 /// Longer than anything on loopback takes; reached only where something is broken.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
-/// Parties that believe each other, and strangers.
+/// Parties that trust each other, and strangers.
 pub(crate) struct Parties {
     pub(crate) ca: Authority,
     pub(crate) server: Issued,
@@ -84,7 +84,7 @@ pub(crate) fn timeouts(request: Duration) -> Timeouts {
     timeouts
 }
 
-/// A client past every proxy that believes [`Parties::ca`].
+/// A client that trusts [`Parties::ca`] and uses no proxy.
 pub(crate) fn client_of(service: &dyn RunningService) -> WorkloadClient {
     let route = [80, 443]
         .into_iter()
