@@ -195,7 +195,7 @@ async fn a_place_that_cannot_be_examined_after_a_run_is_a_fault() {
 async fn a_flood_of_evidence_is_limited_and_reported() {
     let outcome = outcome_of(Behaviour::Floods).await;
     assert_eq!(outcome.report.scenarios[0].evidence.len(), meshproof_harness::store::MAX_EVIDENCE);
-    assert!(outcome.report.scenarios[0].faults[0].message.contains("floods"));
+    assert!(outcome.report.scenarios[0].faults[0].message.contains("were not kept"));
     assert_eq!(outcome.report.exit_code(), 3);
 }
 
