@@ -92,6 +92,9 @@ fn refused(url: &str) -> Exchange {
         url: url.to_owned(),
         sent: String::new(),
         sent_bytes: 0,
+        headers: Vec::new(),
+        body_bytes: None,
+        body_sha256: None,
         tls: None,
         result: HopResult::Error(error),
     };

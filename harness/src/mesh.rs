@@ -3,6 +3,7 @@
 
 mod client;
 mod finish;
+mod generated;
 mod handles;
 mod live;
 
@@ -23,16 +24,19 @@ use crate::claim::{Claim, Finding, Server, ServerPlace, Upstream, View};
 use crate::external_server::ExternalServer;
 use crate::feature::{self, Feature};
 use crate::fixtures::Fixtures;
+use crate::ledger::{Ledger, Period};
 use crate::manifest::{self, ManifestError};
 use crate::secret::Secret;
 use crate::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use crate::timeouts::Timeout;
 use crate::token::Tokens;
+use crate::traffic::Traffic;
 use crate::workload::RequestSpec;
 
 pub use client::Client;
 pub use finish::RUNS_UNTIL_STOPPED;
 pub(crate) use finish::{Finished, Unreached};
+pub use generated::Generated;
 pub use handles::{External, Proxy};
 
 /// Why a scenario ends before its last step. The variant decides the verdict of the checks that were not reached.
@@ -78,6 +82,7 @@ pub(crate) struct Setting {
     pub(crate) fail_fast: bool,
     pub(crate) events: Events,
     pub(crate) repeat: String,
+    pub(crate) traffic: Traffic,
 }
 
 /// The mesh of one scenario.
@@ -99,12 +104,31 @@ struct State {
     /// The real hosts among them: what they receive cannot be observed.
     unobserved: Vec<String>,
     faults: Vec<SuiteFault>,
+    ledger: Ledger,
 }
 
 impl Mesh {
     pub(crate) fn new(setting: Setting, instance: Box<dyn Instance>) -> Self {
         let tokens = Tokens::new(format!("{}-{}", setting.seat.run, setting.seat.name));
-        Self { setting, instance, tokens, state: Mutex::default() }
+        let ledger = Ledger { features: setting.implementation.features.clone(), ..Ledger::default() };
+        let state = Mutex::new(State { ledger, ..State::default() });
+        let mesh = Self { setting, instance, tokens, state };
+        mesh.configured(0, 0);
+        mesh
+    }
+
+    /// Notes what the configuration promises since a change to it.
+    fn configured(&self, begun_us: u64, settled_us: u64) {
+        let forecast = self.instance.forecast();
+        self.state().ledger.periods.push(Period { begun_us, settled_us, forecast });
+    }
+
+    /// Makes a change to what the implementation does, and notes from when on it is in force.
+    async fn changing<T>(&self, work: impl Future<Output = T>) -> T {
+        let begun_us = self.setting.seat.store.now_us();
+        let done = work.await;
+        self.configured(begun_us, self.setting.seat.store.now_us());
+        done
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -220,8 +244,13 @@ impl Mesh {
     pub async fn change(&self, change: ConfigChange) -> Result<(), Stop> {
         self.mark_change();
         let begun = Instant::now();
-        let result =
-            self.within(Timeout::Applied, "bring the change into force", self.instance.change(&change)).await;
+        let result = self
+            .within(
+                Timeout::Applied,
+                "bring the change into force",
+                self.changing(self.instance.change(&change)),
+            )
+            .await;
         let convergence_us = micros(begun.elapsed());
         self.state().timing.convergence_us += convergence_us;
         let fact = Change {
@@ -242,7 +271,9 @@ impl Mesh {
         self.mark_change();
         let begun = Instant::now();
         let what = if running { "start the proxy" } else { "stop the proxy" };
-        let result = self.within(Timeout::Applied, what, self.instance.set_running(proxy, running)).await;
+        let result = self
+            .within(Timeout::Applied, what, self.changing(self.instance.set_running(proxy, running)))
+            .await;
         self.state().timing.convergence_us += micros(begun.elapsed());
         let text = format!("{proxy} was {}", if running { "started" } else { "stopped" });
         self.setting.seat.store.record(Side::Suite, None, Fact::Note { text });
@@ -286,7 +317,8 @@ impl Mesh {
         let one = self.instance.deploys_within(timeouts);
         let limit = one * u32::try_from(hosts.len()).unwrap_or(u32::MAX);
         let specs = servers.into_iter().map(ExternalServer::into_parts).collect();
-        let deployed = tokio::time::timeout(limit, self.instance.deploy_externals(specs)).await;
+        let deployed =
+            tokio::time::timeout(limit, self.changing(self.instance.deploy_externals(specs))).await;
         let described = deployed.unwrap_or_else(|_| {
             Err(TargetError::Environment(format!(
                 "Timed out after {limit:?} waiting for the external services to start; --timeout \

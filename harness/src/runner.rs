@@ -24,6 +24,7 @@ use crate::scenario::Scenario;
 use crate::store::Store;
 use crate::target::{Seat, Target, TargetError};
 use crate::timeouts::{Timeout, Timeouts};
+use crate::traffic::Traffic;
 
 /// One scenario configuration to run.
 #[derive(Clone)]
@@ -64,6 +65,8 @@ pub struct Options {
     pub command: String,
     /// The command that repeats a check, to which its selector is added.
     pub repeat: String,
+    /// How much traffic scenarios generate, and from which seed.
+    pub traffic: Traffic,
 }
 
 impl Options {
@@ -87,6 +90,7 @@ impl Options {
             interrupt,
             command: String::new(),
             repeat: String::new(),
+            traffic: Traffic::default(),
         }
     }
 }
@@ -438,6 +442,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
             fail_fast: options.fail_fast,
             events: Arc::clone(&options.events),
             repeat: options.repeat.clone(),
+            traffic: options.traffic,
         },
         instance,
     );

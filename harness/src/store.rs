@@ -1,5 +1,6 @@
 //! Where evidence is kept while a scenario runs.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -53,7 +54,12 @@ impl Store {
     /// Keeps one fact and returns its id. Facts beyond [`MAX_EVIDENCE`] are counted and not kept.
     #[allow(clippy::must_use_candidate, reason = "most callers do not need the id")]
     pub fn record(&self, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
-        let at_us = self.now_us();
+        self.record_at(self.now_us(), side, token, fact)
+    }
+
+    /// Keeps one fact that happened at this time (microseconds since the scenario started).
+    #[allow(clippy::must_use_candidate, reason = "most callers record and go on")]
+    pub fn record_at(&self, at_us: u64, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
         let mut inner = self.lock();
         inner.issued += 1;
         let id = EvidenceId(format!("e{}", inner.issued));
@@ -71,6 +77,14 @@ impl Store {
         if let Some(e) = self.lock().evidence.iter_mut().rev().find(|e| &e.id == id) {
             change(&mut e.fact);
         }
+    }
+
+    /// Drops what was recorded from this mark on, but for these pieces. What is dropped does not count as lost.
+    pub fn retire(&self, from: usize, kept: &BTreeSet<EvidenceId>) {
+        let mut inner = self.lock();
+        let from = from.min(inner.evidence.len());
+        let new = inner.evidence.split_off(from);
+        inner.evidence.extend(new.into_iter().filter(|e| kept.contains(&e.id)));
     }
 
     /// From now on, evidence belongs to this step.

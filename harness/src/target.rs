@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation};
 
 use crate::external::{Documented, ExternalChoice, ExternalSpec};
+use crate::forecast::Forecast;
 use crate::store::Store;
 use crate::timeouts::{Timeout, Timeouts};
 use crate::topology::Topology;
@@ -198,6 +199,11 @@ pub trait Instance: Send + Sync {
     /// The `address:port` that access logs must show for a connection to this host and port; none if the host has no
     /// address.
     fn upstream_address(&self, host: &str, port: u16) -> Option<String>;
+
+    /// What the configuration in force now promises for requests; absent where the target does not work it out.
+    fn forecast(&self) -> Option<Arc<dyn Forecast>> {
+        None
+    }
 
     /// Takes everything down. Called once, also after a failure.
     ///

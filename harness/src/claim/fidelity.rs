@@ -246,6 +246,9 @@ mod tests {
             url: format!("http://{HOST}/"),
             sent: String::new(),
             sent_bytes: 0,
+            headers: Vec::new(),
+            body_bytes: None,
+            body_sha256: None,
             tls: None,
             result: HopResult::Response(response),
         };

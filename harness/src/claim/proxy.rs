@@ -261,7 +261,7 @@ fn unreadable(proxy: &str, view: View<'_>) -> String {
         lines(proxy, view.evidence).map(|(_, l)| l).filter(|l| l.unreadable.is_some()).collect();
     match broken.last() {
         Some(last) => format!(
-            "; {} cannot be parsed, the last because of {}",
+            "; {} cannot be parsed, the last: {}",
             counted(broken.len(), "access-log line"),
             describe_unread(last)
         ),

@@ -174,6 +174,7 @@ impl Door<'_> {
         let url = format!("{}{path}", self.origin);
         let from = Origin::Probe(Probe::External);
         let asked = self.mesh.ask(&from, RequestSpec::get(url.as_str(), "")).await?;
+        self.mesh.state().ledger.unrecorded.push(asked.token.clone());
         match asked.exchange.last_response() {
             Some(response) if response.status == 200 => Ok(()),
             Some(_) | None => Err(Stop::Suite(format!(
@@ -253,10 +254,11 @@ async fn ask_until(
 pub(super) struct Asked {
     token: String,
     exchange: Exchange,
+    ended_us: u64,
 }
 
 impl Mesh {
-    async fn ask(&self, from: &Origin, mut request: RequestSpec) -> Result<Asked, Stop> {
+    pub(super) async fn ask(&self, from: &Origin, mut request: RequestSpec) -> Result<Asked, Stop> {
         let token = self.tokens.next();
         request.token.clone_from(&token);
         let exchange = match from {
@@ -272,16 +274,16 @@ impl Mesh {
                 request.method, request.url
             )));
         }
-        Ok(Asked { token, exchange })
+        Ok(Asked { token, exchange, ended_us: self.setting.seat.store.now_us() })
     }
 
-    async fn settled(&self) -> Result<(), Stop> {
+    pub(super) async fn settled(&self) -> Result<(), Stop> {
         Ok(self.settle().await?)
     }
 
     /// Records the exchange of a request.
-    fn reply(&self, from: &Origin, asked: Asked, mark: usize) -> Reply {
-        let Asked { token, exchange } = asked;
+    pub(super) fn reply(&self, from: &Origin, asked: Asked, mark: usize) -> Reply {
+        let Asked { token, exchange, ended_us } = asked;
         let (side, client) = match from {
             Origin::Workload(name) => {
                 (Side::Workload { name: (*name).to_owned() }, format!("workload {name}"))
@@ -299,8 +301,11 @@ impl Mesh {
                 (Side::Suite, client)
             }
         };
+        if let Origin::Probe(probe) = from {
+            self.state().ledger.probes.insert(token.clone(), probe.clone());
+        }
         let fact = Fact::Exchange(exchange.clone());
-        let id = self.setting.seat.store.record(side, Some(token.clone()), fact);
+        let id = self.setting.seat.store.record_at(ended_us, side, Some(token.clone()), fact);
         Reply { id, token, exchange, client, mark }
     }
 }

@@ -24,8 +24,10 @@ use tokio::sync::Mutex;
 use crate::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update, environment,
 };
+use crate::forecast::{KnownServer, LocalForecast};
 use crate::seat::{Addresses, in_cluster, plain_service};
 use meshproof_harness::feature::Feature;
+use meshproof_harness::forecast::Forecast;
 use meshproof_harness::timeouts::Timeout;
 use meshproof_model::Resource;
 use meshproof_plan::model::OriginalDestination;
@@ -66,6 +68,10 @@ struct State {
 #[derive(Default)]
 struct Table {
     services: BTreeMap<String, Arc<dyn RunningService>>,
+    /// PEM, by host: the chains that they present.
+    chains: BTreeMap<String, String>,
+    /// What the configuration in force promises.
+    forecast: Option<Arc<LocalForecast>>,
 }
 
 /// Hands a data plane's lines to the evidence.
@@ -221,7 +227,47 @@ impl LocalInstance {
             credentials: &resolution.credentials,
             endpoints: &endpoints,
         };
-        Ok(self.data_plane.apply(update).await?)
+        self.data_plane.apply(update).await?;
+        // A saboteur that misreads the resources must not mislead the forecast as well.
+        let meant = if understood == state.resources {
+            resolution
+        } else {
+            resolve(&Input { resources: &state.resources, ..input }).map_err(environment)?
+        };
+        let forecast = LocalForecast {
+            plan: meant.plan,
+            credentials: meant.credentials,
+            proxies: self.addresses.proxies.clone(),
+            servers: self.servers_by_address(&endpoints),
+            roots: self.roots.to_string(),
+        };
+        let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        table.forecast = Some(Arc::new(forecast));
+        Ok(())
+    }
+
+    /// Every server of the suite that a request may arrive at.
+    fn servers_by_address(&self, endpoints: &[OriginalDestination]) -> BTreeMap<SocketAddr, KnownServer> {
+        let table = self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let outside = endpoints.iter().map(|e| {
+            let chain = table.chains.get(&e.host).filter(|_| e.port == 443).cloned();
+            (e.address, KnownServer { host: e.host.clone(), port: e.port, chain })
+        });
+        let plain = self.plain.iter().flat_map(|(service, _)| {
+            let known =
+                |address, port| (address, KnownServer { host: service.host.clone(), port, chain: None });
+            service
+                .ports
+                .iter()
+                .flat_map(move |p| p.endpoints.iter().map(move |e| known(e.address, p.number)))
+        });
+        let applications = self.addresses.proxies.iter().flat_map(|proxy| {
+            let host = service_host(&proxy.name, &proxy.namespace);
+            proxy.inbound.iter().map(move |inbound| {
+                (inbound.application, KnownServer { host: host.clone(), port: inbound.port, chain: None })
+            })
+        });
+        outside.chain(plain).chain(applications).collect()
     }
 
     async fn start_external(
@@ -332,15 +378,20 @@ impl Instance for LocalInstance {
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
         let mut state = self.state.lock().await;
+        let mut chains = BTreeMap::new();
         let starting = specs.into_iter().map(|(mut spec, documented)| {
             self.factory.spoil_external(&mut spec);
             let host = spec.host.clone();
+            if let Some(tls) = &spec.tls {
+                chains.insert(host.clone(), tls.certificate.clone());
+            }
             async move { Ok((host, Arc::from(self.start_external(spec, documented).await?))) }
         });
         let started = all_or_none(starting, |(_, service)| service).await?;
         let described = started.iter().map(|(_, service)| service.describe()).collect();
         let replaced: Vec<Arc<dyn RunningService>> = {
             let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            table.chains.append(&mut chains);
             started.into_iter().filter_map(|(host, service)| table.services.insert(host, service)).collect()
         };
         let limit = self.seat.timeouts.get(Timeout::Applied);
@@ -442,6 +493,15 @@ impl Instance for LocalInstance {
             ports.iter().find(|p| p.number == port)?.endpoints.first().map(|e| e.address)
         })?;
         Some(address.to_string())
+    }
+
+    fn forecast(&self) -> Option<Arc<dyn Forecast>> {
+        // What a real host receives is not observed.
+        if self.seat.external == ExternalChoice::Live {
+            return None;
+        }
+        let table = self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        table.forecast.clone().map(|forecast| forecast as Arc<dyn Forecast>)
     }
 
     async fn stop(&self) -> Result<(), TargetError> {

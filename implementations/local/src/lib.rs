@@ -7,6 +7,7 @@
 pub mod apps;
 pub mod data_plane;
 pub mod external;
+mod forecast;
 mod http_facts;
 mod instance;
 pub mod ports;

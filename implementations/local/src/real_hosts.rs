@@ -166,6 +166,9 @@ impl RealHosts {
                 url: url.clone(),
                 sent: String::new(),
                 sent_bytes: 0,
+                headers: Vec::new(),
+                body_bytes: None,
+                body_sha256: None,
                 tls: None,
                 result,
             };

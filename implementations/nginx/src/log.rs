@@ -260,6 +260,7 @@ impl Recorder {
             body_bytes: None,
             body_sha256: None,
             tls,
+            answer: None,
         };
         self.store.record(self.side.clone(), token, Fact::Request(fact));
         Ok(())

@@ -22,7 +22,7 @@ pub use event::Event;
 pub use evidence::{
     AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, EvidenceId, Exchange,
     ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
-    ServerRequest, Side, TlsFacts,
+    ServerAnswer, ServerRequest, Side, TlsFacts,
 };
 pub use feature::{Feature, UnknownFeature};
 pub use json::{from_json, schema, to_json};

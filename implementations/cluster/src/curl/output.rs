@@ -50,6 +50,9 @@ pub fn exchange(
             url: at.clone(),
             sent: bounded(&clear, MAX_TEXT),
             sent_bytes: (raw.head_sent.len() + raw.data_sent) as u64,
+            headers: Vec::new(),
+            body_bytes: None,
+            body_sha256: None,
             tls,
             result,
         });
@@ -77,6 +80,9 @@ pub fn exchange(
             url: at,
             sent: String::new(),
             sent_bytes: 0,
+            headers: Vec::new(),
+            body_bytes: None,
+            body_sha256: None,
             tls,
             result: HopResult::Error(error),
         });

@@ -23,7 +23,9 @@ use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Hop, HopResult
 use rustls::client::danger::ServerCertVerifier;
 use url::Url;
 
+use crate::http_facts;
 use http::Method;
+use meshproof_harness::digest::sha256;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec};
 pub use raw::{RawEnd, RawReply, raw};
 
@@ -171,6 +173,7 @@ impl WorkloadClient {
             Err(reason) => return vec![unsent(request, reason)],
         };
         let observed = connection::Observed::default();
+        let headers = http_facts::headers(&target.headers);
         let attempt = connection::attempt(target, &observed);
         let last = match tokio::time::timeout_at(deadline, attempt).await {
             Ok(Ok(response)) => HopResult::Response(response),
@@ -187,6 +190,9 @@ impl WorkloadClient {
             url: request.url.clone(),
             sent: String::new(),
             sent_bytes: 0,
+            headers: headers.clone(),
+            body_bytes: Some(request.body.len() as u64),
+            body_sha256: (!request.body.is_empty()).then(|| sha256(&request.body)),
             tls: None,
             result,
         };
@@ -327,6 +333,9 @@ fn unsent(request: &RequestSpec, message: String) -> Hop {
         url: request.url.clone(),
         sent: String::new(),
         sent_bytes: 0,
+        headers: Vec::new(),
+        body_bytes: None,
+        body_sha256: None,
         tls: None::<TlsFacts>,
         result: HopResult::Error(ExchangeError { kind: ExchangeErrorKind::ClientFailed, message }),
     }

@@ -9,11 +9,12 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming as Body;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use meshproof_harness::digest::Sum;
+use meshproof_harness::digest::{Sum, sha256};
 use meshproof_harness::external::HttpVersions;
+use meshproof_harness::ledger::ANSWERS;
 use meshproof_harness::store::bounded;
 use meshproof_harness::token::token_of;
-use meshproof_model::{Fact, ServerRequest, TlsFacts};
+use meshproof_model::{Fact, ServerAnswer, ServerRequest, TlsFacts};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
@@ -191,6 +192,7 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
         body_bytes: None,
         body_sha256: None,
         tls: site.tls.clone(),
+        answer: None,
     };
     let incoming = Incoming {
         method: head.method.clone(),
@@ -206,6 +208,7 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
     let id = site.shared.store.record(site.shared.side.clone(), token, Fact::Request(request));
     let entry = RequestRecord { shared: Arc::clone(site.shared), id };
     let (port, refusal) = (site.port.clone(), site.refusal);
+    let answers = incoming.token.clone();
     async move {
         if let Some(upgrade) = upgrade {
             let response = web_socket(head, upgrade, &entry.shared);
@@ -223,8 +226,12 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
                 }
             }
         };
-        entry.amend(|r| r.status = answer.status.as_u16());
-        Ok(response(answer, is_head, http2))
+        let (response, sent) = response(answer, is_head, http2, answers.as_deref());
+        entry.amend(|r| {
+            r.status = sent.status;
+            r.answer = Some(sent);
+        });
+        Ok(response)
     }
 }
 
@@ -244,24 +251,35 @@ async fn drain(mut body: Body) -> Result<Option<(u64, String)>, hyper::Error> {
     Ok(Some((length, sum.finish())))
 }
 
-fn response(answer: Answer, is_head: bool, http2: bool) -> Response<AnswerBody> {
+/// The response, and what is recorded of it. `answers` is the token of the request, which the response repeats.
+fn response(
+    answer: Answer,
+    is_head: bool,
+    http2: bool,
+    answers: Option<&str>,
+) -> (Response<AnswerBody>, ServerAnswer) {
     let length = answer.body.len();
     // A 204 has no length (RFC 9110, section 8.6).
     let has_length = answer.framing.has_length() && answer.status != StatusCode::NO_CONTENT;
-    let mut announced = HeaderMap::new();
-    answer.framing.announce(&mut announced);
-    let body = if is_head { Framing::Length.body(Bytes::new()) } else { answer.framing.body(answer.body) };
-    let mut response = Response::new(body);
-    *response.headers_mut() = announced;
-    *response.status_mut() = answer.status;
-    let headers = response.headers_mut();
+    let mut headers = HeaderMap::new();
+    answer.framing.announce(&mut headers);
     headers.insert(SERVER, SERVER_NAME);
-    for (name, value) in answer.headers {
+    let own = answer.headers.into_iter().chain(answers.map(|token| (ANSWERS, token.to_owned())));
+    for (name, value) in own {
         // A value that a request brought along and that cannot stand in a header is left out.
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.append(name, value);
         }
     }
+    let has_body = !is_head && length > 0;
+    let sent = ServerAnswer {
+        status: answer.status.as_u16(),
+        headers: http_facts::headers(&headers),
+        body_bytes: if has_body { length as u64 } else { 0 },
+        body_sha256: has_body.then(|| sha256(&answer.body)),
+        breaks_off: has_body && matches!(answer.framing, Framing::BreaksOff),
+        trailers: if has_body { answer.framing.trailers(&answer.body) } else { Vec::new() },
+    };
     if has_length {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -269,5 +287,9 @@ fn response(answer: Answer, is_head: bool, http2: bool) -> Response<AnswerBody> 
     if answer.close && !http2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    let body = if is_head { Framing::Length.body(Bytes::new()) } else { answer.framing.body(answer.body) };
+    let mut response = Response::new(body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = headers;
+    (response, sent)
 }
