@@ -19,7 +19,7 @@ const SAMPLES: usize = 2;
 /// How many exchanges shrinking may cost.
 const MAX_SHRINKING: usize = 120;
 
-/// What became of generated traffic.
+/// The result of generated traffic.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Generated {
