@@ -33,7 +33,7 @@ fn identity(name: &str) -> Implementation {
         name: name.to_owned(),
         version: String::new(),
         target: name.to_owned(),
-        features: FEATURES.to_vec(),
+        features: FEATURES.iter().copied().map(Into::into).collect(),
         details: BTreeMap::new(),
     }
 }

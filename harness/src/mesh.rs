@@ -148,7 +148,7 @@ impl Mesh {
     /// Whether the implementation declares this feature.
     #[must_use]
     pub fn has_feature(&self, feature: Feature) -> bool {
-        self.setting.implementation.features.contains(&feature)
+        self.setting.implementation.features.contains(&feature.into())
     }
 
     /// The suite's public CA. Workloads and proxies trust it like one of the system's roots.
@@ -442,7 +442,7 @@ impl Mesh {
             evidence: finding.evidence.clone(),
             differences: finding.differences.clone(),
             expected_failure: None,
-            feature: self.missing_feature(check).or_else(|| check.features.first().copied()),
+            feature: self.missing_feature(check).or_else(|| check.features.first().copied()).map(Into::into),
         }
     }
 
@@ -484,9 +484,10 @@ impl Mesh {
         let limit = self.setting.seat.timeouts.get(timeout);
         match tokio::time::timeout(limit, work).await {
             Ok(result) => result,
-            Err(_) => Err(TargetError::Gone(format!(
-                "timed out after {limit:?} waiting for it to {what}; --timeout {timeout}=DURATION sets another limit"
-            ))),
+            Err(_) => {
+                let what = format!("the implementation to {what}");
+                Err(TargetError::TimedOut { timeout, limit, what, last: None })
+            }
         }
     }
 }

@@ -53,7 +53,31 @@ pub fn create(work: &Path, run: &str) -> io::Result<PathBuf> {
     Ok(folder.keep())
 }
 
-/// Notes that a folder is this process's; by this `meshproof cleanup` knows what a killed one has left.
+/// Makes a folder, and the folders above it that are missing. Only this user can enter them. A folder that exists is not changed.
+///
+/// # Errors
+/// It cannot be made.
+pub fn create_private(path: &Path) -> io::Result<()> {
+    private_folder_builder().recursive(true).create(path)
+}
+
+/// Makes a folder that only this user can enter.
+///
+/// # Errors
+/// It cannot be made, or something of this name exists.
+pub fn create_new_private(path: &Path) -> io::Result<()> {
+    private_folder_builder().create(path)
+}
+
+fn private_folder_builder() -> std::fs::DirBuilder {
+    #[cfg_attr(not(unix), allow(unused_mut, reason = "only Unix has modes"))]
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// Records that a folder belongs to this process. `meshproof cleanup` uses the record to find what a killed process left.
 ///
 /// # Errors
 /// It cannot be written to.
@@ -79,7 +103,7 @@ pub struct Leftover {
     processes: Vec<u32>,
 }
 
-/// The folders of runs whose process is gone.
+/// The folders of runs whose process no longer exists.
 ///
 /// # Errors
 /// `work` cannot be read.
@@ -115,7 +139,7 @@ impl Leftover {
         }
     }
 
-    /// Ends the processes and removes the folder.
+    /// Stops the processes and removes the folder.
     ///
     /// # Errors
     /// The folder cannot be removed, or a process cannot be ended.
@@ -174,12 +198,12 @@ fn pid_files(folder: &Path, depth: usize) -> Vec<u32> {
     found
 }
 
-/// Whether the process's command line names the folder: then it is one that the run started.
+/// Whether the command line of the process names the folder: then the run started it.
 fn works_in(pid: u32, folder: &Path) -> bool {
     let folder = folder.display().to_string();
-    let told = std::process::Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).output();
+    let asked = std::process::Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).output();
     std::fs::read(format!("/proc/{pid}/cmdline"))
-        .or_else(|_| told.map(|o| o.stdout))
+        .or_else(|_| asked.map(|o| o.stdout))
         .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&folder))
 }
 
@@ -223,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_begin_at_once_in_one_process_have_ids_of_their_own() {
+    fn runs_that_begin_at_the_same_time_in_one_process_have_different_ids() {
         let ids = std::thread::scope(|scope| {
             let many = || (0..200).map(|_| new_run_id()).collect::<Vec<_>>();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(many)).collect();

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::certificates::{Authority, KeyAlgorithm};
 use crate::external::ExternalChoice;
-use crate::feature::{self, Feature};
+use crate::feature::{self, ReportedFeature};
 use crate::mesh::{Events, Finished, Mesh, Setting, Stop, Unreached, micros};
 use crate::scenario::Scenario;
 use crate::store::Store;
@@ -135,6 +135,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         TargetError::Refused(_)
         | TargetError::Unsupported(_)
         | TargetError::Unable(_)
+        | TargetError::TimedOut { .. }
         | TargetError::Environment(_) => RunError::Target(e.to_string()),
     })?;
     let implementation = Arc::new(implementation);
@@ -195,15 +196,16 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         finished.insert(place, result);
     }
     let mut scenarios: Vec<ScenarioResult> = finished.into_values().collect();
-    if !shared.options.keep {
-        crate::run_folder::remove(&shared.folder);
-    }
     let mut implementation = Implementation::clone(&shared.implementation);
     implementation.details.extend(before);
     if shared.options.external == ExternalChoice::Live {
         implementation.details.insert("hosts".to_owned(), "the documents' own (--live)".to_owned());
     }
     implementation.details.extend(look_after(&shared, &mut scenarios).await);
+    // Only now: until then the target may still need what is in it, for example to find what an interrupted instance left.
+    if !shared.options.keep {
+        crate::run_folder::remove(&shared.folder);
+    }
     let interrupted = shared.options.interrupt.borrow().clone();
     Ok(Report {
         schema: SCHEMA.to_owned(),
@@ -280,7 +282,7 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
             evidence: Vec::new(),
             differences: Vec::new(),
             expected_failure: None,
-            feature: why.feature.or_else(|| check.features.first().copied()),
+            feature: why.feature.or_else(|| check.features.first().copied()).map(Into::into),
             repeat: format!(
                 "{} {}:{}/{}",
                 shared.options.repeat,
@@ -323,13 +325,13 @@ fn skipped(reason: String) -> Unreached {
 }
 
 /// Decides the verdict of the checks that were not reached.
-fn blame(stop: Stop, declared: &[Feature]) -> Unreached {
+fn blame(stop: Stop, declared: &[ReportedFeature]) -> Unreached {
     match stop {
-        Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_))) => {
+        Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_) | TargetError::TimedOut { .. })) => {
             Unreached { verdict: Verdict::Failed, reason: e.to_string(), fault: None, feature: None }
         }
         // A declared feature that is then refused is a failure; otherwise an implementation could pass by skipping.
-        Stop::Target(TargetError::Unsupported(feature)) if declared.contains(&feature) => Unreached {
+        Stop::Target(TargetError::Unsupported(feature)) if declared.contains(&feature.into()) => Unreached {
             verdict: Verdict::Failed,
             reason: format!(
                 "the implementation declares the feature {feature} and then reports that it does not support it"

@@ -22,7 +22,7 @@ use crate::topology::Topology;
 ///
 /// fn payments() -> Result<Scenario, Box<dyn std::error::Error>> {
 ///     let fixtures = Fixtures::folder(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/payments"))?;
-///     let topology = Topology { workloads: vec![Workload::sleep()], ..Topology::default() };
+///     let topology = Topology::default().workload(Workload::sleep());
 ///     Ok(Scenario::read(fixtures, topology, story)?)
 /// }
 ///

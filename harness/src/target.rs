@@ -225,10 +225,24 @@ pub enum TargetError {
     /// is skipped.
     #[error("the implementation does not support this: {0}")]
     Unable(String),
-    /// The implementation exited, broke the target's contract, or exceeded a time limit: its fault. The text says what
-    /// happened.
+    /// The implementation exited or broke the target's contract: its fault. The text says what happened.
     #[error("the implementation failed: {0}")]
     Gone(String),
+    /// The implementation did not do something within its timeout. What it was asked for is not fulfilled, but it may still run.
+    #[error(
+        "Timed out after {limit:?} waiting for {what}; --timeout {timeout}=DURATION sets another limit{}",
+        last.as_ref().map(|last| format!("; last seen: {last}")).unwrap_or_default()
+    )]
+    TimedOut {
+        /// The timeout.
+        timeout: Timeout,
+        /// How long it is.
+        limit: Duration,
+        /// Who should have done what: `the sidecar sleep to apply the change`.
+        what: String,
+        /// The last state that was seen, where it is known.
+        last: Option<String>,
+    },
     /// The environment's or the suite's fault; the message names the fix.
     #[error("{0}")]
     Environment(String),

@@ -1,8 +1,10 @@
 //! Traffic that a seeded generator makes, through each proxy that opens TLS. HTTP's own documents say what a proxy must
 //! preserve; Istio's "TLS Origination for Egress Traffic" promises that only the transport changes.
 
+use meshproof_harness::claim::Claims;
 use meshproof_harness::external::HttpVersions;
 use meshproof_harness::external_server::ExternalServer;
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
 
@@ -35,11 +37,11 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     };
 
     mesh.step("Generated traffic");
-    let hosts: &[&str] = if mesh.has_feature(meshproof_harness::feature::Feature::Http2) {
-        &[ANY, HTTP1, HTTP2]
-    } else {
-        &[ANY, HTTP1]
-    };
+    let hosts: &[&str] = if mesh.has_feature(Feature::Http2) { &[ANY, HTTP1, HTTP2] } else { &[ANY, HTTP1] };
     let generated = client.generated(hosts).await?;
-    mesh.check("exchanges-preserved", generated.all_accounted_for())
+    mesh.check("exchanges-preserved", generated.all_accounted_for())?;
+    let named = client.header("connection", "x-this-hop").header("x-this-hop", "1");
+    let reply = named.get(&format!("http://{ANY}{}", sites::REPORT)).await?;
+    let received = mesh.external(ANY).received(&reply).no_header_beginning_with(&["x-this-hop"]);
+    mesh.check("connection-fields-removed", reply.ok().and(received))
 }

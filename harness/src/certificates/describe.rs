@@ -6,6 +6,8 @@ use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::X509Name;
 
+use crate::digest::sha256;
+
 /// The maximum number of alternative names that are kept per certificate.
 const MAX_NAMES: usize = 100;
 
@@ -23,7 +25,7 @@ pub fn describe(der: &[u8]) -> Option<PeerCertificate> {
         subject: rfc2253(certificate.subject()),
         issuer: rfc2253(certificate.issuer()),
         serial: serial_hex(certificate.raw_serial()),
-        sha256: Some(sha256_hex(der)),
+        sha256: Some(sha256(der)),
         alternative_names,
     })
 }
@@ -46,16 +48,6 @@ fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
 pub fn serial_hex(bytes: &[u8]) -> String {
     let significant = bytes.iter().position(|b| *b != 0).map_or(&[0][..], |at| &bytes[at..]);
     significant.iter().map(|b| format!("{b:02X}")).collect()
-}
-
-/// SHA-256 in lower-case hex.
-#[must_use]
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes)
-        .as_ref()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
 }
 
 /// A distinguished name as an RFC 2253 string, in the form of OpenSSL's `XN_FLAG_RFC2253`, which is what nginx's

@@ -20,7 +20,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 
 pub use builder::{ClientCertificateBuilder, MeshIdentityBuilder, ServerCertificateBuilder, self_signed};
-pub use describe::{describe, rfc2253, serial_hex, sha256_hex};
+pub use describe::{describe, rfc2253, serial_hex};
 pub use keys::{KeyAlgorithm, KeyPool};
 
 use crate::external::PrivateKeyPem;

@@ -13,6 +13,9 @@ use super::{Entry, Ledger, side_host};
 use crate::claim::View;
 use crate::forecast::{Arrival, Originated, Promise, Sender, SentRequest, ServerCheck, Transport};
 
+/// The methods of RFC 9110, section 9.3, and RFC 5789, which every intermediary forwards.
+const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
+
 /// One request that a client sent.
 pub(super) struct Asked<'a> {
     pub(super) id: &'a EvidenceId,
@@ -75,7 +78,7 @@ impl<'a> Account<'a> {
             ledger,
             open: false,
         };
-        for e in view.evidence {
+        for e in view.evidence.iter().filter(|e| !ledger.judged.contains(&e.id)) {
             match &e.fact {
                 Fact::Exchange(exchange) => account.ask(ledger, e, exchange),
                 Fact::Request(request) => {
@@ -288,7 +291,10 @@ impl<'a> Account<'a> {
             Transport::Mesh => true,
             Transport::Clear | Transport::OwnTls => false,
         };
+        // An intermediary may refuse a method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
+        let unknown_method = !METHODS.contains(&asked.hop.method.as_str());
         refused
+            || unknown_method
             || matches!(&asked.hop.result, HopResult::Error(_)) && arrival.transport == Transport::OwnTls
             || asked.promises.len() > 1
             || self.connections.iter().any(|c| {

@@ -134,8 +134,7 @@ fn differences(
     }
     let known = names(pairs());
     for name in names(seen()) {
-        let own = known.contains(&name) && !nominated.contains(&name);
-        if !own && !is_among(&name, CONNECTION) && !is_among(&name, of_proxies) {
+        if !known.contains(&name) && !is_among(&name, CONNECTION) && !is_among(&name, of_proxies) {
             found.push(FieldDifference::new(
                 format!("no header {name}"),
                 shown(&name, &values(&name, seen())),

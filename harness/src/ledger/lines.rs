@@ -143,7 +143,12 @@ impl Account<'_> {
             &cluster(&passage.cluster),
             fields.upstream_cluster.as_deref().map(cluster).as_deref(),
         );
-        if let HopResult::Response(response) = &asked.hop.result {
+        // What a proxy logs of an answer that broke off is not what the proxy before it makes of that.
+        let answers = asked.received.iter().filter_map(|place| self.received[*place].request.answer.as_ref());
+        let broke_off = answers.into_iter().any(|answer| answer.breaks_off);
+        if let HopResult::Response(response) = &asked.hop.result
+            && !broke_off
+        {
             let status = response.status.to_string();
             differ("response code", &status, fields.response_code.map(|c| c.to_string()).as_deref());
             // After an upgrade the bytes are the conversation's.

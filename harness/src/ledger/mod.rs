@@ -9,11 +9,13 @@ mod account;
 mod compare;
 mod headers;
 mod lines;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use meshproof_model::{Difference, Evidence, EvidenceId, Feature};
+use meshproof_model::{Difference, Evidence, EvidenceId, Feature, ReportedFeature};
 
 use crate::claim::{Finding, View};
 use crate::forecast::Forecast;
@@ -49,11 +51,13 @@ pub struct Ledger {
     /// By token: where the suite's own requests went.
     pub probes: BTreeMap<String, Probe>,
     /// The features that the implementation declares.
-    pub features: Vec<Feature>,
+    pub features: Vec<ReportedFeature>,
     /// Tokens of requests of the suite that are not in the evidence.
     pub unrecorded: Vec<String>,
-    /// Tokens of requests that were judged, and whose evidence is no longer kept.
+    /// Tokens of requests that were judged while the scenario ran.
     pub retired: BTreeSet<String>,
+    /// The evidence of them that is still kept.
+    pub judged: BTreeSet<EvidenceId>,
 }
 
 /// Something that is not accounted for.
@@ -120,7 +124,7 @@ impl Ledger {
     }
 
     fn has(&self, feature: Feature) -> bool {
-        self.features.contains(&feature)
+        self.features.contains(&feature.into())
     }
 
     /// The states of the configuration that may have been in force at some time between these.

@@ -158,7 +158,9 @@ impl Client<'_> {
             (failed, kept, samples)
         });
         store.retire(mark, &kept);
-        mesh.state().ledger.retired.extend(tokens);
+        let mut state = mesh.state();
+        state.ledger.retired.extend(tokens);
+        state.ledger.judged.extend(kept);
         Ok(Judged { failed, samples })
     }
 }

@@ -3,6 +3,7 @@
 use meshproof_harness::feature::Feature;
 use std::collections::BTreeMap;
 use std::future::pending;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub(crate) enum Behaviour {
     LeavesAnObject,
     /// What is there after the run cannot be listed.
     CannotBeLookedAfter,
+    /// The evidence of the scenario's end does not arrive in time.
+    SettlesTooLate,
     /// Answers no request before three are waiting.
     AnswersThree,
     /// Writes more evidence than is kept.
@@ -75,6 +78,8 @@ pub(crate) struct Fake {
     pub(crate) stopped: Arc<AtomicUsize>,
     settled: Arc<AtomicUsize>,
     pub(crate) alive: Arc<Alive>,
+    /// The run's folder, as the latest instance was given it.
+    run_folder: Arc<Mutex<Option<PathBuf>>>,
 }
 
 #[async_trait]
@@ -84,7 +89,7 @@ impl Target for Fake {
             name: "fake".into(),
             version: "1".into(),
             target: "fake".into(),
-            features: vec![Feature::Sidecar],
+            features: vec![Feature::Sidecar.into()],
             details: Default::default(),
         })
     }
@@ -94,7 +99,11 @@ impl Target for Fake {
     }
 
     async fn after(&self, _: &str, keep: bool) -> Result<Aftermath, TargetError> {
-        let notes = BTreeMap::from([("after".into(), format!("keep {keep}"))]);
+        let folder = self.run_folder.lock().unwrap().clone();
+        let notes = BTreeMap::from([
+            ("after".into(), format!("keep {keep}")),
+            ("run folder exists after".into(), folder.is_some_and(|folder| folder.exists()).to_string()),
+        ]);
         match self.behaviour {
             Behaviour::LeavesAnObject => {
                 let left =
@@ -121,6 +130,7 @@ impl Target for Fake {
         if matches!(self.behaviour, Behaviour::StartsSlowly | Behaviour::BoundsItsStart) {
             tokio::time::sleep(5 * READY).await;
         }
+        *self.run_folder.lock().unwrap() = seat.folder.parent().map(Into::into);
         let now = self.alive.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.alive.most.fetch_max(now, Ordering::SeqCst);
         // Lets every other task run before this one ends.
@@ -255,11 +265,15 @@ impl Instance for FakeInstance {
 
     async fn settle(&self) -> Result<(), TargetError> {
         // The first settling belongs to the request; the next is the scenario's end.
-        if self.fake.settled.fetch_add(1, Ordering::SeqCst) == 1
-            && self.fake.behaviour == Behaviour::LateSecondRequest
-        {
+        let is_end = self.fake.settled.fetch_add(1, Ordering::SeqCst) == 1;
+        if is_end && self.fake.behaviour == Behaviour::LateSecondRequest {
             let token = self.last.lock().unwrap().clone().unwrap();
             self.show_request(&token);
+        }
+        if is_end && self.fake.behaviour == Behaviour::SettlesTooLate {
+            let (timeout, limit) = (Timeout::EvidenceSettled, Duration::from_secs(10));
+            let what = "the access logs of sleep".to_owned();
+            return Err(TargetError::TimedOut { timeout, limit, what, last: None });
         }
         Ok(())
     }
@@ -344,6 +358,7 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
         fail_fast: asked.fail_fast,
         keep: false,
         timeouts,
+        traffic: Default::default(),
         work: work.path().to_owned(),
         fixtures: None,
         traffic: meshproof_harness::traffic::Traffic::default(),

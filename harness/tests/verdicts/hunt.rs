@@ -55,7 +55,7 @@ impl Target for Scripted {
             name: "scripted".into(),
             version: "1".into(),
             target: "scripted".into(),
-            features: self.features.to_vec(),
+            features: self.features.iter().copied().map(Into::into).collect(),
             details: Default::default(),
         })
     }

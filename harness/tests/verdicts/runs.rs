@@ -120,8 +120,10 @@ async fn a_change_that_never_comes_into_force_fails_and_names_the_timeout() {
     assert_all(
         &outcome,
         Verdict::Failed,
-        "timed out after 50ms waiting for it to bring the change into force; --timeout applied=",
+        "Timed out after 50ms waiting for the implementation to bring the change into force; --timeout applied=",
     );
+    let checks = outcome.report.checks();
+    assert!(checks.into_iter().all(|check| !check.reason.contains("the implementation failed")));
     assert_eq!(outcome.stopped, 1);
 }
 
@@ -172,6 +174,7 @@ async fn the_start_time_and_the_notes_before_and_after_a_run_are_in_the_report()
     let started = &outcome.report.run.started;
     assert_eq!(started.len(), "2025-06-30T16:17:56Z".len(), "to the second, as people read it: {started}");
     assert_eq!(details["after"], "keep false");
+    assert_eq!(details["run folder exists after"], "true", "it is removed only then");
 }
 
 #[tokio::test]
@@ -188,6 +191,18 @@ async fn an_object_left_after_a_run_is_a_fault_of_its_scenario_and_the_verdicts_
 async fn a_place_that_cannot_be_examined_after_a_run_is_a_fault() {
     let outcome = outcome_of(Behaviour::CannotBeLookedAfter).await;
     assert!(outcome.report.scenarios[0].faults[0].message.contains("no route to the cluster"));
+    assert_eq!(outcome.report.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn evidence_that_does_not_arrive_at_the_end_is_a_fault_and_does_not_mean_that_the_implementation_is_gone()
+ {
+    let outcome = outcome_of(Behaviour::SettlesTooLate).await;
+    let [fault] = outcome.report.scenarios[0].faults.as_slice() else { panic!() };
+    let words =
+        "Timed out after 10s waiting for the access logs of sleep; --timeout evidence-settled=DURATION";
+    assert!(fault.message.contains(words), "{}", fault.message);
+    assert!(!outcome.report.checks().any(|check| check.id.ends_with("/runs-until-stopped")));
     assert_eq!(outcome.report.exit_code(), 3);
 }
 

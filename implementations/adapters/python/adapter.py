@@ -126,6 +126,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         name, listener, hosts, clusters = plan.listeners[bind]
         authority = self.headers.get("Host", "").lower()
+        # As received: `self.path` has one slash where the request has several at its beginning.
+        self.path = self.requestline.split()[1]
         body = self.body()
         log = dict(start_time=datetime.datetime.now(datetime.timezone.utc).isoformat(), method=self.command,
                    path=self.path, protocol=self.request_version, authority=authority,
@@ -158,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
             pass
         return b"".join(chunks)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = forward
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = forward
 
     def answer(self, plan, proxy, listener, hosts, clusters, authority, body, log):
         host = virtual_host(hosts, authority)
@@ -188,8 +190,11 @@ class Handler(BaseHTTPRequestHandler):
                 upstream.sock = context.wrap_socket(upstream.sock, server_hostname=fixed or name)
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             upstream.putheader("Host", authority)
+            # The fields of this connection, and those that its Connection field names (RFC 9110, section 7.6.1).
+            named = [n.strip().lower() for v in self.headers.get_all("Connection", []) for n in v.split(",")]
+            own = {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "expect", *named}
             for header, value in self.headers.items():
-                if header.lower() not in ("host", "connection", "keep-alive", "transfer-encoding", "content-length", "expect"):
+                if header.lower() not in own:
                     upstream.putheader(header, value)
             if body or self.command in ("POST", "PUT"):
                 upstream.putheader("Content-Length", str(len(body)))

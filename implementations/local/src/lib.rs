@@ -5,6 +5,7 @@
 //! loopback, and host names lead to loopback addresses by a table.
 
 pub mod apps;
+pub mod child;
 pub mod data_plane;
 pub mod external;
 mod forecast;

@@ -57,7 +57,7 @@ impl NginxLogs {
             let lines = self.access.lines()?;
             let more = !lines.is_empty();
             for line in lines {
-                match marker(&line) {
+                match flush_marker(&line) {
                     Some(found) => marked |= mark == Some(found.as_str()),
                     None => self.recorder.access(&line),
                 }
@@ -80,16 +80,16 @@ impl NginxLogs {
     }
 }
 
-/// The mark of a request at the suite's own door, if this is its line in the access log.
+/// The token of a flush marker, which is a request of the suite itself, if this is its line in the access log.
 #[must_use]
-pub fn marker(line: &str) -> Option<String> {
+pub fn flush_marker(line: &str) -> Option<String> {
     #[derive(Deserialize)]
-    struct Marker {
-        marker: String,
+    struct FlushMarkerLine {
+        flush_marker: String,
     }
     // No other line is parsed for it.
-    let own = line.starts_with("{\"marker\"");
-    own.then(|| serde_json::from_str::<Marker>(line).ok()).flatten().map(|f| f.marker)
+    let own = line.starts_with("{\"flush_marker\"");
+    own.then(|| serde_json::from_str::<FlushMarkerLine>(line).ok()).flatten().map(|own| own.flush_marker)
 }
 
 /// The end of what the nginx of this folder wrote about itself.
@@ -177,7 +177,7 @@ impl Recorder {
     pub fn new(store: Store, spec: &ExternalSpec, ports: Ports, site: Site) -> Self {
         let documented = match site {
             Site::Machine | Site::Container { .. } => (80, 443),
-            // A pod has all ports to itself.
+            // A pod uses the documents' own ports.
             Site::Pod => (ports.plain, ports.tls),
         };
         Self {
@@ -347,7 +347,7 @@ fn failure_of(words: &str) -> TlsFailure {
     TlsFailure::Other
 }
 
-/// The client's certificate as nginx saw it: names and serial in nginx's own words, the rest from the certificate.
+/// The client's certificate as nginx saw it: names and serial number as nginx wrote them, the rest from the certificate.
 fn client_certificate(line: &TlsPart) -> Option<PeerCertificate> {
     if line.client_serial.is_empty() && line.client_certificate.is_empty() {
         return None;

@@ -11,6 +11,7 @@ pub mod evidence;
 pub mod feature;
 pub mod json;
 pub mod kills;
+pub mod names;
 pub mod report;
 pub mod resource;
 #[cfg(any(test, feature = "sample"))]
@@ -24,7 +25,7 @@ pub use evidence::{
     ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
     ServerAnswer, ServerRequest, Side, TlsFacts,
 };
-pub use feature::{Feature, UnknownFeature};
+pub use feature::{Feature, ReportedFeature, UnknownFeature};
 pub use json::{from_json, schema, to_json};
 pub use report::{
     CheckResult, Difference, Document, ExpectedFailure, ExternalService, Implementation, Level, Report, Run,

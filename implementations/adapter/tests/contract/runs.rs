@@ -116,7 +116,7 @@ async fn a_scenario_that_needs_an_undeclared_feature_is_skipped_and_names_it() {
     let report = run(&hostile("rejects"), &["egress-gateway-simple"], timeouts(None)).await.unwrap();
     for check in report.checks() {
         assert_eq!(check.verdict, Verdict::Skipped, "{}", check.id);
-        assert_eq!(check.feature, Some(Feature::EgressGateway), "{}", check.id);
+        assert_eq!(check.feature, Some(Feature::EgressGateway.into()), "{}", check.id);
     }
     // No check ran, so nothing was proved.
     assert_eq!(report.exit_code(), 3);

@@ -120,7 +120,7 @@ fn redirect(at: &str, response: &Response) -> Option<String> {
 /// Server name and ALPN are those of the ClientHello that was sent, as far as the trace has it.
 fn facts(traced: TracedTls, certificates: Option<&[u8]>) -> TlsFacts {
     let (server_name, offered) = match traced.client_hello() {
-        Some((server_name, alpn)) => (server_name, Some(alpn)),
+        Some(hello) => (hello.server_name, Some(hello.alpn)),
         None => (None, None),
     };
     TlsFacts {

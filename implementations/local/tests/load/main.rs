@@ -1,5 +1,5 @@
-//! Requests that continue during a change: responses are held back, no request waits forever, and lost requests are
-//! reported. There is no proxy here: the workload's client connects to the embedded service directly.
+//! Requests that go on while something changes: what is held is held, nothing waits for ever, and what is lost is seen.
+//! The implementation here is no proxy at all: the workload's client talks to the embedded service itself.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers report by panicking, as tests do")]
 
@@ -29,7 +29,7 @@ const HOST: &str = "api.example.com";
 /// What a change does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
-    /// Nothing.
+    /// Nothing that can be noticed.
     Nothing,
     /// Takes longer than requests in flight may be held: it waits until those that are held have ended.
     TakesLong,
@@ -44,7 +44,7 @@ struct Direct {
     change: Change,
     /// Requests with this in their URL never arrive at the server.
     lost: &'static str,
-    /// The target that is requested instead of them.
+    /// What the server is asked for in their place.
     instead: &'static str,
 }
 

@@ -1,5 +1,5 @@
-//! nginx in a container: it records the same facts as the other kinds of service, through the relay too, and leaves
-//! nothing.
+//! nginx in a container: it records the same facts as the other kinds of service, through the relay too, and nothing is left
+//! of it.
 //!
 //! Without a container engine, or without the image, these tests are skipped. Not every machine on which programs can be
 //! installed can run an engine, so these tests have a variable of their own: `MESHPROOF_REQUIRE_CONTAINERS=1` makes a skip a
@@ -23,7 +23,7 @@ use crate::nginx::{
 };
 use crate::support::*;
 
-/// A run with its own folder.
+/// A run of its own, with its folder.
 struct Place {
     run: String,
     folder: PathBuf,

@@ -165,7 +165,7 @@ async fn with_alerts_a_missing_and_a_strangers_certificate_are_refused_in_the_ha
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_trust_the_server_leaves_its_alert_and_no_request() {
+async fn a_client_that_does_not_believe_the_server_leaves_its_alert_and_no_request() {
     let p = parties();
     let wrong_ca = p.stranger_ca.server(HOST).issue().unwrap();
     let own = meshproof_harness::certificates::KeyPool::fresh();
@@ -298,10 +298,10 @@ async fn half_sent_requests_that_wait_in_the_queue_are_settled_too() {
 }
 
 #[tokio::test]
-async fn echo_describes_the_request_and_a_large_body_arrives_completely() {
+async fn echo_says_what_arrived_and_a_large_body_arrives_whole() {
     let (service, store) = start(site(PlainPort::Serve, Some(open_port(&parties().server)))).await;
     let body = bytes::Bytes::from(vec![b'x'; 3_000_000]);
-    let expected = meshproof_harness::certificates::sha256_hex(&body);
+    let expected = meshproof_harness::digest::sha256(&body);
     for url in ["http://edition.cnn.com/echo?q", "https://edition.cnn.com/echo?q"] {
         let request = RequestSpec {
             method: http::Method::POST,
@@ -428,7 +428,7 @@ async fn a_service_that_is_dropped_stops_listening_and_ends_open_connections() {
 }
 
 #[tokio::test]
-async fn an_invalid_key_is_a_start_error_that_does_not_show_the_key() {
+async fn a_key_that_is_none_is_a_start_error_that_does_not_show_it() {
     let port = TlsPort {
         key: PrivateKeyPem("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n".to_owned()),
         ..open_port(&parties().server)

@@ -161,7 +161,7 @@ async fn a_refused_expectation_is_the_answer_and_no_body_is_waited_for() {
 }
 
 fn talking(path: &str) -> RequestSpec {
-    RequestSpec { websocket: Some("is anybody there?".to_owned()), ..to(path) }
+    RequestSpec { websocket: Some("is anyone there?".to_owned()), ..to(path) }
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn a_web_socket_message_comes_back_and_the_handshake_is_recorded() {
             RequestSpec { url: format!("{url}/websocket"), http: HttpChoice::Http1, ..talking("/websocket") };
         let exchange = client_of(&*service).exchange(&request).await;
         assert_eq!(response(&exchange).status, 101, "{exchange:#?}");
-        assert_eq!(response(&exchange).messages, ["is anybody there?"]);
+        assert_eq!(response(&exchange).messages, ["is anyone there?"]);
         let [request] = requests(&store).try_into().unwrap();
         assert_eq!((request.status, request.header("upgrade")), (101, Some("websocket")));
         service.settle().await.unwrap();
@@ -239,7 +239,7 @@ async fn half_of_an_answer_is_withheld_until_it_is_released() {
     let (one, two) = (to("/hold/key"), to("/hold/key"));
     let mut held = std::pin::pin!(async { tokio::join!(client.exchange(&one), client.exchange(&two)) });
     tokio::select! {
-        _ = &mut held => panic!("they have not been released"),
+        _ = &mut held => panic!("they were not released"),
         there = client.exchange_ok("/held/key/2") => there,
     }
     client.exchange_ok("/release/key").await;

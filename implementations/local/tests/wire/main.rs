@@ -1,4 +1,4 @@
-//! The suite's own parties, tested against each other: certificates, external services, the workload's client,
+//! The suite's own ends of the wire, held against each other: certificates, external services, the workload's client,
 //! the applications in the mesh.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers report by panicking, as tests do")]
@@ -10,5 +10,6 @@ mod embedded;
 mod fidelity;
 mod handshakes;
 mod nginx;
+mod nginx_process;
 mod support;
 mod workload;

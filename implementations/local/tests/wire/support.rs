@@ -1,4 +1,4 @@
-//! Shared by the tests of this folder.
+//! What the tests of this folder share.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -49,7 +49,7 @@ pub(crate) fn parties() -> &'static Parties {
     })
 }
 
-/// A TLS port that requests no client certificate.
+/// A TLS port that demands no client certificate.
 pub(crate) fn open_port(server: &Issued) -> TlsPort {
     TlsPort {
         certificate: server.certificate_pem().to_owned(),
@@ -84,7 +84,7 @@ pub(crate) fn timeouts(request: Duration) -> Timeouts {
     timeouts
 }
 
-/// A client that trusts [`Parties::ca`] and uses no proxy.
+/// A client past every proxy that believes [`Parties::ca`].
 pub(crate) fn client_of(service: &dyn RunningService) -> WorkloadClient {
     let route = [80, 443]
         .into_iter()
@@ -137,7 +137,7 @@ pub(crate) fn nginx() -> Option<PathBuf> {
     if found.is_none() {
         let required = std::env::var("MESHPROOF_REQUIRE_INSTALLED").is_ok_and(|v| v == "1");
         assert!(!required, "nginx is required by MESHPROOF_REQUIRE_INSTALLED=1 and is not installed");
-        #[expect(clippy::print_stdout, reason = "the output of the tests must show what was skipped")]
+        #[expect(clippy::print_stdout, reason = "the tests' output must show what was skipped")]
         {
             println!("skipped: nginx is not installed");
         }

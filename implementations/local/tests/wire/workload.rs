@@ -1,4 +1,4 @@
-//! What the workload's client records about correct and broken servers.
+//! What the workload's client says of a server's behaviour, good and bad.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -40,7 +40,7 @@ async fn scripted(script: Script) -> (SocketAddr, tokio::task::JoinHandle<Vec<u8
             }
         }
         match script {
-            // The client may stop reading at its limits, so not everything has to arrive.
+            // Whether all of it arrives is the client's business: it stops at its bounds.
             Script::Answer(bytes) => {
                 let _all_or_not = stream.write_all(&bytes).await;
             }
@@ -186,7 +186,7 @@ async fn a_server_that_stalls_runs_into_the_timeout_request() {
         assert!(exchange.duration_us >= 100_000);
         assert!(
             exchange.hops[0].sent.starts_with("GET / HTTP/1.1\r\n"),
-            "what was sent is known all the same"
+            "what was sent is known nevertheless"
         );
         // The connection is gone, too.
         task.await.unwrap();
@@ -282,7 +282,7 @@ async fn each_request_has_its_own_connection() {
 }
 
 #[tokio::test]
-async fn a_raw_probe_distinguishes_closed_open_and_reset() {
+async fn a_raw_probe_tells_closed_open_and_reset_apart() {
     let (address, task) = scripted(Script::Answer(b"bye".to_vec())).await;
     let reply = raw(address, b"\r\n\r\n", LIMIT).await;
     assert_eq!((reply.received.as_slice(), reply.end), (&b"bye"[..], RawEnd::Closed));
@@ -297,7 +297,7 @@ async fn a_raw_probe_distinguishes_closed_open_and_reset() {
 }
 
 #[tokio::test]
-async fn invalid_roots_are_a_client_error() {
+async fn roots_that_are_none_are_a_client_error() {
     let made = WorkloadClient::new("sleep", Route::default(), "nothing here", &timeouts(LIMIT));
     assert!(made.unwrap_err().to_string().contains("trust roots"));
 }

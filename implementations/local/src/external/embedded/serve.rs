@@ -1,4 +1,4 @@
-//! One connection of the embedded service: what is recorded of it, and how it is served.
+//! Serves one connection of the embedded service, and records its evidence.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming as Body;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use meshproof_harness::client_hello::ClientHello;
 use meshproof_harness::digest::{Sum, sha256};
 use meshproof_harness::external::HttpVersions;
 use meshproof_harness::ledger::ANSWERS;
@@ -36,13 +37,13 @@ const MAX_BODY: u64 = 64 * 1024 * 1024;
 /// How much of a request's target is kept.
 const MAX_TARGET: usize = 4096;
 
-/// The first byte of a TLS handshake record (RFC 8446, section 5.1), and the mark of an SSLv2 one, by which nginx
-/// too tells TLS from plain HTTP (`ngx_http_ssl_handshake`).
+/// The first byte of a TLS handshake record (RFC 8446, section 5.1), or of an SSLv2 one. nginx distinguishes TLS from plain HTTP
+/// in the same way (`ngx_http_ssl_handshake`).
 fn looks_like_tls(first: u8) -> bool {
     first == 0x16 || first & 0x80 != 0
 }
 
-/// Serves a connection to its end. Whatever goes wrong is the record's business, not the caller's.
+/// Serves a connection to its end. Errors go into the record and not to the caller.
 pub(super) async fn connection(
     stream: TcpStream,
     port: &Arc<Port>,
@@ -50,7 +51,7 @@ pub(super) async fn connection(
     shared: &Arc<Shared>,
 ) {
     let site = Site { port, record, shared, refusal: None, tls: None };
-    // Small answers are not held back for more to come.
+    // Small answers are sent at once.
     let _only_slower = stream.set_nodelay(true);
     let Some(settings) = &port.tls else {
         let watch = ClearBytes::new(record, Clear::Show);
@@ -83,10 +84,9 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
         }
     };
     watch.turn(Clear::Ignore);
-    let client_hello = start.client_hello();
-    facts.server_name = client_hello.server_name().map(str::to_owned);
-    facts.alpn_offered =
-        Some(client_hello.alpn().map(|offer| offer.map(tls::alpn_name).collect()).unwrap_or_default());
+    let client_hello = ClientHello::from(&start.client_hello());
+    facts.server_name = client_hello.server_name;
+    facts.alpn_offered = Some(client_hello.alpn);
     record.set_tls(&facts);
     let (config, presented) = settings.for_connection();
     let stream = match start.into_stream(config).await {
@@ -114,18 +114,18 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
     let stream = Tap::new(stream, error.clone());
     let served = if speaks_h2 { http2(stream, site).await } else { http1(stream, site).await };
     if served.is_err() {
-        // An alert that comes after the server's side of the handshake is done shows up here.
+        // An alert that arrives after the server has finished its side of the handshake appears here.
         error.note(&mut facts);
         record.set_tls(&facts);
     }
 }
 
-/// Where requests of a connection arrive, and what is known of it.
+/// Where the requests of a connection arrive, and the facts about the connection.
 struct Site<'a> {
     port: &'a Arc<Port>,
     record: &'a Arc<ConnectionRecord>,
     shared: &'a Arc<Shared>,
-    /// The refusal with which every request of this connection is answered, if any.
+    /// The error that every request of this connection gets instead of an answer.
     refusal: Option<&'static str>,
     tls: Option<TlsFacts>,
 }
@@ -161,7 +161,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for OnServi
 
 type Answered = Result<Response<AnswerBody>, hyper::Error>;
 
-/// Records a request at once, before anything is awaited, and answers it.
+/// Records a request before it awaits anything, and answers it.
 fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answered> + Send + use<> {
     let switches_over = site.refusal.is_none() && site.port.content.switches_over(request.uri().path());
     let upgrade = switches_over.then(|| hyper::upgrade::on(&mut request));
@@ -235,7 +235,7 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
     }
 }
 
-/// Reads a body to its end; none when it is too long.
+/// Reads a body to its end; none if it is too long.
 async fn drain(mut body: Body) -> Result<Option<(u64, String)>, hyper::Error> {
     let mut length = 0u64;
     let mut sum = Sum::default();
@@ -266,7 +266,7 @@ fn response(
     headers.insert(SERVER, SERVER_NAME);
     let own = answer.headers.into_iter().chain(answers.map(|token| (ANSWERS, token.to_owned())));
     for (name, value) in own {
-        // A value that a request brought along and that cannot stand in a header is left out.
+        // A value that came from a request and is not valid in a header is left out.
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.append(name, value);
         }

@@ -1,4 +1,4 @@
-//! Suggestions for misspelt names.
+//! Suggestions for a misspelt name.
 
 /// The known names nearest to `name`, best first, at most three; only ones that could have been meant.
 #[must_use]
@@ -18,7 +18,7 @@ pub fn near<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a
     scored.into_iter().take(3).map(|(_, k)| k).collect()
 }
 
-/// `; did you mean a, b or c?`, or nothing if no name is similar.
+/// `; did you mean a, b or c?`, or nothing where no name is near.
 #[must_use]
 pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     match near(name, known).as_slice() {
