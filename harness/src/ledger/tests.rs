@@ -165,8 +165,11 @@ impl Books {
             settled_us: if n == 0 { 0 } else { 10_000 + last as u64 },
             forecast: Some(Arc::new(Always(promise)) as Arc<dyn Forecast>),
         });
-        let ledger =
-            Ledger { periods: periods.collect(), features: Feature::ALL.to_vec(), ..Ledger::default() };
+        let ledger = Ledger {
+            periods: periods.collect(),
+            features: Feature::ALL.iter().copied().map(Into::into).collect(),
+            ..Ledger::default()
+        };
         ledger.judge(View { evidence: &evidence, marks: &[], changes: &[], unobserved: &[] })
     }
 }
