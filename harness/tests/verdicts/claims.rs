@@ -91,7 +91,7 @@ static WORDED: LazyLock<Scenario> = LazyLock::new(|| {
     let checks = ["inside", "by-host", "outside", "no-sni", "copies", "leak", "line", "opener"];
     let checks = checks.map(|id| Check::must(id, "A", "Worded."));
     let catalogue = Catalogue::new("worded").checks(checks);
-    let welcome = PlainService { name: "welcome", namespace: "default", port: 8080, body: "" };
+    let welcome = PlainService::new("welcome", 8080, "");
     let topology = Topology::default().workload(Workload::sleep()).service(welcome);
     Scenario::new(catalogue, Fixtures::default(), topology, story)
 });
