@@ -122,7 +122,7 @@ pub struct Originated {
     pub by: String,
     /// The ClientHello's server name.
     pub server_name: Option<String>,
-    /// The client certificate that the proxy presents to a server that asks for one.
+    /// The client certificate that the proxy presents to a server that requests one.
     pub client_certificate: Option<PeerCertificate>,
     /// Whether the proxy accepts the certificate that the server presents.
     pub server: ServerCheck,

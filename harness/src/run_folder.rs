@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Every run's folder begins with this.
 pub const PREFIX: &str = "meshproof-";
-/// How many random characters its name ends with.
+/// The number of random characters at the end of its name.
 const RANDOM: usize = 16;
 /// The file in it that holds its process's number.
 const OWNER: &str = "owner.pid";
@@ -15,7 +15,7 @@ const OWNER: &str = "owner.pid";
 /// The millisecond of this process's latest run id.
 static LATEST: AtomicU64 = AtomicU64::new(0);
 
-/// A new run id: short, in lower case, ordered by time, and never the same twice, even for runs that begin at the same time in one
+/// A new run id: short, lower case, ordered by time, and unique, even for runs that begin at the same time in one
 /// process.
 #[must_use]
 pub fn new_run_id() -> String {
@@ -49,7 +49,7 @@ pub fn create(work: &Path, run: &str) -> io::Result<PathBuf> {
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
     let folder = builder.tempdir_in(work)?;
     note_owner(folder.path())?;
-    // From here on its removal is the run's business: `--keep` leaves it.
+    // From here on the run removes it, or leaves it with `--keep`.
     Ok(folder.keep())
 }
 
@@ -96,7 +96,7 @@ pub fn is_in_use(folder: &Path) -> bool {
     folder.ancestors().find_map(|f| read_pid(&f.join(OWNER))).is_some_and(is_running)
 }
 
-/// What a run left whose process no longer exists.
+/// What a run left whose process is gone.
 #[derive(Debug)]
 pub struct Leftover {
     folder: PathBuf,
@@ -145,11 +145,11 @@ impl Leftover {
     /// The folder cannot be removed, or a process cannot be ended.
     pub fn remove(&self) -> io::Result<()> {
         for pid in &self.processes {
-            // Checked again: in the meantime another process may have got the number.
+            // Checked again, because the number may belong to another process by now.
             if works_in(*pid, &self.folder) {
                 let status = std::process::Command::new("kill").arg(pid.to_string()).status()?;
                 if !status.success() {
-                    return Err(io::Error::other(format!("process {pid} cannot be stopped")));
+                    return Err(io::Error::other(format!("process {pid} could not be stopped")));
                 }
             }
         }
@@ -175,7 +175,7 @@ fn read_pid(path: &Path) -> Option<u32> {
 }
 
 fn is_running(pid: u32) -> bool {
-    // Without /proc, `kill -0` shows it.
+    // Without /proc, `kill -0` shows whether the process exists.
     if Path::new("/proc/self").exists() {
         return Path::new(&format!("/proc/{pid}")).exists();
     }

@@ -21,7 +21,7 @@ pub struct Topology {
 pub struct Workload {
     /// Also its sidecar's name, and its `app` label.
     pub name: String,
-    /// Where it lives.
+    /// Its namespace.
     pub namespace: String,
     /// The ports it may dial through its sidecar; each is a capture address in a local target.
     pub dials: Vec<u16>,
@@ -29,7 +29,7 @@ pub struct Workload {
     pub serves: Option<Application>,
 }
 
-/// An application that asks an external service on its own, through its sidecar. `GET {path}ID` makes it send a GET for
+/// An application that calls an external service through its sidecar. `GET {path}ID` makes it send a GET for
 /// `https://{host}{target}ID`. It answers with 200: with the external service's body if that answered with 200, else with
 /// the JSON object `{"error": failure}`. An ID consists of at most [`Application::MAX_ID`] letters, digits and dashes; all
 /// else gets 404.
@@ -42,7 +42,7 @@ pub struct Application {
     pub path: String,
     /// The external service.
     pub host: String,
-    /// What it asks the external service for, before the ID: `/books/v1/volumes?q=isbn:`.
+    /// The start of the target that it requests from the external service, before the ID: `/books/v1/volumes?q=isbn:`.
     pub target: String,
     /// The environment variable that, set to `true`, makes it send plain HTTP to port 80 instead, for the mesh to encrypt. It
     /// then names the port in Host, as some client libraries do. None: it always sends HTTPS.
@@ -57,7 +57,7 @@ pub struct Application {
 pub struct Gateway {
     /// Also the name of its Service.
     pub name: String,
-    /// Where it lives; `credentialName`s are looked up there.
+    /// Its namespace; `credentialName`s are looked up there.
     pub namespace: String,
     /// What a `Gateway` resource selects it by.
     pub labels: BTreeMap<String, String>,
@@ -71,7 +71,7 @@ pub struct Gateway {
 pub struct PlainService {
     /// `welcome`.
     pub name: String,
-    /// Where it lives.
+    /// Its namespace.
     pub namespace: String,
     /// The Service's port; it speaks HTTP/1.1 in plain text.
     pub port: u16,
@@ -99,6 +99,15 @@ impl Topology {
     pub fn service(mut self, service: PlainService) -> Self {
         self.services.push(service);
         self
+    }
+
+    /// Whether one of its servers has this host name: then the server is a mesh service, not an external one.
+    #[must_use]
+    pub fn serves(&self, host: &str) -> bool {
+        let services = self.services.iter().map(|s| (&s.name, &s.namespace));
+        let applications =
+            self.workloads.iter().filter(|w| w.serves.is_some()).map(|w| (&w.name, &w.namespace));
+        services.chain(applications).any(|(name, namespace)| service_host(name, namespace) == host)
     }
 }
 

@@ -71,17 +71,12 @@ fn every_manifest_is_read_and_holds_at_least_one_resource() {
 }
 
 #[test]
-fn every_text_of_the_catalogue_is_made_of_sentences_without_archaisms() {
-    const ARCHAISMS: [&str; 8] =
-        ["whoever", "nobody", "somebody", "anybody", "everybody", "is told", "in vain", "for want of"];
+fn every_text_of_the_catalogue_ends_a_sentence() {
     for scenario in ALL.iter() {
         for check in &scenario.catalogue.checks {
             for text in [&check.requirement, &check.why, &check.observed] {
                 let id = scenario.catalogue.check_id(check);
                 assert!(text.ends_with('.') || text.ends_with(".\""), "{id}: a sentence ends: {text:?}");
-                for word in ARCHAISMS {
-                    assert!(!text.to_lowercase().contains(word), "{id}: {word} in {text:?}");
-                }
             }
         }
     }

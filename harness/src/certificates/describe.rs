@@ -1,4 +1,4 @@
-//! Reads certificates, the suite's own and those that a peer presented, into the report's words.
+//! Describes certificates for the report: the suite's own and those that a peer presented.
 
 use meshproof_model::PeerCertificate;
 use x509_parser::extensions::GeneralName;
@@ -8,10 +8,10 @@ use x509_parser::x509::X509Name;
 
 use crate::digest::sha256;
 
-/// How many alternative names of one certificate are kept.
+/// The maximum number of alternative names that are kept per certificate.
 const MAX_NAMES: usize = 100;
 
-/// What a certificate (DER) says of itself; none if it is no certificate.
+/// Describes a certificate (DER); none if it is not a certificate.
 #[must_use]
 pub fn describe(der: &[u8]) -> Option<PeerCertificate> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;

@@ -211,7 +211,7 @@ impl<'a> Account<'a> {
             .collect()
     }
 
-    /// What became of each client's request.
+    /// What happened to each client's request.
     pub(super) fn exchanges(&self) -> Vec<Entry> {
         self.asked.iter().filter_map(|asked| self.exchange(asked)).collect()
     }

@@ -39,7 +39,7 @@ impl Account<'_> {
     }
 
     fn lines_of(&self, asked: &Asked<'_>) -> Vec<Entry> {
-        // Several requests with one token (redirects, repeats) cannot be told apart in the log, nor can a request during a
+        // Several requests with one token (redirects, repeats) cannot be distinguished in the log, nor can a request during a
         // change of the configuration.
         let [Promise::Arrives(arrival)] = asked.promises.as_slice() else { return Vec::new() };
         let answered = asked.received.iter().all(|place| self.received[*place].request.status != 0);

@@ -19,7 +19,7 @@ const SAMPLES: usize = 2;
 /// How many exchanges shrinking may cost.
 const MAX_SHRINKING: usize = 120;
 
-/// What became of generated traffic.
+/// The result of generated traffic.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Generated {
@@ -144,7 +144,7 @@ impl Client<'_> {
         let asked = join_all(asking).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed());
-        let tokens: Vec<String> = asked.into_iter().map(|a| mesh.told(from, a, mark).token).collect();
+        let tokens: Vec<String> = asked.into_iter().map(|a| mesh.reply(from, a, mark).token).collect();
         let ledger = mesh.state().ledger.clone();
         let (failed, kept, samples) = store.with(|evidence| {
             let new = evidence.get(mark..).unwrap_or_default();

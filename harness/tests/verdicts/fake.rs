@@ -1,4 +1,4 @@
-//! A target that does what a test tells it to.
+//! A target that behaves as a test requires.
 
 use meshproof_harness::feature::Feature;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub(crate) enum Behaviour {
     /// Answers 200 and shows one request at the service.
     #[default]
     Good,
-    /// The same, and at the last settling before the end a second request turns up.
+    /// The same, and a second request arrives at the last settling before the end.
     LateSecondRequest,
     /// Answers 503 to everything.
     AlwaysFails,
@@ -46,15 +46,15 @@ pub(crate) enum Behaviour {
     LeavesSomething,
     /// Something of the second scenario's is there after the run.
     LeavesAnObject,
-    /// What is there after the run cannot be seen.
+    /// What is there after the run cannot be listed.
     CannotBeLookedAfter,
     /// The evidence of the scenario's end does not arrive in time.
     SettlesTooLate,
-    /// Answers nobody before three are waiting.
+    /// Answers no request before three are waiting.
     AnswersThree,
     /// Writes more evidence than is kept.
     Floods,
-    /// Shares something, so that its instances must follow one another.
+    /// Shares something, so that its instances must run one after another.
     Shares,
     /// Needs a while to start.
     StartsSlowly,
@@ -62,10 +62,10 @@ pub(crate) enum Behaviour {
     BoundsItsStart,
 }
 
-/// What every start is given.
+/// The time limit of every start.
 pub(crate) const READY: Duration = Duration::from_millis(200);
 
-/// How many instances there are, and how many there were at most.
+/// The number of instances now, and the maximum so far.
 #[derive(Default)]
 pub(crate) struct Alive {
     now: AtomicUsize,
@@ -133,7 +133,7 @@ impl Target for Fake {
         *self.run_folder.lock().unwrap() = seat.folder.parent().map(Into::into);
         let now = self.alive.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.alive.most.fetch_max(now, Ordering::SeqCst);
-        // Whoever else may run does, before this one has come to its end.
+        // Lets every other task run before this one ends.
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
@@ -197,18 +197,18 @@ pub(crate) fn exchange(url: &str, status: u16) -> Exchange {
     Exchange { url: url.into(), hops: vec![hop], duration_us: 1 }
 }
 
-/// What is told of external services that nobody started.
+/// The descriptions of external services that do not exist.
 pub(crate) fn described(
     specs: Vec<(ExternalSpec, Documented)>,
     kind: &str,
     version: &str,
 ) -> Vec<ExternalService> {
-    let told = |(spec, _): (ExternalSpec, Documented)| ExternalService {
+    let describe = |(spec, _): (ExternalSpec, Documented)| ExternalService {
         host: spec.host,
         kind: kind.into(),
         version: version.into(),
     };
-    specs.into_iter().map(told).collect()
+    specs.into_iter().map(describe).collect()
 }
 
 #[async_trait]
@@ -296,16 +296,16 @@ impl Instance for FakeInstance {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Outcome {
     pub(crate) report: Report,
     pub(crate) events: Vec<Event>,
     pub(crate) stopped: usize,
-    /// How often evidence was collected.
+    /// The number of times that evidence was collected.
     pub(crate) settled: usize,
 }
 
-/// How a run is asked for.
+/// The options of a run.
 pub(crate) struct Asked {
     pub(crate) behaviour: Behaviour,
     pub(crate) checks: Option<Vec<&'static str>>,
@@ -382,5 +382,5 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
     Outcome { report, events, stopped, settled }
 }
 
-/// A scenario's function as the catalogue wants it.
-pub(crate) type Told = Result<(), Stop>;
+/// The result of a scenario's function.
+pub(crate) type StoryResult = Result<(), Stop>;

@@ -137,7 +137,7 @@ pub(crate) fn failure_of(error: &io::Error) -> TlsFailure {
     let name = |alert: AlertDescription| TlsFailure::alert_name(alert.into());
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "foreign enums of many kinds, of which a few are told apart"
+        reason = "foreign enums of many kinds, of which a few are distinguished"
     )]
     match inside(error) {
         Some(rustls::Error::AlertReceived(alert)) => TlsFailure::AlertReceived { alert: name(*alert) },

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_marker_a_version_and_a_request_are_told_apart() {
+    fn a_flush_marker_a_version_and_a_request_are_distinguished() {
         let store = Store::new();
         let mut log = plain().log(store.clone());
         assert_eq!(

@@ -175,7 +175,7 @@ fn listener_at(plan: &Plan, address: SocketAddr) -> Option<(&ProxyPlan, &Listene
     plan.proxies.iter().find_map(|p| Some((p, p.listeners.iter().find(|l| l.bind == address)?)))
 }
 
-/// What became of a request at one proxy.
+/// What happened to a request at one proxy.
 enum Passed<'p> {
     Done(Walk<'p>),
     On { step: Step<'p>, bytes: Bytes, wire: Wire<'p> },

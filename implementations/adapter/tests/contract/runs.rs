@@ -85,7 +85,7 @@ async fn an_unreadable_log_line_is_reported_with_its_cause_before_its_text() {
     let selectors = ["sidecar-origination:target-port/sidecar-access-log"];
     let report = run(&hostile("declares-a-log"), &selectors, timeouts(None)).await.unwrap();
     let reasons: Vec<_> = report.checks().map(|c| c.reason.as_str()).collect();
-    let cause = "the last: the line fits none of the known formats: \"a line before settled\"";
+    let cause = "the last: the line matches none of the known formats: \"a line before settled\"";
     assert!(reasons.len() == 1 && reasons[0].contains(cause), "{reasons:#?}");
 }
 

@@ -345,7 +345,7 @@ fn trace(status: u16) -> String {
         format!("{kind}, {} bytes\n{}", text.len(), lines.collect::<String>())
     };
     block("=> Send header", "GET /politics HTTP/1.1\r\n\r\n")
-        + &block("<= Recv header", &format!("HTTP/1.1 {status} Told\r\n"))
+        + &block("<= Recv header", &format!("HTTP/1.1 {status} Status\r\n"))
         + &block("<= Recv header", "\r\n")
         + "\n== Meshproof\n"
 }

@@ -188,7 +188,7 @@ async fn a_client_that_does_not_believe_the_server_leaves_its_alert_and_no_reque
         let failure = connection.tls.unwrap().failure.unwrap();
         assert!(failure.contains("alert"), "{name}: {failure}");
         assert_eq!(requests(&store).len(), 0, "{name}");
-        // The positive twin: the same server, unverified.
+        // The control: the same server, unverified.
         let request = RequestSpec { accept_any_server: true, ..get("https://edition.cnn.com/politics") };
         assert_eq!(response(&client.exchange(&request).await).status, 200, "{name}");
         service.stop().await.unwrap();

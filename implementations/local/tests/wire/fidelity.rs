@@ -55,7 +55,7 @@ async fn a_body_in_pieces_has_no_length_and_arrives_whole() {
 }
 
 #[tokio::test]
-async fn trailers_come_over_http2_and_over_http1_to_whoever_takes_them() {
+async fn trailers_arrive_over_http2_and_over_http1_if_the_client_accepts_them() {
     let (service, _) = service().await;
     let client = client_of(&*service);
     let takes =
@@ -89,7 +89,7 @@ async fn a_204_has_neither_body_nor_length_and_an_answer_to_head_has_a_length_al
 }
 
 #[tokio::test]
-async fn a_request_body_is_recorded_whole_however_it_is_sent() {
+async fn a_request_body_is_recorded_completely_with_every_delivery() {
     for (delivery, framing, interim) in [
         (Delivery::Whole, ("content-length", "300000"), vec![]),
         (Delivery::Pieces, ("transfer-encoding", "chunked"), vec![]),
@@ -132,7 +132,7 @@ async fn scripted(answer: &'static str) -> (WorkloadClient, tokio::task::JoinHan
 }
 
 #[tokio::test]
-async fn where_nobody_says_continue_the_body_is_sent_after_the_timeout_all_the_same() {
+async fn without_100_continue_the_body_is_sent_after_the_timeout() {
     let (client, task) = scripted("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     let exchange = client.exchange(&posting(100, Delivery::Expecting)).await;
     assert_eq!(response(&exchange).status, 200);

@@ -37,7 +37,7 @@ pub(crate) fn pid(folder: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn the_documents_nginx_verifies_the_client_and_says_its_name_and_serial() {
+async fn the_documents_nginx_verifies_the_client_and_logs_its_name_and_serial() {
     let folder = folder();
     let Some((service, store)) =
         start(site(PlainPort::Closed, Some(mutual_port(Refusal::Http400))), folder.path()).await
@@ -94,7 +94,7 @@ fn normal(store: &Store, known: &[&str]) -> Facts {
             let mut headers = r.headers;
             headers.retain(|h| known.contains(&h.name.as_str()));
             headers.sort_by(|a, b| a.name.cmp(&b.name));
-            // nginx does not tell of bodies.
+            // nginx does not log bodies.
             let (body_bytes, body_sha256) = (None, None);
             let (peer, tls) = (String::new(), normal_tls(r.tls));
             ServerRequest { connection: 0, peer, headers, tls, body_bytes, body_sha256, ..r }

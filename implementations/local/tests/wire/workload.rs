@@ -109,7 +109,7 @@ async fn body_and_headers_of_the_request_are_sent_and_only_its_head_is_shown() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_connection_refused() {
+async fn a_port_without_a_listener_is_connection_refused() {
     let address = {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         listener.local_addr().unwrap()
@@ -265,7 +265,7 @@ async fn a_server_name_may_differ_from_the_urls_host() {
 }
 
 #[tokio::test]
-async fn each_request_has_a_connection_of_its_own() {
+async fn each_request_has_its_own_connection() {
     let store = Store::new();
     let spec = ExternalSpec {
         pages: vec![Page { path: "/".to_owned(), content_type: "text/plain", body: "x".to_owned() }],

@@ -18,7 +18,7 @@ const TURNS: usize = 3;
 pub(crate) struct Door {
     address: SocketAddr,
     nonce: String,
-    /// How often the barrier was asked for.
+    /// The number of barriers so far.
     barriers: AtomicU64,
 }
 
@@ -32,7 +32,7 @@ impl Door {
         self.marked_flush("", limit).await
     }
 
-    /// The same, and its line in the log holds the mark.
+    /// Sends a marker request whose line in the log holds the mark.
     async fn marked_flush(&self, mark: &str, limit: Duration) -> Option<u64> {
         let request = format!("GET /flush-marker?token={mark} HTTP/1.0\r\n\r\n");
         let reply = raw(self.address, request.as_bytes(), limit).await;

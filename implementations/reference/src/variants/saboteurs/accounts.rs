@@ -213,7 +213,7 @@ fn merge(headers: &mut HeaderMap, name: &HeaderName) {
     }
 }
 
-/// Whoever waits for the answer of another request.
+/// The one that waits for the answer of another request.
 type Waiting = oneshot::Sender<(SendResult, oneshot::Sender<SendResult>)>;
 
 #[derive(Default)]
