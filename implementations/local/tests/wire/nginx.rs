@@ -94,10 +94,10 @@ fn normal(store: &Store, known: &[&str]) -> Facts {
             let mut headers = r.headers;
             headers.retain(|h| known.contains(&h.name.as_str()));
             headers.sort_by(|a, b| a.name.cmp(&b.name));
-            // nginx does not log bodies.
+            // nginx does not log bodies or answers.
             let (body_bytes, body_sha256) = (None, None);
             let (peer, tls) = (String::new(), normal_tls(r.tls));
-            ServerRequest { connection: 0, peer, headers, tls, body_bytes, body_sha256, ..r }
+            ServerRequest { connection: 0, peer, headers, tls, body_bytes, body_sha256, answer: None, ..r }
         })
         .collect();
     (connections, requests)
