@@ -7,6 +7,7 @@ mod egress_gateway_access;
 mod egress_gateway_mutual;
 mod egress_gateway_simple;
 mod external_web_service;
+mod generated_traffic;
 mod origination_scope;
 mod path_based_routing;
 mod placement;
@@ -51,6 +52,7 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
         read_placed("credentials", &common, credentials::story)?,
         read_placed("origination-scope", &common, origination_scope::story)?,
         read_placed("traffic-fidelity", &common, traffic_fidelity::story)?,
+        read_placed("generated-traffic", &common, generated_traffic::story)?,
     ])
 }
 

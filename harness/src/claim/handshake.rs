@@ -2,48 +2,53 @@
 
 use meshproof_model::{Evidence, EvidenceId, Side};
 
+use super::matcher::About;
+use super::words::counted;
 use super::{Claim, Finding, Sighting, View};
 
-/// No ClientHello of the scenario offered, at any external service, what RFC 9325 forbids: a version below TLS 1.2, or a cipher suite that
-/// encrypts nothing, weakly or with RC4. Inconclusive where no service shows the offers.
+/// No ClientHello of the scenario offered an external service what RFC 9325 forbids: a version below TLS 1.2, or a cipher suite with NULL
+/// encryption, export keys or RC4. Inconclusive if no external service can observe the offers.
 pub fn nothing_weak_offered() -> Claim {
     Claim::new(|view: View<'_>| {
-        let expected = "no offer of a TLS version below 1.2, or of a weak cipher suite".to_owned();
+        let expected = "no offer of a TLS version below 1.2 or of a weak cipher suite".to_owned();
         let offers = |e: &Evidence| {
             let Side::Service { host } = &e.side else { return None };
             let offered = e.fact.as_connection()?.tls.as_ref()?.weak_offers.clone()?;
             Some((e.id.clone(), host.clone(), offered))
         };
         let all: Vec<(EvidenceId, String, Vec<String>)> = view.evidence.iter().filter_map(offers).collect();
-        let weak = all.iter().find(|(_, _, offered)| !offered.is_empty());
-        match weak {
+        match all.iter().find(|(_, _, offered)| !offered.is_empty()) {
             Some((id, host, offered)) => {
-                Finding::broken(expected, format!("{} offered", offered.join(", ")), vec![id.clone()])
-                    .at(super::external::hop_to(host))
+                let seen = format!("a ClientHello offered external service {host} {}", offered.join(", "));
+                Finding::broken(expected, seen, vec![id.clone()])
             }
             None if all.is_empty() => {
-                Finding::undecided(expected, "no service that shows what it was offered", Vec::new())
+                Finding::undecided(expected, "no external service observed a ClientHello", Vec::new())
             }
-            None => Finding::holds(expected, format!("none in {} ClientHellos", all.len()), Vec::new()),
+            None => {
+                let seen = format!("{} offered nothing weak", counted(all.len(), "ClientHello"));
+                Finding::holds(expected, seen, Vec::new())
+            }
         }
     })
 }
 
 impl Sighting {
-    /// The client presented no certificate. The service must ask for one, or else that says nothing.
+    /// The client presented no certificate. This means something only if the server requests one.
     pub fn no_client_certificate(self) -> Self {
-        self.demand("no client certificate".to_owned(), |r| {
+        self.demand(About::Handshake, "no client certificate".to_owned(), |r| {
             match r.tls.as_ref().and_then(|t| t.peer_certificate.as_ref()) {
                 None => Ok(()),
-                Some(seen) => Err(format!("client certificate {} serial {}", seen.subject, seen.serial)),
+                Some(seen) => Err(format!("client certificate {} with serial {}", seen.subject, seen.serial)),
             }
         })
     }
 
-    /// A certificate with this SPIFFE identity, and the service verified it.
+    /// A client certificate with this SPIFFE identity, which the server verified.
     pub fn client_identity(self, spiffe: &str) -> Self {
         let spiffe = spiffe.to_owned();
-        self.demand(format!("a verified client certificate of {spiffe}"), move |r| {
+        let expected = format!("a verified client certificate of {spiffe}");
+        self.demand(About::Handshake, expected, move |r| {
             let tls = r.tls.as_ref();
             let Some(seen) = tls.and_then(|t| t.peer_certificate.as_ref()) else {
                 return Err("no client certificate".to_owned());
@@ -52,7 +57,8 @@ impl Sighting {
             if seen.alternative_names.contains(&spiffe) && verified == "SUCCESS" {
                 return Ok(());
             }
-            Err(format!("client certificate of {} ({verified})", seen.alternative_names.join(", ")))
+            let names = seen.alternative_names.join(", ");
+            Err(format!("a client certificate of {names} (verification: {verified})"))
         })
     }
 }

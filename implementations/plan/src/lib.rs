@@ -5,6 +5,7 @@ pub mod mutation;
 mod rejected;
 pub mod resolve;
 mod resources;
+pub mod walk;
 
 pub use rejected::Rejected;
 pub use resolve::{
