@@ -178,7 +178,10 @@ fn what_is_no_access_log_says_why() {
 #[test]
 fn numbers_beyond_their_range_are_unreadable() {
     assert!(unreadable(&CURRENT.replace(" 503 ", " 70000 ")).contains("response_code does not match"));
-    assert!(unreadable(&CURRENT.replace(" 0 91 ", " 0 99999999999999999999 ")).contains("bytes_sent does not match"));
+    assert!(
+        unreadable(&CURRENT.replace(" 0 91 ", " 0 99999999999999999999 "))
+            .contains("bytes_sent does not match")
+    );
     assert!(unreadable(&CURRENT.replace(" 0 91 ", " 0 9-1 ")).contains("bytes_sent does not match"));
 }
 
