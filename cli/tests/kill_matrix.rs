@@ -86,6 +86,63 @@ const MUST_NOTICE: &[(&str, &[&str])] = &[
     ("drop-unknown-headers", &["traffic-fidelity/request-headers-preserved"]),
     ("one-value-per-header", &["traffic-fidelity/request-headers-preserved"]),
     ("believe-any-mesh-peer", &["tls-verification/mesh-ca-required"]),
+    ("ignore-certificate@egress-gateway", EVERY_VERIFICATION),
+    ("ignore-certificate@ingress-gateway", EVERY_VERIFICATION),
+    (
+        "verify-three-times@sidecar",
+        &["tls-verification/unknown-ca-refused", "tls-verification/wrong-host-refused"],
+    ),
+    (
+        "verify-three-times@egress-gateway",
+        &["tls-verification/unknown-ca-refused", "tls-verification/wrong-host-refused"],
+    ),
+    (
+        "verify-three-times@ingress-gateway",
+        &["tls-verification/unknown-ca-refused", "tls-verification/wrong-host-refused"],
+    ),
+    ("ignore-sans@egress-gateway", &["tls-verification/wrong-host-refused"]),
+    ("ignore-sans@ingress-gateway", &["tls-verification/wrong-host-refused"]),
+    (
+        "system-roots-beside-credential@egress-gateway",
+        &["tls-verification/configured-ca-replaces-system-roots"],
+    ),
+    (
+        "system-roots-beside-credential@ingress-gateway",
+        &["tls-verification/configured-ca-replaces-system-roots"],
+    ),
+    ("system-roots-beside-credential@sidecar", &["tls-verification/configured-ca-replaces-system-roots"]),
+    ("mesh-certificate-for-strangers@sidecar", &["tls-verification/client-certificate-as-configured"]),
+    ("mesh-certificate-for-strangers@egress-gateway", &["tls-verification/client-certificate-as-configured"]),
+    (
+        "mesh-certificate-for-strangers@ingress-gateway",
+        &["tls-verification/client-certificate-as-configured"],
+    ),
+    ("offer-old-tls@sidecar", &["tls-verification/tls-version-floor"]),
+    ("offer-old-tls@egress-gateway", &["tls-verification/tls-version-floor"]),
+    ("offer-old-tls@ingress-gateway", &["tls-verification/tls-version-floor"]),
+    (
+        "any-mesh-identity",
+        &["egress-gateway-access/gateway-identity-verified", "egress-gateway-access/peer-identity-verified"],
+    ),
+    ("system-roots-for-mesh-peers", &["egress-gateway-access/system-roots-not-mesh-roots"]),
+    ("gateway-trusts-system-roots", &["egress-gateway-access/system-roots-not-mesh-roots"]),
+    ("gateway-accepts-expired-identity", &["egress-gateway-access/expired-identity-refused"]),
+    ("gateway-takes-any-server-name", &["egress-gateway-access/other-server-names-refused"]),
+    ("gateway-as-open-proxy@egress-gateway", &["egress-gateway-access/other-hosts-not-served"]),
+    ("gateway-as-open-proxy@ingress-gateway", &["path-based-routing/unknown-host-not-served"]),
+    ("serve-unknown-host@egress-gateway", &["egress-gateway-access/other-hosts-not-served"]),
+];
+
+/// The checks that notice a proxy which verifies no certificate.
+const EVERY_VERIFICATION: &[&str] = &[
+    "tls-verification/unknown-ca-refused",
+    "tls-verification/self-signed-refused",
+    "tls-verification/expired-certificate-refused",
+    "tls-verification/not-yet-valid-refused",
+    "tls-verification/wrong-host-refused",
+    "tls-verification/server-auth-eku-required",
+    "tls-verification/system-roots-by-default",
+    "tls-verification/configured-ca-replaces-system-roots",
 ];
 
 fn check_ids() -> BTreeSet<String> {

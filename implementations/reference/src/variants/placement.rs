@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use meshproof_harness::external::ExternalSpec;
+use meshproof_harness::topology::Topology;
 use meshproof_local::data_plane::{Boot, Update};
 use meshproof_model::Resource;
 
@@ -30,6 +31,17 @@ impl Placement {
             Self::Sidecar => "sidecar",
             Self::EgressGateway => "egress-gateway",
             Self::IngressGateway => "ingress-gateway",
+        }
+    }
+
+    /// Whether a proxy stands there in this topology.
+    #[must_use]
+    pub fn is_in(self, topology: &Topology) -> bool {
+        match self {
+            Self::Sidecar => !topology.workloads.is_empty(),
+            Self::EgressGateway | Self::IngressGateway => {
+                topology.gateways.iter().any(|gateway| Self::of(&gateway.name) == self)
+            }
         }
     }
 
