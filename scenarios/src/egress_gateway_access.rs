@@ -17,9 +17,9 @@ const PEER: &str = "peer.mesh.example";
 const POLITICS: &str = "http://edition.cnn.com/politics";
 const SECURE: &str = "https://edition.cnn.com/politics";
 
-/// Nothing of the request reached a host outside.
+/// Nothing of the request reached a host outside. Connections on which nothing is sent are no part of it.
 fn kept_in(mesh: &Mesh, reply: &Reply) -> Claim {
-    mesh.external(CNN).during(reply).nothing().and(mesh.external(BYSTANDER).during(reply).nothing())
+    mesh.external(CNN).during(reply).no_use().and(mesh.external(BYSTANDER).during(reply).no_use())
 }
 
 pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
