@@ -208,6 +208,7 @@ impl LocalInstance {
         let input = Input {
             resources: &understood,
             registry: &registry,
+            workloads: &[],
             proxies: &running,
             endpoints: &endpoints,
             mesh: &mesh,

@@ -25,9 +25,9 @@ pub fn translate(expression: &str) -> Result<String, String> {
         names: Vec::new(),
     };
     parser.alternation(0)?;
-    if let Some((at, _)) = parser.chars.peek().copied() {
+    if parser.chars.peek().is_some() {
         // Only a parenthesis that closes nothing ends the outermost alternation.
-        return Err(format!("unexpected ): `{}`", &expression[at.min(0)..]));
+        return Err(format!("unexpected ): `{expression}`"));
     }
     let translated = parser.out;
     regex_syntax::Parser::new()
@@ -195,14 +195,10 @@ impl<'a> Parser<'a> {
                 return Err(format!("invalid named capture: `{rest}`"));
             };
             let name = rest.get(open..end).unwrap_or_default();
-            let word = |c: char| c == '_' || c.is_alphanumeric();
-            // `(?<=` and `(?<!` look like names without a letter.
+            // A look behind, `(?<=` or `(?<!`, is to Go's parser a name without letters.
+            let word = |c: char| c == '_' || c.is_ascii_alphanumeric();
             if name.is_empty() || !name.chars().all(word) {
-                return Err(if rest.starts_with("(?<=") || rest.starts_with("(?<!") {
-                    format!("invalid or unsupported Perl syntax: `{}`", &rest[..4])
-                } else {
-                    format!("invalid named capture: `{}`", &rest[..=end])
-                });
+                return Err(format!("invalid named capture: `{}`", &rest[..=end]));
             }
             if self.names.contains(&name) {
                 return Err(format!("duplicate capture group name: `{name}`"));
@@ -574,7 +570,8 @@ mod tests {
             ("a{1001}", "invalid repeat count: `{1001}`"),
             ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
             ("(?R)", "invalid or unsupported Perl syntax: `(?R`"),
-            ("(?<=a)", "invalid or unsupported Perl syntax: `(?<=`"),
+            ("(?<=a)", "invalid named capture: `(?<=a)`"),
+            ("(?<=a>)", "invalid named capture: `(?<=a>`"),
             (r"(a)\1", r"invalid escape sequence: `\1`"),
             (r"\C", r"invalid escape sequence: `\C`"),
             (r"\u0041", r"invalid escape sequence: `\u`"),

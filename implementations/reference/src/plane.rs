@@ -71,7 +71,7 @@ impl ReferencePlane {
             if handles.contains_key(&proxy.name) {
                 continue;
             }
-            let facts = ProxyFacts { name: &proxy.name, identity: boot.identities.get(&proxy.name) };
+            let facts = ProxyFacts { role: proxy.role, identity: boot.identities.get(&proxy.name) };
             let handle = ProxyHandle {
                 name: proxy.name.clone(),
                 hooks: self.hooks.proxy(&facts),

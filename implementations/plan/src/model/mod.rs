@@ -307,10 +307,10 @@ pub struct WeightedCluster {
     /// Replaces Host for this destination alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_rewrite: Option<String>,
-    /// Changes to the request's headers for this destination alone, after those of the route.
+    /// Changes to the request's headers for this destination alone, before those of the route.
     #[serde(default, skip_serializing_if = "HeaderChanges::is_empty")]
     pub request_headers: HeaderChanges,
-    /// Changes to the response's headers for this destination alone.
+    /// Changes to the response's headers for this destination alone, before those of the route.
     #[serde(default, skip_serializing_if = "HeaderChanges::is_empty")]
     pub response_headers: HeaderChanges,
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::context::Context;
 use super::destination_rules::{Merged, PortPolicy, policy, tls_mode};
-use super::input::ProxyKind;
-use super::peer_authentication::{Accepts, accepts};
+use super::input::{MeshConfig, ProxyKind};
+use super::peer_authentication::{Accepts, accepts, of_namespace};
 use super::registry::{Endpoint, Port, Resolution, Service};
 use crate::mesh::{BLACK_HOLE, ClusterKind, MeshCluster, MeshEndpoint, PASSTHROUGH};
 use crate::model::{
@@ -278,7 +278,7 @@ impl Builder<'_> {
         protocol: UpstreamProtocol,
     ) -> Option<UpstreamTls> {
         let mesh = self.context.input.mesh;
-        if self.service.external || !mesh.auto_mtls || !mesh.mesh_tls {
+        if self.service.external || !mesh.auto_mtls {
             return None;
         }
         let top = match subset {
@@ -295,8 +295,9 @@ impl Builder<'_> {
             }
         }
         let policies = &self.context.resources.peer_authentications;
-        if super::peer_authentication::of_namespace(policies, &self.service.namespace, mesh) == Accepts::Plain
-        {
+        // What proxies cannot do is no reason here: a policy of a workload may still demand mesh TLS.
+        let able = MeshConfig { mesh_tls: true, ..mesh.clone() };
+        if of_namespace(policies, &self.service.namespace, &able) == Accepts::Plain {
             return None;
         }
         Some(UpstreamTls::MeshMutual {
@@ -318,7 +319,7 @@ impl Builder<'_> {
                 policies,
                 &endpoint.namespace,
                 &endpoint.labels,
-                endpoint.port,
+                endpoint.workload_port,
                 self.context.input.mesh,
             ) != Accepts::Plain
     }

@@ -74,6 +74,8 @@ pub(crate) struct Endpoint {
     pub(crate) port_name: String,
     pub(crate) address: String,
     pub(crate) port: u16,
+    /// The port by which the workload's PeerAuthentication knows it: on this machine a sidecar is bound elsewhere.
+    pub(crate) workload_port: u16,
     /// Where it leads on this machine.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) namespace: String,
@@ -175,7 +177,12 @@ impl Registry {
                 Protocol::of_service_port(port.number, &port.name, &port.protocol)
             },
         });
-        let address = service.address.clone().filter(|_| !service.headless && external_name.is_empty());
+        // Every Service but these has a ClusterIP. Which one makes no difference, as long as no other has it.
+        let made_up = self.services.len();
+        let address = (!service.headless && external_name.is_empty()).then(|| {
+            let [.., high, low] = made_up.to_be_bytes();
+            service.address.clone().unwrap_or_else(|| format!("198.18.{high}.{low}"))
+        });
         for port in &service.ports {
             for endpoint in &port.endpoints {
                 let endpoint = of_pod(endpoint, port, &service.namespace);
@@ -289,6 +296,7 @@ fn of_pod(endpoint: &InputEndpoint, port: &ServicePort, namespace: &str) -> Endp
         port_name: port.name.clone(),
         address: endpoint.address.ip().to_string(),
         port: endpoint.address.port(),
+        workload_port: port.target_port.unwrap_or(endpoint.address.port()),
         local: Some(endpoint.address),
         namespace: namespace.to_owned(),
         identity: endpoint.identity.clone(),
@@ -322,6 +330,7 @@ fn of_workload_entry(
         local: locate(&address, port, input.endpoints),
         address,
         port,
+        workload_port: port,
         namespace: namespace.to_owned(),
         identity: account,
         labels: entry.labels.clone(),
@@ -357,6 +366,7 @@ fn entry_endpoints(
                     port_name: port.name.clone(),
                     address: pod.address.clone(),
                     port: default_port,
+                    workload_port: default_port,
                     local: locate(&pod.address, default_port, input.endpoints),
                     namespace: namespace.clone(),
                     identity: pod.identity.clone(),
@@ -382,6 +392,7 @@ fn entry_endpoints(
             port_name: port.name.clone(),
             address: host.to_owned(),
             port: default_port,
+            workload_port: default_port,
             local: locate(host, default_port, input.endpoints),
             namespace: namespace.clone(),
             identity: None,
