@@ -8,6 +8,7 @@ pub(crate) mod hosts;
 pub(crate) mod peer_authentication;
 pub(crate) mod problems;
 pub(crate) mod protocol;
+mod route_action_validation;
 mod schema;
 pub(crate) mod service_entry;
 pub(crate) mod sidecar;
