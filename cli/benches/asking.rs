@@ -189,9 +189,8 @@ fn milliseconds(times: &[Duration]) -> Vec<f64> {
 
 /// The program in the variable, or the one with this name on PATH.
 fn program(variable: &str, name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
     let set = std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
-    set.or_else(|| std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()))
+    set.or_else(|| meshproof_local::child::on_path(name))
 }
 
 fn main() {

@@ -33,7 +33,7 @@ fn identity(name: &str) -> Implementation {
         name: name.to_owned(),
         version: String::new(),
         target: name.to_owned(),
-        features: FEATURES.to_vec(),
+        features: FEATURES.iter().copied().map(Into::into).collect(),
         details: BTreeMap::new(),
     }
 }
@@ -92,6 +92,9 @@ fn refused(url: &str) -> Exchange {
         url: url.to_owned(),
         sent: String::new(),
         sent_bytes: 0,
+        headers: Vec::new(),
+        body_bytes: None,
+        body_sha256: None,
         tls: None,
         result: HopResult::Error(error),
     };

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use meshproof_harness::traffic::{Budget, Traffic};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::timeouts::{Timeout, UnknownTimeout};
@@ -105,6 +107,13 @@ pub struct Run {
     /// Set a timeout, for example `request=2s`; `meshproof list --timeouts` shows all; can be repeated
     #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = timeout)]
     pub timeouts: Vec<(Timeout, Duration)>,
+    /// The seed of generated traffic. The same seed generates the same exchanges in the same order
+    #[arg(long, value_name = "N", default_value_t = Traffic::default().seed)]
+    pub seed: u64,
+    /// How much traffic each configuration of the scenario `generated-traffic` generates: a number of exchanges (5000) or a
+    /// time (10s)
+    #[arg(long, value_name = "BUDGET", default_value_t = Traffic::default().budget)]
+    pub budget: Budget,
     /// Use the manifest DIR/SCENARIO/NAME.yaml, if it exists, instead of the built-in one
     #[arg(long, value_name = "DIR")]
     pub fixtures: Option<PathBuf>,
@@ -144,6 +153,8 @@ impl Default for Run {
             fail_fast: false,
             keep: false,
             timeouts: Vec::new(),
+            seed: Traffic::default().seed,
+            budget: Traffic::default().budget,
             fixtures: None,
             nginx: None,
             nginx_image: None,

@@ -1,6 +1,10 @@
 //! `meshproof doctor`: checks that a run can work here, and says how to fix what prevents it.
 
+use meshproof_harness::feature::{Feature, ReportedFeature};
 use meshproof_harness::target::TargetError;
+use meshproof_local::external::find_nginx;
+use meshproof_model::Implementation;
+use meshproof_model::visible::line;
 use meshproof_targets::{Settings, cluster, default_timeouts};
 
 use crate::args;
@@ -37,6 +41,27 @@ pub fn command(args: &args::Doctor) -> Result<u8, Refusal> {
     let found = runtime()?
         .block_on(target.identify())
         .map_err(|e: TargetError| Refusal::Environment(e.to_string()))?;
-    answer(&format!("good     {} {}\n\nA run can work here.\n", found.name, found.version));
+    let services = match find_nginx() {
+        Some(program) => format!("{} (--external embedded does not need it)", program.display()),
+        None => "no nginx on PATH; runs use the embedded servers".to_owned(),
+    };
+    answer(&format!("{}\nA run can work here.\n", described(&found, &services)));
     Ok(exit::OK)
+}
+
+/// What was found, one fact per line.
+fn described(found: &Implementation, external_services: &str) -> String {
+    let features = match found.features.len() {
+        declared if declared == Feature::ALL.len() => "all".to_owned(),
+        declared => {
+            let names = ReportedFeature::list(&found.features);
+            format!("{declared} of {}: {names}", Feature::ALL.len())
+        }
+    };
+    let details = found.details.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let facts = [("implementation", found.name.as_str()), ("version", &found.version)]
+        .into_iter()
+        .chain(details)
+        .chain([("features", features.as_str()), ("external services", external_services)]);
+    facts.map(|(name, value)| format!("{name:<18} {}\n", line(value))).collect()
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
+use meshproof_harness::traffic::Traffic;
 use meshproof_local::external::prepare_container;
 use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::{Event, Report};
@@ -115,6 +116,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
         interrupt: interrupted,
         command: repeat(suite.program, args, target_name, true),
         repeat: repeat(suite.program, args, target_name, false),
+        traffic: Traffic { seed: args.seed, budget: args.budget },
     };
     let runtime = runtime()?;
     if args.external == args::External::Container {
@@ -203,6 +205,13 @@ fn repeat(program: &str, args: &args::Run, target: &str, selectors: bool) -> Str
             "--timeout {name}={}",
             humantime::format_duration(*duration).to_string().replace(' ', "")
         ));
+    }
+    let Traffic { seed, budget } = Traffic::default();
+    if args.seed != seed {
+        words.push(format!("--seed {}", args.seed));
+    }
+    if args.budget != budget {
+        words.push(format!("--budget {}", args.budget));
     }
     if selectors {
         words.extend(args.selectors.iter().cloned());

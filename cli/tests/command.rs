@@ -346,8 +346,48 @@ fn options_for_clusters_are_refused_without_a_cluster() {
 
 #[test]
 fn doctor_checks_other_targets_too() {
-    let output = ran(meshproof().args(["doctor", "--target", "reference"]), 0);
-    assert!(text(&output.stdout).contains("A run can work here"));
+    let said = text(&ran(meshproof().args(["doctor", "--target", "reference"]), 0).stdout);
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(
+        said.starts_with(&format!("implementation     meshproof reference\nversion            {version}\n")),
+        "{said}"
+    );
+    for part in ["features           all\n", "external services  ", "A run can work here"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn doctor_names_the_programs_that_it_found() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().unwrap();
+    let program = |name: &str, words: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, format!("#!/bin/sh\necho '{words}'\n")).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        file.display().to_string()
+    };
+    let envoy = program("envoy", "envoy  version: 9e55/1.40.0/Clean/RELEASE/BoringSSL");
+    let nginx = program("nginx", "nginx version: nginx/1.22.1");
+    let mut command = meshproof();
+    command.args(["doctor", "--target", "envoy"]).env_remove("MESHPROOF_ENVOY").env("PATH", folder.path());
+    let said = text(&ran(&mut command, 0).stdout);
+    for part in ["implementation     Envoy\n", "version            1.40.0\n", &envoy, &nginx] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn doctor_of_an_adapter_names_its_command_and_its_features() {
+    let adapter = r#"sh -c 'read line; echo "{\"type\":\"hello\",\"contract\":1,\"name\":\"shop\",\"version\":\"7\",\"features\":[\"sidecar\"]}"; read line; echo "{\"type\":\"stopped\"}"'"#;
+    let said = text(&ran(meshproof().args(["doctor", "--target", &format!("adapter:{adapter}")]), 0).stdout);
+    for part in [
+        "implementation     shop\nversion            7\nadapter            sh -c",
+        "features           1 of 14: sidecar\n",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
 }
 
 #[test]

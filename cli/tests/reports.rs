@@ -171,7 +171,7 @@ fn a_comparison_marks_a_regression_relative_to_a_baseline_and_writes_its_page() 
                   instead of edition.cnn.com";
     assert!(words.join(" ").contains(wanted), "{text}");
     assert!(std::fs::read_to_string(&page).expect("a page").contains("▼ regression"));
-    assert!(said(&["compare", "--baseline", path(&bad), path(&good)], 0).contains("1 check fixed"));
+    assert!(said(&["compare", "--baseline", path(&bad), path(&good)], 0).contains("2 checks fixed"));
     let json: Value =
         serde_json::from_str(&said(&["compare", path(&good), path(&bad), "--json"], 0)).expect("JSON");
     assert_eq!(json["schema"], "meshproof.comparison/1");

@@ -1,4 +1,4 @@
-//! Digests of bodies, and a body whose digest is known beforehand.
+//! Digests of bodies, and a body whose digest is known in advance.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 /// The largest [`sample`], in bytes.
 pub const MAX_SAMPLE: usize = 8 * 1024 * 1024;
 
-/// A SHA-256 that grows with what passes.
+/// A SHA-256 that is updated while the bytes pass.
 pub struct Sum(digest::Context);
 
 impl Default for Sum {
@@ -41,8 +41,8 @@ pub fn sha256(bytes: &[u8]) -> String {
     sum.finish()
 }
 
-/// So many bytes (at most [`MAX_SAMPLE`]) of numbered lines: whatever is lost, doubled or out of order changes the digest,
-/// and the text shows where. The embedded external service answers with the same ones.
+/// This many bytes (at most [`MAX_SAMPLE`]) of numbered lines. A part that is lost, duplicated or out of order changes the
+/// digest, and the text shows where. The embedded external service answers with the same bytes.
 #[must_use]
 pub fn sample(bytes: usize) -> Bytes {
     const LINE: usize = 64;
@@ -54,6 +54,14 @@ pub fn sample(bytes: usize) -> Bytes {
     }
     text.truncate(bytes);
     text.into()
+}
+
+/// So many bytes (at most [`MAX_SAMPLE`]) of every value, among them NUL and line ends, in an order that does not repeat for
+/// 64 KiB.
+#[must_use]
+pub fn binary_sample(bytes: usize) -> Bytes {
+    let byte = |at: usize| u8::try_from((at.wrapping_mul(167) ^ (at >> 8)) & 0xff).unwrap_or_default();
+    (0..bytes.min(MAX_SAMPLE)).map(byte).collect::<Vec<u8>>().into()
 }
 
 #[cfg(test)]

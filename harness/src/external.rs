@@ -1,7 +1,7 @@
-//! External services as a scenario asks for them: the servers outside the mesh that TLS is originated to. One specification,
-//! several kinds of server that carry it out; all record the same facts.
+//! The specification of an external service, a server outside the mesh to which TLS is originated. Several kinds of server
+//! implement it; all record the same facts.
 
-/// What an external service must be, whatever kind of server it is.
+/// The specification of an external service, for every kind of server.
 #[derive(Clone, Debug)]
 pub struct ExternalSpec {
     /// The host name that it answers for: `edition.cnn.com`.
@@ -10,45 +10,45 @@ pub struct ExternalSpec {
     pub plain: PlainPort,
     /// Whether it serves HTTPS on port 443, and how.
     pub tls: Option<TlsPort>,
-    /// What it answers by path, on the TLS port (and on the plain port where that serves content). Other paths: 404.
+    /// The answers by path, on the TLS port (and on the plain port if it serves content). Other paths get 404.
     pub pages: Vec<Page>,
     /// Whether a connection takes one request after another (with the embedded service: one of
     /// HTTP/1.1). In a pod none does.
     pub keep_alive: bool,
 }
 
-/// Which kind of server is to be used.
+/// The kind of server to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExternalChoice {
-    /// The suite's choice: nginx for the scenarios whose document names it, where it is installed; else the embedded one.
+    /// The suite's choice: nginx if the scenario's document names it and it is installed; otherwise the embedded server.
     #[default]
     Auto,
-    /// The embedded one for everything.
+    /// The embedded server for everything.
     Embedded,
     /// A real nginx for everything; a missing one is an environment error.
     Nginx,
     /// A real nginx in a container for everything; a missing container engine is an environment error.
     Container,
-    /// None: the documents' own hosts on the internet, which show nothing of what they saw.
+    /// No server: the documents' own hosts on the internet. The suite cannot observe what they receive.
     Live,
 }
 
 /// What the document itself uses as its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Documented {
-    /// Some site on the internet: any server will do.
+    /// A site on the internet: every kind of server is suitable.
     Site,
     /// A real nginx.
     Nginx,
     /// A server whose evidence or behaviour a stock nginx cannot give (the ALPN that a client offers, a trailer): the
-    /// embedded one, whatever was chosen.
+    /// embedded server, regardless of the choice.
     Embedded,
 }
 
 /// What the plain port does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlainPort {
-    /// Nobody listens.
+    /// Closed: no process listens.
     Closed,
     /// 301 to the same URL with `https`.
     RedirectToHttps,
@@ -63,13 +63,13 @@ pub struct TlsPort {
     pub certificate: String,
     /// PEM: its key.
     pub key: PrivateKeyPem,
-    /// PEM: client certificates of these CAs are required; absent: none is asked for.
+    /// PEM: client certificates of these CAs are required; absent: the server requests no certificate.
     pub client_ca: Option<String>,
     /// What a client without an acceptable certificate gets.
     pub refusal: Refusal,
-    /// Protocol versions on offer.
+    /// The protocol versions that it offers.
     pub versions: TlsVersions,
-    /// ALPN on offer.
+    /// The ALPN protocols that it offers.
     pub http: HttpVersions,
 }
 
@@ -84,27 +84,27 @@ pub enum Refusal {
     Alert,
 }
 
-/// TLS versions on offer.
+/// The TLS versions that a server offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsVersions {
     /// 1.2 and 1.3.
     #[default]
     Both,
-    /// 1.2 alone.
+    /// Only 1.2.
     Tls12,
-    /// 1.3 alone.
+    /// Only 1.3.
     Tls13,
 }
 
-/// HTTP versions on offer by ALPN.
+/// The HTTP versions that a server offers by ALPN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HttpVersions {
     /// `h2` and `http/1.1`.
     #[default]
     Both,
-    /// `http/1.1` alone.
+    /// Only `http/1.1`.
     Http1,
-    /// `h2` alone.
+    /// Only `h2`.
     Http2,
 }
 

@@ -5,7 +5,7 @@ use crate::external::{
     Documented, ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
 };
 
-/// A site on the internet, as a document uses one: any kind of server will do.
+/// A site on the internet that a document uses: every kind of server is suitable.
 #[derive(Debug)]
 pub struct Site;
 
@@ -16,7 +16,7 @@ impl Site {
     }
 }
 
-/// The nginx that a document deploys: a real one, where there is one.
+/// The nginx that a document deploys: a real one, if it is installed.
 #[derive(Debug)]
 pub struct Nginx;
 

@@ -1,11 +1,11 @@
 //! The features that scenarios and checks need of an implementation.
 
-pub use meshproof_model::feature::{Feature, UnknownFeature};
+pub use meshproof_model::feature::{Feature, ReportedFeature, UnknownFeature};
 
 /// The first of `needed` that is not among `declared`.
 #[must_use]
-pub fn missing(needed: impl IntoIterator<Item = Feature>, declared: &[Feature]) -> Option<Feature> {
-    needed.into_iter().find(|needed| !declared.contains(needed))
+pub fn missing(needed: impl IntoIterator<Item = Feature>, declared: &[ReportedFeature]) -> Option<Feature> {
+    needed.into_iter().find(|needed| !declared.contains(&(*needed).into()))
 }
 
 /// What a skipped check says.
@@ -21,7 +21,7 @@ mod tests {
     #[test]
     fn the_first_feature_that_is_not_declared_is_the_missing_one() {
         use Feature::{AccessLog, MeshMtls, Sidecar, TlsPassthrough};
-        let declared = [Sidecar, AccessLog];
+        let declared = [Sidecar, AccessLog].map(ReportedFeature::from);
         assert_eq!(missing([Sidecar, TlsPassthrough, MeshMtls], &declared), Some(TlsPassthrough));
         assert_eq!(missing([Sidecar, AccessLog], &declared), None);
         assert_eq!(missing([], &declared), None);

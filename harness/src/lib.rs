@@ -2,18 +2,22 @@
 //! reading, evidence, checks, waiting, and the runner. It never names a scenario.
 
 pub mod access_log;
+pub mod backoff;
 pub mod catalogue;
 pub mod certificates;
 pub mod claim;
+pub mod client_hello;
 pub mod digest;
 pub mod external;
 pub mod external_server;
 pub mod feature;
 pub mod fixtures;
+pub mod forecast;
 pub mod holding;
+pub mod ledger;
+pub mod lines;
 pub mod manifest;
 pub mod mesh;
-pub mod names;
 mod report_size;
 pub mod run_folder;
 pub mod runner;
@@ -25,4 +29,7 @@ pub mod target;
 pub mod timeouts;
 pub mod token;
 pub mod topology;
+pub mod traffic;
 pub mod workload;
+
+pub use meshproof_model::names;

@@ -1,8 +1,9 @@
-//! What a scenario function holds in its hands: the mesh as a reader of the document sees it. Every operation goes
-//! to the target; everything seen goes into the evidence.
+//! The mesh that a scenario function uses, as a reader of the document knows it. Every operation goes to the target;
+//! every observation goes into the evidence.
 
 mod client;
 mod finish;
+mod generated;
 mod handles;
 mod live;
 
@@ -19,33 +20,36 @@ use meshproof_model::{Resource, ResourceId};
 
 use crate::catalogue::{Catalogue, Check};
 use crate::certificates::{Authority, CertificateError};
-use crate::claim::{Claim, Finding, Upstream, View};
+use crate::claim::{Claim, Finding, Server, ServerPlace, Upstream, View};
 use crate::external_server::ExternalServer;
 use crate::feature::{self, Feature};
 use crate::fixtures::Fixtures;
+use crate::ledger::{Ledger, Period};
 use crate::manifest::{self, ManifestError};
 use crate::secret::Secret;
 use crate::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use crate::timeouts::Timeout;
 use crate::token::Tokens;
+use crate::traffic::Traffic;
 use crate::workload::RequestSpec;
 
 pub use client::Client;
 pub use finish::RUNS_UNTIL_STOPPED;
 pub(crate) use finish::{Finished, Unreached};
+pub use generated::Generated;
 pub use handles::{External, Proxy};
 
-/// Why a scenario ends before its last step. The variant decides who is to blame for the checks that were not reached.
+/// Why a scenario ends before its last step. The variant decides the verdict of the checks that were not reached.
 #[derive(Debug, thiserror::Error)]
 pub enum Stop {
-    /// The target said no.
+    /// The target reported an error.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The suite itself could not go on: a broken fixture, a certificate that could not be made.
+    /// The suite itself could not continue, because of a broken fixture or a certificate that could not be created.
     #[error("{0}")]
     Suite(String),
     /// A check failed and the run was asked to stop at the first.
-    #[error("a check failed before, and --fail-fast is set")]
+    #[error("an earlier check failed, and --fail-fast is set")]
     FailFast,
 }
 
@@ -57,14 +61,14 @@ impl From<ManifestError> for Stop {
 
 impl From<CertificateError> for Stop {
     fn from(e: CertificateError) -> Self {
-        Self::Suite(format!("a certificate could not be made: {e}"))
+        Self::Suite(format!("a certificate could not be created: {e}"))
     }
 }
 
 /// Takes events as they happen.
 pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
 
-/// What the runner gives a mesh.
+/// What the runner passes to a mesh.
 pub(crate) struct Setting {
     pub(crate) catalogue: &'static Catalogue,
     pub(crate) manifests: &'static Fixtures,
@@ -78,6 +82,7 @@ pub(crate) struct Setting {
     pub(crate) fail_fast: bool,
     pub(crate) events: Events,
     pub(crate) repeat: String,
+    pub(crate) traffic: Traffic,
 }
 
 /// The mesh of one scenario.
@@ -96,15 +101,34 @@ struct State {
     steps: Vec<Step>,
     timing: Timing,
     externals: Vec<ExternalService>,
-    /// The hosts among them that show nothing of what they saw.
+    /// The real hosts among them: what they receive cannot be observed.
     unobserved: Vec<String>,
     faults: Vec<SuiteFault>,
+    ledger: Ledger,
 }
 
 impl Mesh {
     pub(crate) fn new(setting: Setting, instance: Box<dyn Instance>) -> Self {
         let tokens = Tokens::new(format!("{}-{}", setting.seat.run, setting.seat.name));
-        Self { setting, instance, tokens, state: Mutex::default() }
+        let ledger = Ledger { features: setting.implementation.features.clone(), ..Ledger::default() };
+        let state = Mutex::new(State { ledger, ..State::default() });
+        let mesh = Self { setting, instance, tokens, state };
+        mesh.configured(0, 0);
+        mesh
+    }
+
+    /// Notes what the configuration promises since a change to it.
+    fn configured(&self, begun_us: u64, settled_us: u64) {
+        let forecast = self.instance.forecast();
+        self.state().ledger.periods.push(Period { begun_us, settled_us, forecast });
+    }
+
+    /// Makes a change to what the implementation does, and notes from when on it is in force.
+    async fn changing<T>(&self, work: impl Future<Output = T>) -> T {
+        let begun_us = self.setting.seat.store.now_us();
+        let done = work.await;
+        self.configured(begun_us, self.setting.seat.store.now_us());
+        done
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -124,10 +148,10 @@ impl Mesh {
     /// Whether the implementation declares this feature.
     #[must_use]
     pub fn has_feature(&self, feature: Feature) -> bool {
-        self.setting.implementation.features.contains(&feature)
+        self.setting.implementation.features.contains(&feature.into())
     }
 
-    /// The suite's public CA: what it signs is believed by workloads and proxies as if by the system's roots.
+    /// The suite's public CA. Workloads and proxies trust it like one of the system's roots.
     #[must_use]
     pub fn public_authority(&self) -> &Authority {
         &self.setting.public
@@ -143,7 +167,7 @@ impl Mesh {
         (self.setting.events)(Event::StepStarted { scenario: self.selector(), title: title.to_owned() });
     }
 
-    /// Reads manifests of the scenario's fixture folder; what names no namespace is put into `namespace`.
+    /// Reads manifests of the scenario's fixture folder. A resource without a namespace gets `namespace`.
     ///
     /// # Errors
     /// No such fixture, or it is not a manifest.
@@ -164,7 +188,7 @@ impl Mesh {
         Ok(manifest::read(&file, yaml, namespace)?)
     }
 
-    /// Applies fixtures into the namespace `default` (where they name none), as one change.
+    /// Applies fixtures as one change. A resource without a namespace gets `default`.
     ///
     /// # Errors
     /// The fixture is broken, or the implementation refuses it.
@@ -176,7 +200,7 @@ impl Mesh {
         self.change(ConfigChange { apply, delete: Vec::new() }).await
     }
 
-    /// Deletes what the fixtures hold, as one change.
+    /// Deletes the resources of these fixtures as one change.
     ///
     /// # Errors
     /// The fixture is broken, or the implementation refuses the deletion.
@@ -213,15 +237,20 @@ impl Mesh {
         self.delete_one("Secret", namespace, name).await
     }
 
-    /// Brings any change into force and records it.
+    /// Applies a change, waits until it is in force, and records it.
     ///
     /// # Errors
     /// The implementation refuses it, does not bring it into force within the timeout `applied`, or is gone.
     pub async fn change(&self, change: ConfigChange) -> Result<(), Stop> {
         self.mark_change();
         let begun = Instant::now();
-        let result =
-            self.within(Timeout::Applied, "bring the change into force", self.instance.change(&change)).await;
+        let result = self
+            .within(
+                Timeout::Applied,
+                "bring the change into force",
+                self.changing(self.instance.change(&change)),
+            )
+            .await;
         let convergence_us = micros(begun.elapsed());
         self.state().timing.convergence_us += convergence_us;
         let fact = Change {
@@ -234,7 +263,7 @@ impl Mesh {
         Ok(result?)
     }
 
-    /// Takes a proxy away, or brings it back.
+    /// Stops a proxy, or starts it again.
     ///
     /// # Errors
     /// The target cannot, or the implementation is gone.
@@ -242,9 +271,11 @@ impl Mesh {
         self.mark_change();
         let begun = Instant::now();
         let what = if running { "start the proxy" } else { "stop the proxy" };
-        let result = self.within(Timeout::Applied, what, self.instance.set_running(proxy, running)).await;
+        let result = self
+            .within(Timeout::Applied, what, self.changing(self.instance.set_running(proxy, running)))
+            .await;
         self.state().timing.convergence_us += micros(begun.elapsed());
-        let text = format!("{proxy} was {}", if running { "started" } else { "taken away" });
+        let text = format!("{proxy} was {}", if running { "started" } else { "stopped" });
         self.setting.seat.store.record(Side::Suite, None, Fact::Note { text });
         Ok(result?)
     }
@@ -260,11 +291,12 @@ impl Mesh {
         Ok(self.instance.set_variable(workload, name, value).await?)
     }
 
-    /// Deploys an external service and makes its host name lead there. In a live run nothing is deployed: the host is the real one, which
-    /// is asked whether it answers as the document says, and stays unobserved.
+    /// Deploys an external service and makes its host name resolve to it. In a live run nothing is deployed: the host is the
+    /// real one. The suite checks that it answers as the document says; what it receives cannot be observed.
     ///
     /// # Errors
-    /// The environment's: it did not come up, or the real host does not answer as the document says. The implementation's, where it cannot take up the new address.
+    /// The environment's: the service did not start, or the real host does not answer as the document says. The
+    /// implementation's: it does not use the new address.
     pub async fn deploy_external(&self, server: impl Into<ExternalServer>) -> Result<External<'_>, Stop> {
         let server = server.into();
         let host = server.host().to_owned();
@@ -272,20 +304,21 @@ impl Mesh {
         Ok(self.external(&host))
     }
 
-    /// The same for several at once, in their order.
+    /// Deploys several external services concurrently. The result has their order.
     ///
     /// # Errors
-    /// As [`Mesh::deploy_external`], of the first that has one.
+    /// As for [`Mesh::deploy_external`], of the first service that fails.
     pub async fn deploy_externals(&self, servers: Vec<ExternalServer>) -> Result<Vec<External<'_>>, Stop> {
         let hosts: Vec<String> = servers.iter().map(|server| server.host().to_owned()).collect();
-        // A service that does not come up is the environment's fault; that the implementation refuses to know its address, or
-        // dies of it, is not.
+        // A service that does not start is the environment's fault. An implementation that refuses the address or exits
+        // because of it is at fault itself.
         let timeouts = &self.setting.seat.timeouts;
-        // The implementation's taking up of the address is bounded by the target, as `applied`.
+        // The target bounds the time in which the implementation takes up the address, as `applied`.
         let one = self.instance.deploys_within(timeouts);
         let limit = one * u32::try_from(hosts.len()).unwrap_or(u32::MAX);
         let specs = servers.into_iter().map(ExternalServer::into_parts).collect();
-        let deployed = tokio::time::timeout(limit, self.instance.deploy_externals(specs)).await;
+        let deployed =
+            tokio::time::timeout(limit, self.changing(self.instance.deploy_externals(specs))).await;
         let described = deployed.unwrap_or_else(|_| {
             Err(TargetError::Environment(format!(
                 "Timed out after {limit:?} waiting for the external services to start; --timeout \
@@ -299,19 +332,21 @@ impl Mesh {
                 self.ask_real_host(host).await?;
             }
         }
-        Ok(hosts.into_iter().map(|host| External { mesh: self, host }).collect())
+        Ok(hosts.iter().map(|host| self.external(host)).collect())
     }
 
-    /// An external service that was deployed, by its host.
+    /// A server, by its host: an external service that was deployed, or a service of the topology.
     #[must_use]
     pub fn external(&self, host: &str) -> External<'_> {
-        External { mesh: self, host: host.to_owned() }
+        let is_inside = self.setting.seat.topology.serves(host);
+        let place = if is_inside { ServerPlace::Mesh } else { ServerPlace::Outside };
+        External { mesh: self, server: Server { host: host.to_owned(), place } }
     }
 
-    /// A service inside the mesh that the suite runs, to see what reached it.
+    /// A service inside the mesh that the suite runs, by its host.
     #[must_use]
     pub fn service(&self, host: &str) -> External<'_> {
-        External { mesh: self, host: host.to_owned() }
+        External { mesh: self, server: Server { host: host.to_owned(), place: ServerPlace::Mesh } }
     }
 
     /// A workload, by its name.
@@ -326,7 +361,8 @@ impl Mesh {
         Proxy { mesh: self, name }
     }
 
-    /// Where access logs must show connections to this host and port to lead. For a real host only name servers know it.
+    /// The upstream address that access logs must show for connections to this host and port. For a real host, only name
+    /// servers know it.
     #[must_use]
     pub fn upstream(&self, host: &str, port: u16) -> Upstream {
         match self.instance.upstream_address(host, port) {
@@ -347,8 +383,8 @@ impl Mesh {
         })
     }
 
-    /// Judges a check now, for whoever watches, and once more at the scenario's end, when late evidence has come: that
-    /// finding counts.
+    /// Judges a check now, for the progress display, and again at the end of the scenario, when late evidence has arrived.
+    /// The last finding counts.
     ///
     /// # Errors
     /// The check failed and the run stops at the first failure.
@@ -406,7 +442,7 @@ impl Mesh {
             evidence: finding.evidence.clone(),
             differences: finding.differences.clone(),
             expected_failure: None,
-            feature: self.missing_feature(check).or_else(|| check.features.first().copied()),
+            feature: self.missing_feature(check).or_else(|| check.features.first().copied()).map(Into::into),
         }
     }
 
@@ -416,7 +452,7 @@ impl Mesh {
         state.faults.push(SuiteFault { message, step });
     }
 
-    /// A mark at which what the implementation is told changes, too.
+    /// A mark at which the configuration changes.
     fn mark_change(&self) {
         let mark = self.mark();
         self.state().changes.push(mark);
@@ -428,7 +464,7 @@ impl Mesh {
         mark
     }
 
-    /// The instance bounds each side that it waits for; this is for one that does not.
+    /// The instance bounds its own waits. This limit is for an instance that does not.
     async fn settle(&self) -> Result<(), TargetError> {
         let limit = 3 * self.setting.seat.timeouts.get(Timeout::EvidenceSettled);
         let settled = tokio::time::timeout(limit, self.instance.settle()).await;
@@ -448,9 +484,10 @@ impl Mesh {
         let limit = self.setting.seat.timeouts.get(timeout);
         match tokio::time::timeout(limit, work).await {
             Ok(result) => result,
-            Err(_) => Err(TargetError::Gone(format!(
-                "timed out after {limit:?} waiting for it to {what}; --timeout {timeout}=DURATION sets another limit"
-            ))),
+            Err(_) => {
+                let what = format!("the implementation to {what}");
+                Err(TargetError::TimedOut { timeout, limit, what, last: None })
+            }
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Bounds what one scenario adds to a report. Everything is kept in memory while claims are judged; only the
-//! report leaves something out, and never evidence that a verdict rests on.
+//! Limits what one scenario adds to a report. All evidence is in memory while claims are judged; only the report leaves
+//! some out, and never evidence that decides a verdict.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use meshproof_model::{CheckResult, Evidence, EvidenceId, Fact, Side};
 
-/// How many bytes the evidence of one scenario configuration may have in a report, as JSON. The largest
-/// scenario of this suite needs 300 KiB with an implementation that behaves.
+/// The maximum size of the evidence of one scenario configuration in a report, in bytes of JSON. The largest scenario of
+/// this suite needs 300 KiB with a correct implementation.
 pub(crate) const MAX_BYTES: usize = 2 * 1024 * 1024;
 
 /// Counts bytes and keeps none.
@@ -26,13 +26,12 @@ impl Write for ByteCount {
 
 fn size(evidence: &Evidence) -> usize {
     let mut count = ByteCount(0);
-    // What cannot be written has the size of what was written of it.
+    // A value that cannot be written counts as far as it was written.
     let _unwritable = serde_json::to_writer(&mut count, evidence);
     count.0
 }
 
-/// Whether the fact explains the others, whatever their number: what was configured, and what the suite
-/// noted.
+/// Whether the fact explains the others and is therefore always kept: a configuration change or a note of the suite.
 fn is_context(evidence: &Evidence) -> bool {
     matches!(evidence.side, Side::Suite)
 }
@@ -62,7 +61,7 @@ pub(crate) fn bounded(evidence: Vec<Evidence>, checks: &[CheckResult], max: usiz
             room -= size;
             kept.push(piece);
         } else {
-            // From here on nothing more: a gap in the middle would look like silence.
+            // Nothing after this piece is kept: a gap in the middle would look as if nothing had happened.
             room = 0;
             pieces += 1;
             bytes += size;

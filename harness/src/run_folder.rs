@@ -1,4 +1,4 @@
-//! The folder that a run keeps its files in, and how what a killed run left is found.
+//! The folder in which a run keeps its files, and the search for what a killed run left.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Every run's folder begins with this.
 pub const PREFIX: &str = "meshproof-";
-/// How many random characters its name ends with.
+/// The number of random characters at the end of its name.
 const RANDOM: usize = 16;
 /// The file in it that holds its process's number.
 const OWNER: &str = "owner.pid";
@@ -15,8 +15,8 @@ const OWNER: &str = "owner.pid";
 /// The millisecond of this process's latest run id.
 static LATEST: AtomicU64 = AtomicU64::new(0);
 
-/// A new run id: short, lower case, in the order of time, and never the same twice, also for runs that begin at once in
-/// one process.
+/// A new run id: short, lower case, ordered by time, and unique, even for runs that begin at the same time in one
+/// process.
 #[must_use]
 pub fn new_run_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -49,11 +49,35 @@ pub fn create(work: &Path, run: &str) -> io::Result<PathBuf> {
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
     let folder = builder.tempdir_in(work)?;
     note_owner(folder.path())?;
-    // From here on its removal is the run's business: `--keep` leaves it.
+    // From here on the run removes it, or leaves it with `--keep`.
     Ok(folder.keep())
 }
 
-/// Notes that a folder is this process's; by this `meshproof cleanup` knows what a killed one has left.
+/// Makes a folder, and the folders above it that are missing. Only this user can enter them. A folder that exists is not changed.
+///
+/// # Errors
+/// It cannot be made.
+pub fn create_private(path: &Path) -> io::Result<()> {
+    private_folder_builder().recursive(true).create(path)
+}
+
+/// Makes a folder that only this user can enter.
+///
+/// # Errors
+/// It cannot be made, or something of this name exists.
+pub fn create_new_private(path: &Path) -> io::Result<()> {
+    private_folder_builder().create(path)
+}
+
+fn private_folder_builder() -> std::fs::DirBuilder {
+    #[cfg_attr(not(unix), allow(unused_mut, reason = "only Unix has modes"))]
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// Records that a folder belongs to this process. `meshproof cleanup` uses the record to find what a killed process left.
 ///
 /// # Errors
 /// It cannot be written to.
@@ -72,14 +96,14 @@ pub fn is_in_use(folder: &Path) -> bool {
     folder.ancestors().find_map(|f| read_pid(&f.join(OWNER))).is_some_and(is_running)
 }
 
-/// What a run whose process is gone has left.
+/// What a run left whose process is gone.
 #[derive(Debug)]
 pub struct Leftover {
     folder: PathBuf,
     processes: Vec<u32>,
 }
 
-/// The folders of runs whose process is gone.
+/// The folders of runs whose process no longer exists.
 ///
 /// # Errors
 /// `work` cannot be read.
@@ -115,17 +139,17 @@ impl Leftover {
         }
     }
 
-    /// Ends the processes and removes the folder.
+    /// Stops the processes and removes the folder.
     ///
     /// # Errors
     /// The folder cannot be removed, or a process cannot be ended.
     pub fn remove(&self) -> io::Result<()> {
         for pid in &self.processes {
-            // Looked at again: the number may have gone to another process meanwhile.
+            // Checked again, because the number may belong to another process by now.
             if works_in(*pid, &self.folder) {
                 let status = std::process::Command::new("kill").arg(pid.to_string()).status()?;
                 if !status.success() {
-                    return Err(io::Error::other(format!("process {pid} cannot be ended")));
+                    return Err(io::Error::other(format!("process {pid} could not be stopped")));
                 }
             }
         }
@@ -151,7 +175,7 @@ fn read_pid(path: &Path) -> Option<u32> {
 }
 
 fn is_running(pid: u32) -> bool {
-    // Where there is no /proc, `kill -0` tells.
+    // Without /proc, `kill -0` shows whether the process exists.
     if Path::new("/proc/self").exists() {
         return Path::new(&format!("/proc/{pid}")).exists();
     }
@@ -174,12 +198,12 @@ fn pid_files(folder: &Path, depth: usize) -> Vec<u32> {
     found
 }
 
-/// Whether the process's command line names the folder: then it is one that the run started.
+/// Whether the command line of the process names the folder: then the run started it.
 fn works_in(pid: u32, folder: &Path) -> bool {
     let folder = folder.display().to_string();
-    let told = std::process::Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).output();
+    let asked = std::process::Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).output();
     std::fs::read(format!("/proc/{pid}/cmdline"))
-        .or_else(|_| told.map(|o| o.stdout))
+        .or_else(|_| asked.map(|o| o.stdout))
         .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&folder))
 }
 
@@ -223,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_begin_at_once_in_one_process_have_ids_of_their_own() {
+    fn runs_that_begin_at_the_same_time_in_one_process_have_different_ids() {
         let ids = std::thread::scope(|scope| {
             let many = || (0..200).map(|_| new_run_id()).collect::<Vec<_>>();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(many)).collect();

@@ -1,4 +1,4 @@
-//! Runs scenarios side by side and makes the report.
+//! Runs scenarios concurrently and creates the report.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -18,14 +18,15 @@ use tokio::task::JoinSet;
 
 use crate::certificates::{Authority, KeyAlgorithm};
 use crate::external::ExternalChoice;
-use crate::feature::{self, Feature};
+use crate::feature::{self, ReportedFeature};
 use crate::mesh::{Events, Finished, Mesh, Setting, Stop, Unreached, micros};
 use crate::scenario::Scenario;
 use crate::store::Store;
 use crate::target::{Seat, Target, TargetError};
 use crate::timeouts::{Timeout, Timeouts};
+use crate::traffic::Traffic;
 
-/// One scenario configuration that is to run.
+/// One scenario configuration to run.
 #[derive(Clone)]
 pub struct Selected {
     /// The scenario.
@@ -44,33 +45,36 @@ pub struct Options {
     pub selection: Vec<Selected>,
     /// Which kind of external service to use.
     pub external: ExternalChoice,
-    /// How many scenarios run side by side; one, where the target says so ([`Target::one_at_a_time`]).
+    /// The number of scenarios that run concurrently; 1 if the target requires it ([`Target::one_at_a_time`]).
     pub jobs: usize,
     /// Stop at the first check that fails the run.
     pub fail_fast: bool,
-    /// Leave the run's folder behind.
+    /// Keep the run's folder.
     pub keep: bool,
     /// The timeouts.
     pub timeouts: Timeouts,
-    /// Where the run's folder is made.
+    /// Where the run's folder is created.
     pub work: PathBuf,
     /// Manifests that replace the built-in ones of the same name.
     pub fixtures: Option<PathBuf>,
     /// Takes events as they happen.
     pub events: Events,
-    /// Becomes a reason when the run is to stop.
+    /// Becomes the reason when the run must stop.
     pub interrupt: watch::Receiver<Option<String>>,
     /// The command that repeats the run.
     pub command: String,
     /// The command that repeats a check, to which its selector is added.
     pub repeat: String,
+    /// How much traffic scenarios generate, and from which seed.
+    pub traffic: Traffic,
 }
 
 impl Options {
-    /// All of the selection side by side, with the built-in manifests and timeouts, told to nobody and interrupted by nobody.
+    /// The whole selection runs concurrently, with the built-in manifests and timeouts, without events and without
+    /// interruption.
     #[must_use]
     pub fn new(target: Arc<dyn Target>, selection: Vec<Selected>) -> Self {
-        // Its sender is gone: no reason ever comes.
+        // The sender is dropped, so no reason ever arrives.
         let (_nobody, interrupt) = watch::channel(None);
         Self {
             target,
@@ -86,6 +90,7 @@ impl Options {
             interrupt,
             command: String::new(),
             repeat: String::new(),
+            traffic: Traffic::default(),
         }
     }
 }
@@ -96,24 +101,25 @@ pub enum RunError {
     /// The target cannot be used.
     #[error("{0}")]
     Target(String),
-    /// The implementation did not even say who it is, which is its own fault. Nothing was asked of it, so there is nothing to
-    /// judge: told once, not once a check.
+    /// The implementation did not identify itself, which is its own fault. No check was executed, so the message appears
+    /// once and not once per check.
     #[error("nothing was judged: {0}")]
     Implementation(String),
-    /// The run's folder cannot be made.
-    #[error("the run's folder {} cannot be made: {source}; set TMPDIR to a folder that you may write to", path.display())]
+    /// The run's folder cannot be created.
+    #[error("the run's folder {} cannot be created: {source}; set TMPDIR to a folder that you may write to", path.display())]
     Folder {
         /// Where.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// The suite's own CA could not be made.
-    #[error("the suite's certificate authority could not be made: {0}")]
+    /// The suite's own CA could not be created.
+    #[error("the suite's certificate authority could not be created: {0}")]
     Certificates(String),
 }
 
-/// The one seat of targets that have but one. It is the process's and not the run's: tests make a run of each scenario, side by side.
+/// The seat of targets that have only one. It belongs to the process and not to the run, because tests run scenarios
+/// concurrently, each as a run of its own.
 static ONE_AT_A_TIME: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
 
 /// Runs the selection and returns the report.
@@ -129,6 +135,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         TargetError::Refused(_)
         | TargetError::Unsupported(_)
         | TargetError::Unable(_)
+        | TargetError::TimedOut { .. }
         | TargetError::Environment(_) => RunError::Target(e.to_string()),
     })?;
     let implementation = Arc::new(implementation);
@@ -189,15 +196,16 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         finished.insert(place, result);
     }
     let mut scenarios: Vec<ScenarioResult> = finished.into_values().collect();
-    if !shared.options.keep {
-        crate::run_folder::remove(&shared.folder);
-    }
     let mut implementation = Implementation::clone(&shared.implementation);
     implementation.details.extend(before);
     if shared.options.external == ExternalChoice::Live {
         implementation.details.insert("hosts".to_owned(), "the documents' own (--live)".to_owned());
     }
     implementation.details.extend(look_after(&shared, &mut scenarios).await);
+    // Only now: until then the target may still need what is in it, for example to find what an interrupted instance left.
+    if !shared.options.keep {
+        crate::run_folder::remove(&shared.folder);
+    }
     let interrupted = shared.options.interrupt.borrow().clone();
     Ok(Report {
         schema: SCHEMA.to_owned(),
@@ -215,7 +223,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     })
 }
 
-/// Whatever the run has left is the suite's fault, told where it was made.
+/// Everything that the run left is the suite's fault, and is reported at the scenario that made it.
 async fn look_after(shared: &Shared, scenarios: &mut [ScenarioResult]) -> BTreeMap<String, String> {
     let mut fault = |seat: &str, message: String| {
         let made_by =
@@ -232,7 +240,7 @@ async fn look_after(shared: &Shared, scenarios: &mut [ScenarioResult]) -> BTreeM
             aftermath.notes
         }
         Err(e) => {
-            fault("", format!("what the run left behind is not known: {e}"));
+            fault("", format!("the suite could not find out what the run left behind: {e}"));
             BTreeMap::new()
         }
     }
@@ -274,7 +282,7 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
             evidence: Vec::new(),
             differences: Vec::new(),
             expected_failure: None,
-            feature: why.feature.or_else(|| check.features.first().copied()),
+            feature: why.feature.or_else(|| check.features.first().copied()).map(Into::into),
             repeat: format!(
                 "{} {}:{}/{}",
                 shared.options.repeat,
@@ -316,17 +324,17 @@ fn skipped(reason: String) -> Unreached {
     Unreached { verdict: Verdict::Skipped, reason, fault: None, feature: None }
 }
 
-/// Who is to blame for the checks that were not reached.
-fn blame(stop: Stop, declared: &[Feature]) -> Unreached {
+/// Decides the verdict of the checks that were not reached.
+fn blame(stop: Stop, declared: &[ReportedFeature]) -> Unreached {
     match stop {
-        Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_))) => {
+        Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_) | TargetError::TimedOut { .. })) => {
             Unreached { verdict: Verdict::Failed, reason: e.to_string(), fault: None, feature: None }
         }
-        // A declared feature that is then not supported is a failure, or every implementation could skip its way to a pass.
-        Stop::Target(TargetError::Unsupported(feature)) if declared.contains(&feature) => Unreached {
+        // A declared feature that is then refused is a failure; otherwise an implementation could pass by skipping.
+        Stop::Target(TargetError::Unsupported(feature)) if declared.contains(&feature.into()) => Unreached {
             verdict: Verdict::Failed,
             reason: format!(
-                "the implementation declares {feature} and then says that it does not support it"
+                "the implementation declares the feature {feature} and then reports that it does not support it"
             ),
             fault: None,
             feature: None,
@@ -358,14 +366,14 @@ async fn interrupted(mut interrupt: watch::Receiver<Option<String>>) -> String {
     let reason = interrupt.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
     match reason {
         Some(reason) => reason,
-        // Nobody is left who could ask.
+        // No sender is left that could ask.
         None => std::future::pending().await,
     }
 }
 
 async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     let options = &shared.options;
-    let cut_short = |reason: &str| skipped(format!("not judged: the run was cut short ({reason})"));
+    let cut_short = |reason: &str| skipped(format!("not judged: the run was interrupted ({reason})"));
     let _seat = tokio::select! {
         biased;
         reason = interrupted(options.interrupt.clone()) => return unreached(shared, &selected, &cut_short(&reason)),
@@ -377,7 +385,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     let scenario = selected.scenario;
     if options.external == ExternalChoice::Live && scenario.catalogue.live.is_empty() {
         let words =
-            format!("{} asks no host on the internet, so it cannot be run with --live", scenario.id());
+            format!("{} uses no host on the internet, so it cannot be run with --live", scenario.id());
         return unreached(shared, &selected, &blame(Stop::Suite(words), &[]));
     }
     let declared = &shared.implementation.features;
@@ -404,7 +412,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         let started = options.target.start(seat.clone());
         let Some(limit) = options.target.starts_within(&options.timeouts) else { return started.await };
         tokio::time::timeout(limit, started).await.unwrap_or_else(|_| {
-            // A process that exits or breaks its contract says so. Being slow may be the fault of a busy machine.
+            // A process that exits or breaks its contract is reported as such. A slow start may be the fault of a busy machine.
             Err(TargetError::Environment(format!(
                 "Timed out after {limit:?} waiting for the implementation to start. If this machine is busy, run again, \
                  or allow more time with --timeout implementation-ready=DURATION"
@@ -436,6 +444,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
             fail_fast: options.fail_fast,
             events: Arc::clone(&options.events),
             repeat: options.repeat.clone(),
+            traffic: options.traffic,
         },
         instance,
     );
@@ -457,7 +466,8 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         },
     };
     let mut finished = mesh.finish(stop).await;
-    // Certificates and external services are made in the scenario's first step: what is neither waiting nor asking is set-up.
+    // The scenario creates certificates and external services in its first step: time that is neither convergence nor
+    // requests is setup.
     let t = &mut finished.timing;
     t.setup_us = setup_us.max(
         t.total_us

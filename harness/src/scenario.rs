@@ -1,5 +1,5 @@
 //! What a scenario is: its catalogue, its manifests, what is in place before the document begins, and an async function
-//! that tells the document's story.
+//! that follows the document.
 
 use std::fmt;
 use std::future::Future;
@@ -22,7 +22,7 @@ use crate::topology::Topology;
 ///
 /// fn payments() -> Result<Scenario, Box<dyn std::error::Error>> {
 ///     let fixtures = Fixtures::folder(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/payments"))?;
-///     let topology = Topology { workloads: vec![Workload::sleep()], ..Topology::default() };
+///     let topology = Topology::default().workload(Workload::sleep());
 ///     Ok(Scenario::read(fixtures, topology, story)?)
 /// }
 ///
@@ -44,7 +44,7 @@ pub struct Scenario {
     story: Arc<dyn for<'a> Fn(&'a Mesh) -> Story<'a> + Send + Sync>,
 }
 
-/// A story that is being told.
+/// A story that is running.
 pub type Story<'a> = Pin<Box<dyn Future<Output = Result<(), Stop>> + Send + 'a>>;
 
 /// An `async fn(&Mesh) -> Result<(), Stop>`. It must judge every check of the configuration once, unless it ends early.
@@ -52,7 +52,7 @@ pub trait StoryFn<'a> {
     /// The function's future.
     type Told: Future<Output = Result<(), Stop>> + Send + 'a;
 
-    /// Tells the story.
+    /// Runs the story.
     fn tell(&self, mesh: &'a Mesh) -> Self::Told;
 }
 
@@ -94,7 +94,7 @@ impl Scenario {
         &self.catalogue.id
     }
 
-    /// Tells the story to its end, or until it stops early.
+    /// Runs the story to its end, or until it stops early.
     pub fn tell<'a>(&self, mesh: &'a Mesh) -> Story<'a> {
         (self.story)(mesh)
     }

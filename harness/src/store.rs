@@ -1,14 +1,15 @@
 //! Where evidence is kept while a scenario runs.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use meshproof_model::{Evidence, EvidenceId, Fact, Side};
 
-/// How many pieces of evidence a scenario keeps; a flood beyond it is counted, not kept.
+/// The maximum number of pieces of evidence per scenario; pieces beyond it are counted but not kept.
 pub const MAX_EVIDENCE: usize = 20_000;
 
-/// How many bytes of one log line, header block or clear text are kept.
+/// The maximum number of bytes that are kept of one log line, header block or clear text.
 pub const MAX_TEXT: usize = 16 * 1024;
 
 /// The evidence of one scenario configuration. Clones share it; every side writes, in the order of arrival.
@@ -40,7 +41,7 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A writer that panicked left whole entries behind: each is pushed at once.
+        // A writer that panicked left complete entries, because each entry is pushed in one operation.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -50,10 +51,15 @@ impl Store {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Keeps one fact and returns its name, for whoever wants to refer to it. Beyond [`MAX_EVIDENCE`] it is counted and not kept.
-    #[allow(clippy::must_use_candidate, reason = "most callers record and go on")]
+    /// Keeps one fact and returns its id. Facts beyond [`MAX_EVIDENCE`] are counted and not kept.
+    #[allow(clippy::must_use_candidate, reason = "most callers do not need the id")]
     pub fn record(&self, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
-        let at_us = self.now_us();
+        self.record_at(self.now_us(), side, token, fact)
+    }
+
+    /// Keeps one fact that happened at this time (microseconds since the scenario started).
+    #[allow(clippy::must_use_candidate, reason = "most callers record and go on")]
+    pub fn record_at(&self, at_us: u64, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
         let mut inner = self.lock();
         inner.issued += 1;
         let id = EvidenceId(format!("e{}", inner.issued));
@@ -66,11 +72,19 @@ impl Store {
         id
     }
 
-    /// Changes a fact that is still growing, such as a connection whose handshake has now failed.
+    /// Changes a fact that is not complete yet, such as a connection whose handshake has now failed.
     pub fn amend(&self, id: &EvidenceId, change: impl FnOnce(&mut Fact)) {
         if let Some(e) = self.lock().evidence.iter_mut().rev().find(|e| &e.id == id) {
             change(&mut e.fact);
         }
+    }
+
+    /// Drops what was recorded from this mark on, but for these pieces. What is dropped does not count as lost.
+    pub fn retire(&self, from: usize, kept: &BTreeSet<EvidenceId>) {
+        let mut inner = self.lock();
+        let from = from.min(inner.evidence.len());
+        let new = inner.evidence.split_off(from);
+        inner.evidence.extend(new.into_iter().filter(|e| kept.contains(&e.id)));
     }
 
     /// From now on, evidence belongs to this step.

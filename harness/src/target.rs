@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation};
 
 use crate::external::{Documented, ExternalChoice, ExternalSpec};
+use crate::forecast::Forecast;
 use crate::store::Store;
 use crate::timeouts::{Timeout, Timeouts};
 use crate::topology::Topology;
@@ -23,10 +24,10 @@ pub trait Target: Send + Sync {
     /// What is judged: name, version, features. Asked once, before anything else.
     ///
     /// # Errors
-    /// It cannot be used here; the message names the mend.
+    /// It cannot be used here; the message names the fix.
     async fn identify(&self) -> Result<Implementation, TargetError>;
 
-    /// Looks at the place of the run before anything is made in it. What it returns goes into the report's details of the
+    /// Examines the place of the run before anything is created in it. The result goes into the report's details of the
     /// implementation.
     ///
     /// # Errors
@@ -35,15 +36,15 @@ pub trait Target: Send + Sync {
         Ok(BTreeMap::new())
     }
 
-    /// Why this target's instances must follow one another, where they must: they share what cannot be had twice, and side by side
-    /// each would change what the other is judged by. The run obeys, however many may run side by side, and says so. None: each
-    /// instance is by itself.
+    /// Why instances of this target must run one after another: they share something that exists only once, so concurrent
+    /// instances would change each other's results. The run then ignores the number of jobs and says so. None: instances are
+    /// independent.
     fn one_at_a_time(&self) -> Option<String> {
         None
     }
 
-    /// How long [`Target::start`] may take; longer is the implementation's fault. None: the target bounds it, and knows better who is to
-    /// blame.
+    /// The time limit of [`Target::start`]; exceeding it is the implementation's fault. None: the target has its own limit and
+    /// decides whose fault it is.
     fn starts_within(&self, timeouts: &Timeouts) -> Option<Duration> {
         Some(timeouts.get(Timeout::ImplementationReady))
     }
@@ -51,14 +52,14 @@ pub trait Target: Send + Sync {
     /// Puts the topology in place, with none of the document's resources applied.
     ///
     /// # Errors
-    /// It did not come up.
+    /// It did not start.
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError>;
 
-    /// Looks at the place of the run after everything was taken down, and removes what is left all the same: an instance that was
-    /// interrupted while it started had nobody to stop it. With `keep` all is left as it is.
+    /// Examines the place of the run after the teardown and removes what is left: an instance that was interrupted while it
+    /// started was not stopped. With `keep`, nothing is removed.
     ///
     /// # Errors
-    /// The environment's: what is left is not known.
+    /// The environment's: it cannot be found out what is left.
     async fn after(&self, _run: &str, _keep: bool) -> Result<Aftermath, TargetError> {
         Ok(Aftermath::default())
     }
@@ -69,7 +70,7 @@ pub trait Target: Send + Sync {
 pub struct Aftermath {
     /// For the report's details of the implementation.
     pub notes: BTreeMap<String, String>,
-    /// What should not have been there any more; each is a fault of the suite.
+    /// What should have been removed before; each is a fault of the suite.
     pub left: Vec<Left>,
 }
 
@@ -78,14 +79,14 @@ pub struct Aftermath {
 pub struct Left {
     /// The [`Seat::name`] that it was made for; empty where it is not known.
     pub seat: String,
-    /// What it is, and what became of it.
+    /// What it is, and whether it is removed now.
     pub what: String,
 }
 
-/// What an instance is given: its scenario's place in the run.
+/// What an instance gets: its scenario's place in the run.
 #[derive(Clone)]
 pub struct Seat {
-    /// The run's id; whatever the instance makes carries it.
+    /// The run's id; everything that the instance creates carries it.
     pub run: String,
     /// `sidecar-origination-port-rewrite`: unique in the run, fit for names.
     pub name: String,
@@ -99,7 +100,7 @@ pub struct Seat {
     pub timeouts: Timeouts,
     /// Which kind of external service to use.
     pub external: ExternalChoice,
-    /// Whether what is made is left behind for a look.
+    /// Whether everything is kept for inspection.
     pub keep: bool,
     /// PEM: the suite's public CA. It stands for the system's roots, at the workloads and at the proxies.
     pub public_roots: Arc<str>,
@@ -114,12 +115,12 @@ pub struct ConfigChange {
     pub delete: Vec<ResourceId>,
 }
 
-/// A question asked past the workload's sidecar, to learn what a server does on its own.
+/// A request that bypasses the workload's sidecar, to find out what a server does on its own.
 #[derive(Clone, Debug)]
 pub enum Probe {
     /// To an external service's port directly, from outside the mesh. The URL says which.
     External,
-    /// To a gateway's Service port directly, as somebody inside the network without a mesh identity would.
+    /// To a gateway's Service port directly, like a client inside the network without a mesh identity.
     Gateway {
         /// The gateway's name.
         gateway: String,
@@ -136,29 +137,30 @@ pub enum Probe {
 /// One implementation's mesh, for one scenario.
 #[async_trait]
 pub trait Instance: Send + Sync {
-    /// Deploys external services and makes their host names lead there; tells of each, in their order. Several at once are taken up
-    /// together, which costs the mesh as much as one.
+    /// Deploys external services, makes their host names resolve to them, and describes each, in their order. The
+    /// implementation takes up several addresses in one update.
     ///
     /// # Errors
-    /// The environment's: one of them did not come up.
+    /// The environment's: one of them did not start.
     async fn deploy_externals(
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError>;
 
-    /// How long [`Instance::deploy_externals`] may take for each, the time in which the implementation takes up its address included.
+    /// The time limit of [`Instance::deploy_externals`] per service. It includes the time in which the implementation takes up
+    /// the address.
     fn deploys_within(&self, timeouts: &Timeouts) -> Duration {
         timeouts.get(Timeout::ExternalServiceReady) + timeouts.get(Timeout::Applied)
     }
 
-    /// Brings a change into force; returns when it is.
+    /// Applies a change; returns when it is in force.
     ///
     /// # Errors
     /// [`TargetError::Refused`] with the implementation's words, [`TargetError::Unsupported`] with the feature, or it is
     /// gone, or the environment's.
     async fn change(&self, change: &ConfigChange) -> Result<(), TargetError>;
 
-    /// Takes a proxy away, or brings it back.
+    /// Stops a proxy, or starts it again.
     ///
     /// # Errors
     /// As for [`Instance::change`].
@@ -170,13 +172,13 @@ pub trait Instance: Send + Sync {
     /// The environment's.
     async fn set_variable(&self, workload: &str, name: &str, value: &str) -> Result<(), TargetError>;
 
-    /// Sends a request from a workload, through its sidecar. That no answer came is part of the exchange, not an error.
+    /// Sends a request from a workload, through its sidecar. A missing response is part of the exchange, not an error.
     ///
     /// # Errors
     /// The environment's: the request could not be sent at all.
     async fn send(&self, workload: &str, request: &RequestSpec) -> Result<Exchange, TargetError>;
 
-    /// Sends a request directly to a server, past every proxy but the one that is asked.
+    /// Sends a request directly to a server or proxy, through no other proxy.
     ///
     /// # Errors
     /// The environment's.
@@ -188,15 +190,20 @@ pub trait Instance: Send + Sync {
     /// The implementation or an external service is gone, or the timeout `evidence-settled` ran out.
     async fn settle(&self) -> Result<(), TargetError>;
 
-    /// What a proxy says of its credentials. Only asked with the feature `credential-status`.
+    /// The credentials that a proxy reports. Only called with the feature `credential-status`.
     ///
     /// # Errors
     /// The implementation is gone.
     async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, TargetError>;
 
-    /// The `address:port` that access logs must show for a connection to this host and port; none where the host leads
-    /// nowhere.
+    /// The `address:port` that access logs must show for a connection to this host and port; none if the host has no
+    /// address.
     fn upstream_address(&self, host: &str, port: u16) -> Option<String>;
+
+    /// What the configuration in force now promises for requests; absent where the target does not work it out.
+    fn forecast(&self) -> Option<Arc<dyn Forecast>> {
+        None
+    }
 
     /// Takes everything down. Called once, also after a failure.
     ///
@@ -205,7 +212,7 @@ pub trait Instance: Send + Sync {
     async fn stop(&self) -> Result<(), TargetError>;
 }
 
-/// What a target may say instead of yes. The variants decide who is to blame.
+/// Why a target did not do something. The variant decides whose fault it is.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// The implementation refuses a documented configuration: its fault.
@@ -218,11 +225,25 @@ pub enum TargetError {
     /// is skipped.
     #[error("the implementation does not support this: {0}")]
     Unable(String),
-    /// The implementation exited, broke the target's contract, or did not do in time what it was asked: its fault. The text says what
-    /// happened.
+    /// The implementation exited or broke the target's contract: its fault. The text says what happened.
     #[error("the implementation failed: {0}")]
     Gone(String),
-    /// The environment's or the suite's fault; the message names the mend.
+    /// The implementation did not do something within its timeout. What it was asked for is not fulfilled, but it may still run.
+    #[error(
+        "Timed out after {limit:?} waiting for {what}; --timeout {timeout}=DURATION sets another limit{}",
+        last.as_ref().map(|last| format!("; last seen: {last}")).unwrap_or_default()
+    )]
+    TimedOut {
+        /// The timeout.
+        timeout: Timeout,
+        /// How long it is.
+        limit: Duration,
+        /// Who should have done what: `the sidecar sleep to apply the change`.
+        what: String,
+        /// The last state that was seen, where it is known.
+        last: Option<String>,
+    },
+    /// The environment's or the suite's fault; the message names the fix.
     #[error("{0}")]
     Environment(String),
 }

@@ -80,7 +80,7 @@ impl Timeout {
         }
     }
 
-    /// How long it is where it is not set.
+    /// The default.
     #[must_use]
     pub const fn default(self) -> Duration {
         Duration::from_secs(match self {
@@ -139,7 +139,7 @@ impl FromStr for Timeout {
     }
 }
 
-/// No timeout has this name. Says which names are near, and which there are.
+/// No timeout has this name. The message suggests similar names and lists all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownTimeout(pub String);
 

@@ -1,4 +1,4 @@
-//! The correlation token: what ties together what the three sides saw of one request. The workload puts it into
+//! The correlation token, which connects the evidence of the three sides about one request. The workload puts it into
 //! its User-Agent, which every default access-log format shows.
 
 use std::sync::atomic::{AtomicU64, Ordering};

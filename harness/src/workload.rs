@@ -1,34 +1,34 @@
-//! Requests as a scenario asks a workload to send them.
+//! The requests that a workload sends for a scenario.
 
 use bytes::Bytes;
 pub use http::Method;
 
 use crate::external::PrivateKeyPem;
 
-/// How many requests one exchange may come to when redirects are followed.
+/// The maximum number of requests per exchange if redirects are followed.
 pub const MAX_HOPS: usize = 10;
-/// How many bytes of a response's body are kept.
+/// The maximum number of bytes that are kept of a response's body.
 pub const MAX_BODY_KEPT: usize = 64 * 1024;
-/// After how many bytes of a response's body reading stops.
+/// Reading a response's body stops after this many bytes.
 pub const MAX_BODY_READ: u64 = 8 * 1024 * 1024;
-/// How large a response's head may be.
+/// The maximum size of a response's head.
 pub const MAX_HEAD: usize = 64 * 1024;
 
 /// How a request's body is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
-    /// In one piece, with its length in `content-length`; an empty one: not at all.
+    /// In one piece, with `content-length`. An empty body is not sent.
     #[default]
     Whole,
     /// In pieces, without a length.
     Pieces,
-    /// With its length, after `Expect: 100-continue` was answered (RFC 9110, section 10.1.1). Where no answer comes
-    /// within the timeout `continue`, it is sent all the same, as curl does.
+    /// With its length, after `Expect: 100-continue` was answered (RFC 9110, section 10.1.1). If no answer arrives
+    /// within the timeout `continue`, it is sent anyway, as curl does.
     Expecting,
 }
 
 impl Delivery {
-    /// Whether the length is said beforehand.
+    /// Whether the length is sent before the body.
     #[must_use]
     pub fn has_length(self) -> bool {
         match self {
@@ -44,9 +44,9 @@ pub enum HttpChoice {
     /// As curl does: HTTP/1.1 in plain text; inside TLS `h2` and `http/1.1` are offered and the server chooses.
     #[default]
     Negotiated,
-    /// HTTP/1.1 alone, and offered alone.
+    /// Only HTTP/1.1, and only that is offered.
     Http1,
-    /// HTTP/2 alone: with prior knowledge in plain text, `h2` offered alone inside TLS.
+    /// Only HTTP/2: with prior knowledge in plain text; inside TLS only `h2` is offered.
     Http2,
 }
 
@@ -65,7 +65,7 @@ impl From<&crate::certificates::Issued> for ClientIdentity {
     }
 }
 
-/// A request to be sent.
+/// A request to send.
 #[derive(Clone, Debug)]
 pub struct RequestSpec {
     /// `GET`.
@@ -88,13 +88,13 @@ pub struct RequestSpec {
     pub token: String,
     /// Host or `:authority` of the first hop, instead of the URL's (which keeps its port as written).
     pub host_header: Option<String>,
-    /// The ClientHello's server name instead of the URL's host; the server's certificate is held against it too.
+    /// The server name of the ClientHello instead of the URL's host; the server's certificate must match it too.
     pub server_name: Option<String>,
-    /// What the client shows to a server that asks.
+    /// The certificate for a server that requests one.
     pub identity: Option<ClientIdentity>,
     /// Which HTTP to speak.
     pub http: HttpChoice,
-    /// Whether the server's certificate is taken as it is, as with `curl -k`.
+    /// Whether any server certificate is accepted, as with `curl -k`.
     pub accept_any_server: bool,
 }
 

@@ -17,20 +17,13 @@ const SECURE: &str = "https://www.googleapis.com/books/v1/volumes?q=isbn:0486424
 const PAGE: &str = "http://details.default.svc.cluster.local:9080/details/0486424618";
 const ERROR: &str = "Error fetching product details!";
 
-/// Bookinfo's details v2.
-const DETAILS: Application = Application {
-    port: 9080,
-    path: "/details/",
-    host: BOOKS,
-    target: "/books/v1/volumes?q=isbn:",
-    plain_if: "DO_NOT_ENCRYPT",
-    failure: ERROR,
-};
-
 pub(crate) fn topology() -> Topology {
-    let sleep = Workload { dials: &[80, 443, 9080], ..Workload::sleep() };
-    let details = Workload { name: "details", serves: Some(DETAILS), ..Workload::sleep() };
-    Topology::default().workload(sleep).workload(details)
+    let sleep = Workload::sleep().dials([80, 443, 9080]);
+    // Bookinfo's details v2.
+    let details = Application::new(9080, "/details/", BOOKS, "/books/v1/volumes?q=isbn:")
+        .plain_if("DO_NOT_ENCRYPT")
+        .failure(ERROR);
+    Topology::default().workload(sleep).workload(Workload::new("details").serves(details))
 }
 
 fn shows_book(page: &Reply, title: &str) -> Claim {

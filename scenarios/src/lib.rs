@@ -6,6 +6,7 @@ mod credentials;
 mod egress_gateway_mutual;
 mod egress_gateway_simple;
 mod external_web_service;
+mod generated_traffic;
 mod origination_scope;
 mod path_based_routing;
 mod sidecar_origination;
@@ -46,6 +47,7 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
         read("credentials", &common, credentials::topology(), credentials::story)?,
         read("origination-scope", &common, origination_scope::topology(), origination_scope::story)?,
         read("traffic-fidelity", &common, traffic_fidelity::topology(), traffic_fidelity::story)?,
+        read("generated-traffic", &common, generated_traffic::topology(), generated_traffic::story)?,
     ])
 }
 

@@ -15,7 +15,7 @@ const OPENID: &str = "/.well-known/openid-configuration";
 const KEYS: &str = "/oauth/discovery/keys";
 
 pub(crate) fn topology() -> Topology {
-    let welcome = PlainService { name: "welcome", namespace: "default", port: 8080, body: WELCOME_BODY };
+    let welcome = PlainService::new("welcome", 8080, WELCOME_BODY);
     Topology::default().workload(Workload::sleep()).gateway(Gateway::ingress()).service(welcome)
 }
 

@@ -5,7 +5,7 @@
 //! `cluster`, `MESHPROOF_KUBECONFIG`, `MESHPROOF_CONTEXT` and the other variables of `meshproof_targets::cluster::Options` stand for
 //! flags, and `MESHPROOF_LIVE=1` asks the documents' own hosts.
 
-#![allow(clippy::print_stdout, reason = "where the report is left is for whoever runs the tests")]
+#![allow(clippy::print_stdout, reason = "the path of the report helps the developer who runs the tests")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;

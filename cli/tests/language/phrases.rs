@@ -10,7 +10,7 @@ const PHRASES: &[&str] = &[
     "told",
     "tells? of",
     "whoever|whomever|whosoever",
-    "nobody|somebody",
+    "nobody|somebody|everybody",
     "mend|mends|mended|mending",
     "in vain",
     "for want of",
@@ -58,8 +58,9 @@ pub(crate) struct Allowed {
     pub(crate) reason: &'static str,
 }
 
-/// Few, each with its reason. An exception that matches nothing fails the test.
-pub(crate) const ALLOWED: &[Allowed] =
+/// Few, each with its reason. An exception that matches nothing fails the test. A static, because the test compares
+/// addresses.
+pub(crate) static ALLOWED: &[Allowed] =
     &[Allowed { file: ".ci/nginx-image", context: "nobody:x:65534", reason: "the name of a Unix user" }];
 
 /// Matches any of the phrases.

@@ -1,4 +1,4 @@
-//! Istio's JSON format. Envoy escapes its values, so its readings need no counting.
+//! Istio's JSON format. Envoy escapes the values, so a line can be read in one way only.
 
 use std::fmt;
 
@@ -35,17 +35,17 @@ const KNOWN: &[Field] = &[
     Field::RouteName,
 ];
 
-/// Without these an object is some other JSON log, such as that of the proxy's own agent.
+/// An object without these is another JSON log, such as that of the proxy's agent.
 const REQUIRED: &[Field] = &[Field::StartTime, Field::ResponseCode];
 
-/// Reads an object. Values are strings, numbers or null; what no field holds goes to `other`, as it is if it is a string
-/// and as JSON if it is not.
+/// Reads an object. Values are strings, numbers or null. Members without a field of their own go to `other`: a string
+/// unchanged, anything else as JSON.
 pub(super) fn read(line: &str) -> Result<LogFields, Unreadable> {
     let Members(members) = serde_json::from_str(line).map_err(|e| Unreadable::Json(e.to_string()))?;
     let mut fields = LogFields::default();
     let mut seen = std::collections::BTreeSet::new();
     for (key, value) in &members {
-        // Whoever writes values unescaped could have one member shadow another.
+        // If a proxy writes values without escaping, one member could hide another.
         if !seen.insert(key.as_str()) {
             return Err(Unreadable::DuplicateMember(key.clone()));
         }
@@ -68,7 +68,7 @@ pub(super) fn read(line: &str) -> Result<LogFields, Unreadable> {
     }
 }
 
-/// An object's members as they stand, doubled ones included.
+/// An object's members as written, including duplicates.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {

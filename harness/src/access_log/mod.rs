@@ -1,13 +1,14 @@
-//! The access-log reader: a line of a proxy's log in, its fields out, or the reason why it cannot be read.
+//! The access-log reader: it turns a line of a proxy's log into fields, or into the reason why the line cannot be
+//! parsed.
 //!
-//! Envoy writes header values into its text formats as they came, quotes included (Envoy, "Access logging", format
-//! strings: only the JSON format escapes). A request may therefore imitate the rest of a line, say with the path
-//! `/x HTTP/1.1" 200 - via_upstream`. So a line is read only if there is exactly one way to read it: every field
-//! that a peer can influence may hold any text, hence what the proxy meant is always among the readings, and a
-//! line with a single reading cannot be a misread one. A line with more is unreadable, and says so.
+//! Envoy writes header values into its text formats unchanged, including quotes (Envoy, "Access logging", format
+//! strings: only the JSON format escapes). A request can therefore imitate the rest of a line, for example with the
+//! path `/x HTTP/1.1" 200 - via_upstream`. So a line is parsed only if it has exactly one reading. Every field that a
+//! peer can influence may hold any text, so the reading that the proxy meant is always among the readings, and a single
+//! reading is the right one. A line with several readings is unreadable, with that reason.
 //!
-//! The tokenizer is written by hand: a parser library commits to the first reading that fits, and what is needed
-//! here is the count of all of them.
+//! The tokenizer is written by hand: a parser library takes the first reading that fits, but this reader must count
+//! all of them.
 
 mod json;
 mod text;
@@ -36,17 +37,17 @@ pub const ENVOY_TEXT: &str = "envoy-text";
 enum Unreadable {
     #[error("the line is empty")]
     Empty,
-    #[error("the line has {bytes} bytes, more than the {MAX_TEXT} that are read")]
+    #[error("the line has {bytes} bytes; at most {MAX_TEXT} are parsed")]
     TooLong { bytes: usize },
-    #[error("the line fits none of the known formats")]
+    #[error("the line matches none of the known formats")]
     NoFormat,
     #[error(
         "the line can be read in more than one way: a value in it holds quotes or spaces that imitate the format"
     )]
     Ambiguous,
-    #[error("{field} is not what the format says: {value:?}")]
+    #[error("{field} does not match the format: {value:?}")]
     Field { field: &'static str, value: String },
-    #[error("the line begins like JSON and is not a JSON object: {0}")]
+    #[error("the line begins like JSON but is not a JSON object: {0}")]
     Json(String),
     #[error("the JSON member {0:?} occurs twice")]
     DuplicateMember(String),
@@ -57,7 +58,7 @@ enum Unreadable {
 /// Reads one line of an access log, with or without its line end. Bytes that are not UTF-8 become replacement
 /// characters. A line of more than [`MAX_TEXT`] bytes is kept in part and not read.
 ///
-/// Never fails: what cannot be read has no `fields` and says why in `unreadable`.
+/// Never fails: a line that cannot be parsed has no `fields`, and `unreadable` has the reason.
 #[must_use]
 pub fn read_line(line: &[u8]) -> AccessLog {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
@@ -87,7 +88,7 @@ pub fn read_line(line: &[u8]) -> AccessLog {
     }
 }
 
-/// How many bytes of a reason are kept; it may quote a value of the line.
+/// The maximum length of a reason in bytes; it may quote a value of the line.
 const MAX_REASON: usize = 512;
 
 /// The correlation token in the logged User-Agent, if it is one of ours.

@@ -1,11 +1,11 @@
-//! The text formats, and the counting of readings.
+//! The text formats, and how the readings of a line are counted.
 
 use meshproof_model::LogFields;
 
 use super::{ENVOY_TEXT, Field, ISTIO_1_3_TEXT, ISTIO_1_8_TEXT, ISTIO_TEXT, Unreadable};
 
-/// Which bytes a field may hold. Wide rather than narrow: a class that lacks a text that a proxy does write could
-/// leave a forged reading as the only one.
+/// The bytes that a field may hold. The classes are wide: if a class lacked a text that a proxy writes, a forged reading
+/// could be the only one left.
 #[derive(Clone, Copy, Debug)]
 enum Class {
     /// Digits and the letters of an RFC 3339 time; written by the proxy alone.
@@ -80,7 +80,7 @@ const NUMBERS: &[Piece] = &[
     piece(Field::BytesReceived, Class::Number, " "),
     piece(Field::BytesSent, Class::Number, " "),
     piece(Field::Duration, Class::Number, " "),
-    // A response header: an upstream host may set it where Envoy is told to suppress its own.
+    // A response header: an upstream host may set it if Envoy is configured to suppress its own.
     piece(Field::UpstreamServiceTime, Class::Bare, " \""),
 ];
 
@@ -171,7 +171,7 @@ pub(super) fn read(line: &str) -> Result<(&'static str, LogFields), Unreadable> 
         let readings = Readings::count(&pieces, &first, rest.as_bytes());
         match (readings.total(), &only) {
             (0, _) => {}
-            // The formats are told apart by the same rule: a line that fits two of them was written in one.
+            // The same rule distinguishes the formats: a line that fits two of them was written in one.
             (1, None) => only = Some((format.name, readings.single(&pieces, rest))),
             _ => return Err(Unreadable::Ambiguous),
         }
@@ -185,7 +185,7 @@ pub(super) fn read(line: &str) -> Result<(&'static str, LogFields), Unreadable> 
 }
 
 /// The first position at which each piece can begin, as far as what comes before it decides; none where one of them cannot
-/// begin anywhere, so that the text does not fit. Most lines are in another format than the one that is tried, and most
+/// begin anywhere, so that the text does not match. Most lines are in another format than the one that is tried, and most
 /// places are too early for a piece: both are known here before the readings are counted.
 pub(super) fn beginnings(pieces: &[&Piece], text: &[u8]) -> Option<Vec<usize>> {
     let mut first = Vec::with_capacity(pieces.len());

@@ -1,4 +1,4 @@
-//! What may be said of a certificate before it is issued.
+//! The properties of a certificate before it is issued.
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,12 +48,12 @@ fn subject(common_name: &str, organization: &str) -> DistinguishedName {
     name
 }
 
-/// Whose key the certificate is to be for.
+/// The key that the certificate is for.
 #[derive(Clone)]
 enum Holder {
-    /// Somebody new, with a key of this sort.
+    /// A new key with this algorithm.
     New(KeyAlgorithm),
-    /// Somebody who has a key already.
+    /// An existing key.
     Known(Arc<KeyPair>),
 }
 
@@ -75,8 +75,8 @@ impl Holder {
     }
 }
 
-/// A server's certificate to be. Unless told otherwise: the extensions of the document's `san.conf` with the host as
-/// the one alternative name, serial 0, valid now.
+/// Builds a server's certificate. Defaults: the extensions of the document's `san.conf` with the host as the only
+/// alternative name, serial 0, valid now.
 #[derive(Clone, Debug)]
 #[must_use = "a builder issues nothing until `issue` is called"]
 pub struct ServerCertificateBuilder<'a> {
@@ -123,8 +123,8 @@ impl ServerShape {
             })?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages.clone_from(&self.usages);
-        // Two that the library writes otherwise: CA:FALSE only together with a subjectKeyIdentifier, the alternative
-        // names critical only where the subject is empty. san.conf has the one without and the other critical.
+        // The library writes two extensions differently: CA:FALSE only together with a subjectKeyIdentifier, and critical
+        // alternative names only if the subject is empty. san.conf has the first without and the second critical.
         params.custom_extensions =
             vec![critical(BASIC_CONSTRAINTS, ca_false()), critical(SUBJECT_ALT_NAME, dns_names(&names))];
         Ok(params)
@@ -136,8 +136,8 @@ impl<'a> ServerCertificateBuilder<'a> {
         Self { authority, holder: Holder::New(authority.algorithm), shape: ServerShape::new(host) }
     }
 
-    /// Without alternative name and without any other extension: what the document's first `openssl x509` gives. A
-    /// client that goes by RFC 6125 finds no name of the server in it.
+    /// Without an alternative name or any other extension, like the document's first `openssl x509`. A client that follows
+    /// RFC 6125 finds no server name in it.
     pub fn without_san(mut self) -> Self {
         self.shape.alternative_names = None;
         self
@@ -173,30 +173,30 @@ impl<'a> ServerCertificateBuilder<'a> {
         self
     }
 
-    /// Another sort of key than the authority's.
+    /// Another key algorithm than the authority's.
     pub fn key_algorithm(mut self, algorithm: KeyAlgorithm) -> Self {
         self.holder = Holder::New(algorithm);
         self
     }
 
-    /// For the key that this one is for: another certificate of the same party, as a renewal gives it. What tells the two
-    /// apart is the certificate alone; and no key needs to be made.
+    /// For the key of this certificate: another certificate of the same party, as after a renewal. Only the certificates
+    /// differ, and no key needs to be created.
     pub fn key_of(mut self, other: &Issued) -> Self {
         self.holder = Holder::Known(other.pair.clone());
         self
     }
 
-    /// Makes the certificate, and the key where it is to be a new one.
+    /// Creates the certificate, and the key if a new one is needed.
     ///
     /// # Errors
-    /// The key or the certificate could not be made.
+    /// The key or the certificate could not be created.
     pub fn issue(self) -> Result<Issued, CertificateError> {
         let key = self.holder.key(&self.authority.keys)?;
         self.authority.issue(&self.shape.host, key, &self.shape.params()?, self.shape.serial)
     }
 }
 
-/// A client's certificate to be. Unless told otherwise: no extensions, serial 1, valid now.
+/// Builds a client's certificate. Defaults: no extensions, serial 1, valid now.
 #[derive(Clone, Debug)]
 #[must_use = "a builder issues nothing until `issue` is called"]
 pub struct ClientCertificateBuilder<'a> {
@@ -230,23 +230,23 @@ impl<'a> ClientCertificateBuilder<'a> {
         self
     }
 
-    /// Another sort of key than the authority's.
+    /// Another key algorithm than the authority's.
     pub fn key_algorithm(mut self, algorithm: KeyAlgorithm) -> Self {
         self.holder = Holder::New(algorithm);
         self
     }
 
-    /// For the key that this one is for: another certificate of the same party, as a renewal gives it. What tells the two
-    /// apart is the certificate alone; and no key needs to be made.
+    /// For the key of this certificate: another certificate of the same party, as after a renewal. Only the certificates
+    /// differ, and no key needs to be created.
     pub fn key_of(mut self, other: &Issued) -> Self {
         self.holder = Holder::Known(other.pair.clone());
         self
     }
 
-    /// Makes the certificate, and the key where it is to be a new one.
+    /// Creates the certificate, and the key if a new one is needed.
     ///
     /// # Errors
-    /// The key or the certificate could not be made.
+    /// The key or the certificate could not be created.
     pub fn issue(self) -> Result<Issued, CertificateError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = subject(&self.common_name, CLIENT_ORGANIZATION);
@@ -257,7 +257,7 @@ impl<'a> ClientCertificateBuilder<'a> {
     }
 }
 
-/// A proxy's certificate in the mesh, to be.
+/// Builds a proxy's certificate of the mesh.
 #[derive(Clone, Debug)]
 #[must_use = "a builder issues nothing until `issue` is called"]
 pub struct MeshIdentityBuilder<'a> {
@@ -277,10 +277,10 @@ impl<'a> MeshIdentityBuilder<'a> {
         self
     }
 
-    /// Makes the key and the certificate.
+    /// Creates the key and the certificate.
     ///
     /// # Errors
-    /// The key or the certificate could not be made; the identity is not ASCII.
+    /// The key or the certificate could not be created; the identity is not ASCII.
     pub fn issue(self) -> Result<Issued, CertificateError> {
         let uri = self
             .spiffe
@@ -302,10 +302,10 @@ impl<'a> MeshIdentityBuilder<'a> {
     }
 }
 
-/// A server's certificate that nobody issued: signed with its own key, otherwise like [`Authority::server`]'s.
+/// A self-signed server certificate, otherwise like that of [`Authority::server`].
 ///
 /// # Errors
-/// The key or the certificate could not be made.
+/// The key or the certificate could not be created.
 pub fn self_signed(keys: &KeyPool, host: &str, algorithm: KeyAlgorithm) -> Result<Issued, CertificateError> {
     let key = keys.take(algorithm)?;
     let shape = ServerShape::new(host);

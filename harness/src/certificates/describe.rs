@@ -1,4 +1,4 @@
-//! Reads certificates, the suite's own and those that a peer presented, into the report's words.
+//! Describes certificates for the report: the suite's own and those that a peer presented.
 
 use meshproof_model::PeerCertificate;
 use x509_parser::extensions::GeneralName;
@@ -6,10 +6,12 @@ use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::X509Name;
 
-/// How many alternative names of one certificate are kept.
+use crate::digest::sha256;
+
+/// The maximum number of alternative names that are kept per certificate.
 const MAX_NAMES: usize = 100;
 
-/// What a certificate (DER) says of itself; none if it is no certificate.
+/// Describes a certificate (DER); none if it is not a certificate.
 #[must_use]
 pub fn describe(der: &[u8]) -> Option<PeerCertificate> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
@@ -23,7 +25,7 @@ pub fn describe(der: &[u8]) -> Option<PeerCertificate> {
         subject: rfc2253(certificate.subject()),
         issuer: rfc2253(certificate.issuer()),
         serial: serial_hex(certificate.raw_serial()),
-        sha256: Some(sha256_hex(der)),
+        sha256: Some(sha256(der)),
         alternative_names,
     })
 }
@@ -46,16 +48,6 @@ fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
 pub fn serial_hex(bytes: &[u8]) -> String {
     let significant = bytes.iter().position(|b| *b != 0).map_or(&[0][..], |at| &bytes[at..]);
     significant.iter().map(|b| format!("{b:02X}")).collect()
-}
-
-/// SHA-256 in lower-case hex.
-#[must_use]
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes)
-        .as_ref()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
 }
 
 /// A distinguished name as an RFC 2253 string, in the form of OpenSSL's `XN_FLAG_RFC2253`, which is what nginx's

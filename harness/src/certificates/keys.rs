@@ -1,4 +1,4 @@
-//! Where the parties' keys come from.
+//! The keys of the parties.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
 
 use super::CertificateError;
 
-/// What sort of key a party has.
+/// The algorithm of a party's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyAlgorithm {
     /// RSA with 2048 bits, as in the documents (`openssl req -newkey rsa:2048`).
@@ -80,11 +80,11 @@ impl KeyPool {
         Self { fresh: true, ..Self::default() }
     }
 
-    /// Makes sure that the next `count` keys of a sort are at hand, side by side on the blocking threads. Without it,
-    /// they are made one after the other when they are taken. Nothing to do for a pool of fresh keys.
+    /// Creates the next `count` keys of an algorithm in advance, concurrently on the blocking threads. Without this call,
+    /// they are created one after another when they are taken. Does nothing for a pool of fresh keys.
     ///
     /// # Errors
-    /// A key could not be made.
+    /// A key could not be created.
     pub async fn prepare(&self, algorithm: KeyAlgorithm, count: usize) -> Result<(), CertificateError> {
         if self.fresh {
             return Ok(());

@@ -1,9 +1,9 @@
 //! Certificates in the shapes of Istio's "Egress Gateways with TLS Origination" (section "Generate client and server
 //! certificates and keys"), and the broken ones that a correct client must refuse.
 //!
-//! Two deviations from what the document's `openssl` commands give. A certificate without extensions is X.509 v3
-//! here where `openssl x509 -req` writes v1, because rustls refuses v1. The server certificate with a SAN has an RSA
-//! key of 2048 bits, not of 4096, because its length is nothing that any check looks at and 4096 bits cost a second.
+//! There are two deviations from the document's `openssl` commands. A certificate without extensions is X.509 v3, although
+//! `openssl x509 -req` writes v1, because rustls refuses v1. The server certificate with a SAN has an RSA key of 2048
+//! bits instead of 4096, because no check looks at the length and 4096 bits take a second.
 
 mod builder;
 mod describe;
@@ -20,7 +20,7 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 
 pub use builder::{ClientCertificateBuilder, MeshIdentityBuilder, ServerCertificateBuilder, self_signed};
-pub use describe::{describe, rfc2253, serial_hex, sha256_hex};
+pub use describe::{describe, rfc2253, serial_hex};
 pub use keys::{KeyAlgorithm, KeyPool};
 
 use crate::external::PrivateKeyPem;
@@ -41,18 +41,18 @@ const VALIDITY: Duration = Duration::days(365);
 /// Certificates are valid from a little before now: clocks of a cluster's nodes differ.
 const CLOCK_SKEW: Duration = Duration::hours(1);
 
-/// Why a certificate could not be made. Always a fault of the suite.
+/// Why a certificate could not be created. Always a fault of the suite.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// No key.
-    #[error("cannot make a key ({algorithm:?}): {source}")]
+    /// A key could not be created.
+    #[error("cannot create a key ({algorithm:?}): {source}")]
     Key {
-        /// Of this sort.
+        /// The algorithm of the key.
         algorithm: KeyAlgorithm,
         /// Why.
         source: rcgen::Error,
     },
-    /// No certificate or revocation list.
+    /// A certificate or revocation list could not be issued.
     #[error("cannot issue {what}: {source}")]
     Issue {
         /// `a certificate for edition.cnn.com`.
@@ -60,12 +60,12 @@ pub enum CertificateError {
         /// Why.
         source: rcgen::Error,
     },
-    /// The making of a key was interrupted.
-    #[error("the making of a key was interrupted: {0}")]
+    /// The creation of a key was interrupted.
+    #[error("the creation of a key was interrupted: {0}")]
     Interrupted(String),
 }
 
-/// A certificate authority of the suite's own, and what issues its certificates.
+/// A certificate authority of the suite. It issues certificates.
 pub struct Authority {
     key: Arc<KeyPair>,
     algorithm: KeyAlgorithm,
@@ -82,19 +82,19 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// The documents' root, `O=example Inc., CN=example.com`. Its keys, and those of what it issues, are made afresh;
+    /// The documents' root, `O=example Inc., CN=example.com`. Its key and the keys of its certificates are new;
     /// see [`Authority::with_keys`].
     ///
     /// # Errors
-    /// The key or the certificate could not be made.
+    /// The key or the certificate could not be created.
     pub fn new(algorithm: KeyAlgorithm) -> Result<Self, CertificateError> {
         Self::named(ROOT_COMMON_NAME, ROOT_ORGANIZATION, algorithm)
     }
 
-    /// A root by another name.
+    /// A root with another name.
     ///
     /// # Errors
-    /// The key or the certificate could not be made.
+    /// The key or the certificate could not be created.
     pub fn named(
         common_name: &str,
         organization: &str,
@@ -103,10 +103,10 @@ impl Authority {
         Self::with_keys(&KeyPool::fresh(), common_name, organization, algorithm)
     }
 
-    /// A root whose key comes from a pool, as do the keys of all that it issues.
+    /// A root whose key comes from a pool, and so do the keys of its certificates.
     ///
     /// # Errors
-    /// The key or the certificate could not be made.
+    /// The key or the certificate could not be created.
     pub fn with_keys(
         keys: &KeyPool,
         common_name: &str,
@@ -130,13 +130,13 @@ impl Authority {
         Ok(Self { key, algorithm, params, pem: certificate.pem(), facts, keys: keys.clone() })
     }
 
-    /// The root certificate, PEM: what its believers are given.
+    /// The root certificate in PEM, for the parties that trust it.
     #[must_use]
     pub fn certificate_pem(&self) -> &str {
         &self.pem
     }
 
-    /// What the root certificate says of itself.
+    /// The description of the root certificate.
     #[must_use]
     pub fn facts(&self) -> &PeerCertificate {
         &self.facts
@@ -268,7 +268,7 @@ impl Issued {
         self.facts.sha256.as_deref().unwrap_or_default()
     }
 
-    /// What the certificate says of itself, as a peer's would be recorded.
+    /// The description of the certificate, in the form in which a peer's certificate is recorded.
     #[must_use]
     pub fn facts(&self) -> &PeerCertificate {
         &self.facts

@@ -1,10 +1,10 @@
-//! Claims on what a proxy says of its credentials.
+//! Claims about the credentials that a proxy reports.
 
 use meshproof_model::{CredentialState, CredentialStatus, EvidenceId};
 
 use super::{Claim, Finding};
 
-/// What a proxy said of its credentials at one moment.
+/// The credentials that a proxy reported at one moment.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     proxy: String,
@@ -19,7 +19,7 @@ impl Credentials {
 
     fn describe(&self) -> String {
         if self.seen.is_empty() {
-            return format!("no credentials at {}", self.proxy);
+            return format!("proxy {} reports no credentials", self.proxy);
         }
         let words: Vec<String> = self
             .seen
@@ -29,11 +29,11 @@ impl Credentials {
                     CredentialState::Active => "ACTIVE",
                     CredentialState::Warming => "WARMING",
                 };
-                let serial = s.serial.as_deref().map(|s| format!(" serial {s}")).unwrap_or_default();
+                let serial = s.serial.as_deref().map(|s| format!(" with serial {s}")).unwrap_or_default();
                 format!("{} {state}{serial}", s.name)
             })
             .collect();
-        words.join(", ")
+        format!("proxy {} reports {}", self.proxy, words.join(", "))
     }
 
     fn fixed(&self, expected: String, holds: bool) -> Claim {
@@ -42,12 +42,11 @@ impl Credentials {
             Finding::holds(expected, self.describe(), ids)
         } else {
             Finding::broken(expected, self.describe(), ids)
-        }
-        .at(format!("at proxy {}", self.proxy));
+        };
         Claim::new(move |_| finding.clone())
     }
 
-    /// This one is in use, with this serial where one is given.
+    /// This credential is in use, with this serial if one is given.
     pub fn active(&self, name: &str, serial: Option<&str>) -> Claim {
         let holds = self.seen.iter().any(|(_, s)| {
             s.name == name
@@ -55,18 +54,18 @@ impl Credentials {
                 && serial.is_none_or(|wanted| s.serial.as_deref() == Some(wanted))
         });
         let with = serial.map(|s| format!(" with serial {s}")).unwrap_or_default();
-        self.fixed(format!("{} to report {name} ACTIVE{with}", self.proxy), holds)
+        self.fixed(format!("proxy {} reports {name} ACTIVE{with}", self.proxy), holds)
     }
 
-    /// This one is not in use. An implementation that does not show its credentials is taken at the word of its traffic.
+    /// This credential is not in use. If the implementation does not report its credentials, only its traffic decides.
     pub fn gone(&self, name: &str) -> Claim {
         let holds = !self.seen.iter().any(|(_, s)| s.name == name && s.state == CredentialState::Active);
-        let expected = format!("{} not to report {name} ACTIVE", self.proxy);
+        let expected = format!("proxy {} does not report {name} ACTIVE", self.proxy);
         if self.asked {
             return self.fixed(expected, holds);
         }
         let finding =
-            Finding::holds(expected, "the implementation does not show its credentials", Vec::new());
+            Finding::holds(expected, "the implementation does not report its credentials", Vec::new());
         Claim::new(move |_| finding.clone())
     }
 }

@@ -1,19 +1,25 @@
-//! Claims on what must arrive unchanged: bodies, trailers, versions, header fields, connections.
+//! Claims about what must arrive unchanged: bodies, trailers, versions, header fields, connections.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use meshproof_model::{EvidenceId, Header, Response, ServerRequest};
 
-use super::external::{Sighting, hop_to, requests};
+use super::external::{Sighting, requests};
+use super::matcher::About;
 use super::reply::OnlyResponse;
+use super::words::{Server, counted, listed, unlike};
 use super::{Claim, Finding, Reply};
 use crate::digest::sha256;
 
 /// `3000 bytes, SHA-256 9f86d081`.
 fn summary(bytes: u64, sha256: Option<&str>) -> String {
     let sum = sha256.map(|s| format!(", SHA-256 {}", s.get(..12).unwrap_or(s))).unwrap_or_default();
-    format!("{bytes} bytes{sum}")
+    format!("{}{sum}", counted_bytes(bytes))
+}
+
+fn counted_bytes(bytes: u64) -> String {
+    if bytes == 1 { "1 byte".to_owned() } else { format!("{bytes} bytes") }
 }
 
 fn described(body: &Bytes) -> String {
@@ -24,7 +30,7 @@ fn holds(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> 
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
-/// Whether a response's body is this one. Where the client does not say its digest, as much of it is compared as was kept.
+/// Whether a response's body is this one. If the client does not record the digest, the recorded part is compared.
 pub(super) fn has_body(r: &Response, body: &Bytes) -> Result<(), String> {
     let same = match &r.body_sha256 {
         Some(sum) => *sum == sha256(body),
@@ -37,41 +43,43 @@ pub(super) fn has_body(r: &Response, body: &Bytes) -> Result<(), String> {
 }
 
 impl OnlyResponse {
-    /// The HTTP version that the application was answered in: `HTTP/2`.
+    /// The HTTP version of the response: `HTTP/2`.
     pub fn version(self, version: &str) -> Self {
-        self.with(format!("{version} at the application"), |r| {
-            holds(r.version == version, || r.version.clone())
+        self.with(format!("a response over {version}"), |r| {
+            holds(r.version == version, || format!("a response over {}", r.version))
         })
     }
 
-    /// Its body is this one, whole.
+    /// The whole body is this one.
     pub fn body_is(self, body: &Bytes) -> Self {
         self.with(format!("a body of {}", described(body)), |r| has_body(r, body))
     }
 
-    /// It has no body.
+    /// The response has no body.
     pub fn no_body(self) -> Self {
         self.with("no body".to_owned(), |r| {
-            holds(r.body_bytes == 0, || format!("a body of {} bytes", r.body_bytes))
+            holds(r.body_bytes == 0, || format!("a body of {}", counted_bytes(r.body_bytes)))
         })
     }
 
     /// A header's value.
     pub fn header(self, name: &str, value: &str) -> Self {
-        self.with(format!("{name}: {value}"), |r| {
+        self.with(format!("the header {name}: {value}"), |r| {
             holds(r.header(name) == Some(value), || match r.header(name) {
-                Some(seen) => format!("{name}: {seen}"),
-                None => format!("no {name}"),
+                Some(seen) => format!("the header {name}: {}", unlike(seen, value)),
+                None => format!("no header {name}"),
             })
         })
     }
 
     /// None of these headers.
     pub fn lacks_headers(self, names: &[&str]) -> Self {
-        self.with(format!("no {}", names.join(", no ")), |r| {
-            let there: Vec<String> =
-                names.iter().filter_map(|n| Some(format!("{n}: {}", r.header(n)?))).collect();
-            holds(there.is_empty(), || there.join(", "))
+        self.with(format!("no header {}", names.join(", no header ")), |r| {
+            let shown = |n: &&str| Some(format!("{n}: {}", unlike(r.header(n)?, "")));
+            let there: Vec<String> = names.iter().filter_map(shown).collect();
+            holds(there.is_empty(), || {
+                format!("{} {}", if there.len() == 1 { "the header" } else { "the headers" }, listed(there))
+            })
         })
     }
 
@@ -80,7 +88,7 @@ impl OnlyResponse {
         self.with(format!("the trailer {name}: {value}"), |r| {
             let seen = r.trailers.iter().find(|t| t.name.eq_ignore_ascii_case(name));
             holds(seen.is_some_and(|t| t.value == value), || match seen {
-                Some(Header { value, .. }) => format!("the trailer {name}: {value}"),
+                Some(Header { value: seen, .. }) => format!("the trailer {name}: {}", unlike(seen, value)),
                 None => format!("no trailer {name}"),
             })
         })
@@ -88,20 +96,26 @@ impl OnlyResponse {
 
     /// An interim response came before it.
     pub fn after_interim(self, status: u16) -> Self {
-        self.with(format!("{status} before the final response"), |r| {
+        self.with(format!("the interim response {status} before the final one"), |r| {
             holds(r.informational.contains(&status), || match r.informational.as_slice() {
                 [] => "no interim response".to_owned(),
-                seen => format!("interim responses {seen:?}"),
+                seen => {
+                    let statuses = seen.iter().map(u16::to_string);
+                    format!("{}: {}", counted(seen.len(), "interim response"), listed(statuses))
+                }
             })
         })
     }
 
-    /// Just this WebSocket message came back.
+    /// Exactly one WebSocket message came back: this one.
     pub fn message(self, text: &str) -> Self {
-        self.with(format!("the message {text:?}"), |r| {
+        self.with(format!("exactly one message: {text:?}"), |r| {
             holds(r.messages == [text], || match r.messages.as_slice() {
                 [] => format!("status {} and no message", r.status),
-                seen => format!("messages {}", crate::store::bounded(&format!("{seen:?}"), 200)),
+                seen => {
+                    let shown = seen.iter().map(|message| format!("{:?}", unlike(message, text)));
+                    format!("{}: {}", counted(seen.len(), "message"), listed(shown))
+                }
             })
         })
     }
@@ -110,33 +124,35 @@ impl OnlyResponse {
 impl Sighting {
     /// Host or `:authority`, byte for byte.
     pub fn authority(self, authority: &'static str) -> Self {
-        self.demand(format!("Host {authority}, byte for byte"), move |r| {
+        self.demand(About::Piece, format!("Host {authority}, byte for byte"), move |r| {
             holds(r.authority == authority, || format!("Host {}", r.authority))
         })
     }
 
     /// The HTTP version: `HTTP/1.1`, `HTTP/2`.
     pub fn version(self, version: &'static str) -> Self {
-        self.demand(version.to_owned(), move |r| holds(r.version == version, || r.version.clone()))
+        self.demand(About::Piece, version.to_owned(), move |r| {
+            holds(r.version == version, || r.version.clone())
+        })
     }
 
-    /// The ALPN protocol that was agreed on; none where that is `None`.
+    /// The ALPN protocol that was negotiated; `None`: no protocol.
     pub fn alpn(self, alpn: Option<&'static str>) -> Self {
         let words = |alpn: Option<&str>| alpn.map_or("no ALPN".to_owned(), |a| format!("ALPN {a}"));
-        self.demand(words(alpn), move |r| {
+        self.demand(About::Handshake, words(alpn), move |r| {
             let seen = r.tls.as_ref().and_then(|t| t.alpn.as_deref());
             holds(seen == alpn, || words(seen))
         })
     }
 
-    /// The request's body is this one, whole.
+    /// The whole body of the request is this one.
     pub fn body_is(self, body: &Bytes) -> Self {
         let (bytes, sum) = (body.len() as u64, sha256(body));
-        self.demand(format!("a body of {}", described(body)), move |r| {
+        self.demand(About::Piece, format!("a body of {}", described(body)), move |r| {
             let same = r.body_bytes == Some(bytes) && (bytes == 0 || r.body_sha256.as_deref() == Some(&sum));
             holds(same, || match r.body_bytes {
                 Some(bytes) => format!("a body of {}", summary(bytes, r.body_sha256.as_deref())),
-                None => "a body that did not come to its end".to_owned(),
+                None => "an incomplete body".to_owned(),
             })
         })
     }
@@ -148,43 +164,58 @@ impl Sighting {
             |values: &[&str]| values.join(",").split(',').map(str::trim).collect::<Vec<_>>().join(", ");
         let wanted = combined(values);
         let shown = |text: &str| crate::store::bounded(text, 200);
-        self.demand(format!("{name}: {}", shown(&wanted)), move |r| {
+        let several = |n: usize| if n == 1 { "header".to_owned() } else { format!("{n} headers") };
+        self.demand(About::Piece, format!("header {name}: {}", shown(&wanted)), move |r| {
             let came = r.headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name));
             let came: Vec<&str> = came.map(|h| h.value.as_str()).collect();
             let seen = combined(&came);
             holds(!came.is_empty() && seen == wanted, || match came.len() {
-                0 => format!("no {name}"),
-                _ => format!("{name}: {} ({} bytes)", shown(&seen), seen.len()),
+                0 => format!("no header {name}"),
+                n => {
+                    let bytes = counted_bytes(seen.len() as u64);
+                    format!("{} {name}: {} ({bytes})", several(n), unlike(&seen, &wanted))
+                }
             })
         })
     }
 
-    /// No header whose name begins with one of these, in lower case.
+    /// No header whose name begins with one of these prefixes, which are in lower case.
     pub fn no_header_beginning_with(self, prefixes: &'static [&'static str]) -> Self {
-        self.demand(format!("no header {}", prefixes.join("*, ") + "*"), move |r| {
+        self.demand(About::Piece, format!("no header {}", prefixes.join("* or ") + "*"), move |r| {
             let leaked = |h: &&Header| prefixes.iter().any(|p| h.name.to_ascii_lowercase().starts_with(p));
             let names: Vec<&str> = r.headers.iter().filter(leaked).map(|h| h.name.as_str()).collect();
-            holds(names.is_empty(), || format!("headers {}", names.join(", ")))
+            holds(names.is_empty(), || {
+                let noun = if names.len() == 1 { "header" } else { "headers" };
+                format!("the {noun} {}", names.join(", "))
+            })
         })
     }
 }
 
-/// All requests of this token came, and over no more connections than these.
-pub(crate) fn connections_of(host: &str, reply: &Reply, requested: usize, most: usize) -> Claim {
+/// All requests with this token arrived, over at most this many connections.
+pub(crate) fn connections_of(server: &Server, reply: &Reply, requested: usize, most: usize) -> Claim {
     let (token, exchange) = (reply.token.clone(), reply.id.clone());
-    let of = host.to_owned();
-    Claim::on_the_side_of(host, move |view| {
-        let host = &of;
-        let expected = format!("{requested} requests at {host} over at most {most} TLS connections");
+    let of = server.clone();
+    Claim::on_the_side_of(&server.host, move |view| {
+        let server = &of;
+        let expected = format!(
+            "{} at {server} over at most {}",
+            counted(requested, "request"),
+            counted(most, "TLS connection")
+        );
         let seen: Vec<(&EvidenceId, &ServerRequest)> =
-            requests(host, &token, view).into_iter().filter(|(_, r)| r.over_tls).collect();
+            requests(&server.host, &token, view).into_iter().filter(|(_, r)| r.over_tls).collect();
         let used: BTreeSet<u64> = seen.iter().map(|(_, r)| r.connection).collect();
-        let words = format!("{} requests over {} TLS connections", seen.len(), used.len());
+        let words = format!(
+            "{server} received {} over {}",
+            counted(seen.len(), "request"),
+            counted(used.len(), "TLS connection")
+        );
         let ids = seen.into_iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
         let right = ids.len() == requested && used.len() <= most;
         let finding =
             if right { Finding::holds(expected, words, ids) } else { Finding::broken(expected, words, ids) };
-        finding.at(hop_to(host)).about(&exchange)
+        finding.about(&exchange)
     })
 }
 
@@ -194,9 +225,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::claim::View;
+    use crate::claim::{ServerPlace, View};
 
     const HOST: &str = "api.example.com";
+
+    fn server() -> Server {
+        Server { host: HOST.into(), place: ServerPlace::Outside }
+    }
 
     /// A reply whose one response has these members.
     fn reply(members: Value) -> Reply {
@@ -211,12 +246,15 @@ mod tests {
             url: format!("http://{HOST}/"),
             sent: String::new(),
             sent_bytes: 0,
+            headers: Vec::new(),
+            body_bytes: None,
+            body_sha256: None,
             tls: None,
             result: HopResult::Response(response),
         };
         let exchange = Exchange { url: hop.url.clone(), hops: vec![hop], duration_us: 1 };
         let id = EvidenceId("e1".into());
-        Reply { id, token: "t".into(), exchange, place: "at workload sleep".into(), mark: 0 }
+        Reply { id, token: "t".into(), exchange, client: "workload sleep".into(), mark: 0 }
     }
 
     /// A request that the service saw, with these members.
@@ -246,18 +284,18 @@ mod tests {
         claim.into().judge(View { evidence, marks: &[], changes: &[], unobserved: &[] }).verdict
     }
 
-    /// The claim holds of the first response and of none of the others.
-    fn tells_apart(claim: impl Fn(OnlyResponse) -> OnlyResponse, right: Value, wrong: &[Value]) {
+    /// The claim holds for the first response and for none of the others.
+    fn distinguishes(claim: impl Fn(OnlyResponse) -> OnlyResponse, right: Value, wrong: &[Value]) {
         assert_eq!(verdict(claim(reply(right.clone()).only_response()), &[]), Verdict::Passed, "{right}");
         for wrong in wrong {
             assert_eq!(verdict(claim(reply(wrong.clone()).only_response()), &[]), Verdict::Failed, "{wrong}");
         }
     }
 
-    /// The claim holds of the first request and of none of the others.
-    fn tells_requests_apart(claim: impl Fn(Sighting) -> Sighting, right: Value, wrong: &[Value]) {
+    /// The claim holds for the first request and for none of the others.
+    fn distinguishes_requests(claim: impl Fn(Sighting) -> Sighting, right: Value, wrong: &[Value]) {
         let judged = |members: &Value| {
-            verdict(claim(Sighting::new(HOST, None, &reply(json!({})))), &[seen(members.clone())])
+            verdict(claim(Sighting::new(&server(), None, &reply(json!({})))), &[seen(members.clone())])
         };
         assert_eq!(judged(&right), Verdict::Passed, "{right}");
         for wrong in wrong {
@@ -266,10 +304,10 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_told_from_another_of_its_length_and_from_a_part_of_it() {
+    fn another_body_of_the_same_length_or_a_part_of_the_body_fails() {
         let (hello, large) = (Bytes::from("hello"), sample());
         let other = sha256(b"other");
-        tells_apart(
+        distinguishes(
             |r| r.body_is(&hello),
             json!({"body_sha256": sha256(&hello)}),
             &[
@@ -279,12 +317,12 @@ mod tests {
             ],
         );
         let start = |bytes: u64| json!({"body": "0000", "body_bytes": bytes, "body_truncated": true});
-        tells_apart(
+        distinguishes(
             |r| r.body_is(&large),
             start(large.len() as u64),
             &[start(4), start(large.len() as u64 + 1)],
         );
-        tells_apart(|r| r.no_body(), json!({"body": "", "body_bytes": 0}), &[json!({})]);
+        distinguishes(|r| r.no_body(), json!({"body": "", "body_bytes": 0}), &[json!({})]);
     }
 
     fn sample() -> Bytes {
@@ -292,20 +330,20 @@ mod tests {
     }
 
     #[test]
-    fn headers_trailers_version_interim_responses_and_messages_are_told_apart() {
-        tells_apart(
+    fn wrong_headers_trailers_versions_interim_responses_or_messages_fail() {
+        distinguishes(
             |r| r.header("Content-Length", "5"),
             json!({}),
             &[json!({"headers": []}), json!({"headers": [{"name": "content-length", "value": "6"}]})],
         );
-        tells_apart(|r| r.lacks_headers(&["content-length", "x"]), json!({"headers": []}), &[json!({})]);
+        distinguishes(|r| r.lacks_headers(&["content-length", "x"]), json!({"headers": []}), &[json!({})]);
         let trailer = |value: &str| json!({"trailers": [{"name": "x-sum", "value": value}]});
-        tells_apart(|r| r.trailer("x-sum", "1"), trailer("1"), &[trailer("2"), json!({})]);
-        tells_apart(|r| r.version("HTTP/2"), json!({"version": "HTTP/2"}), &[json!({})]);
+        distinguishes(|r| r.trailer("x-sum", "1"), trailer("1"), &[trailer("2"), json!({})]);
+        distinguishes(|r| r.version("HTTP/2"), json!({"version": "HTTP/2"}), &[json!({})]);
         let interim = |statuses: &[u16]| json!({"informational": statuses});
-        tells_apart(|r| r.after_interim(100), interim(&[103, 100]), &[interim(&[103]), json!({})]);
+        distinguishes(|r| r.after_interim(100), interim(&[103, 100]), &[interim(&[103]), json!({})]);
         let messages = |texts: &[&str]| json!({"messages": texts});
-        tells_apart(
+        distinguishes(
             |r| r.message("hi"),
             messages(&["hi"]),
             &[messages(&[]), messages(&["hi", "hi"]), messages(&["x"])],
@@ -313,39 +351,39 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_saw_is_told_apart() {
+    fn wrong_fields_of_the_request_at_the_server_fail() {
         let body = Bytes::from("hello");
         let of =
             |bytes: u64, text: &str| json!({"body_bytes": bytes, "body_sha256": sha256(text.as_bytes())});
-        tells_requests_apart(
+        distinguishes_requests(
             |s| s.body_is(&body),
             of(5, "hello"),
             &[of(5, "hellx"), of(6, "hello"), json!({"body_bytes": 0}), json!({"body_bytes": 5}), json!({})],
         );
-        tells_requests_apart(
+        distinguishes_requests(
             |s| s.authority(HOST),
             json!({}),
             &[json!({"authority": "api.example.com:80"}), json!({"authority": "API.example.com"})],
         );
-        tells_requests_apart(|s| s.version("HTTP/1.1"), json!({}), &[json!({"version": "HTTP/2"})]);
-        tells_requests_apart(
+        distinguishes_requests(|s| s.version("HTTP/1.1"), json!({}), &[json!({"version": "HTTP/2"})]);
+        distinguishes_requests(
             |s| s.alpn(Some("h2")),
             json!({}),
             &[json!({"tls": {}}), json!({"tls": {"alpn": "x"}})],
         );
-        tells_requests_apart(|s| s.alpn(None), json!({"tls": {}}), &[json!({})]);
+        distinguishes_requests(|s| s.alpn(None), json!({"tls": {}}), &[json!({})]);
         let tags = |values: &[&str]| {
             let tag = |value: &&str| json!({"name": "X-Tag", "value": value});
             json!({"headers": values.iter().map(tag).collect::<Vec<_>>()})
         };
         for right in [&["b", "a"][..], &["b, a"], &["b,a"]] {
-            tells_requests_apart(
+            distinguishes_requests(
                 |s| s.header_values("x-tag", &["b", "a"]),
                 tags(right),
                 &[tags(&["a", "b"]), tags(&["b"]), tags(&["b", "a", "a"]), tags(&["b", "A"]), tags(&[])],
             );
         }
-        tells_requests_apart(
+        distinguishes_requests(
             |s| s.no_header_beginning_with(&["x-envoy-"]),
             json!({}),
             &[json!({"headers": [{"name": "X-Envoy-Attempt-Count", "value": "1"}]})],
@@ -376,10 +414,11 @@ mod tests {
         let on = |connections: &[u64]| -> Vec<Evidence> {
             connections.iter().map(|c| seen(json!({"connection": c}))).collect()
         };
-        let judged = |evidence: &[Evidence]| verdict(connections_of(HOST, &reply(json!({})), 3, 2), evidence);
+        let judged =
+            |evidence: &[Evidence]| verdict(connections_of(&server(), &reply(json!({})), 3, 2), evidence);
         assert_eq!(judged(&on(&[1, 1, 2])), Verdict::Passed);
         assert_eq!(judged(&on(&[1, 2, 3])), Verdict::Failed);
-        assert_eq!(judged(&on(&[1, 1])), Verdict::Failed, "one did not come");
+        assert_eq!(judged(&on(&[1, 1])), Verdict::Failed, "one request did not arrive");
         let plain: Vec<_> = (0..3).map(|_| seen(json!({"over_tls": false}))).collect();
         assert_eq!(judged(&plain), Verdict::Failed);
     }

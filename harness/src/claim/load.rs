@@ -1,31 +1,34 @@
-//! What came of requests that went on while something changed.
+//! Claims about requests that were sent while the configuration changed.
 
 use bytes::Bytes;
 
 use super::fidelity::has_body;
+use super::words::counted;
 use super::{Claim, Finding, Reply};
 
-/// Requests that went on while something changed.
+/// Requests that were sent while the configuration changed.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Load {
-    /// In flight when the change was made: at the server, which withheld half of its answer.
+    /// In flight when the change was made: the server had sent half of the response and held back the rest.
     pub held: Vec<Reply>,
-    /// One after another, from before the change until after it; in the order of their ends.
+    /// Sent one after another from before the change until after it, in the order in which they ended.
     pub steady: Vec<Reply>,
-    /// The body that each of those in flight must get.
+    /// The body that each request in flight must get.
     pub(crate) held_body: Bytes,
-    /// The body that each of the others must get.
+    /// The body that each other request must get.
     pub(crate) steady_body: Bytes,
 }
 
 impl Load {
-    /// Every request was answered with 200 and the whole of its body: a 200 of the proxy's own is no answer.
+    /// Every request was answered with 200 and its whole body. The body shows that the answer is the server's and not the
+    /// proxy's.
     pub fn loses_nothing(&self) -> Claim {
+        let all = self.held.len() + self.steady.len();
         let expected = format!(
-            "{} requests in flight when the change is made and {} around it, each answered with 200",
-            self.held.len(),
-            self.steady.len()
+            "status 200 and the whole body for {} in flight when the change was made and {} around the change",
+            counted(self.held.len(), "request"),
+            counted(self.steady.len(), "request")
         );
         let ok = |reply: &Reply, body: &Bytes| match reply.exchange.last_response() {
             Some(r) if r.status == 200 => has_body(r, body),
@@ -38,18 +41,20 @@ impl Load {
             held.chain(steady).filter_map(|(r, ok, when)| Some((r, ok.err()?, when))).collect();
         let finding = match lost.first() {
             _ if self.held.is_empty() || self.steady.is_empty() => {
-                Finding::undecided(expected, "no requests", Vec::new())
+                Finding::undecided(expected, "the suite sent no requests", Vec::new())
             }
             None => {
-                let all = self.held.iter().chain(&self.steady).map(|r| r.id.clone()).collect();
-                let words = format!("{} of {0} requests", self.held.len() + self.steady.len());
-                Finding::holds(expected, words, all)
+                let ids = self.held.iter().chain(&self.steady).map(|r| r.id.clone()).collect();
+                Finding::holds(expected, format!("all {} were answered", counted(all, "request")), ids)
             }
             Some((first, why, when)) => {
-                let all = self.held.len() + self.steady.len();
                 let ids = lost.iter().map(|(r, ..)| r.id.clone()).collect();
-                let seen = format!("{} of {all} requests lost, the first {when}: {why}", lost.len());
-                Finding::broken(expected, seen, ids).at(first.place.clone())
+                let seen = format!(
+                    "{} lost {} of {all} requests, the first {when}: it received {why}",
+                    first.client,
+                    lost.len()
+                );
+                Finding::broken(expected, seen, ids)
             }
         };
         Claim::new(move |_| finding.clone())

@@ -1,123 +1,184 @@
-//! Counting pieces of evidence and holding each against conditions; shared by the claims on all three sides.
+//! Counting pieces of evidence and testing each for conditions; shared by the claims on all three sides.
 
 use meshproof_model::{Difference, EvidenceId};
 
 use super::Finding;
+use super::words::{counted, listed, unlike};
 
 /// How many pieces there must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
-    /// So many.
+    /// This number.
     Exactly(usize),
-    /// At least so many.
+    /// This number or more.
     AtLeast(usize),
 }
 
 type Test<T> = Box<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
 
+/// What a finding says about pieces of one kind. `request with this token`, received by `external service edition.cnn.com`.
+#[derive(Clone)]
+pub(super) struct Pieces {
+    /// Who saw them: `external service edition.cnn.com`.
+    pub(super) actor: String,
+    /// What the actor did: `received`.
+    pub(super) did: &'static str,
+    /// One of them: `request`.
+    pub(super) noun: &'static str,
+    /// Which of them are meant: `with this token on port 443`.
+    pub(super) which: String,
+}
+
+impl Pieces {
+    /// `2 requests with this token`.
+    fn counted(&self, n: usize) -> String {
+        format!("{} {}", counted(n, self.noun), self.which)
+    }
+}
+
+/// What a condition is about, which decides the verb of its sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// The piece as a whole: it *had* something.
+    Piece,
+    /// How it came: it *arrived* in some way.
+    Arrival,
+    /// The TLS handshake before it: that *had* something.
+    Handshake,
+}
+
+struct Condition<T> {
+    about: About,
+    expected: String,
+    test: Test<T>,
+}
+
+/// The names of one piece in a sentence.
+pub(super) struct Subject {
+    /// `the request GET /politics from proxy sleep to external service edition.cnn.com`.
+    pub(super) piece: String,
+    /// `the TLS handshake of proxy sleep with external service edition.cnn.com`.
+    pub(super) handshake: String,
+}
+
 /// What pieces of one kind must be like.
 pub(super) struct Matcher<T> {
-    /// What is counted, in the singular: `request of it at edition.cnn.com`.
-    what: String,
+    pieces: Pieces,
     count: Count,
-    conditions: Vec<(String, Test<T>)>,
+    conditions: Vec<Condition<T>>,
 }
 
 impl<T> Matcher<T> {
-    pub(super) fn new(what: String, count: Count) -> Self {
-        Self { what, count, conditions: Vec::new() }
-    }
-
-    /// What is counted.
-    pub(super) fn what(&self) -> &str {
-        &self.what
+    pub(super) fn new(pieces: Pieces, count: Count) -> Self {
+        Self { pieces, count, conditions: Vec::new() }
     }
 
     pub(super) fn count(&mut self, count: Count) {
         self.count = count;
     }
 
-    /// Adds a condition; the test returns what it saw instead.
+    /// Adds a condition; the test returns what it found instead.
     pub(super) fn demand(
         &mut self,
+        about: About,
         expected: impl Into<String>,
         test: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static,
     ) {
-        self.conditions.push((expected.into(), Box::new(test)));
+        self.conditions.push(Condition { about, expected: expected.into(), test: Box::new(test) });
     }
 
     /// Adds a condition that a text is this one.
     pub(super) fn demand_text(
         &mut self,
+        about: About,
         name: &'static str,
         expected: &str,
         get: impl Fn(&T) -> Option<String> + Send + Sync + 'static,
     ) {
         let wanted = expected.to_owned();
-        self.demand(format!("{name} {expected}"), move |item| match get(item) {
+        self.demand(about, format!("{name} {expected}"), move |item| match get(item) {
             Some(seen) if seen == wanted => Ok(()),
-            Some(seen) => Err(format!("{name} {seen}")),
+            Some(seen) => Err(format!("{name} {}", unlike(&seen, &wanted))),
             None => Err(format!("no {name}")),
         });
     }
 
-    /// `1 request of it at HOST`, `2 requests of it at HOST`.
-    fn counted(&self, n: usize) -> String {
-        match self.what.split_once(' ') {
-            Some((noun, rest)) if n != 1 && noun != "access-log" => format!("{n} {noun}s {rest}"),
-            Some(_) | None if n != 1 => format!("{n} {}", self.what.replacen("line", "lines", 1)),
-            Some(_) | None => format!("{n} {}", self.what),
+    fn expected(&self) -> String {
+        let Pieces { actor, noun, which, .. } = &self.pieces;
+        let mut expected = match self.count {
+            Count::Exactly(0) => format!("no {noun} {which} at {actor}"),
+            Count::Exactly(1) => format!("exactly one {noun} {which} at {actor}"),
+            Count::AtLeast(1) => format!("at least one {noun} {which} at {actor}"),
+            Count::Exactly(n) => format!("exactly {} at {actor}", self.pieces.counted(n)),
+            Count::AtLeast(n) => format!("at least {} at {actor}", self.pieces.counted(n)),
+        };
+        if !self.conditions.is_empty() && self.count != Count::Exactly(0) {
+            let conditions: Vec<&str> = self.conditions.iter().map(|c| c.expected.as_str()).collect();
+            expected = format!("{expected}: {}", conditions.join(", "));
         }
+        expected
     }
 
     pub(super) fn judge<'a>(
         &self,
         items: &[(&'a EvidenceId, &'a T)],
         describe: impl Fn(&T) -> String,
+        subject: impl Fn(&T) -> Subject,
     ) -> Finding {
         let evidence: Vec<EvidenceId> = items.iter().map(|(id, _)| (*id).clone()).collect();
-        let mut expected = match self.count {
-            Count::Exactly(0) => format!("no {}", self.what),
-            Count::Exactly(n) => format!("exactly {}", self.counted(n)),
-            Count::AtLeast(n) => format!("at least {}", self.counted(n)),
-        };
-        if !self.conditions.is_empty() && self.count != Count::Exactly(0) {
-            let conditions: Vec<&str> = self.conditions.iter().map(|(e, _)| e.as_str()).collect();
-            expected = format!("{expected} with {}", conditions.join(", "));
-        }
         let right_number = match self.count {
             Count::Exactly(n) => items.len() == n,
             Count::AtLeast(n) => items.len() >= n,
         };
-        let listed = |most: usize| {
-            let shown: Vec<String> = items.iter().take(most).map(|(_, i)| describe(i)).collect();
-            let more = items.len().saturating_sub(most);
-            if more > 0 { format!("{} and {more} more", shown.join(" | ")) } else { shown.join(" | ") }
-        };
+        let Pieces { actor, did, .. } = &self.pieces;
+        let all = || listed(items.iter().map(|(_, i)| describe(i)));
         if !right_number {
-            let seen = if items.is_empty() {
-                format!("no {}", self.what)
-            } else {
-                format!("{}: {}", self.counted(items.len()), listed(3))
+            let number = self.pieces.counted(items.len());
+            let seen = match items {
+                [] => format!("{actor} {did} {number}"),
+                _ => format!("{actor} {did} {number}: {}", all()),
             };
-            return Finding::broken(expected, seen, evidence);
+            return Finding::broken(self.expected(), seen, evidence);
         }
         for (id, item) in items {
-            let differences: Vec<Difference> = self
-                .conditions
-                .iter()
-                .filter_map(|(expected, test)| {
-                    let seen = test(item).err()?;
-                    Some(Difference { evidence: (*id).clone(), expected: expected.clone(), seen })
-                })
-                .collect();
-            if !differences.is_empty() {
-                let wrong: Vec<&str> = differences.iter().map(|d| d.seen.as_str()).collect();
-                let seen = format!("{} in {}", wrong.join(", "), describe(item));
-                return Finding { differences, ..Finding::broken(expected, seen, vec![(*id).clone()]) };
+            let broken: Vec<(&Condition<T>, String)> =
+                self.conditions.iter().filter_map(|c| Some((c, (c.test)(item).err()?))).collect();
+            if broken.is_empty() {
+                continue;
             }
+            let difference = |(condition, seen): &(&Condition<T>, String)| Difference {
+                evidence: (*id).clone(),
+                expected: condition.expected.clone(),
+                seen: seen.clone(),
+            };
+            let expected: Vec<&str> = broken.iter().map(|(c, _)| c.expected.as_str()).collect();
+            return Finding {
+                differences: broken.iter().map(difference).collect(),
+                ..Finding::broken(expected.join(", "), clause(&broken, subject(item)), vec![(*id).clone()])
+            };
         }
-        let seen = if items.is_empty() { format!("no {}", self.what) } else { listed(3) };
-        Finding::holds(expected, seen, evidence)
+        let seen = match items {
+            [] => format!("{actor} {did} {}", self.pieces.counted(0)),
+            _ => format!("{actor} {did} {}", all()),
+        };
+        Finding::holds(self.expected(), seen, evidence)
     }
+}
+
+/// `the request ... arrived in plain text and had Host a.example`.
+fn clause<T>(broken: &[(&Condition<T>, String)], subject: Subject) -> String {
+    let of_handshake = broken.iter().all(|(c, _)| c.about == About::Handshake);
+    let of = |wanted: fn(About) -> bool| -> Vec<&str> {
+        broken.iter().filter(|(c, _)| wanted(c.about)).map(|(_, seen)| seen.as_str()).collect()
+    };
+    let (arrival, had) = (of(|a| a == About::Arrival), of(|a| a != About::Arrival));
+    let mut parts = Vec::new();
+    if !arrival.is_empty() {
+        parts.push(format!("arrived {}", arrival.join(" and ")));
+    }
+    if !had.is_empty() {
+        parts.push(format!("{} {}", if of_handshake { "carried" } else { "had" }, had.join(", ")));
+    }
+    let subject = if of_handshake { subject.handshake } else { subject.piece };
+    format!("{subject} {}", parts.join(" and "))
 }

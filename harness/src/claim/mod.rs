@@ -1,5 +1,8 @@
 //! Claims: what a check demands of the evidence. A claim is a pure function of the evidence, so it can be judged
-//! when the scenario states it and once more at the scenario's end, when whatever came late has come too.
+//! when the scenario states it and again at the scenario's end, when late evidence has arrived too.
+//!
+//! A finding is written as clauses: `seen` says who did what and names the value that decides, `expected` says what the
+//! evidence had to show. [`Finding::reason`] makes sentences of them.
 
 mod credentials;
 mod external;
@@ -8,30 +11,34 @@ mod load;
 mod matcher;
 mod proxy;
 mod reply;
+mod window;
+mod words;
 
 use std::sync::Arc;
 
 use meshproof_model::{Difference, Evidence, EvidenceId, Verdict};
 
 pub use credentials::Credentials;
-pub use external::{Sighting, Window};
+pub use external::Sighting;
 pub(crate) use fidelity::connections_of;
 pub use load::Load;
 pub use matcher::Count;
 pub use proxy::{ConnectionLine, Logged, Upstream};
 pub(crate) use proxy::{opened_by, recorded};
 pub use reply::{HopClaim, OnlyResponse, Reply, ServerCertificate};
+pub use window::Window;
+pub(crate) use words::{Server, ServerPlace};
 
-/// The evidence as far as it has come, and where each request's part of it begins.
+/// The evidence so far, and where the part of each request begins.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     /// In order of arrival.
     pub evidence: &'a [Evidence],
     /// Indices into `evidence` at which the suite began a request or changed the configuration, ascending.
     pub marks: &'a [usize],
-    /// Those of the marks at which the configuration changed.
+    /// The marks at which the configuration changed.
     pub changes: &'a [usize],
-    /// The hosts outside that show nothing of what they saw.
+    /// The real hosts: what they receive cannot be observed.
     pub unobserved: &'a [String],
 }
 
@@ -42,7 +49,7 @@ impl<'a> View<'a> {
         self.until(self.marks, from)
     }
 
-    /// What arrived from the mark `from` until the configuration changed next: what belongs to a request and may come later
+    /// What arrived from the mark `from` until the next change of the configuration: evidence of a request may arrive later
     /// than its answer.
     #[must_use]
     pub fn phase(&self, from: usize) -> &'a [Evidence] {
@@ -58,18 +65,18 @@ impl<'a> View<'a> {
 /// What a claim found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// [`Verdict::Passed`], [`Verdict::Failed`] or [`Verdict::Inconclusive`]; [`Verdict::Skipped`] where it asks what an unobserved host
-    /// saw.
+    /// [`Verdict::Passed`], [`Verdict::Failed`] or [`Verdict::Inconclusive`]; [`Verdict::Skipped`] if the claim is about an
+    /// unobserved host.
     pub verdict: Verdict,
-    /// What the evidence had to show.
+    /// What the evidence had to show, as a phrase: `server name edition.cnn.com`.
     pub expected: String,
-    /// What it shows.
+    /// What it shows, as a clause that names the actor: `workload sleep received status 503 for GET http://...`.
     pub seen: String,
-    /// The pieces that this rests on.
+    /// The pieces of evidence that decide.
     pub evidence: Vec<EvidenceId>,
-    /// Where one of them shows something else than was expected, field by field.
+    /// The fields in which a piece differs from what was expected.
     pub differences: Vec<Difference>,
-    /// Where it was seen: `on the hop to external service edition.cnn.com`. Empty where that is clear without words.
+    /// Where it was seen, if `seen` does not say so: `on the hop to external service edition.cnn.com`.
     pub place: String,
 }
 
@@ -103,22 +110,21 @@ impl Finding {
         Self { verdict: Verdict::Inconclusive, ..Self::holds(expected, seen, evidence) }
     }
 
-    /// What this host saw is asked, and it shows nothing of that. Never a pass: that no evidence is there proves nothing then.
+    /// The claim is about what this host received, which cannot be observed. Never a pass: missing evidence proves nothing
+    /// then.
     #[must_use]
     pub fn unobserved(host: &str) -> Self {
         Self {
             verdict: Verdict::Skipped,
             ..Self::holds(
-                format!("what {host} saw"),
-                format!(
-                    "what {host} saw is not known: with --live it is the real host, which shows nothing of it"
-                ),
+                format!("evidence of what {host} received"),
+                format!("with --live, {host} is the real host, so the suite cannot observe what it received"),
                 Vec::new(),
             )
         }
     }
 
-    /// The same, resting on the other sides alone, which its words say.
+    /// The same finding, which rests on the other two sides alone and says so.
     fn without_the_side_of(mut self, unobserved: &Self) -> Self {
         if self.verdict == Verdict::Passed && !self.seen.contains(&unobserved.seen) {
             self.seen = format!("{}; {}", self.seen, unobserved.seen);
@@ -126,14 +132,14 @@ impl Finding {
         self
     }
 
-    /// The same, seen there.
+    /// The same finding, seen there.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {
         self.place = place.into();
         self
     }
 
-    /// The same, resting on this exchange too: so that a reader finds what was asked even where nothing answered.
+    /// The same finding with this exchange as evidence too: a reader finds the request even if nothing answered it.
     #[must_use]
     pub fn about(mut self, exchange: &EvidenceId) -> Self {
         if !self.evidence.contains(exchange) {
@@ -142,17 +148,22 @@ impl Finding {
         self
     }
 
-    /// One sentence for the report.
+    /// What happened, as a clause: with the place, if there is one.
+    fn happened(&self) -> String {
+        if self.place.is_empty() { self.seen.clone() } else { format!("{}: {}", self.place, self.seen) }
+    }
+
+    /// The finding in sentences for the report: what happened, then what was expected.
     #[must_use]
     pub fn reason(&self) -> String {
-        // A requirement is a sentence, and goes on here.
-        let expected = self.expected.trim_end_matches('.');
         match self.verdict {
-            Verdict::Passed => self.seen.clone(),
-            Verdict::Failed if self.place.is_empty() => format!("expected {expected}; saw {}", self.seen),
-            Verdict::Failed => format!("{}: expected {expected}; saw {}", self.place, self.seen),
-            Verdict::Inconclusive => format!("cannot be decided: {}", self.seen),
-            Verdict::Skipped | Verdict::Error => self.seen.clone(),
+            Verdict::Passed | Verdict::Skipped | Verdict::Error => words::sentence(&self.seen),
+            Verdict::Failed => {
+                let happened = words::sentence(&self.happened());
+                // A requirement is a sentence already.
+                format!("{happened} Expected: {}.", self.expected.trim_end_matches('.'))
+            }
+            Verdict::Inconclusive => format!("Inconclusive: {}.", self.seen.trim_end_matches('.')),
         }
     }
 }
@@ -165,18 +176,18 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// A claim that is judged by this function, which must depend on nothing but the evidence.
+    /// A claim that this function judges. It must depend on nothing but the evidence.
     pub fn new(judge: impl Fn(View<'_>) -> Finding + Send + Sync + 'static) -> Self {
         Self { judge: Arc::new(judge) }
     }
 
-    /// Judges it.
+    /// Judges the claim.
     #[must_use]
     pub fn judge(&self, view: View<'_>) -> Finding {
         (self.judge)(view)
     }
 
-    /// A claim on what this host saw, which an unobserved one leaves without a verdict.
+    /// A claim about what this host received. It is skipped if the host is not observed.
     pub(crate) fn on_the_side_of(
         host: &str,
         judge: impl Fn(View<'_>) -> Finding + Send + Sync + 'static,
@@ -189,16 +200,20 @@ impl Claim {
         )
     }
 
-    /// Every one of these holds. The finding is the first that does not, or all of them put together. What asks an unobserved host
-    /// leaves the whole without a verdict, unless another part is broken.
+    /// All of these hold. The finding is the first one that does not hold, or all of them joined. A claim about an unobserved
+    /// host makes the whole skipped, unless another part is broken.
     pub fn all(claims: impl IntoIterator<Item = Self>) -> Self {
         let claims: Vec<Self> = claims.into_iter().collect();
         Self::new(move |view| {
             let findings: Vec<Finding> = claims.iter().map(|c| c.judge(view)).collect();
             if findings.is_empty() {
-                return Finding::undecided("something to be claimed", "nothing was claimed", Vec::new());
+                return Finding::undecided(
+                    "at least one claim",
+                    "the scenario makes no claim here",
+                    Vec::new(),
+                );
             }
-            // A broken part decides, whatever cannot be decided beside it.
+            // A broken part decides, even if other parts are inconclusive.
             for verdict in [Verdict::Failed, Verdict::Error, Verdict::Inconclusive, Verdict::Skipped] {
                 if let Some(first) = findings.iter().find(|f| f.verdict == verdict) {
                     return first.clone();
@@ -224,53 +239,41 @@ impl Claim {
     }
 }
 
-/// How claims are put together; for claims and for what becomes one.
+/// How claims are combined; for claims and for everything that becomes one.
 pub trait Claims: Into<Claim> {
     /// Both hold.
     fn and(self, other: impl Into<Claim>) -> Claim {
         Claim::all([self.into(), other.into()])
     }
 
-    /// A negative with its positive twin: the twin differs in the one field under test and must have succeeded, or else
-    /// that this claim holds says nothing. A broken claim stays broken.
-    fn provided(self, twin_is: &str, twin: impl Into<Claim>) -> Claim {
-        let (own_claim, twin, twin_is) = (self.into(), twin.into(), twin_is.to_owned());
+    /// A negative claim with its control: the same request with only the field under test changed. If the control did not
+    /// succeed, this claim proves nothing and is inconclusive. A broken claim stays broken.
+    fn provided(self, control_is: &str, control: impl Into<Claim>) -> Claim {
+        let (own_claim, control, control_is) = (self.into(), control.into(), control_is.to_owned());
         Claim::new(move |view| {
             let own = own_claim.judge(view);
             if own.verdict != Verdict::Passed {
                 return own;
             }
-            let other = twin.judge(view);
-            if matches!(other.verdict, Verdict::Skipped | Verdict::Error) {
-                return other;
-            }
-            if other.verdict == Verdict::Passed {
-                let mut evidence = own.evidence;
-                evidence.extend(other.evidence);
-                return Finding::holds(
-                    own.expected,
-                    format!("{}; and {twin_is}: {}", own.seen, other.seen),
-                    evidence,
-                );
-            }
-            let twin_at = if other.place.is_empty() { String::new() } else { format!("{}, ", other.place) };
-            Finding {
-                differences: other.differences,
-                ..Finding::undecided(
-                    own.expected,
-                    format!(
-                        "{}, but that proves something only if {twin_is} works, and it did not: {twin_at}expected {}, \
-                         saw {}",
-                        own.seen, other.expected, other.seen
-                    ),
-                    own.evidence.into_iter().chain(other.evidence).collect(),
-                )
+            let other = control.judge(view);
+            let evidence = || own.evidence.iter().chain(&other.evidence).cloned().collect();
+            match other.verdict {
+                Verdict::Skipped | Verdict::Error => other,
+                Verdict::Passed => {
+                    let seen = format!("{}; control ({control_is}): {}", own.seen, other.seen);
+                    Finding::holds(&own.expected, seen, evidence())
+                }
+                Verdict::Failed | Verdict::Inconclusive => {
+                    let seen = without_control(&control_is, &other, &own);
+                    let finding = Finding::undecided(&own.expected, seen, evidence());
+                    Finding { differences: other.differences, ..finding }
+                }
             }
         })
     }
 
-    /// And this, on what a host outside saw; where that is not observed, this claim alone decides, and says so. For checks that the
-    /// other two sides decide as well.
+    /// Both hold, where the second is about what a host outside the mesh received. If the host is not observed, this claim
+    /// decides alone, and the finding says so. For checks that the other two sides can decide.
     fn and_outside(self, external: impl Into<Claim>) -> Claim {
         let (own_claim, external) = (self.into(), external.into());
         let both = own_claim.clone().and(external.clone());
@@ -285,8 +288,8 @@ pub trait Claims: Into<Claim> {
         })
     }
 
-    /// This claim on what a host outside saw; where that is not observed, the other one in its place, which asks the other sides for
-    /// what they can know of it.
+    /// This claim about what a host outside the mesh received. If the host is not observed, the other claim replaces it, which
+    /// is about what the other two sides can know.
     fn or_unobserved(self, instead: impl Into<Claim>) -> Claim {
         let (external, instead) = (self.into(), instead.into());
         Claim::new(move |view| {
@@ -298,14 +301,27 @@ pub trait Claims: Into<Claim> {
         })
     }
 
-    /// The claim with words put before what it expects and saw, to tell apart several of a kind.
-    fn of(self, what: &str) -> Claim {
-        let (claim, what) = (self.into(), what.to_owned());
+    /// The same claim as one case of several: the finding names it.
+    fn of(self, case: &str) -> Claim {
+        let (claim, case) = (self.into(), case.to_owned());
         Claim::new(move |view| {
             let f = claim.judge(view);
-            Finding { expected: format!("{what}: {}", f.expected), seen: format!("{what}: {}", f.seen), ..f }
+            Finding { seen: format!("case \"{case}\": {}", f.seen), ..f }
         })
     }
+}
+
+/// Why a claim proves nothing: first the cause, which is what happened to the control.
+fn without_control(control_is: &str, control: &Finding, own: &Finding) -> String {
+    let expected = match control.verdict {
+        Verdict::Failed => format!(" (expected: {})", control.expected.trim_end_matches('.')),
+        Verdict::Passed | Verdict::Inconclusive | Verdict::Skipped | Verdict::Error => String::new(),
+    };
+    format!(
+        "the control ({control_is}) did not succeed, because {}{expected}. Without it this proves nothing: {}",
+        control.happened().trim_end_matches('.'),
+        own.seen
+    )
 }
 
 impl<T: Into<Claim>> Claims for T {}

@@ -1,13 +1,15 @@
-//! Claims on what a proxy logged.
+//! Claims about what a proxy logged.
 
 use std::net::SocketAddr;
 
-use meshproof_model::{AccessLog, Evidence, EvidenceId, Fact, ServerRequest, Side, Verdict};
+use meshproof_model::{AccessLog, Evidence, EvidenceId, Fact, Side, Verdict};
 
-use super::matcher::Matcher;
+use super::external::requests;
+use super::matcher::{About, Matcher, Pieces, Subject};
+use super::words::{self, Server, counted, listed};
 use crate::access_log::{ENVOY_TEXT, ISTIO_JSON};
 
-use super::{Claim, Claims, Count, Finding, Reply, View};
+use super::{Claim, Count, Finding, Reply, View};
 
 fn lines<'a>(proxy: &str, evidence: &'a [Evidence]) -> impl Iterator<Item = (&'a Evidence, &'a AccessLog)> {
     let proxy = proxy.to_owned();
@@ -21,28 +23,28 @@ fn describe_line(log: &AccessLog) -> String {
     crate::store::bounded(&log.line, 600)
 }
 
-/// A line that cannot be read, its cause first: whoever cuts the text must not cut that.
+/// A line that cannot be read. Its cause comes first, so that it is never cut.
 fn describe_unread(log: &AccessLog) -> String {
-    format!("{}: {:?}", log.unreadable.as_deref().unwrap_or("for no known cause"), describe_line(log))
+    format!("{}: {:?}", log.unreadable.as_deref().unwrap_or("unknown cause"), describe_line(log))
 }
 
 fn field<T: Clone>(log: &AccessLog, get: impl Fn(&meshproof_model::LogFields) -> Option<T>) -> Option<T> {
     log.fields.as_ref().and_then(get)
 }
 
-/// Where a proxy's connection to a host and port must lead, as its access log shows it.
+/// The upstream address that a proxy's access log must show for a host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Upstream {
-    /// To this `address:port`.
+    /// This `address:port`.
     At(String),
-    /// To any address, as name servers have it for a real host; the port is the one.
+    /// Any address with this port: name servers decide where a real host is.
     OnPort(u16),
-    /// The host leads nowhere: no line can show it.
+    /// The host has no address: no line can show it.
     Nowhere,
 }
 
-/// Whether the line's format has a place for the server name. Envoy's own has none ("Access logging", default format
-/// string), and a JSON format has the members that somebody chose.
+/// Whether the line's format contains the server name. Envoy's default format does not ("Access logging", default format
+/// string), and a JSON format has the members that the mesh's operator chose.
 fn has_server_name(log: &AccessLog) -> bool {
     match log.format.as_deref() {
         Some(ENVOY_TEXT) => false,
@@ -51,7 +53,7 @@ fn has_server_name(log: &AccessLog) -> bool {
     }
 }
 
-/// What a proxy logged of one request: the lines that carry its token. Exactly one, unless told otherwise.
+/// What a proxy logged for one request: the lines that carry its token. Exactly one, unless another number is set.
 #[must_use = "a claim that is not judged asserts nothing"]
 pub struct Logged {
     proxy: String,
@@ -61,13 +63,40 @@ pub struct Logged {
     wants_server_name: bool,
 }
 
+fn pieces(proxy: &str) -> Pieces {
+    Pieces {
+        actor: format!("proxy {proxy}"),
+        did: "logged",
+        noun: "access-log line",
+        which: "with this token".to_owned(),
+    }
+}
+
+/// The claim of a check that is not about the log: lines that exist must have these values. Inconclusive without a line.
+fn where_logged(logged: Logged) -> Claim {
+    let (proxy, token, exchange) = (logged.proxy.clone(), logged.token.clone(), logged.exchange.clone());
+    let claim = Claim::from(logged.count(Count::AtLeast(0)));
+    Claim::new(move |view| {
+        let found = claim.judge(view);
+        let is_logged = || lines(&proxy, view.evidence).any(|(e, _)| e.token.as_deref() == Some(&token));
+        if found.verdict != Verdict::Passed || is_logged() {
+            return found;
+        }
+        let seen = format!(
+            "proxy {proxy} logged no access-log line with this token, so its values are unknown{}",
+            unreadable(&proxy, view)
+        );
+        Finding::undecided(found.expected, seen, Vec::new()).about(&exchange)
+    })
+}
+
 impl Logged {
     pub(crate) fn new(proxy: &str, reply: &Reply) -> Self {
         Self {
             proxy: proxy.to_owned(),
             token: reply.token.clone(),
             exchange: reply.id.clone(),
-            matcher: Matcher::new(format!("access-log line of it at {proxy}"), Count::Exactly(1)),
+            matcher: Matcher::new(pieces(proxy), Count::Exactly(1)),
             wants_server_name: false,
         }
     }
@@ -78,7 +107,7 @@ impl Logged {
         expected: &str,
         get: impl Fn(&meshproof_model::LogFields) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.matcher.demand_text(name, expected, move |log: &AccessLog| field(log, &get));
+        self.matcher.demand_text(About::Piece, name, expected, move |log: &AccessLog| field(log, &get));
         self
     }
 
@@ -88,16 +117,9 @@ impl Logged {
         self
     }
 
-    /// What there is of it is so; without a line nothing can be said. For a check that is about something else than the log.
+    /// The lines that exist have these values; inconclusive without a line. For a check that is not about the log.
     pub fn where_logged(self) -> Claim {
-        let line = Self {
-            matcher: Matcher::new(self.matcher.what().to_owned(), Count::AtLeast(1)),
-            proxy: self.proxy.clone(),
-            token: self.token.clone(),
-            exchange: self.exchange.clone(),
-            wants_server_name: false,
-        };
-        self.count(Count::AtLeast(0)).provided("the access log", line)
+        where_logged(self)
     }
 
     /// `%REQ(:METHOD)%`.
@@ -115,7 +137,7 @@ impl Logged {
         self.text("status", &status.to_string(), |f| f.response_code.map(|c| c.to_string()))
     }
 
-    /// `%REQ(:AUTHORITY)%`; a default port beside the host is as good as none.
+    /// `%REQ(:AUTHORITY)%`; a default port is ignored.
     pub fn authority(self, authority: &str) -> Self {
         self.text("authority", authority, |f| {
             let a = f.authority.as_deref()?;
@@ -128,7 +150,7 @@ impl Logged {
         match upstream {
             Upstream::At(address) => self.text("upstream host", &address, |f| f.upstream_host.clone()),
             Upstream::OnPort(port) => {
-                self.matcher.demand(format!("upstream host with port {port}"), move |log| {
+                self.matcher.demand(About::Piece, format!("upstream host with port {port}"), move |log| {
                     match field(log, |f| f.upstream_host.clone()) {
                         Some(seen) if seen.parse().is_ok_and(|at: SocketAddr| at.port() == port) => Ok(()),
                         Some(seen) => Err(format!("upstream host {seen}")),
@@ -141,14 +163,14 @@ impl Logged {
         }
     }
 
-    /// The proxy had no upstream connection for it, or one to this address alone.
+    /// The proxy had no upstream connection for the request, or only one to this address.
     pub fn no_upstream_but(mut self, upstream: &Upstream) -> Self {
         let allowed = match upstream {
             Upstream::At(address) => Some(address.clone()),
             Upstream::OnPort(_) | Upstream::Nowhere => None,
         };
-        let or = allowed.as_ref().map(|a| format!(" but {a}")).unwrap_or_default();
-        self.matcher.demand(format!("no upstream host{or}"), move |log| {
+        let or = allowed.as_ref().map(|a| format!(" except {a}")).unwrap_or_default();
+        self.matcher.demand(About::Piece, format!("no upstream host{or}"), move |log| {
             match field(log, |f| f.upstream_host.clone()) {
                 Some(seen) if allowed.as_ref() != Some(&seen) => Err(format!("upstream host {seen}")),
                 Some(_) | None => Ok(()),
@@ -157,10 +179,10 @@ impl Logged {
         self
     }
 
-    /// The cluster, where the format shows it; the older default formats do not.
+    /// The cluster, if the format contains it; older default formats do not.
     pub fn upstream_cluster(mut self, cluster: &str) -> Self {
         let wanted = cluster.to_owned();
-        self.matcher.demand(format!("upstream cluster {cluster}"), move |log| {
+        self.matcher.demand(About::Piece, format!("upstream cluster {cluster}"), move |log| {
             let shows = log.format.as_deref() != Some(ENVOY_TEXT);
             match field(log, |f| f.upstream_cluster.clone()) {
                 // `%UPSTREAM_CLUSTER_RAW%` ends here; `%UPSTREAM_CLUSTER%` may append `;`.
@@ -173,12 +195,12 @@ impl Logged {
         self
     }
 
-    /// `%REQUESTED_SERVER_NAME%`. A format without it decides neither way.
+    /// `%REQUESTED_SERVER_NAME%`. Inconclusive if the format does not contain it.
     pub fn requested_server_name(mut self, name: &str) -> Self {
         const NAME: &str = "requested server name";
         let wanted = name.to_owned();
         self.wants_server_name = true;
-        self.matcher.demand(format!("{NAME} {name}"), move |log| {
+        self.matcher.demand(About::Piece, format!("{NAME} {name}"), move |log| {
             match field(log, |f| f.requested_server_name.clone()) {
                 Some(seen) if seen == wanted => Ok(()),
                 Some(seen) => Err(format!("{NAME} {seen}")),
@@ -197,40 +219,57 @@ impl From<Logged> for Claim {
                 .filter(|(e, _)| e.token.as_deref() == Some(l.token.as_str()))
                 .map(|(e, log)| (&e.id, log))
                 .collect();
-            let mut finding = l.matcher.judge(&found, describe_line);
+            let subject = |_: &AccessLog| {
+                let line = format!("the access-log line of proxy {} for this request", l.proxy);
+                Subject { piece: line.clone(), handshake: line }
+            };
+            let mut finding = l.matcher.judge(&found, describe_line, subject);
             if found.is_empty() {
                 finding.seen.push_str(&unreadable(&l.proxy, view));
             }
             let mute = found.iter().find(|(_, log)| l.wants_server_name && !has_server_name(log));
             if let (Verdict::Passed, Some((id, log))) = (finding.verdict, mute) {
-                let seen = format!("a format without the requested server name: {}", describe_line(log));
-                finding = Finding::undecided(finding.expected, seen, vec![(*id).clone()]);
+                finding =
+                    Finding::undecided(finding.expected, no_server_name(&l.proxy, log), vec![(*id).clone()]);
             }
-            // A line that cannot be read and yet holds the token may be one more of this request.
-            let told_again = lines(&l.proxy, view.evidence)
+            // An unreadable line that contains the token may be a second line for this request.
+            let second = lines(&l.proxy, view.evidence)
                 .find(|(_, log)| log.unreadable.is_some() && log.line.contains(l.token.as_str()));
-            if let (Verdict::Passed, Some((e, log))) = (finding.verdict, told_again) {
-                let seen = format!("a line of it that cannot be read: {}", describe_unread(log));
+            if let (Verdict::Passed, Some((e, log))) = (finding.verdict, second) {
+                let seen = unread_line(&l.proxy, "a second access-log line with this token", log);
                 finding = Finding::undecided(finding.expected, seen, vec![e.id.clone()]);
             }
-            finding.at(format!("in the access log of proxy {}", l.proxy)).about(&l.exchange)
+            finding.about(&l.exchange)
         })
     }
 }
 
-/// Says so when lines were there that could not be read: the reader must not think that the log was empty.
+fn no_server_name(proxy: &str, log: &AccessLog) -> String {
+    format!(
+        "the access-log format of proxy {proxy} does not contain the requested server name: {}",
+        describe_line(log)
+    )
+}
+
+fn unread_line(proxy: &str, which: &str, log: &AccessLog) -> String {
+    format!("proxy {proxy} logged {which}, which cannot be parsed: {}", describe_unread(log))
+}
+
+/// Mentions lines that cannot be parsed: a reader must not think that the log is empty.
 fn unreadable(proxy: &str, view: View<'_>) -> String {
     let broken: Vec<&AccessLog> =
         lines(proxy, view.evidence).map(|(_, l)| l).filter(|l| l.unreadable.is_some()).collect();
     match broken.last() {
-        Some(last) => {
-            format!(" ({} lines could not be read, the last: {})", broken.len(), describe_unread(last))
-        }
+        Some(last) => format!(
+            "; {} cannot be parsed, the last: {}",
+            counted(broken.len(), "access-log line"),
+            describe_unread(last)
+        ),
         None => String::new(),
     }
 }
 
-/// Lines of connections that were passed through: they carry no token, and are attributed by their place in time.
+/// Lines of connections that were passed through. They carry no token; the time tells which request they belong to.
 #[must_use = "a claim that is not judged asserts nothing"]
 pub struct ConnectionLine {
     proxy: String,
@@ -247,9 +286,7 @@ impl ConnectionLine {
 impl From<ConnectionLine> for Claim {
     /// Exactly one line with the server name, and no line of the window shows a method or a path.
     fn from(c: ConnectionLine) -> Self {
-        Self::new(move |view| {
-            c.judge(view).at(format!("in the access log of proxy {}", c.proxy)).about(&c.reply.id)
-        })
+        Self::new(move |view| c.judge(view).about(&c.reply.id))
     }
 }
 
@@ -257,7 +294,7 @@ impl ConnectionLine {
     fn judge(&self, view: View<'_>) -> Finding {
         let c = self;
         let expected = format!(
-            "one access-log line at {} with server name {}, and no method or path",
+            "exactly one access-log line at proxy {} with server name {}, and no line with a method or path",
             c.proxy, c.server_name
         );
         let found: Vec<(&Evidence, &AccessLog)> = lines(&c.proxy, view.window(c.reply.mark)).collect();
@@ -265,84 +302,100 @@ impl ConnectionLine {
         let shows_http =
             |log: &AccessLog| field(log, |f| f.path.clone().or_else(|| f.method.clone())).is_some();
         if let Some((e, log)) = found.iter().find(|(_, l)| shows_http(l)) {
-            let seen = format!("a line with method or path: {}", describe_line(log));
+            let seen =
+                format!("proxy {} logged a line with a method or path: {}", c.proxy, describe_line(log));
             return Finding::broken(expected, seen, vec![e.id.clone()]);
         }
         if let Some((e, log)) = found.iter().find(|(_, l)| l.unreadable.is_some()) {
-            let seen = format!("a line that cannot be read: {}", describe_unread(log));
+            let seen = unread_line(&c.proxy, "an access-log line", log);
             return Finding::undecided(expected, seen, vec![e.id.clone()]);
         }
-        let named: Vec<_> = found
+        let named: Vec<&AccessLog> = found
             .iter()
-            .filter(|(_, l)| {
+            .map(|(_, l)| *l)
+            .filter(|l| {
                 field(l, |f| f.requested_server_name.clone()).as_deref() == Some(c.server_name.as_str())
             })
             .collect();
+        let shown = |logs: &[&AccessLog]| listed(logs.iter().map(|log| describe_line(log)));
+        let number =
+            |n: usize| format!("{} with server name {}", counted(n, "access-log line"), c.server_name);
         match named.as_slice() {
-            [(_, log)] => Finding::holds(expected, describe_line(log), ids),
+            [log] => {
+                Finding::holds(expected, format!("proxy {} logged {}", c.proxy, describe_line(log)), ids)
+            }
             [] if found.is_empty() => {
-                let seen = format!("no line at {}{}", c.proxy, unreadable(&c.proxy, view));
+                let seen = format!(
+                    "proxy {} logged no access-log line during this request{}",
+                    c.proxy,
+                    unreadable(&c.proxy, view)
+                );
                 Finding::broken(expected, seen, ids)
             }
             [] => match found.iter().find(|(_, l)| !has_server_name(l)) {
-                Some((_, log)) => {
-                    let seen = format!("a format without the requested server name: {}", describe_line(log));
-                    Finding::undecided(expected, seen, ids)
-                }
+                Some((_, log)) => Finding::undecided(expected, no_server_name(&c.proxy, log), ids),
                 None => {
-                    let seen = format!("no such line, but {}", describe_line(found[0].1));
+                    let all: Vec<&AccessLog> = found.iter().map(|(_, l)| *l).collect();
+                    let seen = format!("proxy {} logged {}, but {}", c.proxy, number(0), shown(&all));
                     Finding::broken(expected, seen, ids)
                 }
             },
-            several => Finding::broken(expected, format!("{} such lines", several.len()), ids),
+            several => {
+                let seen = format!("proxy {} logged {}: {}", c.proxy, number(several.len()), shown(several));
+                Finding::broken(expected, seen, ids)
+            }
         }
     }
 }
 
-/// The connection on which an external service got a request was opened by this proxy: the proxy's log names, as its own
-/// end of the upstream connection, the address that the service saw.
-pub(crate) fn opened_by(proxy: &str, host: &str, reply: &Reply) -> Claim {
-    let (proxy, of, token) = (proxy.to_owned(), host.to_owned(), reply.token.clone());
-    let (exchange, place) = (reply.id.clone(), format!("on the hop to external service {host}"));
+/// This proxy opened the connection on which a server received a request: the proxy logs, as its own end of the upstream
+/// connection, the address that the server saw.
+pub(crate) fn opened_by(proxy: &str, server: &Server, reply: &Reply) -> Claim {
+    let (proxy, of, token) = (proxy.to_owned(), server.clone(), reply.token.clone());
+    let exchange = reply.id.clone();
     let claim = Claim::new(move |view| {
-        let host = &of;
-        let expected = format!("the connection to {host} to come from {proxy}");
-        let request: Option<(&EvidenceId, &ServerRequest)> =
-            view.evidence.iter().find_map(|e| match (&e.side, &e.fact) {
-                (Side::Service { host: h }, Fact::Request(r))
-                    if h == host && e.token.as_deref() == Some(&token) =>
-                {
-                    Some((&e.id, r))
-                }
-                _ => None,
-            });
-        let Some((request_id, request)) = request else {
-            return Finding::broken(expected, format!("no request of it at {host}"), Vec::new());
+        let server = &of;
+        let expected = format!("a connection to {server} from proxy {proxy}");
+        let Some((request_id, request)) = requests(&server.host, &token, view).into_iter().next() else {
+            let seen = format!("{server} received no request with this token");
+            return Finding::broken(expected, seen, Vec::new());
         };
+        let from = words::opener(view, &request.peer);
         let line = lines(&proxy, view.evidence).find(|(e, _)| e.token.as_deref() == Some(&token));
         let Some((line_id, log)) = line.map(|(e, l)| (&e.id, l)) else {
-            let seen = format!("no access-log line of it at {proxy}, and a connection from {}", request.peer);
+            let seen = format!(
+                "{server} received the request from {from}, and proxy {proxy} logged no access-log line with this token{}",
+                unreadable(&proxy, view)
+            );
             return Finding::broken(expected, seen, vec![request_id.clone()]);
         };
         let ids = vec![request_id.clone(), line_id.clone()];
         match field(log, |f| f.upstream_local_address.clone()) {
-            Some(local) if local == request.peer => {
-                Finding::holds(expected, format!("{proxy} logs {local}, {host} saw {}", request.peer), ids)
-            }
             Some(local) => {
-                Finding::broken(expected, format!("{proxy} logs {local}, {host} saw {}", request.peer), ids)
+                let seen = format!(
+                    "{server} received the request on a connection from {}, and proxy {proxy} logs {local} as its own \
+                     end of the connection",
+                    request.peer
+                );
+                if local == request.peer {
+                    Finding::holds(expected, seen, ids)
+                } else {
+                    Finding::broken(expected, seen, ids)
+                }
             }
             None => {
-                let seen =
-                    format!("{proxy} does not log its own end of the connection: {}", describe_line(log));
+                let seen = format!(
+                    "proxy {proxy} does not log its own end of the upstream connection: {}",
+                    describe_line(log)
+                );
                 Finding::undecided(expected, seen, ids)
             }
         }
     });
-    Claim::on_the_side_of(host, move |view| claim.judge(view).at(place.clone()).about(&exchange))
+    Claim::on_the_side_of(&server.host, move |view| claim.judge(view).about(&exchange))
 }
 
-/// A fact of a log line, whatever it is. Inconclusive where there is no line to take it from.
+/// Records a value of a log line, whatever it is. Inconclusive without a line that has it.
 pub(crate) fn recorded(
     proxy: &str,
     reply: &Reply,
@@ -351,14 +404,18 @@ pub(crate) fn recorded(
 ) -> Claim {
     let (proxy, reply) = (proxy.to_owned(), reply.clone());
     Claim::new(move |view| {
-        let expected = format!("the {what}, whatever it is, in the access log of {proxy}");
+        let expected = format!("any {what} in the access log of proxy {proxy}");
         let line = lines(&proxy, view.evidence).find(|(e, _)| e.token.as_deref() == Some(&reply.token));
         let found = line.and_then(|(e, log)| Some((e.id.clone(), get(log, &reply)?)));
         match found {
-            Some((id, seen)) => Finding::holds(expected, format!("{what} {seen}"), vec![id]),
+            Some((id, seen)) => {
+                Finding::holds(expected, format!("proxy {proxy} logged the {what} {seen}"), vec![id])
+            }
             None => {
-                let seen =
-                    format!("no access-log line of it at {proxy} shows a {what}{}", unreadable(&proxy, view));
+                let seen = format!(
+                    "proxy {proxy} logged no access-log line with this token and a {what}{}",
+                    unreadable(&proxy, view)
+                );
                 Finding::undecided(expected, seen, vec![reply.id.clone()])
             }
         }

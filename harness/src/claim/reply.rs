@@ -1,12 +1,14 @@
-//! Claims on what the application saw.
+//! Claims about what the client received.
 
 use meshproof_model::{
     Difference, EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, Hop, HopResult, Response, Side,
 };
 
+use super::words::{containing, counted, unlike};
 use super::{Claim, Claims, Finding, View};
+use crate::store::bounded;
 
-/// The answer to one request, with whatever redirects were followed.
+/// What came of one request, including the redirects that were followed.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Reply {
@@ -16,76 +18,94 @@ pub struct Reply {
     pub token: String,
     /// The exchange itself.
     pub exchange: Exchange,
-    /// Who asked: `at workload sleep`.
-    pub(crate) place: String,
+    /// Who sent the request: `workload sleep`.
+    pub(crate) client: String,
     /// Where the request's part of the evidence begins.
     pub(crate) mark: usize,
 }
 
-/// A hop in a few words: `GET http://host/path -> 301`.
-fn describe_hop(hop: &Hop) -> String {
-    format!("{} {} -> {}", hop.method, hop.url, describe_result(&hop.result))
+/// How much of a URL or a body a sentence shows, in bytes.
+const BRIEF: usize = 200;
+
+/// The request of a hop: `GET http://host/path`.
+fn asked(hop: &Hop) -> String {
+    format!("{} {}", hop.method, bounded(&hop.url, BRIEF))
 }
 
-fn describe_result(result: &HopResult) -> String {
-    match result {
+/// What the client received on a hop: `HTTP/1.1 301 to https://host/path for GET http://host/path`.
+fn describe_hop(hop: &Hop) -> String {
+    let asked = asked(hop);
+    match &hop.result {
         HopResult::Response(r) => {
-            let location = r.header("location").map(|l| format!(" to {l}")).unwrap_or_default();
-            format!("{} {}{location}", r.version, r.status)
+            let location = r.header("location").map(|l| format!(" to {}", bounded(l, BRIEF)));
+            format!("{} {}{} for {asked}", r.version, r.status, location.unwrap_or_default())
         }
         HopResult::Error(ExchangeError { kind, message }) => {
             let kind = match kind {
                 ExchangeErrorKind::ConnectionRefused => "connection refused",
-                ExchangeErrorKind::ConnectionClosed => "connection closed without an answer",
+                ExchangeErrorKind::ConnectionClosed => "connection closed without a response",
                 ExchangeErrorKind::Tls => "TLS failure",
-                ExchangeErrorKind::Protocol => "not HTTP",
+                ExchangeErrorKind::Protocol => "response is not HTTP",
                 ExchangeErrorKind::Timeout => "timeout",
                 ExchangeErrorKind::ClientFailed => "the suite's client failed",
                 ExchangeErrorKind::Other => "failure",
             };
-            format!("{kind} ({message})")
+            format!("no response to {asked}: {kind} ({message})")
         }
     }
 }
 
 impl Reply {
-    /// The exchange in a few words.
+    /// What the client received, in a few words: `HTTP/1.1 200 for GET http://host/path`.
     #[must_use]
     pub fn describe(&self) -> String {
         self.exchange.hops.iter().map(describe_hop).collect::<Vec<_>>().join(", then ")
     }
 
+    /// `workload sleep received ...`.
+    fn received(&self, what: &str) -> String {
+        format!("{} received {what}", self.client)
+    }
+
+    /// What was received, with the request that it answers.
+    fn for_request(&self, seen: &str) -> String {
+        match self.exchange.hops.last() {
+            Some(hop) => format!("{seen} for {}", asked(hop)),
+            None => seen.to_owned(),
+        }
+    }
+
+    /// `expected` is what the client had to receive; the error of `verdict` is what it received instead.
     fn fixed(&self, expected: String, verdict: Result<(), String>) -> Claim {
         // The exchange is over: the finding cannot change any more.
         let evidence = vec![self.id.clone()];
         let finding = match verdict {
-            Ok(()) => Finding::holds(expected, format!("the application saw {}", self.describe()), evidence),
+            Ok(()) => Finding::holds(expected, self.received(&self.describe()), evidence),
             Err(seen) => Finding {
                 differences: vec![Difference {
                     evidence: self.id.clone(),
                     expected: expected.clone(),
                     seen: seen.clone(),
                 }],
-                ..Finding::broken(expected, seen, evidence)
+                ..Finding::broken(expected, self.received(&seen), evidence)
             },
-        }
-        .at(self.place.clone());
+        };
         Claim::new(move |_| finding.clone())
     }
 
-    /// The application saw just these statuses, one a hop, in this order.
+    /// The client received these statuses, one per hop, in this order.
     pub fn statuses(&self, wanted: &[u16]) -> Claim {
         let seen: Vec<Option<u16>> =
             self.exchange.hops.iter().map(|h| h.response().map(|r| r.status)).collect();
         let same = seen.len() == wanted.len() && seen.iter().zip(wanted).all(|(s, w)| *s == Some(*w));
         let words: Vec<String> = wanted.iter().map(u16::to_string).collect();
         self.fixed(
-            format!("the application sees {}", words.join(", then ")),
+            format!("status {}", words.join(", then ")),
             same.then_some(()).ok_or_else(|| self.describe()),
         )
     }
 
-    /// Exactly one response and no redirect anywhere: not followed, and none offered.
+    /// Exactly one response and no redirect: none was followed and none was offered.
     pub fn only_response(&self) -> OnlyResponse {
         let claim = match self.exchange.hops.as_slice() {
             [hop] => match hop.response() {
@@ -93,20 +113,22 @@ impl Reply {
                     Err(format!("a redirect: {}", self.describe()))
                 }
                 Some(_) => Ok(()),
-                None => Err(format!("no response: {}", self.describe())),
+                None => Err(self.describe()),
             },
-            _ => Err(format!("{} requests: {}", self.exchange.hops.len(), self.describe())),
+            hops => {
+                Err(format!("a redirect, and sent {}: {}", counted(hops.len(), "request"), self.describe()))
+            }
         };
-        let claim = self.fixed("one response and no redirect at the application".to_owned(), claim);
+        let claim = self.fixed("exactly one response and no redirect".to_owned(), claim);
         OnlyResponse { reply: self.clone(), claims: vec![claim] }
     }
 
-    /// Exactly one response, with status 200, and no redirect anywhere.
+    /// Exactly one response, with status 200, and no redirect.
     pub fn ok(&self) -> OnlyResponse {
         self.only_response().is(200)
     }
 
-    /// The request failed, and the control succeeded: the same request but for what `control_is` names.
+    /// The request failed, and the control succeeded. `control_is` names the control and the one thing that differs in it.
     pub fn unlike(&self, control_is: &str, control: &Self) -> Claim {
         self.fails().provided(control_is, control.ends_with(200))
     }
@@ -116,7 +138,7 @@ impl Reply {
         HopClaim { reply: self.clone(), index, claims: Vec::new() }
     }
 
-    /// The request failed: an error or a status of 400 and above. What that is worth is a matter of its twin.
+    /// The request failed: an error, or a status of 400 or above. It proves something only together with a control.
     pub fn fails(&self) -> Claim {
         let failed = match self.exchange.hops.last().map(|h| &h.result) {
             Some(HopResult::Response(r)) => r.status >= 400,
@@ -132,32 +154,32 @@ impl Reply {
             None => false,
         };
         self.fixed(
-            "the request to fail at the application (4xx, 5xx, refused or closed connection)".to_owned(),
+            "a failure (4xx, 5xx, refused or closed connection, TLS failure)".to_owned(),
             failed.then_some(()).ok_or_else(|| self.describe()),
         )
     }
 
-    /// The last response has this status, however many hops it took.
+    /// The last response has this status, after any number of redirects.
     pub fn ends_with(&self, status: u16) -> Claim {
         let ok = self.exchange.last_response().is_some_and(|r| r.status == status);
         self.fixed(
-            format!("the application gets {status} in the end"),
+            format!("status {status} in the last response"),
             ok.then_some(()).ok_or_else(|| self.describe()),
         )
     }
 
-    /// The last response's body has this text, however many hops it took.
+    /// The last response's body contains this text, after any number of redirects.
     pub fn last_body_contains(&self, text: &str) -> Claim {
         let verdict = match self.exchange.last_response() {
             Some(r) if r.body.contains(text) => Ok(()),
-            Some(r) => Err(format!("the body {:?}", excerpt(&r.body))),
+            Some(r) => Err(body(r)),
             None => Err(self.describe()),
         };
-        self.fixed(format!("a body with {text:?}"), verdict)
+        self.fixed(format!("a body that contains {text:?}"), verdict)
     }
 
-    /// The application saw the same as in an earlier exchange, the baseline: as many hops, and for each the same status or kind
-    /// of failure. Inconclusive where the baseline shows nothing to compare with: see [`Reply::as_baseline`].
+    /// The client received the same as in an earlier exchange, the baseline: as many hops, and for each the same status or
+    /// kind of failure. Inconclusive if the baseline cannot be compared with: see [`Reply::as_baseline`].
     pub fn ends_as(&self, baseline: &Self) -> Claim {
         let outline = |reply: &Self| -> Vec<Result<u16, ExchangeErrorKind>> {
             let outcome = |hop: &Hop| match &hop.result {
@@ -166,7 +188,7 @@ impl Reply {
             };
             reply.exchange.hops.iter().map(outcome).collect()
         };
-        let expected = format!("the application to see what it saw before ({})", baseline.describe());
+        let expected = format!("the same as in the baseline request: {}", baseline.describe());
         if let Err(why) = baseline.as_baseline(self) {
             return self.without_baseline(baseline, expected, &why);
         }
@@ -179,9 +201,9 @@ impl Reply {
         status(self) == status(later)
     }
 
-    /// Whether a later exchange can be compared with this one: it ended in a response, or in a refusal that a client sees at
-    /// once. A timeout and a failure of the client are chance; 503 and 504 are chance too, unless the
-    /// later exchange ends so as well: a gateway without a route gives them.
+    /// Whether a later exchange can be compared with this one: it ended in a response, or in a refusal that a client notices at
+    /// once. A timeout or a failure of the client is accidental. So are 503 and 504, unless the later exchange ends with the
+    /// same status: a gateway without a route answers so.
     fn as_baseline(&self, later: &Self) -> Result<(), String> {
         let stable = match self.exchange.hops.last().map(|h| &h.result) {
             Some(HopResult::Response(r)) => !matches!(r.status, 503 | 504) || self.ended_like(later),
@@ -199,18 +221,19 @@ impl Reply {
         stable.then_some(()).ok_or_else(|| self.describe())
     }
 
-    /// The finding where the baseline of a comparison did not succeed.
+    /// The finding if the baseline of a comparison did not succeed.
     fn without_baseline(&self, baseline: &Self, expected: String, why: &str) -> Claim {
         let seen = format!(
-            "the baseline request, with which this one is compared, did not succeed: {why}; this one: {}",
-            self.describe()
+            "the baseline request, with which this one is compared, did not succeed, because {}. This request: {}",
+            baseline.received(why),
+            self.received(&self.describe())
         );
         let evidence = vec![baseline.id.clone(), self.id.clone()];
-        let finding = Finding::undecided(expected, seen, evidence).at(self.place.clone());
+        let finding = Finding::undecided(expected, seen, evidence);
         Claim::new(move |_| finding.clone())
     }
 
-    /// The connection was refused or closed, or the TLS handshake failed: no HTTP answer at all.
+    /// The connection was refused or closed, or the TLS handshake failed. There is no HTTP response.
     pub fn is_cut_off(&self) -> Claim {
         let cut = match self.exchange.hops.last().map(|h| &h.result) {
             Some(HopResult::Error(e)) => matches!(
@@ -222,13 +245,13 @@ impl Reply {
             Some(HopResult::Response(_)) | None => false,
         };
         self.fixed(
-            "the connection to be refused".to_owned(),
+            "a refused or closed connection and no HTTP response".to_owned(),
             cut.then_some(()).ok_or_else(|| self.describe()),
         )
     }
 
-    /// Refused: the connection is cut off, or the answer is a 4xx. Servers differ in how they turn away who has no
-    /// certificate, or none that they believe: Envoy and rustls cut off, nginx and Go answer 400.
+    /// The client was refused: the connection was closed, or the status is 4xx. Servers differ in how they refuse a client
+    /// without a certificate that they accept: Envoy and rustls close the connection, nginx and Go answer 400.
     pub fn is_refused(&self) -> Claim {
         let refused = match self.exchange.hops.last().map(|h| &h.result) {
             Some(HopResult::Response(r)) => (400..500).contains(&r.status),
@@ -241,43 +264,42 @@ impl Reply {
             None => false,
         };
         self.fixed(
-            "the client to be refused (cut off, or 4xx)".to_owned(),
-            refused.then_some(()).ok_or_else(|| format!("the client saw {}", self.describe())),
+            "a refusal (refused or closed connection, TLS failure, or 4xx)".to_owned(),
+            refused.then_some(()).ok_or_else(|| self.describe()),
         )
     }
 
-    /// What the application wrote is, byte for byte, what it wrote for the first hop of `before`, but for the correlation
-    /// token; and it wrote nothing more.
+    /// The client sent one request, and its bytes are those of the first request of `before`, except for the correlation
+    /// token.
     pub fn sent_just_what_it_sent_first_in(&self, before: &Self) -> Claim {
-        let expected = "the application's request to be the same, byte for byte, and its only one".to_owned();
+        let expected = "exactly one request, with the same bytes as before".to_owned();
         let first = |reply: &Self| {
             reply.exchange.hops.first().map(|h| h.sent.replace(&reply.token, "TOKEN")).unwrap_or_default()
         };
         let (was, is) = (first(before), first(self));
         if was.is_empty() {
-            return self.without_baseline(before, expected, "nothing of it was recorded");
+            return self.without_baseline(before, expected, "no record of the bytes that it sent");
         }
-        let verdict = if self.exchange.hops.len() != 1 {
-            Err(format!(
-                "the application had to send {} requests: {}",
-                self.exchange.hops.len(),
-                self.describe()
-            ))
+        let (requests, client) = (self.exchange.hops.len(), &self.client);
+        let verdict = if requests != 1 {
+            Err(format!("{client} sent {}: {}", counted(requests, "request"), self.describe()))
         } else if was != is {
-            Err(format!("the application wrote {is:?} where it had written {was:?}"))
+            Err(format!("{client} sent {:?}; before, it sent {:?}", unlike(&is, &was), unlike(&was, &is)))
         } else {
             Ok(())
         };
         let evidence = vec![before.id.clone(), self.id.clone()];
         let finding = match verdict {
-            Ok(()) => Finding::holds(expected, format!("the same {} bytes, once", is.len()), evidence),
+            Ok(()) => {
+                let seen = format!("{client} sent the same {} bytes once", is.len());
+                Finding::holds(expected, seen, evidence)
+            }
             Err(seen) => Finding::broken(expected, seen, evidence),
-        }
-        .at(self.place.clone());
+        };
         Claim::new(move |_| finding.clone())
     }
 
-    /// The exchange of another workload that this request led to, as its application recorded it.
+    /// The exchange of another workload that this request caused, as recorded by that workload's application.
     #[must_use]
     pub fn nested(&self, view: View<'_>, workload: &str) -> Option<Self> {
         view.evidence.iter().find_map(|e| match (&e.side, &e.fact) {
@@ -288,7 +310,7 @@ impl Reply {
                     id: e.id.clone(),
                     token: self.token.clone(),
                     exchange: x.clone(),
-                    place: format!("at workload {name}"),
+                    client: format!("workload {name}"),
                     mark: self.mark,
                 })
             }
@@ -297,7 +319,7 @@ impl Reply {
     }
 }
 
-/// Claims on the one response.
+/// Claims about the only response.
 #[must_use = "a claim that is not judged asserts nothing"]
 pub struct OnlyResponse {
     reply: Reply,
@@ -311,31 +333,29 @@ impl OnlyResponse {
         test: impl FnOnce(&Response) -> Result<(), String>,
     ) -> Self {
         let verdict = match self.reply.exchange.last_response() {
-            Some(r) => test(r),
-            None => Err(format!("no response: {}", self.reply.describe())),
+            Some(r) => test(r).map_err(|seen| self.reply.for_request(&seen)),
+            None => Err(self.reply.describe()),
         };
         let claim = self.reply.fixed(expected, verdict);
         self.claims.push(claim);
         self
     }
 
-    /// Its status.
+    /// The status.
     pub fn is(self, status: u16) -> Self {
-        self.with(format!("status {status} at the application"), |r| {
-            (r.status == status)
-                .then_some(())
-                .ok_or_else(|| format!("status {}, body {:?}", r.status, excerpt(&r.body)))
+        self.with(format!("status {status}"), |r| {
+            (r.status == status).then_some(()).ok_or_else(|| format!("status {} with {}", r.status, body(r)))
         })
     }
 
-    /// A text in its body.
+    /// The body contains this text.
     pub fn body_contains(self, text: &str) -> Self {
-        self.with(format!("a body with {text:?}"), |r| {
-            r.body.contains(text).then_some(()).ok_or_else(|| format!("the body {:?}", excerpt(&r.body)))
+        self.with(format!("a body that contains {text:?}"), |r| {
+            r.body.contains(text).then_some(()).ok_or_else(|| body(r))
         })
     }
 
-    /// The page that the suite put there ([`crate::mesh::External::own`]); what a real host's page says is its own affair.
+    /// The body contains the page of the suite ([`crate::mesh::External::own`]). Nothing is expected of a real host's page.
     pub fn shows(self, page: Option<&str>) -> Self {
         match page {
             Some(text) => self.body_contains(text),
@@ -343,16 +363,22 @@ impl OnlyResponse {
         }
     }
 
-    /// A text that must not be in its body.
+    /// The body does not contain this text.
     pub fn body_lacks(self, text: &str) -> Self {
         self.with(format!("a body without {text:?}"), |r| {
-            (!r.body.contains(text)).then_some(()).ok_or_else(|| format!("the body {:?}", excerpt(&r.body)))
+            (!r.body.contains(text))
+                .then_some(())
+                .ok_or_else(|| format!("a body that contains {text:?}: {:?}", containing(&r.body, text)))
         })
     }
 }
 
-fn excerpt(body: &str) -> String {
-    crate::store::bounded(body, 200)
+/// `the body "..."`, shortened.
+fn body(r: &Response) -> String {
+    match r.body.as_str() {
+        "" => "an empty body".to_owned(),
+        text => format!("the body {:?}", bounded(text, BRIEF)),
+    }
 }
 
 impl From<OnlyResponse> for Claim {
@@ -361,7 +387,7 @@ impl From<OnlyResponse> for Claim {
     }
 }
 
-/// Claims on one hop.
+/// Claims about one hop.
 #[must_use = "a claim that is not judged asserts nothing"]
 pub struct HopClaim {
     reply: Reply,
@@ -371,12 +397,15 @@ pub struct HopClaim {
 
 impl HopClaim {
     fn with(mut self, expected: String, test: impl FnOnce(&Hop) -> Result<(), String>) -> Self {
-        let expected = format!("request {} of the application: {expected}", self.index + 1);
+        let number = self.index + 1;
+        let expected = format!("{expected} for request {number}");
         let verdict = match self.reply.exchange.hops.get(self.index) {
             Some(hop) => test(hop),
-            None => {
-                Err(format!("only {} request(s): {}", self.reply.exchange.hops.len(), self.reply.describe()))
-            }
+            None => Err(format!(
+                "no response to a request {number}, because the client sent only {}: {}",
+                counted(self.reply.exchange.hops.len(), "request"),
+                self.reply.describe()
+            )),
         };
         let claim = self.reply.fixed(expected, verdict);
         self.claims.push(claim);
@@ -385,7 +414,7 @@ impl HopClaim {
 
     /// A redirect with this status and Location.
     pub fn redirects(self, status: u16, location: &str) -> Self {
-        self.with(format!("{status} with Location {location}"), |hop| {
+        self.with(format!("status {status} with Location {location}"), |hop| {
             let right =
                 hop.response().is_some_and(|r| r.status == status && r.header("location") == Some(location));
             right.then_some(()).ok_or_else(|| describe_hop(hop))
@@ -400,52 +429,52 @@ impl HopClaim {
         })
     }
 
-    /// The server's certificate, as the application's own TLS saw it.
+    /// The server's certificate, as the client's own TLS received it.
     pub fn certificate(self, of: impl Into<ServerCertificate>) -> Self {
         let sha256 = match of.into() {
             ServerCertificate::Own { sha256 } => sha256,
-            // A mesh that ended the application's TLS would have none that the system's roots vouch for.
+            // A mesh that terminated the application's TLS would have no certificate that the system's roots verify.
             ServerCertificate::Public { host } => return self.verified_certificate(&host),
         };
-        self.with(format!("the external service's own certificate ({})", short(&sha256)), |hop| {
+        self.with(format!("the server's own certificate (SHA-256 {})", short(&sha256)), |hop| {
             let seen = hop.tls.as_ref().and_then(|t| t.peer_certificate.as_ref());
             match seen.and_then(|c| c.sha256.as_deref()) {
                 Some(s) if s == sha256 => Ok(()),
                 Some(s) => Err(format!(
-                    "another certificate ({}), issued by {}",
+                    "another certificate (SHA-256 {}), issued by {}",
                     short(s),
                     seen.map(|c| c.issuer.as_str()).unwrap_or_default()
                 )),
-                None => Err(format!("no certificate: {}", describe_hop(hop))),
+                None => Err(format!("no certificate, but {}", describe_hop(hop))),
             }
         })
     }
 }
 
 impl HopClaim {
-    /// An answer that came over TLS with a server whose certificate the client's system roots vouch for: a client that verifies gets none
-    /// from anybody else.
+    /// A response over TLS from a server whose certificate the client's system roots verify. A client that verifies accepts no
+    /// other.
     fn verified_certificate(self, host: &str) -> Self {
-        let expected = format!("a certificate for {host} that the system's roots vouch for");
+        let expected = format!("a certificate for {host} that the system's roots verify");
         self.with(expected, |hop| {
             let seen = hop.tls.as_ref().and_then(|t| t.peer_certificate.as_ref());
             let verified = hop.response().is_some() && seen.is_some();
-            verified.then_some(()).ok_or_else(|| format!("no certificate: {}", describe_hop(hop)))
+            verified.then_some(()).ok_or_else(|| format!("no certificate, but {}", describe_hop(hop)))
         })
     }
 }
 
-/// Which certificate the application must see in its own TLS.
+/// Which certificate the application must receive in its own TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerCertificate {
-    /// The one that the suite made for the external service.
+    /// The certificate that the suite created for the server.
     Own {
-        /// Of its DER, in lower-case hex.
+        /// The digest of its DER, in lower-case hex.
         sha256: String,
     },
-    /// Any that the application's system roots vouch for: a real host has several, and changes them.
+    /// Any certificate that the application's system roots verify: a real host has several and changes them.
     Public {
-        /// Whom it must name.
+        /// The host name that it must contain.
         host: String,
     },
 }

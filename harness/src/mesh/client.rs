@@ -1,4 +1,4 @@
-//! Somebody who sends requests.
+//! A client that sends requests.
 
 use std::future::Future;
 use std::pin::pin;
@@ -19,20 +19,20 @@ use crate::target::Probe;
 use crate::timeouts::Timeout;
 use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 
-/// How many requests are in flight during a change.
+/// The number of requests in flight during a change.
 const HELD: usize = 4;
-/// How many clients ask one request after another around a change.
+/// The number of clients that send one request after another around a change.
 const STEADY: usize = 3;
-/// The length of what they ask for, in bytes.
+/// The length of the body that they request, in bytes.
 const STEADY_BODY: usize = 1000;
-/// The rate of each of these.
+/// The interval between the requests of each of these clients.
 const RATE: Duration = Duration::from_millis(5);
-/// After how many requests of each the rate falls, so that a change of many seconds does not flood the evidence.
+/// After this many requests, each client slows down, so that a change of many seconds does not flood the evidence.
 const MANY: usize = 200;
-/// The rate from then on.
+/// The interval from then on.
 const SLOW_RATE: Duration = Duration::from_millis(250);
 
-/// Somebody who sends requests. Redirects are followed, as with the documents' `curl -L`.
+/// A client that sends requests. A workload's client follows redirects, as the documents' `curl -L` does.
 #[derive(Clone)]
 #[must_use]
 pub struct Client<'a> {
@@ -42,56 +42,56 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// With a client certificate to show.
+    /// Presents a client certificate.
     pub fn identity(mut self, issued: &crate::certificates::Issued) -> Self {
         self.request.identity = Some(issued.into());
         self
     }
 
-    /// With another header.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With another Host than the URL's.
+    /// Sends this Host instead of the URL's.
     pub fn host(mut self, host: &str) -> Self {
         self.request.host_header = Some(host.to_owned());
         self
     }
 
-    /// With another method than GET.
+    /// Sets the method; the default is GET.
     pub fn method(mut self, method: Method) -> Self {
         self.request.method = method;
         self
     }
 
-    /// With a body, and how it is sent.
+    /// Sets the body and how it is sent.
     pub fn body(mut self, body: &Bytes, delivery: Delivery) -> Self {
         self.request.body = body.clone();
         self.request.delivery = delivery;
         self
     }
 
-    /// Over HTTP/2: with prior knowledge in plain text.
+    /// Uses HTTP/2, in plain text with prior knowledge.
     pub fn http2(mut self) -> Self {
         self.request.http = HttpChoice::Http2;
         self
     }
 
-    /// As a WebSocket handshake, with this message after it.
+    /// Sends a WebSocket handshake, and then this message.
     pub fn web_socket(mut self, message: &str) -> Self {
         self.request.websocket = Some(message.to_owned());
         self
     }
 
-    /// So many times, one after the other, over one connection.
+    /// Sends the request this many times, one after another, over one connection.
     pub fn times(mut self, times: usize) -> Self {
         self.request.times = times;
         self
     }
 
-    /// Sends the request: GET, unless another method was set.
+    /// Sends the request, with GET unless another method was set.
     ///
     /// # Errors
     /// The request could not be sent at all, or its evidence could not be collected.
@@ -100,13 +100,13 @@ impl Client<'_> {
         Ok(reply)
     }
 
-    /// Sends one request to each URL, all side by side, and collects their evidence once. A claim about the time of one of
-    /// them (`during`) sees what any of them caused, so that requests which such a claim must tell apart are sent on their own.
-    /// So are requests to one server of which it is claimed next that nothing reached it: a proxy may open a connection for each
-    /// of several, serve them over the first that is ready, and the others turn up late.
+    /// Sends one request to each URL concurrently, and collects their evidence once. A claim about the window of one of them
+    /// (`during`) covers what any of them caused. Send a request alone if a claim must distinguish its window from others, or
+    /// if the next claim says that nothing reached the server: a proxy may open one connection for each of several requests,
+    /// serve all over the first that is ready, and the other connections arrive late.
     ///
     /// # Errors
-    /// As for [`Client::get`]; every request has come to its end.
+    /// As for [`Client::get`]. Every request has ended when this returns.
     pub async fn get_each<const N: usize>(&self, urls: [&str; N]) -> Result<[Reply; N], Stop> {
         let Self { mesh, from, request } = self;
         let mark = mesh.mark();
@@ -115,16 +115,16 @@ impl Client<'_> {
         let asked = join_all(asking).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed());
-        let told: Vec<Reply> = asked.into_iter().map(|a| mesh.told(from, a, mark)).collect();
-        told.try_into().map_err(|_| Stop::Suite("a request has no reply".to_owned()))
+        let replies: Vec<Reply> = asked.into_iter().map(|a| mesh.reply(from, a, mark)).collect();
+        replies.try_into().map_err(|_| Stop::Suite("a request has no reply".to_owned()))
     }
 
-    /// Makes a change while requests to `origin` (`http://api.example.com`) go on. Some are in flight when it is made: they
-    /// have arrived at the server, which withholds half of its answer until the change is in force. Others ask for
-    /// a page of its own, one after another, from before the change until after it. The server must be the embedded one.
+    /// Makes a change while requests to `origin` (`http://api.example.com`) continue. Some are in flight when the change is
+    /// made: they have arrived at the server, which holds back half of each response until the change is in force. Others
+    /// request a small page, one after another, from before the change until after it. The server must be the embedded one.
     ///
     /// # Errors
-    /// The change's, or as for [`Client::get`].
+    /// Those of the change, or as for [`Client::get`].
     pub async fn under_load(
         &self,
         origin: &str,
@@ -145,7 +145,7 @@ impl Client<'_> {
         let door = Door { mesh, origin, key: &key, lost: &lost };
         let around = async {
             let result = around(&door, from, &steady, change).await;
-            // Also after a failure: nobody is left waiting.
+            // Also after a failure, so that no request keeps waiting.
             door.ask(holding::release(&key)).await?;
             result
         };
@@ -154,18 +154,18 @@ impl Client<'_> {
         let held = held.into_iter().collect::<Result<Vec<_>, _>>()?;
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed().saturating_sub(changing));
-        let told = |asked: Vec<Asked>| asked.into_iter().map(|a| mesh.told(from, a, mark)).collect();
-        let (held, steady) = (told(held), told(steady));
+        let replies = |asked: Vec<Asked>| asked.into_iter().map(|a| mesh.reply(from, a, mark)).collect();
+        let (held, steady) = (replies(held), replies(steady));
         Ok(Load { held, steady, held_body: sample(HELD_BODY), steady_body: sample(STEADY_BODY) })
     }
 }
 
-/// The way to the server that holds responses back, from outside the mesh.
+/// The connection from outside the mesh to the server that holds responses back.
 struct Door<'a> {
     mesh: &'a Mesh,
     origin: &'a str,
     key: &'a str,
-    /// One of them has come to its end.
+    /// Cancelled when one of the held requests has ended.
     lost: &'a CancellationToken,
 }
 
@@ -174,6 +174,7 @@ impl Door<'_> {
         let url = format!("{}{path}", self.origin);
         let from = Origin::Probe(Probe::External);
         let asked = self.mesh.ask(&from, RequestSpec::get(url.as_str(), "")).await?;
+        self.mesh.state().ledger.unrecorded.push(asked.token.clone());
         match asked.exchange.last_response() {
             Some(response) if response.status == 200 => Ok(()),
             Some(_) | None => Err(Stop::Suite(format!(
@@ -184,7 +185,7 @@ impl Door<'_> {
     }
 }
 
-/// What goes on beside the requests that are held; also says how long the change took.
+/// The requests around the change while others are held, and the time that the change took.
 async fn around(
     door: &Door<'_>,
     from: &Origin,
@@ -196,11 +197,11 @@ async fn around(
     let mut asked = first.into_iter().collect::<Result<Vec<_>, _>>()?;
     tokio::select! {
         arrived = door.ask(holding::held(door.key, HELD)) => arrived?,
-        // It will not arrive any more, and says so itself.
+        // A held request ended early; its own exchange shows the reason.
         () = door.lost.cancelled() => {}
     }
     let over = AtomicBool::new(false);
-    // Those in flight must not run into their own timeout where a change takes long.
+    // The requests in flight must not time out during a long change.
     let patience = mesh.setting.seat.timeouts.get(Timeout::Request) / 2;
     let changing = async {
         let begun = Instant::now();
@@ -224,7 +225,7 @@ async fn around(
     Ok((asked, changing))
 }
 
-/// Asks at a steady rate until it is over, and once more then.
+/// Sends requests at a steady rate until the change is over, and one more after it.
 async fn ask_until(
     mesh: &Mesh,
     from: &Origin,
@@ -232,7 +233,7 @@ async fn ask_until(
     over: &AtomicBool,
 ) -> Result<Vec<Asked>, Stop> {
     let mut asked = Vec::new();
-    // A rate, not a wait: what is waited for is the change.
+    // A rate, not a wait: the condition to wait for is the change.
     let mut clock = interval(RATE);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -249,21 +250,22 @@ async fn ask_until(
     }
 }
 
-/// A request that was sent, with what came of it.
+/// A request that was sent, and its exchange.
 pub(super) struct Asked {
     token: String,
     exchange: Exchange,
+    ended_us: u64,
 }
 
 impl Mesh {
-    async fn ask(&self, from: &Origin, mut request: RequestSpec) -> Result<Asked, Stop> {
+    pub(super) async fn ask(&self, from: &Origin, mut request: RequestSpec) -> Result<Asked, Stop> {
         let token = self.tokens.next();
         request.token.clone_from(&token);
         let exchange = match from {
             Origin::Workload(name) => self.instance.send(name, &request).await,
             Origin::Probe(probe) => self.instance.probe(probe, &request).await,
         }?;
-        // A later hop is where the implementation's redirect leads, which is a finding about it.
+        // A later hop follows the implementation's redirect; a failure there is a finding about the implementation.
         if let Some(HopResult::Error(ExchangeError { kind: ExchangeErrorKind::ClientFailed, message })) =
             exchange.hops.first().map(|hop| &hop.result)
         {
@@ -272,31 +274,38 @@ impl Mesh {
                 request.method, request.url
             )));
         }
-        Ok(Asked { token, exchange })
+        Ok(Asked { token, exchange, ended_us: self.setting.seat.store.now_us() })
     }
 
-    async fn settled(&self) -> Result<(), Stop> {
+    pub(super) async fn settled(&self) -> Result<(), Stop> {
         Ok(self.settle().await?)
     }
 
-    /// Records what came of a request.
-    fn told(&self, from: &Origin, asked: Asked, mark: usize) -> Reply {
-        let Asked { token, exchange } = asked;
-        let (side, place) = match from {
+    /// Records the exchange of a request.
+    pub(super) fn reply(&self, from: &Origin, asked: Asked, mark: usize) -> Reply {
+        let Asked { token, exchange, ended_us } = asked;
+        let (side, client) = match from {
             Origin::Workload(name) => {
-                (Side::Workload { name: (*name).to_owned() }, format!("at workload {name}"))
+                (Side::Workload { name: (*name).to_owned() }, format!("workload {name}"))
             }
             Origin::Probe(probe) => {
-                let to = match probe {
-                    Probe::External => "the external service".to_owned(),
-                    Probe::Gateway { gateway, port } => format!("port {port} of gateway {gateway}"),
-                    Probe::Workload { workload } => format!("workload {workload}"),
+                let client = match probe {
+                    Probe::External => "a client outside the mesh".to_owned(),
+                    Probe::Gateway { gateway, port } => {
+                        format!("a client of port {port} of gateway {gateway}")
+                    }
+                    Probe::Workload { workload } => {
+                        format!("a client of workload {workload} without a mesh identity")
+                    }
                 };
-                (Side::Suite, format!("on the hop from the suite's own client to {to}"))
+                (Side::Suite, client)
             }
         };
+        if let Origin::Probe(probe) = from {
+            self.state().ledger.probes.insert(token.clone(), probe.clone());
+        }
         let fact = Fact::Exchange(exchange.clone());
-        let id = self.setting.seat.store.record(side, Some(token.clone()), fact);
-        Reply { id, token, exchange, place, mark }
+        let id = self.setting.seat.store.record_at(ended_us, side, Some(token.clone()), fact);
+        Reply { id, token, exchange, client, mark }
     }
 }

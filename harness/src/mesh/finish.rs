@@ -1,4 +1,4 @@
-//! The end of a scenario: the last judgement, and the taking down.
+//! The end of a scenario: the last judgement and the teardown.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{LazyLock, PoisonError};
@@ -11,11 +11,12 @@ use super::{Mesh, micros};
 use crate::catalogue::Check;
 use crate::claim::{Claim, Finding};
 use crate::feature::{self, Feature};
+use crate::ledger;
 use crate::report_size;
 use crate::target::TargetError;
 use crate::timeouts::Timeout;
 
-/// A requirement of every scenario, which no document states: it is added to the checks of a scenario in which it does not hold.
+/// A requirement of every scenario that no document states. It is added to the checks of a scenario in which it fails.
 pub static RUNS_UNTIL_STOPPED: LazyLock<Check> = LazyLock::new(|| {
     Check::must(
         "runs-until-stopped",
@@ -26,18 +27,18 @@ pub static RUNS_UNTIL_STOPPED: LazyLock<Check> = LazyLock::new(|| {
     .observed("How the implementation answers when it is stopped, and its processes.")
 });
 
-/// Why checks were not reached, and what that makes of them.
+/// Why checks were not reached, and the verdict that follows.
 #[derive(Clone, Debug)]
 pub(crate) struct Unreached {
     pub(crate) verdict: Verdict,
     pub(crate) reason: String,
-    /// Set where the fault is not the implementation's.
+    /// Set if the fault is not the implementation's.
     pub(crate) fault: Option<String>,
-    /// The feature whose lack is the reason.
+    /// The missing feature, if that is the reason.
     pub(crate) feature: Option<Feature>,
 }
 
-/// What is left of a mesh for the report.
+/// What the report needs of a mesh that was taken down.
 pub(crate) struct Finished {
     pub(crate) checks: Vec<CheckResult>,
     pub(crate) steps: Vec<Step>,
@@ -48,21 +49,26 @@ pub(crate) struct Finished {
 }
 
 impl Mesh {
-    /// A claim that panics is the suite's fault, and must not keep the instance from being taken down.
+    /// A claim that panics is the suite's fault, and must not prevent the teardown.
     fn judge_last(&self, check: &Check, claim: &Claim) -> Finding {
         let judged = catch_unwind(AssertUnwindSafe(|| self.view(|view| claim.judge(view))));
         judged.unwrap_or_else(|_| {
             self.fault(format!("the claim of {:?} panicked", check.id));
             Finding {
                 verdict: Verdict::Error,
-                ..Finding::holds(check.requirement.clone(), "its claim panicked", Vec::new())
+                ..Finding::holds(
+                    check.requirement.clone(),
+                    "the claim of this check panicked, which is an error of the suite",
+                    Vec::new(),
+                )
             }
         })
     }
 
-    /// Ends the scenario: takes the instance down, judges every claim once more, and puts together the checks' results.
+    /// Ends the scenario: takes the instance down, judges every claim again, and returns the results of the checks.
     pub(crate) async fn finish(self, stop: Option<Unreached>) -> Finished {
-        // Late evidence: whatever the implementation still does for an answered request must be in before the last judgement.
+        // Late evidence: everything that the implementation does after it answered a request must be recorded before the last
+        // judgement.
         let settled = self.settle().await;
         let mut gone = None;
         match settled {
@@ -74,7 +80,7 @@ impl Mesh {
         }
         let changed = match &stop {
             None => self.real_hosts_changed().await,
-            // What stopped the scenario is reason enough.
+            // What stopped the scenario is the reason already.
             Some(_) => None,
         };
         if let Some(words) = &changed {
@@ -85,15 +91,21 @@ impl Mesh {
         match tokio::time::timeout(limit, self.instance.stop()).await {
             Ok(Ok(())) => {}
             Ok(Err(TargetError::Gone(words))) => gone = gone.or(Some(words)),
-            Ok(Err(e)) => self.fault(format!("not everything was taken down: {e}")),
+            Ok(Err(e)) => self.fault(format!("not everything could be removed: {e}")),
             Err(_) => self.fault(format!(
                 "Timed out after {limit:?} waiting for everything to be taken down; --timeout teardown=DURATION sets \
                  another limit"
             )),
         }
         let teardown_us = micros(begun.elapsed());
-        // Only now: what the implementation still sent until its end is evidence, too.
+        // After the teardown, because everything that the implementation sent until it stopped is evidence too.
         let mut checks = Vec::new();
+        if stop.is_none()
+            && let Some(check) = self.setting.catalogue.check(ledger::CHECK)
+        {
+            let books = self.state().ledger.clone();
+            self.state().judged.push((check, Claim::new(move |view| books.judge(view))));
+        }
         for check in &self.setting.catalogue.checks {
             if !check.is_in(self.setting.configuration) || !self.is_selected(check) {
                 continue;
@@ -121,7 +133,7 @@ impl Mesh {
                         verdict: Verdict::Error,
                         ..Finding::holds(
                             check.requirement.clone(),
-                            "the scenario ended without judging it",
+                            "the scenario ended without judging this check",
                             Vec::new(),
                         )
                     }
@@ -131,14 +143,14 @@ impl Mesh {
         }
         if let Some(words) = gone {
             let finding = Finding::broken(RUNS_UNTIL_STOPPED.requirement.clone(), words, Vec::new());
-            // No story judges it, so the whole scenario repeats it.
+            // No story judges it, so the command repeats the whole scenario.
             let repeat = format!("{} {}", self.setting.repeat, self.selector());
             checks.push(CheckResult { repeat, ..self.result(&RUNS_UNTIL_STOPPED, &finding) });
         }
         let dropped = self.setting.seat.store.dropped();
         if dropped > 0 {
             self.fault(format!(
-                "{dropped} pieces of evidence beyond the first {} were not kept: something floods the suite",
+                "{dropped} pieces of evidence beyond the first {} were not kept: the implementation or a server sent too much",
                 crate::store::MAX_EVIDENCE
             ));
         }

@@ -1,32 +1,32 @@
-//! The parties that a scenario asks about: external services and proxies.
+//! What a scenario makes claims about: servers and proxies.
 
 use meshproof_model::{Fact, Side};
 
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{
-    Claim, Claims, ConnectionLine, Credentials, Logged, Reply, ServerCertificate, Sighting, Window,
+    Claim, Claims, ConnectionLine, Credentials, Logged, Reply, Server, ServerCertificate, Sighting, Window,
     connections_of, opened_by, recorded,
 };
 use crate::feature::Feature;
 use crate::target::Probe;
 use crate::workload::RequestSpec;
 
-/// An external service that a scenario deployed.
+/// A server whose evidence the suite reads: an external service, or a service of the mesh.
 #[derive(Clone)]
 pub struct External<'a> {
     pub(super) mesh: &'a Mesh,
-    pub(super) host: String,
+    pub(super) server: Server,
 }
 
 impl<'a> External<'a> {
-    /// What it saw of a request.
+    /// What it received of a request.
     pub fn saw(&self, reply: &Reply) -> Sighting {
-        Sighting::new(&self.host, None, reply)
+        Sighting::new(&self.server, None, reply)
     }
 
-    /// What it saw of a request on one of its ports.
+    /// What it received of a request on one of its ports.
     pub fn saw_on(&self, port: u16, reply: &Reply) -> Sighting {
-        Sighting::new(&self.host, Some(port), reply)
+        Sighting::new(&self.server, Some(port), reply)
     }
 
     /// Exactly one request with the reply's token arrived, over TLS.
@@ -39,46 +39,45 @@ impl<'a> External<'a> {
         self.received(reply).and(self.during(reply).only_request())
     }
 
-    /// No request arrived until the suite's next one, with a token or without. Connections that failed in their handshake do not
-    /// count.
+    /// No request arrived until the suite's next one, with a token or without. Connections whose handshake failed do not count.
     pub fn never_received(&self, reply: &Reply) -> Claim {
         self.during(reply).no_request()
     }
 
-    /// What it saw from the moment of a request until the suite's next one.
+    /// What it received from the moment of a request until the suite's next one.
     pub fn during(&self, reply: &Reply) -> Window {
-        Window::new(&self.host, reply)
+        Window::new(&self.server, reply)
     }
 
-    /// All of the requests of this reply came, over no more TLS connections than these.
+    /// All requests of this reply arrived, over at most this many TLS connections.
     pub fn saw_all_over(&self, most: usize, reply: &Reply) -> Claim {
-        connections_of(&self.host, reply, reply.exchange.hops.len(), most)
+        connections_of(&self.server, reply, reply.exchange.hops.len(), most)
     }
 
-    /// Its connection for this request was opened by that proxy.
+    /// That proxy opened the connection on which this request arrived.
     pub fn connection_opened_by(&self, proxy: &str, reply: &Reply) -> Claim {
-        opened_by(proxy, &self.host, reply)
+        opened_by(proxy, &self.server, reply)
     }
 
-    /// The certificate that an application must see in its own TLS with it: this one, where the suite deployed it.
+    /// The certificate that an application must receive in its own TLS with the server: this one, if the suite deployed it.
     #[must_use]
     pub fn certificate(&self, issued: &crate::certificates::Issued) -> ServerCertificate {
         if self.mesh.is_live() {
-            ServerCertificate::Public { host: self.host.clone() }
+            ServerCertificate::Public { host: self.server.host.clone() }
         } else {
             ServerCertificate::Own { sha256: issued.sha256().to_owned() }
         }
     }
 
-    /// A text of the page that the suite put there; none where the host is the real one.
+    /// A text of the page that the suite serves there; none for a real host.
     #[must_use]
     pub fn own<'t>(&self, text: &'t str) -> Option<&'t str> {
         (!self.mesh.is_live()).then_some(text)
     }
 
-    /// Asks it directly from outside the mesh, with a client certificate or without.
+    /// A client that sends requests directly from outside the mesh, with a client certificate or without.
     pub fn probe(&self, identity: Option<&crate::certificates::Issued>) -> Client<'a> {
-        // What the server demands is the question, not whether its certificate pleases the client.
+        // The question is what the server requires, not whether the client accepts its certificate.
         let request = RequestSpec {
             identity: identity.map(Into::into),
             accept_any_server: true,
@@ -96,36 +95,36 @@ pub struct Proxy<'a> {
 }
 
 impl<'a> Proxy<'a> {
-    /// What it logged of a request: exactly one line.
+    /// What it logged for a request: exactly one line.
     pub fn logged(&self, reply: &Reply) -> Logged {
         Logged::new(self.name, reply)
     }
 
-    /// What it logged of a connection that it passed through.
+    /// What it logged for a connection that it passed through.
     pub fn passed_through(&self, reply: &Reply, server_name: &str) -> ConnectionLine {
         ConnectionLine::new(self.name, reply, server_name)
     }
 
-    /// Asks the gateway's port directly, as somebody without a mesh identity would.
+    /// A client without a mesh identity that sends requests directly to the gateway's port.
     pub fn probe(&self, port: u16) -> Client<'a> {
         let probe = Probe::Gateway { gateway: self.name.to_owned(), port };
         let request = RequestSpec { accept_any_server: true, ..RequestSpec::get("", "") };
         Client { mesh: self.mesh, from: Origin::Probe(probe), request }
     }
 
-    /// Asks the workload's served port directly, as somebody without a mesh identity would.
+    /// A client without a mesh identity that sends requests directly to the port that the workload serves.
     pub fn probe_inbound(&self) -> Client<'a> {
         let probe = Probe::Workload { workload: self.name.to_owned() };
         let request = RequestSpec { accept_any_server: true, ..RequestSpec::get("", "") };
         Client { mesh: self.mesh, from: Origin::Probe(probe), request }
     }
 
-    /// The protocol that it logged, whatever it is: for a check that records and never fails.
+    /// Records the protocol that it logged: for a check that never fails.
     pub fn protocol_recorded(&self, reply: &Reply) -> Claim {
         recorded(self.name, reply, "protocol", |log, _| log.fields.as_ref()?.protocol.clone())
     }
 
-    /// How a request failed, in the client's and the proxy's words: for a check that records and never fails.
+    /// Records how a request failed, at the client and at the proxy: for a check that never fails.
     pub fn failure_recorded(&self, reply: &Reply) -> Claim {
         recorded(self.name, reply, "failure", |log, reply| {
             let fields = log.fields.as_ref()?;
@@ -135,7 +134,7 @@ impl<'a> Proxy<'a> {
         })
     }
 
-    /// What it says of its credentials; recorded as evidence. Nothing without the feature `credential-status`.
+    /// The credentials that it reports, recorded as evidence. Empty without the feature `credential-status`.
     ///
     /// # Errors
     /// The implementation is gone.

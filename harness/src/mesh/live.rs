@@ -1,6 +1,6 @@
-//! Runs against the documents' own hosts on the internet. Such a host shows nothing of what it saw, and its faults are not the
-//! mesh's. So it is asked from outside the mesh, before the document begins and after it ends, whether it answers as the
-//! document says.
+//! Runs against the documents' own hosts on the internet. The suite cannot observe what such a host receives, and the host's
+//! faults are not the mesh's. So the suite sends requests from outside the mesh, before the document begins and after it
+//! ends, and compares the answers with the document.
 
 use meshproof_model::Verdict;
 
@@ -22,16 +22,16 @@ impl Mesh {
         self.setting.seat.external == ExternalChoice::Live
     }
 
-    /// Asks from outside the mesh what the document says of this host.
+    /// Checks from outside the mesh that this host answers as the document says.
     ///
     /// # Errors
-    /// The environment's: it answers something else or nothing, or the document says nothing about it. The message says how to
-    /// fix it.
+    /// The environment's: the host answers something else or nothing. The suite's: the scenario does not say what the host
+    /// answers. The message says how to fix it.
     pub(super) async fn ask_real_host(&self, host: &str) -> Result<(), Stop> {
         let promises = || self.setting.catalogue.live.iter().filter(|p| host_of(p) == host);
         if promises().next().is_none() {
             return Err(Stop::Suite(format!(
-                "the scenario says nothing of what the real {host} answers, so it cannot be run with --live"
+                "the scenario does not say what the real host {host} answers, so it cannot be run with --live"
             )));
         }
         for promise in promises() {
@@ -51,10 +51,9 @@ impl Mesh {
             let finding = self.view(|view| kept.judge(view));
             if finding.verdict != Verdict::Passed {
                 return Err(TargetError::Environment(format!(
-                    "the real host did not answer as the document says. Asked from outside the mesh for {}; expected {}; saw {}. \
-                     Check the name servers and the way to the internet (of the cluster, for --target cluster; else of this \
-                     machine), or run without --live",
-                    promise.url, finding.expected, finding.seen
+                    "the real host {host} did not answer as the document says: {} Check name resolution and the internet \
+                     connection (of the cluster with --target cluster, otherwise of this machine), or run without --live",
+                    finding.reason()
                 ))
                 .into());
             }
@@ -62,25 +61,26 @@ impl Mesh {
         Ok(())
     }
 
-    /// After the last step: why what did not pass is not the mesh's, where a real host no longer answers as it did.
+    /// After the last step: if a real host no longer answers as the document says, the reason why failures are not the
+    /// mesh's.
     pub(super) async fn real_hosts_changed(&self) -> Option<String> {
         let hosts = self.state().unobserved.clone();
         for host in hosts {
             if let Err(stop) = self.ask_real_host(&host).await {
-                return Some(format!("asked again at the scenario's end, {stop}"));
+                return Some(format!("at the end of the scenario, {stop}"));
             }
         }
         None
     }
 }
 
-/// What was found while a real host answered otherwise than the document says: only what passed all the same is found.
+/// A finding made while a real host did not answer as the document says: only a pass counts.
 pub(super) fn in_doubt(finding: Finding, changed: &str) -> Finding {
     match finding.verdict {
         Verdict::Passed | Verdict::Skipped | Verdict::Error => finding,
         Verdict::Failed | Verdict::Inconclusive => Finding {
             verdict: Verdict::Error,
-            seen: format!("{}; but {changed}", finding.reason()),
+            seen: format!("{} This is not the implementation's fault, because {changed}", finding.reason()),
             ..finding
         },
     }

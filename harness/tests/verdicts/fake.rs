@@ -1,8 +1,9 @@
-//! A target that does what a test tells it to.
+//! A target that behaves as a test requires.
 
 use meshproof_harness::feature::Feature;
 use std::collections::BTreeMap;
 use std::future::pending;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub(crate) enum Behaviour {
     /// Answers 200 and shows one request at the service.
     #[default]
     Good,
-    /// The same, and at the last settling before the end a second request turns up.
+    /// The same, and a second request arrives at the last settling before the end.
     LateSecondRequest,
     /// Answers 503 to everything.
     AlwaysFails,
@@ -45,13 +46,15 @@ pub(crate) enum Behaviour {
     LeavesSomething,
     /// Something of the second scenario's is there after the run.
     LeavesAnObject,
-    /// What is there after the run cannot be seen.
+    /// What is there after the run cannot be listed.
     CannotBeLookedAfter,
-    /// Answers nobody before three are waiting.
+    /// The evidence of the scenario's end does not arrive in time.
+    SettlesTooLate,
+    /// Answers no request before three are waiting.
     AnswersThree,
     /// Writes more evidence than is kept.
     Floods,
-    /// Shares something, so that its instances must follow one another.
+    /// Shares something, so that its instances must run one after another.
     Shares,
     /// Needs a while to start.
     StartsSlowly,
@@ -59,10 +62,10 @@ pub(crate) enum Behaviour {
     BoundsItsStart,
 }
 
-/// What every start is given.
+/// The time limit of every start.
 pub(crate) const READY: Duration = Duration::from_millis(200);
 
-/// How many instances there are, and how many there were at most.
+/// The number of instances now, and the maximum so far.
 #[derive(Default)]
 pub(crate) struct Alive {
     now: AtomicUsize,
@@ -75,6 +78,8 @@ pub(crate) struct Fake {
     pub(crate) stopped: Arc<AtomicUsize>,
     settled: Arc<AtomicUsize>,
     pub(crate) alive: Arc<Alive>,
+    /// The run's folder, as the latest instance was given it.
+    run_folder: Arc<Mutex<Option<PathBuf>>>,
 }
 
 #[async_trait]
@@ -84,7 +89,7 @@ impl Target for Fake {
             name: "fake".into(),
             version: "1".into(),
             target: "fake".into(),
-            features: vec![Feature::Sidecar],
+            features: vec![Feature::Sidecar.into()],
             details: Default::default(),
         })
     }
@@ -94,7 +99,11 @@ impl Target for Fake {
     }
 
     async fn after(&self, _: &str, keep: bool) -> Result<Aftermath, TargetError> {
-        let notes = BTreeMap::from([("after".into(), format!("keep {keep}"))]);
+        let folder = self.run_folder.lock().unwrap().clone();
+        let notes = BTreeMap::from([
+            ("after".into(), format!("keep {keep}")),
+            ("run folder exists after".into(), folder.is_some_and(|folder| folder.exists()).to_string()),
+        ]);
         match self.behaviour {
             Behaviour::LeavesAnObject => {
                 let left =
@@ -121,9 +130,10 @@ impl Target for Fake {
         if matches!(self.behaviour, Behaviour::StartsSlowly | Behaviour::BoundsItsStart) {
             tokio::time::sleep(5 * READY).await;
         }
+        *self.run_folder.lock().unwrap() = seat.folder.parent().map(Into::into);
         let now = self.alive.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.alive.most.fetch_max(now, Ordering::SeqCst);
-        // Whoever else may run does, before this one has come to its end.
+        // Lets every other task run before this one ends.
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
@@ -187,18 +197,18 @@ pub(crate) fn exchange(url: &str, status: u16) -> Exchange {
     Exchange { url: url.into(), hops: vec![hop], duration_us: 1 }
 }
 
-/// What is told of external services that nobody started.
+/// The descriptions of external services that do not exist.
 pub(crate) fn described(
     specs: Vec<(ExternalSpec, Documented)>,
     kind: &str,
     version: &str,
 ) -> Vec<ExternalService> {
-    let told = |(spec, _): (ExternalSpec, Documented)| ExternalService {
+    let describe = |(spec, _): (ExternalSpec, Documented)| ExternalService {
         host: spec.host,
         kind: kind.into(),
         version: version.into(),
     };
-    specs.into_iter().map(told).collect()
+    specs.into_iter().map(describe).collect()
 }
 
 #[async_trait]
@@ -255,11 +265,15 @@ impl Instance for FakeInstance {
 
     async fn settle(&self) -> Result<(), TargetError> {
         // The first settling belongs to the request; the next is the scenario's end.
-        if self.fake.settled.fetch_add(1, Ordering::SeqCst) == 1
-            && self.fake.behaviour == Behaviour::LateSecondRequest
-        {
+        let is_end = self.fake.settled.fetch_add(1, Ordering::SeqCst) == 1;
+        if is_end && self.fake.behaviour == Behaviour::LateSecondRequest {
             let token = self.last.lock().unwrap().clone().unwrap();
             self.show_request(&token);
+        }
+        if is_end && self.fake.behaviour == Behaviour::SettlesTooLate {
+            let (timeout, limit) = (Timeout::EvidenceSettled, Duration::from_secs(10));
+            let what = "the access logs of sleep".to_owned();
+            return Err(TargetError::TimedOut { timeout, limit, what, last: None });
         }
         Ok(())
     }
@@ -282,16 +296,16 @@ impl Instance for FakeInstance {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Outcome {
     pub(crate) report: Report,
     pub(crate) events: Vec<Event>,
     pub(crate) stopped: usize,
-    /// How often evidence was collected.
+    /// The number of times that evidence was collected.
     pub(crate) settled: usize,
 }
 
-/// How a run is asked for.
+/// The options of a run.
 pub(crate) struct Asked {
     pub(crate) behaviour: Behaviour,
     pub(crate) checks: Option<Vec<&'static str>>,
@@ -344,6 +358,7 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
         fail_fast: asked.fail_fast,
         keep: false,
         timeouts,
+        traffic: Default::default(),
         work: work.path().to_owned(),
         fixtures: None,
         events: Arc::new(move |event| {
@@ -367,5 +382,5 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
     Outcome { report, events, stopped, settled }
 }
 
-/// A scenario's function as the catalogue wants it.
-pub(crate) type Told = Result<(), Stop>;
+/// The result of a scenario's function.
+pub(crate) type StoryResult = Result<(), Stop>;

@@ -1,4 +1,4 @@
-//! Wrong verdicts that were found by looking for them: each test states the right one.
+//! Situations that once got a wrong verdict: each test states the right one.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers report by panicking, as tests do")]
 
@@ -55,7 +55,7 @@ impl Target for Scripted {
             name: "scripted".into(),
             version: "1".into(),
             target: "scripted".into(),
-            features: self.features.to_vec(),
+            features: self.features.iter().copied().map(Into::into).collect(),
             details: Default::default(),
         })
     }
@@ -156,7 +156,7 @@ fn merged(mut base: Value, members: Value) -> Value {
     base
 }
 
-/// A request at the external service; like the one that was asked for but for `members`.
+/// Records a request at the server: the one that the scenario sends, with these members changed.
 pub(crate) fn seen(seat: &Seat, token: Option<&str>, members: Value) {
     let base = json!({
         "connection": 1, "port": 443, "over_tls": true, "peer": "127.0.0.1:1", "method": "GET",
@@ -167,20 +167,20 @@ pub(crate) fn seen(seat: &Seat, token: Option<&str>, members: Value) {
     seat.store.record(side, token.map(str::to_owned), Fact::Request(request));
 }
 
-/// A connection at the external service.
+/// Records a connection at the server.
 pub(crate) fn connected(seat: &Seat, members: Value) {
     let base = json!({"number": 1, "port": 443, "tls_port": true, "peer": "127.0.0.1:1", "clear_bytes": ""});
     let connection = serde_json::from_value(merged(base, members)).unwrap();
     seat.store.record(Side::Service { host: HOST.into() }, None, Fact::Connection(connection));
 }
 
-fn logged(seat: &Seat, token: Option<&str>, line: &str) {
+pub(crate) fn logged(seat: &Seat, token: Option<&str>, line: &str) {
     let log = read_line(line.as_bytes());
     let side = Side::Proxy { name: PROXY.into() };
     seat.store.record(side, token.map(str::to_owned), Fact::AccessLog(log));
 }
 
-// What a broken mesh passes.
+// What a broken mesh must not pass.
 
 static ONE_UPSTREAM: LazyLock<Scenario> = LazyLock::new(|| {
     story(ONE, |mesh| {
@@ -244,7 +244,7 @@ static FORWARDED_PROTO: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn a_header_that_comes_twice_with_two_values_is_not_the_first_of_them() {
+async fn a_header_with_two_values_fails_a_claim_about_the_first_value() {
     let send: Script = |seat, request| {
         let header = |value: &str| json!({"name": "x-forwarded-proto", "value": value});
         seen(seat, Some(&request.token), json!({"headers": [header("https"), header("http")]}));
@@ -280,7 +280,7 @@ static LOGGED: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn a_request_that_is_logged_once_more_in_a_line_that_cannot_be_read_is_not_logged_once() {
+async fn a_request_with_a_second_unreadable_log_line_is_not_logged_once() {
     let send: Script = |seat, request| {
         logged(seat, Some(&request.token), &line(&request.token, "istio"));
         logged(seat, None, &format!("REPEATED {}", line(&request.token, "istio")));
@@ -300,7 +300,7 @@ static PASSED_THROUGH: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn a_path_in_a_line_that_cannot_be_read_is_visible_all_the_same() {
+async fn a_path_in_an_unreadable_line_still_fails_the_claim() {
     let send: Script = |seat, request| {
         logged(
             seat,
@@ -337,7 +337,7 @@ static SERVER_NAME_LOGGED: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn a_format_that_has_no_server_name_says_nothing_about_it() {
+async fn a_log_format_without_the_server_name_is_inconclusive() {
     let send: Script = |seat, request| {
         logged(seat, Some(&request.token), &line(&request.token, "envoy"));
         exchange(&request.url, 200)
@@ -355,7 +355,7 @@ async fn a_format_that_has_no_server_name_says_nothing_about_it() {
 }
 
 #[tokio::test]
-async fn a_format_that_has_the_server_name_and_shows_none_is_a_hop_without_one() {
+async fn a_log_format_with_an_absent_server_name_shows_a_hop_without_one() {
     let send: Script = |seat, request| {
         logged(seat, Some(&request.token), &line(&request.token, "istio"));
         exchange(&request.url, 200)
@@ -365,7 +365,7 @@ async fn a_format_that_has_the_server_name_and_shows_none_is_a_hop_without_one()
 }
 
 #[tokio::test]
-async fn a_passed_connection_in_a_format_without_the_server_name_decides_neither_way() {
+async fn a_passed_through_connection_in_a_log_format_without_the_server_name_is_inconclusive() {
     let send: Script = |seat, request| {
         logged(
             seat,
@@ -416,7 +416,7 @@ async fn a_gateway_that_refuses_a_plain_client_with_400_has_refused_it() {
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
-// Who is blamed.
+// Whose fault it is.
 
 const TWO: &[&str] = &["first", "claim"];
 

@@ -1,5 +1,5 @@
-//! Runs against real hosts, which show nothing of what they saw: no claim on that side can pass, whatever is among the evidence, and a
-//! host that does not answer as its document says is nobody's failure.
+//! Runs against real hosts. The suite cannot observe what they receive, so no claim about that can pass, and a host that does
+//! not answer as its document says is an error of the environment.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -26,9 +26,9 @@ use crate::fake::{HOST, described, exchange};
 /// What the real host does.
 #[derive(Clone, Copy, Debug, Default)]
 struct Real {
-    /// From this question on it answers 503 to whoever asks it directly.
+    /// From this request on it answers 503 to direct requests.
     gone_at: Option<usize>,
-    /// What it saw is among the evidence all the same.
+    /// The evidence contains what it received, although it must not count.
     shown: bool,
 }
 
@@ -151,7 +151,7 @@ async fn report_of(real: Real, external: ExternalChoice, scenario: &'static Scen
     .unwrap()
 }
 
-async fn told(mesh: &Mesh) -> Result<(External<'_>, Reply), Stop> {
+async fn asked(mesh: &Mesh) -> Result<(External<'_>, Reply), Stop> {
     let spec = ExternalSpec {
         host: HOST.to_owned(),
         plain: PlainPort::Serve,
@@ -193,7 +193,7 @@ static SIDES: LazyLock<Scenario> = LazyLock::new(|| {
         ],
         |mesh| {
             Box::pin(async move {
-                let (host, reply) = told(mesh).await?;
+                let (host, reply) = asked(mesh).await?;
                 let window = || host.during(&reply);
                 let stranger = Authority::new(KeyAlgorithm::EcdsaP256)?.client("stranger").issue()?;
                 mesh.check("saw", host.saw(&reply).exactly(1).over_tls())?;
@@ -220,21 +220,21 @@ static SIDES: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn no_claim_on_what_a_real_host_saw_passes_or_fails_whatever_is_among_the_evidence() {
+async fn claims_about_what_a_real_host_received_are_skipped() {
     for shown in [false, true] {
         let report = report_of(Real { shown, ..Real::default() }, ExternalChoice::Live, &SIDES).await;
         assert_eq!(report.checks().count(), SIDES.catalogue.checks.len());
         for check in report.checks() {
             assert_eq!(check.verdict, Verdict::Skipped, "{}, shown {shown}: {}", check.id, check.reason);
             assert!(
-                check.reason.contains("what service.example saw is not known: with --live"),
+                check.reason.contains("ith --live, service.example is the real host"),
                 "{}",
                 check.reason
             );
             assert!(check.evidence.is_empty(), "{} rests on {:?}", check.id, check.evidence);
         }
         assert_eq!(report.exit_code(), 3, "nothing was judged");
-        // Observed, each of them is decided: the silence is the host's, not the claims'.
+        // Each claim has a verdict if the host is observed.
         let report = report_of(Real { shown, ..Real::default() }, ExternalChoice::Embedded, &SIDES).await;
         assert!(report.checks().all(|c| c.verdict != Verdict::Skipped), "{:?}", verdicts(&report));
     }
@@ -254,7 +254,7 @@ static OTHERS: LazyLock<Scenario> = LazyLock::new(|| {
         ],
         |mesh| {
             Box::pin(async move {
-                let (host, reply) = told(mesh).await?;
+                let (host, reply) = asked(mesh).await?;
                 let (good, bad) = (reply.ends_with(200), reply.ends_with(204));
                 let nothing = || -> Claim { host.during(&reply).nothing() };
                 mesh.check("own-holds", good.clone().and_outside(nothing()))?;
@@ -273,7 +273,7 @@ static OTHERS: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn what_the_other_sides_show_is_judged_and_says_that_one_is_missing() {
+async fn the_other_sides_decide_and_the_finding_says_that_one_side_is_missing() {
     let report = report_of(Real { shown: true, ..Real::default() }, ExternalChoice::Live, &OTHERS).await;
     assert_eq!(
         verdicts(&report),
@@ -289,7 +289,7 @@ async fn what_the_other_sides_show_is_judged_and_says_that_one_is_missing() {
         ]
     );
     for check in report.checks().filter(|c| c.id.ends_with("-holds")) {
-        assert!(check.reason.contains("what service.example saw is not known"), "{}", check.reason);
+        assert!(check.reason.contains("ith --live, service.example is the real host"), "{}", check.reason);
     }
     assert_eq!(report.implementation.details["hosts"], "the documents' own (--live)");
     assert!(!report.scenarios[0].external_services[0].is_observed());
@@ -302,7 +302,7 @@ async fn what_the_other_sides_show_is_judged_and_says_that_one_is_missing() {
 static LOGS: LazyLock<Scenario> = LazyLock::new(|| {
     live(&["no-other-upstream", "another-upstream", "where-logged", "where-logged-otherwise"], |mesh| {
         Box::pin(async move {
-            let (_host, reply) = told(mesh).await?;
+            let (_host, reply) = asked(mesh).await?;
             let logged = || mesh.proxy("sleep").logged(&reply);
             let known = Upstream::At("192.0.2.7:443".to_owned());
             mesh.check("no-other-upstream", logged().no_upstream_but(&known))?;
@@ -314,7 +314,7 @@ static LOGS: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn a_log_in_the_place_of_the_hosts_evidence_decides_only_where_there_is_a_line() {
+async fn a_log_that_replaces_the_hosts_evidence_decides_only_with_a_line() {
     let of = async |shown| report_of(Real { shown, ..Real::default() }, ExternalChoice::Live, &LOGS).await;
     let logged = of(true).await;
     let found: Vec<Verdict> = logged.checks().map(|c| c.verdict).collect();
@@ -328,7 +328,7 @@ const GOOD_AND_BAD: &[&str] = &["good", "bad"];
 
 fn good_and_bad(mesh: &Mesh) -> Story<'_> {
     Box::pin(async move {
-        let (_host, reply) = told(mesh).await?;
+        let (_host, reply) = asked(mesh).await?;
         mesh.check("good", reply.ends_with(200))?;
         mesh.check("bad", reply.ends_with(204))
     })
@@ -342,23 +342,24 @@ async fn a_real_host_that_does_not_answer_as_its_document_says_is_the_environmen
         report_of(Real { gone_at: Some(0), ..Real::default() }, ExternalChoice::Live, &CHANGING).await;
     assert_eq!(verdicts(&report), [("good", Verdict::Error), ("bad", Verdict::Error)]);
     let words = &report.scenarios[0].faults[0].message;
-    for part in
-        ["http://service.example/private", "expected the application sees 200", "503", "run without --live"]
-    {
+    for part in ["http://service.example/private", "Expected: status 200", "503", "run without --live"] {
         assert!(words.contains(part), "{part:?} is not in {words}");
     }
     assert_eq!(report.exit_code(), 3);
 }
 
 #[tokio::test]
-async fn what_fails_while_a_real_host_changes_is_no_failure_and_what_passed_has_passed() {
+async fn a_failure_while_a_real_host_changes_is_an_error_and_a_pass_stays_a_pass() {
     let steady = report_of(Real::default(), ExternalChoice::Live, &CHANGING).await;
     assert_eq!(verdicts(&steady), [("good", Verdict::Passed), ("bad", Verdict::Failed)]);
     let report =
         report_of(Real { gone_at: Some(1), ..Real::default() }, ExternalChoice::Live, &CHANGING).await;
     assert_eq!(verdicts(&report), [("good", Verdict::Passed), ("bad", Verdict::Error)]);
     let words = &report.checks().last().unwrap().reason;
-    assert!(words.contains("asked again at the scenario's end, the real host did not answer"), "{words}");
+    assert!(
+        words.contains("because at the end of the scenario, the real host service.example did not answer"),
+        "{words}"
+    );
     assert_eq!(report.scenarios[0].faults.len(), 1);
 }
 
@@ -369,9 +370,9 @@ static OTHER_HOST: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn a_scenario_that_says_nothing_of_a_real_host_cannot_be_run_against_it() {
+async fn a_scenario_without_a_promise_of_the_real_host_cannot_run_with_live() {
     for (scenario, words) in
-        [(&NO_HOST, "asks no host on the internet"), (&OTHER_HOST, "says nothing of what the real")]
+        [(&NO_HOST, "uses no host on the internet"), (&OTHER_HOST, "does not say what the real host")]
     {
         let report = report_of(Real::default(), ExternalChoice::Live, scenario).await;
         for check in report.checks() {

@@ -1,4 +1,4 @@
-//! What becomes of a scenario that goes wrong: who is blamed, what is lost (nothing), and what the exit code says. The
+//! Scenarios that fail: whose fault it is, that no evidence is lost, and which exit code follows. The
 //! implementation here is a script.
 
 #![allow(

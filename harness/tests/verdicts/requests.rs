@@ -52,7 +52,7 @@ fn is_first(token: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_baseline_that_did_not_succeed_decides_nothing() {
+async fn a_baseline_that_did_not_succeed_makes_the_check_inconclusive() {
     let timed_out: Script = |_, request| match is_first(&request.token) {
         true => failed(&request.url, ExchangeErrorKind::Timeout, "no response within 10 s"),
         false => exchange(&request.url, 200),

@@ -13,7 +13,7 @@ use meshproof_harness::target::ConfigChange;
 use meshproof_harness::topology::Topology;
 use meshproof_model::{Event, Level, Verdict};
 
-use crate::fake::{Alive, Asked, Behaviour, HOST, Outcome, Told, judge};
+use crate::fake::{Alive, Asked, Behaviour, HOST, Outcome, StoryResult, judge};
 
 fn scenario(
     id: &str,
@@ -38,7 +38,7 @@ static STORY: LazyLock<Scenario> = LazyLock::new(|| {
     )
 });
 
-async fn story(mesh: &Mesh) -> Told {
+async fn story(mesh: &Mesh) -> StoryResult {
     mesh.step("configure");
     mesh.change(ConfigChange::default()).await?;
     mesh.step("request");
@@ -51,7 +51,7 @@ async fn story(mesh: &Mesh) -> Told {
     mesh.check("wish", reply.ends_with(204))
 }
 
-async fn told(behaviour: Behaviour) -> Outcome {
+async fn outcome_of(behaviour: Behaviour) -> Outcome {
     judge(&[&STORY], Asked { behaviour, applied: std::time::Duration::from_millis(50), ..Asked::default() })
         .await
 }
@@ -69,8 +69,8 @@ fn assert_all(outcome: &Outcome, verdict: Verdict, reason: &str) {
 }
 
 #[tokio::test]
-async fn a_good_implementation_passes_what_it_was_asked_and_a_missed_should_does_not_fail_the_run() {
-    let outcome = told(Behaviour::Good).await;
+async fn a_correct_implementation_passes_and_a_failed_should_does_not_fail_the_run() {
+    let outcome = outcome_of(Behaviour::Good).await;
     assert_eq!(
         verdicts(&outcome),
         [
@@ -88,7 +88,7 @@ async fn a_good_implementation_passes_what_it_was_asked_and_a_missed_should_does
 
 #[tokio::test]
 async fn a_second_request_that_comes_after_the_check_passed_fails_it() {
-    let outcome = told(Behaviour::LateSecondRequest).await;
+    let outcome = outcome_of(Behaviour::LateSecondRequest).await;
     let first_word = outcome.events.iter().find_map(|e| match e {
         Event::CheckJudged { result, .. } if result.id == "story/asked-once" => Some(result.verdict),
         _ => None,
@@ -100,7 +100,7 @@ async fn a_second_request_that_comes_after_the_check_passed_fails_it() {
 
 #[tokio::test]
 async fn a_refused_documented_configuration_is_the_implementations_failure_in_its_own_words() {
-    let outcome = told(Behaviour::Refuses).await;
+    let outcome = outcome_of(Behaviour::Refuses).await;
     assert_all(&outcome, Verdict::Failed, "unknown field `tls`");
     assert_eq!(outcome.report.exit_code(), 1);
     assert!(outcome.report.scenarios[0].faults.is_empty());
@@ -109,25 +109,27 @@ async fn a_refused_documented_configuration_is_the_implementations_failure_in_it
 
 #[tokio::test]
 async fn an_unsupported_feature_skips_what_needs_it_and_a_run_of_nothing_but_skips_is_an_error() {
-    let outcome = told(Behaviour::DoesNotSupport).await;
+    let outcome = outcome_of(Behaviour::DoesNotSupport).await;
     assert_all(&outcome, Verdict::Skipped, "mutual-origination");
     assert_eq!(outcome.report.exit_code(), 3);
 }
 
 #[tokio::test]
 async fn a_change_that_never_comes_into_force_fails_and_names_the_timeout() {
-    let outcome = told(Behaviour::Stalls).await;
+    let outcome = outcome_of(Behaviour::Stalls).await;
     assert_all(
         &outcome,
         Verdict::Failed,
-        "timed out after 50ms waiting for it to bring the change into force; --timeout applied=",
+        "Timed out after 50ms waiting for the implementation to bring the change into force; --timeout applied=",
     );
+    let checks = outcome.report.checks();
+    assert!(checks.into_iter().all(|check| !check.reason.contains("the implementation failed")));
     assert_eq!(outcome.stopped, 1);
 }
 
 #[tokio::test]
-async fn an_implementation_that_cannot_start_for_the_environments_fault_is_an_error_with_the_mend() {
-    let outcome = told(Behaviour::CannotStart).await;
+async fn an_implementation_that_the_environment_keeps_from_starting_is_an_error_that_names_the_fix() {
+    let outcome = outcome_of(Behaviour::CannotStart).await;
     for check in outcome.report.checks() {
         assert_eq!(check.verdict, Verdict::Error, "{}", check.id);
         assert!(check.reason.contains("end the program that has it"), "{}", check.reason);
@@ -137,19 +139,19 @@ async fn an_implementation_that_cannot_start_for_the_environments_fault_is_an_er
 
 #[tokio::test]
 async fn a_slow_start_is_an_error_of_the_environment_unless_the_target_bounds_it_itself() {
-    let outcome = told(Behaviour::StartsSlowly).await;
+    let outcome = outcome_of(Behaviour::StartsSlowly).await;
     for check in outcome.report.checks() {
         assert_eq!(check.verdict, Verdict::Error, "{}", check.id);
         assert!(check.reason.contains("--timeout implementation-ready="), "{}", check.reason);
     }
     assert_eq!(outcome.report.exit_code(), 3);
-    let outcome = told(Behaviour::BoundsItsStart).await;
+    let outcome = outcome_of(Behaviour::BoundsItsStart).await;
     assert_eq!(verdicts(&outcome)[0], ("answered".to_owned(), Verdict::Passed));
 }
 
 #[tokio::test]
 async fn an_environment_that_breaks_in_the_middle_is_an_error_and_no_failed_check() {
-    let outcome = told(Behaviour::EnvironmentBreaks).await;
+    let outcome = outcome_of(Behaviour::EnvironmentBreaks).await;
     assert_all(&outcome, Verdict::Error, "ulimit -n");
     assert_eq!(outcome.report.exit_code(), 3);
     assert_eq!(outcome.report.scenarios[0].faults[0].step.as_deref(), Some("request"));
@@ -157,25 +159,26 @@ async fn an_environment_that_breaks_in_the_middle_is_an_error_and_no_failed_chec
 }
 
 #[tokio::test]
-async fn what_cannot_be_taken_down_is_a_fault_and_the_verdicts_stand() {
-    let outcome = told(Behaviour::LeavesSomething).await;
+async fn a_failed_teardown_is_a_fault_and_the_verdicts_stay() {
+    let outcome = outcome_of(Behaviour::LeavesSomething).await;
     assert_eq!(verdicts(&outcome)[0].1, Verdict::Passed);
     assert!(outcome.report.scenarios[0].faults[0].message.contains("process 4711"));
     assert_eq!(outcome.report.exit_code(), 3);
 }
 
 #[tokio::test]
-async fn when_a_run_started_and_what_is_seen_before_and_after_it_is_in_the_report() {
-    let outcome = told(Behaviour::Good).await;
+async fn the_start_time_and_the_notes_before_and_after_a_run_are_in_the_report() {
+    let outcome = outcome_of(Behaviour::Good).await;
     let details = &outcome.report.implementation.details;
     assert_eq!(details["before"], outcome.report.run.id);
     let started = &outcome.report.run.started;
     assert_eq!(started.len(), "2025-06-30T16:17:56Z".len(), "to the second, as people read it: {started}");
     assert_eq!(details["after"], "keep false");
+    assert_eq!(details["run folder exists after"], "true", "it is removed only then");
 }
 
 #[tokio::test]
-async fn what_is_left_after_a_run_is_a_fault_of_the_scenario_that_made_it_and_the_verdicts_stand() {
+async fn an_object_left_after_a_run_is_a_fault_of_its_scenario_and_the_verdicts_stay() {
     let asked = Asked { behaviour: Behaviour::LeavesAnObject, ..Asked::default() };
     let outcome = judge(&[&STORY, &LATER], asked).await;
     assert_eq!(outcome.report.scenarios[0].faults, []);
@@ -185,17 +188,29 @@ async fn what_is_left_after_a_run_is_a_fault_of_the_scenario_that_made_it_and_th
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_be_looked_at_after_a_run_is_a_fault() {
-    let outcome = told(Behaviour::CannotBeLookedAfter).await;
+async fn a_place_that_cannot_be_examined_after_a_run_is_a_fault() {
+    let outcome = outcome_of(Behaviour::CannotBeLookedAfter).await;
     assert!(outcome.report.scenarios[0].faults[0].message.contains("no route to the cluster"));
     assert_eq!(outcome.report.exit_code(), 3);
 }
 
 #[tokio::test]
-async fn a_flood_of_evidence_is_bounded_and_said() {
-    let outcome = told(Behaviour::Floods).await;
+async fn evidence_that_does_not_arrive_at_the_end_is_a_fault_and_does_not_mean_that_the_implementation_is_gone()
+ {
+    let outcome = outcome_of(Behaviour::SettlesTooLate).await;
+    let [fault] = outcome.report.scenarios[0].faults.as_slice() else { panic!() };
+    let words =
+        "Timed out after 10s waiting for the access logs of sleep; --timeout evidence-settled=DURATION";
+    assert!(fault.message.contains(words), "{}", fault.message);
+    assert!(!outcome.report.checks().any(|check| check.id.ends_with("/runs-until-stopped")));
+    assert_eq!(outcome.report.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn a_flood_of_evidence_is_limited_and_reported() {
+    let outcome = outcome_of(Behaviour::Floods).await;
     assert_eq!(outcome.report.scenarios[0].evidence.len(), meshproof_harness::store::MAX_EVIDENCE);
-    assert!(outcome.report.scenarios[0].faults[0].message.contains("floods"));
+    assert!(outcome.report.scenarios[0].faults[0].message.contains("were not kept"));
     assert_eq!(outcome.report.exit_code(), 3);
 }
 
@@ -231,19 +246,20 @@ async fn fail_fast_leaves_out_what_comes_after_the_first_failed_must() {
     assert_eq!(outcome.report.exit_code(), 1);
 }
 
-/// How many ran at once, and how often a run said that they follow one another.
+/// The number of scenarios that ran concurrently, and how often a run reported that they run one after another.
 async fn side_by_side(behaviour: Behaviour, jobs: usize) -> (usize, usize) {
     let alive: Arc<Alive> = Arc::default();
     let asked = || Asked { behaviour, jobs, alive: Arc::clone(&alive), ..Asked::default() };
     let (both, one): ([&'static Scenario; 2], [&'static Scenario; 1]) = ([&STORY, &LATER], [&STORY]);
     let runs = tokio::join!(judge(&both, asked()), judge(&one, asked()));
-    let told = |run: &Outcome| run.events.iter().filter(|e| matches!(e, Event::OneAtATime { .. })).count();
+    let events = |run: &Outcome| run.events.iter().filter(|e| matches!(e, Event::OneAtATime { .. })).count();
     assert_eq!(runs.0.stopped + runs.1.stopped, 3);
-    (alive.most.load(Ordering::SeqCst), told(&runs.0) + told(&runs.1))
+    (alive.most.load(Ordering::SeqCst), events(&runs.0) + events(&runs.1))
 }
 
 #[tokio::test]
-async fn scenarios_that_share_something_follow_one_another_whatever_the_jobs_and_the_run_says_so_once() {
+async fn scenarios_that_share_something_run_one_after_another_with_any_number_of_jobs_and_the_run_says_so_once()
+ {
     assert_eq!(side_by_side(Behaviour::Shares, 8).await, (1, 1));
     assert_eq!(side_by_side(Behaviour::Shares, 1).await, (1, 0), "nothing is different, nothing to say");
     assert_eq!(side_by_side(Behaviour::Good, 8).await, (3, 0));
@@ -262,13 +278,12 @@ static TOGETHER: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn requests_side_by_side_are_under_way_together_and_told_in_their_order_with_their_evidence_collected_once()
- {
+async fn concurrent_requests_are_in_flight_together_and_their_evidence_is_in_order_and_collected_once() {
     let outcome = judge(&[&TOGETHER], Asked { behaviour: Behaviour::AnswersThree, ..Asked::default() }).await;
     assert_eq!(verdicts(&outcome), [("each".to_owned(), Verdict::Passed)]);
     let evidence = &outcome.report.scenarios[0].evidence;
-    let told = evidence.iter().filter_map(|e| Some((e.token.as_ref()?, &e.fact.as_exchange()?.url)));
-    let (tokens, urls): (Vec<_>, Vec<_>) = told.unzip();
+    let exchanges = evidence.iter().filter_map(|e| Some((e.token.as_ref()?, &e.fact.as_exchange()?.url)));
+    let (tokens, urls): (Vec<_>, Vec<_>) = exchanges.unzip();
     assert_eq!(urls, ["http://service.example/1", "http://service.example/2", "http://service.example/3"]);
     assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
     assert_eq!(outcome.settled, 2, "once for the requests, once at the end");
@@ -352,28 +367,34 @@ async fn a_broken_manifest_is_an_error_that_names_the_file_and_the_place() {
     }
 }
 
-static TWINLESS: LazyLock<Scenario> = LazyLock::new(|| {
-    scenario("twinless", [Check::must("refused", "A", "Refused.")], |mesh| {
+static CONTROLLED: LazyLock<Scenario> = LazyLock::new(|| {
+    scenario("controlled", [Check::must("refused", "A", "Refused.")], |mesh| {
         Box::pin(async move {
             let bad = mesh.workload("sleep").get("http://service.example/bad").await?;
-            let twin = mesh.workload("sleep").get("http://service.example/good").await?;
-            mesh.check("refused", bad.fails().provided("the good one", twin.ends_with(200)))
+            let control = mesh.workload("sleep").get("http://service.example/good").await?;
+            mesh.check("refused", bad.fails().provided("the good one", control.ends_with(200)))
         })
     })
 });
 
 #[tokio::test]
-async fn a_negative_whose_twin_fails_too_is_inconclusive_and_fails_the_run() {
-    let outcome = judge(&[&TWINLESS], Asked { behaviour: Behaviour::AlwaysFails, ..Asked::default() }).await;
+async fn a_negative_check_whose_control_fails_is_inconclusive_and_fails_the_run() {
+    let outcome =
+        judge(&[&CONTROLLED], Asked { behaviour: Behaviour::AlwaysFails, ..Asked::default() }).await;
     assert_eq!(verdicts(&outcome)[0], ("refused".to_owned(), Verdict::Inconclusive));
     let reason = &outcome.report.checks().next().unwrap().reason;
-    assert!(reason.contains("only if the good one works, and it did not"), "{reason}");
+    assert_eq!(
+        *reason,
+        "Inconclusive: the control (the good one) did not succeed, because workload sleep received HTTP/1.1 503 for GET \
+         http://service.example/good (expected: status 200 in the last response). Without it this proves nothing: workload \
+         sleep received HTTP/1.1 503 for GET http://service.example/bad."
+    );
     assert_eq!(outcome.report.exit_code(), 1);
 }
 
 #[tokio::test]
-async fn a_negative_that_does_not_fail_is_failed_whatever_its_twin_does() {
-    let outcome = judge(&[&TWINLESS], Asked::default()).await;
+async fn a_negative_check_that_does_not_hold_fails_even_if_its_control_succeeds() {
+    let outcome = judge(&[&CONTROLLED], Asked::default()).await;
     assert_eq!(verdicts(&outcome)[0], ("refused".to_owned(), Verdict::Failed));
 }
 
@@ -396,12 +417,12 @@ async fn a_run_that_is_dropped_ends_its_scenarios() {
         _ = judge(&scenarios, asked) => panic!("a change that never comes into force ended the run"),
         () = started => {}
     }
-    // Its tasks held the target; the runtime ends them one by one.
+    // Its tasks hold the target; the runtime ends them one by one.
     let ended = async {
         while Arc::strong_count(&alive) > 1 {
             tokio::task::yield_now().await;
         }
     };
     let limit = std::time::Duration::from_secs(20);
-    tokio::time::timeout(limit, ended).await.expect("a scenario goes on after its run was dropped");
+    tokio::time::timeout(limit, ended).await.expect("a scenario continues after its run was dropped");
 }

@@ -1,4 +1,4 @@
-//! What belongs to a request of all that a service saw after it was sent.
+//! Which evidence of a server counts for a request.
 
 use std::sync::LazyLock;
 
@@ -30,7 +30,7 @@ const ARRIVES: Script = |seat, request| {
 };
 
 #[tokio::test]
-async fn a_copy_without_the_token_counts_however_late_it_comes() {
+async fn a_late_copy_without_the_token_counts() {
     let later: Script = |seat, request| {
         if request.url.ends_with("another") {
             seen(seat, None, json!({}));
@@ -56,16 +56,16 @@ static REACHED: LazyLock<Scenario> = LazyLock::new(|| {
 });
 
 #[tokio::test]
-async fn a_request_that_fails_on_another_account_does_not_show_that_its_server_was_refused() {
+async fn a_request_that_fails_before_it_reaches_the_server_does_not_show_that_the_server_was_refused() {
     let away: Script = |_, request| exchange(&request.url, 503);
     let (verdict, reason) = judged(&report_of(Scripted { send: away, ..QUIET }, &REACHED).await);
     assert_eq!(verdict, Verdict::Inconclusive, "{reason}");
-    assert!(reason.contains("its certificate was not looked at"), "{reason}");
-    let looked: Script = |seat, request| {
+    assert!(reason.contains("its certificate was not examined"), "{reason}");
+    let examined: Script = |seat, request| {
         connected(seat, json!({"tls": {"failure": "received fatal alert: UnknownCA"}}));
         exchange(&request.url, 503)
     };
-    let (verdict, reason) = judged(&report_of(Scripted { send: looked, ..QUIET }, &REACHED).await);
+    let (verdict, reason) = judged(&report_of(Scripted { send: examined, ..QUIET }, &REACHED).await);
     assert_eq!(verdict, Verdict::Passed, "{reason}");
 }
 
@@ -121,7 +121,7 @@ async fn verdicts(claims: [&'static Scenario; 3], send: Script) -> Vec<Verdict> 
 }
 
 #[tokio::test]
-async fn a_connection_in_reserve_is_no_use_of_a_server_and_still_not_nothing() {
+async fn a_spare_connection_is_not_a_use_of_a_server_but_is_not_nothing_either() {
     use Verdict::{Failed, Passed};
     let claims: [&'static Scenario; 3] = [&NOTHING, &NO_USE, &NO_OTHER];
     assert_eq!(verdicts(claims, QUIET.send).await, [Passed, Passed, Passed]);

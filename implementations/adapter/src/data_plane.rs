@@ -50,7 +50,7 @@ impl Adapter {
             name: hello.name,
             version: hello.version,
             target: "adapter".to_owned(),
-            features: hello.features,
+            features: hello.features.into_iter().map(Into::into).collect(),
             details: [("adapter".to_owned(), self.command.clone())].into(),
         }
     }

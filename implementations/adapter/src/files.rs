@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use meshproof_harness::run_folder;
 use meshproof_local::data_plane::{Boot, DataPlaneError};
 use meshproof_model::Resource;
 use meshproof_plan::model::Credential;
@@ -46,10 +47,7 @@ pub(crate) fn text(path: &Path) -> Result<String, DataPlaneError> {
 
 /// Creates a folder that only its owner can enter.
 pub(crate) fn private_folder(path: &Path) -> Result<(), DataPlaneError> {
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(path).map_err(|e| environment(path, &e))
+    run_folder::create_private(path).map_err(|e| environment(path, &e))
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<String, DataPlaneError> {

@@ -1,12 +1,15 @@
-//! LineReader of bounded length from a pipe.
+//! Lines of bounded length from a pipe.
 
+use std::collections::VecDeque;
+
+use meshproof_harness::lines::{BoundedLines, Line};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 /// Reads lines. Cancelling a read loses nothing.
 pub(crate) struct LineReader<R> {
     reader: R,
-    partial: Vec<u8>,
-    max: usize,
+    lines: BoundedLines,
+    complete: VecDeque<Line>,
 }
 
 /// Why there is no line.
@@ -20,29 +23,32 @@ pub(crate) enum NoLine {
 
 impl<R: AsyncBufRead + Unpin> LineReader<R> {
     pub(crate) const fn new(reader: R, max: usize) -> Self {
-        Self { reader, partial: Vec::new(), max }
+        Self { reader, lines: BoundedLines::of_at_most(max), complete: VecDeque::new() }
     }
 
     /// The next line without its line end, which the last line may lack.
     pub(crate) async fn next(&mut self) -> Result<Vec<u8>, NoLine> {
         loop {
+            if let Some(line) = self.complete.pop_front() {
+                return if line.dropped > 0 { Err(NoLine::TooLong) } else { Ok(line.bytes) };
+            }
+            // A line without an end would otherwise be read for ever.
+            if self.lines.rest().dropped > 0 {
+                return Err(NoLine::TooLong);
+            }
             // A pipe that cannot be read has no writer.
             let chunk = self.reader.fill_buf().await.unwrap_or_default();
             if chunk.is_empty() {
-                let last = std::mem::take(&mut self.partial);
-                return if last.is_empty() { Err(NoLine::End) } else { Ok(last) };
+                // Ends the last line, if there is one.
+                if self.lines.rest().bytes.is_empty() {
+                    return Err(NoLine::End);
+                }
+                self.lines.take(b"\n", |line| self.complete.push_back(line));
+                continue;
             }
-            let end = chunk.iter().position(|b| *b == b'\n');
-            let part = &chunk[..end.unwrap_or(chunk.len())];
-            if self.partial.len() + part.len() > self.max {
-                return Err(NoLine::TooLong);
-            }
-            self.partial.extend_from_slice(part);
-            let used = part.len() + usize::from(end.is_some());
+            self.lines.take(chunk, |line| self.complete.push_back(line));
+            let used = chunk.len();
             self.reader.consume(used);
-            if end.is_some() {
-                return Ok(std::mem::take(&mut self.partial));
-            }
         }
     }
 }

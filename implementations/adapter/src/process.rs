@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use process_wrap::tokio::{ChildWrapper, CommandWrap};
+use meshproof_harness::backoff::Backoff;
+use meshproof_local::child::{ChildWrapper, in_own_session};
 use tokio::process::Command;
 use tokio::time::Instant;
 
@@ -48,12 +49,7 @@ pub(crate) fn start(words: &[String]) -> io::Result<(Box<dyn ChildWrapper>, Proc
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    let mut command = CommandWrap::from(command);
-    // In a session of its own the adapter has no terminal: it can neither write to it nor receive its Ctrl-C,
-    // which the suite handles by sending `stop`.
-    #[cfg(unix)]
-    command.wrap(process_wrap::tokio::ProcessSession);
-    let child = command.spawn()?;
+    let child = in_own_session(command).spawn()?;
     let leader = child.id().unwrap_or_default();
     Ok((child, ProcessTree { leader, tag, leader_reaped: Arc::default() }))
 }
@@ -98,15 +94,14 @@ impl ProcessTree {
 
     /// Repeats `look` on a thread for blocking work until it finds nothing or the deadline has passed.
     async fn poll(&self, deadline: Instant, look: fn(&Self) -> Vec<AdapterProcess>) -> Vec<AdapterProcess> {
-        let (mut delay, longest) = POLL;
+        let mut backoff = Backoff::new(POLL.0, POLL.1);
         loop {
             let tree = self.clone();
             let found = tokio::task::spawn_blocking(move || look(&tree)).await.unwrap_or_default();
             if found.is_empty() || Instant::now() >= deadline {
                 return found;
             }
-            tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(longest);
+            backoff.wait().await;
         }
     }
 

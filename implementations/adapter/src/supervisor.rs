@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use meshproof_harness::store::bounded;
+use meshproof_local::child::ChildWrapper;
 use meshproof_local::data_plane::LogSink;
-use process_wrap::tokio::ChildWrapper;
 use tokio::io::{AsyncRead, BufReader};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;

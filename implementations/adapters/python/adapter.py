@@ -115,6 +115,11 @@ def address_of(cluster, host, port):
     return name, int(number)
 
 
+class Server(ThreadingHTTPServer):
+    # Python's own default of 5 resets connections when several clients connect at once.
+    request_queue_size = 128
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -126,6 +131,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         name, listener, hosts, clusters = plan.listeners[bind]
         authority = self.headers.get("Host", "").lower()
+        # As received: `self.path` has one slash where the request has several at its beginning.
+        self.path = self.requestline.split()[1]
         body = self.body()
         log = dict(start_time=datetime.datetime.now(datetime.timezone.utc).isoformat(), method=self.command,
                    path=self.path, protocol=self.request_version, authority=authority,
@@ -158,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
             pass
         return b"".join(chunks)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = forward
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = forward
 
     def answer(self, plan, proxy, listener, hosts, clusters, authority, body, log):
         host = virtual_host(hosts, authority)
@@ -188,8 +195,11 @@ class Handler(BaseHTTPRequestHandler):
                 upstream.sock = context.wrap_socket(upstream.sock, server_hostname=fixed or name)
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             upstream.putheader("Host", authority)
+            # The fields of this connection, and those that its Connection field names (RFC 9110, section 7.6.1).
+            named = [n.strip().lower() for v in self.headers.get_all("Connection", []) for n in v.split(",")]
+            own = {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "expect", *named}
             for header, value in self.headers.items():
-                if header.lower() not in ("host", "connection", "keep-alive", "transfer-encoding", "content-length", "expect"):
+                if header.lower() not in own:
                     upstream.putheader(header, value)
             if body or self.command in ("POST", "PUT"):
                 upstream.putheader("Content-Length", str(len(body)))
@@ -211,7 +221,7 @@ class ForwardingProxy:
         plan = AppliedPlan(message)
         for bind in plan.listeners.keys() - self.servers.keys():
             host, _, port = bind.rpartition(":")
-            server = ThreadingHTTPServer((host, int(port)), Handler)
+            server = Server((host, int(port)), Handler)
             server.daemon_threads, server.proxy, server.bind = True, self, bind
             threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
             self.servers[bind] = server

@@ -263,7 +263,7 @@ pub async fn implementation(
         name: settings.name.clone().unwrap_or_else(|| "Istio".to_owned()),
         version: found.version.clone(),
         target: "cluster".to_owned(),
-        features: features(settings, &gateways),
+        features: features(settings, &gateways).into_iter().map(Into::into).collect(),
         details,
     })
 }

@@ -1,21 +1,12 @@
-//! The delays between two looks at a condition that nothing announces.
+//! The delays between two looks at a condition that Envoy does not announce.
 
 use std::time::Duration;
 
-/// The longest delay.
-const LONGEST: Duration = Duration::from_millis(15);
+use meshproof_harness::backoff::Backoff;
 
-/// Delays that double from a fraction of a millisecond to [`LONGEST`].
-pub(crate) struct Backoff(Duration);
+/// The first and the longest delay.
+const DELAYS: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(15));
 
-impl Backoff {
-    pub(crate) const fn new() -> Self {
-        Self(Duration::from_micros(250))
-    }
-
-    /// Waits for the next delay.
-    pub(crate) async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(LONGEST);
-    }
+pub(crate) fn backoff() -> Backoff {
+    Backoff::new(DELAYS.0, DELAYS.1)
 }

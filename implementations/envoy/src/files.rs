@@ -24,17 +24,6 @@ pub(crate) fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
     std::fs::rename(&beside, path)
 }
 
-/// Creates a folder that only its owner can enter.
-///
-/// # Errors
-/// The folder cannot be created.
-pub(crate) fn folder(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(path)
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;

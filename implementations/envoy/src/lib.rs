@@ -75,7 +75,7 @@ impl DataPlaneFactory for Envoy {
             name: "Envoy".to_owned(),
             version: program.version.number.clone(),
             target: "envoy".to_owned(),
-            features: FEATURES.to_vec(),
+            features: FEATURES.iter().copied().map(Into::into).collect(),
             details,
         })
     }

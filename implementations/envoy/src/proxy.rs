@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use meshproof_harness::run_folder;
 use meshproof_local::data_plane::{Boot, DataPlaneError, LogSink, MeshCertificate};
 use meshproof_local::ports;
 use meshproof_model::CredentialStatus;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::files;
 use crate::http_client::HttpClient;
 use crate::map::{MappingContext, ProxyConfig, bootstrap, bridge, file_name, secrets};
@@ -81,7 +82,7 @@ impl EnvoyProxy {
         logs: Option<Arc<dyn LogSink>>,
     ) -> Result<Self, DataPlaneError> {
         let folder = boot.folder.join(file_name("proxy", name).trim_end_matches(".json"));
-        files::folder(&folder).map_err(|e| write_failed(&folder, &e))?;
+        run_folder::create_private(&folder).map_err(|e| write_failed(&folder, &e))?;
         let start = bootstrap::bootstrap(name, &folder, identity, &boot.mesh_roots, &boot.system_roots);
         let nothing = json!({"version_info": "0", "resources": []});
         for (file, value) in [("bootstrap.json", &start), ("cds.json", &nothing), ("lds.json", &nothing)] {
@@ -287,7 +288,7 @@ impl EnvoyProxy {
         expected: &ExpectedVersions,
     ) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
-        let mut backoff = Backoff::new();
+        let mut delays = backoff();
         loop {
             let stats = self.stats().await?;
             if stats.refused_since(&pushed.stats) {
@@ -309,19 +310,19 @@ impl EnvoyProxy {
                     latest_messages(&self.process)
                 )));
             }
-            backoff.wait().await;
+            delays.wait().await;
         }
     }
 
     /// The error for a refused configuration. Envoy writes the reason before it increments its counter.
     async fn refusal(&self) -> DataPlaneError {
         let begun = Instant::now();
-        let mut backoff = Backoff::new();
+        let mut delays = backoff();
         let reason = loop {
             match self.process.output().refusal() {
                 Some(reason) => break reason,
                 None if begun.elapsed() > OUTPUT_TIMEOUT => break "it gave no reason".to_owned(),
-                None => backoff.wait().await,
+                None => delays.wait().await,
             }
         };
         if reason.contains("cannot bind") || reason.contains("Address already in use") {
@@ -365,7 +366,7 @@ impl EnvoyProxy {
     pub(crate) async fn settle(&self) -> Result<(), DataPlaneError> {
         self.flush().await?;
         let begun = Instant::now();
-        let mut backoff = Backoff::new();
+        let mut delays = backoff();
         loop {
             let stats = self.stats().await?;
             // A passed-on connection ends for Envoy only when its server has closed it too.
@@ -374,7 +375,7 @@ impl EnvoyProxy {
             {
                 return Ok(());
             }
-            backoff.wait().await;
+            delays.wait().await;
         }
     }
 
@@ -382,12 +383,12 @@ impl EnvoyProxy {
     /// flow for as long as Envoy allows.
     async fn await_drained(&self, chains: &[String]) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
-        let mut backoff = Backoff::new();
+        let mut delays = backoff();
         while !chains.is_empty()
             && !self.stats().await?.are_drained(chains)
             && begun.elapsed() < DRAIN_TIMEOUT
         {
-            backoff.wait().await;
+            delays.wait().await;
         }
         Ok(())
     }
@@ -395,14 +396,14 @@ impl EnvoyProxy {
     /// Returns when no process listens there any more.
     async fn await_closed(&self, bind: SocketAddr) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
-        let mut backoff = Backoff::new();
+        let mut delays = backoff();
         while !ports::is_free(bind) {
             if begun.elapsed() > IN_FORCE_TIMEOUT {
                 let seconds = IN_FORCE_TIMEOUT.as_secs();
                 let what = format!("it still listens on {bind} {seconds} s after its listener was removed");
                 return Err(DataPlaneError::Gone(format!("Envoy for {}: {what}", self.name)));
             }
-            backoff.wait().await;
+            delays.wait().await;
         }
         Ok(())
     }
@@ -411,7 +412,7 @@ impl EnvoyProxy {
     /// pushed.
     async fn await_secrets_gone(&self, pushed: &PushedConfig) -> Result<(), DataPlaneError> {
         let begun = Instant::now();
-        let mut backoff = Backoff::new();
+        let mut delays = backoff();
         loop {
             let active = self.ask(secrets_dump::ACTIVE).await?;
             let left = secrets_dump::names(&active)
@@ -420,7 +421,7 @@ impl EnvoyProxy {
             if !left || begun.elapsed() > SECRETS_TIMEOUT {
                 return Ok(());
             }
-            backoff.wait().await;
+            delays.wait().await;
         }
     }
 

@@ -8,7 +8,7 @@ use meshproof_local::data_plane::DataPlaneError;
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::backoff::Backoff;
+use crate::backoff::backoff;
 use crate::http_client::HttpClient;
 use crate::map::bootstrap;
 use crate::process::EnvoyProcess;
@@ -47,21 +47,21 @@ pub(crate) async fn ready(
 
 async fn clients(process: &EnvoyProcess, folder: &Path) -> Result<(HttpClient, HttpClient), String> {
     let exited = || process.exited().map_or(Ok(()), |_| Err("it exited at its start".to_owned()));
-    let mut backoff = Backoff::new();
+    let mut delays = backoff();
     let admin: SocketAddr = loop {
         exited()?;
         // The file may not be there yet, or be half written; half an address does not parse.
         let written = tokio::fs::read_to_string(folder.join("admin")).await.unwrap_or_default();
         match written.trim().parse() {
             Ok(address) => break address,
-            Err(_) => backoff.wait().await,
+            Err(_) => delays.wait().await,
         }
     };
     let admin = HttpClient::new(admin)?;
-    let mut backoff = Backoff::new();
+    let mut delays = backoff();
     while !matches!(admin.get("/ready").await, Ok((StatusCode::OK, _))) {
         exited()?;
-        backoff.wait().await;
+        delays.wait().await;
     }
     let (_, listeners) = admin.get("/listeners?format=json").await?;
     let listeners: Value =

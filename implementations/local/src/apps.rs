@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use meshproof_model::{ExternalService, Fact, Side};
 use serde_json::json;
@@ -28,18 +29,18 @@ pub async fn start_welcome(
     store: Store,
     timeouts: &Timeouts,
 ) -> Result<Box<dyn RunningService>, ExternalError> {
-    let host = service_host(service.name, service.namespace);
-    let port = Port::plain(service.port, Arc::new(Same(service.body)));
+    let host = service_host(&service.name, &service.namespace);
+    let port = Port::plain(service.port, Arc::new(Same(Bytes::from(service.body.clone()))));
     Ok(Box::new(Embedded::start(&host, vec![port], store, timeouts).await?))
 }
 
 /// The same answer to everything.
-struct Same(&'static str);
+struct Same(Bytes);
 
 #[async_trait]
 impl Content for Same {
     async fn answer(&self, _: Incoming) -> Answer {
-        Answer::new(StatusCode::OK, "text/plain", self.0)
+        Answer::new(StatusCode::OK, "text/plain", self.0.clone())
     }
 }
 
@@ -66,7 +67,8 @@ impl LookupApplication {
         timeouts: &Timeouts,
     ) -> Result<Self, ExternalError> {
         let plain = Arc::new(AtomicBool::new(false));
-        let content = Lookup { application, sidecar, store: store.clone(), plain: plain.clone() };
+        let content =
+            Lookup { application: application.clone(), sidecar, store: store.clone(), plain: plain.clone() };
         let port = Port::plain(application.port, Arc::new(content));
         let service = Embedded::start(host, vec![port], store, timeouts).await?;
         Ok(Self { service, application, plain })
@@ -75,7 +77,7 @@ impl LookupApplication {
     /// Whether it reads this environment variable.
     #[must_use]
     pub fn reads(&self, variable: &str) -> bool {
-        self.application.plain_if == variable
+        self.application.plain_if.as_deref() == Some(variable)
     }
 
     /// Whether it sends plain HTTP to port 80, for the mesh to encrypt. In force from the next request on.
@@ -113,7 +115,7 @@ struct Lookup {
 #[async_trait]
 impl Content for Lookup {
     async fn answer(&self, incoming: Incoming) -> Answer {
-        let Application { path, host, target, failure, .. } = self.application;
+        let Application { path, host, target, failure, .. } = &self.application;
         let Some(id) = incoming.path.strip_prefix(path).filter(|id| is_id(id)) else {
             return json_answer(StatusCode::NOT_FOUND, json!({ "error": "no such page" }).to_string());
         };

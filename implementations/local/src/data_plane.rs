@@ -14,41 +14,41 @@ use meshproof_model::{CredentialStatus, Implementation};
 
 use meshproof_plan::model::{Credential, OriginalDestination, Plan};
 
-/// Makes data planes, one a scenario configuration; several live side by side.
+/// Creates data planes, one per scenario configuration. Several exist side by side.
 #[async_trait]
 pub trait DataPlaneFactory: Send + Sync {
-    /// Name, version, features. Asked once a run.
+    /// Name, version and features. Asked once per run.
     ///
     /// # Errors
-    /// The implementation cannot be used on this machine; the message names the mend.
+    /// The implementation cannot be used on this machine; the message says how to fix it.
     async fn identify(&self) -> Result<Implementation, DataPlaneError>;
 
-    /// Sees the resources before a plan is made of them, and may change them. Only a saboteur that misreads Istio's
-    /// resources does; everybody else leaves this out.
+    /// May change the resources before a plan is made from them. Only a saboteur that misreads Istio's resources does; other
+    /// implementations keep this default.
     fn misread(&self, _resources: &mut Vec<Resource>) {}
 
-    /// Sees the external service that is about to be deployed, and may change it. Only a saboteur of the external
-    /// services does, to prove that the controls can fail; everybody else leaves this out.
+    /// May change an external service before it is deployed. Only a saboteur of the external services does, to prove that the
+    /// controls can fail; other implementations keep this default.
     fn spoil_external(&self, _spec: &mut ExternalSpec) {}
 
-    /// Starts a data plane with nothing in force yet.
+    /// Starts a data plane without any configuration.
     ///
     /// # Errors
     /// It did not start.
     async fn start(&self, boot: Boot) -> Result<Box<dyn DataPlane>, DataPlaneError>;
 }
 
-/// What a data plane is given once, at its start.
+/// What a data plane gets once, when it starts.
 pub struct Boot {
     /// A folder of its own, removed by the suite at the end (unless `--keep`).
     pub folder: PathBuf,
     /// The mesh certificate of each proxy that the scenario may run, by the proxy's name.
     pub identities: BTreeMap<String, MeshCertificate>,
-    /// PEM: the mesh's root, in which proxies believe among themselves.
+    /// PEM: the mesh's root, by which proxies trust each other.
     pub mesh_roots: String,
-    /// PEM: what stands for the system's roots.
+    /// PEM: the roots that take the place of the system's roots.
     pub system_roots: String,
-    /// Takes access-log lines.
+    /// Receives access-log lines.
     pub logs: Arc<dyn LogSink>,
 }
 
@@ -61,25 +61,25 @@ pub struct MeshCertificate {
     pub key: String,
 }
 
-/// Takes access-log lines from a data plane, in the order written.
+/// Receives access-log lines from a data plane, in the order in which they were written.
 pub trait LogSink: Send + Sync {
     /// One line, without its line end.
     fn line(&self, proxy: &str, line: &str);
 
-    /// Anything else that is worth keeping as evidence: a process's stderr. Bounded by the caller.
+    /// Any other text that is useful as evidence, such as the stderr of a process. The caller bounds it.
     fn note(&self, _text: &str) {}
 }
 
-/// One state of the configuration: whole, not a difference.
+/// One state of the configuration: all of it, not the difference to the state before.
 pub struct Update<'a> {
     /// Grows by one with each update.
     pub revision: u64,
     /// The resources themselves, for a data plane that interprets them on its own.
     pub resources: &'a [Resource],
-    /// What they come to.
+    /// The plan that follows from them.
     pub plan: &'a Plan,
-    /// What each proxy's `credentialName`s lead to now, by the proxy's name. A name that the plan mentions and that is
-    /// absent here has no Secret yet.
+    /// The credentials behind each proxy's `credentialName`s, by the proxy's name. A name in the plan that is absent here has no
+    /// Secret yet.
     pub credentials: &'a BTreeMap<String, Vec<Credential>>,
     /// Where host names lead on this machine.
     pub endpoints: &'a [OriginalDestination],
@@ -88,27 +88,27 @@ pub struct Update<'a> {
 /// A running data plane.
 #[async_trait]
 pub trait DataPlane: Send + Sync {
-    /// Whether the implementation says of itself that it lacks this feature. Then its plans do without it where Istio's
-    /// resources do.
+    /// Whether the implementation declares that it lacks this feature. Its plans then avoid the feature unless Istio's resources
+    /// demand it.
     fn lacks(&self, _feature: Feature) -> bool {
         false
     }
 
-    /// Brings a state into force and returns when every new connection and request is handled by it. Requests in
-    /// flight end as they began. Nothing is restarted and no request is lost.
+    /// Applies a state, and returns when it applies to every new connection and request. Requests in flight end as they began.
+    /// Nothing is restarted and no request is lost.
     ///
     /// # Errors
-    /// [`DataPlaneError::Refused`] with the implementation's words, or it is gone.
+    /// [`DataPlaneError::Refused`] with the implementation's message, or it is gone.
     async fn apply(&self, update: Update<'_>) -> Result<(), DataPlaneError>;
 
-    /// What the proxy says of its credentials. Only asked with the feature `credential-status`.
+    /// What the proxy reports about its credentials. Only asked with the feature `credential-status`.
     ///
     /// # Errors
     /// It is gone.
     async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, DataPlaneError>;
 
-    /// Returns when the access log of every request and connection that has ended is with the [`LogSink`], and
-    /// requests whose client has its answer count as ended.
+    /// Returns when the [`LogSink`] has the access log of every request and connection that has ended. A request has ended when its
+    /// client has the answer.
     ///
     /// # Errors
     /// It is gone.
@@ -121,10 +121,10 @@ pub trait DataPlane: Send + Sync {
     async fn stop(&self) -> Result<(), DataPlaneError>;
 }
 
-/// What a data plane may say instead of yes.
+/// Why a data plane did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DataPlaneError {
-    /// It refuses this configuration; a finding about the implementation.
+    /// It rejects this configuration. This is a finding about the implementation.
     #[error("refused by the implementation: {0}")]
     Refused(String),
     /// It does not support this feature; checks are skipped with this reason.
@@ -133,10 +133,10 @@ pub enum DataPlaneError {
     /// It has no way to do this, for which there is no feature; checks are skipped with this reason.
     #[error("unsupported by the implementation: {0}")]
     Unable(String),
-    /// It broke its contract or died; a finding about the implementation.
+    /// It broke its contract or exited. This is a finding about the implementation.
     #[error("the implementation failed: {0}")]
     Gone(String),
-    /// This machine kept it from working: a port taken, a program missing. The message names the mend.
+    /// A fault of this machine: a port is in use, a program is missing. The message says how to fix it.
     #[error("{0}")]
     Environment(String),
 }
@@ -159,7 +159,7 @@ impl From<DataPlaneError> for TargetError {
     }
 }
 
-/// An error of the environment in these words.
+/// An error of the environment with this message.
 pub(crate) fn environment(e: impl std::fmt::Display) -> TargetError {
     TargetError::Environment(e.to_string())
 }

@@ -1,4 +1,4 @@
-//! HTTP's parts in the report's words, bounded.
+//! The parts of HTTP messages as the report shows them, bounded.
 
 use http::header::AsHeaderName;
 use http::{HeaderMap, Version};
@@ -6,10 +6,10 @@ use meshproof_model::Header;
 
 use meshproof_harness::store::{MAX_TEXT, bounded};
 
-/// How many headers of one message are kept.
+/// The number of headers that are kept of one message.
 const MAX_HEADERS: usize = 200;
 
-/// The headers of a message, in order; what goes beyond [`MAX_TEXT`] bytes in all is cut.
+/// The headers of a message, in order, up to [`MAX_TEXT`] bytes in all.
 pub(crate) fn headers(map: &HeaderMap) -> Vec<Header> {
     let mut room = MAX_TEXT;
     map.iter()

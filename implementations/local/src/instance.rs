@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use meshproof_harness::access_log;
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
+use meshproof_harness::run_folder;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::topology::service_host;
@@ -24,8 +25,10 @@ use tokio::sync::Mutex;
 use crate::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update, environment,
 };
+use crate::forecast::{KnownServer, LocalForecast};
 use crate::seat::{Addresses, in_cluster, plain_service};
 use meshproof_harness::feature::Feature;
+use meshproof_harness::forecast::Forecast;
 use meshproof_harness::timeouts::Timeout;
 use meshproof_model::Resource;
 use meshproof_plan::model::OriginalDestination;
@@ -50,30 +53,35 @@ pub(crate) struct LocalInstance {
     workloads: BTreeMap<String, WorkloadClient>,
     applications: BTreeMap<String, Arc<LookupApplication>>,
     plain: Vec<(Service, Arc<dyn RunningService>)>,
-    /// Held for the length of a change: changes come into force one after another.
-    state: Mutex<State>,
-    table: std::sync::RwLock<Table>,
+    /// Locked during a change: changes are applied one after another.
+    configuration: Mutex<Configuration>,
+    deployed: std::sync::RwLock<Deployed>,
 }
 
+/// The configuration in force.
 #[derive(Default)]
-struct State {
+struct Configuration {
     revision: u64,
     resources: Vec<Resource>,
     stopped: BTreeSet<String>,
 }
 
-/// What is deployed outside the mesh.
+/// The external services, by host.
 #[derive(Default)]
-struct Table {
+struct Deployed {
     services: BTreeMap<String, Arc<dyn RunningService>>,
+    /// PEM, by host: the chains that they present.
+    chains: BTreeMap<String, String>,
+    /// What the configuration in force promises.
+    forecast: Option<Arc<LocalForecast>>,
 }
 
-/// Hands a data plane's lines to the evidence.
-struct Lines {
+/// Records the lines of a data plane as evidence.
+struct EvidenceSink {
     store: Store,
 }
 
-impl LogSink for Lines {
+impl LogSink for EvidenceSink {
     fn line(&self, proxy: &str, line: &str) {
         let log = access_log::read_line(line.as_bytes());
         let token = log.fields.as_ref().and_then(access_log::token).map(str::to_owned);
@@ -115,7 +123,7 @@ impl LocalInstance {
                 .map_err(environment)?;
             let address = address_of(running.as_ref(), service.port)?;
             plain.push((
-                plain_service(service.name, service.namespace, service.port, "HTTP", address),
+                plain_service(&service.name, &service.namespace, service.port, "HTTP", address),
                 Arc::from(running),
             ));
         }
@@ -128,22 +136,22 @@ impl LocalInstance {
             workloads.insert(proxy.name.clone(), client);
         }
         for workload in &seat.topology.workloads {
-            let (Some(application), Some(client)) = (workload.serves, workloads.get(workload.name)) else {
+            let (Some(application), Some(client)) = (&workload.serves, workloads.get(&workload.name)) else {
                 continue;
             };
-            let host = service_host(workload.name, workload.namespace);
+            let host = service_host(&workload.name, &workload.namespace);
             let (store, timeouts) = (seat.store.clone(), &seat.timeouts);
-            let app = LookupApplication::start(&host, application, client.clone(), store, timeouts);
+            let app = LookupApplication::start(&host, application.clone(), client.clone(), store, timeouts);
             let app = app.await.map_err(environment)?;
-            addresses.set_application(workload.name, address_of(&app, application.port)?);
-            applications.insert(workload.name.to_owned(), Arc::new(app));
+            addresses.set_application(&workload.name, address_of(&app, application.port)?);
+            applications.insert(workload.name.clone(), Arc::new(app));
         }
         let boot = Boot {
             folder: seat.folder.join("data-plane"),
             identities,
             mesh_roots: mesh_ca.certificate_pem().to_owned(),
             system_roots: roots.to_string(),
-            logs: Arc::new(Lines { store: seat.store.clone() }),
+            logs: Arc::new(EvidenceSink { store: seat.store.clone() }),
         };
         private_folder(&boot.folder)?;
         let data_plane = factory.start(boot).await?;
@@ -157,20 +165,20 @@ impl LocalInstance {
             workloads,
             applications,
             plain,
-            state: Mutex::default(),
-            table: std::sync::RwLock::default(),
+            configuration: Mutex::default(),
+            deployed: std::sync::RwLock::default(),
         };
-        // The sidecars are there before anything is applied.
-        if let Err(e) = instance.bring_into_force(&mut *instance.state.lock().await).await {
+        // The sidecars run before anything is applied.
+        if let Err(e) = instance.bring_into_force(&mut *instance.configuration.lock().await).await {
             let _the_first_error_counts = instance.stop().await;
             return Err(e);
         }
         Ok(instance)
     }
 
-    /// Where host names lead on this machine.
+    /// The address on this machine behind each host and port.
     fn endpoints(&self) -> Vec<OriginalDestination> {
-        let table = self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let table = self.deployed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let lead = |(host, service): (&String, &Arc<dyn RunningService>)| {
             [80, 443]
                 .into_iter()
@@ -183,13 +191,13 @@ impl LocalInstance {
         table.services.iter().flat_map(lead).collect()
     }
 
-    async fn bring_into_force(&self, state: &mut State) -> Result<(), TargetError> {
+    async fn bring_into_force(&self, state: &mut Configuration) -> Result<(), TargetError> {
         let endpoints = self.endpoints();
         let mut registry = self.addresses.services(|name| !state.stopped.contains(name));
         registry.extend(self.plain.iter().map(|(service, _)| service.clone()));
         for e in &endpoints {
             // A server that the document deploys in the cluster, outside the mesh, is a Kubernetes Service. Its port has no
-            // name there, so Istio looks at the bytes.
+            // name there, so Istio detects the protocol.
             if e.port == 443
                 && let Some((name, namespace)) = in_cluster(&e.host)
             {
@@ -222,7 +230,47 @@ impl LocalInstance {
             credentials: &resolution.credentials,
             endpoints: &endpoints,
         };
-        Ok(self.data_plane.apply(update).await?)
+        self.data_plane.apply(update).await?;
+        // A saboteur that misreads the resources must not mislead the forecast as well.
+        let meant = if understood == state.resources {
+            resolution
+        } else {
+            resolve(&Input { resources: &state.resources, ..input }).map_err(environment)?
+        };
+        let forecast = LocalForecast {
+            plan: meant.plan,
+            credentials: meant.credentials,
+            proxies: self.addresses.proxies.clone(),
+            servers: self.servers_by_address(&endpoints),
+            roots: self.roots.to_string(),
+        };
+        let mut table = self.deployed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        table.forecast = Some(Arc::new(forecast));
+        Ok(())
+    }
+
+    /// Every server of the suite that a request may arrive at.
+    fn servers_by_address(&self, endpoints: &[OriginalDestination]) -> BTreeMap<SocketAddr, KnownServer> {
+        let table = self.deployed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let outside = endpoints.iter().map(|e| {
+            let chain = table.chains.get(&e.host).filter(|_| e.port == 443).cloned();
+            (e.address, KnownServer { host: e.host.clone(), port: e.port, chain })
+        });
+        let plain = self.plain.iter().flat_map(|(service, _)| {
+            let known =
+                |address, port| (address, KnownServer { host: service.host.clone(), port, chain: None });
+            service
+                .ports
+                .iter()
+                .flat_map(move |p| p.endpoints.iter().map(move |e| known(e.address, p.number)))
+        });
+        let applications = self.addresses.proxies.iter().flat_map(|proxy| {
+            let host = service_host(&proxy.name, &proxy.namespace);
+            proxy.inbound.iter().map(move |inbound| {
+                (inbound.application, KnownServer { host: host.clone(), port: inbound.port, chain: None })
+            })
+        });
+        outside.chain(plain).chain(applications).collect()
     }
 
     async fn start_external(
@@ -255,23 +303,24 @@ impl LocalInstance {
     }
 
     fn external_address(&self, host: &str, port: u16) -> Option<SocketAddr> {
-        let table = self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let table = self.deployed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         table.services.get(host)?.address(port)
     }
 
-    /// Everything that is not the data plane's: external services, plain ones, applications.
+    /// Every server outside the data plane: external services, plain services, applications.
     fn running_services(&self) -> Vec<Arc<dyn RunningService>> {
-        let table = self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let table = self.deployed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut services: Vec<_> = table.services.values().cloned().collect();
         services.extend(self.plain.iter().map(|(_, service)| Arc::clone(service)));
         services.extend(self.applications.values().map(|app| Arc::clone(app) as _));
         services
     }
 
-    /// Where a probe's URL leads.
+    /// The address that a probe's URL stands for.
     fn probe_address(&self, probe: &Probe, host: &str, port: u16) -> Result<SocketAddr, TargetError> {
-        let unknown =
-            |what: String| TargetError::Environment(format!("{what}: nothing is there to be asked"));
+        let unknown = |what: String| {
+            TargetError::Environment(format!("{what} is not deployed, so it cannot be probed"))
+        };
         match probe {
             Probe::External => {
                 self.external_address(host, port).ok_or_else(|| unknown(format!("{host}:{port}")))
@@ -317,12 +366,7 @@ fn address_of(service: &dyn RunningService, port: u16) -> Result<SocketAddr, Tar
 }
 
 fn private_folder(path: &std::path::Path) -> Result<(), TargetError> {
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .recursive(true)
-        .create(path)
+    run_folder::create_private(path)
         .map_err(|e| TargetError::Environment(format!("{} cannot be made: {e}", path.display())))
 }
 
@@ -332,37 +376,40 @@ impl Instance for LocalInstance {
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
-        let mut state = self.state.lock().await;
+        let mut state = self.configuration.lock().await;
+        let mut chains = BTreeMap::new();
         let starting = specs.into_iter().map(|(mut spec, documented)| {
             self.factory.spoil_external(&mut spec);
             let host = spec.host.clone();
+            if let Some(tls) = &spec.tls {
+                chains.insert(host.clone(), tls.certificate.clone());
+            }
             async move { Ok((host, Arc::from(self.start_external(spec, documented).await?))) }
         });
         let started = all_or_none(starting, |(_, service)| service).await?;
         let described = started.iter().map(|(_, service)| service.describe()).collect();
         let replaced: Vec<Arc<dyn RunningService>> = {
-            let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut table = self.deployed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            table.chains.append(&mut chains);
             started.into_iter().filter_map(|(host, service)| table.services.insert(host, service)).collect()
         };
         let limit = self.seat.timeouts.get(Timeout::Applied);
         let taken_up = tokio::time::timeout(limit, self.bring_into_force(&mut state)).await;
         let stopped = join_all(replaced.iter().map(|service| service.stop())).await;
         taken_up.map_err(|_| {
-            TargetError::Gone(format!(
-                "timed out after {limit:?} waiting for it to use the addresses of new external services; --timeout \
-                 applied=DURATION sets another limit"
-            ))
+            let what = "the implementation to use the addresses of new external services".to_owned();
+            TargetError::TimedOut { timeout: Timeout::Applied, limit, what, last: None }
         })??;
         stopped.into_iter().collect::<Result<(), _>>().map_err(environment)?;
         Ok(described)
     }
 
     async fn change(&self, change: &ConfigChange) -> Result<(), TargetError> {
-        let mut state = self.state.lock().await;
+        let mut state = self.configuration.lock().await;
         let before = state.resources.clone();
         for resource in &change.apply {
             let id = resource.id();
-            // A replaced resource keeps its place: Istio orders by creation.
+            // A replaced resource keeps its position: Istio orders resources by their creation.
             match state.resources.iter_mut().find(|r| r.id() == id) {
                 Some(known) => known.clone_from(resource),
                 None => state.resources.push(resource.clone()),
@@ -377,7 +424,7 @@ impl Instance for LocalInstance {
     }
 
     async fn set_running(&self, proxy: &str, running: bool) -> Result<(), TargetError> {
-        let mut state = self.state.lock().await;
+        let mut state = self.configuration.lock().await;
         if running {
             state.stopped.remove(proxy);
         } else {
@@ -388,8 +435,9 @@ impl Instance for LocalInstance {
 
     async fn set_variable(&self, workload: &str, name: &str, value: &str) -> Result<(), TargetError> {
         let app = self.applications.get(workload).filter(|app| app.reads(name));
-        let app =
-            app.ok_or_else(|| environment(format!("{workload} has no application that reads {name}")))?;
+        let app = app.ok_or_else(|| {
+            environment(format!("the workload {workload} has no application that reads the variable {name}"))
+        })?;
         app.send_plain(value == "true");
         Ok(())
     }
@@ -419,13 +467,11 @@ impl Instance for LocalInstance {
     }
 
     async fn settle(&self) -> Result<(), TargetError> {
-        // Bounded apart from the external services: who keeps the suite waiting decides who is to blame.
+        // Bounded separately from the external services: a slow implementation is its own fault, a slow server is the suite's.
         let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         tokio::time::timeout(limit, self.data_plane.settle()).await.map_err(|_| {
-            TargetError::Gone(format!(
-                "timed out after {limit:?} waiting for its access logs; --timeout evidence-settled=DURATION sets another \
-                 limit"
-            ))
+            let what = "the implementation to write its access logs".to_owned();
+            TargetError::TimedOut { timeout: Timeout::EvidenceSettled, limit, what, last: None }
         })??;
         let services = self.running_services();
         let settled = join_all(services.iter().map(|service| service.settle())).await;
@@ -443,6 +489,15 @@ impl Instance for LocalInstance {
             ports.iter().find(|p| p.number == port)?.endpoints.first().map(|e| e.address)
         })?;
         Some(address.to_string())
+    }
+
+    fn forecast(&self) -> Option<Arc<dyn Forecast>> {
+        // What a real host receives is not observed.
+        if self.seat.external == ExternalChoice::Live {
+            return None;
+        }
+        let table = self.deployed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        table.forecast.clone().map(|forecast| forecast as Arc<dyn Forecast>)
     }
 
     async fn stop(&self) -> Result<(), TargetError> {

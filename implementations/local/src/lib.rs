@@ -5,8 +5,10 @@
 //! loopback, and host names lead to loopback addresses by a table.
 
 pub mod apps;
+pub mod child;
 pub mod data_plane;
 pub mod external;
+mod forecast;
 mod http_facts;
 mod instance;
 pub mod ports;

@@ -1,4 +1,4 @@
-//! Loopback ports for programs that cannot be told to take any free one.
+//! Loopback ports for programs that cannot choose a free port themselves.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -6,20 +6,20 @@ use std::sync::{Mutex, PoisonError};
 
 use socket2::{Domain, Socket, Type};
 
-/// Below the ports that operating systems hand out for connections (Linux from 32768, others from 49152), so that none
-/// of those can be in the way.
+/// Below the ports that operating systems use for outgoing connections (Linux from 32768, others from 49152), so that no
+/// connection can occupy one.
 const FIRST: u32 = 20_000;
 const COUNT: u32 = 12_000;
-/// Ports are claimed in blocks. A block belongs to the process that listens on its first port, so that two runs side by
-/// side never hand out the same port: between handing out and binding it is nobody's for a moment.
+/// Ports are claimed in blocks. A block belongs to the process that listens on its first port. So two runs side by side never
+/// give out the same port, although a port is free between the moment it is given out and the moment it is bound.
 const BLOCK: u32 = 100;
-/// After so many blocks a process goes round its own again.
+/// A process with this many blocks uses the ports of its own blocks again.
 const MOST_BLOCKS: usize = 8;
 
 static CLAIMED: Mutex<Claimed> = Mutex::new(Claimed { blocks: Vec::new(), next: 0 });
 
 struct Claimed {
-    /// Each block's first port, and what keeps others out of it.
+    /// Each block's first port, and the listener that claims the block.
     blocks: Vec<(u32, Option<TcpListener>)>,
     /// Counts through the ports of the blocks.
     next: u32,
@@ -31,9 +31,9 @@ fn bind(port: u32) -> io::Result<TcpListener> {
 }
 
 impl Claimed {
-    /// One more block, if there is one that nobody claims.
+    /// Claims one more block, if one is free.
     fn claim(&mut self) {
-        // Processes that run side by side begin in different places.
+        // Processes that run side by side start their search in different places.
         let begin = std::process::id().wrapping_mul(7) % (COUNT / BLOCK);
         for number in 0..COUNT / BLOCK {
             let first = FIRST + (begin + number) % (COUNT / BLOCK) * BLOCK;
@@ -43,13 +43,13 @@ impl Claimed {
             }
         }
         if self.blocks.is_empty() {
-            // With every block claimed, a port may still be free; it is only less sure to stay so.
+            // If every block is claimed, a port may still be free. It is only less certain to stay free.
             self.blocks.push((FIRST + begin * BLOCK, None));
         }
     }
 
-    /// The port whose turn it is.
-    fn turn(&mut self) -> u32 {
+    /// The next port.
+    fn next_port(&mut self) -> u32 {
         let per_block = BLOCK - 1;
         if self.blocks.len() < MOST_BLOCKS && self.next as usize == self.blocks.len() * per_block as usize {
             self.claim();
@@ -63,8 +63,8 @@ impl Claimed {
     }
 }
 
-/// Whether nobody listens there. It binds without listening: a client that dials the address meanwhile must be refused, not
-/// taken and then dropped.
+/// Whether the address is free. The check binds without listening: a client that connects at the same time must be refused, not
+/// accepted and then dropped.
 #[must_use]
 pub fn is_free(address: SocketAddr) -> bool {
     let bound = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
@@ -75,15 +75,15 @@ pub fn is_free(address: SocketAddr) -> bool {
     bound.is_ok()
 }
 
-/// A port of loopback that is free now and that no process of the suite has handed out lately. Some other program may still
-/// take it first: who fails to bind it asks for another one.
+/// A loopback port that is free now and that no process of the suite has given out recently. Another program may still bind it
+/// first: a caller that cannot bind it asks for another one.
 ///
 /// # Errors
 /// No port in the range is free.
 pub fn take() -> io::Result<u16> {
     let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..COUNT {
-        let port = claimed.turn();
+        let port = claimed.next_port();
         if let Ok(port) = u16::try_from(port)
             && is_free(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         {
@@ -107,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_somebody_holds_is_not_handed_out() {
-        // The next in turn, so that handing out goes over them.
+    fn a_port_in_use_is_not_given_out() {
+        // The next ports, so that the search has to skip them.
         let next = take().unwrap() + 1;
         let held: Vec<_> = (next..next + 40)
             .filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
@@ -118,24 +118,24 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_another_process_claims_is_left_to_it() {
-        // As another process would: by listening on the first port of a block.
+    fn a_block_that_another_process_claims_is_not_used() {
+        // As another process does: by listening on the first port of a block.
         let claimed: Vec<TcpListener> =
             (0..COUNT / BLOCK).step_by(2).filter_map(|n| bind(FIRST + n * BLOCK).ok()).collect();
         let others: BTreeSet<u32> =
             claimed.iter().map(|l| u32::from(l.local_addr().unwrap().port()) / BLOCK).collect();
         let mut mine = Claimed { blocks: Vec::new(), next: 0 };
         for _ in 0..300 {
-            let port = mine.turn();
+            let port = mine.next_port();
             assert!(!others.contains(&(port / BLOCK)), "{port}");
         }
         assert!(mine.blocks.len() > 2 && mine.blocks.iter().all(|(_, guard)| guard.is_some()));
     }
 
     #[test]
-    fn a_process_goes_round_its_own_blocks_after_the_last_one() {
+    fn after_its_last_block_a_process_uses_its_own_blocks_again() {
         let mut mine = Claimed { blocks: Vec::new(), next: 0 };
-        let seen: BTreeSet<u32> = (0..3000).map(|_| mine.turn()).collect();
+        let seen: BTreeSet<u32> = (0..3000).map(|_| mine.next_port()).collect();
         assert!(mine.blocks.len() <= MOST_BLOCKS);
         assert_eq!(seen.len(), mine.blocks.len() * (BLOCK as usize - 1));
     }

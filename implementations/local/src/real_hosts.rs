@@ -166,6 +166,9 @@ impl RealHosts {
                 url: url.clone(),
                 sent: String::new(),
                 sent_bytes: 0,
+                headers: Vec::new(),
+                body_bytes: None,
+                body_sha256: None,
                 tls: None,
                 result,
             };
@@ -189,7 +192,7 @@ impl RealHosts {
         let addresses = self.resolver.resolve(host, port).await.map_err(|e| other(e.to_string()))?;
         let roots = self.roots().await.map_err(|e| other(e.to_string()))?;
         let tls =
-            trust::believing(&roots).and_then(|verifier| trust::config(verifier, None)).map_err(other)?;
+            trust::by_roots(&roots).and_then(|verifier| trust::config(verifier, None)).map_err(other)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .resolve_to_addrs(host, &addresses)

@@ -1,5 +1,5 @@
-//! A scenario's addresses on this machine: where sidecars capture, where gateways listen, which services the registry
-//! holds.
+//! The addresses of a scenario on this machine: where sidecars capture, where gateways listen, and which services are in the
+//! registry.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +11,7 @@ use meshproof_harness::topology::{Topology, service_host};
 use crate::data_plane::environment;
 use meshproof_plan::resolve::{Endpoint, Inbound, Proxy, ProxyKind, Service, ServicePort};
 
-/// The addresses of one scenario. They stay the same for its length.
+/// The addresses of one scenario. They do not change while it runs.
 pub(crate) struct Addresses {
     /// Every proxy that may run.
     pub(crate) proxies: Vec<Proxy>,
@@ -33,43 +33,43 @@ fn numbered(ports: &[u16]) -> Result<Vec<(u16, SocketAddr)>, TargetError> {
 }
 
 impl Addresses {
-    /// Gives every socket of the topology an address of its own.
+    /// Gives each socket of the topology its own address.
     pub(crate) fn of(topology: &Topology) -> Result<Self, TargetError> {
         let mut proxies = Vec::new();
         for workload in &topology.workloads {
             let mut inbound = Vec::new();
-            if let Some(port) = workload.serves.map(|application| application.port) {
+            if let Some(port) = workload.serves.as_ref().map(|application| application.port) {
                 let bind = address()?;
-                // The application is started later, by itself; see `set_application`.
+                // The application starts later; see `set_application`.
                 inbound.push(Inbound { port, bind, application: bind });
             }
             proxies.push(Proxy {
-                name: workload.name.to_owned(),
-                namespace: workload.namespace.to_owned(),
+                name: workload.name.clone(),
+                namespace: workload.namespace.clone(),
                 kind: ProxyKind::Sidecar,
-                labels: BTreeMap::from([("app".to_owned(), workload.name.to_owned())]),
-                identity: identity(workload.namespace, workload.name),
-                outbound: numbered(workload.dials)?,
+                labels: BTreeMap::from([("app".to_owned(), workload.name.clone())]),
+                identity: identity(&workload.namespace, &workload.name),
+                outbound: numbered(&workload.dials)?,
                 inbound,
                 servers: Vec::new(),
             });
         }
         for gateway in &topology.gateways {
             proxies.push(Proxy {
-                name: gateway.name.to_owned(),
-                namespace: gateway.namespace.to_owned(),
+                name: gateway.name.clone(),
+                namespace: gateway.namespace.clone(),
                 kind: ProxyKind::Gateway,
                 labels: gateway.labels.clone(),
-                identity: identity(gateway.namespace, &format!("{}-service-account", gateway.name)),
+                identity: identity(&gateway.namespace, &format!("{}-service-account", gateway.name)),
                 outbound: Vec::new(),
                 inbound: Vec::new(),
-                servers: numbered(gateway.ports)?,
+                servers: numbered(&gateway.ports)?,
             });
         }
         Ok(Self { proxies })
     }
 
-    /// Notes where a workload's application listens.
+    /// Records where the application of a workload listens.
     pub(crate) fn set_application(&mut self, workload: &str, application: SocketAddr) {
         for inbound in self.proxies.iter_mut().filter(|p| p.name == workload).flat_map(|p| &mut p.inbound) {
             inbound.application = application;
@@ -80,8 +80,8 @@ impl Addresses {
         self.proxies.iter().find(|p| p.name == name)
     }
 
-    /// The Kubernetes services before the proxies. A service whose proxy is not among `running` has no endpoints, as in a
-    /// cluster where its pods are gone.
+    /// The Kubernetes services of the proxies. A service whose proxy is not `running` has no endpoints, as in a cluster whose pods
+    /// are gone.
     pub(crate) fn services(&self, running: impl Fn(&str) -> bool) -> Vec<Service> {
         let mut services = Vec::new();
         for proxy in &self.proxies {
@@ -95,7 +95,7 @@ impl Addresses {
                 };
                 if running(&proxy.name) { vec![endpoint] } else { Vec::new() }
             };
-            // The port names of Istio's gateway charts decide the protocols that its sidecars assume.
+            // Sidecars derive the protocol from the port names in Istio's gateway charts.
             let server = |&(number, address): &(u16, SocketAddr)| {
                 let (name, protocol) = if number == 443 { ("https", "HTTPS") } else { ("http2", "HTTP2") };
                 ServicePort {
@@ -153,7 +153,7 @@ pub(crate) fn plain_service(
     }
 }
 
-/// Name and namespace of a host that the cluster's own DNS would resolve; none for a host outside.
+/// Name and namespace of a host that a cluster's own DNS would resolve; none for a host outside the cluster.
 pub(crate) fn in_cluster(host: &str) -> Option<(&str, &str)> {
     host.strip_suffix(".svc.cluster.local")?.split_once('.')
 }

@@ -1,4 +1,4 @@
-//! A stream that lets somebody watch what passes, and changes nothing.
+//! A stream that shows what passes through it, and changes nothing.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use meshproof_model::{TlsFacts, TlsFailure};
 
 use crate::tls;
 
-/// Watches a stream. Called with each piece once it has passed.
+/// Watches a stream. It is called with each piece after that has passed.
 pub(crate) trait Watch: Send + Sync {
     /// These bytes were read from the other end.
     fn received(&self, _bytes: &[u8]) {}
@@ -21,8 +21,8 @@ pub(crate) trait Watch: Send + Sync {
     fn failed(&self, _error: &io::Error) {}
 }
 
-/// Remembers why TLS failed. HTTP/2's library hands an I/O error on as text only, and an alert that comes after the
-/// handshake, as TLS 1.3 has them, would not be known for one.
+/// Remembers why TLS failed. The HTTP/2 library passes an I/O error on as text only, so an alert after the handshake (as in TLS
+/// 1.3) could not be recognised.
 #[derive(Clone, Default)]
 pub(crate) struct FirstTlsError(Arc<Mutex<Option<(String, TlsFailure)>>>);
 
@@ -89,7 +89,7 @@ impl<S: AsyncWrite + Unpin, W: Watch + Unpin> AsyncWrite for Tap<S, W> {
         polled
     }
 
-    // Handed on as it is: TLS writes an alert together with what must go before it, in one piece.
+    // Passed on as it is: TLS writes an alert together with what must precede it, in one piece.
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! The local target: one data plane on this machine, given plans.
+//! The local target: a data plane on this machine that carries out plans.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -22,20 +22,20 @@ pub struct LocalTarget {
 }
 
 impl LocalTarget {
-    /// A target on this data plane. `nginx` is the program to use for a real nginx; absent: the one on PATH.
+    /// A target with this data plane. `nginx` is the program to use as a real nginx; if it is absent, the one on PATH.
     #[must_use]
     pub fn new(factory: Arc<dyn DataPlaneFactory>, nginx: Option<PathBuf>) -> Self {
         Self { factory, servers: Servers { nginx, ..Servers::default() }, timeouts: OnceLock::new() }
     }
 
-    /// The same with this image for nginx in a container; absent: `MESHPROOF_NGINX_IMAGE`, else the harness's own choice.
+    /// The same with this image for nginx in a container; if it is absent, the one in `MESHPROOF_NGINX_IMAGE`, else the default.
     #[must_use]
     pub fn with_nginx_image(mut self, image: Option<String>) -> Self {
         self.servers.image = image;
         self
     }
 
-    /// The same with other servers in the place of the real hosts, for runs with `--live`.
+    /// The same with other servers in place of the real hosts, for runs with `--live`.
     #[must_use]
     pub fn with_real_hosts(mut self, real_hosts: RealHosts) -> Self {
         self.servers.real_hosts = real_hosts;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn several_servers_are_taken_up_by_one_update_and_told_in_their_order() {
+    async fn several_servers_are_applied_by_one_update_and_described_in_their_order() {
         let noted = Noted::default();
         let folder = tempfile::tempdir().unwrap();
         let authority = meshproof_harness::certificates::Authority::new(
@@ -135,7 +135,7 @@ mod tests {
             run: "r1".to_owned(),
             name: "s".to_owned(),
             folder: folder.path().to_owned(),
-            topology: Topology { workloads: vec![Workload::sleep()], ..Topology::default() },
+            topology: Topology::default().workload(Workload::sleep()),
             store: Store::new(),
             timeouts: Timeouts::default(),
             external: ExternalChoice::Embedded,

@@ -1,15 +1,19 @@
-//! What both ends of the suite's own TLS connections share: reading PEM, and naming what was agreed on.
+//! What both ends of the suite's own TLS connections share: reading PEM, and describing what was negotiated.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
 
 use meshproof_model::{PeerCertificate, TlsFacts, TlsFailure};
-use rustls::crypto::CryptoProvider;
-use rustls::{AlertDescription, CommonState, ProtocolVersion, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::{
+    AlertDescription, CommonState, DigitallySignedStruct, ProtocolVersion, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use meshproof_harness::certificates::describe;
+use meshproof_harness::client_hello::alpn_name;
 use meshproof_harness::external::PrivateKeyPem;
 
 /// The cryptographic provider; passed explicitly, so that no process-wide default is needed.
@@ -47,7 +51,53 @@ pub fn roots(pem: &str) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// Fills in what was agreed on, as far as the handshake has come.
+/// Trusts every server. The server must still have the key of the certificate that it presents.
+#[must_use]
+pub fn accept_any_server() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(AcceptAnyServer)
+}
+
+#[derive(Debug)]
+struct AcceptAnyServer;
+
+impl ServerCertVerifier for AcceptAnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = provider().signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, &known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, &known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Fills in what the handshake has negotiated so far.
 pub(crate) fn note_agreement(facts: &mut TlsFacts, connection: &CommonState) {
     facts.version = connection.protocol_version().map(version_name);
     facts.cipher = connection.negotiated_cipher_suite().map(|suite| cipher_name(suite.suite()));
@@ -57,7 +107,7 @@ pub(crate) fn note_agreement(facts: &mut TlsFacts, connection: &CommonState) {
 
 fn peer_certificate(connection: &CommonState) -> Option<PeerCertificate> {
     let der = connection.peer_certificates()?.first()?;
-    // Something that both ends took for a certificate is evidence even where it cannot be read.
+    // A certificate that both ends accepted is evidence even if it cannot be read here.
     Some(describe(der).unwrap_or_default())
 }
 
@@ -76,11 +126,6 @@ fn cipher_name(suite: rustls::CipherSuite) -> String {
     name.strip_prefix("TLS13_").map_or(name.clone(), |rest| format!("TLS_{rest}"))
 }
 
-/// An ALPN protocol identifier as text.
-pub(crate) fn alpn_name(protocol: &[u8]) -> String {
-    String::from_utf8_lossy(protocol).into_owned()
-}
-
 /// Notes that TLS failed, in this end's words and as a type.
 pub(crate) fn note_failure(facts: &mut TlsFacts, error: &io::Error) {
     facts.failure = Some(error.to_string());
@@ -92,7 +137,7 @@ pub(crate) fn failure_of(error: &io::Error) -> TlsFailure {
     let name = |alert: AlertDescription| TlsFailure::alert_name(alert.into());
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "foreign enums of many kinds, of which a few are told apart"
+        reason = "foreign enums of many kinds, of which a few are distinguished"
     )]
     match inside(error) {
         Some(rustls::Error::AlertReceived(alert)) => TlsFailure::AlertReceived { alert: name(*alert) },

@@ -6,11 +6,12 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use meshproof_harness::external::{ExternalSpec, HttpVersions, PlainPort, TlsVersions};
+use meshproof_harness::run_folder;
 
 /// The template: src/nginx.conf.
 const TEMPLATE: &str = include_str!("nginx.conf");
 
-/// nginx's version, as three numbers.
+/// The version of an nginx, as three numbers.
 pub type Version = (u32, u32, u32);
 
 /// `$ssl_alpn_protocol` came with 1.21.4 (nginx, "ngx_http_ssl_module").
@@ -48,9 +49,9 @@ pub fn version_text((major, minor, patch): Version) -> String {
 pub enum Site {
     /// On this machine, on loopback.
     Machine,
-    /// In a container, behind a relay that says who its clients are.
+    /// In a container, behind a relay that passes on the addresses of its clients.
     Container {
-        /// As root, with no right to be anybody else.
+        /// Whether nginx runs as root, without the right to change its user.
         root: bool,
     },
     /// In a pod, which its clients reach directly; its logs go to its standard output, and its files lie in a folder that it
@@ -70,7 +71,7 @@ impl Site {
     fn log(self, folder: &str, name: &str) -> String {
         match self {
             Self::Machine | Self::Container { .. } => format!("{folder}/{name}"),
-            // Both in one stream: nobody promises the order of two.
+            // Both in one stream: the order between two streams is not defined.
             Self::Pod => "/dev/stdout".to_owned(),
         }
     }
@@ -79,17 +80,14 @@ impl Site {
 /// The folder in a pod that nginx writes its temporary files into.
 pub const POD_SCRATCH: &str = "/tmp";
 
-/// A folder that goes away with its owner.
+/// A folder that is removed when this is dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
     /// Makes a folder that only this user can enter.
     pub fn create(parent: &Path, name: &str) -> io::Result<Self> {
         let path = parent.join(name);
-        let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path)?;
+        run_folder::create_new_private(&path)?;
         Ok(Self(path.canonicalize()?))
     }
 
@@ -113,8 +111,8 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A second attempt after `remove`, or the only one after a panic: nobody is left to tell.
-        let _nobody_to_tell = self.remove();
+        // A second attempt after `remove`, or the only one after a panic. Its error cannot be reported.
+        let _cannot_be_reported = self.remove();
     }
 }
 
@@ -160,12 +158,12 @@ pub fn write(
     Ok(())
 }
 
-/// What is answered on which path.
+/// Which pages are served on which path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// The specification's pages, and 404 elsewhere.
     ByPath,
-    /// The specification's first page, whatever is asked for.
+    /// The specification's first page, on every path.
     Same,
 }
 

@@ -57,7 +57,7 @@ impl NginxLogs {
             let lines = self.access.lines()?;
             let more = !lines.is_empty();
             for line in lines {
-                match fence(&line) {
+                match flush_marker(&line) {
                     Some(found) => marked |= mark == Some(found.as_str()),
                     None => self.recorder.access(&line),
                 }
@@ -80,16 +80,16 @@ impl NginxLogs {
     }
 }
 
-/// The mark of a request at the suite's own door, if this is its line in the access log.
+/// The token of a flush marker, which is a request of the suite itself, if this is its line in the access log.
 #[must_use]
-pub fn fence(line: &str) -> Option<String> {
+pub fn flush_marker(line: &str) -> Option<String> {
     #[derive(Deserialize)]
-    struct Fence {
-        fence: String,
+    struct FlushMarkerLine {
+        flush_marker: String,
     }
     // No other line is parsed for it.
-    let own = line.starts_with("{\"fence\"");
-    own.then(|| serde_json::from_str::<Fence>(line).ok()).flatten().map(|f| f.fence)
+    let own = line.starts_with("{\"flush_marker\"");
+    own.then(|| serde_json::from_str::<FlushMarkerLine>(line).ok()).flatten().map(|own| own.flush_marker)
 }
 
 /// The end of what the nginx of this folder wrote about itself.
@@ -177,7 +177,7 @@ impl Recorder {
     pub fn new(store: Store, spec: &ExternalSpec, ports: Ports, site: Site) -> Self {
         let documented = match site {
             Site::Machine | Site::Container { .. } => (80, 443),
-            // A pod has all ports to itself.
+            // A pod uses the documents' own ports.
             Site::Pod => (ports.plain, ports.tls),
         };
         Self {
@@ -221,7 +221,7 @@ impl Recorder {
         let header = |name: &str| headers.iter().find(|h| h.name == name).map(|h| h.value.clone());
         let authority = header("host").unwrap_or_default();
         let token = header("user-agent").and_then(|agent| token_of(&agent).map(|token| bounded(token, 200)));
-        // As everybody else writes it: `[::1]:1234`.
+        // In the usual form: `[::1]:1234`.
         let peer = match line.remote_addr.contains(':') {
             true => format!("[{}]:{}", line.remote_addr, line.remote_port),
             false => format!("{}:{}", line.remote_addr, line.remote_port),
@@ -260,6 +260,7 @@ impl Recorder {
             body_bytes: None,
             body_sha256: None,
             tls,
+            answer: None,
         };
         self.store.record(self.side.clone(), token, Fact::Request(fact));
         Ok(())
@@ -281,7 +282,7 @@ impl Recorder {
         })
     }
 
-    /// One line of the error log. Those that tell of a connection which brought no request become evidence.
+    /// One line of the error log. Lines about a connection without a request become evidence.
     pub fn error(&mut self, text: &str) {
         let Some((number, words, server_port)) = connection_line(text) else { return };
         let Some((port, tls_port)) = self.documented(server_port) else { return };
@@ -346,7 +347,7 @@ fn failure_of(words: &str) -> TlsFailure {
     TlsFailure::Other
 }
 
-/// The client's certificate as nginx saw it: names and serial in nginx's own words, the rest from the certificate.
+/// The client's certificate as nginx saw it: names and serial number as nginx wrote them, the rest from the certificate.
 fn client_certificate(line: &TlsPart) -> Option<PeerCertificate> {
     if line.client_serial.is_empty() && line.client_certificate.is_empty() {
         return None;

@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use crate::config::{self, Content, Ports, Site, Version};
-use crate::log::{Recorder, fence};
+use crate::log::{Recorder, flush_marker};
 use meshproof_harness::external::{ExternalSpec, Page, PlainPort, PrivateKeyPem};
 use meshproof_harness::store::Store;
 
 /// The folder in which the pod finds its files.
 pub const POD_FOLDER: &str = "/etc/meshproof";
-/// The port of the suite's own door in the pod: `/fence?token=TOKEN` is answered with 200 and logged; any other path: 404.
+/// The port of the suite's own door in the pod: `/flush-marker?token=TOKEN` is answered with 200 and logged; any other path: 404.
 pub const POD_CONTROL: u16 = 9181;
 
 /// The oldest nginx that the configuration is for; a newer one warns of `listen ... http2` and takes it.
@@ -29,7 +29,7 @@ pub struct PodService {
 /// The files of such a pod, by name in [`POD_FOLDER`].
 #[derive(Clone, Debug)]
 pub struct PodFiles {
-    /// What anybody may read: `nginx.conf`, and the pages.
+    /// The public files: `nginx.conf`, and the pages.
     pub public: Vec<(String, String)>,
     /// Certificates, and the key.
     pub private: Vec<(String, PrivateKeyPem)>,
@@ -42,7 +42,7 @@ impl PodService {
         Self { spec, content: Content::ByPath, ports: PORTS }
     }
 
-    /// A plain service inside the mesh, which gives one answer to everything.
+    /// A plain service inside the mesh, which gives the same answer to every request.
     #[must_use]
     pub fn same(host: &str, port: u16, body: &str) -> Self {
         let page = Page { path: "/".to_owned(), content_type: "text/plain", body: body.to_owned() };
@@ -98,11 +98,11 @@ impl PodService {
 /// What a line of a pod's log was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodLine {
-    /// A request or a word about a connection; what there is to know of it is in the store.
+    /// A request, or a message about a connection. Its facts are in the store.
     Seen,
-    /// The suite asked at its door with this token: everything that was answered before is in the store.
-    Fence(String),
-    /// nginx said its version: `nginx/1.28.0`.
+    /// A request of the suite itself with this token: everything that was answered before it is in the store.
+    FlushMarker(String),
+    /// The version of nginx: `nginx/1.28.0`.
     Version(String),
 }
 
@@ -115,8 +115,8 @@ impl PodLog {
     /// One line, without its end.
     pub fn line(&mut self, text: &str) -> PodLine {
         if text.starts_with('{') {
-            if let Some(token) = fence(text) {
-                return PodLine::Fence(token);
+            if let Some(token) = flush_marker(text) {
+                return PodLine::FlushMarker(token);
             }
             self.recorder.access(text);
             return PodLine::Seen;
@@ -143,10 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_a_version_and_a_request_are_told_apart() {
+    fn a_flush_marker_a_version_and_a_request_are_distinguished() {
         let store = Store::new();
         let mut log = plain().log(store.clone());
-        assert_eq!(log.line(r#"{"fence":"run-seat.00001"}"#), PodLine::Fence("run-seat.00001".to_owned()));
+        assert_eq!(
+            log.line(r#"{"flush_marker":"run-seat.00001"}"#),
+            PodLine::FlushMarker("run-seat.00001".to_owned())
+        );
         let start = "2026/01/01 00:00:00 [notice] 1#1: nginx/1.28.0";
         assert_eq!(log.line(start), PodLine::Version("nginx/1.28.0".to_owned()));
         assert!(store.is_empty());
@@ -194,7 +197,7 @@ mod tests {
             "keepalive_timeout 0;",
             "error_log \"/dev/stdout\" info;",
             "access_log \"/dev/stdout\" evidence;",
-            "access_log \"/dev/stdout\" fence;",
+            "access_log \"/dev/stdout\" flush_marker;",
             "location / { default_type \"text/plain\"; try_files /0 =404; }",
             "pid \"/tmp/nginx.pid\";",
         ] {

@@ -9,6 +9,7 @@ mod rejected;
 pub mod report;
 pub mod resolve;
 mod resources;
+pub mod walk;
 
 pub use rejected::{Refused, Rejected};
 pub use resolve::{

@@ -303,7 +303,7 @@ pub(crate) struct BodyPosition {
     pub(crate) last: bool,
 }
 
-/// What becomes of a frame.
+/// What happens to a frame.
 pub(crate) enum Filtered {
     /// It is passed on.
     Pass(Frame<Bytes>),

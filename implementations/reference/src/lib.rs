@@ -80,7 +80,7 @@ impl DataPlaneFactory for Reference {
             name: "meshproof reference".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             target: "reference".to_owned(),
-            features: FEATURES.to_vec(),
+            features: FEATURES.iter().copied().map(Into::into).collect(),
             details: self.variant.map(detail).unwrap_or_default(),
         })
     }

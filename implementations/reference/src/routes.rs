@@ -5,10 +5,9 @@ use std::collections::HashMap;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use meshproof_plan::model::{
-    Forward, HeaderChanges, HttpRoutes, PathMatch, RegexRewrite, Route, RouteAction, StringMatch,
-    WeightedCluster,
+    Forward, HeaderChanges, HttpRoutes, PathMatch, Route, RouteAction, StringMatch, WeightedCluster,
 };
-use meshproof_plan::re2;
+use meshproof_plan::re2::{self, Replacement};
 use regex::Regex;
 
 use crate::weights::WeightedTurns;
@@ -76,7 +75,7 @@ pub(crate) struct Forwarding {
     pub(crate) host_rewrite: Option<HeaderValue>,
     pub(crate) request: HeaderEdits,
     pub(crate) response: HeaderEdits,
-    regex_rewrite: Option<(Regex, String)>,
+    regex_rewrite: Option<Replacement>,
     turns: WeightedTurns,
     own: Vec<OwnChanges>,
 }
@@ -294,26 +293,6 @@ fn whole(expression: &str) -> Result<Regex, String> {
     Regex::new(&format!(r"\A(?:{translated})\z")).map_err(|e| format!("regular expression: {e}"))
 }
 
-/// RE2's replacement of every match, with `\1` for the first group and `\\` for a backslash.
-fn replacement(planned: &RegexRewrite) -> Result<(Regex, String), String> {
-    let translated = re2::translate(&planned.pattern).map_err(|e| format!("regular expression: {e}"))?;
-    let regex = Regex::new(&translated).map_err(|e| format!("regular expression: {e}"))?;
-    let mut with = String::new();
-    let mut rest = planned.substitution.chars();
-    while let Some(c) = rest.next() {
-        match c {
-            '$' => with.push_str("$$"),
-            '\\' => match rest.next() {
-                Some(group) if group.is_ascii_digit() => with.push_str(&format!("${{{group}}}")),
-                Some(other) => with.push(other),
-                None => {}
-            },
-            other => with.push(other),
-        }
-    }
-    Ok((regex, with))
-}
-
 impl Forwarding {
     fn new(plan: &Forward) -> Result<Self, String> {
         if let Some(mirror) = plan.mirrors.first() {
@@ -323,7 +302,7 @@ impl Forwarding {
             host_rewrite: host_value(plan.host_rewrite.as_deref())?,
             request: HeaderEdits::new(&plan.request_headers)?,
             response: HeaderEdits::new(&plan.response_headers)?,
-            regex_rewrite: plan.regex_rewrite.as_ref().map(replacement).transpose()?,
+            regex_rewrite: plan.regex_rewrite.as_ref().map(Replacement::new).transpose()?,
             turns: WeightedTurns::new(&plan.clusters),
             own: plan.clusters.iter().map(OwnChanges::new).collect::<Result<_, _>>()?,
             plan: plan.clone(),
@@ -339,7 +318,7 @@ impl Forwarding {
     /// The rewritten path, where the route rewrites it.
     pub(crate) fn path(&self, route: &CompiledRoute, path: &str) -> Option<String> {
         match (&self.regex_rewrite, &self.plan.path_rewrite) {
-            (Some((pattern, with)), _) => Some(pattern.replace_all(path, with).into_owned()),
+            (Some(replacement), _) => Some(replacement.apply(path)),
             (None, Some(with)) => Some(route.rewritten(path, with)),
             (None, None) => None,
         }

@@ -198,6 +198,15 @@ pub struct Hop {
     pub sent: String,
     /// The total number of bytes that the client wrote.
     pub sent_bytes: u64,
+    /// The header fields that the client sent, Host included; empty if the client does not report them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<Header>,
+    /// The length of the request's body in bytes; absent if the client does not report it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes: Option<u64>,
+    /// SHA-256 of the request's body in lower-case hex; absent if there is no body or the client does not report it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_sha256: Option<String>,
     /// The client's own TLS connection on this hop, if the URL is `https`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,
@@ -395,6 +404,30 @@ pub struct ServerRequest {
     /// The handshake facts of its connection, if it arrived over TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,
+    /// What the service answered; absent if it has not answered or does not record it. A service that records its answers
+    /// records all headers of the request, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<ServerAnswer>,
+}
+
+/// A response as the service sent it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServerAnswer {
+    /// The status code.
+    pub status: u16,
+    /// In the order sent, without the fields that only frame the message on its own connection.
+    pub headers: Vec<Header>,
+    /// The length of the body in bytes.
+    pub body_bytes: u64,
+    /// SHA-256 of the body in lower-case hex; absent if there is no body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_sha256: Option<String>,
+    /// The trailer fields after the body.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trailers: Vec<Header>,
+    /// Whether the service broke the connection off in the middle of the body, as the scenario asked it to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub breaks_off: bool,
 }
 
 impl ServerRequest {

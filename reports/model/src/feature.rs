@@ -2,11 +2,14 @@
 //! is skipped and names that feature; a declared feature that does not work is a failure. A feature is never
 //! inferred from a failure.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::names::did_you_mean;
 
 /// One feature. Its name, in JSON and for people, is its variant's name in kebab case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -150,36 +153,93 @@ pub struct UnknownFeature(pub String);
 impl fmt::Display for UnknownFeature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "there is no feature {:?}", self.0)?;
-        let near: Vec<&str> = near(&self.0).collect();
-        if !near.is_empty() {
-            write!(f, "; did you mean {}?", near.join(" or "))?;
-        }
-        write!(f, "; the features are {}", Feature::list(Feature::ALL))
+        let near = did_you_mean(&self.0, Feature::ALL.iter().map(|feature| feature.name()));
+        write!(f, "{near}; the features are {}", Feature::list(Feature::ALL))
     }
 }
 
 impl std::error::Error for UnknownFeature {}
 
-/// The names that differ from this one in few letters, or of which it is a part.
-fn near(name: &str) -> impl Iterator<Item = &'static str> {
-    let name = name.to_ascii_lowercase().replace(['_', ' '], "-");
-    Feature::ALL.iter().map(|feature| feature.name()).filter(move |known| {
-        let part = name.len() > 2 && (known.contains(&name) || name.contains(known));
-        part || distance(&name, known) <= 2
-    })
+/// A feature in a report. A report of another version of meshproof may name a feature that this version does not know; the
+/// report can be read nevertheless, and its names are kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReportedFeature {
+    /// A feature that this version knows.
+    Known(Feature),
+    /// The name of another feature.
+    Unknown(String),
 }
 
-/// How many letters must be added, removed or replaced to make one of the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let least = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], least);
+impl ReportedFeature {
+    /// The feature's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Known(feature) => feature.name(),
+            Self::Unknown(name) => name,
         }
     }
-    row[b.len()]
+
+    /// The names of these features, separated by commas.
+    #[must_use]
+    pub fn list(features: &[Self]) -> String {
+        features.iter().map(Self::name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl From<Feature> for ReportedFeature {
+    fn from(feature: Feature) -> Self {
+        Self::Known(feature)
+    }
+}
+
+impl From<String> for ReportedFeature {
+    fn from(name: String) -> Self {
+        name.parse().map_or(Self::Unknown(name), Self::Known)
+    }
+}
+
+impl PartialEq<Feature> for ReportedFeature {
+    fn eq(&self, other: &Feature) -> bool {
+        *self == Self::Known(*other)
+    }
+}
+
+impl fmt::Display for ReportedFeature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for ReportedFeature {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for ReportedFeature {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(String::deserialize(deserializer)?.into())
+    }
+}
+
+/// The schema of the names that this version writes.
+impl JsonSchema for ReportedFeature {
+    fn inline_schema() -> bool {
+        Feature::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        Feature::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        Feature::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Feature::json_schema(generator)
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +260,8 @@ mod tests {
         let words = "egress-gatway".parse::<Feature>().unwrap_err().to_string();
         assert!(
             words.starts_with(
-                "there is no feature \"egress-gatway\"; did you mean egress-gateway?; the features are sidecar, "
+                "there is no feature \"egress-gatway\"; did you mean egress-gateway or ingress-gateway?; the features are \
+                 sidecar, "
             ),
             "{words}"
         );

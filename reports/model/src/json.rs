@@ -92,6 +92,7 @@ pub fn schema() -> Schema {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feature::{Feature, ReportedFeature};
     use crate::sample;
 
     const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/report-1.schema.json");
@@ -156,6 +157,18 @@ mod tests {
             object.insert("from-the-future".to_owned(), serde_json::json!([1, {"a": null}]));
         }
         assert_eq!(from_json(&serde_json::to_vec(&json).unwrap()).unwrap(), sample::report());
+    }
+
+    #[test]
+    fn a_feature_of_another_version_keeps_its_name() {
+        let mut json = serde_json::to_value(sample::report()).unwrap();
+        json["implementation"]["features"] = serde_json::json!(["teleportation", "sidecar"]);
+        json["scenarios"][0]["checks"][0]["feature"] = "teleportation".into();
+        let report = from_json(&serde_json::to_vec(&json).unwrap()).unwrap();
+        let teleportation = ReportedFeature::Unknown("teleportation".to_owned());
+        assert_eq!(report.implementation.features, [teleportation.clone(), Feature::Sidecar.into()]);
+        assert_eq!(report.scenarios[0].checks[0].feature, Some(teleportation));
+        assert_eq!(serde_json::to_value(&report).unwrap(), json, "it is written as it was read");
     }
 
     #[test]

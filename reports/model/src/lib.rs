@@ -11,6 +11,7 @@ pub mod evidence;
 pub mod feature;
 pub mod json;
 pub mod kills;
+pub mod names;
 pub mod report;
 pub mod resource;
 #[cfg(any(test, feature = "sample"))]
@@ -22,9 +23,9 @@ pub use event::Event;
 pub use evidence::{
     AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, EvidenceId, Exchange,
     ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
-    ServerRequest, Side, TlsFacts,
+    ServerAnswer, ServerRequest, Side, TlsFacts,
 };
-pub use feature::{Feature, UnknownFeature};
+pub use feature::{Feature, ReportedFeature, UnknownFeature};
 pub use json::{from_json, schema, to_json};
 pub use report::{
     CheckResult, Difference, Document, ExpectedFailure, ExternalService, Implementation, Level, Report, Run,

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Change, Evidence, EvidenceId, Fact};
-use crate::feature::Feature;
+use crate::feature::ReportedFeature;
 
 /// The version of the report's JSON, found in its `schema` field.
 pub const SCHEMA: &str = "meshproof.report/1";
@@ -118,7 +118,7 @@ pub struct Implementation {
     /// How the suite reached it: `reference`, `envoy`, `adapter`, `cluster`.
     pub target: String,
     /// The features that it declares; checks that require another feature are skipped.
-    pub features: Vec<Feature>,
+    pub features: Vec<ReportedFeature>,
     /// Other facts: build, revision, the active saboteur.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
@@ -269,7 +269,7 @@ pub struct CheckResult {
     pub expected_failure: Option<ExpectedFailure>,
     /// The feature that the check requires, if it does not apply to every implementation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub feature: Option<Feature>,
+    pub feature: Option<ReportedFeature>,
     /// The command that repeats just this check.
     pub repeat: String,
 }

@@ -30,7 +30,9 @@ pub fn report() -> Report {
             name: "Istio".to_owned(),
             version: "1.30.1".to_owned(),
             target: "cluster".to_owned(),
-            features: vec![Feature::CredentialStatus, Feature::MeshMtls, Feature::EgressGateway],
+            features: [Feature::CredentialStatus, Feature::MeshMtls, Feature::EgressGateway]
+                .map(Into::into)
+                .into(),
             details: BTreeMap::from([("revision".to_owned(), "default".to_owned())]),
         },
         scenarios: vec![sidecar(), mutual(), routing(), unreached()],
@@ -214,7 +216,7 @@ fn mutual() -> ScenarioResult {
         "Istio 1.30.1 does not declare credential-status",
         &[],
     );
-    skipped.feature = Some(Feature::CredentialStatus);
+    skipped.feature = Some(Feature::CredentialStatus.into());
     let handshake = TlsFacts {
         server_name: Some(host.to_owned()),
         peer_certificate: Some(PeerCertificate {

@@ -54,7 +54,10 @@ fn assert_passes(report: &Report, lacks: &[&str], fails: &[&str], passes: &[&str
 
 /// The DestinationRule has a server name and no subjectAltNames, so only the chain must be verified. HAProxy
 /// and nginx always compare the certificate with the server name that they send.
-const SNI_IS_THE_NAME: &[&str] = &["egress-gateway-mutual/sni-as-configured"];
+const SNI_IS_THE_NAME: &str = "egress-gateway-mutual/sni-as-configured";
+
+/// Neither HAProxy nor nginx removes the fields that a request's Connection field names.
+const KEEPS_CONNECTION_FIELDS: &str = "generated-traffic/connection-fields-removed";
 
 /// A short request timeout: the example reads a whole request before it answers, so one check waits for it.
 fn hasty() -> Timeouts {

@@ -85,7 +85,7 @@ async fn an_unreadable_log_line_is_reported_with_its_cause_before_its_text() {
     let selectors = ["sidecar-origination:target-port/sidecar-access-log"];
     let report = run(&hostile("declares-a-log"), &selectors, timeouts(None)).await.unwrap();
     let reasons: Vec<_> = report.checks().map(|c| c.reason.as_str()).collect();
-    let cause = "the last: the line fits none of the known formats: \"a line before settled\"";
+    let cause = "the last: the line matches none of the known formats: \"a line before settled\"";
     assert!(reasons.len() == 1 && reasons[0].contains(cause), "{reasons:#?}");
 }
 
@@ -116,7 +116,7 @@ async fn a_scenario_that_needs_an_undeclared_feature_is_skipped_and_names_it() {
     let report = run(&hostile("rejects"), &["egress-gateway-simple"], timeouts(None)).await.unwrap();
     for check in report.checks() {
         assert_eq!(check.verdict, Verdict::Skipped, "{}", check.id);
-        assert_eq!(check.feature, Some(Feature::EgressGateway), "{}", check.id);
+        assert_eq!(check.feature, Some(Feature::EgressGateway.into()), "{}", check.id);
     }
     // No check ran, so nothing was proved.
     assert_eq!(report.exit_code(), 3);

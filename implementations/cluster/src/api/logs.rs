@@ -10,14 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
+use meshproof_harness::backoff::Backoff;
+use meshproof_harness::lines::BoundedLines;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{ClusterClient, PodRef};
 use super::error::{Subject, chain, may_pass, words};
-use super::lines::BoundedLines;
 use crate::pod::statuses;
 
 /// The longest line that is handed on, in bytes, with its time.
@@ -128,6 +128,7 @@ enum StreamEnd {
 impl<S: Fn(&[u8]) + Send + Sync> FollowedLog<S> {
     async fn run(mut self) -> LogEnd {
         let mut attempts = 0;
+        let mut backoff = Backoff::new(MIN_BACKOFF, MAX_BACKOFF);
         // A container that ended is read once more: its last lines may not have arrived yet.
         let mut container_end = None;
         loop {
@@ -155,6 +156,9 @@ impl<S: Fn(&[u8]) + Send + Sync> FollowedLog<S> {
                 }
             };
             attempts = if brought { 0 } else { attempts + 1 };
+            if brought {
+                backoff.reset();
+            }
             if attempts > MAX_ATTEMPTS {
                 return LogEnd::Broken(format!(
                     "the log of {}/{} ({}) broke off and could not be resumed in {MAX_ATTEMPTS} attempts: \
@@ -163,7 +167,7 @@ impl<S: Fn(&[u8]) + Send + Sync> FollowedLog<S> {
                     self.pod.namespace, self.pod.pod, self.pod.container
                 ));
             }
-            sleep((MIN_BACKOFF * 2_u32.pow(attempts)).min(MAX_BACKOFF)).await;
+            backoff.wait().await;
         }
     }
 
@@ -193,7 +197,7 @@ impl<S: Fn(&[u8]) + Send + Sync> FollowedLog<S> {
                 Err(_) => return (true, StreamEnd::Broken("it fell silent".to_owned())),
             };
             lines.take(arrived, |line| {
-                if let Some(text) = self.memory.take(line) {
+                if let Some(text) = self.memory.take(&line.noted()) {
                     brought = true;
                     (self.sink)(text);
                 }
@@ -201,7 +205,7 @@ impl<S: Fn(&[u8]) + Send + Sync> FollowedLog<S> {
             let count = arrived.len();
             stream.consume_unpin(count);
         }
-        self.rest = lines.rest().to_vec();
+        self.rest = lines.rest().bytes.clone();
         (brought, StreamEnd::Whole)
     }
 

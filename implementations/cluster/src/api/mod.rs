@@ -8,7 +8,6 @@ mod error;
 mod exec;
 mod forward;
 pub mod kinds;
-mod lines;
 mod logs;
 pub mod served;
 pub(crate) mod summary;

@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::DynamicObject;
+use meshproof_harness::backoff::Backoff;
 use meshproof_harness::timeouts::Timeout;
 use meshproof_model::ResourceId;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::client::{ClusterClient, MAX_OBJECTS, about, known, shown, value};
 use super::error::{ApiError, is_too_long, may_pass, words};
@@ -122,7 +123,7 @@ impl ClusterClient {
         seen: &mut (impl FnMut(&[Value]) -> Option<T> + Send),
     ) -> Result<T, ApiError> {
         let kind = known(awaited.kind)?;
-        let mut backoff = MIN_BACKOFF;
+        let mut backoff = Backoff::new(MIN_BACKOFF, MAX_BACKOFF);
         loop {
             if watched.version.is_empty() {
                 let listed = self.list_from(kind, awaited.namespace, &awaited.selected).await?;
@@ -139,8 +140,10 @@ impl ClusterClient {
                 WatchEnd::Interrupted(words) => *trouble = words,
             }
             // A watch that brought something may be resumed soon; one that did not, later each time.
-            backoff = if before == watched.version { (backoff * 2).min(MAX_BACKOFF) } else { MIN_BACKOFF };
-            sleep(backoff).await;
+            if before != watched.version {
+                backoff.reset();
+            }
+            backoff.wait().await;
         }
     }
 

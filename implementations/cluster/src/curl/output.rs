@@ -50,6 +50,9 @@ pub fn exchange(
             url: at.clone(),
             sent: bounded(&clear, MAX_TEXT),
             sent_bytes: (raw.head_sent.len() + raw.data_sent) as u64,
+            headers: Vec::new(),
+            body_bytes: None,
+            body_sha256: None,
             tls,
             result,
         });
@@ -77,6 +80,9 @@ pub fn exchange(
             url: at,
             sent: String::new(),
             sent_bytes: 0,
+            headers: Vec::new(),
+            body_bytes: None,
+            body_sha256: None,
             tls,
             result: HopResult::Error(error),
         });
@@ -114,7 +120,7 @@ fn redirect(at: &str, response: &Response) -> Option<String> {
 /// Server name and ALPN are those of the ClientHello that was sent, as far as the trace has it.
 fn facts(traced: TracedTls, certificates: Option<&[u8]>) -> TlsFacts {
     let (server_name, offered) = match traced.client_hello() {
-        Some((server_name, alpn)) => (server_name, Some(alpn)),
+        Some(hello) => (hello.server_name, Some(hello.alpn)),
         None => (None, None),
     };
     TlsFacts {

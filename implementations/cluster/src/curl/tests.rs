@@ -290,7 +290,7 @@ proptest! {
 }
 
 #[test]
-fn an_alert_that_arrived_is_told_from_a_connection_that_was_reset() {
+fn a_received_alert_and_a_reset_connection_are_different_failures() {
     let of = |message: &str| {
         read(&RequestSpec::get(URL, "t"), &output(35, "", message)).hops[0]
             .tls

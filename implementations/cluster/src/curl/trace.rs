@@ -1,6 +1,7 @@
 //! curl's trace, taken apart into requests and responses. It comes from a pod of the cluster: whatever it is,
 //! reading it ends and does not fail.
 
+use meshproof_harness::client_hello::ClientHello;
 use meshproof_harness::digest::sha256;
 use meshproof_harness::store::{MAX_TEXT, bounded};
 use meshproof_harness::workload::MAX_BODY_KEPT;
@@ -111,14 +112,8 @@ impl TracedTls {
     }
 
     /// Server name and ALPN of the ClientHello that was sent; none where the trace does not have it.
-    pub(super) fn client_hello(&self) -> Option<(Option<String>, Vec<String>)> {
-        let mut acceptor = rustls::server::Acceptor::default();
-        acceptor.read_tls(&mut self.hello.as_slice()).ok()?;
-        let accepted = acceptor.accept().ok()??;
-        let hello = accepted.client_hello();
-        let alpn = hello.alpn().into_iter().flatten().take(8);
-        let alpn = alpn.map(|name| bounded(&String::from_utf8_lossy(name), 40)).collect();
-        Some((hello.server_name().map(str::to_owned), alpn))
+    pub(super) fn client_hello(&self) -> Option<ClientHello> {
+        ClientHello::read(&self.hello)
     }
 
     fn learn(&mut self, info: &str) {

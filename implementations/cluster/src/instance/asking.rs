@@ -108,10 +108,8 @@ impl ClusterInstance {
         servers?;
         let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         self.flush_markers.wait(&asked, &token, limit).await.map_err(|silent| {
-            TargetError::Gone(format!(
-                "{} did not write their access logs within the timeout `evidence-settled` ({limit:?})",
-                silent.join(", ")
-            ))
+            let what = format!("the access logs of {}", silent.join(", "));
+            TargetError::TimedOut { timeout: Timeout::EvidenceSettled, limit, what, last: None }
         })
     }
 
@@ -159,7 +157,7 @@ impl ClusterInstance {
             argv.extend([
                 "-o".to_owned(),
                 "/dev/null".to_owned(),
-                format!("http://{place}/fence?token={token}"),
+                format!("http://{place}/flush-marker?token={token}"),
             ]);
         }
         let limits = ExecLimits { stdout: 4096, stderr: 4096, time: limit + OVERHEAD };

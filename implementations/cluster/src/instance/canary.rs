@@ -164,22 +164,24 @@ impl ClusterInstance {
         limit: Duration,
         last: &str,
     ) -> TargetError {
-        let words = format!(
-            "{} did not answer the canary request of revision {} within the timeout `applied` ({limit:?}): \
-             {last}",
-            proxy.name, state.revision
-        );
+        let timed_out = |last: String| TargetError::TimedOut {
+            timeout: Timeout::Applied,
+            limit,
+            what: format!("{} to answer the canary request of revision {}", proxy.name, state.revision),
+            last: Some(last),
+        };
         let asked = async {
             let address = self.canary().await?;
             self.ask(&self.probe, address, &[format!("http://{}:{}/", mesh::CANARY, mesh::MARKER_PORT)]).await
         };
         match asked.await {
             Ok(output) if output == answered(&[mesh::CANARY]) => {
-                TargetError::Gone(format!("{words} (its configuration dump cannot be read: {reason})"))
+                timed_out(format!("{last} (its configuration dump cannot be read: {reason})"))
             }
             Ok(output) => environment(format!(
-                "{words}; but the suite's own server, to which it leads, does not answer either \
-                 ({output:?}): see `kubectl get pods -n {}`",
+                "{}. The suite's own server, to which it leads, does not answer either ({output:?}): see `kubectl get pods \
+                 -n {}`",
+                timed_out(last.to_owned()),
                 self.places.outside()
             )),
             Err(e) => e,

@@ -200,10 +200,10 @@ impl ClusterInstance {
         // Slightly sooner than the caller's own limit, so that the message says what was missing.
         match tokio::time::timeout(limit.mul_f64(0.95), waiting).await {
             Ok(result) => result,
-            Err(_) => Err(TargetError::Gone(format!(
-                "{} did not show the change within the timeout `applied` ({limit:?}): {last}",
-                proxy.name
-            ))),
+            Err(_) => {
+                let what = format!("{} to show the change", proxy.name);
+                Err(TargetError::TimedOut { timeout: Timeout::Applied, limit, what, last: Some(last) })
+            }
         }
     }
 
@@ -299,7 +299,7 @@ impl ClusterInstance {
         if let Some((client, reason)) = client {
             return Err(unseen("a gateway's pods", &client.name, &reason));
         }
-        let app = gateway.labels.get("app").map_or(gateway.name, String::as_str);
+        let app = gateway.labels.get("app").unwrap_or(&gateway.name);
         self.apply(&gateway::deployment(&self.context(), gateway, u32::from(running))).await?;
         if running {
             self.attach(proxy, app, PROXY, Timeout::Applied).await?;
@@ -342,10 +342,8 @@ impl ClusterInstance {
             }
         };
         tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
-            Err(TargetError::Gone(format!(
-                "{} did not apply the endpoints of {host} within the timeout `applied` ({limit:?})",
-                pod.pod
-            )))
+            let what = format!("{} to apply the endpoints of {host}", pod.pod);
+            Err(TargetError::TimedOut { timeout: Timeout::Applied, limit, what, last: None })
         })
     }
 }

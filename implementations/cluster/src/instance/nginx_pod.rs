@@ -39,7 +39,7 @@ impl NginxPod {
             let line = String::from_utf8_lossy(line);
             match log.lock().unwrap_or_else(PoisonError::into_inner).line(&line) {
                 PodLine::Seen => {}
-                PodLine::Fence(token) => flush_markers.saw(&who, &token),
+                PodLine::FlushMarker(token) => flush_markers.saw(&who, &token),
                 PodLine::Version(version) => {
                     *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
                 }

@@ -129,7 +129,7 @@ fn fix(pods: &[Value], namespace: &str) -> Option<String> {
 /// present, `timeout` the rest; each is counted over all containers, which may alternate.
 ///
 /// # Errors
-/// [`TargetError::Gone`]: the proxy was started and did not become ready. [`TargetError::Environment`]:
+/// [`TargetError::TimedOut`]: the proxy was started and did not become ready. [`TargetError::Environment`]:
 /// anything else, with the pod's last state and what to do.
 pub(super) async fn await_pod(
     api: &ClusterClient,
@@ -211,9 +211,8 @@ async fn fault(
     let words = format!("pod {app} in {namespace} did not become ready (timeout `{timeout}`, {limit:?})");
     // What to do comes before the state, which may be long.
     let Some(fix) = fix(pods, namespace) else {
-        return TargetError::Gone(format!(
-            "{words}: its proxy was started and is not ready; last seen: {state}"
-        ));
+        let what = format!("pod {app} in {namespace}, whose proxy was started, to become ready");
+        return TargetError::TimedOut { timeout, limit, what, last: Some(state.to_owned()) };
     };
     let refused = if pods.is_empty() { why_no_pods(api, namespace, app).await } else { None };
     let state = refused.unwrap_or_else(|| state.to_owned());

@@ -145,14 +145,14 @@ impl ClusterInstance {
         value: &str,
     ) -> Result<(), TargetError> {
         let workloads = &self.seat.topology.workloads;
-        let application = workloads.iter().find(|w| w.name == workload).and_then(|w| w.serves);
-        let application = application.filter(|application| application.plain_if == name);
+        let application = workloads.iter().find(|w| w.name == workload).and_then(|w| w.serves.clone());
+        let application = application.filter(|application| application.plain_if.as_deref() == Some(name));
         let found = application.and_then(|a| Some((a, self.proxy(workload)?.client()?)));
         let (application, client) = found.ok_or_else(|| {
             environment(format!("{workload} has no application that reads the variable {name}"))
         })?;
         state.application_revision += 1;
-        let address = self.dialled(application.host);
+        let address = self.dialled(&application.host);
         let mark = format!("revision {}", state.application_revision);
         let configuration = application_configuration(&application, address.as_deref(), value == "true")
             .replace("return 200;", &format!("return 200 '{mark}';"));

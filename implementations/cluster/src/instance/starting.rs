@@ -147,9 +147,9 @@ impl ClusterInstance {
             all.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&context, g)));
         }
         for service in &topology.services {
-            let host = service_host(service.name, service.namespace);
-            let pod = PodService::same(&host, service.port, service.body);
-            let made = nginx::plain(&context, service.namespace, service.name, service.port, &pod);
+            let host = service_host(&service.name, &service.namespace);
+            let pod = PodService::same(&host, service.port, &service.body);
+            let made = nginx::plain(&context, &service.namespace, &service.name, service.port, &pod);
             all.extend(made.map_err(environment)?);
         }
         // ServiceAccounts before the pods that run under them: a pod without its account is retried only
@@ -188,16 +188,11 @@ impl ClusterInstance {
         let topology = self.seat.topology.clone();
         let sidecars = topology.workloads.iter().map(|w| {
             let client = workload::client_of(w);
-            self.find_proxy(w.name, w.namespace, w.name, w.serves.map(|a| a.port), Some(client))
+            let port = w.serves.as_ref().map(|a| a.port);
+            self.find_proxy(&w.name, &w.namespace, &w.name, port, Some(client))
         });
         let gateways = topology.gateways.iter().map(|g| {
-            self.find_proxy(
-                g.name,
-                g.namespace,
-                g.labels.get("app").map_or(g.name, String::as_str),
-                None,
-                None,
-            )
+            self.find_proxy(&g.name, &g.namespace, g.labels.get("app").unwrap_or(&g.name), None, None)
         });
         let proxies = join_all(
             sidecars
@@ -207,13 +202,13 @@ impl ClusterInstance {
         let outside = self.places.outside();
         let probe = await_pod(&self.api, outside, workload::PROBE, READY);
         let plain = try_join_all(topology.services.iter().map(|service| async {
-            let host = service_host(service.name, service.namespace);
-            let namespace = self.places.of(service.namespace);
-            let pod = await_pod(&self.api, namespace, service.name, READY).await?;
+            let host = service_host(&service.name, &service.namespace);
+            let namespace = self.places.of(&service.namespace);
+            let pod = await_pod(&self.api, namespace, &service.name, READY).await?;
             self.note_nginx(&pod);
             let address = self.address(&host).unwrap_or_default();
             self.set_address(&host, Some(HostAddress { pod: pod.address.clone(), ..address }));
-            let service = PodService::same(&host, service.port, service.body);
+            let service = PodService::same(&host, service.port, &service.body);
             Ok::<_, TargetError>(self.follow_nginx(&service, &pod, namespace, 0))
         }));
         let (proxies, probe, plain) = tokio::join!(proxies, probe, plain);

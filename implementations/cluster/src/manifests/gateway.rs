@@ -10,7 +10,7 @@ use super::{ManifestContext, ROOTS, ROOTS_KEY, SYSTEM_ROOTS};
 /// A gateway: its ServiceAccount, the permission to read its credentials, its Deployment and its Service.
 #[must_use]
 pub fn gateway(context: &ManifestContext<'_>, gateway: &Gateway) -> Vec<Resource> {
-    let (namespace, name) = (context.places.of(gateway.namespace), gateway.name);
+    let (namespace, name) = (context.places.of(&gateway.namespace), gateway.name.as_str());
     let account = account(name);
     let mut made = vec![Resource(json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
@@ -54,7 +54,7 @@ fn pod_labels(context: &ManifestContext<'_>, gateway: &Gateway) -> Value {
 /// The Deployment alone, with this number of pods; 0 removes the gateway.
 #[must_use]
 pub fn deployment(context: &ManifestContext<'_>, gateway: &Gateway, replicas: u32) -> Resource {
-    let (namespace, name) = (context.places.of(gateway.namespace), gateway.name);
+    let (namespace, name) = (context.places.of(&gateway.namespace), gateway.name.as_str());
     let labels = pod_labels(context, gateway);
     let mut of_pod = labels.clone();
     of_pod["sidecar.istio.io/inject"] = "true".into();
@@ -120,7 +120,7 @@ fn service(context: &ManifestContext<'_>, gateway: &Gateway) -> Resource {
     });
     Resource(json!({
         "apiVersion": "v1", "kind": "Service",
-        "metadata": context.metadata(context.places.of(gateway.namespace), gateway.name),
+        "metadata": context.metadata(context.places.of(&gateway.namespace), &gateway.name),
         "spec": {
             "type": "ClusterIP",
             "selector": pod_labels(context, gateway),

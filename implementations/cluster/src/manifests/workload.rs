@@ -91,7 +91,7 @@ fn deployment(context: &ManifestContext<'_>, namespace: &str, name: &str, templa
 /// An application: its ServiceAccount, its Deployment, and its Service if it serves.
 #[must_use]
 pub fn workload(context: &ManifestContext<'_>, workload: &Workload) -> Vec<Resource> {
-    let (namespace, name) = (context.places.of(workload.namespace), workload.name);
+    let (namespace, name) = (context.places.of(&workload.namespace), workload.name.as_str());
     let container = if workload.serves.is_some() { details(context) } else { curl(context) };
     let mut containers = vec![container];
     if workload.serves.is_some() {
@@ -109,7 +109,7 @@ pub fn workload(context: &ManifestContext<'_>, workload: &Workload) -> Vec<Resou
     });
     let mut made =
         vec![service_account(context, namespace, name), deployment(context, namespace, name, template)];
-    if let Some(Application { port, .. }) = workload.serves {
+    if let Some(Application { port, .. }) = &workload.serves {
         made.push(Resource(json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": context.metadata(namespace, name),
@@ -149,7 +149,7 @@ pub fn probe(context: &ManifestContext<'_>) -> Resource {
 pub fn application_configuration(application: &Application, address: Option<&str>, plain: bool) -> String {
     let Application { port, path, host, target, failure, .. } = application;
     let (scheme, upstream, authority) =
-        if plain { ("http", 80, format!("{host}:80")) } else { ("https", 443, (*host).to_owned()) };
+        if plain { ("http", 80, format!("{host}:80")) } else { ("https", 443, host.clone()) };
     let (server, before, roots) = match address {
         Some(address) => {
             (format!("{address}:{upstream}"), String::new(), format!("{ROOTS_FOLDER}/{ROOTS_KEY}"))
@@ -191,19 +191,15 @@ uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
 mod tests {
     use super::*;
 
-    const DETAILS: Application = Application {
-        port: 9080,
-        path: "/details/",
-        host: "books.example.com",
-        target: "/books/v1/volumes?q=isbn:",
-        plain_if: "DO_NOT_ENCRYPT",
-        failure: "not found",
-    };
+    fn details() -> Application {
+        Application::new(9080, "/details/", "books.example.com", "/books/v1/volumes?q=isbn:")
+            .plain_if("DO_NOT_ENCRYPT")
+    }
 
     #[test]
     fn the_application_of_a_live_run_resolves_the_real_host_and_trusts_the_authorities_of_its_image() {
         for (plain, scheme, port) in [(true, "http", 80), (false, "https", 443)] {
-            let live = application_configuration(&DETAILS, None, plain);
+            let live = application_configuration(&details(), None, plain);
             assert!(
                 live.contains(&format!("upstream external {{ server books.example.com:{port}; }}")),
                 "{live}"
@@ -213,7 +209,7 @@ mod tests {
                 live.contains("proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;"),
                 "{live}"
             );
-            let pinned = application_configuration(&DETAILS, Some("10.1.0.7"), plain);
+            let pinned = application_configuration(&details(), Some("10.1.0.7"), plain);
             assert!(
                 pinned.contains(&format!("proxy_pass {scheme}://10.1.0.7:{port}/books/v1/volumes")),
                 "{pinned}"

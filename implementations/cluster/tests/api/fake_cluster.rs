@@ -173,12 +173,12 @@ impl FakeCluster {
         self.run.push((pod.to_owned(), argv.clone()));
         let mut status = 200;
         // All pods have the same address: the first flush marker is the first server's.
-        let mut fenced = 0;
+        let mut flushed = 0;
         for url in argv.iter().filter(|word| word.starts_with("http://")) {
             let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
-            if let Some((_, token)) = url.split_once("/fence?token=") {
-                fenced += 1;
-                self.write(&format!("external-{fenced}-1"), &json!({ "fence": token }).to_string());
+            if let Some((_, token)) = url.split_once("/flush-marker?token=") {
+                flushed += 1;
+                self.write(&format!("external-{flushed}-1"), &json!({ "flush_marker": token }).to_string());
                 continue;
             }
             status = if host.contains("marker") || host == "edition.cnn.com" { 200 } else { 502 };
@@ -345,7 +345,7 @@ fn trace(status: u16) -> String {
         format!("{kind}, {} bytes\n{}", text.len(), lines.collect::<String>())
     };
     block("=> Send header", "GET /politics HTTP/1.1\r\n\r\n")
-        + &block("<= Recv header", &format!("HTTP/1.1 {status} Told\r\n"))
+        + &block("<= Recv header", &format!("HTTP/1.1 {status} Status\r\n"))
         + &block("<= Recv header", "\r\n")
         + "\n== Meshproof\n"
 }
@@ -357,11 +357,7 @@ pub(crate) fn seat(store: &Store, applied: Duration) -> Seat {
         run: "r1".to_owned(),
         name: "s".to_owned(),
         folder: std::env::temp_dir(),
-        topology: Topology {
-            workloads: vec![Workload::sleep()],
-            gateways: vec![Gateway::egress()],
-            ..Topology::default()
-        },
+        topology: Topology::default().workload(Workload::sleep()).gateway(Gateway::egress()),
         store: store.clone(),
         timeouts,
         external: ExternalChoice::Auto,

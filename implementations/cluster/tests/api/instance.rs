@@ -11,6 +11,7 @@ use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, Plai
 use meshproof_harness::manifest;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
+use meshproof_harness::timeouts::Timeout;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::ExternalService;
 use serde_json::{Value, json};
@@ -113,9 +114,9 @@ async fn several_external_services_start_side_by_side_and_are_described_in_order
     let asked = server.asked();
     let made = |a: &ApiRequest| a.method == "PATCH" && a.path.contains("/deployments/external-");
     let last_made = asked.iter().rposition(made).unwrap();
-    let fenced = |a: &ApiRequest| a.query.contains("fence");
-    let first_fence = asked.iter().position(fenced).unwrap();
-    assert!(last_made < first_fence, "all are made before the first is waited for");
+    let flushes = |a: &ApiRequest| a.query.contains("flush-marker");
+    let first_flush = asked.iter().position(flushes).unwrap();
+    assert!(last_made < first_flush, "all are made before the first is waited for");
     assert_eq!(asked.iter().filter(|a| made(a)).count(), 3);
     instance.stop().await.unwrap();
 }
@@ -194,7 +195,7 @@ async fn a_start_that_fails_leaves_nothing_behind() {
     let started =
         start(server.api.clone(), &Settings::default(), Injection::default(), RunNotes::default(), seat)
             .await;
-    assert!(matches!(started, Err(TargetError::Gone(_))));
+    assert!(matches!(started, Err(TargetError::TimedOut { timeout: Timeout::Applied, .. })));
     let made = |a: &&ApiRequest| a.method == "PATCH" && a.body["kind"] == "Namespace";
     assert_eq!(server.asked().iter().filter(made).count(), 3, "it came to make something");
     assert_eq!(namespaces(&cluster), Vec::<String>::new());
@@ -218,8 +219,15 @@ async fn a_proxy_that_does_not_apply_a_change_is_to_blame_and_the_message_says_w
     let store = Store::new();
     let (_server, cluster, instance) = begun(&store, Duration::from_secs(2)).await;
     cluster.lock().unwrap().stuck = true;
-    let Err(TargetError::Gone(words)) = instance.change(&access()).await else { panic!() };
-    assert!(words.contains("sleep did not show the change") && words.contains("revision 2"), "{words}");
+    let error = instance.change(&access()).await.unwrap_err();
+    let TargetError::TimedOut { timeout: Timeout::Applied, limit, what, last: Some(last) } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((what.as_str(), *limit), ("sleep to show the change", Duration::from_secs(2)));
+    assert!(last.contains("revision 2"), "{last}");
+    let message = error.to_string();
+    assert!(message.starts_with("Timed out after 2s waiting for sleep to show the change; "), "{message}");
+    assert!(!message.contains("the implementation failed"), "{message}");
     instance.stop().await.unwrap();
 }
 

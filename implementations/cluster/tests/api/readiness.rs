@@ -77,8 +77,11 @@ async fn an_image_that_cannot_be_pulled_is_the_environments_fault_and_has_its_ow
 #[tokio::test]
 async fn a_proxy_that_was_started_and_does_not_become_ready_is_to_blame() {
     let workload = pod((false, running()), waiting("ContainerCreating"));
-    let Err(TargetError::Gone(words)) = started(workload, LONG, SHORT, nothing).await else { panic!() };
-    assert!(words.contains("`implementation-ready`") && words.contains("its proxy was started"), "{words}");
+    let Err(error) = started(workload, LONG, SHORT, nothing).await else { panic!() };
+    let TargetError::TimedOut { timeout: Timeout::ImplementationReady, what, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(what.contains("whose proxy was started"), "{what}");
 }
 
 #[tokio::test]

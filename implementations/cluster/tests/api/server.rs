@@ -221,7 +221,7 @@ async fn serve_log(stream: &mut TcpStream, keep: &Mutex<Vec<ApiRequest>>, reply:
     let written = match reply_to(method, target, Value::Null, keep, reply) {
         Reply::Whole(code, body) => {
             let head = format!(
-                "HTTP/1.1 {code} Told\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                "HTTP/1.1 {code} Status\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                 body.len()
             );
             [head.as_bytes(), &body].concat()

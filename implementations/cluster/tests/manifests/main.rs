@@ -68,8 +68,8 @@ impl ScenarioManifests {
         made.extend(topology.workloads.iter().flat_map(|w| workload::workload(&context, w)));
         made.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&context, g)));
         for s in &topology.services {
-            let pod = PodService::same(&service_host(s.name, s.namespace), s.port, s.body);
-            made.extend(nginx::plain(&context, s.namespace, s.name, s.port, &pod).unwrap());
+            let pod = PodService::same(&service_host(&s.name, &s.namespace), s.port, &s.body);
+            made.extend(nginx::plain(&context, &s.namespace, &s.name, s.port, &pod).unwrap());
         }
         let gateways = (!topology.gateways.is_empty()).then_some(&self.labels);
         made.extend(mesh::marker(&context, 1, gateways, None));

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use meshproof_harness::backoff::Backoff;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -16,19 +17,17 @@ use tokio_util::task::TaskTracker;
 
 /// How many connections one service holds at a time; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 1024;
-/// How long accepting pauses when the system cannot accept (it is out of file descriptors), at first and at most. The pause
-/// doubles from one failure to the next.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// The first and the longest delay before accepting again when the system cannot accept: it is out of file descriptors.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
-/// Asks a connection's task to say when it has dealt with all that has arrived.
+/// Asks the task of a connection to answer when it has processed everything that has arrived.
 type Ping = oneshot::Sender<()>;
 
-/// What is done with a connection.
+/// How a connection is served.
 pub(super) struct Connection<F> {
-    /// Runs until the connection has ended. It deals with all that has arrived before it waits for more.
+    /// Runs until the connection has ended. It processes everything that has arrived before it waits for more.
     pub(super) work: F,
-    /// Once set, all that has arrived has been dealt with only when `work` ends.
+    /// If set, everything that has arrived is processed only when `work` ends.
     pub(super) until_its_end: Arc<AtomicBool>,
 }
 
@@ -36,8 +35,8 @@ pub(super) struct Connection<F> {
 pub(super) struct Accepting {
     places: Arc<Semaphore>,
     numbers: AtomicU64,
-    /// The suite's own connections, by their local address: they mark a place in the queue and are no evidence.
-    fences: Mutex<HashMap<SocketAddr, Ping>>,
+    /// The suite's own connections, by their local address. They mark a position in the queue and are no evidence.
+    markers: Mutex<HashMap<SocketAddr, Ping>>,
     open: Mutex<HashMap<u64, mpsc::UnboundedSender<Ping>>>,
     stopped: CancellationToken,
     tasks: TaskTracker,
@@ -70,14 +69,14 @@ impl Accepting {
         Arc::new(Self {
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             numbers: AtomicU64::new(1),
-            fences: Mutex::default(),
+            markers: Mutex::default(),
             open: Mutex::default(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })
     }
 
-    /// A place for one more connection; none where all are taken.
+    /// A place for one more connection; none if all are taken.
     pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
@@ -105,13 +104,13 @@ impl Accepting {
     {
         let accepting = Arc::clone(self);
         self.spawn(async move {
-            let mut pause = FIRST_PAUSE;
+            let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
             loop {
                 let Ok(place) = Arc::clone(&accepting.places).acquire_owned().await else { return };
                 match listener.next().await {
                     Ok((stream, peer)) => {
-                        pause = FIRST_PAUSE;
-                        match accepting.take_fence(&peer) {
+                        backoff.reset();
+                        match accepting.take_marker(&peer) {
                             Some(reached) => {
                                 let _waiting_given_up = reached.send(());
                             }
@@ -120,10 +119,7 @@ impl Accepting {
                     }
                     Err(e) if concerns_one_connection(&e) => {}
                     // The connection stays in the system's queue, so the next try would fail at once, too.
-                    Err(_) => {
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(LONGEST_PAUSE);
-                    }
+                    Err(_) => backoff.wait().await,
                 }
             }
         });
@@ -140,7 +136,7 @@ impl Accepting {
         let accepting = Arc::clone(self);
         self.spawn(async move {
             let _place = place;
-            // Dropped at the end, which is an answer too.
+            // Dropping them at the end is an answer, too.
             let mut held = Vec::new();
             tokio::pin!(work);
             loop {
@@ -160,40 +156,40 @@ impl Accepting {
         });
     }
 
-    fn take_fence(&self, peer: &SocketAddr) -> Option<Ping> {
-        lock(&self.fences).remove(peer)
+    fn take_marker(&self, peer: &SocketAddr) -> Option<Ping> {
+        lock(&self.markers).remove(peer)
     }
 
-    /// Sends a connection of our own through the queue of a port; the queue is first in, first out.
-    async fn fence(&self, address: SocketAddr) -> io::Result<()> {
+    /// Sends a connection of the suite through the queue of a port. The queue is first in, first out.
+    async fn pass_marker(&self, address: SocketAddr) -> io::Result<()> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let local = socket.local_addr()?;
         let (reached, wait) = oneshot::channel();
-        lock(&self.fences).insert(local, reached);
+        lock(&self.markers).insert(local, reached);
         let connected = socket.connect(address).await;
         if connected.is_err() {
-            self.take_fence(&local);
+            self.take_marker(&local);
         }
         let connection = connected?;
         wait.await.map_err(|_| io::Error::other("the accepting task has ended"))?;
-        // It ends with a reset: thousands of orderly ends would fill the tables in which the system remembers them for minutes,
-        // and a full table (Linux: "nf_conntrack: table full, dropping packet") loses the packets of others.
+        // It ends with a reset. The system remembers connections that end in order for minutes; thousands of them would fill its
+        // tables, and a full table (Linux: "nf_conntrack: table full, dropping packet") loses packets of other connections.
         connection.set_zero_linger()
     }
 
-    /// Returns when everything that had arrived at these addresses, on which this service listens, has been dealt with.
+    /// Returns when everything that had arrived at these addresses, on which this service listens, is processed.
     ///
     /// # Errors
-    /// The service does not reach itself.
+    /// The service cannot connect to itself.
     pub(super) async fn barrier(&self, addresses: &[SocketAddr]) -> io::Result<()> {
-        // When a connection of our own comes out of the queue, so has every connection that was there before. When a
-        // second one does, the runtime has also heard of all that had arrived on those by the first.
+        // When a marker leaves the queue, every connection before it has left the queue. When a second marker does, the runtime
+        // has also seen all data that had arrived on those connections before the first marker.
         for _ in 0..2 {
-            let passed = join_all(addresses.iter().map(|at| self.fence(*at))).await;
+            let passed = join_all(addresses.iter().map(|at| self.pass_marker(*at))).await;
             passed.into_iter().collect::<io::Result<()>>()?;
         }
-        // Then every connection says that it has dealt with what had arrived: its task works before it answers a ping.
+        // Then every connection confirms that it has processed what had arrived: its task works before it answers a ping.
         let open: Vec<_> = lock(&self.open).values().cloned().collect();
         let mut waiting = Vec::new();
         for connection in open {
@@ -203,7 +199,7 @@ impl Accepting {
             }
         }
         for wait in waiting {
-            // An error means that it has ended, with all it had to say in the store.
+            // An error means that it has ended, and its evidence is in the store.
             let _ended = wait.await;
         }
         Ok(())
@@ -241,7 +237,7 @@ mod tests {
     impl Listener for Exhausted {
         async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
             let attempts = self.0.fetch_add(1, Ordering::SeqCst);
-            // One that spins would never let the clock go on.
+            // If the loop spun, the paused clock would never advance.
             assert!(attempts < 1000, "it spins");
             Err(io::Error::from_raw_os_error(TOO_MANY_FILES))
         }

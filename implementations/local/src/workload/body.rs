@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 /// The body of a request that is sent.
 pub(super) type Outgoing = UnsyncBoxBody<Bytes, Infallible>;
 
-/// How large the pieces of a body without a length are.
+/// The size of the pieces of a body that is sent without a length.
 const PIECE: usize = 16 * 1024;
-/// How many interim responses are kept.
+/// The number of interim responses that are kept.
 const MAX_INTERIM: usize = 16;
 
-/// What came before the final response.
+/// The responses before the final one.
 #[derive(Clone, Default)]
 pub(super) struct Interim {
     statuses: Arc<Mutex<Vec<u16>>>,
@@ -29,7 +29,7 @@ pub(super) struct Interim {
 }
 
 impl Interim {
-    /// Takes note of what comes in answer to this request. HTTP/1.1 alone; hyper shows none of HTTP/2.
+    /// Records the interim responses to this request. Only for HTTP/1.1: hyper shows none for HTTP/2.
     pub(super) fn watch<B>(&self, request: &mut Request<B>) {
         let this = self.clone();
         hyper::ext::on_informational(request, move |response| {
@@ -49,8 +49,13 @@ impl Interim {
     }
 }
 
-/// The body as it is sent. `patience`: the timeout `continue`.
-pub(super) fn outgoing(delivery: Delivery, whole: Bytes, interim: &Interim, patience: Duration) -> Outgoing {
+/// The body as it is sent. `continue_limit`: the timeout `continue`.
+pub(super) fn outgoing(
+    delivery: Delivery,
+    whole: Bytes,
+    interim: &Interim,
+    continue_limit: Duration,
+) -> Outgoing {
     match delivery {
         Delivery::Whole => Full::new(whole).boxed_unsync(),
         Delivery::Pieces => {
@@ -63,8 +68,8 @@ pub(super) fn outgoing(delivery: Delivery, whole: Bytes, interim: &Interim, pati
         Delivery::Expecting => {
             let go_on = interim.go_on.clone();
             let waiting = async move {
-                // Both ways it is sent; which it was is told by the interim responses.
-                let _told_or_not = tokio::time::timeout(patience, go_on.cancelled()).await;
+                // The body is sent in both cases. The interim responses show which it was.
+                let _either_way = tokio::time::timeout(continue_limit, go_on.cancelled()).await;
                 Ok(Frame::data(whole))
             };
             BodyExt::boxed_unsync(StreamBody::new(stream::once(waiting)))

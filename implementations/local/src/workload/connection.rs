@@ -31,22 +31,23 @@ use super::failure::sorted;
 use crate::http_facts;
 use crate::tap::{FirstTlsError, Tap, Watch};
 use crate::tls;
+use meshproof_harness::client_hello::ClientHello;
 use meshproof_harness::digest::Sum;
 use meshproof_harness::store::MAX_TEXT;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEAD};
 
-/// How many bytes of something that is no plain HTTP/1.1 request are shown.
+/// The number of bytes that are shown of something that is no plain HTTP/1.1 request.
 const MAX_OPAQUE: usize = 256;
-/// How many headers a response may have.
+/// The number of headers that a response may have.
 const MAX_HEADERS: usize = 256;
 
-/// How many WebSocket messages are kept; one is expected.
+/// The number of WebSocket messages that are kept. One is expected.
 const MAX_MESSAGES: usize = 16;
 
-/// How long the end of a connection may take once the answer is there. The answer stands whatever becomes of it.
-const FAREWELL: Duration = Duration::from_millis(200);
+/// How long the end of a connection may take after the answer has arrived. The answer counts even if the end fails.
+const CLOSING: Duration = Duration::from_millis(200);
 
-/// A request with everything decided.
+/// A request that is ready to be sent.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) address: SocketAddr,
@@ -58,13 +59,13 @@ pub(super) struct Target {
     pub(super) body: Bytes,
     pub(super) delivery: Delivery,
     /// The timeout `continue`.
-    pub(super) patience: Duration,
+    pub(super) continue_limit: Duration,
     pub(super) websocket: Option<String>,
     pub(super) times: usize,
     pub(super) http: HttpChoice,
 }
 
-/// What was seen of a connection, also of one that came to nothing.
+/// What was seen of a connection, even of one that failed.
 #[derive(Default)]
 pub(super) struct Observed {
     wire: Arc<Wire>,
@@ -88,7 +89,7 @@ impl Watch for Arc<Wire> {
 }
 
 impl Observed {
-    /// What was sent (shown, and counted), and the client's view of TLS.
+    /// What was sent (as text, and its length), and the client's view of TLS.
     pub(super) fn into_parts(self) -> (String, u64, Option<TlsFacts>) {
         let first = self.wire.first.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tls = self.tls.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -114,25 +115,18 @@ impl Observed {
     }
 }
 
-/// Reads server name and ALPN out of the ClientHello that was really sent.
+/// Reads the server name and the ALPN offer from the ClientHello that was really sent.
 fn note_hello(facts: &mut TlsFacts, sent: &[u8]) {
-    let mut acceptor = rustls::server::Acceptor::default();
-    let mut rest = sent;
-    if acceptor.read_tls(&mut rest).is_err() {
-        return;
-    }
-    if let Ok(Some(accepted)) = acceptor.accept() {
-        let hello = accepted.client_hello();
-        facts.server_name = hello.server_name().map(str::to_owned);
-        facts.alpn_offered =
-            Some(hello.alpn().map(|offer| offer.map(tls::alpn_name).collect()).unwrap_or_default());
+    if let Some(hello) = ClientHello::read(sent) {
+        facts.server_name = hello.server_name;
+        facts.alpn_offered = Some(hello.alpn);
     }
 }
 
-/// Connects, speaks TLS where asked, sends the request, and reads the answer as far as the bounds allow.
+/// Connects, with TLS if asked, sends the request, and reads the answer up to its bounds.
 pub(super) async fn attempt(target: Target, observed: &Observed) -> Result<Response, ExchangeError> {
     let stream = TcpStream::connect(target.address).await.map_err(|e| sorted(&e))?;
-    // As every HTTP client does; a failure costs speed only.
+    // As every HTTP client does. If it fails, requests are only slower.
     let _only_slower = stream.set_nodelay(true);
     let stream = Tap::new(stream, observed.wire.clone());
     let Some((name, config)) = target.tls.clone() else {
@@ -151,7 +145,7 @@ pub(super) async fn attempt(target: Target, observed: &Observed) -> Result<Respo
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2") || target.http == HttpChoice::Http2;
     let error = FirstTlsError::default();
     speak(Tap::new(stream, error.clone()), target, http2, observed).await.map_err(|e| {
-        // In TLS 1.3 a client learns after its own handshake that the server refuses it.
+        // In TLS 1.3 a client learns only after its own handshake that the server refuses it.
         let mut failed = false;
         observed.note(|facts| failed = error.note(facts));
         if failed { ExchangeError { kind: ExchangeErrorKind::Tls, ..e } } else { e }
@@ -174,7 +168,7 @@ where
         builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
         let (sender, connection) = builder.handshake(io).await.map_err(|e| sorted(&e))?;
         let spoken = drive(connection, ask(Sender::Http2(sender), target, observed)).await;
-        tasks.farewell().await;
+        tasks.close().await;
         spoken
     } else {
         let mut builder = http1::Builder::new();
@@ -204,8 +198,7 @@ impl Sender {
     }
 }
 
-/// Sends the request as often as it is wanted, one after the other, and returns the last answer; also says whether it
-/// was read to its end.
+/// Sends the request as often as asked, one after the other. Returns the last answer, and whether it was read to its end.
 async fn ask(
     mut sender: Sender,
     target: Target,
@@ -248,7 +241,7 @@ async fn ask_once(
     read(answer, &interim).await.map_err(|e| sorted(&e))
 }
 
-/// Says one thing, hears one thing, and closes as RFC 6455, section 7, has it.
+/// Sends one message, receives one, and closes as RFC 6455, section 7, describes it.
 async fn exchange_messages(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     message: String,
@@ -265,8 +258,8 @@ async fn exchange_messages(
             break;
         }
     }
-    // The answer stands whatever becomes of the farewell.
-    let farewell = async {
+    // The answer counts even if closing fails.
+    let closing = async {
         socket.close(None).await?;
         while let Some(late) = socket.next().await {
             let late = late?;
@@ -276,7 +269,7 @@ async fn exchange_messages(
         }
         Ok::<_, tokio_tungstenite::tungstenite::Error>(())
     };
-    let _farewell = tokio::time::timeout(FAREWELL, farewell).await;
+    let _closed = tokio::time::timeout(CLOSING, closing).await;
     Ok(heard)
 }
 
@@ -286,7 +279,8 @@ fn request(target: Target, http2: bool, interim: &Interim) -> Result<Request<Out
         message: format!("the request cannot be written: {e}"),
     };
     let scheme = if target.tls.is_some() { "https" } else { "http" };
-    let mut request = Request::new(body::outgoing(target.delivery, target.body, interim, target.patience));
+    let mut request =
+        Request::new(body::outgoing(target.delivery, target.body, interim, target.continue_limit));
     *request.method_mut() = target.method;
     *request.headers_mut() = target.headers;
     if target.websocket.is_some() {
@@ -299,7 +293,7 @@ fn request(target: Target, http2: bool, interim: &Interim) -> Result<Request<Out
     }
     let path = if target.path_and_query.is_empty() { "/" } else { &target.path_and_query };
     *request.uri_mut() = if http2 {
-        // The authority stands for Host (RFC 9113, section 8.3.1).
+        // The authority takes the place of Host (RFC 9113, section 8.3.1).
         request.headers_mut().remove(HOST);
         *request.version_mut() = Version::HTTP_2;
         Uri::builder()
@@ -314,12 +308,12 @@ fn request(target: Target, http2: bool, interim: &Interim) -> Result<Request<Out
     Ok(request)
 }
 
-/// Runs a connection beside the requests that it serves, and lets it say goodbye once the answer is there.
+/// Runs a connection while its requests are answered, and then lets it close in order.
 async fn drive(
     connection: impl Future<Output = hyper::Result<()>>,
     answering: impl Future<Output = Result<(Response, bool), ExchangeError>>,
 ) -> Result<Response, ExchangeError> {
-    // Fused: it is dropped when it has ended, or else nobody would tell whoever wants to send once more.
+    // Fused: it is dropped when it has ended. Otherwise a sender that wants to send again would wait forever.
     let mut connection = std::pin::pin!(connection.fuse());
     let mut ended = None;
     let mut answering = std::pin::pin!(answering);
@@ -333,12 +327,12 @@ async fn drive(
     match answered {
         Ok((response, whole)) => {
             if whole && ended.is_none() {
-                // Sends TLS's and HTTP/2's farewells; the answer stands whatever becomes of them.
-                let _farewell = tokio::time::timeout(FAREWELL, connection).await;
+                // Sends TLS's close_notify and HTTP/2's GOAWAY. The answer counts even if that fails.
+                let _closed = tokio::time::timeout(CLOSING, connection).await;
             }
             Ok(response)
         }
-        // The connection's own end often says more than the request's: an alert, for instance.
+        // The error of the connection often says more than that of the request: it may be an alert.
         Err(error) => match ended {
             Some(Err(end)) if error.kind == ExchangeErrorKind::ConnectionClosed => Err(sorted(&end)),
             Some(_) | None => Err(error),
@@ -346,7 +340,7 @@ async fn drive(
     }
 }
 
-/// Reads an answer as far as the bounds allow; also says whether it was read to its end.
+/// Reads an answer up to its bounds, and returns whether it was read to its end.
 async fn read(response: http::Response<Incoming>, interim: &Interim) -> hyper::Result<(Response, bool)> {
     let (head, mut body) = response.into_parts();
     let mut kept = Vec::new();
@@ -386,16 +380,16 @@ async fn read(response: http::Response<Incoming>, interim: &Interim) -> hyper::R
     Ok((response, whole))
 }
 
-/// Runs HTTP/2's own tasks.
+/// Runs the tasks of HTTP/2.
 #[derive(Clone, Default)]
 struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
 impl Tasks {
-    /// Lets them end, and ends them if they will not.
-    async fn farewell(&self) {
+    /// Waits for them to end, and aborts those that do not.
+    async fn close(&self) {
         let mut tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let all = async { while tasks.join_next().await.is_some() {} };
-        let _farewell = tokio::time::timeout(FAREWELL, all).await;
+        let _closed = tokio::time::timeout(CLOSING, all).await;
     }
 }
 

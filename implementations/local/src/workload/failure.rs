@@ -1,4 +1,4 @@
-//! Which sort of failure an error is.
+//! Which kind of failure an error is.
 
 use std::error::Error;
 use std::io;
@@ -8,21 +8,21 @@ use meshproof_model::{ExchangeError, ExchangeErrorKind};
 use crate::tls;
 use meshproof_harness::store::bounded;
 
-/// How much of a library's words is kept.
+/// How much of a library's error text is kept.
 const MAX_MESSAGE: usize = 1024;
 
-/// Sorts an error by what is at its root and keeps its words with their causes.
+/// The kind of an error, by its root cause, and its text with those of its causes.
 pub(crate) fn sorted(error: &(dyn Error + 'static)) -> ExchangeError {
     let mut kind = None;
     let mut words = Vec::new();
     let mut next = Some(error);
     while let Some(e) = next {
         let text = e.to_string();
-        // Some libraries repeat their cause's words.
+        // Some libraries repeat the text of the cause.
         if words.last() != Some(&text) {
             words.push(text);
         }
-        // What is deeper says more: "connection reset" rather than "error sending request".
+        // A deeper cause says more: "connection reset" rather than "error sending request".
         kind = kind_of(e).or(kind);
         next = e.source();
     }
@@ -45,7 +45,7 @@ fn kind_of(error: &(dyn Error + 'static)) -> Option<ExchangeErrorKind> {
     } else if error.is_user() {
         ExchangeErrorKind::Other
     } else {
-        // It does not parse, or HTTP/2 says that its rules were broken.
+        // It cannot be parsed, or it breaks the rules of HTTP/2.
         ExchangeErrorKind::Protocol
     })
 }
@@ -56,7 +56,7 @@ fn kind_of_io(error: &io::Error) -> Option<ExchangeErrorKind> {
     }
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "a foreign enum of many kinds, of which a few are told apart"
+        reason = "a foreign enum with many variants, of which a few matter here"
     )]
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Some(ExchangeErrorKind::ConnectionRefused),

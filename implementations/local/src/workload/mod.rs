@@ -1,8 +1,9 @@
-//! The workload's client, and the suite's own direct probes: one HTTP client that says exactly what it sent and what
-//! came back, over a new connection for each request.
+//! The client of workloads and of the suite's direct probes: an HTTP client that records exactly what it sent and what came
+//! back, over a new connection for each request.
 //!
-//! It stands on hyper and rustls themselves and not on a client library above them, because only here can be seen
-//! what leaves the application byte for byte, what the ClientHello held and what the handshake agreed on.
+//! It uses hyper and rustls directly, and not a client library such as reqwest: only at this level is every byte visible that
+//! leaves the application, what the ClientHello contained, and what the handshake agreed on. Where only the answer counts, the suite
+//! uses reqwest (see [`crate::real_hosts`]).
 
 mod body;
 mod connection;
@@ -23,42 +24,46 @@ use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Hop, HopResult
 use rustls::client::danger::ServerCertVerifier;
 use url::Url;
 
+use crate::http_facts;
 use http::Method;
+use meshproof_harness::digest::sha256;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec};
 pub use raw::{RawEnd, RawReply, raw};
 
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::token;
 
-/// Where one destination leads.
+use crate::tls::accept_any_server;
+
+/// Where requests for one host and port are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
-    /// The URL's host, lower case; none: any host.
+    /// The URL's host, in lower case; none means any host.
     pub host: Option<String>,
-    /// The URL's port, explicit or by its scheme.
+    /// The URL's port, or the default port of its scheme.
     pub port: u16,
-    /// Where to connect instead.
+    /// The address to connect to instead.
     pub address: SocketAddr,
 }
 
-/// Where the hosts and ports that URLs name lead. The first entry that fits is taken; nothing is resolved by name.
+/// Where requests are sent, by the host and port of their URL. The first entry that matches is used; no name is resolved.
 #[derive(Clone, Debug, Default)]
 pub struct Route(Vec<Dial>);
 
 impl Route {
-    /// By port alone, whatever the host: the capture addresses of a sidecar.
+    /// By port, for any host: the capture addresses of a sidecar.
     #[must_use]
     pub fn capture(addresses: impl IntoIterator<Item = (u16, SocketAddr)>) -> Self {
         Self(addresses.into_iter().map(|(port, address)| Dial { host: None, port, address }).collect())
     }
 
-    /// One host's port, for a probe past every proxy.
+    /// For one port of one host: a probe that goes past every proxy.
     #[must_use]
     pub fn direct(host: &str, port: u16, address: SocketAddr) -> Self {
         Self::default().and(host, port, address)
     }
 
-    /// One more host's port.
+    /// Adds one port of one host.
     #[must_use]
     pub fn and(mut self, host: &str, port: u16, address: SocketAddr) -> Self {
         self.0.push(Dial { host: Some(host.to_ascii_lowercase()), port, address });
@@ -71,7 +76,7 @@ impl Route {
     }
 }
 
-/// Why a client could not be made. Always a fault of the suite.
+/// Why a client could not be created. It is always a fault of the suite.
 #[derive(Debug, thiserror::Error)]
 #[error("the client {client}: its trust roots: {reason}")]
 pub struct ClientError {
@@ -89,7 +94,7 @@ pub struct WorkloadClient {
     verifier: Arc<dyn ServerCertVerifier>,
     anonymous: Arc<rustls::ClientConfig>,
     limit: Duration,
-    patience: Duration,
+    continue_limit: Duration,
 }
 
 impl std::fmt::Debug for WorkloadClient {
@@ -102,8 +107,7 @@ impl std::fmt::Debug for WorkloadClient {
 }
 
 impl WorkloadClient {
-    /// A client that goes by `route`, believes the servers certified by `trust_roots_pem`, and gives every exchange
-    /// the timeout `request`.
+    /// A client that follows `route` and trusts the roots in `trust_roots_pem`. The timeout `request` applies to every exchange.
     ///
     /// # Errors
     /// The roots cannot be read.
@@ -114,10 +118,17 @@ impl WorkloadClient {
         timeouts: &Timeouts,
     ) -> Result<Self, ClientError> {
         let failed = |reason| ClientError { client: name.to_owned(), reason };
-        let verifier = trust::believing(trust_roots_pem).map_err(failed)?;
+        let verifier = trust::by_roots(trust_roots_pem).map_err(failed)?;
         let anonymous = trust::config(verifier.clone(), None).map_err(failed)?;
-        let (limit, patience) = (timeouts.get(Timeout::Request), timeouts.get(Timeout::Continue));
-        Ok(Self { name: name.to_owned(), route, verifier, anonymous: Arc::new(anonymous), limit, patience })
+        let (limit, continue_limit) = (timeouts.get(Timeout::Request), timeouts.get(Timeout::Continue));
+        Ok(Self {
+            name: name.to_owned(),
+            route,
+            verifier,
+            anonymous: Arc::new(anonymous),
+            limit,
+            continue_limit,
+        })
     }
 
     /// The workload's name.
@@ -126,7 +137,8 @@ impl WorkloadClient {
         &self.name
     }
 
-    /// Sends a request, follows redirects if told to, and says what happened. Never fails: a failure is what happened.
+    /// Sends a request, follows redirects if the request asks for that, and returns what happened. It never fails: a failure is part
+    /// of what happened.
     pub async fn exchange(&self, request: &RequestSpec) -> Exchange {
         let started = Instant::now();
         let deadline = tokio::time::Instant::now() + self.limit;
@@ -158,7 +170,7 @@ impl WorkloadClient {
         hops
     }
 
-    /// Sends to one URL: one hop, or as many as the request is to be sent times.
+    /// Sends a request to one URL, as often as the request asks for. Each answer is a hop.
     async fn hop(
         &self,
         request: &RequestSpec,
@@ -171,6 +183,7 @@ impl WorkloadClient {
             Err(reason) => return vec![unsent(request, reason)],
         };
         let observed = connection::Observed::default();
+        let headers = http_facts::headers(&target.headers);
         let attempt = connection::attempt(target, &observed);
         let last = match tokio::time::timeout_at(deadline, attempt).await {
             Ok(Ok(response)) => HopResult::Response(response),
@@ -187,12 +200,15 @@ impl WorkloadClient {
             url: request.url.clone(),
             sent: String::new(),
             sent_bytes: 0,
+            headers: headers.clone(),
+            body_bytes: Some(request.body.len() as u64),
+            body_sha256: (!request.body.is_empty()).then(|| sha256(&request.body)),
             tls: None,
             result,
         };
         let mut hops: Vec<Hop> = earlier.into_iter().map(|r| hop(HopResult::Response(r))).collect();
         hops.push(hop(last));
-        // What is known of the connection stands with the first that was sent over it.
+        // The facts about the connection belong to the first hop that used it.
         if let Some(first) = hops.first_mut() {
             (first.sent, first.sent_bytes, first.tls) = (sent, sent_bytes, tls);
         }
@@ -205,7 +221,8 @@ impl WorkloadClient {
             return Ok(self.anonymous.clone());
         }
         let mut config = if special {
-            let verifier = if request.accept_any_server { trust::anybody() } else { self.verifier.clone() };
+            let verifier =
+                if request.accept_any_server { accept_any_server() } else { self.verifier.clone() };
             trust::config(verifier, request.identity.as_ref())?
         } else {
             rustls::ClientConfig::clone(&self.anonymous)
@@ -251,7 +268,7 @@ impl WorkloadClient {
             headers: headers(request, authority)?,
             body: request.body.clone(),
             delivery: request.delivery,
-            patience: self.patience,
+            continue_limit: self.continue_limit,
             websocket: request.websocket.clone(),
             times: request.times,
             http: request.http,
@@ -259,9 +276,10 @@ impl WorkloadClient {
     }
 }
 
-/// Host, User-Agent, Accept in curl's order, then the request's own.
+/// Host, User-Agent and Accept in curl's order, then the request's own headers.
 fn headers(request: &RequestSpec, authority: &str) -> Result<HeaderMap, String> {
-    let value = |text: &str| HeaderValue::from_str(text).map_err(|e| format!("{text:?}: {e}"));
+    // Bytes beyond ASCII are allowed (RFC 9110, section 5.5).
+    let value = |text: &str| HeaderValue::from_bytes(text.as_bytes()).map_err(|e| format!("{text:?}: {e}"));
     let mut headers = HeaderMap::new();
     headers.insert(HOST, value(authority)?);
     headers.insert(USER_AGENT, value(&token::user_agent(&request.token))?);
@@ -303,7 +321,7 @@ pub(crate) fn redirect(hop: &Hop, url: &Url) -> Option<(StatusCode, Url)> {
     Some((status, target))
 }
 
-/// What a redirect changes in the request itself (RFC 9110, sections 15.4.2 to 15.4.4; browsers and curl alike).
+/// What a redirect changes in the request itself (RFC 9110, sections 15.4.2 to 15.4.4), as in browsers and in curl.
 fn adapt(request: &mut RequestSpec, status: StatusCode) {
     request.host_header = None;
     request.server_name = None;
@@ -320,13 +338,16 @@ fn adapt(request: &mut RequestSpec, status: StatusCode) {
     }
 }
 
-/// A hop that never left the client.
+/// A hop whose request was not sent.
 fn unsent(request: &RequestSpec, message: String) -> Hop {
     Hop {
         method: request.method.to_string(),
         url: request.url.clone(),
         sent: String::new(),
         sent_bytes: 0,
+        headers: Vec::new(),
+        body_bytes: None,
+        body_sha256: None,
         tls: None::<TlsFacts>,
         result: HopResult::Error(ExchangeError { kind: ExchangeErrorKind::ClientFailed, message }),
     }

@@ -22,7 +22,7 @@ pub struct RawReply {
 /// How a raw probe ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RawEnd {
-    /// Nobody listens.
+    /// The port is closed.
     Refused,
     /// The other end closed the connection in order.
     Closed,

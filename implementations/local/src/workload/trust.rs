@@ -1,28 +1,21 @@
-//! Whom a client believes, and how it identifies itself.
+//! Which servers a client trusts, and how it identifies itself.
 
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::client::danger::ServerCertVerifier;
 
 use crate::tls;
 use meshproof_harness::workload::ClientIdentity;
 
-/// Believes what these roots certify.
-pub(crate) fn believing(roots_pem: &str) -> Result<Arc<dyn ServerCertVerifier>, String> {
+/// Trusts the servers that these roots certify.
+pub(crate) fn by_roots(roots_pem: &str) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let roots = tls::roots(roots_pem)?;
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), tls::provider())
         .build()
         .map_err(|e| e.to_string())?;
     Ok(verifier)
-}
-
-/// Believes everybody.
-pub(crate) fn anybody() -> Arc<dyn ServerCertVerifier> {
-    Arc::new(Anybody)
 }
 
 /// A configuration that offers `h2` and `http/1.1`, as curl does, and resumes no session.
@@ -47,45 +40,4 @@ pub(crate) fn config(
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
-}
-
-/// Takes every certificate; whoever presents one must still hold its key.
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = tls::provider().signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, &known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = tls::provider().signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, &known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        tls::provider().signature_verification_algorithms.supported_schemes()
-    }
 }

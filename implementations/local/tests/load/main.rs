@@ -29,7 +29,7 @@ const HOST: &str = "api.example.com";
 /// What a change does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
-    /// Nothing that anybody notices.
+    /// Nothing that can be noticed.
     Nothing,
     /// Takes longer than requests in flight may be held: it waits until those that are held have ended.
     TakesLong,
@@ -94,14 +94,14 @@ impl Instance for DirectInstance {
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
-        let mut told = Vec::new();
+        let mut described = Vec::new();
         for (spec, _) in specs {
             let service: Arc<dyn RunningService> =
                 start_embedded(spec, self.seat.store.clone(), &self.seat.timeouts).await.unwrap().into();
-            told.push(service.describe());
+            described.push(service.describe());
             *self.service.lock().unwrap() = Some(service);
         }
-        Ok(told)
+        Ok(described)
     }
 
     async fn change(&self, _: &ConfigChange) -> Result<(), TargetError> {
@@ -232,7 +232,7 @@ fn statuses(report: &Report, path: &str) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn a_change_that_nobody_notices_loses_nothing_and_requests_were_there_before_and_after() {
+async fn a_harmless_change_loses_no_request_and_requests_ran_before_and_after_it() {
     let report = judge(Change::Nothing, "", PATIENT).await;
     assert_eq!(verdict(&report).0, Verdict::Passed, "{}", verdict(&report).1);
     assert_eq!(statuses(&report, "/hold/"), [200; 4]);
@@ -256,7 +256,7 @@ async fn a_change_that_takes_longer_than_requests_may_be_held_lets_them_go_in_ti
 }
 
 #[tokio::test]
-async fn requests_that_never_arrive_are_lost_and_nobody_waits_for_them() {
+async fn requests_that_never_arrive_are_lost_and_the_load_ends() {
     let report = judge(Change::Nothing, "/hold/", LONGER_THAN_THE_SCENARIO).await;
     assert_eq!(verdict(&report).0, Verdict::Failed, "{}", verdict(&report).1);
 }
@@ -279,7 +279,7 @@ async fn a_request_around_the_change_that_is_answered_with_another_200_is_lost()
 }
 
 #[tokio::test]
-async fn a_change_that_is_refused_is_told_as_that_and_those_in_flight_are_let_go() {
+async fn a_refused_change_is_reported_and_the_requests_in_flight_are_released() {
     let report = judge(Change::IsRefused, "", LONGER_THAN_THE_SCENARIO).await;
     assert!(verdict(&report).1.contains("refused the configuration: no"), "{}", verdict(&report).1);
 }

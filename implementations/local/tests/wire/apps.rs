@@ -15,18 +15,15 @@ use crate::support::*;
 const BOOKS: &str = "books.example.com";
 const FAILURE: &str = "The book was not found!";
 
-const DETAILS: Application = Application {
-    port: 9080,
-    path: "/details/",
-    host: BOOKS,
-    target: "/books/v1/volumes?q=isbn:",
-    plain_if: "DO_NOT_ENCRYPT",
-    failure: FAILURE,
-};
+fn application() -> Application {
+    Application::new(9080, "/details/", BOOKS, "/books/v1/volumes?q=isbn:")
+        .plain_if("DO_NOT_ENCRYPT")
+        .failure(FAILURE)
+}
 
 #[tokio::test]
 async fn the_welcome_service_answers_every_path_with_its_body_and_records_it() {
-    let welcome = PlainService { name: "welcome", namespace: "default", port: 8080, body: "Welcome!" };
+    let welcome = PlainService::new("welcome", 8080, "Welcome!");
     let store = Store::new();
     let service = start_welcome(&welcome, store.clone(), &Timeouts::default()).await.unwrap();
     let host = service_host("welcome", "default");
@@ -73,7 +70,8 @@ async fn bookinfo(reply: &str) -> Bookinfo {
     let sidecar = Route::capture([80, 443].map(|port| (port, books.address(port).unwrap())));
     let sidecar = WorkloadClient::new("details", sidecar, roots, &timeouts(LIMIT)).unwrap();
     let defaults = Timeouts::default();
-    let details = LookupApplication::start("details.default", DETAILS, sidecar, store.clone(), &defaults);
+    let details =
+        LookupApplication::start("details.default", application(), sidecar, store.clone(), &defaults);
     let details = details.await.unwrap();
     let route = Route::capture([(9080, details.address(9080).unwrap())]);
     let client = WorkloadClient::new("sleep", route, roots, &timeouts(LIMIT)).unwrap();

@@ -32,7 +32,7 @@ fn ecdsa() -> Authority {
 }
 
 #[test]
-fn the_root_is_the_documents_root_and_rsa_2048_where_asked() {
+fn the_root_is_the_documents_root_with_rsa_2048_if_requested() {
     let keys = KeyPool::new();
     let root = Authority::with_keys(&keys, "example.com", "example Inc.", KeyAlgorithm::Rsa2048).unwrap();
     assert_eq!(root.facts().subject, "CN=example.com,O=example Inc.");

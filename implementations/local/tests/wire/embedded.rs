@@ -188,7 +188,7 @@ async fn a_client_that_does_not_believe_the_server_leaves_its_alert_and_no_reque
         let failure = connection.tls.unwrap().failure.unwrap();
         assert!(failure.contains("alert"), "{name}: {failure}");
         assert_eq!(requests(&store).len(), 0, "{name}");
-        // The positive twin: the same server, unverified.
+        // The control: the same server, unverified.
         let request = RequestSpec { accept_any_server: true, ..get("https://edition.cnn.com/politics") };
         assert_eq!(response(&client.exchange(&request).await).status, 200, "{name}");
         service.stop().await.unwrap();
@@ -301,7 +301,7 @@ async fn half_sent_requests_that_wait_in_the_queue_are_settled_too() {
 async fn echo_says_what_arrived_and_a_large_body_arrives_whole() {
     let (service, store) = start(site(PlainPort::Serve, Some(open_port(&parties().server)))).await;
     let body = bytes::Bytes::from(vec![b'x'; 3_000_000]);
-    let expected = meshproof_harness::certificates::sha256_hex(&body);
+    let expected = meshproof_harness::digest::sha256(&body);
     for url in ["http://edition.cnn.com/echo?q", "https://edition.cnn.com/echo?q"] {
         let request = RequestSpec {
             method: http::Method::POST,

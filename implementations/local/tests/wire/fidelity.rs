@@ -55,7 +55,7 @@ async fn a_body_in_pieces_has_no_length_and_arrives_whole() {
 }
 
 #[tokio::test]
-async fn trailers_come_over_http2_and_over_http1_to_whoever_takes_them() {
+async fn trailers_arrive_over_http2_and_over_http1_if_the_client_accepts_them() {
     let (service, _) = service().await;
     let client = client_of(&*service);
     let takes =
@@ -89,7 +89,7 @@ async fn a_204_has_neither_body_nor_length_and_an_answer_to_head_has_a_length_al
 }
 
 #[tokio::test]
-async fn a_request_body_is_recorded_whole_however_it_is_sent() {
+async fn a_request_body_is_recorded_completely_with_every_delivery() {
     for (delivery, framing, interim) in [
         (Delivery::Whole, ("content-length", "300000"), vec![]),
         (Delivery::Pieces, ("transfer-encoding", "chunked"), vec![]),
@@ -132,7 +132,7 @@ async fn scripted(answer: &'static str) -> (WorkloadClient, tokio::task::JoinHan
 }
 
 #[tokio::test]
-async fn where_nobody_says_continue_the_body_is_sent_after_the_timeout_all_the_same() {
+async fn without_100_continue_the_body_is_sent_after_the_timeout() {
     let (client, task) = scripted("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     let exchange = client.exchange(&posting(100, Delivery::Expecting)).await;
     assert_eq!(response(&exchange).status, 200);
@@ -161,7 +161,7 @@ async fn a_refused_expectation_is_the_answer_and_no_body_is_waited_for() {
 }
 
 fn talking(path: &str) -> RequestSpec {
-    RequestSpec { websocket: Some("is anybody there?".to_owned()), ..to(path) }
+    RequestSpec { websocket: Some("is anyone there?".to_owned()), ..to(path) }
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn a_web_socket_message_comes_back_and_the_handshake_is_recorded() {
             RequestSpec { url: format!("{url}/websocket"), http: HttpChoice::Http1, ..talking("/websocket") };
         let exchange = client_of(&*service).exchange(&request).await;
         assert_eq!(response(&exchange).status, 101, "{exchange:#?}");
-        assert_eq!(response(&exchange).messages, ["is anybody there?"]);
+        assert_eq!(response(&exchange).messages, ["is anyone there?"]);
         let [request] = requests(&store).try_into().unwrap();
         assert_eq!((request.status, request.header("upgrade")), (101, Some("websocket")));
         service.settle().await.unwrap();
@@ -216,7 +216,7 @@ async fn several_requests_go_over_one_connection_and_each_is_a_hop() {
         let exchange = client_of(&*service).exchange(&request).await;
         assert_eq!(statuses(&exchange), [Some(200); 5]);
         assert!(exchange.hops.iter().all(|h| h.response().unwrap().version == version));
-        assert_eq!(exchange.hops.iter().filter(|h| h.sent_bytes > 0).count(), 1, "told once");
+        assert_eq!(exchange.hops.iter().filter(|h| h.sent_bytes > 0).count(), 1, "sent once");
     }
     service.settle().await.unwrap();
     assert_eq!((connections(&store).len(), requests(&store).len()), (2, 10));
@@ -239,7 +239,7 @@ async fn half_of_an_answer_is_withheld_until_it_is_released() {
     let (one, two) = (to("/hold/key"), to("/hold/key"));
     let mut held = std::pin::pin!(async { tokio::join!(client.exchange(&one), client.exchange(&two)) });
     tokio::select! {
-        _ = &mut held => panic!("nobody has released them"),
+        _ = &mut held => panic!("they were not released"),
         there = client.exchange_ok("/held/key/2") => there,
     }
     client.exchange_ok("/release/key").await;

@@ -10,5 +10,6 @@ mod embedded;
 mod fidelity;
 mod handshakes;
 mod nginx;
+mod nginx_process;
 mod support;
 mod workload;

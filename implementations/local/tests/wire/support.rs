@@ -23,7 +23,7 @@ pub(crate) const TOKEN: &str = "t-1.00001";
 /// Longer than anything on loopback takes; reached only where something is broken.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
-/// Parties that believe each other, and strangers.
+/// Parties that trust each other, and strangers.
 pub(crate) struct Parties {
     pub(crate) ca: Authority,
     pub(crate) server: Issued,
@@ -49,7 +49,7 @@ pub(crate) fn parties() -> &'static Parties {
     })
 }
 
-/// A TLS port that asks nobody for a certificate.
+/// A TLS port that demands no client certificate.
 pub(crate) fn open_port(server: &Issued) -> TlsPort {
     TlsPort {
         certificate: server.certificate_pem().to_owned(),
@@ -137,7 +137,7 @@ pub(crate) fn nginx() -> Option<PathBuf> {
     if found.is_none() {
         let required = std::env::var("MESHPROOF_REQUIRE_INSTALLED").is_ok_and(|v| v == "1");
         assert!(!required, "nginx is required by MESHPROOF_REQUIRE_INSTALLED=1 and is not installed");
-        #[expect(clippy::print_stdout, reason = "whoever reads the tests' output must see what was skipped")]
+        #[expect(clippy::print_stdout, reason = "the tests' output must show what was skipped")]
         {
             println!("skipped: nginx is not installed");
         }

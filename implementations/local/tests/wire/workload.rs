@@ -109,7 +109,7 @@ async fn body_and_headers_of_the_request_are_sent_and_only_its_head_is_shown() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_connection_refused() {
+async fn a_port_without_a_listener_is_connection_refused() {
     let address = {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         listener.local_addr().unwrap()
@@ -186,7 +186,7 @@ async fn a_server_that_stalls_runs_into_the_timeout_request() {
         assert!(exchange.duration_us >= 100_000);
         assert!(
             exchange.hops[0].sent.starts_with("GET / HTTP/1.1\r\n"),
-            "what was sent is known all the same"
+            "what was sent is known nevertheless"
         );
         // The connection is gone, too.
         task.await.unwrap();
@@ -265,7 +265,7 @@ async fn a_server_name_may_differ_from_the_urls_host() {
 }
 
 #[tokio::test]
-async fn each_request_has_a_connection_of_its_own() {
+async fn each_request_has_its_own_connection() {
     let store = Store::new();
     let spec = ExternalSpec {
         pages: vec![Page { path: "/".to_owned(), content_type: "text/plain", body: "x".to_owned() }],

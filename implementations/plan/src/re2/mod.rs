@@ -11,6 +11,9 @@ use std::iter::Peekable;
 use std::str::CharIndices;
 
 use escapes::push_literal;
+use regex::Regex;
+
+use crate::model::RegexRewrite;
 
 /// The largest count of a repetition.
 const MAX_REPEAT: u32 = 1000;
@@ -38,6 +41,41 @@ pub fn translate(expression: &str) -> Result<String, String> {
         .parse(&translated)
         .map_err(|_| format!("expression nests too deeply: `{expression}`"))?;
     Ok(translated)
+}
+
+/// RE2's replacement of every match (`GlobalReplace`), with `\\1` for the first group and `\\\\` for a backslash.
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    pattern: Regex,
+    with: String,
+}
+
+impl Replacement {
+    /// # Errors
+    /// The pattern is not RE2, or too large.
+    pub fn new(rewrite: &RegexRewrite) -> Result<Self, String> {
+        let pattern = Regex::new(&translate(&rewrite.pattern)?).map_err(|e| e.to_string())?;
+        let mut with = String::new();
+        let mut rest = rewrite.substitution.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '$' => with.push_str("$$"),
+                '\\' => match rest.next() {
+                    Some(group) if group.is_ascii_digit() => with.push_str(&format!("${{{group}}}")),
+                    Some(other) => with.push(other),
+                    None => {}
+                },
+                other => with.push(other),
+            }
+        }
+        Ok(Self { pattern, with })
+    }
+
+    /// The text after the replacement.
+    #[must_use]
+    pub fn apply(&self, text: &str) -> String {
+        self.pattern.replace_all(text, &self.with).into_owned()
+    }
 }
 
 struct Parser<'a> {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::mesh::{Bind, ClusterKind, MeshChain, MeshCluster, MeshListener, ProxyConfig};
 use crate::model::{
     Action, Credential, Forward, HeaderChanges, HttpRoutes, PathMatch, Role, Route, RouteAction, RouteMatch,
-    StringMatch, UpstreamProtocol, UpstreamTls, WeightedCluster,
+    StringMatch, UpstreamProtocol, WeightedCluster,
 };
 use crate::resolve::Description;
 use crate::resources::Verdict;

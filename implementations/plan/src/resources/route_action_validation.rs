@@ -3,7 +3,7 @@
 use super::common::{check_duration, port_number, regex};
 use super::problems::Problems;
 use super::virtual_service::{DirectResponse, Headers, HttpMatch, Redirect, Retries, Rewrite};
-use super::virtual_service_validation::{is_authority, is_header_name, is_status};
+use super::virtual_service_validation::{is_authority, is_status};
 
 impl Redirect {
     /// `validateHTTPRedirect`: the first problem alone.

@@ -1,8 +1,6 @@
 //! `ValidateVirtualService` (pkg/config/validation/validation.go and virtualservice.go).
 
-use super::common::{
-    check_duration, export_to, fqdn, ip_subnet, is_dns_label, port_number, regex, wildcard_domain,
-};
+use super::common::{check_duration, export_to, fqdn, ip_subnet, is_dns_label, port_number, wildcard_domain};
 use super::destination_rule::subset_name;
 use super::hosts::{MESH, matches, subset_of};
 use super::problems::Problems;
@@ -371,7 +369,7 @@ pub(crate) fn is_authority(name: &str) -> bool {
 }
 
 /// A token of RFC 9110, section 5.1.
-pub(super) fn is_header_name(name: &str) -> bool {
+fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c))
 }
 

@@ -137,7 +137,7 @@ fn a_match_on_another_gateway_makes_no_route() {
 }
 
 #[test]
-fn mesh_tls_servers_are_told_apart_by_server_name() {
+fn the_server_name_selects_among_mesh_tls_servers() {
     let servers = "
   - {port: {number: 80, name: one, protocol: HTTPS}, hosts: [a.example.com], tls: {mode: ISTIO_MUTUAL}}
   - {port: {number: 80, name: two, protocol: HTTPS}, hosts: [default/b.example.com], tls: {mode: ISTIO_MUTUAL}}";

@@ -96,7 +96,7 @@ fn a_sidecar_resource_counts_by_selector_then_namespace_then_root() {
 }
 
 #[test]
-fn several_services_on_a_port_are_told_apart_by_host() {
+fn the_host_selects_among_services_on_one_port() {
     let manifest =
         [entry("a", "edition.cnn.com", 80, "HTTP"), entry("b", "www.googleapis.com", 80, "HTTP")].concat();
     let plan = World::new().resolve(&manifest).plan;

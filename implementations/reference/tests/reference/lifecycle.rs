@@ -21,7 +21,7 @@ use crate::support::{Bench, PATIENCE, free, until};
 async fn identity_names_features_and_the_variant() {
     let plain = Reference::new().identify().await.unwrap();
     assert_eq!((plain.name.as_str(), plain.target.as_str()), ("meshproof reference", "reference"));
-    assert!(plain.features.contains(&Feature::CredentialStatus) && plain.details.is_empty());
+    assert!(plain.features.contains(&Feature::CredentialStatus.into()) && plain.details.is_empty());
     for (variant, kind) in [("no-sni", "saboteur"), ("extra-via@sidecar", "benign variant")] {
         let varied = Reference::varied(variant.parse::<Variant>().unwrap()).identify().await.unwrap();
         assert_eq!(varied.details[kind], variant);

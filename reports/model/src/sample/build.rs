@@ -82,6 +82,9 @@ pub(super) fn hop(url: &str, tls: Option<TlsFacts>, result: HopResult) -> Hop {
         url: url.to_owned(),
         sent: sent.to_owned(),
         sent_bytes: sent.len() as u64,
+        headers: Vec::new(),
+        body_bytes: None,
+        body_sha256: None,
         tls,
         result,
     }
@@ -195,6 +198,7 @@ pub(super) fn request(target: &str, over_tls: bool, headers: Vec<Header>, status
         body_bytes: Some(0),
         body_sha256: None,
         tls: over_tls.then(tls),
+        answer: None,
     })
 }
 

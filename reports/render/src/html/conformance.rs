@@ -1,7 +1,7 @@
 //! The page of one report.
 
 use maud::{Markup, html};
-use meshproof_model::feature::Feature;
+use meshproof_model::feature::ReportedFeature;
 
 use super::manifests::{self, ChangeKind, ChangeView, DiffLine};
 use super::parts::{anchor, badge, brief, class, command, legend, level, line, link, term, terms};
@@ -93,7 +93,7 @@ fn head(report: &Report, name: &str) -> Markup {
                     dt { (term("implementation", "implementation")) } dd { (line(name)) }
                     dt { "target" } dd { (line(&report.implementation.target)) }
                     @if !report.implementation.features.is_empty() {
-                        dt { "declared features" } dd { (Feature::list(&report.implementation.features)) }
+                        dt { "declared features" } dd { (line(&ReportedFeature::list(&report.implementation.features))) }
                     }
                     @for (name, value) in &report.implementation.details { dt { (line(name)) }
                         dd { (line(value)) } }
@@ -338,7 +338,7 @@ fn one(
                             (line(until)) ")" } }
                     }
                     @if let Some(feature) = &check.feature { dt { "requires feature" }
-                        dd { (feature.name()) } }
+                        dd { (line(feature.name())) } }
                     @match last_change(scenario, evidence_index, history, check) {
                         Some((at, view)) => {
                             dt { "last change" } dd { a href=(format!("#change-{number}-{at}")) {

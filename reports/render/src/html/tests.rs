@@ -1,5 +1,6 @@
 use super::*;
 use crate::text::symbol;
+use meshproof_model::feature::ReportedFeature;
 use meshproof_model::report::{Report, Verdict};
 use meshproof_model::sample;
 use meshproof_model::visible;
@@ -236,6 +237,21 @@ fn sample_pages_are_written_to_the_folder_meshproof_pages() {
     {
         std::fs::write(std::path::Path::new(&folder).join(name).with_extension("html"), html(&report))
             .unwrap();
+    }
+}
+
+#[test]
+fn features_that_this_version_does_not_know_are_shown_by_name() {
+    let mut report = sample::report();
+    let unknown = |name: &str| ReportedFeature::from(name.to_owned());
+    report.implementation.features = vec![unknown("sidecar"), unknown("teleportation")];
+    report.scenarios[0].checks[0].feature = Some(unknown("time-travel"));
+    let page = html(&report);
+    for wanted in [
+        "<dt>declared features</dt><dd>sidecar, teleportation</dd>",
+        "<dt>requires feature</dt><dd>time-travel</dd>",
+    ] {
+        assert!(page.contains(wanted), "{wanted:?} is not on the page");
     }
 }
 

@@ -61,7 +61,9 @@ impl<W: Write> Progress<W> {
             Event::RunStarted { implementation, scenarios, checks } => {
                 self.scenarios = *scenarios;
                 let counts = format!("{} in {}", plural(*checks, "check"), plural(*scenarios, "scenario"));
-                writeln!(self.out, "{}: {counts}", self.style.bold(&no_command(&line(implementation))))?;
+                // With the colon, which could otherwise complete a command of GitHub's runner.
+                let name = format!("{}:", line(implementation));
+                writeln!(self.out, "{} {counts}", self.style.bold(&no_command(&name)))?;
             }
             Event::OneAtATime { reason } => {
                 writeln!(self.out, "scenarios run one after another: {}", line(reason))?;

@@ -38,15 +38,11 @@ pub(crate) struct BrowserPage {
     _driver: Child,
 }
 
-fn installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-}
-
 /// Whether a browser is installed. If not, prints a message, and panics if `MESHPROOF_REQUIRE_INSTALLED` is
 /// 1.
 pub(crate) fn there_is_a_browser() -> bool {
-    let missing: Vec<&str> = ["chromium", "chromedriver"].into_iter().filter(|p| !installed(p)).collect();
+    let missing: Vec<&str> =
+        ["chromium", "chromedriver"].into_iter().filter(|p| which::which(p).is_err()).collect();
     if missing.is_empty() {
         return true;
     }

@@ -234,7 +234,7 @@ impl Parts {
     async fn answers(&self, deadline: Instant) -> Result<(), String> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if self.door.fence(left).await.is_some() {
+            if self.door.flush(left).await.is_some() {
                 return Ok(());
             }
             if let Some(exited) = self.exited().await? {

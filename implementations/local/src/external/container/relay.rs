@@ -1,9 +1,9 @@
-//! Stands between the clients and a container's published ports.
+//! Relays connections from the clients to the ports that a container publishes.
 //!
-//! What a container engine puts there (a process of its own, rules of the kernel, a virtual machine) hides from nginx
-//! who its client is, and lets a connection be accepted long before nginx hears of it. So the suite listens itself,
-//! says in a header of the PROXY protocol (HAProxy, "The PROXY protocol", section 2.1) who each client is, and knows
-//! of every connection whether nginx has closed it, which it does after it has logged it.
+//! A container engine publishes ports with a process, with rules of the kernel or with a virtual machine. These hide from nginx
+//! who its client is, and accept a connection long before nginx sees it. So the suite listens itself and sends each client's
+//! address in a header of the PROXY protocol (HAProxy, "The PROXY protocol", section 2.1). It also knows for every connection
+//! whether nginx has closed it, which nginx does after it has logged it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,14 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::external::accepting::{Accepting, Connection};
 
-/// Relays until it is stopped or dropped.
+/// Relays connections until it is stopped or dropped.
 pub(super) struct Relay {
     addresses: BTreeMap<u16, SocketAddr>,
     accepting: Arc<Accepting>,
 }
 
 impl Relay {
-    /// Listens on loopback, once for each of the documents' ports, and relays to the published port beside it.
+    /// Listens on loopback, once for each of the documents' ports, and relays to the corresponding published port.
     pub(super) async fn start(published: BTreeMap<u16, SocketAddr>) -> io::Result<Self> {
         let mut relay = Self { addresses: BTreeMap::new(), accepting: Accepting::new() };
         for (documented, to) in published {
@@ -31,7 +31,7 @@ impl Relay {
             relay.addresses.insert(documented, listener.local_addr()?);
             relay.accepting.listen(listener, move |client, peer, _| {
                 let client_ended = Arc::new(AtomicBool::new(false));
-                // Once the client has ended, only nginx's end of the connection proves that it is logged.
+                // After the client has ended its side, only nginx's end of the connection proves that nginx has logged it.
                 Connection { until_its_end: client_ended.clone(), work: pass(client, peer, to, client_ended) }
             });
         }
@@ -42,7 +42,7 @@ impl Relay {
         self.addresses.get(&documented).copied()
     }
 
-    /// Returns when all that had arrived was handed on, and nginx has closed every connection whose client had ended.
+    /// Returns when everything that had arrived is relayed, and nginx has closed every connection whose client had ended.
     pub(super) async fn barrier(&self) -> io::Result<()> {
         let addresses: Vec<_> = self.addresses.values().copied().collect();
         self.accepting.barrier(&addresses).await
@@ -59,11 +59,11 @@ impl Drop for Relay {
     }
 }
 
-/// Relays one connection until both ends have ended it.
+/// Relays one connection until both sides have ended it.
 async fn pass(mut client: TcpStream, peer: SocketAddr, to: SocketAddr, client_ended: Arc<AtomicBool>) {
     let Ok(mut server) = TcpStream::connect(to).await else { return };
     for stream in [&client, &server] {
-        // Small pieces are not held back for more to come.
+        // Small pieces are sent at once.
         let _only_slower = stream.set_nodelay(true);
     }
     let header = client.local_addr().map(|local| header(peer, local));
@@ -74,14 +74,14 @@ async fn pass(mut client: TcpStream, peer: SocketAddr, to: SocketAddr, client_en
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let up = async {
-        // A client that is gone has ended, too.
+        // A client that vanished has also ended its side.
         let _gone = copy(&mut from_client, &mut to_server).await;
         client_ended.store(true, Ordering::SeqCst);
         let _gone = to_server.shutdown().await;
     };
     let down = async {
         if copy(&mut from_server, &mut to_client).await.is_err() {
-            // Nobody wants the rest, but its end is waited for.
+            // The rest is thrown away, but its end matters.
             let _gone = copy(&mut from_server, &mut sink()).await;
         }
         let _gone = to_client.shutdown().await;
@@ -89,7 +89,7 @@ async fn pass(mut client: TcpStream, peer: SocketAddr, to: SocketAddr, client_en
     tokio::join!(up, down);
 }
 
-/// The header's text form. Both ends are IPv4: the relay listens there alone.
+/// The text form of the header. Both addresses are IPv4: the relay listens on no other.
 fn header(peer: SocketAddr, local: SocketAddr) -> String {
     format!("PROXY TCP4 {} {} {} {}\r\n", peer.ip(), local.ip(), peer.port(), local.port())
 }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_server_is_told_who_the_client_is_before_its_first_byte() {
+    async fn the_server_learns_the_clients_address_before_the_first_byte() {
         let (relay, server) = relayed().await;
         let at = relay.address(80).unwrap();
         let mut client = TcpStream::connect(at).await.unwrap();
@@ -142,7 +142,7 @@ mod tests {
         let mut received = Vec::new();
         in_time(accepted.read_to_end(&mut received)).await.unwrap();
         let mut barrier = Box::pin(relay.barrier());
-        // Turns enough for a barrier with nothing to wait for.
+        // Enough turns for a barrier that has nothing to wait for.
         let turns = async {
             for _ in 0..10_000 {
                 tokio::task::yield_now().await;
@@ -172,7 +172,7 @@ mod tests {
         let (mut accepted, _) = in_time(server.accept()).await.unwrap();
         accepted.write_all(b"never read").await.unwrap();
         in_time(client.readable()).await.unwrap();
-        // What is unread when a socket is closed makes the close a reset.
+        // Closing a socket with unread data resets the connection.
         drop(client);
         let mut received = Vec::new();
         in_time(accepted.read_to_end(&mut received)).await.unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_listens_once_it_is_stopped() {
+    async fn its_ports_are_closed_after_it_was_stopped() {
         let (relay, _server) = relayed().await;
         relay.stop().await;
         assert!(TcpStream::connect(relay.address(80).unwrap()).await.is_err());

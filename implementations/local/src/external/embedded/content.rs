@@ -1,13 +1,17 @@
 //! The pages that the embedded service serves.
 
 use async_trait::async_trait;
-use http::header::LOCATION;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use http::{Method, StatusCode};
+use meshproof_harness::digest::binary_sample;
 use meshproof_harness::external::Page;
+use meshproof_harness::traffic::{AnswerFraming, AnswerSpec, DIRECTIONS};
 use serde_json::json;
 
 use super::answer::{Answer, Content, Incoming};
 use super::behaviour::{self, Holds};
+use super::framing::Framing;
 use super::web_socket::WEB_SOCKET;
 
 /// The path of the page that describes the request.
@@ -32,6 +36,12 @@ impl Pages {
 #[async_trait]
 impl Content for Pages {
     async fn answer(&self, incoming: Incoming) -> Answer {
+        if let Some(directions) = incoming.headers.iter().find(|h| h.name == DIRECTIONS) {
+            return match AnswerSpec::from_header(&directions.value) {
+                Some(spec) => directed(spec),
+                None => Answer::nginx_page(StatusCode::BAD_REQUEST, None),
+            };
+        }
         let Some(page) = self.page(&incoming.path) else {
             if incoming.path == ECHO {
                 return echo(&incoming);
@@ -54,6 +64,26 @@ impl Content for Pages {
     fn switches_over(&self, path: &str) -> bool {
         path == WEB_SOCKET && self.page(path).is_none()
     }
+}
+
+/// The answer that the request itself asks for.
+fn directed(spec: AnswerSpec) -> Answer {
+    let Ok(status) = StatusCode::from_u16(spec.status) else {
+        return Answer::nginx_page(StatusCode::BAD_REQUEST, None);
+    };
+    let body = if spec.has_body() { binary_sample(spec.body) } else { Bytes::new() };
+    let framing = match spec.framing {
+        AnswerFraming::Pieces if spec.has_body() => Framing::Pieces,
+        AnswerFraming::BreaksOff if spec.has_body() => Framing::BreaksOff,
+        AnswerFraming::NoAnswer => Framing::NoAnswer,
+        AnswerFraming::Length | AnswerFraming::Pieces | AnswerFraming::BreaksOff => Framing::Length,
+    };
+    let named = |(name, value): (String, String)| Some((HeaderName::try_from(name).ok()?, value));
+    let mut headers: Vec<_> = spec.headers.into_iter().filter_map(named).collect();
+    if !body.is_empty() && headers.iter().all(|(name, _)| *name != CONTENT_TYPE) {
+        headers.push((CONTENT_TYPE, "text/plain".to_owned()));
+    }
+    Answer { status, headers, body, framing, close: false }
 }
 
 fn echo(incoming: &Incoming) -> Answer {

@@ -8,6 +8,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use meshproof_harness::digest::sha256;
+use meshproof_model::Header;
 use tokio::sync::watch;
 
 /// The size of the pieces of a body that is sent without a length.
@@ -32,33 +33,60 @@ pub(crate) enum Framing {
     PiecesWithChecksum,
     /// With its length: the first half at once, the second half when it is released.
     Withheld(Withheld),
+    /// With its length, and the connection breaks off after the first half.
+    BreaksOff,
+    /// Not at all: the connection is closed.
+    NoAnswer,
 }
 
 impl Framing {
     pub(super) fn body(self, whole: Bytes) -> AnswerBody {
         match self {
-            Self::Length => http_body_util::Full::new(whole).map_err(|never| match never {}).boxed_unsync(),
+            Self::Length | Self::NoAnswer => {
+                http_body_util::Full::new(whole).map_err(|never| match never {}).boxed_unsync()
+            }
             Self::Pieces => pieces(whole, None),
             Self::PiecesWithChecksum => {
                 let sum = HeaderValue::from_str(&sha256(&whole)).ok();
                 pieces(whole, sum.map(|sum| HeaderMap::from_iter([(CHECKSUM, sum)])))
             }
             Self::Withheld(withheld) => withheld.body(whole),
+            Self::BreaksOff => {
+                let half = whole.slice(..whole.len() / 2);
+                let broken: BodyError = "the answer breaks off here, as it was asked to".into();
+                let breaking = async move {
+                    // hyper sends the first half when the second is not there yet.
+                    tokio::task::yield_now().await;
+                    Err::<Frame<Bytes>, _>(broken)
+                };
+                let pieces = stream::iter([Ok(Frame::data(half))]).chain(stream::once(breaking));
+                BodyExt::boxed_unsync(StreamBody::new(pieces))
+            }
         }
     }
 
     /// Whether the body's length is announced.
     pub(super) fn has_length(&self) -> bool {
         match self {
-            Self::Length | Self::Withheld(_) => true,
+            Self::Length | Self::Withheld(_) | Self::BreaksOff | Self::NoAnswer => true,
             Self::Pieces | Self::PiecesWithChecksum => false,
+        }
+    }
+
+    /// The trailers of this body.
+    pub(super) fn trailers(&self, whole: &[u8]) -> Vec<Header> {
+        match self {
+            Self::Length | Self::Pieces | Self::Withheld(_) | Self::BreaksOff | Self::NoAnswer => Vec::new(),
+            Self::PiecesWithChecksum => {
+                vec![Header { name: CHECKSUM.as_str().to_owned(), value: sha256(whole) }]
+            }
         }
     }
 
     /// Announces the trailers, as HTTP/1.1 does (RFC 9110, section 6.6.2).
     pub(super) fn announce(&self, headers: &mut HeaderMap) {
         match self {
-            Self::Length | Self::Pieces | Self::Withheld(_) => {}
+            Self::Length | Self::Pieces | Self::Withheld(_) | Self::BreaksOff | Self::NoAnswer => {}
             Self::PiecesWithChecksum => {
                 headers.insert(TRAILER, HeaderValue::from_name(CHECKSUM));
             }

@@ -41,7 +41,7 @@ const HTTPS: u16 = 443;
 /// it is answered, on the side `Service`.
 ///
 /// Besides the pages there is `/echo` on every port that serves pages: it answers 200 with a JSON object of what
-/// arrived (`method`, `target`, `authority`, `version`, `headers`, `body_bytes`, `body_sha256`). And there are the forms
+/// arrived (`method`, `target`, `authority`, `version`, `headers`, `body_bytes`, `body_sha256`). The other paths show the forms
 /// that a body and a connection can have, with N bytes of [`meshproof_harness::digest::sample`]:
 ///
 /// | path | answer |
@@ -50,12 +50,12 @@ const HTTPS: u16 = 443;
 /// | `/chunked/N` | in pieces, without a length |
 /// | `/trailers/N` | likewise, and the trailer `x-body-sha256` |
 /// | `/no-content` | 204 |
-/// | `/hold/KEY` | with their length (N is 4096), the second half withheld until `/release/KEY` was asked for |
-/// | `/held/KEY/N` | 200, when N requests are withheld under KEY |
-/// | `/websocket` | 101, then every message is sent back |
+/// | `/hold/KEY` | with their length (N is 4096), the second half withheld until a request for `/release/KEY` |
+/// | `/held/KEY/N` | 200, as soon as N answers are withheld under KEY |
+/// | `/websocket` | 101; then every message is sent back |
 ///
 /// # Errors
-/// A certificate, key or CA cannot be read; no port can be had.
+/// A certificate, a key or a CA cannot be read, or no port is free.
 pub async fn start_embedded(
     spec: ExternalSpec,
     store: Store,

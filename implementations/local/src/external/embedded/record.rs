@@ -48,7 +48,7 @@ impl ConnectionRecord {
     }
 }
 
-/// What becomes of the bytes that arrive outside TLS.
+/// What happens to the bytes that arrive outside TLS.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clear {
     /// They go into the record as they come.

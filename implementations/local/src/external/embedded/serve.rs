@@ -1,4 +1,4 @@
-//! One connection of the embedded service: what is recorded of it, and how it is served.
+//! Serves one connection of the embedded service, and records its evidence.
 
 use std::sync::Arc;
 
@@ -9,17 +9,19 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming as Body;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use meshproof_harness::digest::Sum;
+use meshproof_harness::client_hello::ClientHello;
+use meshproof_harness::digest::{Sum, sha256};
 use meshproof_harness::external::HttpVersions;
+use meshproof_harness::ledger::ANSWERS;
 use meshproof_harness::store::bounded;
 use meshproof_harness::token::token_of;
-use meshproof_model::{Fact, ServerRequest, TlsFacts};
+use meshproof_model::{Fact, ServerAnswer, ServerRequest, TlsFacts};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::answer::{Answer, Incoming, SERVER_NAME};
-use super::framing::{AnswerBody, Framing};
+use super::framing::{AnswerBody, BodyError, Framing};
 use super::port::{Port, Shared};
 use super::record::{Clear, ClearBytes, ConnectionRecord, RequestRecord};
 use super::settings::{Clients, TlsSettings};
@@ -35,13 +37,13 @@ const MAX_BODY: u64 = 64 * 1024 * 1024;
 /// How much of a request's target is kept.
 const MAX_TARGET: usize = 4096;
 
-/// The first byte of a TLS handshake record (RFC 8446, section 5.1), and the mark of an SSLv2 one, by which nginx
-/// too tells TLS from plain HTTP (`ngx_http_ssl_handshake`).
+/// The first byte of a TLS handshake record (RFC 8446, section 5.1), or of an SSLv2 one. nginx distinguishes TLS from plain HTTP
+/// in the same way (`ngx_http_ssl_handshake`).
 fn looks_like_tls(first: u8) -> bool {
     first == 0x16 || first & 0x80 != 0
 }
 
-/// Serves a connection to its end. Whatever goes wrong is the record's business, not the caller's.
+/// Serves a connection to its end. Errors go into the record and not to the caller.
 pub(super) async fn connection(
     stream: TcpStream,
     port: &Arc<Port>,
@@ -49,7 +51,7 @@ pub(super) async fn connection(
     shared: &Arc<Shared>,
 ) {
     let site = Site { port, record, shared, refusal: None, tls: None };
-    // Small answers are not held back for more to come.
+    // Small answers are sent at once.
     let _only_slower = stream.set_nodelay(true);
     let Some(settings) = &port.tls else {
         let watch = ClearBytes::new(record, Clear::Show);
@@ -82,10 +84,9 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
         }
     };
     watch.turn(Clear::Ignore);
-    let client_hello = start.client_hello();
-    facts.server_name = client_hello.server_name().map(str::to_owned);
-    facts.alpn_offered =
-        Some(client_hello.alpn().map(|offer| offer.map(tls::alpn_name).collect()).unwrap_or_default());
+    let client_hello = ClientHello::from(&start.client_hello());
+    facts.server_name = client_hello.server_name;
+    facts.alpn_offered = Some(client_hello.alpn);
     record.set_tls(&facts);
     let (config, presented) = settings.for_connection();
     let stream = match start.into_stream(config).await {
@@ -113,18 +114,18 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
     let stream = Tap::new(stream, error.clone());
     let served = if speaks_h2 { http2(stream, site).await } else { http1(stream, site).await };
     if served.is_err() {
-        // An alert that comes after the server's side of the handshake is done shows up here.
+        // An alert that arrives after the server has finished its side of the handshake appears here.
         error.note(&mut facts);
         record.set_tls(&facts);
     }
 }
 
-/// Where requests of a connection arrive, and what is known of it.
+/// Where the requests of a connection arrive, and the facts about the connection.
 struct Site<'a> {
     port: &'a Arc<Port>,
     record: &'a Arc<ConnectionRecord>,
     shared: &'a Arc<Shared>,
-    /// What every request of this connection is told instead of an answer.
+    /// The error that every request of this connection gets instead of an answer.
     refusal: Option<&'static str>,
     tls: Option<TlsFacts>,
 }
@@ -158,9 +159,9 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for OnServi
     }
 }
 
-type Answered = Result<Response<AnswerBody>, hyper::Error>;
+type Answered = Result<Response<AnswerBody>, BodyError>;
 
-/// Records a request at once, before anything is awaited, and answers it.
+/// Records a request before it awaits anything, and answers it.
 fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answered> + Send + use<> {
     let switches_over = site.refusal.is_none() && site.port.content.switches_over(request.uri().path());
     let upgrade = switches_over.then(|| hyper::upgrade::on(&mut request));
@@ -191,6 +192,7 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
         body_bytes: None,
         body_sha256: None,
         tls: site.tls.clone(),
+        answer: None,
     };
     let incoming = Incoming {
         method: head.method.clone(),
@@ -206,6 +208,7 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
     let id = site.shared.store.record(site.shared.side.clone(), token, Fact::Request(request));
     let entry = RequestRecord { shared: Arc::clone(site.shared), id };
     let (port, refusal) = (site.port.clone(), site.refusal);
+    let answers = incoming.token.clone();
     async move {
         if let Some(upgrade) = upgrade {
             let response = web_socket(head, upgrade, &entry.shared);
@@ -223,12 +226,20 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
                 }
             }
         };
-        entry.amend(|r| r.status = answer.status.as_u16());
-        Ok(response(answer, is_head, http2))
+        if matches!(answer.framing, Framing::NoAnswer) {
+            // hyper closes the connection (HTTP/1.1) or resets the stream (HTTP/2). Status 0: it is never answered.
+            return Err("the connection is closed without an answer, as it was asked to be".into());
+        }
+        let (response, sent) = response(answer, is_head, http2, answers.as_deref());
+        entry.amend(|r| {
+            r.status = sent.status;
+            r.answer = Some(sent);
+        });
+        Ok(response)
     }
 }
 
-/// Reads a body to its end; none when it is too long.
+/// Reads a body to its end; none if it is too long.
 async fn drain(mut body: Body) -> Result<Option<(u64, String)>, hyper::Error> {
     let mut length = 0u64;
     let mut sum = Sum::default();
@@ -244,24 +255,35 @@ async fn drain(mut body: Body) -> Result<Option<(u64, String)>, hyper::Error> {
     Ok(Some((length, sum.finish())))
 }
 
-fn response(answer: Answer, is_head: bool, http2: bool) -> Response<AnswerBody> {
+/// The response, and what is recorded of it. `answers` is the token of the request, which the response repeats.
+fn response(
+    answer: Answer,
+    is_head: bool,
+    http2: bool,
+    answers: Option<&str>,
+) -> (Response<AnswerBody>, ServerAnswer) {
     let length = answer.body.len();
     // A 204 has no length (RFC 9110, section 8.6).
     let has_length = answer.framing.has_length() && answer.status != StatusCode::NO_CONTENT;
-    let mut announced = HeaderMap::new();
-    answer.framing.announce(&mut announced);
-    let body = if is_head { Framing::Length.body(Bytes::new()) } else { answer.framing.body(answer.body) };
-    let mut response = Response::new(body);
-    *response.headers_mut() = announced;
-    *response.status_mut() = answer.status;
-    let headers = response.headers_mut();
+    let mut headers = HeaderMap::new();
+    answer.framing.announce(&mut headers);
     headers.insert(SERVER, SERVER_NAME);
-    for (name, value) in answer.headers {
-        // A value that a request brought along and that cannot stand in a header is left out.
+    let own = answer.headers.into_iter().chain(answers.map(|token| (ANSWERS, token.to_owned())));
+    for (name, value) in own {
+        // A value that came from a request and is not valid in a header is left out.
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.append(name, value);
         }
     }
+    let has_body = !is_head && length > 0;
+    let sent = ServerAnswer {
+        status: answer.status.as_u16(),
+        headers: http_facts::headers(&headers),
+        body_bytes: if has_body { length as u64 } else { 0 },
+        body_sha256: has_body.then(|| sha256(&answer.body)),
+        breaks_off: has_body && matches!(answer.framing, Framing::BreaksOff),
+        trailers: if has_body { answer.framing.trailers(&answer.body) } else { Vec::new() },
+    };
     if has_length {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -269,5 +291,9 @@ fn response(answer: Answer, is_head: bool, http2: bool) -> Response<AnswerBody> 
     if answer.close && !http2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    let body = if is_head { Framing::Length.body(Bytes::new()) } else { answer.framing.body(answer.body) };
+    let mut response = Response::new(body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = headers;
+    (response, sent)
 }

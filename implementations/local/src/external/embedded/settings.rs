@@ -24,13 +24,13 @@ pub(super) struct TlsSettings {
     pub(super) http: HttpVersions,
 }
 
-/// What is asked of clients.
+/// What the server demands of clients.
 pub(super) enum Clients {
     /// Nothing.
-    Anybody,
-    /// A certificate, verified in the handshake: who has none gets an alert.
+    Anyone,
+    /// A certificate, verified in the handshake. A client without one gets an alert.
     VerifiedInHandshake(Arc<dyn ClientCertVerifier>),
-    /// A certificate, verified after the handshake: who has none gets an answer that says so.
+    /// A certificate, verified after the handshake. A client without one gets an answer that says so.
     VerifiedAfterwards(Arc<dyn ClientCertVerifier>),
 }
 
@@ -57,7 +57,7 @@ impl TlsSettings {
             HttpVersions::Http1 => vec![b"http/1.1".to_vec()],
             HttpVersions::Http2 => vec![b"h2".to_vec()],
         };
-        // Every connection makes a handshake of its own, so that each shows its certificate.
+        // Every connection makes its own handshake, so that each shows its certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Self { config: Arc::new(config), versions, clients, http: port.http })
@@ -85,7 +85,7 @@ impl TlsSettings {
     }
 
     fn verifier(port: &TlsPort) -> Result<(Option<Arc<dyn ClientCertVerifier>>, Clients), String> {
-        let Some(ca) = &port.client_ca else { return Ok((None, Clients::Anybody)) };
+        let Some(ca) = &port.client_ca else { return Ok((None, Clients::Anyone)) };
         let roots = tls::roots(ca).map_err(|e| format!("the clients' CA: {e}"))?;
         let strict = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider())
             .build()
@@ -101,11 +101,11 @@ impl TlsSettings {
 }
 
 impl Clients {
-    /// The verdict on the client's certificate in nginx's words (`$ssl_client_verify`); none where none is asked for.
+    /// The verdict on the client's certificate as nginx writes it (`$ssl_client_verify`); none if no certificate is demanded.
     pub(super) fn verdict(&self, connection: &CommonState) -> Option<String> {
         let presented = connection.peer_certificates().and_then(<[_]>::split_first);
         match (self, presented) {
-            (Self::Anybody, _) => None,
+            (Self::Anyone, _) => None,
             (Self::VerifiedInHandshake(_) | Self::VerifiedAfterwards(_), None) => Some("NONE".to_owned()),
             (Self::VerifiedInHandshake(_), Some(_)) => Some("SUCCESS".to_owned()),
             (Self::VerifiedAfterwards(verifier), Some((leaf, others))) => {
@@ -115,7 +115,7 @@ impl Clients {
     }
 }
 
-/// The certificate that a client presented in its handshake, and what came of verifying it, in nginx's words.
+/// The certificate that a client presented in its handshake, and the result of its verification as nginx writes it.
 #[derive(Debug, Default)]
 pub(super) struct Presented(Mutex<Option<(PeerCertificate, String)>>);
 
@@ -131,7 +131,7 @@ impl Presented {
     }
 }
 
-/// Verifies as another verifier does, and remembers what it was given.
+/// Verifies as another verifier does, and records what the client presented.
 #[derive(Debug)]
 struct Remembering {
     verifier: Arc<dyn ClientCertVerifier>,
@@ -194,8 +194,8 @@ fn verdict_words(verified: &Result<ClientCertVerified, rustls::Error>) -> String
     }
 }
 
-/// Asks for a certificate and lets everybody in, as nginx's handshake does; whoever presents a certificate must still
-/// hold its key.
+/// Asks for a certificate and accepts every client, as nginx's handshake does. A client with a certificate must still hold its
+/// key.
 #[derive(Debug)]
 struct AskAndAccept(Arc<dyn ClientCertVerifier>);
 

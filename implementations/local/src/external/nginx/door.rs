@@ -1,4 +1,4 @@
-//! The suite's own door to an nginx: by its answers the suite knows what nginx has dealt with.
+//! The suite's own port of an nginx. Its answers prove what nginx has processed.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,16 +10,15 @@ use crate::workload::raw;
 
 /// How often a condition is checked that cannot be waited for.
 pub(in crate::external) const POLL: Duration = Duration::from_millis(5);
-/// How long a request that is answered may still be held open by what its client sends: `lingering_time` in the
-/// template, and a little.
+/// How long a client can keep an answered request open by sending more: `lingering_time` in the template, and a little more.
 const LINGERING: Duration = Duration::from_millis(1200);
-/// How many turns a connection takes from being accepted to being logged.
+/// The number of turns of the event loop between accepting a connection and logging it.
 const TURNS: usize = 3;
 
 pub(crate) struct Door {
     address: SocketAddr,
     nonce: String,
-    /// How often the barrier was asked for.
+    /// The number of barriers so far.
     barriers: AtomicU64,
 }
 
@@ -28,18 +27,18 @@ impl Door {
         Self { address, nonce, barriers: AtomicU64::default() }
     }
 
-    /// Asks; the answer is the number of requests in progress, this one included. None: no answer, or another's.
-    pub(crate) async fn fence(&self, limit: Duration) -> Option<u64> {
-        self.marked_fence("", limit).await
+    /// Sends a flush marker. Returns the number of requests in progress, this one included. None: no answer, or that of another program.
+    pub(crate) async fn flush(&self, limit: Duration) -> Option<u64> {
+        self.marked_flush("", limit).await
     }
 
-    /// The same, and its line in the log holds the mark.
-    async fn marked_fence(&self, mark: &str, limit: Duration) -> Option<u64> {
-        let request = format!("GET /fence?token={mark} HTTP/1.0\r\n\r\n");
+    /// Sends a marker request whose line in the log holds the mark.
+    async fn marked_flush(&self, mark: &str, limit: Duration) -> Option<u64> {
+        let request = format!("GET /flush-marker?token={mark} HTTP/1.0\r\n\r\n");
         let reply = raw(self.address, request.as_bytes(), limit).await;
         let text = String::from_utf8_lossy(&reply.received);
         let mut words = text.split_once("\r\n\r\n")?.1.split_whitespace();
-        let ours = words.next() == Some("fence") && words.next() == Some(&self.nonce);
+        let ours = words.next() == Some("flush-marker") && words.next() == Some(&self.nonce);
         if !ours {
             return None;
         }
@@ -59,12 +58,12 @@ impl Door {
     pub(crate) async fn barrier(&self, limit: Duration) -> Option<String> {
         // It is logged after its answer; the answers to the next ones prove that it is.
         let mark = self.barriers.fetch_add(1, Ordering::Relaxed).to_string();
-        self.marked_fence(&mark, limit).await?;
+        self.marked_flush(&mark, limit).await?;
         for _ in 2..TURNS {
-            self.fence(limit).await?;
+            self.flush(limit).await?;
         }
         let lingering_ends = Instant::now() + LINGERING;
-        while self.fence(limit).await? > 1 {
+        while self.flush(limit).await? > 1 {
             if Instant::now() > lingering_ends {
                 // What is still in progress has no answer.
                 break;

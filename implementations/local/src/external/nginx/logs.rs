@@ -67,7 +67,7 @@ mod tests {
     #[tokio::test]
     async fn other_tasks_of_the_same_thread_go_on_while_a_long_log_is_read() {
         let folder = tempfile::tempdir().unwrap();
-        let line = "{\"fence\":\"0\"}\n";
+        let line = "{\"flush_marker\":\"0\"}\n";
         std::fs::write(folder.path().join("access.log"), line.repeat(200_000)).unwrap();
         let turns = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&turns);

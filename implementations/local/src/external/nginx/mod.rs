@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use meshproof_model::ExternalService;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -23,6 +23,7 @@ use logs::SharedLogs;
 use meshproof_nginx::config::{Folder, Ports, Site, Version};
 
 use super::service::{ExternalError, RunningService};
+use crate::child::{ChildWrapper, in_own_session, on_path};
 use crate::ports;
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::store::{Store, bounded};
@@ -57,8 +58,7 @@ pub(super) fn arguments(folder: &Path, version: Version) -> Vec<OsString> {
 /// The nginx on PATH, and no other: whether a run uses nginx must not depend on where else one is installed.
 #[must_use]
 pub fn find_nginx() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join("nginx")).find(|file| file.is_file())
+    on_path("nginx")
 }
 
 /// Starts nginx as an external service, in a folder that it makes in `folder` and removes at its end. `program` is the
@@ -139,7 +139,7 @@ enum StartFailure {
 
 /// A process and its folder. Dropping it ends the process and then removes the folder.
 struct NginxProcess {
-    child: Child,
+    child: Box<dyn ChildWrapper>,
     folder: Folder,
     door: Arc<Door>,
 }
@@ -162,7 +162,9 @@ impl NginxProcess {
         let mut command = Command::new(program);
         command.args(arguments(folder.path(), version));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).kill_on_drop(true);
-        let child = command.spawn().map_err(|e| other(format!("cannot run {}: {e}", program.display())))?;
+        let child = in_own_session(command)
+            .spawn()
+            .map_err(|e| other(format!("cannot run {}: {e}", program.display())))?;
         let door = Arc::new(Door::new((Ipv4Addr::LOCALHOST, ports.control).into(), nonce));
         let mut process = Self { child, folder, door };
         process.ready(timeouts.get(Timeout::ExternalServiceReady)).await?;
@@ -172,7 +174,7 @@ impl NginxProcess {
     async fn ready(&mut self, limit: Duration) -> Result<(), StartFailure> {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
-            if self.door.fence(limit).await.is_some() {
+            if self.door.flush(limit).await.is_some() {
                 return Ok(());
             }
             let ended = self.child.try_wait().map_err(|e| StartFailure::Other(e.to_string()))?;
@@ -279,7 +281,13 @@ impl RunningService for Nginx {
         let Some(mut process) = self.process.lock().await.take() else { return Ok(()) };
         let failed = |reason: String| ExternalError::Other { service: self.label(), reason };
         // It has nothing to save by an orderly exit.
-        process.child.kill().await.map_err(|e| failed(format!("it cannot be killed: {e}")))?;
+        let killed = match process.child.try_wait() {
+            Ok(Some(_exited)) => Ok(()),
+            Ok(None) => process.child.start_kill(),
+            Err(e) => Err(e),
+        };
+        killed.map_err(|e| failed(format!("it cannot be killed: {e}")))?;
+        process.child.wait().await.map_err(|e| failed(format!("its exit cannot be awaited: {e}")))?;
         let folder = &process.folder;
         folder.remove().map_err(|e| failed(format!("cannot remove {}: {e}", folder.path().display())))
     }

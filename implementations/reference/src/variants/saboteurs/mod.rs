@@ -1,5 +1,6 @@
 //! Saboteurs: each breaks one thing, to prove that a check can fail.
 
+mod accounts;
 mod external;
 mod listeners;
 mod log;
@@ -31,4 +32,5 @@ pub(super) const TABLES: &[&[Definition]] = &[
     responses::TABLE,
     log::TABLE,
     external::TABLE,
+    accounts::TABLE,
 ];

@@ -78,7 +78,7 @@ fn spare(facts: &RequestFacts<'_>, request: &OutgoingRequest) -> Option<Outgoing
 
 /// Sends a request directly to a host's port, over unverified TLS on 443. Returns `instead` if the host has
 /// no such port.
-async fn detour(
+pub(super) async fn detour(
     upstream: &dyn UpstreamAccess,
     authority: &str,
     port: u16,

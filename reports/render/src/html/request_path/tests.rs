@@ -134,6 +134,18 @@ fn a_proxy_that_forwarded_nothing_shows_that_nothing_arrived() {
 }
 
 #[test]
+fn a_server_that_is_not_among_the_external_services_is_a_mesh_service() {
+    let facts = serde_json::json!([exchange("sleep", 200), request("127.0.0.1:9", None)]);
+    let mut scenario = scenario(facts, &["exchange", "request"], Verdict::Passed);
+    assert_eq!(words(&scenario), "workload sleep to external service edition.cnn.com: plain text");
+    let side = |scenario: &ScenarioResult| crate::evidence_text::side(&scenario.evidence[1].side, scenario);
+    assert_eq!(side(&scenario), "external service edition.cnn.com");
+    scenario.external_services.clear();
+    assert_eq!(words(&scenario), "workload sleep to mesh service edition.cnn.com: plain text");
+    assert_eq!(side(&scenario), "mesh service edition.cnn.com");
+}
+
+#[test]
 fn for_a_live_host_the_picture_does_not_claim_that_nothing_arrived() {
     let facts = serde_json::json!([exchange("sleep", 503), log("sleep", "127.0.0.1:4", None, None, 503)]);
     let mut scenario = scenario(facts, &["exchange"], Verdict::Failed);

@@ -1,4 +1,4 @@
-//! What to say to somebody who misspelt a name.
+//! Suggestions for a misspelt name.
 
 /// The known names nearest to `name`, best first, at most three; only ones that could have been meant.
 #[must_use]

@@ -1,0 +1,215 @@
+//! Whether a client's request, the server's view of it, and the answer at both ends agree.
+
+use std::fmt;
+
+use meshproof_model::{HopResult, TlsFacts};
+
+use super::account::{Asked, Received, server_name};
+use super::headers::{FieldDifference, answer_differences, request_differences};
+use crate::forecast::{Arrival, ServerCheck, Transport};
+
+/// Where a difference was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At the server.
+    Server(String),
+    /// At the client.
+    Client,
+}
+
+impl Place {
+    pub(super) fn is_client(&self) -> bool {
+        *self == Self::Client
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(host) => write!(f, "At {host}"),
+            Self::Client => f.write_str("At the client"),
+        }
+    }
+}
+
+/// The differences, and where each was seen.
+pub(super) type Compared = Vec<(Place, FieldDifference)>;
+
+/// The ALPN values that a proxy may offer to a server outside the mesh, besides those that RFC 8701 reserves.
+const ALPN: &[&str] = &["h2", "http/1.1", "http/1.0"];
+
+/// Holds one request against what the client sent and the configuration promises. `undisturbed`: the configuration did not
+/// change meanwhile.
+pub(super) fn agree(
+    asked: &Asked<'_>,
+    received: &Received<'_>,
+    arrival: &Arrival,
+    undisturbed: bool,
+) -> Compared {
+    let mut found = Vec::new();
+    let server = || Place::Server(received.host.to_owned());
+    for d in request(asked, received, arrival).into_iter().chain(transport(asked, received, arrival)) {
+        found.push((server(), d));
+    }
+    found.extend(answer(asked, received, arrival, undisturbed).into_iter().map(|d| (Place::Client, d)));
+    found
+}
+
+fn request(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Vec<FieldDifference> {
+    let r = received.request;
+    let mut found = Vec::new();
+    let mut differ = |name: &str, want: &str, have: &str| {
+        if want != have {
+            found.push(FieldDifference::new(format!("{name} {want}"), format!("{name} {have}")));
+        }
+    };
+    differ("path", &crate::store::bounded(&arrival.target, 4096), &r.target);
+    // A host is compared without regard to case, and without its scheme's default port (RFC 9110, section 4.2.3).
+    differ("Host", &bare(&arrival.authority), &bare(&r.authority));
+    // Only a service that records its answers records all headers and bodies.
+    if r.answer.is_none() {
+        return found;
+    }
+    if let (Some(want), Some(have)) = (asked.hop.body_bytes, r.body_bytes) {
+        differ("body of", &format!("{want} bytes"), &format!("{have} bytes"));
+        if want == have && asked.hop.body_sha256 != r.body_sha256 {
+            found.push(FieldDifference::new(
+                "the body that was sent",
+                "a body of the same length with other content",
+            ));
+        }
+    }
+    if !asked.hop.headers.is_empty() {
+        let sent: Vec<(String, String)> =
+            asked.hop.headers.iter().map(|h| (h.name.clone(), h.value.clone())).collect();
+        found.extend(request_differences(&sent, &arrival.request_headers, &r.headers));
+    }
+    found
+}
+
+fn bare(authority: &str) -> String {
+    let lower = authority.to_ascii_lowercase();
+    lower.strip_suffix(":80").or_else(|| lower.strip_suffix(":443")).map(str::to_owned).unwrap_or(lower)
+}
+
+fn transport(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Vec<FieldDifference> {
+    let mut found = Vec::new();
+    let Some(facts) = &received.request.tls else { return found };
+    if arrival.transport.is_tls() && arrival.transport != Transport::Mesh {
+        // A host name in either case (RFC 6066, section 3).
+        let want = server_name(asked, arrival);
+        let have = facts.server_name.as_deref();
+        if want.map(str::to_ascii_lowercase) != have.map(str::to_ascii_lowercase) {
+            let words =
+                |name: Option<&str>| name.map_or("no server name".to_owned(), |n| format!("server name {n}"));
+            found.push(FieldDifference::new(words(want), words(have)));
+        }
+    }
+    let Transport::Originated(o) = &arrival.transport else { return found };
+    if let ServerCheck::Refused(reason) = &o.server {
+        found.push(FieldDifference::new(
+            format!("no request, because {} must refuse the server's certificate: {reason}", o.by),
+            "a request over a connection to that server",
+        ));
+    }
+    found.extend(alpn(facts));
+    let certificate = |c: Option<(&str, &str)>| match c {
+        Some((subject, serial)) => format!("client certificate {subject} serial {serial}"),
+        None => "no client certificate".to_owned(),
+    };
+    let identify = |c: &'_ meshproof_model::PeerCertificate| (c.subject.clone(), c.serial.clone());
+    let want = o.client_certificate.as_ref().map(identify);
+    let have = facts.peer_certificate.as_ref().map(identify);
+    // A server that does not ask for a certificate gets none.
+    if have.is_some() && want != have {
+        let pair =
+            |c: &Option<(String, String)>| certificate(c.as_ref().map(|(a, b)| (a.as_str(), b.as_str())));
+        found.push(FieldDifference::new(pair(&want), pair(&have)));
+    }
+    found
+}
+
+fn alpn(facts: &TlsFacts) -> Option<FieldDifference> {
+    let offered = facts.alpn_offered.as_ref()?;
+    // RFC 8701, section 3.1: 0x0A0A, 0x1A1A, ... are no protocols and may stand anywhere; shown in hex or as odd bytes.
+    let is_grease =
+        |name: &str| name.chars().all(|c| !c.is_ascii_graphic() || c == '\u{fffd}') || grease_hex(name);
+    let wrong: Vec<&str> =
+        offered.iter().map(String::as_str).filter(|name| !ALPN.contains(name) && !is_grease(name)).collect();
+    (!wrong.is_empty()).then(|| {
+        FieldDifference::new(
+            format!("an ALPN offer of {} or nothing", ALPN.join(", ")),
+            format!("ALPN offer {}", offered.join(", ")),
+        )
+    })
+}
+
+fn grease_hex(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    matches!(bytes, [a, b] if a == b && a & 0x0f == 0x0a)
+}
+
+fn answer(
+    asked: &Asked<'_>,
+    received: &Received<'_>,
+    arrival: &Arrival,
+    undisturbed: bool,
+) -> Vec<FieldDifference> {
+    let Some(sent) = &received.request.answer else { return Vec::new() };
+    let response = match &asked.hop.result {
+        // What ends early must not look complete (RFC 9112, section 8).
+        HopResult::Response(response) if sent.breaks_off => {
+            // A proxy that has sent nothing yet may answer with an error of its own.
+            if response.status != sent.status {
+                return Vec::new();
+            }
+            return vec![FieldDifference::new(
+                "an error, because the server broke off in the middle of its answer",
+                "a whole answer",
+            )];
+        }
+        HopResult::Response(response) => response,
+        HopResult::Error(_) if sent.breaks_off => return Vec::new(),
+        HopResult::Error(error) => {
+            return if undisturbed {
+                vec![FieldDifference::new(
+                    format!("the server's answer {}", sent.status),
+                    format!("no answer ({})", error.message),
+                )]
+            } else {
+                Vec::new()
+            };
+        }
+    };
+    let mut found = Vec::new();
+    if sent.status != response.status {
+        found.push(FieldDifference::new(
+            format!("status {}", sent.status),
+            format!("status {}", response.status),
+        ));
+        // The answer is another one; its fields say nothing more.
+        return found;
+    }
+    found.extend(answer_differences(sent, &arrival.answer_headers, &response.headers));
+    let cut = response.body_bytes >= crate::workload::MAX_BODY_READ;
+    if !cut && sent.body_bytes != response.body_bytes {
+        found.push(FieldDifference::new(
+            format!("a body of {} bytes", sent.body_bytes),
+            format!("a body of {} bytes", response.body_bytes),
+        ));
+    } else if !cut && response.body_sha256.is_some() && sent.body_sha256 != response.body_sha256 {
+        found.push(FieldDifference::new(
+            "the body that the server sent",
+            "a body of the same length with other content",
+        ));
+    }
+    // HTTP/1.1 carries trailers only to a client that asked for them (RFC 9110, section 6.5.1).
+    if response.version == "HTTP/2" && sent.trailers != response.trailers {
+        let words = |trailers: &[meshproof_model::Header]| {
+            let all: Vec<String> = trailers.iter().map(|h| format!("{}: {}", h.name, h.value)).collect();
+            if all.is_empty() { "no trailers".to_owned() } else { format!("trailers {}", all.join(", ")) }
+        };
+        found.push(FieldDifference::new(words(&sent.trailers), words(&response.trailers)));
+    }
+    found
+}

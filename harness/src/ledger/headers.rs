@@ -1,0 +1,174 @@
+//! What a proxy may do to the fields of a message, and what it must leave alone.
+
+use http::HeaderName;
+use meshproof_model::{Header, ServerAnswer};
+
+use crate::forecast::HeaderEdits;
+
+/// A field in each answer of the suite's embedded servers: the token of the request that it answers.
+pub const ANSWERS: HeaderName = HeaderName::from_static("meshproof-answers");
+
+/// Fields that belong to one connection, or frame the message on it: RFC 9110, sections 7.6.1, 8.6, 10.1.1 and 10.1.4.
+const CONNECTION: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Fields that proxies add or change on requests: RFC 9110, section 7.6.3; RFC 7239; Envoy, "HTTP header manipulation";
+/// W3C Trace Context; OpenZipkin B3. A name that ends with `-` stands for all that begin with it.
+const PROXIES_REQUEST: &[&str] = &[
+    "b3",
+    "baggage",
+    "forwarded",
+    "grpc-trace-bin",
+    "traceparent",
+    "tracestate",
+    "via",
+    "x-b3-",
+    "x-client-trace-id",
+    "x-cloud-trace-context",
+    "x-envoy-",
+    "x-forwarded-",
+    "x-istio-",
+    "x-ot-span-context",
+    "x-real-ip",
+    "x-request-id",
+];
+
+/// Fields that proxies add or change on answers: RFC 9110, sections 6.6.1, 7.6.3 and 10.2.4; Envoy overwrites `Server`
+/// (`server_header_transformation`).
+const PROXIES_ANSWER: &[&str] = &["date", "server", "via", "x-envoy-", "x-request-id"];
+
+fn is_among(name: &str, list: &[&str]) -> bool {
+    list.iter().any(|n| if n.ends_with('-') { name.starts_with(n) } else { *n == name })
+}
+
+/// One field in which two messages differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldDifference {
+    /// What was expected: `header cookie: a=1; b=2`.
+    pub expected: String,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl FieldDifference {
+    pub(crate) fn new(expected: impl Into<String>, seen: impl Into<String>) -> Self {
+        Self { expected: expected.into(), seen: seen.into() }
+    }
+}
+
+/// The values of a field as one: several lines are a list (RFC 9110, section 5.3), cookie pairs a list of their own kind
+/// (RFC 9113, section 8.2.3).
+fn values<'a>(name: &str, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    let all = headers.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim());
+    match name {
+        // Never a list: each line stands for itself (RFC 6265, section 3).
+        "set-cookie" => all.map(str::to_owned).collect(),
+        "cookie" => vec![all.collect::<Vec<_>>().join("; ")],
+        _ => {
+            let joined = all.collect::<Vec<_>>().join(",");
+            vec![joined.split(',').map(str::trim).collect::<Vec<_>>().join(", ")]
+        }
+    }
+}
+
+fn shown(name: &str, values: &[String]) -> String {
+    let text = values.join("; and again: ");
+    format!("header {name}: {}", crate::store::bounded(&text, 300))
+}
+
+fn names<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    let mut names: Vec<String> = headers.map(|(n, _)| n.to_ascii_lowercase()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Names that the message's Connection field makes fields of one connection.
+fn nominated(headers: &[(String, String)]) -> Vec<String> {
+    let connection = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
+    connection.flat_map(|(_, value)| value.split(',')).map(|n| n.trim().to_ascii_lowercase()).collect()
+}
+
+fn differences(
+    sent: &[(String, String)],
+    edits: &[HeaderEdits],
+    received: &[Header],
+    of_proxies: &[&str],
+) -> Vec<FieldDifference> {
+    let nominated = nominated(sent);
+    let mut expected: Vec<(String, String)> =
+        sent.iter().map(|(n, v)| (n.to_ascii_lowercase(), v.clone())).collect();
+    for edit in edits {
+        edit.apply(&mut expected);
+    }
+    let one_hop = |name: &str| is_among(name, CONNECTION) || nominated.iter().any(|n| n == name);
+    let pairs = || expected.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let seen = || received.iter().map(|h| (h.name.as_str(), h.value.as_str()));
+    let edited = |name: &str| edits.iter().any(|e| e.set.iter().chain(&e.add).any(|(n, _)| n == name));
+    let mut found = Vec::new();
+    for name in names(pairs()) {
+        // What a route sets is checked even where proxies have values of their own.
+        if one_hop(&name) || (is_among(&name, of_proxies) && !edited(&name)) {
+            continue;
+        }
+        let (want, have) = (values(&name, pairs()), values(&name, seen()));
+        let present = seen().any(|(n, _)| n.eq_ignore_ascii_case(&name));
+        if !present {
+            found.push(FieldDifference::new(shown(&name, &want), format!("no header {name}")));
+        } else if want != have {
+            found.push(FieldDifference::new(shown(&name, &want), shown(&name, &have)));
+        }
+    }
+    let known = names(pairs());
+    for name in names(seen()) {
+        if !known.contains(&name) && !is_among(&name, CONNECTION) && !is_among(&name, of_proxies) {
+            found.push(FieldDifference::new(
+                format!("no header {name}"),
+                shown(&name, &values(&name, seen())),
+            ));
+        }
+    }
+    found
+}
+
+/// How the request's fields at the server differ from those that the client sent, beyond what proxies may do.
+#[must_use]
+pub fn request_differences(
+    sent: &[(String, String)],
+    edits: &[HeaderEdits],
+    received: &[Header],
+) -> Vec<FieldDifference> {
+    let websocket = |h: &&Header| !h.name.to_ascii_lowercase().starts_with("sec-websocket-");
+    let received: Vec<Header> = received.iter().filter(websocket).cloned().collect();
+    let sent: Vec<(String, String)> = sent
+        .iter()
+        .filter(|(name, _)| !name.to_ascii_lowercase().starts_with("sec-websocket-"))
+        .cloned()
+        .collect();
+    differences(&sent, edits, &received, PROXIES_REQUEST)
+}
+
+/// How the answer's fields at the client differ from those that the server sent, beyond what proxies may do.
+#[must_use]
+pub fn answer_differences(
+    sent: &ServerAnswer,
+    edits: &[HeaderEdits],
+    received: &[Header],
+) -> Vec<FieldDifference> {
+    let sent: Vec<(String, String)> =
+        sent.headers.iter().map(|h| (h.name.clone(), h.value.clone())).collect();
+    differences(&sent, edits, received, PROXIES_ANSWER)
+}

@@ -1,0 +1,458 @@
+//! Books that balance, and books with one fault each.
+
+use meshproof_model::{
+    AccessLog, Connection, Evidence, EvidenceId, Exchange, Fact, Feature, Header, Hop, HopResult, LogFields,
+    PeerCertificate, ServerAnswer, ServerRequest, Side, TlsFacts, Verdict,
+};
+use serde_json::json;
+
+use super::*;
+use crate::forecast::{Arrival, Forecast, Originated, Passage, Promise, SentRequest, ServerCheck, Transport};
+
+const HOST: &str = "edition.cnn.com";
+const PEER: &str = "127.0.0.1:41000";
+const UPSTREAM: &str = "127.0.0.1:9443";
+
+/// The same promise for every request.
+struct Always(Promise);
+
+impl Forecast for Always {
+    fn of(&self, _: &SentRequest<'_>) -> Promise {
+        self.0.clone()
+    }
+}
+
+fn arrival() -> Arrival {
+    Arrival {
+        needs: Vec::new(),
+        proxies: vec![Passage {
+            proxy: "sleep".into(),
+            cluster: "outbound|443||edition.cnn.com".into(),
+            upstream: UPSTREAM.into(),
+            http: true,
+        }],
+        host: HOST.into(),
+        port: 443,
+        transport: Transport::Originated(Originated {
+            by: "sleep".into(),
+            server_name: Some(HOST.into()),
+            client_certificate: None,
+            server: ServerCheck::Accepted,
+        }),
+        authority: HOST.into(),
+        target: "/politics".into(),
+        request_headers: Vec::new(),
+        answer_headers: Vec::new(),
+    }
+}
+
+/// The books of one request: what each side recorded, and what the configuration promises.
+struct Books {
+    hop: Hop,
+    request: ServerRequest,
+    log: LogFields,
+    connection: Connection,
+    more: Vec<(Side, Option<String>, Fact)>,
+    without: Vec<&'static str>,
+    promises: Vec<Promise>,
+}
+
+fn headers(pairs: &[(&str, &str)]) -> Vec<Header> {
+    pairs.iter().map(|(n, v)| Header { name: (*n).into(), value: (*v).into() }).collect()
+}
+
+impl Books {
+    fn new() -> Self {
+        let answered = headers(&[("content-type", "text/plain"), (ANSWERS.as_str(), "t.1")]);
+        let tls = TlsFacts {
+            server_name: Some(HOST.into()),
+            alpn_offered: Some(vec!["h2".into(), "http/1.1".into()]),
+            ..TlsFacts::default()
+        };
+        let hop = json!({
+            "method": "GET", "url": "http://edition.cnn.com/politics", "sent": "", "sent_bytes": 0, "body_bytes": 0,
+            "headers": headers(&[("host", HOST), ("accept", "*/*"), ("cookie", "a=1; b=2"), ("connection", "x-hop"), ("x-hop", "1")]),
+            "result": { "response": {
+                "version": "HTTP/1.1", "status": 200, "headers": answered.clone(), "body": "body", "body_bytes": 4,
+                "body_truncated": false, "body_sha256": "aa",
+            } },
+        });
+        let request = json!({
+            "connection": 1, "port": 443, "over_tls": true, "peer": PEER, "method": "GET", "target": "/politics",
+            "authority": HOST, "version": "HTTP/1.1", "status": 200, "body_bytes": 0, "tls": tls.clone(),
+            "headers": headers(&[("host", HOST), ("accept", "*/*"), ("cookie", "a=1"), ("cookie", "b=2"), ("x-request-id", "1")]),
+            "answer": ServerAnswer {
+                status: 200, headers: answered, body_bytes: 4, body_sha256: Some("aa".into()), trailers: Vec::new(), breaks_off: false,
+            },
+        });
+        let connection = json!({
+            "number": 1, "port": 443, "tls_port": true, "peer": PEER, "clear_bytes": "", "tls": tls,
+        });
+        Self {
+            hop: serde_json::from_value(hop).unwrap(),
+            request: serde_json::from_value(request).unwrap(),
+            log: LogFields {
+                method: Some("GET".into()),
+                response_code: Some(200),
+                bytes_sent: Some(4),
+                bytes_received: Some(0),
+                upstream_host: Some(UPSTREAM.into()),
+                upstream_local_address: Some(PEER.into()),
+                upstream_cluster: Some("outbound|443||edition.cnn.com;".into()),
+                ..LogFields::default()
+            },
+            connection: serde_json::from_value(connection).unwrap(),
+            more: Vec::new(),
+            without: Vec::new(),
+            promises: vec![Promise::Arrives(Box::new(arrival()))],
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut Self)) -> Self {
+        let mut books = Self::new();
+        change(&mut books);
+        books
+    }
+
+    fn promising(change: impl FnOnce(&mut Arrival)) -> Self {
+        let mut promised = arrival();
+        change(&mut promised);
+        Self::with(|b| b.promises = vec![Promise::Arrives(Box::new(promised))])
+    }
+
+    fn answer(&mut self) -> &mut meshproof_model::Response {
+        match &mut self.hop.result {
+            HopResult::Response(response) => response,
+            HopResult::Error(e) => panic!("{e:?}"),
+        }
+    }
+
+    fn log_fact(fields: LogFields) -> Fact {
+        Fact::AccessLog(AccessLog {
+            line: "the line".into(),
+            format: None,
+            fields: Some(fields),
+            unreadable: None,
+        })
+    }
+
+    fn judge(self) -> Finding {
+        let token = || Some("t.1".to_owned());
+        let service = || Side::Service { host: HOST.into() };
+        let exchange = Exchange { url: self.hop.url.clone(), hops: vec![self.hop], duration_us: 1000 };
+        let mut facts = vec![
+            ("connection", service(), None, Fact::Connection(self.connection)),
+            ("request", service(), token(), Fact::Request(self.request)),
+            ("log", Side::Proxy { name: "sleep".into() }, token(), Self::log_fact(self.log)),
+            ("exchange", Side::Workload { name: "sleep".into() }, token(), Fact::Exchange(exchange)),
+        ];
+        facts.retain(|(kind, ..)| !self.without.contains(kind));
+        let facts = facts.into_iter().map(|(_, side, token, fact)| (side, token, fact)).chain(self.more);
+        let evidence: Vec<Evidence> = facts
+            .enumerate()
+            .map(|(n, (side, token, fact))| Evidence {
+                id: EvidenceId(format!("e{n}")),
+                at_us: 10_000,
+                step: 0,
+                side,
+                token,
+                fact,
+            })
+            .collect();
+        let last = self.promises.len() - 1;
+        let periods = self.promises.into_iter().enumerate().map(|(n, promise)| Period {
+            begun_us: if n == 0 { 0 } else { 9_500 },
+            settled_us: if n == 0 { 0 } else { 10_000 + last as u64 },
+            forecast: Some(Arc::new(Always(promise)) as Arc<dyn Forecast>),
+        });
+        let ledger = Ledger {
+            periods: periods.collect(),
+            features: Feature::ALL.iter().copied().map(Into::into).collect(),
+            ..Ledger::default()
+        };
+        ledger.judge(View { evidence: &evidence, marks: &[], changes: &[], unobserved: &[] })
+    }
+}
+
+#[track_caller]
+fn balances(books: Books) {
+    let finding = books.judge();
+    assert_eq!(finding.verdict, Verdict::Passed, "{}", finding.seen);
+}
+
+#[track_caller]
+fn fails_with(books: Books, words: &str) {
+    let finding = books.judge();
+    assert_eq!(finding.verdict, Verdict::Failed, "{}", finding.seen);
+    assert!(finding.seen.contains(words), "{words:?} is not in: {}", finding.seen);
+    assert!(!finding.evidence.is_empty());
+}
+
+#[test]
+fn one_request_that_all_sides_agree_on_balances() {
+    balances(Books::new());
+}
+
+#[test]
+fn what_rfcs_and_proxies_allow_balances() {
+    // A Host in the other case with its default port, extra fields of proxies, GREASE in the ALPN offer.
+    balances(Books::with(|b| b.request.authority = "EDITION.cnn.com:443".into()));
+    balances(Books::with(|b| {
+        b.request.headers.extend(headers(&[("via", "1.1 x"), ("x-forwarded-for", "1.2.3.4")]))
+    }));
+    balances(Books::with(|b| b.answer().headers.extend(headers(&[("server", "envoy"), ("date", "now")]))));
+    balances(Books::with(|b| {
+        b.request.tls.as_mut().unwrap().alpn_offered = Some(vec!["\u{fffd}\u{fffd}".into(), "h2".into()]);
+    }));
+    // A connection in reserve.
+    balances(Books::with(|b| {
+        let mut idle = b.connection.clone();
+        idle.number = 2;
+        b.more.push((Side::Service { host: HOST.into() }, None, Fact::Connection(idle)));
+    }));
+    // A retry after 503, as Istio's default policy has it.
+    balances(Books::with(|b| {
+        let mut again = b.request.clone();
+        (again.status, again.answer) = (200, b.request.answer.clone());
+        b.request.status = 503;
+        b.more.push((Side::Service { host: HOST.into() }, Some("t.1".into()), Fact::Request(again)));
+        b.log.upstream_local_address = None;
+    }));
+}
+
+#[test]
+fn a_request_without_an_owner_fails() {
+    fails_with(
+        Books::with(|b| {
+            b.more.push((Side::Service { host: HOST.into() }, None, Fact::Request(b.request.clone())));
+        }),
+        "without the token of any request",
+    );
+    fails_with(
+        Books::with(|b| {
+            b.more.push((
+                Side::Service { host: HOST.into() },
+                Some("t.9".into()),
+                Fact::Request(b.request.clone()),
+            ));
+        }),
+        "no client sent it",
+    );
+}
+
+#[test]
+fn a_copy_at_the_same_host_at_another_host_or_in_plain_text_fails() {
+    let copy = |host: &str, change: fn(&mut ServerRequest)| {
+        Books::with(|b| {
+            let mut copy = b.request.clone();
+            change(&mut copy);
+            b.more.push((Side::Service { host: host.into() }, Some("t.1".into()), Fact::Request(copy)));
+        })
+    };
+    fails_with(copy(HOST, |_| {}), "was received 2 times");
+    fails_with(copy("elsewhere.example", |_| {}), "elsewhere.example received GET /politics on port 443");
+    fails_with(
+        copy(HOST, |r| (r.over_tls, r.port, r.tls) = (false, 80, None)),
+        "received GET /politics on port 80 in plain text",
+    );
+}
+
+#[test]
+fn an_answer_without_a_request_and_a_lost_request_fail() {
+    fails_with(
+        Books::with(|b| b.without = vec!["request", "log"]),
+        "the answer was 200, and no server received it",
+    );
+    fails_with(
+        Books::with(|b| {
+            b.without = vec!["request", "log"];
+            b.answer().status = 503;
+        }),
+        "the answer was 503, and no server received it",
+    );
+}
+
+#[test]
+fn a_request_that_must_end_at_a_proxy_may_fail_and_must_not_succeed() {
+    let ends = || vec![Promise::Ends { status: Some(503), why: "there is no endpoint".into() }];
+    balances(Books::with(|b| {
+        (b.promises, b.without) = (ends(), vec!["request", "connection"]);
+        b.answer().status = 502;
+    }));
+    fails_with(
+        Books::with(|b| b.promises = ends()),
+        "no request at any server, because there is no endpoint",
+    );
+}
+
+#[test]
+fn a_changed_request_fails() {
+    fails_with(
+        Books::with(|b| b.request.target = "/Politics".into()),
+        "path /Politics. Expected: path /politics",
+    );
+    fails_with(Books::with(|b| b.request.authority = "other.example".into()), "Host other.example");
+    fails_with(Books::with(|b| b.request.headers.retain(|h| h.name != "cookie")), "no header cookie");
+    fails_with(
+        Books::with(|b| b.request.headers.extend(headers(&[("x-secret", "1")]))),
+        "header x-secret: 1",
+    );
+    fails_with(Books::with(|b| b.request.body_bytes = Some(3)), "body of 3 bytes. Expected: body of 0 bytes");
+}
+
+#[test]
+fn what_a_route_sets_and_removes_is_expected() {
+    let edits = |a: &mut Arrival| {
+        a.request_headers = vec![crate::forecast::HeaderEdits {
+            remove: vec!["accept".into()],
+            set: vec![("x-forwarded-proto".into(), "https".into())],
+            add: Vec::new(),
+        }];
+    };
+    fails_with(Books::promising(edits), "no header x-forwarded-proto");
+    let mut books = Books::promising(edits);
+    books.request.headers.retain(|h| h.name != "accept");
+    books.request.headers.extend(headers(&[("x-forwarded-proto", "https")]));
+    balances(books);
+}
+
+#[test]
+fn a_changed_answer_fails() {
+    fails_with(Books::with(|b| b.answer().status = 204), "status 204. Expected: status 200");
+    fails_with(
+        Books::with(|b| b.answer().headers.retain(|h| h.name != "content-type")),
+        "no header content-type",
+    );
+    fails_with(Books::with(|b| b.answer().body_bytes = 3), "a body of 3 bytes. Expected: a body of 4 bytes");
+    fails_with(Books::with(|b| b.answer().body_sha256 = Some("bb".into())), "with other content");
+    // The answer to another request, with the same body.
+    let other = |b: &mut Books| {
+        b.answer().headers = headers(&[("content-type", "text/plain"), (ANSWERS.as_str(), "t.2")])
+    };
+    fails_with(Books::with(other), "meshproof-answers: t.2");
+    // Several Set-Cookie fields stay several.
+    fails_with(
+        Books::with(|b| {
+            let answer = b.request.answer.as_mut().unwrap();
+            answer.headers.extend(headers(&[("set-cookie", "a=1"), ("set-cookie", "b=2")]));
+            b.answer().headers.extend(headers(&[("set-cookie", "a=1, b=2")]));
+        }),
+        "header set-cookie",
+    );
+}
+
+#[test]
+fn an_answer_that_broke_off_must_not_look_whole() {
+    let broken = |b: &mut Books| b.request.answer.as_mut().unwrap().breaks_off = true;
+    fails_with(Books::with(broken), "because the server broke off");
+    balances(Books::with(|b| {
+        broken(b);
+        b.hop.result = HopResult::Error(meshproof_model::ExchangeError {
+            kind: meshproof_model::ExchangeErrorKind::ConnectionClosed,
+            message: "closed".into(),
+        });
+    }));
+}
+
+#[test]
+fn tls_that_differs_from_the_configuration_fails() {
+    fails_with(Books::with(|b| b.request.tls.as_mut().unwrap().server_name = None), "no server name");
+    fails_with(
+        Books::with(|b| {
+            b.request.tls.as_mut().unwrap().alpn_offered = Some(vec!["istio-peer-exchange".into()])
+        }),
+        "ALPN offer istio-peer-exchange",
+    );
+    fails_with(
+        Books::with(|b| {
+            b.request.tls.as_mut().unwrap().peer_certificate = Some(PeerCertificate {
+                subject: "CN=mesh".into(),
+                serial: "01".into(),
+                ..PeerCertificate::default()
+            });
+        }),
+        "client certificate CN=mesh serial 01. Expected: no client certificate",
+    );
+    fails_with(
+        Books::promising(|a| {
+            if let Transport::Originated(o) = &mut a.transport {
+                o.server = ServerCheck::Refused("it has expired".into());
+            }
+        }),
+        "must refuse the server's certificate: it has expired",
+    );
+}
+
+#[test]
+fn a_connection_with_clear_bytes_or_another_server_name_fails() {
+    let opened = |change: fn(&mut Connection)| {
+        Books::with(|b| {
+            let mut other = b.connection.clone();
+            other.number = 2;
+            change(&mut other);
+            b.more.push((Side::Service { host: HOST.into() }, None, Fact::Connection(other)));
+        })
+    };
+    fails_with(opened(|c| (c.tls, c.clear_bytes) = (None, "GET /politics".into())), "with the clear bytes");
+    fails_with(
+        opened(|c| c.tls.as_mut().unwrap().server_name = Some("internal.example".into())),
+        "had the server name internal.example",
+    );
+    // nginx sees nothing of a ClientHello whose handshake fails.
+    balances(opened(|c| c.tls = Some(TlsFacts { failure: Some("refused".into()), ..TlsFacts::default() })));
+}
+
+#[test]
+fn a_log_line_that_contradicts_the_two_ends_fails() {
+    fails_with(
+        Books::with(|b| b.log.response_code = Some(404)),
+        "response code 404. Expected: response code 200",
+    );
+    fails_with(Books::with(|b| b.log.method = Some("POST".into())), "method POST");
+    fails_with(Books::with(|b| b.log.bytes_sent = Some(9)), "bytes sent 9");
+    fails_with(
+        Books::with(|b| b.log.upstream_local_address = Some("127.0.0.1:1".into())),
+        "upstream local address",
+    );
+    fails_with(
+        Books::with(|b| b.log.upstream_host = Some("127.0.0.1:1".into())),
+        "upstream host 127.0.0.1:1",
+    );
+    fails_with(Books::with(|b| b.log.upstream_cluster = Some("other".into())), "upstream cluster other");
+    fails_with(Books::with(|b| b.log.duration_ms = Some(60_000)), "a duration of 60000 ms");
+    // What the format lacks is not judged.
+    balances(Books::with(|b| b.log = LogFields::default()));
+}
+
+#[test]
+fn a_missing_a_double_and_a_forged_log_line_fail() {
+    fails_with(Books::with(|b| b.without = vec!["log"]), "has no line for");
+    let line = |proxy: &str, token: &str| {
+        Books::with(|b| {
+            let side = Side::Proxy { name: proxy.into() };
+            b.more.push((side, Some(token.into()), Books::log_fact(b.log.clone())));
+        })
+    };
+    fails_with(line("sleep", "t.1"), "has 2 lines for");
+    fails_with(line("istio-egressgateway", "t.1"), "which does not pass this proxy");
+    fails_with(line("sleep", "t.9"), "a token that no client sent");
+}
+
+#[test]
+fn while_the_configuration_changes_either_promise_is_kept() {
+    let other = || {
+        let mut other = arrival();
+        (other.port, other.transport) = (80, Transport::Clear);
+        Promise::Arrives(Box::new(other))
+    };
+    balances(Books::with(|b| b.promises.push(other())));
+    balances(Books::with(|b| b.promises.insert(0, other())));
+}
+
+#[test]
+fn what_is_open_or_needs_a_feature_that_is_not_declared_is_not_judged() {
+    balances(Books::with(|b| {
+        b.promises = vec![Promise::Open];
+        b.request.target = "/other".into();
+    }));
+}

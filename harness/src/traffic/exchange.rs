@@ -1,0 +1,136 @@
+//! One generated exchange.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::answer::{AnswerFraming, AnswerSpec, DIRECTIONS};
+use crate::digest::binary_sample;
+use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
+
+/// One exchange: the request, and how it is to be answered. Its JSON is a regression case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GeneratedExchange {
+    /// The host, one of those that the scenario originates TLS for.
+    pub host: String,
+    /// `GET`.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Host as the client writes it; absent: as in `host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_header: Option<String>,
+    /// In this order; a name may come several times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// The length of the body, which is [`crate::digest::binary_sample`].
+    #[serde(default)]
+    pub body: usize,
+    /// Whether the body is sent in chunks, without a length.
+    #[serde(default)]
+    pub chunked: bool,
+    /// How often it is sent, one after the other over one connection.
+    pub times: usize,
+    /// How it is to be answered.
+    pub answer: AnswerSpec,
+}
+
+impl GeneratedExchange {
+    /// The simplest exchange with this host.
+    #[must_use]
+    pub fn plain(host: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            method: "GET".to_owned(),
+            target: "/".to_owned(),
+            host_header: None,
+            headers: Vec::new(),
+            body: 0,
+            chunked: false,
+            times: 1,
+            answer: AnswerSpec::plain(),
+        }
+    }
+
+    /// What a workload is to send.
+    ///
+    /// # Errors
+    /// The method is none; the text says so.
+    pub fn request(&self) -> Result<RequestSpec, String> {
+        let method = Method::from_bytes(self.method.as_bytes())
+            .map_err(|_| format!("{:?} is not a method of HTTP", self.method))?;
+        let mut headers = self.headers.clone();
+        headers.push((DIRECTIONS.to_owned(), self.answer.to_header()));
+        Ok(RequestSpec {
+            method,
+            headers,
+            body: if self.body == 0 { Bytes::new() } else { binary_sample(self.body) },
+            delivery: if self.chunked { Delivery::Pieces } else { Delivery::Whole },
+            times: self.times,
+            host_header: self.host_header.clone(),
+            http: HttpChoice::Negotiated,
+            ..RequestSpec::get(format!("http://{}{}", self.host, self.target), "")
+        })
+    }
+
+    /// A curl command that sends the request through the same sidecar or gateway.
+    #[must_use]
+    pub fn curl(&self) -> String {
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+        let mut words = vec!["curl -i --path-as-is".to_owned(), format!("-X {}", quoted(&self.method))];
+        if let Some(host) = &self.host_header {
+            words.push(format!("-H {}", quoted(&format!("Host: {host}"))));
+        }
+        for (name, value) in &self.headers {
+            // curl sends an empty header only with a semicolon.
+            let header = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
+            words.push(format!("-H {}", quoted(&header)));
+        }
+        words.push(format!("-H {}", quoted(&format!("{DIRECTIONS}: {}", self.answer.to_header()))));
+        if self.body > 0 {
+            if self.chunked {
+                words.push("-H 'Transfer-Encoding: chunked'".to_owned());
+            }
+            words.push(format!("--data-binary \"$(head -c {} /dev/zero | tr '\\0' x)\"", self.body));
+        }
+        words.push(quoted(&format!("http://{}{}", self.host, self.target)));
+        words.join(" ")
+    }
+
+    /// As one line of JSON: a regression case.
+    #[must_use]
+    pub fn case(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The rules that this exchange puts to the test, with the section of the RFC that states each.
+    #[must_use]
+    pub fn rules(&self) -> Vec<&'static str> {
+        let mut rules = vec![
+            "the request target is forwarded as received (RFC 9110, section 7.6; RFC 3986, section 6.2.2)",
+        ];
+        if !matches!(self.method.as_str(), "GET" | "HEAD") {
+            rules.push("the method is forwarded as received (RFC 9110, section 9.1)");
+        }
+        if !self.headers.is_empty() {
+            rules.push("fields are forwarded unless the Connection field names them (RFC 9110, sections 5.1, 5.3 and 7.6.1)");
+        }
+        if self.body > 0 {
+            rules.push("content is forwarded whole (RFC 9110, section 6.4; RFC 9112, section 6)");
+        }
+        if !self.answer.headers.is_empty() {
+            rules.push(
+                "the answer's fields are forwarded, several Set-Cookie fields apart (RFC 9110, section 5.3)",
+            );
+        }
+        if self.answer.framing == AnswerFraming::BreaksOff {
+            rules.push("an incomplete answer is not passed off as complete (RFC 9112, section 8)");
+        }
+        if self.answer.framing == AnswerFraming::NoAnswer {
+            rules.push("a request that is not idempotent is not repeated (RFC 9110, section 9.2.2)");
+        }
+        if self.times > 1 {
+            rules.push("requests over one connection are answered in their order (RFC 9112, section 9.3)");
+        }
+        rules
+    }
+}

@@ -1,0 +1,496 @@
+//! Follows one request through a plan, from the socket that a client dials to the server that must receive it. Pure, and
+//! written apart from the data planes, so that it can be held against what they do.
+//!
+//! The rules are those that the plan states ([`crate::model`]): the first filter chain that matches, the virtual host by
+//! domain (an exact one before the longest suffix before `*`; Envoy, "HTTP routing", `VirtualHost.domains`), the first
+//! route that matches.
+
+use std::net::SocketAddr;
+
+use regex::Regex;
+
+use crate::model::{
+    Action, Cluster, Discovery, DownstreamTls, FilterChain, Forward, HeaderChanges, HttpRoutes, Listener,
+    NameCheck, Origination, PathMatch, Plan, ProxyPlan, Route, RouteAction, ServerName, StringMatch,
+    Transport, UpstreamTls, VirtualHost, WeightedCluster,
+};
+use crate::re2;
+
+/// How many proxies a request passes at most; beyond it the plan leads in a circle.
+const MAX_PROXIES: usize = 8;
+
+/// A request as its client sends it.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientRequest<'a> {
+    /// The socket that the client dials.
+    pub dials: SocketAddr,
+    /// The server name of the client's own TLS; absent: plain HTTP.
+    pub own_tls: Option<&'a str>,
+    /// `GET`.
+    pub method: &'a str,
+    /// Host or `:authority`.
+    pub authority: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    /// Name in lower case, and value.
+    pub headers: &'a [(String, String)],
+}
+
+/// What a plan promises for a request.
+#[derive(Clone, Debug)]
+pub enum Walk<'p> {
+    /// A server receives it.
+    Arrives(Box<Arrival<'p>>),
+    /// No server receives it: a proxy answers, or closes the connection.
+    Ends(End<'p>),
+    /// The plan leaves it open, for example by weights; the text says what.
+    Open(String),
+}
+
+/// How a request arrives at a server.
+#[derive(Clone, Debug)]
+pub struct Arrival<'p> {
+    /// The proxies on the way, in order.
+    pub way: Vec<Step<'p>>,
+    /// Where the last of them connects to.
+    pub address: SocketAddr,
+    /// What the server sees on the connection.
+    pub wire: Wire<'p>,
+    /// Host or `:authority`.
+    pub authority: String,
+    /// Path and query.
+    pub target: String,
+    /// Changes to the request's headers, in the order of the proxies.
+    pub request_headers: Vec<&'p HeaderChanges>,
+    /// Changes to the response's headers, in the order in which they are made.
+    pub response_headers: Vec<&'p HeaderChanges>,
+}
+
+/// One proxy on a request's way.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'p> {
+    /// The proxy.
+    pub proxy: &'p ProxyPlan,
+    /// The cluster that it sends to.
+    pub cluster: &'p Cluster,
+    /// The address that it connects to.
+    pub upstream: SocketAddr,
+    /// Whether it handles HTTP, and so logs a line for each request.
+    pub http: bool,
+}
+
+/// The transport on the last connection.
+#[derive(Clone, Debug)]
+pub enum Wire<'p> {
+    /// Plain text.
+    Clear,
+    /// The client's own TLS, passed through.
+    OwnTls,
+    /// TLS that this proxy opens.
+    Originated {
+        /// The proxy.
+        by: &'p ProxyPlan,
+        /// How.
+        origination: &'p Origination,
+        /// The ClientHello's server name.
+        server_name: Option<String>,
+        /// The names of which the server's certificate must hold one; absent: the chain alone counts.
+        names: Option<Vec<String>>,
+    },
+    /// Mutual TLS of the mesh, to a server that terminates it itself.
+    Mesh,
+}
+
+/// Where a request ends without a server.
+#[derive(Clone, Debug)]
+pub struct End<'p> {
+    /// The proxy that ends it; absent where nothing listens.
+    pub proxy: Option<&'p ProxyPlan>,
+    /// The status of the proxy's answer; absent: the connection is closed, or the plan does not say.
+    pub status: Option<u16>,
+    /// Why, in a few words.
+    pub why: String,
+}
+
+/// What travels on a connection.
+#[derive(Clone)]
+enum Bytes {
+    Plain,
+    Own(String),
+    /// Mesh TLS with this server name.
+    Mesh {
+        server_name: String,
+    },
+}
+
+/// Follows the request through the plan.
+#[must_use]
+pub fn walk<'p>(plan: &'p Plan, request: &ClientRequest<'_>) -> Walk<'p> {
+    let mut walker = Walker {
+        method: request.method,
+        headers: request.headers.to_vec(),
+        authority: request.authority.to_owned(),
+        target: request.target.to_owned(),
+        way: Vec::new(),
+        request_headers: Vec::new(),
+        response_headers: Vec::new(),
+    };
+    let mut bytes = request.own_tls.map_or(Bytes::Plain, |name| Bytes::Own(name.to_owned()));
+    let mut dialled = request.dials;
+    let mut own_identities: Option<&'p [String]> = None;
+    for _ in 0..MAX_PROXIES {
+        let Some((proxy, listener)) = listener_at(plan, dialled) else {
+            return if walker.way.is_empty() {
+                Walk::Ends(End { proxy: None, status: None, why: "no proxy listens there".to_owned() })
+            } else {
+                Walk::Open(format!("{dialled} is no proxy's"))
+            };
+        };
+        if let Some(peers) = own_identities.take()
+            && !peers.is_empty()
+            && !peers.contains(&proxy.identity)
+        {
+            let from = walker.way.last().map(|step| step.proxy);
+            let why = format!("{} is not an identity that the configuration allows", proxy.identity);
+            return Walk::Ends(End { proxy: from, status: Some(503), why });
+        }
+        match walker.pass(proxy, listener, bytes) {
+            Passed::Done(walk) => return walk,
+            Passed::On { step, bytes: next, wire } => {
+                walker.way.push(step);
+                dialled = step.upstream;
+                if listener_at(plan, dialled).is_none() {
+                    return walker.arrive(dialled, wire);
+                }
+                if let Some(UpstreamTls::MeshMutual { peer_identities, .. }) = &step.cluster.tls {
+                    own_identities = Some(peer_identities);
+                }
+                bytes = next;
+            }
+        }
+    }
+    Walk::Open("the plan leads in a circle".to_owned())
+}
+
+fn listener_at(plan: &Plan, address: SocketAddr) -> Option<(&ProxyPlan, &Listener)> {
+    plan.proxies.iter().find_map(|p| Some((p, p.listeners.iter().find(|l| l.bind == address)?)))
+}
+
+/// What happened to a request at one proxy.
+enum Passed<'p> {
+    Done(Walk<'p>),
+    On { step: Step<'p>, bytes: Bytes, wire: Wire<'p> },
+}
+
+fn ends<'p>(proxy: &'p ProxyPlan, status: Option<u16>, why: impl Into<String>) -> Passed<'p> {
+    Passed::Done(Walk::Ends(End { proxy: Some(proxy), status, why: why.into() }))
+}
+
+struct Walker<'p, 'a> {
+    method: &'a str,
+    headers: Vec<(String, String)>,
+    authority: String,
+    target: String,
+    way: Vec<Step<'p>>,
+    request_headers: Vec<&'p HeaderChanges>,
+    response_headers: Vec<&'p HeaderChanges>,
+}
+
+impl<'p> Walker<'p, '_> {
+    fn arrive(mut self, address: SocketAddr, wire: Wire<'p>) -> Walk<'p> {
+        // The answer passes the proxies in the reverse order.
+        self.response_headers.reverse();
+        Walk::Arrives(Box::new(Arrival {
+            way: self.way,
+            address,
+            wire,
+            authority: self.authority,
+            target: self.target,
+            request_headers: self.request_headers,
+            response_headers: self.response_headers,
+        }))
+    }
+
+    fn pass(&mut self, proxy: &'p ProxyPlan, listener: &'p Listener, bytes: Bytes) -> Passed<'p> {
+        let Some(chain) = listener.chains.iter().find(|chain| takes(chain, &bytes)) else {
+            return ends(proxy, None, format!("no filter chain of {} takes the connection", listener.name));
+        };
+        let inside = match (&chain.tls, bytes) {
+            (Some(DownstreamTls::MeshMutual), Bytes::Mesh { .. }) => Bytes::Plain,
+            (Some(DownstreamTls::MeshMutual), Bytes::Own(_)) => {
+                return Passed::Done(Walk::Open("whether the client has an identity of the mesh".to_owned()));
+            }
+            (Some(DownstreamTls::MeshMutual), Bytes::Plain) => {
+                return ends(proxy, None, "the listener takes only TLS of the mesh");
+            }
+            (Some(DownstreamTls::Own(_)), _) => {
+                return Passed::Done(Walk::Open("which certificates the gateway has".to_owned()));
+            }
+            (None, bytes) => bytes,
+        };
+        match &chain.action {
+            Action::Http(routes) => match inside {
+                Bytes::Plain => self.route(proxy, listener, routes),
+                Bytes::Own(_) | Bytes::Mesh { .. } => ends(proxy, None, "TLS arrives where HTTP is expected"),
+            },
+            Action::Tcp { cluster } => self.connect(proxy, listener, cluster, inside, false),
+            Action::TcpWeighted(_) => {
+                Passed::Done(Walk::Open("the listener chooses among clusters by weight".to_owned()))
+            }
+        }
+    }
+
+    fn route(&mut self, proxy: &'p ProxyPlan, listener: &'p Listener, routes: &'p HttpRoutes) -> Passed<'p> {
+        let host = self.host(routes);
+        if host.is_some_and(|host| host.require_tls) {
+            return Passed::Done(Walk::Open("whether the gateway redirects to HTTPS".to_owned()));
+        }
+        let Some(route) = host.and_then(|host| host.routes.iter().find(|route| self.matches(route))) else {
+            return ends(proxy, Some(404), "no route takes the request");
+        };
+        match &route.action {
+            RouteAction::DirectResponse { status, .. } => {
+                ends(proxy, Some(*status), "the route answers itself")
+            }
+            RouteAction::Redirect { status, .. } => ends(proxy, Some(*status), "the route redirects"),
+            RouteAction::Forward(forward) => {
+                let [only] = forward.clusters.as_slice() else {
+                    return Passed::Done(Walk::Open("the route chooses among clusters by weight".to_owned()));
+                };
+                if !forward.mirrors.is_empty() {
+                    return Passed::Done(Walk::Open("the route sends copies of its requests".to_owned()));
+                }
+                self.rewrite(route, forward, only);
+                self.connect(proxy, listener, &only.cluster, Bytes::Plain, true)
+            }
+        }
+    }
+
+    fn host(&self, routes: &'p HttpRoutes) -> Option<&'p VirtualHost> {
+        let asked = self.authority.to_ascii_lowercase();
+        let bare = without_port(&asked);
+        domain(routes, &asked)
+            .or_else(|| domain(routes, bare))
+            .or_else(|| routes.virtual_hosts.iter().find(|host| host.domains.iter().any(|d| d == "*")))
+    }
+
+    fn matches(&self, route: &Route) -> bool {
+        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        let ignore_case = route.matches.ignore_case;
+        let on_path = match &route.matches.path {
+            PathMatch::Any => true,
+            PathMatch::Prefix(prefix) => after_prefix(path, prefix, ignore_case).is_some(),
+            PathMatch::Exact(exact) => same(path, exact, ignore_case),
+            PathMatch::Regex(expression) => matches_whole(expression, path),
+        };
+        let values = |name: &str| -> Option<String> {
+            match name {
+                ":method" => Some(self.method.to_owned()),
+                ":authority" | "host" => Some(self.authority.clone()),
+                ":path" => Some(self.target.clone()),
+                name => {
+                    let values: Vec<&str> =
+                        self.headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect();
+                    // Envoy matches several values joined (HttpUtility::getAllOfHeaderAsString).
+                    (!values.is_empty()).then(|| values.join(","))
+                }
+            }
+        };
+        let on_headers =
+            route.matches.headers.iter().all(|(name, want)| values(name).is_some_and(|v| holds(want, &v)));
+        let on_absent = route.matches.without_headers.iter().all(|(name, unwanted)| match values(name) {
+            Some(value) => !holds(unwanted, &value),
+            None => *unwanted == StringMatch::Present || !holds(unwanted, ""),
+        });
+        let on_query = route.matches.query.iter().all(|(name, want)| {
+            let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+            pairs.any(|(key, value)| key == name && holds(want, value))
+        });
+        on_path && on_headers && on_absent && on_query
+    }
+
+    fn rewrite(&mut self, route: &'p Route, forward: &'p Forward, only: &'p WeightedCluster) {
+        if let Some(host) = only.host_rewrite.as_ref().or(forward.host_rewrite.as_ref()) {
+            self.authority.clone_from(host);
+        }
+        let (path, query) = match self.target.split_once('?') {
+            Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+            None => (self.target.clone(), None),
+        };
+        let path = match (&forward.path_rewrite, &forward.regex_rewrite) {
+            (Some(with), _) => match &route.matches.path {
+                PathMatch::Prefix(prefix) => {
+                    let rest = after_prefix(&path, prefix, route.matches.ignore_case);
+                    format!("{with}{}", rest.unwrap_or_default())
+                }
+                PathMatch::Any | PathMatch::Exact(_) | PathMatch::Regex(_) => with.clone(),
+            },
+            (None, Some(rewrite)) => {
+                re2::Replacement::new(rewrite).map_or_else(|_| path.clone(), |r| r.apply(&path))
+            }
+            (None, None) => path,
+        };
+        self.target = query.map_or(path.clone(), |query| format!("{path}?{query}"));
+        // Envoy evaluates a destination's own changes before those of its route.
+        for changes in [&only.request_headers, &forward.request_headers] {
+            edit(&mut self.headers, changes);
+            if let Some((_, host)) = changes.set.iter().find(|(n, _)| n == "host" || n == ":authority") {
+                self.authority.clone_from(host);
+            }
+            if !changes.is_empty() {
+                self.request_headers.push(changes);
+            }
+        }
+        for changes in [&forward.response_headers, &only.response_headers] {
+            if !changes.is_empty() {
+                self.response_headers.push(changes);
+            }
+        }
+    }
+
+    fn connect(
+        &mut self,
+        proxy: &'p ProxyPlan,
+        listener: &'p Listener,
+        name: &str,
+        bytes: Bytes,
+        http: bool,
+    ) -> Passed<'p> {
+        let refused = http.then_some(503);
+        let Some(cluster) = proxy.cluster(name) else {
+            return ends(proxy, refused, format!("the cluster {name} does not exist"));
+        };
+        let upstream = match &cluster.discovery {
+            Discovery::Nowhere => return ends(proxy, refused, format!("{name} leads nowhere")),
+            Discovery::Endpoints(endpoints) => match endpoints.as_slice() {
+                [] => return ends(proxy, refused, format!("{name} has no endpoint")),
+                [only] => *only,
+                [..] => return Passed::Done(Walk::Open(format!("which endpoint of {name} is taken"))),
+            },
+            Discovery::OriginalDestination(known) => {
+                let host = match &bytes {
+                    Bytes::Own(server_name) => server_name.to_ascii_lowercase(),
+                    Bytes::Plain | Bytes::Mesh { .. } => without_port(&self.authority).to_ascii_lowercase(),
+                };
+                match known.iter().find(|d| d.host == host && d.port == listener.port) {
+                    Some(found) => found.address,
+                    None => return ends(proxy, refused, format!("{host} has no address")),
+                }
+            }
+        };
+        let (bytes, wire) = match (&cluster.tls, bytes) {
+            (None, Bytes::Own(name)) => (Bytes::Own(name), Wire::OwnTls),
+            (None, Bytes::Plain) => (Bytes::Plain, Wire::Clear),
+            (Some(UpstreamTls::MeshMutual { sni, .. }), Bytes::Plain) => {
+                (Bytes::Mesh { server_name: sni.clone() }, Wire::Mesh)
+            }
+            (Some(UpstreamTls::Originate(origination)), Bytes::Plain) => {
+                // Bytes have no host (Envoy's auto_sni and auto_san_validation are its HTTP router's).
+                let host = http.then(|| without_port(&self.authority).to_owned());
+                let server_name = match &origination.sni {
+                    ServerName::Fixed(name) => Some(name.clone()),
+                    ServerName::FromHost => host.clone(),
+                    ServerName::Absent => None,
+                };
+                let names = match &origination.names {
+                    NameCheck::FromHost => host.map(|host| vec![host]),
+                    NameCheck::OneOf(names) => Some(names.clone()),
+                    NameCheck::OneOfAndHost(names) if host.is_none() => Some(names.clone()),
+                    NameCheck::OneOfAndHost(_) => {
+                        return Passed::Done(Walk::Open("the certificate must hold two names".to_owned()));
+                    }
+                    NameCheck::ChainOnly => None,
+                };
+                (Bytes::Plain, Wire::Originated { by: proxy, origination, server_name, names })
+            }
+            (Some(_), Bytes::Own(_)) | (_, Bytes::Mesh { .. }) => {
+                return Passed::Done(Walk::Open("TLS inside TLS".to_owned()));
+            }
+        };
+        Passed::On { step: Step { proxy, cluster, upstream, http }, bytes, wire }
+    }
+}
+
+fn takes(chain: &FilterChain, bytes: &Bytes) -> bool {
+    let (is_tls, server_name) = match bytes {
+        Bytes::Plain => (false, None),
+        Bytes::Own(name) | Bytes::Mesh { server_name: name } => (true, Some(name.as_str())),
+    };
+    let transport = match chain.matches.transport {
+        Transport::Any => true,
+        Transport::Tls => is_tls,
+        // The requests that are followed are HTTP.
+        Transport::Plain | Transport::PlainHttp => !is_tls,
+    };
+    let names = &chain.matches.server_names;
+    transport
+        && (names.is_empty()
+            || server_name.is_some_and(|name| {
+                let name = name.to_ascii_lowercase();
+                names.iter().any(|n| match n.strip_prefix('*') {
+                    Some(suffix) => name.len() > suffix.len() && name.ends_with(suffix),
+                    None => *n == name,
+                })
+            }))
+}
+
+/// The virtual host of a name: an exact domain, else the longest suffix.
+fn domain<'p>(routes: &'p HttpRoutes, name: &str) -> Option<&'p VirtualHost> {
+    let hosts = || routes.virtual_hosts.iter();
+    hosts().find(|host| host.domains.iter().any(|d| d == name)).or_else(|| {
+        hosts()
+            .flat_map(|host| host.domains.iter().map(move |d| (host, d)))
+            .filter_map(|(host, d)| {
+                let suffix = d.strip_prefix('*').filter(|suffix| !suffix.is_empty())?;
+                (name.len() > suffix.len() && name.ends_with(suffix)).then_some((suffix.len(), host))
+            })
+            .max_by_key(|(length, _)| *length)
+            .map(|(_, host)| host)
+    })
+}
+
+/// A host without its port; the brackets of an IPv6 address stay.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (host.ends_with(']') || !host.contains(':')) =>
+        {
+            host
+        }
+        Some(_) | None => authority,
+    }
+}
+
+fn same(text: &str, wanted: &str, ignore_case: bool) -> bool {
+    if ignore_case { text.eq_ignore_ascii_case(wanted) } else { text == wanted }
+}
+
+/// What follows a prefix in a path.
+fn after_prefix<'t>(path: &'t str, prefix: &str, ignore_case: bool) -> Option<&'t str> {
+    let (start, rest) = path.split_at_checked(prefix.len())?;
+    same(start, prefix, ignore_case).then_some(rest)
+}
+
+fn holds(want: &StringMatch, value: &str) -> bool {
+    match want {
+        StringMatch::Exact(text) => value == text,
+        StringMatch::Prefix(text) => value.starts_with(text.as_str()),
+        StringMatch::Regex(expression) => matches_whole(expression, value),
+        StringMatch::Present => true,
+    }
+}
+
+fn matches_whole(expression: &str, text: &str) -> bool {
+    let Ok(translated) = re2::translate(expression) else { return false };
+    Regex::new(&format!(r"\A(?:{translated})\z")).is_ok_and(|r| r.is_match(text))
+}
+
+/// Carries out changes to headers: remove, set, add.
+pub fn edit(headers: &mut Vec<(String, String)>, changes: &HeaderChanges) {
+    headers.retain(|(name, _)| !changes.remove.contains(name));
+    for (name, value) in &changes.set {
+        headers.retain(|(n, _)| n != name);
+        headers.push((name.clone(), value.clone()));
+    }
+    headers.extend(changes.add.iter().cloned());
+}
