@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
+use meshproof_harness::traffic::Traffic;
 use meshproof_model::{Report, Verdict};
 use meshproof_reference::Variant;
 use meshproof_render::text::plural;
@@ -48,6 +49,8 @@ pub async fn run_one(
         interrupt,
         command: command.clone(),
         repeat: command,
+        // Only the verdict counts here.
+        traffic: Traffic { shrink: false, ..Traffic::default() },
         ..Options::new(target(&name, &Settings::default())?, selection)
     };
     let report = runner::run(options).await.map_err(|e| Refusal::Environment(e.to_string()))?;

@@ -76,6 +76,7 @@ def answer(implementation, message):
     elif kind == "apply":
         revision = message["revision"]
         try:
+            refuse_rare(message["plan"])
             implementation.apply(message)
             say(type="applied", revision=revision)
         except Unsupported as lack:
@@ -89,6 +90,43 @@ def answer(implementation, message):
         implementation.stop()
         say(type="stopped")
     return kind == "stop"
+
+
+def refuse_rare(plan):
+    """Refuses what none of these adapters carries out. Adapters refuse redirects and similar elements themselves."""
+    def unable(what):
+        raise Rejected("this adapter does not support %s yet" % what)
+
+    for proxy in plan["proxies"]:
+        for chain in (chain for listener in proxy["listeners"] for chain in listener["chains"]):
+            if isinstance(chain["tls"], dict):
+                unable("a gateway's own certificates")
+            if chain["matches"]["transport"] == "plain-http":
+                unable("telling HTTP from other plain text")
+            if "tcp-weighted" in chain["action"]:
+                unable("weights for connections")
+            for host in chain["action"].get("http", {}).get("virtual_hosts", []):
+                if host.get("require_tls"):
+                    unable("redirects to HTTPS")
+                for route in host["routes"]:
+                    refuse_rare_route(route, unable)
+        for cluster in proxy["clusters"]:
+            origin = (cluster["tls"] or {}).get("originate", {})
+            if origin.get("crl_file"):
+                unable("revocation lists from files")
+            if "one-of-and-host" in origin.get("names", ""):
+                unable("certificates that must contain two names")
+
+
+def refuse_rare_route(route, unable):
+    if route["matches"].get("without_headers") or route["matches"].get("ignore_case"):
+        unable("conditions on absent headers or without regard to case")
+    forward = route["action"].get("forward", {})
+    if forward.get("regex_rewrite") or forward.get("mirrors"):
+        unable("rewrites by expression or copies of requests")
+    own = ("host_rewrite", "request_headers", "response_headers")
+    if any(name in cluster for cluster in forward.get("clusters", []) for name in own):
+        unable("changes for one of several destinations")
 
 
 def until(holds, what, limit=10.0):

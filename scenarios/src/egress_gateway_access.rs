@@ -19,7 +19,7 @@ const SECURE: &str = "https://edition.cnn.com/politics";
 
 /// Nothing of the request reached a host outside. Connections on which nothing is sent are no part of it.
 fn kept_in(mesh: &Mesh, reply: &Reply) -> Claim {
-    mesh.external(CNN).during(reply).no_use().and(mesh.external(BYSTANDER).during(reply).no_use())
+    mesh.external(CNN).during(reply).nothing().and(mesh.external(BYSTANDER).during(reply).nothing())
 }
 
 pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {

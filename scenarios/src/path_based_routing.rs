@@ -93,7 +93,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.apply(&["routes-as-printed"]).await?;
     let printed = ask(mesh, [OPENID, KEYS, "/"]).await?;
     let all_inside = Claim::all(printed.iter().map(|reply| {
-        let inside = welcome.saw(reply).exactly(1).and(bucket.during(reply).no_use());
+        let inside = welcome.saw(reply).exactly(1).and(bucket.during(reply).nothing());
         reply.ok().body_contains(WELCOME_BODY).and(inside).of("with / first")
     }));
     mesh.apply(&["routes"]).await?;

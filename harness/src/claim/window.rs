@@ -50,29 +50,19 @@ impl Window {
         format!("{} received {}", self.server, listed(what))
     }
 
-    /// No connection was opened and no request arrived.
-    pub fn nothing(&self) -> Claim {
-        self.nothing_that("no connection and no request", |_| true)
-    }
-
     /// No connection was used and no request arrived. A proxy that still talks to a server for other requests may open
     /// connections in advance or probe whether the server is there (Envoy, "Connection pooling": preconnecting; "Health
     /// checking": TCP). A connection on which nothing is sent does not belong to any request.
-    pub fn no_use(&self) -> Claim {
-        self.nothing_that("no request, and no connection except ones on which nothing is sent", is_used)
-    }
-
-    fn nothing_that(
-        &self,
-        expected: &'static str,
-        counts: impl Fn(&Connection) -> bool + Send + Sync + 'static,
-    ) -> Claim {
+    pub fn nothing(&self) -> Claim {
         self.claim(move |this, view| {
-            let expected = format!("{expected} at {}", this.server);
+            let expected = format!(
+                "no request, and no connection except ones on which nothing is sent, at {}",
+                this.server
+            );
             let mut seen = Vec::new();
             let mut ids = Vec::new();
             for e in at(&this.server.host, view.window(this.mark)) {
-                let connection = e.fact.as_connection().filter(|c| counts(c));
+                let connection = e.fact.as_connection().filter(|c| is_used(c));
                 let connection = connection.map(|c| words::connection(view, c));
                 if let Some(what) = connection.or_else(|| Some(words::request(view, e.fact.as_request()?))) {
                     seen.push(what);
@@ -247,7 +237,7 @@ impl Window {
     }
 
     /// Every connection that was opened and used is the one on which the request with this token came. A proxy may open others
-    /// in advance; see [`Window::no_use`].
+    /// in advance; see [`Window::nothing`].
     pub fn no_other_connection(&self) -> Claim {
         self.claim(move |this, view| {
             let host = &this.server.host;
@@ -270,13 +260,13 @@ impl Window {
         })
     }
 
-    /// Nothing arrived outside TLS until the next change of the configuration: no connection to the plain port, and none of
+    /// Nothing arrived outside TLS until the next change of the configuration: nothing on the plain port, and none of
     /// `secrets` in any clear bytes.
     pub fn no_plaintext(&self, secrets: &[&str]) -> Claim {
         let secrets: Vec<String> = secrets.iter().map(|s| (*s).to_owned()).collect();
         self.claim(move |this, view| {
             let expected = format!(
-                "nothing outside TLS at {}: no connection to its plain port, no {} in clear bytes",
+                "nothing outside TLS at {}: nothing sent to its plain port, no {} in clear bytes",
                 this.server,
                 secrets.join(" or ")
             );
@@ -289,7 +279,7 @@ impl Window {
                             let from = words::opener(view, &c.peer);
                             Some(format!("{secret} in plain text from {from} on port {}: {shown:?}", c.port))
                         }
-                        None => (!c.tls_port).then(|| words::connection(view, c)),
+                        None => (!c.tls_port && is_used(c)).then(|| words::connection(view, c)),
                     };
                 }
                 let r = fact.as_request().filter(|r| !r.over_tls)?;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, Update};
 use meshproof_model::CredentialStatus;
-use meshproof_plan::model::ProxyPlan;
+use meshproof_plan::model::{ProxyPlan, Role};
 use tokio::sync::Mutex;
 
 use crate::mutation::Mutation;
@@ -126,6 +126,7 @@ fn empty_plan(name: &str) -> ProxyPlan {
     ProxyPlan {
         name: name.to_owned(),
         namespace: String::new(),
+        role: Role::default(),
         identity: String::new(),
         listeners: Vec::new(),
         clusters: Vec::new(),

@@ -218,6 +218,7 @@ impl LocalInstance {
         let input = Input {
             resources: &understood,
             registry: &registry,
+            workloads: &[],
             proxies: &running,
             endpoints: &endpoints,
             mesh: &mesh,

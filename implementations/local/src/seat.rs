@@ -86,7 +86,13 @@ impl Addresses {
         let mut services = Vec::new();
         for proxy in &self.proxies {
             let endpoint = |address: SocketAddr| {
-                let endpoint = Endpoint { address, identity: Some(proxy.identity.clone()) };
+                let endpoint = Endpoint {
+                    address,
+                    identity: Some(proxy.identity.clone()),
+                    // A gateway's pods have no such label.
+                    mesh_tls: proxy.kind == ProxyKind::Sidecar,
+                    labels: proxy.labels.clone(),
+                };
                 if running(&proxy.name) { vec![endpoint] } else { Vec::new() }
             };
             // Sidecars derive the protocol from the port names in Istio's gateway charts.
@@ -97,6 +103,7 @@ impl Addresses {
                     name: name.to_owned(),
                     protocol: protocol.to_owned(),
                     endpoints: endpoint(address),
+                    ..ServicePort::default()
                 }
             };
             let application = |inbound: &Inbound| ServicePort {
@@ -104,12 +111,19 @@ impl Addresses {
                 name: "http".to_owned(),
                 protocol: "HTTP".to_owned(),
                 endpoints: endpoint(inbound.bind),
+                target_port: Some(inbound.port),
+                udp: false,
             };
             let ports: Vec<ServicePort> =
                 proxy.servers.iter().map(server).chain(proxy.inbound.iter().map(application)).collect();
             if !ports.is_empty() {
                 let host = service_host(&proxy.name, &proxy.namespace);
-                services.push(Service { host, namespace: proxy.namespace.clone(), ports });
+                services.push(Service {
+                    host,
+                    namespace: proxy.namespace.clone(),
+                    ports,
+                    ..Service::default()
+                });
             }
         }
         services
@@ -128,9 +142,15 @@ pub(crate) fn plain_service(
         number: port,
         name: protocol.to_ascii_lowercase(),
         protocol: protocol.to_owned(),
-        endpoints: vec![Endpoint { address, identity: None }],
+        endpoints: vec![Endpoint { address, identity: None, mesh_tls: false, labels: BTreeMap::new() }],
+        ..ServicePort::default()
     };
-    Service { host: service_host(name, namespace), namespace: namespace.to_owned(), ports: vec![port] }
+    Service {
+        host: service_host(name, namespace),
+        namespace: namespace.to_owned(),
+        ports: vec![port],
+        ..Service::default()
+    }
 }
 
 /// Name and namespace of a host that a cluster's own DNS would resolve; none for a host outside the cluster.

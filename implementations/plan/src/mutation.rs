@@ -42,7 +42,7 @@ fn routes(plan: &mut Plan) -> impl Iterator<Item = &mut crate::model::Route> {
         .flat_map(|l| l.chains.iter_mut())
         .filter_map(|c| match &mut c.action {
             Action::Http(http) => Some(http),
-            Action::Tcp { .. } => None,
+            Action::Tcp { .. } | Action::TcpWeighted(_) => None,
         })
         .flat_map(|http| http.virtual_hosts.iter_mut())
         .flat_map(|v| v.routes.iter_mut())
@@ -202,6 +202,10 @@ fn pass_through(chain: &mut FilterChain, to: &str) -> bool {
         }
         Action::Tcp { cluster } => {
             to.clone_into(cluster);
+            used = true;
+        }
+        Action::TcpWeighted(_) => {
+            chain.action = Action::Tcp { cluster: to.to_owned() };
             used = true;
         }
     }

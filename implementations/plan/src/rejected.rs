@@ -2,6 +2,29 @@
 
 use meshproof_model::ResourceId;
 
+/// What refuses a resource, in its own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// The API server, by the schema of Istio's CRD.
+    pub schema: Option<String>,
+    /// istiod's validating webhook.
+    pub webhook: Option<String>,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.schema, &self.webhook) {
+            (Some(schema), Some(webhook)) => write!(f, "{}; {}", one_line(webhook), one_line(schema)),
+            (Some(text), None) | (None, Some(text)) => f.write_str(&one_line(text)),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A resource that cannot be in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -12,7 +35,7 @@ pub enum Rejected {
         /// Which resource.
         resource: ResourceId,
         /// Why.
-        reason: String,
+        reason: Refused,
     },
     /// Istio accepts it, and the plan does not carry it out.
     #[error("meshproof does not support `{what}` yet ({resource})")]

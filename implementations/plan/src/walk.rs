@@ -12,8 +12,9 @@ use regex::Regex;
 use crate::model::{
     Action, Cluster, Discovery, DownstreamTls, FilterChain, Forward, HeaderChanges, HttpRoutes, Listener,
     NameCheck, Origination, PathMatch, Plan, ProxyPlan, Route, RouteAction, ServerName, StringMatch,
-    Transport, UpstreamTls,
+    Transport, UpstreamTls, VirtualHost, WeightedCluster,
 };
+use crate::re2;
 
 /// How many proxies a request passes at most; beyond it the plan leads in a circle.
 const MAX_PROXIES: usize = 8;
@@ -222,6 +223,9 @@ impl<'p> Walker<'p, '_> {
             (Some(DownstreamTls::MeshMutual), Bytes::Plain) => {
                 return ends(proxy, None, "the listener takes only TLS of the mesh");
             }
+            (Some(DownstreamTls::Own(_)), _) => {
+                return Passed::Done(Walk::Open("which certificates the gateway has".to_owned()));
+            }
             (None, bytes) => bytes,
         };
         match &chain.action {
@@ -230,11 +234,18 @@ impl<'p> Walker<'p, '_> {
                 Bytes::Own(_) | Bytes::Mesh { .. } => ends(proxy, None, "TLS arrives where HTTP is expected"),
             },
             Action::Tcp { cluster } => self.connect(proxy, listener, cluster, inside, false),
+            Action::TcpWeighted(_) => {
+                Passed::Done(Walk::Open("the listener chooses among clusters by weight".to_owned()))
+            }
         }
     }
 
     fn route(&mut self, proxy: &'p ProxyPlan, listener: &'p Listener, routes: &'p HttpRoutes) -> Passed<'p> {
-        let Some(route) = self.find(routes) else {
+        let host = self.host(routes);
+        if host.is_some_and(|host| host.require_tls) {
+            return Passed::Done(Walk::Open("whether the gateway redirects to HTTPS".to_owned()));
+        }
+        let Some(route) = host.and_then(|host| host.routes.iter().find(|route| self.matches(route))) else {
             return ends(proxy, Some(404), "no route takes the request");
         };
         match &route.action {
@@ -246,27 +257,30 @@ impl<'p> Walker<'p, '_> {
                 let [only] = forward.clusters.as_slice() else {
                     return Passed::Done(Walk::Open("the route chooses among clusters by weight".to_owned()));
                 };
-                self.rewrite(route, forward);
+                if !forward.mirrors.is_empty() {
+                    return Passed::Done(Walk::Open("the route sends copies of its requests".to_owned()));
+                }
+                self.rewrite(route, forward, only);
                 self.connect(proxy, listener, &only.cluster, Bytes::Plain, true)
             }
         }
     }
 
-    fn find(&self, routes: &'p HttpRoutes) -> Option<&'p Route> {
+    fn host(&self, routes: &'p HttpRoutes) -> Option<&'p VirtualHost> {
         let asked = self.authority.to_ascii_lowercase();
         let bare = without_port(&asked);
-        let host = domain(routes, &asked)
+        domain(routes, &asked)
             .or_else(|| domain(routes, bare))
-            .or_else(|| routes.virtual_hosts.iter().find(|host| host.domains.iter().any(|d| d == "*")))?;
-        host.routes.iter().find(|route| self.matches(route))
+            .or_else(|| routes.virtual_hosts.iter().find(|host| host.domains.iter().any(|d| d == "*")))
     }
 
     fn matches(&self, route: &Route) -> bool {
         let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        let ignore_case = route.matches.ignore_case;
         let on_path = match &route.matches.path {
             PathMatch::Any => true,
-            PathMatch::Prefix(prefix) => path.starts_with(prefix.as_str()),
-            PathMatch::Exact(exact) => path == exact,
+            PathMatch::Prefix(prefix) => after_prefix(path, prefix, ignore_case).is_some(),
+            PathMatch::Exact(exact) => same(path, exact, ignore_case),
             PathMatch::Regex(expression) => matches_whole(expression, path),
         };
         let values = |name: &str| -> Option<String> {
@@ -284,38 +298,54 @@ impl<'p> Walker<'p, '_> {
         };
         let on_headers =
             route.matches.headers.iter().all(|(name, want)| values(name).is_some_and(|v| holds(want, &v)));
+        let on_absent = route.matches.without_headers.iter().all(|(name, unwanted)| match values(name) {
+            Some(value) => !holds(unwanted, &value),
+            None => *unwanted == StringMatch::Present || !holds(unwanted, ""),
+        });
         let on_query = route.matches.query.iter().all(|(name, want)| {
             let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
             pairs.any(|(key, value)| key == name && holds(want, value))
         });
-        on_path && on_headers && on_query
+        on_path && on_headers && on_absent && on_query
     }
 
-    fn rewrite(&mut self, route: &'p Route, forward: &'p Forward) {
-        if let Some(host) = &forward.host_rewrite {
+    fn rewrite(&mut self, route: &'p Route, forward: &'p Forward, only: &'p WeightedCluster) {
+        if let Some(host) = only.host_rewrite.as_ref().or(forward.host_rewrite.as_ref()) {
             self.authority.clone_from(host);
         }
-        if let Some(with) = &forward.path_rewrite {
-            let (path, query) = match self.target.split_once('?') {
-                Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
-                None => (self.target.clone(), None),
-            };
-            let path = match &route.matches.path {
+        let (path, query) = match self.target.split_once('?') {
+            Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+            None => (self.target.clone(), None),
+        };
+        let path = match (&forward.path_rewrite, &forward.regex_rewrite) {
+            (Some(with), _) => match &route.matches.path {
                 PathMatch::Prefix(prefix) => {
-                    format!("{with}{}", path.strip_prefix(prefix.as_str()).unwrap_or_default())
+                    let rest = after_prefix(&path, prefix, route.matches.ignore_case);
+                    format!("{with}{}", rest.unwrap_or_default())
                 }
                 PathMatch::Any | PathMatch::Exact(_) | PathMatch::Regex(_) => with.clone(),
-            };
-            self.target = query.map_or(path.clone(), |query| format!("{path}?{query}"));
+            },
+            (None, Some(rewrite)) => {
+                re2::Replacement::new(rewrite).map_or_else(|_| path.clone(), |r| r.apply(&path))
+            }
+            (None, None) => path,
+        };
+        self.target = query.map_or(path.clone(), |query| format!("{path}?{query}"));
+        // Envoy evaluates a destination's own changes before those of its route.
+        for changes in [&only.request_headers, &forward.request_headers] {
+            edit(&mut self.headers, changes);
+            if let Some((_, host)) = changes.set.iter().find(|(n, _)| n == "host" || n == ":authority") {
+                self.authority.clone_from(host);
+            }
+            if !changes.is_empty() {
+                self.request_headers.push(changes);
+            }
         }
-        edit(&mut self.headers, &forward.request_headers);
-        if let Some((_, host)) =
-            forward.request_headers.set.iter().find(|(n, _)| n == "host" || n == ":authority")
-        {
-            self.authority.clone_from(host);
+        for changes in [&forward.response_headers, &only.response_headers] {
+            if !changes.is_empty() {
+                self.response_headers.push(changes);
+            }
         }
-        self.request_headers.push(&forward.request_headers);
-        self.response_headers.push(&forward.response_headers);
     }
 
     fn connect(
@@ -355,15 +385,20 @@ impl<'p> Walker<'p, '_> {
                 (Bytes::Mesh { server_name: sni.clone() }, Wire::Mesh)
             }
             (Some(UpstreamTls::Originate(origination)), Bytes::Plain) => {
-                let host = without_port(&self.authority).to_owned();
+                // Bytes have no host (Envoy's auto_sni and auto_san_validation are its HTTP router's).
+                let host = http.then(|| without_port(&self.authority).to_owned());
                 let server_name = match &origination.sni {
                     ServerName::Fixed(name) => Some(name.clone()),
-                    ServerName::FromHost => Some(host.clone()),
+                    ServerName::FromHost => host.clone(),
                     ServerName::Absent => None,
                 };
                 let names = match &origination.names {
-                    NameCheck::FromHost => Some(vec![host]),
+                    NameCheck::FromHost => host.map(|host| vec![host]),
                     NameCheck::OneOf(names) => Some(names.clone()),
+                    NameCheck::OneOfAndHost(names) if host.is_none() => Some(names.clone()),
+                    NameCheck::OneOfAndHost(_) => {
+                        return Passed::Done(Walk::Open("the certificate must hold two names".to_owned()));
+                    }
                     NameCheck::ChainOnly => None,
                 };
                 (Bytes::Plain, Wire::Originated { by: proxy, origination, server_name, names })
@@ -384,7 +419,8 @@ fn takes(chain: &FilterChain, bytes: &Bytes) -> bool {
     let transport = match chain.matches.transport {
         Transport::Any => true,
         Transport::Tls => is_tls,
-        Transport::Plain => !is_tls,
+        // The requests that are followed are HTTP.
+        Transport::Plain | Transport::PlainHttp => !is_tls,
     };
     let names = &chain.matches.server_names;
     transport
@@ -399,7 +435,7 @@ fn takes(chain: &FilterChain, bytes: &Bytes) -> bool {
 }
 
 /// The virtual host of a name: an exact domain, else the longest suffix.
-fn domain<'p>(routes: &'p HttpRoutes, name: &str) -> Option<&'p crate::model::VirtualHost> {
+fn domain<'p>(routes: &'p HttpRoutes, name: &str) -> Option<&'p VirtualHost> {
     let hosts = || routes.virtual_hosts.iter();
     hosts().find(|host| host.domains.iter().any(|d| d == name)).or_else(|| {
         hosts()
@@ -425,6 +461,16 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
+fn same(text: &str, wanted: &str, ignore_case: bool) -> bool {
+    if ignore_case { text.eq_ignore_ascii_case(wanted) } else { text == wanted }
+}
+
+/// What follows a prefix in a path.
+fn after_prefix<'t>(path: &'t str, prefix: &str, ignore_case: bool) -> Option<&'t str> {
+    let (start, rest) = path.split_at_checked(prefix.len())?;
+    same(start, prefix, ignore_case).then_some(rest)
+}
+
 fn holds(want: &StringMatch, value: &str) -> bool {
     match want {
         StringMatch::Exact(text) => value == text,
@@ -435,7 +481,8 @@ fn holds(want: &StringMatch, value: &str) -> bool {
 }
 
 fn matches_whole(expression: &str, text: &str) -> bool {
-    Regex::new(&format!(r"\A(?:{expression})\z")).is_ok_and(|r| r.is_match(text))
+    let Ok(translated) = re2::translate(expression) else { return false };
+    Regex::new(&format!(r"\A(?:{translated})\z")).is_ok_and(|r| r.is_match(text))
 }
 
 /// Carries out changes to headers: remove, set, add.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use meshproof_local::data_plane::{Boot, DataPlaneError};
 use meshproof_plan::model::{
-    Action, Cluster, Direction, Discovery, DownstreamTls, Listener, OriginalDestination, ProxyPlan, Transport,
+    Action, Cluster, Direction, Discovery, DownstreamTls, Listener, OriginalDestination, ProxyPlan,
+    Transport, WeightedCluster,
 };
 use rustls::ServerConfig;
 
@@ -20,6 +21,7 @@ use crate::tasks::PlaneTasks;
 use crate::termination;
 use crate::tls::inputs::{TlsInputs, TlsSources};
 use crate::upstream::ActiveCluster;
+use crate::weights::WeightedTurns;
 
 /// A compiled configuration.
 #[derive(Default)]
@@ -47,6 +49,8 @@ pub(crate) struct ActiveListener {
     pub(crate) direction: Direction,
     /// Whether the chain depends on the connection's first bytes.
     pub(crate) sniffs: bool,
+    /// Whether it matters if they are HTTP in plain text.
+    pub(crate) sniffs_http: bool,
     chains: Vec<ActiveChain>,
 }
 
@@ -61,8 +65,8 @@ pub(crate) struct ActiveChain {
 /// What a chain does with its connections.
 pub(crate) enum ChainAction {
     Http(Arc<CompiledRoutes>),
-    /// Passes bytes to this cluster.
-    Tcp(String),
+    /// Passes bytes to one of these clusters.
+    Tcp(WeightedTurns),
 }
 
 impl ActiveListener {
@@ -78,6 +82,7 @@ impl ActiveChain {
             Transport::Any => true,
             Transport::Tls => first.tls,
             Transport::Plain => !first.tls,
+            Transport::PlainHttp => first.http,
         };
         let name = first.server_name.as_deref();
         transport
@@ -253,10 +258,20 @@ fn listening(
                 }
                 mesh.clone()
             }
+            Some(DownstreamTls::Own(_)) => {
+                return Err(
+                    "meshproof does not support a Gateway's own certificates (tls.mode SIMPLE, MUTUAL or \
+                            OPTIONAL_MUTUAL) yet"
+                        .to_owned(),
+                );
+            }
         };
         let action = match &chain.action {
             Action::Http(routes) => ChainAction::Http(Arc::new(CompiledRoutes::new(routes)?)),
-            Action::Tcp { cluster } => ChainAction::Tcp(cluster.clone()),
+            Action::Tcp { cluster } => {
+                ChainAction::Tcp(WeightedTurns::new(&[WeightedCluster::new(cluster.clone(), 1)]))
+            }
+            Action::TcpWeighted(clusters) => ChainAction::Tcp(WeightedTurns::new(clusters)),
         };
         chains.push(ActiveChain {
             transport: chain.matches.transport,
@@ -269,18 +284,20 @@ fn listening(
     // Original destinations are found by server name. Otherwise nothing is waited for, because a server may
     // speak first.
     let by_destination = |c: &ActiveChain| match &c.action {
-        ChainAction::Tcp(cluster) => proxy
-            .clusters
-            .get(cluster)
-            .is_some_and(|u| matches!(u.plan.discovery, Discovery::OriginalDestination(_))),
+        ChainAction::Tcp(clusters) => clusters
+            .names()
+            .filter_map(|name| proxy.clusters.get(name))
+            .any(|u| matches!(u.plan.discovery, Discovery::OriginalDestination(_))),
         ChainAction::Http(_) => false,
     };
+    let sniffs_http = chains.iter().any(|c| c.transport == Transport::PlainHttp);
     let sniffs = chains.iter().any(|c| by_name(c) || by_destination(c));
     Ok(ActiveListener {
         proxy: proxy.clone(),
         port: planned.port,
         direction: planned.direction,
         sniffs,
+        sniffs_http,
         chains,
     })
 }

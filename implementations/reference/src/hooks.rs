@@ -24,7 +24,7 @@ use meshproof_local::data_plane::{Boot, LogSink, MeshCertificate, Update};
 use meshproof_local::tls::provider;
 use meshproof_model::CredentialStatus;
 use meshproof_model::Resource;
-use meshproof_plan::model::{Cluster, Credential, Direction, Plan, UpstreamTls};
+use meshproof_plan::model::{Cluster, Credential, Direction, Plan, Role, UpstreamTls};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
@@ -71,7 +71,8 @@ pub(crate) struct WantedConfig {
 
 /// What is known about a proxy when its hooks are made.
 pub(crate) struct ProxyFacts<'a> {
-    pub(crate) name: &'a str,
+    /// What it is in the mesh.
+    pub(crate) role: Role,
     /// Its certificate in the mesh, if it has one.
     pub(crate) identity: Option<&'a MeshCertificate>,
     /// PEM: what it trusts outside the mesh.

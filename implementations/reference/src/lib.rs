@@ -33,6 +33,7 @@ mod termination;
 mod tls;
 mod upstream;
 mod variants;
+mod weights;
 
 use std::collections::BTreeMap;
 

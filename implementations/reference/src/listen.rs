@@ -117,7 +117,7 @@ async fn serve(
 ) {
     let (first, bytes) = if listener.sniffs {
         let sniffed = tokio::select! {
-            sniffed = sniff(&mut socket) => sniffed,
+            sniffed = sniff(&mut socket, listener.sniffs_http) => sniffed,
             () = connection.drain.cancelled() => return,
         };
         match sniffed {
@@ -145,7 +145,7 @@ async fn serve(
             // A client without a valid certificate gets no further; Envoy does not log it by default.
             let Ok(Ok(stream)) = accepted else { return };
             let server_name = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
-            let first = FirstBytes { tls: true, server_name };
+            let first = FirstBytes::of_tls(server_name);
             connection.set_first(first.clone());
             act(shared, connection, &listener, &chain.action, first, true, stream).await;
         }
@@ -166,7 +166,10 @@ async fn act(
         ChainAction::Http(_) => {
             http::serve(Arc::clone(shared), Arc::clone(connection), first, secure, stream).await;
         }
-        ChainAction::Tcp(cluster) => tcp::pass(connection, listener, cluster, &first, stream).await,
+        ChainAction::Tcp(clusters) => {
+            let cluster = clusters.next().map_or("", |(_, name)| name);
+            tcp::pass(connection, listener, cluster, &first, stream).await;
+        }
     }
 }
 

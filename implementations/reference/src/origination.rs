@@ -32,6 +32,8 @@ pub(crate) struct TlsOriginator {
 
 enum NameRule {
     FromHost,
+    /// One of these, and the host.
+    OneOfAndHost(Vec<String>),
     Fixed(RequiredNames),
 }
 
@@ -64,6 +66,7 @@ impl TlsOriginator {
                 let names = match &o.names {
                     NameCheck::FromHost => NameRule::FromHost,
                     NameCheck::OneOf(list) => NameRule::Fixed(RequiredNames::OneOf(list.clone())),
+                    NameCheck::OneOfAndHost(list) => NameRule::OneOfAndHost(list.clone()),
                     NameCheck::ChainOnly => NameRule::Fixed(RequiredNames::Unchecked),
                 };
                 (names, o.sni.clone(), o.alpn.clone(), o.min_version, o.max_version)
@@ -97,7 +100,14 @@ impl TlsOriginator {
         let mut config = self.base.clone();
         let names = match &self.names {
             NameRule::Fixed(names) => names.clone(),
-            NameRule::FromHost => RequiredNames::OneOf(host.map(str::to_owned).into_iter().collect()),
+            NameRule::FromHost => match host {
+                Some(host) => RequiredNames::OneOf(vec![host.to_owned()]),
+                None => RequiredNames::Unchecked,
+            },
+            NameRule::OneOfAndHost(names) => match host {
+                Some(host) => RequiredNames::OneOfAndHost(names.clone(), host.to_owned()),
+                None => RequiredNames::OneOf(names.clone()),
+            },
         };
         let honest = Arc::new(UpstreamVerifier { chains: Arc::clone(&self.chains), names });
         config.dangerous().set_certificate_verifier(hooks.verifier(&facts, honest));

@@ -72,7 +72,7 @@ impl ReferencePlane {
                 continue;
             }
             let facts = ProxyFacts {
-                name: &proxy.name,
+                role: proxy.role,
                 identity: boot.identities.get(&proxy.name),
                 system_roots: &boot.system_roots,
             };

@@ -2,11 +2,15 @@
 //! configuration is applied, not per request.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use meshproof_plan::model::{Forward, HeaderChanges, HttpRoutes, PathMatch, Route, RouteAction, StringMatch};
+use meshproof_plan::model::{
+    Forward, HeaderChanges, HttpRoutes, PathMatch, Route, RouteAction, StringMatch, WeightedCluster,
+};
+use meshproof_plan::re2::{self, Replacement};
 use regex::Regex;
+
+use crate::weights::WeightedTurns;
 
 /// The routes of one HTTP listener, compiled.
 pub(crate) struct CompiledRoutes {
@@ -14,14 +18,21 @@ pub(crate) struct CompiledRoutes {
     /// Suffixes with their leading dot, longest first.
     suffixes: Vec<(String, usize)>,
     any: Option<usize>,
-    hosts: Vec<Vec<CompiledRoute>>,
+    hosts: Vec<CompiledHost>,
+}
+
+struct CompiledHost {
+    routes: Vec<CompiledRoute>,
+    require_tls: bool,
 }
 
 /// One route, compiled.
 pub(crate) struct CompiledRoute {
     pub(crate) name: String,
     path: PathRule,
+    ignore_case: bool,
     headers: Vec<(String, TextRule)>,
+    without_headers: Vec<(String, TextRule)>,
     query: Vec<(String, TextRule)>,
     pub(crate) action: CompiledAction,
 }
@@ -53,6 +64,8 @@ pub(crate) struct RedirectRule {
     pub(crate) scheme: Option<String>,
     pub(crate) authority: Option<String>,
     pub(crate) path: Option<String>,
+    /// Replaces the matched prefix of the path.
+    pub(crate) prefix: Option<String>,
     pub(crate) port: Option<u16>,
 }
 
@@ -62,7 +75,17 @@ pub(crate) struct Forwarding {
     pub(crate) host_rewrite: Option<HeaderValue>,
     pub(crate) request: HeaderEdits,
     pub(crate) response: HeaderEdits,
-    turn: AtomicU64,
+    regex_rewrite: Option<Replacement>,
+    turns: WeightedTurns,
+    own: Vec<OwnChanges>,
+}
+
+/// What one of several destinations changes by itself.
+#[derive(Default)]
+pub(crate) struct OwnChanges {
+    pub(crate) host_rewrite: Option<HeaderValue>,
+    pub(crate) request: HeaderEdits,
+    pub(crate) response: HeaderEdits,
 }
 
 /// HeaderEdits to headers, compiled.
@@ -78,6 +101,7 @@ pub(crate) struct RoutedRequest<'a> {
     /// As received, with its port if it has one.
     pub(crate) authority: &'a str,
     pub(crate) method: &'a str,
+    pub(crate) scheme: &'a str,
     pub(crate) path: &'a str,
     pub(crate) query: Option<&'a str>,
     pub(crate) headers: &'a HeaderMap,
@@ -103,7 +127,7 @@ impl CompiledRoutes {
                 .iter()
                 .map(|r| CompiledRoute::new(r).map_err(|e| format!("virtual host {}: {e}", host.name)))
                 .collect();
-            routes.hosts.push(compiled?);
+            routes.hosts.push(CompiledHost { routes: compiled?, require_tls: host.require_tls });
         }
         routes.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
         Ok(routes)
@@ -112,7 +136,13 @@ impl CompiledRoutes {
     /// The first matching route of the virtual host that the request's authority selects.
     pub(crate) fn find(&self, request: &RoutedRequest<'_>) -> Option<&CompiledRoute> {
         let host = self.host(&request.authority.to_ascii_lowercase())?;
-        self.hosts.get(host)?.iter().find(|r| r.takes(request))
+        self.hosts.get(host)?.routes.iter().find(|r| r.takes(request))
+    }
+
+    /// Whether the virtual host that an authority selects wants HTTPS.
+    pub(crate) fn requires_tls(&self, authority: &str) -> bool {
+        let host = self.host(&authority.to_ascii_lowercase());
+        host.and_then(|i| self.hosts.get(i)).is_some_and(|h| h.require_tls)
     }
 
     fn host(&self, authority: &str) -> Option<usize> {
@@ -162,12 +192,13 @@ impl CompiledRoute {
             RouteAction::DirectResponse { status, body } => {
                 CompiledAction::DirectResponse { status: *status, body: body.clone() }
             }
-            RouteAction::Redirect { status, scheme, authority, path, port } => {
+            RouteAction::Redirect { status, scheme, authority, path, prefix, port } => {
                 CompiledAction::Redirect(RedirectRule {
                     status: *status,
                     scheme: scheme.clone(),
                     authority: authority.clone(),
                     path: path.clone(),
+                    prefix: prefix.clone(),
                     port: *port,
                 })
             }
@@ -175,7 +206,9 @@ impl CompiledRoute {
         Ok(Self {
             name: planned.name.clone(),
             path,
+            ignore_case: planned.matches.ignore_case,
             headers: texts(&planned.matches.headers).map_err(named)?,
+            without_headers: texts(&planned.matches.without_headers).map_err(named)?,
             query: texts(&planned.matches.query).map_err(named)?,
             action,
         })
@@ -184,30 +217,36 @@ impl CompiledRoute {
     fn takes(&self, request: &RoutedRequest<'_>) -> bool {
         let path = match &self.path {
             PathRule::Any => true,
-            PathRule::Prefix(p) => request.path.starts_with(p.as_str()),
+            PathRule::Prefix(p) => self.prefix_of(request.path, p).is_some(),
+            PathRule::Exact(p) if self.ignore_case => request.path.eq_ignore_ascii_case(p),
             PathRule::Exact(p) => request.path == p,
             PathRule::Regex(r) => r.is_match(request.path),
         };
-        path && self.headers.iter().all(|(name, want)| {
-            let value = match name.as_str() {
-                ":method" => Some(request.method),
-                ":authority" | "host" => Some(request.authority),
-                ":path" => Some(request.path),
-                other => request.headers.get(other).and_then(|v| v.to_str().ok()),
-            };
-            value.is_some_and(|v| want.takes(v))
-        }) && self.query.iter().all(|(name, want)| {
-            request.query.unwrap_or_default().split('&').any(|pair| {
-                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                key == name && want.takes(value)
+        path && self.headers.iter().all(|(name, want)| request.header(name).is_some_and(|v| want.takes(v)))
+            && self.without_headers.iter().all(|(name, unwanted)| match request.header(name) {
+                Some(value) => !unwanted.takes(value),
+                // Envoy's treat_missing_header_as_empty.
+                None => matches!(unwanted, TextRule::Present) || !unwanted.takes(""),
             })
-        })
+            && self.query.iter().all(|(name, want)| {
+                request.query.unwrap_or_default().split('&').any(|pair| {
+                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    key == name && want.takes(value)
+                })
+            })
+    }
+
+    /// What follows a prefix in a path.
+    fn prefix_of<'a>(&self, path: &'a str, prefix: &str) -> Option<&'a str> {
+        let (start, rest) = path.split_at_checked(prefix.len())?;
+        let same = if self.ignore_case { start.eq_ignore_ascii_case(prefix) } else { start == prefix };
+        same.then_some(rest)
     }
 
     /// The path after a rewrite: `with` replaces the matched prefix or the whole path.
     pub(crate) fn rewritten(&self, path: &str, with: &str) -> String {
         match &self.path {
-            PathRule::Prefix(prefix) => match path.strip_prefix(prefix.as_str()) {
+            PathRule::Prefix(prefix) => match self.prefix_of(path, prefix) {
                 Some(rest) => format!("{with}{rest}"),
                 None => with.to_owned(),
             },
@@ -236,44 +275,69 @@ impl TextRule {
     }
 }
 
-/// RE2's full match. The regex crate shares RE2's syntax where both support a construct, and its linear time.
+impl RoutedRequest<'_> {
+    fn header(&self, name: &str) -> Option<&str> {
+        match name {
+            ":method" => Some(self.method),
+            ":scheme" => Some(self.scheme),
+            ":authority" | "host" => Some(self.authority),
+            ":path" => Some(self.path),
+            other => self.headers.get(other).and_then(|v| v.to_str().ok()),
+        }
+    }
+}
+
+/// RE2's full match.
 fn whole(expression: &str) -> Result<Regex, String> {
-    Regex::new(&format!(r"\A(?:{expression})\z")).map_err(|e| format!("regular expression: {e}"))
+    let translated = re2::translate(expression).map_err(|e| format!("regular expression: {e}"))?;
+    Regex::new(&format!(r"\A(?:{translated})\z")).map_err(|e| format!("regular expression: {e}"))
 }
 
 impl Forwarding {
     fn new(plan: &Forward) -> Result<Self, String> {
-        let host_rewrite = match &plan.host_rewrite {
-            Some(host) => {
-                Some(HeaderValue::from_str(host).map_err(|_| format!("{host:?} cannot be a Host"))?)
-            }
-            None => None,
-        };
+        if let Some(mirror) = plan.mirrors.first() {
+            return Err(format!("meshproof does not support copies of requests (mirror, to {mirror}) yet"));
+        }
         Ok(Self {
-            host_rewrite,
+            host_rewrite: host_value(plan.host_rewrite.as_deref())?,
             request: HeaderEdits::new(&plan.request_headers)?,
             response: HeaderEdits::new(&plan.response_headers)?,
-            turn: AtomicU64::new(0),
+            regex_rewrite: plan.regex_rewrite.as_ref().map(Replacement::new).transpose()?,
+            turns: WeightedTurns::new(&plan.clusters),
+            own: plan.clusters.iter().map(OwnChanges::new).collect::<Result<_, _>>()?,
             plan: plan.clone(),
         })
     }
 
-    /// The next cluster by weight. Clusters take turns, so that the shares are exact over each round.
-    pub(crate) fn cluster(&self) -> Option<&str> {
-        let total: u64 = self.plan.clusters.iter().map(|c| u64::from(c.weight)).sum();
-        let Some(round) = std::num::NonZeroU64::new(total) else {
-            return self.plan.clusters.first().map(|c| c.cluster.as_str());
-        };
-        let mut point = self.turn.fetch_add(1, Ordering::Relaxed) % round;
-        for choice in &self.plan.clusters {
-            let weight = u64::from(choice.weight);
-            if point < weight {
-                return Some(&choice.cluster);
-            }
-            point -= weight;
-        }
-        None
+    /// The next cluster by weight, and what it changes by itself.
+    pub(crate) fn cluster(&self) -> Option<(&str, &OwnChanges)> {
+        let (position, name) = self.turns.next()?;
+        Some((name, self.own.get(position)?))
     }
+
+    /// The rewritten path, where the route rewrites it.
+    pub(crate) fn path(&self, route: &CompiledRoute, path: &str) -> Option<String> {
+        match (&self.regex_rewrite, &self.plan.path_rewrite) {
+            (Some(replacement), _) => Some(replacement.apply(path)),
+            (None, Some(with)) => Some(route.rewritten(path, with)),
+            (None, None) => None,
+        }
+    }
+}
+
+impl OwnChanges {
+    fn new(planned: &WeightedCluster) -> Result<Self, String> {
+        Ok(Self {
+            host_rewrite: host_value(planned.host_rewrite.as_deref())?,
+            request: HeaderEdits::new(&planned.request_headers)?,
+            response: HeaderEdits::new(&planned.response_headers)?,
+        })
+    }
+}
+
+fn host_value(host: Option<&str>) -> Result<Option<HeaderValue>, String> {
+    let value = |host| HeaderValue::from_str(host).map_err(|_| format!("{host:?} cannot be a Host"));
+    host.map(value).transpose()
 }
 
 impl HeaderEdits {

@@ -58,7 +58,7 @@ pub(crate) async fn pass(
     let connecting = async {
         let tcp = dial(address, hooks).await?;
         let local = tcp.0.local_addr().ok();
-        Ok::<_, String>((originate(upstream, tcp, first).await?, local))
+        Ok::<_, String>((originate(upstream, tcp).await?, local))
     };
     let connected =
         timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err("connection timeout".to_owned()));
@@ -106,19 +106,15 @@ async fn copy(mut down: impl Stream, mut up: Box<dyn Stream>, counts: &Counts, d
     }
 }
 
-async fn originate(
-    upstream: &ActiveCluster,
-    tcp: Socket,
-    first: &FirstBytes,
-) -> Result<Box<dyn Stream>, String> {
+async fn originate(upstream: &ActiveCluster, tcp: Socket) -> Result<Box<dyn Stream>, String> {
     match &upstream.tls {
         None => Ok(Box::new(tcp)),
         Some(Err(reason)) => Err(reason.clone()),
         Some(Ok(originator)) => {
-            let host = first.server_name.as_deref();
+            // There is no request whose host could be taken: Envoy's auto_sni and auto_san_validation are its HTTP router's.
             let hooks = upstream.proxy.hooks.as_ref();
-            let sni = originator.server_name(host);
-            Ok(Box::new(originator.connect(tcp, sni, host, AlpnChoice::All, hooks).await?))
+            let sni = originator.server_name(None);
+            Ok(Box::new(originator.connect(tcp, sni, None, AlpnChoice::All, hooks).await?))
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{WELCOME, WELCOME_BODY, ask, client};
 /// The mesh service answered, and the bucket saw nothing of the request.
 fn stays_inside(mesh: &Mesh, bucket: &External<'_>, reply: &Reply, path: &str) -> Claim {
     let arrived = mesh.service(WELCOME).saw(reply).exactly(1).in_clear().target(path);
-    reply.ok().and(arrived).and(bucket.during(reply).no_use())
+    reply.ok().and(arrived).and(bucket.during(reply).nothing())
 }
 
 pub(super) async fn inside(mesh: &Mesh, bucket: &External<'_>) -> Result<(), Stop> {
@@ -55,7 +55,7 @@ pub(super) async fn of_another_host(mesh: &Mesh, bucket: &External<'_>) -> Resul
     ];
     let replies = client(mesh).get_each(urls).await?;
     let unknown = replies.iter().zip(urls).map(|(reply, url)| {
-        let unseen = mesh.service(WELCOME).saw(reply).none().and(bucket.during(reply).no_use());
+        let unseen = mesh.service(WELCOME).saw(reply).none().and(bucket.during(reply).nothing());
         reply.only_response().is(404).and(unseen).of(url)
     });
     let unknown = Claim::all(unknown);

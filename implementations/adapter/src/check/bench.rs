@@ -18,9 +18,8 @@ use meshproof_local::ports;
 use meshproof_local::workload::{Route as Dials, WorkloadClient};
 use meshproof_model::AccessLog;
 use meshproof_plan::model::{
-    Action, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, HeaderChanges, HttpRoutes,
-    Listener, Plan, ProxyPlan, Route, RouteAction, RouteMatch, UpstreamProtocol, VirtualHost,
-    WeightedCluster,
+    Action, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, HttpRoutes, Listener, Plan,
+    ProxyPlan, Role, Route, RouteAction, RouteMatch, UpstreamProtocol, VirtualHost, WeightedCluster,
 };
 
 use super::point::Unchecked;
@@ -178,12 +177,8 @@ impl CheckBench {
         let action = match by {
             AnsweredBy::Status(status) => RouteAction::DirectResponse { status, body: String::new() },
             AnsweredBy::Cluster => RouteAction::Forward(Forward {
-                clusters: vec![WeightedCluster { cluster: CLUSTER.to_owned(), weight: 1 }],
-                host_rewrite: None,
-                path_rewrite: None,
-                request_headers: HeaderChanges::default(),
-                response_headers: HeaderChanges::default(),
-                timeout_ms: None,
+                clusters: vec![WeightedCluster::new(CLUSTER, 1)],
+                ..Forward::default()
             }),
         };
         let listener = |(number, bind): (usize, &SocketAddr)| Listener {
@@ -205,6 +200,7 @@ impl CheckBench {
                             matches: RouteMatch::default(),
                             action: action.clone(),
                         }],
+                        require_tls: false,
                     }],
                 }),
             }],
@@ -212,6 +208,10 @@ impl CheckBench {
         let proxy = ProxyPlan {
             name: proxy.to_owned(),
             namespace: "default".to_owned(),
+            role: match direction {
+                Direction::Outbound | Direction::Inbound => Role::Sidecar,
+                Direction::Gateway => Role::EgressGateway,
+            },
             identity: "spiffe://cluster.local/ns/default/sa/sleep".to_owned(),
             listeners: binds.iter().enumerate().map(listener).collect(),
             clusters: vec![Cluster {

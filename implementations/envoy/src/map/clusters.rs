@@ -52,7 +52,8 @@ pub(super) fn cluster(cluster: &Cluster, context: &MappingContext<'_>) -> Cluste
         if let UpstreamTls::Originate(o) = tls {
             let names = json!({
                 "auto_sni": o.sni == ServerName::FromHost,
-                "auto_san_validation": o.names == NameCheck::FromHost && o.trust != Trust::Anybody,
+                "auto_san_validation": matches!(o.names, NameCheck::FromHost | NameCheck::OneOfAndHost(_))
+                    && o.trust != Trust::Anybody,
             });
             options["upstream_http_protocol_options"] = names;
             credentials = versions(o, context);
@@ -141,7 +142,7 @@ fn tls_context(tls: &UpstreamTls, protocol: UpstreamProtocol, context: &MappingC
             if o.trust != Trust::Anybody {
                 let roots = trust_name(&o.trust).map_or_else(|| json!({"name": SYSTEM_ROOTS}), secret);
                 let names = match &o.names {
-                    NameCheck::OneOf(names) => sans(names),
+                    NameCheck::OneOf(names) | NameCheck::OneOfAndHost(names) => sans(names),
                     NameCheck::FromHost | NameCheck::ChainOnly => Vec::new(),
                 };
                 common["combined_validation_context"] = json!({

@@ -17,6 +17,8 @@ use super::routes;
 
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 const INSPECTOR: &str = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+const HTTP_INSPECTOR: &str =
+    "type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector";
 const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 
 /// A listener's name and value. Adds its route configurations to `into`.
@@ -40,19 +42,33 @@ pub(super) fn listener(
             if let Some(condition) = condition(&matches) {
                 value["filter_chain_match"] = condition;
             }
-            if let Some(DownstreamTls::MeshMutual) = chain.tls {
-                value["transport_socket"] = mesh_tls();
+            match chain.tls {
+                None => {}
+                Some(DownstreamTls::MeshMutual) => value["transport_socket"] = mesh_tls(),
+                Some(DownstreamTls::Own(_)) => {
+                    return Err(DataPlaneError::Unable(format!(
+                        "listener {}: meshproof does not support a Gateway's own certificates (tls.mode SIMPLE, MUTUAL \
+                         or OPTIONAL_MUTUAL) yet",
+                        listener.name
+                    )));
+                }
             }
             chains.push(value);
             taken.push(matches);
         }
     }
     let looks = taken.iter().any(|m| m.transport != Transport::Any || !m.server_names.is_empty());
-    let inspectors = if looks {
-        json!([{"name": "envoy.filters.listener.tls_inspector", "typed_config": {"@type": INSPECTOR}}])
-    } else {
-        json!([])
-    };
+    let looks_for_http = taken.iter().any(|m| m.transport == Transport::PlainHttp);
+    let mut inspectors = Vec::new();
+    if looks {
+        let tls =
+            json!({"name": "envoy.filters.listener.tls_inspector", "typed_config": {"@type": INSPECTOR}});
+        inspectors.push(tls);
+    }
+    if looks_for_http {
+        let name = "envoy.filters.listener.http_inspector";
+        inspectors.push(json!({"name": name, "typed_config": {"@type": HTTP_INSPECTOR}}));
+    }
     let value = json!({
         "@type": LISTENER,
         "name": name,
@@ -79,6 +95,12 @@ fn condition(matches: &ChainMatch) -> Option<Value> {
         }
         Transport::Plain => {
             condition.insert("transport_protocol".to_owned(), json!("raw_buffer"));
+        }
+        // plaintextHTTPALPNs in pilot/pkg/networking/core/listener.go.
+        Transport::PlainHttp => {
+            condition.insert("transport_protocol".to_owned(), json!("raw_buffer"));
+            let protocols = json!(["http/1.0", "http/1.1", "h2c"]);
+            condition.insert("application_protocols".to_owned(), protocols);
         }
     }
     if !matches.server_names.is_empty() {
@@ -110,14 +132,23 @@ fn filters(
                 connection_manager(&name, &statistics(listener, chain), listener.direction, context),
             )])
         }
+        Action::TcpWeighted(clusters) => {
+            let each = clusters.iter().map(|w| json!({"name": w.cluster, "weight": w.weight}));
+            let each: Vec<Value> = each.collect();
+            let mut filter = tcp_proxy("", None);
+            if let Some(proxy) = filter["typed_config"].as_object_mut() {
+                proxy.remove("cluster");
+                proxy.insert("weighted_clusters".to_owned(), json!({"clusters": each}));
+            }
+            Ok(vec![(chain.matches.clone(), filter)])
+        }
         Action::Tcp { cluster } => {
             let planned = plan.cluster(cluster);
             let mut found = Vec::new();
             if let Some(places) = planned.and_then(|c| by_host(c, listener.port)) {
-                let before =
-                    |host: &str| taken.iter().any(|m| m.transport != Transport::Plain && names(m, host));
+                let before = |host: &str| taken.iter().any(|m| takes_tls(m) && names(m, host));
                 let wanted = |host: &str| {
-                    chain.matches.transport != Transport::Plain
+                    takes_tls(&chain.matches)
                         && (chain.matches.server_names.is_empty() || names(&chain.matches, host))
                 };
                 for (host, at) in places {
@@ -134,6 +165,10 @@ fn filters(
             Ok(found)
         }
     }
+}
+
+fn takes_tls(matches: &ChainMatch) -> bool {
+    matches!(matches.transport, Transport::Any | Transport::Tls)
 }
 
 /// Whether a condition's server names include this host.

@@ -2,8 +2,8 @@
 
 use meshproof_local::data_plane::DataPlaneError;
 use meshproof_plan::model::{
-    Direction, Forward, HeaderChanges, HttpRoutes, Listener, PathMatch, ProxyPlan, Route, RouteAction,
-    StringMatch,
+    Direction, Forward, HeaderChanges, HttpRoutes, Listener, PathMatch, ProxyPlan, Retry, Route, RouteAction,
+    StringMatch, WeightedCluster,
 };
 use serde_json::{Value, json};
 
@@ -24,12 +24,16 @@ pub(super) fn configuration(
         for route in &host.routes {
             routes.extend(expanded(route, listener, plan)?);
         }
-        hosts.push(json!({
+        let mut value = json!({
             "name": host.name,
             "domains": host.domains,
             "routes": routes,
             "include_request_attempt_count": true,
-        }));
+        });
+        if host.require_tls {
+            value["require_tls"] = json!("ALL");
+        }
+        hosts.push(value);
     }
     Ok(json!({
         "@type": ROUTES,
@@ -45,17 +49,17 @@ pub(super) fn configuration(
 /// host.
 fn expanded(route: &Route, listener: &Listener, plan: &ProxyPlan) -> Result<Vec<Value>, DataPlaneError> {
     let RouteAction::Forward(forward) = &route.action else {
-        return Ok(vec![translated(route, listener, None)?]);
+        return Ok(vec![translated(route, None)?]);
     };
     let places = forward
         .clusters
         .iter()
         .filter_map(|w| plan.cluster(&w.cluster))
         .find_map(|cluster| by_host(cluster, listener.port));
-    let Some(places) = places else { return Ok(vec![translated(route, listener, None)?]) };
+    let Some(places) = places else { return Ok(vec![translated(route, None)?]) };
     let mut routes = Vec::new();
     for (host, at) in places {
-        let mut value = translated(route, listener, Some(&at.to_string()))?;
+        let mut value = translated(route, Some(&at.to_string()))?;
         // The Host header as received: a rewrite happens after a route is chosen.
         let regex = format!("(?i){}(:[0-9]+)?", regex_syntax::escape(&host));
         let condition = json!({"name": ":authority", "string_match": {"safe_regex": {"regex": regex}}});
@@ -65,15 +69,15 @@ fn expanded(route: &Route, listener: &Listener, plan: &ProxyPlan) -> Result<Vec<
         }
         routes.push(value);
     }
-    routes.push(translated(route, listener, Some(UNRESOLVED))?);
+    routes.push(translated(route, Some(UNRESOLVED))?);
     Ok(routes)
 }
 
-fn translated(route: &Route, listener: &Listener, to: Option<&str>) -> Result<Value, DataPlaneError> {
+fn translated(route: &Route, to: Option<&str>) -> Result<Value, DataPlaneError> {
     let mut value = json!({"name": route.name, "match": condition(route)});
     match &route.action {
         RouteAction::Forward(forward) => {
-            value["route"] = action(forward, listener.direction, to);
+            value["route"] = action(forward, to);
             changes(&mut value, "request", &forward.request_headers);
             changes(&mut value, "response", &forward.response_headers);
         }
@@ -84,11 +88,14 @@ fn translated(route: &Route, listener: &Listener, to: Option<&str>) -> Result<Va
                 json!({"status": status, "body": {"inline_string": body}})
             };
         }
-        RouteAction::Redirect { status, scheme, authority, path, port } => {
+        RouteAction::Redirect { status, scheme, authority, path, prefix, port } => {
             let mut redirect = json!({"response_code": redirect_code(*status)?});
-            for (field, text) in
-                [("scheme_redirect", scheme), ("host_redirect", authority), ("path_redirect", path)]
-            {
+            for (field, text) in [
+                ("scheme_redirect", scheme),
+                ("host_redirect", authority),
+                ("path_redirect", path),
+                ("prefix_rewrite", prefix),
+            ] {
                 if let Some(text) = text {
                     redirect[field] = json!(text);
                 }
@@ -124,9 +131,20 @@ fn condition(route: &Route) -> Value {
         PathMatch::Exact(path) => json!({"path": path}),
         PathMatch::Regex(regex) => json!({"safe_regex": {"regex": regex}}),
     };
-    if !matches.headers.is_empty() {
-        let each = matches.headers.iter().map(|(name, m)| matcher(name, m));
-        condition["headers"] = each.collect();
+    if matches.ignore_case {
+        condition["case_sensitive"] = json!(false);
+    }
+    let mut headers: Vec<Value> = matches.headers.iter().map(|(name, m)| matcher(name, m)).collect();
+    for (name, m) in &matches.without_headers {
+        let mut unwanted = matcher(name, m);
+        unwanted["invert_match"] = json!(true);
+        if unwanted.get("present_match").is_none() {
+            unwanted["treat_missing_header_as_empty"] = json!(true);
+        }
+        headers.push(unwanted);
+    }
+    if !headers.is_empty() {
+        condition["headers"] = headers.into();
     }
     if !matches.query.is_empty() {
         condition["query_parameters"] = matches.query.iter().map(|(name, m)| matcher(name, m)).collect();
@@ -145,13 +163,13 @@ fn matcher(name: &str, m: &StringMatch) -> Value {
     }
 }
 
-fn action(forward: &Forward, direction: Direction, to: Option<&str>) -> Value {
+fn action(forward: &Forward, to: Option<&str>) -> Value {
     let mut action = json!({"timeout": duration(forward.timeout_ms.unwrap_or(0))});
     match forward.clusters.as_slice() {
-        [only] => action["cluster"] = json!(only.cluster),
+        [only] if !only.changes_messages() => action["cluster"] = json!(only.cluster),
         several => {
-            let each = several.iter().map(|w| json!({"name": w.cluster, "weight": w.weight}));
-            action["weighted_clusters"] = json!({"clusters": each.collect::<Vec<_>>()});
+            let each: Vec<Value> = several.iter().map(destination_of).collect();
+            action["weighted_clusters"] = json!({"clusters": each});
         }
     }
     if let Some(host) = &forward.host_rewrite {
@@ -160,28 +178,45 @@ fn action(forward: &Forward, direction: Direction, to: Option<&str>) -> Value {
     if let Some(path) = &forward.path_rewrite {
         action["prefix_rewrite"] = json!(path);
     }
-    match to {
-        Some(to) => action["metadata_match"] = destination(to),
-        None => action["retry_policy"] = retries(direction),
+    if let Some(rewrite) = &forward.regex_rewrite {
+        action["regex_rewrite"] =
+            json!({"pattern": {"regex": rewrite.pattern}, "substitution": rewrite.substitution});
+    }
+    if !forward.mirrors.is_empty() {
+        let copies = forward.mirrors.iter().map(|cluster| json!({"cluster": cluster}));
+        action["request_mirror_policies"] = copies.collect();
+    }
+    match (to, &forward.retry) {
+        // Requests to an original destination are not retried.
+        (Some(to), _) => action["metadata_match"] = destination(to),
+        (None, Some(retry)) => action["retry_policy"] = retries(retry),
+        (None, None) => {}
     }
     action
 }
 
-/// `DefaultPolicy` and `DefaultInboundPolicy` (core/route/retry/retry.go). Requests to an original
-/// destination are not retried.
-fn retries(direction: Direction) -> Value {
-    match direction {
-        Direction::Inbound => json!({"retry_on": "reset-before-request", "num_retries": 2}),
-        Direction::Outbound | Direction::Gateway => json!({
-            "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
-            "num_retries": 2,
-            "retry_host_predicate": [{
-                "name": "envoy.retry_host_predicates.previous_hosts",
-                "typed_config": {"@type": PREVIOUS_HOSTS},
-            }],
-            "host_selection_retry_max_attempts": 5,
-        }),
+/// One of several destinations, with what it changes by itself.
+fn destination_of(weighted: &WeightedCluster) -> Value {
+    let mut value = json!({"name": weighted.cluster, "weight": weighted.weight});
+    if let Some(host) = &weighted.host_rewrite {
+        value["host_rewrite_literal"] = json!(host);
     }
+    changes(&mut value, "request", &weighted.request_headers);
+    changes(&mut value, "response", &weighted.response_headers);
+    value
+}
+
+/// `ConvertPolicy` (core/route/retry/retry.go): another host for each attempt, except towards the application.
+fn retries(retry: &Retry) -> Value {
+    let mut policy = json!({"retry_on": retry.on, "num_retries": retry.attempts});
+    if retry.on != "reset-before-request" {
+        policy["retry_host_predicate"] = json!([{
+            "name": "envoy.retry_host_predicates.previous_hosts",
+            "typed_config": {"@type": PREVIOUS_HOSTS},
+        }]);
+        policy["host_selection_retry_max_attempts"] = json!(5);
+    }
+    policy
 }
 
 fn duration(milliseconds: u64) -> String {

@@ -99,7 +99,10 @@ fn of_origination(
     let credential = |name: &str| credentials.iter().find(|c| c.name == name);
     // An empty text is not PEM, and Envoy takes empty roots as "do not verify".
     let some = |text: &Option<String>| text.clone().filter(|t| !t.trim().is_empty());
-    let crl = || origination.credential.as_deref().and_then(credential).and_then(|c| some(&c.crl));
+    let crl = || match &origination.crl_file {
+        Some(path) => read(folder, path),
+        None => origination.credential.as_deref().and_then(credential).and_then(|c| some(&c.crl)),
+    };
     if let Some(client) = &origination.client_certificate {
         let content = match client {
             ClientCertificate::Credential(name) => {

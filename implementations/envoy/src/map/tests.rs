@@ -8,8 +8,8 @@ use meshproof_harness::manifest;
 use meshproof_plan::model::{
     Action, ChainMatch, ClientCertificate, Cluster, Direction, Discovery, DownstreamTls, FilterChain,
     Forward, HeaderChanges, HttpRoutes, Listener, NameCheck, OriginalDestination, Origination, PathMatch,
-    ProxyPlan, Route, RouteAction, RouteMatch, ServerName, StringMatch, Transport, Trust, UpstreamProtocol,
-    UpstreamTls, VirtualHost, WeightedCluster,
+    ProxyPlan, Role, Route, RouteAction, RouteMatch, ServerName, StringMatch, Transport, Trust,
+    UpstreamProtocol, UpstreamTls, VirtualHost, WeightedCluster,
 };
 use meshproof_plan::{Endpoint, Input, MeshConfig, Proxy, ProxyKind, Service, ServicePort, resolve};
 use serde_json::{Value, json};
@@ -73,7 +73,13 @@ fn document(files: &[&str], proxy: &str) -> Value {
             number,
             name: name.to_owned(),
             protocol: protocol.to_owned(),
-            endpoints: vec![Endpoint { address, identity: identity.cloned() }],
+            endpoints: vec![Endpoint {
+                address,
+                identity: identity.cloned(),
+                mesh_tls: false,
+                labels: BTreeMap::new(),
+            }],
+            ..ServicePort::default()
         };
     let registry = [
         Service {
@@ -83,11 +89,13 @@ fn document(files: &[&str], proxy: &str) -> Value {
                 port(80, "http2", "HTTP2", at(10080), Some(&gateway)),
                 port(443, "https", "HTTPS", at(10443), Some(&gateway)),
             ],
+            ..Service::default()
         },
         Service {
             host: "my-nginx.mesh-external.svc.cluster.local".to_owned(),
             namespace: "mesh-external".to_owned(),
             ports: vec![port(443, "", "", at(11443), None)],
+            ..Service::default()
         },
     ];
     let place = |host: &str, port, address| OriginalDestination { host: host.to_owned(), port, address };
@@ -96,6 +104,7 @@ fn document(files: &[&str], proxy: &str) -> Value {
     let input = Input {
         resources: &resources,
         registry: &registry,
+        workloads: &[],
         proxies: &proxies,
         endpoints: &endpoints,
         mesh: &mesh,
@@ -146,6 +155,7 @@ fn origination() -> Origination {
         min_version: None,
         max_version: None,
         credential: None,
+        crl_file: None,
     }
 }
 
@@ -154,14 +164,7 @@ fn cluster(name: &str, discovery: Discovery, tls: Option<UpstreamTls>) -> Cluste
 }
 
 fn forward(to: &str) -> Forward {
-    Forward {
-        clusters: vec![WeightedCluster { cluster: to.to_owned(), weight: 1 }],
-        host_rewrite: None,
-        path_rewrite: None,
-        request_headers: HeaderChanges::default(),
-        response_headers: HeaderChanges::default(),
-        timeout_ms: None,
-    }
+    Forward { clusters: vec![WeightedCluster::new(to, 1)], ..Forward::default() }
 }
 
 fn route(action: RouteAction) -> Route {
@@ -173,6 +176,7 @@ fn plan(chains: Vec<FilterChain>, clusters: Vec<Cluster>, direction: Direction) 
     ProxyPlan {
         name: "p".to_owned(),
         namespace: "default".to_owned(),
+        role: Role::Sidecar,
         identity: String::new(),
         listeners: vec![listener],
         clusters,
@@ -189,7 +193,8 @@ fn tcp(transport: Transport, names: &[&str], to: &str) -> FilterChain {
 }
 
 fn http(routes: Vec<Route>) -> FilterChain {
-    let virtual_host = VirtualHost { name: "v".to_owned(), domains: vec!["*".to_owned()], routes };
+    let virtual_host =
+        VirtualHost { name: "v".to_owned(), domains: vec!["*".to_owned()], routes, require_tls: false };
     FilterChain {
         name: "plain".to_owned(),
         matches: ChainMatch { transport: Transport::Plain, server_names: Vec::new() },
@@ -396,7 +401,7 @@ fn equal_route_names_with_other_content_stay_apart() {
 #[test]
 fn conditions_changes_and_weights_keep_their_meaning() {
     let mut weighted = forward("a");
-    weighted.clusters.push(WeightedCluster { cluster: "b".to_owned(), weight: 3 });
+    weighted.clusters.push(WeightedCluster::new("b", 3));
     weighted.host_rewrite = Some("h.example".to_owned());
     weighted.path_rewrite = Some("/new".to_owned());
     weighted.timeout_ms = Some(1500);
@@ -410,6 +415,7 @@ fn conditions_changes_and_weights_keep_their_meaning() {
         path: PathMatch::Prefix("/a".to_owned()),
         headers: BTreeMap::from([(":method".to_owned(), StringMatch::Exact("GET".to_owned()))]),
         query: BTreeMap::from([("q".to_owned(), StringMatch::Prefix(String::new()))]),
+        ..RouteMatch::default()
     };
     let value = routed(vec![one], Vec::new()).remove(0);
     assert_eq!(
@@ -436,7 +442,14 @@ fn conditions_changes_and_weights_keep_their_meaning() {
 #[test]
 fn a_redirect_status_that_envoy_cannot_send_is_unsupported() {
     let redirect = |status| {
-        let action = RouteAction::Redirect { status, scheme: None, authority: None, path: None, port: None };
+        let action = RouteAction::Redirect {
+            status,
+            scheme: None,
+            authority: None,
+            path: None,
+            prefix: None,
+            port: None,
+        };
         let plan = plan(vec![http(vec![route(action)])], Vec::new(), Direction::Gateway);
         let secrets = BTreeMap::new();
         ProxyConfig::of(&plan, &MappingContext { folder: Path::new("/proxy"), secrets: &secrets })

@@ -229,6 +229,7 @@ async fn a_missing_credential_is_warming_and_each_rotation_is_shown_at_once() {
         min_version: None,
         max_version: None,
         credential: Some("c".to_owned()),
+        crl_file: None,
     });
     let all = chain(ChainMatch::default(), http(forward("c")));
     let plan = plan(vec![listener(at, vec![all])], vec![cluster("c", &[unused], Some(tls))]);
@@ -263,7 +264,14 @@ async fn a_redirect_status_that_envoy_cannot_send_is_unsupported_and_changes_not
     let running = start(program).await.unwrap();
     let at = bind();
     running.apply(&answering(at, "good")).await.unwrap();
-    let odd = RouteAction::Redirect { status: 300, scheme: None, authority: None, path: None, port: None };
+    let odd = RouteAction::Redirect {
+        status: 300,
+        scheme: None,
+        authority: None,
+        path: None,
+        prefix: None,
+        port: None,
+    };
     let odd = plan(vec![listener(at, vec![chain(ChainMatch::default(), http(odd))])], Vec::new());
     assert!(matches!(running.apply(&odd).await, Err(DataPlaneError::Unable(_))));
     assert!(get(at, "/").await.unwrap().ends_with("good"));

@@ -13,8 +13,8 @@ use meshproof_local::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update,
 };
 use meshproof_plan::model::{
-    Action, ChainMatch, Cluster, Credential, Direction, Discovery, FilterChain, Forward, HeaderChanges,
-    HttpRoutes, Listener, Plan, ProxyPlan, Route, RouteAction, RouteMatch, UpstreamProtocol, UpstreamTls,
+    Action, ChainMatch, Cluster, Credential, Direction, Discovery, FilterChain, Forward, HttpRoutes,
+    Listener, Plan, ProxyPlan, Role, Route, RouteAction, RouteMatch, UpstreamProtocol, UpstreamTls,
     VirtualHost, WeightedCluster,
 };
 use tempfile::TempDir;
@@ -144,20 +144,18 @@ pub(crate) fn cluster(name: &str, to: &[SocketAddr], tls: Option<UpstreamTls>) -
 }
 
 pub(crate) fn forward(to: &str) -> RouteAction {
-    RouteAction::Forward(Forward {
-        clusters: vec![WeightedCluster { cluster: to.to_owned(), weight: 1 }],
-        host_rewrite: None,
-        path_rewrite: None,
-        request_headers: HeaderChanges::default(),
-        response_headers: HeaderChanges::default(),
-        timeout_ms: None,
-    })
+    RouteAction::Forward(Forward { clusters: vec![WeightedCluster::new(to, 1)], ..Forward::default() })
 }
 
 /// Every request of every host.
 pub(crate) fn http(action: RouteAction) -> Action {
     let route = Route { name: "default".to_owned(), matches: RouteMatch::default(), action };
-    let host = VirtualHost { name: "all".to_owned(), domains: vec!["*".to_owned()], routes: vec![route] };
+    let host = VirtualHost {
+        name: "all".to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: vec![route],
+        require_tls: false,
+    };
     Action::Http(HttpRoutes { name: "80".to_owned(), virtual_hosts: vec![host] })
 }
 
@@ -174,6 +172,7 @@ pub(crate) fn plan(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Plan {
         proxies: vec![ProxyPlan {
             name: "sleep".to_owned(),
             namespace: "default".to_owned(),
+            role: Role::Sidecar,
             identity: "spiffe://cluster.local/ns/default/sa/sleep".to_owned(),
             listeners,
             clusters,

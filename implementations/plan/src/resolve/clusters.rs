@@ -1,253 +1,353 @@
-//! Upstream clusters and how they open TLS.
+//! Upstream clusters and how they open TLS (pilot/pkg/networking/core/cluster.go, cluster_builder.go and cluster_tls.go).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use super::destination_rules::{DestinationRules, PortPolicy, policy};
-use super::input::{Input, Proxy, ProxyKind};
-use super::peer_authentication::{Accepts, accepts};
-use super::registry::{Addressing, Endpoint, Port, Scope, Service};
+use super::context::Context;
+use super::destination_rules::{Merged, PortPolicy, policy, tls_mode};
+use super::input::{MeshConfig, ProxyKind};
+use super::peer_authentication::{Accepts, accepts, of_namespace};
+use super::registry::{Endpoint, Port, Resolution, Service};
+use crate::mesh::{BLACK_HOLE, ClusterKind, MeshCluster, MeshEndpoint, PASSTHROUGH};
 use crate::model::{
-    ClientCertificate, Cluster, Discovery, NameCheck, Origination, ServerName, Trust, UpstreamProtocol,
-    UpstreamTls,
+    ClientCertificate, NameCheck, Origination, ServerName, Trust, UpstreamProtocol, UpstreamTls,
 };
-use crate::resources::Resources;
 use crate::resources::common::labels_match;
-use crate::resources::destination_rule::{ClientTls, ClientTlsMode, UpgradePolicy};
+use crate::resources::destination_rule::{ClientTls, ClientTlsMode, Subset};
+use crate::resources::hosts::is_wildcard;
 use crate::resources::protocol::Protocol;
-
-/// The cluster that passes on what the registry does not know.
-pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
-/// The cluster that leads nowhere.
-pub(crate) const BLACK_HOLE: &str = "BlackHoleCluster";
+use crate::resources::traffic_policy::{SimpleLoadBalancer, UpgradePolicy};
 
 /// `outbound|PORT|SUBSET|HOST` (`BuildSubsetKey` in pilot/pkg/model/push_context.go); the port is the service's.
 pub(crate) fn outbound_name(port: u16, subset: &str, host: &str) -> String {
     format!("outbound|{port}|{subset}|{host}")
 }
 
-/// What a cluster is asked for by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) subset: String,
+/// `BuildDNSSrvSubsetKey`.
+pub(crate) fn sni_name(port: u16, subset: &str, host: &str) -> String {
+    format!("outbound_.{port}_.{subset}_.{host}")
 }
 
-impl Key {
-    pub(crate) fn name(&self) -> String {
-        outbound_name(self.port, &self.subset, &self.host)
+/// `buildClusters` and `buildOutboundClusters`: one per service and port, and one per subset.
+pub(crate) fn all(context: &Context<'_>, warnings: &mut Vec<String>) -> BTreeMap<String, MeshCluster> {
+    let mut clusters = BTreeMap::new();
+    for service in &context.scope.services {
+        if service.resolution == Resolution::Alias {
+            continue;
+        }
+        let rule = context.rules.for_service(context.proxy, service);
+        for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {
+            if is_forwarder(service) && !forwards(port.protocol) {
+                continue;
+            }
+            let builder = Builder { context, service, port, rule };
+            let Some(main) = builder.cluster(None, warnings) else { continue };
+            clusters.insert(outbound_name(port.number, "", &service.host), main);
+            if is_forwarder(service) {
+                continue;
+            }
+            for subset in rule.iter().flat_map(|r| &r.rule.spec.subsets) {
+                if let Some(cluster) = builder.cluster(Some(subset), warnings) {
+                    clusters.insert(outbound_name(port.number, &subset.name, &service.host), cluster);
+                }
+            }
+        }
+    }
+    clusters.insert(BLACK_HOLE.to_owned(), bare(ClusterKind::Static, UpstreamProtocol::Http1));
+    if context.proxy.kind == ProxyKind::Sidecar {
+        let passes = bare(ClusterKind::OriginalDestination, UpstreamProtocol::Downstream);
+        clusters.insert(PASSTHROUGH.to_owned(), passes);
+    }
+    clusters
+}
+
+/// The clusters that an AUTO_PASSTHROUGH server leads to, by server name (`buildOutboundSniDnatClusters`).
+pub(crate) fn by_server_name(context: &Context<'_>) -> BTreeMap<String, MeshCluster> {
+    let mut clusters = BTreeMap::new();
+    for service in context.scope.services.iter().filter(|s| !s.external) {
+        let rule = context.rules.for_service(context.proxy, service);
+        for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {
+            let builder = Builder { context, service, port, rule };
+            let subsets = rule.iter().flat_map(|r| &r.rule.spec.subsets).map(Some);
+            for subset in std::iter::once(None).chain(subsets) {
+                let Some(mut cluster) = builder.cluster(subset, &mut Vec::new()) else { continue };
+                cluster.tls = None;
+                cluster.tls_by_endpoint = false;
+                // The proxy passes TLS on without looking into it, so only endpoints with mesh TLS may receive it.
+                cluster.endpoints.retain(|e| e.mesh_tls);
+                let name = subset.map_or("", |s| s.name.as_str());
+                clusters.insert(sni_name(port.number, name, &service.host), cluster);
+            }
+        }
+    }
+    clusters
+}
+
+fn bare(kind: ClusterKind, protocol: UpstreamProtocol) -> MeshCluster {
+    MeshCluster {
+        kind,
+        endpoints: Vec::new(),
+        protocol,
+        tls: None,
+        tls_by_endpoint: false,
+        port_override: None,
     }
 }
 
-/// What the clusters of one proxy are made from.
-pub(crate) struct Builder<'a> {
-    pub(crate) input: &'a Input<'a>,
-    pub(crate) resources: &'a Resources<'a>,
-    pub(crate) rules: &'a DestinationRules,
-    pub(crate) proxy: &'a Proxy,
-    pub(crate) scope: &'a Scope,
+/// Whether requests are forwarded to whatever name they carry: DYNAMIC_DNS with a wildcard.
+fn is_forwarder(service: &Service) -> bool {
+    is_wildcard(&service.host) && service.resolution == Resolution::DynamicDns
+}
+
+/// The protocols that such a cluster is made for.
+fn forwards(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Http | Protocol::Http2 | Protocol::Tls)
+}
+
+/// What the clusters of one service's port are made from.
+struct Builder<'a> {
+    context: &'a Context<'a>,
+    service: &'a Service,
+    port: &'a Port,
+    rule: Option<&'a Merged>,
 }
 
 impl Builder<'_> {
-    /// The cluster, or none where there is no such service, port or subset: a request for it then gets 503, `NC`.
-    pub(crate) fn outbound(&self, key: &Key, warnings: &mut Vec<String>) -> Option<Cluster> {
-        let service = self.scope.service(&key.host)?;
-        let port = service.port(key.port)?;
-        let rule = self.rules.for_service(self.proxy, service);
-        let subset =
-            if key.subset.is_empty() { None } else { Some(rule.and_then(|r| r.subset(&key.subset))?) };
-        let policy = policy(rule.map(|r| &r.rule.spec), subset, key.port);
-        let protocol = self.upstream_protocol(port, &policy);
-        let wanted = |e: &&Endpoint| subset.is_none_or(|s| labels_match(&s.labels, &e.labels));
-        let endpoints: Vec<&Endpoint> = match &port.addressing {
-            Addressing::Endpoints(all) => all.iter().filter(wanted).collect(),
-            Addressing::Original => Vec::new(),
-        };
-        let discovery = match &port.addressing {
-            Addressing::Endpoints(_) => Discovery::Endpoints(endpoints.iter().map(|e| e.address).collect()),
-            Addressing::Original => Discovery::OriginalDestination(self.input.endpoints.to_vec()),
-        };
-        let tls = match &policy.tls {
-            Some(tls) => {
-                let selects = rule.is_some_and(super::destination_rules::Merged::selects_workloads);
-                self.configured_tls(tls, selects, key, service, port, protocol, warnings)
+    fn sidecar(&self) -> bool {
+        self.context.proxy.kind == ProxyKind::Sidecar
+    }
+
+    /// `convertResolution`; a load balancer PASSTHROUGH overrides it (`applyLoadBalancer`).
+    fn kind(&self, policy: &PortPolicy) -> ClusterKind {
+        let passes =
+            policy.load_balancer.as_ref().and_then(|b| b.simple) == Some(SimpleLoadBalancer::Passthrough);
+        if is_forwarder(self.service) {
+            return ClusterKind::DynamicDns;
+        }
+        if passes {
+            return ClusterKind::OriginalDestination;
+        }
+        match self.service.resolution {
+            Resolution::ClientSide | Resolution::Alias | Resolution::DynamicDns => ClusterKind::Endpoints,
+            Resolution::Dns if self.service.races => ClusterKind::LogicalDns,
+            Resolution::Dns => ClusterKind::StrictDns,
+            Resolution::DnsRoundRobin => ClusterKind::LogicalDns,
+            Resolution::Passthrough if self.sidecar() && !self.service.kubernetes => {
+                ClusterKind::OriginalDestination
             }
-            None => self.automatic_tls(key, service, port, &endpoints, protocol, warnings),
+            Resolution::Passthrough => ClusterKind::Endpoints,
+        }
+    }
+
+    /// `buildCluster` with `applyDestinationRule` or `buildSubsetCluster`. None where a name has no endpoint: requests for
+    /// it get 503, `NC`.
+    fn cluster(&self, subset: Option<&Subset>, warnings: &mut Vec<String>) -> Option<MeshCluster> {
+        let spec = self.rule.map(|r| &r.rule.spec);
+        let policy = policy(spec, subset, self.port.number);
+        let kind = self.kind(&policy);
+        let wanted = |e: &&Endpoint| subset.is_none_or(|s| labels_match(&s.labels, &e.labels));
+        let behind: Vec<&Endpoint> = match kind {
+            ClusterKind::OriginalDestination | ClusterKind::Static | ClusterKind::DynamicDns => Vec::new(),
+            ClusterKind::Endpoints => {
+                // FromServiceEndpoints matches by the port's name, and leaves host names out.
+                let usable = |e: &&Endpoint| {
+                    e.port_name == self.port.name && (e.port == 0 || e.address.parse::<IpAddr>().is_ok())
+                };
+                let all = self.context.registry.endpoints(self.service, self.port.number);
+                all.filter(usable).filter(wanted).collect()
+            }
+            ClusterKind::StrictDns | ClusterKind::LogicalDns => {
+                self.context.registry.endpoints(self.service, self.port.number).filter(wanted).collect()
+            }
         };
-        Some(Cluster { name: key.name(), discovery, protocol, tls })
+        if behind.is_empty() && matches!(kind, ClusterKind::StrictDns | ClusterKind::LogicalDns) {
+            return None;
+        }
+        let protocol = self.protocol(&policy);
+        let name = subset.map_or("", |s| s.name.as_str());
+        let (tls, tls_by_endpoint) = match &policy.tls {
+            Some(tls) => (self.configured_tls(tls, name, protocol, warnings), false),
+            None => {
+                let tls = self.automatic_tls(spec, subset, name, protocol);
+                // An original destination has no labels to decide by.
+                let by_endpoint = tls.is_some() && kind != ClusterKind::OriginalDestination;
+                (tls, by_endpoint)
+            }
+        };
+        let mode = tls_mode(spec, subset, self.port.number);
+        let endpoints = behind.into_iter().map(|e| MeshEndpoint {
+            address: e.address.clone(),
+            port: e.port,
+            local: e.local,
+            mesh_tls: self.accepts_mesh_tls(e, mode),
+        });
+        let port_override = match kind {
+            ClusterKind::OriginalDestination => self.service.overrides.get(&self.port.number).copied(),
+            _ => None,
+        };
+        Some(MeshCluster {
+            kind,
+            endpoints: endpoints.collect(),
+            protocol,
+            tls,
+            tls_by_endpoint,
+            port_override,
+        })
     }
 
     /// HTTP/2 when the port says so (`setUpstreamProtocol` in cluster_builder.go) or the rule upgrades it
     /// (`shouldH2Upgrade` in cluster_traffic_policy.go). So between sidecar and egress gateway it is the name of the
     /// gateway's Service port that decides: Istio's charts name port 80 `http2`, hence the HTTP/2 in the document's first
     /// log sample, and port 443 `https`, which is not HTTP/2, hence the HTTP/1.1 in its second. The ALPN that both sides
-    /// agree on follows the protocol and never decides it.
-    fn upstream_protocol(&self, port: &Port, policy: &PortPolicy) -> UpstreamProtocol {
+    /// agree on follows the protocol and never decides it. A sidecar's cluster for a port without protocol follows the
+    /// client before any upgrade is looked at; gateways do not sniff.
+    fn protocol(&self, policy: &PortPolicy) -> UpstreamProtocol {
         let pool = policy.connection_pool.as_ref().and_then(|p| p.http.as_ref());
+        let mesh = self.context.input.mesh;
         if pool.is_some_and(|p| p.use_client_protocol) {
             return UpstreamProtocol::Downstream;
         }
-        let upgrade = pool.is_some_and(|p| p.h2_upgrade_policy == UpgradePolicy::Upgrade);
-        match port.protocol {
-            // A proxy takes HTTP/1.1 there as well.
-            Protocol::Http2 if !upgrade && !self.input.mesh.http2 && port.leads_to_proxies() => {
-                UpstreamProtocol::Http1
-            }
-            Protocol::Http2 => UpstreamProtocol::Http2,
-            _ if upgrade => UpstreamProtocol::Http2,
-            // Gateways do not sniff (setUpstreamProtocol).
-            Protocol::Sniffed if self.proxy.kind == ProxyKind::Sidecar => UpstreamProtocol::Downstream,
-            Protocol::Sniffed | Protocol::Http | Protocol::Https | Protocol::Tls | Protocol::Tcp => {
-                UpstreamProtocol::Http1
-            }
+        if self.port.protocol == Protocol::Sniffed && self.sidecar() {
+            return UpstreamProtocol::Downstream;
         }
+        let upgrade = match pool.map(|p| p.h2_upgrade_policy) {
+            Some(UpgradePolicy::Upgrade) => true,
+            Some(UpgradePolicy::DoNotUpgrade) => false,
+            Some(UpgradePolicy::Default) | None => self.port.protocol.is_http() && mesh.h2_upgrade,
+        };
+        if self.port.protocol == Protocol::Http2 {
+            // A proxy takes HTTP/1.1 there as well.
+            let mut behind = self.context.registry.endpoints(self.service, self.port.number);
+            let leads_to_proxies = behind.all(|e| e.identity.is_some());
+            return if !upgrade && !mesh.http2 && leads_to_proxies {
+                UpstreamProtocol::Http1
+            } else {
+                UpstreamProtocol::Http2
+            };
+        }
+        if upgrade { UpstreamProtocol::Http2 } else { UpstreamProtocol::Http1 }
     }
 
-    /// `buildUpstreamTLSSettings` and `buildUpstreamClusterTLSContext` (pilot/pkg/networking/core/cluster_tls.go).
-    #[allow(clippy::too_many_arguments, reason = "they are the facts that Istio's function decides on")]
+    /// `buildUpstreamTLSSettings` and `buildUpstreamClusterTLSContext`.
     fn configured_tls(
         &self,
         tls: &ClientTls,
-        selects_workloads: bool,
-        key: &Key,
-        service: &Service,
-        port: &Port,
+        subset: &str,
         protocol: UpstreamProtocol,
         warnings: &mut Vec<String>,
     ) -> Option<UpstreamTls> {
+        let accounts = self.context.registry.accounts(self.service);
         let mutual = match tls.mode {
             ClientTlsMode::Disable => return None,
             ClientTlsMode::IstioMutual => {
-                let peer_identities = if tls.subject_alt_names.is_empty() {
-                    identities(port)
-                } else {
-                    tls.subject_alt_names.clone()
-                };
-                let sni = if tls.sni.is_empty() { default_sni(key) } else { tls.sni.clone() };
-                let alpn = mesh_alpn(port.protocol, protocol);
+                let peer_identities =
+                    if tls.subject_alt_names.is_empty() { accounts } else { tls.subject_alt_names.clone() };
+                let sni = if tls.sni.is_empty() { self.default_sni(subset) } else { tls.sni.clone() };
+                let alpn = mesh_alpn(self.port.protocol, protocol);
                 return Some(UpstreamTls::MeshMutual { sni, peer_identities, alpn });
             }
             ClientTlsMode::Simple => false,
             ClientTlsMode::Mutual => true,
         };
-        // A sidecar is not given a credential by a rule that other workloads share; TLS is left out altogether.
-        if !tls.credential_name.is_empty() && self.proxy.kind == ProxyKind::Sidecar && !selects_workloads {
+        // A sidecar is not given a Secret by a rule that other workloads share; TLS is left out altogether. ConfigMaps are
+        // for everyone.
+        let secret = !tls.credential_name.is_empty() && !tls.credential_name.starts_with("configmap://");
+        let selects = self.rule.is_some_and(Merged::selects_workloads);
+        if secret && self.sidecar() && !selects {
             warnings.push(format!(
                 "{}: credentialName {:?} for {} has no effect on a sidecar in a DestinationRule without \
                  workloadSelector; the sidecar opens no TLS",
-                self.proxy.name, tls.credential_name, service.host
+                self.context.proxy.name, tls.credential_name, self.service.host
             ));
             return None;
         }
-        Some(UpstreamTls::Originate(origination(tls, mutual, port.protocol, protocol)))
+        let from_entry = if self.service.kubernetes { Vec::new() } else { accounts };
+        Some(UpstreamTls::Originate(origination(tls, mutual, from_entry, protocol)))
     }
 
-    /// Auto mTLS (`BestEffortInferServiceMTLSMode` in push_context.go, then by endpoint): mesh TLS to workloads that have
-    /// a sidecar and do not forbid it. A gateway's pods do not carry `security.istio.io/tlsMode: istio` (only the sidecar
-    /// injection template sets it), so no proxy opens mesh TLS to a gateway unless a rule says so.
+    fn default_sni(&self, subset: &str) -> String {
+        sni_name(self.port.number, subset, &self.service.host)
+    }
+
+    /// Auto mTLS (`BestEffortInferServiceMTLSMode` in push_context.go): mesh TLS, for those endpoints that can.
     fn automatic_tls(
         &self,
-        key: &Key,
-        service: &Service,
-        port: &Port,
-        endpoints: &[&Endpoint],
+        spec: Option<&crate::resources::destination_rule::DestinationRule>,
+        subset: Option<&Subset>,
+        name: &str,
         protocol: UpstreamProtocol,
-        warnings: &mut Vec<String>,
     ) -> Option<UpstreamTls> {
-        if service.external {
+        let mesh = self.context.input.mesh;
+        if self.service.external || !mesh.auto_mtls {
             return None;
         }
-        let meshed = endpoints.iter().filter(|e| self.accepts_mesh_tls(e)).count();
-        if meshed == 0 {
-            return None;
+        let top = match subset {
+            Some(subset) => subset.traffic_policy.as_ref(),
+            None => spec.and_then(|s| s.traffic_policy.as_ref()),
+        };
+        let balancer = top.and_then(|p| p.load_balancer.as_ref()).and_then(|b| b.simple);
+        let passes = self.service.resolution == Resolution::Passthrough
+            || balancer == Some(SimpleLoadBalancer::Passthrough);
+        if passes {
+            let mut all = self.context.registry.endpoints(self.service, self.port.number).peekable();
+            if all.peek().is_none() || all.any(|e| !e.mesh_tls) {
+                return None;
+            }
         }
-        if meshed < endpoints.len() {
-            warnings.push(format!(
-                "{}: only some endpoints of {} accept mesh TLS; the plan sends plain text to all",
-                self.proxy.name, service.host
-            ));
+        let policies = &self.context.resources.peer_authentications;
+        // What proxies cannot do is no reason here: a policy of a workload may still demand mesh TLS.
+        let able = MeshConfig { mesh_tls: true, ..mesh.clone() };
+        if of_namespace(policies, &self.service.namespace, &able) == Accepts::Plain {
             return None;
         }
         Some(UpstreamTls::MeshMutual {
-            sni: default_sni(key),
-            peer_identities: identities(port),
-            alpn: mesh_alpn(port.protocol, protocol),
+            sni: self.default_sni(name),
+            peer_identities: self.context.registry.accounts(self.service),
+            alpn: mesh_alpn(self.port.protocol, protocol),
         })
     }
 
-    fn accepts_mesh_tls(&self, endpoint: &Endpoint) -> bool {
-        let Some(identity) = &endpoint.identity else { return false };
-        let behind = self.input.proxies.iter().find(|p| {
-            p.identity == *identity
-                && (p.inbound.iter().any(|i| i.bind == endpoint.address)
-                    || p.servers.iter().any(|(_, bind)| *bind == endpoint.address))
-        });
-        let behind = behind.or_else(|| self.input.proxies.iter().find(|p| p.identity == *identity));
-        match behind {
-            None => true,
-            Some(proxy) => match proxy.kind {
-                ProxyKind::Gateway => false,
-                ProxyKind::Sidecar => {
-                    let inbound = proxy.inbound.iter().find(|i| i.bind == endpoint.address);
-                    let port = inbound.map_or(0, |i| i.port);
-                    accepts(&self.resources.peer_authentications, proxy, port, self.input.mesh)
-                        != Accepts::Plain
-                }
-            },
+    /// `checkMtlsEnabled` (pilot/pkg/xds/endpoints/mtls_checker.go): a rule's TLS mode decides for all endpoints, here also
+    /// the top-level one under settings for the port without TLS; else the label of each, and what its workload accepts.
+    fn accepts_mesh_tls(&self, endpoint: &Endpoint, mode: Option<ClientTlsMode>) -> bool {
+        if let Some(mode) = mode {
+            return mode == ClientTlsMode::IstioMutual;
         }
+        let policies = &self.context.resources.peer_authentications;
+        endpoint.mesh_tls
+            && accepts(
+                policies,
+                &endpoint.namespace,
+                &endpoint.labels,
+                endpoint.workload_port,
+                self.context.input.mesh,
+            ) != Accepts::Plain
     }
-
-    /// The cluster that passes on what the registry does not know (`buildDefaultPassthroughCluster`).
-    pub(crate) fn passthrough(&self) -> Cluster {
-        Cluster {
-            name: PASSTHROUGH.to_owned(),
-            discovery: Discovery::OriginalDestination(self.input.endpoints.to_vec()),
-            protocol: UpstreamProtocol::Downstream,
-            tls: None,
-        }
-    }
-}
-
-/// The cluster that leads nowhere (`buildBlackHoleCluster`).
-pub(crate) fn black_hole() -> Cluster {
-    Cluster {
-        name: BLACK_HOLE.to_owned(),
-        discovery: Discovery::Nowhere,
-        protocol: UpstreamProtocol::Http1,
-        tls: None,
-    }
-}
-
-/// The identities that a service's addresses have (`serviceAccounts`).
-fn identities(port: &Port) -> Vec<String> {
-    let all: BTreeSet<String> = match &port.addressing {
-        Addressing::Endpoints(endpoints) => endpoints.iter().filter_map(|e| e.identity.clone()).collect(),
-        Addressing::Original => BTreeSet::new(),
-    };
-    all.into_iter().collect()
-}
-
-/// `BuildDNSSrvSubsetKey`.
-fn default_sni(key: &Key) -> String {
-    format!("outbound_.{}_.{}_.{}", key.port, key.subset, key.host)
 }
 
 /// What Istio's ALPN filter offers in mesh TLS, by the protocol of the request (`mtlsHTTP11ALPN`, `mtlsHTTP2ALPN` in
 /// pilot/pkg/xds/filters/filters.go), and what the cluster itself offers for anything but HTTP
 /// (`ALPNInMeshWithMxc` in pilot/pkg/networking/util/util.go).
 fn mesh_alpn(port: Protocol, upstream: UpstreamProtocol) -> Vec<String> {
-    let list: &[&str] = match (port, upstream) {
-        (Protocol::Tcp | Protocol::Tls, UpstreamProtocol::Http1) => &["istio-peer-exchange", "istio"],
-        (_, UpstreamProtocol::Http1) => &["istio-http/1.1", "istio", "http/1.1"],
-        (_, UpstreamProtocol::Http2) => &["istio-h2", "istio", "h2"],
+    let list: &[&str] = match upstream {
+        UpstreamProtocol::Http1 if port.is_tcp() && port != Protocol::Https => {
+            &["istio-peer-exchange", "istio"]
+        }
+        UpstreamProtocol::Http1 => &["istio-http/1.1", "istio", "http/1.1"],
+        UpstreamProtocol::Http2 => &["istio-h2", "istio", "h2"],
         // By the request: the data plane offers those of these that fit it.
-        (_, UpstreamProtocol::Downstream) => &["istio-h2", "istio-http/1.1", "istio", "h2", "http/1.1"],
+        UpstreamProtocol::Downstream => &["istio-h2", "istio-http/1.1", "istio", "h2", "http/1.1"],
     };
     list.iter().map(|&s| s.to_owned()).collect()
 }
 
-/// `constructUpstreamTLS` and `setAutoSniAndAutoSanValidation` (cluster_tls.go).
-fn origination(tls: &ClientTls, mutual: bool, port: Protocol, upstream: UpstreamProtocol) -> Origination {
+/// `constructUpstreamTLS` and `setAutoSniAndAutoSanValidation`. `from_entry`: the ServiceEntry's `subjectAltNames`.
+fn origination(
+    tls: &ClientTls,
+    mutual: bool,
+    from_entry: Vec<String>,
+    upstream: UpstreamProtocol,
+) -> Origination {
     let credential = (!tls.credential_name.is_empty()).then(|| tls.credential_name.clone());
     let trust = if tls.skips_verification() {
         Trust::Anybody
@@ -265,19 +365,16 @@ fn origination(tls: &ClientTls, mutual: bool, port: Protocol, upstream: Upstream
             key: tls.private_key.clone(),
         },
     });
-    // Bytes have no Host, so that there is nothing to take a server name, or a name to verify, from.
-    let opaque = port == Protocol::Tcp;
-    let sni = match (tls.sni.as_str(), opaque) {
-        ("", false) => ServerName::FromHost,
-        ("", true) => ServerName::Absent,
-        (name, _) => ServerName::Fixed(name.to_owned()),
-    };
-    let names = if !tls.subject_alt_names.is_empty() {
-        NameCheck::OneOf(tls.subject_alt_names.clone())
-    } else if sni == ServerName::FromHost && !tls.skips_verification() {
-        NameCheck::FromHost
-    } else {
-        NameCheck::ChainOnly
+    let sni = if tls.sni.is_empty() { ServerName::FromHost } else { ServerName::Fixed(tls.sni.clone()) };
+    // auto_san_validation is decided by the rule alone; names of the ServiceEntry are checked besides.
+    let from_host =
+        sni == ServerName::FromHost && tls.subject_alt_names.is_empty() && !tls.skips_verification();
+    let names = if tls.subject_alt_names.is_empty() { from_entry } else { tls.subject_alt_names.clone() };
+    let names = match (names.is_empty(), from_host) {
+        (false, true) => NameCheck::OneOfAndHost(names),
+        (false, false) => NameCheck::OneOf(names),
+        (true, true) => NameCheck::FromHost,
+        (true, false) => NameCheck::ChainOnly,
     };
     // Only an HTTP/2 cluster offers ALPN, and `istio.alpn_override: "false"` (AddALPNOverrideToMetadata) keeps the ALPN
     // filter's mesh-internal values away from servers outside.
@@ -285,6 +382,7 @@ fn origination(tls: &ClientTls, mutual: bool, port: Protocol, upstream: Upstream
         UpstreamProtocol::Http2 => vec!["h2".to_owned()],
         UpstreamProtocol::Http1 | UpstreamProtocol::Downstream => Vec::new(),
     };
+    let crl_file = (!tls.ca_crl.is_empty() && credential.is_none()).then(|| tls.ca_crl.clone());
     Origination {
         sni,
         trust,
@@ -294,5 +392,6 @@ fn origination(tls: &ClientTls, mutual: bool, port: Protocol, upstream: Upstream
         min_version: None,
         max_version: None,
         credential,
+        crl_file,
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use meshproof_model::Resource;
 
-use crate::model::{ClientCertificate, Cluster, Credential, Trust, UpstreamTls};
+use crate::mesh::ProxyConfig;
+use crate::model::{ClientCertificate, Credential, DownstreamTls, Trust, UpstreamTls};
+use crate::resources::Resources;
 
 /// The suffix by which Istio asks for a credential's CA.
 const CA_SUFFIX: &str = "-cacert";
@@ -13,19 +15,51 @@ const CA_SUFFIX: &str = "-cacert";
 /// Larger values are no certificates; Kubernetes itself keeps Secrets below 1 MiB.
 const MAX_VALUE: usize = 1024 * 1024;
 
-/// The credentials that a proxy's clusters mention, as far as Secrets of the proxy's own namespace supply them.
-pub(crate) fn of_proxy(clusters: &[Cluster], namespace: &str, secrets: &[&Resource]) -> Vec<Credential> {
+/// The credentials that a proxy's clusters and chains mention, as far as Secrets and ConfigMaps supply them.
+pub(crate) fn of_proxy(config: &ProxyConfig, namespace: &str, resources: &Resources<'_>) -> Vec<Credential> {
     let mut names = BTreeSet::new();
-    for cluster in clusters {
-        let Some(UpstreamTls::Originate(origination)) = &cluster.tls else { continue };
-        if let Trust::Credential(name) = &origination.trust {
-            names.insert(name);
+    let mut add = |trust: Option<&Trust>, certificates: &[ClientCertificate]| {
+        if let Some(Trust::Credential(name)) = trust {
+            names.insert(name.clone());
         }
-        if let Some(ClientCertificate::Credential(name)) = &origination.client_certificate {
-            names.insert(name);
+        for certificate in certificates {
+            if let ClientCertificate::Credential(name) = certificate {
+                names.insert(name.clone());
+            }
+        }
+    };
+    for cluster in config.clusters.values() {
+        if let Some(UpstreamTls::Originate(origination)) = &cluster.tls {
+            add(Some(&origination.trust), origination.client_certificate.as_slice());
         }
     }
-    names.into_iter().filter_map(|name| credential(name, namespace, secrets)).collect()
+    for chain in config.listeners.iter().flat_map(|l| &l.chains) {
+        if let Some(DownstreamTls::Own(tls)) = &chain.tls {
+            add(tls.client_ca.as_ref(), &tls.certificates);
+        }
+    }
+    names.into_iter().filter_map(|name| found(&name, namespace, resources)).collect()
+}
+
+fn found(reference: &str, namespace: &str, resources: &Resources<'_>) -> Option<Credential> {
+    match reference.strip_prefix("configmap://") {
+        Some(path) => of_config_map(reference, path, resources),
+        None => credential(reference, namespace, &resources.secrets),
+    }
+}
+
+/// A CA from a ConfigMap, which every proxy may read (`GetConfigMapCaCert` in pilot/pkg/credentials/kube/secrets.go).
+fn of_config_map(reference: &str, path: &str, resources: &Resources<'_>) -> Option<Credential> {
+    let (owner, name) = path.split_once('/')?;
+    // The name that Istio asks for has the suffix, which is taken off again.
+    let map = resources.config_maps.iter().find(|m| m.namespace() == owner && m.name() == name)?;
+    let text = |key: &str| {
+        let text = map.0.get("data")?.get(key)?.as_str()?;
+        (!text.is_empty() && text.len() <= MAX_VALUE).then(|| text.to_owned())
+    };
+    let ca = text("cacert").or_else(|| text("ca.crt"))?;
+    let crl = if text("cacert").is_some() { text("crl") } else { text("ca.crl") };
+    Some(Credential { name: reference.to_owned(), certificate: None, key: None, ca: Some(ca), crl })
 }
 
 /// `ParseResourceName` for Secrets: `NAME`, `kubernetes://NAME`, or with `NAMESPACE/` before the name; a namespace other

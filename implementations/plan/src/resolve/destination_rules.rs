@@ -6,8 +6,9 @@ use super::input::Proxy;
 use super::registry::Service;
 use crate::resources::Named;
 use crate::resources::common::labels_match;
-use crate::resources::destination_rule::{ClientTls, ConnectionPool, DestinationRule, Subset, TrafficPolicy};
+use crate::resources::destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
 use crate::resources::hosts::{most_specific, qualified};
+use crate::resources::traffic_policy::{ConnectionPool, LoadBalancer};
 
 /// One or several rules for one host, merged.
 #[derive(Clone, Debug)]
@@ -26,10 +27,6 @@ impl Merged {
     pub(crate) fn selects_workloads(&self) -> bool {
         self.rule.spec.workload_selector.is_some()
     }
-
-    pub(crate) fn subset(&self, name: &str) -> Option<&Subset> {
-        self.rule.spec.subsets.iter().find(|s| s.name == name)
-    }
 }
 
 /// All rules, as `setDestinationRules` (pilot/pkg/model/push_context.go) indexes them.
@@ -42,7 +39,12 @@ pub(crate) struct DestinationRules {
 
 impl DestinationRules {
     /// Merges what is to be merged. Subsets that are lost to an older one of the same name are warned of.
-    pub(crate) fn index(rules: &[Named<DestinationRule>], root: &str, warnings: &mut Vec<String>) -> Self {
+    pub(crate) fn index(
+        rules: &[Named<DestinationRule>],
+        root: &str,
+        default_export_to: &[String],
+        warnings: &mut Vec<String>,
+    ) -> Self {
         let mut index =
             Self { local: Vec::new(), exported: Vec::new(), root_local: Vec::new(), root: root.to_owned() };
         // Rules with a selector first, then by age (sortConfigBySelectorAndCreationTime).
@@ -65,7 +67,11 @@ impl DestinationRules {
             if reaches_own {
                 add(&mut index.local, merged.clone(), warnings);
             }
-            let private = export_to.len() == 1 && (export_to.contains(".") || export_to.contains(namespace));
+            let private = if export_to.is_empty() {
+                default_export_to.iter().any(|e| e == ".")
+            } else {
+                export_to.len() == 1 && (export_to.contains(".") || export_to.contains(namespace))
+            };
             if !private {
                 add(&mut index.exported, merged, &mut Vec::new());
             } else if namespace == root {
@@ -167,6 +173,7 @@ fn add(index: &mut Vec<Merged>, new: Merged, warnings: &mut Vec<String>) {
 pub(crate) struct PortPolicy {
     pub(crate) tls: Option<ClientTls>,
     pub(crate) connection_pool: Option<ConnectionPool>,
+    pub(crate) load_balancer: Option<LoadBalancer>,
 }
 
 /// `GetPortLevelTrafficPolicy` (pilot/pkg/networking/util/util.go): settings for the port stand in the place of all the
@@ -178,10 +185,20 @@ fn port_policy(policy: &TrafficPolicy, port: u16) -> (PortPolicy, bool) {
         .find(|s| s.port.as_ref().is_some_and(|p| p.number == u32::from(port)));
     match own {
         Some(own) => {
-            (PortPolicy { tls: own.tls.clone(), connection_pool: own.connection_pool.clone() }, true)
+            let policy = PortPolicy {
+                tls: own.tls.clone(),
+                connection_pool: own.connection_pool.clone(),
+                load_balancer: own.load_balancer.clone(),
+            };
+            (policy, true)
         }
         None => {
-            (PortPolicy { tls: policy.tls.clone(), connection_pool: policy.connection_pool.clone() }, false)
+            let policy = PortPolicy {
+                tls: policy.tls.clone(),
+                connection_pool: policy.connection_pool.clone(),
+                load_balancer: policy.load_balancer.clone(),
+            };
+            (policy, false)
         }
     }
 }
@@ -198,8 +215,27 @@ pub(crate) fn policy(rule: Option<&DestinationRule>, subset: Option<&Subset>, po
         Some(mut base) if !whole => {
             base.tls = of_subset.tls.or(base.tls);
             base.connection_pool = of_subset.connection_pool.or(base.connection_pool);
+            base.load_balancer = of_subset.load_balancer.or(base.load_balancer);
             base
         }
         Some(_) | None => of_subset,
     }
+}
+
+/// `tlsModeForDestinationRule` (pilot/pkg/xds/endpoints/mtls_checker.go): settings for the port, as far as they set TLS,
+/// before the top-level ones; a subset's before the rule's.
+pub(crate) fn tls_mode(
+    rule: Option<&DestinationRule>,
+    subset: Option<&Subset>,
+    port: u16,
+) -> Option<ClientTlsMode> {
+    let of = |policy: &TrafficPolicy| {
+        let own = policy
+            .port_level_settings
+            .iter()
+            .find(|s| s.tls.is_some() && s.port.as_ref().is_some_and(|p| p.number == u32::from(port)));
+        own.and_then(|s| s.tls.as_ref()).or(policy.tls.as_ref()).map(|t| t.mode)
+    };
+    let of_subset = subset.and_then(|s| s.traffic_policy.as_ref()).and_then(of);
+    of_subset.or_else(|| rule.and_then(|r| r.traffic_policy.as_ref()).and_then(of))
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use meshproof_model::Resource;
 
+use crate::mesh::ProxyConfig;
 use crate::model::{Credential, OriginalDestination, Plan};
 
 /// Everything that decides what the proxies must do.
@@ -15,6 +16,8 @@ pub struct Input<'a> {
     pub resources: &'a [Resource],
     /// The Kubernetes services.
     pub registry: &'a [Service],
+    /// Workloads that a ServiceEntry's `workloadSelector` may select, besides the WorkloadEntries among `resources`.
+    pub workloads: &'a [Workload],
     /// The proxies that are running.
     pub proxies: &'a [Proxy],
     /// Where the `host:port`s outside the mesh lead on this machine.
@@ -24,7 +27,7 @@ pub struct Input<'a> {
 }
 
 /// A Kubernetes service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// `istio-egressgateway.istio-system.svc.cluster.local`.
     pub host: String,
@@ -32,17 +35,36 @@ pub struct Service {
     pub namespace: String,
     /// Its ports.
     pub ports: Vec<ServicePort>,
+    /// Its ClusterIP, as far as known.
+    pub address: Option<String>,
+    /// Whether it is headless: `clusterIP: None`.
+    pub headless: bool,
+    /// The target of an ExternalName Service.
+    pub external_name: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its selector; empty: its endpoints come from elsewhere.
+    pub selector: BTreeMap<String, String>,
+    /// The annotation `networking.istio.io/exportTo`; empty: the mesh's default.
+    pub export_to: Vec<String>,
+    /// Its place in the order of creation among [`Input::resources`].
+    pub created: usize,
 }
 
 /// A port of a Kubernetes service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServicePort {
     /// What clients dial.
     pub number: u16,
     /// May be empty.
     pub name: String,
-    /// `HTTP`, `HTTP2`, `HTTPS`, `TLS`, `TCP`; empty where nothing says, and Istio looks at the bytes.
+    /// `appProtocol`, or a protocol's name; empty: the port's name decides, and without a prefix that Istio
+    /// knows the first bytes do.
     pub protocol: String,
+    /// `targetPort` where it is a number other than `number`.
+    pub target_port: Option<u16>,
+    /// Whether it is a UDP port.
+    pub udp: bool,
     /// Where it leads on this machine.
     pub endpoints: Vec<Endpoint>,
 }
@@ -52,7 +74,25 @@ pub struct ServicePort {
 pub struct Endpoint {
     /// On this machine.
     pub address: SocketAddr,
-    /// The SPIFFE identity, where a proxy of the mesh stands before it.
+    /// The SPIFFE identity of its service account, where it is known.
+    pub identity: Option<String>,
+    /// Whether its pod is labelled `security.istio.io/tlsMode: istio`. Sidecar injection sets this label; the
+    /// gateways' charts do not.
+    pub mesh_tls: bool,
+    /// The labels of its pod.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its IP address.
+    pub address: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The SPIFFE identity of its service account.
     pub identity: Option<String>,
 }
 
@@ -112,6 +152,16 @@ pub struct MeshConfig {
     /// Whether the proxies can speak HTTP/2 to servers. Where they cannot, the name of a port alone asks for none between
     /// two proxies.
     pub http2: bool,
+    /// `h2UpgradePolicy: UPGRADE`.
+    pub h2_upgrade: bool,
+    /// `enableAutoMtls`.
+    pub auto_mtls: bool,
+    /// `defaultServiceExportTo`; empty: `*`.
+    pub service_export_to: Vec<String>,
+    /// `defaultVirtualServiceExportTo`; empty: `*`.
+    pub virtual_service_export_to: Vec<String>,
+    /// `defaultDestinationRuleExportTo`; empty: `*`.
+    pub destination_rule_export_to: Vec<String>,
 }
 
 impl Default for MeshConfig {
@@ -122,6 +172,11 @@ impl Default for MeshConfig {
             outbound: OutboundPolicy::AllowAny,
             mesh_tls: true,
             http2: true,
+            h2_upgrade: false,
+            auto_mtls: true,
+            service_export_to: Vec::new(),
+            virtual_service_export_to: Vec::new(),
+            destination_rule_export_to: Vec::new(),
         }
     }
 }
@@ -140,6 +195,8 @@ pub enum OutboundPolicy {
 pub struct Resolution {
     /// What every proxy must do.
     pub plan: Plan,
+    /// What istiod would send to every proxy; `plan` is made from it.
+    pub proxies: Vec<ProxyConfig>,
     /// By the proxy's name: what its `credentialName`s lead to. A name without a usable Secret is absent.
     pub credentials: BTreeMap<String, Vec<Credential>>,
     /// What istiod would log or report in a resource's status without refusing it.

@@ -1,30 +1,38 @@
-//! From resources to a plan, by Istio's rules. Where a rule is named, it is a function of Istio 1.30 to 1.32, with the file that
-//! holds it.
+//! From resources to a plan, by Istio's rules. Where a rule is named, it is a function of Istio 1.32 (development branch of
+//! August 2026), with the file that holds it.
 
+mod cidr;
 mod clusters;
+mod context;
 mod credentials;
 mod destination_rules;
 mod gateways;
 mod inbound;
 mod input;
-mod outbound;
+mod listeners;
+mod local;
 mod peer_authentication;
 mod registry;
 mod routes;
+mod scope;
+mod virtual_hosts;
+mod virtual_services;
 mod visibility;
-
-use std::collections::BTreeSet;
 
 pub use input::{
     Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Resolution, Service, ServicePort,
+    Workload,
 };
 
-use self::clusters::{BLACK_HOLE, Builder, PASSTHROUGH, black_hole};
+use self::context::Context;
 use self::destination_rules::DestinationRules;
-use self::registry::{Scope, all_services};
-use crate::model::{Action, Cluster, Listener, ProxyPlan, RouteAction};
+use self::registry::Registry;
+use self::scope::Scope;
+use self::virtual_services::VirtualServices;
+use crate::mesh::ProxyConfig;
+use crate::model::Role;
 use crate::rejected::Rejected;
-use crate::resources::Resources;
+use crate::resources::{Resources, Verdict};
 
 /// Resolves the resources to a plan for each running proxy.
 ///
@@ -35,80 +43,99 @@ use crate::resources::Resources;
 /// # Errors
 /// The first resource that istiod's validation would refuse, or that asks for something the plan does not carry out.
 pub fn resolve(input: &Input<'_>) -> Result<Resolution, Rejected> {
-    let resources = Resources::read(input.resources)?;
-    let services = all_services(input, &resources.service_entries);
-    let mut resolution = Resolution::default();
+    let resources = Resources::read(input.resources);
+    resources.accepted()?;
+    Ok(resolved(input, &resources))
+}
+
+/// What istiod makes of the resources, also where a plan on one machine would not carry it out.
+#[derive(Clone, Debug, Default)]
+pub struct Description {
+    /// One per resource that istiod looks at, in their order.
+    pub verdicts: Vec<Verdict>,
+    /// Absent where istiod refuses a resource.
+    pub resolution: Option<Resolution>,
+}
+
+/// Describes what istiod makes of the resources. It refuses nothing: what the plan does not carry out is among the
+/// verdicts.
+#[must_use]
+pub fn describe(input: &Input<'_>) -> Description {
+    let resources = Resources::read(input.resources);
+    let refused = resources.verdicts.iter().any(|v| v.refused.is_some());
+    let resolution = (!refused).then(|| resolved(input, &resources));
+    Description { verdicts: resources.verdicts, resolution }
+}
+
+fn resolved(input: &Input<'_>, resources: &Resources<'_>) -> Resolution {
+    let mut resolution = Resolution { warnings: resources.notes(), ..Resolution::default() };
+    let registry = Registry::new(input, resources);
+    let mesh = input.mesh;
     let rules = DestinationRules::index(
         &resources.destination_rules,
-        &input.mesh.root_namespace,
+        &mesh.root_namespace,
+        &mesh.destination_rule_export_to,
+        &mut resolution.warnings,
+    );
+    let virtual_services = VirtualServices::prepare(
+        &resources.virtual_services,
+        &mesh.virtual_service_export_to,
         &mut resolution.warnings,
     );
     for proxy in input.proxies {
-        let scope = Scope::of(proxy, input, &services, &resources.sidecars, &resources.virtual_services);
-        let builder = Builder { input, resources: &resources, rules: &rules, proxy, scope: &scope };
-        let plan = proxy_plan(&builder, &mut resolution.warnings);
-        let credentials = credentials::of_proxy(&plan.clusters, &proxy.namespace, &resources.secrets);
+        let scope = Scope::of(proxy, input, &registry, &resources.sidecars, &virtual_services);
+        let context = Context {
+            input,
+            resources,
+            registry: &registry,
+            rules: &rules,
+            virtual_services: &virtual_services,
+            proxy,
+            scope: &scope,
+        };
+        let config = proxy_config(&context, &mut resolution.warnings);
+        let plan = local::plan(&context, &config, &mut resolution.warnings);
+        let credentials = credentials::of_proxy(&config, &proxy.namespace, resources);
         if !credentials.is_empty() {
             resolution.credentials.insert(proxy.name.clone(), credentials);
         }
         resolution.plan.proxies.push(plan);
+        resolution.proxies.push(config);
     }
-    Ok(resolution)
+    resolution
 }
 
-fn proxy_plan(builder: &Builder<'_>, warnings: &mut Vec<String>) -> ProxyPlan {
-    let proxy = builder.proxy;
-    let mut used = BTreeSet::new();
-    let mut listeners = Vec::new();
-    let mut clusters: Vec<Cluster> = Vec::new();
-    match proxy.kind {
-        ProxyKind::Sidecar => {
-            for (port, bind) in &proxy.outbound {
-                listeners.push(outbound::listener(builder, *port, *bind, &mut used, warnings));
-            }
-            for served in &proxy.inbound {
-                let (listener, cluster) = inbound::listener(builder, served);
-                listeners.push(listener);
-                clusters.push(cluster);
-            }
-        }
-        ProxyKind::Gateway => listeners = gateways::listeners(builder, &mut used, warnings),
+fn proxy_config(context: &Context<'_>, warnings: &mut Vec<String>) -> ProxyConfig {
+    let proxy = context.proxy;
+    let mut clusters = clusters::all(context, warnings);
+    let listeners = match proxy.kind {
+        ProxyKind::Sidecar => listeners::sidecar_outbound(context, warnings),
+        ProxyKind::Gateway => gateways::listeners(context, warnings),
+    };
+    if proxy.kind == ProxyKind::Gateway {
+        clusters.extend(clusters::by_server_name(context));
     }
-    clusters.extend(used.iter().filter_map(|key| builder.outbound(key, warnings)));
-    let named = named_clusters(&listeners);
-    if named.contains(PASSTHROUGH) {
-        clusters.push(builder.passthrough());
-    }
-    if named.contains(BLACK_HOLE) {
-        clusters.push(black_hole());
-    }
-    ProxyPlan {
+    ProxyConfig {
         name: proxy.name.clone(),
         namespace: proxy.namespace.clone(),
-        identity: proxy.identity.clone(),
+        role: role(proxy),
         listeners,
         clusters,
+        unmatched: local::unmatched_of(context),
     }
 }
 
-fn named_clusters(listeners: &[Listener]) -> BTreeSet<&str> {
-    let mut names = BTreeSet::new();
-    for chain in listeners.iter().flat_map(|l| &l.chains) {
-        match &chain.action {
-            Action::Tcp { cluster } => {
-                names.insert(cluster.as_str());
-            }
-            Action::Http(http) => {
-                for route in http.virtual_hosts.iter().flat_map(|v| &v.routes) {
-                    match &route.action {
-                        RouteAction::Forward(forward) => {
-                            names.extend(forward.clusters.iter().map(|c| c.cluster.as_str()));
-                        }
-                        RouteAction::DirectResponse { .. } | RouteAction::Redirect { .. } => {}
-                    }
-                }
+/// Which gateway it is, by the label `istio` that Istio's charts and Gateway resources use, else by its name.
+fn role(proxy: &Proxy) -> Role {
+    match proxy.kind {
+        ProxyKind::Sidecar => Role::Sidecar,
+        ProxyKind::Gateway => {
+            let label = proxy.labels.get("istio").map_or(proxy.name.as_str(), String::as_str);
+            if label.contains("egress") || proxy.name.contains("egress") {
+                Role::EgressGateway
+            } else {
+                Role::IngressGateway
             }
         }
     }
-    names
 }

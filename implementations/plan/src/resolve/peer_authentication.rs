@@ -1,9 +1,11 @@
 //! PeerAuthentication: what a workload accepts.
 
-use super::input::{MeshConfig, Proxy};
+use std::collections::BTreeMap;
+
+use super::input::MeshConfig;
 use crate::resources::Named;
 use crate::resources::common::labels_match;
-use crate::resources::gateway::{MutualTlsMode, PeerAuthentication};
+use crate::resources::peer_authentication::{MutualTlsMode, PeerAuthentication};
 
 /// What a workload accepts on one port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +23,8 @@ pub(crate) enum Accepts {
 /// accepted. Of equals the oldest. Where the proxies cannot speak mesh TLS, plain text stands for both.
 pub(crate) fn accepts(
     policies: &[Named<PeerAuthentication>],
-    proxy: &Proxy,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
     port: u16,
     mesh: &MeshConfig,
 ) -> Accepts {
@@ -30,25 +33,21 @@ pub(crate) fn accepts(
     let of_all = |namespace: &str| {
         policies.iter().find(|p| p.id.namespace == namespace && p.spec.selects_all()).map(|p| &p.spec)
     };
-    let namespace = if proxy.namespace == root { None } else { of_all(&proxy.namespace) };
+    let whole = if namespace == root { None } else { of_all(namespace) };
     // A selector in the root namespace selects nothing.
     let workload = policies.iter().find(|p| {
-        p.id.namespace == proxy.namespace
+        p.id.namespace == namespace
             && p.id.namespace != root
             && !p.spec.selects_all()
-            && p.spec.selector.as_ref().is_some_and(|s| labels_match(&s.match_labels, &proxy.labels))
+            && p.spec.selector.as_ref().is_some_and(|s| labels_match(&s.match_labels, labels))
     });
     let of_port = workload
         .and_then(|w| w.spec.port_level_mtls.as_ref())
         .and_then(|ports| ports.get(&port.to_string()))
         .map(|m| m.mode);
     let mode = |p: &PeerAuthentication| p.mtls.map(|m| m.mode);
-    let layers = [
-        of_port,
-        workload.and_then(|w| mode(&w.spec)),
-        namespace.and_then(mode),
-        of_all(root).and_then(mode),
-    ];
+    let layers =
+        [of_port, workload.and_then(|w| mode(&w.spec)), whole.and_then(mode), of_all(root).and_then(mode)];
     layers
         .into_iter()
         .flatten()
@@ -59,4 +58,16 @@ pub(crate) fn accepts(
             MutualTlsMode::Strict => Some(Accepts::MeshTls),
         })
         .unwrap_or(both)
+}
+
+/// What a namespace's workloads accept by its own policy or the mesh's (`GetNamespaceMutualTLSMode` in
+/// pilot/pkg/model/authentication.go).
+pub(crate) fn of_namespace(
+    policies: &[Named<PeerAuthentication>],
+    namespace: &str,
+    mesh: &MeshConfig,
+) -> Accepts {
+    let of_all: Vec<Named<PeerAuthentication>> =
+        policies.iter().filter(|p| p.spec.selects_all()).cloned().collect();
+    accepts(&of_all, namespace, &BTreeMap::new(), 0, mesh)
 }

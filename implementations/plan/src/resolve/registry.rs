@@ -1,65 +1,90 @@
-//! The services that a proxy knows: Kubernetes services and ServiceEntries.
+//! The services that exist, and what is behind them: Kubernetes Services and ServiceEntries
+//! (`convertServices` and `convertServiceEntryToInstances` in pilot/pkg/serviceregistry/serviceentry/conversion.go,
+//! `initServiceRegistry` in pilot/pkg/model/push_context.go).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use super::input::{Input, OutboundPolicy, Proxy, ProxyKind};
-use super::visibility::{Export, exported_to};
+use super::input::{Endpoint as InputEndpoint, Input, Service as InputService, ServicePort};
 use crate::model::OriginalDestination;
-use crate::resources::Named;
 use crate::resources::common::labels_match;
-use crate::resources::gateway::{OutboundMode, Sidecar};
-use crate::resources::hosts::{matches, subset_of};
 use crate::resources::protocol::Protocol;
-use crate::resources::service_entry::{EntryPort, Location, Resolution, ServiceEntry, WorkloadEntry};
-use crate::resources::virtual_service::VirtualService;
+use crate::resources::service_entry::{
+    EntryPort, Location, Resolution as EntryResolution, ServiceEntry, WorkloadEntry,
+};
+use crate::resources::{Named, Resources};
+
+/// The address of a service that has none (`constants.UnspecifiedIP`).
+pub(crate) const NO_ADDRESS: &str = "0.0.0.0";
+
+/// How addresses are found (`model.Resolution`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolution {
+    /// istiod sends them.
+    ClientSide,
+    Dns,
+    DnsRoundRobin,
+    /// Where the application was going.
+    Passthrough,
+    DynamicDns,
+    /// An ExternalName Service: another name for another service.
+    Alias,
+}
 
 /// A service, wherever it comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Service {
-    /// Lower case; may be a wildcard for a ServiceEntry.
+    /// As written. A ServiceEntry's may be a wildcard.
     pub(crate) host: String,
     pub(crate) namespace: String,
     pub(crate) kubernetes: bool,
-    /// Whether it is outside the mesh, so that no mesh TLS is opened to it on the mesh's own account.
+    /// Whether it is outside the mesh, so that Istio opens no mesh TLS to it on its own.
     pub(crate) external: bool,
     pub(crate) ports: Vec<Port>,
-    pub(crate) export_to: Vec<String>,
+    pub(crate) export_to: BTreeSet<String>,
     pub(crate) resolution: Resolution,
+    /// An IP address, a CIDR, or [`NO_ADDRESS`].
+    pub(crate) address: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) selector: BTreeMap<String, String>,
+    /// `targetPort` by port, of a ServiceEntry with resolution NONE (`PassthroughTargetPorts`).
+    pub(crate) overrides: BTreeMap<u16, u16>,
+    /// The target of an ExternalName Service; otherwise empty.
+    pub(crate) external_name: String,
+    /// Other names, by ExternalName Services.
+    pub(crate) aliases: Vec<(String, String)>,
+    /// `networking.istio.io/dns-connect-strategy`: one address of many, tried in parallel.
+    pub(crate) races: bool,
+    pub(crate) created: usize,
 }
 
 /// One port of a service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
     pub(crate) number: u16,
+    pub(crate) name: String,
     pub(crate) protocol: Protocol,
-    pub(crate) addressing: Addressing,
 }
 
-impl Port {
-    /// Whether a proxy of the mesh is behind each of its addresses.
-    pub(crate) fn leads_to_proxies(&self) -> bool {
-        match &self.addressing {
-            Addressing::Endpoints(all) => all.iter().all(|e| e.identity.is_some()),
-            Addressing::Original => false,
-        }
-    }
-}
-
-/// Where a port leads.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Addressing {
-    Endpoints(Vec<Endpoint>),
-    /// Where the application was going (ServiceEntry with resolution NONE).
-    Original,
-}
-
-/// One address.
+/// One address behind a service.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Endpoint {
-    pub(crate) address: SocketAddr,
+    /// The service's port that it is for.
+    pub(crate) service_port: u16,
+    pub(crate) port_name: String,
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    /// The port by which the workload's PeerAuthentication knows it: on this machine a sidecar is bound elsewhere.
+    pub(crate) workload_port: u16,
+    /// Where it leads on this machine.
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) namespace: String,
     pub(crate) identity: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// `security.istio.io/tlsMode: istio`.
+    pub(crate) mesh_tls: bool,
+    /// Of a ServiceEntry with DNS_ROUND_ROBIN.
+    round_robin: bool,
 }
 
 impl Service {
@@ -68,99 +93,332 @@ impl Service {
     }
 }
 
-/// Everything that is known, Kubernetes first: its services are older than any ServiceEntry for the same host, by rule
-/// (`appendSidecarServices` in pilot/pkg/model/sidecar.go).
-pub(crate) fn all_services(input: &Input<'_>, entries: &[Named<ServiceEntry>]) -> Vec<Service> {
-    let kubernetes = input.registry.iter().map(|service| Service {
-        host: service.host.to_ascii_lowercase(),
-        namespace: service.namespace.clone(),
-        kubernetes: true,
-        external: false,
-        ports: service
+/// Everything that exists.
+pub(crate) struct Registry {
+    /// In order of creation (`SortServicesByCreationTime`).
+    pub(crate) services: Vec<Service>,
+    endpoints: BTreeMap<(String, String), Vec<Endpoint>>,
+    accounts: BTreeMap<(String, String), BTreeSet<String>>,
+}
+
+impl Registry {
+    pub(crate) fn new(input: &Input<'_>, resources: &Resources<'_>) -> Self {
+        let mut all = Self { services: Vec::new(), endpoints: BTreeMap::new(), accounts: BTreeMap::new() };
+        // CopyEndpoints sorts by registry: External before Kubernetes.
+        for entry in &resources.service_entries {
+            all.add_entry(entry, input, resources);
+        }
+        for service in input.registry {
+            all.add_kubernetes(service, input, resources);
+        }
+        all.services.sort_by(|a, b| {
+            // Kubernetes names its Services by object, ServiceEntries by host.
+            let key = |s: &Service| (s.created, !s.kubernetes, s.host.clone(), s.namespace.clone());
+            key(a).cmp(&key(b))
+        });
+        resolve_aliases(&mut all.services);
+        all
+    }
+
+    /// The addresses behind a port, of all services of this host and namespace, Kubernetes and ServiceEntries together
+    /// (`ServiceEndpointsByPort` in push_context.go).
+    pub(crate) fn endpoints(&self, service: &Service, port: u16) -> impl Iterator<Item = &Endpoint> {
+        let key = (service.namespace.clone(), service.host.clone());
+        self.endpoints.get(&key).into_iter().flatten().filter(move |e| e.service_port == port)
+    }
+
+    /// The identities behind a service, and a ServiceEntry's `subjectAltNames` (`addServiceAccounts` in push_context.go).
+    pub(crate) fn accounts(&self, service: &Service) -> Vec<String> {
+        let key = (service.namespace.clone(), service.host.clone());
+        let known = self.endpoints.get(&key).into_iter().flatten().filter_map(|e| e.identity.clone());
+        let mut all: BTreeSet<String> = known.collect();
+        all.extend(self.accounts.get(&key).into_iter().flatten().cloned());
+        all.into_iter().collect()
+    }
+
+    /// The service of a host and namespace: a Kubernetes Service before a ServiceEntry, the older before the younger
+    /// (`HostnameAndNamespace` in push_context.go).
+    pub(crate) fn service(&self, host: &str, namespace: &str) -> Option<&Service> {
+        let matching = || self.services.iter().filter(|s| s.host == host && s.namespace == namespace);
+        matching().find(|s| s.kubernetes).or_else(|| matching().next())
+    }
+
+    /// The namespaces that have a service of this host.
+    pub(crate) fn namespaces(&self, host: &str) -> BTreeSet<&str> {
+        self.services.iter().filter(|s| s.host == host).map(|s| s.namespace.as_str()).collect()
+    }
+
+    fn add_endpoint(&mut self, namespace: &str, host: &str, endpoint: Endpoint) {
+        let all = self.endpoints.entry((namespace.to_owned(), host.to_owned())).or_default();
+        // Of several entries with DNS_ROUND_ROBIN only the first address per port counts
+        // (mergeServicesInstancesByNamespaceHost).
+        if endpoint.round_robin && all.iter().any(|e| e.service_port == endpoint.service_port) {
+            return;
+        }
+        all.push(endpoint);
+    }
+
+    /// `ConvertService` (pilot/pkg/serviceregistry/kube/conversion.go).
+    fn add_kubernetes(&mut self, service: &InputService, input: &Input<'_>, resources: &Resources<'_>) {
+        let external_name = service.external_name.clone().unwrap_or_default();
+        let resolution = if service.headless {
+            Resolution::Passthrough
+        } else if external_name.is_empty() {
+            Resolution::ClientSide
+        } else {
+            Resolution::Alias
+        };
+        let ports = service.ports.iter().map(|port| Port {
+            number: port.number,
+            name: port.name.clone(),
+            protocol: if port.udp {
+                Protocol::Udp
+            } else {
+                Protocol::of_service_port(port.number, &port.name, &port.protocol)
+            },
+        });
+        // Every Service but these has a ClusterIP. Which one makes no difference, as long as no other has it.
+        let made_up = self.services.len();
+        let address = (!service.headless && external_name.is_empty()).then(|| {
+            let [.., high, low] = made_up.to_be_bytes();
+            service.address.clone().unwrap_or_else(|| format!("198.18.{high}.{low}"))
+        });
+        for port in &service.ports {
+            for endpoint in &port.endpoints {
+                let endpoint = of_pod(endpoint, port, &service.namespace);
+                self.add_endpoint(&service.namespace, &service.host, endpoint);
+            }
+            // A Service selects WorkloadEntries like pods (workloadInstanceHandler in kube/controller/controller.go).
+            for entry in &resources.workload_entries {
+                if !service.selector.is_empty()
+                    && entry.id.namespace == service.namespace
+                    && labels_match(&service.selector, &entry.spec.labels)
+                    && entry.spec.address.parse::<IpAddr>().is_ok()
+                {
+                    let number = entry.spec.ports.get(&port.name).copied();
+                    let number = number.and_then(|n| u16::try_from(n).ok());
+                    let at = number.or(port.target_port).unwrap_or(port.number);
+                    let endpoint = of_workload_entry(
+                        &entry.spec,
+                        (port.number, &port.name),
+                        at,
+                        &entry.id.namespace,
+                        input,
+                    );
+                    self.add_endpoint(&service.namespace, &service.host, endpoint);
+                }
+            }
+        }
+        self.services.push(Service {
+            host: service.host.clone(),
+            namespace: service.namespace.clone(),
+            kubernetes: true,
+            external: !external_name.is_empty(),
+            ports: ports.collect(),
+            export_to: service.export_to.iter().cloned().collect(),
+            resolution,
+            address: address.unwrap_or_else(|| NO_ADDRESS.to_owned()),
+            labels: service.labels.clone(),
+            selector: service.selector.clone(),
+            overrides: BTreeMap::new(),
+            external_name,
+            aliases: Vec::new(),
+            races: false,
+            created: service.created,
+        });
+    }
+
+    /// `convertServices`: one service per host and address.
+    fn add_entry(&mut self, entry: &Named<ServiceEntry>, input: &Input<'_>, resources: &Resources<'_>) {
+        let spec = &entry.spec;
+        let resolution = match spec.resolution {
+            EntryResolution::None => Resolution::Passthrough,
+            EntryResolution::Static => Resolution::ClientSide,
+            EntryResolution::Dns => Resolution::Dns,
+            EntryResolution::DnsRoundRobin => Resolution::DnsRoundRobin,
+            EntryResolution::DynamicDns => Resolution::DynamicDns,
+        };
+        let ports: Vec<Port> = spec
             .ports
             .iter()
-            .map(|port| Port {
-                number: port.number,
-                protocol: Protocol::of_service_port(port.number, &port.name, &port.protocol),
-                addressing: Addressing::Endpoints(
-                    port.endpoints
-                        .iter()
-                        .map(|e| Endpoint {
-                            address: e.address,
-                            identity: e.identity.clone(),
-                            labels: labels_of(input.proxies, e.identity.as_deref()),
-                        })
-                        .collect(),
-                ),
-            })
-            .collect(),
-        export_to: Vec::new(),
-        resolution: Resolution::Static,
-    });
-    let external = entries.iter().flat_map(|entry| {
-        entry.spec.hosts.iter().map(|host| {
-            let host = host.to_ascii_lowercase();
-            Service {
-                namespace: entry.id.namespace.clone(),
-                kubernetes: false,
-                external: entry.spec.location == Location::MeshExternal,
-                ports: entry
-                    .spec
-                    .ports
-                    .iter()
-                    .map(|port| Port {
-                        number: u16::try_from(port.number).unwrap_or_default(),
-                        protocol: port.protocol(),
-                        addressing: addressing(&entry.spec, &host, port, input.endpoints),
-                    })
-                    .collect(),
-                export_to: entry.spec.export_to.clone(),
-                resolution: entry.spec.resolution,
-                host,
+            .map(|port| Port { number: port.number(), name: port.name.clone(), protocol: port.protocol() })
+            .collect();
+        let overrides = spec
+            .ports
+            .iter()
+            .filter(|p| resolution == Resolution::Passthrough && p.target_port != 0)
+            .filter_map(|p| Some((p.number(), u16::try_from(p.target_port).ok()?)));
+        let addresses = if spec.addresses.is_empty() {
+            vec![NO_ADDRESS.to_owned()]
+        } else {
+            spec.addresses.iter().map(|a| a.strip_suffix("/32").unwrap_or(a).to_owned()).collect()
+        };
+        let service = Service {
+            host: String::new(),
+            namespace: entry.id.namespace.clone(),
+            kubernetes: false,
+            external: spec.location == Location::MeshExternal,
+            ports,
+            export_to: spec.export_to.iter().cloned().collect(),
+            resolution,
+            address: String::new(),
+            labels: entry.labels.clone(),
+            selector: spec.workload_selector.as_ref().map(|s| s.labels.clone()).unwrap_or_default(),
+            overrides: overrides.collect(),
+            external_name: String::new(),
+            aliases: Vec::new(),
+            races: entry.annotations.get("networking.istio.io/dns-connect-strategy").map(String::as_str)
+                == Some("RACE_FIRST_TCP_CONNECT"),
+            created: entry.created,
+        };
+        for host in &spec.hosts {
+            for address in &addresses {
+                self.services.push(Service {
+                    host: host.clone(),
+                    address: address.clone(),
+                    ..service.clone()
+                });
             }
-        })
-    });
-    kubernetes.chain(external).collect()
-}
-
-/// The labels of the workload behind an address, known where a running proxy stands before it.
-fn labels_of(proxies: &[Proxy], identity: Option<&str>) -> BTreeMap<String, String> {
-    let proxy = identity.and_then(|i| proxies.iter().find(|p| p.identity == i));
-    proxy.map(|p| p.labels.clone()).unwrap_or_default()
-}
-
-/// Where a ServiceEntry's port leads (`convertEndpoint` in pilot/pkg/serviceregistry/serviceentry/conversion.go): the
-/// endpoint's own port, else `targetPort`, else the number; with DNS and no endpoints, at the host itself.
-fn addressing(
-    entry: &ServiceEntry,
-    host: &str,
-    port: &EntryPort,
-    known: &[OriginalDestination],
-) -> Addressing {
-    let default_port = if port.target_port == 0 { port.number } else { port.target_port };
-    let at = |address: &str, number: u32, labels: BTreeMap<String, String>| {
-        let number = u16::try_from(number).ok()?;
-        let address = locate(address, number, known)?;
-        Some(Endpoint { address, identity: None, labels })
-    };
-    match entry.resolution {
-        Resolution::None => Addressing::Original,
-        Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin | Resolution::DynamicDns => {
-            let dns = matches!(entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
-            if entry.endpoints.is_empty() && dns {
-                return Addressing::Endpoints(at(host, default_port, BTreeMap::new()).into_iter().collect());
+            let key = (entry.id.namespace.clone(), host.clone());
+            self.accounts.entry(key).or_default().extend(spec.subject_alt_names.iter().cloned());
+            for port in &spec.ports {
+                for endpoint in entry_endpoints(entry, host, port, input, resources) {
+                    self.add_endpoint(&entry.id.namespace, host, endpoint);
+                }
             }
-            let endpoints = entry.endpoints.iter().filter_map(|endpoint: &WorkloadEntry| {
-                let number = endpoint.ports.get(&port.name).copied().unwrap_or(default_port);
-                at(&endpoint.address, number, endpoint.labels.clone())
-            });
-            Addressing::Endpoints(endpoints.collect())
         }
     }
 }
 
+fn of_pod(endpoint: &InputEndpoint, port: &ServicePort, namespace: &str) -> Endpoint {
+    Endpoint {
+        service_port: port.number,
+        port_name: port.name.clone(),
+        address: endpoint.address.ip().to_string(),
+        port: endpoint.address.port(),
+        workload_port: port.target_port.unwrap_or(endpoint.address.port()),
+        local: Some(endpoint.address),
+        namespace: namespace.to_owned(),
+        identity: endpoint.identity.clone(),
+        labels: endpoint.labels.clone(),
+        mesh_tls: endpoint.mesh_tls,
+        round_robin: false,
+    }
+}
+
+/// `convertWorkloadEntryToWorkloadInstance` and `getTLSModeFromWorkloadEntry`.
+fn of_workload_entry(
+    entry: &WorkloadEntry,
+    (service_port, port_name): (u16, &str),
+    port: u16,
+    namespace: &str,
+    input: &Input<'_>,
+) -> Endpoint {
+    let account = (!entry.service_account.is_empty())
+        .then(|| format!("spiffe://{}/ns/{namespace}/sa/{}", input.mesh.trust_domain, entry.service_account));
+    let mesh_tls = match entry.labels.get("security.istio.io/tlsMode") {
+        Some(mode) => mode == "istio",
+        None => account.is_some(),
+    };
+    let (address, port) = match entry.address.strip_prefix("unix://") {
+        Some(path) => (path.to_owned(), 0),
+        None => (entry.address.clone(), port),
+    };
+    Endpoint {
+        service_port,
+        port_name: port_name.to_owned(),
+        local: locate(&address, port, input.endpoints),
+        address,
+        port,
+        workload_port: port,
+        namespace: namespace.to_owned(),
+        identity: account,
+        labels: entry.labels.clone(),
+        mesh_tls,
+        round_robin: false,
+    }
+}
+
+/// `convertServiceEntryToInstances`: the endpoint's own port, else `targetPort`, else the number. With DNS and no
+/// endpoints the host itself; with a selector the workloads of the namespace.
+fn entry_endpoints(
+    entry: &Named<ServiceEntry>,
+    host: &str,
+    port: &EntryPort,
+    input: &Input<'_>,
+    resources: &Resources<'_>,
+) -> Vec<Endpoint> {
+    let spec = &entry.spec;
+    let namespace = &entry.id.namespace;
+    let number = port.number();
+    let default_port = u16::try_from(port.target_port).ok().filter(|p| *p != 0).unwrap_or(number);
+    let dns = matches!(spec.resolution, EntryResolution::Dns | EntryResolution::DnsRoundRobin);
+    let port_of = |endpoint: &WorkloadEntry| {
+        let own = endpoint.ports.get(&port.name).and_then(|p| u16::try_from(*p).ok());
+        own.filter(|p| *p != 0).unwrap_or(default_port)
+    };
+    let mut found = Vec::new();
+    if let Some(selector) = &spec.workload_selector {
+        for pod in input.workloads {
+            if pod.namespace == *namespace && labels_match(&selector.labels, &pod.labels) {
+                found.push(Endpoint {
+                    service_port: number,
+                    port_name: port.name.clone(),
+                    address: pod.address.clone(),
+                    port: default_port,
+                    workload_port: default_port,
+                    local: locate(&pod.address, default_port, input.endpoints),
+                    namespace: namespace.clone(),
+                    identity: pod.identity.clone(),
+                    mesh_tls: pod.labels.get("security.istio.io/tlsMode").is_some_and(|m| m == "istio"),
+                    labels: pod.labels.clone(),
+                    round_robin: false,
+                });
+            }
+        }
+        for selected in &resources.workload_entries {
+            let is_ip = selected.spec.address.parse::<IpAddr>().is_ok();
+            if selected.id.namespace == *namespace
+                && labels_match(&selector.labels, &selected.spec.labels)
+                && (is_ip || dns)
+            {
+                let at = port_of(&selected.spec);
+                found.push(of_workload_entry(&selected.spec, (number, &port.name), at, namespace, input));
+            }
+        }
+    } else if spec.endpoints.is_empty() && dns {
+        found.push(Endpoint {
+            service_port: number,
+            port_name: port.name.clone(),
+            address: host.to_owned(),
+            port: default_port,
+            workload_port: default_port,
+            local: locate(host, default_port, input.endpoints),
+            namespace: namespace.clone(),
+            identity: None,
+            labels: BTreeMap::new(),
+            mesh_tls: false,
+            round_robin: false,
+        });
+    } else {
+        for endpoint in &spec.endpoints {
+            found.push(of_workload_entry(
+                endpoint,
+                (number, &port.name),
+                port_of(endpoint),
+                namespace,
+                input,
+            ));
+        }
+    }
+    for endpoint in &mut found {
+        endpoint.round_robin = spec.resolution == EntryResolution::DnsRoundRobin;
+    }
+    found
+}
+
 /// Where an address of the documents leads on this machine. A loopback address is of this machine already.
-fn locate(host: &str, port: u16, known: &[OriginalDestination]) -> Option<SocketAddr> {
+pub(crate) fn locate(host: &str, port: u16, known: &[OriginalDestination]) -> Option<SocketAddr> {
     let listed = known.iter().find(|d| d.port == port && d.host.eq_ignore_ascii_case(host));
     listed.map(|d| d.address).or_else(|| {
         let ip: IpAddr = host.parse().ok()?;
@@ -168,140 +426,36 @@ fn locate(host: &str, port: u16, known: &[OriginalDestination]) -> Option<Socket
     })
 }
 
-/// What a proxy may see of the mesh.
-pub(crate) struct Scope {
-    /// At most one a host.
-    pub(crate) services: Vec<Service>,
-    pub(crate) outbound: OutboundPolicy,
-    egress: Option<EgressHosts>,
-}
-
-/// `spec.egress.hosts` of a Sidecar: namespace (or `*`) and host.
-struct EgressHosts(Vec<(String, String)>);
-
-impl EgressHosts {
-    fn allows(&self, namespace: &str, host: &str) -> bool {
-        self.0.iter().any(|(ns, pattern)| (ns == "*" || ns == namespace) && subset_of(host, pattern))
-    }
-
-    /// A VirtualService is imported when any of its hosts overlaps (`selectVirtualServices` in sidecar.go).
-    fn imports(&self, namespace: &str, hosts: &[String]) -> bool {
-        let overlaps = |pattern: &String| hosts.iter().any(|h| matches(&h.to_ascii_lowercase(), pattern));
-        self.0.iter().any(|(ns, pattern)| (ns == "*" || ns == namespace) && overlaps(pattern))
-    }
-}
-
-impl Scope {
-    /// The scope of a proxy: what is exported to its namespace, and of that what its Sidecar resource imports.
-    pub(crate) fn of(
-        proxy: &Proxy,
-        input: &Input<'_>,
-        all: &[Service],
-        sidecars: &[Named<Sidecar>],
-        virtual_services: &[Named<VirtualService>],
-    ) -> Self {
-        // A Sidecar resource is for sidecars alone.
-        let sidecar = match proxy.kind {
-            ProxyKind::Sidecar => sidecar_for(proxy, &input.mesh.root_namespace, sidecars),
-            ProxyKind::Gateway => None,
-        };
-        let egress = sidecar.filter(|s| !s.spec.egress.is_empty()).map(egress_hosts);
-        // An absent mode is REGISTRY_ONLY, the enum's zero value; an absent policy is the mesh's (convertToSidecarScope).
-        let outbound = match sidecar.and_then(|s| s.spec.outbound_traffic_policy.as_ref()).map(|p| p.mode) {
-            Some(OutboundMode::RegistryOnly) => OutboundPolicy::RegistryOnly,
-            Some(OutboundMode::AllowAny) => OutboundPolicy::AllowAny,
-            None => input.mesh.outbound,
-        };
-        let mut scope = Self { services: Vec::new(), outbound, egress };
-        let mut exported: Vec<(Export, &Service)> = all
-            .iter()
-            .filter_map(|s| Some((exported_to(&s.export_to, &s.namespace, &proxy.namespace)?, s)))
-            .collect();
-        // Private before exported by name before public (servicesExportedToNamespace in push_context.go).
-        exported.sort_by_key(|(export, _)| *export);
-        let (imported, others): (Vec<_>, Vec<_>) =
-            exported.into_iter().map(|(_, s)| s).partition(|s| match &scope.egress {
-                None => true,
-                Some(hosts) => hosts.allows(&s.namespace, &s.host),
-            });
-        if scope.egress.is_some() {
-            // Among imported services of one host, that of the proxy's namespace wins (selectServices in sidecar.go).
-            let own = |s: &&&Service| s.namespace == proxy.namespace;
-            let first: Vec<&Service> = imported.iter().filter(own).copied().collect();
-            first.into_iter().chain(imported).for_each(|s| scope.append(s));
-            // The destinations of imported VirtualServices are seen too (initSidecarScopeInternalIndexes).
-            let destinations: Vec<String> = virtual_services
-                .iter()
-                .filter(|v| scope.imports(&v.id.namespace, &v.spec.hosts))
-                .flat_map(destination_hosts)
-                .collect();
-            let wanted = |s: &&Service| destinations.contains(&s.host);
-            others.into_iter().filter(wanted).for_each(|s| scope.append(s));
-        } else {
-            imported.into_iter().for_each(|s| scope.append(s));
-        }
-        scope
-    }
-
-    /// Whether the proxy's Sidecar resource lets a VirtualService in.
-    pub(crate) fn imports(&self, namespace: &str, hosts: &[String]) -> bool {
-        self.egress.as_ref().is_none_or(|e| e.imports(namespace, hosts))
-    }
-
-    pub(crate) fn service(&self, host: &str) -> Option<&Service> {
-        self.services.iter().find(|s| s.host == host)
-    }
-
-    /// `appendSidecarServices` (pilot/pkg/model/sidecar.go): a Kubernetes service beats a ServiceEntry, the older beats the
-    /// younger, and ServiceEntries of one namespace that differ in nothing but ports are merged.
-    fn append(&mut self, service: &Service) {
-        let Some(existing) = self.services.iter_mut().find(|s| s.host == service.host) else {
-            self.services.push(service.clone());
-            return;
-        };
-        if !existing.kubernetes && service.kubernetes {
-            *existing = service.clone();
-            return;
-        }
-        let mergeable = existing.kubernetes == service.kubernetes
-            && existing.namespace == service.namespace
-            && existing.resolution == service.resolution
-            && existing.export_to == service.export_to;
-        if mergeable {
-            for port in &service.ports {
-                if existing.port(port.number).is_none() {
-                    existing.ports.push(port.clone());
-                }
+/// `resolveServiceAliases` (push_context.go): each concrete service learns the names of its ExternalName Services, through
+/// any number of steps. A loop is no name at all.
+fn resolve_aliases(services: &mut [Service]) {
+    let targets: BTreeMap<String, String> = services
+        .iter()
+        .filter(|s| s.resolution == Resolution::Alias)
+        .map(|s| (s.host.clone(), s.external_name.clone()))
+        .collect();
+    let mut names: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for alias in services.iter().filter(|s| s.resolution == Resolution::Alias) {
+        let mut seen = BTreeSet::from([alias.host.as_str()]);
+        let mut target = alias.external_name.as_str();
+        let concrete = loop {
+            if !seen.insert(target) {
+                break None;
             }
+            match targets.get(target) {
+                Some(next) => target = next,
+                None => break Some(target),
+            }
+        };
+        if let Some(concrete) = concrete {
+            let name = (alias.namespace.clone(), alias.host.clone());
+            names.entry(concrete.to_owned()).or_default().push(name);
         }
     }
-}
-
-fn destination_hosts(service: &Named<VirtualService>) -> impl Iterator<Item = String> {
-    let http = service.spec.http.iter().flat_map(|r| r.route.iter().filter_map(|d| d.destination.as_ref()));
-    let tls = service.spec.tls.iter().flat_map(|r| r.route.iter().filter_map(|d| d.destination.as_ref()));
-    http.chain(tls).map(|d| crate::resources::hosts::qualified(&d.host, &service.id.namespace))
-}
-
-fn egress_hosts(sidecar: &Named<Sidecar>) -> EgressHosts {
-    let hosts = sidecar.spec.egress.iter().flat_map(|l| &l.hosts).filter_map(|h| h.split_once('/'));
-    let own = &sidecar.id.namespace;
-    EgressHosts(
-        hosts
-            .map(|(ns, host)| {
-                let ns = if ns == "." { own.clone() } else { ns.to_owned() };
-                (ns, host.to_ascii_lowercase())
-            })
-            .collect(),
-    )
-}
-
-/// The Sidecar that a workload is under: with a matching selector, else its namespace's, else the root namespace's; of
-/// equals the oldest (`doGetSidecarScope` and `initSidecarScopes` in push_context.go).
-fn sidecar_for<'a>(proxy: &Proxy, root: &str, sidecars: &'a [Named<Sidecar>]) -> Option<&'a Named<Sidecar>> {
-    let own = || sidecars.iter().filter(|s| s.id.namespace == proxy.namespace);
-    own()
-        .find(|s| s.spec.workload_selector.as_ref().is_some_and(|w| labels_match(&w.labels, &proxy.labels)))
-        .or_else(|| own().find(|s| s.spec.workload_selector.is_none()))
-        .or_else(|| sidecars.iter().find(|s| s.id.namespace == root && s.spec.workload_selector.is_none()))
+    for service in services {
+        if let Some(aliases) = names.get(&service.host) {
+            service.aliases.clone_from(aliases);
+            service.aliases.sort();
+        }
+    }
 }

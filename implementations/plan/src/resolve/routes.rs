@@ -1,21 +1,22 @@
 //! HTTP routes of VirtualServices (pilot/pkg/networking/core/route/route.go).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::clusters::Key;
+use super::clusters::outbound_name;
 use super::input::Proxy;
 use super::registry::Service;
+use super::scope::Scope;
 use crate::model::{
-    Forward, HeaderChanges, PathMatch, Route, RouteAction, RouteMatch, StringMatch, WeightedCluster,
+    Action, Forward, HeaderChanges, PathMatch, RegexRewrite, Retry, Route, RouteAction, RouteMatch,
+    StringMatch, WeightedCluster,
 };
 use crate::resources::Named;
 use crate::resources::common::{self, duration, labels_match};
-use crate::resources::hosts::{qualified, qualified_gateway};
-use crate::resources::virtual_service::DerivePort;
 use crate::resources::virtual_service::{
-    Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, Redirect, RouteDestination, VirtualService,
+    Body, DerivePort, Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, Redirect, Retries,
+    RouteDestination, VirtualService,
 };
-use crate::resources::virtual_service_validation::is_authority;
+use crate::resources::virtual_service_validation::{is_authority, is_status};
 
 /// The name of a route that no VirtualService made.
 pub(crate) const DEFAULT_ROUTE: &str = "default";
@@ -29,29 +30,27 @@ pub(crate) struct Audience<'a> {
     pub(crate) port: u16,
     /// Whether the listener terminates TLS.
     pub(crate) tls: bool,
-    /// The services that a destination without a port is looked up in.
-    pub(crate) services: &'a [Service],
+    /// Looks up the service of a destination (`LookupService`).
+    pub(crate) service: &'a dyn Fn(&str) -> Option<&'a Service>,
 }
 
-/// The routes of one VirtualService, and the clusters they lead to. Building stops at the first catch-all; what comes after
-/// it is dropped (`BuildHTTPRoutesForVirtualService`).
+/// The routes of one VirtualService. Building stops at the first catch-all; what comes after it is dropped
+/// (`BuildHTTPRoutesForVirtualService`).
 pub(crate) fn of_virtual_service(
     virtual_service: &Named<VirtualService>,
     audience: &Audience<'_>,
-    used: &mut BTreeSet<Key>,
 ) -> Vec<Route> {
-    let namespace = &virtual_service.id.namespace;
     let mut routes = Vec::new();
     for http in &virtual_service.spec.http {
         if http.matches.is_empty() {
-            routes.push(route(http, None, namespace, audience, used));
+            routes.push(route(http, None, audience));
             return routes;
         }
         for condition in &http.matches {
-            if !applies(condition, namespace, audience) {
+            if !applies(condition, audience) {
                 continue;
             }
-            let route = route(http, Some(condition), namespace, audience, used);
+            let route = route(http, Some(condition), audience);
             let last = is_catch_all(&route);
             routes.push(route);
             if last {
@@ -70,7 +69,10 @@ pub(crate) fn is_catch_all(route: &Route) -> bool {
         PathMatch::Regex(expression) => expression == ".*",
         PathMatch::Exact(_) => false,
     };
-    every_path && route.matches.headers.is_empty() && route.matches.query.is_empty()
+    every_path
+        && route.matches.headers.is_empty()
+        && route.matches.without_headers.is_empty()
+        && route.matches.query.is_empty()
 }
 
 /// `SortVHostRoutes`: catch-alls go to the end, the rest keeps its order.
@@ -80,12 +82,12 @@ pub(crate) fn catch_alls_last(routes: &mut [Route]) {
 
 /// The port of a match, then `sourceMatchHTTP`: named gateways decide alone; without any, the source's labels and
 /// namespace do.
-fn applies(condition: &HttpMatch, namespace: &str, audience: &Audience<'_>) -> bool {
+fn applies(condition: &HttpMatch, audience: &Audience<'_>) -> bool {
     if condition.port != 0 && condition.port != u32::from(audience.port) {
         return false;
     }
     if !condition.gateways.is_empty() {
-        return condition.gateways.iter().any(|g| qualified_gateway(g, namespace) == audience.gateway);
+        return condition.gateways.iter().any(|g| g == audience.gateway);
     }
     let source = &condition.source_namespace;
     labels_match(&condition.source_labels, &audience.proxy.labels)
@@ -93,13 +95,7 @@ fn applies(condition: &HttpMatch, namespace: &str, audience: &Audience<'_>) -> b
 }
 
 /// `TranslateRoute`.
-fn route(
-    http: &HttpRoute,
-    condition: Option<&HttpMatch>,
-    namespace: &str,
-    audience: &Audience<'_>,
-    used: &mut BTreeSet<Key>,
-) -> Route {
+fn route(http: &HttpRoute, condition: Option<&HttpMatch>, audience: &Audience<'_>) -> Route {
     let name = match condition {
         Some(condition) if !condition.name.is_empty() => format!("{}.{}", http.name, condition.name),
         Some(_) | None => http.name.clone(),
@@ -109,10 +105,10 @@ fn route(
     } else if let Some(response) = &http.direct_response {
         RouteAction::DirectResponse {
             status: u16::try_from(response.status).unwrap_or(503),
-            body: response.body.as_ref().and_then(|b| b.string.clone()).unwrap_or_default(),
+            body: response.body.as_ref().map(Body::text).unwrap_or_default(),
         }
     } else {
-        RouteAction::Forward(forward(http, namespace, audience, used))
+        RouteAction::Forward(forward(http, audience))
     };
     Route { name, matches: condition.map(translate_match).unwrap_or_default(), action }
 }
@@ -128,15 +124,28 @@ fn translate_match(condition: &HttpMatch) -> RouteMatch {
             (None, None, None) => PathMatch::Any,
         },
     };
-    let mut headers: BTreeMap<String, StringMatch> =
-        condition.headers.iter().map(|(name, m)| (name.to_ascii_lowercase(), value_match(m))).collect();
-    for (name, m) in [(":method", &condition.method), (":authority", &condition.authority)] {
+    let by_name = |conditions: &BTreeMap<String, common::StringMatch>| -> BTreeMap<String, StringMatch> {
+        conditions.iter().map(|(name, m)| (name.to_ascii_lowercase(), value_match(m))).collect()
+    };
+    let mut headers = by_name(&condition.headers);
+    let pseudo = [
+        (":method", &condition.method),
+        (":authority", &condition.authority),
+        (":scheme", &condition.scheme),
+    ];
+    for (name, m) in pseudo {
         if let Some(m) = m {
             headers.insert(name.to_owned(), value_match(m));
         }
     }
     let query = condition.query_params.iter().map(|(name, m)| (name.clone(), value_match(m))).collect();
-    RouteMatch { path, headers, query }
+    RouteMatch {
+        path,
+        headers,
+        query,
+        without_headers: by_name(&condition.without_headers),
+        ignore_case: condition.ignore_uri_case,
+    }
 }
 
 /// A match that says nothing, or the regex `*`, asks for presence alone (`canBeConvertedToPresentMatch`).
@@ -167,45 +176,87 @@ fn redirect_action(redirect: &Redirect, audience: &Audience<'_>) -> RouteAction 
         status: u16::try_from(redirect.redirect_code).ok().filter(|c| *c != 0).unwrap_or(301),
         scheme: some(&redirect.scheme),
         authority: some(&redirect.authority),
-        path: some(&redirect.uri),
+        path: some(&redirect.uri).filter(|_| redirect.prefix_rewrite.is_empty()),
+        prefix: some(&redirect.prefix_rewrite),
         port: wanted.filter(|_| !default),
     }
 }
 
 /// `applyHTTPRouteDestination`, with `processDestination` and `processWeightedDestination`.
-fn forward(http: &HttpRoute, namespace: &str, audience: &Audience<'_>, used: &mut BTreeSet<Key>) -> Forward {
-    let mut request_headers = HeaderChanges::default();
-    let mut response_headers = HeaderChanges::default();
-    let mut host_rewrite = None;
+fn forward(http: &HttpRoute, audience: &Audience<'_>) -> Forward {
+    let mut forward = Forward { retry: retry(http.retries.as_ref()), ..Forward::default() };
     if let Some(headers) = &http.headers {
-        host_rewrite = change_headers(headers, &mut request_headers, &mut response_headers);
+        forward.host_rewrite =
+            change_headers(headers, &mut forward.request_headers, &mut forward.response_headers);
     }
-    if let Some(authority) = http.rewrite.as_ref().map(|r| &r.authority).filter(|a| !a.is_empty()) {
-        host_rewrite = Some(authority.clone());
-    }
-    let single = http.route.len() == 1;
-    let mut clusters = Vec::new();
-    for destination in &http.route {
-        // Among several, a share of nothing is left out; alone, it is the whole.
-        if !single && destination.weight == 0 {
-            continue;
+    if let Some(rewrite) = &http.rewrite {
+        let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+        forward.host_rewrite = some(&rewrite.authority).or(forward.host_rewrite);
+        match &rewrite.uri_regex_rewrite {
+            Some(regex) => {
+                forward.regex_rewrite = Some(RegexRewrite {
+                    pattern: regex.pattern.clone(),
+                    substitution: regex.rewrite.clone(),
+                });
+            }
+            None => forward.path_rewrite = some(&rewrite.uri),
         }
-        let Some(to) = &destination.destination else { continue };
-        let key = destination_key(to, namespace, audience.port, audience.services);
-        let weight = u32::try_from(destination.weight).unwrap_or_default();
-        let weight = if single { weight.max(1) } else { weight };
-        clusters.push(WeightedCluster { cluster: key.name(), weight });
-        used.insert(key);
-        if let Some(headers) = &destination.headers {
-            let authority = change_headers(headers, &mut request_headers, &mut response_headers);
+    }
+    let cluster = |to: &Destination| destination_cluster(to, audience.port, (audience.service)(&to.host));
+    // MirrorPercent: all requests unless a share is given; a share of nothing is no mirror.
+    let share = http.mirror_percentage.as_ref().map(|p| p.value);
+    let share = share.or(http.mirror_percent.map(f64::from)).unwrap_or(100.0);
+    forward.mirrors.extend(http.mirror.iter().filter(|_| share > 0.0).map(cluster));
+    let several = http.mirrors.iter().filter(|m| m.percentage.as_ref().is_none_or(|p| p.value > 0.0));
+    forward.mirrors.extend(several.filter_map(|m| m.destination.as_ref()).map(cluster));
+    if let [only] = http.route.as_slice() {
+        if let Some(to) = &only.destination {
+            forward.clusters.push(WeightedCluster::new(cluster(to), 1));
+        }
+        if let Some(headers) = &only.headers {
+            let authority =
+                change_headers(headers, &mut forward.request_headers, &mut forward.response_headers);
             // A rewrite at the route goes before one at the destination.
-            host_rewrite = host_rewrite.or(authority);
+            forward.host_rewrite = forward.host_rewrite.or(authority);
+        }
+    } else {
+        // Among several, a share of nothing is left out.
+        for destination in http.route.iter().filter(|d| d.weight != 0) {
+            let Some(to) = &destination.destination else { continue };
+            let weight = u32::try_from(destination.weight).unwrap_or_default();
+            let mut weighted = WeightedCluster::new(cluster(to), weight);
+            if let Some(headers) = &destination.headers {
+                weighted.host_rewrite =
+                    change_headers(headers, &mut weighted.request_headers, &mut weighted.response_headers);
+            }
+            forward.clusters.push(weighted);
         }
     }
-    let path_rewrite = http.rewrite.as_ref().map(|r| r.uri.clone()).filter(|u| !u.is_empty());
     let timeout = http.timeout.as_deref().and_then(|t| duration(t).ok()).filter(|d| !d.is_zero());
-    let timeout_ms = timeout.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
-    Forward { clusters, host_rewrite, path_rewrite, request_headers, response_headers, timeout_ms }
+    forward.timeout_ms = timeout.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    forward
+}
+
+/// The conditions of `cachedDefaultPolicy` (pilot/pkg/networking/core/route/retry/retry.go).
+pub(crate) const RETRY_ON: &str =
+    "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
+
+/// `ConvertPolicy`: two more attempts by default; status codes in `retryOn` imply `retriable-status-codes`.
+fn retry(written: Option<&Retries>) -> Option<Retry> {
+    let Some(written) = written else {
+        return Some(Retry { on: RETRY_ON.to_owned(), attempts: 2 });
+    };
+    let attempts = u32::try_from(written.attempts).ok().filter(|a| *a > 0)?;
+    if written.retry_on.is_empty() {
+        return Some(Retry { on: RETRY_ON.to_owned(), attempts });
+    }
+    let parts = written.retry_on.split(',').map(str::trim);
+    let (codes, mut on): (Vec<&str>, Vec<&str>) =
+        parts.filter(|p| !p.is_empty()).partition(|p| p.parse::<u16>().is_ok_and(is_status));
+    if !codes.is_empty() && !on.contains(&"retriable-status-codes") {
+        on.push("retriable-status-codes");
+    }
+    Some(Retry { on: on.join(","), attempts })
 }
 
 /// `TranslateHeadersOperations`: Host and :authority become the rewrite that is returned, `set` before `add`.
@@ -238,44 +289,53 @@ fn change(operations: &HeaderOperations, changes: &mut HeaderChanges) {
     changes.add.extend(pairs(&operations.add));
 }
 
-/// `GetDestinationCluster`: without a port, the service's only port, else the port that the client dialled.
-pub(crate) fn destination_key(to: &Destination, namespace: &str, port: u16, services: &[Service]) -> Key {
-    let host = qualified(&to.host, namespace);
-    let named = to.port.as_ref().and_then(|p| u16::try_from(p.number).ok());
-    let only = || {
-        let service = services.iter().find(|s| s.host == host)?;
-        match service.ports.as_slice() {
-            [only] => Some(only.number),
-            _ => None,
-        }
+/// `GetDestinationCluster`: without a port, the service's only port, else the port that the client dialled. An
+/// ExternalName Service stands for its target.
+pub(crate) fn destination_cluster(to: &Destination, port: u16, service: Option<&Service>) -> String {
+    let host = match service {
+        Some(service) if !service.external_name.is_empty() => &service.external_name,
+        Some(_) | None => &to.host,
     };
-    let port = named.or_else(only).unwrap_or(port);
-    Key { host, port, subset: to.subset.clone() }
+    let named = to.port.as_ref().and_then(|p| u16::try_from(p.number).ok());
+    let only = service.and_then(|s| match s.ports.as_slice() {
+        [only] => Some(only.number),
+        _ => None,
+    });
+    outbound_name(named.or(only).unwrap_or(port), &to.subset, host)
 }
 
-/// `BuildDefaultHTTPOutboundRoute`: everything to one cluster.
+/// `buildOutboundNetworkFilters`: one destination, or several by weight.
+pub(crate) fn tcp_action(routes: &[RouteDestination], port: u16, scope: &Scope<'_>) -> Action {
+    let cluster = |to: &RouteDestination| {
+        let to = to.destination.as_ref()?;
+        Some(destination_cluster(to, port, scope.service(&to.host)))
+    };
+    match routes {
+        [only] => Action::Tcp { cluster: cluster(only).unwrap_or_default() },
+        several => {
+            let weighted = several.iter().filter_map(|d| {
+                let weight = u32::try_from(d.weight).ok().filter(|w| *w > 0)?;
+                Some(WeightedCluster::new(cluster(d)?, weight))
+            });
+            match weighted.collect::<Vec<_>>().as_slice() {
+                [only] => Action::Tcp { cluster: only.cluster.clone() },
+                several => Action::TcpWeighted(several.to_vec()),
+            }
+        }
+    }
+}
+
+/// `BuildDefaultHTTPOutboundRoute`: everything to one cluster, with the mesh's retries.
 pub(crate) fn default_route(cluster: String) -> Route {
+    let retry = Some(Retry { on: RETRY_ON.to_owned(), attempts: 2 });
     Route {
         name: DEFAULT_ROUTE.to_owned(),
         matches: RouteMatch::default(),
-        action: RouteAction::Forward(to_cluster(cluster)),
+        action: RouteAction::Forward(Forward { retry, ..to_cluster(cluster) }),
     }
 }
 
 /// Everything to one cluster, as it came.
 pub(crate) fn to_cluster(cluster: String) -> Forward {
-    Forward {
-        clusters: vec![WeightedCluster { cluster, weight: 1 }],
-        host_rewrite: None,
-        path_rewrite: None,
-        request_headers: HeaderChanges::default(),
-        response_headers: HeaderChanges::default(),
-        timeout_ms: None,
-    }
-}
-
-/// The destination of a TLS route, of which validation leaves at most one with a share.
-pub(crate) fn single_destination(routes: &[RouteDestination]) -> Option<&Destination> {
-    let chosen = if routes.len() == 1 { routes.first() } else { routes.iter().find(|r| r.weight > 0) };
-    chosen.and_then(|r| r.destination.as_ref())
+    Forward { clusters: vec![WeightedCluster::new(cluster, 1)], ..Forward::default() }
 }

@@ -1,9 +1,11 @@
 //! `exportTo`.
 
+use std::collections::BTreeSet;
+
 /// How a resource reaches a namespace, in the order in which istiod looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Export {
-    /// To its own namespace alone.
+    /// To its own namespace, alone or among others.
     Private,
     /// To this namespace by name.
     ByName,
@@ -11,15 +13,28 @@ pub(crate) enum Export {
     Public,
 }
 
-/// Whether and how a resource of namespace `owner` reaches namespace `to`. Nothing listed means `*`, the mesh's default
-/// (`~` is no namespace, so that it reaches none; `initVirtualServices` and `initServiceRegistry` in pilot/pkg/model/push_context.go).
-pub(crate) fn exported_to(export_to: &[String], owner: &str, to: &str) -> Option<Export> {
-    if export_to.is_empty() || export_to.iter().any(|e| e == "*") {
+/// Whether and how a resource of namespace `owner` reaches namespace `to`. `default` stands for an empty list; where it is
+/// empty as well, it is `*`. With `~` a resource reaches no namespace (`initVirtualServices` and `initServiceRegistry` in
+/// pilot/pkg/model/push_context.go).
+pub(crate) fn exported_to(
+    export_to: &BTreeSet<String>,
+    default: &[String],
+    owner: &str,
+    to: &str,
+) -> Option<Export> {
+    let listed: BTreeSet<&str> = if export_to.is_empty() {
+        default.iter().map(String::as_str).collect()
+    } else {
+        export_to.iter().map(String::as_str).collect()
+    };
+    if listed.is_empty() || listed.contains("*") {
         return Some(Export::Public);
     }
-    let own = export_to.iter().any(|e| e == ".") && owner == to;
-    if own && export_to.len() == 1 {
-        return Some(Export::Private);
+    if listed.contains("~") {
+        return None;
     }
-    (own || export_to.iter().any(|e| e == to)).then_some(Export::ByName)
+    if owner == to {
+        return (listed.contains(".") || listed.contains(owner)).then_some(Export::Private);
+    }
+    listed.contains(to).then_some(Export::ByName)
 }

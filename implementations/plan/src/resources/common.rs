@@ -1,45 +1,17 @@
 //! What several kinds of resource share.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A value of Istio's API that the plan does not support. It is read so that the refusal can name it.
-pub(crate) type NotCarriedOut = Option<Value>;
+use super::problems::Problems;
+use crate::re2;
 
-/// Refuses the first field that is set.
-///
-/// # Errors
-/// Names the field.
-pub(crate) fn refuse_set(place: &str, fields: &[(&str, bool)]) -> Result<(), Refusal> {
-    match fields.iter().find(|(_, set)| *set) {
-        Some((name, _)) => Err(unsupported(&format!("{place}.{name}"))),
-        None => Ok(()),
-    }
-}
-
-/// Why a resource cannot be in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// istiod's validation rejects it, for this reason.
-    ByIstio(String),
-    /// Istio accepts it, and the plan does not support this field or kind.
-    Unsupported(String),
-}
-
-/// Validation speaks for Istio unless it says otherwise.
-impl From<String> for Refusal {
-    fn from(reason: String) -> Self {
-        Self::ByIstio(reason)
-    }
-}
-
-/// A field or kind that Istio accepts and the plan does not support.
-pub(crate) fn unsupported(what: &str) -> Refusal {
-    Refusal::Unsupported(what.to_owned())
-}
+/// A value of Istio's API that is not interpreted.
+pub(crate) type Opaque = Option<Value>;
 
 /// istio.io/api networking/v1alpha3, PortSelector.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -59,11 +31,11 @@ pub(crate) struct Port {
     pub(crate) protocol: String,
     #[serde(default)]
     pub(crate) name: String,
-    #[serde(default, alias = "target_port")]
+    #[serde(default)]
     pub(crate) target_port: Option<u32>,
 }
 
-/// StringMatch: exactly one of the three.
+/// StringMatch: at most one of the three.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct StringMatch {
@@ -73,31 +45,41 @@ pub(crate) struct StringMatch {
 }
 
 impl StringMatch {
-    /// # Errors
-    /// Several of the three at once (a oneof in the API), an empty prefix or regex, or a regex that does not compile
-    /// (istiod: `validateStringMatch`). `empty_prefix` allows what istiod allows for `uri` alone.
-    pub(crate) fn validate(&self, place: &str, empty_prefix: bool) -> Result<(), String> {
+    /// `validateStringMatch`; `place` is what istiod calls the field, `path` where it is. An empty prefix is allowed for
+    /// `uri` alone (`validateStringMatchRegexp`).
+    pub(crate) fn validate(&self, place: &str, path: &str, problems: &mut Problems) {
         let set = [&self.exact, &self.prefix, &self.regex].into_iter().filter(|m| m.is_some()).count();
         if set > 1 {
-            return Err(format!("{place}: only one of exact, prefix and regex may be set"));
+            problems.schema(format!(
+                "{path}: Invalid value: only one of exact, prefix and regex may be set (oneOf)"
+            ));
         }
-        if self.prefix.as_deref() == Some("") && !empty_prefix {
-            return Err(format!("{place}: a prefix must not be empty"));
+        if self.prefix.as_deref() == Some("") && place != "uri" {
+            problems.error(format!("{place:?}: prefix string match should not be empty"));
         }
         if let Some(expression) = &self.regex {
-            if expression.is_empty() {
-                return Err(format!("{place}: a regex must not be empty"));
-            }
-            // istiod allows as much (validateStringRegexp); a bound keeps the compiler cheap on hostile input.
-            if expression.len() > 1024 {
-                return Err(format!("{place}: a regex may have at most 1024 characters"));
-            }
-            if expression != "*" {
-                regex_syntax::parse(expression).map_err(|e| format!("{place}: invalid regex: {e}"))?;
-            }
+            problems.check(regex(expression, place));
         }
-        Ok(())
     }
+}
+
+/// `validateStringRegexp`.
+///
+/// # Errors
+/// Empty, too large, or not RE2.
+pub(crate) fn regex(expression: &str, place: &str) -> Result<(), String> {
+    if expression.is_empty() {
+        return Err(format!("{place:?}: regex string match should not be empty"));
+    }
+    if expression.len() > 1024 {
+        return Err(format!("{place:?}: regex is too large, max length allowed is 1024"));
+    }
+    re2::translate(expression).map(|_| ()).map_err(|e| {
+        format!(
+            "{place:?}: error parsing regexp: {e}; Istio uses RE2 style regex-based match \
+             (https://github.com/google/re2/wiki/Syntax)"
+        )
+    })
 }
 
 /// WorkloadSelector of the networking API (`labels`).
@@ -112,8 +94,24 @@ pub(crate) struct LabelSelector {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MatchLabels {
-    #[serde(default, alias = "match_labels")]
+    #[serde(default)]
     pub(crate) match_labels: BTreeMap<String, String>,
+}
+
+/// `ValidateAlphaWorkloadSelector` and `validateWorkloadSelector`. `warning` is what istiod says of a selector without labels.
+pub(crate) fn selector(labels: &BTreeMap<String, String>, warning: &str, problems: &mut Problems) {
+    for (key, value) in labels {
+        let pair = format!("{key}={value}");
+        if key.is_empty() {
+            problems.error(format!("empty key is not supported in selector: {pair:?}"));
+        }
+        if pair.contains('*') {
+            problems.error(format!("wildcard is not supported in selector: {pair:?}"));
+        }
+    }
+    if labels.is_empty() {
+        problems.warn(warning);
+    }
 }
 
 /// Whether every wanted label is there (istiod: `labels.Instance.SubsetOf`).
@@ -121,13 +119,15 @@ pub(crate) fn labels_match(wanted: &BTreeMap<String, String>, there: &BTreeMap<S
     wanted.iter().all(|(key, value)| there.get(key) == Some(value))
 }
 
+/// `agent.ValidatePort`.
+///
 /// # Errors
-/// Not in 1..65535 (istiod: `agent.ValidatePort`).
-pub(crate) fn port_number(place: &str, number: u32) -> Result<u16, String> {
-    u16::try_from(number)
-        .ok()
-        .filter(|n| *n != 0)
-        .ok_or_else(|| format!("{place}: port {number} is not in the range 1..65535"))
+/// Not in 1..65535.
+pub(crate) fn port_number(number: u32) -> Result<(), String> {
+    match u16::try_from(number) {
+        Ok(1..) => Ok(()),
+        Ok(0) | Err(_) => Err(format!("port number {number} must be in the range 1..65535")),
+    }
 }
 
 /// A name of letters, digits and inner hyphens, at most 63 (istiod: `labels.IsDNS1123Label`).
@@ -140,25 +140,40 @@ pub(crate) fn is_dns_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
+/// `ValidatePortName`.
+///
+/// # Errors
+/// Not a DNS label.
+pub(crate) fn port_name(name: &str) -> Result<(), String> {
+    if is_dns_label(name) { Ok(()) } else { Err(format!("invalid port name: {name}")) }
+}
+
+/// `CheckDNS1123Preconditions`.
 fn domain_length(domain: &str) -> Result<(), String> {
     match domain.len() {
-        0 => Err("an empty domain name is not allowed".to_owned()),
+        0 => Err("empty domain name not allowed".to_owned()),
         1..=255 => Ok(()),
-        _ => Err(format!("domain name {domain:?} is longer than 255")),
+        _ => Err(format!("domain name {domain:?} too long (max 255)")),
     }
 }
 
+/// `ValidateDNS1123Labels`.
 fn dns_labels(domain: &str) -> Result<(), String> {
     let labels: Vec<&str> = domain.split('.').collect();
+    let top = labels.last().copied().unwrap_or_default();
+    if top.parse::<i64>().is_ok() {
+        return Err(format!(
+            "domain name {domain:?} invalid (top level domain {top:?} cannot be all-numeric)"
+        ));
+    }
     for (i, label) in labels.iter().enumerate() {
         // A trailing dot makes the last label empty; istiod allows that.
-        let trailing = i + 1 == labels.len() && i > 0 && label.is_empty();
-        if !trailing && !is_dns_label(label) {
-            return Err(format!("domain name {domain:?} is invalid (label {label:?})"));
+        if i + 1 == labels.len() && label.is_empty() {
+            return Ok(());
         }
-    }
-    if labels.iter().rev().find(|l| !l.is_empty()).is_some_and(|l| l.chars().all(|c| c.is_ascii_digit())) {
-        return Err(format!("domain name {domain:?} is invalid (its top-level label is a number)"));
+        if !is_dns_label(label) {
+            return Err(format!("domain name {domain:?} invalid (label {label:?} invalid)"));
+        }
     }
     Ok(())
 }
@@ -180,41 +195,117 @@ pub(crate) fn wildcard_domain(domain: &str) -> Result<(), String> {
     };
     let plain = first.strip_prefix("*-").or_else(|| first.strip_prefix('*')).unwrap_or(first);
     if !(first == "*" || is_dns_label(plain)) {
-        return Err(format!("domain name {domain:?} is invalid (label {first:?})"));
+        return Err(format!("domain name {domain:?} invalid (label {first:?} invalid)"));
     }
     rest.map_or(Ok(()), dns_labels)
 }
 
+/// `agent.ValidatePartialWildCard`.
+///
 /// # Errors
-/// The combinations that istiod's `validateExportTo` refuses. `none` says whether `~` is allowed (ServiceEntry).
-pub(crate) fn export_to(namespace: &str, entries: &[String], none: bool) -> Result<(), String> {
-    let mut seen = Vec::new();
-    for entry in entries {
-        let key = if entry == "." { namespace } else { entry.as_str() };
-        if seen.contains(&key) {
-            return Err(format!("exportTo has {entry:?} twice"));
-        }
-        let known = matches!(key, "*") || (key == "~" && none) || is_dns_label(key);
-        if !known {
-            return Err(format!("exportTo: {entry:?} is not \".\", \"*\" or a namespace"));
-        }
-        seen.push(key);
-    }
-    if seen.contains(&"*") && seen.len() > 1 {
-        return Err("exportTo cannot have both \"*\" and other entries".to_owned());
-    }
-    if seen.contains(&"~") && seen.len() > 1 {
-        return Err("exportTo cannot have both \"~\" and other entries".to_owned());
+/// A `*` that is neither the whole name nor its first label.
+pub(crate) fn partial_wildcard(host: &str) -> Result<(), String> {
+    if host.contains('*') && host.len() != 1 && !host.starts_with("*.") {
+        return Err(format!("partial wildcard {host:?} not allowed"));
     }
     Ok(())
 }
 
-/// Reads `1h`, `1m`, `1.5s`, `100ms` and their sums.
+/// `agent.ValidateIPAddress`.
 ///
 /// # Errors
-/// Not a duration, or shorter than a millisecond (istiod: `agent.ValidateDuration`).
+/// Not an IP address.
+pub(crate) fn ip_address(text: &str) -> Result<(), String> {
+    text.parse::<IpAddr>().map(|_| ()).map_err(|_| format!("{text} is not a valid IP"))
+}
+
+/// `agent.ValidateIPSubnet`.
+///
+/// # Errors
+/// Neither an IP address nor a CIDR.
+pub(crate) fn ip_subnet(text: &str) -> Result<(), String> {
+    let Some((ip, bits)) = text.split_once('/') else { return ip_address(text) };
+    let most = match ip.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return Err(format!("{text} is not a valid CIDR block")),
+    };
+    let valid = bits.parse::<u8>().is_ok_and(|b| b <= most) && !(bits.len() > 1 && bits.starts_with('0'));
+    if valid { Ok(()) } else { Err(format!("{text} is not a valid CIDR block")) }
+}
+
+/// `ValidateUnixAddress`.
+///
+/// # Errors
+/// Neither an absolute path to a file nor an abstract socket.
+pub(crate) fn unix_address(path: &str) -> Result<(), String> {
+    if path.is_empty() {
+        return Err("unix address must not be empty".to_owned());
+    }
+    if path.starts_with('@') || (path.starts_with('/') && !path.ends_with('/')) {
+        return Ok(());
+    }
+    Err(format!("{path} is not an absolute path to a file"))
+}
+
+/// `validateExportTo`. `entry`: of a ServiceEntry, which may have `~`. `selects`: of a DestinationRule with a
+/// `workloadSelector`.
+pub(crate) fn export_to(
+    namespace: &str,
+    entries: &[String],
+    entry: bool,
+    selects: bool,
+    problems: &mut Problems,
+) {
+    let mut seen: Vec<&str> = Vec::new();
+    for listed in entries {
+        let key = if listed == "." { namespace } else { listed.as_str() };
+        if seen.contains(&key) {
+            problems.error(if key == listed {
+                format!("duplicate entries in exportTo for entry {listed}")
+            } else {
+                format!("duplicate entries in exportTo: . and current namespace {namespace}")
+            });
+            continue;
+        }
+        match key {
+            "~" if !entry => {
+                problems.error("exportTo ~ (none) is not allowed for Istio configuration objects");
+                continue;
+            }
+            "*" | "~" => {}
+            name if is_dns_label(name) => {}
+            _ => {
+                problems.error("only .,*, or a valid DNS 1123 label is allowed as exportTo entry");
+                continue;
+            }
+        }
+        seen.push(key);
+    }
+    if selects && !seen.is_empty() {
+        if !seen.contains(&namespace) {
+            problems.error(
+                "destination rule with workload selector cannot have exportTo beyond current namespace",
+            );
+        } else if seen.len() > 1 {
+            problems
+                .error("destination rule with workload selector cannot have multiple entries in exportTo");
+        }
+    }
+    if seen.contains(&"*") && entries.len() > 1 {
+        problems.error("cannot have both public (*) and non-public exportTo values for a resource");
+    }
+    if seen.contains(&"~") && entries.len() > 1 {
+        problems.error("cannot export service entry to no one (~) and someone");
+    }
+}
+
+/// Reads `1h`, `1m`, `1.5s`, `100ms`, `10us` and their sums.
+///
+/// # Errors
+/// Not a duration.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let invalid = || format!("{text:?} is not a duration such as 10s or 100ms");
+    let invalid = || format!("time: invalid duration {text:?}");
     let mut rest = text;
     let mut total = Duration::ZERO;
     if rest.is_empty() {
@@ -229,7 +320,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
             "h" => 3600.0,
             "m" => 60.0,
             "s" => 1.0,
-            "ms" => 0.001,
+            "ms" => 1e-3,
+            "us" | "\u{b5}s" => 1e-6,
+            "ns" => 1e-9,
             _ => return Err(invalid()),
         };
         let number: f64 = number.parse().map_err(|_| invalid())?;
@@ -237,9 +330,22 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         total = total.checked_add(part).ok_or_else(invalid)?;
         rest = next;
     }
-    if total.is_zero() || total >= Duration::from_millis(1) {
-        Ok(total)
-    } else {
-        Err(format!("{text:?} is shorter than 1ms"))
+    Ok(total)
+}
+
+/// What the CRD's schema and `agent.ValidateDuration` say of a duration at `path`.
+pub(crate) fn check_duration(text: &str, path: &str, problems: &mut Problems) {
+    match duration(text) {
+        Err(e) => problems.schema(format!("{path}: Invalid value: {text:?}: {e}")),
+        Ok(value) if value < Duration::from_millis(1) => {
+            problems.schema(format!(
+                "{path}: Invalid value: {text:?}: must be a valid duration greater than 1ms"
+            ));
+            problems.error("duration must be greater than 1ms");
+        }
+        Ok(value) if value.subsec_nanos() % 1_000_000 != 0 => {
+            problems.error("only durations to ms precision are supported");
+        }
+        Ok(_) => {}
     }
 }

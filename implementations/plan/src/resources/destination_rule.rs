@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::common::{
-    MatchLabels, NotCarriedOut, PortSelector, Refusal, export_to, is_dns_label, port_number, refuse_set,
-    unsupported, wildcard_domain,
+use super::common::{MatchLabels, Opaque, PortSelector, export_to, is_dns_label, selector, wildcard_domain};
+use super::problems::Problems;
+use super::traffic_policy::{
+    ConnectionPool, LoadBalancer, OutlierDetection, ProxyProtocol, ProxyProtocolVersion, Tunnel,
 };
 
 /// istio.io/api networking/v1alpha3, DestinationRule.
@@ -15,13 +16,13 @@ use super::common::{
 pub(crate) struct DestinationRule {
     #[serde(default)]
     pub(crate) host: String,
-    #[serde(default, alias = "traffic_policy")]
+    #[serde(default)]
     pub(crate) traffic_policy: Option<TrafficPolicy>,
     #[serde(default)]
     pub(crate) subsets: Vec<Subset>,
-    #[serde(default, alias = "export_to")]
+    #[serde(default)]
     pub(crate) export_to: Vec<String>,
-    #[serde(default, alias = "workload_selector")]
+    #[serde(default)]
     pub(crate) workload_selector: Option<MatchLabels>,
 }
 
@@ -29,22 +30,22 @@ pub(crate) struct DestinationRule {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TrafficPolicy {
-    #[serde(default, alias = "load_balancer")]
+    #[serde(default)]
     pub(crate) load_balancer: Option<LoadBalancer>,
-    #[serde(default, alias = "connection_pool")]
+    #[serde(default)]
     pub(crate) connection_pool: Option<ConnectionPool>,
-    #[serde(default, alias = "outlier_detection")]
-    pub(crate) outlier_detection: NotCarriedOut,
+    #[serde(default)]
+    pub(crate) outlier_detection: Option<OutlierDetection>,
     #[serde(default)]
     pub(crate) tls: Option<ClientTls>,
-    #[serde(default, alias = "port_level_settings")]
+    #[serde(default)]
     pub(crate) port_level_settings: Vec<PortTrafficPolicy>,
     #[serde(default)]
-    pub(crate) tunnel: NotCarriedOut,
-    #[serde(default, alias = "proxy_protocol")]
-    pub(crate) proxy_protocol: NotCarriedOut,
-    #[serde(default, alias = "retry_budget")]
-    pub(crate) retry_budget: NotCarriedOut,
+    pub(crate) tunnel: Option<Tunnel>,
+    #[serde(default)]
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
+    #[serde(default)]
+    pub(crate) retry_budget: Opaque,
 }
 
 /// TrafficPolicy.PortTrafficPolicy.
@@ -53,84 +54,14 @@ pub(crate) struct TrafficPolicy {
 pub(crate) struct PortTrafficPolicy {
     #[serde(default)]
     pub(crate) port: Option<PortSelector>,
-    #[serde(default, alias = "load_balancer")]
+    #[serde(default)]
     pub(crate) load_balancer: Option<LoadBalancer>,
-    #[serde(default, alias = "connection_pool")]
+    #[serde(default)]
     pub(crate) connection_pool: Option<ConnectionPool>,
-    #[serde(default, alias = "outlier_detection")]
-    pub(crate) outlier_detection: NotCarriedOut,
+    #[serde(default)]
+    pub(crate) outlier_detection: Option<OutlierDetection>,
     #[serde(default)]
     pub(crate) tls: Option<ClientTls>,
-}
-
-/// LoadBalancerSettings. With one address a host, how it is chosen makes no difference.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct LoadBalancer {
-    #[serde(default)]
-    pub(crate) simple: Option<SimpleLoadBalancer>,
-    #[serde(default, alias = "consistent_hash")]
-    pub(crate) consistent_hash: NotCarriedOut,
-    #[serde(default, alias = "locality_lb_setting")]
-    pub(crate) locality_lb_setting: NotCarriedOut,
-    #[serde(default, alias = "warmup_duration_secs")]
-    pub(crate) warmup_duration_secs: NotCarriedOut,
-    #[serde(default)]
-    pub(crate) warmup: NotCarriedOut,
-}
-
-/// LoadBalancerSettings.SimpleLB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum SimpleLoadBalancer {
-    Unspecified,
-    LeastConn,
-    Random,
-    Passthrough,
-    RoundRobin,
-    LeastRequest,
-}
-
-/// ConnectionPoolSettings.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct ConnectionPool {
-    #[serde(default)]
-    pub(crate) tcp: NotCarriedOut,
-    #[serde(default)]
-    pub(crate) http: Option<HttpPool>,
-}
-
-/// ConnectionPoolSettings.HTTPSettings.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct HttpPool {
-    #[serde(default, alias = "h2_upgrade_policy")]
-    pub(crate) h2_upgrade_policy: UpgradePolicy,
-    #[serde(default, alias = "use_client_protocol")]
-    pub(crate) use_client_protocol: bool,
-    #[serde(default, alias = "http1_max_pending_requests")]
-    pub(crate) http1_max_pending_requests: NotCarriedOut,
-    #[serde(default, alias = "http2_max_requests")]
-    pub(crate) http2_max_requests: NotCarriedOut,
-    #[serde(default, alias = "max_requests_per_connection")]
-    pub(crate) max_requests_per_connection: NotCarriedOut,
-    #[serde(default, alias = "max_retries")]
-    pub(crate) max_retries: NotCarriedOut,
-    #[serde(default, alias = "idle_timeout")]
-    pub(crate) idle_timeout: NotCarriedOut,
-    #[serde(default, alias = "max_concurrent_streams")]
-    pub(crate) max_concurrent_streams: NotCarriedOut,
-}
-
-/// ConnectionPoolSettings.HTTPSettings.H2UpgradePolicy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum UpgradePolicy {
-    #[default]
-    Default,
-    DoNotUpgrade,
-    Upgrade,
 }
 
 /// Subset.
@@ -141,7 +72,7 @@ pub(crate) struct Subset {
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
-    #[serde(default, alias = "traffic_policy")]
+    #[serde(default)]
     pub(crate) traffic_policy: Option<TrafficPolicy>,
 }
 
@@ -151,21 +82,21 @@ pub(crate) struct Subset {
 pub(crate) struct ClientTls {
     #[serde(default)]
     pub(crate) mode: ClientTlsMode,
-    #[serde(default, alias = "client_certificate")]
+    #[serde(default)]
     pub(crate) client_certificate: String,
-    #[serde(default, alias = "private_key")]
+    #[serde(default)]
     pub(crate) private_key: String,
-    #[serde(default, alias = "ca_certificates")]
+    #[serde(default)]
     pub(crate) ca_certificates: String,
-    #[serde(default, alias = "credential_name")]
+    #[serde(default)]
     pub(crate) credential_name: String,
-    #[serde(default, alias = "subject_alt_names")]
+    #[serde(default)]
     pub(crate) subject_alt_names: Vec<String>,
     #[serde(default)]
     pub(crate) sni: String,
-    #[serde(default, alias = "insecure_skip_verify")]
+    #[serde(default)]
     pub(crate) insecure_skip_verify: Option<bool>,
-    #[serde(default, alias = "ca_crl")]
+    #[serde(default)]
     pub(crate) ca_crl: String,
 }
 
@@ -174,54 +105,57 @@ impl ClientTls {
         self.insecure_skip_verify == Some(true)
     }
 
-    /// # Errors
-    /// What istiod's `ValidateTLS` (pkg/config/validation/agent/validation.go) refuses.
-    fn validate(&self) -> Result<(), Refusal> {
-        let originates = matches!(self.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual);
-        let credential = !self.credential_name.is_empty();
+    /// `ValidateTLS` (pkg/config/validation/agent/validation.go).
+    fn validate(&self, namespace: &str, problems: &mut Problems) {
+        if let Some(reference) = self.credential_name.strip_prefix("configmap://") {
+            match reference.split('/').collect::<Vec<_>>().as_slice() {
+                [owner, name] if !owner.is_empty() && !name.is_empty() => {
+                    if *owner != namespace {
+                        problems.error(format!(
+                            "invalid configmap:// credentialName: namespace must match the configuration \
+                             namespace {namespace:?}"
+                        ));
+                    }
+                }
+                _ => problems.error(format!(
+                    "invalid configmap:// credentialName: invalid resource name {:?}. Expected namespace and \
+                     name",
+                    self.credential_name
+                )),
+            }
+        }
         if self.skips_verification() {
             let ca_or_names = !self.ca_certificates.is_empty() || !self.subject_alt_names.is_empty();
-            if self.mode == ClientTlsMode::Simple && (ca_or_names || credential) {
-                return Err(
-                    "with insecureSkipVerify, caCertificates, credentialName and subjectAltNames must \
-                            not be set"
-                        .to_owned()
-                        .into(),
+            if self.mode == ClientTlsMode::Simple && (ca_or_names || !self.credential_name.is_empty()) {
+                problems.error(
+                    "cannot specify CaCertificates or CredentialName or SubjectAltNames when \
+                     InsecureSkipVerify is set true",
                 );
             }
             if self.mode == ClientTlsMode::Mutual && ca_or_names {
-                return Err("with insecureSkipVerify, caCertificates and subjectAltNames must not be set"
-                    .to_owned()
-                    .into());
-            }
-        }
-        if originates && credential {
-            let files = [&self.client_certificate, &self.private_key, &self.ca_certificates, &self.ca_crl];
-            if files.into_iter().any(|f| !f.is_empty()) {
-                return Err(
-                    "with credentialName, client certificates, CA certificates and revocation lists must \
-                            not be set"
-                        .to_owned()
-                        .into(),
+                problems.error(
+                    "cannot specify CaCertificates or SubjectAltNames when InsecureSkipVerify is set true",
                 );
             }
-        } else if self.mode == ClientTlsMode::Mutual {
+        }
+        let originates = matches!(self.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual);
+        if originates && !self.credential_name.is_empty() {
+            let files = [&self.client_certificate, &self.private_key, &self.ca_certificates, &self.ca_crl];
+            if files.into_iter().any(|f| !f.is_empty()) {
+                problems.error(
+                    "cannot specify client certificates or CA certificate or CA CRL If credentialName is set",
+                );
+            }
+            return;
+        }
+        if self.mode == ClientTlsMode::Mutual {
             if self.client_certificate.is_empty() {
-                return Err("mutual TLS requires a client certificate".to_owned().into());
+                problems.error("client certificate required for mutual tls");
             }
             if self.private_key.is_empty() {
-                return Err("mutual TLS requires a private key".to_owned().into());
+                problems.error("private key required for mutual tls");
             }
         }
-        if !self.ca_crl.is_empty() {
-            return Err(unsupported("tls.caCrl"));
-        }
-        for scheme in ["configmap://", "builtin://", "kubernetes-gateway://", "invalid://"] {
-            if self.credential_name.starts_with(scheme) {
-                return Err(unsupported(&format!("tls.credentialName: {scheme}")));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -237,39 +171,46 @@ pub(crate) enum ClientTlsMode {
 }
 
 impl DestinationRule {
-    /// # Errors
-    /// What istiod's `ValidateDestinationRule` (pkg/config/validation/validation.go) refuses, and what is not carried out.
-    pub(crate) fn validate(&self, namespace: &str) -> Result<(), Refusal> {
-        wildcard_domain(&self.host)?;
+    /// `ValidateDestinationRule` (pkg/config/validation/validation.go).
+    pub(crate) fn validate(&self, namespace: &str, problems: &mut Problems) {
+        problems.check(wildcard_domain(&self.host));
         if let Some(policy) = &self.traffic_policy {
-            policy.validate("spec.trafficPolicy")?;
+            policy.validate(namespace, "spec.trafficPolicy", problems);
         }
         let mut names = Vec::new();
-        for subset in &self.subsets {
+        for (i, subset) in self.subsets.iter().enumerate() {
             if names.contains(&subset.name.as_str()) {
-                return Err(format!("subset {:?} is defined twice", subset.name).into());
-            }
-            if !is_dns_label(&subset.name) {
-                return Err(format!("subset name {:?} is invalid", subset.name).into());
+                problems.error(format!("duplicate subset names: {}", subset.name));
             }
             names.push(subset.name.as_str());
+            problems.check(subset_name(&subset.name));
             if let Some(policy) = &subset.traffic_policy {
-                policy.validate("spec.subsets.trafficPolicy")?;
+                policy.validate(namespace, &format!("spec.subsets[{i}].trafficPolicy"), problems);
             }
         }
-        export_to(namespace, &self.export_to, false)?;
-        let beyond = |e: &String| e != "." && e != namespace;
-        if self.workload_selector.is_some() && self.export_to.iter().any(beyond) {
-            return Err("with workloadSelector, exportTo cannot go beyond the own namespace"
-                .to_owned()
-                .into());
+        let selects = self.workload_selector.is_some();
+        export_to(namespace, &self.export_to, false, selects, problems);
+        if let Some(chosen) = &self.workload_selector {
+            selector(&chosen.match_labels, "workload selector specified without labels", problems);
         }
-        Ok(())
     }
 }
 
+/// `validateSubsetName`.
+///
+/// # Errors
+/// Empty, or no DNS label.
+pub(crate) fn subset_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("subset name cannot be empty".to_owned());
+    }
+    if is_dns_label(name) { Ok(()) } else { Err(format!("subset name is invalid: {name}")) }
+}
+
 impl TrafficPolicy {
-    fn validate(&self, place: &str) -> Result<(), Refusal> {
+    /// `validateTrafficPolicy`.
+    fn validate(&self, namespace: &str, place: &str, problems: &mut Problems) {
+        // An empty list is no list to protocol buffers.
         let nothing = self.load_balancer.is_none()
             && self.connection_pool.is_none()
             && self.outlier_detection.is_none()
@@ -279,88 +220,79 @@ impl TrafficPolicy {
             && self.proxy_protocol.is_none()
             && self.retry_budget.is_none();
         if nothing {
-            return Err(format!("{place}: a traffic policy must have at least one field").into());
+            problems.error("traffic policy must have at least one field");
+            return;
         }
         if self.tunnel.is_some() && self.proxy_protocol.is_some() {
-            return Err(format!("{place}: tunnel and proxyProtocol must not be set together").into());
+            problems.error("tunnel and proxyProtocol must not be set together");
+            return;
         }
-        validate_parts(
-            place,
-            self.load_balancer.as_ref(),
-            self.connection_pool.as_ref(),
-            &self.outlier_detection,
-            self.tls.as_ref(),
-        )?;
-        for settings in &self.port_level_settings {
-            let place = format!("{place}.portLevelSettings");
-            let Some(port) = &settings.port else {
-                return Err(format!("{place}: port is required").into());
-            };
-            port_number(&place, port.number)?;
-            let nothing = settings.load_balancer.is_none()
-                && settings.connection_pool.is_none()
-                && settings.outlier_detection.is_none()
-                && settings.tls.is_none();
-            if nothing {
-                return Err(format!("{place}: a port's traffic policy must have at least one field").into());
+        let parts = Parts {
+            load_balancer: self.load_balancer.as_ref(),
+            pool: self.connection_pool.as_ref(),
+            outliers: self.outlier_detection.as_ref(),
+            tls: self.tls.as_ref(),
+        };
+        parts.validate(namespace, place, problems);
+        for (i, settings) in self.port_level_settings.iter().enumerate() {
+            let place = format!("{place}.portLevelSettings[{i}]");
+            if settings.port.is_none() {
+                problems.error("portTrafficPolicy must have valid port");
             }
-            validate_parts(
-                &place,
-                settings.load_balancer.as_ref(),
-                settings.connection_pool.as_ref(),
-                &settings.outlier_detection,
-                settings.tls.as_ref(),
-            )?;
+            let parts = Parts {
+                load_balancer: settings.load_balancer.as_ref(),
+                pool: settings.connection_pool.as_ref(),
+                outliers: settings.outlier_detection.as_ref(),
+                tls: settings.tls.as_ref(),
+            };
+            if parts.is_empty() {
+                problems.error("port traffic policy must have at least one field");
+            } else {
+                parts.validate(namespace, &place, problems);
+            }
         }
-        refuse_set(
-            place,
-            &[
-                ("tunnel", self.tunnel.is_some()),
-                ("proxyProtocol", self.proxy_protocol.is_some()),
-                ("retryBudget", self.retry_budget.is_some()),
-            ],
-        )
+        if let Some(tunnel) = &self.tunnel {
+            tunnel.validate(problems);
+            problems.unsupported(format!("{place}.tunnel"));
+        }
+        if let Some(protocol) = &self.proxy_protocol
+            && !matches!(protocol.version, ProxyProtocolVersion::V1 | ProxyProtocolVersion::V2)
+        {
+            problems.error("proxy protocol version is invalid");
+        }
+        if self.proxy_protocol.is_some() {
+            problems.unsupported(format!("{place}.proxyProtocol"));
+        }
+        problems.pass_over(place, &[("retryBudget", self.retry_budget.is_some())]);
     }
 }
 
-fn validate_parts(
-    place: &str,
-    load_balancer: Option<&LoadBalancer>,
-    pool: Option<&ConnectionPool>,
-    outlier_detection: &NotCarriedOut,
-    tls: Option<&ClientTls>,
-) -> Result<(), Refusal> {
-    if let Some(tls) = tls {
-        tls.validate()?;
+/// What a policy and settings for a port have in common.
+struct Parts<'a> {
+    load_balancer: Option<&'a LoadBalancer>,
+    pool: Option<&'a ConnectionPool>,
+    outliers: Option<&'a OutlierDetection>,
+    tls: Option<&'a ClientTls>,
+}
+
+impl Parts<'_> {
+    fn is_empty(&self) -> bool {
+        self.load_balancer.is_none() && self.pool.is_none() && self.outliers.is_none() && self.tls.is_none()
     }
-    refuse_set(place, &[("outlierDetection", outlier_detection.is_some())])?;
-    if let Some(balancer) = load_balancer {
-        refuse_set(
-            &format!("{place}.loadBalancer"),
-            &[
-                ("simple: PASSTHROUGH", balancer.simple == Some(SimpleLoadBalancer::Passthrough)),
-                ("consistentHash", balancer.consistent_hash.is_some()),
-                ("localityLbSetting", balancer.locality_lb_setting.is_some()),
-                ("warmupDurationSecs", balancer.warmup_duration_secs.is_some()),
-                ("warmup", balancer.warmup.is_some()),
-            ],
-        )?;
-    }
-    if let Some(pool) = pool {
-        refuse_set(&format!("{place}.connectionPool"), &[("tcp", pool.tcp.is_some())])?;
-        if let Some(http) = &pool.http {
-            refuse_set(
-                &format!("{place}.connectionPool.http"),
-                &[
-                    ("http1MaxPendingRequests", http.http1_max_pending_requests.is_some()),
-                    ("http2MaxRequests", http.http2_max_requests.is_some()),
-                    ("maxRequestsPerConnection", http.max_requests_per_connection.is_some()),
-                    ("maxRetries", http.max_retries.is_some()),
-                    ("idleTimeout", http.idle_timeout.is_some()),
-                    ("maxConcurrentStreams", http.max_concurrent_streams.is_some()),
-                ],
-            )?;
+
+    fn validate(&self, namespace: &str, place: &str, problems: &mut Problems) {
+        if let Some(outliers) = self.outliers {
+            outliers.validate(&format!("{place}.outlierDetection"), problems);
         }
+        if let Some(pool) = self.pool {
+            pool.validate(&format!("{place}.connectionPool"), problems);
+        }
+        if let Some(balancer) = self.load_balancer {
+            balancer.validate(&format!("{place}.loadBalancer"), problems);
+        }
+        if let Some(tls) = self.tls {
+            tls.validate(namespace, problems);
+        }
+        problems.pass_over(place, &[("outlierDetection", self.outliers.is_some())]);
     }
-    Ok(())
 }

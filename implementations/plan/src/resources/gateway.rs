@@ -1,13 +1,13 @@
-//! Gateway, Sidecar and PeerAuthentication.
+//! Gateway.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::common::{
-    LabelSelector, MatchLabels, NotCarriedOut, Port, Refusal, is_dns_label, port_number, refuse_set,
-    unsupported, wildcard_domain,
+    Opaque, Port, ip_address, is_dns_label, partial_wildcard, port_number, unix_address, wildcard_domain,
 };
+use super::problems::Problems;
 use super::protocol::Protocol;
 
 /// istio.io/api networking/v1alpha3, Gateway.
@@ -32,8 +32,8 @@ pub(crate) struct Server {
     pub(crate) hosts: Vec<String>,
     #[serde(default)]
     pub(crate) tls: Option<ServerTls>,
-    #[serde(default, alias = "default_endpoint")]
-    pub(crate) default_endpoint: NotCarriedOut,
+    #[serde(default)]
+    pub(crate) default_endpoint: Opaque,
     /// A name for statistics; it changes nothing else.
     #[serde(default, rename = "name")]
     pub(crate) _name: String,
@@ -43,36 +43,68 @@ pub(crate) struct Server {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ServerTls {
-    #[serde(default, alias = "https_redirect")]
+    #[serde(default)]
     pub(crate) https_redirect: bool,
     #[serde(default)]
     pub(crate) mode: ServerTlsMode,
-    #[serde(default, alias = "server_certificate")]
+    #[serde(default)]
     pub(crate) server_certificate: String,
-    #[serde(default, alias = "private_key")]
+    #[serde(default)]
     pub(crate) private_key: String,
-    #[serde(default, alias = "ca_certificates")]
+    #[serde(default)]
     pub(crate) ca_certificates: String,
-    #[serde(default, alias = "credential_name")]
+    #[serde(default)]
     pub(crate) credential_name: String,
-    #[serde(default, alias = "credential_names")]
+    #[serde(default)]
     pub(crate) credential_names: Vec<String>,
-    #[serde(default, alias = "tls_certificates")]
-    pub(crate) tls_certificates: NotCarriedOut,
-    #[serde(default, alias = "ca_crl")]
+    #[serde(default)]
+    pub(crate) tls_certificates: Vec<TlsCertificate>,
+    #[serde(default)]
+    pub(crate) ca_cert_credential_name: String,
+    #[serde(default)]
+    pub(crate) insecure_skip_verify: Option<bool>,
+    #[serde(default)]
     pub(crate) ca_crl: String,
-    #[serde(default, alias = "subject_alt_names")]
+    #[serde(default)]
     pub(crate) subject_alt_names: Vec<String>,
-    #[serde(default, alias = "verify_certificate_spki")]
-    pub(crate) verify_certificate_spki: NotCarriedOut,
-    #[serde(default, alias = "verify_certificate_hash")]
-    pub(crate) verify_certificate_hash: NotCarriedOut,
-    #[serde(default, alias = "min_protocol_version")]
-    pub(crate) min_protocol_version: NotCarriedOut,
-    #[serde(default, alias = "max_protocol_version")]
-    pub(crate) max_protocol_version: NotCarriedOut,
-    #[serde(default, alias = "cipher_suites")]
-    pub(crate) cipher_suites: NotCarriedOut,
+    #[serde(default)]
+    pub(crate) verify_certificate_spki: Opaque,
+    #[serde(default)]
+    pub(crate) verify_certificate_hash: Opaque,
+    #[serde(default)]
+    pub(crate) min_protocol_version: TlsProtocol,
+    #[serde(default)]
+    pub(crate) max_protocol_version: TlsProtocol,
+    #[serde(default)]
+    pub(crate) cipher_suites: Vec<String>,
+}
+
+/// ServerTLSSettings.TLSCertificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TlsCertificate {
+    #[serde(default)]
+    pub(crate) server_certificate: String,
+    #[serde(default)]
+    pub(crate) private_key: String,
+    #[serde(default)]
+    pub(crate) ca_certificates: String,
+}
+
+/// ServerTLSSettings.TLSProtocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(crate) enum TlsProtocol {
+    #[default]
+    #[serde(rename = "TLS_AUTO")]
+    Auto,
+    #[serde(rename = "TLSV1_0")]
+    Tls10,
+    #[serde(rename = "TLSV1_1")]
+    Tls11,
+    #[serde(rename = "TLSV1_2")]
+    Tls12,
+    #[serde(rename = "TLSV1_3")]
+    Tls13,
 }
 
 /// ServerTLSSettings.TLSmode.
@@ -88,328 +120,239 @@ pub(crate) enum ServerTlsMode {
     OptionalMutual,
 }
 
+/// The names by which istiod prints a mode.
+impl std::fmt::Display for ServerTlsMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Passthrough => "PASSTHROUGH",
+            Self::Simple => "SIMPLE",
+            Self::Mutual => "MUTUAL",
+            Self::AutoPassthrough => "AUTO_PASSTHROUGH",
+            Self::IstioMutual => "ISTIO_MUTUAL",
+            Self::OptionalMutual => "OPTIONAL_MUTUAL",
+        })
+    }
+}
+
 impl Gateway {
-    /// # Errors
-    /// What istiod's `ValidateGateway` (pkg/config/validation/validation.go) refuses, and what is not carried out.
-    pub(crate) fn validate(&self, name: &str) -> Result<(), Refusal> {
+    /// `ValidateGateway` (pkg/config/validation/validation.go).
+    pub(crate) fn validate(&self, name: &str, problems: &mut Problems) {
         if !is_dns_label(name) {
-            return Err(format!("gateway name {name:?} is invalid").into());
+            problems.error(format!("invalid gateway name: {name:?}"));
         }
         if self.servers.is_empty() {
-            return Err("a Gateway must have at least one server".to_owned().into());
+            problems.error("gateway must have at least one server");
+        }
+        for (i, server) in self.servers.iter().enumerate() {
+            server.validate(&format!("spec.servers[{i}]"), problems);
         }
         let mut names = Vec::new();
         for server in &self.servers {
-            server.validate()?;
-            let name = server.port.as_ref().map(|p| p.name.as_str()).unwrap_or_default();
-            if names.contains(&name) {
-                return Err(format!("port names of servers must be unique: {name:?} is there twice").into());
+            let Some(port) = &server.port else { continue };
+            if names.contains(&port.name) {
+                problems.error(format!("port names in servers must be unique: duplicate name {}", port.name));
             }
-            names.push(name);
+            names.push(port.name.clone());
+            let http = Protocol::parse(&port.protocol).is_some_and(Protocol::is_http);
+            if !http && server.tls.as_ref().is_some_and(|t| t.https_redirect) {
+                problems.warn("tls.httpsRedirect should only be used with http servers");
+            }
         }
-        Ok(())
     }
 }
 
 impl Server {
-    pub(crate) fn protocol(&self) -> Protocol {
-        self.port.as_ref().and_then(|p| Protocol::parse(&p.protocol)).unwrap_or(Protocol::Tcp)
-    }
-
-    /// The server's hosts for VirtualServices of `namespace`, without their namespace part. `gateway` is the Gateway's
-    /// own namespace (`sanitizeServerHostNamespace` in pilot/pkg/model/gateway.go, `host.NamesForNamespace`).
-    pub(crate) fn hosts_for(&self, gateway: &str, namespace: &str) -> Vec<String> {
-        self.hosts
-            .iter()
-            .filter_map(|host| match host.split_once('/') {
-                Some((".", host)) => (gateway == namespace).then(|| host.to_ascii_lowercase()),
-                Some(("*", host)) => Some(host.to_ascii_lowercase()),
-                Some((owner, host)) => (owner == namespace).then(|| host.to_ascii_lowercase()),
-                None => Some(host.to_ascii_lowercase()),
-            })
-            .collect()
-    }
-
-    fn validate(&self) -> Result<(), Refusal> {
+    /// `validateServer`.
+    fn validate(&self, place: &str, problems: &mut Problems) {
         if self.hosts.is_empty() {
-            return Err("a server must have at least one host".to_owned().into());
+            problems.error("server config must contain at least one host");
         }
         for host in &self.hosts {
-            namespace_slash_host(host, false)?;
+            namespace_slash_host(host, true, problems);
         }
-        let Some(port) = &self.port else {
-            return Err("a server must have a port".to_owned().into());
-        };
-        let Some(protocol) = Protocol::parse(&port.protocol) else {
-            return Err(format!("protocol {:?} is unsupported", port.protocol).into());
-        };
-        port_number("servers.port", port.number)?;
-        if port.target_port.is_some_and(|t| t > 0) {
-            return Err("targetPort has no effect on a Gateway".to_owned().into());
+        let before = problems.webhook.len();
+        self.validate_port(place, problems);
+        let port_is_valid = problems.webhook.len() == before;
+        if let Some(path) = self.bind.strip_prefix("unix://") {
+            problems.check(unix_address(path));
+        } else if !self.bind.is_empty() {
+            problems.check(ip_address(&self.bind));
         }
-        if port.name.is_empty() {
-            return Err("a server's port must have a name".to_owned().into());
+        if let Some(tls) = &self.tls {
+            tls.validate(place, problems);
         }
-        match &self.tls {
-            None if protocol.is_tls() => {
-                return Err("an HTTPS or TLS server must have TLS settings".to_owned().into());
-            }
-            None => {}
-            Some(tls) => {
-                tls.validate()?;
-                if !protocol.is_tls() {
-                    let redirect_alone = protocol.is_http()
-                        && tls.mode == ServerTlsMode::Passthrough
-                        && tls.ca_certificates.is_empty()
-                        && tls.private_key.is_empty()
-                        && tls.server_certificate.is_empty();
-                    if !redirect_alone {
-                        return Err("a server of a plain-text port cannot have TLS settings"
-                            .to_owned()
-                            .into());
-                    }
-                }
-            }
+        let protocol = self.port.as_ref().and_then(|p| Protocol::parse(&p.protocol));
+        if let (true, Some(protocol)) = (port_is_valid, protocol) {
+            self.validate_protocol(protocol, problems);
         }
-        self.refuse(protocol)
+        problems.pass_over(place, &[("defaultEndpoint", self.default_endpoint.is_some())]);
     }
 
-    fn refuse(&self, protocol: Protocol) -> Result<(), Refusal> {
-        refuse_set(
-            "spec.servers",
-            &[
-                ("bind", !self.bind.is_empty()),
-                ("defaultEndpoint", self.default_endpoint.is_some()),
-                ("port.protocol: TCP", protocol == Protocol::Tcp),
-            ],
-        )?;
-        let Some(tls) = &self.tls else { return Ok(()) };
-        refuse_set(
-            "spec.servers.tls",
-            &[
-                ("httpsRedirect", tls.https_redirect),
-                ("subjectAltNames", !tls.subject_alt_names.is_empty()),
-                ("verifyCertificateSpki", tls.verify_certificate_spki.is_some()),
-                ("verifyCertificateHash", tls.verify_certificate_hash.is_some()),
-                ("minProtocolVersion", tls.min_protocol_version.is_some()),
-                ("maxProtocolVersion", tls.max_protocol_version.is_some()),
-                ("cipherSuites", tls.cipher_suites.is_some()),
-            ],
-        )?;
-        match tls.mode {
-            ServerTlsMode::IstioMutual if protocol == Protocol::Tls => {
-                Err(unsupported("spec.servers: ISTIO_MUTUAL with protocol TLS"))
+    fn validate_port(&self, place: &str, problems: &mut Problems) {
+        let Some(port) = &self.port else {
+            problems.schema(format!("{place}.port: Required value"));
+            problems.error("port is required");
+            return;
+        };
+        if Protocol::parse(&port.protocol).is_none() {
+            problems.error(format!(
+                "invalid protocol {:?}, supported protocols are HTTP, HTTP2, GRPC, GRPC-WEB, MONGO, REDIS, \
+                 MYSQL, TCP",
+                port.protocol
+            ));
+        }
+        if port.number > 0 || !self.bind.starts_with("unix://") {
+            problems.check(port_number(port.number));
+        }
+        if port.target_port.is_some_and(|t| t > 0) {
+            problems.error("targetPort has no impact on Gateways");
+        }
+        if port.name.is_empty() {
+            problems
+                .error(format!("port name must be set: number:{} protocol:{:?}", port.number, port.protocol));
+        }
+    }
+
+    /// Whether the protocol and the TLS settings go together.
+    fn validate_protocol(&self, protocol: Protocol, problems: &mut Problems) {
+        match &self.tls {
+            None if protocol.is_tls() => {
+                problems.error("server must have TLS settings for HTTPS/TLS protocols");
             }
-            ServerTlsMode::Passthrough | ServerTlsMode::IstioMutual => Ok(()),
-            ServerTlsMode::Simple
-            | ServerTlsMode::Mutual
-            | ServerTlsMode::AutoPassthrough
-            | ServerTlsMode::OptionalMutual => {
-                Err(unsupported("spec.servers.tls.mode other than ISTIO_MUTUAL and PASSTHROUGH"))
+            Some(tls) if !protocol.is_tls() => {
+                let passes = matches!(tls.mode, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough);
+                let files = [&tls.ca_certificates, &tls.private_key, &tls.server_certificate];
+                if !protocol.is_http() {
+                    problems.error("server cannot have TLS settings for non HTTPS/TLS ports");
+                } else if !passes || files.into_iter().any(|f| !f.is_empty()) {
+                    problems.error("server cannot have TLS settings for plain text HTTP ports");
+                }
             }
+            None | Some(_) => {}
         }
     }
 }
 
 impl ServerTls {
     /// `validateTLSOptions`.
-    fn validate(&self) -> Result<(), Refusal> {
-        let credential = !self.credential_name.is_empty() || !self.credential_names.is_empty();
-        match self.mode {
-            ServerTlsMode::IstioMutual => {
-                let own = [&self.server_certificate, &self.private_key, &self.ca_certificates];
-                if credential || self.tls_certificates.is_some() || own.into_iter().any(|f| !f.is_empty()) {
-                    return Err("ISTIO_MUTUAL cannot have certificates or credentials of its own"
-                        .to_owned()
-                        .into());
-                }
-                Ok(())
+    fn validate(&self, place: &str, problems: &mut Problems) {
+        if !self.credential_name.is_empty() && !self.credential_names.is_empty() {
+            problems.schema(format!(
+                "{place}.tls: Invalid value: only one of credentialName or credentialNames can be set"
+            ));
+        }
+        let old = matches!(self.min_protocol_version, TlsProtocol::Tls10 | TlsProtocol::Tls11);
+        if old && self.cipher_suites.is_empty() {
+            problems.warn(
+                "TLS version below TLSV1_2 require setting compatible ciphers as by default they no longer \
+                 include compatible ciphers.",
+            );
+        }
+        if self.mode == ServerTlsMode::IstioMutual {
+            let own = [
+                ("server certificate", !self.server_certificate.is_empty()),
+                ("private key", !self.private_key.is_empty()),
+                ("CA bundle", !self.ca_certificates.is_empty()),
+                ("tlsCertificates", !self.tls_certificates.is_empty()),
+                ("credentialName", !self.credential_name.is_empty()),
+                ("credentialNames", !self.credential_names.is_empty()),
+            ];
+            for (name, _) in own.into_iter().filter(|(_, set)| *set) {
+                problems.error(format!("ISTIO_MUTUAL TLS cannot have associated {name}"));
             }
-            ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => Ok(()),
-            ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
-                if credential || self.tls_certificates.is_some() {
-                    return Ok(());
-                }
-                if self.mode != ServerTlsMode::Simple && self.ca_certificates.is_empty() {
-                    return Err("MUTUAL requires a CA for clients".to_owned().into());
-                }
-                if self.server_certificate.is_empty() || self.private_key.is_empty() {
-                    return Err("TLS requires a server certificate and a private key".to_owned().into());
-                }
-                if self.mode == ServerTlsMode::Simple && !self.ca_crl.is_empty() {
-                    return Err("a revocation list is not supported with SIMPLE".to_owned().into());
-                }
-                Ok(())
+            return;
+        }
+        let credential = !self.credential_name.is_empty() || !self.credential_names.is_empty();
+        let passes = matches!(self.mode, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough);
+        let files = [&self.ca_crl, &self.server_certificate, &self.private_key, &self.ca_certificates];
+        let any_file = files.into_iter().any(|f| !f.is_empty());
+        if passes && (any_file || credential || !self.tls_certificates.is_empty()) {
+            problems.warn(format!("{} mode does not use certificates, they will be ignored", self.mode));
+        }
+        let sources = [
+            !self.server_certificate.is_empty() && !self.private_key.is_empty(),
+            !self.credential_name.is_empty(),
+            !self.credential_names.is_empty(),
+            !self.tls_certificates.is_empty(),
+        ];
+        if sources.into_iter().filter(|set| *set).count() > 1 {
+            problems.error(
+                "only one of credential_name, credential_names, server_certificate/private_key, \
+                 tls_certificates should be specified",
+            );
+        }
+        if passes {
+            return;
+        }
+        if !credential {
+            self.validate_files(problems);
+        } else {
+            return;
+        }
+        if !self.ca_crl.is_empty() && self.mode == ServerTlsMode::Simple {
+            problems.error("CRL is not supported with SIMPLE TLS");
+        }
+    }
+
+    fn validate_files(&self, problems: &mut Problems) {
+        let prefix = if self.mode == ServerTlsMode::Simple { "SIMPLE TLS" } else { "MUTUAL TLS" };
+        if self.mode != ServerTlsMode::Simple && self.ca_certificates.is_empty() {
+            problems.error(format!("{prefix} requires a client CA bundle"));
+        }
+        if self.tls_certificates.len() > 2 {
+            problems.warn(format!("{prefix} can support up to 2 server certificates"));
+        }
+        let own = [(&self.server_certificate, &self.private_key)];
+        let listed: Vec<(&String, &String)> = if self.tls_certificates.is_empty() {
+            own.to_vec()
+        } else {
+            self.tls_certificates.iter().map(|c| (&c.server_certificate, &c.private_key)).collect()
+        };
+        for (certificate, key) in listed {
+            if certificate.is_empty() {
+                problems.error(format!("{prefix} requires a server certificate"));
+            }
+            if key.is_empty() {
+                problems.error(format!("{prefix} requires a private key"));
             }
         }
     }
 }
 
-/// istiod: `agent.ValidateNamespaceSlashWildcardHostname`; `required` asks for the namespace part (Sidecar).
-fn namespace_slash_host(host: &str, required: bool) -> Result<(), Refusal> {
+/// `agent.ValidateNamespaceSlashWildcardHostname`. A Gateway's host needs no namespace, and may be an IP address.
+pub(super) fn namespace_slash_host(host: &str, gateway: bool, problems: &mut Problems) {
     let Some((namespace, name)) = host.split_once('/') else {
-        return if required {
-            Err(format!("host {host:?} must be of the form NAMESPACE/NAME").into())
+        if gateway {
+            hostname_part(host, true, problems);
         } else {
-            Ok(wildcard_domain(host)?)
-        };
+            problems.error("host must be of form namespace/dnsName");
+        }
+        return;
     };
     if namespace.is_empty() || name.is_empty() {
-        return Err(format!("host {host:?}: neither namespace nor name may be empty").into());
+        problems.error("config namespace and dnsName in host entry cannot be empty");
     }
-    if !(matches!(namespace, "*" | ".") || (required && namespace == "~") || is_dns_label(namespace)) {
-        return Err(format!("host {host:?}: namespace {namespace:?} is invalid").into());
+    let plain = if gateway { namespace } else { namespace.strip_prefix('~').unwrap_or(namespace) };
+    let allowed = matches!(plain, "*" | ".") || is_dns_label(plain) || (!gateway && plain.is_empty());
+    if !allowed {
+        let kind = if gateway { "gateway" } else { "sidecar" };
+        problems.error(format!("invalid namespace value {namespace:?} in {kind}"));
     }
-    Ok(wildcard_domain(name)?)
+    hostname_part(name, gateway, problems);
 }
 
-/// istio.io/api networking/v1alpha3, Sidecar.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Sidecar {
-    #[serde(default, alias = "workload_selector")]
-    pub(crate) workload_selector: Option<LabelSelector>,
-    #[serde(default)]
-    pub(crate) ingress: NotCarriedOut,
-    #[serde(default)]
-    pub(crate) egress: Vec<EgressListener>,
-    #[serde(default, alias = "inbound_connection_pool")]
-    pub(crate) inbound_connection_pool: NotCarriedOut,
-    #[serde(default, alias = "outbound_traffic_policy")]
-    pub(crate) outbound_traffic_policy: Option<OutboundTrafficPolicy>,
-}
-
-/// IstioEgressListener.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct EgressListener {
-    #[serde(default)]
-    pub(crate) port: NotCarriedOut,
-    #[serde(default)]
-    pub(crate) bind: NotCarriedOut,
-    #[serde(default, alias = "capture_mode")]
-    pub(crate) capture_mode: NotCarriedOut,
-    #[serde(default)]
-    pub(crate) hosts: Vec<String>,
-}
-
-/// OutboundTrafficPolicy.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct OutboundTrafficPolicy {
-    #[serde(default)]
-    pub(crate) mode: OutboundMode,
-    #[serde(default, alias = "egress_proxy")]
-    pub(crate) egress_proxy: NotCarriedOut,
-}
-
-/// OutboundTrafficPolicy.Mode; the first is what an absent mode means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum OutboundMode {
-    #[default]
-    RegistryOnly,
-    AllowAny,
-}
-
-impl Sidecar {
-    /// # Errors
-    /// What istiod's `ValidateSidecar` (pkg/config/validation/validation.go) refuses, and what is not carried out.
-    pub(crate) fn validate(&self) -> Result<(), Refusal> {
-        let nothing = self.egress.is_empty()
-            && self.ingress.is_none()
-            && self.outbound_traffic_policy.is_none()
-            && self.inbound_connection_pool.is_none();
-        if nothing {
-            return Err("a Sidecar must configure something".to_owned().into());
-        }
-        for listener in &self.egress {
-            if listener.hosts.is_empty() {
-                return Err("an egress listener must have at least one host".to_owned().into());
-            }
-            for host in &listener.hosts {
-                namespace_slash_host(host, true)?;
-                if host.starts_with('~') {
-                    return Err(unsupported("spec.egress.hosts: ~"));
-                }
-            }
-            refuse_set(
-                "spec.egress",
-                &[
-                    ("port", listener.port.is_some()),
-                    ("bind", listener.bind.is_some()),
-                    ("captureMode", listener.capture_mode.is_some()),
-                ],
-            )?;
-        }
-        if self.egress.len() > 1 {
-            return Err("an egress listener without a port must be the only one".to_owned().into());
-        }
-        refuse_set(
-            "spec",
-            &[
-                ("ingress", self.ingress.is_some()),
-                ("inboundConnectionPool", self.inbound_connection_pool.is_some()),
-                (
-                    "outboundTrafficPolicy.egressProxy",
-                    self.outbound_traffic_policy.as_ref().is_some_and(|p| p.egress_proxy.is_some()),
-                ),
-            ],
-        )
+/// `validateSidecarOrGatewayHostnamePart`.
+fn hostname_part(name: &str, gateway: bool, problems: &mut Problems) {
+    if name != "*" && !name.contains('.') {
+        problems.error("short names (non FQDN) are not allowed");
     }
-}
-
-/// istio.io/api security/v1beta1, PeerAuthentication.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct PeerAuthentication {
-    #[serde(default)]
-    pub(crate) selector: Option<MatchLabels>,
-    #[serde(default)]
-    pub(crate) mtls: Option<MutualTls>,
-    #[serde(default, alias = "port_level_mtls")]
-    pub(crate) port_level_mtls: Option<BTreeMap<String, MutualTls>>,
-}
-
-/// PeerAuthentication.MutualTLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct MutualTls {
-    #[serde(default)]
-    pub(crate) mode: MutualTlsMode,
-}
-
-/// PeerAuthentication.MutualTLS.Mode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum MutualTlsMode {
-    #[default]
-    Unset,
-    Disable,
-    Permissive,
-    Strict,
-}
-
-impl PeerAuthentication {
-    /// Whether it is for its whole namespace, or the mesh.
-    pub(crate) fn selects_all(&self) -> bool {
-        self.selector.as_ref().is_none_or(|s| s.match_labels.is_empty())
+    if let Err(text) = wildcard_domain(name) {
+        if !gateway {
+            problems.error(text.clone());
+        }
+        if name.parse::<std::net::IpAddr>().is_err() {
+            problems.error(text);
+        }
     }
-
-    /// # Errors
-    /// What istiod's `ValidatePeerAuthentication` (pkg/config/validation/validation.go) refuses.
-    pub(crate) fn validate(&self) -> Result<(), Refusal> {
-        let Some(ports) = &self.port_level_mtls else { return Ok(()) };
-        if self.selects_all() && !ports.is_empty() {
-            return Err("portLevelMtls needs a selector".to_owned().into());
-        }
-        if ports.is_empty() {
-            return Err("portLevelMtls must have at least one port".to_owned().into());
-        }
-        for port in ports.keys() {
-            let number = port.parse().map_err(|_| format!("portLevelMtls: {port:?} is not a port"))?;
-            port_number("portLevelMtls", number)?;
-        }
-        Ok(())
-    }
+    problems.check(partial_wildcard(name));
 }

@@ -58,13 +58,13 @@ pub(crate) fn most_specific<'a>(host: &str, entries: impl Iterator<Item = &'a st
     best
 }
 
-/// `ResolveShortnameToFQDN`: a name without a dot is a Kubernetes service of the resource's namespace. Lower case.
+/// `ResolveShortnameToFQDN`: a name without a dot is a Kubernetes service of the resource's namespace. Case stays: istiod
+/// compares the hosts of services, destinations and rules byte by byte.
 pub(crate) fn qualified(host: &str, namespace: &str) -> String {
-    let lower = host.to_ascii_lowercase();
-    if lower.is_empty() || lower == "*" || lower.contains('.') || lower.parse::<std::net::IpAddr>().is_ok() {
-        lower
+    if host.is_empty() || host == "*" || host.contains('.') || host.parse::<std::net::IpAddr>().is_ok() {
+        host.to_owned()
     } else {
-        format!("{lower}.{namespace}.svc.{CLUSTER_DOMAIN}")
+        format!("{host}.{namespace}.svc.{CLUSTER_DOMAIN}")
     }
 }
 

@@ -1,32 +1,61 @@
-//! Istio's resources as types. Every field of the API has its place, so that a misspelt one is refused as istiod refuses
-//! it; a field that the plan does not support is refused by name. Both spellings of the API's JSON form are read,
-//! `sniHosts` and `sni_hosts`, as istiod reads them.
+//! Istio's resources as types. Every field of the API has its place, so that a misspelt one is refused as the API server
+//! refuses it. Fields have the names of the CRD alone: the API server drops or refuses others.
 
 pub(crate) mod common;
 pub(crate) mod destination_rule;
 pub(crate) mod gateway;
 pub(crate) mod hosts;
+pub(crate) mod peer_authentication;
+pub(crate) mod problems;
 pub(crate) mod protocol;
+mod route_action_validation;
+mod schema;
 pub(crate) mod service_entry;
+pub(crate) mod sidecar;
+pub(crate) mod traffic_policy;
 pub(crate) mod virtual_service;
+mod virtual_service_analysis;
 pub(crate) mod virtual_service_validation;
+
+use std::collections::BTreeMap;
 
 use meshproof_model::{Resource, ResourceId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use self::common::{Refusal, unsupported};
 use self::destination_rule::DestinationRule;
-use self::gateway::{Gateway, PeerAuthentication, Sidecar};
-use self::service_entry::ServiceEntry;
+use self::gateway::Gateway;
+use self::peer_authentication::PeerAuthentication;
+use self::problems::{Problems, several};
+use self::service_entry::{ServiceEntry, WorkloadEntry};
+use self::sidecar::Sidecar;
 use self::virtual_service::VirtualService;
-use crate::rejected::Rejected;
+use crate::rejected::{Refused, Rejected};
 
 /// A specification with the name of its resource.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Named<T> {
     pub(crate) id: ResourceId,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Its place in the order of creation.
+    pub(crate) created: usize,
     pub(crate) spec: T,
+}
+
+/// What istiod says of one resource, and what this crate does not carry out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Which resource.
+    pub resource: ResourceId,
+    /// Why it is refused, if it is.
+    pub refused: Option<Refused>,
+    /// istiod's warnings, in one text as it prints several.
+    pub warnings: Option<String>,
+    /// Fields and kinds that istiod accepts and the plan does not carry out.
+    pub unsupported: Vec<String>,
+    /// Fields that are passed over, because they do not change who opens TLS to what.
+    pub passed_over: Vec<String>,
 }
 
 /// All resources that affect a plan, each kind in order of creation.
@@ -38,88 +67,186 @@ pub(crate) struct Resources<'a> {
     pub(crate) gateways: Vec<Named<Gateway>>,
     pub(crate) sidecars: Vec<Named<Sidecar>>,
     pub(crate) peer_authentications: Vec<Named<PeerAuthentication>>,
+    pub(crate) workload_entries: Vec<Named<WorkloadEntry>>,
+    pub(crate) config_maps: Vec<&'a Resource>,
     pub(crate) secrets: Vec<&'a Resource>,
+    pub(crate) verdicts: Vec<Verdict>,
 }
 
 const NETWORKING: &str = "networking.istio.io";
 const SECURITY: &str = "security.istio.io";
 
 impl<'a> Resources<'a> {
-    /// # Errors
-    /// The first resource that istiod's validation would refuse, or that the plan does not support.
-    pub(crate) fn read(resources: &'a [Resource]) -> Result<Self, Rejected> {
+    /// Reads and validates all. What is refused is left out.
+    pub(crate) fn read(resources: &'a [Resource]) -> Self {
         let mut all = Self::default();
-        for resource in resources {
-            all.add(resource).map_err(|refusal| match refusal {
-                Refusal::ByIstio(reason) => Rejected::ByIstio { resource: resource.id(), reason },
-                Refusal::Unsupported(what) => Rejected::Unsupported { resource: resource.id(), what },
-            })?;
+        for (created, resource) in resources.iter().enumerate() {
+            let mut problems = Problems::default();
+            if all.add(resource, created, &mut problems) {
+                all.verdicts.push(Verdict {
+                    resource: resource.id(),
+                    refused: problems.refused(),
+                    warnings: several(&problems.warnings),
+                    unsupported: problems.unsupported,
+                    passed_over: problems.notes,
+                });
+            }
         }
-        Ok(all)
+        all
     }
 
-    fn add(&mut self, resource: &'a Resource) -> Result<(), Refusal> {
+    /// Everything that istiod warns of and that is passed over, for people.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for verdict in &self.verdicts {
+            if let Some(text) = &verdict.warnings {
+                let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+                notes.push(format!("{}: Istio warns: {line}", verdict.resource));
+            }
+            if !verdict.passed_over.is_empty() {
+                notes.push(format!(
+                    "{}: passed over, because it does not change TLS origination: {}",
+                    verdict.resource,
+                    verdict.passed_over.join(", ")
+                ));
+            }
+        }
+        notes
+    }
+
+    /// # Errors
+    /// The first resource that istiod refuses, or that asks for something the plan does not carry out.
+    pub(crate) fn accepted(&self) -> Result<(), Rejected> {
+        for verdict in &self.verdicts {
+            let resource = verdict.resource.clone();
+            if let Some(reason) = &verdict.refused {
+                return Err(Rejected::ByIstio { resource, reason: reason.clone() });
+            }
+            if let Some(what) = verdict.unsupported.first() {
+                return Err(Rejected::Unsupported { resource, what: what.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether istiod looks at the resource at all.
+    fn add(&mut self, resource: &'a Resource, created: usize, problems: &mut Problems) -> bool {
         let (group, version) = match resource.api_version().split_once('/') {
             Some((group, version)) => (group, version),
             None => ("", resource.api_version()),
         };
+        let kind = resource.kind();
         if group.is_empty() {
-            if resource.kind() == "Secret" {
-                self.secrets.push(resource);
+            match kind {
+                "Secret" => self.secrets.push(resource),
+                "ConfigMap" => self.config_maps.push(resource),
+                _ => {}
             }
-            return Ok(());
+            return false;
         }
         // Istio carries out the Gateway API; ignoring it silently would make the plan wrong.
-        if !matches!(group, NETWORKING | SECURITY) {
-            let ours = group.ends_with(".istio.io") && group != "telemetry.istio.io";
-            return if ours || group == "gateway.networking.k8s.io" {
-                Err(unsupported(&format!("{group} {}", resource.kind())))
-            } else {
-                Ok(())
-            };
+        if group == "gateway.networking.k8s.io" {
+            problems.unsupported(format!("{group} {kind}"));
+            return true;
         }
-        let versions: &[&str] =
-            if group == NETWORKING { &["v1", "v1beta1", "v1alpha3"] } else { &["v1", "v1beta1"] };
+        if !matches!(group, NETWORKING | SECURITY) {
+            if group.ends_with(".istio.io") {
+                let only_observes = group == "telemetry.istio.io";
+                if only_observes {
+                    problems.notes.push(kind.to_owned());
+                } else {
+                    problems.unsupported(format!("{group} {kind}"));
+                }
+            }
+            return group.ends_with(".istio.io");
+        }
+        let versions: &[&str] = match (group, kind) {
+            (NETWORKING, "EnvoyFilter") => &["v1alpha3"],
+            (NETWORKING, "ProxyConfig") => &["v1beta1"],
+            (NETWORKING, _) => &["v1", "v1beta1", "v1alpha3"],
+            _ => &["v1", "v1beta1"],
+        };
         if !versions.contains(&version) {
-            return Err(format!("no version {version:?} of {group} is served").into());
+            problems.schema(format!(
+                "failed to validate type {group}/{version}, Kind={kind}: no validator found"
+            ));
+            return true;
         }
         let namespace = resource.namespace();
-        match (group, resource.kind()) {
+        let place = (resource, created);
+        match (group, kind) {
             (NETWORKING, "ServiceEntry") => {
-                push(&mut self.service_entries, resource, |s: &ServiceEntry| s.validate(namespace))
+                push(&mut self.service_entries, place, problems, |s, p| s.validate(namespace, p));
             }
             (NETWORKING, "VirtualService") => {
-                push(&mut self.virtual_services, resource, |s: &VirtualService| s.validate(namespace))
+                push(&mut self.virtual_services, place, problems, |s, p| s.validate(namespace, p));
             }
             (NETWORKING, "DestinationRule") => {
-                push(&mut self.destination_rules, resource, |s: &DestinationRule| s.validate(namespace))
+                push(&mut self.destination_rules, place, problems, |s, p| s.validate(namespace, p));
             }
             (NETWORKING, "Gateway") => {
-                push(&mut self.gateways, resource, |s: &Gateway| s.validate(resource.name()))
+                push(&mut self.gateways, place, problems, |s, p| s.validate(resource.name(), p));
             }
-            (NETWORKING, "Sidecar") => push(&mut self.sidecars, resource, Sidecar::validate),
+            (NETWORKING, "Sidecar") => {
+                push(&mut self.sidecars, place, problems, |s, p| s.validate(namespace, p));
+            }
+            (NETWORKING, "WorkloadEntry") => {
+                push(&mut self.workload_entries, place, problems, |s, p| s.validate(None, true, p));
+                if let Some(entry) = self.workload_entries.last_mut() {
+                    // ConvertWorkloadEntry: the labels of both, those of the metadata first.
+                    let own = entry.labels.clone();
+                    entry.spec.labels.extend(own);
+                }
+            }
+            (NETWORKING, "WorkloadGroup" | "ProxyConfig") => problems.notes.push(kind.to_owned()),
+            (NETWORKING, "EnvoyFilter") => {
+                problems.warn(
+                    "EnvoyFilter exposes internal implementation details that may change at any time. Prefer \
+                     other APIs if possible, and exercise extreme caution, especially around upgrades.",
+                );
+                problems.unsupported(format!("{group} {kind}"));
+            }
             (SECURITY, "PeerAuthentication") => {
-                push(&mut self.peer_authentications, resource, PeerAuthentication::validate)
+                push(&mut self.peer_authentications, place, problems, PeerAuthentication::validate);
             }
-            (_, kind) => Err(unsupported(&format!("{group} {kind}"))),
+            (_, kind) => problems.unsupported(format!("{group} {kind}")),
         }
+        true
     }
 }
 
 fn push<T: DeserializeOwned>(
     to: &mut Vec<Named<T>>,
-    resource: &Resource,
-    validate: impl FnOnce(&T) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
+    (resource, created): (&Resource, usize),
+    problems: &mut Problems,
+    validate: impl FnOnce(&T, &mut Problems),
+) {
     let mut spec = resource.spec().clone();
     if spec.is_null() {
         spec = Value::Object(serde_json::Map::new());
     }
     without_nulls(&mut spec);
-    let spec: T = serde_json::from_value(spec).map_err(|e| format!("spec: {e}"))?;
-    validate(&spec)?;
-    to.push(Named { id: resource.id(), spec });
-    Ok(())
+    let read = schema::read(&spec, resource.kind(), problems);
+    let Some(spec) = read.spec else { return };
+    validate(&spec, problems);
+    if !read.unknown.is_empty() {
+        // The webhook never sees a resource that the API server refuses to decode.
+        problems.webhook.clear();
+        problems.warnings.clear();
+        if problems.schema.is_empty() {
+            problems.schema(format!("unknown fields [{}]", read.unknown.join(", ")));
+        }
+    }
+    if problems.refused().is_none() {
+        let texts = |pointer: &str| -> BTreeMap<String, String> {
+            let fields = resource.0.pointer(pointer).and_then(Value::as_object);
+            let pairs = fields.into_iter().flatten();
+            pairs.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+        };
+        let labels = texts("/metadata/labels");
+        let annotations = texts("/metadata/annotations");
+        to.push(Named { id: resource.id(), labels, annotations, created, spec });
+    }
 }
 
 /// In the JSON form of protocol buffers a null field is an absent one.

@@ -4,35 +4,49 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http,
-    /// Also gRPC, which is HTTP/2.
+    /// HTTP/2, gRPC and gRPC-Web, which Istio treats alike.
     Http2,
+    /// A forward proxy, only for a Sidecar's egress listener.
+    HttpProxy,
     Https,
     Tls,
-    /// Also the database protocols, which the plan passes on as bytes.
+    /// Also Redis, whose filter is off by default.
     Tcp,
-    /// Nothing says; a sidecar looks at the bytes.
+    Mongo,
+    MySql,
+    /// Istio leaves such ports alone.
+    Udp,
+    /// No declaration. A sidecar inspects the first bytes.
     Sniffed,
 }
 
 impl Protocol {
-    /// Reads a protocol's name, in any case; none where Istio does not know it (`protocol.Parse`).
+    /// Reads a protocol's name, in any case. None where Istio does not know it (`protocol.Parse`).
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
             "http" => Self::Http,
             "http2" | "grpc" | "grpc-web" => Self::Http2,
+            "http_proxy" => Self::HttpProxy,
             "https" => Self::Https,
             "tls" => Self::Tls,
-            "tcp" | "mongo" | "redis" | "mysql" => Self::Tcp,
+            "tcp" | "redis" => Self::Tcp,
+            "mongo" => Self::Mongo,
+            "mysql" => Self::MySql,
+            "udp" => Self::Udp,
             _ => return None,
         })
     }
 
-    /// Of a Kubernetes service's port: what its registry says, else the port name's first part, else what well-known
-    /// ports speak (`kube.ConvertProtocol`).
-    pub(crate) fn of_service_port(number: u16, name: &str, protocol: &str) -> Self {
-        if let Some(known) = Self::parse(protocol) {
-            return known;
-        }
+    /// Of a Kubernetes Service's port (`kube.ConvertProtocol`): `appProtocol`, else the first part of the port's name,
+    /// else TCP for well-known ports.
+    pub(crate) fn of_service_port(number: u16, name: &str, app_protocol: &str) -> Self {
+        let name = match app_protocol {
+            "" => name,
+            "kubernetes.io/h2c" => return Self::Http2,
+            "kubernetes.io/ws" => return Self::Http,
+            "kubernetes.io/wss" => return Self::Https,
+            declared => declared,
+        };
         let lower = name.to_ascii_lowercase();
         let first = if lower.starts_with("grpc-web") {
             "grpc-web"
@@ -48,12 +62,17 @@ impl Protocol {
 
     /// `IsHTTP`.
     pub(crate) fn is_http(self) -> bool {
-        matches!(self, Self::Http | Self::Http2)
+        matches!(self, Self::Http | Self::Http2 | Self::HttpProxy)
     }
 
     /// `IsTLS`.
     pub(crate) fn is_tls(self) -> bool {
         matches!(self, Self::Https | Self::Tls)
+    }
+
+    /// `IsTCP`.
+    pub(crate) fn is_tcp(self) -> bool {
+        matches!(self, Self::Https | Self::Tls | Self::Tcp | Self::Mongo | Self::MySql)
     }
 
     /// `IsHTTPOrSniffed`.

@@ -1,13 +1,15 @@
 //! ServiceEntry.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 
 use super::common::{
-    LabelSelector, NotCarriedOut, Refusal, export_to, fqdn, is_dns_label, port_number, refuse_set,
-    unsupported, wildcard_domain,
+    LabelSelector, export_to, fqdn, ip_subnet, partial_wildcard, port_name, port_number, selector,
+    unix_address, wildcard_domain,
 };
+use super::problems::Problems;
 use super::protocol::Protocol;
 
 /// istio.io/api networking/v1alpha3, ServiceEntry.
@@ -26,11 +28,11 @@ pub(crate) struct ServiceEntry {
     pub(crate) resolution: Resolution,
     #[serde(default)]
     pub(crate) endpoints: Vec<WorkloadEntry>,
-    #[serde(default, alias = "workload_selector")]
+    #[serde(default)]
     pub(crate) workload_selector: Option<LabelSelector>,
-    #[serde(default, alias = "export_to")]
+    #[serde(default)]
     pub(crate) export_to: Vec<String>,
-    #[serde(default, alias = "subject_alt_names")]
+    #[serde(default)]
     pub(crate) subject_alt_names: Vec<String>,
 }
 
@@ -44,11 +46,15 @@ pub(crate) struct EntryPort {
     pub(crate) protocol: String,
     #[serde(default)]
     pub(crate) name: String,
-    #[serde(default, alias = "target_port")]
+    #[serde(default)]
     pub(crate) target_port: u32,
 }
 
 impl EntryPort {
+    pub(crate) fn number(&self) -> u16 {
+        u16::try_from(self.number).unwrap_or_default()
+    }
+
     pub(crate) fn protocol(&self) -> Protocol {
         Protocol::parse(&self.protocol).unwrap_or(Protocol::Sniffed)
     }
@@ -76,7 +82,7 @@ pub(crate) enum Resolution {
 }
 
 /// WorkloadEntry, inline.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct WorkloadEntry {
     #[serde(default)]
@@ -85,155 +91,243 @@ pub(crate) struct WorkloadEntry {
     pub(crate) ports: BTreeMap<String, u32>,
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) network: NotCarriedOut,
-    /// Which locality it is in decides over failover alone, of which the plan has none.
-    #[serde(rename = "locality")]
-    pub(crate) _locality: NotCarriedOut,
-    pub(crate) weight: NotCarriedOut,
-    #[serde(alias = "service_account")]
-    pub(crate) service_account: NotCarriedOut,
+    #[serde(default)]
+    pub(crate) network: String,
+    /// Decides over failover, which the plan does not have.
+    #[serde(default)]
+    pub(crate) locality: String,
+    #[serde(default)]
+    pub(crate) weight: u32,
+    #[serde(default)]
+    pub(crate) service_account: String,
+}
+
+/// The names by which istiod prints a resolution.
+impl std::fmt::Display for Resolution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "NONE",
+            Self::Static => "STATIC",
+            Self::Dns => "DNS",
+            Self::DnsRoundRobin => "DNS_ROUND_ROBIN",
+            Self::DynamicDns => "DYNAMIC_DNS",
+        })
+    }
 }
 
 impl ServiceEntry {
-    /// # Errors
-    /// What istiod's `ValidateServiceEntry` (pkg/config/validation/validation.go) refuses, and what is not carried out.
-    pub(crate) fn validate(&self, namespace: &str) -> Result<(), Refusal> {
-        if self.workload_selector.is_some() && !self.endpoints.is_empty() {
-            return Err("only one of workloadSelector and endpoints may be set".to_owned().into());
-        }
-        if self.hosts.is_empty() {
-            return Err("a ServiceEntry must have at least one host".to_owned().into());
-        }
-        for host in &self.hosts {
-            if host == "*" {
-                return Err("the host \"*\" is not allowed".to_owned().into());
+    /// `ValidateServiceEntry` (pkg/config/validation/validation.go).
+    pub(crate) fn validate(&self, namespace: &str, problems: &mut Problems) {
+        if let Some(chosen) = &self.workload_selector {
+            let warning = "service entry: workload selector specified without labels, will be applied to all \
+                           services in namespace";
+            selector(&chosen.labels, warning, problems);
+            if !self.endpoints.is_empty() {
+                problems.schema("spec: Invalid value: only one of WorkloadSelector or Endpoints can be set");
+                problems.error("only one of WorkloadSelector or Endpoints is allowed in Service Entry");
             }
-            wildcard_domain(host)?;
         }
-        self.validate_addresses()?;
-        self.validate_ports()?;
-        self.validate_resolution()?;
-        let many = self.resolution != Resolution::None && self.hosts.len() > 1;
-        if many && self.ports.iter().any(|p| !p.protocol().is_http() && !p.protocol().is_tls()) {
-            return Err("several hosts are only allowed with HTTP and TLS ports".to_owned().into());
-        }
-        export_to(namespace, &self.export_to, true)?;
-        refuse_set(
-            "spec",
-            &[
-                ("workloadSelector", self.workload_selector.is_some()),
-                ("subjectAltNames", !self.subject_alt_names.is_empty()),
-            ],
-        )
-    }
-
-    fn validate_addresses(&self) -> Result<(), Refusal> {
+        self.validate_hosts(problems);
+        let cidr = self.addresses.iter().any(|a| a.contains('/'));
         for address in &self.addresses {
-            let ip = match address.split_once('/') {
-                Some((ip, length)) => {
-                    if !matches!(self.resolution, Resolution::None | Resolution::Static) {
-                        return Err("CIDR addresses are only allowed with resolution NONE or STATIC"
-                            .to_owned()
-                            .into());
-                    }
-                    length.parse::<u8>().map_err(|_| format!("{address:?} is not an IP address or CIDR"))?;
-                    ip
-                }
-                None => address.as_str(),
-            };
-            ip.parse::<std::net::IpAddr>()
-                .map_err(|_| format!("{address:?} is not an IP address or CIDR"))?;
+            problems.check(ip_subnet(address));
         }
-        Ok(())
+        if cidr && !matches!(self.resolution, Resolution::None | Resolution::Static) {
+            let text = "CIDR addresses are allowed only for NONE/STATIC resolution types";
+            problems.schema(format!("spec: Invalid value: {text}"));
+            problems.error(text);
+        }
+        self.validate_ports(problems);
+        self.validate_resolution(problems);
+        let opaque = |p: &EntryPort| {
+            let protocol = Protocol::parse(&p.protocol);
+            !protocol.is_some_and(|p| p.is_http() || p.is_tls())
+        };
+        if self.resolution != Resolution::None && self.hosts.len() > 1 && self.ports.iter().any(opaque) {
+            problems.error("multiple hosts provided with non-HTTP, non-TLS ports");
+        }
+        export_to(namespace, &self.export_to, true, false, problems);
     }
 
-    fn validate_ports(&self) -> Result<(), Refusal> {
+    fn validate_hosts(&self, problems: &mut Problems) {
+        if self.hosts.is_empty() {
+            problems.schema("spec.hosts: Required value");
+            problems.error("service entry must have at least one host");
+        }
+        for (i, host) in self.hosts.iter().enumerate() {
+            if host == "*" {
+                problems
+                    .schema(format!("spec.hosts[{i}]: Invalid value: \"*\": hostname cannot be wildcard"));
+                problems.error(format!("invalid host {host}"));
+                continue;
+            }
+            problems.check(wildcard_domain(host));
+            if self.resolution != Resolution::DynamicDns
+                && let Err(text) = partial_wildcard(host)
+            {
+                problems.warn(text);
+            }
+        }
+    }
+
+    fn validate_ports(&self, problems: &mut Problems) {
         let mut names = Vec::new();
         let mut numbers = Vec::new();
-        for port in &self.ports {
+        for (i, port) in self.ports.iter().enumerate() {
             if names.contains(&port.name.as_str()) {
-                return Err(format!("port name {:?} is already defined", port.name).into());
+                problems.error(format!("service entry port name {:?} already defined", port.name));
             }
             if numbers.contains(&port.number) {
-                return Err(format!("port {} is already defined", port.number).into());
+                problems.schema("spec.ports: Invalid value: port number cannot be duplicated");
+                problems.error(format!("service entry port {} already defined", port.number));
             }
             names.push(port.name.as_str());
             numbers.push(port.number);
-            if port.target_port != 0 {
-                port_number("targetPort", port.target_port)?;
+            if port.target_port != 0
+                && let Err(text) = port_number(port.target_port)
+            {
+                problems.schema(format!(
+                    "spec.ports[{i}].targetPort: Invalid value: {}: port must be between 1-65535",
+                    port.target_port
+                ));
+                problems.error(text);
             }
-            if !is_dns_label(&port.name) {
-                return Err(format!("port name {:?} is invalid", port.name).into());
-            }
-            port_number("ports", port.number)?;
+            problems.check(port_name(&port.name));
             if !port.protocol.is_empty() && Protocol::parse(&port.protocol).is_none() {
-                return Err(format!("protocol {:?} is unsupported", port.protocol).into());
+                problems.error(format!("unsupported protocol: {}", port.protocol));
             }
+            problems.check(port_number(port.number));
         }
-        Ok(())
     }
 
-    fn validate_resolution(&self) -> Result<(), Refusal> {
-        match self.resolution {
-            Resolution::None if !self.endpoints.is_empty() => {
-                return Err("no endpoints are allowed with resolution NONE".to_owned().into());
+    fn validate_resolution(&self, problems: &mut Problems) {
+        let count = self.endpoints.len();
+        for (i, endpoint) in self.endpoints.iter().enumerate() {
+            if endpoint.address.is_empty() && endpoint.network.is_empty() {
+                problems.schema(format!("spec.endpoints[{i}]: Invalid value: Address is required"));
             }
-            Resolution::None => {}
+        }
+        match self.resolution {
+            Resolution::None => {
+                if count > 0 {
+                    problems.schema("spec: Invalid value: NONE mode cannot set endpoints");
+                    problems.error("no endpoints should be provided for resolution type none");
+                }
+                if self.workload_selector.is_some() {
+                    problems.warn("workloadSelector should not be set when resolution mode is NONE");
+                }
+            }
             Resolution::Static => {
                 for endpoint in &self.endpoints {
-                    if endpoint.address.starts_with("unix://") {
-                        return Err(unsupported("endpoints.address: unix://"));
-                    }
-                    endpoint.address.parse::<std::net::IpAddr>().map_err(|_| {
-                        format!("endpoint address {:?} is not an IP address", endpoint.address)
-                    })?;
+                    endpoint.validate(Some(&self.ports), false, problems);
                 }
             }
             Resolution::Dns | Resolution::DnsRoundRobin => {
-                if self.endpoints.is_empty() {
-                    for host in &self.hosts {
-                        fqdn(host).map_err(|e| {
-                            format!(
-                                "with DNS resolution and no endpoints every host must be a full name: {e}"
-                            )
-                        })?;
-                    }
+                if count == 0
+                    && let Some(text) = self.hosts.iter().find_map(|h| fqdn(h).err())
+                {
+                    problems.error(format!(
+                        "hosts must be FQDN or contain only prefix wildcards if no endpoints are provided for \
+                         resolution mode {}, {text}",
+                        self.resolution
+                    ));
                 }
-                if self.resolution == Resolution::DnsRoundRobin && self.endpoints.len() > 1 {
-                    return Err("at most one endpoint is allowed with resolution DNS_ROUND_ROBIN"
-                        .to_owned()
-                        .into());
+                if self.resolution == Resolution::DnsRoundRobin && count > 1 {
+                    problems
+                        .schema("spec: Invalid value: DNS_ROUND_ROBIN mode cannot have multiple endpoints");
+                    problems.error(format!(
+                        "there must only be 0 or 1 endpoint for resolution mode {}",
+                        self.resolution
+                    ));
                 }
                 for endpoint in &self.endpoints {
-                    if endpoint.address.parse::<std::net::IpAddr>().is_err()
-                        && fqdn(&endpoint.address).is_err()
-                    {
-                        return Err(format!(
-                            "endpoint address {:?} is neither a full name nor an IP address",
-                            endpoint.address
-                        )
-                        .into());
-                    }
+                    endpoint.validate_name(&self.ports, problems);
                 }
             }
-            Resolution::DynamicDns => return Err(unsupported("spec.resolution: DYNAMIC_DNS")),
+            Resolution::DynamicDns => self.validate_dynamic(problems),
         }
-        for endpoint in &self.endpoints {
-            for (name, number) in &endpoint.ports {
-                if !self.ports.iter().any(|p| p.name == *name) {
-                    return Err(format!("endpoint port {name:?} is not defined by the ServiceEntry").into());
-                }
-                port_number("endpoints.ports", *number)?;
+    }
+
+    fn validate_dynamic(&self, problems: &mut Problems) {
+        let resolution = self.resolution;
+        if self.hosts.iter().any(|h| !h.starts_with('*')) {
+            problems.error(format!("host must be wildcarded for resolution mode {resolution}"));
+        }
+        if !self.addresses.is_empty() {
+            problems.error(format!(
+                "addresses cannot be set for resolution type {resolution}. HTTP route domains will only be \
+                 generatedfrom the hosts field values"
+            ));
+        }
+        if !self.endpoints.is_empty() {
+            problems.error(format!(
+                "endpoints cannot be set for resolution type {resolution}. Destination IP address determined \
+                 from hostsfield values"
+            ));
+        }
+        for port in &self.ports {
+            let known =
+                ["http", "tls", "grpc", "http2"].iter().any(|p| port.protocol.eq_ignore_ascii_case(p));
+            if !known {
+                problems.error(format!(
+                    "only HTTP, TLS, GRPC, and HTTP2 protocols are supported for resolution type {resolution}"
+                ));
             }
-            refuse_set(
-                "spec.endpoints",
-                &[
-                    ("network", endpoint.network.is_some()),
-                    ("weight", endpoint.weight.is_some()),
-                    ("serviceAccount", endpoint.service_account.is_some()),
-                ],
-            )?;
         }
-        Ok(())
+    }
+}
+
+impl WorkloadEntry {
+    /// `ValidateWorkloadEntry`: `ports` are those of the ServiceEntry that it is written in; `names` allows host names.
+    pub(crate) fn validate(&self, ports: Option<&[EntryPort]>, names: bool, problems: &mut Problems) {
+        let address = &self.address;
+        let mut unix = false;
+        if address.is_empty() {
+            if self.network.is_empty() {
+                problems.error("address is required");
+                return;
+            }
+            problems.warn(format!("address is unset with network {:?}", self.network));
+        } else if let Some(path) = address.strip_prefix("unix://") {
+            unix = true;
+            problems.check(unix_address(path));
+            if !self.ports.is_empty() {
+                problems.error(format!("unix endpoint {address} must not include ports"));
+            }
+        } else if address.parse::<IpAddr>().is_err() {
+            if !names {
+                problems.error(format!("endpoint address {address:?} is not a valid IP address"));
+            } else if fqdn(address).is_err() {
+                problems.error(format!("endpoint address {address:?} is not a valid FQDN or an IP address"));
+            }
+        }
+        self.validate_ports(ports, problems);
+        if unix && ports.is_some_and(|p| p.len() != 1) {
+            problems.error("exactly 1 service port required for unix endpoints");
+        }
+    }
+
+    fn validate_name(&self, ports: &[EntryPort], problems: &mut Problems) {
+        let address = &self.address;
+        if address.parse::<IpAddr>().is_err() && fqdn(address).is_err() {
+            problems.error(format!("endpoint address {address:?} is not a valid FQDN or an IP address"));
+        }
+        self.validate_ports(Some(ports), problems);
+    }
+
+    fn validate_ports(&self, ports: Option<&[EntryPort]>, problems: &mut Problems) {
+        for (name, number) in &self.ports {
+            if ports.is_some_and(|all| !all.iter().any(|p| p.name == *name)) {
+                problems.error(format!("endpoint port {number} is not defined by the service entry"));
+            }
+            problems.check(port_name(name));
+            problems.check(port_number(*number));
+        }
+        let passed_over = [
+            ("network", !self.network.is_empty()),
+            ("locality", !self.locality.is_empty()),
+            ("weight", self.weight != 0),
+        ];
+        problems.pass_over("spec.endpoints", &passed_over);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::common::{NotCarriedOut, PortSelector, StringMatch};
+use super::common::{Opaque, PortSelector, StringMatch};
 
 /// istio.io/api networking/v1alpha3, VirtualService.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -19,8 +19,8 @@ pub(crate) struct VirtualService {
     #[serde(default)]
     pub(crate) tls: Vec<TlsRoute>,
     #[serde(default)]
-    pub(crate) tcp: NotCarriedOut,
-    #[serde(default, alias = "export_to")]
+    pub(crate) tcp: Vec<TcpRoute>,
+    #[serde(default)]
     pub(crate) export_to: Vec<String>,
 }
 
@@ -36,28 +36,28 @@ pub(crate) struct HttpRoute {
     pub(crate) route: Vec<HttpDestination>,
     #[serde(default)]
     pub(crate) redirect: Option<Redirect>,
-    #[serde(default, alias = "direct_response")]
+    #[serde(default)]
     pub(crate) direct_response: Option<DirectResponse>,
     #[serde(default)]
-    pub(crate) delegate: NotCarriedOut,
+    pub(crate) delegate: Option<Delegate>,
     #[serde(default)]
     pub(crate) rewrite: Option<Rewrite>,
     #[serde(default)]
     pub(crate) timeout: Option<String>,
     #[serde(default)]
-    pub(crate) retries: NotCarriedOut,
+    pub(crate) retries: Option<Retries>,
     #[serde(default)]
-    pub(crate) fault: NotCarriedOut,
+    pub(crate) fault: Opaque,
     #[serde(default)]
-    pub(crate) mirror: NotCarriedOut,
+    pub(crate) mirror: Option<Destination>,
     #[serde(default)]
-    pub(crate) mirrors: NotCarriedOut,
+    pub(crate) mirrors: Vec<Mirror>,
     #[serde(default, alias = "mirror_percent")]
-    pub(crate) mirror_percent: NotCarriedOut,
-    #[serde(default, alias = "mirror_percentage")]
-    pub(crate) mirror_percentage: NotCarriedOut,
-    #[serde(default, alias = "cors_policy")]
-    pub(crate) cors_policy: NotCarriedOut,
+    pub(crate) mirror_percent: Option<u32>,
+    #[serde(default)]
+    pub(crate) mirror_percentage: Option<Percent>,
+    #[serde(default)]
+    pub(crate) cors_policy: Opaque,
     #[serde(default)]
     pub(crate) headers: Option<Headers>,
 }
@@ -71,7 +71,7 @@ pub(crate) struct HttpMatch {
     #[serde(default)]
     pub(crate) uri: Option<StringMatch>,
     #[serde(default)]
-    pub(crate) scheme: NotCarriedOut,
+    pub(crate) scheme: Option<StringMatch>,
     #[serde(default)]
     pub(crate) method: Option<StringMatch>,
     #[serde(default)]
@@ -80,20 +80,20 @@ pub(crate) struct HttpMatch {
     pub(crate) headers: BTreeMap<String, StringMatch>,
     #[serde(default)]
     pub(crate) port: u32,
-    #[serde(default, alias = "source_labels")]
+    #[serde(default)]
     pub(crate) source_labels: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) gateways: Vec<String>,
-    #[serde(default, alias = "query_params")]
+    #[serde(default)]
     pub(crate) query_params: BTreeMap<String, StringMatch>,
-    #[serde(default, alias = "ignore_uri_case")]
+    #[serde(default)]
     pub(crate) ignore_uri_case: bool,
-    #[serde(default, alias = "without_headers")]
-    pub(crate) without_headers: NotCarriedOut,
-    #[serde(default, alias = "source_namespace")]
+    #[serde(default)]
+    pub(crate) without_headers: BTreeMap<String, StringMatch>,
+    #[serde(default)]
     pub(crate) source_namespace: String,
     /// A prefix for statistics; it changes nothing else.
-    #[serde(default, rename = "statPrefix", alias = "stat_prefix")]
+    #[serde(default, rename = "statPrefix")]
     pub(crate) _stat_prefix: String,
 }
 
@@ -159,17 +159,17 @@ pub(crate) struct HeaderOperations {
 pub(crate) struct Redirect {
     #[serde(default)]
     pub(crate) uri: String,
-    #[serde(default, alias = "prefix_rewrite")]
+    #[serde(default)]
     pub(crate) prefix_rewrite: String,
     #[serde(default)]
     pub(crate) authority: String,
     #[serde(default)]
     pub(crate) port: Option<u32>,
-    #[serde(default, alias = "derive_port")]
+    #[serde(default)]
     pub(crate) derive_port: Option<DerivePort>,
     #[serde(default)]
     pub(crate) scheme: String,
-    #[serde(default, alias = "redirect_code")]
+    #[serde(default)]
     pub(crate) redirect_code: u32,
 }
 
@@ -198,7 +198,19 @@ pub(crate) struct Body {
     #[serde(default)]
     pub(crate) string: Option<String>,
     #[serde(default)]
-    pub(crate) bytes: NotCarriedOut,
+    pub(crate) bytes: Option<String>,
+}
+
+impl Body {
+    /// Both kinds as text; bytes are written in base64.
+    pub(crate) fn text(&self) -> String {
+        use base64::Engine as _;
+        if let Some(text) = &self.string {
+            return text.clone();
+        }
+        let decoded = self.bytes.as_ref().map(|b| base64::engine::general_purpose::STANDARD.decode(b));
+        decoded.and_then(Result::ok).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+    }
 }
 
 /// HTTPRewrite.
@@ -209,8 +221,92 @@ pub(crate) struct Rewrite {
     pub(crate) uri: String,
     #[serde(default)]
     pub(crate) authority: String,
-    #[serde(default, alias = "uri_regex_rewrite")]
-    pub(crate) uri_regex_rewrite: NotCarriedOut,
+    #[serde(default)]
+    pub(crate) uri_regex_rewrite: Option<UriRegexRewrite>,
+}
+
+/// RegexRewrite.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UriRegexRewrite {
+    #[serde(default, rename = "match")]
+    pub(crate) pattern: String,
+    #[serde(default)]
+    pub(crate) rewrite: String,
+}
+
+/// Delegate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Delegate {
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) namespace: String,
+}
+
+/// HTTPRetry.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Retries {
+    #[serde(default)]
+    pub(crate) attempts: i32,
+    #[serde(default)]
+    pub(crate) per_try_timeout: Option<String>,
+    #[serde(default)]
+    pub(crate) retry_on: String,
+    #[serde(default)]
+    pub(crate) retry_remote_localities: Option<bool>,
+    #[serde(default)]
+    pub(crate) retry_ignore_previous_hosts: Option<bool>,
+    #[serde(default)]
+    pub(crate) backoff: Option<String>,
+}
+
+/// HTTPMirrorPolicy.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mirror {
+    #[serde(default)]
+    pub(crate) destination: Option<Destination>,
+    #[serde(default)]
+    pub(crate) percentage: Option<Percent>,
+}
+
+/// Percent.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Percent {
+    #[serde(default)]
+    pub(crate) value: f64,
+}
+
+/// TCPRoute.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TcpRoute {
+    #[serde(default, rename = "match")]
+    pub(crate) matches: Vec<L4Match>,
+    #[serde(default)]
+    pub(crate) route: Vec<RouteDestination>,
+}
+
+/// L4MatchAttributes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct L4Match {
+    #[serde(default)]
+    pub(crate) destination_subnets: Vec<String>,
+    #[serde(default)]
+    pub(crate) port: u32,
+    #[serde(default)]
+    pub(crate) source_subnet: String,
+    #[serde(default)]
+    pub(crate) source_labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) gateways: Vec<String>,
+    #[serde(default)]
+    pub(crate) source_namespace: String,
 }
 
 /// TLSRoute.
@@ -227,16 +323,16 @@ pub(crate) struct TlsRoute {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TlsMatch {
-    #[serde(default, alias = "sni_hosts")]
+    #[serde(default)]
     pub(crate) sni_hosts: Vec<String>,
-    #[serde(default, alias = "destination_subnets")]
+    #[serde(default)]
     pub(crate) destination_subnets: Vec<String>,
     #[serde(default)]
     pub(crate) port: u32,
-    #[serde(default, alias = "source_labels")]
+    #[serde(default)]
     pub(crate) source_labels: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) gateways: Vec<String>,
-    #[serde(default, alias = "source_namespace")]
+    #[serde(default)]
     pub(crate) source_namespace: String,
 }

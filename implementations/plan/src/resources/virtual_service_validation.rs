@@ -1,284 +1,365 @@
-//! What istiod's `ValidateVirtualService` refuses (pkg/config/validation/validation.go and virtualservice.go).
+//! `ValidateVirtualService` (pkg/config/validation/validation.go and virtualservice.go).
 
-use super::common::{
-    Refusal, duration, export_to, fqdn, is_dns_label, port_number, refuse_set, unsupported, wildcard_domain,
-};
+use super::common::{check_duration, export_to, fqdn, ip_subnet, is_dns_label, port_number, wildcard_domain};
+use super::destination_rule::subset_name;
 use super::hosts::{MESH, matches, subset_of};
+use super::problems::Problems;
 use super::virtual_service::{
-    Destination, DirectResponse, Headers, HttpDestination, HttpMatch, HttpRoute, Redirect, TlsRoute,
+    Destination, HttpDestination, HttpMatch, HttpRoute, L4Match, RouteDestination, TlsMatch, TlsRoute,
     VirtualService,
 };
+use super::virtual_service_analysis::warn_unreachable;
 
 impl VirtualService {
-    /// Whether any gateway but `mesh` is named (istiod: `isGateway`).
+    /// Whether it is for gateways alone (istiod: `isGateway`).
     fn applies_to_gateway(&self) -> bool {
-        self.gateways.iter().any(|g| g != MESH)
+        !self.gateways.is_empty() && !self.gateways.iter().any(|g| g == MESH)
     }
 
-    /// # Errors
-    /// What istiod refuses, and what is not carried out.
-    pub(crate) fn validate(&self, namespace: &str) -> Result<(), Refusal> {
+    pub(crate) fn validate(&self, namespace: &str, problems: &mut Problems) {
         let delegate = self.hosts.is_empty();
         if delegate {
             for (name, set) in [
                 ("gateways", !self.gateways.is_empty()),
-                ("tls routes", !self.tls.is_empty()),
-                ("tcp routes", self.tcp.is_some()),
+                ("tls route", !self.tls.is_empty()),
+                ("tcp route", !self.tcp.is_empty()),
             ] {
                 if set {
-                    return Err(format!(
-                        "a VirtualService without hosts is a delegate, and may have no {name}"
-                    )
-                    .into());
+                    problems.error(format!("delegate virtual service must have no {name} specified"));
                 }
             }
         }
-        gateway_names(&self.gateways)?;
-        self.validate_hosts()?;
-        if self.http.is_empty() && self.tls.is_empty() && self.tcp.is_none() {
-            return Err("a VirtualService must have http, tcp or tls routes".to_owned().into());
+        gateway_names(&self.gateways, problems);
+        if !self.applies_to_gateway() {
+            self.validate_claims(problems);
         }
-        for route in &self.http {
-            route.validate(delegate)?;
+        self.validate_hosts(problems);
+        if self.http.is_empty() && self.tls.is_empty() && self.tcp.is_empty() {
+            problems.error("http, tcp or tls must be provided in virtual service");
         }
-        for route in &self.tls {
-            self.validate_tls_route(route)?;
+        for (i, route) in self.http.iter().enumerate() {
+            route.validate(delegate, &format!("spec.http[{i}]"), problems);
         }
-        export_to(namespace, &self.export_to, false)?;
-        refuse_set("spec", &[("tcp", self.tcp.is_some())])
+        for (i, route) in self.tls.iter().enumerate() {
+            self.validate_tls_route(route, &format!("spec.tls[{i}]"), problems);
+        }
+        for route in &self.tcp {
+            for condition in &route.matches {
+                condition.validate(problems);
+            }
+            if route.route.is_empty() {
+                problems.error("TCP route is required");
+            }
+            route_destinations(&route.route, problems);
+        }
+        export_to(namespace, &self.export_to, false, false, problems);
+        warn_unreachable(self, problems);
     }
 
-    fn validate_hosts(&self) -> Result<(), Refusal> {
+    fn validate_claims(&self, problems: &mut Problems) {
+        let conditions = || self.http.iter().flat_map(|r| &r.matches);
+        let names = conditions().flat_map(|m| m.headers.keys().chain(m.without_headers.keys()));
+        for name in names.filter(|n| is_claim(n)) {
+            problems.error(format!(
+                "JWT claim based routing (key: {name}) is only supported for gateway, found no gateways: [{}]",
+                self.gateways.join(" ")
+            ));
+        }
+    }
+
+    fn validate_hosts(&self, problems: &mut Problems) {
+        let mut all_valid = true;
         for host in &self.hosts {
-            if host.parse::<std::net::IpAddr>().is_ok() {
-                continue;
+            // An SNI host of AUTO_PASSTHROUGH is one for a gateway.
+            let generated = self.applies_to_gateway() && host.starts_with("outbound_");
+            match wildcard_domain(host) {
+                Err(_) if generated || host.parse::<std::net::IpAddr>().is_ok() => {}
+                Err(text) => {
+                    problems.error(text);
+                    all_valid = false;
+                }
+                Ok(()) if host == "*" && !self.applies_to_gateway() => {
+                    problems.error(
+                        "wildcard host * is not allowed for virtual services bound to the mesh gateway",
+                    );
+                    all_valid = false;
+                }
+                Ok(()) => {}
             }
-            wildcard_domain(host)?;
-            if host == "*" && !self.applies_to_gateway() {
-                return Err("the host \"*\" is not allowed for the mesh gateway".to_owned().into());
-            }
+        }
+        if !all_valid {
+            return;
         }
         for (i, host) in self.hosts.iter().enumerate() {
-            if let Some(other) = self.hosts[i + 1..].iter().find(|other| matches(host, other)) {
-                return Err(format!("hosts {host:?} and {other:?} overlap").into());
+            for other in self.hosts[i + 1..].iter().filter(|other| matches(host, other)) {
+                problems.error(format!("duplicate hosts in virtual service: {host} & {other}"));
             }
         }
-        Ok(())
     }
 
-    fn validate_tls_route(&self, route: &TlsRoute) -> Result<(), Refusal> {
+    fn validate_tls_route(&self, route: &TlsRoute, place: &str, problems: &mut Problems) {
         if route.matches.is_empty() {
-            return Err("a TLS route must have at least one match".to_owned().into());
+            problems.schema(format!("{place}.match: Required value"));
+            problems.error("TLS route must have at least one match condition");
         }
-        for condition in &route.matches {
-            if condition.sni_hosts.is_empty() {
-                return Err("a TLS match must have at least one SNI host".to_owned().into());
-            }
-            for sni in &condition.sni_hosts {
-                if sni.parse::<std::net::IpAddr>().is_ok() {
-                    continue;
-                }
-                wildcard_domain(sni)?;
-                if !self.hosts.iter().any(|h| subset_of(sni, h)) {
-                    return Err(format!("SNI host {sni:?} is in none of the VirtualService's hosts").into());
-                }
-            }
-            if condition.port != 0 {
-                port_number("tls.match", condition.port)?;
-            }
-            gateway_names(&condition.gateways)?;
-            refuse_set(
-                "spec.tls.match",
-                &[("destinationSubnets", !condition.destination_subnets.is_empty())],
-            )?;
+        for (i, condition) in route.matches.iter().enumerate() {
+            self.validate_tls_match(condition, &format!("{place}.match[{i}]"), problems);
         }
         if route.route.is_empty() {
-            return Err("a TLS route must have a destination".to_owned().into());
+            problems.error("TLS route is required");
         }
-        let weights = route.route.iter().map(|d| d.weight).collect::<Vec<_>>();
-        validate_weights(&weights)?;
-        for destination in &route.route {
-            validate_destination(destination.destination.as_ref())?;
+        route_destinations(&route.route, problems);
+    }
+
+    fn validate_tls_match(&self, condition: &TlsMatch, place: &str, problems: &mut Problems) {
+        if condition.sni_hosts.is_empty() {
+            problems.schema(format!("{place}.sniHosts: Required value"));
+            problems.error("TLS match must have at least one SNI host");
         }
-        if route.route.iter().filter(|d| d.weight > 0).count() > 1 {
-            return Err(unsupported("spec.tls.route with several destinations"));
+        for sni in &condition.sni_hosts {
+            if sni.parse::<std::net::IpAddr>().is_ok() {
+                problems.warn(format!(
+                    "using an IP address ({sni:?}) goes against SNI spec and most clients do not support this"
+                ));
+                continue;
+            }
+            if self.applies_to_gateway() && sni.starts_with("outbound_") {
+                continue;
+            }
+            if let Err(text) = wildcard_domain(sni) {
+                problems.error(text);
+            } else if !self.hosts.iter().any(|h| subset_of(sni, h)) {
+                problems.error(format!(
+                    "SNI host {sni:?} is not a compatible subset of any of the virtual service hosts: [{}]",
+                    self.hosts.join(", ")
+                ));
+            }
         }
-        Ok(())
+        for subnet in &condition.destination_subnets {
+            problems.check(ip_subnet(subnet));
+        }
+        if condition.port != 0 {
+            problems.check(port_number(condition.port));
+        }
+        gateway_names(&condition.gateways, problems);
+    }
+}
+
+impl L4Match {
+    fn validate(&self, problems: &mut Problems) {
+        for subnet in &self.destination_subnets {
+            problems.check(ip_subnet(subnet));
+        }
+        if self.port != 0 {
+            problems.check(port_number(self.port));
+        }
+        gateway_names(&self.gateways, problems);
     }
 }
 
 impl HttpRoute {
-    fn validate(&self, delegate: bool) -> Result<(), Refusal> {
-        self.validate_conflicts(delegate)?;
-        for condition in &self.matches {
-            condition.validate()?;
+    /// `validateHTTPRoute`.
+    fn validate(&self, delegate: bool, place: &str, problems: &mut Problems) {
+        self.validate_conflicts(delegate, problems);
+        for (i, condition) in self.matches.iter().enumerate() {
+            condition.validate(&format!("{place}.match[{i}]"), problems);
         }
         if let Some(headers) = &self.headers {
-            headers.validate()?;
+            headers.validate(problems);
         }
+        self.validate_mirrors(problems);
         if let Some(redirect) = &self.redirect {
-            redirect.validate()?;
+            redirect.validate(&self.matches, problems);
         }
         if let Some(response) = &self.direct_response {
-            response.validate()?;
+            response.validate(problems);
         }
-        if let Some(rewrite) = &self.rewrite
-            && rewrite.uri.is_empty()
-            && rewrite.authority.is_empty()
-            && rewrite.uri_regex_rewrite.is_none()
-        {
-            return Err("a rewrite must set uri, uriRegexRewrite or authority".to_owned().into());
+        if let Some(retries) = &self.retries {
+            retries.validate(&format!("{place}.retries"), problems);
         }
-        self.validate_authority()?;
-        self.validate_destinations()?;
+        if let Some(rewrite) = &self.rewrite {
+            rewrite.validate(problems);
+        }
+        self.validate_authority(problems);
+        self.validate_destinations(problems);
         if let Some(timeout) = &self.timeout {
-            duration(timeout)?;
+            check_duration(timeout, &format!("{place}.timeout"), problems);
         }
-        refuse_set(
-            "spec.http",
-            &[
-                ("delegate", self.delegate.is_some()),
-                ("retries", self.retries.is_some()),
-                ("fault", self.fault.is_some()),
-                ("mirror", self.mirror.is_some()),
-                ("mirrors", self.mirrors.is_some()),
-                ("mirrorPercent", self.mirror_percent.is_some()),
-                ("mirrorPercentage", self.mirror_percentage.is_some()),
-                ("corsPolicy", self.cors_policy.is_some()),
-                (
-                    "rewrite.uriRegexRewrite",
-                    self.rewrite.as_ref().is_some_and(|r| r.uri_regex_rewrite.is_some()),
-                ),
-            ],
-        )
+        let passed_over = [
+            ("fault", self.fault.is_some()),
+            ("corsPolicy", self.cors_policy.is_some()),
+            ("mirror", self.mirror.is_some()),
+            ("mirrors", !self.mirrors.is_empty()),
+        ];
+        problems.pass_over(place, &passed_over);
+    }
+
+    fn validate_mirrors(&self, problems: &mut Problems) {
+        if let Some(value) = self.mirror_percent {
+            if value > 100 {
+                problems.error(format!("mirror_percent must have a max value of 100 (it has {value})"));
+            }
+            problems.warn("using deprecated setting \"mirrorPercent\", use \"mirrorPercentage\" instead");
+        }
+        if let Some(percent) = &self.mirror_percentage {
+            share("mirror_percentage", percent.value, problems);
+        }
+        if let Some(mirror) = &self.mirror {
+            destination(mirror, problems);
+        }
+        for mirror in &self.mirrors {
+            let Some(to) = &mirror.destination else {
+                problems.error("destination is required for mirrors");
+                continue;
+            };
+            destination(to, problems);
+            if let Some(percent) = &mirror.percentage {
+                share("mirror percentage", percent.value, problems);
+            }
+        }
     }
 
     /// `validateHTTPRouteConflict`.
-    fn validate_conflicts(&self, delegate: bool) -> Result<(), Refusal> {
+    fn validate_conflicts(&self, delegate: bool, problems: &mut Problems) {
+        if self.delegate.is_some() && !delegate {
+            for (name, set) in [("redirect", self.redirect.is_some()), ("route", !self.route.is_empty())] {
+                if set {
+                    problems.error(format!("root HTTP route {} must not specify {name}", self.name));
+                }
+            }
+            return;
+        }
         if self.delegate.is_some() {
-            return if delegate {
-                Err("a delegate's route cannot delegate".to_owned().into())
-            } else if self.redirect.is_some() || !self.route.is_empty() {
-                Err("a route that delegates must not route or redirect".to_owned().into())
-            } else {
-                Ok(())
-            };
+            problems.error("delegate HTTP route cannot contain delegate");
         }
         let action = match (&self.redirect, &self.direct_response) {
-            (Some(_), Some(_)) => {
-                return Err("a route cannot both redirect and answer directly".to_owned().into());
-            }
-            (Some(_), None) => "redirect",
-            (None, Some(_)) => "answer directly",
-            (None, None) if self.route.is_empty() => {
-                return Err("a route must have a destination, a redirect or a direct response"
-                    .to_owned()
-                    .into());
-            }
-            (None, None) => return Ok(()),
+            (Some(_), _) => Some("redirect"),
+            (None, Some(_)) => Some("direct_response"),
+            (None, None) => None,
         };
-        if !self.route.is_empty() {
-            return Err(format!("a route cannot both have a destination and {action}").into());
+        match action {
+            Some(action) => {
+                let beside = [
+                    ("route", "", !self.route.is_empty()),
+                    ("fault", "", self.fault.is_some()),
+                    ("rewrite", " rule", self.rewrite.is_some()),
+                    ("direct_response", " rule", action == "redirect" && self.direct_response.is_some()),
+                ];
+                for (name, rule, _) in beside.into_iter().filter(|(_, _, set)| *set) {
+                    problems.error(format!("HTTP route{rule} cannot contain both {name} and {action}"));
+                }
+            }
+            None if self.route.is_empty() => {
+                problems.error("HTTP route, redirect or direct_response is required");
+            }
+            None => {}
         }
-        if self.fault.is_some() {
-            return Err(format!("a route cannot both have a fault and {action}").into());
+        if self.mirror.is_some() && !self.mirrors.is_empty() {
+            problems.error("HTTP route cannot contain both mirror and mirrors");
         }
-        if self.rewrite.is_some() {
-            return Err(format!("a route cannot both rewrite and {action}").into());
-        }
-        Ok(())
     }
 
     /// `validateAuthorityRewrite`.
-    fn validate_authority(&self) -> Result<(), Refusal> {
+    fn validate_authority(&self, problems: &mut Problems) {
+        let mut current = self.rewrite.as_ref().map(|r| r.authority.clone()).unwrap_or_default();
         let request = self.headers.as_ref().and_then(|h| h.request.as_ref());
-        let names = request.into_iter().flat_map(|r| r.set.keys().chain(r.add.keys()));
-        let by_headers = names.filter(|n| is_authority(n)).count();
-        let by_rewrite = usize::from(self.rewrite.as_ref().is_some_and(|r| !r.authority.is_empty()));
-        if by_headers + by_rewrite > 1 {
-            return Err("the authority cannot be set more than once".to_owned().into());
+        let set = request.into_iter().flat_map(|r| r.set.iter().chain(&r.add));
+        for (_, value) in set.filter(|(name, _)| is_authority(name)) {
+            if !current.is_empty() {
+                problems.error(format!(
+                    "authority header cannot be set multiple times: have {current:?}, attempting to set {value:?}"
+                ));
+                return;
+            }
+            current.clone_from(value);
         }
-        Ok(())
     }
 
-    fn validate_destinations(&self) -> Result<(), Refusal> {
-        let weights = self.route.iter().map(|d| d.weight).collect::<Vec<_>>();
-        validate_weights(&weights)?;
-        for HttpDestination { destination, headers, .. } in &self.route {
-            validate_destination(destination.as_ref())?;
-            if let Some(headers) = headers {
-                headers.validate()?;
-                if self.route.len() > 1 {
-                    return Err(unsupported("spec.http.route.headers of one of several destinations"));
-                }
+    /// `validateHTTPRouteDestinations`.
+    fn validate_destinations(&self, problems: &mut Problems) {
+        for HttpDestination { destination: to, headers, weight } in &self.route {
+            if to.is_none() {
+                problems.error("destination is required");
             }
+            if let Some(headers) = headers {
+                headers.validate(problems);
+            }
+            if let Some(to) = to {
+                destination(to, problems);
+            }
+            check_weight(*weight, problems);
         }
-        Ok(())
+        total_weight(self.route.iter().map(|d| d.weight), problems);
+    }
+}
+
+fn share(name: &str, value: f64, problems: &mut Problems) {
+    if value > 100.0 {
+        problems.error(format!("{name} must have a max value of 100 (it has {value:.6})"));
+    }
+    if value < 0.0 {
+        problems.error(format!("{name} must have a min value of 0 (it has {value:.6})"));
     }
 }
 
 impl HttpMatch {
-    fn validate(&self) -> Result<(), Refusal> {
-        // An empty uri prefix is allowed, and no other empty prefix (validateHTTPRouteMatchRequest).
-        if let Some(uri) = &self.uri {
-            uri.validate("match.uri", true)?;
-        }
-        let named = [("match.method", &self.method), ("match.authority", &self.authority)];
-        for (place, condition) in named.into_iter().filter_map(|(p, c)| Some((p, c.as_ref()?))) {
-            condition.validate(place, false)?;
-        }
+    /// `validateHTTPRouteMatchRequest`.
+    fn validate(&self, place: &str, problems: &mut Problems) {
         for (name, condition) in &self.headers {
-            if !is_header_name(name.strip_prefix(':').unwrap_or(name)) {
-                return Err(format!("match.headers: {name:?} is not a header name").into());
+            header_name(name, problems);
+            condition.validate("headers", &format!("{place}.headers.{name}"), problems);
+            if is_claim(name) {
+                problems.unsupported("spec.http.match.headers: JWT claims");
             }
-            if name.starts_with('@') {
-                return Err(unsupported("spec.http.match.headers: JWT claims"));
-            }
-            condition.validate("match.headers", false)?;
         }
-        for condition in self.query_params.values() {
-            condition.validate("match.queryParams", false)?;
+        for (name, condition) in &self.without_headers {
+            header_name(name, problems);
+            // `*` is no regular expression there: it stands for presence.
+            if condition.regex.as_deref() != Some("*") {
+                condition.validate("withoutHeaders", &format!("{place}.withoutHeaders.{name}"), problems);
+            }
+            if is_claim(name) {
+                problems.unsupported("spec.http.match.withoutHeaders: JWT claims");
+            }
+        }
+        let named = [
+            ("uri", &self.uri),
+            ("scheme", &self.scheme),
+            ("method", &self.method),
+            ("authority", &self.authority),
+        ];
+        for (name, condition) in named {
+            if let Some(condition) = condition {
+                condition.validate(name, &format!("{place}.{name}"), problems);
+            }
+        }
+        for (name, condition) in &self.query_params {
+            condition.validate("queryParams", &format!("{place}.queryParams.{name}"), problems);
         }
         if self.port != 0 {
-            port_number("match", self.port)?;
+            problems.check(port_number(self.port));
         }
-        gateway_names(&self.gateways)?;
+        gateway_names(&self.gateways, problems);
         if !self.source_namespace.is_empty() && !is_dns_label(&self.source_namespace) {
-            return Err(format!("match.sourceNamespace {:?} is invalid", self.source_namespace).into());
+            problems.error(format!("sourceNamespace match {} is invalid", self.source_namespace));
         }
-        refuse_set(
-            "spec.http.match",
-            &[
-                ("scheme", self.scheme.is_some()),
-                ("withoutHeaders", self.without_headers.is_some()),
-                ("ignoreUriCase", self.ignore_uri_case),
-            ],
-        )
     }
 }
 
-impl Headers {
-    fn validate(&self) -> Result<(), Refusal> {
-        for (operations, request) in [(&self.request, true), (&self.response, false)] {
-            let Some(operations) = operations else { continue };
-            for (name, value) in operations.set.iter().chain(&operations.add) {
-                let authority = request && is_authority(name);
-                if !authority && !is_changeable_header(name) {
-                    return Err(format!("headers: {name:?} cannot be changed").into());
-                }
-                if value.chars().any(|c| c.is_control() && c != '\t') {
-                    return Err(format!("headers: the value of {name:?} is invalid").into());
-                }
-                // Envoy fills in what stands between percent signs; the plan has constant values alone.
-                if value.contains('%') {
-                    return Err(unsupported("headers with a % substitution"));
-                }
-            }
-            if let Some(name) = operations.remove.iter().find(|n| !is_changeable_header(n)) {
-                return Err(format!("headers: {name:?} cannot be removed").into());
-            }
-        }
-        Ok(())
+/// Whether a name stands for a claim of a JWT (`jwt.ToRoutingClaim`).
+fn is_claim(name: &str) -> bool {
+    name.to_ascii_lowercase().starts_with("@request.auth.claims")
+}
+
+/// `ValidateHTTPHeaderNameOrJwtClaimRoute`.
+fn header_name(name: &str, problems: &mut Problems) {
+    if name.is_empty() {
+        problems.error("header name cannot be empty");
+    } else if !is_claim(name)
+        && !matches!(name, ":method" | ":scheme" | ":authority" | ":path" | ":status")
+        && !is_header_name(name)
+    {
+        problems.error(format!("header name {name} is not a valid header name"));
     }
 }
 
@@ -287,103 +368,79 @@ pub(crate) fn is_authority(name: &str) -> bool {
     name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host")
 }
 
-/// `ValidateHTTPHeaderOperationName`: pseudo-headers and Host are Envoy's own.
-fn is_changeable_header(name: &str) -> bool {
-    is_header_name(name) && !name.eq_ignore_ascii_case("host")
-}
-
 /// A token of RFC 9110, section 5.1.
 fn is_header_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~@".contains(c))
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c))
 }
 
-impl Redirect {
-    /// `validateHTTPRedirect`.
-    fn validate(&self) -> Result<(), Refusal> {
-        if !self.uri.is_empty() && !self.prefix_rewrite.is_empty() {
-            return Err("a redirect may have only one of uri and prefixRewrite".to_owned().into());
-        }
-        let port = self.port.is_some() || self.derive_port.is_some();
-        let texts = [&self.uri, &self.prefix_rewrite, &self.authority, &self.scheme];
-        if !port && texts.into_iter().all(String::is_empty) {
-            return Err("a redirect must set uri, authority, scheme or port".to_owned().into());
-        }
-        if self.port.is_some() && self.derive_port.is_some() {
-            return Err("a redirect may have only one of port and derivePort".to_owned().into());
-        }
-        if !matches!(self.redirect_code, 0 | 300..=399) {
-            return Err(format!("{} is not a redirect code", self.redirect_code).into());
-        }
-        if !matches!(self.redirect_code, 0 | 301 | 302 | 303 | 307 | 308) {
-            return Err(unsupported(&format!("redirect.redirectCode: {}", self.redirect_code)));
-        }
-        if !matches!(self.scheme.as_str(), "" | "http" | "https") {
-            return Err(format!("redirect scheme {:?} is not http or https", self.scheme).into());
-        }
-        if let Some(port) = self.port {
-            port_number("redirect", port)?;
-        }
-        refuse_set("spec.http.redirect", &[("prefixRewrite", !self.prefix_rewrite.is_empty())])
+/// Whether a number is a registered HTTP status code (`net/http.StatusText`).
+pub(crate) fn is_status(code: u16) -> bool {
+    http::StatusCode::from_u16(code).is_ok_and(|c| c.canonical_reason().is_some())
+}
+
+/// `validateWeight`.
+fn check_weight(weight: i32, problems: &mut Problems) {
+    if weight < 0 {
+        problems.error(format!("weight {weight} < 0"));
     }
 }
 
-impl DirectResponse {
-    /// `validateHTTPDirectResponse`.
-    fn validate(&self) -> Result<(), Refusal> {
-        if !(200..=599).contains(&self.status) {
-            return Err(format!("direct response: {} is not an HTTP status", self.status).into());
-        }
-        let Some(body) = &self.body else { return Ok(()) };
-        if body.string.as_ref().is_some_and(|b| b.len() > 1024 * 1024) {
-            return Err("direct response: the body is larger than 1 MB".to_owned().into());
-        }
-        refuse_set("spec.http.directResponse.body", &[("bytes", body.bytes.is_some())])
+/// Several destinations must share more than nothing.
+fn total_weight(weights: impl ExactSizeIterator<Item = i32>, problems: &mut Problems) {
+    if weights.len() > 1 && weights.map(i64::from).sum::<i64>() == 0 {
+        problems.error("total destination weight = 0");
     }
 }
 
-/// `validateWeight`, and that several destinations share more than nothing.
-fn validate_weights(weights: &[i32]) -> Result<(), Refusal> {
-    if let Some(weight) = weights.iter().find(|w| **w < 0) {
-        return Err(format!("weight {weight} is below 0").into());
+/// `validateRouteDestinations`.
+fn route_destinations(routes: &[RouteDestination], problems: &mut Problems) {
+    for route in routes {
+        match &route.destination {
+            None => problems.error("destination is required"),
+            Some(to) => destination(to, problems),
+        }
+        check_weight(route.weight, problems);
     }
-    if weights.len() > 1 && weights.iter().all(|w| *w == 0) {
-        return Err("the weights of all destinations are 0".to_owned().into());
-    }
-    Ok(())
+    total_weight(routes.iter().map(|d| d.weight), problems);
 }
 
 /// `validateDestination`.
-fn validate_destination(destination: Option<&Destination>) -> Result<(), Refusal> {
-    let Some(destination) = destination else {
-        return Err("a destination is required".to_owned().into());
-    };
-    if destination.host == "*" {
-        return Err("the destination host \"*\" is invalid".to_owned().into());
+fn destination(to: &Destination, problems: &mut Problems) {
+    if to.host == "*" {
+        problems.error(format!("invalid destination host {}", to.host));
+    } else {
+        problems.check(wildcard_domain(&to.host));
     }
-    if destination.host.is_empty() {
-        return Err("a destination must have a host".to_owned().into());
+    if !to.subset.is_empty() {
+        problems.check(subset_name(&to.subset));
     }
-    wildcard_domain(&destination.host)?;
-    if !destination.subset.is_empty() && !is_dns_label(&destination.subset) {
-        return Err(format!("subset name {:?} is invalid", destination.subset).into());
+    if let Some(port) = &to.port {
+        problems.check(port_number(port.number));
     }
-    if let Some(port) = &destination.port {
-        port_number("destination", port.number)?;
-    }
-    Ok(())
 }
 
-/// `validateGatewayNames`.
-fn gateway_names(names: &[String]) -> Result<(), Refusal> {
+/// `validateGatewayNames`, which looks no further after the first name without a namespace.
+fn gateway_names(names: &[String], problems: &mut Problems) {
     for name in names {
-        match name.split_once('/') {
-            None => fqdn(name)?,
-            Some((namespace, gateway)) => {
-                if !(namespace == "." || is_dns_label(namespace)) || !is_dns_label(gateway) {
-                    return Err(format!("gateway name {name:?} is invalid").into());
-                }
+        let Some((namespace, gateway)) = name.split_once('/') else {
+            let mut parts = name.split('.');
+            if let (Some(gateway), Some(namespace)) = (parts.next(), parts.next()) {
+                problems.warn(format!(
+                    "using legacy gatewayName format {name:?}; prefer the <namespace>/<name> format: \
+                     \"{namespace}/{gateway}\""
+                ));
             }
+            problems.check(fqdn(name));
+            return;
+        };
+        if namespace.is_empty() || gateway.is_empty() {
+            problems.error("config namespace and gateway name cannot be empty");
+        }
+        if !is_dns_label(namespace) {
+            problems.error(format!("invalid value for namespace: {namespace:?}"));
+        }
+        if !is_dns_label(gateway) {
+            problems.error(format!("invalid value for gateway name: {gateway:?}"));
         }
     }
-    Ok(())
 }

@@ -161,6 +161,7 @@ fn a_service_without_a_sidecar_gets_plain_text() {
     let mut world = World::with_backend();
     for service in &mut world.registry {
         service.ports[0].endpoints[0].identity = None;
+        service.ports[0].endpoints[0].mesh_tls = false;
     }
     assert_eq!(world.resolve("").plan.cluster(SLEEP, BACKEND).tls, None);
 }
@@ -171,6 +172,7 @@ fn where_some_endpoints_lack_mesh_tls_all_get_plain_text_with_a_warning() {
     let backend = world.registry.last_mut().expect("backend");
     let mut plain = backend.ports[0].endpoints[0].clone();
     plain.identity = None;
+    plain.mesh_tls = false;
     plain.address = at(13_002);
     backend.ports[0].endpoints.push(plain);
     let resolution = world.resolve("");

@@ -66,7 +66,7 @@ fn subject_alt_names_are_what_is_verified_with_and_without_sni() {
     assert_eq!(origination.names, names);
     assert_eq!(origination.sni, ServerName::FromHost);
     let origination =
-        originates("{mode: SIMPLE, sni: x.example.com, subject_alt_names: [a.example.com, b.example.com]}");
+        originates("{mode: SIMPLE, sni: x.example.com, subjectAltNames: [a.example.com, b.example.com]}");
     assert_eq!(origination.names, names);
 }
 
@@ -98,9 +98,11 @@ fn mesh_internal_alpn_never_goes_outside() {
 }
 
 #[test]
-fn use_client_protocol_follows_the_request_even_where_an_upgrade_is_asked_for() {
-    let policy = "{connectionPool: {http: {useClientProtocol: true, h2UpgradePolicy: UPGRADE}}}";
-    let plan = World::new().resolve(&rule(policy)).plan;
+fn use_client_protocol_follows_the_request_even_where_the_mesh_upgrades() {
+    let policy = "{connectionPool: {http: {useClientProtocol: true}}}";
+    let mut world = World::new();
+    world.mesh.h2_upgrade = true;
+    let plan = world.resolve(&rule(policy)).plan;
     assert_eq!(plan.cluster(SLEEP, CLUSTER).protocol, UpstreamProtocol::Downstream);
 }
 
@@ -111,12 +113,12 @@ fn disable_is_plain_text() {
 }
 
 #[test]
-fn a_port_of_bytes_has_no_host_to_take_a_server_name_from() {
+fn a_port_of_bytes_is_told_to_take_the_server_name_from_a_host_all_the_same() {
     let manifest = rule("{tls: {mode: SIMPLE}}").replace("protocol: HTTP", "protocol: TCP");
     let plan = World::new().resolve(&manifest).plan;
     let origination = plan.origination(SLEEP, CLUSTER);
-    assert_eq!(origination.sni, ServerName::Absent);
-    assert_eq!(origination.names, NameCheck::ChainOnly);
+    assert_eq!(origination.sni, ServerName::FromHost);
+    assert_eq!(origination.names, NameCheck::FromHost);
 }
 
 #[test]

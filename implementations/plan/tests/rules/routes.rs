@@ -79,7 +79,7 @@ fn vhost_routes<'a>(
     let listener = plan.proxy(proxy).listener(80);
     let hosts = listener.chains.iter().find_map(|c| match &c.action {
         meshproof_plan::model::Action::Http(http) => Some(&http.virtual_hosts),
-        meshproof_plan::model::Action::Tcp { .. } => None,
+        meshproof_plan::model::Action::Tcp { .. } | meshproof_plan::model::Action::TcpWeighted(_) => None,
     });
     &virtual_host(hosts.expect("an HTTP chain"), host).expect("a virtual host").routes
 }
@@ -113,6 +113,7 @@ fn every_kind_of_match_is_carried_over() {
         .map(|(n, m)| (n.to_owned(), m))
         .into(),
         query: [("q".to_owned(), StringMatch::Exact("1".to_owned()))].into(),
+        ..RouteMatch::default()
     };
     assert_eq!(route.matches, wanted);
 }
@@ -185,7 +186,7 @@ fn weights_are_shares_and_a_weight_of_nothing_is_left_out() {
 ";
     let plan = World::new().resolve(&mesh(routes)).plan;
     let forward = plan.forward(SLEEP, 80, HOST, "/").expect("a forward");
-    let share = |cluster: &str, weight| WeightedCluster { cluster: cluster.to_owned(), weight };
+    let share = |cluster: &str, weight| WeightedCluster::new(cluster, weight);
     let wanted = [
         share("outbound|1||first.default.svc.cluster.local", 75),
         share("outbound|2||second.default.svc.cluster.local", 25),
@@ -249,6 +250,7 @@ fn a_redirect_leaves_out_the_default_port_and_a_direct_response_has_its_body() {
         scheme: some("https"),
         authority: some("b.example.com"),
         path: some("/x"),
+        prefix: None,
         port: None,
     };
     assert_eq!(action("/r"), redirect);
@@ -257,6 +259,7 @@ fn a_redirect_leaves_out_the_default_port_and_a_direct_response_has_its_body() {
         scheme: some("https"),
         authority: None,
         path: None,
+        prefix: None,
         port: Some(80),
     };
     assert_eq!(action("/p"), derived);

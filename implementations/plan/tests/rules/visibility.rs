@@ -126,9 +126,14 @@ fn a_kubernetes_service_beats_an_entry_for_its_host() {
             .replace("resolution: DNS", "resolution: STATIC\n  endpoints: [{address: 127.0.0.9}]");
         let plan = world.resolve(&manifest.replace("exportTo: ['*']", "exportTo: []")).plan;
         let cluster = plan.cluster(SLEEP, "outbound|80||web.default.svc.cluster.local");
-        assert_eq!(cluster.discovery, Discovery::Endpoints(vec![at(14_080)]), "{export_to}");
-        let tls = plan.tls_goes_to(SLEEP, 443, "web.default.svc.cluster.local");
-        assert_eq!(tls, Some("PassthroughCluster"), "nothing of the entry is merged into the service");
+        // Endpoints are kept by host and namespace, whoever told of them (ServiceEndpointsByPort in push_context.go).
+        let entrys = "127.0.0.9:80".parse().unwrap_or_else(|_| at(0));
+        assert_eq!(cluster.discovery, Discovery::Endpoints(vec![entrys, at(14_080)]), "{export_to}");
+        // No port of the entry is merged into the service (canMergeServices), yet a listener is made for each
+        // (DefaultSidecarScopeForNamespace): it leads to a cluster that is not there.
+        let nowhere = "outbound|443||web.default.svc.cluster.local";
+        assert_eq!(plan.tls_goes_to(SLEEP, 443, "web.default.svc.cluster.local"), Some(nowhere));
+        assert!(plan.proxy(SLEEP).cluster(nowhere).is_none());
     }
 }
 
@@ -171,7 +176,7 @@ spec: {{egress: [{{hosts: {hosts}}}]}}
     ] {
         assert_eq!(goes(&format!("{external}{}", sidecar(hosts))).as_deref() == CNN, seen, "{hosts}");
     }
-    // A destination of an imported VirtualService is seen too.
+    // A destination of an imported VirtualService is seen too, where something imported listens.
     let routed = "
 ---
 apiVersion: networking.istio.io/v1
@@ -181,7 +186,8 @@ spec:
   hosts: [a.example.com]
   http: [{route: [{destination: {host: edition.cnn.com, port: {number: 80}}}]}]
 ";
-    let plan = World::new().resolve(&format!("{external}{routed}{}", sidecar("['./*']"))).plan;
+    let listens = entry("f", "default", HTTP, "").replace("edition.cnn.com", "f.example.com");
+    let plan = World::new().resolve(&format!("{external}{listens}{routed}{}", sidecar("['./*']"))).plan;
     assert_eq!(plan.goes_to(SLEEP, 80, "a.example.com", "/"), CNN);
     assert_eq!(
         plan.cluster(SLEEP, CNN.unwrap_or_default()).discovery,

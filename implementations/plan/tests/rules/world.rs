@@ -56,12 +56,19 @@ fn gateway(name: &str, selector: &str, servers: &[(u16, u16)]) -> (Proxy, Servic
         number: *number,
         name: if *number == 443 { "https" } else { "http2" }.to_owned(),
         protocol: String::new(),
-        endpoints: vec![Endpoint { address: *bind, identity: Some(proxy.identity.clone()) }],
+        endpoints: vec![Endpoint {
+            address: *bind,
+            identity: Some(proxy.identity.clone()),
+            mesh_tls: false,
+            labels: proxy.labels.clone(),
+        }],
+        ..ServicePort::default()
     });
     let service = Service {
         host: format!("{name}.istio-system.svc.cluster.local"),
         namespace: "istio-system".to_owned(),
         ports: ports.collect(),
+        ..Service::default()
     };
     (proxy, service)
 }
@@ -81,8 +88,15 @@ pub(crate) fn service(
             number: port.0,
             name: port.1.to_owned(),
             protocol: String::new(),
-            endpoints: vec![Endpoint { address: at(address), identity }],
+            endpoints: vec![Endpoint {
+                address: at(address),
+                mesh_tls: identity.is_some(),
+                identity,
+                labels: BTreeMap::from([("app".to_owned(), name.to_owned())]),
+            }],
+            ..ServicePort::default()
         }],
+        ..Service::default()
     }
 }
 
@@ -129,7 +143,9 @@ impl World {
         let mut backend = sidecar("backend", "default", &[]);
         backend.inbound = vec![Inbound { port: 8000, bind: at(13_000), application: at(13_001) }];
         let id = Some(backend.identity.clone());
-        world.registry.push(service("backend", "default", (8000, "http"), 13_000, id));
+        let mut service = service("backend", "default", (8000, "http"), 13_000, id);
+        service.ports[0].target_port = Some(8000);
+        world.registry.push(service);
         world.proxies.push(backend);
         world.proxies[0].outbound.push((8000, at(9_800)));
         world
@@ -144,6 +160,7 @@ impl World {
         resolve(&Input {
             resources,
             registry: &self.registry,
+            workloads: &[],
             proxies: &self.proxies,
             endpoints: &self.endpoints,
             mesh: &self.mesh,
@@ -210,7 +227,7 @@ pub(crate) trait Ask {
         let chain = self.proxy(proxy).listener(port).chains.iter().find(|c| takes_tls(c, sni))?;
         match &chain.action {
             Action::Tcp { cluster } => Some(cluster),
-            Action::Http(_) => None,
+            Action::Http(_) | Action::TcpWeighted(_) => None,
         }
     }
 
@@ -260,7 +277,7 @@ pub(crate) fn takes_tls(chain: &FilterChain, sni: &str) -> bool {
 fn http_chain(listener: &Listener) -> Option<&[VirtualHost]> {
     listener.chains.iter().find_map(|chain| match &chain.action {
         Action::Http(http) => Some(http.virtual_hosts.as_slice()),
-        Action::Tcp { .. } => None,
+        Action::Tcp { .. } | Action::TcpWeighted(_) => None,
     })
 }
 

@@ -20,7 +20,7 @@ use crate::hooks::OutgoingHead;
 use crate::pool::UpstreamResponse;
 use crate::request_body::RequestBody;
 use crate::response_body::{ResponseBody, ResponseEnd, UpstreamBody};
-use crate::routes::{CompiledRoute, Forwarding};
+use crate::routes::{CompiledRoute, Forwarding, OwnChanges};
 
 /// Forwards a request. `asked` is its authority as received.
 pub(super) async fn forward(
@@ -36,14 +36,18 @@ pub(super) async fn forward(
     let waiting = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let version = request.version();
     let (mut parts, body) = request.into_parts();
-    let target = outgoing_head(context, route, forwarding, &mut parts, &asked, upgrade.as_ref());
+    let chosen = forwarding.cluster();
+    let unchanged = OwnChanges::default();
+    let own = chosen.map_or(&unchanged, |(_, own)| own);
+    let way = Way { route, forwarding, own };
+    let target = outgoing_head(context, way, &mut parts, &asked, upgrade.as_ref());
     let authority =
         parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default().to_owned();
     end.record.entry.authority = Some(authority.clone());
     end.record.entry.take_headers(&parts.headers);
 
     let fail = |failure, end| upstream_failed(&failure, bodiless, end, context.hooks());
-    let cluster = forwarding.cluster().and_then(|name| context.listener.proxy.clusters.get(name));
+    let cluster = chosen.and_then(|(name, _)| context.listener.proxy.clusters.get(name));
     let Some(cluster) = cluster else {
         return fail(UpstreamFailure::NoCluster, end);
     };
@@ -87,7 +91,7 @@ pub(super) async fn forward(
 
     let (mut parts, inner) = response.into_parts();
     let protocol = parts.headers.get(header::UPGRADE).cloned();
-    response_head(context, forwarding, &mut parts, elapsed);
+    response_head(context, way, &mut parts, elapsed);
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(waiting), Some(protocol)) = (waiting, protocol) else {
             return fail(UpstreamFailure::Protocol, end);
@@ -110,11 +114,19 @@ pub(super) async fn forward(
     Ok(Response::from_parts(parts, ResponseBody::upstream(body, nothing_follows, end)))
 }
 
-/// Makes the head of the outgoing request; returns its path and query.
+/// What a request's route and its destination ask for.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    route: &'a CompiledRoute,
+    forwarding: &'a Forwarding,
+    own: &'a OwnChanges,
+}
+
+/// Makes the head of the outgoing request; returns its path and query. The destination's own changes come before those of
+/// the route, but its Host replaces that of the route.
 fn outgoing_head(
     context: &RequestContext,
-    route: &CompiledRoute,
-    forwarding: &Forwarding,
+    Way { route, forwarding, own }: Way<'_>,
     parts: &mut request::Parts,
     asked: &str,
     upgrade: Option<&HeaderValue>,
@@ -126,14 +138,16 @@ fn outgoing_head(
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(header::UPGRADE, protocol.clone());
     }
-    let host = forwarding
+    let host = own
         .host_rewrite
         .clone()
+        .or_else(|| forwarding.host_rewrite.clone())
         .or_else(|| HeaderValue::from_str(asked).ok())
         .unwrap_or(HeaderValue::from_static(""));
     parts.headers.insert(header::HOST, host);
+    own.request.apply(&mut parts.headers);
     forwarding.request.apply(&mut parts.headers);
-    let path = forwarding.plan.path_rewrite.as_deref().map(|with| route.rewritten(parts.uri.path(), with));
+    let path = forwarding.path(route, parts.uri.path());
     let mut target = match (path, parts.uri.query()) {
         (Some(path), Some(query)) => format!("{path}?{query}"),
         (Some(path), None) => path,
@@ -151,7 +165,7 @@ fn outgoing_head(
 
 fn response_head(
     context: &RequestContext,
-    forwarding: &Forwarding,
+    Way { forwarding, own, .. }: Way<'_>,
     parts: &mut response::Parts,
     elapsed: u64,
 ) {
@@ -159,6 +173,7 @@ fn response_head(
     parts.headers.remove(header::TE);
     parts.headers.insert(header::SERVER, SERVER_NAME);
     parts.headers.insert(SERVICE_TIME, HeaderValue::from(elapsed));
+    own.response.apply(&mut parts.headers);
     forwarding.response.apply(&mut parts.headers);
     parts.version = Version::HTTP_11;
     context.hooks().response_head(parts);

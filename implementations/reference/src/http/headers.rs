@@ -24,6 +24,11 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     header::UPGRADE,
 ];
 
+/// The scheme that the client used, by the proxy that it spoke to.
+pub(super) fn forwarded_protocol(headers: &HeaderMap) -> Option<&str> {
+    headers.get(FORWARDED_PROTO)?.to_str().ok()
+}
+
 /// Path and query as received.
 pub(super) fn path_and_query(uri: &Uri) -> String {
     uri.path_and_query().map_or("/", |p| p.as_str()).to_owned()

@@ -4,7 +4,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 
 use super::headers::path_and_query;
-use crate::routes::{RedirectRule, without_port};
+use crate::routes::{CompiledRoute, RedirectRule, without_port};
 
 /// The redirect's status; 301 if the plan's is not valid.
 pub(super) fn status(rule: &RedirectRule) -> StatusCode {
@@ -15,6 +15,7 @@ pub(super) fn status(rule: &RedirectRule) -> StatusCode {
 /// an implied port is left out, and the query stays with the path.
 pub(super) fn location(
     rule: &RedirectRule,
+    route: &CompiledRoute,
     request: &Request<Incoming>,
     asked: &str,
     secure: bool,
@@ -29,6 +30,13 @@ pub(super) fn location(
         }
         (None, None) => asked.to_owned(),
     };
-    let path = rule.path.clone().unwrap_or_else(|| path_and_query(request.uri()));
+    let path = match (&rule.path, &rule.prefix) {
+        (Some(path), _) => path.clone(),
+        (None, Some(prefix)) => {
+            let path = route.rewritten(request.uri().path(), prefix);
+            request.uri().query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"))
+        }
+        (None, None) => path_and_query(request.uri()),
+    };
     format!("{scheme}://{host}{path}")
 }

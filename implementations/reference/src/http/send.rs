@@ -175,7 +175,10 @@ fn destination(
 
 fn depends_on_host(cluster: &ActiveCluster) -> bool {
     match &cluster.plan.tls {
-        Some(UpstreamTls::Originate(o)) => o.names == NameCheck::FromHost || o.sni == ServerName::FromHost,
+        Some(UpstreamTls::Originate(o)) => {
+            matches!(o.names, NameCheck::FromHost | NameCheck::OneOfAndHost(_))
+                || o.sni == ServerName::FromHost
+        }
         Some(UpstreamTls::MeshMutual { .. }) | None => false,
     }
 }

@@ -22,7 +22,7 @@ use crate::io::Stream;
 use crate::log_entry::RequestLine;
 use crate::request_body::RequestProgress;
 use crate::response_body::ResponseEnd;
-use crate::routes::{CompiledAction, CompiledRoutes, RoutedRequest};
+use crate::routes::{CompiledAction, CompiledRoutes, RoutedRequest, without_port};
 use crate::shared::PlaneShared;
 use crate::sniff::FirstBytes;
 
@@ -106,7 +106,7 @@ async fn handle(
         end.record.entry.flag = Some("NR");
         answer(StatusCode::NOT_FOUND, "route_not_found".into(), String::new(), end)
     };
-    let routing = routing(&config, &connection, &first, secure, &routed(&request, &authority));
+    let routing = routing(&config, &connection, &first, secure, &routed(&request, &authority, secure));
     let Some((listener, routes)) = routing else {
         let mut response = not_found(end);
         // This connection has no place in the configuration any more.
@@ -118,7 +118,18 @@ async fn handle(
     let context = RequestContext { shared, config, listener, connection, secure };
     headers::add_proxy_headers(&mut request, &context);
     end.record.entry.take_headers(request.headers());
-    let Some(route) = routes.find(&routed(&request, &authority)) else {
+    if routes.requires_tls(&authority) && headers::forwarded_protocol(request.headers()) != Some("https") {
+        // Envoy's redirect for a virtual host with `require_tls`, without the port.
+        let location =
+            format!("https://{}{}", without_port(&authority), headers::path_and_query(request.uri()));
+        let mut response =
+            answer(StatusCode::MOVED_PERMANENTLY, "direct_response".into(), String::new(), end);
+        if let Ok(location) = HeaderValue::from_str(&location) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        return Ok(response);
+    }
+    let Some(route) = routes.find(&routed(&request, &authority, secure)) else {
         return Ok(not_found(end));
     };
     end.record.entry.route = Some(route.name.clone());
@@ -128,7 +139,7 @@ async fn handle(
             Ok(answer(status, "direct_response".into(), body.clone(), end))
         }
         CompiledAction::Redirect(rule) => {
-            let location = redirect::location(rule, &request, &authority, context.secure);
+            let location = redirect::location(rule, route, &request, &authority, context.secure);
             let mut response = answer(redirect::status(rule), "direct_response".into(), String::new(), end);
             if let Ok(location) = HeaderValue::from_str(&location) {
                 response.headers_mut().insert(header::LOCATION, location);
@@ -184,9 +195,11 @@ fn routing(
     before.filter(|(_, routes)| routes.find(request).is_some()).or(now)
 }
 
-fn routed<'a>(request: &'a Request<Incoming>, authority: &'a str) -> RoutedRequest<'a> {
+fn routed<'a>(request: &'a Request<Incoming>, authority: &'a str, secure: bool) -> RoutedRequest<'a> {
+    let told = request.uri().scheme_str().or_else(|| headers::forwarded_protocol(request.headers()));
     RoutedRequest {
         authority,
+        scheme: told.unwrap_or(if secure { "https" } else { "http" }),
         method: request.method().as_str(),
         path: request.uri().path(),
         query: request.uri().query(),

@@ -88,7 +88,12 @@ impl TlsInputs {
                     }
                 };
                 let crl = o.credential.as_deref().and_then(credential).and_then(|c| c.crl.clone());
-                Self { roots, client, crl }
+                match o.crl_file.as_deref().map(|path| sources.read(path)) {
+                    None => Self { roots, client, crl },
+                    Some(Ok(list)) => Self { roots, client, crl: Some(list) },
+                    // A list that cannot be read lets nobody through.
+                    Some(Err(unreadable)) => Self { roots: roots.and(Err(unreadable)), client, crl },
+                }
             }
         }
     }

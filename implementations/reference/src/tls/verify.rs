@@ -120,6 +120,8 @@ pub(crate) enum RequiredNames {
     Unchecked,
     /// One of these, as DNS name, IP address or URI.
     OneOf(Vec<String>),
+    /// One of these, and this host as well.
+    OneOfAndHost(Vec<String>, String),
     /// A SPIFFE identity: one of these, or any if there are none.
     Identity(Vec<String>),
 }
@@ -159,14 +161,9 @@ impl UpstreamVerifier {
         }
         let holds = match &self.names {
             RequiredNames::Unchecked => true,
-            RequiredNames::OneOf(names) => {
-                let parsed = EndEntityCert::try_from(certificate).map_err(certificate_error)?;
-                let uris = uris(certificate);
-                names.iter().any(|name| {
-                    uris.iter().any(|u| u == name)
-                        || ServerName::try_from(name.as_str())
-                            .is_ok_and(|n| parsed.verify_is_valid_for_subject_name(&n).is_ok())
-                })
+            RequiredNames::OneOf(names) => holds_one(certificate, names)?,
+            RequiredNames::OneOfAndHost(names, host) => {
+                holds_one(certificate, names)? && holds_one(certificate, std::slice::from_ref(host))?
             }
             RequiredNames::Identity(identities) => uris(certificate)
                 .iter()
@@ -174,6 +171,17 @@ impl UpstreamVerifier {
         };
         if holds { Ok(()) } else { Err(Error::InvalidCertificate(CertificateError::NotValidForName)) }
     }
+}
+
+/// Whether a certificate holds one of these names.
+fn holds_one(certificate: &CertificateDer<'_>, names: &[String]) -> Result<bool, Error> {
+    let parsed = EndEntityCert::try_from(certificate).map_err(certificate_error)?;
+    let uris = uris(certificate);
+    Ok(names.iter().any(|name| {
+        uris.iter().any(|u| u == name)
+            || ServerName::try_from(name.as_str())
+                .is_ok_and(|n| parsed.verify_is_valid_for_subject_name(&n).is_ok())
+    }))
 }
 
 fn algorithms() -> WebPkiSupportedAlgorithms {

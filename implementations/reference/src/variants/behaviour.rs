@@ -28,7 +28,7 @@ pub(crate) fn hooks(variant: Option<Variant>) -> Box<dyn PlaneHooks> {
         if let VariantBehaviour::Plane(make) = behaviour { make() } else { Box::new(behaviour) };
     match variant.placement() {
         None => anywhere,
-        Some(placement) => Box::new(AtPlacement { placement, inner: anywhere }),
+        Some(placement) => Box::new(AtPlacement::new(placement, anywhere)),
     }
 }
 

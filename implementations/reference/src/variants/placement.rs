@@ -1,11 +1,13 @@
 //! Variants at one placement only.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::topology::Topology;
 use meshproof_local::data_plane::{Boot, Update};
 use meshproof_model::Resource;
+use meshproof_plan::model::Role;
 
 use crate::hooks::{BoxFuture, NoHooks, PlaneHooks, ProxyFacts, ProxyHooks, WantedConfig};
 
@@ -34,26 +36,25 @@ impl Placement {
         }
     }
 
-    /// Whether a proxy stands there in this topology.
+    /// Whether a proxy stands there in this topology. Istio's labels say which gateway is which.
     #[must_use]
     pub fn is_in(self, topology: &Topology) -> bool {
+        let labelled = |label: &str| {
+            topology.gateways.iter().any(|gateway| gateway.labels.get("istio").is_some_and(|l| l == label))
+        };
         match self {
             Self::Sidecar => !topology.workloads.is_empty(),
-            Self::EgressGateway | Self::IngressGateway => {
-                topology.gateways.iter().any(|gateway| Self::of(&gateway.name) == self)
-            }
+            Self::EgressGateway => labelled("egressgateway"),
+            Self::IngressGateway => labelled("ingressgateway"),
         }
     }
 
-    /// The placement of a proxy. A plan does not say what its proxies are, so Istio's names for its gateways
-    /// decide.
-    fn of(proxy: &str) -> Self {
-        if proxy.contains("egressgateway") {
-            Self::EgressGateway
-        } else if proxy.contains("ingressgateway") {
-            Self::IngressGateway
-        } else {
-            Self::Sidecar
+    /// The placement of a proxy of a plan.
+    const fn of(role: Role) -> Self {
+        match role {
+            Role::Sidecar => Self::Sidecar,
+            Role::EgressGateway => Self::EgressGateway,
+            Role::IngressGateway => Self::IngressGateway,
         }
     }
 }
@@ -62,6 +63,18 @@ impl Placement {
 pub(super) struct AtPlacement {
     pub(super) placement: Placement,
     pub(super) inner: Box<dyn PlaneHooks>,
+    /// The names of those proxies, from the latest plan.
+    here: Mutex<BTreeSet<String>>,
+}
+
+impl AtPlacement {
+    pub(super) const fn new(placement: Placement, inner: Box<dyn PlaneHooks>) -> Self {
+        Self { placement, inner, here: Mutex::new(BTreeSet::new()) }
+    }
+
+    fn here(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl PlaneHooks for AtPlacement {
@@ -74,25 +87,26 @@ impl PlaneHooks for AtPlacement {
     }
 
     fn configuration(&self, wanted: &mut WantedConfig, update: &Update<'_>, boot: &Boot) {
-        let (here, elsewhere) = std::mem::take(&mut wanted.plan.proxies)
+        let (here, elsewhere): (Vec<_>, Vec<_>) = std::mem::take(&mut wanted.plan.proxies)
             .into_iter()
-            .partition(|p| Placement::of(&p.name) == self.placement);
+            .partition(|p| Placement::of(p.role) == self.placement);
+        let names: BTreeSet<String> = here.iter().map(|p| p.name.clone()).collect();
         wanted.plan.proxies = here;
         self.inner.configuration(wanted, update, boot);
-        wanted.plan.proxies.extend::<Vec<_>>(elsewhere);
+        wanted.plan.proxies.extend(elsewhere);
         // Credentials are per proxy: those of other placements are as the update says.
-        wanted.credentials.retain(|proxy, _| Placement::of(proxy) == self.placement);
-        let others = update.credentials.iter().filter(|(proxy, _)| Placement::of(proxy) != self.placement);
+        wanted.credentials.retain(|proxy, _| names.contains(proxy));
+        let others = update.credentials.iter().filter(|(proxy, _)| !names.contains(*proxy));
         wanted.credentials.extend(others.map(|(proxy, held)| (proxy.clone(), held.clone())));
+        *self.here() = names;
     }
 
     fn proxy(&self, proxy: &ProxyFacts<'_>) -> Arc<dyn ProxyHooks> {
-        if Placement::of(proxy.name) == self.placement { self.inner.proxy(proxy) } else { Arc::new(NoHooks) }
+        if Placement::of(proxy.role) == self.placement { self.inner.proxy(proxy) } else { Arc::new(NoHooks) }
     }
 
     fn before_change(&self, rotating: &[&str]) -> Option<BoxFuture<'_, ()>> {
-        let here: Vec<&str> =
-            rotating.iter().copied().filter(|p| Placement::of(p) == self.placement).collect();
+        let here: Vec<&str> = rotating.iter().copied().filter(|p| self.here().contains(*p)).collect();
         self.inner.before_change(&here)
     }
 }

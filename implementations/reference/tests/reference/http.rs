@@ -194,6 +194,7 @@ fn hosts(domains: &[&str], text: &str) -> VirtualHost {
         name: text.to_owned(),
         domains: domains.iter().map(|d| (*d).to_owned()).collect(),
         routes: vec![plans::route(PathMatch::Any, answering(text))],
+        require_tls: false,
     }
 }
 
@@ -239,6 +240,7 @@ async fn first_matching_route_is_taken_and_no_match_is_404_nr() {
                 scheme: Some("https".to_owned()),
                 authority: None,
                 path: None,
+                prefix: None,
                 port: Some(443),
             },
         ),
@@ -306,10 +308,7 @@ async fn weights_distribute_requests_exactly() {
     let (mut bench, bind) = (Bench::start().await, free());
     let servers = [TestServer::plain().await, TestServer::plain().await];
     let mut forward = plans::forward("a");
-    forward.clusters = vec![
-        WeightedCluster { cluster: "a".to_owned(), weight: 75 },
-        WeightedCluster { cluster: "b".to_owned(), weight: 25 },
-    ];
+    forward.clusters = vec![WeightedCluster::new("a", 75), WeightedCluster::new("b", 25)];
     let route = plans::route(PathMatch::Any, RouteAction::Forward(forward));
     let listener = plans::outbound(bind, vec![plans::any_http(vec![plans::host(HOST, vec![route])])]);
     let clusters =
@@ -363,6 +362,7 @@ async fn upstream_failures_are_answered_and_logged_in_envoys_words() {
         name: "allow_any".to_owned(),
         domains: vec!["*".to_owned()],
         routes: vec![plans::to("PassthroughCluster")],
+        require_tls: false,
     });
     let clusters = vec![
         plans::cluster("dead", dead, None),

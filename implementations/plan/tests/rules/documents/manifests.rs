@@ -23,7 +23,7 @@ spec:
   tls:
   - match:
     - port: 443
-      sni_hosts: [edition.cnn.com]
+      sniHosts: [edition.cnn.com]
     route:
     - destination:
         host: edition.cnn.com
@@ -108,7 +108,7 @@ spec:
   tls:
   - match:
     - port: 443
-      sni_hosts: [www.googleapis.com]
+      sniHosts: [www.googleapis.com]
     route:
     - destination:
         host: www.googleapis.com

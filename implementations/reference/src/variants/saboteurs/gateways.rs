@@ -43,12 +43,15 @@ fn open_proxy(wanted: &mut WantedConfig, update: &Update<'_>, _boot: &Boot) {
     for chain in chains(&mut wanted.plan) {
         if let Action::Http(HttpRoutes { virtual_hosts, .. }) = &mut chain.action {
             let forward = Forward {
-                clusters: vec![WeightedCluster { cluster: ANYWHERE.to_owned(), weight: 1 }],
+                clusters: vec![WeightedCluster::new(ANYWHERE, 1)],
                 host_rewrite: None,
                 path_rewrite: None,
+                regex_rewrite: None,
                 request_headers: HeaderChanges::default(),
                 response_headers: HeaderChanges::default(),
                 timeout_ms: None,
+                retry: None,
+                mirrors: Vec::new(),
             };
             let action = RouteAction::Forward(forward);
             let route = Route { name: "anywhere".to_owned(), matches: RouteMatch::default(), action };
@@ -56,6 +59,7 @@ fn open_proxy(wanted: &mut WantedConfig, update: &Update<'_>, _boot: &Boot) {
             virtual_hosts.push(VirtualHost {
                 name: "anywhere".to_owned(),
                 domains: vec!["*".to_owned()],
+                require_tls: false,
                 routes: vec![route],
             });
         }

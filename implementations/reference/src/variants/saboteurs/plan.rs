@@ -315,6 +315,7 @@ fn unverified_origination() -> Origination {
         min_version: None,
         max_version: None,
         credential: None,
+        crl_file: None,
     }
 }
 

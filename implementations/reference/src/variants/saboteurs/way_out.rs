@@ -31,7 +31,7 @@ fn ways_out(plan: &Plan) -> BTreeMap<SocketAddr, Vec<WayOut>> {
         }
         let hosts = listener.chains.iter().filter_map(|c| match &c.action {
             Action::Http(routes) => Some(&routes.virtual_hosts),
-            Action::Tcp { .. } => None,
+            Action::Tcp { .. } | Action::TcpWeighted(_) => None,
         });
         for host in hosts.flatten() {
             let way = host.routes.iter().find_map(|route| match &route.action {

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use meshproof_plan::model::{
     Action, ChainMatch, ClientCertificate, Cluster, Credential, Direction, Discovery, DownstreamTls,
-    FilterChain, Forward, HeaderChanges, HttpRoutes, Listener, NameCheck, Origination, PathMatch, Plan,
-    ProxyPlan, Route, RouteAction, RouteMatch, ServerName, Transport, Trust, UpstreamProtocol, UpstreamTls,
-    VirtualHost, WeightedCluster,
+    FilterChain, Forward, HttpRoutes, Listener, NameCheck, Origination, PathMatch, Plan, ProxyPlan, Role,
+    Route, RouteAction, RouteMatch, ServerName, Transport, Trust, UpstreamProtocol, UpstreamTls, VirtualHost,
+    WeightedCluster,
 };
 
 use super::authority::IssuedPem;
@@ -22,6 +22,11 @@ pub fn proxy(name: &str, listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Pr
     ProxyPlan {
         name: name.to_owned(),
         namespace: "default".to_owned(),
+        role: match name {
+            "istio-egressgateway" => Role::EgressGateway,
+            "istio-ingressgateway" => Role::IngressGateway,
+            _ => Role::Sidecar,
+        },
         identity: identity(name),
         listeners,
         clusters,
@@ -61,18 +66,12 @@ pub fn host(domain: &str, routes: Vec<Route>) -> VirtualHost {
         name: format!("{domain}:80"),
         domains: vec![domain.to_owned(), format!("{domain}:80")],
         routes,
+        require_tls: false,
     }
 }
 
 pub fn forward(cluster: &str) -> Forward {
-    Forward {
-        clusters: vec![WeightedCluster { cluster: cluster.to_owned(), weight: 1 }],
-        host_rewrite: None,
-        path_rewrite: None,
-        request_headers: HeaderChanges::default(),
-        response_headers: HeaderChanges::default(),
-        timeout_ms: None,
-    }
+    Forward { clusters: vec![WeightedCluster::new(cluster, 1)], ..Forward::default() }
 }
 
 pub fn route(path: PathMatch, action: RouteAction) -> Route {
@@ -103,6 +102,7 @@ pub fn simple() -> Origination {
         min_version: None,
         max_version: None,
         credential: None,
+        crl_file: None,
     }
 }
 

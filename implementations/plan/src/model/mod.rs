@@ -3,11 +3,18 @@
 //!
 //! Names (listeners, clusters, virtual hosts) are those that istiod gives, because access logs show them.
 
+mod tls;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use self::tls::{
+    ClientCertificate, Credential, DownstreamTls, NameCheck, Origination, ServerName, ServerTls, TlsVersion,
+    Trust, UpstreamTls,
+};
 
 /// What every proxy of a scenario must do. A proxy that is running and absent from a plan must stop: its
 /// listeners close, its connections are refused.
@@ -24,12 +31,28 @@ pub struct ProxyPlan {
     pub name: String,
     /// The namespace that it lives in; also that of the secrets it may use.
     pub namespace: String,
+    /// What it is in the mesh.
+    #[serde(default)]
+    pub role: Role,
     /// Its identity in the mesh, `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT`.
     pub identity: String,
     /// Where it listens.
     pub listeners: Vec<Listener>,
     /// Where it connects to.
     pub clusters: Vec<Cluster>,
+}
+
+/// What a proxy is in the mesh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Beside an application.
+    #[default]
+    Sidecar,
+    /// A gateway for traffic that leaves the mesh.
+    EgressGateway,
+    /// A gateway for traffic that enters the mesh.
+    IngressGateway,
 }
 
 impl ProxyPlan {
@@ -100,15 +123,8 @@ pub enum Transport {
     Tls,
     /// Anything else.
     Plain,
-}
-
-/// How a proxy terminates TLS.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum DownstreamTls {
-    /// ISTIO_MUTUAL: the proxy's own mesh certificate; a client certificate of the mesh's CA is required.
-    /// ALPN: `h2`, `http/1.1`.
-    MeshMutual,
+    /// A request line or preface of HTTP in plain text (Envoy's HTTP inspector).
+    PlainHttp,
 }
 
 /// What to do with a connection.
@@ -122,6 +138,8 @@ pub enum Action {
         /// The cluster's name.
         cluster: String,
     },
+    /// Likewise, with a choice of the cluster by weight for each connection.
+    TcpWeighted(Vec<WeightedCluster>),
 }
 
 /// The routes of one HTTP listener.
@@ -142,6 +160,9 @@ pub struct VirtualHost {
     pub domains: Vec<String>,
     /// Tried in order; the first that matches is taken. None matches: 404, `NR`.
     pub routes: Vec<Route>,
+    /// Whether plain requests are redirected to HTTPS (`httpsRedirect`): 301 before any route is tried.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_tls: bool,
 }
 
 /// One route.
@@ -164,6 +185,12 @@ pub struct RouteMatch {
     pub headers: BTreeMap<String, StringMatch>,
     /// On query parameters.
     pub query: BTreeMap<String, StringMatch>,
+    /// Headers that must not match. A missing header counts as an empty value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub without_headers: BTreeMap<String, StringMatch>,
+    /// Whether the path is compared without regard to case; a regular expression is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_case: bool,
 }
 
 /// A condition on a path.
@@ -218,13 +245,16 @@ pub enum RouteAction {
         authority: Option<String>,
         /// Replaces the path.
         path: Option<String>,
+        /// Replaces the matched prefix of the path.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prefix: Option<String>,
         /// Replaces the port.
         port: Option<u16>,
     },
 }
 
 /// Where a request is sent, and how it is changed on the way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Forward {
     /// Cluster names with their weights; a choice by weight. Never empty.
     pub clusters: Vec<WeightedCluster>,
@@ -232,21 +262,71 @@ pub struct Forward {
     pub host_rewrite: Option<String>,
     /// Replaces the path, or the matched prefix of it.
     pub path_rewrite: Option<String>,
+    /// Replaces the parts of the path that match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regex_rewrite: Option<RegexRewrite>,
     /// Changes to the request's headers.
     pub request_headers: HeaderChanges,
     /// Changes to the response's headers.
     pub response_headers: HeaderChanges,
     /// The longest a request may take, in milliseconds; absent: as long as it takes.
     pub timeout_ms: Option<u64>,
+    /// When a failed attempt is repeated; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// Clusters that receive a copy of each request; their answers are dropped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
+}
+
+/// A rewrite of the path by an expression (`uriRegexRewrite`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RegexRewrite {
+    /// RE2.
+    pub pattern: String,
+    /// With `\\1` for the first group.
+    pub substitution: String,
+}
+
+/// When a failed attempt is repeated (`ConvertPolicy` in pilot/pkg/networking/core/route/retry/retry.go).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Retry {
+    /// Envoy's conditions, separated by commas.
+    pub on: String,
+    /// How often, besides the first attempt.
+    pub attempts: u32,
 }
 
 /// One of several destinations.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WeightedCluster {
     /// The cluster's name. One that the plan does not hold (no such service, port or subset): 503, `NC`.
     pub cluster: String,
     /// Its share; the shares' sum is the whole.
     pub weight: u32,
+    /// Replaces Host for this destination alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_rewrite: Option<String>,
+    /// Changes to the request's headers for this destination alone, before those of the route.
+    #[serde(default, skip_serializing_if = "HeaderChanges::is_empty")]
+    pub request_headers: HeaderChanges,
+    /// Changes to the response's headers for this destination alone, before those of the route.
+    #[serde(default, skip_serializing_if = "HeaderChanges::is_empty")]
+    pub response_headers: HeaderChanges,
+}
+
+impl WeightedCluster {
+    /// A destination that changes nothing.
+    #[must_use]
+    pub fn new(cluster: impl Into<String>, weight: u32) -> Self {
+        Self { cluster: cluster.into(), weight, ..Self::default() }
+    }
+
+    /// Whether this destination changes the request or the response.
+    #[must_use]
+    pub fn changes_messages(&self) -> bool {
+        self.host_rewrite.is_some() || !self.request_headers.is_empty() || !self.response_headers.is_empty()
+    }
 }
 
 /// Changes to headers, in this order: remove, set, add. Names in lower case.
@@ -258,6 +338,14 @@ pub struct HeaderChanges {
     pub set: Vec<(String, String)>,
     /// Added beside what is there.
     pub add: Vec<(String, String)>,
+}
+
+impl HeaderChanges {
+    /// Whether nothing is changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
 }
 
 /// Where a proxy connects to.
@@ -309,133 +397,4 @@ pub enum UpstreamProtocol {
     Http2,
     /// As the downstream request came (useClientProtocol, and `PassthroughCluster`).
     Downstream,
-}
-
-/// How a proxy opens TLS.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum UpstreamTls {
-    /// ISTIO_MUTUAL: the proxy's own mesh certificate, the mesh's CA.
-    MeshMutual {
-        /// The ClientHello's server name.
-        sni: String,
-        /// SPIFFE identities that the server may have; empty: any of the mesh.
-        peer_identities: Vec<String>,
-        /// ALPN to offer; mesh-internal values are in place here.
-        alpn: Vec<String>,
-    },
-    /// SIMPLE or MUTUAL: TLS to a server outside.
-    Originate(Origination),
-}
-
-/// TLS to a server outside the mesh.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Origination {
-    /// The ClientHello's server name.
-    pub sni: ServerName,
-    /// Which certificates are trusted.
-    pub trust: Trust,
-    /// Which names the server's certificate must hold.
-    pub names: NameCheck,
-    /// The client's certificate.
-    pub client_certificate: Option<ClientCertificate>,
-    /// ALPN to offer, in this order: `h2`, `http/1.1`. Empty: none.
-    pub alpn: Vec<String>,
-    /// `TLSv1_2` and so on; absent: the data plane's default (1.2).
-    pub min_version: Option<TlsVersion>,
-    /// Likewise (1.3).
-    pub max_version: Option<TlsVersion>,
-    /// The revocation list of the credential is used where it has one.
-    pub credential: Option<String>,
-}
-
-/// TLS protocol versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TlsVersion {
-    /// 1.2.
-    Tls12,
-    /// 1.3.
-    Tls13,
-}
-
-/// Where a ClientHello's server name comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ServerName {
-    /// The DestinationRule's `sni`.
-    Fixed(String),
-    /// The request's Host after any rewrite, without its port (Envoy's auto_sni).
-    FromHost,
-    /// No server name (a TCP cluster without `sni`).
-    Absent,
-}
-
-/// Which certificates are trusted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Trust {
-    /// The system's roots, which for a local target are `Boot::system_roots`.
-    SystemRoots,
-    /// The `ca` of the credential with this name. While it is missing, no connection is made: 503.
-    Credential(String),
-    /// A PEM file on the proxy's own file system (`caCertificates`).
-    File(String),
-    /// Any certificate: `insecureSkipVerify: true`.
-    Anybody,
-}
-
-/// Which names the server's certificate must hold. Only looked at where [`Trust`] is not `Anybody`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum NameCheck {
-    /// The request's Host after any rewrite (Envoy's auto_san_validation).
-    FromHost,
-    /// One of these as a DNS name, IP address or URI.
-    OneOf(Vec<String>),
-    /// None: the chain alone is verified.
-    ChainOnly,
-}
-
-/// The certificate that a proxy shows to a server outside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClientCertificate {
-    /// `certificate` and `key` of the credential with this name. While it is missing, no connection is made: 503.
-    Credential(String),
-    /// PEM files on the proxy's own file system (`clientCertificate`, `privateKey`).
-    Files {
-        /// The chain.
-        certificate: String,
-        /// The key.
-        key: String,
-    },
-}
-
-/// What a proxy may use of one Secret, by Istio's rules on its keys. PEM throughout.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Credential {
-    /// The `credentialName` that refers to it.
-    pub name: String,
-    /// The client's chain.
-    pub certificate: Option<String>,
-    /// Its key.
-    pub key: Option<String>,
-    /// The roots to believe.
-    pub ca: Option<String>,
-    /// Revocation lists.
-    pub crl: Option<String>,
-}
-
-impl std::fmt::Debug for Credential {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // A key never gets into a log, a report or an error.
-        f.debug_struct("Credential")
-            .field("name", &self.name)
-            .field("certificate", &self.certificate.is_some())
-            .field("key", &self.key.as_ref().map(|_| "(withheld)"))
-            .field("ca", &self.ca.is_some())
-            .field("crl", &self.crl.is_some())
-            .finish()
-    }
 }
