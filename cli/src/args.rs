@@ -44,6 +44,8 @@ pub enum Command {
     List(List),
     /// Explain a scenario or a check: what it requires, why, which document says so, how it is observed
     Explain(Explain),
+    /// Show what Istio makes of resources: for each proxy its listeners, routes and clusters, or why Istio rejects them
+    Plan(Plan),
     /// Run the scenarios on references with known defects and show which checks fail (the kill matrix)
     Sabotage(Sabotage),
     /// Convert a saved report to another format
@@ -209,6 +211,27 @@ pub struct List {
 pub struct Explain {
     /// SCENARIO or SCENARIO/CHECK
     pub id: String,
+}
+
+/// `meshproof plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// A file of Kubernetes resources in YAML, `-` for standard input; can be repeated. Services without pods, gateways and
+    /// sidecars that the files lack are made up
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// How to print the plan
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub format: PlanFormat,
+}
+
+/// `meshproof plan --format`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PlanFormat {
+    /// A tree
+    Text,
+    /// JSON, in a form that can be compared with what istiod sends its proxies
+    Json,
 }
 
 /// `meshproof sabotage`.

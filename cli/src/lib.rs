@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod exit;
 pub mod kill_matrix;
 pub mod output;
+pub mod plan;
 pub mod reports;
 pub mod run;
 mod runtime;
@@ -54,6 +55,7 @@ pub fn run_command(suite: Suite, arguments: Arguments) -> u8 {
         Command::Run(run) => run::command(suite, &run),
         Command::List(list) => catalogue::list(suite, &list),
         Command::Explain(explain) => catalogue::explain(suite, &explain),
+        Command::Plan(args) => plan::command(&args),
         Command::Sabotage(sabotage) => sabotage::command(suite, &sabotage),
         Command::Report(render) => reports::report(&render),
         Command::Compare(compare) => reports::compare(&compare),

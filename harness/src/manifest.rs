@@ -58,6 +58,12 @@ pub fn read(file: &str, yaml: &str, namespace: &str) -> Result<Vec<Resource>, Ma
     Ok(resources)
 }
 
+/// Reads YAML that is no manifest, such as settings inside one; none where it is not one document of YAML.
+#[must_use]
+pub fn value(yaml: &str) -> Option<Value> {
+    serde_saphyr::from_str(yaml).ok()
+}
+
 /// The resource as YAML for people; of a Secret, the keys without their values.
 #[must_use]
 pub fn to_yaml(resource: &Resource) -> String {

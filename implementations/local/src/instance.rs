@@ -65,6 +65,8 @@ struct Configuration {
     revision: u64,
     resources: Vec<Resource>,
     stopped: BTreeSet<String>,
+    /// What was said about the resources so far.
+    noted: BTreeSet<String>,
 }
 
 /// The external services, by host.
@@ -239,6 +241,12 @@ impl LocalInstance {
         } else {
             resolve(&Input { resources: &state.resources, ..input }).map_err(environment)?
         };
+        // What Istio warns of, and what the plan passes over; each once.
+        for warning in meant.warnings {
+            if state.noted.insert(warning.clone()) {
+                self.seat.store.record(Side::Suite, None, Fact::Note { text: warning });
+            }
+        }
         let forecast = LocalForecast {
             plan: meant.plan,
             credentials: meant.credentials,

@@ -1,4 +1,4 @@
-//! What a ClientHello offers that nobody should use any more. The TLS library does not show it, so the bytes are read.
+//! What a ClientHello offers that must no longer be used. The TLS library does not show it, so the bytes are read.
 
 /// A handshake record, and a ClientHello in it (RFC 8446, sections 5.1 and 4).
 const HANDSHAKE: u8 = 22;

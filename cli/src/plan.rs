@@ -1,0 +1,145 @@
+//! `meshproof plan`: what Istio makes of resources, without a cluster and without a run.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::Path;
+
+use meshproof_harness::manifest;
+use meshproof_model::Resource;
+use meshproof_model::visible::line;
+use meshproof_plan::cluster_state::ClusterState;
+use meshproof_plan::report::{Questions, as_json};
+use meshproof_plan::resolve::{Description, describe};
+use serde_json::Value;
+
+use crate::args::{Plan, PlanFormat};
+use crate::exit::{self, Refusal};
+use crate::output::{answer, complain};
+
+/// Prints the plan. Its exit code is [`exit::FAILED`] where Istio rejects a resource.
+///
+/// # Errors
+/// A file cannot be read, or is not a manifest.
+pub fn command(args: &Plan) -> Result<u8, Refusal> {
+    let mut resources = Vec::new();
+    for path in &args.files {
+        let name = path.display().to_string();
+        let yaml = text_of(path).map_err(|e| Refusal::Environment(format!("{name} cannot be read: {e}")))?;
+        let read = manifest::read(&name, &yaml, "default");
+        resources.extend(read.map_err(|e| Refusal::Usage(e.to_string()))?);
+    }
+    resources.iter_mut().for_each(settings_as_json);
+    let state = ClusterState::from_resources(&resources);
+    let description = describe(&state.input());
+    for note in notes(&description) {
+        complain(&line(&note));
+    }
+    let json = as_json(&description, &questions(&resources));
+    answer(&match args.format {
+        PlanFormat::Json => format!("{json:#}\n"),
+        PlanFormat::Text => tree(&json),
+    });
+    Ok(if description.resolution.is_some() { exit::OK } else { exit::FAILED })
+}
+
+fn text_of(path: &Path) -> std::io::Result<String> {
+    if path != Path::new("-") {
+        return std::fs::read_to_string(path);
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The mesh's settings are YAML inside the ConfigMap `istio`; the plan reads JSON there.
+fn settings_as_json(resource: &mut Resource) {
+    if resource.kind() != "ConfigMap" || resource.name() != "istio" {
+        return;
+    }
+    if let Some(mesh) = resource.0.pointer_mut("/data/mesh")
+        && let Some(settings) = mesh.as_str().and_then(manifest::value)
+    {
+        *mesh = Value::from(settings.to_string());
+    }
+}
+
+/// What the answer leaves out.
+fn notes(description: &Description) -> Vec<String> {
+    let mut notes = BTreeSet::new();
+    for verdict in &description.verdicts {
+        for what in &verdict.unsupported {
+            notes.insert(format!(
+                "{}: meshproof does not support {what} yet; the plan leaves it out",
+                verdict.resource
+            ));
+        }
+    }
+    let warnings = description.resolution.iter().flat_map(|r| &r.warnings);
+    notes.extend(warnings.cloned());
+    notes.into_iter().collect()
+}
+
+/// TLS connections with every host that the resources name.
+fn questions(resources: &[Resource]) -> Questions {
+    let mut questions = Questions::default();
+    for resource in resources {
+        let names = |at: &Value| -> Vec<String> {
+            let all = at.as_array().into_iter().flatten();
+            all.filter_map(|v| v.as_str()).filter(|n| !n.contains('*')).map(str::to_ascii_lowercase).collect()
+        };
+        let spec = resource.spec();
+        match resource.kind() {
+            "ServiceEntry" | "VirtualService" => questions.server_names.extend(names(&spec["hosts"])),
+            _ => {}
+        }
+        let routes = spec["tls"].as_array().into_iter().flatten();
+        let conditions = routes.flat_map(|r| r["match"].as_array().into_iter().flatten());
+        questions.server_names.extend(conditions.flat_map(|c| names(&c["sniHosts"])));
+    }
+    questions
+}
+
+/// JSON as an indented tree. Empty values are left out.
+fn tree(value: &Value) -> String {
+    let mut text = String::new();
+    branch(value, 0, &mut text);
+    text
+}
+
+fn branch(value: &Value, depth: usize, text: &mut String) {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Object(fields) => {
+            for (name, inner) in fields.iter().filter(|(_, inner)| !is_empty(inner)) {
+                leaf(&format!("{indent}{}:", line(name)), inner, depth, text);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| leaf(&format!("{indent}-"), item, depth, text)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            leaf(&indent, value, depth, text)
+        }
+    }
+}
+
+fn leaf(start: &str, value: &Value, depth: usize, text: &mut String) {
+    let _infallible = match value {
+        Value::Object(_) | Value::Array(_) => {
+            let begun = writeln!(text, "{start}");
+            branch(value, depth + 1, text);
+            begun
+        }
+        Value::String(said) => writeln!(text, "{start} {}", line(said)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => writeln!(text, "{start} {value}"),
+    };
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::String(said) => said.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
