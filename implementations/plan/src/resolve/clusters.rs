@@ -183,7 +183,11 @@ impl Builder<'_> {
         });
         let port_override = match kind {
             ClusterKind::OriginalDestination => self.service.overrides.get(&self.port.number).copied(),
-            _ => None,
+            ClusterKind::Endpoints
+            | ClusterKind::StrictDns
+            | ClusterKind::LogicalDns
+            | ClusterKind::Static
+            | ClusterKind::DynamicDns => None,
         };
         Some(MeshCluster {
             kind,

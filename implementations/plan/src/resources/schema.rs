@@ -115,7 +115,8 @@ fn in_words(spec: &Value, error: &str) -> String {
         && let Some((got, expected)) = rest.split_once(", expected ")
     {
         let kind = got.split(' ').next().unwrap_or_default();
-        let (kind, wrong): (&str, Box<dyn Fn(&Value) -> bool>) = match kind {
+        type Predicate = Box<dyn Fn(&Value) -> bool>;
+        let (kind, wrong): (&str, Predicate) = match kind {
             "string" => {
                 let text = got.split('"').nth(1).unwrap_or_default().to_owned();
                 ("string", Box::new(move |v| v.as_str() == Some(&text)))
