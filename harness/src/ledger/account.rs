@@ -299,7 +299,13 @@ impl<'a> Account<'a> {
             Transport::Clear | Transport::OwnTls => false,
         };
         // An intermediary may refuse a method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
+        // A server that closed a connection without an answer, or in the middle of one, may have taken this request with it.
+        let closed_by_server = self.received.iter().any(|r| {
+            let unanswered = r.request.status == 0 || r.request.answer.as_ref().is_some_and(|a| a.breaks_off);
+            r.host == arrival.host && unanswered
+        });
         refused
+            || closed_by_server
             || !asked.is_known_method()
             || matches!(&asked.hop.result, HopResult::Error(_)) && arrival.transport == Transport::OwnTls
             || asked.promises.len() > 1

@@ -94,19 +94,24 @@ impl Client<'_> {
                 return Ok(done);
             }
             let batch: Vec<GeneratedExchange> = (0..left).map(|_| generator.next_exchange()).collect();
-            done.exchanges += left;
-            let judged = self.batch(&batch, done.samples.is_empty()).await?;
-            done.samples.extend(judged.samples);
-            if let Some((first, entry)) = judged.failed.first() {
-                let failure = Failure {
-                    smallest: batch[*first].clone(),
-                    words: entry.words.clone(),
-                    evidence: entry.evidence.clone(),
-                    differences: entry.differences.clone(),
-                    in_batch: judged.failed.len(),
-                };
-                done.failure = Some(if traffic.shrink { self.shrink(failure).await? } else { failure });
-                return Ok(done);
+            // A server that closes a connection may take another request with it, so these exchanges are in flight apart
+            // from those that must not fail.
+            let (whole, broken): (Vec<_>, Vec<_>) = batch.into_iter().partition(|e| e.answer.is_whole());
+            for batch in [whole, broken].into_iter().filter(|batch| !batch.is_empty()) {
+                done.exchanges += batch.len() as u64;
+                let judged = self.batch(&batch, done.samples.is_empty()).await?;
+                done.samples.extend(judged.samples);
+                if let Some((first, entry)) = judged.failed.first() {
+                    let failure = Failure {
+                        smallest: batch[*first].clone(),
+                        words: entry.words.clone(),
+                        evidence: entry.evidence.clone(),
+                        differences: entry.differences.clone(),
+                        in_batch: judged.failed.len(),
+                    };
+                    done.failure = Some(if traffic.shrink { self.shrink(failure).await? } else { failure });
+                    return Ok(done);
+                }
             }
         }
     }
