@@ -72,7 +72,7 @@ impl Default for Command {
 /// `meshproof run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// What to run: SCENARIO, SCENARIO:CONFIGURATION, SCENARIO/CHECK or SCENARIO:CONFIGURATION/CHECK [default: all]
+    /// What to run: SCENARIO, SCENARIO:CONFIGURATION, SCENARIO/CHECK or SCENARIO:CONFIGURATION/CHECK [default: all, or as many as the target allows]
     #[arg(value_name = "SCENARIO")]
     pub selectors: Vec<String>,
     /// The implementation to test: `reference`, `reference:SABOTEUR`, `envoy`, `envoy:MUTATION`, `cluster` or

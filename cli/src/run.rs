@@ -116,7 +116,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
         interrupt: interrupted,
         command: repeat(suite.program, args, target_name, true),
         repeat: repeat(suite.program, args, target_name, false),
-        traffic: Traffic { seed: args.seed, budget: args.budget },
+        traffic: Traffic { seed: args.seed, budget: args.budget, ..Traffic::default() },
     };
     let runtime = runtime()?;
     if args.external == args::External::Container {
@@ -206,7 +206,7 @@ fn repeat(program: &str, args: &args::Run, target: &str, selectors: bool) -> Str
             humantime::format_duration(*duration).to_string().replace(' ', "")
         ));
     }
-    let Traffic { seed, budget } = Traffic::default();
+    let Traffic { seed, budget, .. } = Traffic::default();
     if args.seed != seed {
         words.push(format!("--seed {}", args.seed));
     }

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
+use meshproof_harness::traffic::Traffic;
 use meshproof_model::{Report, Verdict};
 use meshproof_reference::Variant;
 use meshproof_render::text::plural;
@@ -26,7 +27,8 @@ use crate::target::{target, unknown_saboteur};
 /// Set to a reason when the runs must stop.
 pub type Interrupt = watch::Receiver<Option<String>>;
 
-/// Runs every scenario on the reference, with this defect or without one.
+/// Runs every scenario on the reference, with this defect or without one. A defect of the proxies at one placement shows only where
+/// there is such a proxy.
 ///
 /// # Errors
 /// The run did not start, or was interrupted.
@@ -37,13 +39,19 @@ pub async fn run_one(
 ) -> Result<Report, Refusal> {
     let name = saboteur.map_or_else(|| "reference".to_owned(), |s| format!("reference:{s}"));
     let command = format!("{} run --target {name} --external embedded", suite.program);
+    let mut selection = suite.select(&[], false)?;
+    if let Some(placement) = saboteur.and_then(Variant::placement) {
+        selection.retain(|s| placement.is_in(s.scenario.topology_of(s.configuration)));
+    }
     let options = Options {
         // The same server everywhere: the matrix must not depend on what is installed.
         external: ExternalChoice::Embedded,
         interrupt,
         command: command.clone(),
         repeat: command,
-        ..Options::new(target(&name, &Settings::default())?, suite.select(&[], false)?)
+        // Only the verdict counts here.
+        traffic: Traffic { shrink: false, ..Traffic::default() },
+        ..Options::new(target(&name, &Settings::default())?, selection)
     };
     let report = runner::run(options).await.map_err(|e| Refusal::Environment(e.to_string()))?;
     match report.run.partial_reason {

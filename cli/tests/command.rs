@@ -384,7 +384,7 @@ fn doctor_of_an_adapter_names_its_command_and_its_features() {
     let said = text(&ran(meshproof().args(["doctor", "--target", &format!("adapter:{adapter}")]), 0).stdout);
     for part in [
         "implementation     shop\nversion            7\nadapter            sh -c",
-        "features           1 of 14: sidecar\n",
+        "features           1 of 15: sidecar\n",
     ] {
         assert!(said.contains(part), "{said}");
     }

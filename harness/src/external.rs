@@ -63,7 +63,7 @@ pub struct TlsPort {
     pub certificate: String,
     /// PEM: its key.
     pub key: PrivateKeyPem,
-    /// PEM: client certificates of these CAs are required; absent: the server requests no certificate.
+    /// PEM: client certificates of these CAs are requested, and required if `refusal` says so; absent: the server requests no certificate.
     pub client_ca: Option<String>,
     /// What a client without an acceptable certificate gets.
     pub refusal: Refusal,
@@ -82,6 +82,8 @@ pub enum Refusal {
     Http400,
     /// As Go and rustls servers do it: a TLS alert. (A real nginx cannot; it answers 400.)
     Alert,
+    /// The answer that every client gets: a certificate is asked for, and none is needed.
+    None,
 }
 
 /// The TLS versions that a server offers.

@@ -67,6 +67,11 @@ impl ExternalServer {
         self.tls(|tls| tls.client_ca = Some(ca.certificate_pem().to_owned()))
     }
 
+    /// Asks for a client certificate of this CA, and serves every client all the same. After [`Self::certificate`].
+    pub fn asking_clients_of(self, ca: &Authority) -> Self {
+        self.requiring_clients_of(ca).tls(|tls| tls.refusal = Refusal::None)
+    }
+
     /// Offers these TLS versions. After [`Self::certificate`].
     pub fn tls_versions(self, versions: TlsVersions) -> Self {
         self.tls(|tls| tls.versions = versions)

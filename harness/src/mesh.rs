@@ -157,6 +157,16 @@ impl Mesh {
         &self.setting.public
     }
 
+    /// The mesh's CA, for mesh identities of the suite's own: with the feature `mesh-ca`.
+    ///
+    /// # Errors
+    /// The target does not hold it.
+    pub fn mesh_authority(&self) -> Result<&Authority, Stop> {
+        self.instance.mesh_authority().ok_or_else(|| {
+            TargetError::Unable("a certificate of the mesh's CA for the suite's own client".to_owned()).into()
+        })
+    }
+
     /// Begins a step of the document.
     pub fn step(&self, title: &str) {
         let mut state = self.state();

@@ -45,7 +45,8 @@ pub struct Options {
     pub selection: Vec<Selected>,
     /// Which kind of external service to use.
     pub external: ExternalChoice,
-    /// The number of scenarios that run concurrently; 1 if the target requires it ([`Target::one_at_a_time`]).
+    /// The number of scenarios that run concurrently; fewer if the target requires it ([`Target::one_at_a_time`],
+    /// [`Target::side_by_side`]).
     pub jobs: usize,
     /// Stop at the first check that fails the run.
     pub fail_fast: bool,
@@ -151,7 +152,10 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         checks: options.selection.iter().map(|s| selected_checks(s).count()).sum(),
     });
     let seats = match options.target.one_at_a_time() {
-        None => Arc::new(Semaphore::new(options.jobs.max(1))),
+        None => {
+            let most = options.target.side_by_side().unwrap_or(options.jobs);
+            Arc::new(Semaphore::new(options.jobs.min(most).max(1)))
+        }
         Some(reason) => {
             if options.jobs.min(options.selection.len()) > 1 {
                 (options.events)(Event::OneAtATime { reason });
@@ -401,7 +405,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         run: shared.id.clone(),
         folder: shared.folder.join(&name),
         name,
-        topology: scenario.topology.clone(),
+        topology: scenario.topology_of(selected.configuration).clone(),
         store: store.clone(),
         timeouts: options.timeouts.clone(),
         external: options.external,

@@ -1,6 +1,7 @@
 //! What a scenario is: its catalogue, its manifests, what is in place before the document begins, and an async function
 //! that follows the document.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -41,6 +42,8 @@ pub struct Scenario {
     pub fixtures: Fixtures,
     /// What is in place before the document begins.
     pub topology: Topology,
+    /// By configuration, where it differs.
+    topologies: BTreeMap<String, Topology>,
     story: Arc<dyn for<'a> Fn(&'a Mesh) -> Story<'a> + Send + Sync>,
 }
 
@@ -74,7 +77,9 @@ impl Scenario {
     where
         S: for<'a> StoryFn<'a> + Send + Sync + 'static,
     {
-        Self { catalogue, fixtures, topology, story: Arc::new(move |mesh| Box::pin(story.tell(mesh))) }
+        let story: Arc<dyn for<'a> Fn(&'a Mesh) -> Story<'a> + Send + Sync> =
+            Arc::new(move |mesh| Box::pin(story.tell(mesh)));
+        Self { catalogue, fixtures, topology, topologies: BTreeMap::new(), story }
     }
 
     /// A scenario whose catalogue is `catalogue.toml` among its fixtures.
@@ -86,6 +91,20 @@ impl Scenario {
         S: for<'a> StoryFn<'a> + Send + Sync + 'static,
     {
         Ok(Self::new(Catalogue::read(&fixtures)?, fixtures, topology, story))
+    }
+
+    /// The same, and in this configuration another topology is in place: a proxy that no request passes costs time, and an
+    /// implementation may not have it.
+    #[must_use]
+    pub fn topology_in(mut self, configuration: impl Into<String>, topology: Topology) -> Self {
+        self.topologies.insert(configuration.into(), topology);
+        self
+    }
+
+    /// What is in place in this configuration before the document begins.
+    #[must_use]
+    pub fn topology_of(&self, configuration: &str) -> &Topology {
+        self.topologies.get(configuration).unwrap_or(&self.topology)
     }
 
     /// The catalogue's id.
@@ -103,5 +122,27 @@ impl Scenario {
 impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scenario").field("id", &self.catalogue.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::{Gateway, Workload};
+
+    #[test]
+    fn a_configuration_may_have_a_topology_of_its_own() {
+        let fixtures = Fixtures::embedded("fixtures/sample", [("none.yaml", "")]);
+        let topology = Topology::default().workload(Workload::sleep());
+        let own = Topology::default().gateway(Gateway::ingress());
+        let scenario =
+            Scenario::new(Catalogue::new("sample"), fixtures, topology, |_: &Mesh| async { Ok(()) })
+                .topology_in("ingress-gateway", own);
+        let counts = |configuration| {
+            let topology = scenario.topology_of(configuration);
+            (topology.workloads.len(), topology.gateways.len())
+        };
+        assert_eq!(counts("ingress-gateway"), (0, 1));
+        assert_eq!(counts("sidecar"), (1, 0));
     }
 }

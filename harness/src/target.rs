@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation};
 
+use crate::certificates::Authority;
 use crate::external::{Documented, ExternalChoice, ExternalSpec};
 use crate::forecast::Forecast;
 use crate::store::Store;
@@ -40,6 +41,11 @@ pub trait Target: Send + Sync {
     /// instances would change each other's results. The run then ignores the number of jobs and says so. None: instances are
     /// independent.
     fn one_at_a_time(&self) -> Option<String> {
+        None
+    }
+
+    /// The number of instances that may run concurrently, if an ordinary machine sets a limit. None: as many as the run asks for.
+    fn side_by_side(&self) -> Option<usize> {
         None
     }
 
@@ -199,6 +205,11 @@ pub trait Instance: Send + Sync {
     /// The `address:port` that access logs must show for a connection to this host and port; none if the host has no
     /// address.
     fn upstream_address(&self, host: &str, port: u16) -> Option<String>;
+
+    /// The mesh's CA, where the suite holds it: then a scenario has mesh identities of its own.
+    fn mesh_authority(&self) -> Option<&Authority> {
+        None
+    }
 
     /// What the configuration in force now promises for requests; absent where the target does not work it out.
     fn forecast(&self) -> Option<Arc<dyn Forecast>> {

@@ -1,40 +1,64 @@
-//! Istio, "Egress Gateways with TLS Origination", and the reference of ClientTLSSettings: the life of a credential at an
-//! egress gateway, while it is missing, replaced, revoked, or holds a CA alone.
+//! Istio, "Egress Gateways with TLS Origination", and the reference of ClientTLSSettings: the life of a proxy's credential,
+//! while it is missing, replaced, revoked, or holds a CA alone. Each proxy that opens TLS is asked.
 
 use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::secret::Secret;
-use meshproof_harness::topology::{Gateway, Topology, Workload};
 
+use crate::placement::Placement;
 use crate::sites;
 
-const HOST: &str = "my-nginx.mesh-external.svc.cluster.local";
-const URL: &str = "http://my-nginx.mesh-external.svc.cluster.local/";
-const NAMESPACE: &str = "istio-system";
+const HOST: &str = "partner.example";
+const URL: &str = "http://partner.example/";
 
-pub(crate) fn topology() -> Topology {
-    Topology::default().workload(Workload::sleep()).gateway(Gateway::egress())
+/// The manifests of a placement: the ways to the server, and the DestinationRules.
+struct Manifests {
+    ways: &'static [&'static str],
+    originate: &'static str,
+    ca_only: &'static str,
+    name_ends_in_cacert: &'static str,
+}
+
+fn manifests(placement: Placement) -> Manifests {
+    let at_gateway = |ways| Manifests {
+        ways,
+        originate: "originate-at-gateway",
+        ca_only: "ca-only-at-gateway",
+        name_ends_in_cacert: "name-ends-in-cacert-at-gateway",
+    };
+    match placement {
+        Placement::Sidecar => Manifests {
+            ways: &["partner"],
+            originate: "originate-at-sidecar",
+            ca_only: "ca-only-at-sidecar",
+            name_ends_in_cacert: "name-ends-in-cacert-at-sidecar",
+        },
+        Placement::EgressGateway => at_gateway(&["partner", "egress-gateway", "route-at-gateway"]),
+        Placement::IngressGateway => at_gateway(&["partner", "ingress-gateway", "route-at-gateway"]),
+    }
 }
 
 pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
-    let sleep = mesh.workload("sleep");
+    let placement = Placement::of(mesh);
+    let (apps, namespace) = (placement.client(mesh), placement.namespace());
+    let Manifests { ways, originate, ca_only, name_ends_in_cacert } = manifests(placement);
     let ca = Authority::new(KeyAlgorithm::EcdsaP256)?;
     let client = |serial| ca.client("client.example.com").serial(serial).issue();
-    let credential = |client: &Issued| Secret::new(NAMESPACE, "client-credential").key_pair(client).ca(&ca);
+    let credential = |client: &Issued| Secret::new(namespace, "client-credential").key_pair(client).ca(&ca);
 
     mesh.step("A server that requires client certificates");
     let server = ca.server(HOST).issue()?;
     let nginx = mesh.deploy_external(sites::nginx(HOST, &server).requiring_clients_of(&ca)).await?;
-    mesh.apply(&["gateway"]).await?;
-    mesh.apply(&["route", "originate"]).await?;
+    mesh.apply(ways).await?;
+    mesh.apply(&[originate]).await?;
 
     mesh.step("The Secret is missing, then appears");
-    let missing = sleep.get(URL).await?;
-    let while_missing = mesh.proxy("istio-egressgateway").credentials().await?;
+    let missing = apps.get(URL).await?;
+    let while_missing = placement.proxy(mesh).credentials().await?;
     let first = client(1)?;
     mesh.create_secret(credential(&first)).await?;
-    let appeared = sleep.get(URL).await?;
+    let appeared = apps.get(URL).await?;
     mesh.check(
         "missing-credential-refused",
         missing
@@ -53,7 +77,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         let client = client(rotation + 1)?;
         mesh.create_secret(credential(&client)).await?;
         for _ in 0..2 {
-            let reply = sleep.get(URL).await?;
+            let reply = apps.get(URL).await?;
             let used = reply.ok().and(nginx.received(&reply).client_certificate(&client));
             rotations.push(used.of(&format!("rotation {rotation}")));
         }
@@ -62,9 +86,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
 
     mesh.step("A revocation list");
     mesh.create_secret(credential(&first).revocation_list(&ca.revocation_list([])?)).await?;
-    let with_empty_list = sleep.get(URL).await?;
+    let with_empty_list = apps.get(URL).await?;
     mesh.create_secret(credential(&first).revocation_list(&ca.revocation_list([&server])?)).await?;
-    let revoked = sleep.get(URL).await?;
+    let revoked = apps.get(URL).await?;
     mesh.check(
         "revoked-by-crl-refused",
         revoked
@@ -76,14 +100,14 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let nginx = mesh.deploy_external(sites::nginx(HOST, &server)).await?;
     let stranger = Authority::new(KeyAlgorithm::EcdsaP256)?;
     for (check, secret, manifest) in [
-        ("ca-only-credential", "origin-ca", "originate-ca-only"),
-        ("credential-name-ends-in-cacert", "origin-cacert", "originate-name-ends-in-cacert"),
+        ("ca-only-credential", "origin-ca", ca_only),
+        ("credential-name-ends-in-cacert", "origin-cacert", name_ends_in_cacert),
     ] {
-        mesh.create_secret(Secret::new(NAMESPACE, secret).ca(&ca)).await?;
+        mesh.create_secret(Secret::new(namespace, secret).ca(&ca)).await?;
         mesh.apply(&[manifest]).await?;
-        let right = sleep.get(URL).await?;
-        mesh.create_secret(Secret::new(NAMESPACE, secret).ca(&stranger)).await?;
-        let wrong = sleep.get(URL).await?;
+        let right = apps.get(URL).await?;
+        mesh.create_secret(Secret::new(namespace, secret).ca(&stranger)).await?;
+        let wrong = apps.get(URL).await?;
         mesh.check(
             check,
             wrong
@@ -97,15 +121,15 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step("A rotation under load");
     // Only the embedded server can hold a response back. This step is the last one, so that a target without an embedded server
     // runs all the others.
-    mesh.apply(&["originate"]).await?;
+    mesh.apply(&[originate]).await?;
     let holding = sites::nginx(HOST, &server).requiring_clients_of(&ca).serving_in_clear().embedded();
     let holding = mesh.deploy_external(holding).await?;
     let (old, new) = (client(5)?, client(6)?);
     mesh.create_secret(credential(&old)).await?;
-    let before = sleep.get(URL).await?;
+    let before = apps.get(URL).await?;
     let rotation = mesh.create_secret(credential(&new));
-    let load = sleep.under_load(&format!("http://{HOST}"), rotation).await?;
-    let after = sleep.get(URL).await?;
+    let load = apps.under_load(&format!("http://{HOST}"), rotation).await?;
+    let after = apps.get(URL).await?;
     mesh.check(
         "rotation-under-load",
         load.loses_nothing()

@@ -6,17 +6,13 @@ use meshproof_harness::external::HttpVersions;
 use meshproof_harness::external_server::ExternalServer;
 use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
-use meshproof_harness::topology::{Gateway, Topology, Workload};
 
+use crate::placement::Placement;
 use crate::sites;
 
 const ANY: &str = "any.origin.example";
 const HTTP1: &str = "http1.origin.example";
 const HTTP2: &str = "http2.origin.example";
-
-pub(crate) fn topology() -> Topology {
-    Topology::default().workload(Workload::sleep()).gateway(Gateway::egress()).gateway(Gateway::ingress())
-}
 
 /// A server that answers as each request asks it to, over TLS alone.
 fn server(mesh: &Mesh, host: &str, versions: HttpVersions) -> Result<ExternalServer, Stop> {
@@ -31,10 +27,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let http2 = server(mesh, HTTP2, HttpVersions::Http2)?;
     mesh.deploy_externals(vec![any, http1, http2]).await?;
     mesh.apply(&["origins", mesh.configuration()]).await?;
-    let client = match mesh.configuration() {
-        "ingress-gateway" => mesh.proxy("istio-ingressgateway").probe(80),
-        _ => mesh.workload("sleep"),
-    };
+    let client = Placement::of(mesh).client(mesh);
 
     mesh.step("Generated traffic");
     let hosts: &[&str] = if mesh.has_feature(Feature::Http2) { &[ANY, HTTP1, HTTP2] } else { &[ANY, HTTP1] };

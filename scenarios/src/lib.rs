@@ -3,12 +3,14 @@
 //! that it applies (`fixtures/ID/`).
 
 mod credentials;
+mod egress_gateway_access;
 mod egress_gateway_mutual;
 mod egress_gateway_simple;
 mod external_web_service;
 mod generated_traffic;
 mod origination_scope;
 mod path_based_routing;
+mod placement;
 mod sidecar_origination;
 mod sites;
 mod tls_verification;
@@ -19,7 +21,9 @@ use std::sync::LazyLock;
 use meshproof_harness::catalogue::{Catalogue, CatalogueError, CommonChecks};
 use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::scenario::{Scenario, StoryFn};
-use meshproof_harness::topology::Topology;
+use meshproof_harness::topology::{Gateway, Topology, Workload};
+
+use placement::Placement;
 
 /// Every scenario, in the order of the catalogue.
 pub static ALL: LazyLock<Vec<Scenario>> =
@@ -41,13 +45,14 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
             egress_gateway_mutual::topology(),
             egress_gateway_mutual::story,
         )?,
+        read_placed("egress-gateway-access", &common, egress_gateway_access::story)?,
         read("path-based-routing", &common, path_based_routing::topology(), path_based_routing::story)?,
         read("external-web-service", &common, external_web_service::topology(), external_web_service::story)?,
-        read("tls-verification", &common, tls_verification::topology(), tls_verification::story)?,
-        read("credentials", &common, credentials::topology(), credentials::story)?,
-        read("origination-scope", &common, origination_scope::topology(), origination_scope::story)?,
-        read("traffic-fidelity", &common, traffic_fidelity::topology(), traffic_fidelity::story)?,
-        read("generated-traffic", &common, generated_traffic::topology(), generated_traffic::story)?,
+        read_placed("tls-verification", &common, tls_verification::story)?,
+        read_placed("credentials", &common, credentials::story)?,
+        read_placed("origination-scope", &common, origination_scope::story)?,
+        read_placed("traffic-fidelity", &common, traffic_fidelity::story)?,
+        read_placed("generated-traffic", &common, generated_traffic::story)?,
     ])
 }
 
@@ -62,6 +67,24 @@ where
 {
     let fixtures = fixtures(folder);
     Ok(Scenario::new(Catalogue::read_with(&fixtures, common)?, fixtures, topology, story))
+}
+
+/// A scenario whose configurations are placements: each has the proxies that its requests pass.
+fn read_placed<S>(folder: &str, common: &CommonChecks, story: S) -> Result<Scenario, CatalogueError>
+where
+    S: for<'a> StoryFn<'a> + Send + Sync + 'static,
+{
+    let everything = Topology::default()
+        .workload(Workload::sleep())
+        .gateway(Gateway::egress())
+        .gateway(Gateway::ingress());
+    let mut scenario = read(folder, common, everything, story)?;
+    let ids: Vec<String> = scenario.catalogue.configurations.iter().map(|c| c.id.clone()).collect();
+    for id in ids {
+        let topology = Placement::topology(&id);
+        scenario = scenario.topology_in(id, topology);
+    }
+    Ok(scenario)
 }
 
 /// A fixture folder, as it is built in.

@@ -1,60 +1,67 @@
 //! Istio reference, DestinationRule: how far a rule that opens TLS reaches. It covers the ports that it names, it is merged
 //! with the other rules of its host, and it has no effect on other hosts.
 
+mod own_tls;
+
 use meshproof_harness::claim::{Claims, Reply};
 use meshproof_harness::mesh::{Mesh, Stop};
-use meshproof_harness::topology::{Topology, Workload};
 
+use crate::placement::Placement;
 use crate::sites::{self, CNN, CNN_POLITICS};
 
 const BYSTANDER: &str = "bystander.example";
-const HTTPS: &str = "https://edition.cnn.com/politics";
 const HTTP: &str = "http://edition.cnn.com/politics";
 
-pub(crate) fn topology() -> Topology {
-    Topology::default().workload(Workload::sleep())
-}
-
 pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
-    let sleep = mesh.workload("sleep");
+    let placement = Placement::of(mesh);
+    let client = placement.client(mesh);
 
     mesh.step("Two external services");
     let certificate = mesh.public_authority().server(CNN).issue()?;
-    let cnn = mesh.deploy_external(sites::cnn(&certificate)).await?;
+    let page = "Plain pages of the day";
+    let cnn = sites::cnn(&certificate).serving_in_clear().text("/plain", page);
+    let cnn = mesh.deploy_external(cnn).await?;
     let other = mesh.public_authority().server(BYSTANDER).issue()?;
-    let bystander = mesh.deploy_external(sites::origin(BYSTANDER, &other)).await?;
-    mesh.apply(&["access"]).await?;
-    let alone = sleep.get(HTTPS).await?;
-
-    mesh.step("TLS on a port whose clients already encrypt");
-    mesh.apply(&["double-tls"]).await?;
-    let twice = sleep.get(HTTPS).await?;
-    let end_to_end = |reply: &Reply| reply.hop(0).answers(200, "HTTP/2").certificate(certificate.sha256());
-    mesh.check(
-        "double-tls",
-        twice
-            .is_cut_off()
-            .and(cnn.during(&twice).served_nothing())
-            .provided("the same request without the rule", end_to_end(&alone)),
-    )?;
-    let beside = sleep.get("https://bystander.example/private/report").await?;
-    let passed_through = beside.hop(0).answers(200, "HTTP/2").certificate(other.sha256());
-    mesh.check("bystander-https", passed_through.and(bystander.received(&beside)))?;
-
-    mesh.step("One port's settings");
-    mesh.apply(&["port-level"]).await?;
-    let http = sleep.get(HTTP).await?;
-    let https = sleep.get(HTTPS).await?;
+    let bystander = sites::origin(BYSTANDER, &other).serving_in_clear();
+    let bystander = mesh.deploy_external(bystander).await?;
+    mesh.apply(match placement {
+        Placement::Sidecar => &["access"],
+        Placement::EgressGateway => &["access", "egress-gateway", "routes-at-gateway"],
+        Placement::IngressGateway => &["access", "ingress-gateway", "routes-at-gateway"],
+    })
+    .await?;
     let originated = |reply: &Reply| reply.ok().body_contains(CNN_POLITICS).and(cnn.received(reply));
-    mesh.check("port-level-settings-apply", originated(&http).and(end_to_end(&https)))?;
-    mesh.delete(&["port-level"]).await?;
+    if placement == Placement::Sidecar {
+        own_tls::of_the_application(mesh, &certificate, &other).await?;
+        mesh.apply(&["routes-at-sidecar"]).await?;
+    }
+
+    mesh.step("Another port and another host");
+    mesh.apply(&["one-port-alone"]).await?;
+    let with_rule = client.get(HTTP).await?;
+    let on_another_port = client.get("http://edition.cnn.com/plain").await?;
+    let of_another_host = client.get("http://bystander.example/private/report").await?;
+    mesh.delete(&["one-port-alone"]).await?;
+    let in_clear = cnn.saw_on(80, &on_another_port).exactly(1).in_clear();
+    mesh.check(
+        "other-ports-untouched",
+        originated(&with_rule).and(on_another_port.ok().body_contains(page)).and(in_clear),
+    )?;
+    let untouched = bystander.saw_on(80, &of_another_host).exactly(1).in_clear();
+    mesh.check(
+        "other-hosts-untouched",
+        of_another_host
+            .ok()
+            .and(untouched)
+            .provided("the request for the host with the rule", originated(&with_rule)),
+    )?;
 
     mesh.step("Two rules for one host");
     mesh.apply(&["two-rules"]).await?;
-    let second = sleep.get(HTTP).await?;
+    let second = client.get(HTTP).await?;
     mesh.delete(&["two-rules"]).await?;
     mesh.apply(&["two-rules-policy-first"]).await?;
-    let first = sleep.get(HTTP).await?;
+    let first = client.get(HTTP).await?;
     mesh.check(
         "second-destination-rule",
         originated(&second)

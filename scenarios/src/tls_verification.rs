@@ -1,113 +1,84 @@
 //! Istio reference, DestinationRule, "ClientTLSSettings": which servers a proxy accepts when it opens TLS. There is one
-//! server for each kind of certificate that must be refused, and one whose certificate must be accepted.
+//! server for each kind of certificate that must be refused, and one whose certificate must be accepted. Every proxy that
+//! opens TLS is asked: a sidecar, an egress gateway and an ingress gateway, with one-way and with mutual TLS.
 
 mod mesh_peer;
+mod origination;
 mod servers;
 
-use std::collections::BTreeMap;
-
-use meshproof_harness::claim::{Claim, Claims, Reply};
+use meshproof_harness::certificates::{Authority, KeyAlgorithm};
+use meshproof_harness::claim::{Claim, Claims, nothing_weak_offered};
 use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
-use meshproof_harness::topology::{Gateway, Topology, Workload};
 
-use self::servers::{PRIVATE, REFUSED, TRUSTED, VERSIONS};
-use crate::sites::{self, REPORT};
+use self::origination::{Origination, Replies};
+use self::servers::{NEIGHBOUR, REFUSED, TRUSTED, UNKNOWN_CA, VERSIONS};
+use crate::sites;
 
 const ALIAS: &str = "alias.origin.example";
-
-pub(crate) fn topology() -> Topology {
-    Topology::default().workload(Workload::sleep()).gateway(Gateway::ingress())
-}
-
-/// The same request for each of these hosts, side by side, to the proxy that is judged: the application's through its
-/// sidecar, or an outside client's to the gateway.
-async fn ask<const N: usize>(mesh: &Mesh, hosts: [&'static str; N]) -> Result<Replies, Stop> {
-    let urls = hosts.map(|host| format!("http://{host}{REPORT}?of=today"));
-    let client = match mesh.configuration() {
-        "sidecar" => mesh.workload("sleep"),
-        _ => mesh.proxy("istio-ingressgateway").probe(80),
-    };
-    let replies = client.get_each(urls.each_ref().map(String::as_str)).await?;
-    Ok(hosts.into_iter().zip(replies).collect())
-}
-
-/// The replies by host.
-type Replies = BTreeMap<&'static str, Reply>;
-
-/// The server's own page came, by one request to this server: under its name, in TLS that was opened under its name.
-fn accepted(mesh: &Mesh, host: &str, replies: &Replies) -> Claim {
-    let reply = &replies[host];
-    let received = mesh.external(host).received(reply).host(host).server_name(host);
-    reply.ok().body_contains(host).and(received)
-}
-
-fn refused(mesh: &Mesh, host: &str, replies: &Replies) -> Claim {
-    let (server, reply) = (mesh.external(host), &replies[host]);
-    let unseen = server.never_received(reply).and(server.during(reply).no_plaintext(&[REPORT]));
-    reply.fails().and(unseen).of(host)
-}
+/// How often servers are asked: a proxy must verify the certificate of every connection, the last as the first. Every server is
+/// asked twice, and some of them as often as this.
+const ROUNDS: usize = 4;
 
 pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step("Servers with certificates of every kind");
-    let ca = mesh.public_authority();
-    let trusted = sites::origin(TRUSTED, &ca.server(TRUSTED).issue()?);
-    let mut servers = vec![trusted.clone()];
+    let private = Authority::named("A private CA", "not among the roots", KeyAlgorithm::EcdsaP256)?;
+    let tls = Origination::new(mesh, &private)?;
+    let trusted_certificate = tls.cas.trusted.server(TRUSTED).issue()?;
+    let mut servers = vec![tls.server(TRUSTED, &trusted_certificate)];
     for (_, host, certificate) in REFUSED {
-        servers.push(sites::origin(host, &certificate(ca, host)?));
+        servers.push(tls.server(host, &certificate(&tls.cas, host)?));
     }
     for (_, host, versions, _) in VERSIONS {
-        servers.push(sites::origin(host, &ca.server(host).issue()?).tls_versions(versions));
+        servers.push(tls.server(host, &tls.cas.trusted.server(host).issue()?).tls_versions(versions));
     }
     mesh.deploy_externals(servers).await?;
-    mesh.apply(&["servers"]).await?;
-    if mesh.configuration() == "ingress-gateway" {
-        mesh.apply(&["gateway"]).await?;
-    }
+    tls.prepare().await?;
 
-    mesh.step("Origination without a configured CA");
-    mesh.apply(&["originate"]).await?;
+    mesh.step("Origination");
+    tls.originate(true).await?;
     let bad = REFUSED.map(|(_, host, _)| host);
     let [a, b, c, d, e, f, g] = bad;
     // Together with a server that must be accepted, so that a failure is due to the certificate.
     let all = [TRUSTED, a, b, c, d, e, f, g];
-    let first = ask(mesh, all).await?;
-    // Again, because a proxy must verify the certificate of every connection.
-    let second = ask(mesh, all).await?;
-    let alias = &ask(mesh, [ALIAS]).await?[ALIAS];
-    let by_version = ask(mesh, VERSIONS.map(|(_, host, ..)| host)).await?;
+    let mut rounds = vec![tls.ask(all).await?, tls.ask(all).await?];
+    while rounds.len() < ROUNDS {
+        rounds.push(tls.ask([TRUSTED, UNKNOWN_CA, NEIGHBOUR]).await?);
+    }
+    let alias = &tls.ask([ALIAS]).await?[ALIAS];
+    let by_version = tls.ask(VERSIONS.map(|(_, host, ..)| host)).await?;
     for (check, host, _, version) in VERSIONS {
         let spoken = mesh.external(host).received(&by_version[host]).tls_version(version);
-        mesh.check(check, accepted(mesh, host, &by_version).and(spoken))?;
+        mesh.check(check, tls.accepted(host, &by_version).and(spoken))?;
     }
     let rewritten = mesh.external(TRUSTED).received(alias).host(TRUSTED).server_name(TRUSTED);
     mesh.check("sni-follows-host-rewrite", alias.ok().and(rewritten))?;
 
     mesh.step("Origination with insecureSkipVerify");
-    mesh.apply(&["originate-unverified"]).await?;
-    let unverified = ask(mesh, bad).await?;
+    tls.originate(false).await?;
+    let unverified = tls.ask(bad).await?;
 
     mesh.step("Origination with verification again");
-    mesh.apply(&["originate"]).await?;
-    let again = ask(mesh, all).await?;
-    let unverified_accepted = |host: &str| accepted(mesh, host, &unverified).of(host);
-    let refused_twice = |host: &str| {
-        refused(mesh, host, &first)
-            .and(mesh.external(host).during(&first[host]).reached())
-            .and(refused(mesh, host, &second))
-            .provided("the same request with insecureSkipVerify", unverified_accepted(host))
+    tls.originate(true).await?;
+    let again = tls.ask(all).await?;
+    let unverified_accepted = |host: &str| tls.accepted(host, &unverified).of(host);
+    let always_refused = |host: &str| {
+        let asked = rounds.iter().filter(|replies| replies.contains_key(host));
+        let refused = Claim::all(asked.map(|replies| tls.refused(host, replies)));
+        let reached = mesh.external(host).during(&rounds[0][host]).reached();
+        refused.and(reached).provided("the same request with insecureSkipVerify", unverified_accepted(host))
     };
     // A check may have several servers, which stand next to each other.
     for servers in REFUSED.chunk_by(|(check, ..), (next, ..)| check == next) {
-        mesh.check(servers[0].0, Claim::all(servers.iter().map(|(_, host, _)| refused_twice(host))))?;
+        mesh.check(servers[0].0, Claim::all(servers.iter().map(|(_, host, _)| always_refused(host))))?;
     }
-    let trusted_accepted = |replies| accepted(mesh, TRUSTED, replies).of("beside servers that are refused");
-    mesh.check(
-        "system-roots-by-default",
-        refused_twice(PRIVATE).and(trusted_accepted(&first)).and(trusted_accepted(&second)),
-    )?;
+    let trusted_accepted =
+        |replies: &Replies| tls.accepted(TRUSTED, replies).of("beside servers that are refused");
+    let roots =
+        if tls.is_mutual() { "configured-ca-replaces-system-roots" } else { "system-roots-by-default" };
+    mesh.check(roots, always_refused(UNKNOWN_CA).and(Claim::all(rounds.iter().map(trusted_accepted))))?;
     let all_accepted = Claim::all(bad.map(unverified_accepted));
-    let all_refused = Claim::all(bad.map(|host| refused(mesh, host, &again).of("verified again")));
+    let all_refused = Claim::all(bad.map(|host| tls.refused(host, &again).of("verified again")));
     mesh.check(
         "verification-can-be-disabled",
         all_accepted.clone().and(
@@ -117,16 +88,28 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         ),
     )?;
 
-    mesh.step("The ALPN that is offered");
-    // A stock nginx does not show the offer. From here on the embedded server is needed, so that a target without one runs
-    // everything before.
-    let witness = mesh.deploy_external(trusted.embedded()).await?;
-    let seen = &ask(mesh, [TRUSTED]).await?[TRUSTED];
-    let offered = witness.saw(seen).exactly(1).alpn_offered_among(&["h2", "http/1.1"]);
-    mesh.check("external-alpn", offered.and(seen.ok()))?;
+    mesh.step("What is offered to the server");
+    // A stock nginx does not show the ALPN offer. From here on the embedded server is needed, so that a target without one
+    // runs everything before.
+    let witness = sites::origin(TRUSTED, &trusted_certificate).asking_clients_of(tls.cas.trusted).embedded();
+    let witness = mesh.deploy_external(witness).await?;
+    let seen = tls.ask([TRUSTED]).await?;
+    let offered = witness.saw(&seen[TRUSTED]).exactly(1).alpn_offered_among(&["h2", "http/1.1"]);
+    mesh.check("external-alpn", offered.and(seen[TRUSTED].ok()))?;
+    let direct_client = tls.cas.trusted.client("client.example.com").issue()?;
+    let direct =
+        witness.probe(Some(&direct_client)).get("https://trusted.origin.example/private/report").await?;
+    mesh.check(
+        "client-certificate-as-configured",
+        tls.accepted(TRUSTED, &seen).provided(
+            "the server's view of a client that presents a certificate",
+            witness.received(&direct).client_certificate(&direct_client),
+        ),
+    )?;
+    mesh.check("tls-version-floor", nothing_weak_offered())?;
     // Only implementations with the feature accept the manifest.
     if mesh.configuration() == "sidecar" && mesh.has_feature(Feature::MeshMtls) {
-        mesh_peer::of_another_ca(mesh).await?;
+        mesh_peer::of_another_ca(&tls).await?;
     }
     Ok(())
 }

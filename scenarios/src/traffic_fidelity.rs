@@ -6,16 +6,37 @@ use meshproof_harness::digest::{sample, sha256};
 use meshproof_harness::external::HttpVersions;
 use meshproof_harness::external_server::ExternalServer;
 use meshproof_harness::mesh::{Mesh, Stop};
-use meshproof_harness::topology::{Topology, Workload};
 use meshproof_harness::workload::{Delivery, Method};
 
+use crate::placement::Placement;
 use crate::sites;
 
 const API: &str = "api.example.com";
 const PAGE: &str = "http://api.example.com/bytes/1000";
 
-pub(crate) fn topology() -> Topology {
-    Topology::default().workload(Workload::sleep())
+/// The manifests of a placement: the ways to the servers, what turns origination on, and what the HTTP/2 server needs.
+struct Manifests {
+    ways: &'static [&'static str],
+    originate: &'static str,
+    http2: &'static [&'static str],
+}
+
+fn manifests(placement: Placement) -> Manifests {
+    match placement {
+        Placement::Sidecar => {
+            Manifests { ways: &["access"], originate: "originate-at-sidecar", http2: &["http2"] }
+        }
+        Placement::EgressGateway => Manifests {
+            ways: &["access", "egress-gateway", "routes-at-gateway"],
+            originate: "originate-at-gateway",
+            http2: &["http2", "http2-through-egress-gateway", "http2-route-at-gateway"],
+        },
+        Placement::IngressGateway => Manifests {
+            ways: &["access", "ingress-gateway", "routes-at-gateway"],
+            originate: "originate-at-gateway",
+            http2: &["http2", "http2-route-at-gateway"],
+        },
+    }
 }
 
 /// A server for this host. It is the embedded one, because a stock nginx sends no trailers, echoes nothing, and reports no digests.
@@ -25,17 +46,19 @@ fn server(mesh: &Mesh, host: &str) -> Result<ExternalServer, Stop> {
 }
 
 pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
-    let client = || mesh.workload("sleep");
+    let placement = Placement::of(mesh);
+    let client = || placement.client(mesh);
+    let Manifests { ways, originate, http2: for_http2 } = manifests(placement);
 
     mesh.step("Before you begin");
     let api = mesh.deploy_external(server(mesh, API)?.serving_in_clear()).await?;
     let http1 = server(mesh, "http1.example.com")?.http_versions(HttpVersions::Http1);
     let http1 = mesh.deploy_external(http1).await?;
-    mesh.apply(&["access"]).await?;
+    mesh.apply(ways).await?;
     let before = client().get(PAGE).await?;
 
     mesh.step("TLS origination for egress traffic");
-    let load = client().under_load("http://api.example.com", mesh.apply(&["originate"])).await?;
+    let load = client().under_load("http://api.example.com", mesh.apply(&[originate])).await?;
     let page = client().get(PAGE).await?;
     let turned_on = api.saw(&before).exactly(1).in_clear().and(api.received(&page));
     mesh.check(
@@ -111,7 +134,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step("Settings for HTTP/2 servers");
     let http2 = server(mesh, "http2.example.com")?.http_versions(HttpVersions::Http2);
     let http2 = mesh.deploy_external(http2).await?;
-    mesh.apply(&["http2"]).await?;
+    mesh.apply(for_http2).await?;
     let reply = client().get("http://http2.example.com/bytes/1000").await?;
     let received = http2.received(&reply).version("HTTP/2").alpn(Some("h2"));
     mesh.check("http2-origin", answered(&reply).and(received))?;

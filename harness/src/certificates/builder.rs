@@ -263,17 +263,24 @@ impl<'a> ClientCertificateBuilder<'a> {
 pub struct MeshIdentityBuilder<'a> {
     authority: &'a Authority,
     spiffe: String,
+    when: When,
     serial: u64,
 }
 
 impl<'a> MeshIdentityBuilder<'a> {
     pub(super) fn new(authority: &'a Authority, spiffe: &str) -> Self {
-        Self { authority, spiffe: spiffe.to_owned(), serial: 2 }
+        Self { authority, spiffe: spiffe.to_owned(), when: When::Now, serial: 2 }
     }
 
     /// Another serial number than 2.
     pub fn serial(mut self, serial: u64) -> Self {
         self.serial = serial;
+        self
+    }
+
+    /// Valid until yesterday.
+    pub fn expired(mut self) -> Self {
+        self.when = When::Past;
         self
     }
 
@@ -289,7 +296,7 @@ impl<'a> MeshIdentityBuilder<'a> {
             .map_err(|source| CertificateError::Issue { what: self.spiffe.clone(), source })?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        (params.not_before, params.not_after) = validity();
+        (params.not_before, params.not_after) = self.when.bounds();
         params.serial_number = Some(SerialNumber::from(self.serial));
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];

@@ -7,6 +7,7 @@
 mod credentials;
 mod external;
 mod fidelity;
+mod handshake;
 mod load;
 mod matcher;
 mod proxy;
@@ -21,6 +22,7 @@ use meshproof_model::{Difference, Evidence, EvidenceId, Verdict};
 pub use credentials::Credentials;
 pub use external::Sighting;
 pub(crate) use fidelity::connections_of;
+pub use handshake::nothing_weak_offered;
 pub use load::Load;
 pub use matcher::Count;
 pub use proxy::{ConnectionLine, Logged, Upstream};

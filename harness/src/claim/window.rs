@@ -237,7 +237,7 @@ impl Window {
     }
 
     /// Every connection that was opened and used is the one on which the request with this token came. A proxy may open others
-    /// in advance; see [`Window::no_use`].
+    /// in advance; see [`Window::nothing`].
     pub fn no_other_connection(&self) -> Claim {
         self.claim(move |this, view| {
             let host = &this.server.host;

@@ -60,6 +60,12 @@ impl Client<'_> {
         self
     }
 
+    /// Sets the server name (SNI); the default is the URL's host.
+    pub fn server_name(mut self, name: &str) -> Self {
+        self.request.server_name = Some(name.to_owned());
+        self
+    }
+
     /// Sets the method; the default is GET.
     pub fn method(mut self, method: Method) -> Self {
         self.request.method = method;

@@ -105,7 +105,7 @@ impl Client<'_> {
                     differences: entry.differences.clone(),
                     in_batch: judged.failed.len(),
                 };
-                done.failure = Some(self.shrink(failure).await?);
+                done.failure = Some(if traffic.shrink { self.shrink(failure).await? } else { failure });
                 return Ok(done);
             }
         }

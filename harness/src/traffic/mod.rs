@@ -22,11 +22,13 @@ pub struct Traffic {
     pub seed: u64,
     /// How much is generated in each configuration that does.
     pub budget: Budget,
+    /// Whether an exchange that fails is made smaller, which costs further exchanges.
+    pub shrink: bool,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
-        Self { seed: 1, budget: Budget::Exchanges(150) }
+        Self { seed: 1, budget: Budget::Exchanges(150), shrink: true }
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) enum Behaviour {
     Floods,
     /// Shares something, so that its instances must run one after another.
     Shares,
+    /// Has room for one instance of a run at a time.
+    HasRoomForOne,
     /// Needs a while to start.
     StartsSlowly,
     /// The same, and bounds its start itself.
@@ -117,6 +119,10 @@ impl Target for Fake {
 
     fn one_at_a_time(&self) -> Option<String> {
         (self.behaviour == Behaviour::Shares).then(|| "there is one gateway for all".to_owned())
+    }
+
+    fn side_by_side(&self) -> Option<usize> {
+        (self.behaviour == Behaviour::HasRoomForOne).then_some(1)
     }
 
     fn starts_within(&self, timeouts: &Timeouts) -> Option<Duration> {

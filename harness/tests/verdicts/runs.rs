@@ -265,6 +265,12 @@ async fn scenarios_that_share_something_run_one_after_another_with_any_number_of
     assert_eq!(side_by_side(Behaviour::Good, 8).await, (3, 0));
 }
 
+#[tokio::test]
+async fn no_more_scenarios_run_side_by_side_than_the_target_allows() {
+    // Two runs, each with one at a time.
+    assert_eq!(side_by_side(Behaviour::HasRoomForOne, 8).await, (2, 0));
+}
+
 static TOGETHER: LazyLock<Scenario> = LazyLock::new(|| {
     scenario("together", [Check::must("each", "A", "Each is answered.")], |mesh| {
         Box::pin(async move {

@@ -81,18 +81,13 @@ pub const PERMISSIONS: &[Permission] = &[
         "",
         "secrets",
         AWAITED,
-        "the documents' credentials; only an account that may read secrets can grant that to a gateway (RBAC \
+        "the documents' credentials; only an account that may read secrets can grant that to a proxy (RBAC \
          forbids escalation)",
     ),
     may("", "serviceaccounts", WRITTEN, "every workload and gateway has its own identity"),
     may("apps", "deployments", AWAITED, "workloads, gateways and servers"),
     may("apps", "daemonsets", &["list"], "whether ambient mode is installed too"),
-    may(
-        "rbac.authorization.k8s.io",
-        "roles",
-        WRITTEN,
-        "a gateway reads the credentials of its own namespace",
-    ),
+    may("rbac.authorization.k8s.io", "roles", WRITTEN, "a proxy reads the credentials of its own namespace"),
     may("rbac.authorization.k8s.io", "rolebindings", WRITTEN, "the same"),
     may(
         "admissionregistration.k8s.io",

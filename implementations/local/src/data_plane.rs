@@ -31,6 +31,11 @@ pub trait DataPlaneFactory: Send + Sync {
     /// controls can fail; other implementations keep this default.
     fn spoil_external(&self, _spec: &mut ExternalSpec) {}
 
+    /// The number of data planes that may run concurrently; see [`meshproof_harness::target::Target::side_by_side`].
+    fn side_by_side(&self) -> Option<usize> {
+        None
+    }
+
     /// Starts a data plane without any configuration.
     ///
     /// # Errors

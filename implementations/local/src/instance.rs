@@ -49,6 +49,7 @@ pub(crate) struct LocalInstance {
     /// PEM: the roots that workloads and proxies trust outside the mesh.
     roots: Arc<str>,
     addresses: Addresses,
+    mesh_ca: Authority,
     data_plane: Box<dyn DataPlane>,
     workloads: BTreeMap<String, WorkloadClient>,
     applications: BTreeMap<String, Arc<LookupApplication>>,
@@ -163,6 +164,7 @@ impl LocalInstance {
             servers,
             roots,
             addresses,
+            mesh_ca,
             data_plane,
             workloads,
             applications,
@@ -488,6 +490,10 @@ impl Instance for LocalInstance {
 
     async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, TargetError> {
         Ok(self.data_plane.credentials(proxy).await?)
+    }
+
+    fn mesh_authority(&self) -> Option<&Authority> {
+        Some(&self.mesh_ca)
     }
 
     fn upstream_address(&self, host: &str, port: u16) -> Option<String> {

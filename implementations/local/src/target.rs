@@ -49,6 +49,10 @@ impl Target for LocalTarget {
         self.factory.identify().await.map_err(Into::into)
     }
 
+    fn side_by_side(&self) -> Option<usize> {
+        self.factory.side_by_side()
+    }
+
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
         self.timeouts.get_or_init(|| seat.timeouts.clone());
         let instance = LocalInstance::start(Arc::clone(&self.factory), seat, self.servers.clone()).await?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use meshproof_harness::external::{ExternalSpec, HttpVersions, PlainPort, TlsVersions};
+use meshproof_harness::external::{ExternalSpec, HttpVersions, PlainPort, Refusal, TlsVersions};
 use meshproof_harness::run_folder;
 
 /// The template: src/nginx.conf.
@@ -199,6 +199,10 @@ pub fn render(
         TlsVersions::Tls12 => "TLSv1.2",
         TlsVersions::Tls13 => "TLSv1.3",
     };
+    let verify_client = match tls.map(|tls| tls.refusal).unwrap_or_default() {
+        Refusal::Http400 | Refusal::Alert => "on",
+        Refusal::None => "optional_no_ca",
+    };
     // The relay's header has the client's own address; nginx itself sees the container engine's.
     let (bind, relayed, remote_addr, remote_port) = match site {
         Site::Machine => ("127.0.0.1", "", "$remote_addr", "$remote_port"),
@@ -237,6 +241,7 @@ pub fn render(
         ("{{remote_addr}}", remote_addr),
         ("{{remote_port}}", remote_port),
         ("{{protocols}}", protocols),
+        ("{{verify_client}}", verify_client),
         ("{{http2_old}}", if http2 && !directive { " http2" } else { "" }),
         ("{{http2_new}}", if http2 && directive { "http2 on;" } else { "" }),
         ("{{locations}}", &locations(spec, content)?),

@@ -272,6 +272,7 @@ impl Recorder {
         Some(TlsFacts {
             server_name: given(&line.server_name),
             alpn_offered: None,
+            weak_offers: None,
             alpn: line.alpn.as_deref().and_then(given),
             version: Some(version),
             cipher: given(&line.cipher).map(|name| standard_cipher(&name)),

@@ -309,8 +309,5 @@ fn mesh_mutual(
 ) -> Result<Arc<ServerConfig>, String> {
     let hooks = proxy.handle.hooks.as_ref();
     let identity = sources.identity.ok_or_else(|| "the proxy has no identity in the mesh".to_owned())?;
-    let clients = hooks.client_authentication(direction);
-    let mut config = termination::mesh_mutual(identity, sources.mesh_roots, clients)?;
-    hooks.server_tls(direction, &mut config);
-    Ok(Arc::new(config))
+    Ok(Arc::new(termination::mesh_mutual(identity, sources.mesh_roots, direction, hooks)?))
 }

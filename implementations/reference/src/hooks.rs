@@ -27,6 +27,7 @@ use meshproof_model::Resource;
 use meshproof_plan::model::{Cluster, Credential, Direction, Plan, Role, UpstreamTls};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpSocket;
 
@@ -74,6 +75,8 @@ pub(crate) struct ProxyFacts<'a> {
     pub(crate) role: Role,
     /// Its certificate in the mesh, if it has one.
     pub(crate) identity: Option<&'a MeshCertificate>,
+    /// PEM: what it trusts outside the mesh.
+    pub(crate) system_roots: &'a str,
 }
 
 /// A boxed future; only hooks that do something allocate one.
@@ -103,6 +106,15 @@ pub(crate) trait ProxyHooks: Send + Sync {
     /// Whether a listener with mesh mutual TLS requires a client certificate.
     fn client_authentication(&self, _direction: Direction) -> ClientAuthentication {
         ClientAuthentication::Required
+    }
+
+    /// Verifies the client certificates of a listener with mesh mutual TLS.
+    fn client_verifier(
+        &self,
+        _direction: Direction,
+        honest: Arc<dyn ClientCertVerifier>,
+    ) -> Arc<dyn ClientCertVerifier> {
+        honest
     }
 
     /// The TLS parameters of a listener with mesh mutual TLS.

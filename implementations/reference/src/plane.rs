@@ -71,7 +71,11 @@ impl ReferencePlane {
             if handles.contains_key(&proxy.name) {
                 continue;
             }
-            let facts = ProxyFacts { role: proxy.role, identity: boot.identities.get(&proxy.name) };
+            let facts = ProxyFacts {
+                role: proxy.role,
+                identity: boot.identities.get(&proxy.name),
+                system_roots: &boot.system_roots,
+            };
             let handle = ProxyHandle {
                 name: proxy.name.clone(),
                 hooks: self.hooks.proxy(&facts),

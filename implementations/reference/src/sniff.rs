@@ -59,7 +59,7 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// Reads as much as is needed to tell, and returns what was read. The result is `None` for a connection that
-/// ends without a byte. `http`: whether HTTP in plain text is told from other plain text.
+/// ends without a byte. `http`: whether HTTP in plain text is distinguished from other plain text.
 ///
 /// # Errors
 /// Reading from the socket failed.

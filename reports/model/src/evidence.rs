@@ -313,6 +313,10 @@ pub struct TlsFacts {
     /// The ALPN protocols that the ClientHello offered, in its order; absent if this end cannot observe them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpn_offered: Option<Vec<String>>,
+    /// What the ClientHello offered that RFC 9325 (sections 3.1.1 and 4.1) forbids: versions below TLS 1.2, and cipher suites that
+    /// encrypt nothing, weakly or with RC4. Absent if this end cannot observe it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weak_offers: Option<Vec<String>>,
     /// The negotiated ALPN protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpn: Option<String>,

@@ -23,6 +23,8 @@ pub enum Feature {
     IngressGateway,
     /// Mutual TLS between the mesh's own proxies.
     MeshMtls,
+    /// Mutual TLS between proxies with the certificates of the suite's mesh CA.
+    MeshCa,
     /// TLS origination with a client certificate.
     MutualOrigination,
     /// Server certificates are verified against configured names.
@@ -52,6 +54,7 @@ impl Feature {
         Self::EgressGateway,
         Self::IngressGateway,
         Self::MeshMtls,
+        Self::MeshCa,
         Self::MutualOrigination,
         Self::SanValidation,
         Self::TlsPassthrough,
@@ -72,6 +75,7 @@ impl Feature {
             Self::EgressGateway => "egress-gateway",
             Self::IngressGateway => "ingress-gateway",
             Self::MeshMtls => "mesh-mtls",
+            Self::MeshCa => "mesh-ca",
             Self::MutualOrigination => "mutual-origination",
             Self::SanValidation => "san-validation",
             Self::TlsPassthrough => "tls-passthrough",
@@ -96,6 +100,9 @@ impl Feature {
             }
             Self::MeshMtls => {
                 "uses mutual TLS between its own proxies (ISTIO_MUTUAL), and requires it where the plan does"
+            }
+            Self::MeshCa => {
+                "uses for mesh mutual TLS the certificates that it is given, with their SPIFFE identities, so that the suite can take part in it"
             }
             Self::MutualOrigination => {
                 "presents a client certificate from a credential when it originates TLS"

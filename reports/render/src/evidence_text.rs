@@ -176,6 +176,7 @@ fn tls_line(tls: &TlsFacts) -> String {
     part("ALPN", tls.alpn.clone());
     let offered = |all: &Vec<String>| if all.is_empty() { "none".to_owned() } else { all.join(" ") };
     part("ALPN offered", tls.alpn_offered.as_ref().map(offered));
+    part("weak offers", tls.weak_offers.as_ref().filter(|all| !all.is_empty()).map(offered));
     part(
         "peer certificate",
         tls.peer_certificate.as_ref().map(|c| {

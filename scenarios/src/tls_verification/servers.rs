@@ -8,29 +8,40 @@ use meshproof_harness::external::TlsVersions;
 /// The server that must be accepted.
 pub(super) const TRUSTED: &str = "trusted.origin.example";
 
-/// The server whose certificate comes from a private CA.
-pub(super) const PRIVATE: &str = "unknown-ca.origin.example";
+/// The server whose certificate comes from a CA that is not configured.
+pub(super) const UNKNOWN_CA: &str = "unknown-ca.origin.example";
 
-/// Makes a server's certificate, given the CA that is among the system's roots, and the server's host.
-pub(super) type MakeCertificate = fn(&Authority, &str) -> Result<Issued, CertificateError>;
+/// The server whose certificate is that of the trusted server.
+pub(super) const NEIGHBOUR: &str = "neighbour.origin.example";
+
+/// The two CAs: the one that the proxy must trust, and another.
+pub(super) struct Authorities<'a> {
+    pub(super) trusted: &'a Authority,
+    pub(super) other: &'a Authority,
+}
+
+/// Makes a server's certificate, given the CAs and the server's host.
+pub(super) type MakeCertificate = fn(&Authorities<'_>, &str) -> Result<Issued, CertificateError>;
 
 /// The servers that must be refused: the check, the host, the certificate.
 pub(super) const REFUSED: [(&str, &str, MakeCertificate); 7] = [
-    ("unknown-ca-refused", PRIVATE, |_, host| {
-        Authority::named("A private CA", "not among the roots", KeyAlgorithm::EcdsaP256)?.server(host).issue()
-    }),
+    ("unknown-ca-refused", UNKNOWN_CA, |cas, host| cas.other.server(host).issue()),
     ("self-signed-refused", "self-signed.origin.example", |_, host| {
         self_signed(&KeyPool::fresh(), host, KeyAlgorithm::EcdsaP256)
     }),
-    ("expired-certificate-refused", "expired.origin.example", |ca, host| ca.server(host).expired().issue()),
-    ("not-yet-valid-refused", "not-yet-valid.origin.example", |ca, host| {
-        ca.server(host).not_yet_valid().issue()
+    ("expired-certificate-refused", "expired.origin.example", |cas, host| {
+        cas.trusted.server(host).expired().issue()
     }),
-    ("wrong-host-refused", "wrong-host.origin.example", |ca, _| ca.server("somewhere-else.example").issue()),
+    ("not-yet-valid-refused", "not-yet-valid.origin.example", |cas, host| {
+        cas.trusted.server(host).not_yet_valid().issue()
+    }),
+    ("wrong-host-refused", "wrong-host.origin.example", |cas, _| {
+        cas.trusted.server("somewhere-else.example").issue()
+    }),
     // The name of a server that the same proxy accepts.
-    ("wrong-host-refused", "neighbour.origin.example", |ca, _| ca.server(TRUSTED).issue()),
-    ("server-auth-eku-required", "client-only.origin.example", |ca, host| {
-        ca.server(host).client_auth_only().issue()
+    ("wrong-host-refused", NEIGHBOUR, |cas, _| cas.trusted.server(TRUSTED).issue()),
+    ("server-auth-eku-required", "client-only.origin.example", |cas, host| {
+        cas.trusted.server(host).client_auth_only().issue()
     }),
 ];
 

@@ -78,6 +78,7 @@ async fn the_python_example_keeps_the_contract_and_passes_what_it_declares() {
         &report,
         &[
             "mesh-mtls",
+            "mutual-origination",
             "tls-passthrough",
             "egress-gateway",
             "ingress-gateway",
@@ -121,7 +122,7 @@ async fn an_adapter_loses_no_check_for_features_that_the_check_does_not_need() {
         let of = report.scenarios.iter().filter(|s| s.id == scenario);
         of.flat_map(|s| &s.checks).filter(|c| c.verdict == Verdict::Passed).count()
     };
-    assert_eq!((passed("tls-verification"), passed("external-web-service")), (12, 7));
+    assert_eq!((passed("tls-verification"), passed("external-web-service")), (14, 7));
 }
 
 #[tokio::test]
@@ -133,7 +134,7 @@ async fn haproxy_keeps_the_contract_and_passes_what_it_declares() {
     let report = run(&command("haproxy"), &[], Timeouts::default()).await.unwrap();
     assert_passes(
         &report,
-        &["san-validation", "credential-status"],
+        &["mesh-ca", "san-validation", "credential-status"],
         &[SNI_IS_THE_NAME, KEEPS_CONNECTION_FIELDS],
         &[
             "sidecar-origination/https-clients-unaffected",
@@ -155,7 +156,14 @@ async fn nginx_keeps_the_contract_and_passes_what_it_declares() {
     let report = run(&command("nginx"), &[], Timeouts::default()).await.unwrap();
     assert_passes(
         &report,
-        &["tls-passthrough", "san-validation", "credential-status", "http2", "upstream-local-address"],
+        &[
+            "mesh-ca",
+            "tls-passthrough",
+            "san-validation",
+            "credential-status",
+            "http2",
+            "upstream-local-address",
+        ],
         &[SNI_IS_THE_NAME, "egress-gateway-mutual/every-request-accounted-for", KEEPS_CONNECTION_FIELDS],
         &[
             "sidecar-origination/single-response",

@@ -27,9 +27,10 @@ fn account(name: &str) -> String {
     format!("{name}-service-account")
 }
 
-/// istiod gives a gateway the secrets of its own namespace if its account may read them (Istio,
-/// pilot/pkg/credentials/kube/secrets.go, `Authorize`: `list` on secrets).
-fn permissions(context: &ManifestContext<'_>, namespace: &str, account: &str) -> [Resource; 2] {
+/// istiod gives a proxy the secrets of its own namespace if its account may read them (Istio,
+/// pilot/pkg/credentials/kube/secrets.go, `Authorize`: `list` on secrets; for a sidecar, "Egress TLS Origination": mutual TLS
+/// origination at a sidecar).
+pub(super) fn permissions(context: &ManifestContext<'_>, namespace: &str, account: &str) -> [Resource; 2] {
     [
         Resource(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",

@@ -4,6 +4,7 @@ use meshproof_harness::topology::{Application, Workload};
 use meshproof_model::Resource;
 use serde_json::{Value, json};
 
+use super::gateway::permissions;
 use super::{ManifestContext, ROOTS, ROOTS_FOLDER, ROOTS_KEY, SYSTEM_ROOTS};
 
 /// The suite's own client, outside the mesh.
@@ -107,8 +108,9 @@ pub fn workload(context: &ManifestContext<'_>, workload: &Workload) -> Vec<Resou
         "metadata": { "labels": context.labels_with(&[("app", name)]), "annotations": annotations(context) },
         "spec": spec,
     });
-    let mut made =
-        vec![service_account(context, namespace, name), deployment(context, namespace, name, template)];
+    let mut made = vec![service_account(context, namespace, name)];
+    made.extend(permissions(context, namespace, name));
+    made.push(deployment(context, namespace, name, template));
     if let Some(Application { port, .. }) = &workload.serves {
         made.push(Resource(json!({
             "apiVersion": "v1", "kind": "Service",

@@ -120,6 +120,22 @@ async fn a_client_certificate_is_accepted_and_recorded_with_either_refusal() {
 }
 
 #[tokio::test]
+async fn a_server_that_only_asks_serves_every_client_and_records_what_each_presents() {
+    let (service, store) = start(site(PlainPort::Closed, Some(mutual_port(Refusal::None)))).await;
+    let client = client_of(&*service);
+    let url = "https://edition.cnn.com/";
+    for request in [get(url), identified(url, &parties().stranger), identified(url, &parties().client)] {
+        assert_eq!(response(&client.exchange(&request).await).status, 200);
+    }
+    let seen: Vec<_> = requests(&store).into_iter().map(|r| r.tls.unwrap()).collect();
+    assert_eq!(seen[0].peer_certificate, None);
+    assert_eq!(seen[1].peer_certificate.as_ref(), Some(parties().stranger.facts()));
+    assert!(seen[1].peer_verification.as_ref().unwrap().starts_with("FAILED:"));
+    assert_eq!(seen[2].peer_verification.as_deref(), Some("SUCCESS"));
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn without_a_client_certificate_the_answer_is_400_in_nginx_words() {
     let (service, store) = start(site(PlainPort::Closed, Some(mutual_port(Refusal::Http400)))).await;
     let exchange = client_of(&*service).exchange(&get("https://edition.cnn.com/")).await;

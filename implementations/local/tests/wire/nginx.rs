@@ -69,6 +69,7 @@ fn normal_tls(tls: Option<TlsFacts>) -> Option<TlsFacts> {
     let short = |text: String| text.split(':').next().unwrap_or_default().to_owned();
     tls.map(|tls| TlsFacts {
         alpn_offered: None,
+        weak_offers: None,
         failure: tls.failure.map(|_| "some".to_owned()),
         peer_verification: tls.peer_verification.map(short),
         // A handshake that failed is one line without details in nginx's log.

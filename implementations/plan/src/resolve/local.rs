@@ -140,7 +140,7 @@ fn captured(context: &Context<'_>, config: &ProxyConfig, port: u16) -> Vec<Filte
     chains
 }
 
-/// What takes plain text. HTTP is told from other bytes only where the others go elsewhere.
+/// What takes plain text. HTTP is distinguished from other bytes only if the others go elsewhere.
 fn plain_chains(
     context: &Context<'_>,
     config: &ProxyConfig,

@@ -113,7 +113,7 @@ fn disable_is_plain_text() {
 }
 
 #[test]
-fn a_port_of_bytes_is_told_to_take_the_server_name_from_a_host_all_the_same() {
+fn a_port_of_bytes_takes_the_server_name_from_a_host_as_well() {
     let manifest = rule("{tls: {mode: SIMPLE}}").replace("protocol: HTTP", "protocol: TCP");
     let plan = World::new().resolve(&manifest).plan;
     let origination = plan.origination(SLEEP, CLUSTER);

@@ -126,7 +126,7 @@ fn a_kubernetes_service_beats_an_entry_for_its_host() {
             .replace("resolution: DNS", "resolution: STATIC\n  endpoints: [{address: 127.0.0.9}]");
         let plan = world.resolve(&manifest.replace("exportTo: ['*']", "exportTo: []")).plan;
         let cluster = plan.cluster(SLEEP, "outbound|80||web.default.svc.cluster.local");
-        // Endpoints are kept by host and namespace, whoever told of them (ServiceEndpointsByPort in push_context.go).
+        // Endpoints are kept by host and namespace, whichever resource declares them (ServiceEndpointsByPort in push_context.go).
         let entrys = "127.0.0.9:80".parse().unwrap_or_else(|_| at(0));
         assert_eq!(cluster.discovery, Discovery::Endpoints(vec![entrys, at(14_080)]), "{export_to}");
         // No port of the entry is merged into the service (canMergeServices), yet a listener is made for each

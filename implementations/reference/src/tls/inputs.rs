@@ -91,7 +91,7 @@ impl TlsInputs {
                 match o.crl_file.as_deref().map(|path| sources.read(path)) {
                     None => Self { roots, client, crl },
                     Some(Ok(list)) => Self { roots, client, crl: Some(list) },
-                    // A list that cannot be read lets nobody through.
+                    // A list that cannot be read lets no certificate through.
                     Some(Err(unreadable)) => Self { roots: roots.and(Err(unreadable)), client, crl },
                 }
             }

@@ -40,7 +40,6 @@ impl Definition {
     }
 
     /// Lists the variant at these placements too, each as a variant of its own.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no variant is listed by placement yet"))]
     pub(super) const fn also_at(self, placements: &'static [Placement]) -> Self {
         Self { placements, ..self }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use meshproof_harness::external::ExternalSpec;
+use meshproof_harness::topology::Topology;
 use meshproof_local::data_plane::{Boot, Update};
 use meshproof_model::Resource;
 use meshproof_plan::model::Role;
@@ -32,6 +33,19 @@ impl Placement {
             Self::Sidecar => "sidecar",
             Self::EgressGateway => "egress-gateway",
             Self::IngressGateway => "ingress-gateway",
+        }
+    }
+
+    /// Whether a proxy stands there in this topology. Istio's labels say which gateway is which.
+    #[must_use]
+    pub fn is_in(self, topology: &Topology) -> bool {
+        let labelled = |label: &str| {
+            topology.gateways.iter().any(|gateway| gateway.labels.get("istio").is_some_and(|l| l == label))
+        };
+        match self {
+            Self::Sidecar => !topology.workloads.is_empty(),
+            Self::EgressGateway => labelled("egressgateway"),
+            Self::IngressGateway => labelled("ingressgateway"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Each saboteur beside the honest reference: the same situation, and the one difference.
 
 mod hops;
+mod identities;
 mod secrets;
 
 use std::collections::BTreeSet;
@@ -78,6 +79,9 @@ async fn client_hello_offers_another_name_or_alpn() {
 #[tokio::test]
 async fn server_certificate_is_not_verified_or_only_partly() {
     let distrust = |s: &mut Situation| s.trusted = false;
+    let attempts = |saw: &SituationOutcome| saw.connections.to_string();
+    differs("offer-old-tls", distrust, attempts, "1", "2").await;
+    differs("offer-old-tls", usual, attempts, "1", "1").await;
     for saboteur in ["ignore-certificate", "no-verification-by-default"] {
         differs(saboteur, distrust, status, "503", "200").await;
     }
@@ -321,6 +325,7 @@ fn every_saboteur_is_shown_at_work() {
     for source in [
         include_str!("saboteurs.rs"),
         include_str!("saboteurs/hops.rs"),
+        include_str!("saboteurs/identities.rs"),
         include_str!("saboteurs/secrets.rs"),
     ] {
         text.push_str(source);

@@ -56,6 +56,8 @@ pub struct SituationOutcome {
     pub body_bytes: usize,
     pub trailers: bool,
     pub lines: Vec<String>,
+    /// To the TLS port.
+    pub connections: usize,
     pub hellos: Vec<SeenHello>,
     pub tls_requests: Vec<SeenRequest>,
     pub plain_requests: Vec<SeenRequest>,
@@ -150,6 +152,7 @@ pub async fn run(variant: Option<&str>, change: &impl Fn(&mut Situation)) -> Sit
         body_bytes,
         trailers,
         lines: bench.lines("sleep").await,
+        connections: tls.memory.connections(),
         hellos: tls.memory.hellos(),
         tls_requests: tls.memory.requests(),
         plain_requests: plain.memory.requests(),

@@ -109,6 +109,7 @@ pub(super) fn tls() -> TlsFacts {
     TlsFacts {
         server_name: Some("edition.cnn.com".to_owned()),
         alpn_offered: Some(texts(&["h2", "http/1.1"])),
+        weak_offers: Some(Vec::new()),
         alpn: Some("http/1.1".to_owned()),
         version: Some("TLSv1.3".to_owned()),
         cipher: Some("TLS13_AES_128_GCM_SHA256".to_owned()),

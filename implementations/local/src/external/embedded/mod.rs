@@ -9,6 +9,7 @@ mod port;
 mod record;
 mod serve;
 mod settings;
+mod weak_offers;
 mod web_socket;
 
 use std::collections::BTreeMap;

@@ -78,6 +78,11 @@ impl ClearBytes {
         }
     }
 
+    /// What is kept of the bytes that have arrived.
+    pub(super) fn kept(&self) -> Vec<u8> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
     fn show(&self, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes).into_owned();
         self.record.amend(|c| c.clear_bytes = text);

@@ -25,6 +25,7 @@ use super::framing::{AnswerBody, BodyError, Framing};
 use super::port::{Port, Shared};
 use super::record::{Clear, ClearBytes, ConnectionRecord, RequestRecord};
 use super::settings::{Clients, TlsSettings};
+use super::weak_offers::weak_offers;
 use super::web_socket::web_socket;
 use crate::http_facts;
 use crate::tap::{FirstTlsError, Tap};
@@ -75,6 +76,7 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
     let mut facts = TlsFacts::default();
     let hello =
         LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Tap::new(stream, watch.clone())).await;
+    facts.weak_offers = weak_offers(&watch.kept());
     let start = match hello {
         Ok(start) => start,
         Err(e) => {

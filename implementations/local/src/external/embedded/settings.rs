@@ -32,6 +32,8 @@ pub(super) enum Clients {
     VerifiedInHandshake(Arc<dyn ClientCertVerifier>),
     /// A certificate, verified after the handshake. A client without one gets an answer that says so.
     VerifiedAfterwards(Arc<dyn ClientCertVerifier>),
+    /// A certificate, verified for the record: who has none is served too.
+    Recorded(Arc<dyn ClientCertVerifier>),
 }
 
 impl TlsSettings {
@@ -96,6 +98,10 @@ impl TlsSettings {
                 let lenient: Arc<dyn ClientCertVerifier> = Arc::new(AskAndAccept(strict.clone()));
                 (Some(lenient), Clients::VerifiedAfterwards(strict))
             }
+            Refusal::None => {
+                let lenient: Arc<dyn ClientCertVerifier> = Arc::new(AskAndAccept(strict.clone()));
+                (Some(lenient), Clients::Recorded(strict))
+            }
         })
     }
 }
@@ -106,9 +112,11 @@ impl Clients {
         let presented = connection.peer_certificates().and_then(<[_]>::split_first);
         match (self, presented) {
             (Self::Anyone, _) => None,
-            (Self::VerifiedInHandshake(_) | Self::VerifiedAfterwards(_), None) => Some("NONE".to_owned()),
+            (Self::VerifiedInHandshake(_) | Self::VerifiedAfterwards(_) | Self::Recorded(_), None) => {
+                Some("NONE".to_owned())
+            }
             (Self::VerifiedInHandshake(_), Some(_)) => Some("SUCCESS".to_owned()),
-            (Self::VerifiedAfterwards(verifier), Some((leaf, others))) => {
+            (Self::VerifiedAfterwards(verifier) | Self::Recorded(verifier), Some((leaf, others))) => {
                 Some(verdict_words(&verifier.verify_client_cert(leaf, others, UnixTime::now())))
             }
         }

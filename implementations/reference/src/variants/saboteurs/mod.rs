@@ -2,9 +2,12 @@
 
 mod accounts;
 mod external;
+mod gateways;
+mod identities;
 mod listeners;
 mod log;
 mod misread;
+mod old_tls;
 mod outage;
 mod plan;
 mod requests;
@@ -26,9 +29,12 @@ pub(super) const TABLES: &[&[Definition]] = &[
     secrets::TABLE,
     outage::TABLE,
     verification::TABLE,
+    gateways::TABLE,
+    identities::TABLE,
     listeners::TABLE,
     requests::TABLE,
     sending::TABLE,
+    old_tls::TABLE,
     responses::TABLE,
     log::TABLE,
     external::TABLE,

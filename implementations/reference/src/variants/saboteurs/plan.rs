@@ -11,13 +11,15 @@ use meshproof_plan::model::{
 use meshproof_plan::mutation;
 
 use crate::variants::definition::{Definition, VariantBehaviour};
+use crate::variants::placement::Placement;
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new(
         "plaintext-upstream",
         "Sends in plain text what it should send over TLS.",
         VariantBehaviour::Plan(mutation::plaintext_upstream),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "plain-port-upstream",
         "Sends to the host's plain port what it should send over TLS.",
@@ -31,38 +33,46 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::Configuration(|wanted, update, _| {
             originate_unasked(&mut wanted.plan, update.endpoints)
         }),
-    ),
-    Definition::new("no-sni", "Opens TLS without a server name.", VariantBehaviour::Plan(mutation::no_sni)),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new("no-sni", "Opens TLS without a server name.", VariantBehaviour::Plan(mutation::no_sni))
+        .also_at(&Placement::ALL),
     Definition::new(
         "wrong-sni",
         "Opens TLS with a server name that was not configured.",
         VariantBehaviour::Plan(mutation::wrong_sni),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "ignore-certificate",
         "Accepts every server certificate.",
         VariantBehaviour::Plan(mutation::ignore_certificate),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "no-verification-by-default",
         "Verifies no server certificate where no CA is configured.",
         VariantBehaviour::Plan(no_verification_by_default),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "ignore-sans",
         "Verifies the server's certificate chain but not its names.",
         VariantBehaviour::Plan(mutation::ignore_sans),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "no-client-certificate",
         "Never presents the configured client certificate.",
         VariantBehaviour::Plan(mutation::no_client_certificate),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "mesh-alpn",
         "Offers mesh-internal ALPN values to external services.",
         VariantBehaviour::Plan(mutation::mesh_internal_alpn),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "host-not-rewritten",
         "Keeps the Host as received where it should be rewritten.",
@@ -92,7 +102,8 @@ pub(super) const TABLE: &[Definition] = &[
         "top-level-policy-everywhere",
         "Applies the TLS settings of one port to all ports of the host.",
         VariantBehaviour::Plan(top_level_policy_everywhere),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "permissive-inbound",
         "Accepts plain text where mesh mutual TLS is STRICT.",
@@ -119,7 +130,8 @@ pub(super) const TABLE: &[Definition] = &[
         "serve-unknown-host",
         "Serves every Host at a gateway with the first virtual host.",
         VariantBehaviour::Plan(serve_unknown_host),
-    ),
+    )
+    .also_at(&[Placement::EgressGateway, Placement::IngressGateway]),
 ];
 
 /// The address of a host's port `to`, given the address of its port `from`.

@@ -11,6 +11,7 @@ use crate::pool::UpstreamDestination;
 use crate::request_body::RequestBody;
 use crate::routes::without_port;
 use crate::variants::definition::{Definition, VariantBehaviour};
+use crate::variants::placement::Placement;
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new(
@@ -47,12 +48,14 @@ pub(super) const TABLE: &[Definition] = &[
         "drop-unknown-headers",
         "Drops request headers that no document defines.",
         VariantBehaviour::RequestHead(|head| drop_unknown(head.headers)),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "one-value-per-header",
         "Keeps only the last value of a repeated header.",
         VariantBehaviour::RequestHead(|head| keep_last_values(head.headers)),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "authority-with-port",
         "Appends the port to Host.",

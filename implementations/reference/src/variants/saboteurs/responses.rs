@@ -5,6 +5,7 @@ use hyper::body::Frame;
 
 use crate::hooks::{BodyFilter, BodyPosition, Filtered};
 use crate::variants::definition::{Definition, VariantBehaviour};
+use crate::variants::placement::Placement;
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new(
@@ -13,7 +14,8 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::ResponseBody(|| {
             each(|frame, _| if frame.is_trailers() { Filtered::End } else { Filtered::Pass(frame) })
         }),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "truncate-large-body",
         "Drops what exceeds 64 KiB of a response's body.",
@@ -23,7 +25,8 @@ pub(super) const TABLE: &[Definition] = &[
                 false => Filtered::Pass(frame),
             })
         }),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "cut-chunked-body",
         "Ends a response without announced length after its first piece, as if it were complete.",
@@ -33,7 +36,8 @@ pub(super) const TABLE: &[Definition] = &[
                 false => Filtered::Pass(frame),
             })
         }),
-    ),
+    )
+    .also_at(&Placement::ALL),
 ];
 
 /// A filter without state.

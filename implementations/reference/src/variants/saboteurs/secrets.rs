@@ -11,6 +11,7 @@ use meshproof_plan::model::{ClientCertificate, Credential, Trust, UpstreamTls};
 
 use crate::hooks::{PlaneHooks, ProxyHooks, WantedConfig};
 use crate::variants::definition::{Definition, VariantBehaviour};
+use crate::variants::placement::Placement;
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new(
@@ -19,7 +20,8 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::Configuration(|wanted, _, _| {
             wanted.credentials.values_mut().flatten().for_each(|c| c.crl = None);
         }),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "other-client-certificate",
         "Presents its mesh certificate instead of the configured client certificate.",
@@ -29,7 +31,8 @@ pub(super) const TABLE: &[Definition] = &[
         "anonymous-without-secret",
         "Connects without a client certificate and without verification while the Secret is missing.",
         VariantBehaviour::Configuration(without_missing),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "credential-from-any-namespace",
         "Uses a Secret with the right name from any namespace.",
@@ -39,7 +42,8 @@ pub(super) const TABLE: &[Definition] = &[
         "stale-credential",
         "Always uses the first version of a credential.",
         VariantBehaviour::Plane(|| Box::new(StaleCredential::default())),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "default-namespace-credential-status",
         "Reports every credential as active, even if it is missing.",

@@ -14,6 +14,7 @@ use crate::hooks::ProxyHooks;
 use crate::tls::inputs::{TlsInputs, TrustedRoots};
 use crate::tls::verify::{UpstreamVerifier, is_self_signed_server};
 use crate::variants::definition::{Definition, VariantBehaviour};
+use crate::variants::placement::Placement;
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new(
@@ -25,7 +26,8 @@ pub(super) const TABLE: &[Definition] = &[
                 honest.verify_chain(server.end_entity, server.intermediates, start, KeyUsage::server_auth())
             })
         }),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "accept-self-signed",
         "Accepts self-signed certificates.",
@@ -38,7 +40,8 @@ pub(super) const TABLE: &[Definition] = &[
                 }
             })
         }),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "ignore-key-usage",
         "Accepts certificates that were not issued for servers.",
@@ -50,7 +53,8 @@ pub(super) const TABLE: &[Definition] = &[
                     .or_else(|error| chain(KeyUsage::client_auth()).map_err(|_| error))
             })
         }),
-    ),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "verify-once",
         "Verifies only the first server that a cluster connects to after a change.",
@@ -58,6 +62,14 @@ pub(super) const TABLE: &[Definition] = &[
             if connection.earlier == 0 { honest } else { Arc::new(UpstreamVerifier::trusting_any()) }
         }),
     ),
+    Definition::new(
+        "verify-three-times",
+        "Verifies only the first three servers that a cluster connects to after a change.",
+        VariantBehaviour::Verifier(|connection, honest| {
+            if connection.earlier < 3 { honest } else { Arc::new(UpstreamVerifier::trusting_any()) }
+        }),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "believe-any-mesh-peer",
         "Uses mesh mutual TLS with every server, whatever certificate it presents.",
@@ -137,7 +149,7 @@ impl ServerCertVerifier for Lenient {
     }
 }
 
-fn start_of_validity(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
+pub(super) fn start_of_validity(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let start = u64::try_from(parsed.validity().not_before.timestamp()).ok()?;
     Some(UnixTime::since_unix_epoch(Duration::from_secs(start)))

@@ -148,6 +148,18 @@ pub async fn get_over_mesh(
     client.send(request(host, "/")).await.map_err(std::io::Error::other)
 }
 
+/// The same with a client certificate, and with a server name that may differ from the request's host.
+pub async fn get_over_mesh_as(
+    address: SocketAddr,
+    name: &str,
+    host: &str,
+    identity: &IssuedPem,
+) -> std::io::Result<TestReply> {
+    let stream = tls(address, name, Some(identity)).await?;
+    let mut client = TestClient::over(TokioIo::new(stream)).await;
+    client.send(request(host, "/")).await.map_err(std::io::Error::other)
+}
+
 /// A TLS connection to any server, with a client certificate or without.
 pub async fn tls(
     address: SocketAddr,

@@ -1,0 +1,185 @@
+//! Saboteurs that present, or accept, an identity where it has no place.
+
+use std::sync::Arc;
+
+use meshproof_local::data_plane::MeshCertificate;
+use meshproof_local::tls::{provider, roots};
+use meshproof_plan::model::{Direction, Plan, UpstreamTls};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use super::verification::start_of_validity;
+use crate::hooks::ProxyHooks;
+use crate::tls::inputs::{PemKeyPair, TlsInputs, TrustedRoots};
+use crate::variants::definition::{Definition, VariantBehaviour};
+use crate::variants::placement::Placement;
+
+pub(super) const TABLE: &[Definition] = &[
+    Definition::new(
+        "mesh-certificate-for-strangers",
+        "Presents its mesh certificate to every external service that asks for a certificate.",
+        VariantBehaviour::Proxy(|facts| Arc::new(MeshCertificateForStrangers(facts.identity.cloned()))),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "system-roots-beside-credential",
+        "Trusts the system's roots beside the CA of a credential.",
+        VariantBehaviour::Configuration(|wanted, _, boot| {
+            for ca in wanted.credentials.values_mut().flatten().filter_map(|c| c.ca.as_mut()) {
+                *ca = format!("{ca}\n{}", boot.system_roots);
+            }
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "any-mesh-identity",
+        "Uses mesh mutual TLS with every server of the mesh, whatever identity is configured.",
+        VariantBehaviour::Plan(any_mesh_identity),
+    ),
+    Definition::new(
+        "system-roots-for-mesh-peers",
+        "Trusts the system's roots in mesh mutual TLS with a server.",
+        VariantBehaviour::Proxy(|facts| Arc::new(SystemRootsForMeshPeers(facts.system_roots.to_owned()))),
+    ),
+    Definition::new(
+        "gateway-trusts-system-roots",
+        "The gateway accepts client certificates of the system's roots.",
+        VariantBehaviour::Proxy(|facts| Arc::new(GatewayTrustsSystemRoots(facts.system_roots.to_owned()))),
+    ),
+    Definition::new(
+        "gateway-accepts-expired-identity",
+        "The gateway accepts client certificates that have expired.",
+        VariantBehaviour::Proxy(|_| Arc::new(GatewayAcceptsExpired)),
+    ),
+];
+
+struct MeshCertificateForStrangers(Option<MeshCertificate>);
+
+impl ProxyHooks for MeshCertificateForStrangers {
+    fn tls_inputs(&self, tls: &UpstreamTls, inputs: &mut TlsInputs) {
+        if let (UpstreamTls::Originate(_), Ok(None), Some(own)) = (tls, &inputs.client, &self.0) {
+            let (certificate, key) = (own.certificate.clone(), own.key.clone());
+            inputs.client = Ok(Some(PemKeyPair { certificate, key }));
+        }
+    }
+}
+
+fn any_mesh_identity(plan: &mut Plan) {
+    for cluster in plan.proxies.iter_mut().flat_map(|p| &mut p.clusters) {
+        if let Some(UpstreamTls::MeshMutual { peer_identities, .. }) = &mut cluster.tls {
+            peer_identities.clear();
+        }
+    }
+}
+
+struct SystemRootsForMeshPeers(String);
+
+impl ProxyHooks for SystemRootsForMeshPeers {
+    fn tls_inputs(&self, tls: &UpstreamTls, inputs: &mut TlsInputs) {
+        if let (UpstreamTls::MeshMutual { .. }, Ok(TrustedRoots::Pem(pem))) = (tls, &mut inputs.roots) {
+            *pem = format!("{pem}\n{}", self.0);
+        }
+    }
+}
+
+struct GatewayTrustsSystemRoots(String);
+
+impl ProxyHooks for GatewayTrustsSystemRoots {
+    fn client_verifier(
+        &self,
+        direction: Direction,
+        honest: Arc<dyn ClientCertVerifier>,
+    ) -> Arc<dyn ClientCertVerifier> {
+        let system = roots(&self.0).ok().and_then(|roots| {
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().ok()
+        });
+        match system {
+            Some(system) if direction == Direction::Gateway => {
+                Arc::new(LenientClients { honest, otherwise: Otherwise::By(system) })
+            }
+            Some(_) | None => honest,
+        }
+    }
+}
+
+struct GatewayAcceptsExpired;
+
+impl ProxyHooks for GatewayAcceptsExpired {
+    fn client_verifier(
+        &self,
+        direction: Direction,
+        honest: Arc<dyn ClientCertVerifier>,
+    ) -> Arc<dyn ClientCertVerifier> {
+        if direction == Direction::Gateway {
+            Arc::new(LenientClients { honest, otherwise: Otherwise::AtItsBeginning })
+        } else {
+            honest
+        }
+    }
+}
+
+/// What accepts a client that is refused.
+#[derive(Debug)]
+enum Otherwise {
+    /// Another verifier.
+    By(Arc<dyn ClientCertVerifier>),
+    /// The same verifier, as if the certificate had just become valid.
+    AtItsBeginning,
+}
+
+#[derive(Debug)]
+struct LenientClients {
+    honest: Arc<dyn ClientCertVerifier>,
+    otherwise: Otherwise,
+}
+
+impl ClientCertVerifier for LenientClients {
+    fn client_auth_mandatory(&self) -> bool {
+        self.honest.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // None: a client then presents what it has.
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.honest.verify_client_cert(leaf, others, now).or_else(|error| match &self.otherwise {
+            Otherwise::By(verifier) => verifier.verify_client_cert(leaf, others, now),
+            Otherwise::AtItsBeginning => {
+                let start = start_of_validity(leaf).ok_or(error)?;
+                self.honest.verify_client_cert(leaf, others, start)
+            }
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.honest.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.honest.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.honest.supported_verify_schemes()
+    }
+}
