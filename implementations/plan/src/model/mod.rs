@@ -223,6 +223,10 @@ pub enum StringMatch {
 }
 
 /// What happens to a request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every route forwards, so that a box would save nothing"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteAction {

@@ -168,16 +168,16 @@ impl Parser<'_> {
             }
             let rest = self.rest();
             first = false;
-            if rest.starts_with("[:") {
-                if let Some(end) = rest.find(":]") {
-                    let written = &rest[..end + 2];
-                    if !is_posix_class(written) {
-                        return Err(format!("invalid character class range: `{written}`"));
-                    }
-                    self.skip(written.chars().count());
-                    self.out.push_str(written);
-                    continue;
+            if rest.starts_with("[:")
+                && let Some(end) = rest.find(":]")
+            {
+                let written = &rest[..end + 2];
+                if !is_posix_class(written) {
+                    return Err(format!("invalid character class range: `{written}`"));
                 }
+                self.skip(written.chars().count());
+                self.out.push_str(written);
+                continue;
             }
             if let Some(kind) = rest.strip_prefix('\\').and_then(|r| r.chars().next())
                 && "dDwWsSpP".contains(kind)

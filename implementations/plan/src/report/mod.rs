@@ -232,7 +232,7 @@ fn addressed_chains(listener: &MeshListener, used: &mut BTreeSet<String>) -> Val
             let mut value = json!({"match": condition});
             match &chain.action {
                 Action::Http(http) => value["http"] = routes_by_domain(http, used).into(),
-                action => value["tcp"] = passed(action, used),
+                action @ (Action::Tcp { .. } | Action::TcpWeighted(_)) => value["tcp"] = passed(action, used),
             }
             value
         })
@@ -254,7 +254,7 @@ fn gateway_listeners(config: &ProxyConfig, used: &mut BTreeSet<String>) -> Map<S
             let mut value = json!({"tls": chain.tls.as_ref().map(downstream)});
             match &chain.action {
                 Action::Http(http) => value["http"] = routes_by_domain(http, used).into(),
-                action => value["tcp"] = passed(action, used),
+                action @ (Action::Tcp { .. } | Action::TcpWeighted(_)) => value["tcp"] = passed(action, used),
             }
             chains.insert(key, value);
         }
@@ -315,7 +315,7 @@ fn condition(matches: &RouteMatch) -> Value {
     let (others, named): (Vec<_>, Vec<_>) = matches.headers.iter().partition(|(n, _)| n.starts_with(':'));
     let mut headers: Vec<(&String, Value)> = named.into_iter().map(|(n, m)| (n, text(m))).collect();
     headers.extend(matches.without_headers.iter().map(|(n, m)| (n, json!({"not": text(m)}))));
-    headers.sort_by(|(a, _), (b, _)| a.cmp(b));
+    headers.sort_by_key(|(name, _)| *name);
     let order = [":method", ":authority", ":scheme"];
     let place = |name: &str| order.iter().position(|o| *o == name);
     let mut others: Vec<_> = others.into_iter().map(|(n, m)| (n, text(m))).collect();

@@ -181,10 +181,9 @@ impl Builder<'_> {
             local: e.local,
             mesh_tls: self.accepts_mesh_tls(e, mode),
         });
-        let port_override = match kind {
-            ClusterKind::OriginalDestination => self.service.overrides.get(&self.port.number).copied(),
-            _ => None,
-        };
+        let port_override = (kind == ClusterKind::OriginalDestination)
+            .then(|| self.service.overrides.get(&self.port.number).copied())
+            .flatten();
         Some(MeshCluster {
             kind,
             endpoints: endpoints.collect(),

@@ -150,11 +150,13 @@ fn merged<'a>(context: &Context<'a>, warnings: &mut Vec<String>) -> Vec<Merged<'
                     continue;
                 }
                 Some(_) => {}
-                None if on_port().next().is_some() && bound.is_tls() && bound.is_http() => {
-                    if !https_names.insert(route_name.clone()) {
-                        skip("its port name is not unique");
-                        continue;
-                    }
+                None if on_port().next().is_some()
+                    && bound.is_tls()
+                    && bound.is_http()
+                    && !https_names.insert(route_name.clone()) =>
+                {
+                    skip("its port name is not unique");
+                    continue;
                 }
                 None => {}
             }

@@ -274,8 +274,7 @@ fn keep_one_namespace(services: &mut Vec<Service>, own: &str) {
         let replaces = match chosen.get(&service.host) {
             None => true,
             Some((before, kubernetes)) => {
-                service.namespace == own
-                    || (!kubernetes && service.kubernetes && (service.namespace == own || before != own))
+                service.namespace == own || (!kubernetes && service.kubernetes && before != own)
             }
         };
         if replaces {

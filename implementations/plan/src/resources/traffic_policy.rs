@@ -181,10 +181,10 @@ fn is_prime(x: u64) -> bool {
     if x != 0 && x < 4 {
         return true;
     }
-    if x % 2 == 0 {
+    if x.is_multiple_of(2) {
         return false;
     }
-    (3..).step_by(2).take_while(|f| f * f <= x).all(|f| x % f != 0)
+    (3..).step_by(2).take_while(|f| f * f <= x).all(|f| !x.is_multiple_of(f))
 }
 
 /// ConnectionPoolSettings.
