@@ -141,7 +141,7 @@ fn merge(root: &HttpRoute, delegate: &HttpRoute) -> Option<HttpRoute> {
     merged.retries = merged.retries.or_else(|| root.retries.clone());
     merged.fault = merged.fault.or_else(|| root.fault.clone());
     merged.mirror = merged.mirror.or_else(|| root.mirror.clone());
-    merged.mirror_percent = merged.mirror_percent.or_else(|| root.mirror_percent);
+    merged.mirror_percent = merged.mirror_percent.or(root.mirror_percent);
     merged.mirror_percentage = merged.mirror_percentage.or_else(|| root.mirror_percentage.clone());
     merged.cors_policy = merged.cors_policy.or_else(|| root.cors_policy.clone());
     if merged.mirrors.is_empty() {
