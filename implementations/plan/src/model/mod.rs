@@ -223,10 +223,7 @@ pub enum StringMatch {
 }
 
 /// What happens to a request.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every route forwards, so that a box would save nothing"
-)]
+#[allow(clippy::large_enum_variant, reason = "nearly every route forwards, and a plan has few routes")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteAction {

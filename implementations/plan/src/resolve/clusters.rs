@@ -181,9 +181,14 @@ impl Builder<'_> {
             local: e.local,
             mesh_tls: self.accepts_mesh_tls(e, mode),
         });
-        let port_override = (kind == ClusterKind::OriginalDestination)
-            .then(|| self.service.overrides.get(&self.port.number).copied())
-            .flatten();
+        let port_override = match kind {
+            ClusterKind::OriginalDestination => self.service.overrides.get(&self.port.number).copied(),
+            ClusterKind::Endpoints
+            | ClusterKind::StrictDns
+            | ClusterKind::LogicalDns
+            | ClusterKind::Static
+            | ClusterKind::DynamicDns => None,
+        };
         Some(MeshCluster {
             kind,
             endpoints: endpoints.collect(),

@@ -5,9 +5,6 @@ use serde_json::Value;
 
 use super::problems::Problems;
 
-/// Whether a value is the one that is wrong.
-type Test = Box<dyn Fn(&Value) -> bool>;
-
 /// Reads a specification. Where it is not what the schema asks for, the API server's words are noted, and, of an enum, those
 /// of the webhook. A specification with unknown fields is still read, without them, because the API server looks at required
 /// fields first.
@@ -118,7 +115,8 @@ fn in_words(spec: &Value, error: &str) -> String {
         && let Some((got, expected)) = rest.split_once(", expected ")
     {
         let kind = got.split(' ').next().unwrap_or_default();
-        let (kind, wrong): (&str, Test) = match kind {
+        type Predicate = Box<dyn Fn(&Value) -> bool>;
+        let (kind, wrong): (&str, Predicate) = match kind {
             "string" => {
                 let text = got.split('"').nth(1).unwrap_or_default().to_owned();
                 ("string", Box::new(move |v| v.as_str() == Some(&text)))

@@ -1,5 +1,6 @@
 //! Each saboteur beside the honest reference: the same situation, and the one difference.
 
+mod accounts;
 mod hops;
 mod identities;
 mod secrets;
@@ -324,6 +325,7 @@ fn every_saboteur_is_shown_at_work() {
     let mut text = String::new();
     for source in [
         include_str!("saboteurs.rs"),
+        include_str!("saboteurs/accounts.rs"),
         include_str!("saboteurs/hops.rs"),
         include_str!("saboteurs/identities.rs"),
         include_str!("saboteurs/secrets.rs"),

@@ -293,7 +293,9 @@ struct PostTwice;
 impl SendHook for PostTwice {
     async fn send(&self, upstream: &dyn UpstreamAccess, request: OutgoingRequest) -> SendResult {
         if request.method() == Method::POST {
-            let copy = copy_without_body(&request);
+            let mut copy = copy_without_body(&request);
+            copy.headers_mut().remove(header::CONTENT_LENGTH);
+            copy.headers_mut().remove(header::TRANSFER_ENCODING);
             drop(upstream.send(copy).await);
         }
         upstream.send(request).await

@@ -241,6 +241,22 @@ async fn answer(memory: &ServerRecord, mut request: Request<Incoming>) -> Respon
                 .headers_mut()
                 .insert("location", HeaderValue::from_static("https://other.example/there"));
         }
+        "/fields" => {
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            for (name, value) in [
+                ("etag", "\"1\""),
+                ("www-authenticate", "Basic"),
+                ("set-cookie", "a=1"),
+                ("set-cookie", "b=2"),
+            ] {
+                response.headers_mut().append(name, HeaderValue::from_static(value));
+            }
+        }
+        "/broken" => *response.status_mut() = StatusCode::NOT_IMPLEMENTED,
+        "/named" => {
+            let name = parts.headers.get("x-name").cloned();
+            response.headers_mut().insert("x-name", name.unwrap_or(HeaderValue::from_static("none")));
+        }
         "/large" => *response.body_mut() = full(Bytes::from(vec![b'x'; 3 << 20])),
         "/chunks" => {
             let frames = (0..5).map(|n| Ok(Frame::data(Bytes::from(format!("chunk {n};")))));
