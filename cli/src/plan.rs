@@ -124,14 +124,27 @@ fn branch(value: &Value, depth: usize, text: &mut String) {
 
 fn leaf(start: &str, value: &Value, depth: usize, text: &mut String) {
     let _infallible = match value {
+        Value::Array(items) if items.iter().all(is_scalar) => {
+            let said: Vec<String> = items.iter().map(scalar).collect();
+            writeln!(text, "{start} {}", said.join(", "))
+        }
         Value::Object(_) | Value::Array(_) => {
             let begun = writeln!(text, "{start}");
             branch(value, depth + 1, text);
             begun
         }
-        Value::String(said) => writeln!(text, "{start} {}", line(said)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => writeln!(text, "{start} {value}"),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            writeln!(text, "{start} {}", scalar(value))
+        }
     };
+}
+
+fn is_scalar(value: &Value) -> bool {
+    !value.is_object() && !value.is_array()
+}
+
+fn scalar(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), |said| line(said).into_owned())
 }
 
 fn is_empty(value: &Value) -> bool {

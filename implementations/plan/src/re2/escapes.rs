@@ -22,8 +22,6 @@ impl Parser<'_> {
                 self.skip(quoted.chars().count() + if closes { 2 } else { 0 });
                 quoted.chars().for_each(|c| push_literal(&mut self.out, c));
             }
-            // Go ends a quotation that was never begun.
-            'E' => {}
             _ => {
                 let class = self.escaped(c, at)?;
                 self.out.push_str(&class);
@@ -146,8 +144,8 @@ impl Parser<'_> {
                     }
                 }
             }
-            // Punctuation is itself, whatever it means elsewhere.
-            c if c.is_ascii_punctuation() => c,
+            // Anything but letters and digits is itself, whatever it means elsewhere.
+            c if c.is_ascii() && !c.is_ascii_alphanumeric() => c,
             _ => return Err(invalid(self)),
         })
     }
@@ -168,12 +166,7 @@ impl Parser<'_> {
                 self.out.push(']');
                 return Ok(());
             }
-            // A hyphen is literal at the edges alone.
             let rest = self.rest();
-            if c == '-' && !first && !rest.starts_with("-]") {
-                let second = rest.chars().take(2).collect::<String>();
-                return Err(format!("invalid character class range: `{second}`"));
-            }
             first = false;
             if rest.starts_with("[:")
                 && let Some(end) = rest.find(":]")

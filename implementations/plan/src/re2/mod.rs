@@ -29,7 +29,6 @@ pub fn translate(expression: &str) -> Result<String, String> {
         text: expression,
         chars: expression.char_indices().peekable(),
         out: String::with_capacity(expression.len()),
-        names: Vec::new(),
     };
     parser.alternation(0)?;
     if parser.chars.peek().is_some() {
@@ -82,7 +81,6 @@ struct Parser<'a> {
     text: &'a str,
     chars: Peekable<CharIndices<'a>>,
     out: String,
-    names: Vec<&'a str>,
 }
 
 impl<'a> Parser<'a> {
@@ -106,6 +104,8 @@ impl<'a> Parser<'a> {
         // Whether something stands before a repetition, and the operator that repeats it already.
         let mut operand = false;
         let mut repeated: Option<usize> = None;
+        // Where it ends. Flags may follow it: the operator after them is still its own.
+        let mut end = self.out.len();
         while let Some((at, c)) = self.chars.peek().copied() {
             match c {
                 ')' => return Ok(()),
@@ -116,8 +116,11 @@ impl<'a> Parser<'a> {
                     repeated = None;
                 }
                 '(' => {
-                    operand = self.group(depth)?;
                     repeated = None;
+                    if !self.group(depth)? {
+                        continue;
+                    }
+                    operand = true;
                 }
                 '*' | '+' | '?' => {
                     self.chars.next();
@@ -126,19 +129,20 @@ impl<'a> Parser<'a> {
                         self.chars.next();
                         operator.push('?');
                     }
-                    self.repetition(&operator, at, operand, repeated)?;
+                    end = self.repetition(&operator, at, operand.then_some(end), repeated)?;
                     repeated = Some(at);
+                    continue;
                 }
                 '{' => {
                     if let Some(operator) = self.counted()? {
-                        self.repetition(&operator, at, operand, repeated)?;
+                        end = self.repetition(&operator, at, operand.then_some(end), repeated)?;
                         repeated = Some(at);
-                    } else {
-                        self.chars.next();
-                        self.out.push_str("\\{");
-                        operand = true;
-                        repeated = None;
+                        continue;
                     }
+                    self.chars.next();
+                    self.out.push_str("\\{");
+                    operand = true;
+                    repeated = None;
                 }
                 '[' => {
                     self.class(at)?;
@@ -146,9 +150,14 @@ impl<'a> Parser<'a> {
                     repeated = None;
                 }
                 '\\' => {
+                    // An empty quotation is nothing.
+                    let before = self.out.len();
                     self.escape(at)?;
-                    operand = true;
                     repeated = None;
+                    if self.out.len() == before {
+                        continue;
+                    }
+                    operand = true;
                 }
                 '.' | '^' | '$' => {
                     self.chars.next();
@@ -163,26 +172,28 @@ impl<'a> Parser<'a> {
                     repeated = None;
                 }
             }
+            end = self.out.len();
         }
         Ok(())
     }
 
+    /// Repeats what ends at `operand`; returns where that ends now.
     fn repetition(
         &mut self,
         operator: &str,
         at: usize,
-        operand: bool,
+        operand: Option<usize>,
         repeated: Option<usize>,
-    ) -> Result<(), String> {
+    ) -> Result<usize, String> {
         if let Some(before) = repeated {
             let end = at + operator.len();
             return Err(format!("invalid nested repetition operator: `{}`", &self.text[before..end]));
         }
-        if !operand {
+        let Some(end) = operand else {
             return Err(format!("missing argument to repetition operator: `{operator}`"));
-        }
-        self.out.push_str(operator);
-        Ok(())
+        };
+        self.out.insert_str(end, operator);
+        Ok(end + operator.len())
     }
 
     /// `{n}`, `{n,}` or `{n,m}`; anything else is a literal brace.
@@ -231,7 +242,7 @@ impl<'a> Parser<'a> {
             self.close(depth)?;
             return Ok(true);
         }
-        if rest.starts_with("(?P<") || rest.starts_with("(?<") {
+        if (rest.starts_with("(?P<") && rest.len() > 4) || (rest.starts_with("(?<") && rest.len() > 3) {
             let open = rest.find('<').map_or(0, |i| i + 1);
             let Some(end) = rest.find('>') else {
                 return Err(format!("invalid named capture: `{rest}`"));
@@ -242,10 +253,6 @@ impl<'a> Parser<'a> {
             if name.is_empty() || !name.chars().all(word) {
                 return Err(format!("invalid named capture: `{}`", &rest[..=end]));
             }
-            if self.names.contains(&name) {
-                return Err(format!("duplicate capture group name: `{name}`"));
-            }
-            self.names.push(name);
             self.skip(rest[..=end].chars().count());
             // The crate `regex` wants names to begin with a letter; nothing refers to them.
             self.out.push('(');
@@ -286,7 +293,7 @@ impl<'a> Parser<'a> {
                 other => return invalid(i + other.len_utf8()),
             }
         }
-        Err(format!("missing closing ): `{}`", self.text))
+        invalid(rest.len())
     }
 
     fn close(&mut self, depth: usize) -> Result<(), String> {

@@ -52,6 +52,7 @@ fn quotations_and_escapes_are_literal() {
     assert!(matches(r"\Qa.b*\E+", "a.b**"));
     assert!(matches(r"\x41\x{42}\103\.", "ABC."));
     assert!(matches("a{,2}", "a{,2}"));
+    assert!(matches(r"a\ b", "a b"));
     assert!(matches("[[:alpha:]]+", "ab"));
 }
 
@@ -62,6 +63,9 @@ fn refusals_have_the_words_of_gos_parser() {
         ("a|*", "missing argument to repetition operator: `*`"),
         ("a**", "invalid nested repetition operator: `**`"),
         ("a{1001}", "invalid repeat count: `{1001}`"),
+        (r"a\E", r"invalid escape sequence: `\E`"),
+        ("a(?i", "invalid or unsupported Perl syntax: `(?i`"),
+        ("(?<", "invalid or unsupported Perl syntax: `(?<`"),
         ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
         ("(?R)", "invalid or unsupported Perl syntax: `(?R`"),
         ("(?<=a)", "invalid named capture: `(?<=a)`"),
@@ -77,4 +81,18 @@ fn refusals_have_the_words_of_gos_parser() {
     ] {
         assert_eq!(refused(expression), text, "{expression}");
     }
+}
+
+#[test]
+fn an_operator_after_flags_repeats_what_stands_before_them() {
+    assert!(matches("a(?s)+", "aaa"));
+    assert!(matches("a(?i){2}b", "aaB"));
+    assert_eq!(refused("(?i)*"), "missing argument to repetition operator: `*`");
+}
+
+#[test]
+fn a_hyphen_stands_anywhere_in_a_class_and_names_of_groups_may_repeat() {
+    assert!(matches("[a-c-e]+", "b-e"));
+    assert!(matches(r"[\d-z]+", "1-z"));
+    assert!(matches("(?P<n>a)(?P<n>b)", "ab"));
 }
