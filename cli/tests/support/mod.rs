@@ -29,6 +29,7 @@ pub(crate) fn ran(command: &mut Command, code: i32) -> Output {
     output
 }
 
+#[allow(dead_code, reason = "not every test file runs scenarios")]
 pub(crate) fn report(folder: &Path) -> Value {
     let text = std::fs::read(folder.join("report.json")).expect("a report is left");
     serde_json::from_slice(&text).expect("it is JSON")

@@ -251,6 +251,10 @@ fn verify(chain: &str, roots: &str, names: Option<&[String]>) -> Option<ServerCh
     Some(last)
 }
 
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enumeration is rustls's and grows; what is not listed is open"
+)]
 fn refusal(error: &rustls::Error) -> ServerCheck {
     let rustls::Error::InvalidCertificate(reason) = error else { return ServerCheck::Open };
     let words = match reason {

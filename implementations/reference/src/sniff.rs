@@ -72,7 +72,7 @@ pub(crate) async fn sniff(
         return Ok((None, read.freeze()));
     }
     if read.first() != Some(&HANDSHAKE) {
-        let mut is_http = http.then(|| begins_http(&read)).unwrap_or(Some(false));
+        let mut is_http = if http { begins_http(&read) } else { Some(false) };
         while is_http.is_none() && read.len() < MAX_HELLO && stream.read_buf(&mut read).await? > 0 {
             is_http = begins_http(&read);
         }
