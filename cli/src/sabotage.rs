@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
-use meshproof_harness::traffic::Traffic;
+use meshproof_harness::traffic::{Budget, Traffic};
 use meshproof_model::{Report, Verdict};
 use meshproof_reference::Variant;
 use meshproof_render::text::plural;
@@ -27,6 +27,16 @@ use crate::target::{target, unknown_saboteur};
 /// Set to a reason when the runs must stop.
 pub type Interrupt = watch::Receiver<Option<String>>;
 
+/// Which scenarios run with each saboteur.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    Everything,
+    /// Those in which a check notices it by the matrix that is kept, and the first scenario of the catalogue. Takes a fraction of the
+    /// time, and shows every kill of the kept matrix, but not whether a further scenario would notice the saboteur now.
+    WhereKept,
+}
+
 /// Runs every scenario on the reference, with this defect or without one. A defect of the proxies at one placement shows only where
 /// there is such a proxy.
 ///
@@ -36,6 +46,7 @@ pub async fn run_one(
     suite: Suite,
     saboteur: Option<Variant>,
     interrupt: Interrupt,
+    scope: Scope,
 ) -> Result<Report, Refusal> {
     let name = saboteur.map_or_else(|| "reference".to_owned(), |s| format!("reference:{s}"));
     let command = format!("{} run --target {name} --external embedded", suite.program);
@@ -43,14 +54,21 @@ pub async fn run_one(
     if let Some(placement) = saboteur.and_then(Variant::placement) {
         selection.retain(|s| placement.is_in(s.scenario.topology_of(s.configuration)));
     }
+    if scope == Scope::WhereKept
+        && let Some(kills) = saboteur.and_then(|s| KillMatrix::kept().ok()?.kills.remove(s.name()))
+    {
+        let first = selection.first().map(|s| s.scenario.id().to_owned()).unwrap_or_default();
+        let notices = |id: &str| kills.iter().any(|check| check.split('/').next() == Some(id));
+        selection.retain(|s| s.scenario.id() == first || notices(s.scenario.id()));
+    }
     let options = Options {
         // The same server everywhere: the matrix must not depend on what is installed.
         external: ExternalChoice::Embedded,
         interrupt,
         command: command.clone(),
         repeat: command,
-        // Only the verdict counts here.
-        traffic: Traffic { shrink: false, ..Traffic::default() },
+        // Only the verdicts count here, and a fault of this kind shows in every few exchanges.
+        traffic: Traffic { shrink: false, budget: Budget::Exchanges(96), ..Traffic::default() },
         ..Options::new(target(&name, &Settings::default())?, selection)
     };
     let report = runner::run(options).await.map_err(|e| Refusal::Environment(e.to_string()))?;
@@ -73,9 +91,10 @@ pub async fn compute(
     suite: Suite,
     saboteurs: &[Variant],
     interrupt: Interrupt,
+    scope: Scope,
     mut progress: impl FnMut(&str, &BTreeSet<String>),
 ) -> Result<KillMatrix, Refusal> {
-    let sound = run_one(suite, None, interrupt.clone()).await?;
+    let sound = run_one(suite, None, interrupt.clone(), scope).await?;
     let missed = not_passed(&sound);
     if !missed.is_empty() {
         let missed: Vec<String> = missed.into_iter().collect();
@@ -92,7 +111,7 @@ pub async fn compute(
     let mut runs = stream::iter(saboteurs.iter().copied())
         .take_while(|_| std::future::ready(refused.get().is_none() && interrupt.borrow().is_none()))
         .map(|saboteur| {
-            let run = run_one(suite, Some(saboteur), interrupt.clone());
+            let run = run_one(suite, Some(saboteur), interrupt.clone(), scope);
             async move { (saboteur, run.await) }
         })
         .buffer_unordered(2);
@@ -156,7 +175,7 @@ pub fn command(suite: Suite, args: &args::Sabotage) -> Result<u8, Refusal> {
         let watching = tokio::spawn(watch_signals(interrupt, |reason| {
             complain(&format!("stopping after {reason}: taking the running scenarios down"));
         }));
-        let matrix = compute(suite, &saboteurs, interrupted, |name, noticed| {
+        let matrix = compute(suite, &saboteurs, interrupted, Scope::Everything, |name, noticed| {
             if !args.json {
                 let _unshown = writeln!(stderr(), "{name}: noticed by {}", plural(noticed.len(), "check"));
             }
