@@ -32,9 +32,9 @@ pub type Interrupt = watch::Receiver<Option<String>>;
 pub enum Scope {
     /// All of them.
     Everything,
-    /// Those in which a check notices it by the matrix that is kept, and the first scenario of the catalogue. Takes a fraction of the
-    /// time, and shows every kill of the kept matrix, but not whether a further scenario would notice the saboteur now.
-    WhereKept,
+    /// One scenario in which a check notices it by the matrix that is kept: the one with the fewest configurations. Takes a fraction of
+    /// the time.
+    Representative,
 }
 
 /// Runs every scenario on the reference, with this defect or without one. A defect of the proxies at one placement shows only where
@@ -54,12 +54,15 @@ pub async fn run_one(
     if let Some(placement) = saboteur.and_then(Variant::placement) {
         selection.retain(|s| placement.is_in(s.scenario.topology_of(s.configuration)));
     }
-    if scope == Scope::WhereKept
+    if scope == Scope::Representative
         && let Some(kills) = saboteur.and_then(|s| KillMatrix::kept().ok()?.kills.remove(s.name()))
     {
-        let first = selection.first().map(|s| s.scenario.id().to_owned()).unwrap_or_default();
         let notices = |id: &str| kills.iter().any(|check| check.split('/').next() == Some(id));
-        selection.retain(|s| s.scenario.id() == first || notices(s.scenario.id()));
+        let noticing = selection.iter().filter(|s| notices(s.scenario.id()));
+        let smallest = noticing.min_by_key(|s| s.scenario.catalogue.configurations.len());
+        if let Some(id) = smallest.map(|s| s.scenario.id().to_owned()) {
+            selection.retain(|s| s.scenario.id() == id);
+        }
     }
     let options = Options {
         // The same server everywhere: the matrix must not depend on what is installed.

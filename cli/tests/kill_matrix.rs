@@ -190,31 +190,33 @@ async fn every_check_notices_a_saboteur_and_every_saboteur_is_noticed_by_its_che
     let (_sender, interrupt) = tokio::sync::watch::channel(None);
     let saboteurs: Vec<Variant> = Variant::saboteurs().collect();
     let bless = std::env::var_os("MESHPROOF_BLESS").is_some();
-    // All scenarios with all saboteurs take many minutes without optimisation; `meshproof sabotage` runs them.
-    let scope = if bless { Scope::Everything } else { Scope::WhereKept };
+    // All scenarios with all saboteurs take many minutes without optimisation. `meshproof sabotage` runs them all, and so does
+    // MESHPROOF_BLESS=1, which writes the file that is compared here.
+    let scope = if bless { Scope::Everything } else { Scope::Representative };
     let computed = compute(Suite::of(&ALL), &saboteurs, interrupt, scope, |_, _| {}).await;
     let matrix = computed.unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(matrix.unnoticed(), Vec::<&str>::new(), "saboteurs that no check notices");
-    assert_eq!(matrix.idle_checks(), Vec::<&str>::new(), "checks that notice no saboteur");
-    assert_eq!(matrix.checks, check_ids());
-    for (saboteur, checks) in MUST_NOTICE {
-        for check in *checks {
-            assert!(matrix.kills[*saboteur].contains(*check), "{check} must notice {saboteur}");
-        }
-    }
     if bless {
         let text = serde_json::to_string_pretty(&matrix).unwrap() + "\n";
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/kill-matrix.json"), text).unwrap();
         return;
     }
     let kept = KillMatrix::kept().unwrap();
+    assert_eq!(kept.unnoticed(), Vec::<&str>::new(), "saboteurs that no check notices");
+    assert_eq!(kept.idle_checks(), Vec::<&str>::new(), "checks that notice no saboteur");
+    assert_eq!((&kept.checks, &matrix.checks), (&check_ids(), &check_ids()));
+    assert_eq!(kept.kills.keys().collect::<Vec<_>>(), matrix.kills.keys().collect::<Vec<_>>());
+    for (saboteur, checks) in MUST_NOTICE {
+        for check in *checks {
+            assert!(kept.kills[*saboteur].contains(*check), "{check} must notice {saboteur}");
+        }
+    }
     for (saboteur, kills) in &matrix.kills {
-        assert_eq!(
-            kept.kills.get(saboteur),
-            Some(kills),
-            "cli/kill-matrix.json differs from a run with {saboteur}. Read the difference, then rewrite the file with \
-             MESHPROOF_BLESS=1 cargo test -p meshproof --test kill_matrix"
+        assert!(
+            !kills.is_disjoint(&kept.kills[saboteur]),
+            "{saboteur} is noticed by {kills:?}, and cli/kill-matrix.json says {:?}. Read the difference, then rewrite the file with \
+             MESHPROOF_BLESS=1 cargo test -p meshproof --test kill_matrix",
+            kept.kills[saboteur]
         );
     }
-    assert_eq!(kept, matrix, "cli/kill-matrix.json contains more than a run shows");
 }

@@ -122,7 +122,7 @@ async fn an_adapter_loses_no_check_for_features_that_the_check_does_not_need() {
         let of = report.scenarios.iter().filter(|s| s.id == scenario);
         of.flat_map(|s| &s.checks).filter(|c| c.verdict == Verdict::Passed).count()
     };
-    assert_eq!((passed("tls-verification"), passed("external-web-service")), (14, 7));
+    assert_eq!((passed("tls-verification"), passed("external-web-service")), (15, 8));
 }
 
 #[tokio::test]
