@@ -120,3 +120,25 @@ impl RequestSpec {
         }
     }
 }
+
+/// Host and port of a URL exactly as written: document 002's application asks for
+/// `http://www.googleapis.com:80/...`, and its Host is `www.googleapis.com:80`.
+#[must_use]
+pub fn authority_of(url: &str) -> &str {
+    let rest = url.split_once("//").map_or(url, |(_, rest)| rest);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let authority = &rest[..end];
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_explicit_port_stays_in_the_host_even_where_it_is_the_default() {
+        assert_eq!(authority_of("http://www.googleapis.com:80/books/v1?q=a@b"), "www.googleapis.com:80");
+        assert_eq!(authority_of("https://edition.cnn.com/politics"), "edition.cnn.com");
+        assert_eq!(authority_of("http://user@host:8080?q"), "host:8080");
+    }
+}

@@ -12,6 +12,7 @@ use super::compare::{self, Compared};
 use super::{Entry, Ledger, side_host};
 use crate::claim::View;
 use crate::forecast::{Arrival, Originated, Promise, Sender, SentRequest, ServerCheck, Transport};
+use crate::workload::authority_of;
 
 /// The methods of RFC 9110, section 9.3, and RFC 5789, which every intermediary forwards.
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
@@ -39,6 +40,13 @@ pub(super) struct Received<'a> {
     pub(super) request: &'a ServerRequest,
     /// The request of a client that it belongs to, by its place in [`Account::asked`].
     pub(super) of: Option<usize>,
+}
+
+impl Received<'_> {
+    /// Whether the server closed the connection without an answer, or in the middle of one.
+    fn is_unanswered(&self) -> bool {
+        self.request.status == 0 || self.request.answer.as_ref().is_some_and(|answer| answer.breaks_off)
+    }
 }
 
 pub(super) struct Opened<'a> {
@@ -222,14 +230,12 @@ impl<'a> Account<'a> {
             [first, more @ ..] => {
                 let again: Vec<&Received<'_>> = more.iter().map(|place| &self.received[*place]).collect();
                 // Istio's default retry policy repeats after 503 (`retriable-status-codes`). A request that was not answered
-                // may be repeated if its method is idempotent (RFC 9110, section 9.2.2).
-                // Of a method that no RFC defines it is not known.
+                // may be repeated if its method is idempotent (RFC 9110, section 9.2.2). No RFC says whether an unknown
+                // method is.
                 let idempotent = !matches!(asked.hop.method.as_str(), "POST" | "PATCH");
                 let retried = std::iter::once(first).chain(more).take(more.len()).all(|place| {
-                    let request = self.received[*place].request;
-                    let unanswered =
-                        request.status == 0 || request.answer.as_ref().is_some_and(|a| a.breaks_off);
-                    request.status == 503 || (unanswered && idempotent)
+                    let received = &self.received[*place];
+                    received.request.status == 503 || (received.is_unanswered() && idempotent)
                 });
                 if !again.is_empty() && !retried {
                     let copies: Vec<String> = again.iter().map(|r| describe(r)).collect();
@@ -298,14 +304,11 @@ impl<'a> Account<'a> {
             Transport::Mesh => true,
             Transport::Clear | Transport::OwnTls => false,
         };
-        // An intermediary may refuse a method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
-        // A server that closed a connection without an answer, or in the middle of one, may have taken this request with it.
-        let closed_by_server = self.received.iter().any(|r| {
-            let unanswered = r.request.status == 0 || r.request.answer.as_ref().is_some_and(|a| a.breaks_off);
-            r.host == arrival.host && unanswered
-        });
+        // A server that closes a connection may take this request with it.
+        let closed_by_server = self.received.iter().any(|r| r.host == arrival.host && r.is_unanswered());
         refused
             || closed_by_server
+            // An intermediary may refuse a method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
             || !asked.is_known_method()
             || matches!(&asked.hop.result, HopResult::Error(_)) && arrival.transport == Transport::OwnTls
             || asked.promises.len() > 1
@@ -362,11 +365,11 @@ impl<'a> Account<'a> {
         let Connection { number, port, tls_port, clear_bytes, tls, peer } = opened.connection;
         let has_requests =
             self.received.iter().any(|r| r.host == opened.host && r.request.connection == *number);
-        let promised: Vec<&Arrival> = self
+        let promised: Vec<(&Asked<'_>, &Arrival)> = self
             .asked
             .iter()
-            .flat_map(Asked::arrivals)
-            .filter(|a| a.host == opened.host && a.port == *port)
+            .flat_map(|asked| asked.arrivals().map(move |a| (asked, a)))
+            .filter(|(_, a)| a.host == opened.host && a.port == *port)
             .collect();
         let entry = |what: String, expected: String| {
             let words = format!(
@@ -377,7 +380,7 @@ impl<'a> Account<'a> {
         };
         let in_clear = !clear_bytes.is_empty() && tls.is_none();
         if in_clear && !has_requests && !self.open {
-            let allowed = promised.iter().any(|a| !a.transport.is_tls());
+            let allowed = promised.iter().any(|(_, a)| !a.transport.is_tls());
             if !allowed || *tls_port {
                 let begin = crate::store::bounded(clear_bytes, 80);
                 return entry(
@@ -393,16 +396,10 @@ impl<'a> Account<'a> {
         if hello_unseen {
             return None;
         }
-        if self.open || promised.is_empty() || promised.iter().any(|a| a.transport == Transport::Mesh) {
+        if self.open || promised.is_empty() || promised.iter().any(|(_, a)| a.transport == Transport::Mesh) {
             return None;
         }
-        let names: Vec<Option<&str>> = self
-            .asked
-            .iter()
-            .flat_map(|asked| asked.arrivals().map(move |a| (asked, a)))
-            .filter(|(_, a)| a.host == opened.host && a.port == *port)
-            .map(|(asked, a)| server_name(asked, a))
-            .collect();
+        let names: Vec<Option<&str>> = promised.iter().map(|(asked, a)| server_name(asked, a)).collect();
         let same = |name: &Option<&str>| match (name, &facts.server_name) {
             (Some(name), Some(seen)) => name.eq_ignore_ascii_case(seen),
             (None, None) => true,
@@ -451,7 +448,7 @@ impl Asked<'_> {
         })
     }
 
-    /// `GET http://edition.cnn.com/politics of workload sleep`.
+    /// `GET http://edition.cnn.com/politics from workload sleep`.
     pub(super) fn describe(&self) -> String {
         let from = match self.side {
             Side::Workload { name } => format!("workload {name}"),
@@ -514,7 +511,7 @@ fn sender<'a>(ledger: &'a Ledger, side: &'a Side, token: &str) -> Option<Sender<
 fn promise(forecast: &dyn crate::forecast::Forecast, sender: Sender<'_>, hop: &Hop) -> Promise {
     let Ok(url) = Url::parse(&hop.url) else { return Promise::Open };
     let host = hop.headers.iter().find(|h| h.name == "host").map(|h| h.value.clone());
-    let authority = host.unwrap_or_else(|| authority(&hop.url).to_owned());
+    let authority = host.unwrap_or_else(|| authority_of(&hop.url).to_owned());
     let headers: Vec<(String, String)> =
         hop.headers.iter().map(|h| (h.name.to_ascii_lowercase(), h.value.clone())).collect();
     let own_name = hop.tls.as_ref().and_then(|tls| tls.server_name.clone());
@@ -528,12 +525,6 @@ fn promise(forecast: &dyn crate::forecast::Forecast, sender: Sender<'_>, hop: &H
         server_name: server_name.as_deref(),
         headers: &headers,
     })
-}
-
-/// Host and port of a URL as they are written.
-fn authority(url: &str) -> &str {
-    let rest = url.split_once("//").map_or(url, |(_, rest)| rest);
-    &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())]
 }
 
 /// `edition.cnn.com received GET /politics on port 80 in plain text`.

@@ -56,7 +56,7 @@ fn is_among(name: &str, list: &[&str]) -> bool {
 
 /// One field in which two messages differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldDifference {
+pub(super) struct FieldDifference {
     /// What was expected: `header cookie: a=1; b=2`.
     pub expected: String,
     /// What was seen.
@@ -146,7 +146,7 @@ fn differences(
 
 /// How the request's fields at the server differ from those that the client sent, beyond what proxies may do.
 #[must_use]
-pub fn request_differences(
+pub(super) fn request_differences(
     sent: &[(String, String)],
     edits: &[HeaderEdits],
     received: &[Header],
@@ -163,7 +163,7 @@ pub fn request_differences(
 
 /// How the answer's fields at the client differ from those that the server sent, beyond what proxies may do.
 #[must_use]
-pub fn answer_differences(
+pub(super) fn answer_differences(
     sent: &ServerAnswer,
     edits: &[HeaderEdits],
     received: &[Header],

@@ -21,7 +21,7 @@ use crate::claim::{Finding, View};
 use crate::forecast::Forecast;
 use crate::target::Probe;
 
-pub use headers::{ANSWERS, answer_differences, request_differences};
+pub use headers::ANSWERS;
 
 /// The id of the check that the ledger judges, in each catalogue that declares it.
 pub const CHECK: &str = "every-request-accounted-for";

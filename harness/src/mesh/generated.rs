@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use meshproof_model::{Difference, Evidence, EvidenceId};
 
 use super::client::Client;
-use super::{Mesh, Stop, micros};
+use super::{Stop, micros};
 use crate::claim::{Claim, Finding, View};
 use crate::ledger::{Entry, Ledger};
 use crate::traffic::{Budget, GeneratedExchange, Generator, Traffic, candidates};
@@ -150,10 +150,10 @@ impl Client<'_> {
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed());
         let tokens: Vec<String> = asked.into_iter().map(|a| mesh.reply(from, a, mark).token).collect();
-        let ledger = mesh.state().ledger.clone();
+        let mut state = mesh.state();
         let (failed, kept, samples) = store.with(|evidence| {
             let new = evidence.get(mark..).unwrap_or_default();
-            let failed = judge(&ledger, new, &tokens);
+            let failed = judge(&state.ledger, new, &tokens);
             let mut kept: BTreeSet<EvidenceId> =
                 failed.iter().flat_map(|(_, e)| e.evidence.clone()).collect();
             let sampled: Vec<&String> = tokens.iter().take(if keep_samples { SAMPLES } else { 0 }).collect();
@@ -163,7 +163,6 @@ impl Client<'_> {
             (failed, kept, samples)
         });
         store.retire(mark, &kept);
-        let mut state = mesh.state();
         state.ledger.retired.extend(tokens);
         state.ledger.judged.extend(kept);
         Ok(Judged { failed, samples })
@@ -184,12 +183,4 @@ fn judge(ledger: &Ledger, evidence: &[Evidence], tokens: &[String]) -> Vec<(usiz
         of.and_then(|token| tokens.iter().position(|t| t == token)).unwrap_or_default()
     };
     ledger.entries(view).into_iter().map(|entry| (place(&entry), entry)).collect()
-}
-
-impl Mesh {
-    /// Which generated traffic the run asks for.
-    #[must_use]
-    pub fn traffic(&self) -> Traffic {
-        self.setting.traffic
-    }
 }

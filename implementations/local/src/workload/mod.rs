@@ -27,7 +27,7 @@ use url::Url;
 use crate::http_facts;
 use http::Method;
 use meshproof_harness::digest::sha256;
-use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec};
+use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec, authority_of};
 pub use raw::{RawEnd, RawReply, raw};
 
 use meshproof_harness::timeouts::{Timeout, Timeouts};
@@ -258,7 +258,7 @@ impl WorkloadClient {
         } else {
             None
         };
-        let authority = request.host_header.as_deref().unwrap_or_else(|| authority(&request.url));
+        let authority = request.host_header.as_deref().unwrap_or_else(|| authority_of(&request.url));
         Ok(connection::Target {
             address,
             tls,
@@ -301,15 +301,6 @@ fn headers(request: &RequestSpec, authority: &str) -> Result<HeaderMap, String> 
         headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
     }
     Ok(headers)
-}
-
-/// Host and port of a URL exactly as written: document 002's application asks for
-/// `http://www.googleapis.com:80/...`, and its Host is `www.googleapis.com:80`.
-fn authority(url: &str) -> &str {
-    let rest = url.split_once("//").map_or(url, |(_, rest)| rest);
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let authority = &rest[..end];
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
 /// The status and the target of a redirect.
@@ -356,13 +347,6 @@ fn unsent(request: &RequestSpec, message: String) -> Hop {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_explicit_port_stays_in_the_host_even_where_it_is_the_default() {
-        assert_eq!(authority("http://www.googleapis.com:80/books/v1?q=a@b"), "www.googleapis.com:80");
-        assert_eq!(authority("https://edition.cnn.com/politics"), "edition.cnn.com");
-        assert_eq!(authority("http://user@host:8080?q"), "host:8080");
-    }
 
     #[test]
     fn a_capture_route_ignores_the_host_and_a_direct_one_does_not() {
