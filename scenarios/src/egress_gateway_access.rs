@@ -1,6 +1,8 @@
 //! Istio reference, "Gateway" and DestinationRule, "ClientTLSSettings": an egress gateway serves clients of the mesh, and only
 //! the hosts that it was given; and sidecars send requests to the gateway alone. The suite asks with identities of its own.
 
+mod strangers;
+
 use meshproof_harness::certificates::Issued;
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::feature::Feature;
@@ -89,6 +91,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.check("expired-identity-refused", refused(&expired).provided(valid, usual.clone()))?;
     let public = mesh.public_authority();
     let of_public_ca = client(&public.mesh_identity(SLEEP_IDENTITY).issue()?).get(SECURE).await?;
+
+    strangers::every_time(mesh, &usual, &refused).await?;
+    strangers::of_a_stopped_gateway(mesh, &client(&identity)).await?;
 
     mesh.step("A server in the place of the gateway");
     let ask = async |client: &Client<'_>, certificate: &Issued| -> Result<Reply, Stop> {

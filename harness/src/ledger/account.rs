@@ -184,10 +184,6 @@ impl<'a> Account<'a> {
         token.is_some_and(|token| self.ledger.unrecorded.iter().any(|known| known == token))
     }
 
-    pub(super) fn is_received(&self, asked: &Asked<'_>) -> bool {
-        !asked.received.is_empty()
-    }
-
     fn is_observed(&self, host: &str) -> bool {
         !self.unobserved.iter().any(|h| h == host)
     }
@@ -271,6 +267,8 @@ impl<'a> Account<'a> {
             Some(Entry::new(words, [asked.id.clone()]))
         };
         let succeeded = response.is_some_and(|r| r.status < 400);
+        // A status below 500 says that the client or the origin server is at fault (RFC 9110, sections 15.5 and 15.6).
+        let blames_somebody_else = response.is_some_and(|r| r.status < 500);
         let mut wrong = None;
         for promise in &asked.promises {
             match promise {
@@ -281,17 +279,20 @@ impl<'a> Account<'a> {
                     }
                     wrong = entry(&format!("be answered with {status} by the proxy itself"));
                 }
-                Promise::Ends { why, .. } => {
-                    if !succeeded {
+                Promise::Ends { why, status, .. } => {
+                    if !succeeded && !(*status >= Some(500) && blames_somebody_else) {
                         return None;
                     }
-                    wrong = entry(&format!("fail, because {why}"));
+                    wrong = entry(&format!("fail with 502, 503, 504 or a closed connection, because {why}"));
                 }
                 Promise::Arrives(arrival) => {
                     if !self.is_observed(&arrival.host) {
                         return None;
                     }
-                    if !succeeded && self.may_fail(asked, arrival) {
+                    if !succeeded
+                        && self.may_fail(asked, arrival)
+                        && !(arrival.is_refused() && blames_somebody_else)
+                    {
                         return None;
                     }
                     wrong = entry(&sentences::promised(self.ledger, asked));
@@ -392,6 +393,11 @@ impl Asked<'_> {
 }
 
 impl Arrival {
+    /// Whether a proxy must refuse the server's certificate.
+    fn is_refused(&self) -> bool {
+        matches!(&self.transport, Transport::Originated(o) if matches!(o.server, ServerCheck::Refused(_)))
+    }
+
     fn is_at(&self, received: &Received<'_>) -> bool {
         self.host == received.host
             && self.port == received.request.port

@@ -189,6 +189,34 @@ pub(super) fn differences(
     found
 }
 
+/// Where the line of a passed-on connection differs from what was seen of a request inside it.
+pub(super) fn of_connection(
+    asked: &Asked<'_>,
+    passage: &Passage,
+    fields: &LogFields,
+) -> Vec<FieldDifference> {
+    let mut found = Vec::new();
+    let answered = asked.hop.response().map_or(0, |r| r.body_bytes);
+    // TLS adds to the bytes inside it.
+    for (name, least, logged) in [
+        ("bytes sent", answered, fields.bytes_sent),
+        ("bytes received", asked.hop.body_bytes.unwrap_or_default(), fields.bytes_received),
+    ] {
+        if let Some(logged) = logged.filter(|logged| *logged <= least) {
+            found.push(FieldDifference::new(format!("more than {least} {name}"), format!("{logged} {name}")));
+        }
+    }
+    let logged = fields.upstream_cluster.as_deref().map(cluster);
+    if let Some(logged) = logged.filter(|logged| *logged != cluster(&passage.cluster)) {
+        let wanted = cluster(&passage.cluster);
+        found.push(FieldDifference::new(
+            format!("upstream cluster {wanted}"),
+            format!("upstream cluster {logged}"),
+        ));
+    }
+    found
+}
+
 /// When a line says that its request came, and how long it took.
 fn times(ledger: &Ledger, asked: &Asked<'_>, fields: &LogFields) -> Vec<FieldDifference> {
     let mut found = Vec::new();

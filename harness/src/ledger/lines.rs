@@ -48,11 +48,33 @@ impl Account<'_> {
                 entries.push(Entry::new(words, [line.id.clone()]));
             }
         }
+        entries.extend(self.asked.iter().filter_map(|asked| self.connection_line(asked)));
         for (token, asked) in &by_token {
             let lines = lines.get(token).map(Vec::as_slice).unwrap_or_default();
             entries.extend(self.lines_of(asked, lines, &members));
         }
         entries
+    }
+
+    /// The line of a connection with the client's own TLS, which the last proxy passed on: the proxy's address at the server ties
+    /// the two together. It may come later, when the connection ends.
+    fn connection_line(&self, asked: &Asked<'_>) -> Option<Entry> {
+        let ([Promise::Arrives(arrival)], [received]) =
+            (asked.promises.as_slice(), asked.received.as_slice())
+        else {
+            return None;
+        };
+        let passage = arrival.proxies.last().filter(|passage| !passage.http)?;
+        let peer = &self.received[*received].request.peer;
+        let is_own = |line: &&LogLine<'_>| {
+            let fields = line.log.fields.as_ref();
+            line.proxy == passage.proxy
+                && fields
+                    .is_some_and(|f| f.method.is_none() && f.upstream_local_address.as_ref() == Some(peer))
+        };
+        let [line] = self.logged.iter().filter(is_own).collect::<Vec<_>>()[..] else { return None };
+        let found = line::of_connection(asked, passage, line.log.fields.as_ref()?);
+        (!found.is_empty()).then(|| contradiction(&passage.proxy, asked, line, found))
     }
 
     /// What each proxy's log format contains: a member that one line has, every line must have.

@@ -111,3 +111,26 @@ fn a_failure_has_one_line_at_the_proxy_of_the_client_and_none_that_says_success(
         "The access log of istio-egressgateway says response code 200",
     );
 }
+
+#[test]
+fn the_line_of_a_passed_on_connection_counts_its_bytes() {
+    let passed_on = |sent: u64| {
+        let mut books = Books::promising(|a| {
+            a.transport = Transport::OwnTls;
+            a.proxies[0].http = false;
+        });
+        books.without = vec!["log"];
+        let fields = LogFields {
+            bytes_sent: Some(sent),
+            bytes_received: Some(900),
+            upstream_local_address: Some(PEER.into()),
+            upstream_cluster: Some("outbound|443||edition.cnn.com".into()),
+            ..LogFields::default()
+        };
+        books.more.push((Side::Proxy { name: "sleep".into() }, None, Books::log_fact(fields)));
+        books.hop.tls = Some(TlsFacts { server_name: Some(HOST.into()), ..TlsFacts::default() });
+        books
+    };
+    balances(passed_on(2000));
+    fails_with(passed_on(0), "The access log of sleep says 0 bytes sent instead of more than 4 bytes sent");
+}

@@ -4,12 +4,14 @@ mod accounts;
 mod external;
 mod gateways;
 mod identities;
+mod isolation;
 mod listeners;
 mod log;
 mod misread;
 mod old_tls;
 mod outage;
 mod plan;
+mod repeats;
 mod requests;
 mod responses;
 mod secrets;
@@ -39,4 +41,6 @@ pub(super) const TABLES: &[&[Definition]] = &[
     log::TABLE,
     external::TABLE,
     accounts::TABLE,
+    isolation::TABLE,
+    repeats::TABLE,
 ];
