@@ -18,6 +18,12 @@ use crate::workload::authority_of;
 /// The methods of RFC 9110, section 9.3, and RFC 5789, which every intermediary forwards.
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
 
+/// What a request does that a proxy must not or cannot forward.
+const FAIL: &str = "fail with 502, 503, 504 or a closed connection";
+
+/// How long after the end of a request another one may be lost with its connection, in microseconds.
+const CLOSING_US: u64 = 1_000_000;
+
 /// One request that a client sent.
 pub(super) struct Asked<'a> {
     pub(super) id: &'a EvidenceId,
@@ -256,6 +262,10 @@ impl<'a> Account<'a> {
 
     /// A request that no server received.
     fn unreceived(&self, asked: &Asked<'_>) -> Option<Entry> {
+        // One that a wrong server received has an entry already.
+        if self.received.iter().any(|r| r.of.is_none() && r.token == Some(asked.token)) {
+            return None;
+        }
         let response = asked.hop.response();
         let outcome = response.map_or_else(|| "no answer".to_owned(), |r| format!("the answer {}", r.status));
         let entry = |promised: &str| {
@@ -283,19 +293,25 @@ impl<'a> Account<'a> {
                     if !succeeded && !(*status >= Some(500) && blames_somebody_else) {
                         return None;
                     }
-                    wrong = entry(&format!("fail with 502, 503, 504 or a closed connection, because {why}"));
+                    wrong = entry(&format!("{FAIL}, because {why}"));
                 }
                 Promise::Arrives(arrival) => {
                     if !self.is_observed(&arrival.host) {
                         return None;
                     }
+                    let refusal = arrival.refusal();
                     if !succeeded
                         && self.may_fail(asked, arrival)
-                        && !(arrival.is_refused() && blames_somebody_else)
+                        && !(refusal.is_some() && blames_somebody_else)
                     {
                         return None;
                     }
-                    wrong = entry(&sentences::promised(self.ledger, asked));
+                    wrong = entry(&match refusal {
+                        Some((by, why)) => {
+                            format!("{FAIL}, because {by} must refuse the server's certificate: {why}")
+                        }
+                        None => sentences::promised(self.ledger, asked),
+                    });
                 }
             }
         }
@@ -311,8 +327,14 @@ impl<'a> Account<'a> {
             Transport::Mesh => true,
             Transport::Clear | Transport::OwnTls => false,
         };
-        // A server that closes a connection may take this request with it.
-        let closed_by_server = self.received.iter().any(|r| r.host == arrival.host && r.is_unanswered());
+        // A server that closes a connection may take with it this request, if it was sent at about the same time.
+        let meanwhile = |other: &Asked<'_>| {
+            other.began_us <= asked.ended_us + CLOSING_US && asked.began_us <= other.ended_us + CLOSING_US
+        };
+        let closed_by_server = self.received.iter().any(|r| {
+            let of = r.of.map(|place| &self.asked[place]);
+            r.host == arrival.host && r.is_unanswered() && of.is_none_or(meanwhile)
+        });
         refused
             || closed_by_server
             // An intermediary may refuse a method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
@@ -393,9 +415,14 @@ impl Asked<'_> {
 }
 
 impl Arrival {
-    /// Whether a proxy must refuse the server's certificate.
-    fn is_refused(&self) -> bool {
-        matches!(&self.transport, Transport::Originated(o) if matches!(o.server, ServerCheck::Refused(_)))
+    /// The proxy that must refuse the server's certificate, and why.
+    fn refusal(&self) -> Option<(&str, &str)> {
+        match &self.transport {
+            Transport::Originated(Originated { by, server: ServerCheck::Refused(why), .. }) => {
+                Some((by, why))
+            }
+            Transport::Originated(_) | Transport::Clear | Transport::OwnTls | Transport::Mesh => None,
+        }
     }
 
     fn is_at(&self, received: &Received<'_>) -> bool {

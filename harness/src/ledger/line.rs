@@ -179,12 +179,12 @@ pub(super) fn differences(
     }
     found.extend(times(ledger, asked, fields));
     if matches!(claimed, Claimed::Arrival { .. }) {
-        let missing = of_format.difference(&members(fields)).copied().collect::<Vec<_>>();
-        found.extend(
-            missing
-                .iter()
-                .map(|m| FieldDifference::new(format!("a {}", m.name()), format!("no {}", m.name()))),
-        );
+        let own = members(fields);
+        let missing = of_format.difference(&own);
+        found.extend(missing.map(|m| {
+            let (name, article) = (m.name(), if m.name().starts_with(['a', 'u']) { "an" } else { "a" });
+            FieldDifference::new(format!("{article} {name}"), format!("no {name}"))
+        }));
     }
     found
 }

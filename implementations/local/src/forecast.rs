@@ -222,11 +222,7 @@ fn ends(end: &walk::End<'_>) -> Promise {
 
 fn without_secret(name: &str, way: &[walk::Step<'_>]) -> Promise {
     let proxies = way.iter().filter(|step| step.http).map(|step| step.proxy.name.clone()).collect();
-    Promise::Ends {
-        status: Some(503),
-        why: format!("there is no Secret for the credential {name}"),
-        proxies,
-    }
+    Promise::Ends { status: Some(503), why: format!("there is no Secret for the credential {name}"), proxies }
 }
 
 fn edits(changes: &HeaderChanges) -> HeaderEdits {

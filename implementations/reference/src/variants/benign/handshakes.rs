@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use meshproof_local::tls::provider;
 use meshproof_plan::model::UpstreamTls;
+use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::kx_group;
-use rustls::{ClientConfig, ProtocolVersion};
 
 use crate::hooks::{ProxyHooks, TlsConnectionFacts};
 use crate::variants::definition::{Definition, VariantBehaviour};
@@ -51,11 +51,6 @@ pub(super) const TABLE: &[Definition] = &[
         }),
     ),
     Definition::new(
-        "tls12-only",
-        "Offers TLS 1.2 as the highest version (RFC 9325 section 3.1.1; Envoy's default for clients).",
-        VariantBehaviour::Proxy(|_| Arc::new(Tls12Only)),
-    ),
-    Definition::new(
         "other-cipher-order",
         "Offers the cipher suites in the reverse order (RFC 8446 section 4.1.2: the order is the client's preference).",
         VariantBehaviour::Proxy(|_| Arc::new(OtherCipherOrder)),
@@ -90,16 +85,6 @@ impl ProxyHooks for PostQuantumKeyShare {
         let mut crypto = provider().as_ref().clone();
         crypto.kx_groups.retain(|group| group.name() != kx_group::X25519MLKEM768.name());
         crypto.kx_groups.insert(0, kx_group::X25519MLKEM768);
-        Arc::new(crypto)
-    }
-}
-
-struct Tls12Only;
-
-impl ProxyHooks for Tls12Only {
-    fn client_crypto(&self) -> Arc<CryptoProvider> {
-        let mut crypto = provider().as_ref().clone();
-        crypto.cipher_suites.retain(|suite| suite.version().version == ProtocolVersion::TLSv1_2);
         Arc::new(crypto)
     }
 }
