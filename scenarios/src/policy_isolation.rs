@@ -75,11 +75,16 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step("Secrets that do not exist yet");
     let unserved = |host: &str, reply: &Reply| reply.fails().and(mesh.external(host).never_received(reply));
     let missing = ask(UNREADY, "/").await?;
+    // The CA may come in a Secret of its own (Istio: NAME-cacert).
+    mesh.create_secret(secret("late-credential-cacert").ca(public)).await?;
+    let ca_alone = ask(UNREADY, "/").await?;
     mesh.create_secret(secret("late-credential").key_pair(&late).ca(public)).await?;
     let there = ask(UNREADY, "/").await?;
+    let without_pair = unserved(UNREADY, &ca_alone).of("with the CA alone");
     mesh.check(
         "missing-credential-not-replaced",
         unserved(UNREADY, &missing)
+            .and(without_pair)
             .provided("the same request with the Secret", identified(UNREADY, &there, &late)),
     )?;
     let missing = ask(VENDOR, "/").await?;
