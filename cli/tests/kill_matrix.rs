@@ -168,6 +168,7 @@ const MUST_NOTICE: &[(&str, &[&str])] = &[
     ("repeat-post", &["traffic-fidelity/post-not-repeated"]),
     ("failure-as-404", &["tls-verification/every-request-accounted-for"]),
     ("gateway-grows-careless", &["egress-gateway-access/strangers-refused-every-time"]),
+    ("bypass-with-forged-log", &["egress-gateway-access/hop-reaches-the-gateway"]),
     ("keep-stopped-gateway", &["egress-gateway-access/stopped-gateway-serves-nobody"]),
     ("log-wrong-protocol", &["sidecar-origination/every-request-accounted-for"]),
     ("log-old-start-time", &["sidecar-origination/every-request-accounted-for"]),

@@ -118,5 +118,5 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         let with_right = "the same request to a server with the configured identity";
         mesh.check("peer-identity-verified", unsent(&impostor).provided(with_right, right_peer))?;
     }
-    Ok(())
+    strangers::in_the_gateways_place(mesh).await
 }

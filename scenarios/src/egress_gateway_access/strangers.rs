@@ -1,15 +1,18 @@
-//! Clients that the gateway must refuse however many it has served before, and a gateway that has been stopped.
+//! Clients that the gateway must refuse however many it has served before, a gateway that has been stopped, and a server that has
+//! the gateway's place.
 
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims, Reply};
+use meshproof_harness::external_server::Site;
 use meshproof_harness::mesh::{Client, Mesh, Stop};
 
-use super::SECURE;
+use super::{GATEWAY_IDENTITY, POLITICS, SECURE, kept_in};
 use crate::placement::Placement;
 use crate::sites::SLEEP_IDENTITY;
 
-/// The proxy as the target names it.
+/// The proxy as the target names it, and its service.
 const GATEWAY: &str = "istio-egressgateway";
+const GATEWAY_HOST: &str = "istio-egressgateway.istio-system.svc.cluster.local";
 
 pub(super) async fn every_time(
     mesh: &Mesh,
@@ -39,5 +42,26 @@ pub(super) async fn of_a_stopped_gateway(mesh: &Mesh, client: &Client<'_>) -> Re
     mesh.check(
         "stopped-gateway-serves-nobody",
         stopped.is_cut_off().provided("the same request before and after", before.ok().and(again.ok())),
+    )
+}
+
+/// What only the logs say of the hop to the gateway, this shows: the sidecar's request arrives at the server that has the gateway's
+/// address and identity. Nothing of the scenario may follow, because the server keeps that place.
+pub(super) async fn in_the_gateways_place(mesh: &Mesh) -> Result<(), Stop> {
+    mesh.step("The suite in the place of the gateway");
+    let (sleep, mesh_ca) = (mesh.workload("sleep"), mesh.mesh_authority()?);
+    let before = sleep.get(POLITICS).await?;
+    let identity = mesh_ca.mesh_identity(GATEWAY_IDENTITY).issue()?;
+    let server = Site::at(GATEWAY_HOST).certificate(&identity).text("/politics", "in the gateway's place");
+    let stand_in = mesh.deploy_external(server.asking_clients_of(mesh_ca).embedded()).await?;
+    let reply = sleep.get(POLITICS).await?;
+    let arrived = stand_in.received(&reply).client_identity(SLEEP_IDENTITY);
+    mesh.check(
+        "hop-reaches-the-gateway",
+        reply
+            .ok()
+            .and(arrived)
+            .and(kept_in(mesh, &reply))
+            .provided("the same request through the gateway itself", before.ok()),
     )
 }

@@ -51,7 +51,7 @@ pub(super) const TABLE: &[Definition] = &[
     .also_at(&Placement::ALL),
     Definition::new(
         "pool-across-policies",
-        "Uses the connections of the first rule for an address for every rule.",
+        "Uses the connections of a rule without a client certificate for every rule on the same address.",
         VariantBehaviour::Proxy(|_| Arc::new(PoolAcrossPolicies::default())),
     )
     .also_at(&Placement::ALL),
@@ -175,18 +175,22 @@ impl ProxyHooks for PoolAcrossHosts {
     }
 }
 
-/// The cluster of the first request to each address.
+/// The first cluster without a client certificate for each address.
 #[derive(Default)]
 struct PoolAcrossPolicies(Mutex<HashMap<SocketAddr, Cluster>>);
 
 impl PoolAcrossPolicies {
-    /// The cluster that opened the connections to this cluster's address, if it is another one.
-    fn first(&self, cluster: &Cluster) -> Option<Cluster> {
+    /// The cluster whose connections serve this cluster's address, if it is another one.
+    fn other(&self, cluster: &Cluster) -> Option<Cluster> {
         let Discovery::Endpoints(addresses) = &cluster.discovery else { return None };
-        let address = addresses.first().filter(|_| originates(cluster))?;
-        let mut first = locked(&self.0);
-        let first = first.entry(*address).or_insert_with(|| cluster.clone());
-        (first.name != cluster.name).then(|| first.clone())
+        let (address, Some(UpstreamTls::Originate(o))) = (addresses.first()?, &cluster.tls) else {
+            return None;
+        };
+        let mut known = locked(&self.0);
+        if o.client_certificate.is_none() && o.trust == Trust::SystemRoots {
+            known.entry(*address).or_insert_with(|| cluster.clone());
+        }
+        known.get(address).filter(|other| other.name != cluster.name).cloned()
     }
 }
 
@@ -200,7 +204,7 @@ impl ProxyHooks for PoolAcrossPolicies {
 impl SendHook for PoolAcrossPolicies {
     async fn send(&self, upstream: &dyn UpstreamAccess, request: OutgoingRequest) -> SendResult {
         let facts = upstream.facts();
-        match self.first(facts.cluster) {
+        match self.other(facts.cluster) {
             Some(cluster) => upstream.send_to(cluster, facts.authority, request).await,
             None => upstream.send(request).await,
         }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod external;
+mod forged_hop;
 mod gateways;
 mod identities;
 mod isolation;
@@ -42,5 +43,6 @@ pub(super) const TABLES: &[&[Definition]] = &[
     external::TABLE,
     accounts::TABLE,
     isolation::TABLE,
+    forged_hop::TABLE,
     repeats::TABLE,
 ];
