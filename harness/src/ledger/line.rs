@@ -114,6 +114,8 @@ pub(super) fn differences(
     is("method", &[&asked.hop.method], fields.method.as_deref());
     let sent_target = target(&asked.hop.url);
     let protocol = protocol(&asked.hop.sent);
+    // HAProxy and others write HTTP/2.0.
+    let logged_protocol = fields.protocol.as_deref().map(|p| if p == "HTTP/2.0" { "HTTP/2" } else { p });
     let (paths, authority): (Vec<&str>, String) = match claimed {
         // A proxy may log the path before or after its own rewrite (`X-ENVOY-ORIGINAL-PATH?:PATH`).
         Claimed::Arrival { arrival, .. } => (vec![sent_target, &arrival.target], bare(&arrival.authority)),
@@ -127,10 +129,10 @@ pub(super) fn differences(
         Claimed::Arrival { first, .. } | Claimed::Failure { first } => first,
     };
     if first && let Some(protocol) = protocol {
-        is("protocol", &[protocol], fields.protocol.as_deref());
+        is("protocol", &[protocol], logged_protocol);
     } else {
         // Between the proxies, they choose.
-        is("protocol", &["HTTP/1.1", "HTTP/2"], fields.protocol.as_deref());
+        is("protocol", &["HTTP/1.1", "HTTP/2"], logged_protocol);
     }
     if let Claimed::Arrival { passage, last, peer, .. } = claimed {
         if last {

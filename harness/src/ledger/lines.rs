@@ -175,7 +175,7 @@ impl Account<'_> {
     }
 
     /// By proxy: the lines that this request must have. Absent if it cannot be said, as during a change of the configuration.
-    fn due<'p>(&'p self, asked: &'p Asked<'_>) -> Option<Vec<(&'p str, Due<'p, 'p>)>> {
+    fn due<'p, 'a>(&'p self, asked: &'p Asked<'a>) -> Option<Vec<(&'p str, Due<'p, 'a>)>> {
         let [promise] = asked.promises.as_slice() else { return None };
         let answered = asked.hop.response().is_some();
         match promise {
@@ -184,38 +184,25 @@ impl Account<'_> {
                 if !asked.received.is_empty() || !answered {
                     return None;
                 }
-                let names = proxies.iter().map(String::as_str);
-                Some(self.due_of_failure(asked, names))
+                Some(due_of_failure(asked, proxies.iter().map(String::as_str), true))
             }
             Promise::Arrives(arrival) if asked.received.is_empty() => {
-                let failed = asked.hop.response().is_some_and(|r| r.status >= 400);
+                let status = asked.hop.response().map_or(0, |r| r.status);
                 let names = arrival.proxies.iter().filter(|p| p.http).map(|p| p.proxy.as_str());
-                failed.then(|| self.due_of_failure(asked, names))
+                // Envoy logs nothing of a message that it refuses to parse, such as one with an unknown method, and RFC 9110
+                // (section 15.6.2) has 501 for those.
+                let logged = status >= 500 && status != 501;
+                (status >= 400).then(|| due_of_failure(asked, names, logged))
             }
             Promise::Arrives(arrival) => self.due_of_arrival(asked, arrival),
         }
     }
 
-    /// The client's own proxy answers, and another one on the way may have.
-    fn due_of_failure<'p>(
-        &self,
-        asked: &'p Asked<'_>,
-        proxies: impl Iterator<Item = &'p str>,
-    ) -> Vec<(&'p str, Due<'p, 'p>)> {
-        let due = |(place, name): (usize, &'p str)| {
-            let claimed = Claimed::Failure { first: place == 0 };
-            // The proxy before it may repeat what failed (Istio's default retry policy).
-            let at_most = if place == 0 { 1 } else { usize::MAX / 1024 };
-            (name, Due { asked, claimed, optional: place > 0, at_most })
-        };
-        proxies.enumerate().map(due).collect()
-    }
-
-    fn due_of_arrival<'p>(
+    fn due_of_arrival<'p, 'a>(
         &'p self,
-        asked: &'p Asked<'_>,
+        asked: &'p Asked<'a>,
         arrival: &'p Arrival,
-    ) -> Option<Vec<(&'p str, Due<'p, 'p>)>> {
+    ) -> Option<Vec<(&'p str, Due<'p, 'a>)>> {
         let requests = || asked.received.iter().map(|place| self.received[*place].request);
         // What a proxy logs of a server that gives no answer, or that breaks off in the middle of one, is not what the proxy
         // before it makes of that.
@@ -236,6 +223,22 @@ impl Account<'_> {
         };
         Some(arrival.proxies.iter().enumerate().filter(|(_, p)| p.http).map(due).collect())
     }
+}
+
+/// The lines of a request that the client's own proxy, or another one on the way, answered with a failure. `logged`: the first one
+/// has a line.
+fn due_of_failure<'p, 'a>(
+    asked: &'p Asked<'a>,
+    proxies: impl Iterator<Item = &'p str>,
+    logged: bool,
+) -> Vec<(&'p str, Due<'p, 'a>)> {
+    let due = |(place, name): (usize, &'p str)| {
+        let claimed = Claimed::Failure { first: place == 0 };
+        // The proxy before it may repeat what failed (Istio's default retry policy).
+        let at_most = if place == 0 { 1 } else { usize::MAX / 1024 };
+        (name, Due { asked, claimed, optional: place > 0 || !logged, at_most })
+    };
+    proxies.enumerate().map(due).collect()
 }
 
 fn contradiction(proxy: &str, asked: &Asked<'_>, line: &LogLine<'_>, found: Vec<FieldDifference>) -> Entry {

@@ -89,6 +89,11 @@ fn a_failure_has_one_line_at_the_proxy_of_the_client_and_none_that_says_success(
         failed(b);
         at_gateway(b, 0);
     }));
+    // A message that the proxy refused to parse need not have a line.
+    balances(Books::with(|b| {
+        b.without = vec!["request", "connection", "log"];
+        (b.hop.method, b.answer().status) = ("BREW".into(), 400);
+    }));
     fails_with(
         Books::with(|b| {
             failed(b);
