@@ -58,6 +58,8 @@ struct Books {
     more: Vec<(Side, Option<String>, Fact)>,
     without: Vec<&'static str>,
     promises: Vec<Promise>,
+    /// Whether the target works out what the configuration promises.
+    foreseen: bool,
 }
 
 fn headers(pairs: &[(&str, &str)]) -> Vec<Header> {
@@ -108,6 +110,7 @@ impl Books {
             more: Vec::new(),
             without: Vec::new(),
             promises: vec![Promise::Arrives(Box::new(arrival()))],
+            foreseen: true,
         }
     }
 
@@ -166,7 +169,7 @@ impl Books {
         let periods = self.promises.into_iter().enumerate().map(|(n, promise)| Period {
             begun_us: if n == 0 { 0 } else { 9_500 },
             settled_us: if n == 0 { 0 } else { 10_000 + last as u64 },
-            forecast: Some(Arc::new(Always(promise)) as Arc<dyn Forecast>),
+            forecast: self.foreseen.then(|| Arc::new(Always(promise)) as Arc<dyn Forecast>),
         });
         let ledger = Ledger {
             periods: periods.collect(),
