@@ -126,6 +126,12 @@ impl Books {
         Self::with(|b| b.promises = vec![Promise::Arrives(Box::new(promised))])
     }
 
+    /// The server asked for a client certificate, or it did not.
+    fn asking(mut self, asked: bool) -> Self {
+        self.request.tls.as_mut().unwrap().peer_verification = asked.then(|| "NONE".into());
+        self
+    }
+
     fn answer(&mut self) -> &mut meshproof_model::Response {
         match &mut self.hop.result {
             HopResult::Response(response) => response,
@@ -390,6 +396,18 @@ fn tls_that_differs_from_the_configuration_fails() {
         }),
         "client certificate CN=mesh serial 01 instead of no client certificate",
     );
+    let certified = |asked: bool| {
+        Books::promising(|a| {
+            if let Transport::Originated(o) = &mut a.transport {
+                let certificate =
+                    PeerCertificate { subject: "CN=c".into(), serial: "02".into(), ..Default::default() };
+                o.client_certificate = Some(certificate);
+            }
+        })
+        .asking(asked)
+    };
+    fails_with(certified(true), "no client certificate instead of client certificate CN=c serial 02");
+    balances(certified(false));
     fails_with(
         Books::promising(|a| {
             if let Transport::Originated(o) = &mut a.transport {
