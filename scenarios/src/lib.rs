@@ -11,6 +11,7 @@ mod generated_traffic;
 mod origination_scope;
 mod path_based_routing;
 mod placement;
+mod policy_isolation;
 mod sidecar_origination;
 mod sites;
 mod tls_verification;
@@ -50,6 +51,7 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
         read("external-web-service", &common, external_web_service::topology(), external_web_service::story)?,
         read_placed("tls-verification", &common, tls_verification::story)?,
         read_placed("credentials", &common, credentials::story)?,
+        read_placed("policy-isolation", &common, policy_isolation::story)?,
         read_placed("origination-scope", &common, origination_scope::story)?,
         read_placed("traffic-fidelity", &common, traffic_fidelity::story)?,
         read_placed("generated-traffic", &common, generated_traffic::story)?,

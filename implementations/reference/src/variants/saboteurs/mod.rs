@@ -2,14 +2,17 @@
 
 mod accounts;
 mod external;
+mod forged_hop;
 mod gateways;
 mod identities;
+mod isolation;
 mod listeners;
 mod log;
 mod misread;
 mod old_tls;
 mod outage;
 mod plan;
+mod repeats;
 mod requests;
 mod responses;
 mod secrets;
@@ -39,4 +42,7 @@ pub(super) const TABLES: &[&[Definition]] = &[
     log::TABLE,
     external::TABLE,
     accounts::TABLE,
+    isolation::TABLE,
+    forged_hop::TABLE,
+    repeats::TABLE,
 ];
