@@ -169,7 +169,7 @@ const MUST_NOTICE: &[(&str, &[&str])] = &[
     ("failure-as-404", &["tls-verification/every-request-accounted-for"]),
     ("gateway-grows-careless", &["egress-gateway-access/strangers-refused-every-time"]),
     ("bypass-with-forged-log", &["egress-gateway-access/hop-reaches-the-gateway"]),
-    ("keep-stopped-gateway", &["egress-gateway-access/stopped-gateway-serves-nobody"]),
+    ("keep-stopped-gateway", &["egress-gateway-access/stopped-gateway-refuses-connections"]),
     ("log-wrong-protocol", &["sidecar-origination/every-request-accounted-for"]),
     ("log-old-start-time", &["sidecar-origination/every-request-accounted-for"]),
     ("log-no-failures", &["sidecar-origination/every-request-accounted-for"]),
