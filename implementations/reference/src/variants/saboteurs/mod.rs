@@ -1,12 +1,14 @@
 //! Saboteurs: each breaks one thing, to prove that a check can fail.
 
 mod accounts;
+mod chains;
 mod external;
 mod gateways;
 mod identities;
 mod listeners;
 mod log;
 mod misread;
+mod names;
 mod old_tls;
 mod outage;
 mod plan;
@@ -29,6 +31,8 @@ pub(super) const TABLES: &[&[Definition]] = &[
     secrets::TABLE,
     outage::TABLE,
     verification::TABLE,
+    chains::TABLE,
+    names::TABLE,
     gateways::TABLE,
     identities::TABLE,
     listeners::TABLE,
