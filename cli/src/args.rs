@@ -10,7 +10,7 @@ use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::timeouts::{Timeout, UnknownTimeout};
 use meshproof_model::Level;
 use meshproof_render::formats::Format;
-use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, live};
+use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, label, live};
 
 /// Checks what a service mesh really does when it originates TLS for an application.
 #[derive(Debug, Parser)]
@@ -377,6 +377,18 @@ pub struct Connection {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "For --target cluster")]
 pub struct Cluster {
+    /// The revision or tag of the control plane to judge, as in `--target cluster:REVISION` [default: the default one]
+    #[arg(long, value_name = "REVISION", env = "MESHPROOF_REVISION")]
+    pub revision: Option<String>,
+    /// A label for every namespace of the run, for policies that demand one; can be repeated
+    #[arg(
+        long = "namespace-label",
+        value_name = "KEY=VALUE",
+        value_parser = label,
+        value_delimiter = ',',
+        env = "MESHPROOF_NAMESPACE_LABELS"
+    )]
+    pub namespace_labels: Vec<(String, String)>,
     /// The gateways that carry the traffic
     #[arg(long, value_enum, default_value_t, env = "MESHPROOF_GATEWAYS")]
     pub gateways: Gateways,
@@ -427,6 +439,8 @@ impl Connection {
         Options {
             kubeconfig: self.kubeconfig.clone().filter(|f| !f.as_os_str().is_empty()),
             context: set(&self.context),
+            revision: set(&cluster.revision),
+            namespace_labels: cluster.namespace_labels.iter().cloned().collect(),
             installed_gateways: (cluster.gateways == Gateways::Installed)
                 .then(|| cluster.gateway_namespace.clone()),
             images: cluster.images.iter().cloned().collect(),

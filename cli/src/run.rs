@@ -224,13 +224,15 @@ fn repeat(program: &str, args: &args::Run, target: &str, selectors: bool) -> Str
             words.extend(args.nginx_image.iter().map(|image| format!("--nginx-image {}", quoted(image))));
         }
     }
-    if matches!(args.external, args::External::Auto | args::External::Nginx) && target != "cluster" {
+    if matches!(args.external, args::External::Auto | args::External::Nginx)
+        && !meshproof_targets::is_cluster(target)
+    {
         words.extend(args.nginx.iter().map(|nginx| path("--nginx", nginx)));
     }
     if target == "envoy" || target.starts_with("envoy:") {
         words.extend(args.envoy.iter().map(|envoy| path("--envoy", envoy)));
     }
-    if target == "cluster" {
+    if meshproof_targets::is_cluster(target) {
         words.extend(cluster_words(args));
     }
     if args.live {
@@ -267,6 +269,12 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     let mut words = Vec::new();
     words.extend(at.kubeconfig.iter().map(|f| format!("--kubeconfig {}", quoted(&f.display().to_string()))));
     words.extend(at.context.iter().map(|c| format!("--context {}", quoted(c))));
+    words.extend(put.revision.iter().map(|r| format!("--revision {}", quoted(r))));
+    words.extend(
+        put.namespace_labels
+            .iter()
+            .map(|(k, v)| format!("--namespace-label {}", quoted(&format!("{k}={v}")))),
+    );
     if put.gateways == args::Gateways::Installed {
         words.push(format!("--gateways installed --gateway-namespace {}", quoted(&put.gateway_namespace)));
     }

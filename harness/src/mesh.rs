@@ -111,7 +111,13 @@ struct State {
 impl Mesh {
     pub(crate) fn new(setting: Setting, instance: Box<dyn Instance>) -> Self {
         let tokens = Tokens::new(format!("{}-{}", setting.seat.run, setting.seat.name));
-        let ledger = Ledger { features: setting.implementation.features.clone(), ..Ledger::default() };
+        let ledger = Ledger {
+            features: setting.implementation.features.clone(),
+            mesh_services: setting.seat.topology.served_hosts().collect(),
+            // Used only where a target works out what the configuration promises, and such a target runs on this machine.
+            started: Some(setting.seat.store.started_at()),
+            ..Ledger::default()
+        };
         let state = Mutex::new(State { ledger, ..State::default() });
         let mesh = Self { setting, instance, tokens, state };
         mesh.configured(0, 0);

@@ -29,7 +29,7 @@ pub use proxy::{ConnectionLine, Logged, Upstream};
 pub(crate) use proxy::{opened_by, recorded};
 pub use reply::{HopClaim, OnlyResponse, Reply, ServerCertificate};
 pub use window::Window;
-pub(crate) use words::{Server, ServerPlace};
+pub(crate) use words::{Server, ServerPlace, capital};
 
 /// The evidence so far, and where the part of each request begins.
 #[derive(Clone, Copy)]

@@ -204,8 +204,16 @@ impl LocalInstance {
             // name there, so Istio detects the protocol.
             if e.port == 443
                 && let Some((name, namespace)) = in_cluster(&e.host)
+                && registry.iter().all(|service| service.host != e.host)
             {
                 registry.push(plain_service(name, namespace, e.port, "", e.address));
+            }
+        }
+        // A server under the name of one of the mesh's own services stands in its place.
+        for service in &mut registry {
+            let stand_in = endpoints.iter().find(|e| e.port == 443 && e.host == service.host);
+            for endpoint in service.ports.iter_mut().flat_map(|port| &mut port.endpoints) {
+                endpoint.address = stand_in.map_or(endpoint.address, |e| e.address);
             }
         }
         let running: Vec<_> =

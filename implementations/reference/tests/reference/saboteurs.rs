@@ -4,6 +4,7 @@ mod accounts;
 mod chains;
 mod hops;
 mod identities;
+mod isolation;
 mod secrets;
 
 use std::collections::BTreeSet;
@@ -331,6 +332,7 @@ fn every_saboteur_is_shown_at_work() {
         include_str!("saboteurs/chains.rs"),
         include_str!("saboteurs/hops.rs"),
         include_str!("saboteurs/identities.rs"),
+        include_str!("saboteurs/isolation.rs"),
         include_str!("saboteurs/secrets.rs"),
     ] {
         text.push_str(source);

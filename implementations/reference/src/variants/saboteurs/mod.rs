@@ -3,8 +3,10 @@
 mod accounts;
 mod chains;
 mod external;
+mod forged_hop;
 mod gateways;
 mod identities;
+mod isolation;
 mod listeners;
 mod log;
 mod misread;
@@ -12,6 +14,7 @@ mod names;
 mod old_tls;
 mod outage;
 mod plan;
+mod repeats;
 mod requests;
 mod responses;
 mod secrets;
@@ -43,4 +46,7 @@ pub(super) const TABLES: &[&[Definition]] = &[
     log::TABLE,
     external::TABLE,
     accounts::TABLE,
+    isolation::TABLE,
+    forged_hop::TABLE,
+    repeats::TABLE,
 ];
