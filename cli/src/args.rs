@@ -116,6 +116,14 @@ pub struct Run {
     /// time (10s)
     #[arg(long, value_name = "BUDGET", default_value_t = Traffic::default().budget)]
     pub budget: Budget,
+    /// Which certificate paths the scenario `path-validation` asks: `covering` asks each path in one configuration, `full` asks
+    /// every path, and those on which practice differs, in every configuration
+    #[arg(long, value_name = "PATHS", value_enum, default_value_t)]
+    pub matrix: MatrixChoice,
+    /// Ask the certificate paths of this file in the format of x509-limbo instead. Without selectors, only the scenario
+    /// `path-validation` runs
+    #[arg(long, value_name = "FILE", conflicts_with = "matrix")]
+    pub vectors: Option<PathBuf>,
     /// Use the manifest DIR/SCENARIO/NAME.yaml, if it exists, instead of the built-in one
     #[arg(long, value_name = "DIR")]
     pub fixtures: Option<PathBuf>,
@@ -157,6 +165,8 @@ impl Default for Run {
             timeouts: Vec::new(),
             seed: Traffic::default().seed,
             budget: Traffic::default().budget,
+            matrix: MatrixChoice::default(),
+            vectors: None,
             fixtures: None,
             nginx: None,
             nginx_image: None,
@@ -168,6 +178,16 @@ impl Default for Run {
             verbose: false,
         }
     }
+}
+
+/// Which of the suite's own certificate paths are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum MatrixChoice {
+    /// Each rule at each placement, each path in one configuration.
+    #[default]
+    Covering,
+    /// Every path in every configuration.
+    Full,
 }
 
 /// The kind of server that plays the external services.

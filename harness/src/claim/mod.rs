@@ -303,6 +303,37 @@ pub trait Claims: Into<Claim> {
         })
     }
 
+    /// One of the two holds: which one, is recorded. For a check on which implementations may differ.
+    fn or_recorded(self, other: impl Into<Claim>) -> Claim {
+        let (first, second) = (self.into(), other.into());
+        Claim::new(move |view| {
+            let finding = first.judge(view);
+            if finding.verdict != Verdict::Failed {
+                return finding;
+            }
+            let instead = second.judge(view);
+            let expected = format!("{}, or else {}", finding.expected, instead.expected);
+            Finding { expected, ..instead }
+        })
+    }
+
+    /// This holds. If the other one holds in its place, the finding begins with `words`.
+    fn rather_than(self, words: &str, other: impl Into<Claim>) -> Claim {
+        let (claim, other, words) = (self.into(), other.into(), words.to_owned());
+        Claim::new(move |view| {
+            let finding = claim.judge(view);
+            if finding.verdict == Verdict::Passed {
+                return Finding { seen: format!("agree: {}", finding.seen), ..finding };
+            }
+            let instead = other.judge(view);
+            if instead.verdict == Verdict::Passed {
+                let seen = format!("{words}: {}", instead.seen);
+                return Finding::broken(finding.expected, seen, instead.evidence);
+            }
+            finding
+        })
+    }
+
     /// The same claim as one case of several: the finding names it.
     fn of(self, case: &str) -> Claim {
         let (claim, case) = (self.into(), case.to_owned());

@@ -399,7 +399,8 @@ impl Instance for LocalInstance {
         let starting = specs.into_iter().map(|(mut spec, documented)| {
             self.factory.spoil_external(&mut spec);
             let host = spec.host.clone();
-            if let Some(tls) = &spec.tls {
+            // A server with several certificates has no chain that holds for every request.
+            if let Some(tls) = spec.tls.as_ref().filter(|tls| tls.by_name.is_empty()) {
                 chains.insert(host.clone(), tls.certificate.clone());
             }
             async move { Ok((host, Arc::from(self.start_external(spec, documented).await?))) }
@@ -498,6 +499,10 @@ impl Instance for LocalInstance {
 
     async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, TargetError> {
         Ok(self.data_plane.credentials(proxy).await?)
+    }
+
+    fn file_folder(&self) -> Option<PathBuf> {
+        Some(self.seat.folder.join("files"))
     }
 
     fn mesh_authority(&self) -> Option<&Authority> {

@@ -1,6 +1,7 @@
 //! Saboteurs: each breaks one thing, to prove that a check can fail.
 
 mod accounts;
+mod chains;
 mod external;
 mod forged_hop;
 mod gateways;
@@ -9,6 +10,7 @@ mod isolation;
 mod listeners;
 mod log;
 mod misread;
+mod names;
 mod old_tls;
 mod outage;
 mod plan;
@@ -32,6 +34,8 @@ pub(super) const TABLES: &[&[Definition]] = &[
     secrets::TABLE,
     outage::TABLE,
     verification::TABLE,
+    chains::TABLE,
+    names::TABLE,
     gateways::TABLE,
     identities::TABLE,
     listeners::TABLE,
