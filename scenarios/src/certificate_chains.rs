@@ -46,8 +46,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let mut held = secrets::all(&pki, placement.namespace())?;
     held.extend(lists::secrets(&pki, placement.namespace())?);
     mesh.create_secrets(held).await?;
-    mesh.apply(ways).await?;
-    mesh.apply(&[originate]).await?;
+    // As one change: the routes lead to subsets of the DestinationRule.
+    mesh.apply(&[ways, &[originate]].concat()).await?;
     let asked = cases.ask(mesh, SERVER, placement.client(mesh), pki.client.clone()).await?;
     cases.judge(mesh, &asked)?;
     if pki.client.is_some() {
