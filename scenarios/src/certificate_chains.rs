@@ -4,11 +4,13 @@
 
 mod chains;
 mod files;
+mod identity;
 mod lists;
 mod names;
 mod pki;
 mod secrets;
 
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
 
 use self::pki::Pki;
@@ -52,6 +54,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     cases.judge(mesh, &asked)?;
     if pki.client.is_some() {
         pki::client_chain(mesh, &pki, &asked).await?;
+    }
+    if mesh.has_feature(Feature::SanValidation) {
+        identity::story(mesh, &pki).await?;
     }
     files::story(mesh, &pki).await
 }
