@@ -33,6 +33,8 @@ pub(super) struct Asked<'a> {
     pub(super) hop: &'a Hop,
     /// What the configurations that may have been in force promise for it; several while the configuration changed.
     pub(super) promises: Vec<Promise>,
+    /// Whether the target works out what the configuration promises.
+    pub(super) foreseen: bool,
     /// The requests at servers that belong to it, by their place in [`Account::received`].
     pub(super) received: Vec<usize>,
     pub(super) began_us: u64,
@@ -129,10 +131,11 @@ impl<'a> Account<'a> {
     fn ask(&mut self, ledger: &'a Ledger, e: &'a Evidence, exchange: &'a Exchange) {
         let Some(token) = e.token.as_deref() else { return };
         let began_us = e.at_us.saturating_sub(exchange.duration_us);
+        let periods = ledger.in_force(began_us, e.at_us);
+        let foreseen = periods.iter().any(|period| period.forecast.is_some());
         for hop in &exchange.hops {
-            let promises = ledger
-                .in_force(began_us, e.at_us)
-                .into_iter()
+            let promises = periods
+                .iter()
                 .map(|period| match (&period.forecast, sender(ledger, &e.side, token)) {
                     (Some(forecast), Some(sender)) => {
                         let promise = promise(forecast.as_ref(), sender, hop);
@@ -148,6 +151,7 @@ impl<'a> Account<'a> {
                 exchange,
                 hop,
                 promises,
+                foreseen,
                 received: Vec::new(),
                 began_us,
                 ended_us: e.at_us,

@@ -191,6 +191,22 @@ pub(super) fn differences(
     found
 }
 
+/// Where a line differs from what the client saw, whatever the configuration promises. `own`: it is of the client's own proxy.
+pub(super) fn without_promise(asked: &Asked<'_>, fields: &LogFields, own: bool) -> Vec<FieldDifference> {
+    let mut found = Vec::new();
+    let mut is = |name: &str, want: &str, have: Option<&str>| {
+        if let Some(have) = have.filter(|have| *have != want) {
+            found.push(FieldDifference::new(format!("{name} {want}"), format!("{name} {have}")));
+        }
+    };
+    is("method", &asked.hop.method, fields.method.as_deref());
+    if let (true, HopResult::Response(response)) = (own, &asked.hop.result) {
+        let logged = fields.response_code.map(|code| code.to_string());
+        is("response code", &response.status.to_string(), logged.as_deref());
+    }
+    found
+}
+
 /// Where the line of a passed-on connection differs from what was seen of a request inside it.
 pub(super) fn of_connection(
     asked: &Asked<'_>,

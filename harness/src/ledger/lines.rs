@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meshproof_model::{Difference, EvidenceId, Feature, HopResult};
+use meshproof_model::{Difference, EvidenceId, Feature, HopResult, Side};
 
 use super::Entry;
 use super::account::{Account, Asked, LogLine};
@@ -95,6 +95,11 @@ impl Account<'_> {
         lines: &[&LogLine<'_>],
         members: &BTreeMap<&str, BTreeSet<Member>>,
     ) -> Vec<Entry> {
+        if let [only] = asked
+            && !only.foreseen
+        {
+            return self.lines_without_promise(only, lines);
+        }
         let mut due: BTreeMap<&str, Vec<Due<'_, '_>>> = BTreeMap::new();
         for asked in asked {
             match self.due(asked) {
@@ -121,6 +126,30 @@ impl Account<'_> {
             );
             entries.push(Entry::new(words, [line.id.clone(), first.id.clone()]));
         }
+        entries
+    }
+
+    /// What can be said where the target does not work out what the configuration promises, as in a cluster: every line names the
+    /// request's method, and the workload's own proxy has one line at most, with the status that the workload received.
+    fn lines_without_promise(&self, asked: &Asked<'_>, lines: &[&LogLine<'_>]) -> Vec<Entry> {
+        let Side::Workload { name } = asked.side else { return Vec::new() };
+        let of_requests = || {
+            let fields = lines.iter().filter_map(|line| Some((*line, line.log.fields.as_ref()?)));
+            fields.filter(|(_, fields)| fields.method.is_some())
+        };
+        let own: Vec<EvidenceId> =
+            of_requests().filter(|(l, _)| l.proxy == name).map(|(l, _)| l.id.clone()).collect();
+        let mut entries = Vec::new();
+        if own.len() > 1 {
+            let (count, request) = (own.len(), sentences::described(asked));
+            let words = format!("The access log of {name} has {count} lines for {request}.");
+            entries.push(Entry::new(words, own.iter().cloned().chain([asked.id.clone()])));
+        }
+        let judged = of_requests().filter_map(|(line, fields)| {
+            let found = line::without_promise(asked, fields, line.proxy == name);
+            (!found.is_empty()).then(|| contradiction(line.proxy, asked, line, found))
+        });
+        entries.extend(judged);
         entries
     }
 

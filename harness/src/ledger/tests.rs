@@ -58,6 +58,8 @@ struct Books {
     more: Vec<(Side, Option<String>, Fact)>,
     without: Vec<&'static str>,
     promises: Vec<Promise>,
+    /// Whether the target works out what the configuration promises.
+    foreseen: bool,
 }
 
 fn headers(pairs: &[(&str, &str)]) -> Vec<Header> {
@@ -108,6 +110,7 @@ impl Books {
             more: Vec::new(),
             without: Vec::new(),
             promises: vec![Promise::Arrives(Box::new(arrival()))],
+            foreseen: true,
         }
     }
 
@@ -121,6 +124,12 @@ impl Books {
         let mut promised = arrival();
         change(&mut promised);
         Self::with(|b| b.promises = vec![Promise::Arrives(Box::new(promised))])
+    }
+
+    /// The server asked for a client certificate, or it did not.
+    fn asking(mut self, asked: bool) -> Self {
+        self.request.tls.as_mut().unwrap().peer_verification = asked.then(|| "NONE".into());
+        self
     }
 
     fn answer(&mut self) -> &mut meshproof_model::Response {
@@ -166,7 +175,7 @@ impl Books {
         let periods = self.promises.into_iter().enumerate().map(|(n, promise)| Period {
             begun_us: if n == 0 { 0 } else { 9_500 },
             settled_us: if n == 0 { 0 } else { 10_000 + last as u64 },
-            forecast: Some(Arc::new(Always(promise)) as Arc<dyn Forecast>),
+            forecast: self.foreseen.then(|| Arc::new(Always(promise)) as Arc<dyn Forecast>),
         });
         let ledger = Ledger {
             periods: periods.collect(),
@@ -387,6 +396,18 @@ fn tls_that_differs_from_the_configuration_fails() {
         }),
         "client certificate CN=mesh serial 01 instead of no client certificate",
     );
+    let certified = |asked: bool| {
+        Books::promising(|a| {
+            if let Transport::Originated(o) = &mut a.transport {
+                let certificate =
+                    PeerCertificate { subject: "CN=c".into(), serial: "02".into(), ..Default::default() };
+                o.client_certificate = Some(certificate);
+            }
+        })
+        .asking(asked)
+    };
+    fails_with(certified(true), "no client certificate instead of client certificate CN=c serial 02");
+    balances(certified(false));
     fails_with(
         Books::promising(|a| {
             if let Transport::Originated(o) = &mut a.transport {

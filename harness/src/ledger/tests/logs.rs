@@ -139,3 +139,31 @@ fn the_line_of_a_passed_on_connection_counts_its_bytes() {
     balances(passed_on(2000));
     fails_with(passed_on(0), "The access log of sleep says 0 bytes sent instead of more than 4 bytes sent");
 }
+
+#[test]
+fn without_a_promise_the_own_proxys_line_has_the_method_and_the_status() {
+    let unforeseen = |change: fn(&mut Books)| {
+        Books::with(|b| {
+            b.foreseen = false;
+            change(b);
+        })
+    };
+    balances(unforeseen(|b| b.log.upstream_host = Some("192.0.2.1:1".into())));
+    fails_with(unforeseen(|b| b.log.method = Some("PUT".into())), "says method PUT instead of method GET");
+    fails_with(unforeseen(|b| b.log.response_code = Some(503)), "says response code 503");
+    fails_with(
+        unforeseen(|b| {
+            let side = Side::Proxy { name: "sleep".into() };
+            b.more.push((side, Some("t.1".into()), Books::log_fact(b.log.clone())));
+        }),
+        "The access log of sleep has 2 lines for",
+    );
+    // A gateway on the way may repeat a request, and its line is that of another hop.
+    balances(unforeseen(|b| {
+        for status in [503, 200] {
+            let line = LogFields { response_code: Some(status), ..b.log.clone() };
+            let side = Side::Proxy { name: "istio-egressgateway".into() };
+            b.more.push((side, Some("t.1".into()), Books::log_fact(line)));
+        }
+    }));
+}
