@@ -184,11 +184,44 @@ pub trait Instance: Send + Sync {
     /// The environment's: the request could not be sent at all.
     async fn send(&self, workload: &str, request: &RequestSpec) -> Result<Exchange, TargetError>;
 
+    /// Sends requests from a workload over one connection, where the target can: over HTTP/2 at once, otherwise one after the
+    /// other. The result has their order.
+    ///
+    /// # Errors
+    /// As for [`Instance::send`].
+    async fn send_in_line(
+        &self,
+        workload: &str,
+        requests: &[RequestSpec],
+    ) -> Result<Vec<Exchange>, TargetError> {
+        let mut exchanges = Vec::new();
+        for request in requests {
+            exchanges.push(self.send(workload, request).await?);
+        }
+        Ok(exchanges)
+    }
+
     /// Sends a request directly to a server or proxy, through no other proxy.
     ///
     /// # Errors
     /// The environment's.
     async fn probe(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError>;
+
+    /// Sends requests directly, as [`Instance::send_in_line`] does.
+    ///
+    /// # Errors
+    /// As for [`Instance::probe`].
+    async fn probe_in_line(
+        &self,
+        probe: &Probe,
+        requests: &[RequestSpec],
+    ) -> Result<Vec<Exchange>, TargetError> {
+        let mut exchanges = Vec::new();
+        for request in requests {
+            exchanges.push(self.probe(probe, request).await?);
+        }
+        Ok(exchanges)
+    }
 
     /// Returns when the evidence of every exchange that has ended is in the store.
     ///

@@ -33,6 +33,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let hosts: &[&str] = if mesh.has_feature(Feature::Http2) { &[ANY, HTTP1, HTTP2] } else { &[ANY, HTTP1] };
     let generated = client.generated(hosts).await?;
     mesh.check("exchanges-preserved", generated.all_accounted_for())?;
+    mesh.check("events-streamed", generated.events_arrive_one_by_one())?;
     let named = client.header("connection", "x-this-hop").header("x-this-hop", "1");
     let reply = named.get(&format!("http://{ANY}{}", sites::REPORT)).await?;
     let received = mesh.external(ANY).received(&reply).no_header_beginning_with(&["x-this-hop"]);

@@ -25,7 +25,7 @@ use tokio::sync::Mutex;
 use crate::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update, environment,
 };
-use crate::forecast::{KnownServer, LocalForecast};
+use crate::forecast::{KnownServer, LocalForecast, Verified};
 use crate::seat::{Addresses, in_cluster, plain_service};
 use meshproof_harness::feature::Feature;
 use meshproof_harness::forecast::Forecast;
@@ -52,6 +52,8 @@ pub(crate) struct LocalInstance {
     mesh_ca: Authority,
     data_plane: Box<dyn DataPlane>,
     workloads: BTreeMap<String, WorkloadClient>,
+    /// Sends what does not come from a workload.
+    prober: WorkloadClient,
     applications: BTreeMap<String, Arc<LookupApplication>>,
     plain: Vec<(Service, Arc<dyn RunningService>)>,
     /// Locked during a change: changes are applied one after another.
@@ -136,8 +138,12 @@ impl LocalInstance {
             let route = Route::capture(proxy.outbound.iter().copied());
             let client =
                 WorkloadClient::new(&proxy.name, route, &roots, &seat.timeouts).map_err(environment)?;
+            let client = client.reporting_to(seat.store.deliveries().clone());
             workloads.insert(proxy.name.clone(), client);
         }
+        let prober = WorkloadClient::new("probe", Route::default(), &roots, &seat.timeouts)
+            .map_err(environment)?
+            .reporting_to(seat.store.deliveries().clone());
         for workload in &seat.topology.workloads {
             let (Some(application), Some(client)) = (&workload.serves, workloads.get(&workload.name)) else {
                 continue;
@@ -167,6 +173,7 @@ impl LocalInstance {
             mesh_ca,
             data_plane,
             workloads,
+            prober,
             applications,
             plain,
             configuration: Mutex::default(),
@@ -253,6 +260,7 @@ impl LocalInstance {
             proxies: self.addresses.proxies.clone(),
             servers: self.servers_by_address(&endpoints),
             roots: self.roots.to_string(),
+            verified: Verified::default(),
         };
         let mut table = self.deployed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         table.forecast = Some(Arc::new(forecast));
@@ -324,6 +332,22 @@ impl LocalInstance {
         services.extend(self.plain.iter().map(|(_, service)| Arc::clone(service)));
         services.extend(self.applications.values().map(|app| Arc::clone(app) as _));
         services
+    }
+
+    /// A client for these requests.
+    fn probing<'a>(
+        &self,
+        probe: &Probe,
+        requests: impl IntoIterator<Item = &'a RequestSpec>,
+    ) -> Result<WorkloadClient, TargetError> {
+        let mut route = Route::default();
+        for request in requests {
+            let url: http::Uri = request.url.parse().map_err(environment)?;
+            let host = url.host().unwrap_or_default();
+            let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
+            route = route.and(host, port, self.probe_address(probe, host, port)?);
+        }
+        Ok(self.prober.routed(route))
     }
 
     /// The address that a probe's URL stands for.
@@ -458,22 +482,29 @@ impl Instance for LocalInstance {
         Ok(client.exchange(request).await)
     }
 
+    async fn send_in_line(
+        &self,
+        workload: &str,
+        requests: &[RequestSpec],
+    ) -> Result<Vec<Exchange>, TargetError> {
+        let client = self.workloads.get(workload);
+        let client = client.ok_or_else(|| environment(format!("the scenario has no workload {workload}")))?;
+        Ok(client.in_line(requests).await)
+    }
+
     async fn probe(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError> {
         if let (Probe::External, ExternalChoice::Live) = (probe, self.seat.external) {
             return Ok(self.servers.real_hosts.ask(request, &self.seat.timeouts).await);
         }
-        let url: http::Uri = request.url.parse().map_err(environment)?;
-        let host = url.host().unwrap_or_default();
-        let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
-        let address = self.probe_address(probe, host, port)?;
-        let client = WorkloadClient::new(
-            "probe",
-            Route::direct(host, port, address),
-            &self.roots,
-            &self.seat.timeouts,
-        )
-        .map_err(environment)?;
-        Ok(client.exchange(request).await)
+        Ok(self.probing(probe, [request])?.exchange(request).await)
+    }
+
+    async fn probe_in_line(
+        &self,
+        probe: &Probe,
+        requests: &[RequestSpec],
+    ) -> Result<Vec<Exchange>, TargetError> {
+        Ok(self.probing(probe, requests)?.in_line(requests).await)
     }
 
     async fn settle(&self) -> Result<(), TargetError> {
