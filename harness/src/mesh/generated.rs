@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use meshproof_model::{Difference, Evidence, EvidenceId, Feature};
+use meshproof_model::{Difference, Evidence, EvidenceId};
 
 use super::client::Client;
 use super::{Stop, micros};
@@ -107,7 +107,7 @@ impl Generated {
 }
 
 impl Client<'_> {
-    /// Sends generated exchanges to these hosts, as many as the run's budget says, and holds each against the ledger. Stops
+    /// Sends generated exchanges, as many as the run's budget says, and holds each against the ledger. Stops
     /// at the first batch in which one fails, and makes the failing connection smaller. Exchanges that pass are counted and
     /// not kept, but for a few.
     ///
@@ -115,13 +115,9 @@ impl Client<'_> {
     ///
     /// # Errors
     /// As for [`Client::get`].
-    pub async fn generated(&self, hosts: &[&str]) -> Result<Generated, Stop> {
+    pub async fn generated(&self, grammar: Grammar<'_>) -> Result<Generated, Stop> {
         let traffic = self.mesh.setting.traffic;
-        let grammar = Grammar {
-            http2: self.mesh.has_feature(Feature::Http2),
-            web_socket: self.mesh.has_feature(Feature::WebSocket),
-        };
-        let mut generator = Generator::new(traffic.seed, hosts, grammar);
+        let mut generator = Generator::new(traffic.seed, grammar);
         let mut done = Generated {
             traffic,
             exchanges: 0,

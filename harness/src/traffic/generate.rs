@@ -122,13 +122,16 @@ const TRAILERS: &[(&str, &str)] = &[("x-checksum", "sha-256=:AAAA:"), ("server-t
 /// What a client says over WebSocket.
 const MESSAGES: &[&str] = &["hello", "twice: hello", "", "{\"a\": [1, 2]}", "Grüezi, 世界", "twice: \u{0}"];
 
-/// What the generator may use: an implementation may declare that it lacks some of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grammar {
-    /// Clients that speak HTTP/2.
+/// Where generated exchanges go, and what they may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Grammar<'a> {
+    /// The hosts; at least one.
+    pub hosts: &'a [&'a str],
+    /// Those to which connections can be switched over to WebSocket all the way: HTTP/2 needs an extension for that (RFC 8441),
+    /// which a server or a hop of the mesh may lack.
+    pub web_socket: &'a [&'a str],
+    /// Whether clients may speak HTTP/2.
     pub http2: bool,
-    /// Conversations over WebSocket.
-    pub web_socket: bool,
 }
 
 /// What a connection is made for.
@@ -169,16 +172,18 @@ const KINDS: &[Kind] = &[
 pub struct Generator {
     rng: Rng,
     hosts: Vec<String>,
-    grammar: Grammar,
+    web_socket: Vec<String>,
+    http2: bool,
     made: usize,
 }
 
 impl Generator {
-    /// For exchanges with these hosts; at least one.
+    /// Begins with one connection of each kind.
     #[must_use]
-    pub fn new(seed: u64, hosts: &[&str], grammar: Grammar) -> Self {
-        let hosts = hosts.iter().map(|h| (*h).to_owned()).collect();
-        Self { rng: Rng::with_seed(seed), hosts, grammar, made: 0 }
+    pub fn new(seed: u64, grammar: Grammar<'_>) -> Self {
+        let owned = |hosts: &[&str]| hosts.iter().map(|h| (*h).to_owned()).collect();
+        let Grammar { hosts, web_socket, http2 } = grammar;
+        Self { rng: Rng::with_seed(seed), hosts: owned(hosts), web_socket: owned(web_socket), http2, made: 0 }
     }
 
     /// The next connection, with at most so many exchanges.
@@ -188,12 +193,12 @@ impl Generator {
             None => self.kind(),
         };
         self.made += 1;
-        let several = if matches!(kind, Kind::Several | Kind::Http2) { self.rng.usize(2..8) } else { 1 };
+        let several = if matches!(kind, Kind::Several | Kind::Http2) { self.rng.usize(2..6) } else { 1 };
         let exchanges = (0..several.min(most).max(1)).map(|_| self.exchange()).collect();
         let mut connection = GeneratedConnection { client: ClientHttp::Http1, segment: None, exchanges };
         match kind {
             Kind::Several => {}
-            Kind::Http2 if self.grammar.http2 => connection.client = ClientHttp::Http2,
+            Kind::Http2 if self.http2 => connection.client = ClientHttp::Http2,
             Kind::Segments => connection.segment = Some(self.rng.usize(1..200)),
             Kind::Http2
             | Kind::Http10
@@ -265,20 +270,18 @@ impl Generator {
                     trailers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             }
             Kind::EarlyHints => exchange.answer.early_hints = true,
-            Kind::WebSocket if self.grammar.web_socket => {
-                let messages = 1 + self.rng.usize(0..5);
+            Kind::WebSocket => {
+                let Some(host) = self.one(&self.web_socket.clone()).cloned() else { return };
+                let messages = (0..self.rng.usize(1..6)).filter_map(|_| self.one(MESSAGES));
                 *exchange = GeneratedExchange {
                     target: exchange.target.clone(),
-                    messages: (0..messages)
-                        .filter_map(|_| self.one(MESSAGES))
-                        .map(|m| (*m).to_owned())
-                        .collect(),
+                    messages: messages.map(|message| (*message).to_owned()).collect(),
                     answer: AnswerSpec {
                         framing: AnswerFraming::WebSocket,
                         status: 101,
                         ..AnswerSpec::plain()
                     },
-                    ..GeneratedExchange::plain(&exchange.host)
+                    ..GeneratedExchange::plain(&host)
                 };
             }
             Kind::Closes => exchange.answer.closes = true,
@@ -291,7 +294,7 @@ impl Generator {
                 exchange.answer.framing = AnswerFraming::PiecesBreakOff;
             }
             Kind::NoAnswer => exchange.answer.framing = AnswerFraming::NoAnswer,
-            Kind::Several | Kind::Http2 | Kind::Segments | Kind::WebSocket => {}
+            Kind::Several | Kind::Http2 | Kind::Segments => {}
         }
     }
 
@@ -389,12 +392,13 @@ impl Generator {
 mod tests {
     use super::*;
 
-    const ALL: Grammar = Grammar { http2: true, web_socket: true };
+    const ALL: Grammar<'_> =
+        Grammar { hosts: &["a.example", "b.example"], web_socket: &["b.example"], http2: true };
 
     #[test]
     fn the_same_seed_makes_the_same_exchanges_and_another_seed_others() {
         let make = |seed| {
-            let mut generator = Generator::new(seed, &["a.example", "b.example"], ALL);
+            let mut generator = Generator::new(seed, ALL);
             (0..200).map(|_| generator.next_connection(48)).collect::<Vec<_>>()
         };
         assert_eq!(make(7), make(7));
@@ -403,7 +407,7 @@ mod tests {
 
     #[test]
     fn every_generated_connection_can_be_sent_and_read_back_from_its_case() {
-        let mut generator = Generator::new(3, &["a.example"], ALL);
+        let mut generator = Generator::new(3, ALL);
         for _ in 0..2000 {
             let connection = generator.next_connection(4);
             assert!((1..=4).contains(&connection.exchanges.len()));
@@ -418,7 +422,7 @@ mod tests {
 
     #[test]
     fn the_first_exchanges_have_something_of_everything() {
-        let mut generator = Generator::new(1, &["a.example"], ALL);
+        let mut generator = Generator::new(1, ALL);
         let first: Vec<_> = (0..KINDS.len()).map(|_| generator.next_connection(48)).collect();
         let exchanges = || first.iter().flat_map(|connection| &connection.exchanges);
         let framed = |framing| exchanges().any(|e| e.answer.framing == framing);
@@ -440,7 +444,7 @@ mod tests {
 
     #[test]
     fn what_an_implementation_lacks_is_not_generated() {
-        let mut generator = Generator::new(1, &["a.example"], Grammar { http2: false, web_socket: false });
+        let mut generator = Generator::new(1, Grammar { web_socket: &[], http2: false, ..ALL });
         for _ in 0..500 {
             let connection = generator.next_connection(48);
             assert_ne!(connection.client, ClientHttp::Http2);

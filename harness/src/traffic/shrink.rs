@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn shrinking_ends_at_the_one_header_that_fails() {
-        let mut generator = Generator::new(5, &["a.example"], Grammar { http2: true, web_socket: true });
+        let grammar = Grammar { hosts: &["a.example"], web_socket: &["a.example"], http2: true };
+        let mut generator = Generator::new(5, grammar);
         let mut connection = generator.next_connection(48);
         connection.exchanges.extend(generator.next_connection(48).exchanges);
         connection.segment = Some(3);

@@ -75,6 +75,8 @@ struct Configuration {
 #[derive(Default)]
 struct Deployed {
     services: BTreeMap<String, Arc<dyn RunningService>>,
+    /// By host: the service that answers for it under its own host.
+    aliases: BTreeMap<String, String>,
     /// PEM, by host: the chains that they present.
     chains: BTreeMap<String, String>,
     /// What the configuration in force promises.
@@ -199,7 +201,8 @@ impl LocalInstance {
                 })
                 .collect::<Vec<_>>()
         };
-        table.services.iter().flat_map(lead).collect()
+        let aliases = table.aliases.iter().filter_map(|(host, of)| Some((host, table.services.get(of)?)));
+        table.services.iter().chain(aliases).flat_map(lead).collect()
     }
 
     async fn bring_into_force(&self, state: &mut Configuration) -> Result<(), TargetError> {
@@ -270,7 +273,8 @@ impl LocalInstance {
     /// Every server of the suite that a request may arrive at.
     fn servers_by_address(&self, endpoints: &[OriginalDestination]) -> BTreeMap<SocketAddr, KnownServer> {
         let table = self.deployed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let outside = endpoints.iter().map(|e| {
+        let own = |e: &&OriginalDestination| !table.aliases.contains_key(&e.host);
+        let outside = endpoints.iter().filter(own).map(|e| {
             let chain = table.chains.get(&e.host).filter(|_| e.port == 443).cloned();
             (e.address, KnownServer { host: e.host.clone(), port: e.port, chain })
         });
@@ -322,6 +326,7 @@ impl LocalInstance {
 
     fn external_address(&self, host: &str, port: u16) -> Option<SocketAddr> {
         let table = self.deployed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let host = table.aliases.get(host).map_or(host, String::as_str);
         table.services.get(host)?.address(port)
     }
 
@@ -411,10 +416,11 @@ impl Instance for LocalInstance {
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
         let mut state = self.configuration.lock().await;
-        let mut chains = BTreeMap::new();
+        let (mut chains, mut aliases) = (BTreeMap::new(), BTreeMap::new());
         let starting = specs.into_iter().map(|(mut spec, documented)| {
             self.factory.spoil_external(&mut spec);
             let host = spec.host.clone();
+            aliases.extend(spec.aliases.iter().map(|alias| (alias.clone(), host.clone())));
             if let Some(tls) = &spec.tls {
                 chains.insert(host.clone(), tls.certificate.clone());
             }
@@ -425,6 +431,7 @@ impl Instance for LocalInstance {
         let replaced: Vec<Arc<dyn RunningService>> = {
             let mut table = self.deployed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             table.chains.append(&mut chains);
+            table.aliases.append(&mut aliases);
             started.into_iter().filter_map(|(host, service)| table.services.insert(host, service)).collect()
         };
         let limit = self.seat.timeouts.get(Timeout::Applied);

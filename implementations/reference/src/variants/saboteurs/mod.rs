@@ -15,6 +15,7 @@ mod responses;
 mod secrets;
 mod sending;
 mod stale;
+mod streams;
 mod verification;
 mod way_out;
 
@@ -39,4 +40,5 @@ pub(super) const TABLES: &[&[Definition]] = &[
     log::TABLE,
     external::TABLE,
     accounts::TABLE,
+    streams::TABLE,
 ];
