@@ -95,6 +95,7 @@ impl Store {
     }
 
     /// Takes out what was recorded from this mark on, but for these pieces. What is taken out does not count as lost.
+    #[must_use]
     pub fn retire(&self, from: usize, kept: &BTreeSet<EvidenceId>) -> Vec<Evidence> {
         let mut inner = self.lock();
         let from = from.min(inner.evidence.len());

@@ -6,7 +6,7 @@ use meshproof_harness::external::HttpVersions;
 use meshproof_harness::external_server::ExternalServer;
 use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
-use meshproof_harness::traffic::Grammar;
+use meshproof_harness::traffic::{Aspect, Grammar};
 
 use crate::placement::Placement;
 use crate::sites;
@@ -45,7 +45,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         http2,
     };
     let generated = client.generated(grammar).await?;
-    mesh.check("exchanges-preserved", generated.all_accounted_for())?;
+    mesh.check("exchanges-preserved", generated.accounted_for(Aspect::Preservation))?;
+    mesh.check("interim-answer-passed-over", generated.accounted_for(Aspect::Interim))?;
+    mesh.check("truncation-visible", generated.accounted_for(Aspect::Truncation))?;
     mesh.check("events-streamed", generated.events_arrive_one_by_one())?;
     let named = client.header("connection", "x-this-hop").header("x-this-hop", "1");
     let reply = named.get(&format!("http://{ANY}{}", sites::REPORT)).await?;

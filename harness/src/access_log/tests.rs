@@ -395,16 +395,18 @@ fn everywhere(pieces: &[&Piece], text: &[u8]) -> u8 {
     let mut after = vec![0_u8; text.len() + 1];
     after[text.len()] = 1;
     for piece in pieces.iter().rev() {
-        let ends = |at: usize| {
+        let mut ways = vec![0; after.len()];
+        // In how many ways the piece may go on from the place after this one.
+        let mut further = 0_u8;
+        for at in (0..=text.len()).rev() {
             let follows = text[at..].starts_with(piece.then.as_bytes());
-            if follows { after[at + piece.then.len()] } else { 0 }
-        };
-        let ways = |begin: usize| {
-            let first = begin + usize::from(!piece.class.may_be_empty());
-            let inside = text[begin..].iter().take_while(|byte| piece.class.admits(**byte)).count();
-            (first..=begin + inside).fold(0_u8, |sum, at| sum.saturating_add(ends(at)).min(2))
-        };
-        after = (0..=text.len()).map(ways).collect();
+            let ends = if follows { after[at + piece.then.len()] } else { 0 };
+            let goes_on =
+                if text.get(at).is_some_and(|byte| piece.class.admits(*byte)) { further } else { 0 };
+            further = ends.saturating_add(goes_on).min(2);
+            ways[at] = if piece.class.may_be_empty() { further } else { goes_on };
+        }
+        after = ways;
     }
     after[0]
 }

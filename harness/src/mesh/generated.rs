@@ -10,7 +10,9 @@ use super::client::Client;
 use super::{Stop, micros};
 use crate::claim::{Claim, Finding, View};
 use crate::ledger::{Entry, Ledger};
-use crate::traffic::{AnswerFraming, Budget, GeneratedConnection, Generator, Grammar, Traffic, candidates};
+use crate::traffic::{
+    AnswerFraming, Aspect, Budget, GeneratedConnection, Generator, Grammar, Traffic, candidates,
+};
 
 /// How many exchanges are in flight together, and judged together.
 const BATCH: usize = 64;
@@ -29,7 +31,7 @@ pub struct Generated {
     /// How many of them were answered by events, one at a time.
     streams: u64,
     samples: Vec<EvidenceId>,
-    failure: Option<Failure>,
+    failures: Vec<Failure>,
     held_up: Option<HeldUp>,
 }
 
@@ -52,10 +54,10 @@ struct HeldUp {
 }
 
 impl Generated {
-    /// Every generated exchange is accounted for.
-    pub fn all_accounted_for(&self) -> Claim {
+    /// Every generated exchange is accounted for: those that put this aspect to the test.
+    pub fn accounted_for(&self, aspect: Aspect) -> Claim {
         let this = self.clone();
-        Claim::new(move |_| this.accounted_for())
+        Claim::new(move |_| this.finding(aspect))
     }
 
     /// Each event of a stream reaches the client before the server sends the next.
@@ -64,10 +66,20 @@ impl Generated {
         Claim::new(move |_| this.one_by_one())
     }
 
-    fn accounted_for(&self) -> Finding {
+    fn failure(&self, aspect: Aspect) -> Option<&Failure> {
+        self.failures.iter().find(|failure| failure.smallest.aspect() == aspect)
+    }
+
+    fn finding(&self, aspect: Aspect) -> Finding {
         let Traffic { seed, .. } = self.traffic;
-        let expected = "every generated exchange arrives as it was sent, and its answer comes back as the server gave it";
-        let Some(failure) = &self.failure else {
+        let expected = match aspect {
+            Aspect::Preservation => {
+                "every generated exchange arrives as it was sent, and its answer comes back as the server gave it"
+            }
+            Aspect::Interim => "the final answer that follows 103 comes back as the server gave it",
+            Aspect::Truncation => "an answer that breaks off does not look complete to the client",
+        };
+        let Some(failure) = self.failure(aspect) else {
             let seen = format!("{} generated exchanges (seed {seed}) are accounted for", self.exchanges);
             return Finding::holds(expected, seen, self.samples.clone());
         };
@@ -107,9 +119,9 @@ impl Generated {
 }
 
 impl Client<'_> {
-    /// Sends generated exchanges, as many as the run's budget says, and holds each against the ledger. Stops
-    /// at the first batch in which one fails, and makes the failing connection smaller. Exchanges that pass are counted and
-    /// not kept, but for a few.
+    /// Sends generated exchanges, as many as the run's budget says, and holds each against the ledger. Makes a failing
+    /// connection smaller. After a failure of [`Aspect::Preservation`] it stops; after another one it goes on without
+    /// connections of that aspect. Exchanges that pass are counted and not kept, but for a few.
     ///
     /// The servers must be embedded ones, and the configuration in force must stay the same meanwhile.
     ///
@@ -123,7 +135,7 @@ impl Client<'_> {
             exchanges: 0,
             streams: 0,
             samples: Vec::new(),
-            failure: None,
+            failures: Vec::new(),
             held_up: None,
         };
         let begun = Instant::now();
@@ -157,15 +169,25 @@ impl Client<'_> {
                 done.exchanges += batch.iter().map(|c| c.exchanges.len() as u64).sum::<u64>();
                 let mut judged = self.batch(&batch, done.samples.is_empty()).await?;
                 done.take(&mut judged);
-                if let Some((first, entry)) = judged.failed.first() {
+                for (place, entry) in &judged.failed {
+                    if done.failure(batch[*place].aspect()).is_some() {
+                        continue;
+                    }
                     let failure = Failure {
-                        smallest: batch[*first].clone(),
+                        smallest: batch[*place].clone(),
                         words: entry.words.clone(),
                         evidence: entry.evidence.clone(),
                         differences: entry.differences.clone(),
                         in_batch: judged.failed.len(),
                     };
-                    done.failure = Some(if traffic.shrink { self.shrink(failure).await? } else { failure });
+                    let failure = if traffic.shrink { self.shrink(failure).await? } else { failure };
+                    let aspect = failure.smallest.aspect();
+                    if done.failure(aspect).is_none() {
+                        done.failures.push(failure);
+                        generator.leave_out(aspect);
+                    }
+                }
+                if done.failure(Aspect::Preservation).is_some() {
                     return Ok(done);
                 }
             }

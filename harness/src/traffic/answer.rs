@@ -78,6 +78,12 @@ impl AnswerSpec {
         }
     }
 
+    /// Whether the answer ends in the middle.
+    #[must_use]
+    pub fn breaks_off(&self) -> bool {
+        matches!(self.framing, AnswerFraming::BreaksOff | AnswerFraming::PiecesBreakOff)
+    }
+
     /// Whether the server ends the connection, so that it may take another request with it.
     #[must_use]
     pub fn ends_connection(&self) -> bool {

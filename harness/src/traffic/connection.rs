@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::answer::AnswerSpec;
 use super::exchange::GeneratedExchange;
 use crate::workload::{HttpChoice, RequestSpec};
 
@@ -31,7 +32,31 @@ pub enum ClientHttp {
     Http10,
 }
 
+/// What a failing connection says most about. Each is a check of its own, so that a proxy that fails one is asked for the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aspect {
+    /// Requests and answers arrive as they were sent.
+    Preservation,
+    /// An interim answer is not the final one.
+    Interim,
+    /// An incomplete answer is not passed off as complete.
+    Truncation,
+}
+
 impl GeneratedConnection {
+    /// What this connection puts to the test beyond what every other one does.
+    #[must_use]
+    pub fn aspect(&self) -> Aspect {
+        let answers = || self.exchanges.iter().map(|exchange| &exchange.answer);
+        if answers().any(|answer| answer.early_hints) {
+            Aspect::Interim
+        } else if answers().any(AnswerSpec::breaks_off) {
+            Aspect::Truncation
+        } else {
+            Aspect::Preservation
+        }
+    }
+
     /// An HTTP/1.1 connection for one exchange.
     #[must_use]
     pub fn of(exchange: GeneratedExchange) -> Self {

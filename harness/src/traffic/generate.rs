@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use super::answer::{AnswerFraming, AnswerSpec, EVENT};
-use super::connection::{ClientHttp, GeneratedConnection};
+use super::connection::{Aspect, ClientHttp, GeneratedConnection};
 use super::exchange::GeneratedExchange;
 
 /// Methods of RFC 9110, section 9.3, of RFC 5789, and some that no proxy knows. CONNECT is not forwarded, and TRACE is often
@@ -174,6 +174,7 @@ pub struct Generator {
     hosts: Vec<String>,
     web_socket: Vec<String>,
     http2: bool,
+    left_out: Vec<Aspect>,
     made: usize,
 }
 
@@ -183,7 +184,19 @@ impl Generator {
     pub fn new(seed: u64, grammar: Grammar<'_>) -> Self {
         let owned = |hosts: &[&str]| hosts.iter().map(|h| (*h).to_owned()).collect();
         let Grammar { hosts, web_socket, http2 } = grammar;
-        Self { rng: Rng::with_seed(seed), hosts: owned(hosts), web_socket: owned(web_socket), http2, made: 0 }
+        Self {
+            rng: Rng::with_seed(seed),
+            hosts: owned(hosts),
+            web_socket: owned(web_socket),
+            http2,
+            left_out: Vec::new(),
+            made: 0,
+        }
+    }
+
+    /// From now on, no connection has this aspect. [`Aspect::Preservation`] stays.
+    pub fn leave_out(&mut self, aspect: Aspect) {
+        self.left_out.push(aspect);
     }
 
     /// The next connection, with at most so many exchanges.
@@ -192,6 +205,20 @@ impl Generator {
             Some(kind) => *kind,
             None => self.kind(),
         };
+        let aspect = match kind {
+            Kind::EarlyHints => Aspect::Interim,
+            Kind::BreaksOff | Kind::PiecesBreakOff => Aspect::Truncation,
+            Kind::Several
+            | Kind::Http2
+            | Kind::Http10
+            | Kind::Segments
+            | Kind::Events
+            | Kind::Trailers
+            | Kind::WebSocket
+            | Kind::Closes
+            | Kind::NoAnswer => Aspect::Preservation,
+        };
+        let kind = if self.left_out.contains(&aspect) { Kind::Several } else { kind };
         self.made += 1;
         let several = if matches!(kind, Kind::Several | Kind::Http2) { self.rng.usize(2..6) } else { 1 };
         let exchanges = (0..several.min(most).max(1)).map(|_| self.exchange()).collect();
@@ -440,6 +467,16 @@ mod tests {
         assert!(first.iter().any(|c| c.segment.is_some()));
         assert!(first.iter().any(|c| c.client == ClientHttp::Http2 && c.exchanges.len() > 1));
         assert!(first.iter().any(|c| c.client == ClientHttp::Http10));
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_generated_any_more() {
+        let mut generator = Generator::new(1, ALL);
+        generator.leave_out(Aspect::Interim);
+        generator.leave_out(Aspect::Truncation);
+        for _ in 0..500 {
+            assert_eq!(generator.next_connection(48).aspect(), Aspect::Preservation);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use answer::{AnswerFraming, AnswerSpec, DIRECTIONS, EVENT, events};
-pub use connection::{ClientHttp, GeneratedConnection};
+pub use connection::{Aspect, ClientHttp, GeneratedConnection};
 pub use exchange::GeneratedExchange;
 pub use generate::{Generator, Grammar};
 pub(crate) use shrink::candidates;

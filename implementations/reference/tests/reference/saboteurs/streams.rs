@@ -211,23 +211,25 @@ async fn a_connection_that_its_server_has_closed_is_used_again() {
     for (saboteur, second) in [(None, "200"), (Some("use-closed-connections"), "503")] {
         let (socket, address) = listening().await;
         let (_bench, bind) = before(saboteur, address).await;
+        let (close, asked) = oneshot::channel::<()>();
         let (closed, wait) = oneshot::channel();
         tokio::spawn(async move {
-            let mut closed = Some(closed);
+            let mut first = Some((asked, closed));
             while let Ok((mut stream, _)) = socket.accept().await {
                 read_until(&mut stream, "\r\n\r\n").await;
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+                let Some((asked, closed)) = first.take() else { continue };
+                asked.await.unwrap();
                 stream.shutdown().await.unwrap();
                 // Until the proxy has closed its end, too.
                 let _ended = stream.read(&mut [0; 16]).await;
-                if let Some(closed) = closed.take() {
-                    closed.send(()).unwrap();
-                }
+                closed.send(()).unwrap();
             }
         });
         let mut client = TcpStream::connect(bind).await.unwrap();
         client.write_all(get("").as_bytes()).await.unwrap();
         assert!(read_until(&mut client, "ok").await.starts_with("HTTP/1.1 200"));
+        close.send(()).unwrap();
         timeout(PATIENCE, wait).await.expect("in time").unwrap();
         client.write_all(get("Connection: close\r\n").as_bytes()).await.unwrap();
         let mut answer = Vec::new();
