@@ -5,7 +5,7 @@ use crate::feature::Feature;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation};
@@ -140,6 +140,23 @@ pub enum Probe {
     },
 }
 
+/// An exchange, and when it ended: others over the same connection end later.
+#[derive(Clone, Debug)]
+pub struct EndedExchange {
+    /// What happened.
+    pub exchange: Exchange,
+    /// When its answer had arrived, or failed to.
+    pub ended: Instant,
+}
+
+impl EndedExchange {
+    /// It has just ended.
+    #[must_use]
+    pub fn now(exchange: Exchange) -> Self {
+        Self { exchange, ended: Instant::now() }
+    }
+}
+
 /// One implementation's mesh, for one scenario.
 #[async_trait]
 pub trait Instance: Send + Sync {
@@ -193,10 +210,10 @@ pub trait Instance: Send + Sync {
         &self,
         workload: &str,
         requests: &[RequestSpec],
-    ) -> Result<Vec<Exchange>, TargetError> {
+    ) -> Result<Vec<EndedExchange>, TargetError> {
         let mut exchanges = Vec::new();
         for request in requests {
-            exchanges.push(self.send(workload, request).await?);
+            exchanges.push(EndedExchange::now(self.send(workload, request).await?));
         }
         Ok(exchanges)
     }
@@ -215,10 +232,10 @@ pub trait Instance: Send + Sync {
         &self,
         probe: &Probe,
         requests: &[RequestSpec],
-    ) -> Result<Vec<Exchange>, TargetError> {
+    ) -> Result<Vec<EndedExchange>, TargetError> {
         let mut exchanges = Vec::new();
         for request in requests {
-            exchanges.push(self.probe(probe, request).await?);
+            exchanges.push(EndedExchange::now(self.probe(probe, request).await?));
         }
         Ok(exchanges)
     }

@@ -17,7 +17,7 @@ use super::{Mesh, Origin, Stop, micros};
 use crate::claim::{Load, Reply};
 use crate::digest::sample;
 use crate::holding::{self, HELD_BODY};
-use crate::target::Probe;
+use crate::target::{EndedExchange, Probe};
 use crate::timeouts::Timeout;
 use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 
@@ -304,17 +304,12 @@ impl Mesh {
             Origin::Workload(name) => self.instance.send_in_line(name, &requests).await,
             Origin::Probe(probe) => self.instance.probe_in_line(probe, &requests).await,
         }?;
-        let mut ended_us = self.setting.seat.store.now_us();
-        let mut asked = Vec::new();
-        for (request, exchange) in requests.iter().zip(exchanges).rev() {
-            let took_us = exchange.duration_us;
-            asked.push(self.asked(request, exchange, ended_us)?);
-            if request.http != HttpChoice::Http2 {
-                ended_us = ended_us.saturating_sub(took_us);
-            }
-        }
-        asked.reverse();
-        Ok(asked)
+        let (now, now_us) = (Instant::now(), self.setting.seat.store.now_us());
+        let asked = requests.iter().zip(exchanges).map(|(request, EndedExchange { exchange, ended })| {
+            let ended_us = now_us.saturating_sub(micros(now.saturating_duration_since(ended)));
+            self.asked(request, exchange, ended_us)
+        });
+        asked.collect()
     }
 
     fn asked(&self, request: &RequestSpec, exchange: Exchange, ended_us: u64) -> Result<Asked, Stop> {

@@ -16,7 +16,7 @@ use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
 use meshproof_harness::run_folder;
 use meshproof_harness::store::Store;
-use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
+use meshproof_harness::target::{ConfigChange, EndedExchange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::topology::service_host;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Fact, Side};
@@ -502,7 +502,7 @@ impl Instance for LocalInstance {
         &self,
         workload: &str,
         requests: &[RequestSpec],
-    ) -> Result<Vec<Exchange>, TargetError> {
+    ) -> Result<Vec<EndedExchange>, TargetError> {
         let client = self.workloads.get(workload);
         let client = client.ok_or_else(|| environment(format!("the scenario has no workload {workload}")))?;
         Ok(client.in_line(requests).await)
@@ -519,7 +519,7 @@ impl Instance for LocalInstance {
         &self,
         probe: &Probe,
         requests: &[RequestSpec],
-    ) -> Result<Vec<Exchange>, TargetError> {
+    ) -> Result<Vec<EndedExchange>, TargetError> {
         Ok(self.probing(probe, requests)?.in_line(requests).await)
     }
 

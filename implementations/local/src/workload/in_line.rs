@@ -22,7 +22,14 @@ pub(super) struct Spoken {
     pub(super) result: Result<Response, ExchangeError>,
     /// What was written for it, and how much.
     pub(super) sent: (String, u64),
-    pub(super) took: Duration,
+    pub(super) began: Instant,
+    pub(super) ended: Instant,
+}
+
+impl Spoken {
+    fn now(result: Result<Response, ExchangeError>, wire: &Wire, began: Instant) -> Self {
+        Self { result, sent: wire.shown(), began, ended: Instant::now() }
+    }
 }
 
 /// Sends requests to one address: over HTTP/2 at once, otherwise one after the other. A connection that the other end closes
@@ -39,7 +46,7 @@ pub(super) async fn in_line(targets: Vec<Target>, limit: Duration) -> Vec<Spoken
             Ok(connection) => one_after_the_other(connection, &wire, &mut targets, &mut spoken, limit).await,
             Err(error) => {
                 targets.pop_front();
-                spoken.push(Spoken { result: Err(error), sent: wire.shown(), took: began.elapsed() });
+                spoken.push(Spoken::now(Err(error), &wire, began));
             }
         }
     }
@@ -92,7 +99,7 @@ async fn one_after_the_other(
             let goes_on = result.as_ref().is_ok_and(|(response, whole)| *whole && stays_open(response));
             let whole = result.as_ref().is_ok_and(|(_, whole)| *whole);
             let result = result.map(|(response, _)| response);
-            spoken.push(Spoken { result, sent: wire.shown(), took: began.elapsed() });
+            spoken.push(Spoken::now(result, wire, began));
             if !goes_on {
                 return whole;
             }
@@ -135,7 +142,7 @@ async fn at_once(targets: Vec<Target>, limit: Duration) -> Vec<Spoken> {
     let (sender, connection): (http2::SendRequest<_>, _) = match timed(limit, opening).await {
         Ok(opened) => opened,
         Err(error) => {
-            let failed = |_| Spoken { result: Err(error.clone()), sent: wire.shown(), took: began.elapsed() };
+            let failed = |_| Spoken::now(Err(error.clone()), &wire, began);
             return targets.into_iter().map(failed).collect();
         }
     };
@@ -148,11 +155,12 @@ async fn at_once(targets: Vec<Target>, limit: Duration) -> Vec<Spoken> {
                 Ok(Err(Unanswered { error, .. })) => Err(error),
                 Err(_) => Err(timed_out(limit)),
             };
-            (result, began.elapsed())
+            (result, Instant::now())
         }
     }));
     drop(sender);
     let (answered, _) = drive(connection, answering, |_| true).await;
     tasks.close().await;
-    answered.into_iter().map(|(result, took)| Spoken { result, sent: wire.shown(), took }).collect()
+    let spoken = |(result, ended)| Spoken { result, sent: wire.shown(), began, ended };
+    answered.into_iter().map(spoken).collect()
 }

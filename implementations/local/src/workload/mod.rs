@@ -30,6 +30,7 @@ use crate::http_facts;
 use http::Method;
 use meshproof_harness::delivery::Deliveries;
 use meshproof_harness::digest::sha256;
+use meshproof_harness::target::EndedExchange;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec, authority_of};
 pub use raw::{RawEnd, RawReply, raw};
 
@@ -166,7 +167,7 @@ impl WorkloadClient {
 
     /// Sends requests over one connection: over HTTP/2 at once, otherwise one after the other. The result has their order. No
     /// redirect is followed. Requests with TLS of the client's own, or to several addresses, are sent one by one.
-    pub async fn in_line(&self, requests: &[RequestSpec]) -> Vec<Exchange> {
+    pub async fn in_line(&self, requests: &[RequestSpec]) -> Vec<EndedExchange> {
         let targets = requests.iter().map(|request| {
             let url = Url::parse(&request.url).map_err(|e| format!("not a URL: {e}"))?;
             self.target(request, &url, &self.anonymous)
@@ -179,7 +180,7 @@ impl WorkloadClient {
         if targets.len() < requests.len() || !targets.iter().all(fits) {
             let mut exchanges = Vec::with_capacity(requests.len());
             for request in requests {
-                exchanges.push(self.exchange(request).await);
+                exchanges.push(EndedExchange::now(self.exchange(request).await));
             }
             return exchanges;
         }
@@ -189,8 +190,10 @@ impl WorkloadClient {
             let result = spoken.result.map_or_else(HopResult::Error, HopResult::Response);
             let (sent, sent_bytes) = spoken.sent;
             let hop = Hop { sent, sent_bytes, ..hop(request, headers, result) };
-            let duration_us = u64::try_from(spoken.took.as_micros()).unwrap_or(u64::MAX);
-            Exchange { url: request.url.clone(), hops: vec![hop], duration_us }
+            let took = spoken.ended.saturating_duration_since(spoken.began);
+            let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            let exchange = Exchange { url: request.url.clone(), hops: vec![hop], duration_us };
+            EndedExchange { exchange, ended: spoken.ended }
         };
         requests.iter().zip(headers).zip(spoken).map(exchange).collect()
     }

@@ -43,7 +43,8 @@ impl Wire {
             numbered.map(|(n, r)| RequestSpec { token: format!("t-1.{n}"), ..r }).collect();
         let exchanges = self.client.in_line(&requests).await;
         self.service.settle().await.unwrap();
-        exchanges
+        assert!(exchanges.is_sorted_by_key(|e| e.ended) || connection.client == ClientHttp::Http2);
+        exchanges.into_iter().map(|e| e.exchange).collect()
     }
 
     async fn one(&self, exchange: GeneratedExchange) -> (Exchange, ServerRequest) {

@@ -200,9 +200,12 @@ impl ProxyHooks for UseClosedConnections {
     }
 }
 
-/// By address: server name and verified host of the first request.
+/// Server name and verified host of a request.
+type Names = (Option<String>, Option<String>);
+
+/// By address: those of the first request.
 #[derive(Default)]
-struct FirstSite(Mutex<HashMap<SocketAddr, (Option<String>, Option<String>)>>);
+struct FirstSite(Mutex<HashMap<SocketAddr, Names>>);
 
 impl ProxyHooks for FirstSite {
     fn destination(&self, _request: &RequestFacts<'_>, destination: &mut UpstreamDestination) {
