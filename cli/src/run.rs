@@ -11,6 +11,8 @@ use meshproof_local::external::prepare_container;
 use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::{Event, Report};
 use meshproof_render::terminal::{OutputStyle, Progress, Verbosity, summary};
+use meshproof_scenarios::Paths;
+use meshproof_vectors::limbo;
 use tokio::sync::watch;
 
 use crate::args;
@@ -21,6 +23,11 @@ use crate::runtime::runtime;
 use crate::signals::watch_signals;
 use crate::suite::Suite;
 use crate::target::target;
+
+/// The scenario that certificate paths belong to.
+const PATH_VALIDATION: &str = "path-validation";
+/// The largest file of vectors that is read, in bytes.
+const MAX_VECTORS: u64 = 256 << 20;
 
 /// Runs what the command line selects, and writes the report and the summary. Several targets run one after the other, each
 /// with its own folder below `--out`, and are then compared.
@@ -60,6 +67,7 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
 
 /// Runs the selection on one target.
 fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
+    let suite = asking(suite, args)?;
     let selection = selection(suite, args)?;
     let mut timeouts = meshproof_targets::default_timeouts(target_name);
     for (timeout, duration) in &args.timeouts {
@@ -159,6 +167,33 @@ fn is_used(folder: &Path, selection: &[Selected]) -> bool {
     selection.iter().any(|s| s.scenario.fixtures.manifests().any(|(name, _)| replaced(s.scenario, name)))
 }
 
+/// The suite with the certificate paths that the command line asks for.
+fn asking(suite: Suite, args: &args::Run) -> Result<Suite, Refusal> {
+    let paths = match (&args.vectors, args.matrix) {
+        (None, args::MatrixChoice::Covering) => return Ok(suite),
+        (None, args::MatrixChoice::Full) => Paths::Full,
+        (Some(file), _) => {
+            let unusable = |reason: String| Refusal::Usage(format!("--vectors {}: {reason}", file.display()));
+            let size = std::fs::metadata(file).map_err(|e| unusable(e.to_string()))?.len();
+            if size > MAX_VECTORS {
+                return Err(unusable(format!("it is larger than {} MiB", MAX_VECTORS >> 20)));
+            }
+            let text = std::fs::read_to_string(file).map_err(|e| unusable(e.to_string()))?;
+            Paths::File(Arc::new(limbo::read(&text).map_err(|e| unusable(e.to_string()))?))
+        }
+    };
+    if suite.scenario(PATH_VALIDATION).is_err() {
+        return Err(Refusal::Usage(format!(
+            "--matrix and --vectors are for the scenario {PATH_VALIDATION}, which {} does not have",
+            suite.program
+        )));
+    }
+    let scenarios = meshproof_scenarios::asking(suite.scenarios, &paths);
+    // They stay in memory until the process exits, as those of the program itself do.
+    let scenarios = scenarios.map_err(|e| Refusal::Environment(e.to_string()))?.leak();
+    Ok(Suite { scenarios, ..suite })
+}
+
 /// What runs. Refuses options that exclude each other.
 fn selection(suite: Suite, args: &args::Run) -> Result<Vec<Selected>, Refusal> {
     if args.live && args.external != args::External::Auto {
@@ -166,6 +201,9 @@ fn selection(suite: Suite, args: &args::Run) -> Result<Vec<Selected>, Refusal> {
             "--live uses the documents' real hosts, and --external uses servers of the suite. Use only one of them"
                 .to_owned(),
         ));
+    }
+    if args.vectors.is_some() && args.selectors.is_empty() {
+        return suite.select(&[PATH_VALIDATION.to_owned()], args.live);
     }
     suite.select(&args.selectors, args.live)
 }
@@ -186,13 +224,15 @@ fn repeat(program: &str, args: &args::Run, target: &str, selectors: bool) -> Str
             words.extend(args.nginx_image.iter().map(|image| format!("--nginx-image {}", quoted(image))));
         }
     }
-    if matches!(args.external, args::External::Auto | args::External::Nginx) && target != "cluster" {
+    if matches!(args.external, args::External::Auto | args::External::Nginx)
+        && !meshproof_targets::is_cluster(target)
+    {
         words.extend(args.nginx.iter().map(|nginx| path("--nginx", nginx)));
     }
     if target == "envoy" || target.starts_with("envoy:") {
         words.extend(args.envoy.iter().map(|envoy| path("--envoy", envoy)));
     }
-    if target == "cluster" {
+    if meshproof_targets::is_cluster(target) {
         words.extend(cluster_words(args));
     }
     if args.live {
@@ -213,6 +253,10 @@ fn repeat(program: &str, args: &args::Run, target: &str, selectors: bool) -> Str
     if args.budget != budget {
         words.push(format!("--budget {}", args.budget));
     }
+    if args.matrix == args::MatrixChoice::Full {
+        words.push("--matrix full".to_owned());
+    }
+    words.extend(args.vectors.iter().map(|file| path("--vectors", file)));
     if selectors {
         words.extend(args.selectors.iter().cloned());
     }
@@ -225,6 +269,12 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     let mut words = Vec::new();
     words.extend(at.kubeconfig.iter().map(|f| format!("--kubeconfig {}", quoted(&f.display().to_string()))));
     words.extend(at.context.iter().map(|c| format!("--context {}", quoted(c))));
+    words.extend(put.revision.iter().map(|r| format!("--revision {}", quoted(r))));
+    words.extend(
+        put.namespace_labels
+            .iter()
+            .map(|(k, v)| format!("--namespace-label {}", quoted(&format!("{k}={v}")))),
+    );
     if put.gateways == args::Gateways::Installed {
         words.push(format!("--gateways installed --gateway-namespace {}", quoted(&put.gateway_namespace)));
     }

@@ -6,13 +6,16 @@
 //! and reads no file itself.
 
 mod ask;
+mod assumed;
 mod findings;
 mod flows;
 mod positions;
 pub mod proof;
 mod raw;
+mod request;
 mod source;
 mod trace;
+mod witnesses;
 mod world;
 
 pub use ask::{Answer, Question, QuestionError, Step};

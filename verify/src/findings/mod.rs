@@ -184,7 +184,7 @@ fn delegates(judge: &mut Judge<'_>) {
         .flat_map(|root| {
             raw::items(&root.0, "/spec/http")
                 .into_iter()
-                .filter_map(|(_, r)| flows::delegate(judge.world, root, r).map(Resource::id))
+                .filter_map(|(_, r)| crate::witnesses::delegate(judge.world, root, r).map(Resource::id))
                 .collect::<Vec<_>>()
         })
         .collect();

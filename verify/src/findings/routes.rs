@@ -304,9 +304,9 @@ fn root_of(judge: &Judge<'_>, service: &Resource) -> Resource {
         return service.clone();
     }
     let root = raw::of_kind(judge.world.resources(), "VirtualService").find(|root| {
-        raw::items(&root.0, "/spec/http")
-            .iter()
-            .any(|(_, r)| flows::delegate(judge.world, root, r).is_some_and(|d| d.id() == service.id()))
+        raw::items(&root.0, "/spec/http").iter().any(|(_, r)| {
+            crate::witnesses::delegate(judge.world, root, r).is_some_and(|d| d.id() == service.id())
+        })
     });
     root.and_then(|r| judge.get(&r.id())).unwrap_or(service).clone()
 }

@@ -139,7 +139,7 @@ fn references(judge: &mut Judge<'_>) {
         }
         for (at, route) in raw::items(&service.0, "/spec/http") {
             if route.get("delegate").is_none()
-                || crate::flows::delegate(judge.world, service, route).is_some()
+                || crate::witnesses::delegate(judge.world, service, route).is_some()
             {
                 continue;
             }
