@@ -379,6 +379,9 @@ pub(crate) fn reason(why: &Why) -> String {
         Why::NoRoute => "no route takes the request".to_owned(),
         Why::Blocked => "the mesh allows only hosts that are registered".to_owned(),
         Why::OtherTls { port, expects, gets } => format!("port {port} expects {expects} and gets {gets}"),
+        Why::Credential { name, lacks } if lacks.starts_with("the Secret") => {
+            format!("the Secret of credential {name} is not in the proxy's namespace")
+        }
         Why::Credential { name, lacks } => format!("credential {name} lacks {lacks}"),
     }
 }

@@ -76,8 +76,6 @@ impl Layer {
 #[derive(Clone, Debug)]
 pub(crate) struct Hop {
     pub(crate) proxy: usize,
-    /// The port that the proxy took it on.
-    pub(crate) port: u16,
     /// The VirtualService's route that decided.
     pub(crate) route: Option<RouteOf>,
     pub(crate) cluster: String,

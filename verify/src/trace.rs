@@ -271,7 +271,6 @@ impl<'w> Tracer<'w> {
     ) {
         state.hops.push(Hop {
             proxy,
-            port,
             route,
             cluster: name.to_owned(),
             http,

@@ -15,8 +15,14 @@ use crate::source::Input;
 use crate::trace::{Ask, Trace, Tracer};
 use crate::world::World;
 
-/// How often the plan is made again to confirm a cause. Beyond it, causes are named unconfirmed.
-const MAX_TRIALS: usize = 150;
+/// How often the plan of a configuration of ordinary size is made again to confirm causes. Beyond it, a fault is named without its
+/// cause.
+const MAX_TRIALS: usize = 300;
+
+/// Fewer trials for many resources, so that the time stays bounded.
+fn most_trials(resources: usize) -> usize {
+    (MAX_TRIALS * 500 / resources.max(500)).max(10)
+}
 
 /// A change to one resource, or a new one.
 #[derive(Clone, Debug)]
@@ -120,10 +126,14 @@ fn patch_text(changes: &[Change]) -> String {
         match change {
             Change::Patch { resource, ops } => {
                 let ResourceId { kind, namespace, name } = resource;
-                text.push_str(&format!(
-                    "# kubectl patch {} {name} -n {namespace} --type json --patch-file FILE\n",
-                    kind.to_ascii_lowercase()
-                ));
+                // The API server does not let a resource change its namespace.
+                let moves = ops.iter().any(|op| op.path == "/metadata/namespace");
+                text.push_str(&if moves {
+                    format!("# {resource}: create it anew with this change, and delete the old one\n")
+                } else {
+                    let kind = kind.to_ascii_lowercase();
+                    format!("# kubectl patch {kind} {name} -n {namespace} --type json --patch-file FILE\n")
+                });
                 let ops: Vec<Value> = ops.iter().map(Op::json).collect();
                 text.push_str(&serde_saphyr::to_string(&ops).unwrap_or_default());
             }
@@ -289,7 +299,7 @@ impl<'a> Judge<'a> {
         changes: &[Change],
         wanted: impl Fn(&World, &Trace) -> bool,
     ) -> bool {
-        if self.trials.get() >= MAX_TRIALS {
+        if self.trials.get() >= most_trials(self.resources.len()) {
             return false;
         }
         self.trials.set(self.trials.get() + 1);

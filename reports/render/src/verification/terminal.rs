@@ -71,8 +71,11 @@ impl Out {
     }
 
     fn wrapped(&mut self, first: &str, rest: &str, text: &str) {
-        let options =
-            Options::new(self.style.width).initial_indent(first).subsequent_indent(rest).break_words(false);
+        let options = Options::new(self.style.width)
+            .initial_indent(first)
+            .subsequent_indent(rest)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
+            .break_words(false);
         for line in textwrap::wrap(&clean(text), options) {
             self.line(&line);
         }
