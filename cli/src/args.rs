@@ -103,6 +103,9 @@ pub struct Run {
     /// Stop at the first check that fails the run
     #[arg(long)]
     pub fail_fast: bool,
+    /// Exit with 3 if fewer than this number of checks were judged: a run that asks less than it should must not pass
+    #[arg(long, value_name = "N")]
+    pub min_checks: Option<usize>,
     /// Keep the run's working folder, and print its path
     #[arg(long)]
     pub keep: bool,
@@ -153,6 +156,7 @@ impl Default for Run {
             expect: None,
             jobs: None,
             fail_fast: false,
+            min_checks: None,
             keep: false,
             timeouts: Vec::new(),
             seed: Traffic::default().seed,
@@ -268,6 +272,9 @@ pub struct Render {
     /// Exit as a run would if a failed check of this level or above failed it [default: always exit with 0]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub fail_on: Option<FailOn>,
+    /// Exit with 3 if fewer than this number of checks were judged
+    #[arg(long, value_name = "N")]
+    pub min_checks: Option<usize>,
 }
 
 /// The lowest level whose failed checks fail the command.
@@ -297,9 +304,14 @@ pub struct Compare {
     /// The reports: each is a report.json, or the folder that a run wrote it to
     #[arg(required = true, value_name = "REPORT")]
     pub reports: Vec<PathBuf>,
-    /// Mark regressions and fixes relative to this report; with a regression the exit code is 1
+    /// Mark regressions and fixes relative to this report; with a regression the exit code is 1. A check that passed in the
+    /// baseline and is now skipped, missing or an error is lost, which is a regression
     #[arg(long, value_name = "REPORT")]
     pub baseline: Option<PathBuf>,
+    /// Accept that checks are lost: SCENARIO, SCENARIO:CONFIGURATION, SCENARIO/CHECK or SCENARIO:CONFIGURATION/CHECK; can be
+    /// repeated
+    #[arg(long, value_name = "CHECKS", requires = "baseline")]
+    pub allow_lost: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::args;
 use crate::exit::{self, Refusal};
 use crate::output::{OutFolder, answer, complain, quoted};
-use crate::reports::{compare, expect, read_expectations};
+use crate::reports::{compare, enough, expect, read_expectations, worse};
 use crate::runtime::runtime;
 use crate::signals::watch_signals;
 use crate::suite::Suite;
@@ -32,7 +32,7 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
         return Err(Refusal::Usage("no target is given: add --target TARGET".to_owned()));
     };
     if others.is_empty() {
-        return Ok(one(suite, args, first, &args.out)?.exit_code());
+        return Ok(exit_code(&one(suite, args, first, &args.out)?, args));
     }
     let mut folders = Vec::new();
     let mut codes = Vec::new();
@@ -41,7 +41,7 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
         let name: String = target.chars().map(fit).take(60).collect();
         let folder = args.out.join(format!("{}-{}", number + 1, name.trim_matches('-')));
         let report = one(suite, args, target, &folder)?;
-        codes.push(report.exit_code());
+        codes.push(exit_code(&report, args));
         folders.push(folder);
         if report.run.partial {
             return Ok(exit::ERROR);
@@ -56,6 +56,10 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
     // A failed implementation is a stronger result than an error at another one.
     let worst = codes.iter().find(|code| **code == exit::FAILED).or_else(|| codes.iter().max());
     Ok(worst.copied().unwrap_or(exit::ERROR))
+}
+
+fn exit_code(report: &Report, args: &args::Run) -> u8 {
+    worse(report.exit_code(), enough(report, args.min_checks))
 }
 
 /// Runs the selection on one target.

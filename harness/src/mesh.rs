@@ -450,6 +450,7 @@ impl Mesh {
             expected: finding.expected.clone(),
             seen: finding.seen.clone(),
             evidence: finding.evidence.clone(),
+            control_evidence: finding.control_evidence.clone(),
             differences: finding.differences.clone(),
             expected_failure: None,
             feature: self.missing_feature(check).or_else(|| check.features.first().copied()).map(Into::into),

@@ -284,6 +284,7 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
             expected: check.requirement.clone(),
             seen: why.reason.clone(),
             evidence: Vec::new(),
+            control_evidence: Vec::new(),
             differences: Vec::new(),
             expected_failure: None,
             feature: why.feature.or_else(|| check.features.first().copied()).map(Into::into),

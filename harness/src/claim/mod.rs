@@ -76,6 +76,8 @@ pub struct Finding {
     pub seen: String,
     /// The pieces of evidence that decide.
     pub evidence: Vec<EvidenceId>,
+    /// Those of them that belong to the control of a negative claim.
+    pub control_evidence: Vec<EvidenceId>,
     /// The fields in which a piece differs from what was expected.
     pub differences: Vec<Difference>,
     /// Where it was seen, if `seen` does not say so: `on the hop to external service edition.cnn.com`.
@@ -91,6 +93,7 @@ impl Finding {
             expected: expected.into(),
             seen: seen.into(),
             evidence,
+            control_evidence: Vec::new(),
             differences: Vec::new(),
             place: String::new(),
         }
@@ -236,7 +239,15 @@ impl Claim {
                 }
                 parts.join("; ")
             };
-            Finding::holds(join(|f| &f.expected), join(|f| &f.seen), evidence)
+            let mut control_evidence: Vec<EvidenceId> =
+                findings.iter().flat_map(|f| f.control_evidence.clone()).collect();
+            // What one part judges is not a control, even if it is the control of another part.
+            let judges = |id: &EvidenceId| {
+                findings.iter().any(|f| f.evidence.contains(id) && !f.control_evidence.contains(id))
+            };
+            control_evidence.retain(|id| !judges(id));
+            let joined = Finding::holds(join(|f| &f.expected), join(|f| &f.seen), evidence);
+            Finding { control_evidence, ..joined }
         })
     }
 }
@@ -259,16 +270,19 @@ pub trait Claims: Into<Claim> {
             }
             let other = control.judge(view);
             let evidence = || own.evidence.iter().chain(&other.evidence).cloned().collect();
+            // A piece on which both rest says nothing about the control alone.
+            let of_control = other.evidence.iter().filter(|id| !own.evidence.contains(id));
+            let control_evidence = of_control.cloned().collect();
             match other.verdict {
                 Verdict::Skipped | Verdict::Error => other,
                 Verdict::Passed => {
                     let seen = format!("{}; control ({control_is}): {}", own.seen, other.seen);
-                    Finding::holds(&own.expected, seen, evidence())
+                    Finding { control_evidence, ..Finding::holds(&own.expected, seen, evidence()) }
                 }
                 Verdict::Failed | Verdict::Inconclusive => {
                     let seen = without_control(&control_is, &other, &own);
                     let finding = Finding::undecided(&own.expected, seen, evidence());
-                    Finding { differences: other.differences, ..finding }
+                    Finding { control_evidence, differences: other.differences, ..finding }
                 }
             }
         })

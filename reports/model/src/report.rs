@@ -260,6 +260,9 @@ pub struct CheckResult {
     pub seen: String,
     /// The pieces of evidence that the verdict rests on.
     pub evidence: Vec<EvidenceId>,
+    /// Those of them that the control recorded; absent in old reports. A comparison holds control against control.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub control_evidence: Vec<EvidenceId>,
     /// Where a piece of evidence differs from what was expected, as far as single fields can be named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Difference>,

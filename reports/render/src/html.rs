@@ -17,7 +17,7 @@ mod parts;
 mod request_path;
 mod timeline;
 
-pub use comparison::comparison;
+pub use comparison::{comparison, page_of as comparison_page};
 pub use conformance::html;
 pub use kills::kill_matrix;
 

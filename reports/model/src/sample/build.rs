@@ -63,6 +63,7 @@ pub(super) fn check(
         expected: "one response with status 200".to_owned(),
         seen: reason.to_owned(),
         evidence: evidence.iter().map(|&e| EvidenceId(e.to_owned())).collect(),
+        control_evidence: vec![],
         differences: vec![],
         expected_failure: None,
         feature: None,
