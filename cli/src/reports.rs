@@ -1,5 +1,6 @@
 //! `meshproof report`, `meshproof compare` and `meshproof baseline`: the commands that read saved reports.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use meshproof_model::json::MAX_REPORT_BYTES;
@@ -7,12 +8,13 @@ use meshproof_model::{Level, Report, Verdict, from_json};
 use meshproof_render::compare::compare as compared;
 use meshproof_render::expectations::{self, Expectations};
 use meshproof_render::formats::Format;
-use meshproof_render::terminal::{self, OutputStyle};
+use meshproof_render::terminal;
 use meshproof_render::text::plural;
 
 use crate::args;
+use crate::dictionary::diagnose_report;
 use crate::exit::{self, Refusal};
-use crate::output::{OutFolder, answer, complain, write_file};
+use crate::output::{OutFolder, answer, complain, style, write_file};
 
 /// Converts a saved report to other formats.
 ///
@@ -23,8 +25,16 @@ pub fn report(args: &args::Render) -> Result<u8, Refusal> {
     if let Some(file) = &args.expect {
         expect(&read_expectations(file)?, &mut report);
     }
+    diagnose_report(&mut report)?;
     let formats = if args.formats.is_empty() { vec![Format::Text] } else { args.formats.clone() };
     match &args.out {
+        None if args.formats.is_empty() => {
+            let mut text = Vec::new();
+            let detail = args::detail(args.quiet, args.verbose);
+            terminal::summary(&mut text, &report, None, style(&std::io::stdout()), detail)
+                .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
+            answer(&String::from_utf8_lossy(&text));
+        }
         Some(folder) => {
             let out = OutFolder::open(folder)?;
             for format in formats {
@@ -93,7 +103,7 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
         answer(&(text + "\n"));
     } else {
         let mut text = Vec::new();
-        terminal::comparison(&mut text, &comparison, args.all, OutputStyle::of(&std::io::stdout()))
+        terminal::comparison(&mut text, &comparison, args.all, style(&std::io::stdout()))
             .map_err(|e| Refusal::Environment(format!("the comparison cannot be written: {e}")))?;
         answer(&String::from_utf8_lossy(&text));
     }
@@ -128,8 +138,18 @@ pub fn baseline(args: &args::Baseline) -> Result<u8, Refusal> {
     Ok(exit::OK)
 }
 
-/// Reads a report from its file, or from the folder that a run wrote it to.
-fn read_report(path: &Path) -> Result<Report, Refusal> {
+/// Reads a report from its file, from the folder that a run wrote it to, or from standard input (`-`).
+pub(crate) fn read_report(path: &Path) -> Result<Report, Refusal> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let most = MAX_REPORT_BYTES as u64 + 1;
+        std::io::stdin()
+            .lock()
+            .take(most)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Refusal::Usage(format!("standard input cannot be read: {e}")))?;
+        return from_json(&bytes).map_err(|e| Refusal::Usage(format!("standard input: {e}")));
+    }
     let file: PathBuf = if path.is_dir() { path.join(Format::Json.file_name()) } else { path.to_owned() };
     if !file.exists() {
         let what = if path.is_dir() { "contains no report.json" } else { "does not exist" };

@@ -5,6 +5,7 @@
 //! evidence had to show. [`Finding::reason`] makes sentences of them.
 
 mod credentials;
+pub(crate) mod deviation;
 mod external;
 mod fidelity;
 mod handshake;
@@ -17,7 +18,7 @@ mod words;
 
 use std::sync::Arc;
 
-use meshproof_model::{Difference, Evidence, EvidenceId, Verdict};
+use meshproof_model::{Deviation, Difference, Evidence, EvidenceId, Verdict};
 
 pub use credentials::Credentials;
 pub use external::Sighting;
@@ -80,6 +81,8 @@ pub struct Finding {
     pub control_evidence: Vec<EvidenceId>,
     /// The fields in which a piece differs from what was expected.
     pub differences: Vec<Difference>,
+    /// The same, as types: how the evidence deviates. Of a claim whose control did not succeed, how the control's does.
+    pub deviations: Vec<Deviation>,
     /// Where it was seen, if `seen` does not say so: `on the hop to external service edition.cnn.com`.
     pub place: String,
 }
@@ -95,6 +98,7 @@ impl Finding {
             evidence,
             control_evidence: Vec::new(),
             differences: Vec::new(),
+            deviations: Vec::new(),
             place: String::new(),
         }
     }
@@ -137,6 +141,16 @@ impl Finding {
         self
     }
 
+    /// The same finding, with how the evidence deviates, if it does.
+    #[must_use]
+    pub fn by(mut self, deviations: impl IntoIterator<Item = Deviation>) -> Self {
+        match self.verdict {
+            Verdict::Failed | Verdict::Inconclusive => self.deviations.extend(deviations),
+            Verdict::Passed | Verdict::Skipped | Verdict::Error => {}
+        }
+        self
+    }
+
     /// The same finding, seen there.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {
@@ -149,6 +163,9 @@ impl Finding {
     pub fn about(mut self, exchange: &EvidenceId) -> Self {
         if !self.evidence.contains(exchange) {
             self.evidence.push(exchange.clone());
+        }
+        for deviation in &mut self.deviations {
+            deviation.evidence.get_or_insert_with(|| exchange.clone());
         }
         self
     }
@@ -282,7 +299,12 @@ pub trait Claims: Into<Claim> {
                 Verdict::Failed | Verdict::Inconclusive => {
                     let seen = without_control(&control_is, &other, &own);
                     let finding = Finding::undecided(&own.expected, seen, evidence());
-                    Finding { control_evidence, differences: other.differences, ..finding }
+                    Finding {
+                        control_evidence,
+                        differences: other.differences,
+                        deviations: other.deviations,
+                        ..finding
+                    }
                 }
             }
         })

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use meshproof_model::{
-    AccessLog, Connection, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Hop, HopResult,
-    ServerRequest, Side,
+    AccessLog, Connection, Deviation, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Field, Hop,
+    HopResult, Party, Role, ServerRequest, Side, ValueKind,
 };
 use url::Url;
 
 use super::compare::{self, Compared};
 use super::{Entry, Ledger, side_host};
 use crate::claim::View;
+use crate::claim::deviation::{self, Odd, What};
 use crate::forecast::{Arrival, Originated, Promise, Sender, SentRequest, ServerCheck, Transport};
 use crate::workload::authority_of;
 
@@ -214,9 +215,58 @@ impl<'a> Account<'a> {
                     }
                 };
                 let ids = std::iter::once(r.id.clone()).chain(asked.first().map(|a| a.id.clone()));
-                Entry::new(words, ids)
+                Entry::new(words, ids).by(self.stray(r, &asked))
             })
             .collect()
+    }
+
+    /// How a request that belongs to none deviates from the requests with its token.
+    fn stray(&self, r: &Received<'_>, asked: &[&Asked<'_>]) -> Deviation {
+        let arrival = asked.iter().find_map(|a| a.arrivals().next());
+        let is_tls = |a: &Arrival| a.transport.is_tls();
+        let (what, kind, expected) = match arrival {
+            Some(a) if a.host == r.host && is_tls(a) != r.request.over_tls => {
+                let kind = |tls: bool| if tls { ValueKind::Tls } else { ValueKind::PlainText };
+                let what = What::of(Field::Transport).being(kind(is_tls(a)));
+                (what, kind(r.request.over_tls), a.transport.to_string())
+            }
+            Some(a) if a.host != r.host || a.port != r.request.port => {
+                (What::of(Field::Destination), ValueKind::Other, format!("{} port {}", a.host, a.port))
+            }
+            Some(_) => (What::of(Field::Request).being(ValueKind::One), ValueKind::Other, String::new()),
+            None => (
+                What::of(Field::Request).being(ValueKind::Absent),
+                ValueKind::Present,
+                "no request".to_owned(),
+            ),
+        };
+        let odd = Odd::being(kind, describe(r));
+        let to = Party::named(Role::ExternalService, r.host);
+        let hop = (self.opener(&r.request.peer), to);
+        Deviation { evidence: Some(r.id.clone()), ..what.deviates(&hop, &expected, &odd) }
+    }
+
+    /// The proxy that logs this address as its own end of a connection.
+    fn opener(&self, peer: &str) -> Party {
+        let local = |l: &&LogLine<'_>| {
+            l.log.fields.as_ref().and_then(|f| f.upstream_local_address.as_deref()) == Some(peer)
+        };
+        let line = self.logged.iter().find(local);
+        line.map_or_else(deviation::some_proxy, |l| deviation::proxy(l.proxy))
+    }
+
+    /// A deviation of what the servers received of this request.
+    fn number(&self, asked: &Asked<'_>, kind: ValueKind, first: Option<&Received<'_>>) -> Deviation {
+        let host = first.map(|r| r.host).or_else(|| asked.arrivals().next().map(|a| a.host.as_str()));
+        let to = match host {
+            Some(host) => Party::named(Role::ExternalService, host),
+            None => Party::unnamed(Role::ExternalService),
+        };
+        let from = first.map_or_else(deviation::some_proxy, |r| self.opener(&r.request.peer));
+        let what = What::of(Field::Request).being(ValueKind::One);
+        let odd = Odd::being(kind, asked.describe());
+        let evidence = Some(asked.id.clone());
+        Deviation { evidence, ..what.deviates(&(from, to), "one request", &odd) }
     }
 
     /// What happened to each client's request.
@@ -246,7 +296,8 @@ impl<'a> Account<'a> {
                         copies.join("; ")
                     );
                     let ids = again.iter().map(|r| r.id.clone()).chain([self.received[*first].id.clone()]);
-                    return Some(Entry::new(words, ids.chain([asked.id.clone()])));
+                    let several = self.number(asked, ValueKind::Several, Some(&self.received[*first]));
+                    return Some(Entry::new(words, ids.chain([asked.id.clone()])).by(several));
                 }
                 let last = &self.received[*asked.received.last()?];
                 self.agree(asked, last)
@@ -259,10 +310,20 @@ impl<'a> Account<'a> {
         let response = asked.hop.response();
         let outcome =
             response.map_or_else(|| "it failed".to_owned(), |r| format!("the answer was {}", r.status));
-        let entry = |expected: &str| {
+        let entry = |expected: &str, deviation: Deviation| {
             let words =
                 format!("{}: {outcome}, and no server received it. Expected: {expected}.", asked.describe());
-            Some(Entry::new(words, [asked.id.clone()]))
+            Some(Entry::new(words, [asked.id.clone()]).by(deviation))
+        };
+        let answer = |wanted: ValueKind| {
+            let odd = Odd::being(deviation::outcome(asked.exchange), outcome.clone());
+            let from = match asked.side {
+                Side::Workload { name } => Party::named(Role::Workload, name),
+                Side::Suite | Side::Proxy { .. } | Side::Service { .. } => Party::unnamed(Role::Client),
+            };
+            let what = What::of(Field::Response).being(wanted);
+            let of = what.deviates(&(from, deviation::some_proxy()), "another answer", &odd);
+            Deviation { evidence: Some(asked.id.clone()), ..of }
         };
         let succeeded = response.is_some_and(|r| r.status < 400);
         let mut wrong = None;
@@ -273,13 +334,16 @@ impl<'a> Account<'a> {
                     if response.is_some_and(|r| r.status == *status) {
                         return None;
                     }
-                    wrong = entry(&format!("the proxy's own answer {status}"));
+                    wrong = entry(
+                        &format!("the proxy's own answer {status}"),
+                        answer(ValueKind::Status(*status)),
+                    );
                 }
                 Promise::Ends { why, .. } => {
                     if !succeeded {
                         return None;
                     }
-                    wrong = entry(&format!("a failure, because {why}"));
+                    wrong = entry(&format!("a failure, because {why}"), answer(ValueKind::Refusal));
                 }
                 Promise::Arrives(arrival) => {
                     if !self.is_observed(&arrival.host) {
@@ -288,7 +352,7 @@ impl<'a> Account<'a> {
                     if !succeeded && self.may_fail(asked, arrival) {
                         return None;
                     }
-                    wrong = entry(&asked.expectation());
+                    wrong = entry(&asked.expectation(), self.number(asked, ValueKind::Absent, None));
                 }
             }
         }
@@ -353,7 +417,24 @@ impl<'a> Account<'a> {
             })
             .collect();
         let words = format!("{} does not agree at both ends. {}", asked.describe(), sentences.join(" "));
-        Some(Entry { differences, ..Entry::new(words, [asked.id.clone(), received.id.clone()]) })
+        let client = match asked.side {
+            Side::Workload { name } => Party::named(Role::Workload, name),
+            Side::Suite | Side::Proxy { .. } | Side::Service { .. } => Party::unnamed(Role::Client),
+        };
+        let at_client = (client, deviation::some_proxy());
+        let to = Party::named(Role::ExternalService, received.host);
+        let at_server = (self.opener(&received.request.peer), to);
+        let deviations = compared
+            .iter()
+            .map(|(at, d)| {
+                if at.is_client() {
+                    d.deviation(&at_client, asked.id)
+                } else {
+                    d.deviation(&at_server, received.id)
+                }
+            })
+            .collect();
+        Some(Entry { differences, deviations, ..Entry::new(words, [asked.id.clone(), received.id.clone()]) })
     }
 
     /// Connections that carry something and belong to nothing.
@@ -371,12 +452,15 @@ impl<'a> Account<'a> {
             .flat_map(|asked| asked.arrivals().map(move |a| (asked, a)))
             .filter(|(_, a)| a.host == opened.host && a.port == *port)
             .collect();
-        let entry = |what: String, expected: String| {
+        let entry = |of: What, kind: ValueKind, what: String, expected: String| {
             let words = format!(
                 "{} received a connection from {peer} on port {port} {what}. Expected: {expected}.",
                 opened.host
             );
-            Some(Entry::new(words, [opened.id.clone()]))
+            let hop = (self.opener(peer), Party::named(Role::ExternalService, opened.host));
+            let deviation = of.deviates(&hop, &expected, &Odd::being(kind, what));
+            let deviation = Deviation { evidence: Some(opened.id.clone()), ..deviation };
+            Some(Entry::new(words, [opened.id.clone()]).by(deviation))
         };
         let in_clear = !clear_bytes.is_empty() && tls.is_none();
         if in_clear && !has_requests && !self.open {
@@ -384,6 +468,8 @@ impl<'a> Account<'a> {
             if !allowed || *tls_port {
                 let begin = crate::store::bounded(clear_bytes, 80);
                 return entry(
+                    What::of(Field::Transport).being(ValueKind::Tls),
+                    ValueKind::PlainText,
                     format!("with the clear bytes {begin:?} and no request"),
                     "nothing outside TLS that belongs to no request".to_owned(),
                 );
@@ -413,7 +499,8 @@ impl<'a> Account<'a> {
                 Some(name) => format!("whose TLS handshake had the server name {name}"),
                 None => "whose TLS handshake had no server name (SNI)".to_owned(),
             };
-            return entry(seen, expected.join(" or "));
+            let kind = if facts.server_name.is_none() { ValueKind::Absent } else { ValueKind::Other };
+            return entry(What::of(Field::ServerName), kind, seen, expected.join(" or "));
         }
         None
     }

@@ -1,10 +1,11 @@
 //! Holds each access-log line against what the two ends saw.
 
-use meshproof_model::{Feature, HopResult, LogFields};
+use meshproof_model::{Deviation, EvidenceId, Feature, Field, HopResult, LogFields, ValueKind};
 
 use super::Entry;
 use super::account::{Account, Asked, LogLine};
 use super::headers::FieldDifference;
+use crate::claim::deviation::{self, Odd, What};
 use crate::forecast::{Arrival, Passage, Promise};
 
 /// What a logged duration may exceed the client's by: both round to milliseconds, and a proxy also counts what it does after
@@ -33,7 +34,8 @@ impl Account<'_> {
                 line.proxy,
                 crate::store::bounded(&line.log.line, 300)
             );
-            entries.push(Entry::new(words, [line.id.clone()]));
+            let stray = number(line.proxy, ValueKind::Other, line.id);
+            entries.push(Entry::new(words, [line.id.clone()]).by(stray));
         }
         entries
     }
@@ -61,7 +63,8 @@ impl Account<'_> {
                         passage.proxy,
                         asked.describe()
                     );
-                    entries.push(Entry::new(words, [asked.id.clone()]));
+                    let none = number(passage.proxy.as_str(), ValueKind::Absent, asked.id);
+                    entries.push(Entry::new(words, [asked.id.clone()]).by(none));
                 }
                 several => {
                     let words = format!(
@@ -70,7 +73,8 @@ impl Account<'_> {
                         several.len(),
                         asked.describe()
                     );
-                    entries.push(Entry::new(words, several.iter().map(|l| l.id.clone())));
+                    let many = number(passage.proxy.as_str(), ValueKind::Several, asked.id);
+                    entries.push(Entry::new(words, several.iter().map(|l| l.id.clone())).by(many));
                 }
             }
         }
@@ -80,7 +84,8 @@ impl Account<'_> {
                 line.proxy,
                 asked.describe()
             );
-            entries.push(Entry::new(words, [line.id.clone(), asked.id.clone()]));
+            let stray = number(line.proxy, ValueKind::Other, line.id);
+            entries.push(Entry::new(words, [line.id.clone(), asked.id.clone()]).by(stray));
         }
         entries
     }
@@ -107,6 +112,8 @@ impl Account<'_> {
             asked.describe(),
             sentences.join(" ")
         );
+        let hop = (deviation::proxy(line.proxy), deviation::proxy(line.proxy));
+        let deviations = differences.iter().map(|d| d.deviation(&hop, line.id)).collect();
         let of_entry = differences
             .into_iter()
             .map(|d| meshproof_model::Difference {
@@ -115,7 +122,11 @@ impl Account<'_> {
                 seen: d.seen,
             })
             .collect();
-        Some(Entry { differences: of_entry, ..Entry::new(words, [line.id.clone(), asked.id.clone()]) })
+        Some(Entry {
+            differences: of_entry,
+            deviations,
+            ..Entry::new(words, [line.id.clone(), asked.id.clone()])
+        })
     }
 
     fn differences(
@@ -130,7 +141,9 @@ impl Account<'_> {
             if let Some(have) = have
                 && want != have
             {
-                found.push(FieldDifference::new(format!("{name} {want}"), format!("{name} {have}")));
+                let what = What::of(Field::LogField).named(name);
+                let (want, have) = (format!("{name} {want}"), format!("{name} {have}"));
+                found.push(FieldDifference::of(what, ValueKind::Other, want, have));
             }
         };
         differ("method", &asked.hop.method, fields.method.as_deref());
@@ -170,7 +183,9 @@ impl Account<'_> {
             }
             let longest = asked.exchange.duration_us / 1000 + DURATION_SLACK_MS;
             if let Some(logged) = fields.duration_ms.filter(|logged| *logged > longest) {
-                found.push(FieldDifference::new(
+                found.push(FieldDifference::of(
+                    What::of(Field::LogField).named("duration"),
+                    ValueKind::Other,
                     format!("a duration of at most {longest} ms"),
                     format!("a duration of {logged} ms"),
                 ));
@@ -178,6 +193,14 @@ impl Account<'_> {
         }
         found
     }
+}
+
+/// A wrong number of lines of a request.
+fn number(proxy: &str, seen: ValueKind, evidence: &EvidenceId) -> Deviation {
+    let hop = (deviation::proxy(proxy), deviation::proxy(proxy));
+    let what = What::of(Field::LogLine).being(ValueKind::One);
+    let odd = Odd::being(seen, "another number of access-log lines");
+    Deviation { evidence: Some(evidence.clone()), ..what.deviates(&hop, "one access-log line", &odd) }
 }
 
 /// A cluster's name without the alternative spelling that newer Istio versions log (`outbound|443||host;`).

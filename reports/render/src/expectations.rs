@@ -150,6 +150,7 @@ impl Expectations {
                 ));
             }
         }
+        report.derive_causes();
         notes
     }
 }

@@ -6,6 +6,7 @@
 //! [`visible`](meshproof_model::visible), which makes hidden characters visible. The full evidence is packed
 //! for the page's script, which inserts it as text. The Content-Security-Policy forbids everything else.
 
+mod causes;
 mod chart;
 mod comparison;
 mod conformance;

@@ -65,6 +65,7 @@ pub(super) fn check(
         evidence: evidence.iter().map(|&e| EvidenceId(e.to_owned())).collect(),
         control_evidence: vec![],
         differences: vec![],
+        deviations: vec![],
         expected_failure: None,
         feature: None,
         repeat: format!("meshproof run cluster {scenario} --check {id}"),
