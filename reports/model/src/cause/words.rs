@@ -59,7 +59,7 @@ pub(super) fn title(d: &CommonDeviation) -> String {
         (Field::Method, _, _) => format!("The method of the request is changed {hop}"),
         (Field::Path, _, _) => format!("The path of the request is not the configured one {hop}"),
         (Field::Host, _, _) => format!("The Host header is not the configured one {hop}"),
-        (Field::RequestHeader, ValueKind::Absent, _) => format!("Internal headers ({name}) are sent {hop}"),
+        (Field::RequestHeader, ValueKind::Absent, _) => format!("Headers that must not be forwarded ({name}) are sent {hop}"),
         (Field::RequestHeader, _, ValueKind::Absent) => format!("The request header {name} is lost {hop}"),
         (Field::RequestHeader, _, _) => format!("The request header {name} is changed {hop}"),
         (Field::RequestBody, _, _) => format!("The body of the request is changed {hop}"),
@@ -83,7 +83,7 @@ pub(super) fn title(d: &CommonDeviation) -> String {
         (Field::Redirect, ValueKind::Absent, _) => format!("A redirect instead of the page {}", at(d)),
         (Field::Redirect, _, _) => format!("Not the expected redirect {}", at(d)),
         (Field::ResponseHeader, ValueKind::Absent, _) => {
-            format!("Internal response headers ({name}) {}", at(d))
+            format!("Response headers that must not be forwarded ({name}) {}", at(d))
         }
         (Field::ResponseHeader, _, ValueKind::Absent) => {
             format!("The response header {name} is lost {}", at(d))
