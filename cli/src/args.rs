@@ -11,7 +11,7 @@ use meshproof_harness::timeouts::{Timeout, UnknownTimeout};
 use meshproof_model::Level;
 use meshproof_render::formats::Format;
 use meshproof_render::terminal::{Colour, Detail};
-use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, live};
+use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, label, live};
 
 /// Checks what a service mesh really does when it originates TLS for an application.
 #[derive(Debug, Parser)]
@@ -164,6 +164,14 @@ pub struct Run {
     /// time (10s)
     #[arg(long, value_name = "BUDGET", default_value_t = Traffic::default().budget)]
     pub budget: Budget,
+    /// Which certificate paths the scenario `path-validation` asks: `covering` asks each path in one configuration, `full` asks
+    /// every path, and those on which practice differs, in every configuration
+    #[arg(long, value_name = "PATHS", value_enum, default_value_t)]
+    pub matrix: MatrixChoice,
+    /// Ask the certificate paths of this file in the format of x509-limbo instead. Without selectors, only the scenario
+    /// `path-validation` runs
+    #[arg(long, value_name = "FILE", conflicts_with = "matrix")]
+    pub vectors: Option<PathBuf>,
     /// Use the manifest DIR/SCENARIO/NAME.yaml, if it exists, instead of the built-in one
     #[arg(long, value_name = "DIR")]
     pub fixtures: Option<PathBuf>,
@@ -211,6 +219,8 @@ impl Default for Run {
             timeouts: Vec::new(),
             seed: Traffic::default().seed,
             budget: Traffic::default().budget,
+            matrix: MatrixChoice::default(),
+            vectors: None,
             fixtures: None,
             nginx: None,
             nginx_image: None,
@@ -222,6 +232,16 @@ impl Default for Run {
             verbose: 0,
         }
     }
+}
+
+/// Which of the suite's own certificate paths are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum MatrixChoice {
+    /// Each rule at each placement, each path in one configuration.
+    #[default]
+    Covering,
+    /// Every path in every configuration.
+    Full,
 }
 
 /// The kind of server that plays the external services.
@@ -477,6 +497,18 @@ pub struct Connection {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "For --target cluster")]
 pub struct Cluster {
+    /// The revision or tag of the control plane to judge, as in `--target cluster:REVISION` [default: the default one]
+    #[arg(long, value_name = "REVISION", env = "MESHPROOF_REVISION")]
+    pub revision: Option<String>,
+    /// A label for every namespace of the run, for policies that demand one; can be repeated
+    #[arg(
+        long = "namespace-label",
+        value_name = "KEY=VALUE",
+        value_parser = label,
+        value_delimiter = ',',
+        env = "MESHPROOF_NAMESPACE_LABELS"
+    )]
+    pub namespace_labels: Vec<(String, String)>,
     /// The gateways that carry the traffic
     #[arg(long, value_enum, default_value_t, env = "MESHPROOF_GATEWAYS")]
     pub gateways: Gateways,
@@ -527,6 +559,8 @@ impl Connection {
         Options {
             kubeconfig: self.kubeconfig.clone().filter(|f| !f.as_os_str().is_empty()),
             context: set(&self.context),
+            revision: set(&cluster.revision),
+            namespace_labels: cluster.namespace_labels.iter().cloned().collect(),
             installed_gateways: (cluster.gateways == Gateways::Installed)
                 .then(|| cluster.gateway_namespace.clone()),
             images: cluster.images.iter().cloned().collect(),

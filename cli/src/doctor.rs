@@ -5,7 +5,7 @@ use meshproof_harness::target::TargetError;
 use meshproof_local::external::find_nginx;
 use meshproof_model::Implementation;
 use meshproof_model::visible::line;
-use meshproof_targets::{Settings, cluster, default_timeouts};
+use meshproof_targets::{Settings, cluster, default_timeouts, is_cluster};
 
 use crate::args;
 use crate::exit::{self, Refusal};
@@ -20,8 +20,8 @@ use crate::target::target;
 pub fn command(args: &args::Doctor) -> Result<u8, Refusal> {
     let name = args.target.as_deref().unwrap_or("cluster");
     let timeouts = default_timeouts(name);
-    let options = args.connection.options(&args.cluster);
-    if name == "cluster" {
+    let options = args.connection.options(&args.cluster).of(name);
+    if is_cluster(name) {
         let unasked = |words: String| match &args.target {
             Some(_) => words,
             None => format!(

@@ -23,6 +23,9 @@ pub struct KillMatrix {
     /// version.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub causes: BTreeMap<String, BTreeSet<String>>,
+    /// By benign variant: the MUST checks that did not pass. There must be none.
+    #[serde(default)]
+    pub benign: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The matrix of the documents' scenarios, as kept in the repository. A test compares it with a run.
@@ -50,6 +53,12 @@ impl KillMatrix {
         self.kills.iter().filter(|(_, checks)| checks.is_empty()).map(|(s, _)| s.as_str()).collect()
     }
 
+    /// Benign variants that a MUST check fails: the suite is wrong about them.
+    #[must_use]
+    pub fn false_alarms(&self) -> Vec<&str> {
+        self.benign.iter().filter(|(_, checks)| !checks.is_empty()).map(|(v, _)| v.as_str()).collect()
+    }
+
     /// The saboteurs that this check notices; `None` if the check is not in the matrix.
     #[must_use]
     pub fn noticed_by(&self, check: &str) -> Option<Vec<&str>> {
@@ -74,19 +83,11 @@ impl KillMatrix {
                     requirement: of(id).map(|c| c.requirement.clone()).unwrap_or_default(),
                 })
                 .collect(),
-            saboteurs: self
-                .kills
-                .keys()
-                .map(|name| kills::KillSaboteur {
-                    name: name.clone(),
-                    description: name
-                        .parse::<Variant>()
-                        .map(|s| s.description().to_owned())
-                        .unwrap_or_default(),
-                })
-                .collect(),
+            saboteurs: self.kills.keys().map(described).collect(),
             whole,
             kills: self.kills.clone(),
+            benign: self.benign.keys().map(described).collect(),
+            false_alarms: self.benign.clone(),
         }
     }
 
@@ -114,15 +115,34 @@ impl KillMatrix {
                 self.kills.values().map(|k| if k.contains(check) { '#' } else { '.' }).collect();
             let _infallible = writeln!(text, "{check:widest$} {row}");
         }
+        if !self.benign.is_empty() {
+            text.push_str(
+                "\nBenign variants, which are correct but unusual; no MUST check may fail because of them:\n",
+            );
+        }
+        for (variant, failed) in &self.benign {
+            let failed = failed.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let outcome = if failed.is_empty() { "passes".to_owned() } else { format!("fails {failed}") };
+            let _infallible = writeln!(text, "     {variant}: {outcome}");
+        }
         let mut gap = |what: &str, names: Vec<&str>| {
             if !names.is_empty() {
                 let _infallible = writeln!(text, "\n{what}: {}", names.join(", "));
             }
         };
         gap("Saboteurs that no check notices", self.unnoticed());
+        gap("Benign variants that a check fails", self.false_alarms());
         if whole {
             gap("Checks that notice no saboteur", self.idle_checks());
         }
         text
+    }
+}
+
+fn described(name: &String) -> kills::KillSaboteur {
+    let variant = name.parse::<Variant>();
+    kills::KillSaboteur {
+        name: name.clone(),
+        description: variant.map(|v| v.description().to_owned()).unwrap_or_default(),
     }
 }

@@ -13,6 +13,8 @@ use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::{Event, Report};
 use meshproof_render::conclusion::needs_attention;
 use meshproof_render::terminal::{Detail, Progress, Verbosity, summary};
+use meshproof_scenarios::Paths;
+use meshproof_vectors::limbo;
 use tokio::sync::watch;
 
 use crate::args;
@@ -26,6 +28,11 @@ use crate::runtime::runtime;
 use crate::signals::watch_signals;
 use crate::suite::Suite;
 use crate::target::target;
+
+/// The scenario that certificate paths belong to.
+const PATH_VALIDATION: &str = "path-validation";
+/// The largest file of vectors that is read, in bytes.
+const MAX_VECTORS: u64 = 256 << 20;
 
 /// Runs what the command line selects, and writes the report and the summary. Several targets run one after the other, each
 /// with its own folder below `--out`, and are then compared.
@@ -71,6 +78,7 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
 
 /// Prints the checks that would run.
 fn list(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
+    let suite = asking(suite, args)?;
     let mut text = String::new();
     for selected in selection(suite, args)? {
         let catalogue = &selected.scenario.catalogue;
@@ -135,6 +143,7 @@ fn exit_code(report: &Report, args: &args::Run) -> u8 {
 
 /// Runs the selection on one target.
 fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
+    let suite = asking(suite, args)?;
     let selection = selection(suite, args)?;
     let mut timeouts = meshproof_targets::default_timeouts(target_name);
     for (timeout, duration) in &args.timeouts {
@@ -238,6 +247,33 @@ fn is_used(folder: &Path, selection: &[Selected]) -> bool {
     selection.iter().any(|s| s.scenario.fixtures.manifests().any(|(name, _)| replaced(s.scenario, name)))
 }
 
+/// The suite with the certificate paths that the command line asks for.
+fn asking(suite: Suite, args: &args::Run) -> Result<Suite, Refusal> {
+    let paths = match (&args.vectors, args.matrix) {
+        (None, args::MatrixChoice::Covering) => return Ok(suite),
+        (None, args::MatrixChoice::Full) => Paths::Full,
+        (Some(file), _) => {
+            let unusable = |reason: String| Refusal::Usage(format!("--vectors {}: {reason}", file.display()));
+            let size = std::fs::metadata(file).map_err(|e| unusable(e.to_string()))?.len();
+            if size > MAX_VECTORS {
+                return Err(unusable(format!("it is larger than {} MiB", MAX_VECTORS >> 20)));
+            }
+            let text = std::fs::read_to_string(file).map_err(|e| unusable(e.to_string()))?;
+            Paths::File(Arc::new(limbo::read(&text).map_err(|e| unusable(e.to_string()))?))
+        }
+    };
+    if suite.scenario(PATH_VALIDATION).is_err() {
+        return Err(Refusal::Usage(format!(
+            "--matrix and --vectors are for the scenario {PATH_VALIDATION}, which {} does not have",
+            suite.program
+        )));
+    }
+    let scenarios = meshproof_scenarios::asking(suite.scenarios, &paths);
+    // They stay in memory until the process exits, as those of the program itself do.
+    let scenarios = scenarios.map_err(|e| Refusal::Environment(e.to_string()))?.leak();
+    Ok(Suite { scenarios, ..suite })
+}
+
 /// What runs. Refuses options that exclude each other.
 fn selection(suite: Suite, args: &args::Run) -> Result<Vec<Selected>, Refusal> {
     if args.live && args.external != args::External::Auto {
@@ -246,7 +282,11 @@ fn selection(suite: Suite, args: &args::Run) -> Result<Vec<Selected>, Refusal> {
                 .to_owned(),
         ));
     }
-    let selectors = if args.last_failed { last_failed(&args.out)? } else { args.selectors.clone() };
+    let selectors = match (args.last_failed, &args.vectors) {
+        (true, _) => last_failed(&args.out)?,
+        (false, Some(_)) if args.selectors.is_empty() => vec![PATH_VALIDATION.to_owned()],
+        (false, Some(_) | None) => args.selectors.clone(),
+    };
     let mut selected = suite.select(&selectors, args.live)?;
     if let Some(args::Shard { number, of }) = args.shard {
         let mut place = 0;
@@ -279,13 +319,15 @@ fn repeat(program: &str, args: &args::Run, target: &str, selectors: bool) -> Str
             words.extend(args.nginx_image.iter().map(|image| format!("--nginx-image {}", quoted(image))));
         }
     }
-    if matches!(args.external, args::External::Auto | args::External::Nginx) && target != "cluster" {
+    if matches!(args.external, args::External::Auto | args::External::Nginx)
+        && !meshproof_targets::is_cluster(target)
+    {
         words.extend(args.nginx.iter().map(|nginx| path("--nginx", nginx)));
     }
     if target == "envoy" || target.starts_with("envoy:") {
         words.extend(args.envoy.iter().map(|envoy| path("--envoy", envoy)));
     }
-    if target == "cluster" {
+    if meshproof_targets::is_cluster(target) {
         words.extend(cluster_words(args));
     }
     if args.live {
@@ -306,6 +348,10 @@ fn repeat(program: &str, args: &args::Run, target: &str, selectors: bool) -> Str
     if args.budget != budget {
         words.push(format!("--budget {}", args.budget));
     }
+    if args.matrix == args::MatrixChoice::Full {
+        words.push("--matrix full".to_owned());
+    }
+    words.extend(args.vectors.iter().map(|file| path("--vectors", file)));
     if selectors {
         words.extend(args.shard.map(|s| format!("--shard {}/{}", s.number, s.of)));
         words.extend(args.selectors.iter().cloned());
@@ -319,6 +365,12 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     let mut words = Vec::new();
     words.extend(at.kubeconfig.iter().map(|f| format!("--kubeconfig {}", quoted(&f.display().to_string()))));
     words.extend(at.context.iter().map(|c| format!("--context {}", quoted(c))));
+    words.extend(put.revision.iter().map(|r| format!("--revision {}", quoted(r))));
+    words.extend(
+        put.namespace_labels
+            .iter()
+            .map(|(k, v)| format!("--namespace-label {}", quoted(&format!("{k}={v}")))),
+    );
     if put.gateways == args::Gateways::Installed {
         words.push(format!("--gateways installed --gateway-namespace {}", quoted(&put.gateway_namespace)));
     }

@@ -11,8 +11,8 @@ use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
 use meshproof_harness::traffic::{Budget, Traffic};
 use meshproof_model::diagnosis::Symptoms;
-use meshproof_model::{Report, Verdict};
-use meshproof_reference::Variant;
+use meshproof_model::{Level, Report, Verdict};
+use meshproof_reference::{Variant, VariantKind};
 use meshproof_render::text::plural;
 use meshproof_targets::Settings;
 use tokio::sync::watch;
@@ -38,6 +38,10 @@ pub enum Scope {
     Representative,
 }
 
+/// The scenarios that stand for all where each benign variant is run: a sidecar and an egress gateway, redirects, passed-through and
+/// originated TLS, the access log of both, and changes of the configuration.
+const REPRESENTATIVE: &[&str] = &["sidecar-origination", "egress-gateway-simple"];
+
 /// Runs every scenario on the reference, with this defect or without one. A defect of the proxies at one placement shows only where
 /// there is such a proxy.
 ///
@@ -54,6 +58,9 @@ pub async fn run_one(
     let mut selection = suite.select(&[], false)?;
     if let Some(placement) = saboteur.and_then(Variant::placement) {
         selection.retain(|s| placement.is_in(s.scenario.topology_of(s.configuration)));
+    }
+    if scope == Scope::Representative && saboteur.is_some_and(|s| s.kind() == VariantKind::Benign) {
+        selection.retain(|s| REPRESENTATIVE.contains(&s.scenario.id()));
     }
     if scope == Scope::Representative
         && let Some(kills) = saboteur.and_then(|s| KillMatrix::kept().ok()?.kills.remove(s.name()))
@@ -86,7 +93,7 @@ fn interrupted(reason: &str) -> Refusal {
     Refusal::Environment(format!("The kill matrix was not computed: the runs were interrupted ({reason})"))
 }
 
-/// Computes the matrix for these saboteurs.
+/// Computes the matrix for these saboteurs and benign variants.
 ///
 /// # Errors
 /// The reference without a defect does not pass every check, a run had a fault of the suite, or the runs were interrupted.
@@ -123,9 +130,15 @@ pub async fn compute(
     while let Some((saboteur, report)) = runs.next().await {
         match report.and_then(|report| Ok((noticed(saboteur, &report)?, Symptoms::of(&report).causes))) {
             Ok((noticed, causes)) => {
-                matrix.causes.insert(saboteur.name().to_owned(), causes);
+                if saboteur.kind() == VariantKind::Saboteur {
+                    matrix.causes.insert(saboteur.name().to_owned(), causes);
+                }
                 progress(saboteur.name(), &noticed);
-                matrix.kills.insert(saboteur.name().to_owned(), noticed);
+                let of_its_kind = match saboteur.kind() {
+                    VariantKind::Saboteur => &mut matrix.kills,
+                    VariantKind::Benign => &mut matrix.benign,
+                };
+                of_its_kind.insert(saboteur.name().to_owned(), noticed);
             }
             Err(refusal) => {
                 let _first_one_counts = refused.set(refusal);
@@ -144,7 +157,13 @@ fn noticed(saboteur: Variant, report: &Report) -> Result<BTreeSet<String>, Refus
             "The kill matrix was not computed: with {saboteur}, {scenario} had a fault of the suite: {}",
             fault.message
         ))),
-        None => Ok(not_passed(report)),
+        None => Ok(match saboteur.kind() {
+            VariantKind::Saboteur => not_passed(report),
+            VariantKind::Benign => {
+                let must = |id: &String| report.checks().any(|c| c.id == *id && c.level == Level::Must);
+                not_passed(report).into_iter().filter(must).collect()
+            }
+        }),
     }
 }
 
@@ -162,8 +181,10 @@ fn not_passed(report: &Report) -> BTreeSet<String> {
 /// There is no such saboteur, or the matrix was not computed.
 pub fn command(suite: Suite, args: &args::Sabotage) -> Result<u8, Refusal> {
     if args.list {
-        let list: String =
-            Variant::saboteurs().map(|s| format!("{:<36} {}\n", s.name(), s.description())).collect();
+        let list: String = Variant::saboteurs()
+            .chain(Variant::benign())
+            .map(|s| format!("{:<36} {}\n", s.name(), s.description()))
+            .collect();
         answer(&list);
         return Ok(exit::OK);
     }
@@ -173,7 +194,7 @@ pub fn command(suite: Suite, args: &args::Sabotage) -> Result<u8, Refusal> {
     }
     let whole = saboteurs.is_empty();
     if whole {
-        saboteurs.extend(Variant::saboteurs());
+        saboteurs.extend(Variant::saboteurs().chain(Variant::benign()));
     }
     let matrix = runtime()?.block_on(async {
         let (interrupt, interrupted) = watch::channel(None);
@@ -182,7 +203,9 @@ pub fn command(suite: Suite, args: &args::Sabotage) -> Result<u8, Refusal> {
         }));
         let matrix = compute(suite, &saboteurs, interrupted, Scope::Everything, |name, noticed| {
             if !args.json {
-                let _unshown = writeln!(stderr(), "{name}: noticed by {}", plural(noticed.len(), "check"));
+                let benign = name.parse::<Variant>().is_ok_and(|v| v.kind() == VariantKind::Benign);
+                let outcome = if benign { "failed" } else { "noticed" };
+                let _unshown = writeln!(stderr(), "{name}: {outcome} by {}", plural(noticed.len(), "check"));
             }
         });
         let matrix = matrix.await;
@@ -200,6 +223,8 @@ pub fn command(suite: Suite, args: &args::Sabotage) -> Result<u8, Refusal> {
         let page = meshproof_render::html::kill_matrix(&matrix.as_model(suite.scenarios, whole));
         write_file(file, page.as_bytes(), "--html FILE")?;
     }
-    let gap = !matrix.unnoticed().is_empty() || (whole && !matrix.idle_checks().is_empty());
+    let gap = !matrix.unnoticed().is_empty()
+        || !matrix.false_alarms().is_empty()
+        || (whole && !matrix.idle_checks().is_empty());
     Ok(if gap { exit::FAILED } else { exit::OK })
 }

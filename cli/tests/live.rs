@@ -78,6 +78,7 @@ async fn stand_ins(hosts: Hosts) -> RealHosts {
                 refusal: Refusal::default(),
                 versions: TlsVersions::Both,
                 http: HttpVersions::Both,
+                by_name: Vec::new(),
             }),
             pages: vec![Page { path: path.to_owned(), content_type, body: body.to_owned() }],
             keep_alive: true,

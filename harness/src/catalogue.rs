@@ -3,7 +3,7 @@
 
 mod read;
 
-use meshproof_model::Level;
+pub use meshproof_model::Level;
 
 use crate::feature::Feature;
 

@@ -71,6 +71,19 @@ pub struct TlsPort {
     pub versions: TlsVersions,
     /// The ALPN protocols that it offers.
     pub http: HttpVersions,
+    /// Further certificates, for clients that ask for these server names. Only the embedded server has them.
+    pub by_name: Vec<NamedCertificate>,
+}
+
+/// The certificate of a server that holds several names.
+#[derive(Clone, Debug)]
+pub struct NamedCertificate {
+    /// The server name that clients ask for, in lower case.
+    pub server_name: String,
+    /// PEM: the chain, as it is sent. It may be one that a client must refuse, or that no client can read.
+    pub certificate: String,
+    /// PEM: its key.
+    pub key: PrivateKeyPem,
 }
 
 /// What a client without an acceptable certificate gets.

@@ -2,7 +2,8 @@
 
 use crate::certificates::{Authority, Issued};
 use crate::external::{
-    Documented, ExternalSpec, HttpVersions, Page, PlainPort, Refusal, TlsPort, TlsVersions,
+    Documented, ExternalSpec, HttpVersions, NamedCertificate, Page, PlainPort, PrivateKeyPem, Refusal,
+    TlsPort, TlsVersions,
 };
 
 /// A site on the internet that a document uses: every kind of server is suitable.
@@ -51,6 +52,7 @@ impl ExternalServer {
             refusal: Refusal::default(),
             versions: TlsVersions::default(),
             http: HttpVersions::default(),
+            by_name: Vec::new(),
         });
         self
     }
@@ -60,6 +62,19 @@ impl ExternalServer {
             change(tls);
         }
         self
+    }
+
+    /// Presents this certificate to clients that ask for this server name, and is the suite's own server: a stock nginx reads
+    /// the certificates that it presents. After [`Self::certificate`].
+    pub fn certificate_for(self, server_name: &str, certificate: &Issued) -> Self {
+        self.chain_for(server_name, certificate.certificate_pem(), certificate.key())
+    }
+
+    /// The same, with the chain as it is sent, in PEM.
+    pub fn chain_for(self, server_name: &str, chain: &str, key: PrivateKeyPem) -> Self {
+        let server_name = server_name.to_ascii_lowercase();
+        let named = NamedCertificate { server_name, certificate: chain.to_owned(), key };
+        self.tls(|tls| tls.by_name.push(named)).embedded()
     }
 
     /// Requires client certificates of this CA. After [`Self::certificate`].

@@ -50,6 +50,8 @@ pub enum Promise {
         status: Option<u16>,
         /// Why, in a few words.
         why: String,
+        /// The proxies that handle it as HTTP, in order, and so log a line for it; the last one ends it.
+        proxies: Vec<String>,
     },
     /// The configuration leaves it open, or the target does not work it out.
     Open,
@@ -87,6 +89,8 @@ pub struct Passage {
     pub cluster: String,
     /// The `address:port` that it connects to.
     pub upstream: String,
+    /// The server name with which the proxy before it opens TLS to it; absent if that is not known.
+    pub server_name: Option<String>,
     /// Whether it handles HTTP, and so logs a line for each request.
     pub http: bool,
 }

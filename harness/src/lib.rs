@@ -16,6 +16,7 @@ pub mod forecast;
 pub mod holding;
 pub mod ledger;
 pub mod lines;
+pub mod load;
 pub mod manifest;
 pub mod mesh;
 mod report_size;

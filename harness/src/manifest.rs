@@ -1,6 +1,6 @@
 //! Manifests: Kubernetes resources as YAML.
 
-use meshproof_model::Resource;
+pub use meshproof_model::Resource;
 use serde_json::Value;
 
 /// Why a manifest cannot be read.

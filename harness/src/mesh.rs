@@ -26,6 +26,7 @@ use crate::feature::{self, Feature};
 use crate::fixtures::Fixtures;
 use crate::ledger::{Ledger, Period};
 use crate::manifest::{self, ManifestError};
+use crate::run_folder;
 use crate::secret::Secret;
 use crate::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use crate::timeouts::Timeout;
@@ -110,7 +111,13 @@ struct State {
 impl Mesh {
     pub(crate) fn new(setting: Setting, instance: Box<dyn Instance>) -> Self {
         let tokens = Tokens::new(format!("{}-{}", setting.seat.run, setting.seat.name));
-        let ledger = Ledger { features: setting.implementation.features.clone(), ..Ledger::default() };
+        let ledger = Ledger {
+            features: setting.implementation.features.clone(),
+            mesh_services: setting.seat.topology.served_hosts().collect(),
+            // Used only where a target works out what the configuration promises, and such a target runs on this machine.
+            started: Some(setting.seat.store.started_at()),
+            ..Ledger::default()
+        };
         let state = Mutex::new(State { ledger, ..State::default() });
         let mesh = Self { setting, instance, tokens, state };
         mesh.configured(0, 0);
@@ -167,6 +174,17 @@ impl Mesh {
         })
     }
 
+    /// Whether the catalogue declares this check for the configuration.
+    #[must_use]
+    pub fn declares(&self, check: &str) -> bool {
+        self.setting.catalogue.check(check).is_some_and(|c| c.is_in(self.setting.configuration))
+    }
+
+    /// Adds a remark to the evidence.
+    pub fn note(&self, text: String) {
+        self.setting.seat.store.record(Side::Suite, None, Fact::Note { text });
+    }
+
     /// Begins a step of the document.
     pub fn step(&self, title: &str) {
         let mut state = self.state();
@@ -210,6 +228,33 @@ impl Mesh {
         self.change(ConfigChange { apply, delete: Vec::new() }).await
     }
 
+    /// Puts files into the file system of the proxies, and applies a fixture that names them as files of the folder `mounted`.
+    /// Files of earlier calls are replaced, and the proxies read them again.
+    ///
+    /// # Errors
+    /// The target cannot put files where the proxies are, or as for [`Mesh::apply`].
+    pub async fn apply_with_files(
+        &self,
+        fixture: &str,
+        mounted: &str,
+        files: &[(&str, String)],
+    ) -> Result<(), Stop> {
+        let folder = self.instance.file_folder().ok_or_else(|| {
+            TargetError::Unable("certificates from files of the proxy's own file system".to_owned())
+        })?;
+        let shown = folder.display().to_string();
+        let failed = |e: std::io::Error| Stop::Suite(format!("{shown} cannot be written: {e}"));
+        run_folder::create_private(&folder).map_err(failed)?;
+        for (name, text) in files {
+            run_folder::write_private(&folder.join(name), text).map_err(failed)?;
+        }
+        let mut apply = self.fixture(fixture, "default")?;
+        for resource in &mut apply {
+            relocate(&mut resource.0, mounted, &shown);
+        }
+        self.change(ConfigChange { apply, delete: Vec::new() }).await
+    }
+
     /// Deletes the resources of these fixtures as one change.
     ///
     /// # Errors
@@ -237,6 +282,15 @@ impl Mesh {
     /// The implementation refuses it.
     pub async fn create_secret(&self, secret: Secret) -> Result<(), Stop> {
         self.change(ConfigChange { apply: vec![secret.into_resource()], delete: Vec::new() }).await
+    }
+
+    /// Creates or replaces several Secrets as one change.
+    ///
+    /// # Errors
+    /// The implementation refuses one of them.
+    pub async fn create_secrets(&self, secrets: Vec<Secret>) -> Result<(), Stop> {
+        let apply = secrets.into_iter().map(Secret::into_resource).collect();
+        self.change(ConfigChange { apply, delete: Vec::new() }).await
     }
 
     /// Deletes a Secret.
@@ -501,6 +555,21 @@ impl Mesh {
                 Err(TargetError::TimedOut { timeout, limit, what, last: None })
             }
         }
+    }
+}
+
+/// Puts a folder in the place of another in every text of a resource.
+fn relocate(value: &mut serde_json::Value, mounted: &str, folder: &str) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => {
+            if let Some(rest) = text.strip_prefix(mounted) {
+                *text = format!("{folder}{rest}");
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| relocate(item, mounted, folder)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| relocate(field, mounted, folder)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! The folder in which a run keeps its files, and the search for what a killed run left.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -67,6 +67,20 @@ pub fn create_private(path: &Path) -> io::Result<()> {
 /// It cannot be made, or something of this name exists.
 pub fn create_new_private(path: &Path) -> io::Result<()> {
     private_folder_builder().create(path)
+}
+
+/// Writes a file that only this user can read. An existing one is replaced as a whole.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let fresh = path.with_extension("new");
+    options.open(&fresh)?.write_all(text.as_bytes())?;
+    std::fs::rename(fresh, path)
 }
 
 fn private_folder_builder() -> std::fs::DirBuilder {

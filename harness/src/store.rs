@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use jiff::{SignedDuration, Timestamp};
 use meshproof_model::{Evidence, EvidenceId, Fact, Side};
 
 /// The maximum number of pieces of evidence per scenario; pieces beyond it are counted but not kept.
@@ -43,6 +44,13 @@ impl Store {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A writer that panicked left complete entries, because each entry is pushed in one operation.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the scenario started, by this machine's clock.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        let elapsed = SignedDuration::from_micros(i64::try_from(self.now_us()).unwrap_or_default());
+        Timestamp::now().saturating_sub(elapsed).unwrap_or_else(|_| Timestamp::now())
     }
 
     /// Microseconds since the scenario started.

@@ -206,6 +206,12 @@ pub trait Instance: Send + Sync {
     /// address.
     fn upstream_address(&self, host: &str, port: u16) -> Option<String>;
 
+    /// A folder of this machine in which the proxies read files, for certificates that the configuration names by their paths.
+    /// None: files cannot be put where the proxies are.
+    fn file_folder(&self) -> Option<PathBuf> {
+        None
+    }
+
     /// The mesh's CA, where the suite holds it: then a scenario has mesh identities of its own.
     fn mesh_authority(&self) -> Option<&Authority> {
         None

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::load::slowdown;
 use crate::names::did_you_mean;
 
 /// One timeout. Set with `--timeout NAME=DURATION`.
@@ -104,12 +105,12 @@ impl Timeout {
         match self {
             Self::Request => "a request has its whole response, or its connection failed",
             Self::Continue => {
-                "a request that waits for 100 Continue has got it; then its body is sent anyway"
+                "100 Continue has arrived for a request that waits for it; the body is then sent anyway"
             }
             Self::ExternalServiceReady => "an external service accepts connections",
             Self::ImageFetched => "the image of a containerised external service is on this machine",
             Self::ImagesPulled => {
-                "the images of a cluster's pods are on their nodes, each time that pods are made"
+                "the images of a cluster's pods are on their nodes, each time that pods are created"
             }
             Self::ImplementationReady => "the implementation has started",
             Self::AdapterHello => "an adapter has answered `hello`",
@@ -154,28 +155,29 @@ impl fmt::Display for UnknownTimeout {
 impl std::error::Error for UnknownTimeout {}
 
 /// The timeouts of a run.
-#[derive(Clone, Debug)]
+///
+/// A timeout that was not set grows with the load of this machine, so that an implementation is not blamed for a machine that
+/// is short of processor time. One that was set is exact.
+#[derive(Clone, Debug, Default)]
 pub struct Timeouts {
-    /// By [`Timeout`], in the order of its declaration.
-    values: [Duration; Timeout::ALL.len()],
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self { values: Timeout::ALL.map(Timeout::default) }
-    }
+    /// Those that were set, by [`Timeout`] in the order of its declaration.
+    set: [Option<Duration>; Timeout::ALL.len()],
 }
 
 impl Timeouts {
     /// Sets one timeout.
     pub fn set(&mut self, timeout: Timeout, value: Duration) {
-        self.values[timeout as usize] = value;
+        self.set[timeout as usize] = Some(value);
     }
 
-    /// How long this timeout is.
+    /// How long this timeout is now.
     #[must_use]
     pub fn get(&self, timeout: Timeout) -> Duration {
-        self.values[timeout as usize]
+        self.on_a_machine_slowed_down(timeout, slowdown())
+    }
+
+    fn on_a_machine_slowed_down(&self, timeout: Timeout, times: u32) -> Duration {
+        self.set[timeout as usize].unwrap_or(timeout.default() * times)
     }
 }
 
@@ -192,7 +194,17 @@ mod tests {
         let mut timeouts = Timeouts::default();
         timeouts.set(Timeout::Applied, Duration::from_millis(5));
         assert_eq!(timeouts.get(Timeout::Applied), Duration::from_millis(5));
-        assert_eq!(timeouts.get(Timeout::Request), Timeout::Request.default());
+    }
+
+    #[test]
+    fn a_timeout_grows_with_the_load_unless_it_was_set() {
+        let mut timeouts = Timeouts::default();
+        timeouts.set(Timeout::Applied, Duration::from_millis(5));
+        for (times, seconds) in [(1, 10), (4, 40)] {
+            let on = |timeout| timeouts.on_a_machine_slowed_down(timeout, times);
+            assert_eq!(on(Timeout::Request), Duration::from_secs(seconds));
+            assert_eq!(on(Timeout::Applied), Duration::from_millis(5));
+        }
     }
 
     #[test]

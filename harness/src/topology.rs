@@ -104,10 +104,15 @@ impl Topology {
     /// Whether one of its servers has this host name: then the server is a mesh service, not an external one.
     #[must_use]
     pub fn serves(&self, host: &str) -> bool {
+        self.served_hosts().any(|served| served == host)
+    }
+
+    /// The host names of its servers.
+    pub fn served_hosts(&self) -> impl Iterator<Item = String> {
         let services = self.services.iter().map(|s| (&s.name, &s.namespace));
         let applications =
             self.workloads.iter().filter(|w| w.serves.is_some()).map(|w| (&w.name, &w.namespace));
-        services.chain(applications).any(|(name, namespace)| service_host(name, namespace) == host)
+        services.chain(applications).map(|(name, namespace)| service_host(name, namespace))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Istio reference, "Gateway" and DestinationRule, "ClientTLSSettings": an egress gateway serves clients of the mesh, and only
 //! the hosts that it was given; and sidecars send requests to the gateway alone. The suite asks with identities of its own.
 
+mod strangers;
+
 use meshproof_harness::certificates::Issued;
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::feature::Feature;
@@ -90,6 +92,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let public = mesh.public_authority();
     let of_public_ca = client(&public.mesh_identity(SLEEP_IDENTITY).issue()?).get(SECURE).await?;
 
+    strangers::every_time(mesh, &usual, &refused).await?;
+    strangers::of_a_stopped_gateway(mesh, &client(&identity)).await?;
+
     mesh.step("A server in the place of the gateway");
     let ask = async |client: &Client<'_>, certificate: &Issued| -> Result<Reply, Stop> {
         mesh.deploy_external(sites::origin(PEER, certificate).asking_clients_of(mesh_ca).embedded()).await?;
@@ -113,5 +118,5 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         let with_right = "the same request to a server with the configured identity";
         mesh.check("peer-identity-verified", unsent(&impostor).provided(with_right, right_peer))?;
     }
-    Ok(())
+    strangers::in_the_gateways_place(mesh).await
 }

@@ -2,6 +2,7 @@
 //! order, and what must then be seen. What the scenario is called and what its checks require is data, beside the manifests
 //! that it applies (`fixtures/ID/`).
 
+mod certificate_chains;
 mod credentials;
 mod egress_gateway_access;
 mod egress_gateway_mutual;
@@ -10,7 +11,10 @@ mod external_web_service;
 mod generated_traffic;
 mod origination_scope;
 mod path_based_routing;
+mod path_validation;
 mod placement;
+mod policy_isolation;
+mod presented;
 mod sidecar_origination;
 mod sites;
 mod tls_verification;
@@ -23,6 +27,8 @@ use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::scenario::{Scenario, StoryFn};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
 
+use path_validation::PathValidation;
+pub use path_validation::Paths;
 use placement::Placement;
 
 /// Every scenario, in the order of the catalogue.
@@ -50,7 +56,10 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
         read("external-web-service", &common, external_web_service::topology(), external_web_service::story)?,
         read_placed("tls-verification", &common, tls_verification::story)?,
         read_placed("credentials", &common, credentials::story)?,
+        read_placed("policy-isolation", &common, policy_isolation::story)?,
         read_placed("origination-scope", &common, origination_scope::story)?,
+        read_placed("certificate-chains", &common, certificate_chains::story)?,
+        with_paths(&common, &Paths::Covering)?,
         read_placed("traffic-fidelity", &common, traffic_fidelity::story)?,
         read_placed("generated-traffic", &common, generated_traffic::story)?,
     ])
@@ -84,6 +93,22 @@ where
         let topology = Placement::topology(&id);
         scenario = scenario.topology_in(id, topology);
     }
+    Ok(scenario)
+}
+
+/// These scenarios, with these paths in `path-validation`.
+///
+/// # Errors
+/// The built-in catalogue is broken.
+pub fn asking(scenarios: &[Scenario], paths: &Paths) -> Result<Vec<Scenario>, CatalogueError> {
+    let common = CommonChecks::read(&fixtures(meshproof_fixtures::COMMON))?;
+    let other = with_paths(&common, paths)?;
+    Ok(scenarios.iter().map(|s| if s.id() == other.id() { other.clone() } else { s.clone() }).collect())
+}
+
+fn with_paths(common: &CommonChecks, paths: &Paths) -> Result<Scenario, CatalogueError> {
+    let mut scenario = read_placed("path-validation", common, PathValidation(paths.clone()))?;
+    scenario.catalogue = path_validation::declare(scenario.catalogue, paths);
     Ok(scenario)
 }
 

@@ -1,6 +1,8 @@
 //! Istio, "TLS Origination for Egress Traffic": origination changes the transport, and not what the application sends or the
 //! server answers. HTTP's own documents (RFC 9110, 9112, 9113, 6455) say what a proxy must preserve.
 
+mod repeats;
+
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::digest::{sample, sha256};
 use meshproof_harness::external::HttpVersions;
@@ -130,6 +132,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let reply = client().get("http://http1.example.com/bytes/1000").await?;
     let answered = |reply: &Reply| reply.ok().body_is(&sample(1000));
     mesh.check("http1-only-origin", answered(&reply).and(http1.received(&reply).version("HTTP/1.1")))?;
+
+    repeats::story(mesh, &client(), &api).await?;
 
     mesh.step("Settings for HTTP/2 servers");
     let http2 = server(mesh, "http2.example.com")?.http_versions(HttpVersions::Http2);

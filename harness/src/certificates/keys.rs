@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
+use rcgen::{
+    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize,
+};
 
 use super::CertificateError;
 
@@ -15,13 +17,28 @@ pub enum KeyAlgorithm {
     Rsa2048,
     /// ECDSA on P-256, as Istio's own certificates.
     EcdsaP256,
+    /// RSA with 3072 bits.
+    Rsa3072,
+    /// RSA with 4096 bits, as the documents' server with a `san.conf`.
+    Rsa4096,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// Ed25519 (RFC 8410).
+    Ed25519,
 }
+
+/// How many algorithms there are.
+const ALGORITHMS: usize = 6;
 
 impl KeyAlgorithm {
     fn generate(self) -> Result<KeyPair, rcgen::Error> {
         match self {
             Self::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
             Self::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+            Self::Rsa3072 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072),
+            Self::Rsa4096 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
+            Self::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
+            Self::Ed25519 => KeyPair::generate_for(&PKCS_ED25519),
         }
     }
 }
@@ -29,15 +46,10 @@ impl KeyAlgorithm {
 type Slot = Arc<OnceLock<Result<Arc<KeyPair>, rcgen::Error>>>;
 
 /// The keys that the pools of this process share: the n-th key that any pool hands out is the n-th slot.
-static RSA: Mutex<Vec<Slot>> = Mutex::new(Vec::new());
-static ECDSA: Mutex<Vec<Slot>> = Mutex::new(Vec::new());
+static KEYS: [Mutex<Vec<Slot>>; ALGORITHMS] = [const { Mutex::new(Vec::new()) }; ALGORITHMS];
 
 fn slot(algorithm: KeyAlgorithm, index: usize) -> Slot {
-    let slots = match algorithm {
-        KeyAlgorithm::Rsa2048 => &RSA,
-        KeyAlgorithm::EcdsaP256 => &ECDSA,
-    };
-    let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slots = KEYS[algorithm as usize].lock().unwrap_or_else(PoisonError::into_inner);
     if slots.len() <= index {
         slots.resize_with(index + 1, Slot::default);
     }
@@ -57,7 +69,7 @@ fn shared(algorithm: KeyAlgorithm, index: usize) -> Result<Arc<KeyPair>, Certifi
 /// Clones share their place in the order.
 #[derive(Clone, Default)]
 pub struct KeyPool {
-    taken: Arc<[AtomicUsize; 2]>,
+    taken: Arc<[AtomicUsize; ALGORITHMS]>,
     fresh: bool,
 }
 

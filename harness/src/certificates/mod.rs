@@ -5,7 +5,9 @@
 //! `openssl x509 -req` writes v1, because rustls refuses v1. The server certificate with a SAN has an RSA key of 2048
 //! bits instead of 4096, because no check looks at the length and 4096 bits take a second.
 
+pub mod blueprint;
 mod builder;
+pub mod der;
 mod describe;
 mod keys;
 
@@ -17,11 +19,16 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa,
     Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
 };
-use time::{Duration, OffsetDateTime};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use time::OffsetDateTime;
 
+pub use blueprint::{Blueprint, Certified};
 pub use builder::{ClientCertificateBuilder, MeshIdentityBuilder, ServerCertificateBuilder, self_signed};
 pub use describe::{describe, rfc2253, serial_hex};
 pub use keys::{KeyAlgorithm, KeyPool};
+pub use rcgen::KeyPair as PrivateKey;
+pub use time::Duration;
 
 use crate::external::PrivateKeyPem;
 
@@ -205,6 +212,13 @@ impl Authority {
         })?;
         Ok(Issued::new(&certificate, key, serial_number))
     }
+}
+
+/// Whether the suite's servers can sign handshakes with this key, in PEM.
+#[must_use]
+pub fn can_sign_handshakes(key: &str) -> bool {
+    let Ok(key) = PrivateKeyDer::from_pem_slice(key.as_bytes()) else { return false };
+    rustls::crypto::aws_lc_rs::default_provider().key_provider.load_private_key(key).is_ok()
 }
 
 fn validity() -> (OffsetDateTime, OffsetDateTime) {

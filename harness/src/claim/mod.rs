@@ -30,7 +30,7 @@ pub use proxy::{ConnectionLine, Logged, Upstream};
 pub(crate) use proxy::{opened_by, recorded};
 pub use reply::{HopClaim, OnlyResponse, Reply, ServerCertificate};
 pub use window::Window;
-pub(crate) use words::{Server, ServerPlace};
+pub(crate) use words::{Server, ServerPlace, capital};
 
 /// The evidence so far, and where the part of each request begins.
 #[derive(Clone, Copy)]
@@ -336,6 +336,37 @@ pub trait Claims: Into<Claim> {
                 Verdict::Skipped => instead.judge(view).without_the_side_of(&outside),
                 Verdict::Passed | Verdict::Failed | Verdict::Inconclusive | Verdict::Error => outside,
             }
+        })
+    }
+
+    /// One of the two holds: which one, is recorded. For a check on which implementations may differ.
+    fn or_recorded(self, other: impl Into<Claim>) -> Claim {
+        let (first, second) = (self.into(), other.into());
+        Claim::new(move |view| {
+            let finding = first.judge(view);
+            if finding.verdict != Verdict::Failed {
+                return finding;
+            }
+            let instead = second.judge(view);
+            let expected = format!("{}, or else {}", finding.expected, instead.expected);
+            Finding { expected, ..instead }
+        })
+    }
+
+    /// This holds. If the other one holds in its place, the finding begins with `words`.
+    fn rather_than(self, words: &str, other: impl Into<Claim>) -> Claim {
+        let (claim, other, words) = (self.into(), other.into(), words.to_owned());
+        Claim::new(move |view| {
+            let finding = claim.judge(view);
+            if finding.verdict == Verdict::Passed {
+                return Finding { seen: format!("agree: {}", finding.seen), ..finding };
+            }
+            let instead = other.judge(view);
+            if instead.verdict == Verdict::Passed {
+                let seen = format!("{words}: {}", instead.seen);
+                return Finding::broken(finding.expected, seen, instead.evidence);
+            }
+            finding
         })
     }
 

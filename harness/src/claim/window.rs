@@ -166,6 +166,35 @@ impl Window {
         )
     }
 
+    /// A connection with this server name (SNI) was opened, so that its client has seen the certificate for that name.
+    /// Inconclusive without one: the client may have failed for another reason.
+    pub fn reached_as(&self, server_name: &str) -> Claim {
+        let name = server_name.to_owned();
+        let what = What::of(Field::Connection).being(ValueKind::Present);
+        self.claim(what, ValueKind::Absent, move |this, view| {
+            let expected = format!("a TLS connection to {} with the server name {name}", this.server);
+            let opened = at(&this.server.host, view.window(this.mark))
+                .filter_map(|e| Some((&e.id, e.fact.as_connection()?)))
+                .find(|(_, c)| {
+                    let asked = c.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+                    asked.is_some_and(|asked| asked.eq_ignore_ascii_case(&name))
+                });
+            match opened {
+                Some((id, c)) => {
+                    let seen = this.received([words::connection(view, c)]);
+                    Finding::holds(expected, seen, vec![id.clone()])
+                }
+                None => {
+                    let seen = format!(
+                        "{} received no TLS connection with that server name, so its certificate was not examined",
+                        this.server
+                    );
+                    Finding::undecided(expected, seen, Vec::new())
+                }
+            }
+        })
+    }
+
     /// No request was answered, except with a refusal (4xx or 5xx).
     pub fn served_nothing(&self) -> Claim {
         self.claim(What::of(Field::Request).being(ValueKind::Absent), ValueKind::Present, |this, view| {

@@ -62,15 +62,18 @@ pub(super) fn listed(items: impl IntoIterator<Item = String>) -> String {
 
 /// The clause as a sentence: with a capital letter and a full stop.
 pub(super) fn sentence(clause: &str) -> String {
-    let clause = clause.trim_end_matches('.');
-    let mut chars = clause.chars();
-    // A host name, a path or a field stays as it is.
+    format!("{}.", capital(clause.trim_end_matches('.')))
+}
+
+/// The clause with a capital letter, unless it begins with a host name, a path or a field, which stay as they are.
+pub(crate) fn capital(clause: &str) -> String {
     let is_word = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || matches!(c, ',' | ':' | '\''));
+    let mut chars = clause.chars();
     match chars.next() {
         Some(first) if is_word(clause.split_whitespace().next().unwrap_or_default()) => {
-            format!("{}{}.", first.to_ascii_uppercase(), chars.as_str())
+            format!("{}{}", first.to_ascii_uppercase(), chars.as_str())
         }
-        Some(_) | None => format!("{clause}."),
+        Some(_) | None => clause.to_owned(),
     }
 }
 

@@ -3,20 +3,27 @@
 use std::collections::BTreeMap;
 
 use meshproof_model::{
-    AccessLog, Connection, Deviation, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Field, Hop,
-    HopResult, Party, Role, ServerRequest, Side, ValueKind,
+    AccessLog, Connection, Deviation, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Hop,
+    HopResult, ServerRequest, Side, ValueKind,
 };
 use url::Url;
 
 use super::compare::{self, Compared};
+use super::deviations;
+use super::sentences;
 use super::{Entry, Ledger, side_host};
 use crate::claim::View;
-use crate::claim::deviation::{self, Odd, What};
 use crate::forecast::{Arrival, Originated, Promise, Sender, SentRequest, ServerCheck, Transport};
 use crate::workload::authority_of;
 
 /// The methods of RFC 9110, section 9.3, and RFC 5789, which every intermediary forwards.
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
+
+/// What a request does that a proxy must not or cannot forward.
+const FAIL: &str = "fail with 502, 503, 504 or a closed connection";
+
+/// How long after the end of a request another one may be lost with its connection, in microseconds.
+const CLOSING_US: u64 = 1_000_000;
 
 /// One request that a client sent.
 pub(super) struct Asked<'a> {
@@ -27,6 +34,8 @@ pub(super) struct Asked<'a> {
     pub(super) hop: &'a Hop,
     /// What the configurations that may have been in force promise for it; several while the configuration changed.
     pub(super) promises: Vec<Promise>,
+    /// Whether the target works out what the configuration promises.
+    pub(super) foreseen: bool,
     /// The requests at servers that belong to it, by their place in [`Account::received`].
     pub(super) received: Vec<usize>,
     pub(super) began_us: u64,
@@ -73,7 +82,7 @@ pub(super) struct Account<'a> {
     pub(super) ledger: &'a Ledger,
     unobserved: &'a [String],
     /// Whether any promise of the scenario is open or unknown, so that a destination without a promise may be right.
-    open: bool,
+    pub(super) open: bool,
 }
 
 impl<'a> Account<'a> {
@@ -123,10 +132,11 @@ impl<'a> Account<'a> {
     fn ask(&mut self, ledger: &'a Ledger, e: &'a Evidence, exchange: &'a Exchange) {
         let Some(token) = e.token.as_deref() else { return };
         let began_us = e.at_us.saturating_sub(exchange.duration_us);
+        let periods = ledger.in_force(began_us, e.at_us);
+        let foreseen = periods.iter().any(|period| period.forecast.is_some());
         for hop in &exchange.hops {
-            let promises = ledger
-                .in_force(began_us, e.at_us)
-                .into_iter()
+            let promises = periods
+                .iter()
                 .map(|period| match (&period.forecast, sender(ledger, &e.side, token)) {
                     (Some(forecast), Some(sender)) => {
                         let promise = promise(forecast.as_ref(), sender, hop);
@@ -142,6 +152,7 @@ impl<'a> Account<'a> {
                 exchange,
                 hop,
                 promises,
+                foreseen,
                 received: Vec::new(),
                 began_us,
                 ended_us: e.at_us,
@@ -184,10 +195,6 @@ impl<'a> Account<'a> {
         token.is_some_and(|token| self.ledger.unrecorded.iter().any(|known| known == token))
     }
 
-    pub(super) fn is_received(&self, asked: &Asked<'_>) -> bool {
-        !asked.received.is_empty()
-    }
-
     fn is_observed(&self, host: &str) -> bool {
         !self.unobserved.iter().any(|h| h == host)
     }
@@ -198,19 +205,18 @@ impl<'a> Account<'a> {
         orphans
             .filter(|r| !self.is_unrecorded(r.token))
             .map(|r| {
-                let what = describe(r);
+                let received = sentences::received(self.ledger, r);
                 let asked: Vec<&Asked<'_>> = self.asked.iter().filter(|a| r.token == Some(a.token)).collect();
                 let words = match (r.token, asked.first()) {
-                    (None, _) => {
-                        format!("{what}, without the token of any request. Expected: no such request.")
-                    }
-                    (Some(_), None) => format!("{what}, and no client sent it. Expected: no such request."),
+                    (None, _) => format!("{received} without the token of any request."),
+                    (Some(_), None) => format!("{received}, and no client sent it."),
                     (Some(_), Some(first)) => {
-                        let expected: Vec<String> = asked.iter().map(|a| a.expectation()).collect();
+                        let promised: Vec<String> =
+                            asked.iter().map(|a| sentences::promised(self.ledger, a)).collect();
                         format!(
-                            "{what}. It is not what the configuration in force makes of {}. Expected: {}.",
-                            first.describe(),
-                            expected.join(", or ")
+                            "{}. By the configuration in force it must {}. {received}.",
+                            sentences::sent(first),
+                            promised.join(", or ")
                         )
                     }
                 };
@@ -218,55 +224,6 @@ impl<'a> Account<'a> {
                 Entry::new(words, ids).by(self.stray(r, &asked))
             })
             .collect()
-    }
-
-    /// How a request that belongs to none deviates from the requests with its token.
-    fn stray(&self, r: &Received<'_>, asked: &[&Asked<'_>]) -> Deviation {
-        let arrival = asked.iter().find_map(|a| a.arrivals().next());
-        let is_tls = |a: &Arrival| a.transport.is_tls();
-        let (what, kind, expected) = match arrival {
-            Some(a) if a.host == r.host && is_tls(a) != r.request.over_tls => {
-                let kind = |tls: bool| if tls { ValueKind::Tls } else { ValueKind::PlainText };
-                let what = What::of(Field::Transport).being(kind(is_tls(a)));
-                (what, kind(r.request.over_tls), a.transport.to_string())
-            }
-            Some(a) if a.host != r.host || a.port != r.request.port => {
-                (What::of(Field::Destination), ValueKind::Other, format!("{} port {}", a.host, a.port))
-            }
-            Some(_) => (What::of(Field::Request).being(ValueKind::One), ValueKind::Other, String::new()),
-            None => (
-                What::of(Field::Request).being(ValueKind::Absent),
-                ValueKind::Present,
-                "no request".to_owned(),
-            ),
-        };
-        let odd = Odd::being(kind, describe(r));
-        let to = Party::named(Role::ExternalService, r.host);
-        let hop = (self.opener(&r.request.peer), to);
-        Deviation { evidence: Some(r.id.clone()), ..what.deviates(&hop, &expected, &odd) }
-    }
-
-    /// The proxy that logs this address as its own end of a connection.
-    fn opener(&self, peer: &str) -> Party {
-        let local = |l: &&LogLine<'_>| {
-            l.log.fields.as_ref().and_then(|f| f.upstream_local_address.as_deref()) == Some(peer)
-        };
-        let line = self.logged.iter().find(local);
-        line.map_or_else(deviation::some_proxy, |l| deviation::proxy(l.proxy))
-    }
-
-    /// A deviation of what the servers received of this request.
-    fn number(&self, asked: &Asked<'_>, kind: ValueKind, first: Option<&Received<'_>>) -> Deviation {
-        let host = first.map(|r| r.host).or_else(|| asked.arrivals().next().map(|a| a.host.as_str()));
-        let to = match host {
-            Some(host) => Party::named(Role::ExternalService, host),
-            None => Party::unnamed(Role::ExternalService),
-        };
-        let from = first.map_or_else(deviation::some_proxy, |r| self.opener(&r.request.peer));
-        let what = What::of(Field::Request).being(ValueKind::One);
-        let odd = Odd::being(kind, asked.describe());
-        let evidence = Some(asked.id.clone());
-        Deviation { evidence, ..what.deviates(&(from, to), "one request", &odd) }
     }
 
     /// What happened to each client's request.
@@ -288,15 +245,19 @@ impl<'a> Account<'a> {
                     received.request.status == 503 || (received.is_unanswered() && idempotent)
                 });
                 if !again.is_empty() && !retried {
-                    let copies: Vec<String> = again.iter().map(|r| describe(r)).collect();
+                    let first = &self.received[*first];
+                    let copies: Vec<String> = std::iter::once(first)
+                        .chain(again.iter().copied())
+                        .map(|r| sentences::received_inside(self.ledger, r))
+                        .collect();
                     let words = format!(
-                        "{} was received {} times: {}. Expected: once.",
-                        asked.describe(),
-                        again.len() + 1,
+                        "{} once, and servers received it {} times: {}.",
+                        sentences::sent(asked),
+                        copies.len(),
                         copies.join("; ")
                     );
-                    let ids = again.iter().map(|r| r.id.clone()).chain([self.received[*first].id.clone()]);
-                    let several = self.number(asked, ValueKind::Several, Some(&self.received[*first]));
+                    let ids = again.iter().map(|r| r.id.clone()).chain([first.id.clone()]);
+                    let several = self.number(asked, ValueKind::Several, Some(first));
                     return Some(Entry::new(words, ids.chain([asked.id.clone()])).by(several));
                 }
                 let last = &self.received[*asked.received.last()?];
@@ -307,25 +268,23 @@ impl<'a> Account<'a> {
 
     /// A request that no server received.
     fn unreceived(&self, asked: &Asked<'_>) -> Option<Entry> {
+        // One that a wrong server received has an entry already.
+        if self.received.iter().any(|r| r.of.is_none() && r.token == Some(asked.token)) {
+            return None;
+        }
         let response = asked.hop.response();
-        let outcome =
-            response.map_or_else(|| "it failed".to_owned(), |r| format!("the answer was {}", r.status));
-        let entry = |expected: &str, deviation: Deviation| {
-            let words =
-                format!("{}: {outcome}, and no server received it. Expected: {expected}.", asked.describe());
+        let outcome = response.map_or_else(|| "no answer".to_owned(), |r| format!("the answer {}", r.status));
+        let entry = |promised: &str, deviation: Deviation| {
+            let words = format!(
+                "{} and received {outcome}, but no server received the request. By the configuration in force it \
+                 must {promised}.",
+                sentences::sent(asked)
+            );
             Some(Entry::new(words, [asked.id.clone()]).by(deviation))
         };
-        let answer = |wanted: ValueKind| {
-            let odd = Odd::being(deviation::outcome(asked.exchange), outcome.clone());
-            let from = match asked.side {
-                Side::Workload { name } => Party::named(Role::Workload, name),
-                Side::Suite | Side::Proxy { .. } | Side::Service { .. } => Party::unnamed(Role::Client),
-            };
-            let what = What::of(Field::Response).being(wanted);
-            let of = what.deviates(&(from, deviation::some_proxy()), "another answer", &odd);
-            Deviation { evidence: Some(asked.id.clone()), ..of }
-        };
         let succeeded = response.is_some_and(|r| r.status < 400);
+        // A status below 500 says that the client or the origin server is at fault (RFC 9110, sections 15.5 and 15.6).
+        let blames_somebody_else = response.is_some_and(|r| r.status < 500);
         let mut wrong = None;
         for promise in &asked.promises {
             match promise {
@@ -334,25 +293,38 @@ impl<'a> Account<'a> {
                     if response.is_some_and(|r| r.status == *status) {
                         return None;
                     }
-                    wrong = entry(
-                        &format!("the proxy's own answer {status}"),
-                        answer(ValueKind::Status(*status)),
-                    );
+                    let answer = deviations::answer(asked, ValueKind::Status(*status));
+                    wrong = entry(&format!("be answered with {status} by the proxy itself"), answer);
                 }
-                Promise::Ends { why, .. } => {
-                    if !succeeded {
+                Promise::Ends { why, status, .. } => {
+                    if !succeeded && !(*status >= Some(500) && blames_somebody_else) {
                         return None;
                     }
-                    wrong = entry(&format!("a failure, because {why}"), answer(ValueKind::Refusal));
+                    let answer = deviations::answer(asked, ValueKind::Refusal);
+                    wrong = entry(&format!("{FAIL}, because {why}"), answer);
                 }
                 Promise::Arrives(arrival) => {
                     if !self.is_observed(&arrival.host) {
                         return None;
                     }
-                    if !succeeded && self.may_fail(asked, arrival) {
+                    let refusal = arrival.refusal();
+                    if !succeeded
+                        && self.may_fail(asked, arrival)
+                        && !(refusal.is_some() && blames_somebody_else)
+                    {
                         return None;
                     }
-                    wrong = entry(&asked.expectation(), self.number(asked, ValueKind::Absent, None));
+                    let (promised, deviation) = match refusal {
+                        Some((by, why)) => (
+                            format!("{FAIL}, because {by} must refuse the server's certificate: {why}"),
+                            deviations::answer(asked, ValueKind::Refusal),
+                        ),
+                        None => (
+                            sentences::promised(self.ledger, asked),
+                            self.number(asked, ValueKind::Absent, None),
+                        ),
+                    };
+                    wrong = entry(&promised, deviation);
                 }
             }
         }
@@ -368,8 +340,14 @@ impl<'a> Account<'a> {
             Transport::Mesh => true,
             Transport::Clear | Transport::OwnTls => false,
         };
-        // A server that closes a connection may take this request with it.
-        let closed_by_server = self.received.iter().any(|r| r.host == arrival.host && r.is_unanswered());
+        // A server that closes a connection may take with it this request, if it was sent at about the same time.
+        let meanwhile = |other: &Asked<'_>| {
+            other.began_us <= asked.ended_us + CLOSING_US && asked.began_us <= other.ended_us + CLOSING_US
+        };
+        let closed_by_server = self.received.iter().any(|r| {
+            let of = r.of.map(|place| &self.asked[place]);
+            r.host == arrival.host && r.is_unanswered() && of.is_none_or(meanwhile)
+        });
         refused
             || closed_by_server
             // An intermediary may refuse a method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
@@ -406,8 +384,6 @@ impl<'a> Account<'a> {
             }
         }
         let compared = best?;
-        let sentences: Vec<String> =
-            compared.iter().map(|(at, d)| format!("{at}: {}. Expected: {}.", d.seen, d.expected)).collect();
         let differences = compared
             .iter()
             .map(|(at, d)| Difference {
@@ -416,93 +392,16 @@ impl<'a> Account<'a> {
                 seen: d.seen.clone(),
             })
             .collect();
-        let words = format!("{} does not agree at both ends. {}", asked.describe(), sentences.join(" "));
-        let client = match asked.side {
-            Side::Workload { name } => Party::named(Role::Workload, name),
-            Side::Suite | Side::Proxy { .. } | Side::Service { .. } => Party::unnamed(Role::Client),
-        };
-        let at_client = (client, deviation::some_proxy());
-        let to = Party::named(Role::ExternalService, received.host);
-        let at_server = (self.opener(&received.request.peer), to);
+        let words = sentences::differing(self.ledger, asked, received, &compared);
+        let (at_client, at_server) = (deviations::client_hop(asked), self.hop_to(received));
         let deviations = compared
             .iter()
-            .map(|(at, d)| {
-                if at.is_client() {
-                    d.deviation(&at_client, asked.id)
-                } else {
-                    d.deviation(&at_server, received.id)
-                }
+            .map(|(at, d)| match at.is_client() {
+                true => d.deviation(&at_client, asked.id),
+                false => d.deviation(&at_server, received.id),
             })
             .collect();
         Some(Entry { differences, deviations, ..Entry::new(words, [asked.id.clone(), received.id.clone()]) })
-    }
-
-    /// Connections that carry something and belong to nothing.
-    pub(super) fn connections(&self) -> Vec<Entry> {
-        self.connections.iter().filter_map(|opened| self.connection(opened)).collect()
-    }
-
-    fn connection(&self, opened: &Opened<'_>) -> Option<Entry> {
-        let Connection { number, port, tls_port, clear_bytes, tls, peer } = opened.connection;
-        let has_requests =
-            self.received.iter().any(|r| r.host == opened.host && r.request.connection == *number);
-        let promised: Vec<(&Asked<'_>, &Arrival)> = self
-            .asked
-            .iter()
-            .flat_map(|asked| asked.arrivals().map(move |a| (asked, a)))
-            .filter(|(_, a)| a.host == opened.host && a.port == *port)
-            .collect();
-        let entry = |of: What, kind: ValueKind, what: String, expected: String| {
-            let words = format!(
-                "{} received a connection from {peer} on port {port} {what}. Expected: {expected}.",
-                opened.host
-            );
-            let hop = (self.opener(peer), Party::named(Role::ExternalService, opened.host));
-            let deviation = of.deviates(&hop, &expected, &Odd::being(kind, what));
-            let deviation = Deviation { evidence: Some(opened.id.clone()), ..deviation };
-            Some(Entry::new(words, [opened.id.clone()]).by(deviation))
-        };
-        let in_clear = !clear_bytes.is_empty() && tls.is_none();
-        if in_clear && !has_requests && !self.open {
-            let allowed = promised.iter().any(|(_, a)| !a.transport.is_tls());
-            if !allowed || *tls_port {
-                let begin = crate::store::bounded(clear_bytes, 80);
-                return entry(
-                    What::of(Field::Transport).being(ValueKind::Tls),
-                    ValueKind::PlainText,
-                    format!("with the clear bytes {begin:?} and no request"),
-                    "nothing outside TLS that belongs to no request".to_owned(),
-                );
-            }
-        }
-        let Some(facts) = tls else { return None };
-        // nginx logs nothing of a ClientHello whose handshake fails.
-        let hello_unseen =
-            facts.failure.is_some() && facts.server_name.is_none() && facts.alpn_offered.is_none();
-        if hello_unseen {
-            return None;
-        }
-        if self.open || promised.is_empty() || promised.iter().any(|(_, a)| a.transport == Transport::Mesh) {
-            return None;
-        }
-        let names: Vec<Option<&str>> = promised.iter().map(|(asked, a)| server_name(asked, a)).collect();
-        let same = |name: &Option<&str>| match (name, &facts.server_name) {
-            (Some(name), Some(seen)) => name.eq_ignore_ascii_case(seen),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if !names.iter().any(same) {
-            let mut expected: Vec<&str> = names.into_iter().map(|n| n.unwrap_or("no server name")).collect();
-            expected.sort_unstable();
-            expected.dedup();
-            let seen = match &facts.server_name {
-                Some(name) => format!("whose TLS handshake had the server name {name}"),
-                None => "whose TLS handshake had no server name (SNI)".to_owned(),
-            };
-            let kind = if facts.server_name.is_none() { ValueKind::Absent } else { ValueKind::Other };
-            return entry(What::of(Field::ServerName), kind, seen, expected.join(" or "));
-        }
-        None
     }
 }
 
@@ -534,38 +433,19 @@ impl Asked<'_> {
             Promise::Arrives(arrival) => arrival.is_at(received),
         })
     }
-
-    /// `GET http://edition.cnn.com/politics from workload sleep`.
-    pub(super) fn describe(&self) -> String {
-        let from = match self.side {
-            Side::Workload { name } => format!("workload {name}"),
-            Side::Suite => "the suite's own client".to_owned(),
-            Side::Proxy { name } | Side::Service { host: name } => name.clone(),
-        };
-        let url = crate::store::bounded(&self.hop.url, 200);
-        format!("{} {url} from {from}", self.hop.method)
-    }
-
-    fn expectation(&self) -> String {
-        let all: Vec<String> = self
-            .promises
-            .iter()
-            .map(|promise| match promise {
-                Promise::Open => "what the configuration leaves open".to_owned(),
-                Promise::Ends { why, .. } => format!("no request at any server, because {why}"),
-                Promise::Arrives(a) => {
-                    let by: Vec<&str> = a.proxies.iter().map(|p| p.proxy.as_str()).collect();
-                    let way =
-                        if by.is_empty() { String::new() } else { format!(" through {}", by.join(" and ")) };
-                    format!("one request at {} port {} {}{way}", a.host, a.port, a.transport)
-                }
-            })
-            .collect();
-        all.join(", or ")
-    }
 }
 
 impl Arrival {
+    /// The proxy that must refuse the server's certificate, and why.
+    fn refusal(&self) -> Option<(&str, &str)> {
+        match &self.transport {
+            Transport::Originated(Originated { by, server: ServerCheck::Refused(why), .. }) => {
+                Some((by, why))
+            }
+            Transport::Originated(_) | Transport::Clear | Transport::OwnTls | Transport::Mesh => None,
+        }
+    }
+
     fn is_at(&self, received: &Received<'_>) -> bool {
         self.host == received.host
             && self.port == received.request.port
@@ -612,11 +492,4 @@ fn promise(forecast: &dyn crate::forecast::Forecast, sender: Sender<'_>, hop: &H
         server_name: server_name.as_deref(),
         headers: &headers,
     })
-}
-
-/// `edition.cnn.com received GET /politics on port 80 in plain text`.
-pub(super) fn describe(r: &Received<'_>) -> String {
-    let over = if r.request.over_tls { "over TLS" } else { "in plain text" };
-    let target = crate::store::bounded(&r.request.target, 200);
-    format!("{} received {} {target} on port {} {over}", r.host, r.request.method, r.request.port)
 }

@@ -1,16 +1,28 @@
-//! Holds each access-log line against what the two ends saw.
+//! Holds the access logs against the requests: each proxy on a request's way has one line for it, and no other proxy has one.
 
-use meshproof_model::{Deviation, EvidenceId, Feature, Field, HopResult, LogFields, ValueKind};
+use std::collections::{BTreeMap, BTreeSet};
+
+use meshproof_model::{Difference, EvidenceId, Feature, HopResult, Side, ValueKind};
 
 use super::Entry;
 use super::account::{Account, Asked, LogLine};
+use super::deviations;
 use super::headers::FieldDifference;
-use crate::claim::deviation::{self, Odd, What};
-use crate::forecast::{Arrival, Passage, Promise};
+use super::line::{self, Claimed, Member};
+use super::sentences;
+use crate::claim::deviation;
+use crate::forecast::{Arrival, Promise};
 
-/// What a logged duration may exceed the client's by: both round to milliseconds, and a proxy also counts what it does after
-/// the client has its answer.
-const DURATION_SLACK_MS: u64 = 1000;
+/// One request that a proxy must have a line for.
+#[derive(Clone, Copy)]
+struct Due<'p, 'a> {
+    asked: &'p Asked<'a>,
+    claimed: Claimed<'p>,
+    /// Whether a line may be missing: a hop before this proxy may have failed.
+    optional: bool,
+    /// How many lines it may have: a proxy before this one may repeat a request, where that is allowed.
+    at_most: usize,
+}
 
 impl Account<'_> {
     pub(super) fn lines(&self) -> Vec<Entry> {
@@ -18,192 +30,264 @@ impl Account<'_> {
         if !self.ledger.has(Feature::AccessLog) {
             return entries;
         }
+        let members = self.members();
+        let mut by_token: BTreeMap<&str, Vec<&Asked<'_>>> = BTreeMap::new();
         for asked in &self.asked {
-            entries.extend(self.lines_of(asked));
+            by_token.entry(asked.token).or_default().push(asked);
         }
-        let known =
-            |line: &&LogLine<'_>| line.token.is_none_or(|token| self.asked.iter().any(|a| a.token == token));
-        for line in self.logged.iter().filter(|line| !known(line)) {
-            // A line of a request that was judged may come late.
-            let retired = line.token.is_some_and(|token| self.ledger.retired.contains(token));
-            if retired || self.is_unrecorded(line.token) {
-                continue;
+        let mut lines: BTreeMap<&str, Vec<&LogLine<'_>>> = BTreeMap::new();
+        for line in &self.logged {
+            let Some(token) = line.token else { continue };
+            if by_token.contains_key(token) {
+                lines.entry(token).or_default().push(line);
+            } else if !self.ledger.retired.contains(token) && !self.is_unrecorded(line.token) {
+                // A line of a request that was judged may come late.
+                let words = format!(
+                    "The access log of {} has a line with a token that no client sent: {}.",
+                    line.proxy,
+                    crate::store::bounded(&line.log.line, 300)
+                );
+                let stray = deviations::lines(line.proxy, ValueKind::Other, line.id);
+                entries.push(Entry::new(words, [line.id.clone()]).by(stray));
             }
-            let words = format!(
-                "The access log of {} has a line with a token that no client sent: {}. Expected: no such line.",
-                line.proxy,
-                crate::store::bounded(&line.log.line, 300)
-            );
-            let stray = number(line.proxy, ValueKind::Other, line.id);
-            entries.push(Entry::new(words, [line.id.clone()]).by(stray));
+        }
+        entries.extend(self.asked.iter().filter_map(|asked| self.connection_line(asked)));
+        for (token, asked) in &by_token {
+            let lines = lines.get(token).map(Vec::as_slice).unwrap_or_default();
+            entries.extend(self.lines_of(asked, lines, &members));
         }
         entries
     }
 
-    fn lines_of(&self, asked: &Asked<'_>) -> Vec<Entry> {
-        // Several requests with one token (redirects, repeats) cannot be distinguished in the log, nor can a request during a
-        // change of the configuration.
-        let [Promise::Arrives(arrival)] = asked.promises.as_slice() else { return Vec::new() };
-        let answered = asked.received.iter().all(|place| self.received[*place].request.status != 0);
-        if self.asked.iter().filter(|a| a.token == asked.token).count() != 1
-            || !self.is_received(asked)
-            || !answered
-        {
-            return Vec::new();
-        }
-        let lines: Vec<&LogLine<'_>> = self.logged.iter().filter(|l| l.token == Some(asked.token)).collect();
-        let mut entries = Vec::new();
-        for passage in arrival.proxies.iter().filter(|p| p.http) {
-            let own: Vec<&&LogLine<'_>> = lines.iter().filter(|l| l.proxy == passage.proxy).collect();
-            match own.as_slice() {
-                [line] => entries.extend(self.line(asked, arrival, passage, line)),
-                [] => {
-                    let words = format!(
-                        "The access log of {} has no line for {}. Expected: one line.",
-                        passage.proxy,
-                        asked.describe()
-                    );
-                    let none = number(passage.proxy.as_str(), ValueKind::Absent, asked.id);
-                    entries.push(Entry::new(words, [asked.id.clone()]).by(none));
-                }
-                several => {
-                    let words = format!(
-                        "The access log of {} has {} lines for {}. Expected: one line.",
-                        passage.proxy,
-                        several.len(),
-                        asked.describe()
-                    );
-                    let many = number(passage.proxy.as_str(), ValueKind::Several, asked.id);
-                    entries.push(Entry::new(words, several.iter().map(|l| l.id.clone())).by(many));
-                }
-            }
-        }
-        for line in lines.iter().filter(|l| arrival.proxies.iter().all(|p| p.proxy != l.proxy)) {
-            let words = format!(
-                "The access log of {} has a line for {}, which does not pass this proxy. Expected: no such line.",
-                line.proxy,
-                asked.describe()
-            );
-            let stray = number(line.proxy, ValueKind::Other, line.id);
-            entries.push(Entry::new(words, [line.id.clone(), asked.id.clone()]).by(stray));
-        }
-        entries
+    /// The line of a connection with the client's own TLS, which the last proxy passed on: the proxy's address at the server ties
+    /// the two together. It may come later, when the connection ends.
+    fn connection_line(&self, asked: &Asked<'_>) -> Option<Entry> {
+        let ([Promise::Arrives(arrival)], [received]) =
+            (asked.promises.as_slice(), asked.received.as_slice())
+        else {
+            return None;
+        };
+        let passage = arrival.proxies.last().filter(|passage| !passage.http)?;
+        let peer = &self.received[*received].request.peer;
+        let is_own = |line: &&LogLine<'_>| {
+            let fields = line.log.fields.as_ref();
+            line.proxy == passage.proxy
+                && fields
+                    .is_some_and(|f| f.method.is_none() && f.upstream_local_address.as_ref() == Some(peer))
+        };
+        let [line] = self.logged.iter().filter(is_own).collect::<Vec<_>>()[..] else { return None };
+        let found = line::of_connection(asked, passage, line.log.fields.as_ref()?);
+        (!found.is_empty()).then(|| contradiction(&passage.proxy, asked, line, found))
     }
 
-    fn line(
+    /// What each proxy's log format contains: a member that one line has, every line must have.
+    fn members(&self) -> BTreeMap<&str, BTreeSet<Member>> {
+        let mut members: BTreeMap<&str, BTreeSet<Member>> = BTreeMap::new();
+        for line in &self.logged {
+            if let Some(fields) = line.log.fields.as_ref().filter(|fields| fields.method.is_some()) {
+                members.entry(line.proxy).or_default().extend(line::members(fields));
+            }
+        }
+        members
+    }
+
+    /// Judges the lines of the requests with one token: redirects and repeats have it in common.
+    fn lines_of(
         &self,
-        asked: &Asked<'_>,
-        arrival: &Arrival,
-        passage: &Passage,
-        line: &LogLine<'_>,
-    ) -> Option<Entry> {
-        let fields = line.log.fields.as_ref()?;
-        let differences = self.differences(asked, arrival, passage, fields);
-        if differences.is_empty() {
+        asked: &[&Asked<'_>],
+        lines: &[&LogLine<'_>],
+        members: &BTreeMap<&str, BTreeSet<Member>>,
+    ) -> Vec<Entry> {
+        if let [only] = asked
+            && !only.foreseen
+        {
+            return self.lines_without_promise(only, lines);
+        }
+        let mut due: BTreeMap<&str, Vec<Due<'_, '_>>> = BTreeMap::new();
+        for asked in asked {
+            match self.due(asked) {
+                Some(of_one) => {
+                    for (proxy, one) in of_one {
+                        due.entry(proxy).or_default().push(one);
+                    }
+                }
+                None => return Vec::new(),
+            }
+        }
+        let Some(first) = asked.first() else { return Vec::new() };
+        let mut entries = Vec::new();
+        for (proxy, due) in &due {
+            let own: Vec<&LogLine<'_>> = lines.iter().filter(|l| l.proxy == *proxy).copied().collect();
+            let known = members.get(proxy).cloned().unwrap_or_default();
+            entries.extend(self.lines_at(proxy, due, &own, &known));
+        }
+        for line in lines.iter().filter(|l| !due.contains_key(l.proxy)) {
+            let words = format!(
+                "The access log of {} has a line for {}, which does not pass this proxy.",
+                line.proxy,
+                sentences::described(first)
+            );
+            let stray = deviations::lines(line.proxy, ValueKind::Other, line.id);
+            entries.push(Entry::new(words, [line.id.clone(), first.id.clone()]).by(stray));
+        }
+        entries
+    }
+
+    /// What can be said where the target does not work out what the configuration promises, as in a cluster: every line names the
+    /// request's method, and the workload's own proxy has one line at most, with the status that the workload received.
+    fn lines_without_promise(&self, asked: &Asked<'_>, lines: &[&LogLine<'_>]) -> Vec<Entry> {
+        let Side::Workload { name } = asked.side else { return Vec::new() };
+        let of_requests = || {
+            let fields = lines.iter().filter_map(|line| Some((*line, line.log.fields.as_ref()?)));
+            fields.filter(|(_, fields)| fields.method.is_some())
+        };
+        let own: Vec<EvidenceId> =
+            of_requests().filter(|(l, _)| l.proxy == name).map(|(l, _)| l.id.clone()).collect();
+        let mut entries = Vec::new();
+        if own.len() > 1 {
+            let (count, request) = (own.len(), sentences::described(asked));
+            let words = format!("The access log of {name} has {count} lines for {request}.");
+            let several = deviations::lines(name, ValueKind::Several, asked.id);
+            let ids = own.iter().cloned().chain([asked.id.clone()]);
+            entries.push(Entry::new(words, ids).by(several));
+        }
+        let judged = of_requests().filter_map(|(line, fields)| {
+            let found = line::without_promise(asked, fields, line.proxy == name);
+            (!found.is_empty()).then(|| contradiction(line.proxy, asked, line, found))
+        });
+        entries.extend(judged);
+        entries
+    }
+
+    fn lines_at(
+        &self,
+        proxy: &str,
+        due: &[Due<'_, '_>],
+        own: &[&LogLine<'_>],
+        members: &BTreeSet<Member>,
+    ) -> Vec<Entry> {
+        let Some(first) = due.first() else { return Vec::new() };
+        let least = due.iter().filter(|d| !d.optional).count();
+        let most: usize = due.iter().map(|d| d.at_most).sum();
+        if own.len() < least || own.len() > most {
+            let lines = match own.len() {
+                0 => "no line".to_owned(),
+                1 => "1 line".to_owned(),
+                n => format!("{n} lines"),
+            };
+            let sent = match due.len() {
+                1 => String::new(),
+                n => format!(", which was sent {n} times"),
+            };
+            let words = format!(
+                "The access log of {proxy} has {lines} for {}{sent}.",
+                sentences::described(first.asked)
+            );
+            let ids: Vec<EvidenceId> =
+                own.iter().map(|l| l.id.clone()).chain([first.asked.id.clone()]).collect();
+            let kind = if own.is_empty() { ValueKind::Absent } else { ValueKind::Several };
+            return vec![Entry::new(words, ids).by(deviations::lines(proxy, kind, first.asked.id))];
+        }
+        // Lines of one token need not be in the order of its requests.
+        let mut left: Vec<&Due<'_, '_>> = due.iter().collect();
+        let mut wrong = Vec::new();
+        for line in own {
+            let Some(fields) = &line.log.fields else { continue };
+            let differences =
+                |due: &Due<'_, '_>| line::differences(self.ledger, due.asked, due.claimed, fields, members);
+            match left.iter().position(|due| differences(due).is_empty()) {
+                Some(place) if left.len() > 1 || left[place].at_most == 1 => drop(left.remove(place)),
+                Some(_) => {}
+                None => wrong.push(line),
+            }
+        }
+        let judged = wrong.into_iter().filter_map(|line| {
+            let due = left.first().copied().unwrap_or(first);
+            let fields = line.log.fields.as_ref()?;
+            let found = line::differences(self.ledger, due.asked, due.claimed, fields, members);
+            Some(contradiction(proxy, due.asked, line, found))
+        });
+        judged.collect()
+    }
+
+    /// By proxy: the lines that this request must have. Absent if it cannot be said, as during a change of the configuration.
+    fn due<'p, 'a>(&'p self, asked: &'p Asked<'a>) -> Option<Vec<(&'p str, Due<'p, 'a>)>> {
+        let [promise] = asked.promises.as_slice() else { return None };
+        let answered = asked.hop.response().is_some();
+        match promise {
+            Promise::Open => None,
+            Promise::Ends { proxies, .. } => {
+                if !asked.received.is_empty() || !answered {
+                    return None;
+                }
+                Some(due_of_failure(asked, proxies.iter().map(String::as_str), true))
+            }
+            Promise::Arrives(arrival) if asked.received.is_empty() => {
+                let status = asked.hop.response().map_or(0, |r| r.status);
+                let names = arrival.proxies.iter().filter(|p| p.http).map(|p| p.proxy.as_str());
+                // Envoy logs nothing of a message that it refuses to parse, such as one with an unknown method, and RFC 9110
+                // (section 15.6.2) has 501 for those.
+                let logged = status >= 500 && status != 501;
+                (status >= 400).then(|| due_of_failure(asked, names, logged))
+            }
+            Promise::Arrives(arrival) => self.due_of_arrival(asked, arrival),
+        }
+    }
+
+    fn due_of_arrival<'p, 'a>(
+        &'p self,
+        asked: &'p Asked<'a>,
+        arrival: &'p Arrival,
+    ) -> Option<Vec<(&'p str, Due<'p, 'a>)>> {
+        let requests = || asked.received.iter().map(|place| self.received[*place].request);
+        // What a proxy logs of a server that gives no answer, or that breaks off in the middle of one, is not what the proxy
+        // before it makes of that.
+        let broke_off = requests().any(|r| r.status == 0 || r.answer.as_ref().is_some_and(|a| a.breaks_off));
+        if broke_off || !matches!(asked.hop.result, HopResult::Response(_)) {
             return None;
         }
-        let sentences: Vec<String> = differences
-            .iter()
-            .map(|d| format!("The line says {}. Expected: {}.", d.seen, d.expected))
-            .collect();
-        let words = format!(
-            "The access log of {} contradicts what was seen of {}. {}",
-            passage.proxy,
-            asked.describe(),
-            sentences.join(" ")
-        );
-        let hop = (deviation::proxy(line.proxy), deviation::proxy(line.proxy));
-        let deviations = differences.iter().map(|d| d.deviation(&hop, line.id)).collect();
-        let of_entry = differences
-            .into_iter()
-            .map(|d| meshproof_model::Difference {
-                evidence: line.id.clone(),
-                expected: d.expected,
-                seen: d.seen,
-            })
-            .collect();
-        Some(Entry {
-            differences: of_entry,
-            deviations,
-            ..Entry::new(words, [line.id.clone(), asked.id.clone()])
-        })
-    }
-
-    fn differences(
-        &self,
-        asked: &Asked<'_>,
-        arrival: &Arrival,
-        passage: &Passage,
-        fields: &LogFields,
-    ) -> Vec<FieldDifference> {
-        let mut found = Vec::new();
-        let mut differ = |name: &str, want: &str, have: Option<&str>| {
-            if let Some(have) = have
-                && want != have
-            {
-                let what = What::of(Field::LogField).named(name);
-                let (want, have) = (format!("{name} {want}"), format!("{name} {have}"));
-                found.push(FieldDifference::of(what, ValueKind::Other, want, have));
-            }
+        let peer = match asked.received.as_slice() {
+            [only] => Some(self.received[*only].request.peer.as_str()),
+            [] | [..] => None,
         };
-        differ("method", &asked.hop.method, fields.method.as_deref());
-        let is_last = arrival.proxies.last() == Some(passage);
-        if is_last && let [received] = asked.received.as_slice() {
-            let request = self.received[*received].request;
-            differ("upstream host", &passage.upstream, fields.upstream_host.as_deref());
-            if self.ledger.has(Feature::UpstreamLocalAddress) {
-                differ("upstream local address", &request.peer, fields.upstream_local_address.as_deref());
-            }
-        }
-        differ(
-            "upstream cluster",
-            &cluster(&passage.cluster),
-            fields.upstream_cluster.as_deref().map(cluster).as_deref(),
-        );
-        // What a proxy logs of an answer that broke off is not what the proxy before it makes of that.
-        let answers = asked.received.iter().filter_map(|place| self.received[*place].request.answer.as_ref());
-        let broke_off = answers.into_iter().any(|answer| answer.breaks_off);
-        if let HopResult::Response(response) = &asked.hop.result
-            && !broke_off
-        {
-            let status = response.status.to_string();
-            differ("response code", &status, fields.response_code.map(|c| c.to_string()).as_deref());
-            // After an upgrade the bytes are the conversation's.
-            if response.status != 101 {
-                let sent = response.body_bytes.to_string();
-                differ("bytes sent", &sent, fields.bytes_sent.map(|n| n.to_string()).as_deref());
-                if let Some(body) = asked.hop.body_bytes {
-                    let received = body.to_string();
-                    differ(
-                        "bytes received",
-                        &received,
-                        fields.bytes_received.map(|n| n.to_string()).as_deref(),
-                    );
-                }
-            }
-            let longest = asked.exchange.duration_us / 1000 + DURATION_SLACK_MS;
-            if let Some(logged) = fields.duration_ms.filter(|logged| *logged > longest) {
-                found.push(FieldDifference::of(
-                    What::of(Field::LogField).named("duration"),
-                    ValueKind::Other,
-                    format!("a duration of at most {longest} ms"),
-                    format!("a duration of {logged} ms"),
-                ));
-            }
-        }
-        found
+        let due = |(place, passage)| {
+            let last = place + 1 == arrival.proxies.len();
+            let claimed =
+                Claimed::Arrival { arrival, passage, first: place == 0, peer: peer.filter(|_| last), last };
+            let at_most = if place == 0 { 1 } else { asked.received.len() };
+            (passage.proxy.as_str(), Due { asked, claimed, optional: false, at_most })
+        };
+        Some(arrival.proxies.iter().enumerate().filter(|(_, p)| p.http).map(due).collect())
     }
 }
 
-/// A wrong number of lines of a request.
-fn number(proxy: &str, seen: ValueKind, evidence: &EvidenceId) -> Deviation {
-    let hop = (deviation::proxy(proxy), deviation::proxy(proxy));
-    let what = What::of(Field::LogLine).being(ValueKind::One);
-    let odd = Odd::being(seen, "another number of access-log lines");
-    Deviation { evidence: Some(evidence.clone()), ..what.deviates(&hop, "one access-log line", &odd) }
+/// The lines of a request that the client's own proxy, or another one on the way, answered with a failure. `logged`: the first one
+/// has a line.
+fn due_of_failure<'p, 'a>(
+    asked: &'p Asked<'a>,
+    proxies: impl Iterator<Item = &'p str>,
+    logged: bool,
+) -> Vec<(&'p str, Due<'p, 'a>)> {
+    let due = |(place, name): (usize, &'p str)| {
+        let claimed = Claimed::Failure { first: place == 0 };
+        // The proxy before it may repeat what failed (Istio's default retry policy).
+        let at_most = if place == 0 { 1 } else { usize::MAX / 1024 };
+        (name, Due { asked, claimed, optional: place > 0 || !logged, at_most })
+    };
+    proxies.enumerate().map(due).collect()
 }
 
-/// A cluster's name without the alternative spelling that newer Istio versions log (`outbound|443||host;`).
-fn cluster(name: &str) -> String {
-    name.trim_end_matches(';').to_owned()
+fn contradiction(proxy: &str, asked: &Asked<'_>, line: &LogLine<'_>, found: Vec<FieldDifference>) -> Entry {
+    let words = format!(
+        "The access log of {proxy} says {} of {}.",
+        sentences::differences(&found.iter().collect::<Vec<_>>()),
+        sentences::described(asked)
+    );
+    let hop = (deviation::proxy(proxy), deviation::proxy(proxy));
+    let deviations = found.iter().map(|d| d.deviation(&hop, line.id)).collect();
+    let differences = found
+        .into_iter()
+        .map(|d| Difference { evidence: line.id.clone(), expected: d.expected, seen: d.seen })
+        .collect();
+    Entry { differences, deviations, ..Entry::new(words, [line.id.clone(), asked.id.clone()]) }
 }

@@ -7,14 +7,19 @@
 
 mod account;
 mod compare;
+mod connections;
+mod deviations;
 mod headers;
+mod line;
 mod lines;
+mod sentences;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use meshproof_model::{Deviation, Difference, Evidence, EvidenceId, Feature, ReportedFeature};
 
 use crate::claim::{Finding, View};
@@ -50,6 +55,10 @@ pub struct Ledger {
     pub periods: Vec<Period>,
     /// By token: where the suite's own requests went.
     pub probes: BTreeMap<String, Probe>,
+    /// When the scenario started, by the proxies' clock; absent if that is not known.
+    pub started: Option<Timestamp>,
+    /// The hosts of the servers inside the mesh.
+    pub mesh_services: BTreeSet<String>,
     /// The features that the implementation declares.
     pub features: Vec<ReportedFeature>,
     /// Tokens of requests of the suite that are not in the evidence.

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::{join, join_all};
+use futures_util::stream;
 use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Fact, HopResult, Side};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +21,8 @@ use crate::target::Probe;
 use crate::timeouts::Timeout;
 use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 
+/// The number of requests of one call that are in flight at the same time.
+const SIDE_BY_SIDE: usize = 32;
 /// The number of requests in flight during a change.
 const HELD: usize = 4;
 /// The number of clients that send one request after another around a change.
@@ -114,15 +118,28 @@ impl Client<'_> {
     /// # Errors
     /// As for [`Client::get`]. Every request has ended when this returns.
     pub async fn get_each<const N: usize>(&self, urls: [&str; N]) -> Result<[Reply; N], Stop> {
+        let replies = self.get_all(&urls).await?;
+        replies.try_into().map_err(|_| Stop::Suite("a request has no reply".to_owned()))
+    }
+
+    /// As [`Client::get_each`], for any number of URLs, of which a limited number are requested at the same time. The replies
+    /// have their order.
+    ///
+    /// # Errors
+    /// As for [`Client::get`]. Every request has ended when this returns.
+    pub async fn get_all<U: AsRef<str>>(&self, urls: &[U]) -> Result<Vec<Reply>, Stop> {
         let Self { mesh, from, request } = self;
         let mark = mesh.mark();
         let begun = Instant::now();
-        let asking = urls.map(|url| mesh.ask(from, RequestSpec { url: url.to_owned(), ..request.clone() }));
-        let asked = join_all(asking).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let asking: Vec<_> = urls
+            .iter()
+            .map(|url| mesh.ask(from, RequestSpec { url: url.as_ref().to_owned(), ..request.clone() }))
+            .collect();
+        let asked: Vec<_> = stream::iter(asking).buffered(SIDE_BY_SIDE).collect().await;
+        let asked = asked.into_iter().collect::<Result<Vec<_>, _>>()?;
         mesh.settled().await?;
         mesh.state().timing.requests_us += micros(begun.elapsed());
-        let replies: Vec<Reply> = asked.into_iter().map(|a| mesh.reply(from, a, mark)).collect();
-        replies.try_into().map_err(|_| Stop::Suite("a request has no reply".to_owned()))
+        Ok(asked.into_iter().map(|a| mesh.reply(from, a, mark)).collect())
     }
 
     /// Makes a change while requests to `origin` (`http://api.example.com`) continue. Some are in flight when the change is

@@ -138,7 +138,7 @@ class Configuration:
             if names:
                 allowed = " ".join("!{ %s }" % c for c in name_condition("ssl_fc_sni", names) if c)
                 lines.append("    tcp-request content reject if %s" % allowed)
-        lines += ["    http-request set-var(txn.path) pathq", "    http-request set-var(txn.agent) req.hdr(user-agent)",
+        lines += ["    http-request set-var(txn.path) pathq", "    http-request set-var(txn.version) req.ver", "    http-request set-var(txn.agent) req.hdr(user-agent)",
                   "    http-request set-var(txn.authority) req.hdr(host)",
                   "    http-request set-var(txn.host) req.hdr(host),lower",
                   "    http-request set-var(txn.name) req.hdr(host),host_only,lower"]

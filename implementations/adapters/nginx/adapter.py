@@ -37,7 +37,7 @@ def pattern(match):
     if match == "any":
         return "^"
     (kind, text), = match.items()
-    return {"prefix": "^%s", "exact": "^%s$", "regex": "^(?:%s)$"}[kind] % (text if kind == "regex" else re.escape(text))
+    return {"prefix": "^%s", "exact": r"^%s\z", "regex": r"^(?:%s)\z"}[kind] % (text if kind == "regex" else re.escape(text))
 
 
 def by_authority(hosts):

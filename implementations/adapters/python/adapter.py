@@ -180,7 +180,7 @@ class Handler(BaseHTTPRequestHandler):
         cluster = clusters[forward["clusters"][0]["cluster"]]
         authority = forward["host_rewrite"] or authority
         name = authority.partition(":")[0]
-        log["upstream_cluster"] = cluster["name"]
+        log["upstream_cluster"], log["authority"] = cluster["name"], authority
         if (proxy, cluster["name"]) in plan.lacks:
             return 503, [], f"this proxy lacks {plan.lacks[proxy, cluster['name']]}\n".encode()
         address = address_of(cluster, name, listener["port"])

@@ -1,6 +1,6 @@
 //! Which implementation a cluster runs, and which cluster it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use meshproof_harness::feature::Feature;
@@ -9,6 +9,8 @@ use meshproof_model::Implementation;
 use serde_json::Value;
 
 use crate::api::{ApiError, ClusterClient, ExecLimits, PodRef};
+use crate::discovery::discovery_labels;
+use crate::manifests::Injection;
 use crate::pod::is_ready;
 use crate::settings::{Gateways, Settings};
 
@@ -19,9 +21,10 @@ const MAX_VERSION: usize = 1024;
 /// The mesh of a cluster, as its own objects show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Installation {
-    /// The label of a namespace whose pods get a sidecar: `istio-injection=enabled`, else
-    /// `istio.io/rev=REVISION`.
-    pub injection: (String, String),
+    /// What the namespaces of a run must have.
+    pub injection: Injection,
+    /// Why no label makes the control plane discover a namespace of a run, if that is so.
+    pub undiscoverable: Option<String>,
     /// `default`, where none is named.
     pub revision: String,
     /// Where istiod and its configuration live.
@@ -36,13 +39,26 @@ pub struct Installation {
     pub control_plane: (usize, usize),
 }
 
-/// Finds the mesh; none where no webhook injects.
+/// The revisions and tags whose injectors are active, in alphabetical order.
 ///
 /// # Errors
 /// The cluster's.
-pub async fn installation(api: &ClusterClient) -> Result<Option<Installation>, ApiError> {
+pub async fn revisions(api: &ClusterClient) -> Result<Vec<String>, ApiError> {
     let webhooks = api.list("MutatingWebhookConfiguration", None, None).await?;
-    let Some(injector) = injector(&webhooks) else { return Ok(None) };
+    let found = injectors(&webhooks).into_iter().filter(|i| i.label.0 == REVISION).map(|i| i.label.1);
+    Ok(found.collect::<BTreeSet<_>>().into_iter().collect())
+}
+
+/// Finds the mesh of this revision or tag, or the default one; none where no webhook injects for it.
+///
+/// # Errors
+/// The cluster's.
+pub async fn installation(
+    api: &ClusterClient,
+    revision: Option<&str>,
+) -> Result<Option<Installation>, ApiError> {
+    let webhooks = api.list("MutatingWebhookConfiguration", None, None).await?;
+    let Some(injector) = injector(&webhooks, revision) else { return Ok(None) };
     let pods = api.list("Pod", Some(&injector.namespace), Some("app=istiod")).await?;
     let pods: Vec<&Value> =
         pods.iter().filter(|p| label(p, "istio.io/rev") == Some(&injector.actual)).collect();
@@ -55,12 +71,22 @@ pub async fn installation(api: &ClusterClient) -> Result<Option<Installation>, A
     let values =
         api.get("ConfigMap", &injector.namespace, &format!("istio-sidecar-injector{suffix}")).await?;
     let ztunnel = api.list_metadata("DaemonSet", None, Some("app=ztunnel")).await?;
+    let mesh = api.get("ConfigMap", &injector.namespace, &format!("istio{suffix}")).await?;
+    let (discovery, undiscoverable) =
+        match mesh.as_ref().map_or_else(|| Ok(BTreeMap::new()), discovery_labels) {
+            Ok(labels) => (labels, None),
+            Err(words) => (BTreeMap::new(), Some(words)),
+        };
+    let proxy = values.as_ref().and_then(proxy_image);
+    let pull_policy = pull_policy(values.as_ref(), proxy.as_deref());
+    let (label, value) = injector.label;
     Ok(Some(Installation {
-        injection: injector.label,
+        injection: Injection { label, value, discovery, pull_policy },
+        undiscoverable,
         revision: injector.actual,
         namespace: injector.namespace,
         version: version.unwrap_or_else(|| "unknown".to_owned()),
-        proxy: values.as_ref().and_then(proxy_image),
+        proxy,
         ambient: !ztunnel.is_empty(),
         control_plane: (pods.len(), ready.len()),
     }))
@@ -72,10 +98,21 @@ struct Injector {
     namespace: String,
 }
 
-/// The injector that the plain label `istio-injection=enabled` selects, else the first that a revision or tag
-/// selects. One that `istioctl tag` has deactivated selects a label that no namespace has.
-fn injector(webhooks: &[Value]) -> Option<Injector> {
-    let mut found: Vec<(u8, Injector)> = Vec::new();
+/// The injector of a revision or tag; without one, the injector that the plain label `istio-injection=enabled` selects,
+/// else the first, by name, that a revision or tag selects.
+fn injector(webhooks: &[Value], revision: Option<&str>) -> Option<Injector> {
+    let mut found = injectors(webhooks);
+    if let Some(wanted) = revision {
+        return found.into_iter().find(|i| i.label.0 == REVISION && i.label.1 == wanted);
+    }
+    found.sort_by(|a, b| (a.label.0 == REVISION, &a.label.1).cmp(&(b.label.0 == REVISION, &b.label.1)));
+    found.into_iter().next()
+}
+
+/// Every active injector, once for each label value that selects it. One that `istioctl tag` has deactivated selects a
+/// label that no namespace has.
+fn injectors(webhooks: &[Value]) -> Vec<Injector> {
+    let mut found: Vec<Injector> = Vec::new();
     for configuration in webhooks {
         let hooks = configuration.get("webhooks").and_then(Value::as_array);
         for hook in hooks.into_iter().flatten() {
@@ -89,25 +126,42 @@ fn injector(webhooks: &[Value]) -> Option<Injector> {
             let namespace = hook.pointer("/clientConfig/service/namespace").and_then(Value::as_str);
             let namespace = namespace.unwrap_or("istio-system").to_owned();
             let actual = label(configuration, "istio.io/rev").unwrap_or("default").to_owned();
-            let selects = |key: &str| {
-                let expressions =
-                    hook.pointer("/namespaceSelector/matchExpressions").and_then(Value::as_array);
-                expressions
-                    .into_iter()
-                    .flatten()
-                    .find(|e| e["key"] == key && e["operator"] == "In")
-                    .and_then(|e| e["values"][0].as_str())
-                    .map(|value| (key.to_owned(), value.to_owned()))
-            };
-            if let Some(label) = selects("istio-injection") {
-                found.push((0, Injector { label, actual, namespace }));
-            } else if let Some(label) = selects("istio.io/rev") {
-                found.push((1, Injector { label, actual, namespace }));
+            for expression in array(hook.pointer("/namespaceSelector/matchExpressions")) {
+                let key = expression["key"].as_str().unwrap_or_default();
+                if !matches!(key, PLAIN | REVISION) || expression["operator"] != "In" {
+                    continue;
+                }
+                for value in array(expression.get("values")).filter_map(Value::as_str) {
+                    let label = (key.to_owned(), value.to_owned());
+                    found.push(Injector { label, actual: actual.clone(), namespace: namespace.clone() });
+                }
             }
         }
     }
-    found.sort_by(|a, b| (a.0, &a.1.label).cmp(&(b.0, &b.1.label)));
-    found.into_iter().next().map(|(_, injector)| injector)
+    found
+}
+
+/// The label that selects the default injector, and the one that selects a revision or tag (istio.io/istio,
+/// manifests/charts/istio-control/istio-discovery/templates/mutatingwebhook.yaml).
+const PLAIN: &str = "istio-injection";
+const REVISION: &str = "istio.io/rev";
+
+fn array(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value.and_then(Value::as_array).into_iter().flatten()
+}
+
+/// When the proxy's image is pulled: as the injector's values say, else as Kubernetes does for this image ("Images":
+/// `Always` for the tag `latest` or none).
+fn pull_policy(config: Option<&Value>, proxy: Option<&str>) -> String {
+    let values = config.and_then(|c| c.pointer("/data/values")?.as_str()).unwrap_or("{}");
+    let values: Value = serde_json::from_str(values).unwrap_or_default();
+    let configured =
+        values.pointer("/global/imagePullPolicy").and_then(Value::as_str).filter(|p| !p.is_empty());
+    let latest = proxy.is_some_and(|image| {
+        let name = image.rsplit('/').next().unwrap_or(image);
+        !image.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+    });
+    configured.unwrap_or(if latest { "Always" } else { "IfNotPresent" }).to_owned()
 }
 
 fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
@@ -243,7 +297,7 @@ pub async fn implementation(
             "mode".to_owned(),
             if found.ambient { "sidecar (ambient is installed too)" } else { "sidecar" }.to_owned(),
         ),
-        ("injection".to_owned(), format!("{}={}", found.injection.0, found.injection.1)),
+        ("injection".to_owned(), format!("{}={}", found.injection.label, found.injection.value)),
         (
             "cluster".to_owned(),
             format!("{} {git_version}", flavour(git_version, &nodes, served.on_openshift())),
@@ -261,7 +315,10 @@ pub async fn implementation(
     details.extend(found.proxy.iter().map(|proxy| ("proxy".to_owned(), proxy.clone())));
     details.extend(served.api_version("Gateway").map(|v| ("api".to_owned(), v)));
     Ok(Implementation {
-        name: settings.name.clone().unwrap_or_else(|| "Istio".to_owned()),
+        name: settings.name.clone().unwrap_or_else(|| match &settings.revision {
+            Some(revision) => format!("Istio {revision}"),
+            None => "Istio".to_owned(),
+        }),
         version: found.version.clone(),
         target: "cluster".to_owned(),
         features: features(settings, &gateways).into_iter().map(Into::into).collect(),
@@ -293,12 +350,41 @@ mod tests {
     fn the_plain_label_is_preferred_to_a_revision() {
         let plain = hook("1-30", "istio-injection", "enabled");
         let tagged = hook("1-29", "istio.io/rev", "canary");
-        let found = injector(&[tagged.clone(), plain]).unwrap();
+        let found = injector(&[tagged.clone(), plain], None).unwrap();
         assert_eq!(found.label, ("istio-injection".to_owned(), "enabled".to_owned()));
         assert_eq!((found.actual.as_str(), found.namespace.as_str()), ("1-30", "mesh-system"));
-        let found = injector(&[tagged]).unwrap();
+        let found = injector(&[tagged], None).unwrap();
         assert_eq!(found.label, ("istio.io/rev".to_owned(), "canary".to_owned()));
         assert_eq!(found.actual, "1-29");
+    }
+
+    #[test]
+    fn a_revision_or_tag_chooses_its_own_injector() {
+        let mut plain = hook("1-30", "istio-injection", "enabled");
+        plain["webhooks"][0]["namespaceSelector"]["matchExpressions"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"key": "istio.io/rev", "operator": "In", "values": ["stable", "prod"]}));
+        let canary = hook("1-31", "istio.io/rev", "1-31");
+        let all = [plain, canary];
+        let of = |name: &str| injector(&all, Some(name)).map(|i| (i.label.1, i.actual));
+        assert_eq!(of("1-31"), Some(("1-31".to_owned(), "1-31".to_owned())));
+        assert_eq!(of("prod"), Some(("prod".to_owned(), "1-30".to_owned())));
+        assert_eq!(of("1-29"), None);
+        // The plain label's value is no revision.
+        assert_eq!(of("enabled"), None);
+    }
+
+    #[test]
+    fn proxies_are_pulled_as_the_injector_says_or_else_as_kubernetes_does() {
+        let config = |policy: &str| json!({"data": {"values": json!({"global": {"imagePullPolicy": policy}}).to_string()}});
+        let image = |config: &Value, image: &str| pull_policy(Some(config), Some(image));
+        assert_eq!(image(&config("Never"), "istio/proxyv2:1"), "Never");
+        assert_eq!(image(&config(""), "reg.example:5000/istio/proxyv2:1"), "IfNotPresent");
+        assert_eq!(image(&config(""), "reg.example:5000/istio/proxyv2"), "Always");
+        assert_eq!(image(&config(""), "istio/proxyv2:latest"), "Always");
+        assert_eq!(image(&config(""), "istio/proxyv2@sha256:00"), "IfNotPresent");
+        assert_eq!(pull_policy(None, None), "IfNotPresent");
     }
 
     #[test]
@@ -307,7 +393,7 @@ mod tests {
         hook["webhooks"][0]["namespaceSelector"]["matchLabels"] =
             json!({"istio.io/deactivated": "never-match"});
         let other = json!({"webhooks": [{"name": "cert-manager.io"}]});
-        assert!(injector(&[hook, other]).is_none());
+        assert!(injector(&[hook, other], None).is_none());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod cleanup;
 pub mod curl;
+pub mod discovery;
 pub mod doctor;
 pub mod dump;
 pub mod identify;

@@ -35,6 +35,10 @@ pub struct Settings {
     pub kubeconfig: Option<PathBuf>,
     /// The context in it; absent: its current one.
     pub context: Option<String>,
+    /// The control plane to judge, by its revision or by a tag that points to one; absent: the default one.
+    pub revision: Option<String>,
+    /// Labels of every namespace of the run, for policies that demand them.
+    pub namespace_labels: BTreeMap<String, String>,
     /// Which gateways.
     pub gateways: Gateways,
     /// Images that replace those of [`IMAGES`], by key.

@@ -15,7 +15,6 @@ use crate::cleanup::remove;
 use crate::doctor::{DoctorFinding, examine, refusal};
 use crate::identify::{self, Installation};
 use crate::inventory::owned;
-use crate::manifests::Injection;
 use crate::noted::RunNotes;
 use crate::owned::{RUN, of_run};
 use crate::settings::{Gateways, Settings};
@@ -71,7 +70,9 @@ impl ClusterTarget {
                 if let Some(words) = refusal(&examine(api, &self.settings).await) {
                     return Err(TargetError::Environment(words));
                 }
-                let found = identify::installation(api).await.map_err(ApiError::blame)?;
+                let found = identify::installation(api, self.settings.revision.as_deref())
+                    .await
+                    .map_err(ApiError::blame)?;
                 found.ok_or_else(|| {
                     TargetError::Environment(
                         "the mesh was removed while it was examined: run again".to_owned(),
@@ -129,10 +130,9 @@ impl Target for ClusterTarget {
     }
 
     async fn start(&self, seat: Seat) -> Result<Box<dyn Instance>, TargetError> {
-        let (label, value) = self.installation().await?.injection.clone();
+        let injection = self.installation().await?.injection.clone();
         let api = self.api().await?.clone();
-        crate::instance::start(api, &self.settings, Injection { label, value }, self.noted.clone(), seat)
-            .await
+        crate::instance::start(api, &self.settings, injection, self.noted.clone(), seat).await
     }
 
     async fn after(&self, run: &str, keep: bool) -> Result<Aftermath, TargetError> {

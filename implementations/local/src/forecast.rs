@@ -69,7 +69,7 @@ impl Forecast for LocalForecast {
         };
         match walk::walk(&self.plan, &client) {
             Walk::Open(_) => Promise::Open,
-            Walk::Ends(end) => Promise::Ends { status: end.status, why: end.why },
+            Walk::Ends(end) => ends(&end),
             Walk::Arrives(arrival) => self.arrival(*arrival),
         }
     }
@@ -112,12 +112,12 @@ impl LocalForecast {
                     Some(ClientCertificate::Files { .. }) => return Promise::Open,
                     Some(ClientCertificate::Credential(name)) => match self.presented(by, name) {
                         Some(certificate) => Some(certificate),
-                        None => return without_secret(name),
+                        None => return without_secret(name, &arrival.way),
                     },
                 };
                 let check = match self.check(by, &origination.trust, server, names.as_deref()) {
                     Ok(check) => check,
-                    Err(NoSecret) => return without_secret("of the trusted CA"),
+                    Err(NoSecret) => return without_secret("of the trusted CA", &arrival.way),
                 };
                 Transport::Originated(Originated {
                     by: by.name.clone(),
@@ -127,15 +127,20 @@ impl LocalForecast {
                 })
             }
         };
-        let passage = |step: &walk::Step<'_>| Passage {
+        let passage = |(step, before): (&walk::Step<'_>, Option<&walk::Step<'_>>)| Passage {
             proxy: step.proxy.name.clone(),
             cluster: step.cluster.name.clone(),
             upstream: step.upstream.to_string(),
+            server_name: before.and_then(|before| match &before.cluster.tls {
+                Some(UpstreamTls::MeshMutual { sni, .. }) => Some(sni.clone()),
+                Some(UpstreamTls::Originate(_)) | None => None,
+            }),
             http: step.http,
         };
+        let before = std::iter::once(None).chain(arrival.way.iter().map(Some));
         Promise::Arrives(Box::new(Arrival {
             needs: needs(&arrival),
-            proxies: arrival.way.iter().map(passage).collect(),
+            proxies: arrival.way.iter().zip(before).map(passage).collect(),
             host: server.host.clone(),
             port: server.port,
             transport,
@@ -208,8 +213,16 @@ fn needs(arrival: &walk::Arrival<'_>) -> Vec<Feature> {
     needs
 }
 
-fn without_secret(name: &str) -> Promise {
-    Promise::Ends { status: Some(503), why: format!("there is no Secret for the credential {name}") }
+fn ends(end: &walk::End<'_>) -> Promise {
+    let before = end.way.iter().filter(|step| step.http).map(|step| step.proxy.name.clone());
+    // Only a proxy that handles HTTP answers with a status.
+    let last = end.proxy.filter(|_| end.status.is_some()).map(|proxy| proxy.name.clone());
+    Promise::Ends { status: end.status, why: end.why.clone(), proxies: before.chain(last).collect() }
+}
+
+fn without_secret(name: &str, way: &[walk::Step<'_>]) -> Promise {
+    let proxies = way.iter().filter(|step| step.http).map(|step| step.proxy.name.clone()).collect();
+    Promise::Ends { status: Some(503), why: format!("there is no Secret for the credential {name}"), proxies }
 }
 
 fn edits(changes: &HeaderChanges) -> HeaderEdits {

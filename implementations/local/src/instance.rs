@@ -204,8 +204,16 @@ impl LocalInstance {
             // name there, so Istio detects the protocol.
             if e.port == 443
                 && let Some((name, namespace)) = in_cluster(&e.host)
+                && registry.iter().all(|service| service.host != e.host)
             {
                 registry.push(plain_service(name, namespace, e.port, "", e.address));
+            }
+        }
+        // A server under the name of one of the mesh's own services stands in its place.
+        for service in &mut registry {
+            let stand_in = endpoints.iter().find(|e| e.port == 443 && e.host == service.host);
+            for endpoint in service.ports.iter_mut().flat_map(|port| &mut port.endpoints) {
+                endpoint.address = stand_in.map_or(endpoint.address, |e| e.address);
             }
         }
         let running: Vec<_> =
@@ -391,7 +399,8 @@ impl Instance for LocalInstance {
         let starting = specs.into_iter().map(|(mut spec, documented)| {
             self.factory.spoil_external(&mut spec);
             let host = spec.host.clone();
-            if let Some(tls) = &spec.tls {
+            // A server with several certificates has no chain that holds for every request.
+            if let Some(tls) = spec.tls.as_ref().filter(|tls| tls.by_name.is_empty()) {
                 chains.insert(host.clone(), tls.certificate.clone());
             }
             async move { Ok((host, Arc::from(self.start_external(spec, documented).await?))) }
@@ -490,6 +499,10 @@ impl Instance for LocalInstance {
 
     async fn credentials(&self, proxy: &str) -> Result<Vec<CredentialStatus>, TargetError> {
         Ok(self.data_plane.credentials(proxy).await?)
+    }
+
+    fn file_folder(&self) -> Option<PathBuf> {
+        Some(self.seat.folder.join("files"))
     }
 
     fn mesh_authority(&self) -> Option<&Authority> {

@@ -189,6 +189,9 @@ pub fn render(
     }
     let tls = spec.tls.as_ref();
     let http = tls.map_or(HttpVersions::Http1, |tls| tls.http);
+    if tls.is_some_and(|tls| !tls.by_name.is_empty()) {
+        return Err("nginx presents one certificate here; use the embedded service".to_owned());
+    }
     if http == HttpVersions::Http2 {
         return Err("nginx cannot offer HTTP/2 alone; use the embedded service".to_owned());
     }

@@ -110,6 +110,8 @@ pub struct End<'p> {
     pub status: Option<u16>,
     /// Why, in a few words.
     pub why: String,
+    /// The proxies before it, in order.
+    pub way: Vec<Step<'p>>,
 }
 
 /// What travels on a connection.
@@ -141,7 +143,8 @@ pub fn walk<'p>(plan: &'p Plan, request: &ClientRequest<'_>) -> Walk<'p> {
     for _ in 0..MAX_PROXIES {
         let Some((proxy, listener)) = listener_at(plan, dialled) else {
             return if walker.way.is_empty() {
-                Walk::Ends(End { proxy: None, status: None, why: "no proxy listens there".to_owned() })
+                let why = "no proxy listens there".to_owned();
+                Walk::Ends(End { proxy: None, status: None, why, way: Vec::new() })
             } else {
                 Walk::Open(format!("{dialled} is no proxy's"))
             };
@@ -150,11 +153,12 @@ pub fn walk<'p>(plan: &'p Plan, request: &ClientRequest<'_>) -> Walk<'p> {
             && !peers.is_empty()
             && !peers.contains(&proxy.identity)
         {
-            let from = walker.way.last().map(|step| step.proxy);
             let why = format!("{} is not an identity that the configuration allows", proxy.identity);
-            return Walk::Ends(End { proxy: from, status: Some(503), why });
+            let from = walker.way.pop().map(|step| step.proxy);
+            return Walk::Ends(End { proxy: from, status: Some(503), why, way: walker.way });
         }
         match walker.pass(proxy, listener, bytes) {
+            Passed::Done(Walk::Ends(end)) => return Walk::Ends(End { way: walker.way, ..end }),
             Passed::Done(walk) => return walk,
             Passed::On { step, bytes: next, wire } => {
                 walker.way.push(step);
@@ -183,7 +187,7 @@ enum Passed<'p> {
 }
 
 fn ends<'p>(proxy: &'p ProxyPlan, status: Option<u16>, why: impl Into<String>) -> Passed<'p> {
-    Passed::Done(Walk::Ends(End { proxy: Some(proxy), status, why: why.into() }))
+    Passed::Done(Walk::Ends(End { proxy: Some(proxy), status, why: why.into(), way: Vec::new() }))
 }
 
 struct Walker<'p, 'a> {

@@ -16,6 +16,11 @@ pub struct Options {
     pub kubeconfig: Option<PathBuf>,
     /// `MESHPROOF_CONTEXT`; absent: the kubeconfig's current one.
     pub context: Option<String>,
+    /// `MESHPROOF_REVISION`, or the name after `cluster:`: the revision or tag of the control plane to judge; absent: the
+    /// default one.
+    pub revision: Option<String>,
+    /// `MESHPROOF_NAMESPACE_LABELS=KEY=VALUE,KEY=VALUE`: labels of the run's namespaces.
+    pub namespace_labels: BTreeMap<String, String>,
     /// `MESHPROOF_GATEWAYS=installed` with `MESHPROOF_GATEWAY_NAMESPACE`: the namespace of installed
     /// gateways; absent: each scenario creates its own.
     pub installed_gateways: Option<String>,
@@ -48,6 +53,13 @@ pub enum Unusable {
 pub const GATEWAY_NAMESPACE: &str = "istio-system";
 
 impl Options {
+    /// The options of the target with this name: `cluster:REVISION` names the revision.
+    #[must_use]
+    pub fn of(mut self, target: &str) -> Self {
+        self.revision = target.strip_prefix("cluster:").map(str::to_owned).or(self.revision);
+        self
+    }
+
     /// From the variables `MESHPROOF_...`, for tests, which have no flags.
     ///
     /// # Errors
@@ -69,9 +81,14 @@ impl Options {
             }
         };
         let images = words("MESHPROOF_IMAGES").iter().map(|word| image(word)).collect::<Result<_, _>>();
+        let labels =
+            words("MESHPROOF_NAMESPACE_LABELS").iter().map(|word| label(word)).collect::<Result<_, _>>();
         Ok(Self {
             kubeconfig: read("MESHPROOF_KUBECONFIG").map(PathBuf::from),
             context: read("MESHPROOF_CONTEXT"),
+            revision: read("MESHPROOF_REVISION"),
+            namespace_labels: labels
+                .map_err(|e| Unusable::Option(format!("MESHPROOF_NAMESPACE_LABELS: {e}")))?,
             installed_gateways,
             images: images.map_err(|e| Unusable::Option(format!("MESHPROOF_IMAGES: {e}")))?,
             pull_policy: read("MESHPROOF_PULL_POLICY"),
@@ -89,6 +106,19 @@ pub fn image(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, image)) if !key.is_empty() && !image.is_empty() => Ok((key.to_owned(), image.to_owned())),
         Some(_) | None => Err(format!("{text:?} is not KEY=IMAGE, such as workload=mirror.example/curl:8")),
+    }
+}
+
+/// `KEY=VALUE`, a label; the value may be empty.
+///
+/// # Errors
+/// Why it is not, in words.
+pub fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => {
+            Err(format!("{text:?} is not KEY=VALUE, such as pod-security.kubernetes.io/enforce=privileged"))
+        }
     }
 }
 
@@ -201,6 +231,8 @@ mod present {
         Ok(Settings {
             kubeconfig: options.kubeconfig.clone(),
             context: options.context.clone(),
+            revision: options.revision.clone(),
+            namespace_labels: options.namespace_labels.clone(),
             gateways: match &options.installed_gateways {
                 Some(namespace) => Gateways::Installed { namespace: namespace.clone() },
                 None => Gateways::Own,
@@ -332,12 +364,16 @@ mod tests {
             ("MESHPROOF_IMAGES", "workload=a/curl:1,external=b/nginx:2"),
             ("MESHPROOF_PULL_SECRETS", "one,two"),
             ("MESHPROOF_CONTEXT", ""),
+            ("MESHPROOF_REVISION", "1-31"),
+            ("MESHPROOF_NAMESPACE_LABELS", "team=mesh,exempt="),
         ])
         .unwrap();
         assert_eq!(options.installed_gateways.as_deref(), Some("istio-system"));
         assert_eq!(options.images["external"], "b/nginx:2");
         assert_eq!(options.pull_secrets, ["one", "two"]);
         assert_eq!(options.context, None);
+        assert_eq!(options.revision.as_deref(), Some("1-31"));
+        assert_eq!((&*options.namespace_labels["team"], &*options.namespace_labels["exempt"]), ("mesh", ""));
     }
 
     #[test]
@@ -348,7 +384,11 @@ mod tests {
 
     #[test]
     fn a_variable_with_an_invalid_value_is_named() {
-        for (name, value) in [("MESHPROOF_GATEWAYS", "mine"), ("MESHPROOF_IMAGES", "curl")] {
+        for (name, value) in [
+            ("MESHPROOF_GATEWAYS", "mine"),
+            ("MESHPROOF_IMAGES", "curl"),
+            ("MESHPROOF_NAMESPACE_LABELS", "team"),
+        ] {
             let message = from(&[(name, value)]).unwrap_err().to_string();
             assert!(message.contains(name), "{message}");
         }

@@ -24,6 +24,7 @@ pub const CHOICES: &[(&str, &str)] = &[
         "cluster",
         "an implementation of Istio's API in a Kubernetes cluster (needs a build with `--features cluster`; see docs/cluster.md)",
     ),
+    ("cluster:REVISION", "the control plane of this revision or tag, in a cluster that has several"),
     ("adapter:COMMAND", "a program that implements the adapter contract (see docs/adapters.md)"),
     (
         "reference:SABOTEUR",
@@ -68,12 +69,18 @@ const IN_A_CLUSTER: &[(Timeout, u64)] = &[
 #[must_use]
 pub fn default_timeouts(target: &str) -> Timeouts {
     let mut timeouts = Timeouts::default();
-    if target == "cluster" {
+    if is_cluster(target) {
         for (timeout, seconds) in IN_A_CLUSTER {
             timeouts.set(*timeout, Duration::from_secs(*seconds));
         }
     }
     timeouts
+}
+
+/// Whether the target with this name is in a Kubernetes cluster: `cluster` or `cluster:REVISION`.
+#[must_use]
+pub fn is_cluster(target: &str) -> bool {
+    target == "cluster" || target.strip_prefix("cluster:").is_some_and(|revision| !revision.is_empty())
 }
 
 /// A target that does not exist.
@@ -123,7 +130,9 @@ pub fn by_name(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, Unkno
         Some(("envoy", mutation)) => {
             Ok(on(Arc::new(Envoy::mutated(settings.envoy.clone(), mutation.parse::<Mutation>()?))))
         }
-        None if name == "cluster" => Ok(cluster::target(&settings.cluster, &settings.timeouts)?),
+        None | Some(("cluster", _)) if is_cluster(name) => {
+            Ok(cluster::target(&settings.cluster.clone().of(name), &settings.timeouts)?)
+        }
         Some(("adapter", command)) => Ok(on(Arc::new(Adapter::new(command, &settings.timeouts)?))),
         _ => Err(UnknownTarget::Name {
             name: name.to_owned(),
@@ -162,8 +171,9 @@ mod tests {
     #[test]
     fn a_cluster_has_longer_timeouts_than_other_targets() {
         for (timeout, _) in IN_A_CLUSTER {
-            let [cluster, envoy] = ["cluster", "envoy"].map(|target| default_timeouts(target).get(*timeout));
-            assert!(cluster > envoy, "{timeout}");
+            for target in ["cluster", "cluster:1-31"] {
+                assert!(default_timeouts(target).get(*timeout) > timeout.default(), "{timeout}");
+            }
         }
     }
 

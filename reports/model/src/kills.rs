@@ -16,6 +16,10 @@ pub struct KillMatrix {
     pub whole: bool,
     /// For each saboteur's name, the ids of the checks that did not pass.
     pub kills: BTreeMap<String, BTreeSet<String>>,
+    /// Variants that are correct but unusual, in display order.
+    pub benign: Vec<KillSaboteur>,
+    /// For each benign variant's name, the ids of the MUST checks that did not pass: false alarms.
+    pub false_alarms: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A check of the matrix.
@@ -58,6 +62,15 @@ impl KillMatrix {
             return Vec::new();
         }
         self.checks.iter().filter(|c| !self.kills.values().any(|k| k.contains(&c.id))).collect()
+    }
+
+    /// Benign variants that a MUST check fails.
+    #[must_use]
+    pub fn alarming(&self) -> Vec<&KillSaboteur> {
+        let fails = |variant: &&KillSaboteur| {
+            self.false_alarms.get(&variant.name).is_some_and(|checks| !checks.is_empty())
+        };
+        self.benign.iter().filter(fails).collect()
     }
 
     /// Saboteurs that no check detects.

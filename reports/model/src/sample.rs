@@ -86,6 +86,8 @@ pub fn kills() -> KillMatrix {
         description: format!("Breaks something. {HOSTILE}"),
     };
     KillMatrix {
+        benign: Vec::new(),
+        false_alarms: BTreeMap::new(),
         checks: vec![
             check("sidecar-origination/sni-is-host"),
             check("sidecar-origination/idle"),

@@ -164,7 +164,17 @@ async fn nginx_keeps_the_contract_and_passes_what_it_declares() {
             "http2",
             "upstream-local-address",
         ],
-        &[SNI_IS_THE_NAME, "egress-gateway-mutual/every-request-accounted-for", KEEPS_CONNECTION_FIELDS],
+        &[
+            SNI_IS_THE_NAME,
+            "egress-gateway-mutual/every-request-accounted-for",
+            KEEPS_CONNECTION_FIELDS,
+            // nginx decodes %2F before it selects a location, also where it forwards the path as it was received.
+            "path-based-routing/prefix-boundaries",
+            "path-based-routing/every-request-accounted-for",
+            // The idle connections of an upstream serve requests for every host, whatever server name they were opened with.
+            "policy-isolation/connections-per-host",
+            "policy-isolation/every-request-accounted-for",
+        ],
         &[
             "sidecar-origination/single-response",
             "egress-gateway-simple/no-bypass",

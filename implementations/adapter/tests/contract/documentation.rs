@@ -158,6 +158,7 @@ async fn the_worked_example_answers_as_the_transcript_says() {
             refusal: Refusal::Http400,
             versions: TlsVersions::Both,
             http: HttpVersions::Both,
+            by_name: Vec::new(),
         }),
         pages: vec![Page {
             path: "/politics".to_owned(),

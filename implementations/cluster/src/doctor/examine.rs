@@ -1,11 +1,12 @@
 //! Examines a cluster, without changing it.
 
 use futures_util::stream::{self, StreamExt};
+use meshproof_harness::names::did_you_mean;
 use serde_json::Value;
 
 use super::DoctorFinding;
 use crate::api::{ApiError, ClusterClient, ServedVersions};
-use crate::identify::{Installation, flavour, installation, installed_gateways};
+use crate::identify::{Installation, flavour, installation, installed_gateways, revisions};
 use crate::inventory::owned;
 use crate::owned::RUN;
 use crate::permissions::{PERMISSIONS, Permission};
@@ -33,7 +34,7 @@ pub async fn examine(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFind
     };
     findings.extend(permissions(api).await);
     findings.extend(custom_resources(api).await);
-    let found = match installation(api).await {
+    let found = match installation(api, settings.revision.as_deref()).await {
         Ok(found) => found,
         Err(e) => {
             findings.push(DoctorFinding::problem(
@@ -44,7 +45,10 @@ pub async fn examine(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFind
             return findings;
         }
     };
-    findings.extend(mesh(found.as_ref()));
+    match (&settings.revision, &found) {
+        (Some(revision), None) => findings.push(no_revision(api, revision).await),
+        (Some(_) | None, _) => findings.extend(mesh(found.as_ref())),
+    }
     findings.extend(gateways(api, settings).await);
     findings.extend(images(api, settings).await);
     findings.extend(pull_secrets(api, settings).await);
@@ -171,6 +175,19 @@ async fn custom_resources(api: &ClusterClient) -> Vec<DoctorFinding> {
     vec![DoctorFinding::problem(ABOUT, format!("not served: {}", names.join(", ")), FIX)]
 }
 
+/// No injector selects the revision that the run names.
+async fn no_revision(api: &ClusterClient, revision: &str) -> DoctorFinding {
+    let known = revisions(api).await.unwrap_or_default();
+    let near = did_you_mean(revision, known.iter().map(String::as_str));
+    let says = format!("no injector selects the revision or tag {revision}{near}");
+    let fix = if known.is_empty() {
+        "istioctl install --revision NAME; this cluster has no revisions".to_owned()
+    } else {
+        format!("--revision with one of: {}", known.join(", "))
+    };
+    DoctorFinding::problem("injection", says, fix)
+}
+
 fn mesh(found: Option<&Installation>) -> Vec<DoctorFinding> {
     let Some(found) = found else {
         return vec![DoctorFinding::problem(
@@ -194,9 +211,24 @@ fn mesh(found: Option<&Installation>) -> Vec<DoctorFinding> {
         )
     };
     let proxy = found.proxy.as_deref().unwrap_or("(image unknown: the injector's values do not have it)");
-    let injection =
-        format!("namespaces labelled {}={} get the proxy {proxy}", found.injection.0, found.injection.1);
-    vec![control_plane, DoctorFinding::good("injection", injection)]
+    let injection = format!(
+        "namespaces labelled {}={} get the proxy {proxy}",
+        found.injection.label, found.injection.value
+    );
+    let mut findings = vec![control_plane, DoctorFinding::good("injection", injection)];
+    if let Some(words) = &found.undiscoverable {
+        findings.push(DoctorFinding::problem(
+            "discovery",
+            format!("istiod would not see the namespaces of a run: {words}"),
+            "add a selector to discoverySelectors in the mesh configuration that a label can fulfil, such as \
+             matchLabels: {meshproof: enabled}",
+        ));
+    } else if !found.injection.discovery.is_empty() {
+        let labels: Vec<String> = found.injection.discovery.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let says = format!("the run labels its namespaces {} for discoverySelectors", labels.join(", "));
+        findings.push(DoctorFinding::good("discovery", says));
+    }
+    findings
 }
 
 async fn gateways(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFinding> {

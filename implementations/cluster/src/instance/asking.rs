@@ -108,8 +108,14 @@ impl ClusterInstance {
         servers?;
         let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         self.flush_markers.wait(&asked, &token, limit).await.map_err(|silent| {
-            let what = format!("the access logs of {}", silent.join(", "));
-            TargetError::TimedOut { timeout: Timeout::EvidenceSettled, limit, what, last: None }
+            let refused = self.rejections.quoted(silent.iter().map(String::as_str));
+            environment(format!(
+                "the access log of {} does not show the suite's own request within the timeout `{}` ({limit:?}){refused}. \
+                 Check that the provider `envoy` writes access logs to /dev/stdout, in a format that `meshproof doctor` \
+                 accepts",
+                silent.join(", "),
+                Timeout::EvidenceSettled
+            ))
         })
     }
 
@@ -138,7 +144,14 @@ impl ClusterInstance {
                 None => seen = format!("{:?}", exchange.hops.first().map(|h| &h.result)),
             }
         }
-        Err(TargetError::Gone(format!("{} no longer answers the suite's own request ({seen})", proxy.name)))
+        let refused = self.rejections.quoted([proxy.name.as_str()]);
+        Err(environment(format!(
+            "{} does not answer the suite's own request for {host} ({seen}){refused}. Check which policies, EnvoyFilters \
+             and other resources of the whole mesh apply to it: `istioctl proxy-config routes {}.{}`",
+            proxy.name,
+            proxy.pod().map(|pod| pod.pod).unwrap_or_default(),
+            proxy.namespace
+        )))
     }
 
     /// The same for the nginx pods, with one curl for all.

@@ -30,6 +30,14 @@ struct ExpectedState {
     inbound: BTreeMap<String, read::InboundTls>,
 }
 
+/// What a proxy does not show yet.
+enum Lacking {
+    /// The suite's own marker, or its Sidecar.
+    Marker(String),
+    /// Something that the documents' resources require.
+    Document(String),
+}
+
 impl ClusterInstance {
     pub(super) async fn bring_into_force(
         &self,
@@ -170,7 +178,8 @@ impl ClusterInstance {
         state.inbound.iter().map(|(name, first)| (name.clone(), mode.unwrap_or(*first))).collect()
     }
 
-    /// Polls one proxy's dump until it shows everything. Bounded by the caller's timeout `applied`.
+    /// Polls one proxy's dump until it shows everything. Bounded by the caller's timeout `applied`. A marker that does not
+    /// come into force is an error: it is the suite's own configuration, and other settings of the mesh may exclude it.
     async fn await_proxy_state(
         &self,
         state: &InForce,
@@ -180,7 +189,7 @@ impl ClusterInstance {
         expected: &ExpectedState,
     ) -> Result<(), TargetError> {
         let limit = self.seat.timeouts.get(Timeout::Applied);
-        let mut last = "nothing".to_owned();
+        let mut last = Lacking::Marker("nothing".to_owned());
         let waiting = async {
             loop {
                 let dumped = proof.dump(&self.api, pod).await.map_err(ApiError::blame)?;
@@ -201,8 +210,21 @@ impl ClusterInstance {
         match tokio::time::timeout(limit.mul_f64(0.95), waiting).await {
             Ok(result) => result,
             Err(_) => {
+                let refused = self.rejections.quoted([proxy.name.as_str()]);
                 let what = format!("{} to show the change", proxy.name);
-                Err(TargetError::TimedOut { timeout: Timeout::Applied, limit, what, last: Some(last) })
+                match last {
+                    Lacking::Document(last) => {
+                        let last = Some(format!("{last}{refused}"));
+                        Err(TargetError::TimedOut { timeout: Timeout::Applied, limit, what, last })
+                    }
+                    Lacking::Marker(last) => Err(environment(format!(
+                        "Timed out after {limit:?} (timeout `{}`) waiting for {what}. The suite's own marker is not in \
+                         force there: {last}{refused}. Check whether istiod is ready and not overloaded, and which \
+                         EnvoyFilters, Sidecars and other resources of the whole mesh apply to the namespace {}",
+                        Timeout::Applied,
+                        proxy.namespace
+                    ))),
+                }
             }
         }
     }
@@ -232,19 +254,29 @@ impl ClusterInstance {
         proxy: &ScenarioProxy,
         dumped: &Value,
         expected: &ExpectedState,
-    ) -> Option<String> {
+    ) -> Option<Lacking> {
         let context = self.context();
         let host = mesh::marker_host(&context, state.revision);
         let seen = read::marker(dumped, dumped, &host, mesh::MARKER_TIMEOUT + state.revision);
         if !seen.all() {
-            return Some(format!("of revision {} it shows {seen:?}", state.revision));
+            return Some(Lacking::Marker(format!("of revision {} it shows {seen:?}", state.revision)));
         }
         if !proxy.is_gateway {
             let has = |revision| read::has_cluster_of(dumped, &mesh::sidecar_host(&context, revision));
             if !has(state.sidecar) || has(state.sidecar + 1) {
-                return Some("the former Sidecar is still in force".to_owned());
+                return Some(Lacking::Marker("the former Sidecar is still in force".to_owned()));
             }
         }
+        self.lacks_of_documents(proxy, dumped, expected).map(Lacking::Document)
+    }
+
+    /// What a proxy lacks of what the changed kinds of the documents' resources require.
+    fn lacks_of_documents(
+        &self,
+        proxy: &ScenarioProxy,
+        dumped: &Value,
+        expected: &ExpectedState,
+    ) -> Option<String> {
         if proxy.is_gateway {
             for (name, wanted) in &expected.secrets {
                 match read::secret(dumped, name) {

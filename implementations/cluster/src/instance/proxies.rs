@@ -60,8 +60,15 @@ impl ClusterInstance {
         let pod = found.container(&proxy.namespace, PROXY);
         let proof = Proof::of(&self.api, &pod).await;
         self.note_proof(proxy, &proof, found.trusts_suite_ca)?;
-        let follower =
-            follow_proxy(&self.api, &pod, &proxy.name, &self.seat.store, &self.places, &self.flush_markers);
+        let follower = follow_proxy(
+            &self.api,
+            &pod,
+            &proxy.name,
+            &self.seat.store,
+            &self.places,
+            &self.flush_markers,
+            &self.rejections,
+        );
         let host = self.places.documented(&proxy.host);
         if let Some(address) = self.address(&host) {
             self.set_address(&host, Some(HostAddress { pod: found.address.clone(), ..address }));

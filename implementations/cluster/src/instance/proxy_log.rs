@@ -1,7 +1,6 @@
 //! A proxy's output: access log, flush markers, and what it refused of its configuration.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use meshproof_harness::access_log;
@@ -9,12 +8,10 @@ use meshproof_harness::store::Store;
 use meshproof_model::{AccessLog, Fact, Side};
 
 use super::flush_markers::FlushMarkers;
+use super::rejections::Rejections;
 use crate::api::{ClusterClient, LogFollower, PodRef};
 use crate::dump;
 use crate::places::Places;
-
-/// How many of a proxy's refusals are recorded.
-const MAX_REJECTIONS: usize = 20;
 
 /// Follows a proxy's output from the start of its pod, and records its access log as evidence.
 pub(super) fn follow_proxy(
@@ -24,10 +21,10 @@ pub(super) fn follow_proxy(
     store: &Store,
     places: &Places,
     flush_markers: &Arc<FlushMarkers>,
+    rejections: &Arc<Rejections>,
 ) -> LogFollower {
     let (name, store, places) = (name.to_owned(), store.clone(), places.clone());
-    let flush_markers = Arc::clone(flush_markers);
-    let recorded: Mutex<BTreeSet<String>> = Mutex::default();
+    let (flush_markers, rejections) = (Arc::clone(flush_markers), Arc::clone(rejections));
     let sink = move |line: &[u8]| match read(line, &places) {
         ProxyLine::Log(log) => {
             let token = log.fields.as_ref().and_then(access_log::token).map(str::to_owned);
@@ -35,9 +32,7 @@ pub(super) fn follow_proxy(
         }
         ProxyLine::FlushMarker(token) => flush_markers.saw(&name, &token),
         ProxyLine::Rejection(words) => {
-            let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
-            // The same words come once per subscription.
-            if recorded.len() < MAX_REJECTIONS && recorded.insert(words.clone()) {
+            if rejections.saw(&name, &words) {
                 let text = format!("{name} reports that it refused part of its configuration: {words}");
                 store.record(Side::Suite, None, Fact::Note { text });
             }

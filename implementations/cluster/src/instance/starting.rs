@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::flush_markers::FlushMarkers;
 use super::proof::Proof;
 use super::readiness::{PULLED, READY, await_pod};
+use super::rejections::Rejections;
 use super::state::{ClusterInstance, HostAddress, InForce, environment, namespace_ids};
 use crate::api::{ApiError, ClusterClient, PodRef};
 use crate::dump as read;
@@ -107,6 +108,7 @@ async fn start(
         noted,
         canary: OnceCell::new(),
         flush_markers: Arc::new(FlushMarkers::default()),
+        rejections: Arc::new(Rejections::default()),
         state: Mutex::new(InForce::default()),
         servers: Mutex::new(Vec::new()),
         addresses: RwLock::default(),

@@ -18,6 +18,7 @@ use super::flush_markers::FlushMarkers;
 use super::nginx_pod::NginxPod;
 use super::proof::Proof;
 use super::ready_pod::ReadyPod;
+use super::rejections::Rejections;
 use crate::api::{ApiError, ClusterClient, LogFollower, PodRef};
 use crate::dump;
 use crate::manifests::{Injection, ManifestContext, nginx};
@@ -107,6 +108,7 @@ pub(super) struct ClusterInstance {
     /// The address of the server that canary requests lead to, once there is one.
     pub(super) canary: OnceCell<String>,
     pub(super) flush_markers: Arc<FlushMarkers>,
+    pub(super) rejections: Arc<Rejections>,
     pub(super) state: Mutex<InForce>,
     pub(super) servers: Mutex<Vec<NginxPod>>,
     /// Where each documented host is; for access logs and for clients.

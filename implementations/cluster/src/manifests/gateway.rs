@@ -70,6 +70,9 @@ pub fn deployment(context: &ManifestContext<'_>, gateway: &Gateway, replicas: u3
             "name": "istio-proxy",
             // Istio's webhook replaces it with its own image.
             "image": "auto",
+            // Written here, because the API server sets `Always` for an image without a tag before the webhook
+            // replaces the image (Kubernetes, "Images": default image pull policy).
+            "imagePullPolicy": context.settings.pull_policy.as_ref().unwrap_or(&context.injection.pull_policy),
             "resources": { "requests": { "cpu": "20m", "memory": "64Mi" } },
             "securityContext": {
                 "allowPrivilegeEscalation": false,

@@ -23,6 +23,8 @@ pub const MARKER_TIMEOUT: u64 = 20_000;
 pub const CANARY: &str = "meshproof-canary";
 /// The path of the marker's host that leads to it.
 pub const CANARY_PATH: &str = "/canary";
+/// The path of the marker's host that leads to its cluster, where there is no canary.
+const CLUSTER_PATH: &str = "/cluster";
 /// The label by which the marker's subset of a revision finds its endpoint.
 const CANARY_LABEL: &str = "meshproof.dev/revision";
 
@@ -178,16 +180,21 @@ pub fn marker(
         "trafficPolicy": { "connectionPool": { "tcp": { "connectTimeout": format!("{}ms",
             MARKER_TIMEOUT + revision) } } },
     });
-    let mut routes = vec![json!({ "directResponse": { "status": 200, "body": { "string": host } } })];
+    let mut destination = json!({ "host": host, "port": { "number": MARKER_PORT } });
+    let mut path = CLUSTER_PATH;
     if let Some(address) = canary {
         let subset = format!("r{revision}");
         entry["endpoints"] = json!([{ "address": address, "labels": { CANARY_LABEL: subset } }]);
         rule["subsets"] = json!([{ "name": subset, "labels": { CANARY_LABEL: subset } }]);
-        let destination = json!({ "host": host, "subset": subset, "port": { "number": MARKER_PORT } });
-        let leads = json!({ "match": [{ "uri": { "exact": CANARY_PATH } }], "route": [{ "destination":
-            destination }] });
-        routes.insert(0, leads);
+        destination["subset"] = subset.into();
+        path = CANARY_PATH;
     }
+    // A route leads to the cluster, because istiod may send gateways only the clusters of their routes (istio.io/istio,
+    // pilot/pkg/features, `PILOT_FILTER_GATEWAY_CLUSTER_CONFIG`).
+    let routes = [
+        json!({ "match": [{ "uri": { "exact": path } }], "route": [{ "destination": destination }] }),
+        json!({ "directResponse": { "status": 200, "body": { "string": host } } }),
+    ];
     let route = json!({
         "hosts": [host],
         "exportTo": context.places.of_proxies(),

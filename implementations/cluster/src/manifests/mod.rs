@@ -25,19 +25,28 @@ pub const ROOTS_FOLDER: &str = "/etc/meshproof-roots";
 /// `GetOSRootFilePath`; the image proxyv2 is Debian's or Ubuntu's layout, where this is the file).
 pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// How sidecars are requested: the label of a namespace, `istio-injection=enabled` or `istio.io/rev=REVISION`
-/// (Istio, "Installing the Sidecar").
+/// What an installation asks of the namespaces and pods that it is to inject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Injection {
-    /// The label's name.
+    /// The name of the namespace label that requests sidecars, `istio-injection` or `istio.io/rev` (Istio,
+    /// "Installing the Sidecar").
     pub label: String,
     /// Its value.
     pub value: String,
+    /// The labels that make the control plane discover a namespace (Istio, `MeshConfig.discoverySelectors`).
+    pub discovery: BTreeMap<String, String>,
+    /// When proxy images are pulled, unless the run says so.
+    pub pull_policy: String,
 }
 
 impl Default for Injection {
     fn default() -> Self {
-        Self { label: "istio-injection".to_owned(), value: "enabled".to_owned() }
+        Self {
+            label: "istio-injection".to_owned(),
+            value: "enabled".to_owned(),
+            discovery: BTreeMap::new(),
+            pull_policy: "IfNotPresent".to_owned(),
+        }
     }
 }
 
@@ -45,7 +54,7 @@ impl Injection {
     /// By revision.
     #[must_use]
     pub fn revision(revision: &str) -> Self {
-        Self { label: "istio.io/rev".to_owned(), value: revision.to_owned() }
+        Self { label: "istio.io/rev".to_owned(), value: revision.to_owned(), ..Self::default() }
     }
 }
 
@@ -141,7 +150,9 @@ pub fn namespaces(context: &ManifestContext<'_>, created: &str, roots: &str) -> 
     let mut made = Vec::new();
     for name in context.places.own() {
         let outside = name == context.places.outside();
-        let mut labels = context.labels.clone();
+        let mut labels = context.injection.discovery.clone();
+        labels.extend(context.settings.namespace_labels.clone());
+        labels.extend(context.labels.clone());
         if outside {
             // The cluster's default may be to inject.
             labels.insert("istio-injection".to_owned(), "disabled".to_owned());

@@ -132,6 +132,7 @@ fn external(world: &ScenarioManifests) -> Vec<Resource> {
             refusal: Refusal::Http400,
             versions: TlsVersions::Both,
             http: HttpVersions::Both,
+            by_name: Vec::new(),
         }),
         pages: vec![Page {
             path: "/".to_owned(),

@@ -58,6 +58,7 @@ pub(crate) fn open_port(server: &Issued) -> TlsPort {
         refusal: Refusal::default(),
         versions: TlsVersions::default(),
         http: HttpVersions::default(),
+        by_name: Vec::new(),
     }
 }
 

@@ -30,12 +30,14 @@ pub(super) fn location(
         }
         (None, None) => asked.to_owned(),
     };
+    let with_query = |path: String| match request.uri().query() {
+        // A query of the redirect's own replaces that of the request.
+        Some(query) if !path.contains('?') => format!("{path}?{query}"),
+        Some(_) | None => path,
+    };
     let path = match (&rule.path, &rule.prefix) {
-        (Some(path), _) => path.clone(),
-        (None, Some(prefix)) => {
-            let path = route.rewritten(request.uri().path(), prefix);
-            request.uri().query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"))
-        }
+        (Some(path), _) => with_query(path.clone()),
+        (None, Some(prefix)) => with_query(route.rewritten(request.uri().path(), prefix)),
         (None, None) => path_and_query(request.uri()),
     };
     format!("{scheme}://{host}{path}")

@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, TrustAnchor, UnixTime};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
-    RevocationOptionsBuilder,
+    RevocationOptionsBuilder, VerifiedPath,
 };
 use x509_parser::extensions::GeneralName;
 
@@ -82,7 +82,7 @@ impl AnchoredChains {
             now,
             usage,
             revocation,
-            None,
+            Some(&may_sign_certificates),
         );
         match verified {
             Ok(_) => Ok(()),
@@ -96,6 +96,22 @@ impl AnchoredChains {
     fn trusts_directly(&self, end_entity: &CertificateDer<'_>, now: UnixTime) -> bool {
         self.roots.iter().any(|r| r.as_ref() == end_entity.as_ref()) && is_self_signed_server(end_entity, now)
     }
+}
+
+/// RFC 5280, section 6.1.4 (n), which webpki leaves out: with a key usage, the key of a CA must be one that signs certificates.
+fn may_sign_certificates(path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
+    for ca in path.intermediate_certificates() {
+        let der = ca.der();
+        let parsed = x509_parser::parse_x509_certificate(&der).map(|(_, parsed)| parsed);
+        let signs = parsed.is_ok_and(|parsed| match parsed.key_usage() {
+            Ok(usage) => usage.is_none_or(|usage| usage.value.key_cert_sign()),
+            Err(_) => false,
+        });
+        if !signs {
+            return Err(webpki::Error::EndEntityUsedAsCa);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a certificate names itself as its issuer, is within its period of validity and may be used by

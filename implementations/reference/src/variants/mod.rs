@@ -7,6 +7,7 @@
 mod behaviour;
 mod benign;
 mod definition;
+mod json_line;
 mod placement;
 mod registry;
 mod saboteurs;

@@ -18,12 +18,25 @@ async fn client_hello_is_unusual_and_accepted() {
     differs("hello-retry-request", usual, retried, "200 false", "200 true").await;
     let offers = |saw: &SituationOutcome| format!("{} {}", saw.status, saw.hellos[0].alpn.len());
     differs("grease-alpn", usual, offers, "200 1", "200 2").await;
+    differs("grease-alpn-first", usual, offers, "200 1", "200 2").await;
+    differs("no-alpn-for-http1", usual, offers, "200 1", "200 0").await;
+    differs("post-quantum-key-share", usual, group, "200 X25519", "200 X25519MLKEM768").await;
+    let cipher = |saw: &SituationOutcome| format!("{} {}", saw.status, saw.hellos[0].first_cipher);
+    let first = run(None, &usual).await;
+    assert_ne!(cipher(&run(Some("other-cipher-order"), &usual).await), cipher(&first));
+    // The server reads whatever the records hold.
+    assert_eq!(status(&run(Some("small-tls-records"), &usual).await), "200");
+}
+
+fn group(saw: &SituationOutcome) -> String {
+    format!("{} {}", saw.status, saw.hellos[0].group)
 }
 
 #[tokio::test]
 async fn connection_comes_from_another_address_or_is_slow() {
     let source = |saw: &SituationOutcome| saw.lines[0].contains(" 127.0.0.2:").to_string();
     differs("other-source-address", usual, source, "false", "true").await;
+    assert_eq!(status(&run(Some("slow-convergence"), &usual).await), "200");
     let slow = |saw: &SituationOutcome| {
         let service_time = saw.headers["x-envoy-upstream-service-time"].to_str().unwrap();
         format!("{} {}", saw.status, service_time.parse::<u64>().unwrap() >= 300)
@@ -42,6 +55,35 @@ async fn message_has_more_headers_or_others() {
     differs("extra-via", usual, via, "200 false false", "200 true true").await;
     let server = |saw: &SituationOutcome| saw.headers["server"].to_str().unwrap().to_owned();
     differs("own-server-header", usual, server, "istio-envoy", "unusual-proxy").await;
+    let traced = |saw: &SituationOutcome| saw.tls_requests[0].headers.contains_key("traceparent").to_string();
+    differs("tracing-headers", usual, traced, "false", "true").await;
+    let has = |name: &'static str| move |saw: &SituationOutcome| saw.headers.contains_key(name).to_string();
+    differs("envoy-response-headers", usual, has("x-envoy-attempt-count"), "false", "true").await;
+    differs("keep-alive-header", usual, has("keep-alive"), "false", "true").await;
+    let date =
+        |saw: &SituationOutcome| saw.headers["date"].to_str().unwrap().starts_with("Thu, 05").to_string();
+    differs("own-date-header", usual, date, "false", "true").await;
+}
+
+#[tokio::test]
+async fn headers_come_in_another_order_or_as_lists() {
+    let several = |s: &mut Situation| s.headers = vec![("x-a", "1"), ("x-b", "2"), ("x-a", "3")];
+    let order = |saw: &SituationOutcome| {
+        let names = saw.tls_requests[0].headers.keys().map(|name| name.as_str().to_owned());
+        names.filter(|name| name.starts_with("x-a") || name.starts_with("x-b")).collect::<Vec<_>>().join(" ")
+    };
+    differs("reversed-header-order", several, order, "x-a x-b", "x-b x-a").await;
+    let lines = |saw: &SituationOutcome| {
+        let all = saw.tls_requests[0].headers.get_all("x-a").iter();
+        all.map(|value| value.to_str().unwrap()).collect::<Vec<_>>().join(" and ")
+    };
+    differs("combined-field-lines", several, lines, "1 and 3", "1, 3").await;
+}
+
+#[tokio::test]
+async fn log_is_in_json() {
+    let json = |saw: &SituationOutcome| saw.lines[0].starts_with('{').to_string();
+    differs("json-log", usual, json, "false", "true").await;
 }
 
 #[tokio::test]
@@ -89,6 +131,7 @@ async fn connections_for_one_request(variant: &str, expected: usize) -> Bench {
 #[tokio::test]
 async fn server_gets_connections_that_carry_no_request() {
     connections_for_one_request("spare-connections", 2).await;
+    connections_for_one_request("connections-in-advance", 2).await;
     let checked = connections_for_one_request("tcp-health-checks", 4).await;
     checked.plane.stop().await.unwrap();
 }

@@ -1,8 +1,10 @@
 //! Each saboteur beside the honest reference: the same situation, and the one difference.
 
 mod accounts;
+mod chains;
 mod hops;
 mod identities;
+mod isolation;
 mod secrets;
 
 use std::collections::BTreeSet;
@@ -304,6 +306,7 @@ fn external_service_that_requires_client_certificates_is_deployed_with_another_c
             refusal: Refusal::default(),
             versions: TlsVersions::default(),
             http: HttpVersions::default(),
+            by_name: Vec::new(),
         }),
         pages: Vec::new(),
         keep_alive: true,
@@ -326,8 +329,10 @@ fn every_saboteur_is_shown_at_work() {
     for source in [
         include_str!("saboteurs.rs"),
         include_str!("saboteurs/accounts.rs"),
+        include_str!("saboteurs/chains.rs"),
         include_str!("saboteurs/hops.rs"),
         include_str!("saboteurs/identities.rs"),
+        include_str!("saboteurs/isolation.rs"),
         include_str!("saboteurs/secrets.rs"),
     ] {
         text.push_str(source);

@@ -3,7 +3,8 @@
 
 use meshproof_model::Resource;
 use meshproof_plan::model::{
-    Action, Credential, Direction, HeaderChanges, Origination, PathMatch, RouteAction, UpstreamTls,
+    Action, Credential, Direction, HeaderChanges, Origination, PathMatch, RouteAction, UpstreamProtocol,
+    UpstreamTls,
 };
 use serde_json::Value;
 
@@ -32,6 +33,8 @@ pub struct Situation {
     /// Whether the plan originates TLS; otherwise it leads to the plain port.
     pub encrypted: bool,
     pub expect: bool,
+    /// Whether the upstream connection is HTTP/2.
+    pub http2: bool,
     pub times: usize,
     pub rewrite: Option<String>,
     pub forwarded_proto: Option<String>,
@@ -81,6 +84,7 @@ pub async fn run(variant: Option<&str>, change: &impl Fn(&mut Situation)) -> Sit
         upgrade: false,
         encrypted: true,
         expect: false,
+        http2: false,
         times: 1,
         rewrite: None,
         forwarded_proto: None,
@@ -107,11 +111,14 @@ pub async fn run(variant: Option<&str>, change: &impl Fn(&mut Situation)) -> Sit
     };
     let path = s.prefix.clone().map_or(PathMatch::Any, PathMatch::Prefix);
     let route = plans::route(path, RouteAction::Forward(forward));
-    let external = if s.encrypted {
+    let mut external = if s.encrypted {
         plans::cluster(EXTERNAL, tls.address, Some(UpstreamTls::Originate(s.origination.clone())))
     } else {
         plans::cluster(EXTERNAL, plain.address, None)
     };
+    if s.http2 {
+        external.protocol = UpstreamProtocol::Http2;
+    }
     let mut sidecar = plans::sidecar(bind, external);
     sidecar.listeners[0].direction = if s.gateway { Direction::Gateway } else { Direction::Outbound };
     if let Action::Http(routes) = &mut sidecar.listeners[0].chains[0].action {

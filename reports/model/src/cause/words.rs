@@ -59,7 +59,9 @@ pub(super) fn title(d: &CommonDeviation) -> String {
         (Field::Method, _, _) => format!("The method of the request is changed {hop}"),
         (Field::Path, _, _) => format!("The path of the request is not the configured one {hop}"),
         (Field::Host, _, _) => format!("The Host header is not the configured one {hop}"),
-        (Field::RequestHeader, ValueKind::Absent, _) => format!("Headers that must not be forwarded ({name}) are sent {hop}"),
+        (Field::RequestHeader, ValueKind::Absent, _) => {
+            format!("Headers that must not be forwarded ({name}) are sent {hop}")
+        }
         (Field::RequestHeader, _, ValueKind::Absent) => format!("The request header {name} is lost {hop}"),
         (Field::RequestHeader, _, _) => format!("The request header {name} is changed {hop}"),
         (Field::RequestBody, _, _) => format!("The body of the request is changed {hop}"),

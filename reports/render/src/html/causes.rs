@@ -43,7 +43,7 @@ fn card(number: usize, cause: &Cause, up: Option<usize>, anchors: &Anchors<'_>) 
                     p { strong { "Example: " } (brief(&check.reason, 600)) " "
                         a.caused href=(format!("#{anchor}")) { "Evidence of " (brief(id, 200)) } }
                 }
-                @if !cause.advice.is_empty() { p { strong { "Where to look: " } (line(&cause.advice)) } }
+                @if !cause.advice.is_empty() { p { strong { "Where to look: " } (prose(&cause.advice)) } }
             }
             details {
                 summary { "All " (plural(checks.len(), "check")) " with this cause" }
@@ -97,6 +97,14 @@ const fn role(role: Role) -> &'static str {
     }
 }
 
+/// Text in which backquotes mark code.
+fn prose(text: &str) -> Markup {
+    let text = line(text);
+    html! { @for (number, part) in text.split('`').enumerate() {
+        @if number % 2 == 1 { code { (part) } } @else { (part) }
+    } }
+}
+
 /// The known faults that fit.
 pub(super) fn diagnosis(diagnosis: &Diagnosis) -> Markup {
     html! {
@@ -111,7 +119,7 @@ pub(super) fn diagnosis(diagnosis: &Diagnosis) -> Markup {
                 @if number == 0 {
                     @if !suspect.misconfigurations.is_empty() {
                         dl { @for (platform, text) in &suspect.misconfigurations {
-                            dt { (brief(platform, 40)) } dd { (brief(text, 400)) } } }
+                            dt { (brief(platform, 40)) } dd { (prose(text)) } } }
                     }
                     @if !suspect.expected_too.is_empty() {
                         details { summary { "Against it: " (plural(suspect.expected_too.len(), "check"))

@@ -34,6 +34,19 @@ pub fn kill_matrix(matrix: &KillMatrix) -> String {
                     }
                 }
             }
+            @if !matrix.benign.is_empty() {
+                section aria-labelledby="benign" {
+                    h2 #benign { "Benign variants" }
+                    p { "Correct implementations with unusual habits. No MUST check may fail because of them." }
+                    ul { @for variant in &matrix.benign {
+                        @let alarms = matrix.false_alarms.get(&variant.name).into_iter().flatten();
+                        @let alarms: Vec<&String> = alarms.collect();
+                        li { strong { (brief(&variant.name, 120)) } ": " (brief(&variant.description, 300)) " "
+                            @if alarms.is_empty() { span.soft { "passes" } }
+                            @else { "fails " @for check in alarms { (brief(check, 300)) " " } } }
+                    } }
+                }
+            }
             (legend(&[
                 ("saboteur", "The reference implementation, deliberately broken in one named way, to prove \
                     that a check can fail."),
@@ -46,7 +59,7 @@ pub fn kill_matrix(matrix: &KillMatrix) -> String {
 }
 
 fn head(matrix: &KillMatrix) -> Markup {
-    let (idle, unnoticed) = (matrix.idle_checks(), matrix.unnoticed());
+    let (idle, unnoticed, alarming) = (matrix.idle_checks(), matrix.unnoticed(), matrix.alarming());
     html! {
         header {
             p.kicker { "meshproof · kill matrix" }
@@ -56,7 +69,7 @@ fn head(matrix: &KillMatrix) -> Markup {
                 strong { (plural(matrix.checks.len(), "check")) }
                 " judged each broken variant. A check that detects no saboteur may be unable to fail. A \
                 saboteur that no check detects is a gap in the suite." }
-            @if idle.is_empty() && unnoticed.is_empty() {
+            @if idle.is_empty() && unnoticed.is_empty() && alarming.is_empty() {
                 @if matrix.whole {
                     p.conclusion.passed {
                         span.verdict { "✓ yes" } " "
@@ -74,10 +87,14 @@ fn head(matrix: &KillMatrix) -> Markup {
                 p.conclusion.failed { span.verdict { "✗ not all" } " " span {
                     (plural(idle.len(), "check")) " without a saboteur that it detects, "
                         (plural(unnoticed.len(), "saboteur")) " that no check detects."
+                    @if !alarming.is_empty() {
+                        " " (plural(alarming.len(), "benign variant")) " that a check fails."
+                    }
                 } }
                 details open { summary { "Gaps" } div.body { ul {
                     @for check in &idle { li { "check " (line(&check.id)) } }
                     @for saboteur in &unnoticed { li { "saboteur " (line(&saboteur.name)) } }
+                    @for variant in &alarming { li { "benign variant " (line(&variant.name)) } }
                 } } }
             }
         }

@@ -1,11 +1,13 @@
 //! How the embedded service speaks TLS.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use meshproof_model::{PeerCertificate, TlsFacts};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CommonState, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
     SupportedProtocolVersion,
@@ -54,6 +56,9 @@ impl TlsSettings {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|e| e.to_string())?;
+        if !port.by_name.is_empty() {
+            config.cert_resolver = Arc::new(ByName::new(port, Arc::clone(&config.cert_resolver))?);
+        }
         config.alpn_protocols = match port.http {
             HttpVersions::Both => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             HttpVersions::Http1 => vec![b"http/1.1".to_vec()],
@@ -103,6 +108,46 @@ impl TlsSettings {
                 (Some(lenient), Clients::Recorded(strict))
             }
         })
+    }
+}
+
+/// Chooses the certificate by the server name that a client asks for.
+#[derive(Debug)]
+struct ByName {
+    named: BTreeMap<String, Arc<CertifiedKey>>,
+    otherwise: Arc<dyn ResolvesServerCert>,
+}
+
+impl ByName {
+    fn new(port: &TlsPort, otherwise: Arc<dyn ResolvesServerCert>) -> Result<Self, String> {
+        let mut named = BTreeMap::new();
+        // Servers with many certificates often have few keys.
+        let mut keys: BTreeMap<&str, _> = BTreeMap::new();
+        for one in &port.by_name {
+            let failed = |e: String| format!("the certificate for {}: {e}", one.server_name);
+            let chain = tls::certificates(&one.certificate).map_err(failed)?;
+            let key = match keys.get(one.key.0.as_str()) {
+                Some(known) => Arc::clone(known),
+                None => {
+                    let key = tls::private_key(&one.key).map_err(failed)?;
+                    let load = tls::provider().key_provider.load_private_key(key);
+                    let key = load.map_err(|e| failed(e.to_string()))?;
+                    keys.insert(&one.key.0, Arc::clone(&key));
+                    key
+                }
+            };
+            // Not compared with the key: the certificate may be one that this library cannot read.
+            named.insert(one.server_name.clone(), Arc::new(CertifiedKey::new(chain, key)));
+        }
+        Ok(Self { named, otherwise })
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let named = name.and_then(|name| self.named.get(name.trim_end_matches('.')).cloned());
+        named.or_else(|| self.otherwise.resolve(hello))
     }
 }
 

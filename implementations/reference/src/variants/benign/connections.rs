@@ -6,14 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshproof_local::tls::provider;
-use meshproof_plan::model::{Cluster, Discovery, UpstreamTls};
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::kx_group;
+use meshproof_plan::model::{Cluster, Discovery};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::hooks::{ProxyHooks, SendHook, SendResult, UpstreamAccess};
+use crate::hooks::{BoxFuture, PlaneHooks, ProxyHooks, SendHook, SendResult, UpstreamAccess};
 use crate::request_body::OutgoingRequest;
 use crate::tasks::PlaneTasks;
 use crate::variants::definition::{Definition, VariantBehaviour};
@@ -34,22 +31,63 @@ pub(super) const TABLE: &[Definition] = &[
         "Connects to loopback endpoints from 127.0.0.2 (Envoy's upstream_bind_config).",
         VariantBehaviour::Proxy(|_| Arc::new(OtherSourceAddress)),
     ),
-    Definition::new(
-        "hello-retry-request",
-        "Offers first a key share that servers answer with a HelloRetryRequest (RFC 8446 section 4.1.4).",
-        VariantBehaviour::Proxy(|_| Arc::new(HelloRetryRequest)),
-    ),
-    Definition::new(
-        "grease-alpn",
-        "Offers a reserved ALPN value to external services after the configured ones (RFC 8701 section 3.1).",
-        VariantBehaviour::ClientTls(|connection, config| {
-            if matches!(connection.tls, UpstreamTls::Originate(_)) && !config.alpn_protocols.is_empty() {
-                config.alpn_protocols.push(vec![0x8a, 0x8a]);
-            }
-        }),
-    ),
     Definition::new("slow-hops", "Takes 300 ms per hop.", VariantBehaviour::Sending(&SlowHops)),
+    Definition::new(
+        "slow-convergence",
+        "Needs 300 ms before a change is in force (Istio, \"Deployment Best Practices\": changes are eventually consistent).",
+        VariantBehaviour::Plane(|| Box::new(SlowConvergence)),
+    ),
+    Definition::new(
+        "connections-in-advance",
+        "Opens a connection to every endpoint when a configuration takes force, and keeps it (Envoy's preconnect_policy).",
+        VariantBehaviour::Proxy(|_| Arc::new(InAdvance::default())),
+    ),
 ];
+
+struct SlowConvergence;
+
+impl PlaneHooks for SlowConvergence {
+    fn before_change(&self, _rotating: &[&str]) -> Option<BoxFuture<'_, ()>> {
+        Some(Box::pin(tokio::time::sleep(Duration::from_millis(300))))
+    }
+}
+
+/// Ends the connections of the previous configuration.
+#[derive(Default)]
+struct InAdvance(Mutex<CancellationToken>);
+
+impl ProxyHooks for InAdvance {
+    fn in_force(&self, clusters: &mut dyn Iterator<Item = &Cluster>, tasks: &PlaneTasks) {
+        let current = replaced(&self.0, tasks);
+        for address in endpoints(clusters) {
+            let held = current.clone();
+            tasks.spawn(async move {
+                if let Ok(connection) = TcpStream::connect(address).await {
+                    held.cancelled().await;
+                    drop(connection);
+                }
+            });
+        }
+    }
+}
+
+/// Cancels what ran for the previous configuration, and returns a token for what runs for this one.
+fn replaced(last: &Mutex<CancellationToken>, tasks: &PlaneTasks) -> CancellationToken {
+    let current = tasks.child();
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    std::mem::replace(&mut *last, current.clone()).cancel();
+    current
+}
+
+fn endpoints(clusters: &mut dyn Iterator<Item = &Cluster>) -> Vec<SocketAddr> {
+    clusters
+        .filter_map(|cluster| match &cluster.discovery {
+            Discovery::Endpoints(addresses) => Some(addresses.clone()),
+            Discovery::OriginalDestination(_) | Discovery::Nowhere => None,
+        })
+        .flatten()
+        .collect()
+}
 
 struct SpareConnections;
 
@@ -70,18 +108,6 @@ impl ProxyHooks for OtherSourceAddress {
     }
 }
 
-struct HelloRetryRequest;
-
-impl ProxyHooks for HelloRetryRequest {
-    fn client_crypto(&self) -> Arc<CryptoProvider> {
-        let mut crypto = provider().as_ref().clone();
-        // A client offers a key share of its first group only.
-        crypto.kx_groups.retain(|group| group.name() != kx_group::SECP384R1.name());
-        crypto.kx_groups.insert(0, kx_group::MLKEM768);
-        Arc::new(crypto)
-    }
-}
-
 struct SlowHops;
 
 #[async_trait]
@@ -99,16 +125,8 @@ struct TcpHealthChecks(Mutex<CancellationToken>);
 impl ProxyHooks for TcpHealthChecks {
     fn in_force(&self, clusters: &mut dyn Iterator<Item = &Cluster>, tasks: &PlaneTasks) {
         const INTERVAL: Duration = Duration::from_millis(100);
-        let current = tasks.child();
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *last, current.clone()).cancel();
-        let endpoints: Vec<SocketAddr> = clusters
-            .filter_map(|cluster| match &cluster.discovery {
-                Discovery::Endpoints(addresses) => Some(addresses.clone()),
-                Discovery::OriginalDestination(_) | Discovery::Nowhere => None,
-            })
-            .flatten()
-            .collect();
+        let current = replaced(&self.0, tasks);
+        let endpoints = endpoints(clusters);
         tasks.spawn(current.run_until_cancelled_owned(async move {
             let mut interval = tokio::time::interval(INTERVAL);
             loop {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, response};
 use hyper::client::conn::http1;
 use hyper_util::server::conn::auto::Http1Builder;
@@ -39,6 +39,55 @@ pub(super) const TABLE: &[Definition] = &[
         "refuse-by-closing",
         "Closes the client's connection where Envoy answers 503.",
         VariantBehaviour::Proxy(|_| Arc::new(RefuseByClosing)),
+    ),
+    Definition::new(
+        "tracing-headers",
+        "Adds trace and forwarding headers to requests (Envoy, \"HTTP header manipulation\"; W3C Trace Context).",
+        VariantBehaviour::RequestHead(|head| {
+            for (name, value) in [
+                ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+                ("tracestate", "unusual=1"),
+                ("x-b3-sampled", "1"),
+                ("forwarded", "for=192.0.2.1"),
+                ("x-envoy-expected-rq-timeout-ms", "15000"),
+            ] {
+                head.headers.insert(name, HeaderValue::from_static(value));
+            }
+            head.headers.append("x-forwarded-for", HeaderValue::from_static("192.0.2.1"));
+        }),
+    ),
+    Definition::new(
+        "own-date-header",
+        "Replaces the server's Date header (RFC 9110 section 6.6.1: a recipient that caches or forwards may add it).",
+        VariantBehaviour::ResponseHead(|head| {
+            head.headers.insert(header::DATE, HeaderValue::from_static("Thu, 05 Nov 2026 10:00:00 GMT"));
+        }),
+    ),
+    Definition::new(
+        "envoy-response-headers",
+        "Adds Envoy's own headers to responses (Envoy, \"Router\": x-envoy-attempt-count and others).",
+        VariantBehaviour::ResponseHead(|head| {
+            for (name, value) in [("x-envoy-attempt-count", "1"), ("x-envoy-decorator-operation", "any")] {
+                head.headers.insert(name, HeaderValue::from_static(value));
+            }
+        }),
+    ),
+    Definition::new(
+        "reversed-header-order",
+        "Writes fields of different names in the reverse order (RFC 9110 section 5.3).",
+        VariantBehaviour::Proxy(|_| Arc::new(ReversedHeaderOrder)),
+    ),
+    Definition::new(
+        "combined-field-lines",
+        "Joins the lines of a field to a list, but for Set-Cookie and Cookie (RFC 9110 section 5.3).",
+        VariantBehaviour::Proxy(|_| Arc::new(CombinedFieldLines)),
+    ),
+    Definition::new(
+        "keep-alive-header",
+        "Adds Keep-Alive to responses (RFC 9110 section 7.6.1: it belongs to the connection).",
+        VariantBehaviour::ResponseHead(|head| {
+            head.headers.insert("keep-alive", HeaderValue::from_static("timeout=60"));
+        }),
     ),
 ];
 
@@ -92,5 +141,55 @@ impl ProxyHooks for RefuseByClosing {
         } else {
             UpstreamRefusal::Status(status)
         }
+    }
+}
+
+struct ReversedHeaderOrder;
+
+fn reverse(headers: &mut HeaderMap) {
+    let mut names: Vec<HeaderName> = headers.keys().cloned().collect();
+    names.reverse();
+    let mut reversed = HeaderMap::with_capacity(headers.len());
+    for name in names {
+        // The values of one field keep their order.
+        for value in headers.get_all(&name) {
+            reversed.append(name.clone(), value.clone());
+        }
+    }
+    *headers = reversed;
+}
+
+impl ProxyHooks for ReversedHeaderOrder {
+    fn request_head(&self, head: &mut OutgoingHead<'_>) {
+        reverse(head.headers);
+    }
+
+    fn response_head(&self, head: &mut response::Parts) {
+        reverse(&mut head.headers);
+    }
+}
+
+struct CombinedFieldLines;
+
+fn combine(headers: &mut HeaderMap) {
+    let several = |name: &&HeaderName| {
+        headers.get_all(*name).iter().count() > 1 && ![header::SET_COOKIE, header::COOKIE].contains(name)
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(several).cloned().collect();
+    for name in names {
+        let values: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(list) = HeaderValue::from_bytes(&values.join(&b", "[..])) {
+            headers.insert(name, list);
+        }
+    }
+}
+
+impl ProxyHooks for CombinedFieldLines {
+    fn request_head(&self, head: &mut OutgoingHead<'_>) {
+        combine(head.headers);
+    }
+
+    fn response_head(&self, head: &mut response::Parts) {
+        combine(&mut head.headers);
     }
 }

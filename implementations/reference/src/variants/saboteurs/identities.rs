@@ -1,6 +1,7 @@
 //! Saboteurs that present, or accept, an identity where it has no place.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use meshproof_local::data_plane::MeshCertificate;
 use meshproof_local::tls::{provider, roots};
@@ -53,6 +54,11 @@ pub(super) const TABLE: &[Definition] = &[
         "gateway-accepts-expired-identity",
         "The gateway accepts client certificates that have expired.",
         VariantBehaviour::Proxy(|_| Arc::new(GatewayAcceptsExpired)),
+    ),
+    Definition::new(
+        "gateway-grows-careless",
+        "The gateway requires no client certificate after it has served five clients that had one.",
+        VariantBehaviour::Proxy(|_| Arc::new(GatewayGrowsCareless::default())),
     ),
 ];
 
@@ -121,6 +127,24 @@ impl ProxyHooks for GatewayAcceptsExpired {
     }
 }
 
+/// How many clients were verified.
+#[derive(Default)]
+struct GatewayGrowsCareless(Arc<AtomicU64>);
+
+impl ProxyHooks for GatewayGrowsCareless {
+    fn client_verifier(
+        &self,
+        direction: Direction,
+        honest: Arc<dyn ClientCertVerifier>,
+    ) -> Arc<dyn ClientCertVerifier> {
+        if direction == Direction::Gateway {
+            Arc::new(LenientClients { honest, otherwise: Otherwise::AfterFive(Arc::clone(&self.0)) })
+        } else {
+            honest
+        }
+    }
+}
+
 /// What accepts a client that is refused.
 #[derive(Debug)]
 enum Otherwise {
@@ -128,6 +152,8 @@ enum Otherwise {
     By(Arc<dyn ClientCertVerifier>),
     /// The same verifier, as if the certificate had just become valid.
     AtItsBeginning,
+    /// Nothing, but that no certificate is required after five clients.
+    AfterFive(Arc<AtomicU64>),
 }
 
 #[derive(Debug)]
@@ -138,7 +164,11 @@ struct LenientClients {
 
 impl ClientCertVerifier for LenientClients {
     fn client_auth_mandatory(&self) -> bool {
-        self.honest.client_auth_mandatory()
+        let careless = match &self.otherwise {
+            Otherwise::AfterFive(verified) => verified.load(Ordering::Relaxed) >= 5,
+            Otherwise::By(_) | Otherwise::AtItsBeginning => false,
+        };
+        !careless && self.honest.client_auth_mandatory()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -152,7 +182,12 @@ impl ClientCertVerifier for LenientClients {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.honest.verify_client_cert(leaf, others, now).or_else(|error| match &self.otherwise {
+        let verified = self.honest.verify_client_cert(leaf, others, now);
+        if let (Ok(_), Otherwise::AfterFive(count)) = (&verified, &self.otherwise) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        verified.or_else(|error| match &self.otherwise {
+            Otherwise::AfterFive(_) => Err(error),
             Otherwise::By(verifier) => verifier.verify_client_cert(leaf, others, now),
             Otherwise::AtItsBeginning => {
                 let start = start_of_validity(leaf).ok_or(error)?;

@@ -1,7 +1,12 @@
 //! Saboteurs of the access log.
 
-use crate::log_entry::RequestLine;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::hooks::ProxyHooks;
+use crate::log_entry::{LogEntry, RequestLine};
 use crate::variants::definition::{Definition, VariantBehaviour};
+use crate::variants::placement::Placement;
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new("no-access-log", "Writes no access log.", VariantBehaviour::LogLine(|_, _, _| {})),
@@ -41,7 +46,92 @@ pub(super) const TABLE: &[Definition] = &[
             }
         }),
     ),
+    Definition::new(
+        "log-wrong-protocol",
+        "Logs HTTP/1.0 as the protocol of every request.",
+        VariantBehaviour::LogEntry(|entry| {
+            if let Some(request) = &mut entry.request {
+                request.protocol = "HTTP/1.0";
+            }
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "log-old-start-time",
+        "Logs a day in 2019 as the start of every request.",
+        VariantBehaviour::LogLine(|proxy, line, logs| {
+            let rest = line.split_once("] ").map_or(line.as_str(), |(_, rest)| rest);
+            logs.line(proxy, &format!("[2019-01-01T00:00:00.000Z] {rest}"));
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "log-no-failures",
+        "Writes no line for requests that get 400 or more.",
+        VariantBehaviour::LogLine(|proxy, line, logs| {
+            let status = line.split_once("\" ").and_then(|(_, rest)| rest.chars().next());
+            if !matches!(status, Some('4' | '5')) {
+                logs.line(proxy, &line);
+            }
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "log-failure-as-success",
+        "Logs 200 where it answers 500 or more itself.",
+        VariantBehaviour::LogEntry(|entry| {
+            if entry.status >= 500 {
+                entry.status = 200;
+                (entry.flag, entry.details, entry.failure) = (None, None, None);
+            }
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "log-swapped-bytes",
+        "Exchanges the bytes sent and received.",
+        VariantBehaviour::LogEntry(|entry| {
+            let received = entry.received.load(Ordering::Relaxed);
+            entry.received = Arc::new(AtomicU64::new(entry.sent));
+            entry.sent = received;
+        }),
+    ),
+    Definition::new(
+        "log-other-authority",
+        "Logs another host as the authority of every request.",
+        VariantBehaviour::LogEntry(|entry| {
+            if entry.request.is_some() {
+                entry.authority = Some("other.example".to_owned());
+            }
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "log-every-second-upstream",
+        "Leaves the upstream address out of every second line.",
+        VariantBehaviour::Proxy(|_| Arc::new(EverySecondUpstream::default())),
+    ),
+    Definition::new(
+        "log-no-connection-bytes",
+        "Logs that passed-through connections carried no bytes.",
+        VariantBehaviour::LogEntry(|entry| {
+            if entry.request.is_none() {
+                (entry.received, entry.sent) = (Arc::default(), 0);
+            }
+        }),
+    ),
 ];
+
+#[derive(Default)]
+struct EverySecondUpstream(AtomicU64);
+
+impl ProxyHooks for EverySecondUpstream {
+    fn log_entry(&self, entry: &mut LogEntry) {
+        if self.0.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+            entry.upstream_host = None;
+        }
+    }
+}
 
 fn with_port_80(cluster: &str) -> String {
     let mut parts: Vec<&str> = cluster.split('|').collect();

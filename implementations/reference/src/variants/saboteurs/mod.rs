@@ -1,15 +1,20 @@
 //! Saboteurs: each breaks one thing, to prove that a check can fail.
 
 mod accounts;
+mod chains;
 mod external;
+mod forged_hop;
 mod gateways;
 mod identities;
+mod isolation;
 mod listeners;
 mod log;
 mod misread;
+mod names;
 mod old_tls;
 mod outage;
 mod plan;
+mod repeats;
 mod requests;
 mod responses;
 mod secrets;
@@ -29,6 +34,8 @@ pub(super) const TABLES: &[&[Definition]] = &[
     secrets::TABLE,
     outage::TABLE,
     verification::TABLE,
+    chains::TABLE,
+    names::TABLE,
     gateways::TABLE,
     identities::TABLE,
     listeners::TABLE,
@@ -39,4 +46,7 @@ pub(super) const TABLES: &[&[Definition]] = &[
     log::TABLE,
     external::TABLE,
     accounts::TABLE,
+    isolation::TABLE,
+    forged_hop::TABLE,
+    repeats::TABLE,
 ];

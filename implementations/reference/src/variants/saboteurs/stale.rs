@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use meshproof_local::data_plane::{Boot, Update};
 use meshproof_model::{Resource, ResourceId};
-use meshproof_plan::model::{Direction, Listener, Plan, ProxyPlan};
+use meshproof_plan::model::{Direction, Listener, Plan, ProxyPlan, Role};
 
 use crate::hooks::{PlaneHooks, WantedConfig};
 use crate::variants::definition::{Definition, VariantBehaviour};
@@ -20,6 +20,11 @@ pub(super) const TABLE: &[Definition] = &[
         "keep-gateway",
         "A gateway continues to listen and route after its Gateway was deleted.",
         VariantBehaviour::Plane(|| Box::new(KeepGateway::default())),
+    ),
+    Definition::new(
+        "keep-stopped-gateway",
+        "A gateway continues to serve after it was stopped.",
+        VariantBehaviour::Plane(|| Box::new(KeepStoppedGateway::default())),
     ),
 ];
 
@@ -73,5 +78,22 @@ fn keep_listeners(now: &mut ProxyPlan, before: &ProxyPlan) {
         if now.cluster(&cluster.name).is_none() {
             now.clusters.push(cluster.clone());
         }
+    }
+}
+
+/// The gateways of the last plan that had any, each with what it had from Secrets.
+#[derive(Default)]
+struct KeepStoppedGateway(Mutex<Vec<ProxyPlan>>);
+
+impl PlaneHooks for KeepStoppedGateway {
+    fn configuration(&self, wanted: &mut WantedConfig, _update: &Update<'_>, _boot: &Boot) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_gateway = |p: &&ProxyPlan| p.role != Role::Sidecar;
+        for before in last.iter() {
+            if wanted.plan.proxies.iter().all(|p| p.name != before.name) {
+                wanted.plan.proxies.push(before.clone());
+            }
+        }
+        *last = wanted.plan.proxies.iter().filter(is_gateway).cloned().collect();
     }
 }

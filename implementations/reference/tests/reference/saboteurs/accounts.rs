@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Method};
 
-use crate::situation::{Situation, SituationOutcome, differs, usual};
+use crate::situation::{Situation, SituationOutcome, differs, status, usual};
 use crate::support::plans::{self, HOST};
 use crate::support::server::{TestServer, TestServerTls};
 use crate::support::{Bench, authority::TestAuthority, client, free, reference};
@@ -96,6 +96,63 @@ async fn the_access_log_lies() {
     differs("log-wrong-source", usual, says("127.0.0.1:1 "), "false", "true").await;
     // `hello` has five bytes.
     differs("log-head-bytes", usual, says(" 0 205 "), "false", "true").await;
+    differs("log-swapped-bytes", usual, says(" 5 0 "), "false", "true").await;
+    differs("log-wrong-protocol", usual, says("HTTP/1.0\""), "false", "true").await;
+    differs("log-old-start-time", usual, says("[2019-"), "false", "true").await;
+    differs("log-other-authority", usual, says("\"other.example\""), "false", "true").await;
+    let distrust = |s: &mut Situation| s.trusted = false;
+    differs("log-failure-as-success", distrust, says("\" 200 - "), "false", "true").await;
+    let lines = |saw: &SituationOutcome| saw.lines.len().to_string();
+    differs("log-no-failures", distrust, lines, "1", "0").await;
+    let twice = |s: &mut Situation| s.times = 2;
+    let upstreams = |saw: &SituationOutcome| {
+        saw.lines.iter().filter(|line| line.contains(" \"127.0.0.1:")).count().to_string()
+    };
+    differs("log-every-second-upstream", twice, upstreams, "2", "1").await;
+}
+
+#[tokio::test]
+async fn the_log_of_a_passed_through_connection_says_that_it_carried_nothing() {
+    for (saboteur, nothing) in [(None, false), (Some("log-no-connection-bytes"), true)] {
+        let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
+        let server = TestServer::plain().await;
+        let listener = plans::outbound(
+            bind,
+            vec![plans::chain(meshproof_plan::model::ChainMatch::default(), None, plans::tcp("c"))],
+        );
+        let cluster = plans::cluster("c", server.address, None);
+        bench.apply(&plans::plan(vec![plans::proxy("sleep", vec![listener], vec![cluster])])).await;
+        let mut client = client::TestClient::connect(bind).await;
+        client.get(HOST, "/").await;
+        client.close().await;
+        let line = bench.only_line("sleep").await;
+        assert_eq!(line.contains(" 0 0 "), nothing, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn answers_come_from_memory_or_posts_are_repeated_or_failures_blame_the_server() {
+    let distrust = |s: &mut Situation| s.trusted = false;
+    differs("failure-as-404", distrust, status, "503", "404").await;
+    let unanswered = |s: &mut Situation| {
+        s.method = Method::POST;
+        s.target = "/closed".to_owned();
+    };
+    let requests = |saw: &SituationOutcome| saw.tls_requests.len().to_string();
+    differs("repeat-post", unanswered, requests, "1", "2").await;
+    for (saboteur, second) in [(None, "second"), (Some("answer-from-memory"), "first!")] {
+        let (mut bench, bind) = (Bench::with(reference(saboteur), "").await, free());
+        let server = TestServer::plain().await;
+        let sidecar = plans::sidecar(bind, plans::cluster("c", server.address, None));
+        bench.apply(&plans::plan(vec![sidecar])).await;
+        for (asked, expected) in [("first!", "first!"), ("second", second)] {
+            let mut request = client::request(HOST, "/json");
+            *request.method_mut() = Method::POST;
+            *request.body_mut() = asked.to_owned().into();
+            let reply = client::send(bind, request).await;
+            assert_eq!(reply.body, expected, "{saboteur:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -211,3 +211,22 @@ async fn change_aborts_requests_in_flight() {
         assert_eq!(pending.await.is_ok(), answered, "{saboteur:?}");
     }
 }
+
+#[tokio::test]
+async fn gateway_is_passed_by_and_its_log_line_is_forged() {
+    for (saboteur, hellos) in [(None, 1), (Some("bypass-with-forged-log"), 0)] {
+        let ca = TestAuthority::new("public");
+        let server = TestServer::tls(ca.server(HOST)).await;
+        let elsewhere = TestServer::tls(ca.server(HOST)).await;
+        let (mut bench, bind, gateway) = (Bench::with(reference(saboteur), &ca.pem()).await, free(), free());
+        // The gateway goes to another server than the sidecar that passes it by.
+        bench.endpoint(HOST, 443, elsewhere.address);
+        let tls = Some(UpstreamTls::Originate(plans::simple()));
+        bench
+            .apply(&plans::through_gateway(bind, gateway, plans::cluster(EXTERNAL, server.address, tls)))
+            .await;
+        assert_eq!(client::get(bind, HOST, "/").await.status.as_u16(), 200, "{saboteur:?}");
+        assert_eq!(server.memory.hellos().len(), hellos, "{saboteur:?}");
+        assert_eq!(bench.lines("istio-egressgateway").await.len(), 1, "{saboteur:?}");
+    }
+}

@@ -32,6 +32,10 @@ pub struct SeenHello {
     pub completed: bool,
     /// The server answered the first ClientHello with a HelloRetryRequest.
     pub retried: bool,
+    /// The first cipher suite that was offered.
+    pub first_cipher: String,
+    /// The key exchange that was agreed on.
+    pub group: String,
 }
 
 /// A request as received.
@@ -172,6 +176,7 @@ async fn handshake(memory: Arc<ServerRecord>, config: Arc<ServerConfig>, tcp: Tc
     let seen = SeenHello {
         sni: hello.server_name().map(str::to_owned),
         alpn: hello.alpn().into_iter().flatten().map(|a| String::from_utf8_lossy(a).into_owned()).collect(),
+        first_cipher: format!("{:?}", hello.cipher_suites().first()),
         ..SeenHello::default()
     };
     let index = {
@@ -183,8 +188,10 @@ async fn handshake(memory: Arc<ServerRecord>, config: Arc<ServerConfig>, tcp: Tc
     let session = stream.get_ref().1;
     let certificate = session.peer_certificates().and_then(|c| c.first()).map(|c| c.to_vec());
     let retried = session.handshake_kind() == Some(rustls::HandshakeKind::FullWithHelloRetryRequest);
+    let group = session.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name()));
     {
         let mut all = memory.hellos.lock().unwrap();
+        all[index].group = group.unwrap_or_default();
         all[index].client_certificate = certificate;
         all[index].completed = true;
         all[index].retried = retried;
@@ -200,7 +207,12 @@ where
 {
     let service = service_fn(move |request| {
         let memory = memory.clone();
-        async move { Ok::<_, Infallible>(answer(&memory, request).await) }
+        async move {
+            let closes = request.uri().path() == "/closed";
+            let response = answer(&memory, request).await;
+            // hyper closes the connection.
+            if closes { Err(std::io::Error::other("asked to close")) } else { Ok(response) }
+        }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
     let _ = builder.serve_connection_with_upgrades(io, service).await;
@@ -231,6 +243,10 @@ async fn answer(memory: &ServerRecord, mut request: Request<Incoming>) -> Respon
     let mut response = Response::new(full(Bytes::from_static(b"hello")));
     match parts.uri.path() {
         "/echo" => *response.body_mut() = full(body),
+        "/json" => {
+            *response.body_mut() = full(body);
+            response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+        }
         "/nothing" => {
             *response.status_mut() = StatusCode::NO_CONTENT;
             *response.body_mut() = Empty::new().boxed();

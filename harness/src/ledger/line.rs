@@ -1,0 +1,304 @@
+//! Holds one access-log line against what the two ends saw of its request. The members are those of Istio's default log
+//! (Istio, "Getting Envoy's Access Logs"; Envoy, "Access logging", command operators).
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use meshproof_model::{Feature, Field, HopResult, LogFields, ValueKind};
+
+use super::Ledger;
+use super::account::Asked;
+use super::compare::bare;
+use super::headers::FieldDifference;
+use crate::claim::deviation::What;
+use crate::forecast::{Arrival, Passage};
+
+/// What a logged time may differ from the client's by: both round, and a proxy also counts what it does after the client has
+/// its answer.
+const SLACK_MS: u64 = 1000;
+
+/// The flags that say that no server was reached (Envoy, "Access logging", `%RESPONSE_FLAGS%`).
+const NOT_REACHED: &[&str] = &["NR", "NC", "UH", "UF", "UO"];
+
+/// What a line must say.
+#[derive(Clone, Copy)]
+pub(super) enum Claimed<'p> {
+    /// The request arrived at a server, and the client has the whole answer.
+    Arrival {
+        arrival: &'p Arrival,
+        passage: &'p Passage,
+        /// Whether it is the proxy that the client dialled.
+        first: bool,
+        /// Whether it is the proxy that the server sees.
+        last: bool,
+        /// The address at which the server saw the proxy, if one server saw it once.
+        peer: Option<&'p str>,
+    },
+    /// A proxy answered for a server that never received the request.
+    Failure {
+        /// Whether it is the proxy that the client dialled.
+        first: bool,
+    },
+}
+
+/// A member of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Member {
+    StartTime,
+    Path,
+    Protocol,
+    ResponseCode,
+    BytesReceived,
+    BytesSent,
+    Duration,
+    Authority,
+    UpstreamHost,
+    UpstreamCluster,
+    UpstreamLocalAddress,
+}
+
+impl Member {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::StartTime => "start time",
+            Self::Path => "path",
+            Self::Protocol => "protocol",
+            Self::ResponseCode => "response code",
+            Self::BytesReceived => "bytes received",
+            Self::BytesSent => "bytes sent",
+            Self::Duration => "duration",
+            Self::Authority => "authority",
+            Self::UpstreamHost => "upstream host",
+            Self::UpstreamCluster => "upstream cluster",
+            Self::UpstreamLocalAddress => "upstream local address",
+        }
+    }
+}
+
+/// Another value of a field than the expected one.
+fn of_log(name: &str, expected: String, seen: String) -> FieldDifference {
+    FieldDifference::of(What::of(Field::LogField).named(name), ValueKind::Other, expected, seen)
+}
+
+/// The members that a line has.
+pub(super) fn members(fields: &LogFields) -> BTreeSet<Member> {
+    let all = [
+        (Member::StartTime, fields.start_time.is_some()),
+        (Member::Path, fields.path.is_some()),
+        (Member::Protocol, fields.protocol.is_some()),
+        (Member::ResponseCode, fields.response_code.is_some()),
+        (Member::BytesReceived, fields.bytes_received.is_some()),
+        (Member::BytesSent, fields.bytes_sent.is_some()),
+        (Member::Duration, fields.duration_ms.is_some()),
+        (Member::Authority, fields.authority.is_some()),
+        (Member::UpstreamHost, fields.upstream_host.is_some()),
+        (Member::UpstreamCluster, fields.upstream_cluster.is_some()),
+        (Member::UpstreamLocalAddress, fields.upstream_local_address.is_some()),
+    ];
+    all.into_iter().filter(|(_, present)| *present).map(|(member, _)| member).collect()
+}
+
+/// Where the line differs from what was seen. `of_format`: the members that the proxy's other lines have.
+pub(super) fn differences(
+    ledger: &Ledger,
+    asked: &Asked<'_>,
+    claimed: Claimed<'_>,
+    fields: &LogFields,
+    of_format: &BTreeSet<Member>,
+) -> Vec<FieldDifference> {
+    let mut found = Vec::new();
+    let mut is = |name: &str, want: &[&str], have: Option<&str>| {
+        if let Some(have) = have
+            && !want.contains(&have)
+        {
+            found.push(of_log(name, format!("{name} {}", want.join(" or ")), format!("{name} {have}")));
+        }
+    };
+    is("method", &[&asked.hop.method], fields.method.as_deref());
+    let sent_target = target(&asked.hop.url);
+    let protocol = protocol(&asked.hop.sent);
+    // HAProxy and others write HTTP/2.0.
+    let logged_protocol = fields.protocol.as_deref().map(|p| if p == "HTTP/2.0" { "HTTP/2" } else { p });
+    let (paths, authority): (Vec<&str>, String) = match claimed {
+        // A proxy may log the path before or after its own rewrite (`X-ENVOY-ORIGINAL-PATH?:PATH`).
+        Claimed::Arrival { arrival, .. } => (vec![sent_target, &arrival.target], bare(&arrival.authority)),
+        Claimed::Failure { .. } => (Vec::new(), String::new()),
+    };
+    let long = |text: &str| crate::store::bounded(text, 4096);
+    if !paths.is_empty() && !paths.iter().any(|path| long(path).len() > 4000) {
+        is("path", &dedup(&paths), fields.path.as_deref());
+    }
+    let first = match claimed {
+        Claimed::Arrival { first, .. } | Claimed::Failure { first } => first,
+    };
+    if first && let Some(protocol) = protocol {
+        is("protocol", &[protocol], logged_protocol);
+    } else {
+        // Between the proxies, they choose.
+        is("protocol", &["HTTP/1.1", "HTTP/2"], logged_protocol);
+    }
+    if let Claimed::Arrival { passage, last, peer, .. } = claimed {
+        if last {
+            // The Host after any rewrite: `%REQ(:AUTHORITY)%` is the request as it was forwarded.
+            let logged = fields.authority.as_deref().map(bare);
+            is("authority", &[&authority], logged.as_deref());
+        }
+        if peer.is_some() {
+            is("upstream host", &[&passage.upstream], fields.upstream_host.as_deref());
+            if let Some(peer) = peer.filter(|_| ledger.has(Feature::UpstreamLocalAddress)) {
+                is("upstream local address", &[peer], fields.upstream_local_address.as_deref());
+            }
+        }
+        let logged = fields.upstream_cluster.as_deref().map(cluster);
+        is("upstream cluster", &[&cluster(&passage.cluster)], logged.as_deref());
+        if let Some(name) = passage.server_name.as_deref() {
+            is("server name", &[name], fields.requested_server_name.as_deref());
+        }
+        if let Some(flag) = fields.response_flags.iter().find(|flag| NOT_REACHED.contains(&flag.as_str())) {
+            is("response flag", &["-"], Some(flag));
+        }
+    }
+    if let HopResult::Response(response) = &asked.hop.result {
+        let status = response.status.to_string();
+        let logged = fields.response_code.map(|c| c.to_string());
+        match claimed {
+            Claimed::Arrival { .. } | Claimed::Failure { first: true } => {
+                is("response code", &[&status], logged.as_deref());
+            }
+            // A proxy after the first may have closed the connection without an answer.
+            Claimed::Failure { first: false } => {
+                let success = fields.response_code.is_some_and(|code| (200..400).contains(&code));
+                is("response code", &[&status], logged.as_deref().filter(|_| success));
+            }
+        }
+        // After an upgrade the bytes are the conversation's.
+        if response.status != 101 && !matches!(claimed, Claimed::Failure { first: false }) {
+            let sent = response.body_bytes.to_string();
+            is("bytes sent", &[&sent], fields.bytes_sent.map(|n| n.to_string()).as_deref());
+            // A proxy need not read the body of a request that it refuses.
+            if let Some(body) = asked.hop.body_bytes.filter(|_| matches!(claimed, Claimed::Arrival { .. })) {
+                let received = body.to_string();
+                is("bytes received", &[&received], fields.bytes_received.map(|n| n.to_string()).as_deref());
+            }
+        }
+    }
+    found.extend(times(ledger, asked, fields));
+    if matches!(claimed, Claimed::Arrival { .. }) {
+        let own = members(fields);
+        let missing = of_format.difference(&own);
+        found.extend(missing.map(|m| {
+            let (name, article) = (m.name(), if m.name().starts_with(['a', 'u']) { "an" } else { "a" });
+            let what = What::of(Field::LogField).named(name);
+            FieldDifference::of(what, ValueKind::Absent, format!("{article} {name}"), format!("no {name}"))
+        }));
+    }
+    found
+}
+
+/// Where a line differs from what the client saw, whatever the configuration promises. `own`: it is of the client's own proxy.
+pub(super) fn without_promise(asked: &Asked<'_>, fields: &LogFields, own: bool) -> Vec<FieldDifference> {
+    let mut found = Vec::new();
+    let mut is = |name: &str, want: &str, have: Option<&str>| {
+        if let Some(have) = have.filter(|have| *have != want) {
+            found.push(of_log(name, format!("{name} {want}"), format!("{name} {have}")));
+        }
+    };
+    is("method", &asked.hop.method, fields.method.as_deref());
+    if let (true, HopResult::Response(response)) = (own, &asked.hop.result) {
+        let logged = fields.response_code.map(|code| code.to_string());
+        is("response code", &response.status.to_string(), logged.as_deref());
+    }
+    found
+}
+
+/// Where the line of a passed-on connection differs from what was seen of a request inside it.
+pub(super) fn of_connection(
+    asked: &Asked<'_>,
+    passage: &Passage,
+    fields: &LogFields,
+) -> Vec<FieldDifference> {
+    let mut found = Vec::new();
+    let answered = asked.hop.response().map_or(0, |r| r.body_bytes);
+    // TLS adds to the bytes inside it.
+    for (name, least, logged) in [
+        ("bytes sent", answered, fields.bytes_sent),
+        ("bytes received", asked.hop.body_bytes.unwrap_or_default(), fields.bytes_received),
+    ] {
+        if let Some(logged) = logged.filter(|logged| *logged <= least) {
+            found.push(of_log(name, format!("more than {least} {name}"), format!("{logged} {name}")));
+        }
+    }
+    let logged = fields.upstream_cluster.as_deref().map(cluster);
+    if let Some(logged) = logged.filter(|logged| *logged != cluster(&passage.cluster)) {
+        let wanted = cluster(&passage.cluster);
+        found.push(of_log(
+            "upstream cluster",
+            format!("upstream cluster {wanted}"),
+            format!("upstream cluster {logged}"),
+        ));
+    }
+    found
+}
+
+/// When a line says that its request came, and how long it took.
+fn times(ledger: &Ledger, asked: &Asked<'_>, fields: &LogFields) -> Vec<FieldDifference> {
+    let mut found = Vec::new();
+    let longest = asked.exchange.duration_us / 1000 + SLACK_MS;
+    for (name, logged) in
+        [("duration", fields.duration_ms), ("upstream service time", fields.upstream_service_time_ms)]
+    {
+        if let Some(logged) = logged.filter(|logged| *logged > longest) {
+            found.push(of_log(
+                name,
+                format!("a {name} of at most {longest} ms"),
+                format!("a {name} of {logged} ms"),
+            ));
+        }
+    }
+    let logged = fields.start_time.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+    let at = |us: u64| {
+        let since = SignedDuration::from_micros(i64::try_from(us).unwrap_or(i64::MAX));
+        ledger.started.and_then(|started| started.checked_add(since).ok())
+    };
+    if let (Some(logged), Some(began), Some(ended)) = (logged, at(asked.began_us), at(asked.ended_us)) {
+        let slack = SignedDuration::from_millis(i64::try_from(SLACK_MS).unwrap_or_default());
+        let early = logged.duration_until(began) > slack;
+        let late = ended.duration_until(logged) > slack;
+        if early || late {
+            found.push(of_log(
+                "start time",
+                format!("a start time between {began:.3} and {ended:.3}"),
+                format!("the start time {logged:.3}"),
+            ));
+        }
+    }
+    found
+}
+
+/// The path and query of a URL as it was written.
+fn target(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split('#').next().unwrap_or(rest);
+    rest.find(['/', '?']).map_or("/", |at| &rest[at..])
+}
+
+/// The version in the request's first line.
+fn protocol(sent: &str) -> Option<&'static str> {
+    let line = sent.lines().next()?;
+    ["HTTP/1.1", "HTTP/1.0", "HTTP/2"].into_iter().find(|version| line.contains(&format!(" {version}")))
+}
+
+fn dedup<'t>(texts: &[&'t str]) -> Vec<&'t str> {
+    let mut once: Vec<&str> = Vec::new();
+    for text in texts {
+        if !once.contains(text) {
+            once.push(text);
+        }
+    }
+    once
+}
+
+/// A cluster's name without the alternative spelling that newer Istio versions log (`outbound|443||host;`).
+fn cluster(name: &str) -> String {
+    name.trim_end_matches(';').to_owned()
+}

@@ -1,0 +1,57 @@
+//! What became of the requests.
+
+use std::collections::BTreeMap;
+
+use meshproof_harness::certificates::Issued;
+use meshproof_harness::claim::{Claim, Claims, Reply};
+use meshproof_harness::mesh::External;
+
+use super::{Case, Outcome, TEXT};
+
+/// The replies by host.
+pub(crate) struct Asked<'a> {
+    pub(super) server: External<'a>,
+    /// The certificate that the proxy must present; none with one-way TLS.
+    pub(super) identity: Option<Issued>,
+    pub(super) replies: BTreeMap<String, Reply>,
+}
+
+impl Asked<'_> {
+    pub(super) fn claim(&self, case: &Case) -> Claim {
+        let host = case.host.as_str();
+        match &case.outcome {
+            Outcome::Accepted => self.accepted(host),
+            Outcome::Refused { shown_for, unlike } => self
+                .refused_as(host, shown_for)
+                .provided(&format!("the same request to {unlike}"), self.accepted(unlike)),
+            Outcome::Recorded => self.accepted(host).or_recorded(self.refused(host)),
+        }
+        .of(host)
+    }
+
+    fn reply(&self, host: &str) -> Option<&Reply> {
+        self.replies.get(host)
+    }
+
+    /// The page came by one request, in TLS that was opened under the host's name.
+    pub(crate) fn accepted(&self, host: &str) -> Claim {
+        let Some(reply) = self.reply(host) else { return Claim::all([]) };
+        let received = self.server.received(reply);
+        let received = match &self.identity {
+            Some(client) => received.client_certificate(client),
+            None => received.no_client_certificate(),
+        };
+        reply.ok().body_contains(TEXT).and(received)
+    }
+
+    /// The client got a failure and no request arrived, although the server presented the certificate.
+    pub(crate) fn refused(&self, host: &str) -> Claim {
+        self.refused_as(host, host)
+    }
+
+    fn refused_as(&self, host: &str, server_name: &str) -> Claim {
+        let Some(reply) = self.reply(host) else { return Claim::all([]) };
+        let unseen = self.server.saw(reply).none();
+        reply.fails().and(unseen).and(self.server.during(reply).reached_as(server_name))
+    }
+}

@@ -1,0 +1,10 @@
+//! Certificate paths, each with the answer that a verifier must give, and the rule that decides it. Pure: no sockets, no async
+//! runtime. The paths are made afresh each time; [`limbo`] reads those of others.
+
+pub mod limbo;
+mod matrix;
+mod pki;
+mod rsa;
+mod table;
+
+pub use matrix::{Expected, Group, Matrix, Presented, Vector};

@@ -1,0 +1,140 @@
+//! The matrix: what is asked, and how each path is made.
+
+use meshproof_harness::certificates::{CertificateError, Certified, Issued};
+use meshproof_model::Level;
+
+use crate::pki::Pki;
+use crate::table;
+
+/// The answer that a verifier must give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// It accepts the server.
+    Accepted,
+    /// It refuses the server.
+    Refused,
+}
+
+/// What a server presents, and the anchors that a client must have for the path.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// The chain as it is sent, and the leaf's key.
+    pub chain: Issued,
+    /// The anchors besides the common one.
+    pub anchors: Vec<Certified>,
+}
+
+pub(crate) type Make = fn(&Pki, &str) -> Result<Presented, CertificateError>;
+
+/// One path.
+#[derive(Clone, Debug)]
+pub struct Vector {
+    /// Stable: `basic-constraints-absent`.
+    pub id: &'static str,
+    /// Where the rule is: a section, a requirement, or a CVE.
+    pub source: &'static str,
+    /// The rule in one sentence.
+    pub rule: &'static str,
+    /// MUST where RFC 5280 decides, SHOULD where a path has to be found, MAY where practice differs.
+    pub level: Level,
+    /// The answer.
+    pub expected: Expected,
+    /// The vector that differs in the one thing under test and must be accepted. Absent for those that must be accepted
+    /// themselves.
+    pub control: Option<&'static str>,
+    /// Whether the default run leaves it out: a data plane that is in wide use gives another answer, or the path is slow to make.
+    pub only_full: bool,
+    pub(crate) make: Make,
+}
+
+impl Vector {
+    pub(crate) const fn new(
+        id: &'static str,
+        level: Level,
+        expected: Expected,
+        source: &'static str,
+        rule: &'static str,
+        make: Make,
+    ) -> Self {
+        // Where practice differs, a default run that fails would only repeat what is known.
+        let only_full = matches!(level, Level::May);
+        Self { id, source, rule, level, expected, control: None, only_full, make }
+    }
+
+    /// With another control than the group's.
+    pub(crate) const fn unlike(self, control: &'static str) -> Self {
+        Self { control: Some(control), ..self }
+    }
+
+    /// Left out of the default run.
+    pub(crate) const fn only_full(self) -> Self {
+        Self { only_full: true, ..self }
+    }
+}
+
+/// Vectors that are about the same rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// `basic-constraints`.
+    pub id: &'static str,
+    /// `Basic constraints`.
+    pub title: &'static str,
+    /// The control of those that have none of their own.
+    pub(crate) control: &'static str,
+    pub(crate) vectors: &'static [Vector],
+}
+
+impl Group {
+    /// Every group.
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        table::GROUPS
+    }
+
+    /// Its vectors, with their controls.
+    pub fn vectors(&self) -> impl Iterator<Item = Vector> + use<'_> {
+        self.vectors.iter().map(|vector| {
+            let control = match vector.expected {
+                Expected::Accepted => None,
+                Expected::Refused => Some(vector.control.unwrap_or(self.control)),
+            };
+            Vector { control, ..vector.clone() }
+        })
+    }
+}
+
+/// Makes paths. All have one anchor in common, and each is for a host of its own.
+pub struct Matrix {
+    pki: Pki,
+    domain: String,
+}
+
+impl Matrix {
+    /// For hosts below this domain.
+    ///
+    /// # Errors
+    /// A key or certificate could not be made.
+    pub fn new(domain: &str) -> Result<Self, CertificateError> {
+        Ok(Self { pki: Pki::new()?, domain: domain.to_owned() })
+    }
+
+    /// The host of a vector.
+    #[must_use]
+    pub fn host(&self, vector: &Vector) -> String {
+        format!("{}.{}", vector.id, self.domain)
+    }
+
+    /// The anchor of all paths.
+    #[must_use]
+    pub fn anchor(&self) -> &Certified {
+        &self.pki.root
+    }
+
+    /// The path of a vector.
+    ///
+    /// # Errors
+    /// A key or certificate could not be made.
+    pub fn make(&self, vector: &Vector) -> Result<Presented, CertificateError> {
+        (vector.make)(&self.pki, &self.host(vector))
+    }
+}
