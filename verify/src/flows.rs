@@ -7,7 +7,7 @@ use meshproof_model::verification::{Flow, FlowHop, Outcome};
 use meshproof_plan::hosts;
 use meshproof_plan::model::{ClientCertificate, NameCheck, Origination, Trust};
 
-use crate::raw::{self, Speaks};
+use crate::raw::{self, ClusterName, Speaks};
 use crate::trace::{Ask, End, Layer, Scheme, Trace, Tracer, Why};
 use crate::witnesses::witnesses;
 use crate::world::{RouteOf, World, labels};
@@ -307,7 +307,12 @@ fn outcome(world: &World, trace: &Trace) -> Outcome {
     let name = |proxy: usize| world.configs[proxy].name.clone();
     match &trace.end {
         End::Arrives { address, port, layers, external } => {
-            let to = format!("{address}:{port}");
+            // Pods are known by their Service.
+            let service = trace.hops.last().and_then(|h| ClusterName::parse(&h.cluster));
+            let to = match service.filter(|_| !external && layers.is_empty()) {
+                Some(name) => format!("{}:{}", name.host, name.port),
+                None => format!("{address}:{port}"),
+            };
             match layers.as_slice() {
                 [] if *external => Outcome::PlainText { to },
                 [] => Outcome::Mesh { to, encrypted: false },

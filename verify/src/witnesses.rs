@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use meshproof_model::{Resource, ResourceId};
-use meshproof_plan::hosts;
+use meshproof_plan::{hosts, re2};
+use regex::Regex;
 use serde_json::Value;
 
 use crate::raw;
@@ -33,7 +34,7 @@ impl Witness {
 }
 
 /// One request for each condition of each route that is for a gateway (`mesh`, or `NAMESPACE/NAME`). Conditions with regular
-/// expressions are left out: no request can be made up for them.
+/// expressions that are not simple are left out.
 pub(crate) fn witnesses(world: &World, service: &Resource, gateway: &str) -> Vec<Witness> {
     let mut found = Vec::new();
     let id = service.id();
@@ -105,8 +106,28 @@ fn value_for(condition: &Value) -> Option<String> {
         (Some(exact), ..) => Some(exact.to_owned()),
         (None, Some(prefix), _) => Some(prefix.to_owned()),
         (None, None, Some("*")) | (None, None, None) => Some("x".to_owned()),
-        (None, None, Some(_)) => None,
+        (None, None, Some(expression)) => text_for(expression),
     }
+}
+
+/// A text that a simple expression matches; none where it is not simple enough to find one.
+fn text_for(expression: &str) -> Option<String> {
+    let mut text = expression.trim_start_matches('^').trim_end_matches('$').to_owned();
+    let rules = [
+        (r"\(\?:", "("),
+        (r"\[\^?[^\]]*\][+*]?|\\w[+*]?", "a"),
+        (r"\\d[+*]?", "1"),
+        (r"\.[+*]\??", "x"),
+        (r"\\([./?+-])", "$1"),
+        (r"\(([^()|]*)\|[^()]*\)[?]?", "$1"),
+        (r"\(([^()]*)\)[?+*]?", "$1"),
+    ];
+    for (pattern, with) in rules {
+        text = Regex::new(pattern).ok()?.replace_all(&text, with).into_owned();
+    }
+    let translated = re2::translate(expression).ok()?;
+    let whole = Regex::new(&format!(r"\A(?:{translated})\z")).ok()?;
+    whole.is_match(&text).then_some(text)
 }
 
 fn witness(conditions: [&Value; 2], route: RouteOf) -> Option<Witness> {

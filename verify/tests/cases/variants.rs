@@ -188,6 +188,8 @@ fn routes_and_visibility() {
         ("the longer prefix first", &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], {rewritten}}}, {{match: [{{uri: {{prefix: /}}}}], {web}}}")), &[]),
         ("no rewrite", &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], {files}}}")), &["MP0008"]),
         ("rewrite of the path alone", &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], rewrite: {{uri: /}}, {files}}}")), &["MP0008"]),
+        ("no rewrite after an expression", &routes(&format!("{{match: [{{uri: {{regex: '/(files|images)/[a-z]+/.*'}}}}], {files}}}")), &["MP0008"]),
+        ("an expression that takes the path first", &routes(&format!("{{match: [{{uri: {{regex: '/f.*'}}}}], {web}}}, {{match: [{{uri: {{exact: /files}}}}], {rewritten}}}")), &["MP0009"]),
         ("Host set by headers", &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], headers: {{request: {{set: {{Host: files.example.net}}}}}}, {files}}}")), &[]),
         ("no rewrite at a sidecar", "SE a | hosts: [old.example.net, ], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
           SE b | hosts: [new.example.net], ports: [{number: 443, name: https, protocol: HTTPS}]
