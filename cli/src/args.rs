@@ -11,6 +11,7 @@ use meshproof_harness::timeouts::{Timeout, UnknownTimeout};
 use meshproof_model::Level;
 use meshproof_model::verification::Severity;
 use meshproof_render::formats::Format;
+use meshproof_render::terminal::{Colour, Detail};
 use meshproof_render::verification::VerificationFormat;
 use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, label, live};
 
@@ -18,6 +19,9 @@ use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, label, live}
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Arguments {
+    /// When to use colours. By default on a terminal, unless NO_COLOR is set; FORCE_COLOR turns them on elsewhere
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
+    pub color: ColorChoice,
     /// The command; `run` if none is given.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -38,6 +42,28 @@ Exit codes:
   2  the command line is wrong
   3  the environment or the suite is at fault, or no check was executed";
 
+/// When colours are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, as NO_COLOR, FORCE_COLOR and TERM say
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl From<ColorChoice> for Colour {
+    fn from(c: ColorChoice) -> Self {
+        match c {
+            ColorChoice::Auto => Self::Auto,
+            ColorChoice::Always => Self::Always,
+            ColorChoice::Never => Self::Never,
+        }
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -45,7 +71,7 @@ pub enum Command {
     Run(Box<Run>),
     /// List the scenarios and their checks
     List(List),
-    /// Explain a scenario or a check: what it requires, why, which document says so, how it is observed
+    /// Explain a scenario, a check, a known fault or a cause: what it requires, why, which document says so, how it is observed
     Explain(Explain),
     /// Show what Istio makes of resources: for each proxy its listeners, routes and clusters, or why Istio rejects them
     Plan(Plan),
@@ -57,6 +83,10 @@ pub enum Command {
     Report(Render),
     /// Compare reports: show which checks differ, and the first difference in their evidence
     Compare(Compare),
+    /// Merge the reports of a run's shards into one report
+    Merge(Merge),
+    /// Print a script that completes the command line in a shell, or with --man the man page
+    Completions(Completions),
     /// Write the failures of a report as a file of expected failures, for `run --expect`
     Baseline(Baseline),
     /// Check that a run can work here; print each problem with the command that fixes it
@@ -108,6 +138,24 @@ pub struct Run {
     /// Stop at the first check that fails the run
     #[arg(long)]
     pub fail_fast: bool,
+    /// Exit with 3 if fewer than this number of checks were judged: a run that asks less than it should must not pass
+    #[arg(long, value_name = "N")]
+    pub min_checks: Option<usize>,
+    /// Print what would run, one check per line; run nothing
+    #[arg(long)]
+    pub list: bool,
+    /// Run only the checks that did not pass in the report in the folder --out
+    #[arg(long, conflicts_with = "selectors")]
+    pub last_failed: bool,
+    /// Run N times, each with its own folder below --out, and name the checks whose verdict differs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub repeat: Option<u16>,
+    /// Run only the K-th of N parts of the selection; `merge` makes one report of them
+    #[arg(long, value_name = "K/N", value_parser = shard)]
+    pub shard: Option<Shard>,
+    /// Write the events of the run to this file as JSON lines, as they happen
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
     /// Keep the run's working folder, and print its path
     #[arg(long)]
     pub keep: bool,
@@ -141,12 +189,12 @@ pub struct Run {
     /// The Envoy program for `--target envoy` [default: envoy on PATH]
     #[arg(long, value_name = "PATH", env = "MESHPROOF_ENVOY")]
     pub envoy: Option<PathBuf>,
-    /// Print only the summary
+    /// Print only the verdict line and the causes of failures
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Print one line per check
-    #[arg(short, long)]
-    pub verbose: bool,
+    /// Print the evidence of one check per cause; with -vv, the evidence of every check that failed
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
     /// The cluster to use.
     #[command(flatten)]
     pub connection: Connection,
@@ -166,6 +214,12 @@ impl Default for Run {
             expect: None,
             jobs: None,
             fail_fast: false,
+            min_checks: None,
+            list: false,
+            last_failed: false,
+            repeat: None,
+            shard: None,
+            events: None,
             keep: false,
             timeouts: Vec::new(),
             seed: Traffic::default().seed,
@@ -180,7 +234,7 @@ impl Default for Run {
             cluster: Cluster::default(),
             live: false,
             quiet: false,
-            verbose: false,
+            verbose: 0,
         }
     }
 }
@@ -234,7 +288,7 @@ pub struct List {
 /// `meshproof explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// SCENARIO or SCENARIO/CHECK
+    /// SCENARIO, SCENARIO/CHECK, a saboteur, the id of a cause, or a part of one of them that no other contains
     pub id: String,
 }
 
@@ -356,12 +410,23 @@ pub struct Sabotage {
     pub list: bool,
 }
 
+/// How much a summary shows.
+#[must_use]
+pub const fn detail(quiet: bool, verbose: u8) -> Detail {
+    match (quiet, verbose) {
+        (true, _) => Detail::Quiet,
+        (false, 0) => Detail::Screen,
+        (false, 1) => Detail::Stories,
+        (false, _) => Detail::Full,
+    }
+}
+
 /// `meshproof report`.
 #[derive(Debug, Args)]
 pub struct Render {
-    /// A report.json, or the folder that a run wrote it to
+    /// A report.json, the folder that a run wrote it to, or `-` for standard input
     pub report: PathBuf,
-    /// The format: html, json, junit, markdown, github, badge, badge-svg or text; can be repeated with --out [default: text]
+    /// The format: html, json, junit, markdown, github, badge, badge-svg or text; can be repeated with --out [default: the summary of a run]
     #[arg(long = "format", value_name = "FORMAT")]
     pub formats: Vec<Format>,
     /// The folder to write the files to; without it, the one format goes to standard output
@@ -373,6 +438,15 @@ pub struct Render {
     /// Exit as a run would if a failed check of this level or above failed it [default: always exit with 0]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub fail_on: Option<FailOn>,
+    /// Exit with 3 if fewer than this number of checks were judged
+    #[arg(long, value_name = "N")]
+    pub min_checks: Option<usize>,
+    /// Print only the verdict line and the causes of failures
+    #[arg(short, long, conflicts_with_all = ["verbose", "formats"])]
+    pub quiet: bool,
+    /// Print the evidence of one check per cause; with -vv, the evidence of every check that failed
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "formats")]
+    pub verbose: u8,
 }
 
 /// The lowest level whose failed checks fail the command.
@@ -402,9 +476,14 @@ pub struct Compare {
     /// The reports: each is a report.json, or the folder that a run wrote it to
     #[arg(required = true, value_name = "REPORT")]
     pub reports: Vec<PathBuf>,
-    /// Mark regressions and fixes relative to this report; with a regression the exit code is 1
+    /// Mark regressions and fixes relative to this report; with a regression the exit code is 1. A check that passed in the
+    /// baseline and is now skipped, missing or an error is lost, which is a regression
     #[arg(long, value_name = "REPORT")]
     pub baseline: Option<PathBuf>,
+    /// Accept that checks are lost: SCENARIO, SCENARIO:CONFIGURATION, SCENARIO/CHECK or SCENARIO:CONFIGURATION/CHECK; can be
+    /// repeated
+    #[arg(long, value_name = "CHECKS", requires = "baseline")]
+    pub allow_lost: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -417,6 +496,47 @@ pub struct Compare {
     /// Also show checks that do not differ
     #[arg(long, conflicts_with = "json")]
     pub all: bool,
+}
+
+/// `meshproof merge`.
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// The reports: each is a report.json, or the folder that a run wrote it to
+    #[arg(required = true, value_name = "REPORT")]
+    pub reports: Vec<PathBuf>,
+    /// The folder to write the merged report to
+    #[arg(long, value_name = "DIR", default_value = "meshproof-report")]
+    pub out: PathBuf,
+    /// A format to write besides report.json, as for `run`; can be repeated [default: html]
+    #[arg(long = "format", value_name = "FORMAT")]
+    pub formats: Vec<Format>,
+}
+
+/// `meshproof completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum, required_unless_present = "man", conflicts_with = "man")]
+    pub shell: Option<clap_complete::Shell>,
+    /// Print the man page instead, in roff
+    #[arg(long)]
+    pub man: bool,
+}
+
+/// A part of a run: the K-th of N.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// From 1 to `of`.
+    pub number: usize,
+    /// How many parts there are.
+    pub of: usize,
+}
+
+fn shard(text: &str) -> Result<Shard, String> {
+    let wrong = || format!("{text:?} is no shard. Expected: K/N with K from 1 to N, for example 1/3");
+    let (number, of) = text.split_once('/').ok_or_else(wrong)?;
+    let (Ok(number), Ok(of)) = (number.parse(), of.parse()) else { return Err(wrong()) };
+    if (1..=of).contains(&number) { Ok(Shard { number, of }) } else { Err(wrong()) }
 }
 
 /// `meshproof baseline`.

@@ -10,6 +10,7 @@ use meshproof_harness::timeouts::Timeout;
 use serde_json::{Value, json};
 
 use crate::args;
+use crate::dictionary::{explain_cause, explain_fault, known_faults};
 use crate::exit::{self, Refusal};
 use crate::kill_matrix::KillMatrix;
 use crate::output::answer;
@@ -106,9 +107,10 @@ pub fn explain(suite: Suite, args: &args::Explain) -> Result<u8, Refusal> {
     };
     // Every scenario has this check, but no catalogue does, so it is not looked up there.
     let of_every_scenario = check.filter(|name| *name == RUNS_UNTIL_STOPPED.id).map(|_| &*RUNS_UNTIL_STOPPED);
-    // Refuses what matches nothing, with near names.
     let selector = if of_every_scenario.is_some() { path } else { &args.id };
-    suite.select(&[selector.to_owned()], false)?;
+    if let Err(refusal) = suite.select(&[selector.to_owned()], false) {
+        return explain_another(suite, &args.id, refusal);
+    }
     let scenario = path.split_once(':').map_or(path, |(scenario, _)| scenario);
     let catalogue = &suite.scenario(scenario)?.catalogue;
     let text = match of_every_scenario.or_else(|| check.and_then(|name| catalogue.check(name))) {
@@ -117,6 +119,37 @@ pub fn explain(suite: Suite, args: &args::Explain) -> Result<u8, Refusal> {
     };
     answer(&text);
     Ok(exit::OK)
+}
+
+/// Explains what is no selector: a known fault, a cause, or the only check or scenario whose id contains the text.
+fn explain_another(suite: Suite, id: &str, refusal: Refusal) -> Result<u8, Refusal> {
+    if let Some(text) =
+        explain_fault(suite.program, id)?.map_or_else(|| explain_cause(suite.program, id), |t| Ok(Some(t)))?
+    {
+        answer(&text);
+        return Ok(exit::OK);
+    }
+    let known: Vec<String> = suite
+        .scenarios
+        .iter()
+        .flat_map(|s| {
+            let checks = s.catalogue.checks.iter().map(|c| s.catalogue.check_id(c));
+            std::iter::once(s.id().to_owned()).chain(checks)
+        })
+        .chain(known_faults()?.into_iter().map(|f| f.name))
+        // A misspelt check of a scenario is not a part of a name.
+        .filter(|known| known.contains(id) && !id.is_empty() && !id.contains('/'))
+        .collect();
+    match known.as_slice() {
+        [] => Err(refusal),
+        [only] => explain(suite, &args::Explain { id: only.clone() }),
+        several => {
+            let list: Vec<&str> = several.iter().take(20).map(String::as_str).collect();
+            let more = several.len().saturating_sub(list.len());
+            let more = if more > 0 { format!("\n  … and {more} more") } else { String::new() };
+            Err(Refusal::Usage(format!("several ids contain {id:?}:\n  {}{more}", list.join("\n  "))))
+        }
+    }
 }
 
 fn explain_scenario(s: &Catalogue) -> String {

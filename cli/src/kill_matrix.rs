@@ -19,6 +19,10 @@ pub struct KillMatrix {
     pub checks: BTreeSet<String>,
     /// By saboteur: the checks that did not pass.
     pub kills: BTreeMap<String, BTreeSet<String>>,
+    /// By saboteur: the ids of the causes of its report, without consequences of other causes. Absent in a matrix of an earlier
+    /// version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub causes: BTreeMap<String, BTreeSet<String>>,
     /// By benign variant: the MUST checks that did not pass. There must be none.
     #[serde(default)]
     pub benign: BTreeMap<String, BTreeSet<String>>,

@@ -10,9 +10,13 @@ pub mod adapter;
 pub mod args;
 pub mod catalogue;
 pub mod cleanup;
+pub mod dictionary;
 pub mod doctor;
+pub mod events;
 pub mod exit;
+pub mod flaky;
 pub mod kill_matrix;
+pub mod merge;
 pub mod output;
 pub mod plan;
 pub mod reports;
@@ -43,15 +47,34 @@ use suite::Suite;
 pub fn main_with(scenarios: Vec<Scenario>) -> ExitCode {
     let path = std::env::args_os().next();
     let program = path.as_deref().and_then(|p| Path::new(p).file_stem()?.to_str()).unwrap_or("meshproof");
-    let suite = Suite { program: program.to_owned().leak(), scenarios: scenarios.leak() };
+    // A program that was started by its path is not on PATH, so a command that repeats a run needs the path.
+    let called = path.as_deref().and_then(|p| p.to_str()).filter(|p| p.contains(std::path::is_separator));
+    let called = called.map_or_else(|| program.to_owned(), |path| output::quoted(path));
+    let suite =
+        Suite { program: program.to_owned().leak(), called: called.leak(), scenarios: scenarios.leak() };
     let command = Arguments::command().name(suite.program).bin_name(suite.program);
     let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
     ExitCode::from(run_command(suite, arguments))
 }
 
+/// Prints a script that completes the command line in this shell, or the man page.
+fn completions(program: &'static str, args: &args::Completions) -> Result<u8, Refusal> {
+    let mut command = Arguments::command().name(program).bin_name(program);
+    let mut text = Vec::new();
+    match args.shell {
+        Some(shell) => clap_complete::generate(shell, &mut command, program, &mut text),
+        None => clap_mangen::Man::new(command)
+            .render(&mut text)
+            .map_err(|e| Refusal::Environment(format!("the man page cannot be written: {e}")))?,
+    }
+    output::answer(&String::from_utf8_lossy(&text));
+    Ok(exit::OK)
+}
+
 /// Runs a parsed command line and returns the exit code.
 #[must_use]
 pub fn run_command(suite: Suite, arguments: Arguments) -> u8 {
+    output::set_colour(arguments.color.into());
     let done = match arguments.command.unwrap_or_default() {
         Command::Run(run) => run::command(suite, &run),
         Command::List(list) => catalogue::list(suite, &list),
@@ -61,6 +84,8 @@ pub fn run_command(suite: Suite, arguments: Arguments) -> u8 {
         Command::Sabotage(sabotage) => sabotage::command(suite, &sabotage),
         Command::Report(render) => reports::report(&render),
         Command::Compare(compare) => reports::compare(&compare),
+        Command::Merge(merge) => merge::command(suite, &merge),
+        Command::Completions(shell) => completions(suite.program, &shell),
         Command::Baseline(baseline) => reports::baseline(&baseline),
         Command::Doctor(doctor) => doctor::command(&doctor),
         Command::Cleanup(cleanup) => cleanup::command(&cleanup),

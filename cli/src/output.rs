@@ -1,18 +1,32 @@
 //! Writes answers to standard output, and reports and pages to files, which can be links, devices or pipes.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use meshproof_model::Report;
 use meshproof_render::formats::Format;
+use meshproof_render::terminal::{Colour, OutputStyle};
 
 use crate::exit::{self, Refusal};
 
 /// Why standard output did not take everything. The command goes on: a report must not be lost because its summary
 /// cannot be printed.
 static UNWRITTEN: OnceLock<String> = OnceLock::new();
+
+/// When colours are used, as the command line says.
+static COLOUR: OnceLock<Colour> = OnceLock::new();
+
+/// Sets when colours are used; the first call counts.
+pub(crate) fn set_colour(colour: Colour) {
+    let _only_the_first = COLOUR.set(colour);
+}
+
+/// The capabilities of this stream.
+pub(crate) fn style(stream: &impl IsTerminal) -> OutputStyle {
+    OutputStyle::of(stream, COLOUR.get().copied().unwrap_or_default())
+}
 
 /// Writes a command's answer. A reader that has gone (`meshproof list | head`) is not an error.
 pub(crate) fn answer(text: &str) {

@@ -1,17 +1,20 @@
 //! `meshproof report`, `meshproof compare` and `meshproof baseline`: the commands that read saved reports.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use meshproof_model::json::MAX_REPORT_BYTES;
-use meshproof_model::{Level, Report, from_json};
-use meshproof_render::compare::{Movement, compare as compared};
+use meshproof_model::{Level, Report, Verdict, from_json};
+use meshproof_render::compare::compare as compared;
 use meshproof_render::expectations::{self, Expectations};
 use meshproof_render::formats::Format;
-use meshproof_render::terminal::{self, OutputStyle};
+use meshproof_render::terminal;
+use meshproof_render::text::plural;
 
 use crate::args;
+use crate::dictionary::diagnose_report;
 use crate::exit::{self, Refusal};
-use crate::output::{OutFolder, answer, complain, write_file};
+use crate::output::{OutFolder, answer, complain, style, write_file};
 
 /// Converts a saved report to other formats.
 ///
@@ -22,8 +25,16 @@ pub fn report(args: &args::Render) -> Result<u8, Refusal> {
     if let Some(file) = &args.expect {
         expect(&read_expectations(file)?, &mut report);
     }
+    diagnose_report(&mut report)?;
     let formats = if args.formats.is_empty() { vec![Format::Text] } else { args.formats.clone() };
     match &args.out {
+        None if args.formats.is_empty() => {
+            let mut text = Vec::new();
+            let detail = args::detail(args.quiet, args.verbose);
+            terminal::summary(&mut text, &report, None, style(&std::io::stdout()), detail)
+                .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
+            answer(&String::from_utf8_lossy(&text));
+        }
         Some(folder) => {
             let out = OutFolder::open(folder)?;
             for format in formats {
@@ -39,12 +50,32 @@ pub fn report(args: &args::Render) -> Result<u8, Refusal> {
             answer(&text);
         }
     }
-    let Some(least) = args.fail_on.map(Level::from) else { return Ok(exit::OK) };
+    let asked = enough(&report, args.min_checks);
+    let Some(least) = args.fail_on.map(Level::from) else { return Ok(asked) };
     // The summary says "passed" when no MUST failed.
     for check in report.checks().filter(|c| c.fails_at(least) && !c.fails_run()) {
         complain(&format!("{} {} {}: {}", check.level, check.id, check.verdict, check.reason));
     }
-    Ok(report.exit_code_at(least))
+    Ok(worse(report.exit_code_at(least), asked))
+}
+
+/// [`exit::ERROR`], with a message, if fewer than `least` checks of the report were judged.
+pub fn enough(report: &Report, least: Option<usize>) -> u8 {
+    let judged = report.checks().filter(|c| match c.verdict {
+        Verdict::Passed | Verdict::Failed | Verdict::Inconclusive => true,
+        Verdict::Skipped | Verdict::Error => false,
+    });
+    let (judged, least) = (judged.count(), least.unwrap_or_default());
+    if judged >= least {
+        return exit::OK;
+    }
+    complain(&format!("{} judged. --min-checks requires {least}", plural(judged, "check")));
+    exit::ERROR
+}
+
+/// A failed implementation is a stronger result than a run that asked too little.
+pub const fn worse(code: u8, asked: u8) -> u8 {
+    if code == exit::OK { asked } else { code }
 }
 
 /// Compares reports.
@@ -61,7 +92,10 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
     if reports.len() < 2 {
         return Err(Refusal::Usage("a comparison needs at least two reports".to_owned()));
     }
-    let comparison = compared(&reports, baseline);
+    let mut comparison = compared(&reports, baseline);
+    for note in comparison.allow_lost(&args.allow_lost) {
+        complain(&format!("note: {note}"));
+    }
     if args.json {
         let text = serde_json::to_string_pretty(&comparison);
         let text =
@@ -69,18 +103,18 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
         answer(&(text + "\n"));
     } else {
         let mut text = Vec::new();
-        terminal::comparison(&mut text, &comparison, args.all, OutputStyle::of(&std::io::stdout()))
+        terminal::comparison(&mut text, &comparison, args.all, style(&std::io::stdout()))
             .map_err(|e| Refusal::Environment(format!("the comparison cannot be written: {e}")))?;
         answer(&String::from_utf8_lossy(&text));
     }
     if let Some(file) = &args.html {
-        let page = meshproof_render::html::comparison(&reports, baseline, !args.no_evidence);
+        let page = meshproof_render::html::comparison_page(&comparison, &reports, !args.no_evidence);
         write_file(file, page.as_bytes(), "--html FILE")?;
         if !args.json {
             answer(&format!("page {}\n", file.display()));
         }
     }
-    Ok(if comparison.moved(Movement::Regression) > 0 { exit::FAILED } else { exit::OK })
+    Ok(if comparison.regressions() > 0 { exit::FAILED } else { exit::OK })
 }
 
 /// Writes the failures of a report as a file of expected failures.
@@ -104,8 +138,18 @@ pub fn baseline(args: &args::Baseline) -> Result<u8, Refusal> {
     Ok(exit::OK)
 }
 
-/// Reads a report from its file, or from the folder that a run wrote it to.
-fn read_report(path: &Path) -> Result<Report, Refusal> {
+/// Reads a report from its file, from the folder that a run wrote it to, or from standard input (`-`).
+pub(crate) fn read_report(path: &Path) -> Result<Report, Refusal> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let most = MAX_REPORT_BYTES as u64 + 1;
+        std::io::stdin()
+            .lock()
+            .take(most)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Refusal::Usage(format!("standard input cannot be read: {e}")))?;
+        return from_json(&bytes).map_err(|e| Refusal::Usage(format!("standard input: {e}")));
+    }
     let file: PathBuf = if path.is_dir() { path.join(Format::Json.file_name()) } else { path.to_owned() };
     if !file.exists() {
         let what = if path.is_dir() { "contains no report.json" } else { "does not exist" };

@@ -4,21 +4,26 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use meshproof_harness::external::ExternalChoice;
+use meshproof_harness::mesh::RUNS_UNTIL_STOPPED;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
 use meshproof_harness::traffic::Traffic;
 use meshproof_local::external::prepare_container;
 use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::{Event, Report};
-use meshproof_render::terminal::{OutputStyle, Progress, Verbosity, summary};
+use meshproof_render::conclusion::needs_attention;
+use meshproof_render::terminal::{Detail, Progress, Verbosity, summary};
 use meshproof_scenarios::Paths;
 use meshproof_vectors::limbo;
 use tokio::sync::watch;
 
 use crate::args;
+use crate::dictionary::diagnose_report;
+use crate::events::EventLog;
 use crate::exit::{self, Refusal};
-use crate::output::{OutFolder, answer, complain, quoted};
-use crate::reports::{compare, expect, read_expectations};
+use crate::flaky::flaky;
+use crate::output::{OutFolder, answer, complain, quoted, style};
+use crate::reports::{compare, enough, expect, read_expectations, read_report, worse};
 use crate::runtime::runtime;
 use crate::signals::watch_signals;
 use crate::suite::Suite;
@@ -38,8 +43,14 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
     let [first, others @ ..] = args.targets.as_slice() else {
         return Err(Refusal::Usage("no target is given: add --target TARGET".to_owned()));
     };
+    if args.list {
+        return list(suite, args);
+    }
+    if let Some(times) = args.repeat.filter(|n| *n > 1) {
+        return repeated(suite, args, first, usize::from(times), others.is_empty());
+    }
     if others.is_empty() {
-        return Ok(one(suite, args, first, &args.out)?.exit_code());
+        return Ok(exit_code(&one(suite, args, first, &args.out)?, args));
     }
     let mut folders = Vec::new();
     let mut codes = Vec::new();
@@ -48,7 +59,7 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
         let name: String = target.chars().map(fit).take(60).collect();
         let folder = args.out.join(format!("{}-{}", number + 1, name.trim_matches('-')));
         let report = one(suite, args, target, &folder)?;
-        codes.push(report.exit_code());
+        codes.push(exit_code(&report, args));
         folders.push(folder);
         if report.run.partial {
             return Ok(exit::ERROR);
@@ -63,6 +74,71 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
     // A failed implementation is a stronger result than an error at another one.
     let worst = codes.iter().find(|code| **code == exit::FAILED).or_else(|| codes.iter().max());
     Ok(worst.copied().unwrap_or(exit::ERROR))
+}
+
+/// Prints the checks that would run.
+fn list(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
+    let suite = asking(suite, args)?;
+    let mut text = String::new();
+    for selected in selection(suite, args)? {
+        let catalogue = &selected.scenario.catalogue;
+        for check in catalogue.checks_in(selected.configuration) {
+            if selected.checks.as_ref().is_none_or(|only| only.contains(&check.id)) {
+                text.push_str(&format!("{}:{}/{}\n", catalogue.id, selected.configuration, check.id));
+            }
+        }
+    }
+    answer(&text);
+    Ok(exit::OK)
+}
+
+/// Runs the selection several times and names the checks whose verdict differs.
+fn repeated(
+    suite: Suite,
+    args: &args::Run,
+    target: &str,
+    times: usize,
+    one_target: bool,
+) -> Result<u8, Refusal> {
+    if !one_target {
+        return Err(Refusal::Usage("--repeat runs one target. Give --target once".to_owned()));
+    }
+    let mut reports = Vec::new();
+    for number in 1..=times {
+        let report = one(suite, args, target, &args.out.join(format!("run-{number}")))?;
+        let partial = report.run.partial;
+        reports.push(report);
+        if partial {
+            break;
+        }
+    }
+    answer(&flaky(&reports));
+    let codes: Vec<u8> = reports.iter().map(|r| exit_code(r, args)).collect();
+    let worst = codes.iter().find(|code| **code == exit::FAILED).or_else(|| codes.iter().max());
+    Ok(worst.copied().unwrap_or(exit::ERROR))
+}
+
+/// The checks that did not pass in the last report, as selectors.
+fn last_failed(folder: &Path) -> Result<Vec<String>, Refusal> {
+    let report = read_report(folder)?;
+    let mut selectors = Vec::new();
+    for scenario in &report.scenarios {
+        for check in scenario.checks.iter().filter(|c| needs_attention(c)) {
+            let name = scenario.check_name(check);
+            // No story judges it by itself.
+            let whole = name == RUNS_UNTIL_STOPPED.id;
+            let selector = scenario.selector();
+            selectors.push(if whole { selector } else { format!("{selector}/{name}") });
+        }
+    }
+    if selectors.is_empty() {
+        return Err(Refusal::Usage(format!("every check passed in the report in {}", folder.display())));
+    }
+    Ok(selectors)
+}
+
+fn exit_code(report: &Report, args: &args::Run) -> u8 {
+    worse(report.exit_code(), enough(report, args.min_checks))
 }
 
 /// Runs the selection on one target.
@@ -94,17 +170,17 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
     }
     let expectations = args.expect.as_deref().map(read_expectations).transpose()?;
     let out = OutFolder::open(folder)?;
-    let verbosity = match (args.quiet, args.verbose) {
-        (true, _) => Verbosity::Quiet,
-        (false, true) => Verbosity::Verbose,
-        (false, false) => Verbosity::Normal,
+    let detail = args::detail(args.quiet, args.verbose);
+    let verbosity = match detail {
+        Detail::Quiet => Verbosity::Quiet,
+        Detail::Screen => Verbosity::Normal,
+        Detail::Stories => Verbosity::Scenarios,
+        Detail::Full => Verbosity::Verbose,
     };
-    let progress = Arc::new(Mutex::new(Progress::new(
-        std::io::stderr(),
-        OutputStyle::of(&std::io::stderr()),
-        verbosity,
-    )));
+    let progress =
+        Arc::new(Mutex::new(Progress::new(std::io::stderr(), style(&std::io::stderr()), verbosity)));
     let shown = Arc::clone(&progress);
+    let log = args.events.as_deref().map(EventLog::open).transpose()?;
     let (interrupt, interrupted) = watch::channel(None);
     let options = Options {
         target,
@@ -117,13 +193,16 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
         work: std::env::temp_dir(),
         fixtures: args.fixtures.clone(),
         events: Arc::new(move |event| {
+            if let Some(log) = &log {
+                log.on(&event);
+            }
             let mut progress = shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             // Progress that cannot be printed loses nothing: the report contains all of it.
             let _unshown = progress.on(&event);
         }),
         interrupt: interrupted,
-        command: repeat(suite.program, args, target_name, true),
-        repeat: repeat(suite.program, args, target_name, false),
+        command: repeat(suite.called, args, target_name, true),
+        repeat: repeat(suite.called, args, target_name, false),
         traffic: Traffic { seed: args.seed, budget: args.budget, ..Traffic::default() },
     };
     let runtime = runtime()?;
@@ -151,10 +230,11 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
     if let Some(expectations) = &expectations {
         expect(expectations, &mut report);
     }
+    diagnose_report(&mut report)?;
     let written = out.write(&report, &args.formats);
     let shown = written.shown.map(|path| path.display().to_string());
     let mut text = Vec::new();
-    summary(&mut text, &report, shown.as_deref(), OutputStyle::of(&std::io::stdout()))
+    summary(&mut text, &report, shown.as_deref(), style(&std::io::stdout()), detail)
         .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
     answer(&String::from_utf8_lossy(&text));
     written.missing.map_or(Ok(report), |words| Err(Refusal::Environment(words)))
@@ -202,10 +282,25 @@ fn selection(suite: Suite, args: &args::Run) -> Result<Vec<Selected>, Refusal> {
                 .to_owned(),
         ));
     }
-    if args.vectors.is_some() && args.selectors.is_empty() {
-        return suite.select(&[PATH_VALIDATION.to_owned()], args.live);
+    let selectors = match (args.last_failed, &args.vectors) {
+        (true, _) => last_failed(&args.out)?,
+        (false, Some(_)) if args.selectors.is_empty() => vec![PATH_VALIDATION.to_owned()],
+        (false, Some(_) | None) => args.selectors.clone(),
+    };
+    let mut selected = suite.select(&selectors, args.live)?;
+    if let Some(args::Shard { number, of }) = args.shard {
+        let mut place = 0;
+        selected.retain(|_| {
+            place += 1;
+            place % of == number % of
+        });
+        if selected.is_empty() {
+            return Err(Refusal::Usage(format!(
+                "--shard {number}/{of} selects nothing: there are fewer configurations"
+            )));
+        }
     }
-    suite.select(&args.selectors, args.live)
+    Ok(selected)
 }
 
 /// The command that repeats the run. Without the selectors, so that the selector of a check can be added.
@@ -258,6 +353,7 @@ fn repeat(program: &str, args: &args::Run, target: &str, selectors: bool) -> Str
     }
     words.extend(args.vectors.iter().map(|file| path("--vectors", file)));
     if selectors {
+        words.extend(args.shard.map(|s| format!("--shard {}/{}", s.number, s.of)));
         words.extend(args.selectors.iter().cloned());
     }
     words.join(" ")

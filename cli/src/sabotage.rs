@@ -1,7 +1,7 @@
 //! `meshproof sabotage`: computes the kill matrix. It runs the scenarios on the reference with one known defect after the
 //! other. A check that then does not pass has noticed the defect.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{Write, stderr};
 use std::sync::OnceLock;
 
@@ -10,6 +10,7 @@ use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options};
 use meshproof_harness::traffic::{Budget, Traffic};
+use meshproof_model::diagnosis::Symptoms;
 use meshproof_model::{Level, Report, Verdict};
 use meshproof_reference::{Variant, VariantKind};
 use meshproof_render::text::plural;
@@ -115,11 +116,8 @@ pub async fn compute(
             suite.program
         )));
     }
-    let mut matrix = KillMatrix {
-        checks: sound.checks().map(|c| c.id.clone()).collect(),
-        kills: BTreeMap::new(),
-        benign: BTreeMap::new(),
-    };
+    let mut matrix =
+        KillMatrix { checks: sound.checks().map(|c| c.id.clone()).collect(), ..KillMatrix::default() };
     let refused = OnceLock::new();
     let mut runs = stream::iter(saboteurs.iter().copied())
         .take_while(|_| std::future::ready(refused.get().is_none() && interrupt.borrow().is_none()))
@@ -130,8 +128,11 @@ pub async fn compute(
         .buffer_unordered(2);
     // A run that is dropped leaves its folder behind. So when one run is refused, the other one is awaited.
     while let Some((saboteur, report)) = runs.next().await {
-        match report.and_then(|report| noticed(saboteur, &report)) {
-            Ok(noticed) => {
+        match report.and_then(|report| Ok((noticed(saboteur, &report)?, Symptoms::of(&report).causes))) {
+            Ok((noticed, causes)) => {
+                if saboteur.kind() == VariantKind::Saboteur {
+                    matrix.causes.insert(saboteur.name().to_owned(), causes);
+                }
                 progress(saboteur.name(), &noticed);
                 let of_its_kind = match saboteur.kind() {
                     VariantKind::Saboteur => &mut matrix.kills,

@@ -11,6 +11,8 @@ use crate::exit::Refusal;
 pub struct Suite {
     /// The program's name, for messages that tell the user what to run.
     pub program: &'static str,
+    /// How the program was called, quoted for a shell: for commands that the user can copy.
+    pub called: &'static str,
     /// The scenarios, in the order of the report.
     pub scenarios: &'static [Scenario],
 }
@@ -19,7 +21,7 @@ impl Suite {
     /// The suite of the documents' program, `meshproof`, with these scenarios.
     #[must_use]
     pub fn of(scenarios: &'static [Scenario]) -> Self {
-        Self { program: "meshproof", scenarios }
+        Self { program: "meshproof", called: "meshproof", scenarios }
     }
 
     /// What these selectors select; without any, every configuration of every scenario. `live` selects only scenarios whose

@@ -278,7 +278,8 @@ fn quiet_prints_only_the_summary_and_verbose_prints_each_check() {
         ran(command.arg(out.path()), 0)
     };
     assert_eq!(text(&run("-q").stderr), "");
-    assert!(text(&run("-v").stderr).contains("single-response"));
+    assert!(text(&run("-vv").stderr).contains("single-response"));
+    assert!(text(&run("-v").stderr).contains("sidecar-origination"));
     refused(&["run", "-q", "-v"], 2, &["cannot be used with"]);
 }
 

@@ -108,6 +108,65 @@ fn one_format_goes_to_standard_output_and_several_need_a_folder() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--out DIR"));
 }
 
+/// The sample report, changed, in a file.
+fn changed(folder: &TempDir, name: &str, change: impl FnOnce(&mut Value)) -> std::path::PathBuf {
+    let mut report: Value =
+        serde_json::from_str(&std::fs::read_to_string(SAMPLE).expect("the sample")).expect("JSON");
+    change(&mut report);
+    let file = folder.path().join(name);
+    std::fs::write(&file, report.to_string()).expect("it can be written");
+    file
+}
+
+fn every_verdict(report: &mut Value, verdict: &str) {
+    for scenario in report["scenarios"].as_array_mut().expect("a list") {
+        for check in scenario["checks"].as_array_mut().expect("a list") {
+            check["verdict"] = json!(verdict);
+        }
+    }
+}
+
+#[test]
+fn a_check_that_passed_in_the_baseline_and_is_not_judged_now_is_a_regression_until_it_is_allowed() {
+    let folder = TempDir::new().expect("a folder");
+    let passed = changed(&folder, "passed.json", |r| every_verdict(r, "passed"));
+    for (name, change) in [
+        ("error.json", (|r| every_verdict(r, "error")) as fn(&mut Value)),
+        ("skipped.json", |r| every_verdict(r, "skipped")),
+        ("missing.json", |r| {
+            every_verdict(r, "passed");
+            r["scenarios"].as_array_mut().expect("a list").remove(0);
+        }),
+        ("renamed.json", |r| {
+            every_verdict(r, "passed");
+            r["scenarios"][0]["configuration"] = json!("renamed");
+        }),
+    ] {
+        let now = changed(&folder, name, change);
+        let text = said(&["compare", path(&now), "--baseline", path(&passed)], 1);
+        assert!(text.contains("lost: "), "{name}: {text}");
+    }
+    let renamed = folder.path().join("renamed.json");
+    let mut arguments = vec!["compare", path(&renamed), "--baseline", path(&passed)];
+    arguments.extend(["--allow-lost", SAMPLED[0]]);
+    let text = said(&arguments, 0);
+    assert!(text.contains("lost as allowed") && text.contains("0 regressions"), "{text}");
+}
+
+#[test]
+fn a_run_that_judges_fewer_checks_than_it_must_is_an_error() {
+    let folder = TempDir::new().expect("a folder");
+    let passed = changed(&folder, "passed.json", |r| every_verdict(r, "passed"));
+    said(&["report", path(&passed), "--min-checks", "5"], 0);
+    let refused = meshproof(&["report", path(&passed), "--min-checks", "100000"], 3);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--min-checks requires 100000"));
+    let failed = meshproof(&["report", SAMPLE, "--min-checks", "100000", "--fail-on", "must"], 1);
+    assert!(
+        String::from_utf8_lossy(&failed.stderr).contains("--min-checks"),
+        "a failure is the stronger result"
+    );
+}
+
 #[test]
 fn fail_on_makes_a_failed_check_of_that_level_fail_the_command() {
     let folder = TempDir::new().expect("a folder");

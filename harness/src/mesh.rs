@@ -20,7 +20,7 @@ use meshproof_model::{Resource, ResourceId};
 
 use crate::catalogue::{Catalogue, Check};
 use crate::certificates::{Authority, CertificateError};
-use crate::claim::{Claim, Finding, Server, ServerPlace, Upstream, View};
+use crate::claim::{Claim, Finding, Server, ServerPlace, Upstream, View, deviation};
 use crate::external_server::ExternalServer;
 use crate::feature::{self, Feature};
 use crate::fixtures::Fixtures;
@@ -504,7 +504,9 @@ impl Mesh {
             expected: finding.expected.clone(),
             seen: finding.seen.clone(),
             evidence: finding.evidence.clone(),
+            control_evidence: finding.control_evidence.clone(),
             differences: finding.differences.clone(),
+            deviations: self.view(|view| deviation::resolved(finding, view, &self.setting.seat.topology)),
             expected_failure: None,
             feature: self.missing_feature(check).or_else(|| check.features.first().copied()).map(Into::into),
         }

@@ -10,13 +10,14 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use meshproof_model::{
-    CheckResult, Document, Event, Implementation, Report, Run, SCHEMA, ScenarioResult, SuiteFault, Timing,
-    Verdict,
+    CheckResult, Deviation, Document, Event, Field, Implementation, Report, Run, SCHEMA, ScenarioResult,
+    SuiteFault, Timing, ValueKind, Verdict,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::certificates::{Authority, KeyAlgorithm};
+use crate::claim::deviation;
 use crate::external::ExternalChoice;
 use crate::feature::{self, ReportedFeature};
 use crate::mesh::{Events, Finished, Mesh, Setting, Stop, Unreached, micros};
@@ -194,6 +195,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
                     reason: reason.clone(),
                     fault: Some(reason),
                     feature: None,
+                    deviations: Vec::new(),
                 },
             )
         });
@@ -211,7 +213,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         crate::run_folder::remove(&shared.folder);
     }
     let interrupted = shared.options.interrupt.borrow().clone();
-    Ok(Report {
+    let mut report = Report {
         schema: SCHEMA.to_owned(),
         run: Run {
             id,
@@ -224,7 +226,11 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         },
         implementation,
         scenarios,
-    })
+        causes: Vec::new(),
+        diagnosis: None,
+    };
+    report.derive_causes();
+    Ok(report)
 }
 
 /// Everything that the run left is the suite's fault, and is reported at the scenario that made it.
@@ -284,7 +290,9 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
             expected: check.requirement.clone(),
             seen: why.reason.clone(),
             evidence: Vec::new(),
+            control_evidence: Vec::new(),
             differences: Vec::new(),
+            deviations: why.deviations.clone(),
             expected_failure: None,
             feature: why.feature.or_else(|| check.features.first().copied()).map(Into::into),
             repeat: format!(
@@ -325,14 +333,34 @@ fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
 }
 
 fn skipped(reason: String) -> Unreached {
-    Unreached { verdict: Verdict::Skipped, reason, fault: None, feature: None }
+    Unreached { verdict: Verdict::Skipped, reason, fault: None, feature: None, deviations: Vec::new() }
+}
+
+/// Why the implementation stopped the scenario, as a type.
+fn of_stop(error: &TargetError) -> Deviation {
+    let (field, seen) = match error {
+        TargetError::Gone(_) => (Field::Process, ValueKind::Absent),
+        TargetError::TimedOut { .. } => (Field::Change, ValueKind::Timeout),
+        TargetError::Refused(_)
+        | TargetError::Unsupported(_)
+        | TargetError::Unable(_)
+        | TargetError::Environment(_) => (Field::Change, ValueKind::Refusal),
+    };
+    deviation::of_implementation(field, seen, &error.to_string())
 }
 
 /// Decides the verdict of the checks that were not reached.
 fn blame(stop: Stop, declared: &[ReportedFeature]) -> Unreached {
     match stop {
         Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_) | TargetError::TimedOut { .. })) => {
-            Unreached { verdict: Verdict::Failed, reason: e.to_string(), fault: None, feature: None }
+            let deviations = vec![of_stop(&e)];
+            Unreached {
+                verdict: Verdict::Failed,
+                reason: e.to_string(),
+                fault: None,
+                feature: None,
+                deviations,
+            }
         }
         // A declared feature that is then refused is a failure; otherwise an implementation could pass by skipping.
         Stop::Target(TargetError::Unsupported(feature)) if declared.contains(&feature.into()) => Unreached {
@@ -342,6 +370,11 @@ fn blame(stop: Stop, declared: &[ReportedFeature]) -> Unreached {
             ),
             fault: None,
             feature: None,
+            deviations: vec![deviation::of_implementation(
+                Field::Change,
+                ValueKind::Refusal,
+                &feature.to_string(),
+            )],
         },
         Stop::Target(TargetError::Unsupported(feature)) => {
             skipped(format!("the implementation does not support {feature}"))
@@ -354,6 +387,7 @@ fn blame(stop: Stop, declared: &[ReportedFeature]) -> Unreached {
             reason: message.clone(),
             fault: Some(message),
             feature: None,
+            deviations: Vec::new(),
         },
         e @ Stop::FailFast => skipped(e.to_string()),
     }
@@ -461,11 +495,11 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
             Ok(Ok(Err(stop))) => Some(blame(stop, &shared.implementation.features)),
             Ok(Err(panic)) => {
                 let message = format!("the scenario panicked: {}", panic_words(panic.as_ref()));
-                Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None })
+                Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None, deviations: Vec::new() })
             }
             Err(_) => {
                 let message = format!("Timed out after {limit:?} waiting for the scenario to end; --timeout scenario=DURATION sets another limit");
-                Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None })
+                Some(Unreached { verdict: Verdict::Error, reason: message.clone(), fault: Some(message), feature: None, deviations: Vec::new() })
             }
         },
     };

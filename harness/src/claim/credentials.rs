@@ -1,7 +1,8 @@
 //! Claims about the credentials that a proxy reports.
 
-use meshproof_model::{CredentialState, CredentialStatus, EvidenceId};
+use meshproof_model::{CredentialState, CredentialStatus, EvidenceId, Field, ValueKind};
 
+use super::deviation::{self, Odd, What};
 use super::{Claim, Finding};
 
 /// The credentials that a proxy reported at one moment.
@@ -36,12 +37,16 @@ impl Credentials {
         format!("proxy {} reports {}", self.proxy, words.join(", "))
     }
 
-    fn fixed(&self, expected: String, holds: bool) -> Claim {
+    fn fixed(&self, wanted: ValueKind, expected: String, holds: bool) -> Claim {
         let ids: Vec<EvidenceId> = self.seen.iter().map(|(id, _)| id.clone()).collect();
         let finding = if holds {
             Finding::holds(expected, self.describe(), ids)
         } else {
-            Finding::broken(expected, self.describe(), ids)
+            let seen = if wanted == ValueKind::Absent { ValueKind::Present } else { ValueKind::Absent };
+            let hop = (deviation::proxy(&self.proxy), deviation::proxy(&self.proxy));
+            let what = What::of(Field::Credential).being(wanted);
+            let odd = what.deviates(&hop, &expected, &Odd::being(seen, self.describe()));
+            Finding::broken(expected, self.describe(), ids).by([odd])
         };
         Claim::new(move |_| finding.clone())
     }
@@ -54,7 +59,7 @@ impl Credentials {
                 && serial.is_none_or(|wanted| s.serial.as_deref() == Some(wanted))
         });
         let with = serial.map(|s| format!(" with serial {s}")).unwrap_or_default();
-        self.fixed(format!("proxy {} reports {name} ACTIVE{with}", self.proxy), holds)
+        self.fixed(ValueKind::Present, format!("proxy {} reports {name} ACTIVE{with}", self.proxy), holds)
     }
 
     /// This credential is not in use. If the implementation does not report its credentials, only its traffic decides.
@@ -62,7 +67,7 @@ impl Credentials {
         let holds = !self.seen.iter().any(|(_, s)| s.name == name && s.state == CredentialState::Active);
         let expected = format!("proxy {} does not report {name} ACTIVE", self.proxy);
         if self.asked {
-            return self.fixed(expected, holds);
+            return self.fixed(ValueKind::Absent, expected, holds);
         }
         let finding =
             Finding::holds(expected, "the implementation does not report its credentials", Vec::new());

@@ -1,7 +1,8 @@
 //! Claims about the requests that a server received: an external service, or a service of the mesh.
 
-use meshproof_model::{Evidence, EvidenceId, ServerRequest, Side};
+use meshproof_model::{Evidence, EvidenceId, Field, ServerRequest, Side, ValueKind};
 
+use super::deviation::{self, Odd, What};
 use super::matcher::{About, Matcher, Pieces, Subject};
 use super::words::{self, Server, unlike};
 use super::{Claim, Count, Reply, View};
@@ -43,6 +44,8 @@ impl Sighting {
             did: "received",
             noun: "request",
             which: format!("with this token{on_port}"),
+            field: Field::Request,
+            hop: (deviation::some_proxy(), deviation::server(server)),
         };
         Self {
             server: server.clone(),
@@ -56,21 +59,23 @@ impl Sighting {
     fn text(
         mut self,
         about: About,
+        what: What,
         name: &'static str,
         expected: &str,
         get: impl Fn(&ServerRequest) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.matcher.demand_text(about, name, expected, get);
+        self.matcher.demand_text(about, what, name, expected, get);
         self
     }
 
-    pub(super) fn demand(
+    pub(super) fn demand<E: Into<Odd>>(
         mut self,
         about: About,
+        what: What,
         expected: String,
-        test: impl Fn(&ServerRequest) -> Result<(), String> + Send + Sync + 'static,
+        test: impl Fn(&ServerRequest) -> Result<(), E> + Send + Sync + 'static,
     ) -> Self {
-        self.matcher.demand(about, expected, test);
+        self.matcher.demand(about, what, expected, test);
         self
     }
 
@@ -87,31 +92,34 @@ impl Sighting {
 
     /// Inside TLS, on the TLS port.
     pub fn over_tls(self) -> Self {
-        let seen = |r: &ServerRequest| if r.over_tls { Ok(()) } else { Err(CLEAR.to_owned()) };
-        self.demand(About::Arrival, TLS.to_owned(), seen)
+        let seen = |r: &ServerRequest| {
+            if r.over_tls { Ok(()) } else { Err(Odd::being(ValueKind::PlainText, CLEAR)) }
+        };
+        self.demand(About::Arrival, What::of(Field::Transport).being(ValueKind::Tls), TLS.to_owned(), seen)
     }
 
     /// Outside TLS.
     pub fn in_clear(self) -> Self {
-        let seen = |r: &ServerRequest| if r.over_tls { Err(TLS.to_owned()) } else { Ok(()) };
-        self.demand(About::Arrival, CLEAR.to_owned(), seen)
+        let seen = |r: &ServerRequest| if r.over_tls { Err(Odd::being(ValueKind::Tls, TLS)) } else { Ok(()) };
+        let what = What::of(Field::Transport).being(ValueKind::PlainText);
+        self.demand(About::Arrival, what, CLEAR.to_owned(), seen)
     }
 
     /// The server name (SNI) of the ClientHello.
     pub fn server_name(self, name: &str) -> Self {
         let wanted = name.to_owned();
-        self.demand(About::Handshake, format!("server name {name}"), move |r| {
+        self.demand(About::Handshake, What::of(Field::ServerName), format!("server name {name}"), move |r| {
             match r.tls.as_ref().and_then(|t| t.server_name.as_deref()) {
                 Some(seen) if seen == wanted => Ok(()),
-                Some(seen) => Err(format!("server name {}", unlike(seen, &wanted))),
-                None => Err("no server name (SNI)".to_owned()),
+                Some(seen) => Err(Odd::from(format!("server name {}", unlike(seen, &wanted)))),
+                None => Err(Odd::absent("no server name (SNI)")),
             }
         })
     }
 
     /// Host or `:authority`. A default port is ignored.
     pub fn host(self, host: &str) -> Self {
-        self.text(About::Piece, "Host", host, |r| {
+        self.text(About::Piece, What::of(Field::Host), "Host", host, |r| {
             let bare = r.authority.strip_suffix(":80").or_else(|| r.authority.strip_suffix(":443"));
             Some(bare.unwrap_or(&r.authority).to_owned())
         })
@@ -119,18 +127,19 @@ impl Sighting {
 
     /// The method.
     pub fn method(self, method: &str) -> Self {
-        self.text(About::Piece, "method", method, |r| Some(r.method.clone()))
+        self.text(About::Piece, What::of(Field::Method), "method", method, |r| Some(r.method.clone()))
     }
 
     /// Path and query.
     pub fn target(self, target: &str) -> Self {
-        self.text(About::Piece, "path", target, |r| Some(r.target.clone()))
+        self.text(About::Piece, What::of(Field::Path), "path", target, |r| Some(r.target.clone()))
     }
 
     /// A header's value. Several headers of this name are more than one value: servers differ in which one they read.
     pub fn header(self, name: &'static str, value: &str) -> Self {
         let wanted = value.to_owned();
-        self.demand(About::Piece, format!("header {name}: {value}"), move |r| {
+        let what = What::of(Field::RequestHeader).named(name);
+        self.demand(About::Piece, what, format!("header {name}: {value}"), move |r| {
             let values: Vec<&str> = r
                 .headers
                 .iter()
@@ -138,12 +147,13 @@ impl Sighting {
                 .map(|h| h.value.as_str())
                 .collect();
             match values.as_slice() {
-                [] => Err(format!("no header {name}")),
+                [] => Err(Odd::absent(format!("no header {name}"))),
                 [seen] if *seen == wanted => Ok(()),
-                [seen] => Err(format!("header {name}: {}", unlike(seen, &wanted))),
+                [seen] => Err(Odd::from(format!("header {name}: {}", unlike(seen, &wanted)))),
                 several => {
                     let shown = several.iter().map(|seen| unlike(seen, &wanted));
-                    Err(format!("{} headers {name}: {}", several.len(), words::listed(shown)))
+                    let words = format!("{} headers {name}: {}", several.len(), words::listed(shown));
+                    Err(Odd::being(ValueKind::Several, words))
                 }
             }
         })
@@ -151,48 +161,54 @@ impl Sighting {
 
     /// The ALPN protocols that the ClientHello offered, where the server can see them.
     pub fn alpn_offered(self, offered: &'static [&'static str]) -> Self {
-        self.demand(About::Handshake, format!("ALPN offer {}", offered.join(",")), move |r| {
-            let Some(seen) = r.tls.as_ref().and_then(|t| t.alpn_offered.as_ref()) else { return Ok(()) };
-            if seen.iter().eq(offered) { Ok(()) } else { Err(format!("ALPN offer {}", seen.join(","))) }
-        })
+        self.demand(
+            About::Handshake,
+            What::of(Field::AlpnOffer),
+            format!("ALPN offer {}", offered.join(",")),
+            move |r| {
+                let Some(seen) = r.tls.as_ref().and_then(|t| t.alpn_offered.as_ref()) else { return Ok(()) };
+                if seen.iter().eq(offered) { Ok(()) } else { Err(format!("ALPN offer {}", seen.join(","))) }
+            },
+        )
     }
 
     /// Every ALPN protocol that the ClientHello offered is one of these. An empty offer passes; an offer that the server
     /// cannot see does not.
     pub fn alpn_offered_among(self, allowed: &'static [&'static str]) -> Self {
         let expected = format!("an ALPN offer with no protocol but {}", allowed.join(", "));
-        self.demand(About::Handshake, expected, move |r| {
+        self.demand(About::Handshake, What::of(Field::AlpnOffer), expected, move |r| {
             let Some(seen) = r.tls.as_ref().and_then(|t| t.alpn_offered.as_ref()) else {
-                return Err("an ALPN offer that the server does not record".to_owned());
+                let words = "an ALPN offer that the server does not record";
+                return Err(Odd::being(ValueKind::Unknown, words));
             };
             let all = seen.iter().all(|s| allowed.contains(&s.as_str()));
-            all.then_some(()).ok_or_else(|| format!("ALPN offer {}", seen.join(",")))
+            all.then_some(()).ok_or_else(|| Odd::from(format!("ALPN offer {}", seen.join(","))))
         })
     }
 
     /// The TLS version.
     pub fn tls_version(self, version: &str) -> Self {
         let get = |r: &ServerRequest| r.tls.as_ref().and_then(|t| t.version.clone());
-        self.text(About::Handshake, "TLS version", version, get)
+        self.text(About::Handshake, What::of(Field::TlsVersion), "TLS version", version, get)
     }
 
     /// This client certificate, which the server verified.
     pub fn client_certificate(self, issued: &Issued) -> Self {
         let (subject, serial) = (issued.subject().to_owned(), issued.serial().to_owned());
         let expected = format!("a verified client certificate {subject} with serial {serial}");
-        self.demand(About::Handshake, expected, move |r| {
+        self.demand(About::Handshake, What::of(Field::ClientCertificate), expected, move |r| {
             let tls = r.tls.as_ref();
             let Some(seen) = tls.and_then(|t| t.peer_certificate.as_ref()) else {
-                return Err("no client certificate".to_owned());
+                return Err(Odd::absent("no client certificate"));
             };
             let verified = tls.and_then(|t| t.peer_verification.as_deref()).unwrap_or("NONE");
             if seen.subject == subject && seen.serial == serial && verified == "SUCCESS" {
                 Ok(())
             } else {
-                Err(format!(
+                Err(Odd::from(format!(
                     "client certificate {} with serial {} (verification: {verified})",
                     seen.subject, seen.serial
-                ))
+                )))
             }
         })
     }
@@ -212,6 +228,7 @@ impl From<Sighting> for Claim {
                 Subject {
                     piece: format!("the request {} from {from} to {}", words::line(r), s.server),
                     handshake: format!("the TLS handshake of {from} with {}", s.server),
+                    hop: (words::opener_party(view, &r.peer), deviation::server(&s.server)),
                 }
             };
             s.matcher.judge(&found, |r| words::request(view, r), subject).about(&s.exchange)

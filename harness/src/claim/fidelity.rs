@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use meshproof_model::{EvidenceId, Header, Response, ServerRequest};
+use meshproof_model::{EvidenceId, Field, Header, Response, ServerRequest, ValueKind};
 
+use super::deviation::{self, Odd, What};
 use super::external::{Sighting, requests};
 use super::matcher::About;
 use super::reply::OnlyResponse;
@@ -26,7 +27,7 @@ fn described(body: &Bytes) -> String {
     summary(body.len() as u64, Some(&sha256(body)))
 }
 
-fn holds(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+fn holds<E>(holds: bool, otherwise: impl FnOnce() -> E) -> Result<(), E> {
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
@@ -45,36 +46,37 @@ pub(super) fn has_body(r: &Response, body: &Bytes) -> Result<(), String> {
 impl OnlyResponse {
     /// The HTTP version of the response: `HTTP/2`.
     pub fn version(self, version: &str) -> Self {
-        self.with(format!("a response over {version}"), |r| {
+        self.with(Field::HttpVersion, format!("a response over {version}"), |r| {
             holds(r.version == version, || format!("a response over {}", r.version))
         })
     }
 
     /// The whole body is this one.
     pub fn body_is(self, body: &Bytes) -> Self {
-        self.with(format!("a body of {}", described(body)), |r| has_body(r, body))
+        self.with(Field::ResponseBody, format!("a body of {}", described(body)), |r| has_body(r, body))
     }
 
     /// The response has no body.
     pub fn no_body(self) -> Self {
-        self.with("no body".to_owned(), |r| {
+        self.with(Field::ResponseBody, "no body".to_owned(), |r| {
             holds(r.body_bytes == 0, || format!("a body of {}", counted_bytes(r.body_bytes)))
         })
     }
 
     /// A header's value.
     pub fn header(self, name: &str, value: &str) -> Self {
-        self.with(format!("the header {name}: {value}"), |r| {
+        self.with(What::of(Field::ResponseHeader).named(name), format!("the header {name}: {value}"), |r| {
             holds(r.header(name) == Some(value), || match r.header(name) {
-                Some(seen) => format!("the header {name}: {}", unlike(seen, value)),
-                None => format!("no header {name}"),
+                Some(seen) => Odd::from(format!("the header {name}: {}", unlike(seen, value))),
+                None => Odd::absent(format!("no header {name}")),
             })
         })
     }
 
     /// None of these headers.
     pub fn lacks_headers(self, names: &[&str]) -> Self {
-        self.with(format!("no header {}", names.join(", no header ")), |r| {
+        let what = What::of(Field::ResponseHeader).named(&names.join(", ")).being(ValueKind::Absent);
+        self.with(what, format!("no header {}", names.join(", no header ")), |r| {
             let shown = |n: &&str| Some(format!("{n}: {}", unlike(r.header(n)?, "")));
             let there: Vec<String> = names.iter().filter_map(shown).collect();
             holds(there.is_empty(), || {
@@ -85,7 +87,7 @@ impl OnlyResponse {
 
     /// A trailer's value.
     pub fn trailer(self, name: &str, value: &str) -> Self {
-        self.with(format!("the trailer {name}: {value}"), |r| {
+        self.with(Field::Trailer, format!("the trailer {name}: {value}"), |r| {
             let seen = r.trailers.iter().find(|t| t.name.eq_ignore_ascii_case(name));
             holds(seen.is_some_and(|t| t.value == value), || match seen {
                 Some(Header { value: seen, .. }) => format!("the trailer {name}: {}", unlike(seen, value)),
@@ -96,7 +98,7 @@ impl OnlyResponse {
 
     /// An interim response came before it.
     pub fn after_interim(self, status: u16) -> Self {
-        self.with(format!("the interim response {status} before the final one"), |r| {
+        self.with(Field::Message, format!("the interim response {status} before the final one"), |r| {
             holds(r.informational.contains(&status), || match r.informational.as_slice() {
                 [] => "no interim response".to_owned(),
                 seen => {
@@ -109,7 +111,7 @@ impl OnlyResponse {
 
     /// Exactly one WebSocket message came back: this one.
     pub fn message(self, text: &str) -> Self {
-        self.with(format!("exactly one message: {text:?}"), |r| {
+        self.with(Field::Message, format!("exactly one message: {text:?}"), |r| {
             holds(r.messages == [text], || match r.messages.as_slice() {
                 [] => format!("status {} and no message", r.status),
                 seen => {
@@ -124,14 +126,17 @@ impl OnlyResponse {
 impl Sighting {
     /// Host or `:authority`, byte for byte.
     pub fn authority(self, authority: &'static str) -> Self {
-        self.demand(About::Piece, format!("Host {authority}, byte for byte"), move |r| {
-            holds(r.authority == authority, || format!("Host {}", r.authority))
-        })
+        self.demand(
+            About::Piece,
+            What::of(Field::Host),
+            format!("Host {authority}, byte for byte"),
+            move |r| holds(r.authority == authority, || format!("Host {}", r.authority)),
+        )
     }
 
     /// The HTTP version: `HTTP/1.1`, `HTTP/2`.
     pub fn version(self, version: &'static str) -> Self {
-        self.demand(About::Piece, version.to_owned(), move |r| {
+        self.demand(About::Piece, What::of(Field::HttpVersion), version.to_owned(), move |r| {
             holds(r.version == version, || r.version.clone())
         })
     }
@@ -139,7 +144,7 @@ impl Sighting {
     /// The ALPN protocol that was negotiated; `None`: no protocol.
     pub fn alpn(self, alpn: Option<&'static str>) -> Self {
         let words = |alpn: Option<&str>| alpn.map_or("no ALPN".to_owned(), |a| format!("ALPN {a}"));
-        self.demand(About::Handshake, words(alpn), move |r| {
+        self.demand(About::Handshake, What::of(Field::Alpn), words(alpn), move |r| {
             let seen = r.tls.as_ref().and_then(|t| t.alpn.as_deref());
             holds(seen == alpn, || words(seen))
         })
@@ -148,13 +153,19 @@ impl Sighting {
     /// The whole body of the request is this one.
     pub fn body_is(self, body: &Bytes) -> Self {
         let (bytes, sum) = (body.len() as u64, sha256(body));
-        self.demand(About::Piece, format!("a body of {}", described(body)), move |r| {
-            let same = r.body_bytes == Some(bytes) && (bytes == 0 || r.body_sha256.as_deref() == Some(&sum));
-            holds(same, || match r.body_bytes {
-                Some(bytes) => format!("a body of {}", summary(bytes, r.body_sha256.as_deref())),
-                None => "an incomplete body".to_owned(),
-            })
-        })
+        self.demand(
+            About::Piece,
+            What::of(Field::RequestBody),
+            format!("a body of {}", described(body)),
+            move |r| {
+                let same =
+                    r.body_bytes == Some(bytes) && (bytes == 0 || r.body_sha256.as_deref() == Some(&sum));
+                holds(same, || match r.body_bytes {
+                    Some(bytes) => format!("a body of {}", summary(bytes, r.body_sha256.as_deref())),
+                    None => "an incomplete body".to_owned(),
+                })
+            },
+        )
     }
 
     /// A header that the application sent with these values, in this order. A proxy may combine several fields of one name
@@ -165,15 +176,16 @@ impl Sighting {
         let wanted = combined(values);
         let shown = |text: &str| crate::store::bounded(text, 200);
         let several = |n: usize| if n == 1 { "header".to_owned() } else { format!("{n} headers") };
-        self.demand(About::Piece, format!("header {name}: {}", shown(&wanted)), move |r| {
+        let what = What::of(Field::RequestHeader).named(name);
+        self.demand(About::Piece, what, format!("header {name}: {}", shown(&wanted)), move |r| {
             let came = r.headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name));
             let came: Vec<&str> = came.map(|h| h.value.as_str()).collect();
             let seen = combined(&came);
             holds(!came.is_empty() && seen == wanted, || match came.len() {
-                0 => format!("no header {name}"),
+                0 => Odd::absent(format!("no header {name}")),
                 n => {
                     let bytes = counted_bytes(seen.len() as u64);
-                    format!("{} {name}: {} ({bytes})", several(n), unlike(&seen, &wanted))
+                    Odd::from(format!("{} {name}: {} ({bytes})", several(n), unlike(&seen, &wanted)))
                 }
             })
         })
@@ -181,7 +193,9 @@ impl Sighting {
 
     /// No header whose name begins with one of these prefixes, which are in lower case.
     pub fn no_header_beginning_with(self, prefixes: &'static [&'static str]) -> Self {
-        self.demand(About::Piece, format!("no header {}", prefixes.join("* or ") + "*"), move |r| {
+        let what =
+            What::of(Field::RequestHeader).named(&(prefixes.join("*, ") + "*")).being(ValueKind::Absent);
+        self.demand(About::Piece, what, format!("no header {}", prefixes.join("* or ") + "*"), move |r| {
             let leaked = |h: &&Header| prefixes.iter().any(|p| h.name.to_ascii_lowercase().starts_with(p));
             let names: Vec<&str> = r.headers.iter().filter(leaked).map(|h| h.name.as_str()).collect();
             holds(names.is_empty(), || {
@@ -213,8 +227,16 @@ pub(crate) fn connections_of(server: &Server, reply: &Reply, requested: usize, m
         );
         let ids = seen.into_iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
         let right = ids.len() == requested && used.len() <= most;
-        let finding =
-            if right { Finding::holds(expected, words, ids) } else { Finding::broken(expected, words, ids) };
+        let finding = if right {
+            Finding::holds(expected, words, ids)
+        } else {
+            let few = ids.len() != requested;
+            let what = What::of(if few { Field::Request } else { Field::Connection }).being(ValueKind::One);
+            let kind = if ids.len() < requested { ValueKind::Absent } else { ValueKind::Several };
+            let hop = (deviation::some_proxy(), deviation::server(server));
+            let odd = what.deviates(&hop, &expected, &Odd::being(kind, &words));
+            Finding::broken(expected, words, ids).by([odd])
+        };
         finding.about(&exchange)
     })
 }

@@ -1,7 +1,8 @@
 //! Claims on what a client offers and presents in its handshake with an external service.
 
-use meshproof_model::{Evidence, EvidenceId, Side};
+use meshproof_model::{Deviation, Evidence, EvidenceId, Field, Party, Role, Side, ValueKind};
 
+use super::deviation::{self, Odd, What};
 use super::matcher::About;
 use super::words::counted;
 use super::{Claim, Finding, Sighting, View};
@@ -20,7 +21,12 @@ pub fn nothing_weak_offered() -> Claim {
         match all.iter().find(|(_, _, offered)| !offered.is_empty()) {
             Some((id, host, offered)) => {
                 let seen = format!("a ClientHello offered external service {host} {}", offered.join(", "));
-                Finding::broken(expected, seen, vec![id.clone()])
+                let hop = (deviation::some_proxy(), Party::named(Role::ExternalService, host));
+                let weak = What::of(Field::WeakOffer).being(ValueKind::Absent);
+                let odd = Odd::being(ValueKind::Present, offered.join(", "));
+                let deviation = weak.deviates(&hop, &expected, &odd);
+                let deviation = Deviation { evidence: Some(id.clone()), ..deviation };
+                Finding::broken(expected, seen, vec![id.clone()]).by([deviation])
             }
             None if all.is_empty() => {
                 Finding::undecided(expected, "no external service observed a ClientHello", Vec::new())
@@ -36,7 +42,8 @@ pub fn nothing_weak_offered() -> Claim {
 impl Sighting {
     /// The client presented no certificate. This means something only if the server requests one.
     pub fn no_client_certificate(self) -> Self {
-        self.demand(About::Handshake, "no client certificate".to_owned(), |r| {
+        let what = What::of(Field::ClientCertificate).being(ValueKind::Absent);
+        self.demand(About::Handshake, what, "no client certificate".to_owned(), |r| {
             match r.tls.as_ref().and_then(|t| t.peer_certificate.as_ref()) {
                 None => Ok(()),
                 Some(seen) => Err(format!("client certificate {} with serial {}", seen.subject, seen.serial)),
@@ -48,17 +55,17 @@ impl Sighting {
     pub fn client_identity(self, spiffe: &str) -> Self {
         let spiffe = spiffe.to_owned();
         let expected = format!("a verified client certificate of {spiffe}");
-        self.demand(About::Handshake, expected, move |r| {
+        self.demand(About::Handshake, What::of(Field::ClientCertificate), expected, move |r| {
             let tls = r.tls.as_ref();
             let Some(seen) = tls.and_then(|t| t.peer_certificate.as_ref()) else {
-                return Err("no client certificate".to_owned());
+                return Err(Odd::absent("no client certificate"));
             };
             let verified = tls.and_then(|t| t.peer_verification.as_deref()).unwrap_or("NONE");
             if seen.alternative_names.contains(&spiffe) && verified == "SUCCESS" {
                 return Ok(());
             }
             let names = seen.alternative_names.join(", ");
-            Err(format!("a client certificate of {names} (verification: {verified})"))
+            Err(Odd::from(format!("a client certificate of {names} (verification: {verified})")))
         })
     }
 }

@@ -1,7 +1,9 @@
 //! Claims about requests that were sent while the configuration changed.
 
 use bytes::Bytes;
+use meshproof_model::{Deviation, Field, ValueKind};
 
+use super::deviation::{self, Odd, What};
 use super::fidelity::has_body;
 use super::words::counted;
 use super::{Claim, Finding, Reply};
@@ -54,7 +56,12 @@ impl Load {
                     first.client,
                     lost.len()
                 );
-                Finding::broken(expected, seen, ids)
+                let what = What::of(Field::Response).being(ValueKind::Success);
+                let kind = deviation::outcome(&first.exchange);
+                let hop = (deviation::client(&first.client), deviation::some_proxy());
+                let odd = what.deviates(&hop, &expected, &Odd::being(kind, why));
+                let odd = Deviation { evidence: Some(first.id.clone()), ..odd };
+                Finding::broken(expected, seen, ids).by([odd])
             }
         };
         Claim::new(move |_| finding.clone())

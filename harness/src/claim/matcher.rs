@@ -1,8 +1,9 @@
 //! Counting pieces of evidence and testing each for conditions; shared by the claims on all three sides.
 
-use meshproof_model::{Difference, EvidenceId};
+use meshproof_model::{Deviation, Difference, EvidenceId, Field, Party, ValueKind};
 
 use super::Finding;
+use super::deviation::{Odd, What};
 use super::words::{counted, listed, unlike};
 
 /// How many pieces there must be.
@@ -14,7 +15,7 @@ pub enum Count {
     AtLeast(usize),
 }
 
-type Test<T> = Box<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
+type Test<T> = Box<dyn Fn(&T) -> Result<(), Odd> + Send + Sync>;
 
 /// What a finding says about pieces of one kind. `request with this token`, received by `external service edition.cnn.com`.
 #[derive(Clone)]
@@ -27,6 +28,10 @@ pub(super) struct Pieces {
     pub(super) noun: &'static str,
     /// Which of them are meant: `with this token on port 443`.
     pub(super) which: String,
+    /// Their number as a field.
+    pub(super) field: Field,
+    /// The hop on which they are, as far as it is known without a piece.
+    pub(super) hop: (Party, Party),
 }
 
 impl Pieces {
@@ -49,6 +54,7 @@ pub(super) enum About {
 
 struct Condition<T> {
     about: About,
+    what: What,
     expected: String,
     test: Test<T>,
 }
@@ -59,6 +65,8 @@ pub(super) struct Subject {
     pub(super) piece: String,
     /// `the TLS handshake of proxy sleep with external service edition.cnn.com`.
     pub(super) handshake: String,
+    /// Who sent it, and to whom.
+    pub(super) hop: (Party, Party),
 }
 
 /// What pieces of one kind must be like.
@@ -78,28 +86,31 @@ impl<T> Matcher<T> {
     }
 
     /// Adds a condition; the test returns what it found instead.
-    pub(super) fn demand(
+    pub(super) fn demand<E: Into<Odd>>(
         &mut self,
         about: About,
+        what: What,
         expected: impl Into<String>,
-        test: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static,
+        test: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static,
     ) {
-        self.conditions.push(Condition { about, expected: expected.into(), test: Box::new(test) });
+        let test = Box::new(move |item: &T| test(item).map_err(Into::into));
+        self.conditions.push(Condition { about, what, expected: expected.into(), test });
     }
 
     /// Adds a condition that a text is this one.
     pub(super) fn demand_text(
         &mut self,
         about: About,
+        what: What,
         name: &'static str,
         expected: &str,
         get: impl Fn(&T) -> Option<String> + Send + Sync + 'static,
     ) {
         let wanted = expected.to_owned();
-        self.demand(about, format!("{name} {expected}"), move |item| match get(item) {
+        self.demand(about, what, format!("{name} {expected}"), move |item| match get(item) {
             Some(seen) if seen == wanted => Ok(()),
-            Some(seen) => Err(format!("{name} {}", unlike(&seen, &wanted))),
-            None => Err(format!("no {name}")),
+            Some(seen) => Err(Odd::from(format!("{name} {}", unlike(&seen, &wanted)))),
+            None => Err(Odd::absent(format!("no {name}"))),
         });
     }
 
@@ -117,6 +128,22 @@ impl<T> Matcher<T> {
             expected = format!("{expected}: {}", conditions.join(", "));
         }
         expected
+    }
+
+    /// The deviation of a wrong number.
+    fn number(&self, seen: usize, first: Option<&EvidenceId>) -> Deviation {
+        let expected = match self.count {
+            Count::Exactly(0) => ValueKind::Absent,
+            Count::Exactly(_) | Count::AtLeast(_) => ValueKind::One,
+        };
+        let kind = match (seen, self.count) {
+            (0, _) => ValueKind::Absent,
+            (_, Count::Exactly(0)) => ValueKind::Present,
+            (_, Count::Exactly(_) | Count::AtLeast(_)) => ValueKind::Several,
+        };
+        let what = What::of(self.pieces.field).being(expected);
+        let odd = Odd::being(kind, self.pieces.counted(seen));
+        Deviation { evidence: first.cloned(), ..what.deviates(&self.pieces.hop, &self.expected(), &odd) }
     }
 
     pub(super) fn judge<'a>(
@@ -138,23 +165,31 @@ impl<T> Matcher<T> {
                 [] => format!("{actor} {did} {number}"),
                 _ => format!("{actor} {did} {number}: {}", all()),
             };
-            return Finding::broken(self.expected(), seen, evidence);
+            let number = self.number(items.len(), evidence.first());
+            return Finding::broken(self.expected(), seen, evidence).by([number]);
         }
         for (id, item) in items {
-            let broken: Vec<(&Condition<T>, String)> =
+            let broken: Vec<(&Condition<T>, Odd)> =
                 self.conditions.iter().filter_map(|c| Some((c, (c.test)(item).err()?))).collect();
             if broken.is_empty() {
                 continue;
             }
-            let difference = |(condition, seen): &(&Condition<T>, String)| Difference {
+            let difference = |(condition, seen): &(&Condition<T>, Odd)| Difference {
                 evidence: (*id).clone(),
                 expected: condition.expected.clone(),
-                seen: seen.clone(),
+                seen: seen.words.clone(),
             };
+            let of = subject(item);
+            let deviation = |(condition, seen): &(&Condition<T>, Odd)| Deviation {
+                evidence: Some((*id).clone()),
+                ..condition.what.deviates(&of.hop, &condition.expected, seen)
+            };
+            let deviations: Vec<Deviation> = broken.iter().map(deviation).collect();
             let expected: Vec<&str> = broken.iter().map(|(c, _)| c.expected.as_str()).collect();
             return Finding {
                 differences: broken.iter().map(difference).collect(),
-                ..Finding::broken(expected.join(", "), clause(&broken, subject(item)), vec![(*id).clone()])
+                ..Finding::broken(expected.join(", "), clause(&broken, of), vec![(*id).clone()])
+                    .by(deviations)
             };
         }
         let seen = match items {
@@ -166,10 +201,10 @@ impl<T> Matcher<T> {
 }
 
 /// `the request ... arrived in plain text and had Host a.example`.
-fn clause<T>(broken: &[(&Condition<T>, String)], subject: Subject) -> String {
+fn clause<T>(broken: &[(&Condition<T>, Odd)], subject: Subject) -> String {
     let of_handshake = broken.iter().all(|(c, _)| c.about == About::Handshake);
     let of = |wanted: fn(About) -> bool| -> Vec<&str> {
-        broken.iter().filter(|(c, _)| wanted(c.about)).map(|(_, seen)| seen.as_str()).collect()
+        broken.iter().filter(|(c, _)| wanted(c.about)).map(|(_, seen)| seen.words.as_str()).collect()
     };
     let (arrival, had) = (of(|a| a == About::Arrival), of(|a| a != About::Arrival));
     let mut parts = Vec::new();

@@ -5,6 +5,7 @@
 //! evidence had to show. [`Finding::reason`] makes sentences of them.
 
 mod credentials;
+pub(crate) mod deviation;
 mod external;
 mod fidelity;
 mod handshake;
@@ -17,7 +18,7 @@ mod words;
 
 use std::sync::Arc;
 
-use meshproof_model::{Difference, Evidence, EvidenceId, Verdict};
+use meshproof_model::{Deviation, Difference, Evidence, EvidenceId, Verdict};
 
 pub use credentials::Credentials;
 pub use external::Sighting;
@@ -76,8 +77,12 @@ pub struct Finding {
     pub seen: String,
     /// The pieces of evidence that decide.
     pub evidence: Vec<EvidenceId>,
+    /// Those of them that belong to the control of a negative claim.
+    pub control_evidence: Vec<EvidenceId>,
     /// The fields in which a piece differs from what was expected.
     pub differences: Vec<Difference>,
+    /// The same, as types: how the evidence deviates. Of a claim whose control did not succeed, how the control's does.
+    pub deviations: Vec<Deviation>,
     /// Where it was seen, if `seen` does not say so: `on the hop to external service edition.cnn.com`.
     pub place: String,
 }
@@ -91,7 +96,9 @@ impl Finding {
             expected: expected.into(),
             seen: seen.into(),
             evidence,
+            control_evidence: Vec::new(),
             differences: Vec::new(),
+            deviations: Vec::new(),
             place: String::new(),
         }
     }
@@ -134,6 +141,16 @@ impl Finding {
         self
     }
 
+    /// The same finding, with how the evidence deviates, if it does.
+    #[must_use]
+    pub fn by(mut self, deviations: impl IntoIterator<Item = Deviation>) -> Self {
+        match self.verdict {
+            Verdict::Failed | Verdict::Inconclusive => self.deviations.extend(deviations),
+            Verdict::Passed | Verdict::Skipped | Verdict::Error => {}
+        }
+        self
+    }
+
     /// The same finding, seen there.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {
@@ -146,6 +163,9 @@ impl Finding {
     pub fn about(mut self, exchange: &EvidenceId) -> Self {
         if !self.evidence.contains(exchange) {
             self.evidence.push(exchange.clone());
+        }
+        for deviation in &mut self.deviations {
+            deviation.evidence.get_or_insert_with(|| exchange.clone());
         }
         self
     }
@@ -236,7 +256,15 @@ impl Claim {
                 }
                 parts.join("; ")
             };
-            Finding::holds(join(|f| &f.expected), join(|f| &f.seen), evidence)
+            let mut control_evidence: Vec<EvidenceId> =
+                findings.iter().flat_map(|f| f.control_evidence.clone()).collect();
+            // What one part judges is not a control, even if it is the control of another part.
+            let judges = |id: &EvidenceId| {
+                findings.iter().any(|f| f.evidence.contains(id) && !f.control_evidence.contains(id))
+            };
+            control_evidence.retain(|id| !judges(id));
+            let joined = Finding::holds(join(|f| &f.expected), join(|f| &f.seen), evidence);
+            Finding { control_evidence, ..joined }
         })
     }
 }
@@ -259,16 +287,24 @@ pub trait Claims: Into<Claim> {
             }
             let other = control.judge(view);
             let evidence = || own.evidence.iter().chain(&other.evidence).cloned().collect();
+            // A piece on which both rest says nothing about the control alone.
+            let of_control = other.evidence.iter().filter(|id| !own.evidence.contains(id));
+            let control_evidence = of_control.cloned().collect();
             match other.verdict {
                 Verdict::Skipped | Verdict::Error => other,
                 Verdict::Passed => {
                     let seen = format!("{}; control ({control_is}): {}", own.seen, other.seen);
-                    Finding::holds(&own.expected, seen, evidence())
+                    Finding { control_evidence, ..Finding::holds(&own.expected, seen, evidence()) }
                 }
                 Verdict::Failed | Verdict::Inconclusive => {
                     let seen = without_control(&control_is, &other, &own);
                     let finding = Finding::undecided(&own.expected, seen, evidence());
-                    Finding { differences: other.differences, ..finding }
+                    Finding {
+                        control_evidence,
+                        differences: other.differences,
+                        deviations: other.deviations,
+                        ..finding
+                    }
                 }
             }
         })

@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
-use meshproof_model::{AccessLog, Evidence, EvidenceId, Fact, Side, Verdict};
+use meshproof_model::{
+    AccessLog, Deviation, Evidence, EvidenceId, Fact, Field, Party, Side, ValueKind, Verdict,
+};
 
+use super::deviation::{self, Odd, What};
 use super::external::requests;
 use super::matcher::{About, Matcher, Pieces, Subject};
 use super::words::{self, Server, counted, listed};
@@ -63,12 +66,27 @@ pub struct Logged {
     wants_server_name: bool,
 }
 
+/// A log line is the proxy's own.
+fn hop(proxy: &str) -> (Party, Party) {
+    (deviation::proxy(proxy), deviation::proxy(proxy))
+}
+
+fn log_line(expected: ValueKind) -> What {
+    What::of(Field::LogLine).being(expected)
+}
+
+fn log_field(name: &str) -> What {
+    What::of(Field::LogField).named(name)
+}
+
 fn pieces(proxy: &str) -> Pieces {
     Pieces {
         actor: format!("proxy {proxy}"),
         did: "logged",
         noun: "access-log line",
         which: "with this token".to_owned(),
+        field: Field::LogLine,
+        hop: hop(proxy),
     }
 }
 
@@ -86,7 +104,9 @@ fn where_logged(logged: Logged) -> Claim {
             "proxy {proxy} logged no access-log line with this token, so its values are unknown{}",
             unreadable(&proxy, view)
         );
-        Finding::undecided(found.expected, seen, Vec::new()).about(&exchange)
+        let odd = Odd::absent("no access-log line");
+        let deviation = log_line(ValueKind::One).deviates(&hop(&proxy), &found.expected, &odd);
+        Finding::undecided(found.expected, seen, Vec::new()).by([deviation]).about(&exchange)
     })
 }
 
@@ -107,7 +127,9 @@ impl Logged {
         expected: &str,
         get: impl Fn(&meshproof_model::LogFields) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.matcher.demand_text(About::Piece, name, expected, move |log: &AccessLog| field(log, &get));
+        self.matcher.demand_text(About::Piece, log_field(name), name, expected, move |log: &AccessLog| {
+            field(log, &get)
+        });
         self
     }
 
@@ -150,13 +172,17 @@ impl Logged {
         match upstream {
             Upstream::At(address) => self.text("upstream host", &address, |f| f.upstream_host.clone()),
             Upstream::OnPort(port) => {
-                self.matcher.demand(About::Piece, format!("upstream host with port {port}"), move |log| {
-                    match field(log, |f| f.upstream_host.clone()) {
+                let expected = format!("upstream host with port {port}");
+                self.matcher.demand(
+                    About::Piece,
+                    log_field("upstream host"),
+                    expected,
+                    move |log| match field(log, |f| f.upstream_host.clone()) {
                         Some(seen) if seen.parse().is_ok_and(|at: SocketAddr| at.port() == port) => Ok(()),
-                        Some(seen) => Err(format!("upstream host {seen}")),
-                        None => Err("no upstream host".to_owned()),
-                    }
-                });
+                        Some(seen) => Err(Odd::from(format!("upstream host {seen}"))),
+                        None => Err(Odd::absent("no upstream host")),
+                    },
+                );
                 self
             }
             Upstream::Nowhere => self.text("upstream host", "(an address that the suite knows)", |_| None),
@@ -170,9 +196,12 @@ impl Logged {
             Upstream::OnPort(_) | Upstream::Nowhere => None,
         };
         let or = allowed.as_ref().map(|a| format!(" except {a}")).unwrap_or_default();
-        self.matcher.demand(About::Piece, format!("no upstream host{or}"), move |log| {
+        let what = log_field("upstream host").being(ValueKind::Absent);
+        self.matcher.demand(About::Piece, what, format!("no upstream host{or}"), move |log| {
             match field(log, |f| f.upstream_host.clone()) {
-                Some(seen) if allowed.as_ref() != Some(&seen) => Err(format!("upstream host {seen}")),
+                Some(seen) if allowed.as_ref() != Some(&seen) => {
+                    Err(Odd::being(ValueKind::Present, format!("upstream host {seen}")))
+                }
                 Some(_) | None => Ok(()),
             }
         });
@@ -182,14 +211,15 @@ impl Logged {
     /// The cluster, if the format contains it; older default formats do not.
     pub fn upstream_cluster(mut self, cluster: &str) -> Self {
         let wanted = cluster.to_owned();
-        self.matcher.demand(About::Piece, format!("upstream cluster {cluster}"), move |log| {
+        let what = log_field("upstream cluster");
+        self.matcher.demand(About::Piece, what, format!("upstream cluster {cluster}"), move |log| {
             let shows = log.format.as_deref() != Some(ENVOY_TEXT);
             match field(log, |f| f.upstream_cluster.clone()) {
                 // `%UPSTREAM_CLUSTER_RAW%` ends here; `%UPSTREAM_CLUSTER%` may append `;`.
                 Some(seen) if seen.trim_end_matches(';') == wanted => Ok(()),
-                Some(seen) => Err(format!("upstream cluster {seen}")),
+                Some(seen) => Err(Odd::from(format!("upstream cluster {seen}"))),
                 None if !shows => Ok(()),
-                None => Err("no upstream cluster".to_owned()),
+                None => Err(Odd::absent("no upstream cluster")),
             }
         });
         self
@@ -200,13 +230,14 @@ impl Logged {
         const NAME: &str = "requested server name";
         let wanted = name.to_owned();
         self.wants_server_name = true;
-        self.matcher.demand(About::Piece, format!("{NAME} {name}"), move |log| {
-            match field(log, |f| f.requested_server_name.clone()) {
-                Some(seen) if seen == wanted => Ok(()),
-                Some(seen) => Err(format!("{NAME} {seen}")),
-                None if !has_server_name(log) => Ok(()),
-                None => Err(format!("no {NAME}")),
-            }
+        self.matcher.demand(About::Piece, log_field(NAME), format!("{NAME} {name}"), move |log| match field(
+            log,
+            |f| f.requested_server_name.clone(),
+        ) {
+            Some(seen) if seen == wanted => Ok(()),
+            Some(seen) => Err(Odd::from(format!("{NAME} {seen}"))),
+            None if !has_server_name(log) => Ok(()),
+            None => Err(Odd::absent(format!("no {NAME}"))),
         });
         self
     }
@@ -221,7 +252,7 @@ impl From<Logged> for Claim {
                 .collect();
             let subject = |_: &AccessLog| {
                 let line = format!("the access-log line of proxy {} for this request", l.proxy);
-                Subject { piece: line.clone(), handshake: line }
+                Subject { piece: line.clone(), handshake: line, hop: hop(&l.proxy) }
             };
             let mut finding = l.matcher.judge(&found, describe_line, subject);
             if found.is_empty() {
@@ -229,15 +260,20 @@ impl From<Logged> for Claim {
             }
             let mute = found.iter().find(|(_, log)| l.wants_server_name && !has_server_name(log));
             if let (Verdict::Passed, Some((id, log))) = (finding.verdict, mute) {
-                finding =
-                    Finding::undecided(finding.expected, no_server_name(&l.proxy, log), vec![(*id).clone()]);
+                let what = log_field("requested server name");
+                let odd = Odd::being(ValueKind::Unknown, "a format without it");
+                let deviation = what.deviates(&hop(&l.proxy), &finding.expected, &odd);
+                let seen = no_server_name(&l.proxy, log);
+                finding = Finding::undecided(finding.expected, seen, vec![(*id).clone()]).by([deviation]);
             }
             // An unreadable line that contains the token may be a second line for this request.
             let second = lines(&l.proxy, view.evidence)
                 .find(|(_, log)| log.unreadable.is_some() && log.line.contains(l.token.as_str()));
             if let (Verdict::Passed, Some((e, log))) = (finding.verdict, second) {
                 let seen = unread_line(&l.proxy, "a second access-log line with this token", log);
-                finding = Finding::undecided(finding.expected, seen, vec![e.id.clone()]);
+                let odd = Odd::being(ValueKind::Unknown, "a line that cannot be parsed");
+                let deviation = log_line(ValueKind::One).deviates(&hop(&l.proxy), &finding.expected, &odd);
+                finding = Finding::undecided(finding.expected, seen, vec![e.id.clone()]).by([deviation]);
             }
             finding.about(&l.exchange)
         })
@@ -286,7 +322,13 @@ impl ConnectionLine {
 impl From<ConnectionLine> for Claim {
     /// Exactly one line with the server name, and no line of the window shows a method or a path.
     fn from(c: ConnectionLine) -> Self {
-        Self::new(move |view| c.judge(view).about(&c.reply.id))
+        Self::new(move |view| {
+            let finding = c.judge(view);
+            let odd = Odd::from(finding.seen.clone());
+            let deviation = log_line(ValueKind::One).deviates(&hop(&c.proxy), &finding.expected, &odd);
+            let seen_kind = if finding.evidence.is_empty() { ValueKind::Absent } else { ValueKind::Other };
+            finding.by([Deviation { seen_kind, ..deviation }]).about(&c.reply.id)
+        })
     }
 }
 
@@ -358,7 +400,14 @@ pub(crate) fn opened_by(proxy: &str, server: &Server, reply: &Reply) -> Claim {
         let expected = format!("a connection to {server} from proxy {proxy}");
         let Some((request_id, request)) = requests(&server.host, &token, view).into_iter().next() else {
             let seen = format!("{server} received no request with this token");
-            return Finding::broken(expected, seen, Vec::new());
+            let number = What::of(Field::Request).being(ValueKind::One);
+            let to = (deviation::proxy(&proxy), deviation::server(server));
+            let deviation = number.deviates(&to, &expected, &Odd::absent("no request"));
+            return Finding::broken(expected, seen, Vec::new()).by([deviation]);
+        };
+        let opener = |words: &str| {
+            let to = (deviation::proxy(&proxy), deviation::server(server));
+            What::of(Field::Opener).deviates(&to, &expected, &Odd::from(words.to_owned()))
         };
         let from = words::opener(view, &request.peer);
         let line = lines(&proxy, view.evidence).find(|(e, _)| e.token.as_deref() == Some(&token));
@@ -367,7 +416,8 @@ pub(crate) fn opened_by(proxy: &str, server: &Server, reply: &Reply) -> Claim {
                 "{server} received the request from {from}, and proxy {proxy} logged no access-log line with this token{}",
                 unreadable(&proxy, view)
             );
-            return Finding::broken(expected, seen, vec![request_id.clone()]);
+            let deviation = opener(&seen);
+            return Finding::broken(expected, seen, vec![request_id.clone()]).by([deviation]);
         };
         let ids = vec![request_id.clone(), line_id.clone()];
         match field(log, |f| f.upstream_local_address.clone()) {
@@ -380,7 +430,8 @@ pub(crate) fn opened_by(proxy: &str, server: &Server, reply: &Reply) -> Claim {
                 if local == request.peer {
                     Finding::holds(expected, seen, ids)
                 } else {
-                    Finding::broken(expected, seen, ids)
+                    let deviation = opener(&seen);
+                    Finding::broken(expected, seen, ids).by([deviation])
                 }
             }
             None => {

@@ -1,9 +1,11 @@
 //! Claims about what the client received.
 
 use meshproof_model::{
-    Difference, EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, Hop, HopResult, Response, Side,
+    Deviation, Difference, EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, Field, Hop,
+    HopResult, Response, Side, ValueKind,
 };
 
+use super::deviation::{self, Odd, What};
 use super::words::{containing, counted, unlike};
 use super::{Claim, Claims, Finding, View};
 use crate::store::bounded;
@@ -55,6 +57,15 @@ fn describe_hop(hop: &Hop) -> String {
     }
 }
 
+/// What came of one hop.
+fn came(hop: &Hop) -> Odd {
+    let kind = match &hop.result {
+        HopResult::Response(r) => ValueKind::Status(r.status),
+        HopResult::Error(e) => ValueKind::NoResponse(e.kind),
+    };
+    Odd::being(kind, describe_hop(hop))
+}
+
 impl Reply {
     /// What the client received, in a few words: `HTTP/1.1 200 for GET http://host/path`.
     #[must_use]
@@ -76,21 +87,36 @@ impl Reply {
     }
 
     /// `expected` is what the client had to receive; the error of `verdict` is what it received instead.
-    fn fixed(&self, expected: String, verdict: Result<(), String>) -> Claim {
+    fn fixed(&self, what: impl Into<What>, expected: String, verdict: Result<(), Odd>) -> Claim {
         // The exchange is over: the finding cannot change any more.
         let evidence = vec![self.id.clone()];
         let finding = match verdict {
             Ok(()) => Finding::holds(expected, self.received(&self.describe()), evidence),
-            Err(seen) => Finding {
-                differences: vec![Difference {
-                    evidence: self.id.clone(),
-                    expected: expected.clone(),
-                    seen: seen.clone(),
-                }],
-                ..Finding::broken(expected, self.received(&seen), evidence)
-            },
+            Err(odd) => {
+                let deviation = self.deviation(&what.into(), &expected, &odd);
+                let seen = odd.words;
+                Finding {
+                    differences: vec![Difference {
+                        evidence: self.id.clone(),
+                        expected: expected.clone(),
+                        seen: seen.clone(),
+                    }],
+                    ..Finding::broken(expected, self.received(&seen), evidence)
+                }
+                .by([deviation])
+            }
         };
         Claim::new(move |_| finding.clone())
+    }
+
+    fn deviation(&self, what: &What, expected: &str, odd: &Odd) -> Deviation {
+        let hop = (deviation::client(&self.client), deviation::some_proxy());
+        Deviation { evidence: Some(self.id.clone()), ..what.deviates(&hop, expected, odd) }
+    }
+
+    /// What came of the whole exchange.
+    fn came(&self) -> Odd {
+        Odd::being(deviation::outcome(&self.exchange), self.describe())
     }
 
     /// The client received these statuses, one per hop, in this order.
@@ -99,27 +125,44 @@ impl Reply {
             self.exchange.hops.iter().map(|h| h.response().map(|r| r.status)).collect();
         let same = seen.len() == wanted.len() && seen.iter().zip(wanted).all(|(s, w)| *s == Some(*w));
         let words: Vec<String> = wanted.iter().map(u16::to_string).collect();
-        self.fixed(
-            format!("status {}", words.join(", then ")),
-            same.then_some(()).ok_or_else(|| self.describe()),
-        )
+        let ended = self.exchange.last_response().is_some();
+        let redirected = ended && seen.len() != wanted.len();
+        let (what, odd) = match (redirected, wanted.last()) {
+            (true, _) if seen.len() > wanted.len() => {
+                let odd = Odd::being(ValueKind::Present, self.describe());
+                (What::of(Field::Redirect).being(ValueKind::Absent), odd)
+            }
+            (true, _) => (What::of(Field::Redirect), Odd::absent(self.describe())),
+            (false, last) => {
+                let status = last.copied().unwrap_or_default();
+                (What::of(Field::Status).being(ValueKind::Status(status)), self.came())
+            }
+        };
+        let expected = format!("status {}", words.join(", then "));
+        self.fixed(what, expected, same.then_some(()).ok_or(odd))
     }
 
     /// Exactly one response and no redirect: none was followed and none was offered.
     pub fn only_response(&self) -> OnlyResponse {
+        let redirect = |words: String| Odd::being(ValueKind::Present, words);
         let claim = match self.exchange.hops.as_slice() {
             [hop] => match hop.response() {
                 Some(r) if (300..400).contains(&r.status) || r.header("location").is_some() => {
-                    Err(format!("a redirect: {}", self.describe()))
+                    Err(redirect(format!("a redirect: {}", self.describe())))
                 }
                 Some(_) => Ok(()),
-                None => Err(self.describe()),
+                None => Err(self.came()),
             },
             hops => {
-                Err(format!("a redirect, and sent {}: {}", counted(hops.len(), "request"), self.describe()))
+                let sent = counted(hops.len(), "request");
+                Err(redirect(format!("a redirect, and sent {sent}: {}", self.describe())))
             }
         };
-        let claim = self.fixed("exactly one response and no redirect".to_owned(), claim);
+        let what = match &claim {
+            Err(odd) if odd.kind != ValueKind::Present => What::of(Field::Response).being(ValueKind::Success),
+            Ok(()) | Err(_) => What::of(Field::Redirect).being(ValueKind::Absent),
+        };
+        let claim = self.fixed(what, "exactly one response and no redirect".to_owned(), claim);
         OnlyResponse { reply: self.clone(), claims: vec![claim] }
     }
 
@@ -154,8 +197,9 @@ impl Reply {
             None => false,
         };
         self.fixed(
+            What::of(Field::Response).being(ValueKind::Refusal),
             "a failure (4xx, 5xx, refused or closed connection, TLS failure)".to_owned(),
-            failed.then_some(()).ok_or_else(|| self.describe()),
+            failed.then_some(()).ok_or_else(|| self.came()),
         )
     }
 
@@ -163,8 +207,9 @@ impl Reply {
     pub fn ends_with(&self, status: u16) -> Claim {
         let ok = self.exchange.last_response().is_some_and(|r| r.status == status);
         self.fixed(
+            What::of(Field::Status).being(ValueKind::Status(status)),
             format!("status {status} in the last response"),
-            ok.then_some(()).ok_or_else(|| self.describe()),
+            ok.then_some(()).ok_or_else(|| self.came()),
         )
     }
 
@@ -172,10 +217,10 @@ impl Reply {
     pub fn last_body_contains(&self, text: &str) -> Claim {
         let verdict = match self.exchange.last_response() {
             Some(r) if r.body.contains(text) => Ok(()),
-            Some(r) => Err(body(r)),
-            None => Err(self.describe()),
+            Some(r) => Err(Odd::from(body(r))),
+            None => Err(self.came()),
         };
-        self.fixed(format!("a body that contains {text:?}"), verdict)
+        self.fixed(Field::ResponseBody, format!("a body that contains {text:?}"), verdict)
     }
 
     /// The client received the same as in an earlier exchange, the baseline: as many hops, and for each the same status or
@@ -193,7 +238,8 @@ impl Reply {
             return self.without_baseline(baseline, expected, &why);
         }
         let same = outline(self) == outline(baseline);
-        self.fixed(expected, same.then_some(()).ok_or_else(|| self.describe()))
+        let what = What::of(Field::Status).being(deviation::outcome(&baseline.exchange));
+        self.fixed(what, expected, same.then_some(()).ok_or_else(|| self.came()))
     }
 
     fn ended_like(&self, later: &Self) -> bool {
@@ -229,7 +275,9 @@ impl Reply {
             self.received(&self.describe())
         );
         let evidence = vec![baseline.id.clone(), self.id.clone()];
-        let finding = Finding::undecided(expected, seen, evidence);
+        let what = What::of(Field::Response).being(ValueKind::Success);
+        let deviation = baseline.deviation(&what, "a baseline request that succeeds", &baseline.came());
+        let finding = Finding::undecided(expected, seen, evidence).by([deviation]);
         Claim::new(move |_| finding.clone())
     }
 
@@ -245,8 +293,9 @@ impl Reply {
             Some(HopResult::Response(_)) | None => false,
         };
         self.fixed(
+            What::of(Field::Response).being(ValueKind::Refusal),
             "a refused or closed connection and no HTTP response".to_owned(),
-            cut.then_some(()).ok_or_else(|| self.describe()),
+            cut.then_some(()).ok_or_else(|| self.came()),
         )
     }
 
@@ -264,8 +313,9 @@ impl Reply {
             None => false,
         };
         self.fixed(
+            What::of(Field::Response).being(ValueKind::Refusal),
             "a refusal (refused or closed connection, TLS failure, or 4xx)".to_owned(),
-            refused.then_some(()).ok_or_else(|| self.describe()),
+            refused.then_some(()).ok_or_else(|| self.came()),
         )
     }
 
@@ -294,7 +344,11 @@ impl Reply {
                 let seen = format!("{client} sent the same {} bytes once", is.len());
                 Finding::holds(expected, seen, evidence)
             }
-            Err(seen) => Finding::broken(expected, seen, evidence),
+            Err(seen) => {
+                let odd = Odd::from(seen.clone());
+                let deviation = self.deviation(&What::of(Field::SentBytes), &expected, &odd);
+                Finding::broken(expected, seen, evidence).by([deviation])
+            }
         };
         Claim::new(move |_| finding.clone())
     }
@@ -327,30 +381,54 @@ pub struct OnlyResponse {
 }
 
 impl OnlyResponse {
-    pub(super) fn with(
+    pub(super) fn with<E: Into<Odd>>(
         mut self,
+        what: impl Into<What>,
         expected: String,
-        test: impl FnOnce(&Response) -> Result<(), String>,
+        test: impl FnOnce(&Response) -> Result<(), E>,
     ) -> Self {
-        let verdict = match self.reply.exchange.last_response() {
-            Some(r) => test(r).map_err(|seen| self.reply.for_request(&seen)),
-            None => Err(self.reply.describe()),
+        let claim = match self.reply.exchange.last_response() {
+            Some(r) => {
+                let verdict = test(r).map_err(|odd| {
+                    let Odd { words, kind } = odd.into();
+                    Odd { words: self.reply.for_request(&words), kind }
+                });
+                // An answer of the proxy lacks everything that the server's has.
+                let error = verdict.is_err() && r.status >= 500;
+                let what = what.into();
+                match verdict {
+                    Err(odd) if error && what.field != Field::Status => {
+                        let status = What::of(Field::Response).being(ValueKind::Success);
+                        let odd = Odd::being(ValueKind::Status(r.status), odd.words);
+                        self.reply.fixed(status, expected, Err(odd))
+                    }
+                    verdict => self.reply.fixed(what, expected, verdict),
+                }
+            }
+            None => {
+                let what = What::of(Field::Response).being(ValueKind::Success);
+                self.reply.fixed(what, expected, Err(self.reply.came()))
+            }
         };
-        let claim = self.reply.fixed(expected, verdict);
         self.claims.push(claim);
         self
     }
 
     /// The status.
     pub fn is(self, status: u16) -> Self {
-        self.with(format!("status {status}"), |r| {
-            (r.status == status).then_some(()).ok_or_else(|| format!("status {} with {}", r.status, body(r)))
+        let what = What::of(Field::Status).being(ValueKind::Status(status));
+        self.with(what, format!("status {status}"), |r| {
+            let odd = || {
+                let words = format!("status {} with {}", r.status, body(r));
+                Odd::being(ValueKind::Status(r.status), words)
+            };
+            (r.status == status).then_some(()).ok_or_else(odd)
         })
     }
 
     /// The body contains this text.
     pub fn body_contains(self, text: &str) -> Self {
-        self.with(format!("a body that contains {text:?}"), |r| {
+        self.with(Field::ResponseBody, format!("a body that contains {text:?}"), |r| {
             r.body.contains(text).then_some(()).ok_or_else(|| body(r))
         })
     }
@@ -365,7 +443,7 @@ impl OnlyResponse {
 
     /// The body does not contain this text.
     pub fn body_lacks(self, text: &str) -> Self {
-        self.with(format!("a body without {text:?}"), |r| {
+        self.with(Field::ResponseBody, format!("a body without {text:?}"), |r| {
             (!r.body.contains(text))
                 .then_some(())
                 .ok_or_else(|| format!("a body that contains {text:?}: {:?}", containing(&r.body, text)))
@@ -396,36 +474,49 @@ pub struct HopClaim {
 }
 
 impl HopClaim {
-    fn with(mut self, expected: String, test: impl FnOnce(&Hop) -> Result<(), String>) -> Self {
+    fn with(
+        mut self,
+        what: impl Into<What>,
+        expected: String,
+        test: impl FnOnce(&Hop) -> Result<(), Odd>,
+    ) -> Self {
         let number = self.index + 1;
         let expected = format!("{expected} for request {number}");
         let verdict = match self.reply.exchange.hops.get(self.index) {
             Some(hop) => test(hop),
-            None => Err(format!(
-                "no response to a request {number}, because the client sent only {}: {}",
-                counted(self.reply.exchange.hops.len(), "request"),
-                self.reply.describe()
-            )),
+            None => {
+                let words = format!(
+                    "no response to a request {number}, because the client sent only {}: {}",
+                    counted(self.reply.exchange.hops.len(), "request"),
+                    self.reply.describe()
+                );
+                Err(Odd { words, ..self.reply.came() })
+            }
         };
-        let claim = self.reply.fixed(expected, verdict);
+        let claim = self.reply.fixed(what, expected, verdict);
         self.claims.push(claim);
         self
     }
 
     /// A redirect with this status and Location.
     pub fn redirects(self, status: u16, location: &str) -> Self {
-        self.with(format!("status {status} with Location {location}"), |hop| {
+        self.with(Field::Redirect, format!("status {status} with Location {location}"), |hop| {
             let right =
                 hop.response().is_some_and(|r| r.status == status && r.header("location") == Some(location));
-            right.then_some(()).ok_or_else(|| describe_hop(hop))
+            right.then_some(()).ok_or_else(|| came(hop))
         })
     }
 
     /// A response with this status over this HTTP version (`HTTP/2`).
     pub fn answers(self, status: u16, version: &str) -> Self {
-        self.with(format!("{version} {status}"), |hop| {
+        let other_version = self.reply.exchange.hops.get(self.index).and_then(|hop| hop.response());
+        let what = match other_version {
+            Some(r) if r.status == status => What::of(Field::HttpVersion),
+            Some(_) | None => What::of(Field::Status).being(ValueKind::Status(status)),
+        };
+        self.with(what, format!("{version} {status}"), |hop| {
             let right = hop.response().is_some_and(|r| r.status == status && r.version == version);
-            right.then_some(()).ok_or_else(|| describe_hop(hop))
+            right.then_some(()).ok_or_else(|| came(hop))
         })
     }
 
@@ -436,16 +527,17 @@ impl HopClaim {
             // A mesh that terminated the application's TLS would have no certificate that the system's roots verify.
             ServerCertificate::Public { host } => return self.verified_certificate(&host),
         };
-        self.with(format!("the server's own certificate (SHA-256 {})", short(&sha256)), |hop| {
+        let expected = format!("the server's own certificate (SHA-256 {})", short(&sha256));
+        self.with(Field::ServerCertificate, expected, |hop| {
             let seen = hop.tls.as_ref().and_then(|t| t.peer_certificate.as_ref());
             match seen.and_then(|c| c.sha256.as_deref()) {
                 Some(s) if s == sha256 => Ok(()),
-                Some(s) => Err(format!(
+                Some(s) => Err(Odd::from(format!(
                     "another certificate (SHA-256 {}), issued by {}",
                     short(s),
                     seen.map(|c| c.issuer.as_str()).unwrap_or_default()
-                )),
-                None => Err(format!("no certificate, but {}", describe_hop(hop))),
+                ))),
+                None => Err(Odd::absent(format!("no certificate, but {}", describe_hop(hop)))),
             }
         })
     }
@@ -456,10 +548,11 @@ impl HopClaim {
     /// other.
     fn verified_certificate(self, host: &str) -> Self {
         let expected = format!("a certificate for {host} that the system's roots verify");
-        self.with(expected, |hop| {
+        self.with(Field::ServerCertificate, expected, |hop| {
             let seen = hop.tls.as_ref().and_then(|t| t.peer_certificate.as_ref());
             let verified = hop.response().is_some() && seen.is_some();
-            verified.then_some(()).ok_or_else(|| format!("no certificate, but {}", describe_hop(hop)))
+            let odd = || Odd::absent(format!("no certificate, but {}", describe_hop(hop)));
+            verified.then_some(()).ok_or_else(odd)
         })
     }
 }

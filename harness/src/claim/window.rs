@@ -1,9 +1,11 @@
 //! Claims about everything that a server received during one request.
 
 use meshproof_model::{
-    Connection, Evidence, EvidenceId, Fact, PeerCertificate, ServerRequest, TlsFacts, TlsFailure,
+    Connection, Deviation, Evidence, EvidenceId, Fact, Field, Party, PeerCertificate, ServerRequest,
+    TlsFacts, TlsFailure, ValueKind,
 };
 
+use super::deviation::{self, Odd, What};
 use super::external::{at, requests};
 use super::words::{self, Server, counted, listed};
 use super::{Claim, Claims, Finding, Reply, View};
@@ -39,10 +41,34 @@ impl Window {
         }
     }
 
-    /// A claim on this window.
-    fn claim(&self, judge: impl Fn(&Self, View<'_>) -> Finding + Send + Sync + 'static) -> Claim {
+    /// A claim on this window about this field.
+    fn claim(
+        &self,
+        what: What,
+        seen: ValueKind,
+        judge: impl Fn(&Self, View<'_>) -> Finding + Send + Sync + 'static,
+    ) -> Claim {
         let this = self.clone();
-        Claim::on_the_side_of(&self.server.host, move |view| judge(&this, view).about(&this.exchange))
+        Claim::on_the_side_of(&self.server.host, move |view| {
+            let finding = judge(&this, view);
+            // Without evidence, what was expected did not come.
+            let kind = if finding.evidence.is_empty() { ValueKind::Absent } else { seen };
+            let odd = Odd::being(kind, &finding.seen);
+            let deviation = what.deviates(&this.hop(view, &finding.evidence), &finding.expected, &odd);
+            let evidence = finding.evidence.first().cloned();
+            finding.by([Deviation { evidence, ..deviation }]).about(&this.exchange)
+        })
+    }
+
+    /// From the proxy that opened the connection of the first of these pieces.
+    fn hop(&self, view: View<'_>, pieces: &[EvidenceId]) -> (Party, Party) {
+        let first = pieces.first().and_then(|id| view.evidence.iter().find(|e| e.id == *id));
+        let peer = first.and_then(|e| {
+            let connection = e.fact.as_connection().map(|c| c.peer.as_str());
+            connection.or_else(|| Some(e.fact.as_request()?.peer.as_str()))
+        });
+        let from = peer.map_or_else(deviation::some_proxy, |peer| words::opener_party(view, peer));
+        (from, deviation::server(&self.server))
     }
 
     /// `external service edition.cnn.com received ...`.
@@ -54,34 +80,40 @@ impl Window {
     /// connections in advance or probe whether the server is there (Envoy, "Connection pooling": preconnecting; "Health
     /// checking": TCP). A connection on which nothing is sent does not belong to any request.
     pub fn nothing(&self) -> Claim {
-        self.claim(move |this, view| {
-            let expected = format!(
-                "no request, and no connection except ones on which nothing is sent, at {}",
-                this.server
-            );
-            let mut seen = Vec::new();
-            let mut ids = Vec::new();
-            for e in at(&this.server.host, view.window(this.mark)) {
-                let connection = e.fact.as_connection().filter(|c| is_used(c));
-                let connection = connection.map(|c| words::connection(view, c));
-                if let Some(what) = connection.or_else(|| Some(words::request(view, e.fact.as_request()?))) {
-                    seen.push(what);
-                    ids.push(e.id.clone());
+        self.claim(
+            What::of(Field::Request).being(ValueKind::Absent),
+            ValueKind::Present,
+            move |this, view| {
+                let expected = format!(
+                    "no request, and no connection except ones on which nothing is sent, at {}",
+                    this.server
+                );
+                let mut seen = Vec::new();
+                let mut ids = Vec::new();
+                for e in at(&this.server.host, view.window(this.mark)) {
+                    let connection = e.fact.as_connection().filter(|c| is_used(c));
+                    let connection = connection.map(|c| words::connection(view, c));
+                    if let Some(what) =
+                        connection.or_else(|| Some(words::request(view, e.fact.as_request()?)))
+                    {
+                        seen.push(what);
+                        ids.push(e.id.clone());
+                    }
                 }
-            }
-            // A request may have come on a connection that was opened before the window, and after the window's end.
-            for (id, r) in requests(&this.server.host, &this.token, view) {
-                if !ids.contains(id) {
-                    seen.push(words::request(view, r));
-                    ids.push(id.clone());
+                // A request may have come on a connection that was opened before the window, and after the window's end.
+                for (id, r) in requests(&this.server.host, &this.token, view) {
+                    if !ids.contains(id) {
+                        seen.push(words::request(view, r));
+                        ids.push(id.clone());
+                    }
                 }
-            }
-            if seen.is_empty() {
-                Finding::holds(expected, format!("{} received nothing", this.server), ids)
-            } else {
-                Finding::broken(expected, this.received(seen), ids)
-            }
-        })
+                if seen.is_empty() {
+                    Finding::holds(expected, format!("{} received nothing", this.server), ids)
+                } else {
+                    Finding::broken(expected, this.received(seen), ids)
+                }
+            },
+        )
     }
 
     /// The requests of the window, later ones with the token, and later ones without any token: every request of the suite
@@ -98,7 +130,7 @@ impl Window {
 
     /// No request arrived, with this token or without. Connections whose handshake failed do not count.
     pub fn no_request(&self) -> Claim {
-        self.claim(|this, view| {
+        self.claim(What::of(Field::Request).being(ValueKind::Absent), ValueKind::Present, |this, view| {
             let expected = format!("no request at {}", this.server);
             let seen = this.all_requests(view);
             if seen.is_empty() {
@@ -113,28 +145,33 @@ impl Window {
     /// A connection to the TLS port was opened: a client that refuses the server's certificate has examined it. Inconclusive
     /// without a connection.
     pub fn reached(&self) -> Claim {
-        self.claim(move |this, view| {
-            let expected = format!("a connection to the TLS port of {}", this.server);
-            let opened = at(&this.server.host, view.window(this.mark))
-                .filter_map(|e| Some((&e.id, e.fact.as_connection().filter(|c| c.tls_port)?)));
-            let (ids, seen): (Vec<EvidenceId>, Vec<String>) =
-                opened.map(|(id, c)| (id.clone(), words::connection(view, c))).unzip();
-            if ids.is_empty() {
-                let seen = format!(
-                    "{} received no TLS connection, so its certificate was not examined",
-                    this.server
-                );
-                return Finding::undecided(expected, seen, ids);
-            }
-            Finding::holds(expected, this.received(seen), ids)
-        })
+        self.claim(
+            What::of(Field::Connection).being(ValueKind::Present),
+            ValueKind::Absent,
+            move |this, view| {
+                let expected = format!("a connection to the TLS port of {}", this.server);
+                let opened = at(&this.server.host, view.window(this.mark))
+                    .filter_map(|e| Some((&e.id, e.fact.as_connection().filter(|c| c.tls_port)?)));
+                let (ids, seen): (Vec<EvidenceId>, Vec<String>) =
+                    opened.map(|(id, c)| (id.clone(), words::connection(view, c))).unzip();
+                if ids.is_empty() {
+                    let seen = format!(
+                        "{} received no TLS connection, so its certificate was not examined",
+                        this.server
+                    );
+                    return Finding::undecided(expected, seen, ids);
+                }
+                Finding::holds(expected, this.received(seen), ids)
+            },
+        )
     }
 
     /// A connection with this server name (SNI) was opened, so that its client has seen the certificate for that name.
     /// Inconclusive without one: the client may have failed for another reason.
     pub fn reached_as(&self, server_name: &str) -> Claim {
         let name = server_name.to_owned();
-        self.claim(move |this, view| {
+        let what = What::of(Field::Connection).being(ValueKind::Present);
+        self.claim(what, ValueKind::Absent, move |this, view| {
             let expected = format!("a TLS connection to {} with the server name {name}", this.server);
             let opened = at(&this.server.host, view.window(this.mark))
                 .filter_map(|e| Some((&e.id, e.fact.as_connection()?)))
@@ -160,7 +197,7 @@ impl Window {
 
     /// No request was answered, except with a refusal (4xx or 5xx).
     pub fn served_nothing(&self) -> Claim {
-        self.claim(|this, view| {
+        self.claim(What::of(Field::Request).being(ValueKind::Absent), ValueKind::Present, |this, view| {
             let expected = format!("no answer from {} but refusals (4xx or 5xx)", this.server);
             let mut served = this.all_requests(view);
             // A request that was never answered has the status 0.
@@ -187,7 +224,8 @@ impl Window {
     /// did not refuse this one.
     pub fn refused_client(&self, stranger: &Issued) -> Claim {
         let (subject, serial) = (stranger.subject().to_owned(), stranger.serial().to_owned());
-        let refused = self.claim(move |this, view| {
+        let what = What::of(Field::ClientCertificate).being(ValueKind::Refusal);
+        let refused = self.claim(what, ValueKind::Success, move |this, view| {
             let expected =
                 format!("{} refuses the client certificate {subject} with serial {serial}", this.server);
             let same = |c: &PeerCertificate| c.subject == subject && c.serial == serial;
@@ -238,7 +276,7 @@ impl Window {
 
     /// Exactly one request arrived until the suite's next one, and it carries the token.
     pub fn only_request(&self) -> Claim {
-        self.claim(move |this, view| {
+        self.claim(What::of(Field::Request).being(ValueKind::One), ValueKind::Several, move |this, view| {
             let expected = format!("exactly one request, with this token, at {}", this.server);
             let all = this.all_requests(view);
             let ids = all.iter().map(|(id, _)| (*id).clone()).collect();
@@ -267,32 +305,37 @@ impl Window {
     /// Every connection that was opened and used is the one on which the request with this token came. A proxy may open others
     /// in advance; see [`Window::nothing`].
     pub fn no_other_connection(&self) -> Claim {
-        self.claim(move |this, view| {
-            let host = &this.server.host;
-            let expected = format!("no connection at {} but the one of the request", this.server);
-            let own: Vec<&str> =
-                requests(host, &this.token, view).into_iter().map(|(_, r)| r.peer.as_str()).collect();
-            let others: Vec<(&EvidenceId, &Connection)> = at(host, view.window(this.mark))
-                .filter_map(|e| Some((&e.id, e.fact.as_connection()?)))
-                .filter(|(_, c)| !own.contains(&c.peer.as_str()))
-                .filter(|(_, c)| is_used(c) || carries_a_request(c, host, view))
-                .collect();
-            if others.is_empty() {
-                let seen = format!("{} received no other connection", this.server);
-                return Finding::holds(expected, seen, Vec::new());
-            }
-            let ids = others.iter().map(|(id, _)| (*id).clone()).collect();
-            let number = counted(others.len(), "other connection");
-            let others = listed(others.iter().map(|(_, c)| words::connection(view, c)));
-            Finding::broken(expected, format!("{} received {number}: {others}", this.server), ids)
-        })
+        self.claim(
+            What::of(Field::Connection).being(ValueKind::One),
+            ValueKind::Several,
+            move |this, view| {
+                let host = &this.server.host;
+                let expected = format!("no connection at {} but the one of the request", this.server);
+                let own: Vec<&str> =
+                    requests(host, &this.token, view).into_iter().map(|(_, r)| r.peer.as_str()).collect();
+                let others: Vec<(&EvidenceId, &Connection)> = at(host, view.window(this.mark))
+                    .filter_map(|e| Some((&e.id, e.fact.as_connection()?)))
+                    .filter(|(_, c)| !own.contains(&c.peer.as_str()))
+                    .filter(|(_, c)| is_used(c) || carries_a_request(c, host, view))
+                    .collect();
+                if others.is_empty() {
+                    let seen = format!("{} received no other connection", this.server);
+                    return Finding::holds(expected, seen, Vec::new());
+                }
+                let ids = others.iter().map(|(id, _)| (*id).clone()).collect();
+                let number = counted(others.len(), "other connection");
+                let others = listed(others.iter().map(|(_, c)| words::connection(view, c)));
+                Finding::broken(expected, format!("{} received {number}: {others}", this.server), ids)
+            },
+        )
     }
 
     /// Nothing arrived outside TLS until the next change of the configuration: nothing on the plain port, and none of
     /// `secrets` in any clear bytes.
     pub fn no_plaintext(&self, secrets: &[&str]) -> Claim {
         let secrets: Vec<String> = secrets.iter().map(|s| (*s).to_owned()).collect();
-        self.claim(move |this, view| {
+        let what = What::of(Field::Transport).being(ValueKind::Tls);
+        self.claim(what, ValueKind::PlainText, move |this, view| {
             let expected = format!(
                 "nothing outside TLS at {}: nothing sent to its plain port, no {} in clear bytes",
                 this.server,
@@ -338,7 +381,7 @@ impl Window {
     /// The plain port received this text in a request with this token.
     pub fn saw_in_clear(&self, text: &str) -> Claim {
         let text = text.to_owned();
-        self.claim(move |this, view| {
+        self.claim(What::of(Field::Request).being(ValueKind::One), ValueKind::Absent, move |this, view| {
             let expected = format!("{text} in plain text at {}", this.server);
             let all = requests(&this.server.host, &this.token, view);
             for (id, r) in &all {

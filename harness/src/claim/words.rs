@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use meshproof_model::{Connection, Fact, ServerRequest, Side, TlsFacts};
+use meshproof_model::{Connection, Fact, Party, ServerRequest, Side, TlsFacts};
 
-use super::View;
+use super::{View, deviation};
 use crate::store::bounded;
 
 /// A server that the suite runs, or a real host in its place.
@@ -104,8 +104,21 @@ fn around(text: &str, at: usize) -> String {
     if start == 0 { shown } else { format!("({start} bytes) ...{shown}") }
 }
 
-/// Who opened the connection that a server accepted from `peer`: the proxy that logs this address as its own end.
+/// Who opened the connection that a server accepted from `peer`, as words.
 pub(super) fn opener(view: View<'_>, peer: &str) -> String {
+    match opening_proxy(view, peer) {
+        Some(name) => format!("proxy {name}"),
+        None => format!("a client at {peer}"),
+    }
+}
+
+/// Likewise, as the end of a hop.
+pub(super) fn opener_party(view: View<'_>, peer: &str) -> Party {
+    opening_proxy(view, peer).map_or_else(deviation::some_proxy, deviation::proxy)
+}
+
+/// The proxy that logs this address as its own end of a connection.
+fn opening_proxy<'a>(view: View<'a>, peer: &str) -> Option<&'a str> {
     let mut opener: Option<&str> = None;
     for e in view.evidence {
         let (Side::Proxy { name }, Fact::AccessLog(log)) = (&e.side, &e.fact) else { continue };
@@ -115,14 +128,11 @@ pub(super) fn opener(view: View<'_>, peer: &str) -> String {
         }
         if opener.is_some() {
             // An address can be used twice in a scenario.
-            return format!("a client at {peer}");
+            return None;
         }
         opener = Some(name);
     }
-    match opener {
-        Some(name) => format!("proxy {name}"),
-        None => format!("a client at {peer}"),
-    }
+    opener
 }
 
 fn server_name(tls: &TlsFacts) -> String {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use meshproof_model::{
-    AccessLog, Connection, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Hop, HopResult,
-    ServerRequest, Side,
+    AccessLog, Connection, Deviation, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Hop,
+    HopResult, ServerRequest, Side, ValueKind,
 };
 use url::Url;
 
 use super::compare::{self, Compared};
+use super::deviations;
 use super::sentences;
 use super::{Entry, Ledger, side_host};
 use crate::claim::View;
@@ -225,7 +226,7 @@ impl<'a> Account<'a> {
                     }
                 };
                 let ids = std::iter::once(r.id.clone()).chain(asked.first().map(|a| a.id.clone()));
-                Entry::new(words, ids)
+                Entry::new(words, ids).by(self.stray(r, &asked))
             })
             .collect()
     }
@@ -261,7 +262,8 @@ impl<'a> Account<'a> {
                         copies.join("; ")
                     );
                     let ids = again.iter().map(|r| r.id.clone()).chain([first.id.clone()]);
-                    return Some(Entry::new(words, ids.chain([asked.id.clone()])));
+                    let several = self.number(asked, ValueKind::Several, Some(first));
+                    return Some(Entry::new(words, ids.chain([asked.id.clone()])).by(several));
                 }
                 let last = &self.received[*asked.received.last()?];
                 self.agree(asked, last)
@@ -277,13 +279,13 @@ impl<'a> Account<'a> {
         }
         let response = asked.hop.response();
         let outcome = response.map_or_else(|| "no answer".to_owned(), |r| format!("the answer {}", r.status));
-        let entry = |promised: &str| {
+        let entry = |promised: &str, deviation: Deviation| {
             let words = format!(
                 "{} and received {outcome}, but no server received the request. By the configuration in force it \
                  must {promised}.",
                 sentences::sent(asked)
             );
-            Some(Entry::new(words, [asked.id.clone()]))
+            Some(Entry::new(words, [asked.id.clone()]).by(deviation))
         };
         let succeeded = response.is_some_and(|r| r.status < 400);
         // A status below 500 says that the client or the origin server is at fault (RFC 9110, sections 15.5 and 15.6).
@@ -296,13 +298,15 @@ impl<'a> Account<'a> {
                     if response.is_some_and(|r| r.status == *status) {
                         return None;
                     }
-                    wrong = entry(&format!("be answered with {status} by the proxy itself"));
+                    let answer = deviations::answer(asked, ValueKind::Status(*status));
+                    wrong = entry(&format!("be answered with {status} by the proxy itself"), answer);
                 }
                 Promise::Ends { why, status, .. } => {
                     if !succeeded && !(*status >= Some(500) && blames_somebody_else) {
                         return None;
                     }
-                    wrong = entry(&format!("{FAIL}, because {why}"));
+                    let answer = deviations::answer(asked, ValueKind::Refusal);
+                    wrong = entry(&format!("{FAIL}, because {why}"), answer);
                 }
                 Promise::Arrives(arrival) => {
                     if !self.is_observed(&arrival.host) {
@@ -315,12 +319,17 @@ impl<'a> Account<'a> {
                     {
                         return None;
                     }
-                    wrong = entry(&match refusal {
-                        Some((by, why)) => {
-                            format!("{FAIL}, because {by} must refuse the server's certificate: {why}")
-                        }
-                        None => sentences::promised(self.ledger, asked),
-                    });
+                    let (promised, deviation) = match refusal {
+                        Some((by, why)) => (
+                            format!("{FAIL}, because {by} must refuse the server's certificate: {why}"),
+                            deviations::answer(asked, ValueKind::Refusal),
+                        ),
+                        None => (
+                            sentences::promised(self.ledger, asked),
+                            self.number(asked, ValueKind::Absent, None),
+                        ),
+                    };
+                    wrong = entry(&promised, deviation);
                 }
             }
         }
@@ -393,7 +402,15 @@ impl<'a> Account<'a> {
             })
             .collect();
         let words = sentences::differing(self.ledger, asked, received, &compared);
-        Some(Entry { differences, ..Entry::new(words, [asked.id.clone(), received.id.clone()]) })
+        let (at_client, at_server) = (deviations::client_hop(asked), self.hop_to(received));
+        let deviations = compared
+            .iter()
+            .map(|(at, d)| match at.is_client() {
+                true => d.deviation(&at_client, asked.id),
+                false => d.deviation(&at_server, received.id),
+            })
+            .collect();
+        Some(Entry { differences, deviations, ..Entry::new(words, [asked.id.clone(), received.id.clone()]) })
     }
 }
 

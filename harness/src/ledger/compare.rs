@@ -1,9 +1,10 @@
 //! Whether a client's request, the server's view of it, and the answer at both ends agree.
 
-use meshproof_model::{Header, HopResult, TlsFacts};
+use meshproof_model::{Field, Header, HopResult, TlsFacts, ValueKind};
 
 use super::account::{Asked, Received, server_name};
 use super::headers::{FieldDifference, answer_differences, request_differences};
+use crate::claim::deviation::What;
 use crate::forecast::{Arrival, ServerCheck, Transport};
 
 /// Where a difference was seen.
@@ -45,22 +46,25 @@ pub(super) fn agree(
 fn request(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Vec<FieldDifference> {
     let r = received.request;
     let mut found = Vec::new();
-    let mut differ = |name: &str, want: &str, have: &str| {
+    let mut differ = |field: Field, name: &str, want: &str, have: &str| {
         if want != have {
-            found.push(FieldDifference::new(format!("{name} {want}"), format!("{name} {have}")));
+            let (want, have) = (format!("{name} {want}"), format!("{name} {have}"));
+            found.push(FieldDifference::of(field, ValueKind::Other, want, have));
         }
     };
-    differ("path", &crate::store::bounded(&arrival.target, 4096), &r.target);
+    differ(Field::Path, "path", &crate::store::bounded(&arrival.target, 4096), &r.target);
     // A host is compared without regard to case, and without its scheme's default port (RFC 9110, section 4.2.3).
-    differ("Host", &bare(&arrival.authority), &bare(&r.authority));
+    differ(Field::Host, "Host", &bare(&arrival.authority), &bare(&r.authority));
     // Only a service that records its answers records all headers and bodies.
     if r.answer.is_none() {
         return found;
     }
     if let (Some(want), Some(have)) = (asked.hop.body_bytes, r.body_bytes) {
-        differ("body of", &format!("{want} bytes"), &format!("{have} bytes"));
+        differ(Field::RequestBody, "body of", &format!("{want} bytes"), &format!("{have} bytes"));
         if want == have && asked.hop.body_sha256 != r.body_sha256 {
-            found.push(FieldDifference::new(
+            found.push(FieldDifference::of(
+                Field::RequestBody,
+                ValueKind::Other,
                 "the body that was sent",
                 "a body of the same length with other content",
             ));
@@ -68,10 +72,20 @@ fn request(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Vec
     }
     // A proxy may drop trailer fields, and must not make others of them (RFC 9110, sections 6.5.1 and 6.5.2).
     if !r.trailers.is_empty() && r.trailers != asked.hop.trailers {
-        found.push(FieldDifference::new(trailers(&asked.hop.trailers), trailers(&r.trailers)));
+        found.push(FieldDifference::of(
+            Field::Trailer,
+            ValueKind::Other,
+            trailers(&asked.hop.trailers),
+            trailers(&r.trailers),
+        ));
     }
     if asked.hop.messages != r.messages && r.status == 101 {
-        found.push(FieldDifference::new(messages(&asked.hop.messages), messages(&r.messages)));
+        found.push(FieldDifference::of(
+            Field::Message,
+            ValueKind::Other,
+            messages(&asked.hop.messages),
+            messages(&r.messages),
+        ));
     }
     if !asked.hop.headers.is_empty() {
         let sent: Vec<(String, String)> =
@@ -107,12 +121,17 @@ fn transport(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> V
         if want.map(str::to_ascii_lowercase) != have.map(str::to_ascii_lowercase) {
             let words =
                 |name: Option<&str>| name.map_or("no server name".to_owned(), |n| format!("server name {n}"));
-            found.push(FieldDifference::new(words(want), words(have)));
+            let kind = if have.is_none() { ValueKind::Absent } else { ValueKind::Other };
+            let wanted = if want.is_none() { ValueKind::Absent } else { ValueKind::Configured };
+            let what = What::of(Field::ServerName).being(wanted);
+            found.push(FieldDifference::of(what, kind, words(want), words(have)));
         }
     }
     let Transport::Originated(o) = &arrival.transport else { return found };
     if let ServerCheck::Refused(reason) = &o.server {
-        found.push(FieldDifference::new(
+        found.push(FieldDifference::of(
+            What::of(Field::ServerVerification).being(ValueKind::Refusal),
+            ValueKind::Success,
             format!("a refused one, because {reason}"),
             format!("a server certificate that {} accepted", o.by),
         ));
@@ -131,7 +150,14 @@ fn transport(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> V
     if (have.is_some() || asked_in_vain) && want != have {
         let pair =
             |c: &Option<(String, String)>| certificate(c.as_ref().map(|(a, b)| (a.as_str(), b.as_str())));
-        found.push(FieldDifference::new(pair(&want), pair(&have)));
+        let wanted = if want.is_none() { ValueKind::Absent } else { ValueKind::Configured };
+        let what = What::of(Field::ClientCertificate).being(wanted);
+        let kind = match (&want, &have) {
+            (_, None) => ValueKind::Absent,
+            (None, Some(_)) => ValueKind::Present,
+            (Some(_), Some(_)) => ValueKind::Other,
+        };
+        found.push(FieldDifference::of(what, kind, pair(&want), pair(&have)));
     }
     found
 }
@@ -144,7 +170,9 @@ fn alpn(facts: &TlsFacts) -> Option<FieldDifference> {
     let wrong: Vec<&str> =
         offered.iter().map(String::as_str).filter(|name| !ALPN.contains(name) && !is_grease(name)).collect();
     (!wrong.is_empty()).then(|| {
-        FieldDifference::new(
+        FieldDifference::of(
+            Field::AlpnOffer,
+            ValueKind::Other,
             format!("an ALPN offer of {} or nothing", ALPN.join(", ")),
             format!("ALPN offer {}", offered.join(", ")),
         )
@@ -170,7 +198,9 @@ fn answer(
             if response.status != sent.status {
                 return Vec::new();
             }
-            return vec![FieldDifference::new(
+            return vec![FieldDifference::of(
+                What::of(Field::Response).being(ValueKind::Refusal),
+                ValueKind::Success,
                 "an error, because the server broke off in the middle of its answer",
                 "a whole answer",
             )];
@@ -179,7 +209,9 @@ fn answer(
         HopResult::Error(_) if sent.breaks_off => return Vec::new(),
         HopResult::Error(error) => {
             return if undisturbed {
-                vec![FieldDifference::new(
+                vec![FieldDifference::of(
+                    What::of(Field::Response).being(ValueKind::Success),
+                    ValueKind::NoResponse(error.kind),
                     format!("the server's answer {}", sent.status),
                     format!("no answer ({})", error.message),
                 )]
@@ -190,7 +222,9 @@ fn answer(
     };
     let mut found = Vec::new();
     if sent.status != response.status {
-        found.push(FieldDifference::new(
+        found.push(FieldDifference::of(
+            What::of(Field::Status).being(ValueKind::Status(sent.status)),
+            ValueKind::Status(response.status),
             format!("status {}", sent.status),
             format!("status {}", response.status),
         ));
@@ -200,27 +234,43 @@ fn answer(
     found.extend(answer_differences(sent, &arrival.answer_headers, &response.headers));
     let cut = response.body_bytes >= crate::workload::MAX_BODY_READ;
     if !cut && sent.body_bytes != response.body_bytes {
-        found.push(FieldDifference::new(
+        found.push(FieldDifference::of(
+            Field::ResponseBody,
+            ValueKind::Other,
             format!("a body of {} bytes", sent.body_bytes),
             format!("a body of {} bytes", response.body_bytes),
         ));
     } else if !cut && response.body_sha256.is_some() && sent.body_sha256 != response.body_sha256 {
-        found.push(FieldDifference::new(
+        found.push(FieldDifference::of(
+            Field::ResponseBody,
+            ValueKind::Other,
             "the body that the server sent",
             "a body of the same length with other content",
         ));
     }
     // HTTP/1.1 carries trailers only to a client that asked for them (RFC 9110, section 6.5.1).
     if response.version == "HTTP/2" && sent.trailers != response.trailers {
-        found.push(FieldDifference::new(trailers(&sent.trailers), trailers(&response.trailers)));
+        found.push(FieldDifference::of(
+            Field::Trailer,
+            ValueKind::Other,
+            trailers(&sent.trailers),
+            trailers(&response.trailers),
+        ));
     }
     if sent.messages != response.messages {
-        found.push(FieldDifference::new(messages(&sent.messages), messages(&response.messages)));
+        found.push(FieldDifference::of(
+            Field::Message,
+            ValueKind::Other,
+            messages(&sent.messages),
+            messages(&response.messages),
+        ));
     }
     // RFC 9112, section 6.1.
     let coding = response.headers.iter().find(|h| h.name == "transfer-encoding");
     if let Some(coding) = coding.filter(|_| asked.hop.is_http10()) {
-        found.push(FieldDifference::new(
+        found.push(FieldDifference::of(
+            Field::ResponseHeader,
+            ValueKind::Present,
             "an answer without Transfer-Encoding, because the client speaks HTTP/1.0",
             format!("header transfer-encoding: {}", coding.value),
         ));

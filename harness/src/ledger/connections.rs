@@ -1,10 +1,11 @@
 //! Holds each connection of a server against the requests that may have opened it.
 
-use meshproof_model::{Connection, PeerCertificate, TlsFacts};
+use meshproof_model::{Connection, Field, PeerCertificate, TlsFacts, ValueKind};
 
 use super::Entry;
 use super::account::{Account, Asked, Opened, server_name};
 use super::sentences;
+use crate::claim::deviation::What;
 use crate::forecast::{Arrival, Transport};
 
 /// What may have led to a connection: a request, and how it must arrive.
@@ -24,13 +25,16 @@ impl Account<'_> {
             .flat_map(|asked| asked.arrivals().map(move |a| (asked, a)))
             .filter(|(_, a)| a.host == opened.host && a.port == *port)
             .collect();
-        let what = match tls {
-            None => self.in_clear(opened, &promised),
-            Some(facts) => self.handshake(facts, &promised),
-        }?;
+        let (what, of, kind) = match tls {
+            None => {
+                let clear = What::of(Field::Transport).being(ValueKind::Tls);
+                (self.in_clear(opened, &promised)?, clear, ValueKind::PlainText)
+            }
+            Some(facts) => self.handshake(facts, &promised)?,
+        };
         let server = sentences::server(self.ledger, opened.host);
         let words = format!("A client at {peer} opened a connection to {server} on port {port} {what}.");
-        Some(Entry::new(words, [opened.id.clone()]))
+        Some(Entry::new(words, [opened.id.clone()]).by(self.connected(opened, of, kind, &what)))
     }
 
     fn in_clear(&self, opened: &Opened<'_>, promised: &[Promised<'_, '_>]) -> Option<String> {
@@ -46,7 +50,11 @@ impl Account<'_> {
             .then(|| format!("and sent the bytes {begin:?} outside TLS, which belong to no request"))
     }
 
-    fn handshake(&self, facts: &TlsFacts, promised: &[Promised<'_, '_>]) -> Option<String> {
+    fn handshake(
+        &self,
+        facts: &TlsFacts,
+        promised: &[Promised<'_, '_>],
+    ) -> Option<(String, What, ValueKind)> {
         // nginx logs nothing of a ClientHello whose handshake fails.
         let hello_unseen =
             facts.failure.is_some() && facts.server_name.is_none() && facts.alpn_offered.is_none();
@@ -68,9 +76,12 @@ impl Account<'_> {
             expected.sort_unstable();
             expected.dedup();
             let expected = expected.join(" or ");
+            let of = What::of(Field::ServerName);
             return Some(match &facts.server_name {
-                Some(name) => format!("with the server name {name} instead of {expected}"),
-                None => format!("without a server name (SNI) instead of {expected}"),
+                Some(name) => {
+                    (format!("with the server name {name} instead of {expected}"), of, ValueKind::Other)
+                }
+                None => (format!("without a server name (SNI) instead of {expected}"), of, ValueKind::Absent),
             });
         }
         let originated: Option<Vec<_>> = promised
@@ -83,14 +94,25 @@ impl Account<'_> {
         // A client's own TLS is its own affair.
         let originated = originated?;
         if let Some(weak) = facts.weak_offers.as_ref().filter(|weak| !weak.is_empty()) {
-            return Some(format!("and offered {}, which RFC 9325 forbids", weak.join(", ")));
+            let words = format!("and offered {}, which RFC 9325 forbids", weak.join(", "));
+            let of = What::of(Field::WeakOffer).being(ValueKind::Absent);
+            return Some((words, of, ValueKind::Present));
         }
         let shown = facts.peer_certificate.as_ref()?;
         let key = |c: &PeerCertificate| (c.subject.clone(), c.serial.clone());
         let known = originated.iter().any(|o| o.client_certificate.as_ref().map(key) == Some(key(shown)));
         (!known).then(|| {
             let PeerCertificate { subject, serial, .. } = shown;
-            format!("and presented the client certificate {subject} serial {serial}, which is not configured for it")
+            let words = format!(
+                "and presented the client certificate {subject} serial {serial}, which is not configured for it"
+            );
+            let any = originated.iter().any(|o| o.client_certificate.is_some());
+            let (wanted, kind) = if any {
+                (ValueKind::Configured, ValueKind::Other)
+            } else {
+                (ValueKind::Absent, ValueKind::Present)
+            };
+            (words, What::of(Field::ClientCertificate).being(wanted), kind)
         })
     }
 }

@@ -1,8 +1,9 @@
 //! What a proxy may do to the fields of a message, and what it must leave alone.
 
 use http::HeaderName;
-use meshproof_model::{Header, ServerAnswer};
+use meshproof_model::{Deviation, EvidenceId, Field, Header, Party, ServerAnswer, ValueKind};
 
+use crate::claim::deviation::{Odd, What};
 use crate::forecast::HeaderEdits;
 
 /// A field in each answer of the suite's embedded servers: the token of the request that it answers.
@@ -61,11 +62,26 @@ pub(super) struct FieldDifference {
     pub expected: String,
     /// What was seen.
     pub seen: String,
+    /// What differs, as a type.
+    pub what: What,
+    /// The kind of value that was seen.
+    pub kind: ValueKind,
 }
 
 impl FieldDifference {
-    pub(crate) fn new(expected: impl Into<String>, seen: impl Into<String>) -> Self {
-        Self { expected: expected.into(), seen: seen.into() }
+    pub(crate) fn of(
+        what: impl Into<What>,
+        kind: ValueKind,
+        expected: impl Into<String>,
+        seen: impl Into<String>,
+    ) -> Self {
+        Self { expected: expected.into(), seen: seen.into(), what: what.into(), kind }
+    }
+
+    /// As a deviation on this hop, which this piece shows.
+    pub(super) fn deviation(&self, hop: &(Party, Party), evidence: &EvidenceId) -> Deviation {
+        let odd = Odd::being(self.kind, &self.seen);
+        Deviation { evidence: Some(evidence.clone()), ..self.what.deviates(hop, &self.expected, &odd) }
     }
 }
 
@@ -107,6 +123,7 @@ fn differences(
     edits: &[HeaderEdits],
     received: &[Header],
     of_proxies: &[&str],
+    field: Field,
 ) -> Vec<FieldDifference> {
     let nominated = nominated(sent);
     let mut expected: Vec<(String, String)> =
@@ -126,16 +143,21 @@ fn differences(
         }
         let (want, have) = (values(&name, pairs()), values(&name, seen()));
         let present = seen().any(|(n, _)| n.eq_ignore_ascii_case(&name));
+        let what = What::of(field).named(&name);
         if !present {
-            found.push(FieldDifference::new(shown(&name, &want), format!("no header {name}")));
+            let none = format!("no header {name}");
+            found.push(FieldDifference::of(what, ValueKind::Absent, shown(&name, &want), none));
         } else if want != have {
-            found.push(FieldDifference::new(shown(&name, &want), shown(&name, &have)));
+            let have = shown(&name, &have);
+            found.push(FieldDifference::of(what, ValueKind::Other, shown(&name, &want), have));
         }
     }
     let known = names(pairs());
     for name in names(seen()) {
         if !known.contains(&name) && !is_among(&name, CONNECTION) && !is_among(&name, of_proxies) {
-            found.push(FieldDifference::new(
+            found.push(FieldDifference::of(
+                What::of(field).named(&name).being(ValueKind::Absent),
+                ValueKind::Present,
                 format!("no header {name}"),
                 shown(&name, &values(&name, seen())),
             ));
@@ -158,7 +180,7 @@ pub(super) fn request_differences(
         .filter(|(name, _)| !name.to_ascii_lowercase().starts_with("sec-websocket-"))
         .cloned()
         .collect();
-    differences(&sent, edits, &received, PROXIES_REQUEST)
+    differences(&sent, edits, &received, PROXIES_REQUEST, Field::RequestHeader)
 }
 
 /// How the answer's fields at the client differ from those that the server sent, beyond what proxies may do.
@@ -170,5 +192,5 @@ pub(super) fn answer_differences(
 ) -> Vec<FieldDifference> {
     let sent: Vec<(String, String)> =
         sent.headers.iter().map(|h| (h.name.clone(), h.value.clone())).collect();
-    differences(&sent, edits, received, PROXIES_ANSWER)
+    differences(&sent, edits, received, PROXIES_ANSWER, Field::ResponseHeader)
 }

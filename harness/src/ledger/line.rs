@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use meshproof_model::{Feature, HopResult, LogFields};
+use meshproof_model::{Feature, Field, HopResult, LogFields, ValueKind};
 
 use super::Ledger;
 use super::account::Asked;
 use super::compare::bare;
 use super::headers::FieldDifference;
+use crate::claim::deviation::What;
 use crate::forecast::{Arrival, Passage};
 
 /// What a logged time may differ from the client's by: both round, and a proxy also counts what it does after the client has
@@ -74,6 +75,11 @@ impl Member {
     }
 }
 
+/// Another value of a field than the expected one.
+fn of_log(name: &str, expected: String, seen: String) -> FieldDifference {
+    FieldDifference::of(What::of(Field::LogField).named(name), ValueKind::Other, expected, seen)
+}
+
 /// The members that a line has.
 pub(super) fn members(fields: &LogFields) -> BTreeSet<Member> {
     let all = [
@@ -105,10 +111,7 @@ pub(super) fn differences(
         if let Some(have) = have
             && !want.contains(&have)
         {
-            found.push(FieldDifference::new(
-                format!("{name} {}", want.join(" or ")),
-                format!("{name} {have}"),
-            ));
+            found.push(of_log(name, format!("{name} {}", want.join(" or ")), format!("{name} {have}")));
         }
     };
     is("method", &[&asked.hop.method], fields.method.as_deref());
@@ -185,7 +188,8 @@ pub(super) fn differences(
         let missing = of_format.difference(&own);
         found.extend(missing.map(|m| {
             let (name, article) = (m.name(), if m.name().starts_with(['a', 'u']) { "an" } else { "a" });
-            FieldDifference::new(format!("{article} {name}"), format!("no {name}"))
+            let what = What::of(Field::LogField).named(name);
+            FieldDifference::of(what, ValueKind::Absent, format!("{article} {name}"), format!("no {name}"))
         }));
     }
     found
@@ -196,7 +200,7 @@ pub(super) fn without_promise(asked: &Asked<'_>, fields: &LogFields, own: bool) 
     let mut found = Vec::new();
     let mut is = |name: &str, want: &str, have: Option<&str>| {
         if let Some(have) = have.filter(|have| *have != want) {
-            found.push(FieldDifference::new(format!("{name} {want}"), format!("{name} {have}")));
+            found.push(of_log(name, format!("{name} {want}"), format!("{name} {have}")));
         }
     };
     is("method", &asked.hop.method, fields.method.as_deref());
@@ -221,13 +225,14 @@ pub(super) fn of_connection(
         ("bytes received", asked.hop.body_bytes.unwrap_or_default(), fields.bytes_received),
     ] {
         if let Some(logged) = logged.filter(|logged| *logged <= least) {
-            found.push(FieldDifference::new(format!("more than {least} {name}"), format!("{logged} {name}")));
+            found.push(of_log(name, format!("more than {least} {name}"), format!("{logged} {name}")));
         }
     }
     let logged = fields.upstream_cluster.as_deref().map(cluster);
     if let Some(logged) = logged.filter(|logged| *logged != cluster(&passage.cluster)) {
         let wanted = cluster(&passage.cluster);
-        found.push(FieldDifference::new(
+        found.push(of_log(
+            "upstream cluster",
             format!("upstream cluster {wanted}"),
             format!("upstream cluster {logged}"),
         ));
@@ -243,7 +248,8 @@ fn times(ledger: &Ledger, asked: &Asked<'_>, fields: &LogFields) -> Vec<FieldDif
         [("duration", fields.duration_ms), ("upstream service time", fields.upstream_service_time_ms)]
     {
         if let Some(logged) = logged.filter(|logged| *logged > longest) {
-            found.push(FieldDifference::new(
+            found.push(of_log(
+                name,
                 format!("a {name} of at most {longest} ms"),
                 format!("a {name} of {logged} ms"),
             ));
@@ -259,7 +265,8 @@ fn times(ledger: &Ledger, asked: &Asked<'_>, fields: &LogFields) -> Vec<FieldDif
         let early = logged.duration_until(began) > slack;
         let late = ended.duration_until(logged) > slack;
         if early || late {
-            found.push(FieldDifference::new(
+            found.push(of_log(
+                "start time",
                 format!("a start time between {began:.3} and {ended:.3}"),
                 format!("the start time {logged:.3}"),
             ));

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meshproof_model::{Difference, EvidenceId, Feature, HopResult, Side};
+use meshproof_model::{Difference, EvidenceId, Feature, HopResult, Side, ValueKind};
 
 use super::Entry;
 use super::account::{Account, Asked, LogLine};
+use super::deviations;
 use super::headers::FieldDifference;
 use super::line::{self, Claimed, Member};
 use super::sentences;
+use crate::claim::deviation;
 use crate::forecast::{Arrival, Promise};
 
 /// One request that a proxy must have a line for.
@@ -45,7 +47,8 @@ impl Account<'_> {
                     line.proxy,
                     crate::store::bounded(&line.log.line, 300)
                 );
-                entries.push(Entry::new(words, [line.id.clone()]));
+                let stray = deviations::lines(line.proxy, ValueKind::Other, line.id);
+                entries.push(Entry::new(words, [line.id.clone()]).by(stray));
             }
         }
         entries.extend(self.asked.iter().filter_map(|asked| self.connection_line(asked)));
@@ -124,7 +127,8 @@ impl Account<'_> {
                 line.proxy,
                 sentences::described(first)
             );
-            entries.push(Entry::new(words, [line.id.clone(), first.id.clone()]));
+            let stray = deviations::lines(line.proxy, ValueKind::Other, line.id);
+            entries.push(Entry::new(words, [line.id.clone(), first.id.clone()]).by(stray));
         }
         entries
     }
@@ -143,7 +147,9 @@ impl Account<'_> {
         if own.len() > 1 {
             let (count, request) = (own.len(), sentences::described(asked));
             let words = format!("The access log of {name} has {count} lines for {request}.");
-            entries.push(Entry::new(words, own.iter().cloned().chain([asked.id.clone()])));
+            let several = deviations::lines(name, ValueKind::Several, asked.id);
+            let ids = own.iter().cloned().chain([asked.id.clone()]);
+            entries.push(Entry::new(words, ids).by(several));
         }
         let judged = of_requests().filter_map(|(line, fields)| {
             let found = line::without_promise(asked, fields, line.proxy == name);
@@ -179,7 +185,8 @@ impl Account<'_> {
             );
             let ids: Vec<EvidenceId> =
                 own.iter().map(|l| l.id.clone()).chain([first.asked.id.clone()]).collect();
-            return vec![Entry::new(words, ids)];
+            let kind = if own.is_empty() { ValueKind::Absent } else { ValueKind::Several };
+            return vec![Entry::new(words, ids).by(deviations::lines(proxy, kind, first.asked.id))];
         }
         // Lines of one token need not be in the order of its requests.
         let mut left: Vec<&Due<'_, '_>> = due.iter().collect();
@@ -276,9 +283,11 @@ fn contradiction(proxy: &str, asked: &Asked<'_>, line: &LogLine<'_>, found: Vec<
         sentences::differences(&found.iter().collect::<Vec<_>>()),
         sentences::described(asked)
     );
+    let hop = (deviation::proxy(proxy), deviation::proxy(proxy));
+    let deviations = found.iter().map(|d| d.deviation(&hop, line.id)).collect();
     let differences = found
         .into_iter()
         .map(|d| Difference { evidence: line.id.clone(), expected: d.expected, seen: d.seen })
         .collect();
-    Entry { differences, ..Entry::new(words, [line.id.clone(), asked.id.clone()]) }
+    Entry { differences, deviations, ..Entry::new(words, [line.id.clone(), asked.id.clone()]) }
 }

@@ -8,6 +8,7 @@
 mod account;
 mod compare;
 mod connections;
+mod deviations;
 mod headers;
 mod line;
 mod lines;
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use meshproof_model::{Difference, Evidence, EvidenceId, Feature, ReportedFeature};
+use meshproof_model::{Deviation, Difference, Evidence, EvidenceId, Feature, ReportedFeature};
 
 use crate::claim::{Finding, View};
 use crate::forecast::Forecast;
@@ -75,11 +76,24 @@ pub(crate) struct Entry {
     pub(crate) words: String,
     pub(crate) evidence: Vec<EvidenceId>,
     pub(crate) differences: Vec<Difference>,
+    /// The same, as types.
+    pub(crate) deviations: Vec<Deviation>,
 }
 
 impl Entry {
     pub(crate) fn new(words: impl Into<String>, evidence: impl IntoIterator<Item = EvidenceId>) -> Self {
-        Self { words: words.into(), evidence: evidence.into_iter().collect(), differences: Vec::new() }
+        Self {
+            words: words.into(),
+            evidence: evidence.into_iter().collect(),
+            differences: Vec::new(),
+            deviations: Vec::new(),
+        }
+    }
+
+    /// The same entry, with how the evidence deviates.
+    pub(crate) fn by(mut self, deviation: Deviation) -> Self {
+        self.deviations.push(deviation);
+        self
     }
 }
 
@@ -132,7 +146,8 @@ impl Ledger {
             }
         }
         let differences = entries.iter().take(MAX_CITED).flat_map(|e| e.differences.clone()).collect();
-        Finding { differences, ..Finding::broken(expected, words.join(" "), evidence) }
+        let deviations = entries.iter().take(MAX_CITED).flat_map(|e| e.deviations.clone());
+        Finding { differences, ..Finding::broken(expected, words.join(" "), evidence).by(deviations) }
     }
 
     fn has(&self, feature: Feature) -> bool {

@@ -4,12 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{LazyLock, PoisonError};
 use std::time::Instant;
 
-use meshproof_model::{CheckResult, Evidence, ExternalService, Step, SuiteFault, Timing, Verdict};
+use meshproof_model::{
+    CheckResult, Deviation, Evidence, ExternalService, Field, Step, SuiteFault, Timing, ValueKind, Verdict,
+};
 
 use super::live::in_doubt;
 use super::{Mesh, micros};
 use crate::catalogue::Check;
-use crate::claim::{Claim, Finding};
+use crate::claim::{Claim, Finding, deviation};
 use crate::feature::{self, Feature};
 use crate::ledger;
 use crate::report_size;
@@ -36,6 +38,8 @@ pub(crate) struct Unreached {
     pub(crate) fault: Option<String>,
     /// The missing feature, if that is the reason.
     pub(crate) feature: Option<Feature>,
+    /// What the implementation did, if that is the reason.
+    pub(crate) deviations: Vec<Deviation>,
 }
 
 /// What the report needs of a mesh that was taken down.
@@ -125,6 +129,7 @@ impl Mesh {
                 }
                 (None, None, Some(unreached)) => Finding {
                     verdict: unreached.verdict,
+                    deviations: unreached.deviations.clone(),
                     ..Finding::holds(check.requirement.clone(), unreached.reason.clone(), Vec::new())
                 },
                 (None, None, None) => {
@@ -142,7 +147,9 @@ impl Mesh {
             checks.push(self.result(check, &finding));
         }
         if let Some(words) = gone {
-            let finding = Finding::broken(RUNS_UNTIL_STOPPED.requirement.clone(), words, Vec::new());
+            let why = deviation::of_implementation(Field::Process, ValueKind::Absent, &words);
+            let finding =
+                Finding::broken(RUNS_UNTIL_STOPPED.requirement.clone(), words, Vec::new()).by([why]);
             // No story judges it, so the command repeats the whole scenario.
             let repeat = format!("{} {}", self.setting.repeat, self.selector());
             checks.push(CheckResult { repeat, ..self.result(&RUNS_UNTIL_STOPPED, &finding) });

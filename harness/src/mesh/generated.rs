@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use meshproof_model::{Difference, Evidence, EvidenceId};
+use meshproof_model::{Deviation, Difference, Evidence, EvidenceId};
 
 use super::client::Client;
 use super::{Stop, micros};
@@ -42,6 +42,7 @@ struct Failure {
     words: String,
     evidence: Vec<EvidenceId>,
     differences: Vec<Difference>,
+    deviations: Vec<Deviation>,
     /// How many exchanges of its batch failed.
     in_batch: usize,
 }
@@ -94,6 +95,7 @@ impl Generated {
             failure.in_batch,
         );
         let broken = Finding::broken(expected, seen, failure.evidence.clone());
+        let broken = broken.by(failure.deviations.clone());
         Finding { differences: failure.differences.clone(), ..broken }
     }
 
@@ -178,6 +180,7 @@ impl Client<'_> {
                         words: entry.words.clone(),
                         evidence: entry.evidence.clone(),
                         differences: entry.differences.clone(),
+                        deviations: entry.deviations.clone(),
                         in_batch: judged.failed.len(),
                     };
                     let failure = if traffic.shrink { self.shrink(failure).await? } else { failure };
@@ -208,9 +211,10 @@ impl Client<'_> {
                 }
                 let mut judged = self.batch(std::slice::from_ref(&candidate), false).await?;
                 if let Some((_, entry)) = judged.failed.pop() {
-                    let Entry { words, evidence, differences } = entry;
+                    let Entry { words, evidence, differences, deviations } = entry;
                     let in_batch = failure.in_batch;
-                    failure = Failure { smallest: candidate, words, evidence, differences, in_batch };
+                    failure =
+                        Failure { smallest: candidate, words, evidence, differences, deviations, in_batch };
                     continue 'smaller;
                 }
             }

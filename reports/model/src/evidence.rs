@@ -257,7 +257,7 @@ pub struct ExchangeError {
 }
 
 /// The kinds of failure that a client distinguishes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExchangeErrorKind {
     /// Nothing listens on the address.

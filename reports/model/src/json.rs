@@ -76,7 +76,10 @@ pub fn from_json(json: &[u8]) -> Result<Report, ReadError> {
         let found = found.chars().take(100).collect();
         return Err(ReadError::UnknownSchema { found, fix });
     }
-    serde_json::from_slice(json).map_err(ReadError::Shape)
+    let mut report: Report = serde_json::from_slice(json).map_err(ReadError::Shape)?;
+    // They are derived from the checks, and reports of earlier versions lack them.
+    report.derive_causes();
+    Ok(report)
 }
 
 /// The JSON Schema (draft 2020-12) of [`Report`], published as `report-1.schema.json`.

@@ -6,6 +6,9 @@
 //! *evidence* from the workload, the proxies and the external services.
 
 mod access_log;
+pub mod cause;
+pub mod deviation;
+pub mod diagnosis;
 pub mod event;
 pub mod evidence;
 pub mod feature;
@@ -20,6 +23,8 @@ pub mod tls_failure;
 pub mod verification;
 pub mod visible;
 
+pub use cause::{Cause, CausedCheck, causes};
+pub use deviation::{Deviation, Field, Party, Role, ValueKind};
 pub use event::Event;
 pub use evidence::{
     AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, EvidenceId, Exchange,

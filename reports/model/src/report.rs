@@ -7,6 +7,9 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cause::{self, Cause};
+use crate::deviation::Deviation;
+use crate::diagnosis::Diagnosis;
 use crate::evidence::{Change, Evidence, EvidenceId, Fact};
 use crate::feature::ReportedFeature;
 
@@ -86,6 +89,12 @@ pub struct Report {
     pub implementation: Implementation,
     /// One entry per scenario configuration, in the catalogue's order.
     pub scenarios: Vec<ScenarioResult>,
+    /// What the failed and inconclusive checks have in common, derived from the checks: see [`Report::derive_causes`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    /// The known faults that fit the failures; absent if no check failed, or if they were not compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
 }
 
 /// What ran, and when.
@@ -260,9 +269,16 @@ pub struct CheckResult {
     pub seen: String,
     /// The pieces of evidence that the verdict rests on.
     pub evidence: Vec<EvidenceId>,
+    /// Those of them that the control recorded; absent in old reports. A comparison holds control against control.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub control_evidence: Vec<EvidenceId>,
     /// Where a piece of evidence differs from what was expected, as far as single fields can be named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Difference>,
+    /// How the evidence deviates from what was expected, as types; for a negative check whose control failed, how the control's
+    /// does. Absent in old reports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deviations: Vec<Deviation>,
     /// Set where a failure of this check is expected; then a failure does not fail the run, and a success
     /// does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -420,6 +436,11 @@ impl Tally {
 }
 
 impl Report {
+    /// Works out the causes anew, after the checks have changed.
+    pub fn derive_causes(&mut self) {
+        self.causes = cause::causes(&self.scenarios);
+    }
+
     /// Every check of every scenario.
     pub fn checks(&self) -> impl Iterator<Item = &CheckResult> {
         self.scenarios.iter().flat_map(|s| &s.checks)

@@ -23,7 +23,7 @@ pub use hostile::{HOSTILE, HOSTILE_STRINGS};
 /// A run with every verdict, more than one level, an environment error, and hostile text.
 #[must_use]
 pub fn report() -> Report {
-    Report {
+    let mut report = Report {
         schema: SCHEMA.to_owned(),
         run: run(),
         implementation: Implementation {
@@ -36,7 +36,11 @@ pub fn report() -> Report {
             details: BTreeMap::from([("revision".to_owned(), "default".to_owned())]),
         },
         scenarios: vec![sidecar(), mutual(), routing(), unreached()],
-    }
+        causes: vec![],
+        diagnosis: None,
+    };
+    report.derive_causes();
+    report
 }
 
 /// A run in which every check passed.
@@ -55,6 +59,8 @@ pub fn passing() -> Report {
             details: BTreeMap::new(),
         },
         scenarios: vec![scenario],
+        causes: vec![],
+        diagnosis: None,
     }
 }
 

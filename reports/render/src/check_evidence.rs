@@ -25,6 +25,8 @@ pub struct SelectedEvidence<'r> {
     pub piece: &'r Evidence,
     /// Whether the verdict rests on it. Otherwise it only belongs to the same request.
     pub decides: bool,
+    /// Whether it belongs to the request of the control and not to the request that the check is about.
+    pub control: bool,
 }
 
 /// The evidence of one check: for each request the client's exchange, then the evidence of the other sides in
@@ -80,22 +82,26 @@ impl<'r> EvidenceIndex<'r> {
         }
         listed.sort_unstable();
         listed.dedup();
-        let mut order: Vec<usize> = Vec::new();
+        let of_control = |index: usize| check.control_evidence.contains(&evidence[index].id);
+        let mut order: Vec<(usize, bool)> = Vec::new();
         let mut taken = vec![false; evidence.len()];
         for &index in &listed {
             let Some(token) = evidence[index].token.as_deref() else {
                 if !taken[index] {
                     taken[index] = true;
-                    order.push(index);
+                    order.push((index, of_control(index)));
                 }
                 continue;
             };
             if taken[index] {
                 continue;
             }
+            // The whole thread has one role: that of the pieces of this request on which the verdict rests.
+            let own = listed.iter().filter(|i| evidence[**i].token.as_deref() == Some(token));
+            let control = own.copied().all(of_control);
             for index in self.thread(token) {
                 if !std::mem::replace(&mut taken[index], true) {
-                    order.push(index);
+                    order.push((index, control));
                 }
             }
         }
@@ -105,10 +111,11 @@ impl<'r> EvidenceIndex<'r> {
         order.truncate(MAX_SELECTED);
         let pieces = order
             .into_iter()
-            .map(|index| SelectedEvidence {
+            .map(|(index, control)| SelectedEvidence {
                 index,
                 piece: &evidence[index],
                 decides: listed.binary_search(&index).is_ok(),
+                control,
             })
             .collect();
         CheckEvidence { pieces, left_out, missing }

@@ -15,9 +15,11 @@ use meshproof_model::report::{
 };
 
 mod divergence;
+mod lost;
 
 pub use divergence::Divergence;
 use divergence::{divergence, slots};
+pub use lost::{HowLost, LostCheck};
 
 /// The version of the comparison's JSON, found in its `schema` field.
 pub const SCHEMA: &str = "meshproof.comparison/1";
@@ -60,6 +62,9 @@ pub struct Column {
     pub must_passed: usize,
     /// The number of MUST checks that were executed.
     pub must_asked: usize,
+    /// The number of MUST checks of this comparison that were not executed in this report, or that it does not contain.
+    #[serde(default)]
+    pub must_not_asked: usize,
 }
 
 /// One scenario configuration.
@@ -92,6 +97,9 @@ pub struct Row {
     pub differs: bool,
     /// One entry per column; empty if the report does not contain the check.
     pub cells: Vec<Option<Cell>>,
+    /// The columns that lost the check: it passed in the baseline, and they do not judge it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostCheck>,
 }
 
 /// One check of one implementation.
@@ -101,6 +109,9 @@ pub struct Cell {
     pub verdict: Verdict,
     /// The reason of the verdict.
     pub reason: String,
+    /// The feature for lack of which the check was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_feature: Option<String>,
     /// How it changed since the baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub movement: Option<Movement>,
@@ -117,6 +128,8 @@ pub enum Movement {
     Regression,
     /// It failed or was inconclusive in the baseline and passes now.
     Fix,
+    /// It passed in the baseline and was skipped or could not be judged now. Counts as a regression, unless it is allowed.
+    Lost,
 }
 
 impl Column {
@@ -134,6 +147,14 @@ impl Column {
     }
 }
 
+impl Row {
+    /// How this column lost the check, if it did.
+    #[must_use]
+    pub fn lost_in(&self, column: usize) -> Option<&LostCheck> {
+        self.lost.iter().find(|l| l.column == column)
+    }
+}
+
 impl Comparison {
     /// Every row with the selector of its scenario.
     pub fn rows(&self) -> impl Iterator<Item = (&str, &Row)> {
@@ -148,16 +169,19 @@ impl Comparison {
     }
 }
 
-/// Compares reports. `baseline` is the index of the report that regressions and fixes refer to.
+/// Compares reports. `baseline` is the index of the report that regressions and fixes refer to. See
+/// [`Comparison::allow_lost`] for checks that may be lost.
 #[must_use]
 pub fn compare(reports: &[&Report], baseline: Option<usize>) -> Comparison {
     let baseline = baseline.filter(|&b| b < reports.len());
     let groups = aligned(reports);
-    let scenarios = parallel::map(groups.len(), |n| group(&groups[n], baseline));
-    Comparison { schema: SCHEMA.to_owned(), columns: columns(reports), baseline, scenarios }
+    let mut scenarios = parallel::map(groups.len(), |n| group(&groups[n], baseline));
+    lost::explain_missing(&mut scenarios, reports, baseline);
+    let columns = columns(reports, &scenarios);
+    Comparison { schema: SCHEMA.to_owned(), columns, baseline, scenarios }
 }
 
-fn columns(reports: &[&Report]) -> Vec<Column> {
+fn columns(reports: &[&Report], scenarios: &[Group]) -> Vec<Column> {
     let slug = |text: &str| {
         let text: String = text
             .chars()
@@ -186,9 +210,14 @@ fn columns(reports: &[&Report]) -> Vec<Column> {
         }
         candidate
     };
+    let not_asked = |column: usize| {
+        let must = scenarios.iter().flat_map(|g| &g.rows).filter(|r| r.level == Level::Must);
+        must.filter(|r| r.cells[column].as_ref().is_none_or(|c| c.verdict == Verdict::Skipped)).count()
+    };
     reports
         .iter()
-        .map(|report| {
+        .enumerate()
+        .map(|(number, report)| {
             let must = Tally::of(report.checks(), |c| c.level == Level::Must);
             let implementation = &report.implementation;
             Column {
@@ -202,6 +231,7 @@ fn columns(reports: &[&Report]) -> Vec<Column> {
                 verdict: conclusion(report).verdict,
                 must_passed: must.count(Verdict::Passed),
                 must_asked: must.total() - must.count(Verdict::Skipped),
+                must_not_asked: not_asked(number),
             }
         })
         .collect()
@@ -238,7 +268,11 @@ pub(crate) fn rows<'r>(group: &Aligned<'r>) -> Vec<(&'r str, Vec<Option<&'r Chec
                 rows.push((name, vec![None; group.len()]));
                 rows.len() - 1
             });
-            rows[at].1[column].get_or_insert(check);
+            // A report that contains a check twice is not better than the worse of the two.
+            let known = rows[at].1[column].get_or_insert(check);
+            if check.verdict > known.verdict {
+                *known = check;
+            }
         }
     }
     rows
@@ -277,7 +311,13 @@ fn row(
     let reference_cell = results[reference]?;
     let cell = |(column, result): (usize, &Option<&CheckResult>)| {
         let result = (*result)?;
-        let divergence = (result.verdict != reference_cell.verdict)
+        let is_judged = |c: &CheckResult| match c.verdict {
+            Verdict::Passed | Verdict::Failed | Verdict::Inconclusive => true,
+            // Without evidence there is nothing that could differ.
+            Verdict::Skipped | Verdict::Error => false,
+        };
+        let comparable = is_judged(result) && is_judged(reference_cell);
+        let divergence = (comparable && result.verdict != reference_cell.verdict)
             .then(|| {
                 let here = slots(evidence_index[column].as_ref()?, result);
                 let there = slots(evidence_index[reference].as_ref()?, reference_cell);
@@ -287,12 +327,18 @@ fn row(
         Some(Cell {
             verdict: result.verdict,
             reason: result.reason.clone(),
+            missing_feature: result
+                .feature
+                .as_ref()
+                .filter(|_| result.verdict == Verdict::Skipped)
+                .map(ToString::to_string),
             movement: before.filter(|_| Some(column) != baseline).and_then(|b| movement(b, result.verdict)),
             divergence,
         })
     };
     let cells: Vec<Option<Cell>> = results.iter().enumerate().map(cell).collect();
-    let differs = cells.iter().flatten().any(|c| c.verdict != reference_cell.verdict);
+    let lost = lost::in_row(before, &cells, baseline);
+    let differs = !lost.is_empty() || cells.iter().flatten().any(|c| c.verdict != reference_cell.verdict);
     Some(Row {
         name: name.to_owned(),
         level: first.level,
@@ -301,6 +347,7 @@ fn row(
         section: first.section.clone(),
         differs,
         cells,
+        lost,
     })
 }
 
@@ -308,6 +355,7 @@ const fn movement(before: Verdict, now: Verdict) -> Option<Movement> {
     match (before, now) {
         (Verdict::Passed, Verdict::Failed | Verdict::Inconclusive) => Some(Movement::Regression),
         (Verdict::Failed | Verdict::Inconclusive, Verdict::Passed) => Some(Movement::Fix),
+        (Verdict::Passed, Verdict::Skipped | Verdict::Error) => Some(Movement::Lost),
         (
             Verdict::Passed | Verdict::Failed | Verdict::Inconclusive | Verdict::Skipped | Verdict::Error,
             Verdict::Passed | Verdict::Failed | Verdict::Inconclusive | Verdict::Skipped | Verdict::Error,

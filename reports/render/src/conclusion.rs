@@ -34,8 +34,11 @@ pub fn conclusion(report: &Report) -> Conclusion {
             parts.push(text(n));
         }
     };
-    count(unexpected.count(Verdict::Failed), &|n| format!("{n} of {} failed", of_must(executed_must)));
-    count(unexpected.count(Verdict::Inconclusive), &|n| format!("{} inconclusive", of_must(n)));
+    if verdict != Verdict::Passed && executed_must > 0 {
+        count(1, &|_| passed_of(must.count(Verdict::Passed), must.total()));
+    }
+    count(unexpected.count(Verdict::Failed), &|n| format!("{n} failed"));
+    count(unexpected.count(Verdict::Inconclusive), &|n| format!("{n} inconclusive"));
     let unexpectedly_passed =
         report.checks().filter(|c| c.fails_run() && c.verdict == Verdict::Passed).count();
     count(unexpectedly_passed, &|n| format!("{} passed although a failure was expected", plural(n, "check")));
@@ -58,19 +61,21 @@ pub fn conclusion(report: &Report) -> Conclusion {
                 .map(|(level, n)| format!("; {} failed", plural(n, &format!("{level} check"))))
                 .collect();
             format!("no MUST check was executed{}", others.concat())
-        } else if passed == executed_must {
-            format!("{} passed", of_must(executed_must))
         } else {
-            format!("{passed} of {} passed", of_must(executed_must))
+            passed_of(passed, must.total())
         });
     }
     let expected = report.checks().filter(|c| c.failed_as_expected()).count();
     if expected > 0 {
         parts.push(format!("{} failed as expected", plural(expected, "check")));
     }
-    let skipped = all.count(Verdict::Skipped);
-    if skipped > 0 {
-        parts.push(format!("{} skipped", plural(skipped, "check")));
+    let not_asked = must.count(Verdict::Skipped);
+    if not_asked > 0 {
+        parts.push(format!("{not_asked} not asked"));
+    }
+    let others = all.count(Verdict::Skipped) - not_asked;
+    if others > 0 {
+        parts.push(format!("{} skipped", plural(others, "SHOULD or MAY check")));
     }
     Conclusion { verdict, sentence: parts.join(", ") }
 }
@@ -110,8 +115,10 @@ pub fn skips(report: &Report) -> Vec<String> {
     lines
 }
 
-fn of_must(n: usize) -> String {
-    plural(n, "MUST check")
+/// `2 MUST checks passed` if all did, else `1 of 2 MUST checks passed`.
+fn passed_of(passed: usize, all: usize) -> String {
+    let checks = plural(all, "MUST check");
+    if passed == all { format!("{checks} passed") } else { format!("{passed} of {checks} passed") }
 }
 
 /// Whether a summary explains the check: failed, inconclusive or error, at any level.
@@ -143,7 +150,10 @@ mod tests {
     #[test]
     fn an_inconclusive_must_fails_the_run() {
         let (verdict, sentence) = concluded(|r| r.scenarios[0].checks[0].verdict = Verdict::Inconclusive);
-        assert_eq!((verdict, sentence.as_str()), (Verdict::Failed, "1 MUST check inconclusive"));
+        assert_eq!(
+            (verdict, sentence.as_str()),
+            (Verdict::Failed, "1 of 2 MUST checks passed, 1 inconclusive")
+        );
     }
 
     #[test]
@@ -164,20 +174,23 @@ mod tests {
             r.scenarios[0].checks[1].verdict = Verdict::Error;
         });
         assert_eq!(verdict, Verdict::Failed);
-        assert_eq!(sentence, "1 of 2 MUST checks failed, 1 check could not be judged");
+        assert_eq!(sentence, "0 of 2 MUST checks passed, 1 failed, 1 check could not be judged");
     }
 
     #[test]
     fn skipped_checks_are_not_counted_as_executed() {
         let (_, sentence) = concluded(|r| r.scenarios[0].checks[0].verdict = Verdict::Skipped);
-        assert_eq!(sentence, "1 MUST check passed, 1 check skipped");
+        assert_eq!(sentence, "1 of 2 MUST checks passed, 1 not asked");
     }
 
     #[test]
     fn a_run_in_which_every_check_was_skipped_is_an_error() {
         let (verdict, sentence) =
             concluded(|r| r.scenarios[0].checks.iter_mut().for_each(|c| c.verdict = Verdict::Skipped));
-        assert_eq!((verdict, sentence.as_str()), (Verdict::Error, "no check was judged, 3 checks skipped"));
+        assert_eq!(
+            (verdict, sentence.as_str()),
+            (Verdict::Error, "no check was judged, 2 not asked, 1 SHOULD or MAY check skipped")
+        );
     }
 
     #[test]

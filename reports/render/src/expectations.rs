@@ -150,6 +150,7 @@ impl Expectations {
                 ));
             }
         }
+        report.derive_causes();
         notes
     }
 }
@@ -191,7 +192,8 @@ mod tests {
         let mut report = report(Verdict::Passed);
         read(ENTRY).apply(&mut report, TODAY);
         assert_eq!(report.exit_code(), 1);
-        assert_eq!(conclusion(&report).sentence, "1 check passed although a failure was expected");
+        let sentence = "2 MUST checks passed, 1 check passed although a failure was expected";
+        assert_eq!(conclusion(&report).sentence, sentence);
     }
 
     #[test]

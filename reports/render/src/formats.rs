@@ -9,7 +9,7 @@ mod markdown;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::terminal::{OutputStyle, summary};
+use crate::terminal::{Detail, OutputStyle, summary};
 use meshproof_model::report::Report;
 
 /// A format.
@@ -102,7 +102,8 @@ impl Format {
             Self::BadgeSvg => Ok(badge::svg(report)),
             Self::Text => {
                 let mut text = Vec::new();
-                summary(&mut text, report, None, OutputStyle::PLAIN).map_err(|e| failed(e.to_string()))?;
+                summary(&mut text, report, None, OutputStyle::PLAIN, Detail::Full)
+                    .map_err(|e| failed(e.to_string()))?;
                 String::from_utf8(text).map_err(|e| failed(e.to_string()))
             }
         }

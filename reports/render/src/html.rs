@@ -6,6 +6,7 @@
 //! [`visible`](meshproof_model::visible), which makes hidden characters visible. The full evidence is packed
 //! for the page's script, which inserts it as text. The Content-Security-Policy forbids everything else.
 
+mod causes;
 mod chart;
 mod comparison;
 mod conformance;
@@ -17,7 +18,7 @@ mod parts;
 mod request_path;
 mod timeline;
 
-pub use comparison::comparison;
+pub use comparison::{comparison, page_of as comparison_page};
 pub use conformance::html;
 pub use kills::kill_matrix;
 

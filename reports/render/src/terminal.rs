@@ -5,13 +5,15 @@
 mod comparison;
 mod escape;
 mod progress;
+mod screen;
 mod style;
 mod summary;
+mod suspects;
 
 #[cfg(test)]
 mod tests;
 
 pub use comparison::comparison;
 pub use progress::{Progress, Verbosity};
-pub use style::OutputStyle;
-pub use summary::summary;
+pub use style::{Colour, OutputStyle};
+pub use summary::{Detail, summary};

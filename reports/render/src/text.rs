@@ -57,6 +57,16 @@ pub fn plural(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
+/// How many of the MUST checks passed, and how many were not asked: `45 of 129 MUST checks passed, 84 not asked`.
+#[must_use]
+pub fn asked(passed: usize, asked: usize, not_asked: usize) -> String {
+    let all = plural(asked + not_asked, "MUST check");
+    match not_asked {
+        0 => format!("{passed} of {all} passed"),
+        n => format!("{passed} of {all} passed, {n} not asked"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

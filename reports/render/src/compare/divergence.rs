@@ -48,12 +48,25 @@ impl Divergence {
     }
 }
 
-/// Pieces are paired by side and kind, in the order in which they were recorded. Proxies write their logs at
-/// arbitrary times, so only the order within one side and kind is meaningful. A field that one of the two
-/// checks names as the cause of its failure comes before all others, which may be unrelated.
+/// Pieces are paired by role, side, kind and step, in the order in which they were recorded. The role is that of their
+/// request: the one that the check is about, or its control. Proxies write their logs at arbitrary times, so only the
+/// order within one side and kind is meaningful. A field that one of the two checks names as the cause of its failure
+/// comes before all others, which may be unrelated.
 pub(super) fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Divergence> {
     let mut keys: Vec<&EvidenceSlot> = ours.keys().chain(theirs.keys()).collect();
-    keys.sort_unstable();
+    let time = |key: &EvidenceSlot| ours.get(key).or_else(|| theirs.get(key)).map(|c| c.step_index);
+    keys.sort_unstable_by(|a, b| {
+        (a.control, a.position, &a.place, a.order, a.kind, time(a), &a.step, a.number).cmp(&(
+            b.control,
+            b.position,
+            &b.place,
+            b.order,
+            b.kind,
+            time(b),
+            &b.step,
+            b.number,
+        ))
+    });
     keys.dedup();
     let found = |key: &EvidenceSlot, field: &str, here: Option<String>, there: Option<String>| {
         let quoted = |text: Option<String>| text.map(|t| clipped(&t, MAX_QUOTED).into_owned());
@@ -66,7 +79,11 @@ pub(super) fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Di
             there: quoted(there),
         }
     };
-    let mut first = None;
+    // A check that failed early cites fewer steps. That is a divergence only if there is no other.
+    let is_reached = |slots: &Slots, key: &EvidenceSlot| {
+        slots.keys().any(|k| (k.control, &k.step) == (key.control, &key.step))
+    };
+    let (mut first, mut last) = (None, None);
     for key in keys {
         match (ours.get(key), theirs.get(key)) {
             (Some(mine), Some(other)) => {
@@ -82,31 +99,38 @@ pub(super) fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Di
                 }
             }
             (Some(mine), None) => {
-                first.get_or_insert_with(|| found(key, "", Some(in_short(&mine.points)), None));
+                let place = if is_reached(theirs, key) { &mut first } else { &mut last };
+                place.get_or_insert_with(|| found(key, "", Some(in_short(&mine.points)), None));
             }
             (None, Some(other)) => {
-                first.get_or_insert_with(|| found(key, "", None, Some(in_short(&other.points))));
+                let place = if is_reached(ours, key) { &mut first } else { &mut last };
+                place.get_or_insert_with(|| found(key, "", None, Some(in_short(&other.points))));
             }
             (None, None) => {}
         }
     }
-    first
+    first.or(last)
 }
 
-/// The place of a piece of evidence: side, kind, and its number among those of the same side and kind.
-/// Ordered as the request path.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The place of a piece of evidence: its role, side, kind and step, and its number among those that share them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct EvidenceSlot {
+    /// Whether it belongs to the control.
+    control: bool,
     position: u8,
     place: String,
     order: u8,
     kind: &'static str,
+    /// The title of the step during which it was recorded. Another version of a scenario may have more steps, so the
+    /// number of the step does not identify it.
+    step: String,
     number: usize,
 }
 
 /// The content of one slot.
 pub(super) struct SlotContent {
     points: Vec<ComparableField>,
+    step_index: usize,
     /// The fields that the check names as the cause of its failure.
     named: Vec<String>,
 }
@@ -117,23 +141,26 @@ pub(super) type Slots = HashMap<EvidenceSlot, SlotContent>;
 pub(super) fn slots(index: &EvidenceIndex<'_>, check: &CheckResult) -> Slots {
     let scenario = index.scenario();
     let selected = index.of_check(check);
-    let mut counts: HashMap<(String, &'static str), usize> = HashMap::new();
+    let mut counts: HashMap<(bool, String, &'static str, usize), usize> = HashMap::new();
     let mut slots = HashMap::new();
     for item in &selected.pieces {
         let place = evidence_text::side(&item.piece.side, scenario);
         let kind = comparable::kind(&item.piece.fact);
-        let number = counts.entry((place.clone(), kind)).or_default();
+        let step_index = item.piece.step;
+        let number = counts.entry((item.control, place.clone(), kind, step_index)).or_default();
         let slot = EvidenceSlot {
+            control: item.control,
             position: item.piece.side.path_position(),
             place,
             order: order(kind),
             kind,
+            step: scenario.steps.get(step_index).map(|s| s.title.clone()).unwrap_or_default(),
             number: *number,
         };
         *number += 1;
         let points = comparable::fields(&item.piece.fact);
         let named = comparable::named(check, &item.piece.id, &points);
-        slots.insert(slot, SlotContent { points, named });
+        slots.insert(slot, SlotContent { points, step_index, named });
     }
     slots
 }

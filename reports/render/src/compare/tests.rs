@@ -173,6 +173,146 @@ fn a_baseline_distinguishes_regressions_from_fixes() {
     assert_eq!(movement(&base(), &base()), None);
 }
 
+/// What the second report lost since the first: how, why, and whether that was allowed.
+fn lost_since(before: &Report, now: &Report, allowed: &[&str]) -> (usize, Vec<(String, LostCheck)>) {
+    let mut comparison = compare(&[before, now], Some(0));
+    let allowed: Vec<String> = allowed.iter().map(|a| (*a).to_owned()).collect();
+    comparison.allow_lost(&allowed);
+    let lost = comparison.lost().map(|(s, r, l)| (format!("{s}/{}", r.name), l.clone())).collect();
+    (comparison.regressions(), lost)
+}
+
+fn stored(change: impl FnOnce(&mut Report)) -> Report {
+    // Through JSON, as a comparison reads its reports.
+    let mut report = base();
+    change(&mut report);
+    meshproof_model::from_json(meshproof_model::to_json(&report).unwrap().as_bytes()).unwrap()
+}
+
+#[test]
+fn a_check_that_passed_and_is_now_skipped_missing_or_an_error_is_lost() {
+    let (skipped, error) = (Verdict::Skipped, Verdict::Error);
+    let with = |verdict| stored(|r| r.scenarios[0].checks[1].verdict = verdict);
+    let missing = stored(|r| drop(r.scenarios[0].checks.remove(1)));
+    for (now, how) in
+        [(with(skipped), HowLost::Skipped), (with(error), HowLost::Error), (missing, HowLost::Missing)]
+    {
+        let (regressions, lost) = lost_since(&base(), &now, &[]);
+        assert_eq!((regressions, lost.len()), (1, 1), "{how:?}");
+        assert_eq!((lost[0].0.as_str(), lost[0].1.how), ("sidecar-origination:target-port/sni-is-host", how));
+    }
+}
+
+#[test]
+fn a_check_that_did_not_pass_in_the_baseline_cannot_be_lost() {
+    for verdict in [Verdict::Failed, Verdict::Inconclusive, Verdict::Skipped, Verdict::Error] {
+        let before = stored(|r| r.scenarios[0].checks[1].verdict = verdict);
+        let now = stored(|r| drop(r.scenarios[0].checks.remove(1)));
+        assert_eq!(lost_since(&before, &now, &[]), (0, vec![]), "{verdict}");
+    }
+}
+
+#[test]
+fn every_check_of_a_missing_scenario_is_lost() {
+    let now = stored(|r| r.scenarios[0].id = "another".to_owned());
+    let (regressions, lost) = lost_since(&base(), &now, &[]);
+    assert_eq!((regressions, lost.len()), (3, 3));
+    assert_eq!(lost[0].1.reason, "The report does not contain sidecar-origination:target-port.");
+}
+
+#[test]
+fn the_checks_of_a_renamed_configuration_are_lost_until_the_old_name_is_allowed() {
+    let now = stored(|r| r.scenarios[0].configuration = "renamed".to_owned());
+    let (regressions, lost) = lost_since(&base(), &now, &[]);
+    assert_eq!(regressions, 3);
+    assert!(
+        lost[0].1.reason.contains("It contains sidecar-origination:renamed with the same checks"),
+        "{lost:?}"
+    );
+    let (regressions, lost) = lost_since(&base(), &now, &["sidecar-origination:target-port"]);
+    assert_eq!((regressions, lost.len()), (0, 3), "what is allowed is still shown");
+}
+
+#[test]
+fn what_may_be_lost_is_named_by_scenario_configuration_and_check() {
+    let now = stored(|r| r.scenarios.clear());
+    for (allowed, regressions) in [
+        ("sidecar-origination", 0),
+        ("sidecar-origination/sni-is-host", 2),
+        ("sidecar-origination:target-port/sni-is-host", 2),
+        ("sidecar-origination:other", 3),
+        ("sidecar-originatio", 3),
+        ("sni-is-host", 3),
+    ] {
+        assert_eq!(lost_since(&base(), &now, &[allowed]).0, regressions, "{allowed}");
+    }
+    let mut comparison = compare(&[&base(), &now], Some(0));
+    let notes = comparison.allow_lost(&["sidecar-origination:target-port/sni-is-hst".to_owned()]);
+    assert!(notes[0].contains("did you mean sidecar-origination:target-port/sni-is-host"), "{notes:?}");
+}
+
+#[test]
+fn checks_that_a_column_did_not_ask_are_counted() {
+    let mut now = stored(|r| drop(r.scenarios[0].checks.remove(1)));
+    now.scenarios[0].checks[0].verdict = Verdict::Skipped;
+    let columns = compare(&[&base(), &now], None).columns;
+    let numbers = |c: &Column| (c.must_passed, c.must_asked, c.must_not_asked);
+    assert_eq!((numbers(&columns[0]), numbers(&columns[1])), ((2, 2, 0), (0, 0, 2)));
+}
+
+/// A request that failed as it must, then one that succeeded. The other implementation failed in the first one.
+#[test]
+fn the_request_under_test_is_compared_with_itself_and_not_with_the_control() {
+    let with = |step_of_control: usize, status: u16, marked: bool| {
+        let mut report = base();
+        let scenario = &mut report.scenarios[0];
+        let piece = |scenario: &mut ScenarioResult, from: usize, id: &str, step: usize, status: u16| {
+            let mut piece = scenario.evidence[from].clone();
+            (piece.id, piece.token, piece.step) =
+                (EvidenceId(id.to_owned()), Some(format!("token-{id}")), step);
+            let Fact::Exchange(exchange) = &mut piece.fact else { unreachable!() };
+            exchange.hops.truncate(1);
+            let meshproof_model::HopResult::Response(response) = &mut exchange.hops[0].result else {
+                unreachable!()
+            };
+            response.status = status;
+            scenario.evidence.push(piece);
+        };
+        piece(scenario, 2, "control", step_of_control, 200);
+        piece(scenario, 2, "tested", 1, status);
+        let id = |id: &str| EvidenceId(id.to_owned());
+        let check = &mut scenario.checks[1];
+        check.evidence = vec![id("tested")];
+        if status >= 400 {
+            check.evidence.push(id("control"));
+            check.control_evidence = if marked { vec![id("control")] } else { vec![] };
+        } else {
+            check.verdict = Verdict::Failed;
+        }
+        report
+    };
+    // By the role that the report states, and in an old report by the step.
+    for (step_of_control, marked) in [(1, true), (0, false)] {
+        let (good, bad) = (with(step_of_control, 503, marked), with(step_of_control, 200, marked));
+        let comparison = compare(&[&good, &bad], Some(0));
+        let cell = comparison.scenarios[0].rows[1].cells[1].as_ref().unwrap();
+        let wanted = "workload sleep, exchange, status: 200 instead of 503";
+        assert_eq!(cell.divergence.as_ref().map(Divergence::sentence).as_deref(), Some(wanted));
+    }
+}
+
+#[test]
+fn a_skipped_cell_names_the_missing_feature_and_has_no_divergence() {
+    let other = changed(|s| {
+        s.checks[1].verdict = Verdict::Skipped;
+        s.checks[1].feature = Some(meshproof_model::Feature::MeshMtls.into());
+        s.checks[1].evidence.clear();
+    });
+    let comparison = compare(&[&base(), &other], None);
+    let cell = comparison.scenarios[0].rows[1].cells[1].as_ref().unwrap();
+    assert_eq!((cell.missing_feature.as_deref(), &cell.divergence), (Some("mesh-mtls"), &None));
+}
+
 #[test]
 fn a_column_label_contains_the_variant_and_no_other_details() {
     let mut envoy = base();

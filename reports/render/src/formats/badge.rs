@@ -23,8 +23,11 @@ struct ShieldsEndpoint {
 fn message(report: &Report) -> (Verdict, String) {
     let verdict = conclusion(report).verdict;
     let must = Tally::of(report.checks(), |c| c.level == Level::Must);
-    let executed = must.total() - must.count(Verdict::Skipped);
-    (verdict, format!("{verdict} {}/{executed} MUST", must.count(Verdict::Passed)))
+    let not_asked = match must.count(Verdict::Skipped) {
+        0 => String::new(),
+        n => format!(", {n} not asked"),
+    };
+    (verdict, format!("{verdict} {}/{} MUST{not_asked}", must.count(Verdict::Passed), must.total()))
 }
 
 const fn colour(verdict: Verdict) -> (&'static str, &'static str) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
+use meshproof_model::evidence::Fact;
 use meshproof_model::report::{CheckResult, Report, ScenarioResult, Verdict};
 use meshproof_model::visible::{block, clipped, line};
 
@@ -46,9 +47,24 @@ fn suite(report: &Report, scenario: &ScenarioResult) -> TestSuite {
 fn case(scenario: &ScenarioResult, check: &CheckResult) -> TestCase {
     let mut case = TestCase::new(text(&check.id), status(scenario, check));
     case.set_classname(text(&scenario.selector()));
+    case.set_time(Duration::from_micros(time_of(scenario, check)));
     case.add_property(Property::new("level", check.level.to_string()));
     case.add_property(Property::new("section", text(&check.section)));
     case
+}
+
+/// The time of the exchanges that the check rests on, in microseconds. Several checks can rest on one exchange.
+fn time_of(scenario: &ScenarioResult, check: &CheckResult) -> u64 {
+    let exchanges = check.evidence.iter().filter_map(|id| match &scenario.evidence(id)?.fact {
+        Fact::Exchange(exchange) => Some(exchange.duration_us),
+        Fact::AccessLog(_)
+        | Fact::Connection(_)
+        | Fact::Request(_)
+        | Fact::Change(_)
+        | Fact::Credential(_)
+        | Fact::Note { .. } => None,
+    });
+    exchanges.fold(0, u64::saturating_add)
 }
 
 fn status(scenario: &ScenarioResult, check: &CheckResult) -> TestCaseStatus {

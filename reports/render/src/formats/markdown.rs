@@ -31,6 +31,7 @@ pub(super) fn markdown(report: &Report) -> String {
             span(why, 300)
         );
     }
+    causes(&mut out, report);
     score(&mut out, report);
     scenarios(&mut out, report);
     let unresolved = || {
@@ -68,6 +69,39 @@ pub(super) fn markdown(report: &Report) -> String {
         span(&report.run.command, 600)
     );
     out
+}
+
+/// How many causes are listed.
+const MAX_CAUSES: usize = 10;
+
+/// What the failures have in common, and the known faults that fit.
+fn causes(out: &mut String, report: &Report) {
+    let causes: Vec<_> = report.causes.iter().filter(|c| c.unexpected().next().is_some()).collect();
+    for (number, cause) in causes.iter().take(MAX_CAUSES).enumerate() {
+        let count = plural(cause.unexpected().count(), "check");
+        let up = cause.consequence_of.as_ref().and_then(|up| causes.iter().position(|c| c.id == *up));
+        let probably = up.map(|up| format!(" (probably a consequence of {})", up + 1)).unwrap_or_default();
+        let _infallible = writeln!(out, "{}. {}: {count}{probably}", number + 1, span(&cause.title, 400));
+    }
+    if causes.len() > MAX_CAUSES {
+        let _infallible =
+            writeln!(out, "\n… and {}; see the report.", plural(causes.len() - MAX_CAUSES, "more cause"));
+    }
+    if let Some(diagnosis) = &report.diagnosis {
+        let _infallible = match diagnosis.suspects.first() {
+            Some(first) => writeln!(
+                out,
+                "\nLikely fault: {} ({} %): {}",
+                span(&first.fault, 100),
+                first.score,
+                span(&first.description, 300)
+            ),
+            None => writeln!(out, "\nNo known fault fits what failed."),
+        };
+    }
+    if !causes.is_empty() {
+        out.push('\n');
+    }
 }
 
 fn score(out: &mut String, report: &Report) {

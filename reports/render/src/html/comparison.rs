@@ -4,34 +4,41 @@ use maud::{Markup, html};
 
 use super::parts::{badge, brief, class, legend, level, link, terms};
 use super::{pack, page};
-use crate::compare::{Cell, Comparison, Group, Movement, Row, aligned, compare, rows};
+use crate::compare::{Cell, Comparison, Group, LostCheck, Movement, Row, aligned, compare, rows};
 use crate::parallel;
-use crate::text::{plural, symbol};
+use crate::text::{asked, plural, symbol};
 use meshproof_model::report::Report;
 
 /// Renders the page. With `evidence`, the page contains the evidence of each cell; without it, only the
 /// verdicts.
 #[must_use]
 pub fn comparison(reports: &[&Report], baseline: Option<usize>, evidence: bool) -> String {
-    let comparison = compare(reports, baseline);
+    page_of(&compare(reports, baseline), reports, evidence)
+}
+
+/// As [`comparison`], for a comparison that was computed already, with what it allows to be lost.
+#[must_use]
+pub fn page_of(comparison: &Comparison, reports: &[&Report], evidence: bool) -> String {
     let data = if evidence { packed(reports) } else { vec![] };
     let title = format!("{} compared", plural(reports.len(), "implementation"));
     let body = html! {
         a.skip href="#matrix" { "Skip to the matrix" }
         main {
-            (head(&comparison, &title))
+            (head(comparison, &title))
             (bar())
-            div.matrix-scroll tabindex="0" role="group" aria-label="Matrix" { (matrix(&comparison)) }
+            div.matrix-scroll tabindex="0" role="group" aria-label="Matrix" { (matrix(comparison)) }
             (legend(&[
                 ("first divergence", "The first field in which the evidence of two cells differs, in the \
                     order of the request path. A field that a check names as the cause of its failure comes \
                     before all others."),
                 ("regression", "The check passed in the baseline and does not pass now."),
+                ("lost", "The check passed in the baseline and is now skipped, missing or an error. A lost check is a \
+                    regression, unless --allow-lost names it."),
                 ("fix", "The check did not pass in the baseline and passes now."),
             ]))
             (terms())
         }
-        (dialog(&comparison))
+        (dialog(comparison))
         noscript { p.banner {
             "Without JavaScript, this page shows every verdict. The query and the evidence need JavaScript. \
             The page and the JSON of each report contain the evidence too." } }
@@ -57,7 +64,10 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
                     (if differ == 1 { "has" } else { "have" }) " different verdicts."
                 @if comparison.baseline.is_some() {
                     " Compared with the baseline: "
-                        strong { (plural(comparison.moved(Movement::Regression), "regression")) } ", "
+                        strong { (plural(comparison.regressions(), "regression")) }
+                    @let lost = comparison.lost().filter(|(_, _, l)| !l.allowed).count();
+                    @if lost > 0 { ", of which " strong { (plural(lost, "lost check")) } }
+                    ", "
                     strong { (plural(comparison.moved(Movement::Fix), "check")) } " fixed."
                 }
             }
@@ -66,8 +76,8 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
                     li class=(format!("card {}", class(column.verdict))) {
                         h3 { (brief(&column.label(), 160)) }
                         p {
-                            (badge(column.verdict)) " " (column.must_passed) " of " (column.must_asked)
-                                " MUST checks passed"
+                            (badge(column.verdict)) " "
+                            (asked(column.must_passed, column.must_asked, column.must_not_asked))
                             @if comparison.baseline == Some(number) { " · " strong { "baseline" } }
                         }
                         p.soft { "target " (brief(&column.target, 40)) ", run " (brief(&column.run, 40)) ", "
@@ -103,7 +113,8 @@ fn bar() -> Markup {
                         dt { code { "scenario:gateway" } } dd {
                             "The name of the scenario contains this text." }
                         dt { code { "is:different" } } dd { "The verdicts differ. Also: "
-                            code { "is:control" } ", " code { "is:regression" } ", " code { "is:fix" } "." }
+                            code { "is:control" } ", " code { "is:regression" } ", " code { "is:lost" } ", "
+                            code { "is:fix" } "." }
                         dt { "a word" } dd { "The name, requirement or section of the check contains this \
                             word." }
                     }
@@ -146,19 +157,35 @@ fn one(row: &Row) -> Markup {
         tr data-d[row.differs] data-c[row.control] {
             th scope="row" { (level(row.level, false)) " " (brief(&row.name, 120))
                 span.sr { ": " (brief(&row.requirement, 300)) " " (brief(&row.section, 120)) } }
-            @for cell in &row.cells { @match cell { Some(cell) => (verdict(cell)), None => td { "·" } } }
+            @for (column, cell) in row.cells.iter().enumerate() {
+                @match (cell, row.lost_in(column)) {
+                    (Some(cell), lost) => (verdict(cell, lost)),
+                    // Text alone: only a cell with evidence can be opened.
+                    (None, Some(lost)) => { td.missing title=(brief(&lost.reason, 300)) { "· " (lost_mark(lost)) } }
+                    (None, None) => { td { "·" } }
+                }
+            }
         }
     }
 }
 
-fn verdict(cell: &Cell) -> Markup {
+const fn lost_mark(lost: &LostCheck) -> &'static str {
+    if lost.allowed { "lost (allowed)" } else { "⊘ lost" }
+}
+
+fn verdict(cell: &Cell, lost: Option<&LostCheck>) -> Markup {
     html! {
         td class=(class(cell.verdict)) {
-            button { (symbol(cell.verdict)) " " (cell.verdict) @match cell.movement {
-                Some(Movement::Regression) => { " " span.moved { "▼ regression" } },
-                Some(Movement::Fix) => { " " span.moved { "▲ fix" } },
-                None => {},
-            } }
+            button {
+                (symbol(cell.verdict)) " " (cell.verdict)
+                @if let Some(feature) = &cell.missing_feature { " (" (brief(feature, 40)) ")" }
+                @match (cell.movement, lost) {
+                    (Some(Movement::Regression), _) => { " " span.moved { "▼ regression" } },
+                    (Some(Movement::Fix), _) => { " " span.moved { "▲ fix" } },
+                    (Some(Movement::Lost), Some(lost)) => { " " span.moved { (lost_mark(lost)) } },
+                    (Some(Movement::Lost) | None, _) => {},
+                }
+            }
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The page of one report.
 
+use std::collections::HashSet;
+
 use maud::{Markup, html};
 use meshproof_model::feature::ReportedFeature;
 
+use super::causes::{self, Anchors};
 use super::manifests::{self, ChangeKind, ChangeView, DiffLine};
 use super::parts::{anchor, badge, brief, class, command, legend, level, line, link, term, terms};
 use super::{chart, pack, page, request_path, timeline};
@@ -14,25 +17,38 @@ use crate::text::{Micros, plural, symbol};
 use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Tally, Verdict, variants};
 
 /// How many lines of one manifest's difference are shown. The packed evidence has the whole manifest.
-const MAX_LINES: usize = 200;
+const MAX_LINES: usize = 80;
+
+/// How much of a reason is shown, in characters. The report's JSON has the whole text.
+const MAX_TEXT: usize = 2_500;
 
 /// Renders the page of one report: the overall result, the failures, and every check with its evidence.
 #[must_use]
 pub fn html(report: &Report) -> String {
     let name = format!("{} {}", report.implementation.name, report.implementation.version);
-    let rendered = rendered(report);
+    let anchors = anchors(report);
+    let shown: HashSet<&str> =
+        report.causes.iter().filter_map(|c| c.example()).map(|c| c.check.as_str()).collect();
+    let rendered = rendered(report, &shown);
+    let passed = conclusion(report).verdict == Verdict::Passed;
     let body = html! {
         a.skip href="#failures" { "Skip to the failures" }
         main {
             (head(report, &name))
-            (failures(report))
-            (cards(report))
-            section.time aria-labelledby="time" {
-                h2 #time { "Time per scenario" }
-                (chart::chart(report))
-            }
+            (failures(report, &anchors))
             (filter())
-            @for (markup, _) in &rendered { (markup) }
+            details.part open[passed] {
+                summary { h2 { (scenarios_title(report)) } }
+                (cards(report))
+            }
+            details.part #all-checks {
+                summary { h2 { "Every check with its evidence" } }
+                @for (markup, _) in &rendered { (markup) }
+            }
+            details.part {
+                summary { h2 #time { "Time per scenario" } }
+                section.time aria-labelledby="time" { (chart::chart(report)) }
+            }
             (legend(&[]))
             (terms())
         }
@@ -46,10 +62,35 @@ pub fn html(report: &Report) -> String {
 }
 
 /// The sections with their packed evidence, rendered in parallel.
-fn rendered(report: &Report) -> Vec<(Markup, String)> {
+fn rendered(report: &Report, shown: &HashSet<&str>) -> Vec<(Markup, String)> {
     parallel::map(report.scenarios.len(), |n| {
-        (section(n, &report.scenarios[n]), pack::scenario(&report.scenarios[n]))
+        (section(n, &report.scenarios[n], shown), pack::scenario(&report.scenarios[n]))
     })
+}
+
+fn full_id(scenario: &ScenarioResult, check: &CheckResult) -> String {
+    format!("{}/{}", scenario.selector(), scenario.check_name(check))
+}
+
+fn anchors(report: &Report) -> Anchors<'_> {
+    let all = report.scenarios.iter().enumerate().flat_map(|(n, s)| {
+        s.checks.iter().enumerate().map(move |(i, c)| (full_id(s, c), (check_id(n, i, s, c), c)))
+    });
+    // Of two checks with one id, the first is the one that a link finds.
+    let mut anchors = Anchors::new();
+    for (id, found) in all {
+        anchors.entry(id).or_insert(found);
+    }
+    anchors
+}
+
+/// `Scenarios: 3 of 52 did not pass`.
+fn scenarios_title(report: &Report) -> String {
+    let bad = report.scenarios.iter().filter(|s| match s.verdict() {
+        Verdict::Failed | Verdict::Inconclusive | Verdict::Error => true,
+        Verdict::Passed | Verdict::Skipped => false,
+    });
+    format!("Scenarios: {} of {} did not pass", bad.count(), report.scenarios.len())
 }
 
 fn section_id(number: usize, scenario: &ScenarioResult) -> String {
@@ -133,7 +174,7 @@ fn score(report: &Report) -> Markup {
 }
 
 /// Every check that needs attention, with its reason and a link to it.
-fn failures(report: &Report) -> Markup {
+fn failures(report: &Report, anchors: &Anchors<'_>) -> Markup {
     let all = || {
         report.scenarios.iter().enumerate().flat_map(|(n, s)| {
             s.checks
@@ -153,7 +194,13 @@ fn failures(report: &Report) -> Markup {
                 @if judged(report) == 0 { "No check was judged." }
                     @else { "None. No check failed, and no environment or suite error occurred." }
             } }
-            @if !unexpected.is_empty() { (list(&unexpected)) }
+            (causes::cards(report, anchors))
+            @if let Some(diagnosis) = &report.diagnosis { (causes::diagnosis(diagnosis)) }
+            @let others: Vec<_> = unexpected.into_iter().filter(|(_, _, _, c)| match c.verdict {
+                Verdict::Failed | Verdict::Inconclusive => false,
+                Verdict::Passed | Verdict::Skipped | Verdict::Error => true,
+            }).collect();
+            @if !others.is_empty() { (list(&others)) }
             @if !expected.is_empty() {
                 details { summary { (plural(expected.len(), "expected failure")) } (list(&expected)) }
             }
@@ -163,8 +210,8 @@ fn failures(report: &Report) -> Markup {
             } }
             @let skips = skips(report);
             @if !skips.is_empty() {
-                h3 { "Skipped checks" }
-                ul.skips { @for reason in &skips { li { (brief(reason, 700)) } } }
+                details { summary { "Checks that were skipped, by reason" }
+                    ul.skips { @for reason in &skips { li { (brief(reason, 700)) } } } }
             }
         }
     }
@@ -256,7 +303,7 @@ fn filter() -> Markup {
     }
 }
 
-fn section(number: usize, scenario: &ScenarioResult) -> Markup {
+fn section(number: usize, scenario: &ScenarioResult, shown: &HashSet<&str>) -> Markup {
     let evidence_index = EvidenceIndex::of(scenario);
     let history = manifests::history(scenario);
     html! {
@@ -270,7 +317,10 @@ fn section(number: usize, scenario: &ScenarioResult) -> Markup {
                     @if let Some(step) = &fault.step { span.soft { " (in step “" (line(step)) "”)" } }
                 }
             }
-            @if let Some((check, picture)) = request_path::of_scenario(scenario, &evidence_index) {
+            // A check that shows a cause has a picture of its own.
+            @let has_example = scenario.checks.iter().any(|c| shown.contains(full_id(scenario, c).as_str()));
+            @if let Some((check, picture)) =
+                request_path::of_scenario(scenario, &evidence_index).filter(|_| !has_example) {
                 figure {
                     div.scroll tabindex="0" role="group" aria-label="Request path" { (picture.draw()) }
                     figcaption { "Request path of " (brief(scenario.check_name(check), 200))
@@ -279,7 +329,7 @@ fn section(number: usize, scenario: &ScenarioResult) -> Markup {
             }
             h3 { "Checks" }
             @for (index, check) in scenario.checks.iter().enumerate() {
-                (one(number, index, scenario, &evidence_index, &history, check)) }
+                (one(Place { number, index }, scenario, &evidence_index, &history, check, shown)) }
             (changes(number, scenario, &history))
             (surroundings(scenario))
         }
@@ -298,19 +348,33 @@ fn last_change<'h, 'r>(
     history.iter().enumerate().find(|(_, view)| view.index == index)
 }
 
-fn one(
+/// Where a check is in the report.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The scenario.
     number: usize,
+    /// The check in it.
     index: usize,
+}
+
+/// How many pieces of evidence a check shows that is not the example of a cause. More would make the page too large.
+const MAX_PIECES: usize = 6;
+
+fn one(
+    Place { number, index }: Place,
     scenario: &ScenarioResult,
     evidence_index: &EvidenceIndex<'_>,
     history: &[ChangeView<'_>],
     check: &CheckResult,
+    shown: &HashSet<&str>,
 ) -> Markup {
+    let is_example = shown.contains(full_id(scenario, check).as_str());
+    let most = if is_example { usize::MAX } else { MAX_PIECES };
     let selected = evidence_index.of_check(check);
     let attention = needs_attention(check) || check.fails_run();
     html! {
         details.check id=(check_id(number, index, scenario, check)) data-verdict=(check.verdict)
-            data-level=(check.level) open[attention] {
+            data-level=(check.level) open[is_example] {
             summary {
                 (badge(check.verdict)) " " strong { (brief(scenario.check_name(check), 200)) } " "
                     (level(check.level, check.control))
@@ -319,7 +383,7 @@ fn one(
             }
             div.body {
                 p class=(format!("reason {}", class(check.verdict))) {
-                    strong { (symbol(check.verdict)) " Reason: " } (line(&check.reason)) }
+                    strong { (symbol(check.verdict)) " Reason: " } (brief(&check.reason, MAX_TEXT)) }
                 dl {
                     dt { "requirement" } dd { (line(&check.requirement)) }
                     dt { "document" } dd { (link(&scenario.document.url, &scenario.document.title)) ", “"
@@ -330,7 +394,7 @@ fn one(
                     } @else {
                         dt { "✓ expected" } dd.want { (line(&check.expected)) }
                         dt { (if attention { "✗ seen" } else { "✓ seen" }) } dd
-                            class=(if attention { "got" } else { "" }) { (line(&check.seen)) }
+                            class=(if attention { "got" } else { "" }) { (brief(&check.seen, MAX_TEXT)) }
                     }
                     @if let Some(expected) = &check.expected_failure {
                         dt { (term("expected failure", "expected failure")) }
@@ -342,20 +406,22 @@ fn one(
                     @match last_change(scenario, evidence_index, history, check) {
                         Some((at, view)) => {
                             dt { "last change" } dd { a href=(format!("#change-{number}-{at}")) {
-                                (brief(&evidence_text::headline(&scenario.evidence[view.index].fact), 300)) } }
-                            dt { "in force" } dd { @if view.in_force.is_empty() { "nothing" }
-                                (brief(&view.in_force.join(", "), 1_000)) }
+                                (brief(&evidence_text::headline(&scenario.evidence[view.index].fact), 160)) } }
+                            @if is_example {
+                                dt { "in force" } dd { @if view.in_force.is_empty() { "nothing" }
+                                    (brief(&view.in_force.join(", "), 1_000)) }
+                            }
                         }
                         None => { dt { "last change" } dd { "none before this evidence was recorded" } }
                     }
                 }
                 h4 { (term("evidence", "Evidence")) }
-                @if attention {
+                @if is_example {
                     @let picture = request_path::of_check(scenario, evidence_index, check);
                     @if !picture.is_empty() { div.scroll tabindex="0" role="group"
                         aria-label="Request path" { (picture.draw()) } }
                 }
-                (timeline::timeline(number, scenario, check, &selected))
+                (timeline::timeline(number, scenario, check, &selected, most))
                 h4 { "Repeat this check" }
                 (command(&check.repeat))
             }

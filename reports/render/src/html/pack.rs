@@ -74,9 +74,10 @@ impl TextTable {
 }
 
 /// One piece: id, time, side, kind, token, headline, rows (label and value alternate), comparable fields
-/// (name and value alternate). All numbers are indices into the texts.
+/// (name and value alternate), the number and the title of its step. All numbers except that of the step are indices
+/// into the texts.
 #[derive(Serialize)]
-struct PackedEvidence(usize, usize, usize, usize, usize, usize, Vec<usize>, Vec<usize>);
+struct PackedEvidence(usize, usize, usize, usize, usize, usize, Vec<usize>, Vec<usize>, usize, usize);
 
 fn piece(
     texts: &mut TextTable,
@@ -132,13 +133,16 @@ fn piece(
         texts.line(&evidence_text::headline(&piece.fact), token),
         rows,
         fields,
+        piece.step,
+        texts.line(scenario.steps.get(piece.step).map_or("", |s| s.title.as_str()), None),
     )
 }
 
 /// One check: reason, expected, seen, repeat, the indices of its evidence, the indices that the verdict rests
-/// on, and the fields that it failed for (index of the piece and field name alternate).
+/// on, the fields that it failed for (index of the piece and field name alternate), and the indices of its control's
+/// evidence.
 #[derive(Serialize)]
-struct PackedCheck(usize, usize, usize, usize, Vec<usize>, Vec<usize>, Vec<usize>);
+struct PackedCheck(usize, usize, usize, usize, Vec<usize>, Vec<usize>, Vec<usize>, Vec<usize>);
 
 fn judged(texts: &mut TextTable, evidence_index: &EvidenceIndex<'_>, check: &CheckResult) -> PackedCheck {
     let selected = evidence_index.of_check(check);
@@ -160,6 +164,7 @@ fn judged(texts: &mut TextTable, evidence_index: &EvidenceIndex<'_>, check: &Che
         selected.pieces.iter().map(|b| b.index).collect(),
         decides,
         named,
+        selected.pieces.iter().filter(|b| b.control).map(|b| b.index).collect(),
     )
 }
 

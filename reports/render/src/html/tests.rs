@@ -141,7 +141,7 @@ fn the_page_contains_conclusion_score_requirement_document_evidence_and_command(
     let page = html(&sample::report());
     for wanted in [
         "<h1>Istio 1.30.1</h1>",
-        "2 of 7 MUST checks failed",
+        "3 of 9 MUST checks passed, 2 failed",
         "<td class=\"failed\">2</td>",
         "exactly one response, 200, and no redirect anywhere",
         "href=\"https://istio.io/latest/docs/tasks/traffic-management/egress/egress-tls-origination/\"",
@@ -171,7 +171,7 @@ fn checks_that_need_attention_are_open_and_others_closed() {
 fn the_failures_come_before_the_scenarios() {
     let page = html(&sample::report());
     let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
-    assert!(at("2 of 7 MUST checks failed") < at(">Failures<"));
+    assert!(at("3 of 9 MUST checks passed, 2 failed") < at(">Failures<"));
     assert!(at(">Failures<") < at("id=\"scenarios\""));
 }
 

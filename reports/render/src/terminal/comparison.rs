@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use super::escape::{cut, line, no_command};
 use super::style::OutputStyle;
-use crate::compare::{Cell, Comparison, Movement, Row};
-use crate::text::{plural, symbol};
+use crate::compare::{Cell, Comparison, LostCheck, Movement, Row};
+use crate::text::{asked, plural, symbol};
 use meshproof_model::report::Verdict;
 
 /// The width of one verdict.
@@ -28,13 +28,12 @@ pub fn comparison(
         let baseline = if comparison.baseline == Some(number) { ", the baseline" } else { "" };
         writeln!(
             out,
-            "{:>3} {} ({}, run {}){baseline}: {verdict}, {} of {} passed",
+            "{:>3} {} ({}, run {}){baseline}: {verdict}, {}",
             number + 1,
             style.bold(&no_command(&cut(&name, 60))),
             line(&column.target),
             line(&column.run),
-            column.must_passed,
-            plural(column.must_asked, "MUST check")
+            asked(column.must_passed, column.must_asked, column.must_not_asked)
         )?;
     }
     for group in &comparison.scenarios {
@@ -52,15 +51,27 @@ pub fn comparison(
     let have = if differ == 1 { "has" } else { "have" };
     write!(out, "\n{differ} of {} {have} different verdicts", plural(total, "check"))?;
     if comparison.baseline.is_some() {
-        let (worse, better) = (comparison.moved(Movement::Regression), comparison.moved(Movement::Fix));
-        write!(
-            out,
-            "; compared with the baseline: {}, {} fixed",
-            plural(worse, "regression"),
-            plural(better, "check")
-        )?;
+        write!(out, "; {}", since_baseline(comparison))?;
     }
     writeln!(out)
+}
+
+/// `compared with the baseline: 3 regressions (2 of them lost checks), 1 check fixed`.
+fn since_baseline(comparison: &Comparison) -> String {
+    let (allowed, lost): (Vec<_>, Vec<_>) = comparison.lost().partition(|(_, _, l)| l.allowed);
+    let of_them = match lost.len() {
+        0 => String::new(),
+        n => format!(" ({n} of them {})", if n == 1 { "a lost check" } else { "lost checks" }),
+    };
+    let allowed = match allowed.len() {
+        0 => String::new(),
+        n => format!(", {} lost as allowed", plural(n, "check")),
+    };
+    format!(
+        "compared with the baseline: {}{of_them}{allowed}, {} fixed",
+        plural(comparison.regressions(), "regression"),
+        plural(comparison.moved(Movement::Fix), "check")
+    )
 }
 
 fn write_row(out: &mut impl Write, row: &Row, style: OutputStyle) -> io::Result<()> {
@@ -82,8 +93,7 @@ fn write_row(out: &mut impl Write, row: &Row, style: OutputStyle) -> io::Result<
         writeln!(out)?;
     }
     for (number, cell) in row.cells.iter().enumerate() {
-        let Some(cell) = cell else { continue };
-        remark(out, number, cell, style)?;
+        remark(out, number, row.lost_in(number), cell.as_ref(), style)?;
     }
     Ok(())
 }
@@ -95,18 +105,27 @@ fn painted(style: OutputStyle, verdict: Option<Verdict>, text: &str) -> String {
     }
 }
 
-fn remark(out: &mut impl Write, number: usize, cell: &Cell, style: OutputStyle) -> io::Result<()> {
-    let moved = match cell.movement {
+fn remark(
+    out: &mut impl Write,
+    number: usize,
+    lost: Option<&LostCheck>,
+    cell: Option<&Cell>,
+    style: OutputStyle,
+) -> io::Result<()> {
+    let moved = match cell.and_then(|c| c.movement) {
         Some(Movement::Regression) => "regression; ",
         Some(Movement::Fix) => "fixed; ",
-        None => "",
+        Some(Movement::Lost) | None => "",
     };
-    let text = match &cell.divergence {
-        Some(divergence) => {
+    let text = match (lost, cell) {
+        (Some(lost), _) if lost.allowed => format!("lost, which is allowed: {}", lost.reason),
+        (Some(lost), _) => format!("lost: {}", lost.reason),
+        (None, Some(Cell { divergence: Some(divergence), .. })) => {
             format!("{moved}first divergence from {}: {}", divergence.with + 1, divergence.sentence())
         }
-        None if moved.is_empty() => return Ok(()),
-        None => moved.trim_end_matches("; ").to_owned(),
+        (None, Some(Cell { verdict: Verdict::Skipped | Verdict::Error, reason, .. })) => reason.clone(),
+        (None, Some(_)) if !moved.is_empty() => moved.trim_end_matches("; ").to_owned(),
+        (None, Some(_) | None) => return Ok(()),
     };
     let options =
         textwrap::Options::new(style.width.max(40)).initial_indent("      ").subsequent_indent("        ");

@@ -13,16 +13,21 @@ use meshproof_model::report::{ScenarioResult, Tally, Verdict};
 pub enum Verbosity {
     /// Nothing.
     Quiet,
-    /// One line per scenario.
+    /// A few lines: the first scenarios that do not pass, and how far the run is.
     #[default]
     Normal,
+    /// One line per scenario.
+    Scenarios,
     /// One line per scenario and one line per check.
     Verbose,
 }
 
+/// How many scenarios that do not pass have a line of their own with [`Verbosity::Normal`].
+const LISTED: usize = 3;
+
 /// Shows the events of a run.
 ///
-/// Each finished scenario is one permanent line. On a terminal, a last line shows what is running and is
+/// Each finished scenario is one permanent line; with [`Verbosity::Normal`] only the first few that do not pass. On a terminal, a last line shows what is running and is
 /// redrawn in place. Checks (with [`Verbosity::Verbose`]) are shown when their scenario finishes, because
 /// some verdicts are final only then, and because the lines of concurrent scenarios would otherwise be mixed.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub struct Progress<W> {
     verbosity: Verbosity,
     scenarios: usize,
     finished: usize,
+    /// How many scenarios that did not pass have a line.
+    listed: usize,
     running: Vec<RunningScenario>,
     shown: bool,
 }
@@ -45,7 +52,16 @@ struct RunningScenario {
 impl<W: Write> Progress<W> {
     /// Nothing is written before the first event.
     pub const fn new(out: W, style: OutputStyle, verbosity: Verbosity) -> Self {
-        Self { out, style, verbosity, scenarios: 0, finished: 0, running: Vec::new(), shown: false }
+        Self {
+            out,
+            style,
+            verbosity,
+            scenarios: 0,
+            finished: 0,
+            listed: 0,
+            running: Vec::new(),
+            shown: false,
+        }
     }
 
     /// Shows one event.
@@ -104,6 +120,37 @@ impl<W: Write> Progress<W> {
 
     fn scenario(&mut self, result: &ScenarioResult) -> io::Result<()> {
         let verdict = result.verdict();
+        if self.verbosity == Verbosity::Normal {
+            return self.in_short(result, verdict);
+        }
+        self.line_of(result, verdict)
+    }
+
+    /// The first few scenarios that do not pass. Where the progress line cannot be redrawn, also how far the run is, four times.
+    fn in_short(&mut self, result: &ScenarioResult, verdict: Verdict) -> io::Result<()> {
+        let is_bad = match verdict {
+            Verdict::Failed | Verdict::Inconclusive | Verdict::Error => true,
+            Verdict::Passed | Verdict::Skipped => false,
+        };
+        if is_bad && self.listed < LISTED {
+            self.listed += 1;
+            self.line_of(result, verdict)?;
+            if self.listed == LISTED {
+                writeln!(
+                    self.out,
+                    "{}",
+                    self.style.dim("Further failures are in the summary; -v lists every scenario.")
+                )?;
+            }
+        }
+        let quarter = |finished: usize| 4 * finished / self.scenarios.max(1);
+        if !self.style.live && self.scenarios >= 8 && quarter(self.finished) > quarter(self.finished - 1) {
+            writeln!(self.out, "{} of {} scenarios finished", self.finished, self.scenarios)?;
+        }
+        Ok(())
+    }
+
+    fn line_of(&mut self, result: &ScenarioResult, verdict: Verdict) -> io::Result<()> {
         let tally = Tally::of(&result.checks, |_| true);
         let counts: Vec<_> = Verdict::ALL
             .iter()
@@ -125,7 +172,7 @@ impl<W: Write> Progress<W> {
                 writeln!(self.out, "    {verdict} {:6} {}: {reason}", check.level, line(&check.id))?;
             }
         }
-        for fault in &result.faults {
+        for fault in result.faults.iter().filter(|_| self.verbosity != Verbosity::Normal) {
             let text = self.style.verdict(Verdict::Error, &format!("error: {}", line(&fault.message)));
             writeln!(self.out, "    {text}")?;
         }

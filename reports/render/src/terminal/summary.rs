@@ -7,6 +7,7 @@ use textwrap::Options;
 
 use super::escape::{block, cut, line, no_command};
 use super::style::OutputStyle;
+use super::{screen, suspects};
 use crate::conclusion::{conclusion, needs_attention, skips};
 use crate::evidence_text;
 use crate::text::{Micros, plural, symbol};
@@ -24,9 +25,27 @@ const EVIDENCE_LINES: usize = 6;
 /// How many pieces of evidence are shown for one check.
 const EVIDENCE_PIECES: usize = 12;
 
-/// Writes the summary: the implementation, the counts by level, every check that needs attention with its
-/// evidence, the path of the report, and the overall result in one line. `report_path` is the report that the
-/// reader can open.
+/// How much a summary shows of the failures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// The verdict line and the causes: at most 15 lines.
+    Quiet,
+    /// One screen of at most 50 lines: counts, causes with their checks folded, likely faults, page and command.
+    #[default]
+    Screen,
+    /// The screen, and for each cause the story of one check with its evidence.
+    Stories,
+    /// Every check that needs attention with its evidence.
+    Full,
+}
+
+/// The longest summary of [`Detail::Quiet`].
+pub(super) const QUIET_LINES: usize = 15;
+
+/// The longest summary of [`Detail::Screen`]. With the lines of the progress, a run prints at most 60.
+pub(super) const SCREEN_LINES: usize = 50;
+
+/// Writes the summary, and at its end the overall result in one line. `report_path` is the report that the reader can open.
 ///
 /// # Errors
 /// The output cannot be written to.
@@ -35,8 +54,18 @@ pub fn summary(
     report: &Report,
     report_path: Option<&str>,
     style: OutputStyle,
+    detail: Detail,
 ) -> io::Result<()> {
-    Summary { out, style }.write(report, report_path)
+    let mut summary = Summary { out, style };
+    match detail {
+        Detail::Quiet => summary.quiet(report),
+        Detail::Screen => summary.screen(report, report_path, SCREEN_LINES),
+        Detail::Stories => {
+            summary.stories(report)?;
+            summary.screen(report, report_path, SCREEN_LINES)
+        }
+        Detail::Full => summary.write(report, report_path),
+    }
 }
 
 /// If at least this many other checks have the same verdict and reason, only the first is shown in full.
@@ -88,6 +117,67 @@ impl<W: Write> Summary<'_, W> {
         self.expectations(report)?;
         self.faults(report)?;
         self.end(report, report_path)
+    }
+
+    fn quiet(&mut self, report: &Report) -> io::Result<()> {
+        let mut end = Vec::new();
+        Summary { out: &mut end, style: self.style }.verdict(report)?;
+        let end = String::from_utf8_lossy(&end).into_owned();
+        let left = QUIET_LINES.saturating_sub(end.lines().count());
+        let mut lines = screen::errors(report, self.style, 4.min(left));
+        let left = left - lines.len().min(left);
+        lines.extend(screen::expectations(report, self.style, 3.min(left)));
+        let left = left - lines.len().min(left);
+        lines.extend(screen::causes(report, self.style, left, true));
+        lines.iter().try_for_each(|l| writeln!(self.out, "{l}"))?;
+        write!(self.out, "{end}")
+    }
+
+    fn screen(&mut self, report: &Report, report_path: Option<&str>, most: usize) -> io::Result<()> {
+        let (mut head, mut end) = (Vec::new(), Vec::new());
+        let mut upper = Summary { out: &mut head, style: self.style };
+        upper.head(report)?;
+        upper.table(report)?;
+        if report.exit_code() == 0 {
+            upper.skipped(report)?;
+        }
+        Summary { out: &mut end, style: self.style }.end(report, report_path)?;
+        let (head, end) = (String::from_utf8_lossy(&head), String::from_utf8_lossy(&end));
+        let left = |lines: &[String]| {
+            most.saturating_sub(head.lines().count() + end.lines().count() + lines.len() + 2)
+        };
+        let mut lines = screen::errors(report, self.style, 10.min(left(&[])));
+        lines.extend(screen::expectations(report, self.style, 4.min(left(&lines))));
+        let suspects = suspects::lines(report, self.style, 12);
+        let for_causes = left(&lines).saturating_sub(suspects.len());
+        lines.extend(screen::causes(report, self.style, for_causes, false));
+        if !suspects.is_empty() && !lines.is_empty() {
+            lines.push(String::new());
+        }
+        lines.extend(suspects);
+        write!(self.out, "{head}")?;
+        if !lines.is_empty() {
+            writeln!(self.out)?;
+        }
+        lines.iter().try_for_each(|l| writeln!(self.out, "{l}"))?;
+        write!(self.out, "{end}")
+    }
+
+    /// One check of each cause with its evidence.
+    fn stories(&mut self, report: &Report) -> io::Result<()> {
+        let all: Vec<_> =
+            report.scenarios.iter().flat_map(|s| s.checks.iter().map(move |c| (s, c))).collect();
+        for cause in report.causes.iter().filter(|c| c.unexpected().next().is_some()) {
+            let Some(example) = cause.example() else { continue };
+            let id = |s: &ScenarioResult, c: &CheckResult| format!("{}/{}", s.selector(), s.check_name(c));
+            let found = all.iter().find(|(s, c)| needs_attention(c) && id(s, c) == example.check);
+            let Some((scenario, check)) = found else { continue };
+            let title = format!("{} ({})", line(&cause.title), plural(cause.checks.len(), "check"));
+            writeln!(self.out)?;
+            self.wrapped("", &title)?;
+            self.check(scenario, check, &mut None)?;
+        }
+        Ok(())
     }
 
     fn head(&mut self, report: &Report) -> io::Result<()> {
@@ -281,6 +371,11 @@ impl<W: Write> Summary<'_, W> {
             self.command("report", path)?;
         }
         self.command("repeat", &report.run.command)?;
+        self.verdict(report)
+    }
+
+    /// The overall result in one line.
+    fn verdict(&mut self, report: &Report) -> io::Result<()> {
         let conclusion = conclusion(report);
         let word = conclusion.verdict.to_string().to_uppercase();
         let plain = format!("{} {word}", symbol(conclusion.verdict));

@@ -1,4 +1,6 @@
 use super::escape::cut;
+use super::style::Facts;
+use super::summary::{QUIET_LINES, SCREEN_LINES};
 use super::*;
 use meshproof_model::event::Event;
 use meshproof_model::report::{CheckResult, Level, Report, Verdict};
@@ -8,8 +10,82 @@ const COLOUR: OutputStyle = OutputStyle { colour: true, live: true, width: 100 }
 
 fn summarised(report: &Report, style: OutputStyle) -> String {
     let mut out = Vec::new();
-    summary(&mut out, report, Some("meshproof-report/index.html"), style).unwrap();
+    summary(&mut out, report, Some("meshproof-report/index.html"), style, Detail::Full).unwrap();
     String::from_utf8(out).unwrap()
+}
+
+fn in_detail(report: &Report, width: usize, detail: Detail) -> String {
+    let mut out = Vec::new();
+    let style = OutputStyle { width, ..OutputStyle::PLAIN };
+    summary(&mut out, report, Some("meshproof-report/index.html"), style, detail).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// A report in which very many checks fail for very many causes.
+fn catastrophe() -> Report {
+    let mut report = sample::report();
+    let scenario = report.scenarios[0].clone();
+    for n in 0..60 {
+        let mut more = scenario.clone();
+        more.id = format!("scenario-{n}");
+        for (m, check) in more.checks.iter_mut().enumerate() {
+            (check.id, check.verdict) =
+                (format!("scenario-{n}/{}-{m}", "long-name".repeat(8)), Verdict::Failed);
+            check.reason = "word ".repeat(200);
+        }
+        more.faults = report.scenarios[1].faults.clone();
+        report.scenarios.push(more);
+    }
+    report.derive_causes();
+    report
+}
+
+#[test]
+fn a_failure_fits_one_screen_whatever_fails() {
+    for report in [sample::report(), catastrophe()] {
+        for width in [40, 80, 120] {
+            let text = in_detail(&report, width, Detail::Screen);
+            assert!(text.lines().count() <= SCREEN_LINES, "{width}: {}", text.lines().count());
+            assert!(text.lines().last().unwrap_or_default().len() > 3);
+            let text = in_detail(&report, width, Detail::Quiet);
+            assert!(text.lines().count() <= QUIET_LINES, "{width}: {}\n{text}", text.lines().count());
+        }
+    }
+}
+
+#[test]
+fn screen_of_failures() {
+    insta::assert_snapshot!(in_detail(&sample::report(), 80, Detail::Screen));
+}
+
+#[test]
+fn quiet_summary_of_failures() {
+    insta::assert_snapshot!(in_detail(&sample::report(), 80, Detail::Quiet));
+}
+
+#[test]
+fn a_passing_run_prints_the_same_in_every_detail_but_quiet() {
+    let full = in_detail(&sample::passing(), 100, Detail::Full);
+    for detail in [Detail::Screen, Detail::Stories] {
+        assert_eq!(in_detail(&sample::passing(), 100, detail), full);
+    }
+    assert_eq!(in_detail(&sample::passing(), 100, Detail::Quiet), "✓ PASSED: 2 MUST checks passed\n");
+}
+
+#[test]
+fn the_stories_show_one_check_per_cause_with_its_evidence() {
+    let report = sample::report();
+    let text = in_detail(&report, 100, Detail::Stories);
+    assert_eq!(text.matches("  requirement  ").count(), report.causes.len());
+    assert!(text.contains("external service edition.cnn.com"));
+}
+
+#[test]
+fn a_normal_run_has_few_lines_of_progress() {
+    let mut report = catastrophe();
+    report.scenarios.iter_mut().for_each(|s| s.faults.clear());
+    let text = shown(&events(&report), OutputStyle::PLAIN, Verbosity::Normal);
+    assert!(text.lines().count() <= 10, "{text}");
 }
 
 fn events(report: &Report) -> Vec<Event> {
@@ -135,7 +211,7 @@ fn untrusted_text_is_never_a_github_workflow_command() {
 
 #[test]
 fn plain_progress_is_one_line_per_scenario() {
-    insta::assert_snapshot!(shown(&events(&sample::report()), OutputStyle::PLAIN, Verbosity::Normal));
+    insta::assert_snapshot!(shown(&events(&sample::report()), OutputStyle::PLAIN, Verbosity::Scenarios));
 }
 
 #[test]
@@ -170,7 +246,7 @@ fn live_progress_redraws_one_line_in_place() {
     let mut report = sample::report();
     report.scenarios.truncate(2);
     let text =
-        shown(&events(&report), OutputStyle { colour: false, live: true, width: 60 }, Verbosity::Normal);
+        shown(&events(&report), OutputStyle { colour: false, live: true, width: 60 }, Verbosity::Scenarios);
     insta::assert_snapshot!(text.replace('\r', "<CR>").replace("\x1b[2K", "<ERASE>"));
     assert!(text.ends_with("\r\x1b[2K") || text.ends_with('\n'), "the progress line was not removed");
 }
@@ -184,13 +260,26 @@ fn the_progress_line_is_removed_when_a_run_stops_early() {
 }
 
 #[test]
-fn colour_needs_a_terminal_that_supports_it() {
-    let colour =
-        |terminal, dumb, no_colour| OutputStyle::from_facts(terminal, dumb, no_colour, Some(80)).colour;
-    assert!(colour(true, false, false));
-    assert!(!colour(false, false, false));
-    assert!(!colour(true, true, false));
-    assert!(!colour(true, false, true));
+fn colour_needs_a_terminal_that_supports_it_or_a_wish() {
+    let facts = Facts {
+        terminal: true,
+        dumb: false,
+        no_colour: false,
+        force_colour: false,
+        columns: Some(80),
+        colour: Colour::Auto,
+    };
+    let colour = |facts: Facts| OutputStyle::from_facts(&facts).colour;
+    assert!(colour(facts));
+    assert!(!colour(Facts { terminal: false, ..facts }));
+    assert!(!colour(Facts { dumb: true, ..facts }));
+    assert!(!colour(Facts { no_colour: true, ..facts }));
+    assert!(colour(Facts { terminal: false, force_colour: true, ..facts }));
+    assert!(!colour(Facts { no_colour: true, force_colour: true, ..facts }), "NO_COLOR is the stronger wish");
+    assert!(colour(Facts { no_colour: true, terminal: false, colour: Colour::Always, ..facts }));
+    assert!(!colour(Facts { force_colour: true, colour: Colour::Never, ..facts }));
+    assert!(!OutputStyle::from_facts(&Facts { terminal: false, colour: Colour::Always, ..facts }).live);
+    assert_eq!(OutputStyle::from_facts(&Facts { terminal: false, columns: Some(72), ..facts }).width, 72);
 }
 
 #[test]

@@ -29,7 +29,7 @@ async function unpack(element) {
 
 /** A piece of a block, with its text numbers replaced by the texts. */
 function piece(data, column, index) {
-  const [id, at, side, kind, token, headline, rows, fields] = data.k[column].p[index];
+  const [id, at, side, kind, token, headline, rows, fields, step, title] = data.k[column].p[index];
   const own = data.s[token];
   const text = (n) => data.s[n].replaceAll("\u0001", own);
   const pairs = (list) => {
@@ -39,7 +39,7 @@ function piece(data, column, index) {
   };
   return {
     id: data.s[id], at: data.s[at], side: data.s[side], kind: data.s[kind], token: own,
-    headline: text(headline), rows: pairs(rows), fields: pairs(fields),
+    headline: text(headline), rows: pairs(rows), fields: pairs(fields), step, title: data.s[title],
   };
 }
 

@@ -18,7 +18,7 @@ const table = bodies.flatMap((body) => {
 
 /** The verdicts of a row, read from its cells on first use. Most rows of a large matrix are never used. */
 function verdicts(row) {
-  row.verdicts ??= [...row.element.cells].slice(1).map((cell) => cell.className || "missing");
+  row.verdicts ??= [...row.element.cells].slice(1).map((cell) => cell.classList[0] ?? "missing");
   return row.verdicts;
 }
 
@@ -57,7 +57,8 @@ function term(name, values) {
   if (name === "is") {
     const kinds = {
       different: (row) => row.differs, control: (row) => row.control,
-      regression: (row) => row.element.textContent.includes("▼"), fix: (row) => row.element.textContent.includes("▲"),
+      regression: (row) => row.element.textContent.includes("▼"),
+      lost: (row) => row.element.textContent.includes("⊘"), fix: (row) => row.element.textContent.includes("▲"),
     };
     const wrong = only(Object.keys(kinds));
     return wrong === undefined ? (row) => values.some((value) => kinds[value](row)) : `“is:${wrong}” is unknown. Use is:${Object.keys(kinds).join(", is:")}.`;
@@ -125,29 +126,33 @@ function neighbour(row, column) {
 
 const order = (piece) => (piece.side.startsWith("workload") ? 1 : piece.side.startsWith("proxy") ? 2 : /^(external|mesh) service/.test(piece.side) ? 3 : 0);
 
-/** The pieces of a cell by side, kind and number, paired in the same way as in the comparison itself. */
+/** The pieces of a cell by role, side, kind, step and number, paired in the same way as in the comparison itself. */
 function slots(data, column, number) {
   const judged = data.k[column]?.c[number];
   if (!judged) return null;
-  const [reason, expected, seen, repeat, story, decides, named] = judged;
+  const [reason, expected, seen, repeat, story, decides, named, controls] = judged;
   const counts = new Map();
   const found = new Map();
   for (const index of story) {
     const one = piece(data, column, index);
-    const kind = one.side + "\u0001" + one.kind;
-    const nth = counts.get(kind) ?? 0;
-    counts.set(kind, nth + 1);
+    one.control = controls.includes(index);
+    const kind = [one.control ? 1 : 0, order(one), one.side, one.kind === "connection" ? 0 : 1, one.kind].join("\u0001");
+    const group = kind + "\u0001" + one.title;
+    const nth = counts.get(group) ?? 0;
+    counts.set(group, nth + 1);
+    const number = String(nth).padStart(4, "0");
+    one.sort = [kind, String(one.step).padStart(4, "0"), number].join("\u0001");
     one.decides = decides.includes(index);
     one.named = new Set(named.filter((_, n) => n % 2 === 1 && named[n - 1] === index).map((n) => data.s[n]));
-    const key = [order(one), one.side, one.kind === "connection" ? 0 : 1, one.kind, String(nth).padStart(4, "0")].join("\u0001");
-    found.set(key, one);
+    found.set(group + "\u0001" + number, one);
   }
   const text = (n) => data.s[n];
   return { reason: text(reason), expected: text(expected), seen: text(seen), repeat: text(repeat), found };
 }
 
 function pairs(here, there) {
-  const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+  const sort = (key) => (here?.found.get(key) ?? there.found.get(key)).sort;
+  const compare = (a, b) => (sort(a) < sort(b) ? -1 : sort(a) > sort(b) ? 1 : 0);
   const all = [...new Set([...(here?.found.keys() ?? []), ...(there?.found.keys() ?? [])])].sort(compare);
   return all.map((key) => [here?.found.get(key), there?.found.get(key)]);
 }
@@ -163,14 +168,18 @@ function fieldsOf(a, b) {
 /** The first divergence of two cells: a field that a check failed for, otherwise the first in the order of the request path. */
 function divergence(all) {
   let first = null;
+  let last = null;
+  // A check that failed early cites fewer steps. That is a divergence only if there is no other.
+  const reached = (one, side) => all.some((pair) => pair[side] && pair[side].control === one.control && pair[side].title === one.title);
   for (const [a, b] of all) {
     for (const [field, left, right] of fieldsOf(a, b)) {
       if (left === right) continue;
       if (a && b && (a.named.has(field) || b.named.has(field))) return { one: a, field };
-      first ??= { one: a ?? b, field };
+      if ((a && b) || reached(a ?? b, a ? 1 : 0)) first ??= { one: a ?? b, field };
+      else last ??= { one: a ?? b, field };
     }
   }
-  return first;
+  return first ?? last;
 }
 
 /** A value for readers. An empty list differs from missing evidence. */
@@ -217,7 +226,7 @@ function compared(data, row, column, beside) {
     const shown = a ?? b;
     // What is alike stays folded, so that the divergence is in sight.
     const slot = el("details", "slot");
-    const title = el("summary", "", el("strong", "", shown.side + ", " + shown.kind), (a?.decides || b?.decides) ? " ● decides" : "");
+    const title = el("summary", "", el("strong", "", shown.side + ", " + shown.kind + (shown.control ? " (control)" : "")), (a?.decides || b?.decides) ? " ● decides" : "");
     slot.append(title);
     let identical = true;
     const fields = el("table", "fields");

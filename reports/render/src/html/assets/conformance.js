@@ -37,7 +37,20 @@ function apply() {
   for (const section of document.querySelectorAll("section.scenario")) {
     section.hidden = Boolean(narrowed) && !section.querySelector("details.check:not([hidden])");
   }
-  $("count").textContent = `${shown} of ${checks.length} checks`;
+  // The causes and the cards show what the filter leaves of them.
+  for (const item of document.querySelectorAll(".cause li")) {
+    const target = document.getElementById(decode(item.querySelector("a.caused")?.hash.slice(1) ?? ""));
+    item.hidden = Boolean(target?.hidden);
+  }
+  for (const cause of document.querySelectorAll(".cause")) {
+    cause.hidden = Boolean(narrowed) && !cause.querySelector("li:not([hidden])");
+  }
+  for (const card of document.querySelectorAll(".card")) {
+    const section = document.getElementById(decode(card.querySelector("a")?.hash.slice(1) ?? ""));
+    card.hidden = Boolean(section?.hidden);
+  }
+  if (narrowed) $("all-checks").open = true;
+  $("count").textContent = `${shown} of ${checks.length} checks` + (shown === 0 ? ": nothing matches. Clear the search or choose “all”" : "");
 }
 
 function store() {
