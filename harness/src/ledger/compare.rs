@@ -81,7 +81,7 @@ fn request(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Vec
     }
     if asked.hop.messages != r.messages && r.status == 101 {
         found.push(FieldDifference::of(
-            Field::RequestBody,
+            Field::Message,
             ValueKind::Other,
             messages(&asked.hop.messages),
             messages(&r.messages),
@@ -259,7 +259,7 @@ fn answer(
     }
     if sent.messages != response.messages {
         found.push(FieldDifference::of(
-            Field::ResponseBody,
+            Field::Message,
             ValueKind::Other,
             messages(&sent.messages),
             messages(&response.messages),
