@@ -95,6 +95,8 @@ fn refused(url: &str) -> Exchange {
         headers: Vec::new(),
         body_bytes: None,
         body_sha256: None,
+        trailers: Vec::new(),
+        messages: Vec::new(),
         tls: None,
         result: HopResult::Error(error),
     };

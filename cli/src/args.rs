@@ -9,8 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::timeouts::{Timeout, UnknownTimeout};
 use meshproof_model::Level;
+use meshproof_model::verification::Severity;
 use meshproof_render::formats::Format;
 use meshproof_render::terminal::{Colour, Detail};
+use meshproof_render::verification::VerificationFormat;
 use meshproof_targets::cluster::{GATEWAY_NAMESPACE, Options, image, label, live};
 
 /// Checks what a service mesh really does when it originates TLS for an application.
@@ -32,6 +34,7 @@ Examples:
   meshproof run SCENARIO/CHECK                  Run one check; `meshproof list` shows the names
   meshproof explain SCENARIO/CHECK              Show what a check requires, and why
   meshproof run --target reference:no-sni       Run on a reference with one known defect, to see failures
+  meshproof verify -f manifests/ --static       Find what is wrong with your own configuration
 
 Exit codes:
   0  every MUST passed
@@ -72,6 +75,8 @@ pub enum Command {
     Explain(Explain),
     /// Show what Istio makes of resources: for each proxy its listeners, routes and clusters, or why Istio rejects them
     Plan(Plan),
+    /// Check your own Istio configuration: where each request goes, what is wrong, and how to fix it
+    Verify(Box<Verify>),
     /// Run the scenarios on references with known defects and show which checks fail (the kill matrix)
     Sabotage(Sabotage),
     /// Convert a saved report to another format
@@ -306,6 +311,86 @@ pub enum PlanFormat {
     Text,
     /// JSON, in a form that can be compared with what istiod sends its proxies
     Json,
+}
+
+/// `meshproof verify`.
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_HELP)]
+pub struct Verify {
+    /// A file or folder of Kubernetes resources in YAML or JSON, `-` for standard input; can be repeated. A folder is read with
+    /// all folders in it. Services of gateways and sidecars that the files lack are made up
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only read and plan; send no request
+    #[arg(long = "static")]
+    pub only_static: bool,
+    /// Follow one request instead, and show each decision on its way with the line of YAML that made it, for example
+    /// "sleep http://edition.cnn.com/politics"
+    #[arg(long, value_name = "PROXY URL")]
+    pub ask: Option<String>,
+    /// How to print the result: text, json, sarif, junit, markdown, github or html
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: VerificationFormat,
+    /// Also write the result in this format to this file, for example `sarif=meshproof.sarif`; can be repeated
+    #[arg(long = "write", value_name = "FORMAT=FILE", value_parser = written)]
+    pub write: Vec<(VerificationFormat, PathBuf)>,
+    /// The lowest severity of a finding that makes the exit code 1
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = FailOnSeverity::Error)]
+    pub fail_on: FailOnSeverity,
+    /// The implementation that carries the requests of the proof: `reference` or `envoy`
+    #[arg(long, value_name = "TARGET", default_value = "reference", conflicts_with = "only_static")]
+    pub target: String,
+    /// The folder for the proof's report: its page, report.json and junit.xml [default: none is written]
+    #[arg(long, value_name = "DIR", conflicts_with = "only_static")]
+    pub out: Option<PathBuf>,
+    /// The Envoy program for `--target envoy` [default: envoy on PATH]
+    #[arg(long, value_name = "PATH", env = "MESHPROOF_ENVOY")]
+    pub envoy: Option<PathBuf>,
+    /// Set a timeout of the proof, for example `request=2s`; can be repeated
+    #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = timeout)]
+    pub timeouts: Vec<(Timeout, Duration)>,
+}
+
+const VERIFY_HELP: &str = "\
+Examples:
+  meshproof verify -f manifests/                  Find what is wrong, and prove the rest with real requests
+  meshproof verify -f manifests/ --static         Only read and plan
+  helm template chart | meshproof verify -f - --static
+  kubectl get gateways,virtualservices,destinationrules,serviceentries -A -o yaml | meshproof verify -f - --static
+  meshproof verify -f app.yaml --ask \"sleep http://edition.cnn.com/politics\"
+  meshproof verify -f manifests/ --static --format github --write sarif=meshproof.sarif
+
+Exit codes:
+  0  no finding of the severity of --fail-on or above, and every check of the proof passed
+  1  there is such a finding, or a check of the proof failed or is inconclusive
+  2  the command line or the input is wrong
+  3  a file cannot be read or written, or the proof could not run";
+
+/// The lowest severity that fails the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOnSeverity {
+    /// Only errors
+    Error,
+    /// Errors and warnings
+    Warning,
+    /// Everything, notes included
+    Note,
+}
+
+impl From<FailOnSeverity> for Severity {
+    fn from(f: FailOnSeverity) -> Self {
+        match f {
+            FailOnSeverity::Error => Self::Error,
+            FailOnSeverity::Warning => Self::Warning,
+            FailOnSeverity::Note => Self::Note,
+        }
+    }
+}
+
+fn written(text: &str) -> Result<(VerificationFormat, PathBuf), String> {
+    let (format, file) =
+        text.split_once('=').ok_or("expected FORMAT=FILE, for example sarif=meshproof.sarif")?;
+    Ok((format.parse()?, PathBuf::from(file)))
 }
 
 /// `meshproof sabotage`.

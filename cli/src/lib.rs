@@ -26,6 +26,7 @@ pub mod sabotage;
 mod signals;
 pub mod suite;
 mod target;
+pub mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -79,6 +80,7 @@ pub fn run_command(suite: Suite, arguments: Arguments) -> u8 {
         Command::List(list) => catalogue::list(suite, &list),
         Command::Explain(explain) => catalogue::explain(suite, &explain),
         Command::Plan(args) => plan::command(&args),
+        Command::Verify(args) => verify::command(&args),
         Command::Sabotage(sabotage) => sabotage::command(suite, &sabotage),
         Command::Report(render) => reports::report(&render),
         Command::Compare(compare) => reports::compare(&compare),

@@ -65,6 +65,7 @@ fn act(folder: &Path, given: &[(&str, &str)]) -> Came {
         let default = match *input {
             "target" => "reference",
             "fail-on" => "must",
+            "verify-fail-on" => "error",
             "out" => "out",
             _ => "",
         };
@@ -183,4 +184,34 @@ fn a_report_of_an_earlier_step_is_not_used_for_this_step() {
         "{}",
         came.said
     );
+}
+
+#[test]
+fn the_users_own_configuration_is_verified_with_annotations_and_sarif() {
+    if !can_run() {
+        return;
+    }
+    let folder = TempDir::new().expect("a folder");
+    let wrong = "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: partner}
+spec: {hosts: [api.partner.example], resolution: DNS, ports: [{number: 443, name: https, protocol: HTTPS}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: partner}
+spec: {host: api.partner.example, trafficPolicy: {tls: {mode: SIMPLE}}}
+";
+    std::fs::create_dir(folder.path().join("my manifests")).expect("made");
+    std::fs::write(folder.path().join("my manifests/partner.yaml"), wrong).expect("written");
+    let came = act(folder.path(), &[("verify", "my manifests\n")]);
+    assert_eq!((came.code, came.output("verdict")), (Some(1), "failed"), "{}", came.said);
+    assert!(came.said.contains("::error file=my manifests/partner.yaml,line=9,"), "{}", came.said);
+    assert!(came.summary.contains("MP0002"), "{}", came.summary);
+    assert!(folder.path().join("out/meshproof.sarif").is_file());
+    let hostile = act(folder.path(), &[("verify", "$(touch pwned)")]);
+    assert_eq!((hostile.code, hostile.output("verdict")), (Some(3), "error"), "{}", hostile.said);
+    let level = act(folder.path(), &[("verify", "my manifests"), ("verify-fail-on", "$(touch pwned)")]);
+    assert_eq!(level.code, Some(2), "{}", level.said);
+    assert!(!folder.path().join("pwned").exists());
 }

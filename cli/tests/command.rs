@@ -209,6 +209,19 @@ fn a_folder_of_fixtures_without_a_replacement_causes_a_note() {
 }
 
 #[test]
+fn a_file_that_holds_no_certificate_paths_is_refused_before_the_run() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("vectors.json");
+    let shown = file.display().to_string();
+    refused(&["run", "--vectors", &shown], 2, &["--vectors", &shown]);
+    std::fs::write(&file, "{}").unwrap();
+    refused(&["run", "--vectors", &shown], 2, &["it is not a file of x509-limbo vectors", "testcases"]);
+    std::fs::write(&file, r#"{"testcases": []}"#).unwrap();
+    refused(&["run", "--vectors", &shown], 2, &["it holds no vectors"]);
+    refused(&["run", "--vectors", &shown, "--matrix", "full"], 2, &["cannot be used with"]);
+}
+
+#[test]
 fn a_run_writes_the_report_that_the_documentation_describes() {
     let out = TempDir::new().unwrap();
     let output = ran(

@@ -65,6 +65,7 @@ async fn stand_ins(hosts: Hosts) -> RealHosts {
     ] {
         let certificate = issuer.server(host).issue().unwrap();
         let spec = ExternalSpec {
+            aliases: Vec::new(),
             host: host.to_owned(),
             plain: if hosts == Hosts::WithoutRedirect {
                 PlainPort::Serve

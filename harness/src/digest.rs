@@ -1,6 +1,7 @@
 //! Digests of bodies, and a body whose digest is known in advance.
 
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -26,10 +27,9 @@ impl Sum {
     /// Lower-case hex.
     #[must_use]
     pub fn finish(self) -> String {
-        self.0.finish().as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _infallible = write!(hex, "{byte:02x}");
-            hex
-        })
+        let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+        let digest = self.0.finish();
+        digest.as_ref().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)]).collect()
     }
 }
 
@@ -57,11 +57,17 @@ pub fn sample(bytes: usize) -> Bytes {
 }
 
 /// So many bytes (at most [`MAX_SAMPLE`]) of every value, among them NUL and line ends, in an order that does not repeat for
-/// 64 KiB.
+/// 64 KiB. A longer sample begins with a shorter one.
 #[must_use]
 pub fn binary_sample(bytes: usize) -> Bytes {
-    let byte = |at: usize| u8::try_from((at.wrapping_mul(167) ^ (at >> 8)) & 0xff).unwrap_or_default();
-    (0..bytes.min(MAX_SAMPLE)).map(byte).collect::<Vec<u8>>().into()
+    static LONGEST: Mutex<Bytes> = Mutex::new(Bytes::new());
+    let bytes = bytes.min(MAX_SAMPLE);
+    let mut longest = LONGEST.lock().unwrap_or_else(PoisonError::into_inner);
+    if longest.len() < bytes {
+        let byte = |at: usize| u8::try_from((at.wrapping_mul(167) ^ (at >> 8)) & 0xff).unwrap_or_default();
+        *longest = (0..bytes.next_power_of_two().min(MAX_SAMPLE)).map(byte).collect::<Vec<u8>>().into();
+    }
+    longest.slice(..bytes)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 pub struct ExternalSpec {
     /// The host name that it answers for: `edition.cnn.com`.
     pub host: String,
+    /// Further hosts that it answers for, at the same address. The evidence names them by `host`.
+    pub aliases: Vec<String>,
     /// Whether it serves plain HTTP on port 80, and how.
     pub plain: PlainPort,
     /// Whether it serves HTTPS on port 443, and how.

@@ -38,8 +38,14 @@ pub struct ExternalServer {
 
 impl ExternalServer {
     fn of(host: String, documented: Documented) -> Self {
-        let spec =
-            ExternalSpec { host, plain: PlainPort::Closed, tls: None, pages: Vec::new(), keep_alive: true };
+        let spec = ExternalSpec {
+            host,
+            aliases: Vec::new(),
+            plain: PlainPort::Closed,
+            tls: None,
+            pages: Vec::new(),
+            keep_alive: true,
+        };
         Self { spec, documented }
     }
 
@@ -54,6 +60,13 @@ impl ExternalServer {
             http: HttpVersions::default(),
             by_name: Vec::new(),
         });
+        self
+    }
+
+    /// Answers for these hosts, too, at the same address: clients tell them apart by server name and Host. Its certificate must
+    /// hold their names. The evidence of all of them is that of the first host.
+    pub fn also_for(mut self, hosts: &[&str]) -> Self {
+        self.spec.aliases = hosts.iter().map(|host| (*host).to_owned()).collect();
         self
     }
 

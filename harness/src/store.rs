@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::delivery::Deliveries;
 use jiff::{SignedDuration, Timestamp};
 use meshproof_model::{Evidence, EvidenceId, Fact, Side};
 
@@ -18,11 +19,14 @@ pub const MAX_TEXT: usize = 16 * 1024;
 pub struct Store {
     started: Instant,
     inner: Arc<Mutex<Inner>>,
+    deliveries: Deliveries,
 }
 
 #[derive(Default)]
 struct Inner {
     evidence: Vec<Evidence>,
+    /// The number in the id of each piece of evidence, in the same order, which is ascending.
+    numbers: Vec<u64>,
     step: usize,
     dropped: u64,
     issued: u64,
@@ -38,7 +42,7 @@ impl Store {
     /// An empty store; its clock starts now.
     #[must_use]
     pub fn new() -> Self {
-        Self { started: Instant::now(), inner: Arc::default() }
+        Self { started: Instant::now(), inner: Arc::default(), deliveries: Deliveries::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -59,6 +63,12 @@ impl Store {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// How much of the answers that are on their way has reached the clients.
+    #[must_use]
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.deliveries
+    }
+
     /// Keeps one fact and returns its id. Facts beyond [`MAX_EVIDENCE`] are counted and not kept.
     #[allow(clippy::must_use_candidate, reason = "most callers do not need the id")]
     pub fn record(&self, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
@@ -73,6 +83,8 @@ impl Store {
         let id = EvidenceId(format!("e{}", inner.issued));
         if inner.evidence.len() < MAX_EVIDENCE {
             let step = inner.step;
+            let number = inner.issued;
+            inner.numbers.push(number);
             inner.evidence.push(Evidence { id: id.clone(), at_us, step, side, token, fact });
         } else {
             inner.dropped += 1;
@@ -82,17 +94,31 @@ impl Store {
 
     /// Changes a fact that is not complete yet, such as a connection whose handshake has now failed.
     pub fn amend(&self, id: &EvidenceId, change: impl FnOnce(&mut Fact)) {
-        if let Some(e) = self.lock().evidence.iter_mut().rev().find(|e| &e.id == id) {
+        let mut inner = self.lock();
+        let number = id.0.strip_prefix('e').and_then(|number| number.parse::<u64>().ok());
+        let place = number.and_then(|number| inner.numbers.binary_search(&number).ok());
+        if let Some(e) = place.and_then(|place| inner.evidence.get_mut(place)) {
             change(&mut e.fact);
         }
     }
 
-    /// Drops what was recorded from this mark on, but for these pieces. What is dropped does not count as lost.
-    pub fn retire(&self, from: usize, kept: &BTreeSet<EvidenceId>) {
+    /// Takes out what was recorded from this mark on, but for these pieces. What is taken out does not count as lost.
+    #[must_use]
+    pub fn retire(&self, from: usize, kept: &BTreeSet<EvidenceId>) -> Vec<Evidence> {
         let mut inner = self.lock();
         let from = from.min(inner.evidence.len());
         let new = inner.evidence.split_off(from);
-        inner.evidence.extend(new.into_iter().filter(|e| kept.contains(&e.id)));
+        let numbers = inner.numbers.split_off(from);
+        let mut retired = Vec::with_capacity(new.len());
+        for (e, number) in new.into_iter().zip(numbers) {
+            if kept.contains(&e.id) {
+                inner.evidence.push(e);
+                inner.numbers.push(number);
+            } else {
+                retired.push(e);
+            }
+        }
+        retired
     }
 
     /// From now on, evidence belongs to this step.
@@ -126,7 +152,9 @@ impl Store {
     /// Takes everything out, for the report.
     #[must_use]
     pub fn take(&self) -> Vec<Evidence> {
-        std::mem::take(&mut self.lock().evidence)
+        let mut inner = self.lock();
+        inner.numbers.clear();
+        std::mem::take(&mut inner.evidence)
     }
 }
 
@@ -141,4 +169,33 @@ pub fn bounded(text: &str, max: usize) -> String {
         end -= 1;
     }
     format!("{}... ({} more bytes)", &text[..end], text.len() - end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_is_amended_by_its_id_although_earlier_ones_were_dropped() {
+        let store = Store::new();
+        let note = |text: &str| Fact::Note { text: text.to_owned() };
+        let ids: Vec<EvidenceId> =
+            ["a", "b", "c", "d"].iter().map(|text| store.record(Side::Suite, None, note(text))).collect();
+        let retired = store.retire(1, &BTreeSet::from([ids[2].clone()]));
+        assert_eq!(retired.iter().map(|e| &e.id).collect::<Vec<_>>(), [&ids[1], &ids[3]]);
+        let late = store.record(Side::Suite, None, note("e"));
+        for id in ids.iter().chain([&late]) {
+            store.amend(id, |fact| {
+                if let Fact::Note { text } = fact {
+                    text.push('!');
+                }
+            });
+        }
+        let texts: Vec<String> = store
+            .take()
+            .into_iter()
+            .filter_map(|e| if let Fact::Note { text } = e.fact { Some(text) } else { None })
+            .collect();
+        assert_eq!(texts, ["a!", "c!", "e!"]);
+    }
 }

@@ -5,7 +5,7 @@ use crate::feature::Feature;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementation};
@@ -140,6 +140,23 @@ pub enum Probe {
     },
 }
 
+/// An exchange, and when it ended: others over the same connection end later.
+#[derive(Clone, Debug)]
+pub struct EndedExchange {
+    /// What happened.
+    pub exchange: Exchange,
+    /// When its answer had arrived, or failed to.
+    pub ended: Instant,
+}
+
+impl EndedExchange {
+    /// It has just ended.
+    #[must_use]
+    pub fn now(exchange: Exchange) -> Self {
+        Self { exchange, ended: Instant::now() }
+    }
+}
+
 /// One implementation's mesh, for one scenario.
 #[async_trait]
 pub trait Instance: Send + Sync {
@@ -184,11 +201,44 @@ pub trait Instance: Send + Sync {
     /// The environment's: the request could not be sent at all.
     async fn send(&self, workload: &str, request: &RequestSpec) -> Result<Exchange, TargetError>;
 
+    /// Sends requests from a workload over one connection, where the target can: over HTTP/2 at once, otherwise one after the
+    /// other. The result has their order.
+    ///
+    /// # Errors
+    /// As for [`Instance::send`].
+    async fn send_in_line(
+        &self,
+        workload: &str,
+        requests: &[RequestSpec],
+    ) -> Result<Vec<EndedExchange>, TargetError> {
+        let mut exchanges = Vec::new();
+        for request in requests {
+            exchanges.push(EndedExchange::now(self.send(workload, request).await?));
+        }
+        Ok(exchanges)
+    }
+
     /// Sends a request directly to a server or proxy, through no other proxy.
     ///
     /// # Errors
     /// The environment's.
     async fn probe(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError>;
+
+    /// Sends requests directly, as [`Instance::send_in_line`] does.
+    ///
+    /// # Errors
+    /// As for [`Instance::probe`].
+    async fn probe_in_line(
+        &self,
+        probe: &Probe,
+        requests: &[RequestSpec],
+    ) -> Result<Vec<EndedExchange>, TargetError> {
+        let mut exchanges = Vec::new();
+        for request in requests {
+            exchanges.push(EndedExchange::now(self.probe(probe, request).await?));
+        }
+        Ok(exchanges)
+    }
 
     /// Returns when the evidence of every exchange that has ended is in the store.
     ///

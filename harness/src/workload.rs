@@ -48,6 +48,8 @@ pub enum HttpChoice {
     Http1,
     /// Only HTTP/2: with prior knowledge in plain text; inside TLS only `h2` is offered.
     Http2,
+    /// HTTP/1.0 (RFC 9112, section 9.3: the connection ends after the answer). Inside TLS, `http/1.1` is offered.
+    Http10,
 }
 
 /// A certificate with which a client identifies itself.
@@ -78,8 +80,13 @@ pub struct RequestSpec {
     pub body: Bytes,
     /// How the body is sent.
     pub delivery: Delivery,
-    /// A WebSocket handshake (RFC 6455, section 4.1; HTTP/1.1) that is followed by this text message; the answer is waited for.
-    pub websocket: Option<String>,
+    /// Trailer fields after a body that is sent in pieces (RFC 9110, section 6.5).
+    pub trailers: Vec<(String, String)>,
+    /// A WebSocket handshake (RFC 6455, section 4.1; HTTP/1.1) that is followed by these text messages. Each is sent when the
+    /// one before was answered ([`answers_to`]).
+    pub websocket: Option<Vec<String>>,
+    /// How many bytes the client writes at a time until the head of its first request is written; absent: as many as it has.
+    pub segment: Option<usize>,
     /// How often the request is sent, one after the other over one connection; more than once: no redirect is followed.
     pub times: usize,
     /// Whether redirects are followed, as with `curl -L`.
@@ -108,7 +115,9 @@ impl RequestSpec {
             headers: Vec::new(),
             body: Bytes::new(),
             delivery: Delivery::default(),
+            trailers: Vec::new(),
             websocket: None,
+            segment: None,
             times: 1,
             follow_redirects: false,
             token: token.into(),
@@ -119,6 +128,17 @@ impl RequestSpec {
             accept_any_server: false,
         }
     }
+}
+
+/// What a message over a WebSocket begins with that the suite's server answers twice, the second time after a pause.
+const TWICE: &str = "twice: ";
+
+/// What the suite's server sends back for a message over a WebSocket: the message itself, and for some a second one.
+#[must_use]
+pub fn answers_to(message: &str) -> Vec<String> {
+    let mut answers = vec![message.to_owned()];
+    answers.extend(message.strip_prefix(TWICE).map(|rest| format!("again: {rest}")));
+    answers
 }
 
 /// Host and port of a URL exactly as written: document 002's application asks for

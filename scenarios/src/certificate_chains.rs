@@ -4,11 +4,13 @@
 
 mod chains;
 mod files;
+mod identity;
 mod lists;
 mod names;
 mod pki;
 mod secrets;
 
+use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
 
 use self::pki::Pki;
@@ -46,12 +48,15 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let mut held = secrets::all(&pki, placement.namespace())?;
     held.extend(lists::secrets(&pki, placement.namespace())?);
     mesh.create_secrets(held).await?;
-    mesh.apply(ways).await?;
-    mesh.apply(&[originate]).await?;
+    // As one change: the routes lead to subsets of the DestinationRule.
+    mesh.apply(&[ways, &[originate]].concat()).await?;
     let asked = cases.ask(mesh, SERVER, placement.client(mesh), pki.client.clone()).await?;
     cases.judge(mesh, &asked)?;
     if pki.client.is_some() {
         pki::client_chain(mesh, &pki, &asked).await?;
+    }
+    if mesh.has_feature(Feature::SanValidation) {
+        identity::story(mesh, &pki).await?;
     }
     files::story(mesh, &pki).await
 }

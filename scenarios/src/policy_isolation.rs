@@ -35,7 +35,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let late = clients.client("client.example.com").serial(2).issue()?;
     let secret = |name| Secret::new(placement.namespace(), name);
 
-    mesh.step("Servers that ask for a client certificate and serve everybody");
+    mesh.step("Servers that ask for a client certificate and serve clients without one");
     let server = |host: &str| -> Result<ExternalServer, Stop> {
         let certificate = public.server(host).with_san([host, EAST, WEST]).issue()?;
         let site = Site::at(host).certificate(&certificate).asking_clients_of(&clients).embedded();

@@ -7,7 +7,7 @@ use super::{ENVOY_TEXT, Field, ISTIO_1_3_TEXT, ISTIO_1_8_TEXT, ISTIO_TEXT, Unrea
 /// The bytes that a field may hold. The classes are wide: if a class lacked a text that a proxy writes, a forged reading
 /// could be the only one left.
 #[derive(Clone, Copy, Debug)]
-enum Class {
+pub(super) enum Class {
     /// Digits and the letters of an RFC 3339 time; written by the proxy alone.
     Time,
     /// Digits, or `-`; written by the proxy alone.
@@ -28,7 +28,7 @@ enum Class {
 }
 
 impl Class {
-    const fn admits(self, byte: u8) -> bool {
+    pub(super) const fn admits(self, byte: u8) -> bool {
         match self {
             Self::Time => byte.is_ascii_digit() || matches!(byte, b'T' | b'Z' | b':' | b'.' | b'+' | b'-'),
             Self::Number => byte.is_ascii_digit() || byte == b'-',
@@ -42,7 +42,7 @@ impl Class {
         }
     }
 
-    const fn may_be_empty(self) -> bool {
+    pub(super) const fn may_be_empty(self) -> bool {
         matches!(self, Self::Quoted | Self::Unquoted)
     }
 }
@@ -51,7 +51,7 @@ impl Class {
 #[derive(Debug)]
 pub(super) struct Piece {
     pub(super) field: Field,
-    class: Class,
+    pub(super) class: Class,
     pub(super) then: &'static str,
 }
 
@@ -167,8 +167,7 @@ pub(super) fn read(line: &str) -> Result<(&'static str, LogFields), Unreadable> 
     let mut only = None;
     for format in FORMATS {
         let pieces: Vec<&Piece> = format.pieces.iter().copied().flatten().collect();
-        let Some(first) = beginnings(&pieces, rest.as_bytes()) else { continue };
-        let readings = Readings::count(&pieces, &first, rest.as_bytes());
+        let Some(readings) = Readings::count(&pieces, rest.as_bytes()) else { continue };
         match (readings.total(), &only) {
             (0, _) => {}
             // The same rule distinguishes the formats: a line that fits two of them was written in one.
@@ -184,89 +183,137 @@ pub(super) fn read(line: &str) -> Result<(&'static str, LogFields), Unreadable> 
     Ok((name, fields))
 }
 
-/// The first position at which each piece can begin, as far as what comes before it decides; none where one of them cannot
-/// begin anywhere, so that the text does not match. Most lines are in another format than the one that is tried, and most
-/// places are too early for a piece: both are known here before the readings are counted.
-pub(super) fn beginnings(pieces: &[&Piece], text: &[u8]) -> Option<Vec<usize>> {
-    let mut first = Vec::with_capacity(pieces.len());
-    let mut begins = vec![false; text.len() + 1];
-    *begins.first_mut()? = true;
-    for piece in pieces {
-        let from = begins.iter().position(|begins| *begins)?;
-        first.push(from);
-        let mut next = vec![false; begins.len()];
-        // Whether the piece has gone on to here.
-        let mut inside = false;
-        for at in from..begins.len() {
-            let begins_here = begins.get(at) == Some(&true);
-            if (inside || (begins_here && piece.class.may_be_empty())) && follows(piece, text, at) {
-                *next.get_mut(at + piece.then.len())? = true;
-            }
-            inside = (inside || begins_here) && text.get(at).is_some_and(|&byte| piece.class.admits(byte));
-        }
-        begins = next;
-    }
-    Some(first)
-}
-
-/// Whether the literal text after the piece is at `at`.
-fn follows(piece: &Piece, text: &[u8], at: usize) -> bool {
-    text.get(at..).is_some_and(|rest| rest.starts_with(piece.then.as_bytes()))
-}
-
-/// In how many ways (0, 1, or 2 for "more than one") the pieces from the i-th on fit the text from a position on.
+/// Where each piece can begin, and in how many ways (0, 1, or 2 for "more than one") it and all pieces after it fit the text
+/// from there on. Takes time and space in proportion to the number of pieces times the length of the text, whatever the text
+/// holds; for most lines much less, because few places are both after what comes before a piece and before what follows it.
 pub(super) struct Readings {
-    ways: Vec<u8>,
-    width: usize,
+    /// By piece, ascending. After the last piece, only the end of the text.
+    places: Vec<Vec<usize>>,
+    /// Of each place.
+    ways: Vec<Vec<u8>>,
 }
 
 impl Readings {
-    /// Takes time and space in proportion to the number of pieces times the length of the text, whatever it holds. `first`: see
-    /// [`beginnings`].
-    pub(super) fn count(pieces: &[&Piece], first: &[usize], text: &[u8]) -> Self {
-        let width = text.len() + 1;
-        let mut ways = vec![0; width * (pieces.len() + 1)];
-        if let Some(last) = ways.last_mut() {
-            *last = 1;
-        }
-        let mut readings = Self { ways, width };
-        for (i, (piece, from)) in pieces.iter().zip(first).enumerate().rev() {
-            // In how many ways the piece may go on from here, and all after it.
-            let mut from_next = 0_u8;
-            for at in (*from..width).rev() {
-                let ends = readings.after(piece, i, text, at);
-                let goes_on = match text.get(at) {
-                    Some(&byte) if piece.class.admits(byte) => from_next,
-                    Some(_) | None => 0,
-                };
-                let from_here = ends.saturating_add(goes_on).min(2);
-                readings.ways[i * width + at] = if piece.class.may_be_empty() { from_here } else { goes_on };
-                from_next = from_here;
+    /// None if the text does not match.
+    pub(super) fn count(pieces: &[&Piece], text: &[u8]) -> Option<Self> {
+        let mut places = vec![vec![0]];
+        for (i, piece) in pieces.iter().enumerate() {
+            let mut next = piece.followers(places.last()?, text);
+            if i + 1 == pieces.len() {
+                next.retain(|place| *place == text.len());
             }
+            if next.is_empty() {
+                return None;
+            }
+            places.push(next);
         }
-        readings
-    }
-
-    /// In how many ways the text fits if the i-th piece ends at `at`.
-    fn after(&self, piece: &Piece, i: usize, text: &[u8], at: usize) -> u8 {
-        if follows(piece, text, at) { self.ways[(i + 1) * self.width + at + piece.then.len()] } else { 0 }
+        let mut ways = vec![vec![1]];
+        for (piece, at) in pieces.iter().zip(places.windows(2)).rev() {
+            let [begins, next] = at else { continue };
+            let of_piece = ways_of(piece, text, begins, next, ways.last()?);
+            ways.push(of_piece);
+        }
+        ways.reverse();
+        Some(Self { places, ways })
     }
 
     pub(super) fn total(&self) -> u8 {
-        self.ways[0]
+        self.ways.first().and_then(|ways| ways.first()).copied().unwrap_or_default()
     }
 
     /// The values of the only reading.
     fn single<'t>(&self, pieces: &[&Piece], text: &'t str) -> Vec<(Field, &'t str)> {
         let mut at = 0;
         let mut values = Vec::with_capacity(pieces.len());
-        for (i, piece) in pieces.iter().enumerate() {
-            let first = at + usize::from(!piece.class.may_be_empty());
-            let ends = |&end: &usize| self.after(piece, i, text.as_bytes(), end) > 0;
-            let end = (first..self.width).find(ends).unwrap_or(at);
-            values.push((piece.field, text.get(at..end).unwrap_or_default()));
-            at = end + piece.then.len();
+        for (piece, (places, ways)) in pieces.iter().zip(self.places.iter().zip(&self.ways).skip(1)) {
+            let span = piece.span(at, piece.run(at, text.as_bytes()), places);
+            let next = span.clone().find(|next| ways.get(*next).is_some_and(|ways| *ways > 0));
+            let next = next.and_then(|next| places.get(next)).copied().unwrap_or(at + piece.then.len());
+            values.push((piece.field, text.get(at..next - piece.then.len()).unwrap_or_default()));
+            at = next;
         }
         values
     }
+}
+
+impl Piece {
+    /// Where the first byte is, from `at` on, that the piece does not admit.
+    fn run(&self, at: usize, text: &[u8]) -> usize {
+        match self.class {
+            Class::Quoted | Class::Bare => text.len(),
+            Class::Time
+            | Class::Number
+            | Class::Protocol
+            | Class::Word
+            | Class::Unspaced
+            | Class::Unquoted => {
+                let rest = text.get(at..).unwrap_or_default();
+                at + rest.iter().position(|byte| !self.class.admits(*byte)).unwrap_or(rest.len())
+            }
+        }
+    }
+
+    fn shortest(&self) -> usize {
+        usize::from(!self.class.may_be_empty())
+    }
+
+    /// Whether the literal text after the piece is at `at`.
+    fn ends(&self, text: &[u8], at: usize) -> bool {
+        match (self.then.as_bytes().first(), text.get(at)) {
+            (None, _) => true,
+            (Some(first), Some(byte)) if first == byte => {
+                text.get(at..).is_some_and(|rest| rest.starts_with(self.then.as_bytes()))
+            }
+            (Some(_), Some(_) | None) => false,
+        }
+    }
+
+    /// Where the next piece can begin if this one begins at one of these places. All in ascending order.
+    fn followers(&self, begins: &[usize], text: &[u8]) -> Vec<usize> {
+        let mut next = Vec::new();
+        // The end of the run that the last place was in; the places before `seen` were looked at.
+        let (mut run, mut seen) = (None, 0);
+        for &begin in begins {
+            if run.is_some_and(|run| begin <= run) {
+                continue;
+            }
+            let end = self.run(begin, text);
+            for at in (begin + self.shortest()).max(seen)..=end {
+                if self.ends(text, at) {
+                    next.push(at + self.then.len());
+                }
+            }
+            (run, seen) = (Some(end), end + 1);
+        }
+        next
+    }
+
+    /// Which of the next piece's places follow if this one begins at `begin` and may go on until `run`.
+    fn span(&self, begin: usize, run: usize, next: &[usize]) -> std::ops::Range<usize> {
+        let (first, last) = (begin + self.shortest() + self.then.len(), run + self.then.len());
+        let from = next.partition_point(|place| *place < first);
+        from..next.partition_point(|place| *place <= last).max(from)
+    }
+}
+
+/// In how many ways a piece that begins at these places fits, and all after it.
+fn ways_of(piece: &Piece, text: &[u8], begins: &[usize], next: &[usize], of_next: &[u8]) -> Vec<u8> {
+    let mut sums = vec![0_usize];
+    let mut sum = 0;
+    sums.extend(of_next.iter().map(|ways| {
+        sum += usize::from(*ways);
+        sum
+    }));
+    let mut run = None;
+    let ways = begins.iter().map(|&begin| {
+        let end = match run {
+            Some(run) if begin <= run => run,
+            Some(_) | None => piece.run(begin, text),
+        };
+        run = Some(end);
+        let span = piece.span(begin, end, next);
+        let sum = |at: usize| sums.get(at).copied().unwrap_or_default();
+        u8::try_from((sum(span.end) - sum(span.start)).min(2)).unwrap_or(2)
+    });
+    ways.collect()
 }

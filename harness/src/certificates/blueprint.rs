@@ -532,15 +532,16 @@ impl Authority {
         if let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&certified.der) {
             certified.subject = parsed.subject().as_raw().to_vec();
             // A verifier may look for the issuer by this identifier, which another library chose.
-            let extensions = parsed.extensions().iter().map(|e| e.parsed_extension());
-            let own = extensions.filter_map(|e| match e {
-                ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0.to_vec()),
-                _ => None,
-            });
+            let own = parsed.extensions().iter().filter_map(|e| subject_key(e.parsed_extension()));
             certified.key_identifier = own.last().unwrap_or_else(|| identifier(&self.key));
         }
         certified
     }
+}
+
+fn subject_key(extension: &ParsedExtension<'_>) -> Option<Vec<u8>> {
+    let ParsedExtension::SubjectKeyIdentifier(identifier) = extension else { return None };
+    Some(identifier.0.to_vec())
 }
 
 /// The content of the first block of a PEM text; empty if there is none.
@@ -613,20 +614,10 @@ mod tests {
         let leaf = Blueprint::server("a.example", key()).issued_by(&root).unwrap();
         let (_, of_root) = x509_parser::parse_x509_certificate(root.der()).unwrap();
         let (_, of_leaf) = x509_parser::parse_x509_certificate(leaf.der()).unwrap();
-        let named = |e: &ParsedExtension<'_>| match e {
-            ParsedExtension::SubjectKeyIdentifier(own) => Some(own.0.to_vec()),
-            ParsedExtension::AuthorityKeyIdentifier(issuer) => {
-                issuer.key_identifier.as_ref().map(|k| k.0.to_vec())
-            }
-            _ => None,
-        };
-        let own = of_root.extensions().iter().find_map(|e| match e.parsed_extension() {
-            own @ ParsedExtension::SubjectKeyIdentifier(_) => named(own),
-            _ => None,
-        });
-        let issuer = of_leaf.extensions().iter().find_map(|e| match e.parsed_extension() {
-            issuer @ ParsedExtension::AuthorityKeyIdentifier(_) => named(issuer),
-            _ => None,
+        let own = of_root.extensions().iter().find_map(|e| subject_key(e.parsed_extension()));
+        let issuer = of_leaf.extensions().iter().find_map(|e| {
+            let ParsedExtension::AuthorityKeyIdentifier(issuer) = e.parsed_extension() else { return None };
+            Some(issuer.key_identifier.as_ref()?.0.to_vec())
         });
         assert!(own.is_some());
         assert_eq!(issuer, own);

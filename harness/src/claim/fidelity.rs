@@ -271,6 +271,8 @@ mod tests {
             headers: Vec::new(),
             body_bytes: None,
             body_sha256: None,
+            trailers: Vec::new(),
+            messages: Vec::new(),
             tls: None,
             result: HopResult::Response(response),
         };

@@ -57,6 +57,11 @@ impl Received<'_> {
     fn is_unanswered(&self) -> bool {
         self.request.status == 0 || self.request.answer.as_ref().is_some_and(|answer| answer.breaks_off)
     }
+
+    /// Whether the server closed the connection with it, unannounced.
+    fn ends_connection(&self) -> bool {
+        self.is_unanswered() || self.request.answer.as_ref().is_some_and(|answer| answer.closes)
+    }
 }
 
 pub(super) struct Opened<'a> {
@@ -346,10 +351,14 @@ impl<'a> Account<'a> {
         };
         let closed_by_server = self.received.iter().any(|r| {
             let of = r.of.map(|place| &self.asked[place]);
-            r.host == arrival.host && r.is_unanswered() && of.is_none_or(meanwhile)
+            r.host == arrival.host && r.ends_connection() && of.is_none_or(meanwhile)
         });
+        // RFC 9110, sections 15.5.22 and 15.6.6; Envoy's `accept_http_10` is off, and its answer is 426.
+        let refused_version =
+            asked.hop.is_http10() && asked.hop.response().is_some_and(|r| matches!(r.status, 426 | 505));
         refused
             || closed_by_server
+            || refused_version
             // An intermediary may refuse a method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
             || !asked.is_known_method()
             || matches!(&asked.hop.result, HopResult::Error(_)) && arrival.transport == Transport::OwnTls

@@ -1,6 +1,6 @@
 //! Whether a client's request, the server's view of it, and the answer at both ends agree.
 
-use meshproof_model::{Field, HopResult, TlsFacts, ValueKind};
+use meshproof_model::{Field, Header, HopResult, TlsFacts, ValueKind};
 
 use super::account::{Asked, Received, server_name};
 use super::headers::{FieldDifference, answer_differences, request_differences};
@@ -70,12 +70,40 @@ fn request(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Vec
             ));
         }
     }
+    // A proxy may drop trailer fields, and must not make others of them (RFC 9110, sections 6.5.1 and 6.5.2).
+    if !r.trailers.is_empty() && r.trailers != asked.hop.trailers {
+        found.push(FieldDifference::of(
+            Field::Trailer,
+            ValueKind::Other,
+            trailers(&asked.hop.trailers),
+            trailers(&r.trailers),
+        ));
+    }
+    if asked.hop.messages != r.messages && r.status == 101 {
+        found.push(FieldDifference::of(
+            Field::Message,
+            ValueKind::Other,
+            messages(&asked.hop.messages),
+            messages(&r.messages),
+        ));
+    }
     if !asked.hop.headers.is_empty() {
         let sent: Vec<(String, String)> =
             asked.hop.headers.iter().map(|h| (h.name.clone(), h.value.clone())).collect();
         found.extend(request_differences(&sent, &arrival.request_headers, &r.headers));
     }
     found
+}
+
+fn trailers(trailers: &[Header]) -> String {
+    let all: Vec<String> = trailers.iter().map(|h| format!("{}: {}", h.name, h.value)).collect();
+    if all.is_empty() { "no trailers".to_owned() } else { format!("trailers {}", all.join(", ")) }
+}
+
+fn messages(messages: &[String]) -> String {
+    let all: Vec<String> = messages.iter().map(|message| format!("{message:?}")).collect();
+    let all = crate::store::bounded(&all.join(", "), 300);
+    if all.is_empty() { "no WebSocket message".to_owned() } else { format!("the WebSocket messages {all}") }
 }
 
 pub(super) fn bare(authority: &str) -> String {
@@ -222,12 +250,30 @@ fn answer(
     }
     // HTTP/1.1 carries trailers only to a client that asked for them (RFC 9110, section 6.5.1).
     if response.version == "HTTP/2" && sent.trailers != response.trailers {
-        let words = |trailers: &[meshproof_model::Header]| {
-            let all: Vec<String> = trailers.iter().map(|h| format!("{}: {}", h.name, h.value)).collect();
-            if all.is_empty() { "no trailers".to_owned() } else { format!("trailers {}", all.join(", ")) }
-        };
-        let (want, have) = (words(&sent.trailers), words(&response.trailers));
-        found.push(FieldDifference::of(Field::Trailer, ValueKind::Other, want, have));
+        found.push(FieldDifference::of(
+            Field::Trailer,
+            ValueKind::Other,
+            trailers(&sent.trailers),
+            trailers(&response.trailers),
+        ));
+    }
+    if sent.messages != response.messages {
+        found.push(FieldDifference::of(
+            Field::Message,
+            ValueKind::Other,
+            messages(&sent.messages),
+            messages(&response.messages),
+        ));
+    }
+    // RFC 9112, section 6.1.
+    let coding = response.headers.iter().find(|h| h.name == "transfer-encoding");
+    if let Some(coding) = coding.filter(|_| asked.hop.is_http10()) {
+        found.push(FieldDifference::of(
+            Field::ResponseHeader,
+            ValueKind::Present,
+            "an answer without Transfer-Encoding, because the client speaks HTTP/1.0",
+            format!("header transfer-encoding: {}", coding.value),
+        ));
     }
     found
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::{join, join_all};
 use futures_util::stream;
-use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Fact, HopResult, Side};
+use meshproof_model::{EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, HopResult, Side};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use super::{Mesh, Origin, Stop, micros};
 use crate::claim::{Load, Reply};
 use crate::digest::sample;
 use crate::holding::{self, HELD_BODY};
-use crate::target::Probe;
+use crate::target::{EndedExchange, Probe};
 use crate::timeouts::Timeout;
 use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
 
@@ -91,7 +91,7 @@ impl Client<'_> {
 
     /// Sends a WebSocket handshake, and then this message.
     pub fn web_socket(mut self, message: &str) -> Self {
-        self.request.websocket = Some(message.to_owned());
+        self.request.websocket = Some(vec![message.to_owned()]);
         self
     }
 
@@ -288,6 +288,31 @@ impl Mesh {
             Origin::Workload(name) => self.instance.send(name, &request).await,
             Origin::Probe(probe) => self.instance.probe(probe, &request).await,
         }?;
+        self.asked(&request, exchange, self.setting.seat.store.now_us())
+    }
+
+    /// Sends requests over one connection, where the target can.
+    pub(super) async fn ask_in_line(
+        &self,
+        from: &Origin,
+        mut requests: Vec<RequestSpec>,
+    ) -> Result<Vec<Asked>, Stop> {
+        for request in &mut requests {
+            request.token = self.tokens.next();
+        }
+        let exchanges = match from {
+            Origin::Workload(name) => self.instance.send_in_line(name, &requests).await,
+            Origin::Probe(probe) => self.instance.probe_in_line(probe, &requests).await,
+        }?;
+        let (now, now_us) = (Instant::now(), self.setting.seat.store.now_us());
+        let asked = requests.iter().zip(exchanges).map(|(request, EndedExchange { exchange, ended })| {
+            let ended_us = now_us.saturating_sub(micros(now.saturating_duration_since(ended)));
+            self.asked(request, exchange, ended_us)
+        });
+        asked.collect()
+    }
+
+    fn asked(&self, request: &RequestSpec, exchange: Exchange, ended_us: u64) -> Result<Asked, Stop> {
         // A later hop follows the implementation's redirect; a failure there is a finding about the implementation.
         if let Some(HopResult::Error(ExchangeError { kind: ExchangeErrorKind::ClientFailed, message })) =
             exchange.hops.first().map(|hop| &hop.result)
@@ -297,7 +322,7 @@ impl Mesh {
                 request.method, request.url
             )));
         }
-        Ok(Asked { token, exchange, ended_us: self.setting.seat.store.now_us() })
+        Ok(Asked { token: request.token.clone(), exchange, ended_us })
     }
 
     pub(super) async fn settled(&self) -> Result<(), Stop> {
@@ -306,29 +331,36 @@ impl Mesh {
 
     /// Records the exchange of a request.
     pub(super) fn reply(&self, from: &Origin, asked: Asked, mark: usize) -> Reply {
-        let Asked { token, exchange, ended_us } = asked;
-        let (side, client) = match from {
-            Origin::Workload(name) => {
-                (Side::Workload { name: (*name).to_owned() }, format!("workload {name}"))
+        let client = match from {
+            Origin::Workload(name) => format!("workload {name}"),
+            Origin::Probe(Probe::External) => "a client outside the mesh".to_owned(),
+            Origin::Probe(Probe::Gateway { gateway, port }) => {
+                format!("a client of port {port} of gateway {gateway}")
             }
-            Origin::Probe(probe) => {
-                let client = match probe {
-                    Probe::External => "a client outside the mesh".to_owned(),
-                    Probe::Gateway { gateway, port } => {
-                        format!("a client of port {port} of gateway {gateway}")
-                    }
-                    Probe::Workload { workload } => {
-                        format!("a client of workload {workload} without a mesh identity")
-                    }
-                };
-                (Side::Suite, client)
+            Origin::Probe(Probe::Workload { workload }) => {
+                format!("a client of workload {workload} without a mesh identity")
             }
         };
-        if let Origin::Probe(probe) = from {
-            self.state().ledger.probes.insert(token.clone(), probe.clone());
-        }
-        let fact = Fact::Exchange(exchange.clone());
-        let id = self.setting.seat.store.record_at(ended_us, side, Some(token.clone()), fact);
+        let Asked { token, exchange, ended_us } = asked;
+        let id = self.keep(from, &token, exchange.clone(), ended_us);
         Reply { id, token, exchange, client, mark }
+    }
+
+    /// Records the exchange of a request that no claim is made about, and returns its token.
+    pub(super) fn record(&self, from: &Origin, asked: Asked) -> String {
+        let Asked { token, exchange, ended_us } = asked;
+        self.keep(from, &token, exchange, ended_us);
+        token
+    }
+
+    fn keep(&self, from: &Origin, token: &str, exchange: Exchange, ended_us: u64) -> EvidenceId {
+        let side = match from {
+            Origin::Workload(name) => Side::Workload { name: (*name).to_owned() },
+            Origin::Probe(probe) => {
+                self.state().ledger.probes.insert(token.to_owned(), probe.clone());
+                Side::Suite
+            }
+        };
+        self.setting.seat.store.record_at(ended_us, side, Some(token.to_owned()), Fact::Exchange(exchange))
     }
 }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// The request header that carries an [`AnswerSpec`] as JSON.
 pub const DIRECTIONS: &str = "meshproof-answer";
 
+/// The length of one event of [`AnswerFraming::Events`] in bytes.
+pub const EVENT: usize = 64;
+
 /// How a request is to be answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerSpec {
@@ -14,12 +17,18 @@ pub struct AnswerSpec {
     /// In this order; a name may come several times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
-    /// The length of the body, which is [`crate::digest::binary_sample`]. No body where the status allows none.
+    /// The length of the body, which is [`crate::digest::binary_sample`], or [`events`]. No body where the status allows none.
     #[serde(default)]
     pub body: usize,
     /// How the body is sent.
     #[serde(default)]
     pub framing: AnswerFraming,
+    /// Whether 103 (RFC 8297) comes before the answer. Only over HTTP/1.1.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub early_hints: bool,
+    /// Whether the connection is closed soon after the answer, although the answer does not announce it. Only over HTTP/1.1.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closes: bool,
 }
 
 /// How the body of an answer is sent.
@@ -31,26 +40,54 @@ pub enum AnswerFraming {
     Length,
     /// In pieces, without a length.
     Pieces,
+    /// As server-sent events, without a length. Each is sent when the client has those before.
+    Events,
     /// With its length, and the connection breaks off after half of it.
     BreaksOff,
+    /// In pieces, without a length, and the connection breaks off after half of them.
+    PiecesBreakOff,
     /// Not at all: the connection is closed once the request has arrived.
     NoAnswer,
+    /// The connection switches over to WebSocket, and every message is answered ([`crate::workload::answers_to`]).
+    WebSocket,
 }
 
 impl AnswerSpec {
     /// An empty 200.
     #[must_use]
     pub fn plain() -> Self {
-        Self { status: 200, headers: Vec::new(), body: 0, framing: AnswerFraming::Length }
+        Self {
+            status: 200,
+            headers: Vec::new(),
+            body: 0,
+            framing: AnswerFraming::Length,
+            early_hints: false,
+            closes: false,
+        }
     }
 
     /// Whether the answer comes, and comes whole.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         match self.framing {
-            AnswerFraming::Length | AnswerFraming::Pieces => true,
-            AnswerFraming::BreaksOff | AnswerFraming::NoAnswer => false,
+            AnswerFraming::Length
+            | AnswerFraming::Pieces
+            | AnswerFraming::Events
+            | AnswerFraming::WebSocket => true,
+            AnswerFraming::BreaksOff | AnswerFraming::PiecesBreakOff | AnswerFraming::NoAnswer => false,
         }
+    }
+
+    /// Whether the answer ends in the middle.
+    #[must_use]
+    pub fn breaks_off(&self) -> bool {
+        matches!(self.framing, AnswerFraming::BreaksOff | AnswerFraming::PiecesBreakOff)
+    }
+
+    /// Whether the server ends the connection, so that it may take another request with it.
+    #[must_use]
+    pub fn ends_connection(&self) -> bool {
+        self.closes || !self.is_whole()
     }
 
     /// Whether a message with this status has a body (RFC 9110, section 6.4.1).
@@ -69,5 +106,29 @@ impl AnswerSpec {
     #[must_use]
     pub fn from_header(value: &str) -> Option<Self> {
         serde_json::from_str(value).ok()
+    }
+}
+
+/// Server-sent events (WHATWG HTML, section 9.2.5) of [`EVENT`] bytes each: as many as fit into `bytes`, at least one.
+#[must_use]
+pub fn events(bytes: usize) -> Vec<u8> {
+    let one = |number: usize| {
+        let event = format!("id: {number}\ndata: ");
+        format!("{event}{}\n\n", "x".repeat(EVENT.saturating_sub(event.len() + 2)))
+    };
+    (1..=(bytes / EVENT).max(1)).map(one).collect::<String>().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_have_their_length_and_differ() {
+        let three = events(3 * EVENT + 5);
+        assert_eq!(three.len(), 3 * EVENT);
+        assert!(three.chunks(EVENT).all(|event| event.ends_with(b"\n\n") && event.starts_with(b"id: ")));
+        assert_ne!(three[..EVENT], three[EVENT..2 * EVENT]);
+        assert_eq!(events(0).len(), EVENT);
     }
 }

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{AnswerFraming, AnswerSpec, DIRECTIONS};
 use crate::digest::binary_sample;
-use crate::workload::{Delivery, HttpChoice, Method, RequestSpec};
+use crate::workload::{Delivery, Method, RequestSpec};
 
-/// One exchange: the request, and how it is to be answered. Its JSON is a regression case.
+/// One exchange: the request, and how it is to be answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GeneratedExchange {
     /// The host, one of those that the scenario originates TLS for.
@@ -28,8 +28,12 @@ pub struct GeneratedExchange {
     /// Whether the body is sent in chunks, without a length.
     #[serde(default)]
     pub chunked: bool,
-    /// How often it is sent, one after the other over one connection.
-    pub times: usize,
+    /// Trailer fields after a body in chunks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trailers: Vec<(String, String)>,
+    /// The client's messages over WebSocket, if the request asks to switch over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
     /// How it is to be answered.
     pub answer: AnswerSpec,
 }
@@ -46,7 +50,8 @@ impl GeneratedExchange {
             headers: Vec::new(),
             body: 0,
             chunked: false,
-            times: 1,
+            trailers: Vec::new(),
+            messages: Vec::new(),
             answer: AnswerSpec::plain(),
         }
     }
@@ -65,18 +70,17 @@ impl GeneratedExchange {
             headers,
             body: if self.body == 0 { Bytes::new() } else { binary_sample(self.body) },
             delivery: if self.chunked { Delivery::Pieces } else { Delivery::Whole },
-            times: self.times,
+            trailers: self.trailers.clone(),
+            websocket: (!self.messages.is_empty()).then(|| self.messages.clone()),
             host_header: self.host_header.clone(),
-            http: HttpChoice::Negotiated,
             ..RequestSpec::get(format!("http://{}{}", self.host, self.target), "")
         })
     }
 
-    /// A curl command that sends the request through the same sidecar or gateway.
-    #[must_use]
-    pub fn curl(&self) -> String {
+    /// What curl needs to send the request through the same sidecar or gateway.
+    pub(super) fn curl(&self) -> String {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-        let mut words = vec!["curl -i --path-as-is".to_owned(), format!("-X {}", quoted(&self.method))];
+        let mut words = vec![format!("-i --path-as-is -X {}", quoted(&self.method))];
         if let Some(host) = &self.host_header {
             words.push(format!("-H {}", quoted(&format!("Host: {host}"))));
         }
@@ -92,19 +96,13 @@ impl GeneratedExchange {
             }
             words.push(format!("--data-binary \"$(head -c {} /dev/zero | tr '\\0' x)\"", self.body));
         }
-        words.push(quoted(&format!("http://{}{}", self.host, self.target)));
+        let scheme = if self.messages.is_empty() { "http" } else { "ws" };
+        words.push(quoted(&format!("{scheme}://{}{}", self.host, self.target)));
         words.join(" ")
     }
 
-    /// As one line of JSON: a regression case.
-    #[must_use]
-    pub fn case(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// The rules that this exchange puts to the test, with the section of the RFC that states each.
-    #[must_use]
-    pub fn rules(&self) -> Vec<&'static str> {
+    /// The rules that this exchange puts to the test, with the document that states each.
+    pub(super) fn rules(&self) -> Vec<&'static str> {
         let mut rules = vec![
             "the request target is forwarded as received (RFC 9110, section 7.6; RFC 3986, section 6.2.2)",
         ];
@@ -117,19 +115,40 @@ impl GeneratedExchange {
         if self.body > 0 {
             rules.push("content is forwarded whole (RFC 9110, section 6.4; RFC 9112, section 6)");
         }
+        if !self.trailers.is_empty() {
+            rules.push(
+                "trailer fields are forwarded or dropped, and not made header fields (RFC 9110, section 6.5.1)",
+            );
+        }
+        if !self.messages.is_empty() {
+            rules.push(
+                "after 101 everything passes unchanged, both ways (RFC 9110, section 7.8; RFC 6455, section 5)",
+            );
+        }
         if !self.answer.headers.is_empty() {
             rules.push(
                 "the answer's fields are forwarded, several Set-Cookie fields apart (RFC 9110, section 5.3)",
             );
         }
-        if self.answer.framing == AnswerFraming::BreaksOff {
-            rules.push("an incomplete answer is not passed off as complete (RFC 9112, section 8)");
+        if self.answer.early_hints {
+            rules.push("an interim answer is not the final one (RFC 9110, section 15.2)");
         }
-        if self.answer.framing == AnswerFraming::NoAnswer {
-            rules.push("a request that is not idempotent is not repeated (RFC 9110, section 9.2.2)");
+        if self.answer.closes {
+            rules.push(
+                "a connection that its server has closed carries no further request (RFC 9112, section 9.5)",
+            );
         }
-        if self.times > 1 {
-            rules.push("requests over one connection are answered in their order (RFC 9112, section 9.3)");
+        match self.answer.framing {
+            AnswerFraming::BreaksOff | AnswerFraming::PiecesBreakOff => {
+                rules.push("an incomplete answer is not passed off as complete (RFC 9112, section 8)");
+            }
+            AnswerFraming::NoAnswer => {
+                rules.push("a request that is not idempotent is not repeated (RFC 9110, section 9.2.2)");
+            }
+            AnswerFraming::Length
+            | AnswerFraming::Pieces
+            | AnswerFraming::Events
+            | AnswerFraming::WebSocket => {}
         }
         rules
     }

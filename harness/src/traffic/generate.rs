@@ -2,7 +2,8 @@
 
 use fastrand::Rng;
 
-use super::answer::{AnswerFraming, AnswerSpec};
+use super::answer::{AnswerFraming, AnswerSpec, EVENT};
+use super::connection::{Aspect, ClientHttp, GeneratedConnection};
 use super::exchange::GeneratedExchange;
 
 /// Methods of RFC 9110, section 9.3, of RFC 5789, and some that no proxy knows. CONNECT is not forwarded, and TRACE is often
@@ -116,22 +117,216 @@ const ANSWER_HEADERS: &[(&str, &str)] = &[
     ("x-many", "two"),
 ];
 
-/// Makes exchanges. The same seed and hosts make the same ones in the same order.
+/// Requests' trailer fields.
+const TRAILERS: &[(&str, &str)] = &[("x-checksum", "sha-256=:AAAA:"), ("server-timing", "app;dur=12.5")];
+/// What a client says over WebSocket.
+const MESSAGES: &[&str] = &["hello", "twice: hello", "", "{\"a\": [1, 2]}", "Grüezi, 世界", "twice: \u{0}"];
+
+/// Where generated exchanges go, and what they may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Grammar<'a> {
+    /// The hosts; at least one.
+    pub hosts: &'a [&'a str],
+    /// Those to which connections can be switched over to WebSocket all the way: HTTP/2 needs an extension for that (RFC 8441),
+    /// which a server or a hop of the mesh may lack.
+    pub web_socket: &'a [&'a str],
+    /// Whether clients may speak HTTP/2.
+    pub http2: bool,
+}
+
+/// What a connection is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Several,
+    Http2,
+    Http10,
+    Segments,
+    Events,
+    Trailers,
+    EarlyHints,
+    WebSocket,
+    Closes,
+    BreaksOff,
+    PiecesBreakOff,
+    NoAnswer,
+}
+
+/// Every kind once: with these the traffic begins, so that the least budget has something of each.
+const KINDS: &[Kind] = &[
+    Kind::Events,
+    Kind::Several,
+    Kind::Http2,
+    Kind::Trailers,
+    Kind::WebSocket,
+    Kind::Closes,
+    Kind::BreaksOff,
+    Kind::PiecesBreakOff,
+    Kind::NoAnswer,
+    Kind::EarlyHints,
+    Kind::Segments,
+    Kind::Http10,
+];
+
+/// Makes exchanges. The same seed, hosts and grammar make the same ones in the same order.
 #[derive(Debug)]
 pub struct Generator {
     rng: Rng,
     hosts: Vec<String>,
+    web_socket: Vec<String>,
+    http2: bool,
+    left_out: Vec<Aspect>,
+    made: usize,
 }
 
 impl Generator {
-    /// For exchanges with these hosts; at least one.
+    /// Begins with one connection of each kind.
     #[must_use]
-    pub fn new(seed: u64, hosts: &[&str]) -> Self {
-        Self { rng: Rng::with_seed(seed), hosts: hosts.iter().map(|h| (*h).to_owned()).collect() }
+    pub fn new(seed: u64, grammar: Grammar<'_>) -> Self {
+        let owned = |hosts: &[&str]| hosts.iter().map(|h| (*h).to_owned()).collect();
+        let Grammar { hosts, web_socket, http2 } = grammar;
+        Self {
+            rng: Rng::with_seed(seed),
+            hosts: owned(hosts),
+            web_socket: owned(web_socket),
+            http2,
+            left_out: Vec::new(),
+            made: 0,
+        }
     }
 
-    /// The next exchange.
-    pub fn next_exchange(&mut self) -> GeneratedExchange {
+    /// From now on, no connection has this aspect. [`Aspect::Preservation`] stays.
+    pub fn leave_out(&mut self, aspect: Aspect) {
+        self.left_out.push(aspect);
+    }
+
+    /// The next connection, with at most so many exchanges.
+    pub fn next_connection(&mut self, most: usize) -> GeneratedConnection {
+        let kind = match KINDS.get(self.made) {
+            Some(kind) => *kind,
+            None => self.kind(),
+        };
+        let aspect = match kind {
+            Kind::EarlyHints => Aspect::Interim,
+            Kind::BreaksOff | Kind::PiecesBreakOff => Aspect::Truncation,
+            Kind::Several
+            | Kind::Http2
+            | Kind::Http10
+            | Kind::Segments
+            | Kind::Events
+            | Kind::Trailers
+            | Kind::WebSocket
+            | Kind::Closes
+            | Kind::NoAnswer => Aspect::Preservation,
+        };
+        let kind = if self.left_out.contains(&aspect) { Kind::Several } else { kind };
+        self.made += 1;
+        let several = if matches!(kind, Kind::Several | Kind::Http2) { self.rng.usize(2..6) } else { 1 };
+        let exchanges = (0..several.min(most).max(1)).map(|_| self.exchange()).collect();
+        let mut connection = GeneratedConnection { client: ClientHttp::Http1, segment: None, exchanges };
+        match kind {
+            Kind::Several => {}
+            Kind::Http2 if self.http2 => connection.client = ClientHttp::Http2,
+            Kind::Segments => connection.segment = Some(self.rng.usize(1..200)),
+            Kind::Http2
+            | Kind::Http10
+            | Kind::Events
+            | Kind::Trailers
+            | Kind::EarlyHints
+            | Kind::WebSocket
+            | Kind::Closes
+            | Kind::BreaksOff
+            | Kind::PiecesBreakOff
+            | Kind::NoAnswer => {
+                if kind == Kind::Http10 {
+                    connection.client = ClientHttp::Http10;
+                }
+                if let Some(exchange) = connection.exchanges.first_mut() {
+                    self.bend(exchange, kind);
+                }
+            }
+        }
+        connection
+    }
+
+    fn kind(&mut self) -> Kind {
+        match self.rng.u8(0..100) {
+            0..60 => Kind::Several,
+            60..76 => Kind::Http2,
+            76..80 => Kind::Segments,
+            80..84 => Kind::Trailers,
+            84..87 => Kind::EarlyHints,
+            87..89 => Kind::Http10,
+            89..91 => Kind::Closes,
+            91..93 => Kind::BreaksOff,
+            93..95 => Kind::PiecesBreakOff,
+            95..97 => Kind::NoAnswer,
+            97..98 => Kind::Events,
+            _ => Kind::WebSocket,
+        }
+    }
+
+    /// Makes an exchange one of this kind.
+    fn bend(&mut self, exchange: &mut GeneratedExchange, kind: Kind) {
+        let answers_body = |exchange: &mut GeneratedExchange, least: usize| {
+            if exchange.method == "HEAD" {
+                exchange.method = "GET".to_owned();
+            }
+            exchange.answer.status = 200;
+            exchange.answer.body = exchange.answer.body.max(least);
+        };
+        match kind {
+            Kind::Http10 => {
+                exchange.chunked = false;
+                exchange.answer.early_hints = false;
+            }
+            Kind::Events => {
+                answers_body(exchange, 0);
+                exchange.answer.body = self.rng.usize(2..7) * EVENT;
+                exchange.answer.headers.retain(|(name, _)| !name.starts_with("content-"));
+                exchange.answer.headers.push(("content-type".to_owned(), "text/event-stream".to_owned()));
+                exchange.answer.framing = AnswerFraming::Events;
+            }
+            Kind::Trailers => {
+                if matches!(exchange.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "DELETE") {
+                    exchange.method = "POST".to_owned();
+                }
+                exchange.body = exchange.body.max(1);
+                exchange.chunked = true;
+                let trailers = TRAILERS.iter().take(self.rng.usize(1..=TRAILERS.len()));
+                exchange.trailers =
+                    trailers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            }
+            Kind::EarlyHints => exchange.answer.early_hints = true,
+            Kind::WebSocket => {
+                let Some(host) = self.one(&self.web_socket.clone()).cloned() else { return };
+                let messages = (0..self.rng.usize(1..6)).filter_map(|_| self.one(MESSAGES));
+                *exchange = GeneratedExchange {
+                    target: exchange.target.clone(),
+                    messages: messages.map(|message| (*message).to_owned()).collect(),
+                    answer: AnswerSpec {
+                        framing: AnswerFraming::WebSocket,
+                        status: 101,
+                        ..AnswerSpec::plain()
+                    },
+                    ..GeneratedExchange::plain(&host)
+                };
+            }
+            Kind::Closes => exchange.answer.closes = true,
+            Kind::BreaksOff => {
+                answers_body(exchange, 2);
+                exchange.answer.framing = AnswerFraming::BreaksOff;
+            }
+            Kind::PiecesBreakOff => {
+                answers_body(exchange, 2);
+                exchange.answer.framing = AnswerFraming::PiecesBreakOff;
+            }
+            Kind::NoAnswer => exchange.answer.framing = AnswerFraming::NoAnswer,
+            Kind::Several | Kind::Http2 | Kind::Segments => {}
+        }
+    }
+
+    /// An exchange that any connection can carry.
+    fn exchange(&mut self) -> GeneratedExchange {
         let host = self.one(&self.hosts.clone()).cloned().unwrap_or_default();
         let method = self.one(METHODS).copied().unwrap_or("GET").to_owned();
         let mut exchange =
@@ -147,10 +342,7 @@ impl Generator {
             exchange.body = self.length();
             exchange.chunked = exchange.body > 0 && self.rng.bool();
         }
-        exchange.answer = self.answer(exchange.method == "HEAD");
-        if exchange.body == 0 && exchange.answer.is_whole() && self.rng.u8(0..8) == 0 {
-            exchange.times = self.rng.usize(2..5);
-        }
+        exchange.answer = self.answer();
         exchange
     }
 
@@ -194,17 +386,19 @@ impl Generator {
         headers
     }
 
-    /// Small most of the time, and around the sizes of usual buffers else.
+    /// Small most of the time, around the sizes of usual buffers sometimes, and now and then as large as a picture or a
+    /// document.
     fn length(&mut self) -> usize {
-        match self.rng.u8(0..20) {
-            0..6 => 0,
-            6..16 => self.rng.usize(1..2000),
-            16..19 => self.rng.usize(2000..70_000),
-            _ => self.rng.usize(70_000..1_500_000),
+        match self.rng.u16(0..1000) {
+            0..350 => 0,
+            350..900 => self.rng.usize(1..2000),
+            900..985 => self.rng.usize(2000..70_000),
+            985..999 => self.rng.usize(70_000..1_500_000),
+            _ => 5 * 1024 * 1024,
         }
     }
 
-    fn answer(&mut self, to_head: bool) -> AnswerSpec {
+    fn answer(&mut self) -> AnswerSpec {
         let status = self.one(STATUSES).copied().unwrap_or(200);
         let mut headers: Vec<(String, String)> = Vec::new();
         for _ in 0..self.rng.usize(0..7) {
@@ -216,13 +410,8 @@ impl Generator {
             }
         }
         let body = if matches!(status, 204 | 304) { 0 } else { self.length() };
-        let framing = match self.rng.u8(0..30) {
-            0 if body > 1 && !to_head => AnswerFraming::BreaksOff,
-            1 => AnswerFraming::NoAnswer,
-            2..10 => AnswerFraming::Pieces,
-            _ => AnswerFraming::Length,
-        };
-        AnswerSpec { status, headers, body, framing }
+        let framing = if self.rng.u8(0..3) == 0 { AnswerFraming::Pieces } else { AnswerFraming::Length };
+        AnswerSpec { status, headers, body, framing, ..AnswerSpec::plain() }
     }
 }
 
@@ -230,27 +419,73 @@ impl Generator {
 mod tests {
     use super::*;
 
+    const ALL: Grammar<'_> =
+        Grammar { hosts: &["a.example", "b.example"], web_socket: &["b.example"], http2: true };
+
     #[test]
     fn the_same_seed_makes_the_same_exchanges_and_another_seed_others() {
         let make = |seed| {
-            let mut generator = Generator::new(seed, &["a.example", "b.example"]);
-            (0..200).map(|_| generator.next_exchange()).collect::<Vec<_>>()
+            let mut generator = Generator::new(seed, ALL);
+            (0..200).map(|_| generator.next_connection(48)).collect::<Vec<_>>()
         };
         assert_eq!(make(7), make(7));
         assert_ne!(make(7), make(8));
     }
 
     #[test]
-    fn every_generated_exchange_can_be_sent_and_read_back_from_its_case() {
-        let mut generator = Generator::new(3, &["a.example"]);
+    fn every_generated_connection_can_be_sent_and_read_back_from_its_case() {
+        let mut generator = Generator::new(3, ALL);
         for _ in 0..2000 {
-            let exchange = generator.next_exchange();
-            exchange.request().unwrap();
-            assert_eq!(serde_json::from_str::<GeneratedExchange>(&exchange.case()).unwrap(), exchange);
-            assert_eq!(
-                AnswerSpec::from_header(&exchange.answer.to_header()).as_ref(),
-                Some(&exchange.answer)
-            );
+            let connection = generator.next_connection(4);
+            assert!((1..=4).contains(&connection.exchanges.len()));
+            assert_eq!(connection.requests().unwrap().len(), connection.exchanges.len());
+            assert_eq!(serde_json::from_str::<GeneratedConnection>(&connection.case()).unwrap(), connection);
+            for exchange in &connection.exchanges {
+                let header = exchange.answer.to_header();
+                assert_eq!(AnswerSpec::from_header(&header).as_ref(), Some(&exchange.answer));
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_exchanges_have_something_of_everything() {
+        let mut generator = Generator::new(1, ALL);
+        let first: Vec<_> = (0..KINDS.len()).map(|_| generator.next_connection(48)).collect();
+        let exchanges = || first.iter().flat_map(|connection| &connection.exchanges);
+        let framed = |framing| exchanges().any(|e| e.answer.framing == framing);
+        for framing in [
+            AnswerFraming::Events,
+            AnswerFraming::WebSocket,
+            AnswerFraming::BreaksOff,
+            AnswerFraming::PiecesBreakOff,
+            AnswerFraming::NoAnswer,
+        ] {
+            assert!(framed(framing), "{framing:?}");
+        }
+        assert!(exchanges().any(|e| !e.trailers.is_empty()));
+        assert!(exchanges().any(|e| e.answer.early_hints) && exchanges().any(|e| e.answer.closes));
+        assert!(first.iter().any(|c| c.segment.is_some()));
+        assert!(first.iter().any(|c| c.client == ClientHttp::Http2 && c.exchanges.len() > 1));
+        assert!(first.iter().any(|c| c.client == ClientHttp::Http10));
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_generated_any_more() {
+        let mut generator = Generator::new(1, ALL);
+        generator.leave_out(Aspect::Interim);
+        generator.leave_out(Aspect::Truncation);
+        for _ in 0..500 {
+            assert_eq!(generator.next_connection(48).aspect(), Aspect::Preservation);
+        }
+    }
+
+    #[test]
+    fn what_an_implementation_lacks_is_not_generated() {
+        let mut generator = Generator::new(1, Grammar { web_socket: &[], http2: false, ..ALL });
+        for _ in 0..500 {
+            let connection = generator.next_connection(48);
+            assert_ne!(connection.client, ClientHttp::Http2);
+            assert!(connection.exchanges.iter().all(|e| e.messages.is_empty()));
         }
     }
 }

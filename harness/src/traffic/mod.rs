@@ -2,6 +2,7 @@
 //! request: what must arrive follows from the request, the configuration in force and the RFCs.
 
 mod answer;
+mod connection;
 mod exchange;
 mod generate;
 mod shrink;
@@ -10,9 +11,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use answer::{AnswerFraming, AnswerSpec, DIRECTIONS};
+pub use answer::{AnswerFraming, AnswerSpec, DIRECTIONS, EVENT, events};
+pub use connection::{Aspect, ClientHttp, GeneratedConnection};
 pub use exchange::GeneratedExchange;
-pub use generate::Generator;
+pub use generate::{Generator, Grammar};
 pub(crate) use shrink::candidates;
 
 /// How much traffic a scenario generates, and from which seed.

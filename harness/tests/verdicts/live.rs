@@ -153,6 +153,7 @@ async fn report_of(real: Real, external: ExternalChoice, scenario: &'static Scen
 
 async fn asked(mesh: &Mesh) -> Result<(External<'_>, Reply), Stop> {
     let spec = ExternalSpec {
+        aliases: Vec::new(),
         host: HOST.to_owned(),
         plain: PlainPort::Serve,
         tls: None,

@@ -188,6 +188,7 @@ class Handler(BaseHTTPRequestHandler):
             return 503, [], b"no healthy upstream\n"
         log["upstream_host"] = "%s:%d" % address
         upstream = http.client.HTTPConnection(*address, timeout=30)
+        upstream.response_class = FinalResponse
         upstream.connect()
         try:
             if (proxy, cluster["name"]) in plan.tls:
@@ -211,6 +212,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+class FinalResponse(http.client.HTTPResponse):
+    """An answer that is not interim: http.client itself passes over 100 alone."""
+
+    def _read_status(self):
+        while True:
+            version, status, reason = super()._read_status()
+            if not 101 < status < 200:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
 
 
 class ForwardingProxy:

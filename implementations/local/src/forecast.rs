@@ -1,7 +1,8 @@
 //! What the plan in force promises for a request, in the terms of the evidence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 
 use meshproof_harness::certificates::describe;
 use meshproof_harness::forecast::{
@@ -36,6 +37,29 @@ pub(crate) struct LocalForecast {
     pub(crate) servers: BTreeMap<SocketAddr, KnownServer>,
     /// PEM: what stands for the system's roots.
     pub(crate) roots: String,
+    /// The servers' certificates that were verified already: each request asks anew, and verifying costs more than all
+    /// else that a forecast does.
+    pub(crate) verified: Verified,
+}
+
+/// What is verified once per state of the configuration.
+#[derive(Default)]
+pub(crate) struct Verified(Mutex<HashMap<Verification, Option<ServerCheck>>>);
+
+/// What a verification depends on.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Verification {
+    /// The proxy that verifies, and the credential that holds its roots; none for the system's roots.
+    roots: Option<(String, String)>,
+    server: SocketAddr,
+    names: Option<Vec<String>>,
+}
+
+impl Verified {
+    fn check(&self, what: Verification, verify: impl FnOnce() -> Option<ServerCheck>) -> Option<ServerCheck> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(what).or_insert_with(verify).clone()
+    }
 }
 
 /// A credential of the plan that has no Secret yet.
@@ -115,7 +139,7 @@ impl LocalForecast {
                         None => return without_secret(name, &arrival.way),
                     },
                 };
-                let check = match self.check(by, &origination.trust, server, names.as_deref()) {
+                let check = match self.check(by, &origination.trust, arrival.address, names.as_deref()) {
                     Ok(check) => check,
                     Err(NoSecret) => return without_secret("of the trusted CA", &arrival.way),
                 };
@@ -166,20 +190,27 @@ impl LocalForecast {
         &self,
         proxy: &ProxyPlan,
         trust: &Trust,
-        server: &KnownServer,
+        address: SocketAddr,
         names: Option<&[String]>,
     ) -> Result<ServerCheck, NoSecret> {
-        let (roots, has_list) = match trust {
+        let (roots, has_list, credential) = match trust {
             Trust::Anybody => return Ok(ServerCheck::Accepted),
             Trust::File(_) => return Ok(ServerCheck::Open),
-            Trust::SystemRoots => (self.roots.as_str(), false),
+            Trust::SystemRoots => (self.roots.as_str(), false, None),
             Trust::Credential(name) => {
                 let credential = self.credential(proxy, name).ok_or(NoSecret)?;
-                (credential.ca.as_deref().ok_or(NoSecret)?, credential.crl.is_some())
+                (credential.ca.as_deref().ok_or(NoSecret)?, credential.crl.is_some(), Some(name))
             }
         };
-        let Some(chain) = &server.chain else { return Ok(ServerCheck::Open) };
-        let check = verify(chain, roots, names).unwrap_or(ServerCheck::Open);
+        let chain = self.servers.get(&address).and_then(|server| server.chain.as_ref());
+        let Some(chain) = chain else { return Ok(ServerCheck::Open) };
+        let verification = Verification {
+            roots: credential.map(|name| (proxy.name.clone(), name.clone())),
+            server: address,
+            names: names.map(<[String]>::to_vec),
+        };
+        let check = self.verified.check(verification, || verify(chain, roots, names));
+        let check = check.unwrap_or(ServerCheck::Open);
         // A revocation list may refuse what the chain alone allows.
         Ok(if has_list && check == ServerCheck::Accepted { ServerCheck::Open } else { check })
     }

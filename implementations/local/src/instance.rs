@@ -16,7 +16,7 @@ use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
 use meshproof_harness::run_folder;
 use meshproof_harness::store::Store;
-use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
+use meshproof_harness::target::{ConfigChange, EndedExchange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::topology::service_host;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Fact, Side};
@@ -25,7 +25,7 @@ use tokio::sync::Mutex;
 use crate::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update, environment,
 };
-use crate::forecast::{KnownServer, LocalForecast};
+use crate::forecast::{KnownServer, LocalForecast, Verified};
 use crate::seat::{Addresses, in_cluster, plain_service};
 use meshproof_harness::feature::Feature;
 use meshproof_harness::forecast::Forecast;
@@ -52,6 +52,8 @@ pub(crate) struct LocalInstance {
     mesh_ca: Authority,
     data_plane: Box<dyn DataPlane>,
     workloads: BTreeMap<String, WorkloadClient>,
+    /// Sends what does not come from a workload.
+    prober: WorkloadClient,
     applications: BTreeMap<String, Arc<LookupApplication>>,
     plain: Vec<(Service, Arc<dyn RunningService>)>,
     /// Locked during a change: changes are applied one after another.
@@ -73,6 +75,8 @@ struct Configuration {
 #[derive(Default)]
 struct Deployed {
     services: BTreeMap<String, Arc<dyn RunningService>>,
+    /// By host: the service that answers for it under its own host.
+    aliases: BTreeMap<String, String>,
     /// PEM, by host: the chains that they present.
     chains: BTreeMap<String, String>,
     /// What the configuration in force promises.
@@ -136,8 +140,12 @@ impl LocalInstance {
             let route = Route::capture(proxy.outbound.iter().copied());
             let client =
                 WorkloadClient::new(&proxy.name, route, &roots, &seat.timeouts).map_err(environment)?;
+            let client = client.reporting_to(seat.store.deliveries().clone());
             workloads.insert(proxy.name.clone(), client);
         }
+        let prober = WorkloadClient::new("probe", Route::default(), &roots, &seat.timeouts)
+            .map_err(environment)?
+            .reporting_to(seat.store.deliveries().clone());
         for workload in &seat.topology.workloads {
             let (Some(application), Some(client)) = (&workload.serves, workloads.get(&workload.name)) else {
                 continue;
@@ -167,6 +175,7 @@ impl LocalInstance {
             mesh_ca,
             data_plane,
             workloads,
+            prober,
             applications,
             plain,
             configuration: Mutex::default(),
@@ -192,7 +201,8 @@ impl LocalInstance {
                 })
                 .collect::<Vec<_>>()
         };
-        table.services.iter().flat_map(lead).collect()
+        let aliases = table.aliases.iter().filter_map(|(host, of)| Some((host, table.services.get(of)?)));
+        table.services.iter().chain(aliases).flat_map(lead).collect()
     }
 
     async fn bring_into_force(&self, state: &mut Configuration) -> Result<(), TargetError> {
@@ -261,6 +271,7 @@ impl LocalInstance {
             proxies: self.addresses.proxies.clone(),
             servers: self.servers_by_address(&endpoints),
             roots: self.roots.to_string(),
+            verified: Verified::default(),
         };
         let mut table = self.deployed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         table.forecast = Some(Arc::new(forecast));
@@ -270,7 +281,8 @@ impl LocalInstance {
     /// Every server of the suite that a request may arrive at.
     fn servers_by_address(&self, endpoints: &[OriginalDestination]) -> BTreeMap<SocketAddr, KnownServer> {
         let table = self.deployed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let outside = endpoints.iter().map(|e| {
+        let own = |e: &&OriginalDestination| !table.aliases.contains_key(&e.host);
+        let outside = endpoints.iter().filter(own).map(|e| {
             let chain = table.chains.get(&e.host).filter(|_| e.port == 443).cloned();
             (e.address, KnownServer { host: e.host.clone(), port: e.port, chain })
         });
@@ -322,6 +334,7 @@ impl LocalInstance {
 
     fn external_address(&self, host: &str, port: u16) -> Option<SocketAddr> {
         let table = self.deployed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let host = table.aliases.get(host).map_or(host, String::as_str);
         table.services.get(host)?.address(port)
     }
 
@@ -332,6 +345,22 @@ impl LocalInstance {
         services.extend(self.plain.iter().map(|(_, service)| Arc::clone(service)));
         services.extend(self.applications.values().map(|app| Arc::clone(app) as _));
         services
+    }
+
+    /// A client for these requests.
+    fn probing<'a>(
+        &self,
+        probe: &Probe,
+        requests: impl IntoIterator<Item = &'a RequestSpec>,
+    ) -> Result<WorkloadClient, TargetError> {
+        let mut route = Route::default();
+        for request in requests {
+            let url: http::Uri = request.url.parse().map_err(environment)?;
+            let host = url.host().unwrap_or_default();
+            let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
+            route = route.and(host, port, self.probe_address(probe, host, port)?);
+        }
+        Ok(self.prober.routed(route))
     }
 
     /// The address that a probe's URL stands for.
@@ -395,10 +424,11 @@ impl Instance for LocalInstance {
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
         let mut state = self.configuration.lock().await;
-        let mut chains = BTreeMap::new();
+        let (mut chains, mut aliases) = (BTreeMap::new(), BTreeMap::new());
         let starting = specs.into_iter().map(|(mut spec, documented)| {
             self.factory.spoil_external(&mut spec);
             let host = spec.host.clone();
+            aliases.extend(spec.aliases.iter().map(|alias| (alias.clone(), host.clone())));
             // A server with several certificates has no chain that holds for every request.
             if let Some(tls) = spec.tls.as_ref().filter(|tls| tls.by_name.is_empty()) {
                 chains.insert(host.clone(), tls.certificate.clone());
@@ -410,6 +440,7 @@ impl Instance for LocalInstance {
         let replaced: Vec<Arc<dyn RunningService>> = {
             let mut table = self.deployed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             table.chains.append(&mut chains);
+            table.aliases.append(&mut aliases);
             started.into_iter().filter_map(|(host, service)| table.services.insert(host, service)).collect()
         };
         let limit = self.seat.timeouts.get(Timeout::Applied);
@@ -467,22 +498,29 @@ impl Instance for LocalInstance {
         Ok(client.exchange(request).await)
     }
 
+    async fn send_in_line(
+        &self,
+        workload: &str,
+        requests: &[RequestSpec],
+    ) -> Result<Vec<EndedExchange>, TargetError> {
+        let client = self.workloads.get(workload);
+        let client = client.ok_or_else(|| environment(format!("the scenario has no workload {workload}")))?;
+        Ok(client.in_line(requests).await)
+    }
+
     async fn probe(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError> {
         if let (Probe::External, ExternalChoice::Live) = (probe, self.seat.external) {
             return Ok(self.servers.real_hosts.ask(request, &self.seat.timeouts).await);
         }
-        let url: http::Uri = request.url.parse().map_err(environment)?;
-        let host = url.host().unwrap_or_default();
-        let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
-        let address = self.probe_address(probe, host, port)?;
-        let client = WorkloadClient::new(
-            "probe",
-            Route::direct(host, port, address),
-            &self.roots,
-            &self.seat.timeouts,
-        )
-        .map_err(environment)?;
-        Ok(client.exchange(request).await)
+        Ok(self.probing(probe, [request])?.exchange(request).await)
+    }
+
+    async fn probe_in_line(
+        &self,
+        probe: &Probe,
+        requests: &[RequestSpec],
+    ) -> Result<Vec<EndedExchange>, TargetError> {
+        Ok(self.probing(probe, requests)?.in_line(requests).await)
     }
 
     async fn settle(&self) -> Result<(), TargetError> {

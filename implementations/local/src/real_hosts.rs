@@ -169,6 +169,8 @@ impl RealHosts {
                 headers: Vec::new(),
                 body_bytes: None,
                 body_sha256: None,
+                trailers: Vec::new(),
+                messages: Vec::new(),
                 tls: None,
                 result,
             };

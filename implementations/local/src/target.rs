@@ -149,6 +149,7 @@ mod tests {
         let instance = LocalTarget::new(Arc::new(noted.clone()), None).start(seat).await.unwrap();
         let spec = |host: &str| {
             let spec = ExternalSpec {
+                aliases: Vec::new(),
                 host: host.to_owned(),
                 plain: PlainPort::Serve,
                 tls: None,

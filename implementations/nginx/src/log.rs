@@ -259,6 +259,8 @@ impl Recorder {
             status,
             body_bytes: None,
             body_sha256: None,
+            trailers: Vec::new(),
+            messages: Vec::new(),
             tls,
             answer: None,
         };

@@ -47,6 +47,7 @@ impl PodService {
     pub fn same(host: &str, port: u16, body: &str) -> Self {
         let page = Page { path: "/".to_owned(), content_type: "text/plain", body: body.to_owned() };
         let spec = ExternalSpec {
+            aliases: Vec::new(),
             host: host.to_owned(),
             plain: PlainPort::Serve,
             tls: None,
@@ -164,6 +165,7 @@ mod tests {
     fn a_connection_without_a_request_is_evidence_with_the_address_that_it_came_from() {
         let store = Store::new();
         let spec = ExternalSpec {
+            aliases: Vec::new(),
             host: "edition.cnn.com".to_owned(),
             plain: PlainPort::RedirectToHttps,
             tls: None,

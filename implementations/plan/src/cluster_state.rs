@@ -4,10 +4,10 @@
 //! 10.96.0.K and, where no Deployment or Pod matches its selector, one pod at 10.1.0.K with its selector as labels and its
 //! name as service account.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use meshproof_model::Resource;
+use meshproof_model::{Resource, ResourceId};
 use serde_json::Value;
 
 use crate::resolve::{
@@ -72,15 +72,16 @@ impl ClusterState {
 /// Lists are taken apart, namespaces completed, and each resource kept once, the last one written. Where all resources have
 /// a `creationTimestamp`, it decides over their order; otherwise they were created as written.
 fn in_order(written: &[Resource]) -> Vec<Resource> {
-    let mut all: Vec<Resource> = Vec::new();
+    let mut all = Each::default();
     for resource in written {
         let is_list = resource.kind().ends_with("List") && resource.0.get("items").is_some();
         let items = resource.0.get("items").and_then(Value::as_array).filter(|_| is_list);
         match items {
-            Some(items) => items.iter().cloned().for_each(|item| add(&mut all, Resource(item))),
-            None => add(&mut all, resource.clone()),
+            Some(items) => items.iter().cloned().for_each(|item| all.add(Resource(item))),
+            None => all.add(resource.clone()),
         }
     }
+    let mut all = all.resources;
     let created = |r: &Resource| {
         r.0.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default().to_owned()
     };
@@ -90,14 +91,26 @@ fn in_order(written: &[Resource]) -> Vec<Resource> {
     all
 }
 
-fn add(all: &mut Vec<Resource>, mut resource: Resource) {
-    if let Some(metadata) = resource.0.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.entry("namespace").or_insert_with(|| Value::String("default".to_owned()));
-    }
-    let same = |r: &Resource| r.id() == resource.id() && r.api_version() == resource.api_version();
-    match all.iter_mut().find(|r| same(r)) {
-        Some(before) => *before = resource,
-        None => all.push(resource),
+/// Resources, each once.
+#[derive(Default)]
+struct Each {
+    resources: Vec<Resource>,
+    places: HashMap<(ResourceId, String), usize>,
+}
+
+impl Each {
+    fn add(&mut self, mut resource: Resource) {
+        if let Some(metadata) = resource.0.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.entry("namespace").or_insert_with(|| Value::String("default".to_owned()));
+        }
+        let key = (resource.id(), resource.api_version().to_owned());
+        match self.places.get(&key) {
+            Some(place) => self.resources[*place] = resource,
+            None => {
+                self.places.insert(key, self.resources.len());
+                self.resources.push(resource);
+            }
+        }
     }
 }
 

@@ -16,4 +16,4 @@ pub use resolve::{
     Description, Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Resolution, Service,
     ServicePort, Workload, describe, resolve,
 };
-pub use resources::Verdict;
+pub use resources::{Verdict, hosts, protocol};

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use meshproof_model::ResourceId;
+
 use crate::model::{Action, DownstreamTls, Role, UpstreamProtocol, UpstreamTls};
 
 /// The configuration of one proxy.
@@ -138,6 +140,10 @@ pub struct MeshCluster {
     pub tls_by_endpoint: bool,
     /// The port instead of the one that the application dialled.
     pub port_override: Option<u16>,
+    /// The namespace of the service that it is for; empty: none.
+    pub namespace: String,
+    /// The DestinationRules that it follows, merged in this order.
+    pub rules: Vec<ResourceId>,
 }
 
 /// One address of a cluster.

@@ -245,11 +245,12 @@ impl<'p> Walker<'p, '_> {
     }
 
     fn route(&mut self, proxy: &'p ProxyPlan, listener: &'p Listener, routes: &'p HttpRoutes) -> Passed<'p> {
-        let host = self.host(routes);
+        let host = virtual_host(routes, &self.authority);
         if host.is_some_and(|host| host.require_tls) {
             return Passed::Done(Walk::Open("whether the gateway redirects to HTTPS".to_owned()));
         }
-        let Some(route) = host.and_then(|host| host.routes.iter().find(|route| self.matches(route))) else {
+        let Some(route) = host.and_then(|host| host.routes.iter().find(|route| self.asked().matches(route)))
+        else {
             return ends(proxy, Some(404), "no route takes the request");
         };
         match &route.action {
@@ -270,47 +271,13 @@ impl<'p> Walker<'p, '_> {
         }
     }
 
-    fn host(&self, routes: &'p HttpRoutes) -> Option<&'p VirtualHost> {
-        let asked = self.authority.to_ascii_lowercase();
-        let bare = without_port(&asked);
-        domain(routes, &asked)
-            .or_else(|| domain(routes, bare))
-            .or_else(|| routes.virtual_hosts.iter().find(|host| host.domains.iter().any(|d| d == "*")))
-    }
-
-    fn matches(&self, route: &Route) -> bool {
-        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
-        let ignore_case = route.matches.ignore_case;
-        let on_path = match &route.matches.path {
-            PathMatch::Any => true,
-            PathMatch::Prefix(prefix) => after_prefix(path, prefix, ignore_case).is_some(),
-            PathMatch::Exact(exact) => same(path, exact, ignore_case),
-            PathMatch::Regex(expression) => matches_whole(expression, path),
-        };
-        let values = |name: &str| -> Option<String> {
-            match name {
-                ":method" => Some(self.method.to_owned()),
-                ":authority" | "host" => Some(self.authority.clone()),
-                ":path" => Some(self.target.clone()),
-                name => {
-                    let values: Vec<&str> =
-                        self.headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect();
-                    // Envoy matches several values joined (HttpUtility::getAllOfHeaderAsString).
-                    (!values.is_empty()).then(|| values.join(","))
-                }
-            }
-        };
-        let on_headers =
-            route.matches.headers.iter().all(|(name, want)| values(name).is_some_and(|v| holds(want, &v)));
-        let on_absent = route.matches.without_headers.iter().all(|(name, unwanted)| match values(name) {
-            Some(value) => !holds(unwanted, &value),
-            None => *unwanted == StringMatch::Present || !holds(unwanted, ""),
-        });
-        let on_query = route.matches.query.iter().all(|(name, want)| {
-            let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-            pairs.any(|(key, value)| key == name && holds(want, value))
-        });
-        on_path && on_headers && on_absent && on_query
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            method: self.method,
+            authority: &self.authority,
+            target: &self.target,
+            headers: &self.headers,
+        }
     }
 
     fn rewrite(&mut self, route: &'p Route, forward: &'p Forward, only: &'p WeightedCluster) {
@@ -415,6 +382,68 @@ impl<'p> Walker<'p, '_> {
     }
 }
 
+/// A request as a proxy's routes see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// `GET`.
+    pub method: &'a str,
+    /// Host or `:authority`.
+    pub authority: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    /// Name in lower case, and value.
+    pub headers: &'a [(String, String)],
+}
+
+impl Asked<'_> {
+    /// Whether a route takes the request.
+    #[must_use]
+    pub fn matches(&self, route: &Route) -> bool {
+        let (path, query) = self.target.split_once('?').unwrap_or((self.target, ""));
+        let ignore_case = route.matches.ignore_case;
+        let on_path = match &route.matches.path {
+            PathMatch::Any => true,
+            PathMatch::Prefix(prefix) => after_prefix(path, prefix, ignore_case).is_some(),
+            PathMatch::Exact(exact) => same(path, exact, ignore_case),
+            PathMatch::Regex(expression) => matches_whole(expression, path),
+        };
+        let values = |name: &str| -> Option<String> {
+            match name {
+                ":method" => Some(self.method.to_owned()),
+                ":authority" | "host" => Some(self.authority.to_owned()),
+                ":path" => Some(self.target.to_owned()),
+                name => {
+                    let values: Vec<&str> =
+                        self.headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect();
+                    // Envoy matches several values joined (HttpUtility::getAllOfHeaderAsString).
+                    (!values.is_empty()).then(|| values.join(","))
+                }
+            }
+        };
+        let on_headers =
+            route.matches.headers.iter().all(|(name, want)| values(name).is_some_and(|v| holds(want, &v)));
+        let on_absent = route.matches.without_headers.iter().all(|(name, unwanted)| match values(name) {
+            Some(value) => !holds(unwanted, &value),
+            None => *unwanted == StringMatch::Present || !holds(unwanted, ""),
+        });
+        let on_query = route.matches.query.iter().all(|(name, want)| {
+            let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+            pairs.any(|(key, value)| key == name && holds(want, value))
+        });
+        on_path && on_headers && on_absent && on_query
+    }
+}
+
+/// The virtual host of a request: an exact domain, with or without the port, else the longest suffix, else `*`.
+#[must_use]
+pub fn virtual_host<'p>(routes: &'p HttpRoutes, authority: &str) -> Option<&'p VirtualHost> {
+    let asked = authority.to_ascii_lowercase();
+    let bare = without_port(&asked);
+    domain(routes, &asked)
+        .or_else(|| domain(routes, bare))
+        .or_else(|| routes.virtual_hosts.iter().find(|host| host.domains.iter().any(|d| d == "*")))
+}
+
 fn takes(chain: &FilterChain, bytes: &Bytes) -> bool {
     let (is_tls, server_name) = match bytes {
         Bytes::Plain => (false, None),
@@ -454,7 +483,8 @@ fn domain<'p>(routes: &'p HttpRoutes, name: &str) -> Option<&'p VirtualHost> {
 }
 
 /// A host without its port; the brackets of an IPv6 address stay.
-fn without_port(authority: &str) -> &str {
+#[must_use]
+pub fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port))
             if port.bytes().all(|b| b.is_ascii_digit()) && (host.ends_with(']') || !host.contains(':')) =>

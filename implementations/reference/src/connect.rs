@@ -39,8 +39,9 @@ pub(crate) async fn lease(
 ) -> Result<Lease, UpstreamFailure> {
     let hooks = cluster.proxy.hooks.as_ref();
     if hooks.reuses_connections() {
-        while let Some(mut idle) = cluster.pool.take(destination) {
-            if timeout(READY_AGAIN, idle.ready()).await == Ok(true) {
+        while let Some(mut idle) = cluster.pool.take(destination, hooks) {
+            let ready = timeout(READY_AGAIN, idle.ready()).await == Ok(true);
+            if ready || !hooks.notices_closed_connections() {
                 return Ok(cluster.pool.lend(idle, destination.clone(), true));
             }
         }

@@ -32,6 +32,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpSocket;
 
 use crate::failure::{FailedAttempt, UpstreamFailure};
+use crate::io::Counts;
 use crate::log_entry::LogEntry;
 use crate::pool::{UpstreamDestination, UpstreamResponse};
 use crate::request_body::{OutgoingRequest, RequestBody};
@@ -158,6 +159,11 @@ pub(crate) trait ProxyHooks: Send + Sync {
         true
     }
 
+    /// Whether a pooled connection is not used after its server has closed it.
+    fn notices_closed_connections(&self) -> bool {
+        true
+    }
+
     /// How many further connections are opened, and kept idle, whenever a request needs a new one.
     fn spare_connections(&self) -> usize {
         0
@@ -200,6 +206,11 @@ pub(crate) trait ProxyHooks: Send + Sync {
 
     /// Filters the body of a response.
     fn response_body(&self, _head: &response::Parts) -> Option<Box<dyn BodyFilter>> {
+        None
+    }
+
+    /// Ends a connection that changed its protocol when the returned future does; `counts` are the bytes that passed.
+    fn upgraded(&self, _counts: Arc<Counts>) -> Option<BoxFuture<'static, ()>> {
         None
     }
 
@@ -303,6 +314,21 @@ pub(crate) enum UpstreamRefusal {
 /// Sees each frame of a body.
 pub(crate) trait BodyFilter: Send + Sync {
     fn frame(&mut self, frame: Frame<Bytes>, position: &BodyPosition) -> Filtered;
+
+    /// Whether something that it held is still to come.
+    fn holds(&self) -> bool {
+        false
+    }
+
+    /// The body has ended. What is returned is passed on before the end.
+    fn end(&mut self) -> Option<Frame<Bytes>> {
+        None
+    }
+
+    /// Whether a body that breaks off ends regularly for the client.
+    fn hides_breaks(&self) -> bool {
+        false
+    }
 }
 
 /// Where in a body a frame stands.
@@ -319,6 +345,8 @@ pub(crate) struct BodyPosition {
 pub(crate) enum Filtered {
     /// It is passed on.
     Pass(Frame<Bytes>),
+    /// It is kept or dropped, and the body goes on.
+    Held,
     /// It is dropped, and the body ends regularly.
     End,
     /// It is passed on, and the body ends with it although more follows.

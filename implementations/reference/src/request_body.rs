@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 /// A request that is sent upstream.
@@ -16,6 +16,7 @@ pub(crate) type OutgoingRequest = Request<RequestBody>;
 pub(crate) struct RequestBody {
     inner: Option<Incoming>,
     progress: Arc<RequestProgress>,
+    trailers: Option<fn(&mut HeaderMap)>,
 }
 
 /// How much of a request's body has passed.
@@ -38,13 +39,18 @@ impl RequestBody {
     pub(crate) fn new(inner: Incoming, progress: Arc<RequestProgress>) -> Self {
         if inner.is_end_stream() {
             progress.ended.store(true, Ordering::Release);
-            return Self { inner: None, progress };
+            return Self { inner: None, progress, trailers: None };
         }
-        Self { inner: Some(inner), progress }
+        Self { inner: Some(inner), progress, trailers: None }
     }
 
     fn empty() -> Self {
-        Self { inner: None, progress: Arc::default() }
+        Self { inner: None, progress: Arc::default(), trailers: None }
+    }
+
+    /// The same body with other trailers.
+    pub(crate) fn with_trailers(self, change: fn(&mut HeaderMap)) -> Self {
+        Self { trailers: Some(change), ..self }
     }
 
     /// No body in place of this one, which counts as read to its end.
@@ -73,7 +79,13 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
+        let mut frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
+        if let (Some(change), Some(Ok(frame))) = (self.trailers, &mut frame)
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            change(trailers);
+        }
+        let Some(inner) = &mut self.inner else { return Poll::Ready(frame) };
         let at_end = inner.is_end_stream();
         match &frame {
             Some(Ok(frame)) => {

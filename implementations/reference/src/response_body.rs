@@ -158,6 +158,10 @@ impl Body for ResponseBody {
                         }
                         Poll::Ready(Some(Ok(frame)))
                     }
+                    Filtered::Held => {
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
                     Filtered::End => {
                         this.complete();
                         Poll::Ready(None)
@@ -174,23 +178,34 @@ impl Body for ResponseBody {
                     Filtered::Abort => Poll::Ready(Some(Err(BodyCut::Aborted))),
                 }
             }
+            Some(Err(_)) if body.filter.as_ref().is_some_and(|filter| filter.hides_breaks()) => {
+                this.complete();
+                this.source = BodySource::Text(Full::default());
+                Poll::Ready(None)
+            }
             Some(Err(error)) => {
                 if let Some(end) = this.end.take() {
                     end.cut_short("UC", "upstream_reset_after_response_started{connection_termination}");
                 }
                 Poll::Ready(Some(Err(error.into())))
             }
-            None => {
-                this.complete();
-                Poll::Ready(None)
-            }
+            None => match body.filter.as_mut().and_then(|filter| filter.end()) {
+                Some(frame) => Poll::Ready(Some(Ok(frame))),
+                None => {
+                    this.complete();
+                    Poll::Ready(None)
+                }
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
             BodySource::Text(text) => text.is_end_stream(),
-            BodySource::Upstream(body) => body.inner.is_end_stream(),
+            BodySource::Upstream(body) => {
+                let holds = body.filter.as_ref().is_some_and(|filter| filter.holds());
+                body.inner.is_end_stream() && !holds
+            }
         }
     }
 

@@ -207,6 +207,12 @@ pub struct Hop {
     /// SHA-256 of the request's body in lower-case hex; absent if there is no body or the client does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_sha256: Option<String>,
+    /// The trailer fields that the client sent after the request's body.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trailers: Vec<Header>,
+    /// The WebSocket messages that the client sent after status 101; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
     /// The client's own TLS connection on this hop, if the URL is `https`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,
@@ -215,6 +221,12 @@ pub struct Hop {
 }
 
 impl Hop {
+    /// Whether the client spoke HTTP/1.0.
+    #[must_use]
+    pub fn is_http10(&self) -> bool {
+        self.sent.lines().next().is_some_and(|line| line.ends_with(" HTTP/1.0"))
+    }
+
     /// The response, if there was one.
     #[must_use]
     pub fn response(&self) -> Option<&Response> {
@@ -405,6 +417,12 @@ pub struct ServerRequest {
     /// SHA-256 of the body in lower-case hex; absent if there is no body or the service does not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_sha256: Option<String>,
+    /// The trailer fields after the body; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trailers: Vec<Header>,
+    /// The WebSocket messages that arrived after status 101; bounded and lossily decoded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
     /// The handshake facts of its connection, if it arrived over TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,
@@ -432,6 +450,16 @@ pub struct ServerAnswer {
     /// Whether the service broke the connection off in the middle of the body, as the scenario asked it to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub breaks_off: bool,
+    /// Whether the service closed the connection after it, without an announcement, as the scenario asked it to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closes: bool,
+    /// Of a body that is sent piece by piece: how many bytes had been sent when the service stopped waiting for the client to
+    /// have them, and sent the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_up_after: Option<u64>,
+    /// The WebSocket messages that the service sent after status 101; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
 }
 
 impl ServerRequest {

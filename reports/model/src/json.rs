@@ -92,6 +92,16 @@ pub fn schema() -> Schema {
     schema
 }
 
+/// The JSON Schema of [`crate::verification::Verification`], published as `verification-1.schema.json`.
+#[must_use]
+pub fn verification_schema() -> Schema {
+    let mut schema = schemars::schema_for!(crate::verification::Verification);
+    if let Some(version) = schema.pointer_mut("/properties/schema").and_then(|s| s.as_object_mut()) {
+        version.insert("const".to_owned(), crate::verification::SCHEMA.into());
+    }
+    schema
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,18 +116,22 @@ mod tests {
         serde_json::to_vec(&json).unwrap()
     }
 
+    const VERIFICATION_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/verification-1.schema.json");
+
     #[test]
-    fn the_published_schema_is_the_generated_one() {
-        let generated = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
-        if std::env::var_os("MESHPROOF_BLESS").is_some_and(|v| v == "1") {
-            std::fs::write(SCHEMA_FILE, &generated).unwrap();
+    fn the_published_schemas_are_the_generated_ones() {
+        for (file, schema) in [(SCHEMA_FILE, schema()), (VERIFICATION_FILE, verification_schema())] {
+            let generated = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+            if std::env::var_os("MESHPROOF_BLESS").is_some_and(|v| v == "1") {
+                std::fs::write(file, &generated).unwrap();
+            }
+            let published = std::fs::read_to_string(file).unwrap_or_default();
+            assert!(
+                published == generated,
+                "{file} does not match the types. To update it, run\n  \
+                 MESHPROOF_BLESS=1 cargo test -p meshproof-model --lib schema"
+            );
         }
-        let published = std::fs::read_to_string(SCHEMA_FILE).unwrap_or_default();
-        assert!(
-            published == generated,
-            "{SCHEMA_FILE} does not match the types. To update it, run\n  \
-             MESHPROOF_BLESS=1 cargo test -p meshproof-model --lib schema"
-        );
     }
 
     #[test]

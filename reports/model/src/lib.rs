@@ -20,6 +20,7 @@ pub mod resource;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
 pub mod tls_failure;
+pub mod verification;
 pub mod visible;
 
 pub use cause::{Cause, CausedCheck, causes};

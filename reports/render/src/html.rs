@@ -22,5 +22,20 @@ pub use comparison::{comparison, page_of as comparison_page};
 pub use conformance::html;
 pub use kills::kill_matrix;
 
+/// A page with a body and no script of its own.
+pub(crate) fn document(title: String, body: maud::Markup) -> String {
+    page::HtmlDocument { title, script: "", body, data: Vec::new() }.render()
+}
+
+/// Untrusted text for one line of a page.
+pub(crate) fn line_of(text: &str) -> String {
+    parts::line(text)
+}
+
+/// The same, shortened.
+pub(crate) fn brief_of(text: &str, max: usize) -> String {
+    parts::brief(text, max)
+}
+
 #[cfg(test)]
 pub(crate) mod tests;

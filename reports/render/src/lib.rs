@@ -17,3 +17,4 @@ pub mod html;
 mod parallel;
 pub mod terminal;
 pub mod text;
+pub mod verification;

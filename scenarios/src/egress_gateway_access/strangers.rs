@@ -40,7 +40,7 @@ pub(super) async fn of_a_stopped_gateway(mesh: &Mesh, client: &Client<'_>) -> Re
     mesh.set_running(GATEWAY, true).await?;
     let again = client.get(SECURE).await?;
     mesh.check(
-        "stopped-gateway-serves-nobody",
+        "stopped-gateway-refuses-connections",
         stopped.is_cut_off().provided("the same request before and after", before.ok().and(again.ok())),
     )
 }

@@ -38,7 +38,7 @@ pub(super) async fn at_the_boundaries(mesh: &Mesh, bucket: &External<'_>) -> Res
         "/oauth/token",
         "/internal/oauth/discovery/keys",
         "/OAUTH/discovery/keys",
-        // Istio's proxies leave encoded and doubled slashes alone unless told otherwise (MeshConfig, pathNormalization).
+        // Istio's proxies leave encoded and doubled slashes alone unless configured otherwise (MeshConfig, pathNormalization).
         "/oauth/discovery%2Fkeys",
         "//oauth/discovery/keys",
         "/oauth//discovery/keys",

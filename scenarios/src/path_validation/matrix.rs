@@ -44,7 +44,7 @@ pub(super) async fn story(way: &Way<'_>, full: bool) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What became of a path, in one of three words: agree, accepts what must be refused, refuses what must be accepted.
+/// The outcome of a path, in one of three forms: agree, accepts what must be refused, refuses what must be accepted.
 pub(super) fn outcome(asked: &Asked<'_>, host: &str, expected: Expected, control: Option<&str>) -> Claim {
     let (accepted, refused) = (asked.accepted(host), asked.refused(host));
     match (expected, control) {

@@ -1,4 +1,4 @@
-//! What became of the requests.
+//! The outcomes of the requests.
 
 use std::collections::BTreeMap;
 

@@ -64,7 +64,7 @@ pub(super) const BASIC_CONSTRAINTS: Group = Group {
         refuse(
             "basic-constraints-malformed",
             SECTION,
-            "Basic constraints that cannot be read make nobody a CA.",
+            "A certificate whose basic constraints cannot be read issues no others.",
             |p, host| {
                 p.below(host, p.ca("A CA")?.with(Extension::new(BASIC, vec![0x30, 0x05, 0x01]).critical()))
             },

@@ -253,7 +253,7 @@ pub(super) const NAME_CONSTRAINTS: Group = Group {
             "permitted-directory-is-another",
             SECTION,
             "A subject outside the permitted directory names is refused.",
-            |p, host| p.below(host, permitting(p, &[Name::Directory(der::name("somebody else"))])?),
+            |p, host| p.below(host, permitting(p, &[Name::Directory(der::name("another subject"))])?),
         ),
         may_refuse(
             "excluded-directory",

@@ -116,7 +116,7 @@ pub(super) const EXTENSIONS: Group = Group {
         refuse(
             "names-malformed",
             "RFC 5280, section 4.2.1.6",
-            "Alternative names that cannot be read name nobody.",
+            "Alternative names that cannot be read identify no server.",
             |p, host| p.leaf_of(p.leaf(host).with(Extension::new(ALTERNATIVE_NAMES, vec![0x30, 0x7f, 0x82]))),
         ),
         may_refuse(

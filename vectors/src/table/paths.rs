@@ -29,7 +29,7 @@ pub(super) const CHAINING: Group = Group {
             "A leaf whose issuer has another name than the CA is refused, even if the signature holds.",
             |p, host| {
                 let mut leaf = p.leaf(host);
-                leaf.issuer = Some(der::name("Somebody else"));
+                leaf.issuer = Some(der::name("Another CA"));
                 p.leaf_of(leaf)
             },
         ),
@@ -40,7 +40,7 @@ pub(super) const CHAINING: Group = Group {
             |p, host| {
                 let upper = p.ca("Upper CA")?.issued_by(&p.root)?;
                 let mut lower = p.ca("Lower CA")?;
-                lower.issuer = Some(der::name("Somebody else"));
+                lower.issuer = Some(der::name("Another CA"));
                 let lower = lower.issued_by(&upper)?;
                 shown(&p.leaf(host).issued_by(&lower)?, &[&lower, &upper])
             },

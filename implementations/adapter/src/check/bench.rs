@@ -75,6 +75,7 @@ impl CheckBench {
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir().map_err(environment)?;
         note_owner(folder.path()).map_err(environment)?;
         let spec = ExternalSpec {
+            aliases: Vec::new(),
             host: HOST.to_owned(),
             plain: PlainPort::Serve,
             tls: None,

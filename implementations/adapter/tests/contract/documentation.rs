@@ -149,6 +149,7 @@ async fn the_worked_example_answers_as_the_transcript_says() {
     let ca = Authority::new(KeyAlgorithm::EcdsaP256).unwrap();
     let certificate = ca.server(HOST).issue().unwrap();
     let spec = ExternalSpec {
+        aliases: Vec::new(),
         host: HOST.to_owned(),
         plain: PlainPort::Closed,
         tls: Some(TlsPort {

@@ -82,6 +82,7 @@ pub fn command(
     match (request.http, url.starts_with("https:")) {
         (HttpChoice::Negotiated, _) => {}
         (HttpChoice::Http1, _) => option(&["--http1.1"]),
+        (HttpChoice::Http10, _) => option(&["--http1.0"]),
         (HttpChoice::Http2, true) => option(&["--http2"]),
         (HttpChoice::Http2, false) => option(&["--http2-prior-knowledge"]),
     }
@@ -158,6 +159,10 @@ fn beyond_curl(request: &RequestSpec) -> Option<&'static str> {
         Some("a WebSocket message")
     } else if request.times > 1 {
         Some("several requests over one connection")
+    } else if request.segment.is_some() {
+        Some("a request in several writes")
+    } else if !request.trailers.is_empty() {
+        Some("trailers of a request")
     } else if request.server_name.is_some() {
         Some("a server name other than the URL's host")
     } else {

@@ -53,6 +53,8 @@ pub fn exchange(
             headers: Vec::new(),
             body_bytes: None,
             body_sha256: None,
+            trailers: Vec::new(),
+            messages: Vec::new(),
             tls,
             result,
         });
@@ -83,6 +85,8 @@ pub fn exchange(
             headers: Vec::new(),
             body_bytes: None,
             body_sha256: None,
+            trailers: Vec::new(),
+            messages: Vec::new(),
             tls,
             result: HopResult::Error(error),
         });

@@ -49,6 +49,7 @@ async fn begun_live(store: &Store) -> (FakeApiServer, Arc<Mutex<FakeCluster>>, B
 
 fn cnn() -> ExternalSpec {
     ExternalSpec {
+        aliases: Vec::new(),
         host: "edition.cnn.com".to_owned(),
         plain: PlainPort::RedirectToHttps,
         tls: None,

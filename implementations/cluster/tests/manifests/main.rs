@@ -123,6 +123,7 @@ fn everything() -> Vec<(String, Vec<Resource>)> {
 
 fn external(world: &ScenarioManifests) -> Vec<Resource> {
     let spec = ExternalSpec {
+        aliases: Vec::new(),
         host: "my-nginx.mesh-external.svc.cluster.local".to_owned(),
         plain: PlainPort::RedirectToHttps,
         tls: Some(TlsPort {

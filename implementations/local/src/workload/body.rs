@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::Request;
+use http::{HeaderMap, Request};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -53,16 +53,22 @@ impl Interim {
 pub(super) fn outgoing(
     delivery: Delivery,
     whole: Bytes,
+    trailers: &[(String, String)],
     interim: &Interim,
     continue_limit: Duration,
 ) -> Outgoing {
     match delivery {
         Delivery::Whole => Full::new(whole).boxed_unsync(),
         Delivery::Pieces => {
-            let pieces: Vec<_> = (0..whole.len())
+            let mut pieces: Vec<_> = (0..whole.len())
                 .step_by(PIECE)
                 .map(|at| Ok(Frame::data(whole.slice(at..whole.len().min(at + PIECE)))))
                 .collect();
+            let named = |(name, value): &(String, String)| Some((name.parse().ok()?, value.parse().ok()?));
+            let trailers: HeaderMap = trailers.iter().filter_map(named).collect();
+            if !trailers.is_empty() {
+                pieces.push(Ok(Frame::trailers(trailers)));
+            }
             BodyExt::boxed_unsync(StreamBody::new(stream::iter(pieces)))
         }
         Delivery::Expecting => {

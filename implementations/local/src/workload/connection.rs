@@ -28,21 +28,25 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use super::body::{self, Interim, Outgoing};
 use super::failure::sorted;
+use super::segments::Segments;
 use crate::http_facts;
 use crate::tap::{FirstTlsError, Tap, Watch};
 use crate::tls;
 use meshproof_harness::client_hello::ClientHello;
+use meshproof_harness::delivery::Deliveries;
 use meshproof_harness::digest::Sum;
 use meshproof_harness::store::MAX_TEXT;
-use meshproof_harness::workload::{Delivery, HttpChoice, MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEAD};
+use meshproof_harness::workload::{Delivery, HttpChoice, MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEAD, answers_to};
 
 /// The number of bytes that are shown of something that is no plain HTTP/1.1 request.
 const MAX_OPAQUE: usize = 256;
 /// The number of headers that a response may have.
 const MAX_HEADERS: usize = 256;
 
-/// The number of WebSocket messages that are kept. One is expected.
-const MAX_MESSAGES: usize = 16;
+/// The number of WebSocket messages that are kept.
+const MAX_MESSAGES: usize = 64;
+/// How long a client says nothing between two WebSocket messages.
+const SILENCE: Duration = Duration::from_millis(3);
 
 /// How long the end of a connection may take after the answer has arrived. The answer counts even if the end fails.
 const CLOSING: Duration = Duration::from_millis(200);
@@ -60,9 +64,19 @@ pub(super) struct Target {
     pub(super) delivery: Delivery,
     /// The timeout `continue`.
     pub(super) continue_limit: Duration,
-    pub(super) websocket: Option<String>,
+    pub(super) trailers: Vec<(String, String)>,
+    pub(super) websocket: Option<Vec<String>>,
+    pub(super) segment: Option<usize>,
     pub(super) times: usize,
     pub(super) http: HttpChoice,
+    /// Learns how much of the answer has arrived, by this token.
+    pub(super) arrivals: Option<(Deliveries, String)>,
+}
+
+impl Target {
+    pub(super) fn is_http2(&self) -> bool {
+        self.http == HttpChoice::Http2
+    }
 }
 
 /// What was seen of a connection, even of one that failed.
@@ -73,10 +87,30 @@ pub(super) struct Observed {
     earlier: Mutex<Vec<Response>>,
 }
 
+/// What a client wrote outside TLS.
 #[derive(Default)]
-struct Wire {
+pub(super) struct Wire {
     first: Mutex<Vec<u8>>,
     total: AtomicU64,
+}
+
+impl Wire {
+    /// What is written from now on belongs to another request.
+    pub(super) fn begin(&self) {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.total.store(0, Ordering::Relaxed);
+    }
+
+    /// The head of the request as text, and how much was written.
+    pub(super) fn shown(&self) -> (String, u64) {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = head_end(&first).unwrap_or(first.len().min(MAX_OPAQUE));
+        (String::from_utf8_lossy(&first[..end]).into_owned(), self.total.load(Ordering::Relaxed))
+    }
+}
+
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4)
 }
 
 impl Watch for Arc<Wire> {
@@ -96,8 +130,7 @@ impl Observed {
         if let Some(facts) = &mut tls {
             note_hello(facts, &first);
         }
-        let head_end = first.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4);
-        let shown = match (head_end, &tls) {
+        let shown = match (head_end(&first), &tls) {
             (Some(end), None) => &first[..end],
             (None | Some(_), None | Some(_)) => &first[..first.len().min(MAX_OPAQUE)],
         };
@@ -123,14 +156,21 @@ fn note_hello(facts: &mut TlsFacts, sent: &[u8]) {
     }
 }
 
-/// Connects, with TLS if asked, sends the request, and reads the answer up to its bounds.
-pub(super) async fn attempt(target: Target, observed: &Observed) -> Result<Response, ExchangeError> {
+/// A connection whose bytes are watched.
+pub(super) type Dialled = Tap<Segments<TcpStream>, Arc<Wire>>;
+
+pub(super) async fn dial(target: &Target, wire: &Arc<Wire>) -> Result<Dialled, ExchangeError> {
     let stream = TcpStream::connect(target.address).await.map_err(|e| sorted(&e))?;
     // As every HTTP client does. If it fails, requests are only slower.
     let _only_slower = stream.set_nodelay(true);
-    let stream = Tap::new(stream, observed.wire.clone());
+    Ok(Tap::new(Segments::new(stream, target.segment), Arc::clone(wire)))
+}
+
+/// Connects, with TLS if asked, sends the request, and reads the answer up to its bounds.
+pub(super) async fn attempt(target: Target, observed: &Observed) -> Result<Response, ExchangeError> {
+    let stream = dial(&target, &observed.wire).await?;
     let Some((name, config)) = target.tls.clone() else {
-        let http2 = target.http == HttpChoice::Http2;
+        let http2 = target.is_http2();
         return speak(stream, target, http2, observed).await;
     };
     observed.note(|_| {});
@@ -142,7 +182,7 @@ pub(super) async fn attempt(target: Target, observed: &Observed) -> Result<Respo
         }
     };
     observed.note(|facts| tls::note_agreement(facts, stream.get_ref().1));
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2") || target.http == HttpChoice::Http2;
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2") || target.is_http2();
     let error = FirstTlsError::default();
     speak(Tap::new(stream, error.clone()), target, http2, observed).await.map_err(|e| {
         // In TLS 1.3 a client learns only after its own handshake that the server refuses it.
@@ -162,25 +202,64 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let io = TokioIo::new(stream);
-    if http2 {
+    let read_whole = |answered: &Result<Answered, ExchangeError>| answered.as_ref().is_ok_and(|a| a.whole);
+    let (answered, ended) = if http2 {
         let tasks = Tasks::default();
-        let mut builder = http2::Builder::new(tasks.clone());
-        builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
-        let (sender, connection) = builder.handshake(io).await.map_err(|e| sorted(&e))?;
-        let spoken = drive(connection, ask(Sender::Http2(sender), target, observed)).await;
+        let (sender, connection) = http2_settings(&tasks).handshake(io).await.map_err(|e| sorted(&e))?;
+        let asking = ask(Sender::Http2(sender), target, observed);
+        let spoken = drive(connection, asking, read_whole).await;
         tasks.close().await;
         spoken
     } else {
-        let mut builder = http1::Builder::new();
-        builder.title_case_headers(true).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
-        let (sender, connection) = builder.handshake(io).await.map_err(|e| sorted(&e))?;
-        drive(connection.with_upgrades(), ask(Sender::Http1(sender), target, observed)).await
+        let (sender, connection) = http1_settings().handshake(io).await.map_err(|e| sorted(&e))?;
+        let asking = ask(Sender::Http1(sender), target, observed);
+        drive(connection.with_upgrades(), asking, read_whole).await
+    };
+    match (answered, ended) {
+        (Ok(answered), _) => Ok(answered.response),
+        // The error of the connection often says more than that of the request: it may be an alert.
+        (Err(error), Some(Err(end))) if error.kind == ExchangeErrorKind::ConnectionClosed => {
+            Err(sorted(&end))
+        }
+        (Err(error), Some(_) | None) => Err(error),
     }
 }
 
-enum Sender {
+pub(super) fn http1_settings() -> http1::Builder {
+    let mut settings = http1::Builder::new();
+    settings.title_case_headers(true).max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    settings
+}
+
+pub(super) fn http2_settings(tasks: &Tasks) -> http2::Builder<Tasks> {
+    let mut settings = http2::Builder::new(tasks.clone());
+    settings.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+    settings
+}
+
+pub(super) enum Sender {
     Http1(http1::SendRequest<Outgoing>),
     Http2(http2::SendRequest<Outgoing>),
+}
+
+/// An answer.
+pub(super) struct Answered {
+    pub(super) response: Response,
+    /// Whether it was read to its end.
+    pub(super) whole: bool,
+}
+
+/// Why there is no answer.
+pub(super) struct Unanswered {
+    pub(super) error: ExchangeError,
+    /// Whether nothing of the request was written, because the connection had ended before.
+    pub(super) unsent: bool,
+}
+
+impl From<ExchangeError> for Unanswered {
+    fn from(error: ExchangeError) -> Self {
+        Self { error, unsent: false }
+    }
 }
 
 impl Sender {
@@ -198,64 +277,72 @@ impl Sender {
     }
 }
 
-/// Sends the request as often as asked, one after the other. Returns the last answer, and whether it was read to its end.
-async fn ask(
-    mut sender: Sender,
-    target: Target,
-    observed: &Observed,
-) -> Result<(Response, bool), ExchangeError> {
+/// Sends the request as often as asked, one after the other. Returns the last answer.
+async fn ask(mut sender: Sender, target: Target, observed: &Observed) -> Result<Answered, ExchangeError> {
     let http2 = matches!(sender, Sender::Http2(_));
     for _ in 1..target.times {
-        let (response, whole) = ask_once(&mut sender, target.clone(), http2).await?;
+        let answered = ask_once(&mut sender, target.clone(), http2).await;
+        let Answered { response, whole } = answered.map_err(|unanswered| unanswered.error)?;
         observed.earlier.lock().unwrap_or_else(PoisonError::into_inner).push(response);
         if !whole {
             let message = "an answer was too long to be read whole, so that none could follow".to_owned();
             return Err(ExchangeError { kind: ExchangeErrorKind::Other, message });
         }
     }
-    ask_once(&mut sender, target, http2).await
+    ask_once(&mut sender, target, http2).await.map_err(|unanswered| unanswered.error)
 }
 
-async fn ask_once(
+pub(super) async fn ask_once(
     sender: &mut Sender,
     target: Target,
     http2: bool,
-) -> Result<(Response, bool), ExchangeError> {
+) -> Result<Answered, Unanswered> {
     let interim = Interim::default();
-    let message = target.websocket.clone();
+    let messages = target.websocket.clone();
+    let arrivals = target.arrivals.clone();
     let mut request = request(target, http2, &interim)?;
     interim.watch(&mut request);
     let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
-    let mut answer = sender.send(request).await.map_err(|e| sorted(&e))?;
-    if let (Some(message), Some(key), StatusCode::SWITCHING_PROTOCOLS) = (message, key, answer.status()) {
+    let sent = sender.send(request).await;
+    let mut answer = sent.map_err(|e| Unanswered { unsent: e.is_canceled(), error: sorted(&e) })?;
+    if let (Some(messages), Some(key), StatusCode::SWITCHING_PROTOCOLS) = (messages, key, answer.status()) {
         let upgrade = hyper::upgrade::on(&mut answer);
-        let (mut response, _) = read(answer, &interim).await.map_err(|e| sorted(&e))?;
+        let Answered { mut response, .. } =
+            read(answer, &interim, arrivals.as_ref()).await.map_err(|e| sorted(&e))?;
         if response.header(SEC_WEBSOCKET_ACCEPT.as_str()) != Some(&derive_accept_key(key.as_bytes())) {
             let message = "the Sec-WebSocket-Accept does not answer the Sec-WebSocket-Key".to_owned();
-            return Err(ExchangeError { kind: ExchangeErrorKind::Protocol, message });
+            return Err(ExchangeError { kind: ExchangeErrorKind::Protocol, message }.into());
         }
         let stream = upgrade.await.map_err(|e| sorted(&e))?;
-        response.messages = exchange_messages(TokioIo::new(stream), message).await?;
-        return Ok((response, true));
+        response.messages = converse(TokioIo::new(stream), messages).await?;
+        return Ok(Answered { response, whole: true });
     }
-    read(answer, &interim).await.map_err(|e| sorted(&e))
+    Ok(read(answer, &interim, arrivals.as_ref()).await.map_err(|e| sorted(&e))?)
 }
 
-/// Sends one message, receives one, and closes as RFC 6455, section 7, describes it.
-async fn exchange_messages(
+/// Sends messages, each when the one before was answered, and closes as RFC 6455, section 7, describes it.
+async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    message: String,
+    messages: Vec<String>,
 ) -> Result<Vec<String>, ExchangeError> {
     let config =
         WebSocketConfig::default().max_message_size(Some(MAX_BODY_KEPT)).max_frame_size(Some(MAX_BODY_KEPT));
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
-    socket.send(Message::text(message)).await.map_err(|e| sorted(&e))?;
-    let mut heard = Vec::new();
-    while let Some(message) = socket.next().await {
-        let message = message.map_err(|e| sorted(&e))?;
-        if message.is_text() || message.is_binary() {
-            heard.push(String::from_utf8_lossy(&message.into_data()).into_owned());
-            break;
+    let mut heard: Vec<String> = Vec::new();
+    let mut awaited = 0;
+    for message in messages {
+        if awaited > 0 {
+            // Both ends are silent now and then, as people and their programs are.
+            tokio::time::sleep(SILENCE).await;
+        }
+        awaited += answers_to(&message).len();
+        socket.send(Message::text(message)).await.map_err(|e| sorted(&e))?;
+        while heard.len() < awaited.min(MAX_MESSAGES) {
+            let Some(message) = socket.next().await else { return Ok(heard) };
+            let message = message.map_err(|e| sorted(&e))?;
+            if message.is_text() || message.is_binary() {
+                heard.push(String::from_utf8_lossy(&message.into_data()).into_owned());
+            }
         }
     }
     // The answer counts even if closing fails.
@@ -279,8 +366,11 @@ fn request(target: Target, http2: bool, interim: &Interim) -> Result<Request<Out
         message: format!("the request cannot be written: {e}"),
     };
     let scheme = if target.tls.is_some() { "https" } else { "http" };
-    let mut request =
-        Request::new(body::outgoing(target.delivery, target.body, interim, target.continue_limit));
+    let body = body::outgoing(target.delivery, target.body, &target.trailers, interim, target.continue_limit);
+    let mut request = Request::new(body);
+    if target.http == HttpChoice::Http10 {
+        *request.version_mut() = Version::HTTP_10;
+    }
     *request.method_mut() = target.method;
     *request.headers_mut() = target.headers;
     if target.websocket.is_some() {
@@ -308,11 +398,13 @@ fn request(target: Target, http2: bool, interim: &Interim) -> Result<Request<Out
     Ok(request)
 }
 
-/// Runs a connection while its requests are answered, and then lets it close in order.
-async fn drive(
+/// Runs a connection while its requests are answered, and then lets it close in order, unless an answer was not read to its
+/// end. Returns the outcome, and how the connection ended if it did before that.
+pub(super) async fn drive<T>(
     connection: impl Future<Output = hyper::Result<()>>,
-    answering: impl Future<Output = Result<(Response, bool), ExchangeError>>,
-) -> Result<Response, ExchangeError> {
+    answering: impl Future<Output = T>,
+    read_whole: impl FnOnce(&T) -> bool,
+) -> (T, Option<hyper::Result<()>>) {
     // Fused: it is dropped when it has ended. Otherwise a sender that wants to send again would wait forever.
     let mut connection = std::pin::pin!(connection.fuse());
     let mut ended = None;
@@ -324,24 +416,19 @@ async fn drive(
             end = &mut connection, if ended.is_none() => ended = Some(end),
         }
     };
-    match answered {
-        Ok((response, whole)) => {
-            if whole && ended.is_none() {
-                // Sends TLS's close_notify and HTTP/2's GOAWAY. The answer counts even if that fails.
-                let _closed = tokio::time::timeout(CLOSING, connection).await;
-            }
-            Ok(response)
-        }
-        // The error of the connection often says more than that of the request: it may be an alert.
-        Err(error) => match ended {
-            Some(Err(end)) if error.kind == ExchangeErrorKind::ConnectionClosed => Err(sorted(&end)),
-            Some(_) | None => Err(error),
-        },
+    if ended.is_none() && read_whole(&answered) {
+        // Sends TLS's close_notify and HTTP/2's GOAWAY. The answer counts even if that fails.
+        let _closed = tokio::time::timeout(CLOSING, connection).await;
     }
+    (answered, ended)
 }
 
-/// Reads an answer up to its bounds, and returns whether it was read to its end.
-async fn read(response: http::Response<Incoming>, interim: &Interim) -> hyper::Result<(Response, bool)> {
+/// Reads an answer up to its bounds.
+async fn read(
+    response: http::Response<Incoming>,
+    interim: &Interim,
+    arrivals: Option<&(Deliveries, String)>,
+) -> hyper::Result<Answered> {
     let (head, mut body) = response.into_parts();
     let mut kept = Vec::new();
     let mut length = 0u64;
@@ -358,6 +445,9 @@ async fn read(response: http::Response<Incoming>, interim: &Interim) -> hyper::R
         };
         length += data.len() as u64;
         sum.update(&data);
+        if let Some((deliveries, token)) = arrivals {
+            deliveries.arrived(token, length);
+        }
         let room = MAX_BODY_KEPT - kept.len();
         kept.extend_from_slice(&data[..data.len().min(room)]);
         if length >= MAX_BODY_READ {
@@ -365,28 +455,36 @@ async fn read(response: http::Response<Incoming>, interim: &Interim) -> hyper::R
             break;
         }
     }
+    let valid = match std::str::from_utf8(&kept) {
+        Ok(_) => kept.len(),
+        // A cut at the bound may be within a character.
+        Err(e) if e.error_len().is_none() => e.valid_up_to(),
+        // Nobody reads more of what is no text.
+        Err(_) => kept.len().min(MAX_OPAQUE),
+    };
+    kept.truncate(valid);
     let response = Response {
         version: http_facts::version(head.version),
         status: head.status.as_u16(),
         headers: http_facts::headers(&head.headers),
         body: String::from_utf8_lossy(&kept).into_owned(),
         body_bytes: length,
-        body_truncated: length > kept.len() as u64,
+        body_truncated: length > valid as u64,
         body_sha256: (whole && length > 0).then(|| sum.finish()),
         trailers,
         informational: interim.take(),
         messages: Vec::new(),
     };
-    Ok((response, whole))
+    Ok(Answered { response, whole })
 }
 
 /// Runs the tasks of HTTP/2.
 #[derive(Clone, Default)]
-struct Tasks(Arc<Mutex<JoinSet<()>>>);
+pub(super) struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
 impl Tasks {
     /// Waits for them to end, and aborts those that do not.
-    async fn close(&self) {
+    pub(super) async fn close(&self) {
         let mut tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let all = async { while tasks.join_next().await.is_some() {} };
         let _closed = tokio::time::timeout(CLOSING, all).await;

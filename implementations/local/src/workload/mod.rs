@@ -8,7 +8,9 @@
 mod body;
 mod connection;
 pub(crate) mod failure;
+mod in_line;
 mod raw;
+mod segments;
 pub(crate) mod trust;
 
 use std::net::SocketAddr;
@@ -17,16 +19,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, LOCATION, TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, LOCATION, TRAILER, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Hop, HopResult, TlsFacts};
+use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Header, Hop, HopResult, TlsFacts};
 use rustls::client::danger::ServerCertVerifier;
 use url::Url;
 
 use crate::http_facts;
 use http::Method;
+use meshproof_harness::delivery::Deliveries;
 use meshproof_harness::digest::sha256;
+use meshproof_harness::target::EndedExchange;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec, authority_of};
 pub use raw::{RawEnd, RawReply, raw};
 
@@ -95,6 +99,7 @@ pub struct WorkloadClient {
     anonymous: Arc<rustls::ClientConfig>,
     limit: Duration,
     continue_limit: Duration,
+    deliveries: Option<Deliveries>,
 }
 
 impl std::fmt::Debug for WorkloadClient {
@@ -128,7 +133,20 @@ impl WorkloadClient {
             anonymous: Arc::new(anonymous),
             limit,
             continue_limit,
+            deliveries: None,
         })
+    }
+
+    /// Reports how much of each answer has arrived.
+    #[must_use]
+    pub fn reporting_to(self, deliveries: Deliveries) -> Self {
+        Self { deliveries: Some(deliveries), ..self }
+    }
+
+    /// The same client, by another route.
+    #[must_use]
+    pub fn routed(&self, route: Route) -> Self {
+        Self { route, ..self.clone() }
     }
 
     /// The workload's name.
@@ -145,6 +163,39 @@ impl WorkloadClient {
         let hops = self.follow(request, deadline).await;
         let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Exchange { url: request.url.clone(), hops, duration_us }
+    }
+
+    /// Sends requests over one connection: over HTTP/2 at once, otherwise one after the other. The result has their order. No
+    /// redirect is followed. Requests with TLS of the client's own, or to several addresses, are sent one by one.
+    pub async fn in_line(&self, requests: &[RequestSpec]) -> Vec<EndedExchange> {
+        let targets = requests.iter().map(|request| {
+            let url = Url::parse(&request.url).map_err(|e| format!("not a URL: {e}"))?;
+            self.target(request, &url, &self.anonymous)
+        });
+        let targets: Vec<connection::Target> = targets.filter_map(Result::ok).collect();
+        let address = targets.first().map(|target| target.address);
+        let fits = |target: &connection::Target| {
+            target.tls.is_none() && target.times <= 1 && Some(target.address) == address
+        };
+        if targets.len() < requests.len() || !targets.iter().all(fits) {
+            let mut exchanges = Vec::with_capacity(requests.len());
+            for request in requests {
+                exchanges.push(EndedExchange::now(self.exchange(request).await));
+            }
+            return exchanges;
+        }
+        let headers: Vec<_> = targets.iter().map(|target| http_facts::headers(&target.headers)).collect();
+        let spoken = in_line::in_line(targets, self.limit).await;
+        let exchange = |((request, headers), spoken): ((&RequestSpec, _), in_line::Spoken)| {
+            let result = spoken.result.map_or_else(HopResult::Error, HopResult::Response);
+            let (sent, sent_bytes) = spoken.sent;
+            let hop = Hop { sent, sent_bytes, ..hop(request, headers, result) };
+            let took = spoken.ended.saturating_duration_since(spoken.began);
+            let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            let exchange = Exchange { url: request.url.clone(), hops: vec![hop], duration_us };
+            EndedExchange { exchange, ended: spoken.ended }
+        };
+        requests.iter().zip(headers).zip(spoken).map(exchange).collect()
     }
 
     async fn follow(&self, request: &RequestSpec, deadline: tokio::time::Instant) -> Vec<Hop> {
@@ -195,19 +246,9 @@ impl WorkloadClient {
         };
         let earlier = observed.take_earlier();
         let (sent, sent_bytes, tls) = observed.into_parts();
-        let hop = |result| Hop {
-            method: request.method.to_string(),
-            url: request.url.clone(),
-            sent: String::new(),
-            sent_bytes: 0,
-            headers: headers.clone(),
-            body_bytes: Some(request.body.len() as u64),
-            body_sha256: (!request.body.is_empty()).then(|| sha256(&request.body)),
-            tls: None,
-            result,
-        };
-        let mut hops: Vec<Hop> = earlier.into_iter().map(|r| hop(HopResult::Response(r))).collect();
-        hops.push(hop(last));
+        let one = |result| hop(request, headers.clone(), result);
+        let mut hops: Vec<Hop> = earlier.into_iter().map(|r| one(HopResult::Response(r))).collect();
+        hops.push(one(last));
         // The facts about the connection belong to the first hop that used it.
         if let Some(first) = hops.first_mut() {
             (first.sent, first.sent_bytes, first.tls) = (sent, sent_bytes, tls);
@@ -229,7 +270,7 @@ impl WorkloadClient {
         };
         config.alpn_protocols = match request.http {
             HttpChoice::Negotiated => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            HttpChoice::Http1 => vec![b"http/1.1".to_vec()],
+            HttpChoice::Http1 | HttpChoice::Http10 => vec![b"http/1.1".to_vec()],
             HttpChoice::Http2 => vec![b"h2".to_vec()],
         };
         Ok(Arc::new(config))
@@ -269,9 +310,12 @@ impl WorkloadClient {
             body: request.body.clone(),
             delivery: request.delivery,
             continue_limit: self.continue_limit,
+            trailers: request.trailers.clone(),
             websocket: request.websocket.clone(),
+            segment: request.segment,
             times: request.times,
             http: request.http,
+            arrivals: self.deliveries.clone().map(|deliveries| (deliveries, request.token.clone())),
         })
     }
 }
@@ -296,6 +340,10 @@ fn headers(request: &RequestSpec, authority: &str) -> Result<HeaderMap, String> 
     let announced = request.delivery.has_length() && !headers.contains_key(TRANSFER_ENCODING);
     if !request.body.is_empty() && announced {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+    }
+    if !request.trailers.is_empty() {
+        let names: Vec<&str> = request.trailers.iter().map(|(name, _)| name.as_str()).collect();
+        headers.insert(TRAILER, value(&names.join(", "))?);
     }
     if request.delivery == Delivery::Expecting {
         headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
@@ -329,6 +377,25 @@ fn adapt(request: &mut RequestSpec, status: StatusCode) {
     }
 }
 
+/// A hop, without what was seen of its connection.
+fn hop(request: &RequestSpec, headers: Vec<Header>, result: HopResult) -> Hop {
+    let trailer =
+        |(name, value): &(String, String)| Header { name: name.to_ascii_lowercase(), value: value.clone() };
+    Hop {
+        method: request.method.to_string(),
+        url: request.url.clone(),
+        sent: String::new(),
+        sent_bytes: 0,
+        headers,
+        body_bytes: Some(request.body.len() as u64),
+        body_sha256: (!request.body.is_empty()).then(|| sha256(&request.body)),
+        trailers: request.trailers.iter().map(trailer).collect(),
+        messages: request.websocket.clone().unwrap_or_default(),
+        tls: None,
+        result,
+    }
+}
+
 /// A hop whose request was not sent.
 fn unsent(request: &RequestSpec, message: String) -> Hop {
     Hop {
@@ -339,6 +406,8 @@ fn unsent(request: &RequestSpec, message: String) -> Hop {
         headers: Vec::new(),
         body_bytes: None,
         body_sha256: None,
+        trailers: Vec::new(),
+        messages: Vec::new(),
         tls: None::<TlsFacts>,
         result: HopResult::Error(ExchangeError { kind: ExchangeErrorKind::ClientFailed, message }),
     }

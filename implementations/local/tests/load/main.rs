@@ -167,6 +167,7 @@ impl Instance for DirectInstance {
 
 fn spec() -> ExternalSpec {
     ExternalSpec {
+        aliases: Vec::new(),
         host: HOST.to_owned(),
         plain: PlainPort::Serve,
         tls: None,

@@ -59,6 +59,7 @@ async fn bookinfo(reply: &str) -> Bookinfo {
     }];
     let server = parties().ca.server(BOOKS).issue().unwrap();
     let spec = ExternalSpec {
+        aliases: Vec::new(),
         host: BOOKS.to_owned(),
         plain: PlainPort::Serve,
         tls: Some(open_port(&server)),

@@ -161,7 +161,7 @@ async fn a_refused_expectation_is_the_answer_and_no_body_is_waited_for() {
 }
 
 fn talking(path: &str) -> RequestSpec {
-    RequestSpec { websocket: Some("is anyone there?".to_owned()), ..to(path) }
+    RequestSpec { websocket: Some(vec!["is anyone there?".to_owned()]), ..to(path) }
 }
 
 #[tokio::test]

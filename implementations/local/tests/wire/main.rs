@@ -6,6 +6,7 @@
 mod apps;
 mod certificates;
 mod container;
+mod directed;
 mod embedded;
 mod fidelity;
 mod handshakes;

@@ -91,6 +91,8 @@ fn bare(kind: ClusterKind, protocol: UpstreamProtocol) -> MeshCluster {
         tls: None,
         tls_by_endpoint: false,
         port_override: None,
+        namespace: String::new(),
+        rules: Vec::new(),
     }
 }
 
@@ -196,6 +198,8 @@ impl Builder<'_> {
             tls,
             tls_by_endpoint,
             port_override,
+            namespace: self.service.namespace.clone(),
+            rules: self.rule.map(|r| r.from.clone()).unwrap_or_default(),
         })
     }
 

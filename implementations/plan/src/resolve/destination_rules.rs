@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use meshproof_model::ResourceId;
+
 use super::input::Proxy;
 use super::registry::Service;
 use crate::resources::Named;
@@ -14,6 +16,8 @@ use crate::resources::traffic_policy::{ConnectionPool, LoadBalancer};
 #[derive(Clone, Debug)]
 pub(crate) struct Merged {
     pub(crate) rule: Named<DestinationRule>,
+    /// The rules that it is merged from.
+    pub(crate) from: Vec<ResourceId>,
     host: String,
     export_to: BTreeSet<String>,
 }
@@ -59,6 +63,7 @@ impl DestinationRules {
             };
             let merged = Merged {
                 rule: rule.clone(),
+                from: vec![rule.id.clone()],
                 host: qualified(&rule.spec.host, namespace),
                 export_to: export_to.clone(),
             };
@@ -143,6 +148,7 @@ fn add(index: &mut Vec<Merged>, new: Merged, warnings: &mut Vec<String>) {
         if same_selectors {
             separately = false;
         }
+        existing.from.push(new.rule.id.clone());
         for subset in &new.rule.spec.subsets {
             let subsets = &mut existing.rule.spec.subsets;
             if subsets.iter().any(|s| s.name == subset.name) {

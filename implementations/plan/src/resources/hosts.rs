@@ -1,7 +1,7 @@
 //! Host names and how they match (`pkg/config/host/name.go`).
 
 /// Whether the name begins with `*`.
-pub(crate) fn is_wildcard(host: &str) -> bool {
+pub fn is_wildcard(host: &str) -> bool {
     host.starts_with('*')
 }
 
@@ -10,12 +10,12 @@ fn suffix(host: &str) -> &str {
 }
 
 /// `Name.Matches`: whether one covers the other, in either direction.
-pub(crate) fn matches(a: &str, b: &str) -> bool {
+pub fn matches(a: &str, b: &str) -> bool {
     subset_of(a, b) || subset_of(b, a)
 }
 
 /// `Name.SubsetOf`: whether every name that `a` stands for, `b` stands for too.
-pub(crate) fn subset_of(a: &str, b: &str) -> bool {
+pub fn subset_of(a: &str, b: &str) -> bool {
     match (is_wildcard(a), is_wildcard(b)) {
         (true, true) => a.len() >= b.len() && suffix(a).ends_with(suffix(b)),
         (false, true) => a.ends_with(suffix(b)),
@@ -25,7 +25,7 @@ pub(crate) fn subset_of(a: &str, b: &str) -> bool {
 }
 
 /// `Names.Intersection`: of each overlapping pair the narrower, each once.
-pub(crate) fn intersection(a: &[String], b: &[String]) -> Vec<String> {
+pub fn intersection(a: &[String], b: &[String]) -> Vec<String> {
     let mut both: Vec<String> = Vec::new();
     for one in a {
         for other in b {
@@ -45,7 +45,7 @@ pub(crate) fn intersection(a: &[String], b: &[String]) -> Vec<String> {
 }
 
 /// `MostSpecificHostMatch` (pilot/pkg/model/config.go): the exact entry, else the longest wildcard that covers it.
-pub(crate) fn most_specific<'a>(host: &str, entries: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn most_specific<'a>(host: &str, entries: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut best: Option<&str> = None;
     for entry in entries {
         if entry == host {
@@ -60,7 +60,7 @@ pub(crate) fn most_specific<'a>(host: &str, entries: impl Iterator<Item = &'a st
 
 /// `ResolveShortnameToFQDN`: a name without a dot is a Kubernetes service of the resource's namespace. Case stays: istiod
 /// compares the hosts of services, destinations and rules byte by byte.
-pub(crate) fn qualified(host: &str, namespace: &str) -> String {
+pub fn qualified(host: &str, namespace: &str) -> String {
     if host.is_empty() || host == "*" || host.contains('.') || host.parse::<std::net::IpAddr>().is_ok() {
         host.to_owned()
     } else {
@@ -69,10 +69,10 @@ pub(crate) fn qualified(host: &str, namespace: &str) -> String {
 }
 
 /// Kubernetes' domain for services.
-pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// `resolveGatewayName` (pilot/pkg/model/config.go): `NAMESPACE/NAME`; `mesh` stays.
-pub(crate) fn qualified_gateway(name: &str, namespace: &str) -> String {
+pub fn qualified_gateway(name: &str, namespace: &str) -> String {
     if name == MESH {
         return name.to_owned();
     }
@@ -90,4 +90,4 @@ pub(crate) fn qualified_gateway(name: &str, namespace: &str) -> String {
 }
 
 /// The reserved gateway name that stands for all sidecars.
-pub(crate) const MESH: &str = "mesh";
+pub const MESH: &str = "mesh";

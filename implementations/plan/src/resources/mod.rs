@@ -4,10 +4,10 @@
 pub(crate) mod common;
 pub(crate) mod destination_rule;
 pub(crate) mod gateway;
-pub(crate) mod hosts;
+pub mod hosts;
 pub(crate) mod peer_authentication;
 pub(crate) mod problems;
-pub(crate) mod protocol;
+pub mod protocol;
 mod route_action_validation;
 mod schema;
 pub(crate) mod service_entry;

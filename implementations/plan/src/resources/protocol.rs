@@ -2,17 +2,22 @@
 
 /// What a port speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub enum Protocol {
+    /// HTTP/1.1.
     Http,
     /// HTTP/2, gRPC and gRPC-Web, which Istio treats alike.
     Http2,
     /// A forward proxy, only for a Sidecar's egress listener.
     HttpProxy,
+    /// HTTP inside TLS of the client's own.
     Https,
+    /// TLS of the client's own.
     Tls,
     /// Also Redis, whose filter is off by default.
     Tcp,
+    /// MongoDB.
     Mongo,
+    /// MySQL.
     MySql,
     /// Istio leaves such ports alone.
     Udp,
@@ -22,7 +27,7 @@ pub(crate) enum Protocol {
 
 impl Protocol {
     /// Reads a protocol's name, in any case. None where Istio does not know it (`protocol.Parse`).
-    pub(crate) fn parse(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
             "http" => Self::Http,
             "http2" | "grpc" | "grpc-web" => Self::Http2,
@@ -39,7 +44,7 @@ impl Protocol {
 
     /// Of a Kubernetes Service's port (`kube.ConvertProtocol`): `appProtocol`, else the first part of the port's name,
     /// else TCP for well-known ports.
-    pub(crate) fn of_service_port(number: u16, name: &str, app_protocol: &str) -> Self {
+    pub fn of_service_port(number: u16, name: &str, app_protocol: &str) -> Self {
         let name = match app_protocol {
             "" => name,
             "kubernetes.io/h2c" => return Self::Http2,
@@ -61,22 +66,22 @@ impl Protocol {
     }
 
     /// `IsHTTP`.
-    pub(crate) fn is_http(self) -> bool {
+    pub fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Http2 | Self::HttpProxy)
     }
 
     /// `IsTLS`.
-    pub(crate) fn is_tls(self) -> bool {
+    pub fn is_tls(self) -> bool {
         matches!(self, Self::Https | Self::Tls)
     }
 
     /// `IsTCP`.
-    pub(crate) fn is_tcp(self) -> bool {
+    pub fn is_tcp(self) -> bool {
         matches!(self, Self::Https | Self::Tls | Self::Tcp | Self::Mongo | Self::MySql)
     }
 
     /// `IsHTTPOrSniffed`.
-    pub(crate) fn is_http_or_sniffed(self) -> bool {
+    pub fn is_http_or_sniffed(self) -> bool {
         self.is_http() || self == Self::Sniffed
     }
 }

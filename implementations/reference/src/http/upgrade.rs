@@ -22,18 +22,26 @@ pub(super) fn join(
     end: ResponseEnd,
 ) {
     let drain = context.connection.drain.clone();
+    let counts = Arc::new(Counts::default());
+    let hooked = context.hooks().upgraded(Arc::clone(&counts));
+    let ended = async move {
+        match hooked {
+            Some(ended) => ended.await,
+            None => std::future::pending().await,
+        }
+    };
     context.shared.tasks.spawn(async move {
         let _lease = lease;
         // Moved as a whole: the connection counts as busy until this task ends.
         let mut end = end;
         if let (Ok(down), Ok(up)) = (downstream.await, upstream.await) {
-            let counts = Arc::new(Counts::default());
             let mut down = Counted::new(TokioIo::new(down), Arc::clone(&counts));
             let mut up = TokioIo::new(up);
             tokio::select! {
                 // An error needs no report: the log shows how many bytes went each way.
                 _ = copy_bidirectional(&mut down, &mut up) => {}
                 () = drain.cancelled() => {}
+                () = ended => {}
             }
             let (read, written) = counts.both();
             end.record.entry.received.store(read, Ordering::Relaxed);

@@ -6,6 +6,7 @@ mod hops;
 mod identities;
 mod isolation;
 mod secrets;
+mod streams;
 
 use std::collections::BTreeSet;
 
@@ -297,6 +298,7 @@ fn only_the_saboteur_of_exports_changes_exported_resources() {
 #[test]
 fn external_service_that_requires_client_certificates_is_deployed_with_another_ca_or_none() {
     let specified = ExternalSpec {
+        aliases: Vec::new(),
         host: HOST.to_owned(),
         plain: PlainPort::Closed,
         tls: Some(TlsPort {
@@ -334,6 +336,7 @@ fn every_saboteur_is_shown_at_work() {
         include_str!("saboteurs/identities.rs"),
         include_str!("saboteurs/isolation.rs"),
         include_str!("saboteurs/secrets.rs"),
+        include_str!("saboteurs/streams.rs"),
     ] {
         text.push_str(source);
     }

@@ -87,6 +87,8 @@ pub(super) fn hop(url: &str, tls: Option<TlsFacts>, result: HopResult) -> Hop {
         headers: Vec::new(),
         body_bytes: None,
         body_sha256: None,
+        trailers: Vec::new(),
+        messages: Vec::new(),
         tls,
         result,
     }
@@ -200,6 +202,8 @@ pub(super) fn request(target: &str, over_tls: bool, headers: Vec<Header>, status
         status,
         body_bytes: Some(0),
         body_sha256: None,
+        trailers: Vec::new(),
+        messages: Vec::new(),
         tls: over_tls.then(tls),
         answer: None,
     })

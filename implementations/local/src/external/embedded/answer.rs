@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use meshproof_model::Header;
 
 use super::framing::Framing;
@@ -37,12 +37,24 @@ pub(crate) struct Answer {
     pub(crate) framing: Framing,
     /// Whether the connection ends after it.
     pub(crate) close: bool,
+    /// Whether 103 comes before it. Only over HTTP/1.1.
+    pub(crate) early_hints: bool,
+    /// Whether the connection ends soon after it, although it does not say so. Only over HTTP/1.1.
+    pub(crate) closes_silently: bool,
 }
 
 impl Answer {
     pub(crate) fn new(status: StatusCode, content_type: &str, body: impl Into<Bytes>) -> Self {
         let headers = vec![(CONTENT_TYPE, content_type.to_owned())];
-        Self { status, headers, body: body.into(), framing: Framing::Length, close: false }
+        Self {
+            status,
+            headers,
+            body: body.into(),
+            framing: Framing::Length,
+            close: false,
+            early_hints: false,
+            closes_silently: false,
+        }
     }
 
     /// 405 for everything but GET and HEAD.
@@ -72,8 +84,8 @@ pub(crate) trait Content: Send + Sync {
     /// The answer to a request. Its status is in the store before it is sent.
     async fn answer(&self, incoming: Incoming) -> Answer;
 
-    /// Whether connections switch over to WebSocket on this path.
-    fn switches_over(&self, _path: &str) -> bool {
+    /// Whether connections switch over to WebSocket for a request with this path and these headers.
+    fn switches_over(&self, _path: &str, _headers: &HeaderMap) -> bool {
         false
     }
 }

@@ -3,15 +3,15 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, LOCATION};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use meshproof_harness::digest::binary_sample;
 use meshproof_harness::external::Page;
-use meshproof_harness::traffic::{AnswerFraming, AnswerSpec, DIRECTIONS};
+use meshproof_harness::traffic::{AnswerFraming, AnswerSpec, DIRECTIONS, EVENT, events};
 use serde_json::json;
 
 use super::answer::{Answer, Content, Incoming};
 use super::behaviour::{self, Holds};
-use super::framing::Framing;
+use super::framing::{Framing, OneByOne};
 use super::web_socket::WEB_SOCKET;
 
 /// The path of the page that describes the request.
@@ -61,8 +61,12 @@ impl Content for Pages {
         Answer::new(StatusCode::OK, page.content_type, page.body.clone())
     }
 
-    fn switches_over(&self, path: &str) -> bool {
-        path == WEB_SOCKET && self.page(path).is_none()
+    fn switches_over(&self, path: &str, headers: &HeaderMap) -> bool {
+        let directions = headers.get(DIRECTIONS).and_then(|value| value.to_str().ok());
+        match directions.and_then(AnswerSpec::from_header) {
+            Some(spec) => spec.framing == AnswerFraming::WebSocket,
+            None => path == WEB_SOCKET && self.page(path).is_none(),
+        }
     }
 }
 
@@ -71,19 +75,44 @@ fn directed(spec: AnswerSpec) -> Answer {
     let Ok(status) = StatusCode::from_u16(spec.status) else {
         return Answer::nginx_page(StatusCode::BAD_REQUEST, None);
     };
-    let body = if spec.has_body() { binary_sample(spec.body) } else { Bytes::new() };
+    let body = if !spec.has_body() {
+        Bytes::new()
+    } else if spec.framing == AnswerFraming::Events {
+        events(spec.body).into()
+    } else {
+        binary_sample(spec.body)
+    };
     let framing = match spec.framing {
-        AnswerFraming::Pieces if spec.has_body() => Framing::Pieces,
-        AnswerFraming::BreaksOff if spec.has_body() => Framing::BreaksOff,
         AnswerFraming::NoAnswer => Framing::NoAnswer,
-        AnswerFraming::Length | AnswerFraming::Pieces | AnswerFraming::BreaksOff => Framing::Length,
+        AnswerFraming::Pieces
+        | AnswerFraming::Events
+        | AnswerFraming::BreaksOff
+        | AnswerFraming::PiecesBreakOff
+            if body.is_empty() =>
+        {
+            Framing::Length
+        }
+        AnswerFraming::Pieces => Framing::Pieces,
+        AnswerFraming::Events => Framing::OneByOne(OneByOne { piece: EVENT, watched: None }),
+        AnswerFraming::BreaksOff => Framing::BreaksOff,
+        AnswerFraming::PiecesBreakOff => Framing::PiecesBreakOff,
+        // A request that asks for WebSocket does not come here.
+        AnswerFraming::Length | AnswerFraming::WebSocket => Framing::Length,
     };
     let named = |(name, value): (String, String)| Some((HeaderName::try_from(name).ok()?, value));
     let mut headers: Vec<_> = spec.headers.into_iter().filter_map(named).collect();
     if !body.is_empty() && headers.iter().all(|(name, _)| *name != CONTENT_TYPE) {
         headers.push((CONTENT_TYPE, "text/plain".to_owned()));
     }
-    Answer { status, headers, body, framing, close: false }
+    Answer {
+        status,
+        headers,
+        body,
+        framing,
+        close: false,
+        early_hints: spec.early_hints,
+        closes_silently: spec.closes,
+    }
 }
 
 fn echo(incoming: &Incoming) -> Answer {

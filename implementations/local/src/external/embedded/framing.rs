@@ -1,5 +1,7 @@
 //! How the body of an answer is sent.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
@@ -7,14 +9,21 @@ use http::header::{HeaderName, HeaderValue, TRAILER};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use meshproof_harness::delivery::Delivery;
 use meshproof_harness::digest::sha256;
 use meshproof_model::Header;
 use tokio::sync::watch;
+
+use super::record::RequestRecord;
 
 /// The size of the pieces of a body that is sent without a length.
 const PIECE: usize = 16 * 1024;
 /// The trailer of `/trailers`: the digest of the body before it.
 const CHECKSUM: HeaderName = HeaderName::from_static("x-body-sha256");
+
+/// How long a piece may be on its way to the client until it counts as held up. Generous: on a busy machine, too, nothing but
+/// a proxy that waits for more takes so long.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What can go wrong while a body is sent.
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -33,8 +42,12 @@ pub(crate) enum Framing {
     PiecesWithChecksum,
     /// With its length: the first half at once, the second half when it is released.
     Withheld(Withheld),
+    /// In pieces of this length, without a length of the whole. Each is sent when the client has those before.
+    OneByOne(OneByOne),
     /// With its length, and the connection breaks off after the first half.
     BreaksOff,
+    /// In pieces, without a length, and the connection breaks off after half of them.
+    PiecesBreakOff,
     /// Not at all: the connection is closed.
     NoAnswer,
 }
@@ -51,7 +64,9 @@ impl Framing {
                 pieces(whole, sum.map(|sum| HeaderMap::from_iter([(CHECKSUM, sum)])))
             }
             Self::Withheld(withheld) => withheld.body(whole),
-            Self::BreaksOff => {
+            Self::OneByOne(one_by_one) => one_by_one.body(whole),
+            // Whether the length is announced is a matter of the head.
+            Self::BreaksOff | Self::PiecesBreakOff => {
                 let half = whole.slice(..whole.len() / 2);
                 let broken: BodyError = "the answer breaks off here, as it was asked to".into();
                 let breaking = async move {
@@ -69,14 +84,25 @@ impl Framing {
     pub(super) fn has_length(&self) -> bool {
         match self {
             Self::Length | Self::Withheld(_) | Self::BreaksOff | Self::NoAnswer => true,
-            Self::Pieces | Self::PiecesWithChecksum => false,
+            Self::Pieces | Self::PiecesWithChecksum | Self::OneByOne(_) | Self::PiecesBreakOff => false,
         }
+    }
+
+    /// Whether the connection breaks off in the middle of the body.
+    pub(super) fn breaks_off(&self) -> bool {
+        matches!(self, Self::BreaksOff | Self::PiecesBreakOff)
     }
 
     /// The trailers of this body.
     pub(super) fn trailers(&self, whole: &[u8]) -> Vec<Header> {
         match self {
-            Self::Length | Self::Pieces | Self::Withheld(_) | Self::BreaksOff | Self::NoAnswer => Vec::new(),
+            Self::Length
+            | Self::Pieces
+            | Self::Withheld(_)
+            | Self::OneByOne(_)
+            | Self::BreaksOff
+            | Self::PiecesBreakOff
+            | Self::NoAnswer => Vec::new(),
             Self::PiecesWithChecksum => {
                 vec![Header { name: CHECKSUM.as_str().to_owned(), value: sha256(whole) }]
             }
@@ -86,7 +112,13 @@ impl Framing {
     /// Announces the trailers, as HTTP/1.1 does (RFC 9110, section 6.6.2).
     pub(super) fn announce(&self, headers: &mut HeaderMap) {
         match self {
-            Self::Length | Self::Pieces | Self::Withheld(_) | Self::BreaksOff | Self::NoAnswer => {}
+            Self::Length
+            | Self::Pieces
+            | Self::Withheld(_)
+            | Self::OneByOne(_)
+            | Self::BreaksOff
+            | Self::PiecesBreakOff
+            | Self::NoAnswer => {}
             Self::PiecesWithChecksum => {
                 headers.insert(TRAILER, HeaderValue::from_name(CHECKSUM));
             }
@@ -135,5 +167,38 @@ impl Withheld {
 impl Drop for Withheld {
     fn drop(&mut self) {
         self.0.send_modify(|h| h.requests = h.requests.saturating_sub(1));
+    }
+}
+
+/// An answer that is sent piece by piece.
+pub(crate) struct OneByOne {
+    /// The length of one piece.
+    pub(super) piece: usize,
+    /// What is known of its way to the client, and where it is noted that a piece was held up. Set before the body is sent.
+    pub(super) watched: Option<(Delivery, RequestRecord)>,
+}
+
+impl OneByOne {
+    fn body(self, whole: Bytes) -> AnswerBody {
+        let Self { piece, watched } = self;
+        let next = move |(at, mut watched): (usize, Option<(Delivery, RequestRecord)>)| {
+            let whole = whole.clone();
+            async move {
+                if let Some((delivery, record)) = watched.as_mut().filter(|_| at > 0)
+                    && !delivery.reaches(at as u64, DELIVERED_WITHIN).await
+                {
+                    let after = Some(at as u64);
+                    record.amend(|r| r.answer.iter_mut().for_each(|answer| answer.held_up_after = after));
+                    // It is known now; the rest need not wait.
+                    watched = None;
+                }
+                if at >= whole.len() {
+                    return None;
+                }
+                let end = whole.len().min(at + piece.max(1));
+                Some((Ok::<_, BodyError>(Frame::data(whole.slice(at..end))), (end, watched)))
+            }
+        };
+        BodyExt::boxed_unsync(StreamBody::new(stream::unfold((0, watched), next)))
     }
 }

@@ -4,6 +4,7 @@
 mod answer;
 mod behaviour;
 mod content;
+mod ending;
 mod framing;
 mod port;
 mod record;
@@ -130,8 +131,10 @@ impl Embedded {
             shared.accepting.listen(listener, move |stream, peer, number| {
                 let record = Arc::new(record::ConnectionRecord::new(&owner, number, &port, peer));
                 let (port, owner) = (Arc::clone(&port), Arc::clone(&owner));
-                let work = async move { serve::connection(stream, &port, &record, &owner).await };
-                Connection { work, until_its_end: Arc::default() }
+                let wishes = Arc::<ending::Wishes>::default();
+                let until_its_end = Arc::clone(&wishes.until_its_end);
+                let work = async move { serve::connection(stream, &port, &record, &owner, &wishes).await };
+                Connection { work, until_its_end }
             });
         }
         let settled_within = timeouts.get(Timeout::EvidenceSettled);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use meshproof_model::{Connection, EvidenceId, Fact, ServerRequest, TlsFacts};
+use meshproof_model::{Connection, EvidenceId, Fact, Header, ServerRequest, TlsFacts};
 
 use super::port::{Port, Shared};
 use crate::tap::Watch;
@@ -104,6 +104,7 @@ impl Watch for Arc<ClearBytes> {
 }
 
 /// The store's entry of a request.
+#[derive(Clone)]
 pub(super) struct RequestRecord {
     pub(super) shared: Arc<Shared>,
     pub(super) id: EvidenceId,
@@ -118,8 +119,9 @@ impl RequestRecord {
         });
     }
 
-    pub(super) fn body_ended(&self, bytes: u64, sha256: String) {
+    pub(super) fn body_ended(&self, bytes: u64, sha256: String, trailers: Vec<Header>) {
         self.amend(|r| {
+            r.trailers = trailers;
             r.body_bytes = Some(bytes);
             r.body_sha256 = (bytes > 0).then_some(sha256);
         });

@@ -15,12 +15,13 @@ use meshproof_harness::external::HttpVersions;
 use meshproof_harness::ledger::ANSWERS;
 use meshproof_harness::store::bounded;
 use meshproof_harness::token::token_of;
-use meshproof_model::{Fact, ServerAnswer, ServerRequest, TlsFacts};
+use meshproof_model::{Fact, Header, ServerAnswer, ServerRequest, TlsFacts};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::answer::{Answer, Incoming, SERVER_NAME};
+use super::ending::{IDLE, Interjecting, Wishes};
 use super::framing::{AnswerBody, BodyError, Framing};
 use super::port::{Port, Shared};
 use super::record::{Clear, ClearBytes, ConnectionRecord, RequestRecord};
@@ -50,8 +51,9 @@ pub(super) async fn connection(
     port: &Arc<Port>,
     record: &Arc<ConnectionRecord>,
     shared: &Arc<Shared>,
+    wishes: &Arc<Wishes>,
 ) {
-    let site = Site { port, record, shared, refusal: None, tls: None };
+    let site = Site { port, record, shared, wishes, refusal: None, tls: None };
     // Small answers are sent at once.
     let _only_slower = stream.set_nodelay(true);
     let Some(settings) = &port.tls else {
@@ -127,6 +129,8 @@ struct Site<'a> {
     port: &'a Arc<Port>,
     record: &'a Arc<ConnectionRecord>,
     shared: &'a Arc<Shared>,
+    /// What answers ask of the connection.
+    wishes: &'a Arc<Wishes>,
     /// The error that every request of this connection gets instead of an answer.
     refusal: Option<&'static str>,
     tls: Option<TlsFacts>,
@@ -136,12 +140,24 @@ async fn http1(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     site: Site<'_>,
 ) -> hyper::Result<()> {
-    hyper::server::conn::http1::Builder::new()
+    let stream = Interjecting::new(stream, site.wishes);
+    let serving = hyper::server::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .keep_alive(site.port.keep_alive)
         .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, &site)))
-        .with_upgrades()
-        .await
+        .with_upgrades();
+    let mut serving = std::pin::pin!(serving);
+    let idle = async {
+        site.wishes.closing().await;
+        tokio::time::sleep(IDLE).await;
+    };
+    tokio::select! {
+        biased;
+        served = serving.as_mut() => return served,
+        () = idle => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    serving.await
 }
 
 async fn http2(stream: impl AsyncRead + AsyncWrite + Unpin, site: Site<'_>) -> hyper::Result<()> {
@@ -165,7 +181,8 @@ type Answered = Result<Response<AnswerBody>, BodyError>;
 
 /// Records a request before it awaits anything, and answers it.
 fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = Answered> + Send + use<> {
-    let switches_over = site.refusal.is_none() && site.port.content.switches_over(request.uri().path());
+    let switches_over =
+        site.refusal.is_none() && site.port.content.switches_over(request.uri().path(), request.headers());
     let upgrade = switches_over.then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     let http2 = head.version == Version::HTTP_2;
@@ -193,6 +210,8 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
         status: 0,
         body_bytes: None,
         body_sha256: None,
+        trailers: Vec::new(),
+        messages: Vec::new(),
         tls: site.tls.clone(),
         answer: None,
     };
@@ -209,19 +228,17 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
     };
     let id = site.shared.store.record(site.shared.side.clone(), token, Fact::Request(request));
     let entry = RequestRecord { shared: Arc::clone(site.shared), id };
-    let (port, refusal) = (site.port.clone(), site.refusal);
+    let (port, refusal, wishes) = (site.port.clone(), site.refusal, Arc::clone(site.wishes));
     let answers = incoming.token.clone();
     async move {
         if let Some(upgrade) = upgrade {
-            let response = web_socket(head, upgrade, &entry.shared);
-            entry.amend(|r| r.status = response.status().as_u16());
-            return Ok(response);
+            return Ok(web_socket(head, upgrade, entry));
         }
         let is_head = incoming.method == Method::HEAD;
-        let answer = match drain(body).await? {
+        let mut answer = match drain(body).await? {
             None => Answer { close: true, ..Answer::nginx_page(StatusCode::PAYLOAD_TOO_LARGE, None) },
-            Some((body_bytes, body_sha256)) => {
-                entry.body_ended(body_bytes, body_sha256.clone());
+            Some((body_bytes, body_sha256, trailers)) => {
+                entry.body_ended(body_bytes, body_sha256.clone(), trailers);
                 match refusal {
                     Some(problem) => Answer::nginx_page(StatusCode::BAD_REQUEST, Some(problem)),
                     None => port.content.answer(Incoming { body_bytes, body_sha256, ..incoming }).await,
@@ -232,6 +249,21 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
             // hyper closes the connection (HTTP/1.1) or resets the stream (HTTP/2). Status 0: it is never answered.
             return Err("the connection is closed without an answer, as it was asked to be".into());
         }
+        // HTTP/1.0 has neither interim answers (RFC 9110, section 15.2) nor an end of a body without a length.
+        if head.version == Version::HTTP_11 && answer.early_hints {
+            wishes.hint();
+        }
+        if head.version < Version::HTTP_11 && matches!(answer.framing, Framing::PiecesBreakOff) {
+            answer.framing = Framing::Pieces;
+        }
+        answer.closes_silently &= !http2;
+        if answer.closes_silently {
+            wishes.close();
+        }
+        if let (Framing::OneByOne(one_by_one), Some(token)) = (&mut answer.framing, &answers) {
+            let delivery = entry.shared.store.deliveries().watch(token);
+            one_by_one.watched = Some((delivery, entry.clone()));
+        }
         let (response, sent) = response(answer, is_head, http2, answers.as_deref());
         entry.amend(|r| {
             r.status = sent.status;
@@ -241,20 +273,26 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
     }
 }
 
-/// Reads a body to its end; none if it is too long.
-async fn drain(mut body: Body) -> Result<Option<(u64, String)>, hyper::Error> {
+/// Reads a body to its end: its length, its digest and its trailers. None if it is too long.
+async fn drain(mut body: Body) -> Result<Option<(u64, String, Vec<Header>)>, hyper::Error> {
     let mut length = 0u64;
     let mut sum = Sum::default();
+    let mut trailers = Vec::new();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            length += data.len() as u64;
-            if length > MAX_BODY {
-                return Ok(None);
+        match frame?.into_data() {
+            Ok(data) => {
+                length += data.len() as u64;
+                if length > MAX_BODY {
+                    return Ok(None);
+                }
+                sum.update(&data);
             }
-            sum.update(&data);
+            Err(other) => {
+                trailers.extend(other.trailers_ref().map(http_facts::headers).unwrap_or_default());
+            }
         }
     }
-    Ok(Some((length, sum.finish())))
+    Ok(Some((length, sum.finish(), trailers)))
 }
 
 /// The response, and what is recorded of it. `answers` is the token of the request, which the response repeats.
@@ -283,8 +321,11 @@ fn response(
         headers: http_facts::headers(&headers),
         body_bytes: if has_body { length as u64 } else { 0 },
         body_sha256: has_body.then(|| sha256(&answer.body)),
-        breaks_off: has_body && matches!(answer.framing, Framing::BreaksOff),
+        breaks_off: has_body && answer.framing.breaks_off(),
         trailers: if has_body { answer.framing.trailers(&answer.body) } else { Vec::new() },
+        closes: answer.closes_silently,
+        held_up_after: None,
+        messages: Vec::new(),
     };
     if has_length {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));

@@ -54,6 +54,7 @@ mod tests {
 
     fn logs(folder: &Path) -> SharedLogs {
         let spec = ExternalSpec {
+            aliases: Vec::new(),
             host: "edition.cnn.com".to_owned(),
             plain: PlainPort::Serve,
             tls: None,

@@ -8,7 +8,7 @@ use crate::variants::json_line::json_line;
 
 pub(super) const TABLE: &[Definition] = &[Definition::new(
     "json-log",
-    "Writes its access log in JSON, with members that nobody asked for (Istio, accessLogEncoding).",
+    "Writes its access log in JSON, with further members (Istio, accessLogEncoding).",
     VariantBehaviour::LogLine(|proxy, line, logs| {
         let more = [("region", Value::from("somewhere")), ("sampled", Value::from(true))];
         match access_log::read_line(line.as_bytes()).fields {

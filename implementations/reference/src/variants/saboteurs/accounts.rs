@@ -217,7 +217,7 @@ fn merge(headers: &mut HeaderMap, name: &HeaderName) {
 type Waiting = oneshot::Sender<(SendResult, oneshot::Sender<SendResult>)>;
 
 #[derive(Default)]
-struct CrossAnswers {
+pub(super) struct CrossAnswers {
     waiting: Mutex<Option<Waiting>>,
 }
 

@@ -33,7 +33,7 @@ pub(super) const TABLE: &[Definition] = &[
     .also_at(&Placement::ALL),
     Definition::new(
         "mesh-certificate-for-missing-secret",
-        "Presents its mesh certificate, and verifies nobody, while the Secret is missing.",
+        "Presents its mesh certificate, and verifies no server, while the Secret is missing.",
         VariantBehaviour::Proxy(|facts| Arc::new(MeshCertificateForMissing(facts.identity.cloned()))),
     )
     .also_at(&Placement::ALL),

@@ -20,6 +20,7 @@ mod responses;
 mod secrets;
 mod sending;
 mod stale;
+mod streams;
 mod verification;
 mod way_out;
 
@@ -46,6 +47,7 @@ pub(super) const TABLES: &[&[Definition]] = &[
     log::TABLE,
     external::TABLE,
     accounts::TABLE,
+    streams::TABLE,
     isolation::TABLE,
     forged_hop::TABLE,
     repeats::TABLE,

@@ -1,4 +1,4 @@
-//! Saboteurs that answer from memory, repeat what must be sent once, or blame somebody else for a failure.
+//! Saboteurs that answer from memory, repeat what must be sent once, or blame the client or the server for a failure.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -52,6 +52,7 @@ fn presented(issued: &Issued) -> IssuedPem {
 fn trusting(s: &mut Situation, server: &Issued, roots: &[&Certified]) {
     s.server.issued = presented(server);
     s.origination.trust = Trust::Credential("c".to_owned());
+    s.origination.credential = Some("c".to_owned());
     s.credentials = vec![credential(roots)];
 }
 

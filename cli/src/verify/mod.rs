@@ -1,0 +1,206 @@
+//! `meshproof verify`: what a user's own configuration does, and what is wrong with it.
+
+mod prove;
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use meshproof_local::real_hosts::RealHosts;
+use meshproof_model::Report;
+use meshproof_model::verification::Severity;
+use meshproof_model::visible::line;
+use meshproof_render::formats::Format;
+use meshproof_render::terminal::{OutputStyle, summary};
+use meshproof_render::verification::{VerificationFormat, answer as answer_text, text};
+use meshproof_verify::proof::Proof;
+use meshproof_verify::{InputError, Question, Source, Verified, verify};
+
+use crate::args::{Cluster, Connection, Verify};
+use crate::exit::{self, Refusal};
+use crate::output::{OutFolder, answer, complain, quoted, write_file};
+use crate::target::target;
+
+/// How many files are read at most.
+const MAX_FILES: usize = 20_000;
+
+/// What files of manifests are called.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// Prints the verification. Its exit code is [`exit::FAILED`] if there is a finding of the severity of `--fail-on` or above.
+///
+/// # Errors
+/// A file cannot be read, or is not a manifest.
+pub fn command(args: &Verify) -> Result<u8, Refusal> {
+    let question = args.ask.as_deref().map(str::parse::<Question>).transpose();
+    let question = question.map_err(|e| Refusal::Usage(e.to_string()))?;
+    let sources = sources(&args.files)?;
+    let verified = verify(&sources).map_err(|e| Refusal::Usage(e.to_string()))?;
+    if let Some(question) = question {
+        let answers = verified.ask(&question).map_err(|e| Refusal::Usage(e.to_string()))?;
+        for one in answers {
+            let steps: Vec<_> = one.steps.into_iter().map(|s| (s.proxy, s.text, s.at)).collect();
+            answer(&answer_text(&steps, &one.flow, OutputStyle::of(&std::io::stdout())));
+        }
+        return Ok(exit::OK);
+    }
+    let proved = if args.only_static { None } else { prove(args, &verified)? };
+    let mut verification = verified.verification.clone();
+    if let Some(proved) = &proved {
+        for (code, request, sentence) in prove::about_findings(&proved.proof, &proved.report) {
+            for finding in &mut verification.findings {
+                if finding.code == code && finding.effect.starts_with(&request) {
+                    finding.proof = Some(sentence.clone());
+                }
+            }
+        }
+    }
+    let verification = &verification;
+    let rendered = |format: VerificationFormat| format.render(verification).map_err(Refusal::Environment);
+    for (format, file) in &args.write {
+        write_file(file, rendered(*format)?.as_bytes(), "--write FORMAT=FILE")?;
+    }
+    match args.format {
+        VerificationFormat::Text => answer(&text(verification, OutputStyle::of(&std::io::stdout()))),
+        other => answer(&rendered(other)?),
+    }
+    let least = Severity::from(args.fail_on);
+    let failing = verification.findings.iter().chain(&verification.notes).any(|f| f.severity >= least);
+    let of_findings = if failing { exit::FAILED } else { exit::OK };
+    let Some(proved) = proved else { return Ok(of_findings) };
+    let of_proof = proved.tell(args)?;
+    // A fault of the environment is said in the code only where nothing else is.
+    Ok(if of_findings == exit::OK { of_proof } else { of_findings })
+}
+
+/// A proof with its report.
+struct Proved {
+    proof: Proof,
+    report: Report,
+}
+
+/// Sends real requests; none where the configuration has none that can be proved.
+fn prove(args: &Verify, verified: &Verified) -> Result<Option<Proved>, Refusal> {
+    let proof = verified.proof();
+    if proof.exchanges.is_empty() {
+        complain("note: no request of this configuration can be proved on this machine");
+        for skipped in &proof.skipped {
+            complain(&format!("note: not proved: {}", line(skipped)));
+        }
+        return Ok(None);
+    }
+    let name = args.target.as_str();
+    if !matches!(name.split(':').next(), Some("reference" | "envoy")) {
+        return Err(Refusal::Usage(format!(
+            "a proof runs on this machine: --target reference or --target envoy, not {name}"
+        )));
+    }
+    let mut timeouts = meshproof_targets::default_timeouts(name);
+    for (timeout, duration) in &args.timeouts {
+        timeouts.set(*timeout, *duration);
+    }
+    let settings = meshproof_targets::Settings {
+        nginx: None,
+        nginx_image: None,
+        envoy: args.envoy.clone(),
+        real_hosts: RealHosts::default(),
+        cluster: Connection::default().options(&Cluster::default()),
+        timeouts: timeouts.clone(),
+    };
+    let target = target(name, &settings)?;
+    let files = args.files.iter().map(|f| format!(" -f {}", quoted(&f.display().to_string())));
+    let command = format!("meshproof verify{} --target {}", files.collect::<String>(), quoted(name));
+    let report = prove::run(&proof, target, timeouts, &command, false)?;
+    Ok(Some(Proved { proof, report }))
+}
+
+impl Proved {
+    /// Prints and writes the result; the exit code is that of a run.
+    fn tell(&self, args: &Verify) -> Result<u8, Refusal> {
+        for skipped in &self.proof.skipped {
+            complain(&format!("note: not proved: {}", line(skipped)));
+        }
+        let mut shown = None;
+        let mut missing = None;
+        if let Some(folder) = &args.out {
+            let written = OutFolder::open(folder)?.write(&self.report, &[Format::Html, Format::Junit]);
+            shown = written.shown.map(|path| path.display().to_string());
+            missing = written.missing;
+        }
+        if args.format == VerificationFormat::Text {
+            let mut text = Vec::new();
+            summary(&mut text, &self.report, shown.as_deref(), OutputStyle::of(&std::io::stdout()))
+                .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
+            answer(&String::from_utf8_lossy(&text));
+        }
+        missing.map_or(Ok(self.report.exit_code()), |words| Err(Refusal::Environment(words)))
+    }
+}
+
+/// Every file that is named or found, in order.
+fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, Refusal> {
+    let mut all = Vec::new();
+    for path in paths {
+        let name = path.display().to_string();
+        if path == Path::new("-") {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).map_err(|e| unreadable("standard input", &e))?;
+            all.push(source("standard input", bytes, false)?);
+        } else if path.is_dir() {
+            let mut found = BTreeSet::new();
+            collect(path, 0, &mut found)?;
+            if found.is_empty() {
+                return Err(Refusal::Usage(format!(
+                    "{name} holds no *.yaml, *.yml or *.json file. Name the folder of the manifests, or the files"
+                )));
+            }
+            for file in found {
+                let name = file.display().to_string();
+                let bytes = std::fs::read(&file).map_err(|e| unreadable(&name, &e))?;
+                all.push(source(&name, bytes, true)?);
+            }
+        } else {
+            let bytes = std::fs::read(path).map_err(|e| unreadable(&name, &e))?;
+            all.push(source(&name, bytes, false)?);
+        }
+    }
+    Ok(all)
+}
+
+fn source(name: &str, bytes: Vec<u8>, found: bool) -> Result<Source, Refusal> {
+    let text = meshproof_verify::text(name, bytes).map_err(|e: InputError| Refusal::Usage(e.to_string()))?;
+    Ok(Source { name: name.to_owned(), text, found })
+}
+
+fn unreadable(name: &str, error: &std::io::Error) -> Refusal {
+    Refusal::Environment(format!("{name} cannot be read: {error}. Check the name and its permissions"))
+}
+
+/// The manifests of a folder and of those in it, by name. Hidden folders are left out, and links to folders are not followed.
+fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> Result<(), Refusal> {
+    let name = folder.display().to_string();
+    if depth > 32 {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(folder).map_err(|e| unreadable(&name, &e))? {
+        let entry = entry.map_err(|e| unreadable(&name, &e))?;
+        let (path, kind) = (entry.path(), entry.file_type().map_err(|e| unreadable(&name, &e))?);
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if kind.is_dir() {
+            if !hidden {
+                collect(&path, depth + 1, found)?;
+            }
+            continue;
+        }
+        let manifest = path.extension().and_then(|e| e.to_str()).is_some_and(|e| EXTENSIONS.contains(&e));
+        if manifest && path.is_file() {
+            found.insert(path);
+        }
+        if found.len() > MAX_FILES {
+            return Err(Refusal::Usage(format!(
+                "{name} holds more than {MAX_FILES} files. Name a smaller folder"
+            )));
+        }
+    }
+    Ok(())
+}

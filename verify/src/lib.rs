@@ -1,0 +1,62 @@
+//! What a user's own Istio configuration does with requests, and what is wrong with it.
+//!
+//! The files are read with the place of every value ([`Source`]), completed to a mesh, and planned as istiod plans them
+//! ([`meshproof_plan`]). Every request that the configuration concerns is followed through that plan. A finding is what becomes
+//! of a request; its cause is a change to the files after which, planned again, the request does what was meant. It sends nothing
+//! and reads no file itself.
+
+mod ask;
+mod assumed;
+mod findings;
+mod flows;
+mod positions;
+pub mod proof;
+mod raw;
+mod request;
+mod source;
+mod trace;
+mod witnesses;
+mod world;
+
+pub use ask::{Answer, Question, QuestionError, Step};
+pub use findings::{ALL as CODES, Code, find as code};
+pub use source::{InputError, Source, text};
+
+use meshproof_model::verification::{SCHEMA, Verification};
+
+/// A configuration with everything that is known about it.
+pub struct Verified {
+    /// The answer.
+    pub verification: Verification,
+    input: source::Input,
+    judged: findings::Judged,
+}
+
+/// Verifies a configuration without sending a request.
+///
+/// # Errors
+/// A file is not YAML or holds no Kubernetes resource.
+pub fn verify(sources: &[Source]) -> Result<Verified, InputError> {
+    let input = source::read(sources)?;
+    let mut judged = findings::judge(&input);
+    let mut flows: Vec<_> = judged
+        .observed
+        .iter()
+        .filter(|o| !o.hidden)
+        .flat_map(|o| o.traces.iter().map(|t| flows::flow(&judged.world, o, t)))
+        .collect();
+    flows.sort_by(|a, b| (&a.from, &a.request).cmp(&(&b.from, &b.request)));
+    flows.dedup();
+    let verification = Verification {
+        schema: SCHEMA.to_owned(),
+        meshproof: env!("CARGO_PKG_VERSION").to_owned(),
+        files: sources.iter().map(|s| s.name.clone()).collect(),
+        resources: input.resources.len(),
+        findings: std::mem::take(&mut judged.findings),
+        notes: std::mem::take(&mut judged.notes),
+        flows,
+        assumed: judged.world.assumed.clone(),
+        passed_over: findings::passed_over(&input, &judged.world),
+    };
+    Ok(Verified { verification, input, judged })
+}

@@ -1,0 +1,280 @@
+//! Each kind of fault with other hosts, ports, namespaces and forms, and near misses that are correct.
+
+use super::{found, said, verified};
+
+const HEAD: &str = "apiVersion: networking.istio.io/v1\n";
+
+/// Documents in short form: `SE name ns | spec` and so on, one per line.
+fn manifest(lines: &str) -> String {
+    let mut text = String::new();
+    for line in lines.lines().map(str::trim).filter(|l| !l.is_empty()) {
+        let (head, spec) = line.split_once('|').unwrap();
+        let words: Vec<&str> = head.split_whitespace().collect();
+        let (kind, name) = (words[0], words[1]);
+        let namespace = words.get(2).copied().unwrap_or("default");
+        let (kind, body) = match kind {
+            "SE" => ("ServiceEntry", format!("spec: {{location: MESH_EXTERNAL, resolution: DNS, {spec}}}")),
+            "SE-" => ("ServiceEntry", format!("spec: {{{spec}}}")),
+            "DR" => ("DestinationRule", format!("spec: {{{spec}}}")),
+            "VS" => ("VirtualService", format!("spec: {{{spec}}}")),
+            "GW" => ("Gateway", format!("spec: {{{spec}}}")),
+            "SC" => ("Sidecar", format!("spec: {{{spec}}}")),
+            "Secret" => ("Secret", format!("stringData: {{{spec}}}")),
+            "Service" => ("Service", format!("spec: {{{spec}}}")),
+            "ConfigMap" => ("ConfigMap", format!("data: {{{spec}}}")),
+            other => panic!("{other}"),
+        };
+        let head = if matches!(kind, "Secret" | "Service" | "ConfigMap") { "apiVersion: v1\n" } else { HEAD };
+        text.push_str(&format!(
+            "{head}kind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n{body}\n---\n"
+        ));
+    }
+    text
+}
+
+fn check(cases: &[(&str, &str, &[&str])]) {
+    let mut wrong = String::new();
+    for (name, lines, expected) in cases {
+        let verified = verified(&[("v.yaml", &manifest(lines))]);
+        let codes: Vec<String> = found(&verified).into_iter().map(|(code, _)| code).collect();
+        if codes != *expected {
+            wrong.push_str(&format!("{name}: expected {expected:?}, found {codes:?}\n{}", said(&verified)));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// An egress gateway for a host, its parts to be replaced.
+fn egress(host: &str, sni: &str, hop: u16) -> String {
+    format!(
+        "SE site | hosts: [{host}], ports: [{{number: 80, name: http, protocol: HTTP}}, {{number: 443, name: https, protocol: HTTPS}}]
+        GW egress | selector: {{istio: egressgateway}}, servers: [{{port: {{number: {hop}, name: https, protocol: HTTPS}}, hosts: [{host}], tls: {{mode: ISTIO_MUTUAL}}}}]
+        DR hop | host: istio-egressgateway.istio-system.svc.cluster.local, subsets: [{{name: site, trafficPolicy: {{portLevelSettings: [{{port: {{number: {hop}}}, tls: {{mode: ISTIO_MUTUAL, sni: {sni}}}}}]}}}}]
+        VS site | hosts: [{host}], gateways: [egress, mesh], http: [{{match: [{{gateways: [mesh], port: 80}}], route: [{{destination: {{host: istio-egressgateway.istio-system.svc.cluster.local, subset: site, port: {{number: {hop}}}}}}}]}}, {{match: [{{gateways: [egress], port: {hop}}}], route: [{{destination: {{host: {host}, port: {{number: 443}}}}}}]}}]
+        DR originate | host: {host}, trafficPolicy: {{portLevelSettings: [{{port: {{number: 443}}, tls: {{mode: SIMPLE}}}}]}}"
+    )
+}
+
+#[test]
+fn tls_settings_that_do_not_reach_the_request() {
+    check(&[
+        ("credential, all ports", "SE a | hosts: [a.example.com], ports: [{number: 8080, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: a.example.com, trafficPolicy: {tls: {mode: MUTUAL, credentialName: c}}
+          Secret c | tls.crt: x, tls.key: y, ca.crt: z", &["MP0001"]),
+        ("credential, SIMPLE with a CA, wildcard", "SE- a shop | hosts: ['*.a.example.com'], location: MESH_EXTERNAL, resolution: NONE, ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a shop | host: '*.a.example.com', trafficPolicy: {tls: {mode: SIMPLE, credentialName: c}}", &["MP0001"]),
+        ("credential, after a port rewrite", "SE a | hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}]
+          VS a | hosts: [a.example.com], http: [{match: [{port: 80}], route: [{destination: {host: a.example.com, port: {number: 443}}}]}]
+          DR a | host: a.example.com, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: MUTUAL, credentialName: c}}]}", &["MP0001"]),
+        ("credential of a ConfigMap is for everyone", "SE a | hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: a.example.com, trafficPolicy: {tls: {mode: SIMPLE, credentialName: 'configmap://default/ca'}}", &[]),
+        ("credential at the ingress gateway", "SE a | hosts: [a.example.com], ports: [{number: 443, name: https, protocol: HTTPS}]
+          GW g istio-system | selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [b.example.com]}]
+          VS v | hosts: [b.example.com], gateways: [istio-system/g], http: [{rewrite: {authority: a.example.com}, route: [{destination: {host: a.example.com, port: {number: 443}}}]}]
+          DR a | host: a.example.com, trafficPolicy: {tls: {mode: MUTUAL, credentialName: c}}
+          Secret c istio-system | tls.crt: x, tls.key: y, ca.crt: z", &[]),
+        ("settings for the target port", "SE a shop | hosts: [b.example.net], ports: [{number: 8080, name: http, protocol: HTTP, targetPort: 8443}]
+          DR a shop | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 8443}, tls: {mode: SIMPLE}}]}", &["MP0003"]),
+        ("settings for 80 after a rewrite to 443", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: http-tls, protocol: HTTP}]
+          VS a | hosts: [b.example.net], http: [{match: [{port: 80}], route: [{destination: {host: b.example.net, port: {number: 443}}}]}]
+          DR a | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}", &["MP0003"]),
+        ("settings without tls over the rule's", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}, portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: ROUND_ROBIN}}]}", &["MP0030"]),
+        ("DISABLE is a decision", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}, {number: 8080, name: plain, protocol: HTTP, targetPort: 80}]
+          DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}, portLevelSettings: [{port: {number: 8080}, tls: {mode: DISABLE}}]}", &[]),
+        ("no targetPort", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP}]
+          DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0004"]),
+        ("no targetPort, HTTP/2, port-level, other namespace", "SE a shop | hosts: [b.example.net], ports: [{number: 80, name: http2, protocol: HTTP2}]
+          DR a shop | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}", &["MP0004"]),
+        ("no targetPort at the gateway", &egress("b.example.net", "b.example.net", 80).replace("{host: b.example.net, port: {number: 443}}", "{host: b.example.net, port: {number: 80}}").replace("{number: 443}, tls", "{number: 80}, tls"), &["MP0004"]),
+        ("endpoints with ports of their own", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP}], endpoints: [{address: c.example.net, ports: {http: 443}}]
+          DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &[]),
+        ("exportTo of the rule", "SE a shop | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          VS a shop | hosts: [b.example.net], http: [{route: [{destination: {host: b.example.net, port: {number: 80}}}]}]
+          DR a istio-system | host: b.example.net, exportTo: ['.'], trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0005"]),
+        ("a rule in a third namespace", "SE a shop | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}], exportTo: ['.', rules]
+          VS a shop | hosts: [b.example.net], http: [{route: [{destination: {host: b.example.net, port: {number: 80}}}]}]
+          DR a rules | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0005"]),
+        ("a rule in the root namespace is for all", "SE a shop | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a istio-system | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &[]),
+        ("two rules, the older without tls", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: b.example.net, trafficPolicy: {loadBalancer: {simple: RANDOM}}
+          DR b | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0028"]),
+        ("two rules, the older with subsets alone", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: b.example.net, subsets: [{name: s}]
+          DR b | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &[]),
+        ("a misspelt host", "SE a | hosts: [api.partner.example], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: api.partner.exmaple, trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0031"]),
+        ("mesh TLS to a server outside", "SE a | hosts: [api.partner.example], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: api.partner.example, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}", &["MP0026"]),
+    ]);
+}
+
+#[test]
+fn tls_inside_tls() {
+    check(&[
+        ("port-level", "SE a shop | hosts: [b.example.net], ports: [{number: 443, name: tls, protocol: TLS}]
+          DR a shop | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}", &["MP0002"]),
+        ("wildcard, 8443", "SE- a | hosts: ['*.b.example.net'], location: MESH_EXTERNAL, ports: [{number: 8443, name: https, protocol: HTTPS}]
+          DR a | host: '*.b.example.net', trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0002"]),
+        ("beside plain HTTP that stays plain", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}]
+          DR a | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}", &["MP0002"]),
+        ("passed through the egress gateway", "SE a | hosts: [b.example.net], ports: [{number: 443, name: tls, protocol: TLS}]
+          GW g | selector: {istio: egressgateway}, servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: [b.example.net], tls: {mode: PASSTHROUGH}}]
+          VS v | hosts: [b.example.net], gateways: [mesh, g], tls: [{match: [{gateways: [mesh], port: 443, sniHosts: [b.example.net]}], route: [{destination: {host: istio-egressgateway.istio-system.svc.cluster.local, port: {number: 443}}}]}, {match: [{gateways: [g], port: 443, sniHosts: [b.example.net]}], route: [{destination: {host: b.example.net, port: {number: 443}}}]}]
+          DR a istio-system | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0002"]),
+        ("passed through, without a rule", "SE a | hosts: [b.example.net], ports: [{number: 443, name: tls, protocol: TLS}]
+          GW g | selector: {istio: egressgateway}, servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: [b.example.net], tls: {mode: PASSTHROUGH}}]
+          VS v | hosts: [b.example.net], gateways: [mesh, g], tls: [{match: [{gateways: [mesh], port: 443, sniHosts: [b.example.net]}], route: [{destination: {host: istio-egressgateway.istio-system.svc.cluster.local, port: {number: 443}}}]}, {match: [{gateways: [g], port: 443, sniHosts: [b.example.net]}], route: [{destination: {host: b.example.net, port: {number: 443}}}]}]", &[]),
+        ("own TLS beside a port that is encrypted", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}, {number: 443, name: https, protocol: HTTPS}]
+          DR a | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}", &[]),
+        ("own TLS alone", "SE a | hosts: [b.example.net], ports: [{number: 443, name: https, protocol: HTTPS}]", &[]),
+    ]);
+}
+
+#[test]
+fn gateways_and_hops() {
+    check(&[
+        ("correct on 80", &egress("b.example.net", "b.example.net", 80), &[]),
+        ("correct on 443", &egress("b.example.net", "b.example.net", 443), &[]),
+        ("sni of another host", &egress("b.example.net", "example.net", 443), &["MP0010"]),
+        ("no sni", &egress("b.example.net", "X", 80).replace(", sni: X", ""), &["MP0010"]),
+        ("hosts of another server", &egress("b.example.net", "b.example.net", 80).replace("hosts: [b.example.net], tls", "hosts: [www.b.example.net], tls"), &["MP0010"]),
+        ("no rule for the hop", &egress("b.example.net", "b.example.net", 80).replace("tls: {mode: ISTIO_MUTUAL, sni: b.example.net}", "loadBalancer: {simple: RANDOM}"), &["MP0025"]),
+        ("a port that the Service lacks", &egress("b.example.net", "b.example.net", 8443), &["MP0021"]),
+        ("a subset that does not exist", &egress("b.example.net", "b.example.net", 80).replace("subset: site", "subset: sites"), &["MP0012"]),
+        ("a half-qualified gateway", &egress("b.example.net", "b.example.net", 80).replace("{destination: {host: istio-egressgateway.istio-system.svc.cluster.local", "{destination: {host: istio-egressgateway.istio-system"), &["MP0011"]),
+        ("a half-qualified rule for the gateway", &egress("b.example.net", "b.example.net", 80).replace("DR hop | host: istio-egressgateway.istio-system.svc.cluster.local", "DR hop | host: istio-egressgateway.istio-system"), &["MP0031"]),
+        ("a short name of another namespace", &egress("b.example.net", "b.example.net", 80).replace("{destination: {host: istio-egressgateway.istio-system.svc.cluster.local", "{destination: {host: istio-egressgateway"), &["MP0011"]),
+        ("a Gateway of another namespace", &egress("b.example.net", "b.example.net", 80).replace("GW egress |", "GW egress infra |"), &["MP0027"]),
+        ("the wildcard host at the egress gateway", "SE- a | hosts: ['*.wild.example'], location: MESH_EXTERNAL, ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}]
+          GW egress | selector: {istio: egressgateway}, servers: [{port: {number: 80, name: https, protocol: HTTPS}, hosts: ['*.wild.example'], tls: {mode: ISTIO_MUTUAL}}]
+          DR hop | host: istio-egressgateway.istio-system.svc.cluster.local, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: ISTIO_MUTUAL, sni: any.wild.example}}]}
+          VS v | hosts: ['*.wild.example'], gateways: [egress, mesh], http: [{match: [{gateways: [mesh], port: 80}], route: [{destination: {host: istio-egressgateway.istio-system.svc.cluster.local, port: {number: 80}}}]}, {match: [{gateways: [egress], port: 80}], route: [{destination: {host: '*.wild.example', port: {number: 443}}}]}]
+          DR o | host: '*.wild.example', trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}", &["MP0018"]),
+        ("the rest of the paths past the gateway", &egress("b.example.net", "b.example.net", 80).replace("{match: [{gateways: [mesh], port: 80}]", "{match: [{gateways: [mesh], port: 80, uri: {prefix: /b}}], route: [{destination: {host: b.example.net, port: {number: 80}}}]}, {match: [{gateways: [mesh], port: 80}]"), &["MP0022"]),
+        ("another plain port past the gateway", &egress("b.example.net", "b.example.net", 80).replace("ports: [{number: 80, name: http, protocol: HTTP}", "ports: [{number: 8080, name: http-alt, protocol: HTTP}, {number: 80, name: http, protocol: HTTP}"), &["MP0022"]),
+        ("a route that is in force at the gateway too", &egress("b.example.net", "b.example.net", 80).replace("match: [{gateways: [mesh], port: 80}], ", ""), &["MP0034", "MP0009"]),
+        ("a route for another port of the gateway", &egress("b.example.net", "b.example.net", 443).replace("{gateways: [egress], port: 443}", "{gateways: [egress], port: 80}"), &["MP0027"]),
+        ("routes that are not for the Gateway", &egress("b.example.net", "b.example.net", 80).replace("gateways: [egress, mesh], http", "gateways: [mesh], http"), &["MP0027"]),
+        ("a selector of other pods", &egress("b.example.net", "b.example.net", 80).replace("selector: {istio: egressgateway}", "selector: {istio: egressgatway}"), &["MP0033"]),
+        ("the Secret in the namespace of the application", &format!("{}\n Secret c | tls.crt: x, tls.key: y, ca.crt: z", egress("b.example.net", "b.example.net", 80).replace("tls: {mode: SIMPLE}", "tls: {mode: MUTUAL, credentialName: c}")), &["MP0007"]),
+        ("the Secret of the CA in another namespace", &format!("{}\n Secret c-cacert shop | ca.crt: z", egress("b.example.net", "b.example.net", 80).replace("tls: {mode: SIMPLE}", "tls: {mode: SIMPLE, credentialName: c}")), &["MP0007"]),
+        ("the Secret without its key", &format!("{}\n Secret c istio-system | tls.crt: x, ca.crt: z", egress("b.example.net", "b.example.net", 80).replace("tls: {mode: SIMPLE}", "tls: {mode: MUTUAL, credentialName: c}")), &["MP0007"]),
+        ("the Secret where the gateway reads it", &format!("{}\n Secret c istio-system | tls.crt: x, tls.key: y, ca.crt: z", egress("b.example.net", "b.example.net", 80).replace("tls: {mode: SIMPLE}", "tls: {mode: MUTUAL, credentialName: c}")), &[]),
+        ("the certificate of an ingress server elsewhere", "GW g | selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.example.com], tls: {mode: SIMPLE, credentialName: c}}]
+          VS v | hosts: [a.example.com], gateways: [g], http: [{route: [{destination: {host: web, port: {number: 80}}}]}]
+          Service web | selector: {app: web}, ports: [{name: http, port: 80}]
+          Secret c | tls.crt: x, tls.key: y", &["MP0007"]),
+    ]);
+}
+
+#[test]
+fn routes_and_visibility() {
+    let ingress = "GW g | selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example.com]}]
+          Service web | selector: {app: web}, ports: [{name: http, port: 8080}]
+          SE x | hosts: [files.example.net], ports: [{number: 443, name: https, protocol: HTTPS}]
+          DR x | host: files.example.net, trafficPolicy: {tls: {mode: SIMPLE}}\n";
+    let routes =
+        |http: &str| format!("{ingress} VS v | hosts: [a.example.com], gateways: [g], http: [{http}]");
+    let files = "route: [{destination: {host: files.example.net, port: {number: 443}}}]";
+    let rewritten = "rewrite: {authority: files.example.net}, route: [{destination: {host: files.example.net, port: {number: 443}}}]";
+    let web = "route: [{destination: {host: web, port: {number: 8080}}}]";
+    check(&[
+        ("catch-all first", &routes(&format!("{{match: [{{uri: {{prefix: /}}}}], {web}}}, {{match: [{{uri: {{prefix: /files}}}}], {rewritten}}}")), &["MP0009"]),
+        ("no condition first", &routes(&format!("{{{web}}}, {{match: [{{uri: {{exact: /files}}}}], {rewritten}}}")), &["MP0009"]),
+        ("a shorter prefix first", &routes(&format!("{{match: [{{uri: {{prefix: /f}}}}], {web}}}, {{match: [{{uri: {{prefix: /files}}}}], {rewritten}}}")), &["MP0009"]),
+        ("a shorter prefix with a header first", &routes(&format!("{{match: [{{uri: {{prefix: /f}}, headers: {{x: {{exact: y}}}}}}], {web}}}, {{match: [{{uri: {{prefix: /files}}}}], {rewritten}}}")), &[]),
+        ("the longer prefix first", &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], {rewritten}}}, {{match: [{{uri: {{prefix: /}}}}], {web}}}")), &[]),
+        ("no rewrite", &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], {files}}}")), &["MP0008"]),
+        ("rewrite of the path alone", &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], rewrite: {{uri: /}}, {files}}}")), &["MP0008"]),
+        ("Host set by headers", &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], headers: {{request: {{set: {{Host: files.example.net}}}}}}, {files}}}")), &[]),
+        ("no rewrite at a sidecar", "SE a | hosts: [old.example.net, ], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          SE b | hosts: [new.example.net], ports: [{number: 443, name: https, protocol: HTTPS}]
+          VS v | hosts: [old.example.net], http: [{route: [{destination: {host: new.example.net, port: {number: 443}}}]}]
+          DR b | host: new.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0008"]),
+        ("a second name of the same entry", "SE a | hosts: [old.example.net, new.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          VS v | hosts: [old.example.net], http: [{route: [{destination: {host: new.example.net, port: {number: 80}}}]}]
+          DR b | host: '*.example.net', trafficPolicy: {tls: {mode: SIMPLE}}", &[]),
+        ("a misspelt destination", &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], {}}}", rewritten.replace("host: files.example.net,", "host: flies.example.net,"))), &["MP0011"]),
+        ("a port that the entry lacks", &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], {}}}", rewritten.replace("443", "8443"))), &["MP0011"]),
+        ("no listener, no condition on the port", "SE a | hosts: [b.example.net], ports: [{number: 443, name: https, protocol: HTTPS}]
+          VS v | hosts: [b.example.net], http: [{route: [{destination: {host: b.example.net, port: {number: 443}}}]}]
+          DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0016"]),
+        ("no listener on 8080", "SE a shop | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}]
+          VS v shop | hosts: [b.example.net], http: [{match: [{port: 8080}], route: [{destination: {host: b.example.net, port: {number: 443}}}]}]
+          DR a shop | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}", &["MP0016"]),
+        ("no listener, TCP on the port", "SE a | hosts: [b.example.net], ports: [{number: 8080, name: tcp, protocol: TCP}, {number: 443, name: https, protocol: HTTPS}]
+          VS v | hosts: [b.example.net], http: [{match: [{port: 8080}], route: [{destination: {host: b.example.net, port: {number: 443}}}]}]
+          DR a | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}", &["MP0016"]),
+        ("exportTo of the entry, with a rule where it is needed", "SE a infra | hosts: [b.example.net], exportTo: ['.'], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a shop | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0006"]),
+        ("Sidecar hosts", "SE a infra | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a shop | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}
+          SC d shop | egress: [{hosts: ['./*', 'istio-system/*']}]", &["MP0006"]),
+        ("Sidecar hosts that include it", "SE a infra | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a shop | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}
+          SC d shop | egress: [{hosts: ['./*', 'infra/*']}]", &[]),
+        ("exportTo of the routes", "SE a infra | hosts: [b.example.net], ports: [{number: 443, name: https, protocol: HTTPS}], exportTo: ['*']
+          GW g istio-system | selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example.com]}]
+          DR a infra | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}
+          VS v shop | hosts: [a.example.com], gateways: [istio-system/g], exportTo: ['.'], http: [{rewrite: {authority: b.example.net}, route: [{destination: {host: b.example.net, port: {number: 443}}}]}]", &["MP0027"]),
+        ("a Gateway for its own namespace's routes", "SE a infra | hosts: [b.example.net], ports: [{number: 443, name: https, protocol: HTTPS}]
+          GW g istio-system | selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [./a.example.com]}]
+          DR a infra | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}
+          VS v shop | hosts: [a.example.com], gateways: [istio-system/g], http: [{rewrite: {authority: b.example.net}, route: [{destination: {host: b.example.net, port: {number: 443}}}]}]", &["MP0027"]),
+        ("no hosts, with a gateway", &routes(&format!("{{{rewritten}}}")).replace("hosts: [a.example.com], gateways: [g]", "gateways: [g]"), &["MP0020"]),
+        ("an unused delegate", "VS v | http: [{route: [{destination: {host: web, port: {number: 80}}}]}]", &["MP0020"]),
+        ("a delegate of another namespace", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}
+          VS root | hosts: [b.example.net], http: [{match: [{uri: {prefix: /}}], delegate: {name: d}}]
+          VS d shop | http: [{route: [{destination: {host: b.example.net, port: {number: 80}}}]}]", &["MP0032", "MP0020"]),
+        (
+            "a host that the Gateway does not serve",
+            &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], {rewritten}}}"))
+                .replace("hosts: [a.example.com], gateways", "hosts: [b.example.com], gateways"),
+            &["MP0027"],
+        ),
+        ("a host that the Gateway does not serve", &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], {rewritten}}}")).replace("hosts: [a.example.com], gateways", "hosts: [b.example.com], gateways"), &["MP0027"]),
+        ("refused", "SE a | hosts: ['*'], ports: [{number: 80, name: http, protocol: HTTP}]", &["MP0024"]),
+    ]);
+}
+
+#[test]
+fn entries_ports_and_checks() {
+    let registry_only =
+        "ConfigMap istio istio-system | mesh: 'outboundTrafficPolicy: {mode: REGISTRY_ONLY}'\n";
+    let http_443 = "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: http-tls, protocol: HTTP}]
+          VS a | hosts: [b.example.net], http: [{match: [{port: 80}], route: [{destination: {host: b.example.net, port: {number: 443}}}]}]
+          DR a | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}\n";
+    check(&[
+        ("unlike resolution", "SE- a | hosts: [b.example.net], location: MESH_EXTERNAL, resolution: NONE, ports: [{number: 443, name: https, protocol: HTTPS}]
+          SE b | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}", &["MP0013"]),
+        ("unlike exportTo", "SE a | hosts: [b.example.net], ports: [{number: 443, name: https, protocol: HTTPS}]
+          SE b | hosts: [b.example.net], exportTo: ['.', shop], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}", &["MP0013"]),
+        ("alike", "SE a | hosts: [b.example.net], ports: [{number: 443, name: https, protocol: HTTPS}]
+          SE b | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}", &[]),
+        ("two TCP hosts on 5432", "SE a shop | hosts: [a.sql.example], ports: [{number: 5432, name: tcp-pg, protocol: TCP}]
+          SE b shop | hosts: [b.sql.example], ports: [{number: 5432, name: tcp-pg, protocol: TCP}]", &["MP0017"]),
+        ("two TCP hosts with addresses", "SE a | hosts: [a.sql.example], addresses: [240.0.0.1], ports: [{number: 5432, name: tcp-pg, protocol: TCP}]
+          SE b | hosts: [b.sql.example], addresses: [240.0.0.2], ports: [{number: 5432, name: tcp-pg, protocol: TCP}]", &[]),
+        ("two TCP hosts on two ports", "SE a | hosts: [a.sql.example], ports: [{number: 5432, name: tcp-pg, protocol: TCP}]
+          SE b | hosts: [b.sql.example], ports: [{number: 5433, name: tcp-pg, protocol: TCP}]", &[]),
+        ("sni of another name", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE, sni: lb.cloud.example}}", &["MP0014"]),
+        ("sni of another name, with its name checked", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE, sni: lb.cloud.example, subjectAltNames: [lb.cloud.example]}}", &[]),
+        ("any certificate", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true}}", &["MP0015"]),
+        ("any certificate at the gateway", &egress("b.example.net", "b.example.net", 443).replace("tls: {mode: SIMPLE}", "tls: {mode: SIMPLE, insecureSkipVerify: true}"), &["MP0015"]),
+        ("insecureSkipVerify: false", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: false}}", &[]),
+        ("port 443 declared HTTP, registered hosts alone", &format!("{registry_only}{http_443}"), &["MP0019"]),
+        ("port 443 declared HTTP, any host", http_443, &[]),
+        ("port 443 alone, declared HTTP", "SE a | hosts: [b.example.net], ports: [{number: 443, name: http-tls, protocol: HTTP}]
+          DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0023"]),
+    ]);
+}
