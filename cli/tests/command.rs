@@ -166,7 +166,7 @@ fn run_with_fixture(yaml: &str, words: &[&str]) {
     let fixtures = fixtures(yaml);
     let output = ran(
         meshproof()
-            .args(["run", "sidecar-origination:target-port", "--fixtures"])
+            .args(["run", "-vv", "sidecar-origination:target-port", "--fixtures"])
             .arg(fixtures.path())
             .arg("--out")
             .arg(fixtures.path().join("out")),
