@@ -64,7 +64,12 @@ pub fn diagnose_report(report: &mut Report) -> Result<(), Refusal> {
     let unexpected = report.causes.iter().any(|c| c.unexpected().next().is_some());
     report.diagnosis = None;
     if unexpected {
-        report.diagnosis = Some(diagnose(&known_faults()?, &Symptoms::of(report)));
+        let mut symptoms = Symptoms::of(report);
+        // Of a check that the matrix does not have, it is not known which faults break it.
+        let known = KillMatrix::kept()?.checks;
+        symptoms.broken.retain(|check| known.contains(check));
+        symptoms.passed.retain(|check| known.contains(check));
+        report.diagnosis = Some(diagnose(&known_faults()?, &symptoms));
     }
     Ok(())
 }

@@ -119,7 +119,7 @@ fn a_missing_nginx_is_an_environment_error_that_names_the_fix() {
             .env("PATH", "/nonexistent"),
         3,
     );
-    let said = text(&output.stdout);
+    let said = unwrapped(&output.stdout);
     assert!(said.contains("nginx") && said.contains("--external embedded"), "{said}");
     let report = report(out.path());
     assert!(report["scenarios"][0]["checks"].as_array().unwrap().iter().all(|c| c["verdict"] == "error"));
@@ -166,13 +166,13 @@ fn run_with_fixture(yaml: &str, words: &[&str]) {
     let fixtures = fixtures(yaml);
     let output = ran(
         meshproof()
-            .args(["run", "sidecar-origination:target-port", "--fixtures"])
+            .args(["run", "-vv", "sidecar-origination:target-port", "--fixtures"])
             .arg(fixtures.path())
             .arg("--out")
             .arg(fixtures.path().join("out")),
         3,
     );
-    let said = text(&output.stdout);
+    let said = unwrapped(&output.stdout);
     for word in words {
         assert!(said.contains(word), "{word:?} is not in:\n{said}");
     }
@@ -460,4 +460,9 @@ fn explain_knows_the_check_that_every_scenario_has() {
         text(&ran(meshproof().args(["explain", "tls-verification/runs-until-stopped"]), 0).stdout);
     assert!(explained.contains("runs until the suite stops it"), "{explained}");
     assert!(explained.contains("run tls-verification\n"), "{explained}");
+}
+
+/// The text without its line ends: where a line ends depends on the width.
+fn unwrapped(bytes: &[u8]) -> String {
+    text(bytes).split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -73,7 +73,10 @@ fn the_sample_report_is_what_a_run_writes() {
     ];
     arguments.extend(SAMPLED);
     meshproof(&arguments, 1);
-    let written = std::fs::read(out.path().join("report.json")).expect("a report");
+    let written = std::fs::read_to_string(out.path().join("report.json")).expect("a report");
+    // The commands that repeat a check call the program as it was called.
+    let program = assert_cmd::cargo::cargo_bin("meshproof").display().to_string();
+    let written = written.replace(&program, "meshproof").into_bytes();
     if std::env::var_os("MESHPROOF_BLESS").is_some_and(|v| v == "1") {
         std::fs::write(SAMPLE, &written).expect("the sample can be written");
     }

@@ -186,10 +186,10 @@ fn beneath(deviation: &Deviation, view: View<'_>) -> Vec<Deviation> {
     // A server records the end of a handshake a little after the client has its answer.
     let during = |e: &&Evidence| e.at_us >= began && e.at_us <= piece.at_us + 100_000;
     let of_connection = |e: &Evidence| {
-        let Side::Service { host } = &e.side else { return None };
-        let connection = e.fact.as_connection()?;
-        let tls = connection.tls.as_ref()?;
-        let words = failed(tls)?;
+        let Side::Service { host } = &e.side else { return Vec::new() };
+        let tls = e.fact.as_connection().and_then(|c| Some((c, c.tls.as_ref()?)));
+        let Some((connection, tls)) = tls else { return Vec::new() };
+        let Some(words) = failed(tls) else { return Vec::new() };
         let to = Party::named(Role::ExternalService, host);
         // A proxy logs its own end of a connection only where it was opened.
         let opener = super::words::opener_party(view, &connection.peer);
@@ -197,9 +197,17 @@ fn beneath(deviation: &Deviation, view: View<'_>) -> Vec<Deviation> {
         let hop = (opener, to);
         let what = What::of(Field::Handshake).being(ValueKind::Success);
         let odd = Odd::being(ValueKind::Refusal, words);
-        Some(about(what.deviates(&hop, "a TLS handshake that succeeds", &odd), piece))
+        let mut all = vec![about(what.deviates(&hop, "a TLS handshake that succeeds", &odd), piece)];
+        // A server with several certificates then presents another one than the client expects.
+        let hello_seen = tls.alpn_offered.is_some() || tls.weak_offers.is_some();
+        if hello_seen && tls.server_name.is_none() {
+            let odd = Odd::absent("no server name (SNI)");
+            let name = What::of(Field::ServerName).deviates(&hop, "a server name (SNI)", &odd);
+            all.push(about(name, piece));
+        }
+        all
     };
-    view.evidence.iter().filter(during).filter_map(of_connection).take(1).collect()
+    view.evidence.iter().filter(during).map(of_connection).find(|all| !all.is_empty()).unwrap_or_default()
 }
 
 /// The proxy that logs for this exchange that its upstream's transport failed.

@@ -364,7 +364,8 @@ pub trait Claims: Into<Claim> {
             let instead = other.judge(view);
             if instead.verdict == Verdict::Passed {
                 let seen = format!("{words}: {}", instead.seen);
-                return Finding::broken(finding.expected, seen, instead.evidence);
+                let broken = Finding::broken(finding.expected, seen, instead.evidence);
+                return broken.by(finding.deviations);
             }
             finding
         })

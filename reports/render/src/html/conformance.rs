@@ -17,7 +17,7 @@ use crate::text::{Micros, plural, symbol};
 use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Tally, Verdict, variants};
 
 /// How many lines of one manifest's difference are shown. The packed evidence has the whole manifest.
-const MAX_LINES: usize = 80;
+const MAX_LINES: usize = 24;
 
 /// How much of a reason is shown, in characters. The report's JSON has the whole text.
 const MAX_TEXT: usize = 2_500;
@@ -369,7 +369,12 @@ fn one(
     shown: &HashSet<&str>,
 ) -> Markup {
     let is_example = shown.contains(full_id(scenario, check).as_str());
-    let most = if is_example { usize::MAX } else { MAX_PIECES };
+    let most = match (is_example, needs_attention(check)) {
+        (true, _) => usize::MAX,
+        (false, true) => MAX_PIECES,
+        (false, false) => MAX_PIECES / 2,
+    };
+    let longest = if is_example { MAX_TEXT } else { MAX_TEXT / 3 };
     let selected = evidence_index.of_check(check);
     let attention = needs_attention(check) || check.fails_run();
     html! {
@@ -383,7 +388,7 @@ fn one(
             }
             div.body {
                 p class=(format!("reason {}", class(check.verdict))) {
-                    strong { (symbol(check.verdict)) " Reason: " } (brief(&check.reason, MAX_TEXT)) }
+                    strong { (symbol(check.verdict)) " Reason: " } (brief(&check.reason, longest)) }
                 dl {
                     dt { "requirement" } dd { (line(&check.requirement)) }
                     dt { "document" } dd { (link(&scenario.document.url, &scenario.document.title)) ", “"
@@ -393,8 +398,8 @@ fn one(
                         dt { "seen" } dd { (line(&check.seen)) }
                     } @else {
                         dt { "✓ expected" } dd.want { (line(&check.expected)) }
-                        dt { (if attention { "✗ seen" } else { "✓ seen" }) } dd
-                            class=(if attention { "got" } else { "" }) { (brief(&check.seen, MAX_TEXT)) }
+                        // The reason of a check that passed is what was seen.
+                        @if attention { dt { "✗ seen" } dd.got { (brief(&check.seen, longest)) } }
                     }
                     @if let Some(expected) = &check.expected_failure {
                         dt { (term("expected failure", "expected failure")) }
