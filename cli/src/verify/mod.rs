@@ -11,14 +11,14 @@ use meshproof_model::Report;
 use meshproof_model::verification::Severity;
 use meshproof_model::visible::line;
 use meshproof_render::formats::Format;
-use meshproof_render::terminal::{OutputStyle, summary};
+use meshproof_render::terminal::{Detail, summary};
 use meshproof_render::verification::{VerificationFormat, answer as answer_text, text};
 use meshproof_verify::proof::Proof;
 use meshproof_verify::{InputError, Question, Source, Verified, verify};
 
 use crate::args::{Cluster, Connection, Verify};
 use crate::exit::{self, Refusal};
-use crate::output::{OutFolder, answer, complain, quoted, write_file};
+use crate::output::{OutFolder, answer, complain, quoted, style, write_file};
 use crate::target::target;
 
 /// How many files are read at most.
@@ -40,7 +40,7 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
         let answers = verified.ask(&question).map_err(|e| Refusal::Usage(e.to_string()))?;
         for one in answers {
             let steps: Vec<_> = one.steps.into_iter().map(|s| (s.proxy, s.text, s.at)).collect();
-            answer(&answer_text(&steps, &one.flow, OutputStyle::of(&std::io::stdout())));
+            answer(&answer_text(&steps, &one.flow, style(&std::io::stdout())));
         }
         return Ok(exit::OK);
     }
@@ -61,7 +61,7 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
         write_file(file, rendered(*format)?.as_bytes(), "--write FORMAT=FILE")?;
     }
     match args.format {
-        VerificationFormat::Text => answer(&text(verification, OutputStyle::of(&std::io::stdout()))),
+        VerificationFormat::Text => answer(&text(verification, style(&std::io::stdout()))),
         other => answer(&rendered(other)?),
     }
     let least = Severity::from(args.fail_on);
@@ -129,7 +129,7 @@ impl Proved {
         }
         if args.format == VerificationFormat::Text {
             let mut text = Vec::new();
-            summary(&mut text, &self.report, shown.as_deref(), OutputStyle::of(&std::io::stdout()))
+            summary(&mut text, &self.report, shown.as_deref(), style(&std::io::stdout()), Detail::Screen)
                 .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
             answer(&String::from_utf8_lossy(&text));
         }
