@@ -20,7 +20,7 @@ use meshproof_harness::timeouts::Timeouts;
 use meshproof_local::external::prepare_container;
 use meshproof_model::{Report, to_json};
 use meshproof_render::html;
-use meshproof_render::terminal::{OutputStyle, summary};
+use meshproof_render::terminal::{Detail, OutputStyle, summary};
 use meshproof_scenarios::ALL;
 use tokio::runtime::Runtime;
 
@@ -116,7 +116,7 @@ impl World {
         let report = self.runtime.block_on(runner::run(options)).map_err(|e| e.to_string())?;
         let passed = report.exit_code() == 0;
         let mut told = Vec::new();
-        summary(&mut told, &report, None, OutputStyle::PLAIN)?;
+        summary(&mut told, &report, None, OutputStyle::PLAIN, Detail::Full)?;
         self.reports.lock().expect("no judge panics while it holds this").push(report);
         if passed { Ok(()) } else { Err(String::from_utf8_lossy(&told).into_owned().into()) }
     }
