@@ -11,7 +11,6 @@ use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec, Plai
 use meshproof_harness::manifest;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
-use meshproof_harness::timeouts::Timeout;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::ExternalService;
 use serde_json::{Value, json};

@@ -74,10 +74,12 @@ pub(super) fn title(d: &CommonDeviation) -> String {
         (Field::Response | Field::Status, ValueKind::Refusal, _) => {
             format!("Requests that must fail succeed {}", at(d))
         }
-        (Field::Response | Field::Status, expected, ValueKind::Status(seen)) => match expected {
-            ValueKind::Status(wanted) => format!("Status {seen} instead of {wanted} {}", at(d)),
-            _ => format!("Unexpected status {seen} {}", at(d)),
-        },
+        (Field::Response | Field::Status, ValueKind::Status(wanted), ValueKind::Status(seen)) => {
+            format!("Status {seen} instead of {wanted} {}", at(d))
+        }
+        (Field::Response | Field::Status, _, ValueKind::Status(seen)) => {
+            format!("Unexpected status {seen} {}", at(d))
+        }
         (Field::Response | Field::Status, _, ValueKind::NoResponse(error)) => {
             format!("No response ({}) {}", error_words(error), at(d))
         }
@@ -182,18 +184,18 @@ pub(super) fn slug(text: &str) -> String {
 
 /// `server-name-absent`, `status-503`.
 pub(super) fn id(d: &CommonDeviation) -> String {
-    let word = |value: serde_json::Value| match value {
-        serde_json::Value::String(text) => text,
-        other => slug(&other.to_string()),
+    let word = |value: serde_json::Value| {
+        value.as_str().map_or_else(|| slug(&value.to_string()), str::to_owned)
     };
     let field = serde_json::to_value(d.field).map(word).unwrap_or_default();
     let mut id = field;
     if let Some(name) = &d.name {
         let _infallible = write!(id, "-{}", slug(name));
     }
-    let seen = match d.seen_kind {
-        ValueKind::Status(code) => code.to_string(),
-        other => serde_json::to_value(other).map(word).unwrap_or_default(),
+    let seen = if let ValueKind::Status(code) = d.seen_kind {
+        code.to_string()
+    } else {
+        serde_json::to_value(d.seen_kind).map(word).unwrap_or_default()
     };
     let _infallible = write!(id, "-{}", slug(&seen));
     id
