@@ -83,10 +83,10 @@ impl KillMatrix {
                     requirement: of(id).map(|c| c.requirement.clone()).unwrap_or_default(),
                 })
                 .collect(),
-            saboteurs: self.kills.keys().map(described).collect(),
+            saboteurs: self.kills.keys().map(|name| described(name)).collect(),
             whole,
             kills: self.kills.clone(),
-            benign: self.benign.keys().map(described).collect(),
+            benign: self.benign.keys().map(|name| described(name)).collect(),
             false_alarms: self.benign.clone(),
         }
     }
@@ -139,10 +139,10 @@ impl KillMatrix {
     }
 }
 
-fn described(name: &String) -> kills::KillSaboteur {
+fn described(name: &str) -> kills::KillSaboteur {
     let variant = name.parse::<Variant>();
     kills::KillSaboteur {
-        name: name.clone(),
+        name: name.to_owned(),
         description: variant.map(|v| v.description().to_owned()).unwrap_or_default(),
     }
 }

@@ -49,7 +49,7 @@ pub fn main_with(scenarios: Vec<Scenario>) -> ExitCode {
     let program = path.as_deref().and_then(|p| Path::new(p).file_stem()?.to_str()).unwrap_or("meshproof");
     // A program that was started by its path is not on PATH, so a command that repeats a run needs the path.
     let called = path.as_deref().and_then(|p| p.to_str()).filter(|p| p.contains(std::path::is_separator));
-    let called = called.map_or_else(|| program.to_owned(), |path| output::quoted(path));
+    let called = called.map_or_else(|| program.to_owned(), output::quoted);
     let suite =
         Suite { program: program.to_owned().leak(), called: called.leak(), scenarios: scenarios.leak() };
     let command = Arguments::command().name(suite.program).bin_name(suite.program);

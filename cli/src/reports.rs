@@ -60,6 +60,7 @@ pub fn report(args: &args::Render) -> Result<u8, Refusal> {
 }
 
 /// [`exit::ERROR`], with a message, if fewer than `least` checks of the report were judged.
+#[must_use]
 pub fn enough(report: &Report, least: Option<usize>) -> u8 {
     let judged = report.checks().filter(|c| match c.verdict {
         Verdict::Passed | Verdict::Failed | Verdict::Inconclusive => true,
@@ -74,6 +75,7 @@ pub fn enough(report: &Report, least: Option<usize>) -> u8 {
 }
 
 /// A failed implementation is a stronger result than a run that asked too little.
+#[must_use]
 pub const fn worse(code: u8, asked: u8) -> u8 {
     if code == exit::OK { asked } else { code }
 }

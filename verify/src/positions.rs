@@ -91,6 +91,10 @@ pub(crate) fn documents(text: &str) -> Vec<Rc<Node>> {
     for event in Parser::new_from_str(text) {
         let Ok((event, span)) = event else { break };
         let at = start(&span);
+        #[allow(
+            clippy::wildcard_enum_match_arm,
+            reason = "the parser may add events; only these carry nodes"
+        )]
         let done = match event {
             Event::Scalar(value, _, anchor, _) => {
                 let node = Rc::new(Node { at, content: Content::Scalar(value.into_owned()) });

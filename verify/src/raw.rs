@@ -73,11 +73,14 @@ pub(crate) fn service_speaks(written: &Value) -> Speaks {
 
 fn by_protocol(protocol: meshproof_plan::protocol::Protocol) -> Speaks {
     use meshproof_plan::protocol::Protocol;
-    match protocol {
-        Protocol::Udp => Speaks::Nothing,
-        p if p.is_http_or_sniffed() => Speaks::Http,
-        p if p.is_tls() => Speaks::Tls,
-        _ => Speaks::Bytes,
+    if protocol == Protocol::Udp {
+        Speaks::Nothing
+    } else if protocol.is_http_or_sniffed() {
+        Speaks::Http
+    } else if protocol.is_tls() {
+        Speaks::Tls
+    } else {
+        Speaks::Bytes
     }
 }
 

@@ -409,11 +409,10 @@ impl State {
     }
 
     fn ends(self, ways: &mut Vec<Trace>, end: End) {
-        let end = match end {
-            End::Arrives { address, port, external, .. } => {
-                End::Arrives { address, port, layers: self.layers, external }
-            }
-            other => other,
+        let end = if let End::Arrives { address, port, external, .. } = end {
+            End::Arrives { address, port, layers: self.layers, external }
+        } else {
+            end
         };
         ways.push(Trace { hops: self.hops, decisions: self.decisions, end });
     }

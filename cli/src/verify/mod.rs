@@ -60,10 +60,11 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
     for (format, file) in &args.write {
         write_file(file, rendered(*format)?.as_bytes(), "--write FORMAT=FILE")?;
     }
-    match args.format {
-        VerificationFormat::Text => answer(&text(verification, style(&std::io::stdout()))),
-        other => answer(&rendered(other)?),
-    }
+    answer(&if args.format == VerificationFormat::Text {
+        text(verification, style(&std::io::stdout()))
+    } else {
+        rendered(args.format)?
+    });
     let least = Severity::from(args.fail_on);
     let failing = verification.findings.iter().chain(&verification.notes).any(|f| f.severity >= least);
     let of_findings = if failing { exit::FAILED } else { exit::OK };

@@ -532,8 +532,8 @@ impl Authority {
         if let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&certified.der) {
             certified.subject = parsed.subject().as_raw().to_vec();
             // A verifier may look for the issuer by this identifier, which another library chose.
-            let own = parsed.extensions().iter().filter_map(|e| subject_key(e.parsed_extension()));
-            certified.key_identifier = own.last().unwrap_or_else(|| identifier(&self.key));
+            let mut own = parsed.extensions().iter().filter_map(|e| subject_key(e.parsed_extension()));
+            certified.key_identifier = own.next_back().unwrap_or_else(|| identifier(&self.key));
         }
         certified
     }

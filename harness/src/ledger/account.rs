@@ -302,7 +302,9 @@ impl<'a> Account<'a> {
                     wrong = entry(&format!("be answered with {status} by the proxy itself"), answer);
                 }
                 Promise::Ends { why, status, .. } => {
-                    if !succeeded && !(*status >= Some(500) && blames_somebody_else) {
+                    let must_blame_the_upstream = *status >= Some(500);
+                    let wrong_blame = must_blame_the_upstream && blames_somebody_else;
+                    if !succeeded && !wrong_blame {
                         return None;
                     }
                     let answer = deviations::answer(asked, ValueKind::Refusal);

@@ -122,10 +122,8 @@ pub(super) fn hop_of_another_kind(
     let message = format!("at {}, {}", judge.name(gateway), reason(why));
     let further = |w: &World, t: &Trace| arrives(w, t) || t.hops.last().is_some_and(|h| h.proxy != hop.proxy);
     let Some(cluster) = ClusterName::parse(&hop.cluster) else { return };
-    let port = match why {
-        Why::NoChain { port, .. } | Why::OtherTls { port, .. } => *port,
-        _ => return,
-    };
+    let (Why::NoChain { port, .. } | Why::OtherTls { port, .. }) = why else { return };
+    let port = *port;
     let mutual = json!({"mode": "ISTIO_MUTUAL", "sni": one.ask.host});
     if let Some((rule, at)) = hop_rule(judge, hop)
         && let Some(written) = judge.get(&rule).cloned()

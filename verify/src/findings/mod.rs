@@ -172,7 +172,10 @@ fn place_of(resource: &Resource, words: &str) -> String {
             }
             serde_json::Value::String(text) if mentioned(text) => consider(text.len() + 8, &at),
             serde_json::Value::Number(number) if mentioned(&number.to_string()) => consider(6, &at),
-            _ => {}
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::String(_) => {}
         }
     }
     found.map_or_else(|| "/spec".to_owned(), |(_, at)| at)

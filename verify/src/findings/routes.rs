@@ -270,10 +270,8 @@ fn at_sidecar(judge: &mut Judge<'_>, route: &RouteOf, one: &Observed, trace: &Tr
             return true;
         }
     }
-    if passes || blocked {
-        if entry_invisible(judge, one, one.proxy, &one.ask.host, &effect) {
-            return true;
-        }
+    if (passes || blocked) && entry_invisible(judge, one, one.proxy, &one.ask.host, &effect) {
+        return true;
     }
     let exported = root.0.pointer("/spec/exportTo").is_some();
     if exported {

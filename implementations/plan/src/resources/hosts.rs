@@ -1,6 +1,7 @@
 //! Host names and how they match (`pkg/config/host/name.go`).
 
 /// Whether the name begins with `*`.
+#[must_use]
 pub fn is_wildcard(host: &str) -> bool {
     host.starts_with('*')
 }
@@ -10,11 +11,13 @@ fn suffix(host: &str) -> &str {
 }
 
 /// `Name.Matches`: whether one covers the other, in either direction.
+#[must_use]
 pub fn matches(a: &str, b: &str) -> bool {
     subset_of(a, b) || subset_of(b, a)
 }
 
 /// `Name.SubsetOf`: whether every name that `a` stands for, `b` stands for too.
+#[must_use]
 pub fn subset_of(a: &str, b: &str) -> bool {
     match (is_wildcard(a), is_wildcard(b)) {
         (true, true) => a.len() >= b.len() && suffix(a).ends_with(suffix(b)),
@@ -25,6 +28,7 @@ pub fn subset_of(a: &str, b: &str) -> bool {
 }
 
 /// `Names.Intersection`: of each overlapping pair the narrower, each once.
+#[must_use]
 pub fn intersection(a: &[String], b: &[String]) -> Vec<String> {
     let mut both: Vec<String> = Vec::new();
     for one in a {
@@ -60,6 +64,7 @@ pub fn most_specific<'a>(host: &str, entries: impl Iterator<Item = &'a str>) -> 
 
 /// `ResolveShortnameToFQDN`: a name without a dot is a Kubernetes service of the resource's namespace. Case stays: istiod
 /// compares the hosts of services, destinations and rules byte by byte.
+#[must_use]
 pub fn qualified(host: &str, namespace: &str) -> String {
     if host.is_empty() || host == "*" || host.contains('.') || host.parse::<std::net::IpAddr>().is_ok() {
         host.to_owned()
@@ -72,6 +77,7 @@ pub fn qualified(host: &str, namespace: &str) -> String {
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// `resolveGatewayName` (pilot/pkg/model/config.go): `NAMESPACE/NAME`; `mesh` stays.
+#[must_use]
 pub fn qualified_gateway(name: &str, namespace: &str) -> String {
     if name == MESH {
         return name.to_owned();

@@ -27,6 +27,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// Reads a protocol's name, in any case. None where Istio does not know it (`protocol.Parse`).
+    #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
             "http" => Self::Http,
@@ -44,6 +45,7 @@ impl Protocol {
 
     /// Of a Kubernetes Service's port (`kube.ConvertProtocol`): `appProtocol`, else the first part of the port's name,
     /// else TCP for well-known ports.
+    #[must_use]
     pub fn of_service_port(number: u16, name: &str, app_protocol: &str) -> Self {
         let name = match app_protocol {
             "" => name,
@@ -66,21 +68,25 @@ impl Protocol {
     }
 
     /// `IsHTTP`.
+    #[must_use]
     pub fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Http2 | Self::HttpProxy)
     }
 
     /// `IsTLS`.
+    #[must_use]
     pub fn is_tls(self) -> bool {
         matches!(self, Self::Https | Self::Tls)
     }
 
     /// `IsTCP`.
+    #[must_use]
     pub fn is_tcp(self) -> bool {
         matches!(self, Self::Https | Self::Tls | Self::Tcp | Self::Mongo | Self::MySql)
     }
 
     /// `IsHTTPOrSniffed`.
+    #[must_use]
     pub fn is_http_or_sniffed(self) -> bool {
         self.is_http() || self == Self::Sniffed
     }

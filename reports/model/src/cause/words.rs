@@ -184,9 +184,8 @@ pub(super) fn slug(text: &str) -> String {
 
 /// `server-name-absent`, `status-503`.
 pub(super) fn id(d: &CommonDeviation) -> String {
-    let word = |value: serde_json::Value| {
-        value.as_str().map_or_else(|| slug(&value.to_string()), str::to_owned)
-    };
+    let word =
+        |value: serde_json::Value| value.as_str().map_or_else(|| slug(&value.to_string()), str::to_owned);
     let field = serde_json::to_value(d.field).map(word).unwrap_or_default();
     let mut id = field;
     if let Some(name) = &d.name {
