@@ -95,7 +95,7 @@ fn a_page_that_cannot_be_written_loses_nothing_else_and_the_message_has_the_comm
     fs::create_dir(&out).expect("made");
     symlink("/dev/full", out.join("index.html")).expect("a link");
     let (said, complained) = ran(&mut meshproof(&run(&out, &["--format", "html", "--format", "junit"])), 3);
-    assert!(said.contains("PASSED") && said.contains("report.json"), "{said}");
+    assert!(said.contains("PASSED"), "{said}");
     assert!(complained.contains("index.html cannot be written: No space left"), "{complained}");
     assert!(complained.contains("report.json, ") && complained.contains("junit.xml"), "{complained}");
     let fix = complained.split_once("without another run: meshproof ").expect("a fix").1.trim();

@@ -1,8 +1,8 @@
 //! What a user's own Istio configuration does with requests, and what is wrong with it.
 //!
 //! The files are read with the place of every value ([`Source`]), completed to a mesh, and planned as istiod plans them
-//! ([`meshproof_plan`]). Every request that the configuration concerns is followed through that plan. A finding is what becomes
-//! of a request; its cause is a change to the files after which, planned again, the request does what was meant. It sends nothing
+//! ([`meshproof_plan`]). Every request that the configuration concerns is followed through that plan. A finding says what happens to
+//! a request; its cause is a change to the files after which, planned again, the request does what was meant. It sends nothing
 //! and reads no file itself.
 
 mod ask;

@@ -459,7 +459,7 @@ async fn read(
         Ok(_) => kept.len(),
         // A cut at the bound may be within a character.
         Err(e) if e.error_len().is_none() => e.valid_up_to(),
-        // Nobody reads more of what is no text.
+        // Of a body that is not text, this much is enough for a reader.
         Err(_) => kept.len().min(MAX_OPAQUE),
     };
     kept.truncate(valid);

@@ -41,7 +41,8 @@ pub(crate) fn plan(context: &Context<'_>, config: &ProxyConfig, warnings: &mut V
                 let chains = served_chains(served);
                 listeners.push(Listener { name: format!("0.0.0.0_{port}"), port, bind, direction, chains });
             }
-            for listener in &config.listeners {
+            // Without addresses to listen on, nothing is known of the gateway's ports here.
+            for listener in config.listeners.iter().filter(|_| !proxy.servers.is_empty()) {
                 if !proxy.servers.iter().any(|(port, _)| *port == listener.port) {
                     warnings.push(format!(
                         "{}: it listens on port {}, which its Service does not have",

@@ -13,7 +13,7 @@ use meshproof_model::report::{Report, Verdict};
 pub struct LostCheck {
     /// The column.
     pub column: usize,
-    /// What became of the check.
+    /// How the check was lost.
     pub how: HowLost,
     /// One sentence: why it was not judged.
     pub reason: String,
@@ -22,7 +22,7 @@ pub struct LostCheck {
     pub allowed: bool,
 }
 
-/// What became of a check that passed in the baseline.
+/// How a check was lost that passed in the baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HowLost {

@@ -182,7 +182,7 @@ async fn fields_of_an_interim_answer_join_the_final_one() {
 }
 
 #[tokio::test]
-async fn a_web_socket_on_which_nobody_speaks_is_closed() {
+async fn a_quiet_web_socket_is_closed() {
     for (saboteur, closed) in [(None, false), (Some("close-quiet-web-sockets"), true)] {
         let server = TestServer::plain().await;
         let (_bench, bind) = before(saboteur, server.address).await;
