@@ -159,7 +159,7 @@ async fn without_javascript_the_page_shows_every_verdict_reason_and_headline() {
 async fn on_a_narrow_page_the_picture_is_scrolled_to_the_failing_hop() {
     with_browser(async |page| {
         page.look(390, 844, "light").await;
-        page.open(&html::html(&sample::report()), "").await;
+        page.open(&html::html(&sample::report()), "#sidecar-origination:target-port/sni-is-host").await;
         let seen = "const at = [...document.querySelectorAll('details.check[open] .scroll')].filter((b) => b.querySelector('.failing')).map((b) => {\
             const own = b.querySelector('.failing').getBoundingClientRect(), box = b.getBoundingClientRect();\
             return own.right > box.left + 1 && own.left < box.right - 1 && (b.scrollWidth <= b.clientWidth || getComputedStyle(b).maskImage !== 'none'); });";
