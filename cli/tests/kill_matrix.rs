@@ -152,7 +152,6 @@ const MUST_NOTICE: &[(&str, &[&str])] = &[
     ("alter-request-trailers", &["generated-traffic/exchanges-preserved"]),
     ("hints-as-headers", &["generated-traffic/interim-answer-passed-over"]),
     ("close-quiet-web-sockets", &["generated-traffic/exchanges-preserved"]),
-    ("use-closed-connections", &["generated-traffic/exchanges-preserved"]),
     ("server-name-of-first-site", &["generated-traffic/exchanges-preserved"]),
     ("impatient-heads", &["generated-traffic/exchanges-preserved"]),
     ("answer-old-clients", &["generated-traffic/exchanges-preserved"]),

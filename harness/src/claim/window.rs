@@ -16,8 +16,9 @@ fn is_used(c: &Connection) -> bool {
     !c.clear_bytes.is_empty() || c.tls.as_ref().is_some_and(|tls| tls.failure.is_some())
 }
 
-fn carries_a_request(c: &Connection, host: &str, view: View<'_>) -> bool {
-    at(host, view.evidence).filter_map(|e| e.fact.as_request()).any(|r| r.connection == c.number)
+/// Whether one of these pieces of evidence is a request on the connection.
+fn carries_a_request<'a>(c: &Connection, mut evidence: impl Iterator<Item = &'a Evidence>) -> bool {
+    evidence.any(|e| e.fact.as_request().is_some_and(|r| r.connection == c.number))
 }
 
 /// What a server received from the moment a request was sent until the suite's next one. All of it counts for this
@@ -302,8 +303,8 @@ impl Window {
         })
     }
 
-    /// Every connection that was opened and used is the one on which the request with this token came. A proxy may open others
-    /// in advance; see [`Window::nothing`].
+    /// Every connection that was opened and used in this time is the one on which the request with this token came. A proxy
+    /// may open others in advance, also to use them for later requests; see [`Window::nothing`].
     pub fn no_other_connection(&self) -> Claim {
         self.claim(
             What::of(Field::Connection).being(ValueKind::One),
@@ -316,7 +317,7 @@ impl Window {
                 let others: Vec<(&EvidenceId, &Connection)> = at(host, view.window(this.mark))
                     .filter_map(|e| Some((&e.id, e.fact.as_connection()?)))
                     .filter(|(_, c)| !own.contains(&c.peer.as_str()))
-                    .filter(|(_, c)| is_used(c) || carries_a_request(c, host, view))
+                    .filter(|(_, c)| is_used(c) || carries_a_request(c, at(host, view.window(this.mark))))
                     .collect();
                 if others.is_empty() {
                     let seen = format!("{} received no other connection", this.server);

@@ -39,9 +39,9 @@ pub(crate) async fn lease(
 ) -> Result<Lease, UpstreamFailure> {
     let hooks = cluster.proxy.hooks.as_ref();
     if hooks.reuses_connections() {
-        while let Some(mut idle) = cluster.pool.take(destination, hooks) {
+        while let Some(mut idle) = cluster.pool.take(destination) {
             let ready = timeout(READY_AGAIN, idle.ready()).await == Ok(true);
-            if ready || !hooks.notices_closed_connections() {
+            if ready {
                 return Ok(cluster.pool.lend(idle, destination.clone(), true));
             }
         }

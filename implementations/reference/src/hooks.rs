@@ -159,11 +159,6 @@ pub(crate) trait ProxyHooks: Send + Sync {
         true
     }
 
-    /// Whether a pooled connection is not used after its server has closed it.
-    fn notices_closed_connections(&self) -> bool {
-        true
-    }
-
     /// How many further connections are opened, and kept idle, whenever a request needs a new one.
     fn spare_connections(&self) -> usize {
         0

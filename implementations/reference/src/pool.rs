@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
 use crate::activity::{Activity, ClosingUpstream};
-use crate::hooks::ProxyHooks;
 use crate::request_body::{OutgoingRequest, RequestBody};
 
 /// The most idle HTTP/1.1 connections for one destination.
@@ -135,14 +134,10 @@ pub(crate) struct ConnectionPool {
 
 impl ConnectionPool {
     /// A connection that can serve a request to this destination.
-    pub(crate) fn take(
-        &self,
-        destination: &UpstreamDestination,
-        hooks: &dyn ProxyHooks,
-    ) -> Option<PooledConnection> {
+    pub(crate) fn take(&self, destination: &UpstreamDestination) -> Option<PooledConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let list = idle.get_mut(destination)?;
-        list.retain(|c| !hooks.notices_closed_connections() || !c.is_closed());
+        list.retain(|c| !c.is_closed());
         list.last()?.shared().or_else(|| list.pop())
     }
 

@@ -116,7 +116,6 @@ async fn ship(context: &RequestContext, shipment: &Shipment, mut request: Outgoi
     let mut destination = destination(cluster, host, address, alpn);
     context.hooks().destination(&shipment.facts(), &mut destination);
     let address = destination.address;
-    let notices_closed = context.hooks().notices_closed_connections();
     let at = |failure, local| FailedAttempt { failure, address: Some(address), local };
     for attempt in 1.. {
         let mut lease = lease(cluster, &destination, version).await.map_err(|failure| at(failure, None))?;
@@ -126,7 +125,7 @@ async fn ship(context: &RequestContext, shipment: &Shipment, mut request: Outgoi
         let again = shipment.replayable.then(|| copy_without_body(&prepared));
         match lease.send(prepared).await {
             SendOutcome::Response(response) => return Ok(UpstreamResponse { response: *response, lease }),
-            SendOutcome::Unsent(back) if lease.reused && attempt < MAX_TRIES && notices_closed => {
+            SendOutcome::Unsent(back) if lease.reused && attempt < MAX_TRIES => {
                 request = *back;
             }
             // The server may close a pooled connection at any moment; RFC 9112 section 9.3.1 allows a proxy

@@ -59,12 +59,6 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::Proxy(|_| Arc::new(CloseQuietWebSockets)),
     ),
     Definition::new(
-        "use-closed-connections",
-        "Sends requests on pooled connections that their server has closed.",
-        VariantBehaviour::Proxy(|_| Arc::new(UseClosedConnections)),
-    )
-    .also_at(&Placement::ALL),
-    Definition::new(
         "server-name-of-first-site",
         "Uses the server name of the first host for every host at the same address.",
         VariantBehaviour::Proxy(|_| Arc::new(FirstSite::default())),
@@ -189,14 +183,6 @@ impl ProxyHooks for CloseQuietWebSockets {
                 before = now;
             }
         }))
-    }
-}
-
-struct UseClosedConnections;
-
-impl ProxyHooks for UseClosedConnections {
-    fn notices_closed_connections(&self) -> bool {
-        false
     }
 }
 

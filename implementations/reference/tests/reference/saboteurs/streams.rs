@@ -207,39 +207,6 @@ async fn a_quiet_web_socket_is_closed() {
 }
 
 #[tokio::test]
-async fn a_connection_that_its_server_has_closed_is_used_again() {
-    for (saboteur, second) in [(None, "200"), (Some("use-closed-connections"), "503")] {
-        let (socket, address) = listening().await;
-        let (_bench, bind) = before(saboteur, address).await;
-        let (close, asked) = oneshot::channel::<()>();
-        let (closed, wait) = oneshot::channel();
-        tokio::spawn(async move {
-            let mut first = Some((asked, closed));
-            while let Ok((mut stream, _)) = socket.accept().await {
-                read_until(&mut stream, "\r\n\r\n").await;
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
-                let Some((asked, closed)) = first.take() else { continue };
-                asked.await.unwrap();
-                stream.shutdown().await.unwrap();
-                // Until the proxy has closed its end, too.
-                let _ended = stream.read(&mut [0; 16]).await;
-                closed.send(()).unwrap();
-            }
-        });
-        let mut client = TcpStream::connect(bind).await.unwrap();
-        client.write_all(get("").as_bytes()).await.unwrap();
-        assert!(read_until(&mut client, "ok").await.starts_with("HTTP/1.1 200"));
-        close.send(()).unwrap();
-        timeout(PATIENCE, wait).await.expect("in time").unwrap();
-        client.write_all(get("Connection: close\r\n").as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        timeout(PATIENCE, client.read_to_end(&mut answer)).await.expect("in time").unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {second}")), "{saboteur:?}: {answer}");
-    }
-}
-
-#[tokio::test]
 async fn hosts_at_one_address_get_the_server_name_of_the_first() {
     for (saboteur, last) in [(None, "other.example"), (Some("server-name-of-first-site"), HOST)] {
         let ca = TestAuthority::new("public");
