@@ -83,7 +83,7 @@ impl DataPlaneFactory for Envoy {
     /// Each proxy is a process that takes an inotify instance for each of its configuration files, and Linux gives a user 128 by default
     /// (`fs.inotify.max_user_instances`).
     fn side_by_side(&self) -> Option<usize> {
-        Some(10)
+        Some(6)
     }
 
     async fn start(&self, boot: Boot) -> Result<Box<dyn DataPlane>, DataPlaneError> {
