@@ -11,6 +11,8 @@ use crate::report::{Report, Verdict};
 
 /// The highest score. A dictionary cannot know every fault.
 const MOST: f64 = 95.0;
+/// The highest score of a fault that does not break exactly the checks that are broken: one that is not known fits better.
+const MOST_OF_A_PARTIAL_FIT: f64 = 85.0;
 
 /// Faults with a lower score do not fit.
 const LEAST: f64 = 40.0;
@@ -123,13 +125,18 @@ pub fn diagnose(faults: &[KnownFault], symptoms: &Symptoms) -> Diagnosis {
     let shared = 1.0 / (1.0 + 0.1 * (ties.saturating_sub(1)) as f64);
     // What fits much worse than the best is no alternative.
     scored.retain(|(score, _)| *score > 0.6 * best);
-    let suspects = scored.into_iter().take(NAMED).map(|(score, fault)| Suspect {
-        fault: fault.name.clone(),
-        description: fault.description.clone(),
-        score: (score * shared).min(MOST).round() as u8,
-        unexplained: symptoms.broken.difference(&fault.breaks).cloned().collect(),
-        expected_too: fault.breaks.intersection(&symptoms.passed).cloned().collect(),
-        misconfigurations: fault.misconfigurations.clone(),
+    let suspects = scored.into_iter().take(NAMED).map(|(score, fault)| {
+        let unexplained: Vec<String> = symptoms.broken.difference(&fault.breaks).cloned().collect();
+        let expected_too: Vec<String> = fault.breaks.intersection(&symptoms.passed).cloned().collect();
+        let fits = unexplained.is_empty() && expected_too.is_empty();
+        Suspect {
+            fault: fault.name.clone(),
+            description: fault.description.clone(),
+            score: (score * shared).min(if fits { MOST } else { MOST_OF_A_PARTIAL_FIT }).round() as u8,
+            unexplained,
+            expected_too,
+            misconfigurations: fault.misconfigurations.clone(),
+        }
     });
     Diagnosis { known: faults.len(), suspects: suspects.collect() }
 }
