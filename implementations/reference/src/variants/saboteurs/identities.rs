@@ -48,17 +48,17 @@ pub(super) const TABLE: &[Definition] = &[
     Definition::new(
         "gateway-trusts-system-roots",
         "The gateway accepts client certificates of the system's roots.",
-        VariantBehaviour::Proxy(|facts| Arc::new(GatewayTrustsSystemRoots(facts.system_roots.to_owned()))),
+        VariantBehaviour::Proxy(|facts| Arc::new(LenientGateway(by_system_roots(facts.system_roots)))),
     ),
     Definition::new(
         "gateway-accepts-expired-identity",
         "The gateway accepts client certificates that have expired.",
-        VariantBehaviour::Proxy(|_| Arc::new(GatewayAcceptsExpired)),
+        VariantBehaviour::Proxy(|_| Arc::new(LenientGateway(Some(Otherwise::AtItsBeginning)))),
     ),
     Definition::new(
         "gateway-grows-careless",
         "The gateway requires no client certificate after it has served five clients that had one.",
-        VariantBehaviour::Proxy(|_| Arc::new(GatewayGrowsCareless::default())),
+        VariantBehaviour::Proxy(|_| Arc::new(LenientGateway(Some(Otherwise::AfterFive(Arc::default()))))),
     ),
 ];
 
@@ -91,68 +91,37 @@ impl ProxyHooks for SystemRootsForMeshPeers {
     }
 }
 
-struct GatewayTrustsSystemRoots(String);
+/// A gateway that is lenient with its clients; none: it is as strict as the reference.
+struct LenientGateway(Option<Otherwise>);
 
-impl ProxyHooks for GatewayTrustsSystemRoots {
+impl ProxyHooks for LenientGateway {
     fn client_verifier(
         &self,
         direction: Direction,
         honest: Arc<dyn ClientCertVerifier>,
     ) -> Arc<dyn ClientCertVerifier> {
-        let system = roots(&self.0).ok().and_then(|roots| {
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().ok()
-        });
-        match system {
-            Some(system) if direction == Direction::Gateway => {
-                Arc::new(LenientClients { honest, otherwise: Otherwise::By(system) })
+        match &self.0 {
+            Some(otherwise) if direction == Direction::Gateway => {
+                Arc::new(LenientClients { honest, otherwise: otherwise.clone() })
             }
             Some(_) | None => honest,
         }
     }
 }
 
-struct GatewayAcceptsExpired;
-
-impl ProxyHooks for GatewayAcceptsExpired {
-    fn client_verifier(
-        &self,
-        direction: Direction,
-        honest: Arc<dyn ClientCertVerifier>,
-    ) -> Arc<dyn ClientCertVerifier> {
-        if direction == Direction::Gateway {
-            Arc::new(LenientClients { honest, otherwise: Otherwise::AtItsBeginning })
-        } else {
-            honest
-        }
-    }
-}
-
-/// How many clients were verified.
-#[derive(Default)]
-struct GatewayGrowsCareless(Arc<AtomicU64>);
-
-impl ProxyHooks for GatewayGrowsCareless {
-    fn client_verifier(
-        &self,
-        direction: Direction,
-        honest: Arc<dyn ClientCertVerifier>,
-    ) -> Arc<dyn ClientCertVerifier> {
-        if direction == Direction::Gateway {
-            Arc::new(LenientClients { honest, otherwise: Otherwise::AfterFive(Arc::clone(&self.0)) })
-        } else {
-            honest
-        }
-    }
+fn by_system_roots(pem: &str) -> Option<Otherwise> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem).ok()?), provider());
+    Some(Otherwise::By(verifier.build().ok()?))
 }
 
 /// What accepts a client that is refused.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Otherwise {
     /// Another verifier.
     By(Arc<dyn ClientCertVerifier>),
     /// The same verifier, as if the certificate had just become valid.
     AtItsBeginning,
-    /// Nothing, but that no certificate is required after five clients.
+    /// Nothing, but no certificate is required after this count of verified clients has reached five.
     AfterFive(Arc<AtomicU64>),
 }
 
