@@ -7,7 +7,9 @@
 //! for the page's script, which inserts it as text. The Content-Security-Policy forbids everything else.
 
 mod causes;
+mod changes;
 mod chart;
+mod check;
 mod comparison;
 mod conformance;
 mod kills;
