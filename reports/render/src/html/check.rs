@@ -1,5 +1,5 @@
 //! One check on the page of a report. The page itself contains what a reader without JavaScript needs: the verdict, the
-//! requirement, the reason, and for a check that needs attention what was expected and seen. The check that shows a cause is
+//! requirement and the reason, which says what was expected and seen. The check that shows a cause is
 //! complete. For all others, the script adds the rest from the packed data when the check is opened.
 
 use std::collections::HashSet;
@@ -98,31 +98,9 @@ impl<'r> ScenarioView<'r> {
                     p class=(format!("reason {}", class(check.verdict))) {
                         strong { (symbol(check.verdict)) " Reason: " } (brief(&check.reason, longest)) }
                     @if is_example { (self.whole(check)) }
-                    @else { (self.in_short(check, longest)) }
+                    @else if !more_rows(check).is_empty() { dl { (more(check)) } }
                 }
             }
-        }
-    }
-
-    /// What explains the reason of a check that did not pass.
-    fn in_short(&self, check: &CheckResult, longest: usize) -> Markup {
-        let rows = more_rows(check);
-        let is_judged = Self::is_wrong(check);
-        html! {
-            @if is_judged || !rows.is_empty() {
-                dl {
-                    @if is_judged { (expected_and_seen(check, longest)) }
-                    @for (label, text) in &rows { dt { (label) } dd { (line(text)) } }
-                }
-            }
-        }
-    }
-
-    /// Whether something was seen that is not what was expected.
-    fn is_wrong(check: &CheckResult) -> bool {
-        match check.verdict {
-            Verdict::Failed | Verdict::Inconclusive => true,
-            Verdict::Passed | Verdict::Skipped | Verdict::Error => false,
         }
     }
 
@@ -135,7 +113,7 @@ impl<'r> ScenarioView<'r> {
                 (expected_and_seen(check, MAX_TEXT))
                 dt { "requirement" } dd { (line(&check.requirement)) }
                 dt { "document" } dd { (link(&document.url, &document.title)) ", “" (line(&check.section)) "”" }
-                @for (label, text) in more_rows(check) { dt { (label) } dd { (line(&text)) } }
+                (more(check))
                 @match self.last_change(check) {
                     Some((at, view)) => {
                         dt { "last change" } dd { a href=(format!("#change-{}-{at}", self.number)) {
@@ -166,11 +144,12 @@ impl<'r> ScenarioView<'r> {
         if is_example {
             return None;
         }
-        let mut rows = vec![("requirement", check.requirement.clone())];
-        if !Self::is_wrong(check) {
-            rows.push(("expected", check.expected.clone()));
+        let mut rows = vec![("expected", &check.expected)];
+        // The reason of a check that passed is what was seen.
+        if check.verdict != Verdict::Passed {
+            rows.push(("seen", &check.seen));
         }
-        rows.push(("section", check.section.clone()));
+        rows.extend([("requirement", &check.requirement), ("section", &check.section)]);
         let selected = self.index.of_check(check);
         let (items, left_out) = timeline::shown(&selected, Self::most(check, false));
         let change = self.last_change(check);
@@ -206,6 +185,10 @@ fn expected_and_seen(check: &CheckResult, longest: usize) -> Markup {
         dt { "✓ expected" } dd.want { (brief(&check.expected, longest)) }
         dt { "✗ seen" } dd.got { (brief(&check.seen, longest)) }
     }
+}
+
+fn more(check: &CheckResult) -> Markup {
+    html! { @for (label, text) in more_rows(check) { dt { (label) } dd { (line(&text)) } } }
 }
 
 /// The rows that few checks have.

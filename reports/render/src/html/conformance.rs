@@ -10,7 +10,7 @@ use super::changes;
 use super::check::{ScenarioView, check_id, full_id};
 use super::parts::{anchor, badge, brief, class, command, legend, level, line, link, term, terms};
 use super::{chart, pack, page, request_path};
-use crate::conclusion::{conclusion, needs_attention, skips};
+use crate::conclusion::{conclusion, needs_attention, promise, skips};
 use crate::parallel;
 use crate::text::{Micros, plural, symbol};
 use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Tally, Verdict, variants};
@@ -30,6 +30,7 @@ pub fn html(report: &Report) -> String {
         main {
             (head(report, &name))
             (failures(report, &anchors))
+            (about(report, &name))
             (filter())
             details.part open[passed] {
                 summary { h2 { (scenarios_title(report)) } }
@@ -95,7 +96,8 @@ fn head(report: &Report, name: &str) -> Markup {
             }
             div.verdict-row {
                 p class=(format!("conclusion {}", class(conclusion.verdict))) {
-                    (badge(conclusion.verdict)) " " span { (line(&conclusion.sentence)) }
+                    (badge(conclusion.verdict)) " " span { strong { (line(&promise(report))) } br;
+                        (line(&conclusion.sentence)) }
                 }
                 (score(report))
             }
@@ -107,6 +109,15 @@ fn head(report: &Report, name: &str) -> Markup {
                         "). Checks that are missing here were not judged."
                 }
             }
+        }
+    }
+}
+
+/// What only some readers need: below the failures.
+fn about(report: &Report, name: &str) -> Markup {
+    let run = &report.run;
+    html! {
+        section aria-label="About this run" {
             details.about {
                 summary { "About this run" }
                 dl {
@@ -233,30 +244,43 @@ fn list(checks: &[(usize, usize, &ScenarioResult, &CheckResult)]) -> Markup {
     }
 }
 
+/// One card per scenario, with its configurations.
 fn cards(report: &Report) -> Markup {
+    let mut scenarios: Vec<(&str, Vec<(usize, &ScenarioResult)>)> = Vec::new();
+    for (number, result) in report.scenarios.iter().enumerate() {
+        match scenarios.iter_mut().find(|(id, _)| *id == result.id) {
+            Some((_, known)) => known.push((number, result)),
+            None => scenarios.push((&result.id, vec![(number, result)])),
+        }
+    }
     html! {
-        nav aria-labelledby="scenarios" {
-            h2 #scenarios { (term("scenario", "Scenarios")) }
+        nav #scenarios aria-label="Scenarios" {
             ul.cards {
-                @for (number, scenario) in report.scenarios.iter().enumerate() {
-                    @let tally = Tally::of(&scenario.checks, |_| true);
-                    li class=(format!("card {}", class(scenario.verdict()))) {
-                        h3 { a href=(format!("#{}", section_id(number, scenario))) {
-                            (brief(&scenario.id, 100)) @if !scenario.configuration.is_empty() { ":" wbr;
-                                (brief(&scenario.configuration, 100)) }
-                        } }
-                        p { (brief(&scenario.title, 200)) span.soft.took { " · "
-                            (Micros(scenario.timing.total_us)) } }
-                        p.counts {
-                            (badge(scenario.verdict())) " "
-                            @for verdict in Verdict::ALL { @if tally.count(verdict) > 0 {
-                                span class=(class(verdict)) { (symbol(verdict)) " " (tally.count(verdict)) " "
-                                    (verdict) } " "
-                            } }
-                        }
+                @for (id, configurations) in &scenarios {
+                    @let worst = configurations.iter().map(|(_, s)| s.verdict()).max();
+                    li class=(format!("card {}", class(worst.unwrap_or(Verdict::Skipped)))) {
+                        h3 { (brief(id, 100)) }
+                        @if let Some((_, first)) = configurations.first() { p { (brief(&first.title, 200)) } }
+                        ul.counts { @for (number, result) in configurations { (configuration(*number, result)) } }
                     }
                 }
             }
+        }
+    }
+}
+
+/// `✗ sidecar: 2 of 12 passed · 18.9 s`.
+fn configuration(number: usize, result: &ScenarioResult) -> Markup {
+    let tally = Tally::of(&result.checks, |_| true);
+    let name = if result.configuration.is_empty() { &result.id } else { &result.configuration };
+    let others = Verdict::ALL.into_iter().filter(|v| *v != Verdict::Passed && tally.count(*v) > 0);
+    html! {
+        li {
+            span class=(class(result.verdict())) { (symbol(result.verdict())) } " "
+            a href=(format!("#{}", section_id(number, result))) { (brief(name, 100)) } ": "
+            (tally.count(Verdict::Passed)) " of " (tally.total()) " passed"
+            @for verdict in others { ", " span class=(class(verdict)) { (tally.count(verdict)) " " (verdict) } }
+            span.soft.took { " · " (Micros(result.timing.total_us)) }
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn assert_harmless(page: &str) {
         strong a ul ol li \
         dl dt dd pre code table caption thead tbody tr th td details summary div label input select option
             button output \
-        noscript wbr figure figcaption dialog svg g line path rect circle text defs pattern";
+        noscript wbr br figure figcaption dialog svg g line path rect circle text defs pattern";
     const ATTRIBUTES: &str = "html lang charset http-equiv content name class id href rel scope role open \
         aria-label \
         aria-labelledby aria-hidden aria-describedby title hidden type popover popovertarget tabindex for

@@ -27,17 +27,21 @@ function pieceItem(data, number, [index, decides, differences]) {
   return item;
 }
 
-/** Everything about a check that the page does not contain as markup. */
-function checkBody(data, section, check) {
+const COLOURS = { expected: "want", seen: "got" };
+const MARKS = { expected: "✓ ", seen: "✗ " };
+
+/** Everything about a check that the page does not contain as markup. A skipped check has nothing to mark. */
+function checkBody(data, section, check, isSkipped) {
   const number = Number(section.dataset.number);
   const { d: rows, l: change, e: items, n: leftOut, m: missing, r: repeat } = data.k[number].c[check];
   const text = (n) => data.s[n];
   const list = el("dl");
   for (let i = 0; i < rows.length; i += 2) {
-    const value = el("dd", "", text(rows[i + 1]));
-    const link = text(rows[i]) === "section" && section.querySelector("p > a")?.cloneNode(true);
+    const label = text(rows[i]);
+    const value = el("dd", isSkipped ? "" : COLOURS[label] ?? "", text(rows[i + 1]));
+    const link = label === "section" && section.querySelector("p > a")?.cloneNode(true);
     if (link) value.replaceChildren(link, ", “" + text(rows[i + 1]) + "”");
-    list.append(el("dt", "", link ? "document" : text(rows[i])), value);
+    list.append(el("dt", "", link ? "document" : (isSkipped ? "" : MARKS[label] ?? "") + label), value);
   }
   const last = el("dd", "", "none before this evidence was recorded");
   if (change) {
@@ -92,7 +96,7 @@ async function fill(details) {
   const section = details.closest("section.scenario");
   try {
     const data = await block("evidence");
-    if (check !== undefined) place.append(...checkBody(data, section, Number(check)));
+    if (check !== undefined) place.append(...checkBody(data, section, Number(check), details.dataset.verdict === "skipped"));
     else if (change !== undefined) place.append(...changeBody(data, section, Number(change)));
     else place.append(rowsOf(piece(data, Number(section.dataset.number), Number(index))));
   } catch (error) {
@@ -137,10 +141,10 @@ function apply() {
   for (const cause of document.querySelectorAll(".cause")) {
     cause.hidden = Boolean(narrowed) && !cause.querySelector("li:not([hidden])");
   }
-  for (const card of document.querySelectorAll(".card")) {
-    const section = document.getElementById(decode(card.querySelector("a")?.hash.slice(1) ?? ""));
-    card.hidden = Boolean(section?.hidden);
+  for (const item of document.querySelectorAll(".card li")) {
+    item.hidden = Boolean(document.getElementById(decode(item.querySelector("a").hash.slice(1)))?.hidden);
   }
+  for (const card of document.querySelectorAll(".card")) card.hidden = !card.querySelector("li:not([hidden])");
   if (narrowed) $("all-checks").open = true;
   $("count").textContent = `${shown} of ${checks.length} checks` + (shown === 0 ? ": nothing matches. Clear the search or choose “all”" : "");
 }
