@@ -97,7 +97,7 @@ fn head(report: &Report, name: &str) -> Markup {
             div.verdict-row {
                 p class=(format!("conclusion {}", class(conclusion.verdict))) {
                     (badge(conclusion.verdict)) " " span { strong { (line(&promise(report))) } br;
-                        (line(&conclusion.sentence)) }
+                        span.terse { (line(&conclusion.sentence)) } }
                 }
                 (score(report))
             }

@@ -45,7 +45,7 @@ pub(crate) fn assert_harmless(page: &str) {
             value placeholder \
         autocomplete spellcheck colspan data-block data-piece data-check data-change data-number data-verdict data-level data-key data-scenario
             data-d data-c data-to \
-        viewBox width height x y x1 y1 x2 y2 cx cy r rx d fill text-anchor patternUnits patternTransform";
+        viewBox preserveAspectRatio width height x y x1 y1 x2 y2 cx cy r rx d fill text-anchor patternUnits patternTransform";
     let (elements, attributes): (Vec<&str>, Vec<&str>) =
         (ELEMENTS.split_whitespace().collect(), ATTRIBUTES.split_whitespace().collect());
     for (element, own) in markup(page) {
@@ -273,6 +273,7 @@ fn sample_pages_are_written_to_the_folder_meshproof_pages() {
         std::fs::write(std::path::Path::new(&folder).join(name).with_extension("html"), html(&report))
             .unwrap();
     }
+    std::fs::write(std::path::Path::new(&folder).join("kills.html"), kill_matrix(&sample::kills())).unwrap();
 }
 
 #[test]
