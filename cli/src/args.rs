@@ -10,6 +10,7 @@ use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::timeouts::{Timeout, UnknownTimeout};
 use meshproof_model::Level;
 use meshproof_model::verification::Severity;
+use meshproof_render::compare::ComparisonFormat;
 use meshproof_render::formats::Format;
 use meshproof_render::terminal::{Colour, Detail};
 use meshproof_render::verification::VerificationFormat;
@@ -473,20 +474,29 @@ impl From<FailOn> for Level {
 /// `meshproof compare`.
 #[derive(Debug, Default, Args)]
 pub struct Compare {
-    /// The reports: each is a report.json, or the folder that a run wrote it to
-    #[arg(required = true, value_name = "REPORT")]
-    pub reports: Vec<PathBuf>,
+    /// The reports: each is a report.json, or the folder that a run wrote it to. NAME=REPORT calls it NAME in the comparison
+    #[arg(required = true, value_name = "[NAME=]REPORT", value_parser = named)]
+    pub reports: Vec<NamedReport>,
     /// Mark regressions and fixes relative to this report; with a regression the exit code is 1. A check that passed in the
     /// baseline and is now skipped, missing or an error is lost, which is a regression
-    #[arg(long, value_name = "REPORT")]
-    pub baseline: Option<PathBuf>,
+    #[arg(long, value_name = "[NAME=]REPORT", value_parser = named)]
+    pub baseline: Option<NamedReport>,
     /// Accept that checks are lost: SCENARIO, SCENARIO:CONFIGURATION, SCENARIO/CHECK or SCENARIO:CONFIGURATION/CHECK; can be
     /// repeated
     #[arg(long, value_name = "CHECKS", requires = "baseline")]
     pub allow_lost: Vec<String>,
-    /// Print JSON
+    /// How to print the comparison: text, markdown, junit, json or html [default: text]
+    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    pub format: Option<ComparisonFormat>,
+    /// Print JSON; the same as --format json
     #[arg(long)]
     pub json: bool,
+    /// Also write the comparison in this format to this file, for example `junit=comparison.xml`; can be repeated
+    #[arg(long = "write", value_name = "FORMAT=FILE", value_parser = written_comparison)]
+    pub write: Vec<(ComparisonFormat, PathBuf)>,
+    /// Exit with 3 if fewer than this number of checks were judged in every report
+    #[arg(long, value_name = "N")]
+    pub min_checks: Option<usize>,
     /// Also write the comparison as an HTML page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -494,8 +504,36 @@ pub struct Compare {
     #[arg(long, requires = "html")]
     pub no_evidence: bool,
     /// Also show checks that do not differ
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "format"])]
     pub all: bool,
+}
+
+/// A report, and what the user calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedReport {
+    /// The name, if the user gave one.
+    pub name: Option<String>,
+    /// The file or folder.
+    pub path: PathBuf,
+}
+
+/// `NAME=REPORT` or `REPORT`. A path that exists is a path, even with an equals sign in it.
+fn named(text: &str) -> Result<NamedReport, String> {
+    match text.split_once('=') {
+        Some((name, path)) if !std::path::Path::new(text).exists() => {
+            if name.trim().is_empty() || path.is_empty() {
+                return Err("expected NAME=REPORT, for example before=meshproof-report".to_owned());
+            }
+            Ok(NamedReport { name: Some(name.to_owned()), path: PathBuf::from(path) })
+        }
+        Some(_) | None => Ok(NamedReport { name: None, path: PathBuf::from(text) }),
+    }
+}
+
+fn written_comparison(text: &str) -> Result<(ComparisonFormat, PathBuf), String> {
+    let (format, file) =
+        text.split_once('=').ok_or("expected FORMAT=FILE, for example junit=comparison.xml")?;
+    Ok((format.parse()?, PathBuf::from(file)))
 }
 
 /// `meshproof merge`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use meshproof_model::json::MAX_REPORT_BYTES;
 use meshproof_model::{Level, Report, Verdict, from_json};
-use meshproof_render::compare::compare as compared;
+use meshproof_render::compare::{Comparison, ComparisonFormat, compare as compared};
 use meshproof_render::expectations::{self, Expectations};
 use meshproof_render::formats::Format;
 use meshproof_render::terminal;
@@ -83,40 +83,101 @@ pub const fn worse(code: u8, asked: u8) -> u8 {
 /// Compares reports.
 ///
 /// # Errors
-/// A report cannot be read, or the comparison cannot be written.
+/// A report cannot be read, the reports have no check in common, or the comparison cannot be written.
 pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
-    let mut reports = Vec::new();
-    for path in args.baseline.iter().chain(&args.reports) {
-        reports.push(read_report(path)?);
-    }
+    let named: Vec<&args::NamedReport> = args.baseline.iter().chain(&args.reports).collect();
+    let reports = named.iter().map(|n| read_report(&n.path)).collect::<Result<Vec<Report>, Refusal>>()?;
     let reports: Vec<&Report> = reports.iter().collect();
     let baseline = args.baseline.as_ref().map(|_| 0);
     if reports.len() < 2 {
         return Err(Refusal::Usage("a comparison needs at least two reports".to_owned()));
     }
     let mut comparison = compared(&reports, baseline);
+    if let Some(column) = comparison.disjoint() {
+        return Err(Refusal::Usage(no_common_check(&named, &reports, column, baseline)));
+    }
+    comparison.label(&named.iter().map(|n| n.name.clone()).collect::<Vec<_>>());
     for note in comparison.allow_lost(&args.allow_lost) {
         complain(&format!("note: {note}"));
     }
-    if args.json {
-        let text = serde_json::to_string_pretty(&comparison);
-        let text =
-            text.map_err(|e| Refusal::Environment(format!("the comparison cannot be written as JSON: {e}")))?;
-        answer(&(text + "\n"));
-    } else {
+    let unwritten = |e: String| Refusal::Environment(format!("the comparison cannot be written: {e}"));
+    let format =
+        args.format.unwrap_or(if args.json { ComparisonFormat::Json } else { ComparisonFormat::Text });
+    if format == ComparisonFormat::Text {
         let mut text = Vec::new();
         terminal::comparison(&mut text, &comparison, args.all, style(&std::io::stdout()))
-            .map_err(|e| Refusal::Environment(format!("the comparison cannot be written: {e}")))?;
+            .map_err(|e| unwritten(e.to_string()))?;
         answer(&String::from_utf8_lossy(&text));
+    } else {
+        answer(&format.render(&comparison, &reports).map_err(unwritten)?);
     }
     if let Some(file) = &args.html {
+        link(&mut comparison, &named, file);
         let page = meshproof_render::html::comparison_page(&comparison, &reports, !args.no_evidence);
         write_file(file, page.as_bytes(), "--html FILE")?;
-        if !args.json {
+        if format == ComparisonFormat::Text {
             answer(&format!("page {}\n", file.display()));
         }
     }
-    Ok(if comparison.regressions() > 0 { exit::FAILED } else { exit::OK })
+    for (format, file) in &args.write {
+        link(&mut comparison, &named, file);
+        let text = format.render(&comparison, &reports).map_err(unwritten)?;
+        write_file(file, text.as_bytes(), "--write FORMAT=FILE")?;
+    }
+    let failed = if comparison.regressions() > 0 { exit::FAILED } else { exit::OK };
+    Ok(worse(failed, enough_in_all(&comparison, args.min_checks)))
+}
+
+/// Why reports without a common check cannot be compared.
+fn no_common_check(
+    named: &[&args::NamedReport],
+    reports: &[&Report],
+    column: usize,
+    baseline: Option<usize>,
+) -> String {
+    let scenarios = |report: &Report| {
+        let mut ids: Vec<&str> = report.scenarios.iter().map(|s| s.id.as_str()).collect();
+        ids.dedup();
+        let shown = ids.iter().take(8).copied().collect::<Vec<_>>().join(", ");
+        match ids.len() {
+            0 => "no scenario".to_owned(),
+            1..=8 => shown,
+            n => format!("{shown} and {} more", n - 8),
+        }
+    };
+    let other = baseline.unwrap_or(usize::from(column == 0));
+    let path = |at: usize| named[at].path.display();
+    let what = if baseline.is_some() { "the baseline" } else { "any other report" };
+    format!(
+        "{} has no check in common with {what}, so there is nothing to compare.\n  {} contains {}\n  {} contains {}\nCompare \
+         reports of the same scenarios and configurations",
+        path(column),
+        path(column),
+        scenarios(reports[column]),
+        path(other),
+        scenarios(reports[other])
+    )
+}
+
+/// Links the columns to the pages of their reports, as far as they have one, for a page in this file.
+fn link(comparison: &mut Comparison, named: &[&args::NamedReport], file: &Path) {
+    let absolute = |path: &Path| std::path::absolute(path).ok();
+    for (column, report) in comparison.columns.iter_mut().zip(named) {
+        let folder = if report.path.is_dir() { Some(report.path.as_path()) } else { report.path.parent() };
+        let page = folder.map(|f| f.join(Format::Html.file_name())).filter(|page| page.is_file());
+        let relative = |page: PathBuf| meshproof_render::html::relative(&absolute(file)?, &absolute(&page)?);
+        column.page = page.and_then(relative);
+    }
+}
+
+/// [`exit::ERROR`], with a message, if fewer than `least` checks were judged in every report.
+fn enough_in_all(comparison: &Comparison, least: Option<usize>) -> u8 {
+    let (judged, least) = (comparison.judged_in_all(), least.unwrap_or_default());
+    if judged >= least {
+        return exit::OK;
+    }
+    complain(&format!("{} judged in every report. --min-checks requires {least}", plural(judged, "check")));
+    exit::ERROR
 }
 
 /// Writes the failures of a report as a file of expected failures.

@@ -66,7 +66,7 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
         }
     }
     let comparison = args::Compare {
-        reports: folders,
+        reports: folders.into_iter().map(|path| args::NamedReport { name: None, path }).collect(),
         html: Some(args.out.join("comparison.html")),
         ..args::Compare::default()
     };

@@ -24,6 +24,33 @@ pub use comparison::{comparison, page_of as comparison_page};
 pub use conformance::html;
 pub use kills::kill_matrix;
 
+/// The address of a file relative to the page that names it, with everything encoded that is not plain (RFC 3986, section 2.3).
+/// `None` if one of the paths is not absolute or not UTF-8.
+#[must_use]
+pub fn relative(page: &std::path::Path, file: &std::path::Path) -> Option<String> {
+    if !page.is_absolute() || !file.is_absolute() {
+        return None;
+    }
+    let (from, to): (Vec<_>, Vec<_>) = (page.parent()?.components().collect(), file.components().collect());
+    let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let mut parts = vec!["..".to_owned(); from.len() - shared];
+    if parts.is_empty() {
+        parts.push(".".to_owned());
+    }
+    for part in &to[shared..] {
+        let mut encoded = String::new();
+        for byte in part.as_os_str().to_str()?.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                encoded.push(char::from(byte));
+            } else {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        parts.push(encoded);
+    }
+    Some(parts.join("/"))
+}
+
 /// A page with a body and no script of its own.
 pub(crate) fn document(title: String, body: maud::Markup) -> String {
     page::HtmlDocument { title, script: "", body, data: Vec::new() }.render()

@@ -254,6 +254,24 @@ fn a_comparison_without_evidence_contains_verdicts_and_no_packed_evidence() {
 }
 
 #[test]
+fn an_address_relative_to_a_page_is_encoded_and_has_no_scheme() {
+    let address = |page: &str, file: &str| relative(std::path::Path::new(page), std::path::Path::new(file));
+    assert_eq!(address("/a/page.html", "/a/b c/index.html").as_deref(), Some("./b%20c/index.html"));
+    assert_eq!(address("/a/b/page.html", "/a/javascript:x").as_deref(), Some("../javascript%3Ax"));
+    assert_eq!(address("page.html", "/a"), None);
+}
+
+#[test]
+fn a_comparison_links_to_local_pages_only() {
+    let report = sample::report();
+    let mut comparison = crate::compare::compare(&[&report, &report], None);
+    comparison.columns[0].page = Some("javascript:alert(1)".to_owned());
+    comparison.columns[1].page = Some("../b/index.html".to_owned());
+    let page = comparison_page(&comparison, &[&report, &report], false);
+    assert!(!page.contains("href=\"javascript") && page.contains("href=\"../b/index.html\""));
+}
+
+#[test]
 fn a_kill_matrix_names_its_gaps() {
     let matrix = sample::kills();
     let page = kill_matrix(&matrix);
