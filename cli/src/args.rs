@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use meshproof_harness::traffic::{Budget, Traffic};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::exit::Refusal;
+use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::timeouts::{Timeout, UnknownTimeout};
 use meshproof_model::Level;
@@ -39,9 +40,9 @@ Examples:
 
 Exit codes:
   0  every MUST passed
-  1  a MUST failed or is inconclusive
+  1  a MUST failed or is inconclusive, an expected failure passed, or a comparison found a regression
   2  the command line is wrong
-  3  the environment or the suite is at fault, or no check was executed";
+  3  the environment or the suite is at fault, the run was interrupted, or no check (or fewer than asked for) was judged";
 
 /// When colours are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -142,6 +143,16 @@ pub struct Run {
     /// Exit with 3 if fewer than this number of checks were judged: a run that asks less than it should must not pass
     #[arg(long, value_name = "N")]
     pub min_checks: Option<usize>,
+    /// Exit with 3 unless these were judged: SCENARIO, SCENARIO:CONFIGURATION, SCENARIO/CHECK or
+    /// SCENARIO:CONFIGURATION/CHECK; can be repeated
+    #[arg(long, value_name = "CHECKS")]
+    pub must_ask: Vec<String>,
+    /// Use this profile of meshproof.toml [default: the profile `default`, if there is one]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Read profiles from this file [default: meshproof.toml in the working directory, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print what would run, one check per line; run nothing
     #[arg(long)]
     pub list: bool,
@@ -216,6 +227,9 @@ impl Default for Run {
             jobs: None,
             fail_fast: false,
             min_checks: None,
+            must_ask: Vec::new(),
+            profile: None,
+            config: None,
             list: false,
             last_failed: false,
             repeat: None,
@@ -673,6 +687,33 @@ pub enum Gateways {
     Installed,
 }
 
+/// Refuses options for clusters on a command line whose targets are all on this machine: they would have no effect. In the
+/// environment they do no harm.
+///
+/// # Errors
+/// There is such an option.
+pub(crate) fn only_for_clusters(command: &clap::Command, matches: &ArgMatches) -> Result<(), Refusal> {
+    let Some((name @ ("run" | "doctor"), given)) = matches.subcommand() else { return Ok(()) };
+    let targets: Vec<&String> =
+        given.get_many("targets").or(given.get_many("target")).into_iter().flatten().collect();
+    if targets.iter().any(|target| meshproof_targets::is_cluster(target)) {
+        return Ok(());
+    }
+    let options = Connection::augment_args(Cluster::augment_args(clap::Command::new("cluster")));
+    let misplaced = options.get_arguments().find(|option| {
+        given.value_source(option.get_id().as_str()) == Some(clap::parser::ValueSource::CommandLine)
+    });
+    let Some(option) = misplaced.and_then(clap::Arg::get_long) else { return Ok(()) };
+    let targets = targets.iter().map(|t| t.as_str()).collect::<Vec<_>>().join(" and ");
+    let also =
+        if option == "image" { ". The image of nginx in a container is set with --nginx-image" } else { "" };
+    Err(Refusal::Usage(format!(
+        "--{option} is for a cluster, and the target is {targets}. Add --target cluster, or leave --{option} out{also}.\n\
+         `{} {name} --help` shows what each option is for",
+        command.get_name()
+    )))
+}
+
 impl Connection {
     /// Combined with the resources to create, as the options of the target.
     #[must_use]
@@ -697,9 +738,9 @@ impl Connection {
 /// `meshproof doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// The target to check [default: cluster]
-    #[arg(long, value_name = "TARGET")]
-    pub target: Option<String>,
+    /// The target to check, as for `run`
+    #[arg(long, value_name = "TARGET", default_value = "reference")]
+    pub target: String,
     /// The cluster to use.
     #[command(flatten)]
     pub connection: Connection,

@@ -15,15 +15,19 @@ use crate::args;
 use crate::dictionary::diagnose_report;
 use crate::exit::{self, Refusal};
 use crate::output::{OutFolder, answer, complain, style, write_file};
+use crate::suite::Suite;
 
 /// Converts a saved report to other formats.
 ///
 /// # Errors
 /// The report cannot be read, or a format cannot be written.
-pub fn report(args: &args::Render) -> Result<u8, Refusal> {
+pub fn report(suite: Suite, args: &args::Render) -> Result<u8, Refusal> {
     let mut report = read_report(&args.report)?;
     if let Some(file) = &args.expect {
-        expect(&read_expectations(file)?, &mut report);
+        // Another version may have written the report.
+        let own = report.scenarios.iter().flat_map(|s| s.checks.iter().map(move |c| (s, c)));
+        let own = own.flat_map(|(s, c)| [c.id.clone(), format!("{}/{}", s.selector(), s.check_name(c))]);
+        expect(&read_expectations(file, suite, own.collect())?, &mut report);
     }
     diagnose_report(&mut report)?;
     let formats = if args.formats.is_empty() { vec![Format::Text] } else { args.formats.clone() };
@@ -225,14 +229,29 @@ pub(crate) fn read_report(path: &Path) -> Result<Report, Refusal> {
     from_json(&bytes).map_err(|e| Refusal::Usage(format!("{}: {e}", file.display())))
 }
 
-/// Reads a file of expected failures.
+/// Reads a file of expected failures. The checks in it are those of the suite, or `others`.
 ///
 /// # Errors
-/// The file cannot be read, or is not a valid list.
-pub fn read_expectations(file: &Path) -> Result<Expectations, Refusal> {
+/// The file cannot be read, is not a valid list, or names a check that does not exist.
+pub fn read_expectations(file: &Path, suite: Suite, others: Vec<String>) -> Result<Expectations, Refusal> {
     let bytes = read_bounded(file, expectations::MAX_BYTES)?;
     let text = String::from_utf8_lossy(&bytes);
-    Expectations::from_yaml(&text).map_err(|e| Refusal::Usage(format!("{}: {e}", file.display())))
+    let wrong = |e: String| Refusal::Usage(format!("{}: {e}", file.display()));
+    let expectations = Expectations::from_yaml(&text).map_err(|e| wrong(e.to_string()))?;
+    let mut known = suite.check_ids();
+    known.extend(others);
+    if !expectations.unknown(&known).is_empty() {
+        // A run of the full matrix has more checks.
+        let full = meshproof_scenarios::asking(suite.scenarios, &meshproof_scenarios::Paths::Full);
+        let full = full.map_err(|e| Refusal::Environment(e.to_string()))?;
+        known.extend(Suite { scenarios: full.leak(), ..suite }.check_ids());
+    }
+    let unknown = expectations.unknown(&known);
+    if unknown.is_empty() {
+        return Ok(expectations);
+    }
+    let hint = format!("`{} list` shows all scenarios and checks", suite.program);
+    Err(wrong(format!("{}\n{hint}", unknown.join("\n"))))
 }
 
 /// Marks the expected failures in the report, and prints what the user should know about them.

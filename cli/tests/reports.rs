@@ -184,18 +184,10 @@ fn a_comparison_has_names_formats_and_links_and_a_least_number_of_checks() {
     let (page, xml) = (file("pages/compared.html"), file("compared.xml"));
     std::fs::create_dir_all(file("pages")).expect("a folder");
     let (old, write) = (format!("before={}", path(&file("old"))), format!("junit={}", path(&xml)));
+    let newer = file("new=er");
     // A path with an equals sign is a path.
-    let arguments = [
-        "compare",
-        &old,
-        path(&file("new=er")),
-        "--html",
-        path(&page),
-        "--write",
-        &write,
-        "--format",
-        "markdown",
-    ];
+    let arguments =
+        ["compare", &old, path(&newer), "--html", path(&page), "--write", &write, "--format", "markdown"];
     let markdown = said(&arguments, 0);
     assert!(
         markdown.contains("| 1 | `before` |") && markdown.contains("| 2 | `meshproof reference"),
