@@ -85,6 +85,8 @@ pub enum Command {
     Report(Render),
     /// Compare reports: show which checks differ, and the first difference in their evidence
     Compare(Compare),
+    /// Write a static site of many reports: which implementation keeps which promise, in which version
+    Site(Site),
     /// Merge the reports of a run's shards into one report
     Merge(Merge),
     /// Print a script that completes the command line in a shell, or with --man the man page
@@ -550,6 +552,18 @@ fn written_comparison(text: &str) -> Result<(ComparisonFormat, PathBuf), String>
     Ok((format.parse()?, PathBuf::from(file)))
 }
 
+/// `meshproof site`.
+#[derive(Debug, Args)]
+pub struct Site {
+    /// The reports to add: each is a report.json, or the folder that a run wrote it to. NAME=REPORT adds it to the history of
+    /// the implementation NAME
+    #[arg(value_name = "[NAME=]REPORT", value_parser = named)]
+    pub reports: Vec<NamedReport>,
+    /// The folder of the site. Reports that it has already stay in it
+    #[arg(long, value_name = "DIR", required = true)]
+    pub out: PathBuf,
+}
+
 /// `meshproof merge`.
 #[derive(Debug, Args)]
 pub struct Merge {
@@ -694,8 +708,11 @@ pub enum Gateways {
 /// There is such an option.
 pub(crate) fn only_for_clusters(command: &clap::Command, matches: &ArgMatches) -> Result<(), Refusal> {
     let Some((name @ ("run" | "doctor"), given)) = matches.subcommand() else { return Ok(()) };
-    let targets: Vec<&String> =
-        given.get_many("targets").or(given.get_many("target")).into_iter().flatten().collect();
+    let targets: Vec<&String> = ["targets", "target"]
+        .into_iter()
+        .filter_map(|id| given.try_get_many::<String>(id).ok().flatten())
+        .flatten()
+        .collect();
     if targets.iter().any(|target| meshproof_targets::is_cluster(target)) {
         return Ok(());
     }

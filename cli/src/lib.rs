@@ -25,6 +25,7 @@ pub mod run;
 mod runtime;
 pub mod sabotage;
 mod signals;
+pub mod site;
 pub mod suite;
 mod target;
 pub mod verify;
@@ -108,6 +109,7 @@ pub fn run_command(suite: Suite, arguments: Arguments) -> u8 {
         Command::Sabotage(sabotage) => sabotage::command(suite, &sabotage),
         Command::Report(render) => reports::report(suite, &render),
         Command::Compare(compare) => reports::compare(&compare),
+        Command::Site(args) => site::command(&args),
         Command::Merge(merge) => merge::command(suite, &merge),
         Command::Completions(shell) => completions(suite.program, &shell),
         Command::Baseline(baseline) => reports::baseline(&baseline),

@@ -61,6 +61,31 @@ pub(crate) fn line_of(text: &str) -> String {
     parts::line(text)
 }
 
+/// A verdict with its meaning.
+pub(crate) fn verdict_of(verdict: meshproof_model::Verdict) -> maud::Markup {
+    parts::badge(verdict)
+}
+
+/// A link, if the address is one of the web.
+pub(crate) fn link_of(url: &str, text: &str) -> maud::Markup {
+    parts::link(url, text)
+}
+
+/// The definitions of the terms that pages use.
+pub(crate) fn legend_of() -> maud::Markup {
+    parts::legend(&[])
+}
+
+/// Where the page of a report shows a check.
+pub(crate) fn check_anchor(
+    number: usize,
+    index: usize,
+    scenario: &meshproof_model::ScenarioResult,
+    check: &meshproof_model::CheckResult,
+) -> String {
+    check::check_id(number, index, scenario, check)
+}
+
 /// The same, shortened.
 pub(crate) fn brief_of(text: &str, max: usize) -> String {
     parts::brief(text, max)
