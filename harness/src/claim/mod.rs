@@ -388,7 +388,7 @@ fn without_control(control_is: &str, control: &Finding, own: &Finding) -> String
         Verdict::Passed | Verdict::Inconclusive | Verdict::Skipped | Verdict::Error => String::new(),
     };
     format!(
-        "the control ({control_is}) did not succeed, because {}{expected}. Without it this proves nothing: {}",
+        "the control ({control_is}) failed: {}{expected}. Without a control that succeeds, this result cannot be judged: {}",
         control.happened().trim_end_matches('.'),
         own.seen
     )
