@@ -6,6 +6,7 @@
 
 mod credentials;
 pub(crate) mod deviation;
+mod duration;
 mod external;
 mod fidelity;
 mod handshake;

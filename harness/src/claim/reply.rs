@@ -87,7 +87,7 @@ impl Reply {
     }
 
     /// `expected` is what the client had to receive; the error of `verdict` is what it received instead.
-    fn fixed(&self, what: impl Into<What>, expected: String, verdict: Result<(), Odd>) -> Claim {
+    pub(super) fn fixed(&self, what: impl Into<What>, expected: String, verdict: Result<(), Odd>) -> Claim {
         // The exchange is over: the finding cannot change any more.
         let evidence = vec![self.id.clone()];
         let finding = match verdict {
