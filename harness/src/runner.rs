@@ -428,7 +428,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     }
     let declared = &shared.implementation.features;
     if let Some(feature) = feature::missing(scenario.catalogue.needs(selected.configuration), declared) {
-        let why = skipped(feature::why_skipped(feature));
+        let why = skipped(feature::why_skipped(feature, &shared.implementation));
         return unreached(shared, &selected, &Unreached { feature: Some(feature), ..why });
     }
     let selector = format!("{}:{}", scenario.id(), selected.configuration);

@@ -9,6 +9,7 @@
 
 mod claims;
 mod fake;
+mod formats;
 mod hunt;
 mod live;
 mod refusals;
