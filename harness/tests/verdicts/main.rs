@@ -12,6 +12,7 @@ mod fake;
 mod formats;
 mod hunt;
 mod live;
+mod needless;
 mod refusals;
 mod requests;
 mod runs;
