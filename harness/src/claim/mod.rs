@@ -4,12 +4,14 @@
 //! A finding is written as clauses: `seen` says who did what and names the value that decides, `expected` says what the
 //! evidence had to show. [`Finding::reason`] makes sentences of them.
 
+mod comparison;
 mod credentials;
 pub(crate) mod deviation;
 mod external;
 mod fidelity;
 mod handshake;
 mod load;
+mod log_values;
 mod matcher;
 mod proxy;
 mod reply;
@@ -25,6 +27,7 @@ pub use external::Sighting;
 pub(crate) use fidelity::connections_of;
 pub use handshake::nothing_weak_offered;
 pub use load::Load;
+pub(crate) use log_values::{complete, same_request_id};
 pub use matcher::Count;
 pub use proxy::{ConnectionLine, Logged, Upstream};
 pub(crate) use proxy::{opened_by, recorded};
