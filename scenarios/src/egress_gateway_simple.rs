@@ -70,8 +70,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let hop = mesh.proxy("sleep").logged(&after).method("GET").path("/politics").status(200).authority(CNN);
     let cluster = format!("outbound|80|cnn|{GATEWAY_HOST}");
     mesh.check("sidecar-access-log", hop.upstream_host(at_gateway.clone()).upstream_cluster(&cluster))?;
-    let of_both = gateway.logged_under_one_id_with(&mesh.proxy("sleep"), &after);
-    mesh.check("gateway-log-values", gateway.logged_in_full(&after).and(of_both))?;
+    mesh.check("gateway-log-values", gateway.logged_in_full(&after))?;
+    mesh.check("request-id-at-gateway", gateway.request_id_recorded_beside(&mesh.proxy("sleep"), &after))?;
     mesh.check("host-and-path-preserved", sites::request_preserved(mesh, &cnn).await?)?;
 
     beside::https_of_the_application(mesh, &certificate).await?;

@@ -27,7 +27,7 @@ pub use external::Sighting;
 pub(crate) use fidelity::connections_of;
 pub use handshake::nothing_weak_offered;
 pub use load::Load;
-pub(crate) use log_values::{complete, same_request_id};
+pub(crate) use log_values::{complete, request_ids_recorded};
 pub use matcher::Count;
 pub use proxy::{ConnectionLine, Logged, Upstream};
 pub(crate) use proxy::{opened_by, recorded};

@@ -5,7 +5,7 @@ use meshproof_model::{Fact, Side};
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{
     Claim, Claims, ConnectionLine, Credentials, Logged, Reply, Server, ServerCertificate, Sighting, Window,
-    complete, connections_of, opened_by, recorded, same_request_id,
+    complete, connections_of, opened_by, recorded, request_ids_recorded,
 };
 use crate::feature::Feature;
 use crate::target::Probe;
@@ -124,9 +124,9 @@ impl<'a> Proxy<'a> {
         complete(self.name, reply)
     }
 
-    /// It and another proxy logged a request under one request id, by which the two lines can be brought together.
-    pub fn logged_under_one_id_with(&self, other: &Self, reply: &Reply) -> Claim {
-        same_request_id(self.name, other.name, reply)
+    /// Records the request ids under which it and another proxy logged a request: for a check that never fails.
+    pub fn request_id_recorded_beside(&self, other: &Self, reply: &Reply) -> Claim {
+        request_ids_recorded(self.name, other.name, reply)
     }
 
     /// Records the protocol that it logged: for a check that never fails.
