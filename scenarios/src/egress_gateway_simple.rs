@@ -74,7 +74,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.check("request-id-at-gateway", gateway.request_id_recorded_beside(&mesh.proxy("sleep"), &after))?;
     mesh.check("host-and-path-preserved", sites::request_preserved(mesh, &cnn).await?)?;
 
-    beside::https_of_the_application(mesh, &certificate).await?;
+    beside::https_of_the_application(mesh, &certificate, &after).await?;
 
     mesh.step("Ask the gateway without a mesh identity");
     let plain = gateway.probe(80).get(POLITICS).await?;

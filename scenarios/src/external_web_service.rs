@@ -80,7 +80,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let logged = sidecar.logged(&http).method("GET").path(TARGET).status(200).authority(BOOKS);
     mesh.check("path-visible-in-log", logged.upstream_host(mesh.upstream(BOOKS, 443)))?;
     mesh.check("blocked-by-default", blocked.claim(mesh, title, &http))?;
-    policy::own_https(mesh, &certificate).await?;
+    policy::own_https(mesh, &certificate, &http).await?;
     policy::books_alone(mesh).await?;
 
     if mesh.has_feature(Feature::MeshMtls) {

@@ -8,12 +8,20 @@ use meshproof_harness::mesh::{Mesh, Stop};
 use super::{GATEWAY, POLITICS, SECURE};
 use crate::sites::{CNN, CNN_POLITICS};
 
-pub(super) async fn https_of_the_application(mesh: &Mesh, certificate: &Issued) -> Result<(), Stop> {
+pub(super) async fn https_of_the_application(
+    mesh: &Mesh,
+    certificate: &Issued,
+    after: &Reply,
+) -> Result<(), Stop> {
     let cnn = mesh.external(CNN);
     let own = mesh.workload("sleep").get(SECURE).await?;
     let whole: Claim = own.hop(0).answers(200, "HTTP/2").certificate(cnn.certificate(certificate)).into();
     let not_served = own.fails().and_outside(cnn.during(&own).served_nothing());
-    mesh.check("own-https-beside-the-gateway", whole.or_recorded(not_served))
+    let either = whole.or_recorded(not_served);
+    mesh.check(
+        "own-https-beside-the-gateway",
+        either.provided("a plain request through the gateway", after.ends_with(200)),
+    )
 }
 
 /// `refused` is a plain client's request while the gateway still required mesh mutual TLS.

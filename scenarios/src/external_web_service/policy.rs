@@ -1,7 +1,7 @@
 //! What the mesh can do with requests whose path it sees: only one of the provider's interfaces is allowed.
 
 use meshproof_harness::certificates::Issued;
-use meshproof_harness::claim::{Claim, Claims};
+use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::mesh::{Mesh, Stop};
 
 use super::{PLAIN, SECURE};
@@ -29,10 +29,14 @@ pub(super) async fn books_alone(mesh: &Mesh) -> Result<(), Stop> {
     )
 }
 
-pub(super) async fn own_https(mesh: &Mesh, certificate: &Issued) -> Result<(), Stop> {
+pub(super) async fn own_https(mesh: &Mesh, certificate: &Issued, http: &Reply) -> Result<(), Stop> {
     let books = mesh.external(BOOKS);
     let reply = mesh.workload("details").get(SECURE).await?;
     let whole: Claim = reply.hop(0).answers(200, "HTTP/2").certificate(books.certificate(certificate)).into();
     let not_served = reply.fails().and_outside(books.during(&reply).served_nothing());
-    mesh.check("own-https-with-origination", whole.or_recorded(not_served))
+    let either = whole.or_recorded(not_served);
+    mesh.check(
+        "own-https-with-origination",
+        either.provided("the application's plain request", http.ends_with(200)),
+    )
 }

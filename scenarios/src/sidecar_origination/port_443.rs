@@ -20,7 +20,11 @@ pub(super) async fn declared_as_http(mesh: &Mesh, certificate: &Issued) -> Resul
         reply.hop(0).answers(200, "HTTP/2").certificate(certificate).into()
     };
     let not_served = own.fails().and_outside(cnn.during(&own).served_nothing());
-    mesh.check("own-https-on-http-port", whole(&own, cnn.certificate(certificate)).or_recorded(not_served))?;
+    let (meanwhile, works) = ("a plain request to the same port", plain.ends_with(200));
+    mesh.check(
+        "own-https-on-http-port",
+        whole(&own, cnn.certificate(certificate)).or_recorded(not_served).provided(meanwhile, works.clone()),
+    )?;
 
     // A real host has no neighbour that the suite could ask. This claim is skipped, because the real host is not observed.
     if cnn.own("").is_none() {
@@ -32,6 +36,9 @@ pub(super) async fn declared_as_http(mesh: &Mesh, certificate: &Issued) -> Resul
     mesh.apply(&["bystander"]).await?;
     let beside = sleep.get("https://bystander.example/private/report").await?;
     let cut = beside.fails().and(bystander.during(&beside).served_nothing());
-    mesh.check("bystander-https", whole(&beside, bystander.certificate(&other)).or_recorded(cut))?;
+    mesh.check(
+        "bystander-https",
+        whole(&beside, bystander.certificate(&other)).or_recorded(cut).provided(meanwhile, works),
+    )?;
     mesh.delete(&["bystander"]).await
 }
