@@ -66,6 +66,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
             .and_outside(books.received(&originated_page))
             .and(books.saw(&http).over_tls().target(TARGET).host(BOOKS).or_unobserved(on_tls_port)),
     )?;
+    let hop = mesh.proxy("sleep").logged(&originated_page).status(200).upstream_cluster(DETAILS_V2);
+    mesh.check("details-v2-serves-all", shows_book(&originated_page, title).and(hop))?;
     mesh.check("single-response", http.ok().body_contains(title))?;
     mesh.check("one-upstream-request", books.received_only(&http))?;
     mesh.check(

@@ -4,7 +4,7 @@ use meshproof_harness::certificates::Issued;
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::mesh::{Mesh, Stop};
 
-use super::{DETAILS_V2, ERROR, PAGE, PLAIN, RATINGS, REVIEWS, SECURE, TARGET, shows_book};
+use super::{ERROR, PAGE, PLAIN, RATINGS, REVIEWS, SECURE, TARGET, shows_book};
 use crate::sites::BOOKS;
 
 /// What the application got while the external service was blocked, and what it got once it was allowed.
@@ -68,8 +68,6 @@ pub(super) async fn by_the_application(
         shows_book(&book, title).and_outside(books.received(&book)).and(end_to_end(&allowed)),
     )?;
     mesh.check("only-sni-visible", sidecar.passed_through(&allowed, BOOKS))?;
-    let hop = mesh.proxy("sleep").logged(&book).status(200).upstream_cluster(DETAILS_V2);
-    mesh.check("details-v2-serves-all", shows_book(&book, title).and(hop))?;
     mesh.check(
         "virtual-service-alone",
         routed_alone
