@@ -211,6 +211,10 @@ fn explain_check(program: &str, s: &Catalogue, c: &Check) -> Result<String, Refu
         let features = Feature::list(&features);
         row("features", &format!("skipped unless the implementation declares {features}"));
     }
+    for (document, part) in meshproof_scenarios::documents::covered_by(&id) {
+        let says = part.says.as_deref().unwrap_or_default();
+        row("covers", &format!("{}, {}: {says}", document.title, part.place()));
+    }
     let saboteurs = match KillMatrix::kept()?.noticed_by(&id) {
         Some(saboteurs) => saboteurs.join(", "),
         None => format!("not recorded; `{program} sabotage` runs every saboteur"),

@@ -74,6 +74,41 @@ fn a_resource_that_istio_rejects_is_the_answer_and_an_exit_code() {
     assert!(out.contains("accepted: false\n") && out.contains("invalid host *"), "{out}");
 }
 
+/// What the documents print and today's API server or istiod refuses; and the version that they print, which is still served.
+#[test]
+fn what_the_documents_print_is_told_apart_from_what_istio_takes_today() {
+    let old = ORIGINATES.replace("networking.istio.io/v1\n", "networking.istio.io/v1alpha3\n");
+    let (out, _) = planned(&old, &[], 0);
+    assert!(out.contains("accepted: true\n") && out.contains(CLUSTER), "{out}");
+
+    let route = "
+apiVersion: networking.istio.io/v1alpha3
+kind: VirtualService
+metadata: {name: edition-cnn-com}
+spec:
+  hosts: [edition.cnn.com]
+  tls:
+  - match: [{port: 443, sniHosts: [edition.cnn.com]}]
+    route: [{destination: {host: edition.cnn.com, port: {number: 443}}, weight: 100}]
+";
+    let (out, _) = planned(&format!("{old}---{route}"), &[], 0);
+    assert!(out.contains("accepted: true\n"), "{out}");
+    let printed = route.replace("sniHosts", "sni_hosts");
+    let (out, _) = planned(&format!("{old}---{printed}"), &[], 1);
+    assert!(out.contains("accepted: false\n") && out.contains("sniHosts: Required value"), "{out}");
+
+    let without_hosts = "
+apiVersion: networking.istio.io/v1alpha3
+kind: VirtualService
+metadata: {name: s3}
+spec:
+  gateways: [example-gateway]
+  http: [{match: [{uri: {prefix: /}}], route: [{destination: {host: welcome, port: {number: 8080}}}]}]
+";
+    let (out, _) = planned(without_hosts, &[], 1);
+    assert!(out.contains("delegate virtual service must have no gateways specified"), "{out}");
+}
+
 #[test]
 fn what_meshproof_does_not_support_is_named_beside_the_answer() {
     let tunnel = ORIGINATES.replace(

@@ -23,6 +23,8 @@ pub struct Workload {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
+    /// The labels of its pods besides `app`, by which a DestinationRule's subsets select them.
+    pub labels: BTreeMap<String, String>,
     /// The ports it may dial through its sidecar; each is a capture address in a local target.
     pub dials: Vec<u16>,
     /// The application that it serves, as Service NAME in its namespace. None: it is a client alone.
@@ -120,7 +122,13 @@ impl Workload {
     /// A client in the namespace `default`, which dials ports 80 and 443.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), namespace: "default".to_owned(), dials: vec![80, 443], serves: None }
+        Self {
+            name: name.into(),
+            namespace: "default".to_owned(),
+            labels: BTreeMap::new(),
+            dials: vec![80, 443],
+            serves: None,
+        }
     }
 
     /// The documents' `sleep` pod in the namespace `default`, which dials ports 80 and 443.
@@ -133,6 +141,13 @@ impl Workload {
     #[must_use]
     pub fn in_namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
+        self
+    }
+
+    /// The same, and its pods have this label.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(name.into(), value.into());
         self
     }
 

@@ -4,6 +4,7 @@
 
 mod certificate_chains;
 mod credentials;
+pub mod documents;
 mod egress_gateway_access;
 mod egress_gateway_mutual;
 mod egress_gateway_simple;

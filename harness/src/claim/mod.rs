@@ -4,6 +4,7 @@
 //! A finding is written as clauses: `seen` says who did what and names the value that decides, `expected` says what the
 //! evidence had to show. [`Finding::reason`] makes sentences of them.
 
+mod comparison;
 mod credentials;
 pub(crate) mod deviation;
 mod duration;
@@ -11,6 +12,7 @@ mod external;
 mod fidelity;
 mod handshake;
 mod load;
+mod log_values;
 mod matcher;
 mod proxy;
 mod reply;
@@ -26,6 +28,7 @@ pub use external::Sighting;
 pub(crate) use fidelity::connections_of;
 pub use handshake::nothing_weak_offered;
 pub use load::Load;
+pub(crate) use log_values::{complete, request_ids_recorded};
 pub use matcher::Count;
 pub use proxy::{ConnectionLine, Logged, Upstream};
 pub(crate) use proxy::{opened_by, recorded};

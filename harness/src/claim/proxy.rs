@@ -14,7 +14,10 @@ use crate::access_log::{ENVOY_TEXT, ISTIO_JSON};
 
 use super::{Claim, Count, Finding, Reply, View};
 
-fn lines<'a>(proxy: &str, evidence: &'a [Evidence]) -> impl Iterator<Item = (&'a Evidence, &'a AccessLog)> {
+pub(super) fn lines<'a>(
+    proxy: &str,
+    evidence: &'a [Evidence],
+) -> impl Iterator<Item = (&'a Evidence, &'a AccessLog)> {
     let proxy = proxy.to_owned();
     evidence.iter().filter_map(move |e| match (&e.side, &e.fact) {
         (Side::Proxy { name }, Fact::AccessLog(log)) if *name == proxy => Some((e, log)),

@@ -109,13 +109,13 @@ impl Reply {
         Claim::new(move |_| finding.clone())
     }
 
-    fn deviation(&self, what: &What, expected: &str, odd: &Odd) -> Deviation {
+    pub(super) fn deviation(&self, what: &What, expected: &str, odd: &Odd) -> Deviation {
         let hop = (deviation::client(&self.client), deviation::some_proxy());
         Deviation { evidence: Some(self.id.clone()), ..what.deviates(&hop, expected, odd) }
     }
 
     /// What came of the whole exchange.
-    fn came(&self) -> Odd {
+    pub(super) fn came(&self) -> Odd {
         Odd::being(deviation::outcome(&self.exchange), self.describe())
     }
 
@@ -268,7 +268,7 @@ impl Reply {
     }
 
     /// The finding if the baseline of a comparison did not succeed.
-    fn without_baseline(&self, baseline: &Self, expected: String, why: &str) -> Claim {
+    pub(super) fn without_baseline(&self, baseline: &Self, expected: String, why: &str) -> Claim {
         let seen = format!(
             "the baseline request, with which this one is compared, did not succeed, because {}. This request: {}",
             baseline.received(why),

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod chains;
+mod documents;
 mod external;
 mod forged_hop;
 mod gateways;
@@ -51,4 +52,5 @@ pub(super) const TABLES: &[&[Definition]] = &[
     isolation::TABLE,
     forged_hop::TABLE,
     repeats::TABLE,
+    documents::TABLE,
 ];
