@@ -4,6 +4,7 @@
 //! A finding is written as clauses: `seen` says who did what and names the value that decides, `expected` says what the
 //! evidence had to show. [`Finding::reason`] makes sentences of them.
 
+mod conversation;
 mod credentials;
 pub(crate) mod deviation;
 mod external;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use meshproof_model::{Deviation, Difference, Evidence, EvidenceId, Verdict};
 
+pub use conversation::ConversationLine;
 pub use credentials::Credentials;
 pub use external::Sighting;
 pub(crate) use fidelity::connections_of;

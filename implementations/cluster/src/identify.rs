@@ -258,7 +258,7 @@ pub fn features(settings: &Settings, installed_gateways: &[String]) -> Vec<Featu
         }
     };
     // The workload is a stock curl, and not every build of it supports WebSocket. istiod's CA issues no certificate to the suite.
-    let beyond_the_target = [Feature::WebSocket, Feature::MeshCa];
+    let beyond_the_target = [Feature::WebSocket, Feature::TcpOrigination, Feature::MeshCa];
     let declared = |feature: &Feature| !lacks_gateway(*feature) && !beyond_the_target.contains(feature);
     Feature::ALL.iter().copied().filter(declared).collect()
 }

@@ -1,6 +1,7 @@
 //! Saboteurs: each breaks one thing, to prove that a check can fail.
 
 mod accounts;
+mod bytes;
 mod chains;
 mod external;
 mod forged_hop;
@@ -51,4 +52,5 @@ pub(super) const TABLES: &[&[Definition]] = &[
     isolation::TABLE,
     forged_hop::TABLE,
     repeats::TABLE,
+    bytes::TABLE,
 ];
