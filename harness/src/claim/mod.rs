@@ -5,6 +5,7 @@
 //! evidence had to show. [`Finding::reason`] makes sentences of them.
 
 mod comparison;
+mod conversation;
 mod credentials;
 pub(crate) mod deviation;
 mod duration;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use meshproof_model::{Deviation, Difference, Evidence, EvidenceId, Verdict};
 
+pub use conversation::ConversationLine;
 pub use credentials::Credentials;
 pub use external::Sighting;
 pub(crate) use fidelity::connections_of;

@@ -2,7 +2,7 @@
 
 use meshproof_model::{
     Deviation, Difference, EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, Field, Hop,
-    HopResult, Response, Side, ValueKind,
+    HopResult, Response, Side, TCP, ValueKind,
 };
 
 use super::deviation::{self, Odd, What};
@@ -38,6 +38,10 @@ fn asked(hop: &Hop) -> String {
 fn describe_hop(hop: &Hop) -> String {
     let asked = asked(hop);
     match &hop.result {
+        HopResult::Response(r) if r.is_conversation() => {
+            let said = hop.body_bytes.unwrap_or_default();
+            format!("the whole conversation ({said} bytes sent, {} bytes received) for {asked}", r.body_bytes)
+        }
         HopResult::Response(r) => {
             let location = r.header("location").map(|l| format!(" to {}", bounded(l, BRIEF)));
             format!("{} {}{} for {asked}", r.version, r.status, location.unwrap_or_default())
@@ -173,7 +177,24 @@ impl Reply {
 
     /// The request failed, and the control succeeded. `control_is` names the control and the one thing that differs in it.
     pub fn unlike(&self, control_is: &str, control: &Self) -> Claim {
-        self.fails().provided(control_is, control.ends_with(200))
+        self.fails().provided(control_is, control.succeeds())
+    }
+
+    /// The last response has status 200, or the conversation was held to its end.
+    fn succeeds(&self) -> Claim {
+        let over_tcp = self.exchange.hops.last().is_some_and(|hop| hop.method == TCP);
+        if over_tcp { self.conversed() } else { self.ends_with(200) }
+    }
+
+    /// The client held its conversation over TCP: it heard every byte that the server has to say, and the end of each direction
+    /// in its turn.
+    pub fn conversed(&self) -> Claim {
+        let held = self.exchange.last_response().is_some_and(Response::is_conversation);
+        self.fixed(
+            What::of(Field::Response).being(ValueKind::Success),
+            "the whole conversation, to its end".to_owned(),
+            held.then_some(()).ok_or_else(|| self.came()),
+        )
     }
 
     /// One hop, counted from 0.

@@ -31,6 +31,9 @@ impl ClusterInstance {
     ) -> Result<Exchange, TargetError> {
         let client = self.proxy(workload).filter(|p| !p.is_gateway).and_then(ScenarioProxy::client);
         let client = client.ok_or_else(|| environment(format!("the scenario has no workload {workload}")))?;
+        if request.conversation.is_some() {
+            return Err(TargetError::Unable("conversations over TCP, which curl does not hold".to_owned()));
+        }
         let host = host_of(&request.url)?;
         let address = self.dialled(&host);
         self.curl(&client, request, address.as_deref(), None).await
