@@ -17,6 +17,7 @@ mod log_values;
 mod matcher;
 mod proxy;
 mod reply;
+mod response;
 mod window;
 mod words;
 
@@ -34,7 +35,8 @@ pub(crate) use log_values::{complete, request_ids_recorded};
 pub use matcher::Count;
 pub use proxy::{ConnectionLine, Logged, Upstream};
 pub(crate) use proxy::{opened_by, recorded};
-pub use reply::{HopClaim, OnlyResponse, Reply, ServerCertificate};
+pub use reply::Reply;
+pub use response::{HopClaim, OnlyResponse, ServerCertificate};
 pub use window::Window;
 pub(crate) use words::{Server, ServerPlace, capital};
 
