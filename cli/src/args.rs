@@ -312,8 +312,8 @@ pub struct Explain {
 /// `meshproof plan`.
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// A file of Kubernetes resources in YAML, `-` for standard input; can be repeated. Services without pods, gateways and
-    /// sidecars that the files lack are made up
+    /// A file of Kubernetes resources in YAML, `-` for standard input; can be repeated. The plan adds what the files lack: a pod
+    /// for each Service, a workload `sleep` with a sidecar, and in the text form the Services of gateways
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// How to print the plan
@@ -324,7 +324,9 @@ pub struct Plan {
 /// `meshproof plan --format`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum PlanFormat {
-    /// A tree
+    /// A tree with one branch per proxy: its listeners by port, the routes of each by host, and its clusters. `fallthrough` is
+    /// where a connection goes that no other rule takes; `forward` names clusters with their weights, and `retry` the conditions and
+    /// the number of attempts
     Text,
     /// JSON, in a form that can be compared with what istiod sends its proxies
     Json,
