@@ -163,6 +163,45 @@ async fn the_template_for_node_keeps_the_contract_and_passes_what_it_declares() 
     );
 }
 
+/// In the scenarios whose external services have certificates that Go's library accepts by their names. Where only the chain counts,
+/// and with revocation lists, Caddy refuses servers that it must accept.
+#[tokio::test]
+async fn caddy_keeps_the_contract_and_passes_what_it_declares() {
+    if !(installed("python3", "--version") && installed("caddy", "version") && installed("openssl", "version")) {
+        return;
+    }
+    assert_eq!(broken(&command("caddy")).await, []);
+    let selectors = [
+        "sidecar-origination",
+        "egress-gateway-simple",
+        "path-based-routing",
+        "tls-verification",
+        "origination-scope",
+        "policy-isolation",
+    ];
+    let report = run(&command("caddy"), &selectors, Timeouts::default()).await.unwrap();
+    assert_passes(
+        &report,
+        &[
+            "mesh-ca",
+            "tls-passthrough",
+            "san-validation",
+            "credential-status",
+            "upstream-local-address",
+            "web-socket",
+            "tcp-origination",
+        ],
+        &[],
+        &[
+            "sidecar-origination/single-response",
+            "egress-gateway-simple/no-bypass",
+            "path-based-routing/host-rewritten",
+            "tls-verification/wrong-host-refused",
+            "policy-isolation/connections-per-host",
+        ],
+    );
+}
+
 /// The plans of these scenarios contain nothing that the example does not declare. So even an adapter that
 /// refuses such a plan loses no check.
 #[tokio::test]

@@ -81,7 +81,7 @@ fn the_credentials_and_header_changes_in_the_page_match_the_schema() {
 #[test]
 fn the_adapters_in_this_repository_name_only_known_features() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters");
-    for name in ["python", "haproxy", "nginx"] {
+    for name in ["python", "haproxy", "nginx", "caddy"] {
         let source = std::fs::read_to_string(folder.join(name).join("adapter.py")).unwrap();
         for named in source.split("Unsupported(\"").skip(1).filter_map(|after| after.split('"').next()) {
             assert!(named.parse::<Feature>().is_ok(), "{name}: {named}");
