@@ -319,7 +319,10 @@ class CaddyProxy:
                  "response_code": line["status"], "user_agent": agent, "authority": line.get("authority") or request["host"],
                  "upstream_host": line.get("upstream_host") or "-", "upstream_cluster": line.get("upstream_cluster") or "-",
                  "downstream_remote_address": "%s:%s" % (request["remote_ip"], request["remote_port"]),
-                 "requested_server_name": request.get("tls", {}).get("server_name") or "-", "route_name": line.get("route_name") or "-"}
+                 "requested_server_name": request.get("tls", {}).get("server_name") or "-", "route_name": line.get("route_name") or "-",
+                 "bytes_received": line.get("bytes_read"), "bytes_sent": line.get("size"),
+                 "duration": round(line.get("duration", 0) * 1000),
+                 "request_id": request.get("headers", {}).get("X-Request-Id", ["-"])[0]}
         return entry
 
     def stop(self):
