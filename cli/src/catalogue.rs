@@ -88,12 +88,39 @@ pub fn as_text(scenarios: &[Scenario]) -> String {
         }
         for c in &s.checks {
             let control = if c.control { " (control)" } else { "" };
-            let _infallible =
-                writeln!(text, "  {:<6} {}{control}  [{}]", c.level.to_string(), s.check_id(c), c.section);
+            let only = if c.only_in.is_empty() {
+                String::new()
+            } else {
+                format!(" (only {})", c.only_in.join(", "))
+            };
+            let _infallible = writeln!(
+                text,
+                "  {:<6} {}{control}{only}  [{}]",
+                c.level.to_string(),
+                s.check_id(c),
+                c.section
+            );
         }
         text.push('\n');
     }
-    text
+    text + &totals(scenarios)
+}
+
+/// How many checks a whole run has: each configuration of a scenario has each of its checks, but for those that are for others.
+fn totals(scenarios: &[Scenario]) -> String {
+    let catalogues = || scenarios.iter().map(|s| &s.catalogue);
+    let configurations: usize = catalogues().map(|s| s.configurations.len()).sum();
+    let checks: usize = catalogues().map(|s| s.checks.len()).sum();
+    let asked: usize = catalogues()
+        .flat_map(|s| {
+            s.configurations.iter().map(move |k| s.checks.iter().filter(|c| c.is_in(&k.id)).count())
+        })
+        .sum();
+    format!(
+        "{} scenarios with {configurations} configurations and {checks} checks. A run asks {asked}: each check once in each of its \
+         configurations.\n",
+        scenarios.len()
+    )
 }
 
 /// Explains a scenario or a check.

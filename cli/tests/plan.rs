@@ -50,6 +50,24 @@ fn the_plan_as_text_is_a_tree() {
 }
 
 #[test]
+fn a_gateway_without_its_service_is_shown_and_the_assumption_named() {
+    let gateway = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: egress, namespace: istio-system}
+spec:
+  selector: {istio: egressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [edition.cnn.com]}]
+---";
+    let files = format!("{gateway}{ORIGINATES}");
+    let (out, err) = planned(&files, &[], 0);
+    assert!(out.contains("\n  istio-egressgateway:\n    listeners:\n      80:\n"), "{out}");
+    assert!(err.contains("assumed: the Service istio-system/istio-egressgateway"), "{err}");
+    let (json, _) = planned(&files, &["--format", "json"], 0);
+    assert!(!json.contains("istio-egressgateway"), "only what istiod would be given: {json}");
+}
+
+#[test]
 fn a_resource_that_istio_rejects_is_the_answer_and_an_exit_code() {
     let refused = ORIGINATES.replace("hosts: [edition.cnn.com]", "hosts: ['*']");
     let (out, _) = planned(&refused, &[], 1);

@@ -28,6 +28,9 @@ pub struct Catalogue {
     pub configurations: Vec<Configuration>,
     /// What the scenario checks, in the order in which a reader of the document meets it.
     pub checks: Vec<Check>,
+    /// Whether every check needs the embedded external service ([`crate::external::Documented::Embedded`]), so that nothing needs
+    /// to be started where there is none.
+    pub needs_embedded: bool,
     /// What the document says that hosts on the internet answer. Empty: the document asks none, so the scenario cannot run
     /// against real hosts.
     pub live: Vec<Promise>,
@@ -106,6 +109,7 @@ impl Catalogue {
                 features: Vec::new(),
             }],
             checks: Vec::new(),
+            needs_embedded: false,
             live: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod certificates;
 pub mod claim;
 pub mod client_hello;
+pub mod conversation;
 pub mod delivery;
 pub mod digest;
 pub mod external;

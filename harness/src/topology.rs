@@ -2,6 +2,7 @@
 //! inside the mesh. A target makes it; the document's resources are applied on top.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// What is in place before the document begins.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,9 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// The ports it may dial through its sidecar; each is a capture address in a local target.
     pub dials: Vec<u16>,
+    /// The addresses with a port that it may dial, where Istio tells services apart by their address; each is a capture address
+    /// of its own in a local target.
+    pub dials_at: Vec<(IpAddr, u16)>,
     /// The application that it serves, as Service NAME in its namespace. None: it is a client alone.
     pub serves: Option<Application>,
 }
@@ -127,6 +131,7 @@ impl Workload {
             namespace: "default".to_owned(),
             labels: BTreeMap::new(),
             dials: vec![80, 443],
+            dials_at: Vec::new(),
             serves: None,
         }
     }
@@ -155,6 +160,13 @@ impl Workload {
     #[must_use]
     pub fn dials(mut self, ports: impl Into<Vec<u16>>) -> Self {
         self.dials = ports.into();
+        self
+    }
+
+    /// The same, and it may dial these addresses with a port.
+    #[must_use]
+    pub fn dials_at(mut self, addresses: impl Into<Vec<(IpAddr, u16)>>) -> Self {
+        self.dials_at = addresses.into();
         self
     }
 

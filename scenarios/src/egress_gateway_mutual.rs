@@ -39,9 +39,9 @@ struct Parties {
 impl Parties {
     async fn new(algorithm: KeyAlgorithm) -> Result<Self, Stop> {
         let keys = KeyPool::new();
-        // An RSA key costs tens of milliseconds. All five that the scenario needs are made side by side, and a party that gets
+        // An RSA key costs tens of milliseconds. All four that the scenario needs are made side by side, and a party that gets
         // another certificate keeps its key.
-        keys.prepare(algorithm, 5).await?;
+        keys.prepare(algorithm, 4).await?;
         let root = || Authority::with_keys(&keys, ROOT_COMMON_NAME, ROOT_ORGANIZATION, algorithm);
         let (ca, another_ca) = (root()?, root()?);
         let server = ca.server(HOST).without_san().issue()?;

@@ -18,6 +18,7 @@ mod policy_isolation;
 mod presented;
 mod sidecar_origination;
 mod sites;
+mod tcp_origination;
 mod tls_verification;
 mod traffic_fidelity;
 
@@ -57,11 +58,13 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
         read("external-web-service", &common, external_web_service::topology(), external_web_service::story)?,
         read_placed("tls-verification", &common, tls_verification::story)?,
         read_placed("credentials", &common, credentials::story)?,
-        read_placed("policy-isolation", &common, policy_isolation::story)?,
+        read_placed("policy-isolation", &common, policy_isolation::story)?
+            .topology_in("sidecar", policy_isolation::sidecar_topology()),
         read_placed("origination-scope", &common, origination_scope::story)?,
         read_placed("certificate-chains", &common, certificate_chains::story)?,
         with_paths(&common, &Paths::Covering)?,
         read_placed("traffic-fidelity", &common, traffic_fidelity::story)?,
+        tcp_origination(&common)?,
         read_placed("generated-traffic", &common, generated_traffic::story)?,
     ])
 }
@@ -95,6 +98,13 @@ where
         scenario = scenario.topology_in(id, topology);
     }
     Ok(scenario)
+}
+
+/// Its sidecar and its gateway have ports of databases.
+fn tcp_origination(common: &CommonChecks) -> Result<Scenario, CatalogueError> {
+    let everything = tcp_origination::topology("egress-gateway");
+    let scenario = read("tcp-origination", common, everything, tcp_origination::story)?;
+    Ok(scenario.topology_in("sidecar", tcp_origination::topology("sidecar")))
 }
 
 /// These scenarios, with these paths in `path-validation`.

@@ -55,6 +55,8 @@ struct File {
     #[serde(rename = "check")]
     checks: Vec<Entry>,
     #[serde(default)]
+    needs_embedded: bool,
+    #[serde(default)]
     live: Vec<Promise>,
 }
 
@@ -147,6 +149,7 @@ impl Catalogue {
             features: read.features,
             configurations: read.configurations,
             checks,
+            needs_embedded: read.needs_embedded,
             live: read.live,
         })
     }

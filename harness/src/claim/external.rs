@@ -159,6 +159,22 @@ impl Sighting {
         })
     }
 
+    /// All that the client said in its conversation, byte for byte.
+    pub fn whole(self, reply: &Reply) -> Self {
+        let said = reply.exchange.hops.last().map(|hop| (hop.body_bytes, hop.body_sha256.clone()));
+        let bytes = said.as_ref().and_then(|(bytes, _)| *bytes).unwrap_or_default();
+        let expected = format!("the {bytes} bytes that the client sent");
+        self.demand(About::Piece, What::of(Field::RequestBody), expected, move |r| {
+            if said.as_ref().is_some_and(|(n, sum)| *n == r.body_bytes && *sum == r.body_sha256) {
+                Ok(())
+            } else if r.body_bytes == Some(bytes) {
+                Err(Odd::from(format!("{bytes} bytes with another content")))
+            } else {
+                Err(Odd::from(format!("{} bytes", r.body_bytes.unwrap_or_default())))
+            }
+        })
+    }
+
     /// The ALPN protocols that the ClientHello offered, where the server can see them.
     pub fn alpn_offered(self, offered: &'static [&'static str]) -> Self {
         self.demand(

@@ -8,7 +8,7 @@ use meshproof_model::{EvidenceId, Field, Header, Response, ServerRequest, ValueK
 use super::deviation::{self, Odd, What};
 use super::external::{Sighting, requests};
 use super::matcher::About;
-use super::reply::OnlyResponse;
+use super::response::OnlyResponse;
 use super::words::{Server, counted, listed, unlike};
 use super::{Claim, Finding, Reply};
 use crate::digest::sha256;

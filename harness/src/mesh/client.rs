@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Mesh, Origin, Stop, micros};
 use crate::claim::{Load, Reply};
+use crate::conversation::Conversation;
 use crate::digest::sample;
 use crate::holding::{self, HELD_BODY};
 use crate::target::{EndedExchange, Probe};
@@ -92,6 +93,12 @@ impl Client<'_> {
     /// Sends a WebSocket handshake, and then this message.
     pub fn web_socket(mut self, message: &str) -> Self {
         self.request.websocket = Some(vec![message.to_owned()]);
+        self
+    }
+
+    /// Says this over TCP instead of sending a request, for URLs `tcp://HOST:PORT` and, inside TLS of its own, `tls://HOST:PORT`.
+    pub fn saying(mut self, conversation: Conversation) -> Self {
+        self.request.conversation = Some(conversation);
         self
     }
 

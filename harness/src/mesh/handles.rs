@@ -4,8 +4,8 @@ use meshproof_model::{Fact, Side};
 
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{
-    Claim, Claims, ConnectionLine, Credentials, Logged, Reply, Server, ServerCertificate, Sighting, Window,
-    complete, connections_of, opened_by, recorded, request_ids_recorded,
+    Claim, Claims, ConnectionLine, ConversationLine, Credentials, Logged, Reply, Server, ServerCertificate,
+    Sighting, Window, complete, connections_of, opened_by, recorded, request_ids_recorded,
 };
 use crate::feature::Feature;
 use crate::target::Probe;
@@ -103,6 +103,11 @@ impl<'a> Proxy<'a> {
     /// What it logged for a connection that it passed through.
     pub fn passed_through(&self, reply: &Reply, server_name: &str) -> ConnectionLine {
         ConnectionLine::new(self.name, reply, server_name)
+    }
+
+    /// What it logged for a conversation over TCP with a server to which it opened the connection.
+    pub fn logged_conversation(&self, with: &External<'_>, reply: &Reply, cluster: &str) -> ConversationLine {
+        ConversationLine::new(self.name, &with.server, reply, cluster)
     }
 
     /// A client without a mesh identity that sends requests directly to the gateway's port.

@@ -51,6 +51,7 @@ impl PodService {
             host: host.to_owned(),
             plain: PlainPort::Serve,
             tls: None,
+            tcp: Vec::new(),
             pages: vec![page],
             keep_alive: true,
         };
@@ -169,6 +170,7 @@ mod tests {
             host: "edition.cnn.com".to_owned(),
             plain: PlainPort::RedirectToHttps,
             tls: None,
+            tcp: Vec::new(),
             pages: Vec::new(),
             keep_alive: true,
         };

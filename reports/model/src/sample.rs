@@ -361,9 +361,8 @@ fn routing() -> ScenarioResult {
                 None,
                 Fact::AccessLog(AccessLog {
                     line: format!("{HOSTILE} {long}"),
-                    format: None,
-                    fields: None,
                     unreadable: Some("the line matches none of the known formats".to_owned()),
+                    ..AccessLog::default()
                 }),
             ),
         ]),

@@ -1,12 +1,17 @@
 //! The suite's own paths, made afresh.
 
+use std::time::Duration;
+
 use meshproof_harness::certificates::Certified;
 use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::mesh::Stop;
 use meshproof_vectors::{Expected, Group, Matrix, Vector};
 
 use super::{DOMAIN, SECRET, SERVER, Way};
-use crate::presented::{Asked, Cases};
+use crate::presented::{Asked, Cases, url};
+
+/// The longest that a path may take.
+const LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) async fn story(way: &Way<'_>, full: bool) -> Result<(), Stop> {
     let mesh = way.mesh;
@@ -18,7 +23,7 @@ pub(super) async fn story(way: &Way<'_>, full: bool) -> Result<(), Stop> {
     let mut anchors = Vec::new();
     for vector in &all {
         let is_control = judged.iter().any(|v| v.control == Some(vector.id));
-        if is_control || judged.iter().any(|v| v.id == vector.id) {
+        if is_control || vector.costly || judged.iter().any(|v| v.id == vector.id) {
             let presented = matrix.make(vector)?;
             anchors.extend(presented.anchors);
             cases.asks(&matrix.host(vector), &presented.chain);
@@ -41,7 +46,26 @@ pub(super) async fn story(way: &Way<'_>, full: bool) -> Result<(), Stop> {
         let control = all.iter().find(|v| vector.control == Some(v.id)).map(|v| matrix.host(v));
         mesh.check(vector.id, outcome(&asked, &matrix.host(vector), vector.expected, control.as_deref()))?;
     }
-    Ok(())
+    bounded_time(way, &asked).await
+}
+
+/// No path takes the proxy long.
+async fn bounded_time(way: &Way<'_>, asked: &Asked<'_>) -> Result<(), Stop> {
+    let mesh = way.mesh;
+    let client = way.placement.client(mesh);
+    let (Some((slowest, reply)), Some(fastest)) = (asked.slowest(), asked.fastest()) else { return Ok(()) };
+    let mut judged = reply.ended_within(LIMIT).of(slowest);
+    // All paths were asked at the same time, so one that takes long delays the others. Alone, each has the proxy to itself.
+    for host in asked.slower_than(LIMIT) {
+        let alone = client.get(&url(host)).await?;
+        judged = alone.ended_within(LIMIT).of(host);
+        if alone.took() > LIMIT {
+            let quick = client.get(&url(fastest)).await?;
+            judged = judged.provided("the fastest path, asked after it", quick.ended_within(LIMIT / 2));
+            break;
+        }
+    }
+    mesh.check("bounded-time", judged)
 }
 
 /// The outcome of a path, in one of three forms: agree, accepts what must be refused, refuses what must be accepted.

@@ -79,6 +79,7 @@ impl CheckBench {
             host: HOST.to_owned(),
             plain: PlainPort::Serve,
             tls: None,
+            tcp: Vec::new(),
             pages: vec![Page {
                 path: PATH.to_owned(),
                 content_type: "text/plain",

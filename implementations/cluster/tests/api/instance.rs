@@ -52,6 +52,7 @@ fn cnn() -> ExternalSpec {
         host: "edition.cnn.com".to_owned(),
         plain: PlainPort::RedirectToHttps,
         tls: None,
+        tcp: Vec::new(),
         pages: Vec::new(),
         keep_alive: true,
     }

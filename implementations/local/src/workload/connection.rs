@@ -149,7 +149,7 @@ impl Observed {
 }
 
 /// Reads the server name and the ALPN offer from the ClientHello that was really sent.
-fn note_hello(facts: &mut TlsFacts, sent: &[u8]) {
+pub(super) fn note_hello(facts: &mut TlsFacts, sent: &[u8]) {
     if let Some(hello) = ClientHello::read(sent) {
         facts.server_name = hello.server_name;
         facts.alpn_offered = Some(hello.alpn);

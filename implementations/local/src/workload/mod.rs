@@ -11,6 +11,7 @@ pub(crate) mod failure;
 mod in_line;
 mod raw;
 mod segments;
+mod tcp;
 pub(crate) mod trust;
 
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ use meshproof_harness::digest::sha256;
 use meshproof_harness::target::EndedExchange;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec, authority_of};
 pub use raw::{RawEnd, RawReply, raw};
+pub(crate) use tcp::Spoken;
 
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::token;
@@ -71,6 +73,13 @@ impl Route {
     #[must_use]
     pub fn and(mut self, host: &str, port: u16, address: SocketAddr) -> Self {
         self.0.push(Dial { host: Some(host.to_ascii_lowercase()), port, address });
+        self
+    }
+
+    /// Adds the entries of another route after its own.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
         self
     }
 
@@ -160,7 +169,10 @@ impl WorkloadClient {
     pub async fn exchange(&self, request: &RequestSpec) -> Exchange {
         let started = Instant::now();
         let deadline = tokio::time::Instant::now() + self.limit;
-        let hops = self.follow(request, deadline).await;
+        let hops = match request.conversation {
+            Some(conversation) => vec![self.converse(request, conversation, deadline).await],
+            None => self.follow(request, deadline).await,
+        };
         let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Exchange { url: request.url.clone(), hops, duration_us }
     }

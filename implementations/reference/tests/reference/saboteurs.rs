@@ -311,6 +311,7 @@ fn external_service_that_requires_client_certificates_is_deployed_with_another_c
             http: HttpVersions::default(),
             by_name: Vec::new(),
         }),
+        tcp: Vec::new(),
         pages: Vec::new(),
         keep_alive: true,
     };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meshproof_harness::conversation::TcpProtocol;
 use meshproof_harness::store::Store;
 use meshproof_model::Side;
 
@@ -15,6 +16,8 @@ pub(crate) struct Port {
     pub(crate) documented: u16,
     /// Its TLS settings; none for plain HTTP.
     pub(super) tls: Option<TlsSettings>,
+    /// What it speaks instead of HTTP.
+    pub(super) protocol: Option<TcpProtocol>,
     /// What it answers.
     pub(super) content: Arc<dyn Content>,
     /// Whether an HTTP/1.1 connection takes another request after an answer.
@@ -24,7 +27,7 @@ pub(crate) struct Port {
 impl Port {
     /// A port that speaks plain HTTP.
     pub(crate) fn plain(documented: u16, content: Arc<dyn Content>) -> Self {
-        Self { documented, tls: None, content, keep_alive: true }
+        Self { documented, tls: None, protocol: None, content, keep_alive: true }
     }
 }
 

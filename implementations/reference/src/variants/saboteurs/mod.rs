@@ -1,6 +1,7 @@
 //! Saboteurs: each breaks one thing, to prove that a check can fail.
 
 mod accounts;
+mod bytes;
 mod chains;
 mod documents;
 mod external;
@@ -53,4 +54,5 @@ pub(super) const TABLES: &[&[Definition]] = &[
     forged_hop::TABLE,
     repeats::TABLE,
     documents::TABLE,
+    bytes::TABLE,
 ];
