@@ -53,7 +53,9 @@ pub fn relative(page: &std::path::Path, file: &std::path::Path) -> Option<String
 
 /// A page with a body and no script of its own.
 pub(crate) fn document(title: String, body: maud::Markup) -> String {
-    page::HtmlDocument { title, script: "", body, data: Vec::new() }.render()
+    // For tests in a browser: the script that all pages share has run.
+    let script = "document.documentElement.dataset.ready = \"yes\";";
+    page::HtmlDocument { title, script, body, data: Vec::new() }.render()
 }
 
 /// Untrusted text for one line of a page.

@@ -1,6 +1,6 @@
 //! A page per scenario, written from its catalogue: what it proves, the way of its requests as a picture, and its checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -73,16 +73,20 @@ fn page(catalogue: &Catalogue) -> String {
         let _infallible = writeln!(out, "\n{}", cell(&catalogue.proves));
     }
     let payload = if id.starts_with("tcp") { "any protocol over TCP" } else { "plain HTTP" };
-    let mut ways: BTreeMap<Way, Vec<String>> = BTreeMap::new();
+    let mut ways: BTreeMap<Way, BTreeSet<&str>> = BTreeMap::new();
     for configuration in &catalogue.configurations {
         let way = Way::of(catalogue, configuration);
         let tls =
             if configuration.id.contains("mutual") || id.contains("mutual") { "mutual TLS" } else { "TLS" };
-        ways.insert(way, way.chart(payload, tls));
+        ways.entry(way).or_default().insert(tls);
     }
     out.push_str("\n```mermaid\nflowchart LR\n");
-    for line in ways.values().flatten() {
-        let _infallible = writeln!(out, "    {line}");
+    for (way, opened) in &ways {
+        // TLS sorts before mutual TLS.
+        let opened: Vec<&str> = opened.iter().copied().collect();
+        for line in way.chart(payload, &opened.join(" or ")) {
+            let _infallible = writeln!(out, "    {line}");
+        }
     }
     out.push_str("```\n\n");
     let _infallible = writeln!(out, "- Document: [{}]({})", catalogue.document, catalogue.url);

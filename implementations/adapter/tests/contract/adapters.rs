@@ -167,7 +167,10 @@ async fn the_template_for_node_keeps_the_contract_and_passes_what_it_declares() 
 /// and with revocation lists, Caddy refuses servers that it must accept.
 #[tokio::test]
 async fn caddy_keeps_the_contract_and_passes_what_it_declares() {
-    if !(installed("python3", "--version") && installed("caddy", "version") && installed("openssl", "version")) {
+    if !(installed("python3", "--version")
+        && installed("caddy", "version")
+        && installed("openssl", "version"))
+    {
         return;
     }
     assert_eq!(broken(&command("caddy")).await, []);

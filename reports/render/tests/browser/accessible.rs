@@ -27,6 +27,9 @@ async fn no_page_has_a_serious_accessibility_violation() {
             ("comparison", html::comparison(&[&good, &bad, &sample::report()], Some(0), true), "#all=1"),
             ("evidence", html::comparison(&[&good, &bad], None, true), "#cell=sidecar-origination:target-port/sni-is-host@envoy"),
             ("kills", html::kill_matrix(&sample::kills()), ""),
+            ("site", crate::site_page("index.html"), ""),
+            ("requirements", crate::site_page("requirements.html"), ""),
+            ("history", crate::site_page("implementations/istio-default.html"), ""),
         ];
         for (name, html, hash) in pages {
             for (width, scheme) in [(1440, "light"), (1440, "dark"), (390, "light")] {

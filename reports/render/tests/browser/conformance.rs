@@ -132,6 +132,9 @@ async fn a_page_fits_wide_and_narrow_windows_in_both_colour_schemes() {
             html::html(&sample::report()),
             html::comparison(&[&sample::report(), &sample::passing()], None, true),
             html::kill_matrix(&sample::kills()),
+            crate::site_page("index.html"),
+            crate::site_page("requirements.html"),
+            crate::site_page("implementations/istio-default.html"),
         ] {
             for (width, scheme) in [(1440, "light"), (390, "dark"), (390, "light")] {
                 page.look(width, 900, scheme).await;

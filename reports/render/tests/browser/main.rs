@@ -14,6 +14,16 @@ mod hostile;
 mod kills;
 
 use meshproof_model::{EvidenceId, Fact, Report, Verdict, sample};
+use meshproof_render::site::{SiteReport, site};
+
+/// A page of a site of two reports.
+fn site_page(path: &str) -> String {
+    let reports = [sample::report(), sample::passing()].map(|r| SiteReport::of(&r, None));
+    let files = site(&reports);
+    let paths: Vec<&str> = files.iter().map(|f| f.path.as_str()).collect();
+    let file = files.iter().find(|f| f.path == path);
+    file.unwrap_or_else(|| panic!("{path} is not among {paths:?}")).content.clone()
+}
 
 /// The sample, and the sample with a failed check whose evidence differs.
 fn pair() -> [Report; 2] {
