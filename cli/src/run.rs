@@ -183,8 +183,7 @@ fn ids(selected: &Selected) -> impl Iterator<Item = String> + use<> {
         .map(move |c| format!("{}:{configuration}/{}", catalogue.id, c.id))
 }
 
-/// Refuses a program that does not exist, before anything runs. A name without a separator is looked up on PATH by whoever starts
-/// it.
+/// Refuses a program that does not exist, before anything runs. A name without a separator is looked up on PATH at its start.
 fn programs_exist(args: &args::Run) -> Result<(), Refusal> {
     for (option, file) in [("nginx", &args.nginx), ("envoy", &args.envoy)] {
         let Some(file) = file else { continue };

@@ -114,9 +114,9 @@ fn remark(cell: Option<&Cell>, lost: Option<&LostCheck>) -> Option<String> {
 fn span(text: &str, most: usize) -> String {
     let text = clipped(&line(text), most).replace('|', "¦");
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
-    let fence = "`".repeat(longest + 1);
+    let ticks = "`".repeat(longest + 1);
     let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-    if text.is_empty() { String::new() } else { format!("{fence}{pad}{text}{pad}{fence}") }
+    if text.is_empty() { String::new() } else { format!("{ticks}{pad}{text}{pad}{ticks}") }
 }
 
 fn markdown(comparison: &Comparison) -> String {

@@ -223,7 +223,7 @@ fn verdict(cell: &Cell, lost: Option<&LostCheck>) -> Markup {
         td class=(class(cell.verdict)) {
             button {
                 (symbol(cell.verdict)) " " (cell.verdict)
-                @if let Some(feature) = &cell.missing_feature { " (" (brief(feature, 40)) ")" }
+                @if let Some(feature) = &cell.missing_feature { " " span.lack { "lacks " (brief(feature, 40)) } }
                 @match (cell.movement, lost) {
                     (Some(Movement::Regression), _) => { " " span.moved { "▼ regression" } },
                     (Some(Movement::Fix), _) => { " " span.moved { "▲ fix" } },

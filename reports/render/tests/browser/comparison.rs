@@ -15,6 +15,28 @@ async fn query(page: &BrowserPage, text: &str) {
 }
 
 #[tokio::test]
+async fn eight_columns_fit_a_window_of_1440_pixels() {
+    with_browser(async |page| {
+        let [good, bad] = pair();
+        let mut skipped = good.clone();
+        for check in &mut skipped.scenarios[0].checks {
+            check.verdict = meshproof_model::Verdict::Skipped;
+            check.feature = Some(meshproof_model::Feature::UpstreamLocalAddress.into());
+        }
+        let reports = [&good, &bad, &skipped, &good, &bad, &skipped, &good, &bad];
+        page.look(1440, 900, "light").await;
+        page.open(&html::comparison(&reports, Some(0), true), "#all=1").await;
+        let over =
+            "const box = document.querySelector('.matrix-scroll'); return box.scrollWidth - box.clientWidth";
+        assert_eq!(page.run(over).await, json!(0));
+        let seen =
+            "return document.querySelector('.matrix').textContent.includes('lacks upstream-local-address')";
+        assert_eq!(page.run(seen).await, json!(true));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn only_differences_are_shown_until_all_checks_are_requested() {
     with_browser(async |page| {
         let [good, bad] = pair();
