@@ -4,6 +4,7 @@ mod accounts;
 mod bytes;
 mod calls;
 mod chains;
+mod entries;
 mod hops;
 mod identities;
 mod isolation;
@@ -338,6 +339,7 @@ fn every_saboteur_is_shown_at_work() {
         include_str!("saboteurs/bytes.rs"),
         include_str!("saboteurs/calls.rs"),
         include_str!("saboteurs/chains.rs"),
+        include_str!("saboteurs/entries.rs"),
         include_str!("saboteurs/hops.rs"),
         include_str!("saboteurs/identities.rs"),
         include_str!("saboteurs/isolation.rs"),

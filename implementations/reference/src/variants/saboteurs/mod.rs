@@ -3,6 +3,7 @@
 mod accounts;
 mod bytes;
 mod chains;
+mod entries;
 mod external;
 mod forged_hop;
 mod gateways;
@@ -53,4 +54,5 @@ pub(super) const TABLES: &[&[Definition]] = &[
     forged_hop::TABLE,
     repeats::TABLE,
     bytes::TABLE,
+    entries::TABLE,
 ];
