@@ -20,7 +20,7 @@ use crate::placement::Placement;
 const SMALL: usize = 1000;
 const LARGE: usize = 1024 * 1024;
 
-/// What nobody outside the mesh may read: the client's name and its query.
+/// What must stay unreadable outside the mesh: the client's name and its query.
 const SECRETS: [&str; 2] = ["application_name", "SELECT answer"];
 
 pub(crate) fn topology(configuration: &str) -> Topology {

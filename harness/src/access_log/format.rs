@@ -62,7 +62,7 @@ impl LogFormat {
     /// `telemetry_logging.go`, `fileAccessLogFormat`).
     ///
     /// # Errors
-    /// A line in it cannot be told from others.
+    /// A line in it cannot be distinguished from others.
     pub fn text(format: &str) -> Result<Self, FormatError> {
         let mut template = Template::new(format).without_end("\n");
         if template.has_literal('\n') {

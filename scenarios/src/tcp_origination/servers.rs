@@ -60,7 +60,7 @@ pub(super) fn all(mesh: &Mesh, clients: &Authority) -> Result<Vec<ExternalServer
         own(STOCK)?,
         own("second.example")?,
         postgres("unknown-ca.example", &private.server("unknown-ca.example").issue()?),
-        postgres("other-name.example", &public.server("somebody.example").issue()?),
+        postgres("other-name.example", &public.server("third.example").issue()?),
         replica.speaking(5433, TcpProtocol::Postgres),
         cache.speaking(6380, TcpProtocol::Redis),
         vault.requiring_clients_of(clients).speaking(5432, TcpProtocol::Postgres),

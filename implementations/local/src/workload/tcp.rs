@@ -56,7 +56,7 @@ struct Way {
     tls: Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
 }
 
-/// What became of a conversation.
+/// The outcome of a conversation.
 #[derive(Default)]
 struct Held {
     said: Spoken,
