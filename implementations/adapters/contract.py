@@ -112,8 +112,6 @@ def refuse_rare(plan):
                     refuse_rare_route(route, unable)
         for cluster in proxy["clusters"]:
             origin = (cluster["tls"] or {}).get("originate", {})
-            if origin.get("crl_file"):
-                unable("revocation lists from files")
             if "one-of-and-host" in origin.get("names", ""):
                 unable("certificates that must contain two names")
 
@@ -241,7 +239,9 @@ class Origin:
             self.certificate, self.key = credential(client["credential"], "certificate", "key")
         elif "files" in client:
             self.certificate, self.key = client["files"]["certificate"], client["files"]["key"]
-        if tls["credential"]:
+        if tls.get("crl_file"):
+            self.crl = tls["crl_file"]
+        elif tls["credential"]:
             self.crl = by_name.get(tls["credential"], {}).get("crl")
         self.alpn = tls["alpn"]
         self.names = tls["names"]

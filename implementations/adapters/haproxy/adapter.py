@@ -15,6 +15,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import contract
 from contract import Rejected, Unsupported
 
+# An address in one of HAProxy's own fields, whose names a peer cannot choose.
+IPV6_ADDRESS = re.compile(r'_(host|address)":"([0-9a-f]*:[0-9a-f:]*):(\d+)"')
 TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "haproxy.cfg")
 FEATURES = ["sidecar", "egress-gateway", "ingress-gateway", "mesh-mtls", "mutual-origination", "tls-passthrough",
             "registry-only", "reconfigure-without-restart", "http2", "web-socket", "access-log", "upstream-local-address"]
@@ -313,7 +315,9 @@ class HAProxyProcess:
                 return False
             *lines, process.unread = (process.unread + chunk).split(b"\n")
             for line in lines:
-                contract.log(self.name, line.decode("utf-8", "replace"))
+                # HAProxy writes an IPv6 address without its brackets.
+                text = IPV6_ADDRESS.sub(r'_\1":"[\2]:\3"', line.decode("utf-8", "replace"))
+                contract.log(self.name, text)
 
     def settle(self):
         """Waits until no request is in progress, then reads the log. It does not wait for connections that stay open."""

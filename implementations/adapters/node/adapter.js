@@ -96,10 +96,19 @@ function matches({ path, headers, query }, actual) {
   return "prefix" in path ? actual.startsWith(path.prefix) : actual === path.exact;
 }
 
+/** Requests take the endpoints of their cluster in turn. */
+let turn = 0;
+
 function addressOf({ discovery }, host, port) {
   if (discovery === "nowhere") return undefined;
   const original = () => discovery["original-destination"].find((d) => d.host === host && d.port === port)?.address;
-  return "endpoints" in discovery ? discovery.endpoints[0] : original();
+  return "endpoints" in discovery ? discovery.endpoints[turn++ % discovery.endpoints.length] : original();
+}
+
+/** Host and port of an address of the plan: `127.0.0.1:80` or `[::1]:80`. */
+function parts(address) {
+  const at = address.lastIndexOf(":");
+  return { host: address.slice(0, at).replace(/^\[|\]$/g, ""), port: Number(address.slice(at + 1)) };
 }
 
 /** The fields without those of this connection, and those that its Connection field names (RFC 9110, section 7.6.1). */
@@ -152,9 +161,8 @@ function answer(plan, bind, request, response) {
   const origin = plan.tls.get(key);
   const headers = [["Host", log.authority], ...onward(request.rawHeaders, ["host", "expect"])];
   if ("transfer-encoding" in request.headers) headers.push(["Transfer-Encoding", "chunked"]);
-  const at = address.lastIndexOf(":");
   const upstream = (origin ? https : http).request({
-    host: address.slice(0, at), port: Number(address.slice(at + 1)), method: request.method, path: request.url,
+    ...parts(address), method: request.method, path: request.url,
     headers: headers.flat(), setHost: false, agent: false, ...(origin && { ...origin.options, servername: origin.fixed ?? name }),
   });
   upstream.on("error", (error) => {
@@ -185,10 +193,9 @@ const servers = new Map();
 
 function listen(bind) {
   const server = http.createServer((request, response) => answer(plan, bind, request, response));
-  const at = bind.lastIndexOf(":");
   return new Promise((resolve, reject) => {
     server.once("error", reject);
-    server.listen(Number(bind.slice(at + 1)), bind.slice(0, at), () => resolve(servers.set(bind, server)));
+    server.listen(parts(bind), () => resolve(servers.set(bind, server)));
   });
 }
 

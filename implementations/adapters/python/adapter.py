@@ -6,6 +6,7 @@ and name. It can do nothing else, and its `hello` declares nothing else.
 """
 import datetime
 import http.client
+import itertools
 import json
 import ssl
 import sys
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 FEATURES = ["sidecar", "registry-only", "access-log"]
 
 speaking = threading.Lock()
+turns = itertools.count()
 
 
 def say(**message):
@@ -111,8 +113,9 @@ def address_of(cluster, host, port):
         d["address"] for d in found.get("original-destination", []) if d["host"] == host and d["port"] == port]
     if not addresses:
         return None
-    name, _, number = addresses[0].rpartition(":")
-    return name, int(number)
+    # Requests take the endpoints in turn.
+    name, _, number = addresses[next(turns) % len(addresses)].rpartition(":")
+    return name.strip("[]"), int(number)
 
 
 class Server(ThreadingHTTPServer):
@@ -188,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
         address = address_of(cluster, name, listener["port"])
         if address is None:
             return 503, [], b"no healthy upstream\n"
-        log["upstream_host"] = "%s:%d" % address
+        log["upstream_host"] = ("[%s]:%d" if ":" in address[0] else "%s:%d") % address
         upstream = http.client.HTTPConnection(*address, timeout=30)
         upstream.response_class = FinalResponse
         upstream.connect()
