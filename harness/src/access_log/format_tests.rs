@@ -130,7 +130,7 @@ fn an_operator_that_is_repeated_counts_once() {
 }
 
 #[test]
-fn formats_whose_lines_cannot_be_told_apart_are_refused() {
+fn formats_whose_lines_cannot_be_distinguished_are_refused() {
     assert_eq!(LogFormat::text("%RESPONSE_CODE%\n%DURATION%"), Err(FormatError::SeveralLines));
     assert_eq!(LogFormat::text("a request"), Err(FormatError::Constant));
     assert_eq!(LogFormat::json(&json!(["%DURATION%"])), Err(FormatError::NotAnObject));

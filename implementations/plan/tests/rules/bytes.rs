@@ -46,14 +46,14 @@ fn a_port_with_bytes_alone_waits_for_no_first_bytes() {
         let chains = chains(&world(&[]), &entry("db", 5432, protocol, None), 9_532);
         assert_eq!(tcp(&chains), [(Transport::Any, "outbound|5432||db.example")], "{protocol}");
     }
-    // HTTP on the same port can be told apart only by looking.
+    // HTTP on the same port can be distinguished only by looking.
     let both = entry("db", 5432, "TCP", None) + &entry("web", 5432, "HTTP", None);
     let chains = chains(&world(&[]), &both, 9_532);
     assert!(chains.iter().any(|c| c.matches.transport == Transport::PlainHttp), "{chains:#?}");
 }
 
 #[test]
-fn services_of_one_port_are_told_apart_by_their_addresses() {
+fn services_of_one_port_are_distinguished_by_their_addresses() {
     let yaml = entry("first", 5432, "TCP", Some("10.0.0.1"))
         + &entry("second", 5432, "TCP", Some("2001:db8::2"))
         + &entry("wide", 5432, "TCP", Some("10.1.0.0/16")).replace("DNS", "NONE")
