@@ -155,11 +155,7 @@ async fn the_template_for_node_keeps_the_contract_and_passes_what_it_declares() 
             "tcp-origination",
         ],
         &[],
-        &[
-            "sidecar-origination/single-response",
-            "sidecar-origination/no-plaintext-leak",
-            "generated-traffic/truncation-visible",
-        ],
+        &["sidecar-origination/single-response", "sidecar-origination/no-plaintext-leak"],
     );
 }
 
