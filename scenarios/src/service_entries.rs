@@ -82,8 +82,11 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     )?;
     let many = client.get_all(&vec!["http://static.example/"; MANY]).await?;
     let all = Claim::all(many.iter().map(|reply| reply.ok().into()));
-    mesh.check("static-resolution", all.and(first.received_some(&many)))?;
-    mesh.check("every-endpoint-used", first.received_some(&many).and(second.received_some(&many)))?;
+    mesh.check("static-resolution", all.and(first.received_some(&many, "static.example")))?;
+    mesh.check(
+        "every-endpoint-used",
+        first.received_some(&many, "static.example").and(second.received_some(&many, "static.example")),
+    )?;
 
     mesh.step("A delegate");
     let delegated = client.get("http://portal.example/team").await?;

@@ -27,24 +27,37 @@ pub(super) fn requests<'a>(
         .collect()
 }
 
-/// The server received at least one of these requests, over TLS.
-pub(crate) fn received_some(server: &Server, replies: &[Reply]) -> Claim {
-    let (server, replies) = (server.clone(), replies.to_vec());
+/// The server received at least one of these requests, and those that it received over TLS with this server name.
+pub(crate) fn received_some(server: &Server, replies: &[Reply], server_name: &str) -> Claim {
+    let (server, replies, name) = (server.clone(), replies.to_vec(), server_name.to_owned());
     let host = server.host.clone();
     Claim::on_the_side_of(&host, move |view| {
-        let expected = format!("at least one of {} requests at {server}, over TLS", replies.len());
+        let expected = format!(
+            "at least one of {} requests at {server}, over TLS with server name {name}",
+            replies.len()
+        );
         let tokens = replies.iter().map(|reply| reply.token.as_str());
         let found: Vec<_> = tokens.flat_map(|token| requests(&server.host, token, view)).collect();
-        let ids: Vec<EvidenceId> =
-            found.iter().filter(|(_, r)| r.over_tls).map(|(id, _)| (*id).clone()).collect();
-        let seen = format!("{server} received {} of them over TLS", ids.len());
-        if !ids.is_empty() {
-            return Finding::holds(expected, seen, ids);
-        }
+        let ids: Vec<EvidenceId> = found.iter().map(|(id, _)| (*id).clone()).collect();
+        let named =
+            |r: &ServerRequest| r.tls.as_ref().is_some_and(|tls| tls.server_name.as_ref() == Some(&name));
+        let odd = found.iter().find(|(_, r)| !r.over_tls || !named(r));
         let hop = (deviation::some_proxy(), deviation::server(&server));
-        let deviation = What::of(Field::Request).deviates(&hop, &expected, &Odd::absent(&seen));
-        let finding = Finding::broken(expected, seen, Vec::new()).by([deviation]);
-        replies.first().map_or(finding.clone(), |first| finding.about(&first.id))
+        let broken = |what: What, odd: Odd| {
+            let deviation = what.deviates(&hop, &expected, &odd);
+            let finding = Finding::broken(expected.clone(), odd.words, ids.clone()).by([deviation]);
+            replies.first().map_or(finding.clone(), |first| finding.about(&first.id))
+        };
+        match (found.len(), odd) {
+            (0, _) => {
+                broken(What::of(Field::Request), Odd::absent(format!("{server} received none of them")))
+            }
+            (_, Some((_, r))) => {
+                let seen = format!("{server} received {}", words::request(view, r));
+                broken(What::of(Field::ServerName), Odd::from(seen))
+            }
+            (number, None) => Finding::holds(&expected, format!("{server} received {number} of them"), ids),
+        }
     })
 }
 

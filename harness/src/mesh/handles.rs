@@ -29,9 +29,9 @@ impl<'a> External<'a> {
         Sighting::new(&self.server, Some(port), reply)
     }
 
-    /// It received at least one of these requests, over TLS.
-    pub fn received_some(&self, replies: &[Reply]) -> Claim {
-        received_some(&self.server, replies)
+    /// It received at least one of these requests, and those that it received over TLS with this server name.
+    pub fn received_some(&self, replies: &[Reply], server_name: &str) -> Claim {
+        received_some(&self.server, replies, server_name)
     }
 
     /// Exactly one request with the reply's token arrived, over TLS.

@@ -27,7 +27,8 @@ pub(super) async fn story(mesh: &Mesh, placement: Placement) -> Result<(), Stop>
     mesh.check("ipv6-endpoint", reply.ok().and(received).and(logged))?;
     let many = client.get_all(&vec!["http://dual.example/"; MANY]).await?;
     let all = Claim::all(many.iter().map(|reply| reply.ok().into()));
-    let both = dual.received_some(&many).and(six_of_dual.received_some(&many));
+    let both =
+        dual.received_some(&many, "dual.example").and(six_of_dual.received_some(&many, "dual.example"));
     mesh.check("dual-stack", all.and(both))?;
     if placement == Placement::Sidecar {
         mesh.apply(&["ipv6-literal"]).await?;

@@ -5,6 +5,7 @@ mod bytes;
 mod calls;
 mod chains;
 mod documents;
+mod entries;
 mod hops;
 mod identities;
 mod isolation;
@@ -340,6 +341,7 @@ fn every_saboteur_is_shown_at_work() {
         include_str!("saboteurs/calls.rs"),
         include_str!("saboteurs/chains.rs"),
         include_str!("saboteurs/documents.rs"),
+        include_str!("saboteurs/entries.rs"),
         include_str!("saboteurs/hops.rs"),
         include_str!("saboteurs/identities.rs"),
         include_str!("saboteurs/isolation.rs"),
