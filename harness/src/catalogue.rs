@@ -17,6 +17,8 @@ pub struct Catalogue {
     pub id: String,
     /// One line.
     pub title: String,
+    /// A paragraph for readers who do not know the document: what is proved when every check passes. May be empty.
+    pub proves: String,
     /// The document's title.
     pub document: String,
     /// Where the document is published.
@@ -28,6 +30,9 @@ pub struct Catalogue {
     pub configurations: Vec<Configuration>,
     /// What the scenario checks, in the order in which a reader of the document meets it.
     pub checks: Vec<Check>,
+    /// Whether every check needs the embedded external service ([`crate::external::Documented::Embedded`]), so that nothing needs
+    /// to be started where there is none.
+    pub needs_embedded: bool,
     /// What the document says that hosts on the internet answer. Empty: the document asks none, so the scenario cannot run
     /// against real hosts.
     pub live: Vec<Promise>,
@@ -96,6 +101,7 @@ impl Catalogue {
         let id = id.into();
         Self {
             title: id.clone(),
+            proves: String::new(),
             id,
             document: String::new(),
             url: String::new(),
@@ -106,6 +112,7 @@ impl Catalogue {
                 features: Vec::new(),
             }],
             checks: Vec::new(),
+            needs_embedded: false,
             live: Vec::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! The features that scenarios and checks need of an implementation.
 
+use meshproof_model::Implementation;
 pub use meshproof_model::feature::{Feature, ReportedFeature, UnknownFeature};
 
 /// The first of `needed` that is not among `declared`.
@@ -8,10 +9,20 @@ pub fn missing(needed: impl IntoIterator<Item = Feature>, declared: &[ReportedFe
     needed.into_iter().find(|needed| !declared.contains(&(*needed).into()))
 }
 
+/// The key under which [`Implementation::details`] may say why a feature is not declared.
+#[must_use]
+pub fn undeclared(feature: Feature) -> String {
+    format!("without {feature}")
+}
+
 /// What a skipped check says.
 #[must_use]
-pub fn why_skipped(feature: Feature) -> String {
-    format!("the implementation does not declare the feature {feature}")
+pub fn why_skipped(feature: Feature, implementation: &Implementation) -> String {
+    let says = format!("the implementation does not declare the feature {feature}");
+    match implementation.details.get(&undeclared(feature)) {
+        Some(why) => format!("{says}: {why}"),
+        None => says,
+    }
 }
 
 #[cfg(test)]

@@ -170,7 +170,10 @@ impl Mesh {
     /// The target does not hold it.
     pub fn mesh_authority(&self) -> Result<&Authority, Stop> {
         self.instance.mesh_authority().ok_or_else(|| {
-            TargetError::Unable("a certificate of the mesh's CA for the suite's own client".to_owned()).into()
+            TargetError::Unable(
+                "it gives the suite no certificate of the mesh's CA for a client of its own".to_owned(),
+            )
+            .into()
         })
     }
 
@@ -240,7 +243,9 @@ impl Mesh {
         files: &[(&str, String)],
     ) -> Result<(), Stop> {
         let folder = self.instance.file_folder().ok_or_else(|| {
-            TargetError::Unable("certificates from files of the proxy's own file system".to_owned())
+            TargetError::Unable(
+                "the suite cannot put certificates into the file system of the proxies".to_owned(),
+            )
         })?;
         let shown = folder.display().to_string();
         let failed = |e: std::io::Error| Stop::Suite(format!("{shown} cannot be written: {e}"));

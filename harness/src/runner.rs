@@ -209,7 +209,9 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     }
     implementation.details.extend(look_after(&shared, &mut scenarios).await);
     // Only now: until then the target may still need what is in it, for example to find what an interrupted instance left.
-    if !shared.options.keep {
+    if shared.options.keep {
+        (shared.options.events)(Event::FolderKept { folder: shared.folder.display().to_string() });
+    } else {
         crate::run_folder::remove(&shared.folder);
     }
     let interrupted = shared.options.interrupt.borrow().clone();
@@ -316,12 +318,32 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
     assemble(selected, finished)
 }
 
+/// Why no check of the selection can be judged here, if that is known before anything is started.
+fn without_a_check(shared: &Shared, selected: &Selected) -> Option<Unreached> {
+    if selected.scenario.catalogue.needs_embedded
+        && let Some(why) = shared.options.target.lacks_embedded()
+    {
+        return Some(blame(Stop::Target(TargetError::Unable(why)), &[]));
+    }
+    let declared = &shared.implementation.features;
+    // The ledger's check is about the requests of the others.
+    let others = selected_checks(selected).filter(|check| check.id != crate::ledger::CHECK);
+    let missing: Vec<Option<feature::Feature>> =
+        others.map(|check| feature::missing(check.features.iter().copied(), declared)).collect();
+    let feature = (*missing.first()?)?;
+    missing.iter().all(Option::is_some).then(|| {
+        let why = skipped(feature::why_skipped(feature, &shared.implementation));
+        Unreached { feature: Some(feature), ..why }
+    })
+}
+
 fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
     let catalogue = &selected.scenario.catalogue;
     ScenarioResult {
         id: catalogue.id.clone(),
         configuration: selected.configuration.to_owned(),
         title: catalogue.title.clone(),
+        proves: Some(catalogue.proves.clone()).filter(|text| !text.is_empty()),
         document: Document { title: catalogue.document.clone(), url: catalogue.url.clone() },
         checks: finished.checks,
         external_services: finished.externals,
@@ -379,9 +401,7 @@ fn blame(stop: Stop, declared: &[ReportedFeature]) -> Unreached {
         Stop::Target(TargetError::Unsupported(feature)) => {
             skipped(format!("the implementation does not support {feature}"))
         }
-        Stop::Target(TargetError::Unable(what)) => {
-            skipped(format!("the implementation does not support {what}"))
-        }
+        Stop::Target(TargetError::Unable(what)) => skipped(format!("not judged with this target: {what}")),
         Stop::Target(TargetError::Environment(message)) | Stop::Suite(message) => Unreached {
             verdict: Verdict::Error,
             reason: message.clone(),
@@ -428,8 +448,11 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     }
     let declared = &shared.implementation.features;
     if let Some(feature) = feature::missing(scenario.catalogue.needs(selected.configuration), declared) {
-        let why = skipped(feature::why_skipped(feature));
+        let why = skipped(feature::why_skipped(feature, &shared.implementation));
         return unreached(shared, &selected, &Unreached { feature: Some(feature), ..why });
+    }
+    if let Some(why) = without_a_check(shared, &selected) {
+        return unreached(shared, &selected, &why);
     }
     let selector = format!("{}:{}", scenario.id(), selected.configuration);
     (options.events)(Event::ScenarioStarted { scenario: selector });

@@ -49,6 +49,12 @@ pub trait Target: Send + Sync {
         None
     }
 
+    /// Why external services cannot be the embedded server ([`Documented::Embedded`]), if that is so. Scenarios of which every
+    /// check needs it are then skipped before anything is started. None: they can.
+    fn lacks_embedded(&self) -> Option<String> {
+        None
+    }
+
     /// The time limit of [`Target::start`]; exceeding it is the implementation's fault. None: the target has its own limit and
     /// decides whose fault it is.
     fn starts_within(&self, timeouts: &Timeouts) -> Option<Duration> {
@@ -290,7 +296,7 @@ pub enum TargetError {
     Unsupported(Feature),
     /// The implementation, or the target that reaches it, has no way to do this, for which there is no feature: what needs it
     /// is skipped.
-    #[error("the implementation does not support this: {0}")]
+    #[error("not possible with this target: {0}")]
     Unable(String),
     /// The implementation exited or broke the target's contract: its fault. The text says what happened.
     #[error("the implementation failed: {0}")]

@@ -24,6 +24,8 @@ pub struct Workload {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
+    /// The labels of its pods besides `app`, by which a DestinationRule's subsets select them.
+    pub labels: BTreeMap<String, String>,
     /// The ports it may dial through its sidecar; each is a capture address in a local target.
     pub dials: Vec<u16>,
     /// The addresses with a port that it may dial, where Istio tells services apart by their address; each is a capture address
@@ -127,6 +129,7 @@ impl Workload {
         Self {
             name: name.into(),
             namespace: "default".to_owned(),
+            labels: BTreeMap::new(),
             dials: vec![80, 443],
             dials_at: Vec::new(),
             serves: None,
@@ -143,6 +146,13 @@ impl Workload {
     #[must_use]
     pub fn in_namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
+        self
+    }
+
+    /// The same, and its pods have this label.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(name.into(), value.into());
         self
     }
 

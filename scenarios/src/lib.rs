@@ -4,6 +4,7 @@
 
 mod certificate_chains;
 mod credentials;
+pub mod documents;
 mod egress_gateway_access;
 mod egress_gateway_mutual;
 mod egress_gateway_simple;
@@ -58,7 +59,8 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
         read("external-web-service", &common, external_web_service::topology(), external_web_service::story)?,
         read_placed("tls-verification", &common, tls_verification::story)?,
         read_placed("credentials", &common, credentials::story)?,
-        read_placed("policy-isolation", &common, policy_isolation::story)?,
+        read_placed("policy-isolation", &common, policy_isolation::story)?
+            .topology_in("sidecar", policy_isolation::sidecar_topology()),
         read_placed("origination-scope", &common, origination_scope::story)?,
         read_placed("certificate-chains", &common, certificate_chains::story)?,
         with_paths(&common, &Paths::Covering)?,

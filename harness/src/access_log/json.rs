@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Field, Unreadable};
 
-const KNOWN: &[Field] = &[
+pub(super) const KNOWN: &[Field] = &[
     Field::StartTime,
     Field::Method,
     Field::Path,

@@ -10,13 +10,17 @@
 //! The tokenizer is written by hand: a parser library takes the first reading that fits, but this reader must count
 //! all of them.
 
+mod format;
 mod json;
+mod template;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
 use meshproof_model::{AccessLog, LogFields};
+
+pub use format::{FormatError, LogFormat};
 
 use crate::store::{MAX_TEXT, bounded};
 use crate::token::token_of;
@@ -31,6 +35,9 @@ pub const ISTIO_1_8_TEXT: &str = "istio-1.8-text";
 pub const ISTIO_1_3_TEXT: &str = "istio-1.3-text";
 /// Envoy's own default text format (Envoy, "Access logging", default format string), which Istio used before 1.1.
 pub const ENVOY_TEXT: &str = "envoy-text";
+
+/// A format of the mesh's own configuration, as [`AccessLog::format`] names it.
+pub const CONFIGURED: &str = "configured";
 
 /// Why a line could not be read; its text becomes [`AccessLog::unreadable`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,29 +68,46 @@ enum Unreadable {
 /// Never fails: a line that cannot be parsed has no `fields`, and `unreadable` has the reason.
 #[must_use]
 pub fn read_line(line: &[u8]) -> AccessLog {
+    let (kept, whole) = kept(line);
+    let read = whole.and_then(|()| {
+        if kept.starts_with('{') {
+            json::read(&kept).map(|fields| (ISTIO_JSON, fields))
+        } else {
+            text::read(&kept)
+        }
+    });
+    made(&kept, read, &[])
+}
+
+/// The part of a line that is kept, without its line end, and whether that is all of it.
+fn kept(line: &[u8]) -> (std::borrow::Cow<'_, str>, Result<(), Unreadable>) {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     // One byte beyond the bound is enough to know that there is more; a replacement character has three bytes.
     let kept = String::from_utf8_lossy(line.get(..=MAX_TEXT).unwrap_or(line));
-    let read = if line.is_empty() {
+    let whole = if line.is_empty() {
         Err(Unreadable::Empty)
     } else if line.len() > MAX_TEXT || kept.len() > MAX_TEXT {
         Err(Unreadable::TooLong { bytes: line.len() })
-    } else if kept.starts_with('{') {
-        json::read(&kept).map(|fields| (ISTIO_JSON, fields))
     } else {
-        text::read(&kept)
+        Ok(())
     };
-    let line = bounded(&kept, MAX_TEXT);
+    (kept, whole)
+}
+
+fn made(kept: &str, read: Result<(&'static str, LogFields), Unreadable>, lacks: &[Field]) -> AccessLog {
+    let line = bounded(kept, MAX_TEXT);
+    let lacks = lacks.iter().map(|field| field.key().to_owned()).collect();
     match read {
         Ok((format, fields)) => {
-            AccessLog { line, format: Some(format.to_owned()), fields: Some(fields), unreadable: None }
+            AccessLog { line, format: Some(format.to_owned()), fields: Some(fields), unreadable: None, lacks }
         }
         Err(why) => AccessLog {
             line,
             format: None,
             fields: None,
             unreadable: Some(bounded(&why.to_string(), MAX_REASON)),
+            lacks,
         },
     }
 }

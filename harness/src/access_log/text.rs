@@ -6,7 +6,7 @@ use super::{ENVOY_TEXT, Field, ISTIO_1_3_TEXT, ISTIO_1_8_TEXT, ISTIO_TEXT, Unrea
 
 /// The bytes that a field may hold. The classes are wide: if a class lacked a text that a proxy writes, a forged reading
 /// could be the only one left.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// Digits and the letters of an RFC 3339 time; written by the proxy alone.
     Time,
@@ -25,6 +25,9 @@ pub(super) enum Class {
     Quoted,
     /// Anything but nothing, without quotes around it.
     Bare,
+    /// What ordinary values are made of: no space, no quote and none of the usual separators. Only where several readings
+    /// are left of a line in a configured format.
+    Plain,
 }
 
 impl Class {
@@ -39,6 +42,7 @@ impl Class {
             Self::Unspaced => byte != b' ',
             Self::Unquoted => byte != b'"',
             Self::Quoted | Self::Bare => true,
+            Self::Plain => !matches!(byte, b' ' | b'"' | b'|' | b',' | b';' | b'\'' | b'\t'),
         }
     }
 
@@ -49,13 +53,13 @@ impl Class {
 
 /// One field of a format and the literal text after it.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(super) struct Piece<'f> {
     pub(super) field: Field,
     pub(super) class: Class,
-    pub(super) then: &'static str,
+    pub(super) then: &'f str,
 }
 
-const fn piece(field: Field, class: Class, then: &'static str) -> Piece {
+const fn piece(field: Field, class: Class, then: &'static str) -> Piece<'static> {
     Piece { field, class, then }
 }
 
@@ -63,12 +67,12 @@ const fn piece(field: Field, class: Class, then: &'static str) -> Piece {
 #[derive(Debug)]
 pub(super) struct Format {
     pub(super) name: &'static str,
-    pub(super) pieces: &'static [&'static [Piece]],
+    pub(super) pieces: &'static [&'static [Piece<'static>]],
 }
 
 pub(super) const OPEN: &str = "[";
 
-const REQUEST: &[Piece] = &[
+const REQUEST: &[Piece<'static>] = &[
     piece(Field::StartTime, Class::Time, "] \""),
     piece(Field::Method, Class::Unspaced, " "),
     piece(Field::Path, Class::Quoted, " "),
@@ -76,7 +80,7 @@ const REQUEST: &[Piece] = &[
     piece(Field::ResponseCode, Class::Number, " "),
 ];
 
-const NUMBERS: &[Piece] = &[
+const NUMBERS: &[Piece<'static>] = &[
     piece(Field::BytesReceived, Class::Number, " "),
     piece(Field::BytesSent, Class::Number, " "),
     piece(Field::Duration, Class::Number, " "),
@@ -84,14 +88,14 @@ const NUMBERS: &[Piece] = &[
     piece(Field::UpstreamServiceTime, Class::Bare, " \""),
 ];
 
-const HEADERS: &[Piece] = &[
+const HEADERS: &[Piece<'static>] = &[
     piece(Field::XForwardedFor, Class::Quoted, "\" \""),
     piece(Field::UserAgent, Class::Quoted, "\" \""),
     piece(Field::RequestId, Class::Quoted, "\" \""),
     piece(Field::Authority, Class::Quoted, "\" \""),
 ];
 
-const CONNECTIONS: &[Piece] = &[
+const CONNECTIONS: &[Piece<'static>] = &[
     piece(Field::UpstreamHost, Class::Word, "\" "),
     piece(Field::UpstreamCluster, Class::Word, " "),
     piece(Field::UpstreamLocalAddress, Class::Word, " "),
@@ -166,7 +170,7 @@ pub(super) fn read(line: &str) -> Result<(&'static str, LogFields), Unreadable> 
     };
     let mut only = None;
     for format in FORMATS {
-        let pieces: Vec<&Piece> = format.pieces.iter().copied().flatten().collect();
+        let pieces: Vec<&Piece<'_>> = format.pieces.iter().copied().flatten().collect();
         let Some(readings) = Readings::count(&pieces, rest.as_bytes()) else { continue };
         match (readings.total(), &only) {
             (0, _) => {}
@@ -195,7 +199,7 @@ pub(super) struct Readings {
 
 impl Readings {
     /// None if the text does not match.
-    pub(super) fn count(pieces: &[&Piece], text: &[u8]) -> Option<Self> {
+    pub(super) fn count(pieces: &[&Piece<'_>], text: &[u8]) -> Option<Self> {
         let mut places = vec![vec![0]];
         for (i, piece) in pieces.iter().enumerate() {
             let mut next = piece.followers(places.last()?, text);
@@ -222,7 +226,7 @@ impl Readings {
     }
 
     /// The values of the only reading.
-    fn single<'t>(&self, pieces: &[&Piece], text: &'t str) -> Vec<(Field, &'t str)> {
+    pub(super) fn single<'t>(&self, pieces: &[&Piece<'_>], text: &'t str) -> Vec<(Field, &'t str)> {
         let mut at = 0;
         let mut values = Vec::with_capacity(pieces.len());
         for (piece, (places, ways)) in pieces.iter().zip(self.places.iter().zip(&self.ways).skip(1)) {
@@ -236,7 +240,7 @@ impl Readings {
     }
 }
 
-impl Piece {
+impl Piece<'_> {
     /// Where the first byte is, from `at` on, that the piece does not admit.
     fn run(&self, at: usize, text: &[u8]) -> usize {
         match self.class {
@@ -246,7 +250,8 @@ impl Piece {
             | Class::Protocol
             | Class::Word
             | Class::Unspaced
-            | Class::Unquoted => {
+            | Class::Unquoted
+            | Class::Plain => {
                 let rest = text.get(at..).unwrap_or_default();
                 at + rest.iter().position(|byte| !self.class.admits(*byte)).unwrap_or(rest.len())
             }
@@ -297,7 +302,7 @@ impl Piece {
 }
 
 /// In how many ways a piece that begins at these places fits, and all after it.
-fn ways_of(piece: &Piece, text: &[u8], begins: &[usize], next: &[usize], of_next: &[u8]) -> Vec<u8> {
+fn ways_of(piece: &Piece<'_>, text: &[u8], begins: &[usize], next: &[usize], of_next: &[u8]) -> Vec<u8> {
     let mut sums = vec![0_usize];
     let mut sum = 0;
     sums.extend(of_next.iter().map(|ways| {

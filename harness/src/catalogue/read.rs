@@ -46,6 +46,8 @@ pub enum CatalogueError {
 struct File {
     id: String,
     title: String,
+    #[serde(default)]
+    proves: String,
     document: String,
     url: String,
     #[serde(default)]
@@ -54,6 +56,8 @@ struct File {
     configurations: Vec<Configuration>,
     #[serde(rename = "check")]
     checks: Vec<Entry>,
+    #[serde(default)]
+    needs_embedded: bool,
     #[serde(default)]
     live: Vec<Promise>,
 }
@@ -141,12 +145,14 @@ impl Catalogue {
         }
         Ok(Self {
             id: read.id,
+            proves: read.proves,
             title: read.title,
             document: read.document,
             url: read.url,
             features: read.features,
             configurations: read.configurations,
             checks,
+            needs_embedded: read.needs_embedded,
             live: read.live,
         })
     }

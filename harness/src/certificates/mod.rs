@@ -9,6 +9,7 @@ pub mod blueprint;
 mod builder;
 pub mod der;
 mod describe;
+mod extension;
 mod keys;
 
 use std::fmt;

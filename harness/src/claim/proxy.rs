@@ -14,7 +14,10 @@ use crate::access_log::{ENVOY_TEXT, ISTIO_JSON};
 
 use super::{Claim, Count, Finding, Reply, View};
 
-fn lines<'a>(proxy: &str, evidence: &'a [Evidence]) -> impl Iterator<Item = (&'a Evidence, &'a AccessLog)> {
+pub(super) fn lines<'a>(
+    proxy: &str,
+    evidence: &'a [Evidence],
+) -> impl Iterator<Item = (&'a Evidence, &'a AccessLog)> {
     let proxy = proxy.to_owned();
     evidence.iter().filter_map(move |e| match (&e.side, &e.fact) {
         (Side::Proxy { name }, Fact::AccessLog(log)) if *name == proxy => Some((e, log)),
@@ -50,10 +53,28 @@ pub enum Upstream {
 /// string), and a JSON format has the members that the mesh's operator chose.
 fn has_server_name(log: &AccessLog) -> bool {
     match log.format.as_deref() {
+        _ if lacks(log, SERVER_NAME) => false,
         Some(ENVOY_TEXT) => false,
         Some(ISTIO_JSON) => log.line.contains("\"requested_server_name\""),
         Some(_) | None => true,
     }
+}
+
+const UPSTREAM_HOST: (&str, &str) = ("upstream host", "upstream_host");
+const SERVER_NAME: &str = "requested_server_name";
+
+/// Whether the mesh's operators configured a format without this field.
+fn lacks(log: &AccessLog, key: &str) -> bool {
+    log.lacks.iter().any(|lacking| lacking == key)
+}
+
+/// What a claim finds that needs a field which the configured format does not have. The mesh is not to blame.
+fn not_logged(proxy: &str, names: &[&str], expected: String, ids: Vec<EvidenceId>) -> Finding {
+    let names = names.join(", ");
+    let seen = format!(
+        "the access-log format that is configured for proxy {proxy} does not contain {names}, which this check needs"
+    );
+    Finding { verdict: Verdict::Skipped, ..Finding::holds(expected, seen, ids) }
 }
 
 /// What a proxy logged for one request: the lines that carry its token. Exactly one, unless another number is set.
@@ -64,6 +85,8 @@ pub struct Logged {
     exchange: EvidenceId,
     matcher: Matcher<AccessLog>,
     wants_server_name: bool,
+    /// The fields that it needs: how the report calls each, and its key.
+    wants: Vec<(&'static str, &'static str)>,
 }
 
 /// A log line is the proxy's own.
@@ -118,17 +141,20 @@ impl Logged {
             exchange: reply.id.clone(),
             matcher: Matcher::new(pieces(proxy), Count::Exactly(1)),
             wants_server_name: false,
+            wants: Vec::new(),
         }
     }
 
     fn text(
         mut self,
-        name: &'static str,
+        (name, key): (&'static str, &'static str),
         expected: &str,
         get: impl Fn(&meshproof_model::LogFields) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
+        let wanted = expected.to_owned();
+        self.wants.push((name, key));
         self.matcher.demand_text(About::Piece, log_field(name), name, expected, move |log: &AccessLog| {
-            field(log, &get)
+            if lacks(log, key) { Some(wanted.clone()) } else { field(log, &get) }
         });
         self
     }
@@ -146,22 +172,24 @@ impl Logged {
 
     /// `%REQ(:METHOD)%`.
     pub fn method(self, method: &str) -> Self {
-        self.text("method", method, |f| f.method.clone())
+        self.text(("method", "method"), method, |f| f.method.clone())
     }
 
     /// `%REQ(:PATH)%`, with the query.
     pub fn path(self, path: &str) -> Self {
-        self.text("path", path, |f| f.path.clone())
+        self.text(("path", "path"), path, |f| f.path.clone())
     }
 
     /// `%RESPONSE_CODE%`.
     pub fn status(self, status: u16) -> Self {
-        self.text("status", &status.to_string(), |f| f.response_code.map(|c| c.to_string()))
+        self.text(("status", "response_code"), &status.to_string(), |f| {
+            f.response_code.map(|c| c.to_string())
+        })
     }
 
     /// `%REQ(:AUTHORITY)%`; a default port is ignored.
     pub fn authority(self, authority: &str) -> Self {
-        self.text("authority", authority, |f| {
+        self.text(("authority", "authority"), authority, |f| {
             let a = f.authority.as_deref()?;
             Some(a.strip_suffix(":80").or_else(|| a.strip_suffix(":443")).unwrap_or(a).to_owned())
         })
@@ -170,9 +198,10 @@ impl Logged {
     /// `%UPSTREAM_HOST%`.
     pub fn upstream_host(mut self, upstream: Upstream) -> Self {
         match upstream {
-            Upstream::At(address) => self.text("upstream host", &address, |f| f.upstream_host.clone()),
+            Upstream::At(address) => self.text(UPSTREAM_HOST, &address, |f| f.upstream_host.clone()),
             Upstream::OnPort(port) => {
                 let expected = format!("upstream host with port {port}");
+                self.wants.push(UPSTREAM_HOST);
                 self.matcher.demand(
                     About::Piece,
                     log_field("upstream host"),
@@ -180,12 +209,13 @@ impl Logged {
                     move |log| match field(log, |f| f.upstream_host.clone()) {
                         Some(seen) if seen.parse().is_ok_and(|at: SocketAddr| at.port() == port) => Ok(()),
                         Some(seen) => Err(Odd::from(format!("upstream host {seen}"))),
+                        None if lacks(log, UPSTREAM_HOST.1) => Ok(()),
                         None => Err(Odd::absent("no upstream host")),
                     },
                 );
                 self
             }
-            Upstream::Nowhere => self.text("upstream host", "(an address that the suite knows)", |_| None),
+            Upstream::Nowhere => self.text(UPSTREAM_HOST, "(an address that the suite knows)", |_| None),
         }
     }
 
@@ -197,6 +227,7 @@ impl Logged {
         };
         let or = allowed.as_ref().map(|a| format!(" except {a}")).unwrap_or_default();
         let what = log_field("upstream host").being(ValueKind::Absent);
+        self.wants.push(UPSTREAM_HOST);
         self.matcher.demand(About::Piece, what, format!("no upstream host{or}"), move |log| {
             match field(log, |f| f.upstream_host.clone()) {
                 Some(seen) if allowed.as_ref() != Some(&seen) => {
@@ -212,8 +243,9 @@ impl Logged {
     pub fn upstream_cluster(mut self, cluster: &str) -> Self {
         let wanted = cluster.to_owned();
         let what = log_field("upstream cluster");
+        self.wants.push(("upstream cluster", "upstream_cluster"));
         self.matcher.demand(About::Piece, what, format!("upstream cluster {cluster}"), move |log| {
-            let shows = log.format.as_deref() != Some(ENVOY_TEXT);
+            let shows = log.format.as_deref() != Some(ENVOY_TEXT) && !lacks(log, "upstream_cluster");
             match field(log, |f| f.upstream_cluster.clone()) {
                 // `%UPSTREAM_CLUSTER_RAW%` ends here; `%UPSTREAM_CLUSTER%` may append `;`.
                 Some(seen) if seen.trim_end_matches(';') == wanted => Ok(()),
@@ -230,6 +262,7 @@ impl Logged {
         const NAME: &str = "requested server name";
         let wanted = name.to_owned();
         self.wants_server_name = true;
+        self.wants.push((NAME, SERVER_NAME));
         self.matcher.demand(About::Piece, log_field(NAME), format!("{NAME} {name}"), move |log| match field(
             log,
             |f| f.requested_server_name.clone(),
@@ -258,6 +291,15 @@ impl From<Logged> for Claim {
             if found.is_empty() {
                 finding.seen.push_str(&unreadable(&l.proxy, view));
             }
+            let missing: Vec<&str> = l
+                .wants
+                .iter()
+                .filter(|(_, key)| found.iter().any(|(_, log)| lacks(log, key)))
+                .map(|(name, _)| *name)
+                .collect();
+            if finding.verdict == Verdict::Passed && !missing.is_empty() {
+                finding = not_logged(&l.proxy, &missing, finding.expected, finding.evidence);
+            }
             let mute = found.iter().find(|(_, log)| l.wants_server_name && !has_server_name(log));
             if let (Verdict::Passed, Some((id, log))) = (finding.verdict, mute) {
                 let what = log_field("requested server name");
@@ -269,8 +311,14 @@ impl From<Logged> for Claim {
             // An unreadable line that contains the token may be a second line for this request.
             let second = lines(&l.proxy, view.evidence)
                 .find(|(_, log)| log.unreadable.is_some() && log.line.contains(l.token.as_str()));
-            if let (Verdict::Passed, Some((e, log))) = (finding.verdict, second) {
-                let seen = unread_line(&l.proxy, "a second access-log line with this token", log);
+            let unclear = match finding.verdict {
+                Verdict::Passed => true,
+                Verdict::Failed => found.is_empty(),
+                Verdict::Inconclusive | Verdict::Skipped | Verdict::Error => false,
+            };
+            if let (true, Some((e, log))) = (unclear, second) {
+                let which = if found.is_empty() { "an" } else { "a second" };
+                let seen = unread_line(&l.proxy, &format!("{which} access-log line with this token"), log);
                 let odd = Odd::being(ValueKind::Unknown, "a line that cannot be parsed");
                 let deviation = log_line(ValueKind::One).deviates(&hop(&l.proxy), &finding.expected, &odd);
                 finding = Finding::undecided(finding.expected, seen, vec![e.id.clone()]).by([deviation]);
@@ -341,6 +389,11 @@ impl ConnectionLine {
         );
         let found: Vec<(&Evidence, &AccessLog)> = lines(&c.proxy, view.window(c.reply.mark)).collect();
         let ids: Vec<EvidenceId> = found.iter().map(|(e, _)| e.id.clone()).collect();
+        let needed = [("method or path", ["method", "path"]), ("requested server name", [SERVER_NAME; 2])];
+        let missing = |keys: &[&str; 2]| found.iter().any(|(_, log)| keys.iter().all(|key| lacks(log, key)));
+        if let Some((name, _)) = needed.iter().find(|(_, keys)| missing(keys)) {
+            return not_logged(&c.proxy, &[name], expected, ids);
+        }
         let shows_http =
             |log: &AccessLog| field(log, |f| f.path.clone().or_else(|| f.method.clone())).is_some();
         if let Some((e, log)) = found.iter().find(|(_, l)| shows_http(l)) {
@@ -433,6 +486,9 @@ pub(crate) fn opened_by(proxy: &str, server: &Server, reply: &Reply) -> Claim {
                     let deviation = opener(&seen);
                     Finding::broken(expected, seen, ids).by([deviation])
                 }
+            }
+            None if lacks(log, "upstream_local_address") => {
+                not_logged(&proxy, &["the upstream local address"], expected, ids)
             }
             None => {
                 let seen = format!(

@@ -220,7 +220,7 @@ impl<'a> Account<'a> {
                         let promised: Vec<String> =
                             asked.iter().map(|a| sentences::promised(self.ledger, a)).collect();
                         format!(
-                            "{}. By the configuration in force it must {}. {received}.",
+                            "{}. According to the current configuration it must {}. {received}.",
                             sentences::sent(first),
                             promised.join(", or ")
                         )
@@ -282,7 +282,7 @@ impl<'a> Account<'a> {
         let outcome = response.map_or_else(|| "no answer".to_owned(), |r| format!("the answer {}", r.status));
         let entry = |promised: &str, deviation: Deviation| {
             let words = format!(
-                "{} and received {outcome}, but no server received the request. By the configuration in force it \
+                "{} and received {outcome}, but no server received the request. According to the current configuration it \
                  must {promised}.",
                 sentences::sent(asked)
             );

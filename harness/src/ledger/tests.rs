@@ -138,12 +138,7 @@ impl Books {
     }
 
     fn log_fact(fields: LogFields) -> Fact {
-        Fact::AccessLog(AccessLog {
-            line: "the line".into(),
-            format: None,
-            fields: Some(fields),
-            unreadable: None,
-        })
+        Fact::AccessLog(AccessLog { line: "the line".into(), fields: Some(fields), ..AccessLog::default() })
     }
 
     fn judge(self) -> Finding {

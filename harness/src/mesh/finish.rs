@@ -118,7 +118,11 @@ impl Mesh {
             let finding = match (self.missing_feature(check), claim, &stop) {
                 (Some(feature), _, _) => Finding {
                     verdict: Verdict::Skipped,
-                    ..Finding::holds(check.requirement.clone(), feature::why_skipped(feature), Vec::new())
+                    ..Finding::holds(
+                        check.requirement.clone(),
+                        feature::why_skipped(feature, &self.setting.implementation),
+                        Vec::new(),
+                    )
                 },
                 (None, Some(claim), _) => {
                     let found = self.judge_last(check, &claim);

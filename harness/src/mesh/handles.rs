@@ -5,7 +5,7 @@ use meshproof_model::{Fact, Side};
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{
     Claim, Claims, ConnectionLine, ConversationLine, Credentials, Logged, Reply, Server, ServerCertificate,
-    Sighting, Window, connections_of, opened_by, received_some, recorded,
+    Sighting, Window, complete, connections_of, opened_by, received_some, recorded, request_ids_recorded,
 };
 use crate::feature::Feature;
 use crate::target::Probe;
@@ -127,6 +127,16 @@ impl<'a> Proxy<'a> {
         let probe = Probe::Workload { workload: self.name.to_owned() };
         let request = RequestSpec { accept_any_server: true, ..RequestSpec::get("", "") };
         Client { mesh: self.mesh, from: Origin::Probe(probe), request }
+    }
+
+    /// It logged every value of the documents' sample lines for a request.
+    pub fn logged_in_full(&self, reply: &Reply) -> Claim {
+        complete(self.name, reply)
+    }
+
+    /// Records the request ids under which it and another proxy logged a request: for a check that never fails.
+    pub fn request_id_recorded_beside(&self, other: &Self, reply: &Reply) -> Claim {
+        request_ids_recorded(self.name, other.name, reply)
     }
 
     /// Records the protocol that it logged: for a check that never fails.

@@ -9,8 +9,10 @@
 
 mod claims;
 mod fake;
+mod formats;
 mod hunt;
 mod live;
+mod needless;
 mod refusals;
 mod requests;
 mod runs;

@@ -82,7 +82,7 @@ pub fn marker(clusters: &Value, routes: &Value, host: &str, timeout_ms: u64) -> 
         within(entry, &mut |object| {
             let domains = object.get("domains").and_then(Value::as_array).into_iter().flatten();
             let named = domains.filter_map(Value::as_str).any(|d| d.split(':').next() == Some(host));
-            if named && object.get("routes").is_some_and(answers_directly) {
+            if named && object.get("routes").is_some_and(answers_itself) {
                 seen.route = true;
             }
         });
@@ -90,8 +90,13 @@ pub fn marker(clusters: &Value, routes: &Value, host: &str, timeout_ms: u64) -> 
     seen
 }
 
-fn answers_directly(routes: &Value) -> bool {
-    routes.as_array().into_iter().flatten().any(|route| route.get("direct_response").is_some())
+/// Whether one of the routes injects a fault, as the marker's VirtualService says.
+fn answers_itself(routes: &Value) -> bool {
+    let has_fault = |route: &Value| {
+        let filters = route.get("typed_per_filter_config").and_then(Value::as_object);
+        filters.is_some_and(|filters| filters.keys().any(|name| name.contains("fault")))
+    };
+    routes.as_array().into_iter().flatten().any(has_fault)
 }
 
 /// A duration as protobuf's JSON writes it: `20.007s`.

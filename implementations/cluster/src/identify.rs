@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use meshproof_harness::feature::Feature;
+use meshproof_harness::feature::{Feature, undeclared};
 use meshproof_harness::timeouts::Timeout;
 use meshproof_model::Implementation;
 use serde_json::Value;
 
+use crate::access_logs::access_logs;
 use crate::api::{ApiError, ClusterClient, ExecLimits, PodRef};
 use crate::discovery::discovery_labels;
 use crate::manifests::Injection;
 use crate::pod::is_ready;
 use crate::settings::{Gateways, Settings};
+use crate::whole_mesh::{allows_only_some, root_namespace};
 
 /// Where istiod answers `/version` (pilot/pkg/bootstrap/monitoring.go).
 const MONITORING_PORT: u16 = 15014;
@@ -77,11 +79,19 @@ pub async fn installation(
             Ok(labels) => (labels, None),
             Err(words) => (BTreeMap::new(), Some(words)),
         };
+    let root = root_namespace(mesh.as_ref(), &injector.namespace);
     let proxy = values.as_ref().and_then(proxy_image);
     let pull_policy = pull_policy(values.as_ref(), proxy.as_deref());
     let (label, value) = injector.label;
     Ok(Some(Installation {
-        injection: Injection { label, value, discovery, pull_policy },
+        injection: Injection {
+            label,
+            value,
+            discovery,
+            pull_policy,
+            allows_only_some: allows_only_some(api, &root).await?,
+            access_logs: access_logs(mesh.as_ref()),
+        },
         undiscoverable,
         revision: injector.actual,
         namespace: injector.namespace,
@@ -244,7 +254,7 @@ pub fn flavour(git_version: &str, nodes: &[Value], on_openshift: bool) -> &'stat
 
 /// The features that the target declares: those of Istio, except those that the target itself cannot check.
 #[must_use]
-pub fn features(settings: &Settings, installed_gateways: &[String]) -> Vec<Feature> {
+pub fn features(settings: &Settings, installed_gateways: &[String], injection: &Injection) -> Vec<Feature> {
     let lacks_gateway = |feature: Feature| match &settings.gateways {
         Gateways::Own => false,
         Gateways::Installed { .. } => {
@@ -259,7 +269,12 @@ pub fn features(settings: &Settings, installed_gateways: &[String]) -> Vec<Featu
     };
     // The workload is a stock curl, and not every build of it supports WebSocket. istiod's CA issues no certificate to the suite.
     let beyond_the_target = [Feature::WebSocket, Feature::TcpOrigination, Feature::MeshCa];
-    let declared = |feature: &Feature| !lacks_gateway(*feature) && !beyond_the_target.contains(feature);
+    let logs = [Feature::AccessLog, Feature::UpstreamLocalAddress];
+    let declared = |feature: &Feature| {
+        !lacks_gateway(*feature)
+            && !beyond_the_target.contains(feature)
+            && (injection.access_logs.is_ok() || !logs.contains(feature))
+    };
     Feature::ALL.iter().copied().filter(declared).collect()
 }
 
@@ -312,6 +327,16 @@ pub async fn implementation(
             },
         ),
     ]);
+    match &found.injection.access_logs {
+        Ok(logs) => {
+            details.insert("access log".to_owned(), format!("provider {}", logs.provider));
+        }
+        Err(why) => {
+            for feature in [Feature::AccessLog, Feature::UpstreamLocalAddress] {
+                details.insert(undeclared(feature), why.clone());
+            }
+        }
+    }
     details.extend(found.proxy.iter().map(|proxy| ("proxy".to_owned(), proxy.clone())));
     details.extend(served.api_version("Gateway").map(|v| ("api".to_owned(), v)));
     Ok(Implementation {
@@ -321,7 +346,7 @@ pub async fn implementation(
         }),
         version: found.version.clone(),
         target: "cluster".to_owned(),
-        features: features(settings, &gateways).into_iter().map(Into::into).collect(),
+        features: features(settings, &gateways, &found.injection).into_iter().map(Into::into).collect(),
         details,
     })
 }
@@ -439,9 +464,12 @@ mod tests {
     fn features_of_gateways_that_are_not_installed_are_not_declared() {
         let gateways = Gateways::Installed { namespace: "istio-system".to_owned() };
         let settings = Settings { gateways, ..Settings::default() };
-        let declared = features(&settings, &["ingressgateway".to_owned()]);
+        let by_default = Injection::default();
+        let declared = features(&settings, &["ingressgateway".to_owned()], &by_default);
         assert!(declared.contains(&Feature::IngressGateway));
         assert!(!declared.contains(&Feature::EgressGateway));
-        assert!(features(&Settings::default(), &[]).contains(&Feature::EgressGateway));
+        assert!(features(&Settings::default(), &[], &by_default).contains(&Feature::EgressGateway));
+        let unread = Injection { access_logs: Err("it writes to a file".to_owned()), ..by_default };
+        assert!(!features(&Settings::default(), &[], &unread).contains(&Feature::AccessLog));
     }
 }

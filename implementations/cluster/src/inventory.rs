@@ -94,6 +94,10 @@ async fn of_kind(
     kind: &'static ObjectKind,
     selector: &str,
 ) -> Result<Vec<Owned>, ApiError> {
-    let objects = api.list_metadata(kind.kind, None, Some(selector)).await?;
+    let objects = match api.list_metadata(kind.kind, None, Some(selector)).await {
+        // A run creates none without this permission.
+        Err(ApiError::Forbidden(_)) if kind.optional => Vec::new(),
+        listed => listed?,
+    };
     Ok(objects.into_iter().filter_map(|metadata| Owned::read(kind, metadata)).collect())
 }

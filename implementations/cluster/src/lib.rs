@@ -1,6 +1,7 @@
 //! The target `cluster`: any mesh in a Kubernetes cluster that speaks the Istio API, reached through the
 //! cluster's own API.
 
+pub mod access_logs;
 pub mod api;
 pub mod cleanup;
 pub mod curl;
@@ -20,6 +21,7 @@ pub mod pull_secrets;
 pub mod relocate;
 pub mod settings;
 mod target;
+pub mod whole_mesh;
 
 pub use settings::{Gateways, IMAGES, Settings};
 pub use target::{ClusterTarget, doctor as examine_cluster};

@@ -101,6 +101,20 @@ pub const PERMISSIONS: &[Permission] = &[
     may(NETWORKING, "sidecars", AWAITED, OF_A_DOCUMENT),
     may(NETWORKING, "virtualservices", AWAITED, OF_A_DOCUMENT),
     may("security.istio.io", "peerauthentications", AWAITED, OF_A_DOCUMENT),
+    better(
+        NETWORKING,
+        "envoyfilters",
+        &["list"],
+        "which EnvoyFilters of the whole mesh apply to a run",
+        "EnvoyFilters of the whole mesh are not named where one keeps a proxy from answering the suite",
+    ),
+    better(
+        "security.istio.io",
+        "authorizationpolicies",
+        WRITTEN,
+        "where a policy of the whole mesh allows only some requests, a policy of the run's own allows its requests",
+        "a run cannot allow its own requests where a policy of the whole mesh allows only some",
+    ),
     may("telemetry.istio.io", "telemetries", AWAITED, "access logs in the scenarios' namespaces only"),
 ];
 

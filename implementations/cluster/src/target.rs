@@ -124,6 +124,10 @@ impl Target for ClusterTarget {
         }
     }
 
+    fn lacks_embedded(&self) -> Option<String> {
+        Some(crate::instance::ONLY_NGINX.to_owned())
+    }
+
     fn starts_within(&self, _timeouts: &Timeouts) -> Option<Duration> {
         // Its waits have timeouts of their own, which say who is to blame.
         None

@@ -43,11 +43,13 @@ impl Addresses {
                 // The application starts later; see `set_application`.
                 inbound.push(Inbound { port, bind, application: bind });
             }
+            let mut labels = workload.labels.clone();
+            labels.insert("app".to_owned(), workload.name.clone());
             proxies.push(Proxy {
                 name: workload.name.clone(),
                 namespace: workload.namespace.clone(),
                 kind: ProxyKind::Sidecar,
-                labels: BTreeMap::from([("app".to_owned(), workload.name.clone())]),
+                labels,
                 identity: identity(&workload.namespace, &workload.name),
                 outbound: numbered(&workload.dials)?,
                 addressed: workload

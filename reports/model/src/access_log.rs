@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One line of a proxy's access log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AccessLog {
     /// The line, bounded.
     pub line: String,
@@ -19,6 +19,9 @@ pub struct AccessLog {
     /// Why the line could not be parsed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
+    /// The fields that checks read and that the configured format of this log does not have, by their names below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
 }
 
 /// The fields of an access-log line. A field is absent if the format does not contain it or the line contains

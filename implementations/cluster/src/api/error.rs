@@ -36,6 +36,19 @@ pub enum ApiError {
         /// The words of the refusal, and what to do where the cluster is to blame.
         words: String,
     },
+    /// A webhook, which the API server asks before it stores an object, did not answer.
+    #[error(
+        "{what} was not stored, because the webhook {webhook} did not answer the API server: {words}; {}",
+        after_silence(webhook)
+    )]
+    Webhook {
+        /// What was applied: `Gateway default/cnn`.
+        what: String,
+        /// The webhook's name: `rev.validation.istio.io`.
+        webhook: String,
+        /// The API server's words.
+        words: String,
+    },
     /// Another client kept changing the object.
     #[error(
         "{0} was changed by another client each time it was applied: see which one manages it \
@@ -100,6 +113,7 @@ impl ApiError {
             | Self::NotFound(_)
             | Self::TooMany(_)
             | Self::Unavailable(_)
+            | Self::Webhook { .. }
             | Self::TimedOut { .. }
             | Self::Exec(_)
             | Self::Config(_) => TargetError::Environment(self.to_string()),
@@ -185,7 +199,14 @@ impl Subject {
                 let denied_by = denier(&words);
                 rejected(denied_by.map_or(self.of_implementation, |name| name.ends_with("istio.io")))
             }
-            _ => ApiError::Unavailable(format!("{}: {words} (status {code})", self.what)),
+            _ => match silent_webhook(&words) {
+                Some(name) => ApiError::Webhook {
+                    what: self.what.clone(),
+                    webhook: name.to_owned(),
+                    words: words.clone(),
+                },
+                None => ApiError::Unavailable(format!("{}: {words} (status {code})", self.what)),
+            },
         }
     }
 }
@@ -225,9 +246,27 @@ pub(super) fn is_rejection(code: u16, words: &str) -> bool {
 /// The admission webhook or policy that denied it, as the API server names them: `admission webhook "NAME"
 /// denied`, `ValidatingAdmissionPolicy 'NAME' with binding`.
 fn denier(words: &str) -> Option<&str> {
-    let named =
-        |before: &str, quote: char| words.split_once(before)?.1.split_once(quote).map(|(name, _)| name);
-    named("admission webhook \"", '"').or_else(|| named("ValidatingAdmissionPolicy '", '\''))
+    named(words, "admission webhook \"", '"').or_else(|| named(words, "ValidatingAdmissionPolicy '", '\''))
+}
+
+/// The webhook that did not answer, as the API server names it (k8s.io/apiserver,
+/// pkg/admission/plugin/webhook/errors/statuserror.go, `ErrCallingWebhook`: `failed calling webhook "NAME"`).
+fn silent_webhook(words: &str) -> Option<&str> {
+    named(words, "failed calling webhook \"", '"')
+}
+
+/// What to do about a webhook that does not answer. Those of Istio are istiod's.
+fn after_silence(webhook: &str) -> &'static str {
+    if webhook.ends_with("istio.io") {
+        "istiod serves it: see `kubectl get pods --all-namespaces --selector app=istiod`, and whether the API server reaches its \
+         Service (on private clusters a firewall rule for port 15017)"
+    } else {
+        "see `kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations`, and whether its Service has ready pods"
+    }
+}
+
+fn named<'w>(words: &'w str, before: &str, quote: char) -> Option<&'w str> {
+    words.split_once(before)?.1.split_once(quote).map(|(name, _)| name)
 }
 
 /// kube's error in words, without the layer that it passed through.

@@ -15,6 +15,8 @@ pub struct ObjectKind {
     pub namespaced: bool,
     /// The versions that the suite writes, best first.
     pub versions: &'static [&'static str],
+    /// Whether a run is possible without it.
+    pub optional: bool,
 }
 
 /// Istio's API reached v1 with 1.22; older installations serve the others.
@@ -23,11 +25,11 @@ const SECURITY: &[&str] = &["v1", "v1beta1"];
 const TELEMETRY: &[&str] = &["v1", "v1alpha1"];
 
 const fn core(kind: &'static str, plural: &'static str) -> ObjectKind {
-    ObjectKind { kind, group: "", plural, namespaced: true, versions: &["v1"] }
+    ObjectKind { kind, group: "", plural, namespaced: true, versions: &["v1"], optional: false }
 }
 
 const fn of(group: &'static str, kind: &'static str, plural: &'static str) -> ObjectKind {
-    ObjectKind { kind, group, plural, namespaced: true, versions: &["v1"] }
+    ObjectKind { kind, group, plural, namespaced: true, versions: &["v1"], optional: false }
 }
 
 const fn istio(
@@ -36,7 +38,11 @@ const fn istio(
     plural: &'static str,
     versions: &'static [&'static str],
 ) -> ObjectKind {
-    ObjectKind { kind, group, plural, namespaced: true, versions }
+    ObjectKind { kind, group, plural, namespaced: true, versions, optional: false }
+}
+
+const fn optional(kind: ObjectKind) -> ObjectKind {
+    ObjectKind { optional: true, ..kind }
 }
 
 const fn cluster_wide(kind: ObjectKind) -> ObjectKind {
@@ -66,6 +72,8 @@ pub const KINDS: &[ObjectKind] = &[
     istio("networking.istio.io", "ServiceEntry", "serviceentries", NETWORKING),
     istio("networking.istio.io", "Sidecar", "sidecars", NETWORKING),
     istio("networking.istio.io", "VirtualService", "virtualservices", NETWORKING),
+    optional(istio("networking.istio.io", "EnvoyFilter", "envoyfilters", &["v1alpha3"])),
+    optional(istio("security.istio.io", "AuthorizationPolicy", "authorizationpolicies", SECURITY)),
     istio("security.istio.io", "PeerAuthentication", "peerauthentications", SECURITY),
     istio("telemetry.istio.io", "Telemetry", "telemetries", TELEMETRY),
 ];

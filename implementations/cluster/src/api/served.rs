@@ -41,10 +41,11 @@ impl ServedVersions {
         Some(ObjectKind::named(kind)?.in_version(self.version(kind)?).api_version)
     }
 
-    /// The mesh's kinds that are not served.
+    /// The mesh's kinds that a run needs and that are not served.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static ObjectKind> {
-        KINDS.iter().filter(|k| k.is_istio() && !self.versions.contains_key(k.kind)).collect()
+        let lacks = |k: &&ObjectKind| k.is_istio() && !k.optional && !self.versions.contains_key(k.kind);
+        KINDS.iter().filter(lacks).collect()
     }
 
     /// Whether the cluster is an OpenShift.
@@ -106,6 +107,7 @@ mod tests {
         assert_eq!(served.api_version("Deployment").unwrap(), "apps/v1");
         assert_eq!(served.api_version("Pod").unwrap(), "v1");
         assert!(served.missing().iter().any(|k| k.kind == "Telemetry"));
+        assert!(!served.missing().iter().any(|k| k.kind == "EnvoyFilter"), "a run does without");
     }
 
     #[test]

@@ -14,8 +14,11 @@ fn clusters(host: &str, timeout: &str) -> Value {
 }
 
 fn routes(domain: &str, direct: bool) -> Value {
-    let route =
-        if direct { json!({"direct_response": {"status": 200}}) } else { json!({"route": {"cluster": "c"}}) };
+    let route = if direct {
+        json!({"route": {"cluster": "c"}, "typed_per_filter_config": {"envoy.filters.http.fault": {}}})
+    } else {
+        json!({"route": {"cluster": "c"}})
+    };
     json!({"configs": [{"@type": "...", "route_config": {"name": "18999", "virtual_hosts": [
         {"name": "b", "domains": [domain, "other"], "routes": [route]}]}}]})
 }

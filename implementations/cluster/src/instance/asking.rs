@@ -109,15 +109,17 @@ impl ClusterInstance {
         let (sidecars, gateways, servers) = tokio::join!(sidecars, gateways, self.flush_servers(&token));
         let asked: Vec<String> = sidecars.into_iter().chain(gateways).collect::<Result<_, _>>()?;
         servers?;
+        let Ok(logs) = &self.injection.access_logs else { return Ok(()) };
         let limit = self.seat.timeouts.get(Timeout::EvidenceSettled);
         self.flush_markers.wait(&asked, &token, limit).await.map_err(|silent| {
             let refused = self.rejections.quoted(silent.iter().map(String::as_str));
             environment(format!(
                 "the access log of {} does not show the suite's own request within the timeout `{}` ({limit:?}){refused}. \
-                 Check that the provider `envoy` writes access logs to /dev/stdout, in a format that `meshproof doctor` \
-                 accepts",
+                 Check whether the mesh configuration's provider {} writes its access log where `kubectl logs` shows it, in the \
+                 format that `meshproof doctor --target cluster` names",
                 silent.join(", "),
-                Timeout::EvidenceSettled
+                Timeout::EvidenceSettled,
+                logs.provider
             ))
         })
     }

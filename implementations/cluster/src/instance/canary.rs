@@ -44,10 +44,19 @@ fn reconciled(object: &Value) -> Option<bool> {
     Some(condition["status"] == "True" && of_this)
 }
 
-/// curl's output for requests that were all answered with these bodies and status 200; see
+/// Whether curl's output is that of requests that were all answered with status 200 and these bodies, where one is expected; see
 /// [`ClusterInstance::ask`].
-fn answered(bodies: &[&str]) -> String {
-    bodies.iter().map(|body| format!("{body}\n200\n")).collect()
+fn answered(output: &str, bodies: &[Option<&str>]) -> bool {
+    let mut rest = output;
+    for body in bodies {
+        let Some((seen, after)) = rest.split_once("\n200\n") else { return false };
+        let is_status = |line: &str| line.len() == 3 && line.bytes().all(|byte| byte.is_ascii_digit());
+        if body.is_some_and(|body| body != seen) || seen.lines().any(is_status) {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_empty()
 }
 
 impl ClusterInstance {
@@ -175,7 +184,7 @@ impl ClusterInstance {
             self.ask(&self.probe, address, &[format!("http://{}:{}/", mesh::CANARY, mesh::MARKER_PORT)]).await
         };
         match asked.await {
-            Ok(output) if output == answered(&[mesh::CANARY]) => {
+            Ok(output) if answered(&output, &[Some(mesh::CANARY)]) => {
                 timed_out(format!("{last} (its configuration dump cannot be read: {reason})"))
             }
             Ok(output) => environment(format!(
@@ -198,10 +207,11 @@ impl ClusterInstance {
         let host = mesh::marker_host(&context, state.revision);
         let at = |host: &str, path: &str| format!("http://{host}:{}{path}", mesh::MARKER_PORT);
         let mut urls = vec![at(&host, "/"), at(&host, mesh::CANARY_PATH)];
-        let mut expected = vec![host.as_str(), mesh::CANARY];
+        // The marker itself answers with a body of the proxy's own.
+        let mut expected = vec![None, Some(mesh::CANARY)];
         if !proxy.is_gateway {
             urls.push(at(&mesh::sidecar_host(&context, state.sidecar), "/"));
-            expected.push(mesh::CANARY);
+            expected.push(Some(mesh::CANARY));
         }
         let (client, address) = if proxy.is_gateway {
             (Some(self.probe.clone()), proxy.address().unwrap_or_default())
@@ -211,7 +221,7 @@ impl ClusterInstance {
         };
         let client = client.ok_or_else(|| environment(format!("the proxy {} is not running", proxy.name)))?;
         let output = self.ask(&client, &address, &urls).await?;
-        Ok((output != answered(&expected))
+        Ok((!answered(&output, &expected))
             .then(|| format!("to revision {} it answers {output:?}", state.revision)))
     }
 
@@ -260,6 +270,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn canaries_are_answered_if_each_has_status_200_and_the_expected_body() {
+        let expected = [None, Some("canary")];
+        assert!(answered("fault filter abort\n200\ncanary\n200\n", &expected));
+        for output in
+            ["", "a\n200\n", "a\n200\nother\n200\n", "\n000\ncanary\n200\n", "a\n404\nb\n200\ncanary\n200\n"]
+        {
+            assert!(!answered(output, &expected), "{output:?}");
+        }
+    }
 
     #[test]
     fn a_distribution_status_counts_only_where_there_is_one_and_for_its_own_generation() {

@@ -32,6 +32,7 @@ use crate::owned;
 use crate::places::Places;
 use crate::settings::Settings;
 use proof::{Proof, unseen};
+pub(crate) use servers::ONLY_NGINX;
 use state::{ClusterInstance, environment, socket};
 
 /// Puts a scenario's mesh in place. `noted` takes what its pods show of the implementation.

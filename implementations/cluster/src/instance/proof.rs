@@ -120,9 +120,8 @@ pub(super) fn beyond_a_canary(change: &ConfigChange) -> Option<&'static str> {
 /// Why a change is skipped where a canary is the only proof.
 pub(super) fn unseen(what: &str, proxy: &str, reason: &str) -> TargetError {
     TargetError::Unable(format!(
-        "a proof that a change of {what} is in force: the configuration dump of {proxy} cannot be read \
-         ({reason}), and a canary \
-         request does not show it"
+        "nothing shows that a change of {what} is in force: the configuration dump of {proxy} cannot be read ({reason}), and a \
+         canary request does not show it"
     ))
 }
 

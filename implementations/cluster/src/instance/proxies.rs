@@ -68,6 +68,7 @@ impl ClusterInstance {
             &self.places,
             &self.flush_markers,
             &self.rejections,
+            self.log_format(),
         );
         let host = self.places.documented(&proxy.host);
         if let Some(address) = self.address(&host) {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use meshproof_harness::access_log;
+use meshproof_harness::access_log::{self, LogFormat};
 use meshproof_harness::store::Store;
 use meshproof_model::{AccessLog, Fact, Side};
 
 use super::flush_markers::FlushMarkers;
 use super::rejections::Rejections;
+use super::state::is_flush_token;
 use crate::api::{ClusterClient, LogFollower, PodRef};
 use crate::dump;
 use crate::places::Places;
@@ -22,10 +23,11 @@ pub(super) fn follow_proxy(
     places: &Places,
     flush_markers: &Arc<FlushMarkers>,
     rejections: &Arc<Rejections>,
+    format: Option<LogFormat>,
 ) -> LogFollower {
     let (name, store, places) = (name.to_owned(), store.clone(), places.clone());
     let (flush_markers, rejections) = (Arc::clone(flush_markers), Arc::clone(rejections));
-    let sink = move |line: &[u8]| match read(line, &places) {
+    let sink = move |line: &[u8]| match read(line, &places, format.as_ref()) {
         ProxyLine::Log(log) => {
             let token = log.fields.as_ref().and_then(access_log::token).map(str::to_owned);
             store.record(Side::Proxy { name: name.clone() }, token, Fact::AccessLog(*log));
@@ -54,26 +56,21 @@ enum ProxyLine {
     Other,
 }
 
-/// The proxy's output has the access log and, between its lines, the messages of agent and Envoy. A line of
-/// the log begins with a bracket in every text format, and with a brace in JSON; the others begin with their
-/// time.
-fn read(line: &[u8], places: &Places) -> ProxyLine {
-    let other =
-        || dump::rejected(&String::from_utf8_lossy(line)).map_or(ProxyLine::Other, ProxyLine::Rejection);
-    if !matches!(line.first(), Some(b'[' | b'{')) {
-        return other();
-    }
-    let log = access_log::read_line(places.documented(&String::from_utf8_lossy(line)).as_bytes());
-    let Some(fields) = &log.fields else {
-        // In JSON the agent's messages are objects as well.
-        return if line.starts_with(b"[") { ProxyLine::Log(Box::new(log)) } else { other() };
+/// The proxy's output has the access log and, between its lines, the messages of agent and Envoy.
+fn read(line: &[u8], places: &Places, format: Option<&LogFormat>) -> ProxyLine {
+    let line_of =
+        |format: &LogFormat| format.read_line(places.documented(&String::from_utf8_lossy(line)).as_bytes());
+    let Some(log) = format.and_then(line_of) else {
+        return dump::rejected(&String::from_utf8_lossy(line)).map_or(ProxyLine::Other, ProxyLine::Rejection);
     };
-    let host = fields.authority.as_deref().unwrap_or_default();
-    if host.contains(".marker.meshproof.internal") {
-        return access_log::token(fields)
-            .map_or(ProxyLine::Other, |token| ProxyLine::FlushMarker(token.to_owned()));
+    let Some(fields) = &log.fields else { return ProxyLine::Log(Box::new(log)) };
+    // A configured format need not have the host.
+    let token = access_log::token(fields).filter(|token| is_flush_token(token));
+    if let Some(token) = token {
+        return ProxyLine::FlushMarker(token.to_owned());
     }
-    ProxyLine::Log(Box::new(log))
+    let host = fields.authority.as_deref().unwrap_or_default();
+    if host.contains(".marker.meshproof.internal") { ProxyLine::Other } else { ProxyLine::Log(Box::new(log)) }
 }
 
 #[cfg(test)]
@@ -94,13 +91,15 @@ mod tests {
     #[test]
     fn messages_of_the_agent_are_not_access_logs_and_lines_of_the_marker_are_not_evidence() {
         let places = Places::new("r1", "s", &Gateways::Own);
-        let read = |text: &str| read(text.as_bytes(), &places);
+        let read = |text: &str| read(text.as_bytes(), &places, Some(&LogFormat::default()));
         assert_eq!(read("2026-01-01T00:00:00.000000Z\tinfo\tEnvoy proxy is ready"), ProxyLine::Other);
         assert_eq!(read(r#"{"level":"info","time":"2026-01-01T00:00:00Z","msg":"ready"}"#), ProxyLine::Other);
         let refused = "t\twarning\tgRPC config for type.googleapis.com/a.Secret rejected: no key\tthread=1";
         assert_eq!(read(refused), ProxyLine::Rejection("Secret: no key".to_owned()));
-        let flushed = read(&line("r3.mp-r1-s-default.marker.meshproof.internal:18999"));
-        assert_eq!(flushed, ProxyLine::FlushMarker("r-s.00007".to_owned()));
+        let flushed = line("r3.mp-r1-s-default.marker.meshproof.internal:18999");
+        assert_eq!(read(&flushed), ProxyLine::Other, "a canary's request");
+        let flushed = read(&flushed.replace("r-s.00007", "r-s-flush.00007"));
+        assert_eq!(flushed, ProxyLine::FlushMarker("r-s-flush.00007".to_owned()));
         let ProxyLine::Log(log) = read(&line("edition.cnn.com")) else { panic!() };
         let fields = log.fields.unwrap();
         assert_eq!(fields.upstream_cluster.unwrap(), "outbound|80||gateway.istio-system.svc.cluster.local");
@@ -109,6 +108,8 @@ mod tests {
     #[test]
     fn a_line_of_the_log_that_cannot_be_read_is_still_evidence() {
         let places = Places::new("r1", "s", &Gateways::Own);
-        assert!(matches!(read(b"[something else]", &places), ProxyLine::Log(log) if log.fields.is_none()));
+        assert!(
+            matches!(read(b"[something else]", &places, Some(&LogFormat::default())), ProxyLine::Log(log) if log.fields.is_none())
+        );
     }
 }

@@ -24,6 +24,10 @@ fn in_cluster(host: &str) -> bool {
     host.ends_with(".svc.cluster.local")
 }
 
+/// Why no external service in a cluster is the embedded one.
+pub(crate) const ONLY_NGINX: &str = "external services in a cluster are stock nginx pods, which cannot show what this needs (the \
+                                     ALPN that a client offers, digests of bodies, trailers); use a local target";
+
 impl ClusterInstance {
     pub(super) fn follow_nginx(
         &self,
@@ -40,13 +44,8 @@ impl ClusterInstance {
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
-        if let Some((spec, _)) = specs.iter().find(|(_, documented)| *documented == Documented::Embedded) {
-            return Err(TargetError::Unable(format!(
-                "{} must show what a stock nginx cannot (the ALPN that a client offers, digests of bodies, \
-                 trailers), and in a \
-                 cluster external services are stock nginx pods; use a local target",
-                spec.host
-            )));
+        if specs.iter().any(|(_, documented)| *documented == Documented::Embedded) {
+            return Err(TargetError::Unable(ONLY_NGINX.to_owned()));
         }
         if self.is_live() {
             let real = |(spec, _): (ExternalSpec, Documented)| ExternalService {

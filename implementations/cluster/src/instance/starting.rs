@@ -139,6 +139,7 @@ impl ClusterInstance {
         }
         let topology = &self.seat.topology;
         let mut all = mesh::access_logs(&context, &topology.gateways);
+        all.extend(mesh::allowed(&context));
         all.extend([
             mesh::sidecar_marker(&context, NOWHERE),
             mesh::sidecar(&context, 0),

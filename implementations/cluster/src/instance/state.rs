@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, RwLock};
 
 use futures_util::future::join_all;
+use meshproof_harness::access_log::LogFormat;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::target::{Seat, TargetError};
 use meshproof_harness::timeouts::Timeout;
@@ -143,6 +144,11 @@ impl ClusterInstance {
         }
     }
 
+    /// The format of the proxies' access logs; none where their lines cannot be read.
+    pub(super) fn log_format(&self) -> Option<LogFormat> {
+        self.injection.access_logs.as_ref().ok().map(|logs| logs.format.clone())
+    }
+
     pub(super) fn is_live(&self) -> bool {
         self.seat.external == ExternalChoice::Live
     }
@@ -192,7 +198,7 @@ impl ClusterInstance {
     /// A token that no request of a scenario has.
     pub(super) fn flush_token(&self) -> String {
         let number = self.next_flush.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{}-flush.{number:05}", self.seat.run, self.seat.name)
+        format!("{}-{}{FLUSH}{number:05}", self.seat.run, self.seat.name)
     }
 
     /// Notes which image an nginx pod runs.
@@ -220,6 +226,14 @@ pub(super) fn namespace_ids(places: &Places) -> Vec<ResourceId> {
         name: name.to_owned(),
     };
     places.own().into_iter().map(id).collect()
+}
+
+/// What the tokens of the suite's own requests have in common.
+const FLUSH: &str = "-flush.";
+
+/// Whether a token is of a request of the suite itself ([`ClusterInstance::flush_token`]).
+pub(super) fn is_flush_token(token: &str) -> bool {
+    token.contains(FLUSH)
 }
 
 pub(super) fn socket(address: &str, port: u16) -> String {

@@ -23,19 +23,19 @@ pub const MARKER_TIMEOUT: u64 = 20_000;
 pub const CANARY: &str = "meshproof-canary";
 /// The path of the marker's host that leads to it.
 pub const CANARY_PATH: &str = "/canary";
-/// The path of the marker's host that leads to its cluster, where there is no canary.
-const CLUSTER_PATH: &str = "/cluster";
 /// The label by which the marker's subset of a revision finds its endpoint.
 const CANARY_LABEL: &str = "meshproof.dev/revision";
 
-/// Access logs by the provider `envoy`, which every installation has (Istio, pkg/config/mesh/mesh.go,
-/// `DefaultMeshConfig`), in each namespace with proxies (reference, `Telemetry`: one without a selector is
-/// for its namespace, and in the root namespace for the whole mesh). In an installation's namespace therefore
-/// only for the scenario's gateways.
+/// Access logs by the provider that was found in the mesh configuration, in each namespace with proxies (reference, `Telemetry`:
+/// one without a selector is for its namespace, and in the root namespace for the whole mesh). In an installation's namespace
+/// therefore only for the scenario's gateways. None where no provider's lines can be read.
 #[must_use]
 pub fn access_logs(context: &ManifestContext<'_>, gateways: &[Gateway]) -> Vec<Resource> {
+    let Ok(logs) = &context.injection.access_logs else { return Vec::new() };
     let telemetry = |namespace: &str, name: &str, selector: Option<&BTreeMap<String, String>>| {
-        let mut spec = json!({ "accessLogging": [{ "providers": [{ "name": "envoy" }] }] });
+        // Without a filter, and switched on, whatever the mesh's own Telemetry says: the namespace's is the more specific one.
+        let logging = json!({ "providers": [{ "name": logs.provider }], "disabled": false });
+        let mut spec = json!({ "accessLogging": [logging] });
         if let Some(labels) = selector {
             spec["selector"] = json!({ "matchLabels": labels });
         }
@@ -54,6 +54,28 @@ pub fn access_logs(context: &ManifestContext<'_>, gateways: &[Gateway]) -> Vec<R
         made.push(telemetry(at_gateways, ACCESS_LOGS, None));
     }
     made
+}
+
+/// The name of the policy that allows the run's requests.
+const ALLOWED: &str = "meshproof-allowed";
+
+/// A policy for each namespace of the scenario with proxies that allows every request, where a policy of the whole mesh allows
+/// only some: a request is allowed if one of the ALLOW policies that apply matches it, and without any, every request is
+/// (reference, `AuthorizationPolicy`). None for gateways of an installation, which other clients use too.
+#[must_use]
+pub fn allowed(context: &ManifestContext<'_>) -> Vec<Resource> {
+    if !context.injection.allows_only_some {
+        return Vec::new();
+    }
+    let own = context.places.own();
+    let policy = |namespace: &str| {
+        Resource(json!({
+            "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+            "metadata": context.metadata(namespace, ALLOWED),
+            "spec": { "action": "ALLOW", "rules": [{}] },
+        }))
+    };
+    context.places.of_proxies().into_iter().filter(|namespace| own.contains(namespace)).map(policy).collect()
 }
 
 /// The name of the marker's Gateway; in an installation's namespace, where other scenarios have theirs, it
@@ -181,20 +203,22 @@ pub fn marker(
             MARKER_TIMEOUT + revision) } } },
     });
     let mut destination = json!({ "host": host, "port": { "number": MARKER_PORT } });
-    let mut path = CLUSTER_PATH;
+    let mut routes = Vec::new();
     if let Some(address) = canary {
         let subset = format!("r{revision}");
         entry["endpoints"] = json!([{ "address": address, "labels": { CANARY_LABEL: subset } }]);
         rule["subsets"] = json!([{ "name": subset, "labels": { CANARY_LABEL: subset } }]);
         destination["subset"] = subset.into();
-        path = CANARY_PATH;
+        routes.push(json!({ "match": [{ "uri": { "exact": CANARY_PATH } }], "route": [{ "destination": destination }] }));
     }
-    // A route leads to the cluster, because istiod may send gateways only the clusters of their routes (istio.io/istio,
-    // pilot/pkg/features, `PILOT_FILTER_GATEWAY_CLUSTER_CONFIG`).
-    let routes = [
-        json!({ "match": [{ "uri": { "exact": path } }], "route": [{ "destination": destination }] }),
-        json!({ "directResponse": { "status": 200, "body": { "string": host } } }),
-    ];
+    // The proxy answers itself, by an injected fault and not by a direct response: an EnvoyFilter of the whole mesh may merge a
+    // retry policy into every route, which makes a route of a direct response too, without a cluster, and the proxy then rejects
+    // all routes. And the route leads to the cluster because istiod may send gateways only the clusters of their routes
+    // (istio.io/istio, pilot/pkg/features, `PILOT_FILTER_GATEWAY_CLUSTER_CONFIG`).
+    routes.push(json!({
+        "fault": { "abort": { "percentage": { "value": 100.0 }, "httpStatus": 200 } },
+        "route": [{ "destination": destination }],
+    }));
     let route = json!({
         "hosts": [host],
         "exportTo": context.places.of_proxies(),

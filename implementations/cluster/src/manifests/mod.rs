@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use meshproof_model::Resource;
 use serde_json::{Map, Value, json};
 
+use crate::access_logs::AccessLogs;
 use crate::owned;
 use crate::places::Places;
 use crate::pull_secrets::PullSecret;
@@ -37,6 +38,10 @@ pub struct Injection {
     pub discovery: BTreeMap<String, String>,
     /// When proxy images are pulled, unless the run says so.
     pub pull_policy: String,
+    /// Whether a policy of the whole mesh allows only some requests, so that the run allows its own.
+    pub allows_only_some: bool,
+    /// Where proxies write access logs; or why what they write cannot be read.
+    pub access_logs: Result<AccessLogs, String>,
 }
 
 impl Default for Injection {
@@ -46,6 +51,8 @@ impl Default for Injection {
             value: "enabled".to_owned(),
             discovery: BTreeMap::new(),
             pull_policy: "IfNotPresent".to_owned(),
+            allows_only_some: false,
+            access_logs: Ok(AccessLogs::default()),
         }
     }
 }

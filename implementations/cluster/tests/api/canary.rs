@@ -120,7 +120,7 @@ async fn a_change_that_no_canary_shows_is_skipped_before_anything_is_applied() {
     let secret = manifest::read("t", yaml, "default").unwrap();
     let applied = begun.instance.change(&ConfigChange { apply: secret, delete: Vec::new() }).await;
     let Err(TargetError::Unable(words)) = applied else { panic!() };
-    assert!(words.starts_with("a proof") && words.contains("portforward"), "{words}");
+    assert!(words.starts_with("nothing shows") && words.contains("portforward"), "{words}");
     assert!(!begun.cluster.lock().unwrap().objects.keys().any(|path| path.ends_with("/secrets/c")));
     for answer in [
         begun.instance.set_running("istio-egressgateway", false).await,

@@ -41,9 +41,14 @@ pub(crate) struct FakeCluster {
     pub(crate) canary_is_dead: bool,
     /// istiod writes a distribution status, which becomes true after this number of reads.
     pub(crate) unreconciled: Option<usize>,
+    /// How proxies write a line of their access log; by default in Istio's text format.
+    pub(crate) line: Option<LogLine>,
     /// The programs that were run, by pod.
     pub(crate) run: Vec<(String, Vec<String>)>,
 }
+
+/// Makes a line of a host, a User-Agent and a status.
+pub(crate) type LogLine = fn(&str, &str, u16) -> String;
 
 /// By which means a proxy's dump can be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,7 +189,7 @@ impl FakeCluster {
             status = if host.contains("marker") || host == "edition.cnn.com" { 200 } else { 502 };
             // Requests from outside the mesh go to the gateway.
             let logs = if pod == "meshproof-probe-1" { "istio-egressgateway-1" } else { pod };
-            self.write(logs, &log_line(host, &agent, status));
+            self.write(logs, &self.line.unwrap_or(log_line)(host, &agent, status));
         }
         let trace = trace(status);
         Reply::switch(async move |mut channels: Channels| {
@@ -213,7 +218,7 @@ impl FakeCluster {
         let routed = known("VirtualService", "meshproof-marker", "/hosts/0");
         match path {
             _ if self.stuck || self.lag > 0 || self.canary_is_dead => "\n404\n".to_owned(),
-            "/" if routed => format!("{host}\n200\n"),
+            "/" if routed => "fault filter abort\n200\n".to_owned(),
             "/" if of_sidecar => SERVER.to_owned(),
             "/canary" if routed => {
                 let rule = self.objects.values().find(|o| o["kind"] == "DestinationRule").unwrap();
@@ -270,8 +275,8 @@ impl FakeCluster {
             { "dynamic_active_secrets": roots },
             { "dynamic_active_clusters": [cluster(host), cluster(of_sidecar)] },
             { "dynamic_route_configs": [{ "route_config": { "virtual_hosts": [
-                { "domains": [format!("{host}:18999"), host], "routes": [{ "direct_response": { "status":
-                    200 } }] }] } }] },
+                { "domains": [format!("{host}:18999"), host], "routes": [{ "route": { "cluster": "c" },
+                    "typed_per_filter_config": { "envoy.filters.http.fault": {} } }] }] } }] },
         ] })
     }
 }
@@ -296,7 +301,7 @@ const GROUPS: [(&str, &[&str]); 3] = [
         "networking.istio.io",
         &["destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices"],
     ),
-    ("security.istio.io", &["peerauthentications"]),
+    ("security.istio.io", &["authorizationpolicies", "peerauthentications"]),
     ("telemetry.istio.io", &["telemetries"]),
 ];
 

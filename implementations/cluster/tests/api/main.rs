@@ -14,5 +14,6 @@ mod refusals;
 mod retries;
 mod server;
 mod service;
+mod settings;
 mod streams;
 mod watches;

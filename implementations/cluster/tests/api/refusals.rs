@@ -117,6 +117,23 @@ async fn what_another_policy_of_the_cluster_refuses_is_the_environments_fault() 
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_does_not_answer_is_named_with_what_serves_it() {
+    let webhook = |name: &str| {
+        format!(
+            "Internal error occurred: failed calling webhook \"{name}\": failed to call webhook: Post \
+             \"https://istiod.istio-system.svc:443/validate?timeout=10s\": no endpoints available for service \"istiod\""
+        )
+    };
+    let (error, _) = applied(&gateway(), 500, "InternalError", &webhook("rev.validation.istio.io")).await;
+    insta::assert_snapshot!(error.to_string());
+    assert!(matches!(error.blame(), TargetError::Environment(_)));
+    let (error, _) = applied(&gateway(), 500, "InternalError", &webhook("validate.kyverno.svc-fail")).await;
+    let words = error.to_string();
+    assert!(words.contains("validate.kyverno.svc-fail") && !words.contains("istiod serves it"), "{words}");
+    assert!(!words.contains("the API server cannot be used"), "{words}");
+}
+
 #[tokio::test]
 async fn refused_credentials_are_reported_with_how_to_renew_them() {
     let (error, asked) = applied(&gateway(), 401, "Unauthorized", "Unauthorized").await;

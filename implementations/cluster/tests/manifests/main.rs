@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
+mod needs_embedded;
 mod typed;
 mod validation;
 
@@ -18,12 +19,15 @@ use meshproof_harness::external::{
 };
 use meshproof_harness::manifest;
 use meshproof_harness::scenario::Scenario;
-use meshproof_harness::topology::service_host;
+use meshproof_harness::topology::{Topology, service_host};
 use meshproof_model::Resource;
 use meshproof_nginx::PodService;
 use meshproof_scenarios::ALL;
+use serde_json::Value;
 
 const RUN: &str = "20260102-030405-abcd";
+/// The seat whose names snapshots have.
+const SEAT: &str = "seat";
 const ROOTS: &str = "-----BEGIN CERTIFICATE-----\nthe suite's public CA\n-----END CERTIFICATE-----\n";
 
 struct ScenarioManifests {
@@ -55,9 +59,8 @@ impl ScenarioManifests {
     }
 
     /// Everything that is applied before the document begins.
-    fn base(&self, scenario: &Scenario) -> Vec<Resource> {
+    fn base(&self, topology: &Topology) -> Vec<Resource> {
         let context = self.context();
-        let topology = &scenario.topology;
         let mut made = namespaces(&context, "2026-01-02T03:04:05Z", ROOTS);
         made.extend(mesh::access_logs(&context, &topology.gateways));
         made.extend([
@@ -107,7 +110,7 @@ fn everything() -> Vec<(String, Vec<Resource>)> {
     for scenario in ALL.iter() {
         for configuration in &scenario.catalogue.configurations {
             let world = ScenarioManifests::of(scenario, &configuration.id);
-            let mut resources = world.base(scenario);
+            let mut resources = world.base(scenario.topology_of(&configuration.id));
             for (_, yaml) in scenario.fixtures.manifests() {
                 resources.extend(world.fixture(yaml));
             }
@@ -152,23 +155,140 @@ fn external(world: &ScenarioManifests) -> Vec<Resource> {
 
 #[test]
 fn everything_applied_before_a_document_begins() {
+    for (name, topology) in topologies() {
+        let world = ScenarioManifests::with(SEAT, Settings::default(), Injection::default());
+        insta::assert_snapshot!(format!("base-{name}"), redacted(&world, &world.base(topology)));
+    }
+}
+
+/// Each topology that a scenario has, once, named after its parts.
+fn topologies() -> BTreeMap<String, &'static Topology> {
+    let mut all: BTreeMap<String, &Topology> = BTreeMap::new();
     for scenario in ALL.iter() {
         for configuration in &scenario.catalogue.configurations {
-            let world = ScenarioManifests::of(scenario, &configuration.id);
-            let name = format!("base-{}-{}", scenario.id(), configuration.id);
-            insta::assert_snapshot!(name, yaml(&world.base(scenario)));
+            let topology = scenario.topology_of(&configuration.id);
+            let workloads = topology.workloads.iter().map(|w| w.name.as_str());
+            let gateways = topology.gateways.iter().map(|g| g.name.as_str());
+            let services = topology.services.iter().map(|s| s.name.as_str());
+            let name: Vec<&str> = workloads.chain(gateways).chain(services).collect();
+            let known = all.entry(name.join("-")).or_insert(topology);
+            assert_eq!(
+                format!("{known:?}"),
+                format!("{topology:?}"),
+                "two topologies have the same parts: {}",
+                scenario.id()
+            );
+        }
+    }
+    all
+}
+
+/// What the cluster changes in each document: one line per field that the document does not have or has with another value. Moving
+/// to the scenario's namespaces, its labels and its visibility are the same for every resource, and
+/// [`every_resource_of_a_document_moves_alike`] holds them.
+#[test]
+fn the_documents_resources_as_they_are_applied() {
+    for scenario in ALL.iter() {
+        let world = ScenarioManifests::with(SEAT, Settings::default(), Injection::default());
+        let mut text = String::new();
+        for (stem, yaml) in scenario.fixtures.manifests() {
+            let changes =
+                documented(yaml).iter().map(|document| changes(&world, document)).collect::<String>();
+            if !changes.is_empty() {
+                let _infallible = write!(text, "# {stem}\n{changes}");
+            }
+        }
+        insta::assert_snapshot!(format!("documents-{}", scenario.id()), places_redacted(&world, &text));
+    }
+}
+
+fn documented(yaml: &str) -> Vec<Resource> {
+    manifest::read("fixture", yaml, "default").unwrap()
+}
+
+/// The fields that a document's resource has otherwise when it is applied.
+fn changes(world: &ScenarioManifests, document: &Resource) -> String {
+    let mut text = String::new();
+    for applied in world.fixture(&manifest::to_yaml(document)) {
+        let (before, after) = (fields(&document.0), fields(&applied.0));
+        let mut changed = String::new();
+        for (path, value) in &after {
+            if before.get(path) != Some(value) && !is_uniform(path) {
+                let _infallible = writeln!(changed, "  {path}: {value}");
+            }
+        }
+        for path in before.keys().filter(|path| !after.contains_key(*path) && !is_uniform(path)) {
+            let _infallible = writeln!(changed, "  {path}: (removed)");
+        }
+        if !changed.is_empty() {
+            let _infallible = write!(text, "{} {}\n{changed}", applied.kind(), applied.name());
+        }
+    }
+    text
+}
+
+fn is_uniform(path: &str) -> bool {
+    ["/metadata/namespace", "/metadata/labels/", "/spec/exportTo/"].iter().any(|part| path.starts_with(part))
+}
+
+/// The scalars of a value by their paths.
+fn fields(value: &Value) -> BTreeMap<String, Value> {
+    fn collect(value: &Value, path: &str, all: &mut BTreeMap<String, Value>) {
+        match value {
+            Value::Object(object) => {
+                object.iter().for_each(|(key, value)| collect(value, &format!("{path}/{key}"), all));
+            }
+            Value::Array(list) => {
+                list.iter().enumerate().for_each(|(n, value)| collect(value, &format!("{path}/{n}"), all));
+            }
+            scalar => drop(all.insert(path.to_owned(), scalar.clone())),
+        }
+    }
+    let mut all = BTreeMap::new();
+    collect(value, "", &mut all);
+    all
+}
+
+#[test]
+fn every_resource_of_a_document_moves_alike() {
+    for scenario in ALL.iter() {
+        let world = ScenarioManifests::with(SEAT, Settings::default(), Injection::default());
+        for (stem, yaml) in scenario.fixtures.manifests() {
+            for resource in world.fixture(yaml) {
+                let what = format!("{}/{stem}: {}", scenario.id(), resource.id());
+                for (key, value) in &world.labels {
+                    assert_eq!(resource.0["metadata"]["labels"][key], *value, "{what}");
+                }
+                let seen_by = resource.spec()["exportTo"].as_array().into_iter().flatten();
+                for namespace in seen_by.filter_map(Value::as_str) {
+                    let own = namespace == "." || world.places.of_proxies().contains(&namespace);
+                    assert!(own, "{what} is visible in {namespace}");
+                }
+                let visible = resource.spec().get("exportTo").is_some();
+                let shared = matches!(resource.kind(), "ServiceEntry" | "VirtualService" | "DestinationRule");
+                assert_eq!(visible, shared, "{what}");
+            }
         }
     }
 }
 
-#[test]
-fn the_documents_resources_as_they_are_applied() {
-    for scenario in ALL.iter() {
-        let world = ScenarioManifests::of(scenario, &scenario.catalogue.configurations[0].id);
-        for (stem, text) in scenario.fixtures.manifests() {
-            insta::assert_snapshot!(format!("{}-{stem}", scenario.id()), yaml(&world.fixture(text)));
+/// The YAML without what every resource has: the run's labels, and its namespaces by their purpose.
+fn redacted(world: &ScenarioManifests, resources: &[Resource]) -> String {
+    let bare = resources.iter().map(|resource| {
+        let mut resource = resource.clone();
+        if let Some(labels) = resource.0["metadata"]["labels"].as_object_mut() {
+            labels.retain(|key, _| !world.labels.contains_key(key));
         }
-    }
+        resource
+    });
+    places_redacted(world, &yaml(&bare.collect::<Vec<_>>()))
+}
+
+fn places_redacted(world: &ScenarioManifests, text: &str) -> String {
+    let [applications, gateways] = world.places.of_proxies();
+    text.replace(applications, "APPLICATIONS")
+        .replace(gateways, "GATEWAYS")
+        .replace(world.places.outside(), "OUTSIDE")
 }
 
 /// The marker for proxies without a dump.
@@ -194,7 +314,7 @@ fn live() -> Vec<(String, Vec<Resource>)> {
         for configuration in &scenario.catalogue.configurations {
             let world =
                 ScenarioManifests { live: true, ..ScenarioManifests::of(scenario, &configuration.id) };
-            let mut resources = world.base(scenario);
+            let mut resources = world.base(scenario.topology_of(&configuration.id));
             for (_, yaml) in scenario.fixtures.manifests() {
                 resources.extend(world.fixture(yaml));
             }
@@ -206,9 +326,11 @@ fn live() -> Vec<(String, Vec<Resource>)> {
 
 #[test]
 fn a_live_run_as_it_is_applied() {
-    for (name, resources) in live() {
-        insta::assert_snapshot!(format!("live-{name}"), yaml(&resources));
-    }
+    let scenario = ALL.iter().find(|s| s.id() == "egress-gateway-simple").unwrap();
+    let world = ScenarioManifests { live: true, ..ScenarioManifests::of(scenario, "simple") };
+    let mut resources = world.base(scenario.topology_of("simple"));
+    resources.extend(scenario.fixtures.manifests().into_iter().flat_map(|(_, yaml)| world.fixture(yaml)));
+    insta::assert_snapshot!(redacted(&world, &resources));
 }
 
 #[test]
@@ -279,7 +401,7 @@ fn nothing_is_applied_outside_the_scenarios_own_namespaces() {
     for scenario in ALL.iter() {
         for configuration in &scenario.catalogue.configurations {
             let world = ScenarioManifests::of(scenario, &configuration.id);
-            let mut resources = world.base(scenario);
+            let mut resources = world.base(scenario.topology_of(&configuration.id));
             for (_, text) in scenario.fixtures.manifests() {
                 resources.extend(world.fixture(text));
             }

@@ -4,6 +4,7 @@ mod accounts;
 mod bytes;
 mod calls;
 mod chains;
+mod documents;
 mod entries;
 mod hops;
 mod identities;
@@ -339,6 +340,7 @@ fn every_saboteur_is_shown_at_work() {
         include_str!("saboteurs/bytes.rs"),
         include_str!("saboteurs/calls.rs"),
         include_str!("saboteurs/chains.rs"),
+        include_str!("saboteurs/documents.rs"),
         include_str!("saboteurs/entries.rs"),
         include_str!("saboteurs/hops.rs"),
         include_str!("saboteurs/identities.rs"),
@@ -349,7 +351,18 @@ fn every_saboteur_is_shown_at_work() {
         text.push_str(source);
     }
     // Shown by the unit tests beside them, and by the plan's own tests of its mutations.
-    let elsewhere = ["allow-any", "most-specific-route", "catch-all-does-not-stop", "last-rule-wins"];
+    let elsewhere = [
+        "allow-any",
+        "most-specific-route",
+        "catch-all-does-not-stop",
+        "last-rule-wins",
+        "block-unknown-destinations",
+        "registry-only-blocks-services",
+        "subsets-ignored",
+        "paths-ignored",
+        "strict-without-policy",
+        "selector-not-required",
+    ];
     let unshown: BTreeSet<&str> = Variant::saboteurs()
         .filter(|s| s.placement().is_none())
         .map(Variant::name)

@@ -184,7 +184,7 @@ pub(super) fn access_log() -> Fact {
             response_code_details: Some("via_upstream".to_owned()),
             ..LogFields::default()
         }),
-        unreadable: None,
+        ..AccessLog::default()
     })
 }
 

@@ -3,6 +3,7 @@
 mod accounts;
 mod bytes;
 mod chains;
+mod documents;
 mod entries;
 mod external;
 mod forged_hop;
@@ -53,6 +54,7 @@ pub(super) const TABLES: &[&[Definition]] = &[
     isolation::TABLE,
     forged_hop::TABLE,
     repeats::TABLE,
+    documents::TABLE,
     bytes::TABLE,
     entries::TABLE,
 ];
