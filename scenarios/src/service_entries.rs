@@ -58,7 +58,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         Placement::Sidecar => {
             &["entries", "original-destination", "wildcard-at-sidecar", "delegate-at-sidecar"]
         }
-        _ => {
+        Placement::EgressGateway | Placement::IngressGateway => {
             &["entries", "egress-gateway", "routes-at-gateway", "wildcard-at-gateway", "delegate-at-gateway"]
         }
     })

@@ -42,7 +42,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.deploy_externals(servers::all(mesh, &clients)?).await?;
     mesh.apply(match placement {
         Placement::Sidecar => &["servers", "routes-at-sidecar"],
-        _ => &["servers", "egress-gateway", "routes-at-gateway"],
+        Placement::EgressGateway | Placement::IngressGateway => {
+            &["servers", "egress-gateway", "routes-at-gateway"]
+        }
     })
     .await?;
     let [postgres, orders, stock, replica] = [DATABASES, ORDERS, STOCK, REPLICA].map(|h| mesh.external(h));

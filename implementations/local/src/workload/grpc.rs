@@ -35,7 +35,12 @@ struct Heard {
 pub(super) async fn call(sender: &mut Sender, target: Target, call: Call) -> Result<Answered, Unanswered> {
     let (messages, mut queue) = mpsc::unbounded_channel::<Bytes>();
     let mut request = request(target, true, &Interim::default())?;
-    let body = stream::poll_fn(move |cx| queue.poll_recv(cx).map(|next| next.map(|b| Ok(Frame::data(b)))));
+    // The stream of a call that is cancelled has no end: an end that is sent before the reset would complete the call.
+    let endless = call.cancels.then(|| messages.clone());
+    let body = stream::poll_fn(move |cx| {
+        let _kept_open = &endless;
+        queue.poll_recv(cx).map(|next| next.map(|b| Ok(Frame::data(b))))
+    });
     *request.body_mut() = BodyExt::boxed_unsync(StreamBody::new(body));
     let mut unsent = call.messages.iter();
     // The server may answer only when it has heard something.

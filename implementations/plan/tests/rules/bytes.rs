@@ -15,12 +15,12 @@ fn entry(name: &str, port: u16, protocol: &str, address: Option<&str>) -> String
 }
 
 /// `sleep` dials port 5432 of any host, and of these addresses.
-fn world(addresses: &[&str]) -> World {
+fn world(addresses: &[IpAddr]) -> World {
     let mut world = World::new();
     let sleep = &mut world.proxies[0];
     sleep.outbound.push((5432, at(9_532)));
     for (place, address) in (9_600..).zip(addresses) {
-        sleep.addressed.push((address.parse::<IpAddr>().unwrap(), 5432, at(place)));
+        sleep.addressed.push((*address, 5432, at(place)));
     }
     world
 }
@@ -28,13 +28,13 @@ fn world(addresses: &[&str]) -> World {
 fn chains(world: &World, yaml: &str, bind: u16) -> Vec<FilterChain> {
     let plan = world.resolve(yaml).plan;
     let listener = plan.proxy(SLEEP).listeners.iter().find(|l| l.bind == at(bind));
-    listener.unwrap().chains.clone()
+    listener.expect("a listener").chains.clone()
 }
 
 fn tcp(chains: &[FilterChain]) -> Vec<(Transport, &str)> {
     let cluster = |chain: &FilterChain| match &chain.action {
         Action::Tcp { cluster } => (chain.matches.transport, cluster.clone()),
-        other => panic!("{other:?}"),
+        Action::TcpWeighted(_) | Action::Http(_) => panic!("{chain:?}"),
     };
     let all: Vec<_> = chains.iter().map(cluster).collect();
     all.into_iter().map(|(transport, cluster)| (transport, &*cluster.leak())).collect()
@@ -58,7 +58,12 @@ fn services_of_one_port_are_distinguished_by_their_addresses() {
         + &entry("second", 5432, "TCP", Some("2001:db8::2"))
         + &entry("wide", 5432, "TCP", Some("10.1.0.0/16")).replace("DNS", "NONE")
         + &entry("rest", 5432, "TCP", None);
-    let world = world(&["10.0.0.1", "2001:db8::2", "10.1.2.3", "10.9.9.9"]);
+    let world = world(&[
+        IpAddr::from([10, 0, 0, 1]),
+        IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2]),
+        IpAddr::from([10, 1, 2, 3]),
+        IpAddr::from([10, 9, 9, 9]),
+    ]);
     for (bind, host) in [(9_600, "first"), (9_601, "second"), (9_602, "wide"), (9_603, "rest")] {
         let chains = chains(&world, &yaml, bind);
         assert_eq!(tcp(&chains), [(Transport::Any, &*format!("outbound|5432||{host}.example"))], "{host}");
@@ -74,7 +79,7 @@ fn of_two_services_without_an_address_the_older_takes_the_port() {
 
 #[test]
 fn an_address_that_no_service_has_is_passed_on() {
-    let chains = chains(&world(&["192.0.2.9"]), "", 9_600);
+    let chains = chains(&world(&[IpAddr::from([192, 0, 2, 9])]), "", 9_600);
     assert_eq!(tcp(&chains), [(Transport::Any, "PassthroughCluster")]);
 }
 

@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SERVER};
 use http::request::Parts;
 use http::{Response, Version};
 use http_body_util::{BodyExt, Empty, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use meshproof_harness::digest::Sum;
 use meshproof_harness::grpc;
 use meshproof_model::{Header, ServerAnswer};
@@ -114,6 +114,10 @@ impl Call {
                     Err(_) => return self.cancelled(),
                 }
             }
+        }
+        // hyper ends the body of a stream that was reset with CANCEL as if its client had ended it.
+        if !body.is_end_stream() {
+            return self.cancelled();
         }
         let (bytes, digest, late) = (self.heard.bytes, self.heard.digest(), self.late);
         let trailers = HeaderMap::from_iter([(STATUS, HeaderValue::from_static(grpc::OK))]);

@@ -31,12 +31,12 @@ pub(super) async fn converse(
         let mut piece = [0; 256];
         let read = stream.read(&mut piece).await?;
         opening.extend_from_slice(&piece[..read]);
-        match protocol.recognise(&opening) {
-            Some(recognised) => break recognised,
-            None if read == 0 || opening.len() > MAX_OPENING || !protocol.may_begin(&opening) => {
-                return Ok(());
-            }
-            None => {}
+        // A database closes the connection of a client that speaks something else.
+        if read == 0 || opening.len() > MAX_OPENING || !protocol.may_begin(&opening) {
+            return Ok(());
+        }
+        if let Some(recognised) = protocol.recognise(&opening) {
+            break recognised;
         }
     };
     let record = begin(site, &token);

@@ -8,7 +8,7 @@ use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_local::external::{RunningService, start_embedded};
 use meshproof_local::workload::{Route, WorkloadClient};
-use meshproof_model::{Connection, Fact, ServerRequest};
+use meshproof_model::{Connection, ServerRequest};
 use meshproof_plan::model::{ChainMatch, NameCheck, Origination, ServerName, UpstreamTls};
 
 use crate::support::plans;
@@ -67,10 +67,7 @@ async fn talk(saboteur: Option<&str>, protocol: TcpProtocol, conversation: Conve
     let (requests, connections) = store.with(|all| {
         let requests =
             all.iter().filter_map(|e| Some((format!("{:?}", e.side), e.fact.as_request()?.clone())));
-        let connections = all.iter().filter_map(|e| match &e.fact {
-            Fact::Connection(connection) => Some(connection.clone()),
-            _ => None,
-        });
+        let connections = all.iter().filter_map(|e| e.fact.as_connection().cloned());
         (requests.collect(), connections.collect())
     });
     Seen { conversed: exchange.last_response().is_some(), requests, connections, lines }
