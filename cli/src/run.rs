@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use meshproof_harness::external::ExternalChoice;
+use meshproof_harness::certificates::Authority;
+use meshproof_harness::external::{ExternalChoice, PrivateKeyPem};
 use meshproof_harness::mesh::RUNS_UNTIL_STOPPED;
+use meshproof_harness::run_folder;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
 use meshproof_harness::traffic::Traffic;
@@ -65,12 +67,16 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
             return Ok(exit::ERROR);
         }
     }
+    // Several control planes of one cluster: the first is the one in force, and the others must keep what it fulfils.
+    let is_upgrade = args.targets.iter().all(|target| meshproof_targets::is_cluster(target));
+    let baseline = is_upgrade.then(|| folders.remove(0));
     let comparison = args::Compare {
         reports: folders,
+        baseline,
         html: Some(args.out.join("comparison.html")),
         ..args::Compare::default()
     };
-    compare(&comparison)?;
+    codes.push(compare(&comparison)?);
     // A failed implementation is a stronger result than an error at another one.
     let worst = codes.iter().find(|code| **code == exit::FAILED).or_else(|| codes.iter().max());
     Ok(worst.copied().unwrap_or(exit::ERROR))
@@ -192,6 +198,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
         timeouts,
         work: std::env::temp_dir(),
         fixtures: args.fixtures.clone(),
+        public: args.cluster.ca.as_deref().map(kept_authority).transpose()?,
         events: Arc::new(move |event| {
             if let Some(log) = &log {
                 log.on(&event);
@@ -238,6 +245,23 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
         .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
     answer(&String::from_utf8_lossy(&text));
     written.missing.map_or(Ok(report), |words| Err(Refusal::Environment(words)))
+}
+
+/// The authority that a file keeps, which is created where there is none.
+fn kept_authority(file: &Path) -> Result<Arc<Authority>, Refusal> {
+    let unusable = |reason: String| Refusal::Usage(format!("--ca {}: {reason}", file.display()));
+    if !file.exists() {
+        let authority = Authority::public().map_err(|e| Refusal::Environment(e.to_string()))?;
+        run_folder::write_private(file, &authority.to_keep().0).map_err(|e| unusable(e.to_string()))?;
+        complain(&format!(
+            "note: {} has a new authority. Mount its certificate, and not its key, over the authorities of the installed \
+             gateways, and keep the file for later runs",
+            file.display()
+        ));
+        return Ok(Arc::new(authority));
+    }
+    let text = PrivateKeyPem(std::fs::read_to_string(file).map_err(|e| unusable(e.to_string()))?);
+    Ok(Arc::new(Authority::kept(&text).map_err(unusable)?))
 }
 
 /// Whether a file in the folder replaces a built-in manifest of the selection.
@@ -374,6 +398,7 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     if put.gateways == args::Gateways::Installed {
         words.push(format!("--gateways installed --gateway-namespace {}", quoted(&put.gateway_namespace)));
     }
+    words.extend(put.ca.iter().map(|file| format!("--ca {}", quoted(&file.display().to_string()))));
     words.extend(
         put.images.iter().map(|(key, image)| format!("--image {}", quoted(&format!("{key}={image}")))),
     );

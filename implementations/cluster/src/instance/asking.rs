@@ -32,7 +32,7 @@ impl ClusterInstance {
         let client = self.proxy(workload).filter(|p| !p.is_gateway).and_then(ScenarioProxy::client);
         let client = client.ok_or_else(|| environment(format!("the scenario has no workload {workload}")))?;
         let host = host_of(&request.url)?;
-        let address = self.dialled(&host);
+        let address = self.dialled_by(workload, &host);
         self.curl(&client, request, address.as_deref(), None).await
     }
 
