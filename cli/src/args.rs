@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use meshproof_harness::traffic::{Budget, Traffic};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::exit::Refusal;
+use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::timeouts::{Timeout, UnknownTimeout};
 use meshproof_model::Level;
 use meshproof_model::verification::Severity;
+use meshproof_render::compare::ComparisonFormat;
 use meshproof_render::formats::Format;
 use meshproof_render::terminal::{Colour, Detail};
 use meshproof_render::verification::VerificationFormat;
@@ -38,9 +40,9 @@ Examples:
 
 Exit codes:
   0  every MUST passed
-  1  a MUST failed or is inconclusive
+  1  a MUST failed or is inconclusive, an expected failure passed, or a comparison found a regression
   2  the command line is wrong
-  3  the environment or the suite is at fault, or no check was executed";
+  3  the environment or the suite is at fault, the run was interrupted, or no check (or fewer than asked for) was judged";
 
 /// When colours are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -83,6 +85,8 @@ pub enum Command {
     Report(Render),
     /// Compare reports: show which checks differ, and the first difference in their evidence
     Compare(Compare),
+    /// Write a static site of many reports: which implementation keeps which promise, in which version
+    Site(Site),
     /// Merge the reports of a run's shards into one report
     Merge(Merge),
     /// Print a script that completes the command line in a shell, or with --man the man page
@@ -141,6 +145,16 @@ pub struct Run {
     /// Exit with 3 if fewer than this number of checks were judged: a run that asks less than it should must not pass
     #[arg(long, value_name = "N")]
     pub min_checks: Option<usize>,
+    /// Exit with 3 unless these were judged: SCENARIO, SCENARIO:CONFIGURATION, SCENARIO/CHECK or
+    /// SCENARIO:CONFIGURATION/CHECK; can be repeated
+    #[arg(long, value_name = "CHECKS")]
+    pub must_ask: Vec<String>,
+    /// Use this profile of meshproof.toml [default: the profile `default`, if there is one]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Read profiles from this file [default: meshproof.toml in the working directory, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print what would run, one check per line; run nothing
     #[arg(long)]
     pub list: bool,
@@ -215,6 +229,9 @@ impl Default for Run {
             jobs: None,
             fail_fast: false,
             min_checks: None,
+            must_ask: Vec::new(),
+            profile: None,
+            config: None,
             list: false,
             last_failed: false,
             repeat: None,
@@ -295,8 +312,8 @@ pub struct Explain {
 /// `meshproof plan`.
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// A file of Kubernetes resources in YAML, `-` for standard input; can be repeated. Services without pods, gateways and
-    /// sidecars that the files lack are made up
+    /// A file of Kubernetes resources in YAML, `-` for standard input; can be repeated. The plan adds what the files lack: a pod
+    /// for each Service, a workload `sleep` with a sidecar, and in the text form the Services of gateways
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// How to print the plan
@@ -307,7 +324,9 @@ pub struct Plan {
 /// `meshproof plan --format`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum PlanFormat {
-    /// A tree
+    /// A tree with one branch per proxy: its listeners by port, the routes of each by host, and its clusters. `fallthrough` is
+    /// where a connection goes that no other rule takes; `forward` names clusters with their weights, and `retry` the conditions and
+    /// the number of attempts
     Text,
     /// JSON, in a form that can be compared with what istiod sends its proxies
     Json,
@@ -473,20 +492,29 @@ impl From<FailOn> for Level {
 /// `meshproof compare`.
 #[derive(Debug, Default, Args)]
 pub struct Compare {
-    /// The reports: each is a report.json, or the folder that a run wrote it to
-    #[arg(required = true, value_name = "REPORT")]
-    pub reports: Vec<PathBuf>,
+    /// The reports: each is a report.json, or the folder that a run wrote it to. NAME=REPORT calls it NAME in the comparison
+    #[arg(required = true, value_name = "[NAME=]REPORT", value_parser = named)]
+    pub reports: Vec<NamedReport>,
     /// Mark regressions and fixes relative to this report; with a regression the exit code is 1. A check that passed in the
     /// baseline and is now skipped, missing or an error is lost, which is a regression
-    #[arg(long, value_name = "REPORT")]
-    pub baseline: Option<PathBuf>,
+    #[arg(long, value_name = "[NAME=]REPORT", value_parser = named)]
+    pub baseline: Option<NamedReport>,
     /// Accept that checks are lost: SCENARIO, SCENARIO:CONFIGURATION, SCENARIO/CHECK or SCENARIO:CONFIGURATION/CHECK; can be
     /// repeated
     #[arg(long, value_name = "CHECKS", requires = "baseline")]
     pub allow_lost: Vec<String>,
-    /// Print JSON
+    /// How to print the comparison: text, markdown, junit, json or html [default: text]
+    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    pub format: Option<ComparisonFormat>,
+    /// Print JSON; the same as --format json
     #[arg(long)]
     pub json: bool,
+    /// Also write the comparison in this format to this file, for example `junit=comparison.xml`; can be repeated
+    #[arg(long = "write", value_name = "FORMAT=FILE", value_parser = written_comparison)]
+    pub write: Vec<(ComparisonFormat, PathBuf)>,
+    /// Exit with 3 if fewer than this number of checks were judged in every report
+    #[arg(long, value_name = "N")]
+    pub min_checks: Option<usize>,
     /// Also write the comparison as an HTML page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -494,8 +522,48 @@ pub struct Compare {
     #[arg(long, requires = "html")]
     pub no_evidence: bool,
     /// Also show checks that do not differ
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "format"])]
     pub all: bool,
+}
+
+/// A report, and what the user calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedReport {
+    /// The name, if the user gave one.
+    pub name: Option<String>,
+    /// The file or folder.
+    pub path: PathBuf,
+}
+
+/// `NAME=REPORT` or `REPORT`. A path that exists is a path, even with an equals sign in it.
+fn named(text: &str) -> Result<NamedReport, String> {
+    match text.split_once('=') {
+        Some((name, path)) if !std::path::Path::new(text).exists() => {
+            if name.trim().is_empty() || path.is_empty() {
+                return Err("expected NAME=REPORT, for example before=meshproof-report".to_owned());
+            }
+            Ok(NamedReport { name: Some(name.to_owned()), path: PathBuf::from(path) })
+        }
+        Some(_) | None => Ok(NamedReport { name: None, path: PathBuf::from(text) }),
+    }
+}
+
+fn written_comparison(text: &str) -> Result<(ComparisonFormat, PathBuf), String> {
+    let (format, file) =
+        text.split_once('=').ok_or("expected FORMAT=FILE, for example junit=comparison.xml")?;
+    Ok((format.parse()?, PathBuf::from(file)))
+}
+
+/// `meshproof site`.
+#[derive(Debug, Args)]
+pub struct Site {
+    /// The reports to add: each is a report.json, or the folder that a run wrote it to. NAME=REPORT adds it to the history of
+    /// the implementation NAME
+    #[arg(value_name = "[NAME=]REPORT", value_parser = named)]
+    pub reports: Vec<NamedReport>,
+    /// The folder of the site. Reports that it has already stay in it
+    #[arg(long, value_name = "DIR", required = true)]
+    pub out: PathBuf,
 }
 
 /// `meshproof merge`.
@@ -639,6 +707,36 @@ pub enum Gateways {
     Installed,
 }
 
+/// Refuses options for clusters on a command line whose targets are all on this machine: they would have no effect. In the
+/// environment they do no harm.
+///
+/// # Errors
+/// There is such an option.
+pub(crate) fn only_for_clusters(command: &clap::Command, matches: &ArgMatches) -> Result<(), Refusal> {
+    let Some((name @ ("run" | "doctor"), given)) = matches.subcommand() else { return Ok(()) };
+    let targets: Vec<&String> = ["targets", "target"]
+        .into_iter()
+        .filter_map(|id| given.try_get_many::<String>(id).ok().flatten())
+        .flatten()
+        .collect();
+    if targets.iter().any(|target| meshproof_targets::is_cluster(target)) {
+        return Ok(());
+    }
+    let options = Connection::augment_args(Cluster::augment_args(clap::Command::new("cluster")));
+    let misplaced = options.get_arguments().find(|option| {
+        given.value_source(option.get_id().as_str()) == Some(clap::parser::ValueSource::CommandLine)
+    });
+    let Some(option) = misplaced.and_then(clap::Arg::get_long) else { return Ok(()) };
+    let targets = targets.iter().map(|t| t.as_str()).collect::<Vec<_>>().join(" and ");
+    let also =
+        if option == "image" { ". The image of nginx in a container is set with --nginx-image" } else { "" };
+    Err(Refusal::Usage(format!(
+        "--{option} is for a cluster, and the target is {targets}. Add --target cluster, or leave --{option} out{also}.\n\
+         `{} {name} --help` shows what each option is for",
+        command.get_name()
+    )))
+}
+
 impl Connection {
     /// Combined with the resources to create, as the options of the target.
     #[must_use]
@@ -664,9 +762,9 @@ impl Connection {
 /// `meshproof doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// The target to check [default: cluster]
-    #[arg(long, value_name = "TARGET")]
-    pub target: Option<String>,
+    /// The target to check, as for `run`
+    #[arg(long, value_name = "TARGET", default_value = "reference")]
+    pub target: String,
     /// The cluster to use.
     #[command(flatten)]
     pub connection: Connection,

@@ -88,12 +88,39 @@ pub fn as_text(scenarios: &[Scenario]) -> String {
         }
         for c in &s.checks {
             let control = if c.control { " (control)" } else { "" };
-            let _infallible =
-                writeln!(text, "  {:<6} {}{control}  [{}]", c.level.to_string(), s.check_id(c), c.section);
+            let only = if c.only_in.is_empty() {
+                String::new()
+            } else {
+                format!(" (only {})", c.only_in.join(", "))
+            };
+            let _infallible = writeln!(
+                text,
+                "  {:<6} {}{control}{only}  [{}]",
+                c.level.to_string(),
+                s.check_id(c),
+                c.section
+            );
         }
         text.push('\n');
     }
-    text
+    text + &totals(scenarios)
+}
+
+/// How many checks a whole run has: each configuration of a scenario has each of its checks, but for those that are for others.
+fn totals(scenarios: &[Scenario]) -> String {
+    let catalogues = || scenarios.iter().map(|s| &s.catalogue);
+    let configurations: usize = catalogues().map(|s| s.configurations.len()).sum();
+    let checks: usize = catalogues().map(|s| s.checks.len()).sum();
+    let asked: usize = catalogues()
+        .flat_map(|s| {
+            s.configurations.iter().map(move |k| s.checks.iter().filter(|c| c.is_in(&k.id)).count())
+        })
+        .sum();
+    format!(
+        "{} scenarios with {configurations} configurations and {checks} checks. A run asks {asked}: each check once in each of its \
+         configurations.\n",
+        scenarios.len()
+    )
 }
 
 /// Explains a scenario or a check.
@@ -153,7 +180,11 @@ fn explain_another(suite: Suite, id: &str, refusal: Refusal) -> Result<u8, Refus
 }
 
 fn explain_scenario(s: &Catalogue) -> String {
-    let mut text = format!("{}\n{}\n\ndocument: {}\n          {}\n\n", s.id, s.title, s.document, s.url);
+    let mut text = format!("{}\n{}\n\n", s.id, s.title);
+    if !s.proves.is_empty() {
+        let _infallible = writeln!(text, "{}\n", textwrap(&s.proves));
+    }
+    let _infallible = writeln!(text, "document: {}\n          {}\n", s.document, s.url);
     for c in &s.configurations {
         let _infallible = writeln!(text, "configuration {}: {}", c.id, c.title);
     }
@@ -161,6 +192,22 @@ fn explain_scenario(s: &Catalogue) -> String {
         let _infallible = writeln!(text, "\n{} {}\n  {}", c.level, s.check_id(c), c.requirement);
     }
     text
+}
+
+/// The paragraph in lines of at most 100 characters.
+fn textwrap(paragraph: &str) -> String {
+    const MOST: usize = 100;
+    let mut lines = vec![String::new()];
+    for word in paragraph.split_whitespace() {
+        let last = lines.len() - 1;
+        if lines[last].chars().count() + 1 + word.chars().count() > MOST {
+            lines.push(word.to_owned());
+        } else {
+            let gap = if lines[last].is_empty() { "" } else { " " };
+            lines[last].extend([gap, word]);
+        }
+    }
+    lines.join("\n")
 }
 
 fn explain_check(program: &str, s: &Catalogue, c: &Check) -> Result<String, Refusal> {
@@ -183,6 +230,10 @@ fn explain_check(program: &str, s: &Catalogue, c: &Check) -> Result<String, Refu
     if !features.is_empty() {
         let features = Feature::list(&features);
         row("features", &format!("skipped unless the implementation declares {features}"));
+    }
+    for (document, part) in meshproof_scenarios::documents::covered_by(&id) {
+        let says = part.says.as_deref().unwrap_or_default();
+        row("covers", &format!("{}, {}: {says}", document.title, part.place()));
     }
     let saboteurs = match KillMatrix::kept()?.noticed_by(&id) {
         Some(saboteurs) => saboteurs.join(", "),

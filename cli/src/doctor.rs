@@ -18,21 +18,12 @@ use crate::target::target;
 /// # Errors
 /// There is no such target, or it cannot be checked.
 pub fn command(args: &args::Doctor) -> Result<u8, Refusal> {
-    let name = args.target.as_deref().unwrap_or("cluster");
+    let name = args.target.as_str();
     let timeouts = default_timeouts(name);
     let options = args.connection.options(&args.cluster).of(name);
     if is_cluster(name) {
-        let unasked = |words: String| match &args.target {
-            Some(_) => words,
-            None => format!(
-                "{words}\nWithout --target, doctor checks a cluster. To check another target, use --target reference, \
-                 --target envoy or --target adapter:COMMAND"
-            ),
-        };
         let checked = runtime()?.block_on(cluster::doctor(&options, &timeouts));
-        let checked = checked
-            .map_err(|e| Refusal::Usage(unasked(e.to_string())))?
-            .map_err(|e| Refusal::Environment(unasked(e)))?;
+        let checked = checked.map_err(|e| Refusal::Usage(e.to_string()))?.map_err(Refusal::Environment)?;
         answer(&checked.text);
         return Ok(if checked.fit { exit::OK } else { exit::ERROR });
     }

@@ -57,6 +57,7 @@ pub fn as_json(event: &Event) -> Value {
             "duration_us": result.timing.total_us,
             "checks": result.checks.iter().map(|c| json!({ "check": c.id, "verdict": c.verdict })).collect::<Vec<_>>(),
         }),
+        Event::FolderKept { folder } => json!({ "event": "folder-kept", "folder": folder }),
         Event::Interrupted { reason } => json!({ "event": "interrupted", "reason": reason }),
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod adapter;
 pub mod args;
+mod authority;
 pub mod catalogue;
 pub mod cleanup;
 pub mod dictionary;
@@ -19,11 +20,13 @@ pub mod kill_matrix;
 pub mod merge;
 pub mod output;
 pub mod plan;
+pub mod profile;
 pub mod reports;
 pub mod run;
 mod runtime;
 pub mod sabotage;
 mod signals;
+pub mod site;
 pub mod suite;
 mod target;
 pub mod verify;
@@ -53,8 +56,31 @@ pub fn main_with(scenarios: Vec<Scenario>) -> ExitCode {
     let suite =
         Suite { program: program.to_owned().leak(), called: called.leak(), scenarios: scenarios.leak() };
     let command = Arguments::command().name(suite.program).bin_name(suite.program);
-    let arguments = Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
+    let line: Vec<_> = std::env::args_os().collect();
+    let matches = command.clone().get_matches_from(&line);
+    let matches = match checked(&command, matches, &line) {
+        Ok(matches) => matches,
+        Err(refusal) => {
+            output::complain(&refusal.to_string());
+            return ExitCode::from(refusal.exit_code());
+        }
+    };
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     ExitCode::from(run_command(suite, arguments))
+}
+
+/// The command line with what the profile adds. Options of another target than the one that runs are refused.
+fn checked(
+    command: &clap::Command,
+    matches: clap::ArgMatches,
+    line: &[std::ffi::OsString],
+) -> Result<clap::ArgMatches, Refusal> {
+    let matches = match profile::complete(command, &matches, line)? {
+        Some(completed) => command.clone().get_matches_from(completed),
+        None => matches,
+    };
+    args::only_for_clusters(command, &matches)?;
+    Ok(matches)
 }
 
 /// Prints a script that completes the command line in this shell, or the man page.
@@ -82,8 +108,9 @@ pub fn run_command(suite: Suite, arguments: Arguments) -> u8 {
         Command::Plan(args) => plan::command(&args),
         Command::Verify(args) => verify::command(&args),
         Command::Sabotage(sabotage) => sabotage::command(suite, &sabotage),
-        Command::Report(render) => reports::report(&render),
+        Command::Report(render) => reports::report(suite, &render),
         Command::Compare(compare) => reports::compare(&compare),
+        Command::Site(args) => site::command(&args),
         Command::Merge(merge) => merge::command(suite, &merge),
         Command::Completions(shell) => completions(suite.program, &shell),
         Command::Baseline(baseline) => reports::baseline(&baseline),

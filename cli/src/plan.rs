@@ -30,6 +30,13 @@ pub fn command(args: &Plan) -> Result<u8, Refusal> {
         resources.extend(read.map_err(|e| Refusal::Usage(e.to_string()))?);
     }
     resources.iter_mut().for_each(settings_as_json);
+    // The JSON is compared with what istiod sends, so nothing is added to the files there.
+    if matches!(args.format, PlanFormat::Text) {
+        let (services, notes) = meshproof_verify::assumed_gateway_services(&resources);
+        notes.iter().for_each(|note| complain(&line(&format!("assumed: {note}"))));
+        // They are older than what refers to them.
+        resources.splice(0..0, services);
+    }
     let state = ClusterState::from_resources(&resources);
     let description = describe(&state.input());
     for note in notes(&description) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use meshproof_model::json::MAX_REPORT_BYTES;
 use meshproof_model::{Level, Report, Verdict, from_json};
-use meshproof_render::compare::compare as compared;
+use meshproof_render::compare::{Comparison, ComparisonFormat, compare as compared};
 use meshproof_render::expectations::{self, Expectations};
 use meshproof_render::formats::Format;
 use meshproof_render::terminal;
@@ -15,15 +15,19 @@ use crate::args;
 use crate::dictionary::diagnose_report;
 use crate::exit::{self, Refusal};
 use crate::output::{OutFolder, answer, complain, style, write_file};
+use crate::suite::Suite;
 
 /// Converts a saved report to other formats.
 ///
 /// # Errors
 /// The report cannot be read, or a format cannot be written.
-pub fn report(args: &args::Render) -> Result<u8, Refusal> {
+pub fn report(suite: Suite, args: &args::Render) -> Result<u8, Refusal> {
     let mut report = read_report(&args.report)?;
     if let Some(file) = &args.expect {
-        expect(&read_expectations(file)?, &mut report);
+        // Another version may have written the report.
+        let own = report.scenarios.iter().flat_map(|s| s.checks.iter().map(move |c| (s, c)));
+        let own = own.flat_map(|(s, c)| [c.id.clone(), format!("{}/{}", s.selector(), s.check_name(c))]);
+        expect(&read_expectations(file, suite, own.collect())?, &mut report);
     }
     diagnose_report(&mut report)?;
     let formats = if args.formats.is_empty() { vec![Format::Text] } else { args.formats.clone() };
@@ -83,40 +87,101 @@ pub const fn worse(code: u8, asked: u8) -> u8 {
 /// Compares reports.
 ///
 /// # Errors
-/// A report cannot be read, or the comparison cannot be written.
+/// A report cannot be read, the reports have no check in common, or the comparison cannot be written.
 pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
-    let mut reports = Vec::new();
-    for path in args.baseline.iter().chain(&args.reports) {
-        reports.push(read_report(path)?);
-    }
+    let named: Vec<&args::NamedReport> = args.baseline.iter().chain(&args.reports).collect();
+    let reports = named.iter().map(|n| read_report(&n.path)).collect::<Result<Vec<Report>, Refusal>>()?;
     let reports: Vec<&Report> = reports.iter().collect();
     let baseline = args.baseline.as_ref().map(|_| 0);
     if reports.len() < 2 {
         return Err(Refusal::Usage("a comparison needs at least two reports".to_owned()));
     }
     let mut comparison = compared(&reports, baseline);
+    if let Some(column) = comparison.disjoint() {
+        return Err(Refusal::Usage(no_common_check(&named, &reports, column, baseline)));
+    }
+    comparison.label(&named.iter().map(|n| n.name.clone()).collect::<Vec<_>>());
     for note in comparison.allow_lost(&args.allow_lost) {
         complain(&format!("note: {note}"));
     }
-    if args.json {
-        let text = serde_json::to_string_pretty(&comparison);
-        let text =
-            text.map_err(|e| Refusal::Environment(format!("the comparison cannot be written as JSON: {e}")))?;
-        answer(&(text + "\n"));
-    } else {
+    let unwritten = |e: String| Refusal::Environment(format!("the comparison cannot be written: {e}"));
+    let format =
+        args.format.unwrap_or(if args.json { ComparisonFormat::Json } else { ComparisonFormat::Text });
+    if format == ComparisonFormat::Text {
         let mut text = Vec::new();
         terminal::comparison(&mut text, &comparison, args.all, style(&std::io::stdout()))
-            .map_err(|e| Refusal::Environment(format!("the comparison cannot be written: {e}")))?;
+            .map_err(|e| unwritten(e.to_string()))?;
         answer(&String::from_utf8_lossy(&text));
+    } else {
+        answer(&format.render(&comparison, &reports).map_err(unwritten)?);
     }
     if let Some(file) = &args.html {
+        link(&mut comparison, &named, file);
         let page = meshproof_render::html::comparison_page(&comparison, &reports, !args.no_evidence);
         write_file(file, page.as_bytes(), "--html FILE")?;
-        if !args.json {
+        if format == ComparisonFormat::Text {
             answer(&format!("page {}\n", file.display()));
         }
     }
-    Ok(if comparison.regressions() > 0 { exit::FAILED } else { exit::OK })
+    for (format, file) in &args.write {
+        link(&mut comparison, &named, file);
+        let text = format.render(&comparison, &reports).map_err(unwritten)?;
+        write_file(file, text.as_bytes(), "--write FORMAT=FILE")?;
+    }
+    let failed = if comparison.regressions() > 0 { exit::FAILED } else { exit::OK };
+    Ok(worse(failed, enough_in_all(&comparison, args.min_checks)))
+}
+
+/// Why reports without a common check cannot be compared.
+fn no_common_check(
+    named: &[&args::NamedReport],
+    reports: &[&Report],
+    column: usize,
+    baseline: Option<usize>,
+) -> String {
+    let scenarios = |report: &Report| {
+        let mut ids: Vec<&str> = report.scenarios.iter().map(|s| s.id.as_str()).collect();
+        ids.dedup();
+        let shown = ids.iter().take(8).copied().collect::<Vec<_>>().join(", ");
+        match ids.len() {
+            0 => "no scenario".to_owned(),
+            1..=8 => shown,
+            n => format!("{shown} and {} more", n - 8),
+        }
+    };
+    let other = baseline.unwrap_or(usize::from(column == 0));
+    let path = |at: usize| named[at].path.display();
+    let what = if baseline.is_some() { "the baseline" } else { "any other report" };
+    format!(
+        "{} has no check in common with {what}, so there is nothing to compare.\n  {} contains {}\n  {} contains {}\nCompare \
+         reports of the same scenarios and configurations",
+        path(column),
+        path(column),
+        scenarios(reports[column]),
+        path(other),
+        scenarios(reports[other])
+    )
+}
+
+/// Links the columns to the pages of their reports, as far as they have one, for a page in this file.
+fn link(comparison: &mut Comparison, named: &[&args::NamedReport], file: &Path) {
+    let absolute = |path: &Path| std::path::absolute(path).ok();
+    for (column, report) in comparison.columns.iter_mut().zip(named) {
+        let folder = if report.path.is_dir() { Some(report.path.as_path()) } else { report.path.parent() };
+        let page = folder.map(|f| f.join(Format::Html.file_name())).filter(|page| page.is_file());
+        let relative = |page: PathBuf| meshproof_render::html::relative(&absolute(file)?, &absolute(&page)?);
+        column.page = page.and_then(relative);
+    }
+}
+
+/// [`exit::ERROR`], with a message, if fewer than `least` checks were judged in every report.
+fn enough_in_all(comparison: &Comparison, least: Option<usize>) -> u8 {
+    let (judged, least) = (comparison.judged_in_all(), least.unwrap_or_default());
+    if judged >= least {
+        return exit::OK;
+    }
+    complain(&format!("{} judged in every report. --min-checks requires {least}", plural(judged, "check")));
+    exit::ERROR
 }
 
 /// Writes the failures of a report as a file of expected failures.
@@ -164,14 +229,29 @@ pub(crate) fn read_report(path: &Path) -> Result<Report, Refusal> {
     from_json(&bytes).map_err(|e| Refusal::Usage(format!("{}: {e}", file.display())))
 }
 
-/// Reads a file of expected failures.
+/// Reads a file of expected failures. The checks in it are those of the suite, or `others`.
 ///
 /// # Errors
-/// The file cannot be read, or is not a valid list.
-pub fn read_expectations(file: &Path) -> Result<Expectations, Refusal> {
+/// The file cannot be read, is not a valid list, or names a check that does not exist.
+pub fn read_expectations(file: &Path, suite: Suite, others: Vec<String>) -> Result<Expectations, Refusal> {
     let bytes = read_bounded(file, expectations::MAX_BYTES)?;
     let text = String::from_utf8_lossy(&bytes);
-    Expectations::from_yaml(&text).map_err(|e| Refusal::Usage(format!("{}: {e}", file.display())))
+    let wrong = |e: String| Refusal::Usage(format!("{}: {e}", file.display()));
+    let expectations = Expectations::from_yaml(&text).map_err(|e| wrong(e.to_string()))?;
+    let mut known = suite.check_ids();
+    known.extend(others);
+    if !expectations.unknown(&known).is_empty() {
+        // A run of the full matrix has more checks.
+        let full = meshproof_scenarios::asking(suite.scenarios, &meshproof_scenarios::Paths::Full);
+        let full = full.map_err(|e| Refusal::Environment(e.to_string()))?;
+        known.extend(Suite { scenarios: full.leak(), ..suite }.check_ids());
+    }
+    let unknown = expectations.unknown(&known);
+    if unknown.is_empty() {
+        return Ok(expectations);
+    }
+    let hint = format!("`{} list` shows all scenarios and checks", suite.program);
+    Err(wrong(format!("{}\n{hint}", unknown.join("\n"))))
 }
 
 /// Marks the expected failures in the report, and prints what the user should know about them.

@@ -1,25 +1,28 @@
 //! `meshproof run`.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use meshproof_harness::certificates::Authority;
-use meshproof_harness::external::{ExternalChoice, PrivateKeyPem};
+use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::mesh::RUNS_UNTIL_STOPPED;
-use meshproof_harness::run_folder;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
 use meshproof_harness::traffic::Traffic;
 use meshproof_local::external::prepare_container;
 use meshproof_local::real_hosts::RealHosts;
+use meshproof_model::report::{CheckResult, Verdict};
 use meshproof_model::{Event, Report};
 use meshproof_render::conclusion::needs_attention;
 use meshproof_render::terminal::{Detail, Progress, Verbosity, summary};
+use meshproof_render::text::plural;
 use meshproof_scenarios::Paths;
 use meshproof_vectors::limbo;
 use tokio::sync::watch;
 
 use crate::args;
+use crate::authority::kept_authority;
 use crate::dictionary::diagnose_report;
 use crate::events::EventLog;
 use crate::exit::{self, Refusal};
@@ -52,7 +55,7 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
         return repeated(suite, args, first, usize::from(times), others.is_empty());
     }
     if others.is_empty() {
-        return Ok(exit_code(&one(suite, args, first, &args.out)?, args));
+        return exit_code(suite, &one(suite, args, first, &args.out)?, args);
     }
     let mut folders = Vec::new();
     let mut codes = Vec::new();
@@ -61,7 +64,7 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
         let name: String = target.chars().map(fit).take(60).collect();
         let folder = args.out.join(format!("{}-{}", number + 1, name.trim_matches('-')));
         let report = one(suite, args, target, &folder)?;
-        codes.push(exit_code(&report, args));
+        codes.push(exit_code(suite, &report, args)?);
         folders.push(folder);
         if report.run.partial {
             return Ok(exit::ERROR);
@@ -69,9 +72,10 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
     }
     // Several control planes of one cluster: the first is the one in force, and the others must keep what it fulfils.
     let is_upgrade = args.targets.iter().all(|target| meshproof_targets::is_cluster(target));
-    let baseline = is_upgrade.then(|| folders.remove(0));
+    let unnamed = |path| args::NamedReport { name: None, path };
+    let baseline = is_upgrade.then(|| unnamed(folders.remove(0)));
     let comparison = args::Compare {
-        reports: folders,
+        reports: folders.into_iter().map(unnamed).collect(),
         baseline,
         html: Some(args.out.join("comparison.html")),
         ..args::Compare::default()
@@ -87,12 +91,7 @@ fn list(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
     let suite = asking(suite, args)?;
     let mut text = String::new();
     for selected in selection(suite, args)? {
-        let catalogue = &selected.scenario.catalogue;
-        for check in catalogue.checks_in(selected.configuration) {
-            if selected.checks.as_ref().is_none_or(|only| only.contains(&check.id)) {
-                text.push_str(&format!("{}:{}/{}\n", catalogue.id, selected.configuration, check.id));
-            }
-        }
+        text.extend(ids(&selected).map(|id| id + "\n"));
     }
     answer(&text);
     Ok(exit::OK)
@@ -119,7 +118,7 @@ fn repeated(
         }
     }
     answer(&flaky(&reports));
-    let codes: Vec<u8> = reports.iter().map(|r| exit_code(r, args)).collect();
+    let codes = reports.iter().map(|r| exit_code(suite, r, args)).collect::<Result<Vec<u8>, Refusal>>()?;
     let worst = codes.iter().find(|code| **code == exit::FAILED).or_else(|| codes.iter().max());
     Ok(worst.copied().unwrap_or(exit::ERROR))
 }
@@ -143,14 +142,78 @@ fn last_failed(folder: &Path) -> Result<Vec<String>, Refusal> {
     Ok(selectors)
 }
 
-fn exit_code(report: &Report, args: &args::Run) -> u8 {
-    worse(report.exit_code(), enough(report, args.min_checks))
+fn exit_code(suite: Suite, report: &Report, args: &args::Run) -> Result<u8, Refusal> {
+    let asked = worse(enough(report, args.min_checks), all_asked(suite, report, args)?);
+    Ok(worse(report.exit_code(), asked))
+}
+
+/// How many checks a message names.
+const NAMED: usize = 5;
+
+/// [`exit::ERROR`], with a message, if a check of `--must-ask` was not judged.
+fn all_asked(suite: Suite, report: &Report, args: &args::Run) -> Result<u8, Refusal> {
+    if args.must_ask.is_empty() {
+        return Ok(exit::OK);
+    }
+    let is_judged = |check: &CheckResult| match check.verdict {
+        Verdict::Passed | Verdict::Failed | Verdict::Inconclusive => true,
+        Verdict::Skipped | Verdict::Error => false,
+    };
+    let mut judged = HashSet::new();
+    for scenario in &report.scenarios {
+        let checks = scenario.checks.iter().filter(|c| is_judged(c));
+        judged.extend(checks.map(|c| format!("{}/{}", scenario.selector(), scenario.check_name(c))));
+    }
+    let wanted = asking(suite, args)?.select(&args.must_ask, false)?;
+    let missing: Vec<String> = wanted.iter().flat_map(ids).filter(|id| !judged.contains(id)).collect();
+    if missing.is_empty() {
+        return Ok(exit::OK);
+    }
+    let more = missing.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    complain(&format!(
+        "{} of --must-ask not judged: {}{more}",
+        plural(missing.len(), "check"),
+        missing.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ")
+    ));
+    Ok(exit::ERROR)
+}
+
+/// The checks of one selected configuration, as `scenario:configuration/check`.
+fn ids(selected: &Selected) -> impl Iterator<Item = String> + use<> {
+    let (catalogue, configuration) = (&selected.scenario.catalogue, selected.configuration);
+    let only = selected.checks.clone();
+    let checks = catalogue.checks_in(configuration);
+    checks
+        .filter(move |c| only.as_ref().is_none_or(|only| only.contains(&c.id)))
+        .map(move |c| format!("{}:{configuration}/{}", catalogue.id, c.id))
+}
+
+/// Refuses a program that does not exist, before anything runs. A name without a separator is looked up on PATH by whoever starts
+/// it.
+fn programs_exist(args: &args::Run) -> Result<(), Refusal> {
+    for (option, file) in [("nginx", &args.nginx), ("envoy", &args.envoy)] {
+        let Some(file) = file else { continue };
+        if file.components().count() > 1 && !file.is_file() {
+            let what = if file.is_dir() { "is a folder" } else { "does not exist" };
+            return Err(Refusal::Usage(format!(
+                "--{option} {}: this file {what}. Give the path of the {option} program, or leave --{option} out to use \
+                 the one on PATH",
+                file.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Runs the selection on one target.
 fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Result<Report, Refusal> {
     let suite = asking(suite, args)?;
     let selection = selection(suite, args)?;
+    programs_exist(args)?;
+    if !args.must_ask.is_empty() {
+        suite.select(&args.must_ask, false)?;
+    }
     let mut timeouts = meshproof_targets::default_timeouts(target_name);
     for (timeout, duration) in &args.timeouts {
         timeouts.set(*timeout, *duration);
@@ -174,7 +237,8 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
              {shown}/SCENARIO/NAME.yaml, with the name of a built-in manifest"
         ));
     }
-    let expectations = args.expect.as_deref().map(read_expectations).transpose()?;
+    let expectations =
+        args.expect.as_deref().map(|file| read_expectations(file, suite, Vec::new())).transpose()?;
     let out = OutFolder::open(folder)?;
     let detail = args::detail(args.quiet, args.verbose);
     let verbosity = match detail {
@@ -223,8 +287,10 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
             let watching = tokio::spawn(watch_signals(interrupt, move |reason| {
                 events(Event::Interrupted { reason: reason.to_owned() });
             }));
+            let ticking = tokio::spawn(tick(Arc::clone(&progress)));
             let report = runner::run(options).await;
             watching.abort();
+            ticking.abort();
             report
         })
         .map_err(|e| Refusal::Environment(e.to_string()))?;
@@ -247,21 +313,14 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
     written.missing.map_or(Ok(report), |words| Err(Refusal::Environment(words)))
 }
 
-/// The authority that a file keeps, which is created where there is none.
-fn kept_authority(file: &Path) -> Result<Arc<Authority>, Refusal> {
-    let unusable = |reason: String| Refusal::Usage(format!("--ca {}: {reason}", file.display()));
-    if !file.exists() {
-        let authority = Authority::public().map_err(|e| Refusal::Environment(e.to_string()))?;
-        run_folder::write_private(file, &authority.to_keep().0).map_err(|e| unusable(e.to_string()))?;
-        complain(&format!(
-            "note: {} has a new authority. Mount its certificate, and not its key, over the authorities of the installed \
-             gateways, and keep the file for later runs",
-            file.display()
-        ));
-        return Ok(Arc::new(authority));
+/// Lets the progress say what a slow run waits for.
+async fn tick(progress: Arc<Mutex<Progress<std::io::Stderr>>>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        let now = seconds.tick().await;
+        let mut progress = progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _unshown = progress.tick(now.into_std());
     }
-    let text = PrivateKeyPem(std::fs::read_to_string(file).map_err(|e| unusable(e.to_string()))?);
-    Ok(Arc::new(Authority::kept(&text).map_err(unusable)?))
 }
 
 /// Whether a file in the folder replaces a built-in manifest of the selection.

@@ -122,13 +122,19 @@ pub async fn compute(
     let mut runs = stream::iter(saboteurs.iter().copied())
         .take_while(|_| std::future::ready(refused.get().is_none() && interrupt.borrow().is_none()))
         .map(|saboteur| {
-            let run = run_one(suite, Some(saboteur), interrupt.clone(), scope);
-            async move { (saboteur, run.await) }
+            let interrupt = interrupt.clone();
+            async move {
+                let first = judged(suite, saboteur, interrupt.clone(), scope).await;
+                // One fault of a busy machine among hundreds of runs must not lose the others.
+                let again = first.is_err() && interrupt.borrow().is_none();
+                let result = if again { judged(suite, saboteur, interrupt, scope).await } else { first };
+                (saboteur, result)
+            }
         })
         .buffer_unordered(2);
     // A run that is dropped leaves its folder behind. So when one run is refused, the other one is awaited.
-    while let Some((saboteur, report)) = runs.next().await {
-        match report.and_then(|report| Ok((noticed(saboteur, &report)?, Symptoms::of(&report).causes))) {
+    while let Some((saboteur, result)) = runs.next().await {
+        match result {
             Ok((noticed, causes)) => {
                 if saboteur.kind() == VariantKind::Saboteur {
                     matrix.causes.insert(saboteur.name().to_owned(), causes);
@@ -148,6 +154,17 @@ pub async fn compute(
     drop(runs);
     let stopped = interrupt.borrow().as_deref().map(interrupted);
     refused.into_inner().or(stopped).map_or(Ok(matrix), Err)
+}
+
+/// The checks that noticed the saboteur, and the causes that they name.
+async fn judged(
+    suite: Suite,
+    saboteur: Variant,
+    interrupt: Interrupt,
+    scope: Scope,
+) -> Result<(BTreeSet<String>, BTreeSet<String>), Refusal> {
+    let report = run_one(suite, Some(saboteur), interrupt, scope).await?;
+    Ok((noticed(saboteur, &report)?, Symptoms::of(&report).causes))
 }
 
 /// The checks that noticed the saboteur.

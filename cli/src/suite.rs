@@ -1,5 +1,6 @@
 //! What the commands work on: a list of scenarios, and the name of the program that has them.
 
+use meshproof_harness::mesh::RUNS_UNTIL_STOPPED;
 use meshproof_harness::runner::Selected;
 use meshproof_harness::scenario::Scenario;
 use meshproof_harness::select::{NoMatch, scenario, select, select_live};
@@ -44,6 +45,22 @@ impl Suite {
     /// There is none. The message suggests near names.
     pub fn scenario(&self, id: &str) -> Result<&Scenario, Refusal> {
         scenario(self.scenarios, id).map_err(|e: NoMatch| self.refuse(&e.to_string()))
+    }
+
+    /// Every id under which a check can be expected to fail: `scenario/check` and `scenario:configuration/check`.
+    #[must_use]
+    pub fn check_ids(&self) -> Vec<String> {
+        let mut ids = Vec::new();
+        for catalogue in self.scenarios.iter().map(|s| &s.catalogue) {
+            for check in
+                catalogue.checks.iter().map(|c| c.id.as_str()).chain([RUNS_UNTIL_STOPPED.id.as_str()])
+            {
+                ids.push(format!("{}/{check}", catalogue.id));
+                let configurations = catalogue.configurations.iter();
+                ids.extend(configurations.map(|c| format!("{}:{}/{check}", catalogue.id, c.id)));
+            }
+        }
+        ids
     }
 
     fn refuse(&self, message: &str) -> Refusal {

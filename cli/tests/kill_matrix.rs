@@ -222,6 +222,62 @@ const MUST_NOTICE: &[(&str, &[&str])] = &[
     ("log-other-authority", &["sidecar-origination/every-request-accounted-for"]),
     ("log-every-second-upstream", &["sidecar-origination/every-request-accounted-for"]),
     ("log-no-connection-bytes", &["sidecar-origination/every-request-accounted-for"]),
+    ("another-content-type", &["sidecar-origination/response-headers-unchanged"]),
+    (
+        "plaintext-upstream",
+        &[
+            "sidecar-origination/clear-hop-to-the-sidecar",
+            "sidecar-origination/http-to-port-443-originated",
+            "sidecar-origination/own-https-on-http-port",
+            "sidecar-origination/bystander-https",
+            "sidecar-origination/duration",
+            "egress-gateway-simple/own-https-beside-the-gateway",
+            "egress-gateway-simple/plain-hop-to-gateway",
+            "external-web-service/own-https-with-origination",
+        ],
+    ),
+    (
+        "stale-configuration",
+        &[
+            "sidecar-origination/origination-ends-with-the-service-entry",
+            "external-web-service/first-cleanup-restores",
+        ],
+    ),
+    (
+        "originate-at-sidecar",
+        &[
+            "egress-gateway-simple/sidecar-access-log",
+            "egress-gateway-mutual/sidecar-access-log",
+            "egress-gateway-mutual/originated-by-gateway",
+        ],
+    ),
+    (
+        "log-without-request-id",
+        &["egress-gateway-simple/gateway-log-values", "egress-gateway-simple/request-id-at-gateway"],
+    ),
+    ("keep-gateway", &["egress-gateway-simple/no-bypass-during-cleanup"]),
+    (
+        "bypass-when-gateway-down",
+        &["egress-gateway-mutual/no-bypass", "egress-gateway-mutual/no-bypass-during-cleanup"],
+    ),
+    ("no-mutual-tls-to-gateway", &["egress-gateway-mutual/hop-to-gateway-is-mutual-tls"]),
+    ("ignore-sans", &["egress-gateway-mutual/automatic-sni-and-san"]),
+    ("block-unknown-destinations", &["external-web-service/allowed-by-todays-default"]),
+    ("registry-only-blocks-services", &["external-web-service/other-services-unharmed"]),
+    ("subsets-ignored", &["external-web-service/details-v2-serves-all"]),
+    ("paths-ignored", &["external-web-service/one-api-allowed-by-path"]),
+    ("strict-without-policy", &["external-web-service/independent-in-permissive-mode"]),
+    ("allow-any", &["external-web-service/virtual-service-alone"]),
+    ("terminate-application-tls", &["external-web-service/service-entry-alone"]),
+    ("forwarded-for-replaced", &["path-based-routing/load-balancer-client-kept"]),
+    ("normalize-path", &["path-based-routing/signed-request-untouched"]),
+    ("export-to-ignored", &["path-based-routing/rule-confined"]),
+    ("lenient-server", &["credentials/server-demands-certificate"]),
+    ("other-client-certificate", &["credentials/credential-active", "credentials/welcome-page"]),
+    ("no-access-log", &["credentials/originating-proxy-logs"]),
+    ("credential-from-any-namespace", &["credentials/credential-in-wrong-namespace"]),
+    ("stale-credential", &["credentials/untrusted-client-refused"]),
+    ("selector-not-required", &["credentials/selector-required-at-sidecar"]),
 ];
 
 /// The checks that notice a proxy which verifies no certificate.

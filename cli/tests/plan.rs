@@ -50,10 +50,63 @@ fn the_plan_as_text_is_a_tree() {
 }
 
 #[test]
+fn a_gateway_without_its_service_is_shown_and_the_assumption_named() {
+    let gateway = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: egress, namespace: istio-system}
+spec:
+  selector: {istio: egressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [edition.cnn.com]}]
+---";
+    let files = format!("{gateway}{ORIGINATES}");
+    let (out, err) = planned(&files, &[], 0);
+    assert!(out.contains("\n  istio-egressgateway:\n    listeners:\n      80:\n"), "{out}");
+    assert!(err.contains("assumed: the Service istio-system/istio-egressgateway"), "{err}");
+    let (json, _) = planned(&files, &["--format", "json"], 0);
+    assert!(!json.contains("istio-egressgateway"), "only what istiod would be given: {json}");
+}
+
+#[test]
 fn a_resource_that_istio_rejects_is_the_answer_and_an_exit_code() {
     let refused = ORIGINATES.replace("hosts: [edition.cnn.com]", "hosts: ['*']");
     let (out, _) = planned(&refused, &[], 1);
     assert!(out.contains("accepted: false\n") && out.contains("invalid host *"), "{out}");
+}
+
+/// What the documents print and today's API server or istiod refuses; and the version that they print, which is still served.
+#[test]
+fn the_spelling_of_the_documents_differs_from_what_istio_accepts_today() {
+    let old = ORIGINATES.replace("networking.istio.io/v1\n", "networking.istio.io/v1alpha3\n");
+    let (out, _) = planned(&old, &[], 0);
+    assert!(out.contains("accepted: true\n") && out.contains(CLUSTER), "{out}");
+
+    let route = "
+apiVersion: networking.istio.io/v1alpha3
+kind: VirtualService
+metadata: {name: edition-cnn-com}
+spec:
+  hosts: [edition.cnn.com]
+  tls:
+  - match: [{port: 443, sniHosts: [edition.cnn.com]}]
+    route: [{destination: {host: edition.cnn.com, port: {number: 443}}, weight: 100}]
+";
+    let (out, _) = planned(&format!("{old}---{route}"), &[], 0);
+    assert!(out.contains("accepted: true\n"), "{out}");
+    let printed = route.replace("sniHosts", "sni_hosts");
+    let (out, _) = planned(&format!("{old}---{printed}"), &[], 1);
+    assert!(out.contains("accepted: false\n") && out.contains("sniHosts: Required value"), "{out}");
+
+    let without_hosts = "
+apiVersion: networking.istio.io/v1alpha3
+kind: VirtualService
+metadata: {name: s3}
+spec:
+  gateways: [example-gateway]
+  http: [{match: [{uri: {prefix: /}}], route: [{destination: {host: welcome, port: {number: 8080}}}]}]
+";
+    let (out, _) = planned(without_hosts, &[], 1);
+    assert!(out.contains("delegate virtual service must have no gateways specified"), "{out}");
 }
 
 #[test]

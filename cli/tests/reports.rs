@@ -157,6 +157,93 @@ fn a_check_that_passed_in_the_baseline_and_is_not_judged_now_is_a_regression_unt
 }
 
 #[test]
+fn reports_without_a_common_check_are_an_error_that_says_so() {
+    let folder = TempDir::new().expect("a folder");
+    let one = changed(&folder, "one.json", |r| r["scenarios"].as_array_mut().expect("a list").truncate(1));
+    let other =
+        changed(&folder, "other.json", |r| drop(r["scenarios"].as_array_mut().expect("a list").remove(0)));
+    for arguments in
+        [vec!["compare", path(&one), path(&other)], vec!["compare", "--baseline", path(&one), path(&other)]]
+    {
+        let refused = meshproof(&arguments, 2);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        for wanted in ["no check in common", "contains sidecar-origination", "contains egress-gateway-simple"]
+        {
+            assert!(said.contains(wanted), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_comparison_has_names_formats_and_links_and_a_least_number_of_checks() {
+    let folder = TempDir::new().expect("a folder");
+    let file = |name: &str| folder.path().join(name);
+    for name in ["old", "new=er"] {
+        said(&["report", SAMPLE, "--format", "json", "--format", "html", "--out", path(&file(name))], 0);
+    }
+    let (page, xml) = (file("pages/compared.html"), file("compared.xml"));
+    std::fs::create_dir_all(file("pages")).expect("a folder");
+    let (old, write) = (format!("before={}", path(&file("old"))), format!("junit={}", path(&xml)));
+    let newer = file("new=er");
+    // A path with an equals sign is a path.
+    let arguments =
+        ["compare", &old, path(&newer), "--html", path(&page), "--write", &write, "--format", "markdown"];
+    let markdown = said(&arguments, 0);
+    assert!(
+        markdown.contains("| 1 | `before` |") && markdown.contains("| 2 | `meshproof reference"),
+        "{markdown}"
+    );
+    assert!(markdown.contains("| `egress-gateway-simple` | ✗ "), "{markdown}");
+    assert!(std::fs::read_to_string(&xml).expect("written").contains("<testsuite name=\"before: "));
+    let page = std::fs::read_to_string(&page).expect("written");
+    assert!(page.contains("href=\"../old/index.html\"") && page.contains("href=\"../new%3Der/index.html\""));
+    assert!(page.contains("data-key=\"before\""));
+    let few = meshproof(&["compare", SAMPLE, SAMPLE, "--min-checks", "100000"], 3);
+    assert!(String::from_utf8_lossy(&few.stderr).contains("--min-checks requires 100000"));
+    assert!(said(&["compare", SAMPLE, SAMPLE, "--min-checks", "5"], 0).contains("egress-gateway-simple"));
+    meshproof(&["compare", "=x", SAMPLE], 2);
+}
+
+#[test]
+fn a_site_grows_by_one_report_at_a_time_and_its_links_lead_to_files() {
+    let folder = TempDir::new().expect("a folder");
+    let out = folder.path().join("site");
+    let version = |name: &str, version: &str| {
+        changed(&folder, name, |r| {
+            (r["implementation"]["version"], r["run"]["id"]) =
+                (json!(version), json!(format!("run-{version}")));
+            r["run"]["started"] = json!(format!("2026-11-2{version}T00:00:00Z"));
+        })
+    };
+    let (one, two) = (version("one.json", "1"), version("two.json", "2"));
+    assert!(said(&["site", path(&one), "--out", path(&out)], 0).contains("1 report added, 1 in all"));
+    let page = out.join("reports/meshproof-reference-no-sni/run-1/index.html");
+    let written = || std::fs::metadata(&page).and_then(|m| m.modified()).expect("a page");
+    let before = written();
+    let named = format!("other={}", path(&two));
+    assert!(
+        said(&["site", path(&one), path(&two), &named, "--out", path(&out)], 0)
+            .contains("2 reports added, 3 in all")
+    );
+    assert_eq!(written(), before, "a report that the site has is not written again");
+    for file in ["index.html", "requirements.html", "implementations/other.html"] {
+        let file = out.join(file);
+        let text = std::fs::read_to_string(&file).expect("a page");
+        let links: Vec<&str> =
+            text.split("href=\"").skip(1).map(|l| l.split('"').next().unwrap_or_default()).collect();
+        for link in links.iter().filter(|l| l.starts_with('.')) {
+            let (target, fragment) = link.split_once('#').unwrap_or((link, ""));
+            let target = file.parent().expect("a folder").join(target);
+            let page =
+                std::fs::read_to_string(&target).unwrap_or_else(|e| panic!("{}: {e}", target.display()));
+            assert!(page.contains(&format!("id=\"{fragment}\"")) || fragment.is_empty(), "{link}");
+        }
+        assert!(links.iter().any(|l| l.contains("#sidecar-origination:target-port/")), "{links:?}");
+    }
+    meshproof(&["site", "--out", path(&folder.path().join("empty"))], 2);
+}
+
+#[test]
 fn a_run_that_judges_fewer_checks_than_it_must_is_an_error() {
     let folder = TempDir::new().expect("a folder");
     let passed = changed(&folder, "passed.json", |r| every_verdict(r, "passed"));

@@ -10,6 +10,7 @@ use bytes::Bytes;
 pub const MAX_SAMPLE: usize = 8 * 1024 * 1024;
 
 /// A SHA-256 that is updated while the bytes pass.
+#[derive(Clone)]
 pub struct Sum(digest::Context);
 
 impl Default for Sum {

@@ -1,6 +1,8 @@
 //! The specification of an external service, a server outside the mesh to which TLS is originated. Several kinds of server
 //! implement it; all record the same facts.
 
+use crate::conversation::TcpProtocol;
+
 /// The specification of an external service, for every kind of server.
 #[derive(Clone, Debug)]
 pub struct ExternalSpec {
@@ -12,11 +14,26 @@ pub struct ExternalSpec {
     pub plain: PlainPort,
     /// Whether it serves HTTPS on port 443, and how.
     pub tls: Option<TlsPort>,
+    /// Whether it listens on IPv6, and on IPv6 alone. Only the embedded server does.
+    pub ipv6: bool,
+    /// Further ports, which do not speak HTTP. Only the embedded server has them.
+    pub tcp: Vec<TcpPort>,
     /// The answers by path, on the TLS port (and on the plain port if it serves content). Other paths get 404.
     pub pages: Vec<Page>,
     /// Whether a connection takes one request after another (with the embedded service: one of
     /// HTTP/1.1). In a pod none does.
     pub keep_alive: bool,
+}
+
+/// A port that does not speak HTTP.
+#[derive(Clone, Debug)]
+pub struct TcpPort {
+    /// As the documents number it: 5432.
+    pub number: u16,
+    /// What is spoken.
+    pub protocol: TcpProtocol,
+    /// How TLS is spoken; it begins with the first byte. None: plain text.
+    pub tls: Option<TlsPort>,
 }
 
 /// The kind of server to use.

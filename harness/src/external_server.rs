@@ -1,9 +1,10 @@
 //! How a scenario says which external service it needs: `Site::at(HOST).certificate(&certificate).html("/", PAGE)`.
 
 use crate::certificates::{Authority, Issued};
+use crate::conversation::TcpProtocol;
 use crate::external::{
     Documented, ExternalSpec, HttpVersions, NamedCertificate, Page, PlainPort, PrivateKeyPem, Refusal,
-    TlsPort, TlsVersions,
+    TcpPort, TlsPort, TlsVersions,
 };
 
 /// A site on the internet that a document uses: every kind of server is suitable.
@@ -43,6 +44,8 @@ impl ExternalServer {
             aliases: Vec::new(),
             plain: PlainPort::Closed,
             tls: None,
+            ipv6: false,
+            tcp: Vec::new(),
             pages: Vec::new(),
             keep_alive: true,
         };
@@ -146,6 +149,23 @@ impl ExternalServer {
     fn page(mut self, path: &str, content_type: &'static str, body: &str) -> Self {
         self.spec.pages.push(Page { path: path.to_owned(), content_type, body: body.to_owned() });
         self
+    }
+
+    /// Speaks something else than HTTP on this port: inside TLS, with the settings of the HTTPS port so far, if it has one, and
+    /// otherwise in plain text. It is the suite's own server then.
+    pub fn speaking(mut self, number: u16, protocol: TcpProtocol) -> Self {
+        let mut tls = self.spec.tls.clone();
+        if let Some(tls) = tls.as_mut().filter(|tls| tls.refusal == Refusal::Http400) {
+            tls.refusal = Refusal::Alert;
+        }
+        self.spec.tcp.push(TcpPort { number, protocol, tls });
+        self.embedded()
+    }
+
+    /// Listens on IPv6, and on IPv6 alone. It is the suite's own server then.
+    pub fn on_ipv6(mut self) -> Self {
+        self.spec.ipv6 = true;
+        self.embedded()
     }
 
     /// Closes every connection after one request.

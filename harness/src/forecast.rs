@@ -29,6 +29,8 @@ pub struct SentRequest<'a> {
     pub authority: &'a str,
     /// The server name of the client's own TLS.
     pub server_name: Option<&'a str>,
+    /// Whether it is HTTP, and not a conversation over TCP.
+    pub http: bool,
     /// Name in lower case, and value.
     pub headers: &'a [(String, String)],
 }

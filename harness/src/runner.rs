@@ -213,7 +213,9 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     }
     implementation.details.extend(look_after(&shared, &mut scenarios).await);
     // Only now: until then the target may still need what is in it, for example to find what an interrupted instance left.
-    if !shared.options.keep {
+    if shared.options.keep {
+        (shared.options.events)(Event::FolderKept { folder: shared.folder.display().to_string() });
+    } else {
         crate::run_folder::remove(&shared.folder);
     }
     let interrupted = shared.options.interrupt.borrow().clone();
@@ -344,6 +346,7 @@ fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
         id: catalogue.id.clone(),
         configuration: selected.configuration.to_owned(),
         title: catalogue.title.clone(),
+        proves: Some(catalogue.proves.clone()).filter(|text| !text.is_empty()),
         document: Document { title: catalogue.document.clone(), url: catalogue.url.clone() },
         checks: finished.checks,
         external_services: finished.externals,

@@ -130,7 +130,10 @@ impl Scenario {
             own || match value {
                 serde_json::Value::Object(object) => object.values().any(within),
                 serde_json::Value::Array(list) => list.iter().any(within),
-                _ => false,
+                serde_json::Value::Null
+                | serde_json::Value::Bool(_)
+                | serde_json::Value::Number(_)
+                | serde_json::Value::String(_) => false,
             }
         }
         let rules = self

@@ -2,6 +2,7 @@
 //! inside the mesh. A target makes it; the document's resources are applied on top.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// What is in place before the document begins.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +24,13 @@ pub struct Workload {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
+    /// The labels of its pods besides `app`, by which a DestinationRule's subsets select them.
+    pub labels: BTreeMap<String, String>,
     /// The ports it may dial through its sidecar; each is a capture address in a local target.
     pub dials: Vec<u16>,
+    /// The addresses with a port that it may dial, where Istio tells services apart by their address; each is a capture address
+    /// of its own in a local target.
+    pub dials_at: Vec<(IpAddr, u16)>,
     /// The application that it serves, as Service NAME in its namespace. None: it is a client alone.
     pub serves: Option<Application>,
 }
@@ -120,7 +126,14 @@ impl Workload {
     /// A client in the namespace `default`, which dials ports 80 and 443.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), namespace: "default".to_owned(), dials: vec![80, 443], serves: None }
+        Self {
+            name: name.into(),
+            namespace: "default".to_owned(),
+            labels: BTreeMap::new(),
+            dials: vec![80, 443],
+            dials_at: Vec::new(),
+            serves: None,
+        }
     }
 
     /// The documents' `sleep` pod in the namespace `default`, which dials ports 80 and 443.
@@ -136,10 +149,24 @@ impl Workload {
         self
     }
 
+    /// The same, and its pods have this label.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(name.into(), value.into());
+        self
+    }
+
     /// The same, and these are the ports that it may dial.
     #[must_use]
     pub fn dials(mut self, ports: impl Into<Vec<u16>>) -> Self {
         self.dials = ports.into();
+        self
+    }
+
+    /// The same, and it may dial these addresses with a port.
+    #[must_use]
+    pub fn dials_at(mut self, addresses: impl Into<Vec<(IpAddr, u16)>>) -> Self {
+        self.dials_at = addresses.into();
         self
     }
 

@@ -256,6 +256,12 @@ class Origin:
         return len(self.names["one-of"]) > 1 or self.sni_from_host or self.sni not in (None, *self.names["one-of"])
 
 
+def cluster_of(clusters, name):
+    """The cluster of this name. A route may name one that the plan does not hold (no such service, port or subset): it leads nowhere,
+    and requests get 503."""
+    return clusters.get(name) or {"name": name, "discovery": "nowhere", "protocol": "http1", "tls": None}
+
+
 def domain_rank(domain):
     """A key that sorts domains by precedence: `*`, then `*.suffix` by length, then exact names. The highest match wins."""
     return (0, 0) if domain == "*" else (1, len(domain)) if domain.startswith("*.") else (2, 0)

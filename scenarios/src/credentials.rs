@@ -1,6 +1,9 @@
 //! Istio, "Egress Gateways with TLS Origination", and the reference of ClientTLSSettings: the life of a proxy's credential,
 //! while it is missing, replaced, revoked, or holds a CA alone. Each proxy that opens TLS is asked.
 
+mod ca_alone;
+mod use_of;
+
 use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::mesh::{Mesh, Stop};
@@ -57,19 +60,33 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let missing = apps.get(URL).await?;
     let while_missing = placement.proxy(mesh).credentials().await?;
     let first = client(1)?;
+    let elsewhere = if namespace == "default" { "istio-system" } else { "default" };
+    mesh.create_secret(Secret::new(elsewhere, "client-credential").key_pair(&first).ca(&ca)).await?;
+    let misplaced = apps.get(URL).await?;
     mesh.create_secret(credential(&first)).await?;
     let appeared = apps.get(URL).await?;
+    let with_secret = appeared.ok().and(nginx.received(&appeared).client_certificate(&first));
     mesh.check(
         "missing-credential-refused",
         missing
             .fails()
             .and(nginx.never_received(&missing))
             .and(while_missing.gone("kubernetes://client-credential"))
-            .provided(
-                "the same request with the Secret",
-                appeared.ok().and(nginx.received(&appeared).client_certificate(&first)),
-            ),
+            .provided("the same request with the Secret", with_secret.clone()),
     )?;
+    mesh.check(
+        "credential-in-wrong-namespace",
+        misplaced
+            .fails()
+            .and(nginx.never_received(&misplaced))
+            .provided("the same request with the Secret in the proxy's namespace", with_secret),
+    )?;
+
+    use_of::the_certificate(mesh, &ca, &appeared, &first).await?;
+    use_of::other_secrets(mesh, &ca, &first, &appeared).await?;
+    if placement == Placement::Sidecar {
+        use_of::a_rule_without_a_selector(mesh, &appeared).await?;
+    }
 
     mesh.step("Three rotations");
     let mut rotations = Vec::new();
@@ -96,27 +113,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
             .and(nginx.never_received(&revoked)),
     )?;
 
-    mesh.step("A CA alone");
-    let nginx = mesh.deploy_external(sites::nginx(HOST, &server)).await?;
-    let stranger = Authority::new(KeyAlgorithm::EcdsaP256)?;
-    for (check, secret, manifest) in [
-        ("ca-only-credential", "origin-ca", ca_only),
-        ("credential-name-ends-in-cacert", "origin-cacert", name_ends_in_cacert),
-    ] {
-        mesh.create_secret(Secret::new(namespace, secret).ca(&ca)).await?;
-        mesh.apply(&[manifest]).await?;
-        let right = apps.get(URL).await?;
-        mesh.create_secret(Secret::new(namespace, secret).ca(&stranger)).await?;
-        let wrong = apps.get(URL).await?;
-        mesh.check(
-            check,
-            wrong
-                .fails()
-                .and(nginx.never_received(&wrong))
-                .of("with another CA")
-                .provided("the same request with the server's CA", right.ok().and(nginx.received(&right))),
-        )?;
-    }
+    ca_alone::of_the_server(mesh, &ca, &server, [ca_only, name_ends_in_cacert]).await?;
 
     mesh.step("A rotation under load");
     // Only the embedded server can hold a response back. This step is the last one, so that a target without an embedded server

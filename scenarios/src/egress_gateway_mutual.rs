@@ -1,5 +1,6 @@
 //! Istio, "Egress Gateways with TLS Origination": "Perform mutual TLS origination with an egress gateway".
 
+mod hop;
 mod secrets;
 mod servers;
 
@@ -18,6 +19,7 @@ const HOST: &str = "my-nginx.mesh-external.svc.cluster.local";
 const URL: &str = "http://my-nginx.mesh-external.svc.cluster.local/";
 const URL_TLS: &str = "https://my-nginx.mesh-external.svc.cluster.local/";
 const GATEWAY: &str = "istio-egressgateway";
+const GATEWAY_HOST: &str = "istio-egressgateway.istio-system.svc.cluster.local";
 const GATEWAY_NAMESPACE: &str = "istio-system";
 const SECRET: &str = "client-credential";
 const WELCOME: &str = "Welcome to nginx!";
@@ -37,9 +39,9 @@ struct Parties {
 impl Parties {
     async fn new(algorithm: KeyAlgorithm) -> Result<Self, Stop> {
         let keys = KeyPool::new();
-        // An RSA key costs tens of milliseconds. All five that the scenario needs are made side by side, and a party that gets
+        // An RSA key costs tens of milliseconds. All four that the scenario needs are made side by side, and a party that gets
         // another certificate keeps its key.
-        keys.prepare(algorithm, 5).await?;
+        keys.prepare(algorithm, 4).await?;
         let root = || Authority::with_keys(&keys, ROOT_COMMON_NAME, ROOT_ORGANIZATION, algorithm);
         let (ca, another_ca) = (root()?, root()?);
         let server = ca.server(HOST).without_san().issue()?;
@@ -83,7 +85,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         "credential-active",
         credentials
             .active("kubernetes://client-credential", Some(client.serial()))
-            .and(credentials.active("kubernetes://client-credential-cacert", None)),
+            .and(credentials.active("kubernetes://client-credential-cacert", Some(&ca.facts().serial))),
     )?;
     let welcome = sleep.get(URL).await?;
     mesh.check("welcome-page", welcome.ok().body_contains(WELCOME))?;
@@ -99,6 +101,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
             .upstream_host(mesh.upstream(HOST, 443)),
     )?;
 
+    hop::to_the_gateway(mesh, &nginx, &welcome).await?;
+
     servers::another_server_name(mesh, &nginx, &welcome).await?;
     servers::another_ca(mesh, &parties, &welcome).await?;
     // Only implementations with the feature accept the manifests.
@@ -109,11 +113,15 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     secrets::in_the_wrong_namespace(mesh, &parties).await?;
     secrets::in_every_format(mesh, &parties).await?;
 
-    mesh.step("Cleanup the mutual TLS origination example");
     mesh.create_secret(parties.secret(GATEWAY_NAMESPACE, SECRET, client)).await?;
+    if mesh.declares("no-bypass") {
+        hop::without_the_gateway(mesh, &nginx).await?;
+    }
+
+    mesh.step("Cleanup the mutual TLS origination example");
     let last = sleep.get(URL).await?;
     mesh.delete_secret(GATEWAY_NAMESPACE, SECRET).await?;
-    mesh.delete(&["originate", "route", "gateway"]).await?;
+    hop::cleaned_up(mesh, &nginx, &last).await?;
     let restored = sleep.get(URL).await?;
     let credentials = gateway.credentials().await?;
     mesh.check(

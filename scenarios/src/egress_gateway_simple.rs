@@ -1,5 +1,8 @@
 //! Istio, "Egress Gateways with TLS Origination": "Perform TLS origination with an egress gateway".
 
+mod beside;
+mod cleanup;
+
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::claim::{Claims, Count, Reply};
 use meshproof_harness::mesh::{Mesh, Stop};
@@ -64,7 +67,14 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
             .and(cnn.during(&after).no_other_connection())
             .and(mesh.proxy("sleep").logged(&after).upstream_host(at_gateway.clone())),
     )?;
+    let hop = mesh.proxy("sleep").logged(&after).method("GET").path("/politics").status(200).authority(CNN);
+    let cluster = format!("outbound|80|cnn|{GATEWAY_HOST}");
+    mesh.check("sidecar-access-log", hop.upstream_host(at_gateway.clone()).upstream_cluster(&cluster))?;
+    mesh.check("gateway-log-values", gateway.logged_in_full(&after))?;
+    mesh.check("request-id-at-gateway", gateway.request_id_recorded_beside(&mesh.proxy("sleep"), &after))?;
     mesh.check("host-and-path-preserved", sites::request_preserved(mesh, &cnn).await?)?;
+
+    beside::https_of_the_application(mesh, &certificate, &after).await?;
 
     mesh.step("Ask the gateway without a mesh identity");
     let plain = gateway.probe(80).get(POLITICS).await?;
@@ -89,6 +99,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
             .and(gateway.logged(&after).requested_server_name(CNN)),
     )?;
 
+    beside::without_mesh_mutual_tls(mesh, &plain).await?;
+
     mesh.step("Stop the gateway");
     mesh.set_running(GATEWAY, false).await?;
     let away = sleep.get(POLITICS).await?;
@@ -102,17 +114,5 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
             .provided("the same request with the gateway back", back.ok()),
     )?;
 
-    mesh.step("Cleanup the TLS origination example");
-    mesh.delete(&["originate", "gateway", "access"]).await?;
-    let restored = sleep.get(POLITICS).await?;
-    let closed = gateway.probe(80).get(POLITICS).await?;
-    let as_before = restored.ends_as(&untouched);
-    // Where the external service is not observed, only the redirect shows that origination has ended.
-    let redirected = as_before.clone().provided("the redirect", restored.hop(0).redirects(301, SECURE));
-    mesh.check(
-        "cleanup-restores",
-        as_before
-            .and(cnn.during(&restored).saw_in_clear("/politics").or_unobserved(redirected))
-            .and(closed.ends_as(&unopened).of("a plain client of the gateway's port")),
-    )
+    cleanup::in_the_printed_order(mesh, &untouched, &unopened, &at_gateway).await
 }

@@ -2,11 +2,13 @@
 //! service, first by its own HTTPS, then by plain HTTP for which its sidecar opens TLS.
 
 mod mesh_mutual_tls;
+mod own_https;
+mod policy;
 
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
-use meshproof_harness::topology::{Application, Topology, Workload};
+use meshproof_harness::topology::{Application, PlainService, Topology, Workload};
 
 use crate::sites::{self, BOOK_TITLE, BOOKS, REAL_TITLE};
 
@@ -15,6 +17,10 @@ const PLAIN: &str = "http://www.googleapis.com/books/v1/volumes?q=isbn:048642461
 const SECURE: &str = "https://www.googleapis.com/books/v1/volumes?q=isbn:0486424618";
 /// What the application shows for the book, asked through the mesh.
 const PAGE: &str = "http://details.default.svc.cluster.local:9080/details/0486424618";
+/// The other services from which Bookinfo's page is made.
+const REVIEWS: &str = "http://reviews.default.svc.cluster.local:9080/reviews/0";
+const RATINGS: &str = "http://ratings.default.svc.cluster.local:9080/ratings/0";
+const DETAILS_V2: &str = "outbound|9080|v2|details.default.svc.cluster.local";
 const ERROR: &str = "Error fetching product details!";
 
 pub(crate) fn topology() -> Topology {
@@ -23,7 +29,13 @@ pub(crate) fn topology() -> Topology {
     let details = Application::new(9080, "/details/", BOOKS, "/books/v1/volumes?q=isbn:")
         .plain_if("DO_NOT_ENCRYPT")
         .failure(ERROR);
-    Topology::default().workload(sleep).workload(Workload::new("details").serves(details))
+    let reviews = PlainService::new("reviews", 9080, r#"{"id":"0","reviews":[]}"#);
+    let ratings = PlainService::new("ratings", 9080, r#"{"id":0,"ratings":{"Reviewer1":5}}"#);
+    Topology::default()
+        .workload(sleep)
+        .workload(Workload::new("details").label("version", "v2").serves(details))
+        .service(reviews)
+        .service(ratings)
 }
 
 fn shows_book(page: &Reply, title: &str) -> Claim {
@@ -38,42 +50,11 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let books = mesh.deploy_external(sites::books(&certificate)).await?;
     let title = books.own(BOOK_TITLE).unwrap_or(REAL_TITLE);
     let direct = books.probe(None).get(PLAIN).await?;
-    mesh.apply(&["registry-only"]).await?;
-
-    mesh.step("Bookinfo with HTTPS access to a Google Books web service");
-    mesh.set_variable("details", "DO_NOT_ENCRYPT", "false").await?;
-    let blocked_page = sleep.get(PAGE).await?;
-    let blocked_https = details.get(SECURE).await?;
-    let blocked_http = details.get(PLAIN).await?;
-
-    mesh.step("Enable HTTPS access to a Google Books web service");
-    mesh.apply(&["access", "route-by-server-name"]).await?;
-    let book = sleep.get(PAGE).await?;
-    let https = details.get(SECURE).await?;
-    let end_to_end = https.hop(0).answers(200, "HTTP/2").certificate(books.certificate(&certificate));
-    mesh.check(
-        "https-by-application",
-        shows_book(&book, title)
-            .and(end_to_end)
-            .and_outside(books.received(&book))
-            .and_outside(books.received(&https).server_name(BOOKS).target(TARGET)),
-    )?;
-    mesh.check("only-sni-visible", sidecar.passed_through(&https, BOOKS))?;
-    mesh.delete(&["access"]).await?;
-    let disabled = details.get(SECURE).await?;
-    mesh.apply(&["access"]).await?;
-    let enabled = details.get(SECURE).await?;
-    mesh.check(
-        "disabled-and-enabled-on-the-fly",
-        disabled
-            .unlike("the same request with the ServiceEntry created again", &enabled)
-            .and_outside(books.during(&disabled).nothing()),
-    )?;
-    mesh.delete(&["access", "route-by-server-name"]).await?;
+    let blocked = own_https::by_the_application(mesh, &certificate, title).await?;
 
     mesh.step("Bookinfo with TLS origination to a Google Books web service");
     mesh.set_variable("details", "DO_NOT_ENCRYPT", "true").await?;
-    mesh.apply(&["originate"]).await?;
+    mesh.apply(&["details-v2", "originate"]).await?;
     let originated_page = sleep.get(PAGE).await?;
     let http = details.get(PLAIN).await?;
     // Where the external service is not observed, a book from port 443 proves TLS: a plain request on that port gets none.
@@ -85,6 +66,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
             .and_outside(books.received(&originated_page))
             .and(books.saw(&http).over_tls().target(TARGET).host(BOOKS).or_unobserved(on_tls_port)),
     )?;
+    let hop = mesh.proxy("sleep").logged(&originated_page).status(200).upstream_cluster(DETAILS_V2);
+    mesh.check("details-v2-serves-all", shows_book(&originated_page, title).and(hop))?;
     mesh.check("single-response", http.ok().body_contains(title))?;
     mesh.check("one-upstream-request", books.received_only(&http))?;
     mesh.check(
@@ -98,32 +81,21 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.check("sni-is-host", books.saw_on(443, &http).server_name(BOOKS))?;
     let logged = sidecar.logged(&http).method("GET").path(TARGET).status(200).authority(BOOKS);
     mesh.check("path-visible-in-log", logged.upstream_host(mesh.upstream(BOOKS, 443)))?;
-    mesh.check(
-        "blocked-by-default",
-        blocked_page
-            .ok()
-            .body_contains(ERROR)
-            .body_lacks(title)
-            .and(blocked_https.fails())
-            .and(blocked_http.fails())
-            .and_outside(books.during(&blocked_page).nothing())
-            .and_outside(books.during(&blocked_https).nothing())
-            .and_outside(books.during(&blocked_http).nothing())
-            .provided("the same HTTPS request when it is allowed", https.ends_with(200))
-            .provided("the same HTTP request when it is allowed", http.ends_with(200)),
-    )?;
+    mesh.check("blocked-by-default", blocked.claim(mesh, title, &http))?;
+    policy::own_https(mesh, &certificate, &http).await?;
+    policy::books_alone(mesh).await?;
 
     if mesh.has_feature(Feature::MeshMtls) {
         mesh_mutual_tls::strict_and_off(mesh, title).await?;
     }
 
     mesh.step("Cleanup of TLS origination to a Google Books web service");
-    mesh.delete(&["originate"]).await?;
+    mesh.delete(&["originate", "details-v2"]).await?;
     let restored = details.get(PLAIN).await?;
     mesh.check(
         "cleanup-restores",
         restored
-            .ends_as(&blocked_http)
+            .ends_as(&blocked.http)
             .and_outside(books.during(&restored).nothing())
             .provided("the same request before the deletion", http.ends_with(200)),
     )

@@ -4,6 +4,7 @@
 
 mod certificate_chains;
 mod credentials;
+pub mod documents;
 mod egress_gateway_access;
 mod egress_gateway_mutual;
 mod egress_gateway_simple;
@@ -15,8 +16,10 @@ mod path_validation;
 mod placement;
 mod policy_isolation;
 mod presented;
+mod service_entries;
 mod sidecar_origination;
 mod sites;
+mod tcp_origination;
 mod tls_verification;
 mod traffic_fidelity;
 
@@ -56,11 +59,14 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
         read("external-web-service", &common, external_web_service::topology(), external_web_service::story)?,
         read_placed("tls-verification", &common, tls_verification::story)?,
         read_placed("credentials", &common, credentials::story)?,
-        read_placed("policy-isolation", &common, policy_isolation::story)?,
+        read_placed("policy-isolation", &common, policy_isolation::story)?
+            .topology_in("sidecar", policy_isolation::sidecar_topology()),
         read_placed("origination-scope", &common, origination_scope::story)?,
         read_placed("certificate-chains", &common, certificate_chains::story)?,
         with_paths(&common, &Paths::Covering)?,
         read_placed("traffic-fidelity", &common, traffic_fidelity::story)?,
+        with_topologies("service-entries", &common, service_entries::topology, service_entries::story)?,
+        with_topologies("tcp-origination", &common, tcp_origination::topology, tcp_origination::story)?,
         read_placed("generated-traffic", &common, generated_traffic::story)?,
     ])
 }
@@ -94,6 +100,20 @@ where
         scenario = scenario.topology_in(id, topology);
     }
     Ok(scenario)
+}
+
+/// A scenario at a sidecar and at egress gateways, each with a topology of its own.
+fn with_topologies<S>(
+    folder: &str,
+    common: &CommonChecks,
+    topology: fn(&str) -> Topology,
+    story: S,
+) -> Result<Scenario, CatalogueError>
+where
+    S: for<'a> StoryFn<'a> + Send + Sync + 'static,
+{
+    let scenario = read(folder, common, topology("egress-gateway"), story)?;
+    Ok(scenario.topology_in("sidecar", topology("sidecar")))
 }
 
 /// These scenarios, with these paths in `path-validation`.

@@ -1,8 +1,10 @@
 //! Istio reference, DestinationRule, "ClientTLSSettings": each destination has its own policy. Its certificate, its CA, its server
 //! name and its connections are used for it alone, also by a proxy that holds those of others.
 
+mod by_namespace;
 mod own_tls;
 
+pub(crate) use self::by_namespace::topology as sidecar_topology;
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::external_server::{ExternalServer, Site};
@@ -124,5 +126,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         paths.push(Claim::from(received).of(path));
     }
     mesh.check("exact-path-match", Claim::all(paths))?;
-    if placement == Placement::Sidecar { own_tls::story(mesh).await } else { Ok(()) }
+    if placement == Placement::Sidecar {
+        by_namespace::story(mesh, &clients, &own).await?;
+        own_tls::story(mesh).await?;
+    }
+    Ok(())
 }

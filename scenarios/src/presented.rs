@@ -15,6 +15,12 @@ pub(crate) use self::asked::Asked;
 
 /// The page of every server.
 const PAGE: &str = "/private/report";
+
+/// The URL of a host's page.
+pub(crate) fn url(host: &str) -> String {
+    format!("http://{host}{PAGE}")
+}
+
 /// What it says.
 const TEXT: &str = "for your eyes only";
 
@@ -123,13 +129,13 @@ impl Cases {
         hosts.dedup();
         let (usual, unusual): (Vec<String>, Vec<String>) =
             hosts.into_iter().partition(|host| host.chars().all(|c| !c.is_ascii_uppercase()));
-        let urls: Vec<String> = usual.iter().map(|host| format!("http://{host}{PAGE}")).collect();
+        let urls: Vec<String> = usual.iter().map(|host| url(host)).collect();
         let replies = client.get_all(&urls).await?;
         let mut replies: BTreeMap<String, Reply> = usual.into_iter().zip(replies).collect();
         for host in unusual {
             // A URL would put the host into lower case.
-            let url = format!("http://{}{PAGE}", host.to_ascii_lowercase());
-            let reply = client.clone().host(&host).get(&url).await?;
+            let lower = url(&host.to_ascii_lowercase());
+            let reply = client.clone().host(&host).get(&lower).await?;
             replies.insert(host, reply);
         }
         Ok(Asked { server: mesh.external(server), identity, replies })

@@ -40,6 +40,8 @@ pub(crate) fn nginx(host: &str, certificate: &Issued) -> ExternalServer {
 
 /// The S3 bucket of the document on routing by path.
 pub(crate) const BUCKET: &str = "samplebucket1234.s3.ap-southeast-2.amazonaws.com";
+/// The name in its certificate.
+pub(crate) const BUCKETS: &str = "*.s3.ap-southeast-2.amazonaws.com";
 /// Its OpenID configuration.
 pub(crate) const OPENID_CONFIGURATION: &str =
     r#"{"issuer":"https://example.com","jwks_uri":"https://example.com/oauth/discovery/keys"}"#;
@@ -64,12 +66,16 @@ pub(crate) const BOOK_TITLE: &str = "The Comedy of Errors";
 /// What every book in the real service's answer has.
 pub(crate) const REAL_TITLE: &str = "\"title\"";
 
-/// The books service, which redirects plain requests to `https`.
+/// The books service, which redirects plain requests to `https`, and another interface of the same provider.
 pub(crate) fn books(certificate: &Issued) -> ExternalServer {
     let body = format!(
         r#"{{"kind":"books#volumes","totalItems":1,"items":[{{"volumeInfo":{{"title":"{BOOK_TITLE}","publisher":"Courier Corporation","pageCount":64,"language":"en"}}}}]}}"#
     );
-    Site::at(BOOKS).certificate(certificate).redirecting_to_https().json("/books/v1/volumes", &body)
+    Site::at(BOOKS)
+        .certificate(certificate)
+        .redirecting_to_https()
+        .json("/books/v1/volumes", &body)
+        .json("/calendar/v3/users/me/calendarList", r#"{"kind":"calendar#calendarList","items":[]}"#)
 }
 
 /// The page of [`origin`].

@@ -44,6 +44,8 @@ pub struct Vector {
     pub control: Option<&'static str>,
     /// Whether the default run leaves it out: a data plane that is in wide use gives another answer, or the path is slow to make.
     pub only_full: bool,
+    /// Whether a careless search for the path takes long. Each configuration asks it, for the time that the answer takes.
+    pub costly: bool,
     pub(crate) make: Make,
 }
 
@@ -58,12 +60,17 @@ impl Vector {
     ) -> Self {
         // Where practice differs, a default run that fails would only repeat what is known.
         let only_full = matches!(level, Level::May);
-        Self { id, source, rule, level, expected, control: None, only_full, make }
+        Self { id, source, rule, level, expected, control: None, only_full, costly: false, make }
     }
 
     /// With another control than the group's.
     pub(crate) const fn unlike(self, control: &'static str) -> Self {
         Self { control: Some(control), ..self }
+    }
+
+    /// Asked in each configuration for the time that it takes.
+    pub(crate) const fn costly(self) -> Self {
+        Self { costly: true, ..self }
     }
 
     /// Left out of the default run.

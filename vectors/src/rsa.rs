@@ -3,7 +3,8 @@
 
 use std::sync::LazyLock;
 
-use aws_lc_rs::digest::{self, Algorithm};
+use aws_lc_rs::digest;
+use md5::{Digest as _, Md5};
 use meshproof_harness::certificates::PrivateKey;
 use meshproof_harness::certificates::der::{element, joined, octets, oid, sequence};
 use num_bigint::BigUint;
@@ -64,9 +65,7 @@ impl WeakKey {
 
     /// RSASSA-PKCS1-v1_5.
     pub(crate) fn sign(&self, message: &[u8], hash: Hash) -> Vec<u8> {
-        let (algorithm, arcs) = hash.parts();
-        let sum = digest::digest(algorithm, message);
-        let info = sequence(&[sequence(&[oid(arcs), element(0x05, &[])]), octets(sum.as_ref())]);
+        let info = sequence(&[sequence(&[oid(hash.arcs()), element(0x05, &[])]), octets(&hash.of(message))]);
         let padding = vec![0xff; self.bytes.saturating_sub(info.len() + 3)];
         let padded = joined(&[&[0, 1][..], &padding, &[0], &info]);
         let signature = BigUint::from_bytes_be(&padded).modpow(&self.exponent, &self.modulus).to_bytes_be();
@@ -78,21 +77,33 @@ impl WeakKey {
 /// The digest of a signature.
 #[derive(Clone, Copy)]
 pub(crate) enum Hash {
+    /// The TLS libraries' provider has no MD5.
+    Md5,
     Sha1,
     Sha256,
 }
 
 impl Hash {
-    fn parts(self) -> (&'static Algorithm, &'static [u64]) {
+    fn of(self, message: &[u8]) -> Vec<u8> {
         match self {
-            Self::Sha1 => (&digest::SHA1_FOR_LEGACY_USE_ONLY, &[1, 3, 14, 3, 2, 26]),
-            Self::Sha256 => (&digest::SHA256, &[2, 16, 840, 1, 101, 3, 4, 2, 1]),
+            Self::Md5 => Md5::digest(message).to_vec(),
+            Self::Sha1 => digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, message).as_ref().to_vec(),
+            Self::Sha256 => digest::digest(&digest::SHA256, message).as_ref().to_vec(),
+        }
+    }
+
+    fn arcs(self) -> &'static [u64] {
+        match self {
+            Self::Md5 => &[1, 2, 840, 113_549, 2, 5],
+            Self::Sha1 => &[1, 3, 14, 3, 2, 26],
+            Self::Sha256 => &[2, 16, 840, 1, 101, 3, 4, 2, 1],
         }
     }
 
     /// `AlgorithmIdentifier` in DER.
     pub(crate) fn algorithm(self) -> Vec<u8> {
         let last = match self {
+            Self::Md5 => 4,
             Self::Sha1 => 5,
             Self::Sha256 => 11,
         };

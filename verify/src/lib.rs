@@ -32,6 +32,17 @@ pub struct Verified {
     judged: findings::Judged,
 }
 
+/// The Services of gateways that these resources rely on and do not contain, and for each a note for people. A Gateway whose
+/// selector fits no Service would otherwise belong to no proxy.
+#[must_use]
+pub fn assumed_gateway_services(
+    resources: &[meshproof_model::Resource],
+) -> (Vec<meshproof_model::Resource>, Vec<String>) {
+    let mut notes = Vec::new();
+    let services = assumed::assumed_services(resources, &mut notes);
+    (services, notes)
+}
+
 /// Verifies a configuration without sending a request.
 ///
 /// # Errors

@@ -9,6 +9,8 @@ pub mod blueprint;
 mod builder;
 pub mod der;
 mod describe;
+mod extension;
+mod kept;
 mod keys;
 
 use std::fmt;
@@ -17,10 +19,10 @@ use std::sync::Arc;
 use meshproof_model::PeerCertificate;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa,
-    Issuer, KeyIdMethod, KeyPair, PublicKeyData as _, RevokedCertParams, SerialNumber,
+    Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
 };
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
 
 pub use blueprint::{Blueprint, Certified};
@@ -42,10 +44,6 @@ pub const SERVER_ORGANIZATION: &str = "some organization";
 pub const CLIENT_ORGANIZATION: &str = "client organization";
 /// See [`CLIENT_ORGANIZATION`].
 pub const CLIENT_COMMON_NAME: &str = "client.example.com";
-
-/// The suite's public CA.
-const PUBLIC_COMMON_NAME: &str = "meshproof public CA";
-const PUBLIC_ORGANIZATION: &str = "meshproof";
 
 /// The documents' `-days 365`.
 const VALIDITY: Duration = Duration::days(365);
@@ -139,51 +137,6 @@ impl Authority {
         })?;
         let facts = describe(certificate.der()).unwrap_or_default();
         Ok(Self { key, algorithm, params, pem: certificate.pem(), facts, keys: keys.clone() })
-    }
-
-    /// The suite's public CA, whose certificates servers outside the mesh have.
-    ///
-    /// # Errors
-    /// The key or the certificate could not be created.
-    pub fn public() -> Result<Self, CertificateError> {
-        Self::named(PUBLIC_COMMON_NAME, PUBLIC_ORGANIZATION, KeyAlgorithm::EcdsaP256)
-    }
-
-    /// Its certificate and its key in PEM, for [`Authority::kept`]. The key is in it.
-    #[must_use]
-    pub fn to_keep(&self) -> PrivateKeyPem {
-        PrivateKeyPem(format!("{}{}", self.pem, self.key.serialize_pem()))
-    }
-
-    /// The suite's public CA as [`Authority::to_keep`] wrote it.
-    ///
-    /// # Errors
-    /// The text is not one that this function wrote, or the certificate has expired; in words.
-    pub fn kept(text: &PrivateKeyPem) -> Result<Self, String> {
-        let certificate = CertificateDer::from_pem_slice(text.0.as_bytes())
-            .map_err(|e| format!("it has no certificate in PEM ({e})"))?;
-        let at =
-            text.0.find("-----BEGIN PRIVATE KEY-----").ok_or("it has no private key in PEM (PKCS #8)")?;
-        let (pem, key) = text.0.split_at(at);
-        let key = KeyPair::from_pem(key).map_err(|e| format!("its private key cannot be read ({e})"))?;
-        let made = Self::public().map_err(|e| e.to_string())?;
-        let facts = describe(&certificate).ok_or("its certificate cannot be read")?;
-        if facts.subject != made.facts.subject {
-            return Err(format!(
-                "its certificate is of {}, not of meshproof: delete the file, and meshproof creates one",
-                facts.subject
-            ));
-        }
-        let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).map_err(|e| e.to_string())?;
-        if !parsed.validity().is_valid() {
-            return Err(
-                "its certificate has expired: delete the file, and meshproof creates a new one".to_owned()
-            );
-        }
-        if parsed.public_key().raw != key.subject_public_key_info() {
-            return Err("its private key is not that of its certificate".to_owned());
-        }
-        Ok(Self { key: Arc::new(key), pem: pem.trim_end().to_owned() + "\n", facts, ..made })
     }
 
     /// The root certificate in PEM, for the parties that trust it.

@@ -5,8 +5,9 @@ use meshproof_model::{Evidence, EvidenceId, Field, ServerRequest, Side, ValueKin
 use super::deviation::{self, Odd, What};
 use super::matcher::{About, Matcher, Pieces, Subject};
 use super::words::{self, Server, unlike};
-use super::{Claim, Count, Reply, View};
+use super::{Claim, Count, Finding, Reply, View};
 use crate::certificates::Issued;
+use crate::grpc;
 
 /// The evidence that a server recorded.
 pub(super) fn at<'a>(host: &str, evidence: &'a [Evidence]) -> impl Iterator<Item = &'a Evidence> {
@@ -24,6 +25,27 @@ pub(super) fn requests<'a>(
         .filter(|e| e.token.as_deref() == Some(token))
         .filter_map(|e| Some((&e.id, e.fact.as_request()?)))
         .collect()
+}
+
+/// The server received at least one of these requests, over TLS.
+pub(crate) fn received_some(server: &Server, replies: &[Reply]) -> Claim {
+    let (server, replies) = (server.clone(), replies.to_vec());
+    let host = server.host.clone();
+    Claim::on_the_side_of(&host, move |view| {
+        let expected = format!("at least one of {} requests at {server}, over TLS", replies.len());
+        let tokens = replies.iter().map(|reply| reply.token.as_str());
+        let found: Vec<_> = tokens.flat_map(|token| requests(&server.host, token, view)).collect();
+        let ids: Vec<EvidenceId> =
+            found.iter().filter(|(_, r)| r.over_tls).map(|(id, _)| (*id).clone()).collect();
+        let seen = format!("{server} received {} of them over TLS", ids.len());
+        if !ids.is_empty() {
+            return Finding::holds(expected, seen, ids);
+        }
+        let hop = (deviation::some_proxy(), deviation::server(&server));
+        let deviation = What::of(Field::Request).deviates(&hop, &expected, &Odd::absent(&seen));
+        let finding = Finding::broken(expected, seen, Vec::new()).by([deviation]);
+        replies.first().map_or(finding.clone(), |first| finding.about(&first.id))
+    })
 }
 
 /// What a server received of one request: the requests that carry its token.
@@ -155,6 +177,45 @@ impl Sighting {
                     let words = format!("{} headers {name}: {}", several.len(), words::listed(shown));
                     Err(Odd::being(ValueKind::Several, words))
                 }
+            }
+        })
+    }
+
+    /// The messages that the server received, in this order.
+    pub fn messages(self, wanted: &[String]) -> Self {
+        let wanted = wanted.to_vec();
+        let expected = format!("the messages {}", wanted.join(", "));
+        self.demand(About::Piece, What::of(Field::Message), expected, move |r| {
+            let shown = || Odd::from(format!("the messages {}", r.messages.join(", ")));
+            if r.messages == wanted { Ok(()) } else { Err(shown()) }
+        })
+    }
+
+    /// The outcome of a gRPC call as the server has it.
+    pub fn outcome(self, status: &'static str) -> Self {
+        let expected = format!("{} {status} at the server", grpc::STATUS);
+        self.demand(About::Piece, What::of(Field::Trailer).named(grpc::STATUS), expected, move |r| {
+            let trailers = r.answer.iter().flat_map(|answer| &answer.trailers);
+            match trailers.into_iter().find(|h| h.name == grpc::STATUS) {
+                Some(seen) if seen.value == status => Ok(()),
+                Some(seen) => Err(Odd::from(format!("{} {} at the server", grpc::STATUS, seen.value))),
+                None => Err(Odd::absent("a call that goes on at the server")),
+            }
+        })
+    }
+
+    /// All that the client said in its conversation, byte for byte.
+    pub fn whole(self, reply: &Reply) -> Self {
+        let said = reply.exchange.hops.last().map(|hop| (hop.body_bytes, hop.body_sha256.clone()));
+        let bytes = said.as_ref().and_then(|(bytes, _)| *bytes).unwrap_or_default();
+        let expected = format!("the {bytes} bytes that the client sent");
+        self.demand(About::Piece, What::of(Field::RequestBody), expected, move |r| {
+            if said.as_ref().is_some_and(|(n, sum)| *n == r.body_bytes && *sum == r.body_sha256) {
+                Ok(())
+            } else if r.body_bytes == Some(bytes) {
+                Err(Odd::from(format!("{bytes} bytes with another content")))
+            } else {
+                Err(Odd::from(format!("{} bytes", r.body_bytes.unwrap_or_default())))
             }
         })
     }

@@ -8,7 +8,7 @@ use meshproof_model::{EvidenceId, Field, Header, Response, ServerRequest, ValueK
 use super::deviation::{self, Odd, What};
 use super::external::{Sighting, requests};
 use super::matcher::About;
-use super::reply::OnlyResponse;
+use super::response::OnlyResponse;
 use super::words::{Server, counted, listed, unlike};
 use super::{Claim, Finding, Reply};
 use crate::digest::sha256;
@@ -109,6 +109,13 @@ impl OnlyResponse {
         })
     }
 
+    /// These messages came back, in this order.
+    pub fn messages(self, wanted: &[&str]) -> Self {
+        self.with(Field::Message, format!("the messages {}", wanted.join(", ")), |r| {
+            holds(r.messages == wanted, || format!("the messages {}", listed(r.messages.clone())))
+        })
+    }
+
     /// Exactly one WebSocket message came back: this one.
     pub fn message(self, text: &str) -> Self {
         self.with(Field::Message, format!("exactly one message: {text:?}"), |r| {
@@ -188,6 +195,23 @@ impl Sighting {
                     Odd::from(format!("{} {name}: {} ({bytes})", several(n), unlike(&seen, &wanted)))
                 }
             })
+        })
+    }
+
+    /// `X-Forwarded-For` as a gateway behind a load balancer sends it: the client's address as the load balancer gave it, and
+    /// after it at least that of the gateway's own client (Envoy, "HTTP header manipulation": x-forwarded-for).
+    pub fn forwarded_for(self, client: &str) -> Self {
+        let wanted = client.to_owned();
+        let what = What::of(Field::RequestHeader).named("x-forwarded-for");
+        let expected = format!("header x-forwarded-for: {client}, and at least one more address");
+        self.demand(About::Piece, what, expected, move |r| {
+            let came = r.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("x-forwarded-for"));
+            let all: Vec<&str> = came.flat_map(|h| h.value.split(',')).map(str::trim).collect();
+            match all.as_slice() {
+                [first, _, ..] if *first == wanted => Ok(()),
+                [] => Err(Odd::absent("no header x-forwarded-for")),
+                seen => Err(Odd::from(format!("header x-forwarded-for: {}", seen.join(", ")))),
+            }
         })
     }
 

@@ -4,15 +4,21 @@
 //! A finding is written as clauses: `seen` says who did what and names the value that decides, `expected` says what the
 //! evidence had to show. [`Finding::reason`] makes sentences of them.
 
+mod comparison;
+mod conversation;
 mod credentials;
 pub(crate) mod deviation;
+mod duration;
 mod external;
 mod fidelity;
 mod handshake;
 mod load;
+mod log_values;
 mod matcher;
+mod opener;
 mod proxy;
 mod reply;
+mod response;
 mod window;
 mod words;
 
@@ -20,15 +26,19 @@ use std::sync::Arc;
 
 use meshproof_model::{Deviation, Difference, Evidence, EvidenceId, Verdict};
 
+pub use conversation::ConversationLine;
 pub use credentials::Credentials;
 pub use external::Sighting;
+pub(crate) use external::received_some;
 pub(crate) use fidelity::connections_of;
 pub use handshake::nothing_weak_offered;
 pub use load::Load;
+pub(crate) use log_values::{complete, request_ids_recorded};
 pub use matcher::Count;
+pub(crate) use opener::{opened_by, recorded};
 pub use proxy::{ConnectionLine, Logged, Upstream};
-pub(crate) use proxy::{opened_by, recorded};
-pub use reply::{HopClaim, OnlyResponse, Reply, ServerCertificate};
+pub use reply::Reply;
+pub use response::{HopClaim, OnlyResponse, ServerCertificate};
 pub use window::Window;
 pub(crate) use words::{Server, ServerPlace, capital};
 
@@ -388,7 +398,7 @@ fn without_control(control_is: &str, control: &Finding, own: &Finding) -> String
         Verdict::Passed | Verdict::Inconclusive | Verdict::Skipped | Verdict::Error => String::new(),
     };
     format!(
-        "the control ({control_is}) did not succeed, because {}{expected}. Without it this proves nothing: {}",
+        "the control ({control_is}) failed: {}{expected}. Without a control that succeeds, this result cannot be judged: {}",
         control.happened().trim_end_matches('.'),
         own.seen
     )

@@ -379,6 +379,28 @@ impl Window {
         })
     }
 
+    /// These bytes arrived outside TLS, on a connection that need not carry a request.
+    pub fn clear_bytes(&self, text: &str) -> Claim {
+        let text = text.to_owned();
+        let what = What::of(Field::Transport).being(ValueKind::PlainText);
+        self.claim(what, ValueKind::Tls, move |this, view| {
+            let expected = format!("{text} in plain text at {}", this.server);
+            let all: Vec<(&EvidenceId, &Connection)> = at(&this.server.host, view.window(this.mark))
+                .filter_map(|e| Some((&e.id, e.fact.as_connection()?)))
+                .collect();
+            if let Some((id, c)) = all.iter().find(|(_, c)| c.clear_bytes.contains(&text)) {
+                let seen = this.received([words::connection(view, c)]);
+                return Finding::holds(expected, seen, vec![(*id).clone()]);
+            }
+            let ids = all.iter().map(|(id, _)| (*id).clone()).collect();
+            let seen = match all.as_slice() {
+                [] => format!("{} received no connection", this.server),
+                all => this.received(all.iter().map(|(_, c)| words::connection(view, c))),
+            };
+            Finding::broken(expected, seen, ids)
+        })
+    }
+
     /// The plain port received this text in a request with this token.
     pub fn saw_in_clear(&self, text: &str) -> Claim {
         let text = text.to_owned();

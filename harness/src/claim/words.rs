@@ -144,6 +144,9 @@ fn server_name(tls: &TlsFacts) -> String {
 
 /// `GET /politics`, of which a long target is cut.
 pub(super) fn line(r: &ServerRequest) -> String {
+    if r.is_conversation() {
+        return "a conversation over TCP".to_owned();
+    }
     format!("{} {}", r.method, bounded(&r.target, BRIEF))
 }
 
@@ -154,6 +157,9 @@ pub(super) fn request(view: View<'_>, r: &ServerRequest) -> String {
         None if r.over_tls => "TLS".to_owned(),
         None => "plain text".to_owned(),
     };
+    if r.is_conversation() {
+        return format!("{} from {} on port {} ({over})", line(r), opener(view, &r.peer), r.port);
+    }
     format!(
         "{} for {} from {} on port {} ({over})",
         line(r),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use meshproof_model::{
     AccessLog, Connection, Deviation, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Hop,
-    HopResult, ServerRequest, Side, ValueKind,
+    HopResult, ServerRequest, Side, TCP, ValueKind,
 };
 use url::Url;
 
@@ -55,7 +55,8 @@ pub(super) struct Received<'a> {
 impl Received<'_> {
     /// Whether the server closed the connection without an answer, or in the middle of one.
     fn is_unanswered(&self) -> bool {
-        self.request.status == 0 || self.request.answer.as_ref().is_some_and(|answer| answer.breaks_off)
+        (self.request.status == 0 && !self.request.is_conversation())
+            || self.request.answer.as_ref().is_some_and(|answer| answer.breaks_off)
     }
 
     /// Whether the server closed the connection with it, unannounced.
@@ -219,7 +220,7 @@ impl<'a> Account<'a> {
                         let promised: Vec<String> =
                             asked.iter().map(|a| sentences::promised(self.ledger, a)).collect();
                         format!(
-                            "{}. By the configuration in force it must {}. {received}.",
+                            "{}. According to the current configuration it must {}. {received}.",
                             sentences::sent(first),
                             promised.join(", or ")
                         )
@@ -281,7 +282,7 @@ impl<'a> Account<'a> {
         let outcome = response.map_or_else(|| "no answer".to_owned(), |r| format!("the answer {}", r.status));
         let entry = |promised: &str, deviation: Deviation| {
             let words = format!(
-                "{} and received {outcome}, but no server received the request. By the configuration in force it \
+                "{} and received {outcome}, but no server received the request. According to the current configuration it \
                  must {promised}.",
                 sentences::sent(asked)
             );
@@ -363,6 +364,8 @@ impl<'a> Account<'a> {
             || refused_version
             // An intermediary may refuse a method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
             || !asked.is_known_method()
+            // A server that expects TLS cannot answer plain text, unless it is one of HTTP.
+            || asked.is_conversation() && !arrival.transport.is_tls() && self.expects_tls(arrival)
             || matches!(&asked.hop.result, HopResult::Error(_)) && arrival.transport == Transport::OwnTls
             || asked.promises.len() > 1
             || self.connections.iter().any(|c| {
@@ -372,6 +375,11 @@ impl<'a> Account<'a> {
                     && c.at_us <= asked.ended_us
                     && c.connection.tls.as_ref().is_some_and(|tls| tls.failure.is_some())
             })
+    }
+
+    fn expects_tls(&self, arrival: &Arrival) -> bool {
+        let at = |c: &&Opened<'_>| c.host == arrival.host && c.connection.port == arrival.port;
+        self.connections.iter().find(at).is_some_and(|c| c.connection.tls_port)
     }
 
     /// Whether the client's request, the server's and the answer agree.
@@ -434,7 +442,12 @@ impl Asked<'_> {
     }
 
     fn is_known_method(&self) -> bool {
-        METHODS.contains(&self.hop.method.as_str())
+        METHODS.contains(&self.hop.method.as_str()) || self.is_conversation()
+    }
+
+    /// Whether it is a conversation over TCP.
+    pub(super) fn is_conversation(&self) -> bool {
+        self.hop.method == TCP
     }
 
     fn may_arrive(&self, received: &Received<'_>) -> bool {
@@ -468,8 +481,9 @@ impl Arrival {
 fn is_asked_for(ledger: &Ledger, promise: &Promise, hop: &Hop) -> bool {
     let http2 = hop.sent.starts_with("PRI * HTTP/2");
     let web_socket = hop.sent.to_ascii_lowercase().contains("\r\nupgrade: websocket\r\n");
-    let of_request =
-        (!http2 || ledger.has(Feature::Http2)) && (!web_socket || ledger.has(Feature::WebSocket));
+    let of_request = (!http2 || ledger.has(Feature::Http2))
+        && (!web_socket || ledger.has(Feature::WebSocket))
+        && (hop.method != TCP || ledger.has(Feature::TcpOrigination));
     let of_way = match promise {
         Promise::Arrives(arrival) => arrival.needs.iter().all(|feature| ledger.has(*feature)),
         Promise::Ends { .. } => ledger.has(Feature::RegistryOnly),
@@ -493,7 +507,7 @@ fn promise(forecast: &dyn crate::forecast::Forecast, sender: Sender<'_>, hop: &H
     let headers: Vec<(String, String)> =
         hop.headers.iter().map(|h| (h.name.to_ascii_lowercase(), h.value.clone())).collect();
     let own_name = hop.tls.as_ref().and_then(|tls| tls.server_name.clone());
-    let server_name = (url.scheme() == "https")
+    let server_name = matches!(url.scheme(), "https" | "tls")
         .then(|| own_name.or_else(|| url.host_str().map(str::to_owned)).unwrap_or_default());
     forecast.of(&SentRequest {
         sender,
@@ -501,6 +515,7 @@ fn promise(forecast: &dyn crate::forecast::Forecast, sender: Sender<'_>, hop: &H
         url: &hop.url,
         authority: &authority,
         server_name: server_name.as_deref(),
+        http: hop.method != TCP,
         headers: &headers,
     })
 }

@@ -52,9 +52,11 @@ fn request(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Vec
             found.push(FieldDifference::of(field, ValueKind::Other, want, have));
         }
     };
-    differ(Field::Path, "path", &crate::store::bounded(&arrival.target, 4096), &r.target);
-    // A host is compared without regard to case, and without its scheme's default port (RFC 9110, section 4.2.3).
-    differ(Field::Host, "Host", &bare(&arrival.authority), &bare(&r.authority));
+    if !r.is_conversation() {
+        differ(Field::Path, "path", &crate::store::bounded(&arrival.target, 4096), &r.target);
+        // A host is compared without regard to case, and without its scheme's default port (RFC 9110, section 4.2.3).
+        differ(Field::Host, "Host", &bare(&arrival.authority), &bare(&r.authority));
+    }
     // Only a service that records its answers records all headers and bodies.
     if r.answer.is_none() {
         return found;
@@ -212,7 +214,11 @@ fn answer(
                 vec![FieldDifference::of(
                     What::of(Field::Response).being(ValueKind::Success),
                     ValueKind::NoResponse(error.kind),
-                    format!("the server's answer {}", sent.status),
+                    if received.request.is_conversation() {
+                        "the whole conversation".to_owned()
+                    } else {
+                        format!("the server's answer {}", sent.status)
+                    },
                     format!("no answer ({})", error.message),
                 )]
             } else {

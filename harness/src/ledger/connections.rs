@@ -44,10 +44,12 @@ impl Account<'_> {
         if clear_bytes.is_empty() || has_requests || self.open {
             return None;
         }
-        let allowed = promised.iter().any(|(_, a)| !a.transport.is_tls());
+        let mut in_clear = promised.iter().filter(|(_, a)| !a.transport.is_tls());
+        // What comes outside TLS on a port with TLS becomes a request only if it is HTTP.
+        let allowed = in_clear
+            .any(|(asked, _)| !*tls_port || (asked.is_conversation() && clear_bytes.contains(asked.token)));
         let begin = crate::store::bounded(clear_bytes, 80);
-        (!allowed || *tls_port)
-            .then(|| format!("and sent the bytes {begin:?} outside TLS, which belong to no request"))
+        (!allowed).then(|| format!("and sent the bytes {begin:?} outside TLS, which belong to no request"))
     }
 
     fn handshake(

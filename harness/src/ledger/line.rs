@@ -219,6 +219,18 @@ pub(super) fn of_connection(
 ) -> Vec<FieldDifference> {
     let mut found = Vec::new();
     let answered = asked.hop.response().map_or(0, |r| r.body_bytes);
+    // The proxy opens TLS itself: its client's side is what the client said and heard.
+    if asked.is_conversation() && asked.hop.tls.is_none() && asked.hop.response().is_some() {
+        let sent = asked.hop.body_bytes.unwrap_or_default();
+        for (name, exact, logged) in
+            [("bytes sent", answered, fields.bytes_sent), ("bytes received", sent, fields.bytes_received)]
+        {
+            if let Some(logged) = logged.filter(|logged| *logged != exact) {
+                found.push(of_log(name, format!("{exact} {name}"), format!("{logged} {name}")));
+            }
+        }
+        return found.into_iter().chain(of_cluster(passage, fields)).collect();
+    }
     // TLS adds to the bytes inside it.
     for (name, least, logged) in [
         ("bytes sent", answered, fields.bytes_sent),
@@ -228,16 +240,17 @@ pub(super) fn of_connection(
             found.push(of_log(name, format!("more than {least} {name}"), format!("{logged} {name}")));
         }
     }
-    let logged = fields.upstream_cluster.as_deref().map(cluster);
-    if let Some(logged) = logged.filter(|logged| *logged != cluster(&passage.cluster)) {
-        let wanted = cluster(&passage.cluster);
-        found.push(of_log(
-            "upstream cluster",
-            format!("upstream cluster {wanted}"),
-            format!("upstream cluster {logged}"),
-        ));
-    }
+    found.extend(of_cluster(passage, fields));
     found
+}
+
+fn of_cluster(passage: &Passage, fields: &LogFields) -> Option<FieldDifference> {
+    let logged = cluster(fields.upstream_cluster.as_deref()?);
+    let wanted = cluster(&passage.cluster);
+    (logged != wanted).then(|| {
+        let words = |name: &str| format!("upstream cluster {name}");
+        of_log("upstream cluster", words(&wanted), words(&logged))
+    })
 }
 
 /// When a line says that its request came, and how long it took.

@@ -213,6 +213,10 @@ impl Account<'_> {
     /// By proxy: the lines that this request must have. Absent if it cannot be said, as during a change of the configuration.
     fn due<'p, 'a>(&'p self, asked: &'p Asked<'a>) -> Option<Vec<(&'p str, Due<'p, 'a>)>> {
         let [promise] = asked.promises.as_slice() else { return None };
+        // The lines of connections have no token; see `connection_line`.
+        if asked.is_conversation() {
+            return Some(Vec::new());
+        }
         let answered = asked.hop.response().is_some();
         match promise {
             Promise::Open => None,
@@ -242,7 +246,9 @@ impl Account<'_> {
         let requests = || asked.received.iter().map(|place| self.received[*place].request);
         // What a proxy logs of a server that gives no answer, or that breaks off in the middle of one, is not what the proxy
         // before it makes of that.
-        let broke_off = requests().any(|r| r.status == 0 || r.answer.as_ref().is_some_and(|a| a.breaks_off));
+        let broke_off = requests().any(|r| {
+            (r.status == 0 && !r.is_conversation()) || r.answer.as_ref().is_some_and(|a| a.breaks_off)
+        });
         if broke_off || !matches!(asked.hop.result, HopResult::Response(_)) {
             return None;
         }

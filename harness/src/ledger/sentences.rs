@@ -54,6 +54,10 @@ pub(super) fn received(ledger: &Ledger, r: &Received<'_>) -> String {
 /// The same inside a sentence.
 pub(super) fn received_inside(ledger: &Ledger, r: &Received<'_>) -> String {
     let over = if r.request.over_tls { "over TLS" } else { "in plain text" };
+    if r.request.is_conversation() {
+        let server = server(ledger, r.host);
+        return format!("{server} held a conversation on port {} {over}", r.request.port);
+    }
     let target = bounded(&r.request.target, TARGET);
     let server = server(ledger, r.host);
     format!("{server} received {} {target} on port {} {over}", r.request.method, r.request.port)

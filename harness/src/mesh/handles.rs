@@ -4,8 +4,8 @@ use meshproof_model::{Fact, Side};
 
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{
-    Claim, Claims, ConnectionLine, Credentials, Logged, Reply, Server, ServerCertificate, Sighting, Window,
-    connections_of, opened_by, recorded,
+    Claim, Claims, ConnectionLine, ConversationLine, Credentials, Logged, Reply, Server, ServerCertificate,
+    Sighting, Window, complete, connections_of, opened_by, received_some, recorded, request_ids_recorded,
 };
 use crate::feature::Feature;
 use crate::target::Probe;
@@ -27,6 +27,11 @@ impl<'a> External<'a> {
     /// What it received of a request on one of its ports.
     pub fn saw_on(&self, port: u16, reply: &Reply) -> Sighting {
         Sighting::new(&self.server, Some(port), reply)
+    }
+
+    /// It received at least one of these requests, over TLS.
+    pub fn received_some(&self, replies: &[Reply]) -> Claim {
+        received_some(&self.server, replies)
     }
 
     /// Exactly one request with the reply's token arrived, over TLS.
@@ -105,6 +110,11 @@ impl<'a> Proxy<'a> {
         ConnectionLine::new(self.name, reply, server_name)
     }
 
+    /// What it logged for a conversation over TCP with a server to which it opened the connection.
+    pub fn logged_conversation(&self, with: &External<'_>, reply: &Reply, cluster: &str) -> ConversationLine {
+        ConversationLine::new(self.name, &with.server, reply, cluster)
+    }
+
     /// A client without a mesh identity that sends requests directly to the gateway's port.
     pub fn probe(&self, port: u16) -> Client<'a> {
         let probe = Probe::Gateway { gateway: self.name.to_owned(), port };
@@ -117,6 +127,16 @@ impl<'a> Proxy<'a> {
         let probe = Probe::Workload { workload: self.name.to_owned() };
         let request = RequestSpec { accept_any_server: true, ..RequestSpec::get("", "") };
         Client { mesh: self.mesh, from: Origin::Probe(probe), request }
+    }
+
+    /// It logged every value of the documents' sample lines for a request.
+    pub fn logged_in_full(&self, reply: &Reply) -> Claim {
+        complete(self.name, reply)
+    }
+
+    /// Records the request ids under which it and another proxy logged a request: for a check that never fails.
+    pub fn request_id_recorded_beside(&self, other: &Self, reply: &Reply) -> Claim {
+        request_ids_recorded(self.name, other.name, reply)
     }
 
     /// Records the protocol that it logged: for a check that never fails.

@@ -391,9 +391,9 @@ async fn a_negative_check_whose_control_fails_is_inconclusive_and_fails_the_run(
     let reason = &outcome.report.checks().next().unwrap().reason;
     assert_eq!(
         *reason,
-        "Inconclusive: the control (the good one) did not succeed, because workload sleep received HTTP/1.1 503 for GET \
-         http://service.example/good (expected: status 200 in the last response). Without it this proves nothing: workload \
-         sleep received HTTP/1.1 503 for GET http://service.example/bad."
+        "Inconclusive: the control (the good one) failed: workload sleep received HTTP/1.1 503 for GET \
+         http://service.example/good (expected: status 200 in the last response). Without a control that succeeds, this result \
+         cannot be judged: workload sleep received HTTP/1.1 503 for GET http://service.example/bad."
     );
     assert_eq!(outcome.report.exit_code(), 1);
 }

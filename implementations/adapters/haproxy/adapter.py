@@ -106,8 +106,8 @@ class Configuration:
     def connection_targets(self, listener, name):
         """The backends that pass connections on to a cluster, each with a further condition. Without one, HAProxy closes the
         connection."""
-        found = self.clusters[name]["discovery"]
-        options = self.server_options(self.clusters[name])
+        cluster = contract.cluster_of(self.clusters, name)
+        found, options = cluster["discovery"], self.server_options(cluster)
         if found == "nowhere" or options is None:
             return []
         if "endpoints" in found:
@@ -179,7 +179,7 @@ class Configuration:
         forward = action["forward"]
         if len(forward["clusters"]) != 1:
             raise Rejected("this adapter does not support weighted destinations")
-        cluster = self.clusters[forward["clusters"][0]["cluster"]]
+        cluster = contract.cluster_of(self.clusters, forward["clusters"][0]["cluster"])
         rules = label + ["    http-request set-var(txn.cluster) str(%s)" % word(cluster["name"])]
         if forward["timeout_ms"]:
             rules.append("    timeout server %dms" % forward["timeout_ms"])

@@ -94,9 +94,10 @@ class Configuration:
             # By default nginx answers a client without a certificate or without TLS with 400. 444 closes the connection.
             common += "    error_page 495 496%s = @cut;\n    location @cut { return 444; }\n" % ("" if plain else " 497")
             if plain:
-                # The only route of an application's own port, for clients outside the mesh.
+                # The only route of an application's own port, for clients outside the mesh. nginx comes here before it runs the
+                # directives of the server's rewrite phase.
                 route = plain["action"]["http"]["virtual_hosts"][0]["routes"][0]
-                common += "    error_page 497 = @plain;\n    location @plain {\n%s    }\n" % self.route(listener, route)
+                common += "    error_page 497 = @plain;\n    location @plain {\n        set $authority $http_host;\n%s    }\n" % self.route(listener, route)
             if names:
                 # Refuses the handshake for a server name that is not configured.
                 self.blocks.append("server {\n%s    ssl_reject_handshake on;\n}" % (listen % " default_server"))
@@ -140,7 +141,7 @@ class Configuration:
             raise Rejected("this adapter does not support path rewrites")
         if forward["request_headers"]["add"]:
             raise Rejected("this adapter does not support adding a request header beside an existing one")
-        cluster = self.clusters[forward["clusters"][0]["cluster"]]
+        cluster = contract.cluster_of(self.clusters, forward["clusters"][0]["cluster"])
         lines = ["set $cluster %s;" % word(cluster["name"])]
         if forward["host_rewrite"]:
             lines.append("set $authority %s;" % word(forward["host_rewrite"]))

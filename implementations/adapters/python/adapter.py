@@ -177,7 +177,9 @@ class Handler(BaseHTTPRequestHandler):
             direct = route["action"].get("direct-response", {"status": 500, "body": "this proxy does not support the action of this route\n"})
             return direct["status"], [], direct["body"].encode()
         forward = route["action"]["forward"]
-        cluster = clusters[forward["clusters"][0]["cluster"]]
+        name = forward["clusters"][0]["cluster"]
+        # A route may name a cluster that the plan does not hold (no such service, port or subset).
+        cluster = clusters.get(name, {"name": name, "discovery": "nowhere"})
         authority = forward["host_rewrite"] or authority
         name = authority.partition(":")[0]
         log["upstream_cluster"], log["authority"] = cluster["name"], authority

@@ -274,7 +274,7 @@ pub fn features(settings: &Settings, installed_gateways: &[String], injection: &
         }
     };
     // The workload is a stock curl, and not every build of it supports WebSocket. istiod's CA issues no certificate to the suite.
-    let beyond_the_target = [Feature::WebSocket, Feature::MeshCa];
+    let beyond_the_target = [Feature::WebSocket, Feature::TcpOrigination, Feature::MeshCa];
     let logs = [Feature::AccessLog, Feature::UpstreamLocalAddress];
     let declared = |feature: &Feature| {
         !lacks_gateway(*feature)

@@ -73,7 +73,11 @@ impl Forecast for LocalForecast {
         };
         let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
         let dials = match request.sender {
-            Sender::Workload(name) => self.proxy(name).and_then(|p| bind_of(&p.outbound, port)),
+            Sender::Workload(name) => self.proxy(name).and_then(|p| {
+                let at = host.trim_matches(['[', ']']).parse().ok();
+                let addressed = p.addressed.iter().find(|(ip, number, _)| Some(*ip) == at && *number == port);
+                addressed.map(|(.., bind)| *bind).or_else(|| bind_of(&p.outbound, port))
+            }),
             Sender::Probe(Probe::Gateway { gateway, port }) => {
                 self.proxy(gateway).and_then(|p| bind_of(&p.servers, *port))
             }
@@ -86,6 +90,7 @@ impl Forecast for LocalForecast {
         let client = ClientRequest {
             dials,
             own_tls: request.server_name,
+            http: request.http,
             method: request.method,
             authority: request.authority,
             target,

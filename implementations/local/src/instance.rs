@@ -1,12 +1,13 @@
 //! One scenario's mesh on this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::apps::{self, LookupApplication};
 use crate::external::{RunningService, find_nginx, start_embedded, start_nginx, start_nginx_container};
+use crate::ports;
 use crate::real_hosts::RealHosts;
 use crate::workload::{Route, WorkloadClient};
 use async_trait::async_trait;
@@ -137,7 +138,11 @@ impl LocalInstance {
         let mut workloads = BTreeMap::new();
         let mut applications = BTreeMap::new();
         for proxy in &addresses.proxies {
-            let route = Route::capture(proxy.outbound.iter().copied());
+            let by_address = proxy
+                .addressed
+                .iter()
+                .fold(Route::default(), |route, (ip, port, bind)| route.and(&ip.to_string(), *port, *bind));
+            let route = by_address.or(Route::capture(proxy.outbound.iter().copied()));
             let client =
                 WorkloadClient::new(&proxy.name, route, &roots, &seat.timeouts).map_err(environment)?;
             let client = client.reporting_to(seat.store.deliveries().clone());
@@ -193,7 +198,8 @@ impl LocalInstance {
     fn endpoints(&self) -> Vec<OriginalDestination> {
         let table = self.deployed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let lead = |(host, service): (&String, &Arc<dyn RunningService>)| {
-            [80, 443]
+            service
+                .ports()
                 .into_iter()
                 .filter_map(|port| {
                     let address = service.address(port)?;
@@ -283,7 +289,7 @@ impl LocalInstance {
         let table = self.deployed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let own = |e: &&OriginalDestination| !table.aliases.contains_key(&e.host);
         let outside = endpoints.iter().filter(own).map(|e| {
-            let chain = table.chains.get(&e.host).filter(|_| e.port == 443).cloned();
+            let chain = table.chains.get(&e.host).filter(|_| e.port != 80).cloned();
             (e.address, KnownServer { host: e.host.clone(), port: e.port, chain })
         });
         let plain = self.plain.iter().flat_map(|(service, _)| {
@@ -308,6 +314,11 @@ impl LocalInstance {
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<Box<dyn RunningService>, TargetError> {
+        if spec.ipv6 && !ports::is_free(SocketAddr::from((Ipv6Addr::LOCALHOST, 0))) {
+            return Err(TargetError::Unable(
+                "IPv6, which this machine does not have: ::1 cannot be bound".to_owned(),
+            ));
+        }
         let Servers { nginx, image, real_hosts } = &self.servers;
         let kind = match (self.seat.external, documented) {
             (_, Documented::Embedded) | (ExternalChoice::Auto, Documented::Site) => ExternalChoice::Embedded,

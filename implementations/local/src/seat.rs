@@ -43,13 +43,20 @@ impl Addresses {
                 // The application starts later; see `set_application`.
                 inbound.push(Inbound { port, bind, application: bind });
             }
+            let mut labels = workload.labels.clone();
+            labels.insert("app".to_owned(), workload.name.clone());
             proxies.push(Proxy {
                 name: workload.name.clone(),
                 namespace: workload.namespace.clone(),
                 kind: ProxyKind::Sidecar,
-                labels: BTreeMap::from([("app".to_owned(), workload.name.clone())]),
+                labels,
                 identity: identity(&workload.namespace, &workload.name),
                 outbound: numbered(&workload.dials)?,
+                addressed: workload
+                    .dials_at
+                    .iter()
+                    .map(|(ip, port)| Ok((*ip, *port, address()?)))
+                    .collect::<Result<_, TargetError>>()?,
                 inbound,
                 servers: Vec::new(),
             });
@@ -62,6 +69,7 @@ impl Addresses {
                 labels: gateway.labels.clone(),
                 identity: identity(&gateway.namespace, &format!("{}-service-account", gateway.name)),
                 outbound: Vec::new(),
+                addressed: Vec::new(),
                 inbound: Vec::new(),
                 servers: numbered(&gateway.ports)?,
             });
@@ -97,7 +105,11 @@ impl Addresses {
             };
             // Sidecars derive the protocol from the port names in Istio's gateway charts.
             let server = |&(number, address): &(u16, SocketAddr)| {
-                let (name, protocol) = if number == 443 { ("https", "HTTPS") } else { ("http2", "HTTP2") };
+                let (name, protocol) = match number {
+                    443 => ("https", "HTTPS"),
+                    15443 => ("tls", "TLS"),
+                    _ => ("http2", "HTTP2"),
+                };
                 ServicePort {
                     number,
                     name: name.to_owned(),

@@ -51,6 +51,8 @@ impl PodService {
             host: host.to_owned(),
             plain: PlainPort::Serve,
             tls: None,
+            ipv6: false,
+            tcp: Vec::new(),
             pages: vec![page],
             keep_alive: true,
         };
@@ -169,6 +171,8 @@ mod tests {
             host: "edition.cnn.com".to_owned(),
             plain: PlainPort::RedirectToHttps,
             tls: None,
+            ipv6: false,
+            tcp: Vec::new(),
             pages: Vec::new(),
             keep_alive: true,
         };

@@ -385,6 +385,7 @@ pub fn proxy(
         labels,
         identity,
         outbound: Vec::new(),
+        addressed: Vec::new(),
         inbound: Vec::new(),
         servers: Vec::new(),
     }

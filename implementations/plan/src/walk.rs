@@ -24,8 +24,10 @@ const MAX_PROXIES: usize = 8;
 pub struct ClientRequest<'a> {
     /// The socket that the client dials.
     pub dials: SocketAddr,
-    /// The server name of the client's own TLS; absent: plain HTTP.
+    /// The server name of the client's own TLS; absent: plain text.
     pub own_tls: Option<&'a str>,
+    /// Whether the client speaks HTTP. Otherwise nothing of the request but where it goes counts.
+    pub http: bool,
     /// `GET`.
     pub method: &'a str,
     /// Host or `:authority`.
@@ -129,6 +131,7 @@ enum Bytes {
 #[must_use]
 pub fn walk<'p>(plan: &'p Plan, request: &ClientRequest<'_>) -> Walk<'p> {
     let mut walker = Walker {
+        speaks_http: request.http,
         method: request.method,
         headers: request.headers.to_vec(),
         authority: request.authority.to_owned(),
@@ -191,6 +194,7 @@ fn ends<'p>(proxy: &'p ProxyPlan, status: Option<u16>, why: impl Into<String>) -
 }
 
 struct Walker<'p, 'a> {
+    speaks_http: bool,
     method: &'a str,
     headers: Vec<(String, String)>,
     authority: String,
@@ -216,7 +220,7 @@ impl<'p> Walker<'p, '_> {
     }
 
     fn pass(&mut self, proxy: &'p ProxyPlan, listener: &'p Listener, bytes: Bytes) -> Passed<'p> {
-        let Some(chain) = listener.chains.iter().find(|chain| takes(chain, &bytes)) else {
+        let Some(chain) = listener.chains.iter().find(|chain| takes(chain, &bytes, self.speaks_http)) else {
             return ends(proxy, None, format!("no filter chain of {} takes the connection", listener.name));
         };
         let inside = match (&chain.tls, bytes) {
@@ -234,6 +238,7 @@ impl<'p> Walker<'p, '_> {
         };
         match &chain.action {
             Action::Http(routes) => match inside {
+                Bytes::Plain if !self.speaks_http => ends(proxy, None, "HTTP is expected"),
                 Bytes::Plain => self.route(proxy, listener, routes),
                 Bytes::Own(_) | Bytes::Mesh { .. } => ends(proxy, None, "TLS arrives where HTTP is expected"),
             },
@@ -341,6 +346,9 @@ impl<'p> Walker<'p, '_> {
             Discovery::OriginalDestination(known) => {
                 let host = match &bytes {
                     Bytes::Own(server_name) => server_name.to_ascii_lowercase(),
+                    Bytes::Plain if !self.speaks_http => {
+                        return ends(proxy, refused, "the address that was dialled does not exist here");
+                    }
                     Bytes::Plain | Bytes::Mesh { .. } => without_port(&self.authority).to_ascii_lowercase(),
                 };
                 match known.iter().find(|d| d.host == host && d.port == listener.port) {
@@ -444,7 +452,7 @@ pub fn virtual_host<'p>(routes: &'p HttpRoutes, authority: &str) -> Option<&'p V
         .or_else(|| routes.virtual_hosts.iter().find(|host| host.domains.iter().any(|d| d == "*")))
 }
 
-fn takes(chain: &FilterChain, bytes: &Bytes) -> bool {
+fn takes(chain: &FilterChain, bytes: &Bytes, http: bool) -> bool {
     let (is_tls, server_name) = match bytes {
         Bytes::Plain => (false, None),
         Bytes::Own(name) | Bytes::Mesh { server_name: name } => (true, Some(name.as_str())),
@@ -452,8 +460,8 @@ fn takes(chain: &FilterChain, bytes: &Bytes) -> bool {
     let transport = match chain.matches.transport {
         Transport::Any => true,
         Transport::Tls => is_tls,
-        // The requests that are followed are HTTP.
-        Transport::Plain | Transport::PlainHttp => !is_tls,
+        Transport::Plain => !is_tls,
+        Transport::PlainHttp => !is_tls && http,
     };
     let names = &chain.matches.server_names;
     transport

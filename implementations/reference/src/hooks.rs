@@ -32,7 +32,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpSocket;
 
 use crate::failure::{FailedAttempt, UpstreamFailure};
-use crate::io::Counts;
+use crate::io::{Counts, Stream};
 use crate::log_entry::LogEntry;
 use crate::pool::{UpstreamDestination, UpstreamResponse};
 use crate::request_body::{OutgoingRequest, RequestBody};
@@ -189,6 +189,11 @@ pub(crate) trait ProxyHooks: Send + Sync {
         honest
     }
 
+    /// Replaces the step that passes on the bytes of a connection that is not HTTP.
+    fn passing(&self) -> Option<&dyn PassHook> {
+        None
+    }
+
     // Response
 
     /// How the client learns that its request got no response from the upstream.
@@ -203,6 +208,9 @@ pub(crate) trait ProxyHooks: Send + Sync {
     fn response_body(&self, _head: &response::Parts) -> Option<Box<dyn BodyFilter>> {
         None
     }
+
+    /// A response whose client is gone. Dropping it resets its stream.
+    fn abandoned(&self, _body: Incoming) {}
 
     /// Ends a connection that changed its protocol when the returned future does; `counts` are the bytes that passed.
     fn upgraded(&self, _counts: Arc<Counts>) -> Option<BoxFuture<'static, ()>> {
@@ -281,6 +289,13 @@ pub(crate) type SendResult = Result<UpstreamResponse, FailedAttempt>;
 pub(crate) trait SendHook: Send + Sync {
     /// Sends a request; `upstream` is the honest way to do so.
     async fn send(&self, upstream: &dyn UpstreamAccess, request: OutgoingRequest) -> SendResult;
+}
+
+/// Replaces the step that passes on the bytes of a connection that is not HTTP.
+#[async_trait]
+pub(crate) trait PassHook: Send + Sync {
+    /// Passes bytes on, both ways, until the connection has ended.
+    async fn pass(&self, down: &mut dyn Stream, up: &mut dyn Stream);
 }
 
 /// The ways to an upstream that a [`SendHook`] has.

@@ -13,6 +13,7 @@ use crate::access_log::LogRecord;
 use crate::config::ActiveListener;
 use crate::connect::{CONNECT_TIMEOUT, dial};
 use crate::connections::DownstreamConnection;
+use crate::hooks::ProxyHooks;
 use crate::io::{Counted, Counts, Socket, Stream};
 use crate::pool::AlpnChoice;
 use crate::sniff::FirstBytes;
@@ -76,16 +77,29 @@ pub(crate) async fn pass(
     if let Some(config) = hooks.terminate_passthrough().filter(|_| first.tls) {
         let accepting = TlsAcceptor::from(config).accept(stream);
         let Ok(Ok(down)) = timeout(CONNECT_TIMEOUT, accepting).await else { return };
-        copy(Counted::new(down, Arc::clone(&counts)), up, &counts, drain).await;
+        copy(Counted::new(down, Arc::clone(&counts)), up, &counts, drain, hooks).await;
     } else {
-        copy(Counted::new(stream, Arc::clone(&counts)), up, &counts, drain).await;
+        copy(Counted::new(stream, Arc::clone(&counts)), up, &counts, drain, hooks).await;
     }
     let (read, written) = counts.both();
     record.entry.received.store(read, Ordering::Relaxed);
     record.entry.sent = written;
 }
 
-async fn copy(mut down: impl Stream, mut up: Box<dyn Stream>, counts: &Counts, drain: &CancellationToken) {
+async fn copy(
+    mut down: impl Stream,
+    mut up: Box<dyn Stream>,
+    counts: &Counts,
+    drain: &CancellationToken,
+    hooks: &dyn ProxyHooks,
+) {
+    let passing = async {
+        match hooks.passing() {
+            Some(hook) => hook.pass(&mut down, up.as_mut()).await,
+            // An error needs no report: the log shows how many bytes went each way.
+            None => drop(copy_bidirectional(&mut down, &mut up).await),
+        }
+    };
     let drained = async {
         drain.cancelled().await;
         let last = Instant::now() + DRAIN_TIMEOUT;
@@ -100,8 +114,7 @@ async fn copy(mut down: impl Stream, mut up: Box<dyn Stream>, counts: &Counts, d
         }
     };
     tokio::select! {
-        // An error needs no report: the log shows how many bytes went each way.
-        _ = copy_bidirectional(&mut down, &mut up) => {}
+        () = passing => {}
         () = drained => {}
     }
 }

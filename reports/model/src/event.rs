@@ -45,6 +45,11 @@ pub enum Event {
         /// The result, as in the report.
         result: Box<ScenarioResult>,
     },
+    /// The run ended, and its working folder was kept (`--keep`).
+    FolderKept {
+        /// Its path.
+        folder: String,
+    },
     /// The run was asked to stop; scenarios are being cleaned up.
     Interrupted {
         /// The reason.

@@ -237,6 +237,10 @@ impl Hop {
     }
 }
 
+/// What stands for the HTTP version, and for the method, of a conversation over TCP: a request whose body is all that the
+/// client said, and an answer whose body is all that the server said.
+pub const TCP: &str = "TCP";
+
 /// A response, or why there is none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -280,9 +284,9 @@ pub enum ExchangeErrorKind {
 /// A response as a client received it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Response {
-    /// `HTTP/1.1`, `HTTP/2`.
+    /// `HTTP/1.1`, `HTTP/2`; `TCP` for a conversation over TCP.
     pub version: String,
-    /// The status code.
+    /// The status code; 0 for a conversation over TCP.
     pub status: u16,
     /// In the order received; bounded.
     pub headers: Vec<Header>,
@@ -309,6 +313,13 @@ pub struct Response {
 }
 
 impl Response {
+    /// Whether it stands for a conversation over TCP: every byte that the server had to say arrived, in its turn, and the
+    /// connection ended in order. There is no status then.
+    #[must_use]
+    pub fn is_conversation(&self) -> bool {
+        self.version == TCP
+    }
+
     /// The first header with this name, compared case-insensitively.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -405,7 +416,7 @@ pub struct ServerRequest {
     pub target: String,
     /// The `Host` header or the `:authority` pseudo-header.
     pub authority: String,
-    /// `HTTP/1.1`, `HTTP/2`.
+    /// `HTTP/1.1`, `HTTP/2`; `TCP` for a conversation over TCP.
     pub version: String,
     /// All headers if the service records them; nginx records those that its log format lists.
     pub headers: Vec<Header>,
@@ -463,6 +474,12 @@ pub struct ServerAnswer {
 }
 
 impl ServerRequest {
+    /// Whether it is a conversation over TCP, and not a request of HTTP.
+    #[must_use]
+    pub fn is_conversation(&self) -> bool {
+        self.version == TCP
+    }
+
     /// The first header with this name, compared case-insensitively.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

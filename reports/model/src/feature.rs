@@ -39,6 +39,8 @@ pub enum Feature {
     Http2,
     /// WebSocket.
     WebSocket,
+    /// TLS origination for bytes that are not HTTP.
+    TcpOrigination,
     /// Access logs in a format that the suite reads.
     AccessLog,
     /// Access logs that show the proxy's own end of the connection to the server.
@@ -62,6 +64,7 @@ impl Feature {
         Self::ReconfigureWithoutRestart,
         Self::Http2,
         Self::WebSocket,
+        Self::TcpOrigination,
         Self::AccessLog,
         Self::UpstreamLocalAddress,
         Self::CredentialStatus,
@@ -83,6 +86,7 @@ impl Feature {
             Self::ReconfigureWithoutRestart => "reconfigure-without-restart",
             Self::Http2 => "http2",
             Self::WebSocket => "web-socket",
+            Self::TcpOrigination => "tcp-origination",
             Self::AccessLog => "access-log",
             Self::UpstreamLocalAddress => "upstream-local-address",
             Self::CredentialStatus => "credential-status",
@@ -121,6 +125,9 @@ impl Feature {
                 "speaks HTTP/2 to servers where a DestinationRule says so, and to applications with prior knowledge"
             }
             Self::WebSocket => "forwards a WebSocket handshake and the messages that follow it",
+            Self::TcpOrigination => {
+                "opens TLS for connections that are not HTTP, passes on every byte as it comes, and the end of each direction on its own"
+            }
             Self::AccessLog => {
                 "writes one line per request, and one line per connection that it forwards, in a format that the suite reads"
             }

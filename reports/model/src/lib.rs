@@ -29,7 +29,7 @@ pub use event::Event;
 pub use evidence::{
     AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, EvidenceId, Exchange,
     ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
-    ServerAnswer, ServerRequest, Side, TlsFacts,
+    ServerAnswer, ServerRequest, Side, TCP, TlsFacts,
 };
 pub use feature::{Feature, ReportedFeature, UnknownFeature};
 pub use json::{from_json, schema, to_json};

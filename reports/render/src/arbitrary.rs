@@ -115,6 +115,7 @@ proptest! {
         let (implementation, reason) = (report.implementation.name.clone(), report.run.command.clone());
         progress.on(&Event::RunStarted { implementation, scenarios: 1, checks: 1 }).unwrap();
         progress.on(&Event::OneAtATime { reason: reason.clone() }).unwrap();
+        progress.on(&Event::FolderKept { folder: reason.clone() }).unwrap();
         progress.on(&Event::Interrupted { reason }).unwrap();
         for scenario in &report.scenarios {
             progress.on(&Event::ScenarioStarted { scenario: scenario.selector() }).unwrap();

@@ -15,11 +15,15 @@ use meshproof_model::report::{
 };
 
 mod divergence;
+mod formats;
 mod lost;
+mod rollup;
 
 pub use divergence::Divergence;
 use divergence::{divergence, slots};
+pub use formats::ComparisonFormat;
 pub use lost::{HowLost, LostCheck};
+pub use rollup::{RollUp, RollUpCell};
 
 /// The version of the comparison's JSON, found in its `schema` field.
 pub const SCHEMA: &str = "meshproof.comparison/1";
@@ -43,6 +47,12 @@ pub struct Comparison {
 pub struct Column {
     /// Its name in queries: lower case, unique in the comparison.
     pub key: String,
+    /// What the person who compares calls it, instead of name and version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The address of the report's page, relative to the page of the comparison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
     /// The implementation's name.
     pub name: String,
     /// Its version.
@@ -136,6 +146,9 @@ impl Column {
     /// Name, version and variant, as shown to readers.
     #[must_use]
     pub fn label(&self) -> String {
+        if let Some(label) = &self.label {
+            return label.clone();
+        }
         format!("{} {}", self.name, self.variant())
     }
 
@@ -156,6 +169,18 @@ impl Row {
 }
 
 impl Comparison {
+    /// Names the columns. A column with a label is called by it everywhere, also in queries.
+    pub fn label(&mut self, labels: &[Option<String>]) {
+        for (number, label) in labels.iter().enumerate().take(self.columns.len()) {
+            let Some(label) = label else { continue };
+            let mut key = slug(label);
+            while self.columns.iter().enumerate().any(|(n, c)| n != number && c.key == key) {
+                key.push_str("-2");
+            }
+            (self.columns[number].label, self.columns[number].key) = (Some(label.clone()), key);
+        }
+    }
+
     /// Every row with the selector of its scenario.
     pub fn rows(&self) -> impl Iterator<Item = (&str, &Row)> {
         self.scenarios.iter().flat_map(|g| g.rows.iter().map(move |r| (g.selector.as_str(), r)))
@@ -181,15 +206,15 @@ pub fn compare(reports: &[&Report], baseline: Option<usize>) -> Comparison {
     Comparison { schema: SCHEMA.to_owned(), columns, baseline, scenarios }
 }
 
+/// Lower case words joined by dashes.
+pub(crate) fn slug(text: &str) -> String {
+    let text: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let words: Vec<&str> = text.split('-').filter(|w| !w.is_empty()).collect();
+    if words.is_empty() { "implementation".to_owned() } else { words.join("-") }
+}
+
 fn columns(reports: &[&Report], scenarios: &[Group]) -> Vec<Column> {
-    let slug = |text: &str| {
-        let text: String = text
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-            .collect();
-        let words: Vec<&str> = text.split('-').filter(|w| !w.is_empty()).collect();
-        if words.is_empty() { "implementation".to_owned() } else { words.join("-") }
-    };
     let mut names: BTreeMap<String, usize> = BTreeMap::new();
     for report in reports {
         *names.entry(slug(&report.implementation.name)).or_default() += 1;
@@ -222,6 +247,8 @@ fn columns(reports: &[&Report], scenarios: &[Group]) -> Vec<Column> {
             let implementation = &report.implementation;
             Column {
                 key: unique(slug(&implementation.name), report),
+                label: None,
+                page: None,
                 name: implementation.name.clone(),
                 version: implementation.version.clone(),
                 details: implementation.details.clone(),

@@ -80,6 +80,37 @@ pub fn conclusion(report: &Report) -> Conclusion {
     Conclusion { verdict, sentence: parts.join(", ") }
 }
 
+/// The result in one sentence for a reader who knows neither the tool nor its terms. A MUST check is a requirement.
+#[must_use]
+pub fn promise(report: &Report) -> String {
+    let implementation = &report.implementation;
+    let name = format!("{} {}", implementation.name, implementation.version);
+    let must = Tally::of(report.checks(), |c| c.level == Level::Must);
+    let (passed, not_asked) = (must.count(Verdict::Passed), must.count(Verdict::Skipped));
+    let result = match conclusion(report).verdict {
+        _ if passed == must.total() && passed > 0 => "does what the documents promise",
+        Verdict::Passed if passed + not_asked == must.total() && passed > 0 => "does what it was asked for",
+        Verdict::Failed | Verdict::Passed if passed + not_asked < must.total() => {
+            "does not do everything that the documents promise"
+        }
+        Verdict::Passed | Verdict::Failed | Verdict::Inconclusive | Verdict::Error | Verdict::Skipped => {
+            return format!("This run does not allow a conclusion about {name}.");
+        }
+    };
+    let mut parts = vec![format!("{passed} of {} met", plural(must.total(), "requirement"))];
+    for (count, what) in [
+        (must.count(Verdict::Failed), "not met"),
+        (must.count(Verdict::Inconclusive), "undecided"),
+        (must.count(Verdict::Error), "not judged because of an error"),
+        (not_asked, "not asked"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    format!("{name} {result}: {}.", parts.join(", "))
+}
+
 /// How many reasons for skipping are listed separately.
 const SKIP_REASONS: usize = 20;
 
@@ -134,6 +165,45 @@ pub const fn needs_attention(check: &CheckResult) -> bool {
 mod tests {
     use super::*;
     use meshproof_model::sample;
+
+    #[test]
+    fn a_sentence_for_everyone_says_how_many_requirements_are_met_and_how_many_were_not_asked() {
+        let said = |verdicts: &[Verdict]| {
+            let mut report = sample::passing();
+            let checks = report.scenarios[0].checks.clone();
+            report.scenarios[0].checks.extend(checks.iter().cycle().take(2 * checks.len()).cloned());
+            let must: Vec<_> = report
+                .scenarios
+                .iter_mut()
+                .flat_map(|s| &mut s.checks)
+                .filter(|c| c.level == Level::Must)
+                .collect();
+            for (check, verdict) in must.into_iter().zip(verdicts) {
+                check.verdict = *verdict;
+            }
+            promise(&report)
+        };
+        let all = 3 * Tally::of(sample::passing().checks(), |c| c.level == Level::Must).total();
+        let name = "meshproof reference 0.1.0";
+        assert_eq!(
+            said(&[]),
+            format!("{name} does what the documents promise: {all} of {all} requirements met.")
+        );
+        assert_eq!(
+            said(&[Verdict::Skipped]),
+            format!("{name} does what it was asked for: {} of {all} requirements met, 1 not asked.", all - 1)
+        );
+        assert_eq!(
+            said(&[Verdict::Skipped, Verdict::Failed, Verdict::Inconclusive]),
+            format!(
+                "{name} does not do everything that the documents promise: {} of {all} requirements met, 1 not met, 1 \
+                 undecided, 1 not asked.",
+                all - 3
+            )
+        );
+        let nothing = said(&vec![Verdict::Skipped; all]);
+        assert_eq!(nothing, format!("This run does not allow a conclusion about {name}."));
+    }
 
     fn concluded(change: impl FnOnce(&mut Report)) -> (Verdict, String) {
         let mut report = sample::passing();

@@ -63,6 +63,18 @@ fn first_line(error: &str) -> String {
 }
 
 impl Expectations {
+    /// Why the entries are wrong that name none of the known checks, with near names.
+    #[must_use]
+    pub fn unknown(&self, known: &[String]) -> Vec<String> {
+        let entries = self.expected_failures.iter().filter(|e| !known.contains(&e.check));
+        entries
+            .map(|e| {
+                let near = meshproof_model::names::did_you_mean(&e.check, known.iter().map(String::as_str));
+                format!("there is no check {}{near}", line(&e.check))
+            })
+            .collect()
+    }
+
     /// Reads a file's text.
     ///
     /// # Errors
@@ -218,6 +230,14 @@ mod tests {
             let reported = read(&format!("{ENTRY}  until: {until}\n")).apply(&mut report, TODAY);
             assert_eq!((report.exit_code(), reported.len()), (code, notes), "{until}");
         }
+    }
+
+    #[test]
+    fn an_entry_of_an_unknown_check_has_near_names() {
+        let read =
+            read("expected_failures: [{check: a/sni-is-hst, reason: known}, {check: a:b/c, reason: known}]");
+        let known = ["a/sni-is-host", "a:b/c"].map(str::to_owned);
+        assert_eq!(read.unknown(&known), ["there is no check a/sni-is-hst; did you mean a/sni-is-host?"]);
     }
 
     #[test]

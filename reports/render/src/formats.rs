@@ -1,7 +1,7 @@
 //! The output formats of a report: each has a name and a file. A stored report can be rendered at any time
 //! without a new run.
 
-mod badge;
+pub(crate) mod badge;
 mod github;
 mod junit;
 mod markdown;

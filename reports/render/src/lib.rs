@@ -15,6 +15,7 @@ pub mod expectations;
 pub mod formats;
 pub mod html;
 mod parallel;
+pub mod site;
 pub mod terminal;
 pub mod text;
 pub mod verification;

@@ -45,3 +45,13 @@ fn a_report_of_the_first_version_still_matches_the_schema() {
         }
     }
 }
+
+/// So that the page of a run of all scenarios stays below 2 MB: evidence that checks share is stored once, and opened by the script.
+#[test]
+fn a_page_takes_at_most_2200_bytes_per_check_besides_its_frame() {
+    const FRAME: usize = 65_000;
+    for (name, _, report) in stored() {
+        let (size, checks) = (Format::Html.render(&report).unwrap().len(), report.checks().count());
+        assert!(size < FRAME + 2_200 * checks, "{name}: {size} bytes for {checks} checks");
+    }
+}

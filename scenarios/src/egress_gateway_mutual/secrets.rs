@@ -12,7 +12,7 @@ const CA_SECRET: &str = "client-credential-cacert";
 
 pub(super) async fn of_an_unrelated_ca(mesh: &Mesh, parties: &Parties, welcome: &Reply) -> Result<(), Stop> {
     mesh.step("A credential of an unrelated CA");
-    let stranger = parties.another_ca.client("client.example.com").issue()?;
+    let stranger = parties.another_ca.client("client.example.com").key_of(&parties.client).issue()?;
     mesh.create_secret(parties.secret(GATEWAY_NAMESPACE, SECRET, &stranger)).await?;
     let untrusted = mesh.workload("sleep").get(URL).await?;
     mesh.check(

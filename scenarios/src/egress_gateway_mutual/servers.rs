@@ -49,7 +49,18 @@ pub(super) async fn another_san(mesh: &Mesh, parties: &Parties) -> Result<(), St
     let (ca, sleep) = (&parties.ca, mesh.workload("sleep"));
     mesh.step("SAN validation for the destination");
     let named = ca.server(HOST).key_of(&parties.server).issue()?;
+    mesh.apply(&["originate-automatic"]).await?;
+    let unnamed = sleep.get(URL).await?;
+    let never_served = mesh.external(HOST).never_received(&unnamed);
     let nginx = nginx_with(mesh, parties, &named).await?;
+    let automatic = sleep.get(URL).await?;
+    mesh.check(
+        "automatic-sni-and-san",
+        automatic
+            .ok()
+            .and(nginx.received(&automatic).server_name(HOST).client_certificate(&parties.client))
+            .and(unnamed.fails().and(never_served).of("a server whose certificate has no alternative name")),
+    )?;
     mesh.apply(&["originate-san-match"]).await?;
     let matched = sleep.get(URL).await?;
     mesh.check("san-match-accepted", matched.ok().and(nginx.received(&matched)))?;

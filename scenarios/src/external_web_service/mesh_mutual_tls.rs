@@ -18,6 +18,15 @@ pub(super) async fn strict_and_off(mesh: &Mesh, title: &str) -> Result<(), Stop>
     let anonymous = port.probe_inbound().get(SECURE_PAGE).await?;
     let impostor = Authority::new(KeyAlgorithm::EcdsaP256)?.mesh_identity(SLEEP_IDENTITY).issue()?;
     let stranger = port.probe_inbound().identity(&impostor).get(SECURE_PAGE).await?;
+    mesh.apply(&["mesh-mtls-permissive"]).await?;
+    let permissive = sleep.get(PAGE).await?;
+    let permissive_plain = port.probe_inbound().get(PAGE).await?;
+    mesh.check(
+        "independent-in-permissive-mode",
+        shows_book(&permissive, title)
+            .and_outside(books.received(&permissive))
+            .and(shows_book(&permissive_plain, title).of("a plain client of the application")),
+    )?;
     mesh.apply(&["mesh-mtls-off"]).await?;
     let off = sleep.get(PAGE).await?;
     let off_plain = port.probe_inbound().get(PAGE).await?;

@@ -1,12 +1,21 @@
 //! The suite's own paths, made afresh.
 
+use std::time::Duration;
+
 use meshproof_harness::certificates::Certified;
 use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::mesh::Stop;
 use meshproof_vectors::{Expected, Group, Matrix, Vector};
 
 use super::{DOMAIN, SECRET, SERVER, Way};
-use crate::presented::{Asked, Cases};
+use crate::presented::{Asked, Cases, url};
+
+/// The longest that a path may take.
+const LIMIT: Duration = Duration::from_secs(1);
+/// How many times as long as another path a slow one takes.
+const TIMES: u32 = 4;
+/// How often a slow path is asked again.
+const TRIES: usize = 3;
 
 pub(super) async fn story(way: &Way<'_>, full: bool) -> Result<(), Stop> {
     let mesh = way.mesh;
@@ -18,7 +27,7 @@ pub(super) async fn story(way: &Way<'_>, full: bool) -> Result<(), Stop> {
     let mut anchors = Vec::new();
     for vector in &all {
         let is_control = judged.iter().any(|v| v.control == Some(vector.id));
-        if is_control || judged.iter().any(|v| v.id == vector.id) {
+        if is_control || vector.costly || judged.iter().any(|v| v.id == vector.id) {
             let presented = matrix.make(vector)?;
             anchors.extend(presented.anchors);
             cases.asks(&matrix.host(vector), &presented.chain);
@@ -41,7 +50,35 @@ pub(super) async fn story(way: &Way<'_>, full: bool) -> Result<(), Stop> {
         let control = all.iter().find(|v| vector.control == Some(v.id)).map(|v| matrix.host(v));
         mesh.check(vector.id, outcome(&asked, &matrix.host(vector), vector.expected, control.as_deref()))?;
     }
-    Ok(())
+    bounded_time(way, &asked).await
+}
+
+/// No path takes the proxy long. On a busy machine every path does, so one is slow only if it takes several times as long as another
+/// one with the same outcome that is asked after it, each time.
+async fn bounded_time(way: &Way<'_>, asked: &Asked<'_>) -> Result<(), Stop> {
+    let mesh = way.mesh;
+    let client = way.placement.client(mesh);
+    let Some((slowest, reply)) = asked.slowest() else { return Ok(()) };
+    let mut judged = reply.ended_within(reply.took().max(LIMIT)).of(slowest);
+    for host in asked.slower_than(LIMIT) {
+        let Some(fastest) = asked.fastest_like(host) else { continue };
+        let mut slow = None;
+        for _ in 0..TRIES {
+            let alone = client.get(&url(host)).await?;
+            let beside = client.get(&url(fastest)).await?;
+            let limit = LIMIT.max(beside.took() * TIMES);
+            if alone.took() <= limit {
+                slow = None;
+                break;
+            }
+            slow = Some(alone.ended_within(limit).of(host));
+        }
+        if let Some(slow) = slow {
+            judged = slow;
+            break;
+        }
+    }
+    mesh.check("bounded-time", judged)
 }
 
 /// The outcome of a path, in one of three forms: agree, accepts what must be refused, refuses what must be accepted.

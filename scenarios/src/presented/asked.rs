@@ -1,6 +1,7 @@
 //! The outcomes of the requests.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use meshproof_harness::certificates::Issued;
 use meshproof_harness::claim::{Claim, Claims, Reply};
@@ -27,6 +28,24 @@ impl Asked<'_> {
             Outcome::Recorded => self.accepted(host).or_recorded(self.refused(host)),
         }
         .of(host)
+    }
+
+    /// The host whose answer took longest, and its reply.
+    pub(crate) fn slowest(&self) -> Option<(&str, &Reply)> {
+        self.replies.iter().max_by_key(|(_, reply)| reply.took()).map(|(host, reply)| (host.as_str(), reply))
+    }
+
+    /// Of the hosts whose requests ended as that of `host`, the one whose answer took the least time.
+    pub(crate) fn fastest_like(&self, host: &str) -> Option<&str> {
+        let succeeded = |reply: &Reply| reply.exchange.last_response().is_some_and(|r| r.status < 400);
+        let like = succeeded(self.reply(host)?);
+        let same = self.replies.iter().filter(|(_, reply)| succeeded(reply) == like);
+        same.min_by_key(|(_, reply)| reply.took()).map(|(host, _)| host.as_str())
+    }
+
+    /// The hosts whose answers took longer than this.
+    pub(crate) fn slower_than(&self, limit: Duration) -> impl Iterator<Item = &str> {
+        self.replies.iter().filter(move |(_, reply)| reply.took() > limit).map(|(host, _)| host.as_str())
     }
 
     fn reply(&self, host: &str) -> Option<&Reply> {

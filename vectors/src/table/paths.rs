@@ -280,7 +280,8 @@ pub(super) const BUILDING: Group = Group {
                 let right = p.ca("Crowd")?.issued_by(&p.root)?;
                 shown(&p.leaf(host).issued_by(&right)?, &crowd.iter().collect::<Vec<_>>())
             },
-        ),
+        )
+        .costly(),
         may_refuse(
             "many-cas-that-issue-each-other",
             PATH,
@@ -297,6 +298,7 @@ pub(super) const BUILDING: Group = Group {
                     .collect::<Result<Vec<Certified>, _>>()?;
                 shown(&p.leaf(host).issued_by(&unknown)?, &many.iter().collect::<Vec<_>>())
             },
-        ),
+        )
+        .costly(),
     ],
 };

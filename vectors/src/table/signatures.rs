@@ -92,6 +92,18 @@ pub(super) const SIGNATURES: Group = Group {
             p.below(host, p.ca("CA with RSA")?.for_key(p.key_of(KeyAlgorithm::Rsa2048)?))
         }),
         may_accept(
+            "issuer-with-rsa-3072",
+            ALGORITHMS,
+            "RSA of 3072 bits with SHA-256 is allowed.",
+            |p, host| p.below(host, p.ca("CA with RSA")?.for_key(p.key_of(KeyAlgorithm::Rsa3072)?)),
+        ),
+        may_accept(
+            "issuer-with-rsa-4096",
+            ALGORITHMS,
+            "RSA of 4096 bits with SHA-256 is allowed.",
+            |p, host| p.below(host, p.ca("CA with RSA")?.for_key(p.key_of(KeyAlgorithm::Rsa4096)?)),
+        ),
+        may_accept(
             "issuer-with-ed25519",
             "RFC 8410",
             "Ed25519 is defined for certificates. The CA/Browser Forum does not allow it.",
@@ -100,11 +112,22 @@ pub(super) const SIGNATURES: Group = Group {
         may_refuse(
             "issuer-with-sha1",
             "CA/Browser Forum Baseline Requirements, section 7.1.3.2.1; CVE-2005-4900",
-            "A signature with SHA-1 proves nothing: collisions can be made.",
+            "A signature with SHA-1 is no proof of the issuer, because collisions can be made.",
             |p, host| {
                 let (ca, key) = rsa_ca(p, "CA with SHA-1")?;
                 let sign = |part: &[u8]| Ok(key.sign(part, Hash::Sha1));
                 shown(&p.leaf(host).signed_with(&ca, &Hash::Sha1.algorithm(), sign)?, &[&ca])
+            },
+        )
+        .unlike("issuer-with-sha256"),
+        may_refuse(
+            "issuer-with-md5",
+            "CA/Browser Forum Baseline Requirements, section 7.1.3.2; CVE-2004-2761",
+            "A signature with MD5 is no proof of the issuer, because collisions are easily made.",
+            |p, host| {
+                let (ca, key) = rsa_ca(p, "CA with MD5")?;
+                let sign = |part: &[u8]| Ok(key.sign(part, Hash::Md5));
+                shown(&p.leaf(host).signed_with(&ca, &Hash::Md5.algorithm(), sign)?, &[&ca])
             },
         )
         .unlike("issuer-with-sha256"),

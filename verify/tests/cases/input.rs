@@ -125,7 +125,7 @@ fn an_alias_bomb_is_refused() {
 
 /// Texts of manifests with lines, words and characters changed.
 fn mutated() -> impl Strategy<Value = String> {
-    let seeds = [
+    let mut seeds = vec![
         format!("{PARTNER}---\n{RULE}"),
         include_str!("../../../fixtures/egress-gateway-simple/gateway.yaml").to_owned(),
         format!(
@@ -134,6 +134,10 @@ fn mutated() -> impl Strategy<Value = String> {
             include_str!("../../../fixtures/path-based-routing/gateway.yaml")
         ),
     ];
+    for case in super::folder().into_iter().flat_map(std::fs::read_dir).flatten().flatten() {
+        seeds.extend(std::fs::read_to_string(case.path().join("case.yaml")));
+    }
+    seeds.sort();
     let edits =
         proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..8u8), 1..6);
     (0..seeds.len(), edits).prop_map(move |(seed, edits)| {
@@ -167,10 +171,15 @@ fn mutated() -> impl Strategy<Value = String> {
     })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+/// How many inputs are tried: `PROPTEST_CASES`, or else this many.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
 
-    /// 10,000 were tried with `PROPTEST_CASES=10000`.
+proptest! {
+    // `PROPTEST_CASES` sets another number.
+    #![proptest_config(ProptestConfig { cases: cases(2000), failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_mutated_input_makes_it_panic_or_hang(text in mutated()) {
         let source = Source { name: "m.yaml".to_owned(), text, found: false };

@@ -31,6 +31,11 @@ impl ClusterInstance {
     ) -> Result<Exchange, TargetError> {
         let client = self.proxy(workload).filter(|p| !p.is_gateway).and_then(ScenarioProxy::client);
         let client = client.ok_or_else(|| environment(format!("the scenario has no workload {workload}")))?;
+        if request.conversation.is_some() {
+            return Err(TargetError::Unable(
+                "the workload of a cluster is a stock curl, which holds no conversations over TCP".to_owned(),
+            ));
+        }
         let host = host_of(&request.url)?;
         let address = self.dialled_by(workload, &host);
         self.curl(&client, request, address.as_deref(), None).await

@@ -104,8 +104,10 @@ pub fn workload(context: &ManifestContext<'_>, workload: &Workload) -> Vec<Resou
     let mut spec = context.pod_spec(Value::Null, volumes(context));
     spec.insert("serviceAccountName".to_owned(), name.into());
     spec.insert("containers".to_owned(), containers.into());
+    let own = workload.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let labels: Vec<(&str, &str)> = own.chain([("app", name)]).collect();
     let template = json!({
-        "metadata": { "labels": context.labels_with(&[("app", name)]), "annotations": annotations(context) },
+        "metadata": { "labels": context.labels_with(&labels), "annotations": annotations(context) },
         "spec": spec,
     });
     let mut made = vec![service_account(context, namespace, name)];

@@ -15,6 +15,11 @@ pub trait RunningService: Send + Sync {
     /// Where the documents' port (80, 443) leads on this machine; none if the server does not listen on it.
     fn address(&self, port: u16) -> Option<SocketAddr>;
 
+    /// The documents' ports on which it may listen.
+    fn ports(&self) -> Vec<u16> {
+        vec![80, 443]
+    }
+
     /// Returns when every request that was answered, and every accepted connection that has ended, is in the store.
     ///
     /// # Errors

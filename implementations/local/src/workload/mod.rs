@@ -8,9 +8,11 @@
 mod body;
 mod connection;
 pub(crate) mod failure;
+mod grpc;
 mod in_line;
 mod raw;
 mod segments;
+mod tcp;
 pub(crate) mod trust;
 
 use std::net::SocketAddr;
@@ -30,9 +32,11 @@ use crate::http_facts;
 use http::Method;
 use meshproof_harness::delivery::Deliveries;
 use meshproof_harness::digest::sha256;
+use meshproof_harness::grpc::Call;
 use meshproof_harness::target::EndedExchange;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec, authority_of};
 pub use raw::{RawEnd, RawReply, raw};
+pub(crate) use tcp::Spoken;
 
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::token;
@@ -71,6 +75,13 @@ impl Route {
     #[must_use]
     pub fn and(mut self, host: &str, port: u16, address: SocketAddr) -> Self {
         self.0.push(Dial { host: Some(host.to_ascii_lowercase()), port, address });
+        self
+    }
+
+    /// Adds the entries of another route after its own.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
         self
     }
 
@@ -160,7 +171,10 @@ impl WorkloadClient {
     pub async fn exchange(&self, request: &RequestSpec) -> Exchange {
         let started = Instant::now();
         let deadline = tokio::time::Instant::now() + self.limit;
-        let hops = self.follow(request, deadline).await;
+        let hops = match request.conversation {
+            Some(conversation) => vec![self.converse(request, conversation, deadline).await],
+            None => self.follow(request, deadline).await,
+        };
         let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Exchange { url: request.url.clone(), hops, duration_us }
     }
@@ -312,6 +326,7 @@ impl WorkloadClient {
             continue_limit: self.continue_limit,
             trailers: request.trailers.clone(),
             websocket: request.websocket.clone(),
+            grpc: request.grpc.clone(),
             segment: request.segment,
             times: request.times,
             http: request.http,
@@ -381,16 +396,23 @@ fn adapt(request: &mut RequestSpec, status: StatusCode) {
 fn hop(request: &RequestSpec, headers: Vec<Header>, result: HopResult) -> Hop {
     let trailer =
         |(name, value): &(String, String)| Header { name: name.to_ascii_lowercase(), value: value.clone() };
+    let body = request.grpc.as_ref().map_or_else(|| request.body.clone(), Call::framed);
     Hop {
         method: request.method.to_string(),
         url: request.url.clone(),
         sent: String::new(),
         sent_bytes: 0,
         headers,
-        body_bytes: Some(request.body.len() as u64),
-        body_sha256: (!request.body.is_empty()).then(|| sha256(&request.body)),
+        body_bytes: Some(body.len() as u64),
+        body_sha256: (!body.is_empty()).then(|| sha256(&body)),
         trailers: request.trailers.iter().map(trailer).collect(),
-        messages: request.websocket.clone().unwrap_or_default(),
+        messages: request
+            .grpc
+            .as_ref()
+            .map(|call| &call.messages)
+            .or(request.websocket.as_ref())
+            .cloned()
+            .unwrap_or_default(),
         tls: None,
         result,
     }

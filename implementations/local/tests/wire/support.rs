@@ -76,7 +76,16 @@ pub(crate) fn site(plain: PlainPort, tls: Option<TlsPort>) -> ExternalSpec {
         body: body.to_owned(),
     };
     let pages = vec![page("/", "<h1>Welcome to nginx!</h1>"), page("/politics", "<h1>Politics</h1>")];
-    ExternalSpec { aliases: Vec::new(), host: HOST.to_owned(), plain, tls, pages, keep_alive: true }
+    ExternalSpec {
+        aliases: Vec::new(),
+        host: HOST.to_owned(),
+        plain,
+        tls,
+        ipv6: false,
+        tcp: Vec::new(),
+        pages,
+        keep_alive: true,
+    }
 }
 
 pub(crate) fn timeouts(request: Duration) -> Timeouts {

@@ -26,9 +26,30 @@ pub(crate) fn masked(text: &str) -> Option<String> {
     }
 }
 
+/// Whether an address is in a subnet.
+pub(crate) fn holds(subnet: &str, address: IpAddr) -> bool {
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    masked(subnet)
+        .is_some_and(|known| masked(&format!("{address}/{}", width(subnet).min(bits))) == Some(known))
+}
+
+/// How many bits of a subnet's addresses are the same.
+pub(crate) fn width(subnet: &str) -> u32 {
+    let whole = if subnet.contains(':') { 128 } else { 32 };
+    subnet.split_once('/').and_then(|(_, bits)| bits.parse().ok()).unwrap_or(whole)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::masked;
+    use super::{holds, masked};
+
+    #[test]
+    fn an_address_is_in_the_subnets_that_begin_as_it_does() {
+        let at = |text: &str| text.parse().unwrap();
+        assert!(holds("192.0.2.0/24", at("192.0.2.7")) && holds("192.0.2.7", at("192.0.2.7")));
+        assert!(!holds("192.0.2.0/24", at("192.0.3.7")) && !holds("192.0.2.6", at("192.0.2.7")));
+        assert!(holds("2001:db8::/32", at("2001:db8::1")) && !holds("192.0.2.0/24", at("::ffff:192.0.2.7")));
+    }
 
     #[test]
     fn subnets_are_equal_when_they_differ_in_host_bits_alone() {

@@ -1,7 +1,7 @@
 //! What the plan is made from, and what comes out.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use meshproof_model::Resource;
 
@@ -120,6 +120,8 @@ pub struct Proxy {
     pub identity: String,
     /// Of a sidecar: each captured port, and the address that stands for its capture.
     pub outbound: Vec<(u16, SocketAddr)>,
+    /// Of a sidecar: captured addresses with their port, and the address that stands for the capture of each.
+    pub addressed: Vec<(IpAddr, u16, SocketAddr)>,
     /// Of a sidecar: the ports that its application serves.
     pub inbound: Vec<Inbound>,
     /// Of a gateway: each port of its Service, and the address to listen on for it.

@@ -4,10 +4,14 @@
 //! one. There is no such address on one machine. So what Istio finds by address, the plan finds by name: TLS by its server
 //! name, and HTTP by its host, as Istio does itself wherever services have no address.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use super::cidr;
 use super::context::Context;
 use super::input::{OutboundPolicy, ProxyKind};
+use super::registry::NO_ADDRESS;
 use super::virtual_hosts::{catch_all, short_names};
 use crate::mesh::{Addressed, BLACK_HOLE, ClusterKind, MeshChain, MeshCluster, MeshListener, ProxyConfig};
 use crate::model::{
@@ -27,6 +31,11 @@ pub(crate) fn plan(context: &Context<'_>, config: &ProxyConfig, warnings: &mut V
                 let chains = captured(context, config, *port);
                 let (port, bind, direction) = (*port, *bind, Direction::Outbound);
                 listeners.push(Listener { name: format!("0.0.0.0_{port}"), port, bind, direction, chains });
+            }
+            for (ip, port, bind) in &proxy.addressed {
+                let (name, chains) = captured_at(config, *ip, *port);
+                let (port, bind, direction) = (*port, *bind, Direction::Outbound);
+                listeners.push(Listener { name, port, bind, direction, chains });
             }
             for served in &proxy.inbound {
                 let (listener, cluster) = super::inbound::listener(context, served);
@@ -138,7 +147,63 @@ fn captured(context: &Context<'_>, config: &ProxyConfig, port: u16) -> Vec<Filte
         action: rest.clone(),
     });
     plain_chains(context, config, port, &rest, &mut chains);
+    // Nothing depends on the first bytes then, and nothing may wait for them: a server may speak first.
+    let all_alike = chains.iter().all(|chain| {
+        matches!(chain.action, Action::Tcp { .. } | Action::TcpWeighted(_)) && chain.action == rest
+    });
+    if all_alike && rest != (Action::Tcp { cluster: config.unmatched.clone() }) {
+        return vec![FilterChain {
+            name: "any".to_owned(),
+            matches: ChainMatch::default(),
+            tls: None,
+            action: rest,
+        }];
+    }
     chains
+}
+
+/// The name of the listener that takes connections to an address, and its chains. A listener on the address itself comes before
+/// the one on every address of the port, as Envoy's `use_original_dst` has it.
+fn captured_at(config: &ProxyConfig, ip: IpAddr, port: u16) -> (String, Vec<FilterChain>) {
+    let own = config.addressed(port).find(|(bind, ..)| bind.parse() == Ok(ip));
+    let (bind, listener) = match own {
+        Some((bind, _, listener)) => (bind, Some(listener)),
+        None => (NO_ADDRESS, config.wildcard(port)),
+    };
+    let name = format!("{bind}_{port}");
+    let taken = |chain: &&MeshChain| chain.cidrs.is_empty() || chain.cidrs.iter().any(|c| cidr::holds(c, ip));
+    let mut all: Vec<&MeshChain> = listener.into_iter().flat_map(|l| &l.chains).filter(taken).collect();
+    // Envoy looks at the destination's address first, then at the server name, then at the protocol.
+    all.sort_by_key(|c| {
+        let width = c.cidrs.iter().filter(|c| cidr::holds(c, ip)).map(|c| cidr::width(c)).max();
+        (Reverse(width), c.server_names.is_empty(), !c.plain_http)
+    });
+    let passes = MeshChain::pass(config.unmatched.clone());
+    let mut chains: Vec<FilterChain> = Vec::new();
+    for chain in all.into_iter().chain([&passes]) {
+        let mut action = chain.action.clone();
+        let name = match &mut action {
+            Action::Tcp { cluster } => cluster.clone(),
+            Action::TcpWeighted(_) => "any".to_owned(),
+            Action::Http(routes) => {
+                with_ports(routes, port);
+                routes.name.clone()
+            }
+        };
+        let transport = match (chain.server_names.is_empty(), chain.plain_http) {
+            (false, _) => Transport::Tls,
+            (true, true) => Transport::PlainHttp,
+            (true, false) => Transport::Any,
+        };
+        let matches = ChainMatch { transport, server_names: chain.server_names.clone() };
+        let takes_all = matches == ChainMatch::default();
+        chains.push(FilterChain { name, matches, tls: None, action });
+        // Nothing may wait for first bytes on which nothing depends: a server may speak first.
+        if takes_all {
+            break;
+        }
+    }
+    (name, chains)
 }
 
 /// What takes plain text. HTTP is distinguished from other bytes only if the others go elsewhere.

@@ -48,6 +48,7 @@ fn gateway(name: &str, selector: &str, servers: &[(u16, u16)]) -> (Proxy, Servic
         labels: BTreeMap::from([("istio".to_owned(), selector.to_owned())]),
         identity: identity("istio-system", name),
         outbound: Vec::new(),
+        addressed: Vec::new(),
         inbound: Vec::new(),
         servers: servers.iter().map(|(port, bind)| (*port, at(*bind))).collect(),
     };
@@ -108,6 +109,7 @@ pub(crate) fn sidecar(name: &str, namespace: &str, outbound: &[(u16, u16)]) -> P
         labels: BTreeMap::from([("app".to_owned(), name.to_owned())]),
         identity: identity(namespace, name),
         outbound: outbound.iter().map(|(port, bind)| (*port, at(*bind))).collect(),
+        addressed: Vec::new(),
         inbound: Vec::new(),
         servers: Vec::new(),
     }

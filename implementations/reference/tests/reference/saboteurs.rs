@@ -1,7 +1,10 @@
 //! Each saboteur beside the honest reference: the same situation, and the one difference.
 
 mod accounts;
+mod bytes;
+mod calls;
 mod chains;
+mod documents;
 mod hops;
 mod identities;
 mod isolation;
@@ -310,6 +313,8 @@ fn external_service_that_requires_client_certificates_is_deployed_with_another_c
             http: HttpVersions::default(),
             by_name: Vec::new(),
         }),
+        ipv6: false,
+        tcp: Vec::new(),
         pages: Vec::new(),
         keep_alive: true,
     };
@@ -331,7 +336,10 @@ fn every_saboteur_is_shown_at_work() {
     for source in [
         include_str!("saboteurs.rs"),
         include_str!("saboteurs/accounts.rs"),
+        include_str!("saboteurs/bytes.rs"),
+        include_str!("saboteurs/calls.rs"),
         include_str!("saboteurs/chains.rs"),
+        include_str!("saboteurs/documents.rs"),
         include_str!("saboteurs/hops.rs"),
         include_str!("saboteurs/identities.rs"),
         include_str!("saboteurs/isolation.rs"),
@@ -341,7 +349,18 @@ fn every_saboteur_is_shown_at_work() {
         text.push_str(source);
     }
     // Shown by the unit tests beside them, and by the plan's own tests of its mutations.
-    let elsewhere = ["allow-any", "most-specific-route", "catch-all-does-not-stop", "last-rule-wins"];
+    let elsewhere = [
+        "allow-any",
+        "most-specific-route",
+        "catch-all-does-not-stop",
+        "last-rule-wins",
+        "block-unknown-destinations",
+        "registry-only-blocks-services",
+        "subsets-ignored",
+        "paths-ignored",
+        "strict-without-policy",
+        "selector-not-required",
+    ];
     let unshown: BTreeSet<&str> = Variant::saboteurs()
         .filter(|s| s.placement().is_none())
         .map(Variant::name)

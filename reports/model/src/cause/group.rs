@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Cause, CausedCheck, CommonDeviation, words};
 use crate::deviation::{Deviation, Field, Role, ValueKind};
-use crate::report::{CheckResult, ScenarioResult, Verdict};
+use crate::report::{CheckResult, Level, ScenarioResult, Verdict};
 
 /// What deviations of one cause share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,14 +32,19 @@ struct Failing<'r> {
     candidates: Vec<&'r Deviation>,
 }
 
+/// Whether the check needs a cause. What is merely recorded (MAY) is an observation, not a failure.
 fn fails(check: &CheckResult) -> bool {
+    if check.level == Level::May {
+        return false;
+    }
     match check.verdict {
         Verdict::Failed | Verdict::Inconclusive => true,
         Verdict::Passed | Verdict::Skipped | Verdict::Error => false,
     }
 }
 
-/// The causes of a report's failed and inconclusive checks, the one with most checks first. Each such check belongs to exactly one.
+/// The causes of a report's failed and inconclusive MUST and SHOULD checks, the one with most checks first. Each such check belongs to
+/// exactly one.
 #[must_use]
 pub fn causes(scenarios: &[ScenarioResult]) -> Vec<Cause> {
     let failing: Vec<Failing<'_>> = scenarios.iter().flat_map(of_scenario).collect();

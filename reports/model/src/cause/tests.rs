@@ -1,7 +1,7 @@
 use super::*;
 use crate::deviation::{Deviation, Party};
 use crate::evidence::EvidenceId;
-use crate::report::{CheckResult, Report, ScenarioResult};
+use crate::report::{CheckResult, Level, Report, ScenarioResult};
 use crate::sample;
 
 fn deviation(from: Role, to: Role, field: Field, expected: ValueKind, seen: ValueKind) -> Deviation {
@@ -142,14 +142,30 @@ fn without_typed_deviations_the_checks_of_one_id_belong_together() {
 }
 
 #[test]
-fn every_failed_and_inconclusive_check_belongs_to_exactly_one_cause_and_no_other_check_does() {
+fn what_is_recorded_only_has_no_cause_and_makes_no_cause_larger() {
+    let mut report = report(vec![vec![
+        (Failed, vec![no_sni(Role::Sidecar)]),
+        (Failed, vec![no_sni(Role::Sidecar)]),
+        (Failed, vec![status(200)]),
+    ]]);
+    report.scenarios[0].checks[1].level = Level::May;
+    report.scenarios[0].checks[2].level = Level::May;
+    report.derive_causes();
+    assert_eq!(report.causes.iter().map(|c| c.checks.len()).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn every_failed_and_inconclusive_binding_check_belongs_to_exactly_one_cause_and_no_other_check_does() {
     let report = sample::report();
     let mut listed: Vec<&str> =
         report.causes.iter().flat_map(|c| &c.checks).map(|c| c.check.as_str()).collect();
     listed.sort_unstable();
     let mut wanted: Vec<String> = Vec::new();
     for scenario in &report.scenarios {
-        let fails = scenario.checks.iter().filter(|c| matches!(c.verdict, Failed | Inconclusive));
+        let fails = scenario
+            .checks
+            .iter()
+            .filter(|c| c.level != Level::May && matches!(c.verdict, Failed | Inconclusive));
         wanted.extend(fails.map(|c| format!("{}/{}", scenario.selector(), scenario.check_name(c))));
     }
     wanted.sort_unstable();

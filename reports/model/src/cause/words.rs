@@ -83,6 +83,9 @@ pub(super) fn title(d: &CommonDeviation) -> String {
         (Field::Response | Field::Status, _, ValueKind::NoResponse(error)) => {
             format!("No response ({}) {}", error_words(error), at(d))
         }
+        (Field::Response | Field::Status, _, ValueKind::Timeout) => {
+            format!("A response that takes too long {}", at(d))
+        }
         (Field::Response | Field::Status, _, _) => format!("Unexpected response {}", at(d)),
         (Field::Redirect, ValueKind::Absent, _) => format!("A redirect instead of the page {}", at(d)),
         (Field::Redirect, _, _) => format!("Not the expected redirect {}", at(d)),

@@ -393,3 +393,69 @@ fn hostile_text_in_a_comparison_is_escaped_on_a_terminal() {
     assert_eq!(text.chars().find(|c| c.is_control() && *c != '\n'), None);
     assert!(!text.contains("##["));
 }
+
+#[test]
+fn a_label_names_the_column_everywhere_and_in_queries() {
+    let mut comparison = compare(&[&base(), &changed(failing), &base()], Some(0));
+    comparison.label(&[Some("Before".to_owned()), None, Some("before".to_owned())]);
+    let named: Vec<(String, &str)> = comparison.columns.iter().map(|c| (c.label(), c.key.as_str())).collect();
+    let wanted = [
+        ("Before".to_owned(), "before"),
+        ("Other 0.1.0".to_owned(), "other"),
+        ("before".to_owned(), "before-2"),
+    ];
+    assert_eq!(named, wanted);
+    let page = crate::html::comparison_page(&comparison, &[&base(), &changed(failing), &base()], false);
+    assert!(page.contains("data-key=\"before-2\""));
+}
+
+#[test]
+fn a_scenario_counts_the_must_checks_of_all_its_configurations() {
+    let two = |r: &mut Report| {
+        let mut other = r.scenarios[0].clone();
+        other.configuration = "other".to_owned();
+        r.scenarios.push(other);
+    };
+    let before = stored(two);
+    let now = stored(|r| {
+        two(r);
+        let checks = &mut r.scenarios[1].checks;
+        (checks[0].verdict, checks[1].verdict) = (Verdict::Failed, Verdict::Skipped);
+        checks[1].feature = Some(meshproof_model::Feature::MeshMtls.into());
+    });
+    let scenarios = compare(&[&before, &now], Some(0)).by_scenario();
+    let texts: Vec<(&str, Vec<String>)> = scenarios
+        .iter()
+        .map(|s| (s.scenario.as_str(), s.cells.iter().map(RollUpCell::text).collect()))
+        .collect();
+    assert_eq!(texts, [("sidecar-origination", vec!["4/4".to_owned(), "2/3, 1 not asked".to_owned()])]);
+    let cell = &scenarios[0].cells[1];
+    assert_eq!((cell.verdict(), cell.regressions), (Verdict::Failed, 2));
+    assert_eq!(cell.missing_features, ["mesh-mtls"]);
+}
+
+#[test]
+fn reports_without_a_common_check_are_recognised() {
+    let other = stored(|r| r.scenarios[0].id = "another-scenario".to_owned());
+    let column = |reports: &[&Report], baseline| compare(reports, baseline).disjoint();
+    assert_eq!(column(&[&base(), &other], None), Some(0));
+    assert_eq!(column(&[&base(), &other], Some(0)), Some(1));
+    assert_eq!(column(&[&base(), &base(), &other], Some(0)), Some(2));
+    assert_eq!(column(&[&base(), &base()], Some(0)), None);
+    // One check is enough.
+    let few = stored(|r| r.scenarios[0].checks.truncate(1));
+    assert_eq!(column(&[&base(), &few], Some(0)), None);
+}
+
+#[test]
+fn comparison_as_markdown_and_as_junit() {
+    let comparison = three();
+    let reports: Vec<Report> = vec![base(), changed(failing), sample::report()];
+    let reports: Vec<&Report> = reports.iter().collect();
+    for format in [ComparisonFormat::Markdown, ComparisonFormat::Junit] {
+        let text = format.render(&comparison, &reports).unwrap();
+        assert_eq!(text.chars().find(|c| c.is_control() && *c != '\n'), None, "{format}");
+        assert!(!text.contains("<script>"), "{format}");
+        insta::assert_snapshot!(format.name(), text);
+    }
+}

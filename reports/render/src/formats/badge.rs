@@ -20,7 +20,7 @@ struct ShieldsEndpoint {
 }
 
 /// The verdict as text and numbers, so that the meaning does not depend on colour alone.
-fn message(report: &Report) -> (Verdict, String) {
+pub(crate) fn message(report: &Report) -> (Verdict, String) {
     let verdict = conclusion(report).verdict;
     let must = Tally::of(report.checks(), |c| c.level == Level::Must);
     let not_asked = match must.count(Verdict::Skipped) {
@@ -46,6 +46,11 @@ pub(super) fn endpoint(report: &Report) -> Result<String, serde_json::Error> {
 
 pub(super) fn svg(report: &Report) -> String {
     let (verdict, message) = message(report);
+    draw(verdict, &message)
+}
+
+/// The badge with this text.
+pub(crate) fn draw(verdict: Verdict, message: &str) -> String {
     let message = format!("{} {message}", symbol(verdict));
     // An estimate for Verdana at 11 px; `textLength` stretches the text to fit.
     let width = |text: &str| text.chars().count() * 7 + 12;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use maud::{Markup, html};
 
-use super::parts::{badge, brief, line};
+use super::parts::{badge, bare_badge, brief, line};
 use crate::text::plural;
 use meshproof_model::cause::{Cause, CommonDeviation};
 use meshproof_model::deviation::{Field, Role};
@@ -48,7 +48,7 @@ fn card(number: usize, cause: &Cause, up: Option<usize>, anchors: &Anchors<'_>) 
             details {
                 summary { "All " (plural(checks.len(), "check")) " with this cause" }
                 ul.body { @for caused in &checks {
-                    li { (badge(caused.verdict)) " "
+                    li { (bare_badge(caused.verdict)) " "
                         @match anchors.get(&caused.check) {
                             Some((anchor, _)) => { a.caused href=(format!("#{anchor}")) { (brief(&caused.check, 300)) } },
                             None => { (brief(&caused.check, 300)) },

@@ -2,13 +2,12 @@
 
 use maud::{Markup, html};
 
-use super::parts::line;
+use super::parts::brief;
 use crate::text::Micros;
 use meshproof_model::report::{Report, ScenarioResult, Timing};
 
-const LABEL: u64 = 300;
-const BAR: u64 = 560;
-const ROW: u64 = 26;
+/// The width of the longest bar in the units of its picture, which is stretched to the width that the page has.
+const BAR: u64 = 1_000;
 
 /// The phases of a scenario: name, duration in microseconds, and what happens in it.
 pub(super) fn parts(timing: &Timing) -> [(&'static str, u64, &'static str); 4] {
@@ -32,30 +31,26 @@ pub(super) fn chart(report: &Report) -> Markup {
     if longest == 0 {
         return html! {};
     }
-    let height = ROW * shown.len() as u64 + 4;
-    let width = LABEL + BAR + 100;
     html! {
-        div.scroll tabindex="0" role="group" aria-label="Chart of the time per scenario" {
-            svg.chart role="img" aria-label="Time per scenario, split into phases. The section of each \
-                scenario lists the numbers."
-                viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) {
-                defs {
-                    pattern #hatch width="6" height="6" patternUnits="userSpaceOnUse"
-                        patternTransform="rotate(45)" {
-                        rect width="6" height="6" class="t1" {}
-                        line x1="0" y1="0" x2="0" y2="6" class="hatch" {}
-                    }
-                    pattern #dots width="5" height="5" patternUnits="userSpaceOnUse" {
-                        rect width="5" height="5" class="t3" {}
-                        circle cx="2.5" cy="2.5" r="1.2" class="dot" {}
-                    }
+        svg width="0" height="0" aria-hidden="true" {
+            defs {
+                pattern #hatch width="6" height="6" patternUnits="userSpaceOnUse"
+                    patternTransform="rotate(45)" {
+                    rect width="6" height="6" class="t1" {}
+                    line x1="0" y1="0" x2="0" y2="6" class="hatch" {}
                 }
-                @for (row, scenario) in shown.iter().enumerate() { (bar(row as u64, scenario, longest)) }
+                pattern #dots width="5" height="5" patternUnits="userSpaceOnUse" {
+                    rect width="5" height="5" class="t3" {}
+                    circle cx="2.5" cy="2.5" r="1.2" class="dot" {}
+                }
             }
+        }
+        ul.times {
+            @for scenario in &shown { (bar(scenario, longest)) }
         }
         ul.key {
             @for (number, (name, _, what)) in parts(&Timing::default()).iter().enumerate() {
-                li { svg width="14" height="14" aria-hidden="true" { (swatch(number, 0, 1, 12)) } " "
+                li { svg width="14" height="14" aria-hidden="true" { (swatch(number, 0, 12)) } " "
                     strong { (name) } ": " (what) }
             }
         }
@@ -66,15 +61,15 @@ fn sum(scenario: &ScenarioResult) -> u64 {
     parts(&scenario.timing).iter().fold(0, |sum, (_, us, _)| sum.saturating_add(*us))
 }
 
-fn swatch(number: usize, x: u64, y: u64, width: u64) -> Markup {
+fn swatch(number: usize, x: u64, width: u64) -> Markup {
     match number {
-        1 => html! { rect x=(x) y=(y) width=(width) height="12" fill="url(#hatch)" class="seg" {} },
-        3 => html! { rect x=(x) y=(y) width=(width) height="12" fill="url(#dots)" class="seg" {} },
-        _ => html! { rect x=(x) y=(y) width=(width) height="12" class=(format!("seg t{number}")) {} },
+        1 => html! { rect x=(x) y="0" width=(width) height="12" fill="url(#hatch)" class="seg" {} },
+        3 => html! { rect x=(x) y="0" width=(width) height="12" fill="url(#dots)" class="seg" {} },
+        _ => html! { rect x=(x) y="0" width=(width) height="12" class=(format!("seg t{number}")) {} },
     }
 }
 
-fn bar(row: u64, scenario: &ScenarioResult, longest: u64) -> Markup {
+fn bar(scenario: &ScenarioResult, longest: u64) -> Markup {
     // Floating point, clamped to the bar: a report may contain any numbers.
     #[expect(
         clippy::cast_possible_truncation,
@@ -83,8 +78,7 @@ fn bar(row: u64, scenario: &ScenarioResult, longest: u64) -> Markup {
         reason = "pixels"
     )]
     let scale = |us: u64| (us as f64 / longest as f64 * BAR as f64).clamp(0.0, BAR as f64) as u64;
-    let y = row * ROW + 6;
-    let mut x = LABEL;
+    let mut x = 0;
     let mut segments = Vec::new();
     for (number, (name, us, _)) in parts(&scenario.timing).into_iter().enumerate() {
         let width = scale(us);
@@ -94,12 +88,20 @@ fn bar(row: u64, scenario: &ScenarioResult, longest: u64) -> Markup {
         x += width;
     }
     html! {
-        text x=(LABEL - 10) y=(y + 11) text-anchor="end" {
-            (meshproof_model::visible::clipped(&line(&scenario.selector()), 44))
+        li {
+            span.what { (brief(&scenario.selector(), 80)) }
+            svg.chart viewBox=(format!("0 0 {BAR} 12")) preserveAspectRatio="none" role="img"
+                aria-label=(spoken(&scenario.timing)) {
+                @for (number, name, us, x, width) in segments {
+                    g { title { (name) " " (Micros(us)) } (swatch(number, x, width)) }
+                }
+            }
+            span.took { (Micros(scenario.timing.total_us)) }
         }
-        @for (number, name, us, x, width) in segments {
-            g { title { (name) " " (Micros(us)) } (swatch(number, x, y, width)) }
-        }
-        text x=(x + 8) y=(y + 11) { (Micros(scenario.timing.total_us)) }
     }
+}
+
+/// The phases for a screen reader.
+fn spoken(timing: &Timing) -> String {
+    parts(timing).map(|(name, us, _)| format!("{name} {}", Micros(us))).join(", ")
 }

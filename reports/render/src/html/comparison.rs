@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::parts::{badge, brief, class, legend, level, link, terms};
 use super::{pack, page};
-use crate::compare::{Cell, Comparison, Group, LostCheck, Movement, Row, aligned, compare, rows};
+use crate::compare::{Cell, Column, Comparison, Group, LostCheck, Movement, Row, aligned, compare, rows};
 use crate::parallel;
 use crate::text::{asked, plural, symbol};
 use meshproof_model::report::Report;
@@ -25,6 +25,7 @@ pub fn page_of(comparison: &Comparison, reports: &[&Report], evidence: bool) -> 
         a.skip href="#matrix" { "Skip to the matrix" }
         main {
             (head(comparison, &title))
+            (by_scenario(comparison))
             (bar())
             div.matrix-scroll tabindex="0" role="group" aria-label="Matrix" { (matrix(comparison)) }
             (legend(&[
@@ -74,7 +75,11 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
             ul.cards {
                 @for (number, column) in comparison.columns.iter().enumerate() {
                     li class=(format!("card {}", class(column.verdict))) {
-                        h3 { (brief(&column.label(), 160)) }
+                        h3 {
+                            @if let Some(page) = column.page.as_ref().filter(|p| is_local(p)) {
+                                a href=(page) { (brief(&column.label(), 160)) }
+                            } @else { (brief(&column.label(), 160)) }
+                        }
                         p {
                             (badge(column.verdict)) " "
                             (asked(column.must_passed, column.must_asked, column.must_not_asked))
@@ -83,6 +88,47 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
                         p.soft { "target " (brief(&column.target, 40)) ", run " (brief(&column.run, 40)) ", "
                             (brief(&column.started, 40)) ", query name " code { (brief(&column.key, 80)) } }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// The name of a column: its label, or the implementation's name and version.
+fn heading(column: &Column) -> Markup {
+    html! {
+        @match &column.label {
+            Some(label) => strong { (brief(label, 60)) },
+            None => { strong { (brief(&column.name, 40)) } " " (brief(&column.variant(), 60)) }
+        }
+    }
+}
+
+/// Whether the address is one that [`crate::html::relative`] makes: never a scheme, so never a script.
+fn is_local(address: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/%".contains(c);
+    (address.starts_with("./") || address.starts_with("../")) && address.chars().all(plain)
+}
+
+/// How many MUST checks of each scenario passed, over all its configurations.
+fn by_scenario(comparison: &Comparison) -> Markup {
+    html! {
+        details.part open {
+            summary { h2 { "By scenario" } }
+            div.scroll tabindex="0" role="group" aria-label="By scenario" {
+                table.roll {
+                    caption { "MUST checks that passed, of those that were asked" }
+                    thead { tr { th scope="col" { "scenario" }
+                        @for column in &comparison.columns { th scope="col" { (heading(column)) } } } }
+                    tbody { @for scenario in comparison.by_scenario() { tr {
+                        th scope="row" { (brief(&scenario.scenario, 100)) }
+                        @for cell in &scenario.cells { td {
+                            span class=(class(cell.verdict())) { (symbol(cell.verdict())) " " (cell.text()) }
+                            @if cell.regressions > 0 { " " span.moved { (plural(cell.regressions, "regression")) } }
+                            @if !cell.missing_features.is_empty() { span.soft.lack {
+                                "lacks " (brief(&cell.missing_features.join(", "), 120)) } }
+                        } }
+                    } } }
                 }
             }
         }
@@ -131,8 +177,7 @@ fn matrix(comparison: &Comparison) -> Markup {
             thead { tr {
                 th scope="col" { "check" }
                 @for column in &comparison.columns {
-                    th scope="col" data-key=(brief(&column.key, 120)) { strong { (brief(&column.name, 40)) }
-                        " " (brief(&column.variant(), 60)) }
+                    th scope="col" data-key=(brief(&column.key, 120)) { (heading(column)) }
                 }
             } }
             @for (number, group) in comparison.scenarios.iter().enumerate() {

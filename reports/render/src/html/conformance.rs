@@ -6,21 +6,14 @@ use maud::{Markup, html};
 use meshproof_model::feature::ReportedFeature;
 
 use super::causes::{self, Anchors};
-use super::manifests::{self, ChangeKind, ChangeView, DiffLine};
+use super::changes;
+use super::check::{ScenarioView, check_id, full_id};
 use super::parts::{anchor, badge, brief, class, command, legend, level, line, link, term, terms};
-use super::{chart, pack, page, request_path, timeline};
-use crate::check_evidence::EvidenceIndex;
-use crate::conclusion::{conclusion, needs_attention, skips};
-use crate::evidence_text;
+use super::{chart, pack, page, request_path};
+use crate::conclusion::{conclusion, needs_attention, promise, skips};
 use crate::parallel;
 use crate::text::{Micros, plural, symbol};
 use meshproof_model::report::{CheckResult, Level, Report, ScenarioResult, Tally, Verdict, variants};
-
-/// How many lines of one manifest's difference are shown. The packed evidence has the whole manifest.
-const MAX_LINES: usize = 24;
-
-/// How much of a reason is shown, in characters. The report's JSON has the whole text.
-const MAX_TEXT: usize = 2_500;
 
 /// Renders the page of one report: the overall result, the failures, and every check with its evidence.
 #[must_use]
@@ -29,13 +22,15 @@ pub fn html(report: &Report) -> String {
     let anchors = anchors(report);
     let shown: HashSet<&str> =
         report.causes.iter().filter_map(|c| c.example()).map(|c| c.check.as_str()).collect();
-    let rendered = rendered(report, &shown);
+    let views = parallel::map(report.scenarios.len(), |n| ScenarioView::of(n, &report.scenarios[n]));
+    let rendered = parallel::map(views.len(), |n| section(&views[n], &shown));
     let passed = conclusion(report).verdict == Verdict::Passed;
     let body = html! {
         a.skip href="#failures" { "Skip to the failures" }
         main {
             (head(report, &name))
             (failures(report, &anchors))
+            (about(report, &name))
             (filter())
             details.part open[passed] {
                 summary { h2 { (scenarios_title(report)) } }
@@ -43,7 +38,7 @@ pub fn html(report: &Report) -> String {
             }
             details.part #all-checks {
                 summary { h2 { "Every check with its evidence" } }
-                @for (markup, _) in &rendered { (markup) }
+                @for section in &rendered { (section) }
             }
             details.part {
                 summary { h2 #time { "Time per scenario" } }
@@ -51,25 +46,14 @@ pub fn html(report: &Report) -> String {
             }
             (legend(&[]))
             (terms())
+            (request_path::draw::key())
         }
         noscript { p.banner {
-            "Without JavaScript, this page shows everything except the details of each piece of evidence. \
-            The report.json file contains them." } }
+            "Without JavaScript, this page shows the causes, and every check with its verdict and reason. The evidence is \
+            shown for one check per cause. The report.json file contains all of it." } }
     };
-    let data =
-        rendered.into_iter().enumerate().map(|(n, (_, packed))| (format!("block-{n}"), packed)).collect();
+    let data = vec![("evidence".to_owned(), pack::report(&views, &shown))];
     page::HtmlDocument { title: name, script: include_str!("assets/conformance.js"), body, data }.render()
-}
-
-/// The sections with their packed evidence, rendered in parallel.
-fn rendered(report: &Report, shown: &HashSet<&str>) -> Vec<(Markup, String)> {
-    parallel::map(report.scenarios.len(), |n| {
-        (section(n, &report.scenarios[n], shown), pack::scenario(&report.scenarios[n]))
-    })
-}
-
-fn full_id(scenario: &ScenarioResult, check: &CheckResult) -> String {
-    format!("{}/{}", scenario.selector(), scenario.check_name(check))
 }
 
 fn anchors(report: &Report) -> Anchors<'_> {
@@ -97,10 +81,6 @@ fn section_id(number: usize, scenario: &ScenarioResult) -> String {
     anchor(&scenario.selector(), &format!("s{number}"))
 }
 
-fn check_id(number: usize, index: usize, scenario: &ScenarioResult, check: &CheckResult) -> String {
-    anchor(&format!("{}/{}", scenario.selector(), scenario.check_name(check)), &format!("s{number}c{index}"))
-}
-
 fn head(report: &Report, name: &str) -> Markup {
     let run = &report.run;
     let conclusion = conclusion(report);
@@ -116,7 +96,8 @@ fn head(report: &Report, name: &str) -> Markup {
             }
             div.verdict-row {
                 p class=(format!("conclusion {}", class(conclusion.verdict))) {
-                    (badge(conclusion.verdict)) " " span { (line(&conclusion.sentence)) }
+                    (badge(conclusion.verdict)) " " span { strong { (line(&promise(report))) } br;
+                        span.terse { (line(&conclusion.sentence)) } }
                 }
                 (score(report))
             }
@@ -128,6 +109,15 @@ fn head(report: &Report, name: &str) -> Markup {
                         "). Checks that are missing here were not judged."
                 }
             }
+        }
+    }
+}
+
+/// What only some readers need: below the failures.
+fn about(report: &Report, name: &str) -> Markup {
+    let run = &report.run;
+    html! {
+        section aria-label="About this run" {
             details.about {
                 summary { "About this run" }
                 dl {
@@ -254,30 +244,43 @@ fn list(checks: &[(usize, usize, &ScenarioResult, &CheckResult)]) -> Markup {
     }
 }
 
+/// One card per scenario, with its configurations.
 fn cards(report: &Report) -> Markup {
+    let mut scenarios: Vec<(&str, Vec<(usize, &ScenarioResult)>)> = Vec::new();
+    for (number, result) in report.scenarios.iter().enumerate() {
+        match scenarios.iter_mut().find(|(id, _)| *id == result.id) {
+            Some((_, known)) => known.push((number, result)),
+            None => scenarios.push((&result.id, vec![(number, result)])),
+        }
+    }
     html! {
-        nav aria-labelledby="scenarios" {
-            h2 #scenarios { (term("scenario", "Scenarios")) }
+        nav #scenarios aria-label="Scenarios" {
             ul.cards {
-                @for (number, scenario) in report.scenarios.iter().enumerate() {
-                    @let tally = Tally::of(&scenario.checks, |_| true);
-                    li class=(format!("card {}", class(scenario.verdict()))) {
-                        h3 { a href=(format!("#{}", section_id(number, scenario))) {
-                            (brief(&scenario.id, 100)) @if !scenario.configuration.is_empty() { ":" wbr;
-                                (brief(&scenario.configuration, 100)) }
-                        } }
-                        p { (brief(&scenario.title, 200)) span.soft.took { " · "
-                            (Micros(scenario.timing.total_us)) } }
-                        p.counts {
-                            (badge(scenario.verdict())) " "
-                            @for verdict in Verdict::ALL { @if tally.count(verdict) > 0 {
-                                span class=(class(verdict)) { (symbol(verdict)) " " (tally.count(verdict)) " "
-                                    (verdict) } " "
-                            } }
-                        }
+                @for (id, configurations) in &scenarios {
+                    @let worst = configurations.iter().map(|(_, s)| s.verdict()).max();
+                    li class=(format!("card {}", class(worst.unwrap_or(Verdict::Skipped)))) {
+                        h3 { (brief(id, 100)) }
+                        @if let Some((_, first)) = configurations.first() { p { (brief(&first.title, 200)) } }
+                        ul.counts { @for (number, result) in configurations { (configuration(*number, result)) } }
                     }
                 }
             }
+        }
+    }
+}
+
+/// `✗ sidecar: 2 of 12 passed · 18.9 s`.
+fn configuration(number: usize, result: &ScenarioResult) -> Markup {
+    let tally = Tally::of(&result.checks, |_| true);
+    let name = if result.configuration.is_empty() { &result.id } else { &result.configuration };
+    let others = Verdict::ALL.into_iter().filter(|v| *v != Verdict::Passed && tally.count(*v) > 0);
+    html! {
+        li {
+            span class=(class(result.verdict())) { (symbol(result.verdict())) } " "
+            a href=(format!("#{}", section_id(number, result))) { (brief(name, 100)) } ": "
+            (tally.count(Verdict::Passed)) " of " (tally.total()) " passed"
+            @for verdict in others { ", " span class=(class(verdict)) { (tally.count(verdict)) " " (verdict) } }
+            span.soft.took { " · " (Micros(result.timing.total_us)) }
         }
     }
 }
@@ -303,14 +306,18 @@ fn filter() -> Markup {
     }
 }
 
-fn section(number: usize, scenario: &ScenarioResult, shown: &HashSet<&str>) -> Markup {
-    let evidence_index = EvidenceIndex::of(scenario);
-    let history = manifests::history(scenario);
+fn section(view: &ScenarioView<'_>, shown: &HashSet<&str>) -> Markup {
+    let scenario = view.scenario;
+    let is_example = |check: &CheckResult| shown.contains(full_id(scenario, check).as_str());
     html! {
-        section.scenario id=(section_id(number, scenario)) {
+        section.scenario id=(section_id(view.number, scenario)) data-number=(view.number) {
             h2 { (brief(&scenario.selector(), 300)) " " (badge(scenario.verdict())) }
             p { (line(&scenario.title)) ". Document: "
                 (link(&scenario.document.url, &scenario.document.title)) "." }
+            @if let Some(proves) = &scenario.proves {
+                p { strong { "What it proves: " } (brief(proves, 1_500)) " " code { "meshproof explain " (brief(&scenario.id, 100)) }
+                    " lists its checks." }
+            }
             @for fault in &scenario.faults {
                 p.fault {
                     (badge(Verdict::Error)) " " (line(&fault.message))
@@ -318,177 +325,18 @@ fn section(number: usize, scenario: &ScenarioResult, shown: &HashSet<&str>) -> M
                 }
             }
             // A check that shows a cause has a picture of its own.
-            @let has_example = scenario.checks.iter().any(|c| shown.contains(full_id(scenario, c).as_str()));
-            @if let Some((check, picture)) =
-                request_path::of_scenario(scenario, &evidence_index).filter(|_| !has_example) {
+            @if let Some((check, picture)) = request_path::of_scenario(scenario, &view.index)
+                .filter(|_| !scenario.checks.iter().any(is_example)) {
                 figure {
                     div.scroll tabindex="0" role="group" aria-label="Request path" { (picture.draw()) }
                     figcaption { "Request path of " (brief(scenario.check_name(check), 200))
-                        ", drawn from the evidence" (request_path::draw::key()) }
+                        ", drawn from the evidence. " (request_path::draw::key_button()) }
                 }
             }
             h3 { "Checks" }
-            @for (index, check) in scenario.checks.iter().enumerate() {
-                (one(Place { number, index }, scenario, &evidence_index, &history, check, shown)) }
-            (changes(number, scenario, &history))
+            @for (index, check) in scenario.checks.iter().enumerate() { (view.check(index, check, is_example(check))) }
+            (changes::changes(view))
             (surroundings(scenario))
-        }
-    }
-}
-
-/// The last configuration change before the evidence of a check.
-fn last_change<'h, 'r>(
-    scenario: &ScenarioResult,
-    evidence_index: &EvidenceIndex<'_>,
-    history: &'h [ChangeView<'r>],
-    check: &CheckResult,
-) -> Option<(usize, &'h ChangeView<'r>)> {
-    let (piece, _) = scenario.last_change(check)?;
-    let index = evidence_index.index(&piece.id)?;
-    history.iter().enumerate().find(|(_, view)| view.index == index)
-}
-
-/// Where a check is in the report.
-#[derive(Clone, Copy)]
-struct Place {
-    /// The scenario.
-    number: usize,
-    /// The check in it.
-    index: usize,
-}
-
-/// How many pieces of evidence a check shows that is not the example of a cause. More would make the page too large.
-const MAX_PIECES: usize = 6;
-
-fn one(
-    Place { number, index }: Place,
-    scenario: &ScenarioResult,
-    evidence_index: &EvidenceIndex<'_>,
-    history: &[ChangeView<'_>],
-    check: &CheckResult,
-    shown: &HashSet<&str>,
-) -> Markup {
-    let is_example = shown.contains(full_id(scenario, check).as_str());
-    let most = match (is_example, needs_attention(check)) {
-        (true, _) => usize::MAX,
-        (false, true) => MAX_PIECES,
-        (false, false) => MAX_PIECES / 2,
-    };
-    let longest = if is_example { MAX_TEXT } else { MAX_TEXT / 3 };
-    let selected = evidence_index.of_check(check);
-    let attention = needs_attention(check) || check.fails_run();
-    html! {
-        details.check id=(check_id(number, index, scenario, check)) data-verdict=(check.verdict)
-            data-level=(check.level) open[is_example] {
-            summary {
-                (badge(check.verdict)) " " strong { (brief(scenario.check_name(check), 200)) } " "
-                    (level(check.level, check.control))
-                @if check.failed_as_expected() { " " span.soft { "as expected" } }
-                span.why { (brief(&check.requirement, 240)) }
-            }
-            div.body {
-                p class=(format!("reason {}", class(check.verdict))) {
-                    strong { (symbol(check.verdict)) " Reason: " } (brief(&check.reason, longest)) }
-                dl {
-                    dt { "requirement" } dd { (line(&check.requirement)) }
-                    dt { "document" } dd { (link(&scenario.document.url, &scenario.document.title)) ", “"
-                        (line(&check.section)) "”" }
-                    @if check.verdict == Verdict::Skipped {
-                        dt { "expected" } dd { (line(&check.expected)) }
-                        dt { "seen" } dd { (line(&check.seen)) }
-                    } @else {
-                        dt { "✓ expected" } dd.want { (line(&check.expected)) }
-                        // The reason of a check that passed is what was seen.
-                        @if attention { dt { "✗ seen" } dd.got { (brief(&check.seen, longest)) } }
-                    }
-                    @if let Some(expected) = &check.expected_failure {
-                        dt { (term("expected failure", "expected failure")) }
-                        dd { (line(&expected.reason)) @if let Some(until) = &expected.until { " (until "
-                            (line(until)) ")" } }
-                    }
-                    @if let Some(feature) = &check.feature { dt { "requires feature" }
-                        dd { (line(feature.name())) } }
-                    @match last_change(scenario, evidence_index, history, check) {
-                        Some((at, view)) => {
-                            dt { "last change" } dd { a href=(format!("#change-{number}-{at}")) {
-                                (brief(&evidence_text::headline(&scenario.evidence[view.index].fact), 160)) } }
-                            @if is_example {
-                                dt { "in force" } dd { @if view.in_force.is_empty() { "nothing" }
-                                    (brief(&view.in_force.join(", "), 1_000)) }
-                            }
-                        }
-                        None => { dt { "last change" } dd { "none before this evidence was recorded" } }
-                    }
-                }
-                h4 { (term("evidence", "Evidence")) }
-                @if is_example {
-                    @let picture = request_path::of_check(scenario, evidence_index, check);
-                    @if !picture.is_empty() { div.scroll tabindex="0" role="group"
-                        aria-label="Request path" { (picture.draw()) } }
-                }
-                (timeline::timeline(number, scenario, check, &selected, most))
-                h4 { "Repeat this check" }
-                (command(&check.repeat))
-            }
-        }
-    }
-}
-
-/// What each change did to the manifests, step by step.
-fn changes(number: usize, scenario: &ScenarioResult, history: &[ChangeView<'_>]) -> Markup {
-    if history.is_empty() {
-        return html! {};
-    }
-    let step_of = |view: &ChangeView<'_>| scenario.evidence[view.index].step;
-    html! {
-        h3 { "Configuration changes by step" }
-        @for (at, view) in history.iter().enumerate() {
-            @let step = step_of(view);
-            @if at == 0 || step_of(&history[at - 1]) != step {
-                h4 {
-                    @match scenario.steps.get(step) {
-                        Some(step) => (brief(&step.title, 300)),
-                        None => "Before the first step",
-                    }
-                }
-            }
-            details.change id=(format!("change-{number}-{at}")) {
-                summary { (brief(&evidence_text::headline(&scenario.evidence[view.index].fact), 400)) }
-                div.body {
-                    @for item in &view.items {
-                        p { strong { (kind(item.kind)) } " " (line(&item.name)) }
-                        @if !item.lines.is_empty() { (lines(&item.lines)) }
-                    }
-                    @if let Some(refused) = &view.change.refused { p.fault { "Rejected: " (line(refused)) } }
-                    p.soft { "In force after this change: " @if view.in_force.is_empty() { "nothing" }
-                        (brief(&view.in_force.join(", "), 2_000)) }
-                }
-            }
-        }
-    }
-}
-
-const fn kind(kind: ChangeKind) -> &'static str {
-    match kind {
-        ChangeKind::Created => "+ created",
-        ChangeKind::Changed => "± changed",
-        ChangeKind::Unchanged => "= applied again without changes:",
-        ChangeKind::Deleted => "− deleted",
-    }
-}
-
-fn lines(lines: &[(DiffLine, String)]) -> Markup {
-    html! {
-        div.diff tabindex="0" role="group" aria-label="Difference" {
-            @for (mark, text) in lines.iter().take(MAX_LINES) {
-                @match mark {
-                    DiffLine::Same => code { "  " (line(text)) },
-                    DiffLine::Added => code.added { "+ " (line(text)) },
-                    DiffLine::Removed => code.removed { "− " (line(text)) },
-                    DiffLine::Gap => code.gap { (text) },
-                }
-            }
-            @if lines.len() > MAX_LINES { code.gap { "… " (lines.len() - MAX_LINES) " more lines" } }
         }
     }
 }

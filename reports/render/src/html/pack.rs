@@ -1,7 +1,7 @@
 //! Evidence for the page's script: each distinct text once, deflated and encoded in base64. Control and
 //! invisible characters are escaped here; the script inserts texts into the page as text only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 
 use base64::Engine as _;
@@ -9,6 +9,8 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use serde::Serialize;
 
+use super::changes;
+use super::check::{ScenarioView, full_id};
 use super::parts::MAX_VALUE;
 use crate::check_evidence::EvidenceIndex;
 use crate::comparable;
@@ -26,8 +28,18 @@ const TOKEN: &str = "\u{1}";
 /// reaches it.
 const MAX_TEXT: usize = 8 * 1024 * 1024;
 
+/// The same for all scenarios of the page of one report.
+const MAX_TEXT_OF_REPORT: usize = 16 * 1024 * 1024;
+
+/// The longest value of a piece that only checks show which passed, in characters. It is shown for orientation; report.json
+/// contains the whole value.
+const MAX_VALUE_OF_PASSED: usize = 2_000;
+
 /// Texts up to this length, in bytes, are packed even if the limit is reached.
 const SHORT: usize = 200;
+
+/// The level of compression, of at most 9. Higher levels take far longer and save hardly anything.
+const LEVEL: u32 = 7;
 
 /// Replaces the texts beyond the limit.
 const LEFT_OUT: &str = "(left out, because this page would become too large; report.json contains it)";
@@ -38,20 +50,22 @@ pub(super) struct TextTable {
     index: HashMap<String, usize>,
     /// How much more text fits, in bytes.
     left: usize,
+    /// The longest value, in characters.
+    longest: usize,
 }
 
 impl TextTable {
     /// An empty table for texts of this total length, in bytes.
     fn of(left: usize) -> Self {
-        Self { list: Vec::new(), index: HashMap::new(), left }
+        Self { list: Vec::new(), index: HashMap::new(), left, longest: MAX_VALUE }
     }
 
-    fn line(&mut self, text: &str, token: Option<&str>) -> usize {
-        self.keep(clipped(&visible::line(text), MAX_VALUE).into_owned(), token)
+    pub(super) fn line(&mut self, text: &str, token: Option<&str>) -> usize {
+        self.keep(clipped(&visible::line(text), self.longest).into_owned(), token)
     }
 
     fn block(&mut self, text: &str, token: Option<&str>) -> usize {
-        self.keep(clipped(&visible::block(text), MAX_VALUE).into_owned(), token)
+        self.keep(clipped(&visible::block(text), self.longest).into_owned(), token)
     }
 
     fn keep(&mut self, text: String, token: Option<&str>) -> usize {
@@ -168,6 +182,53 @@ fn judged(texts: &mut TextTable, evidence_index: &EvidenceIndex<'_>, check: &Che
     )
 }
 
+/// What the script adds to a check of a report's page when the check is opened.
+#[derive(Serialize)]
+pub(super) struct PackedBody {
+    /// Label and text alternate.
+    #[serde(rename = "d")]
+    pub(super) rows: Vec<usize>,
+    /// The last change before the evidence: its place in the history and its headline.
+    #[serde(rename = "l")]
+    pub(super) change: Option<(usize, usize)>,
+    /// The pieces that are shown.
+    #[serde(rename = "e")]
+    pub(super) items: Vec<PackedItem>,
+    /// The number of pieces that are not shown.
+    #[serde(rename = "n")]
+    pub(super) left_out: usize,
+    /// Ids of evidence that the report does not contain.
+    #[serde(rename = "m")]
+    pub(super) missing: Vec<usize>,
+    /// The command that repeats the check.
+    #[serde(rename = "r")]
+    pub(super) repeat: usize,
+}
+
+/// One piece of a check: its index, 1 if the verdict rests on it, and its differences (expected and seen alternate).
+#[derive(Serialize)]
+pub(super) struct PackedItem(pub(super) usize, pub(super) u8, pub(super) Vec<usize>);
+
+/// One resource of a change: what happened to it, its name, and the lines of the difference (the kind's number and the text
+/// alternate).
+#[derive(Serialize)]
+pub(super) struct PackedResource(pub(super) usize, pub(super) usize, pub(super) Vec<usize>);
+
+/// One change: its resources, why it was refused, and what was in force after it.
+#[derive(Serialize)]
+pub(super) struct PackedChange(pub(super) Vec<PackedResource>, pub(super) Option<usize>, pub(super) usize);
+
+/// One scenario of a report's page.
+#[derive(Serialize)]
+struct PackedSection {
+    /// The pieces, in the order of the evidence; empty for those that no check shows.
+    p: Vec<Option<PackedEvidence>>,
+    /// The checks; empty for those that are complete on the page.
+    c: Vec<Option<PackedBody>>,
+    /// The changes of the configuration.
+    h: Vec<PackedChange>,
+}
+
 #[derive(Serialize)]
 struct PackedReport {
     /// The pieces, in the order of the evidence; empty for those that no check shows.
@@ -176,12 +237,13 @@ struct PackedReport {
     c: Vec<Option<PackedCheck>>,
 }
 
+/// The content of a block: texts, and what refers to them by number.
 #[derive(Serialize)]
-struct PackedScenario {
+struct PackedBlock<T> {
     /// The texts.
     s: Vec<String>,
-    /// One entry per report.
-    k: Vec<Option<PackedReport>>,
+    /// One entry per report of a comparison, or per scenario of a report's page.
+    k: Vec<T>,
 }
 
 /// The pieces that the checks show. Other pieces cannot be opened on the page and are left out.
@@ -202,11 +264,36 @@ fn pieces<'r>(
     pieces.map(|(e, shown)| shown.then(|| piece(texts, scenario, e, with_fields))).collect()
 }
 
-/// The evidence of one scenario of one report.
-pub(super) fn scenario(scenario: &ScenarioResult) -> String {
-    let mut texts = TextTable::of(MAX_TEXT);
-    let p = pieces(&mut texts, &EvidenceIndex::of(scenario), scenario.checks.iter(), false);
-    packed(&PackedScenario { k: vec![Some(PackedReport { p, c: vec![] })], s: texts.list })
+/// Everything that the page of a report does not contain as markup. All scenarios share one list of texts, because they send and
+/// receive much the same.
+pub(super) fn report(views: &[ScenarioView<'_>], examples: &HashSet<&str>) -> String {
+    let mut texts = TextTable::of(0);
+    let mut left = MAX_TEXT_OF_REPORT;
+    let mut k = Vec::new();
+    for view in views {
+        texts.left = left.min(MAX_TEXT);
+        let granted = texts.left;
+        k.push(section(&mut texts, view, examples));
+        left -= granted - texts.left;
+    }
+    packed(&PackedBlock { k, s: texts.list })
+}
+
+fn section(texts: &mut TextTable, view: &ScenarioView<'_>, examples: &HashSet<&str>) -> PackedSection {
+    let scenario = view.scenario;
+    let is_example = |check: &CheckResult| examples.contains(full_id(scenario, check).as_str());
+    let mut pieces = Vec::new();
+    for (piece, shown) in scenario.evidence.iter().zip(view.shown(examples)) {
+        texts.longest = if shown == Some(true) { MAX_VALUE } else { MAX_VALUE_OF_PASSED };
+        pieces.push(shown.map(|_| self::piece(texts, scenario, piece, false)));
+    }
+    texts.longest = MAX_VALUE;
+    let checks = scenario.checks.iter();
+    PackedSection {
+        p: pieces,
+        c: checks.map(|check| view.packed(texts, check, is_example(check))).collect(),
+        h: view.history.iter().map(|change| changes::packed(texts, change)).collect(),
+    }
 }
 
 /// The evidence of one scenario in several reports, with the fields that the comparison of two reports needs.
@@ -228,14 +315,14 @@ pub(super) fn group(
             Some(PackedReport { p, c })
         })
         .collect();
-    packed(&PackedScenario { k, s: texts.list })
+    packed(&PackedBlock { k, s: texts.list })
 }
 
-fn packed(block: &PackedScenario) -> String {
+fn packed(block: &impl Serialize) -> String {
     // Writing to memory cannot fail, and every value of the model can be written as JSON. The page reports an
     // empty block as unreadable.
     let json = serde_json::to_vec(block).unwrap_or_default();
-    let mut deflate = DeflateEncoder::new(Vec::with_capacity(json.len() / 8), Compression::new(4));
+    let mut deflate = DeflateEncoder::new(Vec::with_capacity(json.len() / 8), Compression::new(LEVEL));
     let bytes = deflate.write_all(&json).and_then(|()| deflate.finish()).unwrap_or_default();
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
@@ -249,6 +336,11 @@ mod tests {
     use super::*;
     use meshproof_model::sample;
 
+    /// The content of the block of a report with only this scenario.
+    fn packed_alone(scenario: &ScenarioResult) -> serde_json::Value {
+        unpacked(&report(&[ScenarioView::of(0, scenario)], &HashSet::new()))
+    }
+
     fn unpacked(text: &str) -> serde_json::Value {
         let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
         let mut json = String::new();
@@ -259,7 +351,7 @@ mod tests {
     #[test]
     fn every_piece_that_a_check_shows_is_packed_and_every_text_is_stored_once() {
         let report = sample::report();
-        let block = unpacked(&scenario(&report.scenarios[0]));
+        let block = packed_alone(&report.scenarios[0]);
         let pieces = block["k"][0]["p"].as_array().unwrap();
         assert_eq!(pieces.len(), report.scenarios[0].evidence.len());
         // No check of the sample refers to the change, which is shown with the manifests.
@@ -276,7 +368,7 @@ mod tests {
     #[test]
     fn a_token_is_stored_separately_from_the_texts_that_contain_it() {
         let report = sample::report();
-        let block = unpacked(&scenario(&report.scenarios[0]));
+        let block = packed_alone(&report.scenarios[0]);
         let texts = block["s"].as_array().unwrap();
         let with: Vec<_> = texts.iter().filter(|t| t.as_str().unwrap().contains("7f3a91-so.00002")).collect();
         assert_eq!(
@@ -290,7 +382,7 @@ mod tests {
     #[test]
     fn hostile_text_is_escaped_before_it_is_packed() {
         let report = sample::report();
-        let block = unpacked(&scenario(&report.scenarios[2]));
+        let block = packed_alone(&report.scenarios[2]);
         for text in block["s"].as_array().unwrap() {
             let text = text.as_str().unwrap();
             let hidden = text.chars().find(|&c| c != '\n' && visible::line(&c.to_string()) != c.to_string());

@@ -39,6 +39,16 @@ pub(super) fn badge(verdict: Verdict) -> Markup {
     title=(meaning(verdict)) { (symbol(verdict)) " " (verdict) } }
 }
 
+/// As [`badge`], for what a page has hundreds of: the script adds the meaning.
+pub(super) fn bare_badge(verdict: Verdict) -> Markup {
+    html! { span class=(format!("verdict {}", class(verdict))) { (symbol(verdict)) " " (verdict) } }
+}
+
+/// As [`level`], without the meaning, which the script adds.
+pub(super) fn bare_level(level: Level, control: bool) -> Markup {
+    html! { span.level { (level) } @if control { " " span.level { "control" } } }
+}
+
 pub(super) fn level(level: Level, control: bool) -> Markup {
     html! {
         span.level title=(level_meaning(level)) { (level) }

@@ -6,8 +6,8 @@ use maud::{Markup, html};
 use super::parts::{brief, line};
 use crate::check_evidence::{CheckEvidence, SelectedEvidence};
 use crate::evidence_text;
-use meshproof_model::evidence::Side;
-use meshproof_model::report::{CheckResult, ScenarioResult, Verdict};
+use meshproof_model::evidence::{Evidence, Side};
+use meshproof_model::report::{CheckResult, Difference, ScenarioResult, Verdict};
 
 const fn lane(side: &Side) -> &'static str {
     match side {
@@ -21,16 +21,12 @@ const fn lane(side: &Side) -> &'static str {
 /// How many differences of one piece are shown.
 const MAX_DIFFERENCES: usize = 5;
 
-/// The timeline, with at most `most` pieces. `number` is the index of the scenario in the report, by which the script finds the packed
-/// details.
-pub(super) fn timeline(
-    number: usize,
-    scenario: &ScenarioResult,
-    check: &CheckResult,
-    selected: &CheckEvidence<'_>,
+/// The pieces to show, at most `most`, and the number of the others. The pieces on which the verdict rests come before those that
+/// only belong to the same requests.
+pub(super) fn shown<'s, 'r>(
+    selected: &'s CheckEvidence<'r>,
     most: usize,
-) -> Markup {
-    // The pieces on which the verdict rests come before those that only belong to the same requests.
+) -> (Vec<&'s SelectedEvidence<'r>>, usize) {
     let decisive = selected.pieces.iter().filter(|p| p.decides).count();
     let others = most.saturating_sub(decisive);
     let mut seen = (0, 0);
@@ -44,29 +40,43 @@ pub(super) fn timeline(
         })
         .collect();
     let left_out = selected.left_out + selected.pieces.len() - shown.len();
+    (shown, left_out)
+}
+
+/// The differences of a piece that are shown.
+pub(super) fn differences<'r>(
+    check: &'r CheckResult,
+    piece: &'r Evidence,
+) -> impl Iterator<Item = &'r Difference> {
+    let is_broken = matches!(check.verdict, Verdict::Failed | Verdict::Inconclusive);
+    check.differences.iter().filter(move |d| is_broken && d.evidence == piece.id).take(MAX_DIFFERENCES)
+}
+
+/// The timeline, with at most `most` pieces.
+pub(super) fn timeline(
+    scenario: &ScenarioResult,
+    check: &CheckResult,
+    selected: &CheckEvidence<'_>,
+    most: usize,
+) -> Markup {
+    let (shown, left_out) = shown(selected, most);
     if selected.pieces.is_empty() && selected.missing.is_empty() {
         return html! { p.soft { "No evidence was recorded." } };
     }
     html! {
         div.lanes aria-hidden="true" { span { "workload" } span { "proxies" } span { "services" } }
         ol.timeline {
-            @for item in &shown { (piece(number, scenario, check, item)) }
+            @for item in &shown { (piece(scenario, check, item)) }
         }
         @if left_out > 0 { p.soft { "… and " (left_out) " more in report.json." } }
         @for id in &selected.missing { p.soft { "Evidence " (line(&id.0)) " is not in the report." } }
     }
 }
 
-fn piece(
-    number: usize,
-    scenario: &ScenarioResult,
-    check: &CheckResult,
-    item: &SelectedEvidence<'_>,
-) -> Markup {
+fn piece(scenario: &ScenarioResult, check: &CheckResult, item: &SelectedEvidence<'_>) -> Markup {
     let piece = item.piece;
-    let broken = matches!(check.verdict, Verdict::Failed | Verdict::Inconclusive);
-    let differences = check.differences.iter().filter(|d| d.evidence == piece.id);
-    let marked = broken && check.differences.iter().any(|d| d.evidence == piece.id);
+    let differences: Vec<_> = differences(check, piece).collect();
+    let marked = !differences.is_empty();
     let class = match (marked, item.decides) {
         (true, _) => format!("{} wrong", lane(&piece.side)),
         (false, true) => format!("{} decides", lane(&piece.side)),
@@ -74,7 +84,7 @@ fn piece(
     };
     html! {
         li class=(class) {
-            details.piece data-block=(number) data-piece=(item.index) {
+            details.piece data-piece=(item.index) {
                 summary {
                     span.who { (brief(&evidence_text::side(&piece.side, scenario), 120)) }
                     " " span.at { (evidence_text::when(piece)) }
@@ -83,12 +93,10 @@ fn piece(
                 }
                 div.details {}
             }
-            @if broken {
-                @for difference in differences.take(MAX_DIFFERENCES) {
-                    dl.against {
-                        dt { "✓ expected" } dd.want { (brief(&difference.expected, 1_000)) }
-                        dt { "✗ seen" } dd.got { (brief(&difference.seen, 1_000)) }
-                    }
+            @for difference in differences {
+                dl.against {
+                    dt { "✓ expected" } dd.want { (brief(&difference.expected, 1_000)) }
+                    dt { "✗ seen" } dd.got { (brief(&difference.seen, 1_000)) }
                 }
             }
         }

@@ -36,6 +36,7 @@ pub fn comparison(
             asked(column.must_passed, column.must_asked, column.must_not_asked)
         )?;
     }
+    by_scenario(out, comparison, style)?;
     for group in &comparison.scenarios {
         let shown: Vec<&Row> = group.rows.iter().filter(|r| all || r.differs).collect();
         if shown.is_empty() {
@@ -54,6 +55,32 @@ pub fn comparison(
         write!(out, "; {}", since_baseline(comparison))?;
     }
     writeln!(out)
+}
+
+/// The width of one cell of the table by scenario.
+const SCENARIO_CELL: usize = 20;
+
+/// One line per scenario: how many of its MUST checks passed in each report.
+fn by_scenario(out: &mut impl Write, comparison: &Comparison, style: OutputStyle) -> io::Result<()> {
+    let scenarios = comparison.by_scenario();
+    let label = scenarios.iter().map(|s| line(&s.scenario).chars().count()).max().unwrap_or(0).min(40);
+    let fit = style.width.saturating_sub(label + 4).max(SCENARIO_CELL) / SCENARIO_CELL;
+    writeln!(out)?;
+    for scenario in &scenarios {
+        for (part, cells) in scenario.cells.chunks(fit).enumerate() {
+            let name =
+                if part == 0 { cut(&line(&scenario.scenario), label).into_owned() } else { String::new() };
+            write!(out, "  {}", no_command(&format!("{name:label$}")))?;
+            for (number, cell) in cells.iter().enumerate() {
+                let text = format!("{} {} {}", part * fit + number + 1, symbol(cell.verdict()), cell.text());
+                let last = number + 1 == cells.len();
+                let pad = if last { 0 } else { SCENARIO_CELL.saturating_sub(text.chars().count()) };
+                write!(out, "  {}{}", painted(style, Some(cell.verdict()), &text), " ".repeat(pad))?;
+            }
+            writeln!(out)?;
+        }
+    }
+    Ok(())
 }
 
 /// `compared with the baseline: 3 regressions (2 of them lost checks), 1 check fixed`.

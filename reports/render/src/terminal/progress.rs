@@ -1,6 +1,7 @@
 //! Progress during a run.
 
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use super::escape::{cut, line, no_command};
 use super::style::OutputStyle;
@@ -25,6 +26,13 @@ pub enum Verbosity {
 /// How many scenarios that do not pass have a line of their own with [`Verbosity::Normal`].
 const LISTED: usize = 3;
 
+/// After this time without an event, output that cannot be redrawn says what the run waits for, and again after each further such
+/// time.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// From this time on, the progress line says how long a step has taken.
+const SLOW: Duration = Duration::from_secs(3);
+
 /// Shows the events of a run.
 ///
 /// Each finished scenario is one permanent line; with [`Verbosity::Normal`] only the first few that do not pass. On a terminal, a last line shows what is running and is
@@ -41,17 +49,37 @@ pub struct Progress<W> {
     listed: usize,
     running: Vec<RunningScenario>,
     shown: bool,
+    /// When the last event came, or the last line was written instead.
+    last: Instant,
+    now: Instant,
 }
 
 #[derive(Debug)]
 struct RunningScenario {
     scenario: String,
+    /// Empty before the document's first step.
     step: String,
+    /// Since when it is in this step.
+    since: Instant,
+}
+
+impl RunningScenario {
+    /// What the scenario does, and how long it has done it already if that is long.
+    fn text(&self, now: Instant) -> String {
+        let took = now.saturating_duration_since(self.since);
+        let doing = if self.step.is_empty() { "starting its proxies and services" } else { &self.step };
+        match took {
+            took if took >= SLOW => format!("{}: {doing} (for {} s)", self.scenario, took.as_secs()),
+            _ if self.step.is_empty() => self.scenario.clone(),
+            _ => format!("{}: {doing}", self.scenario),
+        }
+    }
 }
 
 impl<W: Write> Progress<W> {
     /// Nothing is written before the first event.
-    pub const fn new(out: W, style: OutputStyle, verbosity: Verbosity) -> Self {
+    pub fn new(out: W, style: OutputStyle, verbosity: Verbosity) -> Self {
+        let now = Instant::now();
         Self {
             out,
             style,
@@ -61,7 +89,34 @@ impl<W: Write> Progress<W> {
             listed: 0,
             running: Vec::new(),
             shown: false,
+            last: now,
+            now,
         }
+    }
+
+    /// Says what the run waits for, and since when, if that takes long. To be called about once per second.
+    ///
+    /// # Errors
+    /// Writing to the output fails.
+    pub fn tick(&mut self, now: Instant) -> io::Result<()> {
+        self.now = now;
+        if self.verbosity == Verbosity::Quiet || self.running.is_empty() {
+            return Ok(());
+        }
+        if self.style.live {
+            self.wipe()?;
+            self.draw()?;
+        } else if now.saturating_duration_since(self.last) >= SILENCE {
+            self.last = now;
+            let longest = self.running.iter().min_by_key(|r| r.since);
+            let text = longest.map(|r| line(&r.text(now))).unwrap_or_default();
+            let others = match self.running.len() - 1 {
+                0 => String::new(),
+                n => format!("; {} running beside it", plural(n, "scenario")),
+            };
+            writeln!(self.out, "waiting for {}{others}", no_command(&text))?;
+        }
+        self.out.flush()
     }
 
     /// Shows one event.
@@ -69,10 +124,18 @@ impl<W: Write> Progress<W> {
     /// # Errors
     /// Writing to the output fails.
     pub fn on(&mut self, event: &Event) -> io::Result<()> {
+        if let Event::FolderKept { folder } = event {
+            // Also in a quiet run: this is what `--keep` is for.
+            self.wipe()?;
+            writeln!(self.out, "the working folder is kept: {}", line(folder))?;
+            return self.out.flush();
+        }
         if self.verbosity == Verbosity::Quiet {
             return Ok(());
         }
         self.wipe()?;
+        self.now = Instant::now();
+        self.last = self.now;
         match event {
             Event::RunStarted { implementation, scenarios, checks } => {
                 self.scenarios = *scenarios;
@@ -85,14 +148,16 @@ impl<W: Write> Progress<W> {
                 writeln!(self.out, "scenarios run one after another: {}", line(reason))?;
             }
             Event::ScenarioStarted { scenario } => {
-                self.running.push(RunningScenario { scenario: scenario.clone(), step: String::new() });
+                let (scenario, step) = (scenario.clone(), String::new());
+                self.running.push(RunningScenario { scenario, step, since: self.now });
             }
             Event::StepStarted { scenario, title } => {
                 if let Some(running) = self.running.iter_mut().find(|r| r.scenario == *scenario) {
                     running.step.clone_from(title);
+                    running.since = self.now;
                 }
             }
-            Event::CheckJudged { .. } => {}
+            Event::CheckJudged { .. } | Event::FolderKept { .. } => {}
             Event::ScenarioFinished { result } => {
                 self.finished += 1;
                 let selector = result.selector();
@@ -191,13 +256,7 @@ impl<W: Write> Progress<W> {
         if !self.style.live || self.running.is_empty() {
             return Ok(());
         }
-        let scenarios: Vec<_> =
-            self.running
-                .iter()
-                .map(|r| {
-                    if r.step.is_empty() { r.scenario.clone() } else { format!("{}: {}", r.scenario, r.step) }
-                })
-                .collect();
+        let scenarios: Vec<_> = self.running.iter().map(|r| r.text(self.now)).collect();
         let text = format!("[{}/{}] {}", self.finished, self.scenarios, line(&scenarios.join(" | ")));
         // One column stays free, because some terminals wrap after a full line.
         write!(self.out, "{}", self.style.dim(&cut(&text, self.style.width.saturating_sub(1))))?;

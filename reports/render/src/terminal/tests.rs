@@ -252,6 +252,41 @@ fn live_progress_redraws_one_line_in_place() {
 }
 
 #[test]
+fn a_slow_step_is_named_with_its_time_on_a_terminal_and_as_a_plain_line_elsewhere() {
+    use std::time::{Duration, Instant};
+    let events = [
+        Event::ScenarioStarted { scenario: "credentials:sidecar".to_owned() },
+        Event::ScenarioStarted { scenario: "origination-scope:sidecar".to_owned() },
+        Event::StepStarted { scenario: "credentials:sidecar".to_owned(), title: "apply a Secret".to_owned() },
+    ];
+    for (live, wanted, lines) in [
+        (true, "credentials:sidecar: apply a Secret (for 1", 0),
+        (false, "waiting for origination-scope:sidecar: starting its proxies and services (for ", 3),
+    ] {
+        let mut out = Vec::new();
+        let mut progress =
+            Progress::new(&mut out, OutputStyle { live, ..OutputStyle::PLAIN }, Verbosity::Normal);
+        for event in &events {
+            progress.on(event).unwrap();
+        }
+        let now = Instant::now();
+        for second in 0..100 {
+            progress.tick(now + Duration::from_secs(second)).unwrap();
+        }
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(wanted), "{text}");
+        assert_eq!(text.lines().filter(|l| l.starts_with("waiting for ")).count(), lines, "{text}");
+    }
+}
+
+#[test]
+fn a_kept_folder_is_named_in_a_quiet_run_too() {
+    let kept = Event::FolderKept { folder: "/tmp/meshproof-1".to_owned() };
+    let text = shown(&[kept], OutputStyle::PLAIN, Verbosity::Quiet);
+    assert_eq!(text, "the working folder is kept: /tmp/meshproof-1\n");
+}
+
+#[test]
 fn the_progress_line_is_removed_when_a_run_stops_early() {
     let mut events = events(&sample::passing());
     events.truncate(2);

@@ -64,8 +64,10 @@ pub(super) fn sarif(verification: &Verification) -> Result<String, serde_json::E
                     },
                     "logicalLocations": [{"fullyQualifiedName": text(&f.resource)}],
                 }],
-                // A line may move without the finding being another.
-                "partialFingerprints": {"meshproof/v1": format!("{} {}", f.code, text(&f.resource))},
+                // A line may move without the finding being another; two findings about one resource differ in what they say.
+                "partialFingerprints": {
+                    "meshproof/v1": format!("{} {} {}", f.code, text(&f.resource), text(&f.message)),
+                },
             })
         })
         .collect();
@@ -86,9 +88,9 @@ pub(super) fn sarif(verification: &Verification) -> Result<String, serde_json::E
     serde_json::to_string_pretty(&log).map(|text| format!("{text}\n"))
 }
 
-/// A path as a relative or absolute URI reference (RFC 3986).
+/// A relative path as a relative reference (RFC 3986), an absolute one as a URI (RFC 8089).
 fn uri(path: &str) -> String {
-    let mut out = String::new();
+    let mut out = if path.starts_with('/') { "file://".to_owned() } else { String::new() };
     for byte in path.trim_start_matches("./").bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {

@@ -122,6 +122,12 @@ fn sarif_has_a_rule_per_code_and_a_place_per_result() {
     assert_eq!(place["region"]["startLine"], 19);
     assert_eq!(run["results"][0]["ruleIndex"], 0);
     assert_eq!(run["results"][1]["level"], "note");
+    let fingerprint = |n: usize| run["results"][n]["partialFingerprints"].to_string();
+    assert_ne!(fingerprint(0), fingerprint(1));
+    let mut elsewhere = sample();
+    elsewhere.findings[0].at.file = "/tmp/case.yaml".to_owned();
+    // A relative reference that begins with a slash cannot be resolved against a checkout (SARIF 2.1.0, section 3.4.4).
+    assert!(VerificationFormat::Sarif.render(&elsewhere).unwrap().contains("\"file:///tmp/case.yaml\""));
 }
 
 #[test]

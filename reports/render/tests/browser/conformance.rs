@@ -56,6 +56,35 @@ async fn evidence_is_unpacked_when_it_is_opened() {
     .await;
 }
 
+/// Only the check that shows a cause is complete as markup.
+#[tokio::test]
+async fn a_check_and_a_change_get_their_content_when_they_are_opened() {
+    with_browser(async |page| {
+        let mut report = sample::report();
+        report.scenarios[0].checks[1].differences = vec![meshproof_model::Difference {
+            evidence: meshproof_model::EvidenceId("e6".to_owned()),
+            expected: "TLS on port 443".to_owned(),
+            seen: "plain text on port 443".to_owned(),
+        }];
+        report.scenarios[0].checks[1].verdict = meshproof_model::Verdict::Failed;
+        let id = "sidecar-origination:target-port/sni-is-host";
+        page.open(&html::html(&report), "").await;
+        let check = format!("document.getElementById('{id}')");
+        assert_eq!(page.run(&format!("return {check}.querySelector('.timeline')")).await, json!(null));
+        page.run(&format!("location.hash = '#{id}'")).await;
+        for wanted in ["✓ expected", "document", "last change", "● decides", "Repeat this check", "plain text on port 443"] {
+            page.until(&format!("return {check}.textContent.includes('{wanted}')")).await;
+        }
+        page.until(&format!("return {check}.querySelector('li.wrong.lane-s') !== null")).await;
+        page.until(&format!("return {check}.querySelector('dd > a').href.startsWith('https://istio.io/')")).await;
+        page.run(&format!("{check}.querySelector('a[href^=\"#change-\"]').click()")).await;
+        page.until("const c = document.getElementById('change-0-0'); return c.open && c.textContent.includes('mode: SIMPLE') && c.textContent.includes('In force after this change')").await;
+        let titles = "return [...document.querySelectorAll('.verdict, .level')].every((w) => w.title)";
+        assert_eq!(page.run(titles).await, json!(true));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_filter_shows_matching_checks_and_is_part_of_the_address() {
     with_browser(async |page| {
@@ -146,7 +175,7 @@ async fn without_javascript_the_page_shows_every_verdict_reason_and_headline() {
         for wanted in [
             "two responses: 301, then 200",
             "GET http://edition.cnn.com/politics: 301",
-            "Without JavaScript, this page shows everything except",
+            "Without JavaScript, this page shows the causes, and every check with its verdict and reason",
         ] {
             assert!(source.contains(wanted), "{wanted}");
         }

@@ -6,15 +6,17 @@ mod behaviour;
 mod content;
 mod ending;
 mod framing;
+mod grpc;
 mod port;
 mod record;
 mod serve;
 mod settings;
+mod tcp;
 mod weak_offers;
 mod web_socket;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,13 +73,21 @@ pub async fn start_embedded(
     };
     let mut ports = Vec::new();
     if let Some(content) = plain {
-        ports.push(Port { documented: PLAIN, tls: None, content, keep_alive: spec.keep_alive });
+        ports.push(Port { keep_alive: spec.keep_alive, ..Port::plain(PLAIN, content) });
     }
+    let unfit = |reason| ExternalError::Start { service: label(&spec.host), reason };
     if let Some(tls) = &spec.tls {
-        let settings = TlsSettings::new(tls)
-            .map_err(|reason| ExternalError::Start { service: label(&spec.host), reason })?;
-        let keep_alive = spec.keep_alive;
-        ports.push(Port { documented: HTTPS, tls: Some(settings), content: pages, keep_alive });
+        let settings = TlsSettings::new(tls).map_err(unfit)?;
+        let port = Port::plain(HTTPS, Arc::clone(&pages));
+        ports.push(Port { tls: Some(settings), keep_alive: spec.keep_alive, ..port });
+    }
+    for tcp in &spec.tcp {
+        let settings = tcp.tls.as_ref().map(TlsSettings::without_http).transpose().map_err(unfit)?;
+        let port = Port::plain(tcp.number, Arc::clone(&pages));
+        ports.push(Port { tls: settings, protocol: Some(tcp.protocol), ..port });
+    }
+    if spec.ipv6 {
+        ports.iter_mut().for_each(|port| port.ip = Ipv6Addr::LOCALHOST.into());
     }
     let service = Embedded::start(&spec.host, ports, store, timeouts).await?;
     Ok(Box::new(service))
@@ -122,7 +132,7 @@ impl Embedded {
                 service: label(host),
                 reason: format!("cannot listen on loopback: {e}"),
             };
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+            let listener = TcpListener::bind((port.ip, 0)).await.map_err(failed)?;
             addresses.insert(port.documented, listener.local_addr().map_err(failed)?);
             listeners.push((listener, Arc::new(port)));
         }
@@ -154,6 +164,10 @@ impl RunningService for Embedded {
 
     fn address(&self, port: u16) -> Option<SocketAddr> {
         self.addresses.get(&port).copied()
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        self.addresses.keys().copied().collect()
     }
 
     async fn settle(&self) -> Result<(), ExternalError> {

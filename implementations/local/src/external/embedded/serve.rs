@@ -23,9 +23,11 @@ use tokio_rustls::LazyConfigAcceptor;
 use super::answer::{Answer, Incoming, SERVER_NAME};
 use super::ending::{IDLE, Interjecting, Wishes};
 use super::framing::{AnswerBody, BodyError, Framing};
+use super::grpc;
 use super::port::{Port, Shared};
 use super::record::{Clear, ClearBytes, ConnectionRecord, RequestRecord};
 use super::settings::{Clients, TlsSettings};
+use super::tcp;
 use super::weak_offers::weak_offers;
 use super::web_socket::web_socket;
 use crate::http_facts;
@@ -58,6 +60,9 @@ pub(super) async fn connection(
     let _only_slower = stream.set_nodelay(true);
     let Some(settings) = &port.tls else {
         let watch = ClearBytes::new(record, Clear::Show);
+        if let Some(protocol) = port.protocol {
+            return tcp::converse(Tap::new(stream, watch), protocol, &site).await.unwrap_or_default();
+        }
         return http1(Tap::new(stream, watch), site).await.unwrap_or_default();
     };
     let mut first = [0];
@@ -68,6 +73,9 @@ pub(super) async fn connection(
         return over_tls(stream, settings, site).await;
     }
     let watch = ClearBytes::new(record, Clear::Show);
+    if port.protocol.is_some() {
+        return tcp::refuse(Tap::new(stream, watch)).await;
+    }
     let refusal = Some("The plain HTTP request was sent to HTTPS port");
     http1(Tap::new(stream, watch), Site { refusal, ..site }).await.unwrap_or_default();
 }
@@ -116,8 +124,12 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
     site.tls = Some(facts.clone());
     let error = FirstTlsError::default();
     let stream = Tap::new(stream, error.clone());
-    let served = if speaks_h2 { http2(stream, site).await } else { http1(stream, site).await };
-    if served.is_err() {
+    let failed = match site.port.protocol {
+        Some(protocol) => tcp::converse(stream, protocol, &site).await.is_err(),
+        None if speaks_h2 => http2(stream, site).await.is_err(),
+        None => http1(stream, site).await.is_err(),
+    };
+    if failed {
         // An alert that arrives after the server has finished its side of the handshake appears here.
         error.note(&mut facts);
         record.set_tls(&facts);
@@ -125,15 +137,15 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
 }
 
 /// Where the requests of a connection arrive, and the facts about the connection.
-struct Site<'a> {
-    port: &'a Arc<Port>,
-    record: &'a Arc<ConnectionRecord>,
-    shared: &'a Arc<Shared>,
+pub(super) struct Site<'a> {
+    pub(super) port: &'a Arc<Port>,
+    pub(super) record: &'a Arc<ConnectionRecord>,
+    pub(super) shared: &'a Arc<Shared>,
     /// What answers ask of the connection.
     wishes: &'a Arc<Wishes>,
     /// The error that every request of this connection gets instead of an answer.
     refusal: Option<&'static str>,
-    tls: Option<TlsFacts>,
+    pub(super) tls: Option<TlsFacts>,
 }
 
 async fn http1(
@@ -230,7 +242,11 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
     let entry = RequestRecord { shared: Arc::clone(site.shared), id };
     let (port, refusal, wishes) = (site.port.clone(), site.refusal, Arc::clone(site.wishes));
     let answers = incoming.token.clone();
+    let is_call = refusal.is_none() && grpc::is_call(&head, &incoming.headers);
     async move {
+        if is_call {
+            return Ok(grpc::answer(&incoming.path, body, entry).await);
+        }
         if let Some(upgrade) = upgrade {
             return Ok(web_socket(head, upgrade, entry));
         }

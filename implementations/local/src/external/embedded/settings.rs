@@ -70,6 +70,13 @@ impl TlsSettings {
         Ok(Self { config: Arc::new(config), versions, clients, http: port.http })
     }
 
+    /// Of a port that does not speak HTTP: without ALPN.
+    pub(super) fn without_http(port: &TlsPort) -> Result<Self, String> {
+        let mut settings = Self::new(port)?;
+        Arc::make_mut(&mut settings.config).alpn_protocols.clear();
+        Ok(settings)
+    }
+
     /// The settings of one connection, and what its client presents where it is verified in the handshake: a handshake that
     /// fails leaves nothing to ask for the certificate.
     pub(super) fn for_connection(&self) -> (Arc<ServerConfig>, Arc<Presented>) {

@@ -21,6 +21,10 @@ use crate::variants::placement::Placement;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
+/// A search that is not bounded takes minutes with so many certificates.
+const MANY: usize = 15;
+/// Longer than a path may take.
+const LONG: Duration = Duration::from_secs(3);
 /// The end of a PEM block.
 const END: &str = "-----END ";
 
@@ -70,6 +74,19 @@ pub(super) const TABLE: &[Definition] = &[
             })
         }),
     ),
+    Definition::new(
+        "searches-every-path",
+        "Tries every order of a server's certificates, which takes long for many.",
+        VariantBehaviour::Verifier(|_, honest| {
+            lenient(honest, |honest, server| {
+                if server.intermediates.len() >= MANY {
+                    std::thread::sleep(LONG);
+                }
+                at(honest, server, server.now)
+            })
+        }),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "system-roots-as-well",
         "Trusts the system's roots besides the CA of a Secret.",

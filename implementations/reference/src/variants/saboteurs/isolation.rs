@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use meshproof_local::data_plane::MeshCertificate;
 use meshproof_plan::model::{
-    Action, ClientCertificate, Cluster, Discovery, PathMatch, Plan, RouteMatch, Trust, UpstreamTls,
+    Action, ClientCertificate, Cluster, Credential, Discovery, PathMatch, Plan, RouteMatch, Trust,
+    UpstreamTls,
 };
 
 use super::plan::originates;
@@ -31,6 +32,11 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::Configuration(|wanted, _, _| another_secret(wanted)),
     )
     .also_at(&Placement::ALL),
+    Definition::new(
+        "secret-of-another-namespace",
+        "Uses for a Secret the one of the same name in another namespace.",
+        VariantBehaviour::Configuration(|wanted, _, _| secret_of_another_namespace(wanted)),
+    ),
     Definition::new(
         "mesh-certificate-for-missing-secret",
         "Presents its mesh certificate, and verifies no server, while the Secret is missing.",
@@ -125,6 +131,14 @@ impl ProxyHooks for MeshCertificateForMissing {
             inputs.client = Ok(Some(PemKeyPair { certificate, key }));
             inputs.roots = Ok(TrustedRoots::Any);
         }
+    }
+}
+
+/// Every proxy uses the Secret of the last proxy that has one of the name.
+fn secret_of_another_namespace(wanted: &mut WantedConfig) {
+    let mut known: HashMap<String, Credential> = HashMap::new();
+    for credential in wanted.credentials.values_mut().rev().flatten() {
+        *credential = known.entry(credential.name.clone()).or_insert_with(|| credential.clone()).clone();
     }
 }
 

@@ -1,7 +1,9 @@
 //! Saboteurs: each breaks one thing, to prove that a check can fail.
 
 mod accounts;
+mod bytes;
 mod chains;
+mod documents;
 mod external;
 mod forged_hop;
 mod gateways;
@@ -51,4 +53,6 @@ pub(super) const TABLES: &[&[Definition]] = &[
     isolation::TABLE,
     forged_hop::TABLE,
     repeats::TABLE,
+    documents::TABLE,
+    bytes::TABLE,
 ];

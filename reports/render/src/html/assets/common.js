@@ -123,7 +123,8 @@ function keepHeads() {
   place();
 }
 
-for (const button of document.querySelectorAll("button.copy")) {
+/** Makes a button copy the command beside it. */
+function copyable(button) {
   button.hidden = false;
   button.addEventListener("click", async () => {
     const text = button.parentElement.querySelector("code").textContent;
@@ -136,3 +137,4 @@ for (const button of document.querySelectorAll("button.copy")) {
     }
   });
 }
+document.querySelectorAll("button.copy").forEach(copyable);

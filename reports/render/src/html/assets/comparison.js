@@ -89,7 +89,8 @@ function apply() {
     if (visible) { shown += 1; shownIn.set(row.body, true); }
   }
   for (const body of bodies) body.hidden = !shownIn.has(body);
-  $("count").textContent = `${shown} of ${table.length} checks` + (all ? "" : " (only differences)");
+  $("count").textContent = `${shown} of ${table.length} checks` + (all ? "" : " (only differences)")
+    + (shown ? "" : all ? ": nothing matches. Change the query" : ": nothing matches. Change the query or show checks without differences");
 }
 
 function write(push) {

@@ -18,7 +18,7 @@ function apply() {
   for (const row of [heads[0].parentElement, ...rows]) {
     [...row.cells].forEach((cell, at) => { cell.hidden = narrow && !columns[at]; });
   }
-  $("count").textContent = `${shown} of ${rows.length} checks`;
+  $("count").textContent = `${shown} of ${rows.length} checks` + (shown ? "" : ": no check and no saboteur has this name. Clear the search");
   history.replaceState(null, "", hashOf({ q: $("query").value }));
 }
 

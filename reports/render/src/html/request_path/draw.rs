@@ -137,10 +137,15 @@ pub(super) fn break_at(name: &str) -> Option<usize> {
     dot.or_else(|| name.char_indices().nth(FITS).map(|(at, _)| at))
 }
 
-/// The key to the line styles, once per page.
+/// Shows the key.
+pub(in crate::html) fn key_button() -> Markup {
+    html! { button.term type="button" popovertarget="term-lines" { "What the lines mean" } }
+}
+
+/// The key to the line styles, which [`key_button`] shows; once per page.
 pub(in crate::html) fn key() -> Markup {
     html! {
-        ul.key {
+        ul.key.tip popover id="term-lines" {
             @for transport in HopTransport::ALL {
                 li {
                     svg width="44" height="10" aria-hidden="true" {
