@@ -668,6 +668,10 @@ pub struct Cluster {
     /// The namespace of the installed gateways
     #[arg(long, value_name = "NAMESPACE", default_value = GATEWAY_NAMESPACE, env = "MESHPROOF_GATEWAY_NAMESPACE")]
     pub gateway_namespace: String,
+    /// The authority of the external services, which installed gateways must trust: a file with its certificate and key, which is
+    /// created if it does not exist [default: a new authority for each run]
+    #[arg(long, value_name = "FILE", env = "MESHPROOF_CA")]
+    pub ca: Option<PathBuf>,
     /// The image to use for `workload`, `external` or `details`; can be repeated
     #[arg(
         long = "image",
@@ -746,6 +750,7 @@ impl Connection {
             namespace_labels: cluster.namespace_labels.iter().cloned().collect(),
             installed_gateways: (cluster.gateways == Gateways::Installed)
                 .then(|| cluster.gateway_namespace.clone()),
+            fixed_ca: cluster.ca.is_some(),
             images: cluster.images.iter().cloned().collect(),
             pull_policy: set(&cluster.pull_policy),
             pull_secrets: cluster.pull_secrets.clone(),

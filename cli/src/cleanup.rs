@@ -63,6 +63,11 @@ fn in_cluster(args: &args::Cleanup, runtime: &tokio::runtime::Runtime) -> Result
     let options = args.connection.options(&args::Cluster::default());
     let timeouts = default_timeouts("cluster");
     let cleaned = runtime.block_on(cleanup(&options, &timeouts, &which, args.dry_run, answer));
-    cleaned.map_err(|e| Refusal::Usage(e.to_string()))?.map_err(Refusal::Environment)?;
+    let cleaned = cleaned.map_err(|e| Refusal::Usage(e.to_string()))?;
+    // A killed run has left its folder too.
+    for folder in run_folder::leftovers(&std::env::temp_dir()).unwrap_or_default() {
+        answer(&format!("left on this machine, `meshproof cleanup` removes it: {}\n", folder.describe()));
+    }
+    cleaned.map_err(Refusal::Environment)?;
     Ok(exit::OK)
 }

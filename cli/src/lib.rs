@@ -8,6 +8,7 @@
 
 pub mod adapter;
 pub mod args;
+mod authority;
 pub mod catalogue;
 pub mod cleanup;
 pub mod dictionary;

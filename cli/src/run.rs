@@ -22,6 +22,7 @@ use meshproof_vectors::limbo;
 use tokio::sync::watch;
 
 use crate::args;
+use crate::authority::kept_authority;
 use crate::dictionary::diagnose_report;
 use crate::events::EventLog;
 use crate::exit::{self, Refusal};
@@ -69,12 +70,17 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
             return Ok(exit::ERROR);
         }
     }
+    // Several control planes of one cluster: the first is the one in force, and the others must keep what it fulfils.
+    let is_upgrade = args.targets.iter().all(|target| meshproof_targets::is_cluster(target));
+    let unnamed = |path| args::NamedReport { name: None, path };
+    let baseline = is_upgrade.then(|| unnamed(folders.remove(0)));
     let comparison = args::Compare {
-        reports: folders.into_iter().map(|path| args::NamedReport { name: None, path }).collect(),
+        reports: folders.into_iter().map(unnamed).collect(),
+        baseline,
         html: Some(args.out.join("comparison.html")),
         ..args::Compare::default()
     };
-    compare(&comparison)?;
+    codes.push(compare(&comparison)?);
     // A failed implementation is a stronger result than an error at another one.
     let worst = codes.iter().find(|code| **code == exit::FAILED).or_else(|| codes.iter().max());
     Ok(worst.copied().unwrap_or(exit::ERROR))
@@ -255,6 +261,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
         timeouts,
         work: std::env::temp_dir(),
         fixtures: args.fixtures.clone(),
+        public: args.cluster.ca.as_deref().map(kept_authority).transpose()?,
         events: Arc::new(move |event| {
             if let Some(log) = &log {
                 log.on(&event);
@@ -449,6 +456,7 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     if put.gateways == args::Gateways::Installed {
         words.push(format!("--gateways installed --gateway-namespace {}", quoted(&put.gateway_namespace)));
     }
+    words.extend(put.ca.iter().map(|file| format!("--ca {}", quoted(&file.display().to_string()))));
     words.extend(
         put.images.iter().map(|(key, image)| format!("--image {}", quoted(&format!("{key}={image}")))),
     );

@@ -150,6 +150,35 @@ fn a_run_that_fails_fails_the_step_unless_its_failures_are_expected() {
 }
 
 #[test]
+fn a_check_that_passed_in_the_baseline_and_fails_now_fails_the_step() {
+    if !can_run() {
+        return;
+    }
+    let folder = TempDir::new().expect("a folder");
+    let common = [("scenarios", "sidecar-origination:target-port"), ("arguments", "--external\nembedded")];
+    let before = act(folder.path(), &[&common[..], &[("out", "before")]].concat());
+    assert_eq!(before.code, Some(0), "{}", before.said);
+    let same = act(folder.path(), &[&common[..], &[("baseline", "before")]].concat());
+    assert_eq!((same.code, same.output("verdict")), (Some(0), "passed"), "{}", same.said);
+    assert!(folder.path().join("out/comparison.html").is_file());
+    let broken = [("target", "reference:no-sni"), ("fail-on", "must"), ("baseline", "before")];
+    let now = act(folder.path(), &[&common[..], &broken].concat());
+    assert_eq!((now.code, now.output("verdict")), (Some(1), "failed"), "{}", now.said);
+    let baseline = Command::new(env!("CARGO_BIN_EXE_meshproof"))
+        .args(["baseline", "out", "--out", "known.yaml"])
+        .current_dir(folder.path())
+        .status();
+    assert!(baseline.expect("it starts").success());
+    // Every failure is expected: only the comparison fails this step.
+    let known = act(folder.path(), &[&common[..], &broken, &[("expected-failures", "known.yaml")]].concat());
+    assert_eq!((known.code, known.output("verdict")), (Some(1), "failed"), "{}", known.said);
+    assert!(known.said.contains("regression"), "{}", known.said);
+    let lost = act(folder.path(), &[&common[..], &[("baseline", "$(touch pwned)")]].concat());
+    assert_eq!((lost.code, lost.output("verdict")), (Some(2), "error"), "{}", lost.said);
+    assert!(!folder.path().join("pwned").exists());
+}
+
+#[test]
 fn inputs_are_not_interpreted_by_the_shell() {
     if !can_run() {
         return;

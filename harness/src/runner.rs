@@ -16,7 +16,7 @@ use meshproof_model::{
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::certificates::{Authority, KeyAlgorithm};
+use crate::certificates::Authority;
 use crate::claim::deviation;
 use crate::external::ExternalChoice;
 use crate::feature::{self, ReportedFeature};
@@ -59,6 +59,8 @@ pub struct Options {
     pub work: PathBuf,
     /// Manifests that replace the built-in ones of the same name.
     pub fixtures: Option<PathBuf>,
+    /// The authority of servers outside the mesh; absent: one is generated for the run.
+    pub public: Option<Arc<Authority>>,
     /// Takes events as they happen.
     pub events: Events,
     /// Becomes the reason when the run must stop.
@@ -88,6 +90,7 @@ impl Options {
             timeouts: Timeouts::default(),
             work: std::env::temp_dir(),
             fixtures: None,
+            public: None,
             events: Arc::new(|_| {}),
             interrupt,
             command: String::new(),
@@ -144,9 +147,10 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     let before = options.target.before(&id).await.map_err(|e| RunError::Target(e.to_string()))?;
     let folder = crate::run_folder::create(&options.work, &id)
         .map_err(|source| RunError::Folder { path: options.work.clone(), source })?;
-    let public = Authority::named("meshproof public CA", "meshproof", KeyAlgorithm::EcdsaP256)
-        .map_err(|e| RunError::Certificates(e.to_string()))?;
-    let public = Arc::new(public);
+    let public = match &options.public {
+        Some(kept) => Arc::clone(kept),
+        None => Arc::new(Authority::public().map_err(|e| RunError::Certificates(e.to_string()))?),
+    };
     (options.events)(Event::RunStarted {
         implementation: format!("{} {}", implementation.name, implementation.version),
         scenarios: options.selection.len(),
@@ -320,9 +324,8 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
 
 /// Why no check of the selection can be judged here, if that is known before anything is started.
 fn without_a_check(shared: &Shared, selected: &Selected) -> Option<Unreached> {
-    if selected.scenario.catalogue.needs_embedded
-        && let Some(why) = shared.options.target.lacks_embedded()
-    {
+    let needs = selected.scenario.needs(selected.configuration);
+    if let Some(why) = shared.options.target.unfit_for(needs) {
         return Some(blame(Stop::Target(TargetError::Unable(why)), &[]));
     }
     let declared = &shared.implementation.features;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::fixtures::Fixtures;
+use crate::manifest;
 use crate::mesh::{Mesh, Stop};
+use crate::target::Needs;
 use crate::topology::Topology;
 
 /// One documented task.
@@ -105,6 +107,40 @@ impl Scenario {
     #[must_use]
     pub fn topology_of(&self, configuration: &str) -> &Topology {
         self.topologies.get(configuration).unwrap_or(&self.topology)
+    }
+
+    /// What a configuration needs of the place of the run, as far as the catalogue and the manifests say it.
+    #[must_use]
+    pub fn needs(&self, configuration: &str) -> Needs {
+        let at_gateways = !self.topology_of(configuration).gateways.is_empty();
+        Needs {
+            embedded: self.catalogue.needs_embedded,
+            system_roots_at_gateways: at_gateways && self.uses_system_roots(),
+        }
+    }
+
+    /// Whether a DestinationRule originates one-way TLS without naming an authority: the proxy's system roots then decide.
+    fn uses_system_roots(&self) -> bool {
+        fn within(value: &serde_json::Value) -> bool {
+            let named = |key| value.get(key).is_some();
+            let own = value.get("mode").is_some_and(|mode| mode == "SIMPLE")
+                && !named("credentialName")
+                && !named("caCertificates")
+                && !named("insecureSkipVerify");
+            own || match value {
+                serde_json::Value::Object(object) => object.values().any(within),
+                serde_json::Value::Array(list) => list.iter().any(within),
+                serde_json::Value::Null
+                | serde_json::Value::Bool(_)
+                | serde_json::Value::Number(_)
+                | serde_json::Value::String(_) => false,
+            }
+        }
+        let rules = self
+            .fixtures
+            .manifests()
+            .flat_map(|(stem, text)| manifest::read(stem, text, "default").unwrap_or_default());
+        rules.filter(|resource| resource.kind() == "DestinationRule").any(|rule| within(rule.spec()))
     }
 
     /// The catalogue's id.

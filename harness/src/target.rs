@@ -49,9 +49,9 @@ pub trait Target: Send + Sync {
         None
     }
 
-    /// Why external services cannot be the embedded server ([`Documented::Embedded`]), if that is so. Scenarios of which every
-    /// check needs it are then skipped before anything is started. None: they can.
-    fn lacks_embedded(&self) -> Option<String> {
+    /// Why a configuration with these needs cannot be judged, if that is known before anything is started for it: it is then
+    /// skipped with this reason.
+    fn unfit_for(&self, _needs: Needs) -> Option<String> {
         None
     }
 
@@ -75,6 +75,15 @@ pub trait Target: Send + Sync {
     async fn after(&self, _run: &str, _keep: bool) -> Result<Aftermath, TargetError> {
         Ok(Aftermath::default())
     }
+}
+
+/// What a configuration of a scenario needs of the place of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Every check needs the embedded external service ([`Documented::Embedded`]).
+    pub embedded: bool,
+    /// Gateways verify servers by the authorities of their system.
+    pub system_roots_at_gateways: bool,
 }
 
 /// What a run leaves behind.

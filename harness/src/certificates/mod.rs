@@ -10,6 +10,7 @@ mod builder;
 pub mod der;
 mod describe;
 mod extension;
+mod kept;
 mod keys;
 
 use std::fmt;

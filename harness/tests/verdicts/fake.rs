@@ -367,6 +367,7 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
         traffic: Default::default(),
         work: work.path().to_owned(),
         fixtures: None,
+        public: None,
         events: Arc::new(move |event| {
             if let Event::StepStarted { title, .. } = &event
                 && asked.interrupt_at == Some(title)

@@ -11,7 +11,7 @@ use meshproof_harness::ledger;
 use meshproof_harness::mesh::Mesh;
 use meshproof_harness::runner::{Options, Selected, run};
 use meshproof_harness::scenario::{Scenario, Story};
-use meshproof_harness::target::{Instance, Seat, Target, TargetError};
+use meshproof_harness::target::{Instance, Needs, Seat, Target, TargetError};
 use meshproof_harness::topology::Topology;
 use meshproof_model::{Implementation, Report, Verdict};
 
@@ -33,8 +33,8 @@ impl Target for Counting {
         })
     }
 
-    fn lacks_embedded(&self) -> Option<String> {
-        self.lacks_embedded.then(|| "the servers are stock".to_owned())
+    fn unfit_for(&self, needs: Needs) -> Option<String> {
+        (self.lacks_embedded && needs.embedded).then(|| "the servers are stock".to_owned())
     }
 
     async fn start(&self, _: Seat) -> Result<Box<dyn Instance>, TargetError> {

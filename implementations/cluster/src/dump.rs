@@ -1,7 +1,8 @@
 //! What Envoy shows on its admin interface (`/config_dump`, Envoy, "Administration interface" and
 //! admin/v3/config_dump_shared.proto), read for what the suite must know. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use meshproof_harness::certificates::describe;
 use meshproof_harness::store::bounded;
@@ -133,12 +134,18 @@ pub fn refusals(dump: &Value) -> Option<String> {
         if let Some(details) = error.get("details").and_then(Value::as_str) {
             let failed = error.pointer("/failed_configuration/name");
             let name = object.get("name").or(failed).and_then(Value::as_str).unwrap_or("a resource");
-            words.push(format!("{name}: {details}"));
+            words.push(format!("{name}: {}", cause(details)));
         }
     });
     words.sort();
     words.dedup();
     (!words.is_empty()).then(|| bounded(&words.join("; "), MAX_WORDS))
+}
+
+/// The cause in Envoy's words about a refused resource. Envoy may print the whole resource first, in protobuf's text format.
+fn cause(details: &str) -> &str {
+    let printed_first = details.starts_with("goo.gle/");
+    details.rsplit_once("\n: ").filter(|_| printed_first).map_or(details, |(_, cause)| cause)
 }
 
 /// What the proxy refused, by a line of its own output: the kind of resource, and Envoy's words (Envoy,
@@ -278,6 +285,40 @@ pub fn endpoints(dump: &Value, host: &str) -> Vec<(String, bool)> {
                 .and_then(|m| m.pointer("/filter_metadata/envoy.transport_socket_match/tlsMode"));
             if let Some(address) = address {
                 found.push((address.to_owned(), mode.is_some_and(|m| m == "istio")));
+            }
+        });
+    }
+    found
+}
+
+/// Whether the proxy answers its workload's DNS queries (Istio, "DNS Proxying"): its bootstrap then says so (pkg/model/proxy.go,
+/// `NodeMetadata.DNSCapture`, from `ISTIO_META_DNS_CAPTURE`).
+#[must_use]
+pub fn captures_dns(dump: &Value) -> bool {
+    let configs = dump.get("configs").and_then(Value::as_array).into_iter().flatten();
+    let capture = |config: &Value| {
+        config.pointer("/bootstrap/node/metadata/DNS_CAPTURE").is_some_and(|v| v == "true" || v == true)
+    };
+    configs.into_iter().any(capture)
+}
+
+/// The addresses that stand for hosts, by host: those of listeners that serve one address alone and lead to a cluster of the host
+/// (pilot/pkg/networking/core/listener.go, `ADDRESS_PORT`). A workload whose DNS queries the proxy answers dials these.
+#[must_use]
+pub fn virtual_addresses(dump: &Value) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for entry in listed(dump, "dynamic_listeners") {
+        let Some(listener) = entry.pointer("/active_state/listener") else { continue };
+        let address = text(listener, "/address/socket_address/address");
+        let alone = address.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified() && !ip.is_loopback());
+        if !alone {
+            continue;
+        }
+        within(listener, &mut |object| {
+            let cluster = object.get("cluster").and_then(Value::as_str).unwrap_or_default();
+            let parts: Vec<&str> = cluster.split('|').collect();
+            if let ["outbound", _, _, host] = parts[..] {
+                found.entry(host.to_owned()).or_insert_with(|| address.to_owned());
             }
         });
     }

@@ -14,7 +14,7 @@ use crate::discovery::discovery_labels;
 use crate::manifests::Injection;
 use crate::pod::is_ready;
 use crate::settings::{Gateways, Settings};
-use crate::whole_mesh::{allows_only_some, root_namespace};
+use crate::whole_mesh::{allows_only_some, configuration, root_namespace};
 
 /// Where istiod answers `/version` (pilot/pkg/bootstrap/monitoring.go).
 const MONITORING_PORT: u16 = 15014;
@@ -37,6 +37,10 @@ pub struct Installation {
     pub proxy: Option<String>,
     /// Whether ztunnel is installed too.
     pub ambient: bool,
+    /// The mesh configuration; null where there is none.
+    pub configuration: Value,
+    /// The namespace whose resources apply to the whole mesh.
+    pub root: String,
     /// istiod's pods, and how many are ready.
     pub control_plane: (usize, usize),
 }
@@ -98,6 +102,8 @@ pub async fn installation(
         version: version.unwrap_or_else(|| "unknown".to_owned()),
         proxy,
         ambient: !ztunnel.is_empty(),
+        configuration: configuration(mesh.as_ref()),
+        root,
         control_plane: (pods.len(), ready.len()),
     }))
 }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub namespace_labels: BTreeMap<String, String>,
     /// Which gateways.
     pub gateways: Gateways,
+    /// Whether the suite's public CA is one that the operator keeps (`--ca FILE`), and has mounted in installed gateways.
+    pub fixed_ca: bool,
     /// Images that replace those of [`IMAGES`], by key.
     pub images: BTreeMap<String, String>,
     /// `Always`, `IfNotPresent` or `Never`; absent: Kubernetes's own default.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshproof_harness::target::{Aftermath, Instance, Left, Seat, Target, TargetError};
+use meshproof_harness::target::{Aftermath, Instance, Left, Needs, Seat, Target, TargetError};
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_model::Implementation;
 use tokio::sync::OnceCell;
@@ -124,8 +124,22 @@ impl Target for ClusterTarget {
         }
     }
 
-    fn lacks_embedded(&self) -> Option<String> {
-        Some(crate::instance::ONLY_NGINX.to_owned())
+    fn unfit_for(&self, needs: Needs) -> Option<String> {
+        if needs.embedded {
+            return Some(crate::instance::ONLY_NGINX.to_owned());
+        }
+        match &self.settings.gateways {
+            Gateways::Installed { namespace }
+                if needs.system_roots_at_gateways && !self.settings.fixed_ca =>
+            {
+                Some(format!(
+                    "the gateways in {namespace} verify servers by the authorities of their image, which do not include an \
+                     authority that is generated for the run; mount one that stays the same and name it with --ca FILE, or \
+                     run with gateways of the scenario's own (without --gateways installed)"
+                ))
+            }
+            Gateways::Own | Gateways::Installed { .. } => None,
+        }
     }
 
     fn starts_within(&self, _timeouts: &Timeouts) -> Option<Duration> {
@@ -182,6 +196,18 @@ fn objects(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn installed_gateways_originate_by_system_roots_only_with_an_authority_that_they_trust() {
+        let needs = Needs { system_roots_at_gateways: true, ..Needs::default() };
+        let unfit = |gateways, fixed_ca| {
+            ClusterTarget::new(Settings { gateways, fixed_ca, ..Settings::default() }).unfit_for(needs)
+        };
+        let installed = || Gateways::Installed { namespace: "istio-system".to_owned() };
+        assert!(unfit(installed(), false).unwrap().contains("--ca FILE"));
+        assert_eq!(unfit(installed(), true), None);
+        assert_eq!(unfit(Gateways::Own, false), None);
+    }
 
     #[test]
     fn scenarios_that_share_installed_gateways_run_one_after_another() {

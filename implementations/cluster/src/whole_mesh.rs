@@ -9,14 +9,21 @@ use crate::api::{ApiError, ClusterClient};
 /// (reference, "Global Mesh Options").
 #[must_use]
 pub fn root_namespace(config: Option<&Value>, istiod: &str) -> String {
-    let text = config.and_then(|config| config.pointer("/data/mesh")?.as_str()).unwrap_or_default();
-    let mesh: Value = manifest::value(text).unwrap_or_default();
+    let mesh = configuration(config);
     mesh["rootNamespace"].as_str().filter(|name| !name.is_empty()).unwrap_or(istiod).to_owned()
+}
+
+/// The mesh configuration in a ConfigMap; null where there is none, or where it is not valid YAML.
+#[must_use]
+pub fn configuration(config: Option<&Value>) -> Value {
+    let text = config.and_then(|config| config.pointer("/data/mesh")?.as_str()).unwrap_or_default();
+    manifest::value(text).unwrap_or_default()
 }
 
 /// Whether the policy is one of those of which one must match a request; ALLOW is the default action (reference,
 /// `AuthorizationPolicy.action`).
-fn allows(policy: &Value) -> bool {
+#[must_use]
+pub fn allows(policy: &Value) -> bool {
     matches!(policy.pointer("/spec/action").and_then(Value::as_str), None | Some("ALLOW"))
 }
 

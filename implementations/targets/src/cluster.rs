@@ -24,6 +24,8 @@ pub struct Options {
     /// `MESHPROOF_GATEWAYS=installed` with `MESHPROOF_GATEWAY_NAMESPACE`: the namespace of installed
     /// gateways; absent: each scenario creates its own.
     pub installed_gateways: Option<String>,
+    /// Whether the suite's public CA is one that installed gateways trust. Only on the command line (`--ca FILE`).
+    pub fixed_ca: bool,
     /// `MESHPROOF_IMAGES=KEY=IMAGE,KEY=IMAGE`.
     pub images: BTreeMap<String, String>,
     /// `MESHPROOF_PULL_POLICY`.
@@ -90,6 +92,7 @@ impl Options {
             namespace_labels: labels
                 .map_err(|e| Unusable::Option(format!("MESHPROOF_NAMESPACE_LABELS: {e}")))?,
             installed_gateways,
+            fixed_ca: false,
             images: images.map_err(|e| Unusable::Option(format!("MESHPROOF_IMAGES: {e}")))?,
             pull_policy: read("MESHPROOF_PULL_POLICY"),
             pull_secrets: words("MESHPROOF_PULL_SECRETS"),
@@ -237,6 +240,7 @@ mod present {
                 Some(namespace) => Gateways::Installed { namespace: namespace.clone() },
                 None => Gateways::Own,
             },
+            fixed_ca: options.fixed_ca,
             images: options.images.clone(),
             pull_policy: options.pull_policy.clone(),
             pull_secrets: pull_secrets.map_err(|e| Unusable::Option(format!("--pull-secret: {e}")))?,

@@ -85,6 +85,19 @@ impl ClusterClient {
     /// # Errors
     /// [`ApiError::Rejected`] with the words of a webhook or of validation, or the cluster's.
     pub async fn apply(&self, resource: &Resource) -> Result<Value, ApiError> {
+        self.applied(resource, PatchParams::apply(MANAGER)).await
+    }
+
+    /// Whether the cluster would take this object, by its validation, its webhooks and its policies; nothing is stored (Kubernetes,
+    /// "Dry-run").
+    ///
+    /// # Errors
+    /// As for [`ClusterClient::apply`].
+    pub async fn try_apply(&self, resource: &Resource) -> Result<(), ApiError> {
+        self.applied(resource, PatchParams::apply(MANAGER).dry_run()).await.map(drop)
+    }
+
+    async fn applied(&self, resource: &Resource, parameters: PatchParams) -> Result<Value, ApiError> {
         let kind = known(resource.kind())?;
         let version = resource.api_version().rsplit('/').next().unwrap_or_default();
         let id = resource.id();
@@ -95,7 +108,7 @@ impl ClusterClient {
             metadata.remove("namespace");
         }
         let objects = self.objects_in(kind, version, Some(&id.namespace))?;
-        let parameters = PatchParams::apply(MANAGER).force().validation_strict();
+        let parameters = parameters.force().validation_strict();
         let applied = objects.patch(checked(&id.name)?, &parameters, &Patch::Apply(&body)).await;
         applied.map_err(|e| about(kind, shown(kind, &id)).error(e)).and_then(value)
     }

@@ -8,8 +8,10 @@ use super::DoctorFinding;
 use crate::api::{ApiError, ClusterClient, ServedVersions};
 use crate::identify::{Installation, flavour, installation, installed_gateways, revisions};
 use crate::inventory::owned;
+use crate::manifests::ManifestContext;
 use crate::owned::RUN;
 use crate::permissions::{PERMISSIONS, Permission};
+use crate::places::Places;
 use crate::settings::{Gateways, IMAGES, Settings};
 
 /// The first version whose exec over WebSocket can close a program's standard input (KEP-4006).
@@ -49,6 +51,11 @@ pub async fn examine(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFind
         (Some(revision), None) => findings.push(no_revision(api, revision).await),
         (Some(_) | None, _) => findings.extend(mesh(found.as_ref())),
     }
+    findings.extend(other_revisions(api, settings.revision.as_deref()).await);
+    if let Some(found) = &found {
+        findings.extend(super::configuration::configuration(api, found).await);
+    }
+    findings.extend(namespaces(api, settings, found.as_ref()).await);
     findings.extend(gateways(api, settings).await);
     findings.extend(images(api, settings).await);
     findings.extend(pull_secrets(api, settings).await);
@@ -212,8 +219,8 @@ fn mesh(found: Option<&Installation>) -> Vec<DoctorFinding> {
     };
     let proxy = found.proxy.as_deref().unwrap_or("(image unknown: the injector's values do not have it)");
     let injection = format!(
-        "namespaces labelled {}={} get the proxy {proxy}",
-        found.injection.label, found.injection.value
+        "namespaces labelled {}={} get the proxy {proxy}, pulled {}",
+        found.injection.label, found.injection.value, found.injection.pull_policy
     );
     let mut findings = vec![control_plane, DoctorFinding::good("injection", injection)];
     if let Some(words) = &found.undiscoverable {
@@ -229,6 +236,43 @@ fn mesh(found: Option<&Installation>) -> Vec<DoctorFinding> {
         findings.push(DoctorFinding::good("discovery", says));
     }
     findings
+}
+
+/// The revisions and tags that a run can name.
+async fn other_revisions(api: &ClusterClient, chosen: Option<&str>) -> Option<DoctorFinding> {
+    let known = revisions(api).await.ok().filter(|known| !known.is_empty())?;
+    let judged = chosen.map_or_else(|| "the default one".to_owned(), str::to_owned);
+    let says = format!("{} (--revision NAME); a run judges {judged}", known.join(", "));
+    Some(DoctorFinding::good("revisions", says))
+}
+
+/// Whether the cluster's policies admit the run's namespaces: the API server is asked without storing them.
+async fn namespaces(
+    api: &ClusterClient,
+    settings: &Settings,
+    found: Option<&Installation>,
+) -> Vec<DoctorFinding> {
+    const ABOUT: &str = "namespaces";
+    let Some(found) = found else { return Vec::new() };
+    let places = Places::new("doctor", "examination", &settings.gateways);
+    let labels = crate::owned::labels("doctor", "examination");
+    let injection = &found.injection;
+    let context = ManifestContext { settings, places: &places, labels: &labels, injection, live: true };
+    for namespace in crate::manifests::namespaces(&context, "2026-01-01T00:00:00Z", "") {
+        match api.try_apply(&namespace).await {
+            Ok(()) => {}
+            // The finding about permissions says so.
+            Err(ApiError::Forbidden(_)) => return Vec::new(),
+            Err(e) => {
+                return vec![DoctorFinding::problem(
+                    ABOUT,
+                    e.to_string(),
+                    "--namespace-label KEY=VALUE, or an exception for namespaces with the label meshproof.dev/run",
+                )];
+            }
+        }
+    }
+    vec![DoctorFinding::good(ABOUT, "the API server and its policies admit those of a run")]
 }
 
 async fn gateways(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFinding> {
@@ -271,6 +315,9 @@ async fn gateways(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFinding
 async fn images(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFinding> {
     const ABOUT: &str = "images";
     let Ok(nodes) = api.list("Node", None, None).await else { return Vec::new() };
+    if nodes.is_empty() {
+        return Vec::new();
+    }
     let mut wanted: Vec<&str> = IMAGES.iter().map(|(key, ..)| settings.image(key)).collect();
     wanted.sort_unstable();
     wanted.dedup();

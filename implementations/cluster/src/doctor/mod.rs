@@ -1,6 +1,7 @@
 //! What a cluster must have before a run can judge its mesh: each finding states what was found and the
 //! command that fixes it.
 
+mod configuration;
 mod examine;
 mod render;
 

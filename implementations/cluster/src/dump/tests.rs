@@ -208,3 +208,36 @@ proptest! {
                  endpoints(&dump, "h"), warming(&dump), secret(&dump, "n"), has_cluster_of(&dump, "h"));
     }
 }
+
+#[test]
+fn a_host_is_dialled_at_the_address_of_the_listener_that_leads_to_it_alone() {
+    let listener = |address: &str, cluster: &str| {
+        json!({ "name": format!("{address}_443"), "active_state": { "listener": {
+            "address": { "socket_address": { "address": address, "port_value": 443 } },
+            "filter_chains": [{ "filters": [{ "typed_config": { "cluster": cluster } }] }] } } })
+    };
+    let dump = json!({ "configs": [{ "dynamic_listeners": [
+        listener("240.240.0.1", "outbound|443||edition.cnn.com"),
+        listener("2001:2::1", "outbound|443||edition.cnn.com"),
+        listener("0.0.0.0", "outbound|443||anywhere.example"),
+        listener("10.96.0.7", "BlackHoleCluster"),
+    ] }] });
+    let found: Vec<(String, String)> = virtual_addresses(&dump).into_iter().collect();
+    assert_eq!(found, [("edition.cnn.com".to_owned(), "240.240.0.1".to_owned())]);
+}
+
+#[test]
+fn the_bootstrap_says_whether_the_proxy_answers_dns_queries() {
+    let dump =
+        |metadata: Value| json!({ "configs": [{ "bootstrap": { "node": { "metadata": metadata } } }] });
+    assert!(captures_dns(&dump(json!({ "DNS_CAPTURE": "true" }))));
+    assert!(!captures_dns(&dump(json!({ "DNS_CAPTURE": "false" }))) && !captures_dns(&dump(json!({}))));
+    assert!(!captures_dns(&json!({ "configs": [] })));
+}
+
+#[test]
+fn a_refusal_that_prints_the_resource_first_is_told_by_its_cause() {
+    let details = format!("goo.gle/debugstr   \nname: \"l\"\n{}: no such filter", "  a: b\n".repeat(1000));
+    let dump = json!({ "configs": [{ "dynamic_listeners": [{ "name": "l", "error_state": { "details": details } }] }] });
+    assert_eq!(refusals(&dump).unwrap(), "l: no such filter");
+}

@@ -32,10 +32,12 @@ impl ClusterInstance {
         let client = self.proxy(workload).filter(|p| !p.is_gateway).and_then(ScenarioProxy::client);
         let client = client.ok_or_else(|| environment(format!("the scenario has no workload {workload}")))?;
         if request.conversation.is_some() {
-            return Err(TargetError::Unable("conversations over TCP, which curl does not hold".to_owned()));
+            return Err(TargetError::Unable(
+                "the workload of a cluster is a stock curl, which holds no conversations over TCP".to_owned(),
+            ));
         }
         let host = host_of(&request.url)?;
-        let address = self.dialled(&host);
+        let address = self.dialled_by(workload, &host);
         self.curl(&client, request, address.as_deref(), None).await
     }
 

@@ -1,6 +1,7 @@
 //! Applying a change, and waiting until it is in force.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use futures_util::future::join_all;
 use meshproof_harness::manifest;
@@ -69,7 +70,8 @@ impl ClusterInstance {
         }
         let mut kinds: Vec<&str> = change.apply.iter().map(Resource::kind).collect();
         kinds.extend(change.delete.iter().map(|id| id.kind.as_str()));
-        self.advance(state, &kinds).await
+        self.advance(state, &kinds).await?;
+        self.redirect_applications(state).await
     }
 
     /// Applies a document's resource in the run's namespaces, and deletes what only its earlier form
@@ -200,7 +202,15 @@ impl ClusterInstance {
                     return Err(TargetError::Environment(words));
                 }
                 match self.lacks(state, proxy, &dumped, expected) {
-                    None => return Ok(()),
+                    None => {
+                        let known = if read::captures_dns(&dumped) {
+                            read::virtual_addresses(&dumped)
+                        } else {
+                            BTreeMap::new()
+                        };
+                        *proxy.virtual_addresses.lock().unwrap_or_else(PoisonError::into_inner) = known;
+                        return Ok(());
+                    }
                     Some(lacking) => last = lacking,
                 }
                 tokio::time::sleep(POLL).await;

@@ -10,6 +10,7 @@ mod proxies;
 mod proxy_log;
 mod readiness;
 mod ready_pod;
+mod refused_lines;
 mod rejections;
 mod servers;
 mod starting;

@@ -40,6 +40,7 @@ impl ClusterInstance {
             host: service_host(name, &namespace),
             serves,
             is_gateway: client.is_none(),
+            virtual_addresses: StdMutex::default(),
             running: StdMutex::new(None),
             namespace,
         };

@@ -1,6 +1,6 @@
 //! A proxy's output: access log, flush markers, and what it refused of its configuration.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use meshproof_harness::access_log::{self, LogFormat};
@@ -8,10 +8,10 @@ use meshproof_harness::store::Store;
 use meshproof_model::{AccessLog, Fact, Side};
 
 use super::flush_markers::FlushMarkers;
+use super::refused_lines::{Line, RefusedLines};
 use super::rejections::Rejections;
 use super::state::is_flush_token;
 use crate::api::{ClusterClient, LogFollower, PodRef};
-use crate::dump;
 use crate::places::Places;
 
 /// Follows a proxy's output from the start of its pod, and records its access log as evidence.
@@ -27,7 +27,8 @@ pub(super) fn follow_proxy(
 ) -> LogFollower {
     let (name, store, places) = (name.to_owned(), store.clone(), places.clone());
     let (flush_markers, rejections) = (Arc::clone(flush_markers), Arc::clone(rejections));
-    let sink = move |line: &[u8]| match read(line, &places, format.as_ref()) {
+    let refused = Mutex::new(RefusedLines::default());
+    let sink = move |line: &[u8]| match read(line, &places, format.as_ref(), &mut lock(&refused)) {
         ProxyLine::Log(log) => {
             let token = log.fields.as_ref().and_then(access_log::token).map(str::to_owned);
             store.record(Side::Proxy { name: name.clone() }, token, Fact::AccessLog(*log));
@@ -44,6 +45,10 @@ pub(super) fn follow_proxy(
     api.follow_logs(pod, Timestamp::UNIX_EPOCH, sink)
 }
 
+fn lock(refused: &Mutex<RefusedLines>) -> MutexGuard<'_, RefusedLines> {
+    refused.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a line of a proxy's output is.
 #[derive(Debug, PartialEq)]
 enum ProxyLine {
@@ -57,11 +62,16 @@ enum ProxyLine {
 }
 
 /// The proxy's output has the access log and, between its lines, the messages of agent and Envoy.
-fn read(line: &[u8], places: &Places, format: Option<&LogFormat>) -> ProxyLine {
+fn read(line: &[u8], places: &Places, format: Option<&LogFormat>, refused: &mut RefusedLines) -> ProxyLine {
+    match refused.line(&String::from_utf8_lossy(line)) {
+        Line::Resource => return ProxyLine::Other,
+        Line::Refusal(words) => return ProxyLine::Rejection(words),
+        Line::Other => {}
+    }
     let line_of =
         |format: &LogFormat| format.read_line(places.documented(&String::from_utf8_lossy(line)).as_bytes());
     let Some(log) = format.and_then(line_of) else {
-        return dump::rejected(&String::from_utf8_lossy(line)).map_or(ProxyLine::Other, ProxyLine::Rejection);
+        return ProxyLine::Other;
     };
     let Some(fields) = &log.fields else { return ProxyLine::Log(Box::new(log)) };
     // A configured format need not have the host.
@@ -91,7 +101,9 @@ mod tests {
     #[test]
     fn messages_of_the_agent_are_not_access_logs_and_lines_of_the_marker_are_not_evidence() {
         let places = Places::new("r1", "s", &Gateways::Own);
-        let read = |text: &str| read(text.as_bytes(), &places, Some(&LogFormat::default()));
+        let read = |text: &str| {
+            read(text.as_bytes(), &places, Some(&LogFormat::default()), &mut RefusedLines::default())
+        };
         assert_eq!(read("2026-01-01T00:00:00.000000Z\tinfo\tEnvoy proxy is ready"), ProxyLine::Other);
         assert_eq!(read(r#"{"level":"info","time":"2026-01-01T00:00:00Z","msg":"ready"}"#), ProxyLine::Other);
         let refused = "t\twarning\tgRPC config for type.googleapis.com/a.Secret rejected: no key\tthread=1";
@@ -109,7 +121,7 @@ mod tests {
     fn a_line_of_the_log_that_cannot_be_read_is_still_evidence() {
         let places = Places::new("r1", "s", &Gateways::Own);
         assert!(
-            matches!(read(b"[something else]", &places, Some(&LogFormat::default())), ProxyLine::Log(log) if log.fields.is_none())
+            matches!(read(b"[something else]", &places, Some(&LogFormat::default()), &mut RefusedLines::default()), ProxyLine::Log(log) if log.fields.is_none())
         );
     }
 }

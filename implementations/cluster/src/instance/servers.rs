@@ -14,7 +14,7 @@ use meshproof_nginx::PodService;
 use super::nginx_pod::NginxPod;
 use super::readiness::await_pod;
 use super::ready_pod::{POLL, ReadyPod};
-use super::state::{ClusterInstance, HostAddress, InForce, environment};
+use super::state::{ClusterInstance, Configured, HostAddress, InForce, environment};
 use crate::api::{ApiError, ExecLimits, PodRef};
 use crate::manifests::workload::{APPLICATION, application_configuration};
 use crate::manifests::{mesh, nginx};
@@ -134,6 +134,20 @@ impl ClusterInstance {
         Ok(())
     }
 
+    /// Configures applications again whose external service has another address now, as name resolution would show them.
+    pub(super) async fn redirect_applications(&self, state: &mut InForce) -> Result<(), TargetError> {
+        for (workload, configured) in state.applications.clone() {
+            let workloads = &self.seat.topology.workloads;
+            let application = workloads.iter().find(|w| w.name == workload).and_then(|w| w.serves.as_ref());
+            let address = application.and_then(|a| self.dialled_by(&workload, &a.host));
+            if address != configured.address {
+                let (name, value) = &configured.variable;
+                self.set_application_variable(state, &workload, name, value).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sets an environment variable of a workload's application: its server is configured accordingly. Returns when
     /// the new configuration answers.
     pub(super) async fn set_application_variable(
@@ -151,7 +165,9 @@ impl ClusterInstance {
             environment(format!("{workload} has no application that reads the variable {name}"))
         })?;
         state.application_revision += 1;
-        let address = self.dialled(&application.host);
+        let address = self.dialled_by(workload, &application.host);
+        let variable = (name.to_owned(), value.to_owned());
+        state.applications.insert(workload.to_owned(), Configured { variable, address: address.clone() });
         let mark = format!("revision {}", state.application_revision);
         let configuration = application_configuration(&application, address.as_deref(), value == "true")
             .replace("return 200;", &format!("return 200 '{mark}';"));

@@ -38,6 +38,8 @@ pub(super) struct ScenarioProxy {
     /// The port that its application serves.
     pub(super) serves: Option<u16>,
     pub(super) is_gateway: bool,
+    /// Where its workload dials a host, if the proxy answers its DNS queries; by host.
+    pub(super) virtual_addresses: StdMutex<BTreeMap<String, String>>,
     /// None while the gateway is removed.
     pub(super) running: StdMutex<Option<ProxyPod>>,
 }
@@ -94,6 +96,17 @@ pub(super) struct InForce {
     pub(super) inbound: BTreeMap<String, dump::InboundTls>,
     /// How often a variable of an application was set.
     pub(super) application_revision: u64,
+    /// The applications that were configured, by workload.
+    pub(super) applications: BTreeMap<String, Configured>,
+}
+
+/// How an application is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Configured {
+    /// The variable, and its value.
+    pub(super) variable: (String, String),
+    /// Where it dials its external service.
+    pub(super) address: Option<String>,
 }
 
 pub(super) struct ClusterInstance {
@@ -159,6 +172,16 @@ impl ClusterInstance {
 
     pub(super) fn address(&self, host: &str) -> Option<HostAddress> {
         self.addresses.read().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    }
+
+    /// The same for a workload: an application dials what the name resolves to, and its own proxy may answer that.
+    pub(super) fn dialled_by(&self, workload: &str, host: &str) -> Option<String> {
+        let proxy = self.proxy(workload);
+        let own = proxy.and_then(|proxy| {
+            let addresses = proxy.virtual_addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            addresses.get(&self.places.host(host)).cloned()
+        });
+        own.or_else(|| self.dialled(host))
     }
 
     /// The address to which a workload sends a request for this host. Its sidecar captures any address. A

@@ -68,6 +68,7 @@ fn fine(asked: &ApiRequest) -> ApiAnswer {
         // istiod's own endpoint cannot be reached: its label has the version.
         path if path.ends_with("/portforward") => ApiAnswer::status(400, "BadRequest", "no"),
         _ if asked.method == "GET" => ApiAnswer::list("1", &[]),
+        _ if asked.parameter("dryRun").as_deref() == Some("All") => ApiAnswer::json(&asked.body),
         _ => panic!("the doctor changes nothing: {asked:?}"),
     }
 }
@@ -162,6 +163,59 @@ async fn pull_secrets_that_are_copied_that_something_else_must_create_and_that_c
         ..Settings::default()
     };
     insta::assert_snapshot!(says(&settings, some).await);
+}
+
+fn mesh_with_settings(asked: &ApiRequest) -> ApiAnswer {
+    let named = |name: &str, spec: Value| json!({ "metadata": { "name": name }, "spec": spec });
+    let mesh = "accessLogFormat: '%REQ(USER-AGENT)% %RESPONSE_CODE%'\n\
+                outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n\
+                discoverySelectors: [{matchLabels: {mesh: enabled}}]\n\
+                defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}}\n";
+    match asked.path.as_str() {
+        "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations" => {
+            let mut tagged = injector();
+            tagged["metadata"]["labels"]["istio.io/rev"] = "1-32".into();
+            tagged["webhooks"][0]["namespaceSelector"]["matchExpressions"] =
+                json!([{ "key": "istio.io/rev", "operator": "In", "values": ["1-32", "canary"] }]);
+            ApiAnswer::list("1", &[injector(), tagged])
+        }
+        "/api/v1/namespaces/istio-system/configmaps/istio" => {
+            ApiAnswer::json(&json!({ "data": { "mesh": mesh } }))
+        }
+        "/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies" => {
+            let policies =
+                [named("allow-nothing", json!({})), named("no-plain", json!({ "action": "DENY" }))];
+            ApiAnswer::list("1", &policies)
+        }
+        "/apis/security.istio.io/v1/namespaces/istio-system/peerauthentications" => {
+            ApiAnswer::list("1", &[named("default", json!({ "mtls": { "mode": "STRICT" } }))])
+        }
+        "/apis/networking.istio.io/v1/namespaces/istio-system/destinationrules" => {
+            let of_one =
+                named("of-a-workload", json!({ "workloadSelector": { "matchLabels": { "app": "a" } } }));
+            ApiAnswer::list("1", &[named("defaults", json!({ "host": "*" })), of_one])
+        }
+        _ => fine(asked),
+    }
+}
+
+#[tokio::test]
+async fn the_settings_of_a_mesh_are_told_with_what_they_mean_for_a_run() {
+    insta::assert_snapshot!(says(&Settings::default(), mesh_with_settings).await);
+}
+
+#[tokio::test]
+async fn a_policy_that_refuses_the_runs_namespaces_is_found_before_a_run() {
+    let strict = |asked: &ApiRequest| {
+        let refuses = "admission webhook \"validate.kyverno.svc-fail\" denied the request: the label `team` is required";
+        match asked.method.as_str() {
+            "PATCH" => ApiAnswer::status(400, "BadRequest", refuses),
+            _ => fine(asked),
+        }
+    };
+    let text = says(&Settings::default(), strict).await;
+    assert!(text.contains("PROBLEM  namespaces") && text.contains("the label `team` is required"), "{text}");
+    assert!(text.contains("--namespace-label KEY=VALUE"), "{text}");
 }
 
 #[tokio::test]

@@ -246,7 +246,7 @@ pub(crate) fn discovery(asked: &ApiRequest) -> Option<ApiAnswer> {
         "/apis/networking.istio.io/v1" => {
             &["destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices"]
         }
-        "/apis/security.istio.io/v1" => &["peerauthentications"],
+        "/apis/security.istio.io/v1" => &["authorizationpolicies", "peerauthentications"],
         "/apis/telemetry.istio.io/v1" => &["telemetries"],
         _ => return None,
     };
