@@ -368,7 +368,7 @@ fn forward(forward: &Forward) -> Value {
     if !forward.mirrors.is_empty() {
         value["mirrors"] = json!(forward.mirrors);
     }
-    if forward.clusters.len() > 1 && forward.clusters.iter().any(WeightedCluster::changes_messages) {
+    if forward.clusters.iter().any(WeightedCluster::changes_messages) {
         let each = forward.clusters.iter().map(|to| {
             let mut own = Map::new();
             if let Some(host) = &to.host_rewrite {

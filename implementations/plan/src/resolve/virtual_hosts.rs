@@ -189,7 +189,7 @@ fn domains_of(service: &Service, namespace: &str) -> (Vec<String>, Vec<String>) 
         let below: Vec<String> = domains.iter().map(|d| format!("*.{d}")).collect();
         domains.extend(below);
     }
-    if service.address != NO_ADDRESS && !service.address.contains('/') {
+    if service.address != NO_ADDRESS {
         domains.push(service.address.clone());
     }
     (domains, alternatives)
