@@ -180,7 +180,11 @@ fn explain_another(suite: Suite, id: &str, refusal: Refusal) -> Result<u8, Refus
 }
 
 fn explain_scenario(s: &Catalogue) -> String {
-    let mut text = format!("{}\n{}\n\ndocument: {}\n          {}\n\n", s.id, s.title, s.document, s.url);
+    let mut text = format!("{}\n{}\n\n", s.id, s.title);
+    if !s.proves.is_empty() {
+        let _infallible = writeln!(text, "{}\n", textwrap(&s.proves));
+    }
+    let _infallible = writeln!(text, "document: {}\n          {}\n", s.document, s.url);
     for c in &s.configurations {
         let _infallible = writeln!(text, "configuration {}: {}", c.id, c.title);
     }
@@ -188,6 +192,22 @@ fn explain_scenario(s: &Catalogue) -> String {
         let _infallible = writeln!(text, "\n{} {}\n  {}", c.level, s.check_id(c), c.requirement);
     }
     text
+}
+
+/// The paragraph in lines of at most 100 characters.
+fn textwrap(paragraph: &str) -> String {
+    const MOST: usize = 100;
+    let mut lines = vec![String::new()];
+    for word in paragraph.split_whitespace() {
+        let last = lines.len() - 1;
+        if lines[last].chars().count() + 1 + word.chars().count() > MOST {
+            lines.push(word.to_owned());
+        } else {
+            let gap = if lines[last].is_empty() { "" } else { " " };
+            lines[last].extend([gap, word]);
+        }
+    }
+    lines.join("\n")
 }
 
 fn explain_check(program: &str, s: &Catalogue, c: &Check) -> Result<String, Refusal> {

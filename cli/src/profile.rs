@@ -219,7 +219,11 @@ mod tests {
                 "unknown key \"min-check\" in the profile \"default\"; did you mean min-checks",
             ),
             ("[profiles.ci]\n", vec![], "unknown key \"profiles\"; did you mean profile?"),
-            ("[profile.ci]\n", vec!["--profile", "cj"], "FILE has no profile \"cj\"; did you mean ci?"),
+            (
+                "[profile.strict]\n",
+                vec!["--profile", "strickt"],
+                "FILE has no profile \"strickt\"; did you mean strict?",
+            ),
             ("[profile.default]\nquiet = 'yes'", vec![], "\"quiet\" is a switch"),
             ("[profile.default]\njobs = true", vec![], "\"jobs\" needs a value"),
             ("[profile.default]\nconfig = 'x'", vec![], "unknown key \"config\""),

@@ -236,7 +236,7 @@ fn a_run_writes_the_report_that_the_documentation_describes() {
     assert_eq!(scenario["id"], "sidecar-origination");
     for check in scenario["checks"].as_array().unwrap() {
         assert!(check["id"].as_str().unwrap().starts_with("sidecar-origination/"), "{check}");
-        assert_eq!(check["level"], "MUST");
+        assert!(check["level"] == "MUST" || check["level"] == "MAY", "{check}");
         assert_eq!(check["verdict"], "passed");
         assert!(!check["reason"].as_str().unwrap().is_empty());
     }

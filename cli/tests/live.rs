@@ -81,6 +81,7 @@ async fn stand_ins(hosts: Hosts) -> RealHosts {
                 http: HttpVersions::Both,
                 by_name: Vec::new(),
             }),
+            ipv6: false,
             tcp: Vec::new(),
             pages: vec![Page { path: path.to_owned(), content_type, body: body.to_owned() }],
             keep_alive: true,

@@ -76,7 +76,7 @@ fn a_resource_that_istio_rejects_is_the_answer_and_an_exit_code() {
 
 /// What the documents print and today's API server or istiod refuses; and the version that they print, which is still served.
 #[test]
-fn what_the_documents_print_is_told_apart_from_what_istio_takes_today() {
+fn the_spelling_of_the_documents_differs_from_what_istio_accepts_today() {
     let old = ORIGINATES.replace("networking.istio.io/v1\n", "networking.istio.io/v1alpha3\n");
     let (out, _) = planned(&old, &[], 0);
     assert!(out.contains("accepted: true\n") && out.contains(CLUSTER), "{out}");

@@ -17,6 +17,8 @@ pub struct Catalogue {
     pub id: String,
     /// One line.
     pub title: String,
+    /// A paragraph for readers who do not know the document: what is proved when every check passes. May be empty.
+    pub proves: String,
     /// The document's title.
     pub document: String,
     /// Where the document is published.
@@ -99,6 +101,7 @@ impl Catalogue {
         let id = id.into();
         Self {
             title: id.clone(),
+            proves: String::new(),
             id,
             document: String::new(),
             url: String::new(),

@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::digest::binary_sample;
-use crate::token::{token_of, user_agent};
+use crate::token::{PRODUCT, token_of, user_agent};
 
 /// The most bytes of a stream in one direction.
 pub const MAX_STREAM: usize = 8 * 1024 * 1024;
@@ -112,6 +112,24 @@ impl TcpProtocol {
         match self {
             Self::MySql => mysql("").first().and_then(Turn::of_server).cloned(),
             Self::Postgres | Self::Redis | Self::Mongo | Self::Stream => None,
+        }
+    }
+
+    /// Whether what has arrived can be the beginning of this protocol. A server closes the connection where it cannot.
+    #[must_use]
+    pub fn may_begin(self, opening: &[u8]) -> bool {
+        let at = |place: usize, wanted: &[u8]| {
+            let seen = opening.get(place..).unwrap_or_default();
+            seen.iter().zip(wanted).all(|(seen, wanted)| seen == wanted)
+        };
+        match self {
+            // A length below 65536, and then the version.
+            Self::Postgres => at(0, &[0, 0]) && at(4, &[0, 3, 0, 0]),
+            Self::Redis => at(0, b"*"),
+            // The client's first packet is the second one of the exchange.
+            Self::MySql => at(3, &[1]),
+            Self::Mongo => at(12, &2013_u32.to_le_bytes()),
+            Self::Stream => at(0, PRODUCT.as_bytes()),
         }
     }
 
@@ -280,6 +298,10 @@ mod tests {
             let ends =
                 opening.windows(TOKEN.len()).position(|w| w == TOKEN.as_bytes()).unwrap() + TOKEN.len();
             assert_eq!(protocol.recognise(&opening[..ends]), None, "{conversation:?}");
+            for (other, _) in all().into_iter().filter(|(other, _)| *other != protocol) {
+                assert!(!other.may_begin(opening), "{conversation:?} as {other:?}");
+            }
+            assert!((0..opening.len()).all(|end| protocol.may_begin(&opening[..end])), "{conversation:?}");
         }
     }
 

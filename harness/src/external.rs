@@ -14,6 +14,8 @@ pub struct ExternalSpec {
     pub plain: PlainPort,
     /// Whether it serves HTTPS on port 443, and how.
     pub tls: Option<TlsPort>,
+    /// Whether it listens on IPv6, and on IPv6 alone. Only the embedded server does.
+    pub ipv6: bool,
     /// Further ports, which do not speak HTTP. Only the embedded server has them.
     pub tcp: Vec<TcpPort>,
     /// The answers by path, on the TLS port (and on the plain port if it serves content). Other paths get 404.

@@ -44,6 +44,7 @@ impl ExternalServer {
             aliases: Vec::new(),
             plain: PlainPort::Closed,
             tls: None,
+            ipv6: false,
             tcp: Vec::new(),
             pages: Vec::new(),
             keep_alive: true,
@@ -158,6 +159,12 @@ impl ExternalServer {
             tls.refusal = Refusal::Alert;
         }
         self.spec.tcp.push(TcpPort { number, protocol, tls });
+        self.embedded()
+    }
+
+    /// Listens on IPv6, and on IPv6 alone. It is the suite's own server then.
+    pub fn on_ipv6(mut self) -> Self {
+        self.spec.ipv6 = true;
         self.embedded()
     }
 

@@ -15,6 +15,7 @@ pub mod external_server;
 pub mod feature;
 pub mod fixtures;
 pub mod forecast;
+pub mod grpc;
 pub mod holding;
 pub mod ledger;
 pub mod lines;

@@ -343,6 +343,7 @@ fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
         id: catalogue.id.clone(),
         configuration: selected.configuration.to_owned(),
         title: catalogue.title.clone(),
+        proves: Some(catalogue.proves.clone()).filter(|text| !text.is_empty()),
         document: Document { title: catalogue.document.clone(), url: catalogue.url.clone() },
         checks: finished.checks,
         external_services: finished.externals,

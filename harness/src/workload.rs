@@ -5,6 +5,7 @@ pub use http::Method;
 
 use crate::conversation::Conversation;
 use crate::external::PrivateKeyPem;
+use crate::grpc::Call;
 
 /// The maximum number of requests per exchange if redirects are followed.
 pub const MAX_HOPS: usize = 10;
@@ -86,6 +87,8 @@ pub struct RequestSpec {
     /// A WebSocket handshake (RFC 6455, section 4.1; HTTP/1.1) that is followed by these text messages. Each is sent when the
     /// one before was answered ([`answers_to`]).
     pub websocket: Option<Vec<String>>,
+    /// The messages of a gRPC call in place of a body, over HTTP/2.
+    pub grpc: Option<Call>,
     /// What is said over TCP, for a URL `tcp://HOST:PORT` or, inside TLS of the client's own, `tls://HOST:PORT`. Nothing but the
     /// URL, the token and what concerns TLS counts then.
     pub conversation: Option<Conversation>,
@@ -121,6 +124,7 @@ impl RequestSpec {
             delivery: Delivery::default(),
             trailers: Vec::new(),
             websocket: None,
+            grpc: None,
             conversation: None,
             segment: None,
             times: 1,

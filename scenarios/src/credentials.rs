@@ -82,7 +82,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
             .provided("the same request with the Secret in the proxy's namespace", with_secret),
     )?;
 
-    use_of::the_certificate(mesh, &appeared, &first).await?;
+    use_of::the_certificate(mesh, &ca, &appeared, &first).await?;
     use_of::other_secrets(mesh, &ca, &first, &appeared).await?;
     if placement == Placement::Sidecar {
         use_of::a_rule_without_a_selector(mesh, &appeared).await?;

@@ -85,7 +85,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         "credential-active",
         credentials
             .active("kubernetes://client-credential", Some(client.serial()))
-            .and(credentials.active("kubernetes://client-credential-cacert", None)),
+            .and(credentials.active("kubernetes://client-credential-cacert", Some(&ca.facts().serial))),
     )?;
     let welcome = sleep.get(URL).await?;
     mesh.check("welcome-page", welcome.ok().body_contains(WELCOME))?;

@@ -16,6 +16,7 @@ mod path_validation;
 mod placement;
 mod policy_isolation;
 mod presented;
+mod service_entries;
 mod sidecar_origination;
 mod sites;
 mod tcp_origination;
@@ -64,7 +65,8 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
         read_placed("certificate-chains", &common, certificate_chains::story)?,
         with_paths(&common, &Paths::Covering)?,
         read_placed("traffic-fidelity", &common, traffic_fidelity::story)?,
-        tcp_origination(&common)?,
+        with_topologies("service-entries", &common, service_entries::topology, service_entries::story)?,
+        with_topologies("tcp-origination", &common, tcp_origination::topology, tcp_origination::story)?,
         read_placed("generated-traffic", &common, generated_traffic::story)?,
     ])
 }
@@ -100,11 +102,18 @@ where
     Ok(scenario)
 }
 
-/// Its sidecar and its gateway have ports of databases.
-fn tcp_origination(common: &CommonChecks) -> Result<Scenario, CatalogueError> {
-    let everything = tcp_origination::topology("egress-gateway");
-    let scenario = read("tcp-origination", common, everything, tcp_origination::story)?;
-    Ok(scenario.topology_in("sidecar", tcp_origination::topology("sidecar")))
+/// A scenario at a sidecar and at egress gateways, each with a topology of its own.
+fn with_topologies<S>(
+    folder: &str,
+    common: &CommonChecks,
+    topology: fn(&str) -> Topology,
+    story: S,
+) -> Result<Scenario, CatalogueError>
+where
+    S: for<'a> StoryFn<'a> + Send + Sync + 'static,
+{
+    let scenario = read(folder, common, topology("egress-gateway"), story)?;
+    Ok(scenario.topology_in("sidecar", topology("sidecar")))
 }
 
 /// These scenarios, with these paths in `path-validation`.

@@ -1,9 +1,10 @@
 //! Istio, "TLS Origination for Egress Traffic": origination changes the transport, and not what the application sends or the
 //! server answers. HTTP's own documents (RFC 9110, 9112, 9113, 6455) say what a proxy must preserve.
 
+mod calls;
 mod repeats;
 
-use meshproof_harness::claim::{Claim, Claims, Reply};
+use meshproof_harness::claim::{Claims, Reply};
 use meshproof_harness::digest::{sample, sha256};
 use meshproof_harness::external::HttpVersions;
 use meshproof_harness::external_server::ExternalServer;
@@ -51,7 +52,6 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let placement = Placement::of(mesh);
     let client = || placement.client(mesh);
     let Manifests { ways, originate, http2: for_http2 } = manifests(placement);
-
     mesh.step("Before you begin");
     let api = mesh.deploy_external(server(mesh, API)?.serving_in_clear()).await?;
     let http1 = server(mesh, "http1.example.com")?.http_versions(HttpVersions::Http1);
@@ -136,14 +136,15 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     repeats::story(mesh, &client(), &api).await?;
 
     mesh.step("Settings for HTTP/2 servers");
-    let http2 = server(mesh, "http2.example.com")?.http_versions(HttpVersions::Http2);
-    let http2 = mesh.deploy_external(http2).await?;
+    let http2 = server(mesh, "http2.example.com")?;
+    let http2 = mesh.deploy_external(http2.http_versions(HttpVersions::Http2)).await?;
     mesh.apply(for_http2).await?;
     let reply = client().get("http://http2.example.com/bytes/1000").await?;
-    let received = http2.received(&reply).version("HTTP/2").alpn(Some("h2"));
-    mesh.check("http2-origin", answered(&reply).and(received))?;
+    let spoken = http2.received(&reply).version("HTTP/2").alpn(Some("h2"));
+    mesh.check("http2-origin", answered(&reply).and(spoken))?;
     let trailers = client().http2().get("http://http2.example.com/trailers/1000").await?;
-    let sum = sha256(&sample(1000));
-    let sent: Claim = answered(&trailers).version("HTTP/2").trailer("x-body-sha256", &sum).into();
-    mesh.check("response-trailers", sent.and(http2.received(&trailers)))
+    let sent = answered(&trailers).version("HTTP/2").trailer("x-body-sha256", &sha256(&sample(1000)));
+    mesh.check("response-trailers", sent.and(http2.received(&trailers)))?;
+    calls::story(mesh, &client(), &http2).await?;
+    calls::versions(mesh, &client(), server(mesh, "either.example.com")?).await
 }

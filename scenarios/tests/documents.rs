@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod pages;
+
 use std::collections::BTreeSet;
 
 use meshproof_scenarios::ALL;

@@ -46,6 +46,8 @@ pub enum CatalogueError {
 struct File {
     id: String,
     title: String,
+    #[serde(default)]
+    proves: String,
     document: String,
     url: String,
     #[serde(default)]
@@ -143,6 +145,7 @@ impl Catalogue {
         }
         Ok(Self {
             id: read.id,
+            proves: read.proves,
             title: read.title,
             document: read.document,
             url: read.url,

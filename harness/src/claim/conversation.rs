@@ -1,12 +1,45 @@
-//! Claims about the access log of a connection that is not HTTP.
+//! Claims about conversations over TCP, about gRPC calls, and about the access log of a connection that is not HTTP.
 
-use meshproof_model::{AccessLog, Evidence, EvidenceId, Fact, Field, LogFields, Side, ValueKind};
+use meshproof_model::{
+    AccessLog, Evidence, EvidenceId, Fact, Field, HopResult, LogFields, Response, Side, TCP, ValueKind,
+};
 
 use super::deviation::{self, Odd, What};
 use super::external::requests;
 use super::words::{Server, counted, listed};
 use super::{Claim, Finding, Reply, View};
+use crate::grpc;
 use crate::store::bounded;
+
+impl Reply {
+    /// The last response has status 200, or the conversation was held to its end.
+    pub(super) fn succeeds(&self) -> Claim {
+        let over_tcp = self.exchange.hops.last().is_some_and(|hop| hop.method == TCP);
+        if over_tcp { self.conversed() } else { self.ends_with(200) }
+    }
+
+    /// The client cancelled its gRPC call, after this many messages had been answered.
+    pub fn cancelled_after(&self, answered: usize) -> Claim {
+        let expected = format!("a call that the client cancelled after {answered} messages");
+        let cancelled = match self.exchange.hops.last().map(|hop| &hop.result) {
+            Some(HopResult::Error(e)) => e.message == grpc::cancelled_after(answered),
+            Some(HopResult::Response(_)) | None => false,
+        };
+        let what = What::of(Field::Response).being(ValueKind::Success);
+        self.fixed(what, expected, cancelled.then_some(()).ok_or_else(|| self.came()))
+    }
+
+    /// The client held its conversation over TCP: it heard every byte that the server has to say, and the end of each direction
+    /// in its turn.
+    pub fn conversed(&self) -> Claim {
+        let held = self.exchange.last_response().is_some_and(Response::is_conversation);
+        self.fixed(
+            What::of(Field::Response).being(ValueKind::Success),
+            "the whole conversation, to its end".to_owned(),
+            held.then_some(()).ok_or_else(|| self.came()),
+        )
+    }
+}
 
 /// What a proxy logged for a conversation with a server: one line. The line has no token; the address of the proxy's own end of
 /// the connection, at which the server saw it, ties the two together.

@@ -5,8 +5,9 @@ use meshproof_model::{Evidence, EvidenceId, Field, ServerRequest, Side, ValueKin
 use super::deviation::{self, Odd, What};
 use super::matcher::{About, Matcher, Pieces, Subject};
 use super::words::{self, Server, unlike};
-use super::{Claim, Count, Reply, View};
+use super::{Claim, Count, Finding, Reply, View};
 use crate::certificates::Issued;
+use crate::grpc;
 
 /// The evidence that a server recorded.
 pub(super) fn at<'a>(host: &str, evidence: &'a [Evidence]) -> impl Iterator<Item = &'a Evidence> {
@@ -24,6 +25,40 @@ pub(super) fn requests<'a>(
         .filter(|e| e.token.as_deref() == Some(token))
         .filter_map(|e| Some((&e.id, e.fact.as_request()?)))
         .collect()
+}
+
+/// The server received at least one of these requests, and those that it received over TLS with this server name.
+pub(crate) fn received_some(server: &Server, replies: &[Reply], server_name: &str) -> Claim {
+    let (server, replies, name) = (server.clone(), replies.to_vec(), server_name.to_owned());
+    let host = server.host.clone();
+    Claim::on_the_side_of(&host, move |view| {
+        let expected = format!(
+            "at least one of {} requests at {server}, over TLS with server name {name}",
+            replies.len()
+        );
+        let tokens = replies.iter().map(|reply| reply.token.as_str());
+        let found: Vec<_> = tokens.flat_map(|token| requests(&server.host, token, view)).collect();
+        let ids: Vec<EvidenceId> = found.iter().map(|(id, _)| (*id).clone()).collect();
+        let named =
+            |r: &ServerRequest| r.tls.as_ref().is_some_and(|tls| tls.server_name.as_ref() == Some(&name));
+        let odd = found.iter().find(|(_, r)| !r.over_tls || !named(r));
+        let hop = (deviation::some_proxy(), deviation::server(&server));
+        let broken = |what: What, odd: Odd| {
+            let deviation = what.deviates(&hop, &expected, &odd);
+            let finding = Finding::broken(expected.clone(), odd.words, ids.clone()).by([deviation]);
+            replies.first().map_or(finding.clone(), |first| finding.about(&first.id))
+        };
+        match (found.len(), odd) {
+            (0, _) => {
+                broken(What::of(Field::Request), Odd::absent(format!("{server} received none of them")))
+            }
+            (_, Some((_, r))) => {
+                let seen = format!("{server} received {}", words::request(view, r));
+                broken(What::of(Field::ServerName), Odd::from(seen))
+            }
+            (number, None) => Finding::holds(&expected, format!("{server} received {number} of them"), ids),
+        }
+    })
 }
 
 /// What a server received of one request: the requests that carry its token.
@@ -155,6 +190,29 @@ impl Sighting {
                     let words = format!("{} headers {name}: {}", several.len(), words::listed(shown));
                     Err(Odd::being(ValueKind::Several, words))
                 }
+            }
+        })
+    }
+
+    /// The messages that the server received, in this order.
+    pub fn messages(self, wanted: &[String]) -> Self {
+        let wanted = wanted.to_vec();
+        let expected = format!("the messages {}", wanted.join(", "));
+        self.demand(About::Piece, What::of(Field::Message), expected, move |r| {
+            let shown = || Odd::from(format!("the messages {}", r.messages.join(", ")));
+            if r.messages == wanted { Ok(()) } else { Err(shown()) }
+        })
+    }
+
+    /// The outcome of a gRPC call as the server has it.
+    pub fn outcome(self, status: &'static str) -> Self {
+        let expected = format!("{} {status} at the server", grpc::STATUS);
+        self.demand(About::Piece, What::of(Field::Trailer).named(grpc::STATUS), expected, move |r| {
+            let trailers = r.answer.iter().flat_map(|answer| &answer.trailers);
+            match trailers.into_iter().find(|h| h.name == grpc::STATUS) {
+                Some(seen) if seen.value == status => Ok(()),
+                Some(seen) => Err(Odd::from(format!("{} {} at the server", grpc::STATUS, seen.value))),
+                None => Err(Odd::absent("a call that goes on at the server")),
             }
         })
     }

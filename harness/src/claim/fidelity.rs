@@ -109,6 +109,13 @@ impl OnlyResponse {
         })
     }
 
+    /// These messages came back, in this order.
+    pub fn messages(self, wanted: &[&str]) -> Self {
+        self.with(Field::Message, format!("the messages {}", wanted.join(", ")), |r| {
+            holds(r.messages == wanted, || format!("the messages {}", listed(r.messages.clone())))
+        })
+    }
+
     /// Exactly one WebSocket message came back: this one.
     pub fn message(self, text: &str) -> Self {
         self.with(Field::Message, format!("exactly one message: {text:?}"), |r| {

@@ -2,7 +2,7 @@
 
 use meshproof_model::{
     Deviation, Difference, EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, Field, Hop,
-    HopResult, Response, Side, TCP, ValueKind,
+    HopResult, Response, Side, ValueKind,
 };
 
 use super::deviation::{self, Odd, What};
@@ -157,23 +157,6 @@ impl Reply {
     /// The request failed, and the control succeeded. `control_is` names the control and the one thing that differs in it.
     pub fn unlike(&self, control_is: &str, control: &Self) -> Claim {
         self.fails().provided(control_is, control.succeeds())
-    }
-
-    /// The last response has status 200, or the conversation was held to its end.
-    fn succeeds(&self) -> Claim {
-        let over_tcp = self.exchange.hops.last().is_some_and(|hop| hop.method == TCP);
-        if over_tcp { self.conversed() } else { self.ends_with(200) }
-    }
-
-    /// The client held its conversation over TCP: it heard every byte that the server has to say, and the end of each direction
-    /// in its turn.
-    pub fn conversed(&self) -> Claim {
-        let held = self.exchange.last_response().is_some_and(Response::is_conversation);
-        self.fixed(
-            What::of(Field::Response).being(ValueKind::Success),
-            "the whole conversation, to its end".to_owned(),
-            held.then_some(()).ok_or_else(|| self.came()),
-        )
     }
 
     /// The request failed: an error, or a status of 400 or above. It proves something only together with a control.

@@ -17,6 +17,7 @@ use super::{Mesh, Origin, Stop, micros};
 use crate::claim::{Load, Reply};
 use crate::conversation::Conversation;
 use crate::digest::sample;
+use crate::grpc::{self, Call};
 use crate::holding::{self, HELD_BODY};
 use crate::target::{EndedExchange, Probe};
 use crate::timeouts::Timeout;
@@ -93,6 +94,16 @@ impl Client<'_> {
     /// Sends a WebSocket handshake, and then this message.
     pub fn web_socket(mut self, message: &str) -> Self {
         self.request.websocket = Some(vec![message.to_owned()]);
+        self
+    }
+
+    /// Makes a gRPC call with these messages, over HTTP/2.
+    pub fn calling(mut self, call: Call) -> Self {
+        self.request.method = Method::POST;
+        self.request.http = HttpChoice::Http2;
+        self.request.headers.push(("content-type".to_owned(), grpc::CONTENT_TYPE.to_owned()));
+        self.request.headers.push(("te".to_owned(), "trailers".to_owned()));
+        self.request.grpc = Some(call);
         self
     }
 

@@ -5,7 +5,7 @@ use meshproof_model::{Fact, Side};
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{
     Claim, Claims, ConnectionLine, ConversationLine, Credentials, Logged, Reply, Server, ServerCertificate,
-    Sighting, Window, complete, connections_of, opened_by, recorded, request_ids_recorded,
+    Sighting, Window, complete, connections_of, opened_by, received_some, recorded, request_ids_recorded,
 };
 use crate::feature::Feature;
 use crate::target::Probe;
@@ -27,6 +27,11 @@ impl<'a> External<'a> {
     /// What it received of a request on one of its ports.
     pub fn saw_on(&self, port: u16, reply: &Reply) -> Sighting {
         Sighting::new(&self.server, Some(port), reply)
+    }
+
+    /// It received at least one of these requests, and those that it received over TLS with this server name.
+    pub fn received_some(&self, replies: &[Reply], server_name: &str) -> Claim {
+        received_some(&self.server, replies, server_name)
     }
 
     /// Exactly one request with the reply's token arrived, over TLS.

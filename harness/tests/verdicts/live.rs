@@ -157,6 +157,7 @@ async fn asked(mesh: &Mesh) -> Result<(External<'_>, Reply), Stop> {
         host: HOST.to_owned(),
         plain: PlainPort::Serve,
         tls: None,
+        ipv6: false,
         tcp: Vec::new(),
         pages: Vec::new(),
         keep_alive: true,

@@ -1,12 +1,13 @@
 //! One scenario's mesh on this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::apps::{self, LookupApplication};
 use crate::external::{RunningService, find_nginx, start_embedded, start_nginx, start_nginx_container};
+use crate::ports;
 use crate::real_hosts::RealHosts;
 use crate::workload::{Route, WorkloadClient};
 use async_trait::async_trait;
@@ -313,6 +314,11 @@ impl LocalInstance {
         spec: ExternalSpec,
         documented: Documented,
     ) -> Result<Box<dyn RunningService>, TargetError> {
+        if spec.ipv6 && !ports::is_free(SocketAddr::from((Ipv6Addr::LOCALHOST, 0))) {
+            return Err(TargetError::Unable(
+                "IPv6, which this machine does not have: ::1 cannot be bound".to_owned(),
+            ));
+        }
         let Servers { nginx, image, real_hosts } = &self.servers;
         let kind = match (self.seat.external, documented) {
             (_, Documented::Embedded) | (ExternalChoice::Auto, Documented::Site) => ExternalChoice::Embedded,

@@ -153,6 +153,7 @@ mod tests {
                 host: host.to_owned(),
                 plain: PlainPort::Serve,
                 tls: None,
+                ipv6: false,
                 tcp: Vec::new(),
                 pages: Vec::new(),
                 keep_alive: true,

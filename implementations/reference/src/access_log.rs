@@ -29,6 +29,11 @@ impl LogRecord {
         }
     }
 
+    /// The proxy whose line it is.
+    pub(crate) fn proxy(&self) -> &ProxyHandle {
+        &self.proxy
+    }
+
     /// Writes the line; only the first call does.
     pub(crate) fn write(&mut self) {
         if std::mem::replace(&mut self.written, true) {

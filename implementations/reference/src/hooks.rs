@@ -209,6 +209,9 @@ pub(crate) trait ProxyHooks: Send + Sync {
         None
     }
 
+    /// A response whose client is gone. Dropping it resets its stream.
+    fn abandoned(&self, _body: Incoming) {}
+
     /// Ends a connection that changed its protocol when the returned future does; `counts` are the bytes that passed.
     fn upgraded(&self, _counts: Arc<Counts>) -> Option<BoxFuture<'static, ()>> {
         None

@@ -132,7 +132,17 @@ impl TlsOriginator {
             AlpnChoice::Http1 => all().filter(|a| !is_http2_alpn(a)).collect(),
             AlpnChoice::Http2 => all().filter(|a| is_http2_alpn(a)).collect(),
         };
-        if some.is_empty() { all().collect() } else { some }
+        let fallback: &[u8] = match choice {
+            AlpnChoice::Http2 => b"h2",
+            AlpnChoice::All | AlpnChoice::Http1 => b"http/1.1",
+        };
+        // Where the cluster names none, a pool of connections offers its own version
+        // (Envoy, source/common/http/conn_pool_base.cc, `wrapTransportSocketOptions`).
+        match (some.is_empty(), self.alpn.is_empty()) {
+            (false, _) => some,
+            (true, false) => all().collect(),
+            (true, true) => vec![fallback.to_vec()],
+        }
     }
 }
 

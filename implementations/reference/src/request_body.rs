@@ -17,6 +17,7 @@ pub(crate) struct RequestBody {
     inner: Option<Incoming>,
     progress: Arc<RequestProgress>,
     trailers: Option<fn(&mut HeaderMap)>,
+    hides_breaks: bool,
 }
 
 /// How much of a request's body has passed.
@@ -39,18 +40,23 @@ impl RequestBody {
     pub(crate) fn new(inner: Incoming, progress: Arc<RequestProgress>) -> Self {
         if inner.is_end_stream() {
             progress.ended.store(true, Ordering::Release);
-            return Self { inner: None, progress, trailers: None };
+            return Self { inner: None, progress, trailers: None, hides_breaks: false };
         }
-        Self { inner: Some(inner), progress, trailers: None }
+        Self { inner: Some(inner), progress, trailers: None, hides_breaks: false }
     }
 
     fn empty() -> Self {
-        Self { inner: None, progress: Arc::default(), trailers: None }
+        Self { inner: None, progress: Arc::default(), trailers: None, hides_breaks: false }
     }
 
     /// The same body with other trailers.
     pub(crate) fn with_trailers(self, change: fn(&mut HeaderMap)) -> Self {
         Self { trailers: Some(change), ..self }
+    }
+
+    /// The same body, which ends regularly where its client breaks off.
+    pub(crate) fn without_breaks(self) -> Self {
+        Self { hides_breaks: true, ..self }
     }
 
     /// No body in place of this one, which counts as read to its end.
@@ -95,6 +101,10 @@ impl Body for RequestBody {
                 if at_end || frame.is_trailers() {
                     self.progress.ended.store(true, Ordering::Release);
                 }
+            }
+            Some(Err(_)) if self.hides_breaks => {
+                self.progress.ended.store(true, Ordering::Release);
+                return Poll::Ready(None);
             }
             Some(Err(_)) => self.progress.broken.store(true, Ordering::Release),
             None => self.progress.ended.store(true, Ordering::Release),

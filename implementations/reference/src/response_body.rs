@@ -220,7 +220,13 @@ impl Body for ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         if let Some(end) = self.end.take() {
+            let hooks = Arc::clone(&end.record.proxy().hooks);
             end.cut_short("DC", "downstream_remote_disconnect");
+            if let BodySource::Upstream(body) =
+                std::mem::replace(&mut self.source, BodySource::Text(Full::default()))
+            {
+                hooks.abandoned(body.inner);
+            }
         }
     }
 }

@@ -163,6 +163,9 @@ pub struct ScenarioResult {
     pub configuration: String,
     /// The subject of the scenario in one line.
     pub title: String,
+    /// A paragraph: what is proved when every check passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proves: Option<String>,
     /// Where the scenario comes from.
     pub document: Document,
     /// The checks, in the scenario's order.

@@ -42,6 +42,11 @@ pub(crate) fn headline(fact: &Fact) -> String {
         Fact::Exchange(exchange) => exchange_headline(exchange),
         Fact::AccessLog(log) => log_headline(log),
         Fact::Connection(connection) => connection_headline(connection),
+        Fact::Request(request) if request.is_conversation() => format!(
+            "held a conversation on port {} {}",
+            request.port,
+            if request.over_tls { "over TLS" } else { "in plain text" }
+        ),
         Fact::Request(request) => format!(
             "received {} {} for {} on port {} {}, responded {}",
             request.method,
@@ -92,6 +97,9 @@ fn exchange_headline(exchange: &Exchange) -> String {
 /// The outcome of one request: `301 redirect to https://...`, `no response (timeout)`.
 pub(crate) fn result(result: &HopResult) -> String {
     match result {
+        HopResult::Response(response) if response.is_conversation() => {
+            format!("whole conversation, {} received", bytes(response.body_bytes))
+        }
         HopResult::Response(response) => match response.header("location") {
             Some(location) if (300..400).contains(&response.status) => {
                 format!("{} redirect to {location}", response.status)
@@ -127,7 +135,11 @@ pub(crate) fn hop_rows(hop: &Hop) -> Vec<LabelledText> {
     }
     match &hop.result {
         HopResult::Response(response) => {
-            let mut head = format!("{} {}\n", response.version, response.status);
+            let mut head = if response.is_conversation() {
+                format!("{}\n", result(&hop.result))
+            } else {
+                format!("{} {}\n", response.version, response.status)
+            };
             for header in &response.headers {
                 head.push_str(&format!("{}: {}\n", header.name, header.value));
             }

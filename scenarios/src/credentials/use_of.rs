@@ -9,7 +9,12 @@ use super::{HOST, URL};
 use crate::placement::Placement;
 
 /// `appeared` was sent with this client certificate.
-pub(super) async fn the_certificate(mesh: &Mesh, appeared: &Reply, client: &Issued) -> Result<(), Stop> {
+pub(super) async fn the_certificate(
+    mesh: &Mesh,
+    ca: &Authority,
+    appeared: &Reply,
+    client: &Issued,
+) -> Result<(), Stop> {
     let (proxy, nginx) = (Placement::of(mesh).proxy(mesh), mesh.external(HOST));
     let anonymous = nginx.probe(None).get(&format!("https://{HOST}/")).await?;
     mesh.check(
@@ -25,7 +30,7 @@ pub(super) async fn the_certificate(mesh: &Mesh, appeared: &Reply, client: &Issu
         "credential-active",
         credentials
             .active("kubernetes://client-credential", Some(client.serial()))
-            .and(credentials.active("kubernetes://client-credential-cacert", None)),
+            .and(credentials.active("kubernetes://client-credential-cacert", Some(&ca.facts().serial))),
     )?;
     let shown =
         appeared.ok().body_contains("Welcome to nginx!").and(nginx.received(appeared).server_name(HOST));

@@ -35,9 +35,12 @@ impl Asked<'_> {
         self.replies.iter().max_by_key(|(_, reply)| reply.took()).map(|(host, reply)| (host.as_str(), reply))
     }
 
-    /// The host whose answer took the least time.
-    pub(crate) fn fastest(&self) -> Option<&str> {
-        self.replies.iter().min_by_key(|(_, reply)| reply.took()).map(|(host, _)| host.as_str())
+    /// Of the hosts whose requests ended as that of `host`, the one whose answer took the least time.
+    pub(crate) fn fastest_like(&self, host: &str) -> Option<&str> {
+        let succeeded = |reply: &Reply| reply.exchange.last_response().is_some_and(|r| r.status < 400);
+        let like = succeeded(self.reply(host)?);
+        let same = self.replies.iter().filter(|(_, reply)| succeeded(reply) == like);
+        same.min_by_key(|(_, reply)| reply.took()).map(|(host, _)| host.as_str())
     }
 
     /// The hosts whose answers took longer than this.

@@ -1,4 +1,4 @@
-//! What becomes of port 443 once it is declared as HTTP: the document says that clients only send plain HTTP there.
+//! Port 443 once it is declared as HTTP: the document says that clients only send plain HTTP there.
 
 use meshproof_harness::certificates::Issued;
 use meshproof_harness::claim::{Claim, Claims, Reply};

@@ -79,6 +79,7 @@ impl CheckBench {
             host: HOST.to_owned(),
             plain: PlainPort::Serve,
             tls: None,
+            ipv6: false,
             tcp: Vec::new(),
             pages: vec![Page {
                 path: PATH.to_owned(),

@@ -17,7 +17,7 @@ use crate::message::{Apply, Decision, FromAdapter, ToAdapter};
 use crate::session::AdapterSession;
 
 /// The status with which the proxy itself answers: no server of this check sends it.
-const OWN_STATUS: u16 = 418;
+const OWN_STATUS: u16 = 409;
 
 /// The outcome of each tested point.
 pub(super) async fn ask_all(

@@ -10,6 +10,11 @@ use meshproof_scenarios::ALL;
 use crate::runs::run;
 use crate::support::{hostile, installed};
 
+fn node() -> String {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/node/adapter.js");
+    format!("node '{}'", program.display())
+}
+
 fn command(name: &str) -> String {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../adapters/{name}/adapter.py"));
     format!("python3 '{}'", program.display())
@@ -124,6 +129,36 @@ async fn the_python_example_keeps_the_contract_and_passes_what_it_declares() {
             "sidecar-origination/no-plaintext-leak",
             "sidecar-origination/sidecar-access-log",
             "external-web-service/http-by-application-originated",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn the_template_for_node_keeps_the_contract_and_passes_what_it_declares() {
+    if !installed("node", "--version") {
+        return;
+    }
+    assert_eq!(broken(&node()).await, []);
+    let report = run(&node(), &[], Timeouts::default()).await.unwrap();
+    assert_passes(
+        &report,
+        &[
+            "mesh-mtls",
+            "mutual-origination",
+            "tls-passthrough",
+            "egress-gateway",
+            "ingress-gateway",
+            "http2",
+            "web-socket",
+            "reconfigure-without-restart",
+            "tcp-origination",
+        ],
+        &[],
+        &[
+            "sidecar-origination/single-response",
+            "sidecar-origination/no-plaintext-leak",
+            "tls-verification/wrong-host-refused",
+            "generated-traffic/truncation-visible",
         ],
     );
 }

@@ -161,6 +161,7 @@ async fn the_worked_example_answers_as_the_transcript_says() {
             http: HttpVersions::Both,
             by_name: Vec::new(),
         }),
+        ipv6: false,
         tcp: Vec::new(),
         pages: vec![Page {
             path: "/politics".to_owned(),

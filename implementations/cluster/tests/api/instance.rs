@@ -52,6 +52,7 @@ fn cnn() -> ExternalSpec {
         host: "edition.cnn.com".to_owned(),
         plain: PlainPort::RedirectToHttps,
         tls: None,
+        ipv6: false,
         tcp: Vec::new(),
         pages: Vec::new(),
         keep_alive: true,

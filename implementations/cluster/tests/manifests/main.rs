@@ -138,6 +138,7 @@ fn external(world: &ScenarioManifests) -> Vec<Resource> {
             http: HttpVersions::Both,
             by_name: Vec::new(),
         }),
+        ipv6: false,
         tcp: Vec::new(),
         pages: vec![Page {
             path: "/".to_owned(),

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -162,8 +162,8 @@ impl Accepting {
 
     /// Sends a connection of the suite through the queue of a port. The queue is first in, first out.
     async fn pass_marker(&self, address: SocketAddr) -> io::Result<()> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.bind(SocketAddr::new(address.ip(), 0))?;
         let local = socket.local_addr()?;
         let (reached, wait) = oneshot::channel();
         lock(&self.markers).insert(local, reached);

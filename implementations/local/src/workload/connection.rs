@@ -28,6 +28,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use super::body::{self, Interim, Outgoing};
 use super::failure::sorted;
+use super::grpc;
 use super::segments::Segments;
 use crate::http_facts;
 use crate::tap::{FirstTlsError, Tap, Watch};
@@ -35,6 +36,7 @@ use crate::tls;
 use meshproof_harness::client_hello::ClientHello;
 use meshproof_harness::delivery::Deliveries;
 use meshproof_harness::digest::Sum;
+use meshproof_harness::grpc::Call;
 use meshproof_harness::store::MAX_TEXT;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEAD, answers_to};
 
@@ -66,6 +68,7 @@ pub(super) struct Target {
     pub(super) continue_limit: Duration,
     pub(super) trailers: Vec<(String, String)>,
     pub(super) websocket: Option<Vec<String>>,
+    pub(super) grpc: Option<Call>,
     pub(super) segment: Option<usize>,
     pub(super) times: usize,
     pub(super) http: HttpChoice,
@@ -263,7 +266,10 @@ impl From<ExchangeError> for Unanswered {
 }
 
 impl Sender {
-    async fn send(&mut self, request: Request<Outgoing>) -> hyper::Result<http::Response<Incoming>> {
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> hyper::Result<http::Response<Incoming>> {
         match self {
             Self::Http1(sender) => {
                 sender.ready().await?;
@@ -297,6 +303,9 @@ pub(super) async fn ask_once(
     target: Target,
     http2: bool,
 ) -> Result<Answered, Unanswered> {
+    if let (Some(call), true) = (target.grpc.clone(), http2) {
+        return grpc::call(sender, target, call).await;
+    }
     let interim = Interim::default();
     let messages = target.websocket.clone();
     let arrivals = target.arrivals.clone();
@@ -360,7 +369,11 @@ async fn converse(
     Ok(heard)
 }
 
-fn request(target: Target, http2: bool, interim: &Interim) -> Result<Request<Outgoing>, ExchangeError> {
+pub(super) fn request(
+    target: Target,
+    http2: bool,
+    interim: &Interim,
+) -> Result<Request<Outgoing>, ExchangeError> {
     let unsendable = |e: http::Error| ExchangeError {
         kind: ExchangeErrorKind::Other,
         message: format!("the request cannot be written: {e}"),

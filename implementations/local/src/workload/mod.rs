@@ -8,6 +8,7 @@
 mod body;
 mod connection;
 pub(crate) mod failure;
+mod grpc;
 mod in_line;
 mod raw;
 mod segments;
@@ -31,6 +32,7 @@ use crate::http_facts;
 use http::Method;
 use meshproof_harness::delivery::Deliveries;
 use meshproof_harness::digest::sha256;
+use meshproof_harness::grpc::Call;
 use meshproof_harness::target::EndedExchange;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec, authority_of};
 pub use raw::{RawEnd, RawReply, raw};
@@ -324,6 +326,7 @@ impl WorkloadClient {
             continue_limit: self.continue_limit,
             trailers: request.trailers.clone(),
             websocket: request.websocket.clone(),
+            grpc: request.grpc.clone(),
             segment: request.segment,
             times: request.times,
             http: request.http,
@@ -393,16 +396,23 @@ fn adapt(request: &mut RequestSpec, status: StatusCode) {
 fn hop(request: &RequestSpec, headers: Vec<Header>, result: HopResult) -> Hop {
     let trailer =
         |(name, value): &(String, String)| Header { name: name.to_ascii_lowercase(), value: value.clone() };
+    let body = request.grpc.as_ref().map_or_else(|| request.body.clone(), Call::framed);
     Hop {
         method: request.method.to_string(),
         url: request.url.clone(),
         sent: String::new(),
         sent_bytes: 0,
         headers,
-        body_bytes: Some(request.body.len() as u64),
-        body_sha256: (!request.body.is_empty()).then(|| sha256(&request.body)),
+        body_bytes: Some(body.len() as u64),
+        body_sha256: (!body.is_empty()).then(|| sha256(&body)),
         trailers: request.trailers.iter().map(trailer).collect(),
-        messages: request.websocket.clone().unwrap_or_default(),
+        messages: request
+            .grpc
+            .as_ref()
+            .map(|call| &call.messages)
+            .or(request.websocket.as_ref())
+            .cloned()
+            .unwrap_or_default(),
         tls: None,
         result,
     }

@@ -1,6 +1,7 @@
 //! A conversation over TCP, as a database's client holds one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use meshproof_harness::conversation::{Conversation, Turn};
 use meshproof_harness::digest::Sum;
@@ -21,6 +22,10 @@ use crate::tls;
 
 /// How much of what was heard is shown.
 const MAX_SHOWN: usize = 256;
+
+/// How long the server may say nothing when it has to speak. Generous: on a busy machine, too, nothing takes so long but a proxy
+/// that waits for something.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// All that one side said.
 #[derive(Clone, Default)]
@@ -189,7 +194,8 @@ async fn play(
             Turn::ClientEnds => stream.shutdown().await.map_err(|e| sorted(&e))?,
             Turn::ServerEnds => {
                 let mut more = [0; 64];
-                let read = stream.read(&mut more).await.map_err(|e| sorted(&e))?;
+                let read = tokio::time::timeout(SILENCE, stream.read(&mut more)).await;
+                let read = read.map_err(|_| silent())?.map_err(|e| sorted(&e))?;
                 if read > 0 {
                     return Err(unlike("the server said more than it had to say"));
                 }
@@ -208,7 +214,8 @@ async fn hear(
     let mut left = expected;
     while !left.is_empty() {
         let room = buffer.len().min(left.len());
-        let read = stream.read(&mut buffer[..room]).await.map_err(|e| sorted(&e))?;
+        let read = tokio::time::timeout(SILENCE, stream.read(&mut buffer[..room])).await;
+        let read = read.map_err(|_| silent())?.map_err(|e| sorted(&e))?;
         if read == 0 {
             let message = format!("the connection ended {} bytes before the server had said all", left.len());
             return Err(ExchangeError { kind: ExchangeErrorKind::ConnectionClosed, message });
@@ -221,6 +228,11 @@ async fn hear(
         left = later;
     }
     Ok(())
+}
+
+fn silent() -> ExchangeError {
+    let message = format!("the server said nothing for {SILENCE:?}, where it had to speak or to end");
+    ExchangeError { kind: ExchangeErrorKind::Timeout, message }
 }
 
 fn unlike(what: &str) -> ExchangeError {

@@ -171,6 +171,7 @@ fn spec() -> ExternalSpec {
         host: HOST.to_owned(),
         plain: PlainPort::Serve,
         tls: None,
+        ipv6: false,
         tcp: Vec::new(),
         pages: Vec::new(),
         keep_alive: true,

@@ -63,6 +63,7 @@ async fn bookinfo(reply: &str) -> Bookinfo {
         host: BOOKS.to_owned(),
         plain: PlainPort::Serve,
         tls: Some(open_port(&server)),
+        ipv6: false,
         tcp: Vec::new(),
         pages,
         keep_alive: true,

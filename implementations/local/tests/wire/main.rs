@@ -6,6 +6,7 @@
 mod apps;
 mod certificates;
 mod container;
+mod conversations;
 mod directed;
 mod embedded;
 mod fidelity;

@@ -81,6 +81,7 @@ pub(crate) fn site(plain: PlainPort, tls: Option<TlsPort>) -> ExternalSpec {
         host: HOST.to_owned(),
         plain,
         tls,
+        ipv6: false,
         tcp: Vec::new(),
         pages,
         keep_alive: true,

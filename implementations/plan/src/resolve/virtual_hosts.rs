@@ -190,7 +190,9 @@ fn domains_of(service: &Service, namespace: &str) -> (Vec<String>, Vec<String>) 
         domains.extend(below);
     }
     if service.address != NO_ADDRESS {
-        domains.push(service.address.clone());
+        // `IPv6Compliant` in pilot/pkg/networking/util/util.go. A CIDR is a domain like any other.
+        let is_v6 = service.address.contains(':');
+        domains.push(if is_v6 { format!("[{}]", service.address) } else { service.address.clone() });
     }
     (domains, alternatives)
 }

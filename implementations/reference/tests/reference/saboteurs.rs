@@ -1,8 +1,11 @@
 //! Each saboteur beside the honest reference: the same situation, and the one difference.
 
 mod accounts;
+mod bytes;
+mod calls;
 mod chains;
 mod documents;
+mod entries;
 mod hops;
 mod identities;
 mod isolation;
@@ -311,6 +314,7 @@ fn external_service_that_requires_client_certificates_is_deployed_with_another_c
             http: HttpVersions::default(),
             by_name: Vec::new(),
         }),
+        ipv6: false,
         tcp: Vec::new(),
         pages: Vec::new(),
         keep_alive: true,
@@ -333,8 +337,11 @@ fn every_saboteur_is_shown_at_work() {
     for source in [
         include_str!("saboteurs.rs"),
         include_str!("saboteurs/accounts.rs"),
+        include_str!("saboteurs/bytes.rs"),
+        include_str!("saboteurs/calls.rs"),
         include_str!("saboteurs/chains.rs"),
         include_str!("saboteurs/documents.rs"),
+        include_str!("saboteurs/entries.rs"),
         include_str!("saboteurs/hops.rs"),
         include_str!("saboteurs/identities.rs"),
         include_str!("saboteurs/isolation.rs"),

@@ -314,6 +314,10 @@ fn section(view: &ScenarioView<'_>, shown: &HashSet<&str>) -> Markup {
             h2 { (brief(&scenario.selector(), 300)) " " (badge(scenario.verdict())) }
             p { (line(&scenario.title)) ". Document: "
                 (link(&scenario.document.url, &scenario.document.title)) "." }
+            @if let Some(proves) = &scenario.proves {
+                p { strong { "What it proves: " } (brief(proves, 1_500)) " " code { "meshproof explain " (brief(&scenario.id, 100)) }
+                    " lists its checks." }
+            }
             @for fault in &scenario.faults {
                 p.fault {
                     (badge(Verdict::Error)) " " (line(&fault.message))

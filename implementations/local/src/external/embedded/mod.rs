@@ -6,6 +6,7 @@ mod behaviour;
 mod content;
 mod ending;
 mod framing;
+mod grpc;
 mod port;
 mod record;
 mod serve;
@@ -15,7 +16,7 @@ mod weak_offers;
 mod web_socket;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +86,9 @@ pub async fn start_embedded(
         let port = Port::plain(tcp.number, Arc::clone(&pages));
         ports.push(Port { tls: settings, protocol: Some(tcp.protocol), ..port });
     }
+    if spec.ipv6 {
+        ports.iter_mut().for_each(|port| port.ip = Ipv6Addr::LOCALHOST.into());
+    }
     let service = Embedded::start(&spec.host, ports, store, timeouts).await?;
     Ok(Box::new(service))
 }
@@ -128,7 +132,7 @@ impl Embedded {
                 service: label(host),
                 reason: format!("cannot listen on loopback: {e}"),
             };
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+            let listener = TcpListener::bind((port.ip, 0)).await.map_err(failed)?;
             addresses.insert(port.documented, listener.local_addr().map_err(failed)?);
             listeners.push((listener, Arc::new(port)));
         }

@@ -1,5 +1,6 @@
 //! One port of an embedded service, and what the tasks of the service share.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use meshproof_harness::conversation::TcpProtocol;
@@ -14,6 +15,8 @@ use crate::external::accepting::Accepting;
 pub(crate) struct Port {
     /// As the documents name it.
     pub(crate) documented: u16,
+    /// Where it listens.
+    pub(super) ip: IpAddr,
     /// Its TLS settings; none for plain HTTP.
     pub(super) tls: Option<TlsSettings>,
     /// What it speaks instead of HTTP.
@@ -27,7 +30,14 @@ pub(crate) struct Port {
 impl Port {
     /// A port that speaks plain HTTP.
     pub(crate) fn plain(documented: u16, content: Arc<dyn Content>) -> Self {
-        Self { documented, tls: None, protocol: None, content, keep_alive: true }
+        Self {
+            documented,
+            ip: Ipv4Addr::LOCALHOST.into(),
+            tls: None,
+            protocol: None,
+            content,
+            keep_alive: true,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use super::answer::{Answer, Incoming, SERVER_NAME};
 use super::ending::{IDLE, Interjecting, Wishes};
 use super::framing::{AnswerBody, BodyError, Framing};
+use super::grpc;
 use super::port::{Port, Shared};
 use super::record::{Clear, ClearBytes, ConnectionRecord, RequestRecord};
 use super::settings::{Clients, TlsSettings};
@@ -241,7 +242,11 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
     let entry = RequestRecord { shared: Arc::clone(site.shared), id };
     let (port, refusal, wishes) = (site.port.clone(), site.refusal, Arc::clone(site.wishes));
     let answers = incoming.token.clone();
+    let is_call = refusal.is_none() && grpc::is_call(&head, &incoming.headers);
     async move {
+        if is_call {
+            return Ok(grpc::answer(&incoming.path, body, entry).await);
+        }
         if let Some(upgrade) = upgrade {
             return Ok(web_socket(head, upgrade, entry));
         }

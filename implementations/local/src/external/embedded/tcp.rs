@@ -33,7 +33,9 @@ pub(super) async fn converse(
         opening.extend_from_slice(&piece[..read]);
         match protocol.recognise(&opening) {
             Some(recognised) => break recognised,
-            None if read == 0 || opening.len() > MAX_OPENING => return Ok(()),
+            None if read == 0 || opening.len() > MAX_OPENING || !protocol.may_begin(&opening) => {
+                return Ok(());
+            }
             None => {}
         }
     };
@@ -93,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Part<S> {
     async fn play(&mut self, turns: &[Turn]) -> io::Result<()> {
         for turn in turns {
             match turn {
-                Turn::Client(bytes) => self.hear(bytes.len()).await?,
+                Turn::Client(bytes) => self.hear(bytes).await?,
                 Turn::Server(bytes) => {
                     self.said.add(bytes);
                     self.note();
@@ -103,34 +105,53 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Part<S> {
                     self.note();
                     self.stream.shutdown().await?;
                 }
-                // More than it had to say is heard, too, so that the record shows it.
-                Turn::ClientEnds => self.hear(usize::MAX).await?,
+                Turn::ClientEnds => self.hear_to_the_end().await?,
             }
         }
         Ok(())
     }
 
-    /// Hears this much, or all until the client's end.
-    async fn hear(&mut self, mut bytes: usize) -> io::Result<()> {
-        let early = self.unread.len().min(bytes);
-        let now: Vec<u8> = self.unread.drain(..early).collect();
-        self.heard.add(&now);
-        bytes -= early;
-        let mut piece = vec![0; bytes.min(PIECE)];
-        let to_the_end = bytes == usize::MAX - early;
-        while bytes > 0 {
-            let room = piece.len().min(bytes);
-            match self.stream.read(&mut piece[..room]).await? {
-                0 if to_the_end => break,
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => {
-                    self.heard.add(&piece[..read]);
-                    bytes -= read;
-                }
+    /// Hears what the client must say. Anything else ends the conversation, as it does with a database: otherwise both sides
+    /// could wait for each other.
+    async fn hear(&mut self, wanted: &[u8]) -> io::Result<()> {
+        let mut left = wanted;
+        let mut piece = vec![0; wanted.len().min(PIECE)];
+        while !left.is_empty() {
+            let room = piece.len().min(left.len());
+            let read = self.read(&mut piece[..room]).await?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            let (now, later) = left.split_at(read);
+            if now != &piece[..read] {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            left = later;
         }
         self.note();
         Ok(())
+    }
+
+    /// More than the client must say is heard, too.
+    async fn hear_to_the_end(&mut self) -> io::Result<()> {
+        let mut piece = vec![0; PIECE];
+        while self.read(&mut piece).await? > 0 {}
+        self.note();
+        Ok(())
+    }
+
+    /// Reads from what was read already, or from the connection.
+    async fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        let early = self.unread.len().min(piece.len());
+        let read = if early > 0 {
+            piece[..early].copy_from_slice(&self.unread[..early]);
+            self.unread.drain(..early);
+            early
+        } else {
+            self.stream.read(piece).await?
+        };
+        self.heard.add(&piece[..read]);
+        Ok(read)
     }
 
     /// Brings the record up to date.

@@ -58,6 +58,7 @@ mod tests {
             host: "edition.cnn.com".to_owned(),
             plain: PlainPort::Serve,
             tls: None,
+            ipv6: false,
             tcp: Vec::new(),
             pages: Vec::new(),
             keep_alive: true,

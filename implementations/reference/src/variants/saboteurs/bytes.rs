@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshproof_plan::model::{Action, Plan, UpstreamTls};
+use meshproof_plan::model::{Action, Plan};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional, split};
 use tokio::time::timeout;
 
@@ -50,19 +50,19 @@ pub(super) const TABLE: &[Definition] = &[
     .also_at(BOTH),
     Definition::new(
         "bytes-in-clear",
-        "Opens no TLS for connections that are not HTTP.",
+        "Opens no TLS to PostgreSQL servers.",
         VariantBehaviour::Plan(|plan| {
-            for_bytes(plan, |tls| {
-                if matches!(tls, Some(UpstreamTls::Originate(_))) {
-                    *tls = None;
-                }
-            });
+            // A conversation in which the server speaks first would only wait.
+            let clusters = plan.proxies.iter_mut().flat_map(|p| &mut p.clusters);
+            for cluster in clusters.filter(|c| originates(c) && port_of(&c.name) == Some("5432")) {
+                cluster.tls = None;
+            }
         }),
     )
     .also_at(BOTH),
     Definition::new(
         "first-database",
-        "Sends all TCP connections to one port where the first service of the port gets them.",
+        "Sends all connections to databases on one port to the first of them.",
         VariantBehaviour::Plan(first_database),
     )
     .also_at(BOTH),
@@ -80,34 +80,25 @@ pub(super) const TABLE: &[Definition] = &[
     .also_at(BOTH),
 ];
 
-/// Changes the TLS of the clusters that originate it for bytes.
-fn for_bytes(plan: &mut Plan, change: impl Fn(&mut Option<UpstreamTls>)) {
-    for proxy in &mut plan.proxies {
-        let actions = proxy.listeners.iter().flat_map(|l| &l.chains).map(|c| &c.action);
-        let named: Vec<String> = actions
-            .filter_map(|action| match action {
-                Action::Tcp { cluster } => Some(cluster.clone()),
-                Action::TcpWeighted(_) | Action::Http(_) => None,
-            })
-            .collect();
-        for cluster in proxy.clusters.iter_mut().filter(|c| named.contains(&c.name) && originates(c)) {
-            change(&mut cluster.tls);
-        }
-    }
+/// The port in a cluster's name, `outbound|5432||postgres.example`.
+fn port_of(cluster: &str) -> Option<&str> {
+    cluster.strip_prefix("outbound|")?.split('|').next()
 }
 
 fn first_database(plan: &mut Plan) {
     for proxy in &mut plan.proxies {
-        let mut first: Vec<(u16, Action)> = Vec::new();
+        let mut first: Vec<(u16, String)> = Vec::new();
         for listener in &mut proxy.listeners {
             for chain in &mut listener.chains {
-                let Action::Tcp { cluster } = &chain.action else { continue };
-                if !cluster.starts_with("outbound|") {
-                    continue;
-                }
-                match first.iter().find(|(port, _)| *port == listener.port) {
-                    Some((_, action)) => chain.action = action.clone(),
-                    None => first.push((listener.port, chain.action.clone())),
+                let Action::Tcp { cluster } = &mut chain.action else { continue };
+                // Servers of one protocol: others would only wait.
+                let known = first
+                    .iter()
+                    .find(|(on, known)| *on == listener.port && port_of(known) == port_of(cluster));
+                match known {
+                    Some((_, known)) => cluster.clone_from(known),
+                    None if port_of(cluster).is_some() => first.push((listener.port, cluster.clone())),
+                    None => {}
                 }
             }
         }
@@ -186,12 +177,18 @@ async fn end_together(down: &mut dyn Stream, up: &mut dyn Stream, which: Fault) 
     if matches!(which, Fault::EndsWithClient) {
         tokio::select! {
             done = &mut sending => done,
-            _ = &mut answering => sending.await,
+            done = &mut answering => match done {
+                Ok(()) => sending.await,
+                failed => failed,
+            },
         }
     } else {
         tokio::select! {
             done = &mut answering => done,
-            _ = &mut sending => answering.await,
+            done = &mut sending => match done {
+                Ok(()) => answering.await,
+                failed => failed,
+            },
         }
     }
 }

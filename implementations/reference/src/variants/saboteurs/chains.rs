@@ -24,7 +24,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A search that is not bounded takes minutes with so many certificates.
 const MANY: usize = 15;
 /// Longer than a path may take.
-const LONG: Duration = Duration::from_millis(1500);
+const LONG: Duration = Duration::from_secs(3);
 /// The end of a PEM block.
 const END: &str = "-----END ";
 

@@ -4,6 +4,7 @@ mod accounts;
 mod bytes;
 mod chains;
 mod documents;
+mod entries;
 mod external;
 mod forged_hop;
 mod gateways;
@@ -55,4 +56,5 @@ pub(super) const TABLES: &[&[Definition]] = &[
     repeats::TABLE,
     documents::TABLE,
     bytes::TABLE,
+    entries::TABLE,
 ];

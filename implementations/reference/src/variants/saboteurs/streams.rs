@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{StatusCode, Version};
-use hyper::body::Frame;
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, Incoming};
 use hyper_util::server::conn::auto::Http1Builder;
 
 use super::accounts::CrossAnswers;
@@ -46,6 +47,30 @@ pub(super) const TABLE: &[Definition] = &[
         "alter-request-trailers",
         "Changes the values of a request's trailer fields.",
         VariantBehaviour::Proxy(|_| Arc::new(AlterRequestTrailers)),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "swallow-resets",
+        "Ends a request regularly when its client has reset the stream.",
+        VariantBehaviour::Proxy(|_| Arc::new(SwallowResets)),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "remove-te",
+        "Removes the header te from requests.",
+        VariantBehaviour::RequestHead(|head| {
+            head.headers.remove(header::TE);
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "shorten-deadlines",
+        "Replaces the deadline of gRPC calls with one second.",
+        VariantBehaviour::RequestHead(|head| {
+            if let Some(timeout) = head.headers.get_mut("grpc-timeout") {
+                *timeout = HeaderValue::from_static("1S");
+            }
+        }),
     )
     .also_at(&Placement::ALL),
     Definition::new(
@@ -141,6 +166,19 @@ impl ProxyHooks for AlterRequestTrailers {
                 *value = HeaderValue::from_static("altered");
             }
         })
+    }
+}
+
+struct SwallowResets;
+
+impl ProxyHooks for SwallowResets {
+    fn request_body(&self, _headers: &mut HeaderMap, body: RequestBody) -> RequestBody {
+        body.without_breaks()
+    }
+
+    fn abandoned(&self, mut body: Incoming) {
+        // It ends with the server's answer, or with the connection.
+        drop(tokio::spawn(async move { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} }));
     }
 }
 

@@ -1,0 +1,71 @@
+//! Saboteurs of gRPC calls.
+
+use meshproof_harness::certificates::{Authority, KeyAlgorithm};
+use meshproof_harness::external::HttpVersions;
+use meshproof_harness::external_server::Site;
+use meshproof_harness::grpc::{self, Call, ECHO};
+use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::workload::{HttpChoice, Method, RequestSpec};
+use meshproof_local::external::start_embedded;
+use meshproof_local::workload::{Route, WorkloadClient};
+use meshproof_model::ServerRequest;
+use meshproof_plan::model::{Cluster, UpstreamProtocol, UpstreamTls};
+
+use crate::support::plans::{self, EXTERNAL, HOST};
+use crate::support::{Bench, free, reference, until};
+
+/// What the server has of a call that is cancelled after its last message.
+async fn called(saboteur: Option<&str>) -> ServerRequest {
+    let public = Authority::new(KeyAlgorithm::EcdsaP256).unwrap();
+    let site = Site::at(HOST).certificate(&public.server(HOST).issue().unwrap());
+    let (store, timeouts) = (Store::default(), Timeouts::default());
+    let spec = site.http_versions(HttpVersions::Http2).into_parts().0;
+    let server = start_embedded(spec, store.clone(), &timeouts).await.unwrap();
+    let mut bench = Bench::with(reference(saboteur), public.certificate_pem()).await;
+    let bind = free();
+    let origination = meshproof_plan::model::Origination { alpn: vec!["h2".to_owned()], ..plans::simple() };
+    let tls = Some(UpstreamTls::Originate(origination));
+    let cluster = plans::cluster(EXTERNAL, server.address(443).unwrap(), tls);
+    let cluster = Cluster { protocol: UpstreamProtocol::Http2, ..cluster };
+    bench.apply(&plans::plan(vec![plans::sidecar(bind, cluster)])).await;
+    let route = Route::default().and(HOST, 80, bind);
+    let client = WorkloadClient::new("sleep", route, public.certificate_pem(), &timeouts).unwrap();
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let request = RequestSpec {
+        method: Method::POST,
+        http: HttpChoice::Http2,
+        headers: vec![
+            header("content-type", grpc::CONTENT_TYPE),
+            header("te", "trailers"),
+            header("grpc-timeout", "5S"),
+        ],
+        grpc: Some(Call::of(&["first", "second"]).cancelled()),
+        ..RequestSpec::get(format!("http://{HOST}{ECHO}"), "t-1.00001")
+    };
+    client.exchange(&request).await;
+    let seen = || -> Option<ServerRequest> {
+        store.with(|all| all.iter().find_map(|e| e.fact.as_request().cloned()))
+    };
+    until("the server has the outcome of the call", || {
+        seen().is_some_and(|r| r.answer.is_some_and(|a| !a.trailers.is_empty()))
+    })
+    .await;
+    seen().unwrap()
+}
+
+#[tokio::test]
+async fn a_call_loses_its_reset_its_te_or_its_deadline() {
+    let outcome = |seen: &ServerRequest| {
+        let trailers = seen.answer.iter().flat_map(|a| &a.trailers);
+        trailers.map(|t| format!("{}: {}", t.name, t.value)).collect::<String>()
+    };
+    let te = |seen: &ServerRequest| seen.header("te").unwrap_or("none").to_owned();
+    let deadline = |seen: &ServerRequest| seen.header("grpc-timeout").unwrap_or("none").to_owned();
+    let honest = called(None).await;
+    assert_eq!((te(&honest), deadline(&honest)), ("trailers".to_owned(), "5S".to_owned()));
+    assert_eq!(outcome(&honest), "grpc-status: 1");
+    assert_eq!(outcome(&called(Some("swallow-resets")).await), "grpc-status: 0");
+    assert_eq!(te(&called(Some("remove-te")).await), "none");
+    assert_eq!(deadline(&called(Some("shorten-deadlines")).await), "1S");
+}
