@@ -272,7 +272,11 @@ impl Builder<'_> {
         Some(UpstreamTls::Originate(origination(tls, mutual, from_entry, protocol)))
     }
 
+    /// `istioMtlsSni` in `applyDestinationRule` (cluster_builder.go): a forwarder of whatever name is given none.
     fn default_sni(&self, subset: &str) -> String {
+        if is_forwarder(self.service) {
+            return String::new();
+        }
         sni_name(self.port.number, subset, &self.service.host)
     }
 

@@ -179,3 +179,16 @@ spec:
     let cluster = of_sleep(&answers(&input), "/clusters/outbound|80||a.default.svc.cluster.local");
     assert_eq!(cluster["tls"], Value::Null);
 }
+
+#[test]
+fn a_forwarder_has_no_server_name_of_its_own_for_mesh_tls() {
+    let rule = "---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: d}
+spec: {host: '*.a.test', trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}
+";
+    let spec = format!("{{hosts: ['*.a.test'], resolution: DYNAMIC_DNS, ports: [{HTTP}]}}");
+    let cluster = of_sleep(&answers(&(entry("e", &spec) + rule)), "/clusters/outbound|80||*.a.test");
+    assert_eq!(cluster["tls"]["mesh"]["sni"], json!(""));
+}
