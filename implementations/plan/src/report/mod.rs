@@ -269,7 +269,8 @@ fn routes_by_domain(http: &HttpRoutes, used: &mut BTreeSet<String>) -> Map<Strin
     for host in &http.virtual_hosts {
         let routes: Vec<Value> = host.routes.iter().map(|r| route(r, used)).collect();
         for domain in &host.domains {
-            if !domain.ends_with('.') && domain.parse::<IpAddr>().is_err() {
+            let address = domain.parse::<IpAddr>().is_ok() || domain.starts_with('[');
+            if !domain.ends_with('.') && !address {
                 domains.insert(domain.clone(), routes.clone().into());
             }
         }
@@ -368,7 +369,7 @@ fn forward(forward: &Forward) -> Value {
     if !forward.mirrors.is_empty() {
         value["mirrors"] = json!(forward.mirrors);
     }
-    if forward.clusters.len() > 1 && forward.clusters.iter().any(WeightedCluster::changes_messages) {
+    if forward.clusters.iter().any(WeightedCluster::changes_messages) {
         let each = forward.clusters.iter().map(|to| {
             let mut own = Map::new();
             if let Some(host) = &to.host_rewrite {

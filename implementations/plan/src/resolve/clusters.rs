@@ -134,9 +134,8 @@ impl Builder<'_> {
             Resolution::Dns if self.service.races => ClusterKind::LogicalDns,
             Resolution::Dns => ClusterKind::StrictDns,
             Resolution::DnsRoundRobin => ClusterKind::LogicalDns,
-            Resolution::Passthrough if self.sidecar() && !self.service.kubernetes => {
-                ClusterKind::OriginalDestination
-            }
+            // A headless Service as well: PILOT_ENABLE_EDS_FOR_HEADLESS_SERVICES is off by default.
+            Resolution::Passthrough if self.sidecar() => ClusterKind::OriginalDestination,
             Resolution::Passthrough => ClusterKind::Endpoints,
         }
     }
@@ -148,20 +147,20 @@ impl Builder<'_> {
         let policy = policy(spec, subset, self.port.number);
         let kind = self.kind(&policy);
         let wanted = |e: &&Endpoint| subset.is_none_or(|s| labels_match(&s.labels, &e.labels));
-        let behind: Vec<&Endpoint> = match kind {
+        let mut behind: Vec<&Endpoint> = match kind {
             ClusterKind::OriginalDestination | ClusterKind::Static | ClusterKind::DynamicDns => Vec::new(),
             ClusterKind::Endpoints => {
-                // FromServiceEndpoints matches by the port's name, and leaves host names out.
-                let usable = |e: &&Endpoint| {
-                    e.port_name == self.port.name && (e.port == 0 || e.address.parse::<IpAddr>().is_ok())
-                };
-                let all = self.context.registry.endpoints(self.service, self.port.number);
+                // FromServiceEndpoints leaves host names out.
+                let usable = |e: &&Endpoint| e.port == 0 || e.address.parse::<IpAddr>().is_ok();
+                let all = self.context.registry.endpoints_by_port_name(self.service, &self.port.name);
                 all.filter(usable).filter(wanted).collect()
             }
             ClusterKind::StrictDns | ClusterKind::LogicalDns => {
                 self.context.registry.endpoints(self.service, self.port.number).filter(wanted).collect()
             }
         };
+        // By locality (`generate` in endpoint_builder.go, `buildLocalityLbEndpoints` in cluster_builder.go).
+        behind.sort_by(|a, b| a.locality.cmp(&b.locality));
         if behind.is_empty() && matches!(kind, ClusterKind::StrictDns | ClusterKind::LogicalDns) {
             return None;
         }
@@ -273,7 +272,11 @@ impl Builder<'_> {
         Some(UpstreamTls::Originate(origination(tls, mutual, from_entry, protocol)))
     }
 
+    /// `istioMtlsSni` in `applyDestinationRule` (cluster_builder.go): a forwarder of whatever name is given none.
     fn default_sni(&self, subset: &str) -> String {
+        if is_forwarder(self.service) {
+            return String::new();
+        }
         sni_name(self.port.number, subset, &self.service.host)
     }
 
@@ -316,10 +319,11 @@ impl Builder<'_> {
     }
 
     /// `checkMtlsEnabled` (pilot/pkg/xds/endpoints/mtls_checker.go): a rule's TLS mode decides for all endpoints, here also
-    /// the top-level one under settings for the port without TLS; else the label of each, and what its workload accepts.
+    /// the top-level one under settings for the port without TLS; else what each workload accepts. Without the label of a
+    /// proxy an endpoint never does (`buildEnvoyLbEndpoint` in endpoint_builder.go).
     fn accepts_mesh_tls(&self, endpoint: &Endpoint, mode: Option<ClientTlsMode>) -> bool {
         if let Some(mode) = mode {
-            return mode == ClientTlsMode::IstioMutual;
+            return endpoint.mesh_tls && mode == ClientTlsMode::IstioMutual;
         }
         let policies = &self.context.resources.peer_authentications;
         endpoint.mesh_tls

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
+use super::registry::NO_ADDRESS;
 use super::routes::{Audience, catch_alls_last, of_virtual_service, tcp_action};
 use crate::mesh::{Addressed, Bind, MeshChain, MeshListener};
 use crate::model::{
@@ -204,7 +205,7 @@ pub(crate) fn listeners(context: &Context<'_>, warnings: &mut Vec<String>) -> Ve
     let mut sni_hosts: BTreeMap<(u16, String), Vec<String>> = BTreeMap::new();
     for group in &merged {
         let chains = chains(context, group, &mut sni_hosts, warnings);
-        let bind = if group.bind.is_empty() {
+        let bind = if matches!(group.bind.as_str(), "" | NO_ADDRESS) {
             Bind::Wildcard
         } else {
             Bind::Address(group.bind.clone(), Addressed { host: group.bind.clone(), kubernetes: false })

@@ -83,13 +83,16 @@ pub(crate) struct Endpoint {
     pub(crate) labels: BTreeMap<String, String>,
     /// `security.istio.io/tlsMode: istio`.
     pub(crate) mesh_tls: bool,
+    /// `locality` of a WorkloadEntry.
+    pub(crate) locality: String,
     /// Of a ServiceEntry with DNS_ROUND_ROBIN.
     round_robin: bool,
 }
 
 impl Service {
+    /// `GetByPort` (pilot/pkg/model/service.go): a UDP port is none.
     pub(crate) fn port(&self, number: u16) -> Option<&Port> {
-        self.ports.iter().find(|p| p.number == number)
+        self.ports.iter().find(|p| p.number == number && p.protocol != Protocol::Udp)
     }
 }
 
@@ -125,6 +128,17 @@ impl Registry {
     pub(crate) fn endpoints(&self, service: &Service, port: u16) -> impl Iterator<Item = &Endpoint> {
         let key = (service.namespace.clone(), service.host.clone());
         self.endpoints.get(&key).into_iter().flatten().filter(move |e| e.service_port == port)
+    }
+
+    /// The addresses of all services of this host and namespace on ports of this name. What istiod sends over EDS is chosen
+    /// by the port's name alone (`snapshotShards` in pilot/pkg/xds/endpoints/endpoint_builder.go).
+    pub(crate) fn endpoints_by_port_name<'r>(
+        &'r self,
+        service: &Service,
+        name: &'r str,
+    ) -> impl Iterator<Item = &'r Endpoint> {
+        let key = (service.namespace.clone(), service.host.clone());
+        self.endpoints.get(&key).into_iter().flatten().filter(move |e| e.port_name == name)
     }
 
     /// The identities behind a service, and a ServiceEntry's `subjectAltNames` (`addServiceAccounts` in push_context.go).
@@ -281,7 +295,8 @@ impl Registry {
             }
             let key = (entry.id.namespace.clone(), host.clone());
             self.accounts.entry(key).or_default().extend(spec.subject_alt_names.iter().cloned());
-            for port in &spec.ports {
+            // convertServiceEntryToInstances goes through the services, so each address of the entry repeats its endpoints.
+            for port in addresses.iter().flat_map(|_| &spec.ports) {
                 for endpoint in entry_endpoints(entry, host, port, input, resources) {
                     self.add_endpoint(&entry.id.namespace, host, endpoint);
                 }
@@ -302,6 +317,7 @@ fn of_pod(endpoint: &InputEndpoint, port: &ServicePort, namespace: &str) -> Endp
         identity: endpoint.identity.clone(),
         labels: endpoint.labels.clone(),
         mesh_tls: endpoint.mesh_tls,
+        locality: String::new(),
         round_robin: false,
     }
 }
@@ -335,6 +351,7 @@ fn of_workload_entry(
         identity: account,
         labels: entry.labels.clone(),
         mesh_tls,
+        locality: entry.locality.clone(),
         round_robin: false,
     }
 }
@@ -372,6 +389,7 @@ fn entry_endpoints(
                     identity: pod.identity.clone(),
                     mesh_tls: pod.labels.get("security.istio.io/tlsMode").is_some_and(|m| m == "istio"),
                     labels: pod.labels.clone(),
+                    locality: String::new(),
                     round_robin: false,
                 });
             }
@@ -398,6 +416,7 @@ fn entry_endpoints(
             identity: None,
             labels: BTreeMap::new(),
             mesh_tls: false,
+            locality: String::new(),
             round_robin: false,
         });
     } else {

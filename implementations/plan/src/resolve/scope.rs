@@ -150,7 +150,7 @@ impl<'a> Scope<'a> {
             && existing.export_to == service.export_to;
         if mergeable {
             for port in &service.ports {
-                if existing.port(port.number).is_none() {
+                if !existing.ports.iter().any(|p| p.number == port.number) {
                     existing.ports.push(port.clone());
                 }
             }

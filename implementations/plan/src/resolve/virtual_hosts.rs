@@ -189,8 +189,8 @@ fn domains_of(service: &Service, namespace: &str) -> (Vec<String>, Vec<String>) 
         let below: Vec<String> = domains.iter().map(|d| format!("*.{d}")).collect();
         domains.extend(below);
     }
-    if service.address != NO_ADDRESS && !service.address.contains('/') {
-        // `IPv6Compliant` in pilot/pkg/networking/util/util.go.
+    if service.address != NO_ADDRESS {
+        // `IPv6Compliant` in pilot/pkg/networking/util/util.go. A CIDR is a domain like any other.
         let is_v6 = service.address.contains(':');
         domains.push(if is_v6 { format!("[{}]", service.address) } else { service.address.clone() });
     }

@@ -176,7 +176,9 @@ impl<'a> Resources<'a> {
         let place = (resource, created);
         match (group, kind) {
             (NETWORKING, "ServiceEntry") => {
-                push(&mut self.service_entries, place, problems, |s, p| s.validate(namespace, p));
+                push(&mut self.service_entries, place, problems, |s, p| {
+                    s.validate(namespace, &labels(resource), p);
+                });
             }
             (NETWORKING, "VirtualService") => {
                 push(&mut self.virtual_services, place, problems, |s, p| s.validate(namespace, p));
@@ -238,15 +240,19 @@ fn push<T: DeserializeOwned>(
         }
     }
     if problems.refused().is_none() {
-        let texts = |pointer: &str| -> BTreeMap<String, String> {
-            let fields = resource.0.pointer(pointer).and_then(Value::as_object);
-            let pairs = fields.into_iter().flatten();
-            pairs.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
-        };
-        let labels = texts("/metadata/labels");
-        let annotations = texts("/metadata/annotations");
-        to.push(Named { id: resource.id(), labels, annotations, created, spec });
+        let annotations = texts(resource, "/metadata/annotations");
+        to.push(Named { id: resource.id(), labels: labels(resource), annotations, created, spec });
     }
+}
+
+fn labels(resource: &Resource) -> BTreeMap<String, String> {
+    texts(resource, "/metadata/labels")
+}
+
+fn texts(resource: &Resource, pointer: &str) -> BTreeMap<String, String> {
+    let fields = resource.0.pointer(pointer).and_then(Value::as_object);
+    let pairs = fields.into_iter().flatten();
+    pairs.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
 }
 
 /// In the JSON form of protocol buffers a null field is an absent one.

@@ -58,8 +58,19 @@ impl Problems {
     }
 }
 
+/// As `Aggregate` of `k8s.io/apimachinery` prints it: each text once, several in brackets.
 fn joined(texts: &[String]) -> Option<String> {
-    (!texts.is_empty()).then(|| texts.join(", "))
+    let mut distinct: Vec<&str> = Vec::new();
+    for text in texts {
+        if !distinct.contains(&text.as_str()) {
+            distinct.push(text);
+        }
+    }
+    match distinct.as_slice() {
+        [] => None,
+        [only] => Some((*only).to_owned()),
+        several => Some(format!("[{}]", several.join(", "))),
+    }
 }
 
 /// As `hashicorp/go-multierror` prints it.

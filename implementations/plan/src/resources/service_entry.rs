@@ -117,7 +117,12 @@ impl std::fmt::Display for Resolution {
 
 impl ServiceEntry {
     /// `ValidateServiceEntry` (pkg/config/validation/validation.go).
-    pub(crate) fn validate(&self, namespace: &str, problems: &mut Problems) {
+    pub(crate) fn validate(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+        problems: &mut Problems,
+    ) {
         if let Some(chosen) = &self.workload_selector {
             let warning = "service entry: workload selector specified without labels, will be applied to all \
                            services in namespace";
@@ -137,7 +142,7 @@ impl ServiceEntry {
             problems.schema(format!("spec: Invalid value: {text}"));
             problems.error(text);
         }
-        self.validate_ports(problems);
+        self.validate_ports(self.allocates_address(labels), problems);
         self.validate_resolution(problems);
         let opaque = |p: &EntryPort| {
             let protocol = Protocol::parse(&p.protocol);
@@ -170,7 +175,14 @@ impl ServiceEntry {
         }
     }
 
-    fn validate_ports(&self, problems: &mut Problems) {
+    /// `shouldV2AutoAllocateIPFromPieces` (pilot/pkg/networking/serviceentry/ip_autoallocation.go): whether istiod would
+    /// give an entry without addresses one of its own.
+    fn allocates_address(&self, labels: &BTreeMap<String, String>) -> bool {
+        let refused = labels.get("networking.istio.io/enable-autoallocate-ip");
+        self.resolution != Resolution::None && !refused.is_some_and(|v| v.eq_ignore_ascii_case("false"))
+    }
+
+    fn validate_ports(&self, allocates_address: bool, problems: &mut Problems) {
         let mut names = Vec::new();
         let mut numbers = Vec::new();
         for (i, port) in self.ports.iter().enumerate() {
@@ -191,6 +203,13 @@ impl ServiceEntry {
                     port.target_port
                 ));
                 problems.error(text);
+            }
+            if self.addresses.is_empty() && !allocates_address && matches!(port.protocol.as_str(), "" | "TCP")
+            {
+                problems.warn(
+                    "addresses are required for ports serving TCP (or unset) protocol when IP Autoallocation is \
+                     not enabled",
+                );
             }
             problems.check(port_name(&port.name));
             if !port.protocol.is_empty() && Protocol::parse(&port.protocol).is_none() {
@@ -243,6 +262,13 @@ impl ServiceEntry {
                 for endpoint in &self.endpoints {
                     endpoint.validate_name(&self.ports, problems);
                 }
+                let tcp = |p: &EntryPort| p.protocol().is_tcp();
+                if !self.addresses.is_empty() && self.hosts.len() > 1 && self.ports.iter().any(tcp) {
+                    problems.warn(
+                        "service entry can not have more than one host specified simultaneously with address and \
+                         tcp port",
+                    );
+                }
             }
             Resolution::DynamicDns => self.validate_dynamic(problems),
         }
@@ -250,7 +276,7 @@ impl ServiceEntry {
 
     fn validate_dynamic(&self, problems: &mut Problems) {
         let resolution = self.resolution;
-        if self.hosts.iter().any(|h| !h.starts_with('*')) {
+        for _ in self.hosts.iter().filter(|h| !h.starts_with('*')) {
             problems.error(format!("host must be wildcarded for resolution mode {resolution}"));
         }
         if !self.addresses.is_empty() {

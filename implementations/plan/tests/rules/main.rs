@@ -1,5 +1,6 @@
 //! Istio's rules, one test each: the situation as manifests, the outcome as a plan.
 
+mod answers;
 mod bytes;
 mod credentials;
 mod destination_rules;
