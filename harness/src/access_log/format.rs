@@ -204,7 +204,7 @@ fn collect(value: &Value, path: &mut Vec<String>, leaves: &mut Vec<(Vec<String>,
 fn of_members(object: &Value, members: &[(Vec<String>, Template)]) -> Option<Result<LogFields, Unreadable>> {
     let object = object.as_object()?;
     let of_format = |key: &String| members.iter().any(|(path, _)| path.first() == Some(key));
-    if object.is_empty() || !object.keys().any(of_format) || object.keys().any(is_agents) {
+    if object.is_empty() || !object.keys().any(of_format) || object.keys().any(|key| is_agents(key)) {
         return None;
     }
     let mut fields = LogFields::default();
@@ -235,8 +235,8 @@ fn of_members(object: &Value, members: &[(Vec<String>, Template)]) -> Option<Res
 }
 
 /// A member of the messages of Istio's agent (istio.io/istio, pkg/log, `defaultEncoderConfig`).
-fn is_agents(key: &String) -> bool {
-    matches!(key.as_str(), "level" | "scope" | "msg")
+fn is_agents(key: &str) -> bool {
+    matches!(key, "level" | "scope" | "msg")
 }
 
 /// Adds what another part of the same line has.

@@ -7,7 +7,7 @@ use meshproof_harness::timeouts::Timeout;
 use meshproof_harness::topology::service_host;
 
 use super::proof::Proof;
-use super::proxy_log::follow_proxy;
+use super::proxy_log::{Sinks, follow_proxy};
 use super::readiness::{READY, await_proxy};
 use super::ready_pod::PROXY;
 use super::state::{ClusterInstance, HostAddress, ProxyPod, ScenarioProxy};
@@ -65,10 +65,12 @@ impl ClusterInstance {
             &self.api,
             &pod,
             &proxy.name,
-            &self.seat.store,
+            &Sinks {
+                store: &self.seat.store,
+                flush_markers: &self.flush_markers,
+                rejections: &self.rejections,
+            },
             &self.places,
-            &self.flush_markers,
-            &self.rejections,
             self.log_format(),
         );
         let host = self.places.documented(&proxy.host);

@@ -14,19 +14,24 @@ use super::state::is_flush_token;
 use crate::api::{ClusterClient, LogFollower, PodRef};
 use crate::places::Places;
 
+/// Where what a proxy prints goes.
+pub(super) struct Sinks<'a> {
+    pub(super) store: &'a Store,
+    pub(super) flush_markers: &'a Arc<FlushMarkers>,
+    pub(super) rejections: &'a Arc<Rejections>,
+}
+
 /// Follows a proxy's output from the start of its pod, and records its access log as evidence.
 pub(super) fn follow_proxy(
     api: &ClusterClient,
     pod: &PodRef,
     name: &str,
-    store: &Store,
+    sinks: &Sinks<'_>,
     places: &Places,
-    flush_markers: &Arc<FlushMarkers>,
-    rejections: &Arc<Rejections>,
     format: Option<LogFormat>,
 ) -> LogFollower {
-    let (name, store, places) = (name.to_owned(), store.clone(), places.clone());
-    let (flush_markers, rejections) = (Arc::clone(flush_markers), Arc::clone(rejections));
+    let (name, store, places) = (name.to_owned(), sinks.store.clone(), places.clone());
+    let (flush_markers, rejections) = (Arc::clone(sinks.flush_markers), Arc::clone(sinks.rejections));
     let refused = Mutex::new(RefusedLines::default());
     let sink = move |line: &[u8]| match read(line, &places, format.as_ref(), &mut lock(&refused)) {
         ProxyLine::Log(log) => {
