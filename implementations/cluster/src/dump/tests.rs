@@ -236,7 +236,7 @@ fn the_bootstrap_says_whether_the_proxy_answers_dns_queries() {
 }
 
 #[test]
-fn a_refusal_that_prints_the_resource_first_is_told_by_its_cause() {
+fn a_refusal_that_prints_the_resource_first_is_quoted_by_its_cause() {
     let details = format!("goo.gle/debugstr   \nname: \"l\"\n{}: no such filter", "  a: b\n".repeat(1000));
     let dump = json!({ "configs": [{ "dynamic_listeners": [{ "name": "l", "error_state": { "details": details } }] }] });
     assert_eq!(refusals(&dump).unwrap(), "l: no such filter");

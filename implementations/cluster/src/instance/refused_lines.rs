@@ -93,7 +93,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_refusal_of_several_lines_is_told_by_its_name_and_its_cause() {
+    fn a_refusal_of_several_lines_is_quoted_by_its_name_and_its_cause() {
         let mut lines = RefusedLines::default();
         let read: Vec<Line> = OF_SEVERAL_LINES.iter().map(|line| lines.line(line)).collect();
         let words = "RouteConfiguration http.18999: Proto constraint validation failed (caused by \
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_one_line_and_a_message_after_an_interrupted_one_are_told_as_they_are() {
+    fn a_refusal_of_one_line_and_a_message_after_an_interrupted_one_are_quoted_as_they_are() {
         let mut lines = RefusedLines::default();
         let one = "gRPC config for type.googleapis.com/a.Secret rejected: no key";
         assert_eq!(lines.line(one), Line::Refusal("Secret: no key".to_owned()));

@@ -200,7 +200,7 @@ fn mesh_with_settings(asked: &ApiRequest) -> ApiAnswer {
 }
 
 #[tokio::test]
-async fn the_settings_of_a_mesh_are_told_with_what_they_mean_for_a_run() {
+async fn the_settings_of_a_mesh_are_shown_with_what_they_mean_for_a_run() {
     insta::assert_snapshot!(says(&Settings::default(), mesh_with_settings).await);
 }
 

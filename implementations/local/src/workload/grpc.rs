@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use meshproof_harness::digest::Sum;
 use meshproof_harness::grpc::{self, Call};
+use meshproof_harness::load::slowdown;
 use meshproof_model::{ExchangeError, ExchangeErrorKind, Header, Response};
 use tokio::sync::mpsc;
 
@@ -18,7 +19,7 @@ use crate::http_facts;
 
 /// How long a message may be on its way to the server and back. Generous: on a busy machine, too, nothing takes so long but a
 /// proxy that waits for the end of a stream.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What came of the call so far.
 #[derive(Default)]
@@ -56,7 +57,7 @@ pub(super) async fn call(sender: &mut Sender, target: Target, call: Call) -> Res
     let mut awaited = 1;
     loop {
         while heard.messages.len() < awaited && !heard.ended {
-            let next = tokio::time::timeout(ANSWERED_WITHIN, heard.next(&mut body)).await;
+            let next = tokio::time::timeout(ANSWERED_WITHIN * slowdown(), heard.next(&mut body)).await;
             next.map_err(|_| late(awaited))??;
         }
         let Some(next) = unsent.next().filter(|_| !heard.ended) else { break };

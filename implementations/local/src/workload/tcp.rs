@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use meshproof_harness::conversation::{Conversation, Turn};
 use meshproof_harness::digest::Sum;
+use meshproof_harness::load::slowdown;
 use meshproof_harness::store::{MAX_TEXT, bounded};
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{ExchangeError, ExchangeErrorKind, Hop, HopResult, Response, TCP, TlsFacts};
@@ -23,9 +24,9 @@ use crate::tls;
 /// How much of what was heard is shown.
 const MAX_SHOWN: usize = 256;
 
-/// How long the server may say nothing when it has to speak. Generous: on a busy machine, too, nothing takes so long but a proxy
-/// that waits for something.
-const SILENCE: Duration = Duration::from_secs(2);
+/// How long the server may say nothing when it has to speak, on an idle machine. Nothing takes so long but a proxy that waits for
+/// something.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// All that one side said.
 #[derive(Clone, Default)]
@@ -194,7 +195,7 @@ async fn play(
             Turn::ClientEnds => stream.shutdown().await.map_err(|e| sorted(&e))?,
             Turn::ServerEnds => {
                 let mut more = [0; 64];
-                let read = tokio::time::timeout(SILENCE, stream.read(&mut more)).await;
+                let read = tokio::time::timeout(SILENCE * slowdown(), stream.read(&mut more)).await;
                 let read = read.map_err(|_| silent())?.map_err(|e| sorted(&e))?;
                 if read > 0 {
                     return Err(unlike("the server said more than it had to say"));
@@ -214,7 +215,7 @@ async fn hear(
     let mut left = expected;
     while !left.is_empty() {
         let room = buffer.len().min(left.len());
-        let read = tokio::time::timeout(SILENCE, stream.read(&mut buffer[..room])).await;
+        let read = tokio::time::timeout(SILENCE * slowdown(), stream.read(&mut buffer[..room])).await;
         let read = read.map_err(|_| silent())?.map_err(|e| sorted(&e))?;
         if read == 0 {
             let message = format!("the connection ended {} bytes before the server had said all", left.len());
@@ -231,7 +232,8 @@ async fn hear(
 }
 
 fn silent() -> ExchangeError {
-    let message = format!("the server said nothing for {SILENCE:?}, where it had to speak or to end");
+    let most = SILENCE * slowdown();
+    let message = format!("the server said nothing for {most:?}, where it had to speak or to end");
     ExchangeError { kind: ExchangeErrorKind::Timeout, message }
 }
 

@@ -14,6 +14,8 @@ use meshproof_harness::digest::sha256;
 use meshproof_model::Header;
 use tokio::sync::watch;
 
+use meshproof_harness::load::slowdown;
+
 use super::record::RequestRecord;
 
 /// The size of the pieces of a body that is sent without a length.
@@ -185,7 +187,7 @@ impl OneByOne {
             let whole = whole.clone();
             async move {
                 if let Some((delivery, record)) = watched.as_mut().filter(|_| at > 0)
-                    && !delivery.reaches(at as u64, DELIVERED_WITHIN).await
+                    && !delivery.reaches(at as u64, DELIVERED_WITHIN * slowdown()).await
                 {
                     let after = Some(at as u64);
                     record.amend(|r| r.answer.iter_mut().for_each(|answer| answer.held_up_after = after));
