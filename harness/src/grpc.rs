@@ -51,10 +51,19 @@ impl Call {
     }
 }
 
+/// How the record of a call begins that its client has cancelled.
+const CANCELLED_BY_CLIENT: &str = "the client cancelled the call after ";
+
 /// What the record of a call says that its client has cancelled.
 #[must_use]
 pub fn cancelled_after(answered: usize) -> String {
-    format!("the client cancelled the call after {answered} messages")
+    format!("{CANCELLED_BY_CLIENT}{answered} messages")
+}
+
+/// Whether a record says that its client has cancelled.
+#[must_use]
+pub fn is_cancelled(record: &str) -> bool {
+    record.starts_with(CANCELLED_BY_CLIENT)
 }
 
 /// A message with its prefix: not compressed, and its length.

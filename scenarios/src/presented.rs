@@ -11,15 +11,10 @@ use meshproof_harness::external::PrivateKeyPem;
 use meshproof_harness::external_server::{ExternalServer, Site};
 use meshproof_harness::mesh::{Client, Mesh, Stop};
 
-pub(crate) use self::asked::Asked;
+pub(crate) use self::asked::{Asked, url};
 
 /// The page of every server.
 const PAGE: &str = "/private/report";
-
-/// The URL of a host's page.
-pub(crate) fn url(host: &str) -> String {
-    format!("http://{host}{PAGE}")
-}
 
 /// What it says.
 const TEXT: &str = "for your eyes only";

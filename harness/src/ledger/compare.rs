@@ -6,6 +6,7 @@ use super::account::{Asked, Received, server_name};
 use super::headers::{FieldDifference, answer_differences, request_differences};
 use crate::claim::deviation::What;
 use crate::forecast::{Arrival, ServerCheck, Transport};
+use crate::grpc;
 
 /// Where a difference was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +210,8 @@ fn answer(
         }
         HopResult::Response(response) => response,
         HopResult::Error(_) if sent.breaks_off => return Vec::new(),
+        // The client did not wait for the rest.
+        HopResult::Error(error) if grpc::is_cancelled(&error.message) => return Vec::new(),
         HopResult::Error(error) => {
             return if undisturbed {
                 vec![FieldDifference::of(

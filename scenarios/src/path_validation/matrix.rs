@@ -53,7 +53,7 @@ pub(super) async fn story(way: &Way<'_>, full: bool) -> Result<(), Stop> {
     bounded_time(way, &asked).await
 }
 
-/// No path takes the proxy long. On a busy machine every path does, so one is slow only if it takes several times as long as another
+/// No path takes the proxy long. On a busy machine every path does, so one is slow only if it takes several times as long as a typical
 /// one with the same outcome that is asked after it, each time.
 async fn bounded_time(way: &Way<'_>, asked: &Asked<'_>) -> Result<(), Stop> {
     let mesh = way.mesh;
@@ -61,11 +61,11 @@ async fn bounded_time(way: &Way<'_>, asked: &Asked<'_>) -> Result<(), Stop> {
     let Some((slowest, reply)) = asked.slowest() else { return Ok(()) };
     let mut judged = reply.ended_within(reply.took().max(LIMIT)).of(slowest);
     for host in asked.slower_than(LIMIT) {
-        let Some(fastest) = asked.fastest_like(host) else { continue };
+        let Some(typical) = asked.typical_like(host) else { continue };
         let mut slow = None;
         for _ in 0..TRIES {
             let alone = client.get(&url(host)).await?;
-            let beside = client.get(&url(fastest)).await?;
+            let beside = client.get(&url(typical)).await?;
             let limit = LIMIT.max(beside.took() * TIMES);
             if alone.took() <= limit {
                 slow = None;

@@ -238,7 +238,7 @@ async fn haproxy_keeps_the_contract_and_passes_what_it_declares() {
     let report = run(&command("haproxy"), &[], Timeouts::default()).await.unwrap();
     assert_passes(
         &report,
-        &["mesh-ca", "san-validation", "credential-status"],
+        &["mesh-ca", "san-validation", "credential-status", "tcp-origination"],
         &[
             SNI_IS_THE_NAME,
             KEEPS_CONNECTION_FIELDS,
@@ -246,6 +246,9 @@ async fn haproxy_keeps_the_contract_and_passes_what_it_declares() {
             COMMON_NAME_ALONE_COUNTS,
             "path-validation/common-name-beside-another",
             HIDES_TRUNCATION,
+            // The protocol of a server is fixed in HAProxy's configuration.
+            "traffic-fidelity:sidecar/client-protocol",
+            "traffic-fidelity:ingress-gateway/client-protocol",
         ],
         &[
             "sidecar-origination/https-clients-unaffected",

@@ -41,7 +41,11 @@ async fn running(cluster: &FakeApi) -> Result<String, ApiError> {
 fn scripted(mut lists: Vec<ApiAnswer>, mut watches: Vec<ApiAnswer>) -> FakeApi {
     lists.reverse();
     watches.reverse();
-    FakeApi::answering(move |asked| {
+    // Timeouts that are set do not grow with the machine's load.
+    let mut timeouts = Timeouts::default();
+    timeouts.set(Timeout::ClusterAnswer, Duration::from_secs(30));
+    timeouts.set(Timeout::Applied, Duration::from_secs(60));
+    FakeApi::with(timeouts, move |asked| {
         let script = if asked.watches() { &mut watches } else { &mut lists };
         script.pop().unwrap_or(ApiAnswer::Silence)
     })

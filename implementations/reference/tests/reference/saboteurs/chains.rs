@@ -8,7 +8,7 @@ use meshproof_plan::model::{ClientCertificate, Origination};
 use meshproof_plan::model::{Credential, Trust};
 use serde_json::{Value, json};
 
-use crate::situation::{Situation, differs, status};
+use crate::situation::{Situation, SituationOutcome, differs, status};
 use crate::support::authority::IssuedPem;
 use crate::support::client;
 use crate::support::plans::{self, HOST};
@@ -108,6 +108,24 @@ async fn intermediates_and_bundles_are_not_used_as_they_should_be() {
         s.credentials = vec![credential(&[&Pki::new().other])];
     };
     differs("system-roots-as-well", system, status, "503", "200").await;
+}
+
+#[tokio::test]
+async fn many_certificates_take_long() {
+    let crowd = |s: &mut Situation| {
+        let pki = Pki::new();
+        let middle = pki.middle();
+        let leaf = pki.leaf().issued_by(&middle).unwrap();
+        let chain: Vec<Certified> = (0..16).map(|_| pki.middle()).chain([middle]).collect();
+        trusting(s, &leaf.with_chain(&chain.iter().collect::<Vec<_>>()), &[&pki.root]);
+    };
+    // Istio's format has %DURATION% as the third number after the quoted failure reason. The saboteur waits by the clock.
+    let slow = |saw: &SituationOutcome| {
+        let numbers = saw.lines[0].split('"').nth(4).unwrap();
+        let duration: u64 = numbers.split_whitespace().nth(2).unwrap().parse().unwrap();
+        (duration >= 3000).to_string()
+    };
+    differs("searches-every-path", crowd, slow, "false", "true").await;
 }
 
 #[tokio::test]

@@ -57,6 +57,35 @@ async fn another_hosts_certificate_or_secret_is_used() {
 }
 
 #[tokio::test]
+async fn a_secret_of_the_same_name_is_taken_from_another_namespace() {
+    for (saboteur, expected) in [(None, [503, 200]), (Some("secret-of-another-namespace"), [200, 200])] {
+        let (ca, clients) = (TestAuthority::new("servers"), TestAuthority::new("clients"));
+        let mut tls = TestServerTls::of(ca.server(HOST));
+        tls.client_ca = Some(clients.pem());
+        let (mut bench, server) =
+            (Bench::with(reference(saboteur), &ca.pem()).await, TestServer::start(Some(tls)).await);
+        // The server knows the issuer of one of the two certificates alone.
+        let mut binds = Vec::new();
+        let mut proxies = Vec::new();
+        for (name, issuer) in [("payments", &ca), ("sleep", &clients)] {
+            let issued = issuer.issue(&CertificateSpec::default());
+            bench.credential(name, plans::credential("c", &ca.pem(), Some(&issued)));
+            let hosts = vec![plans::host(HOST, vec![plans::to("c")])];
+            let bind = free();
+            let cluster =
+                plans::cluster("c", server.address, Some(UpstreamTls::Originate(plans::mutual("c"))));
+            let listener = plans::outbound(bind, vec![plans::any_http(hosts)]);
+            proxies.push(plans::proxy(name, vec![listener], vec![cluster]));
+            binds.push(bind);
+        }
+        bench.apply(&plans::plan(proxies)).await;
+        for (bind, status) in binds.into_iter().zip(expected) {
+            assert_eq!(client::get(bind, HOST, "/").await.status.as_u16(), status, "{saboteur:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn missing_secret_is_replaced_by_what_the_proxy_has() {
     for (saboteur, second) in [(None, 503), (Some("mesh-certificate-for-missing-secret"), 200)] {
         assert_eq!(statuses(saboteur, plans::mutual("missing"), false).await, (200, second), "{saboteur:?}");
