@@ -175,7 +175,7 @@ async fn regressions_and_fixes_are_marked_and_can_be_queried() {
         let [good, bad] = pair();
         page.open(&html::comparison(&[&good, &bad], Some(0), true), "#q=is:regression").await;
         assert_eq!(page.run(SHOWN).await, json!(["sni-is-host"]));
-        let text = page.run("return document.querySelector('.moved').textContent").await;
+        let text = page.run("return document.querySelector('#matrix .moved').textContent").await;
         assert_eq!(text, json!("▼ regression"));
     })
     .await;

@@ -61,12 +61,13 @@ async fn evidence_is_unpacked_when_it_is_opened() {
 async fn a_check_and_a_change_get_their_content_when_they_are_opened() {
     with_browser(async |page| {
         let mut report = sample::report();
-        report.scenarios[0].checks[1].differences = vec![meshproof_model::Difference {
-            evidence: meshproof_model::EvidenceId("e6".to_owned()),
+        let check = report.scenarios[0].checks.iter_mut().find(|c| c.id.ends_with("/sni-is-host")).unwrap();
+        check.differences = vec![meshproof_model::Difference {
+            evidence: meshproof_model::EvidenceId("e7".to_owned()),
             expected: "TLS on port 443".to_owned(),
             seen: "plain text on port 443".to_owned(),
         }];
-        report.scenarios[0].checks[1].verdict = meshproof_model::Verdict::Failed;
+        check.verdict = meshproof_model::Verdict::Failed;
         let id = "sidecar-origination:target-port/sni-is-host";
         page.open(&html::html(&report), "").await;
         let check = format!("document.getElementById('{id}')");
