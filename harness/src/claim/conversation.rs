@@ -61,7 +61,8 @@ impl ConversationLine {
         }
     }
 
-    /// The lines of the proxy that name this address as its own end.
+    /// The lines of the proxy that name this address as its own end. A proxy may use the address at the same time or later for a
+    /// connection with another server, so that of several lines those of this server's cluster count.
     fn lines<'a>(&self, view: View<'a>, peer: &str) -> Vec<(&'a EvidenceId, &'a AccessLog, &'a LogFields)> {
         let of_peer = |e: &'a Evidence| match (&e.side, &e.fact) {
             (Side::Proxy { name }, Fact::AccessLog(log)) if *name == self.proxy => {
@@ -70,7 +71,12 @@ impl ConversationLine {
             }
             (_, _) => None,
         };
-        view.evidence.iter().filter_map(of_peer).collect()
+        let all: Vec<_> = view.evidence.iter().filter_map(of_peer).collect();
+        let of_cluster = |fields: &LogFields| cluster_of(fields) == Some(self.cluster.as_str());
+        if all.len() > 1 && all.iter().any(|(_, _, fields)| of_cluster(fields)) {
+            return all.into_iter().filter(|(_, _, fields)| of_cluster(fields)).collect();
+        }
+        all
     }
 
     fn judge(&self, view: View<'_>) -> Finding {
@@ -114,7 +120,7 @@ impl ConversationLine {
             let kind = if lines.is_empty() { ValueKind::Absent } else { ValueKind::Several };
             return broken(number(), Odd::being(kind, seen), ids);
         };
-        let cluster = fields.upstream_cluster.as_deref().map(|name| name.trim_end_matches(';'));
+        let cluster = cluster_of(fields);
         let wrong = if fields.method.is_some() || fields.path.is_some() {
             Some("method or path")
         } else if cluster != Some(self.cluster.as_str()) {
@@ -142,4 +148,9 @@ impl From<ConversationLine> for Claim {
         let host = line.server.host.clone();
         Self::on_the_side_of(&host, move |view| line.judge(view).about(&line.reply.id))
     }
+}
+
+/// Envoy ends the name with a semicolon where the cluster's statistics have another one.
+fn cluster_of(fields: &LogFields) -> Option<&str> {
+    fields.upstream_cluster.as_deref().map(|name| name.trim_end_matches(';'))
 }
