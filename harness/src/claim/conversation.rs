@@ -154,3 +154,57 @@ impl From<ConversationLine> for Claim {
 fn cluster_of(fields: &LogFields) -> Option<&str> {
     fields.upstream_cluster.as_deref().map(|name| name.trim_end_matches(';'))
 }
+
+#[cfg(test)]
+mod tests {
+    use meshproof_model::Exchange;
+
+    use super::*;
+    use crate::claim::words::ServerPlace;
+
+    const PEER: &str = "127.0.0.1:40000";
+
+    fn logged(id: &str, cluster: &str) -> Evidence {
+        let fields = LogFields {
+            upstream_local_address: Some(PEER.to_owned()),
+            upstream_cluster: Some(cluster.to_owned()),
+            ..LogFields::default()
+        };
+        let log = AccessLog {
+            line: "a line".to_owned(),
+            fields: Some(fields),
+            format: None,
+            unreadable: None,
+            lacks: Vec::new(),
+        };
+        Evidence {
+            id: EvidenceId(id.to_owned()),
+            at_us: 0,
+            step: 0,
+            side: Side::Proxy { name: "sleep".to_owned() },
+            token: None,
+            fact: Fact::AccessLog(log),
+        }
+    }
+
+    fn lines_of(evidence: &[Evidence]) -> Vec<String> {
+        let exchange = Exchange { url: String::new(), hops: Vec::new(), duration_us: 1 };
+        let id = EvidenceId("e0".to_owned());
+        let reply =
+            Reply { id, token: "t".to_owned(), exchange, client: "workload sleep".to_owned(), mark: 0 };
+        let server = Server { host: "database.example".to_owned(), place: ServerPlace::Outside };
+        let line = ConversationLine::new("sleep", &server, &reply, "outbound|7000||database.example");
+        let view = View { evidence, marks: &[], changes: &[], unobserved: &[] };
+        line.lines(view, PEER).into_iter().map(|(id, ..)| id.0.clone()).collect()
+    }
+
+    #[test]
+    fn a_port_that_the_proxy_uses_for_another_server_as_well_is_not_a_second_line() {
+        let (own, other) =
+            (logged("own", "outbound|7000||database.example;"), logged("other", "outbound|80||a.example"));
+        assert_eq!(lines_of(&[other.clone(), own.clone()]), ["own"]);
+        assert_eq!(lines_of(&[own.clone(), own]), ["own", "own"]);
+        // Alone, it is a line with a wrong cluster.
+        assert_eq!(lines_of(&[other]), ["other"]);
+    }
+}
