@@ -110,7 +110,8 @@ async fn intermediates_and_bundles_are_not_used_as_they_should_be() {
     differs("system-roots-as-well", system, status, "503", "200").await;
 }
 
-#[tokio::test]
+// The saboteur keeps its thread while it searches.
+#[tokio::test(flavor = "multi_thread")]
 async fn many_certificates_take_long() {
     let crowd = |s: &mut Situation| {
         let pki = Pki::new();
