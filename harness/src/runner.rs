@@ -351,6 +351,7 @@ fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
         configuration: selected.configuration.to_owned(),
         title: catalogue.title.clone(),
         proves: Some(catalogue.proves.clone()).filter(|text| !text.is_empty()),
+        source: selected.scenario.source.clone(),
         document: Document { title: catalogue.document.clone(), url: catalogue.url.clone() },
         checks: finished.checks,
         external_services: finished.externals,

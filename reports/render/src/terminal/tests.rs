@@ -238,7 +238,7 @@ fn progress_states_why_scenarios_run_one_after_another() {
     events.truncate(1);
     events.push(Event::OneAtATime { reason: "the gateways are shared".to_owned() });
     let text = shown(&events, OutputStyle::PLAIN, Verbosity::Normal);
-    assert!(text.ends_with("scenarios run one after another: the gateways are shared\n"), "{text}");
+    assert!(text.ends_with("configurations run one after another: the gateways are shared\n"), "{text}");
 }
 
 #[test]
