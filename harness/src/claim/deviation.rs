@@ -5,6 +5,8 @@ use meshproof_model::{
     TlsFacts, TlsFailure, ValueKind, Verdict,
 };
 
+use url::Url;
+
 use super::words::{Server, ServerPlace};
 use super::{Finding, View};
 use crate::topology::Topology;
@@ -207,7 +209,19 @@ fn beneath(deviation: &Deviation, view: View<'_>) -> Vec<Deviation> {
         }
         all
     };
-    view.evidence.iter().filter(during).map(of_connection).find(|all| !all.is_empty()).unwrap_or_default()
+    // Other exchanges take place at the same time: a handshake with the name of this exchange's host explains more.
+    let host = exchange
+        .hops
+        .last()
+        .and_then(|h| Url::parse(&h.url).ok())
+        .and_then(|url| url.host_str().map(str::to_owned));
+    let is_for_host = |e: &Evidence| {
+        let tls = e.fact.as_connection().and_then(|c| c.tls.as_ref());
+        host.is_some() && tls.and_then(|t| t.server_name.as_ref()) == host.as_ref()
+    };
+    let (own, other): (Vec<&Evidence>, Vec<&Evidence>) =
+        view.evidence.iter().filter(during).partition(|e| is_for_host(e));
+    own.into_iter().chain(other).map(of_connection).find(|all| !all.is_empty()).unwrap_or_default()
 }
 
 /// The proxy that logs for this exchange that its upstream's transport failed.
