@@ -400,7 +400,21 @@ fn surroundings(scenario: &ScenarioResult) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::story;
+    use super::{says_more, scenarios_title, story};
+    use meshproof_model::report::Verdict;
+    use meshproof_model::sample;
+
+    #[test]
+    fn the_conclusion_is_shown_beside_the_promise_only_where_it_says_more() {
+        let mut report = sample::passing();
+        assert!(!says_more(&report));
+        assert!(scenarios_title(&report).starts_with("Scenarios: none of "));
+        report.scenarios[0].checks[0].verdict = Verdict::Failed;
+        assert!(!says_more(&report));
+        assert!(scenarios_title(&report).contains("configuration"));
+        report.scenarios[0].checks[0].verdict = Verdict::Skipped;
+        assert!(says_more(&report));
+    }
 
     #[test]
     fn the_story_of_a_scenario_is_a_link_where_the_repository_is_known_and_text_elsewhere() {
