@@ -174,3 +174,19 @@ async fn a_failure_is_explained_by_the_handshake_with_the_name_of_its_own_host()
     assert!(deviations.iter().any(|d| d.contains("decrypt_error")), "{deviations:?}");
     assert!(!deviations.iter().any(|d| d.contains("bad_certificate")), "{deviations:?}");
 }
+
+#[tokio::test]
+async fn an_answer_of_the_server_is_not_explained_by_a_handshake_that_failed_elsewhere() {
+    let send: Script = |seat, request| {
+        let received = TlsFailure::AlertReceived { alert: "bad_certificate".to_owned() };
+        connected(
+            seat,
+            handshake("received fatal alert", &received, json!({"server_name": "other.example"})),
+        );
+        Exchange { duration_us: 1_000_000, ..exchange(&request.url, 400) }
+    };
+    let report = report_of(Scripted { send, ..QUIET }, &ANSWERED).await;
+    let deviations: Vec<&str> =
+        report.checks().flat_map(|c| &c.deviations).map(|d| d.seen.as_str()).collect();
+    assert_eq!(deviations.len(), 1, "{deviations:?}");
+}
