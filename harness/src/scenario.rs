@@ -97,9 +97,9 @@ impl Scenario {
         Ok(Self::new(Catalogue::read(&fixtures)?, fixtures, topology, story))
     }
 
-    /// The same, told in this file, which reports then name.
+    /// The same, with the file of its story, which reports then name.
     #[must_use]
-    pub fn told_in(mut self, source: impl Into<String>) -> Self {
+    pub fn with_source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
         self
     }

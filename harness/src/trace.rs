@@ -1,4 +1,4 @@
-//! The trace of one configuration (`run --trace DIR`): what passed between the suite and the implementation, for somebody who
+//! The trace of one configuration (`run --trace DIR`): what passed between the suite and the implementation, for a reader who
 //! looks for the cause of a failure with tools of their own.
 //!
 //! A trace is off unless the run asks for it, and costs nothing then. It has bounds, it is in files that only their owner can

@@ -83,7 +83,7 @@ where
     let fixtures = fixtures(folder);
     let scenario = Scenario::new(Catalogue::read_with(&fixtures, common)?, fixtures, topology, story);
     // A test holds the names of the folder and of the file equal.
-    Ok(scenario.told_in(format!("scenarios/src/{}.rs", folder.replace('-', "_"))))
+    Ok(scenario.with_source(format!("scenarios/src/{}.rs", folder.replace('-', "_"))))
 }
 
 /// A scenario whose configurations are placements: each has the proxies that its requests pass.
