@@ -192,11 +192,11 @@ fn beneath(deviation: &Deviation, view: View<'_>) -> Vec<Deviation> {
         let Side::Service { host } = &e.side else { return Vec::new() };
         let tls = e.fact.as_connection().and_then(|c| Some((c, c.tls.as_ref()?)));
         let Some((connection, tls)) = tls else { return Vec::new() };
-        let Some(words) = failed(tls) else { return Vec::new() };
         let to = Party::named(Role::ExternalService, host);
         // A proxy logs its own end of a connection only where it was opened.
         let opener = super::words::opener_party(view, &connection.peer);
         let opener = if opener.name.is_some() { opener } else { failing_proxy(view, piece) };
+        let Some(words) = failed(tls, &opener) else { return Vec::new() };
         let hop = (opener, to);
         let what = What::of(Field::Handshake).being(ValueKind::Success);
         let odd = Odd::being(ValueKind::Refusal, words);
@@ -247,14 +247,15 @@ fn about(deviation: Deviation, piece: &Evidence) -> Deviation {
 }
 
 /// Which end refused the other, and how.
-fn failed(tls: &TlsFacts) -> Option<String> {
+fn failed(tls: &TlsFacts, opener: &Party) -> Option<String> {
     let text = tls.failure.as_ref()?;
+    let client = if opener.role.is_proxy() { "proxy" } else { "client" };
     Some(match tls.failure_kind.as_ref()? {
-        TlsFailure::AlertSent { alert } => format!("the server refuses the client with the alert {alert}"),
+        TlsFailure::AlertSent { alert } => format!("the server refuses the {client} with the alert {alert}"),
         TlsFailure::AlertReceived { alert } => {
-            format!("the client refuses the server with the alert {alert}")
+            format!("the {client} refuses the server with the alert {alert}")
         }
-        TlsFailure::PeerVanished => "the client closes the connection during the handshake".to_owned(),
+        TlsFailure::PeerVanished => format!("the {client} closes the connection during the handshake"),
         TlsFailure::Other => text.clone(),
     })
 }

@@ -19,7 +19,7 @@ pub(super) fn title(d: &CommonDeviation) -> String {
         (Field::ServerName, ValueKind::Absent, _) => format!("Unexpected server name (SNI) {handshake}"),
         (Field::ServerName, _, _) => format!("Wrong server name (SNI) {handshake}"),
         (Field::AlpnOffer, _, ValueKind::Unknown) => {
-            format!("The server does not record the ALPN offer {handshake}")
+            format!("No ALPN offer was recorded {handshake}")
         }
         (Field::AlpnOffer, _, _) => format!("Wrong ALPN offer {handshake}: {}", d.seen),
         (Field::Alpn, _, _) => {
@@ -49,7 +49,7 @@ pub(super) fn title(d: &CommonDeviation) -> String {
         (Field::Connection, _, ValueKind::Absent) => format!("No connection {hop}"),
         (Field::Connection, _, _) => format!("Too many connections {hop}"),
         (Field::Opener, _, _) => format!("The connection is opened by another proxy than {}", roles(&d.from)),
-        (Field::Request, ValueKind::Absent, _) => format!("Requests that must not be sent are sent {hop}"),
+        (Field::Request, ValueKind::Absent, _) => format!("Requests that must not be sent arrive {hop}"),
         (Field::Request, _, ValueKind::Absent) => format!("Requests do not arrive {hop}"),
         (Field::Request, _, ValueKind::Several) => format!("Requests arrive more than once {hop}"),
         (Field::Request, _, _) => format!("Requests arrive that no client sent {hop}"),
@@ -57,8 +57,8 @@ pub(super) fn title(d: &CommonDeviation) -> String {
             format!("Requests reach another server or port than the configured one {hop}")
         }
         (Field::Method, _, _) => format!("The method of the request is changed {hop}"),
-        (Field::Path, _, _) => format!("The path of the request is not the configured one {hop}"),
-        (Field::Host, _, _) => format!("The Host header is not the configured one {hop}"),
+        (Field::Path, _, _) => format!("Wrong request path {hop}"),
+        (Field::Host, _, _) => format!("Wrong Host header {hop}"),
         (Field::RequestHeader, ValueKind::Absent, _) => {
             format!("Headers that must not be forwarded ({name}) are sent {hop}")
         }
@@ -72,7 +72,7 @@ pub(super) fn title(d: &CommonDeviation) -> String {
             format!("{}, which is no proof of a refusal, {}", error_words(error), at(d))
         }
         (Field::Response | Field::Status, ValueKind::Refusal, _) => {
-            format!("Requests that must fail succeed {}", at(d))
+            format!("Requests that must be refused are not refused {}", at(d))
         }
         (Field::Response | Field::Status, ValueKind::Status(wanted), ValueKind::Status(seen)) => {
             format!("Status {seen} instead of {wanted} {}", at(d))
@@ -96,9 +96,9 @@ pub(super) fn title(d: &CommonDeviation) -> String {
             format!("The response header {name} is lost {}", at(d))
         }
         (Field::ResponseHeader, _, _) => format!("The response header {name} is changed {}", at(d)),
-        (Field::ResponseBody, _, _) => format!("The body of the answer is not the server's {}", at(d)),
-        (Field::Trailer, _, _) => format!("The trailers of the answer are lost or changed {}", at(d)),
-        (Field::Message, _, _) => format!("Interim answers or messages are lost or changed {}", at(d)),
+        (Field::ResponseBody, _, _) => format!("The body of the response is not the server's {}", at(d)),
+        (Field::Trailer, _, _) => format!("The trailers of the response are lost or changed {}", at(d)),
+        (Field::Message, _, _) => format!("Interim responses or messages are lost or changed {}", at(d)),
         (Field::SentBytes, _, _) => "The application does not send the same bytes as before".to_owned(),
         (Field::LogLine, _, ValueKind::Absent) => format!("No access-log line of {}", roles(&d.from)),
         (Field::LogLine, _, ValueKind::Several) => {
@@ -112,7 +112,9 @@ pub(super) fn title(d: &CommonDeviation) -> String {
         (Field::Credential, ValueKind::Absent, _) => {
             format!("A deleted credential is still in use at {}", roles(&d.from))
         }
-        (Field::Credential, _, _) => format!("A credential is not in use at {}", roles(&d.from)),
+        (Field::Credential, _, _) => {
+            format!("A credential is missing, or another one is loaded, at {}", roles(&d.from))
+        }
         (Field::Change, _, ValueKind::Timeout) => {
             "A configuration change does not take effect in time".to_owned()
         }
@@ -229,6 +231,18 @@ pub(super) const fn advice(d: &CommonDeviation) -> &'static str {
             "Look at the route and at the port mapping (targetPort) of the ServiceEntry."
         }
         (Field::Path | Field::Host, _) => "Look at the rewrite of the route.",
+        (Field::Credential, _) => {
+            "Look at the Secret that credentialName names, at its namespace, and at whether the proxy reloads it when it changes."
+        }
+        (Field::Trailer | Field::ResponseBody | Field::RequestBody | Field::Message, _) => {
+            "Look at what the proxy buffers, compresses or rewrites between its two connections."
+        }
+        (Field::RequestHeader | Field::ResponseHeader, _) => {
+            "Look at the headers that the route sets or removes, and at those that the proxy adds or drops by itself."
+        }
+        (Field::LogLine | Field::LogField, _) => {
+            "Look at the access-log format, and at the filter of its provider."
+        }
         (Field::Change, _) => "The message of the implementation is in the evidence of the first check.",
         (
             Field::TlsVersion
@@ -238,20 +252,11 @@ pub(super) const fn advice(d: &CommonDeviation) -> &'static str {
             | Field::Opener
             | Field::Request
             | Field::Method
-            | Field::RequestHeader
-            | Field::RequestBody
             | Field::HttpVersion
             | Field::Response
             | Field::Status
             | Field::Redirect
-            | Field::ResponseHeader
-            | Field::ResponseBody
-            | Field::Trailer
-            | Field::Message
             | Field::SentBytes
-            | Field::LogLine
-            | Field::LogField
-            | Field::Credential
             | Field::Process,
             _,
         ) => "",

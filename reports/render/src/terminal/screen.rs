@@ -122,13 +122,15 @@ struct Screen<'r> {
 impl Screen<'_> {
     fn causes(&self, causes: &[&Cause], shape: Shape) -> Vec<String> {
         let mut lines = Vec::new();
-        for (number, cause) in causes.iter().take(shape.shown).enumerate() {
+        // A line that says that there is one more could be that cause.
+        let shown = if causes.len() == shape.shown + 1 { causes.len() } else { shape.shown };
+        for (number, cause) in causes.iter().take(shown).enumerate() {
             self.title(&mut lines, number + 1, cause, causes);
             if number < shape.detailed && cause.consequence_of.is_none() {
                 self.details(&mut lines, cause, shape.lines);
             }
         }
-        let rest = causes.get(shape.shown..).unwrap_or_default();
+        let rest = causes.get(shown..).unwrap_or_default();
         if !rest.is_empty() {
             let checks: usize = rest.iter().map(|c| c.unexpected().count()).sum();
             let text =
