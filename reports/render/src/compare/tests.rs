@@ -122,6 +122,19 @@ fn a_piece_that_only_one_side_has_is_a_divergence() {
 }
 
 #[test]
+fn examples_of_different_requests_are_not_compared() {
+    let other = changed(|s| {
+        failing(s);
+        for piece in &mut s.evidence {
+            if let Fact::Exchange(exchange) = &mut piece.fact {
+                exchange.hops[0].url = "http://another.example/".to_owned();
+            }
+        }
+    });
+    assert_eq!(sentence(&other), None);
+}
+
+#[test]
 fn values_that_differ_in_every_run_are_not_a_divergence() {
     let other = changed(|s| {
         failing(s);

@@ -9,7 +9,7 @@ use super::causes::{self, Anchors};
 use super::changes;
 use super::check::{ScenarioView, check_id, full_id};
 use super::parts::{anchor, badge, brief, class, command, legend, level, line, link, term, terms};
-use super::{chart, pack, page, request_path};
+use super::{chart, outcomes, pack, page, request_path};
 use crate::conclusion::{conclusion, needs_attention, promise, skips};
 use crate::parallel;
 use crate::text::{Micros, plural, symbol};
@@ -334,6 +334,7 @@ fn section(view: &ScenarioView<'_>, shown: &HashSet<&str>) -> Markup {
                 }
             }
             h3 { "Checks" }
+            (outcomes::outcomes(view))
             @for (index, check) in scenario.checks.iter().enumerate() { (view.check(index, check, is_example(check))) }
             (changes::changes(view))
             (surroundings(scenario))

@@ -124,6 +124,7 @@ impl Embedded {
             store,
             side: Side::Service { host: host.to_owned() },
             accepting: Accepting::new(),
+            timeouts: timeouts.clone(),
         });
         let mut addresses = BTreeMap::new();
         let mut listeners = Vec::new();
