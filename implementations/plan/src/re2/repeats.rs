@@ -23,7 +23,14 @@ pub(super) fn excessive(ast: &Ast, text: &str) -> Option<String> {
         Ast::Group(group) => excessive(&group.ast, text),
         Ast::Concat(several) => several.asts.iter().find_map(|a| excessive(a, text)),
         Ast::Alternation(several) => several.asts.iter().find_map(|a| excessive(a, text)),
-        _ => None,
+        Ast::Empty(_)
+        | Ast::Flags(_)
+        | Ast::Literal(_)
+        | Ast::Dot(_)
+        | Ast::Assertion(_)
+        | Ast::ClassUnicode(_)
+        | Ast::ClassPerl(_)
+        | Ast::ClassBracketed(_) => None,
     }
 }
 
@@ -56,6 +63,13 @@ fn within(ast: &Ast, most: u32) -> bool {
         Ast::Group(group) => within(&group.ast, most),
         Ast::Concat(several) => several.asts.iter().all(|a| within(a, most)),
         Ast::Alternation(several) => several.asts.iter().all(|a| within(a, most)),
-        _ => true,
+        Ast::Empty(_)
+        | Ast::Flags(_)
+        | Ast::Literal(_)
+        | Ast::Dot(_)
+        | Ast::Assertion(_)
+        | Ast::ClassUnicode(_)
+        | Ast::ClassPerl(_)
+        | Ast::ClassBracketed(_) => true,
     }
 }

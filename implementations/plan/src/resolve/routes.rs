@@ -167,7 +167,7 @@ fn redirect_action(redirect: &Redirect, audience: &Audience<'_>) -> RouteAction 
     let wanted = match redirect.derive_port {
         Some(DerivePort::FromRequestPort) => Some(audience.port),
         Some(DerivePort::FromProtocolDefault) => None,
-        None => redirect.port.and_then(|p| u16::try_from(p).ok()),
+        None => redirect.port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0),
     };
     let scheme = match (redirect.scheme.as_str(), audience.tls) {
         ("", true) => "https",

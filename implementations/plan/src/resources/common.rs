@@ -128,7 +128,7 @@ pub(crate) fn label_syntax(labels: &BTreeMap<String, String>, problems: &mut Pro
         } else if name.len() > 63 {
             problems.listed(format!("invalid tag key: {key:?} (name is too long)"));
         }
-        if !value.is_empty() && !(qualified(value) && value.len() <= 63) {
+        if !(value.is_empty() || qualified(value) && value.len() <= 63) {
             problems.listed(format!("invalid tag value: {value:?}"));
         }
     }

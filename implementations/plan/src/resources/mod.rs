@@ -170,13 +170,23 @@ impl<'a> Resources<'a> {
             _ => &["v1", "v1beta1"],
         };
         if !versions.contains(&version) {
-            problems.schema(format!(
-                "failed to validate type {group}/{version}, Kind={kind}: no validator found"
-            ));
+            // The webhook looks at every version.
+            let mut found = Problems::default();
+            Self::default().add_kind((resource, created), group, &mut found);
+            found.schema =
+                vec![format!("failed to validate type {group}/{version}, Kind={kind}: no validator found")];
+            *problems = found;
             return true;
         }
+        self.add_kind((resource, created), group, problems);
+        true
+    }
+
+    /// Reads and validates a resource of Istio's networking or security API.
+    fn add_kind(&mut self, place: (&'a Resource, usize), group: &str, problems: &mut Problems) {
+        let (resource, _) = place;
+        let kind = resource.kind();
         let namespace = resource.namespace();
-        let place = (resource, created);
         match (group, kind) {
             (NETWORKING, "ServiceEntry") => {
                 push(&mut self.service_entries, place, problems, |s, p| {
@@ -216,7 +226,6 @@ impl<'a> Resources<'a> {
             }
             (_, kind) => problems.unsupported(format!("{group} {kind}")),
         }
-        true
     }
 }
 

@@ -20,6 +20,12 @@ pub(super) fn read<T: DeserializeOwned>(spec: &Value, kind: &str, problems: &mut
         if offenders.is_empty() {
             let refused = in_words::<T>(&spec, &error);
             refused.schema.into_iter().for_each(|text| problems.schema(text));
+            if let Some((place, number)) = refused.number
+                && let Some(slot) = slot(&mut spec, &place)
+            {
+                *slot = number;
+                continue;
+            }
             if let Some(text) = refused.conversion.or_else(|| enum_in_webhook(&spec, kind, &error)) {
                 problems.conversion(text);
             }
@@ -110,11 +116,13 @@ struct Words {
     schema: Vec<String>,
     /// By the webhook, where it cannot convert the value.
     conversion: Option<String>,
+    /// A number that is written as a string, which the conversion reads nevertheless.
+    number: Option<(Vec<Step>, Value)>,
 }
 
 impl Words {
     fn only(text: String) -> Self {
-        Self { schema: vec![text], conversion: None }
+        Self { schema: vec![text], ..Self::default() }
     }
 }
 
@@ -149,7 +157,8 @@ fn out_of_range(spec: &Value, error: &str) -> Option<Words> {
     if !expected.starts_with("u32") {
         return None;
     }
-    let place = first_place(spec, &|value| value.is_number() && value.to_string() == number);
+    let wrong: Value = serde_json::from_str(number).ok()?;
+    let place = first_place(spec, &|value| *value == wrong);
     let limit = if number.starts_with('-') {
         "greater than or equal to 0".to_owned()
     } else {
@@ -158,6 +167,7 @@ fn out_of_range(spec: &Value, error: &str) -> Option<Words> {
     Some(Words {
         schema: vec![format!("{place}: Invalid value: {number}: {place} in body should be {limit}")],
         conversion: Some(format!("json: cannot unmarshal number {number} into Go value of type uint32")),
+        number: None,
     })
 }
 
@@ -203,12 +213,15 @@ fn wrong_type<T: DeserializeOwned>(spec: &Value, got: &str, expected: &str) -> W
         _ => vec![must(kind, wanted)],
     };
     let numeric = matches!(to_go, "uint32" | "int32" | "float64");
+    let text: Option<String> = serde_json::from_str(got.trim_start_matches("string ")).ok();
+    let number = text.as_deref().filter(|_| numeric).and_then(|t| serde_json::from_str::<Value>(t).ok());
+    let number = number.filter(Value::is_number).and_then(|mut number| {
+        whole_numbers(&mut number);
+        let at = places(spec, &|_, _| true).into_iter().find(|p| written(p) == place)?;
+        Some((at, number))
+    });
     let conversion = match kind {
-        // The conversion reads a number that is written as a string.
-        "string" if numeric => {
-            let text: String = serde_json::from_str(got.trim_start_matches("string ")).unwrap_or_default();
-            not_a_number(&text)
-        }
+        "string" if numeric => text.as_deref().and_then(not_a_number),
         _ if to_go.is_empty() => None,
         _ => {
             let number = got.split('`').nth(1).filter(|_| kind == "number").map(|n| format!(" {n}"));
@@ -216,7 +229,7 @@ fn wrong_type<T: DeserializeOwned>(spec: &Value, got: &str, expected: &str) -> W
             Some(format!("json: cannot unmarshal {in_go}{number} into Go value of type {to_go}"))
         }
     };
-    Words { schema, conversion }
+    Words { schema, conversion, number }
 }
 
 /// What the decoder says of a text that should be a number: where JSON ends.
@@ -241,7 +254,7 @@ fn no_variant<T: DeserializeOwned>(spec: &Value, place: &str, kind: &str) -> Wor
             schema.push(unsupported(place, &wrong.to_string(), &error.to_string()));
         }
     }
-    Words { schema, conversion: None }
+    Words { schema, ..Words::default() }
 }
 
 fn slot<'a>(value: &'a mut Value, place: &[Step]) -> Option<&'a mut Value> {

@@ -195,3 +195,24 @@ fn a_whole_number_may_be_written_as_a_float() {
     );
     World::new().try_resolve(&manifest).expect("80.0 is 80");
 }
+
+#[test]
+fn a_number_in_quotes_is_refused_by_the_schema_and_read_by_the_webhook() {
+    refused(
+        "VirtualService",
+        &[(
+            "{hosts: [a.example.com], http: [{route: [{destination: {host: a..b}, weight: '50'}]}]}",
+            "(label \"\" invalid); spec.http[0].route[0].weight: Invalid value: \"string\"",
+        )],
+    );
+}
+
+#[test]
+fn a_version_that_is_not_served_is_refused_with_what_the_webhook_says_of_the_rest() {
+    let manifest = "apiVersion: networking.istio.io/v2\nkind: VirtualService\nmetadata: {name: x}\n\
+                    spec: {hosts: [a.example.com], http: [{}]}\n";
+    let refused = World::new().try_resolve(manifest).err().expect("v2 is refused").to_string();
+    for words in ["no validator found", "HTTP route, redirect or direct_response is required"] {
+        assert!(refused.contains(words), "{refused}");
+    }
+}
