@@ -46,24 +46,6 @@ def covering(domains, name):
     return name if name in found else max(found, key=len, default=None)
 
 
-def by_authority(hosts):
-    """Gives routes that require a certain Host a virtual host: nginx selects a `server` by Host, but not a `location`."""
-    for host in hosts:
-        asked = [r["matches"]["headers"].get(":authority") for r in host["routes"]]
-        names = dict.fromkeys(m["exact"] for m in asked if m and m != "present" and "exact" in m)
-        for name in [*names, None]:
-            routes = []
-            for route in host["routes"]:
-                headers = dict(route["matches"]["headers"])
-                condition = headers.get(":authority")
-                if condition and condition != "present" and "exact" in condition:
-                    if condition["exact"] != name:
-                        continue
-                    del headers[":authority"]
-                routes.append({**route, "matches": {**route["matches"], "headers": headers}})
-            yield {**host, "domains": host["domains"] if name is None else [name], "routes": routes}
-
-
 class Configuration:
     """The nginx configuration for one proxy of a plan."""
 
@@ -91,7 +73,7 @@ class Configuration:
 
     def servers(self, listener, chain, plain):
         """Adds the `server` blocks of an address. `plain` is the chain for plain requests beside mesh TLS, or None."""
-        hosts, tls, verified = list(by_authority(chain["action"]["http"]["virtual_hosts"])), chain["tls"] is not None, ""
+        hosts, tls, verified = list(contract.by_authority(chain["action"]["http"]["virtual_hosts"])), chain["tls"] is not None, ""
         listen = "    listen %s%s%%s;\n" % (listener["bind"], " ssl" if tls else "")
         common = "    set $cluster -;\n    set $route -;\n    set $authority $http_host;\n"
         names = chain["matches"]["server_names"]

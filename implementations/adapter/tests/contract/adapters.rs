@@ -184,6 +184,39 @@ async fn caddy_keeps_the_contract_and_passes_what_it_declares() {
     );
 }
 
+/// A sidecar only: mod_proxy sends the Host of the request as the server name, and no directive sets another one. The listed checks
+/// need another one where a route replaces the Host.
+#[tokio::test]
+async fn apache_httpd_keeps_the_contract_and_passes_what_it_declares() {
+    if !(installed("python3", "--version") && installed("apache2", "-v") && installed("openssl", "version")) {
+        return;
+    }
+    assert_eq!(broken(&command("apache")).await, []);
+    let selectors = ["sidecar-origination", "tls-verification:sidecar", "generated-traffic:sidecar"];
+    let report = run(&command("apache"), &selectors, Timeouts::default()).await.unwrap();
+    assert_passes(
+        &report,
+        &[
+            "tls-passthrough",
+            "mesh-mtls",
+            "san-validation",
+            "http2",
+            "web-socket",
+            "tcp-origination",
+            "credential-status",
+            "upstream-local-address",
+        ],
+        &["tls-verification/sni-follows-host-rewrite", "tls-verification/every-request-accounted-for"],
+        &[
+            "sidecar-origination/single-response",
+            "sidecar-origination/no-plaintext-leak",
+            "generated-traffic/exchanges-preserved",
+            "tls-verification/wrong-host-refused",
+            "tls-verification/tls-version-floor",
+        ],
+    );
+}
+
 /// The plans of these scenarios contain nothing that the example does not declare. So even an adapter that
 /// refuses such a plan loses no check.
 #[tokio::test]

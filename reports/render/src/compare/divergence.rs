@@ -44,6 +44,10 @@ impl Divergence {
             Some("") => "none".to_owned(),
             Some(value) => value.to_owned(),
         };
+        if let (Some(here), None) = (&self.here, &self.there) {
+            // Such as a request that only a failed check names.
+            return format!("{}, {}{field}: {here}; the other has no such evidence", self.place, self.kind);
+        }
         format!("{}, {}{field}: {} instead of {}", self.place, self.kind, side(&self.here), side(&self.there))
     }
 }
