@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::common::{
-    LabelSelector, export_to, fqdn, ip_subnet, partial_wildcard, port_name, port_number, selector,
-    unix_address, wildcard_domain,
+    LabelSelector, export_to, fqdn, ip_subnet, label_syntax, partial_wildcard, port_name, port_number,
+    selector, unix_address, wildcard_domain,
 };
 use super::problems::Problems;
 use super::protocol::Protocol;
@@ -344,6 +344,7 @@ impl WorkloadEntry {
             problems.check(port_name(name));
             problems.check(port_number(*number));
         }
+        label_syntax(&self.labels, problems);
         let passed_over = [
             ("network", !self.network.is_empty()),
             ("locality", !self.locality.is_empty()),

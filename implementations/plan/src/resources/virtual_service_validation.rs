@@ -1,6 +1,6 @@
 //! `ValidateVirtualService` (pkg/config/validation/validation.go and virtualservice.go).
 
-use super::common::{export_to, fqdn, ip_subnet, is_dns_label, port_number, wildcard_domain};
+use super::common::{export_to, fqdn, ip_subnet, is_dns_label, label_syntax, port_number, wildcard_domain};
 use super::destination_rule::subset_name;
 use super::durations::check_duration;
 use super::hosts::{MESH, matches, subset_of};
@@ -140,6 +140,7 @@ impl VirtualService {
         if condition.port != 0 {
             problems.check(port_number(condition.port));
         }
+        label_syntax(&condition.source_labels, problems);
         gateway_names(&condition.gateways, problems);
     }
 }
@@ -152,6 +153,7 @@ impl L4Match {
         if self.port != 0 {
             problems.check(port_number(self.port));
         }
+        label_syntax(&self.source_labels, problems);
         gateway_names(&self.gateways, problems);
     }
 }

@@ -211,8 +211,20 @@ fn a_number_in_quotes_is_refused_by_the_schema_and_read_by_the_webhook() {
 fn a_version_that_is_not_served_is_refused_with_what_the_webhook_says_of_the_rest() {
     let manifest = "apiVersion: networking.istio.io/v2\nkind: VirtualService\nmetadata: {name: x}\n\
                     spec: {hosts: [a.example.com], http: [{}]}\n";
-    let refused = World::new().try_resolve(manifest).err().expect("v2 is refused").to_string();
+    let refused = World::new().try_resolve(manifest).expect_err("v2 is refused").to_string();
     for words in ["no validator found", "HTTP route, redirect or direct_response is required"] {
         assert!(refused.contains(words), "{refused}");
     }
+}
+
+#[test]
+fn labels_of_endpoints_and_of_sources_have_the_syntax_of_kubernetes() {
+    let endpoint =
+        "{hosts: [a.example.com], resolution: STATIC, endpoints: [{address: 1.2.3.4, labels: {'a b': c}}]}";
+    refused("ServiceEntry", &[(endpoint, "1 error occurred: * invalid tag key: \"a b\"")]);
+    refused("WorkloadEntry", &[("{address: 1.2.3.4, labels: {a: 'b c'}}", "invalid tag value: \"b c\"")]);
+    let tls = "{hosts: [a.example.com], tls: [{match: [{sniHosts: [a.example.com], sourceLabels: {'': c}}], \
+               route: [{destination: {host: b}}]}]}";
+    let tcp = "{hosts: [a.example.com], tcp: [{match: [{sourceLabels: {'': c}}], route: [{destination: {host: b}}]}]}";
+    refused("VirtualService", &[(tls, "invalid tag key: \"\""), (tcp, "invalid tag key: \"\"")]);
 }
