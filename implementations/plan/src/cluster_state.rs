@@ -11,7 +11,8 @@ use meshproof_model::{Resource, ResourceId};
 use serde_json::Value;
 
 use crate::resolve::{
-    Endpoint, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Service, ServicePort, Workload,
+    Endpoint, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, RetryPolicy, Service, ServicePort,
+    Workload,
 };
 use crate::resources::common::labels_match;
 use crate::resources::hosts::CLUSTER_DOMAIN;
@@ -312,6 +313,13 @@ fn apply(mesh: &mut MeshConfig, settings: &Value) {
     mesh.h2_upgrade |= text("/h2UpgradePolicy") == Some("UPGRADE");
     if let Some(value) = settings.get("enableAutoMtls").and_then(Value::as_bool) {
         mesh.auto_mtls = value;
+    }
+    if let Some(policy) = settings.get("defaultHttpRetryPolicy").filter(|p| p.is_object()) {
+        let attempts = policy.get("attempts").and_then(Value::as_i64).unwrap_or_default();
+        mesh.retries = Some(RetryPolicy {
+            attempts: i32::try_from(attempts).unwrap_or_default(),
+            on: text("/defaultHttpRetryPolicy/retryOn").unwrap_or_default().to_owned(),
+        });
     }
     if let Some(listed) = list("defaultServiceExportTo") {
         mesh.service_export_to = listed;

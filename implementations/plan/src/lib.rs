@@ -13,7 +13,7 @@ pub mod walk;
 
 pub use rejected::{Refused, Rejected};
 pub use resolve::{
-    Description, Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Resolution, Service,
-    ServicePort, Workload, describe, resolve,
+    Description, Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Resolution,
+    RetryPolicy, Service, ServicePort, Workload, describe, resolve,
 };
 pub use resources::{Verdict, hosts, protocol};

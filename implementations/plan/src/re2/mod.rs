@@ -6,6 +6,7 @@
 //! <https://pkg.go.dev/regexp/syntax>.
 
 mod escapes;
+mod repeats;
 
 use std::iter::Peekable;
 use std::str::CharIndices;
@@ -39,6 +40,11 @@ pub fn translate(expression: &str) -> Result<String, String> {
     regex_syntax::Parser::new()
         .parse(&translated)
         .map_err(|_| format!("expression nests too deeply: `{expression}`"))?;
+    if let Ok(ast) = regex_syntax::ast::parse::Parser::new().parse(&translated)
+        && let Some(operator) = repeats::excessive(&ast, &translated)
+    {
+        return Err(format!("invalid repeat count: `{operator}`"));
+    }
     Ok(translated)
 }
 

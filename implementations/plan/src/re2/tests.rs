@@ -63,6 +63,8 @@ fn refusals_have_the_words_of_gos_parser() {
         ("a|*", "missing argument to repetition operator: `*`"),
         ("a**", "invalid nested repetition operator: `**`"),
         ("a{1001}", "invalid repeat count: `{1001}`"),
+        ("((((a{10}){10}){10}){10})", "invalid repeat count: `{10}`"),
+        ("(a{2,500}b){3}", "invalid repeat count: `{3}`"),
         (r"a\E", r"invalid escape sequence: `\E`"),
         ("a(?i", "invalid or unsupported Perl syntax: `(?i`"),
         ("(?<", "invalid or unsupported Perl syntax: `(?<`"),

@@ -316,7 +316,7 @@ fn termination(tls: &ServerTls) -> DownstreamTls {
         alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
         min_version: version(tls.min_protocol_version),
         max_version: version(tls.max_protocol_version),
-        cipher_suites: tls.cipher_suites.clone(),
+        cipher_suites: tls.usable_cipher_suites(),
     })
 }
 
@@ -443,6 +443,7 @@ fn http_routes(context: &Context<'_>, name: String, servers: &[Bound<'_>]) -> Ht
                 port: bound.port,
                 tls: bound.server.tls.is_some(),
                 service: &service,
+                retries: context.input.mesh.retries.as_ref(),
             };
             let routes = of_virtual_service(virtual_service, &audience);
             if routes.is_empty() {

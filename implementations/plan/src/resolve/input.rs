@@ -164,6 +164,17 @@ pub struct MeshConfig {
     pub virtual_service_export_to: Vec<String>,
     /// `defaultDestinationRuleExportTo`; empty: `*`.
     pub destination_rule_export_to: Vec<String>,
+    /// `defaultHttpRetryPolicy`, of routes without `retries`; absent: Istio's own.
+    pub retries: Option<RetryPolicy>,
+}
+
+/// How failed requests are repeated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// How often at most; 0: never.
+    pub attempts: i32,
+    /// `retryOn`; empty: Istio's own conditions.
+    pub on: String,
 }
 
 impl Default for MeshConfig {
@@ -179,6 +190,7 @@ impl Default for MeshConfig {
             service_export_to: Vec::new(),
             virtual_service_export_to: Vec::new(),
             destination_rule_export_to: Vec::new(),
+            retries: None,
         }
     }
 }

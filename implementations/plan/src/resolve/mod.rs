@@ -20,8 +20,8 @@ mod virtual_services;
 mod visibility;
 
 pub use input::{
-    Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Resolution, Service, ServicePort,
-    Workload,
+    Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Resolution, RetryPolicy, Service,
+    ServicePort, Workload,
 };
 
 use self::context::Context;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::clusters::outbound_name;
-use super::input::Proxy;
+use super::input::{Proxy, RetryPolicy};
 use super::registry::Service;
 use super::scope::Scope;
 use crate::model::{
@@ -11,7 +11,8 @@ use crate::model::{
     StringMatch, WeightedCluster,
 };
 use crate::resources::Named;
-use crate::resources::common::{self, duration, labels_match};
+use crate::resources::common::{self, labels_match};
+use crate::resources::durations::duration;
 use crate::resources::virtual_service::{
     Body, DerivePort, Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, Redirect, Retries,
     RouteDestination, VirtualService,
@@ -32,6 +33,8 @@ pub(crate) struct Audience<'a> {
     pub(crate) tls: bool,
     /// Looks up the service of a destination (`LookupService`).
     pub(crate) service: &'a dyn Fn(&str) -> Option<&'a Service>,
+    /// The mesh's `defaultHttpRetryPolicy`.
+    pub(crate) retries: Option<&'a RetryPolicy>,
 }
 
 /// The routes of one VirtualService. Building stops at the first catch-all; what comes after it is dropped
@@ -164,7 +167,7 @@ fn redirect_action(redirect: &Redirect, audience: &Audience<'_>) -> RouteAction 
     let wanted = match redirect.derive_port {
         Some(DerivePort::FromRequestPort) => Some(audience.port),
         Some(DerivePort::FromProtocolDefault) => None,
-        None => redirect.port.and_then(|p| u16::try_from(p).ok()),
+        None => redirect.port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0),
     };
     let scheme = match (redirect.scheme.as_str(), audience.tls) {
         ("", true) => "https",
@@ -184,7 +187,7 @@ fn redirect_action(redirect: &Redirect, audience: &Audience<'_>) -> RouteAction 
 
 /// `applyHTTPRouteDestination`, with `processDestination` and `processWeightedDestination`.
 fn forward(http: &HttpRoute, audience: &Audience<'_>) -> Forward {
-    let mut forward = Forward { retry: retry(http.retries.as_ref()), ..Forward::default() };
+    let mut forward = Forward { retry: retry(http.retries.as_ref(), audience.retries), ..Forward::default() };
     if let Some(headers) = &http.headers {
         forward.host_rewrite =
             change_headers(headers, &mut forward.request_headers, &mut forward.response_headers);
@@ -241,22 +244,26 @@ fn forward(http: &HttpRoute, audience: &Audience<'_>) -> Forward {
 pub(crate) const RETRY_ON: &str =
     "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
 
-/// `ConvertPolicy`: two more attempts by default; status codes in `retryOn` imply `retriable-status-codes`.
-fn retry(written: Option<&Retries>) -> Option<Retry> {
-    let Some(written) = written else {
-        return Some(Retry { on: RETRY_ON.to_owned(), attempts: 2 });
+/// `ConvertPolicy`: two more attempts by default, or as the mesh has it; status codes in `retryOn` imply
+/// `retriable-status-codes`, which istiod appends with a comma even where nothing stands before it.
+fn retry(written: Option<&Retries>, mesh: Option<&RetryPolicy>) -> Option<Retry> {
+    let (attempts, wanted) = match (written, mesh) {
+        (Some(own), _) => (own.attempts, own.retry_on.as_str()),
+        (None, Some(mesh)) => (mesh.attempts, mesh.on.as_str()),
+        (None, None) => return Some(Retry { on: RETRY_ON.to_owned(), attempts: 2 }),
     };
-    let attempts = u32::try_from(written.attempts).ok().filter(|a| *a > 0)?;
-    if written.retry_on.is_empty() {
+    let attempts = u32::try_from(attempts).ok().filter(|a| *a > 0)?;
+    if wanted.is_empty() {
         return Some(Retry { on: RETRY_ON.to_owned(), attempts });
     }
-    let parts = written.retry_on.split(',').map(str::trim);
-    let (codes, mut on): (Vec<&str>, Vec<&str>) =
+    let parts = wanted.split(',').map(str::trim);
+    let (codes, on): (Vec<&str>, Vec<&str>) =
         parts.filter(|p| !p.is_empty()).partition(|p| p.parse::<u16>().is_ok_and(is_status));
-    if !codes.is_empty() && !on.contains(&"retriable-status-codes") {
-        on.push("retriable-status-codes");
+    let mut on = on.join(",");
+    if !codes.is_empty() && !on.contains("retriable-status-codes") {
+        on.push_str(",retriable-status-codes");
     }
-    Some(Retry { on: on.join(","), attempts })
+    Some(Retry { on, attempts })
 }
 
 /// `TranslateHeadersOperations`: Host and :authority become the rewrite that is returned, `set` before `add`.
@@ -326,8 +333,8 @@ pub(crate) fn tcp_action(routes: &[RouteDestination], port: u16, scope: &Scope<'
 }
 
 /// `BuildDefaultHTTPOutboundRoute`: everything to one cluster, with the mesh's retries.
-pub(crate) fn default_route(cluster: String) -> Route {
-    let retry = Some(Retry { on: RETRY_ON.to_owned(), attempts: 2 });
+pub(crate) fn default_route(cluster: String, retries: Option<&RetryPolicy>) -> Route {
+    let retry = retry(None, retries);
     Route {
         name: DEFAULT_ROUTE.to_owned(),
         matches: RouteMatch::default(),

@@ -74,12 +74,14 @@ fn services_by_name(egress: &Egress<'_>, port: u16) -> BTreeMap<String, Service>
 fn hosts(context: &Context<'_>, port: u16, warnings: &mut Vec<String>) -> Vec<VirtualHost> {
     let Some(egress) = context.scope.egress_for(port) else { return Vec::new() };
     let services = services_by_name(egress, port);
+    let mesh_retries = context.input.mesh.retries.as_ref();
     let audience = Audience {
         proxy: context.proxy,
         gateway: MESH,
         port,
         tls: false,
         service: &|host: &str| services.get(host),
+        retries: mesh_retries,
     };
     let mut wrappers: Vec<Wrapper<'_>> = Vec::new();
     for (index, virtual_service) in egress.virtual_services.iter().enumerate() {
@@ -112,7 +114,7 @@ fn hosts(context: &Context<'_>, port: u16, warnings: &mut Vec<String>) -> Vec<Vi
         let http = service.port(port).is_some_and(|p| p.protocol.is_http_or_sniffed());
         if http && service.resolution != Resolution::Alias {
             let cluster = super::clusters::outbound_name(port, "", &service.host);
-            let routes = vec![default_route(cluster)];
+            let routes = vec![default_route(cluster, mesh_retries)];
             wrappers.push(Wrapper { names: Vec::new(), services: vec![service], routes, from: None });
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -45,15 +44,9 @@ pub(crate) struct StringMatch {
 }
 
 impl StringMatch {
-    /// `validateStringMatch`; `place` is what istiod calls the field, `path` where it is. An empty prefix is allowed for
-    /// `uri` alone (`validateStringMatchRegexp`).
-    pub(crate) fn validate(&self, place: &str, path: &str, problems: &mut Problems) {
-        let set = [&self.exact, &self.prefix, &self.regex].into_iter().filter(|m| m.is_some()).count();
-        if set > 1 {
-            problems.schema(format!(
-                "{path}: Invalid value: only one of exact, prefix and regex may be set (oneOf)"
-            ));
-        }
+    /// `validateStringMatch`; `place` is what istiod calls the field. An empty prefix is allowed for `uri` alone
+    /// (`validateStringMatchRegexp`).
+    pub(crate) fn validate(&self, place: &str, problems: &mut Problems) {
         if self.prefix.as_deref() == Some("") && place != "uri" {
             problems.error(format!("{place:?}: prefix string match should not be empty"));
         }
@@ -111,6 +104,33 @@ pub(crate) fn selector(labels: &BTreeMap<String, String>, warning: &str, problem
     }
     if labels.is_empty() {
         problems.warn(warning);
+    }
+}
+
+/// `labels.Instance.Validate` (pkg/config/labels/instance.go): of a subset.
+pub(crate) fn label_syntax(labels: &BTreeMap<String, String>, problems: &mut Problems) {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let qualified = |text: &str| {
+        text.chars().all(inner)
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    for (key, value) in labels {
+        let (prefix, name) = match key.split_once('/') {
+            Some((prefix, name)) => (Some(prefix), name),
+            None => (None, key.as_str()),
+        };
+        let domain = |p: &str| p.split('.').all(is_dns_label);
+        if !qualified(name) || !prefix.is_none_or(domain) {
+            problems.listed(format!("invalid tag key: {key:?}"));
+        } else if prefix.is_some_and(|p| p.len() > 253) {
+            problems.listed(format!("invalid tag key: {key:?} (DNS prefix is too long)"));
+        } else if name.len() > 63 {
+            problems.listed(format!("invalid tag key: {key:?} (name is too long)"));
+        }
+        if !(value.is_empty() || qualified(value) && value.len() <= 63) {
+            problems.listed(format!("invalid tag value: {value:?}"));
+        }
     }
 }
 
@@ -297,55 +317,5 @@ pub(crate) fn export_to(
     }
     if seen.contains(&"~") && entries.len() > 1 {
         problems.error("cannot export service entry to no one (~) and someone");
-    }
-}
-
-/// Reads `1h`, `1m`, `1.5s`, `100ms`, `10us` and their sums.
-///
-/// # Errors
-/// Not a duration.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let invalid = || format!("time: invalid duration {text:?}");
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(invalid)?;
-        let (number, unit) = rest.split_at(digits);
-        let end = unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len());
-        let (unit, next) = unit.split_at(end);
-        let scale = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "\u{b5}s" => 1e-6,
-            "ns" => 1e-9,
-            _ => return Err(invalid()),
-        };
-        let number: f64 = number.parse().map_err(|_| invalid())?;
-        let part = Duration::try_from_secs_f64(number * scale).map_err(|_| invalid())?;
-        total = total.checked_add(part).ok_or_else(invalid)?;
-        rest = next;
-    }
-    Ok(total)
-}
-
-/// What the CRD's schema and `agent.ValidateDuration` say of a duration at `path`.
-pub(crate) fn check_duration(text: &str, path: &str, problems: &mut Problems) {
-    match duration(text) {
-        Err(e) => problems.schema(format!("{path}: Invalid value: {text:?}: {e}")),
-        Ok(value) if value < Duration::from_millis(1) => {
-            problems.schema(format!(
-                "{path}: Invalid value: {text:?}: must be a valid duration greater than 1ms"
-            ));
-            problems.error("duration must be greater than 1ms");
-        }
-        Ok(value) if value.subsec_nanos() % 1_000_000 != 0 => {
-            problems.error("only durations to ms precision are supported");
-        }
-        Ok(_) => {}
     }
 }

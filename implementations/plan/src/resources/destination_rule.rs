@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::common::{MatchLabels, Opaque, PortSelector, export_to, is_dns_label, selector, wildcard_domain};
+use super::common::{
+    MatchLabels, PortSelector, export_to, is_dns_label, label_syntax, selector, wildcard_domain,
+};
 use super::problems::Problems;
 use super::traffic_policy::{
     ConnectionPool, LoadBalancer, OutlierDetection, ProxyProtocol, ProxyProtocolVersion, Tunnel,
@@ -45,7 +47,17 @@ pub(crate) struct TrafficPolicy {
     #[serde(default)]
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
     #[serde(default)]
-    pub(crate) retry_budget: Opaque,
+    pub(crate) retry_budget: Option<RetryBudget>,
+}
+
+/// TrafficPolicy.RetryBudget: how many requests may be repeated at a time.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RetryBudget {
+    #[serde(default, rename = "percent")]
+    _percent: Option<f64>,
+    #[serde(default, rename = "minRetryConcurrency")]
+    _min_retry_concurrency: u32,
 }
 
 /// TrafficPolicy.PortTrafficPolicy.
@@ -184,6 +196,7 @@ impl DestinationRule {
             }
             names.push(subset.name.as_str());
             problems.check(subset_name(&subset.name));
+            label_syntax(&subset.labels, problems);
             if let Some(policy) = &subset.traffic_policy {
                 policy.validate(namespace, &format!("spec.subsets[{i}].trafficPolicy"), problems);
             }

@@ -1,6 +1,6 @@
 //! Gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -171,7 +171,7 @@ impl Server {
             namespace_slash_host(host, true, problems);
         }
         let before = problems.webhook.len();
-        self.validate_port(place, problems);
+        self.validate_port(problems);
         let port_is_valid = problems.webhook.len() == before;
         if let Some(path) = self.bind.strip_prefix("unix://") {
             problems.check(unix_address(path));
@@ -179,7 +179,7 @@ impl Server {
             problems.check(ip_address(&self.bind));
         }
         if let Some(tls) = &self.tls {
-            tls.validate(place, problems);
+            tls.validate(problems);
         }
         let protocol = self.port.as_ref().and_then(|p| Protocol::parse(&p.protocol));
         if let (true, Some(protocol)) = (port_is_valid, protocol) {
@@ -188,9 +188,8 @@ impl Server {
         problems.pass_over(place, &[("defaultEndpoint", self.default_endpoint.is_some())]);
     }
 
-    fn validate_port(&self, place: &str, problems: &mut Problems) {
+    fn validate_port(&self, problems: &mut Problems) {
         let Some(port) = &self.port else {
-            problems.schema(format!("{place}.port: Required value"));
             problems.error("port is required");
             return;
         };
@@ -235,12 +234,7 @@ impl Server {
 
 impl ServerTls {
     /// `validateTLSOptions`.
-    fn validate(&self, place: &str, problems: &mut Problems) {
-        if !self.credential_name.is_empty() && !self.credential_names.is_empty() {
-            problems.schema(format!(
-                "{place}.tls: Invalid value: only one of credentialName or credentialNames can be set"
-            ));
-        }
+    fn validate(&self, problems: &mut Problems) {
         let old = matches!(self.min_protocol_version, TlsProtocol::Tls10 | TlsProtocol::Tls11);
         if old && self.cipher_suites.is_empty() {
             problems.warn(
@@ -248,6 +242,7 @@ impl ServerTls {
                  include compatible ciphers.",
             );
         }
+        self.validate_ciphers(problems);
         if self.mode == ServerTlsMode::IstioMutual {
             let own = [
                 ("server certificate", !self.server_certificate.is_empty()),
@@ -281,16 +276,49 @@ impl ServerTls {
                  tls_certificates should be specified",
             );
         }
-        if passes {
-            return;
-        }
-        if !credential {
+        if !passes {
+            if credential {
+                return;
+            }
             self.validate_files(problems);
-        } else {
-            return;
+        }
+        if !self.ca_crl.is_empty() && !self.credential_name.is_empty() {
+            problems
+                .error("CRL is not supported with credentialName. CRL has to be specified in the credential");
         }
         if !self.ca_crl.is_empty() && self.mode == ServerTlsMode::Simple {
             problems.error("CRL is not supported with SIMPLE TLS");
+        }
+    }
+
+    /// `FilterCipherSuites` (pkg/config/security/security.go): each once, without those that Envoy would refuse.
+    pub(crate) fn usable_cipher_suites(&self) -> Vec<String> {
+        let mut usable: Vec<String> = Vec::new();
+        for suite in self.cipher_suites.iter().filter(|s| is_cipher_suite(s)) {
+            if !usable.contains(suite) {
+                usable.push(suite.clone());
+            }
+        }
+        usable
+    }
+
+    /// Cipher suites that istiod leaves out.
+    fn validate_ciphers(&self, problems: &mut Problems) {
+        let mut known = BTreeSet::new();
+        let mut unknown = BTreeSet::new();
+        let mut repeated = BTreeSet::new();
+        for suite in self.cipher_suites.iter().map(String::as_str) {
+            if !is_cipher_suite(suite) {
+                unknown.insert(suite);
+            } else if !known.insert(suite) {
+                repeated.insert(suite);
+            }
+        }
+        for (kind, suites) in [("invalid", unknown), ("duplicate", repeated)] {
+            if !suites.is_empty() {
+                let listed = suites.into_iter().collect::<Vec<_>>().join(" ");
+                problems.warn(format!("ignoring {kind} cipher suites: [{listed}]"));
+            }
         }
     }
 
@@ -355,4 +383,29 @@ fn hostname_part(name: &str, gateway: bool, problems: &mut Problems) {
         }
     }
     problems.check(partial_wildcard(name));
+}
+
+/// `IsValidCipherSuite` (pkg/config/security/security.go): BoringSSL's names, and anything that begins with an operator.
+fn is_cipher_suite(suite: &str) -> bool {
+    let operator = !suite.starts_with(char::is_alphanumeric);
+    operator
+        || matches!(
+            suite,
+            "ALL"
+                | "ECDHE-ECDSA-AES128-GCM-SHA256"
+                | "ECDHE-RSA-AES128-GCM-SHA256"
+                | "ECDHE-ECDSA-AES256-GCM-SHA384"
+                | "ECDHE-RSA-AES256-GCM-SHA384"
+                | "ECDHE-ECDSA-CHACHA20-POLY1305"
+                | "ECDHE-RSA-CHACHA20-POLY1305"
+                | "ECDHE-ECDSA-AES128-SHA"
+                | "ECDHE-RSA-AES128-SHA"
+                | "ECDHE-ECDSA-AES256-SHA"
+                | "ECDHE-RSA-AES256-SHA"
+                | "AES128-GCM-SHA256"
+                | "AES256-GCM-SHA384"
+                | "AES128-SHA"
+                | "AES256-SHA"
+                | "DES-CBC3-SHA"
+        )
 }

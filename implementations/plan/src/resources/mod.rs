@@ -2,7 +2,10 @@
 //! refuses it. Fields have the names of the CRD alone: the API server drops or refuses others.
 
 pub(crate) mod common;
+mod crd;
 pub(crate) mod destination_rule;
+pub(crate) mod durations;
+mod faults;
 pub(crate) mod gateway;
 pub mod hosts;
 pub(crate) mod peer_authentication;
@@ -26,7 +29,7 @@ use serde_json::Value;
 use self::destination_rule::DestinationRule;
 use self::gateway::Gateway;
 use self::peer_authentication::PeerAuthentication;
-use self::problems::{Problems, several};
+use self::problems::Problems;
 use self::service_entry::{ServiceEntry, WorkloadEntry};
 use self::sidecar::Sidecar;
 use self::virtual_service::VirtualService;
@@ -86,7 +89,7 @@ impl<'a> Resources<'a> {
                 all.verdicts.push(Verdict {
                     resource: resource.id(),
                     refused: problems.refused(),
-                    warnings: several(&problems.warnings),
+                    warnings: problems.all_warnings(),
                     unsupported: problems.unsupported,
                     passed_over: problems.notes,
                 });
@@ -167,13 +170,23 @@ impl<'a> Resources<'a> {
             _ => &["v1", "v1beta1"],
         };
         if !versions.contains(&version) {
-            problems.schema(format!(
-                "failed to validate type {group}/{version}, Kind={kind}: no validator found"
-            ));
+            // The webhook looks at every version.
+            let mut found = Problems::default();
+            Self::default().add_kind((resource, created), group, &mut found);
+            found.schema =
+                vec![format!("failed to validate type {group}/{version}, Kind={kind}: no validator found")];
+            *problems = found;
             return true;
         }
+        self.add_kind((resource, created), group, problems);
+        true
+    }
+
+    /// Reads and validates a resource of Istio's networking or security API.
+    fn add_kind(&mut self, place: (&'a Resource, usize), group: &str, problems: &mut Problems) {
+        let (resource, _) = place;
+        let kind = resource.kind();
         let namespace = resource.namespace();
-        let place = (resource, created);
         match (group, kind) {
             (NETWORKING, "ServiceEntry") => {
                 push(&mut self.service_entries, place, problems, |s, p| {
@@ -213,7 +226,6 @@ impl<'a> Resources<'a> {
             }
             (_, kind) => problems.unsupported(format!("{group} {kind}")),
         }
-        true
     }
 }
 
@@ -223,18 +235,19 @@ fn push<T: DeserializeOwned>(
     problems: &mut Problems,
     validate: impl FnOnce(&T, &mut Problems),
 ) {
-    let mut spec = resource.spec().clone();
-    if spec.is_null() {
-        spec = Value::Object(serde_json::Map::new());
+    let mut value = resource.spec().clone();
+    if value.is_null() {
+        value = Value::Object(serde_json::Map::new());
     }
-    without_nulls(&mut spec);
-    let read = schema::read(&spec, resource.kind(), problems);
+    without_nulls(&mut value);
+    schema::whole_numbers(&mut value);
+    let read = schema::read(&value, resource.kind(), problems);
     let Some(spec) = read.spec else { return };
+    crd::check(resource.kind(), &value, problems);
     validate(&spec, problems);
     if !read.unknown.is_empty() {
         // The webhook never sees a resource that the API server refuses to decode.
-        problems.webhook.clear();
-        problems.warnings.clear();
+        problems.without_webhook();
         if problems.schema.is_empty() {
             problems.schema(format!("unknown fields [{}]", read.unknown.join(", ")));
         }

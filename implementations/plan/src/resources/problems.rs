@@ -10,6 +10,10 @@ pub(crate) struct Problems {
     pub(crate) schema: Vec<String>,
     /// Of istiod's validating webhook.
     pub(crate) webhook: Vec<String>,
+    /// Why the webhook cannot read the resource at all; then it says nothing else.
+    pub(crate) conversion: Option<String>,
+    /// Of `webhook`, what istiod prints as a list even where it is alone.
+    listed: Vec<String>,
     /// Of the webhook, which accepts the resource nevertheless.
     pub(crate) warnings: Vec<String>,
     /// What istiod accepts and the plan does not carry out.
@@ -21,6 +25,30 @@ pub(crate) struct Problems {
 impl Problems {
     pub(crate) fn error(&mut self, text: impl Into<String>) {
         self.webhook.push(text.into());
+    }
+
+    /// A problem that istiod prints as a list of one (`multierror.Append`).
+    pub(crate) fn listed(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        self.listed.push(text.clone());
+        self.webhook.push(text);
+    }
+
+    /// Why the resource cannot be converted to protocol buffers; of several reasons the first.
+    pub(crate) fn conversion(&mut self, text: impl Into<String>) {
+        self.conversion.get_or_insert_with(|| format!("convert: {}", text.into()));
+    }
+
+    /// Forgets what the webhook says, which the resource never reaches.
+    pub(crate) fn without_webhook(&mut self) {
+        self.webhook.clear();
+        self.warnings.clear();
+        self.conversion = None;
+    }
+
+    /// istiod's warnings, in one text as it prints several.
+    pub(crate) fn all_warnings(&self) -> Option<String> {
+        if self.conversion.is_some() { None } else { several(&self.warnings) }
     }
 
     pub(crate) fn schema(&mut self, text: impl Into<String>) {
@@ -53,7 +81,14 @@ impl Problems {
 
     /// Why istiod refuses the resource.
     pub(crate) fn refused(&self) -> Option<Refused> {
-        let refused = Refused { schema: joined(&self.schema), webhook: several(&self.webhook) };
+        let webhook = match (&self.conversion, self.webhook.as_slice()) {
+            (Some(text), _) => Some(text.clone()),
+            (None, [only]) if self.listed.contains(only) => {
+                Some(format!("1 error occurred:\n\t* {only}\n\n"))
+            }
+            (None, all) => several(all),
+        };
+        let refused = Refused { schema: joined(&self.schema), webhook };
         (refused.schema.is_some() || refused.webhook.is_some()).then_some(refused)
     }
 }

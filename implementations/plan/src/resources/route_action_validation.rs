@@ -1,6 +1,7 @@
 //! What istiod's validation says about the parts of a route (pkg/config/validation/validation.go).
 
-use super::common::{check_duration, port_number, regex};
+use super::common::{port_number, regex};
+use super::durations::check_duration;
 use super::problems::Problems;
 use super::virtual_service::{DirectResponse, Headers, HttpMatch, Redirect, Retries, Rewrite};
 use super::virtual_service_validation::{is_authority, is_status};

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::common::{
-    LabelSelector, export_to, fqdn, ip_subnet, partial_wildcard, port_name, port_number, selector,
-    unix_address, wildcard_domain,
+    LabelSelector, export_to, fqdn, ip_subnet, label_syntax, partial_wildcard, port_name, port_number,
+    selector, unix_address, wildcard_domain,
 };
 use super::problems::Problems;
 use super::protocol::Protocol;
@@ -156,7 +156,6 @@ impl ServiceEntry {
 
     fn validate_hosts(&self, problems: &mut Problems) {
         if self.hosts.is_empty() {
-            problems.schema("spec.hosts: Required value");
             problems.error("service entry must have at least one host");
         }
         for (i, host) in self.hosts.iter().enumerate() {
@@ -185,7 +184,7 @@ impl ServiceEntry {
     fn validate_ports(&self, allocates_address: bool, problems: &mut Problems) {
         let mut names = Vec::new();
         let mut numbers = Vec::new();
-        for (i, port) in self.ports.iter().enumerate() {
+        for port in &self.ports {
             if names.contains(&port.name.as_str()) {
                 problems.error(format!("service entry port name {:?} already defined", port.name));
             }
@@ -198,10 +197,6 @@ impl ServiceEntry {
             if port.target_port != 0
                 && let Err(text) = port_number(port.target_port)
             {
-                problems.schema(format!(
-                    "spec.ports[{i}].targetPort: Invalid value: {}: port must be between 1-65535",
-                    port.target_port
-                ));
                 problems.error(text);
             }
             if self.addresses.is_empty() && !allocates_address && matches!(port.protocol.as_str(), "" | "TCP")
@@ -349,6 +344,7 @@ impl WorkloadEntry {
             problems.check(port_name(name));
             problems.check(port_number(*number));
         }
+        label_syntax(&self.labels, problems);
         let passed_over = [
             ("network", !self.network.is_empty()),
             ("locality", !self.locality.is_empty()),

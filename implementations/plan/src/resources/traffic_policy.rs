@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::common::{Opaque, check_duration, duration, fqdn, port_number};
+use super::common::{Opaque, fqdn, port_number};
+use super::durations::{check_duration, duration};
 use super::problems::Problems;
 
 /// LoadBalancerSettings.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::common::{Opaque, PortSelector, StringMatch};
+use super::common::{PortSelector, StringMatch};
+use super::faults::{CorsPolicy, Fault};
 
 /// istio.io/api networking/v1alpha3, VirtualService.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -47,7 +48,7 @@ pub(crate) struct HttpRoute {
     #[serde(default)]
     pub(crate) retries: Option<Retries>,
     #[serde(default)]
-    pub(crate) fault: Opaque,
+    pub(crate) fault: Option<Fault>,
     #[serde(default)]
     pub(crate) mirror: Option<Destination>,
     #[serde(default)]
@@ -57,7 +58,7 @@ pub(crate) struct HttpRoute {
     #[serde(default)]
     pub(crate) mirror_percentage: Option<Percent>,
     #[serde(default)]
-    pub(crate) cors_policy: Opaque,
+    pub(crate) cors_policy: Option<CorsPolicy>,
     #[serde(default)]
     pub(crate) headers: Option<Headers>,
 }

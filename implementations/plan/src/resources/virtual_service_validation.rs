@@ -1,7 +1,8 @@
 //! `ValidateVirtualService` (pkg/config/validation/validation.go and virtualservice.go).
 
-use super::common::{check_duration, export_to, fqdn, ip_subnet, is_dns_label, port_number, wildcard_domain};
+use super::common::{export_to, fqdn, ip_subnet, is_dns_label, label_syntax, port_number, wildcard_domain};
 use super::destination_rule::subset_name;
+use super::durations::check_duration;
 use super::hosts::{MESH, matches, subset_of};
 use super::problems::Problems;
 use super::virtual_service::{
@@ -40,8 +41,8 @@ impl VirtualService {
         for (i, route) in self.http.iter().enumerate() {
             route.validate(delegate, &format!("spec.http[{i}]"), problems);
         }
-        for (i, route) in self.tls.iter().enumerate() {
-            self.validate_tls_route(route, &format!("spec.tls[{i}]"), problems);
+        for route in &self.tls {
+            self.validate_tls_route(route, problems);
         }
         for route in &self.tcp {
             for condition in &route.matches {
@@ -97,13 +98,12 @@ impl VirtualService {
         }
     }
 
-    fn validate_tls_route(&self, route: &TlsRoute, place: &str, problems: &mut Problems) {
+    fn validate_tls_route(&self, route: &TlsRoute, problems: &mut Problems) {
         if route.matches.is_empty() {
-            problems.schema(format!("{place}.match: Required value"));
             problems.error("TLS route must have at least one match condition");
         }
-        for (i, condition) in route.matches.iter().enumerate() {
-            self.validate_tls_match(condition, &format!("{place}.match[{i}]"), problems);
+        for condition in &route.matches {
+            self.validate_tls_match(condition, problems);
         }
         if route.route.is_empty() {
             problems.error("TLS route is required");
@@ -111,9 +111,8 @@ impl VirtualService {
         route_destinations(&route.route, problems);
     }
 
-    fn validate_tls_match(&self, condition: &TlsMatch, place: &str, problems: &mut Problems) {
+    fn validate_tls_match(&self, condition: &TlsMatch, problems: &mut Problems) {
         if condition.sni_hosts.is_empty() {
-            problems.schema(format!("{place}.sniHosts: Required value"));
             problems.error("TLS match must have at least one SNI host");
         }
         for sni in &condition.sni_hosts {
@@ -141,6 +140,7 @@ impl VirtualService {
         if condition.port != 0 {
             problems.check(port_number(condition.port));
         }
+        label_syntax(&condition.source_labels, problems);
         gateway_names(&condition.gateways, problems);
     }
 }
@@ -153,6 +153,7 @@ impl L4Match {
         if self.port != 0 {
             problems.check(port_number(self.port));
         }
+        label_syntax(&self.source_labels, problems);
         gateway_names(&self.gateways, problems);
     }
 }
@@ -161,11 +162,17 @@ impl HttpRoute {
     /// `validateHTTPRoute`.
     fn validate(&self, delegate: bool, place: &str, problems: &mut Problems) {
         self.validate_conflicts(delegate, problems);
-        for (i, condition) in self.matches.iter().enumerate() {
-            condition.validate(&format!("{place}.match[{i}]"), problems);
+        for condition in &self.matches {
+            condition.validate(problems);
         }
         if let Some(headers) = &self.headers {
             headers.validate(problems);
+        }
+        if let Some(policy) = &self.cors_policy {
+            policy.validate(&format!("{place}.corsPolicy"), problems);
+        }
+        if let Some(fault) = &self.fault {
+            fault.validate(&format!("{place}.fault"), problems);
         }
         self.validate_mirrors(problems);
         if let Some(redirect) = &self.redirect {
@@ -304,10 +311,10 @@ fn share(name: &str, value: f64, problems: &mut Problems) {
 
 impl HttpMatch {
     /// `validateHTTPRouteMatchRequest`.
-    fn validate(&self, place: &str, problems: &mut Problems) {
+    fn validate(&self, problems: &mut Problems) {
         for (name, condition) in &self.headers {
             header_name(name, problems);
-            condition.validate("headers", &format!("{place}.headers.{name}"), problems);
+            condition.validate("headers", problems);
             if is_claim(name) {
                 problems.unsupported("spec.http.match.headers: JWT claims");
             }
@@ -316,7 +323,7 @@ impl HttpMatch {
             header_name(name, problems);
             // `*` is no regular expression there: it stands for presence.
             if condition.regex.as_deref() != Some("*") {
-                condition.validate("withoutHeaders", &format!("{place}.withoutHeaders.{name}"), problems);
+                condition.validate("withoutHeaders", problems);
             }
             if is_claim(name) {
                 problems.unsupported("spec.http.match.withoutHeaders: JWT claims");
@@ -330,11 +337,11 @@ impl HttpMatch {
         ];
         for (name, condition) in named {
             if let Some(condition) = condition {
-                condition.validate(name, &format!("{place}.{name}"), problems);
+                condition.validate(name, problems);
             }
         }
-        for (name, condition) in &self.query_params {
-            condition.validate("queryParams", &format!("{place}.queryParams.{name}"), problems);
+        for condition in self.query_params.values() {
+            condition.validate("queryParams", problems);
         }
         if self.port != 0 {
             problems.check(port_number(self.port));
@@ -369,7 +376,7 @@ pub(crate) fn is_authority(name: &str) -> bool {
 }
 
 /// A token of RFC 9110, section 5.1.
-fn is_header_name(name: &str) -> bool {
+pub(super) fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c))
 }
 

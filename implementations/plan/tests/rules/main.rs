@@ -14,5 +14,6 @@ mod origination;
 mod outbound;
 mod refusals;
 mod routes;
+mod schema;
 mod visibility;
 mod world;

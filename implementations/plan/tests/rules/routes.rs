@@ -1,9 +1,12 @@
 //! HTTP routes (route/route.go).
 
+use meshproof_plan::RetryPolicy;
+use meshproof_plan::cluster_state::ClusterState;
 use meshproof_plan::model::{
     HeaderChanges, PathMatch, RouteAction, RouteMatch, StringMatch, WeightedCluster,
 };
 
+use crate::manifest;
 use crate::world::{Ask, INGRESS, SLEEP, World, virtual_host};
 
 const HOST: &str = "a.example.com";
@@ -264,4 +267,47 @@ fn a_redirect_leaves_out_the_default_port_and_a_direct_response_has_its_body() {
     };
     assert_eq!(action("/p"), derived);
     assert_eq!(action("/"), RouteAction::DirectResponse { status: 503, body: "gone".to_owned() });
+}
+
+#[test]
+fn a_redirect_to_port_0_names_no_port() {
+    let plan = World::new().resolve(&mesh("  - redirect: {port: 0, uri: /x}\n")).plan;
+    let route = plan.route(SLEEP, 80, HOST, "/").expect("a route");
+    assert!(matches!(route.action, RouteAction::Redirect { port: None, .. }), "{:?}", route.action);
+}
+
+#[test]
+fn the_retry_policy_of_the_mesh_is_that_of_routes_without_their_own() {
+    let routes = "  - match: [{uri: {prefix: /own}}]
+    route: [{destination: {host: edition.cnn.com}}]
+    retries: {attempts: 1, retryOn: '503'}
+  - route: [{destination: {host: edition.cnn.com}}]
+";
+    let mut world = World::new();
+    world.mesh.retries = Some(RetryPolicy { attempts: 5, on: "5xx".to_owned() });
+    let retry = |world: &World, path: &str| {
+        let plan = world.resolve(&mesh(routes)).plan;
+        let route = plan.route(SLEEP, 80, HOST, path).expect("a route");
+        match &route.action {
+            RouteAction::Forward(to) => to.retry.as_ref().map(|r| (r.on.clone(), r.attempts)),
+            other @ (RouteAction::DirectResponse { .. } | RouteAction::Redirect { .. }) => {
+                panic!("{other:?}")
+            }
+        }
+    };
+    assert_eq!(retry(&world, "/"), Some(("5xx".to_owned(), 5)));
+    assert_eq!(retry(&world, "/own"), Some((",retriable-status-codes".to_owned(), 1)));
+    world.mesh.retries = Some(RetryPolicy::default());
+    assert_eq!(retry(&world, "/"), None);
+}
+
+#[test]
+fn the_retry_policy_of_the_mesh_comes_from_mesh_config() {
+    let config = "apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+metadata: {name: mesh}
+spec: {meshConfig: {defaultHttpRetryPolicy: {attempts: 3, retryOn: 5xx}}}
+";
+    let state = ClusterState::from_resources(&manifest::read(config));
+    assert_eq!(state.mesh.retries, Some(RetryPolicy { attempts: 3, on: "5xx".to_owned() }));
 }
