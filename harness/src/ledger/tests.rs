@@ -314,6 +314,18 @@ fn a_changed_request_fails() {
 }
 
 #[test]
+fn trailer_fields_of_different_names_have_no_order() {
+    let with = |received: &[(&str, &str)]| {
+        Books::with(|b| {
+            b.hop.trailers = headers(&[("x-sum", "1"), ("x-sum", "2"), ("server-timing", "app")]);
+            b.request.trailers = headers(received);
+        })
+    };
+    balances(with(&[("server-timing", "app"), ("x-sum", "1"), ("x-sum", "2")]));
+    fails_with(with(&[("x-sum", "2"), ("x-sum", "1"), ("server-timing", "app")]), "with trailers x-sum: 2");
+}
+
+#[test]
 fn what_a_route_sets_and_removes_is_expected() {
     let edits = |a: &mut Arrival| {
         a.request_headers = vec![crate::forecast::HeaderEdits {
