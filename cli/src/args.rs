@@ -170,6 +170,11 @@ pub struct Run {
     /// Write the events of the run to this file as JSON lines, as they happen
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
+    /// Write a trace of each configuration to this folder, which must be new or empty: the bytes of the suite's connections, the
+    /// logs and configurations of the proxies, and the conversation with an adapter. It contains the secrets of the suite's own
+    /// TLS sessions and all that was sent in them, so only you can read it
+    #[arg(long, value_name = "DIR")]
+    pub trace: Option<PathBuf>,
     /// Keep the run's working folder, and print its path
     #[arg(long)]
     pub keep: bool,
@@ -237,6 +242,7 @@ impl Default for Run {
             repeat: None,
             shard: None,
             events: None,
+            trace: None,
             keep: false,
             timeouts: Vec::new(),
             seed: Traffic::default().seed,

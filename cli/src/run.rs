@@ -1,12 +1,13 @@
 //! `meshproof run`.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::mesh::RUNS_UNTIL_STOPPED;
+use meshproof_harness::run_folder;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::scenario::Scenario;
 use meshproof_harness::traffic::Traffic;
@@ -249,6 +250,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
     let progress =
         Arc::new(Mutex::new(Progress::new(std::io::stderr(), style(&std::io::stderr()), verbosity)));
     let shown = Arc::clone(&progress);
+    let trace = args.trace.as_deref().map(|trace| trace_folder(trace, args, folder)).transpose()?;
     let log = args.events.as_deref().map(EventLog::open).transpose()?;
     let (interrupt, interrupted) = watch::channel(None);
     let options = Options {
@@ -262,6 +264,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
         work: std::env::temp_dir(),
         fixtures: args.fixtures.clone(),
         public: args.cluster.ca.as_deref().map(kept_authority).transpose()?,
+        trace: trace.clone(),
         events: Arc::new(move |event| {
             if let Some(log) = &log {
                 log.on(&event);
@@ -309,7 +312,36 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
     summary(&mut text, &report, shown.as_deref(), style(&std::io::stdout()), detail)
         .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
     answer(&String::from_utf8_lossy(&text));
+    if let Some(trace) = trace.filter(|_| detail != Detail::Quiet) {
+        complain(&format!(
+            "note: the trace is in {}. It contains the secrets of TLS sessions and all that was sent in them",
+            trace.display()
+        ));
+    }
     written.missing.map_or(Ok(report), |words| Err(Refusal::Environment(words)))
+}
+
+/// Makes the folder for the trace of one run, whose report goes to `out`. Several runs of one command have one each.
+fn trace_folder(trace: &Path, args: &args::Run, out: &Path) -> Result<PathBuf, Refusal> {
+    let unusable = |e: std::io::Error| {
+        Refusal::Environment(format!("--trace {}: the folder cannot be used: {e}", trace.display()))
+    };
+    let folder = match out.strip_prefix(&args.out) {
+        Ok(below) if below.components().next().is_some() => trace.join(below),
+        Ok(_) | Err(_) => trace.to_owned(),
+    };
+    run_folder::create_private(&folder).map_err(unusable)?;
+    if std::fs::read_dir(&folder).map_err(unusable)?.next().is_some() {
+        return Err(Refusal::Usage(format!(
+            "--trace {}: this folder is not empty. Give a new folder, so that the trace is of one run only",
+            folder.display()
+        )));
+    }
+    // A folder that existed may be open to others.
+    #[cfg(unix)]
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .map_err(unusable)?;
+    Ok(folder)
 }
 
 /// Lets the progress say what a slow run waits for.

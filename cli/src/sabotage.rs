@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use futures_util::StreamExt;
 use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
-use meshproof_harness::runner::{self, Options};
+use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::traffic::{Budget, Traffic};
 use meshproof_model::diagnosis::Symptoms;
 use meshproof_model::{Level, Report, Verdict};
@@ -33,8 +33,8 @@ pub type Interrupt = watch::Receiver<Option<String>>;
 pub enum Scope {
     /// All of them.
     Everything,
-    /// One scenario in which a check notices it by the matrix that is kept: the one with the fewest configurations. Takes a fraction of
-    /// the time.
+    /// One scenario in which a check notices it by the matrix that is kept: the one with the fewest configurations, until one of these
+    /// notices it. Takes a fraction of the time.
     Representative,
 }
 
@@ -42,36 +42,38 @@ pub enum Scope {
 /// originated TLS, the access log of both, and changes of the configuration.
 const REPRESENTATIVE: &[&str] = &["sidecar-origination", "egress-gateway-simple"];
 
-/// Runs every scenario on the reference, with this defect or without one. A defect of the proxies at one placement shows only where
-/// there is such a proxy.
-///
-/// # Errors
-/// The run did not start, or was interrupted.
-pub async fn run_one(
-    suite: Suite,
-    saboteur: Option<Variant>,
-    interrupt: Interrupt,
-    scope: Scope,
-) -> Result<Report, Refusal> {
-    let name = saboteur.map_or_else(|| "reference".to_owned(), |s| format!("reference:{s}"));
-    let command = format!("{} run --target {name} --external embedded", suite.program);
+/// What runs with this defect or without one, in groups: a group runs only if the ones before it noticed nothing. A defect of the proxies
+/// at one placement shows only where there is such a proxy.
+fn groups(suite: Suite, variant: Option<Variant>, scope: Scope) -> Result<Vec<Vec<Selected>>, Refusal> {
     let mut selection = suite.select(&[], false)?;
-    if let Some(placement) = saboteur.and_then(Variant::placement) {
+    if let Some(placement) = variant.and_then(Variant::placement) {
         selection.retain(|s| placement.is_in(s.scenario.topology_of(s.configuration)));
     }
-    if scope == Scope::Representative && saboteur.is_some_and(|s| s.kind() == VariantKind::Benign) {
+    let Some(variant) = variant.filter(|_| scope == Scope::Representative) else {
+        return Ok(vec![selection]);
+    };
+    if variant.kind() == VariantKind::Benign {
         selection.retain(|s| REPRESENTATIVE.contains(&s.scenario.id()));
+        return Ok(vec![selection]);
     }
-    if scope == Scope::Representative
-        && let Some(kills) = saboteur.and_then(|s| KillMatrix::kept().ok()?.kills.remove(s.name()))
-    {
-        let notices = |id: &str| kills.iter().any(|check| check.split('/').next() == Some(id));
-        let noticing = selection.iter().filter(|s| notices(s.scenario.id()));
-        let smallest = noticing.min_by_key(|s| s.scenario.catalogue.configurations.len());
-        if let Some(id) = smallest.map(|s| s.scenario.id().to_owned()) {
-            selection.retain(|s| s.scenario.id() == id);
-        }
-    }
+    let kills =
+        KillMatrix::kept().ok().and_then(|mut kept| kept.kills.remove(variant.name())).unwrap_or_default();
+    let notices = |id: &str| kills.iter().any(|check| check.split('/').next() == Some(id));
+    let noticing = selection.iter().filter(|s| notices(s.scenario.id()));
+    let smallest = noticing.min_by_key(|s| s.scenario.catalogue.configurations.len());
+    let Some(id) = smallest.map(|s| s.scenario.id()) else { return Ok(vec![selection]) };
+    Ok(selection.into_iter().filter(|s| s.scenario.id() == id).map(|s| vec![s]).collect())
+}
+
+/// Runs this selection on the reference, with this defect or without one.
+async fn run_one(
+    suite: Suite,
+    variant: Option<Variant>,
+    interrupt: Interrupt,
+    selection: Vec<Selected>,
+) -> Result<Report, Refusal> {
+    let name = variant.map_or_else(|| "reference".to_owned(), |s| format!("reference:{s}"));
+    let command = format!("{} run --target {name} --external embedded", suite.program);
     let options = Options {
         // The same server everywhere: the matrix must not depend on what is installed.
         external: ExternalChoice::Embedded,
@@ -105,7 +107,8 @@ pub async fn compute(
     scope: Scope,
     mut progress: impl FnMut(&str, &BTreeSet<String>),
 ) -> Result<KillMatrix, Refusal> {
-    let sound = run_one(suite, None, interrupt.clone(), scope).await?;
+    let every = groups(suite, None, scope)?.concat();
+    let sound = run_one(suite, None, interrupt.clone(), every).await?;
     let missed = not_passed(&sound);
     if !missed.is_empty() {
         let missed: Vec<String> = missed.into_iter().collect();
@@ -163,8 +166,15 @@ async fn judged(
     interrupt: Interrupt,
     scope: Scope,
 ) -> Result<(BTreeSet<String>, BTreeSet<String>), Refusal> {
-    let report = run_one(suite, Some(saboteur), interrupt, scope).await?;
-    Ok((noticed(saboteur, &report)?, Symptoms::of(&report).causes))
+    let mut result = (BTreeSet::new(), BTreeSet::new());
+    for selection in groups(suite, Some(saboteur), scope)? {
+        let report = run_one(suite, Some(saboteur), interrupt.clone(), selection).await?;
+        result = (noticed(saboteur, &report)?, Symptoms::of(&report).causes);
+        if !result.0.is_empty() {
+            break;
+        }
+    }
+    Ok(result)
 }
 
 /// The checks that noticed the saboteur.

@@ -1,5 +1,6 @@
 //! Saved reports: converted, compared, used as a baseline; and the repository's sample report.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -8,6 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/render/samples/no-sni.json");
+/// The page that the README links to.
+const SAMPLE_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sample/report.html");
 const SAMPLED: [&str; 3] =
     ["sidecar-origination:target-port", "egress-gateway-simple", "egress-gateway-mutual:ecdsa-p256"];
 
@@ -58,8 +61,13 @@ fn outline(report: &Value) -> Value {
     })
 }
 
+/// The places in a page that links lead to: a scenario, a check, a cause, a picture.
+fn anchors(page: &str) -> BTreeSet<&str> {
+    page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect()
+}
+
 #[test]
-fn the_sample_report_is_what_a_run_writes() {
+fn the_sample_report_is_what_a_run_writes_and_the_sample_page_shows_it() {
     let out = TempDir::new().expect("a folder");
     let mut arguments = vec![
         "run",
@@ -86,6 +94,18 @@ fn the_sample_report_is_what_a_run_writes() {
         outline(&read(&sample)) == outline(&read(&written)),
         "reports/render/samples/no-sni.json is not what a run writes; look at the change, then\n  \
          MESHPROOF_BLESS=1 cargo test -p meshproof --test reports the_sample"
+    );
+    let fresh = said(&["report", SAMPLE, "--format", "html"], 0);
+    if std::env::var_os("MESHPROOF_BLESS").is_some_and(|v| v == "1") {
+        std::fs::write(SAMPLE_PAGE, &fresh).expect("the page can be written");
+    }
+    let page = std::fs::read_to_string(SAMPLE_PAGE).unwrap_or_default();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"), "{SAMPLE_PAGE}");
+    assert!(page.len() <= 1_600_000, "{} bytes", page.len());
+    // Colours and words may differ until the page is written anew, its parts may not.
+    assert!(
+        anchors(&page).len() > 50 && anchors(&page) == anchors(&fresh),
+        "docs/sample/report.html is not the page of the sample report; the command above writes it anew"
     );
 }
 

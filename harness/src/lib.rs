@@ -22,6 +22,7 @@ pub mod lines;
 pub mod load;
 pub mod manifest;
 pub mod mesh;
+pub mod redact;
 mod report_size;
 pub mod run_folder;
 pub mod runner;
@@ -33,6 +34,7 @@ pub mod target;
 pub mod timeouts;
 pub mod token;
 pub mod topology;
+pub mod trace;
 pub mod traffic;
 pub mod workload;
 

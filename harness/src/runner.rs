@@ -25,6 +25,7 @@ use crate::scenario::Scenario;
 use crate::store::Store;
 use crate::target::{Seat, Target, TargetError};
 use crate::timeouts::{Timeout, Timeouts};
+use crate::trace::Trace;
 use crate::traffic::Traffic;
 
 /// One scenario configuration to run.
@@ -61,6 +62,8 @@ pub struct Options {
     pub fixtures: Option<PathBuf>,
     /// The authority of servers outside the mesh; absent: one is generated for the run.
     pub public: Option<Arc<Authority>>,
+    /// Where each configuration gets a folder with its trace; absent: none is written.
+    pub trace: Option<PathBuf>,
     /// Takes events as they happen.
     pub events: Events,
     /// Becomes the reason when the run must stop.
@@ -91,6 +94,7 @@ impl Options {
             work: std::env::temp_dir(),
             fixtures: None,
             public: None,
+            trace: None,
             events: Arc::new(|_| {}),
             interrupt,
             command: String::new(),
@@ -347,6 +351,7 @@ fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
         configuration: selected.configuration.to_owned(),
         title: catalogue.title.clone(),
         proves: Some(catalogue.proves.clone()).filter(|text| !text.is_empty()),
+        source: selected.scenario.source.clone(),
         document: Document { title: catalogue.document.clone(), url: catalogue.url.clone() },
         checks: finished.checks,
         external_services: finished.externals,
@@ -460,7 +465,15 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     let selector = format!("{}:{}", scenario.id(), selected.configuration);
     (options.events)(Event::ScenarioStarted { scenario: selector });
     let name = seat_name(scenario.id(), selected.configuration);
-    let store = Store::new();
+    let trace = match options.trace.as_deref().map(|folder| Trace::create(folder, &name)).transpose() {
+        Ok(trace) => trace.unwrap_or_default(),
+        Err(e) => {
+            let words =
+                format!("the folder of the trace cannot be made: {e}. Choose another one with --trace DIR");
+            return unreached(shared, &selected, &blame(Stop::Suite(words), &[]));
+        }
+    };
+    let store = Store::traced(trace.clone());
     let seat = Seat {
         run: shared.id.clone(),
         folder: shared.folder.join(&name),
@@ -530,6 +543,12 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
         },
     };
     let mut finished = mesh.finish(stop).await;
+    finished.faults.extend(
+        trace.problem().map(|problem| SuiteFault {
+            message: format!("the trace is not complete: {problem}"),
+            step: None,
+        }),
+    );
     // The scenario creates certificates and external services in its first step: time that is neither convergence nor
     // requests is setup.
     let t = &mut finished.timing;

@@ -44,6 +44,8 @@ pub struct Scenario {
     pub fixtures: Fixtures,
     /// What is in place before the document begins.
     pub topology: Topology,
+    /// The file with the story, as a path in the repository of the suite.
+    pub source: Option<String>,
     /// By configuration, where it differs.
     topologies: BTreeMap<String, Topology>,
     story: Arc<dyn for<'a> Fn(&'a Mesh) -> Story<'a> + Send + Sync>,
@@ -81,7 +83,7 @@ impl Scenario {
     {
         let story: Arc<dyn for<'a> Fn(&'a Mesh) -> Story<'a> + Send + Sync> =
             Arc::new(move |mesh| Box::pin(story.tell(mesh)));
-        Self { catalogue, fixtures, topology, topologies: BTreeMap::new(), story }
+        Self { catalogue, fixtures, topology, topologies: BTreeMap::new(), source: None, story }
     }
 
     /// A scenario whose catalogue is `catalogue.toml` among its fixtures.
@@ -93,6 +95,13 @@ impl Scenario {
         S: for<'a> StoryFn<'a> + Send + Sync + 'static,
     {
         Ok(Self::new(Catalogue::read(&fixtures)?, fixtures, topology, story))
+    }
+
+    /// The same, with the file of its story, which reports then name.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<String>) -> Self {
+        self.source = Some(source.into());
+        self
     }
 
     /// The same, and in this configuration another topology is in place: a proxy that no request passes costs time, and an

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::delivery::Deliveries;
+use crate::trace::{NOTES, Trace};
 use jiff::{SignedDuration, Timestamp};
 use meshproof_model::{Evidence, EvidenceId, Fact, Side};
 
@@ -20,6 +21,7 @@ pub struct Store {
     started: Instant,
     inner: Arc<Mutex<Inner>>,
     deliveries: Deliveries,
+    trace: Trace,
 }
 
 #[derive(Default)]
@@ -42,7 +44,14 @@ impl Store {
     /// An empty store; its clock starts now.
     #[must_use]
     pub fn new() -> Self {
-        Self { started: Instant::now(), inner: Arc::default(), deliveries: Deliveries::default() }
+        Self::traced(Trace::default())
+    }
+
+    /// An empty store that also writes log lines and notes to this trace. Both have one clock.
+    #[must_use]
+    pub fn traced(trace: Trace) -> Self {
+        let started = trace.started().unwrap_or_else(Instant::now);
+        Self { started, inner: Arc::default(), deliveries: Deliveries::default(), trace }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -69,6 +78,12 @@ impl Store {
         &self.deliveries
     }
 
+    /// Where the bytes of connections and the files of the implementation go, if the run asks for a trace.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     /// Keeps one fact and returns its id. Facts beyond [`MAX_EVIDENCE`] are counted and not kept.
     #[allow(clippy::must_use_candidate, reason = "most callers do not need the id")]
     pub fn record(&self, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
@@ -78,6 +93,12 @@ impl Store {
     /// Keeps one fact that happened at this time (microseconds since the scenario started).
     #[allow(clippy::must_use_candidate, reason = "most callers record and go on")]
     pub fn record_at(&self, at_us: u64, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
+        if let (Side::Proxy { name }, Fact::AccessLog(log)) = (&side, &fact) {
+            self.trace.proxy_log(name, &log.line);
+        }
+        if let Fact::Note { text } = &fact {
+            self.trace.line(NOTES, text);
+        }
         let mut inner = self.lock();
         inner.issued += 1;
         let id = EvidenceId(format!("e{}", inner.issued));

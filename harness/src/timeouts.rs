@@ -117,7 +117,7 @@ impl Timeout {
             Self::AdapterAnswer => "an adapter has answered a message",
             Self::AdapterStop => "an adapter and everything that it started have exited",
             Self::ClusterAnswer => "a cluster's API server has answered, after retries where they are safe",
-            Self::Applied => "a changed configuration is in force",
+            Self::Applied => "a changed configuration takes effect",
             Self::EvidenceSettled => "the access logs of finished requests have arrived",
             Self::Teardown => "everything that a scenario made is gone",
             Self::Scenario => "a scenario has finished",

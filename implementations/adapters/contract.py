@@ -265,3 +265,22 @@ def cluster_of(clusters, name):
 def domain_rank(domain):
     """A key that sorts domains by precedence: `*`, then `*.suffix` by length, then exact names. The highest match wins."""
     return (0, 0) if domain == "*" else (1, len(domain)) if domain.startswith("*.") else (2, 0)
+
+
+def by_authority(hosts):
+    """Gives routes that require a certain Host a virtual host: nginx and Apache httpd select a server by
+    Host, but not a location."""
+    for host in hosts:
+        asked = [r["matches"]["headers"].get(":authority") for r in host["routes"]]
+        names = dict.fromkeys(m["exact"] for m in asked if m and m != "present" and "exact" in m)
+        for name in [*names, None]:
+            routes = []
+            for route in host["routes"]:
+                headers = dict(route["matches"]["headers"])
+                condition = headers.get(":authority")
+                if condition and condition != "present" and "exact" in condition:
+                    if condition["exact"] != name:
+                        continue
+                    del headers[":authority"]
+                routes.append({**route, "matches": {**route["matches"], "headers": headers}})
+            yield {**host, "domains": host["domains"] if name is None else [name], "routes": routes}

@@ -81,7 +81,9 @@ where
     S: for<'a> StoryFn<'a> + Send + Sync + 'static,
 {
     let fixtures = fixtures(folder);
-    Ok(Scenario::new(Catalogue::read_with(&fixtures, common)?, fixtures, topology, story))
+    let scenario = Scenario::new(Catalogue::read_with(&fixtures, common)?, fixtures, topology, story);
+    // A test holds the names of the folder and of the file equal.
+    Ok(scenario.with_source(format!("scenarios/src/{}.rs", folder.replace('-', "_"))))
 }
 
 /// A scenario whose configurations are placements: each has the proxies that its requests pass.

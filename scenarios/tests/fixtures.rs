@@ -20,6 +20,10 @@ fn every_scenario_is_a_file_of_the_same_stem() {
     for scenario in ALL.iter() {
         let file = format!("{}/src/{}.rs", env!("CARGO_MANIFEST_DIR"), scenario.id().replace('-', "_"));
         assert!(Path::new(&file).exists(), "{file}");
+        // What reports name: a path in this repository.
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let source = repository.join(scenario.source.as_deref().unwrap_or_default());
+        assert_eq!(source.canonicalize().unwrap(), Path::new(&file).canonicalize().unwrap());
     }
 }
 

@@ -12,6 +12,7 @@ use meshproof_model::verification::Severity;
 use meshproof_model::visible::line;
 use meshproof_render::formats::Format;
 use meshproof_render::terminal::{Detail, summary};
+use meshproof_render::text::plural;
 use meshproof_render::verification::{VerificationFormat, answer as answer_text, text};
 use meshproof_verify::proof::Proof;
 use meshproof_verify::{InputError, Question, Source, Verified, verify};
@@ -70,6 +71,13 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
     let of_findings = if failing { exit::FAILED } else { exit::OK };
     let Some(proved) = proved else { return Ok(of_findings) };
     let of_proof = proved.tell(args)?;
+    if args.format == VerificationFormat::Text && of_proof == exit::OK && !verification.findings.is_empty() {
+        // Otherwise the last word would be that everything passed.
+        answer(&format!(
+            "The proof passed: requests go as described above. {} in the configuration, see above.\n",
+            plural(verification.findings.len(), "finding")
+        ));
+    }
     // A fault of the environment is said in the code only where nothing else is.
     Ok(if of_findings == exit::OK { of_proof } else { of_findings })
 }

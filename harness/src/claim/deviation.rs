@@ -5,6 +5,8 @@ use meshproof_model::{
     TlsFacts, TlsFailure, ValueKind, Verdict,
 };
 
+use url::Url;
+
 use super::words::{Server, ServerPlace};
 use super::{Finding, View};
 use crate::topology::Topology;
@@ -179,7 +181,8 @@ fn beneath(deviation: &Deviation, view: View<'_>) -> Vec<Deviation> {
     let exchange = deviation.evidence.as_ref().and_then(|id| view.evidence.iter().find(|e| e.id == *id));
     let (true, true, Some(piece)) = (wants_success, is_about_answer, exchange) else { return Vec::new() };
     let Fact::Exchange(exchange) = &piece.fact else { return Vec::new() };
-    if exchange.last_response().is_some_and(|r| r.status < 400) {
+    // A proxy that cannot reach its upstream says so with a 5xx; any other answer came from behind it or concerns the request.
+    if exchange.last_response().is_some_and(|r| r.status < 500) {
         return Vec::new();
     }
     let began = piece.at_us.saturating_sub(exchange.duration_us);
@@ -207,7 +210,20 @@ fn beneath(deviation: &Deviation, view: View<'_>) -> Vec<Deviation> {
         }
         all
     };
-    view.evidence.iter().filter(during).map(of_connection).find(|all| !all.is_empty()).unwrap_or_default()
+    // Other exchanges take place at the same time: if there are handshakes with the name of this exchange's host, only they explain it.
+    let host = exchange
+        .hops
+        .last()
+        .and_then(|h| Url::parse(&h.url).ok())
+        .and_then(|url| url.host_str().map(str::to_owned));
+    let is_for_host = |e: &&Evidence| {
+        let tls = e.fact.as_connection().and_then(|c| c.tls.as_ref());
+        host.is_some() && tls.and_then(|t| t.server_name.as_ref()) == host.as_ref()
+    };
+    let (own, other): (Vec<&Evidence>, Vec<&Evidence>) =
+        view.evidence.iter().filter(during).partition(is_for_host);
+    let explaining = if own.is_empty() { other } else { own };
+    explaining.into_iter().map(of_connection).find(|all| !all.is_empty()).unwrap_or_default()
 }
 
 /// The proxy that logs for this exchange that its upstream's transport failed.

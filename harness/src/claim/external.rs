@@ -54,7 +54,9 @@ pub(crate) fn received_some(server: &Server, replies: &[Reply], server_name: &st
             }
             (_, Some((_, r))) => {
                 let seen = format!("{server} received {}", words::request(view, r));
-                broken(What::of(Field::ServerName), Odd::from(seen))
+                let nameless = r.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
+                let odd = if nameless { Odd::absent(seen) } else { Odd::from(seen) };
+                broken(What::of(Field::ServerName), odd)
             }
             (number, None) => Finding::holds(&expected, format!("{server} received {number} of them"), ids),
         }

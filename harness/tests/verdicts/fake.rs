@@ -368,6 +368,7 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
         work: work.path().to_owned(),
         fixtures: None,
         public: None,
+        trace: None,
         events: Arc::new(move |event| {
             if let Event::StepStarted { title, .. } = &event
                 && asked.interrupt_at == Some(title)

@@ -5,7 +5,7 @@ use std::sync::{LazyLock, OnceLock};
 use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
 use meshproof_harness::claim::Claims;
 use meshproof_harness::scenario::Scenario;
-use meshproof_model::{TlsFailure, Verdict};
+use meshproof_model::{Exchange, TlsFailure, Verdict};
 use serde_json::{Value, json};
 
 use crate::fake::{HOST, exchange};
@@ -148,4 +148,45 @@ async fn a_client_without_any_certificate_does_not_show_that_the_strangers_crede
     };
     let (verdict, reason) = judged(&report_of(Scripted { send, ..QUIET }, &REFUSED_CLIENT).await);
     assert_ne!(verdict, Verdict::Passed, "{reason}");
+}
+
+static ANSWERED: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", reply.ok())
+        })
+    })
+});
+
+#[tokio::test]
+async fn a_failure_is_explained_by_the_handshake_with_the_name_of_its_own_host() {
+    let send: Script = |seat, request| {
+        for (name, alert) in [("other.example", "bad_certificate"), (HOST, "decrypt_error")] {
+            let received = TlsFailure::AlertReceived { alert: alert.to_owned() };
+            connected(seat, handshake("received fatal alert", &received, json!({"server_name": name})));
+        }
+        Exchange { duration_us: 1_000_000, ..exchange(&request.url, 503) }
+    };
+    let report = report_of(Scripted { send, ..QUIET }, &ANSWERED).await;
+    let deviations: Vec<&str> =
+        report.checks().flat_map(|c| &c.deviations).map(|d| d.seen.as_str()).collect();
+    assert!(deviations.iter().any(|d| d.contains("decrypt_error")), "{deviations:?}");
+    assert!(!deviations.iter().any(|d| d.contains("bad_certificate")), "{deviations:?}");
+}
+
+#[tokio::test]
+async fn an_answer_of_the_server_is_not_explained_by_a_handshake_that_failed_elsewhere() {
+    let send: Script = |seat, request| {
+        let received = TlsFailure::AlertReceived { alert: "bad_certificate".to_owned() };
+        connected(
+            seat,
+            handshake("received fatal alert", &received, json!({"server_name": "other.example"})),
+        );
+        Exchange { duration_us: 1_000_000, ..exchange(&request.url, 400) }
+    };
+    let report = report_of(Scripted { send, ..QUIET }, &ANSWERED).await;
+    let deviations: Vec<&str> =
+        report.checks().flat_map(|c| &c.deviations).map(|d| d.seen.as_str()).collect();
+    assert_eq!(deviations.len(), 1, "{deviations:?}");
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use meshproof_harness::claim::Claims;
 use meshproof_harness::scenario::Scenario;
-use meshproof_model::Verdict;
+use meshproof_model::{Field, ValueKind, Verdict};
 use serde_json::json;
 
 use crate::fake::{HOST, exchange};
@@ -178,5 +178,32 @@ async fn a_request_is_received_once_over_tls_and_alone_or_never() {
         (HANDSHAKE_FAILED, [Failed, Failed, Passed]),
     ] {
         assert_eq!(verdicts(claims, send).await, expected);
+    }
+}
+
+static RECEIVED_SOME: LazyLock<Scenario> = LazyLock::new(|| {
+    story(ONE, |mesh| {
+        Box::pin(async move {
+            let reply = ask(mesh).await?;
+            mesh.check("claim", mesh.external(HOST).received_some(&[reply], HOST))
+        })
+    })
+});
+
+#[tokio::test]
+async fn of_many_requests_a_handshake_without_a_server_name_is_another_cause_than_a_wrong_one() {
+    const NAMELESS: Script = |seat, request| {
+        seen(seat, Some(&request.token), json!({"over_tls": true, "tls": {"version": "TLSv1.3"}}));
+        exchange(&request.url, 200)
+    };
+    const MISNAMED: Script = |seat, request| {
+        seen(seat, Some(&request.token), json!({"over_tls": true, "tls": {"server_name": "other.example"}}));
+        exchange(&request.url, 200)
+    };
+    for (send, kind) in [(NAMELESS, ValueKind::Absent), (MISNAMED, ValueKind::Other)] {
+        let report = report_of(Scripted { send, ..QUIET }, &RECEIVED_SOME).await;
+        let found: Vec<_> =
+            report.checks().flat_map(|c| &c.deviations).map(|d| (d.field, d.seen_kind)).collect();
+        assert!(found.contains(&(Field::ServerName, kind)), "{found:?}");
     }
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use meshproof_harness::feature::{Feature, UnknownFeature};
 use meshproof_harness::store::bounded;
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::trace::Trace;
 use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
 use meshproof_model::{CredentialStatus, Implementation};
 use tokio::sync::Mutex;
@@ -130,7 +131,7 @@ impl DataPlaneFactory for Adapter {
                 "a temporary folder cannot be created: {e}. Set TMPDIR to a folder that you can write to"
             ))
         })?;
-        let log = LogTarget { sink: Arc::new(NoLog), proxies: BTreeSet::new() };
+        let log = LogTarget { sink: Arc::new(NoLog), proxies: BTreeSet::new(), trace: Trace::default() };
         let session = self.open(log)?;
         let hello = introduce(&session, &files::text(folder.path())?).await;
         let hello = hello.map_err(|ending| self.at_hello(&ending))?;
@@ -145,8 +146,11 @@ impl DataPlaneFactory for Adapter {
 
     async fn start(&self, boot: Boot) -> Result<Box<dyn DataPlane>, DataPlaneError> {
         let start_files = StartFiles::write(&boot.folder, &boot)?;
-        let log =
-            LogTarget { sink: Arc::clone(&boot.logs), proxies: boot.identities.keys().cloned().collect() };
+        let log = LogTarget {
+            sink: Arc::clone(&boot.logs),
+            proxies: boot.identities.keys().cloned().collect(),
+            trace: boot.trace,
+        };
         let session = self.open(log)?;
         let hello = introduce(&session, &files::text(&boot.folder)?).await;
         let data_plane = AdapterDataPlane {
@@ -234,7 +238,7 @@ impl DataPlane for AdapterDataPlane {
                 return Ok(());
             }
             Ok(Decision::Rejected(reason)) => {
-                DataPlaneError::Refused(bounded(&crate::redact::without_keys(&reason), MAX_WORDS))
+                DataPlaneError::Refused(bounded(&meshproof_harness::redact::without_keys(&reason), MAX_WORDS))
             }
             Ok(Decision::Unsupported(feature)) => match bounded(&feature, MAX_NAME).parse::<Feature>() {
                 Err(unknown) => {

@@ -13,7 +13,6 @@ mod files;
 mod lines;
 pub mod message;
 mod process;
-mod redact;
 mod session;
 mod stderr_tail;
 mod supervisor;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use meshproof_harness::timeouts::Timeout;
+use meshproof_harness::trace::Trace;
 use tokio::io::AsyncWriteExt;
 use tokio::process::ChildStdin;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -13,7 +14,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use crate::message::{FromAdapter, ToAdapter};
 use crate::process::{self, ProcessTree};
 use crate::stderr_tail::StderrTail;
-use crate::supervisor::{AdapterEnding, LogTarget, Supervisor};
+use crate::supervisor::{AdapterEnding, LogTarget, Supervisor, transcript};
 use crate::timeouts::AdapterTimeouts;
 
 /// A conversation. Dropping it ends the adapter's processes.
@@ -29,6 +30,7 @@ pub(crate) struct AdapterSession {
     tree: ProcessTree,
     stderr: StderrTail,
     timeouts: AdapterTimeouts,
+    trace: Trace,
 }
 
 struct Pipes {
@@ -59,6 +61,7 @@ impl AdapterSession {
         let (mut child, tree) = process::start(words).map_err(|e| cannot_start(words, &e))?;
         let stdin = child.stdin().take();
         let stderr = StderrTail::default();
+        let trace = log.trace.clone();
         let (answer, answers) = mpsc::channel(4);
         let (abort, aborted) = mpsc::channel(1);
         let (exit, exited) = watch::channel(false);
@@ -69,7 +72,7 @@ impl AdapterSession {
         tokio::spawn(supervisor.run(child, stderr.clone(), report));
         let pipes = Mutex::new(Pipes { stdin, answers });
         let reported = AtomicBool::new(false);
-        Ok(Self { pipes, abort, exited, ending, stopping, reported, tree, stderr, timeouts })
+        Ok(Self { pipes, abort, exited, ending, stopping, reported, tree, stderr, timeouts, trace })
     }
 
     /// The end of what the adapter has written to its stderr.
@@ -110,6 +113,7 @@ impl AdapterSession {
         }
         // After a cancelled question, its late answer would be taken for the answer to the next one.
         let pending = PendingQuestion { abort: Some(&self.abort), kind };
+        transcript(&self.trace, "to-adapter", &line);
         let answer = tokio::time::timeout(timeout, pipes.exchange(line)).await;
         pending.answered();
         match answer {

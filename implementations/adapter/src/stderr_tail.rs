@@ -34,7 +34,7 @@ impl StderrTail {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = inner.0.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
-        let text = crate::redact::without_keys(text.trim()).into_owned();
+        let text = meshproof_harness::redact::without_keys(text.trim()).into_owned();
         let cut =
             if inner.1 > 0 { format!("({} earlier bytes were dropped)\n", inner.1) } else { String::new() };
         (!text.is_empty()).then(|| format!("{cut}{text}"))

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use meshproof_harness::redact::without_keys;
 use meshproof_harness::store::bounded;
+use meshproof_harness::trace::Trace;
 use meshproof_local::child::ChildWrapper;
 use meshproof_local::data_plane::LogSink;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, BufReader};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -17,7 +20,6 @@ use tokio::time::Instant;
 use crate::lines::{LineReader, NoLine};
 use crate::message::{FromAdapter, MAX_LINE, MAX_LOG_BYTES, MAX_LOG_LINES};
 use crate::process::ProcessTree;
-use crate::redact::without_keys;
 use crate::stderr_tail::StderrTail;
 use crate::timeouts::AdapterTimeouts;
 
@@ -64,6 +66,23 @@ pub(crate) struct LogTarget {
     pub(crate) sink: Arc<dyn LogSink>,
     /// The proxies whose lines it may send.
     pub(crate) proxies: BTreeSet<String>,
+    /// Takes the conversation.
+    pub(crate) trace: Trace,
+}
+
+/// The file of a trace with the conversation.
+const TRANSCRIPT: &str = "adapter.jsonl";
+
+/// Adds a line that was sent or received to the conversation in the trace.
+pub(crate) fn transcript(trace: &Trace, direction: &str, line: &[u8]) {
+    if trace.started().is_none() {
+        return;
+    }
+    let object = match serde_json::from_slice::<Value>(line) {
+        Ok(message) => json!({ "direction": direction, "message": message }),
+        Err(_) => json!({ "direction": direction, "text": String::from_utf8_lossy(line) }),
+    };
+    trace.json(TRANSCRIPT, object);
 }
 
 /// Reads an adapter's messages and watches its process.
@@ -207,6 +226,7 @@ impl Supervisor {
 
     /// Takes one line.
     fn take(&mut self, line: &[u8]) -> Result<(), String> {
+        transcript(&self.log.trace, "from-adapter", line);
         let message: FromAdapter = serde_json::from_slice(line).map_err(|e| {
             let shown = String::from_utf8_lossy(line.get(..4 * QUOTED).unwrap_or(line)).into_owned();
             let shown = bounded(&without_keys(&shown), QUOTED);

@@ -40,22 +40,10 @@ def pattern(match):
     return {"prefix": "^%s", "exact": r"^%s\z", "regex": r"^(?:%s)\z"}[kind] % (text if kind == "regex" else re.escape(text))
 
 
-def by_authority(hosts):
-    """Gives routes that require a certain Host a virtual host: nginx selects a `server` by Host, but not a `location`."""
-    for host in hosts:
-        asked = [r["matches"]["headers"].get(":authority") for r in host["routes"]]
-        names = dict.fromkeys(m["exact"] for m in asked if m and m != "present" and "exact" in m)
-        for name in [*names, None]:
-            routes = []
-            for route in host["routes"]:
-                headers = dict(route["matches"]["headers"])
-                condition = headers.get(":authority")
-                if condition and condition != "present" and "exact" in condition:
-                    if condition["exact"] != name:
-                        continue
-                    del headers[":authority"]
-                routes.append({**route, "matches": {**route["matches"], "headers": headers}})
-            yield {**host, "domains": host["domains"] if name is None else [name], "routes": routes}
+def covering(domains, name):
+    """The domain to which nginx gives this name: the name itself, or the longest wildcard. None if there is none."""
+    found = [d for d in domains if d == name or d.startswith("*.") and name.endswith(d[1:])]
+    return name if name in found else max(found, key=len, default=None)
 
 
 class Configuration:
@@ -66,6 +54,8 @@ class Configuration:
         self.clusters = {c["name"]: c for c in proxy["clusters"]}
         self.credentials = message["credentials"].get(proxy["name"], [])
         self.blocks, self.upstreams, self.maps = [], {}, set()
+        # The host for which routes are being written, if it is a single one.
+        self.only_host = None
         for listener in proxy["listeners"]:
             self.listener(listener)
 
@@ -83,14 +73,14 @@ class Configuration:
 
     def servers(self, listener, chain, plain):
         """Adds the `server` blocks of an address. `plain` is the chain for plain requests beside mesh TLS, or None."""
-        hosts, tls = list(by_authority(chain["action"]["http"]["virtual_hosts"])), chain["tls"] is not None
+        hosts, tls, verified = list(contract.by_authority(chain["action"]["http"]["virtual_hosts"])), chain["tls"] is not None, ""
         listen = "    listen %s%s%%s;\n" % (listener["bind"], " ssl" if tls else "")
         common = "    set $cluster -;\n    set $route -;\n    set $authority $http_host;\n"
         names = chain["matches"]["server_names"]
         if tls:
             certificate, key = self.hop.certificate(self.proxy["name"], self.hop_names.get(listener["bind"], ()))
-            common += ("    ssl_certificate %s;\n    ssl_certificate_key %s;\n    ssl_client_certificate %s;\n"
-                       "    ssl_verify_client on;\n" % (certificate, key, self.hop.roots))
+            common += "    ssl_certificate %s;\n    ssl_certificate_key %s;\n" % (certificate, key)
+            verified = "    ssl_client_certificate %s;\n    ssl_verify_client on;\n" % self.hop.roots
             # By default nginx answers a client without a certificate or without TLS with 400. 444 closes the connection.
             common += "    error_page 495 496%s = @cut;\n    location @cut { return 444; }\n" % ("" if plain else " 497")
             if plain:
@@ -101,6 +91,13 @@ class Configuration:
             if names:
                 # Refuses the handshake for a server name that is not configured.
                 self.blocks.append("server {\n%s    ssl_reject_handshake on;\n}" % (listen % " default_server"))
+                every = {d.rpartition(":")[0] or d for host in hosts for d in host["domains"]} - {"*"}
+                sent = {n for n in names if not n.startswith("*")} | set(self.hop_names.get(listener["bind"], ()))
+                of_domain = {name: covering(every, name) for name in sorted(sent)}
+                others = [name for name, domain in of_domain.items() if domain is None]
+                if others and not any("*" in host["domains"] for host in hosts):
+                    self.blocks.append("server {\n%s    server_name %s;\n%s%s    location / { return 404; }\n}" % (
+                        listen % "", " ".join(map(word, others)), verified, common))
         rest = False
         for host in hosts:
             domains = sorted({d.rpartition(":")[0] or d for d in host["domains"]})
@@ -108,13 +105,25 @@ class Configuration:
             rest = rest or default
             mine = " default_server" if default and not (tls and names) else ""
             served = [d for d in domains if d != "*"] or ([*names] if default and names else ["_"])
+            alone = {d.rstrip(".") for d in domains}
+            self.only_host = alone.pop() if len(alone) == 1 and "*" not in domains[0] else None
             routes = "".join("    location ~ %s {\n%s    }\n" % (word(pattern(r["matches"]["path"])), self.route(listener, r))
                              for r in host["routes"] if self.simple(r))
-            self.blocks.append("server {\n%s    server_name %s;\n%s%s    location / { return 404; }\n}" % (
-                listen % mine, " ".join(map(word, served)), common, routes))
+            # With ssl_verify_client, nginx answers 421 for a Host that is not the server name of the connection, although the
+            # mesh may use one server name for many hosts. So the client is verified in the `server` of its server name, and
+            # the one of the Host only looks at the result.
+            own, further = served, []
+            if names and not default:
+                own = [name for name, domain in of_domain.items() if domain in served]
+                further = [d for d in served if d not in own]
+            looked_at = "    if ($ssl_client_verify != SUCCESS) { return 444; }\n"
+            for mine_too, part, condition in ((mine, own, verified), ("", further, looked_at)):
+                if part:
+                    self.blocks.append("server {\n%s    server_name %s;\n%s%s%s    location / { return 404; }\n}" % (
+                        listen % mine_too, " ".join(map(word, part)), condition, common, routes))
         if not rest and not (tls and names):
-            self.blocks.append("server {\n%s    server_name _;\n%s    location / { return 404; }\n}" % (
-                listen % " default_server", common))
+            self.blocks.append("server {\n%s    server_name _;\n%s%s    location / { return 404; }\n}" % (
+                listen % " default_server", verified, common))
 
     def simple(self, route):
         if route["matches"]["headers"] or route["matches"]["query"]:
@@ -161,16 +170,21 @@ class Configuration:
             return lines + ["return 503;"]
         scheme = "https" if cluster["tls"] else "http"
         if "endpoints" in found:
-            return lines + tls + ["proxy_pass %s://%s;" % (scheme, self.upstream(cluster))]
+            return lines + tls + ["proxy_pass %s://%s;" % (scheme, self.upstream(cluster, forward["host_rewrite"]))]
         name = self.destinations(found["original-destination"], listener["port"])
         return lines + tls + ['if (%s = "") { return 503; }' % name, "proxy_pass %s://%s;" % (scheme, name)]
 
-    def upstream(self, cluster):
-        if cluster["name"] not in self.upstreams:
-            name = self.upstreams[cluster["name"]] = "cluster-%d" % len(self.upstreams)
+    def upstream(self, cluster, rewrite):
+        origin = (cluster["tls"] or {}).get("originate")
+        # nginx keeps connections by address alone. Where the server name follows the Host, each Host has its own ones, and there
+        # are none if it can be any.
+        name = (rewrite or self.only_host) if origin and "fixed" not in origin["sni"] else "-"
+        key = (cluster["name"], name)
+        if key not in self.upstreams:
+            upstream = self.upstreams[key] = "cluster-%d" % len(self.upstreams)
             servers = "".join("    server %s max_fails=0;\n" % e for e in cluster["discovery"]["endpoints"])
-            self.blocks.insert(0, "upstream %s {\n%s    keepalive 16;\n}" % (name, servers))
-        return self.upstreams[cluster["name"]]
+            self.blocks.insert(0, "upstream %s {\n%s%s}" % (upstream, servers, "    keepalive 16;\n" if name else ""))
+        return self.upstreams[key]
 
     def destinations(self, destinations, port):
         """The variable with the application's original destination."""

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::target::TargetError;
+use meshproof_harness::trace::Trace;
 use meshproof_model::Resource;
 use meshproof_model::{CredentialStatus, Implementation};
 
@@ -56,6 +57,8 @@ pub struct Boot {
     pub system_roots: String,
     /// Receives access-log lines.
     pub logs: Arc<dyn LogSink>,
+    /// Takes what passes between the suite and the data plane. Its files need no copy: the suite makes one.
+    pub trace: Trace,
 }
 
 /// A proxy's certificate in the mesh.

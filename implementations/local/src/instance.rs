@@ -146,11 +146,13 @@ impl LocalInstance {
             let client =
                 WorkloadClient::new(&proxy.name, route, &roots, &seat.timeouts).map_err(environment)?;
             let client = client.reporting_to(seat.store.deliveries().clone());
+            let client = client.traced(seat.store.trace().clone());
             workloads.insert(proxy.name.clone(), client);
         }
         let prober = WorkloadClient::new("probe", Route::default(), &roots, &seat.timeouts)
             .map_err(environment)?
-            .reporting_to(seat.store.deliveries().clone());
+            .reporting_to(seat.store.deliveries().clone())
+            .traced(seat.store.trace().clone());
         for workload in &seat.topology.workloads {
             let (Some(application), Some(client)) = (&workload.serves, workloads.get(&workload.name)) else {
                 continue;
@@ -168,6 +170,7 @@ impl LocalInstance {
             mesh_roots: mesh_ca.certificate_pem().to_owned(),
             system_roots: roots.to_string(),
             logs: Arc::new(EvidenceSink { store: seat.store.clone() }),
+            trace: seat.store.trace().clone(),
         };
         private_folder(&boot.folder)?;
         let data_plane = factory.start(boot).await?;
@@ -258,7 +261,10 @@ impl LocalInstance {
             credentials: &resolution.credentials,
             endpoints: &endpoints,
         };
-        self.data_plane.apply(update).await?;
+        let applied = self.data_plane.apply(update).await;
+        // Also of a state that was refused: there the files matter most.
+        self.trace_files(&format!("revision-{}", state.revision)).await?;
+        applied?;
         // A saboteur that misreads the resources must not mislead the forecast as well.
         let meant = if understood == state.resources {
             resolution
@@ -282,6 +288,16 @@ impl LocalInstance {
         let mut table = self.deployed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         table.forecast = Some(Arc::new(forecast));
         Ok(())
+    }
+
+    /// Copies what the implementation and the servers of the suite were given or have written into the trace, if there is one.
+    async fn trace_files(&self, label: &str) -> Result<(), TargetError> {
+        let trace = self.seat.store.trace().clone();
+        if trace.started().is_none() {
+            return Ok(());
+        }
+        let (folder, label) = (self.seat.folder.clone(), label.to_owned());
+        tokio::task::spawn_blocking(move || trace.copy_files(&folder, &label)).await.map_err(environment)
     }
 
     /// Every server of the suite that a request may arrive at.
@@ -584,6 +600,8 @@ impl Instance for LocalInstance {
             Err(DataPlaneError::Gone(words)) => gone = Some(words),
             Err(e) => left.push(e.to_string()),
         }
+        // Before the servers are stopped, which removes their logs.
+        left.extend(self.trace_files("end").await.err().map(|e| e.to_string()));
         let services = self.running_services();
         let stopped = join_all(services.iter().map(|service| service.stop())).await;
         left.extend(stopped.into_iter().filter_map(Result::err).map(|e| e.to_string()));

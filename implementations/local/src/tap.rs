@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use meshproof_harness::trace::ConnectionTrace;
 use meshproof_model::{TlsFacts, TlsFailure};
 
 use crate::tls;
@@ -19,6 +20,16 @@ pub(crate) trait Watch: Send + Sync {
     fn sent(&self, _bytes: &[u8]) {}
     /// Reading or writing failed.
     fn failed(&self, _error: &io::Error) {}
+}
+
+impl Watch for ConnectionTrace {
+    fn received(&self, bytes: &[u8]) {
+        Self::received(self, bytes);
+    }
+
+    fn sent(&self, bytes: &[u8]) {
+        Self::sent(self, bytes);
+    }
 }
 
 /// Remembers why TLS failed. The HTTP/2 library passes an I/O error on as text only, so an alert after the handshake (as in TLS

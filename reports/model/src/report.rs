@@ -166,6 +166,9 @@ pub struct ScenarioResult {
     /// A paragraph: what is proved when every check passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proves: Option<String>,
+    /// The file with the scenario's story, as a path in the repository of its suite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Where the scenario comes from.
     pub document: Document,
     /// The checks, in the scenario's order.

@@ -136,6 +136,7 @@ fn sidecar() -> ScenarioResult {
         configuration: "target-port".to_owned(),
         title: "A sidecar opens TLS for an application's plain HTTP requests".to_owned(),
         proves: None,
+        source: None,
         document: Document {
             title: "Egress TLS Origination".to_owned(),
             url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-tls-origination/"
@@ -247,6 +248,7 @@ fn mutual() -> ScenarioResult {
         configuration: String::new(),
         title: "An egress gateway presents a client certificate".to_owned(),
         proves: None,
+        source: None,
         document: Document {
             title: "Egress Gateways with TLS Origination".to_owned(),
             url: "https://istio.io/latest/docs/tasks/traffic-management/egress/egress-gateway-tls-origination/"
@@ -327,6 +329,7 @@ fn routing() -> ScenarioResult {
         configuration: "root-last".to_owned(),
         title: format!("An ingress gateway sends two paths to a bucket {HOSTILE}"),
         proves: None,
+        source: None,
         document: Document { title: HOSTILE.to_owned(), url: "javascript:alert(1)".to_owned() },
         checks: vec![
             failed,

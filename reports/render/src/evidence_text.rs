@@ -302,7 +302,7 @@ fn change_headline(change: &Change) -> String {
     }
     let outcome = match &change.refused {
         Some(reason) => format!("rejected: {reason}"),
-        None => format!("in force after {}", Micros(change.convergence_us)),
+        None => format!("took effect after {}", Micros(change.convergence_us)),
     };
     format!("{} ({outcome})", parts.join("; "))
 }

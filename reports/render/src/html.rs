@@ -14,6 +14,7 @@ mod comparison;
 mod conformance;
 mod kills;
 mod manifests;
+mod outcomes;
 mod pack;
 mod page;
 mod parts;

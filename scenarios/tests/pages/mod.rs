@@ -182,3 +182,11 @@ fn every_scenario_has_the_page_that_its_catalogue_says_and_no_other_page_exists(
         );
     }
 }
+
+#[test]
+fn the_readme_lists_every_scenario() {
+    let readme = std::fs::read_to_string(folder().join("../../README.md")).unwrap();
+    let rows: Vec<&str> = readme.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next()).collect();
+    let missing: Vec<&str> = ALL.iter().map(Scenario::id).filter(|id| !rows.contains(id)).collect();
+    assert!(missing.is_empty(), "scenarios without a row in the README: {missing:?}");
+}

@@ -11,6 +11,7 @@ use meshproof_harness::external::{ExternalSpec, Page, PlainPort};
 use meshproof_harness::run_folder::{PREFIX, note_owner};
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_harness::trace::Trace;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_local::data_plane::{Boot, LogSink, MeshCertificate};
 use meshproof_local::external::{RunningService, start_embedded};
@@ -122,6 +123,7 @@ impl CheckBench {
             mesh_roots: self.roots.clone(),
             system_roots: self.roots.clone(),
             logs: Arc::clone(&self.lines) as Arc<dyn LogSink>,
+            trace: Trace::default(),
         };
         let start_files = StartFiles::write(Path::new(&folder), &boot).map_err(environment)?;
         Ok((crate::files::text(&folder).map_err(environment)?, start_files))
@@ -129,7 +131,7 @@ impl CheckBench {
 
     pub(super) fn log(&self, proxies: &[&str]) -> LogTarget {
         let proxies: BTreeSet<String> = proxies.iter().map(|p| (*p).to_owned()).collect();
-        LogTarget { sink: Arc::clone(&self.lines) as Arc<dyn LogSink>, proxies }
+        LogTarget { sink: Arc::clone(&self.lines) as Arc<dyn LogSink>, proxies, trace: Trace::default() }
     }
 
     /// Sends one request to the listener. Returns the status, or the failure in words, and the request's

@@ -99,7 +99,7 @@ impl Conversation<'_> {
         match self.ask(&message).await?.decision(asked) {
             Ok(Decision::Applied) => Ok(None),
             Ok(Decision::Rejected(reason)) => {
-                Ok(Some(format!("`rejected`: {}", crate::redact::without_keys(&reason))))
+                Ok(Some(format!("`rejected`: {}", meshproof_harness::redact::without_keys(&reason))))
             }
             Ok(Decision::Unsupported(feature)) => Ok(Some(format!("`unsupported`: {feature}"))),
             Err(other) => Err(format!("`apply` of revision {asked} was answered with {}", other.describe())),

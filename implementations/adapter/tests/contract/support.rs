@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use meshproof_adapter::Adapter;
 use meshproof_harness::timeouts::{Timeout, Timeouts};
+use meshproof_harness::trace::Trace;
 use meshproof_local::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update,
 };
@@ -80,6 +81,7 @@ impl Place {
             mesh_roots: "roots\n".to_owned(),
             system_roots: "roots\n".to_owned(),
             logs: Arc::clone(&self.seen) as Arc<dyn LogSink>,
+            trace: Trace::default(),
         }
     }
 

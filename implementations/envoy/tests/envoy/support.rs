@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use meshproof_envoy::{Envoy, find};
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
+use meshproof_harness::trace::Trace;
 use meshproof_local::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update,
 };
@@ -91,6 +92,7 @@ async fn start_with(program: PathBuf, lines: KeptLines) -> Result<StartedEnvoy, 
         mesh_roots: mesh.certificate_pem().to_owned(),
         system_roots: mesh.certificate_pem().to_owned(),
         logs: lines.clone(),
+        trace: Trace::default(),
     };
     let plane = Envoy::new(Some(program)).start(boot).await?;
     Ok(StartedEnvoy { plane, lines, folder, revision: AtomicU64::default() })

@@ -26,6 +26,7 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
+use super::Traced;
 use super::body::{self, Interim, Outgoing};
 use super::failure::sorted;
 use super::grpc;
@@ -38,6 +39,7 @@ use meshproof_harness::delivery::Deliveries;
 use meshproof_harness::digest::Sum;
 use meshproof_harness::grpc::Call;
 use meshproof_harness::store::MAX_TEXT;
+use meshproof_harness::trace::ConnectionTrace;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEAD, answers_to};
 
 /// The number of bytes that are shown of something that is no plain HTTP/1.1 request.
@@ -72,6 +74,7 @@ pub(super) struct Target {
     pub(super) segment: Option<usize>,
     pub(super) times: usize,
     pub(super) http: HttpChoice,
+    pub(super) traced: Traced,
     /// Learns how much of the answer has arrived, by this token.
     pub(super) arrivals: Option<(Deliveries, String)>,
 }
@@ -160,13 +163,14 @@ pub(super) fn note_hello(facts: &mut TlsFacts, sent: &[u8]) {
 }
 
 /// A connection whose bytes are watched.
-pub(super) type Dialled = Tap<Segments<TcpStream>, Arc<Wire>>;
+pub(super) type Dialled = Tap<Tap<Segments<TcpStream>, ConnectionTrace>, Arc<Wire>>;
 
 pub(super) async fn dial(target: &Target, wire: &Arc<Wire>) -> Result<Dialled, ExchangeError> {
     let stream = TcpStream::connect(target.address).await.map_err(|e| sorted(&e))?;
     // As every HTTP client does. If it fails, requests are only slower.
     let _only_slower = stream.set_nodelay(true);
-    Ok(Tap::new(Segments::new(stream, target.segment), Arc::clone(wire)))
+    let trace = target.traced.connection(&stream);
+    Ok(Tap::new(Tap::new(Segments::new(stream, target.segment), trace), Arc::clone(wire)))
 }
 
 /// Connects, with TLS if asked, sends the request, and reads the answer up to its bounds.

@@ -27,6 +27,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Header, Hop, HopResult, TlsFacts};
 use rustls::client::danger::ServerCertVerifier;
+use tokio::net::TcpStream;
 use url::Url;
 
 use crate::http_facts;
@@ -41,6 +42,7 @@ pub(crate) use tcp::Spoken;
 
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::token;
+use meshproof_harness::trace::{ConnectionTrace, Trace};
 
 use crate::tls::accept_any_server;
 
@@ -102,6 +104,20 @@ pub struct ClientError {
     pub reason: String,
 }
 
+/// Where the bytes of a client's connections go.
+#[derive(Clone)]
+struct Traced {
+    trace: Trace,
+    by: String,
+}
+
+impl Traced {
+    fn connection(&self, stream: &TcpStream) -> ConnectionTrace {
+        let by = || format!("client {}", self.by);
+        self.trace.connection(by, stream.local_addr().ok(), stream.peer_addr().ok())
+    }
+}
+
 /// The client of one workload, or of the suite's direct probes.
 #[derive(Clone)]
 pub struct WorkloadClient {
@@ -112,6 +128,7 @@ pub struct WorkloadClient {
     limit: Duration,
     continue_limit: Duration,
     deliveries: Option<Deliveries>,
+    trace: Trace,
 }
 
 impl std::fmt::Debug for WorkloadClient {
@@ -146,6 +163,7 @@ impl WorkloadClient {
             limit,
             continue_limit,
             deliveries: None,
+            trace: Trace::default(),
         })
     }
 
@@ -153,6 +171,15 @@ impl WorkloadClient {
     #[must_use]
     pub fn reporting_to(self, deliveries: Deliveries) -> Self {
         Self { deliveries: Some(deliveries), ..self }
+    }
+
+    /// Writes the bytes of its connections and the secrets of its TLS sessions to this trace.
+    #[must_use]
+    pub fn traced(mut self, trace: Trace) -> Self {
+        let mut anonymous = rustls::ClientConfig::clone(&self.anonymous);
+        anonymous.key_log = Arc::new(trace.clone());
+        self.anonymous = Arc::new(anonymous);
+        Self { trace, ..self }
     }
 
     /// The same client, by another route.
@@ -279,7 +306,9 @@ impl WorkloadClient {
         let mut config = if special {
             let verifier =
                 if request.accept_any_server { accept_any_server() } else { self.verifier.clone() };
-            trust::config(verifier, request.identity.as_ref())?
+            let mut config = trust::config(verifier, request.identity.as_ref())?;
+            config.key_log = Arc::clone(&self.anonymous.key_log);
+            config
         } else {
             rustls::ClientConfig::clone(&self.anonymous)
         };
@@ -331,6 +360,7 @@ impl WorkloadClient {
             segment: request.segment,
             times: request.times,
             http: request.http,
+            traced: Traced { trace: self.trace.clone(), by: self.name.clone() },
             arrivals: self.deliveries.clone().map(|deliveries| (deliveries, request.token.clone())),
         })
     }

@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use url::Url;
 
 use super::failure::sorted;
-use super::{WorkloadClient, unsent};
+use super::{Traced, WorkloadClient, unsent};
 use crate::tap::{Tap, Watch};
 use crate::tls;
 
@@ -55,6 +55,7 @@ impl Spoken {
 struct Way {
     address: std::net::SocketAddr,
     tls: Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
+    traced: Traced,
 }
 
 /// The outcome of a conversation.
@@ -135,7 +136,8 @@ impl WorkloadClient {
             }
             other => return Err(format!("no conversation over {other:?} URLs")),
         };
-        Ok(Way { address, tls })
+        let traced = Traced { trace: self.trace.clone(), by: self.name.clone() };
+        Ok(Way { address, tls, traced })
     }
 }
 
@@ -155,6 +157,8 @@ async fn hold(way: Way, turns: &[Turn], held: &mut Held) -> Result<(), ExchangeE
     let stream = TcpStream::connect(way.address).await.map_err(|e| sorted(&e))?;
     // As clients of databases do. If it fails, the conversation is only slower.
     let _only_slower = stream.set_nodelay(true);
+    let trace = way.traced.connection(&stream);
+    let stream = Tap::new(stream, trace);
     let Some((name, config)) = way.tls else { return play(stream, turns, held).await };
     let hello = Hello::default();
     let mut facts = TlsFacts::default();

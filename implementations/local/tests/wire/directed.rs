@@ -2,7 +2,6 @@
 
 use meshproof_harness::external::{ExternalSpec, PlainPort};
 use meshproof_harness::store::Store;
-use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::traffic::{
     AnswerFraming, AnswerSpec, ClientHttp, EVENT, GeneratedConnection, GeneratedExchange,
 };
@@ -22,7 +21,7 @@ struct Wire {
 async fn wire() -> Wire {
     let store = Store::new();
     let spec: ExternalSpec = site(PlainPort::Serve, None);
-    let service = start_embedded(spec, store.clone(), &Timeouts::default()).await.unwrap();
+    let service = start_embedded(spec, store.clone(), &timeouts(LIMIT)).await.unwrap();
     let client = client_of(&*service).reporting_to(store.deliveries().clone());
     Wire { service, store, client }
 }

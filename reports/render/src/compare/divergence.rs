@@ -1,6 +1,6 @@
 //! The first divergence in the evidence of two cells.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,10 @@ impl Divergence {
             Some("") => "none".to_owned(),
             Some(value) => value.to_owned(),
         };
+        if let (Some(here), None) = (&self.here, &self.there) {
+            // Such as a request that only a failed check names.
+            return format!("{}, {}{field}: {here}; the other has no such evidence", self.place, self.kind);
+        }
         format!("{}, {}{field}: {} instead of {}", self.place, self.kind, side(&self.here), side(&self.there))
     }
 }
@@ -51,8 +55,13 @@ impl Divergence {
 /// Pieces are paired by role, side, kind and step, in the order in which they were recorded. The role is that of their
 /// request: the one that the check is about, or its control. Proxies write their logs at arbitrary times, so only the
 /// order within one side and kind is meaningful. A field that one of the two checks names as the cause of its failure
-/// comes before all others, which may be unrelated.
+/// comes before all others, which may be unrelated. None if the two checks show different requests of the suite: generated
+/// traffic keeps examples only, and those of one run are not those of the other.
 pub(super) fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Divergence> {
+    let (asked, also_asked) = (requests(ours), requests(theirs));
+    if !asked.is_empty() && !also_asked.is_empty() && asked.is_disjoint(&also_asked) {
+        return None;
+    }
     let mut keys: Vec<&EvidenceSlot> = ours.keys().chain(theirs.keys()).collect();
     let time = |key: &EvidenceSlot| ours.get(key).or_else(|| theirs.get(key)).map(|c| c.step_index);
     keys.sort_unstable_by(|a, b| {
@@ -110,6 +119,16 @@ pub(super) fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Di
         }
     }
     first.or(last)
+}
+
+/// What the suite asked, by method and URL; a redirect is the server's answer to it.
+fn requests(slots: &Slots) -> BTreeSet<&str> {
+    let first = |(field, _): &&ComparableField| field == "URL" || field == "request 1: URL";
+    slots
+        .values()
+        .filter_map(|content| content.points.iter().find(first))
+        .map(|(_, value)| value.as_str())
+        .collect()
 }
 
 /// The place of a piece of evidence: its role, side, kind and step, and its number among those that share them.

@@ -63,6 +63,39 @@ fn a_different_log_field_is_the_first_divergence_if_the_workload_s_evidence_is_e
 }
 
 #[test]
+fn evidence_that_only_one_report_has_is_not_compared_with_nothing() {
+    let mut base = base();
+    base.scenarios[0].checks[1].evidence.clear();
+    let other = changed(failing);
+    let comparison = compare(&[&base, &other], None);
+    let cell = comparison.scenarios[0].rows[1].cells[1].as_ref().unwrap();
+    let sentence = cell.divergence.as_ref().map(Divergence::sentence).unwrap_or_default();
+    assert!(
+        sentence.ends_with("; the other has no such evidence") && !sentence.contains("instead"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn checks_that_are_skipped_for_one_reason_are_one_entry_on_a_terminal_and_a_failure_has_its_own() {
+    let mut other = base();
+    for (number, check) in other.scenarios[0].checks.iter_mut().enumerate() {
+        check.verdict = if number == 0 { Verdict::Failed } else { Verdict::Skipped };
+        check.reason = "The implementation does not declare the feature http2.".to_owned();
+    }
+    let names: Vec<String> = base().scenarios[0].checks[1..]
+        .iter()
+        .map(|c| format!("{} {}", c.level, c.id.split_once('/').unwrap().1))
+        .collect();
+    let mut out = Vec::new();
+    let style = crate::terminal::OutputStyle { width: 1000, ..crate::terminal::OutputStyle::PLAIN };
+    crate::terminal::comparison(&mut out, &compare(&[&base(), &other], Some(0)), false, style).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(names.len() > 1 && text.contains(&format!("\n  {}\n", names.join(", "))), "{text}");
+    assert_eq!(text.matches("does not declare the feature http2").count(), 1, "{text}");
+}
+
+#[test]
 fn an_empty_list_is_shown_as_none() {
     let other = changed(|s| {
         failing(s);
@@ -119,6 +152,19 @@ fn a_piece_that_only_one_side_has_is_a_divergence() {
         sentence.starts_with("proxy sleep, access-log line: no evidence instead of method GET"),
         "{sentence}"
     );
+}
+
+#[test]
+fn examples_of_different_requests_are_not_compared() {
+    let other = changed(|s| {
+        failing(s);
+        for piece in &mut s.evidence {
+            if let Fact::Exchange(exchange) = &mut piece.fact {
+                exchange.hops[0].url = "http://another.example/".to_owned();
+            }
+        }
+    });
+    assert_eq!(sentence(&other), None);
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(super) fn parts(timing: &Timing) -> [(&'static str, u64, &'static str); 4] {
             timing.setup_us,
             "creating certificates, starting the external services and the implementation",
         ),
-        ("convergence", timing.convergence_us, "from each configuration change until it was in force"),
+        ("convergence", timing.convergence_us, "from each configuration change until it took effect"),
         ("requests", timing.requests_us, "sending requests and waiting for their evidence"),
         ("teardown", timing.teardown_us, "removing what the scenario created"),
     ]

@@ -118,7 +118,7 @@ impl<'r> ScenarioView<'r> {
                     Some((at, view)) => {
                         dt { "last change" } dd { a href=(format!("#change-{}-{at}", self.number)) {
                             (brief(&evidence_text::headline(&self.scenario.evidence[view.index].fact), 160)) } }
-                        dt { "in force" } dd { @if view.in_force.is_empty() { "nothing" }
+                        dt { "configuration" } dd { @if view.in_force.is_empty() { "nothing" }
                             (brief(&view.in_force.join(", "), 1_000)) }
                     }
                     None => { dt { "last change" } dd { (NO_CHANGE) } }

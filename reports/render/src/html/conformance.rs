@@ -9,7 +9,7 @@ use super::causes::{self, Anchors};
 use super::changes;
 use super::check::{ScenarioView, check_id, full_id};
 use super::parts::{anchor, badge, brief, class, command, legend, level, line, link, term, terms};
-use super::{chart, pack, page, request_path};
+use super::{chart, outcomes, pack, page, request_path};
 use crate::conclusion::{conclusion, needs_attention, promise, skips};
 use crate::parallel;
 use crate::text::{Micros, plural, symbol};
@@ -68,13 +68,30 @@ fn anchors(report: &Report) -> Anchors<'_> {
     anchors
 }
 
-/// `Scenarios: 3 of 52 did not pass`.
+/// `Scenarios: 3 of 52 configurations did not pass`.
 fn scenarios_title(report: &Report) -> String {
     let bad = report.scenarios.iter().filter(|s| match s.verdict() {
         Verdict::Failed | Verdict::Inconclusive | Verdict::Error => true,
         Verdict::Passed | Verdict::Skipped => false,
     });
-    format!("Scenarios: {} of {} did not pass", bad.count(), report.scenarios.len())
+    let all = report.scenarios.len();
+    match bad.count() {
+        0 => format!("Scenarios: none of {} failed", plural(all, "configuration")),
+        bad => format!("Scenarios: {bad} of {} did not pass", plural(all, "configuration")),
+    }
+}
+
+/// Whether the conclusion says something besides how many requirements were met and not met.
+fn says_more(report: &Report) -> bool {
+    let other = |check: &CheckResult| {
+        check.expected_failure.is_some()
+            || match check.verdict {
+                Verdict::Skipped | Verdict::Error => true,
+                Verdict::Passed | Verdict::Failed | Verdict::Inconclusive => false,
+            }
+    };
+    let faults = report.scenarios.iter().any(|s| !s.faults.is_empty());
+    faults || report.run.partial || report.checks().next().is_none() || report.checks().any(other)
 }
 
 fn section_id(number: usize, scenario: &ScenarioResult) -> String {
@@ -96,8 +113,8 @@ fn head(report: &Report, name: &str) -> Markup {
             }
             div.verdict-row {
                 p class=(format!("conclusion {}", class(conclusion.verdict))) {
-                    (badge(conclusion.verdict)) " " span { strong { (line(&promise(report))) } br;
-                        span.terse { (line(&conclusion.sentence)) } }
+                    (badge(conclusion.verdict)) " " span { strong { (line(&promise(report))) }
+                        @if says_more(report) { br; span.terse { (line(&conclusion.sentence)) } } }
                 }
                 (score(report))
             }
@@ -306,6 +323,15 @@ fn filter() -> Markup {
     }
 }
 
+/// The file with a scenario's story, as a link if it is known where its repository is.
+fn story(repository: &str, source: &str) -> Markup {
+    let repository = repository.trim_end_matches('/').trim_end_matches(".git");
+    html! {
+        @if repository.is_empty() { code { (brief(source, 200)) } }
+        @else { (link(&format!("{repository}/blob/HEAD/{source}"), source)) }
+    }
+}
+
 fn section(view: &ScenarioView<'_>, shown: &HashSet<&str>) -> Markup {
     let scenario = view.scenario;
     let is_example = |check: &CheckResult| shown.contains(full_id(scenario, check).as_str());
@@ -313,7 +339,9 @@ fn section(view: &ScenarioView<'_>, shown: &HashSet<&str>) -> Markup {
         section.scenario id=(section_id(view.number, scenario)) data-number=(view.number) {
             h2 { (brief(&scenario.selector(), 300)) " " (badge(scenario.verdict())) }
             p { (line(&scenario.title)) ". Document: "
-                (link(&scenario.document.url, &scenario.document.title)) "." }
+                (link(&scenario.document.url, &scenario.document.title)) "."
+                @if let Some(source) = &scenario.source {
+                    " Story: " (story(env!("CARGO_PKG_REPOSITORY"), source)) "." } }
             @if let Some(proves) = &scenario.proves {
                 p { strong { "What it proves: " } (brief(proves, 1_500)) " " code { "meshproof explain " (brief(&scenario.id, 100)) }
                     " lists its checks." }
@@ -334,6 +362,7 @@ fn section(view: &ScenarioView<'_>, shown: &HashSet<&str>) -> Markup {
                 }
             }
             h3 { "Checks" }
+            (outcomes::outcomes(view))
             @for (index, check) in scenario.checks.iter().enumerate() { (view.check(index, check, is_example(check))) }
             (changes::changes(view))
             (surroundings(scenario))
@@ -366,5 +395,35 @@ fn surroundings(scenario: &ScenarioResult) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{says_more, scenarios_title, story};
+    use meshproof_model::report::Verdict;
+    use meshproof_model::sample;
+
+    #[test]
+    fn the_conclusion_is_shown_beside_the_promise_only_where_it_says_more() {
+        let mut report = sample::passing();
+        assert!(!says_more(&report));
+        assert!(scenarios_title(&report).starts_with("Scenarios: none of "));
+        report.scenarios[0].checks[0].verdict = Verdict::Failed;
+        assert!(!says_more(&report));
+        assert!(scenarios_title(&report).contains("configuration"));
+        report.scenarios[0].checks[0].verdict = Verdict::Skipped;
+        assert!(says_more(&report));
+    }
+
+    #[test]
+    fn the_story_of_a_scenario_is_a_link_where_the_repository_is_known_and_text_elsewhere() {
+        let source = "scenarios/src/credentials.rs";
+        assert_eq!(story("", source).into_string(), "<code>scenarios/src/credentials.rs</code>");
+        let linked = story("https://example.com/mesh/proof.git", source).into_string();
+        assert!(
+            linked.contains("href=\"https://example.com/mesh/proof/blob/HEAD/scenarios/src/credentials.rs\""),
+            "{linked}"
+        );
     }
 }

@@ -132,7 +132,7 @@ const TERMS: &[(&str, &str)] = &[
         "An identifier of one request. It is part of the User-Agent header and connects what the three \
             sides recorded.",
     ),
-    ("convergence", "The time from a configuration change until it was in force."),
+    ("convergence", "The time from a configuration change until it took effect."),
     (
         "expected failure",
         "A failure that the expectations file lists with a reason. It does not fail the run. If the check \

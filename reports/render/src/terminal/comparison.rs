@@ -43,8 +43,8 @@ pub fn comparison(
             continue;
         }
         writeln!(out, "\n{}", style.bold(&no_command(&line(&group.selector))))?;
-        for row in shown {
-            write_row(out, row, style)?;
+        for rows in alike(&shown) {
+            write_rows(out, &rows, style)?;
         }
     }
     let total = comparison.rows().count();
@@ -101,9 +101,45 @@ fn since_baseline(comparison: &Comparison) -> String {
     )
 }
 
-fn write_row(out: &mut impl Write, row: &Row, style: OutputStyle) -> io::Result<()> {
-    let label = format!("{} {}", row.level, line(&row.name));
-    writeln!(out, "  {}", no_command(&cut(&label, 100)))?;
+/// Rows with the same verdicts and remarks, in the order of the first of each. A row with a failure is never put together with
+/// another one: its evidence is its own.
+fn alike<'r>(rows: &[&'r Row]) -> Vec<Vec<&'r Row>> {
+    let mut groups: Vec<Vec<&'r Row>> = Vec::new();
+    for row in rows {
+        let same = groups.iter_mut().find(|group| group.first().is_some_and(|first| reads_like(first, row)));
+        match same {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
+        }
+    }
+    groups
+}
+
+fn reads_like(a: &Row, b: &Row) -> bool {
+    let is_quiet = |row: &Row| {
+        row.cells.iter().flatten().all(|cell| match cell.verdict {
+            Verdict::Passed | Verdict::Skipped => true,
+            Verdict::Failed | Verdict::Inconclusive | Verdict::Error => false,
+        })
+    };
+    let verdicts = |row: &Row| row.cells.iter().map(|c| c.as_ref().map(|c| c.verdict)).collect::<Vec<_>>();
+    let remarks = |row: &Row| {
+        row.cells.iter().enumerate().map(|(n, c)| remark(row.lost_in(n), c.as_ref())).collect::<Vec<_>>()
+    };
+    is_quiet(a) && is_quiet(b) && verdicts(a) == verdicts(b) && remarks(a) == remarks(b)
+}
+
+fn write_rows(out: &mut impl Write, rows: &[&Row], style: OutputStyle) -> io::Result<()> {
+    let Some(row) = rows.first() else { return Ok(()) };
+    let labels: Vec<String> =
+        rows.iter().map(|row| cut(&format!("{} {}", row.level, line(&row.name)), 100).into_owned()).collect();
+    let options = textwrap::Options::new(style.width.max(40))
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .initial_indent("  ")
+        .subsequent_indent("  ");
+    for wrapped in textwrap::wrap(&labels.join(", "), options) {
+        writeln!(out, "{}", no_command(&wrapped))?;
+    }
     // As many columns per line as fit.
     let fit = style.width.saturating_sub(4).max(CELL) / CELL;
     for (part, cells) in row.cells.chunks(fit).enumerate() {
@@ -120,7 +156,13 @@ fn write_row(out: &mut impl Write, row: &Row, style: OutputStyle) -> io::Result<
         writeln!(out)?;
     }
     for (number, cell) in row.cells.iter().enumerate() {
-        remark(out, number, row.lost_in(number), cell.as_ref(), style)?;
+        let Some(text) = remark(row.lost_in(number), cell.as_ref()) else { continue };
+        let options = textwrap::Options::new(style.width.max(40))
+            .initial_indent("      ")
+            .subsequent_indent("        ");
+        for wrapped in textwrap::wrap(&format!("{}: {}", number + 1, line(&text)), options) {
+            writeln!(out, "{}", no_command(&wrapped))?;
+        }
     }
     Ok(())
 }
@@ -132,19 +174,14 @@ fn painted(style: OutputStyle, verdict: Option<Verdict>, text: &str) -> String {
     }
 }
 
-fn remark(
-    out: &mut impl Write,
-    number: usize,
-    lost: Option<&LostCheck>,
-    cell: Option<&Cell>,
-    style: OutputStyle,
-) -> io::Result<()> {
+/// What is said of a cell besides its verdict.
+fn remark(lost: Option<&LostCheck>, cell: Option<&Cell>) -> Option<String> {
     let moved = match cell.and_then(|c| c.movement) {
         Some(Movement::Regression) => "regression; ",
         Some(Movement::Fix) => "fixed; ",
         Some(Movement::Lost) | None => "",
     };
-    let text = match (lost, cell) {
+    Some(match (lost, cell) {
         (Some(lost), _) if lost.allowed => format!("lost, which is allowed: {}", lost.reason),
         (Some(lost), _) => format!("lost: {}", lost.reason),
         (None, Some(Cell { divergence: Some(divergence), .. })) => {
@@ -152,12 +189,6 @@ fn remark(
         }
         (None, Some(Cell { verdict: Verdict::Skipped | Verdict::Error, reason, .. })) => reason.clone(),
         (None, Some(_)) if !moved.is_empty() => moved.trim_end_matches("; ").to_owned(),
-        (None, Some(_) | None) => return Ok(()),
-    };
-    let options =
-        textwrap::Options::new(style.width.max(40)).initial_indent("      ").subsequent_indent("        ");
-    for wrapped in textwrap::wrap(&format!("{}: {}", number + 1, line(&text)), options) {
-        writeln!(out, "{}", no_command(&wrapped))?;
-    }
-    Ok(())
+        (None, Some(_) | None) => return None,
+    })
 }

@@ -112,7 +112,7 @@ impl<W: Write> Progress<W> {
             let text = longest.map(|r| line(&r.text(now))).unwrap_or_default();
             let others = match self.running.len() - 1 {
                 0 => String::new(),
-                n => format!("; {} running beside it", plural(n, "scenario")),
+                n => format!("; {} running beside it", plural(n, "configuration")),
             };
             writeln!(self.out, "waiting for {}{others}", no_command(&text))?;
         }
@@ -139,13 +139,14 @@ impl<W: Write> Progress<W> {
         match event {
             Event::RunStarted { implementation, scenarios, checks } => {
                 self.scenarios = *scenarios;
-                let counts = format!("{} in {}", plural(*checks, "check"), plural(*scenarios, "scenario"));
+                let counts =
+                    format!("{} in {}", plural(*checks, "check"), plural(*scenarios, "configuration"));
                 // With the colon, which could otherwise complete a command of GitHub's runner.
                 let name = format!("{}:", line(implementation));
                 writeln!(self.out, "{} {counts}", self.style.bold(&no_command(&name)))?;
             }
             Event::OneAtATime { reason } => {
-                writeln!(self.out, "scenarios run one after another: {}", line(reason))?;
+                writeln!(self.out, "configurations run one after another: {}", line(reason))?;
             }
             Event::ScenarioStarted { scenario } => {
                 let (scenario, step) = (scenario.clone(), String::new());
@@ -204,13 +205,13 @@ impl<W: Write> Progress<W> {
                 writeln!(
                     self.out,
                     "{}",
-                    self.style.dim("Further failures are in the summary; -v lists every scenario.")
+                    self.style.dim("Further failures are in the summary; -v lists every configuration.")
                 )?;
             }
         }
         let quarter = |finished: usize| 4 * finished / self.scenarios.max(1);
         if !self.style.live && self.scenarios >= 8 && quarter(self.finished) > quarter(self.finished - 1) {
-            writeln!(self.out, "{} of {} scenarios finished", self.finished, self.scenarios)?;
+            writeln!(self.out, "{} of {} configurations finished", self.finished, self.scenarios)?;
         }
         Ok(())
     }

@@ -21,6 +21,9 @@ struct Shape {
     lines: usize,
 }
 
+/// What separates, in the reason of a check, what was seen from what was expected.
+const EXPECTED: &str = " Expected: ";
+
 /// From the most detailed to the briefest. The last one is always short enough.
 const SHAPES: [Shape; 8] = [
     Shape { detailed: 4, shown: 8, lines: 4 },
@@ -158,9 +161,13 @@ impl Screen<'_> {
 
     fn details(&self, lines: &mut Vec<String>, cause: &Cause, most: usize) {
         let ids: Vec<String> = cause.unexpected().map(|c| line(&c.check)).collect();
-        lines.extend(self.labelled("checks", &folded(&ids, 3), most.min(3)));
+        // How many more there are is never cut.
+        let checks = (1..=3).rev().map(|named| self.labelled("checks", &folded(&ids, named), usize::MAX));
+        let checks: Vec<Vec<String>> = checks.collect();
+        let fitting = checks.iter().find(|lines| lines.len() <= most.min(3)).or(checks.last());
+        lines.extend(fitting.into_iter().flatten().cloned());
         if let Some((_, check)) = cause.example().and_then(|c| self.find(c)) {
-            lines.extend(self.labelled("example", &line(&check.reason), most + 1));
+            lines.extend(self.example(&line(&check.reason), most + 1));
         }
         if !cause.advice.is_empty() {
             lines.extend(self.labelled("where", &line(&cause.advice), most));
@@ -170,6 +177,24 @@ impl Screen<'_> {
             // On one line, so that it can be copied.
             lines.push(format!("{label}{}", no_command(&line(&check.repeat))));
         }
+    }
+
+    /// What was seen is shortened first, because what was expected comes at the end of the sentence.
+    fn example(&self, reason: &str, most: usize) -> Vec<String> {
+        let whole = self.labelled("example", reason, usize::MAX);
+        let Some((seen, expected)) = reason.rsplit_once(EXPECTED).filter(|_| whole.len() > most) else {
+            return self.labelled("example", reason, most);
+        };
+        let mut words: Vec<&str> = seen.split(' ').collect();
+        while words.len() > 6 {
+            words.pop();
+            let text = format!("{} …{EXPECTED}{expected}", words.join(" "));
+            let lines = self.labelled("example", &text, usize::MAX);
+            if lines.len() <= most {
+                return lines;
+            }
+        }
+        self.labelled("example", reason, most)
     }
 
     fn find(&self, wanted: &CausedCheck) -> Option<(&ScenarioResult, &CheckResult)> {

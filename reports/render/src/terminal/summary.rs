@@ -71,6 +71,12 @@ pub fn summary(
 /// If at least this many other checks have the same verdict and reason, only the first is shown in full.
 const MIN_REPEATED: usize = 3;
 
+/// Whether a reason already contains this text, perhaps as the beginning of a sentence.
+fn says(reason: &str, text: &str) -> bool {
+    let text = text.trim().trim_end_matches('.');
+    !text.is_empty() && reason.to_lowercase().contains(&text.to_lowercase())
+}
+
 fn is_detailed(check: &CheckResult) -> bool {
     needs_attention(check) && !check.failed_as_expected()
 }
@@ -261,8 +267,11 @@ impl<W: Write> Summary<'_, W> {
         self.row(2, "document", &[source])?;
         self.command("", &scenario.document.url)?;
         self.row(2, "reason", &block(&check.reason, EVIDENCE_LINES))?;
-        self.row(2, "expected", &block(&check.expected, EVIDENCE_LINES))?;
-        self.row(2, "seen", &block(&check.seen, EVIDENCE_LINES))?;
+        for (label, text) in [("expected", &check.expected), ("seen", &check.seen)] {
+            if !says(&check.reason, text) {
+                self.row(2, label, &block(text, EVIDENCE_LINES))?;
+            }
+        }
         self.evidence(scenario, check)?;
         self.last_change(scenario, check, manifest_of)?;
         self.command("repeat", &check.repeat)

@@ -31,8 +31,10 @@ pub(super) fn lines(report: &Report, style: OutputStyle, most: usize) -> Vec<Str
         if number == 0 {
             wrap("", &format!("Likely fault: {what}"));
             if !suspect.expected_too.is_empty() {
-                let passed = plural(suspect.expected_too.len(), "check");
-                wrap("     ", &format!("against it: {passed} passed that notice this fault"));
+                let count = suspect.expected_too.len();
+                let notice = if count == 1 { "notices" } else { "notice" };
+                let checks = plural(count, "check");
+                wrap("     ", &format!("against it: {checks} that {notice} this fault passed"));
             }
             let causes = suspect.misconfigurations.iter().take(4);
             for (platform, text) in causes {

@@ -54,6 +54,40 @@ fn a_failure_fits_one_screen_whatever_fails() {
 }
 
 #[test]
+fn a_long_example_keeps_what_was_expected_and_a_long_list_how_many_more_there_are() {
+    let mut report = sample::report();
+    let like = report.scenarios[0].clone();
+    for n in 0..9 {
+        let mut more = like.clone();
+        more.id = format!("scenario-with-a-rather-long-name-{n}");
+        report.scenarios.push(more);
+    }
+    for check in report.scenarios.iter_mut().flat_map(|s| &mut s.checks) {
+        check.reason = format!("{}Expected: one response with status 200.", "Seen in passing. ".repeat(22));
+    }
+    report.derive_causes();
+    let text = in_detail(&report, 80, Detail::Screen);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(" … Expected: one response with status 200."), "{text}");
+    assert!(words.contains("more example Seen"), "{text}");
+}
+
+#[test]
+fn what_the_reason_of_a_check_says_is_not_repeated() {
+    let mut report = sample::report();
+    for check in report.scenarios.iter_mut().flat_map(|s| &mut s.checks) {
+        (check.expected, check.seen) =
+            ("status 200".to_owned(), "workload sleep received status 503".to_owned());
+        check.reason = "Workload sleep received status 503. Expected: status 200.".to_owned();
+    }
+    let text = summarised(&report, OutputStyle::PLAIN);
+    assert!(
+        text.contains("  reason  ") && !text.contains("  expected  ") && !text.contains("  seen  "),
+        "{text}"
+    );
+}
+
+#[test]
 fn screen_of_failures() {
     insta::assert_snapshot!(in_detail(&sample::report(), 80, Detail::Screen));
 }
@@ -238,7 +272,7 @@ fn progress_states_why_scenarios_run_one_after_another() {
     events.truncate(1);
     events.push(Event::OneAtATime { reason: "the gateways are shared".to_owned() });
     let text = shown(&events, OutputStyle::PLAIN, Verbosity::Normal);
-    assert!(text.ends_with("scenarios run one after another: the gateways are shared\n"), "{text}");
+    assert!(text.ends_with("configurations run one after another: the gateways are shared\n"), "{text}");
 }
 
 #[test]

@@ -39,8 +39,8 @@ pub(super) fn html(verification: &Verification) -> String {
                         (line_of(&note.effect)) "." }
                 } }
             }
-            (list("Taken to be there", &verification.assumed))
-            (list("Passed over, because it does not change TLS", &verification.passed_over))
+            (list("Assumed, because the files do not contain it", &verification.assumed))
+            (list("Not examined, because it does not change TLS", &verification.passed_over))
         }
     };
     document(title, body)

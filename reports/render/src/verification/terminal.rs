@@ -27,8 +27,8 @@ pub fn text(verification: &Verification, style: OutputStyle) -> String {
     out.flows(&verification.flows);
     out.notes(&verification.notes);
     for (title, list) in [
-        ("Taken to be there, because the files do not hold it:", &verification.assumed),
-        ("Passed over, because it does not change TLS:", &verification.passed_over),
+        ("Assumed, because the files do not contain it:", &verification.assumed),
+        ("Not examined, because it does not change TLS:", &verification.passed_over),
     ] {
         out.list(title, list);
     }

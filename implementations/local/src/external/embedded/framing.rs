@@ -14,8 +14,6 @@ use meshproof_harness::digest::sha256;
 use meshproof_model::Header;
 use tokio::sync::watch;
 
-use meshproof_harness::load::slowdown;
-
 use super::record::RequestRecord;
 
 /// The size of the pieces of a body that is sent without a length.
@@ -23,9 +21,9 @@ const PIECE: usize = 16 * 1024;
 /// The trailer of `/trailers`: the digest of the body before it.
 const CHECKSUM: HeaderName = HeaderName::from_static("x-body-sha256");
 
-/// How long a piece may be on its way to the client until it counts as held up. Generous: on a busy machine, too, nothing but
-/// a proxy that waits for more takes so long.
-const DELIVERED_WITHIN: Duration = Duration::from_secs(2);
+/// The part of the client's timeout for a request that a piece may be on its way to the client until it counts as held up.
+/// Generous: nothing but a proxy that waits for more takes so long. Yet the client still waits when the whole answer follows.
+pub(super) const DELIVERED_WITHIN: u32 = 5;
 
 /// What can go wrong while a body is sent.
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -176,18 +174,27 @@ impl Drop for Withheld {
 pub(crate) struct OneByOne {
     /// The length of one piece.
     pub(super) piece: usize,
-    /// What is known of its way to the client, and where it is noted that a piece was held up. Set before the body is sent.
-    pub(super) watched: Option<(Delivery, RequestRecord)>,
+    /// Set before the body is sent.
+    pub(super) watched: Option<Watched>,
+}
+
+/// An answer whose way to the client is watched.
+pub(super) struct Watched {
+    pub(super) delivery: Delivery,
+    /// How long a piece may be on its way.
+    pub(super) within: Duration,
+    /// Where it is noted that a piece was held up.
+    pub(super) record: RequestRecord,
 }
 
 impl OneByOne {
     fn body(self, whole: Bytes) -> AnswerBody {
         let Self { piece, watched } = self;
-        let next = move |(at, mut watched): (usize, Option<(Delivery, RequestRecord)>)| {
+        let next = move |(at, mut watched): (usize, Option<Watched>)| {
             let whole = whole.clone();
             async move {
-                if let Some((delivery, record)) = watched.as_mut().filter(|_| at > 0)
-                    && !delivery.reaches(at as u64, DELIVERED_WITHIN * slowdown()).await
+                if let Some(Watched { delivery, within, record }) = watched.as_mut().filter(|_| at > 0)
+                    && !delivery.reaches(at as u64, *within).await
                 {
                     let after = Some(at as u64);
                     record.amend(|r| r.answer.iter_mut().for_each(|answer| answer.held_up_after = after));

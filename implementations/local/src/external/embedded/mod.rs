@@ -77,12 +77,17 @@ pub async fn start_embedded(
     }
     let unfit = |reason| ExternalError::Start { service: label(&spec.host), reason };
     if let Some(tls) = &spec.tls {
-        let settings = TlsSettings::new(tls).map_err(unfit)?;
+        let settings = TlsSettings::new(tls, store.trace()).map_err(unfit)?;
         let port = Port::plain(HTTPS, Arc::clone(&pages));
         ports.push(Port { tls: Some(settings), keep_alive: spec.keep_alive, ..port });
     }
     for tcp in &spec.tcp {
-        let settings = tcp.tls.as_ref().map(TlsSettings::without_http).transpose().map_err(unfit)?;
+        let settings = tcp
+            .tls
+            .as_ref()
+            .map(|tls| TlsSettings::without_http(tls, store.trace()))
+            .transpose()
+            .map_err(unfit)?;
         let port = Port::plain(tcp.number, Arc::clone(&pages));
         ports.push(Port { tls: settings, protocol: Some(tcp.protocol), ..port });
     }
@@ -124,6 +129,7 @@ impl Embedded {
             store,
             side: Side::Service { host: host.to_owned() },
             accepting: Accepting::new(),
+            timeouts: timeouts.clone(),
         });
         let mut addresses = BTreeMap::new();
         let mut listeners = Vec::new();
@@ -139,7 +145,8 @@ impl Embedded {
         for (listener, port) in listeners {
             let owner = Arc::clone(&shared);
             shared.accepting.listen(listener, move |stream, peer, number| {
-                let record = Arc::new(record::ConnectionRecord::new(&owner, number, &port, peer));
+                let local = stream.local_addr().ok();
+                let record = Arc::new(record::ConnectionRecord::new(&owner, number, &port, local, peer));
                 let (port, owner) = (Arc::clone(&port), Arc::clone(&owner));
                 let wishes = Arc::<ending::Wishes>::default();
                 let until_its_end = Arc::clone(&wishes.until_its_end);

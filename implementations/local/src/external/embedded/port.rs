@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use meshproof_harness::conversation::TcpProtocol;
 use meshproof_harness::store::Store;
+use meshproof_harness::timeouts::Timeouts;
 use meshproof_model::Side;
 
 use super::answer::Content;
@@ -46,4 +47,5 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) side: Side,
     pub(super) accepting: Arc<Accepting>,
+    pub(super) timeouts: Timeouts,
 }

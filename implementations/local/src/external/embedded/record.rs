@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use meshproof_model::{Connection, EvidenceId, Fact, Header, ServerRequest, TlsFacts};
+use meshproof_harness::trace::ConnectionTrace;
+use meshproof_model::{Connection, EvidenceId, Fact, Header, ServerRequest, Side, TlsFacts};
 
 use super::port::{Port, Shared};
 use crate::tap::Watch;
@@ -18,10 +19,25 @@ pub(super) struct ConnectionRecord {
     pub(super) number: u64,
     pub(super) port: u16,
     pub(super) peer: String,
+    trace: ConnectionTrace,
 }
 
 impl ConnectionRecord {
-    pub(super) fn new(shared: &Arc<Shared>, number: u64, port: &Port, peer: SocketAddr) -> Self {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        number: u64,
+        port: &Port,
+        local: Option<SocketAddr>,
+        peer: SocketAddr,
+    ) -> Self {
+        let trace = shared.store.trace().connection(
+            || match &shared.side {
+                Side::Service { host } => format!("service {host}:{}", port.documented),
+                Side::Workload { .. } | Side::Proxy { .. } | Side::Suite => port.documented.to_string(),
+            },
+            local,
+            Some(peer),
+        );
         let peer = peer.to_string();
         let fact = Fact::Connection(Connection {
             number,
@@ -32,7 +48,7 @@ impl ConnectionRecord {
             tls: None,
         });
         let id = shared.store.record(shared.side.clone(), None, fact);
-        Self { shared: shared.clone(), id, number, port: port.documented, peer }
+        Self { shared: shared.clone(), id, number, port: port.documented, peer, trace }
     }
 
     fn amend(&self, change: impl FnOnce(&mut Connection)) {
@@ -91,6 +107,7 @@ impl ClearBytes {
 
 impl Watch for Arc<ClearBytes> {
     fn received(&self, bytes: &[u8]) {
+        self.record.trace.received(bytes);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let room = MAX_CLEAR - state.1.len();
         if state.0 == Clear::Ignore || room == 0 {
@@ -100,6 +117,10 @@ impl Watch for Arc<ClearBytes> {
         if state.0 == Clear::Show {
             self.show(&state.1);
         }
+    }
+
+    fn sent(&self, bytes: &[u8]) {
+        self.record.trace.sent(bytes);
     }
 }
 

@@ -14,6 +14,7 @@ use meshproof_harness::digest::{Sum, sha256};
 use meshproof_harness::external::HttpVersions;
 use meshproof_harness::ledger::ANSWERS;
 use meshproof_harness::store::bounded;
+use meshproof_harness::timeouts::Timeout;
 use meshproof_harness::token::token_of;
 use meshproof_model::{Fact, Header, ServerAnswer, ServerRequest, TlsFacts};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,7 +23,7 @@ use tokio_rustls::LazyConfigAcceptor;
 
 use super::answer::{Answer, Incoming, SERVER_NAME};
 use super::ending::{IDLE, Interjecting, Wishes};
-use super::framing::{AnswerBody, BodyError, Framing};
+use super::framing::{AnswerBody, BodyError, DELIVERED_WITHIN, Framing, Watched};
 use super::grpc;
 use super::port::{Port, Shared};
 use super::record::{Clear, ClearBytes, ConnectionRecord, RequestRecord};
@@ -278,7 +279,8 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
         }
         if let (Framing::OneByOne(one_by_one), Some(token)) = (&mut answer.framing, &answers) {
             let delivery = entry.shared.store.deliveries().watch(token);
-            one_by_one.watched = Some((delivery, entry.clone()));
+            let within = entry.shared.timeouts.get(Timeout::Request) / DELIVERED_WITHIN;
+            one_by_one.watched = Some(Watched { delivery, within, record: entry.clone() });
         }
         let (response, sent) = response(answer, is_head, http2, answers.as_deref());
         entry.amend(|r| {

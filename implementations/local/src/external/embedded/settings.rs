@@ -17,6 +17,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use crate::tls;
 use meshproof_harness::certificates::describe;
 use meshproof_harness::external::{HttpVersions, Refusal, TlsPort, TlsVersions};
+use meshproof_harness::trace::Trace;
 
 /// A TLS port's settings, read once.
 pub(super) struct TlsSettings {
@@ -39,7 +40,7 @@ pub(super) enum Clients {
 }
 
 impl TlsSettings {
-    pub(super) fn new(port: &TlsPort) -> Result<Self, String> {
+    pub(super) fn new(port: &TlsPort, trace: &Trace) -> Result<Self, String> {
         let chain = tls::certificates(&port.certificate).map_err(|e| format!("the certificate: {e}"))?;
         let key = tls::private_key(&port.key).map_err(|e| format!("the key: {e}"))?;
         let versions: Vec<&'static SupportedProtocolVersion> = match port.versions {
@@ -67,12 +68,13 @@ impl TlsSettings {
         // Every connection makes its own handshake, so that each shows its certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        config.key_log = Arc::new(trace.clone());
         Ok(Self { config: Arc::new(config), versions, clients, http: port.http })
     }
 
     /// Of a port that does not speak HTTP: without ALPN.
-    pub(super) fn without_http(port: &TlsPort) -> Result<Self, String> {
-        let mut settings = Self::new(port)?;
+    pub(super) fn without_http(port: &TlsPort, trace: &Trace) -> Result<Self, String> {
+        let mut settings = Self::new(port, trace)?;
         Arc::make_mut(&mut settings.config).alpn_protocols.clear();
         Ok(settings)
     }
@@ -95,6 +97,7 @@ impl TlsSettings {
         config.alpn_protocols.clone_from(&self.config.alpn_protocols);
         config.session_storage = Arc::clone(&self.config.session_storage);
         config.send_tls13_tickets = self.config.send_tls13_tickets;
+        config.key_log = Arc::clone(&self.config.key_log);
         (Arc::new(config), presented)
     }
 

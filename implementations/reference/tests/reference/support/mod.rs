@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use meshproof_harness::trace::Trace;
 use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, Update};
 use meshproof_model::Resource;
 use meshproof_plan::model::{Credential, OriginalDestination, Plan};
@@ -69,6 +70,7 @@ impl Bench {
             mesh_roots: mesh.pem(),
             system_roots: system_roots.to_owned(),
             logs: lines.clone(),
+            trace: Trace::default(),
         };
         let plane = reference.start(boot).await.unwrap();
         Self {

@@ -1,9 +1,10 @@
-//! Removes private keys from what an adapter writes, which goes into reports and errors.
+//! Removes private keys from what a program under test writes, which goes into reports, errors and traces.
 
 use std::borrow::Cow;
 
 /// The text without its PEM private keys, complete or cut off.
-pub(crate) fn without_keys(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn without_keys(text: &str) -> Cow<'_, str> {
     const MARK: &str = "PRIVATE KEY-----";
     if !text.contains(MARK) {
         return Cow::Borrowed(text);
