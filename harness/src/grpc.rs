@@ -13,6 +13,14 @@ pub const STATUS: &str = "grpc-status";
 pub const ECHO: &str = "/meshproof.Talk/Echo";
 /// The path of the method that is not answered before the call's deadline.
 pub const LATE: &str = "/meshproof.Talk/Late";
+/// The path of the method that answers each message with the same, and fails in the end.
+pub const FAIL: &str = "/meshproof.Talk/Fail";
+/// The trailer with the reason of a failure.
+pub const MESSAGE: &str = "grpc-message";
+/// The reason of a call that fails, percent-encoded as the protocol demands.
+pub const REASON: &str = "no such talk: 100%25 sure";
+/// The outcome of a call that asks for something that does not exist.
+pub const NOT_FOUND: &str = "5";
 /// The outcome of a call that went well.
 pub const OK: &str = "0";
 /// The outcome of a call that its client cancelled.

@@ -24,6 +24,13 @@ fn kept_in(mesh: &Mesh, reply: &Reply) -> Claim {
     mesh.external(CNN).during(reply).nothing().and(mesh.external(BYSTANDER).during(reply).nothing())
 }
 
+/// Identities that only a comparison of the whole tells from this one: longer, shorter, and of another trust domain.
+fn near(identity: &str) -> Vec<String> {
+    let shorter = identity.trim_end_matches(|c| c != '-').trim_end_matches('-');
+    let elsewhere = identity.replacen("cluster.local", "cluster.local.example", 1);
+    vec![format!("{identity}-2"), shorter.to_owned(), elsewhere]
+}
+
 pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let (sleep, gateway) = (mesh.workload("sleep"), Placement::EgressGateway.proxy(mesh));
 
@@ -114,9 +121,13 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         ),
     )?;
     if mesh.has_feature(Feature::SanValidation) {
-        let impostor = ask(&sleep, &another).await?;
+        let mut impostors = vec![unsent(&ask(&sleep, &another).await?).of(ANOTHER_IDENTITY)];
+        for identity in near(GATEWAY_IDENTITY) {
+            let reply = ask(&sleep, &mesh_ca.mesh_identity(&identity).issue()?).await?;
+            impostors.push(unsent(&reply).of(&identity));
+        }
         let with_right = "the same request to a server with the configured identity";
-        mesh.check("peer-identity-verified", unsent(&impostor).provided(with_right, right_peer))?;
+        mesh.check("peer-identity-verified", Claim::all(impostors).provided(with_right, right_peer))?;
     }
     strangers::in_the_gateways_place(mesh).await
 }

@@ -4,6 +4,7 @@
 mod mesh_mutual_tls;
 mod own_https;
 mod policy;
+mod unregistered;
 
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::feature::Feature;
@@ -57,6 +58,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.apply(&["details-v2", "originate"]).await?;
     let originated_page = sleep.get(PAGE).await?;
     let http = details.get(PLAIN).await?;
+    let elsewhere = unregistered::with_every_method(mesh).await?;
     // Where the external service is not observed, a book from port 443 proves TLS: a plain request on that port gets none.
     let logged = sidecar.logged(&http).upstream_host(mesh.upstream(BOOKS, 443));
     let on_tls_port = http.ends_with(200).and(logged.where_logged());
@@ -81,7 +83,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.check("sni-is-host", books.saw_on(443, &http).server_name(BOOKS))?;
     let logged = sidecar.logged(&http).method("GET").path(TARGET).status(200).authority(BOOKS);
     mesh.check("path-visible-in-log", logged.upstream_host(mesh.upstream(BOOKS, 443)))?;
-    mesh.check("blocked-by-default", blocked.claim(mesh, title, &http))?;
+    let elsewhere = elsewhere.provided("the same proxy's request for a registered host", http.ends_with(200));
+    mesh.check("blocked-by-default", blocked.claim(mesh, title, &http).and(elsewhere))?;
     policy::own_https(mesh, &certificate, &http).await?;
     policy::books_alone(mesh).await?;
 

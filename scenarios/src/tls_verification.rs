@@ -8,11 +8,12 @@ mod servers;
 
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims, nothing_weak_offered};
+use meshproof_harness::external::TlsVersions;
 use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
 
 use self::origination::{Origination, Replies};
-use self::servers::{NEIGHBOUR, REFUSED, TRUSTED, UNKNOWN_CA, VERSIONS};
+use self::servers::{NEIGHBOUR, OF_TLS12, REFUSED, TRUSTED, UNKNOWN_CA, VERSIONS};
 use crate::sites;
 
 const ALIAS: &str = "alias.origin.example";
@@ -27,7 +28,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let trusted_certificate = tls.cas.trusted.server(TRUSTED).issue()?;
     let mut servers = vec![tls.server(TRUSTED, &trusted_certificate)];
     for (_, host, certificate) in REFUSED {
-        servers.push(tls.server(host, &certificate(&tls.cas, host)?));
+        let server = tls.server(host, &certificate(&tls.cas, host)?);
+        servers.push(if OF_TLS12.contains(&host) { server.tls_versions(TlsVersions::Tls12) } else { server });
     }
     for (_, host, versions, _) in VERSIONS {
         servers.push(tls.server(host, &tls.cas.trusted.server(host).issue()?).tls_versions(versions));

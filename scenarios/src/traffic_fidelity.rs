@@ -69,8 +69,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     )?;
 
     let whole = |reply: &Reply, bytes| reply.ok().body_is(&sample(bytes)).and(api.received(reply));
-    let large = client().get("http://api.example.com/bytes/3000000").await?;
-    mesh.check("large-body", whole(&large, 3_000_000))?;
+    let large = client().get("http://api.example.com/bytes/5242880").await?;
+    mesh.check("large-body", whole(&large, 5_242_880))?;
     let chunked = client().get("http://api.example.com/chunked/200000").await?;
     mesh.check("chunked-body", whole(&chunked, 200_000))?;
 

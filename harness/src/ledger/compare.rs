@@ -74,7 +74,7 @@ fn request(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Vec
         }
     }
     // A proxy may drop trailer fields, and must not make others of them (RFC 9110, sections 6.5.1 and 6.5.2).
-    if !r.trailers.is_empty() && r.trailers != asked.hop.trailers {
+    if !r.trailers.is_empty() && !same_fields(&r.trailers, &asked.hop.trailers) {
         found.push(FieldDifference::of(
             Field::Trailer,
             ValueKind::Other,
@@ -96,6 +96,17 @@ fn request(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Vec
         found.extend(request_differences(&sent, &arrival.request_headers, &r.headers));
     }
     found
+}
+
+/// Whether two sections have the same fields: only the order of one field's values matters (RFC 9110, section 5.3).
+fn same_fields(a: &[Header], b: &[Header]) -> bool {
+    let by_name = |section: &[Header]| {
+        let mut fields: Vec<(String, String)> =
+            section.iter().map(|h| (h.name.to_ascii_lowercase(), h.value.clone())).collect();
+        fields.sort_by(|a, b| a.0.cmp(&b.0));
+        fields
+    };
+    by_name(a) == by_name(b)
 }
 
 fn trailers(trailers: &[Header]) -> String {
@@ -258,7 +269,7 @@ fn answer(
         ));
     }
     // HTTP/1.1 carries trailers only to a client that asked for them (RFC 9110, section 6.5.1).
-    if response.version == "HTTP/2" && sent.trailers != response.trailers {
+    if response.version == "HTTP/2" && !same_fields(&sent.trailers, &response.trailers) {
         found.push(FieldDifference::of(
             Field::Trailer,
             ValueKind::Other,

@@ -30,18 +30,28 @@ impl Account<'_> {
                 let clear = What::of(Field::Transport).being(ValueKind::Tls);
                 (self.in_clear(opened, &promised)?, clear, ValueKind::PlainText)
             }
-            Some(facts) => self.handshake(facts, &promised)?,
+            Some(facts) => self.handshake(opened, facts, &promised)?,
         };
         let server = sentences::server(self.ledger, opened.host);
         let words = format!("A client at {peer} opened a connection to {server} on port {port} {what}.");
         Some(Entry::new(words, [opened.id.clone()]).by(self.connected(opened, of, kind, &what)))
     }
 
+    /// A connection that was opened before any request named a host: where the server name follows the request, the proxy has only
+    /// the service's own host for it (Envoy, `preconnect_policy`).
+    fn is_in_reserve(&self, opened: &Opened<'_>, facts: &TlsFacts, names: &[Option<&str>]) -> bool {
+        let follows_request = names.iter().any(|name| *name != names[0]);
+        follows_request && facts.server_name.as_deref() == Some(opened.host) && !self.has_requests(opened)
+    }
+
+    fn has_requests(&self, opened: &Opened<'_>) -> bool {
+        let number = opened.connection.number;
+        self.received.iter().any(|r| r.host == opened.host && r.request.connection == number)
+    }
+
     fn in_clear(&self, opened: &Opened<'_>, promised: &[Promised<'_, '_>]) -> Option<String> {
-        let Connection { number, tls_port, clear_bytes, .. } = opened.connection;
-        let has_requests =
-            self.received.iter().any(|r| r.host == opened.host && r.request.connection == *number);
-        if clear_bytes.is_empty() || has_requests || self.open {
+        let Connection { tls_port, clear_bytes, .. } = opened.connection;
+        if clear_bytes.is_empty() || self.has_requests(opened) || self.open {
             return None;
         }
         let mut in_clear = promised.iter().filter(|(_, a)| !a.transport.is_tls());
@@ -54,6 +64,7 @@ impl Account<'_> {
 
     fn handshake(
         &self,
+        opened: &Opened<'_>,
         facts: &TlsFacts,
         promised: &[Promised<'_, '_>],
     ) -> Option<(String, What, ValueKind)> {
@@ -73,7 +84,7 @@ impl Account<'_> {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        if !names.iter().any(same) {
+        if !names.iter().any(same) && !self.is_in_reserve(opened, facts, &names) {
             let mut expected: Vec<&str> = names.into_iter().map(|n| n.unwrap_or("none")).collect();
             expected.sort_unstable();
             expected.dedup();

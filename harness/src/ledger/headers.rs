@@ -26,6 +26,10 @@ const CONNECTION: &[&str] = &[
     "upgrade",
 ];
 
+/// What a WebSocket handshake needs in HTTP/1.1 and not in HTTP/2 (RFC 8441, section 5). The protocols and extensions that a client
+/// offers are for the server.
+const WEB_SOCKET: &[&str] = &["sec-websocket-key", "sec-websocket-version"];
+
 /// Fields that proxies add or change on requests: RFC 9110, section 7.6.3; RFC 7239; Envoy, "HTTP header manipulation";
 /// W3C Trace Context; OpenZipkin B3. A name that ends with `-` stands for all that begin with it.
 const PROXIES_REQUEST: &[&str] = &[
@@ -173,13 +177,9 @@ pub(super) fn request_differences(
     edits: &[HeaderEdits],
     received: &[Header],
 ) -> Vec<FieldDifference> {
-    let websocket = |h: &&Header| !h.name.to_ascii_lowercase().starts_with("sec-websocket-");
-    let received: Vec<Header> = received.iter().filter(websocket).cloned().collect();
-    let sent: Vec<(String, String)> = sent
-        .iter()
-        .filter(|(name, _)| !name.to_ascii_lowercase().starts_with("sec-websocket-"))
-        .cloned()
-        .collect();
+    let end_to_end = |name: &str| !is_among(&name.to_ascii_lowercase(), WEB_SOCKET);
+    let received: Vec<Header> = received.iter().filter(|h| end_to_end(&h.name)).cloned().collect();
+    let sent: Vec<(String, String)> = sent.iter().filter(|(name, _)| end_to_end(name)).cloned().collect();
     differences(&sent, edits, &received, PROXIES_REQUEST, Field::RequestHeader)
 }
 

@@ -153,6 +153,9 @@ pub(super) fn differences(
         is("upstream cluster", &[&cluster(&passage.cluster)], logged.as_deref());
         if let Some(name) = passage.server_name.as_deref() {
             is("server name", &[name], fields.requested_server_name.as_deref());
+        } else if first && asked.hop.url.starts_with("http://") {
+            // Without TLS from the client there is no ClientHello to have one (Envoy, `%REQUESTED_SERVER_NAME%`).
+            is("server name", &["-"], fields.requested_server_name.as_deref());
         }
         if let Some(flag) = fields.response_flags.iter().find(|flag| NOT_REACHED.contains(&flag.as_str())) {
             is("response flag", &["-"], Some(flag));
@@ -195,6 +198,19 @@ pub(super) fn differences(
     found
 }
 
+/// Where the line of a proxy contradicts that of the proxy before it, about the connection between the two.
+pub(super) fn between(before: &LogFields, after: &LogFields) -> Vec<FieldDifference> {
+    let pairs = [
+        ("downstream remote address", &before.upstream_local_address, &after.downstream_remote_address),
+        ("downstream local address", &before.upstream_host, &after.downstream_local_address),
+    ];
+    let differing = pairs.into_iter().filter_map(|(name, one, other)| {
+        let (one, other) = (one.as_deref()?, other.as_deref()?);
+        (one != other).then(|| of_log(name, format!("{name} {one}"), format!("{name} {other}")))
+    });
+    differing.collect()
+}
+
 /// Where a line differs from what the client saw, whatever the configuration promises. `own`: it is of the client's own proxy.
 pub(super) fn without_promise(asked: &Asked<'_>, fields: &LogFields, own: bool) -> Vec<FieldDifference> {
     let mut found = Vec::new();
@@ -213,11 +229,13 @@ pub(super) fn without_promise(asked: &Asked<'_>, fields: &LogFields, own: bool) 
 
 /// Where the line of a passed-on connection differs from what was seen of a request inside it.
 pub(super) fn of_connection(
+    ledger: &Ledger,
     asked: &Asked<'_>,
     passage: &Passage,
     fields: &LogFields,
 ) -> Vec<FieldDifference> {
-    let mut found = Vec::new();
+    let mut found: Vec<FieldDifference> =
+        of_upstream(passage, fields).into_iter().chain(times_of_connection(ledger, asked, fields)).collect();
     let answered = asked.hop.response().map_or(0, |r| r.body_bytes);
     // The proxy opens TLS itself: its client's side is what the client said and heard.
     if asked.is_conversation() && asked.hop.tls.is_none() && asked.hop.response().is_some() {
@@ -253,6 +271,45 @@ fn of_cluster(passage: &Passage, fields: &LogFields) -> Option<FieldDifference> 
     })
 }
 
+fn of_upstream(passage: &Passage, fields: &LogFields) -> Option<FieldDifference> {
+    let logged = fields.upstream_host.as_deref().filter(|logged| *logged != passage.upstream)?;
+    let words = |host: &str| format!("upstream host {host}");
+    Some(of_log("upstream host", words(&passage.upstream), words(logged)))
+}
+
+/// When a line says that its connection came, and how long it lasted. One connection may carry several requests, and its end
+/// may reach the proxy late.
+fn times_of_connection(ledger: &Ledger, asked: &Asked<'_>, fields: &LogFields) -> Vec<FieldDifference> {
+    let mut found = Vec::new();
+    let longest = asked.ended_us / 1000 + 10 * SLACK_MS;
+    if let Some(logged) = fields.duration_ms.filter(|logged| *logged > longest) {
+        let (most, seen) =
+            (format!("a duration of at most {longest} ms"), format!("a duration of {logged} ms"));
+        found.push(of_log("duration", most, seen));
+    }
+    let logged = fields.start_time.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+    if let (Some(logged), Some(from), Some(until)) = (logged, at(ledger, 0), at(ledger, asked.ended_us)) {
+        if from.duration_until(logged) < -slack() || until.duration_until(logged) > slack() {
+            found.push(of_log(
+                "start time",
+                format!("a start time between {from:.3} and {until:.3}"),
+                format!("the start time {logged:.3}"),
+            ));
+        }
+    }
+    found
+}
+
+/// This time of the scenario, by the proxies' clock.
+fn at(ledger: &Ledger, us: u64) -> Option<Timestamp> {
+    let since = SignedDuration::from_micros(i64::try_from(us).unwrap_or(i64::MAX));
+    ledger.started.and_then(|started| started.checked_add(since).ok())
+}
+
+fn slack() -> SignedDuration {
+    SignedDuration::from_millis(i64::try_from(SLACK_MS).unwrap_or_default())
+}
+
 /// When a line says that its request came, and how long it took.
 fn times(ledger: &Ledger, asked: &Asked<'_>, fields: &LogFields) -> Vec<FieldDifference> {
     let mut found = Vec::new();
@@ -269,14 +326,10 @@ fn times(ledger: &Ledger, asked: &Asked<'_>, fields: &LogFields) -> Vec<FieldDif
         }
     }
     let logged = fields.start_time.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
-    let at = |us: u64| {
-        let since = SignedDuration::from_micros(i64::try_from(us).unwrap_or(i64::MAX));
-        ledger.started.and_then(|started| started.checked_add(since).ok())
-    };
-    if let (Some(logged), Some(began), Some(ended)) = (logged, at(asked.began_us), at(asked.ended_us)) {
-        let slack = SignedDuration::from_millis(i64::try_from(SLACK_MS).unwrap_or_default());
-        let early = logged.duration_until(began) > slack;
-        let late = ended.duration_until(logged) > slack;
+    let (began, ended) = (at(ledger, asked.began_us), at(ledger, asked.ended_us));
+    if let (Some(logged), Some(began), Some(ended)) = (logged, began, ended) {
+        let early = logged.duration_until(began) > slack();
+        let late = ended.duration_until(logged) > slack();
         if early || late {
             found.push(of_log(
                 "start time",

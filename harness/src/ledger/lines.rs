@@ -76,7 +76,7 @@ impl Account<'_> {
                     .is_some_and(|f| f.method.is_none() && f.upstream_local_address.as_ref() == Some(peer))
         };
         let [line] = self.logged.iter().filter(is_own).collect::<Vec<_>>()[..] else { return None };
-        let found = line::of_connection(asked, passage, line.log.fields.as_ref()?);
+        let found = line::of_connection(self.ledger, asked, passage, line.log.fields.as_ref()?);
         (!found.is_empty()).then(|| contradiction(&passage.proxy, asked, line, found))
     }
 
@@ -121,6 +121,9 @@ impl Account<'_> {
             let known = members.get(proxy).cloned().unwrap_or_default();
             entries.extend(self.lines_at(proxy, due, &own, &known));
         }
+        if let [only] = asked {
+            entries.extend(Self::between_proxies(only, lines));
+        }
         for line in lines.iter().filter(|l| !due.contains_key(l.proxy)) {
             let words = format!(
                 "The access log of {} has a line for {}, which does not pass this proxy.",
@@ -131,6 +134,27 @@ impl Account<'_> {
             entries.push(Entry::new(words, [line.id.clone(), first.id.clone()]).by(stray));
         }
         entries
+    }
+
+    /// Two proxies on the way have a connection in common, and each logs its addresses.
+    fn between_proxies(asked: &Asked<'_>, lines: &[&LogLine<'_>]) -> Vec<Entry> {
+        let [Promise::Arrives(arrival)] = asked.promises.as_slice() else { return Vec::new() };
+        // A proxy may take its client's address from this field (Envoy, `use_remote_address`).
+        if asked.hop.headers.iter().any(|h| h.name == "x-forwarded-for") {
+            return Vec::new();
+        }
+        // With several lines, it is not known which of them belong together.
+        let only_of = |proxy: &str| match lines.iter().filter(|l| l.proxy == proxy).collect::<Vec<_>>()[..] {
+            [line] => Some(*line),
+            _ => None,
+        };
+        let judged = arrival.proxies.windows(2).filter_map(|pair| {
+            let [before, after] = pair else { return None };
+            let (before, line) = (only_of(&before.proxy)?, only_of(&after.proxy)?);
+            let found = line::between(before.log.fields.as_ref()?, line.log.fields.as_ref()?);
+            (!found.is_empty()).then(|| contradiction(line.proxy, asked, line, found))
+        });
+        judged.collect()
     }
 
     /// What can be said where the target does not work out what the configuration promises, as in a cluster: every line names the

@@ -314,6 +314,18 @@ fn a_changed_request_fails() {
 }
 
 #[test]
+fn trailer_fields_of_different_names_have_no_order() {
+    let with = |received: &[(&str, &str)]| {
+        Books::with(|b| {
+            b.hop.trailers = headers(&[("x-sum", "1"), ("x-sum", "2"), ("server-timing", "app")]);
+            b.request.trailers = headers(received);
+        })
+    };
+    balances(with(&[("server-timing", "app"), ("x-sum", "1"), ("x-sum", "2")]));
+    fails_with(with(&[("x-sum", "2"), ("x-sum", "1"), ("server-timing", "app")]), "with trailers x-sum: 2");
+}
+
+#[test]
 fn what_a_route_sets_and_removes_is_expected() {
     let edits = |a: &mut Arrival| {
         a.request_headers = vec![crate::forecast::HeaderEdits {
@@ -428,6 +440,29 @@ fn a_connection_with_clear_bytes_or_another_server_name_fails() {
     fails_with(
         opened(|c| c.tls.as_mut().unwrap().server_name = Some("internal.example".into())),
         "with the server name internal.example instead of edition.cnn.com",
+    );
+    // Opened in advance, where the server name follows the request: two requests have two.
+    let named = |name: &str| {
+        let mut arrival = arrival();
+        if let Transport::Originated(o) = &mut arrival.transport {
+            o.server_name = Some(name.into());
+        }
+        Promise::Arrives(Box::new(arrival))
+    };
+    let in_advance = |promises: Vec<Promise>| {
+        Books::with(|b| {
+            b.promises = promises;
+            b.request.tls.as_mut().unwrap().server_name = Some("a.cnn.com".into());
+            let mut reserve = b.connection.clone();
+            reserve.number = 2;
+            b.connection.tls.as_mut().unwrap().server_name = Some("a.cnn.com".into());
+            b.more.push((Side::Service { host: HOST.into() }, None, Fact::Connection(reserve)));
+        })
+    };
+    balances(in_advance(vec![named("a.cnn.com"), named("b.cnn.com")]));
+    fails_with(
+        in_advance(vec![named("a.cnn.com")]),
+        "with the server name edition.cnn.com instead of a.cnn.com",
     );
     // nginx sees nothing of a ClientHello whose handshake fails.
     balances(opened(|c| c.tls = Some(TlsFacts { failure: Some("refused".into()), ..TlsFacts::default() })));

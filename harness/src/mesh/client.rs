@@ -113,6 +113,12 @@ impl Client<'_> {
         self
     }
 
+    /// Sends what comes first in segments of so many bytes, a ClientHello as well as the head of a request.
+    pub fn in_segments(mut self, bytes: usize) -> Self {
+        self.request.segment = Some(bytes);
+        self
+    }
+
     /// Sends the request this many times, one after another, over one connection.
     pub fn times(mut self, times: usize) -> Self {
         self.request.times = times;

@@ -3,124 +3,10 @@
 use fastrand::Rng;
 
 use super::answer::{AnswerFraming, AnswerSpec, EVENT};
+use super::bag::Bag;
 use super::connection::{Aspect, ClientHttp, GeneratedConnection};
+use super::elements::{ANSWER_HEADERS, HEADERS, MESSAGES, METHODS, QUERIES, SEGMENTS, STATUSES, TRAILERS};
 use super::exchange::GeneratedExchange;
-
-/// Methods of RFC 9110, section 9.3, of RFC 5789, and some that no proxy knows. CONNECT is not forwarded, and TRACE is often
-/// refused on purpose.
-const METHODS: &[&str] = &[
-    "GET",
-    "GET",
-    "GET",
-    "HEAD",
-    "POST",
-    "PUT",
-    "DELETE",
-    "OPTIONS",
-    "PATCH",
-    "PROPFIND",
-    "REPORT",
-    "BREW",
-    "X-UNKNOWN",
-];
-/// Pieces of a path. Dot segments and encoded unreserved characters are left out: a proxy may normalize them (RFC 3986,
-/// sections 6.2.2.2 and 6.2.2.3; Envoy, `normalize_path`).
-const SEGMENTS: &[&str] = &[
-    "politics",
-    "Politics",
-    "a%20b",
-    "%C3%A9t%C3%A9",
-    "%E2%82%AC",
-    "a;v=1",
-    "x%2Fy",
-    "a+b",
-    "~me",
-    "a:b",
-    "a@b",
-    "$&'()*,=",
-    "",
-    "very-long-segment",
-    "..a",
-    "%25",
-];
-const QUERIES: &[&str] = &[
-    "",
-    "q=1",
-    "q=a%20b+c",
-    "a=1&a=2&b",
-    "x=%26%3D%2F",
-    "next=https://example.com/?a=b",
-    "empty=",
-    "%C3%BC=%C3%A4",
-    "a[]=1",
-    "?",
-    "q=%2e%2e",
-];
-/// Requests' headers that a proxy must leave alone.
-const HEADERS: &[(&str, &str)] = &[
-    ("authorization", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
-    ("authorization", "Bearer eyJhbGciOiJub25lIn0.e30."),
-    ("cookie", "session=0123456789abcdef"),
-    ("cookie", "a=1; b=\"two words\"; c="),
-    ("accept-language", "de-CH, de;q=0.9, *;q=0.1"),
-    ("accept-encoding", "br, gzip;q=0.5"),
-    ("if-none-match", "\"abc\", W/\"def\""),
-    ("if-modified-since", "Sat, 29 Oct 1994 19:43:31 GMT"),
-    ("range", "bytes=0-99,200-"),
-    ("referer", "https://example.com/from?here=1"),
-    ("origin", "https://example.com"),
-    ("content-language", "en, fr"),
-    ("cache-control", "no-cache, max-age=0"),
-    ("pragma", "no-cache"),
-    ("prefer", "return=minimal; wait=10"),
-    ("x-empty", ""),
-    ("x-utf8", "Grüezi, 世界"),
-    ("x_underscore", "kept"),
-    ("x-api-key", "s3cr3t/+=="),
-    ("x-mixed", "MiXeD; A=\"b  c\"/d %20"),
-    ("x-json", "{\"a\": [1, 2], \"b\": \"c\"}"),
-    ("x-amz-date", "20260101T000000Z"),
-    ("soapaction", "\"urn:example#Do\""),
-    ("x-many", "one"),
-    ("x-many", "two"),
-    ("x-many", "Three, four"),
-];
-const STATUSES: &[u16] = &[
-    200, 200, 200, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 409, 410,
-    412, 413, 416, 422, 429, 451, 500, 501,
-];
-/// Answers' headers that a proxy must leave alone.
-const ANSWER_HEADERS: &[(&str, &str)] = &[
-    ("content-type", "text/html; charset=utf-8"),
-    ("content-type", "application/json"),
-    ("content-type", "text/event-stream"),
-    ("content-encoding", "x-unknown"),
-    ("set-cookie", "a=1; Path=/; Secure; HttpOnly"),
-    ("set-cookie", "b=2; Expires=Wed, 09 Jun 2027 10:18:14 GMT"),
-    ("set-cookie", "c="),
-    ("etag", "\"33a64df5\""),
-    ("last-modified", "Tue, 22 Feb 2022 22:22:22 GMT"),
-    ("cache-control", "private, max-age=60"),
-    ("vary", "accept-encoding, accept-language"),
-    ("www-authenticate", "Basic realm=\"a, b\", Bearer"),
-    ("location", "https://example.com/elsewhere?x=1"),
-    ("location", "/relative"),
-    ("content-language", "de"),
-    ("content-disposition", "attachment; filename=\"a b.txt\""),
-    ("strict-transport-security", "max-age=31536000"),
-    ("access-control-allow-origin", "*"),
-    ("retry-after", "120"),
-    ("link", "</a>; rel=preload, </b>; rel=\"next\""),
-    ("x-empty", ""),
-    ("x_underscore", "kept"),
-    ("x-many", "one"),
-    ("x-many", "two"),
-];
-
-/// Requests' trailer fields.
-const TRAILERS: &[(&str, &str)] = &[("x-checksum", "sha-256=:AAAA:"), ("server-timing", "app;dur=12.5")];
-/// What a client says over WebSocket.
-const MESSAGES: &[&str] = &["hello", "twice: hello", "", "{\"a\": [1, 2]}", "Grüezi, 世界", "twice: \u{0}"];
 
 /// Where generated exchanges go, and what they may use.
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +62,18 @@ pub struct Generator {
     http2: bool,
     left_out: Vec<Aspect>,
     made: usize,
+    elements: Elements,
+}
+
+/// What comes next of each list.
+#[derive(Debug, Default)]
+struct Elements {
+    methods: Bag,
+    segments: Bag,
+    queries: Bag,
+    headers: Bag,
+    statuses: Bag,
+    answer_headers: Bag,
 }
 
 impl Generator {
@@ -191,6 +89,7 @@ impl Generator {
             http2,
             left_out: Vec::new(),
             made: 0,
+            elements: Elements::default(),
         }
     }
 
@@ -328,7 +227,7 @@ impl Generator {
     /// An exchange that any connection can carry.
     fn exchange(&mut self) -> GeneratedExchange {
         let host = self.one(&self.hosts.clone()).cloned().unwrap_or_default();
-        let method = self.one(METHODS).copied().unwrap_or("GET").to_owned();
+        let method = self.elements.methods.draw(&mut self.rng, METHODS).copied().unwrap_or("GET").to_owned();
         let mut exchange =
             GeneratedExchange { method, target: self.target(), ..GeneratedExchange::plain(&host) };
         exchange.host_header = match self.rng.u8(0..12) {
@@ -354,14 +253,16 @@ impl Generator {
         let mut path = String::new();
         for _ in 0..self.rng.usize(1..5) {
             path.push('/');
-            path.push_str(self.one(SEGMENTS).copied().unwrap_or_default());
+            path.push_str(self.elements.segments.draw(&mut self.rng, SEGMENTS).copied().unwrap_or_default());
         }
         match self.rng.u8(0..24) {
             0 => path.push_str(&"/long".repeat(self.rng.usize(1..1600))),
             1 => path.push('?'),
             2..12 => {
                 path.push('?');
-                path.push_str(self.one(QUERIES).copied().unwrap_or_default());
+                path.push_str(
+                    self.elements.queries.draw(&mut self.rng, QUERIES).copied().unwrap_or_default(),
+                );
             }
             _ => {}
         }
@@ -371,7 +272,7 @@ impl Generator {
     fn headers(&mut self) -> Vec<(String, String)> {
         let mut headers: Vec<(String, String)> = Vec::new();
         for _ in 0..self.rng.usize(0..8) {
-            if let Some((name, value)) = self.one(HEADERS) {
+            if let Some((name, value)) = self.elements.headers.draw(&mut self.rng, HEADERS) {
                 let again = headers.iter().any(|(n, _)| n == name);
                 if !again || *name == "x-many" {
                     headers.push(((*name).to_owned(), (*value).to_owned()));
@@ -399,15 +300,21 @@ impl Generator {
     }
 
     fn answer(&mut self) -> AnswerSpec {
-        let status = self.one(STATUSES).copied().unwrap_or(200);
+        let status = self.elements.statuses.draw(&mut self.rng, STATUSES).copied().unwrap_or(200);
         let mut headers: Vec<(String, String)> = Vec::new();
         for _ in 0..self.rng.usize(0..7) {
-            if let Some((name, value)) = self.one(ANSWER_HEADERS) {
+            if let Some((name, value)) = self.elements.answer_headers.draw(&mut self.rng, ANSWER_HEADERS) {
                 let again = headers.iter().any(|(n, _)| n == name);
                 if !again || matches!(*name, "set-cookie" | "x-many") {
                     headers.push(((*name).to_owned(), (*value).to_owned()));
                 }
             }
+        }
+        // Within the smallest buffer that proxies have for the head of an answer (nginx, `proxy_buffer_size`: 4 KiB).
+        match self.rng.u8(0..16) {
+            0 => headers.push(("x-large".to_owned(), "v".repeat(self.rng.usize(1000..2500)))),
+            1 => headers.extend((0..50).map(|n| (format!("x-number-{n}"), n.to_string()))),
+            _ => {}
         }
         let body = if matches!(status, 204 | 304) { 0 } else { self.length() };
         let framing = if self.rng.u8(0..3) == 0 { AnswerFraming::Pieces } else { AnswerFraming::Length };
@@ -467,6 +374,36 @@ mod tests {
         assert!(first.iter().any(|c| c.segment.is_some()));
         assert!(first.iter().any(|c| c.client == ClientHttp::Http2 && c.exchanges.len() > 1));
         assert!(first.iter().any(|c| c.client == ClientHttp::Http10));
+    }
+
+    #[test]
+    fn the_default_budget_has_every_element() {
+        let mut generator = Generator::new(1, ALL);
+        let mut exchanges = Vec::new();
+        while exchanges.len() < 150 {
+            exchanges.extend(generator.next_connection(150).exchanges);
+        }
+        let has = |what: &dyn Fn(&GeneratedExchange) -> bool| exchanges.iter().any(what);
+        for method in METHODS {
+            assert!(has(&|e| e.method == *method), "{method}");
+        }
+        for part in SEGMENTS.iter().chain(QUERIES) {
+            assert!(has(&|e| e.target.contains(part)), "{part}");
+        }
+        for status in STATUSES {
+            assert!(has(&|e| e.answer.status == *status), "{status}");
+        }
+        let among = |headers: &[(String, String)], (n, v): &(&str, &str)| {
+            headers.iter().any(|h| h.0 == *n && h.1 == *v)
+        };
+        for header in HEADERS {
+            assert!(has(&|e| among(&e.headers, header)), "{header:?}");
+        }
+        for header in ANSWER_HEADERS {
+            assert!(has(&|e| among(&e.answer.headers, header)), "{header:?}");
+        }
+        assert!(has(&|e| e.answer.headers.iter().any(|(name, _)| name == "x-large")));
+        assert!(has(&|e| e.answer.headers.iter().any(|(name, _)| name == "x-number-49")));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! request: what must arrive follows from the request, the configuration in force and the RFCs.
 
 mod answer;
+mod bag;
 mod connection;
+mod elements;
 mod exchange;
 mod generate;
 mod shrink;

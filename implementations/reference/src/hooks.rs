@@ -277,6 +277,8 @@ pub(crate) struct RequestFacts<'a> {
 /// What is known about a TLS connection before its handshake.
 pub(crate) struct TlsConnectionFacts<'a> {
     pub(crate) tls: &'a UpstreamTls,
+    /// The server's address, if the connection is still open.
+    pub(crate) server: Option<SocketAddr>,
     /// How many TLS connections this version of the cluster opened before; a changed cluster starts at zero.
     pub(crate) earlier: u64,
 }

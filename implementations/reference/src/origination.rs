@@ -95,8 +95,11 @@ impl TlsOriginator {
         alpn: AlpnChoice,
         hooks: &dyn ProxyHooks,
     ) -> Result<TlsStream<Socket>, String> {
-        let facts =
-            TlsConnectionFacts { tls: &self.tls, earlier: self.opened.fetch_add(1, Ordering::Relaxed) };
+        let facts = TlsConnectionFacts {
+            tls: &self.tls,
+            server: tcp.0.peer_addr().ok(),
+            earlier: self.opened.fetch_add(1, Ordering::Relaxed),
+        };
         let mut config = self.base.clone();
         let names = match &self.names {
             NameRule::Fixed(names) => names.clone(),

@@ -2,6 +2,7 @@
 
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::mesh::{External, Mesh, Stop};
+use meshproof_harness::workload::Method;
 
 use super::{WELCOME, WELCOME_BODY, ask, client};
 
@@ -32,6 +33,10 @@ pub(super) async fn at_the_boundaries(mesh: &Mesh, bucket: &External<'_>) -> Res
         let outside = bucket.received(&reply).target(path).and(mesh.service(WELCOME).saw(&reply).none());
         boundaries.push(reply.ok().and(outside));
     }
+    // Whatever the bucket answers to this method.
+    let posted = client(mesh).method(Method::POST).get("http://example.com/oauth/discovery/keys").await?;
+    let outside = bucket.received(&posted).method("POST").target("/oauth/discovery/keys");
+    boundaries.push(outside.and(mesh.service(WELCOME).saw(&posted).none()).of("POST"));
     let beside = [
         "/.well-known/security.txt",
         "/oauth/discovery",

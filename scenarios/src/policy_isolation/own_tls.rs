@@ -22,6 +22,7 @@ pub(super) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let body = sample(300_000);
     let post = sleep.clone().method(Method::POST).body(&body, Delivery::Whole);
     let posted = post.get(&format!("https://{HOST}/echo")).await?;
+    let in_segments = sleep.clone().in_segments(40).get(&format!("https://{HOST}/bytes/1000")).await?;
     mesh.check(
         "own-tls-preserved",
         large
@@ -29,7 +30,8 @@ pub(super) async fn story(mesh: &Mesh) -> Result<(), Stop> {
             .body_is(&sample(1_000_000))
             .and(server.received(&large))
             .of("a long answer")
-            .and(posted.ok().and(server.received(&posted).body_is(&body)).of("a long request")),
+            .and(posted.ok().and(server.received(&posted).body_is(&body)).of("a long request"))
+            .and(in_segments.ok().and(server.received(&in_segments)).of("a ClientHello in segments")),
     )?;
 
     mesh.step("Rules of other hosts change");

@@ -1,5 +1,6 @@
 //! Servers with IPv6 addresses. It comes last: where the machine has no IPv6, the checks are skipped and say so.
 
+use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::mesh::{Mesh, Stop};
 
@@ -24,7 +25,7 @@ pub(super) async fn story(mesh: &Mesh, placement: Placement) -> Result<(), Stop>
     let reply = client.get("http://six.example/").await?;
     let received = six.received(&reply).host("six.example").server_name("six.example");
     let logged = placement.proxy(mesh).logged(&reply).upstream_host(mesh.upstream("six.example", 443));
-    mesh.check("ipv6-endpoint", reply.ok().and(received).and(logged))?;
+    let served = reply.ok().and(received).and(logged);
     let many = client.get_all(&vec!["http://dual.example/"; MANY]).await?;
     let all = Claim::all(many.iter().map(|reply| reply.ok().into()));
     let both =
@@ -36,5 +37,11 @@ pub(super) async fn story(mesh: &Mesh, placement: Placement) -> Result<(), Stop>
         let received = six.received(&literal).host("[2001:db8::80]").server_name("literal.example");
         mesh.check("ipv6-literal-host", literal.ok().and(received))?;
     }
-    Ok(())
+    // In the place of the server, one whose certificate no public CA has issued.
+    let unknown = Authority::named("A private CA", "not among the roots", KeyAlgorithm::EcdsaP256)?;
+    let untrusted = site("six.example", &unknown.server("six.example").issue()?).on_ipv6();
+    mesh.deploy_external(untrusted.also_for(&["2001:db8::1"])).await?;
+    let refused = client.get("http://six.example/").await?;
+    let unserved = refused.fails().and(six.never_received(&refused)).and(six.during(&refused).reached());
+    mesh.check("ipv6-endpoint", served.clone().and(unserved.provided("a certificate of a public CA", served)))
 }

@@ -45,6 +45,9 @@ pub(super) const REFUSED: [(&str, &str, MakeCertificate); 7] = [
     }),
 ];
 
+/// Those of them that speak TLS 1.2 alone: a certificate is verified in either version. Another server has the same fault in TLS 1.3.
+pub(super) const OF_TLS12: [&str; 2] = ["self-signed.origin.example", "wrong-host.origin.example"];
+
 /// The servers that support one version of TLS only: the check, the host, the version.
 pub(super) const VERSIONS: [(&str, &str, TlsVersions, &str); 2] = [
     ("tls12-only-origin", "tls12.origin.example", TlsVersions::Tls12, "TLSv1.2"),

@@ -2,7 +2,7 @@
 
 use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::external_server::ExternalServer;
-use meshproof_harness::grpc::{CANCELLED, Call, DEADLINE_EXCEEDED, ECHO, LATE, OK};
+use meshproof_harness::grpc::{CANCELLED, Call, DEADLINE_EXCEEDED, ECHO, FAIL, LATE, NOT_FOUND, OK, REASON};
 use meshproof_harness::mesh::{Client, External, Mesh, Stop};
 
 use crate::placement::Placement;
@@ -17,7 +17,11 @@ pub(super) async fn story(mesh: &Mesh, client: &Client<'_>, server: &External<'_
     let received = server.received(&unary).version("HTTP/2").header("te", "trailers");
     let received = received.header("content-type", "application/grpc").messages(&["hello".to_owned()]);
     let answered: Claim = unary.ok().messages(&["hello"]).trailer("grpc-status", OK).into();
-    mesh.check("grpc-unary", answered.and(received))?;
+    let failed = client.clone().calling(Call::of(&["hello"]));
+    let failed = failed.get(&format!("http://http2.example.com{FAIL}")).await?;
+    let failure = failed.ok().messages(&["hello"]).trailer("grpc-status", NOT_FOUND);
+    let failure: Claim = failure.trailer("grpc-message", REASON).into();
+    mesh.check("grpc-unary", answered.and(received).and(failure.of("a call that fails")))?;
 
     let streams = client.clone().calling(Call::of(&TALK)).get(&echo).await?;
     let answered: Claim = streams.ok().messages(&TALK).trailer("grpc-status", OK).into();

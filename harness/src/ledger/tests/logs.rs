@@ -167,3 +167,41 @@ fn without_a_promise_the_own_proxys_line_has_the_method_and_the_status() {
         }
     }));
 }
+
+#[test]
+fn a_server_name_without_tls_from_the_client_fails() {
+    fails_with(
+        Books::with(|b| b.log.requested_server_name = Some(HOST.into())),
+        "server name edition.cnn.com instead of server name -",
+    );
+}
+
+#[test]
+fn two_proxies_log_the_same_addresses_of_their_connection() {
+    const GATEWAY: &str = "istio-egressgateway";
+    let through_a_gateway = |remote: &str| {
+        let mut books = Books::promising(|a| {
+            let first = Passage { upstream: "127.0.0.1:15443".into(), ..a.proxies[0].clone() };
+            a.proxies[0].proxy = GATEWAY.into();
+            a.proxies.insert(0, first);
+        });
+        let mut of_gateway = books.log.clone();
+        of_gateway.downstream_remote_address = Some(remote.into());
+        of_gateway.downstream_local_address = Some("127.0.0.1:15443".into());
+        books.log.upstream_host = Some("127.0.0.1:15443".into());
+        books.log.upstream_local_address = Some("127.0.0.1:50000".into());
+        let side = Side::Proxy { name: GATEWAY.into() };
+        books.more.push((side, Some("t.1".into()), Books::log_fact(of_gateway)));
+        books
+    };
+    balances(through_a_gateway("127.0.0.1:50000"));
+    fails_with(
+        through_a_gateway("127.0.0.1:50001"),
+        "The access log of istio-egressgateway says downstream remote address 127.0.0.1:50001",
+    );
+    // The address may be one that a header names.
+    let mut forwarded = through_a_gateway("192.0.2.1:0");
+    forwarded.hop.headers.extend(headers(&[("x-forwarded-for", "192.0.2.1")]));
+    forwarded.request.headers.extend(headers(&[("x-forwarded-for", "192.0.2.1")]));
+    balances(forwarded);
+}

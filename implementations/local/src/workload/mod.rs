@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, LOCATION, TRAILER, TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, LOCATION, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_PROTOCOL, TRAILER, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use meshproof_model::{Exchange, ExchangeError, ExchangeErrorKind, Header, Hop, HopResult, TlsFacts};
@@ -373,6 +374,12 @@ fn headers(request: &RequestSpec, authority: &str) -> Result<HeaderMap, String> 
     headers.insert(HOST, value(authority)?);
     headers.insert(USER_AGENT, value(&token::user_agent(&request.token))?);
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    if request.websocket.is_some() {
+        // As browsers do. A server need not take up any of them (RFC 6455, sections 4.2.2 and 9.1).
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("chat.v2, chat"));
+        let compression = HeaderValue::from_static("permessage-deflate; client_max_window_bits");
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, compression);
+    }
     let standing: Vec<_> = headers.keys().cloned().collect();
     for (name, text) in &request.headers {
         let name: HeaderName = name.parse().map_err(|e| format!("{name:?}: {e}"))?;

@@ -1,4 +1,4 @@
-//! gRPC methods: one that answers each message as it comes, and one that lets the deadline pass.
+//! gRPC methods: two that answer each message as it comes, of which one fails in the end, and one that lets the deadline pass.
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
@@ -18,6 +18,7 @@ use super::record::RequestRecord;
 use crate::http_facts;
 
 const STATUS: HeaderName = HeaderName::from_static(grpc::STATUS);
+const MESSAGE: HeaderName = HeaderName::from_static(grpc::MESSAGE);
 
 /// The number of messages that are recorded of each side.
 const MAX_RECORDED: usize = 64;
@@ -27,7 +28,7 @@ pub(super) fn is_call(head: &Parts, headers: &[Header]) -> bool {
     let is_grpc = |h: &Header| h.name == "content-type" && h.value == grpc::CONTENT_TYPE;
     head.version == Version::HTTP_2
         && headers.iter().any(is_grpc)
-        && matches!(head.uri.path(), grpc::ECHO | grpc::LATE)
+        && matches!(head.uri.path(), grpc::ECHO | grpc::FAIL | grpc::LATE)
 }
 
 /// Answers a call. The record of its request and answer is completed before the client can know of each step.
@@ -57,7 +58,8 @@ pub(super) async fn answer(path: &str, mut body: Incoming, entry: RequestRecord)
     let (frames, mut queue) = mpsc::unbounded_channel::<Frame<Bytes>>();
     let accepting = entry.shared.accepting.clone();
     let (heard, said) = (Counted::default(), Counted::default());
-    let mut call = Call { entry, frames, late, arrived: BytesMut::new(), heard, said };
+    let mut call =
+        Call { entry, frames, late, fails: path == grpc::FAIL, arrived: BytesMut::new(), heard, said };
     let body: AnswerBody = if late {
         call.answer(&mut body).await;
         Empty::new().map_err(|never| match never {}).boxed_unsync()
@@ -95,6 +97,8 @@ struct Call {
     frames: mpsc::UnboundedSender<Frame<Bytes>>,
     /// Whether its deadline passes.
     late: bool,
+    /// Whether it ends with an error.
+    fails: bool,
     arrived: BytesMut,
     heard: Counted,
     said: Counted,
@@ -120,7 +124,14 @@ impl Call {
             return self.cancelled();
         }
         let (bytes, digest, late) = (self.heard.bytes, self.heard.digest(), self.late);
-        let trailers = HeaderMap::from_iter([(STATUS, HeaderValue::from_static(grpc::OK))]);
+        let trailers = HeaderMap::from_iter(if self.fails {
+            vec![
+                (STATUS, HeaderValue::from_static(grpc::NOT_FOUND)),
+                (MESSAGE, HeaderValue::from_static(grpc::REASON)),
+            ]
+        } else {
+            vec![(STATUS, HeaderValue::from_static(grpc::OK))]
+        });
         self.entry.amend(|r| {
             (r.body_bytes, r.body_sha256) = (Some(bytes), digest);
             if let (Some(answer), false) = (&mut r.answer, late) {

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, response};
+use hyper::body::Frame;
 use hyper::client::conn::http1;
 use hyper_util::server::conn::auto::Http1Builder;
 
 use crate::failure::UpstreamFailure;
-use crate::hooks::{OutgoingHead, ProxyHooks, UpstreamRefusal};
+use crate::hooks::{BodyFilter, BodyPosition, Filtered, OutgoingHead, ProxyHooks, UpstreamRefusal};
+use crate::request_body::RequestBody;
 use crate::tasks::PlaneTasks;
 use crate::variants::definition::{Definition, VariantBehaviour};
 
@@ -76,6 +79,11 @@ pub(super) const TABLE: &[Definition] = &[
         "reversed-header-order",
         "Writes fields of different names in the reverse order (RFC 9110 section 5.3).",
         VariantBehaviour::Proxy(|_| Arc::new(ReversedHeaderOrder)),
+    ),
+    Definition::new(
+        "reversed-trailer-order",
+        "Writes trailer fields of different names in the reverse order (RFC 9110 section 5.3).",
+        VariantBehaviour::Proxy(|_| Arc::new(ReversedTrailerOrder)),
     ),
     Definition::new(
         "combined-field-lines",
@@ -166,6 +174,27 @@ impl ProxyHooks for ReversedHeaderOrder {
 
     fn response_head(&self, head: &mut response::Parts) {
         reverse(&mut head.headers);
+    }
+}
+
+struct ReversedTrailerOrder;
+
+impl ProxyHooks for ReversedTrailerOrder {
+    fn request_body(&self, _headers: &mut HeaderMap, body: RequestBody) -> RequestBody {
+        body.with_trailers(reverse)
+    }
+
+    fn response_body(&self, _head: &response::Parts) -> Option<Box<dyn BodyFilter>> {
+        Some(Box::new(Self))
+    }
+}
+
+impl BodyFilter for ReversedTrailerOrder {
+    fn frame(&mut self, mut frame: Frame<Bytes>, _position: &BodyPosition) -> Filtered {
+        if let Some(trailers) = frame.trailers_mut() {
+            reverse(trailers);
+        }
+        Filtered::Pass(frame)
     }
 }
 

@@ -1,9 +1,12 @@
 //! Saboteurs of what the documents say beside their main path: other versions, other policies, headers on the way.
 
+use std::collections::BTreeMap;
+
 use http::header::{self, HeaderName, HeaderValue};
 use meshproof_model::Resource;
 use meshproof_plan::model::{
-    Action, Direction, Discovery, FilterChain, Forward, HttpRoutes, PathMatch, Plan, ProxyPlan, RouteAction,
+    Action, Cluster, Direction, Discovery, FilterChain, Forward, HttpRoutes, OriginalDestination, PathMatch,
+    Plan, ProxyPlan, Route, RouteAction, RouteMatch, StringMatch, UpstreamProtocol, WeightedCluster,
 };
 use serde_json::{Value, json};
 
@@ -42,6 +45,19 @@ pub(super) const TABLE: &[Definition] = &[
         "Blocks destinations that are not registered although no policy says so.",
         VariantBehaviour::Plan(block_unknown),
     ),
+    Definition::new(
+        "registry-only-blocks-get-alone",
+        "With REGISTRY_ONLY, passes on requests for unknown hosts unless their method is GET.",
+        VariantBehaviour::Configuration(|wanted, update, _| {
+            block_get_alone(&mut wanted.plan, update.endpoints);
+        }),
+    ),
+    Definition::new(
+        "posts-by-last-route",
+        "Routes POST by the last route of its host.",
+        VariantBehaviour::Plan(posts_by_last_route),
+    )
+    .also_at(&[Placement::IngressGateway]),
     Definition::new(
         "registry-only-blocks-services",
         "With REGISTRY_ONLY, blocks the services of the mesh that have no sidecar too.",
@@ -93,6 +109,51 @@ fn block_unknown(plan: &mut Plan) {
         }
         for cluster in proxy.clusters.iter_mut().filter(|c| c.name == PASSTHROUGH) {
             cluster.discovery = Discovery::Nowhere;
+        }
+    }
+}
+
+/// A route for the requests with one of these methods.
+fn for_methods(methods: &str, name: &str, action: RouteAction) -> Route {
+    let method = (":method".to_owned(), StringMatch::Regex(methods.to_owned()));
+    let matches = RouteMatch { headers: BTreeMap::from([method]), ..RouteMatch::default() };
+    Route { name: name.to_owned(), matches, action }
+}
+
+fn block_get_alone(plan: &mut Plan, endpoints: &[OriginalDestination]) {
+    for proxy in &mut plan.proxies {
+        let mut opened = false;
+        for chain in chains(proxy, Direction::Outbound) {
+            let hosts = routes(&mut chain.action).into_iter().flat_map(|r| &mut r.virtual_hosts);
+            for host in hosts.filter(|host| host.name == "block_all") {
+                let clusters = vec![WeightedCluster::new(PASSTHROUGH, 1)];
+                let onward = RouteAction::Forward(Forward { clusters, ..Forward::default() });
+                host.routes.insert(0, for_methods("HEAD|POST|PUT|PATCH|DELETE|OPTIONS", "allow_any", onward));
+                opened = true;
+            }
+        }
+        if opened {
+            proxy.clusters.retain(|cluster| cluster.name != PASSTHROUGH);
+            proxy.clusters.push(Cluster {
+                name: PASSTHROUGH.to_owned(),
+                discovery: Discovery::OriginalDestination(endpoints.to_vec()),
+                protocol: UpstreamProtocol::Downstream,
+                tls: None,
+            });
+        }
+    }
+}
+
+fn posts_by_last_route(plan: &mut Plan) {
+    for proxy in &mut plan.proxies {
+        for direction in [Direction::Outbound, Direction::Gateway] {
+            let all = chains(proxy, direction).filter_map(|chain| routes(&mut chain.action));
+            for host in all.flat_map(|r| &mut r.virtual_hosts) {
+                if let Some(last) = host.routes.last().filter(|_| host.routes.len() > 1) {
+                    let first = for_methods("POST", &last.name, last.action.clone());
+                    host.routes.insert(0, first);
+                }
+            }
         }
     }
 }

@@ -57,6 +57,26 @@ pub(super) const TABLE: &[Definition] = &[
     )
     .also_at(&Placement::ALL),
     Definition::new(
+        "log-wrong-client-address",
+        "Logs another port of the client than the connection had.",
+        VariantBehaviour::LogEntry(|entry| {
+            if let Some(remote) = &mut entry.downstream_remote {
+                remote.set_port(remote.port().wrapping_add(1));
+            }
+        }),
+    )
+    .also_at(&[Placement::EgressGateway]),
+    Definition::new(
+        "log-host-as-server-name",
+        "Logs the Host as the server name of requests that came without TLS.",
+        VariantBehaviour::LogEntry(|entry| {
+            if entry.server_name.is_none() {
+                entry.server_name.clone_from(&entry.authority);
+            }
+        }),
+    )
+    .also_at(&[Placement::Sidecar, Placement::IngressGateway]),
+    Definition::new(
         "log-old-start-time",
         "Logs a day in 2019 as the start of every request.",
         VariantBehaviour::LogLine(|proxy, line, logs| {

@@ -89,6 +89,20 @@ pub(super) const TABLE: &[Definition] = &[
         }),
     ),
     Definition::new(
+        "similar-mesh-identities",
+        "Accepts in mesh mutual TLS an identity that begins as the configured one does, or is the beginning of it.",
+        VariantBehaviour::Verifier(|_, honest| {
+            compared_by(honest, |honest, server| {
+                honest.verify_names(server.end_entity).or_else(|error| {
+                    let RequiredNames::Identity(wanted) = &honest.names else { return Err(error) };
+                    let own = texts(server.end_entity);
+                    let similar = |a: &String| own.iter().any(|b| a.starts_with(b) || b.starts_with(a));
+                    if wanted.iter().any(similar) { Ok(()) } else { Err(error) }
+                })
+            })
+        }),
+    ),
+    Definition::new(
         "capitals-unverified",
         "Compares no names where the Host has capital letters.",
         VariantBehaviour::Proxy(|_| Arc::new(CapitalsUnverified)),

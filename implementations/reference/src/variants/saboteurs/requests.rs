@@ -31,6 +31,34 @@ pub(super) const TABLE: &[Definition] = &[
         }),
     ),
     Definition::new(
+        "drop-web-socket-protocols",
+        "Removes the protocols that a WebSocket client offers.",
+        VariantBehaviour::RequestHead(|head| {
+            head.headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+        }),
+    )
+    .also_at(&[Placement::Sidecar, Placement::IngressGateway]),
+    Definition::new(
+        "upper-case-methods",
+        "Writes methods in upper case.",
+        VariantBehaviour::RequestHead(|head| {
+            let upper = head.method.as_str().to_ascii_uppercase();
+            if let Ok(upper) = Method::from_bytes(upper.as_bytes()) {
+                *head.method = upper;
+            }
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "drop-preconditions",
+        "Removes the headers if-match and if-range from requests.",
+        VariantBehaviour::RequestHead(|head| {
+            head.headers.remove(header::IF_MATCH);
+            head.headers.remove(header::IF_RANGE);
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
         "sni-before-rewrite",
         "Takes the automatic server name from the Host before its rewrite.",
         VariantBehaviour::Proxy(|_| Arc::new(SniBeforeRewrite)),

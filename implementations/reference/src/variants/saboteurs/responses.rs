@@ -1,7 +1,9 @@
 //! Saboteurs that change responses.
 
 use bytes::Bytes;
+use http::HeaderValue;
 use hyper::body::Frame;
+use meshproof_harness::grpc;
 
 use crate::hooks::{BodyFilter, BodyPosition, Filtered};
 use crate::variants::definition::{Definition, VariantBehaviour};
@@ -34,6 +36,31 @@ pub(super) const TABLE: &[Definition] = &[
             each(|frame, at| match frame.is_data() && !at.length_known && !at.last {
                 true => Filtered::Last(frame),
                 false => Filtered::Pass(frame),
+            })
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "drop-long-response-headers",
+        "Drops the fields of responses that have more than 999 bytes.",
+        VariantBehaviour::ResponseHead(|head| {
+            let long = head.headers.iter().filter(|(_, value)| value.len() > 999);
+            for name in long.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+                head.headers.remove(name);
+            }
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "calls-always-succeed",
+        "Ends every gRPC call with the status OK.",
+        VariantBehaviour::ResponseBody(|| {
+            each(|mut frame, _| {
+                if let Some(status) = frame.trailers_mut().and_then(|trailers| trailers.get_mut(grpc::STATUS))
+                {
+                    *status = HeaderValue::from_static(grpc::OK);
+                }
+                Filtered::Pass(frame)
             })
         }),
     )

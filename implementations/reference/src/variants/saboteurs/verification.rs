@@ -1,7 +1,7 @@
 //! Saboteurs that verify the server's certificate wrongly.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use meshproof_plan::model::UpstreamTls;
@@ -71,6 +71,21 @@ pub(super) const TABLE: &[Definition] = &[
     )
     .also_at(&Placement::ALL),
     Definition::new(
+        "verify-in-tls13-alone",
+        "Verifies no server that speaks TLS 1.2.",
+        VariantBehaviour::Verifier(|_, honest| Arc::new(InTls13Alone { honest, refusal: Mutex::default() })),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "verify-ipv4-alone",
+        "Verifies no server at an IPv6 address.",
+        VariantBehaviour::Verifier(|connection, honest| {
+            let verified = connection.server.is_none_or(|server| server.is_ipv4());
+            if verified { honest } else { Arc::new(UpstreamVerifier::trusting_any()) }
+        }),
+    )
+    .also_at(&[Placement::Sidecar, Placement::EgressGateway]),
+    Definition::new(
         "believe-any-mesh-peer",
         "Uses mesh mutual TLS with every server, whatever certificate it presents.",
         VariantBehaviour::Proxy(|_| Arc::new(BelieveAnyMeshPeer)),
@@ -84,6 +99,54 @@ impl ProxyHooks for BelieveAnyMeshPeer {
         if matches!(tls, UpstreamTls::MeshMutual { .. }) {
             inputs.roots = Ok(TrustedRoots::Any);
         }
+    }
+}
+
+/// Verifies a server's certificate when it knows the version of TLS; for one connection.
+#[derive(Debug)]
+struct InTls13Alone {
+    honest: Arc<UpstreamVerifier>,
+    refusal: Mutex<Option<Error>>,
+}
+
+impl ServerCertVerifier for InTls13Alone {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified =
+            self.honest.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = verified.err();
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.honest.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(refusal) => Err(refusal),
+            None => self.honest.verify_tls13_signature(message, cert, dss),
+        }
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.honest.supported_verify_schemes()
     }
 }
 
