@@ -288,14 +288,14 @@ fn times_of_connection(ledger: &Ledger, asked: &Asked<'_>, fields: &LogFields) -
         found.push(of_log("duration", most, seen));
     }
     let logged = fields.start_time.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
-    if let (Some(logged), Some(from), Some(until)) = (logged, at(ledger, 0), at(ledger, asked.ended_us)) {
-        if from.duration_until(logged) < -slack() || until.duration_until(logged) > slack() {
-            found.push(of_log(
-                "start time",
-                format!("a start time between {from:.3} and {until:.3}"),
-                format!("the start time {logged:.3}"),
-            ));
-        }
+    if let (Some(logged), Some(from), Some(until)) = (logged, at(ledger, 0), at(ledger, asked.ended_us))
+        && (from.duration_until(logged) < -slack() || until.duration_until(logged) > slack())
+    {
+        found.push(of_log(
+            "start time",
+            format!("a start time between {from:.3} and {until:.3}"),
+            format!("the start time {logged:.3}"),
+        ));
     }
     found
 }
