@@ -22,6 +22,12 @@ impl Mesh {
         self.setting.seat.external == ExternalChoice::Live
     }
 
+    /// Whether a scenario can deploy hosts that its document does not have: there are none on the internet.
+    #[must_use]
+    pub fn can_invent_hosts(&self) -> bool {
+        !self.is_live()
+    }
+
     /// Checks from outside the mesh that this host answers as the document says.
     ///
     /// # Errors
