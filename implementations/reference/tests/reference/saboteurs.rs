@@ -363,10 +363,26 @@ fn every_saboteur_is_shown_at_work() {
         "strict-without-policy",
         "selector-not-required",
     ];
+    // Shown by the kill matrix alone, in which a check notices each.
+    let in_the_kill_matrix = [
+        "calls-always-succeed",
+        "drop-long-response-headers",
+        "drop-preconditions",
+        "drop-web-socket-protocols",
+        "log-host-as-server-name",
+        "log-wrong-client-address",
+        "posts-by-last-route",
+        "registry-only-blocks-get-alone",
+        "similar-mesh-identities",
+        "upper-case-methods",
+        "verify-in-tls13-alone",
+        "verify-ipv4-alone",
+    ];
     let unshown: BTreeSet<&str> = Variant::saboteurs()
         .filter(|s| s.placement().is_none())
         .map(Variant::name)
-        .filter(|name| !elsewhere.contains(name) && !text.contains(&format!("\"{name}\"")))
+        .filter(|name| !elsewhere.contains(name) && !in_the_kill_matrix.contains(name))
+        .filter(|name| !text.contains(&format!("\"{name}\"")))
         .collect();
     assert_eq!(unshown, BTreeSet::new());
 }
