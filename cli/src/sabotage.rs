@@ -33,8 +33,8 @@ pub type Interrupt = watch::Receiver<Option<String>>;
 pub enum Scope {
     /// All of them.
     Everything,
-    /// One scenario in which a check notices it by the matrix that is kept: the one with the fewest configurations, until one of these
-    /// notices it. Takes a fraction of the time.
+    /// The scenarios in which a check notices it by the matrix that is kept: first the configurations of the smallest one, one by one,
+    /// until one of them notices it. Takes a fraction of the time.
     Representative,
 }
 
@@ -62,7 +62,9 @@ fn groups(suite: Suite, variant: Option<Variant>, scope: Scope) -> Result<Vec<Ve
     let noticing = selection.iter().filter(|s| notices(s.scenario.id()));
     let smallest = noticing.min_by_key(|s| s.scenario.catalogue.configurations.len());
     let Some(id) = smallest.map(|s| s.scenario.id()) else { return Ok(vec![selection]) };
-    Ok(selection.into_iter().filter(|s| s.scenario.id() == id).map(|s| vec![s]).collect())
+    let (its_own, others): (Vec<Selected>, Vec<Selected>) =
+        selection.into_iter().filter(|s| notices(s.scenario.id())).partition(|s| s.scenario.id() == id);
+    Ok(its_own.into_iter().map(|s| vec![s]).chain([others]).filter(|group| !group.is_empty()).collect())
 }
 
 /// Runs this selection on the reference, with this defect or without one.
