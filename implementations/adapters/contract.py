@@ -165,6 +165,51 @@ def end(process, limit=5.0):
             process.wait()
 
 
+class PerProxy:
+    """An implementation that runs a program once per proxy of the plan.
+
+    A subclass makes what a proxy is given with `configuration(proxy, message)`, and the object that runs it with
+    `process(name, folder)`: it has `apply(configuration)`, `settle()` and `stop()`."""
+
+    # How much of a proxy's name its folder has: paths of sockets are limited.
+    letters = 20
+
+    def __init__(self):
+        self.proxies, self.folder, self.authority, self.hop_names = {}, None, None, {}
+
+    def hello(self, folder):
+        self.folder = folder
+
+    def folder_of(self, name):
+        return os.path.join(self.folder, "p%s" % "".join(c for c in name if c.isalnum())[:self.letters])
+
+    @property
+    def hop(self):
+        """The authority of the hop between the proxies."""
+        if self.authority is None:
+            self.authority = MeshAuthority(self.folder)
+        return self.authority
+
+    def apply(self, message):
+        self.hop_names = names_asked_of(message["plan"])
+        made = {p["name"]: self.configuration(p, message) for p in message["plan"]["proxies"]}
+        for name in self.proxies.keys() - made.keys():
+            self.proxies.pop(name).stop()
+        for name, configuration in made.items():
+            if name not in self.proxies:
+                self.proxies[name] = self.process(name, self.folder_of(name))
+            self.proxies[name].apply(configuration)
+
+    def settle(self):
+        for proxy in self.proxies.values():
+            proxy.settle()
+
+    def stop(self):
+        for proxy in self.proxies.values():
+            proxy.stop()
+        self.proxies = {}
+
+
 class MeshAuthority:
     """Certificates for the hop between the proxies.
 

@@ -309,6 +309,8 @@ class Httpd:
         return threads - 1 + int(facts.get("ConnsAsyncWriting", 0))
 
     def settle(self):
+        if self.process is None:
+            return
         contract.alive(self.process, "httpd", self.errors.name)
         # A thread logs a request before it is idle again.
         deadline = time.monotonic() + SETTLED
@@ -337,41 +339,18 @@ class Httpd:
         self.errors.close()
 
 
-class Apache:
-    program, name, features = "apache2", "Apache httpd", FEATURES
-
-    def __init__(self):
-        self.proxies, self.folder = {}, None
+class Apache(contract.PerProxy):
+    program, name, features, process = "apache2", "Apache httpd", FEATURES, Httpd
 
     def version(self):
         said = subprocess.run(["apache2", "-v"], capture_output=True, text=True).stdout
         found = re.search(r"Apache/(\S+)", said)
         return found[1] if found else "unknown"
 
-    def hello(self, folder):
-        self.folder = folder
-
-    def apply(self, message):
-        made = {}
-        for proxy in message["plan"]["proxies"]:
-            folder = os.path.join(self.folder, "h%s" % "".join(c for c in proxy["name"] if c.isalnum())[:20])
-            if proxy["name"] not in self.proxies:
-                self.proxies[proxy["name"]] = Httpd(proxy["name"], folder)
-            made[proxy["name"]] = Configuration(proxy, message, folder)
-        for name in self.proxies.keys() - made.keys():
-            self.proxies.pop(name).stop()
-        for name, configuration in made.items():
-            self.proxies[name].apply(configuration)
-
-    def settle(self):
-        for proxy in self.proxies.values():
-            if proxy.process:
-                proxy.settle()
-
-    def stop(self):
-        for proxy in self.proxies.values():
-            proxy.stop()
-        self.proxies = {}
+    def configuration(self, proxy, message):
+        folder = self.folder_of(proxy["name"])
+        os.makedirs(folder, 0o700, exist_ok=True)
+        return Configuration(proxy, message, folder)
 
 
 contract.serve(Apache())

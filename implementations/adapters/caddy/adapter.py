@@ -333,40 +333,16 @@ class CaddyProxy:
         self.errors.close()
 
 
-class Caddy:
-    program, name, features = "caddy", "Caddy", FEATURES
-
-    def __init__(self):
-        self.proxies, self.folder, self.hop = {}, None, None
+class Caddy(contract.PerProxy):
+    program, name, features, process = "caddy", "Caddy", FEATURES, CaddyProxy
 
     def version(self):
         words = subprocess.run(["caddy", "version"], capture_output=True, text=True).stdout.split()
         return words[0].lstrip("v") if words else "unknown"
 
-    def hello(self, folder):
-        self.folder = folder
-
-    def apply(self, message):
-        if self.hop is None:
-            self.hop = contract.MeshAuthority(self.folder)
-        hop_names = contract.names_asked_of(message["plan"])
-        made = {p["name"]: Configuration(p, message, self.hop, hop_names) for p in message["plan"]["proxies"]}
-        for name in self.proxies.keys() - made.keys():
-            self.proxies.pop(name).stop()
-        for name, configuration in made.items():
-            if name not in self.proxies:
-                folder = os.path.join(self.folder, "c%s" % "".join(c for c in name if c.isalnum())[:20])
-                self.proxies[name] = CaddyProxy(name, folder)
-            self.proxies[name].apply(configuration.document(self.proxies[name].folder))
-
-    def settle(self):
-        for proxy in self.proxies.values():
-            proxy.settle()
-
-    def stop(self):
-        for proxy in self.proxies.values():
-            proxy.stop()
-        self.proxies = {}
+    def configuration(self, proxy, message):
+        made = Configuration(proxy, message, self.hop, self.hop_names)
+        return made.document(self.folder_of(proxy["name"]))
 
 
 contract.serve(Caddy())

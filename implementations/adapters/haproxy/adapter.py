@@ -366,47 +366,21 @@ def busy(admin):
     return False
 
 
-class HAProxy:
-    program, name, features = "haproxy", "HAProxy", FEATURES
-
-    def __init__(self):
-        self.proxies, self.folder, self.hop, self.revision = {}, None, None, 0
+class HAProxy(contract.PerProxy):
+    program, name, features, process, letters = "haproxy", "HAProxy", FEATURES, HAProxyProcess, 12
 
     def version(self):
         first = subprocess.run(["haproxy", "-v"], capture_output=True, text=True).stdout.splitlines()[0]
         return first.split()[2]
 
-    def hello(self, folder):
-        self.folder = folder
-
-    def apply(self, message):
-        if self.hop is None:
-            self.hop = contract.MeshAuthority(self.folder)
-        hop_names = contract.names_asked_of(message["plan"])
-        texts = {}
-        for number, proxy in enumerate(message["plan"]["proxies"]):
-            folder = os.path.join(self.folder, "h%s" % "".join(c for c in proxy["name"] if c.isalnum())[:12], str(message["revision"]))
-            os.makedirs(folder, 0o700, exist_ok=True)
-            texts[proxy["name"]] = Configuration(proxy, message, folder, self.hop, hop_names).text()
-        for name in self.proxies.keys() - texts.keys():
-            self.proxies.pop(name).stop()
-        for name, text in texts.items():
-            if name not in self.proxies:
-                self.proxies[name] = HAProxyProcess(name, os.path.join(self.folder, "h%s" % "".join(c for c in name if c.isalnum())[:12]))
-            self.proxies[name].apply(text)
+    def configuration(self, proxy, message):
+        folder = os.path.join(self.folder_of(proxy["name"]), str(message["revision"]))
+        os.makedirs(folder, 0o700, exist_ok=True)
+        return Configuration(proxy, message, folder, self.hop, self.hop_names).text()
 
     def streams(self):
         return [(process.stdout, lambda proxy=proxy, process=process: proxy.read(process))
                 for proxy in self.proxies.values() for process in proxy.processes]
-
-    def settle(self):
-        for proxy in self.proxies.values():
-            proxy.settle()
-
-    def stop(self):
-        for proxy in self.proxies.values():
-            proxy.stop()
-        self.proxies = {}
 
 
 contract.serve(HAProxy())

@@ -329,39 +329,14 @@ class NginxProxy:
         self.errors.close()
 
 
-class Nginx:
-    program, name, features = "nginx", "nginx", FEATURES
-
-    def __init__(self):
-        self.proxies, self.folder, self.hop = {}, None, None
+class Nginx(contract.PerProxy):
+    program, name, features, process = "nginx", "nginx", FEATURES, NginxProxy
 
     def version(self):
         return subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.strip().rpartition("/")[2]
 
-    def hello(self, folder):
-        self.folder = folder
-
-    def apply(self, message):
-        if self.hop is None:
-            self.hop = contract.MeshAuthority(self.folder)
-        hop_names = contract.names_asked_of(message["plan"])
-        texts = {p["name"]: Configuration(p, message, self.hop, hop_names).text() for p in message["plan"]["proxies"]}
-        for name in self.proxies.keys() - texts.keys():
-            self.proxies.pop(name).stop()
-        for name, text in texts.items():
-            if name not in self.proxies:
-                folder = os.path.join(self.folder, "n%s" % "".join(c for c in name if c.isalnum())[:20])
-                self.proxies[name] = NginxProxy(name, folder)
-            self.proxies[name].apply(text)
-
-    def settle(self):
-        for proxy in self.proxies.values():
-            proxy.settle()
-
-    def stop(self):
-        for proxy in self.proxies.values():
-            proxy.stop()
-        self.proxies = {}
+    def configuration(self, proxy, message):
+        return Configuration(proxy, message, self.hop, self.hop_names).text()
 
 
 contract.serve(Nginx())
