@@ -7,22 +7,26 @@ use super::MAX_REPEAT;
 /// The first counted repetition, in the order of their ends, that together with those inside it repeats something more often
 /// than allowed (`repeatIsValid` of regexp/syntax); the text is that of its operator.
 pub(super) fn excessive(ast: &Ast, text: &str) -> Option<String> {
+    if let Some(found) = parts(ast).iter().find_map(|part| excessive(part, text)) {
+        return Some(found);
+    }
+    let Ast::Repetition(repetition) = ast else { return None };
+    let (min, max) = counts(repetition)?;
+    let counted = min >= 2 || max.is_some_and(|m| m >= 2);
+    if counted && !within(ast, MAX_REPEAT) {
+        let span = repetition.op.span;
+        return text.get(span.start.offset..span.end.offset).map(str::to_owned);
+    }
+    None
+}
+
+/// What an expression consists of.
+fn parts(ast: &Ast) -> &[Ast] {
     match ast {
-        Ast::Repetition(repetition) => {
-            if let Some(found) = excessive(&repetition.ast, text) {
-                return Some(found);
-            }
-            let (min, max) = counts(repetition)?;
-            let counted = min >= 2 || max.is_some_and(|m| m >= 2);
-            if counted && !within(ast, MAX_REPEAT) {
-                let span = repetition.op.span;
-                return text.get(span.start.offset..span.end.offset).map(str::to_owned);
-            }
-            None
-        }
-        Ast::Group(group) => excessive(&group.ast, text),
-        Ast::Concat(several) => several.asts.iter().find_map(|a| excessive(a, text)),
-        Ast::Alternation(several) => several.asts.iter().find_map(|a| excessive(a, text)),
+        Ast::Repetition(repetition) => std::slice::from_ref(&repetition.ast),
+        Ast::Group(group) => std::slice::from_ref(&group.ast),
+        Ast::Concat(several) => &several.asts,
+        Ast::Alternation(several) => &several.asts,
         Ast::Empty(_)
         | Ast::Flags(_)
         | Ast::Literal(_)
@@ -30,7 +34,7 @@ pub(super) fn excessive(ast: &Ast, text: &str) -> Option<String> {
         | Ast::Assertion(_)
         | Ast::ClassUnicode(_)
         | Ast::ClassPerl(_)
-        | Ast::ClassBracketed(_) => None,
+        | Ast::ClassBracketed(_) => &[],
     }
 }
 
@@ -45,31 +49,18 @@ fn counts(repetition: &Repetition) -> Option<(u32, Option<u32>)> {
 }
 
 fn within(ast: &Ast, most: u32) -> bool {
-    match ast {
-        Ast::Repetition(repetition) => {
-            let left = match counts(repetition) {
-                None => most,
-                Some((_, Some(0))) => return true,
-                Some((min, max)) => {
-                    let count = max.unwrap_or(min);
-                    if count > most {
-                        return false;
-                    }
-                    most.checked_div(count).unwrap_or(most)
-                }
-            };
-            within(&repetition.ast, left)
+    let mut left = most;
+    if let Ast::Repetition(repetition) = ast
+        && let Some((min, max)) = counts(repetition)
+    {
+        let count = max.unwrap_or(min);
+        if max == Some(0) {
+            return true;
         }
-        Ast::Group(group) => within(&group.ast, most),
-        Ast::Concat(several) => several.asts.iter().all(|a| within(a, most)),
-        Ast::Alternation(several) => several.asts.iter().all(|a| within(a, most)),
-        Ast::Empty(_)
-        | Ast::Flags(_)
-        | Ast::Literal(_)
-        | Ast::Dot(_)
-        | Ast::Assertion(_)
-        | Ast::ClassUnicode(_)
-        | Ast::ClassPerl(_)
-        | Ast::ClassBracketed(_) => true,
+        if count > most {
+            return false;
+        }
+        left = most.checked_div(count).unwrap_or(most);
     }
+    parts(ast).iter().all(|part| within(part, left))
 }
