@@ -288,27 +288,27 @@ fn times_of_connection(ledger: &Ledger, asked: &Asked<'_>, fields: &LogFields) -
             (format!("a duration of at most {longest} ms"), format!("a duration of {logged} ms"));
         found.push(of_log("duration", most, seen));
     }
-    let logged = fields.start_time.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
-    if let (Some(logged), Some(from), Some(until)) = (logged, at(ledger, 0), at(ledger, asked.ended_us))
-        && (from.duration_until(logged) < -slack() || until.duration_until(logged) > slack())
-    {
-        found.push(of_log(
-            "start time",
-            format!("a start time between {from:.3} and {until:.3}"),
-            format!("the start time {logged:.3}"),
-        ));
-    }
+    found.extend(started_outside(ledger, 0, asked.ended_us, fields));
     found
 }
 
-/// This time of the scenario, by the proxies' clock.
-fn at(ledger: &Ledger, us: u64) -> Option<Timestamp> {
-    let since = SignedDuration::from_micros(i64::try_from(us).unwrap_or(i64::MAX));
-    ledger.started.and_then(|started| started.checked_add(since).ok())
-}
-
-fn slack() -> SignedDuration {
-    SignedDuration::from_millis(i64::try_from(SLACK_MS).unwrap_or_default())
+/// A start time that is not between these times of the scenario, by the proxies' clock.
+fn started_outside(ledger: &Ledger, from: u64, until: u64, fields: &LogFields) -> Option<FieldDifference> {
+    let at = |us: u64| {
+        let since = SignedDuration::from_micros(i64::try_from(us).unwrap_or(i64::MAX));
+        ledger.started.and_then(|started| started.checked_add(since).ok())
+    };
+    let logged: Timestamp = fields.start_time.as_deref()?.parse().ok()?;
+    let (from, until) = (at(from)?, at(until)?);
+    let slack = SignedDuration::from_millis(i64::try_from(SLACK_MS).unwrap_or_default());
+    let outside = logged.duration_until(from) > slack || until.duration_until(logged) > slack;
+    outside.then(|| {
+        of_log(
+            "start time",
+            format!("a start time between {from:.3} and {until:.3}"),
+            format!("the start time {logged:.3}"),
+        )
+    })
 }
 
 /// When a line says that its request came, and how long it took.
@@ -326,19 +326,7 @@ fn times(ledger: &Ledger, asked: &Asked<'_>, fields: &LogFields) -> Vec<FieldDif
             ));
         }
     }
-    let logged = fields.start_time.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
-    let (began, ended) = (at(ledger, asked.began_us), at(ledger, asked.ended_us));
-    if let (Some(logged), Some(began), Some(ended)) = (logged, began, ended) {
-        let early = logged.duration_until(began) > slack();
-        let late = ended.duration_until(logged) > slack();
-        if early || late {
-            found.push(of_log(
-                "start time",
-                format!("a start time between {began:.3} and {ended:.3}"),
-                format!("the start time {logged:.3}"),
-            ));
-        }
-    }
+    found.extend(started_outside(ledger, asked.began_us, asked.ended_us, fields));
     found
 }
 
