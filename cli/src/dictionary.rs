@@ -66,7 +66,7 @@ pub fn diagnose_report(report: &mut Report) -> Result<(), Refusal> {
     if unexpected {
         let mut symptoms = Symptoms::of(report);
         // Of a check that the matrix does not have, it is not known which faults break it.
-        let known = KillMatrix::kept()?.checks;
+        let known = &KillMatrix::kept()?.checks;
         symptoms.broken.retain(|check| known.contains(check));
         symptoms.passed.retain(|check| known.contains(check));
         report.diagnosis = Some(diagnose(&known_faults()?, &symptoms));

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use meshproof_harness::scenario::Scenario;
 use meshproof_model::{Level, kills};
@@ -32,12 +33,14 @@ pub struct KillMatrix {
 pub const KEPT: &str = include_str!("../kill-matrix.json");
 
 impl KillMatrix {
-    /// The kept matrix.
+    /// The kept matrix. It is read once.
     ///
     /// # Errors
     /// The file in the repository is not valid.
-    pub fn kept() -> Result<Self, Refusal> {
-        serde_json::from_str(KEPT).map_err(|e| Refusal::Environment(format!("cli/kill-matrix.json: {e}")))
+    pub fn kept() -> Result<&'static Self, Refusal> {
+        static READ: LazyLock<Result<KillMatrix, String>> =
+            LazyLock::new(|| serde_json::from_str(KEPT).map_err(|e| format!("cli/kill-matrix.json: {e}")));
+        READ.as_ref().map_err(|words| Refusal::Environment(words.clone()))
     }
 
     /// Checks that noticed no saboteur.

@@ -56,9 +56,8 @@ fn groups(suite: Suite, variant: Option<Variant>, scope: Scope) -> Result<Vec<Ve
         selection.retain(|s| REPRESENTATIVE.contains(&s.scenario.id()));
         return Ok(vec![selection]);
     }
-    let kills =
-        KillMatrix::kept().ok().and_then(|mut kept| kept.kills.remove(variant.name())).unwrap_or_default();
-    let notices = |id: &str| kills.iter().any(|check| check.split('/').next() == Some(id));
+    let kills = KillMatrix::kept()?.kills.get(variant.name());
+    let notices = |id: &str| kills.into_iter().flatten().any(|check| check.split('/').next() == Some(id));
     let noticing = selection.iter().filter(|s| notices(s.scenario.id()));
     let smallest = noticing.min_by_key(|s| s.scenario.catalogue.configurations.len());
     let Some(id) = smallest.map(|s| s.scenario.id()) else { return Ok(vec![selection]) };

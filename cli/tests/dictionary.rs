@@ -35,9 +35,9 @@ fn the_notes_are_about_known_saboteurs() {
 
 #[test]
 fn the_true_fault_comes_first_unless_another_breaks_the_same_checks() {
-    let (faults, checks) = (known_faults().unwrap(), KillMatrix::kept().unwrap().checks);
+    let (faults, checks) = (known_faults().unwrap(), &KillMatrix::kept().unwrap().checks);
     let is_first = |fault: &&KnownFault| {
-        let found = diagnose(&faults, &symptoms_of(fault, &checks));
+        let found = diagnose(&faults, &symptoms_of(fault, checks));
         let first = found.suspects.first().and_then(|s| faults.iter().find(|f| f.name == s.fault));
         first.is_some_and(|first| first.breaks == fault.breaks)
     };
@@ -47,10 +47,10 @@ fn the_true_fault_comes_first_unless_another_breaks_the_same_checks() {
 
 #[test]
 fn a_fault_that_the_dictionary_does_not_have_is_never_certain() {
-    let (faults, checks) = (known_faults().unwrap(), KillMatrix::kept().unwrap().checks);
+    let (faults, checks) = (known_faults().unwrap(), &KillMatrix::kept().unwrap().checks);
     for fault in &faults {
         let others: Vec<KnownFault> = faults.iter().filter(|f| f.breaks != fault.breaks).cloned().collect();
-        let found = diagnose(&others, &symptoms_of(fault, &checks));
+        let found = diagnose(&others, &symptoms_of(fault, checks));
         assert!(found.suspects.iter().all(|s| s.score <= 90), "{}: {found:?}", fault.name);
     }
 }
