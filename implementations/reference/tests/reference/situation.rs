@@ -1,12 +1,16 @@
 //! The situation in which most variants differ from the honest reference: an originating proxy before an
 //! external service with a plain port and a TLS port.
 
+use std::net::SocketAddr;
+
+use hyper_util::rt::TokioIo;
 use meshproof_model::Resource;
 use meshproof_plan::model::{
     Action, Credential, Direction, HeaderChanges, Origination, PathMatch, RouteAction, UpstreamProtocol,
     UpstreamTls,
 };
 use serde_json::Value;
+use tokio::net::TcpStream;
 
 use crate::support::authority::TestAuthority;
 use crate::support::client::{self, TestClient};
@@ -58,6 +62,10 @@ pub struct SituationOutcome {
     pub headers: http::HeaderMap,
     pub body_bytes: usize,
     pub trailers: bool,
+    /// The names of the trailer fields, in their order.
+    pub trailer_names: Vec<String>,
+    /// The client's address.
+    pub client: SocketAddr,
     pub lines: Vec<String>,
     /// To the TLS port.
     pub connections: usize,
@@ -127,8 +135,10 @@ pub async fn run(variant: Option<&str>, change: &impl Fn(&mut Situation)) -> Sit
     bench.apply(&plans::plan(vec![sidecar])).await;
 
     let asked = s.asked_as.clone().unwrap_or_else(|| s.host.clone());
-    let mut client = TestClient::connect(bind).await;
-    let (mut status, mut body_bytes, mut trailers) = (0, 0, false);
+    let connection = TcpStream::connect(bind).await.unwrap();
+    let client_address = connection.local_addr().unwrap();
+    let mut client = TestClient::over(TokioIo::new(connection)).await;
+    let (mut status, mut body_bytes, mut trailers) = (0, 0, None);
     let mut headers = http::HeaderMap::new();
     for _ in 0..s.times {
         let mut request = client::request(&asked, &s.target);
@@ -148,7 +158,7 @@ pub async fn run(variant: Option<&str>, change: &impl Fn(&mut Situation)) -> Sit
         if let Ok(reply) = client.send(request).await {
             status = reply.status.as_u16();
             body_bytes = reply.body.len();
-            trailers = reply.trailers.is_some();
+            trailers = reply.trailers;
             headers = reply.headers;
         }
     }
@@ -157,7 +167,9 @@ pub async fn run(variant: Option<&str>, change: &impl Fn(&mut Situation)) -> Sit
         status,
         headers,
         body_bytes,
-        trailers,
+        trailers: trailers.is_some(),
+        trailer_names: trailers.iter().flat_map(|t| t.keys()).map(ToString::to_string).collect(),
+        client: client_address,
         lines: bench.lines("sleep").await,
         connections: tls.memory.connections(),
         hellos: tls.memory.hellos(),

@@ -3,13 +3,13 @@
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::external::HttpVersions;
 use meshproof_harness::external_server::Site;
-use meshproof_harness::grpc::{self, Call, ECHO};
+use meshproof_harness::grpc::{self, Call, ECHO, FAIL};
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::workload::{HttpChoice, Method, RequestSpec};
 use meshproof_local::external::start_embedded;
 use meshproof_local::workload::{Route, WorkloadClient};
-use meshproof_model::ServerRequest;
+use meshproof_model::{Exchange, ServerRequest};
 use meshproof_plan::model::{Cluster, UpstreamProtocol, UpstreamTls};
 
 use crate::support::plans::{self, EXTERNAL, HOST};
@@ -17,6 +17,11 @@ use crate::support::{Bench, free, reference, until};
 
 /// What the server has of a call that is cancelled after its last message.
 async fn called(saboteur: Option<&str>) -> ServerRequest {
+    talked(saboteur, ECHO, Call::of(&["first", "second"]).cancelled()).await.1
+}
+
+/// What the client and the server have of a call.
+async fn talked(saboteur: Option<&str>, path: &str, call: Call) -> (Exchange, ServerRequest) {
     let public = Authority::new(KeyAlgorithm::EcdsaP256).unwrap();
     let site = Site::at(HOST).certificate(&public.server(HOST).issue().unwrap());
     let (store, timeouts) = (Store::default(), Timeouts::default());
@@ -40,10 +45,10 @@ async fn called(saboteur: Option<&str>) -> ServerRequest {
             header("te", "trailers"),
             header("grpc-timeout", "5S"),
         ],
-        grpc: Some(Call::of(&["first", "second"]).cancelled()),
-        ..RequestSpec::get(format!("http://{HOST}{ECHO}"), "t-1.00001")
+        grpc: Some(call),
+        ..RequestSpec::get(format!("http://{HOST}{path}"), "t-1.00001")
     };
-    client.exchange(&request).await;
+    let exchange = client.exchange(&request).await;
     let seen = || -> Option<ServerRequest> {
         store.with(|all| all.iter().find_map(|e| e.fact.as_request().cloned()))
     };
@@ -51,7 +56,7 @@ async fn called(saboteur: Option<&str>) -> ServerRequest {
         seen().is_some_and(|r| r.answer.is_some_and(|a| !a.trailers.is_empty()))
     })
     .await;
-    seen().unwrap()
+    (exchange, seen().unwrap())
 }
 
 #[tokio::test]
@@ -68,4 +73,14 @@ async fn a_call_loses_its_reset_its_te_or_its_deadline() {
     assert_eq!(outcome(&called(Some("swallow-resets")).await), "grpc-status: 0");
     assert_eq!(te(&called(Some("remove-te")).await), "none");
     assert_eq!(deadline(&called(Some("shorten-deadlines")).await), "1S");
+}
+
+#[tokio::test]
+async fn a_call_that_fails_is_said_to_have_succeeded() {
+    for (saboteur, expected) in [(None, grpc::NOT_FOUND), (Some("calls-always-succeed"), grpc::OK)] {
+        let (exchange, _) = talked(saboteur, FAIL, Call::of(&["first"])).await;
+        let trailers = &exchange.last_response().unwrap().trailers;
+        let status = trailers.iter().find(|t| t.name == grpc::STATUS).map(|t| t.value.as_str());
+        assert_eq!(status, Some(expected), "{saboteur:?}");
+    }
 }

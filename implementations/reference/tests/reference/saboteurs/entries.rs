@@ -62,6 +62,27 @@ async fn a_server_with_an_ipv6_address_is_not_reached() {
 }
 
 #[tokio::test]
+async fn a_server_with_an_ipv6_address_is_not_verified() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("skipped: this machine has no IPv6");
+        return;
+    }
+    let unknown = Authority::new(KeyAlgorithm::EcdsaP256).unwrap();
+    let system = Authority::new(KeyAlgorithm::EcdsaP256).unwrap();
+    for (saboteur, by_ipv4, by_ipv6) in [(None, 503, 503), (Some("verify-ipv4-alone"), 503, 200)] {
+        let site = || Site::at(HOST).certificate(&unknown.server(HOST).issue().unwrap()).text("/", "hello");
+        for (server, expected) in [(site(), by_ipv4), (site().on_ipv6(), by_ipv6)] {
+            let server = serving(server, &Store::default()).await;
+            let mut bench = Bench::with(reference(saboteur), system.certificate_pem()).await;
+            let tls = Some(UpstreamTls::Originate(plans::simple()));
+            let exchange =
+                asked(&mut bench, plans::cluster(EXTERNAL, server.address(443).unwrap(), tls)).await;
+            assert_eq!(exchange.last_response().unwrap().status, expected, "{saboteur:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_credential_of_another_proxy_is_presented() {
     let public = Authority::new(KeyAlgorithm::EcdsaP256).unwrap();
     let clients = Authority::new(KeyAlgorithm::EcdsaP256).unwrap();

@@ -46,16 +46,22 @@ async fn mesh_certificate_is_presented_to_a_server_that_asks() {
 
 #[tokio::test]
 async fn mesh_peer_of_another_identity_or_of_the_systems_roots_is_accepted() {
-    for (saboteur, another, public) in [
-        (None, 503, 503),
-        (Some("any-mesh-identity"), 200, 503),
-        (Some("system-roots-for-mesh-peers"), 503, 200),
+    for (saboteur, another, similar, public) in [
+        (None, 503, 503, 503),
+        (Some("any-mesh-identity"), 200, 200, 503),
+        (Some("similar-mesh-identities"), 503, 200, 503),
+        (Some("system-roots-for-mesh-peers"), 503, 503, 200),
     ] {
         let roots = TestAuthority::new("public");
         let (mut bench, bind) = (Bench::with(reference(saboteur), &roots.pem()).await, free());
         let gateway = identity("istio-egressgateway");
-        let certificates = [identified(&bench.mesh, &identity("other")), identified(&roots, &gateway)];
-        for (certificate, expected) in certificates.into_iter().zip([another, public]) {
+        let longer = identity("istio-egressgateway-2");
+        let certificates = [
+            identified(&bench.mesh, &identity("other")),
+            identified(&bench.mesh, &longer),
+            identified(&roots, &gateway),
+        ];
+        for (certificate, expected) in certificates.into_iter().zip([another, similar, public]) {
             let server = TestServer::tls(certificate).await;
             let mesh = UpstreamTls::MeshMutual {
                 sni: HOST.to_owned(),

@@ -278,8 +278,9 @@ async fn answer(memory: &ServerRecord, mut request: Request<Incoming>) -> Respon
             let frames = (0..5).map(|n| Ok(Frame::data(Bytes::from(format!("chunk {n};")))));
             let mut end = HeaderMap::new();
             end.insert("x-sum", HeaderValue::from_static("5"));
+            end.insert("x-after", HeaderValue::from_static("1"));
             let frames = frames.chain([Ok(Frame::trailers(end))]);
-            response.headers_mut().insert("trailer", HeaderValue::from_static("x-sum"));
+            response.headers_mut().insert("trailer", HeaderValue::from_static("x-sum, x-after"));
             *response.body_mut() = StreamBody::new(futures_util::stream::iter(frames)).boxed();
         }
         "/held" => {
