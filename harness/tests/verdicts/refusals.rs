@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{HOST, exchange};
 use crate::hunt::{ONE, QUIET, Script, Scripted, ask, connected, judged, report_of, seen, story};
+use crate::requests::ANSWERED;
 
 /// The same one for every test of this file: claims compare its subject and serial.
 fn stranger() -> &'static Issued {
@@ -149,15 +150,6 @@ async fn a_client_without_any_certificate_does_not_show_that_the_strangers_crede
     let (verdict, reason) = judged(&report_of(Scripted { send, ..QUIET }, &REFUSED_CLIENT).await);
     assert_ne!(verdict, Verdict::Passed, "{reason}");
 }
-
-static ANSWERED: LazyLock<Scenario> = LazyLock::new(|| {
-    story(ONE, |mesh| {
-        Box::pin(async move {
-            let reply = ask(mesh).await?;
-            mesh.check("claim", reply.ok())
-        })
-    })
-});
 
 #[tokio::test]
 async fn a_failure_is_explained_by_the_handshake_with_the_name_of_its_own_host() {

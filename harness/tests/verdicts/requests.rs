@@ -15,7 +15,8 @@ fn failed(url: &str, kind: ExchangeErrorKind, message: &str) -> Exchange {
     exchange
 }
 
-static ANSWERED: LazyLock<Scenario> = LazyLock::new(|| {
+/// A request must be answered 200.
+pub(crate) static ANSWERED: LazyLock<Scenario> = LazyLock::new(|| {
     story(ONE, |mesh| {
         Box::pin(async move {
             let reply = ask(mesh).await?;
