@@ -165,6 +165,31 @@ def end(process, limit=5.0):
             process.wait()
 
 
+class LoggedProcess:
+    """The process of a proxy that writes its access log to a file. A subclass opens `log` and `errors`, sets `process` when it runs,
+    and turns a line into one that the suite reads with `logged(line)`."""
+
+    process, unread = None, b""
+
+    @staticmethod
+    def logged(line):
+        return line
+
+    def read(self):
+        """Hands on the lines that are new. Returns how many."""
+        *lines, self.unread = (self.unread + self.log.read()).split(b"\n")
+        for line in lines:
+            log(self.name, self.logged(line.decode("utf-8", "replace")))
+        return len(lines)
+
+    def stop(self):
+        if self.process:
+            end(self.process)
+            self.read()
+        self.log.close()
+        self.errors.close()
+
+
 class PerProxy:
     """An implementation that runs a program once per proxy of the plan.
 

@@ -224,14 +224,14 @@ class Configuration:
         return lines + ["SSLProxyProtocol -all %s" % " ".join("+" + n for n in names)]
 
 
-class Httpd:
+class Httpd(contract.LoggedProcess):
     """The httpd of one proxy of the plan."""
 
     def __init__(self, name, folder):
         self.name, self.folder = name, folder
-        self.process = self.worker = self.text = None
+        self.worker = self.text = None
         self.binds = set()
-        self.revision, self.unread = 0, b""
+        self.revision = 0
         os.makedirs(folder, 0o700, exist_ok=True)
         self.errors = open(os.path.join(folder, "stderr"), "ab")
         self.log = open(os.path.join(folder, "access.log"), "a+b")
@@ -318,25 +318,14 @@ class Httpd:
             time.sleep(0.005)
         self.read()
 
-    def read(self):
-        *lines, self.unread = (self.unread + self.log.read()).split(b"\n")
-        for line in lines:
-            contract.log(self.name, json.dumps(self.entry(json.loads(unescaped(line.decode("utf-8", "replace"))))))
-
     @staticmethod
-    def entry(line):
+    def logged(line):
         """A line of the log in Istio's format."""
+        line = json.loads(unescaped(line))
         method, _, rest = line.pop("request").partition(" ")
         path, _, protocol = rest.rpartition(" ")
         upstream = line["upstream_host"].rpartition("/")[2]
-        return dict(line, method=method, path=path, protocol=protocol, upstream_host=upstream)
-
-    def stop(self):
-        if self.process:
-            contract.end(self.process)
-            self.read()
-        self.log.close()
-        self.errors.close()
+        return json.dumps(dict(line, method=method, path=path, protocol=protocol, upstream_host=upstream))
 
 
 class Apache(contract.PerProxy):

@@ -38,6 +38,12 @@ def literal(text):
     return text.replace("{", "\\{")
 
 
+def logging(key, value):
+    """Adds a member to the log line before the request goes on. By default Caddy adds it afterwards, and not at all if the client
+    closes its connection as soon as it has the answer."""
+    return {"handler": "log_append", "key": key, "value": value, "early": True}
+
+
 def host_pattern(domain):
     """A domain of the plan as a regular expression on the Host header."""
     if domain == "*":
@@ -121,7 +127,7 @@ class Configuration:
             if name != ":authority" or "exact" not in condition:
                 raise Rejected("this adapter does not support conditions on headers")
             match["header_regexp"] = {"Host": {"pattern": host_pattern(condition["exact"])}}
-        handle = [{"handler": "log_append", "key": "route_name", "value": literal(route["name"] or "-")}]
+        handle = [logging("route_name", literal(route["name"] or "-"))]
         action = route["action"]
         if "direct-response" in action:
             direct = action["direct-response"]
@@ -140,10 +146,9 @@ class Configuration:
         cluster = self.clusters.get(forward["clusters"][0]["cluster"])
         name = forward["clusters"][0]["cluster"]
         authority = forward["host_rewrite"]
-        handle = [{"handler": "log_append", "key": "upstream_cluster", "value": literal(name)},
-                  {"handler": "log_append", "key": "upstream_host", "value": "{http.reverse_proxy.upstream.hostport}"}]
+        handle = [logging("upstream_cluster", literal(name))]
         if authority:
-            handle.append({"handler": "log_append", "key": "authority", "value": literal(authority)})
+            handle.append(logging("authority", literal(authority)))
         unavailable = {"handler": "static_response", "status_code": 503, "body": "no healthy upstream\n"}
         if cluster is None or cluster["discovery"] == "nowhere":
             return handle + [unavailable]
@@ -165,7 +170,10 @@ class Configuration:
             if not addresses:
                 continue
             proxy = self.reverse_proxy(cluster, forward, tls, addresses)
-            entry = {"handle": [proxy], "terminal": True}
+            # Of several addresses, the one that was chosen is known only afterwards.
+            chosen = logging("upstream_host", addresses[0]) if len(addresses) == 1 else {
+                "handler": "log_append", "key": "upstream_host", "value": "{http.reverse_proxy.upstream.hostport}"}
+            entry = {"handle": [chosen, proxy], "terminal": True}
             if destination and not authority:
                 entry["match"] = [{"header_regexp": {"Host": {"pattern": r"(?i)^%s(:\d+)?$" % re.escape(destination)}}}]
             elif destination and destination != authority.rpartition(":")[0] and destination != authority:
@@ -233,14 +241,13 @@ class Api(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-class CaddyProxy:
+class CaddyProxy(contract.LoggedProcess):
     """The Caddy of one proxy of the plan."""
 
     def __init__(self, name, folder):
         self.name, self.folder = name, folder
         self.admin = os.path.join(os.path.basename(folder), "admin")
-        self.process = self.document = None
-        self.unread, self.lines, self.before = b"", 0, 0
+        self.document = None
         os.makedirs(folder, 0o700, exist_ok=True)
         self.errors = open(os.path.join(folder, "stderr"), "wb")
         self.log = open(os.path.join(folder, "access.log"), "a+b")
@@ -302,16 +309,10 @@ class CaddyProxy:
                 if self.read() == 0:
                     return
 
-    def read(self):
-        *lines, self.unread = (self.unread + self.log.read()).split(b"\n")
-        for line in lines:
-            self.lines += 1
-            contract.log(self.name, json.dumps(self.entry(json.loads(line))))
-        return len(lines)
-
     @staticmethod
-    def entry(line):
+    def logged(line):
         """A line of Caddy's access log in Istio's format."""
+        line = json.loads(line)
         request = line["request"]
         started = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(line["ts"])) + "Z"
         agent = request.get("headers", {}).get("User-Agent", ["-"])[0]
@@ -323,14 +324,7 @@ class CaddyProxy:
                  "bytes_received": line.get("bytes_read"), "bytes_sent": line.get("size"),
                  "duration": round(line.get("duration", 0) * 1000),
                  "request_id": request.get("headers", {}).get("X-Request-Id", ["-"])[0]}
-        return entry
-
-    def stop(self):
-        if self.process:
-            contract.end(self.process)
-            self.read()
-        self.log.close()
-        self.errors.close()
+        return json.dumps(entry)
 
 
 class Caddy(contract.PerProxy):

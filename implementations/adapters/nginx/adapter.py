@@ -251,14 +251,14 @@ class Status(http.client.HTTPConnection):
             return True
 
 
-class NginxProxy:
+class NginxProxy(contract.LoggedProcess):
     """The nginx of one proxy of the plan, with one worker process."""
 
     def __init__(self, name, folder):
         self.name, self.folder = name, folder
         self.status = os.path.join(os.path.basename(folder), "status")
-        self.process = self.worker = self.text = None
-        self.revision, self.unread = 0, b""
+        self.worker = self.text = None
+        self.revision = 0
         os.makedirs(folder, 0o700, exist_ok=True)
         self.errors = open(os.path.join(folder, "stderr"), "wb")
         self.log = open(os.path.join(folder, "access.log"), "a+b")
@@ -315,18 +315,6 @@ class NginxProxy:
         except (OSError, http.client.HTTPException):
             self.connects()
         self.read()
-
-    def read(self):
-        *lines, self.unread = (self.unread + self.log.read()).split(b"\n")
-        for line in lines:
-            contract.log(self.name, line.decode("utf-8", "replace"))
-
-    def stop(self):
-        if self.process:
-            contract.end(self.process)
-            self.read()
-        self.log.close()
-        self.errors.close()
 
 
 class Nginx(contract.PerProxy):
