@@ -97,6 +97,8 @@ pub enum Command {
     Doctor(Box<Doctor>),
     /// Remove what killed runs left behind
     Cleanup(Cleanup),
+    /// Serve and send for a suite in another process, over standard input and output
+    Serve(Serve),
     /// Tools for adapter authors (see docs/adapters.md)
     #[command(subcommand)]
     Adapter(Adapter),
@@ -584,6 +586,14 @@ pub struct Merge {
     /// A format to write besides report.json, as for `run`; can be repeated [default: html]
     #[arg(long = "format", value_name = "FORMAT")]
     pub formats: Vec<Format>,
+}
+
+/// `meshproof serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Do nothing until SIGTERM: the first process of a pod in which the suite starts others
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// `meshproof completions`.

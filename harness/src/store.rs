@@ -22,7 +22,11 @@ pub struct Store {
     inner: Arc<Mutex<Inner>>,
     deliveries: Deliveries,
     trace: Trace,
+    observer: Option<Observer>,
 }
+
+/// Is shown each piece of evidence when it is recorded, and again when it is amended.
+type Observer = Arc<dyn Fn(&Evidence) + Send + Sync>;
 
 #[derive(Default)]
 struct Inner {
@@ -51,7 +55,14 @@ impl Store {
     #[must_use]
     pub fn traced(trace: Trace) -> Self {
         let started = trace.started().unwrap_or_else(Instant::now);
-        Self { started, inner: Arc::default(), deliveries: Deliveries::default(), trace }
+        Self { started, inner: Arc::default(), deliveries: Deliveries::default(), trace, observer: None }
+    }
+
+    /// A store whose evidence is kept elsewhere: `observer` is shown each piece when it is recorded, and again when it is
+    /// amended. So the store keeps only the latest pieces, which may still be amended.
+    #[must_use]
+    pub fn forwarding(deliveries: Deliveries, observer: impl Fn(&Evidence) + Send + Sync + 'static) -> Self {
+        Self { deliveries, observer: Some(Arc::new(observer)), ..Self::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -102,11 +113,17 @@ impl Store {
         let mut inner = self.lock();
         inner.issued += 1;
         let id = EvidenceId(format!("e{}", inner.issued));
+        if self.observer.is_some() && inner.evidence.len() == MAX_EVIDENCE {
+            inner.evidence.drain(..MAX_EVIDENCE / 2);
+            inner.numbers.drain(..MAX_EVIDENCE / 2);
+        }
         if inner.evidence.len() < MAX_EVIDENCE {
             let step = inner.step;
             let number = inner.issued;
             inner.numbers.push(number);
-            inner.evidence.push(Evidence { id: id.clone(), at_us, step, side, token, fact });
+            let piece = Evidence { id: id.clone(), at_us, step, side, token, fact };
+            self.show(&piece);
+            inner.evidence.push(piece);
         } else {
             inner.dropped += 1;
         }
@@ -120,6 +137,14 @@ impl Store {
         let place = number.and_then(|number| inner.numbers.binary_search(&number).ok());
         if let Some(e) = place.and_then(|place| inner.evidence.get_mut(place)) {
             change(&mut e.fact);
+            self.show(e);
+        }
+    }
+
+    /// Under the lock, so that the observer sees every version of a piece in their order.
+    fn show(&self, piece: &Evidence) {
+        if let Some(observer) = &self.observer {
+            observer(piece);
         }
     }
 

@@ -142,7 +142,7 @@ fn external(world: &ScenarioManifests) -> Vec<Resource> {
         tcp: Vec::new(),
         pages: vec![Page {
             path: "/".to_owned(),
-            content_type: "text/html",
+            content_type: "text/html".into(),
             body: "Welcome to nginx!".to_owned(),
         }],
         keep_alive: true,
