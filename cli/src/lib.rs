@@ -19,6 +19,7 @@ pub mod flaky;
 pub mod kill_matrix;
 pub mod merge;
 pub mod output;
+pub mod packed;
 pub mod plan;
 pub mod profile;
 pub mod reports;
