@@ -1,6 +1,7 @@
 //! Runs scenarios concurrently and creates the report.
 
-use std::any::Any;
+mod blame;
+
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -10,16 +11,16 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use meshproof_model::{
-    CheckResult, Deviation, Document, Event, Field, Implementation, Report, Run, SCHEMA, ScenarioResult,
-    SuiteFault, Timing, ValueKind, Verdict,
+    CheckResult, Document, Event, Implementation, Report, Run, SCHEMA, ScenarioResult, SuiteFault, Timing,
+    Verdict,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::blame::{blame, panic_words, skipped};
 use crate::certificates::Authority;
-use crate::claim::deviation;
 use crate::external::ExternalChoice;
-use crate::feature::{self, ReportedFeature};
+use crate::feature;
 use crate::mesh::{Events, Finished, Mesh, Setting, Stop, Unreached, micros};
 use crate::scenario::Scenario;
 use crate::store::Store;
@@ -360,71 +361,6 @@ fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
         timing: finished.timing,
         faults: finished.faults,
     }
-}
-
-fn skipped(reason: String) -> Unreached {
-    Unreached { verdict: Verdict::Skipped, reason, fault: None, feature: None, deviations: Vec::new() }
-}
-
-/// Why the implementation stopped the scenario, as a type.
-fn of_stop(error: &TargetError) -> Deviation {
-    let (field, seen) = match error {
-        TargetError::Gone(_) => (Field::Process, ValueKind::Absent),
-        TargetError::TimedOut { .. } => (Field::Change, ValueKind::Timeout),
-        TargetError::Refused(_)
-        | TargetError::Unsupported(_)
-        | TargetError::Unable(_)
-        | TargetError::Environment(_) => (Field::Change, ValueKind::Refusal),
-    };
-    deviation::of_implementation(field, seen, &error.to_string())
-}
-
-/// Decides the verdict of the checks that were not reached.
-fn blame(stop: Stop, declared: &[ReportedFeature]) -> Unreached {
-    match stop {
-        Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_) | TargetError::TimedOut { .. })) => {
-            let deviations = vec![of_stop(&e)];
-            Unreached {
-                verdict: Verdict::Failed,
-                reason: e.to_string(),
-                fault: None,
-                feature: None,
-                deviations,
-            }
-        }
-        // A declared feature that is then refused is a failure; otherwise an implementation could pass by skipping.
-        Stop::Target(TargetError::Unsupported(feature)) if declared.contains(&feature.into()) => Unreached {
-            verdict: Verdict::Failed,
-            reason: format!(
-                "the implementation declares the feature {feature} and then reports that it does not support it"
-            ),
-            fault: None,
-            feature: None,
-            deviations: vec![deviation::of_implementation(
-                Field::Change,
-                ValueKind::Refusal,
-                &feature.to_string(),
-            )],
-        },
-        Stop::Target(TargetError::Unsupported(feature)) => {
-            skipped(format!("the implementation does not support {feature}"))
-        }
-        Stop::Target(TargetError::Unable(what)) => skipped(format!("not judged with this target: {what}")),
-        Stop::Target(TargetError::Environment(message)) | Stop::Suite(message) => Unreached {
-            verdict: Verdict::Error,
-            reason: message.clone(),
-            fault: Some(message),
-            feature: None,
-            deviations: Vec::new(),
-        },
-        e @ Stop::FailFast => skipped(e.to_string()),
-    }
-}
-
-fn panic_words(panic: &(dyn Any + Send)) -> String {
-    let words =
-        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    words.unwrap_or("no message").to_owned()
 }
 
 /// Resolves when the run is asked to stop, with the reason.

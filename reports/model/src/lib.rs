@@ -7,6 +7,7 @@
 
 mod access_log;
 pub mod cause;
+mod credential;
 pub mod deviation;
 pub mod diagnosis;
 pub mod event;
@@ -24,12 +25,13 @@ pub mod verification;
 pub mod visible;
 
 pub use cause::{Cause, CausedCheck, causes};
+pub use credential::{CertificateKind, CredentialState, CredentialStatus};
 pub use deviation::{Deviation, Field, Party, Role, ValueKind};
 pub use event::Event;
 pub use evidence::{
-    AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, EvidenceId, Exchange,
-    ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
-    ServerAnswer, ServerRequest, Side, TCP, TlsFacts,
+    AccessLog, Change, Connection, Evidence, EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact,
+    Header, Hop, HopResult, LogFields, PeerCertificate, Response, ServerAnswer, ServerRequest, Side, TCP,
+    TlsFacts,
 };
 pub use feature::{Feature, ReportedFeature, UnknownFeature};
 pub use json::{from_json, schema, to_json};
