@@ -1,6 +1,7 @@
 //! Runs scenarios concurrently and creates the report.
 
 mod blame;
+mod error;
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -18,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::blame::{blame, panic_words, skipped};
+pub use self::error::RunError;
 use crate::certificates::Authority;
 use crate::external::ExternalChoice;
 use crate::feature;
@@ -103,29 +105,6 @@ impl Options {
             traffic: Traffic::default(),
         }
     }
-}
-
-/// Why a run did not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The target cannot be used.
-    #[error("{0}")]
-    Target(String),
-    /// The implementation did not identify itself, which is its own fault. No check was executed, so the message appears
-    /// once and not once per check.
-    #[error("nothing was judged: {0}")]
-    Implementation(String),
-    /// The run's folder cannot be created.
-    #[error("the run's folder {} cannot be created: {source}; set TMPDIR to a folder that you may write to", path.display())]
-    Folder {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The suite's own CA could not be created.
-    #[error("the suite's certificate authority could not be created: {0}")]
-    Certificates(String),
 }
 
 /// The seat of targets that have only one. It belongs to the process and not to the run, because tests run scenarios
@@ -409,7 +388,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
             return unreached(shared, &selected, &blame(Stop::Suite(words), &[]));
         }
     };
-    let store = Store::traced(trace.clone());
+    let store = Store::traced(trace.clone()).with_room_for(selected_checks(&selected).count());
     let seat = Seat {
         run: shared.id.clone(),
         folder: shared.folder.join(&name),

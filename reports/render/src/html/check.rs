@@ -55,7 +55,7 @@ impl<'r> ScenarioView<'r> {
 
     /// The last configuration change before the evidence of a check, with its place in the history.
     fn last_change(&self, check: &CheckResult) -> Option<(usize, &ChangeView<'r>)> {
-        let (piece, _) = self.scenario.last_change(check)?;
+        let piece = self.index.last_change(check)?;
         let index = self.index.index(&piece.id)?;
         self.history.iter().enumerate().find(|(_, view)| view.index == index)
     }
