@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::deviation::Role;
-use crate::report::{Report, Verdict};
 
 /// The highest score. A dictionary cannot know every fault.
 const MOST: f64 = 95.0;
@@ -77,28 +76,6 @@ pub struct Symptoms {
     pub causes: BTreeSet<String>,
     /// The proxies that deviate.
     pub places: BTreeSet<Role>,
-}
-
-impl Symptoms {
-    /// What a report shows.
-    #[must_use]
-    pub fn of(report: &Report) -> Self {
-        let mut symptoms = Self::default();
-        for check in report.checks() {
-            match check.verdict {
-                Verdict::Passed => symptoms.passed.insert(check.id.clone()),
-                Verdict::Failed | Verdict::Inconclusive => symptoms.broken.insert(check.id.clone()),
-                Verdict::Skipped | Verdict::Error => false,
-            };
-        }
-        symptoms.passed.retain(|id| !symptoms.broken.contains(id));
-        for cause in report.causes.iter().filter(|c| c.consequence_of.is_none()) {
-            symptoms.causes.insert(cause.id.clone());
-            let from = cause.deviation.iter().flat_map(|d| d.from.iter().copied());
-            symptoms.places.extend(from.filter(|r| r.is_proxy() && *r != Role::Proxy));
-        }
-        symptoms
-    }
 }
 
 /// The known faults that fit the symptoms, the most likely first.

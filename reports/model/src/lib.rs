@@ -18,6 +18,7 @@ pub mod kills;
 pub mod names;
 pub mod report;
 pub mod resource;
+mod result;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
 pub mod tls_failure;
