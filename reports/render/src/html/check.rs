@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use maud::{Markup, html};
 
 use super::manifests::{self, ChangeView};
-use super::pack::{PackedBody, PackedItem, TextTable};
+use super::packed::{PackedBody, PackedItem, TextTable};
 use super::parts::{anchor, bare_badge, bare_level, brief, class, command, line, link, term};
 use super::{request_path, timeline};
 use crate::check_evidence::{EvidenceIndex, SelectedEvidence};
