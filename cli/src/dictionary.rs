@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use meshproof_model::Report;
-use meshproof_model::diagnosis::{KnownFault, Symptoms, diagnose};
+use meshproof_model::diagnosis::{KnownFault, diagnose};
 use meshproof_reference::Variant;
 use serde::Deserialize;
 
@@ -64,7 +64,7 @@ pub fn diagnose_report(report: &mut Report) -> Result<(), Refusal> {
     let unexpected = report.causes.iter().any(|c| c.unexpected().next().is_some());
     report.diagnosis = None;
     if unexpected {
-        let mut symptoms = Symptoms::of(report);
+        let mut symptoms = report.symptoms();
         // Of a check that the matrix does not have, it is not known which faults break it.
         let known = &KillMatrix::kept()?.checks;
         symptoms.broken.retain(|check| known.contains(check));

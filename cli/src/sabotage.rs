@@ -10,7 +10,6 @@ use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::traffic::{Budget, Traffic};
-use meshproof_model::diagnosis::Symptoms;
 use meshproof_model::{Level, Report, Verdict};
 use meshproof_reference::{Variant, VariantKind};
 use meshproof_render::text::plural;
@@ -170,7 +169,7 @@ async fn judged(
     let mut result = (BTreeSet::new(), BTreeSet::new());
     for selection in groups(suite, Some(saboteur), scope)? {
         let report = run_one(suite, Some(saboteur), interrupt.clone(), selection).await?;
-        result = (noticed(saboteur, &report)?, Symptoms::of(&report).causes);
+        result = (noticed(saboteur, &report)?, report.symptoms().causes);
         if !result.0.is_empty() {
             break;
         }

@@ -221,6 +221,9 @@ fn a_file_that_holds_no_certificate_paths_is_refused_before_the_run() {
     std::fs::write(&file, r#"{"testcases": []}"#).unwrap();
     refused(&["run", "--vectors", &shown], 2, &["it holds no vectors"]);
     refused(&["run", "--vectors", &shown, "--matrix", "full"], 2, &["cannot be used with"]);
+    let unaskable = r#"{"testcases": [{"id": "a::b", "validation_kind": "SERVER", "peer_certificate": "", "expected_result": "SUCCESS"}]}"#;
+    std::fs::write(&file, unaskable).unwrap();
+    refused(&["run", "--vectors", &shown], 2, &["none of its vectors can be asked of a proxy"]);
 }
 
 #[test]
