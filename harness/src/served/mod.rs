@@ -162,7 +162,7 @@ pub enum Answer {
         /// The documents' ports, each with its address.
         addresses: Vec<(u16, SocketAddr)>,
     },
-    /// What became of the requests, in their order.
+    /// The exchanges, in the order of the requests.
     Sent {
         /// One per request.
         exchanges: Vec<Ended>,

@@ -41,7 +41,7 @@ pub struct ServedError {
     pub reason: String,
 }
 
-/// What a process is told first.
+/// What a process learns first.
 #[derive(Clone, Debug)]
 pub struct Setup<'a> {
     /// Which process, for messages.

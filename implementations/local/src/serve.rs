@@ -128,7 +128,7 @@ impl Mouth {
     fn say(&self, said: &Said) {
         if let Ok(mut line) = serde_json::to_vec(said) {
             line.push(b'\n');
-            // When nobody reads any more, the input ends, too.
+            // When the suite has stopped reading, the input ends, too.
             let _unread = self.0.send(line);
         }
     }

@@ -45,6 +45,8 @@ pub(crate) struct FakeCluster {
     pub(crate) unreconciled: Option<usize>,
     /// How proxies write a line of their access log; by default in Istio's text format.
     pub(crate) line: Option<LogLine>,
+    /// The events of every namespace.
+    pub(crate) events: Vec<Value>,
     /// What the suite's own clients and servers do; they end at once if nothing is said of them.
     pub(crate) suite: Option<SuitePods>,
     /// The programs that were run, by pod.
@@ -118,6 +120,9 @@ impl FakeCluster {
                     object["status"] = json!({ "conditions": [{ "type": "Reconciled", "status": status }] });
                 }
                 whole(&object)
+            }
+            ("GET", [.., "events"]) => {
+                whole(&json!({ "metadata": { "resourceVersion": "1" }, "items": self.events }))
             }
             ("GET", [.., "pods", _]) => whole(&json!({ "status": { "containerStatuses": [] } })),
             ("GET", [.., "pods"]) => {
