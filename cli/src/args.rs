@@ -95,7 +95,7 @@ pub enum Command {
     Baseline(Baseline),
     /// Check that a run can work here; print each problem with the command that fixes it
     Doctor(Box<Doctor>),
-    /// Remove what killed runs left behind
+    /// Remove what killed runs, and runs with --keep, left behind
     Cleanup(Cleanup),
     /// Serve and send for a suite in another process, over standard input and output: what runs in a cluster's pods with
     /// `--image suite=IMAGE` (see docs/cluster.md)
@@ -612,6 +612,9 @@ pub struct Completions {
     /// Print the man page instead, in roff
     #[arg(long)]
     pub man: bool,
+    /// Write the man pages of the program and of each of its commands to this folder
+    #[arg(long, value_name = "DIR", requires = "man")]
+    pub out: Option<PathBuf>,
 }
 
 /// A part of a run: the K-th of N.
@@ -811,6 +814,9 @@ pub struct Doctor {
     /// The target to check, as for `run`
     #[arg(long, value_name = "TARGET", default_value = "reference")]
     pub target: String,
+    /// The Envoy to check [default: envoy from PATH]
+    #[arg(long, value_name = "PATH", env = "MESHPROOF_ENVOY")]
+    pub envoy: Option<PathBuf>,
     /// The cluster to use.
     #[command(flatten)]
     pub connection: Connection,

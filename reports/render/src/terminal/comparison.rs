@@ -49,7 +49,7 @@ pub fn comparison(
     }
     let total = comparison.rows().count();
     let differ = comparison.rows().filter(|(_, r)| r.differs).count();
-    let have = if differ == 1 { "has" } else { "have" };
+    let have = if differ == 1 || total == 1 { "has" } else { "have" };
     write!(out, "\n{differ} of {} {have} different verdicts", plural(total, "check"))?;
     if comparison.baseline.is_some() {
         write!(out, "; {}", since_baseline(comparison))?;
