@@ -30,6 +30,7 @@ pub mod runner;
 pub mod scenario;
 pub mod secret;
 pub mod select;
+pub mod served;
 pub mod store;
 pub mod target;
 pub mod timeouts;
