@@ -200,6 +200,32 @@ impl Client<'_> {
         }
     }
 
+    /// Sends exchanges on which nobody says anything for a while, and holds each against the ledger. Other scenarios may run
+    /// meanwhile. Nothing is made smaller.
+    ///
+    /// # Errors
+    /// As for [`Client::get`].
+    pub async fn quiet(&self, connections: &[GeneratedConnection]) -> Result<Generated, Stop> {
+        let judged = self.mesh.resting(self.batch(connections, true)).await?;
+        let failed = judged.failed.len();
+        let failures = judged.failed.into_iter().map(|(place, entry)| Failure {
+            smallest: connections[place].clone(),
+            words: entry.words,
+            evidence: entry.evidence,
+            differences: entry.differences,
+            deviations: entry.deviations,
+            in_batch: failed,
+        });
+        Ok(Generated {
+            traffic: self.mesh.setting.traffic,
+            exchanges: connections.iter().map(|c| c.exchanges.len() as u64).sum(),
+            streams: judged.streams,
+            samples: judged.samples,
+            failures: failures.collect(),
+            held_up: judged.held_up,
+        })
+    }
+
     /// Tries simpler connections for as long as one of them fails, too. One that fails only beside others stays as it is.
     async fn shrink(&self, mut failure: Failure) -> Result<Failure, Stop> {
         let (mut tried, begun) = (0, Instant::now());
