@@ -21,7 +21,7 @@ const KEPT: usize = 256;
 pub(super) enum Sharing {
     /// Those with the same policy: the same trust, names and client certificate.
     Policy,
-    /// Those with the same names and client certificate, whatever they trust.
+    /// Those with the same client certificate, whatever they verify.
     AnyTrust,
     /// Those with the same names, whatever their client certificate.
     AnyIdentity,
@@ -60,7 +60,8 @@ impl ProxyHooks for ResumedSessions {
         let key = match self.sharing {
             // The chains live as long as the entry, so no others get their address.
             Sharing::Policy => format!("{:p} {names:?}", Arc::as_ptr(&honest.chains)),
-            Sharing::AnyTrust => format!("{server:?} {names:?}"),
+            // A policy without verification compares no names either.
+            Sharing::AnyTrust => format!("{server:?}"),
             Sharing::AnyIdentity => {
                 let any = matches!(*honest.chains, TrustedChains::Any);
                 format!("{server:?} {names:?} {any}")
