@@ -173,7 +173,7 @@ const MUST_NOTICE: &[(&str, &[&str])] = &[
     ("answer-old-clients", &["generated-traffic/exchanges-preserved"]),
     ("post-twice", &["generated-traffic/exchanges-preserved"]),
     ("pass-connection-fields", &["generated-traffic/connection-fields-removed"]),
-    ("pass-keep-alive", &["generated-traffic/exchanges-preserved"]),
+    ("pass-keep-alive", &["generated-traffic/connection-fields-removed"]),
     ("drop-via", &["generated-traffic/exchanges-preserved"]),
     ("drop-content-of-get", &["generated-traffic/exchanges-preserved"]),
     ("log-no-duration", &["generated-traffic/exchanges-preserved"]),

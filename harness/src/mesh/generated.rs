@@ -78,6 +78,9 @@ impl Generated {
                 "every generated exchange arrives as it was sent, and its answer comes back as the server gave it"
             }
             Aspect::Interim => "the final answer that follows 103 comes back as the server gave it",
+            Aspect::ConnectionFields => {
+                "fields that the Connection field of a request names do not reach the server"
+            }
             Aspect::Truncation => "an answer that breaks off does not look complete to the client",
         };
         let Some(failure) = self.failure(aspect) else {

@@ -134,8 +134,8 @@ impl Generator {
             | Kind::Closes
             | Kind::NoAnswer
             | Kind::Refused
-            | Kind::Slow
-            | Kind::OneHop => Aspect::Preservation,
+            | Kind::Slow => Aspect::Preservation,
+            Kind::OneHop => Aspect::ConnectionFields,
         };
         let kind = if self.left_out.contains(&aspect) { Kind::Several } else { kind };
         self.made += 1;
@@ -480,6 +480,7 @@ mod tests {
         let mut generator = Generator::new(1, ALL);
         generator.leave_out(Aspect::Interim);
         generator.leave_out(Aspect::Truncation);
+        generator.leave_out(Aspect::ConnectionFields);
         for _ in 0..500 {
             assert_eq!(generator.next_connection(48).aspect(), Aspect::Preservation);
         }

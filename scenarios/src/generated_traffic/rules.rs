@@ -5,11 +5,21 @@ use meshproof_harness::mesh::{Client, Mesh, Stop};
 use meshproof_harness::traffic::{AnswerSpec, DIRECTIONS};
 
 use super::{ANY, HTTP1, RULED, SITES};
+use crate::placement::Placement;
 
 /// The number of requests that two destinations share evenly. One of them gets none once in eight million runs.
 const MANY: usize = 24;
 /// How long the server takes for its answer, in milliseconds: much longer than the route's timeout, and less than the client waits.
 const TOO_LONG_MS: u64 = 5000;
+
+/// The manifest with the rules.
+pub(super) fn manifest(placement: Placement) -> &'static str {
+    match placement {
+        Placement::Sidecar => "rules-at-sidecar",
+        Placement::EgressGateway => "rules-at-egress-gateway",
+        Placement::IngressGateway => "rules-at-ingress-gateway",
+    }
+}
 
 pub(super) async fn story(mesh: &Mesh, client: &Client<'_>) -> Result<(), Stop> {
     mesh.step("A route with a timeout");
