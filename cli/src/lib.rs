@@ -19,12 +19,14 @@ pub mod flaky;
 pub mod kill_matrix;
 pub mod merge;
 pub mod output;
+pub mod packed;
 pub mod plan;
 pub mod profile;
 pub mod reports;
 pub mod run;
 mod runtime;
 pub mod sabotage;
+pub mod serve;
 mod signals;
 pub mod site;
 pub mod suite;
@@ -76,7 +78,11 @@ fn checked(
     line: &[std::ffi::OsString],
 ) -> Result<clap::ArgMatches, Refusal> {
     let matches = match profile::complete(command, &matches, line)? {
-        Some(completed) => command.clone().get_matches_from(completed),
+        Some(completed) => command.clone().try_get_matches_from(completed).map_err(|e| {
+            let words = e.to_string();
+            let first = words.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            Refusal::Usage(format!("{first}\nThe command line was completed by a profile (docs/profiles.md)"))
+        })?,
         None => matches,
     };
     args::only_for_clusters(command, &matches)?;
@@ -87,6 +93,14 @@ fn checked(
 fn completions(program: &'static str, args: &args::Completions) -> Result<u8, Refusal> {
     let mut command = Arguments::command().name(program).bin_name(program);
     let mut text = Vec::new();
+    if let Some(folder) = &args.out {
+        let unwritable = |e: std::io::Error| {
+            Refusal::Environment(format!("the man pages cannot be written to {}: {e}", folder.display()))
+        };
+        std::fs::create_dir_all(folder).map_err(unwritable)?;
+        clap_mangen::generate_to(command, folder).map_err(unwritable)?;
+        return Ok(exit::OK);
+    }
     match args.shell {
         Some(shell) => clap_complete::generate(shell, &mut command, program, &mut text),
         None => clap_mangen::Man::new(command)
@@ -116,6 +130,7 @@ pub fn run_command(suite: Suite, arguments: Arguments) -> u8 {
         Command::Baseline(baseline) => reports::baseline(&baseline),
         Command::Doctor(doctor) => doctor::command(&doctor),
         Command::Cleanup(cleanup) => cleanup::command(&cleanup),
+        Command::Serve(args) => serve::command(&args),
         Command::Adapter(Adapter::Check(check)) => adapter::command(&check),
     };
     output::exit_code(done.unwrap_or_else(|refusal: Refusal| {

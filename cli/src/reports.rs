@@ -15,6 +15,7 @@ use crate::args;
 use crate::dictionary::diagnose_report;
 use crate::exit::{self, Refusal};
 use crate::output::{OutFolder, answer, complain, style, write_file};
+use crate::packed;
 use crate::suite::Suite;
 
 /// Converts a saved report to other formats.
@@ -54,18 +55,23 @@ pub fn report(suite: Suite, args: &args::Render) -> Result<u8, Refusal> {
             answer(&text);
         }
     }
-    let asked = enough(&report, args.min_checks);
+    let asked = enough(&report, args.min_checks, args.formats.is_empty());
     let Some(least) = args.fail_on.map(Level::from) else { return Ok(asked) };
     // The summary says "passed" when no MUST failed.
-    for check in report.checks().filter(|c| c.fails_at(least) && !c.fails_run()) {
+    let more: Vec<_> = report.checks().filter(|c| c.fails_at(least) && !c.fails_run()).collect();
+    for check in &more {
         complain(&format!("{} {} {}: {}", check.level, check.id, check.verdict, check.reason));
+    }
+    if !more.is_empty() && args.formats.is_empty() {
+        answer(&format!("✗ FAILED with --fail-on: {} below MUST failed\n", plural(more.len(), "check")));
     }
     Ok(worse(report.exit_code_at(least), asked))
 }
 
-/// [`exit::ERROR`], with a message, if fewer than `least` checks of the report were judged.
+/// [`exit::ERROR`], with a message, if fewer than `least` checks of the report were judged. The message is the last line of the
+/// summary, if there is one.
 #[must_use]
-pub fn enough(report: &Report, least: Option<usize>) -> u8 {
+pub fn enough(report: &Report, least: Option<usize>, below_summary: bool) -> u8 {
     let judged = report.checks().filter(|c| match c.verdict {
         Verdict::Passed | Verdict::Failed | Verdict::Inconclusive => true,
         Verdict::Skipped | Verdict::Error => false,
@@ -74,8 +80,17 @@ pub fn enough(report: &Report, least: Option<usize>) -> u8 {
     if judged >= least {
         return exit::OK;
     }
-    complain(&format!("{} judged. --min-checks requires {least}", plural(judged, "check")));
+    conclude(&format!("{} judged. --min-checks requires {least}", plural(judged, "check")), below_summary);
     exit::ERROR
+}
+
+/// Says that too little was asked: where readers look for the verdict, unless standard output is for a program.
+pub fn conclude(words: &str, below_summary: bool) {
+    if below_summary {
+        answer(&format!("✗ NOT ENOUGH: {words}\n"));
+    } else {
+        complain(words);
+    }
 }
 
 /// A failed implementation is a stronger result than a run that asked too little.
@@ -95,6 +110,14 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
     let baseline = args.baseline.as_ref().map(|_| 0);
     if reports.len() < 2 {
         return Err(Refusal::Usage("a comparison needs at least two reports".to_owned()));
+    }
+    let mut labels: Vec<&str> = named.iter().filter_map(|n| n.name.as_deref()).collect();
+    labels.sort_unstable();
+    if let Some(twice) = labels.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Refusal::Usage(format!(
+            "two reports are called {:?}. Give each a name of its own",
+            twice[0]
+        )));
     }
     let mut comparison = compared(&reports, baseline);
     if let Some(column) = comparison.disjoint() {
@@ -129,7 +152,8 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
         write_file(file, text.as_bytes(), "--write FORMAT=FILE")?;
     }
     let failed = if comparison.regressions() > 0 { exit::FAILED } else { exit::OK };
-    Ok(worse(failed, enough_in_all(&comparison, args.min_checks)))
+    let below_summary = format == ComparisonFormat::Text;
+    Ok(worse(failed, enough_in_all(&comparison, args.min_checks, below_summary)))
 }
 
 /// Why reports without a common check cannot be compared.
@@ -175,12 +199,13 @@ fn link(comparison: &mut Comparison, named: &[&args::NamedReport], file: &Path) 
 }
 
 /// [`exit::ERROR`], with a message, if fewer than `least` checks were judged in every report.
-fn enough_in_all(comparison: &Comparison, least: Option<usize>) -> u8 {
+fn enough_in_all(comparison: &Comparison, least: Option<usize>, below_summary: bool) -> u8 {
     let (judged, least) = (comparison.judged_in_all(), least.unwrap_or_default());
     if judged >= least {
         return exit::OK;
     }
-    complain(&format!("{} judged in every report. --min-checks requires {least}", plural(judged, "check")));
+    let judged = plural(judged, "check");
+    conclude(&format!("{judged} judged in every report. --min-checks requires {least}"), below_summary);
     exit::ERROR
 }
 
@@ -215,8 +240,37 @@ pub(crate) fn read_report(path: &Path) -> Result<Report, Refusal> {
             .take(most)
             .read_to_end(&mut bytes)
             .map_err(|e| Refusal::Usage(format!("standard input cannot be read: {e}")))?;
-        return from_json(&bytes).map_err(|e| Refusal::Usage(format!("standard input: {e}")));
+        return one_of(reports_in("standard input", &bytes)?, "standard input");
     }
+    let named = path.display().to_string();
+    one_of(read_reports(path)?, &named)
+}
+
+fn one_of(mut reports: Vec<Report>, named: &str) -> Result<Report, Refusal> {
+    match (reports.pop(), reports.len()) {
+        (Some(report), 0) => Ok(report),
+        (_, others) => Err(Refusal::Usage(format!(
+            "{named} has {} reports. `meshproof merge` makes one of the shards of a run",
+            others + 1
+        ))),
+    }
+}
+
+/// The reports of a file: the one of a `report.json`, or those in a log ([`packed`]).
+fn reports_in(named: &str, bytes: &[u8]) -> Result<Vec<Report>, Refusal> {
+    let wrong = |e: String| Refusal::Usage(format!("{named}: {e}"));
+    if !packed::is_packed(bytes) {
+        return Ok(vec![from_json(bytes).map_err(|e| wrong(e.to_string()))?]);
+    }
+    let found = packed::unpacked(bytes).map_err(wrong)?;
+    found.iter().map(|report| from_json(report).map_err(|e| wrong(e.to_string()))).collect()
+}
+
+/// Reads the reports of a `report.json`, of the folder that a run wrote it to, or of a log.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub(crate) fn read_reports(path: &Path) -> Result<Vec<Report>, Refusal> {
     let file: PathBuf = if path.is_dir() { path.join(Format::Json.file_name()) } else { path.to_owned() };
     if !file.exists() {
         let what = if path.is_dir() { "contains no report.json" } else { "does not exist" };
@@ -226,7 +280,7 @@ pub(crate) fn read_report(path: &Path) -> Result<Report, Refusal> {
         )));
     }
     let bytes = read_bounded(&file, MAX_REPORT_BYTES)?;
-    from_json(&bytes).map_err(|e| Refusal::Usage(format!("{}: {e}", file.display())))
+    reports_in(&file.display().to_string(), &bytes)
 }
 
 /// Reads a file of expected failures. The checks in it are those of the suite, or `others`.

@@ -9,8 +9,12 @@ use crate::trace::{NOTES, Trace};
 use jiff::{SignedDuration, Timestamp};
 use meshproof_model::{Evidence, EvidenceId, Fact, Side};
 
-/// The maximum number of pieces of evidence per scenario; pieces beyond it are counted but not kept.
+/// The maximum number of pieces of evidence per scenario; pieces beyond it are counted but not kept. A scenario with many checks may
+/// have more, see [`Store::with_room_for`].
 pub const MAX_EVIDENCE: usize = 20_000;
+
+/// How many pieces of evidence there is room for per check.
+const PER_CHECK: usize = 16;
 
 /// The maximum number of bytes that are kept of one log line, header block or clear text.
 pub const MAX_TEXT: usize = 16 * 1024;
@@ -22,7 +26,12 @@ pub struct Store {
     inner: Arc<Mutex<Inner>>,
     deliveries: Deliveries,
     trace: Trace,
+    room: usize,
+    observer: Option<Observer>,
 }
+
+/// Is shown each piece of evidence when it is recorded, and again when it is amended.
+type Observer = Arc<dyn Fn(&Evidence) + Send + Sync>;
 
 #[derive(Default)]
 struct Inner {
@@ -51,7 +60,34 @@ impl Store {
     #[must_use]
     pub fn traced(trace: Trace) -> Self {
         let started = trace.started().unwrap_or_else(Instant::now);
-        Self { started, inner: Arc::default(), deliveries: Deliveries::default(), trace }
+        Self {
+            started,
+            inner: Arc::default(),
+            deliveries: Deliveries::default(),
+            trace,
+            room: MAX_EVIDENCE,
+            observer: None,
+        }
+    }
+
+    /// A store whose evidence is kept elsewhere: `observer` is shown each piece when it is recorded, and again when it is
+    /// amended. So the store keeps only the latest pieces, which may still be amended.
+    #[must_use]
+    pub fn forwarding(deliveries: Deliveries, observer: impl Fn(&Evidence) + Send + Sync + 'static) -> Self {
+        Self { deliveries, observer: Some(Arc::new(observer)), ..Self::new() }
+    }
+
+    /// With room for the evidence of so many checks. The limit is there for implementations that flood, not for scenarios with
+    /// thousands of checks.
+    #[must_use]
+    pub fn with_room_for(self, checks: usize) -> Self {
+        Self { room: MAX_EVIDENCE.max(checks.saturating_mul(PER_CHECK)), ..self }
+    }
+
+    /// How many pieces of evidence are kept.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.room
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -84,7 +120,7 @@ impl Store {
         &self.trace
     }
 
-    /// Keeps one fact and returns its id. Facts beyond [`MAX_EVIDENCE`] are counted and not kept.
+    /// Keeps one fact and returns its id. Facts beyond [`Store::room`] are counted and not kept.
     #[allow(clippy::must_use_candidate, reason = "most callers do not need the id")]
     pub fn record(&self, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
         self.record_at(self.now_us(), side, token, fact)
@@ -102,11 +138,18 @@ impl Store {
         let mut inner = self.lock();
         inner.issued += 1;
         let id = EvidenceId(format!("e{}", inner.issued));
-        if inner.evidence.len() < MAX_EVIDENCE {
+        if self.observer.is_some() && inner.evidence.len() >= self.room {
+            let oldest = inner.evidence.len() / 2;
+            inner.evidence.drain(..oldest);
+            inner.numbers.drain(..oldest);
+        }
+        if inner.evidence.len() < self.room {
             let step = inner.step;
             let number = inner.issued;
             inner.numbers.push(number);
-            inner.evidence.push(Evidence { id: id.clone(), at_us, step, side, token, fact });
+            let piece = Evidence { id: id.clone(), at_us, step, side, token, fact };
+            self.show(&piece);
+            inner.evidence.push(piece);
         } else {
             inner.dropped += 1;
         }
@@ -120,6 +163,14 @@ impl Store {
         let place = number.and_then(|number| inner.numbers.binary_search(&number).ok());
         if let Some(e) = place.and_then(|place| inner.evidence.get_mut(place)) {
             change(&mut e.fact);
+            self.show(e);
+        }
+    }
+
+    /// Under the lock, so that the observer sees every version of a piece in their order.
+    fn show(&self, piece: &Evidence) {
+        if let Some(observer) = &self.observer {
+            observer(piece);
         }
     }
 
@@ -195,6 +246,32 @@ pub fn bounded(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_forwarding_store_shows_every_piece_and_every_change_and_keeps_the_latest() {
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&shown);
+        let store = Store::forwarding(Deliveries::default(), move |piece| {
+            let Fact::Note { text } = &piece.fact else { return };
+            keep.lock().unwrap().push(format!("{} {text}", piece.id.0));
+        });
+        let store = Store { room: 2, ..store };
+        let note = |text: &str| store.record(Side::Suite, None, Fact::Note { text: text.to_owned() });
+        let ids = ["a", "b", "c"].map(note);
+        for id in &ids {
+            store.amend(id, |fact| {
+                if let Fact::Note { text } = fact {
+                    text.push('!');
+                }
+            });
+        }
+        assert_eq!(
+            *shown.lock().unwrap(),
+            ["e1 a", "e2 b", "e3 c", "e2 b!", "e3 c!"],
+            "the oldest is not kept"
+        );
+        assert_eq!((store.len(), store.dropped()), (2, 0));
+    }
 
     #[test]
     fn a_fact_is_amended_by_its_id_although_earlier_ones_were_dropped() {

@@ -206,20 +206,23 @@ mod present {
     use meshproof_cluster::api::ClusterClient;
     use meshproof_cluster::doctor::{Severity, as_text};
     use meshproof_cluster::pull_secrets::PullSecret;
-    use meshproof_cluster::{ClusterTarget, Gateways, IMAGES, Settings, cleanup as removal, examine_cluster};
+    use meshproof_cluster::{
+        ClusterTarget, Gateways, IMAGES, SUITE, Settings, cleanup as removal, examine_cluster,
+    };
     use meshproof_harness::names::did_you_mean;
 
     use super::{Arc, CleanupScope, DoctorReport, Options, Target, Timeouts, Unusable};
 
     fn settings(options: &Options, timeouts: &Timeouts) -> Result<Settings, Unusable> {
-        let keys = || IMAGES.iter().map(|(key, ..)| *key);
+        let keys = || IMAGES.iter().map(|(key, ..)| *key).chain([SUITE]);
         if let Some(unknown) = options.images.keys().find(|key| !keys().any(|k| k == **key)) {
             let choices: Vec<String> =
                 IMAGES.iter().map(|(key, image, what)| format!("  {key:<10} {what} [{image}]")).collect();
+            let suite = format!("  {SUITE:<10} meshproof itself, as external service and as client [none]");
             return Err(Unusable::Option(format!(
                 "unknown image key {unknown:?}{}\nthe keys are:\n{}",
                 did_you_mean(unknown, keys()),
-                choices.join("\n")
+                [choices, vec![suite]].concat().join("\n")
             )));
         }
         let policies = ["Always", "IfNotPresent", "Never"];

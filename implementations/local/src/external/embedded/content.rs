@@ -60,7 +60,7 @@ impl Content for Pages {
         if incoming.method != Method::GET && incoming.method != Method::HEAD {
             return Answer::method_not_allowed();
         }
-        Answer::new(StatusCode::OK, page.content_type, page.body.clone())
+        Answer::new(StatusCode::OK, &page.content_type, page.body.clone())
     }
 
     fn switches_over(&self, path: &str, headers: &HeaderMap) -> bool {

@@ -210,10 +210,11 @@ impl OneByOne {
         let next = move |(at, mut watched): (usize, Option<Watched>)| {
             let whole = whole.clone();
             async move {
-                if let Some(Watched { delivery, within, record }) = watched.as_mut().filter(|_| at > 0)
+                if let Some(Watched { delivery, within, record }) = watched.as_mut()
                     && !delivery.reaches(at as u64, *within).await
                 {
-                    let after = Some(at as u64);
+                    // At 0 nothing is held up: the client's process has not begun to report.
+                    let after = Some(at as u64).filter(|at| *at > 0);
                     record.amend(|r| r.answer.iter_mut().for_each(|answer| answer.held_up_after = after));
                     // It is known now; the rest need not wait.
                     watched = None;
