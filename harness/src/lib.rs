@@ -38,6 +38,7 @@ pub mod token;
 pub mod topology;
 pub mod trace;
 pub mod traffic;
+mod turn;
 pub mod workload;
 
 pub use meshproof_model::names;

@@ -1,5 +1,7 @@
 //! The requests that a workload sends for a scenario.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 pub use http::Method;
 use serde::{Deserialize, Serialize};
@@ -99,6 +101,9 @@ pub struct RequestSpec {
     pub conversation: Option<Conversation>,
     /// How many bytes the client writes at a time until the head of its first request is written; absent: as many as it has.
     pub segment: Option<usize>,
+    /// How long the client says nothing after the first half of a body in pieces, and before each WebSocket message but the first;
+    /// absent: hardly at all.
+    pub pause: Option<Duration>,
     /// How often the request is sent, one after the other over one connection; more than once: no redirect is followed.
     pub times: usize,
     /// Whether redirects are followed, as with `curl -L`.
@@ -132,6 +137,7 @@ impl RequestSpec {
             grpc: None,
             conversation: None,
             segment: None,
+            pause: None,
             times: 1,
             follow_redirects: false,
             token: token.into(),

@@ -373,6 +373,7 @@ impl WorkloadClient {
             websocket: request.websocket.clone(),
             grpc: request.grpc.clone(),
             segment: request.segment,
+            pause: request.pause,
             times: request.times,
             http: request.http,
             traced: Traced { trace: self.trace.clone(), by: self.name.clone() },
