@@ -59,9 +59,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let sites = sites::origin(a, &shared).closed_in_clear().also_for(&[b, c, RULED]).embedded();
     let good = [any, http1, http2, sites];
     mesh.deploy_externals(good.into_iter().chain(refused(mesh)?).collect()).await?;
-    // Proxies that carry out less than Istio's may have no rules of routes. No feature is about them alone; those that originate TLS
-    // for TCP have them all.
-    let has_rules = mesh.has_feature(Feature::TcpOrigination);
+    let has_rules = mesh.has_feature(Feature::RouteRules);
     mesh.apply(&["origins", mesh.configuration()]).await?;
     if has_rules {
         mesh.apply(&[rules::manifest(Placement::of(mesh))]).await?;
@@ -74,8 +72,10 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let upgrades = mesh.has_feature(Feature::WebSocket) && Placement::of(mesh) != Placement::EgressGateway;
     let [exact, wild, longer] = WILD;
     let [untrusted, misnamed] = REFUSED;
-    let mut hosts = vec![ANY, HTTP1, a, b, c, exact, wild, longer];
-    hosts.extend(has_rules.then_some(RULED));
+    let mut hosts = vec![ANY, HTTP1, a, b, c];
+    if has_rules {
+        hosts.extend([exact, wild, longer, RULED]);
+    }
     hosts.extend(http2.then_some(HTTP2));
     let grammar = Grammar {
         hosts: &hosts,
