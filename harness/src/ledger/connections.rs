@@ -38,10 +38,15 @@ impl Account<'_> {
     }
 
     /// A connection that was opened before any request named a host: where the server name follows the request, the proxy has only
-    /// the service's own host for it (Envoy, `preconnect_policy`).
+    /// the service's own host for it (Envoy, `preconnect_policy`). Or one like those of requests that were judged before.
     fn is_in_reserve(&self, opened: &Opened<'_>, facts: &TlsFacts, names: &[Option<&str>]) -> bool {
+        if self.has_requests(opened) {
+            return false;
+        }
         let follows_request = names.iter().any(|name| *name != names[0]);
-        follows_request && facts.server_name.as_deref() == Some(opened.host) && !self.has_requests(opened)
+        let seen = facts.server_name.as_deref().unwrap_or_default();
+        let of_retired = (opened.host.to_owned(), opened.connection.port, seen.to_ascii_lowercase());
+        (follows_request && seen == opened.host) || self.ledger.retired_names.contains(&of_retired)
     }
 
     fn has_requests(&self, opened: &Opened<'_>) -> bool {

@@ -65,6 +65,8 @@ pub struct Ledger {
     pub unrecorded: Vec<String>,
     /// Tokens of requests that were judged while the scenario ran.
     pub retired: BTreeSet<String>,
+    /// By host and port: the server names of their connections, over which further ones may be kept in reserve.
+    pub retired_names: BTreeSet<(String, u16, String)>,
     /// The evidence of them that is still kept.
     pub judged: BTreeSet<EvidenceId>,
 }

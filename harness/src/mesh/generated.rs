@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use meshproof_model::{Deviation, Difference, Evidence, EvidenceId};
+use meshproof_model::{Deviation, Difference, Evidence, EvidenceId, Fact, Side};
 
 use super::client::Client;
 use super::{Stop, micros};
@@ -286,6 +286,13 @@ impl Client<'_> {
             state.ledger.retired.insert(token);
         }
         state.ledger.judged.extend(kept);
+        for piece in &dropped {
+            if let (Side::Service { host }, Fact::Connection(connection)) = (&piece.side, &piece.fact)
+                && let Some(name) = connection.tls.as_ref().and_then(|tls| tls.server_name.clone())
+            {
+                state.ledger.retired_names.insert((host.clone(), connection.port, name.to_ascii_lowercase()));
+            }
+        }
         drop(state);
         drop(dropped);
         Ok(judged)
