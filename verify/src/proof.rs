@@ -136,6 +136,7 @@ impl Verified {
             .resources
             .iter()
             .filter(|r| r.api_version().contains(".istio.io/") && !unsupported.contains(&r.id()))
+            .filter(|r| world.scope.reaches(world, r))
             .cloned()
             .collect();
         let names = names(world);
@@ -270,7 +271,7 @@ impl Verified {
         // A route to a service that the files do not hold fails for that reason alone.
         let unknown = trace.hops.last().and_then(|h| ClusterName::parse(&h.cluster));
         if matches!(expected, Expected::Fails(_)) && unknown.is_some_and(|c| !world.knows(c.host)) {
-            return Err("its destination is not among the files".to_owned());
+            return Err(format!("its destination is not {}", world.scope.among()));
         }
         let shown = one.ask.to_string();
         let verification = &self.verification;

@@ -165,7 +165,9 @@ impl<'w> Tracer<'w> {
         let with_suffix = format!("{plain}-cacert");
         let there = self.world.resources().iter().filter(|r| r.kind() == kind);
         let there = there.into_iter().any(|r| r.name() == plain || r.name() == with_suffix);
-        there.then_some("the Secret in the proxy's namespace")
+        // Of a cluster, a Secret that was looked for and not found does not exist.
+        let known = there || (self.world.scope.secrets && kind == "Secret" && !name.contains("://sds"));
+        known.then_some("the Secret in the proxy's namespace")
     }
 
     /// Where bytes go from a sidecar.

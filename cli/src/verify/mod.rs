@@ -14,12 +14,14 @@ use meshproof_render::formats::Format;
 use meshproof_render::terminal::{Detail, summary};
 use meshproof_render::text::plural;
 use meshproof_render::verification::{VerificationFormat, answer as answer_text, text};
+use meshproof_targets::{cluster, default_timeouts, is_cluster};
 use meshproof_verify::proof::Proof;
-use meshproof_verify::{InputError, Question, Source, Verified, verify};
+use meshproof_verify::{InForce, InputError, Question, Source, Verified, verify, verify_in_force};
 
 use crate::args::{Cluster, Connection, Verify};
 use crate::exit::{self, Refusal};
 use crate::output::{OutFolder, answer, complain, quoted, style, write_file};
+use crate::runtime::runtime;
 use crate::target::target;
 
 /// How many files are read at most.
@@ -35,8 +37,10 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 pub fn command(args: &Verify) -> Result<u8, Refusal> {
     let question = args.ask.as_deref().map(str::parse::<Question>).transpose();
     let question = question.map_err(|e| Refusal::Usage(e.to_string()))?;
-    let sources = sources(&args.files)?;
-    let verified = verify(&sources).map_err(|e| Refusal::Usage(e.to_string()))?;
+    let verified = match in_cluster(args)? {
+        Some(namespace) => verify_in_force(&in_force(args, namespace)?),
+        None => verify(&sources(&args.files)?).map_err(|e| Refusal::Usage(e.to_string()))?,
+    };
     if let Some(question) = question {
         let answers = verified.ask(&question).map_err(|e| Refusal::Usage(e.to_string()))?;
         for one in answers {
@@ -82,6 +86,50 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
     Ok(if of_findings == exit::OK { of_proof } else { of_findings })
 }
 
+/// The namespace of a cluster that is verified; none: files are.
+fn in_cluster(args: &Verify) -> Result<Option<&str>, Refusal> {
+    let target = args.target.as_deref().unwrap_or("reference");
+    match (is_cluster(target), args.namespace.as_deref()) {
+        (true, Some(namespace)) => Ok(Some(namespace)),
+        (true, None) => Err(Refusal::Usage(format!(
+            "--target {target} reads what is in force in a namespace: add --namespace NAMESPACE. To verify files, leave --target {target} out"
+        ))),
+        (false, Some(_)) => Err(Refusal::Usage(
+            "--namespace is for a cluster: add --target cluster, or name files with -f instead".to_owned(),
+        )),
+        (false, None) => Ok(None),
+    }
+}
+
+/// Reads what is in force there.
+fn in_force(args: &Verify, namespace: &str) -> Result<InForce, Refusal> {
+    let target = args.target.as_deref().unwrap_or("cluster");
+    let options = args.connection.options(&Cluster::default()).of(target);
+    let mut timeouts = default_timeouts(target);
+    for (timeout, duration) in &args.timeouts {
+        timeouts.set(*timeout, *duration);
+    }
+    let read = runtime()?.block_on(cluster::in_force(&options, &timeouts, namespace));
+    let read = read.map_err(|e| Refusal::Usage(e.to_string()))?.map_err(Refusal::Environment)?;
+    let cluster = match &options.context {
+        Some(context) => format!("the cluster of context {context}"),
+        None => "the cluster of the current context".to_owned(),
+    };
+    if read.own == 0 {
+        return Err(Refusal::Usage(format!(
+            "{cluster} has no resource of Istio, no Service and no pod in namespace {namespace}. Check the name with `kubectl get namespaces`"
+        )));
+    }
+    Ok(InForce {
+        cluster: format!("namespace {namespace} of {cluster} and what reaches it"),
+        namespace: namespace.to_owned(),
+        resources: read.resources,
+        whole: read.whole,
+        secrets: read.secrets,
+        unread: read.unread,
+    })
+}
+
 /// A proof with its report.
 struct Proved {
     proof: Proof,
@@ -98,11 +146,21 @@ fn prove(args: &Verify, verified: &Verified) -> Result<Option<Proved>, Refusal> 
         }
         return Ok(None);
     }
-    let name = args.target.as_str();
+    let of_cluster = args.namespace.as_deref();
+    let (option, name) = match (of_cluster, &args.target) {
+        (Some(_), _) => ("--prove-with", args.prove_with.as_str()),
+        (None, Some(target)) => ("--target", target.as_str()),
+        (None, None) => ("--target", "reference"),
+    };
     if !matches!(name.split(':').next(), Some("reference" | "envoy")) {
         return Err(Refusal::Usage(format!(
-            "a proof runs on this machine: --target reference or --target envoy, not {name}"
+            "a proof runs on this machine: {option} reference or {option} envoy, not {name}"
         )));
+    }
+    if of_cluster.is_some() {
+        complain(&format!(
+            "note: the proof runs on this machine ({name}), with a copy of the configuration; it sends nothing to the cluster"
+        ));
     }
     let mut timeouts = meshproof_targets::default_timeouts(name);
     for (timeout, duration) in &args.timeouts {
@@ -118,7 +176,13 @@ fn prove(args: &Verify, verified: &Verified) -> Result<Option<Proved>, Refusal> 
     };
     let target = target(name, &settings)?;
     let files = args.files.iter().map(|f| format!(" -f {}", quoted(&f.display().to_string())));
-    let command = format!("meshproof verify{} --target {}", files.collect::<String>(), quoted(name));
+    let read = match (of_cluster, &args.target) {
+        (Some(namespace), Some(target)) => {
+            format!(" --target {} --namespace {}", quoted(target), quoted(namespace))
+        }
+        _ => files.collect::<String>(),
+    };
+    let command = format!("meshproof verify{read} {option} {}", quoted(name));
     let report = prove::run(&proof, target, timeouts, &command, false)?;
     Ok(Some(Proved { proof, report }))
 }

@@ -408,7 +408,7 @@ fn no_rule(judge: &mut Judge<'_>, one: &Observed, cluster: ClusterName<'_>, what
     let _ = one;
     judge.add(
         Draft::new(codes::NO_RULE, &id, at)
-            .says(format!("no DestinationRule among the files opens TLS to {}", cluster.host))
+            .says(format!("no DestinationRule {} opens TLS to {}", judge.world.scope.among(), cluster.host))
             .effect(what)
             .fix("Add a DestinationRule with tls, if there is none elsewhere", Vec::new()),
     );

@@ -304,7 +304,7 @@ impl<'a> Judge<'a> {
         }
         self.trials.set(self.trials.get() + 1);
         let Some(resources) = changed(self.resources, changes) else { return false };
-        let world = World::for_proxy(&resources, proxy);
+        let world = World::for_proxy(&resources, &self.input.scope, proxy);
         let Some(proxy) = world.configs.iter().position(|c| c.name == proxy) else { return false };
         let traces = Tracer::new(&world).trace(proxy, ask);
         !traces.is_empty() && traces.iter().all(|t| wanted(&world, t))
