@@ -360,7 +360,7 @@ pub struct Verify {
     pub only_static: bool,
     /// Follow one request instead, and show each decision on its way with the line of YAML that made it, for example
     /// "sleep http://edition.cnn.com/politics"
-    #[arg(long, value_name = "PROXY URL")]
+    #[arg(long, value_name = "PROXY URL", conflicts_with_all = ["write", "out"])]
     pub ask: Option<String>,
     /// How to print the result: text, json, sarif, junit, markdown, github or html
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -414,7 +414,7 @@ Exit codes:
   0  no finding of the severity of --fail-on or above, and every check of the proof passed
   1  there is such a finding, or a check of the proof failed or is inconclusive
   2  the command line or the input is wrong
-  3  a file cannot be read or written, or the proof could not run";
+  3  a file cannot be read or written, or the proof could not run: add --static where no request can be proved";
 
 /// The lowest severity that fails the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -142,6 +142,40 @@ fn real_requests_prove_origination_and_what_a_proxy_refuses() {
 }
 
 #[test]
+fn the_page_and_junit_of_a_proof_come_to_the_conclusion_of_the_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    verified(&wrong(), &["--out", path], 1);
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let page = read("index.html");
+    assert!(page.contains("MP0003") && !page.contains("does what the documents promise"), "{page}");
+    let junit = read("junit.xml");
+    assert!(junit.contains("<failure") && junit.contains("mp0003"), "{junit}");
+}
+
+#[test]
+fn a_proof_without_a_request_that_it_can_send_does_not_pass() {
+    let own = ENTRY.replace(
+        "{number: 80, name: http, protocol: HTTP, targetPort: 443}",
+        "{number: 443, name: https, protocol: HTTPS}",
+    );
+    let (_, said) = verified(&own, &[], 3);
+    assert!(
+        said.contains("no request of this configuration can be proved") && said.contains("--static"),
+        "{said}"
+    );
+    verified(&own, &["--static"], 0);
+}
+
+#[test]
+fn options_that_a_question_does_not_follow_are_refused() {
+    let question = ["--ask", "sleep http://api.partner.example/"];
+    for more in [["--format", "json"], ["--write", "json=a.json"], ["--out", "o"]] {
+        verified(ENTRY, &[question, more].concat(), 2);
+    }
+}
+
+#[test]
 fn a_finding_is_proved_by_a_request_that_does_what_it_says() {
     let (out, said) = verified(&wrong(), &[], 1);
     assert!(out.contains("Proof: a real request arrived in plain text, as found"), "{out}{said}");

@@ -297,3 +297,12 @@ fn selectors(resources: &[Resource], namespace: &str) -> Vec<(bool, BTreeMap<Str
     }
     found
 }
+
+/// The labels by which resources select workloads with sidecars.
+pub(crate) fn selected_labels(resources: &[Resource]) -> BTreeSet<(String, String)> {
+    let namespaces: BTreeSet<&str> = resources.iter().map(Resource::namespace).collect();
+    let all = namespaces.into_iter().flat_map(|n| selectors(resources, n)).flat_map(|(_, selector)| selector);
+    let others = resources.iter().filter(|r| r.api_version().contains(".istio.io/") && r.kind() != "Gateway");
+    let others = others.flat_map(|r| labels(r.0.pointer("/spec/selector/matchLabels")));
+    all.chain(others).collect()
+}

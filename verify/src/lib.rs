@@ -7,6 +7,8 @@
 
 mod ask;
 mod assumed;
+mod copy;
+mod faults;
 mod findings;
 mod flows;
 mod positions;
@@ -71,7 +73,7 @@ fn verified(input: source::Input, about: Verification) -> Verified {
         .filter(|o| !o.hidden)
         .flat_map(|o| o.traces.iter().map(|t| flows::flow(&judged.world, o, t)))
         .collect();
-    flows.sort_by(|a, b| (&a.from, &a.request).cmp(&(&b.from, &b.request)));
+    flows.sort_by(|a, b| (&a.from, &a.request, &a.conditions).cmp(&(&b.from, &b.request, &b.conditions)));
     flows.dedup();
     let verification = Verification {
         schema: SCHEMA.to_owned(),

@@ -11,6 +11,7 @@ use meshproof_plan::model::{
 };
 use meshproof_plan::walk::{Asked, virtual_host, without_port};
 
+use crate::faults::{fault_of, share_text};
 use crate::raw::{self, ClusterName};
 use crate::world::{RouteOf, World};
 
@@ -77,6 +78,17 @@ impl<'w> Tracer<'w> {
             return;
         }
         let Some(listener) = self.world.plans[proxy].listeners.iter().find(|l| l.port == port) else {
+            if self.world.is_sidecar(proxy) {
+                // virtualOutbound takes what no other listener does (pilot/pkg/networking/core/listener_builder.go).
+                let cluster = self.world.configs[proxy].unmatched.clone();
+                state.note(
+                    proxy,
+                    format!("no service is on port {port}: the connection goes to {cluster}"),
+                    None,
+                );
+                self.connect(proxy, port, &cluster, None, false, ask, state, ways);
+                return;
+            }
             state.ends(ways, End::Fails { proxy, status: None, why: Why::NoListener(port) });
             return;
         };
@@ -232,6 +244,24 @@ impl<'w> Tracer<'w> {
             Some(route) => format!("route {route}"),
             None => format!("the default route `{}`", route.name),
         };
+        if let Some((at, fault)) = from.as_ref().and_then(|route| fault_of(self.world, route)) {
+            let because = Some((at.service.clone(), format!("{}/fault", at.pointer())));
+            if let Some(delay) = fault.delay {
+                let text = format!("{by} waits {delay} before it goes on (fault.delay)");
+                state.note(proxy, text, because.clone());
+            }
+            if let Some((status, share)) = fault.abort {
+                let aborts = format!("{by} answers {} with {status} (fault.abort)", share_text(share));
+                if share >= 100.0 {
+                    state.note(proxy, aborts, because);
+                    state.ends(ways, End::Answered { proxy, status });
+                    return;
+                }
+                let mut aborted = state.clone();
+                aborted.note(proxy, aborts, because);
+                aborted.ends(ways, End::Answered { proxy, status });
+            }
+        }
         match &route.action {
             RouteAction::DirectResponse { status, .. } if route.name == "block_all" => {
                 let text = "no service of the sidecar's scope has this host on this port, and the mesh allows no others (REGISTRY_ONLY)";

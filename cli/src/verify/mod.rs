@@ -1,5 +1,6 @@
 //! `meshproof verify`: what a user's own configuration does, and what is wrong with it.
 
+mod conclusion;
 mod prove;
 
 use std::collections::BTreeSet;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::Report;
-use meshproof_model::verification::Severity;
+use meshproof_model::verification::{Severity, Verification};
 use meshproof_model::visible::line;
 use meshproof_render::formats::Format;
 use meshproof_render::terminal::{Detail, summary};
@@ -42,6 +43,10 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
         None => verify(&sources(&args.files)?).map_err(|e| Refusal::Usage(e.to_string()))?,
     };
     if let Some(question) = question {
+        if args.format != VerificationFormat::Text {
+            let problem = format!("--ask prints text: leave --format {} out", args.format);
+            return Err(Refusal::Usage(problem));
+        }
         let answers = verified.ask(&question).map_err(|e| Refusal::Usage(e.to_string()))?;
         for one in answers {
             let steps: Vec<_> = one.steps.into_iter().map(|s| (s.proxy, s.text, s.at)).collect();
@@ -73,9 +78,19 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
     let least = Severity::from(args.fail_on);
     let failing = verification.findings.iter().chain(&verification.notes).any(|f| f.severity >= least);
     let of_findings = if failing { exit::FAILED } else { exit::OK };
-    let Some(proved) = proved else { return Ok(of_findings) };
-    let of_proof = proved.tell(args)?;
-    if args.format == VerificationFormat::Text && of_proof == exit::OK && !verification.findings.is_empty() {
+    let Some(proved) = proved else {
+        // As for a run that executed no check.
+        let asked = !args.only_static && of_findings == exit::OK;
+        return Ok(if asked { exit::ERROR } else { of_findings });
+    };
+    let of_proof = proved.tell(args, verification)?;
+    let contradicted = verification.findings.iter().any(|f| prove::is_contradicted(f));
+    if args.format == VerificationFormat::Text && contradicted {
+        answer("A real request contradicts a finding, see \"CONTRADICTED\" above.\n");
+    } else if args.format == VerificationFormat::Text
+        && of_proof == exit::OK
+        && !verification.findings.is_empty()
+    {
         // Otherwise the last word would be that everything passed.
         answer(&format!(
             "The proof passed: requests go as described above. {} in the configuration, see above.\n",
@@ -140,7 +155,9 @@ struct Proved {
 fn prove(args: &Verify, verified: &Verified) -> Result<Option<Proved>, Refusal> {
     let proof = verified.proof();
     if proof.exchanges.is_empty() {
-        complain("note: no request of this configuration can be proved on this machine");
+        complain(
+            "no request of this configuration can be proved on this machine. Add --static to read and plan it only",
+        );
         for skipped in &proof.skipped {
             complain(&format!("note: not proved: {}", line(skipped)));
         }
@@ -189,14 +206,15 @@ fn prove(args: &Verify, verified: &Verified) -> Result<Option<Proved>, Refusal> 
 
 impl Proved {
     /// Prints and writes the result; the exit code is that of a run.
-    fn tell(&self, args: &Verify) -> Result<u8, Refusal> {
+    fn tell(&self, args: &Verify, verification: &Verification) -> Result<u8, Refusal> {
         for skipped in &self.proof.skipped {
             complain(&format!("note: not proved: {}", line(skipped)));
         }
         let mut shown = None;
         let mut missing = None;
         if let Some(folder) = &args.out {
-            let written = OutFolder::open(folder)?.write(&self.report, &[Format::Html, Format::Junit]);
+            let report = conclusion::with_findings(&self.report, verification, Severity::from(args.fail_on));
+            let written = OutFolder::open(folder)?.write(&report, &[Format::Html, Format::Junit]);
             shown = written.shown.map(|path| path.display().to_string());
             missing = written.missing;
         }

@@ -135,12 +135,27 @@ pub struct Flow {
     pub from: String,
     /// `http://edition.cnn.com/politics`, `https://HOST/`, `tcp://HOST:3306`.
     pub request: String,
+    /// What distinguishes it from other requests for the same URL: `method POST`, `x-user: 1`. Absent: a plain GET.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
     /// The proxies that it passes, in order, each with the cluster that it chooses.
     pub hops: Vec<FlowHop>,
     /// Its outcome.
     pub outcome: Outcome,
     /// Whether it leaves the mesh without TLS.
     pub plain_text: bool,
+}
+
+impl Flow {
+    /// The request with what distinguishes it from others for the same URL.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        if self.conditions.is_empty() {
+            self.request.clone()
+        } else {
+            format!("{} ({})", self.request, self.conditions.join(", "))
+        }
+    }
 }
 
 /// One proxy on a request's way.

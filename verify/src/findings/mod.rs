@@ -4,7 +4,7 @@ mod arrivals;
 mod codes;
 mod entries;
 mod failures;
-mod handshakes;
+pub(crate) mod handshakes;
 mod hops;
 mod judge;
 mod routes;

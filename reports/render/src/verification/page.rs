@@ -104,7 +104,7 @@ fn drawn(flow: &Flow) -> Markup {
     let width = 240 * count;
     html! {
         figure.flow {
-            figcaption { code { (line_of(&flow.request)) } " " (line_of(&sentence(flow))) }
+            figcaption { code { (line_of(&flow.shown())) } " " (line_of(&sentence(flow))) }
             svg class=(class) viewBox=(format!("0 0 {width} 56")) width=(width) height="56" role="img"
                 aria-label=(line_of(&sentence(flow))) {
                 @for (i, name) in boxes.iter().chain(std::iter::once(&end)).enumerate() {

@@ -36,7 +36,7 @@ pub fn text(verification: &Verification, style: OutputStyle) -> String {
 #[must_use]
 pub fn answer(steps: &[(String, String, Option<Place>)], flow: &Flow, style: OutputStyle) -> String {
     let mut out = Out { text: String::new(), style };
-    let title = format!("{} from {}", clean(&flow.request), clean(&flow.from));
+    let title = format!("{} from {}", clean(&flow.shown()), clean(&flow.from));
     out.line(&out.style.bold(&title));
     let mut at_proxy = "";
     for (proxy, what, at) in steps {
@@ -116,7 +116,7 @@ impl Out {
         }
         self.line(&self.style.bold("Where requests go"));
         for flow in flows.iter().take(MAX_FLOWS) {
-            let head = format!("{}  {}", clean(&flow.from), clean(&flow.request));
+            let head = format!("{}  {}", clean(&flow.from), clean(&flow.shown()));
             self.line(&format!("  {head}"));
             self.wrapped("      ", "        ", &sentence(flow));
         }

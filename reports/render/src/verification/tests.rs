@@ -36,6 +36,7 @@ fn flow(outcome: Outcome) -> Flow {
     Flow {
         from: "sleep.default".to_owned(),
         request: "http://erp.example.com/".to_owned(),
+        conditions: Vec::new(),
         hops: vec![hop("sleep.default"), hop("istio-egressgateway.istio-system")],
         plain_text: matches!(outcome, Outcome::PlainText { .. }),
         outcome,
