@@ -755,7 +755,10 @@ pub(crate) fn only_for_clusters(command: &clap::Command, matches: &ArgMatches) -
     }
     let options = Connection::augment_args(Cluster::augment_args(clap::Command::new("cluster")));
     let misplaced = options.get_arguments().find(|option| {
-        given.value_source(option.get_id().as_str()) == Some(clap::parser::ValueSource::CommandLine)
+        let id = option.get_id().as_str();
+        // `verify` has those of the connection alone.
+        given.try_contains_id(id).is_ok()
+            && given.value_source(id) == Some(clap::parser::ValueSource::CommandLine)
     });
     let Some(option) = misplaced.and_then(clap::Arg::get_long) else { return Ok(()) };
     let targets = targets.iter().map(|t| t.as_str()).collect::<Vec<_>>().join(" and ");
