@@ -98,7 +98,12 @@ pub(super) fn check(kind: &str, spec: &Value, problems: &mut Problems) {
     }
     for (path, fields) in alternatives(kind) {
         for (place, object) in found(spec, &path) {
-            let set = fields.iter().filter(|f| object.get(**f).is_some()).count();
+            // What is no object is refused by none of them.
+            let set = if object.is_object() {
+                fields.iter().filter(|f| object.get(**f).is_some()).count()
+            } else {
+                fields.len()
+            };
             if set > 1 {
                 problems.schema(format!(
                     "<nil>: Invalid value: \"\": \"{place}\" must validate one and only one schema (oneOf). \
