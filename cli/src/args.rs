@@ -95,7 +95,7 @@ pub enum Command {
     Baseline(Baseline),
     /// Check that a run can work here; print each problem with the command that fixes it
     Doctor(Box<Doctor>),
-    /// Remove what killed runs left behind
+    /// Remove what killed runs, and runs with --keep, left behind
     Cleanup(Cleanup),
     /// Tools for adapter authors (see docs/adapters.md)
     #[command(subcommand)]
@@ -620,6 +620,9 @@ pub struct Completions {
     /// Print the man page instead, in roff
     #[arg(long)]
     pub man: bool,
+    /// Write the man pages of the program and of each of its commands to this folder
+    #[arg(long, value_name = "DIR", requires = "man")]
+    pub out: Option<PathBuf>,
 }
 
 /// A part of a run: the K-th of N.
@@ -803,6 +806,9 @@ pub struct Doctor {
     /// With --target cluster: check what `verify --target cluster --namespace NAMESPACE` needs, instead of what a run needs
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
+    /// The Envoy to check [default: envoy from PATH]
+    #[arg(long, value_name = "PATH", env = "MESHPROOF_ENVOY")]
+    pub envoy: Option<PathBuf>,
     /// The cluster to use.
     #[command(flatten)]
     pub connection: Connection,

@@ -10,7 +10,6 @@ use futures_util::stream;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::runner::{self, Options, Selected};
 use meshproof_harness::traffic::{Budget, Traffic};
-use meshproof_model::diagnosis::Symptoms;
 use meshproof_model::{Level, Report, Verdict};
 use meshproof_reference::{Variant, VariantKind};
 use meshproof_render::text::plural;
@@ -170,7 +169,7 @@ async fn judged(
     let mut result = (BTreeSet::new(), BTreeSet::new());
     for selection in groups(suite, Some(saboteur), scope)? {
         let report = run_one(suite, Some(saboteur), interrupt.clone(), selection).await?;
-        result = (noticed(saboteur, &report)?, Symptoms::of(&report).causes);
+        result = (noticed(saboteur, &report)?, report.symptoms().causes);
         if !result.0.is_empty() {
             break;
         }
@@ -209,11 +208,10 @@ fn not_passed(report: &Report) -> BTreeSet<String> {
 /// There is no such saboteur, or the matrix was not computed.
 pub fn command(suite: Suite, args: &args::Sabotage) -> Result<u8, Refusal> {
     if args.list {
-        let list: String = Variant::saboteurs()
-            .chain(Variant::benign())
-            .map(|s| format!("{:<36} {}\n", s.name(), s.description()))
-            .collect();
-        answer(&list);
+        let listed = |v: Variant| format!("{:<36} {}\n", v.name(), v.description());
+        let saboteurs: String = Variant::saboteurs().map(listed).collect();
+        let benign: String = Variant::benign().map(listed).collect();
+        answer(&format!("{saboteurs}\nBenign variants, which must pass every MUST:\n\n{benign}"));
         return Ok(exit::OK);
     }
     let mut saboteurs = Vec::new();

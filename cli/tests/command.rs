@@ -65,7 +65,11 @@ fn an_unknown_check_is_refused_with_near_names() {
         &["no check of sidecar-origination is named", "did you mean single-response?"],
     );
     refused(&["explain", "sidecar-origination/single-respons"], 2, &["did you mean single-response?"]);
-    refused(&["explain", "nosuch"], 2, &["no scenario is named \"nosuch\"", "meshproof list"]);
+    refused(
+        &["explain", "nosuch"],
+        2,
+        &["nothing is called \"nosuch\"", "meshproof list", "sabotage --list"],
+    );
 }
 
 #[test]
@@ -221,6 +225,9 @@ fn a_file_that_holds_no_certificate_paths_is_refused_before_the_run() {
     std::fs::write(&file, r#"{"testcases": []}"#).unwrap();
     refused(&["run", "--vectors", &shown], 2, &["it holds no vectors"]);
     refused(&["run", "--vectors", &shown, "--matrix", "full"], 2, &["cannot be used with"]);
+    let unaskable = r#"{"testcases": [{"id": "a::b", "validation_kind": "SERVER", "peer_certificate": "", "expected_result": "SUCCESS"}]}"#;
+    std::fs::write(&file, unaskable).unwrap();
+    refused(&["run", "--vectors", &shown], 2, &["none of its vectors can be asked of a proxy"]);
 }
 
 #[test]

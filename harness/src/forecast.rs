@@ -5,7 +5,7 @@ use std::fmt;
 
 use meshproof_model::{Feature, PeerCertificate};
 
-use crate::target::Probe;
+use crate::probe::Probe;
 
 /// Who sends a request.
 #[derive(Clone, Copy, Debug)]

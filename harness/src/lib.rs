@@ -22,6 +22,7 @@ pub mod lines;
 pub mod load;
 pub mod manifest;
 pub mod mesh;
+mod probe;
 pub mod redact;
 mod report_size;
 pub mod run_folder;

@@ -94,9 +94,18 @@ pub struct Mesh {
     state: Mutex<State>,
 }
 
+/// A check that the story has judged.
+#[derive(Clone)]
+struct JudgedCheck {
+    check: &'static Check,
+    claim: Claim,
+    /// Whether all evidence until then was kept.
+    complete: bool,
+}
+
 #[derive(Default)]
 struct State {
-    judged: Vec<(&'static Check, Claim)>,
+    judged: Vec<JudgedCheck>,
     marks: Vec<usize>,
     changes: Vec<usize>,
     steps: Vec<Step>,
@@ -469,12 +478,13 @@ impl Mesh {
             ));
             return Ok(());
         };
-        if self.state().judged.iter().any(|(known, _)| known.id == check.id) {
+        if self.state().judged.iter().any(|known| known.check.id == check.id) {
             self.fault(format!("the scenario judges {id:?} twice"));
             return Ok(());
         }
         let finding = self.view(|view| claim.judge(view));
-        self.state().judged.push((check, claim));
+        let complete = self.setting.seat.store.dropped() == 0;
+        self.state().judged.push(JudgedCheck { check, claim, complete });
         if !self.is_selected(check) || self.missing_feature(check).is_some() {
             return Ok(());
         }

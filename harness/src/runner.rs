@@ -1,6 +1,8 @@
 //! Runs scenarios concurrently and creates the report.
 
-use std::any::Any;
+mod blame;
+mod error;
+
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -10,16 +12,17 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use meshproof_model::{
-    CheckResult, Deviation, Document, Event, Field, Implementation, Report, Run, SCHEMA, ScenarioResult,
-    SuiteFault, Timing, ValueKind, Verdict,
+    CheckResult, Document, Event, Implementation, Report, Run, SCHEMA, ScenarioResult, SuiteFault, Timing,
+    Verdict,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::blame::{blame, panic_words, skipped};
+pub use self::error::RunError;
 use crate::certificates::Authority;
-use crate::claim::deviation;
 use crate::external::ExternalChoice;
-use crate::feature::{self, ReportedFeature};
+use crate::feature;
 use crate::mesh::{Events, Finished, Mesh, Setting, Stop, Unreached, micros};
 use crate::scenario::Scenario;
 use crate::store::Store;
@@ -102,29 +105,6 @@ impl Options {
             traffic: Traffic::default(),
         }
     }
-}
-
-/// Why a run did not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The target cannot be used.
-    #[error("{0}")]
-    Target(String),
-    /// The implementation did not identify itself, which is its own fault. No check was executed, so the message appears
-    /// once and not once per check.
-    #[error("nothing was judged: {0}")]
-    Implementation(String),
-    /// The run's folder cannot be created.
-    #[error("the run's folder {} cannot be created: {source}; set TMPDIR to a folder that you may write to", path.display())]
-    Folder {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The suite's own CA could not be created.
-    #[error("the suite's certificate authority could not be created: {0}")]
-    Certificates(String),
 }
 
 /// The seat of targets that have only one. It belongs to the process and not to the run, because tests run scenarios
@@ -232,6 +212,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
             duration_us: micros(begun.elapsed()),
             partial: interrupted.is_some(),
             partial_reason: interrupted,
+            shard: None,
             command: shared.options.command.clone(),
         },
         implementation,
@@ -362,71 +343,6 @@ fn assemble(selected: &Selected, finished: Finished) -> ScenarioResult {
     }
 }
 
-fn skipped(reason: String) -> Unreached {
-    Unreached { verdict: Verdict::Skipped, reason, fault: None, feature: None, deviations: Vec::new() }
-}
-
-/// Why the implementation stopped the scenario, as a type.
-fn of_stop(error: &TargetError) -> Deviation {
-    let (field, seen) = match error {
-        TargetError::Gone(_) => (Field::Process, ValueKind::Absent),
-        TargetError::TimedOut { .. } => (Field::Change, ValueKind::Timeout),
-        TargetError::Refused(_)
-        | TargetError::Unsupported(_)
-        | TargetError::Unable(_)
-        | TargetError::Environment(_) => (Field::Change, ValueKind::Refusal),
-    };
-    deviation::of_implementation(field, seen, &error.to_string())
-}
-
-/// Decides the verdict of the checks that were not reached.
-fn blame(stop: Stop, declared: &[ReportedFeature]) -> Unreached {
-    match stop {
-        Stop::Target(e @ (TargetError::Refused(_) | TargetError::Gone(_) | TargetError::TimedOut { .. })) => {
-            let deviations = vec![of_stop(&e)];
-            Unreached {
-                verdict: Verdict::Failed,
-                reason: e.to_string(),
-                fault: None,
-                feature: None,
-                deviations,
-            }
-        }
-        // A declared feature that is then refused is a failure; otherwise an implementation could pass by skipping.
-        Stop::Target(TargetError::Unsupported(feature)) if declared.contains(&feature.into()) => Unreached {
-            verdict: Verdict::Failed,
-            reason: format!(
-                "the implementation declares the feature {feature} and then reports that it does not support it"
-            ),
-            fault: None,
-            feature: None,
-            deviations: vec![deviation::of_implementation(
-                Field::Change,
-                ValueKind::Refusal,
-                &feature.to_string(),
-            )],
-        },
-        Stop::Target(TargetError::Unsupported(feature)) => {
-            skipped(format!("the implementation does not support {feature}"))
-        }
-        Stop::Target(TargetError::Unable(what)) => skipped(format!("not judged with this target: {what}")),
-        Stop::Target(TargetError::Environment(message)) | Stop::Suite(message) => Unreached {
-            verdict: Verdict::Error,
-            reason: message.clone(),
-            fault: Some(message),
-            feature: None,
-            deviations: Vec::new(),
-        },
-        e @ Stop::FailFast => skipped(e.to_string()),
-    }
-}
-
-fn panic_words(panic: &(dyn Any + Send)) -> String {
-    let words =
-        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    words.unwrap_or("no message").to_owned()
-}
-
 /// Resolves when the run is asked to stop, with the reason.
 async fn interrupted(mut interrupt: watch::Receiver<Option<String>>) -> String {
     let reason = interrupt.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
@@ -473,7 +389,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
             return unreached(shared, &selected, &blame(Stop::Suite(words), &[]));
         }
     };
-    let store = Store::traced(trace.clone());
+    let store = Store::traced(trace.clone()).with_room_for(selected_checks(&selected).count());
     let seat = Seat {
         run: shared.id.clone(),
         folder: shared.folder.join(&name),

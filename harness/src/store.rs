@@ -9,8 +9,12 @@ use crate::trace::{NOTES, Trace};
 use jiff::{SignedDuration, Timestamp};
 use meshproof_model::{Evidence, EvidenceId, Fact, Side};
 
-/// The maximum number of pieces of evidence per scenario; pieces beyond it are counted but not kept.
+/// The maximum number of pieces of evidence per scenario; pieces beyond it are counted but not kept. A scenario with many checks may
+/// have more, see [`Store::with_room_for`].
 pub const MAX_EVIDENCE: usize = 20_000;
+
+/// How many pieces of evidence there is room for per check.
+const PER_CHECK: usize = 16;
 
 /// The maximum number of bytes that are kept of one log line, header block or clear text.
 pub const MAX_TEXT: usize = 16 * 1024;
@@ -22,6 +26,7 @@ pub struct Store {
     inner: Arc<Mutex<Inner>>,
     deliveries: Deliveries,
     trace: Trace,
+    room: usize,
 }
 
 #[derive(Default)]
@@ -51,7 +56,20 @@ impl Store {
     #[must_use]
     pub fn traced(trace: Trace) -> Self {
         let started = trace.started().unwrap_or_else(Instant::now);
-        Self { started, inner: Arc::default(), deliveries: Deliveries::default(), trace }
+        Self { started, inner: Arc::default(), deliveries: Deliveries::default(), trace, room: MAX_EVIDENCE }
+    }
+
+    /// With room for the evidence of so many checks. The limit is there for implementations that flood, not for scenarios with
+    /// thousands of checks.
+    #[must_use]
+    pub fn with_room_for(self, checks: usize) -> Self {
+        Self { room: MAX_EVIDENCE.max(checks.saturating_mul(PER_CHECK)), ..self }
+    }
+
+    /// How many pieces of evidence are kept.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.room
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -84,7 +102,7 @@ impl Store {
         &self.trace
     }
 
-    /// Keeps one fact and returns its id. Facts beyond [`MAX_EVIDENCE`] are counted and not kept.
+    /// Keeps one fact and returns its id. Facts beyond [`Store::room`] are counted and not kept.
     #[allow(clippy::must_use_candidate, reason = "most callers do not need the id")]
     pub fn record(&self, side: Side, token: Option<String>, fact: Fact) -> EvidenceId {
         self.record_at(self.now_us(), side, token, fact)
@@ -102,7 +120,7 @@ impl Store {
         let mut inner = self.lock();
         inner.issued += 1;
         let id = EvidenceId(format!("e{}", inner.issued));
-        if inner.evidence.len() < MAX_EVIDENCE {
+        if inner.evidence.len() < self.room {
             let step = inner.step;
             let number = inner.issued;
             inner.numbers.push(number);

@@ -13,6 +13,7 @@ use meshproof_model::{CredentialStatus, Exchange, ExternalService, Implementatio
 use crate::certificates::Authority;
 use crate::external::{Documented, ExternalChoice, ExternalSpec};
 use crate::forecast::Forecast;
+pub use crate::probe::Probe;
 use crate::store::Store;
 use crate::timeouts::{Timeout, Timeouts};
 use crate::topology::Topology;
@@ -134,25 +135,6 @@ pub struct ConfigChange {
     pub apply: Vec<Resource>,
     /// Deleted; absent ones are not an error.
     pub delete: Vec<ResourceId>,
-}
-
-/// A request that bypasses the workload's sidecar, to find out what a server does on its own.
-#[derive(Clone, Debug)]
-pub enum Probe {
-    /// To an external service's port directly, from outside the mesh. The URL says which.
-    External,
-    /// To a gateway's Service port directly, like a client inside the network without a mesh identity.
-    Gateway {
-        /// The gateway's name.
-        gateway: String,
-        /// The port of its Service.
-        port: u16,
-    },
-    /// To a workload's served port directly, without a mesh identity.
-    Workload {
-        /// The workload's name.
-        workload: String,
-    },
 }
 
 /// An exchange, and when it ended: others over the same connection end later.

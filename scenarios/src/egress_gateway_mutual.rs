@@ -84,8 +84,8 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.check(
         "credential-active",
         credentials
-            .active("kubernetes://client-credential", Some(client.serial()))
-            .and(credentials.active("kubernetes://client-credential-cacert", Some(&ca.facts().serial))),
+            .active("kubernetes://client-credential", client.certificate_pem())
+            .and(credentials.active("kubernetes://client-credential-cacert", ca.certificate_pem())),
     )?;
     let welcome = sleep.get(URL).await?;
     mesh.check("welcome-page", welcome.ok().body_contains(WELCOME))?;

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use meshproof_harness::certificates::blueprint::pem_contents;
-use meshproof_harness::certificates::can_sign_handshakes;
+use meshproof_harness::certificates::{CertificateError, Certified, can_sign_handshakes};
 use meshproof_model::Level;
 use serde::Deserialize;
+use serde_json::json;
 use time::OffsetDateTime;
 use x509_parser::parse_x509_certificate;
 
-use crate::matrix::Expected;
+use crate::matrix::{Expected, Group, Matrix};
 
 /// Why a file is not one of vectors.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,9 @@ pub enum LimboError {
     /// There is no vector in it.
     #[error("it holds no vectors")]
     Empty,
+    /// None of its vectors can be asked of a proxy.
+    #[error("none of its vectors can be asked of a proxy: {0}")]
+    NothingToAsk(&'static str),
 }
 
 #[derive(Deserialize)]
@@ -106,7 +110,51 @@ pub fn read(text: &str) -> Result<Vec<LimboVector>, LimboError> {
         .map(vector)
         .filter(|vector| known.insert(vector.id.clone()))
         .collect();
-    if vectors.is_empty() { Err(LimboError::Empty) } else { Ok(vectors) }
+    match vectors.first() {
+        None => Err(LimboError::Empty),
+        Some(first) => match first.not_asked {
+            Some(why) if vectors.iter().all(|v| v.not_asked.is_some()) => Err(LimboError::NothingToAsk(why)),
+            Some(_) | None => Ok(vectors),
+        },
+    }
+}
+
+/// The suite's own vectors in the format, made afresh for hosts of this domain.
+///
+/// # Errors
+/// A key or a certificate could not be made.
+pub fn write(domain: &str) -> Result<String, CertificateError> {
+    let matrix = Matrix::new(domain)?;
+    let mut cases = Vec::new();
+    for group in Group::all() {
+        for vector in group.vectors() {
+            let presented = matrix.make(&vector)?;
+            let chain = presented.chain.certificate_pem();
+            let mut blocks: Vec<String> =
+                chain.split_inclusive("-----END CERTIFICATE-----\n").map(str::to_owned).collect();
+            let leaf = blocks.remove(0);
+            let anchors: Vec<String> =
+                presented.anchors.iter().chain([matrix.anchor()]).map(Certified::pem).collect();
+            let result = match vector.expected {
+                Expected::Accepted => "SUCCESS",
+                Expected::Refused => "FAILURE",
+            };
+            cases.push(json!({
+                "id": format!("{}::{}", group.id, vector.id),
+                "features": [],
+                "importance": format!("{:?}", vector.level),
+                "description": format!("{} ({})", vector.rule, vector.source),
+                "validation_kind": "SERVER",
+                "trusted_certs": anchors,
+                "untrusted_intermediates": blocks,
+                "peer_certificate": leaf,
+                "peer_certificate_key": presented.chain.key().0,
+                "expected_result": result,
+                "expected_peer_name": {"kind": "DNS", "value": matrix.host(&vector)},
+            }));
+        }
+    }
+    Ok(json!({"version": 1, "testcases": cases}).to_string())
 }
 
 fn vector(case: TestCase) -> LimboVector {

@@ -1,9 +1,12 @@
 //! Describes certificates for the report: the suite's own and those that a peer presented.
 
-use meshproof_model::PeerCertificate;
+use jiff::Timestamp;
+use meshproof_model::{CertificateKind, CredentialState, CredentialStatus, PeerCertificate};
 use x509_parser::extensions::GeneralName;
 use x509_parser::objects::{oid_registry, oid2abbrev};
+use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
 use crate::digest::sha256;
@@ -28,6 +31,33 @@ pub fn describe(der: &[u8]) -> Option<PeerCertificate> {
         sha256: Some(sha256(der)),
         alternative_names,
     })
+}
+
+/// What a proxy that holds this PEM text as a credential reports of it, of the first certificate as istioctl does; that it
+/// waits if it holds none.
+#[must_use]
+pub fn credential_status(name: &str, held: Option<&str>) -> CredentialStatus {
+    let mut status = CredentialStatus {
+        name: name.to_owned(),
+        state: if held.is_some() { CredentialState::Active } else { CredentialState::Warming },
+        kind: None,
+        serial: None,
+        not_before: None,
+        not_after: None,
+    };
+    let Some((_, pem)) = held.and_then(|pem| parse_x509_pem(pem.as_bytes()).ok()) else { return status };
+    let Ok(certificate) = pem.parse_x509() else { return status };
+    let kind =
+        if certificate.is_ca() { CertificateKind::Authority } else { CertificateKind::CertificateChain };
+    status.kind = Some(kind);
+    status.serial = Some(serial_hex(certificate.raw_serial()));
+    status.not_before = rfc3339(certificate.validity().not_before);
+    status.not_after = rfc3339(certificate.validity().not_after);
+    status
+}
+
+fn rfc3339(time: ASN1Time) -> Option<String> {
+    Timestamp::from_second(time.timestamp()).ok().map(|t| t.to_string())
 }
 
 fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
@@ -102,6 +132,7 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificates::{Authority, KeyAlgorithm};
 
     #[test]
     fn a_serial_is_printed_in_whole_bytes_without_leading_zero_bytes() {
@@ -109,6 +140,26 @@ mod tests {
         assert_eq!(serial_hex(&[]), "00");
         assert_eq!(serial_hex(&[1]), "01");
         assert_eq!(serial_hex(&[0, 0xab, 0x0c]), "AB0C");
+    }
+
+    #[test]
+    fn a_credential_is_described_by_its_first_certificate_as_istioctl_does() {
+        let ca = Authority::new(KeyAlgorithm::EcdsaP256).unwrap();
+        let client = ca.client("client.example.com").issue().unwrap();
+        let bundle = format!("{}{}", client.certificate_pem(), ca.certificate_pem());
+        let status = credential_status("kubernetes://both", Some(&bundle));
+        assert_eq!((status.state, status.serial.as_deref()), (CredentialState::Active, Some("01")));
+        assert_eq!(status.kind, Some(CertificateKind::CertificateChain));
+        let year = |time: &Option<String>| time.as_deref().unwrap()[..4].parse::<i32>().unwrap();
+        assert_eq!(year(&status.not_after) - year(&status.not_before), 1, "{status:?}");
+        assert!(status.not_after.unwrap().ends_with('Z'));
+
+        let authority = credential_status("kubernetes://ca", Some(ca.certificate_pem()));
+        assert_eq!(authority.kind, Some(CertificateKind::Authority));
+        let waiting = credential_status("kubernetes://none", None);
+        assert_eq!((waiting.state, waiting.kind), (CredentialState::Warming, None));
+        let broken = credential_status("kubernetes://broken", Some("no certificate"));
+        assert_eq!((broken.state, broken.serial), (CredentialState::Active, None));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use time::OffsetDateTime;
 
 pub use blueprint::{Blueprint, Certified};
 pub use builder::{ClientCertificateBuilder, MeshIdentityBuilder, ServerCertificateBuilder, self_signed};
-pub use describe::{describe, rfc2253, serial_hex};
+pub use describe::{credential_status, describe, rfc2253, serial_hex};
 pub use keys::{KeyAlgorithm, KeyPool};
 pub use rcgen::KeyPair as PrivateKey;
 pub use time::Duration;

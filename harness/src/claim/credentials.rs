@@ -4,6 +4,17 @@ use meshproof_model::{CredentialState, CredentialStatus, EvidenceId, Field, Valu
 
 use super::deviation::{self, Odd, What};
 use super::{Claim, Finding};
+use crate::certificates::credential_status;
+
+/// What is reported of the certificate of a credential: ` with serial 01, type Cert Chain, valid from 2024-... until 2025-...`.
+fn with_certificate(status: &CredentialStatus) -> String {
+    let serial = status.serial.as_deref().map(|s| format!("serial {s}"));
+    let kind = status.kind.map(|k| format!("type {}", k.name()));
+    let from = status.not_before.as_deref().map(|t| format!("valid from {t}"));
+    let until = status.not_after.as_deref().map(|t| format!("valid until {t}"));
+    let parts: Vec<String> = [serial, kind, from, until].into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!(" with {}", parts.join(", ")) }
+}
 
 /// The credentials that a proxy reported at one moment.
 #[derive(Clone, Debug)]
@@ -30,8 +41,7 @@ impl Credentials {
                     CredentialState::Active => "ACTIVE",
                     CredentialState::Warming => "WARMING",
                 };
-                let serial = s.serial.as_deref().map(|s| format!(" with serial {s}")).unwrap_or_default();
-                format!("{} {state}{serial}", s.name)
+                format!("{} {state}{}", s.name, with_certificate(s))
             })
             .collect();
         format!("proxy {} reports {}", self.proxy, words.join(", "))
@@ -51,14 +61,18 @@ impl Credentials {
         Claim::new(move |_| finding.clone())
     }
 
-    /// This credential is in use, with this serial if one is given.
-    pub fn active(&self, name: &str, serial: Option<&str>) -> Claim {
+    /// This credential is in use with this certificate (PEM): the serial number is the certificate's, and so are its type and
+    /// its validity if the proxy reports them.
+    pub fn active(&self, name: &str, certificate: &str) -> Claim {
+        let wanted = credential_status(name, Some(certificate));
+        let agrees = |seen: &Option<String>, wanted: &Option<String>| seen.is_none() || seen == wanted;
         let holds = self.seen.iter().any(|(_, s)| {
-            s.name == name
-                && s.state == CredentialState::Active
-                && serial.is_none_or(|wanted| s.serial.as_deref() == Some(wanted))
+            (&s.name, s.state, &s.serial) == (&wanted.name, wanted.state, &wanted.serial)
+                && (s.kind.is_none() || s.kind == wanted.kind)
+                && agrees(&s.not_before, &wanted.not_before)
+                && agrees(&s.not_after, &wanted.not_after)
         });
-        let with = serial.map(|s| format!(" with serial {s}")).unwrap_or_default();
+        let with = with_certificate(&wanted);
         self.fixed(ValueKind::Present, format!("proxy {} reports {name} ACTIVE{with}", self.proxy), holds)
     }
 

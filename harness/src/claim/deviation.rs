@@ -7,7 +7,7 @@ use meshproof_model::{
 
 use url::Url;
 
-use super::words::{Server, ServerPlace};
+use super::words::{Server, ServerPlace, opening_proxy};
 use super::{Finding, View};
 use crate::topology::Topology;
 
@@ -94,6 +94,11 @@ pub(crate) fn proxy(name: &str) -> Party {
 /// A proxy of which nothing is known yet.
 pub(crate) const fn some_proxy() -> Party {
     Party::unnamed(Role::Proxy)
+}
+
+/// Who opened the connection that a server accepted from `peer`.
+pub(super) fn opener(view: View<'_>, peer: &str) -> Party {
+    opening_proxy(view, peer).map_or_else(some_proxy, proxy)
 }
 
 pub(crate) fn server(server: &Server) -> Party {
@@ -194,7 +199,7 @@ fn beneath(deviation: &Deviation, view: View<'_>) -> Vec<Deviation> {
         let Some((connection, tls)) = tls else { return Vec::new() };
         let to = Party::named(Role::ExternalService, host);
         // A proxy logs its own end of a connection only where it was opened.
-        let opener = super::words::opener_party(view, &connection.peer);
+        let opener = opener(view, &connection.peer);
         let opener = if opener.name.is_some() { opener } else { failing_proxy(view, piece) };
         let Some(words) = failed(tls, &opener) else { return Vec::new() };
         let hop = (opener, to);

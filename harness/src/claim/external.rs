@@ -304,7 +304,7 @@ impl From<Sighting> for Claim {
                 Subject {
                     piece: format!("the request {} from {from} to {}", words::line(r), s.server),
                     handshake: format!("the TLS handshake of {from} with {}", s.server),
-                    hop: (words::opener_party(view, &r.peer), deviation::server(&s.server)),
+                    hop: (deviation::opener(view, &r.peer), deviation::server(&s.server)),
                 }
             };
             s.matcher.judge(&found, |r| words::request(view, r), subject).about(&s.exchange)

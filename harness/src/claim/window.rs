@@ -68,7 +68,7 @@ impl Window {
             let connection = e.fact.as_connection().map(|c| c.peer.as_str());
             connection.or_else(|| Some(e.fact.as_request()?.peer.as_str()))
         });
-        let from = peer.map_or_else(deviation::some_proxy, |peer| words::opener_party(view, peer));
+        let from = peer.map_or_else(deviation::some_proxy, |peer| deviation::opener(view, peer));
         (from, deviation::server(&self.server))
     }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use meshproof_model::{Connection, Fact, Party, ServerRequest, Side, TlsFacts};
+use meshproof_model::{Connection, Fact, ServerRequest, Side, TlsFacts};
 
-use super::{View, deviation};
+use super::View;
 use crate::store::bounded;
 
 /// A server that the suite runs, or a real host in its place.
@@ -112,13 +112,8 @@ pub(super) fn opener(view: View<'_>, peer: &str) -> String {
     }
 }
 
-/// Likewise, as the end of a hop.
-pub(super) fn opener_party(view: View<'_>, peer: &str) -> Party {
-    opening_proxy(view, peer).map_or_else(deviation::some_proxy, deviation::proxy)
-}
-
 /// The proxy that logs this address as its own end of a connection.
-fn opening_proxy<'a>(view: View<'a>, peer: &str) -> Option<&'a str> {
+pub(super) fn opening_proxy<'a>(view: View<'a>, peer: &str) -> Option<&'a str> {
     let mut opener: Option<&str> = None;
     for e in view.evidence {
         let (Side::Proxy { name }, Fact::AccessLog(log)) = (&e.side, &e.fact) else { continue };

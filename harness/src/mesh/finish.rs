@@ -9,7 +9,7 @@ use meshproof_model::{
 };
 
 use super::live::in_doubt;
-use super::{Mesh, micros};
+use super::{JudgedCheck, Mesh, micros};
 use crate::catalogue::Check;
 use crate::claim::{Claim, Finding, deviation};
 use crate::feature::{self, Feature};
@@ -102,20 +102,22 @@ impl Mesh {
             )),
         }
         let teardown_us = micros(begun.elapsed());
+        let dropped = self.setting.seat.store.dropped();
         // After the teardown, because everything that the implementation sent until it stopped is evidence too.
         let mut checks = Vec::new();
         if stop.is_none()
             && let Some(check) = self.setting.catalogue.check(ledger::CHECK)
         {
             let books = self.state().ledger.clone();
-            self.state().judged.push((check, Claim::new(move |view| books.judge(view))));
+            let claim = Claim::new(move |view| books.judge(view));
+            self.state().judged.push(JudgedCheck { check, claim, complete: dropped == 0 });
         }
         for check in &self.setting.catalogue.checks {
             if !check.is_in(self.setting.configuration) || !self.is_selected(check) {
                 continue;
             }
-            let claim = self.state().judged.iter().find(|(c, _)| c.id == check.id).map(|(_, c)| c.clone());
-            let finding = match (self.missing_feature(check), claim, &stop) {
+            let judged = self.state().judged.iter().find(|judged| judged.check.id == check.id).cloned();
+            let finding = match (self.missing_feature(check), judged, &stop) {
                 (Some(feature), _, _) => Finding {
                     verdict: Verdict::Skipped,
                     ..Finding::holds(
@@ -124,8 +126,16 @@ impl Mesh {
                         Vec::new(),
                     )
                 },
-                (None, Some(claim), _) => {
-                    let found = self.judge_last(check, &claim);
+                (None, Some(judged), _) if !judged.complete => Finding {
+                    verdict: Verdict::Error,
+                    ..Finding::holds(
+                        check.requirement.clone(),
+                        "evidence that this check needs may be among what was not kept",
+                        Vec::new(),
+                    )
+                },
+                (None, Some(judged), _) => {
+                    let found = self.judge_last(check, &judged.claim);
                     match &changed {
                         Some(words) => in_doubt(found, words),
                         None => found,
@@ -158,11 +168,10 @@ impl Mesh {
             let repeat = format!("{} {}", self.setting.repeat, self.selector());
             checks.push(CheckResult { repeat, ..self.result(&RUNS_UNTIL_STOPPED, &finding) });
         }
-        let dropped = self.setting.seat.store.dropped();
         if dropped > 0 {
             self.fault(format!(
                 "{dropped} pieces of evidence beyond the first {} were not kept: the implementation or a server sent too much",
-                crate::store::MAX_EVIDENCE
+                self.setting.seat.store.room()
             ));
         }
         let evidence = report_size::bounded(self.setting.seat.store.take(), &checks, report_size::MAX_BYTES);

@@ -4,11 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use meshproof_harness::certificates::describe;
+use meshproof_harness::certificates::credential_status;
 use meshproof_harness::store::bounded;
-use meshproof_model::{CredentialState, CredentialStatus};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use meshproof_model::CredentialStatus;
 use serde_json::Value;
 
 /// How many bytes of a dump are read.
@@ -216,10 +214,8 @@ pub fn credentials(secrets: &Value) -> Vec<CredentialStatus> {
     let credentials = names.into_iter().filter(|name| name.starts_with("kubernetes://"));
     let status = |name: &str| {
         let held = secret(secrets, name).flatten();
-        let state = if held.is_some() { CredentialState::Active } else { CredentialState::Warming };
-        let der = held.and_then(|h| CertificateDer::from_pem_slice(&h.text).ok());
-        let serial = der.and_then(|der| describe(&der)).map(|certificate| certificate.serial);
-        CredentialStatus { name: bounded(name, 300), state, serial }
+        let pem = held.map(|held| String::from_utf8_lossy(&held.text).into_owned());
+        credential_status(&bounded(name, 300), pem.as_deref())
     };
     credentials.take(MAX_CREDENTIALS).map(status).collect()
 }

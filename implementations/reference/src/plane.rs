@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use meshproof_harness::certificates::credential_status;
 use meshproof_local::data_plane::{Boot, DataPlane, DataPlaneError, Update};
-use meshproof_model::{CredentialState, CredentialStatus};
+use meshproof_model::CredentialStatus;
 use meshproof_plan::model::{ClientCertificate, Plan, Trust, UpstreamTls};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -21,7 +22,6 @@ use crate::listen::ListeningSocket;
 use crate::proxy::ProxyHandle;
 use crate::shared::PlaneShared;
 use crate::tasks::PlaneTasks;
-use crate::tls;
 use crate::tls::inputs::TrustedRoots;
 use crate::upstream::ActiveCluster;
 
@@ -159,9 +159,8 @@ impl DataPlane for ReferencePlane {
         for cluster in proxy.clusters.values() {
             collect_credentials(cluster, &mut found);
         }
-        let status = |(name, held): (String, Option<Option<String>>)| {
-            let state = if held.is_some() { CredentialState::Active } else { CredentialState::Warming };
-            let mut status = CredentialStatus { name, state, serial: held.flatten() };
+        let status = |(name, held): (String, Option<&str>)| {
+            let mut status = credential_status(&name, held);
             proxy.handle.hooks.credential_status(&mut status);
             status
         };
@@ -187,20 +186,20 @@ impl DataPlane for ReferencePlane {
 /// Adds the credentials that a cluster uses, by the names that Envoy's secrets have under Istio
 /// (`pilot/pkg/security/authn/utils`, `kubernetes://NAME` and `kubernetes://NAME-cacert`): `None` while
 /// missing, else the serial number.
-fn collect_credentials(cluster: &ActiveCluster, found: &mut BTreeMap<String, Option<Option<String>>>) {
+fn collect_credentials<'c>(cluster: &'c ActiveCluster, found: &mut BTreeMap<String, Option<&'c str>>) {
     let (Some(UpstreamTls::Originate(o)), Some(inputs)) = (&cluster.plan.tls, &cluster.inputs) else {
         return;
     };
     if let Some(ClientCertificate::Credential(name)) = &o.client_certificate {
         let held = match &inputs.client {
-            Ok(pair) => pair.as_ref().map(|p| tls::serial(&p.certificate)),
+            Ok(pair) => pair.as_ref().map(|p| p.certificate.as_str()),
             Err(_) => None,
         };
         found.insert(format!("kubernetes://{name}"), held);
     }
     if let Trust::Credential(name) = &o.trust {
         let held = match &inputs.roots {
-            Ok(TrustedRoots::Pem(pem)) => Some(tls::serial(pem)),
+            Ok(TrustedRoots::Pem(pem)) => Some(pem.as_str()),
             Ok(TrustedRoots::Any) | Err(_) => None,
         };
         let bare = name.strip_suffix("-cacert").unwrap_or(name);

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::deviation::{Field, Role, ValueKind};
-use crate::report::Verdict;
+use crate::result::Verdict;
 
 pub use group::causes;
 

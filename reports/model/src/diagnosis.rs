@@ -7,14 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::deviation::Role;
-use crate::report::{Report, Verdict};
 
 /// The highest score. A dictionary cannot know every fault.
 const MOST: f64 = 95.0;
 /// The highest score of a fault that does not break exactly the checks that are broken: one that is not known fits better.
 const MOST_OF_A_PARTIAL_FIT: f64 = 85.0;
 
-/// Faults with a lower score do not fit.
+/// Faults with a lower score do not fit, and faults that many others fit as well as do not say enough.
 const LEAST: f64 = 40.0;
 
 /// How many likely faults are named.
@@ -79,28 +78,6 @@ pub struct Symptoms {
     pub places: BTreeSet<Role>,
 }
 
-impl Symptoms {
-    /// What a report shows.
-    #[must_use]
-    pub fn of(report: &Report) -> Self {
-        let mut symptoms = Self::default();
-        for check in report.checks() {
-            match check.verdict {
-                Verdict::Passed => symptoms.passed.insert(check.id.clone()),
-                Verdict::Failed | Verdict::Inconclusive => symptoms.broken.insert(check.id.clone()),
-                Verdict::Skipped | Verdict::Error => false,
-            };
-        }
-        symptoms.passed.retain(|id| !symptoms.broken.contains(id));
-        for cause in report.causes.iter().filter(|c| c.consequence_of.is_none()) {
-            symptoms.causes.insert(cause.id.clone());
-            let from = cause.deviation.iter().flat_map(|d| d.from.iter().copied());
-            symptoms.places.extend(from.filter(|r| r.is_proxy() && *r != Role::Proxy));
-        }
-        symptoms
-    }
-}
-
 /// The known faults that fit the symptoms, the most likely first.
 #[must_use]
 pub fn diagnose(faults: &[KnownFault], symptoms: &Symptoms) -> Diagnosis {
@@ -124,7 +101,7 @@ pub fn diagnose(faults: &[KnownFault], symptoms: &Symptoms) -> Diagnosis {
     let ties = scored.iter().filter(|(score, _)| best - score < 0.5).count();
     let shared = 1.0 / (1.0 + 0.1 * (ties.saturating_sub(1)) as f64);
     // What fits much worse than the best is no alternative.
-    scored.retain(|(score, _)| *score > 0.6 * best);
+    scored.retain(|(score, _)| *score > 0.6 * best && best * shared >= LEAST);
     let suspects = scored.into_iter().take(NAMED).map(|(score, fault)| {
         let unexplained: Vec<String> = symptoms.broken.difference(&fault.breaks).cloned().collect();
         let expected_too: Vec<String> = fault.breaks.intersection(&symptoms.passed).cloned().collect();
@@ -147,10 +124,13 @@ fn score(fault: &KnownFault, symptoms: &Symptoms, weight: &impl Fn(&str) -> f64)
     // Checks that this run did not judge say nothing.
     let is_judged = |c: &&String| symptoms.broken.contains(*c) || symptoms.passed.contains(*c);
     let both = sum(&mut fault.breaks.intersection(&symptoms.broken));
+    // A cause alone names no fault: very different ones have it in common.
+    if both <= 0.0 {
+        return 0.0;
+    }
     let expected = sum(&mut fault.breaks.iter().filter(is_judged));
     let seen = sum(&mut symptoms.broken.iter());
-    let either = expected + seen - both;
-    let checks = if either > 0.0 { both / either } else { 0.0 };
+    let checks = both / (expected + seen - both);
     let causes = if symptoms.causes.is_empty() || (fault.causes.is_empty() && fault.typical.is_empty()) {
         checks
     } else if fault.causes.is_empty() {
@@ -231,6 +211,14 @@ mod tests {
         let faults = [fault("one", &["a", "b", "c", "d"], &["x"])];
         assert!(diagnose(&faults, &symptoms(&["a", "y", "z"], &["b", "c", "d"], &["q"])).suspects.is_empty());
         assert!(diagnose(&faults, &Symptoms::default()).suspects.is_empty());
+    }
+
+    #[test]
+    fn a_cause_alone_names_no_fault_and_neither_do_many_faults_that_fit_equally_badly() {
+        let one = [fault("one", &["a"], &["refused"])];
+        assert!(diagnose(&one, &symptoms(&["of-a-file"], &["a"], &["refused"])).suspects.is_empty());
+        let many: Vec<KnownFault> = (0..20).map(|n| fault(&format!("f{n}"), &["a", "b"], &[])).collect();
+        assert!(diagnose(&many, &symptoms(&["a"], &["b"], &[])).suspects.is_empty());
     }
 
     #[test]

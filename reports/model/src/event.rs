@@ -1,7 +1,7 @@
 //! Events of a run while it executes: one model for every renderer (progress on a terminal, annotations, a
 //! log).
 
-use crate::report::{CheckResult, ScenarioResult};
+use crate::result::{CheckResult, ScenarioResult};
 
 /// One event. Scenarios run concurrently, so events of several scenarios interleave.
 #[derive(Clone, Debug)]

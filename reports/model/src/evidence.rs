@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::access_log::{AccessLog, LogFields};
+use crate::credential::CredentialStatus;
 use crate::tls_failure::TlsFailure;
 
 /// The id of a piece of evidence within its scenario: `e1`, `e2`, ...
@@ -499,26 +500,4 @@ pub struct Change {
     /// The implementation's message, if it rejected the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-}
-
-/// The state of one credential, as a proxy reports it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct CredentialStatus {
-    /// `kubernetes://client-credential`, `kubernetes://client-credential-cacert`.
-    pub name: String,
-    /// Whether it is in use.
-    pub state: CredentialState,
-    /// The certificate's serial number in the form of [`PeerCertificate::serial`], if the credential has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serial: Option<String>,
-}
-
-/// The states that `istioctl proxy-config secret` shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum CredentialState {
-    /// Delivered and in use.
-    Active,
-    /// Requested, not yet delivered.
-    Warming,
 }

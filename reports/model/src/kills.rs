@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::report::Level;
+use crate::result::Level;
 
 /// Checks, saboteurs, and which check detects which saboteur.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

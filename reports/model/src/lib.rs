@@ -7,6 +7,7 @@
 
 mod access_log;
 pub mod cause;
+mod credential;
 pub mod deviation;
 pub mod diagnosis;
 pub mod event;
@@ -17,6 +18,7 @@ pub mod kills;
 pub mod names;
 pub mod report;
 pub mod resource;
+mod result;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
 pub mod tls_failure;
@@ -24,12 +26,13 @@ pub mod verification;
 pub mod visible;
 
 pub use cause::{Cause, CausedCheck, causes};
+pub use credential::{CertificateKind, CredentialState, CredentialStatus};
 pub use deviation::{Deviation, Field, Party, Role, ValueKind};
 pub use event::Event;
 pub use evidence::{
-    AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, EvidenceId, Exchange,
-    ExchangeError, ExchangeErrorKind, Fact, Header, Hop, HopResult, LogFields, PeerCertificate, Response,
-    ServerAnswer, ServerRequest, Side, TCP, TlsFacts,
+    AccessLog, Change, Connection, Evidence, EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact,
+    Header, Hop, HopResult, LogFields, PeerCertificate, Response, ServerAnswer, ServerRequest, Side, TCP,
+    TlsFacts,
 };
 pub use feature::{Feature, ReportedFeature, UnknownFeature};
 pub use json::{from_json, schema, to_json};

@@ -4,9 +4,9 @@
 use crate::feature::Feature;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::credential::{CredentialState, CredentialStatus};
 use crate::evidence::{
-    AccessLog, Change, CredentialState, CredentialStatus, ExchangeError, ExchangeErrorKind, Fact, HopResult,
-    PeerCertificate, Side, TlsFacts,
+    AccessLog, Change, ExchangeError, ExchangeErrorKind, Fact, HopResult, PeerCertificate, Side, TlsFacts,
 };
 use crate::kills::{KillCheck, KillMatrix, KillSaboteur};
 use crate::report::{
@@ -110,6 +110,7 @@ fn run() -> Run {
         duration_us: 83_400_000,
         partial: false,
         partial_reason: None,
+        shard: None,
         command: "meshproof run cluster --context kind-meshproof".to_owned(),
     }
 }
@@ -297,7 +298,10 @@ fn mutual() -> ScenarioResult {
                 Fact::Credential(CredentialStatus {
                     name: "kubernetes://client-credential".to_owned(),
                     state: CredentialState::Warming,
+                    kind: None,
                     serial: Some("01".to_owned()),
+                    not_before: None,
+                    not_after: None,
                 }),
             ),
             (

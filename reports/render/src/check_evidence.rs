@@ -1,10 +1,12 @@
 //! Selects the evidence of a check: the pieces that its verdict rests on, and everything else that the three
 //! sides recorded about the same requests. Derived from the report alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use meshproof_model::evidence::{Evidence, EvidenceId, Fact, Side};
+use meshproof_model::evidence::{Change, Evidence, EvidenceId, Fact, Side};
 use meshproof_model::report::{CheckResult, ScenarioResult};
+
+use crate::evidence_text::manifest_name;
 
 /// The maximum number of selected pieces. More pieces than this are not useful to a reader.
 pub const MAX_SELECTED: usize = 120;
@@ -14,6 +16,15 @@ pub struct EvidenceIndex<'r> {
     scenario: &'r ScenarioResult,
     by_id: HashMap<&'r EvidenceId, usize>,
     by_token: HashMap<&'r str, Vec<usize>>,
+    /// The changes in the order of their time.
+    changes: Vec<ChangeInForce<'r>>,
+}
+
+struct ChangeInForce<'r> {
+    piece: &'r Evidence,
+    change: &'r Change,
+    /// Whether a manifest in force after it configures Istio mutual TLS.
+    mutual: bool,
 }
 
 /// One selected piece.
@@ -41,6 +52,28 @@ pub struct CheckEvidence<'r> {
     pub missing: Vec<&'r EvidenceId>,
 }
 
+fn changes(scenario: &ScenarioResult) -> Vec<ChangeInForce<'_>> {
+    let mut changes: Vec<ChangeInForce<'_>> = Vec::new();
+    for piece in &scenario.evidence {
+        if let Fact::Change(change) = &piece.fact {
+            changes.push(ChangeInForce { piece, change, mutual: false });
+        }
+    }
+    changes.sort_by_key(|change| change.piece.at_us);
+    let mut in_force: BTreeMap<String, bool> = BTreeMap::new();
+    for change in &mut changes {
+        for yaml in &change.change.applied {
+            let mutual = yaml.contains("ISTIO_MUTUAL") || yaml.contains("mode: STRICT");
+            in_force.insert(manifest_name(yaml), mutual);
+        }
+        for name in &change.change.deleted {
+            in_force.remove(name);
+        }
+        change.mutual = in_force.values().any(|mutual| *mutual);
+    }
+    changes
+}
+
 impl<'r> EvidenceIndex<'r> {
     /// Builds the index.
     #[must_use]
@@ -53,7 +86,7 @@ impl<'r> EvidenceIndex<'r> {
                 by_token.entry(token).or_default().push(index);
             }
         }
-        Self { scenario, by_id, by_token }
+        Self { scenario, by_id, by_token, changes: changes(scenario) }
     }
 
     /// The scenario that is indexed.
@@ -66,6 +99,24 @@ impl<'r> EvidenceIndex<'r> {
     #[must_use]
     pub fn index(&self, id: &EvidenceId) -> Option<usize> {
         self.by_id.get(id).copied()
+    }
+
+    /// The last change before the last piece of evidence that a check rests on; without evidence, the last one of the scenario.
+    #[must_use]
+    pub fn last_change(&self, check: &CheckResult) -> Option<&'r Evidence> {
+        let cited = check.evidence.iter().filter_map(|id| self.index(id));
+        let judged_at = cited.map(|index| self.scenario.evidence[index].at_us).max();
+        Some(self.change_at(judged_at.unwrap_or(u64::MAX))?.piece)
+    }
+
+    /// Whether a manifest in force at this time configures Istio mutual TLS.
+    pub(crate) fn is_mutual_at(&self, at_us: u64) -> bool {
+        self.change_at(at_us).is_some_and(|change| change.mutual)
+    }
+
+    fn change_at(&self, at_us: u64) -> Option<&ChangeInForce<'r>> {
+        let until = self.changes.partition_point(|change| change.piece.at_us <= at_us);
+        self.changes[..until].last()
     }
 
     /// Selects the evidence of a check.

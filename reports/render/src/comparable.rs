@@ -3,10 +3,10 @@
 
 use crate::evidence_text;
 use meshproof_model::evidence::{
-    AccessLog, Change, Connection, CredentialState, CredentialStatus, EvidenceId, Exchange, Fact, Hop,
-    HopResult, ServerRequest, TlsFacts,
+    AccessLog, Change, Connection, EvidenceId, Exchange, Fact, Hop, HopResult, ServerRequest, TlsFacts,
 };
 use meshproof_model::report::CheckResult;
+use meshproof_model::{CredentialState, CredentialStatus};
 
 /// A field and its value.
 pub(crate) type ComparableField = (String, String);

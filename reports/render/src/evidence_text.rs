@@ -2,10 +2,11 @@
 
 use crate::text::{Micros, TimeRange};
 use meshproof_model::evidence::{
-    AccessLog, Change, Connection, CredentialState, CredentialStatus, Evidence, Exchange, ExchangeErrorKind,
-    Fact, Hop, HopResult, LogFields, ServerRequest, Side, TlsFacts,
+    AccessLog, Change, Connection, Evidence, Exchange, ExchangeErrorKind, Fact, Hop, HopResult, LogFields,
+    ServerRequest, Side, TlsFacts,
 };
 use meshproof_model::report::ScenarioResult;
+use meshproof_model::{CredentialState, CredentialStatus};
 
 /// A labelled value. Values may have several lines.
 pub(crate) type LabelledText = (&'static str, String);
@@ -334,10 +335,12 @@ fn credential_headline(credential: &CredentialStatus) -> String {
         CredentialState::Active => "active",
         CredentialState::Warming => "requested, not yet delivered",
     };
-    match &credential.serial {
-        Some(serial) => format!("credential {}: {state}, serial {serial}", credential.name),
-        None => format!("credential {}: {state}", credential.name),
-    }
+    let kind = credential.kind.map(|kind| format!(", {}", kind.name()));
+    let serial = credential.serial.as_deref().map(|serial| format!(", serial {serial}"));
+    let from = credential.not_before.as_deref().map(|time| format!(", valid from {time}"));
+    let until = credential.not_after.as_deref().map(|time| format!(", valid until {time}"));
+    let certificate: String = [kind, serial, from, until].into_iter().flatten().collect();
+    format!("credential {}: {state}{certificate}", credential.name)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod kills;
 mod manifests;
 mod outcomes;
 mod pack;
+mod packed;
 mod page;
 mod parts;
 mod request_path;

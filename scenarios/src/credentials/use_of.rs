@@ -29,8 +29,8 @@ pub(super) async fn the_certificate(
     mesh.check(
         "credential-active",
         credentials
-            .active("kubernetes://client-credential", Some(client.serial()))
-            .and(credentials.active("kubernetes://client-credential-cacert", Some(&ca.facts().serial))),
+            .active("kubernetes://client-credential", client.certificate_pem())
+            .and(credentials.active("kubernetes://client-credential-cacert", ca.certificate_pem())),
     )?;
     let shown =
         appeared.ok().body_contains("Welcome to nginx!").and(nginx.received(appeared).server_name(HOST));

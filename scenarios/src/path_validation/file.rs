@@ -1,5 +1,6 @@
 //! The paths of a file. Each has anchors, revocation lists and a name of its own, and so a Secret and a subset.
 
+use meshproof_harness::claim::Claim;
 use meshproof_harness::external::PrivateKeyPem;
 use meshproof_harness::manifest::Resource;
 use meshproof_harness::mesh::Stop;
@@ -8,7 +9,7 @@ use meshproof_vectors::limbo::LimboVector;
 use meshproof_vectors::{Expected, Group, Matrix, Vector};
 use serde_json::{Value, json};
 
-use super::matrix::outcome;
+use super::matrix::{bounded_time, outcome};
 use super::{DOMAIN, SERVER, Way};
 use crate::presented::Cases;
 
@@ -24,14 +25,16 @@ pub(super) async fn story(way: &Way<'_>, vectors: &[LimboVector]) -> Result<(), 
         way.mesh.note(format!("{} is not asked: {why}", vector.name));
     }
     way.mesh.apply(way.ways()).await?;
+    let mut bounded = Vec::new();
     for (number, part) in asked.chunks(TOGETHER).enumerate() {
         way.mesh.step(&format!("Part {} of the file", number + 1));
-        ask(way, part).await?;
+        bounded.push(ask(way, part).await?);
     }
-    Ok(())
+    way.mesh.check("bounded-time", Claim::all(bounded))
 }
 
-async fn ask(way: &Way<'_>, part: &[&LimboVector]) -> Result<(), Stop> {
+/// Judges each path. Returns whether the proxy took long for one of them.
+async fn ask(way: &Way<'_>, part: &[&LimboVector]) -> Result<Claim, Stop> {
     let mesh = way.mesh;
     let matrix = Matrix::new(DOMAIN)?;
     let control: Vector = Group::all()
@@ -70,7 +73,7 @@ async fn ask(way: &Way<'_>, part: &[&LimboVector]) -> Result<(), Stop> {
     for (vector, (_, host)) in part.iter().zip(&named) {
         mesh.check(&vector.id, outcome(&asked, host, vector.expected, Some(&control_host)))?;
     }
-    Ok(())
+    bounded_time(way, &asked).await
 }
 
 /// A fixture's resources with another field.

@@ -50,16 +50,16 @@ pub(super) async fn story(way: &Way<'_>, full: bool) -> Result<(), Stop> {
         let control = all.iter().find(|v| vector.control == Some(v.id)).map(|v| matrix.host(v));
         mesh.check(vector.id, outcome(&asked, &matrix.host(vector), vector.expected, control.as_deref()))?;
     }
-    bounded_time(way, &asked).await
+    mesh.check("bounded-time", bounded_time(way, &asked).await?)
 }
 
 /// No path takes the proxy long. On a busy machine every path does, so a slow one is asked again, each time beside a typical one with the
 /// same outcome. It is slow only if its fastest exchange takes several times as long as the fastest typical one: load makes an exchange
 /// longer, never shorter.
-async fn bounded_time(way: &Way<'_>, asked: &Asked<'_>) -> Result<(), Stop> {
+pub(super) async fn bounded_time(way: &Way<'_>, asked: &Asked<'_>) -> Result<Claim, Stop> {
     let mesh = way.mesh;
     let client = way.placement.client(mesh);
-    let Some((slowest, reply)) = asked.slowest() else { return Ok(()) };
+    let (slowest, reply) = asked.slowest().ok_or_else(|| Stop::Suite("no path was asked".to_owned()))?;
     let mut judged = reply.ended_within(reply.took().max(LIMIT)).of(slowest);
     for host in asked.slower_than(LIMIT) {
         let Some(typical) = asked.typical_like(host) else { continue };
@@ -80,7 +80,7 @@ async fn bounded_time(way: &Way<'_>, asked: &Asked<'_>) -> Result<(), Stop> {
             break;
         }
     }
-    mesh.check("bounded-time", judged)
+    Ok(judged)
 }
 
 /// The outcome of a path, in one of three forms: agree, accepts what must be refused, refuses what must be accepted.

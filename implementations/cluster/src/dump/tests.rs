@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use meshproof_model::CredentialState;
 
 const HOST: &str = "r7.mp-r1-s-default.marker.meshproof.internal";
 

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::FutureExt;
 use meshproof_harness::backoff::Backoff;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::coop::unconstrained;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,8 +21,10 @@ use tokio_util::task::TaskTracker;
 const MAX_CONNECTIONS: usize = 1024;
 /// The first and the longest delay before accepting again when the system cannot accept: it is out of file descriptors.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+/// No system's queue of connections that are not yet accepted is longer (Linux: `net.core.somaxconn`).
+const LONGEST_QUEUE: usize = 4096;
 
-/// Asks the task of a connection to answer when it has processed everything that has arrived.
+/// Asks a task to answer when it has processed everything that has arrived.
 type Ping = oneshot::Sender<()>;
 
 /// How a connection is served.
@@ -35,8 +39,7 @@ pub(super) struct Connection<F> {
 pub(super) struct Accepting {
     places: Arc<Semaphore>,
     numbers: AtomicU64,
-    /// The suite's own connections, by their local address. They mark a position in the queue and are no evidence.
-    markers: Mutex<HashMap<SocketAddr, Ping>>,
+    ports: Mutex<Vec<mpsc::UnboundedSender<Ping>>>,
     open: Mutex<HashMap<u64, mpsc::UnboundedSender<Ping>>>,
     stopped: CancellationToken,
     tasks: TaskTracker,
@@ -58,6 +61,30 @@ impl Listener for TcpListener {
     }
 }
 
+fn answer(ping: Ping) {
+    let _waiting_given_up = ping.send(());
+}
+
+/// Asks all of them at once.
+fn asked(tasks: Vec<mpsc::UnboundedSender<Ping>>) -> Vec<oneshot::Receiver<()>> {
+    let ask = |task: mpsc::UnboundedSender<Ping>| {
+        let (ping, answered) = oneshot::channel();
+        let _has_ended = task.send(ping);
+        answered
+    };
+    tasks.into_iter().map(ask).collect()
+}
+
+/// Returns when the runtime has been told of everything that had happened on its sockets before.
+///
+/// The system reports events in the order in which they happened (Linux: the ready list of `epoll`), so an event of our own is
+/// the last of them.
+async fn events_delivered() -> io::Result<()> {
+    let (mut near, mut far) = UnixStream::pair()?;
+    near.write_all(&[0]).await?;
+    far.read_exact(&mut [0]).await.map(drop)
+}
+
 /// Whether the connection that was to be accepted failed, and not accepting itself.
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
@@ -69,7 +96,7 @@ impl Accepting {
         Arc::new(Self {
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             numbers: AtomicU64::new(1),
-            markers: Mutex::default(),
+            ports: Mutex::default(),
             open: Mutex::default(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -103,23 +130,40 @@ impl Accepting {
         F: Future<Output = ()> + Send + 'static,
     {
         let accepting = Arc::clone(self);
+        let (pings, mut asked) = mpsc::unbounded_channel::<Ping>();
+        lock(&self.ports).push(pings);
         self.spawn(async move {
             let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+            // Who waits for an answer, and how many connections can have been in the queue when the question came.
+            let mut waiting: Vec<Ping> = Vec::new();
+            let mut queued = 0;
             loop {
                 let Ok(place) = Arc::clone(&accepting.places).acquire_owned().await else { return };
-                match listener.next().await {
-                    Ok((stream, peer)) => {
-                        backoff.reset();
-                        match accepting.take_marker(&peer) {
-                            Some(reached) => {
-                                let _waiting_given_up = reached.send(());
-                            }
-                            None => accepting.enter(place, |number| enter(stream, peer, number)),
+                let accepted = if queued > 0 {
+                    // The scheduler's budget must not make a full queue look empty.
+                    unconstrained(listener.next()).now_or_never()
+                } else {
+                    waiting.drain(..).for_each(answer);
+                    tokio::select! {
+                        biased;
+                        Some(ping) = asked.recv() => {
+                            waiting.push(ping);
+                            queued = LONGEST_QUEUE;
+                            continue;
                         }
+                        accepted = listener.next() => Some(accepted),
                     }
-                    Err(e) if concerns_one_connection(&e) => {}
+                };
+                queued = if accepted.is_some() { queued.saturating_sub(1) } else { 0 };
+                match accepted {
+                    Some(Ok((stream, peer))) => {
+                        backoff.reset();
+                        accepting.enter(place, |number| enter(stream, peer, number));
+                    }
+                    Some(Err(e)) if concerns_one_connection(&e) => {}
                     // The connection stays in the system's queue, so the next try would fail at once, too.
-                    Err(_) => backoff.wait().await,
+                    Some(Err(_)) => backoff.wait().await,
+                    None => {}
                 }
             }
         });
@@ -147,7 +191,7 @@ impl Accepting {
                         if until_its_end.load(Ordering::SeqCst) {
                             held.push(done);
                         } else {
-                            let _waiting_given_up = done.send(());
+                            answer(done);
                         }
                     }
                 }
@@ -156,51 +200,22 @@ impl Accepting {
         });
     }
 
-    fn take_marker(&self, peer: &SocketAddr) -> Option<Ping> {
-        lock(&self.markers).remove(peer)
-    }
-
-    /// Sends a connection of the suite through the queue of a port. The queue is first in, first out.
-    async fn pass_marker(&self, address: SocketAddr) -> io::Result<()> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.bind(SocketAddr::new(address.ip(), 0))?;
-        let local = socket.local_addr()?;
-        let (reached, wait) = oneshot::channel();
-        lock(&self.markers).insert(local, reached);
-        let connected = socket.connect(address).await;
-        if connected.is_err() {
-            self.take_marker(&local);
-        }
-        let connection = connected?;
-        wait.await.map_err(|_| io::Error::other("the accepting task has ended"))?;
-        // It ends with a reset. The system remembers connections that end in order for minutes; thousands of them would fill its
-        // tables, and a full table (Linux: "nf_conntrack: table full, dropping packet") loses packets of other connections.
-        connection.set_zero_linger()
-    }
-
-    /// Returns when everything that had arrived at these addresses, on which this service listens, is processed.
+    /// Returns when everything that had arrived at the ports of this service is processed.
     ///
     /// # Errors
-    /// The service cannot connect to itself.
-    pub(super) async fn barrier(&self, addresses: &[SocketAddr]) -> io::Result<()> {
-        // When a marker leaves the queue, every connection before it has left the queue. When a second marker does, the runtime
-        // has also seen all data that had arrived on those connections before the first marker.
-        for _ in 0..2 {
-            let passed = join_all(addresses.iter().map(|at| self.pass_marker(*at))).await;
-            passed.into_iter().collect::<io::Result<()>>()?;
+    /// The system is out of file descriptors, or the service no longer accepts connections.
+    pub(super) async fn barrier(&self) -> io::Result<()> {
+        // What the runtime has not been told of yet looks as if it had not arrived: first the connections, then their data.
+        events_delivered().await?;
+        let ports: Vec<_> = lock(&self.ports).clone();
+        for answered in asked(ports) {
+            answered.await.map_err(|_| io::Error::other("the accepting task has ended"))?;
         }
-        // Then every connection confirms that it has processed what had arrived: its task works before it answers a ping.
+        events_delivered().await?;
         let open: Vec<_> = lock(&self.open).values().cloned().collect();
-        let mut waiting = Vec::new();
-        for connection in open {
-            let (done, wait) = oneshot::channel();
-            if connection.send(done).is_ok() {
-                waiting.push(wait);
-            }
-        }
-        for wait in waiting {
+        for answered in asked(open) {
             // An error means that it has ended, and its evidence is in the store.
-            let _ended = wait.await;
+            let _ended = answered.await;
         }
         Ok(())
     }

@@ -6,7 +6,6 @@ pub(crate) mod verify;
 
 use std::sync::Arc;
 
-use meshproof_harness::certificates::serial_hex;
 use meshproof_local::tls::{certificates, provider};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::PrivateKeyDer;
@@ -31,11 +30,4 @@ pub(crate) fn certified_key(certificate: &str, key: &str) -> Result<Arc<Certifie
         Err(rustls::Error::InconsistentKeys(_)) => Err("the certificate and the key do not match".to_owned()),
         Err(_) => Ok(Arc::new(certified)),
     }
-}
-
-/// The serial number of a PEM text's first certificate: upper-case hex, whole bytes, no leading zero bytes.
-pub(crate) fn serial(pem: &str) -> Option<String> {
-    let first = certificates(pem).ok()?.into_iter().next()?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(&first).ok()?;
-    Some(serial_hex(parsed.raw_serial()))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Cause, CausedCheck, CommonDeviation, words};
 use crate::deviation::{Deviation, Field, Role, ValueKind};
-use crate::report::{CheckResult, Level, ScenarioResult, Verdict};
+use crate::result::{CheckResult, Level, ScenarioResult, Verdict};
 
 /// What deviations of one cause share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::check::ScenarioView;
 use super::manifests::{ChangeKind, ChangeView, DiffLine};
-use super::pack::{PackedChange, PackedResource, TextTable};
+use super::packed::{PackedChange, PackedResource, TextTable};
 use super::parts::brief;
 use crate::evidence_text;
 

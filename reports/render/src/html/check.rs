@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use maud::{Markup, html};
 
 use super::manifests::{self, ChangeView};
-use super::pack::{PackedBody, PackedItem, TextTable};
+use super::packed::{PackedBody, PackedItem, TextTable};
 use super::parts::{anchor, bare_badge, bare_level, brief, class, command, line, link, term};
 use super::{request_path, timeline};
 use crate::check_evidence::{EvidenceIndex, SelectedEvidence};
@@ -55,7 +55,7 @@ impl<'r> ScenarioView<'r> {
 
     /// The last configuration change before the evidence of a check, with its place in the history.
     fn last_change(&self, check: &CheckResult) -> Option<(usize, &ChangeView<'r>)> {
-        let (piece, _) = self.scenario.last_change(check)?;
+        let piece = self.index.last_change(check)?;
         let index = self.index.index(&piece.id)?;
         self.history.iter().enumerate().find(|(_, view)| view.index == index)
     }

@@ -2,8 +2,6 @@
 //! the evidence alone: a proxy's log line contains the local address of its upstream connection, and the peer
 //! that accepted the connection recorded the same address.
 
-use std::collections::BTreeMap;
-
 use crate::check_evidence::{CheckEvidence, EvidenceIndex};
 use crate::conclusion::needs_attention;
 use meshproof_model::evidence::{AccessLog, Evidence, EvidenceId, Fact, LogFields, Side};
@@ -132,7 +130,7 @@ pub(super) fn of_check<'r>(
 ) -> RequestPath {
     let selected = evidence_index.of_check(check);
     let mut picture = RequestPath::default();
-    picture.read(scenario, &selected);
+    picture.read(scenario, evidence_index, &selected);
     if needs_attention(check) {
         picture.mark(scenario, &selected, check);
     }
@@ -179,14 +177,20 @@ impl RequestPath {
         }
     }
 
-    fn read(&mut self, scenario: &ScenarioResult, selected: &CheckEvidence<'_>) {
+    fn read(
+        &mut self,
+        scenario: &ScenarioResult,
+        evidence_index: &EvidenceIndex<'_>,
+        selected: &CheckEvidence<'_>,
+    ) {
         let pieces: Vec<&Evidence> = selected.pieces.iter().map(|b| b.piece).collect();
         let clients: Vec<PathNode> = pieces.iter().filter_map(|e| client(e)).collect();
         for node in &clients {
             self.node(node.clone());
         }
         let lines: Vec<ProxyLogLine<'_>> = pieces.iter().filter_map(|e| log_line(e)).collect();
-        let mutual = configured_mutual(scenario, &pieces);
+        // A log line shows that a hop inside the mesh used TLS, but not whether the client presented a certificate.
+        let mutual = evidence_index.is_mutual_at(pieces.iter().map(|e| e.at_us).max().unwrap_or(u64::MAX));
         for own in &lines {
             let to = self.node(PathNode::Proxy(own.proxy.to_owned()));
             let before = lines.iter().find(|other| {
@@ -382,24 +386,6 @@ fn arrival(piece: &Evidence) -> Option<(&str, &str, HopTransport, bool)> {
         | Fact::Credential(_)
         | Fact::Note { .. } => None,
     }
-}
-
-/// Whether a manifest in force configures Istio mutual TLS. A log line shows that a hop inside the mesh used
-/// TLS, but not whether the client presented a certificate.
-fn configured_mutual(scenario: &ScenarioResult, pieces: &[&Evidence]) -> bool {
-    let until = pieces.iter().map(|e| e.at_us).max().unwrap_or(u64::MAX);
-    let mut in_force: BTreeMap<String, bool> = BTreeMap::new();
-    for piece in scenario.evidence.iter().filter(|e| e.at_us <= until) {
-        let Fact::Change(change) = &piece.fact else { continue };
-        for yaml in &change.applied {
-            let mutual = yaml.contains("ISTIO_MUTUAL") || yaml.contains("mode: STRICT");
-            in_force.insert(crate::evidence_text::manifest_name(yaml), mutual);
-        }
-        for name in &change.deleted {
-            in_force.remove(name);
-        }
-    }
-    in_force.values().any(|mutual| *mutual)
 }
 
 #[cfg(test)]

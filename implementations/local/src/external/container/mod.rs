@@ -292,7 +292,7 @@ impl RunningService for NginxInContainer {
             return Err(ExternalError::Died { service: label(&self.host), reason });
         }
         match relayed {
-            Ok(relayed) => relayed.map_err(|e| other(format!("the relay cannot connect to itself: {e}")))?,
+            Ok(relayed) => relayed.map_err(|e| other(format!("evidence-settled: {e}")))?,
             Err(_) => {
                 let what = "nginx has not closed a connection that its client has closed";
                 return Err(other(format!("evidence-settled: {what}, within {limit:?}")));

@@ -44,8 +44,7 @@ impl Relay {
 
     /// Returns when everything that had arrived is relayed, and nginx has closed every connection whose client had ended.
     pub(super) async fn barrier(&self) -> io::Result<()> {
-        let addresses: Vec<_> = self.addresses.values().copied().collect();
-        self.accepting.barrier(&addresses).await
+        self.accepting.barrier().await
     }
 
     pub(super) async fn stop(&self) {

@@ -183,9 +183,8 @@ impl RunningService for Embedded {
             return Ok(());
         }
         let limit = self.settled_within;
-        let addresses: Vec<_> = self.addresses.values().copied().collect();
-        match tokio::time::timeout(limit, self.shared.accepting.barrier(&addresses)).await {
-            Ok(reached) => reached.map_err(|e| other(format!("it cannot connect to itself: {e}"))),
+        match tokio::time::timeout(limit, self.shared.accepting.barrier()).await {
+            Ok(reached) => reached.map_err(|e| other(format!("evidence-settled: {e}"))),
             Err(_) => {
                 Err(other(format!("evidence-settled: its connections did not report within {limit:?}")))
             }

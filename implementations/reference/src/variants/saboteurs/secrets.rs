@@ -49,6 +49,11 @@ pub(super) const TABLE: &[Definition] = &[
         "Reports every credential as active, even if it is missing.",
         VariantBehaviour::Proxy(|_| Arc::new(AlwaysActive)),
     ),
+    Definition::new(
+        "credential-status-of-another-validity",
+        "Reports that each credential begins to be valid when it ends.",
+        VariantBehaviour::Proxy(|_| Arc::new(OtherValidity)),
+    ),
 ];
 
 /// The first version of each credential, by proxy and name.
@@ -74,6 +79,14 @@ struct AlwaysActive;
 impl ProxyHooks for AlwaysActive {
     fn credential_status(&self, status: &mut CredentialStatus) {
         status.state = CredentialState::Active;
+    }
+}
+
+struct OtherValidity;
+
+impl ProxyHooks for OtherValidity {
+    fn credential_status(&self, status: &mut CredentialStatus) {
+        status.not_before.clone_from(&status.not_after);
     }
 }
 
