@@ -77,12 +77,6 @@ fn settings_that_miss_their_request() {
             &["MP0024"],
         ),
         (
-            "a template that rendered nothing for the policy",
-            "SE a | hosts: [api.example.com], PLAIN
-             DR a | host: api.example.com, trafficPolicy:",
-            &["MP0024"],
-        ),
-        (
             "a URL instead of a host",
             "SE a | hosts: ['https://api.example.com'], PLAIN",
             &["MP0024"],
@@ -106,13 +100,6 @@ fn what_does_not_reach_the_proxy() {
              SC default shop | egress: [{hosts: ['./*', 'istio-system/*']}]
              DR a shop | host: api.example.com, SIMPLE_80",
             &["MP0006"],
-        ),
-        (
-            "the routes are not exported to where the workloads are",
-            "SE a | hosts: [api.example.com], PORTS
-             VS a | hosts: [api.example.com], exportTo: [istio-system], TO_443
-             DR a | host: api.example.com, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}",
-            &["MP0027"],
         ),
         (
             "the Gateway of another namespace without its namespace",

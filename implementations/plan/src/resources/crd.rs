@@ -98,12 +98,7 @@ pub(super) fn check(kind: &str, spec: &Value, problems: &mut Problems) {
     }
     for (path, fields) in alternatives(kind) {
         for (place, object) in found(spec, &path) {
-            // What is no object is refused by none of them.
-            let set = if object.is_object() {
-                fields.iter().filter(|f| object.get(**f).is_some()).count()
-            } else {
-                fields.len()
-            };
+            let set = fields.iter().filter(|f| object.get(**f).is_some()).count();
             if set > 1 {
                 problems.schema(format!(
                     "<nil>: Invalid value: \"\": \"{place}\" must validate one and only one schema (oneOf). \

@@ -237,15 +237,12 @@ fn push<T: DeserializeOwned>(
     validate: impl FnOnce(&T, &mut Problems),
 ) {
     let mut value = resource.spec().clone();
-    if value.is_null() && resource.0.get("spec").is_none() {
-        value = Value::Object(serde_json::Map::new());
-    }
-    schema::whole_numbers(&mut value);
-    let wrong = types::mismatches(resource.kind(), &value);
     if value.is_null() {
         value = Value::Object(serde_json::Map::new());
     }
     without_nulls(&mut value);
+    schema::whole_numbers(&mut value);
+    let wrong = types::mismatches(resource.kind(), &value);
     let mut read = schema::read(&value, resource.kind(), problems);
     if let Some(spec) = &read.spec {
         crd::check(resource.kind(), &value, problems);
@@ -277,22 +274,16 @@ fn texts(resource: &Resource, pointer: &str) -> BTreeMap<String, String> {
     pairs.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
 }
 
-/// Reading stops at the first wrong type and takes null for nothing; the API server names every wrong type and every null.
+/// Reading stops at the first wrong type; the API server names every one.
 fn with_all_types(wrong: Vec<types::Mismatch>, problems: &mut Problems) {
-    let null =
-        |text: &String| wrong.iter().any(|m| m.null && *text == format!("{}: Required value", m.place));
-    problems.schema.retain(|text| !null(text));
-    let several = wrong.len() > 1 || wrong.iter().any(|m| m.null);
-    if several {
-        let texts = wrong.into_iter().flat_map(|m| m.words);
-        let others = std::mem::take(&mut problems.schema);
-        let mut all: Vec<String> = Vec::new();
-        for text in texts.chain(others) {
-            if !all.contains(&text) {
-                all.push(text);
-            }
+    if wrong.len() < 2 {
+        return;
+    }
+    let others = std::mem::take(&mut problems.schema);
+    for text in wrong.into_iter().flat_map(|m| m.words).chain(others) {
+        if !problems.schema.contains(&text) {
+            problems.schema.push(text);
         }
-        problems.schema = all;
     }
 }
 

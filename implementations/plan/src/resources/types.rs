@@ -3,7 +3,7 @@
 //!
 //! `types.json` has a specification per kind: an object with its fields, or with `*` for a map; a list with the type of its
 //! items; the name of a type, with `?` where null is allowed; the values of an enum; `$N`, a type that occurs more than once.
-//! Kubernetes does not take null for an absent field (API conventions, "Nullable"; structural schemas, `nullable: false`).
+//! The API server takes null away before it looks at types ("Defaulting and nullable"), so there is none here.
 
 use std::sync::LazyLock;
 
@@ -14,10 +14,6 @@ static TYPES: LazyLock<Value> =
 
 /// A value that does not have the type of its field.
 pub(super) struct Mismatch {
-    /// `spec.hosts[0]`.
-    pub(super) place: String,
-    /// Whether it is null.
-    pub(super) null: bool,
     /// The API server's words.
     pub(super) words: Vec<String>,
 }
@@ -78,7 +74,7 @@ fn scalar(value: &Value, name: &str, place: &str, found: &mut Vec<Mismatch>) {
         words.push(format!("{place}: Unsupported value: {value}: supported values: {}", all.join(", ")));
     }
     if !words.is_empty() {
-        found.push(Mismatch { place: place.to_owned(), null: value.is_null(), words });
+        found.push(Mismatch { words });
     }
 }
 
@@ -94,7 +90,7 @@ fn mismatch(value: &Value, wanted: &str, place: &str) -> Mismatch {
     };
     let words =
         format!("{place}: Invalid value: {kind:?}: {place} in body must be of type {wanted}: {kind:?}");
-    Mismatch { place: place.to_owned(), null: value.is_null(), words: vec![words] }
+    Mismatch { words: vec![words] }
 }
 
 #[cfg(test)]
