@@ -187,8 +187,8 @@ fn in_cluster(text: &str) -> InForce {
     InForce {
         namespace: "default".to_owned(),
         resources,
-        whole: text.len() % 8 == 0,
-        secrets: text.len() % 16 == 0,
+        whole: text.len().is_multiple_of(8),
+        secrets: text.len().is_multiple_of(16),
         ..InForce::default()
     }
 }
@@ -205,7 +205,7 @@ proptest! {
     fn no_mutated_input_makes_it_panic_or_hang(text in mutated()) {
         let begun = std::time::Instant::now();
         // Each fourth, to save time, also as what a cluster might hold.
-        if text.len() % 4 == 0 {
+        if text.len().is_multiple_of(4) {
             let read = in_cluster(&text);
             let verified = verify_in_force(&read);
             for finding in verified.verification.findings.iter().chain(&verified.verification.notes) {
