@@ -88,7 +88,7 @@ fn a_question_shows_each_decision_with_its_line() {
     assert!(out.contains("it connects to api.partner.example:443 (standard input:7:"), "{out}");
     let (_, said) = verified(ENTRY, &["--ask", "http://api.partner.example/"], 2);
     assert!(said.contains("is not a question"), "{said}");
-    let (_, said) = verified(ENTRY, &["--ask", "cart-1 http://api.partner.example/"], 2);
+    let (_, said) = verified(ENTRY, &["--ask", "cart http://api.partner.example/"], 2);
     assert!(said.contains("no proxy is called cart. The proxies are: sleep.default"), "{said}");
 }
 
