@@ -95,7 +95,7 @@ pub enum Command {
     Baseline(Baseline),
     /// Check that a run can work here; print each problem with the command that fixes it
     Doctor(Box<Doctor>),
-    /// Remove what killed runs left behind
+    /// Remove what killed runs, and runs with --keep, left behind
     Cleanup(Cleanup),
     /// Tools for adapter authors (see docs/adapters.md)
     #[command(subcommand)]
@@ -620,6 +620,9 @@ pub struct Completions {
     /// Print the man page instead, in roff
     #[arg(long)]
     pub man: bool,
+    /// Write the man pages of the program and of each of its commands to this folder
+    #[arg(long, value_name = "DIR", requires = "man")]
+    pub out: Option<PathBuf>,
 }
 
 /// A part of a run: the K-th of N.
@@ -755,7 +758,10 @@ pub(crate) fn only_for_clusters(command: &clap::Command, matches: &ArgMatches) -
     }
     let options = Connection::augment_args(Cluster::augment_args(clap::Command::new("cluster")));
     let misplaced = options.get_arguments().find(|option| {
-        given.value_source(option.get_id().as_str()) == Some(clap::parser::ValueSource::CommandLine)
+        let id = option.get_id().as_str();
+        // `verify` has those of the connection alone.
+        given.try_contains_id(id).is_ok()
+            && given.value_source(id) == Some(clap::parser::ValueSource::CommandLine)
     });
     let Some(option) = misplaced.and_then(clap::Arg::get_long) else { return Ok(()) };
     let targets = targets.iter().map(|t| t.as_str()).collect::<Vec<_>>().join(" and ");
@@ -800,6 +806,9 @@ pub struct Doctor {
     /// With --target cluster: check what `verify --target cluster --namespace NAMESPACE` needs, instead of what a run needs
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
+    /// The Envoy to check [default: envoy from PATH]
+    #[arg(long, value_name = "PATH", env = "MESHPROOF_ENVOY")]
+    pub envoy: Option<PathBuf>,
     /// The cluster to use.
     #[command(flatten)]
     pub connection: Connection,

@@ -13,7 +13,7 @@ use crate::args;
 use crate::dictionary::{explain_cause, explain_fault, known_faults};
 use crate::exit::{self, Refusal};
 use crate::kill_matrix::KillMatrix;
-use crate::output::answer;
+use crate::output::{answer, wrapped};
 use crate::suite::Suite;
 
 /// Lists scenarios and checks.
@@ -168,7 +168,12 @@ fn explain_another(suite: Suite, id: &str, refusal: Refusal) -> Result<u8, Refus
         .filter(|known| known.contains(id) && !id.is_empty() && !id.contains('/'))
         .collect();
     match known.as_slice() {
-        [] => Err(refusal),
+        [] if id.contains('/') => Err(refusal),
+        [] => Err(Refusal::Usage(format!(
+            "nothing is called {id:?}, neither a scenario, nor a check, a known fault or a cause. `{} list` and `{} sabotage \
+             --list` show what there is",
+            suite.program, suite.program
+        ))),
         [only] => explain(suite, &args::Explain { id: only.clone() }),
         several => {
             let list: Vec<&str> = several.iter().take(20).map(String::as_str).collect();
@@ -182,7 +187,7 @@ fn explain_another(suite: Suite, id: &str, refusal: Refusal) -> Result<u8, Refus
 fn explain_scenario(s: &Catalogue) -> String {
     let mut text = format!("{}\n{}\n\n", s.id, s.title);
     if !s.proves.is_empty() {
-        let _infallible = writeln!(text, "{}\n", textwrap(&s.proves));
+        let _infallible = writeln!(text, "{}\n", wrapped("", &s.proves));
     }
     let _infallible = writeln!(text, "document: {}\n          {}\n", s.document, s.url);
     for c in &s.configurations {
@@ -194,27 +199,11 @@ fn explain_scenario(s: &Catalogue) -> String {
     text
 }
 
-/// The paragraph in lines of at most 100 characters.
-fn textwrap(paragraph: &str) -> String {
-    const MOST: usize = 100;
-    let mut lines = vec![String::new()];
-    for word in paragraph.split_whitespace() {
-        let last = lines.len() - 1;
-        if lines[last].chars().count() + 1 + word.chars().count() > MOST {
-            lines.push(word.to_owned());
-        } else {
-            let gap = if lines[last].is_empty() { "" } else { " " };
-            lines[last].extend([gap, word]);
-        }
-    }
-    lines.join("\n")
-}
-
 fn explain_check(program: &str, s: &Catalogue, c: &Check) -> Result<String, Refusal> {
     let id = s.check_id(c);
     let mut text = format!("{id}\n\n");
     let mut row = |name: &str, value: &str| {
-        let _infallible = writeln!(text, "{name:<12} {value}");
+        let _infallible = writeln!(text, "{}", wrapped(name, value));
     };
     row("requires", &c.requirement);
     row("level", &format!("{}{}", c.level, if c.control { ", a control" } else { "" }));

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::exit::Refusal;
 use crate::kill_matrix::KillMatrix;
+use crate::output::wrapped;
 
 /// What is known about a fault besides the checks that it breaks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -82,15 +83,15 @@ pub fn diagnose_report(report: &mut Report) -> Result<(), Refusal> {
 pub fn explain_fault(program: &str, name: &str) -> Result<Option<String>, Refusal> {
     let faults = known_faults()?;
     let Some(fault) = faults.iter().find(|f| f.name == name) else { return Ok(None) };
-    let mut text = format!("{name}, a known fault\n\n{:<12} {}\n", "does", fault.description);
+    let mut text = format!("{name}, a known fault\n\n{}\n", wrapped("does", &fault.description));
     for (platform, mistake) in &fault.misconfigurations {
-        let _infallible = writeln!(text, "{platform:<12} {mistake}");
+        let _infallible = writeln!(text, "{}", wrapped(platform, mistake));
     }
     let causes = if fault.causes.is_empty() { &fault.typical } else { &fault.causes };
     let mut row = |label: &str, values: &BTreeSet<String>| {
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         if !values.is_empty() {
-            let _infallible = writeln!(text, "{label:<12} {}", values.join(", "));
+            let _infallible = writeln!(text, "{}", wrapped(label, &values.join(", ")));
         }
     };
     row("causes", causes);

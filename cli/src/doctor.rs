@@ -1,6 +1,7 @@
 //! `meshproof doctor`: checks that a run can work here, and says how to fix what prevents it.
 
 use meshproof_harness::feature::{Feature, ReportedFeature};
+use meshproof_harness::run_folder;
 use meshproof_harness::target::TargetError;
 use meshproof_local::external::find_nginx;
 use meshproof_model::Implementation;
@@ -13,7 +14,7 @@ use crate::output::answer;
 use crate::runtime::runtime;
 use crate::target::target;
 
-/// Checks the target and prints what it finds. It changes nothing.
+/// Checks the target and prints what it finds. It leaves nothing behind.
 ///
 /// # Errors
 /// There is no such target, or it cannot be checked.
@@ -37,7 +38,15 @@ pub fn command(args: &args::Doctor) -> Result<u8, Refusal> {
             "--namespace is for --target cluster, and the target is {name}. Leave it out, or add --target cluster"
         )));
     }
-    let settings = Settings { timeouts, cluster: options, ..Settings::default() };
+    let settings = Settings { timeouts, cluster: options, envoy: args.envoy.clone(), ..Settings::default() };
+    let work = std::env::temp_dir();
+    let folder = run_folder::create(&work, "doctor").map_err(|e| {
+        let shown = work.display();
+        Refusal::Environment(format!(
+            "no folder can be made in {shown}: {e}. Set TMPDIR to a folder that you may write to"
+        ))
+    })?;
+    run_folder::remove(&folder);
     let target = target(name, &settings)?;
     let found = runtime()?
         .block_on(target.identify())

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::exit::Refusal;
 
-/// A file that takes events, one JSON object per line.
+/// A file that takes events, one JSON object per line. Runs of one command write to it one after the other.
 pub struct EventLog(Mutex<File>);
 
 impl EventLog {
@@ -18,13 +18,21 @@ impl EventLog {
     ///
     /// # Errors
     /// The file cannot be written.
+    pub fn create(path: &Path) -> Result<(), Refusal> {
+        if path == Path::new("-") {
+            let words =
+                "--events -: the summary goes to standard output. Give a file, for example /dev/stderr";
+            return Err(Refusal::Usage(words.to_owned()));
+        }
+        File::create(path).map(drop).map_err(|e| unwritable(path, &e))
+    }
+
+    /// Opens the file to write after what it holds.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn open(path: &Path) -> Result<Self, Refusal> {
-        let file = File::create(path).map_err(|e| {
-            Refusal::Environment(format!(
-                "{} cannot be written: {e}. Choose another file with --events FILE",
-                path.display()
-            ))
-        })?;
+        let file = File::options().append(true).open(path).map_err(|e| unwritable(path, &e))?;
         Ok(Self(Mutex::new(file)))
     }
 
@@ -34,6 +42,13 @@ impl EventLog {
         // One call per line, so that a reader does not see half a line.
         let _lost = file.write_all(format!("{}\n", as_json(event)).as_bytes());
     }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Refusal {
+    Refusal::Environment(format!(
+        "{} cannot be written: {error}. Choose another file with --events FILE",
+        path.display()
+    ))
 }
 
 /// The event as JSON. `event` says which one it is.

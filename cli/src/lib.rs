@@ -76,7 +76,11 @@ fn checked(
     line: &[std::ffi::OsString],
 ) -> Result<clap::ArgMatches, Refusal> {
     let matches = match profile::complete(command, &matches, line)? {
-        Some(completed) => command.clone().get_matches_from(completed),
+        Some(completed) => command.clone().try_get_matches_from(completed).map_err(|e| {
+            let words = e.to_string();
+            let first = words.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            Refusal::Usage(format!("{first}\nThe command line was completed by a profile (docs/profiles.md)"))
+        })?,
         None => matches,
     };
     args::only_for_clusters(command, &matches)?;
@@ -87,6 +91,14 @@ fn checked(
 fn completions(program: &'static str, args: &args::Completions) -> Result<u8, Refusal> {
     let mut command = Arguments::command().name(program).bin_name(program);
     let mut text = Vec::new();
+    if let Some(folder) = &args.out {
+        let unwritable = |e: std::io::Error| {
+            Refusal::Environment(format!("the man pages cannot be written to {}: {e}", folder.display()))
+        };
+        std::fs::create_dir_all(folder).map_err(unwritable)?;
+        clap_mangen::generate_to(command, folder).map_err(unwritable)?;
+        return Ok(exit::OK);
+    }
     match args.shell {
         Some(shell) => clap_complete::generate(shell, &mut command, program, &mut text),
         None => clap_mangen::Man::new(command)

@@ -31,7 +31,8 @@ pub fn command(suite: Suite, args: &args::Merge) -> Result<u8, Refusal> {
     written.missing.map_or(Ok(report.exit_code()), |words| Err(Refusal::Environment(words)))
 }
 
-/// One report with the scenarios of all, in the order of the suite.
+/// One report with the scenarios of all, in the order of the suite. If they are shards of a run and one is missing, the result is
+/// that of a run that stopped early.
 ///
 /// # Errors
 /// There is no report, they are of different implementations, or two of them contain the same scenario configuration.
@@ -40,7 +41,12 @@ pub fn merged(suite: Suite, reports: Vec<(String, Report)>) -> Result<Report, Re
     let Some((first_path, mut merged)) = reports.next() else {
         return Err(Refusal::Usage("no report is given".to_owned()));
     };
+    let mut shards: Vec<Option<String>> = vec![merged.run.shard.take()];
+    if let Some(shard) = &shards[0] {
+        merged.run.command = merged.run.command.replace(&format!(" --shard {shard}"), "");
+    }
     for (path, report) in reports {
+        shards.push(report.run.shard.clone());
         let identity = |r: &Report| (r.implementation.name.clone(), r.implementation.version.clone());
         if identity(&report) != identity(&merged) {
             return Err(Refusal::Usage(format!(
@@ -77,6 +83,26 @@ pub fn merged(suite: Suite, reports: Vec<(String, Report)>) -> Result<Report, Re
         (scenario.unwrap_or(usize::MAX), configuration.unwrap_or(usize::MAX))
     };
     merged.scenarios.sort_by_key(place);
+    let missing = missing(&shards);
+    if !missing.is_empty() {
+        merged.run.partial = true;
+        let words = format!("no report of shard {} was merged", missing.join(", "));
+        merged.run.partial_reason = merged.run.partial_reason.or(Some(words));
+    }
     merged.derive_causes();
     Ok(merged)
+}
+
+/// The shards that are not among these, if all of these are shards of one run.
+fn missing(shards: &[Option<String>]) -> Vec<String> {
+    let parts: Option<Vec<(usize, usize)>> = shards
+        .iter()
+        .map(|shard| {
+            let (number, of) = shard.as_deref()?.split_once('/')?;
+            Some((number.parse().ok()?, of.parse().ok()?))
+        })
+        .collect();
+    let Some(of) = parts.as_ref().and_then(|parts| Some(parts.first()?.1)) else { return Vec::new() };
+    let there = |number: usize| parts.iter().flatten().any(|part| *part == (number, of));
+    (1..=of).filter(|number| !there(*number)).map(|number| format!("{number}/{of}")).collect()
 }

@@ -28,6 +28,24 @@ pub(crate) fn style(stream: &impl IsTerminal) -> OutputStyle {
     OutputStyle::of(stream, COLOUR.get().copied().unwrap_or_default())
 }
 
+/// A value beside its label, in lines of the terminal's width; without a label, a paragraph. The lines are broken at spaces only, so
+/// that names and commands stay whole.
+#[must_use]
+pub fn wrapped(label: &str, value: &str) -> String {
+    let (first, rest) = if label.is_empty() {
+        (String::new(), String::new())
+    } else {
+        (format!("{label:<12} "), " ".repeat(13))
+    };
+    let options = textwrap::Options::new(style(&std::io::stdout()).width)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .break_words(false)
+        .initial_indent(&first)
+        .subsequent_indent(&rest);
+    textwrap::fill(value, options)
+}
+
 /// Writes a command's answer. A reader that has gone (`meshproof list | head`) is not an error.
 pub(crate) fn answer(text: &str) {
     let mut out = io::stdout().lock();

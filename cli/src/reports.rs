@@ -54,18 +54,23 @@ pub fn report(suite: Suite, args: &args::Render) -> Result<u8, Refusal> {
             answer(&text);
         }
     }
-    let asked = enough(&report, args.min_checks);
+    let asked = enough(&report, args.min_checks, args.formats.is_empty());
     let Some(least) = args.fail_on.map(Level::from) else { return Ok(asked) };
     // The summary says "passed" when no MUST failed.
-    for check in report.checks().filter(|c| c.fails_at(least) && !c.fails_run()) {
+    let more: Vec<_> = report.checks().filter(|c| c.fails_at(least) && !c.fails_run()).collect();
+    for check in &more {
         complain(&format!("{} {} {}: {}", check.level, check.id, check.verdict, check.reason));
+    }
+    if !more.is_empty() && args.formats.is_empty() {
+        answer(&format!("✗ FAILED with --fail-on: {} below MUST failed\n", plural(more.len(), "check")));
     }
     Ok(worse(report.exit_code_at(least), asked))
 }
 
-/// [`exit::ERROR`], with a message, if fewer than `least` checks of the report were judged.
+/// [`exit::ERROR`], with a message, if fewer than `least` checks of the report were judged. The message is the last line of the
+/// summary, if there is one.
 #[must_use]
-pub fn enough(report: &Report, least: Option<usize>) -> u8 {
+pub fn enough(report: &Report, least: Option<usize>, below_summary: bool) -> u8 {
     let judged = report.checks().filter(|c| match c.verdict {
         Verdict::Passed | Verdict::Failed | Verdict::Inconclusive => true,
         Verdict::Skipped | Verdict::Error => false,
@@ -74,8 +79,17 @@ pub fn enough(report: &Report, least: Option<usize>) -> u8 {
     if judged >= least {
         return exit::OK;
     }
-    complain(&format!("{} judged. --min-checks requires {least}", plural(judged, "check")));
+    conclude(&format!("{} judged. --min-checks requires {least}", plural(judged, "check")), below_summary);
     exit::ERROR
+}
+
+/// Says that too little was asked: where readers look for the verdict, unless standard output is for a program.
+pub fn conclude(words: &str, below_summary: bool) {
+    if below_summary {
+        answer(&format!("✗ NOT ENOUGH: {words}\n"));
+    } else {
+        complain(words);
+    }
 }
 
 /// A failed implementation is a stronger result than a run that asked too little.
@@ -95,6 +109,14 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
     let baseline = args.baseline.as_ref().map(|_| 0);
     if reports.len() < 2 {
         return Err(Refusal::Usage("a comparison needs at least two reports".to_owned()));
+    }
+    let mut labels: Vec<&str> = named.iter().filter_map(|n| n.name.as_deref()).collect();
+    labels.sort_unstable();
+    if let Some(twice) = labels.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Refusal::Usage(format!(
+            "two reports are called {:?}. Give each a name of its own",
+            twice[0]
+        )));
     }
     let mut comparison = compared(&reports, baseline);
     if let Some(column) = comparison.disjoint() {
@@ -129,7 +151,8 @@ pub fn compare(args: &args::Compare) -> Result<u8, Refusal> {
         write_file(file, text.as_bytes(), "--write FORMAT=FILE")?;
     }
     let failed = if comparison.regressions() > 0 { exit::FAILED } else { exit::OK };
-    Ok(worse(failed, enough_in_all(&comparison, args.min_checks)))
+    let below_summary = format == ComparisonFormat::Text;
+    Ok(worse(failed, enough_in_all(&comparison, args.min_checks, below_summary)))
 }
 
 /// Why reports without a common check cannot be compared.
@@ -175,12 +198,13 @@ fn link(comparison: &mut Comparison, named: &[&args::NamedReport], file: &Path) 
 }
 
 /// [`exit::ERROR`], with a message, if fewer than `least` checks were judged in every report.
-fn enough_in_all(comparison: &Comparison, least: Option<usize>) -> u8 {
+fn enough_in_all(comparison: &Comparison, least: Option<usize>, below_summary: bool) -> u8 {
     let (judged, least) = (comparison.judged_in_all(), least.unwrap_or_default());
     if judged >= least {
         return exit::OK;
     }
-    complain(&format!("{} judged in every report. --min-checks requires {least}", plural(judged, "check")));
+    let judged = plural(judged, "check");
+    conclude(&format!("{judged} judged in every report. --min-checks requires {least}"), below_summary);
     exit::ERROR
 }
 

@@ -29,7 +29,7 @@ use crate::events::EventLog;
 use crate::exit::{self, Refusal};
 use crate::flaky::flaky;
 use crate::output::{OutFolder, answer, complain, quoted, style};
-use crate::reports::{compare, enough, expect, read_expectations, read_report, worse};
+use crate::reports::{compare, conclude, enough, expect, read_expectations, read_report, worse};
 use crate::runtime::runtime;
 use crate::signals::watch_signals;
 use crate::suite::Suite;
@@ -52,8 +52,15 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
     if args.list {
         return list(suite, args);
     }
+    if let Some(file) = &args.events {
+        EventLog::create(file)?;
+    }
     if let Some(times) = args.repeat.filter(|n| *n > 1) {
         return repeated(suite, args, first, usize::from(times), others.is_empty());
+    }
+    if args.last_failed && last_failed(&args.out)?.is_empty() {
+        answer(&format!("Nothing to repeat: every check passed in the report in {}.\n", args.out.display()));
+        return Ok(exit::OK);
     }
     if others.is_empty() {
         return exit_code(suite, &one(suite, args, first, &args.out)?, args);
@@ -137,14 +144,11 @@ fn last_failed(folder: &Path) -> Result<Vec<String>, Refusal> {
             selectors.push(if whole { selector } else { format!("{selector}/{name}") });
         }
     }
-    if selectors.is_empty() {
-        return Err(Refusal::Usage(format!("every check passed in the report in {}", folder.display())));
-    }
     Ok(selectors)
 }
 
 fn exit_code(suite: Suite, report: &Report, args: &args::Run) -> Result<u8, Refusal> {
-    let asked = worse(enough(report, args.min_checks), all_asked(suite, report, args)?);
+    let asked = worse(enough(report, args.min_checks, true), all_asked(suite, report, args)?);
     Ok(worse(report.exit_code(), asked))
 }
 
@@ -172,11 +176,9 @@ fn all_asked(suite: Suite, report: &Report, args: &args::Run) -> Result<u8, Refu
     }
     let more = missing.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    complain(&format!(
-        "{} of --must-ask not judged: {}{more}",
-        plural(missing.len(), "check"),
-        missing.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ")
-    ));
+    let named = missing.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let missing = plural(missing.len(), "check");
+    conclude(&format!("{missing} of --must-ask not judged: {named}{more}"), true);
     Ok(exit::ERROR)
 }
 
@@ -305,6 +307,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
     if let Some(expectations) = &expectations {
         expect(expectations, &mut report);
     }
+    report.run.shard = args.shard.map(|s| format!("{}/{}", s.number, s.of));
     diagnose_report(&mut report)?;
     let written = out.write(&report, &args.formats);
     let shown = written.shown.map(|path| path.display().to_string());

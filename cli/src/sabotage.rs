@@ -208,11 +208,10 @@ fn not_passed(report: &Report) -> BTreeSet<String> {
 /// There is no such saboteur, or the matrix was not computed.
 pub fn command(suite: Suite, args: &args::Sabotage) -> Result<u8, Refusal> {
     if args.list {
-        let list: String = Variant::saboteurs()
-            .chain(Variant::benign())
-            .map(|s| format!("{:<36} {}\n", s.name(), s.description()))
-            .collect();
-        answer(&list);
+        let listed = |v: Variant| format!("{:<36} {}\n", v.name(), v.description());
+        let saboteurs: String = Variant::saboteurs().map(listed).collect();
+        let benign: String = Variant::benign().map(listed).collect();
+        answer(&format!("{saboteurs}\nBenign variants, which must pass every MUST:\n\n{benign}"));
         return Ok(exit::OK);
     }
     let mut saboteurs = Vec::new();

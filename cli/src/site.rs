@@ -1,10 +1,11 @@
 //! `meshproof site`: a static site of many reports.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use meshproof_render::formats::Format;
-use meshproof_render::site::{SCHEMA, SiteReport, site};
+use meshproof_render::site::{SCHEMA, SiteFile, SiteReport, site};
 use meshproof_render::text::plural;
 
 use crate::args;
@@ -23,6 +24,12 @@ const MAX_SUMMARY: u64 = 64 << 20;
 /// # Errors
 /// A report cannot be read, or the site cannot be written.
 pub fn command(args: &args::Site) -> Result<u8, Refusal> {
+    if args.out.join("index.html").exists() && !args.out.join("reports").is_dir() {
+        return Err(Refusal::Usage(format!(
+            "{} holds an index.html, but no reports of a site: it is something else. Choose another folder with {OPTION}",
+            args.out.display()
+        )));
+    }
     let _checked = OutFolder::open(&args.out)?;
     let mut added = 0;
     for named in &args.reports {
@@ -50,7 +57,9 @@ pub fn command(args: &args::Site) -> Result<u8, Refusal> {
             args.out.display()
         )));
     }
-    for file in site(&all) {
+    let pages = site(&all);
+    remove_others(&args.out, &pages)?;
+    for file in pages {
         let path = args.out.join(&file.path);
         if let Some(parent) = path.parent() {
             create(parent)?;
@@ -64,6 +73,27 @@ pub fn command(args: &args::Site) -> Result<u8, Refusal> {
         all.len()
     ));
     Ok(exit::OK)
+}
+
+/// Removes the pages and badges of implementations whose reports are no longer there.
+fn remove_others(out: &Path, pages: &[SiteFile]) -> Result<(), Refusal> {
+    let folders: BTreeSet<PathBuf> =
+        pages.iter().filter_map(|page| Some(out.join(&page.path).parent()?.to_owned())).collect();
+    for folder in folders.iter().filter(|folder| *folder != out && folder.is_dir()) {
+        let entries = fs::read_dir(folder).map_err(|e| unreadable(folder, &e))?;
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()) {
+            if !pages.iter().any(|page| out.join(&page.path) == path) {
+                fs::remove_file(&path).map_err(|e| {
+                    Refusal::Environment(format!("{} cannot be removed: {e}", path.display()))
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Refusal {
+    Refusal::Environment(format!("{} cannot be read: {error}", path.display()))
 }
 
 fn to_json(entry: &SiteReport) -> Result<String, Refusal> {
@@ -82,11 +112,8 @@ fn create(folder: &Path) -> Result<(), Refusal> {
 
 /// What the site has of its reports. What is not of this version is left alone and named.
 fn stored(out: &Path) -> Result<Vec<SiteReport>, Refusal> {
-    let unreadable = |path: &Path, e: std::io::Error| {
-        Refusal::Environment(format!("{} cannot be read: {e}", path.display()))
-    };
     let folders = |path: &Path| -> Result<Vec<std::path::PathBuf>, Refusal> {
-        let entries = fs::read_dir(path).map_err(|e| unreadable(path, e))?;
+        let entries = fs::read_dir(path).map_err(|e| unreadable(path, &e))?;
         let mut folders: Vec<_> =
             entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.is_dir()).collect();
         folders.sort();

@@ -65,7 +65,11 @@ fn an_unknown_check_is_refused_with_near_names() {
         &["no check of sidecar-origination is named", "did you mean single-response?"],
     );
     refused(&["explain", "sidecar-origination/single-respons"], 2, &["did you mean single-response?"]);
-    refused(&["explain", "nosuch"], 2, &["no scenario is named \"nosuch\"", "meshproof list"]);
+    refused(
+        &["explain", "nosuch"],
+        2,
+        &["nothing is called \"nosuch\"", "meshproof list", "sabotage --list"],
+    );
 }
 
 #[test]

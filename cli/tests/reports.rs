@@ -219,7 +219,9 @@ fn a_comparison_has_names_formats_and_links_and_a_least_number_of_checks() {
     assert!(page.contains("href=\"../old/index.html\"") && page.contains("href=\"../new%3Der/index.html\""));
     assert!(page.contains("data-key=\"before\""));
     let few = meshproof(&["compare", SAMPLE, SAMPLE, "--min-checks", "100000"], 3);
-    assert!(String::from_utf8_lossy(&few.stderr).contains("--min-checks requires 100000"));
+    assert!(String::from_utf8_lossy(&few.stdout).ends_with("--min-checks requires 100000\n"));
+    let json = meshproof(&["compare", SAMPLE, SAMPLE, "--min-checks", "100000", "--format", "json"], 3);
+    assert!(serde_json::from_slice::<Value>(&json.stdout).is_ok(), "no words among the JSON");
     assert!(said(&["compare", SAMPLE, SAMPLE, "--min-checks", "5"], 0).contains("egress-gateway-simple"));
     meshproof(&["compare", "=x", SAMPLE], 2);
 }
@@ -261,6 +263,26 @@ fn a_site_grows_by_one_report_at_a_time_and_its_links_lead_to_files() {
         assert!(links.iter().any(|l| l.contains("#sidecar-origination:target-port/")), "{links:?}");
     }
     meshproof(&["site", "--out", path(&folder.path().join("empty"))], 2);
+    // The pages of an implementation go with its reports.
+    let pages = |site: &Path| std::fs::read_dir(site.join("implementations")).unwrap().count();
+    let before = pages(&out);
+    let gone = std::fs::read_dir(out.join("reports")).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_dir_all(gone).unwrap();
+    said(&["site", "--out", path(&out)], 0);
+    assert_eq!(pages(&out), before - 1);
+    // Something else is not overwritten.
+    let foreign = folder.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("index.html"), "mine").unwrap();
+    meshproof(&["site", path(&one), "--out", path(&foreign)], 2);
+    assert_eq!(std::fs::read_to_string(foreign.join("index.html")).unwrap(), "mine");
+}
+
+#[test]
+fn two_reports_of_one_name_are_not_compared() {
+    let twice = format!("x={SAMPLE}");
+    let refused = meshproof(&["compare", &twice, &twice], 2);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("two reports are called \"x\""));
 }
 
 #[test]
@@ -269,10 +291,11 @@ fn a_run_that_judges_fewer_checks_than_it_must_is_an_error() {
     let passed = changed(&folder, "passed.json", |r| every_verdict(r, "passed"));
     said(&["report", path(&passed), "--min-checks", "5"], 0);
     let refused = meshproof(&["report", path(&passed), "--min-checks", "100000"], 3);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("--min-checks requires 100000"));
+    assert!(String::from_utf8_lossy(&refused.stdout).contains("NOT ENOUGH"));
+    assert!(String::from_utf8_lossy(&refused.stdout).ends_with("--min-checks requires 100000\n"));
     let failed = meshproof(&["report", SAMPLE, "--min-checks", "100000", "--fail-on", "must"], 1);
     assert!(
-        String::from_utf8_lossy(&failed.stderr).contains("--min-checks"),
+        String::from_utf8_lossy(&failed.stdout).contains("--min-checks"),
         "a failure is the stronger result"
     );
 }

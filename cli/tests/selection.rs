@@ -59,8 +59,18 @@ fn the_merged_shards_are_the_whole_run() {
     let reports = [folder("two"), folder("one")].map(|f| f.to_str().unwrap().to_owned());
     said(&["merge", &reports[0], &reports[1], "--out", merged.to_str().unwrap()], 0);
     let listed = said(&["run", "--list", "sidecar-origination"], 0);
+    let repeat = |folder: &Path| {
+        let report: Value =
+            serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap();
+        (report["run"]["partial"].as_bool().unwrap(), report["run"]["command"].as_str().unwrap().to_owned())
+    };
+    let (partial, command) = repeat(&merged);
+    assert!(!partial && !command.contains("--shard"), "{command}");
     assert_eq!(contents(&merged).1, listed.lines().count());
     said(&["merge", &reports[0], &reports[0], "--out", merged.to_str().unwrap()], 2);
+    // What no shard judged was not judged.
+    let text = said(&["merge", &reports[0], "--out", merged.to_str().unwrap()], 3);
+    assert!(text.contains("no report of shard 1/2 was merged"), "{text}");
     said(&["run", "--list", "--shard", "3/2"], 2);
 }
 
@@ -76,7 +86,7 @@ fn the_last_failures_are_run_again_and_nothing_else() {
     assert!(0 < again && again < before, "{again} of {before}");
     // Without the fault they pass, and then there is nothing left to run.
     run(&["--last-failed"], out.path(), 0);
-    run(&["--last-failed"], out.path(), 2);
+    assert!(run(&["--last-failed"], out.path(), 0).starts_with("Nothing to repeat"));
 }
 
 #[test]
@@ -100,6 +110,11 @@ fn events_are_written_as_json_lines() {
     assert_eq!(events.first().unwrap()["event"], "run-started");
     assert!(events.iter().any(|e| e["event"] == "check-judged" && e["verdict"] == "passed"));
     assert_eq!(events.last().unwrap()["event"], "scenario-finished");
+    // Each run of one command adds its own.
+    let (file, check) = (file.to_str().unwrap(), "sidecar-origination:target-port/sni-is-host");
+    run(&["--events", file, "--repeat", "2", check], &out.path().join("twice"), 0);
+    assert_eq!(std::fs::read_to_string(file).unwrap().matches("\"run-started\"").count(), 2);
+    run(&["--events", "-", check], out.path(), 2);
 }
 
 #[test]
@@ -117,6 +132,18 @@ fn completions_and_the_man_page_are_printed() {
     assert!(said(&["completions", "bash"], 0).contains("--last-failed"));
     assert!(said(&["completions", "--man"], 0).starts_with(".ie"));
     said(&["completions"], 2);
+    let out = TempDir::new().unwrap();
+    said(&["completions", "--man", "--out", out.path().to_str().unwrap()], 0);
+    let of_run = std::fs::read_to_string(out.path().join("meshproof-run.1")).unwrap();
+    assert!(of_run.contains("last\\-failed"));
+}
+
+#[test]
+fn an_explanation_fits_the_width() {
+    let mut command = Command::cargo_bin("meshproof").unwrap();
+    let output = command.env("COLUMNS", "80").args(["explain", "no-sni"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().count() > 20 && text.lines().all(|l| l.chars().count() <= 80), "{text}");
 }
 
 #[test]

@@ -212,6 +212,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
             duration_us: micros(begun.elapsed()),
             partial: interrupted.is_some(),
             partial_reason: interrupted,
+            shard: None,
             command: shared.options.command.clone(),
         },
         implementation,

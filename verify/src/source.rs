@@ -160,7 +160,12 @@ pub(crate) struct Input {
 impl Input {
     /// Where a value of a resource was written; for a resource that was not written, nowhere.
     pub(crate) fn place(&self, id: &ResourceId, pointer: &str) -> Place {
-        self.written.get(id).map(|w| w.place(pointer)).unwrap_or_default()
+        let of_cluster = || Place { file: id.to_string(), ..Place::default() };
+        match self.written.get(id) {
+            Some(written) => written.place(pointer),
+            None if self.scope.namespace.is_some() => of_cluster(),
+            None => Place::default(),
+        }
     }
 }
 

@@ -66,10 +66,14 @@ fn a_profile_gives_options_and_says_what_must_be_asked() {
         "{listed}"
     );
     let strict = ran(meshproof().args(["run", "--profile", "strict"]).current_dir(folder.path()), 3);
-    let said = text(&strict.stderr);
+    let said = text(&strict.stdout);
     assert!(said.contains("of --must-ask not judged: credentials:sidecar/"), "{said}");
     let wrong = ran(meshproof().args(["run", "--profile", "strickt"]).current_dir(folder.path()), 2);
     assert!(text(&wrong.stderr).contains("did you mean strict?"));
+    let bad = folder.path().join("bad.toml");
+    std::fs::write(&bad, "[profile.default]\njobs = 'x'\n").unwrap();
+    let bad = ran(meshproof().args(["run", "--config", bad.to_str().unwrap()]), 2);
+    assert!(text(&bad.stderr).contains("completed by a profile"), "{}", text(&bad.stderr));
     refused(&["run", "--must-ask", "credentials:sidcar"], 2, &["did you mean", "sidecar"]);
 }
 

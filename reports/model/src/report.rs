@@ -53,6 +53,9 @@ pub struct Run {
     /// Why the run is partial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial_reason: Option<String>,
+    /// Which part of a run this is, if it is one: `2/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<String>,
     /// The command that repeats the run.
     pub command: String,
 }

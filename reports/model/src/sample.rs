@@ -110,6 +110,7 @@ fn run() -> Run {
         duration_us: 83_400_000,
         partial: false,
         partial_reason: None,
+        shard: None,
         command: "meshproof run cluster --context kind-meshproof".to_owned(),
     }
 }

@@ -209,8 +209,15 @@ fn delegates(judge: &mut Judge<'_>) {
                 .collect::<Vec<_>>()
         })
         .collect();
+    // Whoever delegates to the name in another namespace gets a finding about that.
+    let missed: BTreeSet<&str> = raw::of_kind(judge.world.resources(), "VirtualService")
+        .flat_map(|root| raw::items(&root.0, "/spec/http").into_iter().map(move |(_, route)| (root, route)))
+        .filter(|(root, route)| crate::witnesses::delegate(judge.world, root, route).is_none())
+        .map(|(_, route)| raw::text(route, "/delegate/name"))
+        .collect();
     for service in raw::of_kind(judge.world.resources(), "VirtualService") {
-        if raw::texts(&service.0, "/spec/hosts").is_empty() && !used.contains(&service.id()) {
+        let unused = !used.contains(&service.id()) && !missed.contains(service.name());
+        if raw::texts(&service.0, "/spec/hosts").is_empty() && unused {
             let draft = Draft::new(codes::VIRTUAL_SERVICE_WITHOUT_HOSTS, &service.id(), "/spec")
                 .says(format!("the VirtualService has no hosts, so it is a delegate, and no VirtualService {} delegates to it", judge.world.scope.among()))
                 .effect("its routes take no request")

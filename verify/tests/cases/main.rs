@@ -8,6 +8,7 @@
 mod fixtures;
 mod in_force;
 mod input;
+mod users;
 mod variants;
 
 use std::path::{Path, PathBuf};

@@ -42,7 +42,7 @@ fn manifest(lines: &str) -> String {
     text
 }
 
-fn check(cases: &[(&str, &str, &[&str])]) {
+pub(super) fn check(cases: &[(&str, &str, &[&str])]) {
     let mut wrong = String::new();
     for (name, lines, expected) in cases {
         let verified = verified(&[("v.yaml", &manifest(lines))]);

@@ -20,7 +20,11 @@ pub async fn check(command: &str, timeouts: &Timeouts) -> Result<Vec<ContractPoi
     let adapter = Adapter::new(command, timeouts)?;
     let mut outcomes = questions::ask_all(&adapter, timeouts).await?;
     let point = |&(id, demands): &(&'static str, &'static str)| {
-        let ended = || Outcome::NotAsked("the adapter had ended before".to_owned());
+        let ended = || {
+            Outcome::NotAsked(
+                "an earlier point was not kept, without which this one cannot be asked".to_owned(),
+            )
+        };
         ContractPoint { id, demands, outcome: outcomes.remove(id).unwrap_or_else(ended) }
     };
     Ok(POINTS.iter().map(point).collect())

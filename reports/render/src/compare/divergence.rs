@@ -55,9 +55,13 @@ impl Divergence {
 /// Pieces are paired by role, side, kind and step, in the order in which they were recorded. The role is that of their
 /// request: the one that the check is about, or its control. Proxies write their logs at arbitrary times, so only the
 /// order within one side and kind is meaningful. A field that one of the two checks names as the cause of its failure
-/// comes before all others, which may be unrelated. None if the two checks show different requests of the suite: generated
-/// traffic keeps examples only, and those of one run are not those of the other.
+/// comes before all others, which may be unrelated. None if the two checks show different requests of the suite (generated
+/// traffic keeps examples only, and those of one run are not those of the other), or if one of them shows nothing (where every
+/// request is accounted for, no piece of evidence says so more than the others).
 pub(super) fn divergence(ours: &Slots, theirs: &Slots, with: usize) -> Option<Divergence> {
+    if ours.is_empty() || theirs.is_empty() {
+        return None;
+    }
     let (asked, also_asked) = (requests(ours), requests(theirs));
     if !asked.is_empty() && !also_asked.is_empty() && asked.is_disjoint(&also_asked) {
         return None;

@@ -122,8 +122,9 @@ fn span(text: &str, most: usize) -> String {
 fn markdown(comparison: &Comparison) -> String {
     let mut out = String::new();
     let differ = comparison.rows().filter(|(_, r)| r.differs).count();
-    let total = plural(comparison.rows().count(), "check");
-    let have = if differ == 1 { "has" } else { "have" };
+    let total = comparison.rows().count();
+    let have = if differ == 1 || total == 1 { "has" } else { "have" };
+    let total = plural(total, "check");
     let regressions = comparison.regressions();
     let title = match comparison.baseline {
         Some(_) if regressions > 0 => format!("✗ meshproof: {}", plural(regressions, "regression")),

@@ -62,7 +62,7 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
             h1 { (title) }
             p {
                 strong { (differ) } " of " (plural(total, "check")) " "
-                    (if differ == 1 { "has" } else { "have" }) " different verdicts."
+                    (if differ == 1 || total == 1 { "has" } else { "have" }) " different verdicts."
                 @if comparison.baseline.is_some() {
                     " Compared with the baseline: "
                         strong { (plural(comparison.regressions(), "regression")) }

@@ -49,7 +49,7 @@ pub fn comparison(
     }
     let total = comparison.rows().count();
     let differ = comparison.rows().filter(|(_, r)| r.differs).count();
-    let have = if differ == 1 { "has" } else { "have" };
+    let have = if differ == 1 || total == 1 { "has" } else { "have" };
     write!(out, "\n{differ} of {} {have} different verdicts", plural(total, "check"))?;
     if comparison.baseline.is_some() {
         write!(out, "; {}", since_baseline(comparison))?;
@@ -187,7 +187,9 @@ fn remark(lost: Option<&LostCheck>, cell: Option<&Cell>) -> Option<String> {
         (None, Some(Cell { divergence: Some(divergence), .. })) => {
             format!("{moved}first divergence from {}: {}", divergence.with + 1, divergence.sentence())
         }
-        (None, Some(Cell { verdict: Verdict::Skipped | Verdict::Error, reason, .. })) => reason.clone(),
+        (None, Some(Cell { verdict, reason, .. })) if *verdict != Verdict::Passed => {
+            format!("{moved}{reason}")
+        }
         (None, Some(_)) if !moved.is_empty() => moved.trim_end_matches("; ").to_owned(),
         (None, Some(_) | None) => return None,
     })
