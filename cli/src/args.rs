@@ -97,6 +97,9 @@ pub enum Command {
     Doctor(Box<Doctor>),
     /// Remove what killed runs, and runs with --keep, left behind
     Cleanup(Cleanup),
+    /// Serve and send for a suite in another process, over standard input and output: what runs in a cluster's pods with
+    /// `--image suite=IMAGE` (see docs/cluster.md)
+    Serve(Serve),
     /// Tools for adapter authors (see docs/adapters.md)
     #[command(subcommand)]
     Adapter(Adapter),
@@ -164,9 +167,14 @@ pub struct Run {
     /// Run N times, each with its own folder below --out, and name the checks whose verdict differs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub repeat: Option<u16>,
-    /// Run only the K-th of N parts of the selection; `merge` makes one report of them
+    /// Run only the K-th of N parts of the selection; `merge` makes one report of them. `index/N` takes K from the variable
+    /// JOB_COMPLETION_INDEX, which counts from 0, of a Kubernetes Job
     #[arg(long, value_name = "K/N", value_parser = shard)]
     pub shard: Option<Shard>,
+    /// Also print report.json, packed into a block of text, for a place whose log is all that is left of it. `report`, `compare`
+    /// and `merge` read it from the log
+    #[arg(long)]
+    pub print_report: bool,
     /// Write the events of the run to this file as JSON lines, as they happen
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
@@ -241,6 +249,7 @@ impl Default for Run {
             last_failed: false,
             repeat: None,
             shard: None,
+            print_report: false,
             events: None,
             trace: None,
             keep: false,
@@ -600,7 +609,7 @@ pub struct Site {
 /// `meshproof merge`.
 #[derive(Debug, Args)]
 pub struct Merge {
-    /// The reports: each is a report.json, or the folder that a run wrote it to
+    /// The reports: each is a report.json, the folder that a run wrote it to, or the log of runs with --print-report
     #[arg(required = true, value_name = "REPORT")]
     pub reports: Vec<PathBuf>,
     /// The folder to write the merged report to
@@ -609,6 +618,14 @@ pub struct Merge {
     /// A format to write besides report.json, as for `run`; can be repeated [default: html]
     #[arg(long = "format", value_name = "FORMAT")]
     pub formats: Vec<Format>,
+}
+
+/// `meshproof serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Do nothing until SIGTERM: the first process of a pod in which the suite starts others
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// `meshproof completions`.
@@ -634,10 +651,33 @@ pub struct Shard {
     pub of: usize,
 }
 
+/// Set in the pods of a Job with `completionMode: Indexed`, from 0 (Kubernetes, "Indexed Job for Parallel Processing").
+const COMPLETION_INDEX: &str = "JOB_COMPLETION_INDEX";
+
 fn shard(text: &str) -> Result<Shard, String> {
-    let wrong = || format!("{text:?} is no shard. Expected: K/N with K from 1 to N, for example 1/3");
+    shard_at(text, std::env::var(COMPLETION_INDEX).ok().as_deref())
+}
+
+fn shard_at(text: &str, index: Option<&str>) -> Result<Shard, String> {
+    let wrong =
+        || format!("{text:?} is no shard. Expected: K/N with K from 1 to N, for example 1/3, or index/N");
     let (number, of) = text.split_once('/').ok_or_else(wrong)?;
-    let (Ok(number), Ok(of)) = (number.parse(), of.parse()) else { return Err(wrong()) };
+    let of = of.parse().map_err(|_| wrong())?;
+    let number = if number == "index" {
+        let index = index.ok_or_else(|| {
+            format!("{text:?} needs the variable {COMPLETION_INDEX}, which a Job with completionMode: Indexed sets")
+        })?;
+        let index: usize =
+            index.parse().map_err(|_| format!("{COMPLETION_INDEX} is {index:?}, not a number"))?;
+        if index >= of {
+            return Err(format!(
+                "{COMPLETION_INDEX} is {index}, so the Job has more than {of} completions; give --shard index/N their number"
+            ));
+        }
+        index + 1
+    } else {
+        number.parse().map_err(|_| wrong())?
+    };
     if (1..=of).contains(&number) { Ok(Shard { number, of }) } else { Err(wrong()) }
 }
 
@@ -849,4 +889,25 @@ fn timeout(text: &str) -> Result<(Timeout, Duration), String> {
         return Err("a timeout must be longer than zero".to_owned());
     }
     Ok((timeout, duration))
+}
+
+#[cfg(test)]
+mod shard_tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_given_or_taken_from_the_completion_index_which_counts_from_0() {
+        assert_eq!(shard_at("2/3", None), Ok(Shard { number: 2, of: 3 }));
+        assert_eq!(shard_at("index/3", Some("2")), Ok(Shard { number: 3, of: 3 }));
+        for (text, index, words) in [
+            ("0/3", None, "K from 1 to N"),
+            ("4/3", None, "K from 1 to N"),
+            ("index/3", None, "completionMode: Indexed"),
+            ("index/3", Some("3"), "more than 3 completions"),
+            ("index/3", Some("x"), "not a number"),
+            ("index", Some("1"), "index/N"),
+        ] {
+            assert!(shard_at(text, index).unwrap_err().contains(words), "{text} {index:?}");
+        }
+    }
 }

@@ -19,12 +19,14 @@ pub mod flaky;
 pub mod kill_matrix;
 pub mod merge;
 pub mod output;
+pub mod packed;
 pub mod plan;
 pub mod profile;
 pub mod reports;
 pub mod run;
 mod runtime;
 pub mod sabotage;
+pub mod serve;
 mod signals;
 pub mod site;
 pub mod suite;
@@ -128,6 +130,7 @@ pub fn run_command(suite: Suite, arguments: Arguments) -> u8 {
         Command::Baseline(baseline) => reports::baseline(&baseline),
         Command::Doctor(doctor) => doctor::command(&doctor),
         Command::Cleanup(cleanup) => cleanup::command(&cleanup),
+        Command::Serve(args) => serve::command(&args),
         Command::Adapter(Adapter::Check(check)) => adapter::command(&check),
     };
     output::exit_code(done.unwrap_or_else(|refusal: Refusal| {

@@ -6,7 +6,7 @@ use crate::args;
 use crate::dictionary::diagnose_report;
 use crate::exit::Refusal;
 use crate::output::{OutFolder, answer, style};
-use crate::reports::read_report;
+use crate::reports::read_reports;
 use crate::suite::Suite;
 use meshproof_render::terminal::summary;
 
@@ -17,7 +17,7 @@ use meshproof_render::terminal::summary;
 pub fn command(suite: Suite, args: &args::Merge) -> Result<u8, Refusal> {
     let mut reports = Vec::new();
     for path in &args.reports {
-        reports.push((path.display().to_string(), read_report(path)?));
+        reports.extend(read_reports(path)?.into_iter().map(|report| (path.display().to_string(), report)));
     }
     let mut report = merged(suite, reports)?;
     diagnose_report(&mut report)?;

@@ -15,6 +15,7 @@ use crate::args;
 use crate::dictionary::diagnose_report;
 use crate::exit::{self, Refusal};
 use crate::output::{OutFolder, answer, complain, style, write_file};
+use crate::packed;
 use crate::suite::Suite;
 
 /// Converts a saved report to other formats.
@@ -239,8 +240,37 @@ pub(crate) fn read_report(path: &Path) -> Result<Report, Refusal> {
             .take(most)
             .read_to_end(&mut bytes)
             .map_err(|e| Refusal::Usage(format!("standard input cannot be read: {e}")))?;
-        return from_json(&bytes).map_err(|e| Refusal::Usage(format!("standard input: {e}")));
+        return one_of(reports_in("standard input", &bytes)?, "standard input");
     }
+    let named = path.display().to_string();
+    one_of(read_reports(path)?, &named)
+}
+
+fn one_of(mut reports: Vec<Report>, named: &str) -> Result<Report, Refusal> {
+    match (reports.pop(), reports.len()) {
+        (Some(report), 0) => Ok(report),
+        (_, others) => Err(Refusal::Usage(format!(
+            "{named} has {} reports. `meshproof merge` makes one of the shards of a run",
+            others + 1
+        ))),
+    }
+}
+
+/// The reports of a file: the one of a `report.json`, or those in a log ([`packed`]).
+fn reports_in(named: &str, bytes: &[u8]) -> Result<Vec<Report>, Refusal> {
+    let wrong = |e: String| Refusal::Usage(format!("{named}: {e}"));
+    if !packed::is_packed(bytes) {
+        return Ok(vec![from_json(bytes).map_err(|e| wrong(e.to_string()))?]);
+    }
+    let found = packed::unpacked(bytes).map_err(wrong)?;
+    found.iter().map(|report| from_json(report).map_err(|e| wrong(e.to_string()))).collect()
+}
+
+/// Reads the reports of a `report.json`, of the folder that a run wrote it to, or of a log.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub(crate) fn read_reports(path: &Path) -> Result<Vec<Report>, Refusal> {
     let file: PathBuf = if path.is_dir() { path.join(Format::Json.file_name()) } else { path.to_owned() };
     if !file.exists() {
         let what = if path.is_dir() { "contains no report.json" } else { "does not exist" };
@@ -250,7 +280,7 @@ pub(crate) fn read_report(path: &Path) -> Result<Report, Refusal> {
         )));
     }
     let bytes = read_bounded(&file, MAX_REPORT_BYTES)?;
-    from_json(&bytes).map_err(|e| Refusal::Usage(format!("{}: {e}", file.display())))
+    reports_in(&file.display().to_string(), &bytes)
 }
 
 /// Reads a file of expected failures. The checks in it are those of the suite, or `others`.

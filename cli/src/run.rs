@@ -16,6 +16,7 @@ use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::report::{CheckResult, Verdict};
 use meshproof_model::{Event, Report};
 use meshproof_render::conclusion::needs_attention;
+use meshproof_render::formats::Format;
 use meshproof_render::terminal::{Detail, Progress, Verbosity, summary};
 use meshproof_render::text::plural;
 use meshproof_scenarios::Paths;
@@ -29,6 +30,7 @@ use crate::events::EventLog;
 use crate::exit::{self, Refusal};
 use crate::flaky::flaky;
 use crate::output::{OutFolder, answer, complain, quoted, style};
+use crate::packed;
 use crate::reports::{compare, conclude, enough, expect, read_expectations, read_report, worse};
 use crate::runtime::runtime;
 use crate::signals::watch_signals;
@@ -315,6 +317,11 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
     summary(&mut text, &report, shown.as_deref(), style(&std::io::stdout()), detail)
         .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
     answer(&String::from_utf8_lossy(&text));
+    if args.print_report {
+        let packed = Format::Json.render(&report).map_err(|e| e.to_string());
+        let packed = packed.and_then(|text| packed::packed(&text).map_err(|e| e.to_string()));
+        answer(&packed.map_err(|e| Refusal::Environment(format!("the report cannot be printed: {e}")))?);
+    }
     if let Some(trace) = trace.filter(|_| detail != Detail::Quiet) {
         complain(&format!(
             "note: the trace is in {}. It contains the secrets of TLS sessions and all that was sent in them",

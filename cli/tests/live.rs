@@ -83,7 +83,11 @@ async fn stand_ins(hosts: Hosts) -> RealHosts {
             }),
             ipv6: false,
             tcp: Vec::new(),
-            pages: vec![Page { path: path.to_owned(), content_type, body: body.to_owned() }],
+            pages: vec![Page {
+                path: path.to_owned(),
+                content_type: content_type.into(),
+                body: body.to_owned(),
+            }],
             keep_alive: true,
         };
         servers.push(start_embedded(spec, Store::new(), &Timeouts::default()).await.unwrap());

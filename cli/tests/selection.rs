@@ -75,6 +75,33 @@ fn the_merged_shards_are_the_whole_run() {
 }
 
 #[test]
+fn the_shards_of_a_job_are_merged_from_their_logs() {
+    let out = TempDir::new().unwrap();
+    let mut logs = Vec::new();
+    for index in ["0", "1"] {
+        let arguments =
+            ["run", "sidecar-origination", "--external", "embedded", "--print-report", "--shard", "index/2"];
+        let mut run = Command::cargo_bin("meshproof").unwrap();
+        run.args(arguments).arg("--out").arg(out.path().join(index)).env("JOB_COMPLETION_INDEX", index);
+        let output = run.output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        // The log of a container has both.
+        logs.extend(output.stderr);
+        logs.extend(output.stdout);
+    }
+    let log = out.path().join("log");
+    std::fs::write(&log, &logs).unwrap();
+    let (log, merged) = (log.to_str().unwrap(), out.path().join("merged"));
+    said(&["merge", log, "--out", merged.to_str().unwrap()], 0);
+    let listed = said(&["run", "--list", "sidecar-origination"], 0);
+    assert_eq!(contents(&merged).1, listed.lines().count());
+    // Other commands need one report.
+    let refused = meshproof(&["report", log], 2);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("has 2 reports. `meshproof merge`"));
+    said(&["run", "--list", "--shard", "index/2"], 2);
+}
+
+#[test]
 fn the_last_failures_are_run_again_and_nothing_else() {
     let out = TempDir::new().unwrap();
     let broken = ["--target", "reference:no-sni"];

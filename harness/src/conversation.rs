@@ -3,6 +3,7 @@
 //! direction before the other.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use crate::digest::binary_sample;
 use crate::token::{PRODUCT, token_of, user_agent};
@@ -13,7 +14,8 @@ pub const MAX_STREAM: usize = 8 * 1024 * 1024;
 pub const MAX_OPENING: usize = 1024;
 
 /// A conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Conversation {
     /// PostgreSQL, "Message Flow": the client speaks first.
     Postgres,
@@ -30,7 +32,8 @@ pub enum Conversation {
 }
 
 /// What a port speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TcpProtocol {
     /// [`Conversation::Postgres`].
     Postgres,

@@ -1,10 +1,14 @@
 //! The specification of an external service, a server outside the mesh to which TLS is originated. Several kinds of server
 //! implement it; all record the same facts.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use crate::conversation::TcpProtocol;
 
 /// The specification of an external service, for every kind of server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExternalSpec {
     /// The host name that it answers for: `edition.cnn.com`.
     pub host: String,
@@ -26,7 +30,7 @@ pub struct ExternalSpec {
 }
 
 /// A port that does not speak HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TcpPort {
     /// As the documents number it: 5432.
     pub number: u16,
@@ -65,7 +69,8 @@ pub enum Documented {
 }
 
 /// What the plain port does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PlainPort {
     /// Closed: no process listens.
     Closed,
@@ -76,7 +81,7 @@ pub enum PlainPort {
 }
 
 /// What the TLS port does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TlsPort {
     /// PEM: the server's chain.
     pub certificate: String,
@@ -95,7 +100,7 @@ pub struct TlsPort {
 }
 
 /// The certificate of a server that holds several names.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NamedCertificate {
     /// The server name that clients ask for, in lower case.
     pub server_name: String,
@@ -106,7 +111,8 @@ pub struct NamedCertificate {
 }
 
 /// What a client without an acceptable certificate gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Refusal {
     /// As nginx does it: the handshake succeeds, the answer is 400 with "No required SSL certificate was sent" or
     /// "The SSL certificate error".
@@ -119,7 +125,8 @@ pub enum Refusal {
 }
 
 /// The TLS versions that a server offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TlsVersions {
     /// 1.2 and 1.3.
     #[default]
@@ -131,7 +138,8 @@ pub enum TlsVersions {
 }
 
 /// The HTTP versions that a server offers by ALPN.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum HttpVersions {
     /// `h2` and `http/1.1`.
     #[default]
@@ -143,18 +151,19 @@ pub enum HttpVersions {
 }
 
 /// One page.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Page {
     /// The path, without the query; the query is ignored when looking up.
     pub path: String,
     /// `text/html`.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
     /// The body.
     pub body: String,
 }
 
-/// A private key in PEM. Never shown.
-#[derive(Clone)]
+/// A private key in PEM. Never shown. It is written as JSON only for the stream to `meshproof serve` ([`crate::served`]), which is no
+/// log and no report.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct PrivateKeyPem(pub String);
 
 impl std::fmt::Debug for PrivateKeyPem {

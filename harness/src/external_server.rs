@@ -147,7 +147,11 @@ impl ExternalServer {
     }
 
     fn page(mut self, path: &str, content_type: &'static str, body: &str) -> Self {
-        self.spec.pages.push(Page { path: path.to_owned(), content_type, body: body.to_owned() });
+        self.spec.pages.push(Page {
+            path: path.to_owned(),
+            content_type: content_type.into(),
+            body: body.to_owned(),
+        });
         self
     }
 

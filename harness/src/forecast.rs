@@ -39,6 +39,11 @@ pub struct SentRequest<'a> {
 pub trait Forecast: Send + Sync {
     /// What it promises for this request.
     fn of(&self, request: &SentRequest<'_>) -> Promise;
+
+    /// The same where it leaves a choice, as a route with weights does: one of these must come true.
+    fn all(&self, request: &SentRequest<'_>) -> Vec<Promise> {
+        vec![self.of(request)]
+    }
 }
 
 /// What must become of a request.
@@ -80,6 +85,8 @@ pub struct Arrival {
     pub request_headers: Vec<HeaderEdits>,
     /// Changes to the answer's headers, in the order in which they are made.
     pub answer_headers: Vec<HeaderEdits>,
+    /// The time limit of the routes on the way, in milliseconds: a request that is not answered by then is answered with 504.
+    pub timeout_ms: Option<u64>,
 }
 
 /// A proxy on a request's way.

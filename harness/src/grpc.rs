@@ -4,6 +4,7 @@
 //! leaves, what the trailers say, and whether a stream was reset. A gRPC library hides exactly that.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 /// The content type of a call.
 pub const CONTENT_TYPE: &str = "application/grpc";
@@ -31,7 +32,7 @@ pub const DEADLINE_EXCEEDED: &str = "4";
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// A call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// Each is sent when the one before was answered.
     pub messages: Vec<String>,

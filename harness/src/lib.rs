@@ -30,6 +30,7 @@ pub mod runner;
 pub mod scenario;
 pub mod secret;
 pub mod select;
+pub mod served;
 pub mod store;
 pub mod target;
 pub mod timeouts;
@@ -37,6 +38,7 @@ pub mod token;
 pub mod topology;
 pub mod trace;
 pub mod traffic;
+mod turn;
 pub mod workload;
 
 pub use meshproof_model::names;

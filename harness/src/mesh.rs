@@ -32,6 +32,7 @@ use crate::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use crate::timeouts::Timeout;
 use crate::token::Tokens;
 use crate::traffic::Traffic;
+use crate::turn::Turn;
 use crate::workload::RequestSpec;
 
 pub use client::Client;
@@ -84,6 +85,7 @@ pub(crate) struct Setting {
     pub(crate) events: Events,
     pub(crate) repeat: String,
     pub(crate) traffic: Traffic,
+    pub(crate) turn: Arc<Turn>,
 }
 
 /// The mesh of one scenario.
@@ -190,6 +192,12 @@ impl Mesh {
     #[must_use]
     pub fn declares(&self, check: &str) -> bool {
         self.setting.catalogue.check(check).is_some_and(|c| c.is_in(self.setting.configuration))
+    }
+
+    /// Does something that takes time and no computing, such as being silent on a connection. Another scenario may have its turn
+    /// meanwhile.
+    pub async fn resting<T>(&self, work: impl Future<Output = T>) -> T {
+        self.setting.turn.resting(work).await
     }
 
     /// Adds a remark to the evidence.

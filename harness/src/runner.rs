@@ -30,6 +30,7 @@ use crate::target::{Seat, Target, TargetError};
 use crate::timeouts::{Timeout, Timeouts};
 use crate::trace::Trace;
 use crate::traffic::Traffic;
+use crate::turn::Turn;
 
 /// One scenario configuration to run.
 #[derive(Clone)]
@@ -156,7 +157,10 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     let shared = Arc::new(Shared { options, id: id.clone(), implementation, public, folder, failed, seats });
     let mut running = JoinSet::new();
     let mut places = HashMap::new();
-    for (place, selected) in shared.options.selection.iter().cloned().enumerate() {
+    // Turns are taken in the order of asking. A scenario that rests meanwhile costs the least time at the beginning.
+    let mut order: Vec<(usize, Selected)> = shared.options.selection.iter().cloned().enumerate().collect();
+    order.sort_by_key(|(_, selected)| !selected.scenario.rests);
+    for (place, selected) in order {
         let shared = Arc::clone(&shared);
         let task = running.spawn(async move {
             let result = one(&shared, selected).await;
@@ -356,10 +360,10 @@ async fn interrupted(mut interrupt: watch::Receiver<Option<String>>) -> String {
 async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
     let options = &shared.options;
     let cut_short = |reason: &str| skipped(format!("not judged: the run was interrupted ({reason})"));
-    let _seat = tokio::select! {
+    let turn = tokio::select! {
         biased;
         reason = interrupted(options.interrupt.clone()) => return unreached(shared, &selected, &cut_short(&reason)),
-        permit = shared.seats.acquire() => permit,
+        turn = Turn::wait(&shared.seats, options.target.one_at_a_time().is_none()) => Arc::new(turn),
     };
     if options.fail_fast && shared.failed.load(Ordering::Relaxed) {
         return unreached(shared, &selected, &blame(Stop::FailFast, &[]));
@@ -438,6 +442,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
             events: Arc::clone(&options.events),
             repeat: options.repeat.clone(),
             traffic: options.traffic,
+            turn,
         },
         instance,
     );

@@ -46,6 +46,8 @@ pub struct Scenario {
     pub topology: Topology,
     /// The file with the story, as a path in the repository of the suite.
     pub source: Option<String>,
+    /// Whether the story lets time pass ([`Mesh::resting`]).
+    pub rests: bool,
     /// By configuration, where it differs.
     topologies: BTreeMap<String, Topology>,
     story: Arc<dyn for<'a> Fn(&'a Mesh) -> Story<'a> + Send + Sync>,
@@ -83,7 +85,7 @@ impl Scenario {
     {
         let story: Arc<dyn for<'a> Fn(&'a Mesh) -> Story<'a> + Send + Sync> =
             Arc::new(move |mesh| Box::pin(story.tell(mesh)));
-        Self { catalogue, fixtures, topology, topologies: BTreeMap::new(), source: None, story }
+        Self { catalogue, fixtures, topology, topologies: BTreeMap::new(), source: None, rests: false, story }
     }
 
     /// A scenario whose catalogue is `catalogue.toml` among its fixtures.
@@ -101,6 +103,13 @@ impl Scenario {
     #[must_use]
     pub fn with_source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// The same, and it is among the first to begin, because its story lets time pass.
+    #[must_use]
+    pub fn that_rests(mut self) -> Self {
+        self.rests = true;
         self
     }
 

@@ -27,7 +27,11 @@ pub struct Store {
     deliveries: Deliveries,
     trace: Trace,
     room: usize,
+    observer: Option<Observer>,
 }
+
+/// Is shown each piece of evidence when it is recorded, and again when it is amended.
+type Observer = Arc<dyn Fn(&Evidence) + Send + Sync>;
 
 #[derive(Default)]
 struct Inner {
@@ -56,7 +60,21 @@ impl Store {
     #[must_use]
     pub fn traced(trace: Trace) -> Self {
         let started = trace.started().unwrap_or_else(Instant::now);
-        Self { started, inner: Arc::default(), deliveries: Deliveries::default(), trace, room: MAX_EVIDENCE }
+        Self {
+            started,
+            inner: Arc::default(),
+            deliveries: Deliveries::default(),
+            trace,
+            room: MAX_EVIDENCE,
+            observer: None,
+        }
+    }
+
+    /// A store whose evidence is kept elsewhere: `observer` is shown each piece when it is recorded, and again when it is
+    /// amended. So the store keeps only the latest pieces, which may still be amended.
+    #[must_use]
+    pub fn forwarding(deliveries: Deliveries, observer: impl Fn(&Evidence) + Send + Sync + 'static) -> Self {
+        Self { deliveries, observer: Some(Arc::new(observer)), ..Self::new() }
     }
 
     /// With room for the evidence of so many checks. The limit is there for implementations that flood, not for scenarios with
@@ -120,11 +138,18 @@ impl Store {
         let mut inner = self.lock();
         inner.issued += 1;
         let id = EvidenceId(format!("e{}", inner.issued));
+        if self.observer.is_some() && inner.evidence.len() >= self.room {
+            let oldest = inner.evidence.len() / 2;
+            inner.evidence.drain(..oldest);
+            inner.numbers.drain(..oldest);
+        }
         if inner.evidence.len() < self.room {
             let step = inner.step;
             let number = inner.issued;
             inner.numbers.push(number);
-            inner.evidence.push(Evidence { id: id.clone(), at_us, step, side, token, fact });
+            let piece = Evidence { id: id.clone(), at_us, step, side, token, fact };
+            self.show(&piece);
+            inner.evidence.push(piece);
         } else {
             inner.dropped += 1;
         }
@@ -138,6 +163,14 @@ impl Store {
         let place = number.and_then(|number| inner.numbers.binary_search(&number).ok());
         if let Some(e) = place.and_then(|place| inner.evidence.get_mut(place)) {
             change(&mut e.fact);
+            self.show(e);
+        }
+    }
+
+    /// Under the lock, so that the observer sees every version of a piece in their order.
+    fn show(&self, piece: &Evidence) {
+        if let Some(observer) = &self.observer {
+            observer(piece);
         }
     }
 
@@ -213,6 +246,32 @@ pub fn bounded(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_forwarding_store_shows_every_piece_and_every_change_and_keeps_the_latest() {
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&shown);
+        let store = Store::forwarding(Deliveries::default(), move |piece| {
+            let Fact::Note { text } = &piece.fact else { return };
+            keep.lock().unwrap().push(format!("{} {text}", piece.id.0));
+        });
+        let store = Store { room: 2, ..store };
+        let note = |text: &str| store.record(Side::Suite, None, Fact::Note { text: text.to_owned() });
+        let ids = ["a", "b", "c"].map(note);
+        for id in &ids {
+            store.amend(id, |fact| {
+                if let Fact::Note { text } = fact {
+                    text.push('!');
+                }
+            });
+        }
+        assert_eq!(
+            *shown.lock().unwrap(),
+            ["e1 a", "e2 b", "e3 c", "e2 b!", "e3 c!"],
+            "the oldest is not kept"
+        );
+        assert_eq!((store.len(), store.dropped()), (2, 0));
+    }
 
     #[test]
     fn a_fact_is_amended_by_its_id_although_earlier_ones_were_dropped() {

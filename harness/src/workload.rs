@@ -1,7 +1,10 @@
 //! The requests that a workload sends for a scenario.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 pub use http::Method;
+use serde::{Deserialize, Serialize};
 
 use crate::conversation::Conversation;
 use crate::external::PrivateKeyPem;
@@ -17,7 +20,8 @@ pub const MAX_BODY_READ: u64 = 8 * 1024 * 1024;
 pub const MAX_HEAD: usize = 64 * 1024;
 
 /// How a request's body is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Delivery {
     /// In one piece, with `content-length`. An empty body is not sent.
     #[default]
@@ -41,7 +45,8 @@ impl Delivery {
 }
 
 /// Which HTTP a client speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum HttpChoice {
     /// As curl does: HTTP/1.1 in plain text; inside TLS `h2` and `http/1.1` are offered and the server chooses.
     #[default]
@@ -55,7 +60,7 @@ pub enum HttpChoice {
 }
 
 /// A certificate with which a client identifies itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClientIdentity {
     /// PEM: its chain.
     pub certificate: String,
@@ -70,15 +75,17 @@ impl From<&crate::certificates::Issued> for ClientIdentity {
 }
 
 /// A request to send.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RequestSpec {
     /// `GET`.
+    #[serde(with = "crate::served::method")]
     pub method: Method,
     /// `http://edition.cnn.com/politics`.
     pub url: String,
     /// Beside Host, User-Agent and Accept, which are there always; one of the same name replaces those.
     pub headers: Vec<(String, String)>,
     /// Empty: none.
+    #[serde(with = "crate::served::base64")]
     pub body: Bytes,
     /// How the body is sent.
     pub delivery: Delivery,
@@ -94,6 +101,9 @@ pub struct RequestSpec {
     pub conversation: Option<Conversation>,
     /// How many bytes the client writes at a time until the head of its first request is written; absent: as many as it has.
     pub segment: Option<usize>,
+    /// How long the client says nothing after the first half of a body in pieces, and before each WebSocket message but the first;
+    /// absent: hardly at all.
+    pub pause: Option<Duration>,
     /// How often the request is sent, one after the other over one connection; more than once: no redirect is followed.
     pub times: usize,
     /// Whether redirects are followed, as with `curl -L`.
@@ -127,6 +137,7 @@ impl RequestSpec {
             grpc: None,
             conversation: None,
             segment: None,
+            pause: None,
             times: 1,
             follow_redirects: false,
             token: token.into(),

@@ -67,7 +67,7 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
         read_placed("traffic-fidelity", &common, traffic_fidelity::story)?,
         with_topologies("service-entries", &common, service_entries::topology, service_entries::story)?,
         with_topologies("tcp-origination", &common, tcp_origination::topology, tcp_origination::story)?,
-        read_placed("generated-traffic", &common, generated_traffic::story)?,
+        read_placed("generated-traffic", &common, generated_traffic::story)?.that_rests(),
     ])
 }
 

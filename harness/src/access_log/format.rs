@@ -174,7 +174,7 @@ fn fields(values: &[super::template::Valued<'_>]) -> Result<LogFields, Unreadabl
     for (what, value) in values {
         match what {
             Ok(field) => field.put(&mut fields, value)?,
-            Err(_) if *value == "-" => {}
+            Err(_) if super::is_absent(value) => {}
             Err(operator) => {
                 fields.other.insert((*operator).to_owned(), (*value).to_owned());
             }

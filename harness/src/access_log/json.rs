@@ -58,7 +58,7 @@ pub(super) fn read(line: &str) -> Result<LogFields, Unreadable> {
         };
         if let Some(field) = KNOWN.iter().find(|field| field.key() == key) {
             field.put(&mut fields, &value)?;
-        } else if value != "-" {
+        } else if !super::is_absent(&value) {
             fields.other.insert(key.clone(), value);
         }
     }

@@ -18,6 +18,8 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
+
 use meshproof_model::{AccessLog, LogFields};
 
 pub use format::{FormatError, LogFormat};
@@ -121,6 +123,21 @@ pub fn token(fields: &LogFields) -> Option<&str> {
     fields.user_agent.as_deref().and_then(token_of)
 }
 
+/// Whether a value says that there is none. Every format of Envoy writes `-` (Envoy, "Access logging"), or null in JSON, which is read
+/// as `-`; nginx and others write an empty text.
+fn is_absent(value: &str) -> bool {
+    matches!(value, "-" | "")
+}
+
+/// A socket address as evidence has it: a socket for both versions of IP reports an IPv4 address as one of IPv6 (RFC 4291, section
+/// 2.5.5.2).
+fn canonical(value: &str) -> String {
+    match value.parse::<SocketAddr>() {
+        Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
+        Err(_) => value.to_owned(),
+    }
+}
+
 /// The fields of all formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Field {
@@ -183,12 +200,13 @@ impl Field {
         }
     }
 
-    /// Puts a value into its place. `-` is how every format says "absent".
+    /// Puts a value into its place, unless it is absent.
     fn put(self, fields: &mut LogFields, value: &str) -> Result<(), Unreadable> {
-        if value == "-" {
+        if is_absent(value) {
             return Ok(());
         }
         let text = || Some(value.to_owned());
+        let address = || Some(canonical(value));
         match self {
             Self::StartTime => fields.start_time = text(),
             Self::Method => fields.method = text(),
@@ -212,11 +230,11 @@ impl Field {
             Self::UserAgent => fields.user_agent = text(),
             Self::RequestId => fields.request_id = text(),
             Self::Authority => fields.authority = text(),
-            Self::UpstreamHost => fields.upstream_host = text(),
+            Self::UpstreamHost => fields.upstream_host = address(),
             Self::UpstreamCluster => fields.upstream_cluster = text(),
-            Self::UpstreamLocalAddress => fields.upstream_local_address = text(),
-            Self::DownstreamLocalAddress => fields.downstream_local_address = text(),
-            Self::DownstreamRemoteAddress => fields.downstream_remote_address = text(),
+            Self::UpstreamLocalAddress => fields.upstream_local_address = address(),
+            Self::DownstreamLocalAddress => fields.downstream_local_address = address(),
+            Self::DownstreamRemoteAddress => fields.downstream_remote_address = address(),
             Self::RequestedServerName => fields.requested_server_name = text(),
             Self::RouteName => fields.route_name = text(),
         }

@@ -428,3 +428,38 @@ fn a_hundred_thousand_imitations_come_back_as_they_were_or_not_at_all() {
     };
     runner.run(&(format(), values(imitation())), check).unwrap();
 }
+
+#[test]
+fn a_value_that_is_absent_may_be_null_a_dash_or_empty() {
+    let read = |members: &str| {
+        let line = format!("{{\"start_time\":\"2026-11-05T10:00:00.000Z\",\"response_code\":200,{members}}}");
+        read_line(line.as_bytes()).fields.unwrap()
+    };
+    for absent in ["null", "\"-\"", "\"\""] {
+        let all = ["requested_server_name", "response_flags", "bytes_sent", "upstream_host", "region"];
+        let fields = read(&all.map(|name| format!("\"{name}\":{absent}")).join(","));
+        assert_eq!(
+            (fields.requested_server_name, fields.bytes_sent, fields.upstream_host),
+            (None, None, None)
+        );
+        assert!(fields.response_flags.is_empty() && fields.other.is_empty(), "{absent}");
+    }
+    assert_eq!(read("\"bytes_sent\":0").bytes_sent, Some(0));
+}
+
+#[test]
+fn an_ipv4_address_may_be_written_as_one_of_ipv6() {
+    let read = |address: &str| {
+        let line = format!(
+            "{{\"start_time\":\"-\",\"response_code\":200,\"upstream_host\":\"{address}\",\
+             \"downstream_remote_address\":\"{address}\"}}"
+        );
+        let fields = read_line(line.as_bytes()).fields.unwrap();
+        assert_eq!(fields.upstream_host, fields.downstream_remote_address);
+        fields.upstream_host.unwrap()
+    };
+    assert_eq!(read("[::ffff:127.0.0.1]:80"), "127.0.0.1:80");
+    assert_eq!(read("127.0.0.1:80"), "127.0.0.1:80");
+    assert_eq!(read("[2001:db8::1]:80"), "[2001:db8::1]:80");
+    assert_eq!(read("edge:80"), "edge:80");
+}

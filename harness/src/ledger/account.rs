@@ -143,12 +143,14 @@ impl<'a> Account<'a> {
         for hop in &exchange.hops {
             let promises = periods
                 .iter()
-                .map(|period| match (&period.forecast, sender(ledger, &e.side, token)) {
+                .flat_map(|period| match (&period.forecast, sender(ledger, &e.side, token)) {
                     (Some(forecast), Some(sender)) => {
-                        let promise = promise(forecast.as_ref(), sender, hop);
-                        if is_asked_for(ledger, &promise, hop) { promise } else { Promise::Open }
+                        let asked_for = |promise| {
+                            if is_asked_for(ledger, &promise, hop) { promise } else { Promise::Open }
+                        };
+                        promises(forecast.as_ref(), sender, hop).into_iter().map(asked_for).collect()
                     }
-                    (_, _) => Promise::Open,
+                    (_, _) => vec![Promise::Open],
                 })
                 .collect();
             self.asked.push(Asked {
@@ -364,6 +366,8 @@ impl<'a> Account<'a> {
             || refused_version
             // An intermediary may refuse a method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
             || !asked.is_known_method()
+            // It may also refuse content that has no meaning (RFC 9110, sections 9.3.1, 9.3.5 and 9.3.7).
+            || asked.has_meaningless_content()
             // A server that expects TLS cannot answer plain text, unless it is one of HTTP.
             || asked.is_conversation() && !arrival.transport.is_tls() && self.expects_tls(arrival)
             || matches!(&asked.hop.result, HopResult::Error(_)) && arrival.transport == Transport::OwnTls
@@ -445,6 +449,11 @@ impl Asked<'_> {
         METHODS.contains(&self.hop.method.as_str()) || self.is_conversation()
     }
 
+    fn has_meaningless_content(&self) -> bool {
+        let methods = ["GET", "HEAD", "DELETE", "OPTIONS"];
+        self.hop.body_bytes.is_some_and(|bytes| bytes > 0) && methods.contains(&self.hop.method.as_str())
+    }
+
     /// Whether it is a conversation over TCP.
     pub(super) fn is_conversation(&self) -> bool {
         self.hop.method == TCP
@@ -500,8 +509,8 @@ fn sender<'a>(ledger: &'a Ledger, side: &'a Side, token: &str) -> Option<Sender<
     }
 }
 
-fn promise(forecast: &dyn crate::forecast::Forecast, sender: Sender<'_>, hop: &Hop) -> Promise {
-    let Ok(url) = Url::parse(&hop.url) else { return Promise::Open };
+fn promises(forecast: &dyn crate::forecast::Forecast, sender: Sender<'_>, hop: &Hop) -> Vec<Promise> {
+    let Ok(url) = Url::parse(&hop.url) else { return vec![Promise::Open] };
     let host = hop.headers.iter().find(|h| h.name == "host").map(|h| h.value.clone());
     let authority = host.unwrap_or_else(|| authority_of(&hop.url).to_owned());
     let headers: Vec<(String, String)> =
@@ -509,7 +518,7 @@ fn promise(forecast: &dyn crate::forecast::Forecast, sender: Sender<'_>, hop: &H
     let own_name = hop.tls.as_ref().and_then(|tls| tls.server_name.clone());
     let server_name = matches!(url.scheme(), "https" | "tls")
         .then(|| own_name.or_else(|| url.host_str().map(str::to_owned)).unwrap_or_default());
-    forecast.of(&SentRequest {
+    forecast.all(&SentRequest {
         sender,
         method: &hop.method,
         url: &hop.url,

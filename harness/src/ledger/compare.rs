@@ -73,6 +73,16 @@ fn request(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Vec
             ));
         }
     }
+    // HTTP/2 may divide the cookies, and they are joined again for HTTP/1.1 (RFC 9113, section 8.2.3; RFC 6265, section 5.4).
+    let lines = r.headers.iter().filter(|h| h.name == "cookie").count();
+    if lines > 1 && r.version.starts_with("HTTP/1") {
+        found.push(FieldDifference::of(
+            What::of(Field::RequestHeader).named("cookie"),
+            ValueKind::Several,
+            "one header cookie",
+            format!("{lines} headers cookie"),
+        ));
+    }
     // A proxy may drop trailer fields, and must not make others of them (RFC 9110, sections 6.5.1 and 6.5.2).
     if !r.trailers.is_empty() && !same_fields(&r.trailers, &asked.hop.trailers) {
         found.push(FieldDifference::of(
@@ -142,15 +152,18 @@ fn transport(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> V
         }
     }
     let Transport::Originated(o) = &arrival.transport else { return found };
+    // No certificate is presented again in a resumed session: it has those of its beginning, and must be one that the proxy could
+    // have begun for this request (RFC 8446, section 4.6.1).
+    let resumed = if facts.resumed { " in a TLS session that was resumed" } else { "" };
     if let ServerCheck::Refused(reason) = &o.server {
         found.push(FieldDifference::of(
             What::of(Field::ServerVerification).being(ValueKind::Refusal),
             ValueKind::Success,
             format!("a refused one, because {reason}"),
-            format!("a server certificate that {} accepted", o.by),
+            format!("a server certificate that {} accepted{resumed}", o.by),
         ));
     }
-    found.extend(alpn(facts));
+    found.extend(alpn(facts, received.request.is_conversation()));
     let certificate = |c: Option<(&str, &str)>| match c {
         Some((subject, serial)) => format!("client certificate {subject} serial {serial}"),
         None => "no client certificate".to_owned(),
@@ -171,23 +184,31 @@ fn transport(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> V
             (None, Some(_)) => ValueKind::Present,
             (Some(_), Some(_)) => ValueKind::Other,
         };
-        found.push(FieldDifference::of(what, kind, pair(&want), pair(&have)));
+        found.push(FieldDifference::of(what, kind, pair(&want), pair(&have) + resumed));
     }
     found
 }
 
-fn alpn(facts: &TlsFacts) -> Option<FieldDifference> {
+fn alpn(facts: &TlsFacts, conversation: bool) -> Option<FieldDifference> {
     let offered = facts.alpn_offered.as_ref()?;
+    // Of bytes that it passes on, a proxy knows no protocol to offer (RFC 7301, section 3.1).
+    let allowed: &[&str] = if conversation { &[] } else { ALPN };
     // RFC 8701, section 3.1: 0x0A0A, 0x1A1A, ... are no protocols and may stand anywhere; shown in hex or as odd bytes.
     let is_grease =
         |name: &str| name.chars().all(|c| !c.is_ascii_graphic() || c == '\u{fffd}') || grease_hex(name);
-    let wrong: Vec<&str> =
-        offered.iter().map(String::as_str).filter(|name| !ALPN.contains(name) && !is_grease(name)).collect();
+    let wrong: Vec<&str> = offered
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !allowed.contains(name) && !is_grease(name))
+        .collect();
     (!wrong.is_empty()).then(|| {
         FieldDifference::of(
             Field::AlpnOffer,
             ValueKind::Other,
-            format!("an ALPN offer of {} or nothing", ALPN.join(", ")),
+            match allowed {
+                [] => "no ALPN offer".to_owned(),
+                [..] => format!("an ALPN offer of {} or nothing", allowed.join(", ")),
+            },
             format!("ALPN offer {}", offered.join(", ")),
         )
     })
@@ -205,6 +226,14 @@ fn answer(
     undisturbed: bool,
 ) -> Vec<FieldDifference> {
     let Some(sent) = &received.request.answer else { return Vec::new() };
+    if arrival.timeout_ms.is_some_and(|limit| sent.waited_ms > limit) {
+        let status = asked.hop.response().map(|response| response.status);
+        let seen = status.map_or("no answer".to_owned(), |status| format!("status {status}"));
+        let kind = status.map_or(ValueKind::Absent, ValueKind::Status);
+        let what = What::of(Field::Status).being(ValueKind::Status(504));
+        let differs = status != Some(504);
+        return differs.then(|| FieldDifference::of(what, kind, "status 504", seen)).into_iter().collect();
+    }
     let response = match &asked.hop.result {
         // What ends early must not look complete (RFC 9112, section 8).
         HopResult::Response(response) if sent.breaks_off => {
@@ -267,6 +296,22 @@ fn answer(
             "the body that the server sent",
             "a body of the same length with other content",
         ));
+    }
+    // A proxy may keep an interim answer to itself, as Envoy does, but has none of its own besides 100 (RFC 9110, section 15.2).
+    let mut own = sent.informational.clone();
+    for status in response.informational.iter().filter(|status| **status != 100) {
+        match own.iter().position(|known| known == status) {
+            Some(place) => drop(own.remove(place)),
+            None => found.push(FieldDifference::of(
+                What::of(Field::Response).being(ValueKind::Absent),
+                ValueKind::Status(*status),
+                format!(
+                    "{} interim answers {status}",
+                    sent.informational.iter().filter(|s| *s == status).count()
+                ),
+                format!("another interim answer {status}"),
+            )),
+        }
     }
     // HTTP/1.1 carries trailers only to a client that asked for them (RFC 9110, section 6.5.1).
     if response.version == "HTTP/2" && !same_fields(&sent.trailers, &response.trailers) {

@@ -156,6 +156,13 @@ fn differences(
             found.push(FieldDifference::of(what, ValueKind::Other, shown(&name, &want), have));
         }
     }
+    // Each proxy adds to it, and none may leave out the others (RFC 9110, section 7.6.3).
+    let sent_via = pairs().any(|(name, _)| name == "via");
+    if sent_via && !one_hop("via") && !edited("via") && !seen().any(|(n, _)| n.eq_ignore_ascii_case("via")) {
+        let what = What::of(field).named("via");
+        let want = shown("via", &values("via", pairs()));
+        found.push(FieldDifference::of(what, ValueKind::Absent, want, "no header via"));
+    }
     let known = names(pairs());
     for name in names(seen()) {
         if !known.contains(&name) && !is_among(&name, CONNECTION) && !is_among(&name, of_proxies) {
@@ -177,10 +184,48 @@ pub(super) fn request_differences(
     edits: &[HeaderEdits],
     received: &[Header],
 ) -> Vec<FieldDifference> {
+    let mut found = passed_on(sent, received);
     let end_to_end = |name: &str| !is_among(&name.to_ascii_lowercase(), WEB_SOCKET);
     let received: Vec<Header> = received.iter().filter(|h| end_to_end(&h.name)).cloned().collect();
     let sent: Vec<(String, String)> = sent.iter().filter(|(name, _)| end_to_end(name)).cloned().collect();
-    differences(&sent, edits, &received, PROXIES_REQUEST, Field::RequestHeader)
+    found.extend(differences(&sent, edits, &received, PROXIES_REQUEST, Field::RequestHeader));
+    found.retain(|difference| !is_pragma_as_cache_control(&sent, difference));
+    found
+}
+
+/// Fields that the request's Connection field names and that the server received all the same (RFC 9110, section 7.6.1). A proxy may
+/// send fields of these names for its own connection: only the same value was passed on.
+fn passed_on(sent: &[(String, String)], received: &[Header]) -> Vec<FieldDifference> {
+    let mut found: Vec<FieldDifference> = Vec::new();
+    let mut named = nominated(sent);
+    named.sort();
+    named.dedup();
+    for name in named {
+        let sent = values(&name, sent.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        let seen = values(&name, received.iter().map(|h| (h.name.as_str(), h.value.as_str())));
+        // Switching over goes on at the next connection (RFC 9110, section 7.8), and every proxy may accept trailers.
+        let own = matches!(name.as_str(), "connection" | "upgrade")
+            || sent == [""]
+            || (name == "te" && sent == ["trailers"]);
+        if !own && sent == seen {
+            found.push(FieldDifference::of(
+                What::of(Field::RequestHeader).named(&name).being(ValueKind::Absent),
+                ValueKind::Present,
+                format!("no header {name}, which the request's Connection header names"),
+                shown(&name, &seen),
+            ));
+        }
+    }
+    found
+}
+
+/// Go's HTTP server, on which many proxies are built, reads `Pragma: no-cache` as `Cache-Control: no-cache` (net/http,
+/// `fixPragmaCacheControl`), as RFC 9111, section 5.4, has caches treat the one.
+fn is_pragma_as_cache_control(sent: &[(String, String)], difference: &FieldDifference) -> bool {
+    let has = |name: &str| sent.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+    let pragma =
+        sent.iter().any(|(n, v)| n.eq_ignore_ascii_case("pragma") && v.eq_ignore_ascii_case("no-cache"));
+    pragma && !has("cache-control") && difference.seen == "header cache-control: no-cache"
 }
 
 /// How the answer's fields at the client differ from those that the server sent, beyond what proxies may do.

@@ -16,6 +16,8 @@ use crate::forecast::{Arrival, Passage};
 /// What a logged time may differ from the client's by: both round, and a proxy also counts what it does after the client has
 /// its answer.
 const SLACK_MS: u64 = 1000;
+/// What a logged time may lack of the time that the server waited within it: both round.
+const ROUNDED_MS: u64 = 5;
 
 /// The flags that say that no server was reached (Envoy, "Access logging", `%RESPONSE_FLAGS%`).
 const NOT_REACHED: &[&str] = &["NR", "NC", "UH", "UF", "UO"];
@@ -33,6 +35,10 @@ pub(super) enum Claimed<'p> {
         last: bool,
         /// The address at which the server saw the proxy, if one server saw it once.
         peer: Option<&'p str>,
+        /// The request id that the server received, likewise.
+        request_id: Option<&'p str>,
+        /// How long the server waited before it answered, in milliseconds.
+        waited_ms: u64,
     },
     /// A proxy answered for a server that never received the request.
     Failure {
@@ -55,6 +61,7 @@ pub(super) enum Member {
     UpstreamHost,
     UpstreamCluster,
     UpstreamLocalAddress,
+    RequestId,
 }
 
 impl Member {
@@ -71,6 +78,7 @@ impl Member {
             Self::UpstreamHost => "upstream host",
             Self::UpstreamCluster => "upstream cluster",
             Self::UpstreamLocalAddress => "upstream local address",
+            Self::RequestId => "request id",
         }
     }
 }
@@ -94,6 +102,7 @@ pub(super) fn members(fields: &LogFields) -> BTreeSet<Member> {
         (Member::UpstreamHost, fields.upstream_host.is_some()),
         (Member::UpstreamCluster, fields.upstream_cluster.is_some()),
         (Member::UpstreamLocalAddress, fields.upstream_local_address.is_some()),
+        (Member::RequestId, fields.request_id.is_some()),
     ];
     all.into_iter().filter(|(_, present)| *present).map(|(member, _)| member).collect()
 }
@@ -137,8 +146,11 @@ pub(super) fn differences(
         // Between the proxies, they choose.
         is("protocol", &["HTTP/1.1", "HTTP/2"], logged_protocol);
     }
-    if let Claimed::Arrival { passage, last, peer, .. } = claimed {
+    if let Claimed::Arrival { passage, last, peer, request_id, .. } = claimed {
         if last {
+            if let Some(request_id) = request_id {
+                is("request id", &[request_id], fields.request_id.as_deref());
+            }
             // The Host after any rewrite: `%REQ(:AUTHORITY)%` is the request as it was forwarded.
             let logged = fields.authority.as_deref().map(bare);
             is("authority", &[&authority], logged.as_deref());
@@ -154,9 +166,8 @@ pub(super) fn differences(
         if let Some(name) = passage.server_name.as_deref() {
             is("server name", &[name], fields.requested_server_name.as_deref());
         } else if first && asked.hop.url.starts_with("http://") {
-            // Without TLS from the client there is no ClientHello to have one (Envoy, `%REQUESTED_SERVER_NAME%`). nginx writes an
-            // empty string then.
-            is("server name", &["-", ""], fields.requested_server_name.as_deref());
+            // Without TLS from the client there is no ClientHello to have one (Envoy, `%REQUESTED_SERVER_NAME%`).
+            is("server name", &["-"], fields.requested_server_name.as_deref());
         }
         if let Some(flag) = fields.response_flags.iter().find(|flag| NOT_REACHED.contains(&flag.as_str())) {
             is("response flag", &["-"], Some(flag));
@@ -186,10 +197,12 @@ pub(super) fn differences(
             }
         }
     }
-    found.extend(times(ledger, asked, fields));
-    if matches!(claimed, Claimed::Arrival { .. }) {
+    found.extend(times(ledger, asked, claimed, fields));
+    if let Claimed::Arrival { request_id, .. } = claimed {
         let own = members(fields);
-        let missing = of_format.difference(&own);
+        // Not every request has an id.
+        let due = |m: &&Member| **m != Member::RequestId || request_id.is_some();
+        let missing = of_format.difference(&own).filter(due);
         found.extend(missing.map(|m| {
             let (name, article) = (m.name(), if m.name().starts_with(['a', 'u']) { "an" } else { "a" });
             let what = What::of(Field::LogField).named(name);
@@ -237,6 +250,10 @@ pub(super) fn of_connection(
 ) -> Vec<FieldDifference> {
     let mut found: Vec<FieldDifference> =
         of_upstream(passage, fields).into_iter().chain(times_of_connection(ledger, asked, fields)).collect();
+    // Bytes have no Host (Envoy, "Access logging": `%REQ()%` is for HTTP).
+    if let Some(authority) = &fields.authority {
+        found.push(of_log("authority", "no authority".to_owned(), format!("authority {authority}")));
+    }
     let answered = asked.hop.response().map_or(0, |r| r.body_bytes);
     // The proxy opens TLS itself: its client's side is what the client said and heard.
     if asked.is_conversation() && asked.hop.tls.is_none() && asked.hop.response().is_some() {
@@ -312,19 +329,31 @@ fn started_outside(ledger: &Ledger, from: u64, until: u64, fields: &LogFields) -
 }
 
 /// When a line says that its request came, and how long it took.
-fn times(ledger: &Ledger, asked: &Asked<'_>, fields: &LogFields) -> Vec<FieldDifference> {
+fn times(
+    ledger: &Ledger,
+    asked: &Asked<'_>,
+    claimed: Claimed<'_>,
+    fields: &LogFields,
+) -> Vec<FieldDifference> {
     let mut found = Vec::new();
+    // While the server waits, every proxy on the way waits with it.
+    let waited = match claimed {
+        Claimed::Arrival { waited_ms, .. } => waited_ms.saturating_sub(ROUNDED_MS),
+        Claimed::Failure { .. } => 0,
+    };
     let longest = asked.exchange.duration_us / 1000 + SLACK_MS;
     for (name, logged) in
         [("duration", fields.duration_ms), ("upstream service time", fields.upstream_service_time_ms)]
     {
-        if let Some(logged) = logged.filter(|logged| *logged > longest) {
-            found.push(of_log(
-                name,
-                format!("a {name} of at most {longest} ms"),
-                format!("a {name} of {logged} ms"),
-            ));
-        }
+        let bound = match logged {
+            Some(logged) if logged > longest => format!("at most {longest}"),
+            Some(logged) if logged < waited => format!("at least {waited}"),
+            Some(_) | None => continue,
+        };
+        let logged = logged.unwrap_or_default();
+        let article = if name.starts_with('u') { "an" } else { "a" };
+        let words = |ms: &str| format!("{article} {name} of {ms} ms");
+        found.push(of_log(name, words(&bound), words(&logged.to_string())));
     }
     found.extend(started_outside(ledger, asked.began_us, asked.ended_us, fields));
     found

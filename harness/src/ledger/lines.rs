@@ -273,17 +273,29 @@ impl Account<'_> {
         let broke_off = requests().any(|r| {
             (r.status == 0 && !r.is_conversation()) || r.answer.as_ref().is_some_and(|a| a.breaks_off)
         });
-        if broke_off || !matches!(asked.hop.result, HopResult::Response(_)) {
+        // Nor is what a proxy logs of an answer that it did not wait for.
+        let timed_out = requests()
+            .filter_map(|r| r.answer.as_ref())
+            .any(|answer| arrival.timeout_ms.is_some_and(|limit| answer.waited_ms > limit));
+        if broke_off || timed_out || !matches!(asked.hop.result, HopResult::Response(_)) {
             return None;
         }
         let peer = match asked.received.as_slice() {
             [only] => Some(self.received[*only].request.peer.as_str()),
             [] | [..] => None,
         };
+        let request_id = match asked.received.as_slice() {
+            // Only a service that records its answers records all headers.
+            [only] => Some(self.received[*only].request).filter(|r| r.answer.is_some()),
+            [] | [..] => None,
+        };
+        let request_id = request_id.and_then(|request| request.header("x-request-id"));
+        let waited_ms = requests().filter_map(|r| r.answer.as_ref()).map(|a| a.waited_ms).min().unwrap_or(0);
         let due = |(place, passage)| {
             let last = place + 1 == arrival.proxies.len();
+            let peer = peer.filter(|_| last);
             let claimed =
-                Claimed::Arrival { arrival, passage, first: place == 0, peer: peer.filter(|_| last), last };
+                Claimed::Arrival { arrival, passage, first: place == 0, peer, last, request_id, waited_ms };
             let at_most = if place == 0 { 1 } else { asked.received.len() };
             (passage.proxy.as_str(), Due { asked, claimed, optional: false, at_most })
         };

@@ -46,6 +46,7 @@ fn arrival() -> Arrival {
         target: "/politics".into(),
         request_headers: Vec::new(),
         answer_headers: Vec::new(),
+        timeout_ms: None,
     }
 }
 
@@ -84,7 +85,7 @@ impl Books {
         });
         let request = json!({
             "connection": 1, "port": 443, "over_tls": true, "peer": PEER, "method": "GET", "target": "/politics",
-            "authority": HOST, "version": "HTTP/1.1", "status": 200, "body_bytes": 0, "tls": tls.clone(),
+            "authority": HOST, "version": "HTTP/2", "status": 200, "body_bytes": 0, "tls": tls.clone(),
             "headers": headers(&[("host", HOST), ("accept", "*/*"), ("cookie", "a=1"), ("cookie", "b=2"), ("x-request-id", "1")]),
             "answer": { "status": 200, "headers": answered, "body_bytes": 4, "body_sha256": "aa" },
         });
@@ -485,4 +486,163 @@ fn what_is_open_or_needs_a_feature_that_is_not_declared_is_not_judged() {
         b.promises = vec![Promise::Open];
         b.request.target = "/other".into();
     }));
+}
+
+#[test]
+fn a_resumed_session_counts_as_what_it_was_at_its_beginning() {
+    let certificate = || {
+        let subject = "CN=client".to_owned();
+        Some(PeerCertificate { subject, serial: "01".into(), ..PeerCertificate::default() })
+    };
+    let resumed = |mut books: Books| {
+        books.request.tls.as_mut().unwrap().resumed = true;
+        books
+    };
+    balances(resumed(Books::new()));
+    // With the certificate of another policy's session.
+    fails_with(
+        resumed(Books::with(|b| b.request.tls.as_mut().unwrap().peer_certificate = certificate())),
+        "with client certificate CN=client serial 01 in a TLS session that was resumed instead of no client certificate",
+    );
+    let originated = |change: &dyn Fn(&mut Originated)| {
+        resumed(Books::promising(|a| {
+            if let Transport::Originated(o) = &mut a.transport {
+                change(o);
+            }
+        }))
+    };
+    // With that of its own.
+    balances({
+        let mut books = originated(&|o| o.client_certificate = certificate());
+        books.request.tls.as_mut().unwrap().peer_certificate = certificate();
+        books
+    });
+    // With a server that was accepted under another policy.
+    fails_with(
+        originated(&|o| o.server = ServerCheck::Refused("no trusted CA issued it".into())),
+        "a server certificate that sleep accepted in a TLS session that was resumed instead of a refused one",
+    );
+}
+
+#[test]
+fn a_field_that_the_connection_header_names_must_not_arrive() {
+    let named = |name: &str, sent: &str, received: &str| {
+        Books::with(|b| {
+            b.hop.headers.push(Header { name: "connection".into(), value: name.into() });
+            b.hop.headers.push(Header { name: name.into(), value: sent.into() });
+            b.request.headers.push(Header { name: name.into(), value: received.into() });
+        })
+    };
+    fails_with(
+        named("keep-alive", "timeout=7, max=77", "timeout=7,max=77"),
+        "header keep-alive: timeout=7, max=77",
+    );
+    fails_with(named("te", "trailers, x-own;q=0.3", "trailers, x-own;q=0.3"), "header te");
+    // The proxy's own.
+    balances(named("keep-alive", "timeout=7, max=77", "timeout=60"));
+    balances(named("te", "trailers", "trailers"));
+    balances(named("te", "trailers, x-own;q=0.3", "trailers"));
+}
+
+#[test]
+fn a_proxy_adds_to_via_and_does_not_drop_it() {
+    let via = |received: Option<&str>| {
+        Books::with(|b| {
+            b.hop.headers.push(Header { name: "via".into(), value: "1.0 fred".into() });
+            let header = |value: &str| Header { name: "via".into(), value: value.into() };
+            b.request.headers.extend(received.map(header));
+        })
+    };
+    fails_with(via(None), "no header via instead of header via: 1.0 fred");
+    balances(via(Some("1.0 fred")));
+    balances(via(Some("1.0 fred, 1.1 proxy")));
+}
+
+#[test]
+fn pragma_may_become_cache_control_and_nothing_else_may() {
+    let added = |sent: &[(&str, &str)], received: &[(&str, &str)]| {
+        Books::with(|b| {
+            b.hop.headers.extend(headers(sent));
+            b.request.headers.extend(headers(sent).into_iter().chain(headers(received)));
+        })
+    };
+    let pragma = ("pragma", "no-cache");
+    balances(added(&[pragma], &[("cache-control", "no-cache")]));
+    fails_with(added(&[pragma], &[("cache-control", "no-store")]), "header cache-control: no-store");
+    fails_with(added(&[], &[("cache-control", "no-cache")]), "header cache-control: no-cache");
+}
+
+#[test]
+fn an_interim_answer_that_the_server_did_not_give_fails() {
+    let interim = |sent: &[u16], received: &[u16]| {
+        Books::with(|b| {
+            b.request.answer.as_mut().unwrap().informational = sent.to_vec();
+            b.answer().informational = received.to_vec();
+        })
+    };
+    balances(interim(&[103], &[103]));
+    // Envoy keeps it to itself.
+    balances(interim(&[103], &[]));
+    balances(interim(&[], &[100]));
+    fails_with(interim(&[103], &[103, 103]), "another interim answer 103");
+    fails_with(interim(&[], &[103]), "another interim answer 103");
+}
+
+#[test]
+fn content_without_a_meaning_may_be_refused_but_not_dropped() {
+    let refused = |method: &str| {
+        Books::with(|b| {
+            b.hop.method = method.into();
+            b.hop.body_bytes = Some(3);
+            b.answer().status = 400;
+            b.without = vec!["request", "connection", "log"];
+        })
+    };
+    balances(refused("GET"));
+    balances(refused("DELETE"));
+    fails_with(refused("PUT"), "no server received the request");
+    fails_with(Books::with(|b| b.hop.body_bytes = Some(3)), "body of 0 bytes instead of body of 3 bytes");
+}
+
+#[test]
+fn a_request_that_is_not_answered_within_the_timeout_of_its_route_gets_504() {
+    let timed = |waited_ms: u64, status: u16| {
+        let mut books = Books::promising(|a| a.timeout_ms = Some(150));
+        books.request.answer.as_mut().unwrap().waited_ms = waited_ms;
+        books.answer().status = status;
+        if status == 504 {
+            books.log.response_code = Some(504);
+        }
+        books
+    };
+    balances(timed(1000, 504));
+    balances(timed(0, 200));
+    fails_with(timed(1000, 200), "status 200 instead of status 504");
+    fails_with(timed(1000, 503), "status 503 instead of status 504");
+    fails_with(timed(0, 504), "status 504 instead of status 200");
+}
+
+#[test]
+fn cookies_are_one_header_over_http1() {
+    let over = |version: &str| Books::with(|b| b.request.version = version.into());
+    // The books of these tests have two lines, as HTTP/2 may have them.
+    balances(over("HTTP/2"));
+    fails_with(over("HTTP/1.1"), "2 headers cookie instead of one header cookie");
+}
+
+#[test]
+fn a_connection_that_is_passed_on_offers_no_protocol_of_http() {
+    let conversation = |offered: &[&str]| {
+        Books::with(|b| {
+            (b.hop.method, b.hop.url) = (meshproof_model::TCP.into(), "tcp://edition.cnn.com:443".into());
+            (b.request.method, b.request.version) =
+                (meshproof_model::TCP.into(), meshproof_model::TCP.into());
+            b.request.tls.as_mut().unwrap().alpn_offered =
+                Some(offered.iter().map(|name| (*name).to_owned()).collect());
+            b.answer().version = meshproof_model::TCP.into();
+            b.without = vec!["log"];
+        })
+    };
+    balances(conversation(&[]));
+    fails_with(conversation(&["http/1.1"]), "ALPN offer http/1.1 instead of no ALPN offer");
 }

@@ -78,6 +78,9 @@ impl Generated {
                 "every generated exchange arrives as it was sent, and its answer comes back as the server gave it"
             }
             Aspect::Interim => "the final answer that follows 103 comes back as the server gave it",
+            Aspect::ConnectionFields => {
+                "fields that the Connection field of a request names do not reach the server"
+            }
             Aspect::Truncation => "an answer that breaks off does not look complete to the client",
         };
         let Some(failure) = self.failure(aspect) else {
@@ -198,6 +201,32 @@ impl Client<'_> {
                 return Ok(done);
             }
         }
+    }
+
+    /// Sends exchanges on which nobody says anything for a while, and holds each against the ledger. Other scenarios may run
+    /// meanwhile. Nothing is made smaller.
+    ///
+    /// # Errors
+    /// As for [`Client::get`].
+    pub async fn quiet(&self, connections: &[GeneratedConnection]) -> Result<Generated, Stop> {
+        let judged = self.mesh.resting(self.batch(connections, true)).await?;
+        let failed = judged.failed.len();
+        let failures = judged.failed.into_iter().map(|(place, entry)| Failure {
+            smallest: connections[place].clone(),
+            words: entry.words,
+            evidence: entry.evidence,
+            differences: entry.differences,
+            deviations: entry.deviations,
+            in_batch: failed,
+        });
+        Ok(Generated {
+            traffic: self.mesh.setting.traffic,
+            exchanges: connections.iter().map(|c| c.exchanges.len() as u64).sum(),
+            streams: judged.streams,
+            samples: judged.samples,
+            failures: failures.collect(),
+            held_up: judged.held_up,
+        })
     }
 
     /// Tries simpler connections for as long as one of them fails, too. One that fails only beside others stays as it is.

@@ -29,6 +29,17 @@ pub struct AnswerSpec {
     /// Whether the connection is closed soon after the answer, although the answer does not announce it. Only over HTTP/1.1.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub closes: bool,
+    /// How long the server waits before it answers, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub delay_ms: u64,
+    /// How long the server says nothing in the middle of a body in pieces, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pause_ms: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(super) const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How the body of an answer is sent.
@@ -63,6 +74,8 @@ impl AnswerSpec {
             framing: AnswerFraming::Length,
             early_hints: false,
             closes: false,
+            delay_ms: 0,
+            pause_ms: 0,
         }
     }
 

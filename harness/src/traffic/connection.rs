@@ -41,6 +41,8 @@ pub enum Aspect {
     Interim,
     /// An incomplete answer is not passed off as complete.
     Truncation,
+    /// Fields that the Connection field names are not passed on.
+    ConnectionFields,
 }
 
 impl GeneratedConnection {
@@ -52,6 +54,8 @@ impl GeneratedConnection {
             Aspect::Interim
         } else if answers().any(AnswerSpec::breaks_off) {
             Aspect::Truncation
+        } else if self.exchanges.iter().any(|e| e.headers.iter().any(|(name, _)| name == "connection")) {
+            Aspect::ConnectionFields
         } else {
             Aspect::Preservation
         }

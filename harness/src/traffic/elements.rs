@@ -58,6 +58,7 @@ pub(super) const HEADERS: &[(&str, &str)] = &[
     ("authorization", "Bearer eyJhbGciOiJub25lIn0.e30."),
     ("cookie", "session=0123456789abcdef"),
     ("cookie", "a=1; b=\"two words\"; c="),
+    ("accept", "text/html, application/json;q=0.9, */*;q=0.1"),
     ("accept-language", "de-CH, de;q=0.9, *;q=0.1"),
     ("accept-encoding", "br, gzip;q=0.5"),
     ("if-match", "\"abc\""),
@@ -80,9 +81,19 @@ pub(super) const HEADERS: &[(&str, &str)] = &[
     ("x-json", "{\"a\": [1, 2], \"b\": \"c\"}"),
     ("x-amz-date", "20260101T000000Z"),
     ("soapaction", "\"urn:example#Do\""),
+    ("via", "1.0 fred, 1.1 cache.example.com (comment)"),
     ("x-many", "one"),
     ("x-many", "two"),
     ("x-many", "Three, four"),
+];
+/// Fields of one connection: what the Connection field names (RFC 9110, section 7.6.1). A proxy may write a field of the same name for
+/// its own connection, so the values are ones that none would choose.
+pub(super) const ONE_HOP: &[(&str, &str)] = &[
+    ("keep-alive", "timeout=7, max=77"),
+    ("proxy-connection", "keep-alive, x-one-hop"),
+    ("te", "trailers, x-own;q=0.3"),
+    ("x-one-hop", "1"),
+    ("proxy-authorization", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
 ];
 pub(super) const STATUSES: &[u16] = &[
     200, 200, 200, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 409, 410,
@@ -117,6 +128,7 @@ pub(super) const ANSWER_HEADERS: &[(&str, &str)] = &[
     ("link", "</a>; rel=preload, </b>; rel=\"next\""),
     ("x-empty", ""),
     ("x_underscore", "kept"),
+    ("via", "1.1 origin-cache"),
     ("x-many", "one"),
     ("x-many", "two"),
 ];

@@ -1,9 +1,11 @@
 //! One generated exchange.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{AnswerFraming, AnswerSpec, DIRECTIONS};
+use super::answer::{AnswerFraming, AnswerSpec, DIRECTIONS, is_zero};
 use crate::digest::binary_sample;
 use crate::workload::{Delivery, Method, RequestSpec};
 
@@ -34,6 +36,9 @@ pub struct GeneratedExchange {
     /// The client's messages over WebSocket, if the request asks to switch over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<String>,
+    /// How long the client says nothing in the middle of a body in chunks, and before each message but the first, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pause_ms: u64,
     /// How it is to be answered.
     pub answer: AnswerSpec,
 }
@@ -52,6 +57,7 @@ impl GeneratedExchange {
             chunked: false,
             trailers: Vec::new(),
             messages: Vec::new(),
+            pause_ms: 0,
             answer: AnswerSpec::plain(),
         }
     }
@@ -72,6 +78,7 @@ impl GeneratedExchange {
             delivery: if self.chunked { Delivery::Pieces } else { Delivery::Whole },
             trailers: self.trailers.clone(),
             websocket: (!self.messages.is_empty()).then(|| self.messages.clone()),
+            pause: (self.pause_ms > 0).then(|| Duration::from_millis(self.pause_ms)),
             host_header: self.host_header.clone(),
             ..RequestSpec::get(format!("http://{}{}", self.host, self.target), "")
         })
@@ -132,6 +139,15 @@ impl GeneratedExchange {
         }
         if self.answer.early_hints {
             rules.push("an interim answer is not the final one (RFC 9110, section 15.2)");
+        }
+        if self.headers.iter().any(|(name, _)| name == "connection") {
+            rules.push("fields that the Connection field names are not forwarded (RFC 9110, section 7.6.1)");
+        }
+        if self.answer.delay_ms > 0 || self.answer.pause_ms > 0 || self.pause_ms > 0 {
+            rules.push(
+                "neither end has to say something all the time, and the access log says how long an exchange took \
+                 (RFC 9112, section 9.5; Envoy, \"Access logging\")",
+            );
         }
         if self.answer.closes {
             rules.push(

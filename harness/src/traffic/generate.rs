@@ -5,7 +5,9 @@ use fastrand::Rng;
 use super::answer::{AnswerFraming, AnswerSpec, EVENT};
 use super::bag::Bag;
 use super::connection::{Aspect, ClientHttp, GeneratedConnection};
-use super::elements::{ANSWER_HEADERS, HEADERS, MESSAGES, METHODS, QUERIES, SEGMENTS, STATUSES, TRAILERS};
+use super::elements::{
+    ANSWER_HEADERS, HEADERS, MESSAGES, METHODS, ONE_HOP, QUERIES, SEGMENTS, STATUSES, TRAILERS,
+};
 use super::exchange::GeneratedExchange;
 
 /// Where generated exchanges go, and what they may use.
@@ -16,6 +18,8 @@ pub struct Grammar<'a> {
     /// Those to which connections can be switched over to WebSocket all the way: HTTP/2 needs an extension for that (RFC 8441),
     /// which a server or a hop of the mesh may lack.
     pub web_socket: &'a [&'a str],
+    /// Those whose servers the proxy must refuse, whenever it is asked and whatever it has done before.
+    pub refused: &'a [&'a str],
     /// Whether clients may speak HTTP/2.
     pub http2: bool,
 }
@@ -35,6 +39,9 @@ enum Kind {
     BreaksOff,
     PiecesBreakOff,
     NoAnswer,
+    Refused,
+    Slow,
+    OneHop,
 }
 
 /// Every kind once: with these the traffic begins, so that the least budget has something of each.
@@ -51,7 +58,13 @@ const KINDS: &[Kind] = &[
     Kind::EarlyHints,
     Kind::Segments,
     Kind::Http10,
+    Kind::Refused,
+    Kind::Slow,
+    Kind::OneHop,
 ];
+
+/// The length of a WebSocket message that does not fit into usual buffers.
+const LARGE_MESSAGE: usize = 50_000;
 
 /// Makes exchanges. The same seed, hosts and grammar make the same ones in the same order.
 #[derive(Debug)]
@@ -59,9 +72,11 @@ pub struct Generator {
     rng: Rng,
     hosts: Vec<String>,
     web_socket: Vec<String>,
+    refused: Vec<String>,
     http2: bool,
     left_out: Vec<Aspect>,
     made: usize,
+    large_message_made: bool,
     elements: Elements,
 }
 
@@ -81,14 +96,16 @@ impl Generator {
     #[must_use]
     pub fn new(seed: u64, grammar: Grammar<'_>) -> Self {
         let owned = |hosts: &[&str]| hosts.iter().map(|h| (*h).to_owned()).collect();
-        let Grammar { hosts, web_socket, http2 } = grammar;
+        let Grammar { hosts, web_socket, refused, http2 } = grammar;
         Self {
             rng: Rng::with_seed(seed),
             hosts: owned(hosts),
             web_socket: owned(web_socket),
+            refused: owned(refused),
             http2,
             left_out: Vec::new(),
             made: 0,
+            large_message_made: false,
             elements: Elements::default(),
         }
     }
@@ -115,7 +132,10 @@ impl Generator {
             | Kind::Trailers
             | Kind::WebSocket
             | Kind::Closes
-            | Kind::NoAnswer => Aspect::Preservation,
+            | Kind::NoAnswer
+            | Kind::Refused
+            | Kind::Slow => Aspect::Preservation,
+            Kind::OneHop => Aspect::ConnectionFields,
         };
         let kind = if self.left_out.contains(&aspect) { Kind::Several } else { kind };
         self.made += 1;
@@ -135,7 +155,10 @@ impl Generator {
             | Kind::Closes
             | Kind::BreaksOff
             | Kind::PiecesBreakOff
-            | Kind::NoAnswer => {
+            | Kind::NoAnswer
+            | Kind::Refused
+            | Kind::Slow
+            | Kind::OneHop => {
                 if kind == Kind::Http10 {
                     connection.client = ClientHttp::Http10;
                 }
@@ -149,8 +172,11 @@ impl Generator {
 
     fn kind(&mut self) -> Kind {
         match self.rng.u8(0..100) {
-            0..60 => Kind::Several,
-            60..76 => Kind::Http2,
+            0..52 => Kind::Several,
+            52..68 => Kind::Http2,
+            68..72 => Kind::Refused,
+            72..73 => Kind::Slow,
+            73..76 => Kind::OneHop,
             76..80 => Kind::Segments,
             80..84 => Kind::Trailers,
             84..87 => Kind::EarlyHints,
@@ -198,10 +224,16 @@ impl Generator {
             Kind::EarlyHints => exchange.answer.early_hints = true,
             Kind::WebSocket => {
                 let Some(host) = self.one(&self.web_socket.clone()).cloned() else { return };
-                let messages = (0..self.rng.usize(1..6)).filter_map(|_| self.one(MESSAGES));
+                let mut messages: Vec<&str> =
+                    (0..self.rng.usize(1..6)).filter_map(|_| self.one(MESSAGES).copied()).collect();
+                let large = "large ".repeat(LARGE_MESSAGE / 6);
+                if !self.large_message_made {
+                    self.large_message_made = true;
+                    messages.push(&large);
+                }
                 *exchange = GeneratedExchange {
                     target: exchange.target.clone(),
-                    messages: messages.map(|message| (*message).to_owned()).collect(),
+                    messages: messages.into_iter().map(str::to_owned).collect(),
                     answer: AnswerSpec {
                         framing: AnswerFraming::WebSocket,
                         status: 101,
@@ -220,6 +252,26 @@ impl Generator {
                 exchange.answer.framing = AnswerFraming::PiecesBreakOff;
             }
             Kind::NoAnswer => exchange.answer.framing = AnswerFraming::NoAnswer,
+            Kind::Refused => {
+                let Some(host) = self.one(&self.refused.clone()).cloned() else { return };
+                // A request that no proxy has another reason to refuse.
+                let headers = std::mem::take(&mut exchange.headers);
+                *exchange = GeneratedExchange {
+                    target: exchange.target.clone(),
+                    headers,
+                    ..GeneratedExchange::plain(&host)
+                };
+            }
+            Kind::Slow => exchange.answer.delay_ms = self.rng.u64(30..50),
+            Kind::OneHop => {
+                let first = self.rng.usize(0..ONE_HOP.len());
+                let fields = ONE_HOP.iter().cycle().skip(first).take(self.rng.usize(1..=ONE_HOP.len()));
+                let names: Vec<&str> = fields.clone().map(|(name, _)| *name).collect();
+                exchange
+                    .headers
+                    .extend(fields.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+                exchange.headers.push(("connection".to_owned(), names.join(", ")));
+            }
             Kind::Several | Kind::Http2 | Kind::Segments => {}
         }
     }
@@ -236,10 +288,18 @@ impl Generator {
             _ => None,
         };
         exchange.headers = self.headers();
-        // A body of GET or HEAD has no meaning (RFC 9110, section 9.3.1), and a proxy may refuse it.
-        if !matches!(exchange.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "DELETE") {
-            exchange.body = self.length();
-            exchange.chunked = exchange.body > 0 && self.rng.bool();
+        match exchange.method.as_str() {
+            "HEAD" => {}
+            // Content has no meaning here, and a proxy may refuse it (RFC 9110, sections 9.3.1, 9.3.5 and 9.3.7); it may not drop it.
+            "GET" | "OPTIONS" | "DELETE" => {
+                if self.rng.u8(0..6) == 0 {
+                    exchange.body = self.rng.usize(1..2000);
+                }
+            }
+            _ => {
+                exchange.body = self.length();
+                exchange.chunked = exchange.body > 0 && self.rng.bool();
+            }
         }
         exchange.answer = self.answer();
         exchange
@@ -326,8 +386,12 @@ impl Generator {
 mod tests {
     use super::*;
 
-    const ALL: Grammar<'_> =
-        Grammar { hosts: &["a.example", "b.example"], web_socket: &["b.example"], http2: true };
+    const ALL: Grammar<'_> = Grammar {
+        hosts: &["a.example", "b.example"],
+        web_socket: &["b.example"],
+        refused: &["refused.example"],
+        http2: true,
+    };
 
     #[test]
     fn the_same_seed_makes_the_same_exchanges_and_another_seed_others() {
@@ -374,6 +438,11 @@ mod tests {
         assert!(first.iter().any(|c| c.segment.is_some()));
         assert!(first.iter().any(|c| c.client == ClientHttp::Http2 && c.exchanges.len() > 1));
         assert!(first.iter().any(|c| c.client == ClientHttp::Http10));
+        assert!(
+            exchanges().any(|e| e.host == "refused.example") && exchanges().any(|e| e.answer.delay_ms > 0)
+        );
+        assert!(exchanges().any(|e| e.headers.iter().any(|(name, _)| name == "connection")));
+        assert!(exchanges().any(|e| e.messages.iter().any(|message| message.len() > 40_000)));
     }
 
     #[test]
@@ -411,6 +480,7 @@ mod tests {
         let mut generator = Generator::new(1, ALL);
         generator.leave_out(Aspect::Interim);
         generator.leave_out(Aspect::Truncation);
+        generator.leave_out(Aspect::ConnectionFields);
         for _ in 0..500 {
             assert_eq!(generator.next_connection(48).aspect(), Aspect::Preservation);
         }

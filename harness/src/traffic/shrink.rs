@@ -74,6 +74,7 @@ fn of_exchange(exchange: &GeneratedExchange) -> Vec<GeneratedExchange> {
     let answer = |answer: AnswerSpec| GeneratedExchange { answer, ..exchange.clone() };
     add(answer(AnswerSpec { early_hints: false, ..exchange.answer.clone() }));
     add(answer(AnswerSpec { closes: false, ..exchange.answer.clone() }));
+    add(answer(AnswerSpec { delay_ms: 0, pause_ms: 0, ..exchange.answer.clone() }));
     add(answer(AnswerSpec { headers: Vec::new(), ..exchange.answer.clone() }));
     // A switch to WebSocket has nothing else that could be simpler.
     if exchange.messages.is_empty() {
@@ -144,7 +145,8 @@ mod tests {
 
     #[test]
     fn shrinking_ends_at_the_one_header_that_fails() {
-        let grammar = Grammar { hosts: &["a.example"], web_socket: &["a.example"], http2: true };
+        let grammar =
+            Grammar { hosts: &["a.example"], web_socket: &["a.example"], refused: &[], http2: true };
         let mut generator = Generator::new(5, grammar);
         let mut connection = generator.next_connection(48);
         connection.exchanges.extend(generator.next_connection(48).exchanges);

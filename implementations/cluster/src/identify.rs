@@ -285,12 +285,15 @@ pub fn features(settings: &Settings, installed_gateways: &[String], injection: &
             !installed_gateways.iter().any(|g| g == needed)
         }
     };
-    // The workload is a stock curl, and not every build of it supports WebSocket. istiod's CA issues no certificate to the suite.
-    let beyond_the_target = [Feature::WebSocket, Feature::TcpOrigination, Feature::MeshCa];
+    // A stock curl is the client, and not every build of it supports WebSocket.
+    let beyond_curl = [Feature::WebSocket, Feature::TcpOrigination];
+    let by_curl = settings.suite_image().is_none();
     let logs = [Feature::AccessLog, Feature::UpstreamLocalAddress];
     let declared = |feature: &Feature| {
         !lacks_gateway(*feature)
-            && !beyond_the_target.contains(feature)
+            // istiod's CA issues no certificate to the suite.
+            && *feature != Feature::MeshCa
+            && !(by_curl && beyond_curl.contains(feature))
             && (injection.access_logs.is_ok() || !logs.contains(feature))
     };
     Feature::ALL.iter().copied().filter(declared).collect()
@@ -489,5 +492,16 @@ mod tests {
         assert!(features(&Settings::default(), &[], &by_default).contains(&Feature::EgressGateway));
         let unread = Injection { access_logs: Err("it writes to a file".to_owned()), ..by_default };
         assert!(!features(&Settings::default(), &[], &unread).contains(&Feature::AccessLog));
+    }
+
+    #[test]
+    fn what_curl_cannot_do_is_declared_with_the_suites_own_image() {
+        let images = [("suite".to_owned(), "i".to_owned())].into();
+        let with_suite = Settings { images, ..Settings::default() };
+        let by_default = Injection::default();
+        for feature in [Feature::WebSocket, Feature::TcpOrigination] {
+            assert!(!features(&Settings::default(), &[], &by_default).contains(&feature));
+            assert!(features(&with_suite, &[], &by_default).contains(&feature), "{feature}");
+        }
     }
 }

@@ -24,5 +24,5 @@ pub mod settings;
 mod target;
 pub mod whole_mesh;
 
-pub use settings::{Gateways, IMAGES, Settings};
+pub use settings::{Gateways, IMAGES, SUITE, Settings};
 pub use target::{ClusterTarget, doctor as examine_cluster, doctor_of_reading, read_in_force};

@@ -62,6 +62,13 @@ pub const PERMISSIONS: &[Permission] = &[
         &["get", "list", "watch"],
         "the suite waits for the pods of workloads, proxies and servers",
     ),
+    better(
+        "",
+        "events",
+        &["list"],
+        "why a pod does not become ready",
+        "the message about a pod that does not become ready has no events",
+    ),
     may("", "pods/log", &["get"], "access logs of proxies and servers"),
     may("", "pods/exec", UPGRADED, "the workload sends its requests"),
     better(

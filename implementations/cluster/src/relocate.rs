@@ -201,8 +201,20 @@ fn service_entries(moved: &Resource, ground: &Ground<'_>) -> Vec<Resource> {
     let by_name = spec.get("resolution").and_then(Value::as_str).is_some_and(|r| r.starts_with("DNS"));
     let settled = spec.get("endpoints").is_some() || spec.get("workloadSelector").is_some();
     let hosts: Vec<&str> = spec["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if ground.live || !by_name || settled {
+    if ground.live {
         return vec![moved.clone()];
+    }
+    if !by_name || settled {
+        let mut entry = moved.clone();
+        let endpoints = entry.0.pointer_mut("/spec/endpoints").and_then(Value::as_array_mut);
+        for endpoint in endpoints.into_iter().flatten() {
+            // The address of a server of the suite, or its name.
+            let pinned = endpoint["address"].as_str().and_then(|address| ground.pins.get(address));
+            if let Some(pinned) = pinned.cloned() {
+                endpoint["address"] = pinned.into();
+            }
+        }
+        return vec![entry];
     }
     let one = |host: &str| {
         let mut entry = moved.clone();
@@ -224,6 +236,17 @@ mod tests {
     use crate::owned;
     use crate::settings::Gateways;
     use meshproof_harness::manifest;
+
+    #[test]
+    fn endpoints_that_the_document_names_lead_to_the_suites_own_pods() {
+        let mut case = RelocationCase::new();
+        case.pins.insert("203.0.113.1".to_owned(), "10.1.0.8".to_owned());
+        let spec = json!({ "hosts": ["static.example"], "resolution": "STATIC",
+            "endpoints": [{ "address": "203.0.113.1", "weight": 2 }, { "address": "203.0.113.9" }] });
+        let entry = case.one("ServiceEntry", &spec);
+        let expected = json!([{ "address": "10.1.0.8", "weight": 2 }, { "address": "203.0.113.9" }]);
+        assert_eq!(entry.spec()["endpoints"], expected);
+    }
 
     struct RelocationCase {
         places: Places,

@@ -27,6 +27,10 @@ pub const IMAGES: &[(&str, &str, &str)] = &[
     ("details", "nginx:1.28.0", "the application that calls an external service on its own"),
 ];
 
+/// The key of the suite's own image (the repository's Dockerfile), which has no default. Where it is given, its pods replace the
+/// external services and the clients of stock images, so that everything is checked that the suite's own server can show.
+pub const SUITE: &str = "suite";
+
 /// The options of a run in a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -43,7 +47,7 @@ pub struct Settings {
     pub gateways: Gateways,
     /// Whether the suite's public CA is one that the operator keeps (`--ca FILE`), and has mounted in installed gateways.
     pub fixed_ca: bool,
-    /// Images that replace those of [`IMAGES`], by key.
+    /// Images that replace those of [`IMAGES`], by key, and the one of [`SUITE`].
     pub images: BTreeMap<String, String>,
     /// `Always`, `IfNotPresent` or `Never`; absent: Kubernetes's own default.
     pub pull_policy: Option<String>,
@@ -64,8 +68,15 @@ impl Settings {
     #[track_caller]
     pub fn image(&self, key: &str) -> &str {
         let default = IMAGES.iter().find(|(known, ..)| *known == key);
-        let Some((_, default, _)) = default else { panic!("no image is called {key:?}") };
-        self.images.get(key).map_or(default, String::as_str)
+        let known = self.images.get(key).map(String::as_str).or(default.map(|(_, default, _)| *default));
+        let Some(image) = known else { panic!("no image is called {key:?}") };
+        image
+    }
+
+    /// The suite's own image, if one is given.
+    #[must_use]
+    pub fn suite_image(&self) -> Option<&str> {
+        self.images.get(SUITE).map(String::as_str)
     }
 }
 

@@ -144,7 +144,7 @@ impl Target for ClusterTarget {
     }
 
     fn unfit_for(&self, needs: Needs) -> Option<String> {
-        if needs.embedded {
+        if needs.embedded && self.settings.suite_image().is_none() {
             return Some(crate::instance::ONLY_NGINX.to_owned());
         }
         match &self.settings.gateways {

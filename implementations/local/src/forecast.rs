@@ -67,9 +67,23 @@ struct NoSecret;
 
 impl Forecast for LocalForecast {
     fn of(&self, request: &SentRequest<'_>) -> Promise {
-        let Ok(url) = Url::parse(request.url) else { return Promise::Open };
+        match self.all(request).as_slice() {
+            [only] => only.clone(),
+            [] | [..] => Promise::Open,
+        }
+    }
+
+    fn all(&self, request: &SentRequest<'_>) -> Vec<Promise> {
+        self.ways(request).unwrap_or_else(|| vec![Promise::Open])
+    }
+}
+
+impl LocalForecast {
+    /// None where it is open.
+    fn ways(&self, request: &SentRequest<'_>) -> Option<Vec<Promise>> {
+        let Ok(url) = Url::parse(request.url) else { return None };
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-            return Promise::Open;
+            return None;
         };
         let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
         let dials = match request.sender {
@@ -84,9 +98,9 @@ impl Forecast for LocalForecast {
             Sender::Probe(Probe::Workload { workload }) => {
                 self.proxy(workload).and_then(|p| p.inbound.first()).map(|inbound| inbound.bind)
             }
-            Sender::Probe(Probe::External) => return self.direct(request, host, port, target),
+            Sender::Probe(Probe::External) => return Some(vec![self.direct(request, host, port, target)]),
         };
-        let Some(dials) = dials else { return Promise::Open };
+        let Some(dials) = dials else { return None };
         let client = ClientRequest {
             dials,
             own_tls: request.server_name,
@@ -96,11 +110,12 @@ impl Forecast for LocalForecast {
             target,
             headers: request.headers,
         };
-        match walk::walk(&self.plan, &client) {
+        let promise = |walk| match walk {
             Walk::Open(_) => Promise::Open,
             Walk::Ends(end) => ends(&end),
             Walk::Arrives(arrival) => self.arrival(*arrival),
-        }
+        };
+        Some(walk::walks(&self.plan, &client).into_iter().map(promise).collect())
     }
 }
 
@@ -126,6 +141,7 @@ impl LocalForecast {
             target: target.to_owned(),
             request_headers: Vec::new(),
             answer_headers: Vec::new(),
+            timeout_ms: None,
         }))
     }
 
@@ -177,6 +193,7 @@ impl LocalForecast {
             target: arrival.target,
             request_headers: arrival.request_headers.into_iter().map(edits).collect(),
             answer_headers: arrival.response_headers.into_iter().map(edits).collect(),
+            timeout_ms: arrival.timeout_ms,
         }))
     }
 

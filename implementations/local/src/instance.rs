@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::apps::{self, LookupApplication};
-use crate::external::{RunningService, find_nginx, start_embedded, start_nginx, start_nginx_container};
+use crate::external::{
+    RunningService, ServeProgram, find_nginx, start_embedded, start_nginx, start_nginx_container,
+    start_served,
+};
 use crate::ports;
 use crate::real_hosts::RealHosts;
 use crate::workload::{Route, WorkloadClient};
@@ -16,6 +19,7 @@ use meshproof_harness::access_log;
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::external::{Documented, ExternalChoice, ExternalSpec};
 use meshproof_harness::run_folder;
+use meshproof_harness::served::Setup;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, EndedExchange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::topology::service_host;
@@ -23,6 +27,7 @@ use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService, Fact, Side};
 use tokio::sync::Mutex;
 
+use crate::client::Client;
 use crate::data_plane::{
     Boot, DataPlane, DataPlaneError, DataPlaneFactory, LogSink, MeshCertificate, Update, environment,
 };
@@ -40,6 +45,8 @@ use meshproof_plan::resolve::{Input, MeshConfig, Service, resolve};
 pub(crate) struct Servers {
     pub(crate) nginx: Option<PathBuf>,
     pub(crate) image: Option<String>,
+    /// What runs the suite's own servers and clients; absent: this process.
+    pub(crate) program: Option<ServeProgram>,
     pub(crate) real_hosts: RealHosts,
 }
 
@@ -52,9 +59,9 @@ pub(crate) struct LocalInstance {
     addresses: Addresses,
     mesh_ca: Authority,
     data_plane: Box<dyn DataPlane>,
-    workloads: BTreeMap<String, WorkloadClient>,
+    workloads: BTreeMap<String, Client>,
     /// Sends what does not come from a workload.
-    prober: WorkloadClient,
+    prober: Client,
     applications: BTreeMap<String, Arc<LookupApplication>>,
     plain: Vec<(Service, Arc<dyn RunningService>)>,
     /// Locked during a change: changes are applied one after another.
@@ -149,10 +156,12 @@ impl LocalInstance {
             let client = client.traced(seat.store.trace().clone());
             workloads.insert(proxy.name.clone(), client);
         }
+        let elsewhere = |client| Client::new(client, servers.program.as_ref(), &roots, &seat);
         let prober = WorkloadClient::new("probe", Route::default(), &roots, &seat.timeouts)
             .map_err(environment)?
             .reporting_to(seat.store.deliveries().clone())
             .traced(seat.store.trace().clone());
+        let prober = elsewhere(prober).await?;
         for workload in &seat.topology.workloads {
             let (Some(application), Some(client)) = (&workload.serves, workloads.get(&workload.name)) else {
                 continue;
@@ -163,6 +172,10 @@ impl LocalInstance {
             let app = app.await.map_err(environment)?;
             addresses.set_application(&workload.name, address_of(&app, application.port)?);
             applications.insert(workload.name.clone(), Arc::new(app));
+        }
+        let mut clients = BTreeMap::new();
+        for (name, client) in workloads {
+            clients.insert(name, elsewhere(client).await?);
         }
         let boot = Boot {
             folder: seat.folder.join("data-plane"),
@@ -182,7 +195,7 @@ impl LocalInstance {
             addresses,
             mesh_ca,
             data_plane,
-            workloads,
+            workloads: clients,
             prober,
             applications,
             plain,
@@ -335,7 +348,7 @@ impl LocalInstance {
                 "IPv6, which this machine does not have: ::1 cannot be bound".to_owned(),
             ));
         }
-        let Servers { nginx, image, real_hosts } = &self.servers;
+        let Servers { nginx, image, real_hosts, program } = &self.servers;
         let kind = match (self.seat.external, documented) {
             (_, Documented::Embedded) | (ExternalChoice::Auto, Documented::Site) => ExternalChoice::Embedded,
             (ExternalChoice::Auto, Documented::Nginx) if nginx.is_some() || find_nginx().is_some() => {
@@ -346,7 +359,14 @@ impl LocalInstance {
         let Seat { folder, timeouts, run, .. } = &self.seat;
         let store = self.seat.store.clone();
         let started = match kind {
-            ExternalChoice::Auto | ExternalChoice::Embedded => start_embedded(spec, store, timeouts).await,
+            ExternalChoice::Auto | ExternalChoice::Embedded => match program {
+                None => start_embedded(spec, store, timeouts).await,
+                Some(program) => {
+                    let who = format!("external service {}", spec.host);
+                    let setup = Setup { who, client: None, timeouts };
+                    start_served(program, spec, &setup, store).await
+                }
+            },
             ExternalChoice::Live => {
                 let found = real_hosts.find(&spec.host, timeouts).await;
                 found.map(|host| Box::new(host) as Box<dyn RunningService>)
@@ -374,12 +394,12 @@ impl LocalInstance {
         services
     }
 
-    /// A client for these requests.
+    /// Where these requests are sent.
     fn probing<'a>(
         &self,
         probe: &Probe,
         requests: impl IntoIterator<Item = &'a RequestSpec>,
-    ) -> Result<WorkloadClient, TargetError> {
+    ) -> Result<Route, TargetError> {
         let mut route = Route::default();
         for request in requests {
             let url: http::Uri = request.url.parse().map_err(environment)?;
@@ -387,7 +407,7 @@ impl LocalInstance {
             let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
             route = route.and(host, port, self.probe_address(probe, host, port)?);
         }
-        Ok(self.prober.routed(route))
+        Ok(route)
     }
 
     /// The address that a probe's URL stands for.
@@ -522,7 +542,7 @@ impl Instance for LocalInstance {
     async fn send(&self, workload: &str, request: &RequestSpec) -> Result<Exchange, TargetError> {
         let client = self.workloads.get(workload);
         let client = client.ok_or_else(|| environment(format!("the scenario has no workload {workload}")))?;
-        Ok(client.exchange(request).await)
+        client.exchange(request, None).await
     }
 
     async fn send_in_line(
@@ -532,14 +552,15 @@ impl Instance for LocalInstance {
     ) -> Result<Vec<EndedExchange>, TargetError> {
         let client = self.workloads.get(workload);
         let client = client.ok_or_else(|| environment(format!("the scenario has no workload {workload}")))?;
-        Ok(client.in_line(requests).await)
+        client.in_line(requests, None).await
     }
 
     async fn probe(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError> {
         if let (Probe::External, ExternalChoice::Live) = (probe, self.seat.external) {
             return Ok(self.servers.real_hosts.ask(request, &self.seat.timeouts).await);
         }
-        Ok(self.probing(probe, [request])?.exchange(request).await)
+        let route = self.probing(probe, [request])?;
+        self.prober.exchange(request, Some(route)).await
     }
 
     async fn probe_in_line(
@@ -547,7 +568,8 @@ impl Instance for LocalInstance {
         probe: &Probe,
         requests: &[RequestSpec],
     ) -> Result<Vec<EndedExchange>, TargetError> {
-        Ok(self.probing(probe, requests)?.in_line(requests).await)
+        let route = self.probing(probe, requests)?;
+        self.prober.in_line(requests, Some(route)).await
     }
 
     async fn settle(&self) -> Result<(), TargetError> {

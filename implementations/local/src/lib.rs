@@ -6,6 +6,7 @@
 
 pub mod apps;
 pub mod child;
+mod client;
 pub mod data_plane;
 pub mod external;
 mod forecast;
@@ -14,6 +15,7 @@ mod instance;
 pub mod ports;
 pub mod real_hosts;
 mod seat;
+pub mod serve;
 mod tap;
 mod target;
 pub mod tls;

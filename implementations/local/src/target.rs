@@ -9,7 +9,7 @@ use meshproof_harness::timeouts::Timeouts;
 use meshproof_model::Implementation;
 
 use crate::data_plane::{DataPlaneFactory, environment};
-use crate::external::removals_done;
+use crate::external::{ServeProgram, removals_done};
 use crate::instance::{LocalInstance, Servers};
 use crate::real_hosts::RealHosts;
 
@@ -32,6 +32,14 @@ impl LocalTarget {
     #[must_use]
     pub fn with_nginx_image(mut self, image: Option<String>) -> Self {
         self.servers.image = image;
+        self
+    }
+
+    /// The same with the suite's own servers and the clients of workloads in processes of this program, as a cluster has them
+    /// in pods; absent: in this process.
+    #[must_use]
+    pub fn served_by(mut self, program: Option<ServeProgram>) -> Self {
+        self.servers.program = program;
         self
     }
 

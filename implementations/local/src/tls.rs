@@ -7,7 +7,8 @@ use meshproof_model::{PeerCertificate, TlsFacts, TlsFailure};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{
-    AlertDescription, CommonState, DigitallySignedStruct, ProtocolVersion, RootCertStore, SignatureScheme,
+    AlertDescription, CommonState, DigitallySignedStruct, HandshakeKind, ProtocolVersion, RootCertStore,
+    SignatureScheme,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -103,6 +104,7 @@ pub(crate) fn note_agreement(facts: &mut TlsFacts, connection: &CommonState) {
     facts.cipher = connection.negotiated_cipher_suite().map(|suite| cipher_name(suite.suite()));
     facts.alpn = connection.alpn_protocol().map(alpn_name);
     facts.peer_certificate = peer_certificate(connection);
+    facts.resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
 }
 
 fn peer_certificate(connection: &CommonState) -> Option<PeerCertificate> {

@@ -282,6 +282,8 @@ impl Recorder {
             peer_verification: given(&line.client_verify).filter(|_| self.asks_clients),
             failure: None,
             failure_kind: None,
+            // The lines do not say it.
+            resumed: false,
         })
     }
 

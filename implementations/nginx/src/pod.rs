@@ -45,7 +45,7 @@ impl PodService {
     /// A plain service inside the mesh, which gives the same answer to every request.
     #[must_use]
     pub fn same(host: &str, port: u16, body: &str) -> Self {
-        let page = Page { path: "/".to_owned(), content_type: "text/plain", body: body.to_owned() };
+        let page = Page { path: "/".to_owned(), content_type: "text/plain".into(), body: body.to_owned() };
         let spec = ExternalSpec {
             aliases: Vec::new(),
             host: host.to_owned(),

@@ -5,6 +5,7 @@
 //! domain (an exact one before the longest suffix before `*`; Envoy, "HTTP routing", `VirtualHost.domains`), the first
 //! route that matches.
 
+use std::mem::take;
 use std::net::SocketAddr;
 
 use regex::Regex;
@@ -66,6 +67,8 @@ pub struct Arrival<'p> {
     pub request_headers: Vec<&'p HeaderChanges>,
     /// Changes to the response's headers, in the order in which they are made.
     pub response_headers: Vec<&'p HeaderChanges>,
+    /// The shortest time limit of the routes on the way, in milliseconds.
+    pub timeout_ms: Option<u64>,
 }
 
 /// One proxy on a request's way.
@@ -130,6 +133,19 @@ enum Bytes {
 /// Follows the request through the plan.
 #[must_use]
 pub fn walk<'p>(plan: &'p Plan, request: &ClientRequest<'_>) -> Walk<'p> {
+    follow(plan, request, None).0
+}
+
+/// Follows the request through the plan, each way that it may take by the weights of a route.
+#[must_use]
+pub fn walks<'p>(plan: &'p Plan, request: &ClientRequest<'_>) -> Vec<Walk<'p>> {
+    let (first, choices) = follow(plan, request, Some(0));
+    let others = (1..choices).map(|choice| follow(plan, request, Some(choice)).0);
+    std::iter::once(first).chain(others).collect()
+}
+
+/// The way with one destination of a route that has several, and how many that route has.
+fn follow<'p>(plan: &'p Plan, request: &ClientRequest<'_>, choice: Option<usize>) -> (Walk<'p>, usize) {
     let mut walker = Walker {
         speaks_http: request.http,
         method: request.method,
@@ -139,44 +155,12 @@ pub fn walk<'p>(plan: &'p Plan, request: &ClientRequest<'_>) -> Walk<'p> {
         way: Vec::new(),
         request_headers: Vec::new(),
         response_headers: Vec::new(),
+        timeout_ms: None,
+        choice,
+        choices: 1,
     };
-    let mut bytes = request.own_tls.map_or(Bytes::Plain, |name| Bytes::Own(name.to_owned()));
-    let mut dialled = request.dials;
-    let mut own_identities: Option<&'p [String]> = None;
-    for _ in 0..MAX_PROXIES {
-        let Some((proxy, listener)) = listener_at(plan, dialled) else {
-            return if walker.way.is_empty() {
-                let why = "no proxy listens there".to_owned();
-                Walk::Ends(End { proxy: None, status: None, why, way: Vec::new() })
-            } else {
-                Walk::Open(format!("{dialled} is no proxy's"))
-            };
-        };
-        if let Some(peers) = own_identities.take()
-            && !peers.is_empty()
-            && !peers.contains(&proxy.identity)
-        {
-            let why = format!("{} is not an identity that the configuration allows", proxy.identity);
-            let from = walker.way.pop().map(|step| step.proxy);
-            return Walk::Ends(End { proxy: from, status: Some(503), why, way: walker.way });
-        }
-        match walker.pass(proxy, listener, bytes) {
-            Passed::Done(Walk::Ends(end)) => return Walk::Ends(End { way: walker.way, ..end }),
-            Passed::Done(walk) => return walk,
-            Passed::On { step, bytes: next, wire } => {
-                walker.way.push(step);
-                dialled = step.upstream;
-                if listener_at(plan, dialled).is_none() {
-                    return walker.arrive(dialled, wire);
-                }
-                if let Some(UpstreamTls::MeshMutual { peer_identities, .. }) = &step.cluster.tls {
-                    own_identities = Some(peer_identities);
-                }
-                bytes = next;
-            }
-        }
-    }
-    Walk::Open("the plan leads in a circle".to_owned())
+    let walk = walker.go(plan, request);
+    (walk, walker.choices)
 }
 
 fn listener_at(plan: &Plan, address: SocketAddr) -> Option<(&ProxyPlan, &Listener)> {
@@ -202,20 +186,66 @@ struct Walker<'p, 'a> {
     way: Vec<Step<'p>>,
     request_headers: Vec<&'p HeaderChanges>,
     response_headers: Vec<&'p HeaderChanges>,
+    timeout_ms: Option<u64>,
+    /// Which destination is taken where a route has several; absent: the walk is open there.
+    choice: Option<usize>,
+    /// How many destinations that route has.
+    choices: usize,
 }
 
 impl<'p> Walker<'p, '_> {
-    fn arrive(mut self, address: SocketAddr, wire: Wire<'p>) -> Walk<'p> {
+    fn go(&mut self, plan: &'p Plan, request: &ClientRequest<'_>) -> Walk<'p> {
+        let mut bytes = request.own_tls.map_or(Bytes::Plain, |name| Bytes::Own(name.to_owned()));
+        let mut dialled = request.dials;
+        let mut own_identities: Option<&'p [String]> = None;
+        for _ in 0..MAX_PROXIES {
+            let Some((proxy, listener)) = listener_at(plan, dialled) else {
+                return if self.way.is_empty() {
+                    let why = "no proxy listens there".to_owned();
+                    Walk::Ends(End { proxy: None, status: None, why, way: Vec::new() })
+                } else {
+                    Walk::Open(format!("{dialled} is no proxy's"))
+                };
+            };
+            if let Some(peers) = own_identities.take()
+                && !peers.is_empty()
+                && !peers.contains(&proxy.identity)
+            {
+                let why = format!("{} is not an identity that the configuration allows", proxy.identity);
+                let from = self.way.pop().map(|step| step.proxy);
+                return Walk::Ends(End { proxy: from, status: Some(503), why, way: take(&mut self.way) });
+            }
+            match self.pass(proxy, listener, bytes) {
+                Passed::Done(Walk::Ends(end)) => return Walk::Ends(End { way: take(&mut self.way), ..end }),
+                Passed::Done(walk) => return walk,
+                Passed::On { step, bytes: next, wire } => {
+                    self.way.push(step);
+                    dialled = step.upstream;
+                    if listener_at(plan, dialled).is_none() {
+                        return self.arrive(dialled, wire);
+                    }
+                    if let Some(UpstreamTls::MeshMutual { peer_identities, .. }) = &step.cluster.tls {
+                        own_identities = Some(peer_identities);
+                    }
+                    bytes = next;
+                }
+            }
+        }
+        Walk::Open("the plan leads in a circle".to_owned())
+    }
+
+    fn arrive(&mut self, address: SocketAddr, wire: Wire<'p>) -> Walk<'p> {
         // The answer passes the proxies in the reverse order.
         self.response_headers.reverse();
         Walk::Arrives(Box::new(Arrival {
-            way: self.way,
+            way: take(&mut self.way),
             address,
             wire,
-            authority: self.authority,
-            target: self.target,
-            request_headers: self.request_headers,
-            response_headers: self.response_headers,
+            authority: take(&mut self.authority),
+            target: take(&mut self.target),
+            request_headers: take(&mut self.request_headers),
+            response_headers: take(&mut self.response_headers),
+            timeout_ms: self.timeout_ms,
         }))
     }
 
@@ -264,8 +294,18 @@ impl<'p> Walker<'p, '_> {
             }
             RouteAction::Redirect { status, .. } => ends(proxy, Some(*status), "the route redirects"),
             RouteAction::Forward(forward) => {
-                let [only] = forward.clusters.as_slice() else {
-                    return Passed::Done(Walk::Open("the route chooses among clusters by weight".to_owned()));
+                let weighted: Vec<_> = forward.clusters.iter().filter(|to| to.weight > 0).collect();
+                let only = match (forward.clusters.as_slice(), self.choice) {
+                    ([only], _) => only,
+                    // At most one route of the way has several: which choices of two belong together is not known.
+                    ([..], Some(choice)) if self.choices == 1 && !weighted.is_empty() => {
+                        self.choices = weighted.len();
+                        weighted[choice % weighted.len()]
+                    }
+                    ([..], _) => {
+                        let why = "the route chooses among clusters by weight".to_owned();
+                        return Passed::Done(Walk::Open(why));
+                    }
                 };
                 if !forward.mirrors.is_empty() {
                     return Passed::Done(Walk::Open("the route sends copies of its requests".to_owned()));
@@ -286,6 +326,7 @@ impl<'p> Walker<'p, '_> {
     }
 
     fn rewrite(&mut self, route: &'p Route, forward: &'p Forward, only: &'p WeightedCluster) {
+        self.timeout_ms = self.timeout_ms.into_iter().chain(forward.timeout_ms).min();
         if let Some(host) = only.host_rewrite.as_ref().or(forward.host_rewrite.as_ref()) {
             self.authority.clone_from(host);
         }

@@ -247,21 +247,22 @@ mod present {
     use meshproof_cluster::doctor::{DoctorFinding, Severity, as_text, as_text_of_reading};
     use meshproof_cluster::pull_secrets::PullSecret;
     use meshproof_cluster::{
-        ClusterTarget, Gateways, IMAGES, Settings, cleanup as removal, examine_cluster, read_in_force,
+        ClusterTarget, Gateways, IMAGES, SUITE, Settings, cleanup as removal, examine_cluster, read_in_force,
     };
     use meshproof_harness::names::did_you_mean;
 
     use super::{Arc, CleanupScope, DoctorReport, InForce, Options, Target, Timeouts, Unusable};
 
     fn settings(options: &Options, timeouts: &Timeouts) -> Result<Settings, Unusable> {
-        let keys = || IMAGES.iter().map(|(key, ..)| *key);
+        let keys = || IMAGES.iter().map(|(key, ..)| *key).chain([SUITE]);
         if let Some(unknown) = options.images.keys().find(|key| !keys().any(|k| k == **key)) {
             let choices: Vec<String> =
                 IMAGES.iter().map(|(key, image, what)| format!("  {key:<10} {what} [{image}]")).collect();
+            let suite = format!("  {SUITE:<10} meshproof itself, as external service and as client [none]");
             return Err(Unusable::Option(format!(
                 "unknown image key {unknown:?}{}\nthe keys are:\n{}",
                 did_you_mean(unknown, keys()),
-                choices.join("\n")
+                [choices, vec![suite]].concat().join("\n")
             )));
         }
         let policies = ["Always", "IfNotPresent", "Never"];

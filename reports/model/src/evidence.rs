@@ -350,9 +350,13 @@ pub struct TlsFacts {
     /// The cipher suite's standard name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cipher: Option<String>,
-    /// The certificate that the other end presented.
+    /// The certificate that the other end presented; in a resumed session, the one that it presented when the session began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_certificate: Option<PeerCertificate>,
+    /// Whether the handshake resumed an earlier session (RFC 8446, section 2.2; RFC 5077), so that neither end presented a
+    /// certificate again. False where this end cannot observe it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
     /// Whether this end verified that certificate (`SUCCESS`, `NONE`, `FAILED:reason`, as in nginx).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_verification: Option<String>,
@@ -472,6 +476,17 @@ pub struct ServerAnswer {
     /// The WebSocket messages that the service sent after status 101; bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<String>,
+    /// The status codes of the interim responses (RFC 9110, section 15.2) before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub informational: Vec<u16>,
+    /// How long the service waited before it answered, in milliseconds, as the scenario asked it to.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waited_ms: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl ServerRequest {

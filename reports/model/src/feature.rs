@@ -41,6 +41,8 @@ pub enum Feature {
     WebSocket,
     /// TLS origination for bytes that are not HTTP.
     TcpOrigination,
+    /// Rules of routes: changes to headers, timeouts, weights.
+    RouteRules,
     /// Access logs in a format that the suite reads.
     AccessLog,
     /// Access logs that show the proxy's own end of the connection to the server.
@@ -65,6 +67,7 @@ impl Feature {
         Self::Http2,
         Self::WebSocket,
         Self::TcpOrigination,
+        Self::RouteRules,
         Self::AccessLog,
         Self::UpstreamLocalAddress,
         Self::CredentialStatus,
@@ -87,6 +90,7 @@ impl Feature {
             Self::Http2 => "http2",
             Self::WebSocket => "web-socket",
             Self::TcpOrigination => "tcp-origination",
+            Self::RouteRules => "route-rules",
             Self::AccessLog => "access-log",
             Self::UpstreamLocalAddress => "upstream-local-address",
             Self::CredentialStatus => "credential-status",
@@ -127,6 +131,9 @@ impl Feature {
             Self::WebSocket => "forwards a WebSocket handshake and the messages that follow it",
             Self::TcpOrigination => {
                 "opens TLS for connections that are not HTTP, passes on every byte as it comes, and the end of each direction on its own"
+            }
+            Self::RouteRules => {
+                "carries out what the plan says of a route: changes to the headers of requests and answers, timeouts, weights"
             }
             Self::AccessLog => {
                 "writes one line per request, and one line per connection that it forwards, in a format that the suite reads"

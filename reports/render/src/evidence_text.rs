@@ -204,7 +204,7 @@ fn tls_line(tls: &TlsFacts) -> String {
 
 /// As [`tls_line`] for the server, which knows that an absent server name was not sent.
 fn server_tls_line(tls: &TlsFacts) -> String {
-    let line = tls_line(tls);
+    let line = tls_line(tls) + if tls.resumed { ", resumed session" } else { "" };
     match (&tls.server_name, &tls.failure) {
         (None, None) => format!("no server name (SNI); {line}"),
         (Some(_), _) | (_, Some(_)) => line,

@@ -66,6 +66,19 @@ pub(super) fn add(cases: &mut Cases, pki: &Pki) -> Result<(), CertificateError> 
     let beside = pki.leaf("another.example").common_name(&host).issued_by(&pki.roots[0])?.with_chain(&[]);
     cases.refuses("common-name-does-not-count", &host, &beside, &own);
 
+    // Whatever the kind of its alternative names: where it has any, the common name does not count (RFC 9525, section 2).
+    let others = [
+        ("common-name-beside-a-uri", Name::Uri(URI.to_owned())),
+        ("common-name-beside-an-address", Name::Ip(ADDRESS.to_vec())),
+        ("common-name-beside-an-email", Name::Email("api@example.com".to_owned())),
+    ];
+    for (label, other) in others {
+        let host = chains(label);
+        let leaf = pki.leaf("").names(&[other]).common_name(&host);
+        let leaf = leaf.issued_by(&pki.roots[0])?.with_chain(&[]);
+        cases.refuses("common-name-does-not-count", &host, &leaf, &own);
+    }
+
     let host = chains("beside-other-kinds");
     let uri = Name::Uri(URI.to_owned());
     let kinds = [uri, Name::Ip(ADDRESS.to_vec()), Name::dns(&*host)];

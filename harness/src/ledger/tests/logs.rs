@@ -205,3 +205,37 @@ fn two_proxies_log_the_same_addresses_of_their_connection() {
     forwarded.request.headers.extend(headers(&[("x-forwarded-for", "192.0.2.1")]));
     balances(forwarded);
 }
+
+/// The server waited 40 ms.
+fn waited(change: impl FnOnce(&mut Books)) -> Books {
+    Books::with(|b| {
+        b.request.answer.as_mut().unwrap().waited_ms = 40;
+        change(b);
+    })
+}
+
+#[test]
+fn a_time_that_is_shorter_than_the_server_waited_fails() {
+    fails_with(
+        waited(|b| b.log.duration_ms = Some(0)),
+        "a duration of 0 ms instead of a duration of at least 35 ms",
+    );
+    fails_with(
+        waited(|b| b.log.upstream_service_time_ms = Some(1)),
+        "an upstream service time of 1 ms instead of an upstream service time of at least 35 ms",
+    );
+    balances(waited(|b| (b.log.duration_ms, b.log.upstream_service_time_ms) = (Some(39), Some(38))));
+    // An exchange that took no time may be logged so.
+    balances(Books::with(|b| b.log.duration_ms = Some(0)));
+}
+
+#[test]
+fn another_request_id_than_the_server_received_fails() {
+    fails_with(Books::with(|b| b.log.request_id = Some("2".into())), "request id 2 instead of request id 1");
+    balances(Books::with(|b| b.log.request_id = Some("1".into())));
+    // Without an id there is none to log.
+    balances(Books::with(|b| {
+        b.request.headers.retain(|h| h.name != "x-request-id");
+        b.log.request_id = Some("2".into());
+    }));
+}

@@ -84,7 +84,7 @@ impl CheckBench {
             tcp: Vec::new(),
             pages: vec![Page {
                 path: PATH.to_owned(),
-                content_type: "text/plain",
+                content_type: "text/plain".into(),
                 body: "answered\n".to_owned(),
             }],
             keep_alive: true,

@@ -68,14 +68,16 @@ const SNI_IS_THE_NAME: &str = "egress-gateway-mutual/sni-as-configured";
 /// Neither HAProxy nor nginx removes the fields that a request's Connection field names.
 const KEEPS_CONNECTION_FIELDS: &str = "generated-traffic/connection-fields-removed";
 
+/// Likewise where no generated exchange puts it to the test.
+const KEEPS_CONNECTION_FIELDS_EVERYWHERE: &str = "generated-traffic/every-request-accounted-for";
+
 /// HAProxy falls back to the common name, and so does OpenSSL, which nginx asks; see docs/path-validation.md.
 const COMMON_NAME_COUNTS: &str = "certificate-chains/common-name-does-not-count";
 /// See [`COMMON_NAME_COUNTS`].
 const COMMON_NAME_ALONE_COUNTS: &str = "path-validation/common-name-only";
 
-/// After two HAProxys, an HTTP/1.0 client gets an answer in chunks, which it cannot read (RFC 9112, section 6.1). Generated
-/// traffic stops there, before it comes to an answer that its server breaks off: that one looks complete then.
-const CHUNKS_FOR_HTTP10: &str = "generated-traffic:egress-gateway/exchanges-preserved";
+/// After two HAProxys, an answer in pieces that its server breaks off looks complete to the client (RFC 9112, section 8).
+const BREAK_OFF_IS_HIDDEN: &str = "generated-traffic:egress-gateway/truncation-visible";
 
 /// nginx 1.22 takes every interim answer but 100 for the final one.
 const TAKES_INTERIM_ANSWER: &str = "generated-traffic/interim-answer-passed-over";
@@ -105,6 +107,7 @@ async fn the_python_example_keeps_the_contract_and_passes_what_it_declares() {
             "http2",
             "web-socket",
             "tcp-origination",
+            "route-rules",
             "reconfigure-without-restart",
         ],
         &[],
@@ -137,6 +140,7 @@ async fn the_template_for_node_keeps_the_contract_and_passes_what_it_declares() 
             "web-socket",
             "reconfigure-without-restart",
             "tcp-origination",
+            "route-rules",
         ],
         &[],
         &["sidecar-origination/single-response", "sidecar-origination/no-plaintext-leak"],
@@ -173,6 +177,7 @@ async fn caddy_keeps_the_contract_and_passes_what_it_declares() {
             "upstream-local-address",
             "web-socket",
             "tcp-origination",
+            "route-rules",
         ],
         &[],
         &[
@@ -204,6 +209,7 @@ async fn apache_httpd_keeps_the_contract_and_passes_what_it_declares() {
             "http2",
             "web-socket",
             "tcp-origination",
+            "route-rules",
             "credential-status",
             "upstream-local-address",
         ],
@@ -255,14 +261,15 @@ async fn haproxy_keeps_the_contract_and_passes_what_it_declares() {
     let report = run(&command("haproxy"), &[], Timeouts::default()).await.unwrap();
     assert_passes(
         &report,
-        &["mesh-ca", "san-validation", "credential-status", "tcp-origination"],
+        &["mesh-ca", "san-validation", "credential-status", "tcp-origination", "route-rules"],
         &[
             SNI_IS_THE_NAME,
             KEEPS_CONNECTION_FIELDS,
+            KEEPS_CONNECTION_FIELDS_EVERYWHERE,
             COMMON_NAME_COUNTS,
             COMMON_NAME_ALONE_COUNTS,
             "path-validation/common-name-beside-another",
-            CHUNKS_FOR_HTTP10,
+            BREAK_OFF_IS_HIDDEN,
             // The protocol of a server is fixed in HAProxy's configuration.
             "traffic-fidelity:sidecar/client-protocol",
             "traffic-fidelity:ingress-gateway/client-protocol",
@@ -294,12 +301,14 @@ async fn nginx_keeps_the_contract_and_passes_what_it_declares() {
             "credential-status",
             "http2",
             "tcp-origination",
+            "route-rules",
             "upstream-local-address",
         ],
         &[
             SNI_IS_THE_NAME,
             "egress-gateway-mutual/every-request-accounted-for",
             KEEPS_CONNECTION_FIELDS,
+            KEEPS_CONNECTION_FIELDS_EVERYWHERE,
             COMMON_NAME_COUNTS,
             COMMON_NAME_ALONE_COUNTS,
             TAKES_INTERIM_ANSWER,

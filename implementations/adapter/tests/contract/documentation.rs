@@ -165,7 +165,7 @@ async fn the_worked_example_answers_as_the_transcript_says() {
         tcp: Vec::new(),
         pages: vec![Page {
             path: "/politics".to_owned(),
-            content_type: "text/html",
+            content_type: "text/html".into(),
             body: "Politics".to_owned(),
         }],
         keep_alive: true,

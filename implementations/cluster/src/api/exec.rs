@@ -76,7 +76,12 @@ impl ClusterClient {
         })
     }
 
-    async fn begin(&self, pod: &PodRef, argv: &[String], stdin: bool) -> Result<AttachedProcess, ApiError> {
+    pub(super) async fn begin(
+        &self,
+        pod: &PodRef,
+        argv: &[String],
+        stdin: bool,
+    ) -> Result<AttachedProcess, ApiError> {
         let pods: kube::Api<Pod> = kube::Api::namespaced(self.kube(), &pod.namespace);
         let parameters = AttachParams::default()
             .container(&pod.container)

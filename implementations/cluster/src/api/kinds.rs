@@ -54,6 +54,7 @@ pub const KINDS: &[ObjectKind] = &[
     cluster_wide(core("Namespace", "namespaces")),
     cluster_wide(core("Node", "nodes")),
     core("Pod", "pods"),
+    optional(core("Event", "events")),
     core("Service", "services"),
     core("ConfigMap", "configmaps"),
     core("Secret", "secrets"),

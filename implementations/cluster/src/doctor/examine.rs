@@ -319,6 +319,7 @@ async fn images(api: &ClusterClient, settings: &Settings) -> Vec<DoctorFinding> 
         return Vec::new();
     }
     let mut wanted: Vec<&str> = IMAGES.iter().map(|(key, ..)| settings.image(key)).collect();
+    wanted.extend(settings.suite_image());
     wanted.sort_unstable();
     wanted.dedup();
     let absent: Vec<&str> = wanted.iter().copied().filter(|i| !nodes.iter().all(|n| holds(n, i))).collect();

@@ -7,6 +7,7 @@ use meshproof_harness::store::bounded;
 use meshproof_harness::target::{ConfigChange, TargetError};
 use meshproof_harness::timeouts::Timeout;
 use meshproof_harness::token;
+use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{Fact, Resource, Side};
 use meshproof_nginx::PodService;
 use serde_json::Value;
@@ -15,6 +16,7 @@ use super::proof::{Proof, beyond_a_canary, unseen};
 use super::readiness::{READY, await_pod};
 use super::state::{ClusterInstance, InForce, ScenarioProxy, environment};
 use crate::api::{ApiError, ExecLimits, PodRef};
+use crate::curl::Route;
 use crate::manifests::{mesh, nginx};
 use crate::relocate::NOWHERE;
 
@@ -228,6 +230,9 @@ impl ClusterInstance {
     /// Sends a GET for each URL to one address, and returns body and status of each, one per line (000 where
     /// no answer came).
     async fn ask(&self, client: &PodRef, address: &str, urls: &[String]) -> Result<String, TargetError> {
+        if self.uses_suite_image() {
+            return self.ask_by_suite(client, address, urls).await;
+        }
         let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
         let mut argv: Vec<String> = [
             "curl",
@@ -249,6 +254,25 @@ impl ClusterInstance {
         let limits = ExecLimits { stdout: 4096, stderr: 4096, time: OVERHEAD };
         let output = self.api.exec(client, &argv, Bytes::new(), limits).await.map_err(ApiError::blame)?;
         Ok(bounded(&String::from_utf8_lossy(&output.stdout), 1000))
+    }
+
+    /// The same by the suite's own client.
+    async fn ask_by_suite(
+        &self,
+        client: &PodRef,
+        address: &str,
+        urls: &[String],
+    ) -> Result<String, TargetError> {
+        let token = self.flush_token();
+        let requests: Vec<RequestSpec> = urls.iter().map(|url| RequestSpec::get(url, &token)).collect();
+        let route = Route { address: Some(address), ..Route::default() };
+        let mut output = String::new();
+        for ended in self.send_by_suite(client, &requests, route, false).await? {
+            let answer = ended.exchange.last_response();
+            let (body, status) = answer.map_or(("", 0), |response| (response.body.as_str(), response.status));
+            output.push_str(&format!("{body}\n{status:03}\n"));
+        }
+        Ok(bounded(&output, 1000))
     }
 
     /// istiod's status of the marker's distribution: none where no resource of it has one.

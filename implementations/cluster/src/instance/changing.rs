@@ -68,6 +68,7 @@ impl ClusterInstance {
                 self.withdraw(state, &resource).await?;
             }
         }
+        self.register(&state.documents);
         let mut kinds: Vec<&str> = change.apply.iter().map(Resource::kind).collect();
         kinds.extend(change.delete.iter().map(|id| id.kind.as_str()));
         self.advance(state, &kinds).await?;

@@ -12,6 +12,7 @@ mod readiness;
 mod ready_pod;
 mod refused_lines;
 mod rejections;
+mod served_pods;
 mod servers;
 mod starting;
 mod state;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use meshproof_harness::external::{Documented, ExternalSpec};
-use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
+use meshproof_harness::target::{ConfigChange, EndedExchange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::{CredentialStatus, Exchange, ExternalService};
@@ -87,8 +88,24 @@ impl Instance for ClusterInstance {
         self.send_from(workload, request).await
     }
 
+    async fn send_in_line(
+        &self,
+        workload: &str,
+        requests: &[RequestSpec],
+    ) -> Result<Vec<EndedExchange>, TargetError> {
+        self.send_all_from(workload, requests).await
+    }
+
     async fn probe(&self, probe: &Probe, request: &RequestSpec) -> Result<Exchange, TargetError> {
         self.ask_directly(probe, request).await
+    }
+
+    async fn probe_in_line(
+        &self,
+        probe: &Probe,
+        requests: &[RequestSpec],
+    ) -> Result<Vec<EndedExchange>, TargetError> {
+        self.ask_all_directly(probe, requests).await
     }
 
     async fn settle(&self) -> Result<(), TargetError> {
@@ -120,6 +137,9 @@ impl Instance for ClusterInstance {
         for server in self.servers.lock().await.drain(..) {
             let _end = server.follower.stop().await;
         }
+        // Their processes end with their streams.
+        self.served.lock().await.clear();
+        self.clients.clear();
         if self.seat.keep { Ok(()) } else { self.remove().await }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use meshproof_harness::store::bounded;
 use meshproof_harness::target::TargetError;
 use meshproof_harness::timeouts::Timeout;
 use serde_json::Value;
@@ -209,17 +210,45 @@ async fn fault(
     state: &str,
 ) -> TargetError {
     let words = format!("pod {app} in {namespace} did not become ready (timeout `{timeout}`, {limit:?})");
+    let state = format!("{state}{}", warnings(api, namespace, pods).await);
     // What to do comes before the state, which may be long.
     let Some(fix) = fix(pods, namespace) else {
         let what = format!("pod {app} in {namespace}, whose proxy was started, to become ready");
-        return TargetError::TimedOut { timeout, limit, what, last: Some(state.to_owned()) };
+        return TargetError::TimedOut { timeout, limit, what, last: Some(state) };
     };
     let refused = if pods.is_empty() { why_no_pods(api, namespace, app).await } else { None };
-    let state = refused.unwrap_or_else(|| state.to_owned());
+    let state = refused.unwrap_or(state);
     TargetError::Environment(format!(
         "{words}: {fix}; if it only needed more time, raise the limit with --timeout {timeout}=DURATION; \
          last seen: {state}"
     ))
+}
+
+/// How many of a pod's events are quoted.
+const MAX_EVENTS: usize = 3;
+/// How many bytes of an event's message are quoted.
+const MAX_EVENT: usize = 300;
+
+/// The latest warnings about a pod that is not ready, in the words of the cluster, or nothing.
+async fn warnings(api: &ClusterClient, namespace: &str, pods: &[Value]) -> String {
+    let Some(pod) = pods.iter().find(|pod| !is_leaving(pod)) else { return String::new() };
+    // Without the permission, or if they cannot be read: the state says enough to look for them.
+    let Ok(events) = api.list("Event", Some(namespace), None).await else { return String::new() };
+    let about = |event: &&Value| {
+        event["type"] == "Warning" && event["involvedObject"]["name"] == pod["metadata"]["name"]
+    };
+    let mut found: Vec<&Value> = events.iter().filter(about).collect();
+    // Old events have no `eventTime`, and new ones no `lastTimestamp` (Kubernetes, events.k8s.io/v1).
+    let at = |event: &Value| {
+        ["lastTimestamp", "eventTime"].iter().find_map(|key| event[*key].as_str().map(str::to_owned))
+    };
+    found.sort_by_key(|event| std::cmp::Reverse(at(event)));
+    let text = |event: &&Value| {
+        let field = |key: &str| bounded(event[key].as_str().unwrap_or_default(), MAX_EVENT);
+        format!("{}: {}", field("reason"), field("message"))
+    };
+    let quoted: Vec<String> = found.iter().take(MAX_EVENTS).map(text).collect();
+    if quoted.is_empty() { String::new() } else { format!("; its events: {}", quoted.join("; ")) }
 }
 
 /// Why a Deployment has no pods, in the words of the refusal.
@@ -227,7 +256,7 @@ async fn why_no_pods(api: &ClusterClient, namespace: &str, app: &str) -> Option<
     let deployment = api.get("Deployment", namespace, app).await.ok()??;
     let conditions = deployment.pointer("/status/conditions")?.as_array()?;
     let failed = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
-    Some(meshproof_harness::store::bounded(failed["message"].as_str()?, 500))
+    Some(bounded(failed["message"].as_str()?, 500))
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub(super) const POLL: Duration = Duration::from_millis(200);
 pub(super) struct ReadyPod {
     pub(super) name: String,
     pub(super) address: String,
+    /// All of its addresses: a dual-stack cluster gives it one of each family.
+    pub(super) addresses: Vec<String>,
     pub(super) injected: bool,
     /// Whether the suite's CA is mounted over its proxy's system roots.
     pub(super) trusts_suite_ca: bool,
@@ -51,6 +53,14 @@ pub(super) fn ready_pod(pods: &[Value]) -> Option<ReadyPod> {
     Some(ReadyPod {
         name: text(pod, "/metadata/name")?,
         address: text(pod, "/status/podIP")?,
+        addresses: pod
+            .pointer("/status/podIPs")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|address| address["ip"].as_str().map(str::to_owned))
+            .chain(text(pod, "/status/podIP"))
+            .collect(),
         injected: proxy.is_some(),
         trusts_suite_ca,
         ran: noted::ran(pod),

@@ -7,6 +7,7 @@ use futures_util::future::try_join_all;
 use meshproof_harness::external::{Documented, ExternalSpec};
 use meshproof_harness::target::TargetError;
 use meshproof_harness::timeouts::Timeout;
+use meshproof_harness::workload::RequestSpec;
 use meshproof_model::ExternalService;
 use meshproof_model::ResourceId;
 use meshproof_nginx::PodService;
@@ -25,8 +26,9 @@ fn in_cluster(host: &str) -> bool {
 }
 
 /// Why no external service in a cluster is the embedded one.
-pub(crate) const ONLY_NGINX: &str = "external services in a cluster are stock nginx pods, which cannot show what this needs (the \
-                                     ALPN that a client offers, digests of bodies, trailers); use a local target";
+pub(crate) const ONLY_NGINX: &str = "without the suite's own image, external services in a cluster are stock nginx pods, which cannot \
+                                     show what this needs (such as the ALPN that a client offers, digests of bodies and trailers); \
+                                     give the image with --image suite=IMAGE, or use a local target";
 
 impl ClusterInstance {
     pub(super) fn follow_nginx(
@@ -44,6 +46,9 @@ impl ClusterInstance {
         &self,
         specs: Vec<(ExternalSpec, Documented)>,
     ) -> Result<Vec<ExternalService>, TargetError> {
+        if self.uses_suite_image() {
+            return self.deploy_served(specs).await;
+        }
         if specs.iter().any(|(_, documented)| *documented == Documented::Embedded) {
             return Err(TargetError::Unable(ONLY_NGINX.to_owned()));
         }
@@ -85,9 +90,11 @@ impl ClusterInstance {
         }
         // Their logs are followed from here on: nothing that they log later is missed.
         self.flush_servers(&token).await?;
-        for ((_, service, _), pod) in made.iter().zip(&pods) {
-            self.point(&mut state, service.host(), &pod.address, service.ports()).await?;
-        }
+        let hosts = made.iter().zip(&pods).map(|((_, service, _), pod)| {
+            let address = HostAddress::of_pod(&pod.address, service.ports());
+            (service.host().to_owned(), address)
+        });
+        self.point(&mut state, hosts.collect()).await?;
         for former in formers {
             self.retire(former).await?;
         }
@@ -102,20 +109,48 @@ impl ClusterInstance {
         Ok(described.collect())
     }
 
-    /// Points a host to an address, for clients and for the mesh.
-    async fn point(
+    /// The same with pods of the suite's own image.
+    async fn deploy_served(
         &self,
-        state: &mut InForce,
-        host: &str,
-        address: &str,
-        ports: Vec<u16>,
-    ) -> Result<(), TargetError> {
-        let pin = in_cluster(host).then(|| mesh::pin(&self.context(), host, address, &ports));
-        let pod = address.to_owned();
-        self.set_address(host, Some(HostAddress { dialled: pod.clone(), pod, ports }));
-        state.pins.insert(host.to_owned(), address.to_owned());
+        specs: Vec<(ExternalSpec, Documented)>,
+    ) -> Result<Vec<ExternalService>, TargetError> {
+        let mut state = self.state.lock().await;
+        let first = state.deployed + 1;
+        state.deployed += specs.len();
+        let numbered = specs.into_iter().zip(first..);
+        let started = numbered.map(|((spec, _), number)| self.start_served(spec, number));
+        let started = try_join_all(started).await?;
+        let described = started.iter().map(|server| server.described.clone()).collect();
+        let mut hosts = Vec::new();
+        let mut formers = Vec::new();
+        for server in started {
+            let address = HostAddress::of_pod(&server.address, server.ports.clone());
+            hosts.extend(server.hosts.iter().map(|host| (host.clone(), address.clone())));
+            let mut served = self.served.lock().await;
+            let former = served.iter().position(|former| former.hosts.first() == server.hosts.first());
+            formers.extend(former.map(|at| served.remove(at)));
+            served.push(server);
+        }
+        self.point(&mut state, hosts).await?;
+        for former in formers {
+            former.session.served.stop().await.map_err(environment)?;
+            self.remove_external(former.number, &["Deployment"]).await?;
+        }
+        Ok(described)
+    }
+
+    /// Points hosts to addresses, for clients and for the mesh.
+    async fn point(&self, state: &mut InForce, hosts: Vec<(String, HostAddress)>) -> Result<(), TargetError> {
+        let mut pins = Vec::new();
+        for (host, address) in hosts {
+            if in_cluster(&host) {
+                pins.push(mesh::pin(&self.context(), &host, &address.pod, &address.ports));
+            }
+            state.pins.insert(host.clone(), address.pod.clone());
+            self.set_address(&host, Some(address));
+        }
         let mut changed = self.repin(state).await?;
-        if let Some(pin) = pin {
+        for pin in pins {
             self.apply(&pin).await?;
             changed = true;
         }
@@ -124,13 +159,18 @@ impl ClusterInstance {
 
     /// Removes a server that another one has replaced.
     async fn retire(&self, server: NginxPod) -> Result<(), TargetError> {
-        let name = format!("external-{}", server.number);
-        let namespace = self.places.outside().to_owned();
-        for kind in ["Deployment", "ConfigMap", "Secret"] {
-            let id = ResourceId { kind: kind.to_owned(), namespace: namespace.clone(), name: name.clone() };
-            self.api.delete(&id).await.map_err(ApiError::blame)?;
-        }
+        self.remove_external(server.number, &["Deployment", "ConfigMap", "Secret"]).await?;
         let _end = server.follower.stop().await;
+        Ok(())
+    }
+
+    async fn remove_external(&self, number: usize, kinds: &[&str]) -> Result<(), TargetError> {
+        let name = format!("external-{number}");
+        let namespace = self.places.outside().to_owned();
+        for kind in kinds {
+            let (kind, namespace, name) = ((*kind).to_owned(), namespace.clone(), name.clone());
+            self.api.delete(&ResourceId { kind, namespace, name }).await.map_err(ApiError::blame)?;
+        }
         Ok(())
     }
 
@@ -183,15 +223,15 @@ impl ClusterInstance {
             return Err(environment(format!("nginx in {} refused its configuration: {words}", client.pod)));
         }
         let limit = self.seat.timeouts.get(Timeout::Applied);
-        let ask =
-            ["curl", "-q", "-sS", &format!("http://127.0.0.1:{}/ready", application.port)].map(str::to_owned);
+        let ready =
+            RequestSpec::get(format!("http://127.0.0.1:{}/ready", application.port), self.flush_token());
         let configured = async {
             // The same answer twice in a row: an old worker may still answer while it exits.
             let mut times = 0;
             while times < 2 {
-                let answer =
-                    self.api.exec(&client, &ask, Bytes::new(), limits).await.map_err(ApiError::blame)?;
-                times = if answer.stdout == mark.as_bytes() { times + 1 } else { 0 };
+                let answer = self.exchange(&client, &ready, Some("127.0.0.1"), None).await?;
+                let says = answer.last_response().is_some_and(|response| response.body == mark);
+                times = if says { times + 1 } else { 0 };
                 if times == 0 {
                     tokio::time::sleep(POLL).await;
                 }

@@ -18,6 +18,7 @@ use super::flush_markers::FlushMarkers;
 use super::proof::Proof;
 use super::readiness::{PULLED, READY, await_pod};
 use super::rejections::Rejections;
+use super::served_pods::Clients;
 use super::state::{ClusterInstance, HostAddress, InForce, environment, namespace_ids};
 use crate::api::{ApiError, ClusterClient, PodRef};
 use crate::dump as read;
@@ -111,7 +112,10 @@ async fn start(
         rejections: Arc::new(Rejections::default()),
         state: Mutex::new(InForce::default()),
         servers: Mutex::new(Vec::new()),
+        served: Mutex::new(Vec::new()),
+        clients: Clients::default(),
         addresses: RwLock::default(),
+        registered: RwLock::default(),
         next_flush: AtomicU64::new(1),
         elsewhere: StdMutex::default(),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, RwLock};
 
@@ -20,6 +20,7 @@ use super::nginx_pod::NginxPod;
 use super::proof::Proof;
 use super::ready_pod::ReadyPod;
 use super::rejections::Rejections;
+use super::served_pods::{Clients, ServedPod};
 use crate::api::{ApiError, ClusterClient, LogFollower, PodRef};
 use crate::dump;
 use crate::manifests::{Injection, ManifestContext, nginx};
@@ -125,8 +126,13 @@ pub(super) struct ClusterInstance {
     pub(super) rejections: Arc<Rejections>,
     pub(super) state: Mutex<InForce>,
     pub(super) servers: Mutex<Vec<NginxPod>>,
+    /// The external services of the suite's own image.
+    pub(super) served: Mutex<Vec<ServedPod>>,
+    pub(super) clients: Clients,
     /// Where each documented host is; for access logs and for clients.
     pub(super) addresses: RwLock<BTreeMap<String, HostAddress>>,
+    /// The addresses that documents give to hosts (`ServiceEntry.addresses`), which applications dial without a name.
+    pub(super) registered: RwLock<BTreeSet<IpAddr>>,
     pub(super) next_flush: AtomicU64,
     /// Resources that were applied in namespaces other than the scenario's own.
     pub(super) elsewhere: StdMutex<BTreeSet<ResourceId>>,
@@ -140,6 +146,13 @@ pub(super) struct HostAddress {
     /// Where clients connect to: the Service's address where there is one, else the pod's.
     pub(super) dialled: String,
     pub(super) ports: Vec<u16>,
+}
+
+impl HostAddress {
+    /// A pod that clients connect to directly.
+    pub(super) fn of_pod(address: &str, ports: Vec<u16>) -> Self {
+        Self { pod: address.to_owned(), dialled: address.to_owned(), ports }
+    }
 }
 
 pub(super) fn environment(words: impl Display) -> TargetError {
@@ -191,8 +204,22 @@ impl ClusterInstance {
         match self.address(host) {
             Some(address) => Some(address.dialled),
             None if self.is_live() => None,
+            None if self.is_registered(host) => Some(host.trim_matches(['[', ']']).to_owned()),
             None => Some(NOWHERE.to_owned()),
         }
+    }
+
+    fn is_registered(&self, host: &str) -> bool {
+        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+        host.trim_matches(['[', ']']).parse().is_ok_and(|ip| registered.contains(&ip))
+    }
+
+    /// Notes the addresses of the documents in force.
+    pub(super) fn register(&self, documents: &[Resource]) {
+        let entries = documents.iter().filter(|r| r.kind() == "ServiceEntry");
+        let addresses = entries.filter_map(|r| r.spec()["addresses"].as_array()).flatten();
+        let addresses = addresses.filter_map(|a| a.as_str()?.parse().ok()).collect();
+        *self.registered.write().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     pub(super) fn set_address(&self, host: &str, address: Option<HostAddress>) {

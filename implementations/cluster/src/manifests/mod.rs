@@ -3,6 +3,7 @@
 pub mod gateway;
 pub mod mesh;
 pub mod nginx;
+pub mod served;
 pub mod workload;
 
 use std::collections::BTreeMap;
@@ -82,6 +83,12 @@ pub struct ManifestContext<'a> {
 }
 
 impl ManifestContext<'_> {
+    /// The suite's own image, where it serves and sends: not in a live run, in which clients resolve the names of real hosts.
+    #[must_use]
+    pub fn suite_image(&self) -> Option<&str> {
+        self.settings.suite_image().filter(|_| !self.live)
+    }
+
     fn metadata(&self, namespace: &str, name: &str) -> Value {
         json!({ "name": name, "namespace": namespace, "labels": self.labels })
     }

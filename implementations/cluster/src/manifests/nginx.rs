@@ -5,6 +5,7 @@ use meshproof_nginx::{POD_CONTROL, POD_FOLDER, PodFiles, PodService};
 use serde_json::{Map, Value, json};
 
 use super::ManifestContext;
+use super::served::low_ports;
 
 /// The container of an nginx pod.
 pub const NGINX: &str = "nginx";
@@ -102,10 +103,7 @@ fn pod(
         json!({ "name": "scratch", "emptyDir": { "sizeLimit": "64Mi" } }),
     ];
     let mut spec = context.pod_spec(container.into(), volumes);
-    spec.insert(
-        "securityContext".to_owned(),
-        json!({ "sysctls": [{ "name": "net.ipv4.ip_unprivileged_port_start", "value": "0" }] }),
-    );
+    spec.insert("securityContext".to_owned(), low_ports());
     made.push(Resource(json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": context.metadata(namespace, name),

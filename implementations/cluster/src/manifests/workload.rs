@@ -5,6 +5,7 @@ use meshproof_model::Resource;
 use serde_json::{Value, json};
 
 use super::gateway::permissions;
+use super::served;
 use super::{ManifestContext, ROOTS, ROOTS_FOLDER, ROOTS_KEY, SYSTEM_ROOTS};
 
 /// The suite's own client, outside the mesh.
@@ -53,8 +54,11 @@ fn volumes(context: &ManifestContext<'_>) -> Vec<Value> {
     if context.live { vec![scratch] } else { vec![roots, scratch] }
 }
 
-/// A stock curl that waits for exec.
-fn curl(context: &ManifestContext<'_>) -> Value {
+/// What sends requests: the suite's own image, or a stock curl, which waits for exec.
+fn client(context: &ManifestContext<'_>) -> Value {
+    if context.suite_image().is_some() {
+        return served::container(context, APPLICATION).into();
+    }
     let mut container = context.container(APPLICATION, "workload");
     // Exits at once on SIGTERM: the first process of a container ignores signals that it has no handler for.
     let script = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done";
@@ -93,11 +97,11 @@ fn deployment(context: &ManifestContext<'_>, namespace: &str, name: &str, templa
 #[must_use]
 pub fn workload(context: &ManifestContext<'_>, workload: &Workload) -> Vec<Resource> {
     let (namespace, name) = (context.places.of(&workload.namespace), workload.name.as_str());
-    let container = if workload.serves.is_some() { details(context) } else { curl(context) };
+    let container = if workload.serves.is_some() { details(context) } else { client(context) };
     let mut containers = vec![container];
     if workload.serves.is_some() {
         // Requests in its name are sent from a container beside it, through the same sidecar.
-        let mut beside = curl(context);
+        let mut beside = client(context);
         beside["name"] = CLIENT.into();
         containers.push(beside);
     }
@@ -129,7 +133,7 @@ pub fn workload(context: &ManifestContext<'_>, workload: &Workload) -> Vec<Resou
 /// The container from which a workload's requests are sent, where its application is not a client itself.
 pub const CLIENT: &str = "client";
 
-/// The container of a workload that has curl.
+/// The container of a workload that sends its requests.
 #[must_use]
 pub const fn client_of(workload: &Workload) -> &'static str {
     if workload.serves.is_some() { CLIENT } else { APPLICATION }
@@ -141,7 +145,7 @@ pub fn probe(context: &ManifestContext<'_>) -> Resource {
     let template = json!({
         "metadata": { "labels": context.labels_with(&[("app", PROBE), ("sidecar.istio.io/inject",
             "false")]) },
-        "spec": context.pod_spec(curl(context), volumes(context)),
+        "spec": context.pod_spec(client(context), volumes(context)),
     });
     deployment(context, context.places.outside(), PROBE, template)
 }

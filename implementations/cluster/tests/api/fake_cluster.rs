@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use meshproof_cluster::manifests::served;
 use meshproof_harness::external::ExternalChoice;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::Seat;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::server::{Channels, FakeApiServer, Reply};
 use crate::service::ApiRequest;
+use crate::suite_pods::SuitePods;
 
 pub(crate) const ADDRESS: &str = "10.1.0.7";
 
@@ -43,6 +45,10 @@ pub(crate) struct FakeCluster {
     pub(crate) unreconciled: Option<usize>,
     /// How proxies write a line of their access log; by default in Istio's text format.
     pub(crate) line: Option<LogLine>,
+    /// The events of every namespace.
+    pub(crate) events: Vec<Value>,
+    /// What the suite's own clients and servers do; they end at once if nothing is said of them.
+    pub(crate) suite: Option<SuitePods>,
     /// The programs that were run, by pod.
     pub(crate) run: Vec<(String, Vec<String>)>,
 }
@@ -115,6 +121,9 @@ impl FakeCluster {
                 }
                 whole(&object)
             }
+            ("GET", [.., "events"]) => {
+                whole(&json!({ "metadata": { "resourceVersion": "1" }, "items": self.events }))
+            }
             ("GET", [.., "pods", _]) => whole(&json!({ "status": { "containerStatuses": [] } })),
             ("GET", [.., "pods"]) => {
                 let selector = asked.parameter("labelSelector").unwrap_or_default();
@@ -139,6 +148,9 @@ impl FakeCluster {
 
     /// The whole log each time; then the connection is cut, and the follower resumes.
     fn log(&mut self, pod: &str) -> Reply {
+        for (pod, line) in self.suite.as_ref().map(SuitePods::logged).unwrap_or_default() {
+            self.write(&pod, &line);
+        }
         let text = self.logs.get(pod).cloned().unwrap_or_default();
         Reply::Stream { bytes: Bytes::from(text), ends_well: false }
     }
@@ -158,6 +170,10 @@ impl FakeCluster {
             let at = argv.iter().position(|w| w == option);
             at.and_then(|at| argv.get(at + 1)).cloned().unwrap_or_default()
         };
+        if argv[0] == served::PROGRAM {
+            self.run.push((pod.to_owned(), argv.clone()));
+            return SuitePods::process(self.suite.clone(), pod.to_owned());
+        }
         if argv[0] == "pilot-agent" {
             let listed = match self.dump {
                 DumpReader::PortForward | DumpReader::Agent => Some(self.dump().to_string()),
@@ -322,7 +338,7 @@ fn pod(app: &str) -> Value {
             "podIP": ADDRESS,
             "conditions": [{ "type": "Ready", "status": "True" }],
             "initContainerStatuses": [ran("istio-init"), ran("istio-proxy")],
-            "containerStatuses": [ran("application"), ran("nginx")],
+            "containerStatuses": [ran("application"), ran("nginx"), ran("server")],
         },
     })
 }
@@ -332,7 +348,7 @@ fn ran(container: &str) -> Value {
         format!("registry/{container}@sha256:0a") })
 }
 
-fn log_line(host: &str, agent: &str, status: u16) -> String {
+pub(crate) fn log_line(host: &str, agent: &str, status: u16) -> String {
     format!(
         "[2026-01-01T00:00:00.000Z] \"GET /politics HTTP/1.1\" {status} - via_upstream - \"-\" 0 5 1 0 \"-\" \
          \"{agent}\" \"id\" \

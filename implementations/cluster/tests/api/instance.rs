@@ -46,7 +46,7 @@ async fn begun_live(store: &Store) -> (FakeApiServer, Arc<Mutex<FakeCluster>>, B
     (server, cluster, instance.unwrap())
 }
 
-fn cnn() -> ExternalSpec {
+pub(crate) fn cnn() -> ExternalSpec {
     ExternalSpec {
         aliases: Vec::new(),
         host: "edition.cnn.com".to_owned(),

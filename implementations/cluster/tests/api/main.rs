@@ -17,4 +17,6 @@ mod server;
 mod service;
 mod settings;
 mod streams;
+mod suite_image;
+mod suite_pods;
 mod watches;

@@ -64,6 +64,30 @@ async fn started(
 async fn nothing(_: Arc<Mutex<FakeCluster>>) {}
 
 #[tokio::test]
+async fn the_latest_warnings_of_the_clusters_events_are_quoted() {
+    let event = |kind: &str, pod: &str, second: u8, reason: &str| {
+        json!({ "metadata": { "name": format!("{pod}.{second}"), "namespace": "n" }, "type": kind, "reason": reason,
+            "message": format!("{reason} in words"), "involvedObject": { "kind": "Pod", "name": pod },
+            "lastTimestamp": format!("2026-01-01T00:00:0{second}Z") })
+    };
+    let workload = pod((true, running()), waiting("ContainerCreating"));
+    let tell = async |cluster: Arc<Mutex<FakeCluster>>| {
+        cluster.lock().unwrap().events = vec![
+            event("Warning", "sleep-1", 1, "First"),
+            event("Warning", "sleep-1", 4, "FailedMount"),
+            event("Warning", "sleep-1", 3, "Third"),
+            event("Warning", "sleep-1", 2, "Second"),
+            event("Normal", "sleep-1", 5, "Scheduled"),
+            event("Warning", "another-1", 6, "Other"),
+        ];
+    };
+    let Err(TargetError::Environment(words)) = started(workload, SHORT, LONG, tell).await else { panic!() };
+    let quoted =
+        "; its events: FailedMount: FailedMount in words; Third: Third in words; Second: Second in words";
+    assert!(words.ends_with(quoted), "{words}");
+}
+
+#[tokio::test]
 async fn an_image_that_cannot_be_pulled_is_the_environments_fault_and_has_its_own_timeout() {
     let workload = pod((true, running()), waiting("ImagePullBackOff"));
     let Err(TargetError::Environment(words)) = started(workload, SHORT, LONG, nothing).await else {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
+mod in_cluster;
 mod needs_embedded;
 mod typed;
 mod validation;
@@ -10,7 +11,9 @@ mod validation;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use meshproof_cluster::manifests::{Injection, ManifestContext, gateway, mesh, namespaces, nginx, workload};
+use meshproof_cluster::manifests::{
+    Injection, ManifestContext, gateway, mesh, namespaces, nginx, served, workload,
+};
 use meshproof_cluster::places::Places;
 use meshproof_cluster::relocate::{Ground, NOWHERE, relocate};
 use meshproof_cluster::{Gateways, Settings, owned};
@@ -121,7 +124,28 @@ fn everything() -> Vec<(String, Vec<Resource>)> {
     let sample = ScenarioManifests::with("sample", Settings::default(), Injection::default());
     all.push(("external".to_owned(), external(&sample)));
     all.push(("canary".to_owned(), canary(&sample)));
+    all.push(("suite's own image".to_owned(), of_the_suite(&with_suite_image())));
     all
+}
+
+fn with_suite_image() -> ScenarioManifests {
+    let images = BTreeMap::from([("suite".to_owned(), "registry.example/meshproof:1".to_owned())]);
+    ScenarioManifests::with("sample", Settings { images, ..Settings::default() }, Injection::default())
+}
+
+/// Pods of the suite's own image.
+fn of_the_suite(world: &ScenarioManifests) -> Vec<Resource> {
+    let context = world.context();
+    let sleep = &ALL.iter().find(|s| s.id() == "egress-gateway-simple").unwrap().topology.workloads[0];
+    let mut made = vec![served::external(&context, 1), workload::probe(&context)];
+    made.extend(workload::workload(&context, sleep));
+    made
+}
+
+#[test]
+fn pods_of_the_suites_own_image() {
+    let world = with_suite_image();
+    insta::assert_snapshot!(redacted(&world, &of_the_suite(&world)));
 }
 
 fn external(world: &ScenarioManifests) -> Vec<Resource> {
@@ -142,7 +166,7 @@ fn external(world: &ScenarioManifests) -> Vec<Resource> {
         tcp: Vec::new(),
         pages: vec![Page {
             path: "/".to_owned(),
-            content_type: "text/html",
+            content_type: "text/html".into(),
             body: "Welcome to nginx!".to_owned(),
         }],
         keep_alive: true,

@@ -57,7 +57,9 @@ pub(super) trait Listener: Send + 'static {
 
 impl Listener for TcpListener {
     async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.accept().await
+        let (stream, peer) = self.accept().await?;
+        // A listener for both families shows IPv4 addresses within IPv6.
+        Ok((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())))
     }
 }
 

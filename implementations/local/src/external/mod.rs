@@ -9,6 +9,7 @@ mod container;
 mod container;
 pub mod embedded;
 mod nginx;
+mod served;
 mod service;
 
 #[cfg(feature = "container")]
@@ -18,6 +19,8 @@ pub use container::{
 };
 pub use embedded::start_embedded;
 pub use nginx::{find_nginx, start_nginx};
+pub(crate) use served::ServeProcess;
+pub use served::{ServeProgram, start_served};
 pub use service::{ExternalError, RunningService};
 
 /// Whether this build has nginx in a container (the feature `container`).

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Request};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -56,20 +56,32 @@ pub(super) fn outgoing(
     trailers: &[(String, String)],
     interim: &Interim,
     continue_limit: Duration,
+    pause: Option<Duration>,
 ) -> Outgoing {
     match delivery {
         Delivery::Whole => Full::new(whole).boxed_unsync(),
         Delivery::Pieces => {
+            let piece = if pause.is_some() { whole.len().div_ceil(2).max(1) } else { PIECE };
             let mut pieces: Vec<_> = (0..whole.len())
-                .step_by(PIECE)
-                .map(|at| Ok(Frame::data(whole.slice(at..whole.len().min(at + PIECE)))))
+                .step_by(piece)
+                .map(|at| Ok(Frame::data(whole.slice(at..whole.len().min(at + piece)))))
                 .collect();
             let named = |(name, value): &(String, String)| Some((name.parse().ok()?, value.parse().ok()?));
             let trailers: HeaderMap = trailers.iter().filter_map(named).collect();
             if !trailers.is_empty() {
                 pieces.push(Ok(Frame::trailers(trailers)));
             }
-            BodyExt::boxed_unsync(StreamBody::new(stream::iter(pieces)))
+            let Some(pause) = pause else {
+                return BodyExt::boxed_unsync(StreamBody::new(stream::iter(pieces)));
+            };
+            let halves =
+                stream::iter(pieces.into_iter().enumerate()).then(move |(number, piece)| async move {
+                    if number == 1 {
+                        tokio::time::sleep(pause).await;
+                    }
+                    piece
+                });
+            BodyExt::boxed_unsync(StreamBody::new(halves))
         }
         Delivery::Expecting => {
             let go_on = interim.go_on.clone();

@@ -72,6 +72,7 @@ pub(super) struct Target {
     pub(super) websocket: Option<Vec<String>>,
     pub(super) grpc: Option<Call>,
     pub(super) segment: Option<usize>,
+    pub(super) pause: Option<Duration>,
     pub(super) times: usize,
     pub(super) http: HttpChoice,
     pub(super) traced: Traced,
@@ -313,6 +314,7 @@ pub(super) async fn ask_once(
     let interim = Interim::default();
     let messages = target.websocket.clone();
     let arrivals = target.arrivals.clone();
+    let silence = target.pause.unwrap_or(SILENCE);
     let mut request = request(target, http2, &interim)?;
     interim.watch(&mut request);
     let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
@@ -327,7 +329,7 @@ pub(super) async fn ask_once(
             return Err(ExchangeError { kind: ExchangeErrorKind::Protocol, message }.into());
         }
         let stream = upgrade.await.map_err(|e| sorted(&e))?;
-        response.messages = converse(TokioIo::new(stream), messages).await?;
+        response.messages = converse(TokioIo::new(stream), messages, silence).await?;
         return Ok(Answered { response, whole: true });
     }
     Ok(read(answer, &interim, arrivals.as_ref()).await.map_err(|e| sorted(&e))?)
@@ -337,6 +339,7 @@ pub(super) async fn ask_once(
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     messages: Vec<String>,
+    silence: Duration,
 ) -> Result<Vec<String>, ExchangeError> {
     let config =
         WebSocketConfig::default().max_message_size(Some(MAX_BODY_KEPT)).max_frame_size(Some(MAX_BODY_KEPT));
@@ -346,7 +349,7 @@ async fn converse(
     for message in messages {
         if awaited > 0 {
             // Both ends are silent now and then, as people and their programs are.
-            tokio::time::sleep(SILENCE).await;
+            tokio::time::sleep(silence).await;
         }
         awaited += answers_to(&message).len();
         socket.send(Message::text(message)).await.map_err(|e| sorted(&e))?;
@@ -383,7 +386,8 @@ pub(super) fn request(
         message: format!("the request cannot be written: {e}"),
     };
     let scheme = if target.tls.is_some() { "https" } else { "http" };
-    let body = body::outgoing(target.delivery, target.body, &target.trailers, interim, target.continue_limit);
+    let Target { delivery, continue_limit, pause, .. } = target;
+    let body = body::outgoing(delivery, target.body, &target.trailers, interim, continue_limit, pause);
     let mut request = Request::new(body);
     if target.http == HttpChoice::Http10 {
         *request.version_mut() = Version::HTTP_10;

@@ -35,6 +35,7 @@ use http::Method;
 use meshproof_harness::delivery::Deliveries;
 use meshproof_harness::digest::sha256;
 use meshproof_harness::grpc::Call;
+use meshproof_harness::served::Towards;
 use meshproof_harness::target::EndedExchange;
 use meshproof_harness::workload::{Delivery, HttpChoice, MAX_HOPS, RequestSpec, authority_of};
 pub use raw::{RawEnd, RawReply, raw};
@@ -46,26 +47,26 @@ use meshproof_harness::trace::{ConnectionTrace, Trace};
 
 use crate::tls::accept_any_server;
 
-/// Where requests for one host and port are sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dial {
-    /// The URL's host, in lower case; none means any host.
-    pub host: Option<String>,
-    /// The URL's port, or the default port of its scheme.
-    pub port: u16,
-    /// The address to connect to instead.
-    pub address: SocketAddr,
-}
-
 /// Where requests are sent, by the host and port of their URL. The first entry that matches is used; no name is resolved.
 #[derive(Clone, Debug, Default)]
-pub struct Route(Vec<Dial>);
+pub struct Route(Vec<Towards>);
+
+/// To this port of this host, or of any.
+fn towards(host: Option<String>, port: u16, address: SocketAddr) -> Towards {
+    Towards { host, port: Some(port), address: address.ip(), at_port: Some(address.port()) }
+}
+
+impl From<Vec<Towards>> for Route {
+    fn from(entries: Vec<Towards>) -> Self {
+        Self(entries)
+    }
+}
 
 impl Route {
     /// By port, for any host: the capture addresses of a sidecar.
     #[must_use]
     pub fn capture(addresses: impl IntoIterator<Item = (u16, SocketAddr)>) -> Self {
-        Self(addresses.into_iter().map(|(port, address)| Dial { host: None, port, address }).collect())
+        Self(addresses.into_iter().map(|(port, address)| towards(None, port, address)).collect())
     }
 
     /// For one port of one host: a probe that goes past every proxy.
@@ -77,7 +78,7 @@ impl Route {
     /// Adds one port of one host.
     #[must_use]
     pub fn and(mut self, host: &str, port: u16, address: SocketAddr) -> Self {
-        self.0.push(Dial { host: Some(host.to_ascii_lowercase()), port, address });
+        self.0.push(towards(Some(host.to_ascii_lowercase()), port, address));
         self
     }
 
@@ -88,9 +89,17 @@ impl Route {
         self
     }
 
+    /// Its entries, in their order.
+    #[must_use]
+    pub fn entries(&self) -> &[Towards] {
+        &self.0
+    }
+
     fn find(&self, host: &str, port: u16) -> Option<SocketAddr> {
-        let fits = |dial: &&Dial| dial.port == port && dial.host.as_deref().is_none_or(|h| h == host);
-        self.0.iter().find(fits).map(|dial| dial.address)
+        let fits = |dial: &&Towards| {
+            dial.port.is_none_or(|p| p == port) && dial.host.as_deref().is_none_or(|h| h == host)
+        };
+        self.0.iter().find(fits).map(|dial| SocketAddr::new(dial.address, dial.at_port.unwrap_or(port)))
     }
 }
 
@@ -186,6 +195,12 @@ impl WorkloadClient {
     #[must_use]
     pub fn routed(&self, route: Route) -> Self {
         Self { route, ..self.clone() }
+    }
+
+    /// Where its requests are sent.
+    #[must_use]
+    pub fn route(&self) -> &Route {
+        &self.route
     }
 
     /// The workload's name.
@@ -358,6 +373,7 @@ impl WorkloadClient {
             websocket: request.websocket.clone(),
             grpc: request.grpc.clone(),
             segment: request.segment,
+            pause: request.pause,
             times: request.times,
             http: request.http,
             traced: Traced { trace: self.trace.clone(), by: self.name.clone() },

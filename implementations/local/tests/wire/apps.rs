@@ -54,7 +54,7 @@ async fn bookinfo(reply: &str) -> Bookinfo {
     let store = Store::new();
     let pages = vec![Page {
         path: "/books/v1/volumes".to_owned(),
-        content_type: "application/json",
+        content_type: "application/json".into(),
         body: reply.to_owned(),
     }];
     let server = parties().ca.server(BOOKS).issue().unwrap();

@@ -13,5 +13,6 @@ mod fidelity;
 mod handshakes;
 mod nginx;
 mod nginx_process;
+mod served;
 mod support;
 mod workload;

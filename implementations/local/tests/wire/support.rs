@@ -72,7 +72,7 @@ pub(crate) fn mutual_port(refusal: Refusal) -> TlsPort {
 pub(crate) fn site(plain: PlainPort, tls: Option<TlsPort>) -> ExternalSpec {
     let page = |path: &str, body: &str| Page {
         path: path.to_owned(),
-        content_type: "text/html",
+        content_type: "text/html".into(),
         body: body.to_owned(),
     };
     let pages = vec![page("/", "<h1>Welcome to nginx!</h1>"), page("/politics", "<h1>Politics</h1>")];

@@ -268,7 +268,7 @@ async fn a_server_name_may_differ_from_the_urls_host() {
 async fn each_request_has_its_own_connection() {
     let store = Store::new();
     let spec = ExternalSpec {
-        pages: vec![Page { path: "/".to_owned(), content_type: "text/plain", body: "x".to_owned() }],
+        pages: vec![Page { path: "/".to_owned(), content_type: "text/plain".into(), body: "x".to_owned() }],
         ..site(PlainPort::Serve, None)
     };
     let service = start_embedded(spec, store.clone(), &Timeouts::default()).await.unwrap();

@@ -11,6 +11,7 @@ mod json_line;
 mod placement;
 mod registry;
 mod saboteurs;
+mod sessions;
 
 pub(crate) use behaviour::hooks;
 pub use placement::Placement;

@@ -28,6 +28,16 @@ async fn client_hello_is_unusual_and_accepted() {
     assert_eq!(status(&run(Some("small-tls-records"), &usual).await), "200");
 }
 
+#[tokio::test]
+async fn session_is_resumed_on_the_next_connection() {
+    let closed = |s: &mut Situation| {
+        s.target = "/closed".to_owned();
+        s.times = 2;
+    };
+    let resumed = |saw: &SituationOutcome| saw.hellos.last().is_some_and(|hello| hello.resumed).to_string();
+    differs("resume-sessions", closed, resumed, "false", "true").await;
+}
+
 fn group(saw: &SituationOutcome) -> String {
     format!("{} {}", saw.status, saw.hellos[0].group)
 }
@@ -62,6 +72,10 @@ async fn message_has_more_headers_or_others() {
     differs("tracing-headers", usual, traced, "false", "true").await;
     let has = |name: &'static str| move |saw: &SituationOutcome| saw.headers.contains_key(name).to_string();
     differs("envoy-response-headers", usual, has("x-envoy-attempt-count"), "false", "true").await;
+    let pragma = |s: &mut Situation| s.headers = vec![("pragma", "no-cache")];
+    let cache_control =
+        |saw: &SituationOutcome| saw.tls_requests[0].headers.contains_key("cache-control").to_string();
+    differs("pragma-as-cache-control", pragma, cache_control, "false", "true").await;
     differs("keep-alive-header", usual, has("keep-alive"), "false", "true").await;
     let date =
         |saw: &SituationOutcome| saw.headers["date"].to_str().unwrap().starts_with("Thu, 05").to_string();
@@ -87,6 +101,10 @@ async fn headers_come_in_another_order_or_as_lists() {
 async fn log_is_in_json() {
     let json = |saw: &SituationOutcome| saw.lines[0].starts_with('{').to_string();
     differs("json-log", usual, json, "false", "true").await;
+    let empty = |saw: &SituationOutcome| saw.lines[0].contains("\"requested_server_name\":\"\"").to_string();
+    differs("json-log-with-empty-values", usual, empty, "false", "true").await;
+    let mapped = |saw: &SituationOutcome| saw.lines[0].contains("[::ffff:127.0.0.1]:").to_string();
+    differs("log-ipv4-as-ipv6", usual, mapped, "false", "true").await;
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ mod entries;
 mod hops;
 mod identities;
 mod isolation;
+mod lapses;
+mod rules;
 mod secrets;
 mod streams;
 
@@ -382,6 +384,8 @@ fn every_saboteur_is_shown_at_work() {
         include_str!("saboteurs/hops.rs"),
         include_str!("saboteurs/identities.rs"),
         include_str!("saboteurs/isolation.rs"),
+        include_str!("saboteurs/lapses.rs"),
+        include_str!("saboteurs/rules.rs"),
         include_str!("saboteurs/secrets.rs"),
         include_str!("saboteurs/streams.rs"),
     ] {

@@ -203,3 +203,19 @@ fn a_proxy_that_the_evidence_does_not_name_is_not_taken_for_the_only_named_one()
         [Role::Sidecar, Role::EgressGateway]
     );
 }
+
+#[test]
+fn a_deviation_of_a_header_reads_well_with_and_without_the_name_of_the_header() {
+    let nameless = deviation(
+        Role::Sidecar,
+        Role::Workload,
+        Field::ResponseHeader,
+        ValueKind::Configured,
+        ValueKind::Other,
+    );
+    let named = Deviation { name: Some("etag".to_owned()), ..nameless.clone() };
+    let titles: Vec<String> =
+        [nameless, named].map(|d| report(vec![vec![(Failed, vec![d])]]).causes[0].title.clone()).into();
+    assert!(titles[0].starts_with("Headers of the response are changed"), "{titles:?}");
+    assert!(titles[1].starts_with("The response header etag is changed"), "{titles:?}");
+}

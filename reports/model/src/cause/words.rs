@@ -10,7 +10,13 @@ use crate::evidence::ExchangeErrorKind;
 pub(super) fn title(d: &CommonDeviation) -> String {
     let hop = hop(d);
     let handshake = format!("in the TLS handshake {hop}");
-    let name = d.name.as_deref().unwrap_or("?");
+    let name = d.name.as_deref();
+    let header = |of: &str| match name {
+        Some(name) => format!("The {of} header {name} is"),
+        None => format!("Headers of the {of} are"),
+    };
+    let listed = name.map(|name| format!(" ({name})")).unwrap_or_default();
+    let value = name.unwrap_or("value");
     match (d.field, d.expected_kind, d.seen_kind) {
         (Field::Transport, ValueKind::PlainText, _) => format!("TLS instead of plain text {hop}"),
         (Field::Transport, _, _) => format!("Plain text instead of TLS {hop}"),
@@ -60,10 +66,10 @@ pub(super) fn title(d: &CommonDeviation) -> String {
         (Field::Path, _, _) => format!("Wrong request path {hop}"),
         (Field::Host, _, _) => format!("Wrong Host header {hop}"),
         (Field::RequestHeader, ValueKind::Absent, _) => {
-            format!("Headers that must not be forwarded ({name}) are sent {hop}")
+            format!("Headers that must not be forwarded{listed} are sent {hop}")
         }
-        (Field::RequestHeader, _, ValueKind::Absent) => format!("The request header {name} is lost {hop}"),
-        (Field::RequestHeader, _, _) => format!("The request header {name} is changed {hop}"),
+        (Field::RequestHeader, _, ValueKind::Absent) => format!("{} lost {hop}", header("request")),
+        (Field::RequestHeader, _, _) => format!("{} changed {hop}", header("request")),
         (Field::RequestBody, _, _) => format!("The body of the request is changed {hop}"),
         (Field::HttpVersion, _, _) => {
             format!("Wrong HTTP version {hop}: {} instead of {}", d.seen, d.expected)
@@ -90,12 +96,12 @@ pub(super) fn title(d: &CommonDeviation) -> String {
         (Field::Redirect, ValueKind::Absent, _) => format!("A redirect instead of the page {}", at(d)),
         (Field::Redirect, _, _) => format!("Not the expected redirect {}", at(d)),
         (Field::ResponseHeader, ValueKind::Absent, _) => {
-            format!("Response headers that must not be forwarded ({name}) {}", at(d))
+            format!("Response headers that must not be forwarded{listed} {}", at(d))
         }
         (Field::ResponseHeader, _, ValueKind::Absent) => {
-            format!("The response header {name} is lost {}", at(d))
+            format!("{} lost {}", header("response"), at(d))
         }
-        (Field::ResponseHeader, _, _) => format!("The response header {name} is changed {}", at(d)),
+        (Field::ResponseHeader, _, _) => format!("{} changed {}", header("response"), at(d)),
         (Field::ResponseBody, _, _) => format!("The body of the response is not the server's {}", at(d)),
         (Field::Trailer, _, _) => format!("The trailers of the response are lost or changed {}", at(d)),
         (Field::Message, _, _) => format!("Interim responses or messages are lost or changed {}", at(d)),
@@ -106,9 +112,9 @@ pub(super) fn title(d: &CommonDeviation) -> String {
         }
         (Field::LogLine, _, _) => format!("Unexpected or unreadable access-log lines of {}", roles(&d.from)),
         (Field::LogField, _, ValueKind::Absent) => {
-            format!("The access log of {} does not show the {name}", roles(&d.from))
+            format!("The access log of {} does not show the {value}", roles(&d.from))
         }
-        (Field::LogField, _, _) => format!("The access log of {} shows another {name}", roles(&d.from)),
+        (Field::LogField, _, _) => format!("The access log of {} shows another {value}", roles(&d.from)),
         (Field::Credential, ValueKind::Absent, _) => {
             format!("A deleted credential is still in use at {}", roles(&d.from))
         }

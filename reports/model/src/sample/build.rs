@@ -118,6 +118,7 @@ pub(super) fn tls() -> TlsFacts {
         version: Some("TLSv1.3".to_owned()),
         cipher: Some("TLS13_AES_128_GCM_SHA256".to_owned()),
         peer_certificate: None,
+        resumed: false,
         peer_verification: Some("NONE".to_owned()),
         failure: None,
         failure_kind: None,

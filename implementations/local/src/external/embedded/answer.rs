@@ -1,5 +1,7 @@
 //! A request as a page sees it, and the answer to it.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -41,6 +43,8 @@ pub(crate) struct Answer {
     pub(crate) early_hints: bool,
     /// Whether the connection ends soon after it, although it does not say so. Only over HTTP/1.1.
     pub(crate) closes_silently: bool,
+    /// How long the client waits for it.
+    pub(crate) delay: Duration,
 }
 
 impl Answer {
@@ -54,6 +58,7 @@ impl Answer {
             close: false,
             early_hints: false,
             closes_silently: false,
+            delay: Duration::ZERO,
         }
     }
 

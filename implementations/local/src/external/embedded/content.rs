@@ -1,5 +1,7 @@
 //! The pages that the embedded service serves.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, LOCATION};
@@ -58,7 +60,7 @@ impl Content for Pages {
         if incoming.method != Method::GET && incoming.method != Method::HEAD {
             return Answer::method_not_allowed();
         }
-        Answer::new(StatusCode::OK, page.content_type, page.body.clone())
+        Answer::new(StatusCode::OK, &page.content_type, page.body.clone())
     }
 
     fn switches_over(&self, path: &str, headers: &HeaderMap) -> bool {
@@ -92,6 +94,7 @@ fn directed(spec: AnswerSpec) -> Answer {
         {
             Framing::Length
         }
+        AnswerFraming::Pieces if spec.pause_ms > 0 => Framing::Paused(Duration::from_millis(spec.pause_ms)),
         AnswerFraming::Pieces => Framing::Pieces,
         AnswerFraming::Events => Framing::OneByOne(OneByOne { piece: EVENT, watched: None }),
         AnswerFraming::BreaksOff => Framing::BreaksOff,
@@ -112,6 +115,7 @@ fn directed(spec: AnswerSpec) -> Answer {
         close: false,
         early_hints: spec.early_hints,
         closes_silently: spec.closes,
+        delay: Duration::from_millis(spec.delay_ms),
     }
 }
 

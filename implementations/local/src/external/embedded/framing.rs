@@ -38,6 +38,8 @@ pub(crate) enum Framing {
     Length,
     /// In pieces, without a length.
     Pieces,
+    /// In two pieces, without a length, and this pause between them.
+    Paused(Duration),
     /// In pieces, without a length, and [`CHECKSUM`] after it.
     PiecesWithChecksum,
     /// With its length: the first half at once, the second half when it is released.
@@ -59,6 +61,15 @@ impl Framing {
                 http_body_util::Full::new(whole).map_err(|never| match never {}).boxed_unsync()
             }
             Self::Pieces => pieces(whole, None),
+            Self::Paused(pause) => {
+                let second = whole.slice(whole.len() / 2..);
+                let rest = async move {
+                    tokio::time::sleep(pause).await;
+                    Ok::<_, BodyError>(Frame::data(second))
+                };
+                let first = Frame::data(whole.slice(..whole.len() / 2));
+                BodyExt::boxed_unsync(StreamBody::new(stream::iter([Ok(first)]).chain(stream::once(rest))))
+            }
             Self::PiecesWithChecksum => {
                 let sum = HeaderValue::from_str(&sha256(&whole)).ok();
                 pieces(whole, sum.map(|sum| HeaderMap::from_iter([(CHECKSUM, sum)])))
@@ -84,7 +95,11 @@ impl Framing {
     pub(super) fn has_length(&self) -> bool {
         match self {
             Self::Length | Self::Withheld(_) | Self::BreaksOff | Self::NoAnswer => true,
-            Self::Pieces | Self::PiecesWithChecksum | Self::OneByOne(_) | Self::PiecesBreakOff => false,
+            Self::Pieces
+            | Self::Paused(_)
+            | Self::PiecesWithChecksum
+            | Self::OneByOne(_)
+            | Self::PiecesBreakOff => false,
         }
     }
 
@@ -98,6 +113,7 @@ impl Framing {
         match self {
             Self::Length
             | Self::Pieces
+            | Self::Paused(_)
             | Self::Withheld(_)
             | Self::OneByOne(_)
             | Self::BreaksOff
@@ -114,6 +130,7 @@ impl Framing {
         match self {
             Self::Length
             | Self::Pieces
+            | Self::Paused(_)
             | Self::Withheld(_)
             | Self::OneByOne(_)
             | Self::BreaksOff
@@ -193,10 +210,11 @@ impl OneByOne {
         let next = move |(at, mut watched): (usize, Option<Watched>)| {
             let whole = whole.clone();
             async move {
-                if let Some(Watched { delivery, within, record }) = watched.as_mut().filter(|_| at > 0)
+                if let Some(Watched { delivery, within, record }) = watched.as_mut()
                     && !delivery.reaches(at as u64, *within).await
                 {
-                    let after = Some(at as u64);
+                    // At 0 nothing is held up: the client's process has not begun to report.
+                    let after = Some(at as u64).filter(|at| *at > 0);
                     record.amend(|r| r.answer.iter_mut().for_each(|answer| answer.held_up_after = after));
                     // It is known now; the rest need not wait.
                     watched = None;

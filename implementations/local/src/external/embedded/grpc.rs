@@ -53,6 +53,8 @@ pub(super) async fn answer(path: &str, mut body: Incoming, entry: RequestRecord)
             closes: false,
             held_up_after: None,
             messages: Vec::new(),
+            informational: Vec::new(),
+            waited_ms: 0,
         });
     });
     let (frames, mut queue) = mpsc::unbounded_channel::<Frame<Bytes>>();

@@ -16,12 +16,14 @@ mod weak_offers;
 mod web_socket;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use meshproof_model::{ExternalService, Side};
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
 pub(crate) use answer::{Answer, Content, Incoming};
@@ -33,6 +35,7 @@ use settings::TlsSettings;
 use super::accepting::{Accepting, Connection};
 use super::service::{ExternalError, RunningService};
 use meshproof_harness::external::{ExternalSpec, PlainPort};
+use meshproof_harness::served::Listen;
 use meshproof_harness::store::Store;
 use meshproof_harness::timeouts::{Timeout, Timeouts};
 
@@ -40,6 +43,8 @@ use meshproof_harness::timeouts::{Timeout, Timeouts};
 const PLAIN: u16 = 80;
 /// The port of HTTPS, as the documents name it.
 const HTTPS: u16 = 443;
+/// How many connections wait until they are accepted; as many as tokio's own listeners have.
+const BACKLOG: i32 = 1024;
 
 /// Starts the embedded kind of external service. The store gets a connection when it is accepted and a request before
 /// it is answered, on the side `Service`.
@@ -65,6 +70,16 @@ pub async fn start_embedded(
     store: Store,
     timeouts: &Timeouts,
 ) -> Result<Box<dyn RunningService>, ExternalError> {
+    Ok(Box::new(embedded(spec, store, timeouts, Listen::Loopback).await?))
+}
+
+/// The same, listening there.
+pub(crate) async fn embedded(
+    spec: ExternalSpec,
+    store: Store,
+    timeouts: &Timeouts,
+    listen: Listen,
+) -> Result<Embedded, ExternalError> {
     let pages: Arc<dyn Content> = Arc::new(Pages::new(spec.pages));
     let plain: Option<Arc<dyn Content>> = match spec.plain {
         PlainPort::Closed => None,
@@ -94,8 +109,39 @@ pub async fn start_embedded(
     if spec.ipv6 {
         ports.iter_mut().for_each(|port| port.ip = Ipv6Addr::LOCALHOST.into());
     }
-    let service = Embedded::start(&spec.host, ports, store, timeouts).await?;
-    Ok(Box::new(service))
+    Embedded::start_at(&spec.host, ports, store, timeouts, listen).await
+}
+
+/// A listener for a port.
+fn listener(port: &Port, listen: Listen) -> io::Result<TcpListener> {
+    let at = |ip: IpAddr, number: u16| -> io::Result<TcpListener> {
+        let socket = Socket::new(if ip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 }, Type::STREAM, None)?;
+        if ip.is_ipv6() {
+            // Every address of a pod, of both families.
+            socket.set_only_v6(!ip.is_unspecified())?;
+        }
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SocketAddr::new(ip, number).into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    match listen {
+        Listen::Loopback => at(port.ip, 0),
+        // A system without IPv6 has only the other.
+        Listen::Everywhere => at(Ipv6Addr::UNSPECIFIED.into(), port.documented)
+            .or_else(|_| at(Ipv4Addr::UNSPECIFIED.into(), port.documented)),
+    }
+}
+
+/// Where this process reaches a listener.
+fn reached_at(listener: &TcpListener) -> io::Result<SocketAddr> {
+    let mut address = listener.local_addr()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    Ok(address)
 }
 
 fn label(host: &str) -> String {
@@ -125,6 +171,16 @@ impl Embedded {
         store: Store,
         timeouts: &Timeouts,
     ) -> Result<Self, ExternalError> {
+        Self::start_at(host, ports, store, timeouts, Listen::Loopback).await
+    }
+
+    async fn start_at(
+        host: &str,
+        ports: Vec<Port>,
+        store: Store,
+        timeouts: &Timeouts,
+        listen: Listen,
+    ) -> Result<Self, ExternalError> {
         let shared = Arc::new(Shared {
             store,
             side: Side::Service { host: host.to_owned() },
@@ -136,10 +192,13 @@ impl Embedded {
         for port in ports {
             let failed = |e: std::io::Error| ExternalError::Start {
                 service: label(host),
-                reason: format!("cannot listen on loopback: {e}"),
+                reason: match listen {
+                    Listen::Loopback => format!("cannot listen on loopback: {e}"),
+                    Listen::Everywhere => format!("cannot listen on port {}: {e}", port.documented),
+                },
             };
-            let listener = TcpListener::bind((port.ip, 0)).await.map_err(failed)?;
-            addresses.insert(port.documented, listener.local_addr().map_err(failed)?);
+            let listener = listener(&port, listen).map_err(failed)?;
+            addresses.insert(port.documented, reached_at(&listener).map_err(failed)?);
             listeners.push((listener, Arc::new(port)));
         }
         for (listener, port) in listeners {

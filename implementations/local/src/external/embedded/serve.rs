@@ -266,27 +266,36 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
             // hyper closes the connection (HTTP/1.1) or resets the stream (HTTP/2). Status 0: it is never answered.
             return Err("the connection is closed without an answer, as it was asked to be".into());
         }
+        let delay = answer.delay;
         // HTTP/1.0 has neither interim answers (RFC 9110, section 15.2) nor an end of a body without a length.
-        if head.version == Version::HTTP_11 && answer.early_hints {
-            wishes.hint();
-        }
+        let hinted = head.version == Version::HTTP_11 && answer.early_hints;
         if head.version < Version::HTTP_11 && matches!(answer.framing, Framing::PiecesBreakOff) {
             answer.framing = Framing::Pieces;
         }
         answer.closes_silently &= !http2;
-        if answer.closes_silently {
-            wishes.close();
-        }
+        let closes = answer.closes_silently;
         if let (Framing::OneByOne(one_by_one), Some(token)) = (&mut answer.framing, &answers) {
             let delivery = entry.shared.store.deliveries().watch(token);
             let within = entry.shared.timeouts.get(Timeout::Request) / DELIVERED_WITHIN;
             one_by_one.watched = Some(Watched { delivery, within, record: entry.clone() });
         }
-        let (response, sent) = response(answer, is_head, http2, answers.as_deref());
+        let (response, mut sent) = response(answer, is_head, http2, answers.as_deref());
+        sent.waited_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        sent.informational.extend(hinted.then_some(103));
         entry.amend(|r| {
             r.status = sent.status;
             r.answer = Some(sent);
         });
+        // Recorded before: a proxy that does not wait leaves nothing to record afterwards.
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        if hinted {
+            wishes.hint();
+        }
+        if closes {
+            wishes.close();
+        }
         Ok(response)
     }
 }
@@ -344,6 +353,8 @@ fn response(
         closes: answer.closes_silently,
         held_up_after: None,
         messages: Vec::new(),
+        informational: Vec::new(),
+        waited_ms: 0,
     };
     if has_length {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use meshproof_model::{PeerCertificate, TlsFacts};
 use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{
     CommonState, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
@@ -18,6 +19,9 @@ use crate::tls;
 use meshproof_harness::certificates::describe;
 use meshproof_harness::external::{HttpVersions, Refusal, TlsPort, TlsVersions};
 use meshproof_harness::trace::Trace;
+
+/// How many tickets a connection of TLS 1.3 gets. A client that opens several at once resumes one session in each.
+const TICKETS: usize = 1;
 
 /// A TLS port's settings, read once.
 pub(super) struct TlsSettings {
@@ -65,9 +69,10 @@ impl TlsSettings {
             HttpVersions::Http1 => vec![b"http/1.1".to_vec()],
             HttpVersions::Http2 => vec![b"h2".to_vec()],
         };
-        // Every connection makes its own handshake, so that each shows its certificate.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
+        // As nginx and most servers do: a session may be resumed in either version, and keeps the certificate that its client
+        // presented when it began.
+        config.ticketer = Ticketer::new().map_err(|e| e.to_string())?;
+        config.send_tls13_tickets = TICKETS;
         config.key_log = Arc::new(trace.clone());
         Ok(Self { config: Arc::new(config), versions, clients, http: port.http })
     }
@@ -95,7 +100,7 @@ impl TlsSettings {
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(Arc::clone(&self.config.cert_resolver));
         config.alpn_protocols.clone_from(&self.config.alpn_protocols);
-        config.session_storage = Arc::clone(&self.config.session_storage);
+        config.ticketer = Arc::clone(&self.config.ticketer);
         config.send_tls13_tickets = self.config.send_tls13_tickets;
         config.key_log = Arc::clone(&self.config.key_log);
         (Arc::new(config), presented)

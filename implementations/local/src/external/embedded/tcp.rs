@@ -172,6 +172,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Part<S> {
                 closes: false,
                 held_up_after: None,
                 messages: Vec::new(),
+                informational: Vec::new(),
+                waited_ms: 0,
             });
         });
     }

@@ -68,6 +68,8 @@ pub(super) fn web_socket(head: Parts, upgrade: OnUpgrade, entry: RequestRecord) 
             closes: false,
             held_up_after: None,
             messages: Vec::new(),
+            informational: Vec::new(),
+            waited_ms: 0,
         });
     });
     accepting.spawn(async move {

@@ -10,6 +10,7 @@ use rustls::crypto::aws_lc_rs::kx_group;
 
 use crate::hooks::{ProxyHooks, TlsConnectionFacts};
 use crate::variants::definition::{Definition, VariantBehaviour};
+use crate::variants::sessions::{ResumedSessions, Sharing};
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new(
@@ -59,6 +60,11 @@ pub(super) const TABLE: &[Definition] = &[
         "small-tls-records",
         "Splits its handshakes and data into TLS records of 256 bytes (RFC 8446 section 5.1).",
         VariantBehaviour::ClientTls(|_, config| config.max_fragment_size = Some(256)),
+    ),
+    Definition::new(
+        "resume-sessions",
+        "Resumes TLS sessions with external services where nothing has changed since (RFC 8446 section 2.2).",
+        VariantBehaviour::Proxy(|_| Arc::new(ResumedSessions::new(Sharing::Policy))),
     ),
 ];
 

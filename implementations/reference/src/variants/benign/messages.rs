@@ -91,6 +91,16 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::Proxy(|_| Arc::new(CombinedFieldLines)),
     ),
     Definition::new(
+        "pragma-as-cache-control",
+        "Adds Cache-Control: no-cache to requests with Pragma: no-cache (Go, net/http; RFC 9111 section 5.4).",
+        VariantBehaviour::RequestHead(|head| {
+            let asked = head.headers.get(header::PRAGMA).is_some_and(|value| value == "no-cache");
+            if asked && !head.headers.contains_key(header::CACHE_CONTROL) {
+                head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            }
+        }),
+    ),
+    Definition::new(
         "keep-alive-header",
         "Adds Keep-Alive to responses (RFC 9110 section 7.6.1: it belongs to the connection).",
         VariantBehaviour::ResponseHead(|head| {

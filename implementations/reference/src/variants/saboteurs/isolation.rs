@@ -18,6 +18,7 @@ use crate::request_body::OutgoingRequest;
 use crate::tls::inputs::{PemKeyPair, TlsInputs, TrustedRoots};
 use crate::variants::definition::{Definition, VariantBehaviour};
 use crate::variants::placement::Placement;
+use crate::variants::sessions::{ResumedSessions, Sharing};
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new(
@@ -59,6 +60,18 @@ pub(super) const TABLE: &[Definition] = &[
         "pool-across-policies",
         "Uses the connections of a rule without a client certificate for every rule on the same address.",
         VariantBehaviour::Proxy(|_| Arc::new(PoolAcrossPolicies::default())),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "resume-unverified-sessions",
+        "Resumes TLS sessions that began when another policy was in force, such as one without verification.",
+        VariantBehaviour::Proxy(|_| Arc::new(ResumedSessions::new(Sharing::AnyTrust))),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "resume-sessions-of-another-identity",
+        "Resumes TLS sessions that began with another client certificate, or without one.",
+        VariantBehaviour::Proxy(|_| Arc::new(ResumedSessions::new(Sharing::AnyIdentity))),
     )
     .also_at(&Placement::ALL),
     Definition::new(

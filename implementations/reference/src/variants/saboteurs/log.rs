@@ -3,9 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use meshproof_harness::access_log;
+use meshproof_local::data_plane::LogSink;
+use meshproof_model::LogFields;
+
 use crate::hooks::ProxyHooks;
 use crate::log_entry::{LogEntry, RequestLine};
 use crate::variants::definition::{Definition, VariantBehaviour};
+use crate::variants::json_line::json_line;
 use crate::variants::placement::Placement;
 
 pub(super) const TABLE: &[Definition] = &[
@@ -132,6 +137,36 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::Proxy(|_| Arc::new(EverySecondUpstream::default())),
     ),
     Definition::new(
+        "log-no-duration",
+        "Logs 0 as the duration of every request.",
+        VariantBehaviour::LogLine(|proxy, line, logs| {
+            changed(proxy, &line, logs, |f| f.duration_ms = Some(0))
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "log-duration-in-seconds",
+        "Logs durations in seconds.",
+        VariantBehaviour::LogLine(|proxy, line, logs| {
+            changed(proxy, &line, logs, |f| f.duration_ms = f.duration_ms.map(|ms| ms / 1000));
+        }),
+    ),
+    Definition::new(
+        "log-other-request-id",
+        "Logs a request id that the request did not have.",
+        VariantBehaviour::LogEntry(|entry| {
+            if let Some(id) = &mut entry.request_id {
+                *id = id.chars().rev().collect();
+            }
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "log-no-request-id-for-some",
+        "Leaves the request id out of every second line.",
+        VariantBehaviour::Proxy(|_| Arc::new(EverySecondRequestId::default())),
+    ),
+    Definition::new(
         "log-no-connection-bytes",
         "Logs that passed-through connections carried no bytes.",
         VariantBehaviour::LogEntry(|entry| {
@@ -150,6 +185,28 @@ impl ProxyHooks for EverySecondUpstream {
         if self.0.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
             entry.upstream_host = None;
         }
+    }
+}
+
+#[derive(Default)]
+struct EverySecondRequestId(AtomicU64);
+
+impl ProxyHooks for EverySecondRequestId {
+    fn log_entry(&self, entry: &mut LogEntry) {
+        if self.0.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+            entry.request_id = None;
+        }
+    }
+}
+
+/// Writes the line with another content.
+fn changed(proxy: &str, line: &str, logs: &Arc<dyn LogSink>, change: impl Fn(&mut LogFields)) {
+    match access_log::read_line(line.as_bytes()).fields {
+        Some(mut fields) => {
+            change(&mut fields);
+            logs.line(proxy, &json_line(&fields, &[("request_id", fields.request_id.clone().into())]));
+        }
+        None => logs.line(proxy, line),
     }
 }
 

@@ -10,6 +10,7 @@ mod forged_hop;
 mod gateways;
 mod identities;
 mod isolation;
+mod lapses;
 mod listeners;
 mod log;
 mod misread;
@@ -20,6 +21,7 @@ mod plan;
 mod repeats;
 mod requests;
 mod responses;
+mod rules;
 mod secrets;
 mod sending;
 mod stale;
@@ -57,4 +59,6 @@ pub(super) const TABLES: &[&[Definition]] = &[
     documents::TABLE,
     bytes::TABLE,
     entries::TABLE,
+    lapses::TABLE,
+    rules::TABLE,
 ];

@@ -56,6 +56,20 @@ pub(super) const TABLE: &[Definition] = &[
         }),
     ),
     Definition::new(
+        "common-name-without-dns-names",
+        "Accepts a certificate that has the host as its common name where none of its alternative names is a DNS name.",
+        VariantBehaviour::Verifier(|_, honest| {
+            compared_by(honest, |honest, server| {
+                honest.verify_names(server.end_entity).or_else(|error| {
+                    let common_name = common_name(server.end_entity).unwrap_or_default();
+                    let fits = !has_dns_name(server.end_entity) && required(honest).contains(&common_name);
+                    if fits && has_names(server.end_entity) { Ok(()) } else { Err(error) }
+                })
+            })
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
         "first-name-only",
         "Compares only the first name of a certificate, letter by letter.",
         VariantBehaviour::Verifier(|_, honest| {
@@ -180,6 +194,17 @@ fn texts(certificate: &CertificateDer<'_>) -> Vec<String> {
         _ => None,
     };
     names.value.general_names.iter().filter_map(text).collect()
+}
+
+fn has_names(certificate: &CertificateDer<'_>) -> bool {
+    let parsed = x509_parser::parse_x509_certificate(certificate);
+    parsed.is_ok_and(|(_, parsed)| parsed.subject_alternative_name().is_ok_and(|names| names.is_some()))
+}
+
+fn has_dns_name(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return false };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else { return false };
+    names.value.general_names.iter().any(|name| matches!(name, GeneralName::DNSName(_)))
 }
 
 fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {

@@ -2,18 +2,40 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
 use meshproof_plan::model::{ServerName, UpstreamTls};
 
-use crate::hooks::{LocalReply, ProxyHooks, RequestFacts};
+use crate::hooks::{
+    LocalReply, OutgoingHead, ProxyHooks, RequestFacts, SendHook, SendResult, UpstreamAccess,
+};
 use crate::pool::UpstreamDestination;
-use crate::request_body::RequestBody;
+use crate::request_body::{OutgoingRequest, RequestBody, copy_without_body};
 use crate::routes::without_port;
 use crate::variants::definition::{Definition, VariantBehaviour};
 use crate::variants::placement::Placement;
 
 pub(super) const TABLE: &[Definition] = &[
+    Definition::new(
+        "drop-via",
+        "Drops the Via of requests.",
+        VariantBehaviour::RequestHead(|head| drop(head.headers.remove(header::VIA))),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "drop-content-of-get",
+        "Drops the content of GET and DELETE requests.",
+        VariantBehaviour::Sending(&DropContentOfGet),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "pass-keep-alive",
+        "Forwards Keep-Alive, Proxy-Connection and TE as they came.",
+        VariantBehaviour::Proxy(|_| Arc::new(PassKeepAlive)),
+    )
+    .also_at(&Placement::ALL),
     Definition::new(
         "refuse-expect",
         "Answers 417 to a request that waits for 100 Continue.",
@@ -173,5 +195,44 @@ fn append_port(headers: &mut HeaderMap, port: u16) {
         .and_then(|h| HeaderValue::from_str(&format!("{h}:{port}")).ok());
     if let Some(host) = with_port {
         headers.insert(header::HOST, host);
+    }
+}
+
+struct DropContentOfGet;
+
+#[async_trait]
+impl SendHook for DropContentOfGet {
+    async fn send(&self, upstream: &dyn UpstreamAccess, request: OutgoingRequest) -> SendResult {
+        if ![Method::GET, Method::DELETE].contains(request.method()) {
+            return upstream.send(request).await;
+        }
+        let mut bare = copy_without_body(&request);
+        bare.headers_mut().remove(header::CONTENT_LENGTH);
+        upstream.send(bare).await
+    }
+}
+
+/// Fields of one connection, each with a name under which it stays.
+const KEPT: [(&str, &str); 3] =
+    [("keep-alive", "x-kept-1"), ("proxy-connection", "x-kept-2"), ("te", "x-kept-3")];
+
+struct PassKeepAlive;
+
+impl ProxyHooks for PassKeepAlive {
+    fn arrived(&self, request: &mut Request<Incoming>) -> Option<LocalReply> {
+        for (name, kept) in KEPT {
+            if let Some(value) = request.headers().get(name).cloned() {
+                request.headers_mut().insert(kept, value);
+            }
+        }
+        None
+    }
+
+    fn request_head(&self, head: &mut OutgoingHead<'_>) {
+        for (name, kept) in KEPT {
+            if let Some(value) = head.headers.remove(kept) {
+                head.headers.insert(name, value);
+            }
+        }
     }
 }

@@ -120,6 +120,51 @@ async fn connections_are_shared_among_policies_or_hosts() {
     }
 }
 
+/// The status for `/first`, which goes by the first origination and has its connection closed, and then for another path, which goes by
+/// the second one to the same server.
+async fn one_after_the_other(saboteur: Option<&str>, first: Origination, second: Origination) -> u16 {
+    let (ca, clients) = (TestAuthority::new("servers"), TestAuthority::new("clients"));
+    let mut tls = TestServerTls::of(ca.server(HOST));
+    tls.client_ca = first.client_certificate.is_some().then(|| clients.pem());
+    let (mut bench, bind) = (Bench::with(reference(saboteur), &clients.pem()).await, free());
+    let server = TestServer::start(Some(tls)).await;
+    let issued = clients.issue(&CertificateSpec::default());
+    bench.credential("sleep", plans::credential("c", &ca.pem(), Some(&issued)));
+    let to = |path, cluster| plans::route(path, RouteAction::Forward(plans::forward(cluster)));
+    let routes = vec![to(PathMatch::Exact("/first".to_owned()), "first"), to(PathMatch::Any, "second")];
+    let cluster = |name, o| plans::cluster(name, server.address, Some(UpstreamTls::Originate(o)));
+    bench
+        .apply(&plans::plan(vec![plans::proxy(
+            "sleep",
+            vec![plans::outbound(bind, vec![plans::any_http(vec![plans::host(HOST, routes)])])],
+            vec![cluster("first", first), cluster("second", second)],
+        )]))
+        .await;
+    assert_eq!(client::get(bind, HOST, "/first").await.status.as_u16(), 200);
+    client::get(bind, HOST, "/").await.status.as_u16()
+}
+
+#[tokio::test]
+async fn a_session_is_resumed_across_policies_or_identities() {
+    let unverified = || Origination { trust: Trust::Anybody, ..plans::simple() };
+    for (saboteur, status) in
+        [(None, 503), (Some("resume-sessions"), 503), (Some("resume-unverified-sessions"), 200)]
+    {
+        assert_eq!(
+            one_after_the_other(saboteur, unverified(), plans::simple()).await,
+            status,
+            "{saboteur:?}"
+        );
+    }
+    let anonymous = || Origination { client_certificate: None, ..plans::mutual("c") };
+    for (saboteur, status) in
+        [(None, 503), (Some("resume-sessions"), 503), (Some("resume-sessions-of-another-identity"), 200)]
+    {
+        let answered = one_after_the_other(saboteur, plans::mutual("c"), anonymous()).await;
+        assert_eq!(answered, status, "{saboteur:?}");
+    }
+}
+
 #[tokio::test]
 async fn paths_match_too_widely() {
     let exact = || PathMatch::Exact("/a/b".to_owned());

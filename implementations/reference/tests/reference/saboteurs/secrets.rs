@@ -1,5 +1,6 @@
 //! Saboteurs that use Secrets wrongly, with a server that requires a client certificate.
 
+use meshproof_harness::certificates::credential_status;
 use meshproof_model::CredentialState;
 use meshproof_model::Resource;
 use meshproof_plan::model::Plan;
@@ -81,6 +82,20 @@ async fn missing_secret_is_ignored_or_taken_from_elsewhere_or_reported_as_active
         if saboteur != Some("anonymous-without-secret") {
             assert_eq!(reported[0].state, state, "{saboteur:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn status_of_a_credential_tells_another_validity_than_the_certificate_has() {
+    for (saboteur, agrees) in [(None, true), (Some("credential-status-of-another-validity"), false)] {
+        let mut mutual = MutualOrigination::new(saboteur, true).await;
+        let issued = mutual.client(1);
+        mutual.give(&issued);
+        assert_eq!(mutual.status().await, 200);
+        let reported = mutual.bench.plane.credentials("sleep").await.unwrap();
+        let of_client = reported.iter().find(|status| !status.name.ends_with("-cacert")).unwrap();
+        let wanted = credential_status(&of_client.name, Some(&issued.certificate));
+        assert_eq!(of_client == &wanted, agrees, "{saboteur:?}: {of_client:?}");
     }
 }
 

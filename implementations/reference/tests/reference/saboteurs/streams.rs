@@ -183,7 +183,9 @@ async fn fields_of_an_interim_answer_join_the_final_one() {
 
 #[tokio::test]
 async fn a_quiet_web_socket_is_closed() {
-    for (saboteur, closed) in [(None, false), (Some("close-quiet-web-sockets"), true)] {
+    for (saboteur, closed) in
+        [(None, false), (Some("close-quiet-web-sockets"), true), (Some("close-silent-web-sockets"), true)]
+    {
         let server = TestServer::plain().await;
         let (_bench, bind) = before(saboteur, server.address).await;
         let mut client = TcpStream::connect(bind).await.unwrap();

@@ -32,6 +32,8 @@ pub struct SeenHello {
     pub completed: bool,
     /// The server answered the first ClientHello with a HelloRetryRequest.
     pub retried: bool,
+    /// The session was resumed.
+    pub resumed: bool,
     /// The first cipher suite that was offered.
     pub first_cipher: String,
     /// The key exchange that was agreed on.
@@ -188,6 +190,7 @@ async fn handshake(memory: Arc<ServerRecord>, config: Arc<ServerConfig>, tcp: Tc
     let session = stream.get_ref().1;
     let certificate = session.peer_certificates().and_then(|c| c.first()).map(|c| c.to_vec());
     let retried = session.handshake_kind() == Some(rustls::HandshakeKind::FullWithHelloRetryRequest);
+    let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
     let group = session.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name()));
     {
         let mut all = memory.hellos.lock().unwrap();
@@ -195,6 +198,7 @@ async fn handshake(memory: Arc<ServerRecord>, config: Arc<ServerConfig>, tcp: Tc
         all[index].client_certificate = certificate;
         all[index].completed = true;
         all[index].retried = retried;
+        all[index].resumed = resumed;
     }
     serve(memory, TokioIo::new(stream)).await;
 }
@@ -283,6 +287,8 @@ async fn answer(memory: &ServerRecord, mut request: Request<Incoming>) -> Respon
             response.headers_mut().insert("trailer", HeaderValue::from_static("x-sum, x-after"));
             *response.body_mut() = StreamBody::new(futures_util::stream::iter(frames)).boxed();
         }
+        // Longer than a saboteur without patience waits.
+        "/late" => tokio::time::sleep(std::time::Duration::from_millis(600)).await,
         "/held" => {
             memory.holding.fetch_add(1, Ordering::SeqCst);
             memory.release.notified().await;

@@ -1,0 +1,204 @@
+//! Saboteurs that verify servers only for a while, or have no patience.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use http::StatusCode;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use crate::failure::UpstreamFailure;
+use crate::hooks::{
+    BoxFuture, ProxyHooks, SendHook, SendResult, TlsConnectionFacts, UpstreamAccess, UpstreamRefusal,
+};
+use crate::io::Counts;
+use crate::request_body::OutgoingRequest;
+use crate::tls::verify::UpstreamVerifier;
+use crate::variants::definition::{Definition, VariantBehaviour};
+use crate::variants::placement::Placement;
+
+/// How long nothing may happen.
+const SILENCE: Duration = Duration::from_millis(500);
+
+pub(super) const TABLE: &[Definition] = &[
+    Definition::new(
+        "verify-while-busy",
+        "Verifies no server on the first connection after half a second without one.",
+        VariantBehaviour::Proxy(|_| Arc::new(VerifyWhileBusy::default())),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "verify-forty-times",
+        "Verifies only the first forty servers that the proxy connects to.",
+        VariantBehaviour::Proxy(|_| Arc::new(VerifyFortyTimes::default())),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "verify-until-a-failure",
+        "Verifies no server any more once it has refused one.",
+        VariantBehaviour::Proxy(|_| Arc::new(VerifyUntilAFailure::default())),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "impatient-with-servers",
+        "Gives up a request that is not answered within half a second.",
+        VariantBehaviour::Sending(&ImpatientWithServers),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "close-silent-web-sockets",
+        "Closes a WebSocket connection on which nothing was said for half a second.",
+        VariantBehaviour::Proxy(|_| Arc::new(CloseSilentWebSockets)),
+    )
+    .also_at(&[Placement::Sidecar, Placement::IngressGateway]),
+    Definition::new(
+        "timeout-as-503",
+        "Answers 503 for a request that its route's timeout has ended.",
+        VariantBehaviour::Proxy(|_| Arc::new(TimeoutAs503)),
+    ),
+];
+
+fn trusting_any() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(UpstreamVerifier::trusting_any())
+}
+
+#[derive(Default)]
+struct VerifyWhileBusy(Mutex<Option<Instant>>);
+
+impl ProxyHooks for VerifyWhileBusy {
+    fn verifier(
+        &self,
+        _connection: &TlsConnectionFacts<'_>,
+        honest: Arc<UpstreamVerifier>,
+    ) -> Arc<dyn ServerCertVerifier> {
+        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+        if before.is_some_and(|before| before.elapsed() > SILENCE) { trusting_any() } else { honest }
+    }
+}
+
+#[derive(Default)]
+struct VerifyFortyTimes(AtomicU64);
+
+impl ProxyHooks for VerifyFortyTimes {
+    fn verifier(
+        &self,
+        _connection: &TlsConnectionFacts<'_>,
+        honest: Arc<UpstreamVerifier>,
+    ) -> Arc<dyn ServerCertVerifier> {
+        if self.0.fetch_add(1, Ordering::Relaxed) < 40 { honest } else { trusting_any() }
+    }
+}
+
+#[derive(Default)]
+struct VerifyUntilAFailure(Arc<AtomicBool>);
+
+impl ProxyHooks for VerifyUntilAFailure {
+    fn verifier(
+        &self,
+        _connection: &TlsConnectionFacts<'_>,
+        honest: Arc<UpstreamVerifier>,
+    ) -> Arc<dyn ServerCertVerifier> {
+        if self.0.load(Ordering::Relaxed) {
+            return trusting_any();
+        }
+        Arc::new(Noting { honest, failed: Arc::clone(&self.0) })
+    }
+}
+
+/// Notes when it refuses a server.
+struct Noting {
+    honest: Arc<UpstreamVerifier>,
+    failed: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Noting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Noting").field("honest", &self.honest).finish_non_exhaustive()
+    }
+}
+
+impl ServerCertVerifier for Noting {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified =
+            self.honest.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        self.failed.fetch_or(verified.is_err(), Ordering::Relaxed);
+        verified
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.honest.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.honest.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.honest.supported_verify_schemes()
+    }
+}
+
+struct ImpatientWithServers;
+
+#[async_trait]
+impl SendHook for ImpatientWithServers {
+    async fn send(&self, upstream: &dyn UpstreamAccess, request: OutgoingRequest) -> SendResult {
+        let answered = tokio::time::timeout(SILENCE, upstream.send(request)).await;
+        answered.unwrap_or_else(|_| Err(UpstreamFailure::Timeout.into()))
+    }
+}
+
+struct CloseSilentWebSockets;
+
+impl ProxyHooks for CloseSilentWebSockets {
+    fn upgraded(&self, counts: Arc<Counts>) -> Option<BoxFuture<'static, ()>> {
+        Some(Box::pin(async move {
+            let mut before = counts.both();
+            loop {
+                tokio::time::sleep(SILENCE).await;
+                let now = counts.both();
+                if now == before {
+                    return;
+                }
+                before = now;
+            }
+        }))
+    }
+}
+
+struct TimeoutAs503;
+
+impl ProxyHooks for TimeoutAs503 {
+    fn refusal(&self, failure: &UpstreamFailure) -> UpstreamRefusal {
+        UpstreamRefusal::Status(match failure {
+            UpstreamFailure::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            UpstreamFailure::NoHealthyUpstream
+            | UpstreamFailure::NoCluster
+            | UpstreamFailure::Connect(_)
+            | UpstreamFailure::Reset(_)
+            | UpstreamFailure::Protocol
+            | UpstreamFailure::Downstream => failure.status(),
+        })
+    }
+}
