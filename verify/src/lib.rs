@@ -7,6 +7,7 @@
 
 mod ask;
 mod assumed;
+mod chains;
 mod copy;
 mod faults;
 mod findings;

@@ -7,10 +7,11 @@ use meshproof_model::ResourceId;
 use meshproof_plan::mesh::{BLACK_HOLE, Bind, ClusterKind, MeshCluster, MeshEndpoint, PASSTHROUGH};
 use meshproof_plan::model::{
     Action, ClientCertificate, DownstreamTls, FilterChain, Forward, HttpRoutes, Origination, PathMatch,
-    Route, RouteAction, ServerName, Transport, Trust, UpstreamTls, WeightedCluster,
+    Route, RouteAction, ServerName, Trust, UpstreamTls, WeightedCluster,
 };
 use meshproof_plan::walk::{Asked, virtual_host, without_port};
 
+use crate::chains::{chain_text, takes};
 use crate::faults::{fault_of, share_text};
 use crate::raw::{self, ClusterName};
 use crate::world::{RouteOf, World};
@@ -485,31 +486,4 @@ fn distinct(endpoints: &[MeshEndpoint]) -> Vec<&MeshEndpoint> {
         }
     }
     found
-}
-
-fn chain_text(chain: &FilterChain, port: u16) -> String {
-    if chain.matches.server_names.is_empty() {
-        format!("port {port}")
-    } else {
-        format!("port {port}, by the server name {}", chain.matches.server_names.join(", "))
-    }
-}
-
-fn takes(chain: &FilterChain, outer: Option<&Layer>, scheme: Scheme) -> bool {
-    let transport = match chain.matches.transport {
-        Transport::Any => true,
-        Transport::Tls => outer.is_some(),
-        Transport::Plain => outer.is_none(),
-        Transport::PlainHttp => outer.is_none() && scheme != Scheme::Tcp,
-    };
-    let names = &chain.matches.server_names;
-    transport
-        && (names.is_empty()
-            || outer.and_then(Layer::server_name).is_some_and(|name| {
-                let name = name.to_ascii_lowercase();
-                names.iter().any(|n| match n.strip_prefix('*') {
-                    Some(suffix) => name.len() > suffix.len() && name.ends_with(suffix),
-                    None => *n == name,
-                })
-            }))
 }
