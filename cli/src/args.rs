@@ -353,14 +353,23 @@ pub enum PlanFormat {
 pub struct Verify {
     /// A file or folder of Kubernetes resources in YAML or JSON, `-` for standard input; can be repeated. A folder is read with
     /// all folders in it. Services of gateways and sidecars that the files lack are made up
-    #[arg(short = 'f', long = "file", value_name = "FILE|DIR", required = true)]
+    #[arg(
+        short = 'f',
+        long = "file",
+        value_name = "FILE|DIR",
+        required_unless_present = "namespace",
+        conflicts_with = "namespace"
+    )]
     pub files: Vec<PathBuf>,
+    /// With --target cluster: the namespace to verify, by the resources that are in force there. The cluster is only read
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
     /// Only read and plan; send no request
     #[arg(long = "static")]
     pub only_static: bool,
     /// Follow one request instead, and show each decision on its way with the line of YAML that made it, for example
     /// "sleep http://edition.cnn.com/politics"
-    #[arg(long, value_name = "PROXY URL")]
+    #[arg(long, value_name = "PROXY URL", conflicts_with_all = ["write", "out"])]
     pub ask: Option<String>,
     /// How to print the result: text, json, sarif, junit, markdown, github or html
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -371,9 +380,20 @@ pub struct Verify {
     /// The lowest severity of a finding that makes the exit code 1
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = FailOnSeverity::Error)]
     pub fail_on: FailOnSeverity,
-    /// The implementation that carries the requests of the proof: `reference` or `envoy`
-    #[arg(long, value_name = "TARGET", default_value = "reference", conflicts_with = "only_static")]
-    pub target: String,
+    /// With -f, the implementation that carries the requests of the proof: `reference` or `envoy`. `cluster` (or
+    /// `cluster:REVISION`) with --namespace: read the resources from the cluster [default: reference]
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
+    /// With --target cluster, the implementation on this machine that carries the requests of the proof, which is given a copy
+    /// of the configuration: `reference` or `envoy`
+    #[arg(
+        long,
+        value_name = "TARGET",
+        default_value = "reference",
+        conflicts_with = "only_static",
+        requires = "namespace"
+    )]
+    pub prove_with: String,
     /// The folder for the proof's report: its page, report.json and junit.xml [default: none is written]
     #[arg(long, value_name = "DIR", conflicts_with = "only_static")]
     pub out: Option<PathBuf>,
@@ -383,6 +403,9 @@ pub struct Verify {
     /// Set a timeout of the proof, for example `request=2s`; can be repeated
     #[arg(long = "timeout", value_name = "NAME=DURATION", value_parser = timeout)]
     pub timeouts: Vec<(Timeout, Duration)>,
+    /// The cluster to read.
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 const VERIFY_HELP: &str = "\
@@ -391,6 +414,8 @@ Examples:
   meshproof verify -f manifests/ --static         Only read and plan
   helm template chart | meshproof verify -f - --static
   kubectl get gateways,virtualservices,destinationrules,serviceentries -A -o yaml | meshproof verify -f - --static
+  meshproof verify --target cluster --namespace shop --static
+                                                  Verify what is in force in a namespace; the cluster is only read
   meshproof verify -f app.yaml --ask \"sleep http://edition.cnn.com/politics\"
   meshproof verify -f manifests/ --static --format github --write sarif=meshproof.sarif
 
@@ -398,7 +423,7 @@ Exit codes:
   0  no finding of the severity of --fail-on or above, and every check of the proof passed
   1  there is such a finding, or a check of the proof failed or is inconclusive
   2  the command line or the input is wrong
-  3  a file cannot be read or written, or the proof could not run";
+  3  a file cannot be read or written, or the proof could not run: add --static where no request can be proved";
 
 /// The lowest severity that fails the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -762,7 +787,7 @@ pub enum Gateways {
 /// # Errors
 /// There is such an option.
 pub(crate) fn only_for_clusters(command: &clap::Command, matches: &ArgMatches) -> Result<(), Refusal> {
-    let Some((name @ ("run" | "doctor"), given)) = matches.subcommand() else { return Ok(()) };
+    let Some((name @ ("run" | "doctor" | "verify"), given)) = matches.subcommand() else { return Ok(()) };
     let targets: Vec<&String> = ["targets", "target"]
         .into_iter()
         .filter_map(|id| given.try_get_many::<String>(id).ok().flatten())
@@ -773,10 +798,14 @@ pub(crate) fn only_for_clusters(command: &clap::Command, matches: &ArgMatches) -
     }
     let options = Connection::augment_args(Cluster::augment_args(clap::Command::new("cluster")));
     let misplaced = options.get_arguments().find(|option| {
-        given.value_source(option.get_id().as_str()) == Some(clap::parser::ValueSource::CommandLine)
+        let id = option.get_id().as_str();
+        // `verify` has those of the connection alone.
+        given.try_contains_id(id).is_ok()
+            && given.value_source(id) == Some(clap::parser::ValueSource::CommandLine)
     });
     let Some(option) = misplaced.and_then(clap::Arg::get_long) else { return Ok(()) };
     let targets = targets.iter().map(|t| t.as_str()).collect::<Vec<_>>().join(" and ");
+    let targets = if targets.is_empty() { "reference".to_owned() } else { targets };
     let also =
         if option == "image" { ". The image of nginx in a container is set with --nginx-image" } else { "" };
     Err(Refusal::Usage(format!(
@@ -814,6 +843,9 @@ pub struct Doctor {
     /// The target to check, as for `run`
     #[arg(long, value_name = "TARGET", default_value = "reference")]
     pub target: String,
+    /// With --target cluster: check what `verify --target cluster --namespace NAMESPACE` needs, instead of what a run needs
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
     /// The Envoy to check [default: envoy from PATH]
     #[arg(long, value_name = "PATH", env = "MESHPROOF_ENVOY")]
     pub envoy: Option<PathBuf>,

@@ -23,10 +23,20 @@ pub fn command(args: &args::Doctor) -> Result<u8, Refusal> {
     let timeouts = default_timeouts(name);
     let options = args.connection.options(&args.cluster).of(name);
     if is_cluster(name) {
-        let checked = runtime()?.block_on(cluster::doctor(&options, &timeouts));
+        let checked = runtime()?.block_on(async {
+            match &args.namespace {
+                Some(namespace) => cluster::doctor_of_reading(&options, &timeouts, namespace).await,
+                None => cluster::doctor(&options, &timeouts).await,
+            }
+        });
         let checked = checked.map_err(|e| Refusal::Usage(e.to_string()))?.map_err(Refusal::Environment)?;
         answer(&checked.text);
         return Ok(if checked.fit { exit::OK } else { exit::ERROR });
+    }
+    if args.namespace.is_some() {
+        return Err(Refusal::Usage(format!(
+            "--namespace is for --target cluster, and the target is {name}. Leave it out, or add --target cluster"
+        )));
     }
     let settings = Settings { timeouts, cluster: options, envoy: args.envoy.clone(), ..Settings::default() };
     let work = std::env::temp_dir();

@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+#[path = "support/fake_api.rs"]
+mod fake_api;
 mod support;
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use fake_api::FakeApi;
+use serde_json::{Value, json};
 
 use support::{meshproof, ran, text};
 
@@ -142,7 +147,122 @@ fn real_requests_prove_origination_and_what_a_proxy_refuses() {
 }
 
 #[test]
+fn the_page_and_junit_of_a_proof_come_to_the_conclusion_of_the_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    verified(&wrong(), &["--out", path], 1);
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let page = read("index.html");
+    assert!(page.contains("MP0003") && !page.contains("does what the documents promise"), "{page}");
+    let junit = read("junit.xml");
+    assert!(junit.contains("<failure") && junit.contains("mp0003"), "{junit}");
+}
+
+#[test]
+fn a_proof_without_a_request_that_it_can_send_does_not_pass() {
+    let own = ENTRY.replace(
+        "{number: 80, name: http, protocol: HTTP, targetPort: 443}",
+        "{number: 443, name: https, protocol: HTTPS}",
+    );
+    let (_, said) = verified(&own, &[], 3);
+    assert!(
+        said.contains("no request of this configuration can be proved") && said.contains("--static"),
+        "{said}"
+    );
+    verified(&own, &["--static"], 0);
+}
+
+#[test]
+fn options_that_a_question_does_not_follow_are_refused() {
+    let question = ["--ask", "sleep http://api.partner.example/"];
+    for more in [["--format", "json"], ["--write", "json=a.json"], ["--out", "o"]] {
+        verified(ENTRY, &[question, more].concat(), 2);
+    }
+}
+
+#[test]
 fn a_finding_is_proved_by_a_request_that_does_what_it_says() {
     let (out, said) = verified(&wrong(), &[], 1);
     assert!(out.contains("Proof: a real request arrived in plain text, as found"), "{out}{said}");
+}
+
+/// A cluster with a workload `cart` in namespace `shop`, and these TLS settings for port 80 of a partner.
+fn cluster(port: u16, tls: &Value) -> FakeApi {
+    let object = |name: &str, spec: Value| {
+        json!({"metadata": {"name": name, "namespace": "shop", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": spec})
+    };
+    let mut pod = object("cart-1", json!({"containers": [{"name": "istio-proxy"}]}));
+    pod["metadata"]["labels"] = json!({"app": "cart"});
+    let entry = json!({"hosts": ["api.partner.example"], "resolution": "DNS",
+        "ports": [{"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 443}]});
+    let settings = json!([{"port": {"number": port}, "tls": tls}]);
+    let rule = json!({"host": "api.partner.example", "trafficPolicy": {"portLevelSettings": settings},
+        "workloadSelector": {"matchLabels": {"app": "cart"}}});
+    let secret = json!({"metadata": {"name": "partner", "namespace": "shop"},
+        "data": {"tls.crt": "Q0VSVA==", "tls.key": "UFJJVkFURS1LRVk=", "ca.crt": "Q0E="}});
+    FakeApi::with(BTreeMap::from([
+        ("/api/v1/pods", json!([pod])),
+        ("/apis/networking.istio.io/v1/serviceentries", json!([object("partner", entry)])),
+        ("/apis/networking.istio.io/v1/destinationrules", json!([object("partner", rule)])),
+        ("/api/v1/namespaces/shop/secrets/partner", secret),
+    ]))
+}
+
+fn verified_in(api: &FakeApi, arguments: &[&str], code: i32) -> (String, String) {
+    let mut command = meshproof();
+    command.args(["verify", "--target", "cluster", "--namespace", "shop", "--kubeconfig"]);
+    let output = ran(command.arg(api.kubeconfig()).args(arguments), code);
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn what_is_in_force_in_a_cluster_is_read_judged_and_not_changed() {
+    let mutual = json!({"mode": "MUTUAL", "credentialName": "partner"});
+    let api = cluster(443, &mutual);
+    let (out, _) = verified_in(&api, &["--static"], 1);
+    let place = "DestinationRule shop/partner spec.trafficPolicy.portLevelSettings[0].port.number";
+    assert!(out.contains("error MP0003") && out.contains(place), "{out}");
+    assert!(out.contains("in namespace shop of the cluster of the current context"), "{out}");
+    let asked = api.asked();
+    assert!(asked.iter().all(|one| one.starts_with("GET ")), "{asked:?}");
+    let (out, _) = verified_in(&api, &["--static", "--format", "github"], 1);
+    assert!(out.starts_with("::error title=MP0003"), "{out}");
+    for format in ["text", "json", "sarif", "markdown", "html", "junit"] {
+        let (out, said) = verified_in(&api, &["--static", "--format", format], 1);
+        assert!(
+            !out.contains("PRIVATE-KEY") && !out.contains("UFJJVkFURS1LRVk") && !said.contains("PRIVATE")
+        );
+    }
+    let skips = json!({"mode": "SIMPLE", "insecureSkipVerify": true});
+    let api = cluster(80, &skips);
+    verified_in(&api, &["--static"], 0);
+    verified_in(&api, &["--static", "--fail-on", "warning"], 1);
+    let (out, _) = verified_in(&api, &["--ask", "cart-1 http://api.partner.example/"], 0);
+    assert!(out.contains("DestinationRule shop/partner") || out.contains("opens TLS"), "{out}");
+}
+
+#[test]
+fn a_copy_of_what_is_in_force_is_proved_on_this_machine_and_the_output_says_so() {
+    let api = cluster(80, &json!({"mode": "MUTUAL", "credentialName": "partner"}));
+    let (out, said) = verified_in(&api, &[], 0);
+    assert!(said.contains("the proof runs on this machine (reference), with a copy"), "{said}");
+    assert!(out.contains("PASSED"), "{out}");
+    assert!(api.asked().iter().all(|one| one.starts_with("GET ")), "{:?}", api.asked());
+}
+
+#[test]
+fn a_cluster_needs_a_namespace_and_files_need_none() {
+    let refused = |arguments: &[&str]| {
+        let output = ran(meshproof().arg("verify").args(arguments), 2);
+        text(&output.stderr)
+    };
+    assert!(refused(&["-f", "x.yaml", "--target", "cluster"]).contains("add --namespace NAMESPACE"));
+    assert!(refused(&["--namespace", "shop"]).contains("add --target cluster"));
+    assert!(refused(&["-f", "x.yaml", "--namespace", "shop"]).contains("cannot be used with"));
+    assert!(refused(&["--static"]).contains("--file"));
+    assert!(refused(&["-f", "x.yaml", "--context", "a"]).contains("--context is for a cluster"));
+    let empty = FakeApi::with(BTreeMap::new());
+    let (_, said) = verified_in(&empty, &["--static"], 2);
+    assert!(said.contains("Check the name with `kubectl get namespaces`"), "{said}");
 }

@@ -9,6 +9,7 @@ use meshproof_plan::{Proxy, ProxyKind};
 use serde_json::{Value, json};
 
 use crate::raw;
+use crate::scope::Scope;
 use crate::world::{covers, labels};
 
 /// How many sidecars are made up at most.
@@ -108,7 +109,7 @@ fn gateway_of_its_own(
 }
 
 /// The gateways of the files, and a sidecar for each workload that the files name or that their selectors ask for.
-pub(crate) fn proxies(state: &ClusterState, assumed: &mut Vec<String>) -> Vec<Proxy> {
+pub(crate) fn proxies(state: &ClusterState, scope: &Scope, assumed: &mut Vec<String>) -> Vec<Proxy> {
     let mut all: Vec<Proxy> = state
         .proxies
         .iter()
@@ -131,7 +132,9 @@ pub(crate) fn proxies(state: &ClusterState, assumed: &mut Vec<String>) -> Vec<Pr
         .collect();
     let named = workloads(resources);
     namespaces.extend(named.iter().filter(|w| w.injected).map(|w| w.namespace));
-    if namespaces.is_empty() {
+    if let Some(own) = scope.namespace.as_deref() {
+        namespaces = BTreeSet::from([own]);
+    } else if namespaces.is_empty() {
         namespaces.insert("default");
     }
     let mut sidecars: Vec<(String, String, BTreeMap<String, String>)> = Vec::new();
@@ -151,7 +154,11 @@ pub(crate) fn proxies(state: &ClusterState, assumed: &mut Vec<String>) -> Vec<Pr
         for workload in &own {
             add(workload.name, namespace, &workload.labels);
         }
-        let selectors = selectors(resources, namespace);
+        let mut selectors = selectors(resources, namespace);
+        if scope.namespace.is_some() && !own.is_empty() {
+            // The cluster's pods are known, and a selector that fits none of them selects nothing.
+            selectors.clear();
+        }
         for (_, selector) in &selectors {
             let name = selector.get("app").or_else(|| selector.values().next());
             add(name.map_or("workload", String::as_str), namespace, selector);
@@ -289,4 +296,13 @@ fn selectors(resources: &[Resource], namespace: &str) -> Vec<(bool, BTreeMap<Str
         }
     }
     found
+}
+
+/// The labels by which resources select workloads with sidecars.
+pub(crate) fn selected_labels(resources: &[Resource]) -> BTreeSet<(String, String)> {
+    let namespaces: BTreeSet<&str> = resources.iter().map(Resource::namespace).collect();
+    let all = namespaces.into_iter().flat_map(|n| selectors(resources, n)).flat_map(|(_, selector)| selector);
+    let others = resources.iter().filter(|r| r.api_version().contains(".istio.io/") && r.kind() != "Gateway");
+    let others = others.flat_map(|r| labels(r.0.pointer("/spec/selector/matchLabels")));
+    all.chain(others).collect()
 }

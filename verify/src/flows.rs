@@ -289,6 +289,7 @@ pub(crate) fn flow(world: &World, observed: &Observed, trace: &Trace) -> Flow {
     Flow {
         from: name(observed.proxy),
         request: observed.ask.to_string(),
+        conditions: observed.ask.conditions(),
         hops: trace
             .hops
             .iter()

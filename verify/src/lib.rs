@@ -7,12 +7,16 @@
 
 mod ask;
 mod assumed;
+mod chains;
+mod copy;
+mod faults;
 mod findings;
 mod flows;
 mod positions;
 pub mod proof;
 mod raw;
 mod request;
+mod scope;
 mod source;
 mod trace;
 mod witnesses;
@@ -20,7 +24,7 @@ mod world;
 
 pub use ask::{Answer, Question, QuestionError, Step};
 pub use findings::{ALL as CODES, Code, find as code};
-pub use source::{InputError, Source, text};
+pub use source::{InForce, InputError, Source, text};
 
 use meshproof_model::verification::{SCHEMA, Verification};
 
@@ -49,6 +53,20 @@ pub fn assumed_gateway_services(
 /// A file is not YAML or holds no Kubernetes resource.
 pub fn verify(sources: &[Source]) -> Result<Verified, InputError> {
     let input = source::read(sources)?;
+    let files = sources.iter().map(|s| s.name.clone()).collect();
+    Ok(verified(input, Verification { files, ..Verification::default() }))
+}
+
+/// Verifies what is in force in a cluster for one namespace, without sending a request: the requests of its workloads, and those
+/// that its routes take. The place of a finding is a resource's name and a field.
+#[must_use]
+pub fn verify_in_force(read: &InForce) -> Verified {
+    let assumed = read.unread.clone();
+    let cluster = Some(read.cluster.clone());
+    verified(source::in_force(read), Verification { cluster, assumed, ..Verification::default() })
+}
+
+fn verified(input: source::Input, about: Verification) -> Verified {
     let mut judged = findings::judge(&input);
     let mut flows: Vec<_> = judged
         .observed
@@ -56,18 +74,19 @@ pub fn verify(sources: &[Source]) -> Result<Verified, InputError> {
         .filter(|o| !o.hidden)
         .flat_map(|o| o.traces.iter().map(|t| flows::flow(&judged.world, o, t)))
         .collect();
-    flows.sort_by(|a, b| (&a.from, &a.request).cmp(&(&b.from, &b.request)));
+    flows.sort_by(|a, b| (&a.from, &a.request, &a.conditions).cmp(&(&b.from, &b.request, &b.conditions)));
     flows.dedup();
     let verification = Verification {
         schema: SCHEMA.to_owned(),
         meshproof: env!("CARGO_PKG_VERSION").to_owned(),
-        files: sources.iter().map(|s| s.name.clone()).collect(),
+        files: about.files,
+        cluster: about.cluster,
         resources: input.resources.len(),
         findings: std::mem::take(&mut judged.findings),
         notes: std::mem::take(&mut judged.notes),
         flows,
-        assumed: judged.world.assumed.clone(),
+        assumed: about.assumed.into_iter().chain(judged.world.assumed.iter().cloned()).collect(),
         passed_over: findings::passed_over(&input, &judged.world),
     };
-    Ok(Verified { verification, input, judged })
+    Verified { verification, input, judged }
 }

@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meshproof_model::{Resource, ResourceId};
+use meshproof_model::Resource;
 use meshproof_plan::ProxyKind;
 use meshproof_plan::model::{ClientCertificate, NameCheck, Trust};
 use meshproof_plan::walk::without_port;
 
 use crate::Verified;
-use crate::flows::Observed;
+use crate::findings::handshakes::checks_another_host;
+use crate::flows::{Observed, flow};
 use crate::raw::ClusterName;
-use crate::trace::{End, Layer, Scheme, Trace};
+use crate::trace::{End, Layer, Scheme, Trace, Tracer};
 use crate::world::World;
 
 /// How many requests are proved at most. The rest is named.
@@ -73,6 +74,13 @@ pub enum Expected {
         /// The Secret with the client certificate.
         client: Option<String>,
     },
+    /// A proxy opens TLS, and the server's certificate does not hold the name that the proxy checks.
+    RefusesName {
+        /// The Secret with the CA that is trusted; none: the system's CAs.
+        trust: Option<String>,
+        /// The Secret with the client certificate.
+        client: Option<String>,
+    },
     /// It arrives in plain text.
     PlainText,
     /// It does not arrive; the status that the client gets, where there is one.
@@ -124,24 +132,17 @@ impl Verified {
     #[must_use]
     pub fn proof(&self) -> Proof {
         let world = &self.judged.world;
-        let mut proof = Proof::default();
-        let unsupported: BTreeSet<&ResourceId> = world
-            .verdicts
-            .iter()
-            .filter(|v| !v.unsupported.is_empty() || v.refused.is_some())
-            .map(|v| &v.resource)
-            .collect();
-        proof.resources = self
-            .judged
-            .resources
-            .iter()
-            .filter(|r| r.api_version().contains(".istio.io/") && !unsupported.contains(&r.id()))
-            .cloned()
-            .collect();
+        let copy = crate::copy::copy(world, &self.judged.resources);
+        // What is not Istio's (Services, workloads) is the same in the copy.
+        let others = self.judged.resources.iter().filter(|r| !r.api_version().contains(".istio.io/"));
+        let all: Vec<Resource> = others.cloned().chain(copy.resources.iter().cloned()).collect();
+        let copied = World::new(&all, &world.scope);
+        let mut proof = Proof { resources: copy.resources, skipped: copy.left_out, ..Proof::default() };
+        let mut skipped = Skipped::default();
         let names = names(world);
         let dials: Vec<u16> = crate::assumed::dialled_ports(world.resources()).into_iter().collect();
         for (index, proxy) in world.state.proxies.iter().enumerate() {
-            let Some(name) = names.get(&index).cloned() else { continue };
+            let Some(Ok(name)) = names.get(&index).cloned() else { continue };
             let namespace = proxy.namespace.clone();
             match proxy.kind {
                 ProxyKind::Sidecar => {
@@ -159,37 +160,45 @@ impl Verified {
         }
         let mut seen = BTreeSet::new();
         for one in self.judged.observed.iter().filter(|o| !o.hidden) {
-            let [trace] = one.traces.as_slice() else { continue };
-            if one.ask.scheme != Scheme::Http || !seen.insert((one.proxy, one.ask.to_string())) {
+            if one.ask.scheme != Scheme::Http || !seen.insert((one.proxy, &one.ask)) {
                 continue;
             }
-            let shown = format!("{} from {}", one.ask, world.configs[one.proxy].name);
+            let shown = format!("{} from {}", shown(one), world.configs[one.proxy].name);
+            let [trace] = one.traces.as_slice() else {
+                skipped.add(shown, "it takes one of several ways at random (weights, faults)".to_owned());
+                continue;
+            };
             if proof.exchanges.len() >= MAX_EXCHANGES {
-                proof.skipped.push(format!("{shown}: more than {MAX_EXCHANGES} requests"));
+                skipped.add(shown, format!("more than {MAX_EXCHANGES} requests"));
+                continue;
+            }
+            if !is_the_same(world, &copied, one) {
+                skipped.add(shown, "it depends on what is left out on this machine".to_owned());
                 continue;
             }
             let number = proof.exchanges.len() + 1;
             match self.exchange(world, &names, one, trace, number, &mut proof.secrets) {
-                Ok(Some(exchange)) => proof.exchanges.push(exchange),
-                Ok(None) => {}
-                Err(reason) => proof.skipped.push(format!("{shown}: {reason}")),
+                Ok(exchange) => proof.exchanges.push(exchange),
+                Err(reason) => skipped.add(shown, reason),
             }
         }
+        proof.skipped.extend(skipped.lines());
         proof
     }
 
     fn exchange(
         &self,
         world: &World,
-        names: &BTreeMap<usize, String>,
+        names: &BTreeMap<usize, Result<String, String>>,
         one: &Observed,
         trace: &Trace,
         number: usize,
         secrets: &mut BTreeSet<(String, String)>,
-    ) -> Result<Option<Exchange>, String> {
-        let named = |proxy: usize| {
-            let reason = "a workload with such labels cannot be made up on this machine";
-            names.get(&proxy).cloned().ok_or_else(|| reason.to_owned())
+    ) -> Result<Exchange, String> {
+        let named = |proxy: usize| match names.get(&proxy) {
+            Some(Ok(name)) => Ok(name.clone()),
+            Some(Err(reason)) => Err(reason.clone()),
+            None => Err("its proxy is not part of the proof".to_owned()),
         };
         let from = named(one.proxy)?;
         let sender = if world.is_sidecar(one.proxy) {
@@ -233,7 +242,12 @@ impl Verified {
                             }
                             None => None,
                         };
-                        let host = trace.hops.last().map(|h| without_port(&h.authority).to_owned());
+                        let hop = trace.hops.last();
+                        let host = hop.map(|h| without_port(&h.authority).to_owned());
+                        // A real server of the destination has no certificate for another host.
+                        let refuses = hop.and_then(|h| ClusterName::parse(&h.cluster)).is_some_and(|c| {
+                            checks_another_host(world, host.as_deref().unwrap_or_default(), origination, c)
+                        });
                         let names = match &origination.names {
                             NameCheck::FromHost => host.into_iter().collect(),
                             NameCheck::OneOf(names) => names.clone(),
@@ -244,22 +258,35 @@ impl Verified {
                             }
                             NameCheck::ChainOnly => Vec::new(),
                         };
-                        Expected::Originated {
-                            by: named(*by)?,
-                            server_name: server_name.clone(),
-                            names,
-                            verified: origination.trust != Trust::Anybody,
-                            trust,
-                            client,
+                        if refuses {
+                            Expected::RefusesName { trust, client }
+                        } else {
+                            Expected::Originated {
+                                by: named(*by)?,
+                                server_name: server_name.clone(),
+                                names,
+                                verified: origination.trust != Trust::Anybody,
+                                trust,
+                                client,
+                            }
                         }
                     }
-                    (_, port) => {
+                    ([.., Layer::Mesh(_)], _) => {
+                        return Err("it reaches the server inside mutual TLS of the mesh".to_owned());
+                    }
+                    ([Layer::Originated { .. }], 80) => {
+                        return Err("it opens TLS to port 80, where stand-ins serve plain HTTP".to_owned());
+                    }
+                    ([], _) | ([Layer::Originated { .. }], _) => {
                         return Err(format!("its server listens on port {port}; stand-ins have 80 and 443"));
                     }
+                    (_, _) => return Err("it arrives in several layers of TLS".to_owned()),
                 }
             }
             End::Fails { status, .. } => Expected::Fails(*status),
-            End::Arrives { .. } | End::Answered { .. } | End::Unknown(_) => return Ok(None),
+            End::Arrives { .. } => return Err("its server is inside the mesh".to_owned()),
+            End::Answered { status, .. } => return Err(format!("a proxy answers it itself with {status}")),
+            End::Unknown(why) => return Err(why.clone()),
         };
         let alias = |s: &meshproof_plan::Service| {
             s.external_name.is_some() && s.host.split('.').next() == one.ask.host.split('.').next()
@@ -270,51 +297,116 @@ impl Verified {
         // A route to a service that the files do not hold fails for that reason alone.
         let unknown = trace.hops.last().and_then(|h| ClusterName::parse(&h.cluster));
         if matches!(expected, Expected::Fails(_)) && unknown.is_some_and(|c| !world.knows(c.host)) {
-            return Err("its destination is not among the files".to_owned());
+            return Err(format!("its destination is not {}", world.scope.among()));
         }
-        let shown = one.ask.to_string();
-        let verification = &self.verification;
-        let findings = verification
-            .findings
-            .iter()
-            .filter(|f| f.effect.starts_with(&shown) && f.effect.contains(&world.configs[one.proxy].name))
-            .map(|f| f.code.clone())
-            .collect();
+        let url = one.ask.to_string();
+        let about = |f: &&meshproof_model::verification::Finding| {
+            f.effect.starts_with(&url) && f.effect.contains(&world.configs[one.proxy].name)
+        };
+        let findings: Vec<String> =
+            self.verification.findings.iter().filter(about).map(|f| f.code.clone()).collect();
         let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
         let host: String = one.ask.host.chars().map(fit).take(60).collect();
-        Ok(Some(Exchange {
+        Ok(Exchange {
             id: format!("{number}-{from}-{host}"),
-            request: shown.clone(),
+            request: shown(one),
             from: world.configs[one.proxy].name.clone(),
             sender,
-            url: shown,
+            url,
             headers: one.ask.headers.clone(),
             server,
             expected,
             findings,
-        }))
+        })
     }
 }
 
-/// The names of proxies on one machine: unique, and for sidecars the value of their only label that is looked at, `app`.
-fn names(world: &World) -> BTreeMap<usize, String> {
-    let mut found: BTreeMap<usize, String> = BTreeMap::new();
+/// A request with what distinguishes it from others for the same URL.
+fn shown(one: &Observed) -> String {
+    let conditions = one.ask.conditions();
+    if conditions.is_empty() {
+        one.ask.to_string()
+    } else {
+        format!("{} ({})", one.ask, conditions.join(", "))
+    }
+}
+
+/// Requests that are not proved, by the reason.
+#[derive(Default)]
+struct Skipped(Vec<(String, Vec<String>)>);
+
+/// How many requests are named for one reason.
+const NAMED: usize = 3;
+
+impl Skipped {
+    fn add(&mut self, request: String, reason: String) {
+        match self.0.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, requests)) => requests.push(request),
+            None => self.0.push((reason, vec![request])),
+        }
+    }
+
+    fn lines(self) -> impl Iterator<Item = String> {
+        self.0.into_iter().map(|(reason, requests)| match requests.len().saturating_sub(NAMED) {
+            0 => format!("{}: {reason}", requests.join(", ")),
+            more => format!("{} and {more} more: {reason}", requests[..NAMED].join(", ")),
+        })
+    }
+}
+
+/// Whether a request does the same in the copy of the configuration.
+fn is_the_same(world: &World, copied: &World, one: &Observed) -> bool {
+    let name = &world.configs[one.proxy].name;
+    let Some(proxy) = copied.configs.iter().position(|c| c.name == *name) else { return false };
+    let traces = Tracer::new(copied).trace(proxy, &one.ask);
+    let [there] = traces.as_slice() else { return false };
+    let ask = one.ask.clone();
+    let again = Observed { proxy, ask, meant_for: None, hidden: false, traces: Vec::new() };
+    one.traces.iter().all(|trace| flow(world, one, trace) == flow(copied, &again, there))
+}
+
+/// The names of proxies on one machine, or why one cannot be there. A name is unique; a sidecar's is also its only label, `app`.
+/// Labels by which nothing selects make no difference.
+fn names(world: &World) -> BTreeMap<usize, Result<String, String>> {
+    let selected = crate::assumed::selected_labels(world.resources());
+    let mut found: BTreeMap<usize, Result<String, String>> = BTreeMap::new();
     for (index, proxy) in world.state.proxies.iter().enumerate() {
         let short = proxy.name.split('.').next().unwrap_or_default().to_owned();
-        let name = match proxy.kind {
-            ProxyKind::Gateway => short,
-            ProxyKind::Sidecar => match proxy.labels.iter().collect::<Vec<_>>().as_slice() {
-                [] => short,
-                [(key, value)] if *key == "app" => (*value).clone(),
-                _ => continue,
-            },
+        let taken = |name: &String| found.values().any(|n| n.as_ref() == Ok(name));
+        let fits = |name: &String| {
+            !name.is_empty()
+                && name.len() <= 63
+                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         };
-        let fits = !name.is_empty()
-            && name.len() <= 63
-            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        if fits && !found.values().any(|n| *n == name) {
-            found.insert(index, name);
-        }
+        let needed: Vec<(&String, &String)> =
+            proxy.labels.iter().filter(|(key, _)| selected.iter().any(|(k, _)| k == *key)).collect();
+        let name = match (proxy.kind, needed.as_slice()) {
+            (ProxyKind::Gateway, _) => Some(short.clone()).filter(|n| !taken(n)),
+            (ProxyKind::Sidecar, [(key, value)]) if *key == "app" => {
+                Some((*value).clone()).filter(|n| !taken(n))
+            }
+            (ProxyKind::Sidecar, []) => {
+                let own = proxy.labels.get("app").cloned().filter(|n| fits(n));
+                let beside = [format!("{short}-{}", proxy.namespace), format!("{short}-{index}")];
+                let free = |n: &String| !taken(n) && !selected.iter().any(|(k, v)| k == "app" && v == n);
+                own.into_iter().chain([short.clone()]).chain(beside).find(free)
+            }
+            (ProxyKind::Sidecar, several) => {
+                let several: Vec<String> = several.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                let reason = format!(
+                    "workloads on this machine have the label app alone, and resources select by {}",
+                    several.join(", ")
+                );
+                found.insert(index, Err(reason));
+                continue;
+            }
+        };
+        let name = match name {
+            Some(name) if fits(&name) => Ok(name),
+            Some(name) => Err(format!("{name:?} cannot be the name of a workload on this machine")),
+            None => Err(format!("another proxy on this machine is called {short}")),
+        };
+        found.insert(index, name);
     }
     found
 }

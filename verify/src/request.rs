@@ -34,6 +34,15 @@ impl Ask {
         Self { scheme, host, port, path, method, headers: Vec::new() }
     }
 
+    /// What distinguishes it from other requests for the same URL, in words.
+    pub(crate) fn conditions(&self) -> Vec<String> {
+        let method = (self.method != "GET").then(|| format!("method {}", self.method));
+        method
+            .into_iter()
+            .chain(self.headers.iter().map(|(name, value)| format!("{name}: {value}")))
+            .collect()
+    }
+
     pub(crate) fn authority(&self) -> String {
         match (self.scheme, self.port) {
             (Scheme::Http, 80) | (Scheme::Https, 443) => self.host.clone(),

@@ -8,6 +8,7 @@ use meshproof_model::{Resource, ResourceId};
 use serde_json::Value;
 
 use crate::positions::{self, Node, Position};
+use crate::scope::Scope;
 
 /// More than this in one file is no manifest that people write; the reader refuses it before it is parsed.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -76,10 +77,17 @@ pub enum InputError {
 /// Where a resource was written.
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
+    /// Of a cluster's resource, its kind, namespace and name.
     file: Rc<str>,
-    node: Rc<Node>,
-    /// Within a List: `/items/3`.
-    prefix: String,
+    text: Text,
+}
+
+#[derive(Clone, Debug)]
+enum Text {
+    /// With the place within a List: `/items/3`.
+    Yaml(Rc<Node>, String),
+    /// Read from a cluster, which has no lines.
+    Object(Rc<Value>),
 }
 
 impl Written {
@@ -88,9 +96,50 @@ impl Written {
     }
 
     pub(crate) fn place(&self, pointer: &str) -> Place {
-        let Position { line, column } = self.node.position(&format!("{}{pointer}", self.prefix));
-        Place { file: self.file.to_string(), line, column }
+        let file = self.file.to_string();
+        match &self.text {
+            Text::Yaml(node, prefix) => {
+                let Position { line, column } = node.position(&format!("{prefix}{pointer}"));
+                Place { file, line, column, field: String::new() }
+            }
+            Text::Object(object) => Place { file, line: 0, column: 0, field: field(object, pointer) },
+        }
     }
+
+    fn within(&self, suffix: &str) -> Self {
+        match &self.text {
+            Text::Yaml(node, prefix) => {
+                let text = Text::Yaml(Rc::clone(node), format!("{prefix}{suffix}"));
+                Self { file: Rc::clone(&self.file), text }
+            }
+            Text::Object(_) => self.clone(),
+        }
+    }
+}
+
+/// A JSON pointer as people write a field, as far as it leads to something: `spec.ports[0].protocol`.
+fn field(object: &Value, pointer: &str) -> String {
+    let mut shown = String::new();
+    let mut at = object;
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        let next = match at {
+            Value::Object(fields) => fields.get(&token),
+            Value::Array(items) => token.parse::<usize>().ok().and_then(|i| items.get(i)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        };
+        let Some(next) = next else { break };
+        if at.is_array() {
+            shown.push_str(&format!("[{token}]"));
+        } else if token.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            shown.push_str(if shown.is_empty() { "" } else { "." });
+            shown.push_str(&token);
+        } else {
+            shown.push_str(&format!("[{token:?}]"));
+        }
+        at = next;
+    }
+    shown
 }
 
 /// What the files hold.
@@ -104,12 +153,19 @@ pub(crate) struct Input {
     pub(crate) overwritten: Vec<(ResourceId, Place, Place)>,
     /// Documents that are no resources.
     pub(crate) passed_over: Vec<String>,
+    /// What of it is judged.
+    pub(crate) scope: Scope,
 }
 
 impl Input {
     /// Where a value of a resource was written; for a resource that was not written, nowhere.
     pub(crate) fn place(&self, id: &ResourceId, pointer: &str) -> Place {
-        self.written.get(id).map(|w| w.place(pointer)).unwrap_or_default()
+        let of_cluster = || Place { file: id.to_string(), ..Place::default() };
+        match self.written.get(id) {
+            Some(written) => written.place(pointer),
+            None if self.scope.namespace.is_some() => of_cluster(),
+            None => Place::default(),
+        }
     }
 }
 
@@ -129,6 +185,39 @@ pub fn text(file: &str, bytes: Vec<u8>) -> Result<String, InputError> {
         let value = e.as_bytes().get(byte).copied().unwrap_or_default();
         InputError::Binary { file: file.to_owned(), byte, value }
     })
+}
+
+/// The resources that are in force in a cluster for one namespace, as they were read from it.
+#[derive(Clone, Debug, Default)]
+pub struct InForce {
+    /// The cluster and the namespace, in words.
+    pub cluster: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The mesh's resources, Services, pods, and its settings as the ConfigMap `istio`. Of a Secret or another ConfigMap, the names
+    /// of its keys.
+    pub resources: Vec<Resource>,
+    /// Whether all namespaces were read: what is not among the resources does not exist.
+    pub whole: bool,
+    /// Whether Secrets were read: one that a credential names and that is not among the resources does not exist.
+    pub secrets: bool,
+    /// What was not read and is taken to be there, in words.
+    pub unread: Vec<String>,
+}
+
+/// The resources of a cluster, each with its name as its place.
+pub(crate) fn in_force(read: &InForce) -> Input {
+    let mut input = Input {
+        scope: Scope { namespace: Some(read.namespace.clone()), whole: read.whole, secrets: read.secrets },
+        ..Input::default()
+    };
+    for resource in &read.resources {
+        let id = resource.id();
+        let text = Text::Object(Rc::new(resource.0.clone()));
+        input.written.insert(id.clone(), Written { file: id.to_string().into(), text });
+        input.resources.push(resource.clone());
+    }
+    input
 }
 
 /// # Errors
@@ -192,7 +281,7 @@ fn one(source: &Source, input: &mut Input) -> Result<(), InputError> {
     let documents = documents.into_iter().filter(|d| !d.is_null());
     for (index, document) in documents.enumerate() {
         let Some(node) = nodes.get(index).or_else(|| nodes.last()) else { continue };
-        let written = Written { file: Rc::clone(&file), node: Rc::clone(node), prefix: String::new() };
+        let written = Written { file: Rc::clone(&file), text: Text::Yaml(Rc::clone(node), String::new()) };
         add(document, written, source.found, 0, input)?;
     }
     Ok(())
@@ -213,8 +302,7 @@ fn add(
         let items = document.get_mut("items").map(Value::take);
         let Some(Value::Array(items)) = items.filter(|_| depth < MAX_LISTS) else { return Ok(()) };
         for (index, item) in items.into_iter().enumerate() {
-            let prefix = format!("{}/items/{index}", written.prefix);
-            add(item, Written { prefix, ..written.clone() }, found, depth + 1, input)?;
+            add(item, written.within(&format!("/items/{index}")), found, depth + 1, input)?;
         }
         return Ok(());
     }

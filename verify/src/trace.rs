@@ -7,10 +7,12 @@ use meshproof_model::ResourceId;
 use meshproof_plan::mesh::{BLACK_HOLE, Bind, ClusterKind, MeshCluster, MeshEndpoint, PASSTHROUGH};
 use meshproof_plan::model::{
     Action, ClientCertificate, DownstreamTls, FilterChain, Forward, HttpRoutes, Origination, PathMatch,
-    Route, RouteAction, ServerName, Transport, Trust, UpstreamTls, WeightedCluster,
+    Route, RouteAction, ServerName, Trust, UpstreamTls, WeightedCluster,
 };
 use meshproof_plan::walk::{Asked, virtual_host, without_port};
 
+use crate::chains::{chain_text, takes};
+use crate::faults::{fault_of, share_text};
 use crate::raw::{self, ClusterName};
 use crate::world::{RouteOf, World};
 
@@ -77,6 +79,17 @@ impl<'w> Tracer<'w> {
             return;
         }
         let Some(listener) = self.world.plans[proxy].listeners.iter().find(|l| l.port == port) else {
+            if self.world.is_sidecar(proxy) {
+                // virtualOutbound takes what no other listener does (pilot/pkg/networking/core/listener_builder.go).
+                let cluster = self.world.configs[proxy].unmatched.clone();
+                state.note(
+                    proxy,
+                    format!("no service is on port {port}: the connection goes to {cluster}"),
+                    None,
+                );
+                self.connect(proxy, port, &cluster, None, false, ask, state, ways);
+                return;
+            }
             state.ends(ways, End::Fails { proxy, status: None, why: Why::NoListener(port) });
             return;
         };
@@ -165,7 +178,9 @@ impl<'w> Tracer<'w> {
         let with_suffix = format!("{plain}-cacert");
         let there = self.world.resources().iter().filter(|r| r.kind() == kind);
         let there = there.into_iter().any(|r| r.name() == plain || r.name() == with_suffix);
-        there.then_some("the Secret in the proxy's namespace")
+        // Of a cluster, a Secret that was looked for and not found does not exist.
+        let known = there || (self.world.scope.secrets && kind == "Secret" && !name.contains("://sds"));
+        known.then_some("the Secret in the proxy's namespace")
     }
 
     /// Where bytes go from a sidecar.
@@ -230,6 +245,24 @@ impl<'w> Tracer<'w> {
             Some(route) => format!("route {route}"),
             None => format!("the default route `{}`", route.name),
         };
+        if let Some((at, fault)) = from.as_ref().and_then(|route| fault_of(self.world, route)) {
+            let because = Some((at.service.clone(), format!("{}/fault", at.pointer())));
+            if let Some(delay) = fault.delay {
+                let text = format!("{by} waits {delay} before it goes on (fault.delay)");
+                state.note(proxy, text, because.clone());
+            }
+            if let Some((status, share)) = fault.abort {
+                let aborts = format!("{by} answers {} with {status} (fault.abort)", share_text(share));
+                if share >= 100.0 {
+                    state.note(proxy, aborts, because);
+                    state.ends(ways, End::Answered { proxy, status });
+                    return;
+                }
+                let mut aborted = state.clone();
+                aborted.note(proxy, aborts, because);
+                aborted.ends(ways, End::Answered { proxy, status });
+            }
+        }
         match &route.action {
             RouteAction::DirectResponse { status, .. } if route.name == "block_all" => {
                 let text = "no service of the sidecar's scope has this host on this port, and the mesh allows no others (REGISTRY_ONLY)";
@@ -453,31 +486,4 @@ fn distinct(endpoints: &[MeshEndpoint]) -> Vec<&MeshEndpoint> {
         }
     }
     found
-}
-
-fn chain_text(chain: &FilterChain, port: u16) -> String {
-    if chain.matches.server_names.is_empty() {
-        format!("port {port}")
-    } else {
-        format!("port {port}, by the server name {}", chain.matches.server_names.join(", "))
-    }
-}
-
-fn takes(chain: &FilterChain, outer: Option<&Layer>, scheme: Scheme) -> bool {
-    let transport = match chain.matches.transport {
-        Transport::Any => true,
-        Transport::Tls => outer.is_some(),
-        Transport::Plain => outer.is_none(),
-        Transport::PlainHttp => outer.is_none() && scheme != Scheme::Tcp,
-    };
-    let names = &chain.matches.server_names;
-    transport
-        && (names.is_empty()
-            || outer.and_then(Layer::server_name).is_some_and(|name| {
-                let name = name.to_ascii_lowercase();
-                names.iter().any(|n| match n.strip_prefix('*') {
-                    Some(suffix) => name.len() > suffix.len() && name.ends_with(suffix),
-                    None => *n == name,
-                })
-            }))
 }

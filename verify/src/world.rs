@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::assumed::{assumed_services, proxies};
 use crate::raw::{self, ClusterName};
+use crate::scope::Scope;
 
 /// The mesh and its plan.
 pub(crate) struct World {
@@ -33,6 +34,8 @@ pub(crate) struct World {
     /// The hosts of ServiceEntries that begin with `*`.
     wildcards: Vec<String>,
     by_id: HashMap<ResourceId, usize>,
+    /// What of it is judged.
+    pub(crate) scope: Scope,
 }
 
 /// The route of a VirtualService that took a request.
@@ -57,26 +60,26 @@ impl std::fmt::Display for RouteOf {
 
 impl World {
     /// The mesh of these resources. What istiod refuses is left out of it.
-    pub(crate) fn new(resources: &[Resource]) -> Self {
-        Self::with(resources, None)
+    pub(crate) fn new(resources: &[Resource], scope: &Scope) -> Self {
+        Self::with(resources, scope, None)
     }
 
     /// The same with the gateways and one sidecar alone, which costs less.
-    pub(crate) fn for_proxy(resources: &[Resource], only: &str) -> Self {
-        Self::with(resources, Some(only))
+    pub(crate) fn for_proxy(resources: &[Resource], scope: &Scope, only: &str) -> Self {
+        Self::with(resources, scope, Some(only))
     }
 
-    fn with(resources: &[Resource], only: Option<&str>) -> Self {
+    fn with(resources: &[Resource], scope: &Scope, only: Option<&str>) -> Self {
         let mut all = resources.to_vec();
         all.iter_mut().for_each(settings_as_json);
         let mut assumed = Vec::new();
-        let services = assumed_services(&all, &mut assumed);
+        let services = if scope.whole { Vec::new() } else { assumed_services(&all, &mut assumed) };
         let assumed_services = services.iter().map(Resource::id).collect();
         // They are older than everything that refers to them.
         let mut complete = services;
         complete.append(&mut all);
         let mut state = ClusterState::from_resources(&complete);
-        state.proxies = proxies(&state, &mut assumed);
+        state.proxies = proxies(&state, scope, &mut assumed);
         if let Some(only) = only {
             state.proxies.retain(|p| p.kind == ProxyKind::Gateway || p.name == only);
         }
@@ -110,6 +113,7 @@ impl World {
             by_host,
             wildcards,
             by_id,
+            scope: scope.clone(),
         }
     }
 

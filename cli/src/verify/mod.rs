@@ -1,5 +1,6 @@
 //! `meshproof verify`: what a user's own configuration does, and what is wrong with it.
 
+mod conclusion;
 mod prove;
 
 use std::collections::BTreeSet;
@@ -8,18 +9,20 @@ use std::path::{Path, PathBuf};
 
 use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::Report;
-use meshproof_model::verification::Severity;
+use meshproof_model::verification::{Severity, Verification};
 use meshproof_model::visible::line;
 use meshproof_render::formats::Format;
 use meshproof_render::terminal::{Detail, summary};
 use meshproof_render::text::plural;
 use meshproof_render::verification::{VerificationFormat, answer as answer_text, text};
+use meshproof_targets::{cluster, default_timeouts, is_cluster};
 use meshproof_verify::proof::Proof;
-use meshproof_verify::{InputError, Question, Source, Verified, verify};
+use meshproof_verify::{InForce, InputError, Question, Source, Verified, verify, verify_in_force};
 
 use crate::args::{Cluster, Connection, Verify};
 use crate::exit::{self, Refusal};
 use crate::output::{OutFolder, answer, complain, quoted, style, write_file};
+use crate::runtime::runtime;
 use crate::target::target;
 
 /// How many files are read at most.
@@ -35,9 +38,15 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 pub fn command(args: &Verify) -> Result<u8, Refusal> {
     let question = args.ask.as_deref().map(str::parse::<Question>).transpose();
     let question = question.map_err(|e| Refusal::Usage(e.to_string()))?;
-    let sources = sources(&args.files)?;
-    let verified = verify(&sources).map_err(|e| Refusal::Usage(e.to_string()))?;
+    let verified = match in_cluster(args)? {
+        Some(namespace) => verify_in_force(&in_force(args, namespace)?),
+        None => verify(&sources(&args.files)?).map_err(|e| Refusal::Usage(e.to_string()))?,
+    };
     if let Some(question) = question {
+        if args.format != VerificationFormat::Text {
+            let problem = format!("--ask prints text: leave --format {} out", args.format);
+            return Err(Refusal::Usage(problem));
+        }
         let answers = verified.ask(&question).map_err(|e| Refusal::Usage(e.to_string()))?;
         for one in answers {
             let steps: Vec<_> = one.steps.into_iter().map(|s| (s.proxy, s.text, s.at)).collect();
@@ -69,9 +78,19 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
     let least = Severity::from(args.fail_on);
     let failing = verification.findings.iter().chain(&verification.notes).any(|f| f.severity >= least);
     let of_findings = if failing { exit::FAILED } else { exit::OK };
-    let Some(proved) = proved else { return Ok(of_findings) };
-    let of_proof = proved.tell(args)?;
-    if args.format == VerificationFormat::Text && of_proof == exit::OK && !verification.findings.is_empty() {
+    let Some(proved) = proved else {
+        // As for a run that executed no check.
+        let asked = !args.only_static && of_findings == exit::OK;
+        return Ok(if asked { exit::ERROR } else { of_findings });
+    };
+    let of_proof = proved.tell(args, verification)?;
+    let contradicted = verification.findings.iter().any(prove::is_contradicted);
+    if args.format == VerificationFormat::Text && contradicted {
+        answer("A real request contradicts a finding, see \"CONTRADICTED\" above.\n");
+    } else if args.format == VerificationFormat::Text
+        && of_proof == exit::OK
+        && !verification.findings.is_empty()
+    {
         // Otherwise the last word would be that everything passed.
         answer(&format!(
             "The proof passed: requests go as described above. {} in the configuration, see above.\n",
@@ -80,6 +99,50 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
     }
     // A fault of the environment is said in the code only where nothing else is.
     Ok(if of_findings == exit::OK { of_proof } else { of_findings })
+}
+
+/// The namespace of a cluster that is verified; none: files are.
+fn in_cluster(args: &Verify) -> Result<Option<&str>, Refusal> {
+    let target = args.target.as_deref().unwrap_or("reference");
+    match (is_cluster(target), args.namespace.as_deref()) {
+        (true, Some(namespace)) => Ok(Some(namespace)),
+        (true, None) => Err(Refusal::Usage(format!(
+            "--target {target} reads what is in force in a namespace: add --namespace NAMESPACE. To verify files, leave --target {target} out"
+        ))),
+        (false, Some(_)) => Err(Refusal::Usage(
+            "--namespace is for a cluster: add --target cluster, or name files with -f instead".to_owned(),
+        )),
+        (false, None) => Ok(None),
+    }
+}
+
+/// Reads what is in force there.
+fn in_force(args: &Verify, namespace: &str) -> Result<InForce, Refusal> {
+    let target = args.target.as_deref().unwrap_or("cluster");
+    let options = args.connection.options(&Cluster::default()).of(target);
+    let mut timeouts = default_timeouts(target);
+    for (timeout, duration) in &args.timeouts {
+        timeouts.set(*timeout, *duration);
+    }
+    let read = runtime()?.block_on(cluster::in_force(&options, &timeouts, namespace));
+    let read = read.map_err(|e| Refusal::Usage(e.to_string()))?.map_err(Refusal::Environment)?;
+    let cluster = match &options.context {
+        Some(context) => format!("the cluster of context {context}"),
+        None => "the cluster of the current context".to_owned(),
+    };
+    if read.own == 0 {
+        return Err(Refusal::Usage(format!(
+            "{cluster} has no resource of Istio, no Service and no pod in namespace {namespace}. Check the name with `kubectl get namespaces`"
+        )));
+    }
+    Ok(InForce {
+        cluster: format!("namespace {namespace} of {cluster} and what reaches it"),
+        namespace: namespace.to_owned(),
+        resources: read.resources,
+        whole: read.whole,
+        secrets: read.secrets,
+        unread: read.unread,
+    })
 }
 
 /// A proof with its report.
@@ -92,17 +155,29 @@ struct Proved {
 fn prove(args: &Verify, verified: &Verified) -> Result<Option<Proved>, Refusal> {
     let proof = verified.proof();
     if proof.exchanges.is_empty() {
-        complain("note: no request of this configuration can be proved on this machine");
+        complain(
+            "no request of this configuration can be proved on this machine. Add --static to read and plan it only",
+        );
         for skipped in &proof.skipped {
             complain(&format!("note: not proved: {}", line(skipped)));
         }
         return Ok(None);
     }
-    let name = args.target.as_str();
+    let of_cluster = args.namespace.as_deref();
+    let (option, name) = match (of_cluster, &args.target) {
+        (Some(_), _) => ("--prove-with", args.prove_with.as_str()),
+        (None, Some(target)) => ("--target", target.as_str()),
+        (None, None) => ("--target", "reference"),
+    };
     if !matches!(name.split(':').next(), Some("reference" | "envoy")) {
         return Err(Refusal::Usage(format!(
-            "a proof runs on this machine: --target reference or --target envoy, not {name}"
+            "a proof runs on this machine: {option} reference or {option} envoy, not {name}"
         )));
+    }
+    if of_cluster.is_some() {
+        complain(&format!(
+            "note: the proof runs on this machine ({name}), with a copy of the configuration; it sends nothing to the cluster"
+        ));
     }
     let mut timeouts = meshproof_targets::default_timeouts(name);
     for (timeout, duration) in &args.timeouts {
@@ -118,21 +193,28 @@ fn prove(args: &Verify, verified: &Verified) -> Result<Option<Proved>, Refusal> 
     };
     let target = target(name, &settings)?;
     let files = args.files.iter().map(|f| format!(" -f {}", quoted(&f.display().to_string())));
-    let command = format!("meshproof verify{} --target {}", files.collect::<String>(), quoted(name));
+    let read = match (of_cluster, &args.target) {
+        (Some(namespace), Some(target)) => {
+            format!(" --target {} --namespace {}", quoted(target), quoted(namespace))
+        }
+        _ => files.collect::<String>(),
+    };
+    let command = format!("meshproof verify{read} {option} {}", quoted(name));
     let report = prove::run(&proof, target, timeouts, &command, false)?;
     Ok(Some(Proved { proof, report }))
 }
 
 impl Proved {
     /// Prints and writes the result; the exit code is that of a run.
-    fn tell(&self, args: &Verify) -> Result<u8, Refusal> {
+    fn tell(&self, args: &Verify, verification: &Verification) -> Result<u8, Refusal> {
         for skipped in &self.proof.skipped {
             complain(&format!("note: not proved: {}", line(skipped)));
         }
         let mut shown = None;
         let mut missing = None;
         if let Some(folder) = &args.out {
-            let written = OutFolder::open(folder)?.write(&self.report, &[Format::Html, Format::Junit]);
+            let report = conclusion::with_findings(&self.report, verification, Severity::from(args.fail_on));
+            let written = OutFolder::open(folder)?.write(&report, &[Format::Html, Format::Junit]);
             shown = written.shown.map(|path| path.display().to_string());
             missing = written.missing;
         }

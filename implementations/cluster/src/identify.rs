@@ -108,6 +108,18 @@ pub async fn installation(
     }))
 }
 
+/// The namespace of the control plane of this revision or tag, or of the default one, and its own revision.
+///
+/// # Errors
+/// The cluster's.
+pub async fn control_plane(
+    api: &ClusterClient,
+    revision: Option<&str>,
+) -> Result<Option<(String, String)>, ApiError> {
+    let webhooks = api.list("MutatingWebhookConfiguration", None, None).await?;
+    Ok(injector(&webhooks, revision).map(|found| (found.namespace, found.actual)))
+}
+
 struct Injector {
     label: (String, String),
     actual: String,

@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod doctor;
 pub mod dump;
 pub mod identify;
+pub mod in_force;
 pub mod instance;
 pub mod inventory;
 pub mod manifests;
@@ -24,4 +25,4 @@ mod target;
 pub mod whole_mesh;
 
 pub use settings::{Gateways, IMAGES, SUITE, Settings};
-pub use target::{ClusterTarget, doctor as examine_cluster};
+pub use target::{ClusterTarget, doctor as examine_cluster, doctor_of_reading, read_in_force};

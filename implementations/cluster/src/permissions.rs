@@ -1,5 +1,6 @@
 //! Every verb that the suite uses in a cluster, and why. `fixtures/cluster/rbac.yaml` grants exactly these,
-//! the doctor reviews exactly these, and the tests fail on a request that needs any other.
+//! the doctor reviews exactly these, and the tests fail on a request that needs any other. A run has one table,
+//! `verify --target cluster`, which only reads, another.
 
 /// What the suite may do with one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ const UPGRADED: &[&str] = &["get", "create"];
 const NETWORKING: &str = "networking.istio.io";
 const OF_A_DOCUMENT: &str = "the documents' resources, and the suite's own for a scenario's mesh";
 
-/// The table.
+/// What a run needs.
 pub const PERMISSIONS: &[Permission] = &[
     may(
         "",
@@ -125,7 +126,65 @@ pub const PERMISSIONS: &[Permission] = &[
     may("telemetry.istio.io", "telemetries", AWAITED, "access logs in the scenarios' namespaces only"),
 ];
 
-/// Whether the table has this verb for this resource.
+const DECIDES: &str = "the resources that decide where requests go and who opens TLS";
+const LIST: &[&str] = &["list"];
+const GET: &[&str] = &["get"];
+
+/// What `verify --target cluster --namespace NS` reads. It writes nothing.
+pub const READING: &[Permission] = &[
+    may(NETWORKING, "destinationrules", LIST, DECIDES),
+    may(NETWORKING, "gateways", LIST, DECIDES),
+    may(NETWORKING, "serviceentries", LIST, DECIDES),
+    may(NETWORKING, "sidecars", LIST, DECIDES),
+    may(NETWORKING, "virtualservices", LIST, DECIDES),
+    may(NETWORKING, "workloadentries", LIST, DECIDES),
+    may("security.istio.io", "peerauthentications", LIST, DECIDES),
+    may("", "services", LIST, "the hosts and ports of the cluster"),
+    may("", "pods", LIST, "which workloads have sidecars, and by which labels they are selected"),
+    better(
+        "",
+        "configmaps",
+        GET,
+        "the mesh's settings, and CA certificates that a credentialName names",
+        "Istio's default settings are assumed",
+    ),
+    better(
+        "",
+        "secrets",
+        GET,
+        "whether the Secrets that a credentialName names exist, and which keys they have",
+        "the Secrets that a credentialName names are taken to exist",
+    ),
+    better(
+        "admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations",
+        LIST,
+        "the namespace of the control plane",
+        "the control plane is looked for in istio-system",
+    ),
+    better(
+        NETWORKING,
+        "envoyfilters",
+        LIST,
+        "naming the EnvoyFilters, which are not examined",
+        "EnvoyFilters are not named",
+    ),
+    better(
+        "security.istio.io",
+        "authorizationpolicies",
+        LIST,
+        "naming the AuthorizationPolicies, which are not examined",
+        "AuthorizationPolicies are not named",
+    ),
+];
+
+/// Whether the table of reading has this verb for this resource.
+#[must_use]
+pub fn reads(group: &str, resource: &str, verb: &str) -> bool {
+    READING.iter().any(|p| p.group == group && p.resource == resource && p.verbs.contains(&verb))
+}
+
+/// Whether the table of a run has this verb for this resource.
 #[must_use]
 pub fn has(group: &str, resource: &str, verb: &str) -> bool {
     PERMISSIONS.iter().any(|p| p.group == group && p.resource == resource && p.verbs.contains(&verb))
@@ -159,9 +218,20 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_grants_exactly_what_the_table_has() {
+    fn the_manifest_grants_exactly_what_the_tables_have() {
+        grants("meshproof", PERMISSIONS);
+        grants("meshproof-verify", READING);
+    }
+
+    #[test]
+    fn the_table_of_reading_changes_nothing() {
+        let verbs: BTreeSet<&str> = READING.iter().flat_map(|p| p.verbs).copied().collect();
+        assert_eq!(verbs, BTreeSet::from(["get", "list"]));
+    }
+
+    fn grants(role: &str, table: &[Permission]) {
         let manifest = manifest::read("fixtures/cluster/rbac.yaml", MANIFEST, "").unwrap();
-        let role = manifest.iter().find(|r| r.kind() == "ClusterRole").unwrap();
+        let role = manifest.iter().find(|r| r.kind() == "ClusterRole" && r.name() == role).unwrap();
         let mut granted = BTreeSet::new();
         for rule in role.0["rules"].as_array().unwrap() {
             for group in texts(&rule["apiGroups"]) {
@@ -175,7 +245,7 @@ mod tests {
                 }
             }
         }
-        let used: BTreeSet<_> = PERMISSIONS
+        let used: BTreeSet<_> = table
             .iter()
             .flat_map(|p| {
                 p.verbs.iter().map(|v| (p.group.to_owned(), p.resource.to_owned(), (*v).to_owned()))
@@ -186,22 +256,24 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_binds_its_role_to_its_own_account_only() {
+    fn the_manifest_binds_each_role_to_its_own_account_only() {
         let manifest = manifest::read("fixtures/cluster/rbac.yaml", MANIFEST, "").unwrap();
-        let account = manifest.iter().find(|r| r.kind() == "ServiceAccount").unwrap();
-        let role = manifest.iter().find(|r| r.kind() == "ClusterRole").unwrap();
-        let binding = manifest.iter().find(|r| r.kind() == "ClusterRoleBinding").unwrap();
-        assert_eq!(binding.0["roleRef"]["name"], role.name());
-        let subjects = binding.0["subjects"].as_array().unwrap();
-        assert_eq!(subjects.len(), 1);
-        assert_eq!(subjects[0]["name"], account.name());
-        assert_eq!(subjects[0]["namespace"], account.namespace());
+        for name in ["meshproof", "meshproof-verify"] {
+            let named = |kind: &str| manifest.iter().find(|r| r.kind() == kind && r.name() == name).unwrap();
+            let (account, binding) = (named("ServiceAccount"), named("ClusterRoleBinding"));
+            assert_eq!(binding.0["roleRef"]["name"], named("ClusterRole").name());
+            let subjects = binding.0["subjects"].as_array().unwrap();
+            assert_eq!(subjects.len(), 1);
+            assert_eq!(subjects[0]["name"], account.name());
+            assert_eq!(subjects[0]["namespace"], account.namespace());
+        }
     }
 
     #[test]
     fn every_kind_that_the_suite_lists_is_in_the_table() {
         for kind in crate::api::kinds::KINDS {
-            assert!(has(kind.group, kind.plural, "list"), "{}", kind.kind);
+            let listed = has(kind.group, kind.plural, "list") || reads(kind.group, kind.plural, "list");
+            assert!(listed, "{}", kind.kind);
         }
     }
 }

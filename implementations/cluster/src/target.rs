@@ -12,8 +12,9 @@ use tokio::sync::OnceCell;
 
 use crate::api::{ApiError, ClusterClient};
 use crate::cleanup::remove;
-use crate::doctor::{DoctorFinding, examine, refusal};
+use crate::doctor::{DoctorFinding, examine, examine_reading, refusal};
 use crate::identify::{self, Installation};
+use crate::in_force::{InForce, in_force};
 use crate::inventory::owned;
 use crate::noted::RunNotes;
 use crate::owned::{RUN, of_run};
@@ -90,6 +91,24 @@ impl ClusterTarget {
 pub async fn doctor(settings: &Settings) -> Result<Vec<DoctorFinding>, ApiError> {
     let api = ClusterClient::connect(settings).await?;
     Ok(examine(&api, settings).await)
+}
+
+/// What the doctor finds about reading a namespace for `verify`.
+///
+/// # Errors
+/// There is no usable kubeconfig.
+pub async fn doctor_of_reading(settings: &Settings, namespace: &str) -> Result<Vec<DoctorFinding>, ApiError> {
+    let api = ClusterClient::connect(settings).await?;
+    Ok(examine_reading(&api, settings.revision.as_deref(), namespace).await)
+}
+
+/// What is in force in the cluster for a namespace.
+///
+/// # Errors
+/// There is no usable kubeconfig, or the cluster's.
+pub async fn read_in_force(settings: &Settings, namespace: &str) -> Result<InForce, ApiError> {
+    let api = ClusterClient::connect(settings).await?;
+    in_force(&api, settings.revision.as_deref(), namespace).await
 }
 
 #[async_trait]

@@ -100,7 +100,7 @@ impl LocalForecast {
             }
             Sender::Probe(Probe::External) => return Some(vec![self.direct(request, host, port, target)]),
         };
-        let Some(dials) = dials else { return None };
+        let dials = dials?;
         let client = ClientRequest {
             dials,
             own_tls: request.server_name,

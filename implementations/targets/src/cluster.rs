@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use meshproof_harness::target::Target;
 use meshproof_harness::timeouts::Timeouts;
+use meshproof_model::Resource;
 
 /// Which cluster, and how it is used. Each option names its environment variable.
 #[derive(Clone, Debug, Default)]
@@ -138,6 +139,21 @@ pub fn live(text: &str) -> Result<bool, String> {
     }
 }
 
+/// What is in force in a cluster for one namespace.
+#[derive(Clone, Debug, Default)]
+pub struct InForce {
+    /// The resources; of Secrets, the names of their keys.
+    pub resources: Vec<Resource>,
+    /// How many of them are in the namespace itself.
+    pub own: usize,
+    /// Whether all namespaces were read.
+    pub whole: bool,
+    /// Whether the Secrets that credentials name were read.
+    pub secrets: bool,
+    /// What was not read and is taken to be there, in words.
+    pub unread: Vec<String>,
+}
+
 /// The doctor's report.
 #[derive(Clone, Debug)]
 pub struct DoctorReport {
@@ -160,7 +176,7 @@ pub enum CleanupScope {
 
 #[cfg(not(feature = "cluster"))]
 mod absent {
-    use super::{Arc, CleanupScope, DoctorReport, Options, Target, Timeouts, Unusable};
+    use super::{Arc, CleanupScope, DoctorReport, InForce, Options, Target, Timeouts, Unusable};
 
     /// No target.
     ///
@@ -181,6 +197,30 @@ mod absent {
         Err(Unusable::NotBuilt)
     }
 
+    /// No doctor.
+    ///
+    /// # Errors
+    /// Always [`Unusable::NotBuilt`].
+    pub async fn doctor_of_reading(
+        _options: &Options,
+        _timeouts: &Timeouts,
+        _namespace: &str,
+    ) -> Result<Result<DoctorReport, String>, Unusable> {
+        Err(Unusable::NotBuilt)
+    }
+
+    /// Nothing to read.
+    ///
+    /// # Errors
+    /// Always [`Unusable::NotBuilt`].
+    pub async fn in_force(
+        _options: &Options,
+        _timeouts: &Timeouts,
+        _namespace: &str,
+    ) -> Result<Result<InForce, String>, Unusable> {
+        Err(Unusable::NotBuilt)
+    }
+
     /// No cleanup.
     ///
     /// # Errors
@@ -197,21 +237,21 @@ mod absent {
 }
 
 #[cfg(not(feature = "cluster"))]
-pub use absent::{cleanup, doctor, target};
+pub use absent::{cleanup, doctor, doctor_of_reading, in_force, target};
 
 #[cfg(feature = "cluster")]
 mod present {
     use std::sync::Mutex;
 
     use meshproof_cluster::api::ClusterClient;
-    use meshproof_cluster::doctor::{Severity, as_text};
+    use meshproof_cluster::doctor::{DoctorFinding, Severity, as_text, as_text_of_reading};
     use meshproof_cluster::pull_secrets::PullSecret;
     use meshproof_cluster::{
-        ClusterTarget, Gateways, IMAGES, SUITE, Settings, cleanup as removal, examine_cluster,
+        ClusterTarget, Gateways, IMAGES, SUITE, Settings, cleanup as removal, examine_cluster, read_in_force,
     };
     use meshproof_harness::names::did_you_mean;
 
-    use super::{Arc, CleanupScope, DoctorReport, Options, Target, Timeouts, Unusable};
+    use super::{Arc, CleanupScope, DoctorReport, InForce, Options, Target, Timeouts, Unusable};
 
     fn settings(options: &Options, timeouts: &Timeouts) -> Result<Settings, Unusable> {
         let keys = || IMAGES.iter().map(|(key, ..)| *key).chain([SUITE]);
@@ -269,9 +309,48 @@ mod present {
         timeouts: &Timeouts,
     ) -> Result<Result<DoctorReport, String>, Unusable> {
         let settings = settings(options, timeouts)?;
-        Ok(examine_cluster(&settings).await.map_err(|e| e.to_string()).map(|findings| DoctorReport {
-            text: as_text(&findings),
-            fit: findings.iter().all(|f| f.severity != Severity::Problem),
+        let findings = examine_cluster(&settings).await.map_err(|e| e.to_string());
+        Ok(findings.map(|findings| DoctorReport { text: as_text(&findings), fit: fit(&findings) }))
+    }
+
+    /// Examines whether a namespace can be read; the inner error is the environment's.
+    ///
+    /// # Errors
+    /// An option is invalid.
+    pub async fn doctor_of_reading(
+        options: &Options,
+        timeouts: &Timeouts,
+        namespace: &str,
+    ) -> Result<Result<DoctorReport, String>, Unusable> {
+        let settings = settings(options, timeouts)?;
+        let findings = meshproof_cluster::doctor_of_reading(&settings, namespace).await;
+        Ok(findings.map_err(|e| e.to_string()).map(|findings| DoctorReport {
+            text: as_text_of_reading(&findings, namespace),
+            fit: fit(&findings),
+        }))
+    }
+
+    fn fit(findings: &[DoctorFinding]) -> bool {
+        findings.iter().all(|f| f.severity != Severity::Problem)
+    }
+
+    /// What is in force in the cluster for a namespace; nothing is changed. The inner error is the environment's.
+    ///
+    /// # Errors
+    /// An option is invalid.
+    pub async fn in_force(
+        options: &Options,
+        timeouts: &Timeouts,
+        namespace: &str,
+    ) -> Result<Result<InForce, String>, Unusable> {
+        let settings = settings(options, timeouts)?;
+        let read = read_in_force(&settings, namespace).await.map_err(|e| e.to_string());
+        Ok(read.map(|read| InForce {
+            resources: read.resources,
+            own: read.own,
+            whole: read.whole,
+            secrets: read.secrets,
+            unread: read.unread,
         }))
     }
 
@@ -352,7 +431,7 @@ mod present {
 }
 
 #[cfg(feature = "cluster")]
-pub use present::{cleanup, doctor, target};
+pub use present::{cleanup, doctor, doctor_of_reading, in_force, target};
 
 #[cfg(test)]
 mod tests {

@@ -15,8 +15,11 @@ pub struct Verification {
     pub schema: String,
     /// The version of meshproof.
     pub meshproof: String,
-    /// The files that were read, as they were named.
+    /// The files that were read, as they were named; empty where a cluster was.
     pub files: Vec<String>,
+    /// The cluster and namespace whose resources in force were read, in words; absent where files were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// How many resources they hold.
     pub resources: usize,
     /// What is wrong, the most severe first.
@@ -25,7 +28,7 @@ pub struct Verification {
     pub notes: Vec<Finding>,
     /// Where requests go.
     pub flows: Vec<Flow>,
-    /// What the files do not hold and is taken to be there: Services of gateways, sidecars.
+    /// What was not read and is taken to be there: Services of gateways, sidecars.
     pub assumed: Vec<String>,
     /// What was not looked at, each with the reason.
     pub passed_over: Vec<String>,
@@ -77,20 +80,37 @@ pub struct Finding {
     pub proof: Option<String>,
 }
 
-/// A place in a file.
+/// A place in a file, or in a resource that was read from a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
-    /// As it was named.
+    /// As it was named. Of a cluster's resource: `ServiceEntry shop/partner`.
     pub file: String,
-    /// From 1.
+    /// From 1; 0 where there is no file.
     pub line: usize,
-    /// From 1, in characters.
+    /// From 1, in characters; 0 where there is no file.
     pub column: usize,
+    /// The field of a cluster's resource: `spec.ports[0].protocol`. Absent in files, and for a whole resource.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub field: String,
+}
+
+impl Place {
+    /// Whether it is in a file, with a line.
+    #[must_use]
+    pub fn is_in_file(&self) -> bool {
+        self.line > 0
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        if self.is_in_file() {
+            write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        } else if self.field.is_empty() {
+            f.write_str(&self.file)
+        } else {
+            write!(f, "{} {}", self.file, self.field)
+        }
     }
 }
 
@@ -115,12 +135,27 @@ pub struct Flow {
     pub from: String,
     /// `http://edition.cnn.com/politics`, `https://HOST/`, `tcp://HOST:3306`.
     pub request: String,
+    /// What distinguishes it from other requests for the same URL: `method POST`, `x-user: 1`. Absent: a plain GET.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
     /// The proxies that it passes, in order, each with the cluster that it chooses.
     pub hops: Vec<FlowHop>,
     /// Its outcome.
     pub outcome: Outcome,
     /// Whether it leaves the mesh without TLS.
     pub plain_text: bool,
+}
+
+impl Flow {
+    /// The request with what distinguishes it from others for the same URL.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        if self.conditions.is_empty() {
+            self.request.clone()
+        } else {
+            format!("{} ({})", self.request, self.conditions.join(", "))
+        }
+    }
 }
 
 /// One proxy on a request's way.

@@ -84,10 +84,20 @@ pub fn conclusion(report: &Report) -> Conclusion {
 #[must_use]
 pub fn promise(report: &Report) -> String {
     let implementation = &report.implementation;
-    let name = format!("{} {}", implementation.name, implementation.version);
+    let mut name = format!("{} {}", implementation.name, implementation.version);
+    // `verify` judges a configuration, and the implementation only carries it out.
+    let of_configuration = report.scenarios.iter().all(|s| matches!(s.id.as_str(), "verify" | "findings"))
+        && !report.scenarios.is_empty();
+    if of_configuration {
+        name = format!("The configuration, carried out by {name},");
+    }
     let must = Tally::of(report.checks(), |c| c.level == Level::Must);
     let (passed, not_asked) = (must.count(Verdict::Passed), must.count(Verdict::Skipped));
     let result = match conclusion(report).verdict {
+        _ if passed == must.total() && passed > 0 && of_configuration => "does what its flows describe",
+        Verdict::Failed | Verdict::Passed if passed + not_asked < must.total() && of_configuration => {
+            "has faults"
+        }
         _ if passed == must.total() && passed > 0 => "does what the documents promise",
         Verdict::Passed if passed + not_asked == must.total() && passed > 0 => "does what it was asked for",
         Verdict::Failed | Verdict::Passed if passed + not_asked < must.total() => {

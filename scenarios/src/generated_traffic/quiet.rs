@@ -19,7 +19,7 @@ pub(super) async fn story(mesh: &Mesh, client: &Client<'_>, grammar: Grammar<'_>
     mesh.step("A second of silence");
     let kept = client.quiet(&silent(grammar)).await?;
     // No connection was opened for a second. A proxy that then verifies less accepts one of these servers.
-    let after = REFUSED.into_iter().chain([ANY]).map(|host| GeneratedExchange::plain(host));
+    let after = REFUSED.into_iter().chain([ANY]).map(GeneratedExchange::plain);
     let after = client.quiet(&after.map(GeneratedConnection::of).collect::<Vec<_>>()).await?;
     mesh.check("silence-kept", kept.accounted_for(Aspect::Preservation))?;
     mesh.check("verified-after-silence", after.accounted_for(Aspect::Preservation))

@@ -115,8 +115,7 @@ fn plain(judge: &mut Judge<'_>, one: &Observed, trace: &Trace, port: u16) {
     if rules.is_empty() {
         return;
     }
-    // What a gateway originates is meant for the gateway.
-    let elsewhere = judge.observed.iter().any(|o| {
+    let at_gateway = |o: &Observed| {
         o.traces.iter().filter(|t| is_originated(t)).any(|t| {
             t.hops.last().is_some_and(|h| {
                 let there = judge.world.configs[h.proxy].clusters.get(&h.cluster);
@@ -124,11 +123,27 @@ fn plain(judge: &mut Judge<'_>, one: &Observed, trace: &Trace, port: u16) {
                     && there.is_some_and(|c| c.rules.iter().any(|id| rules.iter().any(|r| r.id() == *id)))
             })
         })
-    });
+    };
+    // What sidecars send through a gateway is encrypted there, and the rule is meant for that gateway. Requests of clients outside,
+    // which an ingress gateway passes on, say nothing about those of sidecars.
+    let (inside, outside): (Vec<&Observed>, Vec<&Observed>) =
+        judge.observed.iter().filter(|o| at_gateway(o)).partition(|o| judge.world.is_sidecar(o.proxy));
+    let elsewhere = !inside.is_empty();
+    let of_outside = !outside.is_empty() && is_assumed(judge, hop.proxy);
     if elsewhere && judge.world.is_sidecar(hop.proxy) {
         return;
     }
+    judge.only_notes = of_outside;
     cause(judge, one, hop.proxy, cluster, &rules, &planned.rules, &what, to_tls);
+    judge.only_notes = false;
+}
+
+/// Whether a sidecar is one of a namespace of which no workload is known: then it may have none that sends the request.
+fn is_assumed(judge: &Judge<'_>, proxy: usize) -> bool {
+    let namespace = judge.world.proxy(proxy).namespace.as_str();
+    let workload = |r: &Resource| matches!(r.kind(), "Pod" | "Deployment" | "StatefulSet" | "DaemonSet");
+    judge.world.is_sidecar(proxy)
+        && !judge.resources.iter().any(|r| workload(r) && r.namespace() == namespace)
 }
 
 #[allow(clippy::too_many_arguments, reason = "all of it describes the request")]
@@ -408,7 +423,7 @@ fn no_rule(judge: &mut Judge<'_>, one: &Observed, cluster: ClusterName<'_>, what
     let _ = one;
     judge.add(
         Draft::new(codes::NO_RULE, &id, at)
-            .says(format!("no DestinationRule among the files opens TLS to {}", cluster.host))
+            .says(format!("no DestinationRule {} opens TLS to {}", judge.world.scope.among(), cluster.host))
             .effect(what)
             .fix("Add a DestinationRule with tls, if there is none elsewhere", Vec::new()),
     );

@@ -1,6 +1,6 @@
 //! ServiceEntries and Secrets that are there, and not where a proxy finds them.
 
-use meshproof_model::Resource;
+use meshproof_model::{Resource, ResourceId};
 use meshproof_plan::hosts;
 
 use super::codes;
@@ -204,6 +204,22 @@ pub(super) fn credential(judge: &mut Judge<'_>, one: &Observed, proxy: usize, na
             return;
         }
     }
+    if found.is_empty() {
+        // A cluster's, where no namespace that was read has it.
+        let place = naming(judge, name);
+        if let Some((resource, at)) = place {
+            judge.add(
+                Draft::new(codes::SECRET_NOT_READABLE, &resource, at)
+                    .says(format!(
+                        "there is no {kind} {plain} in namespace {namespace}, where {} reads it",
+                        judge.name(proxy)
+                    ))
+                    .effect(effect)
+                    .fix(format!("Create it in namespace {namespace}"), Vec::new()),
+            );
+        }
+        return;
+    }
     if let Some(secret) = found.iter().find(|s| s.namespace() == namespace).or(found.first()) {
         let at = if secret.0.get("stringData").is_some() { "/stringData" } else { "/data" };
         let lacks = if lacks.starts_with("the Secret") {
@@ -218,4 +234,19 @@ pub(super) fn credential(judge: &mut Judge<'_>, one: &Observed, proxy: usize, na
                 .fix(format!("Add {lacks} to the {kind}"), Vec::new()),
         );
     }
+}
+
+/// Where a rule or a Gateway names a credential.
+fn naming(judge: &Judge<'_>, name: &str) -> Option<(ResourceId, String)> {
+    let rules = raw::of_kind(judge.resources, "DestinationRule").flat_map(|rule| {
+        let places = raw::all_tls(&rule.0).into_iter().map(|(at, ..)| format!("{at}/credentialName"));
+        places.map(move |at| (rule, at))
+    });
+    let gateways = raw::of_kind(judge.resources, "Gateway").flat_map(|gateway| {
+        let servers = raw::items(&gateway.0, "/spec/servers").into_iter();
+        servers.map(move |(at, _)| (gateway, format!("{at}/tls/credentialName")))
+    });
+    let mut all = rules.chain(gateways);
+    let found = all.find(|(resource, at)| raw::text(&resource.0, at) == name);
+    found.map(|(resource, at)| (resource.id(), at))
 }

@@ -220,10 +220,17 @@ fn unknown_host(
                     )],
                 ),
         );
+    } else if to.host.ends_with(".svc.cluster.local") && judge.world.scope.whole {
+        judge.add(
+            Draft::new(codes::DESTINATION_WITHOUT_SERVICE, &service.id(), host_at)
+                .says(format!("the Service {} does not exist", to.host))
+                .effect(effect)
+                .fix("Correct the name, or create the Service", Vec::new()),
+        );
     } else if to.host.ends_with(".svc.cluster.local") {
         judge.add(
             Draft::new(codes::NOT_IN_FILES, &service.id(), host_at)
-                .says(format!("the Service {} is not among the files", to.host))
+                .says(format!("the Service {} is not {}", to.host, judge.world.scope.among()))
                 .effect(format!("{} is not followed further", one.ask)),
         );
     } else {
@@ -235,7 +242,11 @@ fn unknown_host(
         });
         judge.add(
             Draft::new(codes::DESTINATION_WITHOUT_SERVICE, &service.id(), host_at)
-                .says(format!("no ServiceEntry or Service among the files has the host {}", to.host))
+                .says(format!(
+                    "no ServiceEntry or Service {} has the host {}",
+                    judge.world.scope.among(),
+                    to.host
+                ))
                 .effect(effect)
                 .fix(
                     format!("Add a ServiceEntry for {}, or correct the name", to.host),

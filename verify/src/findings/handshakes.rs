@@ -2,7 +2,7 @@
 
 use meshproof_model::ResourceId;
 use meshproof_plan::hosts;
-use meshproof_plan::model::{NameCheck, ServerName, Trust};
+use meshproof_plan::model::{NameCheck, Origination, ServerName, Trust};
 use meshproof_plan::walk::without_port;
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use super::judge::{Change, Draft, Judge, Op};
 use crate::flows::{Observed, is_originated, origination};
 use crate::raw::{self, ClusterName, Speaks};
 use crate::trace::{End, Trace, Tracer};
+use crate::world::World;
 
 /// Ports at which servers speak plain HTTP by convention.
 const PLAIN_PORTS: [u16; 2] = [80, 8080];
@@ -60,7 +61,7 @@ fn certificate(
     judge: &mut Judge<'_>,
     one: &Observed,
     proxy: usize,
-    tls: &meshproof_plan::model::Origination,
+    tls: &Origination,
     server_name: &Option<String>,
     cluster: ClusterName<'_>,
     rule: &ResourceId,
@@ -107,23 +108,38 @@ fn certificate(
     );
 }
 
+/// Whether a proxy expects the server of `cluster` to have a certificate for `host`, which is the Host of the request and another
+/// host than the server's. Where the certificate is not checked, or against names that the configuration states, the handshake does
+/// not depend on Host.
+pub(crate) fn checks_another_host(
+    world: &World,
+    host: &str,
+    tls: &Origination,
+    cluster: ClusterName<'_>,
+) -> bool {
+    let by_host = matches!(tls.names, NameCheck::FromHost | NameCheck::OneOfAndHost(_));
+    if !by_host || tls.trust == Trust::Anybody || tls.sni != ServerName::FromHost {
+        return false;
+    }
+    let host = host.to_ascii_lowercase();
+    let same = host == cluster.host.to_ascii_lowercase() || hosts::subset_of(&host, cluster.host);
+    let alias =
+        world.entries(cluster.host, "").any(|e| raw::texts(&e.0, "/spec/hosts").contains(&host.as_str()));
+    !same && !alias && !hosts::is_wildcard(cluster.host)
+}
+
 /// A request for one host goes to another.
 fn rewrite(
     judge: &mut Judge<'_>,
     one: &Observed,
     trace: &Trace,
-    tls: &meshproof_plan::model::Origination,
+    tls: &Origination,
     cluster: ClusterName<'_>,
 ) {
     let Some(hop) = trace.hops.last() else { return };
     let Some(route) = &hop.route else { return };
     let host = without_port(&hop.authority).to_ascii_lowercase();
-    let same = host == cluster.host.to_ascii_lowercase() || hosts::subset_of(&host, cluster.host);
-    let alias = judge
-        .world
-        .entries(cluster.host, "")
-        .any(|e| raw::texts(&e.0, "/spec/hosts").contains(&host.as_str()));
-    if same || alias || tls.sni != ServerName::FromHost || hosts::is_wildcard(cluster.host) {
+    if !checks_another_host(judge.world, &host, tls, cluster) {
         return;
     }
     let Some(service) = judge.get(&route.service) else { return };

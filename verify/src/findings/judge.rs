@@ -209,6 +209,8 @@ pub(crate) struct Judge<'a> {
     wildcards: Vec<(String, &'a Resource)>,
     by_id: HashMap<ResourceId, usize>,
     trials: Cell<usize>,
+    /// Whether what is added now is worth knowing and is not known to be wrong.
+    pub(crate) only_notes: bool,
     found: BTreeMap<(&'static str, ResourceId, String), Draft>,
 }
 
@@ -241,6 +243,7 @@ impl<'a> Judge<'a> {
             wildcards,
             by_id,
             trials: Cell::new(0),
+            only_notes: false,
             found: BTreeMap::new(),
         }
     }
@@ -258,7 +261,10 @@ impl<'a> Judge<'a> {
     }
 
     /// Adds a finding; of several of one kind at one place the first counts.
-    pub(crate) fn add(&mut self, draft: Draft) {
+    pub(crate) fn add(&mut self, mut draft: Draft) {
+        if self.only_notes {
+            draft.severity = Severity::Note;
+        }
         let key = (draft.code.code, draft.resource.clone(), draft.pointer.clone());
         self.found.entry(key).or_insert(draft);
     }
@@ -304,7 +310,7 @@ impl<'a> Judge<'a> {
         }
         self.trials.set(self.trials.get() + 1);
         let Some(resources) = changed(self.resources, changes) else { return false };
-        let world = World::for_proxy(&resources, proxy);
+        let world = World::for_proxy(&resources, &self.input.scope, proxy);
         let Some(proxy) = world.configs.iter().position(|c| c.name == proxy) else { return false };
         let traces = Tracer::new(&world).trace(proxy, ask);
         !traces.is_empty() && traces.iter().all(|t| wanted(&world, t))

@@ -4,7 +4,7 @@ mod arrivals;
 mod codes;
 mod entries;
 mod failures;
-mod handshakes;
+pub(crate) mod handshakes;
 mod hops;
 mod judge;
 mod routes;
@@ -22,6 +22,7 @@ use serde_json::json;
 use self::judge::{Change, Draft, Judge, Op, changed};
 use crate::flows::{self, Observed};
 use crate::raw;
+use crate::scope::Scope;
 use crate::source::Input;
 use crate::world::World;
 
@@ -37,7 +38,7 @@ pub(crate) struct Judged {
 
 /// Judges the resources. What istiod refuses is judged as far as its fix is known.
 pub(crate) fn judge(input: &Input) -> Judged {
-    let first = World::new(&input.resources);
+    let first = World::new(&input.resources, &input.scope);
     let mut drafts = Vec::new();
     let mut repairs = Vec::new();
     for verdict in first.verdicts.iter().filter(|v| v.refused.is_some()) {
@@ -47,11 +48,12 @@ pub(crate) fn judge(input: &Input) -> Judged {
     }
     let repaired = changed(&input.resources, &repairs).filter(|_| !repairs.is_empty());
     let world = match &repaired {
-        Some(resources) => World::new(resources),
+        Some(resources) => World::new(resources, &input.scope),
         None => first,
     };
     let resources = repaired.as_deref().unwrap_or(&input.resources);
-    let observed = flows::observe(&world);
+    let mut observed = flows::observe(&world);
+    observed.retain(|one| input.scope.concerns(&world, one));
     let mut judge = Judge::new(input, resources, &world, &observed);
     drafts.into_iter().for_each(|d| judge.add(d));
     delegates(&mut judge);
@@ -60,9 +62,25 @@ pub(crate) fn judge(input: &Input) -> Judged {
     routes::judge(&mut judge);
     structure::judge(&mut judge);
     remarks(&mut judge);
-    let (findings, notes) = judge.finish();
+    let (mut findings, mut notes) = judge.finish();
+    let ours = |f: &Finding| concerns(&input.scope, &world, &observed, f);
+    findings.retain(ours);
+    notes.retain(ours);
     let resources = resources.to_vec();
     Judged { resources, findings, notes, world, observed }
+}
+
+/// Whether a finding is about the namespace that is judged: about a resource in it, or about a request of its own.
+fn concerns(scope: &Scope, world: &World, observed: &[Observed], finding: &Finding) -> bool {
+    let Some(namespace) = &scope.namespace else { return true };
+    let id = finding.resource.split(' ').nth(1).unwrap_or_default();
+    let of_request = || {
+        observed.iter().any(|one| {
+            finding.effect.starts_with(&one.ask.to_string())
+                && finding.effect.contains(world.configs[one.proxy].name.as_str())
+        })
+    };
+    id.split('/').next() == Some(namespace.as_str()) || of_request()
 }
 
 /// A resource that istiod refuses, and what would make it acceptable.
@@ -83,7 +101,7 @@ fn refused(input: &Input, verdict: &Verdict) -> (Draft, Vec<Change>) {
         }
         let changes = vec![Change::patch(service, vec![Op::add("/spec/hosts", json!(hosts))])];
         let accepted = changed(&input.resources, &changes).is_some_and(|r| {
-            World::new(&r).verdicts.iter().all(|v| v.resource != *id || v.refused.is_none())
+            World::new(&r, &input.scope).verdicts.iter().all(|v| v.resource != *id || v.refused.is_none())
         });
         let summary = format!("Name the hosts of its Gateway: {}", hosts.join(", "));
         if accepted {
@@ -191,10 +209,17 @@ fn delegates(judge: &mut Judge<'_>) {
                 .collect::<Vec<_>>()
         })
         .collect();
+    // Whoever delegates to the name in another namespace gets a finding about that.
+    let missed: BTreeSet<&str> = raw::of_kind(judge.world.resources(), "VirtualService")
+        .flat_map(|root| raw::items(&root.0, "/spec/http").into_iter().map(move |(_, route)| (root, route)))
+        .filter(|(root, route)| crate::witnesses::delegate(judge.world, root, route).is_none())
+        .map(|(_, route)| raw::text(route, "/delegate/name"))
+        .collect();
     for service in raw::of_kind(judge.world.resources(), "VirtualService") {
-        if raw::texts(&service.0, "/spec/hosts").is_empty() && !used.contains(&service.id()) {
+        let unused = !used.contains(&service.id()) && !missed.contains(service.name());
+        if raw::texts(&service.0, "/spec/hosts").is_empty() && unused {
             let draft = Draft::new(codes::VIRTUAL_SERVICE_WITHOUT_HOSTS, &service.id(), "/spec")
-                .says("the VirtualService has no hosts, so it is a delegate, and no VirtualService among the files delegates to it")
+                .says(format!("the VirtualService has no hosts, so it is a delegate, and no VirtualService {} delegates to it", judge.world.scope.among()))
                 .effect("its routes take no request")
                 .fix("Name the hosts that its routes are for, or delegate to it", Vec::new());
             judge.add(Draft { severity: Severity::Warning, ..draft });
@@ -241,7 +266,8 @@ fn remarks(judge: &mut Judge<'_>) {
 /// Fields and kinds that change nothing about TLS, for people.
 pub(crate) fn passed_over(input: &Input, world: &World) -> Vec<String> {
     let mut all = input.passed_over.clone();
-    for verdict in world.verdicts.iter().filter(|v| !v.passed_over.is_empty()) {
+    let ours = |v: &&Verdict| !v.passed_over.is_empty() && world.scope.has(&v.resource.namespace);
+    for verdict in world.verdicts.iter().filter(ours) {
         all.push(format!("{}: {}", verdict.resource, verdict.passed_over.join(", ")));
     }
     all

@@ -130,9 +130,15 @@ fn references(judge: &mut Judge<'_>) {
                             .fix(format!("Write {other}"), vec![Change::patch(service, ops)]),
                     );
                 }
+                None if judge.world.scope.whole => judge.add(
+                    Draft::new(codes::ROUTES_NOT_VISIBLE, &service.id(), at)
+                        .says(format!("the Gateway {full} does not exist"))
+                        .effect("the routes are for no gateway")
+                        .fix("Correct the name, or create the Gateway", Vec::new()),
+                ),
                 None => judge.add(
                     Draft::new(codes::NOT_IN_FILES, &service.id(), at)
-                        .says(format!("the Gateway {full} is not among the files"))
+                        .says(format!("the Gateway {full} is not {}", judge.world.scope.among()))
                         .effect("what its routes do there is not followed"),
                 ),
             }
@@ -370,9 +376,21 @@ fn secrets(judge: &mut Judge<'_>) {
         }
     }
     for (id, at, name) in missing {
+        if judge.has(codes::SECRET_NOT_READABLE, &id) {
+            continue;
+        }
+        let scope = &judge.world.scope;
+        let says = if scope.secrets {
+            format!("no proxy's namespace has the Secret {name}")
+        } else {
+            let among = scope.among();
+            format!(
+                "the Secret {name} is not {among}; it is taken to be in the namespace of the proxy that reads it"
+            )
+        };
         judge.add(
             Draft::new(codes::SECRET_NOT_IN_FILES, &id, at)
-                .says(format!("the Secret {name} is not among the files; it is taken to be in the namespace of the proxy that reads it"))
+                .says(says)
                 .effect("until it is there, requests that need it get 503"),
         );
     }
@@ -410,7 +428,7 @@ fn without_service(judge: &mut Judge<'_>) {
             }
             None => judge.add(
                 Draft::new(codes::NOT_IN_FILES, &rule.id(), "/spec/host")
-                    .says(format!("no service of the host {written} is among the files"))
+                    .says(format!("no service of the host {written} is {}", judge.world.scope.among()))
                     .effect("what the rule does is not followed"),
             ),
         }

@@ -1,7 +1,9 @@
 //! Places of findings, and input that is no manifest.
 
-use meshproof_verify::{Source, text, verify};
+use meshproof_model::Resource;
+use meshproof_verify::{InForce, Source, text, verify, verify_in_force};
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::{found, said, verified};
 
@@ -172,6 +174,25 @@ fn mutated() -> impl Strategy<Value = String> {
 }
 
 /// How many inputs are tried: `PROPTEST_CASES`, or else this many.
+/// The same resources as those of a cluster.
+fn in_cluster(text: &str) -> InForce {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap_or_default();
+    let mut resources: Vec<Resource> = documents.into_iter().map(Resource).collect();
+    resources.retain(|r| !r.kind().is_empty() && !r.name().is_empty());
+    for resource in &mut resources {
+        if let Some(metadata) = resource.0["metadata"].as_object_mut() {
+            metadata.entry("namespace").or_insert_with(|| Value::from("default"));
+        }
+    }
+    InForce {
+        namespace: "default".to_owned(),
+        resources,
+        whole: text.len().is_multiple_of(8),
+        secrets: text.len().is_multiple_of(16),
+        ..InForce::default()
+    }
+}
+
 fn cases(usual: u32) -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
@@ -182,8 +203,17 @@ proptest! {
 
     #[test]
     fn no_mutated_input_makes_it_panic_or_hang(text in mutated()) {
-        let source = Source { name: "m.yaml".to_owned(), text, found: false };
         let begun = std::time::Instant::now();
+        // Each fourth, to save time, also as what a cluster might hold.
+        if text.len().is_multiple_of(4) {
+            let read = in_cluster(&text);
+            let verified = verify_in_force(&read);
+            for finding in verified.verification.findings.iter().chain(&verified.verification.notes) {
+                prop_assert!(!finding.at.is_in_file() && !finding.at.file.is_empty(), "{:?}", finding);
+            }
+            drop(verified.proof());
+        }
+        let source = Source { name: "m.yaml".to_owned(), text, found: false };
         if let Ok(verified) = verify(&[source]) {
             for finding in verified.verification.findings.iter().chain(&verified.verification.notes) {
                 prop_assert!(!finding.message.is_empty() && !finding.code.is_empty());

@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod fixtures;
+mod in_force;
 mod input;
+mod users;
 mod variants;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,8 @@
 //! Each kind of fault with other hosts, ports, namespaces and forms, and near misses that are correct.
 
+use meshproof_model::verification::{Flow, Outcome};
+use meshproof_verify::proof::Expected;
+
 use super::{found, said, verified};
 
 const HEAD: &str = "apiVersion: networking.istio.io/v1\n";
@@ -21,10 +24,17 @@ fn manifest(lines: &str) -> String {
             "SC" => ("Sidecar", format!("spec: {{{spec}}}")),
             "Secret" => ("Secret", format!("stringData: {{{spec}}}")),
             "Service" => ("Service", format!("spec: {{{spec}}}")),
+            "Deployment" => ("Deployment", format!("spec: {{{spec}}}")),
             "ConfigMap" => ("ConfigMap", format!("data: {{{spec}}}")),
             other => panic!("{other}"),
         };
-        let head = if matches!(kind, "Secret" | "Service" | "ConfigMap") { "apiVersion: v1\n" } else { HEAD };
+        let head = if matches!(kind, "Secret" | "Service" | "ConfigMap") {
+            "apiVersion: v1\n"
+        } else if kind == "Deployment" {
+            "apiVersion: apps/v1\n"
+        } else {
+            HEAD
+        };
         text.push_str(&format!(
             "{head}kind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n{body}\n---\n"
         ));
@@ -32,7 +42,7 @@ fn manifest(lines: &str) -> String {
     text
 }
 
-fn check(cases: &[(&str, &str, &[&str])]) {
+pub(super) fn check(cases: &[(&str, &str, &[&str])]) {
     let mut wrong = String::new();
     for (name, lines, expected) in cases {
         let verified = verified(&[("v.yaml", &manifest(lines))]);
@@ -73,6 +83,12 @@ fn tls_settings_that_do_not_reach_the_request() {
           VS v | hosts: [b.example.com], gateways: [istio-system/g], http: [{rewrite: {authority: a.example.com}, route: [{destination: {host: a.example.com, port: {number: 443}}}]}]
           DR a | host: a.example.com, trafficPolicy: {tls: {mode: MUTUAL, credentialName: c}}
           Secret c istio-system | tls.crt: x, tls.key: y, ca.crt: z", &[]),
+        ("credential at the ingress gateway, and sidecars whose requests leave in plain text", "SE a | hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+          GW g istio-system | selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [b.example.com]}]
+          VS v | hosts: [b.example.com], gateways: [istio-system/g], http: [{rewrite: {authority: a.example.com}, route: [{destination: {host: a.example.com, port: {number: 80}}}]}]
+          DR a | host: a.example.com, trafficPolicy: {tls: {mode: MUTUAL, credentialName: c}}
+          Secret c istio-system | tls.crt: x, tls.key: y, ca.crt: z
+          Deployment web | template: {metadata: {labels: {app: web}}}", &["MP0001"]),
         ("settings for the target port", "SE a shop | hosts: [b.example.net], ports: [{number: 8080, name: http, protocol: HTTP, targetPort: 8443}]
           DR a shop | host: b.example.net, trafficPolicy: {portLevelSettings: [{port: {number: 8443}, tls: {mode: SIMPLE}}]}", &["MP0003"]),
         ("settings for 80 after a rewrite to 443", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: http-tls, protocol: HTTP}]
@@ -230,7 +246,7 @@ fn routes_and_visibility() {
         ("a delegate of another namespace", "SE a | hosts: [b.example.net], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
           DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}
           VS root | hosts: [b.example.net], http: [{match: [{uri: {prefix: /}}], delegate: {name: d}}]
-          VS d shop | http: [{route: [{destination: {host: b.example.net, port: {number: 80}}}]}]", &["MP0032", "MP0020"]),
+          VS d shop | http: [{route: [{destination: {host: b.example.net, port: {number: 80}}}]}]", &["MP0032"]),
         (
             "a host that the Gateway does not serve",
             &routes(&format!("{{match: [{{uri: {{prefix: /files}}}}], {rewritten}}}"))
@@ -279,4 +295,117 @@ fn entries_ports_and_checks() {
         ("port 443 alone, declared HTTP", "SE a | hosts: [b.example.net], ports: [{number: 443, name: http-tls, protocol: HTTP}]
           DR a | host: b.example.net, trafficPolicy: {tls: {mode: SIMPLE}}", &["MP0023"]),
     ]);
+}
+
+/// A rule's TLS for a.example.com, which a route reaches with the Host b.example.com.
+fn another_host(tls: &str, entry: &str) -> String {
+    format!(
+        "SE a | hosts: [a.example.com], ports: [{{number: 80, name: http, protocol: HTTP, targetPort: 443}}]{entry}
+        DR a | host: a.example.com, trafficPolicy: {{tls: {{{tls}}}}}
+        VS b | hosts: [b.example.com], http: [{{route: [{{destination: {{host: a.example.com, port: {{number: 80}}}}}}]}}]"
+    )
+}
+
+#[test]
+fn a_handshake_depends_on_host_only_where_the_certificate_is_checked_against_it() {
+    check(&[
+        ("by Host", &another_host("mode: SIMPLE", ""), &["MP0008"]),
+        (
+            "by Host and the entry's names",
+            &another_host("mode: SIMPLE", ", subjectAltNames: [a.example.com]"),
+            &["MP0008"],
+        ),
+        ("by the rule's names", &another_host("mode: SIMPLE, subjectAltNames: [a.example.com]", ""), &[]),
+        ("not at all", &another_host("mode: SIMPLE, insecureSkipVerify: true", ""), &["MP0015"]),
+    ]);
+}
+
+#[test]
+fn a_server_that_has_no_certificate_for_host_is_expected_to_be_refused() {
+    let expected = |tls: &str| {
+        let verified = verified(&[("v.yaml", &manifest(&another_host(tls, "")))]);
+        let proof = verified.proof();
+        let one = proof.exchanges.iter().find(|e| e.url == "http://b.example.com/").unwrap();
+        one.expected.clone()
+    };
+    assert!(matches!(expected("mode: SIMPLE"), Expected::RefusesName { .. }));
+    assert!(matches!(
+        expected("mode: SIMPLE, subjectAltNames: [a.example.com]"),
+        Expected::Originated { .. }
+    ));
+}
+
+fn outcomes(lines: &str, question: &str) -> Vec<Outcome> {
+    let verified = verified(&[("v.yaml", &manifest(lines))]);
+    verified.ask(&question.parse().unwrap()).unwrap().into_iter().map(|a| a.flow.outcome).collect()
+}
+
+#[test]
+fn a_sidecar_passes_a_port_on_that_no_service_has() {
+    let entry = "SE a | hosts: [a.example.com], ports: [{number: 443, name: https, protocol: HTTPS}]";
+    let to = "other.example:9000".to_owned();
+    let plain = outcomes(entry, "sleep http://other.example:9000/");
+    assert_eq!(plain, [Outcome::PlainText { to: to.clone() }]);
+    assert_eq!(outcomes(entry, "sleep https://other.example:9000/"), [Outcome::OwnTls { to }]);
+    let strict = format!(
+        "{entry}\nConfigMap istio istio-system | mesh: 'outboundTrafficPolicy: {{mode: REGISTRY_ONLY}}'"
+    );
+    let blocked = outcomes(&strict, "sleep http://other.example:9000/");
+    assert!(
+        matches!(blocked.as_slice(), [Outcome::Fails { at: Some(at), .. }] if at == "sleep.default"),
+        "{blocked:?}"
+    );
+}
+
+const ABORTS: &str = "SE a | hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+    DR a | host: a.example.com, trafficPolicy: {tls: {mode: SIMPLE}}
+    VS a | hosts: [a.example.com], http: [{match: [{headers: {x-a: {exact: '1'}}}], redirect: {scheme: https}}, {fault: {abort: {httpStatus: 500, percentage: {value: SHARE}}}, route: [{destination: {host: a.example.com, port: {number: 80}}}]}]";
+
+#[test]
+fn a_fault_that_a_route_injects_is_the_outcome_of_its_share_of_the_requests() {
+    let all = outcomes(&ABORTS.replace("SHARE", "100"), "sleep http://a.example.com/");
+    assert!(matches!(all.as_slice(), [Outcome::Answered { status: 500, .. }]), "{all:?}");
+    let some = outcomes(&ABORTS.replace("SHARE", "30"), "sleep http://a.example.com/");
+    let two = [
+        matches!(some[0], Outcome::Answered { status: 500, .. }),
+        matches!(some[1], Outcome::Originated { .. }),
+    ];
+    assert_eq!(two, [true, true], "{some:?}");
+    let none = outcomes(&ABORTS.replace("SHARE", "0"), "sleep http://a.example.com/");
+    assert!(matches!(none.as_slice(), [Outcome::Originated { .. }]), "{none:?}");
+}
+
+#[test]
+fn flows_for_one_url_say_what_distinguishes_them() {
+    let verified = verified(&[("v.yaml", &manifest(&ABORTS.replace("SHARE", "100")))]);
+    let shown: Vec<String> = verified.verification.flows.iter().map(Flow::shown).collect();
+    assert_eq!(shown, ["http://a.example.com/", "http://a.example.com/ (x-a: 1)"]);
+}
+
+#[test]
+fn what_cannot_be_proved_on_this_machine_is_left_out_and_named() {
+    let manifest = manifest("SE a | hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+        DR a | host: a.example.com, trafficPolicy: {tls: {mode: SIMPLE}}
+        GW g | selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [b.example.com], tls: {mode: SIMPLE, credentialName: c}}, {port: {number: 80, name: http, protocol: HTTP}, hosts: [b.example.com]}]
+        VS v | hosts: [b.example.com], gateways: [g], http: [{mirror: {host: a.example.com, port: {number: 80}}, rewrite: {authority: a.example.com}, route: [{destination: {host: a.example.com, port: {number: 80}}}]}]");
+    let proof = verified(&[("v.yaml", &manifest)]).proof();
+    let asked: Vec<&str> = proof.exchanges.iter().map(|e| e.url.as_str()).collect();
+    assert_eq!(asked, ["http://a.example.com/", "http://b.example.com/"]);
+    let said = proof.skipped.join("\n");
+    assert!(said.contains("Gateway default/g, port 443") && said.contains("(mirror)"), "{said}");
+    let gateway = proof.resources.iter().find(|r| r.kind() == "Gateway").unwrap();
+    assert_eq!(gateway.spec()["servers"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn workloads_of_one_name_in_two_namespaces_are_both_proved() {
+    let manifest = manifest(
+        "SE a | hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+        DR a other | host: a.example.com, exportTo: ['.'], trafficPolicy: {tls: {mode: SIMPLE}}",
+    );
+    let proof = verified(&[("v.yaml", &manifest)]).proof();
+    let from: Vec<&str> = proof.exchanges.iter().map(|e| e.from.as_str()).collect();
+    assert_eq!(from, ["sleep.default", "sleep.other"], "{:?}", proof.skipped);
+    let names: Vec<&str> = proof.workloads.iter().map(|w| w.name.as_str()).collect();
+    assert_eq!(names, ["sleep", "sleep-other"]);
 }

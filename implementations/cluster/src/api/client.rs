@@ -235,11 +235,27 @@ impl ClusterClient {
         resource: &str,
         subresource: Option<&str>,
     ) -> Result<bool, ApiError> {
+        self.may_in(None, verb, group, resource, subresource).await
+    }
+
+    /// The same in one namespace; none: in the whole cluster.
+    ///
+    /// # Errors
+    /// The cluster's.
+    pub async fn may_in(
+        &self,
+        namespace: Option<&str>,
+        verb: &str,
+        group: &str,
+        resource: &str,
+        subresource: Option<&str>,
+    ) -> Result<bool, ApiError> {
         let attributes = ResourceAttributes {
             verb: Some(verb.to_owned()),
             group: Some(group.to_owned()),
             resource: Some(resource.to_owned()),
             subresource: subresource.map(str::to_owned),
+            namespace: namespace.map(str::to_owned),
             ..ResourceAttributes::default()
         };
         let spec =

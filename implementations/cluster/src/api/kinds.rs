@@ -73,6 +73,7 @@ pub const KINDS: &[ObjectKind] = &[
     istio("networking.istio.io", "ServiceEntry", "serviceentries", NETWORKING),
     istio("networking.istio.io", "Sidecar", "sidecars", NETWORKING),
     istio("networking.istio.io", "VirtualService", "virtualservices", NETWORKING),
+    optional(istio("networking.istio.io", "WorkloadEntry", "workloadentries", NETWORKING)),
     optional(istio("networking.istio.io", "EnvoyFilter", "envoyfilters", &["v1alpha3"])),
     optional(istio("security.istio.io", "AuthorizationPolicy", "authorizationpolicies", SECURITY)),
     istio("security.istio.io", "PeerAuthentication", "peerauthentications", SECURITY),

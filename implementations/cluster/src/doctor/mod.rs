@@ -3,10 +3,12 @@
 
 mod configuration;
 mod examine;
+mod reading;
 mod render;
 
 pub use examine::examine;
-pub use render::{as_text, refusal};
+pub use reading::examine_reading;
+pub use render::{as_text, as_text_of_reading, refusal};
 
 /// Whether a finding prevents a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

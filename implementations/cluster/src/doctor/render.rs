@@ -7,6 +7,16 @@ use super::{DoctorFinding, Severity};
 /// One line per finding, with the fix below it; last, whether a run is possible.
 #[must_use]
 pub fn as_text(findings: &[DoctorFinding]) -> String {
+    ending(findings, "run on this cluster")
+}
+
+/// The same about reading a namespace for `verify`.
+#[must_use]
+pub fn as_text_of_reading(findings: &[DoctorFinding], namespace: &str) -> String {
+    ending(findings, &format!("read what is in force in namespace {}", plain(namespace)))
+}
+
+fn ending(findings: &[DoctorFinding], what: &str) -> String {
     let mut text = String::new();
     for finding in findings {
         let mark = match finding.severity {
@@ -21,9 +31,9 @@ pub fn as_text(findings: &[DoctorFinding]) -> String {
     }
     let problems = findings.iter().filter(|f| f.severity == Severity::Problem).count();
     let _infallible = match problems {
-        0 => writeln!(text, "\nmeshproof can run on this cluster"),
-        1 => writeln!(text, "\nmeshproof cannot run on this cluster: 1 problem"),
-        n => writeln!(text, "\nmeshproof cannot run on this cluster: {n} problems"),
+        0 => writeln!(text, "\nmeshproof can {what}"),
+        1 => writeln!(text, "\nmeshproof cannot {what}: 1 problem"),
+        n => writeln!(text, "\nmeshproof cannot {what}: {n} problems"),
     };
     text
 }

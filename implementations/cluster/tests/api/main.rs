@@ -8,6 +8,7 @@ mod canary;
 mod cleaning;
 mod doctor;
 mod fake_cluster;
+mod in_force;
 mod instance;
 mod readiness;
 mod refusals;

@@ -76,10 +76,13 @@ impl ApiRequest {
         verbs.iter().map(|verb| (group.to_owned(), resource.clone(), *verb)).collect()
     }
 
-    /// A permission that it needs and the table does not have.
+    /// A permission that it needs and the table of a run does not have.
     pub(crate) fn beyond_the_table(&self) -> Option<String> {
-        let missing =
-            |(group, resource, verb): &(String, String, &str)| !permissions::has(group, resource, verb);
+        self.beyond(permissions::has)
+    }
+
+    fn beyond(&self, table: Table) -> Option<String> {
+        let missing = |(group, resource, verb): &(String, String, &str)| !table(group, resource, verb);
         self.needs().iter().find(|n| missing(n)).map(|(g, r, v)| format!("{v} {r} in {g:?} ({})", self.path))
     }
 }
@@ -159,14 +162,25 @@ pub(crate) fn event(kind: &str, object: &Value) -> Value {
     json!({ "type": kind, "object": object })
 }
 
+/// Whether a table of permissions has a verb for a resource of a group.
+type Table = fn(&str, &str, &str) -> bool;
+
 /// A fake API that keeps its requests. When it is dropped, none may have needed a permission beyond the
 /// table.
 pub(crate) struct FakeApi {
     pub(crate) api: ClusterClient,
     asked: Arc<Mutex<Vec<ApiRequest>>>,
+    table: Table,
 }
 
 impl FakeApi {
+    /// The same for what only reads.
+    pub(crate) fn reading(answer: impl FnMut(&ApiRequest) -> ApiAnswer + Send + 'static) -> Self {
+        let mut api = Self::with(Timeouts::default(), answer);
+        api.table = permissions::reads;
+        api
+    }
+
     /// An API with these answers.
     pub(crate) fn answering(answer: impl FnMut(&ApiRequest) -> ApiAnswer + Send + 'static) -> Self {
         Self::with(Timeouts::default(), answer)
@@ -196,7 +210,8 @@ impl FakeApi {
                 respond(answer).await
             }
         });
-        Self { api: ClusterClient::with_client(kube::Client::new(service, "default"), timeouts), asked }
+        let api = ClusterClient::with_client(kube::Client::new(service, "default"), timeouts);
+        Self { api, asked, table: permissions::has }
     }
 
     /// All requests so far.
@@ -208,7 +223,8 @@ impl FakeApi {
 impl Drop for FakeApi {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            let beyond: Vec<String> = self.asked().iter().filter_map(ApiRequest::beyond_the_table).collect();
+            let asked = self.asked();
+            let beyond: Vec<String> = asked.iter().filter_map(|one| one.beyond(self.table)).collect();
             assert!(beyond.is_empty(), "not in the table of permissions: {beyond:?}");
         }
     }
@@ -243,9 +259,14 @@ pub(crate) fn discovery(asked: &ApiRequest) -> Option<ApiAnswer> {
         return Some(ApiAnswer::json(&json!({ "groups": groups })));
     }
     let names: &[&str] = match asked.path.as_str() {
-        "/apis/networking.istio.io/v1" => {
-            &["destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices"]
-        }
+        "/apis/networking.istio.io/v1" => &[
+            "destinationrules",
+            "gateways",
+            "serviceentries",
+            "sidecars",
+            "virtualservices",
+            "workloadentries",
+        ],
         "/apis/security.istio.io/v1" => &["authorizationpolicies", "peerauthentications"],
         "/apis/telemetry.istio.io/v1" => &["telemetries"],
         _ => return None,

@@ -324,10 +324,7 @@ pub(crate) fn tcp_action(routes: &[RouteDestination], port: u16, scope: &Scope<'
                 let weight = u32::try_from(d.weight).ok().filter(|w| *w > 0)?;
                 Some(WeightedCluster::new(cluster(d)?, weight))
             });
-            match weighted.collect::<Vec<_>>().as_slice() {
-                [only] => Action::Tcp { cluster: only.cluster.clone() },
-                several => Action::TcpWeighted(several.to_vec()),
-            }
+            Action::TcpWeighted(weighted.collect())
         }
     }
 }

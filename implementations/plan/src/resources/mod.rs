@@ -16,6 +16,7 @@ mod schema;
 pub(crate) mod service_entry;
 pub(crate) mod sidecar;
 pub(crate) mod traffic_policy;
+mod types;
 pub(crate) mod virtual_service;
 mod virtual_service_analysis;
 pub(crate) mod virtual_service_validation;
@@ -241,16 +242,21 @@ fn push<T: DeserializeOwned>(
     }
     without_nulls(&mut value);
     schema::whole_numbers(&mut value);
-    let read = schema::read(&value, resource.kind(), problems);
+    let wrong = types::mismatches(resource.kind(), &value);
+    let mut read = schema::read(&value, resource.kind(), problems);
+    if let Some(spec) = &read.spec {
+        crd::check(resource.kind(), &value, problems);
+        validate(spec, problems);
+    }
+    with_all_types(wrong, problems);
     let Some(spec) = read.spec else { return };
-    crd::check(resource.kind(), &value, problems);
-    validate(&spec, problems);
-    if !read.unknown.is_empty() {
-        // The webhook never sees a resource that the API server refuses to decode.
+    if read.unknown.iter().any(|place| place.rsplit('.').next().is_some_and(|name| name.contains('_'))) {
+        // protojson takes the names of protocol buffers too, so the webhook knows the field that was left out here.
         problems.without_webhook();
-        if problems.schema.is_empty() {
-            problems.schema(format!("unknown fields [{}]", read.unknown.join(", ")));
-        }
+    }
+    if !read.unknown.is_empty() && problems.schema.is_empty() {
+        read.unknown.sort();
+        problems.schema(format!("unknown fields [{}]", read.unknown.join(" ")));
     }
     if problems.refused().is_none() {
         let annotations = texts(resource, "/metadata/annotations");
@@ -266,6 +272,19 @@ fn texts(resource: &Resource, pointer: &str) -> BTreeMap<String, String> {
     let fields = resource.0.pointer(pointer).and_then(Value::as_object);
     let pairs = fields.into_iter().flatten();
     pairs.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+}
+
+/// Reading stops at the first wrong type; the API server names every one.
+fn with_all_types(wrong: Vec<types::Mismatch>, problems: &mut Problems) {
+    if wrong.len() < 2 {
+        return;
+    }
+    let others = std::mem::take(&mut problems.schema);
+    for text in wrong.into_iter().flat_map(|m| m.words).chain(others) {
+        if !problems.schema.contains(&text) {
+            problems.schema.push(text);
+        }
+    }
 }
 
 /// In the JSON form of protocol buffers a null field is an absent one.

@@ -39,7 +39,7 @@ impl Problems {
         self.conversion.get_or_insert_with(|| format!("convert: {}", text.into()));
     }
 
-    /// Forgets what the webhook says, which the resource never reaches.
+    /// Forgets what the webhook says.
     pub(crate) fn without_webhook(&mut self) {
         self.webhook.clear();
         self.warnings.clear();

@@ -346,6 +346,7 @@ impl HttpMatch {
         if self.port != 0 {
             problems.check(port_number(self.port));
         }
+        label_syntax(&self.source_labels, problems);
         gateway_names(&self.gateways, problems);
         if !self.source_namespace.is_empty() && !is_dns_label(&self.source_namespace) {
             problems.error(format!("sourceNamespace match {} is invalid", self.source_namespace));

@@ -227,4 +227,20 @@ fn labels_of_endpoints_and_of_sources_have_the_syntax_of_kubernetes() {
                route: [{destination: {host: b}}]}]}";
     let tcp = "{hosts: [a.example.com], tcp: [{match: [{sourceLabels: {'': c}}], route: [{destination: {host: b}}]}]}";
     refused("VirtualService", &[(tls, "invalid tag key: \"\""), (tcp, "invalid tag key: \"\"")]);
+    refused_routes(&[("match: [{sourceLabels: {a: 'b c'}}]", "invalid tag value: \"b c\"")]);
+}
+
+#[test]
+fn every_wrong_type_is_named() {
+    let wrong = |place: &str, wanted: &str, got: &str| {
+        format!("{place}: Invalid value: \"{got}\": {place} in body must be of type {wanted}: \"{got}\"")
+    };
+    let tls = "spec.trafficPolicy.tls";
+    let both = format!(
+        "[{}, {tls}.mode: Unsupported value: 1: supported values: \"DISABLE\", \"SIMPLE\", \"MUTUAL\", \"ISTIO_MUTUAL\", {}]",
+        wrong(&format!("{tls}.mode"), "string", "integer"),
+        wrong(&format!("{tls}.insecureSkipVerify"), "boolean", "string"),
+    );
+    let spec = "{host: a.example.com, trafficPolicy: {tls: {mode: 1, insecureSkipVerify: 'yes please'}}}";
+    refused("DestinationRule", &[(spec, &both)]);
 }

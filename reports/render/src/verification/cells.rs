@@ -42,7 +42,7 @@ pub(super) fn cells(flow: &Flow) -> [String; 7] {
         }
         Outcome::Unknown { why } => [format!("unknown: {why}"), none(), none(), none(), none()],
     };
-    [flow.from.clone(), flow.request.clone(), to, by, name, verified, certificate]
+    [flow.from.clone(), flow.shown(), to, by, name, verified, certificate]
 }
 
 /// The same in one sentence.

@@ -8,7 +8,7 @@ use meshproof_model::visible::{block, clipped, line};
 use quick_junit::{NonSuccessKind, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use super::cells::{HEADINGS, cells};
-use super::page_of;
+use super::{page_of, place_and_resource};
 use crate::text::plural;
 
 /// GitHub shows ten annotations of each kind per step and drops the rest.
@@ -43,15 +43,18 @@ pub(super) fn markdown(verification: &Verification) -> String {
     let warnings = verification.findings.len() - errors;
     let _infallible =
         writeln!(out, "## meshproof verify: {}, {}\n", plural(errors, "error"), plural(warnings, "warning"));
+    if let Some(cluster) = &verification.cluster {
+        let _infallible = writeln!(out, "In {}.\n", cell(cluster));
+    }
     for finding in &verification.findings {
+        let (at, resource) = place_and_resource(finding);
         let _infallible = writeln!(
             out,
-            "### {} {} {}\n\n{}, {}\n\n{}.\n\n{}.\n",
+            "### {} {} {}\n\n{}\n\n{}.\n\n{}.\n",
             finding.severity,
             finding.code,
             cell(&finding.name),
-            cell(&finding.at.to_string()),
-            cell(&finding.resource),
+            if resource.is_empty() { cell(&at) } else { format!("{}, {}", cell(&at), cell(resource)) },
             cell(&finding.message),
             cell(&finding.effect)
         );
@@ -111,16 +114,16 @@ pub(super) fn annotations(verification: &Verification) -> String {
         for finding in &found[..shown] {
             let title = format!("{} {}", finding.code, finding.name);
             let fix = finding.fix.as_ref().map(|f| format!("\nFix: {}", f.summary)).unwrap_or_default();
-            let message = format!("{}\n{}{fix}", finding.message, finding.effect);
-            let _infallible = writeln!(
-                out,
-                "::{word} file={},line={},col={},title={}::{}",
-                property(&finding.at.file),
-                finding.at.line,
-                finding.at.column,
-                property(&title),
-                data(&message)
-            );
+            let at = &finding.at;
+            // Without a file the annotation is the run's, and its text says where.
+            let (place, before) = if at.is_in_file() {
+                let place = format!("file={},line={},col={},", property(&at.file), at.line, at.column);
+                (place, String::new())
+            } else {
+                (String::new(), format!("{at}: "))
+            };
+            let message = format!("{before}{}\n{}{fix}", finding.message, finding.effect);
+            let _infallible = writeln!(out, "::{word} {place}title={}::{}", property(&title), data(&message));
         }
         if found.len() > shown {
             let rest = plural(found.len() - shown, "more finding");
@@ -130,16 +133,17 @@ pub(super) fn annotations(verification: &Verification) -> String {
     out
 }
 
-/// One suite per file, one case per finding; a file without findings has one case that passes.
+/// One suite per file, or for the cluster, one case per finding; a file without findings has one case that passes.
 pub(super) fn junit(verification: &Verification) -> Result<String, SerializeError> {
     let text = |value: &str| clipped(&line(value), 4_000).into_owned();
     let mut out = quick_junit::Report::new("meshproof verify");
     let mut by_file: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
-    for file in &verification.files {
+    for file in verification.files.iter().chain(&verification.cluster) {
         by_file.entry(file).or_default();
     }
     for finding in &verification.findings {
-        by_file.entry(&finding.at.file).or_default().push(finding);
+        let of_cluster = verification.cluster.as_ref().filter(|_| !finding.at.is_in_file());
+        by_file.entry(of_cluster.unwrap_or(&finding.at.file)).or_default().push(finding);
     }
     for (file, findings) in by_file {
         let mut suite = TestSuite::new(text(file));

@@ -12,9 +12,10 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
-use meshproof_model::verification::Verification;
+use meshproof_model::verification::{Finding, Verification};
 
 use crate::terminal::OutputStyle;
+use crate::text::plural;
 
 pub use terminal::{answer, text};
 
@@ -90,6 +91,28 @@ impl FromStr for VerificationFormat {
             format!("unknown format {text:?}. The formats are: {}", names.join(", "))
         })
     }
+}
+
+/// How much was read, and where.
+pub(crate) fn read_from(verification: &Verification) -> String {
+    let resources = plural(verification.resources, "resource");
+    match &verification.cluster {
+        Some(cluster) => format!("{resources} in {cluster}"),
+        None => format!("{resources} in {}", plural(verification.files.len(), "file")),
+    }
+}
+
+/// The heading of what was not read and is taken to be there.
+pub(crate) fn assumed_because(verification: &Verification) -> &'static str {
+    match &verification.cluster {
+        Some(_) => "Assumed, because it was not found in the cluster",
+        None => "Assumed, because the files do not contain it",
+    }
+}
+
+/// Where a finding is, and about which resource: the place in a cluster says both.
+pub(crate) fn place_and_resource(finding: &Finding) -> (String, &str) {
+    (finding.at.to_string(), if finding.at.is_in_file() { finding.resource.as_str() } else { "" })
 }
 
 /// Where the page of a code is, for people who read elsewhere than in the repository.

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use meshproof_model::verification::{Finding, Flow, Outcome, Severity, Verification};
 
 use super::cells::{HEADINGS, cells, sentence};
+use super::{assumed_because, place_and_resource, read_from};
 use crate::html::{document, line_of};
 use crate::text::plural;
 
@@ -19,7 +20,7 @@ pub(super) fn html(verification: &Verification) -> String {
         main {
             p.kicker { "meshproof verify" }
             h1 { (head(verification)) }
-            p.soft { (plural(verification.resources, "resource")) " in " (plural(verification.files.len(), "file")) }
+            p.soft { (line_of(&read_from(verification))) }
             @for finding in &verification.findings { (one(finding)) }
             h2 #flows { "Where requests go" }
             @for flow in verification.flows.iter().take(MAX_FLOWS) { (drawn(flow)) }
@@ -39,7 +40,7 @@ pub(super) fn html(verification: &Verification) -> String {
                         (line_of(&note.effect)) "." }
                 } }
             }
-            (list("Assumed, because the files do not contain it", &verification.assumed))
+            (list(assumed_because(verification), &verification.assumed))
             (list("Not examined, because it does not change TLS", &verification.passed_over))
         }
     };
@@ -69,7 +70,8 @@ fn one(finding: &Finding) -> Markup {
     html! {
         section aria-label=(finding.code) {
             h3 { (finding.severity) " " (finding.code) " " (line_of(&finding.name)) }
-            p.soft { code { (line_of(&finding.at.to_string())) } " " (line_of(&finding.resource)) }
+            @let (at, resource) = place_and_resource(finding);
+            p.soft { code { (line_of(&at)) } " " (line_of(resource)) }
             p class=(class) { (line_of(&finding.message)) ". " (line_of(&finding.effect)) "." }
             @if let Some(proof) = &finding.proof { p { "Proof: " (line_of(proof)) } }
             @if let Some(fix) = &finding.fix {
@@ -102,7 +104,7 @@ fn drawn(flow: &Flow) -> Markup {
     let width = 240 * count;
     html! {
         figure.flow {
-            figcaption { code { (line_of(&flow.request)) } " " (line_of(&sentence(flow))) }
+            figcaption { code { (line_of(&flow.shown())) } " " (line_of(&sentence(flow))) }
             svg class=(class) viewBox=(format!("0 0 {width} 56")) width=(width) height="56" role="img"
                 aria-label=(line_of(&sentence(flow))) {
                 @for (i, name) in boxes.iter().chain(std::iter::once(&end)).enumerate() {

@@ -52,18 +52,26 @@ pub(super) fn sarif(verification: &Verification) -> Result<String, serde_json::E
                     message.push_str(&format!("\n\n{}", clipped(&block(&fix.patch), 4_000)));
                 }
             }
-            json!({
-                "ruleId": f.code,
-                "ruleIndex": index.get(f.code.as_str()),
-                "level": level(f.severity),
-                "message": {"text": message},
-                "locations": [{
+            // What is in a cluster has a name and no file.
+            let location = if f.at.is_in_file() {
+                json!({
                     "physicalLocation": {
                         "artifactLocation": {"uri": uri(&f.at.file)},
                         "region": {"startLine": f.at.line.max(1), "startColumn": f.at.column.max(1)},
                     },
                     "logicalLocations": [{"fullyQualifiedName": text(&f.resource)}],
-                }],
+                })
+            } else {
+                json!({"logicalLocations": [{
+                    "fullyQualifiedName": text(&f.at.to_string()), "kind": "resource",
+                }]})
+            };
+            json!({
+                "ruleId": f.code,
+                "ruleIndex": index.get(f.code.as_str()),
+                "level": level(f.severity),
+                "message": {"text": message},
+                "locations": [location],
                 // A line may move without the finding being another; two findings about one resource differ in what they say.
                 "partialFingerprints": {
                     "meshproof/v1": format!("{} {} {}", f.code, text(&f.resource), text(&f.message)),

@@ -8,7 +8,7 @@ use meshproof_model::visible;
 use textwrap::Options;
 
 use super::cells::sentence;
-use super::page_of;
+use super::{assumed_because, page_of, place_and_resource, read_from};
 use crate::terminal::OutputStyle;
 use crate::text::plural;
 
@@ -26,12 +26,8 @@ pub fn text(verification: &Verification, style: OutputStyle) -> String {
     }
     out.flows(&verification.flows);
     out.notes(&verification.notes);
-    for (title, list) in [
-        ("Assumed, because the files do not contain it:", &verification.assumed),
-        ("Not examined, because it does not change TLS:", &verification.passed_over),
-    ] {
-        out.list(title, list);
-    }
+    out.list(&format!("{}:", assumed_because(verification)), &verification.assumed);
+    out.list("Not examined, because it does not change TLS:", &verification.passed_over);
     out.end(verification);
     out.text
 }
@@ -40,7 +36,7 @@ pub fn text(verification: &Verification, style: OutputStyle) -> String {
 #[must_use]
 pub fn answer(steps: &[(String, String, Option<Place>)], flow: &Flow, style: OutputStyle) -> String {
     let mut out = Out { text: String::new(), style };
-    let title = format!("{} from {}", clean(&flow.request), clean(&flow.from));
+    let title = format!("{} from {}", clean(&flow.shown()), clean(&flow.from));
     out.line(&out.style.bold(&title));
     let mut at_proxy = "";
     for (proxy, what, at) in steps {
@@ -93,9 +89,10 @@ impl Out {
     fn finding(&mut self, finding: &Finding) {
         let head = format!("{} {} {}", finding.severity, finding.code, clean(&finding.name));
         let head = self.severity(finding.severity, &head);
-        let place = format!("  {}  {}", clean(&finding.at.to_string()), clean(&finding.resource));
+        let (at, resource) = place_and_resource(finding);
+        let place = format!("  {}  {}", clean(&at), clean(resource));
         self.line(&head);
-        self.line(&place);
+        self.line(place.trim_end());
         self.wrapped("  ", "  ", &sentence_case(&finding.message));
         self.wrapped("  → ", "    ", &finding.effect);
         if let Some(proof) = &finding.proof {
@@ -119,7 +116,7 @@ impl Out {
         }
         self.line(&self.style.bold("Where requests go"));
         for flow in flows.iter().take(MAX_FLOWS) {
-            let head = format!("{}  {}", clean(&flow.from), clean(&flow.request));
+            let head = format!("{}  {}", clean(&flow.from), clean(&flow.shown()));
             self.line(&format!("  {head}"));
             self.wrapped("      ", "        ", &sentence(flow));
         }
@@ -164,12 +161,11 @@ impl Out {
         let count =
             |severity: Severity| verification.findings.iter().filter(|f| f.severity == severity).count();
         let text = format!(
-            "{}, {}, {}; {} in {}",
+            "{}, {}, {}; {}",
             plural(count(Severity::Error), "error"),
             plural(count(Severity::Warning), "warning"),
             plural(verification.notes.len(), "note"),
-            plural(verification.resources, "resource"),
-            plural(verification.files.len(), "file"),
+            clean(&read_from(verification)),
         );
         let severity = verification.findings.iter().map(|f| f.severity).max();
         let text = severity.map_or_else(|| self.style.bold(&text), |s| self.severity(s, &text));

@@ -11,7 +11,7 @@ fn finding(severity: Severity, message: &str) -> Finding {
         name: "settings-for-another-port".to_owned(),
         severity,
         resource: "DestinationRule default/erp".to_owned(),
-        at: Place { file: "dir/case one.yaml".to_owned(), line: 19, column: 7 },
+        at: Place { file: "dir/case one.yaml".to_owned(), line: 19, column: 7, field: String::new() },
         message: message.to_owned(),
         effect: "http://erp.example.com/ from sleep.default reaches erp.example.com:443 in plain text"
             .to_owned(),
@@ -36,6 +36,7 @@ fn flow(outcome: Outcome) -> Flow {
     Flow {
         from: "sleep.default".to_owned(),
         request: "http://erp.example.com/".to_owned(),
+        conditions: Vec::new(),
         hops: vec![hop("sleep.default"), hop("istio-egressgateway.istio-system")],
         plain_text: matches!(outcome, Outcome::PlainText { .. }),
         outcome,
@@ -48,6 +49,7 @@ fn sample() -> Verification {
         schema: SCHEMA.to_owned(),
         meshproof: "0.1.0".to_owned(),
         files: vec!["dir/case one.yaml".to_owned(), "other.yaml".to_owned()],
+        cluster: None,
         resources: 4,
         findings: vec![finding(
             Severity::Error,
@@ -93,7 +95,7 @@ fn the_terminal_keeps_to_its_width_and_shows_place_effect_and_fix() {
 
 #[test]
 fn an_answer_names_each_proxy_once_and_the_line_of_each_decision() {
-    let at = Some(Place { file: "a.yaml".to_owned(), line: 3, column: 1 });
+    let at = Some(Place { file: "a.yaml".to_owned(), line: 3, column: 1, field: String::new() });
     let steps = [
         ("sleep.default".to_owned(), "one".to_owned(), at),
         ("sleep.default".to_owned(), "two".to_owned(), None),
@@ -175,4 +177,48 @@ fn every_format_has_its_name() {
         assert_eq!(format.name().parse(), Ok(format));
     }
     assert!("pdf".parse::<VerificationFormat>().unwrap_err().contains("sarif"));
+}
+
+/// What was read from a cluster: names and fields instead of files and lines.
+fn in_cluster() -> Verification {
+    let mut verification = sample();
+    verification.files = Vec::new();
+    verification.cluster = Some("namespace shop of the cluster of context test".to_owned());
+    for finding in verification.findings.iter_mut().chain(&mut verification.notes) {
+        finding.at = Place {
+            file: finding.resource.clone(),
+            field: "spec.trafficPolicy.portLevelSettings[0]".to_owned(),
+            ..Place::default()
+        };
+    }
+    verification
+}
+
+#[test]
+fn every_format_names_resource_and_field_where_there_is_no_file() {
+    const AT: &str = "DestinationRule default/erp spec.trafficPolicy.portLevelSettings[0]";
+    let text = text(&in_cluster(), OutputStyle::PLAIN);
+    assert_eq!(text.lines().nth(1), Some(format!("  {AT}").as_str()));
+    assert!(text.contains("4 resources in namespace shop of the cluster of context test"), "{text}");
+    assert!(text.contains("Assumed, because it was not found in the cluster"), "{text}");
+    let log = VerificationFormat::Sarif.render(&in_cluster()).unwrap();
+    let log: serde_json::Value = serde_json::from_str(&log).unwrap();
+    let location = &log["runs"][0]["results"][0]["locations"][0];
+    assert_eq!(location["logicalLocations"][0]["fullyQualifiedName"], AT);
+    assert!(location.get("physicalLocation").is_none(), "{location}");
+    let github = VerificationFormat::Github.render(&in_cluster()).unwrap();
+    assert!(
+        github.starts_with(&format!("::error title=MP0003 settings-for-another-port::{AT}: ")),
+        "{github}"
+    );
+    let markdown = VerificationFormat::Markdown.render(&in_cluster()).unwrap();
+    assert!(markdown.contains("In namespace shop of the cluster"), "{markdown}");
+    assert!(markdown.contains("spec.trafficPolicy.portLevelSettings\\[0\\]\n"), "{markdown}");
+    let junit = VerificationFormat::Junit.render(&in_cluster()).unwrap();
+    assert_eq!(junit.matches("<testsuite ").count(), 1, "{junit}");
+    assert!(junit.contains("name=\"namespace shop of the cluster of context test\""), "{junit}");
+    let page = VerificationFormat::Html.render(&in_cluster()).unwrap();
+    assert!(page.contains(AT) && page.contains("4 resources in namespace shop"), "{page}");
+    let json = VerificationFormat::Json.render(&in_cluster()).unwrap();
+    assert_eq!(serde_json::from_str::<Verification>(&json).unwrap(), in_cluster());
 }
