@@ -15,7 +15,7 @@ pub(crate) struct Turn {
 impl Turn {
     /// Waits for a turn. `may_rest`: whether another scenario may begin while this one rests.
     pub(crate) async fn wait(places: &Arc<Semaphore>, may_rest: bool) -> Self {
-        // An error would mean that the semaphore was closed, which nobody does.
+        // An error would mean that the semaphore was closed, which does not happen.
         let place = Arc::clone(places).acquire_owned().await.ok();
         Self { places: Arc::clone(places), place: Mutex::new(place), may_rest }
     }

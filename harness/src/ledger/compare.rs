@@ -230,7 +230,7 @@ fn answer(
 ) -> Vec<FieldDifference> {
     let Some(sent) = &received.request.answer else { return Vec::new() };
     if arrival.timeout_ms.is_some_and(|limit| sent.waited_ms > limit) {
-        // 504 says it best (RFC 9110, section 15.6.5). Istio's reference promises the end of the wait, not how the client is told.
+        // 504 says it best (RFC 9110, section 15.6.5). Istio's reference promises the end of the wait, not the form of the answer.
         let Some(status) = asked.hop.response().map(|r| r.status).filter(|s| !TIMED_OUT.contains(s)) else {
             return Vec::new();
         };

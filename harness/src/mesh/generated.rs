@@ -203,7 +203,7 @@ impl Client<'_> {
         }
     }
 
-    /// Sends exchanges on which nobody says anything for a while, and holds each against the ledger. Other scenarios may run
+    /// Sends exchanges on which neither side sends anything for a while, and holds each against the ledger. Other scenarios may run
     /// meanwhile. Nothing is made smaller.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Exchanges and connections on which nobody says anything for a second. Istio has no time limit for requests but the one that a route
+//! Exchanges and connections on which neither side sends anything for a second. Istio has no time limit for requests but the one that a route
 //! sets (Istio reference, VirtualService, "HTTPRoute", `timeout`), and verification does not wear off.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use meshproof_harness::traffic::{
 
 use super::{ANY, HTTP1, REFUSED};
 
-/// How long nobody says anything. Part of what is asked, and no wait for a condition.
+/// How long neither side sends anything. Part of what is asked, and no wait for a condition.
 const SILENCE: Duration = Duration::from_millis(1100);
 /// The length of a body with a pause in its middle.
 const BODY: usize = 2000;
@@ -25,7 +25,7 @@ pub(super) async fn story(mesh: &Mesh, client: &Client<'_>, grammar: Grammar<'_>
     mesh.check("verified-after-silence", after.accounted_for(Aspect::Preservation))
 }
 
-/// A connection for each place in an exchange at which nobody may say anything.
+/// A connection for each place in an exchange at which neither side may send anything.
 fn silent(grammar: Grammar<'_>) -> Vec<GeneratedConnection> {
     let ms = u64::try_from(SILENCE.as_millis()).unwrap_or(u64::MAX);
     let plain = GeneratedExchange::plain(HTTP1);

@@ -209,7 +209,7 @@ fn delegates(judge: &mut Judge<'_>) {
                 .collect::<Vec<_>>()
         })
         .collect();
-    // Whoever delegates to the name in another namespace gets a finding about that.
+    // A delegation to the name in another namespace gets a finding of its own.
     let missed: BTreeSet<&str> = raw::of_kind(judge.world.resources(), "VirtualService")
         .flat_map(|root| raw::items(&root.0, "/spec/http").into_iter().map(move |(_, route)| (root, route)))
         .filter(|(root, route)| crate::witnesses::delegate(judge.world, root, route).is_none())

@@ -85,7 +85,7 @@ fn a_finding_names_the_resource_and_the_field() {
 }
 
 #[test]
-fn what_is_wrong_in_other_namespaces_is_told_only_where_it_reaches_this_one() {
+fn what_is_wrong_in_other_namespaces_is_reported_only_where_it_reaches_this_one() {
     let spec = |host: &str| json!({"host": host, "trafficPolicy": {"tls": {"mode": "SIMPLE"}}});
     let mut read = shop(vec![pod("shop", "cart"), pod("team", "other"), entry("shop", "partner.test")]);
     // Double TLS of another namespace: for a host that is not exported, and exported to this one.

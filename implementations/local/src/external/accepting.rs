@@ -77,7 +77,7 @@ fn asked(tasks: Vec<mpsc::UnboundedSender<Ping>>) -> Vec<oneshot::Receiver<()>> 
     tasks.into_iter().map(ask).collect()
 }
 
-/// Returns when the runtime has been told of everything that had happened on its sockets before.
+/// Returns when the runtime knows of everything that had happened on its sockets before.
 ///
 /// The system reports events in the order in which they happened (Linux: the ready list of `epoll`), so an event of our own is
 /// the last of them.
@@ -207,7 +207,7 @@ impl Accepting {
     /// # Errors
     /// The system is out of file descriptors, or the service no longer accepts connections.
     pub(super) async fn barrier(&self) -> io::Result<()> {
-        // What the runtime has not been told of yet looks as if it had not arrived: first the connections, then their data.
+        // What the runtime does not know of yet looks as if it had not arrived: first the connections, then their data.
         events_delivered().await?;
         let ports: Vec<_> = lock(&self.ports).clone();
         for answered in asked(ports) {
