@@ -60,8 +60,18 @@ fn groups(suite: Suite, variant: Option<Variant>, scope: Scope) -> Result<Vec<Ve
     let noticing = selection.iter().filter(|s| notices(s.scenario.id()));
     let smallest = noticing.min_by_key(|s| s.scenario.catalogue.configurations.len());
     let Some(id) = smallest.map(|s| s.scenario.id()) else { return Ok(vec![selection]) };
-    let (its_own, others): (Vec<Selected>, Vec<Selected>) =
-        selection.into_iter().filter(|s| notices(s.scenario.id())).partition(|s| s.scenario.id() == id);
+    let noticing = |check: &&String| kills.into_iter().flatten().any(|kill| kill == *check);
+    let (its_own, others): (Vec<Selected>, Vec<Selected>) = selection
+        .into_iter()
+        .filter(|s| notices(s.scenario.id()))
+        .map(|s| {
+            let all = s.scenario.catalogue.checks_in(s.configuration);
+            let name = |id: String| id.split_once('/').map(|(_, name)| name.to_owned()).unwrap_or_default();
+            let ids = all.map(|c| s.scenario.catalogue.check_id(c)).collect::<Vec<_>>();
+            let checks = ids.iter().filter(noticing).cloned().map(name).collect();
+            Selected { checks: Some(checks), ..s }
+        })
+        .partition(|s| s.scenario.id() == id);
     Ok(its_own.into_iter().map(|s| vec![s]).chain([others]).filter(|group| !group.is_empty()).collect())
 }
 

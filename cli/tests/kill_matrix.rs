@@ -192,7 +192,6 @@ const MUST_NOTICE: &[(&str, &[&str])] = &[
     ("impatient-with-servers", &["generated-traffic/silence-kept"]),
     ("close-silent-web-sockets", &["generated-traffic/silence-kept"]),
     ("ignore-timeouts", &["generated-traffic/timeout-respected"]),
-    ("timeout-as-503", &["generated-traffic/timeout-respected"]),
     ("first-destination-alone", &["generated-traffic/weights-respected"]),
     ("common-name-without-dns-names", &["certificate-chains/common-name-does-not-count"]),
     ("resume-unverified-sessions", &["tls-verification/verification-can-be-disabled"]),

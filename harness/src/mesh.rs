@@ -194,6 +194,13 @@ impl Mesh {
         self.setting.catalogue.check(check).is_some_and(|c| c.is_in(self.setting.configuration))
     }
 
+    /// Whether the run asks for one of these checks. A story may leave out a part that is long and that no check asks for.
+    #[must_use]
+    pub fn asks_for(&self, checks: &[&str]) -> bool {
+        let asked = |check: &&str| self.setting.catalogue.check(check).is_some_and(|c| self.is_selected(c));
+        checks.iter().any(asked)
+    }
+
     /// Does something that takes time and no computing, such as being silent on a connection. Another scenario may have its turn
     /// meanwhile.
     pub async fn resting<T>(&self, work: impl Future<Output = T>) -> T {

@@ -6,15 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use http::StatusCode;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::failure::UpstreamFailure;
-use crate::hooks::{
-    BoxFuture, ProxyHooks, SendHook, SendResult, TlsConnectionFacts, UpstreamAccess, UpstreamRefusal,
-};
+use crate::hooks::{BoxFuture, ProxyHooks, SendHook, SendResult, TlsConnectionFacts, UpstreamAccess};
 use crate::io::Counts;
 use crate::request_body::OutgoingRequest;
 use crate::tls::verify::UpstreamVerifier;
@@ -55,11 +52,6 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::Proxy(|_| Arc::new(CloseSilentWebSockets)),
     )
     .also_at(&[Placement::Sidecar, Placement::IngressGateway]),
-    Definition::new(
-        "timeout-as-503",
-        "Answers 503 for a request that its route's timeout has ended.",
-        VariantBehaviour::Proxy(|_| Arc::new(TimeoutAs503)),
-    ),
 ];
 
 fn trusting_any() -> Arc<dyn ServerCertVerifier> {
@@ -184,21 +176,5 @@ impl ProxyHooks for CloseSilentWebSockets {
                 before = now;
             }
         }))
-    }
-}
-
-struct TimeoutAs503;
-
-impl ProxyHooks for TimeoutAs503 {
-    fn refusal(&self, failure: &UpstreamFailure) -> UpstreamRefusal {
-        UpstreamRefusal::Status(match failure {
-            UpstreamFailure::Timeout => StatusCode::SERVICE_UNAVAILABLE,
-            UpstreamFailure::NoHealthyUpstream
-            | UpstreamFailure::NoCluster
-            | UpstreamFailure::Connect(_)
-            | UpstreamFailure::Reset(_)
-            | UpstreamFailure::Protocol
-            | UpstreamFailure::Downstream => failure.status(),
-        })
     }
 }

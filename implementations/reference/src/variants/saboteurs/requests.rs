@@ -35,7 +35,8 @@ pub(super) const TABLE: &[Definition] = &[
         "Forwards Keep-Alive, Proxy-Connection and TE as they came.",
         VariantBehaviour::Proxy(|_| Arc::new(PassKeepAlive)),
     )
-    .also_at(&Placement::ALL),
+    // The sidecar in front of an egress gateway leaves nothing to pass on.
+    .also_at(&[Placement::Sidecar, Placement::IngressGateway]),
     Definition::new(
         "refuse-expect",
         "Answers 417 to a request that waits for 100 Continue.",

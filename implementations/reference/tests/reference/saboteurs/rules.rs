@@ -42,9 +42,9 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_timeout_is_ignored_or_answered_as_another_failure() {
+async fn a_timeout_is_ignored() {
     let timed = || Forward { timeout_ms: Some(50), ..plans::forward("first") };
-    for (saboteur, status) in [(None, 504), (Some("timeout-as-503"), 503), (Some("ignore-timeouts"), 200)] {
+    for (saboteur, status) in [(None, 504), (Some("ignore-timeouts"), 200)] {
         let two = Two::new(saboteur, vec![plans::host(HOST, vec![by(timed())])]).await;
         assert_eq!(client::get(two.bind, HOST, "/late").await.status.as_u16(), status, "{saboteur:?}");
     }
