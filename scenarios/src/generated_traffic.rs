@@ -93,12 +93,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let received = mesh.external(ANY).received(&reply).no_header_beginning_with(&["x-this-hop"]);
     let removed = generated.accounted_for(Aspect::ConnectionFields);
     mesh.check("connection-fields-removed", reply.ok().and(received).and(removed))?;
-    // Silence and time limits take seconds.
+    // Silence takes seconds.
     if mesh.asks_for(&["silence-kept", "verified-after-silence"]) {
         quiet::story(mesh, &client, grammar).await?;
     }
-    if has_rules && mesh.asks_for(&["timeout-respected", "weights-respected"]) {
-        rules::story(mesh, &client).await?;
-    }
-    Ok(())
+    if has_rules { rules::story(mesh, &client).await } else { Ok(()) }
 }
