@@ -12,6 +12,7 @@ mod placement;
 mod registry;
 mod saboteurs;
 mod sessions;
+mod verifier;
 
 pub(crate) use behaviour::hooks;
 pub use placement::Placement;

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use meshproof_plan::model::UpstreamTls;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, Error, SignatureScheme};
 
 use crate::hooks::{ProxyHooks, TlsConnectionFacts};
 use crate::tls::verify::{TrustedChains, UpstreamVerifier};
+use crate::variants::verifier::{Judge, JudgedBy, Presented};
 
 /// How many sessions a proxy keeps.
 const KEPT: usize = 256;
@@ -32,7 +32,7 @@ pub(super) enum Sharing {
 pub(super) struct ResumedSessions {
     sharing: Sharing,
     sessions: Resumption,
-    verifiers: Mutex<HashMap<String, Arc<LatestVerifier>>>,
+    verifiers: Mutex<HashMap<String, Arc<JudgedBy<LatestVerifier>>>>,
     certificates: Mutex<HashMap<String, Arc<LatestCertificate>>>,
 }
 
@@ -68,9 +68,10 @@ impl ProxyHooks for ResumedSessions {
             }
         };
         let mut all = self.verifiers.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared =
-            all.entry(key).or_insert_with(|| Arc::new(LatestVerifier(Mutex::new(Arc::clone(&honest)))));
-        *shared.0.lock().unwrap_or_else(PoisonError::into_inner) = honest;
+        let shared = all
+            .entry(key)
+            .or_insert_with(|| Arc::new(JudgedBy(LatestVerifier(Mutex::new(Arc::clone(&honest))))));
+        *shared.0.0.lock().unwrap_or_else(PoisonError::into_inner) = honest;
         Arc::clone(shared) as Arc<dyn ServerCertVerifier>
     }
 
@@ -99,47 +100,15 @@ impl ProxyHooks for ResumedSessions {
 }
 
 /// Verifies as the connection that was opened last asks for.
-#[derive(Debug)]
 struct LatestVerifier(Mutex<Arc<UpstreamVerifier>>);
 
-impl LatestVerifier {
-    fn latest(&self) -> Arc<UpstreamVerifier> {
+impl Judge for LatestVerifier {
+    fn honest(&self) -> Arc<UpstreamVerifier> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-impl ServerCertVerifier for LatestVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.latest().verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.latest().verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.latest().verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.latest().supported_verify_schemes()
+    fn judge(&self, server: &Presented<'_>) -> Result<(), Error> {
+        server.judged_by(&self.honest())
     }
 }
 

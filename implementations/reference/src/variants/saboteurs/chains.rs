@@ -12,12 +12,13 @@ use rustls_pki_types::UnixTime;
 use serde_json::Value;
 use webpki::KeyUsage;
 
-use super::verification::{Presented, lenient};
+use super::verification::lenient;
 use crate::hooks::{ProxyHooks, WantedConfig};
 use crate::tls::inputs::{TlsInputs, TrustedRoots};
 use crate::tls::verify::UpstreamVerifier;
 use crate::variants::definition::{Definition, VariantBehaviour};
 use crate::variants::placement::Placement;
+use crate::variants::verifier::Presented;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -1,14 +1,12 @@
 //! Saboteurs that verify servers only for a while, or have no patience.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::Error;
+use rustls::client::danger::ServerCertVerifier;
 
 use crate::failure::UpstreamFailure;
 use crate::hooks::{BoxFuture, ProxyHooks, SendHook, SendResult, TlsConnectionFacts, UpstreamAccess};
@@ -17,6 +15,7 @@ use crate::request_body::OutgoingRequest;
 use crate::tls::verify::UpstreamVerifier;
 use crate::variants::definition::{Definition, VariantBehaviour};
 use crate::variants::placement::Placement;
+use crate::variants::verifier::{Judge, JudgedBy, Presented};
 
 /// How long nothing may happen.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -97,7 +96,7 @@ impl ProxyHooks for VerifyUntilAFailure {
         if self.0.load(Ordering::Relaxed) {
             return trusting_any();
         }
-        Arc::new(Noting { honest, failed: Arc::clone(&self.0) })
+        Arc::new(JudgedBy(Noting { honest, failed: Arc::clone(&self.0) }))
     }
 }
 
@@ -107,47 +106,15 @@ struct Noting {
     failed: Arc<AtomicBool>,
 }
 
-impl fmt::Debug for Noting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Noting").field("honest", &self.honest).finish_non_exhaustive()
-    }
-}
-
-impl ServerCertVerifier for Noting {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let verified =
-            self.honest.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        self.failed.fetch_or(verified.is_err(), Ordering::Relaxed);
-        verified
+impl Judge for Noting {
+    fn honest(&self) -> Arc<UpstreamVerifier> {
+        Arc::clone(&self.honest)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.honest.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.honest.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.honest.supported_verify_schemes()
+    fn judge(&self, server: &Presented<'_>) -> Result<(), Error> {
+        let judged = server.judged_by(&self.honest);
+        self.failed.fetch_or(judged.is_err(), Ordering::Relaxed);
+        judged
     }
 }
 

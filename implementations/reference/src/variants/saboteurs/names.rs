@@ -6,12 +6,13 @@ use rustls::{CertificateError, Error};
 use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 
-use super::verification::{Presented, compared_by};
+use super::verification::compared_by;
 use crate::hooks::{ProxyHooks, RequestFacts};
 use crate::pool::UpstreamDestination;
 use crate::tls::verify::{RequiredNames, TrustedChains, UpstreamVerifier};
 use crate::variants::definition::{Definition, VariantBehaviour};
 use crate::variants::placement::Placement;
+use crate::variants::verifier::Presented;
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new(

@@ -1,13 +1,12 @@
 //! Saboteurs that verify the server's certificate wrongly.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use meshproof_plan::model::UpstreamTls;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::Error;
+use rustls::client::danger::ServerCertVerifier;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::KeyUsage;
 
 use crate::hooks::ProxyHooks;
@@ -15,6 +14,7 @@ use crate::tls::inputs::{TlsInputs, TrustedRoots};
 use crate::tls::verify::{UpstreamVerifier, is_self_signed_server};
 use crate::variants::definition::{Definition, VariantBehaviour};
 use crate::variants::placement::Placement;
+use crate::variants::verifier::{Judge, JudgedBy, Presented};
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new(
@@ -73,7 +73,9 @@ pub(super) const TABLE: &[Definition] = &[
     Definition::new(
         "verify-in-tls13-alone",
         "Verifies no server that speaks TLS 1.2.",
-        VariantBehaviour::Verifier(|_, honest| Arc::new(InTls13Alone { honest, refusal: Mutex::default() })),
+        VariantBehaviour::Verifier(|_, honest| {
+            Arc::new(JudgedBy(InTls13Alone { honest, refusal: Mutex::default() }))
+        }),
     )
     .also_at(&Placement::ALL),
     Definition::new(
@@ -103,58 +105,24 @@ impl ProxyHooks for BelieveAnyMeshPeer {
 }
 
 /// Verifies a server's certificate when it knows the version of TLS; for one connection.
-#[derive(Debug)]
 struct InTls13Alone {
     honest: Arc<UpstreamVerifier>,
     refusal: Mutex<Option<Error>>,
 }
 
-impl ServerCertVerifier for InTls13Alone {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let verified =
-            self.honest.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = verified.err();
-        Ok(ServerCertVerified::assertion())
+impl Judge for InTls13Alone {
+    fn honest(&self) -> Arc<UpstreamVerifier> {
+        Arc::clone(&self.honest)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.honest.verify_tls12_signature(message, cert, dss)
+    fn judge(&self, server: &Presented<'_>) -> Result<(), Error> {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = server.judged_by(&self.honest).err();
+        Ok(())
     }
 
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        match self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(refusal) => Err(refusal),
-            None => self.honest.verify_tls13_signature(message, cert, dss),
-        }
+    fn judge_in_tls13(&self) -> Result<(), Error> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.honest.supported_verify_schemes()
-    }
-}
-
-/// What a server presents, and when.
-pub(super) struct Presented<'a> {
-    pub(super) end_entity: &'a CertificateDer<'a>,
-    pub(super) intermediates: &'a [CertificateDer<'a>],
-    pub(super) now: UnixTime,
 }
 
 pub(super) type ChainCheck = fn(&UpstreamVerifier, &Presented<'_>) -> Result<(), Error>;
@@ -165,7 +133,7 @@ pub(super) fn lenient(
     verify_chain: ChainCheck,
 ) -> Arc<dyn ServerCertVerifier> {
     let verify_names: ChainCheck = |honest, server| honest.verify_names(server.end_entity);
-    Arc::new(Lenient { honest, verify_chain, verify_names })
+    Arc::new(JudgedBy(Lenient { honest, verify_chain, verify_names }))
 }
 
 /// Replaces the comparison of the names; the chain and signatures are verified as always.
@@ -173,10 +141,8 @@ pub(super) fn compared_by(
     honest: Arc<UpstreamVerifier>,
     verify_names: ChainCheck,
 ) -> Arc<dyn ServerCertVerifier> {
-    let verify_chain: ChainCheck = |honest, server| {
-        honest.verify_chain(server.end_entity, server.intermediates, server.now, KeyUsage::server_auth())
-    };
-    Arc::new(Lenient { honest, verify_chain, verify_names })
+    let verify_chain: ChainCheck = |honest, server| server.chain_by(honest);
+    Arc::new(JudgedBy(Lenient { honest, verify_chain, verify_names }))
 }
 
 struct Lenient {
@@ -185,47 +151,14 @@ struct Lenient {
     verify_names: ChainCheck,
 }
 
-impl fmt::Debug for Lenient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lenient").field("honest", &self.honest).finish_non_exhaustive()
-    }
-}
-
-impl ServerCertVerifier for Lenient {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let presented = Presented { end_entity, intermediates, now };
-        (self.verify_chain)(&self.honest, &presented)?;
-        (self.verify_names)(&self.honest, &presented)?;
-        Ok(ServerCertVerified::assertion())
+impl Judge for Lenient {
+    fn honest(&self) -> Arc<UpstreamVerifier> {
+        Arc::clone(&self.honest)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.honest.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.honest.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.honest.supported_verify_schemes()
+    fn judge(&self, server: &Presented<'_>) -> Result<(), Error> {
+        (self.verify_chain)(&self.honest, server)?;
+        (self.verify_names)(&self.honest, server)
     }
 }
 
