@@ -85,7 +85,7 @@ pub struct Arrival {
     pub request_headers: Vec<HeaderEdits>,
     /// Changes to the answer's headers, in the order in which they are made.
     pub answer_headers: Vec<HeaderEdits>,
-    /// The time limit of the routes on the way, in milliseconds: a request that is not answered by then is answered with 504.
+    /// The time limit of the routes on the way, in milliseconds: a request that is not answered by then fails, best with 504.
     pub timeout_ms: Option<u64>,
 }
 

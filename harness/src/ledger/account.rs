@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use meshproof_model::{
     AccessLog, Connection, Deviation, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Hop,
-    HopResult, ServerRequest, Side, TCP, ValueKind,
+    HopResult, ServerAnswer, ServerRequest, Side, TCP, ValueKind,
 };
 use url::Url;
 
@@ -477,6 +477,11 @@ impl Arrival {
             }
             Transport::Originated(_) | Transport::Clear | Transport::OwnTls | Transport::Mesh => None,
         }
+    }
+
+    /// Whether a server that waited so long before it answered is too late.
+    pub(super) fn is_too_late(&self, answer: &ServerAnswer) -> bool {
+        self.timeout_ms.is_some_and(|limit| answer.waited_ms > limit)
     }
 
     fn is_at(&self, received: &Received<'_>) -> bool {

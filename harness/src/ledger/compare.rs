@@ -229,7 +229,7 @@ fn answer(
     undisturbed: bool,
 ) -> Vec<FieldDifference> {
     let Some(sent) = &received.request.answer else { return Vec::new() };
-    if arrival.timeout_ms.is_some_and(|limit| sent.waited_ms > limit) {
+    if arrival.is_too_late(sent) {
         // 504 says it best (RFC 9110, section 15.6.5). Istio's reference promises the end of the wait, not the form of the answer.
         let Some(status) = asked.hop.response().map(|r| r.status).filter(|s| !TIMED_OUT.contains(s)) else {
             return Vec::new();

@@ -342,17 +342,13 @@ fn times(
         Claimed::Failure { .. } => 0,
     };
     let longest = asked.exchange.duration_us / 1000 + SLACK_MS;
-    for (name, logged) in
-        [("duration", fields.duration_ms), ("upstream service time", fields.upstream_service_time_ms)]
+    // What a proxy calls its server's time differs, so it has no least: to the first byte, to the last, without its own connection.
+    let of_server = fields.upstream_service_time_ms;
+    for (article, name, logged, least) in
+        [("a", "duration", fields.duration_ms, waited), ("an", "upstream service time", of_server, 0)]
     {
-        let bound = match logged {
-            Some(logged) if logged > longest => format!("at most {longest}"),
-            // What a proxy calls its server's time differs: to the first byte, to the last, without its own connection.
-            Some(logged) if logged < waited && name == "duration" => format!("at least {waited}"),
-            Some(_) | None => continue,
-        };
-        let logged = logged.unwrap_or_default();
-        let article = if name.starts_with('u') { "an" } else { "a" };
+        let Some(logged) = logged.filter(|logged| *logged < least || *logged > longest) else { continue };
+        let bound = if logged > longest { format!("at most {longest}") } else { format!("at least {least}") };
         let words = |ms: &str| format!("{article} {name} of {ms} ms");
         found.push(of_log(name, words(&bound), words(&logged.to_string())));
     }

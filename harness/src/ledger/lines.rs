@@ -274,9 +274,8 @@ impl Account<'_> {
             (r.status == 0 && !r.is_conversation()) || r.answer.as_ref().is_some_and(|a| a.breaks_off)
         });
         // Nor is what a proxy logs of an answer that it did not wait for.
-        let timed_out = requests()
-            .filter_map(|r| r.answer.as_ref())
-            .any(|answer| arrival.timeout_ms.is_some_and(|limit| answer.waited_ms > limit));
+        let answers = || requests().filter_map(|r| r.answer.as_ref());
+        let timed_out = answers().any(|answer| arrival.is_too_late(answer));
         if broke_off || timed_out || !matches!(asked.hop.result, HopResult::Response(_)) {
             return None;
         }
@@ -290,7 +289,7 @@ impl Account<'_> {
             [] | [..] => None,
         };
         let request_id = request_id.and_then(|request| request.header("x-request-id"));
-        let waited_ms = requests().filter_map(|r| r.answer.as_ref()).map(|a| a.waited_ms).min().unwrap_or(0);
+        let waited_ms = answers().map(|a| a.waited_ms).min().unwrap_or(0);
         let due = |(place, passage)| {
             let last = place + 1 == arrival.proxies.len();
             let peer = peer.filter(|_| last);
