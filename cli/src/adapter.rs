@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use meshproof_adapter::check::{ContractPoint, Outcome, Unchecked, check};
-use meshproof_harness::timeouts::Timeouts;
 
 use crate::args;
 use crate::exit::{self, Refusal};
 use crate::output::answer;
 use crate::runtime::runtime;
 use crate::signals::next_signal;
+use crate::target::timeouts;
 
 /// Tests the adapter and shows every point of the contract.
 ///
@@ -17,10 +17,7 @@ use crate::signals::next_signal;
 /// The command line is wrong, the program cannot be run, or a signal interrupted the check. In each case the adapter has
 /// ended and its folder is removed.
 pub fn command(args: &args::AdapterCheck) -> Result<u8, Refusal> {
-    let mut timeouts = Timeouts::default();
-    for (timeout, duration) in &args.timeouts {
-        timeouts.set(*timeout, *duration);
-    }
+    let timeouts = timeouts("adapter", &args.timeouts);
     let checked = runtime()?.block_on(async {
         tokio::select! {
             biased;

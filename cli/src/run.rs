@@ -35,7 +35,7 @@ use crate::reports::{compare, conclude, enough, expect, read_expectations, read_
 use crate::runtime::runtime;
 use crate::signals::watch_signals;
 use crate::suite::Suite;
-use crate::target::target;
+use crate::target::{target, timeouts};
 
 /// The scenario that certificate paths belong to.
 const PATH_VALIDATION: &str = "path-validation";
@@ -218,10 +218,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
     if !args.must_ask.is_empty() {
         suite.select(&args.must_ask, false)?;
     }
-    let mut timeouts = meshproof_targets::default_timeouts(target_name);
-    for (timeout, duration) in &args.timeouts {
-        timeouts.set(*timeout, *duration);
-    }
+    let timeouts = timeouts(target_name, &args.timeouts);
     let settings = meshproof_targets::Settings {
         nginx: args.nginx.clone(),
         nginx_image: args.nginx_image.clone(),

@@ -1,12 +1,23 @@
 //! From a target's name on the command line to the target.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use meshproof_harness::target::Target;
+use meshproof_harness::timeouts::{Timeout, Timeouts};
 use meshproof_reference::UnknownVariant;
-use meshproof_targets::{Settings, UnknownTarget, by_name};
+use meshproof_targets::{Settings, UnknownTarget, by_name, default_timeouts};
 
 use crate::exit::Refusal;
+
+/// The timeouts of this target, with those of `--timeout`.
+pub(crate) fn timeouts(name: &str, given: &[(Timeout, Duration)]) -> Timeouts {
+    let mut timeouts = default_timeouts(name);
+    for (timeout, duration) in given {
+        timeouts.set(*timeout, *duration);
+    }
+    timeouts
+}
 
 /// The target with this name.
 pub(crate) fn target(name: &str, settings: &Settings) -> Result<Arc<dyn Target>, Refusal> {

@@ -15,7 +15,7 @@ use meshproof_render::formats::Format;
 use meshproof_render::terminal::{Detail, summary};
 use meshproof_render::text::plural;
 use meshproof_render::verification::{VerificationFormat, answer as answer_text, text};
-use meshproof_targets::{cluster, default_timeouts, is_cluster};
+use meshproof_targets::{cluster, is_cluster};
 use meshproof_verify::proof::Proof;
 use meshproof_verify::{InForce, InputError, Question, Source, Verified, verify, verify_in_force};
 
@@ -23,7 +23,7 @@ use crate::args::{Cluster, Connection, Verify};
 use crate::exit::{self, Refusal};
 use crate::output::{OutFolder, answer, complain, quoted, style, write_file};
 use crate::runtime::runtime;
-use crate::target::target;
+use crate::target::{target, timeouts};
 
 /// How many files are read at most.
 const MAX_FILES: usize = 20_000;
@@ -120,10 +120,7 @@ fn in_cluster(args: &Verify) -> Result<Option<&str>, Refusal> {
 fn in_force(args: &Verify, namespace: &str) -> Result<InForce, Refusal> {
     let target = args.target.as_deref().unwrap_or("cluster");
     let options = args.connection.options(&Cluster::default()).of(target);
-    let mut timeouts = default_timeouts(target);
-    for (timeout, duration) in &args.timeouts {
-        timeouts.set(*timeout, *duration);
-    }
+    let timeouts = timeouts(target, &args.timeouts);
     let read = runtime()?.block_on(cluster::in_force(&options, &timeouts, namespace));
     let read = read.map_err(|e| Refusal::Usage(e.to_string()))?.map_err(Refusal::Environment)?;
     let cluster = match &options.context {
@@ -179,10 +176,7 @@ fn prove(args: &Verify, verified: &Verified) -> Result<Option<Proved>, Refusal> 
             "note: the proof runs on this machine ({name}), with a copy of the configuration; it sends nothing to the cluster"
         ));
     }
-    let mut timeouts = meshproof_targets::default_timeouts(name);
-    for (timeout, duration) in &args.timeouts {
-        timeouts.set(*timeout, *duration);
-    }
+    let timeouts = timeouts(name, &args.timeouts);
     let settings = meshproof_targets::Settings {
         nginx: None,
         nginx_image: None,
