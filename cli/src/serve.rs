@@ -4,8 +4,9 @@ use meshproof_local::serve::serve;
 
 use crate::args;
 use crate::exit::{self, Refusal};
+use crate::output::answer;
 use crate::runtime::runtime;
-use crate::signals::next_signal;
+use crate::signals::{Signals, next_signal};
 
 /// Serves for the suite at the other end of standard input and output, or only waits.
 ///
@@ -14,7 +15,11 @@ use crate::signals::next_signal;
 pub fn command(args: &args::Serve) -> Result<u8, Refusal> {
     let runtime = runtime()?;
     if args.wait {
-        runtime.block_on(next_signal());
+        runtime.block_on(async {
+            let mut signals = Signals::listen();
+            answer("waiting for a signal to stop\n");
+            signals.next().await
+        });
         return Ok(exit::OK);
     }
     let served = runtime.block_on(async {

@@ -5,7 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
 use std::ffi::OsString;
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use meshproof_harness::external::ExternalChoice;
@@ -80,15 +81,21 @@ fn a_pod_that_waits_ends_when_it_is_asked_to() {
     if !image() {
         return;
     }
-    let run =
-        [&["run", "--detach", "--network", "none"], &RESTRICTED[..], &[IMAGE, "serve", "--wait"]].concat();
-    let id = said(&docker(&run)).trim().to_owned();
-    let stopped = docker(&["stop", "--time", "20", &id]);
-    let state = said(&docker(&["inspect", "--format", "{{.State.ExitCode}}", &id]));
-    docker(&["rm", "--force", &id]);
+    let name = format!("meshproof-test-{}", std::process::id());
+    let run = [
+        &["run", "--rm", "--name", &name, "--network", "none"],
+        &RESTRICTED[..],
+        &[IMAGE, "serve", "--wait"],
+    ];
+    let mut waiting = Command::new("docker").args(run.concat()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(waiting.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    let stopped = docker(&["stop", "--time", "20", &name]);
+    let ended = waiting.wait().unwrap();
     said(&stopped);
+    assert_eq!(ready, "waiting for a signal to stop\n");
     // Killed after the grace period, it would be 137.
-    assert_eq!(state.trim(), "0");
+    assert_eq!(ended.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Which chain of a listener takes a connection.
 
-use meshproof_plan::model::{FilterChain, Transport};
+use meshproof_plan::model::FilterChain;
+use meshproof_plan::walk;
 
 use crate::request::{Layer, Scheme};
 
@@ -15,20 +16,5 @@ pub(crate) fn chain_text(chain: &FilterChain, port: u16) -> String {
 
 /// Whether a chain takes a connection: what is outermost on it, and what its client speaks.
 pub(crate) fn takes(chain: &FilterChain, outer: Option<&Layer>, scheme: Scheme) -> bool {
-    let transport = match chain.matches.transport {
-        Transport::Any => true,
-        Transport::Tls => outer.is_some(),
-        Transport::Plain => outer.is_none(),
-        Transport::PlainHttp => outer.is_none() && scheme != Scheme::Tcp,
-    };
-    let names = &chain.matches.server_names;
-    transport
-        && (names.is_empty()
-            || outer.and_then(Layer::server_name).is_some_and(|name| {
-                let name = name.to_ascii_lowercase();
-                names.iter().any(|n| match n.strip_prefix('*') {
-                    Some(suffix) => name.len() > suffix.len() && name.ends_with(suffix),
-                    None => *n == name,
-                })
-            }))
+    walk::takes(chain, outer.is_some(), outer.and_then(Layer::server_name), scheme != Scheme::Tcp)
 }

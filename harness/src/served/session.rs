@@ -267,14 +267,9 @@ impl Served {
     /// # Errors
     /// The process is gone, or the timeout `evidence-settled` ran out.
     pub async fn settle(&self) -> Result<(), ServedError> {
-        match self.ask(Ask::Settle, self.timeouts.get(Timeout::EvidenceSettled)).await? {
-            Answer::Settled => Ok(()),
-            Answer::Hello { .. }
-            | Answer::Serving { .. }
-            | Answer::Sent { .. }
-            | Answer::Stopped
-            | Answer::Failed { .. } => Err(self.unexpected()),
-        }
+        let answer = self.ask(Ask::Settle, self.timeouts.get(Timeout::EvidenceSettled)).await?;
+        let Answer::Settled = answer else { return Err(self.unexpected()) };
+        Ok(())
     }
 
     /// Stops every service of the process. A process that is gone has none.
@@ -285,14 +280,9 @@ impl Served {
         if self.inner.lock().ended.is_some() {
             return Ok(());
         }
-        match self.ask(Ask::Stop, self.timeouts.get(Timeout::Teardown)).await? {
-            Answer::Stopped => Ok(()),
-            Answer::Hello { .. }
-            | Answer::Serving { .. }
-            | Answer::Sent { .. }
-            | Answer::Settled
-            | Answer::Failed { .. } => Err(self.unexpected()),
-        }
+        let answer = self.ask(Ask::Stop, self.timeouts.get(Timeout::Teardown)).await?;
+        let Answer::Stopped = answer else { return Err(self.unexpected()) };
+        Ok(())
     }
 
     async fn ask(&self, ask: Ask, limit: Duration) -> Result<Answer, ServedError> {

@@ -250,7 +250,13 @@ impl<'p> Walker<'p, '_> {
     }
 
     fn pass(&mut self, proxy: &'p ProxyPlan, listener: &'p Listener, bytes: Bytes) -> Passed<'p> {
-        let Some(chain) = listener.chains.iter().find(|chain| takes(chain, &bytes, self.speaks_http)) else {
+        let server_name = match &bytes {
+            Bytes::Plain => None,
+            Bytes::Own(name) | Bytes::Mesh { server_name: name } => Some(name.as_str()),
+        };
+        let is_tls = server_name.is_some();
+        let takes = |chain: &&FilterChain| takes(chain, is_tls, server_name, self.speaks_http);
+        let Some(chain) = listener.chains.iter().find(takes) else {
             return ends(proxy, None, format!("no filter chain of {} takes the connection", listener.name));
         };
         let inside = match (&chain.tls, bytes) {
@@ -493,11 +499,10 @@ pub fn virtual_host<'p>(routes: &'p HttpRoutes, authority: &str) -> Option<&'p V
         .or_else(|| routes.virtual_hosts.iter().find(|host| host.domains.iter().any(|d| d == "*")))
 }
 
-fn takes(chain: &FilterChain, bytes: &Bytes, http: bool) -> bool {
-    let (is_tls, server_name) = match bytes {
-        Bytes::Plain => (false, None),
-        Bytes::Own(name) | Bytes::Mesh { server_name: name } => (true, Some(name.as_str())),
-    };
+/// Whether a chain takes a connection: by whether it begins with TLS, by the server name of its ClientHello, and by whether it is one of
+/// HTTP.
+#[must_use]
+pub fn takes(chain: &FilterChain, is_tls: bool, server_name: Option<&str>, http: bool) -> bool {
     let transport = match chain.matches.transport {
         Transport::Any => true,
         Transport::Tls => is_tls,
