@@ -47,7 +47,7 @@ pub fn known_faults() -> Result<Vec<KnownFault>, Refusal> {
         let of = notes.get(base).cloned().unwrap_or_default();
         KnownFault {
             name: name.clone(),
-            description: name.parse::<Variant>().map(|v| v.description().to_owned()).unwrap_or_default(),
+            description: name.parse::<Variant>().map(|v| described(&v, name)).unwrap_or_default(),
             breaks: breaks.clone(),
             causes: matrix.causes.get(name).cloned().unwrap_or_default(),
             typical: of.causes,
@@ -55,6 +55,18 @@ pub fn known_faults() -> Result<Vec<KnownFault>, Refusal> {
         }
     };
     Ok(matrix.kills.iter().map(fault).collect())
+}
+
+/// What a fault does, and where.
+fn described(variant: &Variant, name: &str) -> String {
+    let does = variant.description();
+    match name.split_once('@') {
+        Some((_, place)) => format!("{does} Only at the {}.", place.replace('-', " ")),
+        None if Variant::saboteurs().any(|v| v.to_string().starts_with(&format!("{name}@"))) => {
+            format!("{does} At every proxy.")
+        }
+        None => does.to_owned(),
+    }
 }
 
 /// Compares a report with the known faults, if a check failed.

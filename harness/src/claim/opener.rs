@@ -34,7 +34,9 @@ pub(crate) fn opened_by(proxy: &str, server: &Server, reply: &Reply) -> Claim {
                 "{server} received the request from {from}, and proxy {proxy} logged no access-log line with this token{}",
                 unreadable(&proxy, view)
             );
-            let deviation = opener(&seen);
+            let to = (deviation::proxy(&proxy), deviation::server(server));
+            let number = What::of(Field::LogLine).being(ValueKind::One);
+            let deviation = number.deviates(&to, "one access-log line", &Odd::absent("no access-log line"));
             return Finding::broken(expected, seen, vec![request_id.clone()]).by([deviation]);
         };
         let ids = vec![request_id.clone(), line_id.clone()];

@@ -159,7 +159,7 @@ fn transport(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> V
         found.push(FieldDifference::of(
             What::of(Field::ServerVerification).being(ValueKind::Refusal),
             ValueKind::Success,
-            format!("a refused one, because {reason}"),
+            format!("a refusal of its certificate, because {reason}"),
             format!("a server certificate that {} accepted{resumed}", o.by),
         ));
     }

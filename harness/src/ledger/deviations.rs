@@ -41,7 +41,13 @@ impl Account<'_> {
             Some(a) if a.host != r.host || a.port != r.request.port => {
                 (What::of(Field::Destination), ValueKind::Other, format!("{} port {}", a.host, a.port))
             }
-            Some(_) => (What::of(Field::Request).being(ValueKind::One), ValueKind::Other, String::new()),
+            Some(_) if asked.iter().all(|asked| asked.hop.method != r.request.method) => {
+                let methods: Vec<&str> = asked.iter().map(|asked| asked.hop.method.as_str()).collect();
+                (What::of(Field::Method), ValueKind::Other, format!("method {}", methods.join(" or ")))
+            }
+            Some(_) => {
+                (What::of(Field::Request).being(ValueKind::One), ValueKind::Other, "one request".to_owned())
+            }
             None => {
                 let none = What::of(Field::Request).being(ValueKind::Absent);
                 (none, ValueKind::Present, "no request".to_owned())

@@ -137,7 +137,8 @@ pub enum Field {
 
 impl Field {
     /// How near to the origin of a failure a deviation of this field is: a failed handshake explains a missing request, a missing
-    /// request explains a status, and a status explains an access-log line.
+    /// request explains a status, and a status explains an access-log line. A redirect, too, explains a missing request: the client
+    /// follows it.
     #[must_use]
     pub const fn depth(self) -> u8 {
         match self {
@@ -151,6 +152,7 @@ impl Field {
             | Self::WeakOffer
             | Self::ClientCertificate
             | Self::ServerVerification
+            | Self::Redirect
             | Self::Destination => 4,
             Self::Connection
             | Self::Opener
@@ -164,7 +166,6 @@ impl Field {
             | Self::Credential => 3,
             Self::Response
             | Self::Status
-            | Self::Redirect
             | Self::ResponseHeader
             | Self::ResponseBody
             | Self::Trailer

@@ -146,6 +146,19 @@ impl Report {
             let from = cause.deviation.iter().flat_map(|d| d.from.iter().copied());
             symptoms.places.extend(from.filter(|r| r.is_proxy() && *r != Role::Proxy));
         }
+        if symptoms.places.is_empty() {
+            // Where no evidence names a proxy, the scenarios and configurations with failed checks say at which they stand.
+            let failed = |s: &&ScenarioResult| s.checks.iter().any(|c| c.verdict == Verdict::Failed);
+            for selector in self.scenarios.iter().filter(failed).map(ScenarioResult::selector) {
+                let placements = [
+                    ("egress-gateway", Role::EgressGateway),
+                    ("ingress-gateway", Role::IngressGateway),
+                    ("sidecar", Role::Sidecar),
+                ];
+                let of = placements.into_iter().filter(|(name, _)| selector.contains(name));
+                symptoms.places.extend(of.map(|(_, role)| role));
+            }
+        }
         symptoms
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use meshproof_model::cause::CausedCheck;
 use meshproof_model::report::Verdict;
 
 /// The symbol shown next to the verdict, so that the meaning does not depend on colour alone.
@@ -64,6 +65,18 @@ pub fn asked(passed: usize, asked: usize, not_asked: usize) -> String {
     match not_asked {
         0 => format!("{passed} of {all} passed"),
         n => format!("{passed} of {all} passed, {n} not asked"),
+    }
+}
+
+/// `12 checks, 3 of them inconclusive`.
+pub(crate) fn counted(checks: &[&CausedCheck]) -> String {
+    let failed = checks.iter().filter(|c| c.verdict == Verdict::Failed).count();
+    match (failed, checks.len() - failed) {
+        (failed, 0) => plural(failed, "check"),
+        (0, inconclusive) => format!("{} inconclusive", plural(inconclusive, "check")),
+        (_, inconclusive) => {
+            format!("{}, {inconclusive} of them inconclusive", plural(checks.len(), "check"))
+        }
     }
 }
 

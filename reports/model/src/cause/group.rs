@@ -1,10 +1,14 @@
 //! From checks to causes.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Cause, CausedCheck, CommonDeviation, words};
 use crate::deviation::{Deviation, Field, Role, ValueKind};
 use crate::result::{CheckResult, Level, ScenarioResult, Verdict};
+
+/// One in so many of the checks is a good part of them.
+const LARGE: usize = 10;
 
 /// What deviations of one cause share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,8 +47,8 @@ fn fails(check: &CheckResult) -> bool {
     }
 }
 
-/// The causes of a report's failed and inconclusive MUST and SHOULD checks, the one with most checks first. Each such check belongs to
-/// exactly one.
+/// The causes of a report's failed and inconclusive MUST and SHOULD checks. Each such check belongs to exactly one. First are those in
+/// which a check failed, and among them those nearest to the origin that have a good part of the checks; then those with most checks.
 #[must_use]
 pub fn causes(scenarios: &[ScenarioResult]) -> Vec<Cause> {
     let failing: Vec<Failing<'_>> = scenarios.iter().flat_map(of_scenario).collect();
@@ -76,7 +80,13 @@ pub fn causes(scenarios: &[ScenarioResult]) -> Vec<Cause> {
     unique_ids(&mut causes);
     consequences(&mut causes);
     let inconclusive = |c: &Cause| c.checks.iter().all(|c| c.verdict == Verdict::Inconclusive);
-    causes.sort_by_key(|c| (c.consequence_of.is_some(), std::cmp::Reverse(c.checks.len()), inconclusive(c)));
+    let origin = |c: &Cause| {
+        let is_large = LARGE * c.checks.len() >= failing.len();
+        c.deviation.as_ref().filter(|_| is_large).map_or(0, |d| d.field.depth())
+    };
+    causes.sort_by_key(|c| {
+        (c.consequence_of.is_some(), inconclusive(c), Reverse(origin(c)), Reverse(c.checks.len()))
+    });
     causes
 }
 
@@ -139,15 +149,22 @@ fn cause(key: Option<&Key>, members: &[usize], failing: &[Failing<'_>]) -> Cause
         };
     };
     let of_key = |n: &usize| failing[*n].candidates.iter().filter(|d| Key::of(d) == *key).copied();
-    let mut from: BTreeSet<Role> = members.iter().flat_map(of_key).map(|d| d.from.role).collect();
-    // A proxy that the evidence does not name may be one of several others, or another one than the only other.
-    let named = from.iter().filter(|r| r.is_proxy() && **r != Role::Proxy).count();
-    match named {
-        0 => {}
-        1 if from.contains(&Role::Proxy) => from.retain(|r| !r.is_proxy() || *r == Role::Proxy),
-        _ => {
+    let mut counts: BTreeMap<Role, usize> = BTreeMap::new();
+    for d in members.iter().flat_map(of_key) {
+        *counts.entry(d.from.role).or_default() += 1;
+    }
+    let mut from: BTreeSet<Role> = counts.keys().copied().collect();
+    // A proxy that the evidence does not name is probably one of those that it names elsewhere, if it names most of them.
+    let unnamed = counts.get(&Role::Proxy).copied().unwrap_or_default();
+    let named: usize =
+        counts.iter().filter(|(r, _)| r.is_proxy() && **r != Role::Proxy).map(|(_, n)| n).sum();
+    let kinds = from.iter().filter(|r| r.is_proxy() && **r != Role::Proxy).count();
+    if kinds > 1 || named > unnamed {
+        if named > 0 {
             from.remove(&Role::Proxy);
         }
+    } else {
+        from.retain(|r| !r.is_proxy() || *r == Role::Proxy);
     }
     let of_best = best.into_iter().flat_map(|(n, _)| of_key(n));
     let shown = of_best.chain(members.iter().flat_map(of_key)).next();

@@ -192,12 +192,13 @@ fn the_example_is_a_check_whose_own_evidence_shows_little_but_the_cause() {
 }
 
 #[test]
-fn a_proxy_that_the_evidence_does_not_name_is_not_taken_for_the_only_named_one() {
+fn a_proxy_that_the_evidence_does_not_name_is_not_taken_for_the_only_named_one_unless_that_is_named_most() {
     let with = |roles: &[Role]| {
         let checks = roles.iter().map(|r| (Failed, vec![no_sni(*r)])).collect();
         report(vec![checks]).causes[0].deviation.as_ref().map(|d| d.from.clone()).unwrap()
     };
     assert_eq!(with(&[Role::Sidecar, Role::Proxy]), [Role::Proxy]);
+    assert_eq!(with(&[Role::Sidecar, Role::Sidecar, Role::Proxy]), [Role::Sidecar]);
     assert_eq!(
         with(&[Role::Sidecar, Role::EgressGateway, Role::Proxy]),
         [Role::Sidecar, Role::EgressGateway]
@@ -218,4 +219,29 @@ fn a_deviation_of_a_header_reads_well_with_and_without_the_name_of_the_header() 
         [nameless, named].map(|d| report(vec![vec![(Failed, vec![d])]]).causes[0].title.clone()).into();
     assert!(titles[0].starts_with("Headers of the response are changed"), "{titles:?}");
     assert!(titles[1].starts_with("The response header etag is changed"), "{titles:?}");
+}
+
+#[test]
+fn failures_come_before_what_is_inconclusive_and_a_large_cause_near_the_origin_before_a_larger_one_far_from_it()
+ {
+    let failed = |n: usize, d: &Deviation| (0..n).map(|_| (Failed, vec![d.clone()])).collect::<Vec<_>>();
+    let missing =
+        deviation(Role::Sidecar, Role::ExternalService, Field::Connection, ValueKind::One, ValueKind::Absent);
+    let report = report(vec![
+        failed(30, &status(503)),
+        (0..40).map(|_| (Inconclusive, vec![missing.clone()])).collect(),
+        failed(20, &no_sni(Role::Sidecar)),
+    ]);
+    let fields = report.causes.iter().map(|c| c.deviation.as_ref().unwrap().field);
+    assert_eq!(fields.collect::<Vec<_>>(), [Field::ServerName, Field::Status, Field::Connection]);
+}
+
+#[test]
+fn a_redirect_explains_a_request_that_does_not_arrive() {
+    let kinds = (ValueKind::Absent, ValueKind::Present);
+    let redirect = deviation(Role::Workload, Role::Proxy, Field::Redirect, kinds.0, kinds.1);
+    let missing =
+        deviation(Role::Sidecar, Role::ExternalService, Field::Request, ValueKind::One, ValueKind::Absent);
+    let report = report(vec![vec![(Failed, vec![missing, redirect])]]);
+    assert_eq!(found(&report), [("A redirect instead of the page at the workload", 1)]);
 }

@@ -78,7 +78,7 @@ pub(super) fn title(d: &CommonDeviation) -> String {
             format!("{}, which is no proof of a refusal, {}", error_words(error), at(d))
         }
         (Field::Response | Field::Status, ValueKind::Refusal, _) => {
-            format!("Requests that must be refused are not refused {}", at(d))
+            format!("An answer where a refusal is required {}", at(d))
         }
         (Field::Response | Field::Status, ValueKind::Status(wanted), ValueKind::Status(seen)) => {
             format!("Status {seen} instead of {wanted} {}", at(d))
@@ -87,7 +87,7 @@ pub(super) fn title(d: &CommonDeviation) -> String {
             format!("Unexpected status {seen} {}", at(d))
         }
         (Field::Response | Field::Status, _, ValueKind::NoResponse(error)) => {
-            format!("No response ({}) {}", error_words(error), at(d))
+            format!("No complete response ({}) {}", error_words(error), at(d))
         }
         (Field::Response | Field::Status, _, ValueKind::Timeout) => {
             format!("A response that takes too long {}", at(d))
@@ -218,10 +218,10 @@ pub(super) const fn advice(d: &CommonDeviation) -> &'static str {
             "Look at the TLS mode of the DestinationRule (or the TLS context of the upstream cluster), and at whether its host and port match the route."
         }
         (Field::ServerName, _) => {
-            "Look at the `sni` of the TLS settings of the upstream: the configured name, or else the host of the request."
+            "Look at the `sni` in the TLS settings of the upstream. It is the configured name, or else the host of the request."
         }
         (Field::Handshake, _) => {
-            "Look at the trusted CA, the client certificate and the protocol versions of the upstream's TLS settings. The alert says which end refused the other."
+            "Look at the trusted CA, the client certificate, the ALPN protocols and the TLS versions in the upstream's TLS settings. The alert says what the end that refused the other did not accept."
         }
         (Field::ServerVerification, _) => {
             "Look at the trusted CA and at the expected subject names of the upstream's TLS settings. Without them a proxy accepts any certificate."
@@ -244,10 +244,22 @@ pub(super) const fn advice(d: &CommonDeviation) -> &'static str {
             "Look at what the proxy buffers, compresses or rewrites between its two connections."
         }
         (Field::RequestHeader | Field::ResponseHeader, _) => {
-            "Look at the headers that the route sets or removes, and at those that the proxy adds or drops by itself."
+            "Look at which route takes the request, at the headers that it sets or removes, and at those that the proxy adds or drops by itself."
+        }
+        (Field::LogLine, ValueKind::Absent) => {
+            "Look at whether the access log is on (`accessLogFile`, or a Telemetry resource), and at the filter of its provider."
         }
         (Field::LogLine | Field::LogField, _) => {
             "Look at the access-log format, and at the filter of its provider."
+        }
+        (Field::Redirect, _) => {
+            "Look at `httpsRedirect` of the Gateway and at `redirect` of the route, and at whether the host's port takes plain HTTP."
+        }
+        (Field::Response | Field::Status, _) if matches!(d.expected_kind, ValueKind::Refusal) => {
+            "Look at who must refuse: a proxy that does not trust the server or the client, or that has no route for the host."
+        }
+        (Field::Method, _) => {
+            "Look at what rewrites the request line: methods are case-sensitive and are forwarded as received."
         }
         (Field::Change, _) => "The message of the implementation is in the evidence of the first check.",
         (
@@ -257,11 +269,9 @@ pub(super) const fn advice(d: &CommonDeviation) -> &'static str {
             | Field::Connection
             | Field::Opener
             | Field::Request
-            | Field::Method
             | Field::HttpVersion
             | Field::Response
             | Field::Status
-            | Field::Redirect
             | Field::SentBytes
             | Field::Process,
             _,

@@ -91,7 +91,7 @@ fn causes(out: &mut String, report: &Report) {
         let _infallible = match diagnosis.suspects.first() {
             Some(first) => writeln!(
                 out,
-                "\nLikely fault: {} ({} %): {}",
+                "\nLikely fault: {} (fits {} %): {}",
                 span(&first.fault, 100),
                 first.score,
                 span(&first.description, 300)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 
 use super::parts::{badge, bare_badge, brief, line};
-use crate::text::plural;
+use crate::text::{counted, plural};
 use meshproof_model::cause::{Cause, CommonDeviation};
 use meshproof_model::deviation::{Field, Role};
 use meshproof_model::diagnosis::Diagnosis;
@@ -34,7 +34,7 @@ fn card(number: usize, cause: &Cause, up: Option<usize>, anchors: &Anchors<'_>) 
     let example = cause.example().and_then(|c| Some((&c.check, anchors.get(&c.check)?)));
     html! {
         li.cause id=(format!("cause-{number}")) {
-            h3 { (badge(verdict)) " " (brief(&cause.title, 600)) ": " (plural(checks.len(), "check")) }
+            h3 { (badge(verdict)) " " (number) ". " (brief(&cause.title, 600)) ": " (counted(&checks)) }
             @if let Some(up) = up { p.soft {
                 "Probably a consequence of " a href=(format!("#cause-{}", up + 1)) { "cause " (up + 1) } "." } }
             @if let Some(deviation) = &cause.deviation { (hop(deviation)) }
@@ -46,7 +46,8 @@ fn card(number: usize, cause: &Cause, up: Option<usize>, anchors: &Anchors<'_>) 
                 @if !cause.advice.is_empty() { p { strong { "Where to look: " } (prose(&cause.advice)) } }
             }
             details {
-                summary { "All " (plural(checks.len(), "check")) " with this cause" }
+                summary { @if let [one] = checks.as_slice() { "The check: " (brief(&one.check, 300)) }
+                    @else { "All " (checks.len()) " checks with this cause" } }
                 ul.body { @for caused in &checks {
                     li { (bare_badge(caused.verdict)) " "
                         @match anchors.get(&caused.check) {
@@ -79,7 +80,10 @@ fn hop(d: &CommonDeviation) -> Markup {
                 span.node { (from) } " " span.arrow.bad { "⟵ ✗ ⟵" } " " span.node { "mesh" } " "
                     span.arrow { "⟵" } " " span.node { "external services" }
             }
-            " " span.values { "expected " strong { (brief(&d.expected, 120)) } ", seen " strong { (brief(&d.seen, 120)) } }
+            " " span.values {
+                @if !d.expected.is_empty() { "expected " strong { (brief(&d.expected, 120)) } ", " }
+                "seen " strong { (brief(&d.seen, 120)) }
+            }
         }
     }
 }
@@ -114,7 +118,7 @@ pub(super) fn diagnosis(diagnosis: &Diagnosis) -> Markup {
                 p { "None of the " (diagnosis.known) " known faults fits what failed." }
             }
             @for (number, suspect) in diagnosis.suspects.iter().enumerate() {
-                p { @if number > 0 { "or " } strong { (brief(&suspect.fault, 100)) } " (" (suspect.score) " %): "
+                p { @if number > 0 { "or " } strong { (brief(&suspect.fault, 100)) } " (fits " (suspect.score) " %): "
                     (brief(&suspect.description, 400)) }
                 @if number == 0 {
                     @if !suspect.misconfigurations.is_empty() {

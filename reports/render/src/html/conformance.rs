@@ -201,8 +201,8 @@ fn failures(report: &Report, anchors: &Anchors<'_>) -> Markup {
                 @if judged(report) == 0 { "No check was judged." }
                     @else { "None. No check failed, and no environment or suite error occurred." }
             } }
-            (causes::cards(report, anchors))
             @if let Some(diagnosis) = &report.diagnosis { (causes::diagnosis(diagnosis)) }
+            (causes::cards(report, anchors))
             @let others: Vec<_> = unexpected.into_iter().filter(|(_, _, _, c)| match c.verdict {
                 Verdict::Failed | Verdict::Inconclusive => false,
                 Verdict::Passed | Verdict::Skipped | Verdict::Error => true,

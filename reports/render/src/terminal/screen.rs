@@ -6,7 +6,7 @@ use textwrap::Options;
 use super::escape::{line, no_command};
 use super::style::OutputStyle;
 use crate::conclusion::needs_attention;
-use crate::text::{plural, symbol};
+use crate::text::{counted, plural, symbol};
 use meshproof_model::cause::{Cause, CausedCheck};
 use meshproof_model::report::{CheckResult, Report, ScenarioResult, Verdict};
 
@@ -141,19 +141,13 @@ impl Screen<'_> {
     }
 
     fn title(&self, lines: &mut Vec<String>, number: usize, cause: &Cause, all: &[&Cause]) {
-        let failed = cause.unexpected().filter(|c| c.verdict == Verdict::Failed).count();
-        let inconclusive = cause.unexpected().count() - failed;
-        let counts = match (failed, inconclusive) {
-            (failed, 0) => plural(failed, "check"),
-            (0, inconclusive) => format!("{} inconclusive", plural(inconclusive, "check")),
-            (failed, inconclusive) => {
-                format!("{}, {inconclusive} of them inconclusive", plural(failed + inconclusive, "check"))
-            }
-        };
+        let checks: Vec<_> = cause.unexpected().collect();
+        let failed = checks.iter().any(|c| c.verdict == Verdict::Failed);
+        let counts = counted(&checks);
         let up = cause.consequence_of.as_ref().and_then(|up| all.iter().position(|c| c.id == *up));
         let probably = up.map(|up| format!(" (probably a consequence of {})", up + 1)).unwrap_or_default();
         let text = format!("{}: {counts}{probably}", line(&cause.title));
-        let verdict = if failed > 0 { Verdict::Failed } else { Verdict::Inconclusive };
+        let verdict = if failed { Verdict::Failed } else { Verdict::Inconclusive };
         let mark = format!("{} {number}. ", symbol(verdict));
         let rest = " ".repeat(mark.chars().count());
         for (n, text) in self.wrapped(&mark, &rest, &text, 4).into_iter().enumerate() {

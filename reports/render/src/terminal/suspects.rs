@@ -27,14 +27,17 @@ pub(super) fn lines(report: &Report, style: OutputStyle, most: usize) -> Vec<Str
         return lines;
     }
     for (number, suspect) in suspects.iter().enumerate() {
-        let what = format!("{} ({} %): {}", line(&suspect.fault), suspect.score, line(&suspect.description));
+        let what =
+            format!("{} (fits {} %): {}", line(&suspect.fault), suspect.score, line(&suspect.description));
         if number == 0 {
             wrap("", &format!("Likely fault: {what}"));
             if !suspect.expected_too.is_empty() {
                 let count = suspect.expected_too.len();
                 let notice = if count == 1 { "notices" } else { "notice" };
                 let checks = plural(count, "check");
-                wrap("     ", &format!("against it: {checks} that {notice} this fault passed"));
+                let first = suspect.expected_too.first().map(|id| line(id)).unwrap_or_default();
+                let example = if count == 1 { first } else { format!("for example {first}") };
+                wrap("     ", &format!("against it: {checks} that {notice} this fault passed, {example}"));
             }
             let causes = suspect.misconfigurations.iter().take(4);
             for (platform, text) in causes {
