@@ -55,6 +55,8 @@ pub(crate) struct Service {
     pub(crate) aliases: Vec<(String, String)>,
     /// `networking.istio.io/dns-connect-strategy`: one address of many, tried in parallel.
     pub(crate) races: bool,
+    /// Of a ServiceEntry.
+    pub(crate) subject_alt_names: Vec<String>,
     pub(crate) created: usize,
 }
 
@@ -101,12 +103,11 @@ pub(crate) struct Registry {
     /// In order of creation (`SortServicesByCreationTime`).
     pub(crate) services: Vec<Service>,
     endpoints: BTreeMap<(String, String), Vec<Endpoint>>,
-    accounts: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
 impl Registry {
     pub(crate) fn new(input: &Input<'_>, resources: &Resources<'_>) -> Self {
-        let mut all = Self { services: Vec::new(), endpoints: BTreeMap::new(), accounts: BTreeMap::new() };
+        let mut all = Self { services: Vec::new(), endpoints: BTreeMap::new() };
         // CopyEndpoints sorts by registry: External before Kubernetes.
         for entry in &resources.service_entries {
             all.add_entry(entry, input, resources);
@@ -141,12 +142,14 @@ impl Registry {
         self.endpoints.get(&key).into_iter().flatten().filter(move |e| e.port_name == name)
     }
 
-    /// The identities behind a service, and a ServiceEntry's `subjectAltNames` (`addServiceAccounts` in push_context.go).
+    /// The identities behind a service, and `subjectAltNames` of the youngest ServiceEntry of this host and namespace: what
+    /// the older ones have is overwritten (`addServiceAccounts` in push_context.go).
     pub(crate) fn accounts(&self, service: &Service) -> Vec<String> {
         let key = (service.namespace.clone(), service.host.clone());
         let known = self.endpoints.get(&key).into_iter().flatten().filter_map(|e| e.identity.clone());
         let mut all: BTreeSet<String> = known.collect();
-        all.extend(self.accounts.get(&key).into_iter().flatten().cloned());
+        let same = |s: &&Service| s.host == service.host && s.namespace == service.namespace;
+        all.extend(self.services.iter().rfind(same).into_iter().flat_map(|s| s.subject_alt_names.clone()));
         all.into_iter().collect()
     }
 
@@ -202,9 +205,11 @@ impl Registry {
                 let endpoint = of_pod(endpoint, port, &service.namespace);
                 self.add_endpoint(&service.namespace, &service.host, endpoint);
             }
-            // A Service selects WorkloadEntries like pods (workloadInstanceHandler in kube/controller/controller.go).
+            // A Service selects WorkloadEntries like pods, unless it is headless (collectWorkloadInstanceEndpoints in
+            // pilot/pkg/serviceregistry/kube/controller/controller.go).
             for entry in &resources.workload_entries {
-                if !service.selector.is_empty()
+                if resolution == Resolution::ClientSide
+                    && !service.selector.is_empty()
                     && entry.id.namespace == service.namespace
                     && labels_match(&service.selector, &entry.spec.labels)
                     && entry.spec.address.parse::<IpAddr>().is_ok()
@@ -238,6 +243,7 @@ impl Registry {
             external_name,
             aliases: Vec::new(),
             races: false,
+            subject_alt_names: Vec::new(),
             created: service.created,
         });
     }
@@ -265,7 +271,7 @@ impl Registry {
         let addresses = if spec.addresses.is_empty() {
             vec![NO_ADDRESS.to_owned()]
         } else {
-            spec.addresses.iter().map(|a| a.strip_suffix("/32").unwrap_or(a).to_owned()).collect()
+            plain_addresses(&spec.addresses)
         };
         let service = Service {
             host: String::new(),
@@ -283,6 +289,7 @@ impl Registry {
             aliases: Vec::new(),
             races: entry.annotations.get("networking.istio.io/dns-connect-strategy").map(String::as_str)
                 == Some("RACE_FIRST_TCP_CONNECT"),
+            subject_alt_names: spec.subject_alt_names.clone(),
             created: entry.created,
         };
         for host in &spec.hosts {
@@ -293,8 +300,6 @@ impl Registry {
                     ..service.clone()
                 });
             }
-            let key = (entry.id.namespace.clone(), host.clone());
-            self.accounts.entry(key).or_default().extend(spec.subject_alt_names.iter().cloned());
             // convertServiceEntryToInstances goes through the services, so each address of the entry repeats its endpoints.
             for port in addresses.iter().flat_map(|_| &spec.ports) {
                 for endpoint in entry_endpoints(entry, host, port, input, resources) {
@@ -303,6 +308,33 @@ impl Registry {
             }
         }
     }
+}
+
+/// By host, the addresses of all ServiceEntries that have it.
+pub(crate) fn addresses(entries: &[Named<ServiceEntry>]) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in entries {
+        for host in &entry.spec.hosts {
+            all.entry(host.clone()).or_default().extend(plain_addresses(&entry.spec.addresses));
+        }
+    }
+    all
+}
+
+/// The addresses of a ServiceEntry, each once; a CIDR of one address is that address (`convertServices`).
+fn plain_addresses(written: &[String]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for address in written {
+        let plain = match address.split_once('/') {
+            Some((ip, "32")) if !ip.contains(':') => ip,
+            Some((ip, "128")) => ip,
+            Some(_) | None => address,
+        };
+        if !all.iter().any(|known| known == plain) {
+            all.push(plain.to_owned());
+        }
+    }
+    all
 }
 
 fn of_pod(endpoint: &InputEndpoint, port: &ServicePort, namespace: &str) -> Endpoint {
