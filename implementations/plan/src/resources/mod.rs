@@ -8,6 +8,7 @@ pub(crate) mod durations;
 mod faults;
 pub(crate) mod gateway;
 pub mod hosts;
+mod locality;
 pub(crate) mod peer_authentication;
 pub(crate) mod problems;
 pub mod protocol;
@@ -20,6 +21,7 @@ mod types;
 pub(crate) mod virtual_service;
 mod virtual_service_analysis;
 pub(crate) mod virtual_service_validation;
+mod workload_group;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +36,7 @@ use self::problems::Problems;
 use self::service_entry::{ServiceEntry, WorkloadEntry};
 use self::sidecar::Sidecar;
 use self::virtual_service::VirtualService;
+use self::workload_group::WorkloadGroup;
 use crate::rejected::{Refused, Rejected};
 
 /// A specification with the name of its resource.
@@ -214,7 +217,10 @@ impl<'a> Resources<'a> {
                     entry.spec.labels.extend(own);
                 }
             }
-            (NETWORKING, "WorkloadGroup" | "ProxyConfig") => problems.notes.push(kind.to_owned()),
+            (NETWORKING, "WorkloadGroup") => {
+                push(&mut Vec::new(), place, problems, WorkloadGroup::validate);
+            }
+            (NETWORKING, "ProxyConfig") => problems.notes.push(kind.to_owned()),
             (NETWORKING, "EnvoyFilter") => {
                 problems.warn(
                     "EnvoyFilter exposes internal implementation details that may change at any time. Prefer \

@@ -17,5 +17,6 @@ mod refusals;
 mod routes;
 mod schema;
 mod servers;
+mod validation;
 mod visibility;
 mod world;
