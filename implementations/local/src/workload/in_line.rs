@@ -11,11 +11,9 @@ use hyper_util::rt::TokioIo;
 use meshproof_model::{ExchangeError, ExchangeErrorKind, Response};
 use tokio::time::timeout;
 
-use super::connection::{
-    Answered, Dialled, Sender, Target, Tasks, Unanswered, Wire, ask_once, dial, drive, http1_settings,
-    http2_settings,
-};
+use super::connection::{Dialled, Tasks, Wire, ask_once, dial, drive, http1_settings, http2_settings};
 use super::failure::sorted;
+use super::prepared::{Answered, Sender, Target, Unanswered};
 
 /// One request that was sent, and its outcome.
 pub(super) struct Spoken {

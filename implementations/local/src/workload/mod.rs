@@ -10,10 +10,12 @@ mod connection;
 pub(crate) mod failure;
 mod grpc;
 mod in_line;
+mod prepared;
 mod raw;
 mod segments;
 mod tcp;
 pub(crate) mod trust;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -229,9 +231,9 @@ impl WorkloadClient {
             let url = Url::parse(&request.url).map_err(|e| format!("not a URL: {e}"))?;
             self.target(request, &url, &self.anonymous)
         });
-        let targets: Vec<connection::Target> = targets.filter_map(Result::ok).collect();
+        let targets: Vec<prepared::Target> = targets.filter_map(Result::ok).collect();
         let address = targets.first().map(|target| target.address);
-        let fits = |target: &connection::Target| {
+        let fits = |target: &prepared::Target| {
             target.tls.is_none() && target.times <= 1 && Some(target.address) == address
         };
         if targets.len() < requests.len() || !targets.iter().all(fits) {
@@ -340,7 +342,7 @@ impl WorkloadClient {
         request: &RequestSpec,
         url: &Url,
         tls: &Arc<rustls::ClientConfig>,
-    ) -> Result<connection::Target, String> {
+    ) -> Result<prepared::Target, String> {
         let secure = match url.scheme() {
             "http" => false,
             "https" => true,
@@ -359,7 +361,7 @@ impl WorkloadClient {
             None
         };
         let authority = request.host_header.as_deref().unwrap_or_else(|| authority_of(&request.url));
-        Ok(connection::Target {
+        Ok(prepared::Target {
             address,
             tls,
             method: request.method.clone(),
