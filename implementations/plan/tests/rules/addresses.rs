@@ -49,8 +49,7 @@ fn a_host_without_an_address_leads_to_no_address() {
 
 #[test]
 fn an_address_that_is_listed_twice_counts_once() {
-    let twice =
-        format!("{{hosts: [a.test], resolution: DNS, addresses: [1.2.3.4, 1.2.3.4], ports: {TLS}}}");
+    let twice = format!("{{hosts: [a.test], resolution: DNS, addresses: [1.2.3.4, 1.2.3.4], ports: {TLS}}}");
     let answer = answers(&entry("e", &twice));
     let cluster = &of_sleep(&answer, "/clusters")["outbound|443||a.test"];
     assert_eq!(cluster["endpoints"], json!(["a.test:443"]), "{answer}");
