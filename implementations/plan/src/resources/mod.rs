@@ -20,7 +20,7 @@ pub(crate) mod traffic_policy;
 mod types;
 pub(crate) mod virtual_service;
 mod virtual_service_analysis;
-pub(crate) mod virtual_service_validation;
+mod virtual_service_validation;
 mod workload_group;
 
 use std::collections::BTreeMap;
@@ -280,13 +280,20 @@ fn texts(resource: &Resource, pointer: &str) -> BTreeMap<String, String> {
     pairs.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
 }
 
-/// Reading stops at the first wrong type; the API server names every one.
+/// Reading stops at the first wrong type, looks for its place by its value, and knows values of enums that the CRD does not
+/// have; the API server names every wrong type where it is.
 fn with_all_types(wrong: Vec<types::Mismatch>, problems: &mut Problems) {
-    if wrong.len() < 2 {
+    let place = |text: &str| text.split_once(": ").map(|(place, _)| place.to_owned());
+    let of_enum = |text: &str| text.contains(": Unsupported value: ");
+    let words: Vec<String> = wrong.iter().flat_map(|m| m.words.clone()).collect();
+    let Some(first) = words.first() else { return };
+    let found = problems.schema.iter().any(|text| place(text) == place(first));
+    if wrong.len() == 1 && found && !words.iter().any(|w| of_enum(w)) {
         return;
     }
-    let others = std::mem::take(&mut problems.schema);
-    for text in wrong.into_iter().flat_map(|m| m.words).chain(others) {
+    let mut others = std::mem::take(&mut problems.schema);
+    others.retain(|text| !(of_enum(text) || text.contains(" in body must be of type ")));
+    for text in words.into_iter().chain(others) {
         if !problems.schema.contains(&text) {
             problems.schema.push(text);
         }
