@@ -200,7 +200,10 @@ impl Registry {
             let [.., high, low] = made_up.to_be_bytes();
             service.address.clone().unwrap_or_else(|| format!("198.18.{high}.{low}"))
         });
-        for port in &service.ports {
+        // Of a Service that is exported to no namespace istiod knows no endpoints (`serviceNeedsPush` in
+        // pilot/pkg/serviceregistry/kube/controller/endpointslice.go); a route of its own namespace may still lead to it.
+        let exported = !service.export_to.iter().any(|e| e == "~");
+        for port in service.ports.iter().filter(|_| exported) {
             for endpoint in &port.endpoints {
                 let endpoint = of_pod(endpoint, port, &service.namespace);
                 self.add_endpoint(&service.namespace, &service.host, endpoint);

@@ -7,7 +7,7 @@ use meshproof_plan::describe;
 use meshproof_plan::report::{Questions, as_json};
 use serde_json::{Value, json};
 
-use crate::answers::{answers, entry, of_sleep, service};
+use crate::answers::{answers, entry, of_sleep, service, virtual_service};
 
 /// Where TLS with a server name goes from `sleep`.
 fn tls(yaml: &str, port: u16, name: &str) -> Value {
@@ -117,4 +117,19 @@ spec:
         of_sleep(&answer, "/listeners/8080/vip"),
         json!({"127.0.0.1": [{"match": {}, "tcp": "outbound|8080||a.default.svc.cluster.local"}]})
     );
+}
+
+#[test]
+fn a_service_that_is_exported_to_no_namespace_has_no_endpoints() {
+    let of = |annotation: &str| {
+        let name = format!("a, annotations: {{networking.istio.io/exportTo: '{annotation}'}}");
+        let to = "{hosts: [x.test], http: [{route: [{destination: {host: a, port: {number: 80}}}]}]}";
+        let ports = "{selector: {app: a}, ports: [{port: 80, name: http}]}";
+        let entry = entry("e", "{hosts: [x.test], ports: [{number: 80, name: http, protocol: HTTP}]}");
+        let answer = answers(&format!("{entry}{}{}", service(&name, ports), virtual_service(to)));
+        let endpoints =
+            &of_sleep(&answer, "/clusters")["outbound|80||a.default.svc.cluster.local"]["endpoints"];
+        endpoints.as_array().map(Vec::len)
+    };
+    assert_eq!((of("*"), of("~")), (Some(1), Some(0)));
 }

@@ -24,7 +24,7 @@ pub(crate) fn entry(name: &str, spec: &str) -> String {
     )
 }
 
-fn virtual_service(spec: &str) -> String {
+pub(crate) fn virtual_service(spec: &str) -> String {
     format!(
         "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\nspec: {spec}\n"
     )

@@ -89,3 +89,32 @@ fn a_workload_group_is_validated() {
         assert_eq!(verdict("WorkloadGroup", spec), expected, "{spec}");
     }
 }
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_by_its_own_place() {
+    let entry = "{hosts: [a.test], location: 1, ports: [{number: 80, name: http, protocol: HTTP}]}";
+    assert_eq!(
+        verdict("ServiceEntry", entry)["crd"],
+        json!(
+            "ServiceEntry/x/default: [spec.location: Invalid value: \"integer\": spec.location in body must be \
+             of type string: \"integer\", spec.location: Unsupported value: 1: supported values: \
+             \"MESH_EXTERNAL\", \"MESH_INTERNAL\"]"
+        )
+    );
+}
+
+#[test]
+fn the_crd_has_fewer_values_of_an_enum_than_the_api() {
+    let mode = |mode: &str| {
+        let spec = format!("{{outboundTrafficPolicy: {{mode: {mode}}}, egress: [{{hosts: ['*/*']}}]}}");
+        verdict("Sidecar", &spec)["crd"].clone()
+    };
+    assert_eq!(mode("ALLOW_ANY"), Value::Null);
+    for unknown in ["ALLOW_ANY_DYNAMIC_DNS", "FOO"] {
+        let text = format!(
+            "Sidecar/x/default: spec.outboundTrafficPolicy.mode: Unsupported value: {unknown:?}: supported \
+             values: \"REGISTRY_ONLY\", \"ALLOW_ANY\""
+        );
+        assert_eq!(mode(unknown), json!(text));
+    }
+}
