@@ -171,7 +171,7 @@ fn input_that_cannot_be_read_is_named_with_the_fix_as_by_verify() {
     let twice =
         ORIGINATES.replace("kind: DestinationRule\n", "kind: DestinationRule\nkind: DestinationRule\n");
     let said = refused(&stdin, &twice, 2);
-    assert!(said.contains("duplicate") && said.contains("line 11") && said.contains("Correct"), "{said}");
+    assert!(said.contains("duplicate") && said.contains("line 12") && said.contains("Correct"), "{said}");
     let said = refused(&stdin, "---\n---\n# nothing\n", 2);
     assert!(said.contains("standard input: no Kubernetes resource found"), "{said}");
     let said = refused(&stdin, "kind: Service\nmetadata: {name: a}\n", 2);
