@@ -134,7 +134,7 @@ fn sidecar_listeners(
             .map(|name| {
                 // A name of a ServiceEntry with an address leads to that address, whichever service has it first.
                 let at = |ip: &String| config.addressed(port).find(|(bind, ..)| bind == ip);
-                let own = addresses.get(name).into_iter().flatten().filter_map(at).last();
+                let own = addresses.get(name).into_iter().flatten().filter_map(at).next_back();
                 let chains = own.map_or(chains, |(_, _, listener)| listener.chains.as_slice());
                 (name.clone(), ask(chains, &Connection::Tls(name)))
             })

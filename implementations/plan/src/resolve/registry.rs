@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use super::entry_addresses::plain;
 use super::input::{Endpoint as InputEndpoint, Input, Service as InputService, ServicePort};
 use crate::model::OriginalDestination;
 use crate::resources::common::labels_match;
@@ -271,11 +272,8 @@ impl Registry {
             .iter()
             .filter(|p| resolution == Resolution::Passthrough && p.target_port != 0)
             .filter_map(|p| Some((p.number(), u16::try_from(p.target_port).ok()?)));
-        let addresses = if spec.addresses.is_empty() {
-            vec![NO_ADDRESS.to_owned()]
-        } else {
-            plain_addresses(&spec.addresses)
-        };
+        let addresses =
+            if spec.addresses.is_empty() { vec![NO_ADDRESS.to_owned()] } else { plain(&spec.addresses) };
         let service = Service {
             host: String::new(),
             namespace: entry.id.namespace.clone(),
@@ -311,33 +309,6 @@ impl Registry {
             }
         }
     }
-}
-
-/// By host, the addresses of all ServiceEntries that have it.
-pub(crate) fn addresses(entries: &[Named<ServiceEntry>]) -> BTreeMap<String, Vec<String>> {
-    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for entry in entries {
-        for host in &entry.spec.hosts {
-            all.entry(host.clone()).or_default().extend(plain_addresses(&entry.spec.addresses));
-        }
-    }
-    all
-}
-
-/// The addresses of a ServiceEntry, each once; a CIDR of one address is that address (`convertServices`).
-fn plain_addresses(written: &[String]) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for address in written {
-        let plain = match address.split_once('/') {
-            Some((ip, "32")) if !ip.contains(':') => ip,
-            Some((ip, "128")) => ip,
-            Some(_) | None => address,
-        };
-        if !all.iter().any(|known| known == plain) {
-            all.push(plain.to_owned());
-        }
-    }
-    all
 }
 
 fn of_pod(endpoint: &InputEndpoint, port: &ServicePort, namespace: &str) -> Endpoint {

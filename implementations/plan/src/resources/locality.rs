@@ -108,7 +108,8 @@ impl ZoneAwareSetting {
 }
 
 fn outlier_detection(failover: &[Failover], priority: &[String], there: bool, problems: &mut Problems) {
-    if !there && !(failover.is_empty() && priority.is_empty()) {
+    let fails_over = !failover.is_empty() || !priority.is_empty();
+    if fails_over && !there {
         problems.warn("outlier detection policy must be provided for failover");
     }
 }
