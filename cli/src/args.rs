@@ -331,9 +331,10 @@ pub struct Explain {
 /// `meshproof plan`.
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// A file of Kubernetes resources in YAML, `-` for standard input; can be repeated. The plan adds what the files lack: a pod
-    /// for each Service, a workload `sleep` with a sidecar, and in the text form the Services of gateways
-    #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+    /// A file or folder of Kubernetes resources in YAML or JSON, `-` for standard input; can be repeated. A folder is read with
+    /// all folders in it. The plan adds what the files lack: a pod for each Service, a workload `sleep` with a sidecar, and in
+    /// the text form the Services of gateways
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR", required = true)]
     pub files: Vec<PathBuf>,
     /// How to print the plan
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]

@@ -17,6 +17,7 @@ pub mod events;
 pub mod exit;
 pub mod flaky;
 pub mod kill_matrix;
+pub mod manifests;
 pub mod merge;
 pub mod output;
 pub mod packed;

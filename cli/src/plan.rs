@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Read as _;
-use std::path::Path;
 
 use meshproof_harness::manifest;
 use meshproof_model::Resource;
@@ -11,10 +9,12 @@ use meshproof_model::visible::line;
 use meshproof_plan::cluster_state::ClusterState;
 use meshproof_plan::report::{Questions, as_json};
 use meshproof_plan::resolve::{Description, describe};
+use meshproof_verify::Manifests;
 use serde_json::Value;
 
 use crate::args::{Plan, PlanFormat};
 use crate::exit::{self, Refusal};
+use crate::manifests::sources;
 use crate::output::{answer, complain};
 
 /// Prints the plan. Its exit code is [`exit::FAILED`] where Istio rejects a resource.
@@ -22,13 +22,9 @@ use crate::output::{answer, complain};
 /// # Errors
 /// A file cannot be read, or is not a manifest.
 pub fn command(args: &Plan) -> Result<u8, Refusal> {
-    let mut resources = Vec::new();
-    for path in &args.files {
-        let name = path.display().to_string();
-        let yaml = text_of(path).map_err(|e| Refusal::Environment(format!("{name} cannot be read: {e}")))?;
-        let read = manifest::read(&name, &yaml, "default");
-        resources.extend(read.map_err(|e| Refusal::Usage(e.to_string()))?);
-    }
+    let read = meshproof_verify::manifests(&sources(&args.files)?);
+    let Manifests { mut resources, notes: left_out } = read.map_err(|e| Refusal::Usage(e.to_string()))?;
+    left_out.iter().for_each(|note| complain(&line(&format!("note: {note}"))));
     resources.iter_mut().for_each(settings_as_json);
     // The JSON is compared with what istiod sends, so nothing is added to the files there.
     if matches!(args.format, PlanFormat::Text) {
@@ -48,15 +44,6 @@ pub fn command(args: &Plan) -> Result<u8, Refusal> {
         PlanFormat::Text => tree(&json),
     });
     Ok(if description.resolution.is_some() { exit::OK } else { exit::FAILED })
-}
-
-fn text_of(path: &Path) -> std::io::Result<String> {
-    if path != Path::new("-") {
-        return std::fs::read_to_string(path);
-    }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// The mesh's settings are YAML inside the ConfigMap `istio`; the plan reads JSON there.

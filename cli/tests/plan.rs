@@ -149,10 +149,76 @@ stringData: {tls.crt: CERTIFICATE, tls.key: PRIVATE-KEY}
     }
 }
 
+/// The commands that read files say and return the same of input that they cannot read.
+fn refused(arguments: &[&str], input: &str, code: i32) -> String {
+    let said = ["plan", "verify"].map(|command| {
+        let output = ran(meshproof().arg(command).args(arguments).write_stdin(input), code);
+        assert!(text(&output.stdout).is_empty(), "{command}: {output:?}");
+        text(&output.stderr)
+    });
+    assert_eq!(said[0], said[1], "plan and verify read alike");
+    said[0].clone()
+}
+
 #[test]
-fn a_file_that_is_not_there_or_not_yaml_is_named() {
-    let missing = ran(meshproof().args(["plan", "-f", "no-such.yaml"]), 3);
-    assert!(text(&missing.stderr).contains("no-such.yaml cannot be read"), "{missing:?}");
-    let (_, said) = planned("a: [", &[], 2);
-    assert!(said.contains("not valid YAML"), "{said}");
+fn input_that_cannot_be_read_is_named_with_the_fix_as_by_verify() {
+    let said = refused(&["-f", "no-such.yaml"], "", 3);
+    assert!(said.contains("no-such.yaml cannot be read") && said.contains("Check the name"), "{said}");
+
+    let stdin = ["-f", "-"];
+    let said = refused(&stdin, "a: [", 2);
+    assert!(said.contains("standard input is not valid YAML: line 1"), "{said}");
+    let twice =
+        ORIGINATES.replace("kind: DestinationRule\n", "kind: DestinationRule\nkind: DestinationRule\n");
+    let said = refused(&stdin, &twice, 2);
+    assert!(said.contains("duplicate") && said.contains("line 12") && said.contains("Correct"), "{said}");
+    let said = refused(&stdin, "---\n---\n# nothing\n", 2);
+    assert!(said.contains("standard input: no Kubernetes resource found"), "{said}");
+    let said = refused(&stdin, "kind: Service\nmetadata: {name: a}\n", 2);
+    assert!(said.contains("standard input:1") && said.contains("`apiVersion` is missing"), "{said}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().to_str().unwrap();
+    let said = refused(&["-f", name], "", 2);
+    assert!(said.contains(name) && said.contains("holds no *.yaml"), "{said}");
+    let binary = folder.path().join("a.yaml");
+    std::fs::write(&binary, [0_u8, 1, 2]).unwrap();
+    let said = refused(&["-f", name], "", 2);
+    assert!(said.contains("a.yaml is not text"), "{said}");
+}
+
+#[test]
+fn a_folder_is_read_with_its_folders_and_what_is_no_resource_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = ORIGINATES.split_once("---\n").unwrap();
+    std::fs::create_dir(folder.path().join("inner")).unwrap();
+    std::fs::write(folder.path().join("a.yaml"), first).unwrap();
+    std::fs::write(folder.path().join("inner/b.yml"), second).unwrap();
+    std::fs::write(folder.path().join("values.yaml"), "replicas: 1\n").unwrap();
+    let output = ran(meshproof().args(["plan", "-f", folder.path().to_str().unwrap()]), 0);
+    assert!(text(&output.stdout).contains(CLUSTER), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(said.contains("values.yaml") && said.contains("not a Kubernetes resource"), "{said}");
+}
+
+#[test]
+fn of_two_resources_of_one_name_the_last_counts_in_the_place_of_the_first() {
+    let again = ORIGINATES.split_once("---\n").unwrap().1.replace("SIMPLE", "DISABLE");
+    let (out, said) = planned(&format!("{ORIGINATES}---\n{again}"), &["--format", "json"], 0);
+    let plan: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(plan["proxies"]["sleep"]["clusters"][CLUSTER]["tls"], Value::Null, "{out}");
+    assert_eq!(plan["verdicts"].as_array().map(Vec::len), Some(2), "{out}");
+    assert!(said.contains("DestinationRule default/cnn comes again at standard input:"), "{said}");
+}
+
+#[test]
+fn a_list_and_json_are_read_as_kubectl_prints_them() {
+    let item = serde_json::json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": "cnn"},
+        "spec": {"hosts": ["edition.cnn.com"], "resolution": "DNS",
+                 "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}]},
+    });
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": [item]});
+    let (out, _) = planned(&list.to_string(), &[], 0);
+    assert!(out.contains(CLUSTER), "{out}");
 }

@@ -79,6 +79,25 @@ pub(crate) fn reaches(resource: &Resource, namespace: &str) -> bool {
             .any(|e| *e == "*" || *e == namespace || (*e == "." && resource.namespace() == namespace))
 }
 
+/// Whether a VirtualService is for sidecars of a namespace that its `exportTo` keeps it from: it names namespaces of gateways
+/// alone, where no sidecar is. A namespace without any proxy may have sidecars elsewhere. Its own namespace's sidecars are meant,
+/// or, where there are none, all.
+fn kept_from(world: &World, service: &Resource, namespace: &str) -> bool {
+    let own = service.namespace();
+    let kinds = |of: &str| -> Vec<bool> {
+        let there = (0..world.configs.len()).filter(|p| world.proxy(*p).namespace == of);
+        there.map(|p| world.is_sidecar(p)).collect()
+    };
+    let of_gateways = |listed: &&str| {
+        let kinds = kinds(if *listed == "." { own } else { listed });
+        !kinds.is_empty() && kinds.iter().all(|sidecar| !sidecar)
+    };
+    let listed = raw::texts(&service.0, "/spec/exportTo");
+    !listed.is_empty()
+        && listed.iter().all(|e| of_gateways(e))
+        && (own == namespace || !kinds(own).contains(&true))
+}
+
 fn of_sidecar(world: &World, sidecar: usize, asks: &mut Asks) {
     let resources = world.resources();
     let namespace = world.proxy(sidecar).namespace.as_str();
@@ -125,7 +144,8 @@ fn of_sidecar(world: &World, sidecar: usize, asks: &mut Asks) {
         }
     }
     for service in raw::of_kind(resources, "VirtualService") {
-        if raw::for_mesh(service) && reaches(service, namespace) {
+        let meant = reaches(service, namespace) || kept_from(world, service, namespace);
+        if raw::for_mesh(service) && meant {
             of_routes(world, sidecar, service, &mut ports, asks);
         }
     }

@@ -47,6 +47,28 @@ pub fn assumed_gateway_services(
     (services, notes)
 }
 
+/// The resources of files, and what about them people should know.
+#[derive(Clone, Debug, Default)]
+pub struct Manifests {
+    /// In the order of the files. Of two with one id the last counts, in the place of the first, as for `kubectl apply`.
+    pub resources: Vec<meshproof_model::Resource>,
+    /// What was left out, with its place.
+    pub notes: Vec<String>,
+}
+
+/// Reads files as [`verify`] reads them.
+///
+/// # Errors
+/// A file is not YAML or holds no Kubernetes resource.
+pub fn manifests(sources: &[Source]) -> Result<Manifests, InputError> {
+    let input = source::read(sources)?;
+    let mut notes = input.passed_over.clone();
+    for (id, first, last) in &input.overwritten {
+        notes.push(format!("{first}: {id} comes again at {last}, which counts"));
+    }
+    Ok(Manifests { resources: input.resources, notes })
+}
+
 /// Verifies a configuration without sending a request.
 ///
 /// # Errors

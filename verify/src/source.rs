@@ -145,8 +145,10 @@ fn field(object: &Value, pointer: &str) -> String {
 /// What the files hold.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
-    /// In the order of the files.
+    /// In the order of the files. Of two with one id the last counts, in the place of the first.
     pub(crate) resources: Vec<Resource>,
+    /// The place of each in `resources`.
+    numbers: BTreeMap<ResourceId, usize>,
     /// By id; of two of the same id the last one counts, as for `kubectl apply`.
     pub(crate) written: BTreeMap<ResourceId, Written>,
     /// Resources of an id that comes again later, with the place of the later one.
@@ -323,9 +325,23 @@ fn add(
     }
     let resource = Resource(document);
     let place = written.place("");
-    if let Some(before) = input.written.insert(resource.id(), written) {
-        input.overwritten.push((resource.id(), before.place(""), place));
+    let before = input.written.insert(resource.id(), written);
+    let known = input.numbers.get(&resource.id()).and_then(|at| input.resources.get_mut(*at));
+    match (before, known) {
+        // What is applied again keeps its age.
+        (Some(before), Some(known)) if group(known) == group(&resource) => {
+            input.overwritten.push((resource.id(), before.place(""), place));
+            *known = resource;
+        }
+        _ => {
+            input.numbers.insert(resource.id(), input.resources.len());
+            input.resources.push(resource);
+        }
     }
-    input.resources.push(resource);
     Ok(())
+}
+
+/// The API group: kinds of two groups may have one name, such as Gateway.
+fn group(resource: &Resource) -> &str {
+    resource.api_version().split_once('/').map_or("", |(group, _)| group)
 }

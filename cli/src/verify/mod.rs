@@ -3,10 +3,6 @@
 mod conclusion;
 mod prove;
 
-use std::collections::BTreeSet;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-
 use meshproof_local::real_hosts::RealHosts;
 use meshproof_model::Report;
 use meshproof_model::verification::{Severity, Verification};
@@ -17,19 +13,14 @@ use meshproof_render::text::plural;
 use meshproof_render::verification::{VerificationFormat, answer as answer_text, text};
 use meshproof_targets::{cluster, is_cluster};
 use meshproof_verify::proof::Proof;
-use meshproof_verify::{InForce, InputError, Question, Source, Verified, verify, verify_in_force};
+use meshproof_verify::{InForce, Question, Verified, verify, verify_in_force};
 
 use crate::args::{Cluster, Connection, Verify};
 use crate::exit::{self, Refusal};
+use crate::manifests::sources;
 use crate::output::{OutFolder, answer, complain, quoted, style, write_file};
 use crate::runtime::runtime;
 use crate::target::{target, timeouts};
-
-/// How many files are read at most.
-const MAX_FILES: usize = 20_000;
-
-/// What files of manifests are called.
-const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
 /// Prints the verification. Its exit code is [`exit::FAILED`] if there is a finding of the severity of `--fail-on` or above.
 ///
@@ -219,72 +210,4 @@ fn tell(report: &Report, args: &Verify, verification: &Verification) -> Result<u
         answer(&String::from_utf8_lossy(&text));
     }
     missing.map_or(Ok(report.exit_code()), |words| Err(Refusal::Environment(words)))
-}
-
-/// Every file that is named or found, in order.
-fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, Refusal> {
-    let mut all = Vec::new();
-    for path in paths {
-        let name = path.display().to_string();
-        if path == Path::new("-") {
-            let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).map_err(|e| unreadable("standard input", &e))?;
-            all.push(source("standard input", bytes, false)?);
-        } else if path.is_dir() {
-            let mut found = BTreeSet::new();
-            collect(path, 0, &mut found)?;
-            if found.is_empty() {
-                return Err(Refusal::Usage(format!(
-                    "{name} holds no *.yaml, *.yml or *.json file. Name the folder of the manifests, or the files"
-                )));
-            }
-            for file in found {
-                let name = file.display().to_string();
-                let bytes = std::fs::read(&file).map_err(|e| unreadable(&name, &e))?;
-                all.push(source(&name, bytes, true)?);
-            }
-        } else {
-            let bytes = std::fs::read(path).map_err(|e| unreadable(&name, &e))?;
-            all.push(source(&name, bytes, false)?);
-        }
-    }
-    Ok(all)
-}
-
-fn source(name: &str, bytes: Vec<u8>, found: bool) -> Result<Source, Refusal> {
-    let text = meshproof_verify::text(name, bytes).map_err(|e: InputError| Refusal::Usage(e.to_string()))?;
-    Ok(Source { name: name.to_owned(), text, found })
-}
-
-fn unreadable(name: &str, error: &std::io::Error) -> Refusal {
-    Refusal::Environment(format!("{name} cannot be read: {error}. Check the name and its permissions"))
-}
-
-/// The manifests of a folder and of those in it, by name. Hidden folders are left out, and links to folders are not followed.
-fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> Result<(), Refusal> {
-    let name = folder.display().to_string();
-    if depth > 32 {
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(folder).map_err(|e| unreadable(&name, &e))? {
-        let entry = entry.map_err(|e| unreadable(&name, &e))?;
-        let (path, kind) = (entry.path(), entry.file_type().map_err(|e| unreadable(&name, &e))?);
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if kind.is_dir() {
-            if !hidden {
-                collect(&path, depth + 1, found)?;
-            }
-            continue;
-        }
-        let manifest = path.extension().and_then(|e| e.to_str()).is_some_and(|e| EXTENSIONS.contains(&e));
-        if manifest && path.is_file() {
-            found.insert(path);
-        }
-        if found.len() > MAX_FILES {
-            return Err(Refusal::Usage(format!(
-                "{name} holds more than {MAX_FILES} files. Name a smaller folder"
-            )));
-        }
-    }
-    Ok(())
 }

@@ -55,7 +55,7 @@ pub enum Bind {
 pub struct Addressed {
     /// Its host.
     pub host: String,
-    /// Whether it is a Kubernetes Service, with short names.
+    /// Whether the address is that of a Kubernetes Service or of one of its pods.
     pub kubernetes: bool,
 }
 

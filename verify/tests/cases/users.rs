@@ -118,6 +118,31 @@ fn what_does_not_reach_the_proxy() {
             &["MP0027"],
         ),
         (
+            "the routes are exported to the namespace of the gateway alone, and the sidecar goes past it",
+            "SE a | hosts: [api.example.com], PORTS
+             GW out | selector: {istio: egressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [api.example.com]}]
+             VS a | hosts: [api.example.com], gateways: [out, mesh], exportTo: [istio-system], http: [{match: [{gateways: [mesh], port: 80}], route: [{destination: {host: istio-egressgateway.istio-system.svc.cluster.local, port: {number: 80}}}]}, {match: [{gateways: [out]}], route: [{destination: {host: api.example.com, port: {number: 443}}}]}]
+             DR a | host: api.example.com, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}",
+            &["MP0027"],
+        ),
+        (
+            "routes for sidecars in the namespace of the gateway, exported there alone",
+            "SE a | hosts: [api.example.com], PORTS
+             GW out istio-system | selector: {istio: egressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [api.example.com]}]
+             VS a istio-system | hosts: [api.example.com], gateways: [out, mesh], exportTo: ['.'], http: [{match: [{gateways: [mesh], port: 80}], route: [{destination: {host: istio-egressgateway.istio-system.svc.cluster.local, port: {number: 80}}}]}, {match: [{gateways: [out]}], route: [{destination: {host: api.example.com, port: {number: 443}}}]}]
+             DR a | host: api.example.com, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}",
+            &["MP0027"],
+        ),
+        (
+            "routes for the gateway alone may be exported to it alone",
+            "SE a | hosts: [api.example.com], PORTS
+             GW out | selector: {istio: egressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [api.example.com]}]
+             VS a | hosts: [api.example.com], gateways: [mesh], http: [{match: [{port: 80}], route: [{destination: {host: istio-egressgateway.istio-system.svc.cluster.local, port: {number: 80}}}]}]
+             VS b | hosts: [api.example.com], gateways: [out], exportTo: [istio-system], http: [{route: [{destination: {host: api.example.com, port: {number: 443}}}]}]
+             DR a | host: api.example.com, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}",
+            &[],
+        ),
+        (
             "the certificate of an ingress gateway is with the application",
             "GW in | selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [shop.example.com], tls: {mode: SIMPLE, credentialName: shop}}]
              VS in | hosts: [shop.example.com], gateways: [in], http: [{route: [{destination: {host: cart.default.svc.cluster.local}}]}]

@@ -36,9 +36,9 @@ pub fn as_json(description: &Description, questions: &Questions) -> Value {
     let verdicts: Vec<Value> = description.verdicts.iter().map(verdict).collect();
     let mut value = json!({"accepted": accepted, "verdicts": verdicts});
     if let Some(resolution) = &description.resolution {
-        let proxies: Map<String, Value> =
-            resolution.proxies.iter().map(|p| (p.name.clone(), proxy(p, questions))).collect();
-        value["proxies"] = proxies.into();
+        let addresses = &resolution.addresses;
+        let each = resolution.proxies.iter().map(|p| (p.name.clone(), proxy(p, questions, addresses)));
+        value["proxies"] = each.collect::<Map<String, Value>>().into();
     }
     value
 }
@@ -83,10 +83,13 @@ fn verdict(verdict: &Verdict) -> Value {
     value
 }
 
-fn proxy(config: &ProxyConfig, questions: &Questions) -> Value {
+/// The addresses of ServiceEntries, by host.
+type Addresses = BTreeMap<String, Vec<String>>;
+
+fn proxy(config: &ProxyConfig, questions: &Questions, addresses: &Addresses) -> Value {
     let mut used = BTreeSet::new();
     let listeners = match config.role {
-        Role::Sidecar => sidecar_listeners(config, questions, &mut used),
+        Role::Sidecar => sidecar_listeners(config, questions, addresses, &mut used),
         Role::EgressGateway | Role::IngressGateway => gateway_listeners(config, &mut used),
     };
     let mut clusters = Map::new();
@@ -105,6 +108,7 @@ fn proxy(config: &ProxyConfig, questions: &Questions) -> Value {
 fn sidecar_listeners(
     config: &ProxyConfig,
     questions: &Questions,
+    addresses: &Addresses,
     used: &mut BTreeSet<String>,
 ) -> Map<String, Value> {
     let mut ports = questions.ports.clone();
@@ -128,8 +132,9 @@ fn sidecar_listeners(
             .server_names
             .iter()
             .map(|name| {
-                // A name of a ServiceEntry with an address leads to that address.
-                let own = config.addressed(port).find(|(_, to, _)| !to.kubernetes && to.host == *name);
+                // A name of a ServiceEntry with an address leads to that address, whichever service has it first.
+                let at = |ip: &String| config.addressed(port).find(|(bind, ..)| bind == ip);
+                let own = addresses.get(name).into_iter().flatten().filter_map(at).next_back();
                 let chains = own.map_or(chains, |(_, _, listener)| listener.chains.as_slice());
                 (name.clone(), ask(chains, &Connection::Tls(name)))
             })

@@ -1,8 +1,9 @@
-//! A gateway's listeners (pilot/pkg/networking/core/gateway.go; `mergeGateways` in pilot/pkg/model/gateway.go).
+//! A gateway's listeners (pilot/pkg/networking/core/gateway.go).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::context::Context;
+use super::gateway_merge::{Bound, Group, Merged, ServerPort};
 use super::registry::NO_ADDRESS;
 use super::routes::{Audience, catch_alls_last, of_virtual_service, tcp_action};
 use crate::mesh::{Addressed, Bind, MeshChain, MeshListener};
@@ -11,208 +12,30 @@ use crate::model::{
     VirtualHost,
 };
 use crate::resources::Named;
-use crate::resources::common::labels_match;
-use crate::resources::gateway::{Gateway, Server, ServerTls, ServerTlsMode, TlsProtocol};
+use crate::resources::gateway::{ServerTls, ServerTlsMode, TlsProtocol};
 use crate::resources::hosts::{intersection, matches, subset_of};
 use crate::resources::protocol::Protocol;
 use crate::resources::virtual_service::VirtualService;
 
-/// One server of a Gateway resource that selects the proxy.
-struct Bound<'a> {
-    gateway: &'a Named<Gateway>,
-    server: &'a Server,
-    protocol: Protocol,
-    /// The Service's port as the Gateway names it.
-    port: u16,
-    /// `NAMESPACE/HOST` and `HOST` (`sanitizeServerHostNamespace`).
-    hosts: Vec<String>,
-    mode: Option<ServerTlsMode>,
-}
-
-impl Bound<'_> {
-    fn gateway_name(&self) -> String {
-        format!("{}/{}", self.gateway.id.namespace, self.gateway.id.name)
-    }
-
-    /// `IsPassThroughServer`.
-    fn passes_through(&self) -> bool {
-        matches!(self.mode, Some(ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough))
-    }
-
-    /// `IsTLSServer`: a redirect to HTTPS is none.
-    fn is_tls(&self) -> bool {
-        self.mode.is_some() && !self.protocol.is_http()
-    }
-
-    /// `IsHTTPServer`.
-    fn is_http(&self) -> bool {
-        self.protocol.is_http() || (self.protocol == Protocol::Https && !self.passes_through())
-    }
-
-    /// `gatewayRDSRouteName`.
-    fn route_name(&self, port: u16) -> String {
-        let bind = if self.server.bind.is_empty() { String::new() } else { format!(".{}", self.server.bind) };
-        if self.protocol.is_http() {
-            return format!("http.{port}{bind}");
-        }
-        if self.protocol == Protocol::Https && !self.passes_through() {
-            let port_name = self.server.port.as_ref().map(|p| p.name.as_str()).unwrap_or_default();
-            let id = &self.gateway.id;
-            return format!("https.{}.{port_name}.{}.{}{bind}", self.port, id.name, id.namespace);
-        }
-        String::new()
-    }
-
-    /// Without a namespace, for VirtualServices of this namespace (`NamesForNamespace`).
-    fn hosts_for(&self, namespace: &str) -> Vec<String> {
-        let of = |host: &String| match host.split_once('/') {
-            Some((owner, host)) => (owner == namespace || owner == "*").then(|| host.to_owned()),
-            None => Some(host.clone()),
-        };
-        self.hosts.iter().filter_map(of).collect()
-    }
-
-    /// `GetSNIHostsForServer`.
-    fn server_names(&self) -> Vec<String> {
-        let names: BTreeSet<&str> =
-            self.hosts.iter().map(|h| h.split_once('/').map_or(h.as_str(), |(_, host)| host)).collect();
-        if names.contains("*") { Vec::new() } else { names.into_iter().map(str::to_owned).collect() }
-    }
-}
-
-/// `sanitizeServerHostNamespace`; `*/*` makes the server one for every host.
-fn sanitized(server: &Server, namespace: &str) -> Vec<String> {
-    if server.hosts.iter().any(|h| h == "*/*") {
-        return vec!["*".to_owned()];
-    }
-    let one = |host: &String| match host.split_once('/') {
-        Some((".", host)) => format!("{namespace}/{host}"),
-        Some(("*", host)) => host.to_owned(),
-        Some(_) | None => host.clone(),
-    };
-    server.hosts.iter().map(one).collect()
-}
-
-/// The servers of one port and bind address that are in force together (`MergedServers`).
-struct Merged<'a> {
-    port: u16,
-    bind: String,
-    protocol: Protocol,
-    servers: Vec<Bound<'a>>,
-}
-
-/// `mergeGateways`: the servers of all Gateways that select the proxy, from any namespace, by age. A Gateway without a
-/// selector selects every gateway.
-fn merged<'a>(context: &Context<'a>, warnings: &mut Vec<String>) -> Vec<Merged<'a>> {
-    let mut all: Vec<Merged<'a>> = Vec::new();
-    let mut hosts_by_port: BTreeMap<(u16, String), Vec<String>> = BTreeMap::new();
-    let mut https_names: BTreeSet<String> = BTreeSet::new();
-    let gateways = context.resources.gateways.iter();
-    for gateway in gateways.filter(|g| labels_match(&g.spec.selector, &context.proxy.labels)) {
-        for server in &gateway.spec.servers {
-            let Some(written) = &server.port else { continue };
-            let bound = Bound {
-                gateway,
-                server,
-                protocol: Protocol::parse(&written.protocol).unwrap_or(Protocol::Tcp),
-                port: u16::try_from(written.number).unwrap_or_default(),
-                hosts: sanitized(server, &gateway.id.namespace),
-                mode: server.tls.as_ref().map(|t| t.mode),
-            };
-            let port = listening_port(context, bound.port);
-            let mut skip = |why: &str| {
-                warnings
-                    .push(format!("{}: its server on port {} is left out: {why}", gateway.id, bound.port));
-            };
-            // CheckDuplicates: a server with a host that an older one has is left out as a whole.
-            if bound.mode.is_some() {
-                let known = hosts_by_port.entry((port, server.bind.clone())).or_default();
-                if let Some(host) = bound.hosts.iter().find(|h| known.contains(h)) {
-                    skip(&format!("an older server has its host {host:?}"));
-                    continue;
-                }
-                known.extend(bound.hosts.iter().cloned());
-            }
-            let route_name = bound.route_name(port);
-            let on_port = || all.iter().filter(|m| m.port == port);
-            let plain = on_port().find(|m| !m.servers.iter().any(Bound::is_tls));
-            match plain.map(|m| (m.protocol, m.bind.clone())) {
-                Some((protocol, bind)) if bind == server.bind => {
-                    // canMergeProtocols.
-                    let mergeable =
-                        (bound.protocol.is_http() || bound.protocol == protocol) && protocol.is_http();
-                    if !mergeable || route_name.is_empty() {
-                        skip("an older server on this port has another protocol");
-                        continue;
-                    }
-                    if let Some(m) = all.iter_mut().find(|m| m.port == port && m.bind == bind) {
-                        m.servers.push(bound);
-                    }
-                    continue;
-                }
-                Some(_) => {}
-                None if on_port().next().is_some()
-                    && bound.is_tls()
-                    && bound.is_http()
-                    && !https_names.insert(route_name.clone()) =>
-                {
-                    skip("its port name is not unique");
-                    continue;
-                }
-                None => {}
-            }
-            if bound.is_tls() && bound.is_http() {
-                https_names.insert(route_name);
-            }
-            let same =
-                |m: &&mut Merged<'_>| m.port == port && m.bind == server.bind && same_listener(m, &bound);
-            match all.iter_mut().find(same) {
-                Some(existing) => existing.servers.push(bound),
-                None => all.push(Merged {
-                    port,
-                    bind: server.bind.clone(),
-                    protocol: bound.protocol,
-                    servers: vec![bound],
-                }),
-            }
-        }
-    }
-    all
-}
-
-/// Servers of TLS share a listener, whatever their protocol.
-fn same_listener(merged: &Merged<'_>, bound: &Bound<'_>) -> bool {
-    merged.servers.first().is_some_and(|s| s.is_tls() == bound.is_tls())
-}
-
-/// `resolvePorts`: the target port of the first Service before the proxy that has this port, else the port itself.
-fn listening_port(context: &Context<'_>, number: u16) -> u16 {
-    let proxy = context.proxy;
-    let selecting = context.input.registry.iter().filter(|s| {
-        s.namespace == proxy.namespace
-            && !s.selector.is_empty()
-            && !s.labels.contains_key("experimental.istio.io/disable-gateway-port-translation")
-            && labels_match(&s.selector, &proxy.labels)
-    });
-    let port = selecting.flat_map(|s| &s.ports).find(|p| p.number == number);
-    port.and_then(|p| p.target_port).unwrap_or(number)
-}
+/// By port, the server names of TLS matches, each with the bind address of the last server that has it.
+type SniHosts = BTreeMap<u16, BTreeMap<String, String>>;
 
 /// `buildGatewayListeners`.
 pub(crate) fn listeners(context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<MeshListener> {
-    let merged = merged(context, warnings);
+    let merged = Merged::of(context, warnings);
     let mut listeners: Vec<MeshListener> = Vec::new();
-    let mut sni_hosts: BTreeMap<(u16, String), Vec<String>> = BTreeMap::new();
-    for group in &merged {
-        let chains = chains(context, group, &mut sni_hosts, warnings);
-        let bind = if matches!(group.bind.as_str(), "" | NO_ADDRESS) {
+    let mut sni_hosts = SniHosts::new();
+    for group in &merged.groups {
+        let chains = chains(context, &merged, group, &mut sni_hosts, warnings);
+        let ServerPort { number: port, bind, .. } = &group.at;
+        let bind = if matches!(bind.as_str(), "" | NO_ADDRESS) {
             Bind::Wildcard
         } else {
-            Bind::Address(group.bind.clone(), Addressed { host: group.bind.clone(), kubernetes: false })
+            Bind::Address(bind.clone(), Addressed { host: bind.clone(), kubernetes: false })
         };
-        match listeners.iter_mut().find(|l| l.port == group.port && l.bind == bind) {
+        match listeners.iter_mut().find(|l| l.port == *port && l.bind == bind) {
             Some(listener) => listener.chains.extend(chains),
-            None => listeners.push(MeshListener { bind, port: group.port, chains }),
+            None => listeners.push(MeshListener { bind, port: *port, chains }),
         }
     }
     // A listener without a chain is not sent.
@@ -234,20 +57,21 @@ pub(crate) fn listeners(context: &Context<'_>, warnings: &mut Vec<String>) -> Ve
 /// `buildGatewayTCPBasedFilterChains`.
 fn chains(
     context: &Context<'_>,
-    group: &Merged<'_>,
-    sni_hosts: &mut BTreeMap<(u16, String), Vec<String>>,
+    merged: &Merged<'_>,
+    group: &Group<'_>,
+    sni_hosts: &mut SniHosts,
     warnings: &mut Vec<String>,
 ) -> Vec<MeshChain> {
-    let Some(first) = group.servers.first() else { return Vec::new() };
-    if group.protocol.is_http() {
-        let routes = http_routes(context, first.route_name(group.port), &group.servers);
+    if group.at.protocol().is_http() {
+        let servers = merged.by_route.get(&group.route_name).map_or(&[][..], Vec::as_slice);
+        let routes = http_routes(context, group.route_name.clone(), servers);
         return vec![MeshChain { action: Action::Http(routes), ..MeshChain::pass("") }];
     }
     let mut chains = Vec::new();
     for bound in &group.servers {
         if bound.is_http() && bound.mode.is_some() {
             let one = std::slice::from_ref(bound);
-            let routes = http_routes(context, bound.route_name(group.port), one);
+            let routes = http_routes(context, bound.route_name(group.at.number), one);
             chains.push(MeshChain {
                 server_names: bound.server_names(),
                 tls: bound.server.tls.as_ref().map(termination),
@@ -257,7 +81,7 @@ fn chains(
         } else if bound.mode == Some(ServerTlsMode::AutoPassthrough) {
             chains.extend(auto_passthrough(context, bound));
         } else if bound.passes_through() {
-            let known = sni_hosts.entry((group.port, group.bind.clone())).or_default();
+            let known = sni_hosts.entry(group.at.number).or_default();
             chains.extend(passthrough(context, bound, known, warnings));
         } else if let Some(action) = tcp_routes(context, bound) {
             let terminates = bound.mode.is_some();
@@ -272,7 +96,8 @@ fn chains(
     chains
 }
 
-/// `BuildListenerTLSContext`.
+/// `BuildListenerTLSContext` (pilot/pkg/networking/core/listener.go). `caCertCredentialName` counts beside a
+/// `credentialName` alone (`ApplyCredentialSDSToServerCommonTLSContext` in pilot/pkg/security/model/authentication.go).
 fn termination(tls: &ServerTls) -> DownstreamTls {
     if tls.mode == ServerTlsMode::IstioMutual {
         return DownstreamTls::MeshMutual;
@@ -294,14 +119,14 @@ fn termination(tls: &ServerTls) -> DownstreamTls {
         tls.tls_certificates.iter().map(|c| file(&c.server_certificate, &c.private_key)).collect()
     };
     let verifies = matches!(tls.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
-    let client_ca = verifies.then(|| {
-        if !tls.ca_cert_credential_name.is_empty() {
-            Trust::Credential(tls.ca_cert_credential_name.clone())
-        } else if let Some(name) = names.first() {
-            Trust::Credential((*name).clone())
-        } else {
-            Trust::File(tls.ca_certificates.clone())
+    let client_ca = verifies.then(|| match names.first() {
+        // It is asked for by this very name, which is a CA's by its suffix alone (isCAOnlySecret in sds.go).
+        Some(_) if !tls.ca_cert_credential_name.is_empty() => {
+            let name = &tls.ca_cert_credential_name;
+            Trust::Credential(name.strip_suffix("-cacert").unwrap_or(name).to_owned())
         }
+        Some(name) => Trust::Credential((*name).clone()),
+        None => Trust::File(tls.ca_certificates.clone()),
     });
     let version = |protocol: TlsProtocol| match protocol {
         TlsProtocol::Auto | TlsProtocol::Tls10 | TlsProtocol::Tls11 => None,
@@ -354,7 +179,7 @@ fn tcp_routes(context: &Context<'_>, bound: &Bound<'_>) -> Option<Action> {
 fn passthrough(
     context: &Context<'_>,
     bound: &Bound<'_>,
-    known: &mut Vec<String>,
+    known: &mut BTreeMap<String, String>,
     warnings: &mut Vec<String>,
 ) -> Vec<MeshChain> {
     let gateway = bound.gateway_name();
@@ -368,14 +193,15 @@ fn passthrough(
                 if !l4_match(condition.port, &condition.gateways, bound, &gateway) {
                     continue;
                 }
-                if let Some(name) = condition.sni_hosts.iter().find(|n| known.contains(n)) {
+                let bind = &bound.server.bind;
+                if let Some(name) = condition.sni_hosts.iter().find(|n| known.get(*n) == Some(bind)) {
                     warnings.push(format!(
                         "{}: its TLS match on port {} of {gateway} is left out: {name:?} is taken",
                         virtual_service.id, bound.port
                     ));
                     continue;
                 }
-                known.extend(condition.sni_hosts.iter().cloned());
+                known.extend(condition.sni_hosts.iter().map(|n| (n.clone(), bind.clone())));
                 let mut server_names = condition.sni_hosts.clone();
                 server_names.sort();
                 chains.push(MeshChain {

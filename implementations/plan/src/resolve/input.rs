@@ -213,6 +213,9 @@ pub struct Resolution {
     pub proxies: Vec<ProxyConfig>,
     /// By the proxy's name: what its `credentialName`s lead to. A name without a usable Secret is absent.
     pub credentials: BTreeMap<String, Vec<Credential>>,
+    /// By host, the addresses that ServiceEntries give it, in their order. A client that finds such a name by one of them
+    /// reaches the listener of the first service that has the address.
+    pub addresses: BTreeMap<String, Vec<String>>,
     /// What istiod would log or report in a resource's status without refusing it.
     pub warnings: Vec<String>,
 }

@@ -140,7 +140,8 @@ fn build(
         bind: if bind == NO_ADDRESS {
             Bind::Wildcard
         } else {
-            let to = Addressed { host: service.host.clone(), kubernetes: service.kubernetes };
+            let kubernetes = service.kubernetes && bind != egress.bind;
+            let to = Addressed { host: service.host.clone(), kubernetes };
             Bind::Address(bind.clone(), to)
         },
         protocol,

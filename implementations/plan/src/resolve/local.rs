@@ -110,14 +110,14 @@ fn captured(context: &Context<'_>, config: &ProxyConfig, port: u16) -> Vec<Filte
     for chain in everywhere.iter().filter(|c| !c.server_names.is_empty() && !c.takes_all()) {
         push_tls(&mut chains, &chain.server_names, &chain.action);
     }
-    for (_, to, listener) in config.addressed(port) {
+    for (ip, to, listener) in config.addressed(port) {
         for chain in listener.chains.iter().filter(|c| !c.plain_http) {
             if passes_unmatched(chain, config) {
                 continue;
             }
             let own;
             let names = if chain.server_names.is_empty() {
-                own = names_of(to, &context.proxy.namespace);
+                own = names_of(context, ip, to);
                 &own
             } else {
                 &chain.server_names
@@ -278,9 +278,9 @@ fn http_of(context: &Context<'_>, config: &ProxyConfig, port: u16) -> Option<Htt
     };
     let shared = config.wildcard(port).and_then(of);
     let mut own: Vec<VirtualHost> = Vec::new();
-    for (_, to, listener) in config.addressed(port) {
+    for (ip, to, listener) in config.addressed(port) {
         for mut host in of(listener).into_iter().flat_map(|r| r.virtual_hosts) {
-            host.domains = names_of(to, &context.proxy.namespace);
+            host.domains = names_of(context, ip, to);
             own.push(host);
         }
     }
@@ -313,10 +313,17 @@ fn with_ports(routes: &mut HttpRoutes, port: u16) {
     }
 }
 
-/// What a service with an address of its own is called by.
-fn names_of(to: &Addressed, namespace: &str) -> Vec<String> {
-    let mut names = vec![to.host.clone()];
-    names.extend(short_names(&to.host, namespace));
+/// What a service with an address of its own is called by, and every other that has the address: whoever dials one of them
+/// reaches the listener of the first.
+fn names_of(context: &Context<'_>, ip: &str, to: &Addressed) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let others = context.registry.services.iter().filter(|s| s.address == ip).map(|s| &s.host);
+    for host in std::iter::once(&to.host).chain(others) {
+        if !names.contains(host) {
+            names.push(host.clone());
+            names.extend(short_names(host, &context.proxy.namespace));
+        }
+    }
     names
 }
 

@@ -6,6 +6,8 @@ mod clusters;
 mod context;
 mod credentials;
 mod destination_rules;
+mod entry_addresses;
+mod gateway_merge;
 mod gateways;
 mod inbound;
 mod input;
@@ -70,6 +72,7 @@ pub fn describe(input: &Input<'_>) -> Description {
 fn resolved(input: &Input<'_>, resources: &Resources<'_>) -> Resolution {
     let mut resolution = Resolution { warnings: resources.notes(), ..Resolution::default() };
     let registry = Registry::new(input, resources);
+    resolution.addresses = entry_addresses::by_host(&resources.service_entries);
     let mesh = input.mesh;
     let rules = DestinationRules::index(
         &resources.destination_rules,

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use super::entry_addresses::plain;
 use super::input::{Endpoint as InputEndpoint, Input, Service as InputService, ServicePort};
 use crate::model::OriginalDestination;
 use crate::resources::common::labels_match;
@@ -55,6 +56,8 @@ pub(crate) struct Service {
     pub(crate) aliases: Vec<(String, String)>,
     /// `networking.istio.io/dns-connect-strategy`: one address of many, tried in parallel.
     pub(crate) races: bool,
+    /// Of a ServiceEntry.
+    pub(crate) subject_alt_names: Vec<String>,
     pub(crate) created: usize,
 }
 
@@ -101,12 +104,11 @@ pub(crate) struct Registry {
     /// In order of creation (`SortServicesByCreationTime`).
     pub(crate) services: Vec<Service>,
     endpoints: BTreeMap<(String, String), Vec<Endpoint>>,
-    accounts: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
 impl Registry {
     pub(crate) fn new(input: &Input<'_>, resources: &Resources<'_>) -> Self {
-        let mut all = Self { services: Vec::new(), endpoints: BTreeMap::new(), accounts: BTreeMap::new() };
+        let mut all = Self { services: Vec::new(), endpoints: BTreeMap::new() };
         // CopyEndpoints sorts by registry: External before Kubernetes.
         for entry in &resources.service_entries {
             all.add_entry(entry, input, resources);
@@ -141,12 +143,14 @@ impl Registry {
         self.endpoints.get(&key).into_iter().flatten().filter(move |e| e.port_name == name)
     }
 
-    /// The identities behind a service, and a ServiceEntry's `subjectAltNames` (`addServiceAccounts` in push_context.go).
+    /// The identities behind a service, and `subjectAltNames` of the youngest ServiceEntry of this host and namespace: what
+    /// the older ones have is overwritten (`addServiceAccounts` in push_context.go).
     pub(crate) fn accounts(&self, service: &Service) -> Vec<String> {
         let key = (service.namespace.clone(), service.host.clone());
         let known = self.endpoints.get(&key).into_iter().flatten().filter_map(|e| e.identity.clone());
         let mut all: BTreeSet<String> = known.collect();
-        all.extend(self.accounts.get(&key).into_iter().flatten().cloned());
+        let same = |s: &&Service| s.host == service.host && s.namespace == service.namespace;
+        all.extend(self.services.iter().rfind(same).into_iter().flat_map(|s| s.subject_alt_names.clone()));
         all.into_iter().collect()
     }
 
@@ -197,14 +201,19 @@ impl Registry {
             let [.., high, low] = made_up.to_be_bytes();
             service.address.clone().unwrap_or_else(|| format!("198.18.{high}.{low}"))
         });
-        for port in &service.ports {
+        // Of a Service that is exported to no namespace istiod knows no endpoints (`serviceNeedsPush` in
+        // pilot/pkg/serviceregistry/kube/controller/endpointslice.go); a route of its own namespace may still lead to it.
+        let exported = !service.export_to.iter().any(|e| e == "~");
+        for port in service.ports.iter().filter(|_| exported) {
             for endpoint in &port.endpoints {
                 let endpoint = of_pod(endpoint, port, &service.namespace);
                 self.add_endpoint(&service.namespace, &service.host, endpoint);
             }
-            // A Service selects WorkloadEntries like pods (workloadInstanceHandler in kube/controller/controller.go).
+            // A Service selects WorkloadEntries like pods, unless it is headless (collectWorkloadInstanceEndpoints in
+            // pilot/pkg/serviceregistry/kube/controller/controller.go).
             for entry in &resources.workload_entries {
-                if !service.selector.is_empty()
+                if resolution == Resolution::ClientSide
+                    && !service.selector.is_empty()
                     && entry.id.namespace == service.namespace
                     && labels_match(&service.selector, &entry.spec.labels)
                     && entry.spec.address.parse::<IpAddr>().is_ok()
@@ -238,6 +247,7 @@ impl Registry {
             external_name,
             aliases: Vec::new(),
             races: false,
+            subject_alt_names: Vec::new(),
             created: service.created,
         });
     }
@@ -262,11 +272,8 @@ impl Registry {
             .iter()
             .filter(|p| resolution == Resolution::Passthrough && p.target_port != 0)
             .filter_map(|p| Some((p.number(), u16::try_from(p.target_port).ok()?)));
-        let addresses = if spec.addresses.is_empty() {
-            vec![NO_ADDRESS.to_owned()]
-        } else {
-            spec.addresses.iter().map(|a| a.strip_suffix("/32").unwrap_or(a).to_owned()).collect()
-        };
+        let addresses =
+            if spec.addresses.is_empty() { vec![NO_ADDRESS.to_owned()] } else { plain(&spec.addresses) };
         let service = Service {
             host: String::new(),
             namespace: entry.id.namespace.clone(),
@@ -283,6 +290,7 @@ impl Registry {
             aliases: Vec::new(),
             races: entry.annotations.get("networking.istio.io/dns-connect-strategy").map(String::as_str)
                 == Some("RACE_FIRST_TCP_CONNECT"),
+            subject_alt_names: spec.subject_alt_names.clone(),
             created: entry.created,
         };
         for host in &spec.hosts {
@@ -293,8 +301,6 @@ impl Registry {
                     ..service.clone()
                 });
             }
-            let key = (entry.id.namespace.clone(), host.clone());
-            self.accounts.entry(key).or_default().extend(spec.subject_alt_names.iter().cloned());
             // convertServiceEntryToInstances goes through the services, so each address of the entry repeats its endpoints.
             for port in addresses.iter().flat_map(|_| &spec.ports) {
                 for endpoint in entry_endpoints(entry, host, port, input, resources) {

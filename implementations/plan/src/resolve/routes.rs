@@ -11,13 +11,12 @@ use crate::model::{
     StringMatch, WeightedCluster,
 };
 use crate::resources::Named;
-use crate::resources::common::{self, labels_match};
+use crate::resources::common::{self, is_authority, is_status, labels_match};
 use crate::resources::durations::duration;
 use crate::resources::virtual_service::{
     Body, DerivePort, Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, Redirect, Retries,
     RouteDestination, VirtualService,
 };
-use crate::resources::virtual_service_validation::{is_authority, is_status};
 
 /// The name of a route that no VirtualService made.
 pub(crate) const DEFAULT_ROUTE: &str = "default";

@@ -40,23 +40,21 @@ impl VirtualServices {
     }
 
     /// Those that reach a namespace and are bound to a gateway (`mesh`, or `NAMESPACE/NAME`): private ones, then those
-    /// exported by name, then public ones, each group by age (`VirtualServicesForGateway` in push_context.go).
+    /// exported by name, then public ones, each group by age (`VirtualServicesForGateway` in push_context.go). One that names
+    /// the gateway twice, such as `g` and `NAMESPACE/g`, is there twice (`initVirtualServices`).
     pub(crate) fn of_gateway(&self, namespace: &str, gateway: &str) -> Vec<&Named<VirtualService>> {
-        let mut found: Vec<(Export, &Named<VirtualService>)> = self
-            .all
-            .iter()
-            .filter(|v| {
-                if v.spec.gateways.is_empty() {
-                    gateway == MESH
-                } else {
-                    v.spec.gateways.iter().any(|g| g == gateway)
-                }
-            })
-            .filter_map(|v| {
-                let listed: BTreeSet<String> = v.spec.export_to.iter().cloned().collect();
-                Some((exported_to(&listed, &self.default_export_to, &v.id.namespace, namespace)?, v))
-            })
-            .collect();
+        let mut found: Vec<(Export, &Named<VirtualService>)> = Vec::new();
+        for service in &self.all {
+            let times = match service.spec.gateways.as_slice() {
+                [] => usize::from(gateway == MESH),
+                named => named.iter().filter(|g| *g == gateway).count(),
+            };
+            let listed: BTreeSet<String> = service.spec.export_to.iter().cloned().collect();
+            let owner = &service.id.namespace;
+            if let Some(export) = exported_to(&listed, &self.default_export_to, owner, namespace) {
+                found.extend(std::iter::repeat_n((export, service), times));
+            }
+        }
         found.sort_by_key(|(export, _)| *export);
         found.into_iter().map(|(_, v)| v).collect()
     }

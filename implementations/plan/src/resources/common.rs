@@ -20,6 +20,14 @@ pub(crate) struct PortSelector {
     pub(crate) number: u32,
 }
 
+/// Percent.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Percent {
+    #[serde(default)]
+    pub(crate) value: f64,
+}
+
 /// Port of a Gateway's server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -318,4 +326,19 @@ pub(crate) fn export_to(
     if seen.contains(&"~") && entries.len() > 1 {
         problems.error("cannot export service entry to no one (~) and someone");
     }
+}
+
+/// `:authority` and Host (istiod: `isAuthorityHeader`).
+pub(crate) fn is_authority(name: &str) -> bool {
+    name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host")
+}
+
+/// A token of RFC 9110, section 5.1.
+pub(crate) fn is_header_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c))
+}
+
+/// Whether a number is a registered HTTP status code (`net/http.StatusText`).
+pub(crate) fn is_status(code: u16) -> bool {
+    http::StatusCode::from_u16(code).is_ok_and(|c| c.canonical_reason().is_some())
 }

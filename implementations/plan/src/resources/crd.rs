@@ -36,6 +36,12 @@ fn required(kind: &str) -> Vec<(String, Fields)> {
             ("ingress[]", &["port"]),
             ("outboundTrafficPolicy.egressProxy", &["host"]),
         ],
+        "WorkloadGroup" => &[
+            ("", &["template"]),
+            ("probe.httpGet", &["port"]),
+            ("probe.tcpSocket", &["port"]),
+            ("probe.exec", &["command"]),
+        ],
         _ => &[],
     };
     let mut all: Vec<_> = rules.iter().map(|(path, fields)| ((*path).to_owned(), *fields)).collect();
@@ -78,6 +84,7 @@ fn alternatives(kind: &str) -> Vec<(String, Fields)> {
             ("http[].match[].withoutHeaders{}", TEXT),
             ("http[].redirect", &["port", "derivePort"]),
         ],
+        "WorkloadGroup" => &[("probe", &["httpGet", "tcpSocket", "exec", "grpc"])],
         _ => &[],
     };
     let mut all: Vec<_> = rules.iter().map(|(path, fields)| ((*path).to_owned(), *fields)).collect();
@@ -129,6 +136,12 @@ fn rules(kind: &str, spec: &Value, problems: &mut Problems) {
             labels(spec, "workloadSelector.labels", "wildcard is not supported in selector", problems);
         }
         "WorkloadEntry" => ports(spec, "ports{}", problems),
+        "WorkloadGroup" => {
+            let probes = ["probe.httpGet.port", "probe.tcpSocket.port", "probe.grpc.port"];
+            for path in ["template.ports{}"].into_iter().chain(probes) {
+                ports(spec, path, problems);
+            }
+        }
         "Gateway" => server_tls(spec, "servers[].tls", problems),
         "Sidecar" => {
             server_tls(spec, "ingress[].tls", problems);

@@ -301,7 +301,7 @@ impl Parts<'_> {
             pool.validate(&format!("{place}.connectionPool"), problems);
         }
         if let Some(balancer) = self.load_balancer {
-            balancer.validate(&format!("{place}.loadBalancer"), problems);
+            balancer.validate(&format!("{place}.loadBalancer"), self.outliers.is_some(), problems);
         }
         if let Some(tls) = self.tls {
             tls.validate(namespace, problems);

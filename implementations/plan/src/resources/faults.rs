@@ -2,11 +2,9 @@
 
 use serde::Deserialize;
 
-use super::common::StringMatch;
+use super::common::{Percent, StringMatch, is_header_name};
 use super::durations::{check_duration, duration};
 use super::problems::Problems;
-use super::virtual_service::Percent;
-use super::virtual_service_validation::is_header_name;
 
 /// HTTPFaultInjection.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -173,6 +173,12 @@ impl Server {
         let before = problems.webhook.len();
         self.validate_port(problems);
         let port_is_valid = problems.webhook.len() == before;
+        if let Some(tls) = self.tls.as_ref().filter(|t| t.asks_for_a_key_pair_as_ca()) {
+            problems.unsupported(format!(
+                "{place}.tls.caCertCredentialName {:?}, a name without the suffix -cacert",
+                tls.ca_cert_credential_name
+            ));
+        }
         if let Some(path) = self.bind.strip_prefix("unix://") {
             problems.check(unix_address(path));
         } else if !self.bind.is_empty() {
@@ -233,6 +239,15 @@ impl Server {
 }
 
 impl ServerTls {
+    /// Whether the CA's Secret is asked for by a name that stands for a key pair (`isCAOnlySecret` in pilot/pkg/xds/sds.go).
+    fn asks_for_a_key_pair_as_ca(&self) -> bool {
+        let name = self.ca_cert_credential_name.as_str();
+        let verifies = matches!(self.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
+        let credential = !(self.credential_name.is_empty() && self.credential_names.is_empty());
+        let asks_for_a_ca = name.is_empty() || name.ends_with("-cacert") || name.starts_with("configmap://");
+        verifies && credential && !asks_for_a_ca
+    }
+
     /// `validateTLSOptions`.
     fn validate(&self, problems: &mut Problems) {
         let old = matches!(self.min_protocol_version, TlsProtocol::Tls10 | TlsProtocol::Tls11);

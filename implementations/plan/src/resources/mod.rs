@@ -8,6 +8,7 @@ pub(crate) mod durations;
 mod faults;
 pub(crate) mod gateway;
 pub mod hosts;
+mod locality;
 pub(crate) mod peer_authentication;
 pub(crate) mod problems;
 pub mod protocol;
@@ -19,7 +20,8 @@ pub(crate) mod traffic_policy;
 mod types;
 pub(crate) mod virtual_service;
 mod virtual_service_analysis;
-pub(crate) mod virtual_service_validation;
+mod virtual_service_validation;
+mod workload_group;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +36,7 @@ use self::problems::Problems;
 use self::service_entry::{ServiceEntry, WorkloadEntry};
 use self::sidecar::Sidecar;
 use self::virtual_service::VirtualService;
+use self::workload_group::WorkloadGroup;
 use crate::rejected::{Refused, Rejected};
 
 /// A specification with the name of its resource.
@@ -214,7 +217,10 @@ impl<'a> Resources<'a> {
                     entry.spec.labels.extend(own);
                 }
             }
-            (NETWORKING, "WorkloadGroup" | "ProxyConfig") => problems.notes.push(kind.to_owned()),
+            (NETWORKING, "WorkloadGroup") => {
+                push(&mut Vec::new(), place, problems, WorkloadGroup::validate);
+            }
+            (NETWORKING, "ProxyConfig") => problems.notes.push(kind.to_owned()),
             (NETWORKING, "EnvoyFilter") => {
                 problems.warn(
                     "EnvoyFilter exposes internal implementation details that may change at any time. Prefer \
@@ -274,13 +280,20 @@ fn texts(resource: &Resource, pointer: &str) -> BTreeMap<String, String> {
     pairs.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
 }
 
-/// Reading stops at the first wrong type; the API server names every one.
+/// Reading stops at the first wrong type, looks for its place by its value, and knows values of enums that the CRD does not
+/// have; the API server names every wrong type where it is.
 fn with_all_types(wrong: Vec<types::Mismatch>, problems: &mut Problems) {
-    if wrong.len() < 2 {
+    let place = |text: &str| text.split_once(": ").map(|(place, _)| place.to_owned());
+    let of_enum = |text: &str| text.contains(": Unsupported value: ");
+    let words: Vec<String> = wrong.iter().flat_map(|m| m.words.clone()).collect();
+    let Some(first) = words.first() else { return };
+    let found = problems.schema.iter().any(|text| place(text) == place(first));
+    if wrong.len() == 1 && found && !words.iter().any(|w| of_enum(w)) {
         return;
     }
-    let others = std::mem::take(&mut problems.schema);
-    for text in wrong.into_iter().flat_map(|m| m.words).chain(others) {
+    let mut others = std::mem::take(&mut problems.schema);
+    others.retain(|text| !(of_enum(text) || text.contains(" in body must be of type ")));
+    for text in words.into_iter().chain(others) {
         if !problems.schema.contains(&text) {
             problems.schema.push(text);
         }

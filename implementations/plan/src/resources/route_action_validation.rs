@@ -1,10 +1,9 @@
 //! What istiod's validation says about the parts of a route (pkg/config/validation/validation.go).
 
-use super::common::{port_number, regex};
+use super::common::{is_authority, is_status, port_number, regex};
 use super::durations::check_duration;
 use super::problems::Problems;
 use super::virtual_service::{DirectResponse, Headers, HttpMatch, Redirect, Retries, Rewrite};
-use super::virtual_service_validation::{is_authority, is_status};
 
 impl Redirect {
     /// `validateHTTPRedirect`: the first problem alone.
@@ -104,7 +103,7 @@ impl Retries {
     /// `ValidateHTTPRetry` (agent/validation.go).
     pub(super) fn validate(&self, place: &str, problems: &mut Problems) {
         if self.attempts < 0 {
-            problems.error("attempts cannot be negative");
+            problems.listed("attempts cannot be negative");
         }
         let configured = self.per_try_timeout.is_some()
             || !self.retry_on.is_empty()

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::common::{Opaque, fqdn, port_number};
 use super::durations::{check_duration, duration};
+use super::locality::{LocalitySetting, ZoneAwareSetting};
 use super::problems::Problems;
 
 /// LoadBalancerSettings.
@@ -19,9 +20,9 @@ pub(crate) struct LoadBalancer {
     #[serde(default)]
     pub(crate) backend_utilization: Opaque,
     #[serde(default)]
-    pub(crate) locality_lb_setting: Opaque,
+    pub(crate) locality_lb_setting: Option<LocalitySetting>,
     #[serde(default)]
-    pub(crate) zone_aware_lb_setting: Opaque,
+    pub(crate) zone_aware_lb_setting: Option<ZoneAwareSetting>,
     #[serde(default)]
     pub(crate) warmup_duration_secs: Option<String>,
     #[serde(default)]
@@ -95,8 +96,8 @@ pub(crate) struct Warmup {
 }
 
 impl LoadBalancer {
-    /// `validateLoadBalancer`.
-    pub(crate) fn validate(&self, place: &str, problems: &mut Problems) {
+    /// `validateLoadBalancer`. `outliers`: whether the policy has `outlierDetection`.
+    pub(crate) fn validate(&self, place: &str, outliers: bool, problems: &mut Problems) {
         let kinds =
             [self.simple.is_some(), self.consistent_hash.is_some(), self.backend_utilization.is_some()];
         if kinds.into_iter().filter(|set| *set).count() > 1 {
@@ -110,6 +111,12 @@ impl LoadBalancer {
         }
         if self.locality_lb_setting.is_some() && self.zone_aware_lb_setting.is_some() {
             problems.error("only one of localityLbSetting and zoneAwareLbSetting can be set");
+        }
+        if let Some(setting) = &self.locality_lb_setting {
+            setting.validate(outliers, problems);
+        }
+        if let Some(setting) = &self.zone_aware_lb_setting {
+            setting.validate(outliers, problems);
         }
         if let Some(text) = &self.warmup_duration_secs {
             check_duration(text, &format!("{place}.warmupDurationSecs"), problems);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::common::{PortSelector, StringMatch};
+use super::common::{Percent, PortSelector, StringMatch};
 use super::faults::{CorsPolicy, Fault};
 
 /// istio.io/api networking/v1alpha3, VirtualService.
@@ -272,14 +272,6 @@ pub(crate) struct Mirror {
     pub(crate) destination: Option<Destination>,
     #[serde(default)]
     pub(crate) percentage: Option<Percent>,
-}
-
-/// Percent.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Percent {
-    #[serde(default)]
-    pub(crate) value: f64,
 }
 
 /// TCPRoute.

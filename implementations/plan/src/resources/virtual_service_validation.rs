@@ -1,6 +1,9 @@
 //! `ValidateVirtualService` (pkg/config/validation/validation.go and virtualservice.go).
 
-use super::common::{export_to, fqdn, ip_subnet, is_dns_label, label_syntax, port_number, wildcard_domain};
+use super::common::{
+    export_to, fqdn, ip_subnet, is_authority, is_dns_label, is_header_name, label_syntax, port_number,
+    wildcard_domain,
+};
 use super::destination_rule::subset_name;
 use super::durations::check_duration;
 use super::hosts::{MESH, matches, subset_of};
@@ -369,21 +372,6 @@ fn header_name(name: &str, problems: &mut Problems) {
     {
         problems.error(format!("header name {name} is not a valid header name"));
     }
-}
-
-/// `:authority` and Host (istiod: `isAuthorityHeader`).
-pub(crate) fn is_authority(name: &str) -> bool {
-    name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host")
-}
-
-/// A token of RFC 9110, section 5.1.
-pub(super) fn is_header_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c))
-}
-
-/// Whether a number is a registered HTTP status code (`net/http.StatusText`).
-pub(crate) fn is_status(code: u16) -> bool {
-    http::StatusCode::from_u16(code).is_ok_and(|c| c.canonical_reason().is_some())
 }
 
 /// `validateWeight`.

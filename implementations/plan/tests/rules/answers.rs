@@ -6,7 +6,7 @@ use meshproof_plan::describe;
 use meshproof_plan::report::{Questions, as_json};
 use serde_json::{Value, json};
 
-fn answers(yaml: &str) -> Value {
+pub(crate) fn answers(yaml: &str) -> Value {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).expect("YAML");
     let resources: Vec<Resource> = documents.into_iter().map(Resource).collect();
     let state = ClusterState::from_resources(&resources);
@@ -14,23 +14,23 @@ fn answers(yaml: &str) -> Value {
 }
 
 /// A part of the answer about the sidecar `sleep`.
-fn of_sleep(answer: &Value, pointer: &str) -> Value {
+pub(crate) fn of_sleep(answer: &Value, pointer: &str) -> Value {
     answer.pointer(&format!("/proxies/sleep{pointer}")).cloned().unwrap_or_default()
 }
 
-fn entry(name: &str, spec: &str) -> String {
+pub(crate) fn entry(name: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {spec}\n"
     )
 }
 
-fn virtual_service(spec: &str) -> String {
+pub(crate) fn virtual_service(spec: &str) -> String {
     format!(
         "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\nspec: {spec}\n"
     )
 }
 
-fn service(name: &str, spec: &str) -> String {
+pub(crate) fn service(name: &str, spec: &str) -> String {
     format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {spec}\n")
 }
 

@@ -1,5 +1,6 @@
 //! Istio's rules, one test each: the situation as manifests, the outcome as a plan.
 
+mod addresses;
 mod answers;
 mod bytes;
 mod credentials;
@@ -15,5 +16,7 @@ mod outbound;
 mod refusals;
 mod routes;
 mod schema;
+mod servers;
+mod validation;
 mod visibility;
 mod world;
