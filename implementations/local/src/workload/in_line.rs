@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use http::Version;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
+use meshproof_harness::workload::HttpChoice;
 use meshproof_model::{ExchangeError, ExchangeErrorKind, Response};
 use tokio::time::timeout;
 
@@ -16,6 +17,7 @@ use super::connection::{
     http2_settings,
 };
 use super::failure::sorted;
+use super::pipelined;
 
 /// One request that was sent, and its outcome.
 pub(super) struct Spoken {
@@ -27,12 +29,12 @@ pub(super) struct Spoken {
 }
 
 impl Spoken {
-    fn now(result: Result<Response, ExchangeError>, wire: &Wire, began: Instant) -> Self {
+    pub(super) fn now(result: Result<Response, ExchangeError>, wire: &Wire, began: Instant) -> Self {
         Self { result, sent: wire.shown(), began, ended: Instant::now() }
     }
 }
 
-/// Sends requests to one address: over HTTP/2 at once, otherwise one after the other. A connection that the other end closes
+/// Sends requests to one address: over HTTP/2 at once, otherwise one after the other, or in a pipeline if they ask for it. A connection that the other end closes
 /// is replaced, as clients do (RFC 9112, section 9.3); the order stays.
 pub(super) async fn in_line(targets: Vec<Target>, limit: Duration) -> Vec<Spoken> {
     if targets.first().is_some_and(Target::is_http2) {
@@ -40,6 +42,10 @@ pub(super) async fn in_line(targets: Vec<Target>, limit: Duration) -> Vec<Spoken
     }
     let mut targets = VecDeque::from(targets);
     let mut spoken = Vec::with_capacity(targets.len());
+    let at_once = |target: &Target| target.http == HttpChoice::Pipelined && pipelined::fits(target);
+    if targets.len() > 1 && targets.iter().all(at_once) {
+        pipelined::pipelined(&mut targets, &mut spoken, limit).await;
+    }
     while let Some(first) = targets.front() {
         let (wire, began) = (Arc::<Wire>::default(), Instant::now());
         match timed(limit, opened(first, &wire)).await {
@@ -68,7 +74,7 @@ async fn timed<T>(
     timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out(limit)))
 }
 
-fn timed_out(limit: Duration) -> ExchangeError {
+pub(super) fn timed_out(limit: Duration) -> ExchangeError {
     let message = format!("request: no whole answer within {limit:?}");
     ExchangeError { kind: ExchangeErrorKind::Timeout, message }
 }
@@ -117,7 +123,7 @@ async fn one_after_the_other(
 }
 
 /// Whether another request may follow this answer on its connection (RFC 9112, section 9.3).
-fn stays_open(response: &Response) -> bool {
+pub(super) fn stays_open(response: &Response) -> bool {
     let connection = response.headers.iter().filter(|h| h.name == "connection");
     let closes = connection.flat_map(|h| h.value.split(',')).any(|o| o.trim().eq_ignore_ascii_case("close"));
     response.status != 101 && response.version == crate::http_facts::version(Version::HTTP_11) && !closes

@@ -10,6 +10,7 @@ mod connection;
 pub(crate) mod failure;
 mod grpc;
 mod in_line;
+mod pipelined;
 mod raw;
 mod segments;
 mod tcp;
@@ -329,7 +330,7 @@ impl WorkloadClient {
         };
         config.alpn_protocols = match request.http {
             HttpChoice::Negotiated => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            HttpChoice::Http1 | HttpChoice::Http10 => vec![b"http/1.1".to_vec()],
+            HttpChoice::Http1 | HttpChoice::Http10 | HttpChoice::Pipelined => vec![b"http/1.1".to_vec()],
             HttpChoice::Http2 => vec![b"h2".to_vec()],
         };
         Ok(Arc::new(config))
