@@ -361,6 +361,9 @@ pub struct Verify {
         conflicts_with = "namespace"
     )]
     pub files: Vec<PathBuf>,
+    /// Judge only these checks of the proof, as its report names them, for example `verify:only/every-request-accounted-for`
+    #[arg(value_name = "CHECK", conflicts_with_all = ["only_static", "ask"])]
+    pub checks: Vec<String>,
     /// With --target cluster: the namespace to verify, by the resources that are in force there. The cluster is only read
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,

@@ -122,6 +122,34 @@ fn a_private_key_is_not_printed() {
 }
 
 #[test]
+fn every_format_has_the_checks_of_the_proof_and_each_can_be_repeated_alone() {
+    const CHECK: &str = "verify:only/1-sleep-api-partner-example-originated";
+    let manifest = format!("{ENTRY}{RULE}");
+    let of =
+        |arguments: &[&str]| verified(&manifest, &[&["--target", "reference:no-sni"], arguments].concat(), 1);
+    let (out, _) = of(&["--format", "json"]);
+    let json: Value = serde_json::from_str(&out).unwrap();
+    let checks = json["proof"]["scenarios"][0]["checks"].as_array().unwrap();
+    let failed: Vec<&Value> = checks.iter().filter(|c| c["verdict"] == "failed").map(|c| &c["id"]).collect();
+    assert_eq!(failed[0], "verify/1-sleep-api-partner-example-originated", "{failed:?}");
+    assert!(!json["proof"]["scenarios"][0]["evidence"].as_array().unwrap().is_empty());
+    for (format, part) in [
+        ("junit", "1-sleep-api-partner-example-originated"),
+        ("markdown", "server name (SNI)"),
+        ("github", "::error title=MUST failed%3A verify%3Aonly/1-"),
+        ("html", "What real requests showed"),
+    ] {
+        let (out, _) = of(&["--format", format]);
+        assert!(out.contains(part), "{format}: {out}");
+    }
+    let (out, _) = of(&[CHECK]);
+    assert!(out.contains("0 of 1 MUST check passed, 1 failed"), "{out}");
+    assert!(out.contains(&format!("meshproof verify -f - --target reference:no-sni {CHECK}")), "{out}");
+    let (_, said) = verified(&manifest, &["verify:only/1-sleep-api-partner-example-orginated"], 2);
+    assert!(said.contains("did you mean"), "{said}");
+}
+
+#[test]
 fn real_requests_prove_origination_and_what_a_proxy_refuses() {
     let (out, said) = verified(&format!("{ENTRY}{RULE}"), &[], 0);
     assert!(out.contains("passed"), "{out}{said}");

@@ -10,6 +10,7 @@ pub mod client_hello;
 pub mod conversation;
 pub mod delivery;
 pub mod digest;
+mod encoding;
 pub mod external;
 pub mod external_server;
 pub mod feature;

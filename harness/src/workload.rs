@@ -81,14 +81,14 @@ impl From<&crate::certificates::Issued> for ClientIdentity {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RequestSpec {
     /// `GET`.
-    #[serde(with = "crate::served::method")]
+    #[serde(with = "crate::encoding::method")]
     pub method: Method,
     /// `http://edition.cnn.com/politics`.
     pub url: String,
     /// Beside Host, User-Agent and Accept, which are there always; one of the same name replaces those.
     pub headers: Vec<(String, String)>,
     /// Empty: none.
-    #[serde(with = "crate::served::base64")]
+    #[serde(with = "crate::encoding::base64")]
     pub body: Bytes,
     /// How the body is sent.
     pub delivery: Delivery,

@@ -5,6 +5,7 @@
 mod chains;
 mod files;
 mod identity;
+mod listed;
 mod lists;
 mod names;
 mod pki;
@@ -13,11 +14,9 @@ mod secrets;
 use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
 
-use self::pki::Pki;
+use self::pki::{Pki, SERVER};
 use crate::placement::Placement;
 use crate::presented::Cases;
-
-const SERVER: &str = "servers.example";
 
 pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let placement = Placement::of(mesh);
@@ -59,9 +58,4 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         identity::story(mesh, &pki).await?;
     }
     files::story(mesh, &pki).await
-}
-
-/// A host whose requests go by the usual subset.
-fn chains(label: &str) -> String {
-    format!("{label}.chains.origin.example")
 }

@@ -77,7 +77,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         arrived(&several, &one, "one.example").and(arrived(&several, &two, "two.example")),
     )?;
     // The wildcard is not for the host that it is below (Istio reference, ServiceEntry, `hosts`): the ledger sees where this goes.
-    client.get("http://wild.example/").await?;
+    let _apex = client.get("http://wild.example/").await?;
     mesh.check(
         "wildcard-hosts",
         arrived(&wild, &a, "a.wild.example").and(arrived(&wild, &b, "b.wild.example")),

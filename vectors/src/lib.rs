@@ -6,5 +6,8 @@ mod matrix;
 mod pki;
 mod rsa;
 mod table;
+mod vector;
 
-pub use matrix::{Expected, Group, Matrix, Presented, Vector};
+pub use matrix::Matrix;
+pub use pki::Presented;
+pub use vector::{Expected, Group, Vector};

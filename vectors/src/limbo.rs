@@ -10,7 +10,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 use x509_parser::parse_x509_certificate;
 
-use crate::matrix::{Expected, Group, Matrix};
+use crate::matrix::Matrix;
+use crate::vector::{Expected, Group};
 
 /// Why a file is not one of vectors.
 #[derive(Debug, thiserror::Error)]

@@ -3,10 +3,17 @@
 use std::sync::Arc;
 
 use meshproof_harness::certificates::{
-    Blueprint, CertificateError, Certified, KeyAlgorithm, KeyPool, PrivateKey,
+    Blueprint, CertificateError, Certified, Issued, KeyAlgorithm, KeyPool, PrivateKey,
 };
 
-use crate::matrix::Presented;
+/// What a server presents, and the anchors that a client must have for the path.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// The chain as it is sent, and the leaf's key.
+    pub chain: Issued,
+    /// The anchors besides the common one.
+    pub anchors: Vec<Certified>,
+}
 
 pub(crate) struct Pki {
     keys: KeyPool,

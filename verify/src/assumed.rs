@@ -8,9 +8,8 @@ use meshproof_plan::cluster_state::{ClusterState, proxy};
 use meshproof_plan::{Proxy, ProxyKind};
 use serde_json::{Value, json};
 
-use crate::raw;
+use crate::raw::{self, covers, labels};
 use crate::scope::Scope;
-use crate::world::{covers, labels};
 
 /// How many sidecars are made up at most.
 const MAX_SIDECARS: usize = 40;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use meshproof_model::{Resource, ResourceId};
 use serde_json::Value;
 
+use crate::flows;
 use crate::raw;
 use crate::world::World;
 
@@ -27,7 +28,7 @@ pub(crate) fn copy(world: &World, resources: &[Resource]) -> Copy {
     let istio = |r: &&Resource| r.api_version().contains(".istio.io/");
     let of_proof = resources.iter().filter(istio).filter(|r| !refused.contains(&r.id()));
     let mut kept = Vec::new();
-    for resource in of_proof.filter(|r| world.scope.reaches(world, r)) {
+    for resource in of_proof.filter(|r| flows::has_part(world, r)) {
         let mut resource = resource.clone();
         let id = resource.id();
         match id.kind.as_str() {

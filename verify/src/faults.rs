@@ -4,7 +4,8 @@
 use serde_json::Value;
 
 use crate::raw;
-use crate::world::{RouteOf, World};
+use crate::request::RouteOf;
+use crate::world::World;
 
 /// What a route does to its requests besides routing them.
 #[derive(Clone, Debug, PartialEq)]

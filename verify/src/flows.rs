@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meshproof_model::Resource;
 use meshproof_model::verification::{Flow, FlowHop, Outcome};
+use meshproof_model::{Resource, ResourceId};
 use meshproof_plan::hosts;
 use meshproof_plan::model::{ClientCertificate, NameCheck, Origination, Trust};
 
-use crate::raw::{self, ClusterName, Speaks};
-use crate::trace::{Ask, End, Layer, Scheme, Trace, Tracer, Why};
+use crate::raw::{self, ClusterName, Speaks, labels};
+use crate::trace::{Ask, End, Layer, RouteOf, Scheme, Trace, Tracer, Why};
 use crate::witnesses::witnesses;
-use crate::world::{RouteOf, World, labels};
+use crate::world::World;
 
 /// How many requests are followed at most.
 const MAX_ASKS: usize = 20_000;
@@ -406,4 +406,31 @@ pub(crate) fn origination(trace: &Trace) -> Option<(&Origination, Option<&str>)>
         },
         End::Fails { .. } | End::Answered { .. } | End::Unknown(_) => None,
     }
+}
+
+/// Whether a request is the namespace's: one of its workloads sends it, or one of its routes takes it.
+pub(crate) fn is_ours(world: &World, one: &Observed) -> bool {
+    let Some(own) = &world.scope.namespace else { return true };
+    let ours = |id: &ResourceId| id.namespace == *own;
+    (world.is_sidecar(one.proxy) && world.proxy(one.proxy).namespace == *own)
+        || one.meant_for.as_ref().is_some_and(|r| ours(&r.service))
+        || one.traces.iter().flat_map(|t| &t.hops).filter_map(|h| h.route.as_ref()).any(|r| ours(&r.service))
+}
+
+/// Whether a resource has a part in the namespace's requests: it is the namespace's own or the root namespace's, is exported to
+/// it, or configures a gateway.
+pub(crate) fn has_part(world: &World, resource: &Resource) -> bool {
+    let Some(own) = &world.scope.namespace else { return true };
+    let at = resource.namespace();
+    let gateway = || {
+        let gateways = (0..world.configs.len()).filter(|i| !world.is_sidecar(*i));
+        gateways.into_iter().any(|i| world.proxy(i).namespace == at)
+    };
+    at == own
+        || at == world.state.mesh.root_namespace
+        || match resource.kind() {
+            "ServiceEntry" | "VirtualService" | "DestinationRule" => reaches(resource, own),
+            "Gateway" => true,
+            _ => gateway() || raw::text(&resource.0, "/spec/location") == "MESH_INTERNAL",
+        }
 }

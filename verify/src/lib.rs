@@ -87,6 +87,8 @@ fn verified(input: source::Input, about: Verification) -> Verified {
         flows,
         assumed: about.assumed.into_iter().chain(judged.world.assumed.iter().cloned()).collect(),
         passed_over: findings::passed_over(&input, &judged.world),
+        proof: None,
+        not_proved: Vec::new(),
     };
     Verified { verification, input, judged }
 }

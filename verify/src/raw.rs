@@ -1,5 +1,7 @@
 //! Istio's resources as they were written: fields with their JSON pointers.
 
+use std::collections::BTreeMap;
+
 use meshproof_model::{Resource, ResourceId};
 use meshproof_plan::hosts;
 use serde_json::Value;
@@ -194,4 +196,14 @@ pub(crate) fn destinations(service: &Resource) -> Vec<Destination> {
 pub(crate) fn for_mesh(service: &Resource) -> bool {
     let gateways = texts(&service.0, "/spec/gateways");
     gateways.is_empty() || gateways.contains(&"mesh")
+}
+
+/// A label selector's pairs.
+pub(crate) fn labels(value: Option<&Value>) -> BTreeMap<String, String> {
+    let fields = value.and_then(Value::as_object).into_iter().flatten();
+    fields.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+}
+
+pub(crate) fn covers(wanted: &BTreeMap<String, String>, there: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(k, v)| there.get(k) == Some(v))
 }

@@ -3,8 +3,6 @@
 use meshproof_model::ResourceId;
 use meshproof_plan::model::Origination;
 
-use crate::world::RouteOf;
-
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scheme {
@@ -150,4 +148,24 @@ pub(crate) enum Why {
     OtherTls { port: u16, expects: &'static str, gets: &'static str },
     /// The Secret of a credential is not where the proxy reads it, or lacks a key.
     Credential { name: String, lacks: &'static str },
+}
+
+/// The route of a VirtualService that took a request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RouteOf {
+    pub(crate) service: ResourceId,
+    /// Its place in `spec.http`.
+    pub(crate) index: usize,
+}
+
+impl RouteOf {
+    pub(crate) fn pointer(&self) -> String {
+        format!("/spec/http/{}", self.index)
+    }
+}
+
+impl std::fmt::Display for RouteOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, http[{}]", self.service, self.index)
+    }
 }

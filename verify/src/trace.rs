@@ -14,9 +14,9 @@ use meshproof_plan::walk::{Asked, virtual_host, without_port};
 use crate::chains::{chain_text, takes};
 use crate::faults::{fault_of, share_text};
 use crate::raw::{self, ClusterName};
-use crate::world::{RouteOf, World};
+use crate::world::World;
 
-pub(crate) use crate::request::{Ask, Decision, End, Hop, Layer, Scheme, Trace, Why};
+pub(crate) use crate::request::{Ask, Decision, End, Hop, Layer, RouteOf, Scheme, Trace, Why};
 
 /// How many proxies a request passes at most; beyond it the routes lead in a circle.
 const MAX_PROXIES: usize = 6;

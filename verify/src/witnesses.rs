@@ -7,9 +7,9 @@ use meshproof_plan::{hosts, re2};
 use regex::Regex;
 use serde_json::Value;
 
-use crate::raw;
-use crate::trace::{Ask, Scheme};
-use crate::world::{RouteOf, World, labels};
+use crate::raw::{self, labels};
+use crate::trace::{Ask, RouteOf, Scheme};
+use crate::world::World;
 
 /// A request that a route of a VirtualService was written for.
 pub(crate) struct Witness {

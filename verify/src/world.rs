@@ -10,7 +10,8 @@ use meshproof_plan::{Proxy, ProxyKind, Verdict, describe, hosts};
 use serde_json::{Value, json};
 
 use crate::assumed::{assumed_services, proxies};
-use crate::raw::{self, ClusterName};
+use crate::raw::{self, ClusterName, covers};
+use crate::request::RouteOf;
 use crate::scope::Scope;
 
 /// The mesh and its plan.
@@ -36,26 +37,6 @@ pub(crate) struct World {
     by_id: HashMap<ResourceId, usize>,
     /// What of it is judged.
     pub(crate) scope: Scope,
-}
-
-/// The route of a VirtualService that took a request.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct RouteOf {
-    pub(crate) service: ResourceId,
-    /// Its place in `spec.http`.
-    pub(crate) index: usize,
-}
-
-impl RouteOf {
-    pub(crate) fn pointer(&self) -> String {
-        format!("/spec/http/{}", self.index)
-    }
-}
-
-impl std::fmt::Display for RouteOf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, http[{}]", self.service, self.index)
-    }
 }
 
 impl World {
@@ -233,16 +214,6 @@ fn tag_routes(resources: &mut [Resource]) -> Vec<ResourceId> {
         }
     }
     tagged
-}
-
-/// A label selector's pairs.
-pub(crate) fn labels(value: Option<&Value>) -> BTreeMap<String, String> {
-    let fields = value.and_then(Value::as_object).into_iter().flatten();
-    fields.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
-}
-
-pub(crate) fn covers(wanted: &BTreeMap<String, String>, there: &BTreeMap<String, String>) -> bool {
-    wanted.iter().all(|(k, v)| there.get(k) == Some(v))
 }
 
 /// The addresses of the gateways' pods.

@@ -54,16 +54,20 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
         }
         return Ok(exit::OK);
     }
-    let proved = if args.only_static { None } else { prove(args, &verified)? };
+    let proved = if args.only_static { None } else { Some(prove(args, &verified)?) };
     let mut verification = verified.verification.clone();
     if let Some(proved) = &proved {
-        for (code, request, sentence) in prove::about_findings(&proved.proof, &proved.report) {
+        for (code, request, sentence) in
+            proved.report.iter().flat_map(|report| prove::about_findings(&proved.proof, report))
+        {
             for finding in &mut verification.findings {
                 if finding.code == code && finding.effect.starts_with(&request) {
                     finding.proof = Some(sentence.clone());
                 }
             }
         }
+        verification.proof = proved.report.clone().map(Box::new);
+        verification.not_proved.clone_from(&proved.proof.skipped);
     }
     let verification = &verification;
     let rendered = |format: VerificationFormat| format.render(verification).map_err(Refusal::Environment);
@@ -78,12 +82,15 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
     let least = Severity::from(args.fail_on);
     let failing = verification.findings.iter().chain(&verification.notes).any(|f| f.severity >= least);
     let of_findings = if failing { exit::FAILED } else { exit::OK };
-    let Some(proved) = proved else {
+    for skipped in &verification.not_proved {
+        complain(&format!("note: not proved: {}", line(skipped)));
+    }
+    let Some(report) = &verification.proof else {
         // As for a run that executed no check.
         let asked = !args.only_static && of_findings == exit::OK;
         return Ok(if asked { exit::ERROR } else { of_findings });
     };
-    let of_proof = proved.tell(args, verification)?;
+    let of_proof = tell(report, args, verification)?;
     let contradicted = verification.findings.iter().any(prove::is_contradicted);
     if args.format == VerificationFormat::Text && contradicted {
         answer("A real request contradicts a finding, see \"CONTRADICTED\" above.\n");
@@ -142,23 +149,20 @@ fn in_force(args: &Verify, namespace: &str) -> Result<InForce, Refusal> {
     })
 }
 
-/// A proof with its report.
+/// What can be proved, and the report of the requests; none where there is no such request.
 struct Proved {
     proof: Proof,
-    report: Report,
+    report: Option<Report>,
 }
 
-/// Sends real requests; none where the configuration has none that can be proved.
-fn prove(args: &Verify, verified: &Verified) -> Result<Option<Proved>, Refusal> {
+/// Sends real requests.
+fn prove(args: &Verify, verified: &Verified) -> Result<Proved, Refusal> {
     let proof = verified.proof();
     if proof.exchanges.is_empty() {
         complain(
             "no request of this configuration can be proved on this machine. Add --static to read and plan it only",
         );
-        for skipped in &proof.skipped {
-            complain(&format!("note: not proved: {}", line(skipped)));
-        }
-        return Ok(None);
+        return Ok(Proved { proof, report: None });
     }
     let of_cluster = args.namespace.as_deref();
     let (option, name) = match (of_cluster, &args.target) {
@@ -194,32 +198,27 @@ fn prove(args: &Verify, verified: &Verified) -> Result<Option<Proved>, Refusal> 
         _ => files.collect::<String>(),
     };
     let command = format!("meshproof verify{read} {option} {}", quoted(name));
-    let report = prove::run(&proof, target, timeouts, &command, false)?;
-    Ok(Some(Proved { proof, report }))
+    let report = prove::run(&proof, target, timeouts, &command, &args.checks)?;
+    Ok(Proved { proof, report: Some(report) })
 }
 
-impl Proved {
-    /// Prints and writes the result; the exit code is that of a run.
-    fn tell(&self, args: &Verify, verification: &Verification) -> Result<u8, Refusal> {
-        for skipped in &self.proof.skipped {
-            complain(&format!("note: not proved: {}", line(skipped)));
-        }
-        let mut shown = None;
-        let mut missing = None;
-        if let Some(folder) = &args.out {
-            let report = conclusion::with_findings(&self.report, verification, Severity::from(args.fail_on));
-            let written = OutFolder::open(folder)?.write(&report, &[Format::Html, Format::Junit]);
-            shown = written.shown.map(|path| path.display().to_string());
-            missing = written.missing;
-        }
-        if args.format == VerificationFormat::Text {
-            let mut text = Vec::new();
-            summary(&mut text, &self.report, shown.as_deref(), style(&std::io::stdout()), Detail::Screen)
-                .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
-            answer(&String::from_utf8_lossy(&text));
-        }
-        missing.map_or(Ok(self.report.exit_code()), |words| Err(Refusal::Environment(words)))
+/// Prints and writes what real requests showed; the exit code is that of a run.
+fn tell(report: &Report, args: &Verify, verification: &Verification) -> Result<u8, Refusal> {
+    let mut shown = None;
+    let mut missing = None;
+    if let Some(folder) = &args.out {
+        let report = conclusion::with_findings(report, verification, Severity::from(args.fail_on));
+        let written = OutFolder::open(folder)?.write(&report, &[Format::Html, Format::Junit]);
+        shown = written.shown.map(|path| path.display().to_string());
+        missing = written.missing;
     }
+    if args.format == VerificationFormat::Text {
+        let mut text = Vec::new();
+        summary(&mut text, report, shown.as_deref(), style(&std::io::stdout()), Detail::Screen)
+            .map_err(|e| Refusal::Environment(format!("the summary cannot be written: {e}")))?;
+        answer(&String::from_utf8_lossy(&text));
+    }
+    missing.map_or(Ok(report.exit_code()), |words| Err(Refusal::Environment(words)))
 }
 
 /// Every file that is named or found, in order.

@@ -10,9 +10,10 @@ use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::external_server::{ExternalServer, Site};
 use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::mesh::{Mesh, Stop};
-use meshproof_harness::runner::{self, Options, Selected};
+use meshproof_harness::runner::{self, Options};
 use meshproof_harness::scenario::{Scenario, Story, StoryFn};
 use meshproof_harness::secret::Secret;
+use meshproof_harness::select::select;
 use meshproof_harness::target::{ConfigChange, Target};
 use meshproof_harness::timeouts::Timeouts;
 use meshproof_harness::topology::{Gateway, Topology, Workload};
@@ -21,9 +22,9 @@ use meshproof_model::{Report, Verdict};
 use meshproof_verify::proof::{Exchange, Expected, Proof, Sender};
 
 use crate::exit::Refusal;
+use crate::output::quoted;
 use crate::runtime::runtime;
 
-const ONLY: &str = "only";
 const PAGE: &str = "the stand-in for this server";
 
 /// What is checked of a request; the last part of a check's id.
@@ -113,15 +114,14 @@ pub(super) fn run(
     target: Arc<dyn Target>,
     timeouts: Timeouts,
     command: &str,
-    keep: bool,
+    checks: &[String],
 ) -> Result<Report, Refusal> {
     // The runner keeps scenarios for the length of the process, which ends with the command.
-    let scenario: &'static Scenario = Box::leak(Box::new(scenario(proof.clone())));
-    let selection = vec![Selected { scenario, configuration: ONLY, checks: None }];
+    let scenarios: &'static [Scenario] = Box::leak(Box::new([scenario(proof.clone())]));
+    let selection = select(scenarios, checks).map_err(|e| Refusal::Usage(e.to_string()))?;
     let mut options = Options::new(target, selection);
     options.timeouts = timeouts;
-    options.keep = keep;
-    command.clone_into(&mut options.command);
+    options.command = checks.iter().fold(command.to_owned(), |all, check| format!("{all} {}", quoted(check)));
     command.clone_into(&mut options.repeat);
     let runtime = runtime()?;
     let report = runtime.block_on(runner::run(options)).map_err(|e| Refusal::Environment(e.to_string()));

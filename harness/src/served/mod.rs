@@ -6,7 +6,6 @@
 //! `settle`, all evidence has arrived before the answer. Certificates and keys travel in this stream and are never written to a file.
 //! When its input ends, the process ends, and with it every server and connection.
 
-mod encoding;
 mod session;
 
 use std::collections::BTreeMap;
@@ -15,7 +14,6 @@ use std::net::{IpAddr, SocketAddr};
 use meshproof_model::{Evidence, Exchange, ExternalService};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use encoding::{base64, method};
 pub use session::{Served, ServedError, Setup};
 
 use crate::external::ExternalSpec;

@@ -5,11 +5,13 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::report::Report;
+
 /// The schema of [`Verification`], by name and version.
 pub const SCHEMA: &str = "meshproof.verification/1";
 
 /// The whole answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verification {
     /// [`SCHEMA`].
     pub schema: String,
@@ -32,6 +34,12 @@ pub struct Verification {
     pub assumed: Vec<String>,
     /// What was not looked at, each with the reason.
     pub passed_over: Vec<String>,
+    /// What real requests showed: the report of the proof, with its checks and their evidence. Absent where no request was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Box<Report>>,
+    /// The requests that the proof could not send, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_proved: Vec<String>,
 }
 
 /// How much a finding matters.

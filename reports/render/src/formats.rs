@@ -2,9 +2,9 @@
 //! without a new run.
 
 pub(crate) mod badge;
-mod github;
-mod junit;
-mod markdown;
+pub(crate) mod github;
+pub(crate) mod junit;
+pub(crate) mod markdown;
 
 use std::fmt;
 use std::str::FromStr;

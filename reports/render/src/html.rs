@@ -25,6 +25,7 @@ mod timeline;
 pub use comparison::{comparison, page_of as comparison_page};
 pub use conformance::html;
 pub use kills::kill_matrix;
+pub(crate) use parts::{bare_badge, class};
 
 /// The address of a file relative to the page that names it, with everything encoded that is not plain (RFC 3986, section 2.3).
 /// `None` if one of the paths is not absolute or not UTF-8.

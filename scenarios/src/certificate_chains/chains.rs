@@ -3,8 +3,7 @@
 use meshproof_harness::certificates::blueprint::Name;
 use meshproof_harness::certificates::{Blueprint, CertificateError, Duration, KeyAlgorithm};
 
-use super::chains;
-use super::pki::Pki;
+use super::pki::{Pki, chains};
 use crate::presented::Cases;
 
 /// Small enough that no period of grace hides it, and large enough for clocks that differ.

@@ -1,47 +1,11 @@
 //! Revocation lists (RFC 5280, section 6.3). Envoy needs a list of every CA on the path once there is one list at all.
 
-use meshproof_harness::certificates::{
-    Blueprint, CertificateError, Certified, Duration, KeyAlgorithm, KeyPool,
-};
+use meshproof_harness::certificates::{CertificateError, Duration};
 use meshproof_harness::secret::Secret;
 
-use super::pki::{Key, Pki};
+use super::listed::{Listed, REVOKED, at};
+use super::pki::Pki;
 use crate::presented::Cases;
-
-/// The serial number that the first root's list names.
-const REVOKED: [u8; 2] = [0x52, 0x01];
-
-/// The certificates that lists are about.
-pub(super) struct Listed {
-    intermediate: Certified,
-    revoked_intermediate: Certified,
-    revoked: Certified,
-    revoked_below: Certified,
-}
-
-impl Listed {
-    pub(super) fn new(keys: &KeyPool, key: &Key, first: &Certified) -> Result<Self, CertificateError> {
-        let authority =
-            |name: &str| Blueprint::authority(name, keys.key(KeyAlgorithm::EcdsaP256)?).issued_by(first);
-        let leaf = |label: &str| Blueprint::server(&at(label), key.clone());
-        let intermediate = authority("Intermediate with a list")?;
-        let mut revoked = leaf("revoked");
-        revoked.serial = REVOKED.to_vec();
-        let mut revoked_below = leaf("revoked-below");
-        revoked_below.serial = vec![0x52, 0x02];
-        let revoked_below = revoked_below.issued_by(&intermediate)?;
-        Ok(Self {
-            revoked_intermediate: authority("Revoked intermediate")?,
-            revoked: revoked.issued_by(first)?,
-            revoked_below,
-            intermediate,
-        })
-    }
-}
-
-fn at(label: &str) -> String {
-    format!("{label}.listed.origin.example")
-}
 
 pub(super) fn add(cases: &mut Cases, pki: &Pki) -> Result<(), CertificateError> {
     let (listed, [first, second, _]) = (&pki.listed, &pki.roots);

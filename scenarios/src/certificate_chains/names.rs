@@ -3,8 +3,7 @@
 use meshproof_harness::certificates::blueprint::{ALTERNATIVE_NAMES, Name};
 use meshproof_harness::certificates::{CertificateError, Issued};
 
-use super::chains;
-use super::pki::Pki;
+use super::pki::{Pki, chains};
 use crate::presented::Cases;
 
 /// The URI and the address that the DestinationRule for `identity.example` asks for.

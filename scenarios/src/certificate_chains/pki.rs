@@ -9,9 +9,10 @@ use meshproof_harness::claim::Claims;
 use meshproof_harness::feature::Feature;
 use meshproof_harness::mesh::{Mesh, Stop};
 
-use super::lists::Listed;
-use super::{SERVER, chains};
+use super::listed::Listed;
 use crate::presented::Asked;
+
+pub(super) const SERVER: &str = "servers.example";
 
 /// One key per certificate would only cost time: no check looks at the leaves' keys.
 pub(super) type Key = Arc<meshproof_harness::certificates::PrivateKey>;
@@ -118,4 +119,9 @@ pub(super) async fn client_chain(mesh: &Mesh, pki: &Pki, asked: &Asked<'_>) -> R
             server.received(&direct).client_certificate(client),
         ),
     )
+}
+
+/// A host whose requests go by the usual subset.
+pub(super) fn chains(label: &str) -> String {
+    format!("{label}.chains.origin.example")
 }

@@ -1,6 +1,6 @@
 //! The way through the gateway, and its end.
 
-use meshproof_harness::claim::{Claim, Claims, Reply};
+use meshproof_harness::claim::{Claim, Claims, Count, Reply};
 use meshproof_harness::mesh::{External, Mesh, Stop};
 
 use super::{GATEWAY, GATEWAY_HOST, HOST, URL, URL_TLS};
@@ -29,7 +29,8 @@ pub(super) async fn to_the_gateway(mesh: &Mesh, nginx: &External<'_>, welcome: &
             .and(nginx.during(&plain).nothing())
             .and(nginx.during(&anonymous).nothing())
             .provided("the sidecar's own request", welcome.ends_with(200))
-            .and(gateway.logged(welcome).requested_server_name(HOST)),
+            // A retry has a line of its own.
+            .and(gateway.logged(welcome).count(Count::AtLeast(1)).requested_server_name(HOST)),
     )
 }
 

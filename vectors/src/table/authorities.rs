@@ -4,8 +4,8 @@ use meshproof_harness::certificates::blueprint::{BASIC_CONSTRAINTS as BASIC, Ext
 use meshproof_harness::certificates::der::{integer, sequence, yes};
 
 use super::{accept, may_accept, may_refuse, refuse};
-use crate::matrix::Group;
 use crate::pki::shown;
+use crate::vector::Group;
 
 const SECTION: &str = "RFC 5280, section 4.2.1.9";
 const PREPARE: &str = "RFC 5280, section 6.1.4 (k)";

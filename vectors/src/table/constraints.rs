@@ -5,8 +5,8 @@ use meshproof_harness::certificates::der::{self, sequence};
 use meshproof_harness::certificates::{Blueprint, CertificateError};
 
 use super::{accept, may_accept, may_refuse, refuse};
-use crate::matrix::{Group, Presented};
-use crate::pki::Pki;
+use crate::pki::{Pki, Presented};
+use crate::vector::Group;
 
 const SECTION: &str = "RFC 5280, section 4.2.1.10";
 const CHECK: &str = "RFC 5280, section 6.1.3 (b) and (c)";

@@ -6,7 +6,7 @@ use meshproof_harness::certificates::blueprint::{
 use meshproof_harness::certificates::der::{element, integer, octets, oid, sequence};
 
 use super::{accept, may_accept, may_refuse, refuse};
-use crate::matrix::Group;
+use crate::vector::Group;
 
 const SECTION: &str = "RFC 5280, section 4.2";
 const UNKNOWN_BELOW: &str = "RFC 5280, section 6.1.5 (e)";

@@ -4,7 +4,7 @@ use meshproof_harness::certificates::Duration;
 use meshproof_harness::certificates::der::{element, sequence};
 
 use super::{accept, may_refuse, refuse};
-use crate::matrix::Group;
+use crate::vector::Group;
 
 const SECTION: &str = "RFC 5280, section 4.1.2.5";
 const DATES: &str = "RFC 5280, section 6.1.3 (a) (2)";

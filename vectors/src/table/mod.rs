@@ -11,7 +11,7 @@ mod signatures;
 
 use meshproof_model::Level;
 
-use crate::matrix::{Expected, Group, Make, Vector};
+use crate::vector::{Expected, Group, Make, Vector};
 
 pub(crate) const GROUPS: &[Group] = &[
     authorities::BASIC_CONSTRAINTS,

@@ -4,7 +4,7 @@ use meshproof_harness::certificates::blueprint::{ALTERNATIVE_NAMES, Extension, N
 use meshproof_harness::certificates::der::{element, sequence};
 
 use super::{accept, may_refuse, refuse};
-use crate::matrix::Group;
+use crate::vector::Group;
 
 const MATCH: &str = "RFC 9525, section 6.3";
 const WHERE: &str = "RFC 9525, section 2";

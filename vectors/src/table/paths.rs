@@ -4,8 +4,8 @@ use meshproof_harness::certificates::der::{self, element, oid, sequence, set};
 use meshproof_harness::certificates::{Certified, Duration};
 
 use super::{accept, may_accept, may_refuse, refuse, should_accept};
-use crate::matrix::{Group, Presented};
-use crate::pki::shown;
+use crate::pki::{Presented, shown};
+use crate::vector::Group;
 
 const NAMES: &str = "RFC 5280, section 6.1.3 (a) (4)";
 const PATH: &str = "RFC 5280, section 6.1";

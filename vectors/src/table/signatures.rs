@@ -4,9 +4,9 @@ use meshproof_harness::certificates::der::{element, oid, sequence};
 use meshproof_harness::certificates::{CertificateError, Certified, KeyAlgorithm};
 
 use super::{accept, may_accept, may_refuse, refuse};
-use crate::matrix::Group;
 use crate::pki::{Pki, shown};
 use crate::rsa::{Hash, WeakKey};
+use crate::vector::Group;
 
 const VERIFY: &str = "RFC 5280, section 6.1.3 (a) (1)";
 const FIELDS: &str = "RFC 5280, section 4.1.1.2";
@@ -103,6 +103,12 @@ pub(super) const SIGNATURES: Group = Group {
             "RSA of 4096 bits with SHA-256 is allowed.",
             |p, host| p.below(host, p.ca("CA with RSA")?.for_key(p.key_of(KeyAlgorithm::Rsa4096)?)),
         ),
+        may_accept("leaf-with-rsa-3072", ALGORITHMS, "A server may have a key of 3072 bits.", |p, host| {
+            p.leaf_of(p.leaf(host).for_key(p.key_of(KeyAlgorithm::Rsa3072)?))
+        }),
+        may_accept("leaf-with-rsa-4096", ALGORITHMS, "A server may have a key of 4096 bits.", |p, host| {
+            p.leaf_of(p.leaf(host).for_key(p.key_of(KeyAlgorithm::Rsa4096)?))
+        }),
         may_accept(
             "issuer-with-ed25519",
             "RFC 8410",

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::codes;
 use super::handshakes::{double, mesh_tls_outside, originated};
-use super::judge::{Change, Draft, Judge, Op};
+use super::judge::{Change, Draft, Judge, Op, port_pointer};
 use crate::flows::{Observed, is_originated, sample};
 use crate::raw::{self, ClusterName, Speaks};
 use crate::trace::{End, Layer, Scheme, Trace, Tracer};
@@ -427,13 +427,6 @@ fn no_rule(judge: &mut Judge<'_>, one: &Observed, cluster: ClusterName<'_>, what
             .effect(what)
             .fix("Add a DestinationRule with tls, if there is none elsewhere", Vec::new()),
     );
-}
-
-/// The entry of a port in a ServiceEntry.
-pub(super) fn port_pointer(entry: &Resource, port: u16) -> String {
-    let ports = raw::items(&entry.0, "/spec/ports");
-    let found = ports.into_iter().find(|(_, p)| raw::port(p, "/number") == Some(port));
-    found.map_or_else(|| "/spec/ports".to_owned(), |(at, _)| at)
 }
 
 /// Bytes for one host arrive at another.

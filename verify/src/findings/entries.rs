@@ -4,12 +4,11 @@ use meshproof_model::{Resource, ResourceId};
 use meshproof_plan::hosts;
 
 use super::codes;
-use super::failures::arrives;
-use super::judge::{Change, Draft, Judge, Op};
+use super::judge::{Change, Draft, Judge, Op, arrives};
 use crate::flows::Observed;
-use crate::raw::{self, ClusterName};
+use crate::raw::{self, ClusterName, labels};
 use crate::trace::{End, Trace, Why};
-use crate::world::{World, labels};
+use crate::world::World;
 
 /// ServiceEntries of one host and namespace of which the younger is lost.
 pub(super) fn not_merged(

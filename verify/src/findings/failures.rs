@@ -8,10 +8,10 @@ use super::arrivals::invisible;
 use super::codes;
 use super::entries::{credential, entry_invisible, no_endpoint, not_merged};
 use super::hops::{circle, hop_of_another_kind, hop_refused, no_listener, no_route};
-use super::judge::{Change, Draft, Judge, Op};
+use super::judge::{Change, Draft, Judge, Op, arrives, client_gets, destination};
 use crate::flows::Observed;
 use crate::raw::{self, ClusterName};
-use crate::trace::{End, Hop, Trace, Why};
+use crate::trace::{End, Trace, Why};
 use crate::world::World;
 
 /// All of them.
@@ -39,35 +39,6 @@ pub(super) fn judge(judge: &mut Judge<'_>) {
             }
         }
     }
-}
-
-/// Whether a request gets further than where it ended.
-pub(super) fn arrives(_: &World, trace: &Trace) -> bool {
-    matches!(&trace.end, End::Arrives { .. } | End::Answered { .. })
-}
-
-pub(super) fn client_gets(judge: &Judge<'_>, one: &Observed, trace: &Trace) -> String {
-    let http = trace.hops.first().is_none_or(|h| h.http);
-    let gets = if http { "gets 503" } else { "is disconnected" };
-    format!("{} from {}: the client {gets}", one.ask, judge.name(one.proxy))
-}
-
-/// Where a destination of a route is written.
-pub(super) fn destination(
-    judge: &Judge<'_>,
-    hop: &Hop,
-    cluster: ClusterName<'_>,
-) -> Option<(Resource, raw::Destination)> {
-    let route = hop.route.as_ref();
-    let services = raw::of_kind(judge.resources, "VirtualService");
-    services.filter(|v| route.is_none_or(|r| r.service == v.id())).find_map(|service| {
-        let found = raw::destinations(service).into_iter().find(|d| {
-            d.host == cluster.host
-                && d.subset == cluster.subset
-                && route.is_none_or(|r| d.pointer.starts_with(&format!("{}/", r.pointer())))
-        })?;
-        Some((service.clone(), found))
-    })
 }
 
 fn no_cluster(judge: &mut Judge<'_>, one: &Observed, trace: &Trace, proxy: usize, name: &str) {

@@ -6,9 +6,8 @@ use meshproof_plan::model::{NameCheck, Origination, ServerName, Trust};
 use meshproof_plan::walk::without_port;
 use serde_json::{Value, json};
 
-use super::arrivals::port_pointer;
 use super::codes;
-use super::judge::{Change, Draft, Judge, Op};
+use super::judge::{Change, Draft, Judge, Op, port_pointer};
 use crate::flows::{Observed, is_originated, origination};
 use crate::raw::{self, ClusterName, Speaks};
 use crate::trace::{End, Trace, Tracer};

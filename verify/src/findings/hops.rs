@@ -5,12 +5,11 @@ use meshproof_plan::hosts;
 use serde_json::{Value, json};
 
 use super::codes;
-use super::failures::{arrives, client_gets, destination};
-use super::judge::{Change, Draft, Judge, Op};
+use super::judge::{Change, Draft, Judge, Op, arrives, client_gets, destination};
 use crate::flows::{Observed, reason};
-use crate::raw::{self, ClusterName};
+use crate::raw::{self, ClusterName, labels};
 use crate::trace::{End, Hop, Trace, Tracer, Why};
-use crate::world::{World, labels};
+use crate::world::World;
 
 /// The settings for a hop that leads to a gateway: the rule and the pointer of its TLS.
 fn hop_rule(judge: &Judge<'_>, hop: &Hop) -> Option<(ResourceId, String)> {

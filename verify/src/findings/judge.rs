@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::codes::Code;
 use crate::flows::Observed;
-use crate::raw;
+use crate::raw::{self, ClusterName};
 use crate::source::Input;
-use crate::trace::{Ask, Trace, Tracer};
+use crate::trace::{Ask, End, Hop, Trace, Tracer};
 use crate::world::World;
 
 /// How often the plan of a configuration of ordinary size is made again to confirm causes. Beyond it, a fault is named without its
@@ -375,4 +375,40 @@ fn finding(input: &Input, draft: Draft) -> Finding {
         fix,
         proof: None,
     }
+}
+
+/// Whether a request gets further than where it ended.
+pub(super) fn arrives(_: &World, trace: &Trace) -> bool {
+    matches!(&trace.end, End::Arrives { .. } | End::Answered { .. })
+}
+
+pub(super) fn client_gets(judge: &Judge<'_>, one: &Observed, trace: &Trace) -> String {
+    let http = trace.hops.first().is_none_or(|h| h.http);
+    let gets = if http { "gets 503" } else { "is disconnected" };
+    format!("{} from {}: the client {gets}", one.ask, judge.name(one.proxy))
+}
+
+/// Where a destination of a route is written.
+pub(super) fn destination(
+    judge: &Judge<'_>,
+    hop: &Hop,
+    cluster: ClusterName<'_>,
+) -> Option<(Resource, raw::Destination)> {
+    let route = hop.route.as_ref();
+    let services = raw::of_kind(judge.resources, "VirtualService");
+    services.filter(|v| route.is_none_or(|r| r.service == v.id())).find_map(|service| {
+        let found = raw::destinations(service).into_iter().find(|d| {
+            d.host == cluster.host
+                && d.subset == cluster.subset
+                && route.is_none_or(|r| d.pointer.starts_with(&format!("{}/", r.pointer())))
+        })?;
+        Some((service.clone(), found))
+    })
+}
+
+/// The entry of a port in a ServiceEntry.
+pub(super) fn port_pointer(entry: &Resource, port: u16) -> String {
+    let ports = raw::items(&entry.0, "/spec/ports");
+    let found = ports.into_iter().find(|(_, p)| raw::port(p, "/number") == Some(port));
+    found.map_or_else(|| "/spec/ports".to_owned(), |(at, _)| at)
 }

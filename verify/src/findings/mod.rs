@@ -53,7 +53,7 @@ pub(crate) fn judge(input: &Input) -> Judged {
     };
     let resources = repaired.as_deref().unwrap_or(&input.resources);
     let mut observed = flows::observe(&world);
-    observed.retain(|one| input.scope.concerns(&world, one));
+    observed.retain(|one| flows::is_ours(&world, one));
     let mut judge = Judge::new(input, resources, &world, &observed);
     drafts.into_iter().for_each(|d| judge.add(d));
     delegates(&mut judge);

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use super::codes;
 use super::entries::entry_invisible;
-use super::judge::{Change, Draft, Judge, Op};
+use super::judge::{Change, Draft, Judge, Op, port_pointer};
 use crate::flows::{self, Observed};
 use crate::raw::{self, ClusterName, Speaks};
-use crate::trace::{End, Scheme, Trace, Why};
-use crate::world::{RouteOf, World};
+use crate::trace::{End, RouteOf, Scheme, Trace, Why};
+use crate::world::World;
 
 /// All of them.
 pub(super) fn judge(judge: &mut Judge<'_>) {
@@ -413,7 +413,7 @@ fn https_on_http(judge: &mut Judge<'_>, one: &Observed) {
     }) else {
         return;
     };
-    let at = super::arrivals::port_pointer(entry, one.ask.port);
+    let at = port_pointer(entry, one.ask.port);
     let id: ResourceId = entry.id();
     let from = judge.name(one.proxy).to_owned();
     for trace in &one.traces {

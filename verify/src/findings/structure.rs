@@ -12,9 +12,8 @@ use serde_json::json;
 use super::codes;
 use super::judge::{Change, Draft, Judge, Op};
 use crate::flows::is_originated;
-use crate::raw;
+use crate::raw::{self, labels};
 use crate::trace::{Ask, End, Scheme, Trace, Tracer};
-use crate::world::labels;
 
 /// All of it.
 pub(super) fn judge(judge: &mut Judge<'_>) {

@@ -14,6 +14,7 @@ mod refused_lines;
 mod rejections;
 mod served_pods;
 mod servers;
+mod sessions;
 mod starting;
 mod state;
 

@@ -1,57 +1,22 @@
 //! The suite's own servers and clients in pods of its image: processes that the suite starts by exec, and speaks to over that
 //! stream ([`meshproof_harness::served`]).
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use meshproof_harness::external::ExternalSpec;
 use meshproof_harness::served::{Listen, Sender, Served, Setup, Towards};
 use meshproof_harness::target::{EndedExchange, TargetError};
 use meshproof_harness::timeouts::Timeout;
 use meshproof_harness::workload::RequestSpec;
-use meshproof_model::{Exchange, ExternalService};
-use tokio::sync::OnceCell;
+use meshproof_model::Exchange;
 
 use super::readiness::await_pod;
 use super::ready_pod::ReadyPod;
+use super::sessions::{ServedPod, Session};
 use super::state::{ClusterInstance, environment};
-use crate::api::{ApiError, PodRef, ProgramStream};
+use crate::api::{ApiError, PodRef};
 use crate::curl::Route;
 use crate::manifests::served;
-
-/// A process in a pod, with the stream that it is reached by.
-pub(super) struct Session {
-    pub(super) served: Served,
-    _stream: ProgramStream,
-}
-
-/// The clients' sessions, by pod; each begins with the first request.
-#[derive(Default)]
-pub(super) struct Clients(StdMutex<HashMap<String, Arc<OnceCell<Session>>>>);
-
-impl Clients {
-    fn of(&self, pod: &PodRef) -> Arc<OnceCell<Session>> {
-        let key = format!("{}/{}/{}", pod.namespace, pod.pod, pod.container);
-        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
-    }
-
-    /// Ends them.
-    pub(super) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-/// An external service in a pod.
-pub(super) struct ServedPod {
-    /// The hosts that it answers for.
-    pub(super) hosts: Vec<String>,
-    pub(super) number: usize,
-    pub(super) address: String,
-    pub(super) ports: Vec<u16>,
-    pub(super) described: ExternalService,
-    pub(super) session: Session,
-}
 
 impl ClusterInstance {
     /// Whether the suite's own image serves and sends.
@@ -65,7 +30,7 @@ impl ClusterInstance {
         let who = format!("{}/{}", pod.namespace, pod.pod);
         let setup = Setup { who, client, timeouts: &self.seat.timeouts };
         match Served::begin(output, input, &setup, self.seat.store.clone()).await {
-            Ok(served) => Ok(Session { served, _stream: stream }),
+            Ok(served) => Ok(Session::new(served, stream)),
             Err(e) => {
                 let image = self.settings.suite_image().unwrap_or_default();
                 Err(environment(format!(

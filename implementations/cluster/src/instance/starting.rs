@@ -18,7 +18,7 @@ use super::flush_markers::FlushMarkers;
 use super::proof::Proof;
 use super::readiness::{PULLED, READY, await_pod};
 use super::rejections::Rejections;
-use super::served_pods::Clients;
+use super::sessions::Clients;
 use super::state::{ClusterInstance, HostAddress, InForce, environment, namespace_ids};
 use crate::api::{ApiError, ClusterClient, PodRef};
 use crate::dump as read;

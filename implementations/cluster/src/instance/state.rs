@@ -20,7 +20,7 @@ use super::nginx_pod::NginxPod;
 use super::proof::Proof;
 use super::ready_pod::ReadyPod;
 use super::rejections::Rejections;
-use super::served_pods::{Clients, ServedPod};
+use super::sessions::{Clients, ServedPod};
 use crate::api::{ApiError, ClusterClient, LogFollower, PodRef};
 use crate::dump;
 use crate::manifests::{Injection, ManifestContext, nginx};

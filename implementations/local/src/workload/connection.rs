@@ -1,90 +1,41 @@
 //! One request over one connection.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{FutureExt, SinkExt, StreamExt};
-use http::header::{
-    CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use futures_util::FutureExt;
+use http::StatusCode;
+use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
+use meshproof_harness::client_hello::ClientHello;
+use meshproof_harness::delivery::Deliveries;
+use meshproof_harness::digest::Sum;
+use meshproof_harness::store::MAX_TEXT;
+use meshproof_harness::trace::ConnectionTrace;
+use meshproof_harness::workload::{MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEAD};
 use meshproof_model::{ExchangeError, ExchangeErrorKind, Response, TlsFacts};
-use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::Traced;
-use super::body::{self, Interim, Outgoing};
+use super::body::Interim;
 use super::failure::sorted;
-use super::grpc;
+use super::prepared::{Answered, CLOSING, Sender, Target, Unanswered, request};
 use super::segments::Segments;
+use super::{grpc, websocket};
 use crate::http_facts;
 use crate::tap::{FirstTlsError, Tap, Watch};
 use crate::tls;
-use meshproof_harness::client_hello::ClientHello;
-use meshproof_harness::delivery::Deliveries;
-use meshproof_harness::digest::Sum;
-use meshproof_harness::grpc::Call;
-use meshproof_harness::store::MAX_TEXT;
-use meshproof_harness::trace::ConnectionTrace;
-use meshproof_harness::workload::{Delivery, HttpChoice, MAX_BODY_KEPT, MAX_BODY_READ, MAX_HEAD, answers_to};
 
 /// The number of bytes that are shown of something that is no plain HTTP/1.1 request.
 const MAX_OPAQUE: usize = 256;
 /// The number of headers that a response may have.
 const MAX_HEADERS: usize = 256;
-
-/// The number of WebSocket messages that are kept.
-const MAX_MESSAGES: usize = 64;
-/// How long a client says nothing between two WebSocket messages.
-const SILENCE: Duration = Duration::from_millis(3);
-
-/// How long the end of a connection may take after the answer has arrived. The answer counts even if the end fails.
-const CLOSING: Duration = Duration::from_millis(200);
-
-/// A request that is ready to be sent.
-#[derive(Clone)]
-pub(super) struct Target {
-    pub(super) address: SocketAddr,
-    pub(super) tls: Option<(ServerName<'static>, Arc<rustls::ClientConfig>)>,
-    pub(super) method: Method,
-    pub(super) authority: String,
-    pub(super) path_and_query: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-    pub(super) delivery: Delivery,
-    /// The timeout `continue`.
-    pub(super) continue_limit: Duration,
-    pub(super) trailers: Vec<(String, String)>,
-    pub(super) websocket: Option<Vec<String>>,
-    pub(super) grpc: Option<Call>,
-    pub(super) segment: Option<usize>,
-    pub(super) pause: Option<Duration>,
-    pub(super) times: usize,
-    pub(super) http: HttpChoice,
-    pub(super) traced: Traced,
-    /// Learns how much of the answer has arrived, by this token.
-    pub(super) arrivals: Option<(Deliveries, String)>,
-}
-
-impl Target {
-    pub(super) fn is_http2(&self) -> bool {
-        self.http == HttpChoice::Http2
-    }
-}
 
 /// What was seen of a connection, even of one that failed.
 #[derive(Default)]
@@ -245,49 +196,6 @@ pub(super) fn http2_settings(tasks: &Tasks) -> http2::Builder<Tasks> {
     settings
 }
 
-pub(super) enum Sender {
-    Http1(http1::SendRequest<Outgoing>),
-    Http2(http2::SendRequest<Outgoing>),
-}
-
-/// An answer.
-pub(super) struct Answered {
-    pub(super) response: Response,
-    /// Whether it was read to its end.
-    pub(super) whole: bool,
-}
-
-/// Why there is no answer.
-pub(super) struct Unanswered {
-    pub(super) error: ExchangeError,
-    /// Whether nothing of the request was written, because the connection had ended before.
-    pub(super) unsent: bool,
-}
-
-impl From<ExchangeError> for Unanswered {
-    fn from(error: ExchangeError) -> Self {
-        Self { error, unsent: false }
-    }
-}
-
-impl Sender {
-    pub(super) async fn send(
-        &mut self,
-        request: Request<Outgoing>,
-    ) -> hyper::Result<http::Response<Incoming>> {
-        match self {
-            Self::Http1(sender) => {
-                sender.ready().await?;
-                sender.send_request(request).await
-            }
-            Self::Http2(sender) => {
-                sender.ready().await?;
-                sender.send_request(request).await
-            }
-        }
-    }
-}
-
 /// Sends the request as often as asked, one after the other. Returns the last answer.
 async fn ask(mut sender: Sender, target: Target, observed: &Observed) -> Result<Answered, ExchangeError> {
     let http2 = matches!(sender, Sender::Http2(_));
@@ -314,7 +222,7 @@ pub(super) async fn ask_once(
     let interim = Interim::default();
     let messages = target.websocket.clone();
     let arrivals = target.arrivals.clone();
-    let silence = target.pause.unwrap_or(SILENCE);
+    let silence = target.pause.unwrap_or(websocket::SILENCE);
     let mut request = request(target, http2, &interim)?;
     interim.watch(&mut request);
     let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
@@ -329,94 +237,10 @@ pub(super) async fn ask_once(
             return Err(ExchangeError { kind: ExchangeErrorKind::Protocol, message }.into());
         }
         let stream = upgrade.await.map_err(|e| sorted(&e))?;
-        response.messages = converse(TokioIo::new(stream), messages, silence).await?;
+        response.messages = websocket::converse(TokioIo::new(stream), messages, silence).await?;
         return Ok(Answered { response, whole: true });
     }
     Ok(read(answer, &interim, arrivals.as_ref()).await.map_err(|e| sorted(&e))?)
-}
-
-/// Sends messages, each when the one before was answered, and closes as RFC 6455, section 7, describes it.
-async fn converse(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    messages: Vec<String>,
-    silence: Duration,
-) -> Result<Vec<String>, ExchangeError> {
-    let config =
-        WebSocketConfig::default().max_message_size(Some(MAX_BODY_KEPT)).max_frame_size(Some(MAX_BODY_KEPT));
-    let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
-    let mut heard: Vec<String> = Vec::new();
-    let mut awaited = 0;
-    for message in messages {
-        if awaited > 0 {
-            // Both ends are silent now and then, as people and their programs are.
-            tokio::time::sleep(silence).await;
-        }
-        awaited += answers_to(&message).len();
-        socket.send(Message::text(message)).await.map_err(|e| sorted(&e))?;
-        while heard.len() < awaited.min(MAX_MESSAGES) {
-            let Some(message) = socket.next().await else { return Ok(heard) };
-            let message = message.map_err(|e| sorted(&e))?;
-            if message.is_text() || message.is_binary() {
-                heard.push(String::from_utf8_lossy(&message.into_data()).into_owned());
-            }
-        }
-    }
-    // The answer counts even if closing fails.
-    let closing = async {
-        socket.close(None).await?;
-        while let Some(late) = socket.next().await {
-            let late = late?;
-            if (late.is_text() || late.is_binary()) && heard.len() < MAX_MESSAGES {
-                heard.push(String::from_utf8_lossy(&late.into_data()).into_owned());
-            }
-        }
-        Ok::<_, tokio_tungstenite::tungstenite::Error>(())
-    };
-    let _closed = tokio::time::timeout(CLOSING, closing).await;
-    Ok(heard)
-}
-
-pub(super) fn request(
-    target: Target,
-    http2: bool,
-    interim: &Interim,
-) -> Result<Request<Outgoing>, ExchangeError> {
-    let unsendable = |e: http::Error| ExchangeError {
-        kind: ExchangeErrorKind::Other,
-        message: format!("the request cannot be written: {e}"),
-    };
-    let scheme = if target.tls.is_some() { "https" } else { "http" };
-    let Target { delivery, continue_limit, pause, .. } = target;
-    let body = body::outgoing(delivery, target.body, &target.trailers, interim, continue_limit, pause);
-    let mut request = Request::new(body);
-    if target.http == HttpChoice::Http10 {
-        *request.version_mut() = Version::HTTP_10;
-    }
-    *request.method_mut() = target.method;
-    *request.headers_mut() = target.headers;
-    if target.websocket.is_some() {
-        let key = HeaderValue::from_str(&generate_key()).map_err(|e| unsendable(e.into()))?;
-        let headers = request.headers_mut();
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        headers.insert(SEC_WEBSOCKET_KEY, key);
-    }
-    let path = if target.path_and_query.is_empty() { "/" } else { &target.path_and_query };
-    *request.uri_mut() = if http2 {
-        // The authority takes the place of Host (RFC 9113, section 8.3.1).
-        request.headers_mut().remove(HOST);
-        *request.version_mut() = Version::HTTP_2;
-        Uri::builder()
-            .scheme(scheme)
-            .authority(target.authority)
-            .path_and_query(path)
-            .build()
-            .map_err(unsendable)?
-    } else {
-        Uri::builder().path_and_query(path).build().map_err(unsendable)?
-    };
-    Ok(request)
 }
 
 /// Runs a connection while its requests are answered, and then lets it close in order, unless an answer was not read to its

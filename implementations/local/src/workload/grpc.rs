@@ -13,8 +13,8 @@ use meshproof_model::{ExchangeError, ExchangeErrorKind, Header, Response};
 use tokio::sync::mpsc;
 
 use super::body::Interim;
-use super::connection::{Answered, Sender, Target, Unanswered, request};
 use super::failure::sorted;
+use super::prepared::{Answered, Sender, Target, Unanswered, request};
 use crate::http_facts;
 
 /// How long a message may be on its way to the server and back. Generous: on a busy machine, too, nothing takes so long but a

@@ -11,10 +11,13 @@ pub(crate) mod failure;
 mod grpc;
 mod in_line;
 mod pipelined;
+mod prepared;
 mod raw;
 mod segments;
+mod spoken;
 mod tcp;
 pub(crate) mod trust;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -230,9 +233,9 @@ impl WorkloadClient {
             let url = Url::parse(&request.url).map_err(|e| format!("not a URL: {e}"))?;
             self.target(request, &url, &self.anonymous)
         });
-        let targets: Vec<connection::Target> = targets.filter_map(Result::ok).collect();
+        let targets: Vec<prepared::Target> = targets.filter_map(Result::ok).collect();
         let address = targets.first().map(|target| target.address);
-        let fits = |target: &connection::Target| {
+        let fits = |target: &prepared::Target| {
             target.tls.is_none() && target.times <= 1 && Some(target.address) == address
         };
         if targets.len() < requests.len() || !targets.iter().all(fits) {
@@ -244,7 +247,7 @@ impl WorkloadClient {
         }
         let headers: Vec<_> = targets.iter().map(|target| http_facts::headers(&target.headers)).collect();
         let spoken = in_line::in_line(targets, self.limit).await;
-        let exchange = |((request, headers), spoken): ((&RequestSpec, _), in_line::Spoken)| {
+        let exchange = |((request, headers), spoken): ((&RequestSpec, _), spoken::Spoken)| {
             let result = spoken.result.map_or_else(HopResult::Error, HopResult::Response);
             let (sent, sent_bytes) = spoken.sent;
             let hop = Hop { sent, sent_bytes, ..hop(request, headers, result) };
@@ -341,7 +344,7 @@ impl WorkloadClient {
         request: &RequestSpec,
         url: &Url,
         tls: &Arc<rustls::ClientConfig>,
-    ) -> Result<connection::Target, String> {
+    ) -> Result<prepared::Target, String> {
         let secure = match url.scheme() {
             "http" => false,
             "https" => true,
@@ -360,7 +363,7 @@ impl WorkloadClient {
             None
         };
         let authority = request.host_header.as_deref().unwrap_or_else(|| authority_of(&request.url));
-        Ok(connection::Target {
+        Ok(prepared::Target {
             address,
             tls,
             method: request.method.clone(),

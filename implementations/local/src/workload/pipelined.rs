@@ -13,9 +13,10 @@ use meshproof_model::{ExchangeError, ExchangeErrorKind, Header, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::connection::{Dialled, Target, Wire, dial};
+use super::connection::{Dialled, Wire, dial};
 use super::failure::sorted;
-use super::in_line::{Spoken, stays_open, timed_out};
+use super::prepared::Target;
+use super::spoken::{Spoken, stays_open, timed_out};
 use crate::tap::Watch as _;
 
 /// How long the content of one answer may be.

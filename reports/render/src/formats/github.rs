@@ -45,7 +45,7 @@ fn annotation(check: &CheckResult) -> Option<Annotation> {
     }
 }
 
-pub(super) fn annotations(report: &Report) -> String {
+pub(crate) fn annotations(report: &Report) -> String {
     let mut out = String::new();
     for kind in Annotation::ALL {
         let found: Vec<(String, String)> = report

@@ -17,10 +17,13 @@ pub(super) fn junit(report: &Report) -> Result<String, SerializeError> {
     let name = format!("meshproof: {} {}", report.implementation.name, report.implementation.version);
     let mut out = quick_junit::Report::new(text(&name));
     out.set_time(Duration::from_micros(report.run.duration_us));
-    for scenario in &report.scenarios {
-        out.add_test_suite(suite(report, scenario));
-    }
+    out.add_test_suites(suites(report));
     out.to_string()
+}
+
+/// The test suites of a report.
+pub(crate) fn suites(report: &Report) -> impl Iterator<Item = TestSuite> + '_ {
+    report.scenarios.iter().map(|scenario| suite(report, scenario))
 }
 
 fn text(value: &str) -> String {

@@ -11,7 +11,7 @@ use meshproof_model::visible::{block, clipped, line};
 /// GitHub accepts job summaries of 1 MiB and comments of 65,536 characters. This leaves room for other text.
 const MAX_BYTES: usize = 60_000;
 
-pub(super) fn markdown(report: &Report) -> String {
+pub(crate) fn markdown(report: &Report) -> String {
     let mut out = String::new();
     let conclusion = conclusion(report);
     let name = format!("{} {}", report.implementation.name, report.implementation.version);

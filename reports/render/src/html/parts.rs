@@ -24,7 +24,7 @@ pub(super) fn command(text: &str) -> Markup {
     html! { div.command { pre { code { (line(text)) } } button.copy type="button" hidden { "Copy" } } }
 }
 
-pub(super) const fn class(verdict: Verdict) -> &'static str {
+pub(crate) const fn class(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Passed => "passed",
         Verdict::Failed => "failed",
@@ -40,7 +40,7 @@ pub(super) fn badge(verdict: Verdict) -> Markup {
 }
 
 /// As [`badge`], for what a page has hundreds of: the script adds the meaning.
-pub(super) fn bare_badge(verdict: Verdict) -> Markup {
+pub(crate) fn bare_badge(verdict: Verdict) -> Markup {
     html! { span class=(format!("verdict {}", class(verdict))) { (symbol(verdict)) " " (verdict) } }
 }
 

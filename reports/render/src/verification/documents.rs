@@ -9,6 +9,7 @@ use quick_junit::{NonSuccessKind, SerializeError, TestCase, TestCaseStatus, Test
 
 use super::cells::{HEADINGS, cells};
 use super::{page_of, place_and_resource};
+use crate::formats;
 use crate::text::plural;
 
 /// GitHub shows ten annotations of each kind per step and drops the rest.
@@ -88,6 +89,15 @@ pub(super) fn markdown(verification: &Verification) -> String {
                 writeln!(out, "- {} {}: {}", note.code, cell(&note.at.to_string()), cell(&note.message));
         }
     }
+    if let Some(proof) = &verification.proof {
+        let _infallible = writeln!(out, "\n{}", formats::markdown::markdown(proof));
+    }
+    if !verification.not_proved.is_empty() {
+        let _infallible = writeln!(out, "\n### Not proved\n");
+        for request in verification.not_proved.iter().take(MAX_FLOWS) {
+            let _infallible = writeln!(out, "- {}", cell(request));
+        }
+    }
     out
 }
 
@@ -130,10 +140,14 @@ pub(super) fn annotations(verification: &Verification) -> String {
             let _infallible = writeln!(out, "::{word} title=meshproof::{rest}; see the report");
         }
     }
+    if let Some(proof) = &verification.proof {
+        out.push_str(&formats::github::annotations(proof));
+    }
     out
 }
 
-/// One suite per file, or for the cluster, one case per finding; a file without findings has one case that passes.
+/// One suite per file, or for the cluster, one case per finding; a file without findings has one case that passes. Then the checks of
+/// the proof, as in any report.
 pub(super) fn junit(verification: &Verification) -> Result<String, SerializeError> {
     let text = |value: &str| clipped(&line(value), 4_000).into_owned();
     let mut out = quick_junit::Report::new("meshproof verify");
@@ -179,6 +193,9 @@ pub(super) fn junit(verification: &Verification) -> Result<String, SerializeErro
             suite.add_test_case(case);
         }
         out.add_test_suite(suite);
+    }
+    if let Some(proof) = &verification.proof {
+        out.add_test_suites(formats::junit::suites(proof));
     }
     out.to_string()
 }

@@ -1,11 +1,13 @@
 //! The page: findings, and the flows as pictures.
 
 use maud::{Markup, html};
+use meshproof_model::Report;
 use meshproof_model::verification::{Finding, Flow, Outcome, Severity, Verification};
 
 use super::cells::{HEADINGS, cells, sentence};
 use super::{assumed_because, place_and_resource, read_from};
-use crate::html::{document, line_of};
+use crate::conclusion::conclusion;
+use crate::html::{bare_badge, class, document, line_of};
 use crate::text::plural;
 
 /// How many flows are drawn. JSON has all.
@@ -22,6 +24,8 @@ pub(super) fn html(verification: &Verification) -> String {
             h1 { (head(verification)) }
             p.soft { (line_of(&read_from(verification))) }
             @for finding in &verification.findings { (one(finding)) }
+            @if let Some(proof) = &verification.proof { (proved(proof)) }
+            (list("Not proved", &verification.not_proved))
             h2 #flows { "Where requests go" }
             @for flow in verification.flows.iter().take(MAX_FLOWS) { (drawn(flow)) }
             h2 #table { "The same as a table" }
@@ -50,6 +54,23 @@ pub(super) fn html(verification: &Verification) -> String {
 fn head(verification: &Verification) -> String {
     let count = |s: Severity| verification.findings.iter().filter(|f| f.severity == s).count();
     format!("{}, {}", plural(count(Severity::Error), "error"), plural(count(Severity::Warning), "warning"))
+}
+
+/// What real requests showed. Their evidence is in the report's own page.
+fn proved(report: &Report) -> Markup {
+    let conclusion = conclusion(report);
+    html! {
+        h2 #proof { "What real requests showed" }
+        p class=(format!("conclusion {}", class(conclusion.verdict))) {
+            (bare_badge(conclusion.verdict)) " " (line_of(&report.implementation.name)) ": " (conclusion.sentence) "."
+        }
+        div.matrix-scroll tabindex="0" role="group" aria-label="Checks of the proof" { table {
+            thead { tr { th scope="col" { "Verdict" } th scope="col" { "Requirement" } th scope="col" { "What was seen" } } }
+            tbody { @for check in report.checks() {
+                tr { td { (bare_badge(check.verdict)) } td { (line_of(&check.requirement)) } td { (line_of(&check.reason)) } }
+            } }
+        } }
+    }
 }
 
 fn list(title: &str, items: &[String]) -> Markup {

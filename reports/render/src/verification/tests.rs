@@ -69,7 +69,7 @@ fn sample() -> Verification {
             }),
         ],
         assumed: vec!["a workload `sleep` with a sidecar in namespace default".to_owned()],
-        passed_over: Vec::new(),
+        ..Verification::default()
     }
 }
 
