@@ -226,11 +226,8 @@ pub(super) fn differences(
     if let Claimed::Arrival { request_id, .. } = claimed {
         let own = members(fields);
         // Not every request has an id, and few have flags.
-        let due = |m: &&Member| match m {
-            Member::RequestId => request_id.is_some(),
-            Member::ResponseFlags => false,
-            _ => true,
-        };
+        let due =
+            |m: &&Member| **m != Member::ResponseFlags && (**m != Member::RequestId || request_id.is_some());
         let missing = of_format.difference(&own).filter(due);
         found.extend(missing.map(|m| {
             let (name, article) = (m.name(), if m.name().starts_with(['a', 'u']) { "an" } else { "a" });

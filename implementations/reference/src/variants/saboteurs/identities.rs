@@ -164,12 +164,15 @@ impl ClientCertVerifier for LenientClients {
         }
         verified.or_else(|error| match &self.otherwise {
             Otherwise::AfterFive(_) => Err(error),
-            Otherwise::ForServers => match error {
-                Error::InvalidCertificate(
-                    CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
-                ) => Ok(ClientCertVerified::assertion()),
-                error => Err(error),
-            },
+            Otherwise::ForServers => {
+                let is_for_servers = matches!(
+                    error,
+                    Error::InvalidCertificate(
+                        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. }
+                    )
+                );
+                if is_for_servers { Ok(ClientCertVerified::assertion()) } else { Err(error) }
+            }
             Otherwise::By(verifier) => verifier.verify_client_cert(leaf, others, now),
             Otherwise::AtItsBeginning => {
                 let start = start_of_validity(leaf).ok_or(error)?;
