@@ -131,6 +131,9 @@ pub struct Run {
     /// The folder to write the report to
     #[arg(long, value_name = "DIR", default_value = "meshproof-report")]
     pub out: PathBuf,
+    /// What the report calls the implementation [default: the name that it reports]
+    #[arg(long, value_name = "NAME", env = "MESHPROOF_NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub name: Option<String>,
     /// A format to write besides report.json: html, junit, markdown, github, badge, badge-svg or text; can be repeated
     /// [default: html]
     #[arg(long = "format", value_name = "FORMAT")]
@@ -236,6 +239,7 @@ impl Default for Run {
             selectors: Vec::new(),
             targets: vec!["reference".to_owned()],
             external: External::Auto,
+            name: None,
             out: PathBuf::from("meshproof-report"),
             formats: Vec::new(),
             expect: None,
@@ -769,9 +773,6 @@ pub struct Cluster {
         env = "MESHPROOF_PULL_SECRETS"
     )]
     pub pull_secrets: Vec<String>,
-    /// The implementation's name in the report [default: the name that it reports]
-    #[arg(long, value_name = "NAME", env = "MESHPROOF_NAME")]
-    pub name: Option<String>,
 }
 
 /// The gateways that carry the traffic.
@@ -835,7 +836,6 @@ impl Connection {
             images: cluster.images.iter().cloned().collect(),
             pull_policy: set(&cluster.pull_policy),
             pull_secrets: cluster.pull_secrets.clone(),
-            name: set(&cluster.name),
         }
     }
 }

@@ -54,6 +54,13 @@ pub fn command(suite: Suite, args: &args::Run) -> Result<u8, Refusal> {
     if args.list {
         return list(suite, args);
     }
+    if let (Some(name), false) = (&args.name, others.is_empty()) {
+        return Err(Refusal::Usage(format!(
+            "--name {} names one implementation, and there are {} targets. Leave --name out, or run one target at a time",
+            quoted(name),
+            args.targets.len()
+        )));
+    }
     if let Some(file) = &args.events {
         EventLog::create(file)?;
     }
@@ -258,6 +265,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
         target,
         jobs: args.jobs.map_or(selection.len(), usize::from),
         selection,
+        name: args.name.clone(),
         external: if args.live { ExternalChoice::Live } else { args.external.into() },
         fail_fast: args.fail_fast,
         keep: args.keep,
@@ -451,6 +459,7 @@ fn repeat(program: &str, args: &args::Run, target: &str, selectors: bool) -> Str
     if meshproof_targets::is_cluster(target) {
         words.extend(cluster_words(args));
     }
+    words.extend(args.name.iter().map(|name| format!("--name {}", quoted(name))));
     if args.live {
         words.push("--live".to_owned());
     }
@@ -501,7 +510,6 @@ fn cluster_words(args: &args::Run) -> Vec<String> {
     );
     words.extend(put.pull_policy.iter().map(|p| format!("--pull-policy {}", quoted(p))));
     words.extend(put.pull_secrets.iter().map(|s| format!("--pull-secret {}", quoted(s))));
-    words.extend(put.name.iter().map(|n| format!("--name {}", quoted(n))));
     words
 }
 

@@ -76,6 +76,8 @@ pub struct Options {
     pub command: String,
     /// The command that repeats a check, to which its selector is added.
     pub repeat: String,
+    /// What the report calls the implementation; absent: as it calls itself.
+    pub name: Option<String>,
     /// How much traffic scenarios generate, and from which seed.
     pub traffic: Traffic,
 }
@@ -103,6 +105,7 @@ impl Options {
             interrupt,
             command: String::new(),
             repeat: String::new(),
+            name: None,
             traffic: Traffic::default(),
         }
     }
@@ -120,7 +123,7 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     let begun = Instant::now();
     let started = jiff::Timestamp::now();
     let id = crate::run_folder::new_run_id();
-    let implementation = options.target.identify().await.map_err(|e| match e {
+    let mut implementation = options.target.identify().await.map_err(|e| match e {
         TargetError::Gone(words) => RunError::Implementation(words),
         TargetError::Refused(_)
         | TargetError::Unsupported(_)
@@ -128,6 +131,9 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         | TargetError::TimedOut { .. }
         | TargetError::Environment(_) => RunError::Target(e.to_string()),
     })?;
+    if let Some(name) = &options.name {
+        implementation.name.clone_from(name);
+    }
     let implementation = Arc::new(implementation);
     let before = options.target.before(&id).await.map_err(|e| RunError::Target(e.to_string()))?;
     let folder = crate::run_folder::create(&options.work, &id)

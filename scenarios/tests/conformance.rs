@@ -109,6 +109,7 @@ impl World {
         let options = Options {
             external: self.external,
             timeouts: self.timeouts.clone(),
+            name: std::env::var("MESHPROOF_NAME").ok().filter(|name| !name.is_empty()),
             command: format!("{repeat} {selector}"),
             repeat,
             ..Options::new(Arc::clone(&self.target), vec![selected])

@@ -28,6 +28,24 @@ fn options_for_a_cluster_are_refused_for_a_local_target() {
 }
 
 #[test]
+fn a_name_is_the_reports_and_one_implementations() {
+    let folder = TempDir::new().unwrap();
+    ran(
+        meshproof()
+            .args(["run", "-q", "origination-scope:sidecar", "--name", "our proxy", "--out"])
+            .arg(folder.path()),
+        0,
+    );
+    let report = report(folder.path());
+    assert_eq!(report["implementation"]["name"], "our proxy");
+    let repeat = report["run"]["command"].as_str().unwrap();
+    assert!(repeat.contains("--name 'our proxy'"), "{repeat}");
+    let two = ["run", "--target", "reference", "--target", "reference:no-sni", "--name", "ours"];
+    refused(&two, 2, &["--name ours names one implementation", "2 targets"]);
+    refused(&["run", "--name", ""], 2, &["a value is required"]);
+}
+
+#[test]
 fn a_program_that_does_not_exist_is_named_with_the_fix_before_anything_runs() {
     for option in ["--nginx", "--envoy"] {
         let wanted = [option, "/nope/program", "does not exist", "leave"];

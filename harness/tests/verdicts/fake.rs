@@ -380,6 +380,7 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
         interrupt: interrupted,
         command: "meshproof run".into(),
         repeat: "meshproof run".into(),
+        name: None,
     })
     .await
     .unwrap();

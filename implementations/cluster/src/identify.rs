@@ -361,10 +361,10 @@ pub async fn implementation(
     details.extend(found.proxy.iter().map(|proxy| ("proxy".to_owned(), proxy.clone())));
     details.extend(served.api_version("Gateway").map(|v| ("api".to_owned(), v)));
     Ok(Implementation {
-        name: settings.name.clone().unwrap_or_else(|| match &settings.revision {
+        name: match &settings.revision {
             Some(revision) => format!("Istio {revision}"),
             None => "Istio".to_owned(),
-        }),
+        },
         version: found.version.clone(),
         target: "cluster".to_owned(),
         features: features(settings, &gateways, &found.injection).into_iter().map(Into::into).collect(),

@@ -53,8 +53,6 @@ pub struct Settings {
     pub pull_policy: Option<String>,
     /// Secrets that pods pull images with.
     pub pull_secrets: Vec<PullSecret>,
-    /// What the report calls the implementation; absent: `Istio`.
-    pub name: Option<String>,
     /// The timeouts.
     pub timeouts: Timeouts,
 }

@@ -33,8 +33,6 @@ pub struct Options {
     pub pull_policy: Option<String>,
     /// `MESHPROOF_PULL_SECRETS=NAMESPACE/NAME,NAME`.
     pub pull_secrets: Vec<String>,
-    /// `MESHPROOF_NAME`.
-    pub name: Option<String>,
 }
 
 /// Why the target cannot be used.
@@ -97,7 +95,6 @@ impl Options {
             images: images.map_err(|e| Unusable::Option(format!("MESHPROOF_IMAGES: {e}")))?,
             pull_policy: read("MESHPROOF_PULL_POLICY"),
             pull_secrets: words("MESHPROOF_PULL_SECRETS"),
-            name: read("MESHPROOF_NAME"),
         })
     }
 }
@@ -287,7 +284,6 @@ mod present {
             images: options.images.clone(),
             pull_policy: options.pull_policy.clone(),
             pull_secrets: pull_secrets.map_err(|e| Unusable::Option(format!("--pull-secret: {e}")))?,
-            name: options.name.clone(),
             timeouts: timeouts.clone(),
         })
     }
