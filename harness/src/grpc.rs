@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 pub const CONTENT_TYPE: &str = "application/grpc";
 /// The trailer with the outcome.
 pub const STATUS: &str = "grpc-status";
+/// The header with the encoding of an answer's messages.
+pub const ENCODING: &str = "grpc-encoding";
+/// The encoding of all messages here: none.
+pub const IDENTITY: &str = "identity";
 /// The path of the method that answers each message with the same.
 pub const ECHO: &str = "/meshproof.Talk/Echo";
 /// The path of the method that is not answered before the call's deadline.

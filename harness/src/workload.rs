@@ -57,6 +57,9 @@ pub enum HttpChoice {
     Http2,
     /// HTTP/1.0 (RFC 9112, section 9.3: the connection ends after the answer). Inside TLS, `http/1.1` is offered.
     Http10,
+    /// HTTP/1.1, and several requests over one connection are sent before the first answer has come, if each may be repeated (RFC
+    /// 9112, section 9.3.2).
+    Pipelined,
 }
 
 /// A certificate with which a client identifies itself.

@@ -96,6 +96,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let expired = client(&expired).get(SECURE).await?;
     let valid = "the same request with a valid certificate of the mesh's CA";
     mesh.check("expired-identity-refused", refused(&expired).provided(valid, usual.clone()))?;
+    let of_servers = mesh_ca.mesh_identity(SLEEP_IDENTITY).server_auth_only().issue()?;
+    let of_servers = client(&of_servers).get(SECURE).await?;
+    mesh.check("client-auth-eku-required", refused(&of_servers).provided(valid, usual.clone()))?;
     let public = mesh.public_authority();
     let of_public_ca = client(&public.mesh_identity(SLEEP_IDENTITY).issue()?).get(SECURE).await?;
 

@@ -80,6 +80,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let grammar = Grammar {
         hosts: &hosts,
         web_socket: if upgrades { &[ANY, HTTP1, c] } else { &[] },
+        streams: &[HTTP2],
         refused: &[untrusted, misnamed, APEX],
         http2,
     };

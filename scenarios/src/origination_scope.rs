@@ -24,12 +24,12 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let other = mesh.public_authority().server(BYSTANDER).issue()?;
     let bystander = sites::origin(BYSTANDER, &other).serving_in_clear();
     let bystander = mesh.deploy_external(bystander).await?;
-    mesh.apply(match placement {
+    let ways: &[&str] = match placement {
         Placement::Sidecar => &["access"],
         Placement::EgressGateway => &["access", "egress-gateway", "routes-at-gateway"],
         Placement::IngressGateway => &["access", "ingress-gateway", "routes-at-gateway"],
-    })
-    .await?;
+    };
+    mesh.apply(ways).await?;
     let originated = |reply: &Reply| reply.ok().body_contains(CNN_POLITICS).and(cnn.received(reply));
     if placement == Placement::Sidecar {
         own_tls::of_the_application(mesh, &certificate, &other).await?;
@@ -67,5 +67,22 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
         originated(&second)
             .of("the policy in the second rule")
             .and(originated(&first).of("the policy in the first rule")),
+    )?;
+
+    mesh.step("Resources that are deleted and created again");
+    let rules: &[&str] = match placement {
+        Placement::Sidecar => &["routes-at-sidecar", "two-rules-policy-first"],
+        Placement::EgressGateway | Placement::IngressGateway => &["two-rules-policy-first"],
+    };
+    let all: Vec<&str> = ways.iter().chain(rules).copied().collect();
+    mesh.delete(&all).await?;
+    // A proxy may have to be asked before it shows what it has forgotten.
+    let without = client.get(HTTP).await?;
+    mesh.apply(&all).await?;
+    let again = client.get(HTTP).await?;
+    let gone = cnn.saw_on(443, &without).none();
+    mesh.check(
+        "recreated-resources-apply",
+        originated(&again).provided("the request without the resources", gone),
     )
 }

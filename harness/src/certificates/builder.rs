@@ -265,11 +265,13 @@ pub struct MeshIdentityBuilder<'a> {
     spiffe: String,
     when: When,
     serial: u64,
+    usages: Vec<ExtendedKeyUsagePurpose>,
 }
 
 impl<'a> MeshIdentityBuilder<'a> {
     pub(super) fn new(authority: &'a Authority, spiffe: &str) -> Self {
-        Self { authority, spiffe: spiffe.to_owned(), when: When::Now, serial: 2 }
+        let usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        Self { authority, spiffe: spiffe.to_owned(), when: When::Now, serial: 2, usages }
     }
 
     /// Another serial number than 2.
@@ -281,6 +283,12 @@ impl<'a> MeshIdentityBuilder<'a> {
     /// Valid until yesterday.
     pub fn expired(mut self) -> Self {
         self.when = When::Past;
+        self
+    }
+
+    /// For servers only: `extendedKeyUsage = serverAuth`, which a client may not use (RFC 5280, section 4.2.1.12).
+    pub fn server_auth_only(mut self) -> Self {
+        self.usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self
     }
 
@@ -300,8 +308,7 @@ impl<'a> MeshIdentityBuilder<'a> {
         params.serial_number = Some(SerialNumber::from(self.serial));
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = self.usages;
         params.subject_alt_names = vec![SanType::URI(uri)];
         params.use_authority_key_identifier_extension = true;
         let key = self.authority.keys.take(KeyAlgorithm::EcdsaP256)?;

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use meshproof_model::{
-    AccessLog, Connection, Deviation, Difference, Evidence, EvidenceId, Exchange, Fact, Feature, Hop,
-    HopResult, ServerAnswer, ServerRequest, Side, TCP, ValueKind,
+    AccessLog, Connection, Deviation, Difference, Evidence, EvidenceId, Exchange, ExchangeErrorKind, Fact,
+    Hop, HopResult, ServerAnswer, ServerRequest, Side, TCP, ValueKind,
 };
-use url::Url;
 
 use super::compare::{self, Compared};
 use super::deviations;
+use super::promised::{is_asked_for, promises, sender};
 use super::sentences;
 use super::{Entry, Ledger, side_host};
 use crate::claim::View;
-use crate::forecast::{Arrival, Originated, Promise, Sender, SentRequest, ServerCheck, Transport};
-use crate::workload::authority_of;
+use crate::forecast::{Arrival, Originated, Promise, ServerCheck, Transport};
+use crate::grpc;
+use crate::traffic::{AnswerFraming, AnswerSpec, DIRECTIONS};
 
 /// The methods of RFC 9110, section 9.3, and RFC 5789, which every intermediary forwards.
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
@@ -59,9 +60,22 @@ impl Received<'_> {
             || self.request.answer.as_ref().is_some_and(|answer| answer.breaks_off)
     }
 
-    /// Whether the server closed the connection with it, unannounced.
+    /// Whether the server closed the connection with it, unannounced. Of an HTTP/2 connection it ends the stream alone (RFC 9113,
+    /// section 5.4.2).
     fn ends_connection(&self) -> bool {
-        self.is_unanswered() || self.request.answer.as_ref().is_some_and(|answer| answer.closes)
+        let of_its_own = self.is_unanswered() && self.taken_away().is_none();
+        (of_its_own && !self.request.version.starts_with("HTTP/2"))
+            || self.request.answer.as_ref().is_some_and(|answer| answer.closes)
+    }
+
+    /// The status that the server was going to answer with when the request was taken away from it: its connection or its stream
+    /// ended before.
+    pub(super) fn taken_away(&self) -> Option<u16> {
+        if self.request.status != 0 || self.request.answer.is_some() {
+            return None;
+        }
+        let directed = AnswerSpec::from_header(self.request.header(DIRECTIONS)?)?;
+        (directed.framing != AnswerFraming::NoAnswer).then_some(directed.status)
     }
 }
 
@@ -250,7 +264,11 @@ impl<'a> Account<'a> {
                 let idempotent = !matches!(asked.hop.method.as_str(), "POST" | "PATCH");
                 let retried = std::iter::once(first).chain(more).take(more.len()).all(|place| {
                     let received = &self.received[*place];
-                    received.request.status == 503 || (received.is_unanswered() && idempotent)
+                    // A proxy that gives up when its route's timeout has passed may close the connection to the one before it.
+                    let too_late = received.request.answer.as_ref();
+                    let too_late =
+                        too_late.is_some_and(|answer| asked.arrivals().any(|a| a.is_too_late(answer)));
+                    received.request.status == 503 || ((received.is_unanswered() || too_late) && idempotent)
                 });
                 if !again.is_empty() && !retried {
                     let first = &self.received[*first];
@@ -454,6 +472,16 @@ impl Asked<'_> {
         self.hop.body_bytes.is_some_and(|bytes| bytes > 0) && methods.contains(&self.hop.method.as_str())
     }
 
+    /// Whether the proxy ended it, and not the client.
+    pub(super) fn outcome_is_the_proxys(&self) -> bool {
+        match &self.hop.result {
+            HopResult::Response(_) => true,
+            HopResult::Error(error) => {
+                error.kind != ExchangeErrorKind::Timeout && !grpc::is_cancelled(&error.message)
+            }
+        }
+    }
+
     /// Whether it is a conversation over TCP.
     pub(super) fn is_conversation(&self) -> bool {
         self.hop.method == TCP
@@ -489,47 +517,4 @@ impl Arrival {
             && self.port == received.request.port
             && (self.transport == Transport::Mesh || self.transport.is_tls() == received.request.over_tls)
     }
-}
-
-/// Whether the implementation declares every feature that this request needs. What it declares it lacks is not judged.
-fn is_asked_for(ledger: &Ledger, promise: &Promise, hop: &Hop) -> bool {
-    let http2 = hop.sent.starts_with("PRI * HTTP/2");
-    let web_socket = hop.sent.to_ascii_lowercase().contains("\r\nupgrade: websocket\r\n");
-    let of_request = (!http2 || ledger.has(Feature::Http2))
-        && (!web_socket || ledger.has(Feature::WebSocket))
-        && (hop.method != TCP || ledger.has(Feature::TcpOrigination));
-    let of_way = match promise {
-        Promise::Arrives(arrival) => arrival.needs.iter().all(|feature| ledger.has(*feature)),
-        Promise::Ends { .. } => ledger.has(Feature::RegistryOnly),
-        Promise::Open => true,
-    };
-    of_request && of_way
-}
-
-fn sender<'a>(ledger: &'a Ledger, side: &'a Side, token: &str) -> Option<Sender<'a>> {
-    match side {
-        Side::Workload { name } => Some(Sender::Workload(name)),
-        Side::Suite => ledger.probes.get(token).map(Sender::Probe),
-        Side::Proxy { .. } | Side::Service { .. } => None,
-    }
-}
-
-fn promises(forecast: &dyn crate::forecast::Forecast, sender: Sender<'_>, hop: &Hop) -> Vec<Promise> {
-    let Ok(url) = Url::parse(&hop.url) else { return vec![Promise::Open] };
-    let host = hop.headers.iter().find(|h| h.name == "host").map(|h| h.value.clone());
-    let authority = host.unwrap_or_else(|| authority_of(&hop.url).to_owned());
-    let headers: Vec<(String, String)> =
-        hop.headers.iter().map(|h| (h.name.to_ascii_lowercase(), h.value.clone())).collect();
-    let own_name = hop.tls.as_ref().and_then(|tls| tls.server_name.clone());
-    let server_name = matches!(url.scheme(), "https" | "tls")
-        .then(|| own_name.or_else(|| url.host_str().map(str::to_owned)).unwrap_or_default());
-    forecast.all(&SentRequest {
-        sender,
-        method: &hop.method,
-        url: &hop.url,
-        authority: &authority,
-        server_name: server_name.as_deref(),
-        http: hop.method != TCP,
-        headers: &headers,
-    })
 }

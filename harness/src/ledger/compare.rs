@@ -1,6 +1,6 @@
 //! Whether a client's request, the server's view of it, and the answer at both ends agree.
 
-use meshproof_model::{Field, Header, HopResult, TlsFacts, ValueKind};
+use meshproof_model::{ExchangeErrorKind, Field, Header, HopResult, TlsFacts, ValueKind};
 
 use super::account::{Asked, Received, server_name};
 use super::headers::{FieldDifference, answer_differences, request_differences};
@@ -219,6 +219,27 @@ fn grease_hex(name: &str) -> bool {
     matches!(bytes, [a, b] if a == b && a & 0x0f == 0x0a)
 }
 
+/// A request that was taken away from a server, which was going to answer it, while its client waited.
+fn taken_away(asked: &Asked<'_>, received: &Received<'_>, arrival: &Arrival) -> Option<FieldDifference> {
+    // A route's timeout ends requests.
+    let status = received.taken_away().filter(|_| arrival.timeout_ms.is_none())?;
+    let (kind, seen) = match &asked.hop.result {
+        HopResult::Response(response) if response.status == status => return None,
+        HopResult::Response(response) => {
+            (ValueKind::Status(response.status), format!("status {}", response.status))
+        }
+        HopResult::Error(error) if error.kind == ExchangeErrorKind::Timeout => return None,
+        HopResult::Error(error) if grpc::is_cancelled(&error.message) => return None,
+        HopResult::Error(error) => {
+            (ValueKind::NoResponse(error.kind), format!("no answer ({})", error.message))
+        }
+    };
+    let expected = format!(
+        "status {status}, with which the server was going to answer when its connection or stream ended"
+    );
+    Some(FieldDifference::of(What::of(Field::Status).being(ValueKind::Status(status)), kind, expected, seen))
+}
+
 /// The statuses of an answer that a proxy did not wait for.
 const TIMED_OUT: [u16; 4] = [500, 502, 503, 504];
 
@@ -228,7 +249,9 @@ fn answer(
     arrival: &Arrival,
     undisturbed: bool,
 ) -> Vec<FieldDifference> {
-    let Some(sent) = &received.request.answer else { return Vec::new() };
+    let Some(sent) = &received.request.answer else {
+        return taken_away(asked, received, arrival).filter(|_| undisturbed).into_iter().collect();
+    };
     if arrival.is_too_late(sent) {
         // 504 says it best (RFC 9110, section 15.6.5). Istio's reference promises the end of the wait, not the form of the answer.
         let Some(status) = asked.hop.response().map(|r| r.status).filter(|s| !TIMED_OUT.contains(s)) else {

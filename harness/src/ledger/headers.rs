@@ -203,8 +203,10 @@ fn passed_on(sent: &[(String, String)], received: &[Header]) -> Vec<FieldDiffere
     for name in named {
         let sent = values(&name, sent.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         let seen = values(&name, received.iter().map(|h| (h.name.as_str(), h.value.as_str())));
-        // Switching over goes on at the next connection (RFC 9110, section 7.8), and every proxy may accept trailers.
-        let own = matches!(name.as_str(), "connection" | "upgrade")
+        // Switching over goes on at the next connection (RFC 9110, section 7.8), but never to HTTP/2 (RFC 7540, section 3.3: over
+        // TLS it is negotiated). Every proxy may accept trailers.
+        let own = name == "connection"
+            || (name == "upgrade" && sent != ["h2c"])
             || sent == [""]
             || (name == "te" && sent == ["trailers"]);
         if !own && sent == seen {

@@ -40,10 +40,18 @@ pub(super) enum Claimed<'p> {
         /// How long the server waited before it answered, in milliseconds.
         waited_ms: u64,
     },
+    /// The request arrived at a server, whose answer ended early or came too late: how each proxy puts that is its own affair.
+    Cut {
+        arrival: &'p Arrival,
+        /// Whether it is the proxy that the client dialled.
+        first: bool,
+    },
     /// A proxy answered for a server that never received the request.
     Failure {
         /// Whether it is the proxy that the client dialled.
         first: bool,
+        /// Whether it is the proxy that was to reach the server.
+        at_upstream: bool,
     },
 }
 
@@ -62,6 +70,8 @@ pub(super) enum Member {
     UpstreamCluster,
     UpstreamLocalAddress,
     RequestId,
+    /// A line of a request that nothing happened to has none.
+    ResponseFlags,
 }
 
 impl Member {
@@ -79,6 +89,7 @@ impl Member {
             Self::UpstreamCluster => "upstream cluster",
             Self::UpstreamLocalAddress => "upstream local address",
             Self::RequestId => "request id",
+            Self::ResponseFlags => "response flag",
         }
     }
 }
@@ -103,6 +114,7 @@ pub(super) fn members(fields: &LogFields) -> BTreeSet<Member> {
         (Member::UpstreamCluster, fields.upstream_cluster.is_some()),
         (Member::UpstreamLocalAddress, fields.upstream_local_address.is_some()),
         (Member::RequestId, fields.request_id.is_some()),
+        (Member::ResponseFlags, !fields.response_flags.is_empty()),
     ];
     all.into_iter().filter(|(_, present)| *present).map(|(member, _)| member).collect()
 }
@@ -130,7 +142,9 @@ pub(super) fn differences(
     let logged_protocol = fields.protocol.as_deref().map(|p| if p == "HTTP/2.0" { "HTTP/2" } else { p });
     let (paths, authority): (Vec<&str>, String) = match claimed {
         // A proxy may log the path before or after its own rewrite (`X-ENVOY-ORIGINAL-PATH?:PATH`).
-        Claimed::Arrival { arrival, .. } => (vec![sent_target, &arrival.target], bare(&arrival.authority)),
+        Claimed::Arrival { arrival, .. } | Claimed::Cut { arrival, .. } => {
+            (vec![sent_target, &arrival.target], bare(&arrival.authority))
+        }
         Claimed::Failure { .. } => (Vec::new(), String::new()),
     };
     let long = |text: &str| crate::store::bounded(text, 4096);
@@ -138,7 +152,7 @@ pub(super) fn differences(
         is("path", &dedup(&paths), fields.path.as_deref());
     }
     let first = match claimed {
-        Claimed::Arrival { first, .. } | Claimed::Failure { first } => first,
+        Claimed::Arrival { first, .. } | Claimed::Cut { first, .. } | Claimed::Failure { first, .. } => first,
     };
     if first && let Some(protocol) = protocol {
         is("protocol", &[protocol], logged_protocol);
@@ -173,21 +187,23 @@ pub(super) fn differences(
             is("response flag", &["-"], Some(flag));
         }
     }
-    if let HopResult::Response(response) = &asked.hop.result {
+    if let (HopResult::Response(response), false) =
+        (&asked.hop.result, matches!(claimed, Claimed::Cut { .. }))
+    {
         let status = response.status.to_string();
         let logged = fields.response_code.map(|c| c.to_string());
         match claimed {
-            Claimed::Arrival { .. } | Claimed::Failure { first: true } => {
+            Claimed::Arrival { .. } | Claimed::Cut { .. } | Claimed::Failure { first: true, .. } => {
                 is("response code", &[&status], logged.as_deref());
             }
             // A proxy after the first may have closed the connection without an answer.
-            Claimed::Failure { first: false } => {
+            Claimed::Failure { first: false, .. } => {
                 let success = fields.response_code.is_some_and(|code| (200..400).contains(&code));
                 is("response code", &[&status], logged.as_deref().filter(|_| success));
             }
         }
         // After an upgrade the bytes are the conversation's.
-        if response.status != 101 && !matches!(claimed, Claimed::Failure { first: false }) {
+        if response.status != 101 && !matches!(claimed, Claimed::Failure { first: false, .. }) {
             let sent = response.body_bytes.to_string();
             is("bytes sent", &[&sent], fields.bytes_sent.map(|n| n.to_string()).as_deref());
             // A proxy need not read the body of a request that it refuses.
@@ -198,10 +214,20 @@ pub(super) fn differences(
         }
     }
     found.extend(times(ledger, asked, claimed, fields));
+    if let Claimed::Failure { at_upstream: true, .. } = claimed
+        && of_format.contains(&Member::ResponseFlags)
+        && fields.response_code.is_some_and(|code| code >= 500)
+        && fields.response_flags.is_empty()
+    {
+        let what = What::of(Field::LogField).named("response flag");
+        let expected = "a response flag that says why the server was not reached";
+        found.push(FieldDifference::of(what, ValueKind::Absent, expected, "no response flag"));
+    }
     if let Claimed::Arrival { request_id, .. } = claimed {
         let own = members(fields);
-        // Not every request has an id.
-        let due = |m: &&Member| **m != Member::RequestId || request_id.is_some();
+        // Not every request has an id, and few have flags.
+        let due =
+            |m: &&Member| **m != Member::ResponseFlags && (**m != Member::RequestId || request_id.is_some());
         let missing = of_format.difference(&own).filter(due);
         found.extend(missing.map(|m| {
             let (name, article) = (m.name(), if m.name().starts_with(['a', 'u']) { "an" } else { "a" });
@@ -339,7 +365,7 @@ fn times(
     // While the server waits, every proxy on the way waits with it.
     let waited = match claimed {
         Claimed::Arrival { waited_ms, .. } => waited_ms.saturating_sub(ROUNDED_MS),
-        Claimed::Failure { .. } => 0,
+        Claimed::Cut { .. } | Claimed::Failure { .. } => 0,
     };
     let longest = asked.exchange.duration_us / 1000 + SLACK_MS;
     // What a proxy calls its server's time differs, so it has no least: to the first byte, to the last, without its own connection.

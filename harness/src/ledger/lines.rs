@@ -11,7 +11,7 @@ use super::headers::FieldDifference;
 use super::line::{self, Claimed, Member};
 use super::sentences;
 use crate::claim::deviation;
-use crate::forecast::{Arrival, Promise};
+use crate::forecast::{Arrival, Passage, Promise};
 
 /// One request that a proxy must have a line for.
 #[derive(Clone, Copy)]
@@ -82,7 +82,9 @@ impl Account<'_> {
 
     /// What each proxy's log format contains: a member that one line has, every line must have.
     fn members(&self) -> BTreeMap<&str, BTreeSet<Member>> {
-        let mut members: BTreeMap<&str, BTreeSet<Member>> = BTreeMap::new();
+        let flagged = self.ledger.flagged.iter();
+        let mut members: BTreeMap<&str, BTreeSet<Member>> =
+            flagged.map(|proxy| (proxy.as_str(), BTreeSet::from([Member::ResponseFlags]))).collect();
         for line in &self.logged {
             if let Some(fields) = line.log.fields.as_ref().filter(|fields| fields.method.is_some()) {
                 members.entry(line.proxy).or_default().extend(line::members(fields));
@@ -248,7 +250,7 @@ impl Account<'_> {
                 if !asked.received.is_empty() || !answered {
                     return None;
                 }
-                Some(due_of_failure(asked, proxies.iter().map(String::as_str), true))
+                Some(due_of_failure(asked, proxies.iter().map(String::as_str), true, None))
             }
             Promise::Arrives(arrival) if asked.received.is_empty() => {
                 let status = asked.hop.response().map_or(0, |r| r.status);
@@ -256,7 +258,8 @@ impl Account<'_> {
                 // Envoy logs nothing of a message that it refuses to parse, such as one with an unknown method, and RFC 9110
                 // (section 15.6.2) has 501 for those.
                 let logged = status >= 500 && status != 501;
-                (status >= 400).then(|| due_of_failure(asked, names, logged))
+                let last = arrival.proxies.last().map(|passage| passage.proxy.as_str());
+                (status >= 400).then(|| due_of_failure(asked, names, logged, last))
             }
             Promise::Arrives(arrival) => self.due_of_arrival(asked, arrival),
         }
@@ -270,13 +273,16 @@ impl Account<'_> {
         let requests = || asked.received.iter().map(|place| self.received[*place].request);
         // What a proxy logs of a server that gives no answer, or that breaks off in the middle of one, is not what the proxy
         // before it makes of that.
-        let broke_off = requests().any(|r| {
-            (r.status == 0 && !r.is_conversation()) || r.answer.as_ref().is_some_and(|a| a.breaks_off)
-        });
-        // Nor is what a proxy logs of an answer that it did not wait for.
         let answers = || requests().filter_map(|r| r.answer.as_ref());
+        let broke_off = answers().any(|answer| answer.breaks_off);
+        // Nor is what a proxy logs of an answer that it did not wait for.
         let timed_out = answers().any(|answer| arrival.is_too_late(answer));
-        if broke_off || timed_out || !matches!(asked.hop.result, HopResult::Response(_)) {
+        // HAProxy logs nothing of an HTTP/2 request whose stream is reset before there is an answer.
+        let unanswered = requests().any(|r| r.status == 0 && !r.is_conversation());
+        if !unanswered && (broke_off || timed_out) {
+            return asked.outcome_is_the_proxys().then(|| due_of_cut(asked, arrival, !timed_out));
+        }
+        if unanswered || !matches!(asked.hop.result, HopResult::Response(_)) {
             return None;
         }
         let peer = match asked.received.as_slice() {
@@ -302,15 +308,31 @@ impl Account<'_> {
     }
 }
 
+/// The lines of a request whose answer ended early: each proxy has one, whatever it says of the answer. `waited`: none gave up
+/// before the server did, or a later proxy may still be at it.
+fn due_of_cut<'p, 'a>(
+    asked: &'p Asked<'a>,
+    arrival: &'p Arrival,
+    waited: bool,
+) -> Vec<(&'p str, Due<'p, 'a>)> {
+    let due = |(place, passage): (usize, &'p Passage)| {
+        let claimed = Claimed::Cut { arrival, first: place == 0 };
+        let at_most = if place == 0 { 1 } else { usize::MAX / 1024 };
+        (passage.proxy.as_str(), Due { asked, claimed, optional: place > 0 && !waited, at_most })
+    };
+    arrival.proxies.iter().enumerate().filter(|(_, p)| p.http).map(due).collect()
+}
+
 /// The lines of a request that the client's own proxy, or another one on the way, answered with a failure. `logged`: the first one
-/// has a line.
+/// has a line. `last`: the proxy that was to reach the server, if there is a server.
 fn due_of_failure<'p, 'a>(
     asked: &'p Asked<'a>,
     proxies: impl Iterator<Item = &'p str>,
     logged: bool,
+    last: Option<&'p str>,
 ) -> Vec<(&'p str, Due<'p, 'a>)> {
     let due = |(place, name): (usize, &'p str)| {
-        let claimed = Claimed::Failure { first: place == 0 };
+        let claimed = Claimed::Failure { first: place == 0, at_upstream: last == Some(name) };
         // The proxy before it may repeat what failed (Istio's default retry policy).
         let at_most = if place == 0 { 1 } else { usize::MAX / 1024 };
         (name, Due { asked, claimed, optional: place > 0 || !logged, at_most })

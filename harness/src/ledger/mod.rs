@@ -12,6 +12,7 @@ mod deviations;
 mod headers;
 mod line;
 mod lines;
+mod promised;
 mod sentences;
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,8 @@ pub struct Ledger {
     pub retired: BTreeSet<String>,
     /// By host and port: the server names of their connections, over which further ones may be kept in reserve.
     pub retired_names: BTreeSet<(String, u16, String)>,
+    /// The proxies whose lines of those requests have response flags.
+    pub flagged: BTreeSet<String>,
     /// The evidence of them that is still kept.
     pub judged: BTreeSet<EvidenceId>,
 }

@@ -7,6 +7,7 @@ use meshproof_model::{
 use serde_json::json;
 
 mod logs;
+mod wire;
 
 use super::*;
 use crate::forecast::{Arrival, Forecast, Originated, Passage, Promise, SentRequest, ServerCheck, Transport};
@@ -538,6 +539,8 @@ fn a_field_that_the_connection_header_names_must_not_arrive() {
         "header keep-alive: timeout=7, max=77",
     );
     fails_with(named("te", "trailers, x-own;q=0.3", "trailers, x-own;q=0.3"), "header te");
+    fails_with(named("upgrade", "h2c", "h2c"), "header upgrade: h2c");
+    balances(named("upgrade", "foo/2", "foo/2"));
     // The proxy's own.
     balances(named("keep-alive", "timeout=7, max=77", "timeout=60"));
     balances(named("te", "trailers", "trailers"));

@@ -287,6 +287,11 @@ impl Client<'_> {
         }
         state.ledger.judged.extend(kept);
         for piece in &dropped {
+            if let (Side::Proxy { name }, Fact::AccessLog(log)) = (&piece.side, &piece.fact)
+                && log.fields.as_ref().is_some_and(|fields| !fields.response_flags.is_empty())
+            {
+                state.ledger.flagged.insert(name.clone());
+            }
             if let (Side::Service { host }, Fact::Connection(connection)) = (&piece.side, &piece.fact)
                 && let Some(name) = connection.tls.as_ref().and_then(|tls| tls.server_name.clone())
             {

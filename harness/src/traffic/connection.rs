@@ -15,7 +15,7 @@ pub struct GeneratedConnection {
     /// How many bytes the client writes at a time until the first head is written; absent: as many as it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<usize>,
-    /// Over HTTP/2 they are sent at once, otherwise one after the other.
+    /// Over HTTP/2 and in a pipeline they are sent at once, otherwise one after the other.
     pub exchanges: Vec<GeneratedExchange>,
 }
 
@@ -30,6 +30,8 @@ pub enum ClientHttp {
     Http2,
     /// HTTP/1.0.
     Http10,
+    /// HTTP/1.1, with every request sent before the first answer has come (RFC 9112, section 9.3.2).
+    Pipelined,
 }
 
 /// What a failing connection says most about. Each is a check of its own, so that a proxy that fails one is asked for the rest.
@@ -82,9 +84,14 @@ impl GeneratedConnection {
             ClientHttp::Http1 => HttpChoice::Negotiated,
             ClientHttp::Http2 => HttpChoice::Http2,
             ClientHttp::Http10 => HttpChoice::Http10,
+            ClientHttp::Pipelined => HttpChoice::Pipelined,
         };
         let request = |exchange: &GeneratedExchange| {
-            Ok(RequestSpec { http, segment: self.segment, ..exchange.request()? })
+            let mut request = RequestSpec { http, segment: self.segment, ..exchange.request()? };
+            if self.client == ClientHttp::Http2 {
+                request.headers = request.headers.into_iter().flat_map(with_divided_cookies).collect();
+            }
+            Ok(request)
         };
         self.exchanges.iter().map(request).collect()
     }
@@ -93,7 +100,8 @@ impl GeneratedConnection {
     #[must_use]
     pub fn curl(&self) -> String {
         let http = match self.client {
-            ClientHttp::Http1 => "",
+            // curl cannot write them all at once.
+            ClientHttp::Http1 | ClientHttp::Pipelined => "",
             ClientHttp::Http2 => " --http2-prior-knowledge --parallel",
             ClientHttp::Http10 => " --http1.0",
         };
@@ -112,11 +120,11 @@ impl GeneratedConnection {
     pub fn rules(&self) -> Vec<&'static str> {
         let mut rules: Vec<&str> = self.exchanges.iter().flat_map(GeneratedExchange::rules).collect();
         match self.client {
-            ClientHttp::Http1 if self.exchanges.len() > 1 => {
+            ClientHttp::Http1 | ClientHttp::Pipelined if self.exchanges.len() > 1 => {
                 rules
                     .push("requests over one connection are answered in their order (RFC 9112, section 9.3)");
             }
-            ClientHttp::Http1 => {}
+            ClientHttp::Http1 | ClientHttp::Pipelined => {}
             ClientHttp::Http2 => {
                 rules.push("each request on a connection gets its own answer (RFC 9113, sections 5 and 8.1)");
             }
@@ -136,5 +144,34 @@ impl GeneratedConnection {
             }
         }
         each
+    }
+}
+
+/// Over HTTP/2 each cookie may be a field of its own, as browsers send them (RFC 9113, section 8.2.3).
+fn with_divided_cookies((name, value): (String, String)) -> Vec<(String, String)> {
+    if name != "cookie" {
+        return vec![(name, value)];
+    }
+    value.split("; ").map(|pair| (name.clone(), pair.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_divided_over_http2_alone() {
+        let exchange = GeneratedExchange {
+            headers: vec![("cookie".to_owned(), "a=1; b=2".to_owned())],
+            ..GeneratedExchange::plain("a.example")
+        };
+        let cookies = |client| {
+            let connection = GeneratedConnection { client, ..GeneratedConnection::of(exchange.clone()) };
+            let requests = connection.requests().unwrap();
+            let cookies = requests[0].headers.iter().filter(|(name, _)| name == "cookie");
+            cookies.map(|(_, value)| value.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(cookies(ClientHttp::Http2), ["a=1", "b=2"]);
+        assert_eq!(cookies(ClientHttp::Http1), ["a=1; b=2"]);
     }
 }

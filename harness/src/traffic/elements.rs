@@ -94,6 +94,8 @@ pub(super) const ONE_HOP: &[(&str, &str)] = &[
     ("te", "trailers, x-own;q=0.3"),
     ("x-one-hop", "1"),
     ("proxy-authorization", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+    // An offer to go on in HTTP/2 (RFC 7540, section 3.2), which is never made over TLS (section 3.3).
+    ("upgrade", "h2c"),
 ];
 pub(super) const STATUSES: &[u16] = &[
     200, 200, 200, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 409, 410,

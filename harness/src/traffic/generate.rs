@@ -18,6 +18,8 @@ pub struct Grammar<'a> {
     /// Those to which connections can be switched over to WebSocket all the way: HTTP/2 needs an extension for that (RFC 8441),
     /// which a server or a hop of the mesh may lack.
     pub web_socket: &'a [&'a str],
+    /// Those whose servers speak HTTP/2 alone, so that each request is a stream beside others.
+    pub streams: &'a [&'a str],
     /// Those whose servers the proxy must refuse, whenever it is asked and whatever it has done before.
     pub refused: &'a [&'a str],
     /// Whether clients may speak HTTP/2.
@@ -42,6 +44,9 @@ enum Kind {
     Refused,
     Slow,
     OneHop,
+    Large,
+    Resets,
+    Pipelined,
 }
 
 /// Every kind once: with these the traffic begins, so that the least budget has something of each.
@@ -61,10 +66,35 @@ const KINDS: &[Kind] = &[
     Kind::Refused,
     Kind::Slow,
     Kind::OneHop,
+    Kind::Large,
+    Kind::Resets,
+    Kind::Pipelined,
 ];
 
 /// The length of a WebSocket message that does not fit into usual buffers.
 const LARGE_MESSAGE: usize = 50_000;
+
+/// The length of a body that does not fit into usual limits, which are whole mebibytes.
+const LARGE_BODY: usize = 9 * 1024 * 1024;
+/// The length of such an answer: less than a client reads.
+const LARGE_ANSWER: usize = 7 * 1024 * 1024;
+/// How long a stream is open beside one that is reset, in milliseconds.
+const BESIDE_MS: u64 = 80;
+
+/// A stream that the server resets between two that it answers a little later. POST: no proxy may repeat them.
+fn resets(host: &str) -> GeneratedConnection {
+    let post = GeneratedExchange { method: "POST".to_owned(), body: 100, ..GeneratedExchange::plain(host) };
+    let beside = GeneratedExchange {
+        answer: AnswerSpec { delay_ms: BESIDE_MS, body: 100, ..AnswerSpec::plain() },
+        ..post.clone()
+    };
+    let reset = GeneratedExchange {
+        answer: AnswerSpec { framing: AnswerFraming::NoAnswer, ..AnswerSpec::plain() },
+        ..post
+    };
+    let exchanges = vec![beside.clone(), reset, beside];
+    GeneratedConnection { client: ClientHttp::Http2, segment: None, exchanges }
+}
 
 /// Makes exchanges. The same seed, hosts and grammar make the same ones in the same order.
 #[derive(Debug)]
@@ -72,6 +102,7 @@ pub struct Generator {
     rng: Rng,
     hosts: Vec<String>,
     web_socket: Vec<String>,
+    streams: Vec<String>,
     refused: Vec<String>,
     http2: bool,
     left_out: Vec<Aspect>,
@@ -96,11 +127,12 @@ impl Generator {
     #[must_use]
     pub fn new(seed: u64, grammar: Grammar<'_>) -> Self {
         let owned = |hosts: &[&str]| hosts.iter().map(|h| (*h).to_owned()).collect();
-        let Grammar { hosts, web_socket, refused, http2 } = grammar;
+        let Grammar { hosts, web_socket, streams, refused, http2 } = grammar;
         Self {
             rng: Rng::with_seed(seed),
             hosts: owned(hosts),
             web_socket: owned(web_socket),
+            streams: owned(streams),
             refused: owned(refused),
             http2,
             left_out: Vec::new(),
@@ -134,7 +166,10 @@ impl Generator {
             | Kind::Closes
             | Kind::NoAnswer
             | Kind::Refused
-            | Kind::Slow => Aspect::Preservation,
+            | Kind::Slow
+            | Kind::Large
+            | Kind::Resets
+            | Kind::Pipelined => Aspect::Preservation,
             Kind::OneHop => Aspect::ConnectionFields,
         };
         let kind = if self.left_out.contains(&aspect) { Kind::Several } else { kind };
@@ -145,6 +180,22 @@ impl Generator {
         match kind {
             Kind::Several => {}
             Kind::Http2 if self.http2 => connection.client = ClientHttp::Http2,
+            Kind::Refused => {
+                let refusals = self.refusals();
+                if !refusals.is_empty() {
+                    connection.exchanges = refusals;
+                }
+            }
+            Kind::Pipelined => {
+                let count = self.rng.usize(3..6);
+                connection.client = ClientHttp::Pipelined;
+                connection.exchanges = (0..count).map(|_| self.safe()).collect();
+            }
+            Kind::Resets => {
+                if let (true, Some(host)) = (self.http2, self.one(&self.streams.clone()).cloned()) {
+                    connection = resets(&host);
+                }
+            }
             Kind::Segments => connection.segment = Some(self.rng.usize(1..200)),
             Kind::Http2
             | Kind::Http10
@@ -156,9 +207,9 @@ impl Generator {
             | Kind::BreaksOff
             | Kind::PiecesBreakOff
             | Kind::NoAnswer
-            | Kind::Refused
             | Kind::Slow
-            | Kind::OneHop => {
+            | Kind::OneHop
+            | Kind::Large => {
                 if kind == Kind::Http10 {
                     connection.client = ClientHttp::Http10;
                 }
@@ -174,7 +225,9 @@ impl Generator {
         match self.rng.u8(0..100) {
             0..52 => Kind::Several,
             52..68 => Kind::Http2,
-            68..72 => Kind::Refused,
+            68..70 => Kind::Refused,
+            70..71 => Kind::Pipelined,
+            71..72 => Kind::Resets,
             72..73 => Kind::Slow,
             73..76 => Kind::OneHop,
             76..80 => Kind::Segments,
@@ -252,16 +305,6 @@ impl Generator {
                 exchange.answer.framing = AnswerFraming::PiecesBreakOff;
             }
             Kind::NoAnswer => exchange.answer.framing = AnswerFraming::NoAnswer,
-            Kind::Refused => {
-                let Some(host) = self.one(&self.refused.clone()).cloned() else { return };
-                // A request that no proxy has another reason to refuse.
-                let headers = std::mem::take(&mut exchange.headers);
-                *exchange = GeneratedExchange {
-                    target: exchange.target.clone(),
-                    headers,
-                    ..GeneratedExchange::plain(&host)
-                };
-            }
             Kind::Slow => exchange.answer.delay_ms = self.rng.u64(30..50),
             Kind::OneHop => {
                 let first = self.rng.usize(0..ONE_HOP.len());
@@ -272,8 +315,42 @@ impl Generator {
                     .extend(fields.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
                 exchange.headers.push(("connection".to_owned(), names.join(", ")));
             }
-            Kind::Several | Kind::Http2 | Kind::Segments => {}
+            Kind::Large => {
+                *exchange = GeneratedExchange {
+                    method: "POST".to_owned(),
+                    body: LARGE_BODY,
+                    chunked: true,
+                    answer: AnswerSpec {
+                        body: LARGE_ANSWER,
+                        framing: AnswerFraming::Pieces,
+                        ..AnswerSpec::plain()
+                    },
+                    ..GeneratedExchange::plain(&exchange.host)
+                };
+            }
+            Kind::Several | Kind::Http2 | Kind::Segments | Kind::Refused | Kind::Resets | Kind::Pipelined => {
+            }
         }
+    }
+
+    /// One request for each host that must be refused. None has another reason to be refused.
+    fn refusals(&mut self) -> Vec<GeneratedExchange> {
+        let hosts = self.refused.clone();
+        let to = |host: &String| GeneratedExchange {
+            target: self.target(),
+            headers: self.headers(),
+            ..GeneratedExchange::plain(host)
+        };
+        hosts.iter().map(to).collect()
+    }
+
+    /// A request without content, which a client may send before it has the answers to those before.
+    fn safe(&mut self) -> GeneratedExchange {
+        let mut exchange = self.exchange();
+        exchange.method = if self.rng.u8(0..4) == 0 { "HEAD" } else { "GET" }.to_owned();
+        (exchange.body, exchange.chunked) = (0, false);
+        exchange.answer.body = exchange.answer.body.min(LARGE_MESSAGE);
+        exchange
     }
 
     /// An exchange that any connection can carry.
@@ -383,116 +460,4 @@ impl Generator {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALL: Grammar<'_> = Grammar {
-        hosts: &["a.example", "b.example"],
-        web_socket: &["b.example"],
-        refused: &["refused.example"],
-        http2: true,
-    };
-
-    #[test]
-    fn the_same_seed_makes_the_same_exchanges_and_another_seed_others() {
-        let make = |seed| {
-            let mut generator = Generator::new(seed, ALL);
-            (0..200).map(|_| generator.next_connection(48)).collect::<Vec<_>>()
-        };
-        assert_eq!(make(7), make(7));
-        assert_ne!(make(7), make(8));
-    }
-
-    #[test]
-    fn every_generated_connection_can_be_sent_and_read_back_from_its_case() {
-        let mut generator = Generator::new(3, ALL);
-        for _ in 0..2000 {
-            let connection = generator.next_connection(4);
-            assert!((1..=4).contains(&connection.exchanges.len()));
-            assert_eq!(connection.requests().unwrap().len(), connection.exchanges.len());
-            assert_eq!(serde_json::from_str::<GeneratedConnection>(&connection.case()).unwrap(), connection);
-            for exchange in &connection.exchanges {
-                let header = exchange.answer.to_header();
-                assert_eq!(AnswerSpec::from_header(&header).as_ref(), Some(&exchange.answer));
-            }
-        }
-    }
-
-    #[test]
-    fn the_first_exchanges_have_something_of_everything() {
-        let mut generator = Generator::new(1, ALL);
-        let first: Vec<_> = (0..KINDS.len()).map(|_| generator.next_connection(48)).collect();
-        let exchanges = || first.iter().flat_map(|connection| &connection.exchanges);
-        let framed = |framing| exchanges().any(|e| e.answer.framing == framing);
-        for framing in [
-            AnswerFraming::Events,
-            AnswerFraming::WebSocket,
-            AnswerFraming::BreaksOff,
-            AnswerFraming::PiecesBreakOff,
-            AnswerFraming::NoAnswer,
-        ] {
-            assert!(framed(framing), "{framing:?}");
-        }
-        assert!(exchanges().any(|e| !e.trailers.is_empty()));
-        assert!(exchanges().any(|e| e.answer.early_hints) && exchanges().any(|e| e.answer.closes));
-        assert!(first.iter().any(|c| c.segment.is_some()));
-        assert!(first.iter().any(|c| c.client == ClientHttp::Http2 && c.exchanges.len() > 1));
-        assert!(first.iter().any(|c| c.client == ClientHttp::Http10));
-        assert!(
-            exchanges().any(|e| e.host == "refused.example") && exchanges().any(|e| e.answer.delay_ms > 0)
-        );
-        assert!(exchanges().any(|e| e.headers.iter().any(|(name, _)| name == "connection")));
-        assert!(exchanges().any(|e| e.messages.iter().any(|message| message.len() > 40_000)));
-    }
-
-    #[test]
-    fn the_default_budget_has_every_element() {
-        let mut generator = Generator::new(1, ALL);
-        let mut exchanges = Vec::new();
-        while exchanges.len() < 150 {
-            exchanges.extend(generator.next_connection(150).exchanges);
-        }
-        let has = |what: &dyn Fn(&GeneratedExchange) -> bool| exchanges.iter().any(what);
-        for method in METHODS {
-            assert!(has(&|e| e.method == *method), "{method}");
-        }
-        for part in SEGMENTS.iter().chain(QUERIES) {
-            assert!(has(&|e| e.target.contains(part)), "{part}");
-        }
-        for status in STATUSES {
-            assert!(has(&|e| e.answer.status == *status), "{status}");
-        }
-        let among = |headers: &[(String, String)], (n, v): &(&str, &str)| {
-            headers.iter().any(|h| h.0 == *n && h.1 == *v)
-        };
-        for header in HEADERS {
-            assert!(has(&|e| among(&e.headers, header)), "{header:?}");
-        }
-        for header in ANSWER_HEADERS {
-            assert!(has(&|e| among(&e.answer.headers, header)), "{header:?}");
-        }
-        assert!(has(&|e| e.answer.headers.iter().any(|(name, _)| name == "x-large")));
-        assert!(has(&|e| e.answer.headers.iter().any(|(name, _)| name == "x-number-49")));
-    }
-
-    #[test]
-    fn what_is_left_out_is_not_generated_any_more() {
-        let mut generator = Generator::new(1, ALL);
-        generator.leave_out(Aspect::Interim);
-        generator.leave_out(Aspect::Truncation);
-        generator.leave_out(Aspect::ConnectionFields);
-        for _ in 0..500 {
-            assert_eq!(generator.next_connection(48).aspect(), Aspect::Preservation);
-        }
-    }
-
-    #[test]
-    fn what_an_implementation_lacks_is_not_generated() {
-        let mut generator = Generator::new(1, Grammar { web_socket: &[], http2: false, ..ALL });
-        for _ in 0..500 {
-            let connection = generator.next_connection(48);
-            assert_ne!(connection.client, ClientHttp::Http2);
-            assert!(connection.exchanges.iter().all(|e| e.messages.is_empty()));
-        }
-    }
-}
+mod tests;

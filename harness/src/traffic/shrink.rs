@@ -145,8 +145,13 @@ mod tests {
 
     #[test]
     fn shrinking_ends_at_the_one_header_that_fails() {
-        let grammar =
-            Grammar { hosts: &["a.example"], web_socket: &["a.example"], refused: &[], http2: true };
+        let grammar = Grammar {
+            hosts: &["a.example"],
+            web_socket: &["a.example"],
+            streams: &[],
+            refused: &[],
+            http2: true,
+        };
         let mut generator = Generator::new(5, grammar);
         let mut connection = generator.next_connection(48);
         connection.exchanges.extend(generator.next_connection(48).exchanges);

@@ -32,7 +32,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpSocket;
 
 use crate::failure::{FailedAttempt, UpstreamFailure};
-use crate::io::{Counts, Stream};
+use crate::io::{Counts, Sieve, Stream};
 use crate::log_entry::LogEntry;
 use crate::pool::{UpstreamDestination, UpstreamResponse};
 use crate::request_body::{OutgoingRequest, RequestBody};
@@ -123,6 +123,11 @@ pub(crate) trait ProxyHooks: Send + Sync {
 
     /// Parameters with which to terminate TLS that should be passed through.
     fn terminate_passthrough(&self) -> Option<Arc<ServerConfig>> {
+        None
+    }
+
+    /// What is lost of the bytes that arrive on a downstream connection of HTTP.
+    fn arriving(&self) -> Option<Sieve> {
         None
     }
 

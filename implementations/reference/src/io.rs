@@ -143,6 +143,66 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     }
 }
 
+/// Of the bytes that one read brought, how many are kept: those at the beginning, and at least one.
+pub(crate) type Sieve = Box<dyn FnMut(&[u8]) -> usize + Send>;
+
+/// A stream of which some bytes may be lost.
+pub(crate) struct Sieved<S> {
+    inner: S,
+    sieve: Option<Sieve>,
+}
+
+impl<S> Sieved<S> {
+    pub(crate) fn new(inner: S, sieve: Option<Sieve>) -> Self {
+        Self { inner, sieve }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Sieved<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { inner, sieve } = &mut *self;
+        let before = buf.filled().len();
+        let done = ready!(Pin::new(inner).poll_read(cx, buf));
+        if let (Some(sieve), Some(read)) = (sieve, buf.filled().get(before..))
+            && !read.is_empty()
+        {
+            let kept = sieve(read).clamp(1, read.len());
+            buf.set_filled(before + kept);
+        }
+        Poll::Ready(done)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Sieved<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
 /// How many bytes went each way; readable at any time, also after a failure.
 #[derive(Default)]
 pub(crate) struct Counts {

@@ -18,6 +18,8 @@ pub(crate) struct RequestBody {
     progress: Arc<RequestProgress>,
     trailers: Option<fn(&mut HeaderMap)>,
     hides_breaks: bool,
+    /// After how many bytes it ends.
+    limit: Option<u64>,
 }
 
 /// How much of a request's body has passed.
@@ -40,13 +42,13 @@ impl RequestBody {
     pub(crate) fn new(inner: Incoming, progress: Arc<RequestProgress>) -> Self {
         if inner.is_end_stream() {
             progress.ended.store(true, Ordering::Release);
-            return Self { inner: None, progress, trailers: None, hides_breaks: false };
+            return Self { inner: None, progress, trailers: None, hides_breaks: false, limit: None };
         }
-        Self { inner: Some(inner), progress, trailers: None, hides_breaks: false }
+        Self { inner: Some(inner), progress, trailers: None, hides_breaks: false, limit: None }
     }
 
     fn empty() -> Self {
-        Self { inner: None, progress: Arc::default(), trailers: None, hides_breaks: false }
+        Self { inner: None, progress: Arc::default(), trailers: None, hides_breaks: false, limit: None }
     }
 
     /// The same body with other trailers.
@@ -57,6 +59,11 @@ impl RequestBody {
     /// The same body, which ends regularly where its client breaks off.
     pub(crate) fn without_breaks(self) -> Self {
         Self { hides_breaks: true, ..self }
+    }
+
+    /// The first bytes of the body, as if no more followed.
+    pub(crate) fn cut_after(self, limit: u64) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// No body in place of this one, which counts as read to its end.
@@ -90,6 +97,12 @@ impl Body for RequestBody {
             && let Some(trailers) = frame.trailers_mut()
         {
             change(trailers);
+        }
+        if let (Some(limit), Some(Ok(frame))) = (self.limit, &mut frame)
+            && let Some(data) = frame.data_mut()
+        {
+            let left = limit.saturating_sub(self.progress.bytes.load(Ordering::Relaxed));
+            data.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         }
         let Some(inner) = &mut self.inner else { return Poll::Ready(frame) };
         let at_end = inner.is_end_stream();

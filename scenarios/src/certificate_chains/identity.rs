@@ -24,6 +24,9 @@ pub(super) async fn story(mesh: &Mesh, pki: &Pki) -> Result<(), Stop> {
     // With mutual TLS, the rule has the URI alone: names of a kind that a proxy does not know must not be taken for no names.
     if pki.one_way {
         cases.accepts("name-as-configured", &by_address, &with(&[Name::Ip(ADDRESS.to_vec())])?);
+        // The name of another host: what the server is asked for stays as the client asks.
+        let by_name = at("name");
+        cases.accepts("name-as-configured", &by_name, &with(&[Name::dns("partner-api.example")])?);
         let other = Name::Ip(vec![192, 0, 2, 8]);
         cases.refuses("name-as-configured", &at("another-address"), &with(&[other])?, &by_address);
     }

@@ -24,12 +24,14 @@ pub(super) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let server = mesh.deploy_external(server.text("/", HOST).embedded()).await?;
     let secret =
         |namespace, certificate| Secret::new(namespace, "client-credential").key_pair(certificate).ca(public);
-    mesh.create_secrets(vec![secret("istio-system", &other), secret("team", &own)]).await?;
+    mesh.create_secret(secret("istio-system", &other)).await?;
     mesh.apply(&["team-gateway"]).await?;
+    // The rule is for the other gateway, too, which has its Secret.
+    let missing = mesh.workload("sleep").get("http://team.example/").await?;
+    let unserved = missing.fails().and(server.never_received(&missing)).of("without a Secret of its own");
+    mesh.create_secret(secret("team", &own)).await?;
     let reply = mesh.workload("sleep").get("http://team.example/").await?;
     let received = server.received(&reply).server_name(HOST).client_certificate(&own);
-    mesh.check(
-        "second-egress-gateway",
-        reply.ok().and(received).and(server.connection_opened_by(NAME, &reply)),
-    )
+    let served = reply.ok().and(received).and(server.connection_opened_by(NAME, &reply));
+    mesh.check("second-egress-gateway", served.clone().and(unserved.provided("with it", served)))
 }

@@ -236,3 +236,48 @@ fn another_request_id_than_the_server_received_fails() {
         b.log.request_id = Some("2".into());
     }));
 }
+
+#[test]
+fn an_answer_that_ended_early_has_one_line_whatever_it_says_of_the_answer() {
+    let cut = |change: &dyn Fn(&mut Books)| {
+        Books::with(|b| {
+            b.request.answer.as_mut().unwrap().breaks_off = true;
+            b.hop.result = HopResult::Error(meshproof_model::ExchangeError {
+                kind: meshproof_model::ExchangeErrorKind::ConnectionClosed,
+                message: "closed".into(),
+            });
+            (b.log.response_code, b.log.bytes_sent) = (Some(0), Some(2));
+            change(b);
+        })
+    };
+    balances(cut(&|_| {}));
+    fails_with(cut(&|b| b.without = vec!["log"]), "The access log of sleep has no line for");
+    fails_with(cut(&|b| b.log.path = Some("/other".into())), "path /other instead of path /politics");
+}
+
+#[test]
+fn a_proxy_that_logs_flags_logs_why_it_did_not_reach_the_server() {
+    let unreached = |flags: &[&str], others: &[&str]| {
+        let mut books = Books::promising(|a| {
+            if let Transport::Originated(o) = &mut a.transport {
+                o.server = ServerCheck::Refused("its CA is unknown".into());
+            }
+        });
+        books.without = vec!["request", "connection"];
+        books.answer().status = 503;
+        let line = |code, flags: &[&str]| LogFields {
+            method: Some("GET".into()),
+            response_code: Some(code),
+            response_flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            ..LogFields::default()
+        };
+        books.log = line(503, flags);
+        let other = Books::log_fact(line(404, others));
+        books.more.push((Side::Proxy { name: "sleep".into() }, None, other));
+        books
+    };
+    balances(unreached(&["UF"], &["NR"]));
+    // A format without flags.
+    balances(unreached(&[], &[]));
+    fails_with(unreached(&[], &["NR"]), "no response flag instead of a response flag that says why");
+}

@@ -81,7 +81,8 @@ pub fn command(
     }
     match (request.http, url.starts_with("https:")) {
         (HttpChoice::Negotiated, _) => {}
-        (HttpChoice::Http1, _) => option(&["--http1.1"]),
+        // curl sends no request before the answer to the one before has come.
+        (HttpChoice::Http1 | HttpChoice::Pipelined, _) => option(&["--http1.1"]),
         (HttpChoice::Http10, _) => option(&["--http1.0"]),
         (HttpChoice::Http2, true) => option(&["--http2"]),
         (HttpChoice::Http2, false) => option(&["--http2-prior-knowledge"]),

@@ -5,32 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use http::Version;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
-use meshproof_model::{ExchangeError, ExchangeErrorKind, Response};
+use meshproof_harness::workload::HttpChoice;
+use meshproof_model::{ExchangeError, ExchangeErrorKind};
 use tokio::time::timeout;
 
 use super::connection::{Dialled, Tasks, Wire, ask_once, dial, drive, http1_settings, http2_settings};
 use super::failure::sorted;
+use super::pipelined;
 use super::prepared::{Answered, Sender, Target, Unanswered};
+use super::spoken::{Spoken, stays_open, timed_out};
 
-/// One request that was sent, and its outcome.
-pub(super) struct Spoken {
-    pub(super) result: Result<Response, ExchangeError>,
-    /// What was written for it, and how much.
-    pub(super) sent: (String, u64),
-    pub(super) began: Instant,
-    pub(super) ended: Instant,
-}
-
-impl Spoken {
-    fn now(result: Result<Response, ExchangeError>, wire: &Wire, began: Instant) -> Self {
-        Self { result, sent: wire.shown(), began, ended: Instant::now() }
-    }
-}
-
-/// Sends requests to one address: over HTTP/2 at once, otherwise one after the other. A connection that the other end closes
+/// Sends requests to one address: over HTTP/2 at once, otherwise one after the other, or in a pipeline if they ask for it. A connection that the other end closes
 /// is replaced, as clients do (RFC 9112, section 9.3); the order stays.
 pub(super) async fn in_line(targets: Vec<Target>, limit: Duration) -> Vec<Spoken> {
     if targets.first().is_some_and(Target::is_http2) {
@@ -38,6 +25,10 @@ pub(super) async fn in_line(targets: Vec<Target>, limit: Duration) -> Vec<Spoken
     }
     let mut targets = VecDeque::from(targets);
     let mut spoken = Vec::with_capacity(targets.len());
+    let at_once = |target: &Target| target.http == HttpChoice::Pipelined && pipelined::fits(target);
+    if targets.len() > 1 && targets.iter().all(at_once) {
+        pipelined::pipelined(&mut targets, &mut spoken, limit).await;
+    }
     while let Some(first) = targets.front() {
         let (wire, began) = (Arc::<Wire>::default(), Instant::now());
         match timed(limit, opened(first, &wire)).await {
@@ -64,11 +55,6 @@ async fn timed<T>(
     work: impl Future<Output = Result<T, ExchangeError>>,
 ) -> Result<T, ExchangeError> {
     timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out(limit)))
-}
-
-fn timed_out(limit: Duration) -> ExchangeError {
-    let message = format!("request: no whole answer within {limit:?}");
-    ExchangeError { kind: ExchangeErrorKind::Timeout, message }
 }
 
 /// Sends requests over one HTTP/1.1 connection for as long as it takes them. At least one is sent.
@@ -112,13 +98,6 @@ async fn one_after_the_other(
     {
         *error = sorted(&end);
     }
-}
-
-/// Whether another request may follow this answer on its connection (RFC 9112, section 9.3).
-fn stays_open(response: &Response) -> bool {
-    let connection = response.headers.iter().filter(|h| h.name == "connection");
-    let closes = connection.flat_map(|h| h.value.split(',')).any(|o| o.trim().eq_ignore_ascii_case("close"));
-    response.status != 101 && response.version == crate::http_facts::version(Version::HTTP_11) && !closes
 }
 
 /// Sends requests over one HTTP/2 connection, all at once.

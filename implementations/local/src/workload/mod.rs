@@ -10,9 +10,11 @@ mod connection;
 pub(crate) mod failure;
 mod grpc;
 mod in_line;
+mod pipelined;
 mod prepared;
 mod raw;
 mod segments;
+mod spoken;
 mod tcp;
 pub(crate) mod trust;
 mod websocket;
@@ -245,7 +247,7 @@ impl WorkloadClient {
         }
         let headers: Vec<_> = targets.iter().map(|target| http_facts::headers(&target.headers)).collect();
         let spoken = in_line::in_line(targets, self.limit).await;
-        let exchange = |((request, headers), spoken): ((&RequestSpec, _), in_line::Spoken)| {
+        let exchange = |((request, headers), spoken): ((&RequestSpec, _), spoken::Spoken)| {
             let result = spoken.result.map_or_else(HopResult::Error, HopResult::Response);
             let (sent, sent_bytes) = spoken.sent;
             let hop = Hop { sent, sent_bytes, ..hop(request, headers, result) };
@@ -331,7 +333,7 @@ impl WorkloadClient {
         };
         config.alpn_protocols = match request.http {
             HttpChoice::Negotiated => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            HttpChoice::Http1 | HttpChoice::Http10 => vec![b"http/1.1".to_vec()],
+            HttpChoice::Http1 | HttpChoice::Http10 | HttpChoice::Pipelined => vec![b"http/1.1".to_vec()],
             HttpChoice::Http2 => vec![b"h2".to_vec()],
         };
         Ok(Arc::new(config))

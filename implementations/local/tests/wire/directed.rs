@@ -77,6 +77,40 @@ async fn requests_in_line_share_a_connection_and_each_gets_its_own_answer() {
 }
 
 #[tokio::test]
+async fn a_pipeline_is_sent_at_once_and_answered_in_its_order() {
+    let wire = wire().await;
+    let head = GeneratedExchange {
+        method: "HEAD".into(),
+        ..answered(AnswerSpec { body: 7, ..AnswerSpec::plain() })
+    };
+    let pieces = AnswerSpec { body: 3000, framing: AnswerFraming::Pieces, ..AnswerSpec::plain() };
+    let hinted = AnswerSpec { early_hints: true, status: 404, body: 5, ..AnswerSpec::plain() };
+    let exchanges = vec![head, answered(pieces), answered(hinted), plain()];
+    let connection = GeneratedConnection { client: ClientHttp::Pipelined, segment: None, exchanges };
+    let got = wire.send(&connection).await;
+    let answers: Vec<(u16, u64)> = got.iter().map(|e| (response(e).status, response(e).body_bytes)).collect();
+    assert_eq!(answers, [(200, 0), (200, 3000), (404, 5), (200, 0)]);
+    assert_eq!(response(&got[2]).informational, [103]);
+    let sums: Vec<_> = requests(&wire.store).iter().map(|r| r.answer.clone().unwrap().body_sha256).collect();
+    assert_eq!(response(&got[1]).body_sha256, sums[1]);
+    assert!(got[0].hops[0].sent.starts_with("HEAD / HTTP/1.1\r\n"));
+    assert_eq!(wire.connections(), 1);
+    wire.service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_pipeline_leaves_unanswered_is_sent_again() {
+    let wire = wire().await;
+    let broken = answered(AnswerSpec { body: 10, framing: AnswerFraming::BreaksOff, ..AnswerSpec::plain() });
+    let exchanges = vec![plain(), broken, plain(), plain()];
+    let connection = GeneratedConnection { client: ClientHttp::Pipelined, segment: None, exchanges };
+    let got = wire.send(&connection).await;
+    let answered: Vec<bool> = got.iter().map(|e| e.last_response().is_some()).collect();
+    assert_eq!(answered, [true, false, true, true]);
+    wire.service.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_line_goes_on_over_a_new_connection_when_the_server_has_closed_the_first() {
     let wire = wire().await;
     let closing = answered(AnswerSpec { closes: true, ..AnswerSpec::plain() });

@@ -132,6 +132,7 @@ fn outgoing_head(
     upgrade: Option<&HeaderValue>,
 ) -> String {
     headers::strip(&mut parts.headers);
+    headers::join_cookies(&mut parts.headers);
     // Envoy answers `100-continue` itself. Here hyper does, when the body is first read.
     parts.headers.remove(header::EXPECT);
     if let Some(protocol) = upgrade {

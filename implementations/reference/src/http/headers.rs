@@ -45,13 +45,24 @@ pub(super) fn authority(request: &Request<Incoming>) -> Option<String> {
     host.to_str().ok().filter(|h| !h.is_empty()).map(str::to_owned)
 }
 
-/// The protocol that a request asks to upgrade to, RFC 9110 section 7.8.
+/// The protocol that a request asks to upgrade to, RFC 9110 section 7.8. HTTP/2 is none that goes on at the next connection: over
+/// TLS it is negotiated (RFC 7540 section 3.3), and Envoy removes the offer (`source/common/http/http1/codec_impl.cc`).
 pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = headers
         .get_all(header::CONNECTION)
         .iter()
         .any(|v| v.to_str().is_ok_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case("upgrade"))));
-    headers.get(header::UPGRADE).filter(|_| asked).cloned()
+    headers.get(header::UPGRADE).filter(|protocol| asked && *protocol != "h2c").cloned()
+}
+
+/// Joins cookies that came in several fields, as HTTP/2 allows and HTTP/1.1 does not (RFC 9113 section 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if all.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, joined);
+    }
 }
 
 /// Removes the headers that belong to one connection.

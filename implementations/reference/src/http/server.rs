@@ -18,7 +18,7 @@ use super::redirect;
 use crate::access_log::LogRecord;
 use crate::config::{ActiveConfig, ActiveListener};
 use crate::connections::DownstreamConnection;
-use crate::io::Stream;
+use crate::io::{Sieved, Stream};
 use crate::log_entry::RequestLine;
 use crate::request_body::RequestProgress;
 use crate::response_body::ResponseEnd;
@@ -65,6 +65,7 @@ pub(crate) async fn serve(
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
         .max_concurrent_streams(MAX_STREAMS);
+    let stream = Sieved::new(stream, proxy.hooks.arriving());
     let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     tokio::select! {
         biased;

@@ -10,6 +10,7 @@ mod hops;
 mod identities;
 mod isolation;
 mod lapses;
+mod limits;
 mod rules;
 mod secrets;
 mod streams;
@@ -385,6 +386,7 @@ fn every_saboteur_is_shown_at_work() {
         include_str!("saboteurs/identities.rs"),
         include_str!("saboteurs/isolation.rs"),
         include_str!("saboteurs/lapses.rs"),
+        include_str!("saboteurs/limits.rs"),
         include_str!("saboteurs/rules.rs"),
         include_str!("saboteurs/secrets.rs"),
         include_str!("saboteurs/streams.rs"),

@@ -19,6 +19,7 @@ use crate::http_facts;
 
 const STATUS: HeaderName = HeaderName::from_static(grpc::STATUS);
 const MESSAGE: HeaderName = HeaderName::from_static(grpc::MESSAGE);
+const ENCODING: HeaderName = HeaderName::from_static(grpc::ENCODING);
 
 /// The number of messages that are recorded of each side.
 const MAX_RECORDED: usize = 64;
@@ -36,6 +37,7 @@ pub(super) async fn answer(path: &str, mut body: Incoming, entry: RequestRecord)
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
     headers.insert(SERVER, SERVER_NAME);
+    headers.insert(ENCODING, HeaderValue::from_static(grpc::IDENTITY));
     let late = path == grpc::LATE;
     if late {
         // "Trailers-Only": the head is all there is.

@@ -9,7 +9,7 @@ use meshproof_plan::model::{Direction, Plan, UpstreamTls};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::verification::start_of_validity;
@@ -54,6 +54,11 @@ pub(super) const TABLE: &[Definition] = &[
         "gateway-accepts-expired-identity",
         "The gateway accepts client certificates that have expired.",
         VariantBehaviour::Proxy(|_| Arc::new(LenientGateway(Some(Otherwise::AtItsBeginning)))),
+    ),
+    Definition::new(
+        "gateway-accepts-server-certificates",
+        "The gateway accepts client certificates that are for servers alone.",
+        VariantBehaviour::Proxy(|_| Arc::new(LenientGateway(Some(Otherwise::ForServers)))),
     ),
     Definition::new(
         "gateway-grows-careless",
@@ -121,6 +126,8 @@ enum Otherwise {
     By(Arc<dyn ClientCertVerifier>),
     /// The same verifier, as if the certificate had just become valid.
     AtItsBeginning,
+    /// The fault is that the certificate is not for clients.
+    ForServers,
     /// Nothing, but no certificate is required after this count of verified clients has reached five.
     AfterFive(Arc<AtomicU64>),
 }
@@ -135,7 +142,7 @@ impl ClientCertVerifier for LenientClients {
     fn client_auth_mandatory(&self) -> bool {
         let careless = match &self.otherwise {
             Otherwise::AfterFive(verified) => verified.load(Ordering::Relaxed) >= 5,
-            Otherwise::By(_) | Otherwise::AtItsBeginning => false,
+            Otherwise::By(_) | Otherwise::AtItsBeginning | Otherwise::ForServers => false,
         };
         !careless && self.honest.client_auth_mandatory()
     }
@@ -157,6 +164,15 @@ impl ClientCertVerifier for LenientClients {
         }
         verified.or_else(|error| match &self.otherwise {
             Otherwise::AfterFive(_) => Err(error),
+            Otherwise::ForServers => {
+                let is_for_servers = matches!(
+                    error,
+                    Error::InvalidCertificate(
+                        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. }
+                    )
+                );
+                if is_for_servers { Ok(ClientCertVerified::assertion()) } else { Err(error) }
+            }
             Otherwise::By(verifier) => verifier.verify_client_cert(leaf, others, now),
             Otherwise::AtItsBeginning => {
                 let start = start_of_validity(leaf).ok_or(error)?;

@@ -39,6 +39,11 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::Configuration(|wanted, _, _| secret_of_another_namespace(wanted)),
     ),
     Definition::new(
+        "borrow-missing-secret",
+        "Uses for a missing Secret the one of the same name that another proxy has.",
+        VariantBehaviour::Configuration(|wanted, _, _| secret_of_another_proxy(wanted)),
+    ),
+    Definition::new(
         "mesh-certificate-for-missing-secret",
         "Presents its mesh certificate, and verifies no server, while the Secret is missing.",
         VariantBehaviour::Proxy(|facts| Arc::new(MeshCertificateForMissing(facts.identity.cloned()))),
@@ -152,6 +157,16 @@ fn secret_of_another_namespace(wanted: &mut WantedConfig) {
     let mut known: HashMap<String, Credential> = HashMap::new();
     for credential in wanted.credentials.values_mut().rev().flatten() {
         *credential = known.entry(credential.name.clone()).or_insert_with(|| credential.clone()).clone();
+    }
+}
+
+fn secret_of_another_proxy(wanted: &mut WantedConfig) {
+    let all: Vec<Credential> = wanted.credentials.values().flatten().cloned().collect();
+    for proxy in &wanted.plan.proxies {
+        let held = wanted.credentials.entry(proxy.name.clone()).or_default();
+        let missing = |c: &&Credential| !held.iter().any(|own| own.name == c.name);
+        let lent: Vec<Credential> = all.iter().filter(missing).cloned().collect();
+        held.extend(lent);
     }
 }
 

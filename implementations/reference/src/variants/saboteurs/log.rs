@@ -91,6 +91,28 @@ pub(super) const TABLE: &[Definition] = &[
     )
     .also_at(&Placement::ALL),
     Definition::new(
+        "log-no-broken-answers",
+        "Writes no line for requests whose server ended the connection.",
+        VariantBehaviour::LogLine(|proxy, line, logs| {
+            let fields = access_log::read_line(line.as_bytes()).fields;
+            let broken = ["UC", "UPE"];
+            if !fields.is_some_and(|f| f.response_flags.iter().any(|flag| broken.contains(&flag.as_str()))) {
+                logs.line(proxy, &line);
+            }
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "log-no-flags-of-failures",
+        "Logs no response flag where it could not reach the server.",
+        VariantBehaviour::LogEntry(|entry| {
+            if entry.flag == Some("UF") {
+                entry.flag = None;
+            }
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
         "log-no-failures",
         "Writes no line for requests that get 400 or more.",
         VariantBehaviour::LogLine(|proxy, line, logs| {

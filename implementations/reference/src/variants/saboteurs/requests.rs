@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
-use meshproof_plan::model::{ServerName, UpstreamTls};
+use meshproof_plan::model::{NameCheck, ServerName, UpstreamTls};
 
 use crate::hooks::{
     LocalReply, OutgoingHead, ProxyHooks, RequestFacts, SendHook, SendResult, UpstreamAccess,
@@ -143,6 +143,32 @@ pub(super) const TABLE: &[Definition] = &[
         }),
     ),
     Definition::new(
+        "host-from-subject-alt-names",
+        "Sends the first name that a rule asks servers for as the Host.",
+        VariantBehaviour::Sending(&HostFromSubjectAltNames),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "cut-long-uploads",
+        "Ends a request's body without a length after 4 MiB.",
+        VariantBehaviour::Proxy(|_| Arc::new(CutLongUploads)),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "pass-h2c-upgrade",
+        "Forwards the offer to go on in HTTP/2.",
+        VariantBehaviour::Proxy(|_| Arc::new(PassH2cUpgrade)),
+    )
+    // The sidecar in front of an egress gateway leaves nothing to pass on.
+    .also_at(&[Placement::Sidecar, Placement::IngressGateway]),
+    Definition::new(
+        "keep-divided-cookies",
+        "Forwards the cookies of an HTTP/2 request in as many fields as they came in.",
+        VariantBehaviour::Proxy(|_| Arc::new(KeepDividedCookies)),
+    )
+    // The sidecar in front of an egress gateway leaves nothing to pass on.
+    .also_at(&[Placement::Sidecar, Placement::IngressGateway]),
+    Definition::new(
         "drop-body",
         "Drops the body of requests.",
         VariantBehaviour::Proxy(|_| Arc::new(DropBody)),
@@ -235,5 +261,73 @@ impl ProxyHooks for PassKeepAlive {
                 head.headers.insert(name, value);
             }
         }
+    }
+}
+
+struct CutLongUploads;
+
+impl ProxyHooks for CutLongUploads {
+    fn request_body(&self, headers: &mut HeaderMap, body: RequestBody) -> RequestBody {
+        let has_length = headers.contains_key(header::CONTENT_LENGTH);
+        if has_length { body } else { body.cut_after(4 * 1024 * 1024) }
+    }
+}
+
+const KEPT_UPGRADE: &str = "x-kept-upgrade";
+
+struct PassH2cUpgrade;
+
+impl ProxyHooks for PassH2cUpgrade {
+    fn arrived(&self, request: &mut Request<Incoming>) -> Option<LocalReply> {
+        if let Some(value) = request.headers().get(header::UPGRADE).filter(|value| *value == "h2c").cloned() {
+            request.headers_mut().insert(KEPT_UPGRADE, value);
+        }
+        None
+    }
+
+    fn request_head(&self, head: &mut OutgoingHead<'_>) {
+        if let Some(value) = head.headers.remove(KEPT_UPGRADE) {
+            head.headers.insert(header::UPGRADE, value);
+            head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+    }
+}
+
+const KEPT_COOKIE: &str = "x-kept-cookie";
+
+struct KeepDividedCookies;
+
+impl ProxyHooks for KeepDividedCookies {
+    fn arrived(&self, request: &mut Request<Incoming>) -> Option<LocalReply> {
+        move_values(request.headers_mut(), header::COOKIE, HeaderName::from_static(KEPT_COOKIE));
+        None
+    }
+
+    fn request_head(&self, head: &mut OutgoingHead<'_>) {
+        move_values(head.headers, HeaderName::from_static(KEPT_COOKIE), header::COOKIE);
+    }
+}
+
+fn move_values(headers: &mut HeaderMap, from: HeaderName, to: HeaderName) {
+    let all: Vec<HeaderValue> = headers.get_all(&from).iter().cloned().collect();
+    headers.remove(&from);
+    for value in all {
+        headers.append(&to, value);
+    }
+}
+
+struct HostFromSubjectAltNames;
+
+#[async_trait]
+impl SendHook for HostFromSubjectAltNames {
+    async fn send(&self, upstream: &dyn UpstreamAccess, mut request: OutgoingRequest) -> SendResult {
+        if let Some(UpstreamTls::Originate(o)) = &upstream.facts().cluster.tls
+            && let NameCheck::OneOf(names) | NameCheck::OneOfAndHost(names) = &o.names
+            && let Some(name) = names.iter().find(|name| !name.contains("://"))
+            && let Ok(host) = HeaderValue::from_str(name)
+        {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        upstream.send(request).await
     }
 }

@@ -11,6 +11,12 @@ use crate::variants::placement::Placement;
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new(
+        "drop-grpc-encoding",
+        "Drops the header that says how the messages of a gRPC answer are encoded.",
+        VariantBehaviour::ResponseHead(|head| drop(head.headers.remove(grpc::ENCODING))),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
         "drop-trailers",
         "Drops the trailers of responses.",
         VariantBehaviour::ResponseBody(|| {

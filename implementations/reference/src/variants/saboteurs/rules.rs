@@ -66,6 +66,19 @@ pub(super) const TABLE: &[Definition] = &[
     )
     .also_at(&Placement::ALL),
     Definition::new(
+        "wildcard-takes-apex",
+        "Takes the rule of a wildcard for the host that the wildcard is below.",
+        VariantBehaviour::Plan(|plan| {
+            for host in routes(plan).flat_map(|routes| &mut routes.virtual_hosts) {
+                let apexes = host.domains.iter().filter_map(|domain| domain.strip_prefix("*."));
+                let apexes: Vec<String> = apexes.map(str::to_owned).collect();
+                host.domains.extend(apexes);
+            }
+        }),
+    )
+    // Nothing sends the egress gateway a request for that host.
+    .also_at(&[Placement::Sidecar, Placement::IngressGateway]),
+    Definition::new(
         "shortest-wildcard",
         "Takes the rule of the wildcard that is for the most hosts.",
         VariantBehaviour::Plan(|plan| {

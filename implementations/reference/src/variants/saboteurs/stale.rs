@@ -5,10 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use meshproof_local::data_plane::{Boot, Update};
 use meshproof_model::{Resource, ResourceId};
-use meshproof_plan::model::{Direction, Listener, Plan, ProxyPlan, Role};
+use meshproof_plan::model::{Action, Direction, Listener, Plan, ProxyPlan, Role};
 
+use super::plan::originates;
 use crate::hooks::{PlaneHooks, WantedConfig};
 use crate::variants::definition::{Definition, VariantBehaviour};
+use crate::variants::placement::Placement;
 
 pub(super) const TABLE: &[Definition] = &[
     Definition::new(
@@ -26,7 +28,72 @@ pub(super) const TABLE: &[Definition] = &[
         "A gateway continues to serve after it was stopped.",
         VariantBehaviour::Plane(|| Box::new(KeepStoppedGateway::default())),
     ),
+    Definition::new(
+        "forget-recreated-hosts",
+        "Never again routes requests for a host whose routes were deleted.",
+        VariantBehaviour::Plane(|| Box::new(ForgetRecreated { known: Mutex::default(), forget: hosts })),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "forget-recreated-rules",
+        "Never again opens TLS for a cluster whose rule was deleted.",
+        VariantBehaviour::Plane(|| Box::new(ForgetRecreated { known: Mutex::default(), forget: rules })),
+    )
+    .also_at(&Placement::ALL),
 ];
+
+/// The names that a plan has, and of them those that are left out.
+type Forget = fn(&mut Plan, &BTreeSet<String>) -> BTreeSet<String>;
+
+/// What was there and is gone does not come back.
+struct ForgetRecreated {
+    /// What the last plan had, and what is gone for good.
+    known: Mutex<(BTreeSet<String>, BTreeSet<String>)>,
+    /// Leaves out what is gone, and returns the names of everything that the plan had.
+    forget: Forget,
+}
+
+impl PlaneHooks for ForgetRecreated {
+    fn configuration(&self, wanted: &mut WantedConfig, _update: &Update<'_>, _boot: &Boot) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, gone) = &mut *known;
+        let now = (self.forget)(&mut wanted.plan, gone);
+        gone.extend(before.difference(&now).cloned());
+        *before = now;
+    }
+}
+
+fn hosts(plan: &mut Plan, gone: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for proxy in &mut plan.proxies {
+        for listener in &mut proxy.listeners {
+            for chain in &mut listener.chains {
+                let Action::Http(routes) = &mut chain.action else { continue };
+                routes.virtual_hosts.retain(|host| {
+                    let name = format!("{} {} {}", proxy.name, listener.bind, host.name);
+                    let stays = !gone.contains(&name);
+                    all.insert(name);
+                    stays
+                });
+            }
+        }
+    }
+    all
+}
+
+fn rules(plan: &mut Plan, gone: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for proxy in &mut plan.proxies {
+        for cluster in proxy.clusters.iter_mut().filter(|cluster| originates(cluster)) {
+            let name = format!("{} {}", proxy.name, cluster.name);
+            if gone.contains(&name) {
+                cluster.tls = None;
+            }
+            all.insert(name);
+        }
+    }
+    all
+}
 
 /// The last plan before a resource was deleted, and the resources that it was made from.
 #[derive(Default)]

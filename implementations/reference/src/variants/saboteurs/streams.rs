@@ -12,13 +12,17 @@ use http::{StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming};
 use hyper_util::server::conn::auto::Http1Builder;
+use meshproof_plan::model::UpstreamProtocol;
+use tokio::sync::Notify;
 
 use super::accounts::CrossAnswers;
+use super::plan::originates;
+use crate::failure::UpstreamFailure;
 use crate::hooks::{
     BodyFilter, BodyPosition, BoxFuture, Filtered, LocalReply, ProxyHooks, RequestFacts, SendHook,
     SendResult, UpstreamAccess,
 };
-use crate::io::Counts;
+use crate::io::{Counts, Sieve};
 use crate::pool::UpstreamDestination;
 use crate::request_body::{OutgoingRequest, RequestBody};
 use crate::tasks::PlaneTasks;
@@ -89,6 +93,19 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::Proxy(|_| Arc::new(FirstSite::default())),
     )
     .also_at(&[Placement::EgressGateway, Placement::IngressGateway]),
+    Definition::new(
+        "end-streams-together",
+        "Ends all HTTP/2 requests to a server when the server resets one of them.",
+        VariantBehaviour::Proxy(|_| Arc::new(EndStreamsTogether::default())),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "lose-pipelined-requests",
+        "Loses what a client sends after a request, before it has the answer.",
+        VariantBehaviour::Proxy(|_| Arc::new(LosePipelined)),
+    )
+    // Between a sidecar and an egress gateway runs HTTP/2.
+    .also_at(&[Placement::Sidecar, Placement::IngressGateway]),
     Definition::new(
         "impatient-heads",
         "Closes a connection whose request head takes more than 4 ms.",
@@ -245,5 +262,62 @@ struct ImpatientHeads;
 impl ProxyHooks for ImpatientHeads {
     fn http1_server(&self, settings: &mut Http1Builder<'_, PlaneTasks>) {
         settings.header_read_timeout(Duration::from_millis(4));
+    }
+}
+
+/// By cluster: what ends the requests that are in flight.
+#[derive(Default)]
+struct EndStreamsTogether(Mutex<HashMap<String, Arc<Notify>>>);
+
+impl ProxyHooks for EndStreamsTogether {
+    fn sending(&self) -> Option<&dyn SendHook> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl SendHook for EndStreamsTogether {
+    async fn send(&self, upstream: &dyn UpstreamAccess, request: OutgoingRequest) -> SendResult {
+        let cluster = upstream.facts().cluster;
+        if cluster.protocol != UpstreamProtocol::Http2 || !originates(cluster) {
+            return upstream.send(request).await;
+        }
+        let end = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(cluster.name.clone()).or_default())
+        };
+        let sent = tokio::select! {
+            sent = upstream.send(request) => sent,
+            () = end.notified() => return Err(UpstreamFailure::Reset(None).into()),
+        };
+        if matches!(&sent, Err(attempt) if matches!(attempt.failure, UpstreamFailure::Reset(_))) {
+            end.notify_waiters();
+        }
+        sent
+    }
+}
+
+struct LosePipelined;
+
+impl ProxyHooks for LosePipelined {
+    fn arriving(&self) -> Option<Sieve> {
+        // The head that arrives; none once there was one with a body.
+        let mut head = Some(Vec::new());
+        Some(Box::new(move |read| {
+            let Some(begun) = &mut head else { return read.len() };
+            let before = begun.len();
+            begun.extend_from_slice(read);
+            let Some(end) = begun.windows(4).position(|w| w == b"\r\n\r\n") else { return read.len() };
+            begun.truncate(end + 4);
+            let kept = begun.len() - before;
+            let whole = String::from_utf8_lossy(begun).to_ascii_lowercase();
+            begun.clear();
+            let bodiless = ["get /", "head /", "options /"].iter().any(|first| whole.starts_with(first));
+            if bodiless && !["\ncontent-length:", "\ntransfer-encoding:"].iter().any(|n| whole.contains(n)) {
+                return kept;
+            }
+            head = None;
+            read.len()
+        }))
     }
 }

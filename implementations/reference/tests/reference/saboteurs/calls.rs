@@ -84,3 +84,11 @@ async fn a_call_that_fails_is_said_to_have_succeeded() {
         assert_eq!(status, Some(expected), "{saboteur:?}");
     }
 }
+
+#[tokio::test]
+async fn the_encoding_of_an_answer_is_lost() {
+    for (saboteur, expected) in [(None, Some(grpc::IDENTITY)), (Some("drop-grpc-encoding"), None)] {
+        let (exchange, _) = talked(saboteur, ECHO, Call::of(&["first"])).await;
+        assert_eq!(exchange.last_response().unwrap().header(grpc::ENCODING), expected, "{saboteur:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Saboteurs that accept or present an identity where it has no place, and gateways that serve more than they were given.
 
 use meshproof_plan::model::{Plan, UpstreamTls};
+use rcgen::ExtendedKeyUsagePurpose;
 
 use crate::situation::{Situation, differs, status};
 use crate::support::authority::{CertificateSpec, IssuedPem, TestAuthority};
@@ -82,12 +83,13 @@ fn identified(ca: &TestAuthority, uri: &str) -> IssuedPem {
 
 #[tokio::test]
 async fn gateway_accepts_clients_or_serves_hosts_that_it_must_not() {
-    for (saboteur, public, expired, named, host) in [
-        (None, false, false, false, false),
-        (Some("gateway-trusts-system-roots"), true, false, false, false),
-        (Some("gateway-accepts-expired-identity"), false, true, false, false),
-        (Some("gateway-takes-any-server-name"), false, false, true, false),
-        (Some("gateway-as-open-proxy"), false, false, false, true),
+    for (saboteur, wrong) in [
+        (None, ""),
+        (Some("gateway-trusts-system-roots"), "public"),
+        (Some("gateway-accepts-expired-identity"), "expired"),
+        (Some("gateway-accepts-server-certificates"), "for servers"),
+        (Some("gateway-takes-any-server-name"), "server name"),
+        (Some("gateway-as-open-proxy"), "host"),
     ] {
         let ca = TestAuthority::new("public");
         let (server, bystander) = (TestServer::tls(ca.server(HOST)).await, TestServer::plain().await);
@@ -106,14 +108,24 @@ async fn gateway_accepts_clients_or_serves_hosts_that_it_must_not() {
             years: (2020, 2021),
             ..CertificateSpec::default()
         });
+        let for_servers = bench.mesh.issue(&CertificateSpec {
+            uri: Some(&uri),
+            usage: Some(ExtendedKeyUsagePurpose::ServerAuth),
+            ..CertificateSpec::default()
+        });
         let served = async |name: &str, asked: &str, issued: &IssuedPem| {
             let reply = client::get_over_mesh_as(gateway, name, asked, issued).await;
             reply.is_ok_and(|reply| reply.status == 200)
         };
         assert!(served(HOST, HOST, &valid).await, "{saboteur:?}");
-        assert_eq!(served(HOST, HOST, &of_public_ca).await, public, "{saboteur:?}");
-        assert_eq!(served(HOST, HOST, &outdated).await, expired, "{saboteur:?}");
-        assert_eq!(served("bystander.example", HOST, &valid).await, named, "{saboteur:?}");
-        assert_eq!(served(HOST, "bystander.example", &valid).await, host, "{saboteur:?}");
+        for (what, name, asked, certificate) in [
+            ("public", HOST, HOST, &of_public_ca),
+            ("expired", HOST, HOST, &outdated),
+            ("for servers", HOST, HOST, &for_servers),
+            ("server name", "bystander.example", HOST, &valid),
+            ("host", HOST, "bystander.example", &valid),
+        ] {
+            assert_eq!(served(name, asked, certificate).await, what == wrong, "{saboteur:?}: {what}");
+        }
     }
 }

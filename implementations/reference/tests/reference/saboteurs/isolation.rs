@@ -86,6 +86,25 @@ async fn a_secret_of_the_same_name_is_taken_from_another_namespace() {
 }
 
 #[tokio::test]
+async fn a_missing_secret_is_taken_from_another_proxy() {
+    for (saboteur, status) in [(None, 503), (Some("borrow-missing-secret"), 200)] {
+        let (ca, clients) = (TestAuthority::new("servers"), TestAuthority::new("clients"));
+        let mut tls = TestServerTls::of(ca.server(HOST));
+        tls.client_ca = Some(clients.pem());
+        let (mut bench, server) =
+            (Bench::with(reference(saboteur), &ca.pem()).await, TestServer::start(Some(tls)).await);
+        let issued = clients.issue(&CertificateSpec::default());
+        bench.credential("payments", plans::credential("c", &ca.pem(), Some(&issued)));
+        let bind = free();
+        let originate = Some(UpstreamTls::Originate(plans::mutual("c")));
+        bench
+            .apply(&plans::plan(vec![plans::sidecar(bind, plans::cluster("c", server.address, originate))]))
+            .await;
+        assert_eq!(client::get(bind, HOST, "/").await.status.as_u16(), status, "{saboteur:?}");
+    }
+}
+
+#[tokio::test]
 async fn missing_secret_is_replaced_by_what_the_proxy_has() {
     for (saboteur, second) in [(None, 503), (Some("mesh-certificate-for-missing-secret"), 200)] {
         assert_eq!(statuses(saboteur, plans::mutual("missing"), false).await, (200, second), "{saboteur:?}");

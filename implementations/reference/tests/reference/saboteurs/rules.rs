@@ -1,13 +1,13 @@
 //! Saboteurs that carry out a route's rules in part.
 
 use meshproof_plan::model::{
-    Forward, HeaderChanges, PathMatch, Route, RouteAction, VirtualHost, WeightedCluster,
+    Discovery, Forward, HeaderChanges, PathMatch, Route, RouteAction, VirtualHost, WeightedCluster,
 };
 
 use crate::support::client::TestReply;
 use crate::support::plans::{self, HOST};
 use crate::support::server::{SeenRequest, TestServer};
-use crate::support::{Bench, client, free, reference};
+use crate::support::{Bench, authority::TestAuthority, client, free, reference};
 
 /// A sidecar with these hosts and two servers, whose clusters are `first` and `second`.
 struct Two {
@@ -133,5 +133,47 @@ async fn a_wider_rule_takes_the_requests_of_a_narrower_one() {
         let two = Two::new(saboteur, hosts(narrow)).await;
         client::get(two.bind, &narrow.replace('*', "a"), "/").await;
         assert_eq!(two.numbers(), numbers, "{saboteur:?} {narrow}");
+    }
+}
+
+#[tokio::test]
+async fn a_wildcard_takes_the_host_that_it_is_below() {
+    for (saboteur, status) in [(None, 404), (Some("wildcard-takes-apex"), 200)] {
+        let wild = VirtualHost {
+            domains: vec!["*.wild.example".to_owned()],
+            ..plans::host("*.wild.example", vec![plans::to("first")])
+        };
+        let two = Two::new(saboteur, vec![wild]).await;
+        assert_eq!(client::get(two.bind, "a.wild.example", "/").await.status, 200, "{saboteur:?}");
+        assert_eq!(client::get(two.bind, "wild.example", "/").await.status, status, "{saboteur:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_deleted_and_created_again_is_forgotten() {
+    for (saboteur, status, originated) in [
+        (None, 200, true),
+        (Some("forget-recreated-hosts"), 404, false),
+        (Some("forget-recreated-rules"), 200, false),
+    ] {
+        let ca = TestAuthority::new("public");
+        let (plain, tls) = (TestServer::plain().await, TestServer::tls(ca.server(HOST)).await);
+        let (mut bench, bind) = (Bench::with(reference(saboteur), &ca.pem()).await, free());
+        let with = plans::originating(bind, tls.address, plans::simple());
+        let listener =
+            plans::outbound(bind, vec![plans::any_http(vec![plans::host("other.example", vec![])])]);
+        let without = plans::plan(vec![plans::proxy("sleep", vec![listener], vec![])]);
+        bench.apply(&with).await;
+        assert_eq!(client::get(bind, HOST, "/").await.status, 200, "{saboteur:?}");
+        bench.apply(&without).await;
+        let mut again = with.clone();
+        let hellos = tls.memory.hellos().len();
+        if saboteur == Some("forget-recreated-rules") {
+            // Without TLS, the request would only fail at the other port.
+            again.proxies[0].clusters[0].discovery = Discovery::Endpoints(vec![plain.address]);
+        }
+        bench.apply(&again).await;
+        assert_eq!(client::get(bind, HOST, "/").await.status, status, "{saboteur:?}");
+        assert_eq!(tls.memory.hellos().len() > hellos, originated, "{saboteur:?}");
     }
 }

@@ -19,7 +19,7 @@ use crate::support::server::{TestServer, TestServerTls};
 use crate::support::{Bench, PATIENCE, authority::TestAuthority, client, free, reference};
 
 /// A sidecar before a server in plain text.
-async fn before(saboteur: Option<&str>, server: SocketAddr) -> (Bench, SocketAddr) {
+pub(super) async fn before(saboteur: Option<&str>, server: SocketAddr) -> (Bench, SocketAddr) {
     let ca = TestAuthority::new("public");
     let (mut bench, bind) = (Bench::with(reference(saboteur), &ca.pem()).await, free());
     let cluster = plans::cluster("outbound|80||edition.cnn.com", server, None);
@@ -28,14 +28,14 @@ async fn before(saboteur: Option<&str>, server: SocketAddr) -> (Bench, SocketAdd
 }
 
 /// A listening socket.
-async fn listening() -> (TcpListener, SocketAddr) {
+pub(super) async fn listening() -> (TcpListener, SocketAddr) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     (socket, address)
 }
 
 /// Reads until what was read ends so.
-async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+pub(super) async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut read = Vec::new();
     let reading = async {
         while !read.ends_with(end.as_bytes()) {
@@ -50,7 +50,7 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
 }
 
 /// Sends a head and reads everything until the end of the connection.
-async fn whole(bind: SocketAddr, head: &str) -> String {
+pub(super) async fn whole(bind: SocketAddr, head: &str) -> String {
     let mut client = TcpStream::connect(bind).await.unwrap();
     client.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
