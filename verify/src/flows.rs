@@ -93,9 +93,7 @@ fn kept_from(world: &World, service: &Resource, namespace: &str) -> bool {
         !kinds.is_empty() && kinds.iter().all(|sidecar| !sidecar)
     };
     let listed = raw::texts(&service.0, "/spec/exportTo");
-    !listed.is_empty()
-        && listed.iter().all(|e| of_gateways(e))
-        && (own == namespace || !kinds(own).contains(&true))
+    !listed.is_empty() && listed.iter().all(of_gateways) && (own == namespace || !kinds(own).contains(&true))
 }
 
 fn of_sidecar(world: &World, sidecar: usize, asks: &mut Asks) {
