@@ -34,7 +34,7 @@ pub(crate) fn opened_by(proxy: &str, server: &Server, reply: &Reply) -> Claim {
                 "{server} received the request from {from}, and proxy {proxy} logged no access-log line with this token{}",
                 unreadable(&proxy, view)
             );
-            let to = (deviation::proxy(&proxy), deviation::server(server));
+            let to = (deviation::proxy(&proxy), deviation::proxy(&proxy));
             let number = What::of(Field::LogLine).being(ValueKind::One);
             let deviation = number.deviates(&to, "one access-log line", &Odd::absent("no access-log line"));
             return Finding::broken(expected, seen, vec![request_id.clone()]).by([deviation]);

@@ -2,7 +2,7 @@
 
 use meshproof_model::{ExchangeErrorKind, Field, Header, HopResult, TlsFacts, ValueKind};
 
-use super::account::{Asked, Received, server_name};
+use super::books::{Asked, Received, server_name};
 use super::headers::{FieldDifference, answer_differences, request_differences};
 use crate::claim::deviation::What;
 use crate::forecast::{Arrival, ServerCheck, Transport};

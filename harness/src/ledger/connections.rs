@@ -3,7 +3,7 @@
 use meshproof_model::{Connection, Field, PeerCertificate, TlsFacts, ValueKind};
 
 use super::Entry;
-use super::account::{Account, Asked, Opened, server_name};
+use super::books::{Account, Asked, Opened, server_name};
 use super::sentences;
 use crate::claim::deviation::What;
 use crate::forecast::{Arrival, Transport};

@@ -2,7 +2,7 @@
 
 use meshproof_model::{Deviation, EvidenceId, Field, Party, Role, Side, ValueKind};
 
-use super::account::{Account, Asked, LogLine, Opened, Received};
+use super::books::{Account, Asked, LogLine, Opened, Received};
 use super::sentences;
 use crate::claim::deviation::{self, Odd, What};
 use crate::forecast::Arrival;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use meshproof_model::{Feature, Field, HopResult, LogFields, ValueKind};
 
 use super::Ledger;
-use super::account::Asked;
+use super::books::Asked;
 use super::compare::bare;
 use super::headers::FieldDifference;
 use crate::claim::deviation::What;

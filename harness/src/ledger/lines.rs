@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use meshproof_model::{Difference, EvidenceId, Feature, HopResult, Side, ValueKind};
 
 use super::Entry;
-use super::account::{Account, Asked, LogLine};
+use super::books::{Account, Asked, LogLine};
 use super::deviations;
 use super::headers::FieldDifference;
 use super::line::{self, Claimed, Member};

@@ -6,6 +6,7 @@
 //! proxies add is in Envoy, "HTTP header manipulation".
 
 mod account;
+mod books;
 mod compare;
 mod connections;
 mod deviations;
@@ -105,10 +106,10 @@ impl Entry {
 impl Ledger {
     /// What is not accounted for in this evidence.
     pub(crate) fn entries(&self, view: View<'_>) -> Vec<Entry> {
-        Self::entries_of(&account::Account::open(self, view))
+        Self::entries_of(&books::Account::open(self, view))
     }
 
-    fn entries_of(account: &account::Account<'_>) -> Vec<Entry> {
+    fn entries_of(account: &books::Account<'_>) -> Vec<Entry> {
         let mut entries = account.requests();
         entries.extend(account.exchanges());
         entries.extend(account.connections());
@@ -123,7 +124,7 @@ impl Ledger {
         if let Some(host) = view.unobserved.first() {
             return Finding::unobserved(host);
         }
-        let account = account::Account::open(self, view);
+        let account = books::Account::open(self, view);
         let entries = Self::entries_of(&account);
         let expected = "every request, connection and access-log line is accounted for";
         if entries.is_empty() {

@@ -4,7 +4,7 @@
 use meshproof_model::Side;
 
 use super::Ledger;
-use super::account::{Asked, Received};
+use super::books::{Asked, Received};
 use super::compare::Compared;
 use super::headers::FieldDifference;
 use crate::claim::{Server, ServerPlace, capital};

@@ -307,12 +307,12 @@ impl Generator {
             Kind::NoAnswer => exchange.answer.framing = AnswerFraming::NoAnswer,
             Kind::Slow => exchange.answer.delay_ms = self.rng.u64(30..50),
             Kind::OneHop => {
-                let first = self.rng.usize(0..ONE_HOP.len());
-                let fields = ONE_HOP.iter().cycle().skip(first).take(self.rng.usize(1..=ONE_HOP.len()));
-                let names: Vec<&str> = fields.clone().map(|(name, _)| *name).collect();
-                exchange
-                    .headers
-                    .extend(fields.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+                // All of them: few exchanges of a small budget are of this kind.
+                let mut fields = ONE_HOP.to_vec();
+                self.rng.shuffle(&mut fields);
+                let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+                let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+                exchange.headers.extend(fields);
                 exchange.headers.push(("connection".to_owned(), names.join(", ")));
             }
             Kind::Large => {

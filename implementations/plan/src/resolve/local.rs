@@ -313,7 +313,7 @@ fn with_ports(routes: &mut HttpRoutes, port: u16) {
     }
 }
 
-/// What a service with an address of its own is called by, and every other that has the address: whoever dials one of them
+/// What a service with an address of its own is called by, and every other that has the address: a client that dials one of them
 /// reaches the listener of the first.
 fn names_of(context: &Context<'_>, ip: &str, to: &Addressed) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();

@@ -1,8 +1,8 @@
 //! The page: findings, and the flows as pictures.
 
 use maud::{Markup, html};
-use meshproof_model::Report;
 use meshproof_model::verification::{Finding, Flow, Outcome, Severity, Verification};
+use meshproof_model::{Report, Verdict};
 
 use super::cells::{HEADINGS, cells, sentence};
 use super::{assumed_because, place_and_resource, read_from};
@@ -53,7 +53,14 @@ pub(super) fn html(verification: &Verification) -> String {
 
 fn head(verification: &Verification) -> String {
     let count = |s: Severity| verification.findings.iter().filter(|f| f.severity == s).count();
-    format!("{}, {}", plural(count(Severity::Error), "error"), plural(count(Severity::Warning), "warning"))
+    let proof = match verification.proof.as_ref().map(|report| conclusion(report).verdict) {
+        None => "",
+        Some(Verdict::Passed) => ", and the proof passed",
+        Some(Verdict::Failed) => ", and the proof failed",
+        Some(_) => ", and the proof reached no conclusion",
+    };
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    format!("{}, {}{proof}", plural(errors, "error"), plural(warnings, "warning"))
 }
 
 /// What real requests showed. Their evidence is in the report's own page.
@@ -64,11 +71,9 @@ fn proved(report: &Report) -> Markup {
         p class=(format!("conclusion {}", class(conclusion.verdict))) {
             (bare_badge(conclusion.verdict)) " " (line_of(&report.implementation.name)) ": " (conclusion.sentence) "."
         }
-        div.matrix-scroll tabindex="0" role="group" aria-label="Checks of the proof" { table {
-            thead { tr { th scope="col" { "Verdict" } th scope="col" { "Requirement" } th scope="col" { "What was seen" } } }
-            tbody { @for check in report.checks() {
-                tr { td { (bare_badge(check.verdict)) } td { (line_of(&check.requirement)) } td { (line_of(&check.reason)) } }
-            } }
+        dl { @for check in report.checks() {
+            dt { (bare_badge(check.verdict)) " " (line_of(&check.requirement)) }
+            dd { (line_of(&check.reason)) }
         } }
     }
 }

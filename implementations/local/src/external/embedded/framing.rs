@@ -14,8 +14,6 @@ use meshproof_harness::digest::sha256;
 use meshproof_model::Header;
 use tokio::sync::watch;
 
-use super::record::RequestRecord;
-
 /// The size of the pieces of a body that is sent without a length.
 const PIECE: usize = 16 * 1024;
 /// The trailer of `/trailers`: the digest of the body before it.
@@ -200,8 +198,8 @@ pub(super) struct Watched {
     pub(super) delivery: Delivery,
     /// How long a piece may be on its way.
     pub(super) within: Duration,
-    /// Where it is noted that a piece was held up.
-    pub(super) record: RequestRecord,
+    /// Takes after how many bytes a piece was held up.
+    pub(super) held_up: Box<dyn Fn(u64) + Send>,
 }
 
 impl OneByOne {
@@ -210,12 +208,13 @@ impl OneByOne {
         let next = move |(at, mut watched): (usize, Option<Watched>)| {
             let whole = whole.clone();
             async move {
-                if let Some(Watched { delivery, within, record }) = watched.as_mut()
+                if let Some(Watched { delivery, within, held_up }) = watched.as_mut()
                     && !delivery.reaches(at as u64, *within).await
                 {
                     // At 0 nothing is held up: the client's process has not begun to report.
-                    let after = Some(at as u64).filter(|at| *at > 0);
-                    record.amend(|r| r.answer.iter_mut().for_each(|answer| answer.held_up_after = after));
+                    if at > 0 {
+                        held_up(at as u64);
+                    }
                     // It is known now; the rest need not wait.
                     watched = None;
                 }

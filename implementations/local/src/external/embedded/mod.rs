@@ -11,6 +11,7 @@ mod port;
 mod record;
 mod serve;
 mod settings;
+mod site;
 mod tcp;
 mod weak_offers;
 mod web_socket;

@@ -28,6 +28,7 @@ use super::grpc;
 use super::port::{Port, Shared};
 use super::record::{Clear, ClearBytes, ConnectionRecord, RequestRecord};
 use super::settings::{Clients, TlsSettings};
+use super::site::Site;
 use super::tcp;
 use super::weak_offers::weak_offers;
 use super::web_socket::web_socket;
@@ -135,18 +136,6 @@ async fn over_tls(stream: TcpStream, settings: &TlsSettings, mut site: Site<'_>)
         error.note(&mut facts);
         record.set_tls(&facts);
     }
-}
-
-/// Where the requests of a connection arrive, and the facts about the connection.
-pub(super) struct Site<'a> {
-    pub(super) port: &'a Arc<Port>,
-    pub(super) record: &'a Arc<ConnectionRecord>,
-    pub(super) shared: &'a Arc<Shared>,
-    /// What answers ask of the connection.
-    wishes: &'a Arc<Wishes>,
-    /// The error that every request of this connection gets instead of an answer.
-    refusal: Option<&'static str>,
-    pub(super) tls: Option<TlsFacts>,
 }
 
 async fn http1(
@@ -277,7 +266,11 @@ fn answer(mut request: Request<Body>, site: &Site<'_>) -> impl Future<Output = A
         if let (Framing::OneByOne(one_by_one), Some(token)) = (&mut answer.framing, &answers) {
             let delivery = entry.shared.store.deliveries().watch(token);
             let within = entry.shared.timeouts.get(Timeout::Request) / DELIVERED_WITHIN;
-            one_by_one.watched = Some(Watched { delivery, within, record: entry.clone() });
+            let record = entry.clone();
+            let held_up = Box::new(move |after| {
+                record.amend(|r| r.answer.iter_mut().for_each(|answer| answer.held_up_after = Some(after)));
+            });
+            one_by_one.watched = Some(Watched { delivery, within, held_up });
         }
         let (response, mut sent) = response(answer, is_head, http2, answers.as_deref());
         sent.waited_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);

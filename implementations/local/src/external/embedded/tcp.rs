@@ -7,7 +7,7 @@ use meshproof_model::{Fact, ServerAnswer, ServerRequest, TCP};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::record::RequestRecord;
-use super::serve::Site;
+use super::site::Site;
 use crate::workload::Spoken;
 
 /// How much is read at a time.
