@@ -1,4 +1,4 @@
-//! What became of each request: what servers received, and what clients got for it.
+//! How each request went: what servers received, and what clients got for it.
 
 use meshproof_model::{Deviation, Difference, HopResult, ValueKind};
 
