@@ -421,7 +421,7 @@ fn tls_that_differs_from_the_configuration_fails() {
                 o.server = ServerCheck::Refused("it has expired".into());
             }
         }),
-        "with a server certificate that sleep accepted instead of a refused one, because it has expired",
+        "with a server certificate that sleep accepted instead of a refusal of its certificate, because it has expired",
     );
 }
 
@@ -521,7 +521,7 @@ fn a_resumed_session_counts_as_what_it_was_at_its_beginning() {
     // With a server that was accepted under another policy.
     fails_with(
         originated(&|o| o.server = ServerCheck::Refused("no trusted CA issued it".into())),
-        "a server certificate that sleep accepted in a TLS session that was resumed instead of a refused one",
+        "a server certificate that sleep accepted in a TLS session that was resumed instead of a refusal",
     );
 }
 

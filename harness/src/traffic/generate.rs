@@ -218,6 +218,7 @@ impl Generator {
                 }
             }
         }
+        connection.exchanges.truncate(most.max(1));
         connection
     }
 
