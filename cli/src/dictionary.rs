@@ -47,7 +47,7 @@ pub fn known_faults() -> Result<Vec<KnownFault>, Refusal> {
         let of = notes.get(base).cloned().unwrap_or_default();
         KnownFault {
             name: name.clone(),
-            description: name.parse::<Variant>().map(|v| described(&v, name)).unwrap_or_default(),
+            description: name.parse::<Variant>().map(|v| described(&v, name, matrix)).unwrap_or_default(),
             breaks: breaks.clone(),
             causes: matrix.causes.get(name).cloned().unwrap_or_default(),
             typical: of.causes,
@@ -58,14 +58,16 @@ pub fn known_faults() -> Result<Vec<KnownFault>, Refusal> {
 }
 
 /// What a fault does, and where.
-fn described(variant: &Variant, name: &str) -> String {
+fn described(variant: &Variant, name: &str, matrix: &KillMatrix) -> String {
     let does = variant.description();
     match name.split_once('@') {
         Some((_, place)) => format!("{does} Only at the {}.", place.replace('-', " ")),
-        None if Variant::saboteurs().any(|v| v.to_string().starts_with(&format!("{name}@"))) => {
-            format!("{does} At every proxy.")
+        None => {
+            let at = format!("{name}@");
+            let placed =
+                matrix.kills.range(at.clone()..).next().is_some_and(|(next, _)| next.starts_with(&at));
+            if placed { format!("{does} At every proxy.") } else { does.to_owned() }
         }
-        None => does.to_owned(),
     }
 }
 

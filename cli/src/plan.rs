@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use meshproof_harness::manifest;
 use meshproof_model::Resource;
 use meshproof_model::visible::line;
 use meshproof_plan::cluster_state::ClusterState;
@@ -25,7 +24,6 @@ pub fn command(args: &Plan) -> Result<u8, Refusal> {
     let read = meshproof_verify::manifests(&sources(&args.files)?);
     let Manifests { mut resources, notes: left_out } = read.map_err(|e| Refusal::Usage(e.to_string()))?;
     left_out.iter().for_each(|note| complain(&line(&format!("note: {note}"))));
-    resources.iter_mut().for_each(settings_as_json);
     // The JSON is compared with what istiod sends, so nothing is added to the files there.
     if matches!(args.format, PlanFormat::Text) {
         let (services, notes) = meshproof_verify::assumed_gateway_services(&resources);
@@ -44,18 +42,6 @@ pub fn command(args: &Plan) -> Result<u8, Refusal> {
         PlanFormat::Text => tree(&json),
     });
     Ok(if description.resolution.is_some() { exit::OK } else { exit::FAILED })
-}
-
-/// The mesh's settings are YAML inside the ConfigMap `istio`; the plan reads JSON there.
-fn settings_as_json(resource: &mut Resource) {
-    if resource.kind() != "ConfigMap" || resource.name() != "istio" {
-        return;
-    }
-    if let Some(mesh) = resource.0.pointer_mut("/data/mesh")
-        && let Some(settings) = mesh.as_str().and_then(manifest::value)
-    {
-        *mesh = Value::from(settings.to_string());
-    }
 }
 
 /// What the answer leaves out.

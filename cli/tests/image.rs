@@ -4,6 +4,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
+#[path = "support/judged.rs"]
+mod judged;
+
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -14,10 +17,11 @@ use meshproof_harness::runner::{self, Options};
 use meshproof_harness::select::select;
 use meshproof_local::LocalTarget;
 use meshproof_local::external::ServeProgram;
-use meshproof_model::Verdict;
 use meshproof_reference::Reference;
 use meshproof_scenarios::ALL;
 use serde_json::Value;
+
+use judged::not_passed;
 
 const IMAGE: &str = "meshproof:test";
 /// What a pod may do at most: nothing that a restricted namespace forbids.
@@ -113,11 +117,7 @@ async fn it_serves_and_sends_for_a_run() {
     let selectors = ["sidecar-origination:target-port", "traffic-fidelity:sidecar"].map(str::to_owned);
     let options = Options::new(Arc::new(target), select(&ALL, &selectors).unwrap());
     let report = runner::run(Options { external: ExternalChoice::Embedded, ..options }).await.unwrap();
-    let wrong: Vec<_> = report
-        .checks()
-        .filter(|check| check.verdict != Verdict::Passed)
-        .map(|check| (&check.id, check.verdict, &check.reason))
-        .collect();
+    let wrong = not_passed(&report);
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(report.checks().count() > 20);
 }

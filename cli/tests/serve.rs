@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
+#[path = "support/judged.rs"]
+mod judged;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -17,6 +20,8 @@ use meshproof_local::external::ServeProgram;
 use meshproof_model::{Report, Verdict};
 use meshproof_reference::Reference;
 use meshproof_scenarios::ALL;
+
+use judged::not_passed;
 
 /// How many exchanges of generated traffic each configuration has: enough for every kind.
 const EXCHANGES: u64 = 300;
@@ -60,11 +65,7 @@ async fn what_needs_the_embedded_server_is_judged_with_servers_and_clients_in_ot
     let (checks, selectors) = needy();
     let selectors: Vec<&str> = selectors.iter().map(String::as_str).collect();
     let report = run(Reference::new(), &selectors, served()).await;
-    let wrong: Vec<_> = report
-        .checks()
-        .filter(|check| check.verdict != Verdict::Passed)
-        .map(|check| (&check.id, check.verdict, &check.reason))
-        .collect();
+    let wrong = not_passed(&report);
     assert!(wrong.is_empty(), "{wrong:#?}");
     let asked: BTreeSet<String> = report.checks().map(|check| check.id.clone()).collect();
     assert_eq!(asked, checks);

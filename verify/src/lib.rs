@@ -61,7 +61,8 @@ pub struct Manifests {
 /// # Errors
 /// A file is not YAML or holds no Kubernetes resource.
 pub fn manifests(sources: &[Source]) -> Result<Manifests, InputError> {
-    let input = source::read(sources)?;
+    let mut input = source::read(sources)?;
+    input.resources.iter_mut().for_each(world::settings_as_json);
     let mut notes = input.passed_over.clone();
     for (id, first, last) in &input.overwritten {
         notes.push(format!("{first}: {id} comes again at {last}, which counts"));

@@ -181,7 +181,7 @@ impl World {
 }
 
 /// The mesh's settings are YAML inside the ConfigMap `istio`; the plan reads JSON there.
-fn settings_as_json(resource: &mut Resource) {
+pub(crate) fn settings_as_json(resource: &mut Resource) {
     if resource.kind() != "ConfigMap" || resource.name() != "istio" {
         return;
     }

@@ -47,7 +47,7 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
     }
     let proved = if args.only_static { None } else { Some(prove(args, &verified)?) };
     let mut verification = verified.verification.clone();
-    if let Some(proved) = &proved {
+    if let Some(proved) = proved {
         for (code, request, sentence) in
             proved.report.iter().flat_map(|report| prove::about_findings(&proved.proof, report))
         {
@@ -57,8 +57,8 @@ pub fn command(args: &Verify) -> Result<u8, Refusal> {
                 }
             }
         }
-        verification.proof = proved.report.clone().map(Box::new);
-        verification.not_proved.clone_from(&proved.proof.skipped);
+        verification.proof = proved.report.map(Box::new);
+        verification.not_proved = proved.proof.skipped;
     }
     let verification = &verification;
     let rendered = |format: VerificationFormat| format.render(verification).map_err(Refusal::Environment);

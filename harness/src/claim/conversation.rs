@@ -88,12 +88,11 @@ impl ConversationLine {
              bytes received and {heard} bytes sent",
             self.proxy, self.cluster
         );
-        let hop = (deviation::proxy(&self.proxy), deviation::proxy(&self.proxy));
+        let hop = deviation::own(&self.proxy);
         let broken = |what: What, odd: Odd, ids: Vec<EvidenceId>| {
             let deviation = what.deviates(&hop, &expected, &odd);
             Finding::broken(expected.clone(), odd.words, ids).by([deviation])
         };
-        let number = || What::of(Field::LogLine).being(ValueKind::One);
         let arrived = requests(&self.server.host, &self.reply.token, view);
         let [(id, request)] = arrived.as_slice() else {
             let number = counted(arrived.len(), "conversation");
@@ -118,7 +117,7 @@ impl ConversationLine {
                 }
             );
             let kind = if lines.is_empty() { ValueKind::Absent } else { ValueKind::Several };
-            return broken(number(), Odd::being(kind, seen), ids);
+            return broken(deviation::log_line(), Odd::being(kind, seen), ids);
         };
         let cluster = cluster_of(fields);
         let wrong = if fields.method.is_some() || fields.path.is_some() {

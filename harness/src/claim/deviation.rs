@@ -91,6 +91,16 @@ pub(crate) fn proxy(name: &str) -> Party {
     Party::named(Role::Proxy, name)
 }
 
+/// The hop of what a proxy does by itself: its log lines.
+pub(crate) fn own(name: &str) -> (Party, Party) {
+    (proxy(name), proxy(name))
+}
+
+/// The one access-log line of a request.
+pub(crate) fn log_line() -> What {
+    What::of(Field::LogLine).being(ValueKind::One)
+}
+
 /// A proxy of which nothing is known yet.
 pub(crate) const fn some_proxy() -> Party {
     Party::unnamed(Role::Proxy)

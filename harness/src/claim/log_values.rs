@@ -1,7 +1,7 @@
 //! Claims about the values that an access-log line has for the reader who follows a request: sizes, times, and the identifiers
 //! by which the lines of several proxies are brought together.
 
-use meshproof_model::{AccessLog, Evidence, Field, LogFields, ValueKind};
+use meshproof_model::{AccessLog, Evidence, Field, LogFields};
 
 use super::deviation::{self, Odd, What};
 use super::proxy::lines;
@@ -77,8 +77,7 @@ pub(crate) fn request_ids_recorded(first: &str, second: &str, reply: &Reply) -> 
 
 fn absent(proxy: &str, reply: &Reply, expected: &str) -> Finding {
     let seen = format!("proxy {proxy} logged no access-log line with this token that has the value");
-    let hop = (deviation::proxy(proxy), deviation::proxy(proxy));
-    let what = What::of(Field::LogLine).being(ValueKind::One);
-    let deviation = what.deviates(&hop, expected, &Odd::absent("no access-log line"));
+    let odd = Odd::absent("no access-log line");
+    let deviation = deviation::log_line().deviates(&deviation::own(proxy), expected, &odd);
     Finding::undecided(expected, seen, vec![reply.id.clone()]).by([deviation])
 }

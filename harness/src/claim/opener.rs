@@ -34,9 +34,8 @@ pub(crate) fn opened_by(proxy: &str, server: &Server, reply: &Reply) -> Claim {
                 "{server} received the request from {from}, and proxy {proxy} logged no access-log line with this token{}",
                 unreadable(&proxy, view)
             );
-            let to = (deviation::proxy(&proxy), deviation::proxy(&proxy));
-            let number = What::of(Field::LogLine).being(ValueKind::One);
-            let deviation = number.deviates(&to, "one access-log line", &Odd::absent("no access-log line"));
+            let (what, odd) = (deviation::log_line(), Odd::absent("no access-log line"));
+            let deviation = what.deviates(&deviation::own(&proxy), "one access-log line", &odd);
             return Finding::broken(expected, seen, vec![request_id.clone()]).by([deviation]);
         };
         let ids = vec![request_id.clone(), line_id.clone()];

@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 
-use meshproof_model::{
-    AccessLog, Deviation, Evidence, EvidenceId, Fact, Field, Party, Side, ValueKind, Verdict,
-};
+use meshproof_model::{AccessLog, Deviation, Evidence, EvidenceId, Fact, Field, Side, ValueKind, Verdict};
 
 use super::deviation::{self, Odd, What};
 use super::matcher::{About, Matcher, Pieces, Subject};
@@ -91,15 +89,6 @@ pub struct Logged {
     wants: Vec<(&'static str, &'static str)>,
 }
 
-/// A log line is the proxy's own.
-fn hop(proxy: &str) -> (Party, Party) {
-    (deviation::proxy(proxy), deviation::proxy(proxy))
-}
-
-fn log_line(expected: ValueKind) -> What {
-    What::of(Field::LogLine).being(expected)
-}
-
 fn log_field(name: &str) -> What {
     What::of(Field::LogField).named(name)
 }
@@ -111,7 +100,7 @@ fn pieces(proxy: &str) -> Pieces {
         noun: "access-log line",
         which: "with this token".to_owned(),
         field: Field::LogLine,
-        hop: hop(proxy),
+        hop: deviation::own(proxy),
     }
 }
 
@@ -130,7 +119,7 @@ fn where_logged(logged: Logged) -> Claim {
             unreadable(&proxy, view)
         );
         let odd = Odd::absent("no access-log line");
-        let deviation = log_line(ValueKind::One).deviates(&hop(&proxy), &found.expected, &odd);
+        let deviation = deviation::log_line().deviates(&deviation::own(&proxy), &found.expected, &odd);
         Finding::undecided(found.expected, seen, Vec::new()).by([deviation]).about(&exchange)
     })
 }
@@ -287,7 +276,7 @@ impl From<Logged> for Claim {
                 .collect();
             let subject = |_: &AccessLog| {
                 let line = format!("the access-log line of proxy {} for this request", l.proxy);
-                Subject { piece: line.clone(), handshake: line, hop: hop(&l.proxy) }
+                Subject { piece: line.clone(), handshake: line, hop: deviation::own(&l.proxy) }
             };
             let mut finding = l.matcher.judge(&found, describe_line, subject);
             if found.is_empty() {
@@ -306,7 +295,7 @@ impl From<Logged> for Claim {
             if let (Verdict::Passed, Some((id, log))) = (finding.verdict, mute) {
                 let what = log_field("requested server name");
                 let odd = Odd::being(ValueKind::Unknown, "a format without it");
-                let deviation = what.deviates(&hop(&l.proxy), &finding.expected, &odd);
+                let deviation = what.deviates(&deviation::own(&l.proxy), &finding.expected, &odd);
                 let seen = no_server_name(&l.proxy, log);
                 finding = Finding::undecided(finding.expected, seen, vec![(*id).clone()]).by([deviation]);
             }
@@ -322,7 +311,8 @@ impl From<Logged> for Claim {
                 let which = if found.is_empty() { "an" } else { "a second" };
                 let seen = unread_line(&l.proxy, &format!("{which} access-log line with this token"), log);
                 let odd = Odd::being(ValueKind::Unknown, "a line that cannot be parsed");
-                let deviation = log_line(ValueKind::One).deviates(&hop(&l.proxy), &finding.expected, &odd);
+                let deviation =
+                    deviation::log_line().deviates(&deviation::own(&l.proxy), &finding.expected, &odd);
                 finding = Finding::undecided(finding.expected, seen, vec![e.id.clone()]).by([deviation]);
             }
             finding.about(&l.exchange)
@@ -375,7 +365,8 @@ impl From<ConnectionLine> for Claim {
         Self::new(move |view| {
             let finding = c.judge(view);
             let odd = Odd::from(finding.seen.clone());
-            let deviation = log_line(ValueKind::One).deviates(&hop(&c.proxy), &finding.expected, &odd);
+            let deviation =
+                deviation::log_line().deviates(&deviation::own(&c.proxy), &finding.expected, &odd);
             let seen_kind = if finding.evidence.is_empty() { ValueKind::Absent } else { ValueKind::Other };
             finding.by([Deviation { seen_kind, ..deviation }]).about(&c.reply.id)
         })

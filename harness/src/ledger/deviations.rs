@@ -103,8 +103,7 @@ pub(super) fn answer(asked: &Asked<'_>, wanted: ValueKind) -> Deviation {
 
 /// A wrong number of access-log lines of a request.
 pub(super) fn lines(proxy: &str, seen: ValueKind, evidence: &EvidenceId) -> Deviation {
-    let hop = (deviation::proxy(proxy), deviation::proxy(proxy));
-    let what = What::of(Field::LogLine).being(ValueKind::One);
     let odd = Odd::being(seen, "another number of access-log lines");
-    Deviation { evidence: Some(evidence.clone()), ..what.deviates(&hop, "one access-log line", &odd) }
+    let deviation = deviation::log_line().deviates(&deviation::own(proxy), "one access-log line", &odd);
+    Deviation { evidence: Some(evidence.clone()), ..deviation }
 }

@@ -317,7 +317,7 @@ fn due_of_cut<'p, 'a>(
 ) -> Vec<(&'p str, Due<'p, 'a>)> {
     let due = |(place, passage): (usize, &'p Passage)| {
         let claimed = Claimed::Cut { arrival, first: place == 0 };
-        let at_most = if place == 0 { 1 } else { usize::MAX / 1024 };
+        let at_most = at_most(place);
         (passage.proxy.as_str(), Due { asked, claimed, optional: place > 0 && !waited, at_most })
     };
     arrival.proxies.iter().enumerate().filter(|(_, p)| p.http).map(due).collect()
@@ -333,11 +333,17 @@ fn due_of_failure<'p, 'a>(
 ) -> Vec<(&'p str, Due<'p, 'a>)> {
     let due = |(place, name): (usize, &'p str)| {
         let claimed = Claimed::Failure { first: place == 0, at_upstream: last == Some(name) };
-        // The proxy before it may repeat what failed (Istio's default retry policy).
-        let at_most = if place == 0 { 1 } else { usize::MAX / 1024 };
+        let at_most = at_most(place);
         (name, Due { asked, claimed, optional: place > 0 || !logged, at_most })
     };
     proxies.enumerate().map(due).collect()
+}
+
+/// How many lines a failed request has at most at the proxy in this place: the one before it may repeat what failed (Istio's default
+/// retry policy).
+const fn at_most(place: usize) -> usize {
+    // So many that a sum of several does not overflow.
+    if place == 0 { 1 } else { usize::MAX / 1024 }
 }
 
 fn contradiction(proxy: &str, asked: &Asked<'_>, line: &LogLine<'_>, found: Vec<FieldDifference>) -> Entry {

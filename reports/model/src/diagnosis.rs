@@ -19,6 +19,13 @@ const LEAST: f64 = 40.0;
 /// How many likely faults are named.
 const NAMED: usize = 3;
 
+/// Where a fault may be: the word after `@` in its name, which names of scenarios and configurations have too.
+pub(crate) const PLACEMENTS: [(&str, Role); 3] = [
+    ("sidecar", Role::Sidecar),
+    ("egress-gateway", Role::EgressGateway),
+    ("ingress-gateway", Role::IngressGateway),
+];
+
 /// The result of comparing a report with the known faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnosis {
@@ -146,12 +153,7 @@ fn score(fault: &KnownFault, symptoms: &Symptoms, weight: &impl Fn(&str) -> f64)
 
 /// A fault at one placement fits if only proxies there deviate; a fault everywhere fits less well then.
 fn place(fault: &KnownFault, faults: &[KnownFault], symptoms: &Symptoms) -> f64 {
-    let role = |place: &str| match place {
-        "sidecar" => Some(Role::Sidecar),
-        "egress-gateway" => Some(Role::EgressGateway),
-        "ingress-gateway" => Some(Role::IngressGateway),
-        _ => None,
-    };
+    let role = |place: &str| PLACEMENTS.iter().find(|(name, _)| *name == place).map(|(_, role)| *role);
     let own = fault.name.split_once('@').and_then(|(_, place)| role(place));
     let places = &symptoms.places;
     match own {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cause::{self, Cause};
 use crate::deviation::Role;
-use crate::diagnosis::{Diagnosis, Symptoms};
+use crate::diagnosis::{Diagnosis, PLACEMENTS, Symptoms};
 use crate::feature::ReportedFeature;
 pub use crate::result::{
     CheckResult, Difference, Document, ExpectedFailure, ExternalService, Level, ScenarioResult, Step,
@@ -150,12 +150,7 @@ impl Report {
             // Where no evidence names a proxy, the scenarios and configurations with failed checks say at which they stand.
             let failed = |s: &&ScenarioResult| s.checks.iter().any(|c| c.verdict == Verdict::Failed);
             for selector in self.scenarios.iter().filter(failed).map(ScenarioResult::selector) {
-                let placements = [
-                    ("egress-gateway", Role::EgressGateway),
-                    ("ingress-gateway", Role::IngressGateway),
-                    ("sidecar", Role::Sidecar),
-                ];
-                let of = placements.into_iter().filter(|(name, _)| selector.contains(name));
+                let of = PLACEMENTS.into_iter().filter(|(name, _)| selector.contains(name));
                 symptoms.places.extend(of.map(|(_, role)| role));
             }
         }

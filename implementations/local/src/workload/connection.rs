@@ -35,7 +35,7 @@ use crate::tls;
 /// The number of bytes that are shown of something that is no plain HTTP/1.1 request.
 const MAX_OPAQUE: usize = 256;
 /// The number of headers that a response may have.
-const MAX_HEADERS: usize = 256;
+pub(super) const MAX_HEADERS: usize = 256;
 
 /// What was seen of a connection, even of one that failed.
 #[derive(Default)]

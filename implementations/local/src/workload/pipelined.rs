@@ -1,11 +1,12 @@
 //! HTTP/1.1 requests without content that are all written before the first answer is read (RFC 9112, section 9.3.2). hyper's client
-//! does not do that, so this one writes the heads and reads the answers itself.
+//! does not do that, so this one writes the heads, and reads the answers with the parser that hyper uses.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
+use httparse::Status;
 use meshproof_harness::digest::sha256;
 use meshproof_harness::store::bounded;
 use meshproof_harness::workload::{MAX_BODY_KEPT, MAX_HEAD};
@@ -13,7 +14,7 @@ use meshproof_model::{ExchangeError, ExchangeErrorKind, Header, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::connection::{Dialled, Wire, dial};
+use super::connection::{Dialled, MAX_HEADERS, Wire, dial};
 use super::failure::sorted;
 use super::prepared::Target;
 use super::spoken::{Spoken, stays_open, timed_out};
@@ -116,32 +117,66 @@ fn whole<T>(read: Result<T, Option<ExchangeError>>) -> Result<T, Option<Exchange
     read.map_err(|error_or_end| error_or_end.or_else(|| Some(error(BROKEN_OFF))))
 }
 
-/// One line without its end.
-async fn line(stream: &mut Dialled, arrived: &mut BytesMut) -> Result<String, Option<ExchangeError>> {
+/// What was read at the beginning of what has arrived, and how many bytes it takes; nothing: there is more to come.
+type Read<T> = Result<Option<(usize, T)>, String>;
+
+async fn read<T>(
+    stream: &mut Dialled,
+    arrived: &mut BytesMut,
+    from: impl Fn(&[u8]) -> Read<T>,
+) -> Result<T, Option<ExchangeError>> {
     loop {
-        if let Some(end) = arrived.windows(2).position(|pair| pair == b"\r\n") {
-            let line = String::from_utf8_lossy(&arrived[..end]).into_owned();
-            arrived.advance(end + 2);
-            return Ok(line);
+        if let Some((length, found)) = from(arrived).map_err(|what| malformed(&what))? {
+            arrived.advance(length);
+            return Ok(found);
         }
         if arrived.len() > MAX_HEAD {
-            return Err(malformed("a line is too long"));
+            return Err(malformed("the head is too long"));
         }
         more(stream, arrived).await?;
     }
 }
 
-async fn fields(stream: &mut Dialled, arrived: &mut BytesMut) -> Result<Vec<Header>, Option<ExchangeError>> {
-    let mut all = Vec::new();
-    let mut room = MAX_HEAD;
-    loop {
-        let line = line(stream, arrived).await?;
-        if line.is_empty() {
-            return Ok(all);
-        }
-        room = room.checked_sub(line.len()).ok_or_else(|| malformed("the head is too long"))?;
-        let (name, value) = line.split_once(':').ok_or_else(|| malformed("a field without a colon"))?;
-        all.push(Header { name: name.to_ascii_lowercase(), value: value.trim().to_owned() });
+fn owned(fields: &[httparse::Header<'_>]) -> Vec<Header> {
+    let field = |f: &httparse::Header<'_>| Header {
+        name: f.name.to_ascii_lowercase(),
+        value: String::from_utf8_lossy(f.value).into_owned(),
+    };
+    fields.iter().map(field).collect()
+}
+
+/// The status, HTTP's minor version and the fields.
+fn head_of_answer(bytes: &[u8]) -> Read<(u16, u8, Vec<Header>)> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut head = httparse::Response::new(&mut fields);
+    let status = head.parse(bytes).map_err(|e| e.to_string())?;
+    let (Status::Complete(length), Some(code), Some(minor)) = (status, head.code, head.version) else {
+        return Ok(None);
+    };
+    Ok(Some((length, (code, minor, owned(head.headers)))))
+}
+
+fn trailer_fields(bytes: &[u8]) -> Read<Vec<Header>> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    match httparse::parse_headers(bytes, &mut fields).map_err(|e| e.to_string())? {
+        Status::Complete((length, fields)) => Ok(Some((length, owned(fields)))),
+        Status::Partial => Ok(None),
+    }
+}
+
+fn chunk_size(bytes: &[u8]) -> Read<u64> {
+    match httparse::parse_chunk_size(bytes).map_err(|_| "a chunk's length".to_owned())? {
+        Status::Complete(found) => Ok(Some(found)),
+        Status::Partial => Ok(None),
+    }
+}
+
+/// The end of a chunk's content.
+fn chunk_end(bytes: &[u8]) -> Read<()> {
+    match bytes {
+        [b'\r', b'\n', ..] => Ok(Some((2, ()))),
+        [] | [b'\r'] => Ok(None),
+        _ => Err("a chunk that is longer than it says".to_owned()),
     }
 }
 
@@ -169,18 +204,13 @@ async fn answer(
     is_head: bool,
 ) -> Result<Response, Option<ExchangeError>> {
     let mut informational = Vec::new();
-    let (version, status, headers) = loop {
-        let first = match line(stream, arrived).await {
+    let (status, minor, headers) = loop {
+        let (status, minor, headers) = match read(stream, arrived, head_of_answer).await {
             Err(None) if !informational.is_empty() => return Err(Some(error(BROKEN_OFF))),
             other => other?,
         };
-        let mut words = first.splitn(3, ' ');
-        let version = words.next().filter(|version| version.starts_with("HTTP/1.")).map(str::to_owned);
-        let status = words.next().and_then(|status| status.parse::<u16>().ok());
-        let (Some(version), Some(status)) = (version, status) else { return Err(malformed("a status line")) };
-        let headers = whole(fields(stream, arrived).await)?;
         if !(100..200).contains(&status) || status == 101 {
-            break (version, status, headers);
+            break (status, minor, headers);
         }
         informational.push(status);
     };
@@ -191,17 +221,14 @@ async fn answer(
     if is_head || matches!(status, 101 | 204 | 304) {
     } else if chunked {
         loop {
-            let size = whole(line(stream, arrived).await)?;
-            let size = size.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(size, 16).map_err(|_| malformed("a chunk's length"))?;
+            let size = whole(read(stream, arrived, chunk_size).await)?;
             if size == 0 {
-                trailers = whole(fields(stream, arrived).await)?;
+                trailers = whole(read(stream, arrived, trailer_fields).await)?;
                 break;
             }
-            take(stream, arrived, size, &mut body).await?;
-            if !whole(line(stream, arrived).await)?.is_empty() {
-                return Err(malformed("a chunk that is longer than it says"));
-            }
+            // What does not fit is too long.
+            take(stream, arrived, usize::try_from(size).unwrap_or(usize::MAX), &mut body).await?;
+            whole(read(stream, arrived, chunk_end).await)?;
         }
     } else if let Some(length) = length {
         take(stream, arrived, length, &mut body).await?;
@@ -222,7 +249,7 @@ async fn answer(
     let text = String::from_utf8_lossy(&body);
     let kept = bounded(&text, MAX_BODY_KEPT);
     Ok(Response {
-        version,
+        version: format!("HTTP/1.{minor}"),
         status,
         body_bytes: body.len() as u64,
         body_truncated: kept.len() < text.len(),

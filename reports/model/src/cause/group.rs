@@ -160,9 +160,7 @@ fn cause(key: Option<&Key>, members: &[usize], failing: &[Failing<'_>]) -> Cause
         counts.iter().filter(|(r, _)| r.is_proxy() && **r != Role::Proxy).map(|(_, n)| n).sum();
     let kinds = from.iter().filter(|r| r.is_proxy() && **r != Role::Proxy).count();
     if kinds > 1 || named > unnamed {
-        if named > 0 {
-            from.remove(&Role::Proxy);
-        }
+        from.remove(&Role::Proxy);
     } else {
         from.retain(|r| !r.is_proxy() || *r == Role::Proxy);
     }
