@@ -228,7 +228,10 @@ fn addressed_chains(listener: &MeshListener, used: &mut BTreeSet<String>) -> Val
                 condition.insert("server_names".to_owned(), json!(names));
             }
             if !chain.cidrs.is_empty() {
-                condition.insert("prefix_ranges".to_owned(), json!(chain.cidrs));
+                condition.insert(
+                    "prefix_ranges".to_owned(),
+                    chain.cidrs.iter().map(|c| prefix_range(c)).collect(),
+                );
             }
             if chain.plain_http {
                 condition.insert("application_protocols".to_owned(), json!(["http/1.1", "h2c"]));
@@ -242,6 +245,15 @@ fn addressed_chains(listener: &MeshListener, used: &mut BTreeSet<String>) -> Val
             value
         })
         .collect()
+}
+
+/// An address is the range of itself.
+fn prefix_range(cidr: &str) -> String {
+    match cidr.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => format!("{cidr}/32"),
+        Ok(IpAddr::V6(_)) => format!("{cidr}/128"),
+        Err(_) => cidr.to_owned(),
+    }
 }
 
 fn gateway_listeners(config: &ProxyConfig, used: &mut BTreeSet<String>) -> Map<String, Value> {

@@ -33,6 +33,9 @@ pub(super) fn downstream(tls: &DownstreamTls) -> Value {
 
 /// `ToResourceName` (pilot/pkg/model/credentials/resource.go).
 pub(super) fn resource_name(name: &str) -> String {
+    // Without an SDS provider `sds://` is a Secret like any other (ConstructSdsSecretConfigForCredential in
+    // pilot/pkg/security/model/authentication.go).
+    let name = name.strip_prefix("sds://").unwrap_or(name);
     let known = ["kubernetes://", "kubernetes-gateway://", "configmap://", "builtin://", "invalid://"];
     if known.iter().any(|scheme| name.starts_with(scheme)) {
         name.to_owned()

@@ -41,15 +41,25 @@ pub(crate) fn listeners(context: &Context<'_>, warnings: &mut Vec<String>) -> Ve
     // A listener without a chain is not sent.
     listeners.retain(|l| !l.chains.is_empty());
     for listener in &mut listeners {
-        // Envoy refuses a listener with two chains of one condition; istiod's own check leaves such a pair only where it
-        // never reaches Envoy.
+        // istiod takes `a/host` and `host` for two hosts and sends two chains of one condition, and Envoy refuses the
+        // whole listener. The plan keeps the last of them.
         let mut seen: Vec<(Vec<String>, Vec<String>)> = Vec::new();
-        listener.chains.retain(|c| {
-            let condition = (c.server_names.clone(), c.cidrs.clone());
-            let new = !seen.contains(&condition);
+        let mut kept: Vec<MeshChain> = Vec::new();
+        for chain in std::mem::take(&mut listener.chains).into_iter().rev() {
+            let condition = (chain.server_names.clone(), chain.cidrs.clone());
+            if seen.contains(&condition) {
+                warnings.push(format!(
+                    "port {}: two servers take TLS for {:?}, so Envoy refuses the listener",
+                    listener.port,
+                    chain.server_names.join(", ")
+                ));
+            } else {
+                kept.push(chain);
+            }
             seen.push(condition);
-            new
-        });
+        }
+        kept.reverse();
+        listener.chains = kept;
     }
     listeners
 }

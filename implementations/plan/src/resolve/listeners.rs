@@ -8,15 +8,13 @@ use super::registry::{NO_ADDRESS, Port, Resolution, Service};
 use super::routes::tcp_action;
 use super::scope::Egress;
 use super::virtual_hosts;
-use crate::mesh::{Addressed, BLACK_HOLE, Bind, MeshChain, MeshListener, PASSTHROUGH};
+use crate::mesh::{Addressed, Bind, MeshChain, MeshListener};
 use crate::model::Action;
 use crate::resources::Named;
 use crate::resources::common::labels_match;
 use crate::resources::hosts::{MESH, is_wildcard, matches};
 use crate::resources::protocol::Protocol;
 use crate::resources::virtual_service::{L4Match, VirtualService};
-
-use super::input::OutboundPolicy;
 
 /// What a listener speaks while it is being built; `Sniffed` once it has chains of both kinds.
 struct Entry {
@@ -50,14 +48,6 @@ struct Request<'r> {
     /// Where the caller wants it bound; empty: by the service's address.
     bind: String,
     cidrs: Vec<String>,
-}
-
-/// The cluster for what no chain takes.
-pub(crate) fn unmatched(outbound: OutboundPolicy) -> &'static str {
-    match outbound {
-        OutboundPolicy::AllowAny => PASSTHROUGH,
-        OutboundPolicy::RegistryOnly => BLACK_HOLE,
-    }
 }
 
 /// `buildSidecarOutboundListeners`.
@@ -380,6 +370,6 @@ fn finished(context: &Context<'_>, port: u16, entry: Entry, warnings: &mut Vec<S
             chains.push(chain);
         }
     }
-    chains.push(default.unwrap_or_else(|| MeshChain::pass(unmatched(context.scope.outbound))));
+    chains.push(default.unwrap_or_else(|| MeshChain::pass(context.scope.unmatched.clone())));
     MeshListener { bind: entry.bind, port, chains }
 }

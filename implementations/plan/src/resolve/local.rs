@@ -251,7 +251,7 @@ fn plain_chains(
         (Some(_) | None, _) => match context.scope.outbound {
             OutboundPolicy::AllowAny => Action::Http(HttpRoutes {
                 name: port.to_string(),
-                virtual_hosts: vec![catch_all(OutboundPolicy::AllowAny)],
+                virtual_hosts: vec![catch_all(context.scope)],
             }),
             OutboundPolicy::RegistryOnly => unmatched,
         },
@@ -289,7 +289,7 @@ fn http_of(context: &Context<'_>, config: &ProxyConfig, port: u16) -> Option<Htt
     }
     let mut routes = shared.unwrap_or_else(|| HttpRoutes {
         name: port.to_string(),
-        virtual_hosts: vec![catch_all(context.scope.outbound)],
+        virtual_hosts: vec![catch_all(context.scope)],
     });
     let taken = |domain: &String| routes.virtual_hosts.iter().any(|v| v.domains.contains(domain));
     for host in &mut own {
@@ -432,7 +432,7 @@ fn service_port(name: &str) -> u16 {
 /// The cluster that takes what no listener does.
 pub(crate) fn unmatched_of(context: &Context<'_>) -> String {
     match context.proxy.kind {
-        ProxyKind::Sidecar => super::listeners::unmatched(context.scope.outbound).to_owned(),
+        ProxyKind::Sidecar => context.scope.unmatched.clone(),
         ProxyKind::Gateway => String::new(),
     }
 }

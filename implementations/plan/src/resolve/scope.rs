@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::clusters::outbound_name;
 use super::input::{Input, OutboundPolicy, Proxy, ProxyKind};
 use super::registry::{Port, Registry, Service};
 use super::virtual_services::VirtualServices;
 use super::visibility::{Export, exported_to};
+use crate::mesh::{BLACK_HOLE, PASSTHROUGH};
 use crate::resources::Named;
 use crate::resources::common::labels_match;
 use crate::resources::hosts::{MESH, is_wildcard, matches, most_specific, subset_of};
 use crate::resources::protocol::Protocol;
-use crate::resources::sidecar::{EgressListener, OutboundMode, Sidecar};
+use crate::resources::sidecar::{CaptureMode, EgressListener, OutboundMode, Sidecar};
 use crate::resources::virtual_service::{Destination, VirtualService};
 
 /// What one proxy sees.
@@ -20,6 +22,9 @@ pub(crate) struct Scope<'a> {
     /// In order; a listener without a port is the last one and stands for all ports.
     pub(crate) egress: Vec<Egress<'a>>,
     pub(crate) outbound: OutboundPolicy,
+    /// The cluster that takes what no listener and no route does (`buildCatchAllVirtualHost` in httproute.go and
+    /// `buildOutboundCatchAllNetworkFiltersOnly` in listener_builder.go).
+    pub(crate) unmatched: String,
 }
 
 /// One egress listener of a Sidecar resource, or the one that imports everything (`IstioEgressListenerWrapper`).
@@ -75,7 +80,18 @@ impl<'a> Scope<'a> {
             Some(OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns) => OutboundPolicy::AllowAny,
             None => input.mesh.outbound,
         };
-        let mut scope = Self { services: Vec::new(), egress: Vec::new(), outbound };
+        let egress_proxy = sidecar
+            .and_then(|s| s.spec.outbound_traffic_policy.as_ref())
+            .and_then(|p| p.egress_proxy.as_ref());
+        let unmatched = match (outbound, egress_proxy) {
+            (OutboundPolicy::RegistryOnly, _) => BLACK_HOLE.to_owned(),
+            (OutboundPolicy::AllowAny, None) => PASSTHROUGH.to_owned(),
+            (OutboundPolicy::AllowAny, Some(to)) => {
+                let port = to.port.as_ref().and_then(|p| u16::try_from(p.number).ok()).unwrap_or_default();
+                outbound_name(port, &to.subset, &to.host)
+            }
+        };
+        let mut scope = Self { services: Vec::new(), egress: Vec::new(), outbound, unmatched };
         let exported = exported_services(registry, input, &proxy.namespace);
         if proxy.kind == ProxyKind::Gateway {
             exported.into_iter().for_each(|s| scope.append(s));
@@ -205,7 +221,10 @@ impl<'a> Egress<'a> {
         }
         keep_one_namespace(&mut services, namespace);
         let owners = owners(&services, &virtual_services);
-        Self { port, bind: listener.bind.clone(), services, virtual_services, owners }
+        // Without capture an application reaches the listener on loopback alone (`actualLocalHosts` in listener.go).
+        let loopback = listener.bind.is_empty() && listener.capture_mode == CaptureMode::None;
+        let bind = if loopback { "127.0.0.1".to_owned() } else { listener.bind.clone() };
+        Self { port, bind, services, virtual_services, owners }
     }
 }
 

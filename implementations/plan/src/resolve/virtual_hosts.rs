@@ -8,8 +8,7 @@ use super::context::Context;
 use super::input::OutboundPolicy;
 use super::registry::{NO_ADDRESS, Resolution, Service};
 use super::routes::{Audience, default_route, of_virtual_service, to_cluster};
-use super::scope::Egress;
-use crate::mesh::PASSTHROUGH;
+use super::scope::{Egress, Scope};
 use crate::model::{HttpRoutes, Route, RouteAction, RouteMatch, VirtualHost};
 use crate::resources::Named;
 use crate::resources::hosts::{CLUSTER_DOMAIN, MESH, is_wildcard, matches};
@@ -18,7 +17,7 @@ use crate::resources::virtual_service::VirtualService;
 /// The routes of one port for services without a listener of their own.
 pub(crate) fn of_port(context: &Context<'_>, port: u16, warnings: &mut Vec<String>) -> HttpRoutes {
     let mut virtual_hosts = hosts(context, port, warnings);
-    virtual_hosts.push(catch_all(context.scope.outbound));
+    virtual_hosts.push(catch_all(context.scope));
     HttpRoutes { name: port.to_string(), virtual_hosts }
 }
 
@@ -246,9 +245,9 @@ impl VirtualHosts {
 }
 
 /// `buildCatchAllVirtualHost` (httproute.go).
-pub(crate) fn catch_all(outbound: OutboundPolicy) -> VirtualHost {
-    let (name, action) = match outbound {
-        OutboundPolicy::AllowAny => ("allow_any", RouteAction::Forward(to_cluster(PASSTHROUGH.to_owned()))),
+pub(crate) fn catch_all(scope: &Scope<'_>) -> VirtualHost {
+    let (name, action) = match scope.outbound {
+        OutboundPolicy::AllowAny => ("allow_any", RouteAction::Forward(to_cluster(scope.unmatched.clone()))),
         OutboundPolicy::RegistryOnly => {
             ("block_all", RouteAction::DirectResponse { status: 502, body: String::new() })
         }

@@ -252,7 +252,9 @@ pub(crate) fn ip_address(text: &str) -> Result<(), String> {
 /// # Errors
 /// Neither an IP address nor a CIDR.
 pub(crate) fn ip_subnet(text: &str) -> Result<(), String> {
-    let Some((ip, bits)) = text.split_once('/') else { return ip_address(text) };
+    let Some((ip, bits)) = text.split_once('/').filter(|(_, bits)| !bits.contains('/')) else {
+        return ip_address(text);
+    };
     let most = match ip.parse::<IpAddr>() {
         Ok(IpAddr::V4(_)) => 32,
         Ok(IpAddr::V6(_)) => 128,

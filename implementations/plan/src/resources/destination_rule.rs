@@ -295,7 +295,7 @@ impl Parts<'_> {
 
     fn validate(&self, namespace: &str, place: &str, problems: &mut Problems) {
         if let Some(outliers) = self.outliers {
-            outliers.validate(&format!("{place}.outlierDetection"), problems);
+            outliers.validate(problems);
         }
         if let Some(pool) = self.pool {
             pool.validate(&format!("{place}.connectionPool"), problems);

@@ -8,7 +8,7 @@ use super::problems::Problems;
 ///
 /// # Errors
 /// Go's words for what is no duration.
-fn nanoseconds(text: &str) -> Result<i64, String> {
+pub(crate) fn nanoseconds(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {text:?}");
     let (negative, mut rest) = match text.strip_prefix(['-', '+']) {
         Some(rest) => (text.starts_with('-'), rest),
@@ -67,26 +67,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     nanoseconds(text).map(|n| Duration::from_nanos(u64::try_from(n).unwrap_or_default()))
 }
 
-/// What the CRD's schema, the conversion to protocol buffers and `agent.ValidateDuration` say of a duration at `path`.
-pub(crate) fn check_duration(text: &str, path: &str, problems: &mut Problems) {
-    match nanoseconds(text) {
-        Err(reason) => {
-            problems.schema(format!(
-                "{path}: Invalid value: \"string\": type conversion error from 'string' to \
-                 'google.protobuf.Duration' evaluating rule: must be a valid duration greater than 1ms"
-            ));
-            problems.conversion(format!("bad Duration: {reason}"));
-        }
-        Ok(value) if value < 1_000_000 => {
-            problems.schema(format!(
-                "{path}: Invalid value: {text:?}: must be a valid duration greater than 1ms"
-            ));
-            problems.error("duration must be greater than 1ms");
-        }
-        Ok(value) if value % 1_000_000 != 0 => {
-            problems.error("only durations to ms precision are supported");
-        }
-        Ok(_) => {}
+/// `agent.ValidateDuration`.
+pub(crate) fn check_duration(text: &str, problems: &mut Problems) {
+    let Ok(value) = nanoseconds(text) else { return };
+    if value < 1_000_000 {
+        problems.error("duration must be greater than 1ms");
+    } else if value % 1_000_000 != 0 {
+        problems.error("only durations to ms precision are supported");
     }
 }
 

@@ -105,7 +105,7 @@ const CORS_METHODS: [&str; 10] =
 
 impl Fault {
     /// `validateHTTPFaultInjection` (pkg/config/validation/validation.go).
-    pub(super) fn validate(&self, place: &str, problems: &mut Problems) {
+    pub(super) fn validate(&self, problems: &mut Problems) {
         if self.abort.is_none() && self.delay.is_none() {
             problems.listed("HTTP fault injection must have an abort and/or a delay");
         }
@@ -116,9 +116,9 @@ impl Fault {
             percentage(delay.percentage.as_ref(), problems);
             // Of two that are set, the conversion keeps one.
             if let Some(text) = &delay.fixed_delay {
-                check_duration(text, &format!("{place}.delay.fixedDelay"), problems);
+                check_duration(text, problems);
             } else if let Some(text) = &delay.exponential_delay {
-                check_duration(text, &format!("{place}.delay.exponentialDelay"), problems);
+                check_duration(text, problems);
                 problems.listed("exponentialDelay not supported yet");
             }
         }
@@ -159,7 +159,7 @@ fn percentage(share: Option<&Percent>, problems: &mut Problems) {
 
 impl CorsPolicy {
     /// `validateCORSPolicy`.
-    pub(super) fn validate(&self, place: &str, problems: &mut Problems) {
+    pub(super) fn validate(&self, problems: &mut Problems) {
         for origin in &self.allow_origins {
             let text = [&origin.exact, &origin.prefix, &origin.regex].into_iter().flatten().next();
             if text.is_none_or(String::is_empty) {
@@ -179,7 +179,7 @@ impl CorsPolicy {
             }
         }
         if let Some(text) = &self.max_age {
-            check_duration(text, &format!("{place}.maxAge"), problems);
+            check_duration(text, problems);
             if duration(text).is_ok_and(|d| d.subsec_nanos() > 0) {
                 problems.listed("max_age duration is accurate only to seconds precision");
             }

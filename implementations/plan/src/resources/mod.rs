@@ -1,8 +1,9 @@
 //! Istio's resources as types. Every field of the API has its place, so that a misspelt one is refused as the API server
 //! refuses it. Fields have the names of the CRD alone: the API server drops or refuses others.
 
+mod api_server;
 pub(crate) mod common;
-mod crd;
+mod conversion;
 pub(crate) mod destination_rule;
 pub(crate) mod durations;
 mod faults;
@@ -13,11 +14,9 @@ pub(crate) mod peer_authentication;
 pub(crate) mod problems;
 pub mod protocol;
 mod route_action_validation;
-mod schema;
 pub(crate) mod service_entry;
 pub(crate) mod sidecar;
 pub(crate) mod traffic_policy;
-mod types;
 pub(crate) mod virtual_service;
 mod virtual_service_analysis;
 mod virtual_service_validation;
@@ -158,6 +157,7 @@ impl<'a> Resources<'a> {
         }
         if !matches!(group, NETWORKING | SECURITY) {
             if group.ends_with(".istio.io") {
+                converted(resource, problems);
                 let only_observes = group == "telemetry.istio.io";
                 if only_observes {
                     problems.notes.push(kind.to_owned());
@@ -220,8 +220,12 @@ impl<'a> Resources<'a> {
             (NETWORKING, "WorkloadGroup") => {
                 push(&mut Vec::new(), place, problems, WorkloadGroup::validate);
             }
-            (NETWORKING, "ProxyConfig") => problems.notes.push(kind.to_owned()),
+            (NETWORKING, "ProxyConfig") => {
+                converted(resource, problems);
+                problems.notes.push(kind.to_owned());
+            }
             (NETWORKING, "EnvoyFilter") => {
+                converted(resource, problems);
                 problems.warn(
                     "EnvoyFilter exposes internal implementation details that may change at any time. Prefer \
                      other APIs if possible, and exercise extreme caution, especially around upgrades.",
@@ -231,7 +235,10 @@ impl<'a> Resources<'a> {
             (SECURITY, "PeerAuthentication") => {
                 push(&mut self.peer_authentications, place, problems, PeerAuthentication::validate);
             }
-            (_, kind) => problems.unsupported(format!("{group} {kind}")),
+            (_, kind) => {
+                converted(resource, problems);
+                problems.unsupported(format!("{group} {kind}"));
+            }
         }
     }
 }
@@ -242,32 +249,25 @@ fn push<T: DeserializeOwned>(
     problems: &mut Problems,
     validate: impl FnOnce(&T, &mut Problems),
 ) {
-    let mut value = resource.spec().clone();
-    if value.is_null() {
-        value = Value::Object(serde_json::Map::new());
-    }
-    without_nulls(&mut value);
-    schema::whole_numbers(&mut value);
-    let wrong = types::mismatches(resource.kind(), &value);
-    let mut read = schema::read(&value, resource.kind(), problems);
-    if let Some(spec) = &read.spec {
-        crd::check(resource.kind(), &value, problems);
-        validate(spec, problems);
-    }
-    with_all_types(wrong, problems);
-    let Some(spec) = read.spec else { return };
-    if read.unknown.iter().any(|place| place.rsplit('.').next().is_some_and(|name| name.contains('_'))) {
-        // protojson takes the names of protocol buffers too, so the webhook knows the field that was left out here.
-        problems.without_webhook();
-    }
-    if !read.unknown.is_empty() && problems.schema.is_empty() {
-        read.unknown.sort();
-        problems.schema(format!("unknown fields [{}]", read.unknown.join(" ")));
-    }
+    let Some(converted) = converted(resource, problems) else { return };
+    let spec: T = match serde_json::from_value(converted) {
+        Ok(spec) => spec,
+        Err(error) => return problems.unsupported(error.to_string()),
+    };
+    validate(&spec, problems);
     if problems.refused().is_none() {
         let annotations = texts(resource, "/metadata/annotations");
         to.push(Named { id: resource.id(), labels: labels(resource), annotations, created, spec });
     }
+}
+
+/// A specification as the webhook reads it. What the API server says of it is noted, and why the webhook cannot read it.
+fn converted(resource: &Resource, problems: &mut Problems) -> Option<Value> {
+    let mut value = resource.spec().clone();
+    without_nulls(&mut value);
+    whole_numbers(&mut value);
+    problems.schema = api_server::errors(resource.kind(), &value);
+    conversion::read(resource.kind(), &value).map_err(|text| problems.conversion(text)).ok()
 }
 
 fn labels(resource: &Resource) -> BTreeMap<String, String> {
@@ -280,27 +280,8 @@ fn texts(resource: &Resource, pointer: &str) -> BTreeMap<String, String> {
     pairs.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
 }
 
-/// Reading stops at the first wrong type, looks for its place by its value, and knows values of enums that the CRD does not
-/// have; the API server names every wrong type where it is.
-fn with_all_types(wrong: Vec<types::Mismatch>, problems: &mut Problems) {
-    let place = |text: &str| text.split_once(": ").map(|(place, _)| place.to_owned());
-    let of_enum = |text: &str| text.contains(": Unsupported value: ");
-    let words: Vec<String> = wrong.iter().flat_map(|m| m.words.clone()).collect();
-    let Some(first) = words.first() else { return };
-    let found = problems.schema.iter().any(|text| place(text) == place(first));
-    if wrong.len() == 1 && found && !words.iter().any(|w| of_enum(w)) {
-        return;
-    }
-    let mut others = std::mem::take(&mut problems.schema);
-    others.retain(|text| !(of_enum(text) || text.contains(" in body must be of type ")));
-    for text in words.into_iter().chain(others) {
-        if !problems.schema.contains(&text) {
-            problems.schema.push(text);
-        }
-    }
-}
-
-/// In the JSON form of protocol buffers a null field is an absent one.
+/// The API server takes null away before it looks at types ("Defaulting and nullable"), and in the JSON form of protocol
+/// buffers a null field is an absent one.
 fn without_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -309,5 +290,21 @@ fn without_nulls(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(without_nulls),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// JSON does not tell `100.0` from `100`.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Number(number) => {
+            // Beyond these no float is a whole number for certain.
+            let whole = number.as_f64().filter(|f| number.is_f64() && f.fract() == 0.0 && f.abs() < 9e15);
+            if let Some(whole) = whole.and_then(|f| format!("{f:.0}").parse::<i64>().ok()) {
+                *value = whole.into();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }

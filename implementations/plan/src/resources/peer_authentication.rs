@@ -47,16 +47,14 @@ impl PeerAuthentication {
     /// `ValidatePeerAuthentication` (pkg/config/validation/validation.go).
     pub(crate) fn validate(&self, problems: &mut Problems) {
         if let Some(ports) = &self.port_level_mtls {
-            if self.selects_all() {
-                problems.schema("spec: Invalid value: portLevelMtls requires selector");
-                if !ports.is_empty() {
-                    problems.error("mesh/namespace peer authentication cannot have port level mTLS");
-                }
+            if ports.is_empty() {
+                problems.error("port level mTLS, if defined, must have at least one element");
+            } else if self.selects_all() {
+                problems.error("mesh/namespace peer authentication cannot have port level mTLS");
             }
             for port in ports.keys() {
                 let number = port.parse().ok().filter(|n| port_number(*n).is_ok());
                 if number.is_none() {
-                    problems.schema("spec.portLevelMtls: Invalid value: port must be between 1-65535");
                     problems.error("port must be in range 1..65535");
                 }
             }

@@ -39,20 +39,9 @@ impl Problems {
         self.conversion.get_or_insert_with(|| format!("convert: {}", text.into()));
     }
 
-    /// Forgets what the webhook says.
-    pub(crate) fn without_webhook(&mut self) {
-        self.webhook.clear();
-        self.warnings.clear();
-        self.conversion = None;
-    }
-
     /// istiod's warnings, in one text as it prints several.
     pub(crate) fn all_warnings(&self) -> Option<String> {
         if self.conversion.is_some() { None } else { several(&self.warnings) }
-    }
-
-    pub(crate) fn schema(&mut self, text: impl Into<String>) {
-        self.schema.push(text.into());
     }
 
     pub(crate) fn warn(&mut self, text: impl Into<String>) {

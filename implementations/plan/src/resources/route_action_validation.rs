@@ -112,7 +112,7 @@ impl Retries {
             problems.error("http retry policy configured when attempts are set to 0 (disabled)");
         }
         if let Some(text) = &self.per_try_timeout {
-            check_duration(text, &format!("{place}.perTryTimeout"), problems);
+            check_duration(text, problems);
         }
         for policy in self.retry_on.split(',').filter(|_| !self.retry_on.is_empty()) {
             let status = policy.parse::<u16>().is_ok_and(is_status);
@@ -121,7 +121,7 @@ impl Retries {
             }
         }
         if let Some(text) = &self.backoff {
-            check_duration(text, &format!("{place}.backoff"), problems);
+            check_duration(text, problems);
         }
         let passed_over = [
             ("perTryTimeout", self.per_try_timeout.is_some()),

@@ -128,7 +128,6 @@ impl ServiceEntry {
                            services in namespace";
             selector(&chosen.labels, warning, problems);
             if !self.endpoints.is_empty() {
-                problems.schema("spec: Invalid value: only one of WorkloadSelector or Endpoints can be set");
                 problems.error("only one of WorkloadSelector or Endpoints is allowed in Service Entry");
             }
         }
@@ -138,9 +137,7 @@ impl ServiceEntry {
             problems.check(ip_subnet(address));
         }
         if cidr && !matches!(self.resolution, Resolution::None | Resolution::Static) {
-            let text = "CIDR addresses are allowed only for NONE/STATIC resolution types";
-            problems.schema(format!("spec: Invalid value: {text}"));
-            problems.error(text);
+            problems.error("CIDR addresses are allowed only for NONE/STATIC resolution types");
         }
         self.validate_ports(self.allocates_address(labels), problems);
         self.validate_resolution(problems);
@@ -158,10 +155,8 @@ impl ServiceEntry {
         if self.hosts.is_empty() {
             problems.error("service entry must have at least one host");
         }
-        for (i, host) in self.hosts.iter().enumerate() {
+        for host in &self.hosts {
             if host == "*" {
-                problems
-                    .schema(format!("spec.hosts[{i}]: Invalid value: \"*\": hostname cannot be wildcard"));
                 problems.error(format!("invalid host {host}"));
                 continue;
             }
@@ -189,7 +184,6 @@ impl ServiceEntry {
                 problems.error(format!("service entry port name {:?} already defined", port.name));
             }
             if numbers.contains(&port.number) {
-                problems.schema("spec.ports: Invalid value: port number cannot be duplicated");
                 problems.error(format!("service entry port {} already defined", port.number));
             }
             names.push(port.name.as_str());
@@ -216,15 +210,9 @@ impl ServiceEntry {
 
     fn validate_resolution(&self, problems: &mut Problems) {
         let count = self.endpoints.len();
-        for (i, endpoint) in self.endpoints.iter().enumerate() {
-            if endpoint.address.is_empty() && endpoint.network.is_empty() {
-                problems.schema(format!("spec.endpoints[{i}]: Invalid value: Address is required"));
-            }
-        }
         match self.resolution {
             Resolution::None => {
                 if count > 0 {
-                    problems.schema("spec: Invalid value: NONE mode cannot set endpoints");
                     problems.error("no endpoints should be provided for resolution type none");
                 }
                 if self.workload_selector.is_some() {
@@ -247,8 +235,6 @@ impl ServiceEntry {
                     ));
                 }
                 if self.resolution == Resolution::DnsRoundRobin && count > 1 {
-                    problems
-                        .schema("spec: Invalid value: DNS_ROUND_ROBIN mode cannot have multiple endpoints");
                     problems.error(format!(
                         "there must only be 0 or 1 endpoint for resolution mode {}",
                         self.resolution
@@ -271,6 +257,11 @@ impl ServiceEntry {
 
     fn validate_dynamic(&self, problems: &mut Problems) {
         let resolution = self.resolution;
+        if self.hosts.is_empty() {
+            problems.error(format!(
+                "at least one wildcard host must be provided for resolution type {resolution}"
+            ));
+        }
         for _ in self.hosts.iter().filter(|h| !h.starts_with('*')) {
             problems.error(format!("host must be wildcarded for resolution mode {resolution}"));
         }

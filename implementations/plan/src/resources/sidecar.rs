@@ -186,9 +186,7 @@ impl OutboundTrafficPolicy {
         problems.check(fqdn(&proxy.host));
         if proxy.port.is_none() {
             problems.error("sidecar: egress_proxy port must be non-nil");
-            return;
         }
-        problems.unsupported("spec.outboundTrafficPolicy.egressProxy");
     }
 }
 

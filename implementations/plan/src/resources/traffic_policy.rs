@@ -98,14 +98,6 @@ pub(crate) struct Warmup {
 impl LoadBalancer {
     /// `validateLoadBalancer`. `outliers`: whether the policy has `outlierDetection`.
     pub(crate) fn validate(&self, place: &str, outliers: bool, problems: &mut Problems) {
-        let kinds =
-            [self.simple.is_some(), self.consistent_hash.is_some(), self.backend_utilization.is_some()];
-        if kinds.into_iter().filter(|set| *set).count() > 1 {
-            problems.schema(format!(
-                "{place}: Invalid value: only one of simple, consistentHash and backendUtilization may be set \
-                 (oneOf)"
-            ));
-        }
         if let Some(hash) = &self.consistent_hash {
             hash.validate(problems);
         }
@@ -119,12 +111,12 @@ impl LoadBalancer {
             setting.validate(outliers, problems);
         }
         if let Some(text) = &self.warmup_duration_secs {
-            check_duration(text, &format!("{place}.warmupDurationSecs"), problems);
+            check_duration(text, problems);
         }
         if let Some(warmup) = &self.warmup {
             match &warmup.duration {
                 None => problems.error("duration is required"),
-                Some(text) => check_duration(text, &format!("{place}.warmup.duration"), problems),
+                Some(text) => check_duration(text, problems),
             }
             if warmup.minimum_percent.is_some_and(|p| p > 100.0) {
                 problems.error("minimumPercent value should be less than or equal to 100");
@@ -288,7 +280,7 @@ impl ConnectionPool {
             http.validate(&format!("{place}.http"), problems);
         }
         if let Some(tcp) = &self.tcp {
-            tcp.validate(&format!("{place}.tcp"), problems);
+            tcp.validate(problems);
             problems.pass_over(place, &[("tcp", true)]);
         }
     }
@@ -310,7 +302,7 @@ impl HttpPool {
             problems.pass_over(place, &[(field, value > 0)]);
         }
         if let Some(text) = &self.idle_timeout {
-            check_duration(text, &format!("{place}.idleTimeout"), problems);
+            check_duration(text, problems);
         }
         if self.h2_upgrade_policy == UpgradePolicy::Upgrade && self.use_client_protocol {
             problems.error("use client protocol must not be true when H2UpgradePolicy is UPGRADE");
@@ -319,7 +311,7 @@ impl HttpPool {
             for (name, text) in [("interval", &alive.interval), ("timeout", &alive.timeout)] {
                 match text {
                     None => problems.error(format!("http2 keepalive {name} is required")),
-                    Some(text) => check_duration(text, &format!("{place}.http2KeepAlive.{name}"), problems),
+                    Some(text) => check_duration(text, problems),
                 }
             }
         }
@@ -332,30 +324,22 @@ impl HttpPool {
 }
 
 impl TcpPool {
-    fn validate(&self, place: &str, problems: &mut Problems) {
+    fn validate(&self, problems: &mut Problems) {
         if self.max_connections < 0 {
             problems.error("max connections must be non-negative");
         }
-        let durations = [
-            ("connectTimeout", &self.connect_timeout),
-            ("maxConnectionDuration", &self.max_connection_duration),
-        ];
-        for (name, text) in durations {
-            if let Some(text) = text {
-                check_duration(text, &format!("{place}.{name}"), problems);
-            }
+        for text in [&self.connect_timeout, &self.max_connection_duration].into_iter().flatten() {
+            check_duration(text, problems);
         }
         // 0s turns it off.
         if let Some(text) = &self.idle_timeout
             && !duration(text).is_ok_and(|d| d.as_millis() == 0)
         {
-            check_duration(text, &format!("{place}.idleTimeout"), problems);
+            check_duration(text, problems);
         }
         if let Some(alive) = &self.tcp_keepalive {
-            for (name, text) in [("time", &alive.time), ("interval", &alive.interval)] {
-                if let Some(text) = text {
-                    check_duration(text, &format!("{place}.tcpKeepalive.{name}"), problems);
-                }
+            for text in [&alive.time, &alive.interval].into_iter().flatten() {
+                check_duration(text, problems);
             }
         }
     }
@@ -389,9 +373,9 @@ pub(crate) struct OutlierDetection {
 
 impl OutlierDetection {
     /// `validateOutlierDetection`.
-    pub(crate) fn validate(&self, place: &str, problems: &mut Problems) {
+    pub(crate) fn validate(&self, problems: &mut Problems) {
         if let Some(text) = &self.base_ejection_time {
-            check_duration(text, &format!("{place}.baseEjectionTime"), problems);
+            check_duration(text, problems);
         }
         if self.consecutive_errors != 0 {
             problems.warn(
@@ -407,7 +391,7 @@ impl OutlierDetection {
             );
         }
         if let Some(text) = &self.interval {
-            check_duration(text, &format!("{place}.interval"), problems);
+            check_duration(text, problems);
         }
         for percent in [self.max_ejection_percent, self.min_health_percent] {
             if !(0..=100).contains(&percent) {

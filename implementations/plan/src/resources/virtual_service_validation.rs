@@ -172,10 +172,10 @@ impl HttpRoute {
             headers.validate(problems);
         }
         if let Some(policy) = &self.cors_policy {
-            policy.validate(&format!("{place}.corsPolicy"), problems);
+            policy.validate(problems);
         }
         if let Some(fault) = &self.fault {
-            fault.validate(&format!("{place}.fault"), problems);
+            fault.validate(problems);
         }
         self.validate_mirrors(problems);
         if let Some(redirect) = &self.redirect {
@@ -193,7 +193,7 @@ impl HttpRoute {
         self.validate_authority(problems);
         self.validate_destinations(problems);
         if let Some(timeout) = &self.timeout {
-            check_duration(timeout, &format!("{place}.timeout"), problems);
+            check_duration(timeout, problems);
         }
         let passed_over = [
             ("fault", self.fault.is_some()),
@@ -289,7 +289,7 @@ impl HttpRoute {
     fn validate_destinations(&self, problems: &mut Problems) {
         for HttpDestination { destination: to, headers, weight } in &self.route {
             if to.is_none() {
-                problems.error("destination is required");
+                problems.listed("destination is required");
             }
             if let Some(headers) = headers {
                 headers.validate(problems);
@@ -392,7 +392,7 @@ fn total_weight(weights: impl ExactSizeIterator<Item = i32>, problems: &mut Prob
 fn route_destinations(routes: &[RouteDestination], problems: &mut Problems) {
     for route in routes {
         match &route.destination {
-            None => problems.error("destination is required"),
+            None => problems.listed("destination is required"),
             Some(to) => destination(to, problems),
         }
         check_weight(route.weight, problems);

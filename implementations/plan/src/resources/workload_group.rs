@@ -121,20 +121,12 @@ impl Probe {
             ("successThreshold", self.success_threshold),
             ("failureThreshold", self.failure_threshold),
         ];
-        for (name, count) in counts.into_iter().filter(|(_, count)| *count < 0) {
-            let place = format!("spec.probe.{name}");
-            problems.schema(format!(
-                "{place}: Invalid value: {count}: {place} in body should be greater than or equal to 0"
-            ));
+        for (name, _) in counts.into_iter().filter(|(_, count)| *count < 0) {
             problems.error(format!("{name} must be non-negative"));
         }
         if let Some(http) = &self.http_get {
             problems.check(port_number(http.port));
             if !matches!(http.scheme.as_str(), "" | "HTTP" | "HTTPS") {
-                problems.schema(format!(
-                    "spec.probe.httpGet.scheme: Invalid value: {:?}: scheme must be one of [HTTP, HTTPS]",
-                    http.scheme
-                ));
                 problems.error("httpGet.scheme must be one of \"HTTPS\", \"HTTP\"");
             }
         } else if let Some(tcp) = &self.tcp_socket {

@@ -46,10 +46,15 @@ fn state(base: &str, input: &str) -> ClusterState {
         })
         .map(|r| format!("{}.{}.svc.cluster.local", r.name(), r.namespace()))
         .collect();
+    let label = ("security.istio.io/tlsMode".to_owned(), "istio".to_owned());
     for service in state.services.iter_mut().filter(|s| meshed.contains(&s.host)) {
         for endpoint in service.ports.iter_mut().flat_map(|p| &mut p.endpoints) {
             endpoint.mesh_tls = true;
-            endpoint.labels.insert("security.istio.io/tlsMode".to_owned(), "istio".to_owned());
+            endpoint.labels.extend([label.clone()]);
+            let address = endpoint.address.ip().to_string();
+            for workload in state.workloads.iter_mut().filter(|w| w.address == address) {
+                workload.labels.extend([label.clone()]);
+            }
         }
     }
     if input.contains("# mpdiff: outbound=REGISTRY_ONLY") {

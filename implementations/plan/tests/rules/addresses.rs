@@ -133,3 +133,78 @@ fn a_service_that_is_exported_to_no_namespace_has_no_endpoints() {
     };
     assert_eq!((of("*"), of("~")), (Some(1), Some(0)));
 }
+
+#[test]
+fn a_listener_without_capture_is_on_loopback() {
+    let answer = answers(
+        "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: s}
+spec: {hosts: [a.test], resolution: DNS, ports: [{number: 8081, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default}
+spec:
+  egress:
+  - {port: {number: 8081, name: http, protocol: HTTP}, captureMode: NONE, hosts: ['*/a.test']}
+",
+    );
+    let listener = of_sleep(&answer, "/listeners/8081");
+    assert_eq!(listener["plain_http"], json!("PassthroughCluster"));
+    let to = listener.pointer("/vip/127.0.0.1/0/http/a.test/0/action/forward/clusters/0/0");
+    assert_eq!(to, Some(&json!("outbound|8081||a.test")));
+}
+
+#[test]
+fn an_egress_proxy_takes_what_nothing_else_takes() {
+    let answer = answers(
+        "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: s}
+spec:
+  hosts: [proxy.test]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 3128, name: tcp, protocol: TCP}]
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default}
+spec:
+  outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: proxy.test, port: {number: 3128}}}
+",
+    );
+    let listener = of_sleep(&answer, "/listeners/80");
+    let proxy = json!("outbound|3128||proxy.test");
+    assert_eq!((&listener["fallthrough"], &listener["plain_other"]), (&proxy, &proxy));
+    assert_eq!(listener.pointer("/http/*/0/action/forward/clusters/0/0"), Some(&proxy));
+    assert_eq!(of_sleep(&answer, "/clusters/outbound|3128||proxy.test/type"), json!("strict-dns"));
+}
+
+#[test]
+fn a_destination_subnet_of_one_address_is_a_range() {
+    let yaml = service("db", "{clusterIP: 10.96.1.1, selector: {app: db}, ports: [{port: 5432, name: tcp}]}")
+        + &virtual_service(
+            "{hosts: [db.default.svc.cluster.local], tcp: [{match: [{destinationSubnets: [192.0.2.1]}], \
+             route: [{destination: {host: db}}]}]}",
+        );
+    let chain = of_sleep(&answers(&yaml), "/listeners/5432/vip/db.default.svc.cluster.local/0/match");
+    assert_eq!(chain, json!({"prefix_ranges": ["192.0.2.1/32"]}));
+}
+
+#[test]
+fn an_external_secret_without_a_provider_is_a_secret_of_the_cluster() {
+    let yaml =
+        entry("s", "{hosts: [a.test], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}")
+            + "---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: d}
+spec:
+  host: a.test
+  workloadSelector: {matchLabels: {app: sleep}}
+  trafficPolicy: {tls: {mode: SIMPLE, credentialName: 'sds://x'}}
+";
+    let tls = of_sleep(&answers(&yaml), "/clusters/outbound|80||a.test/tls/originate");
+    assert_eq!(tls["ca"], json!("sds:x"));
+}

@@ -1,5 +1,6 @@
 //! Istio's rules, one test each: the situation as manifests, the outcome as a plan.
 
+mod acceptance;
 mod addresses;
 mod answers;
 mod bytes;

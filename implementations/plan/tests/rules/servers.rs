@@ -117,3 +117,13 @@ spec:
     let routes = &answer["proxies"]["istio-ingressgateway"]["listeners"]["80"]["*"]["http"]["a.test"];
     assert_eq!(routes.as_array().map(Vec::len), Some(2), "{answer}");
 }
+
+#[test]
+fn of_two_chains_for_one_server_name_the_last_is_in_the_answer() {
+    let of_namespace = "{port: {number: 443, name: a, protocol: HTTPS}, hosts: [default/c.test], \
+                        tls: {mode: SIMPLE, credentialName: first}}";
+    let of_any = "{port: {number: 443, name: b, protocol: HTTPS}, hosts: [c.test], \
+                  tls: {mode: SIMPLE, credentialName: second}}";
+    let certificates = listeners(&[of_namespace, of_any]).pointer("/443/c.test/tls/certs").cloned();
+    assert_eq!(certificates, Some(json!(["kubernetes://second"])));
+}
