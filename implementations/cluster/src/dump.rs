@@ -66,16 +66,16 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 }
 
 /// The marker of this host among a proxy's active clusters (`resource=dynamic_active_clusters`) and routes
-/// (`resource=dynamic_route_configs`). `timeout_ms` is what the DestinationRule of this revision says.
+/// (`resource=dynamic_route_configs`). `subset` is that of the DestinationRule of this revision.
 #[must_use]
-pub fn marker(clusters: &Value, routes: &Value, host: &str, timeout_ms: u64) -> MarkerSeen {
+pub fn marker(clusters: &Value, routes: &Value, host: &str, subset: &str) -> MarkerSeen {
     let mut seen = MarkerSeen::default();
     for entry in listed(clusters, "dynamic_active_clusters") {
         let Some(cluster) = entry.get("cluster") else { continue };
-        if text(cluster, "/name").ends_with(&format!("||{host}")) {
-            seen.entry = true;
-            seen.rule = milliseconds(text(cluster, "/connect_timeout")) == Some(timeout_ms);
-        }
+        let Some(before) = text(cluster, "/name").strip_suffix(&format!("|{host}")) else { continue };
+        seen.entry = true;
+        // A gateway may have only the cluster of its route, which is the subset's.
+        seen.rule |= before.ends_with(&format!("|{subset}"));
     }
     for entry in listed(routes, "dynamic_route_configs") {
         within(entry, &mut |object| {
@@ -96,13 +96,6 @@ fn answers_itself(routes: &Value) -> bool {
         filters.is_some_and(|filters| filters.keys().any(|name| name.contains("fault")))
     };
     routes.as_array().into_iter().flatten().any(has_fault)
-}
-
-/// A duration as protobuf's JSON writes it: `20.007s`.
-fn milliseconds(duration: &str) -> Option<u64> {
-    let seconds: f64 = duration.strip_suffix('s')?.parse().ok()?;
-    let whole = (seconds * 1000.0).round();
-    (whole.is_finite() && (0.0..1e12).contains(&whole)).then_some(whole as u64)
 }
 
 /// Whether a cluster of this host is active.

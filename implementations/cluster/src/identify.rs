@@ -12,9 +12,9 @@ use crate::access_logs::access_logs;
 use crate::api::{ApiError, ClusterClient, ExecLimits, PodRef};
 use crate::discovery::discovery_labels;
 use crate::manifests::Injection;
-use crate::pod::is_ready;
+use crate::pod::{is_leaving, is_ready};
 use crate::settings::{Gateways, Settings};
-use crate::whole_mesh::{allows_only_some, configuration, root_namespace};
+use crate::whole_mesh::{allows_only_some, configuration, has_destination_rules, root_namespace};
 
 /// Where istiod answers `/version` (pilot/pkg/bootstrap/monitoring.go).
 const MONITORING_PORT: u16 = 15014;
@@ -66,13 +66,14 @@ pub async fn installation(
     let webhooks = api.list("MutatingWebhookConfiguration", None, None).await?;
     let Some(injector) = injector(&webhooks, revision) else { return Ok(None) };
     let pods = api.list("Pod", Some(&injector.namespace), Some("app=istiod")).await?;
-    let pods: Vec<&Value> =
-        pods.iter().filter(|p| label(p, "istio.io/rev") == Some(&injector.actual)).collect();
+    let of_revision = |pod: &&Value| label(pod, "istio.io/rev") == Some(&injector.actual);
+    // During a rollout, a pod that is being deleted may still be ready, and answers no more.
+    let pods: Vec<&Value> = pods.iter().filter(of_revision).filter(|pod| !is_leaving(pod)).collect();
     let ready: Vec<&Value> = pods.iter().copied().filter(|p| is_ready(p)).collect();
-    let mut version = None;
-    if let Some(pod) = ready.first().or(pods.first()) {
-        version = Some(version_of(api, &injector.namespace, pod).await);
-    }
+    let version = match ready.first().or(pods.first()) {
+        Some(pod) => Some(version_of(api, &injector.namespace, pod).await),
+        None => None,
+    };
     let suffix = if injector.actual == "default" { String::new() } else { format!("-{}", injector.actual) };
     let values =
         api.get("ConfigMap", &injector.namespace, &format!("istio-sidecar-injector{suffix}")).await?;
@@ -94,6 +95,7 @@ pub async fn installation(
             discovery,
             pull_policy,
             allows_only_some: allows_only_some(api, &root).await?,
+            destination_rules: has_destination_rules(api, &root).await?,
             access_logs: access_logs(mesh.as_ref()),
         },
         undiscoverable,
@@ -196,7 +198,8 @@ fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.pointer("/metadata/labels")?.get(key)?.as_str()
 }
 
-/// istiod's version by its own endpoint, else by its program, else by its label, else by its image's tag.
+/// istiod's version by its own endpoint, else by its program, else by its image's tag, else by its label, which is the version of
+/// the chart.
 async fn version_of(api: &ClusterClient, namespace: &str, pod: &Value) -> String {
     let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let at =
@@ -212,11 +215,14 @@ async fn version_of(api: &ClusterClient, namespace: &str, pod: &Value) -> String
     {
         return version;
     }
-    let tag = pod
-        .pointer("/spec/containers/0/image")
-        .and_then(Value::as_str)
-        .and_then(|image| image.split('@').next()?.rsplit('/').next()?.split_once(':').map(|(_, tag)| tag));
-    label(pod, "app.kubernetes.io/version").or(tag).unwrap_or("unknown").to_owned()
+    let tag = pod.pointer("/spec/containers/0/image").and_then(Value::as_str).and_then(tag);
+    let numbered = tag.filter(|tag| tag.starts_with(|c: char| c.is_ascii_digit()) && tag.contains('.'));
+    numbered.or(label(pod, "app.kubernetes.io/version")).or(tag).unwrap_or("unknown").to_owned()
+}
+
+/// The tag of an image's name.
+fn tag(image: &str) -> Option<&str> {
+    image.split('@').next()?.rsplit('/').next()?.split_once(':').map(|(_, tag)| tag)
 }
 
 /// `{"clientVersion": {"version": "1.30.1", ...}}` (istio.io/istio, pkg/version/cobra.go).
@@ -270,33 +276,49 @@ pub fn flavour(git_version: &str, nodes: &[Value], on_openshift: bool) -> &'stat
     by_provider.iter().find(|(part, _)| provider.starts_with(part)).map_or("Kubernetes", |(_, name)| *name)
 }
 
-/// The features that the target declares: those of Istio, except those that the target itself cannot check.
+/// The features of Istio that the target itself cannot check, each with the reason.
 #[must_use]
-pub fn features(settings: &Settings, installed_gateways: &[String], injection: &Injection) -> Vec<Feature> {
-    let lacks_gateway = |feature: Feature| match &settings.gateways {
-        Gateways::Own => false,
-        Gateways::Installed { .. } => {
-            #[allow(clippy::wildcard_enum_match_arm, reason = "only two features are a gateway's")]
-            let needed = match feature {
-                Feature::EgressGateway => "egressgateway",
-                Feature::IngressGateway => "ingressgateway",
-                _ => return false,
-            };
-            !installed_gateways.iter().any(|g| g == needed)
+pub fn unavailable(
+    settings: &Settings,
+    installed_gateways: &[String],
+    injection: &Injection,
+) -> BTreeMap<Feature, String> {
+    let mut found = BTreeMap::new();
+    if let Gateways::Installed { namespace } = &settings.gateways {
+        for (feature, kind) in
+            [(Feature::EgressGateway, "egressgateway"), (Feature::IngressGateway, "ingressgateway")]
+        {
+            if !installed_gateways.iter().any(|installed| installed == kind) {
+                let why = format!("no pod with the label istio={kind} is ready in the namespace {namespace}");
+                found.insert(feature, why);
+            }
         }
-    };
-    // A stock curl is the client, and not every build of it supports WebSocket.
-    let beyond_curl = [Feature::WebSocket, Feature::TcpOrigination];
-    let by_curl = settings.suite_image().is_none();
-    let logs = [Feature::AccessLog, Feature::UpstreamLocalAddress];
-    let declared = |feature: &Feature| {
-        !lacks_gateway(*feature)
-            // istiod's CA issues no certificate to the suite.
-            && *feature != Feature::MeshCa
-            && !(by_curl && beyond_curl.contains(feature))
-            && (injection.access_logs.is_ok() || !logs.contains(feature))
-    };
-    Feature::ALL.iter().copied().filter(declared).collect()
+    }
+    found.insert(
+        Feature::MeshCa,
+        "in a cluster, the mesh's CA belongs to istiod and issues no certificate to the suite".to_owned(),
+    );
+    if settings.suite_image().is_none() {
+        for feature in [Feature::WebSocket, Feature::TcpOrigination] {
+            found.insert(feature, BEYOND_CURL.to_owned());
+        }
+    }
+    if let Err(why) = &injection.access_logs {
+        for feature in [Feature::AccessLog, Feature::UpstreamLocalAddress] {
+            found.insert(feature, why.clone());
+        }
+    }
+    found
+}
+
+/// What a stock curl lacks: not every build of it supports WebSocket, and none sends bytes of another protocol.
+const BEYOND_CURL: &str = "without the suite's own image, the client in a cluster is a stock curl, which cannot send what this needs; \
+                           give the image with --image suite=IMAGE";
+
+/// The features that the target declares: those of Istio, except those that are not available.
+#[must_use]
+pub fn features(unavailable: &BTreeMap<Feature, String>) -> Vec<Feature> {
+    Feature::ALL.iter().copied().filter(|feature| !unavailable.contains_key(feature)).collect()
 }
 
 /// The values of the label `istio` of the pods that are ready in the namespace of installed gateways.
@@ -348,16 +370,11 @@ pub async fn implementation(
             },
         ),
     ]);
-    match &found.injection.access_logs {
-        Ok(logs) => {
-            details.insert("access log".to_owned(), format!("provider {}", logs.provider));
-        }
-        Err(why) => {
-            for feature in [Feature::AccessLog, Feature::UpstreamLocalAddress] {
-                details.insert(undeclared(feature), why.clone());
-            }
-        }
+    if let Ok(logs) = &found.injection.access_logs {
+        details.insert("access log".to_owned(), format!("provider {}", logs.provider));
     }
+    let unavailable = unavailable(settings, &gateways, &found.injection);
+    details.extend(unavailable.iter().map(|(feature, why)| (undeclared(*feature), why.clone())));
     details.extend(found.proxy.iter().map(|proxy| ("proxy".to_owned(), proxy.clone())));
     details.extend(served.api_version("Gateway").map(|v| ("api".to_owned(), v)));
     Ok(Implementation {
@@ -367,7 +384,7 @@ pub async fn implementation(
         },
         version: found.version.clone(),
         target: "cluster".to_owned(),
-        features: features(settings, &gateways, &found.injection).into_iter().map(Into::into).collect(),
+        features: features(&unavailable).into_iter().map(Into::into).collect(),
         details,
     })
 }
@@ -483,15 +500,20 @@ mod tests {
 
     #[test]
     fn features_of_gateways_that_are_not_installed_are_not_declared() {
-        let gateways = Gateways::Installed { namespace: "istio-system".to_owned() };
+        let gateways = Gateways::Installed { namespace: "edge".to_owned() };
         let settings = Settings { gateways, ..Settings::default() };
         let by_default = Injection::default();
-        let declared = features(&settings, &["ingressgateway".to_owned()], &by_default);
-        assert!(declared.contains(&Feature::IngressGateway));
-        assert!(!declared.contains(&Feature::EgressGateway));
-        assert!(features(&Settings::default(), &[], &by_default).contains(&Feature::EgressGateway));
+        let found = unavailable(&settings, &["ingressgateway".to_owned()], &by_default);
+        assert!(features(&found).contains(&Feature::IngressGateway));
+        assert!(!features(&found).contains(&Feature::EgressGateway));
+        let why = &found[&Feature::EgressGateway];
+        assert!(why.contains("istio=egressgateway") && why.contains("namespace edge"), "{why}");
+        let own = unavailable(&Settings::default(), &[], &by_default);
+        assert!(features(&own).contains(&Feature::EgressGateway));
         let unread = Injection { access_logs: Err("it writes to a file".to_owned()), ..by_default };
-        assert!(!features(&Settings::default(), &[], &unread).contains(&Feature::AccessLog));
+        let found = unavailable(&Settings::default(), &[], &unread);
+        assert_eq!(found[&Feature::AccessLog], "it writes to a file");
+        assert!(!features(&found).contains(&Feature::UpstreamLocalAddress));
     }
 
     #[test]
@@ -500,8 +522,9 @@ mod tests {
         let with_suite = Settings { images, ..Settings::default() };
         let by_default = Injection::default();
         for feature in [Feature::WebSocket, Feature::TcpOrigination] {
-            assert!(!features(&Settings::default(), &[], &by_default).contains(&feature));
-            assert!(features(&with_suite, &[], &by_default).contains(&feature), "{feature}");
+            let by_curl = unavailable(&Settings::default(), &[], &by_default);
+            assert!(by_curl[&feature].contains("--image suite=IMAGE"), "{feature}");
+            assert!(!unavailable(&with_suite, &[], &by_default).contains_key(&feature), "{feature}");
         }
     }
 }

@@ -53,6 +53,9 @@ pub fn relocate(resource: &Resource, ground: &Ground<'_>) -> Vec<Resource> {
         }
         "DestinationRule" => {
             host_field(spec, "host", places);
+            if spec.contains_key("workloadSelector") {
+                spec.entry("exportTo").or_insert_with(|| json!(["."]));
+            }
             export(spec, places);
         }
         "Gateway" => gateway(spec, ground),
@@ -73,7 +76,9 @@ pub fn relocate(resource: &Resource, ground: &Ground<'_>) -> Vec<Resource> {
 
 /// Scenarios that run side by side define the same hosts; without a list Istio exports each to the whole
 /// cluster (reference, `exportTo`; pilot/pkg/model/push_context.go, `initDefaultExportMaps`). What a document
-/// exports to all is exported to the whole scenario; `.` is the resource's own namespace.
+/// exports to all is exported to the whole scenario; `.` is the resource's own namespace. A DestinationRule
+/// with a `workloadSelector` is for pods of its own namespace, and Istio refuses one that is exported further
+/// (pkg/config/validation/validation.go, `validateExportTo`).
 fn export(spec: &mut Map<String, Value>, places: &Places) {
     let all = || places.of_proxies().map(Value::from).to_vec();
     let Some(documented) = spec.get("exportTo").and_then(Value::as_array).filter(|list| !list.is_empty())
@@ -330,6 +335,21 @@ mod tests {
         ] {
             assert_eq!(RelocationCase::new().one(kind, &spec).spec()["exportTo"], all, "{kind}");
         }
+    }
+
+    #[test]
+    fn a_rule_for_selected_workloads_is_exported_only_to_its_own_namespace() {
+        let spec = json!({"host": "a.example", "workloadSelector": {"matchLabels": {"app": "sleep"}}});
+        assert_eq!(RelocationCase::new().one("DestinationRule", &spec).spec()["exportTo"], json!(["."]));
+        let exported = |to: Value| {
+            let mut spec = spec.clone();
+            spec["exportTo"] = to;
+            RelocationCase::new().one("DestinationRule", &spec).spec()["exportTo"].clone()
+        };
+        assert_eq!(exported(json!(["."])), json!(["."]));
+        assert_eq!(exported(json!(["default"])), json!(["mp-r1-s-default"]));
+        // Refused by Istio as it is printed, and as it is applied.
+        assert_eq!(exported(json!(["*"])), json!(["mp-r1-s-default", "mp-r1-s-gateways"]));
     }
 
     #[test]

@@ -36,6 +36,16 @@ pub async fn allows_only_some(api: &ClusterClient, root: &str) -> Result<bool, A
     Ok(listed(api, "AuthorizationPolicy", root).await?.iter().any(allows))
 }
 
+/// Whether the root namespace has a DestinationRule for clients of every namespace. One with a `workloadSelector` is for pods of its
+/// own namespace. False if the account may not read rules, or the cluster has none.
+///
+/// # Errors
+/// The cluster's.
+pub async fn has_destination_rules(api: &ClusterClient, root: &str) -> Result<bool, ApiError> {
+    let rules = listed(api, "DestinationRule", root).await?;
+    Ok(rules.iter().any(|rule| rule.pointer("/spec/workloadSelector").is_none()))
+}
+
 /// The resources of a kind in the root namespace; none if the account may not read them, or the cluster does not serve the kind.
 ///
 /// # Errors

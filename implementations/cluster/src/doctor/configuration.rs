@@ -96,7 +96,9 @@ async fn root_namespace(api: &ClusterClient, root: &str) -> Vec<DoctorFinding> {
             }
             "DestinationRule" => DoctorFinding::good(
                 ABOUT,
-                format!("{root} has DestinationRules; those of the documents take precedence: {names}"),
+                format!(
+                    "{root} has DestinationRules, which apply to hosts without a rule of the documents or of the run: {names}"
+                ),
             ),
             _ => DoctorFinding::good(
                 ABOUT,

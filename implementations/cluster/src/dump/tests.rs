@@ -6,12 +6,16 @@ use meshproof_model::CredentialState;
 
 const HOST: &str = "r7.mp-r1-s-default.marker.meshproof.internal";
 
-fn clusters(host: &str, timeout: &str) -> Value {
-    json!({"configs": [{
+fn cluster(subset: &str, host: &str) -> Value {
+    json!({
         "@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump.DynamicCluster",
         "version_info": "2026-01-01T00:00:00Z/9",
-        "cluster": {"name": format!("outbound|18999||{host}"), "connect_timeout": timeout},
-    }]})
+        "cluster": {"name": format!("outbound|18999|{subset}|{host}"), "connect_timeout": "10s"},
+    })
+}
+
+fn clusters(host: &str, subsets: &[&str]) -> Value {
+    json!({"configs": subsets.iter().map(|subset| cluster(subset, host)).collect::<Vec<_>>()})
 }
 
 fn routes(domain: &str, direct: bool) -> Value {
@@ -26,22 +30,31 @@ fn routes(domain: &str, direct: bool) -> Value {
 
 #[test]
 fn a_marker_is_seen_by_kind() {
-    let seen = |c: &Value, r: &Value| marker(c, r, HOST, 20_007);
-    assert!(seen(&clusters(HOST, "20.007s"), &routes(&format!("{HOST}:18999"), true)).all());
-    let without_rule = seen(&clusters(HOST, "10s"), &routes(HOST, true));
+    let seen = |c: &Value, r: &Value| marker(c, r, HOST, "r7");
+    assert!(seen(&clusters(HOST, &["", "r7"]), &routes(&format!("{HOST}:18999"), true)).all());
+    let without_rule = seen(&clusters(HOST, &[""]), &routes(HOST, true));
     assert_eq!(without_rule, MarkerSeen { entry: true, rule: false, route: true });
-    // A service without a VirtualService has a virtual host as well; only the VirtualService has a direct
-    // response.
-    assert!(!seen(&clusters(HOST, "20.007s"), &routes(HOST, false)).route);
+    let former_rule = seen(&clusters(HOST, &["", "r6"]), &routes(HOST, true));
+    assert_eq!(former_rule, MarkerSeen { entry: true, rule: false, route: true });
+    // A service without a VirtualService has a virtual host as well; only the VirtualService has a fault.
+    assert!(!seen(&clusters(HOST, &["", "r7"]), &routes(HOST, false)).route);
     let before = HOST.replace("r7", "r6");
-    assert_eq!(seen(&clusters(&before, "20.006s"), &routes(&before, true)), MarkerSeen::default());
+    assert_eq!(seen(&clusters(&before, &["", "r6"]), &routes(&before, true)), MarkerSeen::default());
+}
+
+#[test]
+fn a_marker_is_seen_where_a_gateway_has_only_the_clusters_of_its_routes() {
+    let seen = marker(&clusters(HOST, &["r7"]), &routes(HOST, true), HOST, "r7");
+    assert!(seen.all(), "{seen:?}");
+    let reversed = marker(&clusters(HOST, &["r7", ""]), &routes(HOST, true), HOST, "r7");
+    assert!(reversed.all(), "{reversed:?}");
 }
 
 #[test]
 fn a_cluster_that_is_still_warming_is_not_in_force() {
     let warming_only = json!({"configs": [{"dynamic_active_clusters": [], "dynamic_warming_clusters": [
-        {"cluster": {"name": format!("outbound|18999||{HOST}"), "connect_timeout": "20.007s"}}]}]});
-    assert!(!marker(&warming_only, &json!({}), HOST, 20_007).entry);
+        {"cluster": {"name": format!("outbound|18999||{HOST}")}}]}]});
+    assert!(!marker(&warming_only, &json!({}), HOST, "r7").entry);
     assert_eq!(warming(&warming_only).len(), 1);
 }
 
@@ -205,7 +218,7 @@ fn anything() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn any_dump_can_be_read(dump in anything()) {
-        let _ = (marker(&dump, &dump, "h", 1), refusals(&dump), credentials(&dump), inbound(&dump, 80),
+        let _ = (marker(&dump, &dump, "h", "r1"), refusals(&dump), credentials(&dump), inbound(&dump, 80),
                  endpoints(&dump, "h"), warming(&dump), secret(&dump, "n"), has_cluster_of(&dump, "h"));
     }
 }

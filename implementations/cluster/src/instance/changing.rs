@@ -268,7 +268,7 @@ impl ClusterInstance {
     ) -> Option<Lacking> {
         let context = self.context();
         let host = mesh::marker_host(&context, state.revision);
-        let seen = read::marker(dumped, dumped, &host, mesh::MARKER_TIMEOUT + state.revision);
+        let seen = read::marker(dumped, dumped, &host, &mesh::marker_subset(state.revision));
         if !seen.all() {
             return Some(Lacking::Marker(format!("of revision {} it shows {seen:?}", state.revision)));
         }

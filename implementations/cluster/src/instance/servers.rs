@@ -144,7 +144,9 @@ impl ClusterInstance {
         let mut pins = Vec::new();
         for (host, address) in hosts {
             if in_cluster(&host) {
-                pins.push(mesh::pin(&self.context(), &host, &address.pod, &address.ports));
+                let context = self.context();
+                pins.push(mesh::pin(&context, &host, &address.pod, &address.ports));
+                pins.extend(mesh::plaintext(&context, self.places.outside(), &host));
             }
             state.pins.insert(host.clone(), address.pod.clone());
             self.set_address(&host, Some(address));

@@ -158,6 +158,8 @@ impl ClusterInstance {
             let pod = PodService::same(&host, service.port, &service.body);
             let made = nginx::plain(&context, &service.namespace, &service.name, service.port, &pod);
             all.extend(made.map_err(environment)?);
+            let namespace = self.places.of(&service.namespace);
+            all.extend(mesh::plaintext(&context, namespace, &self.places.host(&host)));
         }
         // ServiceAccounts before the pods that run under them: a pod without its account is retried only
         // after a while. And Roles before their RoleBindings: the API server checks that the creator of a

@@ -116,12 +116,11 @@ pub fn deployment(context: &ManifestContext<'_>, gateway: &Gateway, replicas: u3
     }))
 }
 
-/// The port names of Istio's gateway charts, by which sidecars determine the protocols.
 fn service(context: &ManifestContext<'_>, gateway: &Gateway) -> Resource {
-    let ports = gateway.ports.iter().map(|&port| {
-        let name = if port == 443 { "https" } else { "http2" };
-        json!({ "name": name, "port": port, "targetPort": port })
-    });
+    let ports = gateway
+        .ports
+        .iter()
+        .map(|&port| json!({ "name": Gateway::port_name(port), "port": port, "targetPort": port }));
     Resource(json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": context.metadata(context.places.of(&gateway.namespace), &gateway.name),

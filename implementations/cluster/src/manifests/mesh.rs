@@ -17,8 +17,6 @@ pub const MARKER: &str = "meshproof-marker";
 const ACCESS_LOGS: &str = "meshproof-access-logs";
 /// The port on which the marker answers, at sidecars and at gateways.
 pub const MARKER_PORT: u16 = 18_999;
-/// The first revision's connect timeout at the marker's cluster, in milliseconds; each further one adds one.
-pub const MARKER_TIMEOUT: u64 = 20_000;
 /// The name of the server that canary requests lead to, and its answer.
 pub const CANARY: &str = "meshproof-canary";
 /// The path of the marker's host that leads to it.
@@ -76,6 +74,26 @@ pub fn allowed(context: &ManifestContext<'_>) -> Vec<Resource> {
         }))
     };
     context.places.of_proxies().into_iter().filter(|namespace| own.contains(namespace)).map(policy).collect()
+}
+
+/// A rule for a server of the scenario without a sidecar, in its own namespace, where the root namespace has rules: one of those
+/// may ask for mutual TLS of every host of the cluster. A proxy looks for a host's rule in its own namespace, then in the host's,
+/// and only then in the root namespace (istio.io/istio, pilot/pkg/model/push_context.go, `destinationRule`). It names the host: a
+/// rule for `*` would hide those that other namespaces export.
+#[must_use]
+pub fn plaintext(context: &ManifestContext<'_>, namespace: &str, host: &str) -> Option<Resource> {
+    let name = format!("plaintext-{}", host.split('.').next().unwrap_or(host));
+    context.injection.destination_rules.then(|| {
+        Resource(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+            "metadata": context.metadata(namespace, &name),
+            "spec": {
+                "host": host,
+                "exportTo": context.places.of_proxies(),
+                "trafficPolicy": { "tls": { "mode": "DISABLE" } },
+            },
+        }))
+    })
 }
 
 /// The name of the marker's Gateway; in an installation's namespace, where other scenarios have theirs, it
@@ -155,6 +173,13 @@ pub fn pin(context: &ManifestContext<'_>, host: &str, address: &str, ports: &[u1
     }))
 }
 
+/// The subset of a revision's DestinationRule. Its cluster shows the rule, whatever an EnvoyFilter of the whole mesh merges into
+/// clusters: the name of a cluster cannot be merged away.
+#[must_use]
+pub fn marker_subset(revision: u64) -> String {
+    format!("r{revision}")
+}
+
 /// The marker's host of a revision.
 #[must_use]
 pub fn marker_host(context: &ManifestContext<'_>, revision: u64) -> String {
@@ -163,10 +188,10 @@ pub fn marker_host(context: &ManifestContext<'_>, revision: u64) -> String {
 
 /// The marker of a revision, one resource per kind: a proxy that shows it has every earlier resource of that
 /// kind. (istiod does not order its stores of different kinds against each other: each has an informer of its
-/// own.) `gateways` are the labels that select the scenario's gateways, if it has any. `canary` is the
-/// address of a server, where requests must show what no dump can: a path then leads to it through the
-/// DestinationRule's subset of this revision, which no proxy can know before it has the rule and the
-/// ServiceEntry.
+/// own.) Its routes lead through the DestinationRule's subset of this revision, which no proxy can know before
+/// it has the rule and the ServiceEntry. `gateways` are the labels that select the scenario's gateways, if it
+/// has any. `canary` is the address of a server, where requests must show what no dump can: a path then leads
+/// to it.
 #[must_use]
 pub fn marker(
     context: &ManifestContext<'_>,
@@ -189,26 +214,23 @@ pub fn marker(
     if gateways.is_some() {
         in_gateways.push(format!("{at_gateways}/{}", marker_gateway(context)));
     }
-    let mut entry = json!({
+    let subset = marker_subset(revision);
+    let labels = json!({ CANARY_LABEL: subset });
+    let entry = json!({
         "hosts": [host],
         "exportTo": context.places.of_proxies(),
         "ports": [{ "number": MARKER_PORT, "name": "http", "protocol": "HTTP" }],
         "resolution": "STATIC",
-        "endpoints": [{ "address": NOWHERE }],
+        "endpoints": [{ "address": canary.unwrap_or(NOWHERE), "labels": labels }],
     });
-    let mut rule = json!({
+    let rule = json!({
         "host": host,
         "exportTo": context.places.of_proxies(),
-        "trafficPolicy": { "connectionPool": { "tcp": { "connectTimeout": format!("{}ms",
-            MARKER_TIMEOUT + revision) } } },
+        "subsets": [{ "name": subset, "labels": labels }],
     });
-    let mut destination = json!({ "host": host, "port": { "number": MARKER_PORT } });
+    let destination = json!({ "host": host, "subset": subset, "port": { "number": MARKER_PORT } });
     let mut routes = Vec::new();
-    if let Some(address) = canary {
-        let subset = format!("r{revision}");
-        entry["endpoints"] = json!([{ "address": address, "labels": { CANARY_LABEL: subset } }]);
-        rule["subsets"] = json!([{ "name": subset, "labels": { CANARY_LABEL: subset } }]);
-        destination["subset"] = subset.into();
+    if canary.is_some() {
         routes.push(json!({ "match": [{ "uri": { "exact": CANARY_PATH } }], "route": [{ "destination": destination }] }));
     }
     // The proxy answers itself, by an injected fault and not by a direct response: an EnvoyFilter of the whole mesh may merge a

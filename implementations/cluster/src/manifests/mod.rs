@@ -41,6 +41,9 @@ pub struct Injection {
     pub pull_policy: String,
     /// Whether a policy of the whole mesh allows only some requests, so that the run allows its own.
     pub allows_only_some: bool,
+    /// Whether DestinationRules of the whole mesh apply where a client and a service have none, so that the run has rules for its
+    /// servers without a sidecar.
+    pub destination_rules: bool,
     /// Where proxies write access logs; or why what they write cannot be read.
     pub access_logs: Result<AccessLogs, String>,
 }
@@ -53,6 +56,7 @@ impl Default for Injection {
             discovery: BTreeMap::new(),
             pull_policy: "IfNotPresent".to_owned(),
             allows_only_some: false,
+            destination_rules: false,
             access_logs: Ok(AccessLogs::default()),
         }
     }

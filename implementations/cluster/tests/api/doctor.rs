@@ -1,7 +1,9 @@
 //! The doctor's findings on several kinds of clusters.
 
 use meshproof_cluster::doctor::{as_text, examine, refusal};
+use meshproof_cluster::identify::installation;
 use meshproof_cluster::{ClusterTarget, Gateways, Settings};
+use meshproof_harness::feature::Feature;
 use meshproof_harness::target::{Target, TargetError};
 use serde_json::{Value, json};
 
@@ -256,4 +258,88 @@ async fn without_permission_to_forward_ports_the_loss_is_reported_and_a_run_is_p
     let text = as_text(&findings);
     assert!(text.contains("may not get, create pods/portforward") && text.contains("pilot-agent"), "{text}");
     assert_eq!(refusal(&findings), None);
+}
+
+#[tokio::test]
+async fn a_mesh_with_rules_for_every_namespace_is_recognized() {
+    let found = async |answer: fn(&ApiRequest) -> ApiAnswer| {
+        let cluster = FakeApi::answering(answer);
+        installation(&cluster.api, None).await.unwrap().unwrap().injection.destination_rules
+    };
+    let of_a_workload = |asked: &ApiRequest| match asked.path.as_str() {
+        "/apis/networking.istio.io/v1/namespaces/istio-system/destinationrules" => {
+            let spec = json!({ "workloadSelector": { "matchLabels": { "app": "a" } } });
+            ApiAnswer::list("1", &[json!({ "metadata": { "name": "one" }, "spec": spec })])
+        }
+        _ => fine(asked),
+    };
+    assert_eq!(
+        (found(mesh_with_settings).await, found(of_a_workload).await, found(fine).await),
+        (true, false, false)
+    );
+}
+
+#[tokio::test]
+async fn what_the_target_has_no_means_for_is_not_declared_with_that_reason() {
+    let details = async |settings: Settings| {
+        let cluster = FakeApi::answering(|asked| match asked.path.as_str() {
+            "/api/v1/namespaces/edge/pods" => ApiAnswer::list("1", &[]),
+            _ => fine(asked),
+        });
+        ClusterTarget::on(cluster.api.clone(), settings).identify().await.unwrap()
+    };
+    let by_curl = details(Settings::default()).await;
+    for (feature, why) in
+        [("tcp-origination", "--image suite=IMAGE"), ("web-socket", "--image suite=IMAGE"), ("mesh-ca", "CA")]
+    {
+        let said = &by_curl.details[&format!("without {feature}")];
+        assert!(said.contains(why), "{feature}: {said}");
+    }
+    let undeclared = Feature::ALL.iter().filter(|feature| !by_curl.features.contains(&(**feature).into()));
+    for feature in undeclared {
+        assert!(by_curl.details.contains_key(&format!("without {feature}")), "{feature}");
+    }
+    let images = [("suite".to_owned(), "i".to_owned())].into();
+    let with_suite = details(Settings { images, ..Settings::default() }).await;
+    assert!(!with_suite.details.contains_key("without tcp-origination"));
+}
+
+#[tokio::test]
+async fn a_pod_of_istiod_that_is_being_deleted_is_neither_counted_nor_asked() {
+    let rollout = |asked: &ApiRequest| match asked.path.as_str() {
+        "/api/v1/namespaces/istio-system/pods" => {
+            let (mut leaving, mut starting, mut serving) = (istiod(), istiod(), istiod());
+            leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+            leaving["metadata"]["labels"]["app.kubernetes.io/version"] = "1.29.0".into();
+            starting["metadata"]["name"] = "istiod-2".into();
+            starting["status"] = json!({});
+            serving["metadata"]["name"] = "istiod-3".into();
+            ApiAnswer::list("1", &[leaving, starting, serving])
+        }
+        _ => fine(asked),
+    };
+    let cluster = FakeApi::answering(rollout);
+    let found = installation(&cluster.api, None).await.unwrap().unwrap();
+    assert_eq!((found.control_plane, found.version.as_str()), ((2, 1), "1.30.1"));
+    let asked = cluster.asked.lock().unwrap();
+    assert!(!asked.iter().any(|asked| asked.path.contains("/pods/istiod-1/")), "{asked:?}");
+}
+
+#[tokio::test]
+async fn the_version_in_the_images_tag_counts_more_than_the_charts_label() {
+    let version = async |image: &'static str| {
+        let cluster = FakeApi::answering(move |asked| match asked.path.as_str() {
+            "/api/v1/namespaces/istio-system/pods" => {
+                let mut pod = istiod();
+                pod["metadata"]["labels"]["app.kubernetes.io/version"] = "1.0.0".into();
+                pod["spec"] = json!({ "containers": [{ "image": image }] });
+                ApiAnswer::list("1", &[pod])
+            }
+            _ => fine(asked),
+        });
+        installation(&cluster.api, None).await.unwrap().unwrap().version
+    };
+    assert_eq!(version("registry:5000/istio/pilot:1.30.1-distroless@sha256:00").await, "1.30.1-distroless");
+    assert_eq!(version("registry:5000/istio/pilot:latest").await, "1.0.0");
+    assert_eq!(version("registry:5000/istio/pilot").await, "1.0.0");
 }

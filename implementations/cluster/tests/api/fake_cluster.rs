@@ -277,19 +277,15 @@ impl FakeCluster {
         };
         let host = entry["spec"]["hosts"][0].as_str().unwrap();
         let host = if self.stuck { "r1.before" } else { host };
-        let timeout =
-            rule["spec"]["trafficPolicy"]["connectionPool"]["tcp"]["connectTimeout"].as_str().unwrap();
-        let seconds = timeout.trim_end_matches("ms").parse::<f64>().unwrap() / 1000.0;
+        let subset = rule["spec"]["subsets"][0]["name"].as_str().unwrap();
         let taken_in = sidecar["spec"]["egress"][0]["hosts"].as_array().unwrap().last().unwrap();
         let (_, of_sidecar) = taken_in.as_str().unwrap().split_once('/').unwrap();
-        let cluster = |host: &str| {
-            json!({ "cluster": { "name": format!("outbound|18999||{host}"),
-            "connect_timeout": format!("{seconds}s") } })
-        };
+        // As an EnvoyFilter of the whole mesh may leave it, which merges a connect timeout into every cluster.
+        let cluster = |subset: &str, host: &str| json!({ "cluster": { "name": format!("outbound|18999|{subset}|{host}"), "connect_timeout": "3s" } });
         let roots: Vec<Value> = self.roots.map(system_roots).into_iter().collect();
         json!({ "configs": [
             { "dynamic_active_secrets": roots },
-            { "dynamic_active_clusters": [cluster(host), cluster(of_sidecar)] },
+            { "dynamic_active_clusters": [cluster("", host), cluster(subset, host), cluster("", of_sidecar)] },
             { "dynamic_route_configs": [{ "route_config": { "virtual_hosts": [
                 { "domains": [format!("{host}:18999"), host], "routes": [{ "route": { "cluster": "c" },
                     "typed_per_filter_config": { "envoy.filters.http.fault": {} } }] }] } }] },

@@ -169,7 +169,7 @@ type Table = fn(&str, &str, &str) -> bool;
 /// table.
 pub(crate) struct FakeApi {
     pub(crate) api: ClusterClient,
-    asked: Arc<Mutex<Vec<ApiRequest>>>,
+    pub(crate) asked: Arc<Mutex<Vec<ApiRequest>>>,
     table: Table,
 }
 

@@ -9,14 +9,16 @@ use meshproof_cluster::instance::start;
 use meshproof_cluster::manifests::Injection;
 use meshproof_cluster::noted::RunNotes;
 use meshproof_harness::access_log::LogFormat;
+use meshproof_harness::external::{Documented, ExternalSpec};
 use meshproof_harness::store::Store;
 use meshproof_harness::target::Instance;
+use meshproof_harness::topology::PlainService;
 use meshproof_harness::workload::RequestSpec;
 use meshproof_model::LogFields;
 use serde_json::{Value, json};
 
 use crate::fake_cluster::{FakeCluster, LogLine, pretended, seat};
-use crate::instance::access;
+use crate::instance::{access, cnn};
 use crate::server::FakeApiServer;
 
 async fn begun(
@@ -128,4 +130,43 @@ async fn the_marker_stays_valid_if_a_retry_policy_is_merged_into_every_route() {
         assert!(route.pointer("/route/0/destination/host").is_some(), "{route}");
     }
     instance.stop().await.unwrap();
+}
+
+/// The namespaces and hosts of the run's rules that turn TLS off.
+fn plaintext_rules(cluster: &Mutex<FakeCluster>) -> Vec<String> {
+    let mut rules = objects(cluster, "DestinationRule");
+    rules.retain(|rule| rule["spec"]["trafficPolicy"] == json!({"tls": {"mode": "DISABLE"}}));
+    let exported = json!(["mp-r1-s-default", "mp-r1-s-gateways"]);
+    assert!(rules.iter().all(|rule| rule["spec"]["exportTo"] == exported), "{rules:?}");
+    let of = |rule: &Value| {
+        let [namespace, host] =
+            ["/metadata/namespace", "/spec/host"].map(|at| rule.pointer(at).and_then(Value::as_str).unwrap());
+        format!("{namespace} {host}")
+    };
+    rules.iter().map(of).collect()
+}
+
+#[tokio::test]
+async fn where_the_root_namespace_has_destination_rules_the_runs_servers_without_a_sidecar_have_their_own() {
+    for destination_rules in [false, true] {
+        let injection = Injection { destination_rules, ..Injection::default() };
+        let expected = |rule: &str| if destination_rules { vec![rule.to_owned()] } else { Vec::new() };
+
+        let (server, cluster) = pretended(FakeCluster::default()).await;
+        let mut seat = seat(&Store::new(), Duration::from_secs(20));
+        seat.topology = seat.topology.service(PlainService::new("reviews", 9080, "{}"));
+        let (settings, notes) = (Settings::default(), RunNotes::default());
+        let started = start(server.api.clone(), &settings, injection.clone(), notes, seat).await;
+        let reviews = "mp-r1-s-default reviews.mp-r1-s-default.svc.cluster.local";
+        assert_eq!(plaintext_rules(&cluster), expected(reviews));
+        started.unwrap().stop().await.unwrap();
+
+        let (_server, cluster, instance) = begun(injection, FakeCluster::default(), &Store::new()).await;
+        let host = "my-nginx.mesh-external.svc.cluster.local";
+        let outside = ["edition.cnn.com", host]
+            .map(|host| (ExternalSpec { host: host.to_owned(), ..cnn() }, Documented::Site));
+        instance.deploy_externals(outside.into()).await.unwrap();
+        assert_eq!(plaintext_rules(&cluster), expected(&format!("mp-r1-s-outside {host}")));
+        instance.stop().await.unwrap();
+    }
 }
