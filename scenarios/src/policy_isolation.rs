@@ -127,7 +127,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     }
     mesh.check("exact-path-match", Claim::all(paths))?;
     if placement == Placement::Sidecar {
-        by_namespace::story(mesh, &clients, &own).await?;
+        by_namespace::story(mesh, PARTNER, &clients, &own).await?;
         own_tls::story(mesh).await?;
     }
     Ok(())

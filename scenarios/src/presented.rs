@@ -2,6 +2,7 @@
 //! cost grows with handshakes and not with servers.
 
 mod asked;
+mod case;
 
 use std::collections::BTreeMap;
 
@@ -12,30 +13,7 @@ use meshproof_harness::external_server::{ExternalServer, Site};
 use meshproof_harness::mesh::{Client, Mesh, Stop};
 
 pub(crate) use self::asked::{Asked, url};
-
-/// The page of every server.
-const PAGE: &str = "/private/report";
-
-/// What it says.
-const TEXT: &str = "for your eyes only";
-
-/// What must become of a request.
-enum Outcome {
-    Accepted,
-    /// The other host differs in the one thing under test, and must be accepted.
-    Refused {
-        shown_for: String,
-        unlike: String,
-    },
-    Recorded,
-}
-
-/// One host, and what must become of a request for it.
-struct Case {
-    check: &'static str,
-    host: String,
-    outcome: Outcome,
-}
+use self::case::{Case, Outcome, PAGE, TEXT};
 
 /// Hosts, the certificates that are presented for them, and the checks that they belong to.
 #[derive(Default)]

@@ -1,12 +1,23 @@
 //! Each path is a check.
 
+use std::sync::Arc;
+
 use meshproof_harness::catalogue::{Catalogue, Check};
 use meshproof_vectors::limbo::LimboVector;
 use meshproof_vectors::{Expected, Group, Vector};
 
-use super::Paths;
-
 const OBSERVED: &str = "The client's exchange, the server's requests and its handshakes.";
+
+/// Which paths are asked.
+#[derive(Clone, Debug)]
+pub enum Paths {
+    /// A part of the suite's own in each configuration: each rule at each placement, each path in one configuration.
+    Covering,
+    /// All of the suite's own in each configuration.
+    Full,
+    /// Those of a file.
+    File(Arc<Vec<LimboVector>>),
+}
 
 /// The catalogue with a check for each path.
 pub(crate) fn declare(catalogue: Catalogue, paths: &Paths) -> Catalogue {

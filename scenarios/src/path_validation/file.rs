@@ -10,7 +10,7 @@ use meshproof_vectors::{Expected, Group, Matrix, Vector};
 use serde_json::{Value, json};
 
 use super::matrix::{bounded_time, outcome};
-use super::{DOMAIN, SERVER, Way};
+use super::way::{DOMAIN, SERVER, Way};
 use crate::presented::Cases;
 
 /// How many paths are asked together: each is a Secret and a cluster of its own at the proxy.

@@ -7,7 +7,7 @@ use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::mesh::Stop;
 use meshproof_vectors::{Expected, Group, Matrix, Vector};
 
-use super::{DOMAIN, SECRET, SERVER, Way};
+use super::way::{DOMAIN, SECRET, SERVER, Way};
 use crate::presented::{Asked, Cases, url};
 
 /// The longest that a path may take.

@@ -7,7 +7,7 @@ use meshproof_harness::certificates::Issued;
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::mesh::External;
 
-use super::{Case, Outcome, PAGE, TEXT};
+use super::case::{Case, Outcome, PAGE, TEXT};
 
 /// The URL of a host's page.
 pub(crate) fn url(host: &str) -> String {
