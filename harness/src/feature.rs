@@ -18,10 +18,9 @@ pub fn undeclared(feature: Feature) -> String {
 /// What a skipped check says.
 #[must_use]
 pub fn why_skipped(feature: Feature, implementation: &Implementation) -> String {
-    let says = format!("the implementation does not declare the feature {feature}");
     match implementation.details.get(&undeclared(feature)) {
-        Some(why) => format!("{says}: {why}"),
-        None => says,
+        Some(why) => format!("the feature {feature} is not available: {why}"),
+        None => format!("the implementation does not declare the feature {feature}"),
     }
 }
 

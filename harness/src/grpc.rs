@@ -3,6 +3,8 @@
 //! Client and server frame the messages themselves over hyper's HTTP/2. So every frame on the wire is in their hands: when a message
 //! leaves, what the trailers say, and whether a stream was reset. A gRPC library hides exactly that.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,28 @@ pub const CANCELLED: &str = "1";
 pub const DEADLINE_EXCEEDED: &str = "4";
 /// The most bytes of a message.
 pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// The header with the time that a call may take.
+pub const TIMEOUT: &str = "grpc-timeout";
+
+/// A value of that header: at most eight digits and a unit (gRPC over HTTP2, "Requests").
+#[must_use]
+pub fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
 
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -163,13 +163,22 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
     let shared = Arc::new(Shared { options, id: id.clone(), implementation, public, folder, failed, seats });
     let mut running = JoinSet::new();
     let mut places = HashMap::new();
-    // Turns are taken in the order of asking. A scenario that rests meanwhile costs the least time at the beginning.
+    // A scenario that rests meanwhile costs the least time at the beginning.
     let mut order: Vec<(usize, Selected)> = shared.options.selection.iter().cloned().enumerate().collect();
     order.sort_by_key(|(_, selected)| !selected.scenario.rests);
     for (place, selected) in order {
+        // Only one that has not begun waits at a time, so one that has rested goes on before most others begin.
+        let turn = tokio::select! {
+            biased;
+            reason = interrupted(shared.options.interrupt.clone()) => Err(reason),
+            turn = Turn::wait(&shared.seats, shared.options.target.one_at_a_time().is_none()) => Ok(turn),
+        };
         let shared = Arc::clone(&shared);
         let task = running.spawn(async move {
-            let result = one(&shared, selected).await;
+            let result = match turn {
+                Ok(turn) => one(&shared, selected, turn).await,
+                Err(reason) => unreached(&shared, &selected, &cut_short(&reason)),
+            };
             (shared.options.events)(Event::ScenarioFinished { result: Box::new(result.clone()) });
             result
         });
@@ -285,7 +294,7 @@ fn unreached(shared: &Shared, selected: &Selected, why: &Unreached) -> ScenarioR
             level: check.level,
             control: check.control,
             verdict: why.verdict,
-            reason: why.reason.clone(),
+            reason: why.finding(check).reason(),
             requirement: check.requirement.clone(),
             section: check.section.clone(),
             expected: check.requirement.clone(),
@@ -363,14 +372,12 @@ async fn interrupted(mut interrupt: watch::Receiver<Option<String>>) -> String {
     }
 }
 
-async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
+fn cut_short(reason: &str) -> Unreached {
+    skipped(format!("not judged: the run was interrupted ({reason})"))
+}
+
+async fn one(shared: &Shared, selected: Selected, turn: Turn) -> ScenarioResult {
     let options = &shared.options;
-    let cut_short = |reason: &str| skipped(format!("not judged: the run was interrupted ({reason})"));
-    let turn = tokio::select! {
-        biased;
-        reason = interrupted(options.interrupt.clone()) => return unreached(shared, &selected, &cut_short(&reason)),
-        turn = Turn::wait(&shared.seats, options.target.one_at_a_time().is_none()) => Arc::new(turn),
-    };
     if options.fail_fast && shared.failed.load(Ordering::Relaxed) {
         return unreached(shared, &selected, &blame(Stop::FailFast, &[]));
     }
@@ -448,7 +455,7 @@ async fn one(shared: &Shared, selected: Selected) -> ScenarioResult {
             events: Arc::clone(&options.events),
             repeat: options.repeat.clone(),
             traffic: options.traffic,
-            turn,
+            turn: Arc::new(turn),
         },
         instance,
     );

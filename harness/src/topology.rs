@@ -252,7 +252,17 @@ impl Gateway {
         self
     }
 
-    /// The same, and these are the ports of its Service.
+    /// The name that a port of its Service has, as in Istio's gateway charts. Sidecars derive the protocol from it.
+    #[must_use]
+    pub const fn port_name(port: u16) -> &'static str {
+        match port {
+            443 => "https",
+            15443 => "tls",
+            _ => "http2",
+        }
+    }
+
+    /// The same, and these are the ports of its Service. At most one of them is neither 443 nor 15443, because names are unique.
     #[must_use]
     pub fn ports(mut self, ports: impl Into<Vec<u16>>) -> Self {
         self.ports = ports.into();

@@ -8,16 +8,22 @@ use super::{CONFIGURED, Field, Unreadable, kept, made, read_line};
 
 /// The fields that checks read.
 const USED: &[Field] = &[
+    Field::StartTime,
     Field::Method,
     Field::Path,
     Field::Protocol,
     Field::ResponseCode,
     Field::ResponseFlags,
+    Field::BytesReceived,
+    Field::BytesSent,
+    Field::Duration,
     Field::UserAgent,
+    Field::RequestId,
     Field::Authority,
     Field::UpstreamHost,
     Field::UpstreamCluster,
     Field::UpstreamLocalAddress,
+    Field::DownstreamRemoteAddress,
     Field::RequestedServerName,
 ];
 

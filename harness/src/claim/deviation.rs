@@ -47,7 +47,7 @@ impl What {
             from: hop.0.clone(),
             to: hop.1.clone(),
             field: self.field,
-            name: self.name.clone(),
+            name: odd.name.as_ref().or(self.name.as_ref()).cloned(),
             expected_kind: self.expected,
             seen_kind: odd.kind,
             expected: expected.to_owned(),
@@ -62,17 +62,24 @@ impl What {
 pub(crate) struct Odd {
     pub(crate) words: String,
     pub(crate) kind: ValueKind,
+    /// Which of the headers it is, if the condition is about several.
+    pub(crate) name: Option<String>,
 }
 
 impl From<String> for Odd {
     fn from(words: String) -> Self {
-        Self { words, kind: ValueKind::Other }
+        Self { words, kind: ValueKind::Other, name: None }
     }
 }
 
 impl Odd {
     pub(crate) fn being(kind: ValueKind, words: impl Into<String>) -> Self {
-        Self { words: words.into(), kind }
+        Self { words: words.into(), kind, name: None }
+    }
+
+    /// Of these headers: the first in the order of the alphabet, so that one header is one cause, whatever comes with it.
+    pub(crate) fn named<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { name: names.into_iter().map(str::to_ascii_lowercase).min(), ..self }
     }
 
     pub(crate) fn absent(words: impl Into<String>) -> Self {

@@ -1,6 +1,7 @@
 //! Claims about what must arrive unchanged: bodies, trailers, versions, header fields, connections.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use meshproof_model::{EvidenceId, Field, Header, Response, ServerRequest, ValueKind};
@@ -12,6 +13,7 @@ use super::response::OnlyResponse;
 use super::words::{Server, counted, listed, unlike};
 use super::{Claim, Finding, Reply};
 use crate::digest::sha256;
+use crate::grpc;
 
 /// `3000 bytes, SHA-256 9f86d081`.
 fn summary(bytes: u64, sha256: Option<&str>) -> String {
@@ -77,10 +79,13 @@ impl OnlyResponse {
     pub fn lacks_headers(self, names: &[&str]) -> Self {
         let what = What::of(Field::ResponseHeader).named(&names.join(", ")).being(ValueKind::Absent);
         self.with(what, format!("no header {}", names.join(", no header ")), |r| {
-            let shown = |n: &&str| Some(format!("{n}: {}", unlike(r.header(n)?, "")));
-            let there: Vec<String> = names.iter().filter_map(shown).collect();
+            let there: Vec<&str> = names.iter().copied().filter(|n| r.header(n).is_some()).collect();
             holds(there.is_empty(), || {
-                format!("{} {}", if there.len() == 1 { "the header" } else { "the headers" }, listed(there))
+                let noun = if there.len() == 1 { "the header" } else { "the headers" };
+                let shown =
+                    there.iter().map(|n| format!("{n}: {}", unlike(r.header(n).unwrap_or_default(), "")));
+                Odd::being(ValueKind::Present, format!("{noun} {}", listed(shown)))
+                    .named(there.iter().copied())
             })
         })
     }
@@ -215,6 +220,23 @@ impl Sighting {
         })
     }
 
+    /// The time that a gRPC call may take: what the client sent, less what has passed since, in any unit.
+    pub fn grpc_timeout(self, sent: Duration, took: Duration) -> Self {
+        let what = What::of(Field::RequestHeader).named(grpc::TIMEOUT);
+        self.demand(
+            About::Piece,
+            what,
+            format!("header {}: {sent:?}, or a little less", grpc::TIMEOUT),
+            move |r| {
+                let Some(value) = r.header(grpc::TIMEOUT) else {
+                    return Err(Odd::absent(format!("no header {}", grpc::TIMEOUT)));
+                };
+                let right = grpc::timeout(value).is_some_and(|left| left <= sent && left + took >= sent);
+                holds(right, || Odd::from(format!("header {}: {}", grpc::TIMEOUT, unlike(value, ""))))
+            },
+        )
+    }
+
     /// No header whose name begins with one of these prefixes, which are in lower case.
     pub fn no_header_beginning_with(self, prefixes: &'static [&'static str]) -> Self {
         let what =
@@ -224,7 +246,7 @@ impl Sighting {
             let names: Vec<&str> = r.headers.iter().filter(leaked).map(|h| h.name.as_str()).collect();
             holds(names.is_empty(), || {
                 let noun = if names.len() == 1 { "header" } else { "headers" };
-                format!("the {noun} {}", names.join(", "))
+                Odd::being(ValueKind::Present, format!("the {noun} {}", names.join(", "))).named(names)
             })
         })
     }
@@ -435,6 +457,54 @@ mod tests {
             |s| s.no_header_beginning_with(&["x-envoy-"]),
             json!({}),
             &[json!({"headers": [{"name": "X-Envoy-Attempt-Count", "value": "1"}]})],
+        );
+    }
+
+    #[test]
+    fn a_deadline_may_be_written_in_another_unit_and_shrink_by_the_time_that_has_passed() {
+        let of = |value: &str| json!({"headers": [{"name": "grpc-timeout", "value": value}]});
+        let (sent, took) = (Duration::from_secs(5), Duration::from_millis(10));
+        for right in ["5S", "5000m", "5000000u", "4995m"] {
+            distinguishes_requests(
+                |s| s.grpc_timeout(sent, took),
+                of(right),
+                &[
+                    of("4S"),
+                    of("4980m"),
+                    of("5001m"),
+                    of("5"),
+                    of("S"),
+                    of("005000000u"),
+                    of("-5S"),
+                    json!({}),
+                ],
+            );
+        }
+        assert_eq!(grpc::timeout("2H"), Some(Duration::from_secs(7200)));
+        assert_eq!(grpc::timeout("3M"), Some(Duration::from_secs(180)));
+        assert_eq!(grpc::timeout("7n"), Some(Duration::from_nanos(7)));
+    }
+
+    #[test]
+    fn of_several_headers_that_must_not_be_there_the_first_that_is_there_is_named() {
+        let named = |claim: Claim, evidence: &[Evidence]| -> Vec<(Option<String>, ValueKind)> {
+            let judged = claim.judge(View { evidence, marks: &[], changes: &[], unobserved: &[] });
+            judged.deviations.into_iter().map(|d| (d.name, d.seen_kind)).collect()
+        };
+        let leaked = json!({"headers": [
+            {"name": "X-Istio-B", "value": "1"}, {"name": "x-envoy-a", "value": "1"}, {"name": "X-Istio-B", "value": "2"},
+        ]});
+        let request = Sighting::new(&server(), None, &reply(json!({})));
+        assert_eq!(
+            named(
+                request.no_header_beginning_with(&["x-envoy-", "x-istio-", "x-b3-"]).into(),
+                &[seen(leaked)]
+            ),
+            [(Some("x-envoy-a".to_owned()), ValueKind::Present)]
+        );
+        assert_eq!(
+            named(reply(json!({})).only_response().lacks_headers(&["x", "Content-Length"]).into(), &[]),
+            [(Some("content-length".to_owned()), ValueKind::Present)]
         );
     }
 

@@ -70,12 +70,24 @@ pub(super) fn came(hop: &Hop) -> Odd {
     Odd::being(kind, describe_hop(hop))
 }
 
-/// `the body "..."`, shortened.
+/// `the body "..."`, shortened. An error page is shown by its title.
 pub(super) fn body(r: &Response) -> String {
-    match r.body.as_str() {
-        "" => "an empty body".to_owned(),
-        text => format!("the body {:?}", bounded(text, BRIEF)),
+    let of_error = r.status >= 400;
+    match (r.body.as_str(), title(&r.body).filter(|_| of_error)) {
+        ("", _) => "an empty body".to_owned(),
+        (_, Some(title)) => format!("a page with the title {:?}", bounded(title, BRIEF)),
+        (text, None) => format!("the body {:?}", bounded(text, BRIEF)),
     }
+}
+
+/// The title of an HTML page.
+fn title(page: &str) -> Option<&str> {
+    let (begin, end) = ("<title>", "</title>");
+    // ASCII letters in the other case have the same length.
+    let lower = page.to_ascii_lowercase();
+    let from = lower.find(begin)? + begin.len();
+    let length = lower[from..].find(end)?;
+    Some(page[from..from + length].trim()).filter(|title| !title.is_empty())
 }
 
 impl Reply {
@@ -348,5 +360,35 @@ impl Reply {
             }
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_page_is_shown_by_its_title_and_any_other_body_by_its_beginning() {
+        let of = |status: u16, body: &str| {
+            self::body(&Response {
+                version: "HTTP/1.1".to_owned(),
+                status,
+                headers: Vec::new(),
+                body: body.to_owned(),
+                body_bytes: body.len() as u64,
+                body_truncated: false,
+                body_sha256: None,
+                trailers: Vec::new(),
+                informational: Vec::new(),
+                messages: Vec::new(),
+            })
+        };
+        let page = "<!DOCTYPE HTML>\n<HTML><TITLE>\n503 Service Unavailable</title><p>é";
+        assert_eq!(of(503, page), "a page with the title \"503 Service Unavailable\"");
+        assert!(of(200, page).starts_with("the body \"<!DOCTYPE HTML>"), "{}", of(200, page));
+        for body in ["no healthy upstream", "<title></title>", "<title>without an end"] {
+            assert_eq!(of(503, body), format!("the body {body:?}"));
+        }
+        assert_eq!(of(502, ""), "an empty body");
     }
 }

@@ -60,8 +60,8 @@ impl OnlyResponse {
         let claim = match self.reply.exchange.last_response() {
             Some(r) => {
                 let verdict = test(r).map_err(|odd| {
-                    let Odd { words, kind } = odd.into();
-                    Odd { words: self.reply.for_request(&words), kind }
+                    let odd: Odd = odd.into();
+                    Odd { words: self.reply.for_request(&odd.words), ..odd }
                 });
                 // An answer of the proxy lacks everything that the server's has.
                 let error = verdict.is_err() && r.status >= 500;

@@ -42,6 +42,17 @@ pub(crate) struct Unreached {
     pub(crate) deviations: Vec<Deviation>,
 }
 
+impl Unreached {
+    /// What a check that was not reached says.
+    pub(crate) fn finding(&self, check: &Check) -> Finding {
+        Finding {
+            verdict: self.verdict,
+            deviations: self.deviations.clone(),
+            ..Finding::holds(check.requirement.clone(), self.reason.clone(), Vec::new())
+        }
+    }
+}
+
 /// What the report needs of a mesh that was taken down.
 pub(crate) struct Finished {
     pub(crate) checks: Vec<CheckResult>,
@@ -141,11 +152,7 @@ impl Mesh {
                         None => found,
                     }
                 }
-                (None, None, Some(unreached)) => Finding {
-                    verdict: unreached.verdict,
-                    deviations: unreached.deviations.clone(),
-                    ..Finding::holds(check.requirement.clone(), unreached.reason.clone(), Vec::new())
-                },
+                (None, None, Some(unreached)) => unreached.finding(check),
                 (None, None, None) => {
                     self.fault(format!("the scenario ended without judging {:?}", check.id));
                     Finding {

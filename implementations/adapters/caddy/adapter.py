@@ -33,6 +33,10 @@ ADDED = ["Via"]
 SETTLED = 2.0
 
 
+class Incapable(Exception):
+    """What this proxy cannot do, and no feature is about."""
+
+
 def literal(text):
     """Text in which Caddy sees no placeholder."""
     return text.replace("{", "\\{")
@@ -156,7 +160,7 @@ class Configuration:
         host = (authority or (domain if "*" not in domain else "")).rpartition(":")[0] or authority or domain
         try:
             tls = self.origination(cluster, host if "*" not in host else "{http.request.host}")
-        except Unsupported as lack:
+        except (Unsupported, Incapable) as lack:
             return handle + [dict(unavailable, body="this proxy lacks %s\n" % lack)]
         if tls is False:
             return handle + [unavailable]
@@ -216,7 +220,11 @@ class Configuration:
         if origin.missing:
             return False
         # `server_name` is the name that is sent and the name that the certificate must have.
-        if origin.needs_other_names() or origin.crl or origin.min_version or origin.max_version:
+        if origin.crl:
+            raise Incapable("revocation lists")
+        if origin.min_version or origin.max_version:
+            raise Incapable("limits of the TLS version")
+        if origin.needs_other_names():
             raise Unsupported("san-validation")
         made = {"server_name": origin.sni or host}
         if origin.verified:

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::ports;
 use meshproof_harness::target::TargetError;
-use meshproof_harness::topology::{Topology, service_host};
+use meshproof_harness::topology::{Gateway, Topology, service_host};
 
 use crate::data_plane::environment;
 use meshproof_plan::resolve::{Endpoint, Inbound, Proxy, ProxyKind, Service, ServicePort};
@@ -103,17 +103,12 @@ impl Addresses {
                 };
                 if running(&proxy.name) { vec![endpoint] } else { Vec::new() }
             };
-            // Sidecars derive the protocol from the port names in Istio's gateway charts.
             let server = |&(number, address): &(u16, SocketAddr)| {
-                let (name, protocol) = match number {
-                    443 => ("https", "HTTPS"),
-                    15443 => ("tls", "TLS"),
-                    _ => ("http2", "HTTP2"),
-                };
+                let name = Gateway::port_name(number);
                 ServicePort {
                     number,
                     name: name.to_owned(),
-                    protocol: protocol.to_owned(),
+                    protocol: name.to_uppercase(),
                     endpoints: endpoint(address),
                     ..ServicePort::default()
                 }

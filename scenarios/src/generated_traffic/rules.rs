@@ -26,7 +26,7 @@ pub(super) async fn story(mesh: &Mesh, client: &Client<'_>) -> Result<(), Stop> 
     let answering = |answer: AnswerSpec| client.clone().header(DIRECTIONS, &answer.to_header());
     let url = |path: &str| format!("http://{RULED}{path}");
     let late = AnswerSpec { delay_ms: TOO_LONG_MS, ..AnswerSpec::plain() };
-    let late = answering(late).get(&url("/timed")).await?;
+    let late = mesh.resting(answering(late).get(&url("/timed"))).await?;
     let at_once = answering(AnswerSpec::plain()).get(&url("/timed")).await?;
     let served = at_once.ok().and(mesh.external(SITES[0]).received(&at_once));
     mesh.check("timeout-respected", late.fails().provided("a request that is answered at once", served))?;

@@ -1,8 +1,12 @@
 //! grpc.io, "gRPC over HTTP2": a call is one HTTP/2 stream, on which messages pass both ways until its trailers say how it ended.
 
+use std::time::Duration;
+
 use meshproof_harness::claim::{Claim, Claims};
 use meshproof_harness::external_server::ExternalServer;
-use meshproof_harness::grpc::{CANCELLED, Call, DEADLINE_EXCEEDED, ECHO, FAIL, LATE, NOT_FOUND, OK, REASON};
+use meshproof_harness::grpc::{
+    CANCELLED, Call, DEADLINE_EXCEEDED, ECHO, FAIL, LATE, NOT_FOUND, OK, REASON, TIMEOUT,
+};
 use meshproof_harness::mesh::{Client, External, Mesh, Stop};
 
 use crate::placement::Placement;
@@ -27,10 +31,11 @@ pub(super) async fn story(mesh: &Mesh, client: &Client<'_>, server: &External<'_
     let answered: Claim = streams.ok().messages(&TALK).trailer("grpc-status", OK).into();
     mesh.check("grpc-streams", answered.and(server.received(&streams).messages(&TALK.map(str::to_owned))))?;
 
-    let impatient = client.clone().header("grpc-timeout", "5S").calling(Call::of(&["hello"]));
+    let impatient = client.clone().header(TIMEOUT, "5S").calling(Call::of(&["hello"]));
     let late = impatient.get(&format!("http://http2.example.com{LATE}")).await?;
     let answered: Claim = late.ok().header("grpc-status", DEADLINE_EXCEEDED).into();
-    mesh.check("grpc-deadline", answered.and(server.received(&late).header("grpc-timeout", "5S")))?;
+    let deadline = server.received(&late).grpc_timeout(Duration::from_secs(5), late.took());
+    mesh.check("grpc-deadline", answered.and(deadline))?;
 
     let cancelled = client.clone().calling(Call::of(&TALK).cancelled()).get(&echo).await?;
     let noticed = server.received(&cancelled).outcome(CANCELLED);
