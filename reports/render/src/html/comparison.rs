@@ -85,7 +85,9 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
                             (asked(column.must_passed, column.must_asked, column.must_not_asked))
                             @if comparison.baseline == Some(number) { " · " strong { "baseline" } }
                         }
-                        p.soft { "target " (brief(&column.target, 40)) ", run " (brief(&column.run, 40)) ", "
+                        p.soft {
+                            @if column.label.is_some() { (brief(&implementation(column), 120)) ", " }
+                            "target " (brief(&column.target, 40)) ", run " (brief(&column.run, 40)) ", "
                             (brief(&column.started, 40)) ", query name " code { (brief(&column.key, 80)) } }
                     }
                 }
@@ -94,13 +96,17 @@ fn head(comparison: &Comparison, title: &str) -> Markup {
     }
 }
 
-/// The name of a column: its label, or the implementation's name and version.
+/// What the heading of a column does not say about the implementation: its version, and its name if the column has another label.
+fn implementation(column: &Column) -> String {
+    let named = column.label.as_ref().is_none_or(|label| *label == column.name);
+    if named { column.variant() } else { format!("{} {}", column.name, column.variant()) }
+}
+
+/// The name of a column, and the implementation.
 fn heading(column: &Column) -> Markup {
     html! {
-        @match &column.label {
-            Some(label) => strong { (brief(label, 60)) },
-            None => { strong { (brief(&column.name, 40)) } " " (brief(&column.variant(), 60)) }
-        }
+        strong { (brief(column.label.as_ref().unwrap_or(&column.name), 60)) } " "
+        (brief(&implementation(column), 80))
     }
 }
 
@@ -123,7 +129,7 @@ fn by_scenario(comparison: &Comparison) -> Markup {
                     tbody { @for scenario in comparison.by_scenario() { tr {
                         th scope="row" { (brief(&scenario.scenario, 100)) }
                         @for cell in &scenario.cells { td {
-                            span class=(class(cell.verdict())) { (symbol(cell.verdict())) " " (cell.text()) }
+                            span class=(class(cell.verdict())) { (symbol(cell.verdict())) "\u{a0}" (cell.text()) }
                             @if cell.regressions > 0 { " " span.moved { (plural(cell.regressions, "regression")) } }
                             @if !cell.missing_features.is_empty() { span.soft.lack {
                                 "lacks " (brief(&cell.missing_features.join(", "), 120)) } }

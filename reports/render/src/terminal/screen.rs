@@ -58,9 +58,12 @@ pub(super) fn errors(report: &Report, style: OutputStyle, most: usize) -> Vec<St
     let faults: Vec<(&ScenarioResult, String)> =
         report.scenarios.iter().flat_map(|s| s.faults.iter().map(move |f| (s, line(&f.message)))).collect();
     let errors = report.checks().filter(|c| c.verdict == Verdict::Error).count();
-    if errors > 0 || !faults.is_empty() {
+    if errors > 0 {
         let text = format!("{} could not be judged", plural(errors, "check"));
         lines.push(style.verdict(Verdict::Error, &text));
+    } else if !faults.is_empty() {
+        // Every check was judged, such as where only the teardown failed.
+        lines.push(style.verdict(Verdict::Error, &plural(faults.len(), "environment or suite error")));
     }
     let mut told: Vec<&str> = Vec::new();
     for (scenario, message) in &faults {

@@ -358,3 +358,18 @@ fn a_line_is_cut_by_columns_not_by_characters() {
     assert_eq!(cut("日本語", 5), "日本…");
     assert_eq!(cut("日本語", 4), "日…");
 }
+
+#[test]
+fn a_fault_of_the_teardown_alone_does_not_say_that_checks_could_not_be_judged() {
+    let mut report = sample::report();
+    assert!(!report.scenarios[1].faults.is_empty(), "the sample has a fault");
+    for check in report.scenarios.iter_mut().flat_map(|s| &mut s.checks) {
+        check.verdict = Verdict::Passed;
+    }
+    report.derive_causes();
+    for detail in [Detail::Screen, Detail::Quiet] {
+        let text = in_detail(&report, 100, detail);
+        assert!(!text.contains("0 checks") && !text.contains("could not be judged"), "{text}");
+        assert!(text.contains("! 1 environment or suite error"), "{text}");
+    }
+}
