@@ -263,7 +263,7 @@ fn one(suite: Suite, args: &args::Run, target_name: &str, folder: &Path) -> Resu
     let (interrupt, interrupted) = watch::channel(None);
     let options = Options {
         target,
-        jobs: args.jobs.map_or(selection.len(), usize::from),
+        jobs: args.jobs.map(usize::from),
         selection,
         name: args.name.clone(),
         external: if args.live { ExternalChoice::Live } else { args.external.into() },

@@ -51,9 +51,9 @@ pub struct Options {
     pub selection: Vec<Selected>,
     /// Which kind of external service to use.
     pub external: ExternalChoice,
-    /// The number of scenarios that run concurrently; fewer if the target requires it ([`Target::one_at_a_time`],
-    /// [`Target::side_by_side`]).
-    pub jobs: usize,
+    /// The number of scenarios that run concurrently, unless they must run one after another ([`Target::one_at_a_time`]). None: as
+    /// many as suit the target ([`Target::side_by_side`]).
+    pub jobs: Option<usize>,
     /// Stop at the first check that fails the run.
     pub fail_fast: bool,
     /// Keep the run's folder.
@@ -91,7 +91,7 @@ impl Options {
         let (_nobody, interrupt) = watch::channel(None);
         Self {
             target,
-            jobs: selection.len(),
+            jobs: None,
             selection,
             external: ExternalChoice::default(),
             fail_fast: false,
@@ -147,13 +147,12 @@ pub async fn run(options: Options) -> Result<Report, RunError> {
         scenarios: options.selection.len(),
         checks: options.selection.iter().map(|s| selected_checks(s).count()).sum(),
     });
+    let all = options.selection.len();
+    let jobs = options.jobs.or_else(|| options.target.side_by_side()).unwrap_or(all).min(all).max(1);
     let seats = match options.target.one_at_a_time() {
-        None => {
-            let most = options.target.side_by_side().unwrap_or(options.jobs);
-            Arc::new(Semaphore::new(options.jobs.min(most).max(1)))
-        }
+        None => Arc::new(Semaphore::new(jobs)),
         Some(reason) => {
-            if options.jobs.min(options.selection.len()) > 1 {
+            if jobs > 1 {
                 (options.events)(Event::OneAtATime { reason });
             }
             Arc::clone(&ONE_AT_A_TIME)

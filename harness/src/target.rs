@@ -45,7 +45,8 @@ pub trait Target: Send + Sync {
         None
     }
 
-    /// The number of instances that may run concurrently, if an ordinary machine sets a limit. None: as many as the run asks for.
+    /// The number of instances that run concurrently where the run does not say: as many as an ordinary machine has room for.
+    /// Asked after [`Target::identify`]. None: all.
     fn side_by_side(&self) -> Option<usize> {
         None
     }

@@ -44,7 +44,8 @@ pub struct Run {
     /// a listed check that passes does
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,
-    /// The most scenarios to run at the same time [default: two per processor on this machine, all in a cluster]
+    /// The most scenarios to run at the same time [default: all; 6 with Envoy; in a cluster 3 per
+    /// processor of its nodes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
     /// Stop at the first check that fails the run

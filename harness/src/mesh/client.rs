@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{join, join_all};
 use futures_util::stream;
 use meshproof_model::{EvidenceId, Exchange, ExchangeError, ExchangeErrorKind, Fact, HopResult, Side};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Mesh, Origin, Stop, micros};
@@ -190,8 +190,10 @@ impl Client<'_> {
             asked
         }));
         let door = Door { mesh, origin, key: &key, lost: &lost };
+        // The requests in flight must not time out during a long change.
+        let release_at = Instant::now() + mesh.setting.seat.timeouts.get(Timeout::Request) / 2;
         let around = async {
-            let result = around(&door, from, &steady, change).await;
+            let result = around(&door, from, &steady, release_at, change).await;
             // Also after a failure, so that no request keeps waiting.
             door.ask(holding::release(&key)).await?;
             result
@@ -232,11 +234,13 @@ impl Door<'_> {
     }
 }
 
-/// The requests around the change while others are held, and the time that the change took.
+/// The requests around the change while others are held, and the time that the change took. Those that are held end at
+/// `release_at` at the latest.
 async fn around(
     door: &Door<'_>,
     from: &Origin,
     steady: &RequestSpec,
+    release_at: Instant,
     change: impl Future<Output = Result<(), Stop>>,
 ) -> Result<(Vec<Asked>, Duration), Stop> {
     let mesh = door.mesh;
@@ -248,12 +252,10 @@ async fn around(
         () = door.lost.cancelled() => {}
     }
     let over = AtomicBool::new(false);
-    // The requests in flight must not time out during a long change.
-    let patience = mesh.setting.seat.timeouts.get(Timeout::Request) / 2;
     let changing = async {
         let begun = Instant::now();
         let mut change = pin!(change);
-        let result = match timeout(patience, &mut change).await {
+        let result = match timeout_at(release_at.into(), &mut change).await {
             Ok(result) => result,
             Err(_) => match door.ask(holding::release(door.key)).await {
                 Ok(()) => change.await,

@@ -360,7 +360,7 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
             })
             .collect(),
         external: ExternalChoice::Embedded,
-        jobs: asked.jobs,
+        jobs: Some(asked.jobs),
         fail_fast: asked.fail_fast,
         keep: false,
         timeouts,

@@ -2,23 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use meshproof_harness::feature::{Feature, undeclared};
-use meshproof_harness::timeouts::Timeout;
 use meshproof_model::Implementation;
 use serde_json::Value;
 
 use crate::access_logs::access_logs;
-use crate::api::{ApiError, ClusterClient, ExecLimits, PodRef};
+use crate::api::{ApiError, ClusterClient};
 use crate::discovery::discovery_labels;
 use crate::manifests::Injection;
-use crate::pod::{is_leaving, is_ready};
+use crate::nodes::flavour;
+use crate::pod::{is_leaving, is_ready, label};
 use crate::settings::{Gateways, Settings};
+use crate::version::version_of;
 use crate::whole_mesh::{allows_only_some, configuration, has_destination_rules, root_namespace};
-
-/// Where istiod answers `/version` (pilot/pkg/bootstrap/monitoring.go).
-const MONITORING_PORT: u16 = 15014;
-const MAX_VERSION: usize = 1024;
 
 /// The mesh of a cluster, as its own objects show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -194,52 +190,6 @@ fn pull_policy(config: Option<&Value>, proxy: Option<&str>) -> String {
     configured.unwrap_or(if latest { "Always" } else { "IfNotPresent" }).to_owned()
 }
 
-fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
-    object.pointer("/metadata/labels")?.get(key)?.as_str()
-}
-
-/// istiod's version by its own endpoint, else by its program, else by its image's tag, else by its label, which is the version of
-/// the chart.
-async fn version_of(api: &ClusterClient, namespace: &str, pod: &Value) -> String {
-    let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    let at =
-        PodRef { namespace: namespace.to_owned(), pod: name.to_owned(), container: "discovery".to_owned() };
-    if let Ok(answer) = api.pod_get(&at, MONITORING_PORT, "/version", MAX_VERSION).await {
-        return without_build(String::from_utf8_lossy(&answer).trim());
-    }
-    let argv = ["pilot-discovery", "version", "-o", "json"].map(str::to_owned);
-    let time = api.timeouts().get(Timeout::ClusterAnswer);
-    let limits = ExecLimits { stdout: MAX_VERSION, stderr: MAX_VERSION, time };
-    if let Ok(output) = api.exec(&at, &argv, Bytes::new(), limits).await
-        && let Some(version) = printed_version(&output.stdout)
-    {
-        return version;
-    }
-    let tag = pod.pointer("/spec/containers/0/image").and_then(Value::as_str).and_then(tag);
-    let numbered = tag.filter(|tag| tag.starts_with(|c: char| c.is_ascii_digit()) && tag.contains('.'));
-    numbered.or(label(pod, "app.kubernetes.io/version")).or(tag).unwrap_or("unknown").to_owned()
-}
-
-/// The tag of an image's name.
-fn tag(image: &str) -> Option<&str> {
-    image.split('@').next()?.rsplit('/').next()?.split_once(':').map(|(_, tag)| tag)
-}
-
-/// `{"clientVersion": {"version": "1.30.1", ...}}` (istio.io/istio, pkg/version/cobra.go).
-fn printed_version(output: &[u8]) -> Option<String> {
-    let printed: Value = serde_json::from_slice(output).ok()?;
-    let version =
-        printed.pointer("/clientVersion/version")?.as_str().filter(|version| !version.is_empty())?;
-    Some(meshproof_harness::store::bounded(version, 100))
-}
-
-/// `1.30.1-REVISION-Clean` to `1.30.1` (`BuildInfo.String` in pkg/version/version.go).
-fn without_build(full: &str) -> String {
-    let mut parts = full.rsplitn(3, '-');
-    let (_status, _revision, version) = (parts.next(), parts.next(), parts.next());
-    meshproof_harness::store::bounded(version.unwrap_or(full), 100)
-}
-
 /// From the injector's values: `global.proxy.image`, whole or to be completed by `global.hub` and
 /// `global.tag`.
 fn proxy_image(config: &Value) -> Option<String> {
@@ -252,28 +202,6 @@ fn proxy_image(config: &Value) -> Option<String> {
     // Helm parses a tag like 1.30 as a number.
     let tag = global["tag"].as_str().map_or_else(|| global["tag"].to_string(), str::to_owned);
     Some(format!("{}/{image}:{tag}", global["hub"].as_str()?))
-}
-
-/// The kind of cluster, from the API server's version and the nodes.
-#[must_use]
-pub fn flavour(git_version: &str, nodes: &[Value], on_openshift: bool) -> &'static str {
-    let provider = nodes.first().and_then(|n| n.pointer("/spec/providerID")).and_then(Value::as_str);
-    let provider = provider.unwrap_or_default();
-    let labelled = |key: &str| nodes.iter().any(|n| label(n, key).is_some());
-    if on_openshift {
-        return "OpenShift";
-    }
-    let by_version =
-        [("+k3s", "k3s"), ("+rke2", "RKE2"), ("-gke.", "GKE"), ("-eks-", "EKS"), ("+k0s", "k0s")];
-    if let Some((_, name)) = by_version.iter().find(|(part, _)| git_version.contains(part)) {
-        return name;
-    }
-    if labelled("minikube.k8s.io/name") {
-        return "minikube";
-    }
-    let by_provider =
-        [("kind://", "kind"), ("azure://", "AKS"), ("aws://", "EKS"), ("gce://", "GCE"), ("k3s://", "k3s")];
-    by_provider.iter().find(|(part, _)| provider.starts_with(part)).map_or("Kubernetes", |(_, name)| *name)
 }
 
 /// The features of Istio that the target itself cannot check, each with the reason.
@@ -343,10 +271,10 @@ pub async fn implementation(
     api: &ClusterClient,
     settings: &Settings,
     found: &Installation,
+    nodes: &[Value],
 ) -> Result<Implementation, ApiError> {
     let version = api.server_version().await?;
     let git_version = version.git_version.as_str();
-    let nodes = api.list("Node", None, None).await?;
     let served = api.served().await?;
     let gateways = installed_gateways(api, settings).await?;
     let mut details = BTreeMap::from([
@@ -358,7 +286,7 @@ pub async fn implementation(
         ("injection".to_owned(), format!("{}={}", found.injection.label, found.injection.value)),
         (
             "cluster".to_owned(),
-            format!("{} {git_version}", flavour(git_version, &nodes, served.on_openshift())),
+            format!("{} {git_version}", flavour(git_version, nodes, served.on_openshift())),
         ),
         ("nodes".to_owned(), nodes.len().to_string()),
         ("hosts".to_owned(), "pods in the cluster".to_owned()),
@@ -460,22 +388,6 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_shown_without_its_build() {
-        assert_eq!(without_build("1.30.1-0a1b2c-Clean"), "1.30.1");
-        assert_eq!(without_build("1.31-alpha.5f-0a1b2c-Modified"), "1.31-alpha.5f");
-        assert_eq!(without_build("odd"), "odd");
-    }
-
-    #[test]
-    fn only_a_version_that_the_program_prints_is_taken_for_one() {
-        let version = printed_version(br#"{"clientVersion": {"version": "1.31.0-rc.0", "status": "Clean"}}"#);
-        assert_eq!(version.unwrap(), "1.31.0-rc.0");
-        for other in ["", "client version: 1.31.0", r#"{"clientVersion": {"version": ""}}"#] {
-            assert_eq!(printed_version(other.as_bytes()), None);
-        }
-    }
-
-    #[test]
     fn the_proxys_image_is_composed_from_the_injectors_values() {
         let config = |image: &str| {
             let values =
@@ -485,17 +397,6 @@ mod tests {
         assert_eq!(proxy_image(&config("proxyv2")).unwrap(), "mirror/istio/proxyv2:1.30.1");
         assert_eq!(proxy_image(&config("own/proxy:2")).unwrap(), "own/proxy:2");
         assert_eq!(proxy_image(&json!({"data": {"values": "none"}})), None);
-    }
-
-    #[test]
-    fn the_kind_of_cluster_is_recognized() {
-        let node = |provider: &str| json!({"spec": {"providerID": provider}});
-        let of = |version: &str, provider: &str| flavour(version, &[node(provider)], false);
-        assert_eq!(of("v1.34.0", "kind://docker/kind/kind-control-plane"), "kind");
-        assert_eq!(of("v1.34.1+k3s1", "k3s://node"), "k3s");
-        assert_eq!(of("v1.34.1-gke.100", "gce://p/z/n"), "GKE");
-        assert_eq!(of("v1.34.1", ""), "Kubernetes");
-        assert_eq!(flavour("v1.34.1", &[], true), "OpenShift");
     }
 
     #[test]

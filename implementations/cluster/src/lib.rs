@@ -13,6 +13,7 @@ pub mod in_force;
 pub mod instance;
 pub mod inventory;
 pub mod manifests;
+mod nodes;
 pub mod noted;
 pub mod owned;
 pub mod permissions;
@@ -22,6 +23,7 @@ pub mod pull_secrets;
 pub mod relocate;
 pub mod settings;
 mod target;
+mod version;
 pub mod whole_mesh;
 
 pub use settings::{Gateways, IMAGES, SUITE, Settings};

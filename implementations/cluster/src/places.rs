@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use meshproof_harness::topology::Topology;
+
 use crate::owned;
 use crate::settings::Gateways;
 
@@ -17,21 +19,29 @@ const CLUSTER: &str = ".svc.cluster.local";
 pub struct Places {
     applications: String,
     gateways: String,
+    /// Further ones with proxies, by the documents' names.
+    further: BTreeMap<String, String>,
     outside: String,
     installed: bool,
 }
 
 impl Places {
-    /// The namespaces of a seat: for applications, for gateways (its own, or the installation's), and for
-    /// what is outside the mesh.
+    /// The namespaces of a seat: for applications, for gateways (its own, or the installation's), for each other
+    /// namespace in which the topology has a workload or a gateway, and for what is outside the mesh.
     #[must_use]
-    pub fn new(run: &str, seat: &str, gateways: &Gateways) -> Self {
+    pub fn new(run: &str, seat: &str, gateways: &Gateways, topology: &Topology) -> Self {
         let own = |suffix: &str| owned::namespace(run, seat, suffix);
         let (gateways, installed) = match gateways {
             Gateways::Own => (own("gateways"), false),
             Gateways::Installed { namespace } => (namespace.clone(), true),
         };
-        Self { applications: own("default"), gateways, outside: own("outside"), installed }
+        let workloads = topology.workloads.iter().map(|workload| &workload.namespace);
+        let further = workloads
+            .chain(topology.gateways.iter().map(|gateway| &gateway.namespace))
+            .filter(|documented| ![APPLICATIONS, GATEWAYS].contains(&documented.as_str()))
+            .map(|documented| (documented.clone(), own(&format!("in-{documented}"))))
+            .collect();
+        Self { applications: own("default"), gateways, further, outside: own("outside"), installed }
     }
 
     /// The run's namespace for a namespace of the documents.
@@ -40,7 +50,7 @@ impl Places {
         match documented {
             APPLICATIONS => &self.applications,
             GATEWAYS => &self.gateways,
-            _ => &self.outside,
+            _ => self.further.get(documented).unwrap_or(&self.outside),
         }
     }
 
@@ -54,13 +64,18 @@ impl Places {
     #[must_use]
     pub fn own(&self) -> Vec<&str> {
         let gateways = (!self.installed).then_some(self.gateways.as_str());
-        [self.applications.as_str()].into_iter().chain(gateways).chain([self.outside.as_str()]).collect()
+        self.of_sidecars().chain(gateways).chain([self.outside.as_str()]).collect()
     }
 
     /// The namespaces of the scenario's proxies, which alone may see its configuration.
     #[must_use]
-    pub fn of_proxies(&self) -> [&str; 2] {
-        [&self.applications, &self.gateways]
+    pub fn of_proxies(&self) -> Vec<&str> {
+        self.of_sidecars().chain([self.gateways.as_str()]).collect()
+    }
+
+    /// Those in which a workload may stand.
+    pub fn of_sidecars(&self) -> impl Iterator<Item = &str> {
+        [&self.applications].into_iter().chain(self.further.values()).map(String::as_str)
     }
 
     /// Whether the gateways are those of the installation.
@@ -69,12 +84,12 @@ impl Places {
         self.installed
     }
 
-    /// `NAME.default.svc.cluster.local` with the run's namespace; any other host unchanged.
+    /// `NAME.default.svc.cluster.local` with the run's namespace; a host of a namespace without proxies unchanged.
     #[must_use]
     pub fn host(&self, documented: &str) -> String {
         let parts = documented.strip_suffix(CLUSTER).and_then(|rest| rest.rsplit_once('.'));
         match parts {
-            Some((name, namespace @ (APPLICATIONS | GATEWAYS))) => {
+            Some((name, namespace)) if self.of(namespace) != self.outside => {
                 format!("{name}.{}{CLUSTER}", self.of(namespace))
             }
             Some(_) | None => documented.to_owned(),
@@ -94,8 +109,9 @@ impl Places {
     #[must_use]
     pub fn documented(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        let names = BTreeMap::from([(&self.applications, APPLICATIONS), (&self.gateways, GATEWAYS)]);
-        for (own, documented) in names {
+        let further = self.further.iter().map(|(documented, own)| (own, documented.as_str()));
+        let names = [(&self.applications, APPLICATIONS), (&self.gateways, GATEWAYS)];
+        for (own, documented) in names.into_iter().chain(further) {
             text = text.replace(&format!(".{own}{CLUSTER}"), &format!(".{documented}{CLUSTER}"));
         }
         text
@@ -105,9 +121,28 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meshproof_harness::topology::{Gateway, Workload};
 
     fn places() -> Places {
-        Places::new("r1", "scope", &Gateways::Own)
+        Places::new("r1", "scope", &Gateways::Own, &Topology::default())
+    }
+
+    #[test]
+    fn a_namespace_with_a_workload_or_a_gateway_is_one_of_the_runs_own_and_any_other_is_outside() {
+        let topology = Topology::default()
+            .workload(Workload::new("payments").in_namespace("payments"))
+            .gateway(Gateway::new("team-egressgateway").in_namespace("team"));
+        let places = Places::new("r1", "scope", &Gateways::Own, &topology);
+        assert_eq!(places.of("payments"), "mp-r1-scope-in-payments");
+        assert_eq!(places.of("team"), "mp-r1-scope-in-team");
+        assert_eq!(places.of("mesh-external"), places.outside());
+        let proxies =
+            ["default", "in-payments", "in-team", "gateways"].map(|end| format!("mp-r1-scope-{end}"));
+        assert_eq!(places.of_proxies(), proxies.each_ref().map(String::as_str));
+        assert_eq!(places.own(), [&proxies[..], &[places.outside().to_owned()]].concat());
+        let host = "team-egressgateway.team.svc.cluster.local";
+        assert_eq!(places.documented(&places.host(host)), host);
+        assert_ne!(places.host(host), host);
     }
 
     #[test]
@@ -139,7 +174,7 @@ mod tests {
     #[test]
     fn the_installations_gateways_keep_their_namespace_which_is_not_one_of_the_runs() {
         let installed = Gateways::Installed { namespace: "istio-gateways".to_owned() };
-        let places = Places::new("r1", "scope", &installed);
+        let places = Places::new("r1", "scope", &installed, &Topology::default());
         assert_eq!(places.of(GATEWAYS), "istio-gateways");
         assert_eq!(places.own(), ["mp-r1-scope-default", "mp-r1-scope-outside"]);
     }

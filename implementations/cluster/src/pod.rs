@@ -1,4 +1,4 @@
-//! The state of a pod (Kubernetes API, `Pod`).
+//! Labels and states of pods and nodes (Kubernetes API, `Pod` and `Node`).
 
 use serde_json::Value;
 
@@ -17,4 +17,8 @@ pub(crate) fn is_leaving(object: &Value) -> bool {
 pub(crate) fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
     let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
     lists.into_iter().filter_map(|list| pod.pointer(list).and_then(Value::as_array)).flatten()
+}
+
+pub(crate) fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.pointer("/metadata/labels")?.get(key)?.as_str()
 }

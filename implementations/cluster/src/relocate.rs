@@ -80,7 +80,7 @@ pub fn relocate(resource: &Resource, ground: &Ground<'_>) -> Vec<Resource> {
 /// with a `workloadSelector` is for pods of its own namespace, and Istio refuses one that is exported further
 /// (pkg/config/validation/validation.go, `validateExportTo`).
 fn export(spec: &mut Map<String, Value>, places: &Places) {
-    let all = || places.of_proxies().map(Value::from).to_vec();
+    let all = || places.of_proxies().into_iter().map(Value::from).collect::<Vec<_>>();
     let Some(documented) = spec.get("exportTo").and_then(Value::as_array).filter(|list| !list.is_empty())
     else {
         spec.insert("exportTo".to_owned(), all().into());
@@ -241,6 +241,7 @@ mod tests {
     use crate::owned;
     use crate::settings::Gateways;
     use meshproof_harness::manifest;
+    use meshproof_harness::topology::Topology;
 
     #[test]
     fn endpoints_that_the_document_names_lead_to_the_suites_own_pods() {
@@ -268,7 +269,7 @@ mod tests {
 
         fn with(gateways: &Gateways) -> Self {
             Self {
-                places: Places::new("r1", "s", gateways),
+                places: Places::new("r1", "s", gateways, &Topology::default()),
                 labels: owned::labels("r1", "s"),
                 pins: BTreeMap::from([("edition.cnn.com".to_owned(), "10.1.0.7".to_owned())]),
                 egress: vec!["./*".to_owned()],

@@ -1,6 +1,7 @@
 //! The harness's `Target` over a cluster.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,15 +17,22 @@ use crate::doctor::{DoctorFinding, examine, examine_reading, refusal};
 use crate::identify::{self, Installation};
 use crate::in_force::{InForce, in_force};
 use crate::inventory::owned;
+use crate::nodes::processors;
 use crate::noted::RunNotes;
 use crate::owned::{RUN, of_run};
 use crate::settings::{Gateways, Settings};
+
+/// Scenario configurations at the same time per processor. Six on two processors, which also ran the control planes, ended
+/// without a timeout; all at once did not.
+const PER_PROCESSOR: usize = 3;
 
 /// A target whose implementation is the mesh of a cluster.
 pub struct ClusterTarget {
     settings: Settings,
     api: OnceCell<ClusterClient>,
     installation: OnceCell<Installation>,
+    /// Of the nodes that are ready; 0 before they are known.
+    processors: AtomicUsize,
     noted: RunNotes,
 }
 
@@ -32,18 +40,19 @@ impl ClusterTarget {
     /// On the cluster that the settings name, without contacting it yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, api: OnceCell::new(), installation: OnceCell::new(), noted: RunNotes::default() }
+        Self {
+            settings,
+            api: OnceCell::new(),
+            installation: OnceCell::new(),
+            processors: AtomicUsize::new(0),
+            noted: RunNotes::default(),
+        }
     }
 
     /// On an existing connection, such as a test's.
     #[must_use]
     pub fn on(api: ClusterClient, settings: Settings) -> Self {
-        Self {
-            settings,
-            api: OnceCell::new_with(Some(api)),
-            installation: OnceCell::new(),
-            noted: RunNotes::default(),
-        }
+        Self { api: OnceCell::new_with(Some(api)), ..Self::new(settings) }
     }
 
     /// Its settings.
@@ -115,9 +124,18 @@ pub async fn read_in_force(settings: &Settings, namespace: &str) -> Result<InFor
 impl Target for ClusterTarget {
     async fn identify(&self) -> Result<Implementation, TargetError> {
         let installation = self.installation().await?;
-        identify::implementation(self.api().await?, &self.settings, installation)
-            .await
-            .map_err(ApiError::blame)
+        let api = self.api().await?;
+        let nodes = api.list("Node", None, None).await.map_err(ApiError::blame)?;
+        self.processors.store(processors(&nodes), Ordering::Relaxed);
+        identify::implementation(api, &self.settings, installation, &nodes).await.map_err(ApiError::blame)
+    }
+
+    /// Pods that are started all at once starve each other and, on a small cluster, its API server.
+    fn side_by_side(&self) -> Option<usize> {
+        match self.processors.load(Ordering::Relaxed) {
+            0 => None,
+            processors => Some(PER_PROCESSOR * processors),
+        }
     }
 
     async fn before(&self, _run: &str) -> Result<BTreeMap<String, String>, TargetError> {

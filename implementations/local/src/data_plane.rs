@@ -32,7 +32,7 @@ pub trait DataPlaneFactory: Send + Sync {
     /// controls can fail; other implementations keep this default.
     fn spoil_external(&self, _spec: &mut ExternalSpec) {}
 
-    /// The number of data planes that may run concurrently; see [`meshproof_harness::target::Target::side_by_side`]. They compute more
+    /// The number of data planes that run concurrently where the run does not say; see [`meshproof_harness::target::Target::side_by_side`]. They compute more
     /// than they wait: many at a time on few processors take longer together, and each of their requests takes much longer.
     fn side_by_side(&self) -> Option<usize> {
         Some((2 * std::thread::available_parallelism().map_or(1, usize::from)).max(4))

@@ -22,7 +22,7 @@ pub(crate) async fn run(command: &str, selectors: &[&str], timeouts: Timeouts) -
     let work = tempfile::tempdir().unwrap();
     let factory = Adapter::new(command, &timeouts).unwrap();
     let report = runner::run(Options {
-        jobs: 2,
+        jobs: Some(2),
         external: ExternalChoice::Embedded,
         timeouts,
         work: work.path().to_owned(),

@@ -135,6 +135,12 @@ pub(super) enum TransportError {
     EventTooLong(usize),
 }
 
+/// What to do where a policy of the cluster refuses an object.
+const BY_POLICY: &str = "; a policy of the cluster refuses this, and its administrator can allow it";
+/// What to do where Kubernetes finds an object invalid, which the suite made.
+const BY_VALIDATION: &str = "; this is a defect of meshproof, or this version of Kubernetes is not supported: please \
+                             report it with the version";
+
 /// What a request is about, for its errors.
 pub(super) struct Subject {
     /// For people: `Gateway default/cnn`.
@@ -166,14 +172,10 @@ impl Subject {
         let code = status.code;
         let said = status.message.as_str();
         let words = if said.is_empty() { format!("status {code}") } else { bounded(said) };
-        let rejected = |implementation: bool| ApiError::Rejected {
+        let rejected = |implementation: bool, advice: &str| ApiError::Rejected {
             what: self.what.clone(),
             implementation,
-            words: if implementation {
-                words.clone()
-            } else {
-                format!("{words}; a policy of the cluster refuses this, and its administrator can allow it")
-            },
+            words: format!("{words}{advice}"),
         };
         match code {
             401 => ApiError::Config(format!(
@@ -183,7 +185,7 @@ impl Subject {
             )),
             // The authorizer says "User X cannot VERB resource R"; quotas, terminating namespaces and pod
             // security say it in other ways.
-            403 if !words.contains(" cannot ") && !said.is_empty() => rejected(false),
+            403 if !words.contains(" cannot ") && !said.is_empty() => rejected(false, BY_POLICY),
             403 => ApiError::Forbidden(format!("{} ({words})", self.what)),
             // Only the answer about an object that does not exist has its name.
             404 if status.details.as_ref().is_some_and(|d| !d.name.is_empty()) => {
@@ -196,8 +198,14 @@ impl Subject {
                 ApiError::TooMany(format!("{}: {words}, Retry-After {wait}s", self.what))
             }
             _ if is_rejection(code, &words) => {
-                let denied_by = denier(&words);
-                rejected(denied_by.map_or(self.of_implementation, |name| name.ends_with("istio.io")))
+                match denier(&words).map_or(self.of_implementation, |name| name.ends_with("istio.io")) {
+                    true => rejected(true, ""),
+                    // Kubernetes' own validation of its own kinds (k8s.io/apimachinery, pkg/api/errors, `NewInvalid`).
+                    false if code == 422 && status.reason == "Invalid" && denier(&words).is_none() => {
+                        rejected(false, BY_VALIDATION)
+                    }
+                    false => rejected(false, BY_POLICY),
+                }
             }
             _ => match silent_webhook(&words) {
                 Some(name) => ApiError::Webhook {

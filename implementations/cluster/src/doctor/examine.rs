@@ -2,13 +2,15 @@
 
 use futures_util::stream::{self, StreamExt};
 use meshproof_harness::names::did_you_mean;
+use meshproof_harness::topology::Topology;
 use serde_json::Value;
 
 use super::DoctorFinding;
 use crate::api::{ApiError, ClusterClient, ServedVersions};
-use crate::identify::{Installation, flavour, installation, installed_gateways, revisions};
+use crate::identify::{Installation, installation, installed_gateways, revisions};
 use crate::inventory::owned;
 use crate::manifests::ManifestContext;
+use crate::nodes::flavour;
 use crate::owned::RUN;
 use crate::permissions::{PERMISSIONS, Permission};
 use crate::places::Places;
@@ -254,7 +256,7 @@ async fn namespaces(
 ) -> Vec<DoctorFinding> {
     const ABOUT: &str = "namespaces";
     let Some(found) = found else { return Vec::new() };
-    let places = Places::new("doctor", "examination", &settings.gateways);
+    let places = Places::new("doctor", "examination", &settings.gateways, &Topology::default());
     let labels = crate::owned::labels("doctor", "examination");
     let injection = &found.injection;
     let context = ManifestContext { settings, places: &places, labels: &labels, injection, live: true };

@@ -19,14 +19,13 @@ use super::state::{ClusterInstance, InForce, ScenarioProxy, environment};
 use crate::api::{ApiError, PodRef};
 use crate::dump as read;
 use crate::manifests::{gateway, mesh};
-use crate::places::APPLICATIONS;
 use crate::relocate::{Ground, SIDECAR, relocate};
 
 /// What a change waits for besides the marker.
 #[derive(Default)]
 struct ExpectedState {
-    /// The credentials of each gateway: name in Envoy, and content.
-    secrets: Vec<(String, read::SecretContent)>,
+    /// The credentials of each namespace with proxies: name in Envoy, and content.
+    secrets: BTreeMap<String, Vec<(String, read::SecretContent)>>,
     /// What each workload's sidecar requires of its callers.
     inbound: BTreeMap<String, read::InboundTls>,
 }
@@ -51,6 +50,7 @@ impl ClusterInstance {
             || change.delete.iter().any(|id| touches_sidecar(&id.kind))
         {
             state.sidecar += 1;
+            self.advance_sidecars(state).await?;
         }
         for resource in &change.apply {
             let known = state.documents.iter().position(|r| r.id() == resource.id());
@@ -78,7 +78,8 @@ impl ClusterInstance {
     /// Applies a document's resource in the run's namespaces, and deletes what only its earlier form
     /// consisted of.
     async fn apply_documented(&self, state: &mut InForce, resource: &Resource) -> Result<(), TargetError> {
-        let egress = mesh::egress(&self.context(), state.sidecar);
+        let namespace = self.places.of(resource.namespace());
+        let egress = mesh::egress(&self.context(), namespace, state.sidecar);
         let ground = Ground {
             places: &self.places,
             labels: &self.labels,
@@ -106,12 +107,27 @@ impl ClusterInstance {
         Ok(())
     }
 
+    /// The suite's own Sidecars in their next revision, in each namespace where no document's is in force.
+    async fn advance_sidecars(&self, state: &InForce) -> Result<(), TargetError> {
+        let documented = |namespace: &str| {
+            state
+                .applied
+                .values()
+                .flatten()
+                .any(|r| (r.kind(), r.name(), r.namespace()) == ("Sidecar", SIDECAR, namespace))
+        };
+        let own = self.places.of_sidecars().filter(|namespace| !documented(namespace));
+        let made: Vec<Resource> = own.map(|n| mesh::sidecar(&self.context(), n, state.sidecar)).collect();
+        self.apply_all(&made).await.map(drop)
+    }
+
     async fn withdraw(&self, state: &InForce, resource: &Resource) -> Result<(), TargetError> {
-        let own = (resource.kind(), resource.name(), resource.namespace());
-        if own == ("Sidecar", SIDECAR, self.places.of(APPLICATIONS)) {
+        let namespace = resource.namespace();
+        if (resource.kind(), resource.name()) == ("Sidecar", SIDECAR)
+            && self.places.of_sidecars().any(|of_sidecars| of_sidecars == namespace)
+        {
             // The suite's own Sidecar was there before the document's.
-            self.apply(&mesh::sidecar(&self.context(), state.sidecar)).await?;
-            return Ok(());
+            return self.apply(&mesh::sidecar(&self.context(), namespace, state.sidecar)).await.map(drop);
         }
         self.api.delete(&resource.id()).await.map_err(ApiError::blame)
     }
@@ -143,9 +159,10 @@ impl ClusterInstance {
         self.apply_all(&mesh::marker(&context, state.revision, selector, canary)).await?;
         let expected = ExpectedState {
             secrets: if kinds.contains(&"Secret") || kinds.contains(&"DestinationRule") {
-                credentials(state)
+                let of = |n: &str| (n.to_owned(), credentials(state, |r| self.places.of(r.namespace()) == n));
+                self.places.of_proxies().into_iter().map(of).collect()
             } else {
-                Vec::new()
+                BTreeMap::new()
             },
             inbound: if kinds.contains(&"PeerAuthentication") {
                 self.required_inbound(state)
@@ -288,15 +305,13 @@ impl ClusterInstance {
         dumped: &Value,
         expected: &ExpectedState,
     ) -> Option<String> {
-        if proxy.is_gateway {
-            for (name, wanted) in &expected.secrets {
-                match read::secret(dumped, name) {
-                    // Nothing in force uses it.
-                    None => {}
-                    Some(Some(held)) if held == *wanted => {}
-                    Some(Some(_)) => return Some(format!("it has another content of {name}")),
-                    Some(None) => return Some(format!("it waits for {name}")),
-                }
+        for (name, wanted) in expected.secrets.get(&proxy.namespace).into_iter().flatten() {
+            match read::secret(dumped, name) {
+                // Nothing in force uses it.
+                None => {}
+                Some(Some(held)) if held == *wanted => {}
+                Some(Some(_)) => return Some(format!("it has another content of {name}")),
+                Some(None) => return Some(format!("it waits for {name}")),
             }
         }
         for (workload, mode) in &expected.inbound {
@@ -391,15 +406,15 @@ impl ClusterInstance {
     }
 }
 
-/// What gateways must have of the Secrets in force, by Envoy's name: the certificate as NAME, the CA as
+/// What proxies of a namespace must have of its Secrets in force, by Envoy's name: the certificate as NAME, the CA as
 /// NAME-cacert, which is in the Secret of that name or else in NAME (Istio,
 /// pilot/pkg/credentials/kube/secrets.go, `GetCaCert`; keys by `ExtractCertInfo` and `ExtractRoot`).
-fn credentials(state: &InForce) -> Vec<(String, read::SecretContent)> {
-    let secrets: Vec<&Resource> = state
-        .documents
-        .iter()
-        .filter(|r| r.kind() == "Secret" && r.namespace() == crate::places::GATEWAYS)
-        .collect();
+fn credentials(
+    state: &InForce,
+    in_namespace: impl Fn(&Resource) -> bool,
+) -> Vec<(String, read::SecretContent)> {
+    let secrets: Vec<&Resource> =
+        state.documents.iter().filter(|r| r.kind() == "Secret" && in_namespace(r)).collect();
     let entry = |secret: &Resource, keys: &[&str]| -> Option<Vec<u8>> {
         let data = secret.0.get("stringData")?;
         keys.iter()
@@ -447,7 +462,10 @@ mod tests {
 
     fn names(state: &InForce) -> Vec<(String, String)> {
         let text = |held: read::SecretContent| String::from_utf8(held.text).unwrap();
-        credentials(state).into_iter().map(|(name, held)| (name, text(held))).collect()
+        credentials(state, |r| r.namespace() == "istio-system")
+            .into_iter()
+            .map(|(name, held)| (name, text(held)))
+            .collect()
     }
 
     fn pair(name: &str, text: &str) -> (String, String) {
@@ -455,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_the_gateways_namespace_gives_a_certificate_and_a_ca() {
+    fn a_secret_in_a_proxys_namespace_gives_a_certificate_and_a_ca() {
         let generic = state(&[("c", "istio-system", json!({"tls.crt": "A", "tls.key": "K", "ca.crt": "B"}))]);
         assert_eq!(names(&generic), [pair("c", "A"), pair("c-cacert", "B")]);
         let elsewhere = state(&[("c", "default", json!({"tls.crt": "A"}))]);

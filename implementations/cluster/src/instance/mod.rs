@@ -49,7 +49,7 @@ pub async fn start(
     noted: RunNotes,
     seat: Seat,
 ) -> Result<Box<dyn Instance>, TargetError> {
-    let places = Places::new(&seat.run, &seat.name, &settings.gateways);
+    let places = Places::new(&seat.run, &seat.name, &settings.gateways, &seat.topology);
     let labels = owned::labels(&seat.run, &seat.name);
     let instance =
         starting::start_in_time(api, settings.clone(), injection, noted, places, labels, seat).await?;

@@ -92,6 +92,7 @@ fn read(line: &[u8], places: &Places, format: Option<&LogFormat>, refused: &mut 
 mod tests {
     use super::*;
     use crate::settings::Gateways;
+    use meshproof_harness::topology::Topology;
 
     fn line(host: &str) -> String {
         format!(
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn messages_of_the_agent_are_not_access_logs_and_lines_of_the_marker_are_not_evidence() {
-        let places = Places::new("r1", "s", &Gateways::Own);
+        let places = Places::new("r1", "s", &Gateways::Own, &Topology::default());
         let read = |text: &str| {
             read(text.as_bytes(), &places, Some(&LogFormat::default()), &mut RefusedLines::default())
         };
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_line_of_the_log_that_cannot_be_read_is_still_evidence() {
-        let places = Places::new("r1", "s", &Gateways::Own);
+        let places = Places::new("r1", "s", &Gateways::Own, &Topology::default());
         assert!(
             matches!(read(b"[something else]", &places, Some(&LogFormat::default()), &mut RefusedLines::default()), ProxyLine::Log(log) if log.fields.is_none())
         );

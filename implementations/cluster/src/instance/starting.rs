@@ -144,11 +144,8 @@ impl ClusterInstance {
         let topology = &self.seat.topology;
         let mut all = mesh::access_logs(&context, &topology.gateways);
         all.extend(mesh::allowed(&context));
-        all.extend([
-            mesh::sidecar_marker(&context, NOWHERE),
-            mesh::sidecar(&context, 0),
-            workload::probe(&context),
-        ]);
+        all.extend([mesh::sidecar_marker(&context, NOWHERE), workload::probe(&context)]);
+        all.extend(self.places.of_sidecars().map(|namespace| mesh::sidecar(&context, namespace, 0)));
         all.extend(topology.workloads.iter().flat_map(|w| workload::workload(&context, w)));
         if !self.places.gateways_installed() {
             all.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&context, g)));

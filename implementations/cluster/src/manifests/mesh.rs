@@ -43,8 +43,9 @@ pub fn access_logs(context: &ManifestContext<'_>, gateways: &[Gateway]) -> Vec<R
             "spec": spec,
         }))
     };
-    let [applications, at_gateways] = context.places.of_proxies();
-    let mut made = vec![telemetry(applications, ACCESS_LOGS, None)];
+    let at_gateways = context.places.of(GATEWAYS);
+    let mut made: Vec<Resource> =
+        context.places.of_sidecars().map(|namespace| telemetry(namespace, ACCESS_LOGS, None)).collect();
     if context.places.gateways_installed() {
         let name = |gateway: &Gateway| format!("{}-{}", context.places.outside(), gateway.name);
         made.extend(gateways.iter().map(|g| telemetry(at_gateways, &name(g), Some(&g.labels))));
@@ -108,28 +109,28 @@ pub fn sidecar_host(context: &ManifestContext<'_>, revision: u64) -> String {
     format!("s{}.{}.marker.meshproof.internal", revision % 2, context.places.of(APPLICATIONS))
 }
 
-/// The hosts that sidecars import: only those of the scenario. The last entry shows the Sidecar's revision.
+/// The hosts that sidecars of a namespace import: only those of the scenario. The last entry shows the Sidecar's revision.
 #[must_use]
-pub fn egress(context: &ManifestContext<'_>, sidecar_revision: u64) -> Vec<String> {
+pub fn egress(context: &ManifestContext<'_>, namespace: &str, sidecar_revision: u64) -> Vec<String> {
     let outside = context.places.outside();
-    vec![
-        "./*".to_owned(),
-        format!("{}/*", context.places.of(GATEWAYS)),
-        format!("{outside}/*.svc.cluster.local"),
-        format!("{outside}/{}", sidecar_host(context, sidecar_revision)),
-    ]
+    let others = context.places.of_proxies().into_iter().filter(|other| *other != namespace);
+    let mut hosts = vec!["./*".to_owned()];
+    hosts.extend(others.map(|other| format!("{other}/*")));
+    hosts.push(format!("{outside}/*.svc.cluster.local"));
+    hosts.push(format!("{outside}/{}", sidecar_host(context, sidecar_revision)));
+    hosts
 }
 
 /// The outbound policy that the documents presuppose, ALLOW_ANY, independent of the installation's
-/// (reference, `Sidecar.outboundTrafficPolicy`).
+/// (reference, `Sidecar.outboundTrafficPolicy`), for the sidecars of a namespace.
 #[must_use]
-pub fn sidecar(context: &ManifestContext<'_>, revision: u64) -> Resource {
+pub fn sidecar(context: &ManifestContext<'_>, namespace: &str, revision: u64) -> Resource {
     Resource(json!({
         "apiVersion": "networking.istio.io/v1", "kind": "Sidecar",
-        "metadata": context.metadata(context.places.of(APPLICATIONS), SIDECAR),
+        "metadata": context.metadata(namespace, SIDECAR),
         "spec": {
             "outboundTrafficPolicy": { "mode": "ALLOW_ANY" },
-            "egress": [{ "hosts": egress(context, revision) }],
+            "egress": [{ "hosts": egress(context, namespace, revision) }],
         },
     }))
 }

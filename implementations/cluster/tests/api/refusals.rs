@@ -111,8 +111,13 @@ async fn what_another_policy_of_the_cluster_refuses_is_the_environments_fault() 
         gateways.networking.istio.io are not allowed";
     let other = "Deployment.apps \"x\" is invalid: spec: Required value";
     let deployment = resource("apps/v1", "Deployment");
-    for (resource, code, message) in [(&gateway(), 400, policy), (&deployment, 422, other)] {
-        let (error, _) = applied(resource, code, "", message).await;
+    for (resource, code, reason, message, fix) in [
+        (&gateway(), 400, "BadRequest", policy, "its administrator can allow it"),
+        (&deployment, 422, "Invalid", other, "a defect of meshproof"),
+    ] {
+        let (error, _) = applied(resource, code, reason, message).await;
+        let words = error.to_string();
+        assert!(words.contains(fix), "{words}");
         assert!(matches!(error.blame(), TargetError::Environment(_)), "{message}");
     }
 }

@@ -22,7 +22,7 @@ use meshproof_harness::external::{
 };
 use meshproof_harness::manifest;
 use meshproof_harness::scenario::Scenario;
-use meshproof_harness::topology::{Topology, service_host};
+use meshproof_harness::topology::{Topology, Workload, service_host};
 use meshproof_model::Resource;
 use meshproof_nginx::PodService;
 use meshproof_scenarios::ALL;
@@ -47,7 +47,7 @@ impl ScenarioManifests {
     }
 
     fn with(seat: &str, settings: Settings, injection: Injection) -> Self {
-        let places = Places::new(RUN, seat, &settings.gateways);
+        let places = Places::new(RUN, seat, &settings.gateways, &Topology::default());
         Self { settings, places, labels: owned::labels(RUN, seat), injection, live: false }
     }
 
@@ -66,11 +66,8 @@ impl ScenarioManifests {
         let context = self.context();
         let mut made = namespaces(&context, "2026-01-02T03:04:05Z", ROOTS);
         made.extend(mesh::access_logs(&context, &topology.gateways));
-        made.extend([
-            mesh::sidecar_marker(&context, NOWHERE),
-            mesh::sidecar(&context, 0),
-            workload::probe(&context),
-        ]);
+        made.extend([mesh::sidecar_marker(&context, NOWHERE), workload::probe(&context)]);
+        made.extend(self.places.of_sidecars().map(|namespace| mesh::sidecar(&context, namespace, 0)));
         made.extend(topology.workloads.iter().flat_map(|w| workload::workload(&context, w)));
         made.extend(topology.gateways.iter().flat_map(|g| gateway::gateway(&context, g)));
         for s in &topology.services {
@@ -91,7 +88,7 @@ impl ScenarioManifests {
             "samplebucket1234.s3.ap-southeast-2.amazonaws.com",
         ];
         let pins = (1..).zip(pinned).map(|(n, host)| (host.to_owned(), format!("10.1.0.{n}"))).collect();
-        let egress = mesh::egress(&self.context(), 1);
+        let egress = mesh::egress(&self.context(), self.places.of("default"), 1);
         let (places, labels) = (&self.places, &self.labels);
         let ground = Ground { places, labels, pins: &pins, egress: &egress, live: self.live };
         let read = manifest::read("fixture", yaml, "default").unwrap();
@@ -183,6 +180,19 @@ fn everything_applied_before_a_document_begins() {
         let world = ScenarioManifests::with(SEAT, Settings::default(), Injection::default());
         insta::assert_snapshot!(format!("base-{name}"), redacted(&world, &world.base(topology)));
     }
+}
+
+#[test]
+fn a_workload_in_a_further_namespace_has_a_sidecar_that_imports_the_scenario() {
+    let topology = Topology::default()
+        .workload(Workload::sleep())
+        .workload(Workload::new("payments").in_namespace("payments"));
+    let mut world = ScenarioManifests::with(SEAT, Settings::default(), Injection::default());
+    world.places = Places::new(RUN, SEAT, &world.settings.gateways, &topology);
+    let own = world.places.of("payments").to_owned();
+    let of_payments = |r: &&Resource| r.namespace() == own && !matches!(r.kind(), "ConfigMap" | "Deployment");
+    let made: Vec<Resource> = world.base(&topology).iter().filter(of_payments).cloned().collect();
+    insta::assert_snapshot!(redacted(&world, &made).replace(&own, "PAYMENTS"));
 }
 
 /// Each topology that a scenario has, once, named after its parts.
@@ -316,9 +326,8 @@ fn redacted(world: &ScenarioManifests, resources: &[Resource]) -> String {
 }
 
 fn places_redacted(world: &ScenarioManifests, text: &str) -> String {
-    let [applications, gateways] = world.places.of_proxies();
-    text.replace(applications, "APPLICATIONS")
-        .replace(gateways, "GATEWAYS")
+    text.replace(world.places.of("default"), "APPLICATIONS")
+        .replace(world.places.of("istio-system"), "GATEWAYS")
         .replace(world.places.outside(), "OUTSIDE")
 }
 
