@@ -11,6 +11,7 @@ use meshproof_harness::timeouts::Timeout;
 use meshproof_model::Resource;
 use meshproof_model::{Fact, Side};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::proof::{Proof, unseen};
 use super::readiness::await_absence;
@@ -210,6 +211,7 @@ impl ClusterInstance {
     ) -> Result<(), TargetError> {
         let limit = self.seat.timeouts.get(Timeout::Applied);
         let mut last = Lacking::Marker("nothing".to_owned());
+        let begun = Instant::now();
         let waiting = async {
             loop {
                 let dumped = proof.dump(&self.api, pod).await.map_err(ApiError::blame)?;
@@ -229,6 +231,10 @@ impl ClusterInstance {
                         *proxy.virtual_addresses.lock().unwrap_or_else(PoisonError::into_inner) = known;
                         return Ok(());
                     }
+                    Some(Lacking::Marker(seen)) if self.rejections.stands(&proxy.name, begun) => {
+                        let what = format!("{} refused configuration, and nothing replaced it", proxy.name);
+                        return Err(self.not_in_force(proxy, &what, &seen));
+                    }
                     Some(lacking) => last = lacking,
                 }
                 tokio::time::sleep(POLL).await;
@@ -238,23 +244,33 @@ impl ClusterInstance {
         match tokio::time::timeout(limit.mul_f64(0.95), waiting).await {
             Ok(result) => result,
             Err(_) => {
-                let refused = self.rejections.quoted([proxy.name.as_str()]);
                 let what = format!("{} to show the change", proxy.name);
                 match last {
                     Lacking::Document(last) => {
+                        let refused = self.rejections.quoted([proxy.name.as_str()]);
                         let last = Some(format!("{last}{refused}"));
                         Err(TargetError::TimedOut { timeout: Timeout::Applied, limit, what, last })
                     }
-                    Lacking::Marker(last) => Err(environment(format!(
-                        "Timed out after {limit:?} (timeout `{}`) waiting for {what}. The suite's own marker is not in \
-                         force there: {last}{refused}. Check whether istiod is ready and not overloaded, and which \
-                         EnvoyFilters, Sidecars and other resources of the whole mesh apply to the namespace {}",
-                        Timeout::Applied,
-                        proxy.namespace
-                    ))),
+                    Lacking::Marker(last) => {
+                        let words = format!(
+                            "Timed out after {limit:?} (timeout `{}`) waiting for {what}",
+                            Timeout::Applied
+                        );
+                        Err(self.not_in_force(proxy, &words, &last))
+                    }
                 }
             }
         }
+    }
+
+    /// The error of a marker that a proxy did not show.
+    fn not_in_force(&self, proxy: &ScenarioProxy, what: &str, seen: &str) -> TargetError {
+        let refused = self.rejections.quoted([proxy.name.as_str()]);
+        environment(format!(
+            "{what}. The suite's own marker is not in force there: {seen}{refused}. Check whether istiod is ready and not \
+             overloaded, and which EnvoyFilters, Sidecars and other resources of the whole mesh apply to the namespace {}",
+            proxy.namespace
+        ))
     }
 
     /// A proxy without the suite's CA among its system roots refuses servers that it should accept, which is

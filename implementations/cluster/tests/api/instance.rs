@@ -12,7 +12,7 @@ use meshproof_harness::manifest;
 use meshproof_harness::store::Store;
 use meshproof_harness::target::{ConfigChange, Instance, Probe, Seat, TargetError};
 use meshproof_harness::workload::RequestSpec;
-use meshproof_model::ExternalService;
+use meshproof_model::{Evidence, ExternalService};
 use serde_json::{Value, json};
 
 use crate::fake_cluster::{ADDRESS, FakeCluster, pretended, seat};
@@ -227,6 +227,37 @@ async fn a_marker_that_is_not_in_force_is_an_error_and_the_message_says_what_was
     assert!(message.starts_with(begins), "{message}");
     assert!(message.contains("of revision 2 it shows"), "{message}");
     assert!(message.contains("EnvoyFilters"), "{message}");
+    instance.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_marker_is_an_error_as_soon_as_nothing_can_replace_it() {
+    let store = Store::new();
+    let (_server, cluster, instance) = begun(&store, Duration::from_secs(600)).await;
+    cluster.lock().unwrap().stuck = true;
+    let line = "2026-01-01T00:00:00Z\twarning\tenvoy config\tgRPC config for \
+                type.googleapis.com/envoy.config.route.v3.RouteConfiguration rejected: no cluster\tthread=13";
+    let change = access();
+    let refuse = async {
+        let pause = || tokio::time::sleep(Duration::from_millis(10));
+        let is_second = |object: &Value| object.to_string().contains("r2.mp-r1-s-default.marker");
+        while !cluster.lock().unwrap().objects.values().any(is_second) {
+            pause().await;
+        }
+        cluster.lock().unwrap().write("sleep-1", line);
+        let noted =
+            |all: &[Evidence]| all.iter().any(|e| format!("{:?}", e.fact).contains("refused part of"));
+        while !store.with(noted) {
+            pause().await;
+        }
+        // Only from here on, so that no answer of the fake cluster is late.
+        tokio::time::pause();
+    };
+    let (changed, ()) = tokio::join!(instance.change(&change), refuse);
+    tokio::time::resume();
+    let Err(TargetError::Environment(message)) = changed else { panic!("{changed:?}") };
+    assert!(message.starts_with("sleep refused configuration, and nothing replaced it. "), "{message}");
+    assert!(message.contains("RouteConfiguration: no cluster"), "{message}");
     instance.stop().await.unwrap();
 }
 
