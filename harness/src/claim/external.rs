@@ -63,6 +63,24 @@ pub(crate) fn received_some(server: &Server, replies: &[Reply], server_name: &st
     })
 }
 
+/// The server received no request with the reply's token, because its certificate was refused.
+pub(crate) fn certificate_refused(server: &Server, reply: &Reply) -> Claim {
+    let (server, token, exchange) = (server.clone(), reply.token.clone(), reply.id.clone());
+    let host = server.host.clone();
+    Claim::on_the_side_of(&host, move |view| {
+        let expected = format!("a refusal of the certificate of {server}, and no request there");
+        let Some((id, request)) = requests(&server.host, &token, view).into_iter().next() else {
+            let seen = format!("{server} received no request with this token");
+            return Finding::holds(expected, seen, Vec::new()).about(&exchange);
+        };
+        let seen = format!("{server} received {}", words::request(view, request));
+        let hop = (deviation::opener(view, &request.peer), deviation::server(&server));
+        let what = What::of(Field::ServerVerification).being(ValueKind::Refusal);
+        let accepted = what.deviates(&hop, &expected, &Odd::being(ValueKind::Success, seen.as_str()));
+        Finding::broken(expected, seen, vec![id.clone()]).by([accepted]).about(&exchange)
+    })
+}
+
 /// What a server received of one request: the requests that carry its token.
 #[must_use = "a claim that is not judged asserts nothing"]
 pub struct Sighting {

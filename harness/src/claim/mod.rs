@@ -29,7 +29,7 @@ use meshproof_model::{Deviation, Difference, Evidence, EvidenceId, Verdict};
 pub use conversation::ConversationLine;
 pub use credentials::Credentials;
 pub use external::Sighting;
-pub(crate) use external::received_some;
+pub(crate) use external::{certificate_refused, received_some};
 pub(crate) use fidelity::connections_of;
 pub use handshake::nothing_weak_offered;
 pub use load::Load;

@@ -5,7 +5,8 @@ use meshproof_model::{Fact, Side};
 use super::{Client, Mesh, Origin, Stop};
 use crate::claim::{
     Claim, Claims, ConnectionLine, ConversationLine, Credentials, Logged, Reply, Server, ServerCertificate,
-    Sighting, Window, complete, connections_of, opened_by, received_some, recorded, request_ids_recorded,
+    Sighting, Window, certificate_refused, complete, connections_of, opened_by, received_some, recorded,
+    request_ids_recorded,
 };
 use crate::feature::Feature;
 use crate::target::Probe;
@@ -47,6 +48,11 @@ impl<'a> External<'a> {
     /// No request arrived until the suite's next one, with a token or without. Connections whose handshake failed do not count.
     pub fn never_received(&self, reply: &Reply) -> Claim {
         self.during(reply).no_request()
+    }
+
+    /// No request with the reply's token arrived, because the proxy refused the server's certificate.
+    pub fn certificate_refused(&self, reply: &Reply) -> Claim {
+        certificate_refused(&self.server, reply)
     }
 
     /// What it received from the moment of a request until the suite's next one.

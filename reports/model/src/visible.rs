@@ -27,7 +27,8 @@ pub fn clipped(text: &str, max: usize) -> Cow<'_, str> {
     }
 }
 
-/// Like [`clipped()`], but leaves out the middle: the end of a text often contains the most important words.
+/// Like [`clipped()`], but leaves out the middle: the end of a text often contains the most important words. It is cut between
+/// sentences, or else between words, where there are any.
 #[must_use]
 pub fn clipped_inside(text: &str, max: usize) -> Cow<'_, str> {
     let count = text.chars().count();
@@ -35,8 +36,27 @@ pub fn clipped_inside(text: &str, max: usize) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let place = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
-    let (head, tail) = (max / 2, max - max / 2);
-    Cow::Owned(format!("{}… ({}) …{}", &text[..place(head)], more(count - max), &text[place(count - tail)..]))
+    // The last gap that leaves enough for the other end, but not so early that little is left of this one.
+    let head = last_gap(&text[place(max / 4)..place(2 * max / 3)]).map(|gap| place(max / 4) + gap);
+    let head = head.unwrap_or_else(|| place(max / 2));
+    let room = max - text[..head].chars().count();
+    let (least, most) = (place(count - room / 3), place(count - room));
+    let tail = first_gap(&text[most..least]).map_or(most, |gap| most + gap);
+    let left_out = more(text[head..tail].chars().count());
+    let apart = |at: usize| text[at..].starts_with(' ') || text[..at].ends_with(' ');
+    let (before, after) = (if apart(head) { " " } else { "" }, if apart(tail) { " " } else { "" });
+    let (head, tail) = (text[..head].trim_end(), text[tail..].trim_start());
+    Cow::Owned(format!("{head}{before}… ({left_out}) …{after}{tail}"))
+}
+
+/// The last end of a sentence, or else of a word.
+fn last_gap(text: &str) -> Option<usize> {
+    text.rfind(". ").map(|stop| stop + 1).or_else(|| text.rfind(' '))
+}
+
+/// The first beginning of a sentence, or else of a word.
+fn first_gap(text: &str) -> Option<usize> {
+    text.find(". ").map(|stop| stop + 1).or_else(|| text.find(' ')).map(|gap| gap + 1)
 }
 
 fn more(characters: usize) -> String {
@@ -108,5 +128,16 @@ mod tests {
         assert_eq!(clipped("äöüß", 3), "äöü… (1 more character)");
         assert_eq!(clipped_inside("äöüß", 4), "äöüß");
         assert_eq!(clipped_inside("äöüß", 3), "ä… (1 more character) …üß");
+    }
+
+    #[test]
+    fn the_middle_is_left_out_between_sentences_or_else_between_words() {
+        let sentences = "One is short. Two is longer than that. Three is left out. Four is the last one.";
+        assert_eq!(
+            clipped_inside(sentences, 40),
+            "One is short. … (45 more characters) … Four is the last one."
+        );
+        let words = "one two three four five six seven eight nine ten";
+        assert_eq!(clipped_inside(words, 20), "one two … (33 more characters) … nine ten");
     }
 }

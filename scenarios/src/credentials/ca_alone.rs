@@ -32,9 +32,10 @@ pub(super) async fn of_the_server(
         let wrong = apps.get(URL).await?;
         mesh.check(
             check,
-            wrong
-                .fails()
+            nginx
+                .certificate_refused(&wrong)
                 .and(nginx.never_received(&wrong))
+                .and(wrong.fails())
                 .of("with another CA")
                 .provided("the same request with the server's CA", right.ok().and(nginx.received(&right))),
         )?;

@@ -78,7 +78,7 @@ impl Asked<'_> {
 
     fn refused_as(&self, host: &str, server_name: &str) -> Claim {
         let Some(reply) = self.reply(host) else { return Claim::all([]) };
-        let unseen = self.server.saw(reply).none();
-        reply.fails().and(unseen).and(self.server.during(reply).reached_as(server_name))
+        let refused = self.server.certificate_refused(reply);
+        refused.and(reply.fails()).and(self.server.during(reply).reached_as(server_name))
     }
 }

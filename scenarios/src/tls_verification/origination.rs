@@ -98,6 +98,6 @@ impl<'a> Origination<'a> {
     pub(super) fn refused(&self, host: &str, replies: &Replies) -> Claim {
         let (server, reply) = (self.mesh.external(host), &replies[host]);
         let unseen = server.never_received(reply).and(server.during(reply).no_plaintext(&[REPORT]));
-        reply.fails().and(unseen).of(host)
+        server.certificate_refused(reply).and(unseen).and(reply.fails()).of(host)
     }
 }
