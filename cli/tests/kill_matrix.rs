@@ -127,7 +127,18 @@ const MUST_NOTICE: &[(&str, &[&str])] = &[
     ("system-roots-for-mesh-peers", &["egress-gateway-access/system-roots-not-mesh-roots"]),
     ("gateway-trusts-system-roots", &["egress-gateway-access/system-roots-not-mesh-roots"]),
     ("gateway-accepts-expired-identity", &["egress-gateway-access/expired-identity-refused"]),
-    ("gateway-takes-any-server-name", &["egress-gateway-access/other-server-names-refused"]),
+    (
+        "gateway-takes-any-server-name",
+        &[
+            "egress-gateway-access/other-server-names-refused",
+            "gateway-termination/other-server-names-refused",
+        ],
+    ),
+    ("no-https-redirect", &["gateway-termination/plain-requests-redirected"]),
+    ("gateway-with-mesh-certificate", &["gateway-termination/own-certificate-presented"]),
+    ("gateway-asks-no-client", &["gateway-termination/clients-verified"]),
+    ("gateway-takes-any-client", &["gateway-termination/clients-verified"]),
+    ("gateway-ignores-client-names", &["gateway-termination/client-names-verified"]),
     ("gateway-as-open-proxy@egress-gateway", &["egress-gateway-access/other-hosts-not-served"]),
     ("gateway-as-open-proxy@ingress-gateway", &["path-based-routing/unknown-host-not-served"]),
     ("serve-unknown-host@egress-gateway", &["egress-gateway-access/other-hosts-not-served"]),
@@ -329,7 +340,10 @@ const MUST_NOTICE: &[(&str, &[&str])] = &[
     ("other-client-certificate", &["credentials/credential-active", "credentials/welcome-page"]),
     ("no-access-log", &["credentials/originating-proxy-logs"]),
     ("credential-from-any-namespace", &["credentials/credential-in-wrong-namespace"]),
-    ("stale-credential", &["credentials/untrusted-client-refused"]),
+    (
+        "stale-credential",
+        &["credentials/untrusted-client-refused", "gateway-termination/replaced-certificate-presented"],
+    ),
     ("selector-not-required", &["credentials/selector-required-at-sidecar"]),
 ];
 

@@ -9,6 +9,7 @@ mod egress_gateway_access;
 mod egress_gateway_mutual;
 mod egress_gateway_simple;
 mod external_web_service;
+mod gateway_termination;
 mod generated_traffic;
 mod origination_scope;
 mod path_based_routing;
@@ -56,6 +57,7 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
         )?,
         read_placed("egress-gateway-access", &common, egress_gateway_access::story)?,
         read("path-based-routing", &common, path_based_routing::topology(), path_based_routing::story)?,
+        read("gateway-termination", &common, gateway_termination::topology(), gateway_termination::story)?,
         read("external-web-service", &common, external_web_service::topology(), external_web_service::story)?,
         read_placed("tls-verification", &common, tls_verification::story)?,
         read_placed("credentials", &common, credentials::story)?,

@@ -37,8 +37,7 @@ pub(crate) fn copy(world: &World, resources: &[Resource]) -> Copy {
                 if !ports.is_empty() {
                     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
                     left_out.push(format!(
-                        "{id}, port {}: gateways on this machine have no certificates of their own (tls.mode SIMPLE, MUTUAL or \
-                         OPTIONAL_MUTUAL)",
+                        "{id}, port {}: a proof opens no TLS to a gateway (tls.mode SIMPLE, MUTUAL or OPTIONAL_MUTUAL)",
                         ports.join(" and ")
                     ));
                 }

@@ -227,7 +227,7 @@ pub fn unavailable(
         "in a cluster, the mesh's CA belongs to istiod and issues no certificate to the suite".to_owned(),
     );
     if settings.suite_image().is_none() {
-        for feature in [Feature::WebSocket, Feature::TcpOrigination] {
+        for feature in [Feature::WebSocket, Feature::TcpOrigination, Feature::GatewayTls] {
             found.insert(feature, BEYOND_CURL.to_owned());
         }
     }
@@ -239,7 +239,8 @@ pub fn unavailable(
     found
 }
 
-/// What a stock curl lacks: not every build of it supports WebSocket, and none sends bytes of another protocol.
+/// What a stock curl lacks: not every build of it supports WebSocket, and none sends bytes of another protocol, or another server
+/// name than that of its URL.
 const BEYOND_CURL: &str = "without the suite's own image, the client in a cluster is a stock curl, which cannot send what this needs; \
                            give the image with --image suite=IMAGE";
 
@@ -422,7 +423,7 @@ mod tests {
         let images = [("suite".to_owned(), "i".to_owned())].into();
         let with_suite = Settings { images, ..Settings::default() };
         let by_default = Injection::default();
-        for feature in [Feature::WebSocket, Feature::TcpOrigination] {
+        for feature in [Feature::WebSocket, Feature::TcpOrigination, Feature::GatewayTls] {
             let by_curl = unavailable(&Settings::default(), &[], &by_default);
             assert!(by_curl[&feature].contains("--image suite=IMAGE"), "{feature}");
             assert!(!unavailable(&with_suite, &[], &by_default).contains_key(&feature), "{feature}");

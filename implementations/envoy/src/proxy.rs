@@ -23,7 +23,7 @@ use crate::http_client::HttpClient;
 use crate::map::{MappingContext, ProxyConfig, bootstrap, bridge, file_name, secrets};
 use crate::process::EnvoyProcess;
 use crate::program::Program;
-use crate::pushed::{PushedConfig, credentials, lost_chains};
+use crate::pushed::{PushedConfig, lost_chains, of_clusters, of_listeners};
 use crate::startup::latest_messages;
 use crate::stats::{EnvoyStats, ExpectedVersions};
 use crate::{secrets_dump, startup};
@@ -140,7 +140,7 @@ impl EnvoyProxy {
         let mut pushed = self.pushed.lock().await;
         let (before, next) = (pushed.config.clone(), pushed.next.clone());
         self.push(&mut pushed, next).await?;
-        let uses = credentials(&pushed.config.clusters);
+        let uses = &of_clusters(&pushed.config) | &of_listeners(&pushed.config);
         if pushed.secret_files.remove_unused(|name| uses.contains(name)) {
             self.await_secrets_gone(&pushed).await?;
         }
@@ -195,7 +195,7 @@ impl EnvoyProxy {
         self.process.output().forget_refusals();
         let version = pushed.version("c");
         self.write("cds.json", &version, config.clusters.values().map(|c| &*c.value))?;
-        let secrets = pushed.secrets(&config.clusters);
+        let secrets = pushed.secrets(&of_clusters(config));
         self.await_in_force(
             pushed,
             &ExpectedVersions { clusters: Some(version), secrets, ..ExpectedVersions::default() },
@@ -229,6 +229,7 @@ impl EnvoyProxy {
             let version = pushed.version("l");
             self.write("lds.json", &version, config.listeners.values().map(|l| &*l.value))?;
             expected.listeners = Some(version);
+            expected.secrets = pushed.secrets(&of_listeners(config));
             closed = lost_chains(&pushed.config, config);
         }
         if expected != ExpectedVersions::default() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::map::{ClusterConfig, ListenerConfig, ProxyConfig};
+use crate::map::{ListenerConfig, ProxyConfig};
 use crate::secret_files::SecretFiles;
 use crate::stats::EnvoyStats;
 
@@ -32,17 +32,21 @@ impl PushedConfig {
         format!("{kind}{}", self.versions)
     }
 
-    /// The versions of the secrets that these clusters use, as far as the secrets exist.
-    pub(crate) fn secrets(&self, clusters: &BTreeMap<String, ClusterConfig>) -> Vec<String> {
-        let used = credentials(clusters);
+    /// The versions of the secrets with these names, as far as the secrets exist.
+    pub(crate) fn secrets(&self, used: &BTreeSet<String>) -> Vec<String> {
         let present = self.secret_files.present().into_iter().filter(|(name, _)| used.contains(name));
         present.map(|(_, version)| version).collect()
     }
 }
 
-/// The names of the credentials that these clusters get over SDS.
-pub(crate) fn credentials(clusters: &BTreeMap<String, ClusterConfig>) -> BTreeSet<String> {
-    clusters.values().flat_map(|cluster| cluster.credentials.keys().cloned()).collect()
+/// The names of the credentials that the clusters get over SDS.
+pub(crate) fn of_clusters(config: &ProxyConfig) -> BTreeSet<String> {
+    config.clusters.values().flat_map(|cluster| cluster.credentials.keys().cloned()).collect()
+}
+
+/// The names of the credentials that the listeners get over SDS.
+pub(crate) fn of_listeners(config: &ProxyConfig) -> BTreeSet<String> {
+    config.listeners.values().flat_map(|listener| listener.credentials.keys().cloned()).collect()
 }
 
 /// The `stat_prefix` of every HTTP filter chain of `old` that `new` lacks or changes.

@@ -258,13 +258,7 @@ fn listening(
                 }
                 mesh.clone()
             }
-            Some(DownstreamTls::Own(_)) => {
-                return Err(
-                    "meshproof does not support a Gateway's own certificates (tls.mode SIMPLE, MUTUAL or \
-                            OPTIONAL_MUTUAL) yet"
-                        .to_owned(),
-                );
-            }
+            Some(DownstreamTls::Own(own)) => Some(Arc::new(termination::own(own, sources)?)),
         };
         let action = match &chain.action {
             Action::Http(routes) => ChainAction::Http(Arc::new(CompiledRoutes::new(routes)?)),

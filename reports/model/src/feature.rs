@@ -31,6 +31,8 @@ pub enum Feature {
     SanValidation,
     /// An application's own TLS is forwarded as it is.
     TlsPassthrough,
+    /// TLS ends at an ingress gateway.
+    GatewayTls,
     /// Hosts that are not registered are refused.
     RegistryOnly,
     /// A changed configuration takes effect without a restart.
@@ -62,6 +64,7 @@ impl Feature {
         Self::MutualOrigination,
         Self::SanValidation,
         Self::TlsPassthrough,
+        Self::GatewayTls,
         Self::RegistryOnly,
         Self::ReconfigureWithoutRestart,
         Self::Http2,
@@ -85,6 +88,7 @@ impl Feature {
             Self::MutualOrigination => "mutual-origination",
             Self::SanValidation => "san-validation",
             Self::TlsPassthrough => "tls-passthrough",
+            Self::GatewayTls => "gateway-tls",
             Self::RegistryOnly => "registry-only",
             Self::ReconfigureWithoutRestart => "reconfigure-without-restart",
             Self::Http2 => "http2",
@@ -120,6 +124,9 @@ impl Feature {
             }
             Self::TlsPassthrough => {
                 "forwards an application's own TLS by its server name, without terminating it"
+            }
+            Self::GatewayTls => {
+                "terminates TLS at an ingress gateway with the certificates of a Secret, verifies clients, and redirects plain requests to HTTPS"
             }
             Self::RegistryOnly => "refuses hosts that are not registered (outbound policy REGISTRY_ONLY)",
             Self::ReconfigureWithoutRestart => {

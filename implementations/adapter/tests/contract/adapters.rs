@@ -109,6 +109,7 @@ async fn the_python_example_keeps_the_contract_and_passes_what_it_declares() {
             "tcp-origination",
             "route-rules",
             "reconfigure-without-restart",
+            "gateway-tls",
         ],
         &[],
         &[
@@ -141,6 +142,7 @@ async fn the_template_for_node_keeps_the_contract_and_passes_what_it_declares() 
             "reconfigure-without-restart",
             "tcp-origination",
             "route-rules",
+            "gateway-tls",
         ],
         &[],
         &["sidecar-origination/single-response", "sidecar-origination/no-plaintext-leak"],
@@ -178,6 +180,7 @@ async fn caddy_keeps_the_contract_and_passes_what_it_declares() {
             "web-socket",
             "tcp-origination",
             "route-rules",
+            "gateway-tls",
         ],
         &[],
         &[
@@ -212,6 +215,7 @@ async fn apache_httpd_keeps_the_contract_and_passes_what_it_declares() {
             "route-rules",
             "credential-status",
             "upstream-local-address",
+            "gateway-tls",
         ],
         &["tls-verification/sni-follows-host-rewrite", "tls-verification/every-request-accounted-for"],
         &[
@@ -241,7 +245,14 @@ async fn an_adapter_loses_no_check_for_features_that_the_check_does_not_need() {
     let report = run(&strict, &selectors, hasty()).await.unwrap();
     assert_passes(
         &report,
-        &["mesh-mtls", "tls-passthrough", "reconfigure-without-restart", "san-validation", "http2"],
+        &[
+            "mesh-mtls",
+            "tls-passthrough",
+            "reconfigure-without-restart",
+            "san-validation",
+            "http2",
+            "gateway-tls",
+        ],
         &[],
         &["external-web-service/http-by-application-originated", "tls-verification/wrong-host-refused"],
     );
@@ -261,7 +272,7 @@ async fn haproxy_keeps_the_contract_and_passes_what_it_declares() {
     let report = run(&command("haproxy"), &[], Timeouts::default()).await.unwrap();
     assert_passes(
         &report,
-        &["mesh-ca", "san-validation", "credential-status", "tcp-origination", "route-rules"],
+        &["mesh-ca", "san-validation", "credential-status", "tcp-origination", "route-rules", "gateway-tls"],
         &[
             SNI_IS_THE_NAME,
             KEEPS_CONNECTION_FIELDS,
@@ -303,6 +314,7 @@ async fn nginx_keeps_the_contract_and_passes_what_it_declares() {
             "tcp-origination",
             "route-rules",
             "upstream-local-address",
+            "gateway-tls",
         ],
         &[
             SNI_IS_THE_NAME,

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use meshproof_plan::model::{
-    Cluster, Discovery, NameCheck, Origination, ServerName, TlsVersion, Trust, UpstreamProtocol, UpstreamTls,
+    ClientCertificate, Cluster, Discovery, NameCheck, ServerName, TlsVersion, Trust, UpstreamProtocol,
+    UpstreamTls,
 };
 use serde_json::{Value, json};
 
@@ -56,7 +57,7 @@ pub(super) fn cluster(cluster: &Cluster, context: &MappingContext<'_>) -> Cluste
                     && o.trust != Trust::Anybody,
             });
             options["upstream_http_protocol_options"] = names;
-            credentials = versions(o, context);
+            credentials = versions(o.client_certificate.as_slice(), Some(&o.trust), context);
         }
     }
     value["typed_extension_protocol_options"] =
@@ -104,10 +105,13 @@ fn protocol(protocol: UpstreamProtocol) -> Value {
     }
 }
 
-/// The versions of the secrets that the cluster uses, by their names.
-fn versions(o: &Origination, context: &MappingContext<'_>) -> BTreeMap<String, String> {
-    let client = o.client_certificate.as_ref().map(client_name);
-    let names = client.into_iter().chain(trust_name(&o.trust));
+/// The versions of the secrets with these certificates and these roots, by their names.
+pub(super) fn versions(
+    certificates: &[ClientCertificate],
+    trust: Option<&Trust>,
+    context: &MappingContext<'_>,
+) -> BTreeMap<String, String> {
+    let names = certificates.iter().map(client_name).chain(trust.and_then(trust_name));
     names.filter_map(|name| context.secrets.get(&name).map(|held| (name, held.version.clone()))).collect()
 }
 
@@ -127,11 +131,7 @@ fn tls_context(tls: &UpstreamTls, protocol: UpstreamProtocol, context: &MappingC
             },
         }),
         UpstreamTls::Originate(o) => {
-            let secret = |name: String| match context.secrets.get(&name) {
-                Some(held) => json!({"name": name, "sds_config": source(&held.path)}),
-                // Unreachable: every secret that the plan uses has a file.
-                None => json!({"name": name}),
-            };
+            let secret = |name: String| secret(name, context);
             let mut common = json!({
                 "tls_params": parameters(o.min_version, o.max_version),
                 "alpn_protocols": offered(&o.alpn, protocol),
@@ -168,8 +168,17 @@ fn offered(alpn: &[String], protocol: UpstreamProtocol) -> Vec<String> {
     }
 }
 
+/// A reference to a secret, which Envoy reads from a file.
+pub(super) fn secret(name: String, context: &MappingContext<'_>) -> Value {
+    match context.secrets.get(&name) {
+        Some(held) => json!({"name": name, "sds_config": source(&held.path)}),
+        // Unreachable: every secret that the plan uses has a file.
+        None => json!({"name": name}),
+    }
+}
+
 /// `defaultUpstreamCommonTLSContext`: 1.2 to 1.3.
-fn parameters(min: Option<TlsVersion>, max: Option<TlsVersion>) -> Value {
+pub(super) fn parameters(min: Option<TlsVersion>, max: Option<TlsVersion>) -> Value {
     let word = |v: TlsVersion| match v {
         TlsVersion::Tls12 => "TLSv1_2",
         TlsVersion::Tls13 => "TLSv1_3",
@@ -181,7 +190,7 @@ fn parameters(min: Option<TlsVersion>, max: Option<TlsVersion>) -> Value {
 }
 
 /// Matchers for names of any type: Envoy reads `match_subject_alt_names`, which istiod sets, the same way.
-fn sans(names: &[String]) -> Vec<Value> {
+pub(super) fn sans(names: &[String]) -> Vec<Value> {
     let matcher = |kind: &str, name: &String| json!({"san_type": kind, "matcher": {"exact": name}});
     names
         .iter()

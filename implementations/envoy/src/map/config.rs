@@ -32,6 +32,8 @@ pub(crate) struct ClusterConfig {
 /// A listener.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ListenerConfig {
+    /// The versions of the credentials that the listener uses, by their names.
+    pub(crate) credentials: BTreeMap<String, String>,
     pub(crate) bind: SocketAddr,
     pub(crate) direction: Direction,
     pub(crate) value: Arc<Value>,

@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use meshproof_local::data_plane::DataPlaneError;
 use meshproof_plan::model::{
-    Action, ChainMatch, Direction, DownstreamTls, FilterChain, Listener, ProxyPlan, Transport,
+    Action, ChainMatch, Direction, DownstreamTls, FilterChain, Listener, ProxyPlan, ServerTls, Transport,
 };
 use serde_json::{Value, json};
 
-use super::bootstrap::{HTTP, MESH_CERTIFICATE, MESH_ROOTS, TCP, TCP_STATS, access_log, http_filters, mark};
+use super::bootstrap::{
+    HTTP, MESH_CERTIFICATE, MESH_ROOTS, SYSTEM_ROOTS, TCP, TCP_STATS, access_log, http_filters, mark,
+};
+use super::clusters::{parameters, sans, secret, versions};
 use super::common::{MappingContext, UNRESOLVED, address, by_host, destination, file_name, source};
 use super::config::RouteConfig;
 use super::routes;
+use super::secrets::{client_name, trust_name};
 
 const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 const INSPECTOR: &str = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
@@ -42,16 +46,10 @@ pub(super) fn listener(
             if let Some(condition) = condition(&matches) {
                 value["filter_chain_match"] = condition;
             }
-            match chain.tls {
+            match &chain.tls {
                 None => {}
                 Some(DownstreamTls::MeshMutual) => value["transport_socket"] = mesh_tls(),
-                Some(DownstreamTls::Own(_)) => {
-                    return Err(DataPlaneError::Unable(format!(
-                        "listener {}: meshproof does not support a Gateway's own certificates (tls.mode SIMPLE, MUTUAL \
-                         or OPTIONAL_MUTUAL) yet",
-                        listener.name
-                    )));
-                }
+                Some(DownstreamTls::Own(own)) => value["transport_socket"] = own_tls(own, context),
             }
             chains.push(value);
             taken.push(matches);
@@ -260,6 +258,43 @@ fn tcp_proxy(cluster: &str, to: Option<&str>) -> Value {
 }
 
 /// ISTIO_MUTUAL (`BuildListenerTLSContext`).
+/// The versions of the secrets that a listener uses, by their names.
+pub(super) fn credentials(listener: &Listener, context: &MappingContext<'_>) -> BTreeMap<String, String> {
+    let own = listener.chains.iter().filter_map(|chain| match &chain.tls {
+        Some(DownstreamTls::Own(own)) => Some(own),
+        Some(DownstreamTls::MeshMutual) | None => None,
+    });
+    own.flat_map(|own| versions(&own.certificates, own.client_ca.as_ref(), context)).collect()
+}
+
+/// `BuildListenerTLSContext` (pilot/pkg/networking/core/listener.go).
+fn own_tls(own: &ServerTls, context: &MappingContext<'_>) -> Value {
+    let mut common = json!({
+        "tls_params": parameters(own.min_version, own.max_version),
+        "alpn_protocols": own.alpn,
+        "tls_certificate_sds_secret_configs":
+            own.certificates.iter().map(|of| secret(client_name(of), context)).collect::<Vec<_>>(),
+    });
+    if !own.cipher_suites.is_empty() {
+        common["tls_params"]["cipher_suites"] = json!(own.cipher_suites);
+    }
+    if let Some(trust) = &own.client_ca {
+        common["combined_validation_context"] = json!({
+            "default_validation_context": {"match_typed_subject_alt_names": sans(&own.client_names)},
+            "validation_context_sds_secret_config":
+                trust_name(trust).map_or_else(|| json!({"name": SYSTEM_ROOTS}), |name| secret(name, context)),
+        });
+    }
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": TLS,
+            "require_client_certificate": own.require_client_certificate,
+            "common_tls_context": common,
+        },
+    })
+}
+
 fn mesh_tls() -> Value {
     json!({
         "name": "envoy.transport_sockets.tls",

@@ -18,7 +18,7 @@ use meshproof_local::data_plane::DataPlaneError;
 use meshproof_plan::model::ProxyPlan;
 
 pub(crate) use common::{MappingContext, file_name};
-pub(crate) use config::{ClusterConfig, ListenerConfig, ProxyConfig};
+pub(crate) use config::{ListenerConfig, ProxyConfig};
 
 impl ProxyConfig {
     /// The configuration that carries out a plan.
@@ -32,8 +32,9 @@ impl ProxyConfig {
         }
         for listener in &plan.listeners {
             let (name, value) = listeners::listener(listener, plan, context, &mut config.routes)?;
-            let listener =
-                ListenerConfig { bind: listener.bind, direction: listener.direction, value: Arc::new(value) };
+            let credentials = listeners::credentials(listener, context);
+            let (bind, direction) = (listener.bind, listener.direction);
+            let listener = ListenerConfig { credentials, bind, direction, value: Arc::new(value) };
             config.listeners.insert(name, listener);
         }
         Ok(config)

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use meshproof_plan::model::{ClientCertificate, Credential, Origination, ProxyPlan, Trust, UpstreamTls};
+use meshproof_plan::model::{ClientCertificate, Credential, DownstreamTls, ProxyPlan, Trust, UpstreamTls};
 use serde_json::{Value, json};
 
 const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
@@ -74,52 +74,78 @@ pub(super) fn trust_name(trust: &Trust) -> Option<String> {
     }
 }
 
-/// Every secret that a plan's clusters use, with its present content. Files are looked up in `folder` first,
+/// Every secret that a plan's clusters and listeners use, with its present content. Files are looked up in `folder` first,
 /// then in the rest of the file system.
 pub(crate) fn used(
     plan: &ProxyPlan,
     credentials: &[Credential],
     folder: &Path,
 ) -> BTreeMap<String, Option<SecretContent>> {
-    let mut found = BTreeMap::new();
+    let mut found = Secrets { credentials, folder, all: BTreeMap::new() };
     for cluster in &plan.clusters {
-        if let Some(UpstreamTls::Originate(origination)) = &cluster.tls {
-            of_origination(origination, credentials, folder, &mut found);
+        if let Some(UpstreamTls::Originate(o)) = &cluster.tls {
+            found.add(
+                o.client_certificate.as_slice(),
+                Some(&o.trust),
+                o.crl_file.as_deref(),
+                o.credential.as_deref(),
+            );
         }
     }
-    found
+    for chain in plan.listeners.iter().flat_map(|l| &l.chains) {
+        if let Some(DownstreamTls::Own(own)) = &chain.tls {
+            let credential = match &own.client_ca {
+                Some(Trust::Credential(name)) => Some(name.as_str()),
+                Some(Trust::SystemRoots | Trust::Anybody | Trust::File(_)) | None => None,
+            };
+            found.add(&own.certificates, own.client_ca.as_ref(), None, credential);
+        }
+    }
+    found.all
 }
 
-fn of_origination(
-    origination: &Origination,
-    credentials: &[Credential],
-    folder: &Path,
-    found: &mut BTreeMap<String, Option<SecretContent>>,
-) {
-    let credential = |name: &str| credentials.iter().find(|c| c.name == name);
-    // An empty text is not PEM, and Envoy takes empty roots as "do not verify".
-    let some = |text: &Option<String>| text.clone().filter(|t| !t.trim().is_empty());
-    let crl = || match &origination.crl_file {
-        Some(path) => read(folder, path),
-        None => origination.credential.as_deref().and_then(credential).and_then(|c| some(&c.crl)),
-    };
-    if let Some(client) = &origination.client_certificate {
-        let content = match client {
-            ClientCertificate::Credential(name) => {
-                credential(name).and_then(|c| some(&c.certificate).zip(some(&c.key)))
-            }
-            ClientCertificate::Files { certificate, key } => read(folder, certificate).zip(read(folder, key)),
+struct Secrets<'a> {
+    credentials: &'a [Credential],
+    folder: &'a Path,
+    all: BTreeMap<String, Option<SecretContent>>,
+}
+
+impl Secrets<'_> {
+    fn add(
+        &mut self,
+        certificates: &[ClientCertificate],
+        trust: Option<&Trust>,
+        crl_file: Option<&str>,
+        crl_of: Option<&str>,
+    ) {
+        let Self { credentials, folder, all: found } = self;
+        let credential = |name: &str| credentials.iter().find(|c| c.name == name);
+        // An empty text is not PEM, and Envoy takes empty roots as "do not verify".
+        let some = |text: &Option<String>| text.clone().filter(|t| !t.trim().is_empty());
+        let crl = || match crl_file {
+            Some(path) => read(folder, path),
+            None => crl_of.and_then(credential).and_then(|c| some(&c.crl)),
         };
-        let content = content.map(|(certificate, key)| SecretContent::Pair { certificate, key });
-        found.insert(client_name(client), content);
-    }
-    if let Some(name) = trust_name(&origination.trust) {
-        let ca = match &origination.trust {
-            Trust::Credential(name) => credential(name).and_then(|c| some(&c.ca)),
-            Trust::File(path) => read(folder, path),
-            Trust::SystemRoots | Trust::Anybody => None,
-        };
-        found.insert(name, ca.map(|ca| SecretContent::Roots { ca, crl: crl() }));
+        for client in certificates {
+            let content = match client {
+                ClientCertificate::Credential(name) => {
+                    credential(name).and_then(|c| some(&c.certificate).zip(some(&c.key)))
+                }
+                ClientCertificate::Files { certificate, key } => {
+                    read(folder, certificate).zip(read(folder, key))
+                }
+            };
+            let content = content.map(|(certificate, key)| SecretContent::Pair { certificate, key });
+            found.insert(client_name(client), content);
+        }
+        if let Some((trust, name)) = trust.and_then(|trust| Some((trust, trust_name(trust)?))) {
+            let ca = match trust {
+                Trust::Credential(name) => credential(name).and_then(|c| some(&c.ca)),
+                Trust::File(path) => read(folder, path),
+                Trust::SystemRoots | Trust::Anybody => None,
+            };
+            found.insert(name, ca.map(|ca| SecretContent::Roots { ca, crl: crl() }));
+        }
     }
 }
 

@@ -63,31 +63,9 @@ impl TlsInputs {
                 crl: None,
             },
             UpstreamTls::Originate(o) => {
-                let credential = |name: &str| sources.credentials.iter().find(|c| c.name == name);
-                let roots = match &o.trust {
-                    Trust::SystemRoots => Ok(TrustedRoots::Pem(sources.system_roots.to_owned())),
-                    Trust::Anybody => Ok(TrustedRoots::Any),
-                    Trust::Credential(name) => credential(name)
-                        .and_then(|c| c.ca.clone())
-                        .map(TrustedRoots::Pem)
-                        .ok_or_else(|| NO_SECRET.to_owned()),
-                    Trust::File(path) => sources.read(path).map(TrustedRoots::Pem),
-                };
-                let client = match &o.client_certificate {
-                    None => Ok(None),
-                    Some(ClientCertificate::Credential(name)) => credential(name)
-                        .and_then(|c| {
-                            Some(PemKeyPair { certificate: c.certificate.clone()?, key: c.key.clone()? })
-                        })
-                        .map(Some)
-                        .ok_or_else(|| NO_SECRET.to_owned()),
-                    Some(ClientCertificate::Files { certificate, key }) => {
-                        sources.read(certificate).and_then(|certificate| {
-                            Ok(Some(PemKeyPair { certificate, key: sources.read(key)? }))
-                        })
-                    }
-                };
-                let crl = o.credential.as_deref().and_then(credential).and_then(|c| c.crl.clone());
+                let roots = sources.roots(&o.trust);
+                let client = o.client_certificate.as_ref().map(|pair| sources.pair(pair)).transpose();
+                let crl = o.credential.as_deref().and_then(|name| sources.crl(name));
                 match o.crl_file.as_deref().map(|path| sources.read(path)) {
                     None => Self { roots, client, crl },
                     Some(Ok(list)) => Self { roots, client, crl: Some(list) },
@@ -100,6 +78,42 @@ impl TlsInputs {
 }
 
 impl TlsSources<'_> {
+    fn credential(&self, name: &str) -> Option<&Credential> {
+        self.credentials.iter().find(|c| c.name == name)
+    }
+
+    /// Whom to trust. The error says what is missing.
+    pub(crate) fn roots(&self, trust: &Trust) -> Result<TrustedRoots, String> {
+        match trust {
+            Trust::SystemRoots => Ok(TrustedRoots::Pem(self.system_roots.to_owned())),
+            Trust::Anybody => Ok(TrustedRoots::Any),
+            Trust::Credential(name) => self
+                .credential(name)
+                .and_then(|c| c.ca.clone())
+                .map(TrustedRoots::Pem)
+                .ok_or_else(|| NO_SECRET.to_owned()),
+            Trust::File(path) => self.read(path).map(TrustedRoots::Pem),
+        }
+    }
+
+    /// A certificate with its key. The error says what is missing.
+    pub(crate) fn pair(&self, of: &ClientCertificate) -> Result<PemKeyPair, String> {
+        match of {
+            ClientCertificate::Credential(name) => self
+                .credential(name)
+                .and_then(|c| Some(PemKeyPair { certificate: c.certificate.clone()?, key: c.key.clone()? }))
+                .ok_or_else(|| NO_SECRET.to_owned()),
+            ClientCertificate::Files { certificate, key } => {
+                Ok(PemKeyPair { certificate: self.read(certificate)?, key: self.read(key)? })
+            }
+        }
+    }
+
+    /// The revocation list of a credential.
+    pub(crate) fn crl(&self, credential: &str) -> Option<String> {
+        self.credential(credential).and_then(|c| c.crl.clone())
+    }
+
     /// A file of the proxy's own file system: below its folder if it exists there, else at the path itself.
     fn read(&self, path: &str) -> Result<String, String> {
         let own = self.folder.join(path.trim_start_matches('/'));

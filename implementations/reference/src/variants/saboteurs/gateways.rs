@@ -2,8 +2,8 @@
 
 use meshproof_local::data_plane::{Boot, Update};
 use meshproof_plan::model::{
-    Action, Cluster, Direction, Discovery, FilterChain, Forward, HeaderChanges, HttpRoutes, Plan, Route,
-    RouteAction, RouteMatch, UpstreamProtocol, VirtualHost, WeightedCluster,
+    Action, Cluster, Direction, Discovery, DownstreamTls, FilterChain, Forward, HeaderChanges, HttpRoutes,
+    Plan, Route, RouteAction, RouteMatch, ServerTls, Trust, UpstreamProtocol, VirtualHost, WeightedCluster,
 };
 
 use crate::hooks::WantedConfig;
@@ -15,6 +15,31 @@ pub(super) const TABLE: &[Definition] = &[
         "gateway-takes-any-server-name",
         "A gateway accepts every server name of its clients.",
         VariantBehaviour::Plan(takes_any_server_name),
+    ),
+    Definition::new(
+        "no-https-redirect",
+        "Serves plain requests at a gateway that redirects them to HTTPS.",
+        VariantBehaviour::Plan(no_https_redirect),
+    ),
+    Definition::new(
+        "gateway-with-mesh-certificate",
+        "A gateway presents its mesh certificate in place of the one of its Gateway's Secret.",
+        VariantBehaviour::Plan(mesh_certificate),
+    ),
+    Definition::new(
+        "gateway-asks-no-client",
+        "A gateway asks its clients for no certificate where the mode is MUTUAL.",
+        VariantBehaviour::Plan(asks_no_client),
+    ),
+    Definition::new(
+        "gateway-takes-any-client",
+        "A gateway demands a certificate of its clients where the mode is MUTUAL, and accepts every one.",
+        VariantBehaviour::Plan(takes_any_client),
+    ),
+    Definition::new(
+        "gateway-ignores-client-names",
+        "A gateway serves every client of the CA, although its Gateway names some of them.",
+        VariantBehaviour::Plan(ignores_client_names),
     ),
     Definition::new(
         "gateway-as-open-proxy",
@@ -36,6 +61,45 @@ fn takes_any_server_name(plan: &mut Plan) {
     for chain in chains(plan).filter(|c| c.tls.is_some()) {
         chain.matches.server_names.clear();
     }
+}
+
+fn no_https_redirect(plan: &mut Plan) {
+    for chain in chains(plan) {
+        if let Action::Http(HttpRoutes { virtual_hosts, .. }) = &mut chain.action {
+            virtual_hosts.iter_mut().for_each(|host| host.require_tls = false);
+        }
+    }
+}
+
+fn mesh_certificate(plan: &mut Plan) {
+    for chain in chains(plan).filter(|chain| matches!(chain.tls, Some(DownstreamTls::Own(_)))) {
+        chain.tls = Some(DownstreamTls::MeshMutual);
+    }
+}
+
+/// The TLS of gateways with certificates of their own.
+fn own_tls(plan: &mut Plan) -> impl Iterator<Item = &mut ServerTls> {
+    chains(plan).filter_map(|chain| match &mut chain.tls {
+        Some(DownstreamTls::Own(own)) => Some(own),
+        Some(DownstreamTls::MeshMutual) | None => None,
+    })
+}
+
+fn asks_no_client(plan: &mut Plan) {
+    for own in own_tls(plan) {
+        own.client_ca = None;
+        own.require_client_certificate = false;
+    }
+}
+
+fn takes_any_client(plan: &mut Plan) {
+    for own in own_tls(plan).filter(|own| own.client_ca.is_some()) {
+        own.client_ca = Some(Trust::Anybody);
+    }
+}
+
+fn ignores_client_names(plan: &mut Plan) {
+    own_tls(plan).for_each(|own| own.client_names.clear());
 }
 
 fn open_proxy(wanted: &mut WantedConfig, update: &Update<'_>, _boot: &Boot) {

@@ -1,0 +1,102 @@
+//! Istio reference, "Gateway", `ServerTLSSettings`: an ingress gateway ends the TLS of its clients, and opens TLS anew for a
+//! service outside the mesh.
+
+use meshproof_harness::certificates::{Authority, KeyAlgorithm};
+use meshproof_harness::claim::{Claim, Claims, Reply};
+use meshproof_harness::mesh::{Mesh, Stop};
+use meshproof_harness::secret::Secret;
+use meshproof_harness::topology::{Gateway, Topology};
+
+use crate::sites;
+
+const HOST: &str = "www.shop.example";
+const ORIGIN: &str = "origin.shop.example";
+const SECURE: &str = "https://www.shop.example/private/report?of=today";
+const PLAIN: &str = "http://www.shop.example/private/report?of=today";
+const BUYER: &str = "spiffe://shop.example/buyer";
+const SELLER: &str = "spiffe://shop.example/seller";
+
+pub(crate) fn topology() -> Topology {
+    Topology::default().gateway(Gateway::ingress().ports([80, 443]))
+}
+
+pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
+    let gateway = mesh.proxy("istio-ingressgateway");
+    let public = mesh.public_authority();
+    let credential = || Secret::new("istio-system", "shop-certificate");
+    let client = || gateway.probe(443);
+
+    mesh.step("A gateway that ends TLS");
+    let certificate = public.server(ORIGIN).issue()?;
+    let origin = mesh.deploy_external(sites::origin(ORIGIN, &certificate)).await?;
+    let own = public.server(HOST).issue()?;
+    mesh.create_secret(credential().key_pair(&own)).await?;
+    mesh.apply(&["origin", "gateway", "routes", "originate"]).await?;
+    let served = |reply: &Reply| {
+        let received = origin.received(reply).host(ORIGIN).server_name(ORIGIN);
+        reply.ok().body_contains(ORIGIN).and(received)
+    };
+    let refused = |reply: &Reply| reply.is_refused().and(origin.during(reply).nothing());
+    let secure = client().get(SECURE).await?;
+    let presented = secure.hop(0).certificate(own.sha256());
+    mesh.check("own-certificate-presented", served(&secure).and(presented))?;
+
+    mesh.step("A plain request");
+    let plain = gateway.probe(80).get(PLAIN).await?;
+    let redirected = plain.hop(0).redirects(301, SECURE);
+    mesh.check(
+        "plain-requests-redirected",
+        redirected
+            .and(origin.during(&plain).nothing())
+            .provided("the same request over TLS", served(&secure)),
+    )?;
+
+    mesh.step("Server names that the Gateway does not have");
+    let mut others = Vec::new();
+    for name in ["admin.shop.example", "shop.example", "www.shop.example.elsewhere.example"] {
+        let reply = client().server_name(name).get(SECURE).await?;
+        others.push(reply.is_cut_off().and(origin.during(&reply).nothing()).of(name));
+    }
+    let others = Claim::all(others);
+    mesh.check(
+        "other-server-names-refused",
+        others.provided("the same request with the right name", served(&secure)),
+    )?;
+
+    mesh.step("Another certificate in the Secret");
+    let next = public.server(HOST).serial(2).issue()?;
+    mesh.create_secret(credential().key_pair(&next)).await?;
+    let renewed = client().get(SECURE).await?;
+    let presented = renewed.hop(0).certificate(next.sha256());
+    mesh.check("replaced-certificate-presented", served(&renewed).and(presented))?;
+
+    mesh.step("Clients with certificates");
+    let clients = Authority::new(KeyAlgorithm::EcdsaP256)?;
+    let buyer = clients.mesh_identity(BUYER).issue()?;
+    let seller = clients.mesh_identity(SELLER).issue()?;
+    let expired = clients.mesh_identity(BUYER).expired().issue()?;
+    let stranger = Authority::new(KeyAlgorithm::EcdsaP256)?.mesh_identity(BUYER).issue()?;
+    mesh.create_secret(credential().key_pair(&next).ca(&clients)).await?;
+    mesh.apply(&["gateway-mutual"]).await?;
+    let bought = client().identity(&buyer).get(SECURE).await?;
+    let sold = client().identity(&seller).get(SECURE).await?;
+    let anonymous = client().get(SECURE).await?;
+    let late = client().identity(&expired).get(SECURE).await?;
+    let strange = client().identity(&stranger).get(SECURE).await?;
+    let all = refused(&anonymous)
+        .of("without a certificate")
+        .and(refused(&strange).of("with a certificate of another CA"))
+        .and(refused(&late).of("with an expired certificate"));
+    mesh.check("clients-verified", all.provided("a client of the CA in the Secret", served(&bought)))?;
+
+    mesh.step("One of the clients by its name");
+    mesh.apply(&["gateway-one-client"]).await?;
+    let named = client().identity(&buyer).get(SECURE).await?;
+    let unnamed = client().identity(&seller).get(SECURE).await?;
+    mesh.check(
+        "client-names-verified",
+        refused(&unnamed)
+            .provided("the client that is named", served(&named))
+            .and(served(&sold).of("the other client, before")),
+    )
+}
