@@ -31,6 +31,7 @@ use meshproof_harness::fixtures::Fixtures;
 use meshproof_harness::scenario::{Scenario, StoryFn};
 use meshproof_harness::topology::{Gateway, Topology, Workload};
 
+use self::{egress_gateway_mutual as mutual, egress_gateway_simple as simple};
 use path_validation::PathValidation;
 pub use path_validation::Paths;
 use placement::Placement;
@@ -43,18 +44,8 @@ fn all() -> Result<Vec<Scenario>, CatalogueError> {
     let common = CommonChecks::read(&fixtures(meshproof_fixtures::COMMON))?;
     Ok(vec![
         read("sidecar-origination", &common, sidecar_origination::topology(), sidecar_origination::story)?,
-        read(
-            "egress-gateway-simple",
-            &common,
-            egress_gateway_simple::topology(),
-            egress_gateway_simple::story,
-        )?,
-        read(
-            "egress-gateway-mutual",
-            &common,
-            egress_gateway_mutual::topology(),
-            egress_gateway_mutual::story,
-        )?,
+        read("egress-gateway-simple", &common, simple::topology(), simple::story)?,
+        read("egress-gateway-mutual", &common, mutual::topology(), mutual::story)?,
         read_placed("egress-gateway-access", &common, egress_gateway_access::story)?,
         read("path-based-routing", &common, path_based_routing::topology(), path_based_routing::story)?,
         read("gateway-termination", &common, gateway_termination::topology(), gateway_termination::story)?,

@@ -319,7 +319,7 @@ pub(crate) struct Asked {
     pub(crate) applied: Duration,
     /// Interrupt when this event's scenario step begins.
     pub(crate) interrupt_at: Option<&'static str>,
-    pub(crate) jobs: usize,
+    pub(crate) jobs: Option<usize>,
     /// Shared by runs that are counted together.
     pub(crate) alive: Arc<Alive>,
 }
@@ -332,7 +332,7 @@ impl Default for Asked {
             fail_fast: false,
             applied: Duration::from_secs(5),
             interrupt_at: None,
-            jobs: 1,
+            jobs: Some(1),
             alive: Arc::default(),
         }
     }
@@ -360,7 +360,7 @@ pub(crate) async fn judge(scenarios: &[&'static Scenario], asked: Asked) -> Outc
             })
             .collect(),
         external: ExternalChoice::Embedded,
-        jobs: Some(asked.jobs),
+        jobs: asked.jobs,
         fail_fast: asked.fail_fast,
         keep: false,
         timeouts,

@@ -250,8 +250,8 @@ async fn fail_fast_leaves_out_what_comes_after_the_first_failed_must() {
 }
 
 /// The number of scenarios that ran concurrently, and how often a run reported that they run one after another.
-async fn side_by_side(behaviour: Behaviour, jobs: usize) -> (usize, usize) {
-    let alive: Arc<Alive> = Arc::default();
+async fn side_by_side(behaviour: Behaviour, jobs: impl Into<Option<usize>>) -> (usize, usize) {
+    let (alive, jobs): (Arc<Alive>, Option<usize>) = (Arc::default(), jobs.into());
     let asked = || Asked { behaviour, jobs, alive: Arc::clone(&alive), ..Asked::default() };
     let (both, one): ([&'static Scenario; 2], [&'static Scenario; 1]) = ([&STORY, &LATER], [&STORY]);
     let runs = tokio::join!(judge(&both, asked()), judge(&one, asked()));
@@ -269,9 +269,11 @@ async fn scenarios_that_share_something_run_one_after_another_with_any_number_of
 }
 
 #[tokio::test]
-async fn no_more_scenarios_run_side_by_side_than_the_target_allows() {
+async fn as_many_scenarios_run_side_by_side_as_suit_the_target_unless_the_run_says_how_many() {
     // Two runs, each with one at a time.
-    assert_eq!(side_by_side(Behaviour::HasRoomForOne, 8).await, (2, 0));
+    assert_eq!(side_by_side(Behaviour::HasRoomForOne, None).await, (2, 0));
+    assert_eq!(side_by_side(Behaviour::HasRoomForOne, 8).await, (3, 0));
+    assert_eq!(side_by_side(Behaviour::Good, None).await, (3, 0));
 }
 
 static TOGETHER: LazyLock<Scenario> = LazyLock::new(|| {

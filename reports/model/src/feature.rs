@@ -294,7 +294,7 @@ mod tests {
             "{words}"
         );
         let words = "gateway".parse::<Feature>().unwrap_err().to_string();
-        assert!(words.contains("did you mean egress-gateway or ingress-gateway?"), "{words}");
+        assert!(words.contains("did you mean gateway-tls, egress-gateway or ingress-gateway?"), "{words}");
         assert!(!"zzz".parse::<Feature>().unwrap_err().to_string().contains("did you mean"));
     }
 }

@@ -405,6 +405,11 @@ fn every_saboteur_is_shown_at_work() {
         "paths-ignored",
         "strict-without-policy",
         "selector-not-required",
+        "no-https-redirect",
+        "gateway-with-mesh-certificate",
+        "gateway-asks-no-client",
+        "gateway-takes-any-client",
+        "gateway-ignores-client-names",
     ];
     let unshown: BTreeSet<&str> = Variant::saboteurs()
         .filter(|s| s.placement().is_none())

@@ -140,3 +140,86 @@ fn open_proxy(wanted: &mut WantedConfig, update: &Update<'_>, _boot: &Boot) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use meshproof_plan::model::{ChainMatch, Listener, ProxyPlan, Role};
+
+    use super::*;
+
+    /// A gateway with mode MUTUAL for one client, which redirects plain requests.
+    fn gateway() -> Plan {
+        let own = ServerTls {
+            certificates: Vec::new(),
+            client_ca: Some(Trust::Credential("c".to_owned())),
+            require_client_certificate: true,
+            client_names: vec!["spiffe://shop.example/buyer".to_owned()],
+            alpn: Vec::new(),
+            min_version: None,
+            max_version: None,
+            cipher_suites: Vec::new(),
+        };
+        let host = VirtualHost {
+            name: "shop".to_owned(),
+            domains: vec!["*".to_owned()],
+            routes: Vec::new(),
+            require_tls: true,
+        };
+        let chain = FilterChain {
+            name: "https".to_owned(),
+            matches: ChainMatch::default(),
+            tls: Some(DownstreamTls::Own(own)),
+            action: Action::Http(HttpRoutes { name: "https".to_owned(), virtual_hosts: vec![host] }),
+        };
+        let listener = Listener {
+            name: "https".to_owned(),
+            port: 443,
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            direction: Direction::Gateway,
+            chains: vec![chain],
+        };
+        let proxy = ProxyPlan {
+            name: "istio-ingressgateway".to_owned(),
+            namespace: "istio-system".to_owned(),
+            role: Role::IngressGateway,
+            identity: String::new(),
+            listeners: vec![listener],
+            clusters: Vec::new(),
+        };
+        Plan { proxies: vec![proxy] }
+    }
+
+    fn changed(change: fn(&mut Plan)) -> FilterChain {
+        let mut plan = gateway();
+        change(&mut plan);
+        plan.proxies.remove(0).listeners.remove(0).chains.remove(0)
+    }
+
+    fn own(change: fn(&mut Plan)) -> ServerTls {
+        match changed(change).tls {
+            Some(DownstreamTls::Own(own)) => own,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn clients_of_a_gateway_are_asked_for_nothing_or_believed_or_served_whatever_their_name_is() {
+        let honest = own(|_| {});
+        let unasked = own(asks_no_client);
+        assert_eq!((unasked.client_ca, unasked.require_client_certificate), (None, false));
+        let believed = own(takes_any_client);
+        assert_eq!((believed.client_ca, believed.require_client_certificate), (Some(Trust::Anybody), true));
+        let nameless = own(ignores_client_names);
+        assert_eq!(nameless.client_names, Vec::<String>::new());
+        assert_eq!(ServerTls { client_names: honest.client_names.clone(), ..nameless }, honest);
+    }
+
+    #[test]
+    fn a_gateway_has_its_mesh_certificate_or_serves_plain_requests() {
+        assert_eq!(changed(mesh_certificate).tls, Some(DownstreamTls::MeshMutual));
+        let Action::Http(routes) = changed(no_https_redirect).action else { panic!() };
+        assert!(!routes.virtual_hosts[0].require_tls);
+    }
+}
