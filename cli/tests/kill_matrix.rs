@@ -397,7 +397,10 @@ async fn every_check_notices_a_saboteur_and_every_saboteur_is_noticed_by_its_che
     let kept = KillMatrix::kept().unwrap();
     assert_eq!(kept.unnoticed(), Vec::<&str>::new(), "saboteurs that no check notices");
     assert_eq!(kept.idle_checks(), Vec::<&str>::new(), "checks that notice no saboteur");
-    assert_eq!((&kept.checks, &matrix.checks), (&check_ids(), &check_ids()));
+    for (of, checks) in [("cli/kill-matrix.json", &kept.checks), ("the computed matrix", &matrix.checks)] {
+        let differing: Vec<String> = checks.symmetric_difference(&check_ids()).cloned().collect();
+        assert_eq!(differing, Vec::<String>::new(), "checks that {of} or the catalogues alone have");
+    }
     assert_eq!(kept.kills.keys().collect::<Vec<_>>(), matrix.kills.keys().collect::<Vec<_>>());
     for (saboteur, checks) in MUST_NOTICE {
         for check in *checks {

@@ -174,6 +174,81 @@ fn real_requests_prove_origination_and_what_a_proxy_refuses() {
     assert!(folder.path().join("junit.xml").is_file() && folder.path().join("index.html").is_file());
 }
 
+/// A gateway that ends the TLS of its clients in front of the origination.
+const SHOP: &str = "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: shop}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - port: {number: 443, name: https, protocol: HTTPS}
+    hosts: [shop.example.com]
+    tls: {mode: MUTUAL, credentialName: shop-certificate}
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: [shop.example.com]
+    tls: {httpsRedirect: true}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop.example.com]
+  gateways: [shop]
+  http:
+  - rewrite: {authority: api.partner.example}
+    route: [{destination: {host: api.partner.example, port: {number: 80}}}]
+";
+
+/// The verdicts of the checks of a proof, by the last parts of their ids.
+fn proved(manifest: &str, target: &str) -> BTreeMap<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let of_target = ["verify", "-f", "-", "--target", target, "--out", path];
+    meshproof().args(of_target).write_stdin(manifest).output().unwrap();
+    let report = std::fs::read(folder.path().join("report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let checks = report["scenarios"][0]["checks"].as_array().unwrap().iter();
+    let name = |check: &Value| check["id"].as_str().unwrap().trim_start_matches("verify/").to_owned();
+    checks.map(|c| (name(c), c["verdict"].as_str().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn a_proof_sends_tls_to_gateways_and_through_sidecars() {
+    let own = "---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: own}
+spec:
+  hosts: [own.example.com]
+  resolution: DNS
+  ports: [{number: 443, name: https, protocol: HTTPS}]
+";
+    let manifest = format!("{ENTRY}{}{SHOP}{own}", RULE);
+    let passed = proved(&manifest, "reference");
+    for check in [
+        "own-example-com-own-tls-kept",
+        "shop-example-com-answered-as-found",
+        "shop-example-com-originated",
+        "shop-example-com-gateway-certificate",
+        "shop-example-com-no-client-certificate-refused",
+        "shop-example-com-wrong-name-refused",
+        "every-request-accounted-for",
+    ] {
+        let of_check: Vec<_> = passed.iter().filter(|(id, _)| id.ends_with(check)).collect();
+        assert!(!of_check.is_empty() && of_check.iter().all(|(_, v)| *v == "passed"), "{check}: {passed:#?}");
+    }
+    for (saboteur, check) in [
+        ("gateway-asks-no-client", "no-client-certificate-refused"),
+        ("gateway-with-mesh-certificate", "gateway-certificate"),
+        ("no-https-redirect", "answered-as-found"),
+    ] {
+        let with = proved(&manifest, &format!("reference:{saboteur}"));
+        let noticed = with.iter().any(|(id, verdict)| id.ends_with(check) && verdict == "failed");
+        assert!(noticed, "{saboteur}: {with:#?}");
+    }
+}
+
 #[test]
 fn the_page_and_junit_of_a_proof_come_to_the_conclusion_of_the_exit_code() {
     let folder = tempfile::tempdir().unwrap();
@@ -190,7 +265,7 @@ fn the_page_and_junit_of_a_proof_come_to_the_conclusion_of_the_exit_code() {
 fn a_proof_without_a_request_that_it_can_send_does_not_pass() {
     let own = ENTRY.replace(
         "{number: 80, name: http, protocol: HTTP, targetPort: 443}",
-        "{number: 443, name: https, protocol: HTTPS}",
+        "{number: 5432, name: tcp, protocol: TCP}",
     );
     let (_, said) = verified(&own, &[], 3);
     assert!(

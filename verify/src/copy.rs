@@ -1,6 +1,6 @@
 //! The configuration as the data planes on this machine carry it out, and what is left out of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meshproof_model::{Resource, ResourceId};
 use serde_json::Value;
@@ -33,13 +33,8 @@ pub(crate) fn copy(world: &World, resources: &[Resource]) -> Copy {
         let id = resource.id();
         match id.kind.as_str() {
             "Gateway" => {
-                let ports = without_own_certificates(&mut resource.0);
-                if !ports.is_empty() {
-                    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-                    left_out.push(format!(
-                        "{id}, port {}: a proof opens no TLS to a gateway (tls.mode SIMPLE, MUTUAL or OPTIONAL_MUTUAL)",
-                        ports.join(" and ")
-                    ));
+                for (port, file) in without_files(&mut resource.0) {
+                    left_out.push(format!("{id}, port {port}: {file} is on the gateway's own disk"));
                 }
                 if raw::items(&resource.0, "/spec/servers").is_empty() {
                     continue;
@@ -55,17 +50,27 @@ pub(crate) fn copy(world: &World, resources: &[Resource]) -> Copy {
     Copy { resources: kept, left_out }
 }
 
-/// Removes the servers that open clients' TLS with certificates of their own; their ports.
-fn without_own_certificates(gateway: &mut Value) -> BTreeSet<u16> {
-    let mut ports = BTreeSet::new();
+/// Removes the servers whose certificates or CAs are files; their ports, and one file of each.
+fn without_files(gateway: &mut Value) -> BTreeMap<u16, String> {
+    let mut ports = BTreeMap::new();
     let servers = gateway.pointer_mut("/spec/servers").and_then(Value::as_array_mut);
     if let Some(servers) = servers {
         servers.retain(|server| {
-            let own = matches!(raw::text(server, "/tls/mode"), "SIMPLE" | "MUTUAL" | "OPTIONAL_MUTUAL");
-            if own {
-                ports.extend(raw::port(server, "/port/number"));
+            if !matches!(raw::text(server, "/tls/mode"), "SIMPLE" | "MUTUAL" | "OPTIONAL_MUTUAL") {
+                return true;
             }
-            !own
+            let places =
+                ["/tls/serverCertificate", "/tls/tlsCertificates/0/serverCertificate", "/tls/caCertificates"];
+            let by_name = !raw::text(server, "/tls/credentialName").is_empty()
+                || !raw::items(server, "/tls/credentialNames").is_empty();
+            let file = places.into_iter().map(|at| raw::text(server, at)).find(|file| !file.is_empty());
+            match file.filter(|_| !by_name) {
+                Some(file) => {
+                    ports.extend(raw::port(server, "/port/number").map(|port| (port, file.to_owned())));
+                    false
+                }
+                None => true,
+            }
         });
     }
     ports

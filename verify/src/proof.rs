@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use meshproof_model::Resource;
 use meshproof_plan::ProxyKind;
-use meshproof_plan::model::{ClientCertificate, NameCheck, Trust};
+use meshproof_plan::model::{ClientCertificate, DownstreamTls, NameCheck, Trust};
 use meshproof_plan::walk::without_port;
 
 use crate::Verified;
@@ -83,8 +83,21 @@ pub enum Expected {
     },
     /// It arrives in plain text.
     PlainText,
+    /// It arrives inside the client's own TLS, which no proxy opens.
+    OwnTls,
+    /// A proxy answers it with this status, and no server receives it.
+    Answered(u16),
     /// It does not arrive; the status that the client gets, where there is one.
     Fails(Option<u16>),
+}
+
+/// How a gateway ends the TLS of its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Termination {
+    /// Whether clients must have a certificate of the CA in the Secret.
+    pub requires_client: bool,
+    /// A name that the certificate of a client must hold.
+    pub client_name: Option<String>,
 }
 
 /// One request.
@@ -100,6 +113,8 @@ pub struct Exchange {
     pub sender: Sender,
     /// The URL.
     pub url: String,
+    /// How the gateway ends the client's TLS, where it does.
+    pub terminated: Option<Termination>,
     /// Header fields.
     pub headers: Vec<(String, String)>,
     /// The server that it is for.
@@ -119,8 +134,10 @@ pub struct Proof {
     pub gateways: Vec<Gateway>,
     /// Istio's resources, without those that istiod refuses or the plan does not carry out.
     pub resources: Vec<Resource>,
-    /// Secrets that are made up: namespace and name.
+    /// Secrets with a client certificate and a CA that are made up: namespace and name.
     pub secrets: BTreeSet<(String, String)>,
+    /// Secrets with a certificate for the gateway's own clients that are made up: namespace and name.
+    pub certificates: BTreeSet<(String, String)>,
     /// The requests.
     pub exchanges: Vec<Exchange>,
     /// What is not proved, with the reason.
@@ -154,13 +171,15 @@ impl Verified {
                 }
             }
         }
-        if self.judged.observed.iter().any(|o| !o.hidden && o.ask.scheme != Scheme::Http) {
-            let what = "TLS of clients' own and TCP connections: a proof sends plain HTTP requests";
-            proof.skipped.push(what.to_owned());
+        if self.judged.observed.iter().any(|o| !o.hidden && o.ask.scheme == Scheme::Tcp) {
+            proof.skipped.push("TCP connections: a proof sends HTTP requests".to_owned());
+        }
+        for gateway in (0..world.configs.len()).filter(|proxy| !world.is_sidecar(*proxy)) {
+            proof.certificates.extend(certificates(&copied, &world.configs[gateway].name));
         }
         let mut seen = BTreeSet::new();
         for one in self.judged.observed.iter().filter(|o| !o.hidden) {
-            if one.ask.scheme != Scheme::Http || !seen.insert((one.proxy, &one.ask)) {
+            if one.ask.scheme == Scheme::Tcp || !seen.insert((one.proxy, &one.ask)) {
                 continue;
             }
             let shown = format!("{} from {}", shown(one), world.configs[one.proxy].name);
@@ -181,6 +200,26 @@ impl Verified {
                 Ok(exchange) => proof.exchanges.push(exchange),
                 Err(reason) => skipped.add(shown, reason),
             }
+        }
+        // A server is one for all requests: clients of their own TLS have no certificate of the CA that it asks for.
+        let asks_clients: BTreeSet<String> =
+            proof.exchanges.iter().filter(|e| e.expected.shows_client()).map(|e| e.server.clone()).collect();
+        proof.exchanges.retain(|e| {
+            let kept = e.expected != Expected::OwnTls || !asks_clients.contains(&e.server);
+            if !kept {
+                let reason =
+                    "its server asks for the client certificate of a credential, which the client has not";
+                skipped.add(format!("{} from {}", e.request, e.from), reason.to_owned());
+            }
+            kept
+        });
+        let both: Vec<_> = proof
+            .certificates
+            .intersection(&proof.secrets)
+            .map(|(ns, name)| format!("{ns}/{name}"))
+            .collect();
+        if !both.is_empty() {
+            proof.skipped.push(format!("{}: one Secret for clients and for servers", both.join(", ")));
         }
         proof.skipped.extend(skipped.lines());
         proof
@@ -215,15 +254,18 @@ impl Verified {
                 server.clone_from(address);
                 match (layers.as_slice(), port) {
                     ([], 80 | 443) => Expected::PlainText,
+                    ([Layer::Own(_)], 443) => Expected::OwnTls,
+                    // The server reads a ClientHello where it expects a request.
+                    ([Layer::Own(_), Layer::Originated { .. }], 443) => Expected::Fails(None),
+                    ([Layer::Own(_)], 80) => Expected::Fails(None),
                     ([Layer::Originated { by, server_name, origination }], 443) => {
                         if let Trust::File(path) = &origination.trust {
                             return Err(format!("the CA is in {path} on the proxy's own disk"));
                         }
                         let namespace = world.proxy(*by).namespace.clone();
                         let mut secret = |name: &String| {
-                            let plain = name.strip_prefix("kubernetes://").unwrap_or(name);
-                            let plain = plain.rsplit('/').next().unwrap_or(plain).to_owned();
-                            secrets.insert((namespace.clone(), plain.clone()));
+                            let (namespace, plain) = secret_of(&namespace, name);
+                            secrets.insert((namespace, plain.clone()));
                             plain
                         };
                         let trust = match &origination.trust {
@@ -277,7 +319,7 @@ impl Verified {
                     ([Layer::Originated { .. }], 80) => {
                         return Err("it opens TLS to port 80, where stand-ins serve plain HTTP".to_owned());
                     }
-                    ([], _) | ([Layer::Originated { .. }], _) => {
+                    ([], _) | ([Layer::Originated { .. } | Layer::Own(_)], _) => {
                         return Err(format!("its server listens on port {port}; stand-ins have 80 and 443"));
                     }
                     (_, _) => return Err("it arrives in several layers of TLS".to_owned()),
@@ -285,7 +327,7 @@ impl Verified {
             }
             End::Fails { status, .. } => Expected::Fails(*status),
             End::Arrives { .. } => return Err("its server is inside the mesh".to_owned()),
-            End::Answered { status, .. } => return Err(format!("a proxy answers it itself with {status}")),
+            End::Answered { status, .. } => Expected::Answered(*status),
             End::Unknown(why) => return Err(why.clone()),
         };
         let alias = |s: &meshproof_plan::Service| {
@@ -294,6 +336,16 @@ impl Verified {
         if !one.ask.host.contains('.') || world.state.services.iter().any(alias) {
             return Err("its host is a Service of the cluster, which is not created here".to_owned());
         }
+        let terminated = match one.ask.scheme {
+            Scheme::Https if !world.is_sidecar(one.proxy) => {
+                Tracer::new(world).ends_tls_of(one.proxy, &one.ask)
+            }
+            Scheme::Http | Scheme::Https | Scheme::Tcp => None,
+        };
+        let terminated = terminated.map(|tls| Termination {
+            requires_client: tls.require_client_certificate,
+            client_name: tls.client_ca.as_ref().and(tls.client_names.first().cloned()),
+        });
         // A route to a service that the files do not hold fails for that reason alone.
         let unknown = trace.hops.last().and_then(|h| ClusterName::parse(&h.cluster));
         if matches!(expected, Expected::Fails(_)) && unknown.is_some_and(|c| !world.knows(c.host)) {
@@ -313,12 +365,55 @@ impl Verified {
             from: world.configs[one.proxy].name.clone(),
             sender,
             url,
+            terminated,
             headers: one.ask.headers.clone(),
             server,
             expected,
             findings,
         })
     }
+}
+
+impl Expected {
+    /// Whether a proxy shows a client certificate to the server.
+    fn shows_client(&self) -> bool {
+        match self {
+            Self::Originated { client, .. } | Self::RefusesName { client, .. } => client.is_some(),
+            Self::PlainText | Self::OwnTls | Self::Answered(_) | Self::Fails(_) => false,
+        }
+    }
+}
+
+/// The Secret that a credential's name means to a proxy of a namespace.
+fn secret_of(namespace: &str, name: &str) -> (String, String) {
+    let plain = name.strip_prefix("kubernetes://").unwrap_or(name);
+    match plain.split_once('/') {
+        Some((elsewhere, plain)) => (elsewhere.to_owned(), plain.to_owned()),
+        None => (namespace.to_owned(), plain.to_owned()),
+    }
+}
+
+/// The Secrets with which a gateway ends its clients' TLS.
+fn certificates(world: &World, gateway: &str) -> BTreeSet<(String, String)> {
+    let Some(index) = world.configs.iter().position(|c| c.name == gateway) else { return BTreeSet::new() };
+    let namespace = &world.proxy(index).namespace;
+    let chains = world.plans[index].listeners.iter().flat_map(|l| &l.chains);
+    let own = chains.filter_map(|chain| match &chain.tls {
+        Some(DownstreamTls::Own(tls)) => Some(tls),
+        Some(DownstreamTls::MeshMutual) | None => None,
+    });
+    let names = own.flat_map(|tls| {
+        let certificates = tls.certificates.iter().filter_map(|certificate| match certificate {
+            ClientCertificate::Credential(name) => Some(name),
+            ClientCertificate::Files { .. } => None,
+        });
+        let ca = tls.client_ca.iter().filter_map(|trust| match trust {
+            Trust::Credential(name) => Some(name),
+            Trust::SystemRoots | Trust::File(_) | Trust::Anybody => None,
+        });
+        certificates.chain(ca)
+    });
+    names.map(|name| secret_of(namespace, name)).collect()
 }
 
 /// A request with what distinguishes it from others for the same URL.

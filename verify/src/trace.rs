@@ -7,7 +7,7 @@ use meshproof_model::ResourceId;
 use meshproof_plan::mesh::{BLACK_HOLE, Bind, ClusterKind, MeshCluster, MeshEndpoint, PASSTHROUGH};
 use meshproof_plan::model::{
     Action, ClientCertificate, DownstreamTls, FilterChain, Forward, HttpRoutes, Origination, PathMatch,
-    Route, RouteAction, ServerName, Trust, UpstreamTls, WeightedCluster,
+    Route, RouteAction, ServerName, ServerTls, Trust, UpstreamTls, WeightedCluster,
 };
 use meshproof_plan::walk::{Asked, virtual_host, without_port};
 
@@ -124,6 +124,18 @@ impl<'w> Tracer<'w> {
         }
     }
 
+    /// How a gateway ends the TLS of a client that sends it this request; none: it passes it on, or takes no such connection.
+    pub(crate) fn ends_tls_of(&self, gateway: usize, ask: &Ask) -> Option<&'w ServerTls> {
+        let port = self.world.listening_port(gateway, ask.port);
+        let listener = self.world.plans[gateway].listeners.iter().find(|l| l.port == port)?;
+        let own = Layer::Own(ask.host.clone());
+        let chain = listener.chains.iter().find(|c| takes(c, Some(&own), ask.scheme))?;
+        match &chain.tls {
+            Some(DownstreamTls::Own(tls)) => Some(tls),
+            Some(DownstreamTls::MeshMutual) | None => None,
+        }
+    }
+
     /// Opens the outermost layer where the chain does.
     fn terminate(&self, proxy: usize, port: u16, chain: &FilterChain, state: &mut State) -> Option<Why> {
         let tls = chain.tls.as_ref()?;
@@ -168,11 +180,18 @@ impl<'w> Tracer<'w> {
                 None
             };
         }
+        let own = &self.world.proxy(proxy).namespace;
         let (kind, plain) = match name.strip_prefix("configmap://") {
             Some(path) => ("ConfigMap", path.rsplit('/').next().unwrap_or(path)),
             None => {
-                let plain = name.strip_prefix("kubernetes://").unwrap_or(name);
-                ("Secret", plain.rsplit('/').next().unwrap_or(plain))
+                let schemes = ["kubernetes://", "sds://"];
+                let plain = schemes.iter().find_map(|scheme| name.strip_prefix(scheme)).unwrap_or(name);
+                match plain.split_once('/') {
+                    // A Secret of another namespace is not read (filterAuthorizedResources in sds.go).
+                    Some((owner, _)) if owner != own => return Some("the Secret in the proxy's namespace"),
+                    Some((_, plain)) => ("Secret", plain),
+                    None => ("Secret", plain),
+                }
             }
         };
         let with_suffix = format!("{plain}-cacert");

@@ -9,7 +9,7 @@ use meshproof_harness::certificates::{Authority, Issued, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims, Reply};
 use meshproof_harness::external_server::{ExternalServer, Site};
 use meshproof_harness::fixtures::Fixtures;
-use meshproof_harness::mesh::{Mesh, Stop};
+use meshproof_harness::mesh::{Client, Mesh, Stop};
 use meshproof_harness::runner::{self, Options};
 use meshproof_harness::scenario::{Scenario, Story, StoryFn};
 use meshproof_harness::secret::Secret;
@@ -38,6 +38,10 @@ enum Aspect {
     WrongName,
     Expired,
     PlainText,
+    OwnTls,
+    GatewayCertificate,
+    NoClientCertificate,
+    Answered,
     Fails,
 }
 
@@ -52,6 +56,10 @@ impl Aspect {
             Self::WrongName => "wrong-name-refused",
             Self::Expired => "expired-refused",
             Self::PlainText => "plain-text-as-found",
+            Self::OwnTls => "own-tls-kept",
+            Self::GatewayCertificate => "gateway-certificate",
+            Self::NoClientCertificate => "no-client-certificate-refused",
+            Self::Answered => "answered-as-found",
             Self::Fails => "fails-as-found",
         }
     }
@@ -76,13 +84,28 @@ impl Aspect {
             (Self::PlainText | Self::Originated, _) => {
                 format!("{request} from {from} arrives at {server} in plain text")
             }
+            (Self::OwnTls, _) => {
+                format!(
+                    "{request} from {from} arrives at {server} inside TLS of the client's own, which no proxy opens"
+                )
+            }
+            (Self::GatewayCertificate, _) => {
+                format!("{from} presents the certificate of its Secret to the client of {request}")
+            }
+            (Self::NoClientCertificate, _) => {
+                format!("{from} refuses {request} without a client certificate")
+            }
+            (Self::Answered, Expected::Answered(status)) => {
+                format!("A proxy answers {request} from {from} with {status}, and no server receives it")
+            }
+            (Self::Answered, _) => format!("A proxy answers {request} from {from}"),
             (Self::Fails, _) => format!("{request} from {from} reaches no server"),
         }
     }
 }
 
-fn aspects(expected: &Expected) -> Vec<Aspect> {
-    match expected {
+fn aspects(exchange: &Exchange) -> Vec<Aspect> {
+    let mut all = match &exchange.expected {
         Expected::Originated { names, verified, client, .. } => {
             let mut all = vec![Aspect::Originated, Aspect::Log, Aspect::NoPlaintext];
             if client.is_some() {
@@ -97,8 +120,22 @@ fn aspects(expected: &Expected) -> Vec<Aspect> {
             all
         }
         Expected::PlainText => vec![Aspect::PlainText],
+        Expected::OwnTls => vec![Aspect::OwnTls],
+        Expected::Answered(_) => vec![Aspect::Answered],
         Expected::RefusesName { .. } | Expected::Fails(_) => vec![Aspect::Fails],
+    };
+    if let Some(terminated) = exchange.terminated.as_ref().filter(|_| !is_refused(exchange)) {
+        all.push(Aspect::GatewayCertificate);
+        if terminated.requires_client {
+            all.push(Aspect::NoClientCertificate);
+        }
     }
+    all
+}
+
+/// Whether the client gets no answer at all, so that it may not see the gateway's certificate.
+fn is_refused(exchange: &Exchange) -> bool {
+    exchange.expected == Expected::Fails(None)
 }
 
 fn check_id(exchange: &Exchange, aspect: Aspect) -> String {
@@ -143,7 +180,7 @@ fn scenario(proof: Proof) -> Scenario {
         topology = topology.gateway(made.ports(gateway.ports.clone()));
     }
     let checks = proof.exchanges.iter().flat_map(|exchange| {
-        aspects(&exchange.expected).into_iter().map(|aspect| {
+        aspects(exchange).into_iter().map(|aspect| {
             Check::must(check_id(exchange, aspect), &exchange.request, aspect.requirement(exchange))
         })
     });
@@ -171,6 +208,11 @@ impl<'a> StoryFn<'a> for Requests {
     }
 }
 
+/// The host of a URL, without its port.
+fn host(url: &str) -> Option<&str> {
+    url.split_once("://").and_then(|(_, rest)| rest.split(['/', ':']).next())
+}
+
 /// Certificates of the stand-ins.
 struct Parties {
     /// The CA of the Secrets.
@@ -178,6 +220,8 @@ struct Parties {
     /// A CA that is not trusted.
     stranger: Authority,
     client: Issued,
+    /// Of the gateways that end the TLS of clients.
+    gateway: Issued,
 }
 
 /// How a server presents itself.
@@ -211,7 +255,8 @@ fn standings(proof: &Proof) -> BTreeMap<&str, Standing> {
             Expected::Originated { names, trust, client, .. } => (names, trust, client),
             // The certificate is for the server's own name.
             Expected::RefusesName { trust, client } => (&[], trust, client),
-            Expected::PlainText | Expected::Fails(_) => continue,
+            Expected::OwnTls => (std::slice::from_ref(&exchange.server), &None, &None),
+            Expected::PlainText | Expected::Answered(_) | Expected::Fails(_) => continue,
         };
         standing.private |= trust.is_some();
         standing.clients |= client.is_some();
@@ -267,13 +312,23 @@ async fn deploy(
     Ok(())
 }
 
-async fn ask(mesh: &Mesh, exchange: &'static Exchange) -> Result<Reply, Stop> {
-    let mut client = match &exchange.sender {
+/// The client of a request.
+fn client<'m>(mesh: &'m Mesh, exchange: &'static Exchange) -> Client<'m> {
+    let client = match &exchange.sender {
         Sender::Workload(name) => mesh.workload(name),
         Sender::Outside { gateway, port } => mesh.proxy(gateway).probe(*port),
     };
-    for (name, value) in &exchange.headers {
-        client = client.header(name, value);
+    exchange.headers.iter().fold(client, |client, (name, value)| client.header(name, value))
+}
+
+async fn ask(mesh: &Mesh, parties: &Parties, exchange: &'static Exchange) -> Result<Reply, Stop> {
+    let mut client = client(mesh, exchange);
+    if let Some(terminated) = &exchange.terminated {
+        client = client.identity(&match &terminated.client_name {
+            None => parties.client.clone(),
+            Some(name) if name.contains("://") => parties.private.mesh_identity(name).issue()?,
+            Some(name) => parties.private.server(name).client_auth_only().issue()?,
+        });
     }
     client.get(&exchange.url).await
 }
@@ -283,12 +338,19 @@ async fn story(mesh: &Mesh, proof: &'static Proof) -> Result<(), Stop> {
     let algorithm = KeyAlgorithm::EcdsaP256;
     let private = Authority::named("meshproof private CA", "meshproof", algorithm)?;
     let stranger = Authority::named("meshproof stranger's CA", "meshproof", algorithm)?;
-    let client = private.client("meshproof client").issue()?;
-    let parties = Parties { private, stranger, client };
+    let identity = private.client("meshproof client").issue()?;
+    let served = proof.exchanges.iter().filter(|e| e.terminated.is_some()).filter_map(|e| host(&e.url));
+    let gateway =
+        mesh.public_authority().server("a gateway of the configuration").with_san(served).issue()?;
+    let parties = Parties { private, stranger, client: identity, gateway };
     let standings = standings(proof);
     deploy(mesh, &parties, &standings, Guise::Right).await?;
     for (namespace, name) in &proof.secrets {
         let secret = Secret::new(namespace, name).key_pair(&parties.client).ca(&parties.private);
+        mesh.create_secret(secret).await?;
+    }
+    for (namespace, name) in &proof.certificates {
+        let secret = Secret::new(namespace, name).key_pair(&parties.gateway).ca(&parties.private);
         mesh.create_secret(secret).await?;
     }
     mesh.change(ConfigChange { apply: proof.resources.clone(), delete: Vec::new() }).await?;
@@ -296,7 +358,7 @@ async fn story(mesh: &Mesh, proof: &'static Proof) -> Result<(), Stop> {
     mesh.step("Every request, to the right server");
     let mut right: BTreeMap<&str, Reply> = BTreeMap::new();
     for exchange in &proof.exchanges {
-        let reply = ask(mesh, exchange).await?;
+        let reply = ask(mesh, &parties, exchange).await?;
         let external = mesh.external(&exchange.server);
         match &exchange.expected {
             Expected::Originated { by, server_name, client, .. } => {
@@ -322,11 +384,39 @@ async fn story(mesh: &Mesh, proof: &'static Proof) -> Result<(), Stop> {
             Expected::PlainText => {
                 check(mesh, exchange, Aspect::PlainText, external.saw(&reply).exactly(1).in_clear())?;
             }
+            Expected::OwnTls => {
+                // The client verifies the server's certificate, so a proxy that opened the TLS would be refused.
+                let kept = reply.ok().body_contains(PAGE).and(external.received(&reply));
+                check(mesh, exchange, Aspect::OwnTls, kept)?;
+            }
+            Expected::Answered(status) => {
+                let answered = Claim::from(reply.hop(0).status(*status));
+                // A workload follows a redirect, perhaps to this server.
+                let stays = !(300..400).contains(status) || matches!(exchange.sender, Sender::Outside { .. });
+                let nothing = stays.then(|| external.never_received(&reply));
+                check(mesh, exchange, Aspect::Answered, Claim::all([answered].into_iter().chain(nothing)))?;
+            }
             Expected::RefusesName { .. } | Expected::Fails(_) => {
                 check(mesh, exchange, Aspect::Fails, reply.fails().and(external.never_received(&reply)))?;
             }
         }
+        if aspects(exchange).contains(&Aspect::GatewayCertificate) {
+            let presented = reply.hop(0).certificate(parties.gateway.sha256());
+            check(mesh, exchange, Aspect::GatewayCertificate, presented)?;
+        }
         right.insert(&exchange.id, reply);
+    }
+    for exchange in proof.exchanges.iter().filter(|e| aspects(e).contains(&Aspect::NoClientCertificate)) {
+        let reply = client(mesh, exchange).get(&exchange.url).await?;
+        let Some(control) = right.get(exchange.id.as_str()) else { continue };
+        let refused = reply.is_refused().and(mesh.external(&exchange.server).never_received(&reply));
+        let presented = control.hop(0).certificate(parties.gateway.sha256());
+        check(
+            mesh,
+            exchange,
+            Aspect::NoClientCertificate,
+            refused.provided("the same request with a client certificate", presented),
+        )?;
     }
     for (guise, aspect) in [
         (Guise::WrongCa, Aspect::WrongCa),
@@ -334,7 +424,7 @@ async fn story(mesh: &Mesh, proof: &'static Proof) -> Result<(), Stop> {
         (Guise::Expired, Aspect::Expired),
     ] {
         let asked: Vec<&'static Exchange> =
-            proof.exchanges.iter().filter(|e| aspects(&e.expected).contains(&aspect)).collect();
+            proof.exchanges.iter().filter(|e| aspects(e).contains(&aspect)).collect();
         if asked.is_empty() {
             continue;
         }
@@ -346,7 +436,7 @@ async fn story(mesh: &Mesh, proof: &'static Proof) -> Result<(), Stop> {
         });
         deploy(mesh, &parties, &standings, guise).await?;
         for exchange in asked {
-            let reply = ask(mesh, exchange).await?;
+            let reply = ask(mesh, &parties, exchange).await?;
             let Some(control) = right.get(exchange.id.as_str()) else { continue };
             let claim = reply
                 .unlike("the same request to the right server", control)
@@ -379,7 +469,7 @@ pub(super) fn about_findings(proof: &Proof, report: &Report) -> Vec<(String, Str
         .collect();
     let mut all = Vec::new();
     for exchange in proof.exchanges.iter().filter(|e| !e.findings.is_empty()) {
-        for aspect in aspects(&exchange.expected) {
+        for aspect in aspects(exchange) {
             let Some((verdict, reason)) = verdicts.get(check_id(exchange, aspect).as_str()) else { continue };
             let sentence = match (verdict, aspect) {
                 (Verdict::Passed, Aspect::PlainText) => {

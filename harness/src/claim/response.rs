@@ -169,6 +169,15 @@ impl HopClaim {
         })
     }
 
+    /// A response with this status.
+    pub fn status(self, status: u16) -> Self {
+        let what = What::of(Field::Status).being(ValueKind::Status(status));
+        self.with(what, format!("status {status}"), |hop| {
+            let right = hop.response().is_some_and(|r| r.status == status);
+            right.then_some(()).ok_or_else(|| came(hop))
+        })
+    }
+
     /// A response with this status over this HTTP version (`HTTP/2`).
     pub fn answers(self, status: u16, version: &str) -> Self {
         let other_version = self.reply.exchange.hops.get(self.index).and_then(|hop| hop.response());

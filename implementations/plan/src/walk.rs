@@ -270,15 +270,19 @@ impl<'p> Walker<'p, '_> {
             (Some(DownstreamTls::MeshMutual), Bytes::Plain) => {
                 return ends(proxy, None, "the listener takes only TLS of the mesh");
             }
-            (Some(DownstreamTls::Own(_)), _) => {
-                return Passed::Done(Walk::Open("which certificates the gateway has".to_owned()));
+            (Some(DownstreamTls::Own(own)), Bytes::Own(_)) if own.client_ca.is_none() => Bytes::Plain,
+            (Some(DownstreamTls::Own(_)), Bytes::Own(_)) => {
+                return Passed::Done(Walk::Open("whether the client has a certificate".to_owned()));
+            }
+            (Some(DownstreamTls::Own(_)), Bytes::Plain | Bytes::Mesh { .. }) => {
+                return ends(proxy, None, "the listener takes only TLS of clients");
             }
             (None, bytes) => bytes,
         };
         match &chain.action {
             Action::Http(routes) => match inside {
                 Bytes::Plain if !self.speaks_http => ends(proxy, None, "HTTP is expected"),
-                Bytes::Plain => self.route(proxy, listener, routes),
+                Bytes::Plain => self.route(proxy, listener, routes, chain.tls.is_some()),
                 Bytes::Own(_) | Bytes::Mesh { .. } => ends(proxy, None, "TLS arrives where HTTP is expected"),
             },
             Action::Tcp { cluster } => self.connect(proxy, listener, cluster, inside, false),
@@ -288,10 +292,16 @@ impl<'p> Walker<'p, '_> {
         }
     }
 
-    fn route(&mut self, proxy: &'p ProxyPlan, listener: &'p Listener, routes: &'p HttpRoutes) -> Passed<'p> {
+    fn route(
+        &mut self,
+        proxy: &'p ProxyPlan,
+        listener: &'p Listener,
+        routes: &'p HttpRoutes,
+        secure: bool,
+    ) -> Passed<'p> {
         let host = virtual_host(routes, &self.authority);
-        if host.is_some_and(|host| host.require_tls) {
-            return Passed::Done(Walk::Open("whether the gateway redirects to HTTPS".to_owned()));
+        if host.is_some_and(|host| host.require_tls) && !secure {
+            return ends(proxy, Some(301), "plain requests are redirected to HTTPS");
         }
         let Some(route) = host.and_then(|host| host.routes.iter().find(|route| self.asked().matches(route)))
         else {

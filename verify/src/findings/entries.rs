@@ -4,7 +4,7 @@ use meshproof_model::{Resource, ResourceId};
 use meshproof_plan::hosts;
 
 use super::codes;
-use super::judge::{Change, Draft, Judge, Op, arrives};
+use super::judge::{Change, Draft, Judge, Op, arrives, client_gets};
 use crate::flows::Observed;
 use crate::raw::{self, ClusterName, labels};
 use crate::trace::{End, Trace, Why};
@@ -162,7 +162,10 @@ pub(super) fn no_endpoint(judge: &mut Judge<'_>, one: &Observed, proxy: usize, n
     });
 }
 
-pub(super) fn credential(judge: &mut Judge<'_>, one: &Observed, proxy: usize, name: &str, lacks: &str) {
+pub(super) fn credential(judge: &mut Judge<'_>, one: &Observed, trace: &Trace, name: &str, lacks: &str) {
+    let End::Fails { proxy, .. } = trace.end else { return };
+    let effect = client_gets(judge, one, trace);
+    let works = |_: &World, t: &Trace| !matches!(&t.end, End::Fails { why: Why::Credential { .. }, .. });
     let namespace = judge.world.proxy(proxy).namespace.clone();
     let map = name.strip_prefix("configmap://");
     let (kind, plain) = match map {
@@ -172,6 +175,19 @@ pub(super) fn credential(judge: &mut Judge<'_>, one: &Observed, proxy: usize, na
             ("Secret", plain.rsplit('/').next().unwrap_or(plain))
         }
     };
+    let owner = name.strip_prefix("kubernetes://").unwrap_or(name).split_once('/').map(|(owner, _)| owner);
+    if let Some(owner) = owner.filter(|owner| map.is_none() && *owner != namespace)
+        && let Some((resource, at)) = naming(judge, name)
+    {
+        let by = judge.name(proxy);
+        let draft = Draft::new(codes::SECRET_NOT_READABLE, &resource, at.clone())
+            .says(format!("credentialName {name} is a Secret of namespace {owner}; {by} reads Secrets from namespace {namespace} alone"))
+            .effect(effect);
+        let fix = format!("Create the Secret in namespace {namespace}, and name it without a namespace");
+        let there = judge.get(&resource).map(|r| vec![Change::patch(r, vec![Op::replace(&at, plain)])]);
+        judge.add(draft.fix(fix, there.unwrap_or_default()));
+        return;
+    }
     let with_suffix = format!("{plain}-cacert");
     let found: Vec<Resource> = judge
         .resources
@@ -179,12 +195,6 @@ pub(super) fn credential(judge: &mut Judge<'_>, one: &Observed, proxy: usize, na
         .filter(|r| r.kind() == kind && (r.name() == plain || r.name() == with_suffix))
         .cloned()
         .collect();
-    let effect = format!(
-        "{} from {}: the client gets 503 until the credential is there",
-        one.ask,
-        judge.name(one.proxy)
-    );
-    let works = |_: &World, t: &Trace| !matches!(&t.end, End::Fails { why: Why::Credential { .. }, .. });
     for secret in found.iter().filter(|s| s.namespace() != namespace) {
         let changes =
             vec![Change::patch(secret, vec![Op::replace("/metadata/namespace", namespace.as_str())])];

@@ -33,7 +33,7 @@ pub(super) fn judge(judge: &mut Judge<'_>) {
                     hop_of_another_kind(judge, one, trace, *proxy, why)
                 }
                 Why::NoListener(port) => no_listener(judge, one, trace, *proxy, *port),
-                Why::Credential { name, lacks } => credential(judge, one, *proxy, name, lacks),
+                Why::Credential { name, lacks } => credential(judge, one, trace, name, lacks),
                 Why::NoRoute => no_route(judge, one, trace, *proxy),
                 Why::Blocked => {}
             }

@@ -12,7 +12,7 @@ use super::codes::Code;
 use crate::flows::Observed;
 use crate::raw::{self, ClusterName};
 use crate::source::Input;
-use crate::trace::{Ask, End, Hop, Trace, Tracer};
+use crate::trace::{Ask, End, Hop, Scheme, Trace, Tracer};
 use crate::world::World;
 
 /// How often the plan of a configuration of ordinary size is made again to confirm causes. Beyond it, a fault is named without its
@@ -383,7 +383,7 @@ pub(super) fn arrives(_: &World, trace: &Trace) -> bool {
 }
 
 pub(super) fn client_gets(judge: &Judge<'_>, one: &Observed, trace: &Trace) -> String {
-    let http = trace.hops.first().is_none_or(|h| h.http);
+    let http = trace.hops.first().map_or(one.ask.scheme == Scheme::Http, |h| h.http);
     let gets = if http { "gets 503" } else { "is disconnected" };
     format!("{} from {}: the client {gets}", one.ask, judge.name(one.proxy))
 }

@@ -1,7 +1,7 @@
 //! Each kind of fault with other hosts, ports, namespaces and forms, and near misses that are correct.
 
 use meshproof_model::verification::{Flow, Outcome};
-use meshproof_verify::proof::Expected;
+use meshproof_verify::proof::{Expected, Proof, Termination};
 
 use super::{found, said, verified};
 
@@ -382,19 +382,64 @@ fn flows_for_one_url_say_what_distinguishes_them() {
     assert_eq!(shown, ["http://a.example.com/", "http://a.example.com/ (x-a: 1)"]);
 }
 
+const GATEWAY: &str = "SE a | hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+    DR a | host: a.example.com, trafficPolicy: {tls: {mode: SIMPLE}}
+    GW g | selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [b.example.com], tls: {TLS}}, {port: {number: 80, name: http, protocol: HTTP}, hosts: [b.example.com]PLAIN}]
+    VS v | hosts: [b.example.com], gateways: [g], http: [{ROUTErewrite: {authority: a.example.com}, route: [{destination: {host: a.example.com, port: {number: 80}}}]}]";
+
+fn of_gateway(tls: &str, plain: &str, route: &str) -> Proof {
+    let lines = GATEWAY.replace("TLS}", &format!("{tls}}}")).replace("PLAIN", plain).replace("ROUTE", route);
+    verified(&[("v.yaml", &manifest(&lines))]).proof()
+}
+
 #[test]
 fn what_cannot_be_proved_on_this_machine_is_left_out_and_named() {
-    let manifest = manifest("SE a | hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
-        DR a | host: a.example.com, trafficPolicy: {tls: {mode: SIMPLE}}
-        GW g | selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [b.example.com], tls: {mode: SIMPLE, credentialName: c}}, {port: {number: 80, name: http, protocol: HTTP}, hosts: [b.example.com]}]
-        VS v | hosts: [b.example.com], gateways: [g], http: [{mirror: {host: a.example.com, port: {number: 80}}, rewrite: {authority: a.example.com}, route: [{destination: {host: a.example.com, port: {number: 80}}}]}]");
-    let proof = verified(&[("v.yaml", &manifest)]).proof();
+    let files = "mode: SIMPLE, serverCertificate: /c.pem, privateKey: /k.pem";
+    let proof = of_gateway(files, "", "mirror: {host: a.example.com, port: {number: 80}}, ");
     let asked: Vec<&str> = proof.exchanges.iter().map(|e| e.url.as_str()).collect();
     assert_eq!(asked, ["http://a.example.com/", "http://b.example.com/"]);
     let said = proof.skipped.join("\n");
-    assert!(said.contains("Gateway default/g, port 443") && said.contains("(mirror)"), "{said}");
+    assert!(said.contains("Gateway default/g, port 443: /c.pem is on") && said.contains("(mirror)"), "{said}");
     let gateway = proof.resources.iter().find(|r| r.kind() == "Gateway").unwrap();
     assert_eq!(gateway.spec()["servers"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn requests_over_tls_that_a_gateway_ends_are_proved_with_a_secret_that_is_made_up() {
+    let named = "mode: MUTUAL, credentialName: c, subjectAltNames: ['spiffe://b/buyer']";
+    let proof = of_gateway(named, ", tls: {httpsRedirect: true}", "");
+    let of = |url: &str| proof.exchanges.iter().find(|e| e.url == url).unwrap();
+    let secure = of("https://b.example.com/");
+    let terminated =
+        Termination { requires_client: true, client_name: Some("spiffe://b/buyer".to_owned()) };
+    assert_eq!(secure.terminated, Some(terminated));
+    assert!(matches!(secure.expected, Expected::Originated { .. }), "{secure:?}");
+    assert_eq!(of("http://b.example.com/").expected, Expected::Answered(301));
+    let secret = ("istio-system".to_owned(), "c".to_owned());
+    assert_eq!(proof.certificates.into_iter().collect::<Vec<_>>(), [secret]);
+    assert_eq!(proof.skipped, Vec::<String>::new());
+}
+
+#[test]
+fn a_secret_of_another_namespace_is_no_certificate_of_a_gateway() {
+    let proof = of_gateway("mode: SIMPLE, credentialName: shop/c", "", "");
+    let secure = proof.exchanges.iter().find(|e| e.url == "https://b.example.com/").unwrap();
+    assert_eq!(secure.expected, Expected::Fails(None));
+    let finding = GATEWAY.replace("TLS}", "mode: SIMPLE, credentialName: shop/c}").replace("PLAIN", "").replace("ROUTE", "");
+    check(&[("a Secret of another namespace", &finding, &["MP0007"])]);
+}
+
+#[test]
+fn requests_over_tls_of_a_workload_are_proved_where_no_proxy_opens_it() {
+    let expected = |lines: &str| -> Vec<Expected> {
+        let proof = verified(&[("v.yaml", &manifest(lines))]).proof();
+        let secure = proof.exchanges.iter().filter(|e| e.url.starts_with("https://"));
+        secure.map(|e| e.expected.clone()).collect()
+    };
+    let passed_on = "SE a | hosts: [a.example.com], ports: [{number: 443, name: https, protocol: HTTPS}]";
+    assert_eq!(expected(passed_on), [Expected::OwnTls]);
+    let doubled = format!("{passed_on}\nDR a | host: a.example.com, trafficPolicy: {{tls: {{mode: SIMPLE}}}}");
+    assert_eq!(expected(&doubled), [Expected::Fails(None)]);
 }
 
 #[test]
