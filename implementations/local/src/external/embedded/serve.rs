@@ -75,8 +75,8 @@ pub(super) async fn connection(
         return over_tls(stream, settings, site).await;
     }
     let watch = ClearBytes::new(record, Clear::Show);
-    if port.protocol.is_some() {
-        return tcp::refuse(Tap::new(stream, watch)).await;
+    if let Some(protocol) = port.protocol {
+        return tcp::refuse(Tap::new(stream, watch), protocol).await;
     }
     let refusal = Some("The plain HTTP request was sent to HTTPS port");
     http1(Tap::new(stream, watch), Site { refusal, ..site }).await.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use meshproof_harness::conversation::{MAX_OPENING, TcpProtocol, Turn};
+use meshproof_harness::conversation::{Conversation, MAX_OPENING, TcpProtocol, Turn};
 use meshproof_model::{Fact, ServerAnswer, ServerRequest, TCP};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -26,19 +26,7 @@ pub(super) async fn converse(
         say(&mut stream, greeting).await?;
         said.add(greeting);
     }
-    let mut opening = Vec::new();
-    let (conversation, token) = loop {
-        let mut piece = [0; 256];
-        let read = stream.read(&mut piece).await?;
-        opening.extend_from_slice(&piece[..read]);
-        // A database closes the connection of a client that speaks something else.
-        if read == 0 || opening.len() > MAX_OPENING || !protocol.may_begin(&opening) {
-            return Ok(());
-        }
-        if let Some(recognised) = protocol.recognise(&opening) {
-            break recognised;
-        }
-    };
+    let Some((opening, conversation, token)) = open(&mut stream, protocol).await? else { return Ok(()) };
     let record = begin(site, &token);
     let mut part = Part { stream, unread: opening, heard: Spoken::default(), said, record };
     let turns = conversation.turns(&token);
@@ -47,10 +35,30 @@ pub(super) async fn converse(
     played
 }
 
-/// Reads what comes outside TLS, so that it is recorded, and answers nothing: a database's server cannot.
-pub(super) async fn refuse(mut stream: impl AsyncRead + Unpin) {
-    let mut piece = [0; 256];
-    let _what_comes_is_recorded = stream.read(&mut piece).await;
+/// Reads what comes outside TLS, so that it is recorded, and answers nothing: a database's server cannot. All of an opening is read,
+/// in however many segments it comes.
+pub(super) async fn refuse(mut stream: impl AsyncRead + Unpin, protocol: TcpProtocol) {
+    let _what_comes_is_recorded = open(&mut stream, protocol).await;
+}
+
+/// What the client says first, and which conversation it begins, with its token; none: another one, or none at all.
+async fn open(
+    stream: &mut (impl AsyncRead + Unpin),
+    protocol: TcpProtocol,
+) -> io::Result<Option<(Vec<u8>, Conversation, String)>> {
+    let mut opening = Vec::new();
+    loop {
+        let mut piece = [0; 256];
+        let read = stream.read(&mut piece).await?;
+        opening.extend_from_slice(&piece[..read]);
+        // A database closes the connection of a client that speaks something else.
+        if read == 0 || opening.len() > MAX_OPENING || !protocol.may_begin(&opening) {
+            return Ok(None);
+        }
+        if let Some((conversation, token)) = protocol.recognise(&opening) {
+            return Ok(Some((opening, conversation, token)));
+        }
+    }
 }
 
 fn begin(site: &Site<'_>, token: &str) -> RequestRecord {
