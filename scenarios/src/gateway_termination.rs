@@ -3,9 +3,11 @@
 
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
 use meshproof_harness::claim::{Claim, Claims, Reply};
+use meshproof_harness::digest::sample;
 use meshproof_harness::mesh::{Mesh, Stop};
 use meshproof_harness::secret::Secret;
 use meshproof_harness::topology::{Gateway, Topology};
+use meshproof_harness::workload::{Delivery, Method};
 
 use crate::sites;
 
@@ -13,6 +15,8 @@ const HOST: &str = "www.shop.example";
 const ORIGIN: &str = "origin.shop.example";
 const SECURE: &str = "https://www.shop.example/private/report?of=today";
 const PLAIN: &str = "http://www.shop.example/private/report?of=today";
+/// The path of a challenge of ACME (RFC 8555, section 8.3), for which some gateways make an exception.
+const ACME: &str = "/.well-known/acme-challenge/token";
 const BUYER: &str = "spiffe://shop.example/buyer";
 const SELLER: &str = "spiffe://shop.example/seller";
 
@@ -43,12 +47,15 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
 
     mesh.step("A plain request");
     let plain = gateway.probe(80).get(PLAIN).await?;
-    let redirected = plain.hop(0).redirects(301, SECURE);
+    let post = gateway.probe(80).method(Method::POST).body(&sample(100), Delivery::Whole);
+    let post = post.get(PLAIN).await?;
+    let acme = gateway.probe(80).get(&format!("http://{HOST}{ACME}")).await?;
+    let secure_acme = format!("https://{HOST}{ACME}");
+    let redirected = [(&plain, SECURE), (&post, SECURE), (&acme, secure_acme.as_str())]
+        .map(|(reply, to)| reply.hop(0).redirects(301, to).and(origin.during(reply).nothing()));
     mesh.check(
         "plain-requests-redirected",
-        redirected
-            .and(origin.during(&plain).nothing())
-            .provided("the same request over TLS", served(&secure)),
+        Claim::all(redirected).provided("the same request over TLS", served(&secure)),
     )?;
 
     mesh.step("Server names that the Gateway does not have");
@@ -73,7 +80,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     mesh.step("Clients with certificates");
     let clients = Authority::new(KeyAlgorithm::EcdsaP256)?;
     let buyer = clients.mesh_identity(BUYER).issue()?;
-    let seller = clients.mesh_identity(SELLER).issue()?;
+    let seller = clients.mesh_identity(SELLER).serial(77).issue()?;
     let expired = clients.mesh_identity(BUYER).expired().issue()?;
     let stranger = Authority::new(KeyAlgorithm::EcdsaP256)?.mesh_identity(BUYER).issue()?;
     mesh.create_secret(credential().key_pair(&next).ca(&clients)).await?;
@@ -82,12 +89,39 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let sold = client().identity(&seller).get(SECURE).await?;
     let anonymous = client().get(SECURE).await?;
     let late = client().identity(&expired).get(SECURE).await?;
+    let server = clients.mesh_identity(BUYER).server_auth_only().issue()?;
+    let misused = client().identity(&server).get(SECURE).await?;
     let strange = client().identity(&stranger).get(SECURE).await?;
     let all = refused(&anonymous)
         .of("without a certificate")
         .and(refused(&strange).of("with a certificate of another CA"))
-        .and(refused(&late).of("with an expired certificate"));
+        .and(refused(&late).of("with an expired certificate"))
+        .and(refused(&misused).of("with a certificate for servers alone"));
     mesh.check("clients-verified", all.provided("a client of the CA in the Secret", served(&bought)))?;
+
+    mesh.step("A client whose certificate is revoked");
+    let list = clients.revocation_list([&seller])?;
+    mesh.create_secret(credential().key_pair(&next).ca(&clients).revocation_list(&list)).await?;
+    let trusted = client().identity(&buyer).get(SECURE).await?;
+    let revoked = client().identity(&seller).get(SECURE).await?;
+    mesh.check(
+        "revoked-clients-refused",
+        refused(&revoked)
+            .provided("another client of the CA", served(&trusted))
+            .and(served(&sold).of("the same client, before")),
+    )?;
+
+    mesh.step("Clients that may have certificates");
+    mesh.create_secret(credential().key_pair(&next).ca(&clients)).await?;
+    mesh.apply(&["gateway-optional"]).await?;
+    let anonymous = client().get(SECURE).await?;
+    let bought = client().identity(&buyer).get(SECURE).await?;
+    let strange = client().identity(&stranger).get(SECURE).await?;
+    let served_both = served(&anonymous).of("without a certificate").and(served(&bought).of("of the CA"));
+    mesh.check(
+        "optional-clients-verified",
+        served_both.and(refused(&strange).of("with a certificate of another CA")),
+    )?;
 
     mesh.step("One of the clients by its name");
     mesh.apply(&["gateway-one-client"]).await?;

@@ -2,6 +2,7 @@
 //! preserve; Istio's "TLS Origination for Egress Traffic" promises that only the transport changes.
 
 mod quiet;
+mod refused;
 mod rules;
 
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
@@ -38,7 +39,7 @@ fn server(mesh: &Mesh, host: &str, versions: HttpVersions) -> Result<ExternalSer
 }
 
 /// The servers that must be refused.
-fn refused(mesh: &Mesh) -> Result<[ExternalServer; 2], Stop> {
+fn servers_to_refuse(mesh: &Mesh) -> Result<[ExternalServer; 2], Stop> {
     let [untrusted, misnamed] = REFUSED;
     let unknown = Authority::named("A private CA", "not among the roots", KeyAlgorithm::EcdsaP256)?;
     let site = |host, certificate| Site::at(host).certificate(certificate).embedded();
@@ -58,7 +59,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let shared = mesh.public_authority().server(a).with_san([a, b, c, RULED]).issue()?;
     let sites = sites::origin(a, &shared).closed_in_clear().also_for(&[b, c, RULED]).embedded();
     let good = [any, http1, http2, sites];
-    mesh.deploy_externals(good.into_iter().chain(refused(mesh)?).collect()).await?;
+    mesh.deploy_externals(good.into_iter().chain(servers_to_refuse(mesh)?).collect()).await?;
     let has_rules = mesh.has_feature(Feature::RouteRules);
     mesh.apply(&["origins", mesh.configuration()]).await?;
     if has_rules {
@@ -94,6 +95,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let received = mesh.external(ANY).received(&reply).no_header_beginning_with(&["x-this-hop"]);
     let removed = generated.accounted_for(Aspect::ConnectionFields);
     mesh.check("connection-fields-removed", reply.ok().and(received).and(removed))?;
+    refused::story(mesh, &client, grammar).await?;
     // Silence takes seconds.
     if mesh.asks_for(&["silence-kept", "verified-after-silence"]) {
         quiet::story(mesh, &client, grammar).await?;

@@ -133,7 +133,7 @@ impl Account<'_> {
                     let refusal = arrival.refusal();
                     if !succeeded
                         && self.may_fail(asked, arrival)
-                        && !(refusal.is_some() && blames_somebody_else)
+                        && !(refusal.is_some() && blames_somebody_else && !may_be_refused_for_its_form(asked))
                     {
                         return None;
                     }
@@ -171,16 +171,9 @@ impl Account<'_> {
             let of = r.of.map(|place| &self.asked[place]);
             r.host == arrival.host && r.ends_connection() && of.is_none_or(meanwhile)
         });
-        // RFC 9110, sections 15.5.22 and 15.6.6; Envoy's `accept_http_10` is off, and its answer is 426.
-        let refused_version =
-            asked.hop.is_http10() && asked.hop.response().is_some_and(|r| matches!(r.status, 426 | 505));
         refused
             || closed_by_server
-            || refused_version
-            // An intermediary may refuse a method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
-            || !asked.is_known_method()
-            // It may also refuse content that has no meaning (RFC 9110, sections 9.3.1, 9.3.5 and 9.3.7).
-            || asked.has_meaningless_content()
+            || may_be_refused_for_its_form(asked)
             // A server that expects TLS cannot answer plain text, unless it is one of HTTP.
             || asked.is_conversation() && !arrival.transport.is_tls() && self.expects_tls(arrival)
             || matches!(&asked.hop.result, HopResult::Error(_)) && arrival.transport == Transport::OwnTls
@@ -239,4 +232,16 @@ impl Account<'_> {
             .collect();
         Some(Entry { differences, deviations, ..Entry::new(words, [asked.id.clone(), received.id.clone()]) })
     }
+}
+
+/// Whether an intermediary may refuse the request for what it is, wherever it goes.
+fn may_be_refused_for_its_form(asked: &Asked<'_>) -> bool {
+    // RFC 9110, sections 15.5.22 and 15.6.6; Envoy's `accept_http_10` is off, and its answer is 426.
+    let refused_version =
+        asked.hop.is_http10() && asked.hop.response().is_some_and(|r| matches!(r.status, 426 | 505));
+    refused_version
+        // A method that it does not know (RFC 9110, sections 9.1 and 15.6.2).
+        || !asked.is_known_method()
+        // Content that has no meaning (RFC 9110, sections 9.3.1, 9.3.5 and 9.3.7).
+        || asked.has_meaningless_content()
 }

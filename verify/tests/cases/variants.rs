@@ -399,7 +399,10 @@ fn what_cannot_be_proved_on_this_machine_is_left_out_and_named() {
     let asked: Vec<&str> = proof.exchanges.iter().map(|e| e.url.as_str()).collect();
     assert_eq!(asked, ["http://a.example.com/", "http://b.example.com/"]);
     let said = proof.skipped.join("\n");
-    assert!(said.contains("Gateway default/g, port 443: /c.pem is on") && said.contains("(mirror)"), "{said}");
+    assert!(
+        said.contains("Gateway default/g, port 443: /c.pem is on") && said.contains("(mirror)"),
+        "{said}"
+    );
     let gateway = proof.resources.iter().find(|r| r.kind() == "Gateway").unwrap();
     assert_eq!(gateway.spec()["servers"].as_array().unwrap().len(), 1);
 }
@@ -410,8 +413,7 @@ fn requests_over_tls_that_a_gateway_ends_are_proved_with_a_secret_that_is_made_u
     let proof = of_gateway(named, ", tls: {httpsRedirect: true}", "");
     let of = |url: &str| proof.exchanges.iter().find(|e| e.url == url).unwrap();
     let secure = of("https://b.example.com/");
-    let terminated =
-        Termination { requires_client: true, client_name: Some("spiffe://b/buyer".to_owned()) };
+    let terminated = Termination { requires_client: true, client_name: Some("spiffe://b/buyer".to_owned()) };
     assert_eq!(secure.terminated, Some(terminated));
     assert!(matches!(secure.expected, Expected::Originated { .. }), "{secure:?}");
     assert_eq!(of("http://b.example.com/").expected, Expected::Answered(301));
@@ -425,7 +427,10 @@ fn a_secret_of_another_namespace_is_no_certificate_of_a_gateway() {
     let proof = of_gateway("mode: SIMPLE, credentialName: shop/c", "", "");
     let secure = proof.exchanges.iter().find(|e| e.url == "https://b.example.com/").unwrap();
     assert_eq!(secure.expected, Expected::Fails(None));
-    let finding = GATEWAY.replace("TLS}", "mode: SIMPLE, credentialName: shop/c}").replace("PLAIN", "").replace("ROUTE", "");
+    let finding = GATEWAY
+        .replace("TLS}", "mode: SIMPLE, credentialName: shop/c}")
+        .replace("PLAIN", "")
+        .replace("ROUTE", "");
     check(&[("a Secret of another namespace", &finding, &["MP0007"])]);
 }
 
@@ -438,7 +443,8 @@ fn requests_over_tls_of_a_workload_are_proved_where_no_proxy_opens_it() {
     };
     let passed_on = "SE a | hosts: [a.example.com], ports: [{number: 443, name: https, protocol: HTTPS}]";
     assert_eq!(expected(passed_on), [Expected::OwnTls]);
-    let doubled = format!("{passed_on}\nDR a | host: a.example.com, trafficPolicy: {{tls: {{mode: SIMPLE}}}}");
+    let doubled =
+        format!("{passed_on}\nDR a | host: a.example.com, trafficPolicy: {{tls: {{mode: SIMPLE}}}}");
     assert_eq!(expected(&doubled), [Expected::Fails(None)]);
 }
 

@@ -410,6 +410,8 @@ fn every_saboteur_is_shown_at_work() {
         "gateway-asks-no-client",
         "gateway-takes-any-client",
         "gateway-ignores-client-names",
+        "gateway-takes-any-optional-client",
+        "gateway-serves-revoked-clients",
     ];
     let unshown: BTreeSet<&str> = Variant::saboteurs()
         .filter(|s| s.placement().is_none())

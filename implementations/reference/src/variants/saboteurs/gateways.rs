@@ -2,8 +2,9 @@
 
 use meshproof_local::data_plane::{Boot, Update};
 use meshproof_plan::model::{
-    Action, Cluster, Direction, Discovery, DownstreamTls, FilterChain, Forward, HeaderChanges, HttpRoutes,
-    Plan, Route, RouteAction, RouteMatch, ServerTls, Trust, UpstreamProtocol, VirtualHost, WeightedCluster,
+    Action, Cluster, Credential, Direction, Discovery, DownstreamTls, FilterChain, Forward, HeaderChanges,
+    HttpRoutes, Plan, Route, RouteAction, RouteMatch, ServerTls, Trust, UpstreamProtocol, VirtualHost,
+    WeightedCluster,
 };
 
 use crate::hooks::WantedConfig;
@@ -40,6 +41,16 @@ pub(super) const TABLE: &[Definition] = &[
         "gateway-ignores-client-names",
         "A gateway serves every client of the CA, although its Gateway names some of them.",
         VariantBehaviour::Plan(ignores_client_names),
+    ),
+    Definition::new(
+        "gateway-takes-any-optional-client",
+        "A gateway accepts every certificate of a client where the mode is OPTIONAL_MUTUAL.",
+        VariantBehaviour::Plan(takes_any_optional_client),
+    ),
+    Definition::new(
+        "gateway-serves-revoked-clients",
+        "A gateway does not read the revocation list of the Secret for its clients.",
+        VariantBehaviour::Configuration(serves_revoked_clients),
     ),
     Definition::new(
         "gateway-as-open-proxy",
@@ -95,6 +106,23 @@ fn asks_no_client(plan: &mut Plan) {
 fn takes_any_client(plan: &mut Plan) {
     for own in own_tls(plan).filter(|own| own.client_ca.is_some()) {
         own.client_ca = Some(Trust::Anybody);
+    }
+}
+
+fn takes_any_optional_client(plan: &mut Plan) {
+    for own in own_tls(plan).filter(|own| own.client_ca.is_some() && !own.require_client_certificate) {
+        own.client_ca = Some(Trust::Anybody);
+    }
+}
+
+fn serves_revoked_clients(wanted: &mut WantedConfig, _update: &Update<'_>, _boot: &Boot) {
+    forget_lists_of_clients(&mut wanted.plan, wanted.credentials.values_mut().flatten());
+}
+
+fn forget_lists_of_clients<'c>(plan: &mut Plan, credentials: impl Iterator<Item = &'c mut Credential>) {
+    let of_clients: Vec<Trust> = own_tls(plan).filter_map(|own| own.client_ca.clone()).collect();
+    for credential in credentials.filter(|c| of_clients.contains(&Trust::Credential(c.name.clone()))) {
+        credential.crl = None;
     }
 }
 
@@ -211,9 +239,29 @@ mod tests {
         assert_eq!((unasked.client_ca, unasked.require_client_certificate), (None, false));
         let believed = own(takes_any_client);
         assert_eq!((believed.client_ca, believed.require_client_certificate), (Some(Trust::Anybody), true));
+        let optional = own(|plan| {
+            own_tls(plan).for_each(|own| own.require_client_certificate = false);
+            takes_any_optional_client(plan);
+        });
+        assert_eq!(optional.client_ca, Some(Trust::Anybody));
+        assert_eq!(own(takes_any_optional_client), honest);
         let nameless = own(ignores_client_names);
         assert_eq!(nameless.client_names, Vec::<String>::new());
         assert_eq!(ServerTls { client_names: honest.client_names.clone(), ..nameless }, honest);
+    }
+
+    #[test]
+    fn the_revocation_list_of_clients_is_lost_and_that_of_servers_kept() {
+        let credential = |name: &str| Credential {
+            name: name.to_owned(),
+            certificate: None,
+            key: None,
+            ca: Some("a CA".to_owned()),
+            crl: Some("a list".to_owned()),
+        };
+        let mut credentials = [credential("c"), credential("of-servers")];
+        forget_lists_of_clients(&mut gateway(), credentials.iter_mut());
+        assert_eq!(credentials.map(|c| c.crl), [None, Some("a list".to_owned())]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use http::Method;
+use meshproof_plan::model::{Trust, UpstreamTls};
 use rustls::Error;
 use rustls::client::danger::ServerCertVerifier;
 
@@ -37,6 +39,12 @@ pub(super) const TABLE: &[Definition] = &[
         "verify-until-a-failure",
         "Verifies no server any more once it has refused one.",
         VariantBehaviour::Proxy(|_| Arc::new(VerifyUntilAFailure::default())),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "verify-for-reading-alone",
+        "Verifies servers only for requests with the method GET.",
+        VariantBehaviour::Sending(&VerifyForReadingAlone),
     )
     .also_at(&Placement::ALL),
     Definition::new(
@@ -115,6 +123,25 @@ impl Judge for Noting {
         let judged = server.judged_by(&self.honest);
         self.failed.fetch_or(judged.is_err(), Ordering::Relaxed);
         judged
+    }
+}
+
+struct VerifyForReadingAlone;
+
+#[async_trait]
+impl SendHook for VerifyForReadingAlone {
+    async fn send(&self, upstream: &dyn UpstreamAccess, request: OutgoingRequest) -> SendResult {
+        let facts = upstream.facts();
+        let mut cluster = facts.cluster.clone();
+        match &mut cluster.tls {
+            Some(UpstreamTls::Originate(origination)) if request.method() != Method::GET => {
+                origination.trust = Trust::Anybody;
+            }
+            Some(UpstreamTls::Originate(_) | UpstreamTls::MeshMutual { .. }) | None => {
+                return upstream.send(request).await;
+            }
+        }
+        upstream.send_to(cluster, facts.authority, request).await
     }
 }
 

@@ -26,6 +26,14 @@ async fn servers_are_verified_for_a_while() {
     differs("verify-forty-times", distrusted(40), status, "503", "503").await;
     differs("verify-until-a-failure", distrusted(2), status, "503", "200").await;
     differs("verify-until-a-failure", distrusted(1), status, "503", "503").await;
+    let asked_by = |method: Method| {
+        move |s: &mut Situation| {
+            s.trusted = false;
+            s.method = method.clone();
+        }
+    };
+    differs("verify-for-reading-alone", asked_by(Method::POST), status, "503", "200").await;
+    differs("verify-for-reading-alone", asked_by(Method::GET), status, "503", "503").await;
     for (saboteur, statuses) in [(None, [503, 503]), (Some("verify-while-busy"), [503, 200])] {
         let (trusted, other) = (TestAuthority::new("trusted"), TestAuthority::new("other"));
         let (mut bench, bind) = (Bench::with(reference(saboteur), &trusted.pem()).await, free());
