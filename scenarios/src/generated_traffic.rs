@@ -3,6 +3,7 @@
 
 mod quiet;
 mod refused;
+mod routes;
 mod rules;
 
 use meshproof_harness::certificates::{Authority, KeyAlgorithm};
@@ -100,5 +101,9 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     if mesh.asks_for(&["silence-kept", "verified-after-silence"]) {
         quiet::story(mesh, &client, grammar).await?;
     }
-    if has_rules { rules::story(mesh, &client).await } else { Ok(()) }
+    if has_rules {
+        routes::story(mesh, &client).await?;
+        rules::story(mesh, &client).await?;
+    }
+    Ok(())
 }

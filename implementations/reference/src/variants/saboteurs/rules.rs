@@ -1,7 +1,7 @@
 //! Saboteurs that carry out a route's rules in part.
 
 use meshproof_plan::model::{
-    Action, Forward, HeaderChanges, HttpRoutes, Plan, RouteAction, VirtualHost, WeightedCluster,
+    Action, Forward, HeaderChanges, HttpRoutes, Plan, RouteAction, RouteMatch, VirtualHost, WeightedCluster,
 };
 
 use crate::variants::definition::{Definition, VariantBehaviour};
@@ -12,6 +12,20 @@ pub(super) const TABLE: &[Definition] = &[
         "ignore-timeouts",
         "Ignores the timeouts of routes.",
         VariantBehaviour::Plan(|plan| forwards(plan).for_each(|forward| forward.timeout_ms = None)),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "ignore-header-conditions",
+        "Takes a route without regard to its conditions on headers.",
+        VariantBehaviour::Plan(|plan| {
+            conditions(plan, |matches| matches.headers.retain(|name, _| name.starts_with(':')))
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
+        "ignore-query-conditions",
+        "Takes a route without regard to its conditions on the query.",
+        VariantBehaviour::Plan(|plan| conditions(plan, |matches| matches.query.clear())),
     )
     .also_at(&Placement::ALL),
     Definition::new(
@@ -95,6 +109,12 @@ fn routes(plan: &mut Plan) -> impl Iterator<Item = &mut HttpRoutes> {
         Action::Http(routes) => Some(routes),
         Action::Tcp { .. } | Action::TcpWeighted(_) => None,
     })
+}
+
+/// The conditions of routes.
+fn conditions(plan: &mut Plan, mut change: impl FnMut(&mut RouteMatch)) {
+    let hosts = routes(plan).flat_map(|routes| &mut routes.virtual_hosts);
+    hosts.flat_map(|host| &mut host.routes).for_each(|route| change(&mut route.matches));
 }
 
 fn forwards(plan: &mut Plan) -> impl Iterator<Item = &mut Forward> {
