@@ -82,6 +82,14 @@ pub(super) const HEADERS: &[(&str, &str)] = &[
     ("x-amz-date", "20260101T000000Z"),
     ("soapaction", "\"urn:example#Do\""),
     ("via", "1.0 fred, 1.1 cache.example.com (comment)"),
+    ("priority", "u=5, i"),
+    ("idempotency-key", "\"8e03978e-40d5-43dd-bc93-6894a57f9324\""),
+    ("sec-fetch-mode", "cors"),
+    ("forwarded", "for=192.0.2.60;proto=http;by=203.0.113.43"),
+    // Some servers take the target or the method from these. No route has a condition on them.
+    ("x-original-url", "/elsewhere"),
+    ("x-rewrite-url", "/elsewhere"),
+    ("x-http-method-override", "DELETE"),
     ("x-many", "one"),
     ("x-many", "two"),
     ("x-many", "Three, four"),
@@ -98,8 +106,10 @@ pub(super) const ONE_HOP: &[(&str, &str)] = &[
     ("upgrade", "h2c"),
 ];
 pub(super) const STATUSES: &[u16] = &[
-    200, 200, 200, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 409, 410,
-    412, 413, 416, 422, 429, 451, 500, 501,
+    200, 200, 200, 200, 201, 202, 203, 204, 206, 226, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404,
+    405, 409, 410, 412, 413, 416, 421, 422, 425, 429, 451, 500, 501, 507,
+    // Unknown ones are forwarded, too (RFC 9110, section 15).
+    299, 499, 599,
 ];
 /// Answers' headers that a proxy must leave alone.
 pub(super) const ANSWER_HEADERS: &[(&str, &str)] = &[
@@ -115,6 +125,9 @@ pub(super) const ANSWER_HEADERS: &[(&str, &str)] = &[
     ("cache-control", "private, max-age=60"),
     ("vary", "accept-encoding, accept-language"),
     ("www-authenticate", "Basic realm=\"a, b\", Bearer"),
+    ("www-authenticate", "Negotiate"),
+    ("content-range", "bytes 0-99/200"),
+    ("referrer-policy", "no-referrer"),
     ("location", "https://example.com/elsewhere?x=1"),
     ("location", "/relative"),
     ("content-language", "de"),

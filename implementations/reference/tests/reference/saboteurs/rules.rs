@@ -1,7 +1,8 @@
 //! Saboteurs that carry out a route's rules in part.
 
 use meshproof_plan::model::{
-    Discovery, Forward, HeaderChanges, PathMatch, Route, RouteAction, VirtualHost, WeightedCluster,
+    Discovery, Forward, HeaderChanges, PathMatch, Route, RouteAction, RouteMatch, StringMatch, VirtualHost,
+    WeightedCluster,
 };
 
 use crate::support::client::TestReply;
@@ -65,6 +66,26 @@ async fn weights_are_ignored() {
             client::get(two.bind, HOST, "/").await;
         }
         assert_eq!(two.numbers(), numbers, "{saboteur:?}");
+    }
+}
+
+#[tokio::test]
+async fn conditions_are_ignored() {
+    let exact = |text: &str| StringMatch::Exact(text.to_owned());
+    let headers = RouteMatch { headers: [("x-kind".to_owned(), exact("a"))].into(), ..RouteMatch::default() };
+    let query = RouteMatch { query: [("v".to_owned(), exact("2"))].into(), ..RouteMatch::default() };
+    for (saboteur, on_headers, on_query) in [
+        (None, [0, 1], [0, 1]),
+        (Some("ignore-header-conditions"), [1, 0], [0, 1]),
+        (Some("ignore-query-conditions"), [0, 1], [1, 0]),
+    ] {
+        for (matches, numbers) in [(&headers, on_headers), (&query, on_query)] {
+            let first = Route { matches: matches.clone(), ..by(plans::forward("first")) };
+            let two =
+                Two::new(saboteur, vec![plans::host(HOST, vec![first, by(plans::forward("second"))])]).await;
+            client::get(two.bind, HOST, "/").await;
+            assert_eq!(two.numbers(), numbers, "{saboteur:?}");
+        }
     }
 }
 
