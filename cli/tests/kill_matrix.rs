@@ -215,6 +215,8 @@ const MUST_NOTICE: &[(&str, &[&str])] = &[
     ("shortest-wildcard", &["generated-traffic/exchanges-preserved"]),
     ("verify-forty-times", &["generated-traffic/verified-after-silence"]),
     ("verify-until-a-failure", &["generated-traffic/verified-after-silence"]),
+    ("equal-weights", &["generated-traffic/weights-respected"]),
+    ("gateway-serves-hosts-of-other-servers", &["gateway-termination/hosts-of-other-servers-not-served"]),
     ("ignore-header-conditions", &["generated-traffic/routes-matched"]),
     ("ignore-query-conditions", &["generated-traffic/routes-matched"]),
     ("verify-for-reading-alone", &["generated-traffic/verified-whatever-is-asked"]),

@@ -12,6 +12,7 @@ use meshproof_harness::workload::{Delivery, Method};
 use crate::sites;
 
 const HOST: &str = "www.shop.example";
+const ADMIN: &str = "admin.shop.example";
 const ORIGIN: &str = "origin.shop.example";
 const SECURE: &str = "https://www.shop.example/private/report?of=today";
 const PLAIN: &str = "http://www.shop.example/private/report?of=today";
@@ -60,7 +61,7 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
 
     mesh.step("Server names that the Gateway does not have");
     let mut others = Vec::new();
-    for name in ["admin.shop.example", "shop.example", "www.shop.example.elsewhere.example"] {
+    for name in [ADMIN, "shop.example", "www.shop.example.elsewhere.example"] {
         let reply = client().server_name(name).get(SECURE).await?;
         others.push(reply.is_cut_off().and(origin.during(&reply).nothing()).of(name));
     }
@@ -77,9 +78,21 @@ pub(crate) async fn story(mesh: &Mesh) -> Result<(), Stop> {
     let presented = renewed.hop(0).certificate(next.sha256());
     mesh.check("replaced-certificate-presented", served(&renewed).and(presented))?;
 
-    mesh.step("Clients with certificates");
+    mesh.step("The host of another server");
     let clients = Authority::new(KeyAlgorithm::EcdsaP256)?;
     let buyer = clients.mesh_identity(BUYER).issue()?;
+    let admins = Secret::new("istio-system", "admin-certificate").key_pair(&public.server(ADMIN).issue()?);
+    mesh.create_secret(admins.ca(&clients)).await?;
+    mesh.apply(&["other-server"]).await?;
+    let url = format!("https://{ADMIN}/private/report");
+    let admin = client().identity(&buyer).get(&url).await?;
+    let fronted = client().server_name(HOST).get(&url).await?;
+    mesh.check(
+        "hosts-of-other-servers-not-served",
+        refused(&fronted).provided("a client with a certificate, with that server's name", served(&admin)),
+    )?;
+
+    mesh.step("Clients with certificates");
     let seller = clients.mesh_identity(SELLER).serial(77).issue()?;
     let expired = clients.mesh_identity(BUYER).expired().issue()?;
     let stranger = Authority::new(KeyAlgorithm::EcdsaP256)?.mesh_identity(BUYER).issue()?;

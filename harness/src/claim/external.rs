@@ -27,13 +27,13 @@ pub(super) fn requests<'a>(
         .collect()
 }
 
-/// The server received at least one of these requests, and those that it received over TLS with this server name.
-pub(crate) fn received_some(server: &Server, replies: &[Reply], server_name: &str) -> Claim {
+/// The server received at least one and at most so many of these requests, and those that it received over TLS with this server name.
+pub(crate) fn received_some(server: &Server, replies: &[Reply], server_name: &str, most: usize) -> Claim {
     let (server, replies, name) = (server.clone(), replies.to_vec(), server_name.to_owned());
     let host = server.host.clone();
     Claim::on_the_side_of(&host, move |view| {
         let expected = format!(
-            "at least one of {} requests at {server}, over TLS with server name {name}",
+            "at least one and at most {most} of {} requests at {server}, over TLS with server name {name}",
             replies.len()
         );
         let tokens = replies.iter().map(|reply| reply.token.as_str());
@@ -57,6 +57,10 @@ pub(crate) fn received_some(server: &Server, replies: &[Reply], server_name: &st
                 let nameless = r.tls.as_ref().is_some_and(|tls| tls.server_name.is_none());
                 let odd = if nameless { Odd::absent(seen) } else { Odd::from(seen) };
                 broken(What::of(Field::ServerName), odd)
+            }
+            (number, None) if number > most => {
+                let odd = Odd::from(format!("{server} received {number} of them"));
+                broken(What::of(Field::Destination), odd)
             }
             (number, None) => Finding::holds(&expected, format!("{server} received {number} of them"), ids),
         }

@@ -328,6 +328,24 @@ fn trailer_fields_of_different_names_have_no_order() {
 }
 
 #[test]
+fn trailers_of_an_answer_may_be_dropped_but_not_those_of_a_grpc_call() {
+    let with = |content_type: &str, received: &[(&str, &str)]| {
+        Books::with(|b| {
+            let sent = headers(&[("content-type", content_type), (ANSWERS.as_str(), "t.1")]);
+            let answer = b.answer();
+            answer.version = "HTTP/2".into();
+            (answer.headers, answer.trailers) = (sent.clone(), headers(received));
+            let answer = b.request.answer.as_mut().unwrap();
+            (answer.headers, answer.trailers) = (sent, headers(&[("x-sum", "1")]));
+        })
+    };
+    balances(with("text/plain", &[]));
+    balances(with("text/plain", &[("x-sum", "1")]));
+    fails_with(with("text/plain", &[("x-sum", "2")]), "trailers x-sum: 2");
+    fails_with(with("application/grpc", &[]), "no trailers");
+}
+
+#[test]
 fn what_a_route_sets_and_removes_is_expected() {
     let edits = |a: &mut Arrival| {
         a.request_headers = vec![crate::forecast::HeaderEdits {

@@ -32,7 +32,12 @@ impl<'a> External<'a> {
 
     /// It received at least one of these requests, and those that it received over TLS with this server name.
     pub fn received_some(&self, replies: &[Reply], server_name: &str) -> Claim {
-        received_some(&self.server, replies, server_name)
+        received_some(&self.server, replies, server_name, replies.len())
+    }
+
+    /// The same, and it received at most so many.
+    pub fn received_at_most(&self, most: usize, replies: &[Reply], server_name: &str) -> Claim {
+        received_some(&self.server, replies, server_name, most)
     }
 
     /// Exactly one request with the reply's token arrived, over TLS.

@@ -53,6 +53,11 @@ pub(super) const TABLE: &[Definition] = &[
         VariantBehaviour::Configuration(serves_revoked_clients),
     ),
     Definition::new(
+        "gateway-serves-hosts-of-other-servers",
+        "A gateway that ends TLS serves the hosts of all its servers, whichever server name the connection has.",
+        VariantBehaviour::Plan(serves_hosts_of_other_servers),
+    ),
+    Definition::new(
         "gateway-as-open-proxy",
         "A gateway sends requests for hosts that it was not given to where these hosts are.",
         VariantBehaviour::Configuration(open_proxy),
@@ -106,6 +111,23 @@ fn asks_no_client(plan: &mut Plan) {
 fn takes_any_client(plan: &mut Plan) {
     for own in own_tls(plan).filter(|own| own.client_ca.is_some()) {
         own.client_ca = Some(Trust::Anybody);
+    }
+}
+
+fn serves_hosts_of_other_servers(plan: &mut Plan) {
+    let ends_tls = |chain: &&mut FilterChain| matches!(chain.tls, Some(DownstreamTls::Own(_)));
+    let of_all: Vec<VirtualHost> = chains(plan)
+        .filter(ends_tls)
+        .filter_map(|chain| match &chain.action {
+            Action::Http(routes) => Some(routes.virtual_hosts.clone()),
+            Action::Tcp { .. } | Action::TcpWeighted(_) => None,
+        })
+        .flatten()
+        .collect();
+    for chain in chains(plan).filter(ends_tls) {
+        if let Action::Http(routes) = &mut chain.action {
+            routes.virtual_hosts.clone_from(&of_all);
+        }
     }
 }
 
@@ -262,6 +284,24 @@ mod tests {
         let mut credentials = [credential("c"), credential("of-servers")];
         forget_lists_of_clients(&mut gateway(), credentials.iter_mut());
         assert_eq!(credentials.map(|c| c.crl), [None, Some("a list".to_owned())]);
+    }
+
+    #[test]
+    fn each_server_has_the_hosts_of_all() {
+        let mut plan = gateway();
+        let there = &mut plan.proxies[0].listeners[0].chains;
+        let mut other = there[0].clone();
+        let Action::Http(routes) = &mut other.action else { panic!() };
+        routes.virtual_hosts[0].name = "admin".to_owned();
+        there.push(other);
+        serves_hosts_of_other_servers(&mut plan);
+        for chain in chains(&mut plan) {
+            let Action::Http(routes) = &chain.action else { panic!() };
+            assert_eq!(
+                routes.virtual_hosts.iter().map(|h| h.name.as_str()).collect::<Vec<_>>(),
+                ["shop", "admin"]
+            );
+        }
     }
 
     #[test]

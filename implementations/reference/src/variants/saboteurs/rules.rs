@@ -35,6 +35,16 @@ pub(super) const TABLE: &[Definition] = &[
     )
     .also_at(&Placement::ALL),
     Definition::new(
+        "equal-weights",
+        "Divides the requests of a route evenly among its destinations.",
+        VariantBehaviour::Plan(|plan| {
+            forwards(plan).for_each(|forward| {
+                destinations(forward).filter(|to| to.weight > 0).for_each(|to| to.weight = 1);
+            });
+        }),
+    )
+    .also_at(&Placement::ALL),
+    Definition::new(
         "ignore-response-edits",
         "Makes no changes to the headers of responses.",
         VariantBehaviour::Plan(|plan| {

@@ -70,6 +70,22 @@ async fn weights_are_ignored() {
 }
 
 #[tokio::test]
+async fn unequal_weights_are_made_equal() {
+    let weighted = Forward {
+        clusters: vec![WeightedCluster::new("first", 99), WeightedCluster::new("second", 1)],
+        ..Forward::default()
+    };
+    for (saboteur, is_even) in [(None, false), (Some("equal-weights"), true)] {
+        let two = Two::new(saboteur, vec![plans::host(HOST, vec![by(weighted.clone())])]).await;
+        for _ in 0..60 {
+            client::get(two.bind, HOST, "/").await;
+        }
+        // The second gets 1 or 30 of 60 requests, give or take a few.
+        assert_eq!(two.numbers()[1] > 15, is_even, "{saboteur:?}: {:?}", two.numbers());
+    }
+}
+
+#[tokio::test]
 async fn conditions_are_ignored() {
     let exact = |text: &str| StringMatch::Exact(text.to_owned());
     let headers = RouteMatch { headers: [("x-kind".to_owned(), exact("a"))].into(), ..RouteMatch::default() };
