@@ -78,6 +78,8 @@ const LARGE_MESSAGE: usize = 50_000;
 const LARGE_BODY: usize = 9 * 1024 * 1024;
 /// The length of such an answer: less than a client reads.
 const LARGE_ANSWER: usize = 7 * 1024 * 1024;
+/// A cookie whose parts are fields of their own over HTTP/2. Each connection over HTTP/2 has one.
+const DIVISIBLE: &str = "first=1; second=2";
 /// How long a stream is open beside one that is reset, in milliseconds.
 const BESIDE_MS: u64 = 80;
 
@@ -179,7 +181,13 @@ impl Generator {
         let mut connection = GeneratedConnection { client: ClientHttp::Http1, segment: None, exchanges };
         match kind {
             Kind::Several => {}
-            Kind::Http2 if self.http2 => connection.client = ClientHttp::Http2,
+            Kind::Http2 if self.http2 => {
+                connection.client = ClientHttp::Http2;
+                let headers = &mut connection.exchanges[0].headers;
+                if headers.iter().all(|(name, _)| name != "cookie") {
+                    headers.push(("cookie".to_owned(), DIVISIBLE.to_owned()));
+                }
+            }
             Kind::Refused => {
                 let refusals = self.refusals();
                 if !refusals.is_empty() {

@@ -28,6 +28,8 @@ pub struct Ground<'a> {
     pub pins: &'a BTreeMap<String, String>,
     /// The `egress.hosts` of a Sidecar that has none: what the scenario created, and not the whole cluster.
     pub egress: &'a [String],
+    /// The hosts of the suite's marker, which every Sidecar imports.
+    pub marker: &'a [String],
     /// Whether external hosts are the documents' own and stay as printed.
     pub live: bool,
 }
@@ -186,13 +188,36 @@ fn gateway(spec: &mut Map<String, Value>, ground: &Ground<'_>) {
 fn sidecar(spec: &mut Map<String, Value>, ground: &Ground<'_>) {
     if spec.get("egress").is_none() {
         spec.insert("egress".to_owned(), json!([{ "hosts": ground.egress }]));
+    } else {
+        import_marker(spec, ground);
     }
     for listener in each(spec, "egress").filter_map(Value::as_object_mut) {
         for host in each(listener, "hosts") {
-            let own = host.as_str().is_some_and(|h| ground.egress.iter().any(|e| e == h));
+            let own =
+                host.as_str().is_some_and(|h| ground.egress.iter().chain(ground.marker).any(|e| e == h));
             if !own {
                 map_qualified(host, ground.places);
             }
+        }
+    }
+    // What the suite's own Sidecar says, whose place this one takes.
+    spec.entry("outboundTrafficPolicy").or_insert_with(|| json!({ "mode": "ALLOW_ANY" }));
+}
+
+/// The suite's marker shows that a change is in force. A document's own list of hosts would hide it: the listener for every port
+/// imports it too, and there is one if the document has none.
+fn import_marker(spec: &mut Map<String, Value>, ground: &Ground<'_>) {
+    let Some(listeners) = spec.get_mut("egress").and_then(Value::as_array_mut) else { return };
+    // Istio allows one listener without a port, the last (reference, `IstioEgressListener.port`).
+    if listeners.last().is_none_or(|last| last.get("port").is_some()) {
+        listeners.push(json!({ "hosts": [] }));
+    }
+    let every_port =
+        listeners.last_mut().and_then(|last| last.get_mut("hosts")).and_then(Value::as_array_mut);
+    let Some(hosts) = every_port else { return };
+    for host in ground.marker {
+        if !hosts.iter().any(|known| known == host.as_str()) {
+            hosts.push(host.as_str().into());
         }
     }
 }
@@ -254,6 +279,8 @@ mod tests {
         assert_eq!(entry.spec()["endpoints"], expected);
     }
 
+    const MARKER: &str = "mp-r1-s-outside/s0.marker.meshproof.internal";
+
     struct RelocationCase {
         places: Places,
         labels: BTreeMap<String, String>,
@@ -279,7 +306,8 @@ mod tests {
 
         fn all(&self, yaml: &str) -> Vec<Resource> {
             let RelocationCase { places, labels, pins, egress, live } = self;
-            let ground = Ground { places, labels, pins, egress, live: *live };
+            let marker = [MARKER.to_owned()];
+            let ground = Ground { places, labels, pins, egress, marker: &marker, live: *live };
             let read = manifest::read("test", yaml, "default").unwrap();
             read.iter().flat_map(|r| relocate(r, &ground)).collect()
         }
@@ -422,5 +450,16 @@ mod tests {
         assert_eq!(moved.name(), SIDECAR);
         assert_eq!(moved.spec()["egress"], json!([{"hosts": ["./*"]}]));
         assert_eq!(moved.spec()["outboundTrafficPolicy"]["mode"], "REGISTRY_ONLY");
+    }
+
+    #[test]
+    fn a_documents_list_of_hosts_does_not_hide_the_marker() {
+        let case = RelocationCase::new();
+        let narrow = case.one("Sidecar", &json!({"egress": [{"hosts": ["./dns.example"]}]}));
+        assert_eq!(narrow.spec()["egress"], json!([{"hosts": ["./dns.example", MARKER]}]));
+        assert_eq!(narrow.spec()["outboundTrafficPolicy"]["mode"], "ALLOW_ANY");
+        let port = json!({"port": {"number": 80}, "hosts": ["./dns.example"]});
+        let of_a_port = case.one("Sidecar", &json!({"egress": [port]}));
+        assert_eq!(of_a_port.spec()["egress"], json!([port, {"hosts": [MARKER]}]));
     }
 }

@@ -102,6 +102,9 @@ impl ClusterClient {
         let version = resource.api_version().rsplit('/').next().unwrap_or_default();
         let id = resource.id();
         let mut body = resource.0.clone();
+        if kind.kind == "Secret" {
+            encode(&mut body);
+        }
         if !kind.namespaced
             && let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut)
         {
@@ -336,6 +339,20 @@ fn checked(name: &str) -> Result<&str, ApiError> {
         return Ok(name);
     }
     Err(ApiError::Config(format!("{name:?} is not a name that Kubernetes accepts: rename the object")))
+}
+
+/// A Secret's `stringData` as its `data`. Of a server-side apply the API server notes which keys of `stringData` a manager owns, but
+/// never removes from `data` a key that a later apply leaves out.
+fn encode(secret: &mut Value) {
+    use base64::Engine as _;
+    let Some(fields) = secret.as_object_mut() else { return };
+    let Some(Value::Object(plain)) = fields.remove("stringData") else { return };
+    let data = fields.entry("data").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    let Some(data) = data.as_object_mut() else { return };
+    data.extend(plain.into_iter().map(|(key, value)| {
+        let text = value.as_str().unwrap_or_default();
+        (key, Value::from(base64::engine::general_purpose::STANDARD.encode(text)))
+    }));
 }
 
 pub(super) fn value(object: DynamicObject) -> Result<Value, ApiError> {

@@ -81,11 +81,13 @@ impl ClusterInstance {
     async fn apply_documented(&self, state: &mut InForce, resource: &Resource) -> Result<(), TargetError> {
         let namespace = self.places.of(resource.namespace());
         let egress = mesh::egress(&self.context(), namespace, state.sidecar);
+        let marker = mesh::marker_hosts(&self.context(), state.sidecar);
         let ground = Ground {
             places: &self.places,
             labels: &self.labels,
             pins: &state.pins,
             egress: &egress,
+            marker: &marker,
             live: self.is_live(),
         };
         let moved = relocate(resource, &ground);

@@ -121,6 +121,16 @@ pub fn egress(context: &ManifestContext<'_>, namespace: &str, sidecar_revision: 
     hosts
 }
 
+/// What a Sidecar must import of the suite's own, so that its proxies show which change and which Sidecar are in force.
+#[must_use]
+pub fn marker_hosts(context: &ManifestContext<'_>, sidecar_revision: u64) -> Vec<String> {
+    let applications = context.places.of(APPLICATIONS);
+    vec![
+        format!("{applications}/*.{applications}.marker.meshproof.internal"),
+        format!("{}/{}", context.places.outside(), sidecar_host(context, sidecar_revision)),
+    ]
+}
+
 /// The outbound policy that the documents presuppose, ALLOW_ANY, independent of the installation's
 /// (reference, `Sidecar.outboundTrafficPolicy`), for the sidecars of a namespace.
 #[must_use]

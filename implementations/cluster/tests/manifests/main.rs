@@ -89,8 +89,10 @@ impl ScenarioManifests {
         ];
         let pins = (1..).zip(pinned).map(|(n, host)| (host.to_owned(), format!("10.1.0.{n}"))).collect();
         let egress = mesh::egress(&self.context(), self.places.of("default"), 1);
+        let marker = mesh::marker_hosts(&self.context(), 1);
         let (places, labels) = (&self.places, &self.labels);
-        let ground = Ground { places, labels, pins: &pins, egress: &egress, live: self.live };
+        let ground =
+            Ground { places, labels, pins: &pins, egress: &egress, marker: &marker, live: self.live };
         let read = manifest::read("fixture", yaml, "default").unwrap();
         read.iter().flat_map(|r| relocate(r, &ground)).collect()
     }
