@@ -52,8 +52,8 @@ fn to(host: &str, grammar: Grammar<'_>) -> Vec<GeneratedConnection> {
     });
     let hosts = [host.to_ascii_uppercase(), format!("{host}:80")]
         .map(|written| GeneratedExchange { host_header: Some(written), ..plain() });
-    let bodies = [(1, false), (100, true), (1_000_000, true)]
-        .map(|(length, chunked)| with_body("POST", length, chunked));
+    let bodies =
+        [(1, false), (100, true), (10_000, true)].map(|(length, chunked)| with_body("POST", length, chunked));
     let trailers = GeneratedExchange {
         trailers: vec![("x-checksum".to_owned(), "sha-256=:AAAA:".to_owned())],
         ..with_body("POST", 100, true)
