@@ -283,7 +283,11 @@ impl Generator {
                 exchange.trailers =
                     trailers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             }
-            Kind::EarlyHints => exchange.answer.early_hints = true,
+            Kind::EarlyHints => {
+                exchange.answer.early_hints = true;
+                // HAProxy 2.6 cuts off longer answers that follow a 103, though not every time.
+                exchange.answer.body = exchange.answer.body.min(10_000);
+            }
             Kind::WebSocket => {
                 let Some(host) = self.one(&self.web_socket.clone()).cloned() else { return };
                 let mut messages: Vec<&str> =

@@ -281,8 +281,6 @@ async fn haproxy_keeps_the_contract_and_passes_what_it_declares() {
             COMMON_NAME_ALONE_COUNTS,
             "path-validation/common-name-beside-another",
             BREAK_OFF_IS_HIDDEN,
-            // HAProxy 2.6 cuts off an answer of 14848 bytes or more that follows a 103.
-            TAKES_INTERIM_ANSWER,
             // The protocol of a server is fixed in HAProxy's configuration.
             "traffic-fidelity:sidecar/client-protocol",
             "traffic-fidelity:ingress-gateway/client-protocol",
