@@ -242,6 +242,8 @@ spec:
         ("gateway-asks-no-client", "no-client-certificate-refused"),
         ("gateway-with-mesh-certificate", "gateway-certificate"),
         ("no-https-redirect", "answered-as-found"),
+        ("block-passthrough-https", "own-tls-kept"),
+        ("terminate-application-tls", "own-tls-kept"),
     ] {
         let with = proved(&manifest, &format!("reference:{saboteur}"));
         let noticed = with.iter().any(|(id, verdict)| id.ends_with(check) && verdict == "failed");

@@ -11,7 +11,7 @@ use meshproof_plan::walk::without_port;
 use crate::Verified;
 use crate::findings::handshakes::checks_another_host;
 use crate::flows::{Observed, flow};
-use crate::raw::ClusterName;
+use crate::raw::{self, ClusterName};
 use crate::trace::{End, Layer, Scheme, Trace, Tracer};
 use crate::world::World;
 
@@ -94,6 +94,8 @@ pub enum Expected {
 /// How a gateway ends the TLS of its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Termination {
+    /// The host that the client asks for, which the gateway's certificate must hold.
+    pub host: String,
     /// Whether clients must have a certificate of the CA in the Secret.
     pub requires_client: bool,
     /// A name that the certificate of a client must hold.
@@ -174,9 +176,7 @@ impl Verified {
         if self.judged.observed.iter().any(|o| !o.hidden && o.ask.scheme == Scheme::Tcp) {
             proof.skipped.push("TCP connections: a proof sends HTTP requests".to_owned());
         }
-        for gateway in (0..world.configs.len()).filter(|proxy| !world.is_sidecar(*proxy)) {
-            proof.certificates.extend(certificates(&copied, &world.configs[gateway].name));
-        }
+        proof.certificates = certificates(&copied);
         let mut seen = BTreeSet::new();
         for one in self.judged.observed.iter().filter(|o| !o.hidden) {
             if one.ask.scheme == Scheme::Tcp || !seen.insert((one.proxy, &one.ask)) {
@@ -195,45 +195,34 @@ impl Verified {
                 skipped.add(shown, "it depends on what is left out on this machine".to_owned());
                 continue;
             }
-            let number = proof.exchanges.len() + 1;
-            match self.exchange(world, &names, one, trace, number, &mut proof.secrets) {
+            match self.exchange(&names, one, trace, &mut proof) {
                 Ok(exchange) => proof.exchanges.push(exchange),
                 Err(reason) => skipped.add(shown, reason),
             }
         }
-        // A server is one for all requests: clients of their own TLS have no certificate of the CA that it asks for.
-        let asks_clients: BTreeSet<String> =
-            proof.exchanges.iter().filter(|e| e.expected.shows_client()).map(|e| e.server.clone()).collect();
+        // A server is one for all requests.
+        let of_secrets: BTreeSet<String> =
+            proof.exchanges.iter().filter(|e| e.expected.needs_secret()).map(|e| e.server.clone()).collect();
         proof.exchanges.retain(|e| {
-            let kept = e.expected != Expected::OwnTls || !asks_clients.contains(&e.server);
+            let kept = e.expected != Expected::OwnTls || !of_secrets.contains(&e.server);
             if !kept {
-                let reason =
-                    "its server asks for the client certificate of a credential, which the client has not";
+                let reason = "another request needs this server with the CA of a Secret, which this client does not have";
                 skipped.add(format!("{} from {}", e.request, e.from), reason.to_owned());
             }
             kept
         });
-        let both: Vec<_> = proof
-            .certificates
-            .intersection(&proof.secrets)
-            .map(|(ns, name)| format!("{ns}/{name}"))
-            .collect();
-        if !both.is_empty() {
-            proof.skipped.push(format!("{}: one Secret for clients and for servers", both.join(", ")));
-        }
         proof.skipped.extend(skipped.lines());
         proof
     }
 
     fn exchange(
         &self,
-        world: &World,
         names: &BTreeMap<usize, Result<String, String>>,
         one: &Observed,
         trace: &Trace,
-        number: usize,
-        secrets: &mut BTreeSet<(String, String)>,
+        proof: &mut Proof,
     ) -> Result<Exchange, String> {
+        let world = &self.judged.world;
         let named = |proxy: usize| match names.get(&proxy) {
             Some(Ok(name)) => Ok(name.clone()),
             Some(Err(reason)) => Err(reason.clone()),
@@ -264,19 +253,26 @@ impl Verified {
                         }
                         let namespace = world.proxy(*by).namespace.clone();
                         let mut secret = |name: &String| {
-                            let (namespace, plain) = secret_of(&namespace, name);
-                            secrets.insert((namespace, plain.clone()));
-                            plain
+                            let found = secret_of(name, &namespace);
+                            if proof.certificates.contains(&found) {
+                                return Err(format!(
+                                    "its Secret {} is also that of a gateway's own certificate",
+                                    found.1
+                                ));
+                            }
+                            let plain = found.1.clone();
+                            proof.secrets.insert(found);
+                            Ok(plain)
                         };
                         let trust = match &origination.trust {
                             Trust::Credential(name) if name.starts_with("configmap://") => {
                                 return Err("the CA is in a ConfigMap".to_owned());
                             }
-                            Trust::Credential(name) => Some(secret(name)),
+                            Trust::Credential(name) => Some(secret(name)?),
                             Trust::SystemRoots | Trust::File(_) | Trust::Anybody => None,
                         };
                         let client = match &origination.client_certificate {
-                            Some(ClientCertificate::Credential(name)) => Some(secret(name)),
+                            Some(ClientCertificate::Credential(name)) => Some(secret(name)?),
                             Some(ClientCertificate::Files { certificate, .. }) => {
                                 return Err(format!(
                                     "the client certificate is in {certificate} on the proxy's own disk"
@@ -336,13 +332,18 @@ impl Verified {
         if !one.ask.host.contains('.') || world.state.services.iter().any(alias) {
             return Err("its host is a Service of the cluster, which is not created here".to_owned());
         }
-        let terminated = match one.ask.scheme {
+        let by_gateway = match one.ask.scheme {
             Scheme::Https if !world.is_sidecar(one.proxy) => {
                 Tracer::new(world).ends_tls_of(one.proxy, &one.ask)
             }
             Scheme::Http | Scheme::Https | Scheme::Tcp => None,
         };
-        let terminated = terminated.map(|tls| Termination {
+        let of_config_map = |trust: &Trust| trust.credential().is_some_and(|n| n.starts_with("configmap://"));
+        if by_gateway.and_then(|tls| tls.client_ca.as_ref()).is_some_and(of_config_map) {
+            return Err("the CA of its clients is in a ConfigMap".to_owned());
+        }
+        let terminated = by_gateway.map(|tls| Termination {
+            host: one.ask.host.clone(),
             requires_client: tls.require_client_certificate,
             client_name: tls.client_ca.as_ref().and(tls.client_names.first().cloned()),
         });
@@ -360,7 +361,7 @@ impl Verified {
         let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
         let host: String = one.ask.host.chars().map(fit).take(60).collect();
         Ok(Exchange {
-            id: format!("{number}-{from}-{host}"),
+            id: format!("{}-{from}-{host}", proof.exchanges.len() + 1),
             request: shown(one),
             from: world.configs[one.proxy].name.clone(),
             sender,
@@ -375,45 +376,34 @@ impl Verified {
 }
 
 impl Expected {
-    /// Whether a proxy shows a client certificate to the server.
-    fn shows_client(&self) -> bool {
+    /// Whether a proxy trusts the server by a Secret, or shows it the certificate of one.
+    fn needs_secret(&self) -> bool {
         match self {
-            Self::Originated { client, .. } | Self::RefusesName { client, .. } => client.is_some(),
+            Self::Originated { trust, client, .. } | Self::RefusesName { trust, client } => {
+                trust.is_some() || client.is_some()
+            }
             Self::PlainText | Self::OwnTls | Self::Answered(_) | Self::Fails(_) => false,
         }
     }
 }
 
-/// The Secret that a credential's name means to a proxy of a namespace.
-fn secret_of(namespace: &str, name: &str) -> (String, String) {
-    let plain = name.strip_prefix("kubernetes://").unwrap_or(name);
-    match plain.split_once('/') {
-        Some((elsewhere, plain)) => (elsewhere.to_owned(), plain.to_owned()),
-        None => (namespace.to_owned(), plain.to_owned()),
+/// The Secrets with which gateways end their clients' TLS: namespace and name.
+fn certificates(world: &World) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for gateway in (0..world.configs.len()).filter(|proxy| !world.is_sidecar(*proxy)) {
+        let chains = world.plans[gateway].listeners.iter().flat_map(|listener| &listener.chains);
+        for tls in chains.filter_map(|chain| chain.tls.as_ref()).filter_map(DownstreamTls::own) {
+            let certificates = tls.certificates.iter().filter_map(ClientCertificate::credential);
+            let names = certificates.chain(tls.client_ca.as_ref().and_then(Trust::credential));
+            found.extend(names.map(|name| secret_of(name, &world.proxy(gateway).namespace)));
+        }
     }
+    found
 }
 
-/// The Secrets with which a gateway ends its clients' TLS.
-fn certificates(world: &World, gateway: &str) -> BTreeSet<(String, String)> {
-    let Some(index) = world.configs.iter().position(|c| c.name == gateway) else { return BTreeSet::new() };
-    let namespace = &world.proxy(index).namespace;
-    let chains = world.plans[index].listeners.iter().flat_map(|l| &l.chains);
-    let own = chains.filter_map(|chain| match &chain.tls {
-        Some(DownstreamTls::Own(tls)) => Some(tls),
-        Some(DownstreamTls::MeshMutual) | None => None,
-    });
-    let names = own.flat_map(|tls| {
-        let certificates = tls.certificates.iter().filter_map(|certificate| match certificate {
-            ClientCertificate::Credential(name) => Some(name),
-            ClientCertificate::Files { .. } => None,
-        });
-        let ca = tls.client_ca.iter().filter_map(|trust| match trust {
-            Trust::Credential(name) => Some(name),
-            Trust::SystemRoots | Trust::File(_) | Trust::Anybody => None,
-        });
-        certificates.chain(ca)
-    });
-    names.map(|name| secret_of(namespace, name)).collect()
+fn secret_of(name: &str, namespace: &str) -> (String, String) {
+    let (owner, plain) = raw::secret_of(name, namespace);
+    (owner.to_owned(), plain.to_owned())
 }
 
 /// A request with what distinguishes it from others for the same URL.

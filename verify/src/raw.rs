@@ -155,6 +155,12 @@ pub(crate) fn originates(tls: &Value) -> bool {
     matches!(text(tls, "/mode"), "SIMPLE" | "MUTUAL")
 }
 
+/// The namespace and the name of the Secret that a `credentialName` means to a proxy of a namespace. Without an SDS provider `sds://` is
+/// a Secret like any other.
+pub(crate) fn secret_of<'a>(name: &'a str, namespace: &'a str) -> (&'a str, &'a str) {
+    meshproof_plan::resolve::secret_of(name.strip_prefix("sds://").unwrap_or(name), namespace)
+}
+
 /// The host of a rule or a destination, completed.
 pub(crate) fn full_host(host: &str, namespace: &str) -> String {
     hosts::qualified(host, namespace)

@@ -130,10 +130,7 @@ impl<'w> Tracer<'w> {
         let listener = self.world.plans[gateway].listeners.iter().find(|l| l.port == port)?;
         let own = Layer::Own(ask.host.clone());
         let chain = listener.chains.iter().find(|c| takes(c, Some(&own), ask.scheme))?;
-        match &chain.tls {
-            Some(DownstreamTls::Own(tls)) => Some(tls),
-            Some(DownstreamTls::MeshMutual) | None => None,
-        }
+        chain.tls.as_ref().and_then(DownstreamTls::own)
     }
 
     /// Opens the outermost layer where the chain does.
@@ -183,16 +180,11 @@ impl<'w> Tracer<'w> {
         let own = &self.world.proxy(proxy).namespace;
         let (kind, plain) = match name.strip_prefix("configmap://") {
             Some(path) => ("ConfigMap", path.rsplit('/').next().unwrap_or(path)),
-            None => {
-                let schemes = ["kubernetes://", "sds://"];
-                let plain = schemes.iter().find_map(|scheme| name.strip_prefix(scheme)).unwrap_or(name);
-                match plain.split_once('/') {
-                    // A Secret of another namespace is not read (filterAuthorizedResources in sds.go).
-                    Some((owner, _)) if owner != own => return Some("the Secret in the proxy's namespace"),
-                    Some((_, plain)) => ("Secret", plain),
-                    None => ("Secret", plain),
-                }
-            }
+            None => match raw::secret_of(name, own) {
+                (owner, plain) if owner == own => ("Secret", plain),
+                // It is not read (filterAuthorizedResources in sds.go).
+                (_, _) => return Some("the Secret in the proxy's namespace"),
+            },
         };
         let with_suffix = format!("{plain}-cacert");
         let there = self.world.resources().iter().filter(|r| r.kind() == kind);

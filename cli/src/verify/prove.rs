@@ -41,7 +41,8 @@ enum Aspect {
     OwnTls,
     GatewayCertificate,
     NoClientCertificate,
-    Answered,
+    /// With this status.
+    Answered(u16),
     Fails,
 }
 
@@ -59,7 +60,7 @@ impl Aspect {
             Self::OwnTls => "own-tls-kept",
             Self::GatewayCertificate => "gateway-certificate",
             Self::NoClientCertificate => "no-client-certificate-refused",
-            Self::Answered => "answered-as-found",
+            Self::Answered(_) => "answered-as-found",
             Self::Fails => "fails-as-found",
         }
     }
@@ -95,10 +96,9 @@ impl Aspect {
             (Self::NoClientCertificate, _) => {
                 format!("{from} refuses {request} without a client certificate")
             }
-            (Self::Answered, Expected::Answered(status)) => {
-                format!("A proxy answers {request} from {from} with {status}, and no server receives it")
+            (Self::Answered(status), _) => {
+                format!("A proxy itself answers {request} from {from} with {status}")
             }
-            (Self::Answered, _) => format!("A proxy answers {request} from {from}"),
             (Self::Fails, _) => format!("{request} from {from} reaches no server"),
         }
     }
@@ -121,7 +121,7 @@ fn aspects(exchange: &Exchange) -> Vec<Aspect> {
         }
         Expected::PlainText => vec![Aspect::PlainText],
         Expected::OwnTls => vec![Aspect::OwnTls],
-        Expected::Answered(_) => vec![Aspect::Answered],
+        Expected::Answered(status) => vec![Aspect::Answered(*status)],
         Expected::RefusesName { .. } | Expected::Fails(_) => vec![Aspect::Fails],
     };
     if let Some(terminated) = exchange.terminated.as_ref().filter(|_| !is_refused(exchange)) {
@@ -206,11 +206,6 @@ impl<'a> StoryFn<'a> for Requests {
     fn tell(&self, mesh: &'a Mesh) -> Story<'a> {
         Box::pin(story(mesh, self.0))
     }
-}
-
-/// The host of a URL, without its port.
-fn host(url: &str) -> Option<&str> {
-    url.split_once("://").and_then(|(_, rest)| rest.split(['/', ':']).next())
 }
 
 /// Certificates of the stand-ins.
@@ -339,19 +334,17 @@ async fn story(mesh: &Mesh, proof: &'static Proof) -> Result<(), Stop> {
     let private = Authority::named("meshproof private CA", "meshproof", algorithm)?;
     let stranger = Authority::named("meshproof stranger's CA", "meshproof", algorithm)?;
     let identity = private.client("meshproof client").issue()?;
-    let served = proof.exchanges.iter().filter(|e| e.terminated.is_some()).filter_map(|e| host(&e.url));
+    let served = proof.exchanges.iter().filter_map(|e| e.terminated.as_ref()).map(|t| t.host.as_str());
     let gateway =
         mesh.public_authority().server("a gateway of the configuration").with_san(served).issue()?;
     let parties = Parties { private, stranger, client: identity, gateway };
     let standings = standings(proof);
     deploy(mesh, &parties, &standings, Guise::Right).await?;
-    for (namespace, name) in &proof.secrets {
-        let secret = Secret::new(namespace, name).key_pair(&parties.client).ca(&parties.private);
-        mesh.create_secret(secret).await?;
-    }
-    for (namespace, name) in &proof.certificates {
-        let secret = Secret::new(namespace, name).key_pair(&parties.gateway).ca(&parties.private);
-        mesh.create_secret(secret).await?;
+    for (secrets, pair) in [(&proof.secrets, &parties.client), (&proof.certificates, &parties.gateway)] {
+        for (namespace, name) in secrets {
+            let secret = Secret::new(namespace, name).key_pair(pair).ca(&parties.private);
+            mesh.create_secret(secret).await?;
+        }
     }
     mesh.change(ConfigChange { apply: proof.resources.clone(), delete: Vec::new() }).await?;
 
@@ -394,7 +387,12 @@ async fn story(mesh: &Mesh, proof: &'static Proof) -> Result<(), Stop> {
                 // A workload follows a redirect, perhaps to this server.
                 let stays = !(300..400).contains(status) || matches!(exchange.sender, Sender::Outside { .. });
                 let nothing = stays.then(|| external.never_received(&reply));
-                check(mesh, exchange, Aspect::Answered, Claim::all([answered].into_iter().chain(nothing)))?;
+                check(
+                    mesh,
+                    exchange,
+                    Aspect::Answered(*status),
+                    Claim::all([answered].into_iter().chain(nothing)),
+                )?;
             }
             Expected::RefusesName { .. } | Expected::Fails(_) => {
                 check(mesh, exchange, Aspect::Fails, reply.fails().and(external.never_received(&reply)))?;

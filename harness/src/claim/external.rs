@@ -27,13 +27,19 @@ pub(super) fn requests<'a>(
         .collect()
 }
 
-/// The server received at least one and at most so many of these requests, and those that it received over TLS with this server name.
-pub(crate) fn received_some(server: &Server, replies: &[Reply], server_name: &str, most: usize) -> Claim {
+/// The server received at least one of these requests, and perhaps at most so many, over TLS with this server name.
+pub(crate) fn received_some(
+    server: &Server,
+    replies: &[Reply],
+    server_name: &str,
+    most: Option<usize>,
+) -> Claim {
     let (server, replies, name) = (server.clone(), replies.to_vec(), server_name.to_owned());
     let host = server.host.clone();
     Claim::on_the_side_of(&host, move |view| {
         let expected = format!(
-            "at least one and at most {most} of {} requests at {server}, over TLS with server name {name}",
+            "at least one{} of {} requests at {server}, over TLS with server name {name}",
+            most.map(|most| format!(" and at most {most}")).unwrap_or_default(),
             replies.len()
         );
         let tokens = replies.iter().map(|reply| reply.token.as_str());
@@ -58,7 +64,7 @@ pub(crate) fn received_some(server: &Server, replies: &[Reply], server_name: &st
                 let odd = if nameless { Odd::absent(seen) } else { Odd::from(seen) };
                 broken(What::of(Field::ServerName), odd)
             }
-            (number, None) if number > most => {
+            (number, None) if most.is_some_and(|most| number > most) => {
                 let odd = Odd::from(format!("{server} received {number} of them"));
                 broken(What::of(Field::Destination), odd)
             }

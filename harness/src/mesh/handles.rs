@@ -32,12 +32,12 @@ impl<'a> External<'a> {
 
     /// It received at least one of these requests, and those that it received over TLS with this server name.
     pub fn received_some(&self, replies: &[Reply], server_name: &str) -> Claim {
-        received_some(&self.server, replies, server_name, replies.len())
+        received_some(&self.server, replies, server_name, None)
     }
 
     /// The same, and it received at most so many.
     pub fn received_at_most(&self, most: usize, replies: &[Reply], server_name: &str) -> Claim {
-        received_some(&self.server, replies, server_name, most)
+        received_some(&self.server, replies, server_name, Some(most))
     }
 
     /// Exactly one request with the reply's token arrived, over TLS.

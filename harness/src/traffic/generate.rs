@@ -78,7 +78,7 @@ const LARGE_MESSAGE: usize = 50_000;
 const LARGE_BODY: usize = 9 * 1024 * 1024;
 /// The length of such an answer: less than a client reads.
 const LARGE_ANSWER: usize = 7 * 1024 * 1024;
-/// A cookie whose parts are fields of their own over HTTP/2. Each connection over HTTP/2 has one.
+/// A cookie for connections over HTTP/2, where each of its pairs is a field of its own.
 const DIVISIBLE: &str = "first=1; second=2";
 /// How long a stream is open beside one that is reset, in milliseconds.
 const BESIDE_MS: u64 = 80;

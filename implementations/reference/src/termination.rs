@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use meshproof_local::data_plane::MeshCertificate;
 use meshproof_local::tls::{provider, roots};
-use meshproof_plan::model::{Direction, ServerTls, TlsVersion, Trust};
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use meshproof_plan::model::{Direction, ServerTls, TlsVersion};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -20,7 +20,7 @@ use webpki::KeyUsage;
 use crate::hooks::{ClientAuthentication, ProxyHooks};
 use crate::tls::certified_key;
 use crate::tls::inputs::TlsSources;
-use crate::tls::verify::{RequiredNames, TrustedChains, UpstreamVerifier, algorithms};
+use crate::tls::verify::{RequiredNames, TrustedChains, UpstreamVerifier};
 
 /// The ALPN that a proxy accepts from another: HTTP, and after it the mesh-internal values, so that a client
 /// that offers only those is not refused (BoringSSL continues without ALPN, rustls would abort the
@@ -85,10 +85,7 @@ pub(crate) fn own(tls: &ServerTls, sources: &TlsSources<'_>) -> Result<ServerCon
         None => builder.with_no_client_auth(),
         Some(trust) => match sources.roots(trust) {
             Ok(roots) => {
-                let crl = match trust {
-                    Trust::Credential(name) => sources.crl(name),
-                    Trust::SystemRoots | Trust::Anybody | Trust::File(_) => None,
-                };
+                let crl = trust.credential().and_then(|name| sources.crl(name));
                 let chains = Arc::new(TrustedChains::new(&roots, crl.as_deref())?);
                 let names = match tls.client_names.as_slice() {
                     [] => RequiredNames::Unchecked,
@@ -187,7 +184,7 @@ impl ClientCertVerifier for GatewayClients {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &algorithms())
+        self.verifier.verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -196,11 +193,11 @@ impl ClientCertVerifier for GatewayClients {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &algorithms())
+        self.verifier.verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        algorithms().supported_schemes()
+        self.verifier.supported_verify_schemes()
     }
 }
 

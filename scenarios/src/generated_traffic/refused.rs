@@ -9,7 +9,7 @@ use meshproof_harness::traffic::{
 use super::{ANY, REFUSED};
 
 const METHODS: [&str; 8] = ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND", "X-UNKNOWN"];
-/// Paths for which a proxy could make an exception: of health checks, of certificates, of the root, and a long one.
+/// Paths for which a proxy could make an exception.
 const TARGETS: [&str; 6] =
     ["/healthz", "/.well-known/acme-challenge/token", "//", "/?q=1", "/favicon.ico", "/metrics"];
 const HEADERS: [(&str, &str); 10] = [

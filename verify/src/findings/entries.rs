@@ -168,15 +168,14 @@ pub(super) fn credential(judge: &mut Judge<'_>, one: &Observed, trace: &Trace, n
     let works = |_: &World, t: &Trace| !matches!(&t.end, End::Fails { why: Why::Credential { .. }, .. });
     let namespace = judge.world.proxy(proxy).namespace.clone();
     let map = name.strip_prefix("configmap://");
-    let (kind, plain) = match map {
-        Some(path) => ("ConfigMap", path.rsplit('/').next().unwrap_or(path)),
+    let (kind, owner, plain) = match map {
+        Some(path) => ("ConfigMap", namespace.as_str(), path.rsplit('/').next().unwrap_or(path)),
         None => {
-            let plain = name.strip_prefix("kubernetes://").unwrap_or(name);
-            ("Secret", plain.rsplit('/').next().unwrap_or(plain))
+            let (owner, plain) = raw::secret_of(name, &namespace);
+            ("Secret", owner, plain)
         }
     };
-    let owner = name.strip_prefix("kubernetes://").unwrap_or(name).split_once('/').map(|(owner, _)| owner);
-    if let Some(owner) = owner.filter(|owner| map.is_none() && *owner != namespace)
+    if owner != namespace
         && let Some((resource, at)) = naming(judge, name)
     {
         let by = judge.name(proxy);

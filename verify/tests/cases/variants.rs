@@ -413,7 +413,11 @@ fn requests_over_tls_that_a_gateway_ends_are_proved_with_a_secret_that_is_made_u
     let proof = of_gateway(named, ", tls: {httpsRedirect: true}", "");
     let of = |url: &str| proof.exchanges.iter().find(|e| e.url == url).unwrap();
     let secure = of("https://b.example.com/");
-    let terminated = Termination { requires_client: true, client_name: Some("spiffe://b/buyer".to_owned()) };
+    let terminated = Termination {
+        host: "b.example.com".to_owned(),
+        requires_client: true,
+        client_name: Some("spiffe://b/buyer".to_owned()),
+    };
     assert_eq!(secure.terminated, Some(terminated));
     assert!(matches!(secure.expected, Expected::Originated { .. }), "{secure:?}");
     assert_eq!(of("http://b.example.com/").expected, Expected::Answered(301));
@@ -432,6 +436,27 @@ fn a_secret_of_another_namespace_is_no_certificate_of_a_gateway() {
         .replace("PLAIN", "")
         .replace("ROUTE", "");
     check(&[("a Secret of another namespace", &finding, &["MP0007"])]);
+}
+
+#[test]
+fn a_proof_never_gives_one_secret_or_one_server_two_meanings() {
+    let shared = GATEWAY
+        .replace("{tls: {mode: SIMPLE}}", "{tls: {mode: MUTUAL, credentialName: c}}")
+        .replace("TLS}", "mode: SIMPLE, credentialName: c}")
+        .replace("PLAIN", "")
+        .replace("ROUTE", "");
+    let proof = verified(&[("v.yaml", &manifest(&shared))]).proof();
+    assert!(proof.secrets.is_disjoint(&proof.certificates), "{:?}", proof.secrets);
+    let said = proof.skipped.join("\n");
+    assert!(said.contains("is also that of a gateway's own certificate"), "{said}");
+
+    let private = "SE a | hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}, {number: 443, name: https, protocol: HTTPS}]
+        DR a | host: a.example.com, workloadSelector: {matchLabels: {app: sleep}}, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE, credentialName: c}}]}";
+    let proof = verified(&[("v.yaml", &manifest(private))]).proof();
+    let asked: Vec<&str> = proof.exchanges.iter().map(|e| e.url.as_str()).collect();
+    let said = proof.skipped.join("\n");
+    assert_eq!(asked, ["http://a.example.com/"], "{said}");
+    assert!(said.contains("with the CA of a Secret"), "{said}");
 }
 
 #[test]

@@ -341,8 +341,8 @@ fn checked(name: &str) -> Result<&str, ApiError> {
     Err(ApiError::Config(format!("{name:?} is not a name that Kubernetes accepts: rename the object")))
 }
 
-/// A Secret's `stringData` as its `data`. Of a server-side apply the API server notes which keys of `stringData` a manager owns, but
-/// never removes from `data` a key that a later apply leaves out.
+/// Writes a Secret's `stringData` as its `data`. With a server-side apply of `stringData`, the API server does not remove a key from
+/// `data` when a later apply leaves it out.
 fn encode(secret: &mut Value) {
     use base64::Engine as _;
     let Some(fields) = secret.as_object_mut() else { return };
@@ -371,5 +371,12 @@ mod tests {
         for name in ["istio-sidecar-injector", "a.b", "system:masters", "A_1"] {
             assert_eq!(checked(name).unwrap(), name);
         }
+    }
+
+    #[test]
+    fn the_content_of_a_secret_is_data_and_no_string_data() {
+        let mut secret = serde_json::json!({"data": {"kept": "MQ=="}, "stringData": {"ca.crt": "a CA"}});
+        encode(&mut secret);
+        assert_eq!(secret, serde_json::json!({"data": {"kept": "MQ==", "ca.crt": "YSBDQQ=="}}));
     }
 }

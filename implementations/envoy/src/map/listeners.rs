@@ -260,10 +260,7 @@ fn tcp_proxy(cluster: &str, to: Option<&str>) -> Value {
 /// ISTIO_MUTUAL (`BuildListenerTLSContext`).
 /// The versions of the secrets that a listener uses, by their names.
 pub(super) fn credentials(listener: &Listener, context: &MappingContext<'_>) -> BTreeMap<String, String> {
-    let own = listener.chains.iter().filter_map(|chain| match &chain.tls {
-        Some(DownstreamTls::Own(own)) => Some(own),
-        Some(DownstreamTls::MeshMutual) | None => None,
-    });
+    let own = listener.chains.iter().filter_map(|chain| chain.tls.as_ref()?.own());
     own.flat_map(|own| versions(&own.certificates, own.client_ca.as_ref(), context)).collect()
 }
 

@@ -93,12 +93,9 @@ pub(crate) fn used(
         }
     }
     for chain in plan.listeners.iter().flat_map(|l| &l.chains) {
-        if let Some(DownstreamTls::Own(own)) = &chain.tls {
-            let credential = match &own.client_ca {
-                Some(Trust::Credential(name)) => Some(name.as_str()),
-                Some(Trust::SystemRoots | Trust::Anybody | Trust::File(_)) | None => None,
-            };
-            found.add(&own.certificates, own.client_ca.as_ref(), None, credential);
+        if let Some(own) = chain.tls.as_ref().and_then(DownstreamTls::own) {
+            let trust = own.client_ca.as_ref();
+            found.add(&own.certificates, trust, None, trust.and_then(Trust::credential));
         }
     }
     found.all

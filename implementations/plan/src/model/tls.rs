@@ -14,6 +14,17 @@ pub enum DownstreamTls {
     Own(ServerTls),
 }
 
+impl DownstreamTls {
+    /// The gateway's own certificates, where it has some.
+    #[must_use]
+    pub const fn own(&self) -> Option<&ServerTls> {
+        match self {
+            Self::Own(tls) => Some(tls),
+            Self::MeshMutual => None,
+        }
+    }
+}
+
 /// How a gateway terminates TLS with certificates of its own (`BuildListenerTLSContext`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerTls {
@@ -112,6 +123,17 @@ pub enum Trust {
     Anybody,
 }
 
+impl Trust {
+    /// The name of the credential with the roots, where one has them.
+    #[must_use]
+    pub fn credential(&self) -> Option<&str> {
+        match self {
+            Self::Credential(name) => Some(name),
+            Self::SystemRoots | Self::File(_) | Self::Anybody => None,
+        }
+    }
+}
+
 /// Which names the server's certificate must hold. Only looked at where [`Trust`] is not `Anybody`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -139,6 +161,17 @@ pub enum ClientCertificate {
         /// The key.
         key: String,
     },
+}
+
+impl ClientCertificate {
+    /// The name of the credential that has it, where one has.
+    #[must_use]
+    pub fn credential(&self) -> Option<&str> {
+        match self {
+            Self::Credential(name) => Some(name),
+            Self::Files { .. } => None,
+        }
+    }
 }
 
 /// What a proxy may use of one Secret, by Istio's rules on its keys. PEM throughout.

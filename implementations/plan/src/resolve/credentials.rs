@@ -19,14 +19,9 @@ const MAX_VALUE: usize = 1024 * 1024;
 pub(crate) fn of_proxy(config: &ProxyConfig, namespace: &str, resources: &Resources<'_>) -> Vec<Credential> {
     let mut names = BTreeSet::new();
     let mut add = |trust: Option<&Trust>, certificates: &[ClientCertificate]| {
-        if let Some(Trust::Credential(name)) = trust {
-            names.insert(name.clone());
-        }
-        for certificate in certificates {
-            if let ClientCertificate::Credential(name) = certificate {
-                names.insert(name.clone());
-            }
-        }
+        let certificates = certificates.iter().filter_map(ClientCertificate::credential);
+        let named = trust.and_then(Trust::credential).into_iter().chain(certificates);
+        names.extend(named.map(str::to_owned));
     };
     for cluster in config.clusters.values() {
         if let Some(UpstreamTls::Originate(origination)) = &cluster.tls {
@@ -34,7 +29,7 @@ pub(crate) fn of_proxy(config: &ProxyConfig, namespace: &str, resources: &Resour
         }
     }
     for chain in config.listeners.iter().flat_map(|l| &l.chains) {
-        if let Some(DownstreamTls::Own(tls)) = &chain.tls {
+        if let Some(tls) = chain.tls.as_ref().and_then(DownstreamTls::own) {
             add(tls.client_ca.as_ref(), &tls.certificates);
         }
     }
@@ -62,15 +57,20 @@ fn of_config_map(reference: &str, path: &str, resources: &Resources<'_>) -> Opti
     Some(Credential { name: reference.to_owned(), certificate: None, key: None, ca: Some(ca), crl })
 }
 
-/// `ParseResourceName` for Secrets: `NAME`, `kubernetes://NAME`, or with `NAMESPACE/` before the name; a namespace other
-/// than the proxy's is not read (`filterAuthorizedResources` in sds.go).
-fn credential(reference: &str, namespace: &str, secrets: &[&Resource]) -> Option<Credential> {
+/// The namespace and the name of the Secret that a `credentialName` means to a proxy of a namespace: `NAME`, `kubernetes://NAME`, or
+/// with `NAMESPACE/` before the name (`ParseResourceName`).
+#[must_use]
+pub fn secret_of<'a>(reference: &'a str, namespace: &'a str) -> (&'a str, &'a str) {
     let plain = reference.strip_prefix("kubernetes://").unwrap_or(reference);
-    let name = match plain.split_once('/') {
-        Some((owner, name)) if owner == namespace => name,
-        Some(_) => return None,
-        None => plain,
-    };
+    plain.split_once('/').unwrap_or((namespace, plain))
+}
+
+/// A Secret of another namespace than the proxy's is not read (`filterAuthorizedResources` in sds.go).
+fn credential(reference: &str, namespace: &str, secrets: &[&Resource]) -> Option<Credential> {
+    let (owner, name) = secret_of(reference, namespace);
+    if owner != namespace {
+        return None;
+    }
     let named = |name: &str| secrets.iter().find(|s| s.name() == name && s.namespace() == namespace).copied();
     // GetCertInfo. A name with the suffix is always taken for a CA's (isCAOnlySecret in sds.go), so that its key pair is
     // never found.

@@ -21,6 +21,7 @@ mod virtual_hosts;
 mod virtual_services;
 mod visibility;
 
+pub use credentials::secret_of;
 pub use input::{
     Endpoint, Inbound, Input, MeshConfig, OutboundPolicy, Proxy, ProxyKind, Resolution, RetryPolicy, Service,
     ServicePort, Workload,

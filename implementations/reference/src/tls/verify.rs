@@ -200,7 +200,7 @@ fn holds_one(certificate: &CertificateDer<'_>, names: &[String]) -> Result<bool,
     }))
 }
 
-pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
+fn algorithms() -> WebPkiSupportedAlgorithms {
     provider().signature_verification_algorithms
 }
 

@@ -87,8 +87,13 @@ fn no_https_redirect(plan: &mut Plan) {
     }
 }
 
+/// The chains of gateways with certificates of their own.
+fn own_chains(plan: &mut Plan) -> impl Iterator<Item = &mut FilterChain> {
+    chains(plan).filter(|chain| chain.tls.as_ref().is_some_and(|tls| tls.own().is_some()))
+}
+
 fn mesh_certificate(plan: &mut Plan) {
-    for chain in chains(plan).filter(|chain| matches!(chain.tls, Some(DownstreamTls::Own(_)))) {
+    for chain in own_chains(plan) {
         chain.tls = Some(DownstreamTls::MeshMutual);
     }
 }
@@ -115,16 +120,14 @@ fn takes_any_client(plan: &mut Plan) {
 }
 
 fn serves_hosts_of_other_servers(plan: &mut Plan) {
-    let ends_tls = |chain: &&mut FilterChain| matches!(chain.tls, Some(DownstreamTls::Own(_)));
-    let of_all: Vec<VirtualHost> = chains(plan)
-        .filter(ends_tls)
+    let of_all: Vec<VirtualHost> = own_chains(plan)
         .filter_map(|chain| match &chain.action {
             Action::Http(routes) => Some(routes.virtual_hosts.clone()),
             Action::Tcp { .. } | Action::TcpWeighted(_) => None,
         })
         .flatten()
         .collect();
-    for chain in chains(plan).filter(ends_tls) {
+    for chain in own_chains(plan) {
         if let Action::Http(routes) = &mut chain.action {
             routes.virtual_hosts.clone_from(&of_all);
         }
